@@ -1,0 +1,94 @@
+//! The command line: types for clap, and a file per subcommand.
+//!
+//! Invariant: arguments are parsed and validated before anything is done.
+
+mod inspect;
+mod output;
+mod replay;
+mod run;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use crate::Error;
+
+/// Moves complete CSV files from a staging directory into a date-partitioned warehouse, exactly once.
+///
+/// With no subcommand it runs: `csv-ingestor --input DIR …` is `csv-ingestor run --input DIR …`; its options are
+/// listed by `csv-ingestor run --help`.
+#[derive(Debug, Parser)]
+#[command(name = "csv-ingestor", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done; 1 failed at run time, nothing lost; 2 usage or configuration; \
+3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch the staging directory and ingest what is complete (the default)
+    Run(Box<run::RunArgs>),
+    /// After a crash, without the daemon: finish every half-done file, and print a summary
+    Replay(replay::ReplayArgs),
+    /// Look into the journal
+    #[command(subcommand)]
+    Journal(JournalCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Print the records, a line per file; works beside a running daemon, and on a damaged journal up to the damage
+    Inspect(inspect::InspectArgs),
+}
+
+/// Parses the process's arguments; on a usage error or `--help`, prints and exits as clap does (exit code 2 or 0).
+pub fn parse() -> Cli {
+    Cli::parse_from(with_default_command(std::env::args_os().collect()))
+}
+
+/// Puts `run` in front of arguments that name no subcommand, so that the plain form works.
+fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let global = ["-h", "--help", "-V", "--version"];
+    let first = arguments.get(1).map(|argument| argument.to_string_lossy().into_owned());
+    let is_run = match first.as_deref() {
+        None => true,
+        Some(argument) => argument.starts_with('-') && !global.contains(&argument),
+    };
+    if is_run {
+        arguments.insert(arguments.len().min(1), "run".into());
+    }
+    arguments
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn execute(self) -> Result<(), Error> {
+        match self.command {
+            Command::Run(arguments) => run::execute(*arguments),
+            Command::Replay(arguments) => replay::execute(arguments),
+            Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default() {
+        let with = |arguments: &[&str]| with_default_command(arguments.iter().map(OsString::from).collect());
+        assert_eq!(with(&["x", "--input", "a"]), ["x", "run", "--input", "a"]);
+        assert_eq!(with(&["x"]), ["x", "run"]);
+        assert_eq!(with(&["x", "--help"]), ["x", "--help"]);
+        assert_eq!(with(&["x", "journal", "inspect"]), ["x", "journal", "inspect"]);
+    }
+}

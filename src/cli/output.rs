@@ -1,0 +1,24 @@
+//! Results on standard output: paths as text that cannot break a line.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::log::escaped;
+
+/// A path as it is, or quoted and escaped if it holds characters that a line or a terminal would obey.
+pub(super) fn path_text(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if !text.chars().any(|c| c.is_control() || c == '"') => text.to_owned(),
+        _ => escaped(&path.to_string_lossy()),
+    }
+}
+
+/// Prints lines. A reader that went away (`| head`) is no error.
+pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}

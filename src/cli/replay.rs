@@ -1,0 +1,94 @@
+//! `csv-ingestor replay`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::output::{path_text, print_lines};
+use crate::fs::real::RealFs;
+use crate::journal::replay::Ending;
+use crate::journal::state::{FileState, State};
+use crate::log::{self, LogFormat, LogLevel};
+use crate::pipeline::manifest::json_path;
+use crate::pipeline::recover;
+use crate::{Error, daemon, engine};
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// The journal's directory
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
+    state_path: PathBuf,
+    /// Say what would be done, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Finishes what a crash left half done.
+pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
+    log::start(LogLevel::Warn, LogFormat::Text);
+    let state_path = std::path::absolute(&arguments.state_path)?;
+    if arguments.dry_run {
+        return forecast(&state_path, arguments.json);
+    }
+    // A journal is not made here: a mistyped path must not look like one with nothing to do.
+    let fs = RealFs::default();
+    if crate::journal::read(&fs, &state_path, &mut engine::Fold::default())?.is_none() {
+        return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
+    }
+    let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
+    let Some(replay) = daemon::replay(state_path, concurrency)? else {
+        return Ok(print_lines(["nothing to do: the journal is empty".to_owned()])?);
+    };
+    let torn_bytes = if let Ending::Torn { bytes } = replay.ending { bytes } else { 0 };
+    if arguments.json {
+        let summary = json!({
+            "completed": replay.completed,
+            "abandoned": replay.abandoned,
+            "cleared": replay.cleared,
+            "resumed": replay.resumed,
+            "torn_bytes": torn_bytes,
+            "states": counts(&replay.state),
+        });
+        return Ok(print_lines([summary.to_string()])?);
+    }
+    let mut lines = vec![
+        format!("completed: {}", replay.completed),
+        format!("abandoned: {} (ingested anew if they are there)", replay.abandoned),
+        format!("duplicates removed or moved: {}", replay.cleared),
+        format!("torn bytes dropped from the journal: {torn_bytes}"),
+    ];
+    lines.extend(FileState::ALL.iter().map(|state| format!("{}: {}", state.text(), replay.state.count(*state))));
+    Ok(print_lines(lines)?)
+}
+
+fn counts(state: &State) -> serde_json::Value {
+    FileState::ALL
+        .iter()
+        .map(|each| (each.text().to_owned(), state.count(*each).into()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn forecast(state_path: &std::path::Path, as_json: bool) -> Result<(), Error> {
+    let fs = RealFs::default();
+    let state = engine::read_state(&fs, state_path)?;
+    let mut lines = Vec::new();
+    for ingest in state.open() {
+        let action = recover::foresee(&fs, ingest)?;
+        let (state, id) = (ingest.state.text(), ingest.id);
+        lines.push(if as_json {
+            let (path, _) = json_path(&ingest.source_path);
+            json!({ "ingest_id": id, "state": state, "path": path, "action": action }).to_string()
+        } else {
+            format!("{} ({state}, ingest id {id}): would {action}", path_text(&ingest.source_path))
+        });
+    }
+    if lines.is_empty() && !as_json {
+        lines.push("nothing to do: no file is half done".to_owned());
+    }
+    Ok(print_lines(lines)?)
+}

@@ -1,0 +1,211 @@
+//! `csv-ingestor run`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use globset::{Glob, GlobSetBuilder};
+use serde_json::json;
+
+use super::output::{path_text, print_lines};
+use crate::Error;
+use crate::config::{self, CONCURRENCY_MAX, Config, Extent, Paths, parse_duration, parse_seconds};
+use crate::daemon::{self, Left};
+use crate::dry_run::{self, Forecast};
+use crate::fs::real::RealFs;
+use crate::journal::record::DuplicateAction;
+use crate::log::{self, LogFormat, LogLevel};
+use crate::pipeline::manifest::json_path;
+use crate::pipeline::settle::Mode;
+
+/// The options of `run`. Each one also reads its environment variable.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Staging directory; must exist
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_INPUT")]
+    input: PathBuf,
+    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
+    warehouse: PathBuf,
+    /// Manifests; created if missing. Lines go to DIR/YYYY/MM/DD/HH/manifest.jsonl
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_MANIFESTS")]
+    manifests: PathBuf,
+    /// The journal's directory; created if missing
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
+    state_path: PathBuf,
+    /// When a file counts as complete
+    #[arg(long, value_enum, default_value = "stability", env = "CSV_INGESTOR_MODE")]
+    mode: ModeName,
+    /// Stability mode: size and mtime unchanged for N seconds; decimals allowed; 0: complete at first sight
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_seconds, allow_hyphen_values = true,
+          env = "CSV_INGESTOR_STABILITY_SECONDS")]
+    stability_seconds: Duration,
+    /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
+    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
+    sidecar_suffix: OsString,
+    /// Time between two scans of the whole directory: 500ms, 5s, 1m
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration,
+          env = "CSV_INGESTOR_SCAN_INTERVAL")]
+    scan_interval: Duration,
+    /// Hashing (and copying) threads [default: number of CPUs]
+    #[arg(long, value_name = "N", env = "CSV_INGESTOR_CONCURRENCY")]
+    concurrency: Option<usize>,
+    /// Take only names that match; repeatable; {*.csv,*.tsv} gives alternatives [default: every regular file].
+    /// Hidden files and .tmp .part .swp are ignored always
+    #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
+    include: Vec<String>,
+    /// What becomes of a staged file whose content is in the warehouse already
+    #[arg(long, value_enum, default_value = "keep", env = "CSV_INGESTOR_DUPLICATES")]
+    duplicates: DuplicatesName,
+    /// Where `--duplicates move` moves them; on the staging directory's file system
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_DUPLICATES_DIR")]
+    duplicates_dir: Option<PathBuf>,
+    /// Take what is there now, wait out one stability window, ingest what became complete, say what was left, exit
+    #[arg(long, env = "CSV_INGESTOR_ONCE")]
+    once: bool,
+    /// Say what would happen, and write nothing at all, anywhere
+    #[arg(long, env = "CSV_INGESTOR_DRY_RUN")]
+    dry_run: bool,
+    /// Least important level that is logged
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info", env = "CSV_INGESTOR_LOG_LEVEL")]
+    log_level: LogLevel,
+    /// How log lines look [default: json]
+    #[arg(long, value_enum, env = "CSV_INGESTOR_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Time between two `metrics` events
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration,
+          env = "CSV_INGESTOR_METRICS_INTERVAL")]
+    metrics_interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeName {
+    /// Once size and mtime have not changed for a while
+    Stability,
+    /// Once its sidecar file appears
+    Sidecar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DuplicatesName {
+    /// Stays where it is
+    Keep,
+    /// Is deleted
+    Remove,
+    /// Is moved to --duplicates-dir
+    Move,
+}
+
+impl RunArgs {
+    fn validate(self) -> Result<Config, config::Error> {
+        let refuse = |text: &str| Err(config::Error::Options(text.to_owned()));
+        if (self.duplicates == DuplicatesName::Move) != self.duplicates_dir.is_some() {
+            return refuse("--duplicates move and --duplicates-dir DIR go together");
+        }
+        let suffix = self.sidecar_suffix.as_bytes();
+        if suffix.is_empty() || suffix.contains(&b'/') {
+            return refuse("--sidecar-suffix must be the end of a file name");
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let concurrency = self.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
+        if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
+            return refuse(&format!("--concurrency must lie between 1 and {CONCURRENCY_MAX}"));
+        }
+        let paths = Paths {
+            input: self.input,
+            warehouse: self.warehouse,
+            manifests: self.manifests,
+            state: self.state_path,
+            duplicates: self.duplicates_dir,
+        };
+        Ok(Config {
+            include: include(&self.include)?,
+            paths: paths.check()?,
+            mode: match self.mode {
+                ModeName::Stability => Mode::Stability(self.stability_seconds),
+                ModeName::Sidecar => Mode::Sidecar,
+            },
+            sidecar_suffix: self.sidecar_suffix,
+            scan_interval: self.scan_interval,
+            concurrency,
+            duplicates: match self.duplicates {
+                DuplicatesName::Keep => DuplicateAction::Keep,
+                DuplicatesName::Remove => DuplicateAction::Remove,
+                DuplicatesName::Move => DuplicateAction::Move,
+            },
+            extent: match (self.dry_run, self.once) {
+                (true, _) => Extent::DryRun,
+                (false, true) => Extent::Once,
+                (false, false) => Extent::Forever,
+            },
+            log_level: self.log_level,
+            log_format: self.log_format,
+            metrics_interval: self.metrics_interval,
+        })
+    }
+}
+
+fn include(patterns: &[String]) -> Result<Option<globset::GlobSet>, config::Error> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |error: globset::Error| config::Error::Options(format!("--include: {error}"));
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern).map_err(refuse)?);
+    }
+    set.build().map(Some).map_err(refuse)
+}
+
+/// Runs the ingestor.
+pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
+    let config = arguments.validate()?;
+    log::start(config.log_level, config.log_format.unwrap_or(LogFormat::Json));
+    if config.extent == Extent::DryRun {
+        let forecasts = dry_run::run(&RealFs::default(), &config)?;
+        let as_json = config.log_format == Some(LogFormat::Json);
+        let line = |forecast| if as_json { forecast_json(forecast) } else { forecast_text(forecast) };
+        return Ok(print_lines(forecasts.iter().map(line))?);
+    }
+    let left = daemon::run(&config)?;
+    Ok(print_lines(left.iter().map(left_text))?)
+}
+
+fn left_text(left: &Left) -> String {
+    match left {
+        Left::Waiting(path, why) => format!("WAITING: {} ({})", path_text(path), why.text()),
+        Left::Duplicate(path, Some(of)) => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
+        Left::Duplicate(path, None) => format!("DUPLICATE: {}", path_text(path)),
+    }
+}
+
+fn forecast_text(forecast: &Forecast) -> String {
+    match forecast {
+        Forecast::Ready { path, warehouse_path } => {
+            format!("READY: {} -> {}", path_text(path), path_text(warehouse_path))
+        }
+        Forecast::Duplicate { path, of } => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
+        Forecast::Waiting { path, reason } => format!("WAITING: {} ({reason})", path_text(path)),
+    }
+}
+
+fn forecast_json(forecast: &Forecast) -> String {
+    let (path, path_base64) = json_path(forecast.path());
+    let mut line = match forecast {
+        Forecast::Ready { warehouse_path, .. } => {
+            let (warehouse_path, _) = json_path(warehouse_path);
+            json!({ "status": "READY", "path": path, "warehouse_path": warehouse_path })
+        }
+        Forecast::Duplicate { of, .. } => {
+            let (original, _) = json_path(of);
+            json!({ "status": "DUPLICATE", "path": path, "original": original })
+        }
+        Forecast::Waiting { reason, .. } => json!({ "status": "WAITING", "path": path, "reason": reason }),
+    };
+    if let (Some(exact), Some(object)) = (path_base64, line.as_object_mut()) {
+        object.insert("path_base64".to_owned(), exact.into());
+    }
+    line.to_string()
+}

@@ -1,0 +1,256 @@
+//! The settings after validation, and every limit.
+//!
+//! Invariants: making a [`Config`] has no side effects; one that exists is consistent.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::GlobSet;
+
+use crate::fs::Fs as _;
+use crate::fs::real::{RealFs, resolve};
+use crate::journal::format::PATH_BYTES_MAX;
+use crate::journal::record::{DuplicateAction, Settings};
+use crate::log::{LogFormat, LogLevel};
+use crate::pipeline::naming::NAME_BYTES_MAX;
+use crate::pipeline::scan::NameRules;
+use crate::pipeline::settle::Mode;
+
+/// Files in one batch of the committer, at most: the number of syncs depends on batches, so larger is faster, but
+/// what a crash leaves half done grows with it.
+pub const BATCH_FILES_MAX: usize = 1024;
+/// Files handed to the workers and not yet reported, at most. Each holds a descriptor and a lease.
+pub const IN_FLIGHT_FILES_MAX: usize = 4096;
+/// Descriptors that are not for files in flight.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Files that travel together from stage to stage, at most.
+pub const CHUNK_FILES_MAX: usize = 32;
+/// Bytes of files that travel together, at most: a large file travels alone, so that small ones do not wait for it.
+pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
+/// Chunks that wait for a worker, at most.
+pub const HASH_QUEUE_CHUNKS_MAX: usize = 128;
+/// From this size on, a file's DISCOVERED is written before it is hashed.
+pub const NOTE_BYTES_MIN: u64 = 16 << 20;
+/// Bunches of inotify's hints that wait for the scan, at most; what does not fit leads to a full scan.
+pub const HINTS_MAX: usize = 1024;
+/// Quiet time after which the journal is marked idle.
+pub const IDLE_MARK_DELAY: Duration = Duration::from_millis(50);
+/// How often a full disk is tried again.
+pub const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// Most hashing threads.
+pub const CONCURRENCY_MAX: usize = 256;
+/// Longest durations that options take.
+pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Shortest time between two scans of the whole directory.
+pub const SCAN_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// What the user asked for, still unchecked.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Staging directory.
+    pub input: PathBuf,
+    /// Warehouse root.
+    pub warehouse: PathBuf,
+    /// Manifests root.
+    pub manifests: PathBuf,
+    /// The journal's directory.
+    pub state: PathBuf,
+    /// Where duplicates are moved.
+    pub duplicates: Option<PathBuf>,
+}
+
+/// How long `run` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Until it is stopped.
+    Forever,
+    /// One scan, one window.
+    Once,
+    /// As once, but only saying what would happen.
+    DryRun,
+}
+
+/// The settings of `run`, validated.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Absolute, checked against each other.
+    pub paths: Paths,
+    /// When a file counts as complete.
+    pub mode: Mode,
+    /// The ending of sidecars.
+    pub sidecar_suffix: OsString,
+    /// Between two scans.
+    pub scan_interval: Duration,
+    /// Hashing threads.
+    pub concurrency: usize,
+    /// Which names are for us.
+    pub include: Option<GlobSet>,
+    /// What becomes of duplicates.
+    pub duplicates: DuplicateAction,
+    /// How long to run.
+    pub extent: Extent,
+    /// Least important level that is logged.
+    pub log_level: LogLevel,
+    /// None if it was not asked for.
+    pub log_format: Option<LogFormat>,
+    /// Between two `metrics` events.
+    pub metrics_interval: Duration,
+}
+
+impl Config {
+    /// The part that the journal keeps.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            input: self.paths.input.clone(),
+            warehouse: self.paths.warehouse.clone(),
+            manifests: self.paths.manifests.clone(),
+            duplicates: self.duplicates,
+            duplicates_dir: self.paths.duplicates.clone(),
+        }
+    }
+
+    /// Which names are for us.
+    pub fn name_rules(&self) -> NameRules {
+        let sidecar_suffix = (self.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
+        NameRules { include: self.include.clone(), sidecar_suffix }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The path does not exist, is no directory, or cannot be read.
+    #[error("{option} {}: {source}", path.display())]
+    Path {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// One directory lies inside another, where it must not.
+    #[error(
+        "{inner} {} lies inside {outer} {} (or is the same): it would be taken for staged files; give it a place of its own",
+        inner_path.display(), outer_path.display()
+    )]
+    Inside {
+        /// The option.
+        inner: &'static str,
+        /// Its value.
+        inner_path: PathBuf,
+        /// The option that it conflicts with.
+        outer: &'static str,
+        /// Its value.
+        outer_path: PathBuf,
+    },
+    /// Two options that belong together.
+    #[error("{0}")]
+    Options(String),
+}
+
+const INPUT: &str = "--input";
+const WAREHOUSE: &str = "--warehouse";
+const MANIFESTS: &str = "--manifests";
+const STATE: &str = "--state-path";
+const DUPLICATES: &str = "--duplicates-dir";
+
+impl Paths {
+    /// The paths, absolute, if they fit together. Touches nothing.
+    pub fn check(self) -> Result<Paths, Error> {
+        let absolute = |option: &'static str, path: PathBuf| {
+            if path.as_os_str().len() + 2 * NAME_BYTES_MAX > PATH_BYTES_MAX {
+                return Err(Error::Options(format!("{option} is too long")));
+            }
+            std::path::absolute(&path).map_err(|source| Error::Path { option, path, source })
+        };
+        let paths = Paths {
+            input: absolute(INPUT, self.input)?,
+            warehouse: absolute(WAREHOUSE, self.warehouse)?,
+            manifests: absolute(MANIFESTS, self.manifests)?,
+            state: absolute(STATE, self.state)?,
+            duplicates: self.duplicates.map(|path| absolute(DUPLICATES, path)).transpose()?,
+        };
+        must_be_directory(INPUT, &paths.input)?;
+        let mut others = vec![(WAREHOUSE, &paths.warehouse), (MANIFESTS, &paths.manifests), (STATE, &paths.state)];
+        others.extend(paths.duplicates.as_ref().map(|path| (DUPLICATES, path)));
+        for (option, path) in &others {
+            match must_be_directory(option, path) {
+                Err(Error::Path { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                checked => checked?,
+            }
+            must_not_be_inside((option, path), (INPUT, &paths.input))?;
+        }
+        if let Some(duplicates) = &paths.duplicates {
+            // Readers of the warehouse would find the duplicates there.
+            must_not_be_inside((DUPLICATES, duplicates), (WAREHOUSE, &paths.warehouse))?;
+        }
+        for (option, path) in others.iter().filter(|(option, _)| *option != STATE) {
+            must_not_be_inside((option, path), (STATE, &paths.state))?;
+        }
+        for (option, path) in [(WAREHOUSE, &paths.warehouse), (MANIFESTS, &paths.manifests)] {
+            if resolved(option, path)? == resolved(STATE, &paths.state)? {
+                return Err(Error::Options(format!("{STATE} and {option} are the same directory")));
+            }
+        }
+        Ok(paths)
+    }
+}
+
+fn must_be_directory(option: &'static str, path: &Path) -> Result<(), Error> {
+    let opened = RealFs::default().open_dir(path);
+    opened.map(drop).map_err(|error| Error::Path { option, path: path.to_path_buf(), source: error.source })
+}
+
+fn resolved(option: &'static str, path: &Path) -> Result<PathBuf, Error> {
+    resolve(path).map_err(|source| Error::Path { option, path: path.to_path_buf(), source })
+}
+
+fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<(), Error> {
+    if resolved(inner.0, inner.1)?.starts_with(resolved(outer.0, outer.1)?) {
+        return Err(Error::Inside {
+            inner: inner.0,
+            inner_path: inner.1.to_path_buf(),
+            outer: outer.0,
+            outer_path: outer.1.to_path_buf(),
+        });
+    }
+    Ok(())
+}
+
+/// Reads `--stability-seconds`.
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "must be a number of seconds, such as 10 or 0.5".to_owned())?;
+    if !seconds.is_finite() || seconds.is_sign_negative() && seconds != 0.0 {
+        return Err("must be a number of seconds that is not negative".to_owned());
+    }
+    if seconds > DURATION_MAX.as_secs_f64() {
+        return Err("must be at most a year".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Reads a duration that is not zero.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 5s or 1m"))?;
+    if duration < SCAN_INTERVAL_MIN || duration > DURATION_MAX {
+        return Err("must lie between 10ms and a year".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_refused_where_they_make_no_sense() {
+        assert_eq!(parse_seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_seconds("-0"), Ok(Duration::ZERO));
+        assert_eq!(parse_seconds("0.25"), Ok(Duration::from_millis(250)));
+        for bad in ["-1", "abc", "", "NaN", "inf", "1e300", "5s"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The running ingestor: threads, channels, signals, shutdown.
+//!
+//! ```text
+//! inotify ──hints──▶ intake ──chunks──▶ N × hash ──▶ commit
+//!                      ▲                              │
+//!                      └───────────reports────────────┘
+//! ```
+//!
+//! Invariants:
+//! - Every channel is bounded. Reports never block the committer: there are never more of them than files in flight,
+//!   and there is room for all of those.
+//! - The committer finishes its batch before it ends; nobody else has anything that could be lost.
+
+mod commit_loop;
+mod hash_loop;
+mod intake;
+mod signals;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{self, Receiver, Sender};
+
+use crate::Error;
+use crate::config::{self, Config, Extent};
+use crate::engine::{self, Engine};
+use crate::fs::Fs;
+use crate::fs::notify::{Hint, Watch};
+use crate::fs::real::{RealFs, raise_descriptor_limit};
+use crate::journal::record::DuplicateAction;
+use crate::journal::state::State;
+use crate::metrics::Metrics;
+use crate::pipeline::hash::Shared;
+use crate::pipeline::recover::Recovered;
+use crate::pipeline::settle::Waiting;
+use crate::pipeline::{Hashed, Refusal, Settled};
+use intake::{Intake, Source};
+
+/// What travels to the committer.
+enum ToCommit<F: Fs> {
+    /// A file that will be hashed for long: its DISCOVERED goes ahead.
+    Note(Settled),
+    /// Files that were hashed, or refused.
+    Files(Vec<Result<Hashed<F>, (Settled, Refusal)>>),
+}
+
+/// What is left in staging at the end of `--once`.
+#[derive(Debug)]
+pub enum Left {
+    /// Not ingested, for a reason.
+    Waiting(PathBuf, Waiting),
+    /// A kept duplicate, and its original if that is known.
+    Duplicate(PathBuf, Option<PathBuf>),
+}
+
+/// Runs the ingestor until it is stopped, or once.
+pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
+    let descriptors = raise_descriptor_limit();
+    let stop = signals::install()?;
+    let fs = RealFs::default();
+    let metrics = Arc::new(Metrics::default());
+    let once = config.extent == Extent::Once;
+    let flag = stop.flag.clone();
+    let options = engine::Options {
+        state_path: config.paths.state.clone(),
+        settings: Some(config.settings()),
+        sidecar_suffix: config.name_rules().sidecar_suffix,
+        metrics: metrics.clone(),
+        on_full: Box::new(move || !once && wait_for_room(&flag)),
+    };
+    let Some(engine) = engine::open(&fs, options)? else { return Ok(Vec::new()) };
+    log_started(config, &engine.recovered);
+    let hints = if once { channel::never() } else { watch(config) };
+    let kept = (config.duplicates == DuplicateAction::Keep)
+        .then(|| engine.committer.state().kept().copied().collect())
+        .unwrap_or_default();
+    let source = Source::Staging { config, kept, hints };
+    let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, &metrics)?;
+    metrics.stopped();
+    Ok(if once { intake.left(&config.paths.input, &state) } else { Vec::new() })
+}
+
+/// Recovers by the journal alone, hashing what has to be hashed again. None if the journal knows no directories.
+pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Option<Replay>, Error> {
+    let descriptors = raise_descriptor_limit();
+    let stop = signals::install()?;
+    let fs = RealFs::default();
+    let metrics = Arc::new(Metrics::default());
+    let options = engine::Options {
+        state_path,
+        settings: None,
+        sidecar_suffix: None,
+        metrics: metrics.clone(),
+        on_full: Box::new(|| false),
+    };
+    let Some(engine) = engine::open(&fs, options)? else { return Ok(None) };
+    let (abandoned, cleared) = (engine.recovered.abandoned, engine.recovered.cleared);
+    let (resumed, ending) = (engine.recovered.resumed.len() as u64, engine.replayed.ending);
+    let (state, _) = drive(engine, Source::Resumed, concurrency, descriptors, &stop, &metrics)?;
+    Ok(Some(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state }))
+}
+
+/// What `replay` did.
+pub struct Replay {
+    /// Files that are in warehouse and manifest now and were not before.
+    pub completed: u64,
+    /// Files that were given up.
+    pub abandoned: u64,
+    /// Duplicates that were removed or moved.
+    pub cleared: u64,
+    /// Files that had to be hashed again.
+    pub resumed: u64,
+    /// How the journal ended.
+    pub ending: crate::journal::replay::Ending,
+    /// What the journal adds up to now.
+    pub state: State,
+}
+
+/// Starts the threads, feeds them until the source ends or a signal comes, and stops them in order.
+fn drive(
+    engine: Engine<RealFs>,
+    source: Source<'_>,
+    concurrency: usize,
+    descriptors: u64,
+    stop: &signals::Stop,
+    metrics: &Arc<Metrics>,
+) -> Result<(State, Intake), Error> {
+    let Engine { mut committer, shared, recovered, .. } = engine;
+    let in_flight_max = descriptors.saturating_sub(config::DESCRIPTORS_RESERVED).max(1);
+    let in_flight_max = usize::try_from(in_flight_max).unwrap_or(usize::MAX).min(config::IN_FLIGHT_FILES_MAX);
+    let (chunk_sender, chunks) = channel::bounded(config::HASH_QUEUE_CHUNKS_MAX);
+    let (commit_sender, to_commit) = channel::bounded(config::IN_FLIGHT_FILES_MAX);
+    let (report_sender, reports) = channel::bounded(config::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
+    let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, metrics.clone());
+    intake.adopt(recovered, &mut committer);
+
+    let workers = start_workers(concurrency, &shared, &chunks, &commit_sender)?;
+    drop(chunks);
+    let committing = thread::Builder::new()
+        .name("commit".to_owned())
+        .spawn(move || commit_loop::run(committer, &to_commit, &report_sender))
+        .map_err(|_| Error::Thread("commit"))?;
+    let fed = intake.run(&chunk_sender, &commit_sender, &reports, stop);
+    // From here on nothing new begins: workers refuse what they have not begun, the committer finishes its batch.
+    shared.stop.store(true, Ordering::Relaxed);
+    drop((chunk_sender, commit_sender));
+    for worker in workers {
+        worker.join().map_err(|_| Error::Thread("hash"))?;
+    }
+    let committed = committing.join().map_err(|_| Error::Thread("commit"))?;
+    // The committer's error is the cause; the intake's, if both have one, is that the committer is gone.
+    let state = committed?;
+    fed?;
+    Ok((state, intake))
+}
+
+fn start_workers(
+    count: usize,
+    shared: &Arc<Shared<RealFs>>,
+    chunks: &Receiver<Vec<Settled>>,
+    to_commit: &Sender<ToCommit<RealFs>>,
+) -> Result<Vec<JoinHandle<()>>, Error> {
+    let start = |index| {
+        let (shared, chunks, to_commit) = (shared.clone(), chunks.clone(), to_commit.clone());
+        thread::Builder::new()
+            .name(format!("hash-{index}"))
+            .spawn(move || hash_loop::run(shared, &chunks, &to_commit))
+            .map_err(|_| Error::Thread("hash"))
+    };
+    (0..count).map(start).collect()
+}
+
+/// Starts the thread that waits for inotify. It ends with the process: there is nothing to clean up.
+fn watch(config: &Config) -> Receiver<Hint> {
+    let (sender, hints) = channel::bounded(config::HINTS_MAX);
+    let missed = |error: &dyn std::fmt::Display| {
+        tracing::warn!(event = "inotify_unavailable", error = %error, "new files are found by the periodic scan only");
+    };
+    let mut watch = match Watch::new(&config.paths.input) {
+        Ok(watch) => watch,
+        Err(error) => {
+            missed(&error);
+            return channel::never();
+        }
+    };
+    let started = thread::Builder::new().name("inotify".to_owned()).spawn(move || {
+        let mut overflowed = false;
+        loop {
+            let hint = watch.wait().unwrap_or(Hint::Ended);
+            let ended = hint == Hint::Ended;
+            // What finds no room is made good by one full scan.
+            let hint = if overflowed { Hint::Rescan } else { hint };
+            overflowed = sender.try_send(hint).is_err_and(|error| error.is_full());
+            if ended {
+                return;
+            }
+        }
+    });
+    match started {
+        Ok(_) => hints,
+        Err(error) => {
+            missed(&error);
+            channel::never()
+        }
+    }
+}
+
+/// Waits a moment while the disk is full; false if the process is to stop.
+fn wait_for_room(stop: &AtomicBool) -> bool {
+    const STEP: Duration = Duration::from_millis(50);
+    let mut waited = Duration::ZERO;
+    while waited < config::FULL_DISK_RETRY && !stop.load(Ordering::Relaxed) {
+        thread::sleep(STEP);
+        waited += STEP;
+    }
+    !stop.load(Ordering::Relaxed)
+}
+
+fn log_started(config: &Config, recovered: &Recovered) {
+    let path = |path: &std::path::Path| path.display().to_string();
+    tracing::info!(
+        event = "started",
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        input = path(&config.paths.input),
+        warehouse = path(&config.paths.warehouse),
+        manifests = path(&config.paths.manifests),
+        state_path = path(&config.paths.state),
+        mode = match config.mode {
+            crate::pipeline::settle::Mode::Stability(_) => "stability",
+            crate::pipeline::settle::Mode::Sidecar => "sidecar",
+        },
+        stability_seconds = match config.mode {
+            crate::pipeline::settle::Mode::Stability(window) => Some(window.as_secs_f64()),
+            crate::pipeline::settle::Mode::Sidecar => None,
+        },
+        scan_interval = %humantime::format_duration(config.scan_interval),
+        concurrency = config.concurrency,
+        once = config.extent == Extent::Once,
+        recovered_completed = recovered.completed,
+        recovered_abandoned = recovered.abandoned,
+        recovered_resumed = recovered.resumed.len(),
+    );
+}

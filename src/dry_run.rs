@@ -1,0 +1,204 @@
+//! `--dry-run`: what would happen, said on stdout. The same rules as the real thing, up to the first effect.
+//!
+//! Invariant: it writes nothing anywhere: no directory, no journal, no lock, no copy, no sync.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel;
+
+use crate::Error;
+use crate::config::{CHUNK_FILES_MAX, Config};
+use crate::engine;
+use crate::fs::Fs;
+use crate::journal::record::DuplicateAction;
+use crate::journal::state::State;
+use crate::pipeline::hash::{Hasher, Shared};
+use crate::pipeline::naming::warehouse_name;
+use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
+use crate::pipeline::settle::{Mode, Settle, Waiting};
+use crate::pipeline::{Refusal, Settled};
+use crate::types::Sha256;
+
+/// What would happen to one file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Forecast {
+    /// It would be ingested.
+    Ready {
+        /// The staged file.
+        path: PathBuf,
+        /// Where it would go.
+        warehouse_path: PathBuf,
+    },
+    /// Its content is, or by then would be, in the warehouse.
+    Duplicate {
+        /// The staged file.
+        path: PathBuf,
+        /// The first one's place.
+        of: PathBuf,
+    },
+    /// It would stay where it is.
+    Waiting {
+        /// The staged file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Looks, waits out one stability window, looks again, and tells.
+pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
+    let staging = Arc::new(fs.open_dir(&config.paths.input)?);
+    let state = engine::read_state(fs, &config.paths.state)?;
+    let shared = Arc::new(Shared {
+        fs: fs.clone(),
+        staging: staging.clone(),
+        copies: None,
+        sidecar_suffix: config.name_rules().sidecar_suffix,
+        copy_all: AtomicBool::new(false),
+        leases_missing: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+    });
+    let kept = state.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
+    let mut settle = Settle::new(config.mode, config.scan_interval, kept);
+    settle.note_kept();
+    let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules());
+    watch(&mut scanner, &mut settle, config.mode)?;
+
+    let mut forecaster = Forecaster { fs, config, state: &state, planned: HashMap::new(), taken: Vec::new() };
+    let mut forecasts = Vec::new();
+    while settle.ready() > 0 {
+        let chunk: Vec<Settled> =
+            std::iter::from_fn(|| settle.take_ready(fs.now())).take(CHUNK_FILES_MAX * config.concurrency).collect();
+        for (settled, hashed) in hash_all(&shared, chunk, config.concurrency) {
+            forecasts.push(forecaster.forecast(&settled, hashed)?);
+        }
+    }
+    let input = &config.paths.input;
+    for (name, sha256) in settle.take_kept() {
+        let of = state.original(&sha256).map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
+        forecasts.push(Forecast::Duplicate { path: input.join(&*name), of });
+    }
+    let waiting = settle.waiting().map(|(name, why)| forecaster.waiting(name, why.text()));
+    forecasts.extend(waiting);
+    forecasts.sort_by(|one, other| one.path().cmp(other.path()));
+    Ok(forecasts)
+}
+
+impl Forecast {
+    /// The staged file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Forecast::Ready { path, .. } | Forecast::Duplicate { path, .. } | Forecast::Waiting { path, .. } => path,
+        }
+    }
+}
+
+/// One scan, and one more look at each name when its window has passed.
+fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Result<(), Error> {
+    let started = Instant::now();
+    scanner.begin(settle)?;
+    while scanner.is_scanning() {
+        scanner.slice(settle, started.elapsed())?;
+    }
+    let Mode::Stability(window) = mode else { return Ok(()) };
+    let deadline = started.elapsed() + window;
+    thread::sleep(if settle.next_due().is_some() { window } else { Duration::ZERO });
+    loop {
+        let names = settle.take_due(deadline, SCAN_SLICE_NAMES);
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            scanner.look_at(settle, &name, false, started.elapsed().max(deadline))?;
+        }
+    }
+}
+
+/// Hashes files on several threads; the results are in the order of the files.
+fn hash_all<F: Fs>(
+    shared: &Arc<Shared<F>>,
+    files: Vec<Settled>,
+    concurrency: usize,
+) -> Vec<(Settled, Result<Sha256, Refusal>)> {
+    let (sender, queue) = channel::bounded(files.len());
+    for indexed in files.into_iter().enumerate() {
+        // There is room for all of them.
+        let _ = sender.send(indexed);
+    }
+    drop(sender);
+    let mut results: Vec<(usize, Settled, Result<Sha256, Refusal>)> = thread::scope(|scope| {
+        let work = || {
+            let mut hasher = Hasher::new(shared.clone());
+            let hash = |(index, settled)| match hasher.hash(settled, false) {
+                Ok(hashed) => (index, hashed.settled, Ok(hashed.sha256)),
+                Err((settled, refusal)) => (index, settled, Err(refusal)),
+            };
+            queue.iter().map(hash).collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = (0..concurrency).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    results.sort_by_key(|(index, ..)| *index);
+    results.into_iter().map(|(_, settled, result)| (settled, result)).collect()
+}
+
+struct Forecaster<'a, F: Fs> {
+    fs: &'a F,
+    config: &'a Config,
+    state: &'a State,
+    planned: HashMap<Sha256, PathBuf>,
+    taken: Vec<PathBuf>,
+}
+
+impl<F: Fs> Forecaster<'_, F> {
+    fn forecast(&mut self, settled: &Settled, hashed: Result<Sha256, Refusal>) -> Result<Forecast, Error> {
+        let path = self.config.paths.input.join(&*settled.name);
+        let sha256 = match hashed {
+            Ok(sha256) => sha256,
+            Err(refusal) => return Ok(self.waiting(&settled.name, &refusal_text(&refusal))),
+        };
+        let known = self.state.original(&sha256).map(|original| original.warehouse_path.to_path_buf());
+        if let Some(of) = known.or_else(|| self.planned.get(&sha256).cloned()) {
+            return Ok(Forecast::Duplicate { path, of });
+        }
+        let partition = self.config.paths.warehouse.join(settled.complete_at.date_partition());
+        let names = (0..).map_while(|taken| warehouse_name(&settled.name, &sha256, taken));
+        for name in names {
+            let warehouse_path = partition.join(&name);
+            if !self.taken.contains(&warehouse_path) && self.is_free(&partition, &name)? {
+                self.planned.insert(sha256, warehouse_path.clone());
+                self.taken.push(warehouse_path.clone());
+                return Ok(Forecast::Ready { path, warehouse_path });
+            }
+        }
+        Ok(self.waiting(&settled.name, "every name that it could get in the warehouse is taken"))
+    }
+
+    fn is_free(&self, partition: &Path, name: &OsStr) -> Result<bool, Error> {
+        match self.fs.open_dir(partition) {
+            Err(error) if error.is_not_found() => Ok(true),
+            dir => Ok(self.fs.stat(&dir?, name)?.is_none()),
+        }
+    }
+
+    fn waiting(&self, name: &OsStr, reason: &str) -> Forecast {
+        Forecast::Waiting { path: self.config.paths.input.join(name), reason: reason.to_owned() }
+    }
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Vanished => "vanished".to_owned(),
+        Refusal::Changed | Refusal::SidecarChanged => Waiting::Settling.text().to_owned(),
+        Refusal::OpenForWriting => Waiting::OpenForWriting.text().to_owned(),
+        Refusal::ChecksumDiffers { .. } => Waiting::ChecksumDiffers.text().to_owned(),
+        Refusal::Failed(error) => error.to_string(),
+        Refusal::Interrupted => "interrupted".to_owned(),
+    }
+}

@@ -1,0 +1,130 @@
+//! Opening the ingestor's engine: locks, journal, recovery. The daemon, `replay` and the simulation all begin here.
+//!
+//! Invariants: both locks are held before anything is modified; what recovery leaves is returned, nothing is begun.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use crate::Error;
+use crate::fs::{self, Fs};
+use crate::journal::record::{Record, Settings};
+use crate::journal::replay::{Ending, Replayed, Visitor};
+use crate::journal::state::{FileState, State};
+use crate::journal::{self, Journal};
+use crate::metrics::Metrics;
+use crate::pipeline::commit::{Committer, OnFull};
+use crate::pipeline::hash::{Shared, copies_dir};
+use crate::pipeline::recover::Recovered;
+use crate::types::{Lsn, UnixMillis};
+
+/// Folds records into a state.
+#[derive(Default)]
+pub struct Fold(pub State);
+
+impl Visitor for Fold {
+    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), &'static str> {
+        self.0.apply(lsn, &record)
+    }
+}
+
+/// What opening needs to know.
+pub struct Options {
+    /// The journal's directory.
+    pub state_path: PathBuf,
+    /// The directories; None for those that the journal knows.
+    pub settings: Option<Settings>,
+    /// In sidecar mode, the ending of sidecars.
+    pub sidecar_suffix: Option<OsString>,
+    /// Counts and logs.
+    pub metrics: Arc<Metrics>,
+    /// Called while the disk is full.
+    pub on_full: OnFull,
+}
+
+/// The engine, recovered and ready.
+pub struct Engine<F: Fs> {
+    /// The committer.
+    pub committer: Committer<F>,
+    /// What hashing workers need.
+    pub shared: Arc<Shared<F>>,
+    /// What recovery did.
+    pub recovered: Recovered,
+    /// What reading the journal found.
+    pub replayed: Replayed,
+}
+
+/// Reads the journal without locking or changing anything. An absent one is an empty state.
+pub fn read_state<F: Fs>(fs: &F, state_path: &std::path::Path) -> Result<State, Error> {
+    let mut fold = Fold::default();
+    journal::read(fs, state_path, &mut fold)?;
+    Ok(fold.0)
+}
+
+/// Opens the engine and finishes what was half done. None if neither the caller nor the journal knows any
+/// directories: then there is nothing to do.
+pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error> {
+    let started = Instant::now();
+    let staging = match &options.settings {
+        Some(settings) => Some(lock_input(fs, settings)?),
+        None => None,
+    };
+    let mut fold = Fold::default();
+    let (journal, replayed) = Journal::open(fs, &options.state_path, &mut fold)?;
+    let state = fold.0;
+    let Some(settings) = options.settings.or_else(|| state.settings().map(|known| (**known).clone())) else {
+        journal.shut_down()?;
+        return Ok(None);
+    };
+    let staging = staging.map_or_else(|| lock_input(fs, &settings), Ok)?;
+    check_mounted(fs, &state)?;
+    let top = std::path::Path::new("/");
+    let warehouse = fs::open_dir_durable(fs, top, &settings.warehouse, 0o755)?;
+    fs::open_dir_durable(fs, top, &settings.manifests, 0o755)?;
+    if let Some(duplicates) = &settings.duplicates_dir {
+        fs::open_dir_durable(fs, top, duplicates, 0o755)?;
+    }
+    let copies = copies_dir(&settings.warehouse, &journal.store());
+    let copies = fs::open_dir_durable(fs, &settings.warehouse, &copies, 0o700)?;
+    let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
+    let shared = Arc::new(Shared {
+        fs: fs.clone(),
+        staging: Arc::new(staging),
+        copies: Some(Arc::new(copies)),
+        sidecar_suffix: options.sidecar_suffix,
+        copy_all: AtomicBool::new(!same_device),
+        leases_missing: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+    });
+    let metrics = options.metrics.clone();
+    let mut committer =
+        Committer::new(shared.clone(), journal, state, Arc::new(settings), metrics.clone(), options.on_full);
+    let recovered = committer.recover()?;
+    committer.begin()?;
+    let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
+    metrics.recovery_finished(&recovered, torn_bytes, started.elapsed());
+    Ok(Some(Engine { committer, shared, recovered, replayed }))
+}
+
+/// Opens and locks the staging directory.
+fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
+    let staging = fs.open_dir(&settings.input)?;
+    if fs.try_lock_dir(&staging)? {
+        return Ok(staging);
+    }
+    let pid = fs.lock_holder(&fs.stat_dir(&staging)?.identity);
+    Err(Error::InputLocked { path: settings.input.clone(), pid })
+}
+
+/// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
+/// not mounted than removed, and a file that cannot be seen would be given up.
+fn check_mounted<F: Fs>(fs: &F, state: &State) -> Result<(), Error> {
+    for ingest in state.open().filter(|ingest| ingest.state != FileState::Discovered) {
+        for path in [&ingest.settings.warehouse, &ingest.settings.input] {
+            fs.open_dir(path).map_err(|source| Error::NotMounted { path: path.clone(), source })?;
+        }
+    }
+    Ok(())
+}

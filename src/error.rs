@@ -1,0 +1,75 @@
+//! Every way in which a command ends badly, and its exit code.
+
+use std::path::PathBuf;
+
+use crate::{config, fs, journal, pipeline};
+
+/// What ends a command.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that cannot be.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The pipeline stopped.
+    #[error(transparent)]
+    Pipeline(#[from] pipeline::Error),
+    /// A file operation failed.
+    #[error(transparent)]
+    Io(#[from] fs::Error),
+    /// Another ingestor works on the staging directory.
+    #[error("--input {} is held by another csv-ingestor{}", path.display(), pid.map_or(" (pid unknown)".to_owned(), |pid| format!(" (pid {pid})")))]
+    InputLocked {
+        /// The staging directory.
+        path: PathBuf,
+        /// Who holds it, if that can be told.
+        pid: Option<u32>,
+    },
+    /// The staging directory's path stands for another directory than at the start.
+    #[error("--input {} was removed or replaced while running; restart to watch the new one", .0.display())]
+    InputReplaced(PathBuf),
+    /// Half-done files lie in a directory that is missing.
+    #[error("{} is missing, and files that are half done lie in it: mount it (or make it) and start again ({source})", path.display())]
+    NotMounted {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: fs::Error,
+    },
+    /// A filter or pattern on the command line.
+    #[error("{0}")]
+    Usage(String),
+    /// Writing results to standard output failed.
+    #[error("standard output: {0}")]
+    Output(#[from] std::io::Error),
+    /// A thread could not be started, or died.
+    #[error("thread {0} ended unexpectedly; nothing is lost: the next start resumes")]
+    Thread(&'static str),
+}
+
+impl From<journal::Error> for Error {
+    fn from(error: journal::Error) -> Error {
+        Error::Pipeline(pipeline::Error::Journal(error))
+    }
+}
+
+impl Error {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Config(_) | Error::Usage(_) => 2,
+            Error::InputLocked { .. } => 4,
+            Error::Pipeline(pipeline::Error::Journal(error)) => match error {
+                journal::Error::Corrupt(_) | journal::Error::Newer { .. } => 3,
+                journal::Error::Locked { .. } => 4,
+                journal::Error::Foreign { .. } => 2,
+                journal::Error::Io(_) | journal::Error::Poisoned { .. } => 1,
+            },
+            Error::Pipeline(_)
+            | Error::Io(_)
+            | Error::InputReplaced(_)
+            | Error::NotMounted { .. }
+            | Error::Output(_)
+            | Error::Thread(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The one door to the operating system's files.
+//!
+//! Invariants:
+//! - Nothing in this crate touches a file but through [`Fs`]: what the simulator cannot see, it cannot crash.
+//! - Names are relative to an open directory and are never followed if they are symbolic links.
+//! - Every error says which operation failed on which path.
+//! - No method makes anything durable except the `sync` methods, and each of those covers exactly what it names.
+
+mod lease;
+pub mod notify;
+pub mod real;
+pub mod sim;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::types::{FileIdentity, FileTime, UnixMillis};
+
+/// An operation on a file that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{op} {}: {source}", path.display())]
+pub struct Error {
+    /// The operation, by its system call's name.
+    pub op: &'static str,
+    /// What it was applied to.
+    pub path: PathBuf,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+/// The result of an operation on a file.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A full disk or an exhausted quota: waiting may help.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// The name (or a directory before it) is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// The name is taken.
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AlreadyExists
+    }
+
+    /// The two names are not on one mount.
+    pub fn is_cross_device(&self) -> bool {
+        self.source.kind() == io::ErrorKind::CrossesDevices
+    }
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file: the only kind that is ever opened or moved.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A FIFO, socket or device.
+    Special,
+}
+
+/// What `fstatat` tells of a name, never following a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which file, in which state.
+    pub identity: FileIdentity,
+    /// Regular or not.
+    pub kind: FileKind,
+    /// Names the inode has.
+    pub links: u64,
+    /// Permission bits (`st_mode & 0o7777`).
+    pub mode: u32,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, any bytes but `/` and NUL.
+    pub name: OsString,
+    /// None where the file system does not tell kinds in listings.
+    pub kind: Option<FileKind>,
+}
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// For reading. Never follows a link, never blocks on a FIFO.
+    Read,
+    /// For reading and writing; it must exist.
+    Write,
+    /// For reading and writing; it must not exist. Permission bits before the umask.
+    Create {
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// What came of asking for a read lease (fcntl(2), `F_SETLEASE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// Nobody has the file open for writing; whoever tries now waits until the lease goes.
+    Held,
+    /// Somebody has the file open for writing, or mapped writable.
+    Writer,
+    /// This file system, or our privileges, do not allow leases: no statement either way.
+    Unsupported,
+}
+
+/// The operations that the ingestor needs from a file system, and the two other things it takes from outside: the
+/// wall clock and randomness.
+pub trait Fs: Clone + Send + Sync + 'static {
+    /// An open directory. It stays the same directory when its path is renamed.
+    type Dir: Send + Sync;
+    /// An open file. Dropping it closes it and gives up its lease and its lock.
+    type File: Send + Sync;
+    /// A listing under way.
+    type Listing: Iterator<Item = Result<Entry>>;
+
+    /// Opens a directory by path, following links in it (the operator's own paths may be links).
+    fn open_dir(&self, path: &Path) -> Result<Self::Dir>;
+    /// The path that `dir` was opened by.
+    fn dir_path<'a>(&self, dir: &'a Self::Dir) -> &'a Path;
+    /// What the open directory is.
+    fn stat_dir(&self, dir: &Self::Dir) -> Result<Stat>;
+    /// mkdirat(2). Not durable until `sync_dir(parent)`.
+    fn create_dir(&self, parent: &Self::Dir, name: &OsStr, mode: u32) -> Result<()>;
+    /// Every name in the directory but `.` and `..`, in no order. Names that come or go meanwhile may be missed.
+    fn list(&self, dir: &Self::Dir) -> Result<Self::Listing>;
+    /// What the name stands for; None if nothing has that name. Links are not followed.
+    fn stat(&self, dir: &Self::Dir, name: &OsStr) -> Result<Option<Stat>>;
+    /// renameat2(2) with `RENAME_NOREPLACE`: fails with [`Error::is_taken`] rather than replace anything.
+    fn rename(&self, from: &Self::Dir, from_name: &OsStr, to: &Self::Dir, to_name: &OsStr) -> Result<()>;
+    /// unlinkat(2) of a file.
+    fn unlink(&self, dir: &Self::Dir, name: &OsStr) -> Result<()>;
+    /// fsync(2) of the directory: its entries (names made, renamed, removed) are durable afterwards. The files
+    /// behind the names are not.
+    fn sync_dir(&self, dir: &Self::Dir) -> Result<()>;
+    /// syncfs(2): everything on the file system that holds `dir` is durable afterwards. Reports write-back errors
+    /// since Linux 5.8.
+    fn sync_fs(&self, dir: &Self::Dir) -> Result<()>;
+    /// Bytes that an unprivileged user may still write.
+    fn free_bytes(&self, dir: &Self::Dir) -> Result<u64>;
+
+    /// openat(2) with `O_NOFOLLOW | O_NONBLOCK`.
+    fn open(&self, dir: &Self::Dir, name: &OsStr, how: Open) -> Result<Self::File>;
+    /// fstat(2).
+    fn stat_file(&self, file: &Self::File) -> Result<Stat>;
+    /// pread(2): may be short; 0 at the end of the file.
+    fn read_at(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> Result<usize>;
+    /// pwrite(2): may be short.
+    fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> Result<usize>;
+    /// ftruncate(2).
+    fn set_len(&self, file: &Self::File, len: u64) -> Result<()>;
+    /// Sets permission bits and mtime (a copy keeps those of its source).
+    fn set_meta(&self, file: &Self::File, mode: u32, mtime: FileTime) -> Result<()>;
+    /// fdatasync(2): content and size are durable afterwards; the name is not. Never retry it after a failure: the
+    /// kernel marks the pages clean, and the second call lies.
+    fn sync_data(&self, file: &Self::File) -> Result<()>;
+    /// fsync(2): content and inode (mode, mtime) are durable afterwards; the name is not.
+    fn sync_all(&self, file: &Self::File) -> Result<()>;
+    /// posix_fadvise(2) `DONTNEED`: the next read comes from the disk, not from pages that failed to reach it.
+    /// Advice: the kernel may ignore it.
+    fn drop_cache(&self, file: &Self::File) -> Result<()>;
+    /// Asks for a read lease on a file opened with [`Open::Read`]; held until the file is dropped.
+    fn lease(&self, file: &Self::File) -> Result<Lease>;
+    /// True if somebody has tried to open the file for writing, or to truncate it, since [`Fs::lease`] said Held.
+    fn lease_broken(&self, file: &Self::File) -> Result<bool>;
+
+    /// flock(2), exclusive, without waiting; false if another process holds it.
+    fn try_lock_file(&self, file: &Self::File) -> Result<bool>;
+    /// flock(2), exclusive, waiting: for locks that are only ever held for the length of an append.
+    fn lock_file(&self, file: &Self::File) -> Result<()>;
+    /// Gives up a lock before the file is dropped.
+    fn unlock_file(&self, file: &Self::File) -> Result<()>;
+    /// Locks the directory itself, without a file in it; false if another process holds it. Held until dropped.
+    fn try_lock_dir(&self, dir: &Self::Dir) -> Result<bool>;
+    /// The process that holds an flock on the inode, as far as the kernel tells (`/proc/locks`).
+    fn lock_holder(&self, identity: &FileIdentity) -> Option<u32>;
+
+    /// The wall clock.
+    fn now(&self) -> UnixMillis;
+    /// Random bytes: names, salts and the store's UUID.
+    fn random(&self) -> [u8; 16];
+}
+
+/// Most calls of `read_at` or `write_at` that one whole transfer may take per 4 KiB asked for, plus this many: a
+/// bound on short transfers, so that a broken file system cannot make us spin.
+const TRANSFER_CALLS_MAX: usize = 1_000;
+
+/// Writes all of `bytes`. On an error some of them may have been written.
+pub fn write_all_at<F: Fs>(fs: &F, file: &F::File, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+    let calls_max = TRANSFER_CALLS_MAX + bytes.len() / 512;
+    for _ in 0..calls_max {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let written = fs.write_at(file, bytes, offset)?;
+        bytes = &bytes[written.min(bytes.len())..];
+        offset += written as u64;
+    }
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    Err(Error { op: "pwrite", path: PathBuf::new(), source: io::ErrorKind::WriteZero.into() })
+}
+
+/// Reads until `buffer` is full or the file ends; returns how many bytes there were.
+pub fn read_full_at<F: Fs>(fs: &F, file: &F::File, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let read = fs.read_at(file, &mut buffer[filled..], offset + filled as u64)?;
+        if read == 0 {
+            break;
+        }
+        filled += read;
+    }
+    Ok(filled)
+}
+
+/// Opens the directory `path`, making what is missing of it, and makes every name between `top` (itself not
+/// included) and `path` durable.
+///
+/// Directories that exist already are synced too: an earlier run may have been killed between its mkdir and its
+/// fsync, and a power cut would then take the directory with everything that was durable in it. Call it once a
+/// process for each directory, not once a file.
+pub fn open_dir_durable<F: Fs>(fs: &F, top: &Path, path: &Path, mode: u32) -> Result<F::Dir> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return fs.open_dir(path);
+    };
+    if path == top {
+        return fs.open_dir(path);
+    }
+    let opened = fs.open_dir(path);
+    let missing = match &opened {
+        Err(error) if error.is_not_found() => true,
+        Err(_) => return opened,
+        Ok(_) => false,
+    };
+    let parent = match open_dir_durable(fs, top, parent, mode) {
+        // A parent that is not ours to read was not made by us either, so its entries were durable before we came.
+        Err(error) if !missing && error.source.kind() == io::ErrorKind::PermissionDenied => return opened,
+        parent => parent?,
+    };
+    if missing {
+        match fs.create_dir(&parent, name, mode) {
+            Err(error) if !error.is_taken() => return Err(error),
+            _ => {}
+        }
+    }
+    fs.sync_dir(&parent)?;
+    if missing { fs.open_dir(path) } else { opened }
+}

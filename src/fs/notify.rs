@@ -1,0 +1,69 @@
+//! inotify(7), as a hint that wakes the scan early.
+//!
+//! Invariant: nothing depends on it. NFS has no inotify and queues overflow, so whatever this misses the periodic
+//! scan finds; whatever it reports is looked at again with `stat`.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use inotify::{EventMask, Inotify, WatchMask};
+
+/// Bytes for one read of events: room for about 1,000 short names.
+const EVENT_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What the kernel reports of the staging directory.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// These names were created, renamed in, closed after writing, or changed.
+    Names(Vec<OsString>),
+    /// The queue overflowed: scan everything.
+    Rescan,
+    /// The directory itself is gone, so no more hints will come.
+    Ended,
+}
+
+/// A watch on one directory.
+pub struct Watch {
+    inotify: Inotify,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// Watches `directory`.
+    ///
+    /// # Errors
+    /// Where the kernel has no inotify, or its limits (`/proc/sys/fs/inotify`) are used up.
+    pub fn new(directory: &Path) -> io::Result<Watch> {
+        let inotify = Inotify::init()?;
+        let mask = WatchMask::CREATE
+            | WatchMask::MOVED_TO
+            | WatchMask::CLOSE_WRITE
+            | WatchMask::MODIFY
+            | WatchMask::ATTRIB
+            | WatchMask::MOVE_SELF
+            | WatchMask::DELETE_SELF
+            | WatchMask::ONLYDIR;
+        inotify.watches().add(directory, mask)?;
+        Ok(Watch { inotify, buffer: vec![0; EVENT_BUFFER_BYTES] })
+    }
+
+    /// Waits for events; returns all that one read brought, each name once in a run of equal ones.
+    pub fn wait(&mut self) -> io::Result<Hint> {
+        let mut names: Vec<OsString> = Vec::new();
+        for event in self.inotify.read_events_blocking(&mut self.buffer)? {
+            if event.mask.contains(EventMask::Q_OVERFLOW) {
+                return Ok(Hint::Rescan);
+            }
+            if event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED) {
+                return Ok(Hint::Ended);
+            }
+            if let Some(name) = event.name
+                && names.last().is_none_or(|last| last != name)
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(Hint::Names(names))
+    }
+}

@@ -1,0 +1,354 @@
+//! The real file system: the only place where this crate asks the kernel for files.
+//!
+//! Invariants: every call is relative to an open descriptor but `open_dir`; nothing is retried but EINTR.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File as StdFile;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, lease};
+use crate::types::{FileIdentity, FileTime, UnixMillis};
+
+/// The operating system's files.
+#[derive(Clone, Debug, Default)]
+pub struct RealFs {
+    /// Set once a file system has refused `RENAME_NOREPLACE`; from then on link and unlink do its work.
+    rename_without_flags: Arc<AtomicBool>,
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub struct RealDir {
+    file: StdFile,
+    path: Arc<Path>,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct RealFile {
+    file: StdFile,
+    dir: Arc<Path>,
+    name: OsString,
+}
+
+impl RealFile {
+    fn error(&self, op: &'static str, source: impl Into<io::Error>) -> Error {
+        Error { op, path: self.dir.join(&self.name), source: source.into() }
+    }
+}
+
+impl RealDir {
+    fn error(&self, op: &'static str, source: impl Into<io::Error>) -> Error {
+        Error { op, path: self.path.to_path_buf(), source: source.into() }
+    }
+
+    fn error_at(&self, op: &'static str, name: &OsStr, source: impl Into<io::Error>) -> Error {
+        Error { op, path: self.path.join(name), source: source.into() }
+    }
+}
+
+/// A listing under way.
+#[derive(Debug)]
+pub struct RealListing {
+    entries: sys::Dir,
+    path: Arc<Path>,
+}
+
+impl Iterator for RealListing {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        loop {
+            let entry = match self.entries.next()? {
+                Ok(entry) => entry,
+                Err(errno) => {
+                    let error = Error { op: "getdents", path: self.path.to_path_buf(), source: errno.into() };
+                    return Some(Err(error));
+                }
+            };
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                sys::FileType::Unknown => None,
+                known => Some(kind_of(known)),
+            };
+            return Some(Ok(Entry { name: OsStr::from_bytes(name).to_owned(), kind }));
+        }
+    }
+}
+
+fn kind_of(kind: sys::FileType) -> FileKind {
+    match kind {
+        sys::FileType::RegularFile => FileKind::Regular,
+        sys::FileType::Directory => FileKind::Directory,
+        sys::FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Special,
+    }
+}
+
+/// The kernel's nanoseconds lie in 0..1e9 by its own rule; anything else would be a broken file system's.
+fn file_time(sec: i64, nsec: u64) -> FileTime {
+    FileTime { sec, nsec: u32::try_from(nsec).unwrap_or(0) }
+}
+
+fn stat_of(raw: &sys::Stat) -> Stat {
+    Stat {
+        identity: FileIdentity {
+            device: raw.st_dev,
+            inode: raw.st_ino,
+            size: u64::try_from(raw.st_size).unwrap_or(0),
+            mtime: file_time(raw.st_mtime, raw.st_mtime_nsec),
+            ctime: file_time(raw.st_ctime, raw.st_ctime_nsec),
+        },
+        kind: kind_of(sys::FileType::from_raw_mode(raw.st_mode)),
+        links: u64::from(raw.st_nlink),
+        mode: raw.st_mode & 0o7777,
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+impl RealFs {
+    fn rename_by_link(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
+        retry(|| sys::linkat(&from.file, from_name, &to.file, to_name, AtFlags::empty()))
+            .map_err(|errno| to.error_at("link", to_name, errno))?;
+        retry(|| sys::unlinkat(&from.file, from_name, AtFlags::empty()))
+            .map_err(|errno| from.error_at("unlink", from_name, errno))
+    }
+}
+
+impl Fs for RealFs {
+    type Dir = RealDir;
+    type File = RealFile;
+    type Listing = RealListing;
+
+    fn open_dir(&self, path: &Path) -> Result<RealDir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match retry(|| sys::open(path, flags, Mode::empty())) {
+            Ok(fd) => Ok(RealDir { file: fd.into(), path: path.into() }),
+            Err(errno) => Err(Error { op: "open directory", path: path.to_path_buf(), source: errno.into() }),
+        }
+    }
+
+    fn dir_path<'a>(&self, dir: &'a RealDir) -> &'a Path {
+        &dir.path
+    }
+
+    fn stat_dir(&self, dir: &RealDir) -> Result<Stat> {
+        sys::fstat(&dir.file).map(|raw| stat_of(&raw)).map_err(|errno| dir.error("fstat", errno))
+    }
+
+    fn create_dir(&self, parent: &RealDir, name: &OsStr, mode: u32) -> Result<()> {
+        retry(|| sys::mkdirat(&parent.file, name, Mode::from_raw_mode(mode)))
+            .map_err(|errno| parent.error_at("mkdir", name, errno))
+    }
+
+    fn list(&self, dir: &RealDir) -> Result<RealListing> {
+        let entries = sys::Dir::read_from(&dir.file).map_err(|errno| dir.error("open directory", errno))?;
+        Ok(RealListing { entries, path: dir.path.clone() })
+    }
+
+    fn stat(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
+        match retry(|| sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(raw) => Ok(Some(stat_of(&raw))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(dir.error_at("stat", name, errno)),
+        }
+    }
+
+    fn rename(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
+        if self.rename_without_flags.load(Ordering::Relaxed) {
+            return self.rename_by_link(from, from_name, to, to_name);
+        }
+        let rename = || sys::renameat_with(&from.file, from_name, &to.file, to_name, RenameFlags::NOREPLACE);
+        match retry(rename) {
+            Ok(()) => Ok(()),
+            // An old kernel, or a file system that knows no flags.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                self.rename_without_flags.store(true, Ordering::Relaxed);
+                self.rename_by_link(from, from_name, to, to_name)
+            }
+            // Which of the two names is at fault, the kernel does not say.
+            Err(errno @ (Errno::EXIST | Errno::NOSPC | Errno::DQUOT)) => Err(to.error_at("rename", to_name, errno)),
+            Err(errno) => Err(from.error_at("rename", from_name, errno)),
+        }
+    }
+
+    fn unlink(&self, dir: &RealDir, name: &OsStr) -> Result<()> {
+        retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty())).map_err(|errno| dir.error_at("unlink", name, errno))
+    }
+
+    fn sync_dir(&self, dir: &RealDir) -> Result<()> {
+        sys::fsync(&dir.file).map_err(|errno| dir.error("fsync", errno))
+    }
+
+    fn sync_fs(&self, dir: &RealDir) -> Result<()> {
+        sys::syncfs(&dir.file).map_err(|errno| dir.error("syncfs", errno))
+    }
+
+    fn free_bytes(&self, dir: &RealDir) -> Result<u64> {
+        fs2::available_space(&*dir.path).map_err(|source| dir.error("statvfs", source))
+    }
+
+    fn open(&self, dir: &RealDir, name: &OsStr, how: Open) -> Result<RealFile> {
+        let always = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let (flags, mode) = match how {
+            Open::Read => (OFlags::RDONLY, Mode::empty()),
+            Open::Write => (OFlags::RDWR, Mode::empty()),
+            Open::Create { mode } => (OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(mode)),
+        };
+        let fd: OwnedFd = retry(|| sys::openat(&dir.file, name, flags | always, mode))
+            .map_err(|errno| dir.error_at("open", name, errno))?;
+        Ok(RealFile { file: fd.into(), dir: dir.path.clone(), name: name.to_owned() })
+    }
+
+    fn stat_file(&self, file: &RealFile) -> Result<Stat> {
+        sys::fstat(&file.file).map(|raw| stat_of(&raw)).map_err(|errno| file.error("fstat", errno))
+    }
+
+    fn read_at(&self, file: &RealFile, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        retry_io(|| file.file.read_at(buffer, offset)).map_err(|source| file.error("pread", source))
+    }
+
+    fn write_at(&self, file: &RealFile, bytes: &[u8], offset: u64) -> Result<usize> {
+        retry_io(|| file.file.write_at(bytes, offset)).map_err(|source| file.error("pwrite", source))
+    }
+
+    fn set_len(&self, file: &RealFile, len: u64) -> Result<()> {
+        retry(|| sys::ftruncate(&file.file, len)).map_err(|errno| file.error("ftruncate", errno))
+    }
+
+    fn set_meta(&self, file: &RealFile, mode: u32, mtime: FileTime) -> Result<()> {
+        sys::fchmod(&file.file, Mode::from_raw_mode(mode)).map_err(|errno| file.error("fchmod", errno))?;
+        let omit = sys::Timespec { tv_sec: 0, tv_nsec: i64::from(sys::UTIME_OMIT) };
+        let stamp = sys::Timespec { tv_sec: mtime.sec, tv_nsec: i64::from(mtime.nsec) };
+        let times = sys::Timestamps { last_access: omit, last_modification: stamp };
+        sys::futimens(&file.file, &times).map_err(|errno| file.error("futimens", errno))
+    }
+
+    fn sync_data(&self, file: &RealFile) -> Result<()> {
+        sys::fdatasync(&file.file).map_err(|errno| file.error("fdatasync", errno))
+    }
+
+    fn sync_all(&self, file: &RealFile) -> Result<()> {
+        sys::fsync(&file.file).map_err(|errno| file.error("fsync", errno))
+    }
+
+    fn drop_cache(&self, file: &RealFile) -> Result<()> {
+        sys::fadvise(&file.file, 0, None, sys::Advice::DontNeed).map_err(|errno| file.error("fadvise", errno))
+    }
+
+    fn lease(&self, file: &RealFile) -> Result<Lease> {
+        lease::take(file.file.as_fd()).map_err(|source| file.error("fcntl F_SETLEASE", source))
+    }
+
+    fn lease_broken(&self, file: &RealFile) -> Result<bool> {
+        lease::is_broken(file.file.as_fd()).map_err(|source| file.error("fcntl F_GETLEASE", source))
+    }
+
+    fn try_lock_file(&self, file: &RealFile) -> Result<bool> {
+        try_lock(&file.file).map_err(|source| file.error("flock", source))
+    }
+
+    fn lock_file(&self, file: &RealFile) -> Result<()> {
+        retry_io(|| fs2::FileExt::lock_exclusive(&file.file)).map_err(|source| file.error("flock", source))
+    }
+
+    fn unlock_file(&self, file: &RealFile) -> Result<()> {
+        fs2::FileExt::unlock(&file.file).map_err(|source| file.error("flock", source))
+    }
+
+    fn try_lock_dir(&self, dir: &RealDir) -> Result<bool> {
+        try_lock(&dir.file).map_err(|source| dir.error("flock", source))
+    }
+
+    fn lock_holder(&self, identity: &FileIdentity) -> Option<u32> {
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        let (major, minor) = (sys::major(identity.device), sys::minor(identity.device));
+        let place = format!("{major:02x}:{minor:02x}:{}", identity.inode);
+        // 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF   (proc_locks(5))
+        locks.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let ours = fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&place.as_str());
+            if ours { fields.get(4)?.parse().ok() } else { None }
+        })
+    }
+
+    fn now(&self) -> UnixMillis {
+        UnixMillis::from_system_time(SystemTime::now())
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        // getrandom(2) cannot fail for 16 bytes once the pool is up; should a sandbox forbid it, time and pid still
+        // tell one start from another, which is all that salts and names need.
+        if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
+            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+            bytes = (nanos ^ (u128::from(std::process::id()) << 96)).to_le_bytes();
+        }
+        bytes
+    }
+}
+
+fn try_lock(file: &StdFile) -> io::Result<bool> {
+    match retry_io(|| fs2::FileExt::try_lock_exclusive(file)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The path, absolute, with every link in the part of it that exists resolved: for telling whether one directory
+/// lies inside another.
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    let mut missing = Vec::new();
+    for ancestor in absolute.ancestors() {
+        match std::fs::canonicalize(ancestor) {
+            Ok(real) => return Ok(missing.iter().rev().fold(real, |path, name: &OsString| path.join(name))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                missing.extend(ancestor.file_name().map(OsStr::to_owned));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(absolute)
+}
+
+/// Raises the soft limit of open descriptors to the hard one and returns it: each file in flight holds one.
+pub fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let reached = if setrlimit(Resource::Nofile, wanted).is_ok() { limit.maximum } else { limit.current };
+    reached.unwrap_or(u64::MAX)
+}

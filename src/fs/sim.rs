@@ -1,0 +1,337 @@
+//! A disk in memory that does all that a disk and a kernel are allowed to do to a program that crashes.
+//!
+//! It is harsher than any one real file system, on purpose: what survives here survives on ext4, xfs and btrfs, and
+//! a test that passes because one of them is kind proves nothing for the others.
+//!
+//! # What a sync makes durable, and nothing else does
+//!
+//! - `sync_data`: the file's content and size. `sync_all`: also mode and times. Neither makes its *name* durable:
+//!   fsync(2) says that this needs an fsync of the directory, though ext4 happens to do it for new files.
+//! - `sync_dir`: every change of names in that directory, not the files behind them, and not that directory's own
+//!   name in its parent. A rename is one change, so it takes the other directory's half with it; and a change takes
+//!   what it waits for with it (below).
+//! - `sync_fs`: everything on that device.
+//!
+//! # What a power cut does ([`SimFs::crash`])
+//!
+//! Of what was not synced any subset may be on the disk (Pillai et al., OSDI'14, found file systems to differ in
+//! just which, and programs to break on the differences), drawn from a seed:
+//!
+//! - **Content**: each 512-byte sector by itself ends as the disk had it or as any one of the writes to it since left
+//!   it. So a write of several sectors may be torn anywhere, and a later write may survive an earlier one.
+//! - **Size**: as it was, or as at any time since. If it outruns the content the rest reads as zeros (delayed
+//!   allocation); if it falls behind, the content is cut off.
+//! - **Mode and times**: likewise, by themselves.
+//! - **Names**: each creation, link, rename, removal and mkdir by itself, but
+//!   - changes of one entry (directory and name) in order,
+//!   - a rename whole: either the old name or the new one, as on every journaling file system; or, if
+//!     [`SimFs::set_split_renames`] says so, the halves of a rename *across directories* apart (as without a journal),
+//!     where both names may be there but never neither,
+//!   - the removal of a directory after what was moved out of it, and moves of directories in order,
+//!   - a file that got the inode number of a removed one after that removal.
+//! - A directory whose own name did not survive is gone with all that is in it, even what was synced in it and even
+//!   what was moved into it.
+//! - Descriptors, locks, leases and everybody's open files are gone.
+//!
+//! [`SimFs::kill`] ends our process only: what it wrote stays, others go on.
+//!
+//! # What a failed sync does
+//!
+//! What ext4 does (Rebello et al., "Can Applications Recover from fsync Failures?", ATC'20): the dirty pages are
+//! marked clean and stay in the cache. So everybody still reads the new content, the next sync succeeds, and the
+//! content is not on the disk unless it is written again. The inode is still due: the size may become durable over
+//! content that never will. Names that a failed `sync_dir` did not write are likewise seen and never written.
+//! [`SimFs::set_torn_syncs`] lets a part of the sectors reach the disk before the failure. EINTR is no such failure:
+//! everything is still due after it. `drop_cache` makes clean pages show what the disk has; dirty ones stay.
+//!
+//! # Everything else
+//!
+//! Inode numbers are reused, lowest first. Space is charged in 4 KiB pages by size, a directory one page; holes are
+//! charged too. Leases are as in fcntl(2): a writer waits until the lease goes or 45 s are over, then writes to the
+//! inode, wherever that is named by then. Locks are as in flock(2), by descriptor. The umask is 022.
+//!
+//! # Invariants
+//!
+//! - The same seed and the same calls, in the same order, give the same answers.
+//! - A fork ([`SimFs::fork`]) shares pages with its origin and nothing else: neither sees what the other does.
+//! - No call blocks, but for a lock on the state that is held for the length of one operation.
+
+mod content;
+mod device;
+mod door;
+mod faults;
+mod names;
+mod node;
+mod rng;
+mod state;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::faults::{Log, Verdict};
+use self::state::State;
+use super::{Error, Result};
+use crate::types::UnixMillis;
+
+pub use self::door::{SimDir, SimFile, SimListing};
+pub use self::faults::{Fault, Logged, Op};
+pub use self::rng::Survival;
+pub use self::upstream::{Upstream, WriterId};
+
+/// Called before each operation with its number. It may do to the files what other programs would, and fork the
+/// machine; it must not call the [`SimFs`] itself nor drop a file of it, which would wait for ever.
+pub type Hook = Box<dyn FnMut(u64, &mut Upstream<'_>) + Send>;
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// A simulated machine's file systems; clones are the same machine.
+#[derive(Clone)]
+pub struct SimFs {
+    world: Arc<Mutex<World>>,
+}
+
+struct World {
+    state: State,
+    hook: Option<Hook>,
+    log: Log,
+}
+
+/// How an operation is to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Whole,
+    /// Only a part of the transfer.
+    Short,
+    /// A sync that loses what it should write.
+    Lose,
+}
+
+fn errno(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code)
+}
+
+fn millis(clock_ns: u64) -> UnixMillis {
+    UnixMillis(clock_ns / NS_PER_MS)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A machine of its own, without hook and with an empty log.
+fn machine(state: State) -> SimFs {
+    SimFs { world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })) }
+}
+
+impl World {
+    /// Numbers an operation, lets others act before it, and decides what becomes of it. None if we are dead.
+    fn begin(&mut self, op: Op, path: &Path) -> Option<Verdict> {
+        let state = &mut self.state;
+        if state.dead {
+            return None;
+        }
+        let number = state.operations + 1;
+        if let Some(hook) = &mut self.hook {
+            hook(number, &mut Upstream::inside(state));
+        }
+        state.operations = number;
+        state.counts[op as usize] += 1;
+        state.tick();
+        Some(faults::verdict(&mut state.faults, number, op, path))
+    }
+
+    fn carry_out<R>(
+        &mut self,
+        op: Op,
+        verdict: Verdict,
+        body: impl FnOnce(&mut State, Mode) -> io::Result<R>,
+    ) -> io::Result<R> {
+        match verdict {
+            Verdict::Go => body(&mut self.state, Mode::Whole),
+            Verdict::Short => body(&mut self.state, Mode::Short),
+            Verdict::Fail { errno: code, happened } => {
+                if happened {
+                    body(&mut self.state, Mode::Whole)?;
+                } else if op.is_sync() && code != libc::EINTR {
+                    body(&mut self.state, Mode::Lose)?;
+                }
+                Err(errno(code))
+            }
+            Verdict::Crash { happened } => {
+                if happened {
+                    // Nobody is left to hear of the result.
+                    let _ = body(&mut self.state, Mode::Whole);
+                }
+                self.state.dead = true;
+                Err(errno(libc::EIO))
+            }
+        }
+    }
+}
+
+impl SimFs {
+    /// A machine with one empty, unlimited device at `/`, and a clock that starts in November 2025.
+    pub fn new(seed: u64) -> SimFs {
+        machine(State::new(seed))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        // A test that failed while it held the lock has left plain data behind.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out one operation of the trait.
+    fn run<R>(&self, op: Op, path: PathBuf, body: impl FnOnce(&mut State, Mode) -> io::Result<R>) -> Result<R> {
+        let mut world = self.world();
+        let Some(verdict) = world.begin(op, &path) else {
+            return Err(Error { op: op.name(), path, source: errno(libc::EIO) });
+        };
+        let result = world.carry_out(op, verdict, body);
+        let code = result.as_ref().err().and_then(io::Error::raw_os_error);
+        let number = world.state.operations;
+        world.log.push(Logged { number, op, path: path.clone(), errno: code });
+        result.map_err(|source| Error { op: op.name(), path, source })
+    }
+
+    /// The other programs of this machine: what they do costs no operation and meets no fault. Also for setting up
+    /// and looking at files in tests.
+    pub fn upstream(&self) -> Upstream<'static> {
+        Upstream::outside(self.clone())
+    }
+
+    /// Calls `hook` before each operation from now on.
+    pub fn set_hook(&self, hook: Hook) {
+        self.world().hook = Some(hook);
+    }
+
+    /// Calls no hook any more.
+    pub fn clear_hook(&self) {
+        self.world().hook = None;
+    }
+
+    /// A machine of its own in the same state, for the price of a few pointers: with the same faults and the same
+    /// clock, without hook and with an empty log. Descriptors of the one give EBADF on the other; those that are open
+    /// now count as open on the fork until it is killed or crashes.
+    pub fn fork(&self) -> SimFs {
+        machine(self.world().state.clone())
+    }
+
+    /// A power cut; what survives of the unsynced is drawn from `seed`. The faults stay.
+    pub fn crash(&self, seed: u64) {
+        self.crash_to(Survival::Seed(seed));
+    }
+
+    /// A power cut after which exactly this is left.
+    pub fn crash_to(&self, survival: Survival) {
+        self.world().state.crash(survival);
+    }
+
+    /// Our process dies, the machine goes on: what was written stays, our descriptors, locks and leases go.
+    pub fn kill(&self) {
+        self.world().state.kill();
+    }
+
+    /// True after a [`Fault::crash`], until [`SimFs::crash`] or [`SimFs::kill`].
+    pub fn is_dead(&self) -> bool {
+        self.world().state.dead
+    }
+
+    /// Lets something go wrong. Of several faults that strike one operation the first added counts.
+    pub fn inject(&self, fault: Fault) {
+        self.world().state.faults.push(fault);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn clear_faults(&self) {
+        self.world().state.faults.clear();
+    }
+
+    /// How many operations there were. Those of a dead process do not count.
+    pub fn operations(&self) -> u64 {
+        self.world().state.operations
+    }
+
+    /// How many of one kind there were.
+    pub fn count(&self, op: Op) -> u64 {
+        self.world().state.counts[op as usize]
+    }
+
+    /// How many syncs of all kinds there were.
+    pub fn syncs(&self) -> u64 {
+        [Op::SyncData, Op::SyncAll, Op::SyncDir, Op::SyncFs].map(|op| self.count(op)).iter().sum()
+    }
+
+    /// The last 10,000 operations, oldest first.
+    pub fn log(&self) -> Vec<Logged> {
+        self.world().log.lines()
+    }
+
+    /// Puts a new, empty device at a directory, which is made if need be. The way to it is durable.
+    pub fn mount(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let mounted = self.world().state.mount(path);
+        mounted.map(drop).map_err(|source| Error { op: "mount", path: path.to_path_buf(), source })
+    }
+
+    /// Limits the device that holds `path`, in bytes; None for no limit. What is there already stays.
+    pub fn set_capacity(&self, path: impl AsRef<Path>, bytes: Option<u64>) -> Result<()> {
+        let (path, mut world) = (path.as_ref(), self.world());
+        match world.state.walk(path, true) {
+            Ok(place) => world.state.device(place).capacity = bytes,
+            Err(source) => return Err(Error { op: "set_capacity", path: path.to_path_buf(), source }),
+        }
+        Ok(())
+    }
+
+    /// Whether the halves of a rename across directories may survive apart, on all devices there are.
+    pub fn set_split_renames(&self, split: bool) {
+        self.world().state.devices.iter_mut().for_each(|device| device.journal.split = split);
+    }
+
+    /// Whether some sectors reach the disk before a sync fails; otherwise none does.
+    pub fn set_torn_syncs(&self, torn: bool) {
+        self.world().state.torn_syncs = torn;
+    }
+
+    /// Whether leases are to be had; otherwise [`super::Lease::Unsupported`].
+    pub fn set_leases(&self, supported: bool) {
+        self.world().state.leases = supported;
+    }
+
+    /// Whether listings tell kinds.
+    pub fn set_list_kinds(&self, told: bool) {
+        self.world().state.list_kinds = told;
+    }
+
+    /// The process that takes locks from now on.
+    pub fn set_process(&self, process: u32) {
+        self.world().state.process = process;
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        let mut world = self.world();
+        let clock_ns = world.state.clock_ns().saturating_add(nanos(time));
+        world.state.set_clock(clock_ns);
+    }
+
+    /// Sets the clock, backwards too.
+    pub fn set_clock(&self, now: UnixMillis) {
+        self.world().state.set_clock(now.0.saturating_mul(NS_PER_MS));
+    }
+
+    /// How much time passes with each operation; 10 µs at first.
+    pub fn set_tick(&self, time: Duration) {
+        self.world().state.tick_ns = nanos(time);
+    }
+
+    /// How coarse file times are; 1 ns at first. Linux before 6.13 takes them from the timer's tick, 1 to 10 ms.
+    pub fn set_granularity(&self, time: Duration) {
+        self.world().state.granularity_ns = nanos(time);
+    }
+}

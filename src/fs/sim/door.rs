@@ -1,0 +1,386 @@
+//! The trait [`Fs`] on the simulated machine: what each system call checks before it does anything.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::state::{Place, State};
+use super::{Mode, Op, SimFs, errno};
+use crate::fs::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat};
+use crate::types::{FileIdentity, FileTime, UnixMillis};
+
+const UMASK: u32 = 0o022;
+
+/// An open descriptor; closed when it is dropped.
+struct Descriptor {
+    fs: SimFs,
+    id: u64,
+    path: Arc<Path>,
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.fs.close(self.id);
+    }
+}
+
+/// An open directory.
+pub struct SimDir(Descriptor);
+
+/// An open file.
+pub struct SimFile(Descriptor);
+
+/// A listing: what the directory held when it was asked for, in no order.
+pub struct SimListing(std::vec::IntoIter<Result<Entry>>);
+
+impl Iterator for SimListing {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        self.0.next()
+    }
+}
+
+/// One call of pread or pwrite with a fault transfers less than `len`, but something.
+fn transfer_len(state: &mut State, mode: Mode, len: usize) -> usize {
+    if mode == Mode::Short && len > 1 { 1 + state.rng.index(len - 1) } else { len }
+}
+
+/// EISDIR or ESPIPE for what has no content to read or write at an offset.
+fn check_regular(state: &State, place: Place) -> io::Result<()> {
+    match state.node(place)?.kind {
+        FileKind::Regular => Ok(()),
+        FileKind::Directory => Err(errno(libc::EISDIR)),
+        FileKind::Symlink | FileKind::Special => Err(errno(libc::ESPIPE)),
+    }
+}
+
+/// What openat(2) with `O_NOFOLLOW | O_NONBLOCK` does; returns the descriptor's number.
+fn open(state: &mut State, dir: Place, name: &OsStr, how: Open) -> io::Result<u64> {
+    let found = state.child(dir, name)?;
+    if let Open::Create { mode } = how {
+        let meta = state.new_meta(mode & 0o7777 & !UMASK);
+        let node = state.device(dir).make(dir.node, name, FileKind::Regular, meta)?;
+        return state.open(Place { node, ..dir }, true);
+    }
+    let place = found.ok_or_else(|| errno(libc::ENOENT))?;
+    let node = state.node(place)?;
+    let writable = how == Open::Write;
+    match node.kind {
+        FileKind::Symlink => return Err(errno(libc::ELOOP)),
+        FileKind::Directory if writable => return Err(errno(libc::EISDIR)),
+        _ if node.unreadable => return Err(errno(libc::EACCES)),
+        _ => {}
+    }
+    // O_NONBLOCK: the lease starts to break, and we are told to come again.
+    if writable && state.break_leases(place) {
+        return Err(errno(libc::EWOULDBLOCK));
+    }
+    state.open(place, writable)
+}
+
+fn open_dir(state: &mut State, path: &Path) -> io::Result<u64> {
+    let place = state.walk(path, true)?;
+    let node = state.node(place)?;
+    if node.kind != FileKind::Directory {
+        return Err(errno(libc::ENOTDIR));
+    }
+    if node.unreadable { Err(errno(libc::EACCES)) } else { state.open(place, false) }
+}
+
+fn list(state: &mut State, dir: Place) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for name in state.node(dir)?.entries.clone().keys() {
+        let kind = match state.child(dir, name)? {
+            Some(place) if state.list_kinds => Some(state.node(place)?.kind),
+            _ => None,
+        };
+        entries.push(Entry { name: name.to_os_string(), kind });
+    }
+    // Real directories are hashed: a program that relies on an order shall fail.
+    for last in (1..entries.len()).rev() {
+        entries.swap(last, state.rng.index(last + 1));
+    }
+    Ok(entries)
+}
+
+fn sync_file(state: &mut State, place: Place, mode: Mode, all: bool) -> io::Result<()> {
+    if mode == Mode::Lose {
+        let mut fate = state.failed_sync_fate();
+        state.device(place).node_mut(place.node)?.fail_sync(fate.as_mut());
+        return Ok(());
+    }
+    // A look first: changing a node copies it, if a fork shares it.
+    if state.node(place)?.is_synced() {
+        return Ok(());
+    }
+    let node = state.device(place).node_mut(place.node)?;
+    if all {
+        node.sync_all();
+    } else {
+        node.sync_data();
+    }
+    Ok(())
+}
+
+impl SimFs {
+    /// The number of a descriptor that is this machine's own.
+    fn own(&self, descriptor: &Descriptor) -> io::Result<u64> {
+        if Arc::ptr_eq(&self.world, &descriptor.fs.world) { Ok(descriptor.id) } else { Err(errno(libc::EBADF)) }
+    }
+
+    fn close(&self, id: u64) {
+        let mut world = self.world();
+        // A dead process closes nothing: whether its kernel lives to do it, kill() or crash() will tell.
+        if !world.state.dead {
+            world.state.close(id);
+        }
+    }
+
+    fn in_dir<R>(
+        &self,
+        op: Op,
+        dir: &SimDir,
+        name: Option<&OsStr>,
+        body: impl FnOnce(&mut State, Place, Mode) -> io::Result<R>,
+    ) -> Result<R> {
+        let path = name.map_or_else(|| dir.0.path.to_path_buf(), |name| dir.0.path.join(name));
+        self.run(op, path, |state, mode| {
+            let place = state.place(self.own(&dir.0)?)?;
+            body(state, place, mode)
+        })
+    }
+
+    fn on_file<R>(
+        &self,
+        op: Op,
+        file: &SimFile,
+        body: impl FnOnce(&mut State, u64, Mode) -> io::Result<R>,
+    ) -> Result<R> {
+        self.run(op, file.0.path.to_path_buf(), |state, mode| {
+            let id = self.own(&file.0)?;
+            state.handle(id)?;
+            body(state, id, mode)
+        })
+    }
+
+    /// Wraps the descriptor that an operation made; if it made one and failed nevertheless, closes it.
+    fn wrap(&self, opened: Result<()>, id: Option<u64>, path: PathBuf) -> Result<Descriptor> {
+        let descriptor = id.map(|id| Descriptor { fs: self.clone(), id, path: path.clone().into() });
+        opened?;
+        descriptor.ok_or_else(|| Error { op: "open", path, source: errno(libc::EIO) })
+    }
+}
+
+impl Fs for SimFs {
+    type Dir = SimDir;
+    type File = SimFile;
+    type Listing = SimListing;
+
+    fn open_dir(&self, path: &Path) -> Result<SimDir> {
+        let mut made = None;
+        let opened = self.run(Op::OpenDir, path.to_path_buf(), |state, _| {
+            made = Some(open_dir(state, path)?);
+            Ok(())
+        });
+        self.wrap(opened, made, path.to_path_buf()).map(SimDir)
+    }
+
+    fn dir_path<'a>(&self, dir: &'a SimDir) -> &'a Path {
+        &dir.0.path
+    }
+
+    fn stat_dir(&self, dir: &SimDir) -> Result<Stat> {
+        self.in_dir(Op::StatDir, dir, None, |state, place, _| state.stat(place))
+    }
+
+    fn create_dir(&self, parent: &SimDir, name: &OsStr, mode: u32) -> Result<()> {
+        self.in_dir(Op::CreateDir, parent, Some(name), |state, place, _| {
+            let meta = state.new_meta(mode & 0o7777 & !UMASK);
+            state.device(place).make(place.node, name, FileKind::Directory, meta).map(drop)
+        })
+    }
+
+    fn list(&self, dir: &SimDir) -> Result<SimListing> {
+        self.in_dir(Op::List, dir, None, |state, place, mode| {
+            let mut entries: Vec<Result<Entry>> = list(state, place)?.into_iter().map(Ok).collect();
+            if mode == Mode::Short {
+                entries.truncate(entries.len() / 2);
+                let path = dir.0.path.to_path_buf();
+                entries.push(Err(Error { op: Op::List.name(), path, source: errno(libc::EIO) }));
+            }
+            Ok(SimListing(entries.into_iter()))
+        })
+    }
+
+    fn stat(&self, dir: &SimDir, name: &OsStr) -> Result<Option<Stat>> {
+        self.in_dir(Op::Stat, dir, Some(name), |state, place, _| {
+            let child = state.child(place, name)?;
+            child.map(|place| state.stat(place)).transpose()
+        })
+    }
+
+    fn rename(&self, from: &SimDir, from_name: &OsStr, to: &SimDir, to_name: &OsStr) -> Result<()> {
+        let renamed = self.in_dir(Op::Rename, from, Some(from_name), |state, source, _| {
+            let target = state.place(self.own(&to.0)?)?;
+            state.check_not_mount(source, from_name)?;
+            if source.device != target.device {
+                return Err(errno(libc::EXDEV));
+            }
+            let now = state.stamp();
+            state.device(source).rename((source.node, from_name), (target.node, to_name), false, now)
+        });
+        // As the real one: which of the two names is at fault, the kernel does not say.
+        renamed.map_err(|error| match error.is_taken() || error.is_no_space() {
+            true => Error { path: to.0.path.join(to_name), ..error },
+            false => error,
+        })
+    }
+
+    fn unlink(&self, dir: &SimDir, name: &OsStr) -> Result<()> {
+        self.in_dir(Op::Unlink, dir, Some(name), |state, place, _| {
+            state.check_not_mount(place, name)?;
+            let child = state.child(place, name)?.ok_or_else(|| errno(libc::ENOENT))?;
+            if state.node(child)?.kind == FileKind::Directory {
+                return Err(errno(libc::EISDIR));
+            }
+            let now = state.stamp();
+            state.device(place).remove(place.node, name, now)
+        })
+    }
+
+    fn sync_dir(&self, dir: &SimDir) -> Result<()> {
+        self.in_dir(Op::SyncDir, dir, None, |state, place, mode| {
+            if mode == Mode::Lose {
+                state.device(place).fail_sync_dir(place.node);
+                return Ok(());
+            }
+            state.device(place).sync_dir(place.node)
+        })
+    }
+
+    fn sync_fs(&self, dir: &SimDir) -> Result<()> {
+        self.in_dir(Op::SyncFs, dir, None, |state, place, mode| {
+            if mode == Mode::Lose {
+                let fate = state.failed_sync_fate();
+                state.device(place).fail_sync_fs(fate);
+            } else {
+                state.device(place).sync_fs();
+            }
+            Ok(())
+        })
+    }
+
+    fn free_bytes(&self, dir: &SimDir) -> Result<u64> {
+        self.in_dir(Op::FreeBytes, dir, None, |state, place, _| Ok(state.device(place).free_bytes()))
+    }
+
+    fn open(&self, dir: &SimDir, name: &OsStr, how: Open) -> Result<SimFile> {
+        let mut made = None;
+        let opened = self.in_dir(Op::Open, dir, Some(name), |state, place, _| {
+            made = Some(open(state, place, name, how)?);
+            Ok(())
+        });
+        self.wrap(opened, made, dir.0.path.join(name)).map(SimFile)
+    }
+
+    fn stat_file(&self, file: &SimFile) -> Result<Stat> {
+        self.on_file(Op::StatFile, file, |state, id, _| state.stat(state.place(id)?))
+    }
+
+    fn read_at(&self, file: &SimFile, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.on_file(Op::ReadAt, file, |state, id, mode| {
+            let place = state.place(id)?;
+            check_regular(state, place)?;
+            let len = transfer_len(state, mode, buffer.len());
+            Ok(state.node(place)?.read(offset, &mut buffer[..len]))
+        })
+    }
+
+    fn write_at(&self, file: &SimFile, bytes: &[u8], offset: u64) -> Result<usize> {
+        self.on_file(Op::WriteAt, file, |state, id, mode| {
+            let place = state.writable(id)?;
+            check_regular(state, place)?;
+            let len = transfer_len(state, mode, bytes.len());
+            let now = state.stamp();
+            state.device(place).write(place.node, offset, &bytes[..len], now)
+        })
+    }
+
+    fn set_len(&self, file: &SimFile, len: u64) -> Result<()> {
+        self.on_file(Op::SetLen, file, |state, id, _| {
+            let place = state.writable(id)?;
+            check_regular(state, place)?;
+            let now = state.stamp();
+            state.device(place).set_len(place.node, len, now)
+        })
+    }
+
+    fn set_meta(&self, file: &SimFile, mode: u32, mtime: FileTime) -> Result<()> {
+        self.on_file(Op::SetMeta, file, |state, id, _| {
+            let place = state.place(id)?;
+            let meta = super::node::Meta { mtime, ..state.new_meta(mode & 0o7777) };
+            state.device(place).node_mut(place.node)?.set_meta(meta);
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self, file: &SimFile) -> Result<()> {
+        self.on_file(Op::SyncData, file, |state, id, mode| sync_file(state, state.place(id)?, mode, false))
+    }
+
+    fn sync_all(&self, file: &SimFile) -> Result<()> {
+        self.on_file(Op::SyncAll, file, |state, id, mode| sync_file(state, state.place(id)?, mode, true))
+    }
+
+    fn drop_cache(&self, file: &SimFile) -> Result<()> {
+        self.on_file(Op::DropCache, file, |state, id, _| {
+            let place = state.place(id)?;
+            state.device(place).node_mut(place.node)?.drop_cache();
+            Ok(())
+        })
+    }
+
+    fn lease(&self, file: &SimFile) -> Result<Lease> {
+        self.on_file(Op::Lease, file, |state, id, _| state.lease(id))
+    }
+
+    fn lease_broken(&self, file: &SimFile) -> Result<bool> {
+        self.on_file(Op::LeaseBroken, file, |state, id, _| state.lease_broken(id))
+    }
+
+    fn try_lock_file(&self, file: &SimFile) -> Result<bool> {
+        self.on_file(Op::TryLockFile, file, |state, id, _| state.lock(id))
+    }
+
+    fn lock_file(&self, file: &SimFile) -> Result<()> {
+        // Nobody could let go while we wait here, so waiting is an error.
+        self.on_file(Op::LockFile, file, |state, id, _| match state.lock(id)? {
+            true => Ok(()),
+            false => Err(errno(libc::EWOULDBLOCK)),
+        })
+    }
+
+    fn unlock_file(&self, file: &SimFile) -> Result<()> {
+        self.on_file(Op::UnlockFile, file, |state, id, _| state.unlock(id))
+    }
+
+    fn try_lock_dir(&self, dir: &SimDir) -> Result<bool> {
+        self.run(Op::TryLockDir, dir.0.path.to_path_buf(), |state, _| state.lock(self.own(&dir.0)?))
+    }
+
+    fn lock_holder(&self, identity: &FileIdentity) -> Option<u32> {
+        self.world().state.lock_holder(identity)
+    }
+
+    fn now(&self) -> UnixMillis {
+        super::millis(self.world().state.clock_ns())
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut world = self.world();
+        let (high, low) = (world.state.rng.next(), world.state.rng.next());
+        ((u128::from(high) << 64) | u128::from(low)).to_le_bytes()
+    }
+}

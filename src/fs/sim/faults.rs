@@ -1,0 +1,221 @@
+//! What goes wrong, when; and the log of what was asked.
+//!
+//! Invariants: operations are numbered from 1, each call of the trait that stands for a system call once, whether it
+//! reads or changes anything, and whether it succeeds. The numbers go on over crashes and forks.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// An operation of the trait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // Each is the trait's method of that name.
+pub enum Op {
+    OpenDir,
+    StatDir,
+    CreateDir,
+    List,
+    Stat,
+    Rename,
+    Unlink,
+    SyncDir,
+    SyncFs,
+    FreeBytes,
+    Open,
+    StatFile,
+    ReadAt,
+    WriteAt,
+    SetLen,
+    SetMeta,
+    SyncData,
+    SyncAll,
+    DropCache,
+    Lease,
+    LeaseBroken,
+    TryLockFile,
+    LockFile,
+    UnlockFile,
+    TryLockDir,
+}
+
+/// How many kinds of operations there are.
+pub(super) const OPS: usize = Op::TryLockDir as usize + 1;
+
+impl Op {
+    /// The operation's name in errors, as [`super::super::real`] gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::OpenDir => "open directory",
+            Op::StatDir | Op::StatFile => "fstat",
+            Op::CreateDir => "mkdir",
+            Op::List => "getdents",
+            Op::Stat => "stat",
+            Op::Rename => "rename",
+            Op::Unlink => "unlink",
+            Op::SyncDir | Op::SyncAll => "fsync",
+            Op::SyncFs => "syncfs",
+            Op::FreeBytes => "statvfs",
+            Op::Open => "open",
+            Op::ReadAt => "pread",
+            Op::WriteAt => "pwrite",
+            Op::SetLen => "ftruncate",
+            Op::SetMeta => "futimens",
+            Op::SyncData => "fdatasync",
+            Op::DropCache => "fadvise",
+            Op::Lease => "fcntl F_SETLEASE",
+            Op::LeaseBroken => "fcntl F_GETLEASE",
+            Op::TryLockFile | Op::LockFile | Op::UnlockFile | Op::TryLockDir => "flock",
+        }
+    }
+
+    /// True for the four that make something durable.
+    pub fn is_sync(self) -> bool {
+        matches!(self, Op::SyncDir | Op::SyncFs | Op::SyncData | Op::SyncAll)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Errno(i32),
+    Short,
+    Crash,
+}
+
+/// Something that goes wrong: what, and when. Unless told otherwise it goes wrong every time.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    effect: Effect,
+    /// The operation has its effect before it fails.
+    happened: bool,
+    first: u64,
+    last: u64,
+    ops: Vec<Op>,
+    under: PathBuf,
+    /// Which of the matching operations it strikes: counts down to 1. None for every one.
+    nth: Option<u64>,
+}
+
+impl Fault {
+    fn new(effect: Effect) -> Fault {
+        let (ops, under) = (Vec::new(), PathBuf::new());
+        Fault { effect, happened: false, first: 0, last: u64::MAX, ops, under, nth: None }
+    }
+
+    /// The operation fails with this error number and has no effect; but see [`super`] for what a failed sync does.
+    pub fn errno(errno: i32) -> Fault {
+        Fault::new(Effect::Errno(errno))
+    }
+
+    /// A read or a write transfers only a part, at least one byte; a listing breaks off with EIO.
+    pub fn short() -> Fault {
+        Fault::new(Effect::Short)
+    }
+
+    /// The process is dead: this operation and all after it fail, until [`super::SimFs::crash`] or
+    /// [`super::SimFs::kill`].
+    pub fn crash() -> Fault {
+        Fault::new(Effect::Crash)
+    }
+
+    /// Only operation number `number`.
+    pub fn at(self, number: u64) -> Fault {
+        Fault { first: number, last: number, ..self }
+    }
+
+    /// Operation number `number` and all after it.
+    pub fn from(self, number: u64) -> Fault {
+        Fault { first: number, last: u64::MAX, ..self }
+    }
+
+    /// Only operations of these kinds.
+    pub fn only(self, ops: &[Op]) -> Fault {
+        Fault { ops: ops.to_vec(), ..self }
+    }
+
+    /// Only operations on this path or below it (of a rename: the old one).
+    pub fn under(self, path: impl Into<PathBuf>) -> Fault {
+        Fault { under: path.into(), ..self }
+    }
+
+    /// Only the n-th of the operations that match, counted from 1.
+    pub fn nth(self, n: u64) -> Fault {
+        Fault { nth: Some(n), ..self }
+    }
+
+    /// The operation has its whole effect before the error is returned, or before the process dies.
+    pub fn happened(self) -> Fault {
+        Fault { happened: true, ..self }
+    }
+
+    fn strikes(&mut self, number: u64, op: Op, path: &Path) -> bool {
+        let in_time = (self.first..=self.last).contains(&number);
+        if !in_time || !(self.ops.is_empty() || self.ops.contains(&op)) || !path.starts_with(&self.under) {
+            return false;
+        }
+        match &mut self.nth {
+            None => true,
+            Some(left) => {
+                let now = *left == 1;
+                *left = left.saturating_sub(1);
+                now
+            }
+        }
+    }
+}
+
+/// What becomes of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Go,
+    Short,
+    Fail { errno: i32, happened: bool },
+    Crash { happened: bool },
+}
+
+/// Asks every fault (each counts what it matches) and returns the first that strikes.
+pub(super) fn verdict(faults: &mut [Fault], number: u64, op: Op, path: &Path) -> Verdict {
+    let mut verdict = Verdict::Go;
+    for fault in faults {
+        if !fault.strikes(number, op, path) || verdict != Verdict::Go {
+            continue;
+        }
+        verdict = match fault.effect {
+            Effect::Errno(errno) => Verdict::Fail { errno, happened: fault.happened },
+            Effect::Short => Verdict::Short,
+            Effect::Crash => Verdict::Crash { happened: fault.happened },
+        };
+    }
+    verdict
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// The operation's number.
+    pub number: u64,
+    /// Which it was.
+    pub op: Op,
+    /// What it was applied to (of a rename: the old name).
+    pub path: PathBuf,
+    /// The error number it failed with.
+    pub errno: Option<i32>,
+}
+
+/// How many lines the log keeps.
+const LOG_LINES_MAX: usize = 10_000;
+
+/// The last operations, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Log(VecDeque<Logged>);
+
+impl Log {
+    pub(super) fn push(&mut self, line: Logged) {
+        if self.0.len() == LOG_LINES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(line);
+    }
+
+    pub(super) fn lines(&self) -> Vec<Logged> {
+        self.0.iter().cloned().collect()
+    }
+}

@@ -1,0 +1,301 @@
+//! The other programs on the machine: upstreams that drop files, people who move them, and tests that look.
+//!
+//! Invariants: nothing here counts as an operation, meets a fault or calls the hook; everything here is as unsynced
+//! as what other programs leave, until [`Upstream::sync`].
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::node::{Change, Meta};
+use super::state::{Place, State};
+use super::{SimFs, errno, machine, millis, nanos};
+use crate::fs::{Error, FileKind, Result, Stat};
+use crate::types::{FileTime, UnixMillis};
+
+/// A file that an upstream has open for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WriterId(u64);
+
+/// What others do. Paths are absolute; links in them are followed, at their end only where the content is meant.
+pub struct Upstream<'a> {
+    machine: Machine<'a>,
+}
+
+enum Machine<'a> {
+    /// From a test, between operations.
+    Outside(SimFs),
+    /// From a hook, in the middle of one.
+    Inside(&'a mut State),
+}
+
+/// The file at a path, made if it is missing.
+fn open_or_make(state: &mut State, path: &Path) -> io::Result<Place> {
+    match state.walk(path, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(state, path, FileKind::Regular, 0o644),
+        Ok(place) if state.node(place)?.kind == FileKind::Directory => Err(errno(libc::EISDIR)),
+        Ok(place) if state.node(place)?.kind != FileKind::Regular => Err(errno(libc::ENXIO)),
+        result => result,
+    }
+}
+
+fn make(state: &mut State, path: &Path, kind: FileKind, mode: u32) -> io::Result<Place> {
+    let (dir, name) = state.parent(path)?;
+    let meta = state.new_meta(mode);
+    let node = state.device(dir).make(dir.node, name, kind, meta)?;
+    Ok(Place { node, ..dir })
+}
+
+fn rename(state: &mut State, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+    let (source, from_name) = state.parent(from)?;
+    let (target, to_name) = state.parent(to)?;
+    state.check_not_mount(source, from_name)?;
+    if source.device != target.device {
+        return Err(errno(libc::EXDEV));
+    }
+    let now = state.stamp();
+    state.device(source).rename((source.node, from_name), (target.node, to_name), replace, now)
+}
+
+impl<'a> Upstream<'a> {
+    pub(super) fn outside(fs: SimFs) -> Upstream<'static> {
+        Upstream { machine: Machine::Outside(fs) }
+    }
+
+    pub(super) fn inside(state: &'a mut State) -> Upstream<'a> {
+        Upstream { machine: Machine::Inside(state) }
+    }
+
+    fn with<R>(&mut self, body: impl FnOnce(&mut State) -> R) -> R {
+        match &mut self.machine {
+            Machine::Outside(fs) => body(&mut fs.world().state),
+            Machine::Inside(state) => body(state),
+        }
+    }
+
+    fn run<R>(
+        &mut self,
+        op: &'static str,
+        path: impl AsRef<Path>,
+        body: impl FnOnce(&mut State, &Path) -> io::Result<R>,
+    ) -> Result<R> {
+        self.look(op, path, |state, path| {
+            state.tick();
+            body(state, path)
+        })
+    }
+
+    /// As `run`, but no time passes.
+    fn look<R>(
+        &mut self,
+        op: &'static str,
+        path: impl AsRef<Path>,
+        body: impl FnOnce(&mut State, &Path) -> io::Result<R>,
+    ) -> Result<R> {
+        let path = path.as_ref();
+        self.with(|state| body(state, path)).map_err(|source| Error { op, path: path.to_path_buf(), source })
+    }
+
+    /// Writes a whole file: creates or truncates it, writes, closes. Waits for a lease like every write here.
+    pub fn write(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+        self.run("upstream write", path, |state, path| {
+            let place = open_or_make(state, path)?;
+            // Not only if there is something to cut: what waits for a lease may come first.
+            state.change(place, Change::Length(0))?;
+            state.change(place, Change::At(0, bytes.into()))
+        })
+    }
+
+    /// Appends to a file, which is made if it is missing.
+    pub fn append(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+        self.run("upstream append", path, |state, path| {
+            let place = open_or_make(state, path)?;
+            state.change(place, Change::Append(bytes.into()))
+        })
+    }
+
+    /// Overwrites in place, or beyond the end.
+    pub fn write_at(&mut self, path: impl AsRef<Path>, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.run("upstream write", path, |state, path| {
+            let place = open_or_make(state, path)?;
+            state.change(place, Change::At(offset, bytes.into()))
+        })
+    }
+
+    /// Makes a file shorter or, with zeros, longer (a writer that preallocates).
+    pub fn truncate(&mut self, path: impl AsRef<Path>, len: u64) -> Result<()> {
+        self.run("upstream truncate", path, |state, path| {
+            let place = open_or_make(state, path)?;
+            state.change(place, Change::Length(len))
+        })
+    }
+
+    /// Opens a file for writing, as it is; made if it is missing. While it is open there is no lease to be had on it.
+    /// A lease that is held starts to break.
+    pub fn open_writer(&mut self, path: impl AsRef<Path>) -> Result<WriterId> {
+        self.run("upstream open", path, |state, path| {
+            let place = open_or_make(state, path)?;
+            state.open_writer(place).map(WriterId)
+        })
+    }
+
+    /// Appends to an open file, wherever it is named by now. While a lease is held, the write waits for its end.
+    pub fn write_via(&mut self, writer: WriterId, bytes: &[u8]) -> Result<()> {
+        self.run("upstream write", "", |state, _| {
+            let place = state.writer(writer.0)?;
+            state.change(place, Change::Append(bytes.into()))
+        })
+    }
+
+    /// Closes an open file; nothing happens if a crash has done so.
+    pub fn close_writer(&mut self, writer: WriterId) {
+        self.with(|state| state.close_writer(writer.0));
+    }
+
+    /// Renames, but replaces nothing.
+    pub fn rename(&mut self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream rename", from, |state, from| rename(state, from, to.as_ref(), false))
+    }
+
+    /// Renames over whatever has the new name.
+    pub fn replace(&mut self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream rename", from, |state, from| rename(state, from, to.as_ref(), true))
+    }
+
+    /// Removes a name, or an empty directory.
+    pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream remove", path, |state, path| {
+            let (dir, name) = state.parent(path)?;
+            state.check_not_mount(dir, name)?;
+            let now = state.stamp();
+            state.device(dir).remove(dir.node, name, now)
+        })
+    }
+
+    /// Gives a file a second name.
+    pub fn link(&mut self, existing: impl AsRef<Path>, new: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream link", existing, |state, existing| {
+            let place = state.walk(existing, false)?;
+            let (dir, name) = state.parent(new.as_ref())?;
+            if place.device != dir.device {
+                return Err(errno(libc::EXDEV));
+            }
+            let now = state.stamp();
+            state.device(dir).link(place.node, dir.node, name, now)
+        })
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&mut self, target: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream symlink", path, |state, path| {
+            let place = make(state, path, FileKind::Symlink, 0o777)?;
+            state.device(place).node_mut(place.node)?.target = Some(target.as_ref().into());
+            Ok(())
+        })
+    }
+
+    /// Makes a FIFO.
+    pub fn fifo(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream mkfifo", path, |state, path| make(state, path, FileKind::Special, 0o644).map(drop))
+    }
+
+    /// Makes a directory.
+    pub fn mkdir(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream mkdir", path, |state, path| make(state, path, FileKind::Directory, 0o755).map(drop))
+    }
+
+    /// Makes a directory and what is missing before it.
+    pub fn mkdir_all(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream mkdir", path, |state, path| {
+            let mut missing: Vec<&Path> = path.ancestors().collect();
+            missing.retain(|ancestor| state.walk(ancestor, true).is_err());
+            missing.iter().rev().try_for_each(|path| make(state, path, FileKind::Directory, 0o755).map(drop))
+        })
+    }
+
+    fn set_meta(&mut self, path: &Path, change: impl FnOnce(&mut Meta)) -> Result<()> {
+        self.run("upstream setattr", path, |state, path| {
+            let place = state.walk(path, true)?;
+            let mut meta = Meta { ctime: state.stamp(), ..state.node(place)?.meta };
+            change(&mut meta);
+            state.device(place).node_mut(place.node)?.set_meta(meta);
+            Ok(())
+        })
+    }
+
+    /// Sets the mtime, as `touch -d`, `cp -p` and `rsync -t` do.
+    pub fn set_mtime(&mut self, path: impl AsRef<Path>, mtime: FileTime) -> Result<()> {
+        self.set_meta(path.as_ref(), |meta| meta.mtime = mtime)
+    }
+
+    /// Sets the permission bits; they are kept and shown, not obeyed.
+    pub fn set_mode(&mut self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
+        self.set_meta(path.as_ref(), |meta| meta.mode = mode & 0o7777)
+    }
+
+    /// Lets opening fail with EACCES, or no longer. Survives everything.
+    pub fn set_unreadable(&mut self, path: impl AsRef<Path>, unreadable: bool) -> Result<()> {
+        self.run("upstream chmod", path, |state, path| {
+            let place = state.walk(path, true)?;
+            state.device(place).node_mut(place.node)?.unreadable = unreadable;
+            Ok(())
+        })
+    }
+
+    /// The content that programs see.
+    pub fn read(&mut self, path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        self.look("upstream read", path, |state, path| {
+            let node = state.node(state.walk(path, true)?)?;
+            let mut bytes = vec![0; usize::try_from(node.size).map_err(|_| errno(libc::EFBIG))?];
+            node.read(0, &mut bytes);
+            Ok(bytes)
+        })
+    }
+
+    /// The names in a directory that programs see, sorted.
+    pub fn list(&mut self, path: impl AsRef<Path>) -> Result<Vec<OsString>> {
+        self.look("upstream list", path, |state, path| {
+            let node = state.node(state.walk(path, true)?)?;
+            if node.kind != FileKind::Directory {
+                return Err(errno(libc::ENOTDIR));
+            }
+            Ok(node.entries.keys().map(|name| OsStr::to_os_string(name)).collect())
+        })
+    }
+
+    /// What a name stands for; links are not followed.
+    pub fn stat(&mut self, path: impl AsRef<Path>) -> Result<Stat> {
+        self.look("upstream stat", path, |state, path| state.stat(state.walk(path, false)?))
+    }
+
+    /// True if the name is there.
+    pub fn exists(&mut self, path: impl AsRef<Path>) -> bool {
+        self.stat(path).is_ok()
+    }
+
+    /// sync(2): everything is durable.
+    pub fn sync(&mut self) {
+        self.with(|state| state.devices.iter_mut().for_each(|device| device.sync_fs()));
+    }
+
+    /// `echo 3 > /proc/sys/vm/drop_caches`: every clean page goes.
+    pub fn drop_caches(&mut self) {
+        self.with(|state| state.devices.iter_mut().for_each(|device| device.drop_caches()));
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, time: Duration) {
+        self.with(|state| state.set_clock(state.clock_ns().saturating_add(nanos(time))));
+    }
+
+    /// The wall clock.
+    pub fn now(&mut self) -> UnixMillis {
+        self.with(|state| millis(state.clock_ns()))
+    }
+
+    /// [`SimFs::fork`]; from a hook, the machine just before the operation.
+    pub fn fork(&mut self) -> SimFs {
+        machine(self.with(|state| state.clone()))
+    }
+}

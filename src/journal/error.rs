@@ -1,0 +1,138 @@
+//! What can go wrong with a journal, with what an operator needs to act on it.
+
+use std::path::PathBuf;
+
+use super::frame::FrameFault;
+use crate::fs;
+use crate::types::Lsn;
+
+/// A journal operation that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal is damaged, and not in the way a crash damages it. Nothing was modified.
+    #[error(transparent)]
+    Corrupt(Box<Corrupt>),
+    /// Written by a newer version of this program. Nothing was modified.
+    #[error("{}: {what}; use a newer csv-ingestor (nothing was modified)", file.display())]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// What is newer about it.
+        what: String,
+    },
+    /// An operation on a file failed. The journal is as it was.
+    #[error(transparent)]
+    Io(#[from] fs::Error),
+    /// A write or fsync failed, now or before: what is on the disk is unknown until the next start has read it.
+    #[error("journal is poisoned by a failed write ({cause}); nothing more is written: restart to recover")]
+    Poisoned {
+        /// The first failure.
+        cause: String,
+    },
+    /// Another process writes this journal.
+    #[error("{} is held by another csv-ingestor{}", path.display(), holder(*pid))]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, if that can be told.
+        pid: Option<u32>,
+    },
+    /// The state directory is something else's.
+    #[error("{} is not a journal's directory: it holds {}; give --state-path a directory of its own", dir.display(), name.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// What was found in it.
+        name: PathBuf,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| " (pid unknown)".to_owned(), |pid| format!(" (pid {pid})"))
+}
+
+/// Where and how a journal is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "journal is corrupt: {} at offset {offset}, LSN {lsn}: {damage}; nothing was modified. \
+     Run: csv-ingestor journal verify --state-path {}",
+    file.display(),
+    file.parent().unwrap_or(file).display()
+)]
+pub struct Corrupt {
+    /// The file.
+    pub file: PathBuf,
+    /// Where in it the first bad byte may lie.
+    pub offset: u64,
+    /// The LSN that should stand there.
+    pub lsn: Lsn,
+    /// What is wrong.
+    pub damage: Damage,
+}
+
+/// What is wrong with a corrupt journal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// A frame that is not valid, in a place where a crash leaves none.
+    #[error("{0}, and it is not a torn tail: {1}")]
+    Frame(FrameFault, NotTorn),
+    /// The segment's header block is not valid.
+    #[error("segment header is not valid: {0}")]
+    SegmentHeader(&'static str),
+    /// The file was cut or has grown.
+    #[error("segment is {actual} bytes long instead of {expected}")]
+    SegmentLength {
+        /// Bytes that the header says.
+        expected: u64,
+        /// Bytes that there are.
+        actual: u64,
+    },
+    /// The segment that has to follow is not there.
+    #[error("the segment that follows (first LSN {0}) is missing")]
+    MissingSuccessor(Lsn),
+    /// The segment that has to come before is not there.
+    #[error("the segment before (first LSN {0}) is missing")]
+    MissingPredecessor(Lsn),
+    /// Two neighbouring segments do not fit together.
+    #[error("segment does not continue the one before it: {0}")]
+    Successor(&'static str),
+    /// A frame with a right checksum holds what is no record.
+    #[error("record cannot be read")]
+    Record,
+    /// The records contradict each other.
+    #[error("record contradicts those before it: {0}")]
+    Transition(&'static str),
+    /// The lock file says that there was a journal; there is none.
+    #[error("all segments of store {0} are missing")]
+    JournalMissing(String),
+}
+
+/// Why bad bytes are not a torn tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTorn {
+    /// A later segment was begun.
+    #[error("a later segment exists")]
+    LaterSegment,
+    /// A valid frame lies behind the bad bytes.
+    #[error("a valid frame follows")]
+    ValidFrameBeyond,
+    /// More bytes than one write can have left.
+    #[error("bytes follow further than one frame reaches")]
+    BytesBeyondOneFrame,
+    /// Nothing was written after a clean shutdown.
+    #[error("it follows a clean shutdown")]
+    AfterShutdown,
+}
+
+impl Error {
+    /// A full disk: waiting may help, and the journal is as it was.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Error::Io(error) if error.is_no_space())
+    }
+}
+
+impl From<Corrupt> for Error {
+    fn from(corrupt: Corrupt) -> Error {
+        Error::Corrupt(Box::new(corrupt))
+    }
+}

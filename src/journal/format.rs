@@ -1,0 +1,124 @@
+//! The journal's constants, shared by writer and reader. `journal-format.md` explains them; golden-byte tests tie
+//! the two together.
+//!
+//! Invariant: a change here is a change of the on-disk format, and needs a new version or feature bit.
+
+/// Every frame and every header begins at a multiple of this, so no 4 KiB sector is ever written twice.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// The first eight bytes of a segment.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"CSVI-WAL";
+/// A reader refuses another major version.
+pub const FORMAT_MAJOR: u16 = 1;
+/// A reader accepts any minor version.
+pub const FORMAT_MINOR: u16 = 0;
+/// Features that an older reader must know to read the file; it refuses bits it does not know.
+pub const INCOMPATIBLE_FEATURES: u32 = 0;
+/// Features that an older reader may ignore.
+pub const COMPATIBLE_FEATURES: u32 = 0;
+
+/// Byte offsets in a segment's header block.
+pub mod segment_field {
+    /// `SEGMENT_MAGIC`, 8 bytes.
+    pub const MAGIC: usize = 0;
+    /// u16.
+    pub const MAJOR: usize = 8;
+    /// u16.
+    pub const MINOR: usize = 10;
+    /// u32.
+    pub const COMPATIBLE: usize = 12;
+    /// u32.
+    pub const INCOMPATIBLE: usize = 16;
+    /// u32, random: makes frames of another segment invalid in this one.
+    pub const SALT: usize = 20;
+    /// 16 bytes.
+    pub const STORE_UUID: usize = 24;
+    /// u64, from 1.
+    pub const NUMBER: usize = 40;
+    /// u64: the LSN of the first record, and the file's name.
+    pub const FIRST_LSN: usize = 48;
+    /// u64: the file's length in bytes, which never changes.
+    pub const CAPACITY: usize = 56;
+    /// u64, milliseconds since the epoch.
+    pub const CREATED_AT: usize = 64;
+    /// u64: `FIRST_LSN` of the segment before, 0 for none.
+    pub const PREDECESSOR: usize = 72;
+    /// u64: where the last good frame of the segment before ends.
+    pub const PREDECESSOR_END: usize = 80;
+    /// u64: the last LSN in the segment before, or its `FIRST_LSN` - 1 if it has no record.
+    pub const PREDECESSOR_LAST_LSN: usize = 88;
+    /// u32: the chain value after that frame.
+    pub const PREDECESSOR_CHAIN: usize = 96;
+    /// From here to the checksum: zeros.
+    pub const RESERVED: usize = 100;
+    /// u32: CRC32C of all bytes before it.
+    pub const CHECKSUM: usize = super::BLOCK_BYTES - 4;
+}
+
+/// The first four bytes of a frame.
+pub const FRAME_MAGIC: [u8; 4] = *b"CSVF";
+/// Bytes of a frame's header; the payload follows it.
+pub const FRAME_HEADER_BYTES: usize = 64;
+/// The largest frame: header, payload and padding.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Byte offsets in a frame's header.
+pub mod frame_field {
+    /// `FRAME_MAGIC`, 4 bytes.
+    pub const MAGIC: usize = 0;
+    /// u8: `FORMAT_MAJOR`.
+    pub const VERSION: usize = 4;
+    /// u8: a `FrameKind`.
+    pub const KIND: usize = 5;
+    /// u16: zero.
+    pub const RESERVED: usize = 6;
+    /// u32: bytes.
+    pub const PAYLOAD_LEN: usize = 8;
+    /// u32.
+    pub const RECORD_COUNT: usize = 12;
+    /// u64: the LSN of the first record; of a frame without records, the LSN that the next record will get.
+    pub const FIRST_LSN: usize = 16;
+    /// u64, milliseconds since the epoch: when the frame was written.
+    pub const WRITTEN_AT: usize = 24;
+    /// u32: the header checksum of the frame before; of a segment's first frame, the segment header's.
+    pub const CHAIN: usize = 32;
+    /// u32: CRC32C of the payload.
+    pub const PAYLOAD_CHECKSUM: usize = 36;
+    /// 20 bytes: zero.
+    pub const RESERVED_TAIL: usize = 40;
+    /// u32: CRC32C of the segment's salt (4 bytes) and all header bytes before this field.
+    pub const CHECKSUM: usize = 60;
+}
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum FrameKind {
+    /// Records: one group commit.
+    Data = 1,
+    /// Nothing; written when it is quiet, so that the frame before it is no longer the last.
+    Idle = 2,
+    /// The segment is full; the payload is the u64 `FIRST_LSN` of its successor, which exists already.
+    Seal = 3,
+    /// The ingestor stopped cleanly: nothing may follow.
+    Shutdown = 4,
+}
+
+impl FrameKind {
+    /// The kind with this number.
+    pub fn from_byte(byte: u8) -> Option<FrameKind> {
+        [FrameKind::Data, FrameKind::Idle, FrameKind::Seal, FrameKind::Shutdown]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// Bytes before each record's payload: kind u8, zero u8, payload length u16.
+pub const RECORD_HEADER_BYTES: usize = 4;
+/// The longest path in a record: Linux's `PATH_MAX`.
+pub const PATH_BYTES_MAX: usize = 4096;
+
+/// Sizes of segments: the first after a start is the smallest, so that starting is cheap and a short run leaves
+/// little behind; each rotation takes the next size.
+pub const SEGMENT_BYTES: [u64; 5] = [256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20];

@@ -1,0 +1,66 @@
+//! The names of the files in the state directory: built and parsed here, nowhere else.
+
+use std::ffi::OsStr;
+
+use crate::types::Lsn;
+
+/// Held by the one process that writes. Holds that process's pid and, once a journal exists, its UUID.
+pub const LOCK: &str = "LOCK";
+
+/// What a file in the state directory is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileName {
+    /// `LOCK`.
+    Lock,
+    /// `wal-<first lsn>.log`.
+    Segment(Lsn),
+    /// `*.tmp`: under construction, or left over from a crash; never read.
+    Temporary,
+    /// Not ours.
+    Foreign,
+}
+
+/// `wal-00000000000000000001.log`: twenty digits, so that names sort as numbers do.
+pub fn segment(first_lsn: Lsn) -> String {
+    format!("wal-{:020}.log", first_lsn.0)
+}
+
+/// The temporary name of a segment while it is being made.
+pub fn segment_temporary(first_lsn: Lsn) -> String {
+    format!("wal-{:020}.tmp", first_lsn.0)
+}
+
+/// Reads a name.
+pub fn parse(name: &OsStr) -> FileName {
+    let Some(name) = name.to_str() else { return FileName::Foreign };
+    if name == LOCK {
+        return FileName::Lock;
+    }
+    let Some(rest) = name.strip_prefix("wal-") else { return FileName::Foreign };
+    let (digits, extension) = rest.split_at_checked(20).unwrap_or(("", ""));
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    match (number, extension) {
+        (Some(lsn), ".log") => FileName::Segment(Lsn(lsn)),
+        (Some(_), ".tmp") => FileName::Temporary,
+        _ => FileName::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for lsn in [1, 42, u64::MAX] {
+            assert_eq!(parse(OsStr::new(&segment(Lsn(lsn)))), FileName::Segment(Lsn(lsn)));
+            assert_eq!(parse(OsStr::new(&segment_temporary(Lsn(lsn)))), FileName::Temporary);
+        }
+        assert_eq!(parse(OsStr::new("LOCK")), FileName::Lock);
+        for foreign in
+            ["", "wal-", "wal-1.log", "wal-+0000000000000000001.log", "state.db", "wal-99999999999999999999.log"]
+        {
+            assert_eq!(parse(OsStr::new(foreign)), FileName::Foreign, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The log: one event a line on stderr, as JSON or as text.
+//!
+//! Invariants:
+//! - A line is written with one `write` of whole lines, so lines of several threads never mix.
+//! - No text from outside (names above all) can end a line or forge one: JSON escapes control characters, and so
+//!   does the text format.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Least important level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    fn filter(self) -> LevelFilter {
+        match self {
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Bytes that a batch of lines may hold before it is written early.
+const BATCH_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    static BATCHING: Cell<bool> = const { Cell::new(false) };
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Starts logging. Later calls change nothing.
+pub fn start(level: LogLevel, format: LogFormat) {
+    let layer = Lines { format }.with_filter(level.filter());
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+}
+
+/// Says why the command ends badly: as an event if logging was started, as plain text otherwise.
+pub fn failure(error: &str) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!(event = "failed", error);
+    } else {
+        let _ = writeln!(std::io::stderr(), "csv-ingestor: {}", escaped_line(error));
+    }
+}
+
+/// The text with control characters escaped, unquoted.
+fn escaped_line(text: &str) -> String {
+    if text.chars().any(char::is_control) { escaped(text) } else { text.to_owned() }
+}
+
+/// While this lives, this thread's lines are gathered and written together: a system call per batch, not per file.
+#[must_use]
+pub struct Batch(());
+
+/// Begins a batch of lines.
+pub fn batch() -> Batch {
+    BATCHING.set(true);
+    Batch(())
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        BATCHING.set(false);
+        write_out();
+    }
+}
+
+/// Writes this thread's lines. A log that cannot be written is no reason to stop.
+fn write_out() {
+    LINES.with_borrow_mut(|lines| {
+        if !lines.is_empty() {
+            let _ = std::io::stderr().write_all(lines);
+            lines.clear();
+        }
+    });
+}
+
+struct Lines {
+    format: LogFormat,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields(Map::new());
+        event.record(&mut fields);
+        let timestamp = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let level = level_text(*event.metadata().level());
+        let line = match self.format {
+            LogFormat::Json => json_line(timestamp, level, fields.0),
+            LogFormat::Text => text_line(&timestamp, level, fields.0),
+        };
+        LINES.with_borrow_mut(|lines| {
+            lines.extend_from_slice(line.as_bytes());
+            lines.push(b'\n');
+        });
+        let full = LINES.with_borrow(|lines| lines.len() >= BATCH_BYTES_MAX);
+        if full || !BATCHING.get() {
+            write_out();
+        }
+    }
+}
+
+fn level_text(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+/// The fields of an event, in order.
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+    }
+}
+
+fn json_line(timestamp: String, level: &str, mut fields: Map<String, Value>) -> String {
+    let mut line = Map::with_capacity(fields.len() + 3);
+    line.insert("timestamp".to_owned(), timestamp.into());
+    line.insert("level".to_owned(), level.into());
+    line.insert("event".to_owned(), fields.shift_remove("event").unwrap_or_else(|| "log".into()));
+    line.append(&mut fields);
+    Value::Object(line).to_string()
+}
+
+fn text_line(timestamp: &str, level: &str, mut fields: Map<String, Value>) -> String {
+    let event = fields.shift_remove("event").unwrap_or_else(|| "log".into());
+    let mut line = format!("{timestamp} {level:5} {}", event.as_str().unwrap_or("log"));
+    for (key, value) in fields {
+        // A bare word stays bare; anything else is quoted and escaped as JSON does it.
+        let _ = match value.as_str() {
+            Some(text) if is_plain(text) => write!(line, " {key}={text}"),
+            Some(text) => write!(line, " {key}={}", escaped(text)),
+            None => write!(line, " {key}={value}"),
+        };
+    }
+    line
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='))
+}
+
+/// Quoted, with every control character (those above ASCII too, which terminals obey) and every character that
+/// reorders text escaped.
+pub fn escaped(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            _ if character.is_control() || reorders => {
+                let _ = write!(quoted, "\\u{:04x}", character as u32);
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_forge_a_line() {
+        let mut fields = Map::new();
+        fields.insert("event".to_owned(), "file_ingested".into());
+        fields.insert("path".to_owned(), "a\n2026-01-01 info forged\u{1b}[2J\u{9b}\u{202e}.csv".into());
+        for line in [json_line("T".to_owned(), "info", fields.clone()), text_line("T", "info", fields)] {
+            assert!(!line.contains('\n') && !line.contains('\u{1b}'), "{line}");
+        }
+        assert_eq!(escaped("\u{9b}\u{202e}"), "\"\\u009b\\u202e\"");
+    }
+}

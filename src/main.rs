@@ -1,0 +1,13 @@
+//! Parse, dispatch, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match csv_ingestor::cli::parse().execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            csv_ingestor::log::failure(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

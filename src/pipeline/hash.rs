@@ -1,0 +1,253 @@
+//! Hashing, with the guards against a file that changes under us, and copying where a rename will not do.
+//!
+//! Invariants:
+//! - What is returned as [`Hashed`] was, from before its first byte was read until now, the file that was settled:
+//!   same identity before and after, on one descriptor, and with a lease held where leases exist.
+//! - A copy is complete and durable before it is returned; a copy that is not returned is removed.
+//! - One read of the data, whether it is copied or not.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::Digest;
+
+use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256, sidecar_name};
+use super::{Hashed, Refusal, Settled};
+use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
+use crate::journal::record::Copy;
+use crate::types::{FileIdentity, Sha256};
+
+/// Bytes read at once: small enough for the cache, large enough that system calls do not count.
+const READ_BYTES: usize = 256 << 10;
+
+/// From this size on, a file is made durable where it is hashed, so that its write-back overlaps other work.
+const SYNC_ALONE_BYTES: u64 = 1 << 20;
+
+/// The private directory for unfinished copies: on the warehouse's file system, hidden from query engines.
+pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> std::path::PathBuf {
+    warehouse.join(".csv-ingestor").join(crate::journal::hex(store))
+}
+
+/// What all workers share.
+pub struct Shared<F: Fs> {
+    /// The file system.
+    pub fs: F,
+    /// The staging directory.
+    pub staging: Arc<F::Dir>,
+    /// Where copies are made; None for a dry run, which copies and syncs nothing.
+    pub copies: Option<Arc<F::Dir>>,
+    /// In sidecar mode, the ending of sidecars.
+    pub sidecar_suffix: Option<OsString>,
+    /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
+    pub copy_all: AtomicBool,
+    /// Set once leases have turned out to be unsupported, so that it is said once.
+    pub leases_missing: AtomicBool,
+    /// Set when the process is to stop.
+    pub stop: AtomicBool,
+}
+
+/// One worker.
+pub struct Hasher<F: Fs> {
+    shared: Arc<Shared<F>>,
+    buffer: Vec<u8>,
+}
+
+impl<F: Fs> Hasher<F> {
+    /// A worker with a buffer of its own.
+    pub fn new(shared: Arc<Shared<F>>) -> Hasher<F> {
+        Hasher { shared, buffer: vec![0; READ_BYTES] }
+    }
+
+    /// Hashes a file. With `sync`, or if it is large, its bytes are durable afterwards; otherwise the committer sees
+    /// to that for a whole batch at once.
+    pub fn hash(&mut self, settled: Settled, sync: bool) -> Result<Hashed<F>, (Settled, Refusal)> {
+        match self.try_hash(&settled, sync) {
+            Ok(content) => Ok(Hashed {
+                settled,
+                file: content.file,
+                leased: content.leased,
+                sha256: content.sha256,
+                durable: content.durable,
+                copy: content.copy,
+            }),
+            Err(refusal) => Err((settled, refusal)),
+        }
+    }
+
+    fn try_hash(&mut self, settled: &Settled, sync: bool) -> Result<Content<F>, Refusal> {
+        let shared = self.shared.clone();
+        if shared.stop.load(Ordering::Relaxed) {
+            return Err(Refusal::Interrupted);
+        }
+        let fs = &shared.fs;
+        let file = fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?;
+        let leased = match fs.lease(&file)? {
+            Lease::Held => true,
+            Lease::Writer => return Err(Refusal::OpenForWriting),
+            Lease::Unsupported => {
+                if !shared.leases_missing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        event = "leases_unsupported",
+                        path = %shared.fs.dir_path(&shared.staging).display(),
+                        "no read leases here: a silent writer is noticed by size and times only"
+                    );
+                }
+                false
+            }
+        };
+        check_unchanged(&fs.stat_file(&file)?, settled)?;
+        let expected = self.expected(settled)?;
+        let copies = shared.copies.as_ref();
+        let (sha256, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
+            Some(copies) => self.copy(&file, settled, expected, copies)?,
+            None => (self.digest(&file, settled, None)?, None),
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != sha256) {
+            return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
+        }
+        let sync = copy.is_none() && copies.is_some() && (sync || settled.identity.size >= SYNC_ALONE_BYTES);
+        if sync {
+            self.sync(&file)?;
+        }
+        let durable = sync || copy.is_some();
+        Ok(Content { file, leased, sha256, durable, copy })
+    }
+
+    /// Makes a staged file's bytes durable. If that fails, the page cache is emptied of what never reached the disk,
+    /// so that the next attempt hashes what is really there instead of trusting a second fsync.
+    fn sync(&self, file: &F::File) -> Result<(), Refusal> {
+        self.shared.fs.sync_data(file).map_err(|error| {
+            let _ = self.shared.fs.drop_cache(file);
+            Refusal::Failed(error)
+        })
+    }
+
+    /// The digest of the file's content, which must be as long as it was and not change meanwhile. Each piece is also
+    /// written to `target`.
+    fn digest(&mut self, file: &F::File, settled: &Settled, target: Option<&F::File>) -> Result<Sha256, Refusal> {
+        let fs = self.shared.fs.clone();
+        let mut hasher = sha2::Sha256::new();
+        let mut offset = 0;
+        while offset < settled.identity.size {
+            let read = fs.read_at(file, &mut self.buffer, offset)?;
+            if read == 0 {
+                return Err(Refusal::Changed);
+            }
+            let piece = &self.buffer[..read];
+            hasher.update(piece);
+            if let Some(target) = target {
+                fs::write_all_at(&fs, target, piece, offset)?;
+            }
+            offset += read as u64;
+            if self.shared.stop.load(Ordering::Relaxed) && offset < settled.identity.size {
+                return Err(Refusal::Interrupted);
+            }
+        }
+        check_unchanged(&fs.stat_file(file)?, settled)?;
+        Ok(Sha256(hasher.finalize().into()))
+    }
+
+    /// Copies the file while hashing it. The copy keeps mode and mtime, and is durable but for its name.
+    fn copy(
+        &mut self,
+        file: &F::File,
+        settled: &Settled,
+        expected: Option<Sha256>,
+        copies: &F::Dir,
+    ) -> Result<(Sha256, Option<Copy>), Refusal> {
+        let fs = &self.shared.fs.clone();
+        let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
+        let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
+        let made = self.digest(file, settled, Some(&target)).and_then(|sha256| {
+            // A copy that the sidecar disowns would only be thrown away.
+            if let Some(expected) = expected.filter(|expected| *expected != sha256) {
+                return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
+            }
+            let mode = fs.stat_file(file)?.mode;
+            fs.set_meta(&target, mode, settled.identity.mtime)?;
+            fs.sync_all(&target)?;
+            Ok((sha256, fs.stat_file(&target)?.identity))
+        });
+        match made {
+            Ok((sha256, identity)) => {
+                let path = fs.dir_path(copies).join(&name);
+                Ok((sha256, Some(Copy { identity, path })))
+            }
+            Err(refusal) => {
+                let _ = fs.unlink(copies, &name);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The SHA-256 that the sidecar demands. The sidecar must be the one that released the file.
+    fn expected(&mut self, settled: &Settled) -> Result<Option<Sha256>, Refusal> {
+        let (Some(identity), Some(suffix)) = (settled.sidecar, &self.shared.sidecar_suffix) else {
+            return Ok(None);
+        };
+        if identity.size == 0 {
+            return Ok(None);
+        }
+        let fs = &self.shared.fs;
+        let name = sidecar_name(&settled.name, suffix);
+        let file = match fs.open(&self.shared.staging, &name, Open::Read) {
+            Err(error) if error.is_not_found() => return Err(Refusal::SidecarChanged),
+            file => file?,
+        };
+        let content = &mut self.buffer[..SIDECAR_BYTES_MAX];
+        let read = fs::read_full_at(fs, &file, content, 0)?;
+        if fs.stat_file(&file)?.identity != identity {
+            return Err(Refusal::SidecarChanged);
+        }
+        Ok(expected_sha256(&content[..read], &settled.name))
+    }
+}
+
+/// What hashing yields.
+struct Content<F: Fs> {
+    file: F::File,
+    leased: bool,
+    sha256: Sha256,
+    durable: bool,
+    copy: Option<Copy>,
+}
+
+impl From<fs::Error> for Refusal {
+    fn from(error: fs::Error) -> Refusal {
+        Refusal::Failed(error)
+    }
+}
+
+fn refuse_open(error: fs::Error) -> Refusal {
+    let not_regular = [libc::ELOOP, libc::ENXIO, libc::ENODEV];
+    if error.is_not_found() {
+        Refusal::Vanished
+    } else if error.source.raw_os_error().is_some_and(|errno| not_regular.contains(&errno)) {
+        Refusal::Changed
+    } else {
+        Refusal::Failed(error)
+    }
+}
+
+/// The file that is open is the one that was settled, in the same state.
+fn check_unchanged(now: &Stat, settled: &Settled) -> Result<(), Refusal> {
+    let unchanged = now.kind == FileKind::Regular && now.identity == settled.identity;
+    if unchanged { Ok(()) } else { Err(Refusal::Changed) }
+}
+
+/// Removes from the private directory every copy that no unfinished file names.
+pub fn remove_leftovers<F: Fs>(fs: &F, copies: &F::Dir, named: &[FileIdentity]) -> fs::Result<u64> {
+    let mut removed = 0;
+    let entries: fs::Result<Vec<_>> = fs.list(copies)?.collect();
+    for entry in entries? {
+        let name: &OsStr = &entry.name;
+        let Some(stat) = fs.stat(copies, name)? else { continue };
+        if stat.kind == FileKind::Regular && !named.iter().any(|identity| identity.key() == stat.identity.key()) {
+            fs.unlink(copies, name)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,244 @@
+//! The manifest: one line per ingested file, exactly one.
+//!
+//! Invariants:
+//! - A line is a pure function of the journal's records.
+//! - Lines are appended under a lock on the file, so that several ingestors may share a manifests directory.
+//! - A whole line that a reader may have seen is never taken back: what a crash left of a batch is completed in
+//!   place; only a torn line that is not ours is cut off.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+
+use crate::fs::{self, Fs, Open};
+use crate::journal::state::Ingest;
+use crate::types::{IngestId, UnixMillis};
+
+/// The file's name within its hour's directory.
+pub const MANIFEST_NAME: &str = "manifest.jsonl";
+
+/// Bytes read at once while a manifest is searched.
+const SEARCH_BYTES: usize = 256 << 10;
+
+/// The longest line: two paths of 4,096 bytes, each byte escaped to six, each once more as base64, and the rest.
+pub const LINE_BYTES_MAX: usize = 128 << 10;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+    sha256: String,
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: i64,
+    warehouse_path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warehouse_path_base64: Option<String>,
+    ingest_id: IngestId,
+    ingested_at: String,
+}
+
+/// A path for JSON: as text, and the exact bytes beside it if it is not UTF-8.
+pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
+    let exact = path.to_str().is_none().then(|| BASE64.encode(path.as_os_str().as_bytes()));
+    (path.to_string_lossy(), exact)
+}
+
+/// The manifest line of a file that has a target, with its newline.
+pub fn line(ingest: &Ingest, out: &mut Vec<u8>) {
+    let Some(target) = &ingest.target else { return };
+    let (path, path_base64) = json_path(&ingest.source_path);
+    let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
+    let line = Line {
+        path: &path,
+        path_base64,
+        sha256: target.sha256.hex(),
+        device: ingest.identity.device,
+        inode: ingest.identity.inode,
+        size: ingest.identity.size,
+        mtime: ingest.identity.mtime.sec,
+        warehouse_path: &warehouse_path,
+        warehouse_path_base64,
+        ingest_id: ingest.id,
+        ingested_at: ingest.discovered_at.rfc3339(),
+    };
+    // Strings and numbers into memory: there is nothing in it that could fail.
+    let written = serde_json::to_writer(&mut *out, &line);
+    debug_assert!(written.is_ok());
+    out.push(b'\n');
+}
+
+/// The directory of the hour's manifest.
+pub fn hour_dir(root: &Path, instant: UnixMillis) -> PathBuf {
+    instant.hour_partition().iter().fold(root.to_path_buf(), |path, part| path.join(part))
+}
+
+/// Writes manifests; keeps the current hour's open.
+pub struct Manifests<F: Fs> {
+    fs: F,
+    open: Option<(PathBuf, F::File)>,
+}
+
+impl<F: Fs> Manifests<F> {
+    /// Opens nothing yet.
+    pub fn new(fs: F) -> Manifests<F> {
+        Manifests { fs, open: None }
+    }
+
+    /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards.
+    fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<&F::File> {
+        let reusable = matches!(&self.open, Some((path, _)) if path == dir);
+        if !reusable {
+            self.open = None;
+            let handle = fs::open_dir_durable(&self.fs, root, dir, 0o755)?;
+            let name = OsStr::new(MANIFEST_NAME);
+            let file = match self.fs.open(&handle, name, Open::Create { mode: 0o644 }) {
+                Err(error) if error.is_taken() => self.fs.open(&handle, name, Open::Write)?,
+                created => created?,
+            };
+            self.fs.sync_dir(&handle)?;
+            return Ok(&self.open.insert((dir.to_path_buf(), file)).1);
+        }
+        match &self.open {
+            Some((_, file)) => Ok(file),
+            None => Err(fs::Error { op: "open", path: dir.to_path_buf(), source: std::io::ErrorKind::NotFound.into() }),
+        }
+    }
+
+    /// Appends whole lines, durably. `progress` counts the bytes that were written, so that a call that failed on a
+    /// full disk can be repeated with the same lines and goes on where it stopped.
+    pub fn append(&mut self, root: &Path, dir: &Path, lines: &[u8], progress: &mut Progress) -> fs::Result<()> {
+        let fs = self.fs.clone();
+        let file = self.open(root, dir)?;
+        if progress.start.is_none() {
+            fs.lock_file(file)?;
+            progress.start = Some(end_of_lines(&fs, file)?);
+        }
+        let start = progress.start.unwrap_or(0);
+        while progress.written < lines.len() {
+            let rest = &lines[progress.written..];
+            progress.written += fs.write_at(file, rest, start + progress.written as u64)?;
+        }
+        fs.sync_data(file)?;
+        fs.unlock_file(file)
+    }
+
+    /// Sees to it that every one of `lines` stands in the manifest, once, durably; returns how many were missing.
+    /// For recovery: `lines` are all that a crash may have left unfinished in this hour, in the order in which they
+    /// were written.
+    pub fn ensure(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<usize> {
+        let fs = self.fs.clone();
+        let file = self.open(root, dir)?;
+        fs.lock_file(file)?;
+        let found = search(&fs, file, lines)?;
+        let missing: Vec<&Vec<u8>> =
+            lines.iter().zip(&found.present).filter(|(_, there)| !**there).map(|(line, _)| line).collect();
+        let rest: Vec<u8> = missing.iter().flat_map(|line| line.iter().copied()).collect();
+        if found.len > found.good_end && !is_torn_from(&fs, file, &found, &rest)? {
+            fs.set_len(file, found.good_end)?;
+        }
+        fs::write_all_at(&fs, file, &rest, found.good_end)?;
+        fs.sync_data(file)?;
+        fs.unlock_file(file)?;
+        Ok(missing.len())
+    }
+}
+
+/// How far an append has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    start: Option<u64>,
+    written: usize,
+}
+
+/// The end of the file's last whole line; what another ingestor's crash left behind it is cut off. That one's
+/// recovery will write its line anew.
+fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
+    let len = fs.stat_file(file)?.identity.size;
+    let mut end = len;
+    while end > 0 {
+        let start = end.saturating_sub(SEARCH_BYTES as u64);
+        // The last byte alone first: it is nearly always the newline.
+        let start = if end == len { end - 1 } else { start };
+        let mut piece = vec![0; (end - start) as usize];
+        fs::read_full_at(fs, file, &mut piece, start)?;
+        if let Some(newline) = piece.iter().rposition(|byte| *byte == b'\n') {
+            end = start + newline as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    if end < len {
+        fs.set_len(file, end)?;
+    }
+    Ok(end)
+}
+
+/// What a search through a manifest found.
+struct Search {
+    /// For each line asked for, whether it stands there.
+    present: Vec<bool>,
+    /// Behind the last whole line before the first damage.
+    good_end: u64,
+    /// The file's length.
+    len: u64,
+}
+
+/// Reads the manifest from its beginning to its end, or to the first line that is none: cut off, or with zeros where
+/// a power cut took a sector.
+fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search> {
+    let len = fs.stat_file(file)?.identity.size;
+    let wanted: hashbrown::HashMap<&[u8], usize> =
+        lines.iter().enumerate().map(|(index, line)| (line.as_slice(), index)).collect();
+    let mut search = Search { present: vec![false; lines.len()], good_end: 0, len };
+    let mut pending: Vec<u8> = Vec::new();
+    let mut piece = vec![0; SEARCH_BYTES];
+    let mut offset = 0;
+    loop {
+        let read = fs.read_at(file, &mut piece, offset)?;
+        if read == 0 {
+            return Ok(search);
+        }
+        offset += read as u64;
+        pending.extend_from_slice(&piece[..read]);
+        let mut taken = 0;
+        while let Some(length) = pending[taken..].iter().position(|byte| *byte == b'\n') {
+            let line = &pending[taken..=taken + length];
+            if !is_line(line) {
+                return Ok(search);
+            }
+            if let Some(index) = wanted.get(line) {
+                search.present[*index] = true;
+            }
+            taken += length + 1;
+            search.good_end += length as u64 + 1;
+        }
+        pending.drain(..taken);
+        if pending.len() > LINE_BYTES_MAX {
+            return Ok(search);
+        }
+    }
+}
+
+/// A line of JSON has no raw zero in it, and is an object.
+fn is_line(line: &[u8]) -> bool {
+    line.starts_with(b"{") && line.ends_with(b"}\n") && !line.contains(&0)
+}
+
+/// True if everything behind the last good line is `rest`, as far as it was written: its beginning, perhaps with
+/// zeros where sectors are missing.
+fn is_torn_from<F: Fs>(fs: &F, file: &F::File, found: &Search, rest: &[u8]) -> fs::Result<bool> {
+    let length = found.len - found.good_end;
+    if length > rest.len() as u64 {
+        return Ok(false);
+    }
+    let mut tail = vec![0; length as usize];
+    let read = fs::read_full_at(fs, file, &mut tail, found.good_end)?;
+    Ok(tail[..read].iter().zip(rest).all(|(there, expected)| *there == 0 || there == expected))
+}

@@ -1,0 +1,139 @@
+//! A file's way from staging to the manifest. Each stage has a type, and only the stage before can make it, so no
+//! file skips one:
+//!
+//! ```text
+//! scan ──▶ settle ──▶ Settled ──▶ hash ──▶ Hashed ──▶ commit ──▶ Report
+//! ```
+//!
+//! Invariants:
+//! - `scan`, `settle` and `hash` change nothing anywhere but the copies in the warehouse's private directory.
+//! - Every ordered, durable effect is the committer's, which is one thread: it alone owns journal and state.
+
+pub mod commit;
+pub mod hash;
+pub mod manifest;
+pub mod naming;
+pub mod publish;
+pub mod recover;
+pub mod scan;
+pub mod settle;
+pub mod sidecar;
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use crate::fs::{self, Fs};
+use crate::journal;
+use crate::journal::record::{AbandonReason, Copy};
+use crate::journal::state::Kept;
+use crate::types::{FileIdentity, IngestId, Sha256, UnixMillis};
+
+/// A file that was found complete. Made by `settle` and by recovery.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// Its name in the staging directory.
+    pub name: Arc<OsStr>,
+    /// Which file, in which state.
+    pub identity: FileIdentity,
+    /// Names that the inode has: with more than one, a rename would leave a second way into the warehouse's file.
+    pub links: u64,
+    /// The state of the sidecar that released it.
+    pub sidecar: Option<FileIdentity>,
+    /// When it was found complete.
+    pub complete_at: UnixMillis,
+    /// Names this attempt within the process.
+    pub ticket: u64,
+}
+
+/// A settled file whose content is known. Made by `hash`.
+pub struct Hashed<F: Fs> {
+    /// What was hashed.
+    pub settled: Settled,
+    /// The open file; holds the lease until it is dropped.
+    pub file: F::File,
+    /// Whether a lease is held, so that `lease_broken` means something.
+    pub leased: bool,
+    /// Of its content.
+    pub sha256: Sha256,
+    /// Whether its bytes (or its copy's) were made durable already.
+    pub durable: bool,
+    /// The finished copy, if it has to be copied.
+    pub copy: Option<Copy>,
+}
+
+/// Why a file was not hashed to its end.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is gone.
+    Vanished,
+    /// It is not what was listed, or was written to.
+    Changed,
+    /// A writer has it open.
+    OpenForWriting,
+    /// The sidecar is another than the one that released it, or gone.
+    SidecarChanged,
+    /// The sidecar holds another SHA-256.
+    ChecksumDiffers {
+        /// What the sidecar says.
+        expected: Sha256,
+        /// What the file has.
+        actual: Sha256,
+    },
+    /// It could not be read or copied.
+    Failed(fs::Error),
+    /// The process is stopping.
+    Interrupted,
+}
+
+impl Refusal {
+    /// How the journal puts it.
+    pub fn abandon_reason(&self) -> AbandonReason {
+        match self {
+            Refusal::Vanished => AbandonReason::Vanished,
+            Refusal::Changed | Refusal::SidecarChanged => AbandonReason::Changed,
+            Refusal::OpenForWriting => AbandonReason::OpenForWriting,
+            Refusal::ChecksumDiffers { .. } | Refusal::Failed(_) | Refusal::Interrupted => AbandonReason::Failed,
+        }
+    }
+}
+
+/// What became of a settled file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is in the warehouse and in the manifest.
+    Ingested,
+    /// It is a duplicate and stays where it is.
+    Kept(Kept),
+    /// It was a duplicate, and was removed or moved away.
+    Cleared,
+    /// It changed or vanished under us; if it is still there it begins anew.
+    Abandoned(AbandonReason),
+    /// It was refused before anything was decided.
+    Refused(Refusal),
+}
+
+/// Tells `settle` what became of a file.
+#[derive(Debug)]
+pub struct Report {
+    /// Its name in the staging directory.
+    pub name: Arc<OsStr>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What ends the pipeline. Nothing is lost by it: the next start resumes from the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// An effect on a file failed, and going on could break a promise.
+    #[error("{0}; nothing is lost: the next start resumes")]
+    Io(#[from] fs::Error),
+    /// The disk is full, and we were told not to wait.
+    #[error("disk is full: {0}; nothing is lost: make room, and the next start resumes")]
+    Full(String),
+    /// A transition that the journal's rules forbid: a defect of this program.
+    #[error("internal error: {0} (ingest id {1}); nothing is lost: the next start resumes")]
+    Transition(&'static str, IngestId),
+}

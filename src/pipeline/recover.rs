@@ -1,0 +1,256 @@
+//! Finishing what a crash left half done. The daemon's start and `replay` both come here, and from the first point at
+//! which a file is where the journal says, they go on by the committer's own code.
+//!
+//! | journal says | on the disk | what is done |
+//! |---|---|---|
+//! | DISCOVERED | source unchanged, same directories | hashed again, same id and instant |
+//! | DISCOVERED | anything else | ABANDONED |
+//! | HASHED | the file (or its copy) stands at its warehouse path | goes on to MOVED |
+//! | HASHED | the copy is there, source unchanged or gone | is placed, goes on |
+//! | HASHED | the copy is gone, source unchanged | hashed and copied again |
+//! | HASHED | the source is there, unchanged | is placed, goes on |
+//! | HASHED | something else at the warehouse path that is our inode, but was written to | put back, ABANDONED |
+//! | HASHED | none of these | ABANDONED |
+//! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
+//! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
+//!
+//! Invariant: every effect here can be cut off and begun again, so recovering twice equals recovering once.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::commit::{Committer, Dropped, Work};
+use super::publish::split;
+use super::{Error, Settled, hash};
+use crate::fs::{self, Fs};
+use crate::journal::record::{AbandonReason, Abandoned, Record};
+use crate::journal::state::{FileState, Ingest, Target};
+use crate::types::{FileIdentity, IngestId};
+
+/// What recovery did.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Files that are in warehouse and manifest now.
+    pub completed: u64,
+    /// Files that were given up (they are discovered anew if they are there).
+    pub abandoned: u64,
+    /// Duplicates that were removed or moved away.
+    pub cleared: u64,
+    /// Files that have to be hashed again.
+    pub resumed: Vec<(IngestId, Settled)>,
+}
+
+/// Where the content of a HASHED file is.
+enum Place {
+    /// At its warehouse path.
+    Arrived,
+    /// Where it can be moved from.
+    Ready,
+    /// Only at its source; it has to be hashed again.
+    Again,
+    /// At its warehouse path, but written to since.
+    Spoilt,
+    /// Nowhere.
+    Lost(AbandonReason),
+}
+
+/// What stands at the three places where a HASHED file's content may be.
+struct Seen {
+    arrived: Option<FileIdentity>,
+    source: Option<FileIdentity>,
+    copy: Option<FileIdentity>,
+}
+
+/// The HASHED rows of the table above.
+fn judge(ingest: &Ingest, target: &Target, seen: &Seen) -> Place {
+    let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
+    match &seen.arrived {
+        Some(arrived) if arrived.same_but_renamed(moving) => return Place::Arrived,
+        Some(arrived) if arrived.key() == moving.key() => return Place::Spoilt,
+        _ => {}
+    }
+    let copy_is_there =
+        matches!((&target.copy, &seen.copy), (Some(copy), Some(seen)) if seen.same_but_renamed(&copy.identity));
+    match seen.source {
+        Some(source) if source != ingest.identity => Place::Lost(AbandonReason::Changed),
+        _ if copy_is_there => Place::Ready,
+        Some(_) if target.copy.is_some() => Place::Again,
+        Some(_) => Place::Ready,
+        None => Place::Lost(AbandonReason::Vanished),
+    }
+}
+
+/// What recovery would do with a file, for `replay --dry-run`. Changes nothing.
+pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
+    let look = |path: &Path| -> fs::Result<Option<FileIdentity>> {
+        let (dir, name) = split(path)?;
+        match fs.open_dir(dir) {
+            Err(error) if error.is_not_found() => Ok(None),
+            dir => Ok(fs.stat(&dir?, name)?.map(|stat| stat.identity)),
+        }
+    };
+    let source = look(&ingest.source_path)?;
+    let Some(target) = &ingest.target else {
+        let unchanged = source == Some(ingest.identity);
+        return Ok(match ingest.state {
+            FileState::SkippedDuplicate => "finish with the duplicate as recorded",
+            _ if unchanged => "hash it and ingest it",
+            _ => "abandon it: it vanished or changed",
+        });
+    };
+    if ingest.state == FileState::Moved {
+        return Ok("complete its manifest line");
+    }
+    let copy = target.copy.as_ref().map(|copy| look(&copy.path)).transpose()?.flatten();
+    Ok(match judge(ingest, target, &Seen { arrived: look(&target.warehouse_path)?, source, copy }) {
+        Place::Arrived => "confirm that it is in the warehouse, and list it",
+        Place::Ready => "move it to the warehouse, and list it",
+        Place::Again => "hash it again and ingest it",
+        Place::Spoilt => "put it back: it was written to",
+        Place::Lost(_) => "abandon it: it vanished or changed",
+    })
+}
+
+impl<F: Fs> Committer<F> {
+    /// Finishes every half-done file. The files that have to be hashed again are returned, not hashed.
+    pub fn recover(&mut self) -> Result<Recovered, Error> {
+        let mut recovered = Recovered::default();
+        let (mut placed, mut to_place, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut abandoned = Vec::new();
+        for ingest in self.open_in(FileState::Discovered) {
+            match self.resume_source(&ingest)? {
+                Ok(settled) => recovered.resumed.push((ingest.id, settled)),
+                Err(reason) => abandoned.push(Record::Abandoned(Abandoned { ingest_id: ingest.id, reason })),
+            }
+        }
+        for ingest in self.open_in(FileState::Hashed) {
+            let work = work_of(&ingest)?;
+            match self.locate(&ingest)? {
+                Place::Arrived => placed.push(work),
+                Place::Ready => to_place.push(work),
+                Place::Again => match self.resume_source(&ingest)? {
+                    Ok(settled) => recovered.resumed.push((ingest.id, settled)),
+                    Err(reason) => dropped.push(Dropped { work, reason, error: None }),
+                },
+                Place::Spoilt => {
+                    self.put_back(ingest.id)?;
+                    dropped.push(Dropped { work, reason: AbandonReason::Changed, error: None });
+                }
+                Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
+            }
+        }
+        recovered.abandoned += abandoned.len() as u64;
+        self.write(&abandoned)?;
+        let (now_placed, not_placed) = self.place_all(to_place)?;
+        placed.extend(now_placed);
+        dropped.extend(not_placed);
+        recovered.abandoned += dropped.len() as u64;
+
+        let mut moved = self.settle_moves(placed, dropped)?;
+        self.list(&mut moved, true)?;
+        let duplicates: Result<Vec<_>, _> = self.open_in(FileState::SkippedDuplicate).iter().map(work_of).collect();
+        let duplicates = duplicates?;
+        recovered.completed = moved.len() as u64;
+        recovered.cleared = duplicates.len() as u64;
+        self.finish(moved, duplicates, &mut Vec::new())?;
+        self.flush()?;
+        self.remove_leftover_copies(&recovered)?;
+        Ok(recovered)
+    }
+
+    /// MOVED for what has arrived; then everything that is MOVED.
+    fn settle_moves(&mut self, placed: Vec<Work<F>>, mut dropped: Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
+        let moved = self.confirm(placed, &mut dropped)?;
+        self.remove_second_names(&moved)?;
+        self.record_moves(&moved, dropped, &mut Vec::new())?;
+        self.open_in(FileState::Moved).iter().map(work_of).collect()
+    }
+
+    /// A settled file to be hashed, if the source is what it was and the directories are those that it was found
+    /// under.
+    fn resume_source(&mut self, ingest: &Ingest) -> Result<Result<Settled, AbandonReason>, Error> {
+        let (known, now) = (&ingest.settings, &self.settings);
+        if known.input != now.input || known.warehouse != now.warehouse || known.manifests != now.manifests {
+            return Ok(Err(AbandonReason::SettingsChanged));
+        }
+        let (_, name) = split(&ingest.source_path)?;
+        Ok(match self.fs.stat(&self.shared.staging, name)? {
+            None => Err(AbandonReason::Vanished),
+            Some(stat) if stat.identity != ingest.identity => Err(AbandonReason::Changed),
+            Some(stat) => Ok(Settled {
+                name: Arc::from(name),
+                identity: ingest.identity,
+                links: stat.links,
+                sidecar: ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
+                complete_at: ingest.discovered_at,
+                ticket: 0,
+            }),
+        })
+    }
+
+    fn locate(&mut self, ingest: &Ingest) -> Result<Place, Error> {
+        let Some(target) = &ingest.target else {
+            return Err(Error::Transition("a hashed file has no target", ingest.id));
+        };
+        let seen = Seen {
+            arrived: self.publisher.look(&target.warehouse_path)?.map(|stat| stat.identity),
+            source: self.look_at_source(ingest)?,
+            copy: match &target.copy {
+                Some(copy) => self.publisher.look(&copy.path)?.map(|stat| stat.identity),
+                None => None,
+            },
+        };
+        let place = judge(ingest, target, &seen);
+        if matches!(place, Place::Arrived) {
+            // A killed process may have made the partition, or renamed the file, without syncing either.
+            let (partition, _) = split(&target.warehouse_path)?;
+            let (staging, _) = split(&ingest.source_path)?;
+            self.publisher.made_dir(&ingest.settings.warehouse, partition)?;
+            self.publisher.touch(partition);
+            self.publisher.touch(staging);
+        }
+        Ok(place)
+    }
+
+    /// What stands at the source. A staging directory that is missing as a whole is an error: perhaps it is not
+    /// mounted, and then nothing can be said about its files.
+    fn look_at_source(&mut self, ingest: &Ingest) -> fs::Result<Option<FileIdentity>> {
+        let (dir, name) = split(&ingest.source_path)?;
+        let dir = self.publisher.dir(dir)?;
+        Ok(self.fs.stat(&dir, name)?.map(|stat| stat.identity))
+    }
+
+    /// A rename that was cut off may have left both names (so may one made of link and unlink). The new one is
+    /// durable by now, so the old one goes.
+    fn remove_second_names(&mut self, moved: &[Work<F>]) -> Result<(), Error> {
+        for work in moved {
+            let ingest = self.ingest(work.id)?.clone();
+            let Some(target) = &ingest.target else { continue };
+            let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
+            let (old, new) = (self.publisher.look(from)?, self.publisher.look(&target.warehouse_path)?);
+            if let (Some(old), Some(new)) = (old, new)
+                && old.identity.key() == new.identity.key()
+            {
+                self.publisher.unlink_second_name(from)?;
+            }
+        }
+        self.publisher.sync()?;
+        Ok(())
+    }
+
+    fn remove_leftover_copies(&mut self, recovered: &Recovered) -> Result<(), Error> {
+        let named: Vec<FileIdentity> =
+            self.state.open().filter_map(|ingest| Some(ingest.target.as_ref()?.copy.as_ref()?.identity)).collect();
+        debug_assert!(named.len() <= recovered.resumed.len());
+        if let Some(copies) = &self.shared.copies {
+            hash::remove_leftovers(&self.fs, copies, &named)?;
+        }
+        Ok(())
+    }
+}
+
+fn work_of<F: Fs>(ingest: &Ingest) -> Result<Work<F>, Error> {
+    let (_, name): (_, &OsStr) = split(&ingest.source_path)?;
+    Ok(Work { id: ingest.id, name: Arc::from(name), key: ingest.identity.key(), held: None, leased: false })
+}

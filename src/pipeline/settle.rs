@@ -1,0 +1,392 @@
+//! Which files are complete: the rules of the two modes, and the memory of what was seen when.
+//!
+//! Invariants:
+//! - It does no I/O: it is told what was seen, and when on the monotonic clock.
+//! - A file is handed out at most once until a report says what became of it.
+//! - Nothing depends on mtime but the order in which complete files are handed out.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::{Outcome, Refusal, Report, Settled};
+use crate::fs::Stat;
+use crate::journal::record::AbandonReason;
+use crate::journal::state::Kept;
+use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+
+/// The first delay before a file that failed is tried again; each further one is twice as long.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
+/// The longest such delay.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
+
+/// When a file counts as complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Once size and mtime have not changed for so long.
+    Stability(Duration),
+    /// Once its sidecar is there.
+    Sidecar,
+}
+
+/// What one look at a name showed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    /// The file: regular, or it would not be shown to us.
+    pub stat: Stat,
+    /// Its sidecar.
+    pub sidecar: Option<FileIdentity>,
+}
+
+/// Why a file is not being ingested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It was seen too short a time ago, or has changed since.
+    Settling,
+    /// Its sidecar is missing.
+    NoSidecar,
+    /// Its sidecar released another file already.
+    UsedSidecar,
+    /// A writer has it open.
+    OpenForWriting,
+    /// Its sidecar holds another SHA-256.
+    ChecksumDiffers,
+    /// It could not be read; it will be tried again.
+    Failed,
+}
+
+impl Waiting {
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Waiting::Settling => "not stable yet",
+            Waiting::NoSidecar => "no sidecar",
+            Waiting::UsedSidecar => "sidecar was used already",
+            Waiting::OpenForWriting => "open for writing",
+            Waiting::ChecksumDiffers => "sidecar has another SHA-256",
+            Waiting::Failed => "failed, will be tried again",
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Not complete, as far as we know; seen unchanged since then.
+    Waiting { since: Duration, why: Waiting },
+    /// Complete, and in the queue of those to be handed out.
+    Ready,
+    /// Handed out. `dirty`: something happened to the name meanwhile.
+    InFlight { dirty: bool },
+    /// Refused: looked at again when it changes, or at a certain time.
+    Held { until: Option<Duration>, why: Waiting },
+}
+
+#[derive(Debug)]
+struct Tracked {
+    identity: FileIdentity,
+    links: u64,
+    sidecar: Option<FileIdentity>,
+    phase: Phase,
+    failures: u32,
+    scan: u32,
+}
+
+/// The memory of what lies in staging.
+pub struct Settle {
+    mode: Mode,
+    /// How long to wait before a file that a writer has open is tried again.
+    busy_delay: Duration,
+    tracked: HashMap<Arc<OsStr>, Tracked>,
+    kept: HashMap<(u64, u64), Kept>,
+    used_sidecars: HashMap<(u64, u64), FileIdentity>,
+    ready: BinaryHeap<Reverse<(FileTime, Arc<OsStr>)>>,
+    /// Found complete by the scan under way: they wait for its end, so that the oldest goes first.
+    found: Vec<Reverse<(FileTime, Arc<OsStr>)>>,
+    scanning: bool,
+    /// Kept duplicates that were seen, if somebody wants to know.
+    kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
+    due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
+    in_flight: usize,
+    scan: u32,
+    next_ticket: u64,
+}
+
+impl Settle {
+    /// Starts with the duplicates that are known to stay in staging.
+    pub fn new(mode: Mode, busy_delay: Duration, kept: impl Iterator<Item = Kept>) -> Settle {
+        let mut settle = Settle {
+            mode,
+            busy_delay,
+            tracked: HashMap::new(),
+            kept: HashMap::new(),
+            used_sidecars: HashMap::new(),
+            ready: BinaryHeap::new(),
+            found: Vec::new(),
+            scanning: false,
+            kept_names: None,
+            due: BinaryHeap::new(),
+            in_flight: 0,
+            scan: 0,
+            next_ticket: 0,
+        };
+        kept.for_each(|kept| settle.keep(kept));
+        settle
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        self.kept.insert(kept.identity.key(), kept);
+        if let Some(sidecar) = kept.sidecar {
+            self.used_sidecars.insert(sidecar.key(), sidecar);
+        }
+    }
+
+    /// Files handed out and not reported yet.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Files that wait to be handed out.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// From now on notes which kept duplicates are seen.
+    pub fn note_kept(&mut self) {
+        self.kept_names = Some(Vec::new());
+    }
+
+    /// The kept duplicates that were seen, with their content's hash.
+    pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Sha256)> {
+        self.kept_names.take().unwrap_or_default()
+    }
+
+    /// What is seen from now on belongs to a new scan.
+    pub fn begin_scan(&mut self) {
+        self.scan = self.scan.wrapping_add(1);
+        self.scanning = true;
+    }
+
+    /// The scan is complete: what it did not show is gone.
+    pub fn end_scan(&mut self) {
+        let scan = self.scan;
+        self.scanning = false;
+        self.ready.extend(self.found.drain(..));
+        self.tracked.retain(|_, tracked| tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. }));
+    }
+
+    /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
+    pub fn see(&mut self, name: &Arc<OsStr>, sighting: Option<&Sighting>, nudged: bool, now: Duration) {
+        let Some(sighting) = sighting else {
+            if let Some(Tracked { phase: Phase::InFlight { dirty }, .. }) = self.tracked.get_mut(name) {
+                *dirty = true;
+            } else {
+                self.tracked.remove(name);
+            }
+            return;
+        };
+        let identity = sighting.stat.identity;
+        if let Some(kept) = self.kept.get(&identity.key()).filter(|kept| kept.identity == identity) {
+            if let Some(names) = &mut self.kept_names {
+                names.push((name.clone(), kept.sha256));
+            }
+            return;
+        }
+        let scan = self.scan;
+        let tracked = self.tracked.entry_ref(name).or_insert_with(|| Tracked {
+            identity,
+            links: sighting.stat.links,
+            sidecar: sighting.sidecar,
+            phase: Phase::Waiting { since: now, why: Waiting::Settling },
+            failures: 0,
+            scan,
+        });
+        tracked.scan = scan;
+        if let Phase::InFlight { dirty } = &mut tracked.phase {
+            *dirty |= nudged;
+            return;
+        }
+        let changed = !tracked.identity.same_but_renamed(&identity) || tracked.sidecar != sighting.sidecar;
+        tracked.identity = identity;
+        tracked.links = sighting.stat.links;
+        tracked.sidecar = sighting.sidecar;
+        let hold_is_void = match &tracked.phase {
+            Phase::Held { why, until } => {
+                changed || until.is_some_and(|until| now >= until) || (nudged && *why == Waiting::OpenForWriting)
+            }
+            _ => false,
+        };
+        if changed {
+            tracked.failures = 0;
+        }
+        let since = match tracked.phase {
+            Phase::Waiting { since, .. } if !changed => since,
+            // A hold that ran out has waited long enough already.
+            Phase::Held { .. } if hold_is_void && !changed && !nudged => Duration::ZERO,
+            Phase::Ready | Phase::Held { .. } if !changed && !hold_is_void => return,
+            _ => now,
+        };
+        self.judge(name, since, now);
+    }
+
+    /// Decides whether a tracked file, unchanged since `since`, is complete.
+    fn judge(&mut self, name: &Arc<OsStr>, since: Duration, now: Duration) {
+        let Some(tracked) = self.tracked.get_mut(name) else { return };
+        let why = match (self.mode, tracked.sidecar) {
+            (Mode::Stability(window), _) if now.saturating_sub(since) >= window => None,
+            (Mode::Stability(window), _) => {
+                // Once for each beginning: further looks within the window find it in the queue already.
+                if since == now {
+                    self.due.push(Reverse((since + window, name.clone())));
+                }
+                Some(Waiting::Settling)
+            }
+            (Mode::Sidecar, None) => Some(Waiting::NoSidecar),
+            (Mode::Sidecar, Some(sidecar)) => {
+                let used = self.used_sidecars.get(&sidecar.key()) == Some(&sidecar);
+                used.then_some(Waiting::UsedSidecar)
+            }
+        };
+        tracked.phase = match why {
+            Some(why) => Phase::Waiting { since, why },
+            None => {
+                let entry = Reverse((tracked.identity.mtime, name.clone()));
+                if self.scanning {
+                    self.found.push(entry)
+                } else {
+                    self.ready.push(entry)
+                }
+                Phase::Ready
+            }
+        };
+    }
+
+    /// The earliest time at which a name is to be looked at again.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.due.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Up to `max` names that are to be looked at again now.
+    pub fn take_due(&mut self, now: Duration, max: usize) -> Vec<Arc<OsStr>> {
+        let mut names = Vec::new();
+        while names.len() < max && self.next_due().is_some_and(|due| due <= now) {
+            if let Some(Reverse((_, name))) = self.due.pop() {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The oldest complete file, by mtime; it is in flight from now on.
+    pub fn take_ready(&mut self, complete_at: UnixMillis) -> Option<Settled> {
+        while let Some(Reverse((mtime, name))) = self.ready.pop() {
+            let Some(tracked) = self.tracked.get_mut(&name) else { continue };
+            // An entry for an earlier state of the file is stale.
+            if !matches!(tracked.phase, Phase::Ready) || tracked.identity.mtime != mtime {
+                continue;
+            }
+            tracked.phase = Phase::InFlight { dirty: false };
+            self.in_flight += 1;
+            self.next_ticket += 1;
+            return Some(Settled {
+                identity: tracked.identity,
+                links: tracked.links,
+                sidecar: tracked.sidecar,
+                name,
+                complete_at,
+                ticket: self.next_ticket,
+            });
+        }
+        None
+    }
+
+    /// Takes in a file that recovery resumes: it is in flight already.
+    pub fn adopt(&mut self, settled: &mut Settled) {
+        self.next_ticket += 1;
+        settled.ticket = self.next_ticket;
+        self.in_flight += 1;
+        let tracked = Tracked {
+            identity: settled.identity,
+            links: settled.links,
+            sidecar: settled.sidecar,
+            phase: Phase::InFlight { dirty: false },
+            failures: 0,
+            scan: self.scan,
+        };
+        self.tracked.insert(settled.name.clone(), tracked);
+    }
+
+    /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
+    /// `retry_in` of a failure is returned for the log.
+    pub fn report(&mut self, report: &Report, now: Duration) -> Reaction {
+        let none = Reaction { look_again: false, retry_in: None };
+        let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
+        let Phase::InFlight { dirty } = tracked.phase else { return none };
+        self.in_flight -= 1;
+        let refusal = match &report.outcome {
+            Outcome::Ingested | Outcome::Cleared => {
+                self.tracked.remove(&report.name);
+                return Reaction { look_again: dirty, retry_in: None };
+            }
+            Outcome::Kept(kept) => {
+                self.tracked.remove(&report.name);
+                self.keep(*kept);
+                if let Some(names) = &mut self.kept_names {
+                    names.push((report.name.clone(), kept.sha256));
+                }
+                return Reaction { look_again: dirty, retry_in: None };
+            }
+            Outcome::Abandoned(AbandonReason::NeedsCopy) => {
+                // Nothing is wrong with the file: it goes again at once, and is copied.
+                tracked.phase = Phase::Ready;
+                self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
+                return Reaction { look_again: dirty, retry_in: None };
+            }
+            Outcome::Abandoned(AbandonReason::Failed) => None,
+            Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
+            Outcome::Abandoned(_) => Some(&Refusal::Changed),
+            Outcome::Refused(refusal) => Some(refusal),
+        };
+        let (delay, why) = match refusal {
+            Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
+                self.tracked.remove(&report.name);
+                return Reaction { look_again: true, retry_in: None };
+            }
+            Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
+            Some(Refusal::ChecksumDiffers { .. }) => (None, Waiting::ChecksumDiffers),
+            // Not the file's fault: the intake pauses for all, and then this one goes again.
+            Some(Refusal::Failed(error)) if error.is_no_space() => (Some(RETRY_DELAY_MIN), Waiting::Failed),
+            Some(Refusal::Failed(_)) | None => {
+                let delay = RETRY_DELAY_MIN.saturating_mul(1 << tracked.failures.min(16)).min(RETRY_DELAY_MAX);
+                tracked.failures += 1;
+                (Some(delay), Waiting::Failed)
+            }
+        };
+        let until = delay.map(|delay| now + delay);
+        tracked.phase = Phase::Held { until, why };
+        if let Some(until) = until {
+            self.due.push(Reverse((until, report.name.clone())));
+        }
+        Reaction { look_again: dirty, retry_in: delay }
+    }
+
+    /// Every file that is not being ingested, and why.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, Waiting)> {
+        self.tracked.iter().filter_map(|(name, tracked)| match tracked.phase {
+            Phase::Waiting { why, .. } | Phase::Held { why, .. } => Some((name, why)),
+            Phase::Ready | Phase::InFlight { .. } => None,
+        })
+    }
+}
+
+/// What a report leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaction {
+    /// Look at the name now.
+    pub look_again: bool,
+    /// When a failed file is tried again.
+    pub retry_in: Option<Duration>,
+}

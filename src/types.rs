@@ -1,0 +1,172 @@
+//! The small values that everything else is made of.
+//!
+//! Invariants: a value of these types is always well formed; none of them does I/O.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Log sequence number: the position of a record (or of a segment's header) in the journal. The first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// The LSN `count` places later.
+    pub fn plus(self, count: u64) -> Lsn {
+        Lsn(self.0.saturating_add(count))
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Names one file's way through the ingestor: the LSN of its DISCOVERED record, so unique and increasing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct IngestId(pub u64);
+
+impl fmt::Display for IngestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256(pub [u8; 32]);
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+impl Sha256 {
+    /// 64 lower-case hex digits.
+    pub fn hex(&self) -> String {
+        let mut text = String::with_capacity(64);
+        for byte in self.0 {
+            text.push(HEX_DIGITS[usize::from(byte >> 4)] as char);
+            text.push(HEX_DIGITS[usize::from(byte & 15)] as char);
+        }
+        text
+    }
+
+    /// Reads 64 hex digits of either case.
+    pub fn from_hex(text: &[u8]) -> Option<Sha256> {
+        if text.len() != 64 {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
+            let high = (pair[0] as char).to_digit(16)?;
+            let low = (pair[1] as char).to_digit(16)?;
+            *byte = u8::try_from(high * 16 + low).ok()?;
+        }
+        Some(Sha256(digest))
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sha256({})", self.hex())
+    }
+}
+
+/// A file's time stamp as the kernel keeps it: exact, and wider than nanoseconds in 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FileTime {
+    /// Seconds since the epoch, negative before it.
+    pub sec: i64,
+    /// Nanoseconds within the second.
+    pub nsec: u32,
+}
+
+/// What tells one state of one file from every other: where it lives and when it last changed.
+///
+/// Inode numbers are reused, so two files are taken for the same only if all five agree; the hash decides the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct FileIdentity {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content; anybody may set it.
+    pub mtime: FileTime,
+    /// Last change of content or inode; only the kernel sets it.
+    pub ctime: FileTime,
+}
+
+impl FileIdentity {
+    /// (device, inode): the key of what lies in staging.
+    pub fn key(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// Same file, same content as far as the inode says, but perhaps renamed: rename(2) changes the ctime on most
+    /// file systems.
+    pub fn same_but_renamed(&self, other: &FileIdentity) -> bool {
+        self.key() == other.key() && self.size == other.size && self.mtime == other.mtime
+    }
+}
+
+/// Milliseconds since the epoch, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct UnixMillis(pub u64);
+
+/// The last instant RFC 3339 can write: 9999-12-31T23:59:59.999Z.
+const RFC3339_LAST_MS: u64 = 253_402_300_799_999;
+
+impl UnixMillis {
+    /// The wall clock's time; an instant before the epoch counts as the epoch.
+    pub fn from_system_time(time: SystemTime) -> UnixMillis {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        UnixMillis(u64::try_from(since_epoch.as_millis()).map_or(RFC3339_LAST_MS, |ms| ms.min(RFC3339_LAST_MS)))
+    }
+
+    /// RFC 3339, UTC, milliseconds: `2026-11-18T09:30:00.123Z`.
+    pub fn rfc3339(self) -> String {
+        let time = UNIX_EPOCH + Duration::from_millis(self.0.min(RFC3339_LAST_MS));
+        humantime::format_rfc3339_millis(time).to_string()
+    }
+
+    /// The warehouse's partition directory: `ingest_date=2026-11-18`.
+    pub fn date_partition(self) -> String {
+        format!("ingest_date={}", &self.rfc3339()[..10])
+    }
+
+    /// The manifest's directory, one component a level: `["2026", "11", "18", "09"]`.
+    pub fn hour_partition(self) -> [String; 4] {
+        let text = self.rfc3339();
+        [&text[0..4], &text[5..7], &text[8..10], &text[11..13]].map(str::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_there_and_back() {
+        let digest = Sha256(std::array::from_fn(|i| (i * 37 + 5) as u8));
+        assert_eq!(Sha256::from_hex(digest.hex().as_bytes()), Some(digest));
+        assert_eq!(Sha256::from_hex(digest.hex().to_uppercase().as_bytes()), Some(digest));
+        assert_eq!(Sha256::from_hex(&[b'g'; 64]), None);
+        assert_eq!(Sha256::from_hex(b"00"), None);
+    }
+
+    #[test]
+    fn partitions_are_utc() {
+        let instant = UnixMillis(1_763_458_200_123);
+        assert_eq!(instant.rfc3339(), "2025-11-18T09:30:00.123Z");
+        assert_eq!(instant.date_partition(), "ingest_date=2025-11-18");
+        assert_eq!(instant.hour_partition(), ["2025", "11", "18", "09"]);
+        assert_eq!(UnixMillis(u64::MAX).date_partition(), "ingest_date=9999-12-31");
+    }
+}
