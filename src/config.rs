@@ -1,4 +1,4 @@
-//! The settings after validation, and every limit.
+//! The settings after validation.
 //!
 //! Invariants: making a [`Config`] has no side effects; one that exists is consistent.
 
@@ -12,38 +12,11 @@ use crate::fs::Fs as _;
 use crate::fs::real::{RealFs, resolve};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings};
+use crate::limits::{DURATION_MAX, SCAN_INTERVAL_MIN};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::naming::NAME_BYTES_MAX;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
-
-/// Files in one batch of the committer, at most: the number of syncs depends on batches, so larger is faster, but
-/// what a crash leaves half done grows with it.
-pub const BATCH_FILES_MAX: usize = 1024;
-/// Files handed to the workers and not yet reported, at most. Each holds a descriptor and a lease.
-pub const IN_FLIGHT_FILES_MAX: usize = 4096;
-/// Descriptors that are not for files in flight.
-pub const DESCRIPTORS_RESERVED: u64 = 64;
-/// Files that travel together from stage to stage, at most.
-pub const CHUNK_FILES_MAX: usize = 32;
-/// Bytes of files that travel together, at most: a large file travels alone, so that small ones do not wait for it.
-pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
-/// Chunks that wait for a worker, at most.
-pub const HASH_QUEUE_CHUNKS_MAX: usize = 128;
-/// From this size on, a file's DISCOVERED is written before it is hashed.
-pub const NOTE_BYTES_MIN: u64 = 16 << 20;
-/// Bunches of inotify's hints that wait for the scan, at most; what does not fit leads to a full scan.
-pub const HINTS_MAX: usize = 1024;
-/// Quiet time after which the journal is marked idle.
-pub const IDLE_MARK_DELAY: Duration = Duration::from_millis(50);
-/// How often a full disk is tried again.
-pub const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
-/// Most hashing threads.
-pub const CONCURRENCY_MAX: usize = 256;
-/// Longest durations that options take.
-pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
-/// Shortest time between two scans of the whole directory.
-pub const SCAN_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// What the user asked for, still unchecked.
 #[derive(Clone, Debug)]

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel;
 
 use crate::Error;
-use crate::config::{CHUNK_FILES_MAX, Config};
+use crate::config::Config;
 use crate::engine;
 use crate::fs::Fs;
 use crate::journal::record::DuplicateAction;
 use crate::journal::state::State;
+use crate::limits::CHUNK_FILES_MAX;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::naming::warehouse_name;
 use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};

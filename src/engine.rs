@@ -104,7 +104,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
-    metrics.recovery_finished(&recovered, torn_bytes, started.elapsed());
+    metrics.recovery_finished(&recovered.counts, torn_bytes, started.elapsed());
     Ok(Some(Engine { committer, shared, recovered, replayed }))
 }
 

@@ -7,6 +7,7 @@ pub mod engine;
 mod error;
 pub mod fs;
 pub mod journal;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod pipeline;

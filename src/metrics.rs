@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::journal::record::{AbandonReason, DuplicateAction};
 use crate::journal::state::{Ingest, Original};
-use crate::pipeline::recover::Recovered;
 use crate::types::{Sha256, UnixMillis};
 
 /// What has happened since the start.
@@ -20,6 +19,19 @@ pub struct Metrics {
     duplicates: AtomicU64,
     failures: AtomicU64,
     abandoned: AtomicU64,
+}
+
+/// What recovery did, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryCounts {
+    /// Files that are in warehouse and manifest now.
+    pub completed: u64,
+    /// Files that were given up (they are discovered anew if they are there).
+    pub abandoned: u64,
+    /// Files that have to be hashed again.
+    pub resumed: u64,
+    /// Duplicates that were removed or moved away.
+    pub cleared: u64,
 }
 
 /// The counters at one moment.
@@ -64,13 +76,13 @@ impl Metrics {
     }
 
     /// `recovery_finished`.
-    pub fn recovery_finished(&self, recovered: &Recovered, torn_bytes: u64, elapsed: Duration) {
+    pub fn recovery_finished(&self, counts: &RecoveryCounts, torn_bytes: u64, elapsed: Duration) {
         tracing::info!(
             event = "recovery_finished",
-            completed = recovered.completed,
-            abandoned = recovered.abandoned,
-            resumed = recovered.resumed.len(),
-            cleared = recovered.cleared,
+            completed = counts.completed,
+            abandoned = counts.abandoned,
+            resumed = counts.resumed,
+            cleared = counts.cleared,
             torn_bytes,
             seconds = seconds(elapsed),
         );

@@ -11,11 +11,12 @@ use serde_json::json;
 
 use super::output::{path_text, print_lines};
 use crate::Error;
-use crate::config::{self, CONCURRENCY_MAX, Config, Extent, Paths, parse_duration, parse_seconds};
+use crate::config::{self, Config, Extent, Paths, parse_duration, parse_seconds};
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast};
 use crate::fs::real::RealFs;
 use crate::journal::record::DuplicateAction;
+use crate::limits::CONCURRENCY_MAX;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::settle::Mode;

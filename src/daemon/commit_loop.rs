@@ -4,9 +4,9 @@
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 use super::ToCommit;
-use crate::config::{BATCH_FILES_MAX, IDLE_MARK_DELAY};
 use crate::fs::Fs;
 use crate::journal::state::State;
+use crate::limits::{BATCH_FILES_MAX, IDLE_MARK_DELAY};
 use crate::log;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::{Error, Report};

@@ -25,13 +25,14 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use crate::Error;
-use crate::config::{self, Config, Extent};
+use crate::config::{Config, Extent};
 use crate::engine::{self, Engine};
 use crate::fs::Fs;
 use crate::fs::notify::{Hint, Watch};
 use crate::fs::real::{RealFs, raise_descriptor_limit};
 use crate::journal::record::DuplicateAction;
 use crate::journal::state::State;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
@@ -97,8 +98,8 @@ pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Option<Replay>,
         on_full: Box::new(|| false),
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(None) };
-    let (abandoned, cleared) = (engine.recovered.abandoned, engine.recovered.cleared);
-    let (resumed, ending) = (engine.recovered.resumed.len() as u64, engine.replayed.ending);
+    let (abandoned, cleared) = (engine.recovered.counts.abandoned, engine.recovered.counts.cleared);
+    let (resumed, ending) = (engine.recovered.counts.resumed, engine.replayed.ending);
     let (state, _) = drive(engine, Source::Resumed, concurrency, descriptors, &stop, &metrics)?;
     Ok(Some(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state }))
 }
@@ -129,11 +130,11 @@ fn drive(
     metrics: &Arc<Metrics>,
 ) -> Result<(State, Intake), Error> {
     let Engine { mut committer, shared, recovered, .. } = engine;
-    let in_flight_max = descriptors.saturating_sub(config::DESCRIPTORS_RESERVED).max(1);
-    let in_flight_max = usize::try_from(in_flight_max).unwrap_or(usize::MAX).min(config::IN_FLIGHT_FILES_MAX);
-    let (chunk_sender, chunks) = channel::bounded(config::HASH_QUEUE_CHUNKS_MAX);
-    let (commit_sender, to_commit) = channel::bounded(config::IN_FLIGHT_FILES_MAX);
-    let (report_sender, reports) = channel::bounded(config::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
+    let in_flight_max = descriptors.saturating_sub(limits::DESCRIPTORS_RESERVED).max(1);
+    let in_flight_max = usize::try_from(in_flight_max).unwrap_or(usize::MAX).min(limits::IN_FLIGHT_FILES_MAX);
+    let (chunk_sender, chunks) = channel::bounded(limits::HASH_QUEUE_CHUNKS_MAX);
+    let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
+    let (report_sender, reports) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
     let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, metrics.clone());
     intake.adopt(recovered, &mut committer);
 
@@ -175,7 +176,7 @@ fn start_workers(
 
 /// Starts the thread that waits for inotify. It ends with the process: there is nothing to clean up.
 fn watch(config: &Config) -> Receiver<Hint> {
-    let (sender, hints) = channel::bounded(config::HINTS_MAX);
+    let (sender, hints) = channel::bounded(limits::HINTS_MAX);
     let missed = |error: &dyn std::fmt::Display| {
         tracing::warn!(event = "inotify_unavailable", error = %error, "new files are found by the periodic scan only");
     };
@@ -212,7 +213,7 @@ fn watch(config: &Config) -> Receiver<Hint> {
 fn wait_for_room(stop: &AtomicBool) -> bool {
     const STEP: Duration = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
-    while waited < config::FULL_DISK_RETRY && !stop.load(Ordering::Relaxed) {
+    while waited < limits::FULL_DISK_RETRY && !stop.load(Ordering::Relaxed) {
         thread::sleep(STEP);
         waited += STEP;
     }
@@ -240,8 +241,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,
         once = config.extent == Extent::Once,
-        recovered_completed = recovered.completed,
-        recovered_abandoned = recovered.abandoned,
-        recovered_resumed = recovered.resumed.len(),
+        recovered_completed = recovered.counts.completed,
+        recovered_abandoned = recovered.counts.abandoned,
+        recovered_resumed = recovered.counts.resumed,
     );
 }

@@ -15,13 +15,12 @@ use std::sync::atomic::Ordering;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::hash::Shared;
+use super::hash::{Hasher, Shared};
 use super::manifest::{self, Manifests, Progress};
 use super::naming::{choices_up_to, warehouse_name};
 use super::publish::{Placed, Publisher, split};
 use super::sidecar::sidecar_name;
 use super::{Error, Hashed, Outcome, Refusal, Report, Settled};
-use crate::config::FULL_DISK_RETRY;
 use crate::fs::{self, FileKind, Fs};
 use crate::journal::Journal;
 use crate::journal::record::{
@@ -29,6 +28,7 @@ use crate::journal::record::{
     SkippedDuplicate,
 };
 use crate::journal::state::{FileState, Ingest, Kept, State};
+use crate::limits::FULL_DISK_RETRY;
 use crate::metrics::Metrics;
 use crate::types::{IngestId, Sha256};
 
@@ -565,14 +565,44 @@ impl<F: Fs> Committer<F> {
     /// Removes the source of a copy, and the sidecar, if they are still what they were.
     fn clean_up(&mut self, work: &Work<F>) -> Result<(), Error> {
         let ingest = self.state.ingest(work.id).ok_or(Error::Transition("a moved file is not open", work.id))?;
-        let copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
-        if copied {
-            self.publisher.remove(work.id, "source", &ingest.source_path, &ingest.identity, work.lease())?;
+        let ingest = ingest.clone();
+        if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_some()) {
+            self.remove_staged(work, "source", &ingest, &target.sha256)?;
         }
         if let Some(sidecar) = &ingest.sidecar {
             self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
         }
         Ok(())
+    }
+
+    /// Removes a staged file whose content is durable elsewhere, if it is still what it was; true if it did.
+    fn remove_staged(&mut self, work: &Work<F>, what: &str, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
+        let (path, identity) = (&ingest.source_path, &ingest.identity);
+        let there = self.publisher.look(path)?.map(|stat| stat.identity);
+        let unchanged = there.is_none_or(|there| there == *identity);
+        if unchanged {
+            return Ok(self.publisher.remove(work.id, what, path, identity, work.lease())?);
+        }
+        // Recovery holds no file open. A crash that undid the renames of an unfinished removal leaves their ctime: then
+        // the content decides. Without a crash another ctime means another state of the file, which is not ours.
+        let (None, Some(identity)) = (&work.held, there.filter(|there| there.same_but_renamed(identity))) else {
+            return Ok(false);
+        };
+        let (_, name) = split(path)?;
+        let settled = Settled {
+            name: Arc::from(name),
+            identity,
+            links: 1,
+            sidecar: None,
+            complete_at: ingest.discovered_at,
+            ticket: 0,
+        };
+        match Hasher::new(self.shared.clone()).verify(&settled) {
+            Ok((file, leased, found)) if found == *sha256 => {
+                Ok(self.publisher.remove(work.id, what, path, &identity, leased.then_some(&file))?)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Removes or moves duplicates away; returns those that are cleared. One that stays is closed by its record.
@@ -620,8 +650,7 @@ impl<F: Fs> Committer<F> {
                     .is_some_and(|stat| stat.kind == FileKind::Regular && stat.identity.size == ingest.identity.size);
                 match safe {
                     true => {
-                        let (path, identity) = (&ingest.source_path, &ingest.identity);
-                        let removed = self.publisher.remove(work.id, "duplicate", path, identity, work.lease())?;
+                        let removed = self.remove_staged(work, "duplicate", &ingest, &duplicate.sha256)?;
                         Some(if removed { Outcome::Cleared } else { Outcome::Abandoned(AbandonReason::Changed) })
                     }
                     false => None,

@@ -81,23 +81,7 @@ impl<F: Fs> Hasher<F> {
         if shared.stop.load(Ordering::Relaxed) {
             return Err(Refusal::Interrupted);
         }
-        let fs = &shared.fs;
-        let file = fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?;
-        let leased = match fs.lease(&file)? {
-            Lease::Held => true,
-            Lease::Writer => return Err(Refusal::OpenForWriting),
-            Lease::Unsupported => {
-                if !shared.leases_missing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        event = "leases_unsupported",
-                        path = %shared.fs.dir_path(&shared.staging).display(),
-                        "no read leases here: a silent writer is noticed by size and times only"
-                    );
-                }
-                false
-            }
-        };
-        check_unchanged(&fs.stat_file(&file)?, settled)?;
+        let (file, leased) = self.open(settled)?;
         let expected = self.expected(settled)?;
         let copies = shared.copies.as_ref();
         let (sha256, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
@@ -113,6 +97,35 @@ impl<F: Fs> Hasher<F> {
         }
         let durable = sync || copy.is_some();
         Ok(Content { file, leased, sha256, durable, copy })
+    }
+
+    /// Opens the file that was settled, and no other, with a lease if leases exist.
+    fn open(&self, settled: &Settled) -> Result<(F::File, bool), Refusal> {
+        let shared = &self.shared;
+        let file = shared.fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?;
+        let leased = match shared.fs.lease(&file)? {
+            Lease::Held => true,
+            Lease::Writer => return Err(Refusal::OpenForWriting),
+            Lease::Unsupported => {
+                if !shared.leases_missing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        event = "leases_unsupported",
+                        path = %shared.fs.dir_path(&shared.staging).display(),
+                        "no read leases here: a silent writer is noticed by size and times only"
+                    );
+                }
+                false
+            }
+        };
+        check_unchanged(&shared.fs.stat_file(&file)?, settled)?;
+        Ok((file, leased))
+    }
+
+    /// The open file, whether it is leased, and the digest of its content: nothing is copied or synced.
+    pub fn verify(&mut self, settled: &Settled) -> Result<(F::File, bool, Sha256), Refusal> {
+        let (file, leased) = self.open(settled)?;
+        let sha256 = self.digest(&file, settled, None)?;
+        Ok((file, leased, sha256))
     }
 
     /// Makes a staged file's bytes durable. If that fails, the page cache is emptied of what never reached the disk,

@@ -102,6 +102,9 @@ impl<F: Fs> Publisher<F> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
         let source = self.dir(from_dir)?;
         let mut target = self.made_dir(root, to_dir)?;
+        // Even if the rename finds nothing: see `remove`.
+        self.touched.insert(from_dir.to_path_buf());
+        self.touched.insert(to_dir.to_path_buf());
         let mut renamed = self.fs.rename(&source, from_name, &target, to_name);
         if let Err(error) = &renamed
             && error.is_not_found()
@@ -122,8 +125,6 @@ impl<F: Fs> Publisher<F> {
             Err(error) if is_of_this_file(&error) => return Ok(Placed::Refused(error)),
             Err(error) => return Err(error),
         }
-        self.touched.insert(from_dir.to_path_buf());
-        self.touched.insert(to_dir.to_path_buf());
         let arrived = self.fs.stat(&target, to_name)?;
         let is_ours = |stat: &fs::Stat| stat.kind == FileKind::Regular && stat.identity.same_but_renamed(identity);
         match arrived {
@@ -154,7 +155,8 @@ impl<F: Fs> Publisher<F> {
     /// there, so that one which an upstream renames into place at this very moment is never the one removed; and if
     /// `leased` is given, a writer that came meanwhile (and now waits for the lease) keeps it.
     ///
-    /// Repeating it after a crash finishes what was begun.
+    /// Repeating it after a crash finishes what was begun. The crash may have given the file its name back but left
+    /// the ctime of the renames: `identity` is compared without the ctime, so callers who hold no lease look first.
     pub fn remove(
         &mut self,
         id: IngestId,
@@ -166,9 +168,12 @@ impl<F: Fs> Publisher<F> {
         let (dir_path, name) = split(path)?;
         let dir = self.dir(dir_path)?;
         let aside = aside_name(id, what);
+        // Even if there is nothing to remove: a killed process may have removed it without syncing, and a power cut
+        // would bring it back after we have called it gone.
+        self.touched.insert(dir_path.to_path_buf());
         if self.fs.stat(&dir, &aside)?.is_none() {
             match self.fs.stat(&dir, name)? {
-                Some(stat) if stat.identity == *identity => {}
+                Some(stat) if stat.identity.same_but_renamed(identity) => {}
                 _ => return Ok(false),
             }
             match self.fs.rename(&dir, name, &dir, &aside) {
@@ -176,7 +181,6 @@ impl<F: Fs> Publisher<F> {
                 result => result?,
             }
         }
-        self.touched.insert(dir_path.to_path_buf());
         let taken = self.fs.stat(&dir, &aside)?;
         let wanted_by_a_writer = leased.map_or(Ok(false), |file| self.fs.lease_broken(file))?;
         if !wanted_by_a_writer && taken.is_some_and(|stat| stat.identity.same_but_renamed(identity)) {

@@ -26,17 +26,14 @@ use super::{Error, Settled, hash};
 use crate::fs::{self, Fs};
 use crate::journal::record::{AbandonReason, Abandoned, Record};
 use crate::journal::state::{FileState, Ingest, Target};
+use crate::metrics::RecoveryCounts;
 use crate::types::{FileIdentity, IngestId};
 
 /// What recovery did.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Files that are in warehouse and manifest now.
-    pub completed: u64,
-    /// Files that were given up (they are discovered anew if they are there).
-    pub abandoned: u64,
-    /// Duplicates that were removed or moved away.
-    pub cleared: u64,
+    /// In numbers.
+    pub counts: RecoveryCounts,
     /// Files that have to be hashed again.
     pub resumed: Vec<(IngestId, Settled)>,
 }
@@ -140,21 +137,22 @@ impl<F: Fs> Committer<F> {
                 Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
             }
         }
-        recovered.abandoned += abandoned.len() as u64;
+        recovered.counts.abandoned += abandoned.len() as u64;
         self.write(&abandoned)?;
         let (now_placed, not_placed) = self.place_all(to_place)?;
         placed.extend(now_placed);
         dropped.extend(not_placed);
-        recovered.abandoned += dropped.len() as u64;
+        recovered.counts.abandoned += dropped.len() as u64;
 
         let mut moved = self.settle_moves(placed, dropped)?;
         self.list(&mut moved, true)?;
         let duplicates: Result<Vec<_>, _> = self.open_in(FileState::SkippedDuplicate).iter().map(work_of).collect();
         let duplicates = duplicates?;
-        recovered.completed = moved.len() as u64;
-        recovered.cleared = duplicates.len() as u64;
+        recovered.counts.completed = moved.len() as u64;
+        recovered.counts.cleared = duplicates.len() as u64;
         self.finish(moved, duplicates, &mut Vec::new())?;
         self.flush()?;
+        recovered.counts.resumed = recovered.resumed.len() as u64;
         self.remove_leftover_copies(&recovered)?;
         Ok(recovered)
     }

@@ -137,7 +137,8 @@ impl Device {
         let (number, after) = self.take_number();
         self.node_ids += 1;
         let id = self.node_ids;
-        let node = Node::new(number, kind, meta);
+        let mut node = Node::new(number, kind, meta);
+        node.after = after.clone();
         self.used += charge(&node);
         self.nodes.insert(id, Arc::new(node));
         let half = self.set_entry(dir, name.into(), Some(id), meta.ctime)?;
@@ -168,11 +169,13 @@ impl Device {
         if self.find(dir, name)?.is_some() {
             return Err(errno(libc::EEXIST));
         }
-        if self.node(id)?.kind == FileKind::Directory {
+        let node = self.node(id)?;
+        if node.kind == FileKind::Directory {
             return Err(errno(libc::EPERM));
         }
+        let after = node.after.clone();
         let half = self.set_entry(dir, name.into(), Some(id), time)?;
-        self.journal.push(vec![half], Vec::new());
+        self.journal.push(vec![half], after);
         Ok(())
     }
 
@@ -214,7 +217,8 @@ impl Device {
         if is_dir && self.is_inside(to, id) {
             return Err(errno(libc::EINVAL));
         }
-        let mut after = taken.map_or_else(Vec::new, |other| self.journal.changes_in(other));
+        let mut after = self.node(id)?.after.clone();
+        after.extend(taken.iter().flat_map(|other| self.journal.changes_in(*other)));
         if is_dir {
             after.extend(self.directory_renames());
         }

@@ -99,7 +99,7 @@ impl Journal {
         self.ids_of(|change| change.touches(dir))
     }
 
-    /// The changes that moved one of `nodes`.
+    /// True if a change is about `node`.
     pub(super) fn mentions(&self, node: NodeId) -> bool {
         self.changes.iter().any(|change| change.mentions(node))
     }

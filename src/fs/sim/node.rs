@@ -62,6 +62,8 @@ pub(super) enum Change {
 pub(super) struct Node {
     pub(super) number: u64,
     pub(super) kind: FileKind,
+    /// Changes of names that freed the number: no name of this inode reaches the disk before them.
+    pub(super) after: Vec<u64>,
     /// Names that programs see.
     pub(super) links: u64,
     /// Names on the disk.
@@ -90,6 +92,7 @@ impl Node {
         Node {
             number,
             kind,
+            after: Vec::new(),
             links: 0,
             durable_links: 0,
             open: 0,
