@@ -158,6 +158,10 @@ impl Paths {
         if let Some(duplicates) = &paths.duplicates {
             // Readers of the warehouse would find the duplicates there.
             must_not_be_inside((DUPLICATES, duplicates), (WAREHOUSE, &paths.warehouse))?;
+            if device(INPUT, &paths.input)? != device(DUPLICATES, duplicates)? {
+                let text = format!("{DUPLICATES} must lie on the file system of {INPUT}: duplicates are renamed there");
+                return Err(Error::Options(text));
+            }
         }
         for (option, path) in others.iter().filter(|(option, _)| *option != STATE) {
             must_not_be_inside((option, path), (STATE, &paths.state))?;
@@ -174,6 +178,19 @@ impl Paths {
 fn must_be_directory(option: &'static str, path: &Path) -> Result<(), Error> {
     let opened = RealFs::default().open_dir(path);
     opened.map(drop).map_err(|error| Error::Path { option, path: path.to_path_buf(), source: error.source })
+}
+
+/// The device that a path is, or will be, on.
+fn device(option: &'static str, path: &Path) -> Result<u64, Error> {
+    let fs = RealFs::default();
+    let existing = path.ancestors().find_map(|ancestor| fs.open_dir(ancestor).ok());
+    let Some(dir) = existing else { return Ok(0) };
+    let stat = fs.stat_dir(&dir);
+    stat.map(|stat| stat.identity.device).map_err(|error| Error::Path {
+        option,
+        path: path.to_path_buf(),
+        source: error.source,
+    })
 }
 
 fn resolved(option: &'static str, path: &Path) -> Result<PathBuf, Error> {

@@ -138,7 +138,7 @@ fn hash_all<F: Fs>(
             let mut hasher = Hasher::new(shared.clone());
             let hash = |(index, settled)| match hasher.hash(settled, false) {
                 Ok(hashed) => (index, hashed.settled, Ok(hashed.sha256)),
-                Err((settled, refusal)) => (index, settled, Err(refusal)),
+                Err(refused) => (index, refused.settled, Err(refused.refusal)),
             };
             queue.iter().map(hash).collect::<Vec<_>>()
         };

@@ -41,13 +41,21 @@ pub(super) fn run<F: Fs>(
         let lines = log::batch();
         let batch_reports = committer.commit(files)?;
         drop(lines);
-        // Nobody to hear it means that the intake has ended; the files are safe all the same.
-        let _ = reports.send(batch_reports);
+        report(batch_reports, reports);
     }
     while committer.has_deferred() {
-        let _ = reports.send(committer.commit(Vec::new())?);
+        let batch_reports = committer.commit(Vec::new())?;
+        report(batch_reports, reports);
     }
     committer.shut_down()
+}
+
+/// An empty message would take a place that is counted on for a file in flight. That nobody hears it means that the
+/// intake has ended; the files are safe all the same.
+fn report(batch_reports: Vec<Report>, reports: &Sender<Vec<Report>>) {
+    if !batch_reports.is_empty() {
+        let _ = reports.send(batch_reports);
+    }
 }
 
 enum Next<F: Fs> {

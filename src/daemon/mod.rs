@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
-use crate::pipeline::{Hashed, Refusal, Settled};
+use crate::pipeline::{HashResult, Settled};
 use intake::{Intake, Source};
 
 /// What travels to the committer.
@@ -45,7 +45,7 @@ enum ToCommit<F: Fs> {
     /// A file that will be hashed for long: its DISCOVERED goes ahead.
     Note(Settled),
     /// Files that were hashed, or refused.
-    Files(Vec<Result<Hashed<F>, (Settled, Refusal)>>),
+    Files(Vec<HashResult<F>>),
 }
 
 /// What is left in staging at the end of `--once`.
@@ -75,9 +75,9 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Vec::new()) };
     log_started(config, &engine.recovered);
     let hints = if once { channel::never() } else { watch(config) };
-    let kept = (config.duplicates == DuplicateAction::Keep)
-        .then(|| engine.committer.state().kept().copied().collect())
-        .unwrap_or_default();
+    // Under another rule, what was kept so far is looked at anew.
+    let kept = engine.committer.state().kept().copied();
+    let kept = kept.filter(|_| config.duplicates == DuplicateAction::Keep).collect();
     let source = Source::Staging { config, kept, hints };
     let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, &metrics)?;
     metrics.stopped();

@@ -36,10 +36,10 @@ impl Watch {
     /// Where the kernel has no inotify, or its limits (`/proc/sys/fs/inotify`) are used up.
     pub fn new(directory: &Path) -> io::Result<Watch> {
         let inotify = Inotify::init()?;
+        // Not MODIFY: a writer would wake us at each write, and its close tells all there is to know.
         let mask = WatchMask::CREATE
             | WatchMask::MOVED_TO
             | WatchMask::CLOSE_WRITE
-            | WatchMask::MODIFY
             | WatchMask::ATTRIB
             | WatchMask::MOVE_SELF
             | WatchMask::DELETE_SELF

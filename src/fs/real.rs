@@ -113,7 +113,7 @@ fn stat_of(raw: &sys::Stat) -> Stat {
             ctime: file_time(raw.st_ctime, raw.st_ctime_nsec),
         },
         kind: kind_of(sys::FileType::from_raw_mode(raw.st_mode)),
-        links: u64::from(raw.st_nlink),
+        links: raw.st_nlink,
         mode: raw.st_mode & 0o7777,
     }
 }
@@ -249,7 +249,7 @@ impl Fs for RealFs {
 
     fn set_meta(&self, file: &RealFile, mode: u32, mtime: FileTime) -> Result<()> {
         sys::fchmod(&file.file, Mode::from_raw_mode(mode)).map_err(|errno| file.error("fchmod", errno))?;
-        let omit = sys::Timespec { tv_sec: 0, tv_nsec: i64::from(sys::UTIME_OMIT) };
+        let omit = sys::Timespec { tv_sec: 0, tv_nsec: sys::UTIME_OMIT };
         let stamp = sys::Timespec { tv_sec: mtime.sec, tv_nsec: i64::from(mtime.nsec) };
         let times = sys::Timestamps { last_access: omit, last_modification: stamp };
         sys::futimens(&file.file, &times).map_err(|errno| file.error("futimens", errno))

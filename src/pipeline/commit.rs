@@ -20,7 +20,7 @@ use super::manifest::{self, Manifests, Progress};
 use super::naming::{choices_up_to, warehouse_name};
 use super::publish::{Placed, Publisher, split};
 use super::sidecar::sidecar_name;
-use super::{Error, Hashed, Outcome, Refusal, Report, Settled};
+use super::{Error, HashResult, Hashed, Outcome, Refusal, Report, Settled};
 use crate::fs::{self, FileKind, Fs};
 use crate::journal::Journal;
 use crate::journal::record::{
@@ -81,6 +81,9 @@ pub(super) struct Dropped<F: Fs> {
     pub(super) reason: AbandonReason,
     pub(super) error: Option<fs::Error>,
 }
+
+/// The files that have arrived, and those that have not.
+type Placings<F> = (Vec<Work<F>>, Vec<Dropped<F>>);
 
 /// What a batch decides before anything is written.
 struct Plan<F: Fs> {
@@ -160,13 +163,13 @@ impl<F: Fs> Committer<F> {
 
     /// Takes one batch of files all the way: journal, publish, journal, manifest, clean up. Files of equal content
     /// wait for the next batch (which may be empty otherwise).
-    pub fn commit(&mut self, batch: Vec<Result<Hashed<F>, (Settled, Refusal)>>) -> Result<Vec<Report>, Error> {
+    pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
         let mut reports = Vec::with_capacity(batch.len());
         let mut hashed = std::mem::take(&mut self.deferred);
         for item in batch {
             match item {
                 Ok(file) => hashed.push(file),
-                Err((settled, refusal)) => reports.push(self.refuse(settled, refusal)),
+                Err(refused) => reports.push(self.refuse(refused.settled, refused.refusal)),
             }
         }
         if hashed.iter().any(|file| !file.durable) {
@@ -369,7 +372,7 @@ impl<F: Fs> Committer<F> {
 
     /// Moves each file to its name in the warehouse. A name that is taken leads to the next choice, which goes into
     /// the journal first.
-    pub(super) fn place_all(&mut self, works: Vec<Work<F>>) -> Result<(Vec<Work<F>>, Vec<Dropped<F>>), Error> {
+    pub(super) fn place_all(&mut self, works: Vec<Work<F>>) -> Result<Placings<F>, Error> {
         let (mut placed, mut dropped) = (Vec::with_capacity(works.len()), Vec::new());
         let mut left = works;
         while !left.is_empty() {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::Digest;
 
 use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256, sidecar_name};
-use super::{Hashed, Refusal, Settled};
+use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::Copy;
 use crate::types::{FileIdentity, Sha256};
@@ -62,7 +62,7 @@ impl<F: Fs> Hasher<F> {
 
     /// Hashes a file. With `sync`, or if it is large, its bytes are durable afterwards; otherwise the committer sees
     /// to that for a whole batch at once.
-    pub fn hash(&mut self, settled: Settled, sync: bool) -> Result<Hashed<F>, (Settled, Refusal)> {
+    pub fn hash(&mut self, settled: Settled, sync: bool) -> HashResult<F> {
         match self.try_hash(&settled, sync) {
             Ok(content) => Ok(Hashed {
                 settled,
@@ -72,7 +72,7 @@ impl<F: Fs> Hasher<F> {
                 durable: content.durable,
                 copy: content.copy,
             }),
-            Err(refusal) => Err((settled, refusal)),
+            Err(refusal) => Err(Box::new(Refused { settled, refusal })),
         }
     }
 

@@ -61,6 +61,18 @@ pub struct Hashed<F: Fs> {
     pub copy: Option<Copy>,
 }
 
+/// A settled file that was not hashed to its end.
+#[derive(Debug)]
+pub struct Refused {
+    /// The file.
+    pub settled: Settled,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// What a worker makes of a settled file. Boxed, since refusals are rare and large.
+pub type HashResult<F> = std::result::Result<Hashed<F>, Box<Refused>>;
+
 /// Why a file was not hashed to its end.
 #[derive(Debug)]
 pub enum Refusal {
