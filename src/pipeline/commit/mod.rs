@@ -1,0 +1,274 @@
+//! The committer: journal, publish, manifest, clean up, in batches, on one thread.
+//!
+//! Invariants, each tied to a promise of the design:
+//! - P3: a step's records are durable before the step; the next step's records are written only after its effects
+//!   were synced. The order is [`Committer::commit`]'s body, top to bottom.
+//! - P1: a content is claimed by at most one file at a time, and a duplicate is decided only against content that is
+//!   durably MOVED.
+//! - P2: nothing in staging is removed before MOVED (or, for a duplicate, its original) is durable.
+//! - Syncs are counted by batches and touched directories, never by files.
+
+mod clean;
+mod place;
+mod plan;
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::hash::Shared;
+use super::manifest::Manifests;
+use super::publish::Publisher;
+use super::{Error, HashResult, Hashed, Report, Settled};
+use crate::fs::{self, Fs};
+use crate::journal::Journal;
+use crate::journal::record::{AbandonReason, Record, Settings};
+use crate::journal::state::{FileState, Ingest, State};
+use crate::limits::FULL_DISK_RETRY;
+use crate::metrics::Metrics;
+use crate::types::{IngestId, Lsn};
+
+/// Called while the disk is full: waits, and says whether to try again.
+pub type OnFull = Box<dyn FnMut() -> bool + Send>;
+
+/// The one writer of journal, warehouse and manifests.
+pub struct Committer<F: Fs> {
+    pub(super) fs: F,
+    pub(super) shared: Arc<Shared<F>>,
+    pub(super) journal: Journal<F>,
+    pub(super) state: State,
+    pub(super) settings: Arc<Settings>,
+    pub(super) publisher: Publisher<F>,
+    pub(super) manifests: Manifests<F>,
+    pub(super) metrics: Arc<Metrics>,
+    on_full: OnFull,
+    /// The disk was full when last tried.
+    is_full: bool,
+    /// Files whose DISCOVERED is durable already, by ticket.
+    pub(super) tickets: HashMap<u64, IngestId>,
+    /// Files whose DISCOVERED goes into the next frame, ahead of their hash.
+    noted: Vec<Settled>,
+    /// Files that wait for one of equal content in the batch before.
+    deferred: Vec<Hashed<F>>,
+    /// MANIFESTED and the like, for the next frame.
+    closings: Vec<Record>,
+}
+
+/// A file on its way through one batch.
+pub(super) struct Work<F: Fs> {
+    pub(super) id: IngestId,
+    pub(super) name: Arc<OsStr>,
+    /// (device, inode) of the staged file.
+    pub(super) key: (u64, u64),
+    /// The open file; dropping it gives up the lease.
+    pub(super) held: Option<F::File>,
+    pub(super) leased: bool,
+}
+
+impl<F: Fs> Work<F> {
+    fn lease(&self) -> Option<&F::File> {
+        self.held.as_ref().filter(|_| self.leased)
+    }
+}
+
+/// A file that does not go on, and why.
+pub(super) struct Dropped<F: Fs> {
+    pub(super) work: Work<F>,
+    pub(super) reason: AbandonReason,
+    pub(super) error: Option<fs::Error>,
+}
+
+/// The files that have arrived, and those that have not.
+type Placings<F> = (Vec<Work<F>>, Vec<Dropped<F>>);
+
+impl<F: Fs> Committer<F> {
+    /// Takes over the journal and what it adds up to. `shared` is what the hashing workers share.
+    pub fn new(
+        shared: Arc<Shared<F>>,
+        journal: Journal<F>,
+        state: State,
+        settings: Arc<Settings>,
+        metrics: Arc<Metrics>,
+        on_full: OnFull,
+    ) -> Committer<F> {
+        let fs = shared.fs.clone();
+        let mut publisher = Publisher::new(fs.clone());
+        publisher.remember(&settings.input, shared.staging.clone());
+        Committer {
+            shared,
+            journal,
+            state,
+            settings,
+            publisher,
+            manifests: Manifests::new(fs.clone()),
+            metrics,
+            on_full,
+            is_full: false,
+            tickets: HashMap::new(),
+            noted: Vec::new(),
+            deferred: Vec::new(),
+            closings: Vec::new(),
+            fs,
+        }
+    }
+
+    /// What the journal adds up to.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal<F> {
+        &self.journal
+    }
+
+    /// Writes the settings into the journal, if they are not those that are in force.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        if self.state.settings().is_some_and(|known| **known == *self.settings) {
+            return Ok(());
+        }
+        self.write(&[Record::Settings((*self.settings).clone())])
+    }
+
+    /// Says that a file which recovery found DISCOVERED is being hashed under this ticket.
+    pub fn resume(&mut self, ticket: u64, id: IngestId) {
+        self.tickets.insert(ticket, id);
+    }
+
+    /// Has the DISCOVERED of a file written ahead of its hash, because that takes long.
+    pub fn note(&mut self, settled: Settled) {
+        self.noted.push(settled);
+    }
+
+    /// True if there are records that go into the next frame, or files that wait for the next batch.
+    pub fn has_pending(&self) -> bool {
+        !self.closings.is_empty() || !self.noted.is_empty() || !self.deferred.is_empty()
+    }
+
+    /// True if files wait for the next batch, because others of equal content were in the one before.
+    pub fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Takes one batch of files all the way: journal, publish, journal, manifest, clean up. Files of equal content
+    /// wait for the next batch (which may be empty otherwise).
+    pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
+        let mut reports = Vec::with_capacity(batch.len());
+        let mut hashed = std::mem::take(&mut self.deferred);
+        for item in batch {
+            match item {
+                Ok(file) => hashed.push(file),
+                Err(refused) => reports.push(self.refuse(refused.settled, refused.refusal)),
+            }
+        }
+        if hashed.iter().any(|file| !file.durable) {
+            // One call for all. Its failure ends the process: which file it concerns, nobody can tell.
+            self.fs.sync_fs(&self.shared.staging)?;
+        }
+        let plan = self.plan(hashed);
+        self.write(&plan.records)?;
+
+        let (placed, dropped) = self.place_all(plan.ingests)?;
+        self.carry_through(placed, dropped, plan.duplicates, &mut reports)?;
+        Ok(reports)
+    }
+
+    /// Everything that follows once files are at their names in the warehouse. Recovery joins here.
+    pub(super) fn carry_through(
+        &mut self,
+        placed: Vec<Work<F>>,
+        mut dropped: Vec<Dropped<F>>,
+        duplicates: Vec<Work<F>>,
+        reports: &mut Vec<Report>,
+    ) -> Result<(), Error> {
+        let mut moved = self.confirm(placed, &mut dropped)?;
+        self.record_moves(&moved, dropped, reports)?;
+        self.list(&mut moved, false)?;
+        self.finish(moved, duplicates, reports)
+    }
+
+    /// Writes what is pending, without waiting for another batch.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let mut records = Vec::new();
+        self.take_pending(&mut records);
+        self.write(&records)
+    }
+
+    /// Marks the journal as quiet.
+    pub fn mark_idle(&mut self) -> Result<(), Error> {
+        Ok(self.journal.mark_idle()?)
+    }
+
+    /// True if the last journal frame holds records.
+    pub fn wants_idle_mark(&self) -> bool {
+        self.journal.wants_idle_mark()
+    }
+
+    /// Writes what is pending and the clean-shutdown mark.
+    pub fn shut_down(mut self) -> Result<State, Error> {
+        self.flush()?;
+        self.journal.shut_down()?;
+        Ok(self.state)
+    }
+
+    /// Makes records durable, in order, and only then part of the state. Waits while the disk is full.
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), Error> {
+        let mut rest = records;
+        while !rest.is_empty() {
+            let written = match self.journal.append(rest) {
+                Err(error) if error.is_no_space() => {
+                    self.wait_for_room(&error.to_string())?;
+                    continue;
+                }
+                written => written?,
+            };
+            self.has_room();
+            let first = self.journal.next_lsn().0 - written as u64;
+            for (lsn, record) in (first..).zip(&rest[..written]) {
+                let applied = self.state.apply(Lsn(lsn), record);
+                applied.map_err(|why| Error::Transition(why, IngestId(lsn)))?;
+            }
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&mut self, error: &str) -> Result<(), Error> {
+        if !self.is_full {
+            self.metrics.disk_full(error, FULL_DISK_RETRY);
+        }
+        self.is_full = true;
+        if (self.on_full)() { Ok(()) } else { Err(Error::Full(error.to_owned())) }
+    }
+
+    fn has_room(&mut self) {
+        if std::mem::take(&mut self.is_full) {
+            self.metrics.disk_has_room();
+        }
+    }
+
+    /// Repeats an effect while the disk is full.
+    pub(super) fn patiently<T>(&mut self, mut effect: impl FnMut(&mut Self) -> fs::Result<T>) -> Result<T, Error> {
+        loop {
+            match effect(self) {
+                Err(error) if error.is_no_space() && !error.op.contains("sync") => {
+                    self.wait_for_room(&error.to_string())?;
+                }
+                result => {
+                    self.has_room();
+                    return Ok(result?);
+                }
+            }
+        }
+    }
+
+    pub(super) fn ingest(&self, id: IngestId) -> Result<&Ingest, Error> {
+        self.state.ingest(id).ok_or(Error::Transition("a file in a batch is not open", id))
+    }
+
+    /// What is left to do for the files of a state, oldest first.
+    pub(super) fn open_in(&self, state: FileState) -> Vec<Ingest> {
+        self.state.open().filter(|ingest| ingest.state == state).cloned().collect()
+    }
+}

@@ -1,0 +1,192 @@
+//! Into the warehouse and into the manifest: from HASHED, which is durable, to the line.
+//!
+//! Invariant (P3): names are durable before MOVED is written, and MOVED is before the line.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::{Committer, Dropped, Placings, Work};
+use crate::fs::{self, Fs};
+use crate::journal::record::{AbandonReason, Abandoned, Hashed as HashedRecord, Record};
+use crate::pipeline::manifest::{self, Progress};
+use crate::pipeline::naming::{choices_up_to, warehouse_name};
+use crate::pipeline::publish::{Placed, split};
+use crate::pipeline::{Error, Outcome, Refusal, Report};
+use crate::types::IngestId;
+
+impl<F: Fs> Committer<F> {
+    /// Moves each file to its name in the warehouse. A name that is taken leads to the next choice, which goes into
+    /// the journal first.
+    pub(in crate::pipeline) fn place_all(&mut self, works: Vec<Work<F>>) -> Result<Placings<F>, Error> {
+        let (mut placed, mut dropped) = (Vec::with_capacity(works.len()), Vec::new());
+        let mut left = works;
+        while !left.is_empty() {
+            let mut collided = Vec::new();
+            for work in left {
+                let (reason, error) = match self.patiently(|this| this.place(work.id))? {
+                    Placed::Done => {
+                        placed.push(work);
+                        continue;
+                    }
+                    Placed::Taken => {
+                        collided.push(work);
+                        continue;
+                    }
+                    Placed::Vanished => (AbandonReason::Vanished, None),
+                    Placed::Changed => (AbandonReason::Changed, None),
+                    Placed::NeedsCopy => (AbandonReason::NeedsCopy, None),
+                    Placed::Refused(error) => (AbandonReason::Failed, Some(error)),
+                };
+                dropped.push(Dropped { work, reason, error });
+            }
+            left = self.choose_again(collided, &mut dropped)?;
+        }
+        Ok((placed, dropped))
+    }
+
+    pub(super) fn place(&mut self, id: IngestId) -> fs::Result<Placed> {
+        let Some(ingest) = self.state.ingest(id) else { return Ok(Placed::Vanished) };
+        let Some(target) = &ingest.target else { return Ok(Placed::Vanished) };
+        let root = &ingest.settings.warehouse;
+        let Some(copy) = &target.copy else {
+            let result = self.publisher.place(id, &ingest.source_path, root, &target.warehouse_path, &ingest.identity);
+            // The links of one file say nothing about the others; another mount does.
+            if let Ok(Placed::NeedsCopy) = &result
+                && self.publisher.look(&ingest.source_path)?.is_some_and(|stat| stat.links == 1)
+            {
+                self.shared.copy_all.store(true, Ordering::Relaxed);
+            }
+            return result;
+        };
+        // The copy is of the file as it was. If that was removed since, the copy is all there is; if it was changed,
+        // it was not complete.
+        match self.publisher.look(&ingest.source_path)? {
+            Some(stat) if stat.identity != ingest.identity => Ok(Placed::Changed),
+            _ => self.publisher.place(id, &copy.path, root, &target.warehouse_path, &copy.identity),
+        }
+    }
+
+    /// Gives files whose name is taken the next one that is free, in the journal.
+    pub(super) fn choose_again(
+        &mut self,
+        collided: Vec<Work<F>>,
+        dropped: &mut Vec<Dropped<F>>,
+    ) -> Result<Vec<Work<F>>, Error> {
+        let (mut records, mut works) = (Vec::new(), Vec::new());
+        for work in collided {
+            let (dir, target, mut taken) = {
+                let ingest = self.ingest(work.id)?;
+                let target = ingest.target.clone().ok_or(Error::Transition("a placed file has no target", work.id))?;
+                let (dir, name) = split(&target.warehouse_path)?;
+                (dir.to_path_buf(), target.clone(), choices_up_to(&work.name, &target.sha256, name))
+            };
+            let free = loop {
+                let Some(name) = warehouse_name(&work.name, &target.sha256, taken) else { break None };
+                let path = dir.join(name);
+                if self.publisher.look(&path)?.is_none() {
+                    break Some(path);
+                }
+                taken += 1;
+            };
+            match free {
+                Some(warehouse_path) => {
+                    let (sha256, copy) = (target.sha256, target.copy);
+                    records.push(Record::Hashed(HashedRecord { ingest_id: work.id, sha256, warehouse_path, copy }));
+                    works.push(work);
+                }
+                None => {
+                    let source = std::io::ErrorKind::AlreadyExists.into();
+                    let error = fs::Error { op: "rename", path: target.warehouse_path, source };
+                    dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
+                }
+            }
+        }
+        self.write(&records)?;
+        Ok(works)
+    }
+
+    /// Makes the new names durable, then asks each lease whether a writer came: until now one that had found the
+    /// file by its old name was held back, and from here on nobody can find it by that.
+    pub(in crate::pipeline) fn confirm(
+        &mut self,
+        placed: Vec<Work<F>>,
+        dropped: &mut Vec<Dropped<F>>,
+    ) -> Result<Vec<Work<F>>, Error> {
+        self.patiently(|this| this.publisher.sync())?;
+        let mut moved = Vec::with_capacity(placed.len());
+        for work in placed {
+            let broken = work.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))?;
+            if broken {
+                self.put_back(work.id)?;
+                dropped.push(Dropped { work, reason: AbandonReason::OpenForWriting, error: None });
+            } else {
+                moved.push(work);
+            }
+        }
+        self.publisher.sync()?;
+        Ok(moved)
+    }
+
+    pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<(), Error> {
+        let ingest = self.state.ingest(id).ok_or(Error::Transition("a placed file is not open", id))?;
+        if let Some(target) = &ingest.target {
+            let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
+            self.publisher.put_back(id, &target.warehouse_path, from)?;
+        }
+        Ok(())
+    }
+
+    /// MOVED and ABANDONED into the journal.
+    pub(in crate::pipeline) fn record_moves(
+        &mut self,
+        moved: &[Work<F>],
+        dropped: Vec<Dropped<F>>,
+        reports: &mut Vec<Report>,
+    ) -> Result<(), Error> {
+        let mut records: Vec<Record> = moved.iter().map(|work| Record::Moved(work.id)).collect();
+        for dropped in dropped {
+            let (ingest_id, reason) = (dropped.work.id, dropped.reason);
+            if let Some(ingest) = self.state.ingest(ingest_id) {
+                self.metrics.file_abandoned(&ingest.source_path, reason);
+                let copy = ingest.target.as_ref().and_then(|target| target.copy.as_ref());
+                if let Some(copy) = copy {
+                    self.publisher.discard(&copy.path)?;
+                }
+            }
+            records.push(Record::Abandoned(Abandoned { ingest_id, reason }));
+            let outcome = match dropped.error {
+                Some(error) => Outcome::Refused(Refusal::Failed(error)),
+                None => Outcome::Abandoned(reason),
+            };
+            reports.push(Report { name: dropped.work.name, outcome });
+        }
+        self.write(&records)
+    }
+
+    /// Writes the manifest lines, in the order of ingest ids, which recovery can tell again. With `search`, only
+    /// those that are missing.
+    pub(in crate::pipeline) fn list(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
+        moved.sort_by_key(|work| work.id);
+        let mut hours: Vec<(PathBuf, PathBuf, Vec<Vec<u8>>)> = Vec::new();
+        for work in &*moved {
+            let ingest = self.ingest(work.id)?;
+            let root = &ingest.settings.manifests;
+            let dir = manifest::hour_dir(root, ingest.discovered_at);
+            let mut line = Vec::with_capacity(512);
+            manifest::line(ingest, &mut line);
+            match hours.iter_mut().find(|(_, known, _)| *known == dir) {
+                Some((_, _, lines)) => lines.push(line),
+                None => hours.push((root.clone(), dir, vec![line])),
+            }
+        }
+        for (root, dir, lines) in hours {
+            if search {
+                self.patiently(|this| this.manifests.ensure(&root, &dir, &lines))?;
+            } else {
+                let (lines, mut progress) = (lines.concat(), Progress::default());
+                self.patiently(|this| this.manifests.append(&root, &dir, &lines, &mut progress))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! What a batch decides before anything is written: for each file whether it is new, a duplicate, or has to wait.
+//!
+//! Invariant (P1): a content is claimed once in a batch, and never if it is durably MOVED.
+
+use std::ffi::OsStr;
+
+use hashbrown::HashSet;
+
+use super::{Committer, Work};
+use crate::fs::Fs;
+use crate::journal::record::{
+    Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Record, Sidecar, SkippedDuplicate,
+};
+use crate::pipeline::naming::warehouse_name;
+use crate::pipeline::sidecar::sidecar_name;
+use crate::pipeline::{Hashed, Outcome, Refusal, Report, Settled};
+use crate::types::{IngestId, Sha256};
+
+/// What a batch decides before anything is written.
+pub(super) struct Plan<F: Fs> {
+    pub(super) records: Vec<Record>,
+    pub(super) ingests: Vec<Work<F>>,
+    pub(super) duplicates: Vec<Work<F>>,
+}
+
+impl<F: Fs> Committer<F> {
+    /// A file that was not hashed to its end. If its DISCOVERED is durable, that is taken back.
+    pub(super) fn refuse(&mut self, settled: Settled, refusal: Refusal) -> Report {
+        self.noted.retain(|noted| noted.ticket != settled.ticket);
+        let interrupted = matches!(refusal, Refusal::Interrupted);
+        // An interrupted file stays DISCOVERED: the next start resumes it, with the same instant.
+        if !interrupted && let Some(ingest_id) = self.tickets.remove(&settled.ticket) {
+            let reason = refusal.abandon_reason();
+            self.closings.push(Record::Abandoned(Abandoned { ingest_id, reason }));
+        }
+        Report { name: settled.name, outcome: Outcome::Refused(refusal) }
+    }
+
+    pub(super) fn take_pending(&mut self, records: &mut Vec<Record>) {
+        records.append(&mut self.closings);
+        for settled in std::mem::take(&mut self.noted) {
+            let id = IngestId(self.journal.next_lsn().0 + records.len() as u64);
+            self.tickets.insert(settled.ticket, id);
+            records.push(self.discovered(&settled));
+        }
+    }
+
+    pub(super) fn discovered(&self, settled: &Settled) -> Record {
+        let sidecar = settled.sidecar.zip(self.shared.sidecar_suffix.as_ref()).map(|(identity, suffix)| Sidecar {
+            identity,
+            path: self.settings.input.join(sidecar_name(&settled.name, suffix)),
+        });
+        Record::Discovered(Discovered {
+            identity: settled.identity,
+            discovered_at: settled.complete_at,
+            source_path: self.settings.input.join(&*settled.name),
+            sidecar,
+        })
+    }
+
+    /// Decides for each file whether it is new, a duplicate, or has to wait, and what the journal will say.
+    pub(super) fn plan(&mut self, hashed: Vec<Hashed<F>>) -> Plan<F> {
+        let mut plan = Plan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
+        self.take_pending(&mut plan.records);
+        let mut claimed: HashSet<Sha256> = HashSet::new();
+        for file in hashed {
+            let original = self.state.original(&file.sha256).map(|original| original.ingest_id);
+            if original.is_none() && !claimed.insert(file.sha256) {
+                self.deferred.push(file);
+                continue;
+            }
+            let id = self.tickets.remove(&file.settled.ticket).unwrap_or_else(|| {
+                let id = IngestId(self.journal.next_lsn().0 + plan.records.len() as u64);
+                plan.records.push(self.discovered(&file.settled));
+                id
+            });
+            let work = Work {
+                id,
+                name: file.settled.name.clone(),
+                key: file.settled.identity.key(),
+                held: Some(file.file),
+                leased: file.leased,
+            };
+            match original {
+                Some(original) => {
+                    plan.records.push(self.skipped(id, &file.settled.name, &file.sha256, original, 0));
+                    // A copy of what is there already is of no use; what stays is removed at the next start.
+                    if let Some(copy) = file.copy {
+                        let _ = self.publisher.discard(&copy.path);
+                    }
+                    plan.duplicates.push(work);
+                }
+                None => {
+                    let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
+                    plan.records.push(Record::Hashed(HashedRecord {
+                        ingest_id: id,
+                        sha256: file.sha256,
+                        warehouse_path: partition.join(&*file.settled.name),
+                        copy: file.copy,
+                    }));
+                    plan.ingests.push(work);
+                }
+            }
+        }
+        plan
+    }
+
+    pub(super) fn skipped(&self, id: IngestId, name: &OsStr, sha256: &Sha256, of: IngestId, taken: usize) -> Record {
+        let target = match (self.settings.duplicates, &self.settings.duplicates_dir) {
+            (DuplicateAction::Move, Some(dir)) => warehouse_name(name, sha256, taken).map(|name| dir.join(name)),
+            _ => None,
+        };
+        let action = match self.settings.duplicates {
+            DuplicateAction::Move if target.is_none() => DuplicateAction::Keep,
+            action => action,
+        };
+        Record::SkippedDuplicate(SkippedDuplicate { ingest_id: id, sha256: *sha256, duplicate_of: of, action, target })
+    }
+}
