@@ -59,8 +59,13 @@ impl Place {
     pub fn new() -> Place {
         let root = tempfile::Builder::new().prefix("csv-ingestor-test-").tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
-        let place =
-            Place { staging: at("staging"), warehouse: at("warehouse"), manifests: at("manifests"), state: at("state"), root };
+        let place = Place {
+            staging: at("staging"),
+            warehouse: at("warehouse"),
+            manifests: at("manifests"),
+            state: at("state"),
+            root,
+        };
         std::fs::create_dir(&place.staging).unwrap();
         place
     }
@@ -97,9 +102,11 @@ impl Place {
             command.arg(option).arg(path);
         }
         // What the environment of the person who runs the tests says is not for them.
-        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CSV_INGESTOR_")).for_each(|(name, _)| {
-            command.env_remove(name);
-        });
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CSV_INGESTOR_")).for_each(
+            |(name, _)| {
+                command.env_remove(name);
+            },
+        );
         command.stdin(Stdio::null());
         command
     }

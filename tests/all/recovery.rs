@@ -291,7 +291,8 @@ fn killed_at_every_operation_and_power_cut_in_recovery() {
             scenario.run(&calm).unwrap_or_else(|error| panic!("{what}: {error}"));
             scenario.check(&calm, &what);
             // A second crash somewhere in the recovery, each time somewhere else.
-            let in_recovery = killed.operations() + 1 + operation * 7 % (calm.operations() - killed.operations()).max(1);
+            let in_recovery =
+                killed.operations() + 1 + operation * 7 % (calm.operations() - killed.operations()).max(1);
             killed.inject(Fault::crash().at(in_recovery));
             let _ = scenario.run(&killed);
             killed.clear_faults();

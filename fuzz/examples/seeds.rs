@@ -1,0 +1,61 @@
+//! Writes the seed corpora: `cargo run --example seeds` in `fuzz/`. Their names begin with `seed-`; what the fuzzer itself
+//! finds has other names and is not committed.
+
+use std::fs;
+use std::path::Path;
+
+use csv_ingestor::journal::format::FrameKind;
+use csv_ingestor_fuzz::journal::{records, segments};
+
+fn main() -> std::io::Result<()> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    for (target, seeds) in [("frame", frame()), ("replay", replay())] {
+        let dir = corpus.join(target);
+        fs::create_dir_all(&dir)?;
+        for (name, bytes) in seeds {
+            fs::write(dir.join(format!("seed-{name}")), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+type Seed = (String, Vec<u8>);
+
+/// Each kind of record, a frame, and a header.
+fn frame() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = Vec::new();
+    for (index, record) in records(1).into_iter().enumerate() {
+        let mut bytes = vec![0];
+        record.encode(&mut bytes);
+        seeds.push((format!("record-{index}"), bytes));
+    }
+    let segment = &segments(FrameKind::Idle)[1];
+    for (name, mode, at, length) in [("frame", 1, 2 * 4096, 600), ("header", 3, 0, 104), ("seal", 1, 3 * 4096, 72)] {
+        let mut bytes = vec![mode];
+        bytes.extend_from_slice(&segment.bytes[at..at + length]);
+        seeds.push((name.to_owned(), bytes));
+    }
+    seeds
+}
+
+/// Bodies, and one of each kind of damage: a mode, then steps of eight bytes (`src/mutate.rs`).
+fn replay() -> Vec<Seed> {
+    let first = &segments(FrameKind::Data)[0];
+    let body = |mode: u8, length: usize| {
+        let mut bytes = vec![mode];
+        bytes.extend_from_slice(&first.bytes[4096..4096 + length]);
+        bytes
+    };
+    let mut seeds: Vec<Seed> = vec![("body".to_owned(), body(1, 4096 + 300)), ("mended".to_owned(), body(2, 700))];
+    for mode in [0, 3, 4, 5, 6] {
+        seeds.push((format!("intact-{mode}"), vec![mode]));
+        for kind in 0..13 {
+            let step = [kind, mode, 2, 0, 3, 0, 70, 1];
+            let mend_header = [11, mode, 0, 0, 0, 0, kind, 0];
+            let mend_frame = [12, mode, 2, 0, 0, 0, kind, 0];
+            let bytes = [&[mode][..], &step, &mend_header, &mend_frame].concat();
+            seeds.push((format!("step-{mode}-{kind}"), bytes));
+        }
+    }
+    seeds
+}

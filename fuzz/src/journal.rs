@@ -1,0 +1,168 @@
+//! A small journal of three segments, each of sixteen blocks, with every kind of frame and record: made with the crate's
+//! own encoders, so that what is mutated is what is really written.
+
+use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
+use csv_ingestor::journal::frame::{self, Place};
+use csv_ingestor::journal::record::{
+    AbandonReason, Abandoned, Copy, Discovered, DuplicateAction, Hashed, Record, Settings, Sidecar, SkippedDuplicate,
+};
+use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
+use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+
+/// Blocks in a segment.
+pub const SEGMENT_BLOCKS: usize = 16;
+
+/// A segment file: the LSN in its name, and its bytes.
+#[derive(Clone)]
+pub struct Segment {
+    /// In the name.
+    pub name: u64,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+/// A segment that is being filled.
+pub struct Builder {
+    header: SegmentHeader,
+    bytes: Vec<u8>,
+    end: usize,
+    place: Place,
+}
+
+impl Builder {
+    /// The first segment of a journal.
+    pub fn first(blocks: usize) -> Builder {
+        Builder::new(SegmentHeader {
+            salt: 0xf0cc_ed5a,
+            store: *b"csv-ingestor fuz",
+            number: 1,
+            first_lsn: Lsn(1),
+            capacity: (blocks * BLOCK_BYTES) as u64,
+            created_at: UnixMillis(1_767_323_045_678),
+            predecessor: None,
+        })
+    }
+
+    fn new(header: SegmentHeader) -> Builder {
+        let (block, chain) = header.encode();
+        let mut bytes = vec![0; header.capacity as usize];
+        bytes[..BLOCK_BYTES].copy_from_slice(&block);
+        let place = Place { next_lsn: header.first_lsn, chain };
+        Builder { header, bytes, end: BLOCK_BYTES, place }
+    }
+
+    /// Adds a frame.
+    pub fn push(&mut self, kind: FrameKind, records: &[Record]) {
+        let mut frame = vec![0; FRAME_HEADER_BYTES];
+        records.iter().for_each(|record| record.encode(&mut frame));
+        if kind == FrameKind::Seal {
+            frame.extend_from_slice(&self.predecessor().successor_first_lsn().0.to_le_bytes());
+        }
+        let count = records.len() as u32;
+        let chain =
+            frame::seal_frame(&mut frame, kind, count, &self.place, UnixMillis(1_767_323_046_000), self.header.salt);
+        self.bytes[self.end..self.end + frame.len()].copy_from_slice(&frame);
+        self.end += frame.len();
+        self.place = Place { next_lsn: self.place.next_lsn.plus(u64::from(count)), chain };
+    }
+
+    fn predecessor(&self) -> Predecessor {
+        Predecessor {
+            first_lsn: self.header.first_lsn,
+            end: self.end as u64,
+            last_lsn: Lsn(self.place.next_lsn.0 - 1),
+            chain: self.place.chain,
+        }
+    }
+
+    /// Seals it and begins the next.
+    pub fn rotate(mut self) -> (Segment, Builder) {
+        let predecessor = self.predecessor();
+        let next = Builder::new(SegmentHeader {
+            salt: self.header.salt.rotate_left(7) ^ 1,
+            number: self.header.number + 1,
+            first_lsn: predecessor.successor_first_lsn(),
+            predecessor: Some(predecessor),
+            ..self.header.clone()
+        });
+        self.push(FrameKind::Seal, &[]);
+        (self.finish(), next)
+    }
+
+    /// The file as it is.
+    pub fn finish(self) -> Segment {
+        Segment { name: self.header.first_lsn.0, bytes: self.bytes }
+    }
+}
+
+/// One of each kind of record, in an order that the fold accepts; the first has this LSN.
+pub fn records(first_lsn: u64) -> Vec<Record> {
+    let time = FileTime { sec: 1_767_323_000, nsec: 500 };
+    let identity = |inode| FileIdentity { device: 1, inode, size: 14, mtime: time, ctime: time };
+    let id = |index: u64| IngestId(first_lsn + index);
+    let found = |inode: u64, sidecar| {
+        Record::Discovered(Discovered {
+            identity: identity(inode),
+            discovered_at: UnixMillis(1_767_323_045_778),
+            source_path: format!("/in/{inode}.csv").into(),
+            sidecar,
+        })
+    };
+    let sha256 = Sha256([first_lsn as u8; 32]);
+    let copy = Some(Copy { identity: identity(9), path: "/warehouse/.csv-ingestor/9.tmp".into() });
+    vec![
+        Record::Settings(Settings {
+            input: "/in".into(),
+            warehouse: "/warehouse".into(),
+            manifests: "/manifests".into(),
+            duplicates: DuplicateAction::Move,
+            duplicates_dir: Some("/duplicates".into()),
+        }),
+        found(1, None),
+        found(2, Some(Sidecar { identity: identity(3), path: "/in/2.csv.ok".into() })),
+        found(4, None),
+        Record::Hashed(Hashed { ingest_id: id(1), sha256, warehouse_path: "/warehouse/1.csv".into(), copy }),
+        Record::Moved(id(1)),
+        Record::Manifested(id(1)),
+        Record::SkippedDuplicate(SkippedDuplicate {
+            ingest_id: id(2),
+            sha256,
+            duplicate_of: id(1),
+            action: DuplicateAction::Move,
+            target: Some("/duplicates/2.csv".into()),
+        }),
+        Record::DuplicateCleared(id(2)),
+        Record::Abandoned(Abandoned { ingest_id: id(3), reason: AbandonReason::Vanished }),
+    ]
+}
+
+/// The journal; its last segment ends with a frame of the kind `last`.
+pub fn segments(last: FrameKind) -> Vec<Segment> {
+    let mut builder = Builder::first(SEGMENT_BLOCKS);
+    let some = records(1);
+    builder.push(FrameKind::Data, &some[..4]);
+    builder.push(FrameKind::Data, &some[4..5]);
+    builder.push(FrameKind::Idle, &[]);
+    builder.push(FrameKind::Data, &some[5..]);
+    let (first, mut builder) = builder.rotate();
+    // Two blocks and a half.
+    let long = format!("/in/{}", "x".repeat(3_000));
+    let settings = |path: &str| {
+        Record::Settings(Settings {
+            input: path.into(),
+            warehouse: path.into(),
+            manifests: path.into(),
+            duplicates: DuplicateAction::Keep,
+            duplicates_dir: None,
+        })
+    };
+    builder.push(FrameKind::Data, &[settings(&long)]);
+    builder.push(FrameKind::Shutdown, &[]);
+    let (second, mut builder) = builder.rotate();
+    builder.push(FrameKind::Data, &[settings("/in")]);
+    builder.push(FrameKind::Data, &records(builder.place.next_lsn.0)[1..4]);
+    if last != FrameKind::Data {
+        builder.push(last, &[]);
+    }
+    vec![first, second, builder.finish()]
+}

@@ -1,0 +1,307 @@
+//! A second reader, written from `journal-format.md` alone, in the simplest way there is: whole files in memory, no windows,
+//! nothing shared with the crate but the CRC. Where the two disagree, one of them, or the text, is wrong.
+
+use crate::journal::Segment;
+
+const BLOCK: usize = 4096;
+const REACH: usize = 1 << 20;
+
+/// What reading says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Damaged: nothing is modified.
+    Corrupt,
+    /// Of a newer format: nothing is modified.
+    Newer,
+    /// A journal.
+    Journal {
+        /// LSN and bytes of each record.
+        records: Vec<(u64, Vec<u8>)>,
+        /// How it ends.
+        ending: Ending,
+        /// Where its last segment ends.
+        end: u64,
+    },
+}
+
+/// How a journal ends.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Without a clean stop.
+    Killed,
+    /// With one.
+    Shutdown,
+    /// So many bytes from the end to the last that is not zero.
+    Torn(u64),
+}
+
+struct Header {
+    salt: u32,
+    store: [u8; 16],
+    number: u64,
+    first_lsn: u64,
+    predecessor: u64,
+    predecessor_end: u64,
+    predecessor_last_lsn: u64,
+    predecessor_chain: u32,
+    checksum: u32,
+}
+
+struct Frame {
+    kind: u8,
+    count: u64,
+    first_lsn: u64,
+    chain: u32,
+    checksum: u32,
+    payload: Vec<u8>,
+}
+
+const DATA: u8 = 1;
+const SEAL: u8 = 3;
+const SHUTDOWN: u8 = 4;
+
+fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
+    bytes[at..at + size].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+fn header(segment: &Segment) -> Result<Header, Outcome> {
+    let bytes = &segment.bytes;
+    if bytes.len() < BLOCK || !bytes.starts_with(b"CSVI-WAL") {
+        return Err(Outcome::Corrupt);
+    }
+    let checksum = number(bytes, 4092, 4) as u32;
+    if crc32c::crc32c(&bytes[..4092]) != checksum {
+        return Err(Outcome::Corrupt);
+    }
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) != 0 {
+        return Err(Outcome::Newer);
+    }
+    let header = Header {
+        salt: number(bytes, 20, 4) as u32,
+        store: bytes[24..40].try_into().unwrap(),
+        number: number(bytes, 40, 8),
+        first_lsn: number(bytes, 48, 8),
+        predecessor: number(bytes, 72, 8),
+        predecessor_end: number(bytes, 80, 8),
+        predecessor_last_lsn: number(bytes, 88, 8),
+        predecessor_chain: number(bytes, 96, 4) as u32,
+        checksum,
+    };
+    let fits = header.first_lsn > 0 && header.first_lsn == segment.name && number(bytes, 56, 8) == bytes.len() as u64;
+    if fits { Ok(header) } else { Err(Outcome::Corrupt) }
+}
+
+/// Rules 1 to 6. `Ok(None)`: no frame.
+fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
+    let Some(bytes) = bytes.get(at..) else { return Ok(None) };
+    if bytes.len() < 64 || !bytes.starts_with(b"CSVF") {
+        return Ok(None);
+    }
+    let mut covered = salt.to_le_bytes().to_vec();
+    covered.extend_from_slice(&bytes[..60]);
+    let checksum = number(bytes, 60, 4) as u32;
+    if crc32c::crc32c(&covered) != checksum {
+        return Ok(None);
+    }
+    if bytes[4] != 1 {
+        return Err(Outcome::Newer);
+    }
+    let (kind, length, count) = (bytes[5], number(bytes, 8, 4) as usize, number(bytes, 12, 4));
+    let shape = match kind {
+        DATA => count > 0 && length > 0,
+        2 | SHUTDOWN => count == 0 && length == 0,
+        SEAL => count == 0 && length == 8,
+        _ => false,
+    };
+    let reserved = bytes[6..8].iter().chain(&bytes[40..60]).any(|byte| *byte != 0);
+    if !shape || reserved || length > 1_048_512 || 64 + length > bytes.len() {
+        return Ok(None);
+    }
+    let payload = bytes[64..64 + length].to_vec();
+    if u64::from(crc32c::crc32c(&payload)) != number(bytes, 36, 4) {
+        return Ok(None);
+    }
+    let (first_lsn, chain) = (number(bytes, 16, 8), number(bytes, 32, 4) as u32);
+    Ok(Some(Frame { kind, count, first_lsn, chain, checksum, payload }))
+}
+
+/// Takes the fields of a record's payload, a letter each: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
+/// `s`ha, `(` optional fields `)`.
+fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
+    let mut skipping = false;
+    for letter in grammar.chars() {
+        if skipping && letter != ')' {
+            continue;
+        }
+        let length = match letter {
+            'p' => {
+                let length = number(rest.get(..2)?, 0, 2) as usize;
+                (length <= 4096).then_some(length + 2)?
+            }
+            'a' => (1..=3).contains(rest.first()?).then_some(1)?,
+            'r' => (1..=6).contains(rest.first()?).then_some(1)?,
+            'i' => 48,
+            'n' => 8,
+            's' => 32,
+            '(' => {
+                skipping = *rest.first()? == 0;
+                (*rest.first()? <= 1).then_some(1)?
+            }
+            _ => {
+                skipping = false;
+                0
+            }
+        };
+        rest = rest.get(length..)?;
+    }
+    Some(rest)
+}
+
+/// Takes the records of a payload, which must be exactly `count`; those before a wrong one are taken, too.
+fn split(frame: &Frame, records: &mut Vec<(u64, Vec<u8>)>) -> Option<()> {
+    let mut payload = &frame.payload[..];
+    for index in 0..frame.count {
+        let length = 4 + number(payload.get(..4)?, 2, 2) as usize;
+        let record = payload.get(..length)?;
+        let grammar = match record[0] {
+            1 => "pppa(p)",
+            2 => "inp(ip)",
+            3 => "nsp(ip)",
+            4 | 5 | 7 => "n",
+            6 => "nsna(p)",
+            8 => "nr",
+            _ => return None,
+        };
+        if record[1] != 0 || !fields(&record[4..], grammar)?.is_empty() {
+            return None;
+        }
+        records.push((frame.first_lsn.saturating_add(index), record.to_vec()));
+        payload = &payload[length..];
+    }
+    payload.is_empty().then_some(())
+}
+
+/// Where a reader is in a segment.
+struct Walk {
+    at: usize,
+    next_lsn: u64,
+    chain: u32,
+    last_kind: u8,
+}
+
+impl Walk {
+    fn start(header: &Header) -> Walk {
+        Walk { at: BLOCK, next_lsn: header.first_lsn, chain: header.checksum, last_kind: 0 }
+    }
+
+    /// Takes a frame by rule 7 and its records; false if there is none.
+    fn step(&mut self, bytes: &[u8], salt: u32, records: &mut Vec<(u64, Vec<u8>)>) -> Result<bool, Outcome> {
+        let Some(frame) = frame(bytes, self.at, salt)?.filter(|frame| self.is_next(frame)) else { return Ok(false) };
+        if frame.kind == DATA {
+            split(&frame, records).ok_or(Outcome::Corrupt)?;
+        }
+        self.at += (64 + frame.payload.len()).next_multiple_of(BLOCK);
+        self.next_lsn = frame.first_lsn.saturating_add(frame.count);
+        (self.chain, self.last_kind) = (frame.checksum, frame.kind);
+        Ok(true)
+    }
+
+    fn is_next(&self, frame: &Frame) -> bool {
+        frame.first_lsn == self.next_lsn && frame.chain == self.chain
+    }
+}
+
+/// Reads the segments, which are in the order of their names. Also gives every record before the place where it stopped.
+pub fn read(segments: &[Segment]) -> (Outcome, Vec<(u64, Vec<u8>)>) {
+    let mut records = Vec::new();
+    let outcome = match try_read(segments, &mut records) {
+        Ok((ending, end)) => Outcome::Journal { records: records.clone(), ending, end },
+        Err(refusal) => refusal,
+    };
+    (outcome, records)
+}
+
+fn try_read(segments: &[Segment], records: &mut Vec<(u64, Vec<u8>)>) -> Result<(Ending, u64), Outcome> {
+    let mut headers = segments.iter().map(header);
+    let mut header = headers.next().ok_or(Outcome::Corrupt)??;
+    if header.predecessor != 0 {
+        return Err(Outcome::Corrupt);
+    }
+    for segment in segments {
+        let mut walk = Walk::start(&header);
+        match headers.next() {
+            Some(next) => {
+                let next = next?;
+                followed(&segment.bytes, &header, &next, &mut walk, records)?;
+                header = next;
+            }
+            None => return Ok((last(&segment.bytes, &header, &mut walk, records)?, walk.at as u64)),
+        }
+    }
+    Err(Outcome::Corrupt)
+}
+
+fn followed(
+    bytes: &[u8],
+    header: &Header,
+    next: &Header,
+    walk: &mut Walk,
+    records: &mut Vec<(u64, Vec<u8>)>,
+) -> Result<(), Outcome> {
+    let first_lsn = next.predecessor_last_lsn.max(next.predecessor).saturating_add(1);
+    let neighbours = next.store == header.store
+        && Some(next.number) == header.number.checked_add(1)
+        && next.predecessor == header.first_lsn
+        && next.first_lsn == first_lsn;
+    if !neighbours {
+        return Err(Outcome::Corrupt);
+    }
+    while (walk.at as u64) < next.predecessor_end {
+        if !walk.step(bytes, header.salt, records)? {
+            return Err(Outcome::Corrupt);
+        }
+    }
+    let ends_there = walk.at as u64 == next.predecessor_end
+        && walk.next_lsn - 1 == next.predecessor_last_lsn
+        && walk.chain == next.predecessor_chain;
+    let only_the_seal = match frame(bytes, walk.at, header.salt)? {
+        None => true,
+        Some(frame) => frame.kind == SEAL && frame.payload == next.first_lsn.to_le_bytes() && walk.is_next(&frame),
+    };
+    if ends_there && only_the_seal { Ok(()) } else { Err(Outcome::Corrupt) }
+}
+
+/// Bytes up to the last that is not zero; None if there is none. By blocks: the fuzzer counts every comparison.
+fn nonzero_length(bytes: &[u8]) -> Option<usize> {
+    let blocks = bytes.chunks(BLOCK).enumerate();
+    let (index, block) = blocks.rev().find(|(_, block)| **block != [0; BLOCK][..block.len()])?;
+    block.iter().rposition(|byte| *byte != 0).map(|position| index * BLOCK + position + 1)
+}
+
+fn last(bytes: &[u8], header: &Header, walk: &mut Walk, records: &mut Vec<(u64, Vec<u8>)>) -> Result<Ending, Outcome> {
+    loop {
+        let seal_follows = || -> Result<bool, Outcome> {
+            Ok(frame(bytes, walk.at, header.salt)?.is_some_and(|frame| frame.kind == SEAL && walk.is_next(&frame)))
+        };
+        if walk.last_kind == SEAL || walk.last_kind == SHUTDOWN && !seal_follows()? {
+            break;
+        }
+        if !walk.step(bytes, header.salt, records)? {
+            break;
+        }
+    }
+    let mut frame_beyond = false;
+    for at in (walk.at..bytes.len()).step_by(BLOCK) {
+        frame_beyond |= frame(bytes, at, header.salt)?.is_some_and(|frame| frame.first_lsn >= walk.next_lsn);
+    }
+    let nonzero = nonzero_length(bytes.get(walk.at..).unwrap_or(&[]));
+    match (walk.last_kind, nonzero) {
+        (SEAL, _) => Err(Outcome::Corrupt),
+        (SHUTDOWN, None) => Ok(Ending::Shutdown),
+        (_, None) => Ok(Ending::Killed),
+        (SHUTDOWN, _) => Err(Outcome::Corrupt),
+        _ if frame_beyond => Err(Outcome::Corrupt),
+        (_, Some(length)) if length > REACH => Err(Outcome::Corrupt),
+        (_, Some(length)) => Ok(Ending::Torn(length as u64)),
+    }
+}

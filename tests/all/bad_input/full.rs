@@ -1,0 +1,271 @@
+//! Full disks: nothing is lost, it is said, and it goes on by itself when there is room.
+//!
+//! The full disks are small tmpfs mounts, so these tests need root.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::assert_refused;
+use crate::harness::{Daemon, Place, csv, err, is_root, snapshot, wait_until};
+
+/// A small file system; unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None (and a word about it) where that cannot be done.
+    fn mount(place: &Place, size: &str) -> Option<Disk> {
+        if !is_root() {
+            return None;
+        }
+        let at = place.root.path().join("disk");
+        std::fs::create_dir(&at).unwrap();
+        let options = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            eprintln!("SKIPPED: nothing can be mounted here");
+            return None;
+        }
+        Some(Disk(at))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file until nothing more fits.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.path("filler")).unwrap();
+        let block = [0xaa; 4096];
+        while file.write_all(&block).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.path("filler")).unwrap();
+    }
+
+    fn grow(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may have left a daemon that still has it open.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn start(place: &Place) -> Daemon {
+    let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "50ms"]);
+    daemon.wait_started();
+    daemon
+}
+
+/// Says so while it is full, and that it is over; each once for one time of being full.
+#[track_caller]
+fn check_events(daemon: &Daemon) {
+    let full = daemon.events("disk_full");
+    assert_eq!(full[0]["level"], "error");
+    assert!(full[0]["error"].as_str().unwrap().contains("No space left"), "{}", full[0]);
+    assert_eq!(full.len(), 1, "said more than once: {full:?}");
+    wait_until("disk_has_room", || !daemon.events("disk_has_room").is_empty());
+}
+
+/// Why: a full warehouse is the commonest accident; staging must be kept as it is, and nobody should have to restart.
+#[test]
+fn a_full_warehouse_is_waited_for() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "2m") else { return };
+    place.warehouse = disk.path("warehouse");
+    let daemon = start(&place);
+    place.stage("small.csv", csv(1, 100));
+    daemon.wait_for("file_ingested", 1);
+    disk.fill();
+    let content = csv(2, 600 << 10);
+    let path = place.stage("large.csv", &content);
+    let before = snapshot(&place.staging);
+    daemon.wait_for("disk_full", 1);
+    assert_eq!(snapshot(&place.staging), before);
+    assert_eq!(place.warehouse_files().len(), 1);
+    assert_eq!(place.manifest_lines().len(), 1);
+
+    disk.make_room();
+    daemon.wait_for("file_ingested", 2);
+    check_events(&daemon);
+    assert!(daemon.stop().success());
+    assert!(!path.exists());
+    assert_eq!(place.check_consistent(), 2);
+    let copies = std::fs::read_dir(place.warehouse.join(".csv-ingestor")).unwrap().flatten();
+    let left: usize = copies.map(|store| std::fs::read_dir(store.path()).unwrap().count()).sum();
+    assert_eq!(left, 0, "unfinished copies were left");
+}
+
+/// Why: while one file is too large for what is left, SIGTERM must still end the ingestor.
+#[test]
+fn it_can_be_stopped_while_the_warehouse_is_full() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "2m") else { return };
+    place.warehouse = disk.path("warehouse");
+    let daemon = start(&place);
+    disk.fill();
+    place.stage("large.csv", csv(2, 600 << 10));
+    daemon.wait_for("disk_full", 1);
+    assert!(matches!(daemon.stop().code(), Some(0 | 1)));
+    disk.make_room();
+    place.once_ok(&[]);
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// Why: a job must not wait for ever; it ends with 1 and says why, and the next one finishes.
+#[test]
+fn once_ends_with_1_when_the_warehouse_is_full() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "2m") else { return };
+    place.warehouse = disk.path("warehouse");
+    let content = csv(2, 600 << 10);
+    place.stage("large.csv", &content);
+    disk.fill();
+    let before = snapshot(&place.staging);
+    for _ in 0..2 {
+        assert_refused(&place.once(&[]), 1, &["No space left", "nothing is lost"]);
+        assert_eq!(snapshot(&place.staging), before);
+        assert!(place.warehouse_files().is_empty() && place.manifest_lines().is_empty());
+    }
+    disk.make_room();
+    place.once_ok(&[]);
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// Why: with the manifest on a full disk the file is in the warehouse already; its line must come, once and whole.
+/// The page that the first line began has room for some more, so a line is cut in the middle.
+#[test]
+fn full_manifests_are_waited_for() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "1m") else { return };
+    place.manifests = disk.path("manifests");
+    let daemon = start(&place);
+    place.stage("first.csv", csv(1, 100));
+    daemon.wait_for("file_ingested", 1);
+    disk.fill();
+    for seed in 2..40 {
+        place.stage(format!("{seed}.csv"), csv(seed, 100));
+    }
+    daemon.wait_for("disk_full", 1);
+    let reached = daemon.events("file_ingested").len();
+    assert!(reached < 39, "{reached}");
+    disk.make_room();
+    daemon.wait_for("file_ingested", 39);
+    check_events(&daemon);
+    assert!(daemon.stop().success());
+    assert_eq!(place.check_consistent(), 39);
+}
+
+/// Why: what was stopped in the middle of a manifest line is completed by the next start, not written a second time.
+#[test]
+fn a_manifest_line_that_a_full_disk_cut_is_completed_at_the_next_start() {
+    for kill in [false, true] {
+        let mut place = Place::new();
+        let Some(disk) = Disk::mount(&place, "1m") else { return };
+        place.manifests = disk.path("manifests");
+        let mut daemon = start(&place);
+        place.stage("first.csv", csv(1, 100));
+        daemon.wait_for("file_ingested", 1);
+        disk.fill();
+        for seed in 2..40 {
+            place.stage(format!("{seed}.csv"), csv(seed, 100));
+        }
+        daemon.wait_for("disk_full", 1);
+        daemon.signal(if kill { Signal::KILL } else { Signal::TERM });
+        let status = daemon.child.wait().unwrap();
+        assert!(kill || status.code() == Some(1), "{status}");
+        // Still full: a job says so and changes nothing about it.
+        assert_refused(&place.once(&[]), 1, &["No space left"]);
+        disk.make_room();
+        place.once_ok(&[]);
+        assert_eq!(place.check_consistent(), 39, "kill: {kill}");
+    }
+}
+
+/// Why: without room for a journal there is no promise to make; nothing may be begun.
+#[test]
+fn a_start_without_room_for_the_journal_changes_nothing() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "128k") else { return };
+    place.state = disk.path("state");
+    place.stage("a.csv", csv(1, 100));
+    let before = snapshot(&place.staging);
+    for more in [&["--once"][..], &[]] {
+        let output = place.command().args(more).output().unwrap();
+        assert_refused(&output, 1, &["No space left", place.state.to_str().unwrap()]);
+        assert_eq!(snapshot(&place.staging), before);
+        assert!(!place.warehouse.exists() && !place.manifests.exists());
+    }
+    disk.grow("4m");
+    place.once_ok(&[]);
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// Stages files until the journal's disk is full; returns how many.
+fn fill_the_journal(place: &Place, daemon: &Daemon) -> usize {
+    for count in 1..500 {
+        place.stage(format!("{count}.csv"), csv(count as u64, 100));
+        wait_until("it is ingested, or the disk is full", || {
+            daemon.events("file_ingested").len() >= count || !daemon.events("disk_full").is_empty()
+        });
+        if !daemon.events("disk_full").is_empty() {
+            return count;
+        }
+    }
+    panic!("the journal never grew");
+}
+
+/// Why: a journal that cannot grow makes no promise it cannot keep; when there is room it goes on where it was.
+#[test]
+fn a_journal_that_cannot_grow_is_waited_for() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "600k") else { return };
+    place.state = disk.path("state");
+    let daemon = start(&place);
+    let count = fill_the_journal(&place, &daemon);
+    // More comes meanwhile, and is kept.
+    for seed in 1..20 {
+        place.stage(format!("more-{seed}.csv"), csv(1000 + seed, 100));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    disk.grow("16m");
+    daemon.wait_for("file_ingested", count + 19);
+    check_events(&daemon);
+    assert!(daemon.stop().success());
+    assert_eq!(place.check_consistent(), count + 19);
+    check_no_leftovers(&place.state);
+}
+
+/// Why: killed or stopped at that moment, the next start must find a journal that is whole.
+#[test]
+fn a_journal_that_could_not_grow_is_whole_at_the_next_start() {
+    for kill in [false, true] {
+        let mut place = Place::new();
+        let Some(disk) = Disk::mount(&place, "600k") else { return };
+        place.state = disk.path("state");
+        let mut daemon = start(&place);
+        let count = fill_the_journal(&place, &daemon);
+        daemon.signal(if kill { Signal::KILL } else { Signal::TERM });
+        let status = daemon.child.wait().unwrap();
+        assert!(kill || matches!(status.code(), Some(0 | 1)), "{status}");
+        disk.grow("16m");
+        let output = place.once_ok(&[]);
+        assert_eq!(place.check_consistent(), count, "kill: {kill}: {}", err(&output));
+        check_no_leftovers(&place.state);
+    }
+}
+
+#[track_caller]
+fn check_no_leftovers(state: &Path) {
+    let names = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<_> = names.filter(|name| name.ends_with(".tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -1,0 +1,28 @@
+//! The command line as the contract has it: options and their environment variables, logs, dry run, `replay`,
+//! `journal inspect`.
+
+mod dry_run;
+mod inspect;
+mod logs;
+mod options;
+mod replay;
+
+use crate::harness::{Place, wait_until};
+
+/// A place whose journal holds exactly one file, DISCOVERED: the ingestor was killed while it hashed `large.csv`.
+fn killed_while_hashing() -> Place {
+    const BYTES: u64 = 1 << 29;
+    // The file may be done before we look; then once more.
+    for _ in 0..20 {
+        let place = Place::new();
+        place.stage_large("large.csv", 1, BYTES);
+        let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "100ms"]);
+        daemon.wait_started();
+        wait_until("the file is in the journal", || !place.inspect().is_empty());
+        daemon.kill();
+        if place.inspect()[0]["state"] == "DISCOVERED" {
+            return place;
+        }
+    }
+    panic!("never caught it while it was hashing");
+}

@@ -1,0 +1,295 @@
+//! `journal-format.md` and the code say the same, byte for byte. The example in it was made by a program that shares
+//! nothing with this crate, from the text alone: so this also shows that the text suffices to write the format.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::ops::Range;
+
+use csv_ingestor::fs::real::RealFs;
+use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
+use csv_ingestor::journal::frame::{self, Place};
+use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Record, Settings};
+use csv_ingestor::journal::replay::{Ending, Visitor};
+use csv_ingestor::journal::segment::SegmentHeader;
+use csv_ingestor::journal::{self, names, record};
+use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+
+const SPECIFICATION: &str = include_str!("../../journal-format.md");
+const CAPACITY: usize = 256 << 10;
+const CREATED_AT_MS: u64 = 1_767_323_045_678;
+
+fn header() -> SegmentHeader {
+    SegmentHeader {
+        salt: 0x5eed_f00d,
+        store: std::array::from_fn(|index| (index * 0x11) as u8),
+        number: 1,
+        first_lsn: Lsn(1),
+        capacity: CAPACITY as u64,
+        created_at: UnixMillis(CREATED_AT_MS),
+        predecessor: None,
+    }
+}
+
+/// The frames of the example: milliseconds after the segment was made, and records.
+fn frames() -> [(u64, Vec<Record>); 3] {
+    let settings = Record::Settings(Settings {
+        input: "/data/in".into(),
+        warehouse: "/data/wh".into(),
+        manifests: "/data/mf".into(),
+        duplicates: DuplicateAction::Keep,
+        duplicates_dir: None,
+    });
+    let discovered = Record::Discovered(Discovered {
+        identity: FileIdentity {
+            device: 64_769,
+            inode: 131_077,
+            size: 14,
+            mtime: FileTime { sec: 1_767_323_000, nsec: 500_000_000 },
+            ctime: FileTime { sec: 1_767_323_001, nsec: 250_000_000 },
+        },
+        discovered_at: UnixMillis(CREATED_AT_MS + 100),
+        source_path: "/data/in/a.csv".into(),
+        sidecar: None,
+    });
+    let digest = b"b57e1a894aa62a12ddad0a68f4caa364a9f5b111631f10e146e28df2f88a7068";
+    let hashed = Record::Hashed(Hashed {
+        ingest_id: IngestId(2),
+        sha256: Sha256::from_hex(digest).unwrap(),
+        warehouse_path: "/data/wh/ingest_date=2026-01-02/a.csv".into(),
+        copy: None,
+    });
+    [(5, vec![settings]), (200, vec![discovered, hashed]), (300, vec![Record::Moved(IngestId(2))])]
+}
+
+/// The example, as the code writes it.
+fn segment() -> Vec<u8> {
+    let header = header();
+    let (block, mut chain) = header.encode();
+    let mut bytes = block.to_vec();
+    let mut next_lsn = header.first_lsn;
+    for (after_ms, records) in frames() {
+        let mut frame = vec![0; FRAME_HEADER_BYTES];
+        records.iter().for_each(|record| record.encode(&mut frame));
+        let (place, count) = (Place { next_lsn, chain }, records.len() as u32);
+        let written_at = UnixMillis(CREATED_AT_MS + after_ms);
+        chain = frame::seal_frame(&mut frame, FrameKind::Data, count, &place, written_at, header.salt);
+        next_lsn = next_lsn.plus(u64::from(count));
+        bytes.extend_from_slice(&frame);
+    }
+    bytes
+}
+
+/// Offset and bytes of each line of the specification's hex listings.
+fn listing() -> Vec<(usize, Vec<u8>)> {
+    let mut lines = Vec::new();
+    let mut inside = false;
+    for line in SPECIFICATION.lines() {
+        if line.starts_with("```") {
+            inside = line == "```hex";
+        } else if inside {
+            let (hex, meaning) = line.split_once('|').expect(line);
+            assert!(!meaning.trim().is_empty(), "{line}");
+            let (offset, bytes) = hex.trim().split_once("  ").expect(line);
+            let bytes = bytes.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect(line)).collect();
+            lines.push((usize::from_str_radix(offset, 16).expect(line), bytes));
+        }
+    }
+    lines
+}
+
+/// A reader in another language is written from the specification: a byte that it gets wrong, or leaves out, would
+/// make that reader refuse real journals.
+#[test]
+fn the_specifications_example_is_what_the_code_writes() {
+    let written = segment();
+    let mut specified = vec![0; written.len()];
+    let mut listed_to = 0;
+    for (offset, bytes) in listing() {
+        assert!(offset >= listed_to, "line {offset:06x} repeats what is above it");
+        listed_to = offset + bytes.len();
+        assert_eq!(bytes, written[offset..listed_to], "line {offset:06x}");
+        specified[offset..listed_to].copy_from_slice(&bytes);
+    }
+    let unlisted = specified.iter().zip(&written).position(|(specified, written)| specified != written);
+    assert_eq!(unlisted, None, "a byte that is not listed has to be zero");
+}
+
+/// The example is a journal, not only bytes: it is read back from a real file.
+#[test]
+fn the_specifications_example_is_a_journal() {
+    struct Records(Vec<(Lsn, UnixMillis, Record)>);
+    impl Visitor for Records {
+        fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), &'static str> {
+            self.0.push((lsn, written_at, record));
+            Ok(())
+        }
+    }
+
+    let mut bytes = vec![0; CAPACITY];
+    for (offset, line) in listing() {
+        bytes[offset..offset + line.len()].copy_from_slice(&line);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("wal-00000000000000000001.log"), bytes).unwrap();
+    let mut records = Records(Vec::new());
+    let replayed = journal::read(&RealFs::default(), dir.path(), &mut records).unwrap().unwrap();
+
+    assert_eq!(replayed.ending, Ending::Killed);
+    assert_eq!(replayed.last.unwrap().0, header());
+    let written = frames().into_iter().flat_map(|(after_ms, records)| {
+        records.into_iter().map(move |record| (UnixMillis(CREATED_AT_MS + after_ms), record))
+    });
+    let expected: Vec<_> = (1..).map(Lsn).zip(written).map(|(lsn, (at, record))| (lsn, at, record)).collect();
+    assert_eq!(records.0, expected);
+}
+
+/// The rows of one of the specification's tables: each cell of each line that begins with `|` under a heading.
+fn table(heading: &str, columns: &str) -> Vec<Vec<&'static str>> {
+    let section = SPECIFICATION.split_once(heading).expect(heading).1;
+    let table = section.split_once(columns).expect(columns).1;
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+/// Offsets and sizes in a table that nothing checks would drift from the code unseen.
+#[test]
+fn the_specifications_header_tables_are_the_codes_offsets() {
+    fn ranges(heading: &str, length: usize) -> Vec<Range<usize>> {
+        let rows = table(heading, "| offset | size | meaning |");
+        let ranges: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let (offset, size): (usize, usize) = (row[0].parse().unwrap(), row[1].parse().unwrap());
+                offset..offset + size
+            })
+            .collect();
+        let gapless = ranges.windows(2).all(|pair| pair[0].end == pair[1].start);
+        assert!(gapless && ranges[0].start == 0 && ranges[ranges.len() - 1].end == length, "{heading}");
+        ranges
+    }
+    fn starts(ranges: &[Range<usize>]) -> Vec<usize> {
+        ranges.iter().map(|range| range.start).collect()
+    }
+
+    use format::{frame_field, segment_field};
+    let segment = [
+        segment_field::MAGIC,
+        segment_field::MAJOR,
+        segment_field::MINOR,
+        segment_field::COMPATIBLE,
+        segment_field::INCOMPATIBLE,
+        segment_field::SALT,
+        segment_field::STORE_UUID,
+        segment_field::NUMBER,
+        segment_field::FIRST_LSN,
+        segment_field::CAPACITY,
+        segment_field::CREATED_AT,
+        segment_field::PREDECESSOR,
+        segment_field::PREDECESSOR_END,
+        segment_field::PREDECESSOR_LAST_LSN,
+        segment_field::PREDECESSOR_CHAIN,
+        segment_field::RESERVED,
+        segment_field::CHECKSUM,
+    ];
+    assert_eq!(starts(&ranges("## Segment", BLOCK_BYTES)), segment);
+    let frame = [
+        frame_field::MAGIC,
+        frame_field::VERSION,
+        frame_field::KIND,
+        frame_field::RESERVED,
+        frame_field::PAYLOAD_LEN,
+        frame_field::RECORD_COUNT,
+        frame_field::FIRST_LSN,
+        frame_field::WRITTEN_AT,
+        frame_field::CHAIN,
+        frame_field::PAYLOAD_CHECKSUM,
+        frame_field::RESERVED_TAIL,
+        frame_field::CHECKSUM,
+    ];
+    assert_eq!(starts(&ranges("## Frame", FRAME_HEADER_BYTES)), frame);
+}
+
+/// The same for the numbers, names and limits that stand in the specification's prose.
+#[test]
+fn the_specifications_constants_are_the_codes() {
+    assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 0));
+    assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
+    assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
+    assert_eq!(format::PATH_BYTES_MAX, 4096);
+    assert_eq!(format::SEGMENT_BYTES.map(|bytes| bytes >> 10), [256, 1 << 10, 4 << 10, 16 << 10, 64 << 10]);
+    let kinds = [FrameKind::Data, FrameKind::Idle, FrameKind::Seal, FrameKind::Shutdown];
+    assert_eq!(kinds.map(|kind| kind as u8), [1, 2, 3, 4]);
+    assert_eq!(names::LOCK, "LOCK");
+    assert_eq!(names::segment(Lsn(7)), "wal-00000000000000000007.log");
+    assert_eq!(names::segment_temporary(Lsn(7)), "wal-00000000000000000007.tmp");
+    assert_eq!(journal::hex(&header().store), "00112233445566778899aabbccddeeff");
+    assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
+    assert_eq!(record::RECORD_BYTES_MAX, 65_539);
+}
+
+/// Each record's kind and fields, against bytes written down by hand from the specification's tables.
+#[test]
+fn every_kind_of_record_is_encoded_as_specified() {
+    use journal::record::{AbandonReason, Abandoned, Copy, Sidecar, SkippedDuplicate};
+    let identity = FileIdentity {
+        device: 1,
+        inode: 2,
+        size: 3,
+        mtime: FileTime { sec: -4, nsec: 5 },
+        ctime: FileTime { sec: 6, nsec: 7 },
+    };
+    let identity_hex =
+        "0100000000000000 0200000000000000 0300000000000000 fcffffffffffffff 05000000 0600000000000000 07000000";
+    let (id, sha256) = (IngestId(9), Sha256([0xab; 32]));
+    let sha_hex = "ab".repeat(32);
+    let (path, path_hex) = (|| "/p".into(), "0200 2f70");
+    let sidecar = Some(Sidecar { identity, path: path() });
+    let found = Discovered { identity, discovered_at: UnixMillis(8), source_path: path(), sidecar };
+    let copy = Some(Copy { identity, path: path() });
+    let settings = Settings {
+        input: path(),
+        warehouse: path(),
+        manifests: path(),
+        duplicates: DuplicateAction::Move,
+        duplicates_dir: Some(path()),
+    };
+    let skipped = SkippedDuplicate {
+        ingest_id: id,
+        sha256,
+        duplicate_of: IngestId(10),
+        action: DuplicateAction::Remove,
+        target: Some(path()),
+    };
+    let cases = [
+        (Record::Settings(settings), format!("01 00 1200 {path_hex} {path_hex} {path_hex} 03 01 {path_hex}")),
+        (
+            Record::Discovered(found),
+            format!("02 00 7100 {identity_hex} 0800000000000000 {path_hex} 01 {identity_hex} {path_hex}"),
+        ),
+        (
+            Record::Hashed(Hashed { ingest_id: id, sha256, warehouse_path: path(), copy }),
+            format!("03 00 6100 0900000000000000 {sha_hex} {path_hex} 01 {identity_hex} {path_hex}"),
+        ),
+        (Record::Moved(id), "04 00 0800 0900000000000000".to_owned()),
+        (Record::Manifested(id), "05 00 0800 0900000000000000".to_owned()),
+        (
+            Record::SkippedDuplicate(skipped),
+            format!("06 00 3600 0900000000000000 {sha_hex} 0a00000000000000 02 01 {path_hex}"),
+        ),
+        (Record::DuplicateCleared(id), "07 00 0800 0900000000000000".to_owned()),
+        (
+            Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::NeedsCopy }),
+            "08 00 0900 0900000000000000 06".to_owned(),
+        ),
+    ];
+    for (record, hex) in cases {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let expected: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let mut encoded = Vec::new();
+        record.encode(&mut encoded);
+        assert_eq!(encoded, expected, "{record:?}");
+        assert_eq!(Record::decode(&expected), Some((record, expected.len())));
+    }
+}

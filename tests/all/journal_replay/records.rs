@@ -1,0 +1,158 @@
+//! Every record there and back, and no bytes whatever that make the decoders panic.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use csv_ingestor::journal::format::{BLOCK_BYTES, PATH_BYTES_MAX};
+use csv_ingestor::journal::frame;
+use csv_ingestor::journal::record::{
+    AbandonReason, Abandoned, Copy, Discovered, DuplicateAction, Hashed, RECORD_BYTES_MAX, Record, Settings, Sidecar,
+    SkippedDuplicate,
+};
+use csv_ingestor::journal::segment::SegmentHeader;
+use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// Any bytes: names are not UTF-8, and what is not absolute or has `//` in it must come back as it was.
+fn path() -> impl Strategy<Value = PathBuf> {
+    prop_oneof![
+        9 => vec(any::<u8>(), 0..60),
+        1 => vec(any::<u8>(), PATH_BYTES_MAX - 1..=PATH_BYTES_MAX),
+    ]
+    .prop_map(|bytes| PathBuf::from(OsString::from_vec(bytes)))
+}
+
+fn time() -> impl Strategy<Value = FileTime> {
+    (any::<i64>(), any::<u32>()).prop_map(|(sec, nsec)| FileTime { sec, nsec })
+}
+
+fn identity() -> impl Strategy<Value = FileIdentity> {
+    (any::<[u64; 3]>(), time(), time()).prop_map(|([device, inode, size], mtime, ctime)| FileIdentity {
+        device,
+        inode,
+        size,
+        mtime,
+        ctime,
+    })
+}
+
+fn id() -> impl Strategy<Value = IngestId> {
+    any::<u64>().prop_map(IngestId)
+}
+
+fn action() -> impl Strategy<Value = DuplicateAction> {
+    prop_oneof![Just(DuplicateAction::Keep), Just(DuplicateAction::Remove), Just(DuplicateAction::Move)]
+}
+
+fn reason() -> impl Strategy<Value = AbandonReason> {
+    prop_oneof![
+        Just(AbandonReason::Vanished),
+        Just(AbandonReason::Changed),
+        Just(AbandonReason::OpenForWriting),
+        Just(AbandonReason::Failed),
+        Just(AbandonReason::SettingsChanged),
+        Just(AbandonReason::NeedsCopy),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let settings = (path(), path(), path(), action(), option::of(path())).prop_map(
+        |(input, warehouse, manifests, duplicates, duplicates_dir)| {
+            Record::Settings(Settings { input, warehouse, manifests, duplicates, duplicates_dir })
+        },
+    );
+    let sidecar = (identity(), path()).prop_map(|(identity, path)| Sidecar { identity, path });
+    let discovered =
+        (identity(), any::<u64>(), path(), option::of(sidecar)).prop_map(|(identity, at, source_path, sidecar)| {
+            Record::Discovered(Discovered { identity, discovered_at: UnixMillis(at), source_path, sidecar })
+        });
+    let copy = (identity(), path()).prop_map(|(identity, path)| Copy { identity, path });
+    let hashed =
+        (id(), any::<[u8; 32]>(), path(), option::of(copy)).prop_map(|(ingest_id, sha256, warehouse_path, copy)| {
+            Record::Hashed(Hashed { ingest_id, sha256: Sha256(sha256), warehouse_path, copy })
+        });
+    let skipped = (id(), any::<[u8; 32]>(), id(), action(), option::of(path())).prop_map(
+        |(ingest_id, sha256, duplicate_of, action, target)| {
+            let sha256 = Sha256(sha256);
+            Record::SkippedDuplicate(SkippedDuplicate { ingest_id, sha256, duplicate_of, action, target })
+        },
+    );
+    let abandoned = (id(), reason()).prop_map(|(ingest_id, reason)| Record::Abandoned(Abandoned { ingest_id, reason }));
+    prop_oneof![
+        settings,
+        discovered,
+        hashed,
+        skipped,
+        abandoned,
+        id().prop_map(Record::Moved),
+        id().prop_map(Record::Manifested),
+        id().prop_map(Record::DuplicateCleared),
+    ]
+}
+
+fn encoded(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record.encode(&mut bytes);
+    bytes
+}
+
+proptest! {
+    /// What recovery decides from is what was written. Paths compare by component in Rust (`a//b` equals `a/b`), so the
+    /// bytes are compared, too.
+    #[test]
+    fn records_go_there_and_back(records in vec(record(), 1..5)) {
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| record.encode(&mut bytes));
+        let mut rest = &bytes[..];
+        for record in &records {
+            let (decoded, length) = Record::decode(rest).expect("a record");
+            prop_assert_eq!(&decoded, record);
+            prop_assert_eq!(&encoded(&decoded)[..], &rest[..length]);
+            prop_assert!(length <= RECORD_BYTES_MAX);
+            rest = &rest[length..];
+        }
+        prop_assert!(rest.is_empty());
+    }
+
+    /// A record that is cut off is none, at every length: no field is read from what is not there.
+    #[test]
+    fn a_record_cut_off_is_none(record in record(), cut in any::<prop::sample::Index>()) {
+        let bytes = encoded(&record);
+        prop_assert_eq!(Record::decode(&bytes[..cut.index(bytes.len())]), None);
+    }
+
+    /// Recovery must be able to refuse anything, so it must not panic over anything. And whatever is accepted has one
+    /// encoding only.
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..10, salt in any::<u32>()) {
+        let mut likely = bytes.clone();
+        if likely.len() >= 4 {
+            let length = (likely.len() - 4) as u16;
+            likely[..2].copy_from_slice(&[kind, 0]);
+            likely[2..4].copy_from_slice(&length.to_le_bytes());
+        }
+        for bytes in [&bytes, &likely] {
+            if let Some((record, length)) = Record::decode(bytes) {
+                prop_assert_eq!(&encoded(&record)[..], &bytes[..length]);
+            }
+            prop_assert!(frame::decode(bytes, salt).is_err());
+            let mut block = bytes.clone();
+            block.resize(BLOCK_BYTES, 0);
+            prop_assert!(SegmentHeader::decode(&block).is_err());
+        }
+    }
+
+    /// A changed byte makes another record or none, but never bytes that nobody would write.
+    #[test]
+    fn a_changed_byte_is_never_read_as_the_same(record in record(), at in any::<prop::sample::Index>(), xor in 1_u8..) {
+        let mut bytes = encoded(&record);
+        let at = at.index(bytes.len());
+        bytes[at] ^= xor;
+        if let Some((decoded, length)) = Record::decode(&bytes) {
+            prop_assert_eq!(&encoded(&decoded)[..], &bytes[..length]);
+        }
+    }
+}

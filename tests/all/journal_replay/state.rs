@@ -1,0 +1,202 @@
+//! The fold: which records may follow which. What is refused leaves the state as it was.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use csv_ingestor::journal::record::{
+    AbandonReason, Abandoned, DuplicateAction, Hashed, Record, Settings, SkippedDuplicate,
+};
+use csv_ingestor::journal::state::{FileState, Ingest, Kept, State};
+use csv_ingestor::types::{IngestId, Lsn, Sha256};
+
+use super::util::{digest, discovered, hashed, identity, moved, settings};
+
+/// The file under test, and one that brought its content before.
+const ID: Lsn = Lsn(10);
+const ORIGINAL: Lsn = Lsn(2);
+
+/// Everything that a state tells, so that two of them can be compared.
+#[derive(Debug, PartialEq)]
+struct Told {
+    settings: Option<Arc<Settings>>,
+    open: Vec<Ingest>,
+    kept: Vec<Kept>,
+    originals: Vec<Option<(IngestId, PathBuf)>>,
+    remembered: usize,
+    counts: [u64; 6],
+}
+
+fn told(state: &State) -> Told {
+    let mut kept: Vec<Kept> = state.kept().copied().collect();
+    kept.sort_by_key(|kept| kept.identity.key());
+    let original = |sha256: Sha256| {
+        state.original(&sha256).map(|original| (original.ingest_id, original.warehouse_path.to_path_buf()))
+    };
+    Told {
+        settings: state.settings().cloned(),
+        open: state.open().cloned().collect(),
+        kept,
+        originals: (0..32).map(|seed| original(digest(seed))).collect(),
+        remembered: state.remembered(),
+        counts: FileState::ALL.map(|file_state| state.count(file_state)),
+    }
+}
+
+fn skipped(action: DuplicateAction) -> Record {
+    Record::SkippedDuplicate(SkippedDuplicate {
+        ingest_id: IngestId(ID.0),
+        sha256: digest(ORIGINAL.0),
+        duplicate_of: IngestId(ORIGINAL.0),
+        action,
+        target: (action == DuplicateAction::Move).then(|| "/duplicates/a".into()),
+    })
+}
+
+fn abandoned() -> Record {
+    Record::Abandoned(Abandoned { ingest_id: IngestId(ID.0), reason: AbandonReason::Vanished })
+}
+
+/// HASHED of the file under test with the content that is in the warehouse already.
+fn hashed_again() -> Record {
+    Record::Hashed(Hashed {
+        ingest_id: IngestId(ID.0),
+        sha256: digest(ORIGINAL.0),
+        warehouse_path: "/warehouse/b".into(),
+        copy: None,
+    })
+}
+
+fn fold(records: impl IntoIterator<Item = (Lsn, Record)>) -> State {
+    let mut state = State::default();
+    for (lsn, record) in records {
+        state.apply(lsn, &record).unwrap();
+    }
+    state
+}
+
+/// A state with one finished original, and the file under test as far as `records` bring it.
+fn state_after(records: &[Record]) -> State {
+    let id = Record::Manifested(IngestId(ORIGINAL.0));
+    let original =
+        [settings(), discovered(ORIGINAL.0, "/in/original"), hashed(ORIGINAL, "/warehouse/a"), moved(ORIGINAL), id];
+    let original = (1..).map(Lsn).zip(original);
+    let file = (ID.0..).map(Lsn).zip(records.iter().cloned());
+    fold(original.chain(file))
+}
+
+/// The life of a file, and what is known of it on the way.
+#[test]
+fn a_file_goes_its_way() {
+    let mut state = state_after(&[discovered(ID.0, "/in/b")]);
+    let ingest = state.ingest(IngestId(ID.0)).unwrap();
+    assert_eq!((ingest.state, ingest.identity), (FileState::Discovered, identity(ID.0)));
+    assert_eq!(ingest.source_path, Path::new("/in/b"));
+    assert_eq!(state.remembered(), 1);
+
+    state.apply(Lsn(11), &hashed(ID, "/warehouse/b")).unwrap();
+    assert!(state.original(&digest(ID.0)).is_none(), "content counts from MOVED on, not before");
+    state.apply(Lsn(12), &hashed(ID, "/warehouse/b-2")).unwrap();
+    state.apply(Lsn(13), &moved(ID)).unwrap();
+    let original = state.original(&digest(ID.0)).unwrap();
+    assert_eq!((original.ingest_id, &*original.warehouse_path), (IngestId(ID.0), Path::new("/warehouse/b-2")));
+    assert_eq!(state.open().count(), 1);
+
+    state.apply(Lsn(14), &Record::Manifested(IngestId(ID.0))).unwrap();
+    assert_eq!((state.open().count(), state.remembered()), (0, 2));
+    assert_eq!(FileState::ALL.map(|file_state| state.count(file_state)), [0, 0, 0, 2, 0, 0]);
+}
+
+/// Every record against every state. Half of the pairs are impossible, and a journal that says otherwise is damaged:
+/// guessing on would move a file twice, or forget one.
+#[test]
+fn every_record_in_every_state() {
+    let found = discovered(ID.0, "/in/b");
+    let hash = hashed(ID, "/warehouse/b");
+    let id = IngestId(ID.0);
+    let states: [(&str, Vec<Record>); 9] = [
+        ("unknown", vec![]),
+        ("discovered", vec![found.clone()]),
+        ("hashed", vec![found.clone(), hash.clone()]),
+        ("moved", vec![found.clone(), hash.clone(), moved(ID)]),
+        ("manifested", vec![found.clone(), hash.clone(), moved(ID), Record::Manifested(id)]),
+        ("kept", vec![found.clone(), skipped(DuplicateAction::Keep)]),
+        ("skipped", vec![found.clone(), skipped(DuplicateAction::Move)]),
+        ("cleared", vec![found.clone(), skipped(DuplicateAction::Remove), Record::DuplicateCleared(id)]),
+        ("abandoned", vec![found, abandoned()]),
+    ];
+    let records: [(Record, &[&str]); 8] = [
+        (hash, &["discovered", "hashed"]),
+        (hashed_again(), &[]),
+        (moved(ID), &["hashed"]),
+        (Record::Manifested(id), &["moved"]),
+        (skipped(DuplicateAction::Keep), &["discovered", "hashed", "skipped"]),
+        (skipped(DuplicateAction::Remove), &["discovered", "hashed", "skipped"]),
+        (Record::DuplicateCleared(id), &["skipped"]),
+        (abandoned(), &["discovered", "hashed"]),
+    ];
+    for (name, before) in &states {
+        for (record, allowed_in) in &records {
+            let mut state = state_after(before);
+            let untouched = told(&state);
+            let outcome = state.apply(Lsn(20), record);
+            assert_eq!(outcome.is_ok(), allowed_in.contains(name), "{record:?} when {name}: {outcome:?}");
+            if outcome.is_err() {
+                assert_eq!(told(&state), untouched, "{record:?} when {name}");
+            }
+        }
+    }
+}
+
+/// A file's directories are those in force when it was found: without any, its way is undefined.
+#[test]
+fn nothing_is_discovered_before_any_settings() {
+    let mut state = State::default();
+    assert!(state.apply(Lsn(1), &discovered(1, "/in/a")).is_err());
+    assert_eq!(told(&state), told(&State::default()));
+}
+
+/// Two equal files in flight: only one may be moved, or one content would be in the warehouse twice.
+#[test]
+fn one_content_is_moved_once() {
+    let mut second = hashed_again();
+    if let Record::Hashed(hashed) = &mut second {
+        hashed.sha256 = digest(20);
+    }
+    let mut state = state_after(&[discovered(ID.0, "/in/b"), second]);
+    for (lsn, record) in [(20, discovered(20, "/in/c")), (21, hashed(Lsn(20), "/warehouse/c")), (22, moved(Lsn(20)))] {
+        state.apply(Lsn(lsn), &record).unwrap();
+    }
+    let untouched = told(&state);
+    assert!(state.apply(Lsn(23), &moved(ID)).is_err());
+    assert_eq!(told(&state), untouched);
+    // The second one has a way out.
+    state.apply(Lsn(23), &abandoned()).unwrap();
+    assert_eq!(state.open().count(), 1);
+}
+
+/// A file that is finished before it was moved releases its claim: the next equal one is ingested.
+#[test]
+fn an_abandoned_file_leaves_no_claim_on_its_content() {
+    let mut state = state_after(&[discovered(ID.0, "/in/b"), hashed(ID, "/warehouse/b"), abandoned()]);
+    assert!(state.original(&digest(ID.0)).is_none());
+    state.apply(Lsn(30), &discovered(30, "/in/b")).unwrap();
+    let mut again = hashed_again();
+    if let Record::Hashed(hashed) = &mut again {
+        (hashed.ingest_id, hashed.sha256) = (IngestId(30), digest(ID.0));
+    }
+    state.apply(Lsn(31), &again).unwrap();
+    state.apply(Lsn(32), &moved(Lsn(30))).unwrap();
+    assert_eq!(state.original(&digest(ID.0)).unwrap().ingest_id, IngestId(30));
+}
+
+/// A duplicate that stays in staging is remembered by its inode until that inode is looked at anew.
+#[test]
+fn a_kept_duplicate_is_remembered_until_it_is_discovered_anew() {
+    let mut state = state_after(&[discovered(ID.0, "/in/b"), skipped(DuplicateAction::Keep)]);
+    let kept: Vec<Kept> = state.kept().copied().collect();
+    assert_eq!(kept, [Kept { identity: identity(ID.0), sha256: digest(ORIGINAL.0), sidecar: None }]);
+    assert_eq!(state.kept_at(identity(ID.0).key()), Some(&kept[0]));
+    assert_eq!(state.open().count(), 0);
+    state.apply(Lsn(20), &discovered(ID.0, "/in/b")).unwrap();
+    assert_eq!(state.kept().count(), 0);
+}

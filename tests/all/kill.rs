@@ -1,0 +1,268 @@
+//! kill -9 at any moment, under load, again and again: each content once, nothing lost (P1, P2).
+//!
+//! The seed is printed; `CSV_TEST_SEED` sets it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::harness::{Place, csv, has, sha256_hex};
+use super::scenarios::{leftover_copies, traced};
+
+/// A linear congruential generator (Knuth's MMIX).
+struct Random(u64);
+
+impl Random {
+    fn new(stream: u64) -> Random {
+        let seed = match std::env::var("CSV_TEST_SEED") {
+            Ok(seed) => seed.parse().unwrap(),
+            Err(_) => u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()),
+        };
+        eprintln!("CSV_TEST_SEED={seed}");
+        Random(seed.wrapping_mul(1000).wrapping_add(stream))
+    }
+
+    /// Less than `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// Files that wait in staging, at most: a producer that runs ahead of a killed ingestor would fill the disk.
+const WAITING_FILES_MAX: usize = 300;
+
+/// Content of that seed: mostly small, sometimes large enough that its DISCOVERED goes ahead of its hash.
+fn content(seed: u64) -> Vec<u8> {
+    let mut content = csv(seed, usize::try_from(seed % 7).unwrap() * 900);
+    match seed % 400 {
+        399 => content.resize(17 << 20, b'\n'),
+        at if at % 50 == 49 => content.resize(600 << 10, b'\n'),
+        _ => {}
+    }
+    content
+}
+
+/// An upstream that never stops: new content, and old content again under new names. Returns how many contents there
+/// are.
+fn produce(place: &Place, mut random: Random, stop: &AtomicBool, sent: &AtomicUsize) -> u64 {
+    let (mut contents, mut waiting_at_rest) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let waiting = place.staged_names().len();
+        if waiting >= WAITING_FILES_MAX + waiting_at_rest {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
+        let files = 1 + random.below(12);
+        for _ in 0..files {
+            let again = contents > 0 && random.below(5) == 0;
+            let seed = if again { random.below(contents) } else { contents };
+            contents += u64::from(!again);
+            waiting_at_rest += usize::from(again);
+            let number = sent.fetch_add(1, Ordering::Relaxed);
+            let hidden = place.stage(format!(".{number}"), content(seed));
+            std::fs::rename(hidden, place.staging.join(format!("{number}-{seed}.csv"))).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(4 + random.below(12)));
+    }
+    contents
+}
+
+/// Starts the daemon, lets it work for a moment, and kills it.
+fn run_and_kill(place: &Place, random: &mut Random, options: &[&str]) {
+    let options = [&["--stability-seconds", "0", "--scan-interval", "30ms"], options].concat();
+    let mut daemon = place.start(&options);
+    std::thread::sleep(Duration::from_millis(1 + random.below(120)));
+    daemon.child.kill().unwrap();
+    let status = daemon.child.wait().unwrap();
+    let log = || daemon.log().into_iter().rev().take(5).collect::<Vec<_>>();
+    assert_eq!(status.signal(), Some(9), "it ended by itself: {status}, {:?}", log());
+}
+
+/// Kills the daemon again and again under load; `between` is done after each kill. Then one clean run, after which all
+/// must be well.
+fn kill_again_and_again(place: &Place, kills: u32, stream: u64, duplicates: &str, mut between: impl FnMut(&Place)) {
+    let mut random = Random::new(stream);
+    let producer_random = Random(random.below(u64::MAX >> 33) + stream);
+    let options = ["--duplicates", duplicates];
+    let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let contents = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| produce(place, producer_random, &done, &sent));
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..kills {
+                run_and_kill(place, &mut random, &options);
+                between(place);
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        let contents = producer.join().unwrap();
+        killed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        contents
+    });
+    let sent = sent.into_inner();
+    // The second one finds nothing to do.
+    place.once_ok(&options);
+    let again = place.once_ok(&options);
+    let log = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!log.contains("\"file_ingested\""), "{log}");
+
+    let files = place.check_consistent();
+    let ingested: BTreeSet<String> = place.warehouse_files().values().map(|content| sha256_hex(content)).collect();
+    let produced: BTreeSet<String> = (0..contents).map(|seed| sha256_hex(&content(seed))).collect();
+    let lost: Vec<_> = produced.difference(&ingested).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    assert_eq!((files, ingested.len()), (produced.len(), produced.len()), "more than was sent");
+    let left = place.staged_names();
+    if duplicates == "keep" {
+        assert_eq!(left.len() + files, sent, "each file is in the warehouse, or a duplicate that was kept");
+        for name in &left {
+            let content = std::fs::read(place.staging.join(name)).unwrap();
+            assert!(ingested.contains(&sha256_hex(&content)), "{name} is no duplicate");
+        }
+    } else {
+        assert!(left.is_empty(), "{left:?}");
+    }
+    assert!(leftover_copies(&place.warehouse).is_empty());
+    let states = |state: &str| place.inspect().iter().filter(|file| file["state"] == state).count();
+    eprintln!(
+        "{kills} kills, {sent} files sent, {files} contents, {} duplicates, {} abandoned",
+        states("SKIPPED_DUPLICATE"),
+        states("ABANDONED")
+    );
+    for state in ["DISCOVERED", "HASHED", "MOVED"] {
+        assert_eq!(states(state), 0, "{state}");
+    }
+}
+
+/// The plain case, and the one where most can go wrong with removing: duplicates are removed.
+#[test]
+fn killed_100_times_on_one_file_system() {
+    kill_again_and_again(&Place::new(), 100, 1, "remove", |_| {});
+}
+
+/// With copies: unfinished ones, finished ones without a name, and sources that are still there.
+#[test]
+fn killed_60_times_across_file_systems() {
+    if let Some((place, _other)) = Place::across_file_systems() {
+        kill_again_and_again(&place, 60, 2, "keep", |_| {});
+    }
+}
+
+/// Everything that `replay` could change.
+fn snapshot(place: &Place) -> (Vec<Value>, Vec<PathBuf>, Vec<Value>) {
+    (place.inspect(), place.warehouse_files().into_keys().collect(), place.manifest_lines())
+}
+
+/// Runs `replay`; its summary. None if the daemon was killed before there was anything to replay.
+fn replay(place: &Place) -> Option<Value> {
+    let output = place.subcommand(&["replay", "--json"]);
+    if place.subcommand(&["journal", "inspect", "--json"]).stdout.is_empty() {
+        return None;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Replays until nothing is half done, which must be at once.
+fn replay_twice_equals_once(place: &Place) {
+    if replay(place).is_none() {
+        return;
+    }
+    place.check_consistent();
+    let once = snapshot(place);
+    let open =
+        |file: &&Value| !["MANIFESTED", "SKIPPED_DUPLICATE", "ABANDONED"].contains(&file["state"].as_str().unwrap());
+    assert_eq!(once.0.iter().find(open), None);
+    let summary = replay(place).unwrap();
+    for key in ["completed", "abandoned", "cleared", "resumed", "torn_bytes"] {
+        assert_eq!(summary[key], 0, "{key}: {summary}");
+    }
+    assert!(snapshot(place) == once, "the second replay changed something");
+}
+
+/// What an operator does after a crash, without the daemon: it finishes what was half done, and doing it twice
+/// changes nothing more.
+#[test]
+fn killed_25_times_with_replays_between() {
+    kill_again_and_again(&Place::new(), 25, 3, "keep", replay_twice_equals_once);
+}
+
+/// The same with copies.
+#[test]
+fn killed_15_times_across_file_systems_with_replays_between() {
+    if let Some((place, _other)) = Place::across_file_systems() {
+        kill_again_and_again(&place, 15, 4, "remove", replay_twice_equals_once);
+    }
+}
+
+/// Ingests three files and a duplicate, killed on entering the n-th call of `call` on any one thread. False if it was
+/// not reached.
+fn killed_at(place: &Place, call: &str, number: u32) -> bool {
+    for seed in 0..3 {
+        place.stage(format!("{seed}.csv"), csv(seed, 2_000));
+    }
+    place.stage("again.csv", csv(0, 2_000));
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+    let mut command = place.command();
+    command.args(["--once", "--stability-seconds", "0", "--duplicates", "remove", "--concurrency", "1"]);
+    let output = traced(&command, &["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]).output().unwrap();
+    let killed = output.status.signal() == Some(9);
+    assert!(killed || output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    killed
+}
+
+/// Cuts the manifest's last line off in the middle, as a power cut does while the line is not durable yet, if the
+/// journal does not say that it is.
+fn tear_manifest(place: &Place) -> bool {
+    let lines = place.manifest_lines();
+    let Some(last) = lines.last() else { return false };
+    let records = place.inspect();
+    let record = records.iter().find(|record| record["ingest_id"] == last["ingest_id"]).unwrap();
+    if record["state"] != "MOVED" {
+        return false;
+    }
+    let at = last["ingested_at"].as_str().unwrap();
+    let path = place.manifests.join(at[..10].replace('-', "/")).join(&at[11..13]).join("manifest.jsonl");
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    std::fs::File::options().write(true).open(path).unwrap().set_len(bytes - 40).unwrap();
+    true
+}
+
+/// Random moments seldom hit the narrow ones, so here each system call that changes something durable is one: the
+/// process is killed on entering it. Where the manifest's line was written and is not durable, it is torn as well.
+#[test]
+fn killed_at_each_durable_step() {
+    if !has("strace") {
+        return;
+    }
+    let mut torn = 0;
+    for call in ["fdatasync", "fsync", "renameat2", "pwrite64", "unlinkat", "mkdirat"] {
+        let mut number = 1;
+        loop {
+            let place = Place::new();
+            let killed = killed_at(&place, call, number);
+            if killed && place.state.exists() && !place.subcommand(&["journal", "inspect", "--json"]).stdout.is_empty()
+            {
+                torn += u32::from(tear_manifest(&place));
+                if number % 2 == 0 {
+                    replay_twice_equals_once(&place);
+                }
+            }
+            place.once_ok(&["--duplicates", "remove"]);
+            assert_eq!(place.check_consistent(), 3, "{call} {number}");
+            assert!(place.staged_names().is_empty(), "{call} {number}: {:?}", place.staged_names());
+            if !killed {
+                break;
+            }
+            number += 1;
+        }
+        eprintln!("{call}: {} moments", number - 1);
+    }
+    assert!(torn > 0, "no line was ever torn");
+}

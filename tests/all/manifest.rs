@@ -1,0 +1,134 @@
+//! Exactly one whole line per file, whatever a crash left of a batch, and no line ever taken back.
+
+use std::path::Path;
+
+use csv_ingestor::fs::Fs;
+use csv_ingestor::fs::sim::{Fault, Op, SimFs};
+use csv_ingestor::pipeline::manifest::{Manifests, Progress};
+
+const ROOT: &str = "/manifests";
+const HOUR: &str = "/manifests/2026/01/02/03";
+const FILE: &str = "/manifests/2026/01/02/03/manifest.jsonl";
+
+fn line(id: u64) -> Vec<u8> {
+    format!("{{\"path\":\"/staging/{id}.csv\",\"ingest_id\":{id}}}\n").into_bytes()
+}
+
+fn lines(ids: std::ops::RangeInclusive<u64>) -> Vec<Vec<u8>> {
+    ids.map(line).collect()
+}
+
+/// A machine whose manifest holds `content`, durably.
+fn machine(content: &[u8]) -> SimFs {
+    let fs = SimFs::new(1);
+    fs.upstream().mkdir_all(HOUR).unwrap();
+    fs.upstream().write(FILE, content).unwrap();
+    fs.upstream().sync();
+    fs
+}
+
+fn ensure(fs: &SimFs, wanted: &[Vec<u8>]) -> usize {
+    Manifests::new(fs.clone()).ensure(Path::new(ROOT), Path::new(HOUR), wanted).unwrap()
+}
+
+fn content(fs: &SimFs) -> Vec<u8> {
+    fs.upstream().read(FILE).unwrap()
+}
+
+/// A process that is killed leaves a prefix of its batch. Every prefix is completed in place: what a reader has seen
+/// of it stays where it was.
+#[test]
+fn every_prefix_of_a_batch_is_completed() {
+    let (before, batch) = (lines(1..=2).concat(), lines(3..=5));
+    let whole = [before.clone(), batch.concat()].concat();
+    for length in before.len()..=whole.len() {
+        let fs = machine(&whole[..length]);
+        ensure(&fs, &batch);
+        assert_eq!(content(&fs), whole, "cut at {length}");
+        assert_eq!(fs.count(Op::SetLen), 0, "cut at {length}: nothing was to be taken back");
+        assert_eq!(ensure(&fs, &batch), 0, "recovering twice equals recovering once");
+        assert_eq!(content(&fs), whole);
+    }
+}
+
+/// A power cut may keep the new size and lose any sector: they read as zeros, in the middle too.
+#[test]
+fn lost_sectors_are_filled_in() {
+    let (before, batch) = (lines(1..=40).concat(), lines(41..=120));
+    let whole = [before.clone(), batch.concat()].concat();
+    let sectors: Vec<usize> = (before.len().next_multiple_of(512)..whole.len()).step_by(512).collect();
+    for (index, lost) in sectors.iter().enumerate() {
+        let mut torn = whole.clone();
+        for start in [*lost, sectors[(index * 3 + 1) % sectors.len()]] {
+            let end = (start + 512).min(torn.len());
+            torn[start..end].fill(0);
+        }
+        let fs = machine(&torn);
+        ensure(&fs, &batch);
+        assert!(content(&fs) == whole, "sector at {lost}");
+    }
+}
+
+/// A torn line that is not ours is another ingestor's, which will write it anew; the lines before it stay.
+#[test]
+fn a_foreign_torn_line_is_cut_off() {
+    let foreign = b"{\"path\":\"/elsewhere/x.csv\",\"inge";
+    let fs = machine(&[lines(1..=2).concat(), foreign.to_vec()].concat());
+    ensure(&fs, &lines(3..=3));
+    assert_eq!(content(&fs), lines(1..=3).concat());
+
+    let fs = machine(&[lines(1..=2).concat(), foreign.to_vec()].concat());
+    let mut manifests = Manifests::new(fs.clone());
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &line(3), &mut Progress::default()).unwrap();
+    assert_eq!(content(&fs), lines(1..=3).concat());
+}
+
+/// What stands there already is not written again, wherever it stands.
+#[test]
+fn lines_that_are_there_are_found() {
+    let fs = machine(&lines(1..=9).concat());
+    assert_eq!(ensure(&fs, &[line(2), line(9), line(10)]), 1);
+    assert_eq!(content(&fs), lines(1..=10).concat());
+}
+
+/// The directories, the file and its content are durable when `append` and `ensure` return.
+#[test]
+fn what_is_written_survives_a_power_cut() {
+    for seed in 0..20 {
+        let fs = SimFs::new(seed);
+        fs.upstream().mkdir_all(ROOT).unwrap();
+        fs.upstream().sync();
+        let mut manifests = Manifests::new(fs.clone());
+        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3).concat(), &mut Progress::default()).unwrap();
+        ensure(&fs, &lines(3..=4));
+        fs.crash(seed);
+        assert_eq!(content(&fs), lines(1..=4).concat(), "seed {seed}");
+    }
+}
+
+/// A full disk in the middle of a batch: the call goes on where it stopped, and no line is doubled or torn.
+#[test]
+fn a_full_disk_interrupts_a_batch() {
+    let batch = lines(1..=50).concat();
+    let fs = machine(b"");
+    let mut manifests = Manifests::new(fs.clone());
+    let mut progress = Progress::default();
+    fs.inject(Fault::short().only(&[Op::WriteAt]).nth(1));
+    fs.inject(Fault::errno(libc::ENOSPC).only(&[Op::WriteAt]).nth(2));
+    let mut append = || manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut progress);
+    let mut failures = 0;
+    while let Err(error) = append() {
+        assert!(error.is_no_space(), "{error}");
+        failures += 1;
+    }
+    assert_eq!(failures, 1);
+    assert_eq!(content(&fs), batch);
+    assert!(
+        fs.try_lock_file(
+            &fs.open(&fs.open_dir(Path::new(HOUR)).unwrap(), "manifest.jsonl".as_ref(), csv_ingestor::fs::Open::Write)
+                .unwrap()
+        )
+        .unwrap(),
+        "the lock was given up"
+    );
+}

@@ -1,0 +1,89 @@
+//! The specification's scenarios (section 6), and what operators and upstreams do besides, with the real binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod completeness;
+mod cross_file_system;
+mod duplicates;
+mod lifecycle;
+mod once;
+mod records;
+mod sidecar;
+mod upstreams;
+mod writers;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::harness::{Daemon, Place, wait_until};
+
+/// Options of a daemon that looks often and waits little.
+const QUICK: &[&str] = &["--stability-seconds", "0.2", "--scan-interval", "50ms"];
+
+/// The events of that name that a command logged.
+fn events(output: &Output, name: &str) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["event"] == name).collect()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Waits until nothing that readers see is left in staging.
+#[track_caller]
+fn wait_until_taken(place: &Place) {
+    wait_until("everything to be taken from staging", || place.staged_names().iter().all(|name| name.starts_with('.')));
+}
+
+/// Stops the daemon, which must end well.
+#[track_caller]
+fn stop(daemon: Daemon) {
+    let status = daemon.stop();
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+/// The contents of the warehouse, sorted.
+fn contents(place: &Place) -> Vec<Vec<u8>> {
+    let mut contents: Vec<Vec<u8>> = place.warehouse_files().into_values().collect();
+    contents.sort();
+    contents
+}
+
+#[track_caller]
+fn assert_contents(place: &Place, expected: impl IntoIterator<Item = Vec<u8>>) {
+    let mut expected: Vec<Vec<u8>> = expected.into_iter().collect();
+    expected.sort();
+    let sizes = |files: &[Vec<u8>]| files.iter().map(Vec::len).collect::<Vec<_>>();
+    let contents = contents(place);
+    assert!(contents == expected, "sizes {:?}, not {:?}", sizes(&contents), sizes(&expected));
+}
+
+/// The one file in the warehouse.
+#[track_caller]
+fn only_file(place: &Place) -> PathBuf {
+    let files = place.warehouse_files();
+    assert_eq!(files.len(), 1, "{:?}", files.keys());
+    files.into_keys().next().unwrap()
+}
+
+/// Unfinished copies in the warehouse's private directory.
+pub(super) fn leftover_copies(warehouse: &Path) -> Vec<PathBuf> {
+    let Ok(stores) = std::fs::read_dir(warehouse.join(".csv-ingestor")) else { return Vec::new() };
+    let files = |store: PathBuf| std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
+    stores.flat_map(|store| files(store.unwrap().path())).collect()
+}
+
+/// `command`, run by `strace` with these options.
+pub(super) fn traced(command: &Command, options: &[&str]) -> Command {
+    let mut traced = Command::new("strace");
+    traced.arg("-f").args(options).arg("--").arg(command.get_program()).args(command.get_args());
+    for (name, _) in command.get_envs().filter(|(_, value)| value.is_none()) {
+        traced.env_remove(name);
+    }
+    traced.stdin(std::process::Stdio::null());
+    traced
+}

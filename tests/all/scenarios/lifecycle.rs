@@ -1,0 +1,190 @@
+//! The daemon as a process: the specification's run example, signals, and how often it syncs.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::super::harness::{BINARY, PATIENCE, Place, csv, has, wait_until};
+use super::{QUICK, assert_contents, stop, traced, wait_until_taken};
+
+/// Section 7, word for word but for the place: it is what everybody will type first.
+#[test]
+fn the_run_example_of_the_specification() {
+    let place = Place::new();
+    let root = place.root.path();
+    for dir in ["warehouse", "manifests", "state"] {
+        std::fs::create_dir(root.join(dir)).unwrap();
+    }
+    let script = r#"exec "$0" \
+  --input /tmp/staging \
+  --warehouse /tmp/warehouse \
+  --manifests /tmp/manifests \
+  --mode stability \
+  --stability-seconds 10 \
+  --concurrency 4 \
+  --state-path /tmp/state/state.db \
+  --log-level info"#;
+    let script = script.replace("/tmp/", &format!("{}/", root.display()));
+    for seed in 0..3 {
+        place.stage(format!("{seed}.csv"), csv(seed, 5_000));
+    }
+    let started = Instant::now();
+    let mut command = Command::new("sh");
+    let log = root.join("log.jsonl");
+    command.args(["-c", &script, BINARY]).stdin(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    place.stage("late.csv", csv(3, 5_000));
+    wait_until("all to be taken", || place.staged_names().is_empty() || child.try_wait().unwrap().is_some());
+    assert!(started.elapsed().as_secs() >= 10, "sooner than the window");
+    let ingested = || std::fs::read_to_string(&log).unwrap().matches(r#""event":"file_ingested""#).count();
+    wait_until("four files to be reported", || ingested() == 4);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let place = Place { state: root.join("state/state.db"), ..place };
+    assert_contents(&place, (0..4).map(|seed| csv(seed, 5_000)));
+    assert_eq!(place.check_consistent(), 4);
+}
+
+/// The kind of the journal's last frame.
+fn last_frame(place: &Place) -> Value {
+    let output = place.subcommand(&["journal", "inspect", "--frames", "--json"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    frames.filter(|frame| frame.get("kind").is_some()).last().unwrap()["kind"].clone()
+}
+
+/// A clean stop: exit code 0, a journal whose last frame says that nothing was going on, nothing half done.
+#[test]
+fn signals_stop_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Place::new();
+        let mut daemon = place.start(QUICK);
+        daemon.wait_started();
+        place.stage("a.csv", csv(1, 1000));
+        daemon.wait_for("file_ingested", 1);
+        for seed in 10..200 {
+            place.stage(format!("{seed}.csv"), csv(seed, 1000));
+        }
+        daemon.wait_for("file_ingested", 2);
+        daemon.signal(signal);
+        assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "{signal:?}");
+        assert_eq!(daemon.events("stopped").len(), 1);
+        assert_eq!(last_frame(&place).as_str().unwrap().to_lowercase(), "shutdown");
+        let left = place.staged_names().len();
+        assert_eq!(place.check_consistent() + left, 191, "nothing half done");
+        place.once_ok(&[]);
+        assert_eq!(place.check_consistent(), 191);
+    }
+}
+
+/// A large file that is being hashed does not delay the stop until it is done; the next start resumes it.
+#[test]
+fn a_stop_does_not_wait_for_a_large_file() {
+    let place = Place::new();
+    let mut large = csv(1, 1000);
+    large.resize(300 << 20, b'\n');
+    place.stage("large.csv", &large);
+    let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "50ms"]);
+    wait_until("the file to be discovered", || place.state.exists() && !inspected(&place).is_empty());
+    let found = inspected(&place).remove(0);
+    stop(daemon);
+    let records = place.inspect();
+    // On a fast machine it may have been done already.
+    let (ingested, id) = (place.warehouse_files().len(), found["ingest_id"].clone());
+    assert_eq!(place.staged_names().len() + ingested, 1);
+    assert_eq!(records[0]["state"], if ingested == 1 { "MANIFESTED" } else { "DISCOVERED" });
+    place.once_ok(&[]);
+    let record = &place.inspect()[0];
+    assert_eq!((&record["ingest_id"], &record["created_at"]), (&id, &found["created_at"]), "the instant stays");
+    assert_eq!(place.inspect().len(), 1);
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// `inspect` beside a daemon that may not have made the journal yet.
+fn inspected(place: &Place) -> Vec<Value> {
+    let output = place.subcommand(&["journal", "inspect", "--json"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A second signal ends the process at once, even while the disk hangs; the next start resumes.
+#[test]
+fn a_second_signal_ends_at_once() {
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new();
+    let log = place.root.path().join("log.jsonl");
+    place.once_ok(&[]);
+    // Every sync of the journal takes an hour.
+    let options = ["-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3600s"];
+    let mut command = place.command();
+    command.args(["--stability-seconds", "0", "--scan-interval", "50ms"]);
+    let mut child =
+        traced(&command, &options).stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+    let started = || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line["event"] == "started")
+    };
+    wait_until("the daemon to start", || started().is_some() || child.try_wait().unwrap().is_some());
+    let Some(pid) = started().and_then(|line| line["pid"].as_i64()) else {
+        eprintln!("SKIPPED: strace cannot delay system calls here");
+        let _ = child.wait();
+        return;
+    };
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    place.stage("a.csv", csv(1, 1000));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    kill_process(pid, Signal::TERM).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let still_running = child.try_wait().unwrap().is_none();
+    kill_process(pid, Signal::TERM).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            kill_process(pid, Signal::KILL).unwrap();
+            child.wait().unwrap();
+            panic!("the second signal did not end it");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(still_running, "the first signal waits for what is in the batch");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    place.once_ok(&[]);
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// The number of syncs depends on the number of batches, not of files: 20,000 small files, fewer than 600 syncs.
+#[test]
+fn syncs_are_shared_by_many_files() {
+    const FILES: u64 = 20_000;
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new();
+    for seed in 0..FILES {
+        place.stage(format!("{seed}.csv"), csv(seed, 1024));
+    }
+    let summary = place.root.path().join("summary");
+    let options = ["-qq", "--seccomp-bpf", "-c", "-o", summary.to_str().unwrap(), "-e"];
+    let traced_calls = "trace=fsync,fdatasync,syncfs,sync,sync_file_range,msync";
+    let mut command = place.command();
+    command.args(["--once", "--stability-seconds", "0", "--log-level", "warn"]);
+    let output = traced(&command, &[&options[..], &[traced_calls]].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    wait_until_taken(&place);
+    assert_eq!(place.check_consistent() as u64, FILES);
+    let summary = std::fs::read_to_string(summary).unwrap();
+    eprintln!("{summary}");
+    // % time, seconds, usecs/call, calls, errors (maybe), name
+    let calls = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_call = words.last().is_some_and(|name| name.contains("sync"));
+        is_call.then(|| words[3].parse::<u64>().unwrap())
+    };
+    let calls: u64 = summary.lines().filter_map(calls).sum();
+    assert!((1..600).contains(&calls), "{calls} syncs\n{summary}");
+}

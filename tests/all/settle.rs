@@ -1,0 +1,201 @@
+//! When a file counts as complete, and in which order complete files go.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use csv_ingestor::fs::{FileKind, Stat};
+use csv_ingestor::journal::record::AbandonReason;
+use csv_ingestor::journal::state::Kept;
+use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting, Waiting};
+use csv_ingestor::pipeline::{Outcome, Refusal, Report, Settled};
+use csv_ingestor::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+
+const WINDOW: Duration = Duration::from_secs(10);
+const BUSY: Duration = Duration::from_secs(5);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(1000 + seconds)
+}
+
+fn name(name: &str) -> Arc<OsStr> {
+    Arc::from(OsStr::new(name))
+}
+
+fn identity(inode: u64, size: u64, mtime: i64) -> FileIdentity {
+    let time = FileTime { sec: mtime, nsec: 0 };
+    FileIdentity { device: 1, inode, size, mtime: time, ctime: time }
+}
+
+fn sighting(identity: FileIdentity) -> Sighting {
+    Sighting { stat: Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644 }, sidecar: None }
+}
+
+fn stability() -> Settle {
+    Settle::new(Mode::Stability(WINDOW), BUSY, std::iter::empty())
+}
+
+fn take(settle: &mut Settle) -> Option<Settled> {
+    settle.take_ready(UnixMillis(0))
+}
+
+fn refused(name: &Arc<OsStr>, refusal: Refusal) -> Report {
+    Report { name: name.clone(), outcome: Outcome::Refused(refusal) }
+}
+
+/// Size and mtime unchanged for N seconds by our own observation: an old mtime proves nothing.
+#[test]
+fn the_window_begins_at_first_sight_and_anew_at_each_change() {
+    let (mut settle, a) = (stability(), name("a"));
+    settle.see(&a, Some(&sighting(identity(1, 10, -86_400 * 365 * 20))), false, seconds(0));
+    assert!(take(&mut settle).is_none());
+    settle.see(&a, Some(&sighting(identity(1, 11, 5))), false, seconds(9));
+    settle.see(&a, Some(&sighting(identity(1, 11, 5))), false, seconds(12));
+    assert!(take(&mut settle).is_none(), "it grew 3 seconds ago");
+    assert_eq!(settle.next_due(), Some(seconds(10)), "an earlier appointment may stand; it finds nothing to do");
+    settle.see(&a, Some(&sighting(identity(1, 11, 6))), false, seconds(18));
+    settle.see(&a, Some(&sighting(identity(1, 11, 6))), false, seconds(28));
+    assert_eq!(take(&mut settle).unwrap().identity, identity(1, 11, 6));
+    assert!(take(&mut settle).is_none(), "handed out once");
+}
+
+/// Names that are due are told, so that a file does not wait for the next scan.
+#[test]
+fn a_file_is_due_when_its_window_ends() {
+    let (mut settle, a) = (stability(), name("a"));
+    settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, seconds(0));
+    assert!(settle.take_due(seconds(9), 10).is_empty());
+    assert_eq!(settle.take_due(seconds(10), 10), [a]);
+}
+
+/// Oldest first within what a scan finds; but what was ready before goes while the scan is under way: a directory of
+/// 100,000 files holds nothing up.
+#[test]
+fn a_scan_holds_back_what_it_finds_and_nothing_else() {
+    let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
+    settle.see(&name("early"), Some(&sighting(identity(9, 1, 99))), false, seconds(0));
+    settle.begin_scan();
+    for (inode, mtime) in [(1, 30), (2, 10), (3, 20)] {
+        let found = name(&format!("{inode}"));
+        settle.see(&found, Some(&sighting(identity(inode, 1, mtime))), false, seconds(1));
+    }
+    assert_eq!(take(&mut settle).unwrap().name, name("early"));
+    assert!(take(&mut settle).is_none(), "an older one may still be found");
+    settle.end_scan();
+    let order: Vec<u64> = std::iter::from_fn(|| take(&mut settle)).map(|settled| settled.identity.inode).collect();
+    assert_eq!(order, [2, 3, 1]);
+}
+
+/// Files that arrive late with old mtimes (`cp -p`, `rsync -t`) are taken like any other: there is no watermark.
+#[test]
+fn an_old_mtime_after_newer_ones_is_taken() {
+    let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
+    settle.see(&name("new"), Some(&sighting(identity(1, 1, 1_000_000))), false, seconds(0));
+    assert!(take(&mut settle).is_some());
+    settle.see(&name("old"), Some(&sighting(identity(2, 1, 1))), false, seconds(1));
+    assert!(take(&mut settle).is_some());
+}
+
+/// What one scan does not show is gone, and begins anew if it comes back.
+#[test]
+fn what_vanishes_is_forgotten() {
+    let (mut settle, a) = (stability(), name("a"));
+    settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, seconds(0));
+    settle.begin_scan();
+    settle.end_scan();
+    settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, seconds(11));
+    assert!(take(&mut settle).is_none(), "seen for the first time again");
+}
+
+/// A failed file is tried again with growing delay, and at once when it changes.
+#[test]
+fn failures_are_retried_with_growing_delay() {
+    let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
+    let a = name("a");
+    let (mut now, mut expected) = (seconds(0), RETRY_DELAY_MIN);
+    for _ in 0..12 {
+        settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, now);
+        take(&mut settle).expect("its time has come");
+        let error = csv_ingestor::fs::Error {
+            op: "open",
+            path: "/staging/a".into(),
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        };
+        let reaction = settle.report(&refused(&a, Refusal::Failed(error)), now);
+        assert_eq!(reaction.retry_in, Some(expected));
+        settle.see(&a, Some(&sighting(identity(1, 10, 1))), true, now + expected - Duration::from_millis(1));
+        assert!(take(&mut settle).is_none(), "too early");
+        now += expected;
+        expected = (expected * 2).min(RETRY_DELAY_MAX);
+    }
+    assert_eq!(expected, RETRY_DELAY_MAX);
+    settle.see(&a, Some(&sighting(identity(1, 10, 2))), false, now - expected);
+    assert!(take(&mut settle).is_some(), "it changed");
+}
+
+/// A file that a writer has open is tried again after a while, or when something happens to it.
+#[test]
+fn a_writer_holds_a_file_back() {
+    let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
+    let a = name("a");
+    let see = |settle: &mut Settle, nudged, now| settle.see(&a, Some(&sighting(identity(1, 10, 1))), nudged, now);
+    see(&mut settle, false, seconds(0));
+    take(&mut settle).unwrap();
+    settle.report(&refused(&a, Refusal::OpenForWriting), seconds(0));
+    assert_eq!(settle.waiting().next(), Some((&a, Waiting::OpenForWriting)));
+    see(&mut settle, false, seconds(1));
+    assert!(take(&mut settle).is_none());
+    assert_eq!(settle.take_due(seconds(5), 10), std::slice::from_ref(&a));
+    see(&mut settle, false, seconds(5));
+    take(&mut settle).unwrap();
+    settle.report(&refused(&a, Refusal::OpenForWriting), seconds(5));
+    see(&mut settle, true, seconds(6));
+    assert!(take(&mut settle).is_some(), "its writer closed it");
+}
+
+/// What happens to a name while its file is in flight is looked at when the file has landed.
+#[test]
+fn news_of_a_file_in_flight_is_kept() {
+    let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
+    let a = name("a");
+    settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, seconds(0));
+    take(&mut settle).unwrap();
+    settle.see(&a, Some(&sighting(identity(2, 20, 2))), true, seconds(1));
+    assert!(take(&mut settle).is_none(), "one at a time under one name");
+    assert_eq!(settle.in_flight(), 1);
+    let landed = settle.report(&Report { name: a.clone(), outcome: Outcome::Ingested }, seconds(2));
+    assert!(landed.look_again);
+    assert_eq!(settle.in_flight(), 0);
+    settle.see(&a, Some(&sighting(identity(2, 20, 2))), true, seconds(2));
+    assert!(take(&mut settle).is_some());
+}
+
+/// A kept duplicate is not hashed again while nothing about it changes; the sidecar that released it does not release
+/// its successor.
+#[test]
+fn a_kept_duplicate_rests_and_its_sidecar_is_used_up() {
+    let (file, sidecar) = (identity(1, 10, 1), identity(2, 0, 1));
+    let kept = Kept { identity: file, sha256: Sha256([0; 32]), sidecar: Some(sidecar) };
+    let mut settle = Settle::new(Mode::Sidecar, BUSY, [kept].into_iter());
+    let a = name("a.csv");
+    let with = |identity, sidecar| Sighting { sidecar, ..sighting(identity) };
+    settle.see(&a, Some(&with(file, Some(sidecar))), false, seconds(0));
+    assert!(take(&mut settle).is_none());
+    let successor = identity(3, 5, 9);
+    settle.see(&a, Some(&with(successor, Some(sidecar))), false, seconds(1));
+    assert!(take(&mut settle).is_none());
+    assert_eq!(settle.waiting().next(), Some((&a, Waiting::UsedSidecar)));
+    settle.see(&a, Some(&with(successor, Some(identity(4, 0, 10)))), false, seconds(2));
+    assert!(take(&mut settle).is_some());
+}
+
+/// A file that must be copied after all goes again at once: with `--once` there would be no second window.
+#[test]
+fn a_file_that_needs_a_copy_goes_again_at_once() {
+    let (mut settle, a) = (stability(), name("a"));
+    settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, seconds(0));
+    settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, seconds(10));
+    take(&mut settle).unwrap();
+    settle.report(&Report { name: a, outcome: Outcome::Abandoned(AbandonReason::NeedsCopy) }, seconds(11));
+    assert!(take(&mut settle).is_some());
+}

@@ -1,0 +1,412 @@
+//! Style rules as tests over the source tree: what matters and can be checked by a machine is not left to prose.
+//!
+//! A rule that has to be broken gets a commented entry in the exceptions here, never a weaker rule.
+
+use std::path::{Path, PathBuf};
+
+/// Lines that a file may have.
+const FILE_LINES_MAX: usize = 500;
+/// Lines that a function may have, signature and closing brace included: a screen.
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// From the top down; a module imports its own layer and those below it.
+const LAYERS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["daemon", "dry_run"],
+    &["engine"],
+    // Every command's error holds those of the modules below; `crate::Error` is its name for those above.
+    &["error"],
+    // The settings are made of the pipeline's and the journal's own types.
+    &["config"],
+    &["pipeline"],
+    // The pipeline counts and logs through it; it speaks of the journal's records.
+    &["metrics"],
+    &["journal"],
+    &["fs"],
+    &["log", "limits"],
+    &["types"],
+];
+
+/// (importing module, imported module): imports that point up, with the reason.
+const IMPORTS_THAT_POINT_UP: &[(&str, &str)] = &[];
+
+/// What touches files. Only `src/fs/` may.
+const FILE_CALLS: &[&str] = &[
+    "std::fs",
+    "rustix::fs",
+    "fs2::",
+    "File::open",
+    "File::create",
+    "OpenOptions",
+    ".exists()",
+    ".is_file()",
+    ".is_dir()",
+    ".is_symlink()",
+    ".canonicalize(",
+    ".metadata(",
+    ".symlink_metadata(",
+    ".read_dir(",
+    ".read_link(",
+];
+
+/// (file, needle): what looks like a file call and is none.
+const NO_FILE_CALLS: &[(&str, &str)] = &[
+    // The metadata of a tracing event.
+    ("src/log.rs", ".metadata("),
+];
+
+struct Source {
+    /// Relative to the repository.
+    path: String,
+    text: String,
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `top` (relative to the repository) with one of these extensions, in order.
+fn sources(top: &str, extensions: &[&str]) -> Vec<Source> {
+    let mut paths = Vec::new();
+    walk(&repository().join(top), &mut paths);
+    paths.retain(|path| path.extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted)));
+    paths.sort();
+    let read = |path: &PathBuf| Source {
+        path: path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned(),
+        text: std::fs::read_to_string(path).unwrap(),
+    };
+    paths.iter().map(read).collect()
+}
+
+fn walk(dir: &Path, paths: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && name != "corpus" && !name.starts_with('.') {
+            walk(&path, paths);
+        } else if path.is_file() {
+            paths.push(path);
+        }
+    }
+}
+
+fn src() -> Vec<Source> {
+    let found = sources("src", &["rs"]);
+    assert!(found.len() > 20, "the source tree was not found");
+    found
+}
+
+/// True for files that are tests as a whole: `mod tests;` and what is below it.
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+/// (line number, line) of what is compiled into the program: without `#[cfg(test)]` items and without comments.
+fn program_lines(source: &Source) -> Vec<(usize, &str)> {
+    if is_test_file(&source.path) {
+        return Vec::new();
+    }
+    let mut kept = Vec::new();
+    let mut lines = source.text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    while let Some((number, line)) = lines.next() {
+        if line.trim() == "#[cfg(test)]" {
+            let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
+            // Until the item ends: at its closing brace, or, without a body, at its semicolon.
+            let mut is_first = true;
+            for (_, line) in lines.by_ref() {
+                let ends_here = if is_first { line.ends_with(';') || line.ends_with('}') } else { line == end };
+                is_first &= line.trim_start().starts_with("#[");
+                if ends_here {
+                    break;
+                }
+            }
+            continue;
+        }
+        let code = without_comment(line);
+        if !code.trim().is_empty() {
+            kept.push((number, code));
+        }
+    }
+    kept
+}
+
+/// The line up to `//` outside of a string.
+fn without_comment(line: &str) -> &str {
+    let (mut in_string, mut escaped) = (false, false);
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            b'\\' if in_string => escaped = !escaped,
+            b'"' if !escaped => in_string = !in_string,
+            b'/' if !in_string && line[at..].starts_with("//") => return &line[..at],
+            _ => escaped = false,
+        }
+        if byte != b'\\' {
+            escaped = false;
+        }
+    }
+    line
+}
+
+fn is_word(byte: Option<u8>) -> bool {
+    byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    let bytes = line.as_bytes();
+    line.match_indices(word).any(|(at, _)| {
+        !is_word(at.checked_sub(1).map(|before| bytes[before])) && !is_word(bytes.get(at + word.len()).copied())
+    })
+}
+
+#[track_caller]
+fn assert_none(what: &str, violations: &[String]) {
+    assert!(violations.is_empty(), "{what}:\n  {}", violations.join("\n  "));
+}
+
+/// Why: what goes around the file-system trait, the simulator cannot crash, so nothing about it is proved.
+#[test]
+fn only_src_fs_touches_files() {
+    let mut violations = Vec::new();
+    for source in src().iter().filter(|source| !source.path.starts_with("src/fs/")) {
+        for (number, line) in program_lines(source) {
+            for needle in FILE_CALLS.iter().filter(|needle| line.contains(**needle)) {
+                if !NO_FILE_CALLS.contains(&(source.path.as_str(), needle)) {
+                    violations.push(format!("{}:{number}: {}", source.path, line.trim()));
+                }
+            }
+        }
+    }
+    assert_none("files are touched outside of src/fs/", &violations);
+}
+
+/// Why: one small file of unsafe code can be reviewed by anybody; unsafe code that is spread cannot.
+#[test]
+fn only_the_leases_are_unsafe() {
+    let mut violations = Vec::new();
+    for source in src().iter().filter(|source| source.path != "src/fs/lease.rs") {
+        let lines = program_lines(source).into_iter().filter(|(_, line)| {
+            has_word(line, "unsafe") || line.contains("allow(unsafe_code)") || line.contains("allow(unsafe")
+        });
+        violations.extend(lines.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())));
+    }
+    assert_none("unsafe outside of src/fs/lease.rs", &violations);
+}
+
+/// Why: a panic in the middle of a batch says nothing to the operator; an error says what, where and what next.
+#[test]
+fn the_program_does_not_panic_on_purpose() {
+    let needles = [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "dbg!("];
+    let mut violations = Vec::new();
+    for source in &src() {
+        let lines = program_lines(source).into_iter().filter(|(_, line)| needles.iter().any(|it| line.contains(it)));
+        violations.extend(lines.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())));
+    }
+    assert_none("panics outside of #[cfg(test)]", &violations);
+}
+
+/// Why: a file that needs scrolling for a minute holds more than one thing.
+#[test]
+fn files_are_short() {
+    let mut files = src();
+    for top in ["tests", "benches", "fuzz"] {
+        files.extend(sources(top, &["rs"]));
+    }
+    let long = files.iter().map(|source| (source, source.text.lines().count()));
+    let long = long.filter(|(_, lines)| *lines > FILE_LINES_MAX);
+    let violations: Vec<_> = long.map(|(source, lines)| format!("{}: {lines} lines", source.path)).collect();
+    assert_none("files are too long", &violations);
+}
+
+/// The functions of a file that rustfmt has formatted: line number, name, lines.
+fn functions(source: &Source) -> Vec<(usize, String, usize)> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let Some((before, after)) = code.split_once("fn ") else { continue };
+        let is_modifier = |word: &str| {
+            word.starts_with("pub") || ["const", "async", "unsafe", "extern", "\"C\"", "in", "super)"].contains(&word)
+        };
+        if code.starts_with("//") || !before.split_whitespace().all(is_modifier) {
+            continue;
+        }
+        let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let closing = format!("{}}}", &line[..line.len() - code.len()]);
+        let length = match line.ends_with('}') || line.ends_with(';') {
+            true => 1,
+            // A declaration that spans lines ends with `;` at the same depth; rustfmt puts `)` first there.
+            false => {
+                lines[index..].iter().position(|line| *line == closing || is_declaration_end(line, &closing)).unwrap()
+                    + 1
+            }
+        };
+        found.push((index + 1, name, length));
+    }
+    found
+}
+
+fn is_declaration_end(line: &str, closing: &str) -> bool {
+    let end = closing.replace('}', ")");
+    line.starts_with(&end) && line.ends_with(';')
+}
+
+/// Why: a function that does not fit a screen cannot be checked at a glance, and recovery code must be.
+#[test]
+fn functions_fit_a_screen() {
+    let mut violations = Vec::new();
+    let mut count = 0;
+    for source in &src() {
+        let all = functions(source);
+        count += all.len();
+        let long = all.into_iter().filter(|(_, _, lines)| *lines > FUNCTION_LINES_MAX);
+        violations.extend(long.map(|(at, name, lines)| format!("{}:{at}: {name} has {lines} lines", source.path)));
+    }
+    assert!(count > 300, "only {count} functions were found: the counting is broken");
+    assert_none("functions are too long", &violations);
+}
+
+/// Why: whoever opens a file learns first what it is for and what always holds in it.
+#[test]
+fn every_module_opens_with_what_it_is_for() {
+    let files = src();
+    let bare = files.iter().filter(|source| !source.text.starts_with("//!"));
+    let violations: Vec<_> = bare.map(|source| source.path.clone()).collect();
+    assert_none("modules do not open with //!", &violations);
+}
+
+/// The modules of the crate that a file imports: (line, module).
+fn imports(source: &Source) -> Vec<(usize, String)> {
+    let lines = program_lines(source);
+    let mut found = Vec::new();
+    let mut offsets = Vec::new();
+    let mut text = String::new();
+    for (number, line) in lines {
+        offsets.push((text.len(), number));
+        text.push_str(line);
+        text.push('\n');
+    }
+    let number_at = |at: usize| offsets[offsets.partition_point(|(start, _)| *start <= at) - 1].1;
+    for (at, prefix) in text.match_indices("crate::") {
+        if is_word(at.checked_sub(1).map(|before| text.as_bytes()[before])) {
+            continue;
+        }
+        let rest = &text[at + prefix.len()..];
+        let group = match rest.strip_prefix('{') {
+            Some(group) => top_level_names(group),
+            None => vec![first_name(rest)],
+        };
+        found.extend(group.into_iter().map(|name| (number_at(at), name)));
+    }
+    found
+}
+
+fn first_name(text: &str) -> String {
+    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The first name of each item in `a::b, c::{d, e}, f}`.
+fn top_level_names(group: &str) -> Vec<String> {
+    let (mut names, mut depth, mut item) = (Vec::new(), 0, String::new());
+    for character in group.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(first_name(&std::mem::take(&mut item))),
+            _ => {}
+        }
+        if depth == 0 && character != ',' && character != '}' {
+            item.push(character);
+        }
+    }
+    names.push(first_name(&item));
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// Why: imports that point down only let a newcomer read the crate from the bottom, and keep the journal free of the
+/// daemon's concerns.
+#[test]
+fn imports_point_down() {
+    let (mut violations, mut used) = (Vec::new(), Vec::new());
+    let mut count = 0;
+    for source in src().iter().filter(|source| source.path != "src/lib.rs") {
+        let module = source.path["src/".len()..].split(['/', '.']).next().unwrap().to_owned();
+        let Some(own) = layer(&module) else {
+            violations.push(format!("{}: module {module} has no layer yet", source.path));
+            continue;
+        };
+        for (number, mut imported) in imports(source) {
+            count += 1;
+            if imported == "Error" {
+                "error".clone_into(&mut imported);
+            }
+            let exception = IMPORTS_THAT_POINT_UP.iter().find(|pair| **pair == (module.as_str(), imported.as_str()));
+            match layer(&imported) {
+                _ if exception.is_some() => used.push(exception),
+                Some(layer) if imported == module || layer > own => {}
+                Some(_) => violations.push(format!("{}:{number}: {module} imports {imported}", source.path)),
+                None => violations.push(format!("{}:{number}: {imported} has no layer yet", source.path)),
+            }
+        }
+    }
+    assert!(count > 80, "only {count} imports were found: the search is broken");
+    let stale = IMPORTS_THAT_POINT_UP.iter().filter(|pair| !used.contains(&Some(*pair)));
+    violations.extend(stale.map(|pair| format!("{pair:?}: the exception is no longer needed")));
+    assert_none("imports that do not point down", &violations);
+}
+
+/// Why: a path of one developer's machine works nowhere else, and tests must not depend on a network.
+#[test]
+fn nothing_names_a_developers_machine_or_a_package_registry() {
+    // Put together here, so that this file does not contain them.
+    let forbidden = [
+        concat!("/", "work/"),
+        concat!("crates", ".io"),
+        concat!("registry.", "npmjs"),
+        concat!("py", "pi.org"),
+        concat!("proxy.", "golang"),
+        concat!("/home/", "user"),
+    ];
+    let mut violations = Vec::new();
+    for source in sources("", &["rs", "md", "sh", "py"]) {
+        for (index, line) in source.text.lines().enumerate() {
+            for found in forbidden.iter().filter(|needle| line.contains(**needle)) {
+                violations.push(format!("{}:{}: {found}", source.path, index + 1));
+            }
+        }
+    }
+    assert_none("names of machines", &violations);
+}
+
+/// Why: these are what a user, an operator and an author of another reader look for first.
+#[test]
+fn the_documents_are_there() {
+    for name in ["README.md", "CHANGELOG.md", "journal-format.md"] {
+        let text = std::fs::read_to_string(repository().join(name)).unwrap_or_default();
+        assert!(text.lines().count() > 3, "{name} is missing or empty");
+    }
+}
+
+/// Why: the rules above are only as good as their eyes; each is shown what it must see and what it must not.
+#[test]
+fn the_rules_see_what_they_should() {
+    let text = "use crate::{a::{b, c}, d};\nfn f() {\n    x.unwrap(); // y\n}\n#[cfg(test)]\nmod tests {\n    z.unwrap();\n}\n\
+                fn g(\n    a: u8,\n) {\n    \"http://\";\n}\n#[cfg(test)]\nmod t;\nstruct Last;\n";
+    let source = Source { path: "src/x.rs".to_owned(), text: text.to_owned() };
+    let lines: Vec<&str> = program_lines(&source).into_iter().map(|(_, line)| line.trim()).collect();
+    let expected =
+        ["use crate::{a::{b, c}, d};", "fn f() {", "x.unwrap();", "}", "fn g(", "a: u8,", ") {", "\"http://\";", "}"];
+    assert_eq!(lines, [expected.as_slice(), &["struct Last;"]].concat());
+    let found: Vec<String> = imports(&source).into_iter().map(|(_, name)| name).collect();
+    assert_eq!(found, ["a", "d"]);
+    let lengths: Vec<(String, usize)> = functions(&source).into_iter().map(|(_, name, lines)| (name, lines)).collect();
+    assert_eq!(lengths, [("f".to_owned(), 3), ("g".to_owned(), 5)]);
+    assert!(has_word("unsafe {", "unsafe") && !has_word("unsafe_code", "unsafe"));
+}
