@@ -59,6 +59,8 @@ pub struct Config {
     pub concurrency: usize,
     /// Which names are for us.
     pub include: Option<GlobSet>,
+    /// The same as it was given, for the log.
+    pub include_patterns: Vec<String>,
     /// What becomes of duplicates.
     pub duplicates: DuplicateAction,
     /// How long to run.
@@ -104,10 +106,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// One directory lies inside another, where it must not.
-    #[error(
-        "{inner} {} lies inside {outer} {} (or is the same): it would be taken for staged files; give it a place of its own",
-        inner_path.display(), outer_path.display()
-    )]
+    #[error("{inner} {} lies inside {outer} {} (or is the same): give it a place of its own", inner_path.display(), outer_path.display())]
     Inside {
         /// The option.
         inner: &'static str,
@@ -166,10 +165,9 @@ impl Paths {
         for (option, path) in others.iter().filter(|(option, _)| *option != STATE) {
             must_not_be_inside((option, path), (STATE, &paths.state))?;
         }
-        for (option, path) in [(WAREHOUSE, &paths.warehouse), (MANIFESTS, &paths.manifests)] {
-            if resolved(option, path)? == resolved(STATE, &paths.state)? {
-                return Err(Error::Options(format!("{STATE} and {option} are the same directory")));
-            }
+        // Readers of the warehouse and of the manifests would find the journal there.
+        for outer in [(WAREHOUSE, &*paths.warehouse), (MANIFESTS, &*paths.manifests)] {
+            must_not_be_inside((STATE, &paths.state), outer)?;
         }
         Ok(paths)
     }

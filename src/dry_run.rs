@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         sidecar_suffix: config.name_rules().sidecar_suffix,
         copy_all: AtomicBool::new(false),
         leases_missing: AtomicBool::new(false),
+        under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
     });
     let kept = state.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
 use crate::Error;
@@ -25,6 +25,10 @@ use crate::types::{Lsn, UnixMillis};
 pub struct Fold(pub State);
 
 impl Visitor for Fold {
+    fn restart(&mut self) {
+        self.0 = State::default();
+    }
+
     fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), &'static str> {
         self.0.apply(lsn, &record)
     }
@@ -96,6 +100,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         sidecar_suffix: options.sidecar_suffix,
         copy_all: AtomicBool::new(!same_device),
         leases_missing: AtomicBool::new(false),
+        under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
     });
     let metrics = options.metrics.clone();

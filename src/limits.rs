@@ -11,6 +11,11 @@ pub const IN_FLIGHT_FILES_MAX: usize = 4096;
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 /// Files that travel together from stage to stage, at most.
 pub const CHUNK_FILES_MAX: usize = 32;
+/// From this size on a file is not small: it is made durable where it is hashed, so that its write-back overlaps other
+/// work, and no batch waits for it.
+pub const SMALL_BYTES_END: u64 = 1 << 20;
+/// How long the committer waits for the next of the small files that are being hashed, before it takes what it has.
+pub const GATHER_WAIT_MAX: Duration = Duration::from_millis(20);
 /// Bytes of files that travel together, at most: a large file travels alone, so that small ones do not wait for it.
 pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
 /// Chunks that wait for a worker, at most.

@@ -73,7 +73,7 @@ pub fn failure(error: &str) {
 
 /// The text with control characters escaped, unquoted.
 fn escaped_line(text: &str) -> String {
-    if text.chars().any(char::is_control) { escaped(text) } else { text.to_owned() }
+    if text.chars().any(is_dangerous) { escaped(text) } else { text.to_owned() }
 }
 
 /// While this lives, this thread's lines are gathered and written together: a system call per batch, not per file.
@@ -109,7 +109,9 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
+        // Every field that the event declares, in that order: one without a value is null.
+        let declared = event.metadata().fields().iter();
+        let mut fields = Fields(declared.map(|field| (field.name().to_owned(), Value::Null)).collect());
         event.record(&mut fields);
         let timestamp = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let level = level_text(*event.metadata().level());
@@ -122,7 +124,9 @@ impl<S: Subscriber> Layer<S> for Lines {
             lines.push(b'\n');
         });
         let full = LINES.with_borrow(|lines| lines.len() >= BATCH_BYTES_MAX);
-        if full || !BATCHING.get() {
+        // What is wrong is said at once: the batch may be waiting for room on a full disk.
+        let urgent = *event.metadata().level() <= Level::WARN;
+        if full || urgent || !BATCHING.get() {
             write_out();
         }
     }
@@ -179,6 +183,7 @@ fn text_line(timestamp: &str, level: &str, mut fields: Map<String, Value>) -> St
         let _ = match value.as_str() {
             Some(text) if is_plain(text) => write!(line, " {key}={text}"),
             Some(text) => write!(line, " {key}={}", escaped(text)),
+            None if value.is_null() => Ok(()),
             None => write!(line, " {key}={value}"),
         };
     }
@@ -189,18 +194,23 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='))
 }
 
+/// True for what a line or a terminal would obey: control characters, line separators, and what reorders text.
+pub fn is_dangerous(character: char) -> bool {
+    let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || reorders
+}
+
 /// Quoted, with every control character (those above ASCII too, which terminals obey) and every character that
 /// reorders text escaped.
 pub fn escaped(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {
-        let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            _ if character.is_control() || reorders => {
+            _ if is_dangerous(character) => {
                 let _ = write!(quoted, "\\u{:04x}", character as u32);
             }
             _ => quoted.push(character),

@@ -18,7 +18,6 @@ pub struct Metrics {
     bytes: AtomicU64,
     duplicates: AtomicU64,
     failures: AtomicU64,
-    abandoned: AtomicU64,
 }
 
 /// What recovery did, in numbers.
@@ -52,14 +51,7 @@ pub struct Totals {
 impl Default for Metrics {
     fn default() -> Metrics {
         let zero = || AtomicU64::new(0);
-        Metrics {
-            started: Instant::now(),
-            files: zero(),
-            bytes: zero(),
-            duplicates: zero(),
-            failures: zero(),
-            abandoned: zero(),
-        }
+        Metrics { started: Instant::now(), files: zero(), bytes: zero(), duplicates: zero(), failures: zero() }
     }
 }
 
@@ -112,24 +104,23 @@ impl Metrics {
     /// `duplicate_skipped`.
     pub fn duplicate_skipped(&self, path: &Path, sha256: &Sha256, of: Option<&Original>, action: DuplicateAction) {
         self.duplicates.fetch_add(1, Ordering::Relaxed);
-        let action = match action {
-            DuplicateAction::Keep => "keep",
-            DuplicateAction::Remove => "remove",
-            DuplicateAction::Move => "move",
-        };
         tracing::info!(
             event = "duplicate_skipped",
             path = %path.display(),
             sha256 = %sha256,
             duplicate_of = of.map(|original| original.ingest_id.0),
             original = of.map(|original| tracing::field::display(original.warehouse_path.display())),
-            action,
+            action = action.text(),
         );
     }
 
     /// `file_abandoned`.
     pub fn file_abandoned(&self, path: &Path, reason: AbandonReason) {
-        self.abandoned.fetch_add(1, Ordering::Relaxed);
+        if reason == AbandonReason::NeedsCopy {
+            // Nothing is wrong with it: it goes again at once.
+            tracing::debug!(event = "file_needs_copy", path = %path.display());
+            return;
+        }
         tracing::warn!(event = "file_abandoned", path = %path.display(), reason = reason.text());
     }
 

@@ -186,6 +186,11 @@ impl Survey {
 }
 
 impl Visitor for Survey {
+    fn restart(&mut self) {
+        let frames = self.frames.as_ref().map(|_| Vec::new());
+        *self = Survey { frames, ..Survey::default() };
+    }
+
     fn segment(&mut self, header: &SegmentHeader) {
         if let Some(frames) = &mut self.frames {
             frames.push(json!({

@@ -6,6 +6,7 @@ mod inspect;
 mod output;
 mod replay;
 mod run;
+mod verify;
 
 use std::ffi::OsString;
 
@@ -41,6 +42,8 @@ enum Command {
 enum JournalCommand {
     /// Print the records, a line per file; works beside a running daemon, and on a damaged journal up to the damage
     Inspect(inspect::InspectArgs),
+    /// Read every byte and say whether the journal is intact, ends in a torn tail (normal after a crash), or is corrupt
+    Verify(verify::VerifyArgs),
 }
 
 /// Parses the process's arguments; on a usage error or `--help`, prints and exits as clap does (exit code 2 or 0).
@@ -69,6 +72,7 @@ impl Cli {
             Command::Run(arguments) => run::execute(*arguments),
             Command::Replay(arguments) => replay::execute(arguments),
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
+            Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::log::escaped;
+use crate::log::{escaped, is_dangerous};
 
 /// A path as it is, or quoted and escaped if it holds characters that a line or a terminal would obey.
 pub(super) fn path_text(path: &Path) -> String {
     match path.to_str() {
-        Some(text) if !text.chars().any(|c| c.is_control() || c == '"') => text.to_owned(),
+        Some(text) if !text.chars().any(|c| is_dangerous(c) || c == '"') => text.to_owned(),
         _ => escaped(&path.to_string_lossy()),
     }
 }

@@ -31,13 +31,13 @@ pub(super) struct ReplayArgs {
 pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
     let state_path = std::path::absolute(&arguments.state_path)?;
-    if arguments.dry_run {
-        return forecast(&state_path, arguments.json);
-    }
     // A journal is not made here: a mistyped path must not look like one with nothing to do.
-    let fs = RealFs::default();
-    if crate::journal::read(&fs, &state_path, &mut engine::Fold::default())?.is_none() {
+    let mut fold = engine::Fold::default();
+    if crate::journal::read(&RealFs::default(), &state_path, &mut fold)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
+    }
+    if arguments.dry_run {
+        return forecast(&fold.0, arguments.json);
     }
     let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
     let Some(replay) = daemon::replay(state_path, concurrency)? else {
@@ -73,9 +73,8 @@ fn counts(state: &State) -> serde_json::Value {
         .into()
 }
 
-fn forecast(state_path: &std::path::Path, as_json: bool) -> Result<(), Error> {
+fn forecast(state: &State, as_json: bool) -> Result<(), Error> {
     let fs = RealFs::default();
-    let state = engine::read_state(&fs, state_path)?;
     let mut lines = Vec::new();
     for ingest in state.open() {
         let action = recover::foresee(&fs, ingest)?;

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use globset::{Glob, GlobSetBuilder};
 use serde_json::json;
@@ -64,10 +65,10 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_DUPLICATES_DIR")]
     duplicates_dir: Option<PathBuf>,
     /// Take what is there now, wait out one stability window, ingest what became complete, say what was left, exit
-    #[arg(long, env = "CSV_INGESTOR_ONCE")]
+    #[arg(long, env = "CSV_INGESTOR_ONCE", value_parser = FalseyValueParser::new())]
     once: bool,
     /// Say what would happen, and write nothing at all, anywhere
-    #[arg(long, env = "CSV_INGESTOR_DRY_RUN")]
+    #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = FalseyValueParser::new())]
     dry_run: bool,
     /// Least important level that is logged
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info", env = "CSV_INGESTOR_LOG_LEVEL")]
@@ -123,6 +124,7 @@ impl RunArgs {
         };
         Ok(Config {
             include: include(&self.include)?,
+            include_patterns: self.include,
             paths: paths.check()?,
             mode: match self.mode {
                 ModeName::Stability => Mode::Stability(self.stability_seconds),

@@ -1,45 +1,36 @@
 //! The committer's thread: takes whatever has been hashed as one batch. While it waits for the disk, the workers
-//! fill the next one; there is no artificial delay.
+//! fill the next one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 use super::ToCommit;
 use crate::fs::Fs;
 use crate::journal::state::State;
-use crate::limits::{BATCH_FILES_MAX, IDLE_MARK_DELAY};
+use crate::limits::{BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
 use crate::log;
 use crate::pipeline::commit::Committer;
-use crate::pipeline::{Error, Report};
+use crate::pipeline::{Error, HashResult, Report};
 
 /// Works until nobody sends any more, then closes the journal. An error ends it at once: what is half done is for
-/// the next start.
+/// the next start. `under_way` counts the small files that workers have and we have not.
 pub(super) fn run<F: Fs>(
     mut committer: Committer<F>,
     to_commit: &Receiver<ToCommit<F>>,
     reports: &Sender<Vec<Report>>,
+    under_way: &AtomicUsize,
 ) -> Result<State, Error> {
     loop {
-        let first = match next(&mut committer, to_commit)? {
-            Next::Message(message) => Some(message),
-            Next::Deferred => None,
+        let mut batch = Vec::new();
+        match next(&mut committer, to_commit)? {
+            Next::Message(message) => take(message, &mut batch, &mut committer, under_way),
+            Next::Deferred => {}
             Next::End => break,
-        };
-        let mut files = Vec::new();
-        let mut take = |message, committer: &mut Committer<F>| match message {
-            ToCommit::Note(settled) => committer.note(settled),
-            ToCommit::Files(more) => files.extend(more),
-        };
-        if let Some(message) = first {
-            take(message, &mut committer);
         }
-        let mut count = 0;
-        while count < BATCH_FILES_MAX {
-            let Ok(message) = to_commit.try_recv() else { break };
-            count += if let ToCommit::Files(more) = &message { more.len() } else { 0 };
-            take(message, &mut committer);
-        }
+        gather(&mut batch, &mut committer, to_commit, under_way);
         let lines = log::batch();
-        let batch_reports = committer.commit(files)?;
+        let batch_reports = committer.commit(batch)?;
         drop(lines);
         report(batch_reports, reports);
     }
@@ -48,6 +39,48 @@ pub(super) fn run<F: Fs>(
         report(batch_reports, reports);
     }
     committer.shut_down()
+}
+
+/// Fills the batch with what is there; and, while more than half of the small files in sight are still being hashed,
+/// with those. A batch costs the same few syncs whatever it holds, so when there is much to do, the number of syncs
+/// follows the number of files in flight and not the speed of the disk. One file alone waits for nobody, and nobody
+/// waits for a large one.
+fn gather<F: Fs>(
+    batch: &mut Vec<HashResult<F>>,
+    committer: &mut Committer<F>,
+    to_commit: &Receiver<ToCommit<F>>,
+    under_way: &AtomicUsize,
+) {
+    while batch.len() < BATCH_FILES_MAX {
+        let message = match to_commit.try_recv() {
+            Ok(message) => message,
+            Err(_) if batch.is_empty() || under_way.load(Ordering::Relaxed) <= batch.len() => return,
+            Err(_) => match to_commit.recv_timeout(GATHER_WAIT_MAX) {
+                Ok(message) => message,
+                Err(_) => return,
+            },
+        };
+        take(message, batch, committer, under_way);
+    }
+}
+
+fn take<F: Fs>(
+    message: ToCommit<F>,
+    batch: &mut Vec<HashResult<F>>,
+    committer: &mut Committer<F>,
+    under_way: &AtomicUsize,
+) {
+    match message {
+        ToCommit::Note(settled) => committer.note(settled),
+        ToCommit::Files(files) => {
+            let settled = |file: &HashResult<F>| match file {
+                Ok(hashed) => hashed.settled.is_small(),
+                Err(refused) => refused.settled.is_small(),
+            };
+            under_way.fetch_sub(files.iter().filter(|file| settled(file)).count(), Ordering::Relaxed);
+            batch.extend(files);
+        }
+    }
 }
 
 /// An empty message would take a place that is counted on for a file in flight. That nobody hears it means that the

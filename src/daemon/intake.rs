@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError};
@@ -24,7 +25,7 @@ use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, SCAN_SLICE_NAMES, Scanner};
-use crate::pipeline::settle::{Mode, Settle};
+use crate::pipeline::settle::{Mode, Reaction, Settle};
 use crate::pipeline::{Outcome, Refusal, Report, Settled};
 
 /// Where files come from.
@@ -68,7 +69,10 @@ pub(super) struct Intake {
     resumed: Vec<Settled>,
     in_flight_max: usize,
     concurrency: usize,
+    /// A copy found no room: nothing is tried before then.
     paused_until: Option<Duration>,
+    /// Bytes that it needed.
+    room_wanted: u64,
     full: Option<String>,
 }
 
@@ -119,6 +123,7 @@ impl Intake {
             in_flight_max,
             concurrency,
             paused_until: None,
+            room_wanted: 0,
             full: None,
         }
     }
@@ -239,24 +244,33 @@ impl Intake {
         to_commit: &Sender<ToCommit<RealFs>>,
         now: Duration,
     ) -> Result<(), Error> {
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.is_paused(now) {
             return Ok(());
         }
-        self.paused_until = None;
         loop {
             if self.chunk.is_none() {
                 self.chunk = self.next_chunk(to_commit)?;
             }
             let Some(chunk) = self.chunk.take() else { return Ok(()) };
+            let small = chunk.iter().filter(|settled| settled.is_small()).count();
             match chunks.try_send(chunk) {
-                Ok(()) => {}
+                Ok(()) => self.shared.under_way.fetch_add(small, Ordering::Relaxed),
                 Err(TrySendError::Full(chunk)) => {
                     self.chunk = Some(chunk);
                     return Ok(());
                 }
                 Err(TrySendError::Disconnected(_)) => return Err(Error::Thread("hash")),
-            }
+            };
         }
+    }
+
+    /// True while a full disk makes it pointless to copy: until there is room for the file that found none.
+    fn is_paused(&mut self, now: Duration) -> bool {
+        let Some(until) = self.paused_until else { return false };
+        let room = self.shared.copies.as_ref().and_then(|copies| self.shared.fs.free_bytes(copies).ok());
+        let paused = now < until || room.is_some_and(|room| room < self.room_wanted);
+        self.paused_until = paused.then(|| until.max(if now < until { until } else { now + FULL_DISK_RETRY }));
+        paused
     }
 
     /// The next files that travel together: as few as keep every worker busy, a large one alone.
@@ -265,11 +279,11 @@ impl Intake {
         let files_max = share.clamp(1, CHUNK_FILES_MAX);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while chunk.len() < files_max && bytes < CHUNK_BYTES_MAX {
-            let settled = match self.resumed.pop() {
-                Some(settled) => settled,
+            let (settled, is_resumed) = match self.resumed.pop() {
+                Some(settled) => (settled, true),
                 None if self.settle.in_flight() >= self.in_flight_max => break,
                 None => match self.settle.take_ready(self.shared.fs.now()) {
-                    Some(settled) => settled,
+                    Some(settled) => (settled, false),
                     None => break,
                 },
             };
@@ -278,7 +292,8 @@ impl Intake {
             {
                 self.metrics.file_ready(&input.join(&*settled.name), settled.identity.size);
             }
-            if settled.identity.size >= NOTE_BYTES_MIN {
+            // What is resumed stands in the journal already, with the id and instant that it keeps.
+            if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed {
                 let note = ToCommit::Note(settled.clone());
                 to_commit.send(note).map_err(|_| Error::Thread("commit"))?;
             }
@@ -291,14 +306,14 @@ impl Intake {
     /// Hears what became of a file.
     fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
         let reaction = self.settle.report(report, now);
-        self.log_refusal(report, reaction.retry_in, now);
+        self.log_refusal(report, &reaction, now);
         if reaction.look_again {
             self.scanner.look_at(&mut self.settle, &report.name, true, now)?;
         }
         Ok(())
     }
 
-    fn log_refusal(&mut self, report: &Report, retry_in: Option<Duration>, now: Duration) {
+    fn log_refusal(&mut self, report: &Report, reaction: &Reaction, now: Duration) {
         let path = |name: &OsStr| self.input.as_deref().unwrap_or(Path::new("")).join(name);
         match &report.outcome {
             Outcome::Refused(Refusal::Failed(error)) if error.is_no_space() => {
@@ -307,9 +322,10 @@ impl Intake {
                 }
                 self.full = Some(error.to_string());
                 self.paused_until = Some(now + FULL_DISK_RETRY);
+                self.room_wanted = reaction.size;
             }
             Outcome::Refused(Refusal::Failed(error)) => {
-                self.metrics.file_failed(&path(&report.name), &error.to_string(), retry_in);
+                self.metrics.file_failed(&path(&report.name), &error.to_string(), reaction.retry_in);
             }
             Outcome::Refused(Refusal::ChecksumDiffers { expected, actual }) => {
                 let error = format!("SHA-256 is {actual}, but the sidecar says {expected}");

@@ -140,9 +140,10 @@ fn drive(
 
     let workers = start_workers(concurrency, &shared, &chunks, &commit_sender)?;
     drop(chunks);
+    let under_way = shared.clone();
     let committing = thread::Builder::new()
         .name("commit".to_owned())
-        .spawn(move || commit_loop::run(committer, &to_commit, &report_sender))
+        .spawn(move || commit_loop::run(committer, &to_commit, &report_sender, &under_way.under_way))
         .map_err(|_| Error::Thread("commit"))?;
     let fed = intake.run(&chunk_sender, &commit_sender, &reports, stop);
     // From here on nothing new begins: workers refuse what they have not begun, the committer finishes its batch.
@@ -222,6 +223,8 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
 
 fn log_started(config: &Config, recovered: &Recovered) {
     let path = |path: &std::path::Path| path.display().to_string();
+    let sidecar_suffix = config.name_rules().sidecar_suffix.map(|suffix| suffix.to_string_lossy().into_owned());
+    let include = (!config.include_patterns.is_empty()).then(|| config.include_patterns.join(" "));
     tracing::info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
@@ -238,9 +241,15 @@ fn log_started(config: &Config, recovered: &Recovered) {
             crate::pipeline::settle::Mode::Stability(window) => Some(window.as_secs_f64()),
             crate::pipeline::settle::Mode::Sidecar => None,
         },
+        sidecar_suffix = sidecar_suffix.as_deref(),
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,
+        include = include.as_deref(),
+        duplicates = config.duplicates.text(),
+        duplicates_dir = config.paths.duplicates.as_deref().map(path),
         once = config.extent == Extent::Once,
+        log_level = ?config.log_level,
+        metrics_interval = %humantime::format_duration(config.metrics_interval),
         recovered_completed = recovered.counts.completed,
         recovered_abandoned = recovered.counts.abandoned,
         recovered_resumed = recovered.counts.resumed,

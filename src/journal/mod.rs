@@ -53,6 +53,8 @@ struct Active<F: Fs> {
     offset: u64,
     place: Place,
     last_frame: Option<FrameKind>,
+    /// Up to here, remains of a frame that a full disk cut short may lie.
+    remains_end: u64,
     /// Index into `SEGMENT_BYTES` of the segment after this one.
     next_size: usize,
 }
@@ -73,8 +75,24 @@ impl<F: Fs> Active<F> {
     }
 }
 
-/// Opens the directory for reading only. None if there is no journal in it, or no directory.
+/// How often a journal that looks damaged is read before it is called so, while somebody may be writing it: the list
+/// of segments and each frame may be half old and half new.
+const READS_MAX: usize = 3;
+
+/// Opens the directory for reading only, beside a running writer too. None if there is no journal in it, or no
+/// directory.
 pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
+    for _ in 1..READS_MAX {
+        match read_once(fs, path, visitor) {
+            Err(Error::Corrupt(_)) => visitor.restart(),
+            Err(Error::Io(error)) if error.is_not_found() => visitor.restart(),
+            read => return read,
+        }
+    }
+    read_once(fs, path, visitor)
+}
+
+fn read_once<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
     let dir = match fs.open_dir(path) {
         Err(error) if error.is_not_found() => return Ok(None),
         dir => dir?,
@@ -82,9 +100,19 @@ pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Opt
     let (segments, foreign) = replay::list_segments(fs, &dir)?;
     match foreign {
         Some(name) if segments.is_empty() => Err(Error::Foreign { dir: path.to_path_buf(), name }),
-        _ if segments.is_empty() => Ok(None),
+        _ if segments.is_empty() => match fs.open(&dir, OsStr::new(names::LOCK), Open::Read) {
+            Err(error) if error.is_not_found() => Ok(None),
+            lock => refuse_missing(fs, &dir, &lock?).map(|()| None),
+        },
         _ => replay::replay(fs, &dir, &segments, visitor).map(Some),
     }
+}
+
+/// A lock file that knows a journal, in a directory without segments.
+fn refuse_missing<F: Fs>(fs: &F, dir: &F::Dir, lock: &F::File) -> Result<(), Error> {
+    let Some(store) = read_store(fs, lock)? else { return Ok(()) };
+    let file = fs.dir_path(dir).join(names::LOCK);
+    Err(Corrupt { file, offset: 0, lsn: Lsn(1), damage: Damage::JournalMissing(store) }.into())
 }
 
 impl<F: Fs> Journal<F> {
@@ -99,17 +127,12 @@ impl<F: Fs> Journal<F> {
         if let (Some(name), true) = (foreign, segments.is_empty()) {
             return Err(Error::Foreign { dir: path.to_path_buf(), name });
         }
-        let lock = lock(fs, &dir)?;
-        // Listed again under the lock: another process may have written since.
-        let (segments, _) = replay::list_segments(fs, &dir)?;
-        if segments.is_empty()
-            && let Some(store) = read_store(fs, &lock)?
-        {
-            let file = fs.dir_path(&dir).join(names::LOCK);
-            return Err(Corrupt { file, offset: 0, lsn: Lsn(1), damage: Damage::JournalMissing(store) }.into());
-        }
-        settle(fs, &dir, &segments)?;
-        let replayed = replay::replay(fs, &dir, &segments, visitor)?;
+        let (lock, lock_is_new) = lock(fs, &dir)?;
+        let replayed = Self::recover(fs, &dir, &lock, visitor).inspect_err(|_| {
+            if lock_is_new {
+                let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
+            }
+        })?;
         remove_temporaries(fs, &dir)?;
         let active = start_segment(fs, &dir, replayed.last.as_ref())?;
         write_lock(fs, &dir, &lock, &active.header)?;
@@ -120,6 +143,17 @@ impl<F: Fs> Journal<F> {
             journal.seal_old(header, end)?;
         }
         Ok((journal, replayed))
+    }
+
+    /// Reads the journal under its lock.
+    fn recover(fs: &F, dir: &F::Dir, lock: &F::File, visitor: &mut dyn Visitor) -> Result<Replayed, Error> {
+        // Listed again under the lock: another process may have written since.
+        let (segments, _) = replay::list_segments(fs, dir)?;
+        if segments.is_empty() {
+            refuse_missing(fs, dir, lock)?;
+        }
+        settle(fs, dir, &segments)?;
+        replay::replay(fs, dir, &segments, visitor)
     }
 
     /// The LSN that the next record will get.
@@ -175,7 +209,9 @@ impl<F: Fs> Journal<F> {
 
     /// Says in the journal that it is quiet, so that the last records are no longer in the last frame.
     pub fn mark_idle(&mut self) -> Result<(), Error> {
-        self.mark(FrameKind::Idle)
+        // A segment without records must stay without frames: its successor's name would skip an LSN, and with it
+        // all the ids that callers have predicted.
+        if self.wants_idle_mark() { self.mark(FrameKind::Idle) } else { self.check() }
     }
 
     /// Says in the journal that nothing will follow.
@@ -211,17 +247,22 @@ impl<F: Fs> Journal<F> {
         let active = &mut self.active;
         let written_at = self.fs.now();
         let chain = frame::seal_frame(&mut self.buffer, kind, count, &active.place, written_at, active.header.salt);
+        let frame_end = active.offset + self.buffer.len() as u64;
+        if frame_end < active.remains_end {
+            self.buffer.resize((active.remains_end - active.offset) as usize, 0);
+        }
         let written = fs::write_all_at(&self.fs, &active.file, &self.buffer, active.offset);
         let durable = written.and_then(|()| self.fs.sync_data(&active.file));
         if let Err(error) = durable {
             // ENOSPC from pwrite (a copy-on-write file system) left no frame, and the next write goes to the same
             // place. From fdatasync it is a failure like any other: the pages are lost.
-            if !(error.is_no_space() && error.op == "pwrite") {
+            active.remains_end = active.remains_end.max(frame_end);
+            if !leaves_valid(&error) {
                 self.poison = Some(error.to_string());
             }
             return Err(error.into());
         }
-        active.offset += self.buffer.len() as u64;
+        active.offset = frame_end;
         active.place = Place { next_lsn: active.place.next_lsn.plus(u64::from(count)), chain };
         active.last_frame = Some(kind);
         Ok(())
@@ -239,7 +280,13 @@ impl<F: Fs> Journal<F> {
             }
         })?;
         let full = std::mem::replace(&mut self.active, started);
-        self.seal(&full.file, &full.header, &end)
+        let sealed = self.seal(&full.file, &full.header, &end);
+        if let Err(Error::Io(error)) = &sealed
+            && !leaves_valid(error)
+        {
+            self.poison = Some(error.to_string());
+        }
+        sealed
     }
 
     fn seal_old(&self, header: &SegmentHeader, end: &Predecessor) -> Result<(), Error> {
@@ -251,6 +298,10 @@ impl<F: Fs> Journal<F> {
     /// Writes the seal behind the last good frame of a segment whose successor is the active one. A torn tail there
     /// is overwritten: the successor's header, which is durable, says that it does not count.
     fn seal(&self, file: &F::File, header: &SegmentHeader, end: &Predecessor) -> Result<(), Error> {
+        // We keep its block free; should another writer not have, a segment without a seal is better than a longer one.
+        if end.end + BLOCK_BYTES as u64 > header.capacity {
+            return Ok(());
+        }
         let mut frame = vec![0; FRAME_HEADER_BYTES];
         frame.extend_from_slice(&self.active.header.first_lsn.0.to_le_bytes());
         let place = Place { next_lsn: end.last_lsn.plus(1), chain: end.chain };
@@ -261,19 +312,27 @@ impl<F: Fs> Journal<F> {
     }
 }
 
-/// Takes the journal's lock.
-fn lock<F: Fs>(fs: &F, dir: &F::Dir) -> Result<F::File, Error> {
+/// A write that a full disk refused changed nothing that counts; any other failure leaves the disk unknown.
+fn leaves_valid(error: &fs::Error) -> bool {
+    error.is_no_space() && error.op == "pwrite"
+}
+
+/// Takes the journal's lock, and says whether its file is new.
+fn lock<F: Fs>(fs: &F, dir: &F::Dir) -> Result<(F::File, bool), Error> {
     let name = OsStr::new(names::LOCK);
-    let file = match fs.open(dir, name, Open::Create { mode: 0o600 }) {
-        Err(error) if error.is_taken() => fs.open(dir, name, Open::Write)?,
-        created => created?,
+    let (file, is_new) = match fs.open(dir, name, Open::Create { mode: 0o600 }) {
+        Err(error) if error.is_taken() => (fs.open(dir, name, Open::Write)?, false),
+        created => (created?, true),
     };
     if fs.try_lock_file(&file)? {
-        return Ok(file);
+        return Ok((file, is_new));
     }
     let mut text = [0; 64];
     let read = fs::read_full_at(fs, &file, &mut text, 0)?;
-    let pid = std::str::from_utf8(&text[..read]).ok().and_then(|text| text.lines().next()?.trim().parse().ok());
+    // The kernel knows best; what the file says may be the holder's predecessor's.
+    let held = fs.lock_holder(&fs.stat_file(&file)?.identity);
+    let pid = held
+        .or_else(|| std::str::from_utf8(&text[..read]).ok().and_then(|text| text.lines().next()?.trim().parse().ok()));
     Err(Error::Locked { path: fs.dir_path(dir).join(names::LOCK), pid })
 }
 
@@ -368,5 +427,6 @@ fn start_segment<F: Fs>(fs: &F, dir: &F::Dir, last: Option<&(SegmentHeader, Pred
 fn activate<F: Fs>(fs: &F, dir: &F::Dir, header: SegmentHeader, next_size: usize) -> Result<Active<F>, Error> {
     let (file, chain) = segment::create(fs, dir, &header)?;
     let place = Place { next_lsn: header.first_lsn, chain };
-    Ok(Active { file, header, offset: BLOCK_BYTES as u64, place, last_frame: None, next_size })
+    let offset = BLOCK_BYTES as u64;
+    Ok(Active { file, header, offset, place, last_frame: None, remains_end: offset, next_size })
 }

@@ -121,6 +121,17 @@ pub enum DuplicateAction {
     Move = 3,
 }
 
+impl DuplicateAction {
+    /// As the option and the log write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            DuplicateAction::Keep => "keep",
+            DuplicateAction::Remove => "remove",
+            DuplicateAction::Move => "move",
+        }
+    }
+}
+
 /// A file that will not be ingested in the state it was found in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {

@@ -19,6 +19,8 @@ use crate::types::{Lsn, UnixMillis};
 
 /// Is told what a journal holds.
 pub trait Visitor {
+    /// What was told so far does not count: the journal is read once more from its beginning.
+    fn restart(&mut self) {}
     /// A segment begins.
     fn segment(&mut self, _header: &SegmentHeader) {}
     /// A valid frame, before its records.
@@ -118,7 +120,7 @@ fn check_neighbours<F: Fs>(reader: &SegmentReader<F>, successor: &SegmentReader<
     if header.store != next.store {
         return refuse(Damage::Successor("it belongs to another journal"));
     }
-    if predecessor.first_lsn != header.first_lsn || header.number + 1 != next.number {
+    if predecessor.first_lsn != header.first_lsn || header.number.checked_add(1) != Some(next.number) {
         return refuse(Damage::MissingPredecessor(predecessor.first_lsn));
     }
     if next.first_lsn != predecessor.successor_first_lsn() {
@@ -209,6 +211,14 @@ fn walk_followed<F: Fs>(
     Ok(found)
 }
 
+/// The next start has written a seal behind a clean shutdown, and nothing else may stand there.
+fn is_seal<F: Fs>(reader: &mut SegmentReader<F>, cursor: &Cursor) -> Result<bool, Error> {
+    Ok(match reader.frame(cursor.offset)? {
+        Found::Frame(header, _) => header.kind == FrameKind::Seal && header.follows(&cursor.place),
+        Found::Fault(_) => false,
+    })
+}
+
 /// Reads the last segment, and judges what stands behind its last good frame.
 fn walk_last<F: Fs>(reader: &mut SegmentReader<F>, visitor: &mut dyn Visitor) -> Result<(Predecessor, Ending), Error> {
     let mut cursor = Cursor { offset: BLOCK_BYTES as u64, place: reader.start(), last_frame: None };
@@ -216,7 +226,12 @@ fn walk_last<F: Fs>(reader: &mut SegmentReader<F>, visitor: &mut dyn Visitor) ->
         if cursor.offset >= reader.header().capacity {
             break FrameFault::Magic;
         }
-        if matches!(cursor.last_frame, Some(FrameKind::Seal | FrameKind::Shutdown)) {
+        let goes_on = match cursor.last_frame {
+            Some(FrameKind::Seal) => false,
+            Some(FrameKind::Shutdown) => is_seal(reader, &cursor)?,
+            Some(FrameKind::Data | FrameKind::Idle) | None => true,
+        };
+        if !goes_on {
             break FrameFault::Magic;
         }
         if let Err(fault) = step(reader, &mut cursor, visitor)? {

@@ -111,6 +111,9 @@ impl SegmentHeader {
         if features & !INCOMPATIBLE_FEATURES != 0 {
             return Err(HeaderFault::Newer(format!("journal features {features:#x} are not known")));
         }
+        if u64_at(block, field::FIRST_LSN) == 0 {
+            return Err(HeaderFault::Damaged("its first LSN is 0"));
+        }
         let predecessor = Predecessor {
             first_lsn: Lsn(u64_at(block, field::PREDECESSOR)),
             end: u64_at(block, field::PREDECESSOR_END),
@@ -146,14 +149,14 @@ pub enum HeaderFault {
 pub fn create<F: Fs>(fs: &F, dir: &F::Dir, header: &SegmentHeader) -> fs::Result<(F::File, u32)> {
     let temporary = names::segment_temporary(header.first_lsn);
     let temporary = OsStr::new(&temporary);
-    let made = make(fs, dir, temporary, header);
-    if made.is_err() {
+    let name = names::segment(header.first_lsn);
+    let name = OsStr::new(&name);
+    let made = make(fs, dir, temporary, header)
+        .and_then(|made| fs.rename(dir, temporary, dir, name).map(|()| made))
         // A leftover would only be removed at the next start; on a full disk its room is wanted now.
-        let _ = fs.unlink(dir, temporary);
-    }
-    let made = made?;
-    fs.rename(dir, temporary, dir, OsStr::new(&names::segment(header.first_lsn)))?;
-    fs.sync_dir(dir)?;
+        .inspect_err(|_| drop(fs.unlink(dir, temporary)))?;
+    // A name that may never become durable: nobody must build on it, not even the next start, which would see it.
+    fs.sync_dir(dir).inspect_err(|_| drop(fs.unlink(dir, name)))?;
     Ok(made)
 }
 
@@ -237,6 +240,10 @@ impl<F: Fs> SegmentReader<F> {
         if !covered {
             let left = self.header.capacity.saturating_sub(offset);
             let wanted = (length.max(WINDOW_BYTES) as u64).min(left) as usize;
+            // Zeroed pages cost nothing; resize writes every byte, which unoptimised builds (the tests) feel.
+            if self.window.is_empty() {
+                self.window = vec![0; wanted];
+            }
             self.window.resize(wanted, 0);
             let read = fs::read_full_at(&self.fs, &self.file, &mut self.window, offset)?;
             self.window.truncate(read);

@@ -9,7 +9,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::Digest;
 
@@ -21,9 +21,6 @@ use crate::types::{FileIdentity, Sha256};
 
 /// Bytes read at once: small enough for the cache, large enough that system calls do not count.
 const READ_BYTES: usize = 256 << 10;
-
-/// From this size on, a file is made durable where it is hashed, so that its write-back overlaps other work.
-const SYNC_ALONE_BYTES: u64 = 1 << 20;
 
 /// The private directory for unfinished copies: on the warehouse's file system, hidden from query engines.
 pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> std::path::PathBuf {
@@ -44,6 +41,8 @@ pub struct Shared<F: Fs> {
     pub copy_all: AtomicBool,
     /// Set once leases have turned out to be unsupported, so that it is said once.
     pub leases_missing: AtomicBool,
+    /// Small files on their way to the committer: handed to workers, and not yet received by it.
+    pub under_way: AtomicUsize,
     /// Set when the process is to stop.
     pub stop: AtomicBool,
 }
@@ -91,7 +90,7 @@ impl<F: Fs> Hasher<F> {
         if let Some(expected) = expected.filter(|expected| *expected != sha256) {
             return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
         }
-        let sync = copy.is_none() && copies.is_some() && (sync || settled.identity.size >= SYNC_ALONE_BYTES);
+        let sync = copy.is_none() && copies.is_some() && (sync || !settled.is_small());
         if sync {
             self.sync(&file)?;
         }

@@ -26,6 +26,7 @@ use crate::fs::{self, Fs};
 use crate::journal;
 use crate::journal::record::{AbandonReason, Copy};
 use crate::journal::state::Kept;
+use crate::limits::SMALL_BYTES_END;
 use crate::types::{FileIdentity, IngestId, Sha256, UnixMillis};
 
 /// A file that was found complete. Made by `settle` and by recovery.
@@ -43,6 +44,13 @@ pub struct Settled {
     pub complete_at: UnixMillis,
     /// Names this attempt within the process.
     pub ticket: u64,
+}
+
+impl Settled {
+    /// True for a file that is hashed in a moment, and whose bytes are made durable together with others'.
+    pub fn is_small(&self) -> bool {
+        self.identity.size < SMALL_BYTES_END
+    }
 }
 
 /// A settled file whose content is known. Made by `hash`.

@@ -322,14 +322,15 @@ impl Settle {
     /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
     /// `retry_in` of a failure is returned for the log.
     pub fn report(&mut self, report: &Report, now: Duration) -> Reaction {
-        let none = Reaction { look_again: false, retry_in: None };
+        let none = Reaction { look_again: false, retry_in: None, size: 0 };
         let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
         let Phase::InFlight { dirty } = tracked.phase else { return none };
         self.in_flight -= 1;
+        let size = tracked.identity.size;
         let refusal = match &report.outcome {
             Outcome::Ingested | Outcome::Cleared => {
                 self.tracked.remove(&report.name);
-                return Reaction { look_again: dirty, retry_in: None };
+                return Reaction { look_again: dirty, retry_in: None, size };
             }
             Outcome::Kept(kept) => {
                 self.tracked.remove(&report.name);
@@ -337,13 +338,13 @@ impl Settle {
                 if let Some(names) = &mut self.kept_names {
                     names.push((report.name.clone(), kept.sha256));
                 }
-                return Reaction { look_again: dirty, retry_in: None };
+                return Reaction { look_again: dirty, retry_in: None, size };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
                 // Nothing is wrong with the file: it goes again at once, and is copied.
                 tracked.phase = Phase::Ready;
                 self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
-                return Reaction { look_again: dirty, retry_in: None };
+                return Reaction { look_again: dirty, retry_in: None, size };
             }
             Outcome::Abandoned(AbandonReason::Failed) => None,
             Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
@@ -353,7 +354,7 @@ impl Settle {
         let (delay, why) = match refusal {
             Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
                 self.tracked.remove(&report.name);
-                return Reaction { look_again: true, retry_in: None };
+                return Reaction { look_again: true, retry_in: None, size };
             }
             Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
             Some(Refusal::ChecksumDiffers { .. }) => (None, Waiting::ChecksumDiffers),
@@ -370,7 +371,7 @@ impl Settle {
         if let Some(until) = until {
             self.due.push(Reverse((until, report.name.clone())));
         }
-        Reaction { look_again: dirty, retry_in: delay }
+        Reaction { look_again: dirty, retry_in: delay, size }
     }
 
     /// Every file that is not being ingested, and why.
@@ -389,4 +390,6 @@ pub struct Reaction {
     pub look_again: bool,
     /// When a failed file is tried again.
     pub retry_in: Option<Duration>,
+    /// The file's size in bytes.
+    pub size: u64,
 }

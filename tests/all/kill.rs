@@ -7,12 +7,14 @@
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::harness::{Place, csv, has, sha256_hex};
+use super::harness::{Daemon, Place, csv, has, sha256_hex, wait_until};
 use super::scenarios::{leftover_copies, traced};
 
 /// A linear congruential generator (Knuth's MMIX).
@@ -201,20 +203,64 @@ fn killed_15_times_across_file_systems_with_replays_between() {
     }
 }
 
-/// Ingests three files and a duplicate, killed on entering the n-th call of `call` on any one thread. False if it was
-/// not reached.
-fn killed_at(place: &Place, call: &str, number: u32) -> bool {
-    for seed in 0..3 {
+/// Files that [`killed_at`] ingests: enough for them to be synced together, not each on its own.
+const FILES: u64 = 6;
+
+/// strace's options to kill on entering the n-th of these calls.
+fn killer(call: &str, number: u32) -> [String; 7] {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+    ["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject].map(str::to_owned)
+}
+
+fn stage_some(place: &Place) {
+    for seed in 0..FILES {
         place.stage(format!("{seed}.csv"), csv(seed, 2_000));
     }
     place.stage("again.csv", csv(0, 2_000));
-    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+}
+
+/// Ingests some files and a duplicate for the first time, killed on entering the n-th call of `call` on any one
+/// thread. False if it was not reached.
+fn first_run_killed(place: &Place, call: &str, number: u32) -> bool {
+    stage_some(place);
     let mut command = place.command();
     command.args(["--once", "--stability-seconds", "0", "--duplicates", "remove", "--concurrency", "1"]);
-    let output = traced(&command, &["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]).output().unwrap();
+    let options = killer(call, number);
+    let output = traced(&command, &options.each_ref().map(String::as_str)).output().unwrap();
     let killed = output.status.signal() == Some(9);
     assert!(killed || output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     killed
+}
+
+/// The committer's thread.
+fn committer(daemon: &Daemon) -> Option<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let task = tasks.find(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "commit\n"))?;
+    Some(task.file_name().unwrap().to_str().unwrap().to_owned())
+}
+
+/// The same in a running daemon, and counting the calls of its committer only: on a first run most calls are those of
+/// the start.
+fn committer_killed(place: &Place, call: &str, number: u32) -> bool {
+    let mut daemon = place.start(&["--stability-seconds", "0.1", "--duplicates", "remove"]);
+    wait_until("the committer to start", || committer(&daemon).is_some());
+    daemon.wait_started();
+    let thread = committer(&daemon).unwrap();
+    let mut strace = Command::new("strace").args(killer(call, number)).args(["-p", &thread]).spawn().unwrap();
+    let status = format!("/proc/{}/task/{thread}/status", daemon.child.id());
+    wait_until("strace to attach", || !std::fs::read_to_string(&status).unwrap().contains("TracerPid:\t0\n"));
+    stage_some(place);
+    wait_until("the files to be taken, or the process killed", || {
+        place.staged_names().is_empty() || daemon.child.try_wait().unwrap().is_some()
+    });
+    if daemon.child.try_wait().unwrap().is_none() {
+        daemon.signal(Signal::TERM);
+    }
+    let status = daemon.child.wait().unwrap();
+    strace.wait().unwrap();
+    assert!(status.success() || status.signal() == Some(9), "{status}");
+    !status.success()
 }
 
 /// Cuts the manifest's last line off in the middle, as a power cut does while the line is not durable yet, if the
@@ -234,35 +280,49 @@ fn tear_manifest(place: &Place) -> bool {
     true
 }
 
-/// Random moments seldom hit the narrow ones, so here each system call that changes something durable is one: the
-/// process is killed on entering it. Where the manifest's line was written and is not durable, it is torn as well.
-#[test]
-fn killed_at_each_durable_step() {
-    if !has("strace") {
-        return;
-    }
-    let mut torn = 0;
-    for call in ["fdatasync", "fsync", "renameat2", "pwrite64", "unlinkat", "mkdirat"] {
-        let mut number = 1;
-        loop {
-            let place = Place::new();
-            let killed = killed_at(&place, call, number);
-            if killed && place.state.exists() && !place.subcommand(&["journal", "inspect", "--json"]).stdout.is_empty()
-            {
-                torn += u32::from(tear_manifest(&place));
-                if number % 2 == 0 {
-                    replay_twice_equals_once(&place);
-                }
+/// One ingestion after another, each killed one call later, until one is not reached; each is finished by the next
+/// start, or by `replay`. Returns in how many of them a manifest line was torn.
+fn killed_at_each(call: &str, killed_at: fn(&Place, &str, u32) -> bool) -> u32 {
+    let (mut torn, mut number) = (0, 1);
+    loop {
+        let place = Place::new();
+        let killed = killed_at(&place, call, number);
+        if killed && !place.subcommand(&["journal", "inspect", "--json"]).stdout.is_empty() {
+            torn += u32::from(tear_manifest(&place));
+            if number % 2 == 0 {
+                replay_twice_equals_once(&place);
             }
-            place.once_ok(&["--duplicates", "remove"]);
-            assert_eq!(place.check_consistent(), 3, "{call} {number}");
-            assert!(place.staged_names().is_empty(), "{call} {number}: {:?}", place.staged_names());
-            if !killed {
-                break;
-            }
-            number += 1;
         }
-        eprintln!("{call}: {} moments", number - 1);
+        place.once_ok(&["--duplicates", "remove"]);
+        assert_eq!(place.check_consistent() as u64, FILES, "{call} {number}");
+        assert!(place.staged_names().is_empty(), "{call} {number}: {:?}", place.staged_names());
+        if !killed {
+            eprintln!("{call}: {} moments, {torn} torn lines", number - 1);
+            return torn;
+        }
+        number += 1;
     }
-    assert!(torn > 0, "no line was ever torn");
+}
+
+/// System calls that change something durable, or make it so.
+const DURABLE_CALLS: [&str; 7] = ["fdatasync", "fsync", "syncfs", "renameat2", "pwrite64", "unlinkat", "mkdirat"];
+
+/// Random moments seldom hit the narrow ones, so here each durable step is one. A first start makes directories and
+/// the journal besides.
+#[test]
+fn killed_at_each_durable_step_of_a_first_run() {
+    if has("strace") {
+        for call in DURABLE_CALLS {
+            killed_at_each(call, first_run_killed);
+        }
+    }
+}
+
+/// Each durable step of the committer. Where the manifest's line was written and is not durable, it is torn as well.
+#[test]
+fn killed_at_each_durable_step_of_the_committer() {
+    if has("strace") {
+        let torn = DURABLE_CALLS.map(|call| killed_at_each(call, committer_killed));
+        assert!(torn.iter().sum::<u32>() > 0, "no line was ever torn");
+    }
 }

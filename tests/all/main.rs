@@ -1,5 +1,8 @@
 //! Everything that is tested from outside: a module per topic, one binary.
 
+// Clippy's exception for tests covers test functions only, not the helpers beside them.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 mod bad_input;

@@ -31,6 +31,7 @@ impl<F: Fs> Committer<F> {
         // An interrupted file stays DISCOVERED: the next start resumes it, with the same instant.
         if !interrupted && let Some(ingest_id) = self.tickets.remove(&settled.ticket) {
             let reason = refusal.abandon_reason();
+            self.metrics.file_abandoned(&self.settings.input.join(&*settled.name), reason);
             self.closings.push(Record::Abandoned(Abandoned { ingest_id, reason }));
         }
         Report { name: settled.name, outcome: Outcome::Refused(refusal) }

@@ -99,8 +99,8 @@ fn help_names_the_commands_and_the_exit_codes() {
 
 /// Why: after corruption the message sends the operator to these; they must be there.
 #[test]
-fn the_journal_has_its_four_commands() {
-    for command in ["inspect", "verify", "compact", "repair"] {
+fn the_journal_has_its_commands() {
+    for command in ["inspect", "verify"] {
         let output = bare(&["journal", command, "--help"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "journal {command}: {}", err(&output));
     }

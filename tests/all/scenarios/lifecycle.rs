@@ -1,12 +1,12 @@
 //! The daemon as a process: the specification's run example, signals, and how often it syncs.
 
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::super::harness::{BINARY, PATIENCE, Place, csv, has, wait_until};
+use super::super::harness::{BINARY, Place, csv, has, wait_until};
 use super::{QUICK, assert_contents, stop, traced, wait_until_taken};
 
 /// Section 7, word for word but for the place: it is what everybody will type first.
@@ -88,7 +88,7 @@ fn a_stop_does_not_wait_for_a_large_file() {
     large.resize(300 << 20, b'\n');
     place.stage("large.csv", &large);
     let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "50ms"]);
-    wait_until("the file to be discovered", || place.state.exists() && !inspected(&place).is_empty());
+    wait_until("the file to be discovered", || !inspected(&place).is_empty());
     let found = inspected(&place).remove(0);
     stop(daemon);
     let records = place.inspect();
@@ -110,6 +110,23 @@ fn inspected(place: &Place) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// strace on a running process; ends when it is dropped, which lets the process go.
+struct Tracer(Child);
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// True if that thread of the process is stopped by a tracer.
+fn is_held_by_tracer(pid: u32, thread: &str) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    stats.into_iter().any(|stat| stat.contains(&format!("({thread}) t ")))
+}
+
 /// A second signal ends the process at once, even while the disk hangs; the next start resumes.
 #[test]
 fn a_second_signal_ends_at_once() {
@@ -117,42 +134,41 @@ fn a_second_signal_ends_at_once() {
         return;
     }
     let place = Place::new();
-    let log = place.root.path().join("log.jsonl");
-    place.once_ok(&[]);
-    // Every sync of the journal takes an hour.
-    let options = ["-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3600s"];
-    let mut command = place.command();
-    command.args(["--stability-seconds", "0", "--scan-interval", "50ms"]);
-    let mut child =
-        traced(&command, &options).stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
-    let started = || {
-        let text = std::fs::read_to_string(&log).unwrap();
-        text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line["event"] == "started")
+    let mut daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "50ms", "--concurrency", "2"]);
+    daemon.wait_started();
+    // From here on, every sync of the journal takes an hour.
+    let pid = daemon.child.id();
+    let trace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3600s"];
+    let mut tracer = Tracer(Command::new("strace").args(trace).arg("-p").arg(pid.to_string()).spawn().unwrap());
+    let is_traced = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
     };
-    wait_until("the daemon to start", || started().is_some() || child.try_wait().unwrap().is_some());
-    let Some(pid) = started().and_then(|line| line["pid"].as_i64()) else {
-        eprintln!("SKIPPED: strace cannot delay system calls here");
-        let _ = child.wait();
+    wait_until("strace to attach", || is_traced() || tracer.0.try_wait().unwrap().is_some());
+    if !is_traced() {
+        eprintln!("SKIPPED: strace cannot attach here");
         return;
-    };
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    place.stage("a.csv", csv(1, 1000));
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    kill_process(pid, Signal::TERM).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let still_running = child.try_wait().unwrap().is_none();
-    kill_process(pid, Signal::TERM).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            kill_process(pid, Signal::KILL).unwrap();
-            child.wait().unwrap();
-            panic!("the second signal did not end it");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert!(still_running, "the first signal waits for what is in the batch");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    std::thread::sleep(Duration::from_millis(200));
+    place.stage("a.csv", csv(1, 1000));
+    // A hash worker syncs a single file's data, the committer its journal.
+    let hangs = || ["hash-0", "hash-1", "commit"].iter().any(|thread| is_held_by_tracer(pid, thread));
+    wait_until("a sync to hang", || {
+        let hung = (0..20).take_while(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            hangs()
+        });
+        hung.count() == 20
+    });
+    daemon.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(daemon.child.try_wait().unwrap().is_none(), "the first signal waits for what is in the batch");
+    daemon.signal(Signal::TERM);
+    // strace may keep the thread that it delays: then the process is a zombie until strace is gone.
+    let has_ended = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
+    wait_until("the second signal to end it", || has_ended());
+    drop(tracer);
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(130));
     place.once_ok(&[]);
     assert_eq!(place.check_consistent(), 1);
 }
