@@ -132,10 +132,11 @@ impl Paths {
     /// The paths, absolute, if they fit together. Touches nothing.
     pub fn check(self) -> Result<Paths, Error> {
         let absolute = |option: &'static str, path: PathBuf| {
-            if path.as_os_str().len() + 2 * NAME_BYTES_MAX > PATH_BYTES_MAX {
+            let absolute = std::path::absolute(&path).map_err(|source| Error::Path { option, path, source })?;
+            if absolute.as_os_str().len() + 2 * NAME_BYTES_MAX > PATH_BYTES_MAX {
                 return Err(Error::Options(format!("{option} is too long")));
             }
-            std::path::absolute(&path).map_err(|source| Error::Path { option, path, source })
+            Ok(absolute)
         };
         let paths = Paths {
             input: absolute(INPUT, self.input)?,

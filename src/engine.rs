@@ -83,7 +83,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         return Ok(None);
     };
     let staging = staging.map_or_else(|| lock_input(fs, &settings), Ok)?;
-    check_mounted(fs, &state)?;
+    check_mounted(fs, &state, &journal.store())?;
     let top = std::path::Path::new("/");
     let warehouse = fs::open_dir_durable(fs, top, &settings.warehouse, 0o755)?;
     fs::open_dir_durable(fs, top, &settings.manifests, 0o755)?;
@@ -125,9 +125,11 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
 
 /// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
 /// not mounted than removed, and a file that cannot be seen would be given up.
-fn check_mounted<F: Fs>(fs: &F, state: &State) -> Result<(), Error> {
+fn check_mounted<F: Fs>(fs: &F, state: &State, store: &[u8; 16]) -> Result<(), Error> {
     for ingest in state.open().filter(|ingest| ingest.state != FileState::Discovered) {
-        for path in [&ingest.settings.warehouse, &ingest.settings.input] {
+        // The copies' directory was durable before anything was HASHED; a bare mount point has none.
+        let settings = &ingest.settings;
+        for path in [&copies_dir(&settings.warehouse, store), &settings.manifests, &settings.input] {
             fs.open_dir(path).map_err(|source| Error::NotMounted { path: path.clone(), source })?;
         }
     }

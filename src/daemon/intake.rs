@@ -307,7 +307,8 @@ impl Intake {
     fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
         let reaction = self.settle.report(report, now);
         self.log_refusal(report, &reaction, now);
-        if reaction.look_again {
+        // `replay` watches nothing: what is not finished by what the journal knows is for the daemon to find.
+        if reaction.look_again && self.input.is_some() {
             self.scanner.look_at(&mut self.settle, &report.name, true, now)?;
         }
         Ok(())
@@ -331,7 +332,7 @@ impl Intake {
                 let error = format!("SHA-256 is {actual}, but the sidecar says {expected}");
                 self.metrics.file_failed(&path(&report.name), &error, None);
             }
-            Outcome::Ingested if self.full.take().is_some() => self.metrics.disk_has_room(),
+            Outcome::Ingested { .. } if self.full.take().is_some() => self.metrics.disk_has_room(),
             _ => {}
         }
     }
@@ -353,7 +354,8 @@ impl Intake {
         if self.scanner.is_scanning() {
             return Duration::ZERO;
         }
-        let wakes = [self.next_scan, self.settle.next_due(), self.paused_until, self.deadline.filter(|at| *at > now)];
+        let due = self.settle.next_due().filter(|due| self.deadline.is_none_or(|deadline| *due <= deadline));
+        let wakes = [self.next_scan, due, self.paused_until, self.deadline.filter(|at| *at > now)];
         let next = wakes.into_iter().flatten().chain([self.next_metrics]).min().unwrap_or(SLEEP_MAX);
         next.saturating_sub(now).min(SLEEP_MAX)
     }

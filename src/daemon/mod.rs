@@ -14,7 +14,7 @@
 mod commit_loop;
 mod hash_loop;
 mod intake;
-mod signals;
+pub mod signals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,7 +130,9 @@ fn drive(
     metrics: &Arc<Metrics>,
 ) -> Result<(State, Intake), Error> {
     let Engine { mut committer, shared, recovered, .. } = engine;
-    let in_flight_max = descriptors.saturating_sub(limits::DESCRIPTORS_RESERVED).max(1);
+    // Each file in flight holds a descriptor; a worker opens two more for a copy or a sidecar.
+    let reserved = limits::DESCRIPTORS_RESERVED + 2 * concurrency as u64;
+    let in_flight_max = descriptors.saturating_sub(reserved).max(1);
     let in_flight_max = usize::try_from(in_flight_max).unwrap_or(usize::MAX).min(limits::IN_FLIGHT_FILES_MAX);
     let (chunk_sender, chunks) = channel::bounded(limits::HASH_QUEUE_CHUNKS_MAX);
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);

@@ -21,6 +21,12 @@ pub(super) struct Stop {
 /// The exit code of a process that a second signal ended: as a shell counts it, for SIGINT.
 const ENDED_BY_SIGNAL: i32 = 130;
 
+/// The lease is asked by F_GETLEASE; the signal itself tells nothing, but its default would kill us.
+pub fn survive_broken_leases() -> Result<(), Error> {
+    signal_hook::flag::register(SIGIO, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
+}
+
 /// Installs the handlers.
 pub(super) fn install() -> Result<Stop, Error> {
     let flag = Arc::new(AtomicBool::new(false));
@@ -29,8 +35,7 @@ pub(super) fn install() -> Result<Stop, Error> {
         signal_hook::flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL, flag.clone())?;
         signal_hook::flag::register(signal, flag.clone())?;
     }
-    // The lease is asked by F_GETLEASE; the signal itself tells nothing, but its default would kill us.
-    signal_hook::flag::register(SIGIO, Arc::new(AtomicBool::new(false)))?;
+    survive_broken_leases()?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, wake) = channel::bounded(0);
     let seen = flag.clone();

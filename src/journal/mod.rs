@@ -221,7 +221,7 @@ impl<F: Fs> Journal<F> {
 
     /// True if the last frame holds records, so that a mark behind it is due.
     pub fn wants_idle_mark(&self) -> bool {
-        self.active.last_frame == Some(FrameKind::Data)
+        self.active.last_frame == Some(FrameKind::Data) && self.active.room() >= BLOCK_BYTES
     }
 
     fn mark(&mut self, kind: FrameKind) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::Digest;
 
-use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256, sidecar_name};
+use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::Copy;
@@ -117,6 +117,11 @@ impl<F: Fs> Hasher<F> {
             }
         };
         check_unchanged(&shared.fs.stat_file(&file)?, settled)?;
+        if leased && shared.copies.is_none() {
+            // A dry run only asks whether there is a writer; it must not keep one waiting.
+            drop(file);
+            return Ok((shared.fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?, false));
+        }
         Ok((file, leased))
     }
 
@@ -170,6 +175,11 @@ impl<F: Fs> Hasher<F> {
         copies: &F::Dir,
     ) -> Result<(Sha256, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
+        if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
+            // Copying it until the disk is full would take the room that journal and manifest need.
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(fs::Error { op: "copy", path: fs.dir_path(copies).to_path_buf(), source }.into());
+        }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
         let made = self.digest(file, settled, Some(&target)).and_then(|sha256| {
@@ -196,14 +206,12 @@ impl<F: Fs> Hasher<F> {
 
     /// The SHA-256 that the sidecar demands. The sidecar must be the one that released the file.
     fn expected(&mut self, settled: &Settled) -> Result<Option<Sha256>, Refusal> {
-        let (Some(identity), Some(suffix)) = (settled.sidecar, &self.shared.sidecar_suffix) else {
-            return Ok(None);
-        };
+        let name = settled.sidecar_name(self.shared.sidecar_suffix.as_deref());
+        let (Some(identity), Some(name)) = (settled.sidecar, name) else { return Ok(None) };
         if identity.size == 0 {
             return Ok(None);
         }
         let fs = &self.shared.fs;
-        let name = sidecar_name(&settled.name, suffix);
         let file = match fs.open(&self.shared.staging, &name, Open::Read) {
             Err(error) if error.is_not_found() => return Err(Refusal::SidecarChanged),
             file => file?,
@@ -214,6 +222,20 @@ impl<F: Fs> Hasher<F> {
             return Err(Refusal::SidecarChanged);
         }
         Ok(expected_sha256(&content[..read], &settled.name))
+    }
+}
+
+/// The digest of an open file's whole content.
+pub fn digest_of<F: Fs>(fs: &F, file: &F::File) -> fs::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
+    loop {
+        let read = fs.read_at(file, &mut buffer, offset)?;
+        if read == 0 {
+            return Ok(Sha256(hasher.finalize().into()));
+        }
+        hasher.update(&buffer[..read]);
+        offset += read as u64;
     }
 }
 

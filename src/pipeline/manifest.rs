@@ -4,7 +4,8 @@
 //! - A line is a pure function of the journal's records.
 //! - Lines are appended under a lock on the file, so that several ingestors may share a manifests directory.
 //! - A whole line that a reader may have seen is never taken back: what a crash left of a batch is completed in
-//!   place; only a torn line that is not ours is cut off.
+//!   place; only a last line that has no end and is not ours is cut
+//!   off. What somebody else wrote between the lines stays.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -82,7 +83,13 @@ pub fn hour_dir(root: &Path, instant: UnixMillis) -> PathBuf {
 /// Writes manifests; keeps the current hour's open.
 pub struct Manifests<F: Fs> {
     fs: F,
-    open: Option<(PathBuf, F::File)>,
+    open: Option<OpenManifest<F>>,
+}
+
+struct OpenManifest<F: Fs> {
+    path: PathBuf,
+    dir: F::Dir,
+    file: F::File,
 }
 
 impl<F: Fs> Manifests<F> {
@@ -91,24 +98,30 @@ impl<F: Fs> Manifests<F> {
         Manifests { fs, open: None }
     }
 
-    /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards.
+    /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards. One
+    /// that was removed or renamed since it was opened is opened anew.
     fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<&F::File> {
-        let reusable = matches!(&self.open, Some((path, _)) if path == dir);
-        if !reusable {
-            self.open = None;
-            let handle = fs::open_dir_durable(&self.fs, root, dir, 0o755)?;
-            let name = OsStr::new(MANIFEST_NAME);
-            let file = match self.fs.open(&handle, name, Open::Create { mode: 0o644 }) {
-                Err(error) if error.is_taken() => self.fs.open(&handle, name, Open::Write)?,
-                created => created?,
-            };
-            self.fs.sync_dir(&handle)?;
-            return Ok(&self.open.insert((dir.to_path_buf(), file)).1);
-        }
-        match &self.open {
-            Some((_, file)) => Ok(file),
-            None => Err(fs::Error { op: "open", path: dir.to_path_buf(), source: std::io::ErrorKind::NotFound.into() }),
-        }
+        let name = OsStr::new(MANIFEST_NAME);
+        let is_current = match &self.open {
+            Some(open) if open.path == dir => {
+                let ours = self.fs.stat_file(&open.file)?.identity.key();
+                self.fs.stat(&open.dir, name)?.is_some_and(|there| there.identity.key() == ours)
+            }
+            _ => false,
+        };
+        let open = match self.open.take().filter(|_| is_current) {
+            Some(open) => open,
+            None => {
+                let handle = fs::open_dir_durable(&self.fs, root, dir, 0o755)?;
+                let file = match self.fs.open(&handle, name, Open::Create { mode: 0o644 }) {
+                    Err(error) if error.is_taken() => self.fs.open(&handle, name, Open::Write)?,
+                    created => created?,
+                };
+                self.fs.sync_dir(&handle)?;
+                OpenManifest { path: dir.to_path_buf(), dir: handle, file }
+            }
+        };
+        Ok(&self.open.insert(open).file)
     }
 
     /// Appends whole lines, durably. `progress` counts the bytes that were written, so that a call that failed on a
@@ -137,16 +150,25 @@ impl<F: Fs> Manifests<F> {
         let file = self.open(root, dir)?;
         fs.lock_file(file)?;
         let found = search(&fs, file, lines)?;
-        let missing: Vec<&Vec<u8>> =
-            lines.iter().zip(&found.present).filter(|(_, there)| !**there).map(|(line, _)| line).collect();
-        let rest: Vec<u8> = missing.iter().flat_map(|line| line.iter().copied()).collect();
-        if found.len > found.good_end && !is_torn_from(&fs, file, &found, &rest)? {
-            fs.set_len(file, found.good_end)?;
+        let missing_before = |limit: u64| {
+            let missing = lines.iter().zip(&found.at).filter(|(_, at)| at.is_none_or(|at| at >= limit));
+            missing.flat_map(|(line, _)| line.iter().copied()).collect::<Vec<u8>>()
+        };
+        // Behind the last line that is not one of ours to write, only our own batch can stand: as it was left.
+        let batch = missing_before(found.others_end);
+        if is_torn_from(&fs, file, found.others_end, found.len, &batch)? {
+            fs::write_all_at(&fs, file, &batch, found.others_end)?;
+        } else {
+            // Something else was torn there. Whole lines stay, whatever they are; a last one without its end is cut off.
+            let rest = missing_before(u64::MAX);
+            if found.len > found.lines_end {
+                fs.set_len(file, found.lines_end)?;
+            }
+            fs::write_all_at(&fs, file, &rest, found.lines_end)?;
         }
-        fs::write_all_at(&fs, file, &rest, found.good_end)?;
         fs.sync_data(file)?;
         fs.unlock_file(file)?;
-        Ok(missing.len())
+        Ok(found.at.iter().filter(|at| at.is_none()).count())
     }
 }
 
@@ -182,21 +204,23 @@ fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
 
 /// What a search through a manifest found.
 struct Search {
-    /// For each line asked for, whether it stands there.
-    present: Vec<bool>,
-    /// Behind the last whole line before the first damage.
-    good_end: u64,
+    /// For each line asked for, where it stands.
+    at: Vec<Option<u64>>,
+    /// Behind the last whole line that was not asked for.
+    others_end: u64,
+    /// Behind the last line that has its end, whatever it holds.
+    lines_end: u64,
     /// The file's length.
     len: u64,
 }
 
-/// Reads the manifest from its beginning to its end, or to the first line that is none: cut off, or with zeros where
-/// a power cut took a sector.
+/// Reads the manifest from its beginning to its end. A line that is none (with zeros where a power cut took a sector,
+/// or what somebody else wrote) is passed over.
 fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search> {
     let len = fs.stat_file(file)?.identity.size;
     let wanted: hashbrown::HashMap<&[u8], usize> =
         lines.iter().enumerate().map(|(index, line)| (line.as_slice(), index)).collect();
-    let mut search = Search { present: vec![false; lines.len()], good_end: 0, len };
+    let mut search = Search { at: vec![None; lines.len()], others_end: 0, lines_end: 0, len };
     let mut pending: Vec<u8> = Vec::new();
     let mut piece = vec![0; SEARCH_BYTES];
     let mut offset = 0;
@@ -210,18 +234,20 @@ fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search
         let mut taken = 0;
         while let Some(length) = pending[taken..].iter().position(|byte| *byte == b'\n') {
             let line = &pending[taken..=taken + length];
-            if !is_line(line) {
-                return Ok(search);
-            }
-            if let Some(index) = wanted.get(line) {
-                search.present[*index] = true;
+            let start = search.lines_end;
+            search.lines_end += length as u64 + 1;
+            match wanted.get(line) {
+                Some(index) => search.at[*index] = Some(start),
+                None if is_line(line) => search.others_end = search.lines_end,
+                None => {}
             }
             taken += length + 1;
-            search.good_end += length as u64 + 1;
         }
         pending.drain(..taken);
         if pending.len() > LINE_BYTES_MAX {
-            return Ok(search);
+            // No line of ours: what is left of it is passed over without being kept.
+            search.lines_end += pending.len() as u64;
+            pending.clear();
         }
     }
 }
@@ -231,14 +257,14 @@ fn is_line(line: &[u8]) -> bool {
     line.starts_with(b"{") && line.ends_with(b"}\n") && !line.contains(&0)
 }
 
-/// True if everything behind the last good line is `rest`, as far as it was written: its beginning, perhaps with
+/// True if everything from `start` to the file's end is `batch`, as far as it was written: its beginning, perhaps with
 /// zeros where sectors are missing.
-fn is_torn_from<F: Fs>(fs: &F, file: &F::File, found: &Search, rest: &[u8]) -> fs::Result<bool> {
-    let length = found.len - found.good_end;
-    if length > rest.len() as u64 {
+fn is_torn_from<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, batch: &[u8]) -> fs::Result<bool> {
+    let length = len - start;
+    if length > batch.len() as u64 {
         return Ok(false);
     }
     let mut tail = vec![0; length as usize];
-    let read = fs::read_full_at(fs, file, &mut tail, found.good_end)?;
-    Ok(tail[..read].iter().zip(rest).all(|(there, expected)| *there == 0 || there == expected))
+    let read = fs::read_full_at(fs, file, &mut tail, start)?;
+    Ok(tail[..read].iter().zip(batch).all(|(there, expected)| *there == 0 || there == expected))
 }

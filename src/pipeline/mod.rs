@@ -19,7 +19,7 @@ pub mod scan;
 pub mod settle;
 pub mod sidecar;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use crate::fs::{self, Fs};
@@ -40,6 +40,8 @@ pub struct Settled {
     pub links: u64,
     /// The state of the sidecar that released it.
     pub sidecar: Option<FileIdentity>,
+    /// The sidecar's name, where the journal tells it; otherwise it follows from the file's.
+    pub sidecar_name: Option<OsString>,
     /// When it was found complete.
     pub complete_at: UnixMillis,
     /// Names this attempt within the process.
@@ -47,6 +49,11 @@ pub struct Settled {
 }
 
 impl Settled {
+    /// The name of its sidecar: as the journal has it, or the file's with the suffix.
+    pub fn sidecar_name(&self, suffix: Option<&OsStr>) -> Option<OsString> {
+        self.sidecar_name.clone().or_else(|| suffix.map(|suffix| sidecar::sidecar_name(&self.name, suffix)))
+    }
+
     /// True for a file that is hashed in a moment, and whose bytes are made durable together with others'.
     pub fn is_small(&self) -> bool {
         self.identity.size < SMALL_BYTES_END
@@ -121,7 +128,10 @@ impl Refusal {
 #[derive(Debug)]
 pub enum Outcome {
     /// It is in the warehouse and in the manifest.
-    Ingested,
+    Ingested {
+        /// A sidecar that could not be removed: it must not release another file.
+        used_sidecar: Option<FileIdentity>,
+    },
     /// It is a duplicate and stays where it is.
     Kept(Kept),
     /// It was a duplicate, and was removed or moved away.

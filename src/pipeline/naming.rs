@@ -33,13 +33,13 @@ pub fn choices_up_to(staged: &OsStr, sha256: &Sha256, name: &OsStr) -> usize {
 }
 
 /// The name under which a file goes back to staging when its own is taken again there.
-pub fn returned_name(staged: &OsStr, id: IngestId) -> OsString {
-    with_suffix(staged, &format!("returned-{id}"))
+pub fn returned_name(staged: &OsStr, id: IngestId, attempt: u32) -> OsString {
+    with_suffix(staged, &format!("returned-{id}-{attempt}"))
 }
 
 /// Hidden names in staging under which a file stands for the moment between being taken away and being removed.
-pub fn aside_name(id: IngestId, what: &str) -> OsString {
-    OsString::from(format!(".csv-ingestor-{id}-{what}"))
+pub fn aside_name(store: &[u8; 16], id: IngestId, what: &str) -> OsString {
+    OsString::from(format!(".csv-ingestor-{:032x}-{id}-{what}", u128::from_be_bytes(*store)))
 }
 
 /// `STEM-SUFFIX.EXT`; the stem is cut where the name would grow too long.

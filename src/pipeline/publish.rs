@@ -6,8 +6,8 @@
 //!   rename over it at any time. What turns out to be something else goes back.
 //! - Nothing here is durable until `sync` has returned.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,25 +27,50 @@ pub enum Placed {
     Taken,
     /// The source is gone.
     Vanished,
-    /// The source is another file, or was written to; it is back where it was.
+    /// What has arrived is another file, or was written to: it has to be put back.
     Changed,
-    /// A rename cannot do it: another mount, or the inode has further names.
+    /// A rename cannot do it: another mount.
     NeedsCopy,
+    /// The inode has further names, by which the warehouse's file could be written to: it has to be put back, and
+    /// copied.
+    Linked,
     /// This file cannot be moved; others may.
     Refused(fs::Error),
 }
 
+/// What came of removing a file.
+#[derive(Debug)]
+pub enum Removed {
+    /// It is gone.
+    Done,
+    /// Nothing of that identity is there.
+    Other,
+    /// It cannot be removed; others may.
+    Refused(fs::Error),
+}
+
+/// How many names are tried for a file that goes back where its own name is taken.
+const RETURNED_NAMES_MAX: u32 = 16;
+
 /// Moves files by directories that it keeps open.
 pub struct Publisher<F: Fs> {
     fs: F,
+    /// Of this journal: part of the names that are given in staging, so that nobody else's are taken for ours.
+    store: [u8; 16],
     dirs: Vec<(PathBuf, Arc<F::Dir>)>,
-    touched: BTreeSet<PathBuf>,
+    /// Directories whose own names are durable.
+    durable: HashSet<PathBuf>,
+    /// Directories that gained names, and those that lost some. The former are synced first: on a file system that
+    /// keeps no journal, a file should rather have two names than none.
+    gained: BTreeSet<PathBuf>,
+    lost: BTreeSet<PathBuf>,
 }
 
 impl<F: Fs> Publisher<F> {
     /// Has touched nothing yet.
-    pub fn new(fs: F) -> Publisher<F> {
-        Publisher { fs, dirs: Vec::new(), touched: BTreeSet::new() }
+    pub fn new(fs: F, store: [u8; 16]) -> Publisher<F> {
+        let (dirs, durable) = (Vec::new(), HashSet::new());
+        Publisher { fs, store, dirs, durable, gained: BTreeSet::new(), lost: BTreeSet::new() }
     }
 
     /// The open directory of that path, which must exist.
@@ -61,22 +86,26 @@ impl<F: Fs> Publisher<F> {
     /// Keeps a directory that was opened elsewhere.
     pub fn remember(&mut self, path: &Path, dir: Arc<F::Dir>) {
         if self.dirs.len() >= OPEN_DIRS_MAX {
-            self.dirs.remove(0);
+            let (forgotten, _) = self.dirs.remove(0);
+            self.durable.remove(&forgotten);
         }
         self.dirs.push((path.to_path_buf(), dir));
     }
 
     fn forget(&mut self, path: &Path) {
         self.dirs.retain(|(known, _)| known != path);
+        self.durable.remove(path);
     }
 
     /// The open directory of that path below `root`; it and its name are made, durably, if they are missing.
     pub fn made_dir(&mut self, root: &Path, path: &Path) -> fs::Result<Arc<F::Dir>> {
-        if let Some((_, dir)) = self.dirs.iter().find(|(known, _)| known == path) {
-            return Ok(dir.clone());
+        if self.durable.contains(path) {
+            return self.dir(path);
         }
         let dir = Arc::new(fs::open_dir_durable(&self.fs, root, path, 0o755)?);
+        self.forget(path);
         self.remember(path, dir.clone());
+        self.durable.insert(path.to_path_buf());
         Ok(dir)
     }
 
@@ -89,22 +118,20 @@ impl<F: Fs> Publisher<F> {
         }
     }
 
-    /// Renames `from` to `to` if `to` is free, then checks that the file now at `to` is `identity`; anything else
-    /// goes back.
-    pub fn place(
-        &mut self,
-        id: IngestId,
-        from: &Path,
-        root: &Path,
-        to: &Path,
-        identity: &FileIdentity,
-    ) -> fs::Result<Placed> {
+    /// Says that names in `to` are about to come from `from`: both are synced, even if the move finds nothing. A killed
+    /// process may have moved it without syncing, and a power cut would undo that after we have called it done.
+    pub fn touch(&mut self, from: &Path, to: &Path) {
+        self.lost.insert(from.to_path_buf());
+        self.gained.insert(to.to_path_buf());
+    }
+
+    /// Renames `from` to `to` if `to` is free, then checks that the file now at `to` is `identity`. What is not has to
+    /// be put back by the caller.
+    pub fn place(&mut self, from: &Path, root: &Path, to: &Path, identity: &FileIdentity) -> fs::Result<Placed> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
         let source = self.dir(from_dir)?;
         let mut target = self.made_dir(root, to_dir)?;
-        // Even if the rename finds nothing: see `remove`.
-        self.touched.insert(from_dir.to_path_buf());
-        self.touched.insert(to_dir.to_path_buf());
+        self.touch(from_dir, to_dir);
         let mut renamed = self.fs.rename(&source, from_name, &target, to_name);
         if let Err(error) = &renamed
             && error.is_not_found()
@@ -125,16 +152,14 @@ impl<F: Fs> Publisher<F> {
             Err(error) if is_of_this_file(&error) => return Ok(Placed::Refused(error)),
             Err(error) => return Err(error),
         }
-        let arrived = self.fs.stat(&target, to_name)?;
-        let is_ours = |stat: &fs::Stat| stat.kind == FileKind::Regular && stat.identity.same_but_renamed(identity);
-        match arrived {
-            Some(stat) if is_ours(&stat) && stat.links <= 1 => Ok(Placed::Done),
-            Some(stat) => {
-                self.put_back(id, to, from)?;
-                Ok(if is_ours(&stat) { Placed::NeedsCopy } else { Placed::Changed })
+        Ok(match self.fs.stat(&target, to_name)? {
+            Some(stat) if stat.kind != FileKind::Regular || !stat.identity.same_but_renamed(identity) => {
+                Placed::Changed
             }
-            None => Ok(Placed::Vanished),
-        }
+            Some(stat) if stat.links > 1 => Placed::Linked,
+            Some(_) => Placed::Done,
+            None => Placed::Vanished,
+        })
     }
 
     /// Undoes a `place`: the file at `to` goes back to `from`, or, if that name is taken again, beside it under a
@@ -142,18 +167,26 @@ impl<F: Fs> Publisher<F> {
     pub fn put_back(&mut self, id: IngestId, to: &Path, from: &Path) -> fs::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
         let (source, target) = (self.dir(from_dir)?, self.dir(to_dir)?);
-        self.touched.insert(from_dir.to_path_buf());
-        self.touched.insert(to_dir.to_path_buf());
-        match self.fs.rename(&target, to_name, &source, from_name) {
-            Err(error) if error.is_taken() => self.fs.rename(&target, to_name, &source, &returned_name(from_name, id)),
-            Err(error) if error.is_not_found() => Ok(()),
-            result => result,
-        }
+        self.touch(to_dir, from_dir);
+        self.give_back(id, &target, to_name, &source, from_name)
     }
 
-    /// Removes the file at `path` if it is still `identity`; true if it did. The file is taken aside first and judged
-    /// there, so that one which an upstream renames into place at this very moment is never the one removed; and if
-    /// `leased` is given, a writer that came meanwhile (and now waits for the lease) keeps it.
+    fn give_back(&self, id: IngestId, at: &F::Dir, at_name: &OsStr, dir: &F::Dir, name: &OsStr) -> fs::Result<()> {
+        let names = std::iter::once(name.to_owned()).chain((1..RETURNED_NAMES_MAX).map(|n| returned_name(name, id, n)));
+        let mut taken = None;
+        for name in names {
+            match self.fs.rename(at, at_name, dir, &name) {
+                Err(error) if error.is_taken() => taken = Some(error),
+                Err(error) if error.is_not_found() => return Ok(()),
+                result => return result,
+            }
+        }
+        taken.map_or(Ok(()), Err)
+    }
+
+    /// Removes the file at `path` if it is still `identity`. The file is taken aside first and judged there, so that
+    /// one which an upstream renames into place at this very moment is never the one removed; and if `leased` is
+    /// given, a writer that came meanwhile (and now waits for the lease) keeps it.
     ///
     /// Repeating it after a crash finishes what was begun. The crash may have given the file its name back but left
     /// the ctime of the renames: `identity` is compared without the ctime, so callers who hold no lease look first.
@@ -164,47 +197,54 @@ impl<F: Fs> Publisher<F> {
         path: &Path,
         identity: &FileIdentity,
         leased: Option<&F::File>,
+    ) -> fs::Result<Removed> {
+        if self.resolve_aside(id, what, path, Some(identity))? {
+            return Ok(Removed::Done);
+        }
+        let (dir_path, name) = split(path)?;
+        let dir = self.dir(dir_path)?;
+        let aside = aside_name(&self.store, id, what);
+        match self.fs.stat(&dir, name)? {
+            Some(stat) if stat.identity.same_but_renamed(identity) => {}
+            _ => return Ok(Removed::Other),
+        }
+        match self.fs.rename(&dir, name, &dir, &aside) {
+            Err(error) if error.is_not_found() => return Ok(Removed::Other),
+            Err(error) if is_of_this_file(&error) => return Ok(Removed::Refused(error)),
+            result => result?,
+        }
+        let wanted_by_a_writer = leased.map_or(Ok(false), |file| self.fs.lease_broken(file))?;
+        let identity = (!wanted_by_a_writer).then_some(identity);
+        Ok(if self.resolve_aside(id, what, path, identity)? { Removed::Done } else { Removed::Other })
+    }
+
+    /// Ends what `remove` began: a file that stands aside is removed if it is `identity`, true then; anything else gets
+    /// its name back. The directory is synced in any case, see `touch`.
+    pub fn resolve_aside(
+        &mut self,
+        id: IngestId,
+        what: &str,
+        path: &Path,
+        identity: Option<&FileIdentity>,
     ) -> fs::Result<bool> {
         let (dir_path, name) = split(path)?;
         let dir = self.dir(dir_path)?;
-        let aside = aside_name(id, what);
-        // Even if there is nothing to remove: a killed process may have removed it without syncing, and a power cut
-        // would bring it back after we have called it gone.
-        self.touched.insert(dir_path.to_path_buf());
-        if self.fs.stat(&dir, &aside)?.is_none() {
-            match self.fs.stat(&dir, name)? {
-                Some(stat) if stat.identity.same_but_renamed(identity) => {}
-                _ => return Ok(false),
-            }
-            match self.fs.rename(&dir, name, &dir, &aside) {
-                Err(error) if error.is_not_found() => return Ok(false),
-                result => result?,
-            }
-        }
-        let taken = self.fs.stat(&dir, &aside)?;
-        let wanted_by_a_writer = leased.map_or(Ok(false), |file| self.fs.lease_broken(file))?;
-        if !wanted_by_a_writer && taken.is_some_and(|stat| stat.identity.same_but_renamed(identity)) {
+        self.touch(dir_path, dir_path);
+        let aside = aside_name(&self.store, id, what);
+        let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
+        if identity.is_some_and(|identity| there.identity.same_but_renamed(identity)) {
             self.fs.unlink(&dir, &aside)?;
             return Ok(true);
         }
-        self.return_aside(id, &dir, &aside, name)?;
+        self.give_back(id, &dir, &aside, &dir, name)?;
         Ok(false)
-    }
-
-    /// Gives a file that was taken aside its name back.
-    fn return_aside(&mut self, id: IngestId, dir: &F::Dir, aside: &OsString, name: &OsStr) -> fs::Result<()> {
-        match self.fs.rename(dir, aside, dir, name) {
-            Err(error) if error.is_taken() => self.fs.rename(dir, aside, dir, &returned_name(name, id)),
-            Err(error) if error.is_not_found() => Ok(()),
-            result => result,
-        }
     }
 
     /// Unlinks a name that is a second one of a file which has a durable name elsewhere.
     pub fn unlink_second_name(&mut self, path: &Path) -> fs::Result<()> {
         let (dir_path, name) = split(path)?;
         let dir = self.dir(dir_path)?;
-        self.touched.insert(dir_path.to_path_buf());
+        self.lost.insert(dir_path.to_path_buf());
         self.fs.unlink(&dir, name)
     }
 
@@ -217,15 +257,13 @@ impl<F: Fs> Publisher<F> {
         }
     }
 
-    /// Says that the entries of a directory have to be synced before anything is built on them.
-    pub fn touch(&mut self, dir: &Path) {
-        self.touched.insert(dir.to_path_buf());
-    }
-
     /// Makes every directory that was touched durable, once each.
     pub fn sync(&mut self) -> fs::Result<()> {
-        for path in std::mem::take(&mut self.touched) {
-            let dir = self.dir(&path)?;
+        let gained = std::mem::take(&mut self.gained);
+        let mut lost = std::mem::take(&mut self.lost);
+        lost.retain(|path| !gained.contains(path));
+        for path in gained.iter().chain(&lost) {
+            let dir = self.dir(path)?;
             self.fs.sync_dir(&dir)?;
         }
         Ok(())
@@ -240,8 +278,8 @@ pub fn split(path: &Path) -> fs::Result<(&Path, &OsStr)> {
     }
 }
 
-/// Errors that say something about one file (immutable, sticky, busy), not about the disk.
+/// Errors that say something about one file (immutable, sticky, busy) or its place, not about the disk.
 fn is_of_this_file(error: &fs::Error) -> bool {
-    let errnos = [libc::EACCES, libc::EPERM, libc::EBUSY, libc::ENAMETOOLONG, libc::EISDIR, libc::ENOTDIR];
+    let errnos = [libc::EACCES, libc::EPERM, libc::EBUSY, libc::ENAMETOOLONG, libc::EISDIR, libc::ENOTDIR, libc::EROFS];
     error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }

@@ -23,11 +23,11 @@ use std::sync::Arc;
 use super::commit::{Committer, Dropped, Work};
 use super::publish::split;
 use super::{Error, Settled, hash};
-use crate::fs::{self, Fs};
+use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, Abandoned, Record};
 use crate::journal::state::{FileState, Ingest, Target};
 use crate::metrics::RecoveryCounts;
-use crate::types::{FileIdentity, IngestId};
+use crate::types::{FileIdentity, IngestId, Sha256};
 
 /// What recovery did.
 #[derive(Debug, Default)]
@@ -46,8 +46,8 @@ enum Place {
     Ready,
     /// Only at its source; it has to be hashed again.
     Again,
-    /// At its warehouse path, but written to since.
-    Spoilt,
+    /// At its warehouse path, but written to since, or about to be.
+    Spoilt(AbandonReason),
     /// Nowhere.
     Lost(AbandonReason),
 }
@@ -64,7 +64,7 @@ fn judge(ingest: &Ingest, target: &Target, seen: &Seen) -> Place {
     let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
     match &seen.arrived {
         Some(arrived) if arrived.same_but_renamed(moving) => return Place::Arrived,
-        Some(arrived) if arrived.key() == moving.key() => return Place::Spoilt,
+        Some(arrived) if arrived.key() == moving.key() => return Place::Spoilt(AbandonReason::Changed),
         _ => {}
     }
     let copy_is_there =
@@ -104,7 +104,7 @@ pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
         Place::Arrived => "confirm that it is in the warehouse, and list it",
         Place::Ready => "move it to the warehouse, and list it",
         Place::Again => "hash it again and ingest it",
-        Place::Spoilt => "put it back: it was written to",
+        Place::Spoilt(_) => "put it back: it was written to",
         Place::Lost(_) => "abandon it: it vanished or changed",
     })
 }
@@ -118,21 +118,25 @@ impl<F: Fs> Committer<F> {
         for ingest in self.open_in(FileState::Discovered) {
             match self.resume_source(&ingest)? {
                 Ok(settled) => recovered.resumed.push((ingest.id, settled)),
-                Err(reason) => abandoned.push(Record::Abandoned(Abandoned { ingest_id: ingest.id, reason })),
+                Err(reason) => {
+                    self.metrics.file_abandoned(&ingest.source_path, reason);
+                    abandoned.push(Record::Abandoned(Abandoned { ingest_id: ingest.id, reason }));
+                }
             }
         }
         for ingest in self.open_in(FileState::Hashed) {
-            let work = work_of(&ingest)?;
-            match self.locate(&ingest)? {
+            let mut work = work_of(&ingest)?;
+            let place = self.locate(&ingest)?;
+            match self.guard(&ingest, &mut work, place)? {
                 Place::Arrived => placed.push(work),
                 Place::Ready => to_place.push(work),
                 Place::Again => match self.resume_source(&ingest)? {
                     Ok(settled) => recovered.resumed.push((ingest.id, settled)),
                     Err(reason) => dropped.push(Dropped { work, reason, error: None }),
                 },
-                Place::Spoilt => {
+                Place::Spoilt(reason) => {
                     self.put_back(ingest.id)?;
-                    dropped.push(Dropped { work, reason: AbandonReason::Changed, error: None });
+                    dropped.push(Dropped { work, reason, error: None });
                 }
                 Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
             }
@@ -181,6 +185,7 @@ impl<F: Fs> Committer<F> {
                 identity: ingest.identity,
                 links: stat.links,
                 sidecar: ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
+                sidecar_name: ingest.sidecar.as_ref().and_then(|sidecar| Some(sidecar.path.file_name()?.to_owned())),
                 complete_at: ingest.discovered_at,
                 ticket: 0,
             }),
@@ -199,16 +204,62 @@ impl<F: Fs> Committer<F> {
                 None => None,
             },
         };
-        let place = judge(ingest, target, &seen);
+        let mut place = judge(ingest, target, &seen);
+        // Device numbers may change at a reboot, and inode numbers on some file systems: the hash decides.
+        if matches!(place, Place::Lost(_))
+            && self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
+        {
+            place = Place::Arrived;
+        }
         if matches!(place, Place::Arrived) {
             // A killed process may have made the partition, or renamed the file, without syncing either.
             let (partition, _) = split(&target.warehouse_path)?;
             let (staging, _) = split(&ingest.source_path)?;
             self.publisher.made_dir(&ingest.settings.warehouse, partition)?;
-            self.publisher.touch(partition);
-            self.publisher.touch(staging);
+            self.publisher.touch(staging, partition);
         }
         Ok(place)
+    }
+
+    /// True if a file of that size and content stands at `path`.
+    fn holds(&mut self, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
+        let (dir, name) = split(path)?;
+        let is_candidate = |stat: fs::Stat| stat.kind == FileKind::Regular && stat.identity.size == size;
+        if !self.publisher.look(path)?.is_some_and(is_candidate) {
+            return Ok(false);
+        }
+        let dir = self.publisher.dir(dir)?;
+        let file = self.fs.open(&dir, name, Open::Read)?;
+        Ok(hash::digest_of(&self.fs, &file)? == *sha256)
+    }
+
+    /// The writer guard: the lease ended with the process that held it, so a writer may have come since. A copy needs
+    /// none for itself, but its source must still be complete.
+    fn guard(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Place) -> Result<Place, Error> {
+        let copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
+        let path = match (&place, &ingest.target) {
+            (Place::Arrived, Some(target)) if !copied => &target.warehouse_path,
+            (Place::Ready, _) => &ingest.source_path,
+            _ => return Ok(place),
+        };
+        let (dir, name) = split(path)?;
+        let dir = self.publisher.dir(dir)?;
+        let file = match self.fs.open(&dir, name, Open::Read) {
+            // The source of a copy may be gone; and who may not read a file may still rename it.
+            Err(error) if error.is_not_found() || error.source.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Ok(place);
+            }
+            file => file?,
+        };
+        Ok(match (self.fs.lease(&file)?, &place) {
+            (Lease::Writer, Place::Arrived) => Place::Spoilt(AbandonReason::OpenForWriting),
+            (Lease::Writer, _) => Place::Lost(AbandonReason::OpenForWriting),
+            (Lease::Held, _) if !copied => {
+                (work.held, work.leased) = (Some(file), true);
+                place
+            }
+            _ => place,
+        })
     }
 
     /// What stands at the source. A staging directory that is missing as a whole is an error: perhaps it is not

@@ -102,7 +102,12 @@ impl<F: Fs> Scanner<F> {
 
     /// Looks at a data file by its name.
     pub fn look_at(&self, settle: &mut Settle, name: &Arc<OsStr>, nudged: bool, now: Duration) -> fs::Result<()> {
-        let stat = self.fs.stat(&self.staging, name)?.filter(|stat| stat.kind == FileKind::Regular);
+        let stat = self.fs.stat(&self.staging, name).unwrap_or_else(|error| {
+            // One bad inode is no reason to stop; it is seen again at the next scan.
+            tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+            None
+        });
+        let stat = stat.filter(|stat| stat.kind == FileKind::Regular);
         let sighting = match (stat, &self.rules.sidecar_suffix) {
             (None, _) => None,
             (Some(stat), None) => Some(Sighting { stat, sidecar: None }),

@@ -295,6 +295,7 @@ impl Settle {
                 identity: tracked.identity,
                 links: tracked.links,
                 sidecar: tracked.sidecar,
+                sidecar_name: None,
                 name,
                 complete_at,
                 ticket: self.next_ticket,
@@ -327,8 +328,14 @@ impl Settle {
         let Phase::InFlight { dirty } = tracked.phase else { return none };
         self.in_flight -= 1;
         let size = tracked.identity.size;
+        let refused = matches!(report.outcome, Outcome::Refused(_));
         let refusal = match &report.outcome {
-            Outcome::Ingested | Outcome::Cleared => {
+            Outcome::Ingested { used_sidecar } => {
+                self.tracked.remove(&report.name);
+                self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
+                return Reaction { look_again: dirty, retry_in: None, size };
+            }
+            Outcome::Cleared => {
                 self.tracked.remove(&report.name);
                 return Reaction { look_again: dirty, retry_in: None, size };
             }
@@ -352,6 +359,8 @@ impl Settle {
             Outcome::Refused(refusal) => Some(refusal),
         };
         let (delay, why) = match refusal {
+            // After a while: a writer that never pauses would otherwise have it hashed again and again.
+            Some(Refusal::Changed) if refused => (Some(self.busy_delay), Waiting::Settling),
             Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
                 self.tracked.remove(&report.name);
                 return Reaction { look_again: true, retry_in: None, size };

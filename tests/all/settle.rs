@@ -163,7 +163,8 @@ fn news_of_a_file_in_flight_is_kept() {
     settle.see(&a, Some(&sighting(identity(2, 20, 2))), true, seconds(1));
     assert!(take(&mut settle).is_none(), "one at a time under one name");
     assert_eq!(settle.in_flight(), 1);
-    let landed = settle.report(&Report { name: a.clone(), outcome: Outcome::Ingested }, seconds(2));
+    let landed =
+        settle.report(&Report { name: a.clone(), outcome: Outcome::Ingested { used_sidecar: None } }, seconds(2));
     assert!(landed.look_again);
     assert_eq!(settle.in_flight(), 0);
     settle.see(&a, Some(&sighting(identity(2, 20, 2))), true, seconds(2));

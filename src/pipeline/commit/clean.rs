@@ -3,6 +3,7 @@
 //! Invariant (P2): nothing is removed but what is still the file that was hashed, and only after its content is
 //! durable elsewhere.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Committer, Work};
@@ -11,9 +12,9 @@ use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDupl
 use crate::journal::state::{Ingest, Kept};
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::naming::{choices_up_to, warehouse_name};
-use crate::pipeline::publish::{Placed, split};
+use crate::pipeline::publish::{Placed, Removed, split};
 use crate::pipeline::{Error, Outcome, Report, Settled};
-use crate::types::Sha256;
+use crate::types::{FileIdentity, Sha256};
 
 impl<F: Fs> Committer<F> {
     /// Removes what the files left in staging, does what is to be done with duplicates, and closes all of them.
@@ -23,15 +24,16 @@ impl<F: Fs> Committer<F> {
         duplicates: Vec<Work<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
+        let mut used_sidecars = Vec::with_capacity(moved.len());
         for work in &moved {
-            self.clean_up(work)?;
+            used_sidecars.push(self.clean_up(work)?);
         }
         let cleared = self.clear_duplicates(duplicates, reports)?;
         self.patiently(|this| this.publisher.sync())?;
-        for work in moved {
+        for (work, used_sidecar) in moved.into_iter().zip(used_sidecars) {
             self.metrics.file_ingested(self.ingest(work.id)?, self.fs.now());
             self.closings.push(Record::Manifested(work.id));
-            reports.push(Report { name: work.name, outcome: Outcome::Ingested });
+            reports.push(Report { name: work.name, outcome: Outcome::Ingested { used_sidecar } });
         }
         for (work, outcome) in cleared {
             self.closings.push(Record::DuplicateCleared(work.id));
@@ -40,28 +42,39 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// Removes the source of a copy, and the sidecar, if they are still what they were.
-    pub(super) fn clean_up(&mut self, work: &Work<F>) -> Result<(), Error> {
-        let ingest = self.state.ingest(work.id).ok_or(Error::Transition("a moved file is not open", work.id))?;
-        let ingest = ingest.clone();
+    /// Removes the source of a copy, and the sidecar, if they are still what they were. A sidecar that cannot be
+    /// removed is returned: it must not release another file.
+    pub(super) fn clean_up(&mut self, work: &Work<F>) -> Result<Option<FileIdentity>, Error> {
+        let ingest = self.ingest(work.id)?.clone();
         if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_some()) {
-            self.remove_staged(work, "source", &ingest, &target.sha256)?;
+            let removed = self.remove_staged(work, "source", &ingest, &target.sha256)?;
+            self.report_refused(&ingest.source_path, &removed);
         }
-        if let Some(sidecar) = &ingest.sidecar {
-            self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
-        }
-        Ok(())
+        let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
+        let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+        self.report_refused(&sidecar.path, &removed);
+        Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))
     }
 
-    /// Removes a staged file whose content is durable elsewhere, if it is still what it was; true if it did.
+    fn report_refused(&self, path: &Path, removed: &Removed) {
+        if let Removed::Refused(error) = removed {
+            self.metrics.file_failed(path, &format!("cannot be removed: {error}"), None);
+        }
+    }
+
+    /// Removes a staged file whose content is durable elsewhere, if it is still what it was.
     pub(super) fn remove_staged(
         &mut self,
         work: &Work<F>,
         what: &str,
         ingest: &Ingest,
         sha256: &Sha256,
-    ) -> Result<bool, Error> {
+    ) -> Result<Removed, Error> {
         let (path, identity) = (&ingest.source_path, &ingest.identity);
+        // What an earlier run took aside is dealt with, whatever stands at the name by now.
+        if work.held.is_none() && self.publisher.resolve_aside(work.id, what, path, Some(identity))? {
+            return Ok(Removed::Done);
+        }
         let there = self.publisher.look(path)?.map(|stat| stat.identity);
         let unchanged = there.is_none_or(|there| there == *identity);
         if unchanged {
@@ -70,7 +83,7 @@ impl<F: Fs> Committer<F> {
         // Recovery holds no file open. A crash that undid the renames of an unfinished removal leaves their ctime: then
         // the content decides. Without a crash another ctime means another state of the file, which is not ours.
         let (None, Some(identity)) = (&work.held, there.filter(|there| there.same_but_renamed(identity))) else {
-            return Ok(false);
+            return Ok(Removed::Other);
         };
         let (_, name) = split(path)?;
         let settled = Settled {
@@ -78,6 +91,7 @@ impl<F: Fs> Committer<F> {
             identity,
             links: 1,
             sidecar: None,
+            sidecar_name: None,
             complete_at: ingest.discovered_at,
             ticket: 0,
         };
@@ -85,7 +99,7 @@ impl<F: Fs> Committer<F> {
             Ok((file, leased, found)) if found == *sha256 => {
                 Ok(self.publisher.remove(work.id, what, path, &identity, leased.then_some(&file))?)
             }
-            _ => Ok(false),
+            _ => Ok(Removed::Other),
         }
     }
 
@@ -133,11 +147,18 @@ impl<F: Fs> Committer<F> {
                 let safe = there
                     .is_some_and(|stat| stat.kind == FileKind::Regular && stat.identity.size == ingest.identity.size);
                 match safe {
-                    true => {
-                        let removed = self.remove_staged(work, "duplicate", &ingest, &duplicate.sha256)?;
-                        Some(if removed { Outcome::Cleared } else { Outcome::Abandoned(AbandonReason::Changed) })
+                    true => match self.remove_staged(work, "duplicate", &ingest, &duplicate.sha256)? {
+                        Removed::Done => Some(Outcome::Cleared),
+                        Removed::Other => Some(Outcome::Abandoned(AbandonReason::Changed)),
+                        refused @ Removed::Refused(_) => {
+                            self.report_refused(&ingest.source_path, &refused);
+                            None
+                        }
+                    },
+                    false => {
+                        self.publisher.resolve_aside(work.id, "duplicate", &ingest.source_path, None)?;
+                        None
                     }
-                    false => None,
                 }
             }
             DuplicateAction::Move => self.move_duplicate(work, &ingest)?,
@@ -154,7 +175,8 @@ impl<F: Fs> Committer<F> {
             return Ok(None);
         };
         if let (Outcome::Cleared, Some(sidecar)) = (&outcome, &ingest.sidecar) {
-            self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+            let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+            self.report_refused(&sidecar.path, &removed);
         }
         if matches!(outcome, Outcome::Cleared) {
             self.metrics.duplicate_skipped(&ingest.source_path, &duplicate.sha256, original.as_ref(), duplicate.action);
@@ -169,11 +191,16 @@ impl<F: Fs> Committer<F> {
         loop {
             let Some(path) = target else { return Ok(None) };
             let (dir, name) = split(&path)?;
-            let placed = self
-                .patiently(|this| this.publisher.place(work.id, &ingest.source_path, dir, &path, &ingest.identity))?;
+            let placed =
+                self.patiently(|this| this.publisher.place(&ingest.source_path, dir, &path, &ingest.identity))?;
             match placed {
                 Placed::Done | Placed::Vanished => return Ok(Some(Outcome::Cleared)),
-                Placed::Changed => return Ok(Some(Outcome::Abandoned(AbandonReason::Changed))),
+                // Further names do no harm here: nobody takes it for the warehouse's.
+                Placed::Linked => return Ok(Some(Outcome::Cleared)),
+                Placed::Changed => {
+                    self.patiently(|this| this.publisher.put_back(work.id, &path, &ingest.source_path))?;
+                    return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
+                }
                 Placed::NeedsCopy | Placed::Refused(_) => return Ok(None),
                 Placed::Taken => {
                     let taken = choices_up_to(&work.name, &sha256, name);

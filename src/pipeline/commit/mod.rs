@@ -93,7 +93,7 @@ impl<F: Fs> Committer<F> {
         on_full: OnFull,
     ) -> Committer<F> {
         let fs = shared.fs.clone();
-        let mut publisher = Publisher::new(fs.clone());
+        let mut publisher = Publisher::new(fs.clone(), journal.store());
         publisher.remember(&settings.input, shared.staging.clone());
         Committer {
             shared,
@@ -164,7 +164,10 @@ impl<F: Fs> Committer<F> {
         }
         if hashed.iter().any(|file| !file.durable) {
             // One call for all. Its failure ends the process: which file it concerns, nobody can tell.
-            self.fs.sync_fs(&self.shared.staging)?;
+            self.fs.sync_fs(&self.shared.staging).inspect_err(|_| {
+                // The pages that were not written are marked clean: the next start must not read them.
+                hashed.iter().for_each(|file| drop(self.fs.drop_cache(&file.file)));
+            })?;
         }
         let plan = self.plan(hashed);
         self.write(&plan.records)?;
@@ -197,7 +200,11 @@ impl<F: Fs> Committer<F> {
 
     /// Marks the journal as quiet.
     pub fn mark_idle(&mut self) -> Result<(), Error> {
-        Ok(self.journal.mark_idle()?)
+        match self.journal.mark_idle() {
+            // A mark promises nothing: on a full disk there is none.
+            Err(error) if error.is_no_space() => Ok(()),
+            marked => Ok(marked?),
+        }
     }
 
     /// True if the last journal frame holds records.
@@ -208,7 +215,10 @@ impl<F: Fs> Committer<F> {
     /// Writes what is pending and the clean-shutdown mark.
     pub fn shut_down(mut self) -> Result<State, Error> {
         self.flush()?;
-        self.journal.shut_down()?;
+        match self.journal.shut_down() {
+            Err(error) if error.is_no_space() => {}
+            closed => closed?,
+        }
         Ok(self.state)
     }
 

@@ -33,8 +33,18 @@ impl<F: Fs> Committer<F> {
                         continue;
                     }
                     Placed::Vanished => (AbandonReason::Vanished, None),
-                    Placed::Changed => (AbandonReason::Changed, None),
-                    Placed::NeedsCopy => (AbandonReason::NeedsCopy, None),
+                    Placed::Changed => {
+                        self.put_back(work.id)?;
+                        (AbandonReason::Changed, None)
+                    }
+                    Placed::Linked => {
+                        self.put_back(work.id)?;
+                        (AbandonReason::NeedsCopy, None)
+                    }
+                    Placed::NeedsCopy => {
+                        self.shared.copy_all.store(true, Ordering::Relaxed);
+                        (AbandonReason::NeedsCopy, None)
+                    }
                     Placed::Refused(error) => (AbandonReason::Failed, Some(error)),
                 };
                 dropped.push(Dropped { work, reason, error });
@@ -49,20 +59,13 @@ impl<F: Fs> Committer<F> {
         let Some(target) = &ingest.target else { return Ok(Placed::Vanished) };
         let root = &ingest.settings.warehouse;
         let Some(copy) = &target.copy else {
-            let result = self.publisher.place(id, &ingest.source_path, root, &target.warehouse_path, &ingest.identity);
-            // The links of one file say nothing about the others; another mount does.
-            if let Ok(Placed::NeedsCopy) = &result
-                && self.publisher.look(&ingest.source_path)?.is_some_and(|stat| stat.links == 1)
-            {
-                self.shared.copy_all.store(true, Ordering::Relaxed);
-            }
-            return result;
+            return self.publisher.place(&ingest.source_path, root, &target.warehouse_path, &ingest.identity);
         };
         // The copy is of the file as it was. If that was removed since, the copy is all there is; if it was changed,
-        // it was not complete.
+        // it was not complete, and the copy is discarded.
         match self.publisher.look(&ingest.source_path)? {
-            Some(stat) if stat.identity != ingest.identity => Ok(Placed::Changed),
-            _ => self.publisher.place(id, &copy.path, root, &target.warehouse_path, &copy.identity),
+            Some(stat) if stat.identity != ingest.identity => Ok(Placed::Vanished),
+            _ => self.publisher.place(&copy.path, root, &target.warehouse_path, &copy.identity),
         }
     }
 
@@ -127,13 +130,12 @@ impl<F: Fs> Committer<F> {
         Ok(moved)
     }
 
+    /// Gives a file that was placed its old name back.
     pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<(), Error> {
-        let ingest = self.state.ingest(id).ok_or(Error::Transition("a placed file is not open", id))?;
-        if let Some(target) = &ingest.target {
-            let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
-            self.publisher.put_back(id, &target.warehouse_path, from)?;
-        }
-        Ok(())
+        let ingest = self.ingest(id)?.clone();
+        let Some(target) = &ingest.target else { return Ok(()) };
+        let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
+        self.patiently(|this| this.publisher.put_back(id, &target.warehouse_path, from))
     }
 
     /// MOVED and ABANDONED into the journal.

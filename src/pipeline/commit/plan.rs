@@ -12,7 +12,6 @@ use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Record, Sidecar, SkippedDuplicate,
 };
 use crate::pipeline::naming::warehouse_name;
-use crate::pipeline::sidecar::sidecar_name;
 use crate::pipeline::{Hashed, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
 
@@ -40,6 +39,9 @@ impl<F: Fs> Committer<F> {
     pub(super) fn take_pending(&mut self, records: &mut Vec<Record>) {
         records.append(&mut self.closings);
         for settled in std::mem::take(&mut self.noted) {
+            if self.tickets.contains_key(&settled.ticket) {
+                continue;
+            }
             let id = IngestId(self.journal.next_lsn().0 + records.len() as u64);
             self.tickets.insert(settled.ticket, id);
             records.push(self.discovered(&settled));
@@ -47,10 +49,9 @@ impl<F: Fs> Committer<F> {
     }
 
     pub(super) fn discovered(&self, settled: &Settled) -> Record {
-        let sidecar = settled.sidecar.zip(self.shared.sidecar_suffix.as_ref()).map(|(identity, suffix)| Sidecar {
-            identity,
-            path: self.settings.input.join(sidecar_name(&settled.name, suffix)),
-        });
+        let suffix = self.shared.sidecar_suffix.as_deref();
+        let sidecar = settled.sidecar.zip(settled.sidecar_name(suffix));
+        let sidecar = sidecar.map(|(identity, name)| Sidecar { identity, path: self.settings.input.join(name) });
         Record::Discovered(Discovered {
             identity: settled.identity,
             discovered_at: settled.complete_at,
