@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
@@ -51,6 +52,8 @@ impl LogLevel {
 /// Bytes that a batch of lines may hold before it is written early.
 const BATCH_BYTES_MAX: usize = 64 << 10;
 
+static AS_JSON: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
     static BATCHING: Cell<bool> = const { Cell::new(false) };
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -58,13 +61,15 @@ thread_local! {
 
 /// Starts logging. Later calls change nothing.
 pub fn start(level: LogLevel, format: LogFormat) {
+    AS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let layer = Lines { format }.with_filter(level.filter());
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
 }
 
-/// Says why the command ends badly: as an event if logging was started, as plain text otherwise.
+/// Says why the command ends badly: as an event where the log is JSON, as plain text otherwise, so that a command in it
+/// can be copied.
 pub fn failure(error: &str) {
-    if tracing::dispatcher::has_been_set() {
+    if AS_JSON.load(Ordering::Relaxed) {
         tracing::error!(event = "failed", error);
     } else {
         let _ = writeln!(std::io::stderr(), "csv-ingestor: {}", escaped_line(error));

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use globset::{Glob, GlobSetBuilder};
 use serde_json::json;
@@ -65,10 +65,10 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_DUPLICATES_DIR")]
     duplicates_dir: Option<PathBuf>,
     /// Take what is there now, wait out one stability window, ingest what became complete, say what was left, exit
-    #[arg(long, env = "CSV_INGESTOR_ONCE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CSV_INGESTOR_ONCE", value_parser = BoolishValueParser::new())]
     once: bool,
     /// Say what would happen, and write nothing at all, anywhere
-    #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
     /// Least important level that is logged
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info", env = "CSV_INGESTOR_LOG_LEVEL")]

@@ -84,12 +84,18 @@ const READS_MAX: usize = 3;
 pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
     for _ in 1..READS_MAX {
         match read_once(fs, path, visitor) {
-            Err(Error::Corrupt(_)) => visitor.restart(),
+            Err(Error::Corrupt(_)) if is_being_written(fs, path) => visitor.restart(),
             Err(Error::Io(error)) if error.is_not_found() => visitor.restart(),
             read => return read,
         }
     }
     read_once(fs, path, visitor)
+}
+
+/// True if a process holds the journal's lock, as far as the kernel tells.
+fn is_being_written<F: Fs>(fs: &F, path: &Path) -> bool {
+    let lock = fs.open_dir(path).and_then(|dir| fs.stat(&dir, OsStr::new(names::LOCK)));
+    lock.is_ok_and(|lock| lock.is_some_and(|stat| fs.lock_holder(&stat.identity).is_some()))
 }
 
 fn read_once<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {

@@ -33,6 +33,10 @@ pub(crate) struct Collected {
 }
 
 impl Visitor for Collected {
+    fn restart(&mut self) {
+        *self = Collected::default();
+    }
+
     fn segment(&mut self, header: &SegmentHeader) {
         self.segments.push(header.clone());
     }
@@ -55,7 +59,15 @@ pub(crate) fn open_on<F: Fs>(fs: &F, dir: &Path) -> Result<(Journal<F>, Replayed
     Ok((journal, replayed, collected))
 }
 
+/// Opens a journal that this process may have closed a moment ago. A child that another test is just starting may
+/// still hold the lock's descriptor, between its fork and its exec.
 pub(crate) fn open(dir: &Path) -> Result<(Journal<RealFs>, Replayed, Collected), Error> {
+    for _ in 0..100 {
+        match open_on(&RealFs::default(), dir) {
+            Err(Error::Locked { .. }) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            opened => return opened,
+        }
+    }
     open_on(&RealFs::default(), dir)
 }
 

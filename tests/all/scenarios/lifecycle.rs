@@ -52,8 +52,8 @@ fn last_frame(place: &Place) -> Value {
     let output = place.subcommand(&["journal", "inspect", "--frames", "--json"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    frames.filter(|frame| frame.get("kind").is_some()).last().unwrap()["kind"].clone()
+    let mut frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    frames.rfind(|frame| frame.get("kind").is_some()).unwrap()["kind"].clone()
 }
 
 /// A clean stop: exit code 0, a journal whose last frame says that nothing was going on, nothing half done.
@@ -166,7 +166,7 @@ fn a_second_signal_ends_at_once() {
     daemon.signal(Signal::TERM);
     // strace may keep the thread that it delays: then the process is a zombie until strace is gone.
     let has_ended = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
-    wait_until("the second signal to end it", || has_ended());
+    wait_until("the second signal to end it", has_ended);
     drop(tracer);
     assert_eq!(daemon.child.wait().unwrap().code(), Some(130));
     place.once_ok(&[]);
