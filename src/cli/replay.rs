@@ -40,9 +40,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
         return forecast(&fold.0, arguments.json);
     }
     let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
-    let Some(replay) = daemon::replay(state_path, concurrency)? else {
-        return Ok(print_lines(["nothing to do: the journal is empty".to_owned()])?);
-    };
+    let replay = daemon::replay(state_path, concurrency)?;
     let torn_bytes = if let Ending::Torn { bytes } = replay.ending { bytes } else { 0 };
     if arguments.json {
         let summary = json!({

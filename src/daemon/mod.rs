@@ -31,6 +31,7 @@ use crate::fs::Fs;
 use crate::fs::notify::{Hint, Watch};
 use crate::fs::real::{RealFs, raise_descriptor_limit};
 use crate::journal::record::DuplicateAction;
+use crate::journal::replay::Ending;
 use crate::journal::state::State;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -84,8 +85,9 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     Ok(if once { intake.left(&config.paths.input, &state) } else { Vec::new() })
 }
 
-/// Recovers by the journal alone, hashing what has to be hashed again. None if the journal knows no directories.
-pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Option<Replay>, Error> {
+/// Recovers by the journal alone, hashing what has to be hashed again. A journal that knows no directories yet has
+/// nothing to recover.
+pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> {
     let descriptors = raise_descriptor_limit();
     let stop = signals::install()?;
     let fs = RealFs::default();
@@ -97,11 +99,14 @@ pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Option<Replay>,
         metrics: metrics.clone(),
         on_full: Box::new(|| false),
     };
-    let Some(engine) = engine::open(&fs, options)? else { return Ok(None) };
+    let Some(engine) = engine::open(&fs, options)? else {
+        let (ending, state) = (Ending::Empty, State::default());
+        return Ok(Replay { completed: 0, abandoned: 0, cleared: 0, resumed: 0, ending, state });
+    };
     let (abandoned, cleared) = (engine.recovered.counts.abandoned, engine.recovered.counts.cleared);
     let (resumed, ending) = (engine.recovered.counts.resumed, engine.replayed.ending);
     let (state, _) = drive(engine, Source::Resumed, concurrency, descriptors, &stop, &metrics)?;
-    Ok(Some(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state }))
+    Ok(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state })
 }
 
 /// What `replay` did.
@@ -115,7 +120,7 @@ pub struct Replay {
     /// Files that had to be hashed again.
     pub resumed: u64,
     /// How the journal ended.
-    pub ending: crate::journal::replay::Ending,
+    pub ending: Ending,
     /// What the journal adds up to now.
     pub state: State,
 }

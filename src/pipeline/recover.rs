@@ -116,7 +116,7 @@ impl<F: Fs> Committer<F> {
         let (mut placed, mut to_place, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         let mut abandoned = Vec::new();
         for ingest in self.open_in(FileState::Discovered) {
-            match self.resume_source(&ingest)? {
+            match self.resume_source(&ingest, &recovered.resumed)? {
                 Ok(settled) => recovered.resumed.push((ingest.id, settled)),
                 Err(reason) => {
                     self.metrics.file_abandoned(&ingest.source_path, reason);
@@ -130,7 +130,7 @@ impl<F: Fs> Committer<F> {
             match self.guard(&ingest, &mut work, place)? {
                 Place::Arrived => placed.push(work),
                 Place::Ready => to_place.push(work),
-                Place::Again => match self.resume_source(&ingest)? {
+                Place::Again => match self.resume_source(&ingest, &recovered.resumed)? {
                     Ok(settled) => recovered.resumed.push((ingest.id, settled)),
                     Err(reason) => dropped.push(Dropped { work, reason, error: None }),
                 },
@@ -171,10 +171,18 @@ impl<F: Fs> Committer<F> {
 
     /// A settled file to be hashed, if the source is what it was and the directories are those that it was found
     /// under.
-    fn resume_source(&mut self, ingest: &Ingest) -> Result<Result<Settled, AbandonReason>, Error> {
+    fn resume_source(
+        &mut self,
+        ingest: &Ingest,
+        resumed: &[(IngestId, Settled)],
+    ) -> Result<Result<Settled, AbandonReason>, Error> {
         let (known, now) = (&ingest.settings, &self.settings);
         if known.input != now.input || known.warehouse != now.warehouse || known.manifests != now.manifests {
             return Ok(Err(AbandonReason::SettingsChanged));
+        }
+        // One file is one file: a second open record of it would be handed out, and reported, twice.
+        if resumed.iter().any(|(_, settled)| settled.identity.key() == ingest.identity.key()) {
+            return Ok(Err(AbandonReason::Changed));
         }
         let (_, name) = split(&ingest.source_path)?;
         Ok(match self.fs.stat(&self.shared.staging, name)? {

@@ -12,6 +12,7 @@ mod journal_replay;
 mod kill;
 mod manifest;
 mod recovery;
+mod regressions;
 mod scenarios;
 mod settle;
 mod tidy;

@@ -132,3 +132,37 @@ fn a_full_disk_interrupts_a_batch() {
         "the lock was given up"
     );
 }
+
+/// What somebody else wrote between the lines, or what a power cut left of another ingestor's line, must not cost the
+/// lines behind it: they may be durable and MANIFESTED, and nobody would write them again.
+#[test]
+fn whole_lines_behind_a_bad_one_stay() {
+    for bad in [&b"# a note\n"[..], b"\n", b"{\"path\":\"\0\0\0\0\"}\n", b"\0\0\0\0\n"] {
+        let before = [line(1), bad.to_vec(), line(2), line(3)].concat();
+        let fs = machine(&before);
+        assert_eq!(ensure(&fs, &lines(3..=4)), 1);
+        assert_eq!(content(&fs), [before.clone(), line(4)].concat());
+        // A batch of ours behind it is completed in place all the same.
+        let torn = [&before[..], &line(4)[..10]].concat();
+        let fs = machine(&torn);
+        ensure(&fs, &lines(4..=5));
+        assert_eq!(content(&fs), [before.clone(), lines(4..=5).concat()].concat());
+        // And a bad line that is the last whole one is kept, too.
+        let fs = machine(&[line(1), bad.to_vec()].concat());
+        ensure(&fs, &lines(2..=2));
+        assert!(content(&fs).starts_with(&line(1)) && content(&fs).ends_with(&line(2)));
+    }
+}
+
+/// An operator who moves the current hour's manifest away must not make us write into the moved one.
+#[test]
+fn a_manifest_that_was_moved_away_is_begun_anew() {
+    let fs = machine(b"");
+    let mut manifests = Manifests::new(fs.clone());
+    let mut append = |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &line(id), &mut Progress::default());
+    append(1).unwrap();
+    fs.upstream().rename(FILE, "/manifests/old.jsonl").unwrap();
+    append(2).unwrap();
+    assert_eq!(content(&fs), line(2));
+    assert_eq!(fs.upstream().read("/manifests/old.jsonl").unwrap(), line(1));
+}

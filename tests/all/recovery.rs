@@ -21,25 +21,25 @@ use serde_json::Value;
 
 use crate::harness::{csv, sha256_hex};
 
-const STAGING: &str = "/staging";
-const WAREHOUSE: &str = "/warehouse";
+pub const STAGING: &str = "/staging";
+pub const WAREHOUSE: &str = "/warehouse";
 const MANIFESTS: &str = "/manifests";
-const STATE: &str = "/state";
+pub const STATE: &str = "/state";
 
 /// What lies in staging at first, and by what rules it is ingested.
-struct Scenario {
-    name: &'static str,
-    cross: bool,
-    sidecars: bool,
-    duplicates: DuplicateAction,
-    files: Vec<(&'static str, Vec<u8>)>,
+pub struct Scenario {
+    pub name: &'static str,
+    pub cross: bool,
+    pub sidecars: bool,
+    pub duplicates: DuplicateAction,
+    pub files: Vec<(&'static str, Vec<u8>)>,
     /// Files that are in the warehouse already, unknown to the journal.
-    strangers: Vec<&'static str>,
-    split_renames: bool,
+    pub strangers: Vec<&'static str>,
+    pub split_renames: bool,
 }
 
 impl Scenario {
-    fn plain(name: &'static str) -> Scenario {
+    pub fn plain(name: &'static str) -> Scenario {
         let files = vec![("a.csv", csv(1, 100)), ("b.csv", csv(2, 3000)), ("c.csv", csv(3, 700))];
         Scenario {
             name,
@@ -79,7 +79,7 @@ impl Scenario {
         ]
     }
 
-    fn machine(&self) -> SimFs {
+    pub fn machine(&self) -> SimFs {
         let fs = SimFs::new(7);
         let mut upstream = fs.upstream();
         upstream.mkdir_all(STAGING).unwrap();
@@ -106,7 +106,7 @@ impl Scenario {
         fs
     }
 
-    fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         Settings {
             input: STAGING.into(),
             warehouse: WAREHOUSE.into(),
@@ -121,7 +121,7 @@ impl Scenario {
     }
 
     /// Runs the whole ingestor until nothing is left to do.
-    fn run(&self, fs: &SimFs) -> Result<(), csv_ingestor::Error> {
+    pub fn run(&self, fs: &SimFs) -> Result<(), csv_ingestor::Error> {
         let options = Options {
             state_path: STATE.into(),
             settings: Some(self.settings()),
@@ -171,7 +171,7 @@ impl Scenario {
     }
 
     /// What must hold once nothing is left to do, whatever happened before.
-    fn check(&self, fs: &SimFs, what: &str) {
+    pub fn check(&self, fs: &SimFs, what: &str) {
         let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
         let strangers: Vec<&[u8]> = self.strangers.iter().map(|name| name.as_bytes()).collect();
         for (path, content) in files(fs, Path::new(WAREHOUSE)) {
@@ -216,7 +216,7 @@ impl Scenario {
 }
 
 /// Every regular file below `dir`, with its content.
-fn files(fs: &SimFs, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn files(fs: &SimFs, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut upstream = fs.upstream();
     let mut found = BTreeMap::new();
     for name in upstream.list(dir).unwrap_or_default() {
