@@ -66,6 +66,8 @@ pub(super) struct Intake {
     next_metrics: Duration,
     last_totals: Totals,
     chunk: Option<Vec<Settled>>,
+    /// A large file that would have kept a chunk of small ones waiting: it goes next, alone.
+    large: Option<(Settled, bool)>,
     resumed: Vec<Settled>,
     in_flight_max: usize,
     concurrency: usize,
@@ -119,6 +121,7 @@ impl Intake {
             metrics_interval: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             next_metrics: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             chunk: None,
+            large: None,
             resumed: Vec::new(),
             in_flight_max,
             concurrency,
@@ -279,14 +282,11 @@ impl Intake {
         let files_max = share.clamp(1, CHUNK_FILES_MAX);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while chunk.len() < files_max && bytes < CHUNK_BYTES_MAX {
-            let (settled, is_resumed) = match self.resumed.pop() {
-                Some(settled) => (settled, true),
-                None if self.settle.in_flight() >= self.in_flight_max => break,
-                None => match self.settle.take_ready(self.shared.fs.now()) {
-                    Some(settled) => (settled, false),
-                    None => break,
-                },
-            };
+            let Some((settled, is_resumed)) = self.next_file() else { break };
+            if !chunk.is_empty() && !settled.is_small() {
+                self.large = Some((settled, is_resumed));
+                break;
+            }
             if tracing::enabled!(tracing::Level::DEBUG)
                 && let Some(input) = &self.input
             {
@@ -301,6 +301,20 @@ impl Intake {
             chunk.push(settled);
         }
         Ok((!chunk.is_empty()).then_some(chunk))
+    }
+
+    /// The next file, and whether recovery resumes it.
+    fn next_file(&mut self) -> Option<(Settled, bool)> {
+        if let Some(large) = self.large.take() {
+            return Some(large);
+        }
+        if let Some(settled) = self.resumed.pop() {
+            return Some((settled, true));
+        }
+        if self.settle.in_flight() >= self.in_flight_max {
+            return None;
+        }
+        self.settle.take_ready(self.shared.fs.now()).map(|settled| (settled, false))
     }
 
     /// Hears what became of a file.

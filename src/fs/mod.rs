@@ -191,8 +191,8 @@ pub trait Fs: Clone + Send + Sync + 'static {
     fn random(&self) -> [u8; 16];
 }
 
-/// Most calls of `read_at` or `write_at` that one whole transfer may take per 4 KiB asked for, plus this many: a
-/// bound on short transfers, so that a broken file system cannot make us spin.
+/// Most calls of `write_at` that one whole transfer may take, on top of one for each 512 bytes: a bound on short writes,
+/// so that a broken file system cannot make us spin.
 const TRANSFER_CALLS_MAX: usize = 1_000;
 
 /// Writes all of `bytes`. On an error some of them may have been written.
