@@ -14,7 +14,7 @@ use crate::journal::frame::FrameHeader;
 use crate::journal::record::{Discovered, Record};
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
-use crate::journal::state::FileState;
+use crate::journal::state::{FileState, State};
 use crate::pipeline::manifest::json_path;
 use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 use crate::{journal, types};
@@ -172,6 +172,8 @@ impl File {
 /// Collects what the journal holds.
 #[derive(Default)]
 struct Survey {
+    /// Refuses what the journal's rules forbid, as every other reader does.
+    rules: State,
     files: BTreeMap<IngestId, File>,
     frames: Option<Vec<Value>>,
 }
@@ -221,6 +223,7 @@ impl Visitor for Survey {
     }
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), &'static str> {
+        self.rules.apply(lsn, &record)?;
         let mut enter = |id, state| self.update(id, lsn, at, |file| file.state = state);
         match record {
             Record::Settings(_) => {}

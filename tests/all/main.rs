@@ -14,5 +14,6 @@ mod manifest;
 mod recovery;
 mod regressions;
 mod scenarios;
+mod second_reader;
 mod settle;
 mod tidy;
