@@ -139,3 +139,45 @@ fn a_dry_run_survives_writers() {
     };
     assert!(status.success(), "{status}");
 }
+
+/// Upstreams do not fsync. What stands in the manifest must be durable all the same: a name that survives a power cut
+/// over content that does not is a file of zeros under a line that promises its SHA-256.
+#[test]
+fn what_is_listed_was_made_durable_whatever_upstreams_did() {
+    for cross in [false, true] {
+        let scenario = Scenario { cross, ..Scenario::plain("sources that nobody synced") };
+        let machine = || {
+            let fs = scenario.machine();
+            for (name, content) in &scenario.files {
+                let other: Vec<u8> = content.iter().map(|byte| byte ^ 1).collect();
+                fs.upstream().write_at(Path::new(STAGING).join(name), 0, &other).unwrap();
+            }
+            fs
+        };
+        let whole = machine();
+        let before = whole.operations();
+        scenario.run(&whole).unwrap();
+        for operation in before + 1..=whole.operations() + 1 {
+            let cut = machine();
+            cut.inject(Fault::crash().at(operation));
+            let _ = scenario.run(&cut);
+            for seed in 0..4 {
+                let fs = cut.fork();
+                fs.clear_faults();
+                fs.crash(seed);
+                scenario.run(&fs).unwrap();
+                let warehouse = files(&fs, Path::new(WAREHOUSE));
+                let listed: Vec<serde_json::Value> = files(&fs, Path::new("/manifests"))
+                    .values()
+                    .flat_map(|content| content.split_inclusive(|byte| *byte == b'\n'))
+                    .map(|line| serde_json::from_slice(line).unwrap())
+                    .collect();
+                for line in &listed {
+                    let content = &warehouse[Path::new(line["warehouse_path"].as_str().unwrap())];
+                    assert_eq!(line["sha256"], sha256_hex(content), "operation {operation}, seed {seed}: {line}");
+                }
+                assert_eq!(listed.len(), warehouse.len(), "operation {operation}, seed {seed}");
+            }
+        }
+    }
+}
