@@ -28,6 +28,9 @@ pub const HINTS_MAX: usize = 1024;
 pub const IDLE_MARK_DELAY: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.
 pub const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// The longest time after which a file that found no room for its copy is tried again. Each try of a large one writes to
+/// the journal, so it must not be each second for ever.
+pub const FULL_DISK_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Most hashing threads.
 pub const CONCURRENCY_MAX: usize = 256;
 /// Longest durations that options take.

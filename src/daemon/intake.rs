@@ -73,8 +73,6 @@ pub(super) struct Intake {
     concurrency: usize,
     /// A copy found no room: nothing is tried before then.
     paused_until: Option<Duration>,
-    /// Bytes that it needed.
-    room_wanted: u64,
     full: Option<String>,
 }
 
@@ -126,7 +124,6 @@ impl Intake {
             in_flight_max,
             concurrency,
             paused_until: None,
-            room_wanted: 0,
             full: None,
         }
     }
@@ -247,9 +244,10 @@ impl Intake {
         to_commit: &Sender<ToCommit<RealFs>>,
         now: Duration,
     ) -> Result<(), Error> {
-        if self.is_paused(now) {
+        if self.paused_until.is_some_and(|until| now < until) {
             return Ok(());
         }
+        self.paused_until = None;
         loop {
             if self.chunk.is_none() {
                 self.chunk = self.next_chunk(to_commit)?;
@@ -265,15 +263,6 @@ impl Intake {
                 Err(TrySendError::Disconnected(_)) => return Err(Error::Thread("hash")),
             };
         }
-    }
-
-    /// True while a full disk makes it pointless to copy: until there is room for the file that found none.
-    fn is_paused(&mut self, now: Duration) -> bool {
-        let Some(until) = self.paused_until else { return false };
-        let room = self.shared.copies.as_ref().and_then(|copies| self.shared.fs.free_bytes(copies).ok());
-        let paused = now < until || room.is_some_and(|room| room < self.room_wanted);
-        self.paused_until = paused.then(|| until.max(if now < until { until } else { now + FULL_DISK_RETRY }));
-        paused
     }
 
     /// The next files that travel together: as few as keep every worker busy, a large one alone.
@@ -337,7 +326,6 @@ impl Intake {
                 }
                 self.full = Some(error.to_string());
                 self.paused_until = Some(now + FULL_DISK_RETRY);
-                self.room_wanted = reaction.size;
             }
             Outcome::Refused(Refusal::Failed(error)) => {
                 self.metrics.file_failed(&path(&report.name), &error.to_string(), reaction.retry_in);

@@ -177,7 +177,7 @@ impl<F: Fs> Hasher<F> {
         let fs = &self.shared.fs.clone();
         if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
             // Copying it until the disk is full would take the room that journal and manifest need.
-            let source = std::io::ErrorKind::StorageFull.into();
+            let source = std::io::Error::from_raw_os_error(libc::ENOSPC);
             return Err(fs::Error { op: "copy", path: fs.dir_path(copies).to_path_buf(), source }.into());
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));

@@ -17,6 +17,7 @@ use super::{Outcome, Refusal, Report, Settled};
 use crate::fs::Stat;
 use crate::journal::record::AbandonReason;
 use crate::journal::state::Kept;
+use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
 /// The first delay before a file that failed is tried again; each further one is twice as long.
@@ -323,21 +324,20 @@ impl Settle {
     /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
     /// `retry_in` of a failure is returned for the log.
     pub fn report(&mut self, report: &Report, now: Duration) -> Reaction {
-        let none = Reaction { look_again: false, retry_in: None, size: 0 };
+        let none = Reaction { look_again: false, retry_in: None };
         let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
         let Phase::InFlight { dirty } = tracked.phase else { return none };
         self.in_flight -= 1;
-        let size = tracked.identity.size;
         let refused = matches!(report.outcome, Outcome::Refused(_));
         let refusal = match &report.outcome {
             Outcome::Ingested { used_sidecar } => {
                 self.tracked.remove(&report.name);
                 self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
-                return Reaction { look_again: dirty, retry_in: None, size };
+                return Reaction { look_again: dirty, retry_in: None };
             }
             Outcome::Cleared => {
                 self.tracked.remove(&report.name);
-                return Reaction { look_again: dirty, retry_in: None, size };
+                return Reaction { look_again: dirty, retry_in: None };
             }
             Outcome::Kept(kept) => {
                 self.tracked.remove(&report.name);
@@ -345,13 +345,13 @@ impl Settle {
                 if let Some(names) = &mut self.kept_names {
                     names.push((report.name.clone(), kept.sha256));
                 }
-                return Reaction { look_again: dirty, retry_in: None, size };
+                return Reaction { look_again: dirty, retry_in: None };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
                 // Nothing is wrong with the file: it goes again at once, and is copied.
                 tracked.phase = Phase::Ready;
                 self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
-                return Reaction { look_again: dirty, retry_in: None, size };
+                return Reaction { look_again: dirty, retry_in: None };
             }
             Outcome::Abandoned(AbandonReason::Failed) => None,
             Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
@@ -363,14 +363,15 @@ impl Settle {
             Some(Refusal::Changed) if refused => (Some(self.busy_delay), Waiting::Settling),
             Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
                 self.tracked.remove(&report.name);
-                return Reaction { look_again: true, retry_in: None, size };
+                return Reaction { look_again: true, retry_in: None };
             }
             Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
             Some(Refusal::ChecksumDiffers { .. }) => (None, Waiting::ChecksumDiffers),
-            // Not the file's fault: the intake pauses for all, and then this one goes again.
-            Some(Refusal::Failed(error)) if error.is_no_space() => (Some(RETRY_DELAY_MIN), Waiting::Failed),
             Some(Refusal::Failed(_)) | None => {
-                let delay = RETRY_DELAY_MIN.saturating_mul(1 << tracked.failures.min(16)).min(RETRY_DELAY_MAX);
+                // A full disk is not the file's fault, and may be over at any time.
+                let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
+                let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
+                let delay = RETRY_DELAY_MIN.saturating_mul(1 << tracked.failures.min(16)).min(delay_max);
                 tracked.failures += 1;
                 (Some(delay), Waiting::Failed)
             }
@@ -380,7 +381,7 @@ impl Settle {
         if let Some(until) = until {
             self.due.push(Reverse((until, report.name.clone())));
         }
-        Reaction { look_again: dirty, retry_in: delay, size }
+        Reaction { look_again: dirty, retry_in: delay }
     }
 
     /// Every file that is not being ingested, and why.
@@ -399,6 +400,4 @@ pub struct Reaction {
     pub look_again: bool,
     /// When a failed file is tried again.
     pub retry_in: Option<Duration>,
-    /// The file's size in bytes.
-    pub size: u64,
 }

@@ -45,7 +45,12 @@ impl<F: Fs> Committer<F> {
     /// Removes the source of a copy, and the sidecar, if they are still what they were. A sidecar that cannot be
     /// removed is returned: it must not release another file.
     pub(super) fn clean_up(&mut self, work: &Work<F>) -> Result<Option<FileIdentity>, Error> {
-        let ingest = self.ingest(work.id)?.clone();
+        let ingest = self.ingest(work.id)?;
+        let is_copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
+        if !is_copied && ingest.sidecar.is_none() {
+            return Ok(None);
+        }
+        let ingest = ingest.clone();
         if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_some()) {
             let removed = self.remove_staged(work, "source", &ingest, &target.sha256)?;
             self.report_refused(&ingest.source_path, &removed);

@@ -104,6 +104,26 @@ fn a_full_warehouse_is_waited_for() {
     assert_eq!(left, 0, "unfinished copies were left");
 }
 
+/// Why: one file that never fits must not stop the others, neither while it is there nor after its upstream has given up
+/// and removed it.
+#[test]
+fn a_file_that_never_fits_stops_nobody() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "2m") else { return };
+    place.warehouse = disk.path("warehouse");
+    let daemon = start(&place);
+    let huge = place.stage("huge.csv", csv(1, 20 << 20));
+    daemon.wait_for("disk_full", 1);
+    place.stage("small.csv", csv(2, 100));
+    daemon.wait_for("file_ingested", 1);
+    assert!(huge.exists());
+    std::fs::remove_file(&huge).unwrap();
+    place.stage("later.csv", csv(3, 100));
+    daemon.wait_for("file_ingested", 2);
+    assert!(daemon.stop().success());
+    assert_eq!(place.check_consistent(), 2);
+}
+
 /// Why: while one file is too large for what is left, SIGTERM must still end the ingestor.
 #[test]
 fn it_can_be_stopped_while_the_warehouse_is_full() {
