@@ -12,7 +12,7 @@ use crate::fs::Fs as _;
 use crate::fs::real::{RealFs, resolve};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings};
-use crate::limits::{DURATION_MAX, SCAN_INTERVAL_MIN};
+use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::naming::NAME_BYTES_MAX;
 use crate::pipeline::scan::NameRules;
@@ -63,6 +63,8 @@ pub struct Config {
     pub include_patterns: Vec<String>,
     /// What becomes of duplicates.
     pub duplicates: DuplicateAction,
+    /// How long contents are remembered; None for ever.
+    pub remember: Option<Duration>,
     /// How long to run.
     pub extent: Extent,
     /// Least important level that is logged.
@@ -225,6 +227,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 5s or 1m"))?;
     if duration < SCAN_INTERVAL_MIN || duration > DURATION_MAX {
         return Err("must lie between 10ms and a year".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Reads how long contents are remembered.
+pub fn parse_remember(text: &str) -> Result<Duration, String> {
+    let duration =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write 90d, 12months or 5years"))?;
+    if duration < REMEMBER_MIN || duration > REMEMBER_MAX {
+        return Err("must lie between 1s and 1000years".to_owned());
     }
     Ok(duration)
 }

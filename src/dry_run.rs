@@ -83,7 +83,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     }
     let input = &config.paths.input;
     for (name, sha256) in settle.take_kept() {
-        let of = state.original(&sha256).map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
+        let of = state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
         forecasts.push(Forecast::Duplicate { path: input.join(&*name), of });
     }
     let waiting = settle.waiting().map(|(name, why)| forecaster.waiting(name, why.text()));
@@ -165,7 +165,7 @@ impl<F: Fs> Forecaster<'_, F> {
             Ok(sha256) => sha256,
             Err(refusal) => return Ok(self.waiting(&settled.name, &refusal_text(&refusal))),
         };
-        let known = self.state.original(&sha256).map(|original| original.warehouse_path.to_path_buf());
+        let known = self.state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
         if let Some(of) = known.or_else(|| self.planned.get(&sha256).cloned()) {
             return Ok(Forecast::Duplicate { path, of });
         }

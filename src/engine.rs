@@ -12,8 +12,9 @@ use crate::Error;
 use crate::fs::{self, Fs};
 use crate::journal::record::{Record, Settings};
 use crate::journal::replay::{Ending, Replayed, Visitor};
+use crate::journal::snapshot::Snapshot;
 use crate::journal::state::{FileState, State};
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, Refused};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::{Shared, copies_dir};
@@ -29,7 +30,12 @@ impl Visitor for Fold {
         self.0 = State::default();
     }
 
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), &'static str> {
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), journal::Error> {
+        self.0 = State::from_snapshot(snapshot)?;
+        Ok(())
+    }
+
+    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
         self.0.apply(lsn, &record)
     }
 }

@@ -31,9 +31,21 @@ pub const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 /// The longest time after which a file that found no room for its copy is tried again. Each try of a large one writes to
 /// the journal, so it must not be each second for ever.
 pub const FULL_DISK_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Bytes of full segments that wait to be folded into a snapshot, at least; and at least half as many as the snapshot has,
+/// so that what is written twice stays in proportion to what is written once.
+pub const COMPACTION_BYTES_MIN: u64 = 64 << 20;
+/// Contents that came since the last snapshot, at most, before they are folded into a new one: each takes some 200 bytes
+/// of memory, and in a snapshot 5.
+pub const RECENT_CONTENTS_MAX: usize = 1 << 18;
+/// Bytes by which the journal grows before a compaction that failed is tried again.
+pub const COMPACTION_RETRY_BYTES: u64 = 16 << 20;
 /// Most hashing threads.
 pub const CONCURRENCY_MAX: usize = 256;
 /// Longest durations that options take.
 pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Longest and shortest time for which contents are remembered, if not for ever.
+pub const REMEMBER_MAX: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
+/// See [`REMEMBER_MAX`].
+pub const REMEMBER_MIN: Duration = Duration::from_secs(1);
 /// Shortest time between two scans of the whole directory.
 pub const SCAN_INTERVAL_MIN: Duration = Duration::from_millis(10);

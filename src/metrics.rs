@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::journal::record::{AbandonReason, DuplicateAction};
+use crate::journal::snapshot::SnapshotHeader;
 use crate::journal::state::{Ingest, Original};
 use crate::types::{Sha256, UnixMillis};
 
@@ -143,6 +144,23 @@ impl Metrics {
     /// `disk_has_room`: going on.
     pub fn disk_has_room(&self) {
         tracing::info!(event = "disk_has_room");
+    }
+
+    /// `snapshot_written`. `forgotten` contents were left out of it.
+    pub fn snapshot_written(&self, snapshot: &SnapshotHeader, forgotten: u64, elapsed: Duration) {
+        tracing::info!(
+            event = "snapshot_written",
+            lsn = snapshot.lsn.0,
+            entries = snapshot.rows,
+            bytes = snapshot.file_bytes,
+            forgotten,
+            seconds = seconds(elapsed),
+        );
+    }
+
+    /// `snapshot_failed`: the journal is as it was, and this is tried again later.
+    pub fn snapshot_failed(&self, error: &str) {
+        tracing::warn!(event = "snapshot_failed", error);
     }
 
     /// `metrics`: the totals, and the rates since `since`.

@@ -130,6 +130,11 @@ impl UnixMillis {
         UnixMillis(u64::try_from(since_epoch.as_millis()).map_or(RFC3339_LAST_MS, |ms| ms.min(RFC3339_LAST_MS)))
     }
 
+    /// So much earlier, but not before the epoch.
+    pub fn minus(self, duration: Duration) -> UnixMillis {
+        UnixMillis(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// RFC 3339, UTC, milliseconds: `2026-11-18T09:30:00.123Z`.
     pub fn rfc3339(self) -> String {
         let time = UNIX_EPOCH + Duration::from_millis(self.0.min(RFC3339_LAST_MS));

@@ -9,8 +9,9 @@ use std::sync::LazyLock;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Visitor};
+use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::state::State;
-use csv_ingestor::journal::{self, Error, Journal, names};
+use csv_ingestor::journal::{self, Error, Journal, Refused, names};
 use csv_ingestor::types::{Lsn, UnixMillis};
 use csv_ingestor_fuzz::journal::Segment;
 use csv_ingestor_fuzz::mutate;
@@ -35,7 +36,11 @@ struct Records {
 }
 
 impl Visitor for Records {
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), &'static str> {
+    fn snapshot(&mut self, _: &std::sync::Arc<Snapshot>) -> Result<(), Error> {
+        unreachable!("there is none")
+    }
+
+    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
         // The fold may refuse what it wants, but must not panic.
         let _ = self.state.apply(lsn, &record);
         let mut bytes = Vec::new();

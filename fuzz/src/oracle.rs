@@ -73,7 +73,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !1 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {

@@ -1,7 +1,7 @@
 //! `csv-ingestor journal inspect`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use globset::{Glob, GlobMatcher};
@@ -11,13 +11,18 @@ use super::output::{path_text, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::frame::FrameHeader;
-use crate::journal::record::{Discovered, Record};
+use crate::journal::ledger::{self, Ledger};
+use crate::journal::record::Record;
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
+use crate::journal::snapshot::{Row, Snapshot};
 use crate::journal::state::{FileState, State};
+use crate::journal::{self, Refused};
 use crate::pipeline::manifest::json_path;
 use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
-use crate::{journal, types};
+
+/// Lines made before they are printed.
+const LINES_AT_ONCE: usize = 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
@@ -71,19 +76,28 @@ pub(super) fn execute(arguments: &InspectArgs) -> Result<(), Error> {
     if let Ok(None) = read {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
-    let lines: Vec<String> = match survey.frames {
-        Some(frames) => {
-            frames.iter().map(|frame| if arguments.json { frame.to_string() } else { plain(frame) }).collect()
-        }
-        None => {
-            let files = survey.files.iter().filter(|(_, file)| filter.matches(file));
-            files.map(|(id, file)| if arguments.json { file.json(*id) } else { file.text(*id) }).collect()
-        }
-    };
-    let skipped = lines.len() - arguments.limit.unwrap_or(usize::MAX).min(lines.len());
-    print_lines(lines.into_iter().skip(skipped))?;
-    // What could be read has been printed; the damage decides the exit code.
+    // What could be read is printed; the damage decides the exit code.
+    print(&survey, &filter, arguments)?;
     read.map(drop).map_err(Error::from)
+}
+
+fn print(survey: &Survey, filter: &Filter, arguments: &InspectArgs) -> Result<(), Error> {
+    let skipped = |count: usize| count - arguments.limit.unwrap_or(usize::MAX).min(count);
+    if let Some(frames) = &survey.frames {
+        let frames = &frames[skipped(frames.len())..];
+        let lines = frames.iter().map(|frame| if arguments.json { frame.to_string() } else { plain(frame) });
+        return Ok(print_lines(lines)?);
+    }
+    let found = survey.matching(filter)?;
+    for part in found[skipped(found.len())..].chunks(LINES_AT_ONCE) {
+        let lines: Result<Vec<String>, Error> = part.iter().map(|(_, it)| survey.line(it, arguments.json)).collect();
+        print_lines(lines?)?;
+    }
+    let forgotten = survey.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().forgotten);
+    if forgotten > 0 && !arguments.json {
+        print_lines([format!("and {forgotten} older files whose content is forgotten (--remember)")])?;
+    }
+    Ok(())
 }
 
 struct Filter {
@@ -109,7 +123,7 @@ impl Filter {
 
     fn matches(&self, file: &File) -> bool {
         self.state.is_none_or(|state| state == file.state)
-            && self.path.as_ref().is_none_or(|glob| glob.is_match(&file.found.source_path))
+            && self.path.as_ref().is_none_or(|glob| glob.is_match(&file.source_path))
             && self
                 .sha256
                 .as_ref()
@@ -117,31 +131,77 @@ impl Filter {
     }
 }
 
-/// One file, as far as the journal was read.
+/// What is shown of one file, as far as the journal was read.
 struct File {
+    id: IngestId,
     lsn: Lsn,
     state: FileState,
-    found: Discovered,
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime_sec: i64,
+    source_path: PathBuf,
     sha256: Option<Sha256>,
     warehouse_path: Option<PathBuf>,
     duplicate_of: Option<IngestId>,
+    created_at: UnixMillis,
     updated_at: UnixMillis,
 }
 
+impl From<&ledger::File> for File {
+    fn from(file: &ledger::File) -> File {
+        let found = &file.found.value;
+        File {
+            id: file.id,
+            lsn: file.lsn,
+            state: file.state,
+            device: found.identity.device,
+            inode: found.identity.inode,
+            size: found.identity.size,
+            mtime_sec: found.identity.mtime.sec,
+            source_path: found.source_path.clone(),
+            sha256: file.sha256(),
+            warehouse_path: file.warehouse_path().cloned(),
+            duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
+            created_at: found.discovered_at,
+            updated_at: file.updated_at,
+        }
+    }
+}
+
+impl From<Row> for File {
+    fn from(row: Row) -> File {
+        File {
+            id: row.ingest_id,
+            lsn: row.lsn,
+            state: FileState::Manifested,
+            device: row.device,
+            inode: row.inode,
+            size: row.size,
+            mtime_sec: row.mtime_sec,
+            source_path: row.source_path,
+            sha256: Some(row.sha256),
+            warehouse_path: Some(row.warehouse_path),
+            duplicate_of: None,
+            created_at: row.discovered_at,
+            updated_at: row.manifested_at,
+        }
+    }
+}
+
 impl File {
-    fn json(&self, id: IngestId) -> String {
-        let identity = &self.found.identity;
-        let (source, source_base64) = json_path(&self.found.source_path);
+    fn json(&self) -> String {
+        let (source, source_base64) = json_path(&self.source_path);
         let warehouse = self.warehouse_path.as_deref().map(json_path);
         let mut line = Map::new();
         let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
-        put("ingest_id", json!(id));
+        put("ingest_id", json!(self.id));
         put("lsn", json!(self.lsn.0));
         put("state", json!(self.state));
-        put("device", json!(identity.device));
-        put("inode", json!(identity.inode));
-        put("size", json!(identity.size));
-        put("mtime", json!(identity.mtime.sec));
+        put("device", json!(self.device));
+        put("inode", json!(self.inode));
+        put("size", json!(self.size));
+        put("mtime", json!(self.mtime_sec));
         put("sha256", json!(self.sha256.map(|sha256| sha256.hex())));
         put("source_path", json!(source));
         if let Some(exact) = source_base64 {
@@ -152,19 +212,19 @@ impl File {
             put("warehouse_path_base64", json!(exact));
         }
         put("duplicate_of", json!(self.duplicate_of));
-        put("created_at", json!(self.found.discovered_at.rfc3339()));
+        put("created_at", json!(self.created_at.rfc3339()));
         put("updated_at", json!(self.updated_at.rfc3339()));
         Value::Object(line).to_string()
     }
 
-    fn text(&self, id: IngestId) -> String {
+    fn text(&self) -> String {
         let sha256 = self.sha256.map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
         let target = match (&self.warehouse_path, self.duplicate_of) {
             (_, Some(of)) => format!(" = ingest id {of}"),
             (Some(path), None) => format!(" -> {}", path_text(path)),
             (None, None) => String::new(),
         };
-        let source = path_text(&self.found.source_path);
+        let (id, source) = (self.id, path_text(&self.source_path));
         format!("{id:>8} {:17} {} {sha256} {source}{target}", self.state.text(), self.updated_at.rfc3339())
     }
 }
@@ -174,16 +234,51 @@ impl File {
 struct Survey {
     /// Refuses what the journal's rules forbid, as every other reader does.
     rules: State,
-    files: BTreeMap<IngestId, File>,
+    snapshot: Option<Arc<Snapshot>>,
+    ledger: Ledger,
+    /// Files that are finished, since the snapshot.
+    finished: Vec<ledger::File>,
     frames: Option<Vec<Value>>,
 }
 
+/// Where a file that is to be shown is to be found.
+enum Found<'a> {
+    Ledger(&'a ledger::File),
+    /// By its number in the snapshot.
+    Row(u32),
+}
+
 impl Survey {
-    fn update(&mut self, id: IngestId, lsn: Lsn, at: UnixMillis, change: impl FnOnce(&mut File)) {
-        if let Some(file) = self.files.get_mut(&id) {
-            (file.lsn, file.updated_at) = (lsn, at);
-            change(file);
+    /// The files that match, oldest first, without what is only in the snapshot: of that, one number each.
+    fn matching(&self, filter: &Filter) -> Result<Vec<(IngestId, Found<'_>)>, Error> {
+        let files = self.finished.iter().chain(self.ledger.files());
+        let files = files.filter(|file| filter.matches(&File::from(*file)));
+        let mut found: Vec<_> = files.map(|file| (file.id, Found::Ledger(file))).collect();
+        if let Some(snapshot) = &self.snapshot {
+            let mut rows = snapshot.rows();
+            for number in 0.. {
+                let Some(row) = rows.next_row()? else { break };
+                let id = row.ingest_id;
+                if filter.matches(&row.into()) {
+                    found.push((id, Found::Row(number)));
+                }
+            }
         }
+        found.sort_unstable_by_key(|(id, _)| *id);
+        Ok(found)
+    }
+
+    fn line(&self, found: &Found<'_>, as_json: bool) -> Result<String, Error> {
+        let file = match found {
+            Found::Ledger(file) => File::from(*file),
+            Found::Row(number) => {
+                match self.snapshot.as_ref().map(|snapshot| snapshot.row(*number)).transpose()?.flatten() {
+                    Some(row) => row.into(),
+                    None => return Ok(String::new()),
+                }
+            }
+        };
+        Ok(if as_json { file.json() } else { file.text() })
     }
 }
 
@@ -191,6 +286,27 @@ impl Visitor for Survey {
     fn restart(&mut self) {
         let frames = self.frames.as_ref().map(|_| Vec::new());
         *self = Survey { frames, ..Survey::default() };
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), journal::Error> {
+        let header = snapshot.header();
+        if let Some(frames) = &mut self.frames {
+            frames.push(json!({
+                "snapshot": header.lsn.0,
+                "bytes": header.file_bytes,
+                "created_at": header.created_at.rfc3339(),
+                "store": journal::hex(&header.store),
+                "entries": header.rows,
+                "forgotten": header.forgotten,
+            }));
+        }
+        self.rules = State::from_snapshot(snapshot)?;
+        self.snapshot = Some(snapshot.clone());
+        let (ledger, finished) = (&mut self.ledger, &mut self.finished);
+        snapshot.survivors(&mut |lsn, at, record| {
+            finished.extend(ledger.record(lsn, at, record)?);
+            Ok(())
+        })
     }
 
     fn segment(&mut self, header: &SegmentHeader) {
@@ -222,32 +338,9 @@ impl Visitor for Survey {
         }
     }
 
-    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), &'static str> {
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
         self.rules.apply(lsn, &record)?;
-        let mut enter = |id, state| self.update(id, lsn, at, |file| file.state = state);
-        match record {
-            Record::Settings(_) => {}
-            Record::Discovered(found) => {
-                let state = FileState::Discovered;
-                let file =
-                    File { lsn, state, found, sha256: None, warehouse_path: None, duplicate_of: None, updated_at: at };
-                self.files.insert(types::IngestId(lsn.0), file);
-            }
-            Record::Hashed(hashed) => self.update(hashed.ingest_id, lsn, at, |file| {
-                file.state = FileState::Hashed;
-                file.sha256 = Some(hashed.sha256);
-                file.warehouse_path = Some(hashed.warehouse_path);
-            }),
-            Record::Moved(id) => enter(id, FileState::Moved),
-            Record::Manifested(id) => enter(id, FileState::Manifested),
-            Record::SkippedDuplicate(skipped) => self.update(skipped.ingest_id, lsn, at, |file| {
-                file.state = FileState::SkippedDuplicate;
-                file.sha256 = Some(skipped.sha256);
-                file.duplicate_of = Some(skipped.duplicate_of);
-            }),
-            Record::DuplicateCleared(id) => enter(id, FileState::SkippedDuplicate),
-            Record::Abandoned(abandoned) => enter(abandoned.ingest_id, FileState::Abandoned),
-        }
+        self.finished.extend(self.ledger.record(lsn, at, record)?);
         Ok(())
     }
 }
@@ -255,7 +348,7 @@ impl Visitor for Survey {
 /// A segment or frame as text: `key=value` pairs.
 fn plain(frame: &Value) -> String {
     let pairs = frame.as_object().into_iter().flatten();
-    let indent = if frame.get("segment").is_some() { "" } else { "  " };
+    let indent = if frame.get("offset").is_none() { "" } else { "  " };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={}", text(value))).collect();
     format!("{indent}{}", pairs.join(" "))

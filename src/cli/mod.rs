@@ -2,6 +2,7 @@
 //!
 //! Invariant: arguments are parsed and validated before anything is done.
 
+mod compact;
 mod inspect;
 mod output;
 mod replay;
@@ -42,6 +43,8 @@ enum Command {
 enum JournalCommand {
     /// Print the records, a line per file; works beside a running daemon, and on a damaged journal up to the damage
     Inspect(inspect::InspectArgs),
+    /// Write a snapshot now and drop what it replaces; refuses while a daemon holds the journal
+    Compact(compact::CompactArgs),
     /// Read every byte and say whether the journal is intact, ends in a torn tail (normal after a crash), or is corrupt
     Verify(verify::VerifyArgs),
 }
@@ -71,6 +74,7 @@ impl Cli {
         match self.command {
             Command::Run(arguments) => run::execute(*arguments),
             Command::Replay(arguments) => replay::execute(arguments),
+            Command::Journal(JournalCommand::Compact(arguments)) => compact::execute(&arguments),
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
             Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),
         }

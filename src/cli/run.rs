@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::output::{path_text, print_lines};
 use crate::Error;
-use crate::config::{self, Config, Extent, Paths, parse_duration, parse_seconds};
+use crate::config::{self, Config, Extent, Paths, parse_duration, parse_remember, parse_seconds};
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast};
 use crate::fs::real::RealFs;
@@ -64,6 +64,10 @@ pub(super) struct RunArgs {
     /// Where `--duplicates move` moves them; on the staging directory's file system
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_DUPLICATES_DIR")]
     duplicates_dir: Option<PathBuf>,
+    /// Forget content that was ingested longer ago than that, whenever the journal is compacted: sent again, it is ingested
+    /// again. 90d, 12months, 5years [default: never forget]
+    #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
+    remember: Option<Duration>,
     /// Take what is there now, wait out one stability window, ingest what became complete, say what was left, exit
     #[arg(long, env = "CSV_INGESTOR_ONCE", value_parser = BoolishValueParser::new())]
     once: bool,
@@ -138,6 +142,7 @@ impl RunArgs {
                 DuplicatesName::Remove => DuplicateAction::Remove,
                 DuplicatesName::Move => DuplicateAction::Move,
             },
+            remember: self.remember,
             extent: match (self.dry_run, self.once) {
                 (true, _) => Extent::DryRun,
                 (false, true) => Extent::Once,

@@ -4,8 +4,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam::select;
 
 use super::ToCommit;
+use super::compactor::{Compactor, Outcome};
 use crate::fs::Fs;
 use crate::journal::state::State;
 use crate::limits::{BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
@@ -17,15 +19,21 @@ use crate::pipeline::{Error, HashResult, Report};
 /// the next start. `under_way` counts the small files that workers have and we have not.
 pub(super) fn run<F: Fs>(
     mut committer: Committer<F>,
+    mut compactor: Compactor<F>,
     to_commit: &Receiver<ToCommit<F>>,
     reports: &Sender<Vec<Report>>,
     under_way: &AtomicUsize,
 ) -> Result<State, Error> {
     loop {
+        compactor.look(&mut committer)?;
         let mut batch = Vec::new();
-        match next(&mut committer, to_commit)? {
+        match next(&mut committer, to_commit, &compactor.outcome())? {
             Next::Message(message) => take(message, &mut batch, &mut committer, under_way),
             Next::Deferred => {}
+            Next::Compacted(outcome) => {
+                compactor.hear(outcome, &mut committer)?;
+                continue;
+            }
             Next::End => break,
         }
         gather(&mut batch, &mut committer, to_commit, under_way);
@@ -38,6 +46,7 @@ pub(super) fn run<F: Fs>(
         let batch_reports = committer.commit(Vec::new())?;
         report(batch_reports, reports);
     }
+    compactor.finish(&mut committer)?;
     committer.shut_down()
 }
 
@@ -95,11 +104,17 @@ enum Next<F: Fs> {
     Message(ToCommit<F>),
     /// Files that waited for the batch before.
     Deferred,
+    /// The compaction has ended.
+    Compacted(Outcome),
     End,
 }
 
 /// Waits for something to do; when there is nothing, writes what is pending, and marks the journal when it is quiet.
-fn next<F: Fs>(committer: &mut Committer<F>, to_commit: &Receiver<ToCommit<F>>) -> Result<Next<F>, Error> {
+fn next<F: Fs>(
+    committer: &mut Committer<F>,
+    to_commit: &Receiver<ToCommit<F>>,
+    compacted: &Receiver<Outcome>,
+) -> Result<Next<F>, Error> {
     loop {
         if committer.has_pending() {
             match to_commit.try_recv() {
@@ -115,7 +130,11 @@ fn next<F: Fs>(committer: &mut Committer<F>, to_commit: &Receiver<ToCommit<F>>) 
                 Err(RecvTimeoutError::Timeout) => committer.mark_idle()?,
             }
         } else {
-            return Ok(to_commit.recv().map_or(Next::End, Next::Message));
+            return Ok(select! {
+                recv(to_commit) -> message => message.map_or(Next::End, Next::Message),
+                // Nothing came and nobody will send: the next look finds that out.
+                recv(compacted) -> outcome => outcome.map_or(Next::Deferred, Next::Compacted),
+            });
         }
     }
 }

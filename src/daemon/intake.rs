@@ -172,14 +172,15 @@ impl Intake {
     }
 
     /// What is left in staging, and why.
-    pub(super) fn left(mut self, input: &Path, state: &State) -> Vec<Left> {
-        let original = |sha256| state.original(sha256).map(|original| original.warehouse_path.to_path_buf());
-        let kept = self.settle.take_kept();
-        let kept = kept.iter().map(|(name, sha256)| Left::Duplicate(input.join(&**name), original(sha256)));
-        let mut left: Vec<Left> = kept.collect();
+    pub(super) fn left(mut self, input: &Path, state: &State) -> Result<Vec<Left>, Error> {
+        let mut left = Vec::new();
+        for (name, sha256) in self.settle.take_kept() {
+            let original = state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
+            left.push(Left::Duplicate(input.join(&*name), original));
+        }
         left.extend(self.settle.waiting().map(|(name, why)| Left::Waiting(input.join(&**name), why)));
         left.sort_by(|one, other| one.path().cmp(other.path()));
-        left
+        Ok(left)
     }
 
     /// One slice of whatever is due: single names, the scan, the metrics.

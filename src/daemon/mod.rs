@@ -12,6 +12,7 @@
 //! - The committer finishes its batch before it ends; nobody else has anything that could be lost.
 
 mod commit_loop;
+mod compactor;
 mod hash_loop;
 mod intake;
 pub mod signals;
@@ -39,6 +40,7 @@ use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
 use crate::pipeline::{HashResult, Settled};
+use compactor::Compactor;
 use intake::{Intake, Source};
 
 /// What travels to the committer.
@@ -80,9 +82,10 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     let kept = engine.committer.state().kept().copied();
     let kept = kept.filter(|_| config.duplicates == DuplicateAction::Keep).collect();
     let source = Source::Staging { config, kept, hints };
-    let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, &metrics)?;
+    let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), &metrics);
+    let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, compactor)?;
     metrics.stopped();
-    Ok(if once { intake.left(&config.paths.input, &state) } else { Vec::new() })
+    if once { intake.left(&config.paths.input, &state) } else { Ok(Vec::new()) }
 }
 
 /// Recovers by the journal alone, hashing what has to be hashed again. A journal that knows no directories yet has
@@ -105,7 +108,8 @@ pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> 
     };
     let (abandoned, cleared) = (engine.recovered.counts.abandoned, engine.recovered.counts.cleared);
     let (resumed, ending) = (engine.recovered.counts.resumed, engine.replayed.ending);
-    let (state, _) = drive(engine, Source::Resumed, concurrency, descriptors, &stop, &metrics)?;
+    let compactor = Compactor::none(&fs, &metrics);
+    let (state, _) = drive(engine, Source::Resumed, concurrency, descriptors, &stop, compactor)?;
     Ok(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state })
 }
 
@@ -132,7 +136,7 @@ fn drive(
     concurrency: usize,
     descriptors: u64,
     stop: &signals::Stop,
-    metrics: &Arc<Metrics>,
+    compactor: Compactor<RealFs>,
 ) -> Result<(State, Intake), Error> {
     let Engine { mut committer, shared, recovered, .. } = engine;
     // Each file in flight holds a descriptor; a worker opens two more for a copy or a sidecar.
@@ -142,7 +146,7 @@ fn drive(
     let (chunk_sender, chunks) = channel::bounded(limits::HASH_QUEUE_CHUNKS_MAX);
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
     let (report_sender, reports) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
-    let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, metrics.clone());
+    let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, compactor.metrics.clone());
     intake.adopt(recovered, &mut committer);
 
     let workers = start_workers(concurrency, &shared, &chunks, &commit_sender)?;
@@ -150,7 +154,7 @@ fn drive(
     let under_way = shared.clone();
     let committing = thread::Builder::new()
         .name("commit".to_owned())
-        .spawn(move || commit_loop::run(committer, &to_commit, &report_sender, &under_way.under_way))
+        .spawn(move || commit_loop::run(committer, compactor, &to_commit, &report_sender, &under_way.under_way))
         .map_err(|_| Error::Thread("commit"))?;
     let fed = intake.run(&chunk_sender, &commit_sender, &reports, stop);
     // From here on nothing new begins: workers refuse what they have not begun, the committer finishes its batch.
@@ -254,6 +258,7 @@ fn log_started(config: &Config, recovered: &Recovered) {
         include = include.as_deref(),
         duplicates = config.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
+        remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),
         once = config.extent == Extent::Once,
         log_level = ?config.log_level,
         metrics_interval = %humantime::format_duration(config.metrics_interval),

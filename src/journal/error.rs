@@ -51,6 +51,29 @@ fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(|| " (pid unknown)".to_owned(), |pid| format!(" (pid {pid})"))
 }
 
+/// Why a record is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It cannot come after those before it.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// Whether it can, could not be told.
+    #[error(transparent)]
+    Unknown(Box<Error>),
+}
+
+impl From<&'static str> for Refused {
+    fn from(why: &'static str) -> Refused {
+        Refused::Contradiction(why)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused::Unknown(Box::new(error))
+    }
+}
+
 /// Where and how a journal is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -99,6 +122,26 @@ pub enum Damage {
     /// A frame with a right checksum holds what is no record.
     #[error("record cannot be read")]
     Record,
+    /// The snapshot's header block is not valid.
+    #[error("snapshot header is not valid: {0}")]
+    SnapshotHeader(&'static str),
+    /// The file was cut or has grown.
+    #[error("snapshot is {actual} bytes long instead of {expected}")]
+    SnapshotLength {
+        /// Bytes that the header says.
+        expected: u64,
+        /// Bytes that there are.
+        actual: u64,
+    },
+    /// One of a snapshot's lists.
+    #[error("snapshot's {0} is not valid: {1}")]
+    Section(&'static str, &'static str),
+    /// A block of a snapshot's rows.
+    #[error("snapshot's block of rows is not valid: {0}")]
+    RowBlock(&'static str),
+    /// A snapshot and the segment behind it do not fit together.
+    #[error("segment does not continue the snapshot: {0}")]
+    Snapshot(&'static str),
     /// The records contradict each other.
     #[error("record contradicts those before it: {0}")]
     Transition(&'static str),

@@ -12,8 +12,10 @@ pub const SEGMENT_MAGIC: [u8; 8] = *b"CSVI-WAL";
 pub const FORMAT_MAJOR: u16 = 1;
 /// A reader accepts any minor version.
 pub const FORMAT_MINOR: u16 = 0;
+/// The journal may begin with a snapshot, and hold EXPIRED records.
+pub const FEATURE_SNAPSHOTS: u32 = 1;
 /// Features that an older reader must know to read the file; it refuses bits it does not know.
-pub const INCOMPATIBLE_FEATURES: u32 = 0;
+pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS;
 /// Features that an older reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 
@@ -120,5 +122,90 @@ pub const RECORD_HEADER_BYTES: usize = 4;
 pub const PATH_BYTES_MAX: usize = 4096;
 
 /// Sizes of segments: the first after a start is the smallest, so that starting is cheap and a short run leaves
-/// little behind; each rotation takes the next size.
-pub const SEGMENT_BYTES: [u64; 5] = [256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20];
+/// little behind; each rotation takes the next size. The largest is a compromise: what a compaction cannot take yet is
+/// at most one segment, and making one holds up the commit that fills the one before.
+pub const SEGMENT_BYTES: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
+
+/// The first eight bytes of a snapshot.
+pub const SNAPSHOT_MAGIC: [u8; 8] = *b"CSVI-SNP";
+/// The longest block of rows, in blocks of [`BLOCK_BYTES`]: one row with two paths of the greatest length fits.
+pub const ROW_BLOCK_PAGES_MAX: usize = 3;
+/// Bytes before the rows in a block: checksum u32, number of rows u16, length in pages u16.
+pub const ROW_BLOCK_HEADER_BYTES: usize = 8;
+/// Bits of a row's SHA-256 that the index keeps beside its bucket's number.
+pub const FRAGMENT_BITS: u32 = 32;
+/// Most bits of a bucket's number: with 4 billion rows, four rows a bucket.
+pub const BUCKET_BITS_MAX: u32 = 30;
+
+/// Byte offsets in a snapshot's header block. Up to `STORE_UUID` it is as a segment's.
+pub mod snapshot_field {
+    /// u64: every LSN up to it is folded in; the file's name.
+    pub const LSN: usize = 40;
+    /// u64: the file's length in bytes.
+    pub const FILE_BYTES: usize = 48;
+    /// u64, milliseconds since the epoch.
+    pub const CREATED_AT: usize = 56;
+    /// u64: the number of the last segment folded in.
+    pub const SEGMENT_NUMBER: usize = 64;
+    /// Four fields as `segment_field::PREDECESSOR` has them: where that segment ended.
+    pub const SEGMENT: usize = 72;
+    /// u32: 1 if the generation before was kept whole, 0 if there is none.
+    pub const HAS_SPARE: usize = 100;
+    /// u64: the LSN of the snapshot before, 0 if that generation begins with the journal's first segment.
+    pub const SPARE_LSN: usize = 104;
+    /// u64: rows.
+    pub const ROWS: usize = 112;
+    /// u64: blocks of rows.
+    pub const BLOCKS: usize = 120;
+    /// u64: contents forgotten so far.
+    pub const FORGOTTEN: usize = 128;
+    /// u64: files that are MANIFESTED, forgotten ones too.
+    pub const MANIFESTED: usize = 136;
+    /// u64: files that are finished as SKIPPED_DUPLICATE and left no survivor.
+    pub const SKIPPED: usize = 144;
+    /// u64: files that are ABANDONED.
+    pub const ABANDONED: usize = 152;
+    /// u32: bits of a bucket's number.
+    pub const BUCKET_BITS: usize = 160;
+    /// The sections, `SECTION_BYTES` each.
+    pub const SECTIONS: usize = 168;
+    /// Offset u64, length in bytes u64, CRC32C u32, zero u32.
+    pub const SECTION_BYTES: usize = 24;
+    /// u32: CRC32C of all bytes before it.
+    pub const CHECKSUM: usize = super::BLOCK_BYTES - 4;
+}
+
+/// What stands behind a snapshot's rows, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Section {
+    /// For each block of rows: its first row's number u32, its place in the file in pages u32.
+    Blocks = 0,
+    /// For each bucket: the number of its first row, u32; and behind them the number of rows.
+    Buckets = 1,
+    /// For each row: the `FRAGMENT_BITS` of its SHA-256 behind the bucket's, u32.
+    Fragments = 2,
+    /// The directories that rows name: length u16, bytes.
+    Directories = 3,
+    /// The records that still matter: LSN u64, milliseconds u64, the record.
+    Survivors = 4,
+}
+
+impl Section {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+    /// All of them, in their order.
+    pub const ALL: [Section; Section::COUNT] =
+        [Section::Blocks, Section::Buckets, Section::Fragments, Section::Directories, Section::Survivors];
+
+    /// For messages.
+    pub fn text(self) -> &'static str {
+        match self {
+            Section::Blocks => "list of blocks",
+            Section::Buckets => "list of buckets",
+            Section::Fragments => "list of fragments",
+            Section::Directories => "list of directories",
+            Section::Survivors => "list of surviving records",
+        }
+    }
+}

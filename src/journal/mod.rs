@@ -7,26 +7,30 @@
 //! - Opening reads the old segments, then starts a new one; it never continues an old one, so a crash while opening
 //!   leaves what was there.
 
+pub mod compact;
 mod error;
+pub mod files;
 pub mod format;
 pub mod frame;
+pub mod ledger;
 pub mod names;
 pub mod record;
 pub mod replay;
 pub mod segment;
+pub mod snapshot;
 pub mod state;
 pub mod verdict;
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-pub use error::{Corrupt, Damage, Error, NotTorn};
+pub use error::{Corrupt, Damage, Error, NotTorn, Refused};
 
 use crate::fs::{self, Fs, Open};
 use crate::types::Lsn;
+use files::Files;
 use format::{BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, SEGMENT_BYTES};
 use frame::Place;
-use names::FileName;
 use record::Record;
 use replay::{Ending, Replayed, Visitor};
 use segment::{Predecessor, SegmentHeader};
@@ -42,6 +46,8 @@ pub struct Journal<F: Fs> {
     /// Held for as long as the journal is open.
     _lock: F::File,
     active: Active<F>,
+    /// Bytes of the files of full segments that are in no snapshot yet.
+    sealed_bytes: u64,
     poison: Option<String>,
     buffer: Vec<u8>,
 }
@@ -92,6 +98,15 @@ pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Opt
     read_once(fs, path, visitor)
 }
 
+/// True if there is a journal (or the sign of a lost one) in the directory: a mistyped path must not make one.
+pub fn exists<F: Fs>(fs: &F, path: &Path) -> Result<bool, Error> {
+    let dir = match fs.open_dir(path) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        dir => dir?,
+    };
+    Ok(!Files::list(fs, &dir)?.is_empty() || fs.stat(&dir, OsStr::new(names::LOCK))?.is_some())
+}
+
 /// True if a process holds the journal's lock, as far as the kernel tells.
 fn is_being_written<F: Fs>(fs: &F, path: &Path) -> bool {
     let lock = fs.open_dir(path).and_then(|dir| fs.stat(&dir, OsStr::new(names::LOCK)));
@@ -103,14 +118,14 @@ fn read_once<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Op
         Err(error) if error.is_not_found() => return Ok(None),
         dir => dir?,
     };
-    let (segments, foreign) = replay::list_segments(fs, &dir)?;
-    match foreign {
-        Some(name) if segments.is_empty() => Err(Error::Foreign { dir: path.to_path_buf(), name }),
-        _ if segments.is_empty() => match fs.open(&dir, OsStr::new(names::LOCK), Open::Read) {
+    let files = Files::list(fs, &dir)?;
+    match &files.foreign {
+        Some(name) if files.is_empty() => Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() }),
+        _ if files.is_empty() => match fs.open(&dir, OsStr::new(names::LOCK), Open::Read) {
             Err(error) if error.is_not_found() => Ok(None),
             lock => refuse_missing(fs, &dir, &lock?).map(|()| None),
         },
-        _ => replay::replay(fs, &dir, &segments, visitor).map(Some),
+        _ => replay::replay(fs, &dir, &files, None, visitor).map(Some),
     }
 }
 
@@ -129,9 +144,9 @@ impl<F: Fs> Journal<F> {
     /// Nothing is modified if the journal is corrupt, newer, locked or not a journal at all.
     pub fn open(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<(Journal<F>, Replayed), Error> {
         let dir = fs::open_dir_durable(fs, Path::new("/"), path, 0o700)?;
-        let (segments, foreign) = replay::list_segments(fs, &dir)?;
-        if let (Some(name), true) = (foreign, segments.is_empty()) {
-            return Err(Error::Foreign { dir: path.to_path_buf(), name });
+        let files = Files::list(fs, &dir)?;
+        if let (Some(name), true) = (&files.foreign, files.is_empty()) {
+            return Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() });
         }
         let (lock, lock_is_new) = lock(fs, &dir)?;
         let replayed = Self::recover(fs, &dir, &lock, visitor).inspect_err(|_| {
@@ -142,7 +157,9 @@ impl<F: Fs> Journal<F> {
         remove_temporaries(fs, &dir)?;
         let active = start_segment(fs, &dir, replayed.last.as_ref())?;
         write_lock(fs, &dir, &lock, &active.header)?;
-        let journal = Journal { fs: fs.clone(), dir, _lock: lock, active, poison: None, buffer: Vec::new() };
+        let sealed_bytes = replayed.file_bytes;
+        let journal =
+            Journal { fs: fs.clone(), dir, _lock: lock, active, sealed_bytes, poison: None, buffer: Vec::new() };
         if let Some((header, end)) = &replayed.last
             && replayed.ending != Ending::Empty
         {
@@ -154,12 +171,12 @@ impl<F: Fs> Journal<F> {
     /// Reads the journal under its lock.
     fn recover(fs: &F, dir: &F::Dir, lock: &F::File, visitor: &mut dyn Visitor) -> Result<Replayed, Error> {
         // Listed again under the lock: another process may have written since.
-        let (segments, _) = replay::list_segments(fs, dir)?;
-        if segments.is_empty() {
+        let files = Files::list(fs, dir)?;
+        if files.is_empty() {
             refuse_missing(fs, dir, lock)?;
         }
-        settle(fs, dir, &segments)?;
-        replay::replay(fs, dir, &segments, visitor)
+        settle(fs, dir, &files.segments)?;
+        replay::replay(fs, dir, &files, None, visitor)
     }
 
     /// The LSN that the next record will get.
@@ -170,6 +187,27 @@ impl<F: Fs> Journal<F> {
     /// Bytes written to the active segment so far.
     pub fn active_bytes(&self) -> u64 {
         self.active.offset
+    }
+
+    /// Bytes of full segments that no compaction has folded in.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.sealed_bytes
+    }
+
+    /// The first LSN of the segment that is being written: what lies before it does not change any more.
+    pub fn active_first_lsn(&self) -> Lsn {
+        self.active.header.first_lsn
+    }
+
+    /// Says that so many bytes of segments are in a snapshot now.
+    pub fn folded_in(&mut self, segment_bytes: u64) {
+        self.sealed_bytes = self.sealed_bytes.saturating_sub(segment_bytes);
+    }
+
+    /// Begins a new segment, unless nothing was written to this one: what was appended so far can be folded in then.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        self.check()?;
+        if self.active.place.next_lsn == self.active.header.first_lsn { Ok(()) } else { self.rotate() }
     }
 
     /// The journal's UUID.
@@ -286,7 +324,8 @@ impl<F: Fs> Journal<F> {
             }
         })?;
         let full = std::mem::replace(&mut self.active, started);
-        let sealed = self.seal(&full.file, &full.header, &end);
+        self.sealed_bytes += full.header.capacity;
+        let sealed = self.write_seal(&full.file, &full.header, &end);
         if let Err(Error::Io(error)) = &sealed
             && !leaves_valid(error)
         {
@@ -298,12 +337,12 @@ impl<F: Fs> Journal<F> {
     fn seal_old(&self, header: &SegmentHeader, end: &Predecessor) -> Result<(), Error> {
         let name = names::segment(header.first_lsn);
         let file = self.fs.open(&self.dir, OsStr::new(&name), Open::Write)?;
-        self.seal(&file, header, end)
+        self.write_seal(&file, header, end)
     }
 
     /// Writes the seal behind the last good frame of a segment whose successor is the active one. A torn tail there
     /// is overwritten: the successor's header, which is durable, says that it does not count.
-    fn seal(&self, file: &F::File, header: &SegmentHeader, end: &Predecessor) -> Result<(), Error> {
+    fn write_seal(&self, file: &F::File, header: &SegmentHeader, end: &Predecessor) -> Result<(), Error> {
         // We keep its block free; should another writer not have, a segment without a seal is better than a longer one.
         if end.end + BLOCK_BYTES as u64 > header.capacity {
             return Ok(());
@@ -383,14 +422,7 @@ fn settle<F: Fs>(fs: &F, dir: &F::Dir, segments: &[Lsn]) -> Result<(), Error> {
 }
 
 fn remove_temporaries<F: Fs>(fs: &F, dir: &F::Dir) -> Result<(), Error> {
-    let mut leftovers = Vec::new();
-    for entry in fs.list(dir)? {
-        let entry = entry?;
-        if names::parse(&entry.name) == FileName::Temporary {
-            leftovers.push(entry.name);
-        }
-    }
-    for name in leftovers {
+    for name in Files::list(fs, dir)?.temporaries {
         fs.unlink(dir, &name)?;
     }
     Ok(())

@@ -32,6 +32,8 @@ pub enum Record {
     DuplicateCleared(IngestId),
     /// It vanished or changed before it was moved.
     Abandoned(Abandoned),
+    /// Contents of files that were found complete before this instant are forgotten: they may be ingested again.
+    Expired(UnixMillis),
 }
 
 /// Where things are and what the rules are.
@@ -191,8 +193,20 @@ const KIND_MANIFESTED: u8 = 5;
 const KIND_SKIPPED_DUPLICATE: u8 = 6;
 const KIND_DUPLICATE_CLEARED: u8 = 7;
 const KIND_ABANDONED: u8 = 8;
+const KIND_EXPIRED: u8 = 9;
 
 impl Record {
+    /// The file that it is about; None for those about no file, and for DISCOVERED, whose LSN is the id.
+    pub fn ingest_id(&self) -> Option<IngestId> {
+        match self {
+            Record::Settings(_) | Record::Discovered(_) | Record::Expired(_) => None,
+            Record::Hashed(hashed) => Some(hashed.ingest_id),
+            Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),
+            Record::Abandoned(abandoned) => Some(abandoned.ingest_id),
+            Record::Moved(id) | Record::Manifested(id) | Record::DuplicateCleared(id) => Some(*id),
+        }
+    }
+
     /// Appends the record's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
@@ -246,6 +260,10 @@ impl Record {
                 put_u64(out, abandoned.ingest_id.0);
                 out.push(abandoned.reason as u8);
                 KIND_ABANDONED
+            }
+            Record::Expired(before) => {
+                put_u64(out, before.0);
+                KIND_EXPIRED
             }
             Record::Moved(id) => put_id(out, *id, KIND_MOVED),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
@@ -336,6 +354,7 @@ impl Fields<'_> {
             }),
             KIND_DUPLICATE_CLEARED => Record::DuplicateCleared(self.id()?),
             KIND_ABANDONED => Record::Abandoned(Abandoned { ingest_id: self.id()?, reason: self.reason()? }),
+            KIND_EXPIRED => Record::Expired(UnixMillis(self.u64()?)),
             _ => return None,
         })
     }

@@ -1,18 +1,19 @@
-//! Reading a whole journal, from its first segment to its end.
+//! Reading a whole journal, from its newest snapshot (or first segment) to its end.
 //!
 //! Invariants:
 //! - It never writes: recovery, `inspect` and `verify` share it.
 //! - Records are handed on in LSN order, each once, and only from frames whose whole prefix is valid.
 //! - What it returns depends on the files alone.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::error::{Corrupt, Damage, Error, NotTorn};
+use super::error::{Corrupt, Damage, Error, NotTorn, Refused};
+use super::files::Files;
 use super::format::{BLOCK_BYTES, FrameKind};
 use super::frame::{FrameFault, FrameHeader, Place};
-use super::names::{self, FileName};
 use super::record::Record;
 use super::segment::{Found, Predecessor, SegmentHeader, SegmentReader, frame_reach};
+use super::snapshot::Snapshot;
 use super::verdict::{Behind, Evidence, Verdict, judge};
 use crate::fs::Fs;
 use crate::types::{Lsn, UnixMillis};
@@ -21,12 +22,14 @@ use crate::types::{Lsn, UnixMillis};
 pub trait Visitor {
     /// What was told so far does not count: the journal is read once more from its beginning.
     fn restart(&mut self) {}
+    /// The journal begins with this snapshot instead of its first records.
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error>;
     /// A segment begins.
     fn segment(&mut self, _header: &SegmentHeader) {}
     /// A valid frame, before its records.
     fn frame(&mut self, _offset: u64, _header: &FrameHeader) {}
     /// A record and when it was written. An error says why it cannot be.
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), &'static str>;
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused>;
 }
 
 /// How the journal ends.
@@ -48,6 +51,8 @@ pub enum Ending {
 /// What reading a journal found out.
 #[derive(Clone, Debug)]
 pub struct Replayed {
+    /// The snapshot that it begins with.
+    pub snapshot: Option<Arc<Snapshot>>,
     /// The last segment, and where it ends.
     pub last: Option<(SegmentHeader, Predecessor)>,
     /// How it ends.
@@ -56,37 +61,36 @@ pub struct Replayed {
     pub segments: u64,
     /// Bytes of frames read.
     pub bytes: u64,
+    /// Bytes of the segments' files.
+    pub file_bytes: u64,
 }
 
-/// The first LSNs of all segments in the directory, ascending, and the first foreign name, if there is one.
-pub fn list_segments<F: Fs>(fs: &F, dir: &F::Dir) -> Result<(Vec<Lsn>, Option<PathBuf>), Error> {
-    let mut segments = Vec::new();
-    let mut foreign = None;
-    for entry in fs.list(dir)? {
-        let entry = entry?;
-        match names::parse(&entry.name) {
-            FileName::Segment(lsn) => segments.push(lsn),
-            // The root of a file system of its own has this one.
-            FileName::Foreign if entry.name != "lost+found" => foreign = Some(PathBuf::from(entry.name)),
-            FileName::Foreign | FileName::Lock | FileName::Temporary => {}
-        }
-    }
-    segments.sort_unstable();
-    Ok((segments, foreign))
-}
-
-/// Reads the journal whose segments are `segments`, as [`list_segments`] found them.
-pub fn replay<F: Fs>(fs: &F, dir: &F::Dir, segments: &[Lsn], visitor: &mut dyn Visitor) -> Result<Replayed, Error> {
-    let mut replayed = Replayed { last: None, ending: Ending::Empty, segments: 0, bytes: 0 };
-    let mut readers = segments.iter().map(|lsn| SegmentReader::open(fs, dir, *lsn));
+/// Reads the journal that [`Files::list`] found: the newest snapshot, and the segments behind it.
+///
+/// With `until`, as if the segment of that first LSN were not written yet: the newest snapshot before it, and the
+/// segments between the two, which do not change any more.
+pub fn replay<F: Fs>(
+    fs: &F,
+    dir: &F::Dir,
+    files: &Files,
+    until: Option<Lsn>,
+    visitor: &mut dyn Visitor,
+) -> Result<Replayed, Error> {
+    let (snapshot, segments) = files.generation(until);
+    let snapshot = snapshot.map(|lsn| Snapshot::open(fs, dir, lsn).map(Arc::new)).transpose()?;
+    let mut replayed = Replayed { snapshot, last: None, ending: Ending::Empty, segments: 0, bytes: 0, file_bytes: 0 };
+    let readers = segments.iter().filter(|lsn| until.is_none_or(|until| **lsn <= until));
+    let mut readers = readers.map(|lsn| SegmentReader::open(fs, dir, *lsn));
     let mut next = readers.next().transpose()?;
-    if let Some(first) = &next
-        && let Some(predecessor) = first.header().predecessor
-    {
-        return Err(corrupt(first, 0, first.start(), Damage::MissingPredecessor(predecessor.first_lsn)));
+    check_beginning(replayed.snapshot.as_deref(), next.as_ref())?;
+    if let Some(snapshot) = &replayed.snapshot {
+        visitor.snapshot(snapshot)?;
     }
     while let Some(mut reader) = next {
         next = readers.next().transpose()?;
+        if until == Some(reader.header().first_lsn) {
+            break;
+        }
         visitor.segment(reader.header());
         let walked = match &next {
             Some(successor) => {
@@ -101,9 +105,37 @@ pub fn replay<F: Fs>(fs: &F, dir: &F::Dir, segments: &[Lsn], visitor: &mut dyn V
         };
         replayed.segments += 1;
         replayed.bytes += walked.end - BLOCK_BYTES as u64;
+        replayed.file_bytes += reader.header().capacity;
         replayed.last = Some((reader.header().clone(), walked));
     }
     Ok(replayed)
+}
+
+/// The first segment is the journal's first, or continues the snapshot.
+fn check_beginning<F: Fs>(snapshot: Option<&Snapshot>, first: Option<&SegmentReader<F>>) -> Result<(), Error> {
+    let Some(snapshot) = snapshot else {
+        let Some(first) = first else { return Ok(()) };
+        let Some(predecessor) = first.header().predecessor else { return Ok(()) };
+        return Err(corrupt(first, 0, first.start(), Damage::MissingPredecessor(predecessor.first_lsn)));
+    };
+    let header = snapshot.header();
+    let next_lsn = header.lsn.plus(1);
+    // A snapshot is made of segments that had a successor, so there is one.
+    let Some(first) = first.filter(|first| first.header().first_lsn == next_lsn) else {
+        let (file, damage) = (snapshot.path().to_path_buf(), Damage::MissingSuccessor(next_lsn));
+        return Err(Corrupt { file, offset: 0, lsn: next_lsn, damage }.into());
+    };
+    let refuse = |what| Err(corrupt(first, 0, first.start(), Damage::Snapshot(what)));
+    if first.header().store != header.store {
+        return refuse("it belongs to another journal");
+    }
+    if first.header().predecessor != Some(header.segment) {
+        return refuse("it names another predecessor");
+    }
+    if header.segment_number.checked_add(1) != Some(first.header().number) {
+        return refuse("its number does not follow");
+    }
+    Ok(())
 }
 
 fn corrupt<F: Fs>(reader: &SegmentReader<F>, offset: u64, place: Place, damage: Damage) -> Error {
@@ -165,7 +197,10 @@ fn step<F: Fs>(
         let lsn = header.first_lsn.plus(index);
         let damage = |damage| Corrupt { file: path.clone(), offset: cursor.offset, lsn, damage };
         let (record, length) = Record::decode(rest).ok_or_else(|| damage(Damage::Record))?;
-        visitor.record(lsn, header.written_at, record).map_err(|why| damage(Damage::Transition(why)))?;
+        visitor.record(lsn, header.written_at, record).map_err(|refused| match refused {
+            Refused::Contradiction(why) => damage(Damage::Transition(why)).into(),
+            Refused::Unknown(error) => *error,
+        })?;
         rest = &rest[length..];
     }
     if header.kind == FrameKind::Data && !rest.is_empty() {

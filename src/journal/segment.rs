@@ -60,7 +60,32 @@ pub struct Predecessor {
     pub chain: u32,
 }
 
+/// Bytes that a [`Predecessor`] takes in a header.
+const PREDECESSOR_BYTES: usize = field::RESERVED - field::PREDECESSOR;
+
 impl Predecessor {
+    /// As headers hold it.
+    pub(super) fn encode(&self) -> [u8; PREDECESSOR_BYTES] {
+        let mut bytes = [0; PREDECESSOR_BYTES];
+        let mut put = |at: usize, field: &[u8]| bytes[at - field::PREDECESSOR..][..field.len()].copy_from_slice(field);
+        put(field::PREDECESSOR, &self.first_lsn.0.to_le_bytes());
+        put(field::PREDECESSOR_END, &self.end.to_le_bytes());
+        put(field::PREDECESSOR_LAST_LSN, &self.last_lsn.0.to_le_bytes());
+        put(field::PREDECESSOR_CHAIN, &self.chain.to_le_bytes());
+        bytes
+    }
+
+    /// Reads what `encode` makes from the front of `bytes`.
+    pub(super) fn decode(bytes: &[u8]) -> Predecessor {
+        let at = |field: usize| field - field::PREDECESSOR;
+        Predecessor {
+            first_lsn: Lsn(u64_at(bytes, at(field::PREDECESSOR))),
+            end: u64_at(bytes, at(field::PREDECESSOR_END)),
+            last_lsn: Lsn(u64_at(bytes, at(field::PREDECESSOR_LAST_LSN))),
+            chain: u32_at(bytes, at(field::PREDECESSOR_CHAIN)),
+        }
+    }
+
     /// The first LSN of a segment that follows: past all records, and different from the predecessor's own even if
     /// that holds no record.
     pub fn successor_first_lsn(&self) -> Lsn {
@@ -85,10 +110,7 @@ impl SegmentHeader {
         put(field::CAPACITY, &self.capacity.to_le_bytes());
         put(field::CREATED_AT, &self.created_at.0.to_le_bytes());
         if let Some(predecessor) = &self.predecessor {
-            put(field::PREDECESSOR, &predecessor.first_lsn.0.to_le_bytes());
-            put(field::PREDECESSOR_END, &predecessor.end.to_le_bytes());
-            put(field::PREDECESSOR_LAST_LSN, &predecessor.last_lsn.0.to_le_bytes());
-            put(field::PREDECESSOR_CHAIN, &predecessor.chain.to_le_bytes());
+            put(field::PREDECESSOR, &predecessor.encode());
         }
         let checksum = crc32c::crc32c(&block[..field::CHECKSUM]);
         block[field::CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
@@ -97,29 +119,11 @@ impl SegmentHeader {
 
     /// Reads a header block; also returns its checksum.
     pub fn decode(block: &[u8]) -> Result<(SegmentHeader, u32), HeaderFault> {
-        if block.len() < BLOCK_BYTES || block[..field::MAJOR] != SEGMENT_MAGIC {
-            return Err(HeaderFault::Damaged("no segment begins here"));
-        }
-        let checksum = u32_at(block, field::CHECKSUM);
-        if crc32c::crc32c(&block[..field::CHECKSUM]) != checksum {
-            return Err(HeaderFault::Damaged("checksum is wrong"));
-        }
-        let (major, features) = (u16_at(block, field::MAJOR), u32_at(block, field::INCOMPATIBLE));
-        if major != FORMAT_MAJOR {
-            return Err(HeaderFault::Newer(format!("journal format version {major} is not known")));
-        }
-        if features & !INCOMPATIBLE_FEATURES != 0 {
-            return Err(HeaderFault::Newer(format!("journal features {features:#x} are not known")));
-        }
+        let checksum = check_front(block, &SEGMENT_MAGIC, "no segment begins here")?;
         if u64_at(block, field::FIRST_LSN) == 0 {
             return Err(HeaderFault::Damaged("its first LSN is 0"));
         }
-        let predecessor = Predecessor {
-            first_lsn: Lsn(u64_at(block, field::PREDECESSOR)),
-            end: u64_at(block, field::PREDECESSOR_END),
-            last_lsn: Lsn(u64_at(block, field::PREDECESSOR_LAST_LSN)),
-            chain: u32_at(block, field::PREDECESSOR_CHAIN),
-        };
+        let predecessor = Predecessor::decode(&block[field::PREDECESSOR..]);
         let header = SegmentHeader {
             salt: u32_at(block, field::SALT),
             store: array_at(block, field::STORE_UUID),
@@ -140,6 +144,26 @@ pub enum HeaderFault {
     Damaged(&'static str),
     /// Written by a version that we do not understand.
     Newer(String),
+}
+
+/// Checks what segments and snapshots begin with, in every version: magic, checksum, version, features. Returns the
+/// checksum.
+pub(super) fn check_front(block: &[u8], magic: &[u8; 8], nothing: &'static str) -> Result<u32, HeaderFault> {
+    if block.len() < BLOCK_BYTES || block[..field::MAJOR] != *magic {
+        return Err(HeaderFault::Damaged(nothing));
+    }
+    let checksum = u32_at(block, field::CHECKSUM);
+    if crc32c::crc32c(&block[..field::CHECKSUM]) != checksum {
+        return Err(HeaderFault::Damaged("checksum is wrong"));
+    }
+    let (major, features) = (u16_at(block, field::MAJOR), u32_at(block, field::INCOMPATIBLE));
+    if major != FORMAT_MAJOR {
+        return Err(HeaderFault::Newer(format!("journal format version {major} is not known")));
+    }
+    if features & !INCOMPATIBLE_FEATURES != 0 {
+        return Err(HeaderFault::Newer(format!("journal features {features:#x} are not known")));
+    }
+    Ok(checksum)
 }
 
 /// Makes a segment file, durable under its name; returns it open for writing, and the first chain value.

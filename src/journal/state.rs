@@ -1,8 +1,11 @@
 //! What the journal's records add up to: the one fold that start, recovery and the running ingestor share.
 //!
 //! Invariants:
-//! - The state is a function of the records in LSN order, and of nothing else.
-//! - A content is in `contents` if and only if a MOVED record of it is durable; no content is moved twice.
+//! - The state is a function of the records in LSN order, and of nothing else: folding a snapshot and the records behind
+//!   it gives the same as folding all records.
+//! - A content is known if and only if a MOVED record of it is durable, and it has not expired; no content that is known
+//!   is moved again.
+//! - What has expired stays expired: `expired_before` only grows, and nothing refers anew to a content that is not known.
 //! - `open` holds what is unfinished and nothing else, so it is as small as the number of files in flight.
 
 use std::collections::BTreeMap;
@@ -11,7 +14,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::record::{Copy, Discovered, DuplicateAction, Record, Settings, Sidecar};
+use super::error::{Error, Refused};
+use super::record::{Copy, Discovered, DuplicateAction, Hashed, Record, Settings, Sidecar, SkippedDuplicate};
+use super::snapshot::Snapshot;
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// How far a file has come.
@@ -52,6 +57,28 @@ impl FileState {
             FileState::Manifested => "MANIFESTED",
             FileState::SkippedDuplicate => "SKIPPED_DUPLICATE",
             FileState::Abandoned => "ABANDONED",
+        }
+    }
+
+    /// The state after a record of that file. An error says why the record cannot follow.
+    pub fn after(self, record: &Record) -> Result<FileState, &'static str> {
+        use FileState::{Abandoned, Discovered, Hashed, Manifested, Moved, SkippedDuplicate};
+        match (record, self) {
+            (Record::Hashed(_), Discovered | Hashed) => Ok(Hashed),
+            (Record::Hashed(_), _) => Err("HASHED after MOVED"),
+            (Record::Moved(_), Hashed) => Ok(Moved),
+            (Record::Moved(_), _) => Err("MOVED without HASHED"),
+            (Record::Manifested(_), Moved) => Ok(Manifested),
+            (Record::Manifested(_), _) => Err("MANIFESTED without MOVED"),
+            (Record::SkippedDuplicate(_), Discovered | Hashed | SkippedDuplicate) => Ok(SkippedDuplicate),
+            (Record::SkippedDuplicate(_), _) => Err("SKIPPED_DUPLICATE after MOVED"),
+            (Record::DuplicateCleared(_), SkippedDuplicate) => Ok(SkippedDuplicate),
+            (Record::DuplicateCleared(_), _) => Err("DUPLICATE_CLEARED without SKIPPED_DUPLICATE"),
+            (Record::Abandoned(_), Discovered | Hashed) => Ok(Abandoned),
+            (Record::Abandoned(_), _) => Err("ABANDONED after MOVED"),
+            (Record::Settings(_) | Record::Discovered(_) | Record::Expired(_), _) => {
+                Err("a record that is not about a known file")
+            }
         }
     }
 }
@@ -110,6 +137,10 @@ pub struct Original {
     pub ingest_id: IngestId,
     /// Where it is.
     pub warehouse_path: Box<Path>,
+    /// When that file was found complete: decides when it is forgotten.
+    pub discovered_at: UnixMillis,
+    /// The LSN of its MANIFESTED; None as long as it is not finished.
+    pub finished: Option<Lsn>,
 }
 
 /// A duplicate that stays in staging, so that it is not hashed again at each scan.
@@ -128,12 +159,37 @@ pub struct Kept {
 pub struct State {
     settings: Option<Arc<Settings>>,
     open: BTreeMap<IngestId, Ingest>,
-    contents: HashMap<Sha256, Original>,
+    /// Contents up to this snapshot that were finished then.
+    snapshot: Option<Arc<Snapshot>>,
+    /// The other contents. Where both have one, this one counts: the snapshot's has expired.
+    recent: HashMap<Sha256, Original>,
+    expired_before: UnixMillis,
     kept: HashMap<(u64, u64), Kept>,
+    /// How many kept duplicates each content has.
+    kept_of: HashMap<Sha256, u32>,
     counts: [u64; FileState::ALL.len()],
 }
 
 impl State {
+    /// The sum of all records up to a snapshot.
+    pub fn from_snapshot(snapshot: &Arc<Snapshot>) -> Result<State, Error> {
+        let mut state = State::default();
+        snapshot.survivors(&mut |lsn, _, record| state.apply(lsn, &record))?;
+        for (count, finished) in state.counts.iter_mut().zip(snapshot.header().finished()) {
+            *count += finished;
+        }
+        state.snapshot = Some(snapshot.clone());
+        Ok(state)
+    }
+
+    /// Takes a newer snapshot of records that are part of this state: what it holds is looked up in it from now on.
+    pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+        let folded_in = snapshot.header().lsn;
+        self.recent.retain(|_, original| original.finished.is_none_or(|lsn| lsn > folded_in));
+        self.recent.shrink_to(self.recent.len() * 2);
+        self.snapshot = Some(snapshot);
+    }
+
     /// The settings of the last start.
     pub fn settings(&self) -> Option<&Arc<Settings>> {
         self.settings.as_ref()
@@ -149,9 +205,29 @@ impl State {
         self.open.get(&id)
     }
 
-    /// Who brought this content, if it is durably in the warehouse.
-    pub fn original(&self, sha256: &Sha256) -> Option<&Original> {
-        self.contents.get(sha256)
+    /// Who brought this content, if it is known: durably in the warehouse, and not forgotten.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read, or is damaged there.
+    pub fn original(&self, sha256: &Sha256) -> Result<Option<Original>, Error> {
+        let original = match self.recent.get(sha256) {
+            Some(recent) => Some(recent.clone()),
+            None => match &self.snapshot {
+                Some(snapshot) => snapshot.find(sha256)?.map(|row| row.original()),
+                None => None,
+            },
+        };
+        Ok(original.filter(|original| !self.has_expired(sha256, original)))
+    }
+
+    /// Old enough to be forgotten, finished, and nobody's original that is still in staging: a duplicate that is kept
+    /// there must not turn into a new file.
+    fn has_expired(&self, sha256: &Sha256, original: &Original) -> bool {
+        let refers = |ingest: &Ingest| ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256);
+        original.discovered_at < self.expired_before
+            && original.finished.is_some()
+            && !self.kept_of.contains_key(sha256)
+            && !self.open.values().any(refers)
     }
 
     /// Duplicates that stay in staging.
@@ -164,9 +240,19 @@ impl State {
         self.kept.get(&key)
     }
 
-    /// Contents that are remembered.
-    pub fn remembered(&self) -> usize {
-        self.contents.len()
+    /// Contents that are remembered, those included that have expired since the last compaction.
+    pub fn remembered(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().rows) + self.recent.len() as u64
+    }
+
+    /// Contents that came since the last compaction: each takes some 200 bytes of memory, one in the snapshot five.
+    pub fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Bytes of the last snapshot's file.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().file_bytes)
     }
 
     /// How many files are in `state`.
@@ -176,75 +262,29 @@ impl State {
 
     /// Adds the record with this LSN. An error says why it cannot come after those before it; the state is then as
     /// it was.
-    pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), &'static str> {
+    pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Refused> {
         match record {
             Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
             Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
-            Record::Hashed(hashed) => {
-                let ingest = self.open.get_mut(&hashed.ingest_id).ok_or("HASHED without DISCOVERED")?;
-                if !matches!(ingest.state, FileState::Discovered | FileState::Hashed) {
-                    return Err("HASHED after MOVED");
-                }
-                if self.contents.contains_key(&hashed.sha256) {
-                    return Err("HASHED of a content that is in the warehouse");
-                }
-                ingest.target = Some(Target {
-                    sha256: hashed.sha256,
-                    warehouse_path: hashed.warehouse_path.clone(),
-                    copy: hashed.copy.clone(),
-                });
-                Self::enter(&mut self.counts, ingest, FileState::Hashed);
+            Record::Expired(before) => self.expired_before = self.expired_before.max(*before),
+            Record::Hashed(hashed) => self.hash(hashed, record)?,
+            Record::Moved(id) => self.move_in(*id, record)?,
+            Record::Manifested(id) => {
+                let ingest = self.close(*id, record)?;
+                let original = ingest.target.and_then(|target| self.recent.get_mut(&target.sha256));
+                original.ok_or("MANIFESTED of an unknown content")?.finished = Some(lsn);
             }
-            Record::Moved(id) => {
-                let ingest = self.open.get_mut(id).ok_or("MOVED without HASHED")?;
-                let (FileState::Hashed, Some(target)) = (ingest.state, &ingest.target) else {
-                    return Err("MOVED without HASHED");
-                };
-                let original =
-                    Original { ingest_id: *id, warehouse_path: target.warehouse_path.clone().into_boxed_path() };
-                if self.contents.try_insert(target.sha256, original).is_err() {
-                    return Err("a content is MOVED twice");
-                }
-                Self::enter(&mut self.counts, ingest, FileState::Moved);
-            }
-            Record::Manifested(id) => self.finish(*id, &[FileState::Moved], FileState::Manifested).map(drop)?,
-            Record::SkippedDuplicate(skipped) => {
-                let ingest = self.open.get_mut(&skipped.ingest_id).ok_or("SKIPPED_DUPLICATE without DISCOVERED")?;
-                if ingest.state == FileState::Moved {
-                    return Err("SKIPPED_DUPLICATE after MOVED");
-                }
-                ingest.duplicate = Some(Duplicate {
-                    of: skipped.duplicate_of,
-                    sha256: skipped.sha256,
-                    action: skipped.action,
-                    target: skipped.target.clone(),
-                });
-                Self::enter(&mut self.counts, ingest, FileState::SkippedDuplicate);
-                if skipped.action == DuplicateAction::Keep {
-                    let kept = Kept {
-                        identity: ingest.identity,
-                        sha256: skipped.sha256,
-                        sidecar: ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
-                    };
-                    self.kept.insert(kept.identity.key(), kept);
-                    self.open.remove(&skipped.ingest_id);
-                }
-            }
-            Record::DuplicateCleared(id) => {
-                self.finish(*id, &[FileState::SkippedDuplicate], FileState::SkippedDuplicate).map(drop)?;
-            }
-            Record::Abandoned(abandoned) => {
-                let from = [FileState::Discovered, FileState::Hashed];
-                self.finish(abandoned.ingest_id, &from, FileState::Abandoned).map(drop)?;
-            }
+            Record::SkippedDuplicate(skipped) => self.skip(skipped, record)?,
+            Record::DuplicateCleared(id) => drop(self.close(*id, record)?),
+            Record::Abandoned(abandoned) => drop(self.close(abandoned.ingest_id, record)?),
         }
         Ok(())
     }
 
-    fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), &'static str> {
+    fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), Refused> {
         let settings = self.settings.clone().ok_or("DISCOVERED before any settings")?;
         // The file is looked at anew, so what was known of this inode is history.
-        self.kept.remove(&found.identity.key());
+        self.unkeep(found.identity.key());
         let ingest = Ingest {
             id,
             state: FileState::Discovered,
@@ -261,20 +301,79 @@ impl State {
         Ok(())
     }
 
-    fn enter(counts: &mut [u64; FileState::ALL.len()], ingest: &mut Ingest, state: FileState) {
-        counts[ingest.state as usize] -= 1;
-        counts[state as usize] += 1;
-        ingest.state = state;
+    fn hash(&mut self, hashed: &Hashed, record: &Record) -> Result<(), Refused> {
+        self.next_state(hashed.ingest_id, record)?;
+        if self.original(&hashed.sha256)?.is_some() {
+            return Err("HASHED of a content that is in the warehouse".into());
+        }
+        self.enter(hashed.ingest_id, record)?.target = Some(Target {
+            sha256: hashed.sha256,
+            warehouse_path: hashed.warehouse_path.clone(),
+            copy: hashed.copy.clone(),
+        });
+        Ok(())
     }
 
-    fn finish(&mut self, id: IngestId, from: &[FileState], to: FileState) -> Result<Ingest, &'static str> {
-        match self.open.get(&id) {
-            Some(ingest) if from.contains(&ingest.state) => {}
-            Some(_) => return Err("a file is finished in a state from which it cannot be"),
-            None => return Err("a file is finished that is not open"),
+    fn move_in(&mut self, id: IngestId, record: &Record) -> Result<(), Refused> {
+        self.next_state(id, record)?;
+        let target = self.open.get(&id).and_then(|ingest| ingest.target.as_ref()).ok_or("MOVED without HASHED")?;
+        let sha256 = target.sha256;
+        if self.original(&sha256)?.is_some() {
+            return Err("a content is MOVED twice".into());
         }
-        let mut ingest = self.open.remove(&id).ok_or("a file is finished that is not open")?;
-        Self::enter(&mut self.counts, &mut ingest, to);
+        let warehouse_path = target.warehouse_path.clone().into_boxed_path();
+        let discovered_at = self.enter(id, record)?.discovered_at;
+        let original = Original { ingest_id: id, warehouse_path, discovered_at, finished: None };
+        self.recent.insert(sha256, original);
+        Ok(())
+    }
+
+    fn skip(&mut self, skipped: &SkippedDuplicate, record: &Record) -> Result<(), Refused> {
+        let ingest = self.enter(skipped.ingest_id, record)?;
+        ingest.duplicate = Some(Duplicate {
+            of: skipped.duplicate_of,
+            sha256: skipped.sha256,
+            action: skipped.action,
+            target: skipped.target.clone(),
+        });
+        if skipped.action == DuplicateAction::Keep {
+            let sidecar = ingest.sidecar.as_ref().map(|sidecar| sidecar.identity);
+            let kept = Kept { identity: ingest.identity, sha256: skipped.sha256, sidecar };
+            self.open.remove(&skipped.ingest_id);
+            self.unkeep(kept.identity.key());
+            *self.kept_of.entry(kept.sha256).or_default() += 1;
+            self.kept.insert(kept.identity.key(), kept);
+        }
+        Ok(())
+    }
+
+    fn unkeep(&mut self, key: (u64, u64)) {
+        let Some(kept) = self.kept.remove(&key) else { return };
+        if let Some(count) = self.kept_of.get_mut(&kept.sha256) {
+            *count -= 1;
+            if *count == 0 {
+                self.kept_of.remove(&kept.sha256);
+            }
+        }
+    }
+
+    fn next_state(&self, id: IngestId, record: &Record) -> Result<FileState, &'static str> {
+        self.open.get(&id).ok_or("a record of a file that is not open")?.state.after(record)
+    }
+
+    /// Counts a file in its next state.
+    fn enter(&mut self, id: IngestId, record: &Record) -> Result<&mut Ingest, &'static str> {
+        let next = self.next_state(id, record)?;
+        let ingest = self.open.get_mut(&id).ok_or("a record of a file that is not open")?;
+        self.counts[ingest.state as usize] -= 1;
+        self.counts[next as usize] += 1;
+        ingest.state = next;
         Ok(ingest)
+    }
+
+    /// As `enter`, for the last record of a file.
+    fn close(&mut self, id: IngestId, record: &Record) -> Result<Ingest, &'static str> {
+        self.enter(id, record)?;
+        self.open.remove(&id).ok_or("a record of a file that is not open")
     }
 }

@@ -11,7 +11,8 @@ use csv_ingestor::journal::frame::{self, Place};
 use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Record, Settings};
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
-use csv_ingestor::journal::{self, names, record};
+use csv_ingestor::journal::snapshot::Snapshot;
+use csv_ingestor::journal::{self, Refused, names, record};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 const SPECIFICATION: &str = include_str!("../../journal-format.md");
@@ -119,7 +120,11 @@ fn the_specifications_example_is_what_the_code_writes() {
 fn the_specifications_example_is_a_journal() {
     struct Records(Vec<(Lsn, UnixMillis, Record)>);
     impl Visitor for Records {
-        fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), &'static str> {
+        fn snapshot(&mut self, _: &std::sync::Arc<Snapshot>) -> Result<(), journal::Error> {
+            unreachable!("the example has none")
+        }
+
+        fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
             self.0.push((lsn, written_at, record));
             Ok(())
         }
@@ -213,11 +218,11 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 0));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 1));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);
-    assert_eq!(format::SEGMENT_BYTES.map(|bytes| bytes >> 10), [256, 1 << 10, 4 << 10, 16 << 10, 64 << 10]);
+    assert_eq!(format::SEGMENT_BYTES.map(|bytes| bytes >> 10), [256, 1 << 10, 4 << 10, 16 << 10]);
     let kinds = [FrameKind::Data, FrameKind::Idle, FrameKind::Seal, FrameKind::Shutdown];
     assert_eq!(kinds.map(|kind| kind as u8), [1, 2, 3, 4]);
     assert_eq!(names::LOCK, "LOCK");

@@ -118,23 +118,23 @@ impl<F: Fs> Committer<F> {
         for work in duplicates {
             let Some(ingest) = self.state.ingest(work.id).cloned() else {
                 // Kept: its record closed it.
-                reports.extend(self.report_kept(&work));
+                reports.extend(self.report_kept(&work)?);
                 continue;
             };
             match self.clear(&work, ingest)? {
                 Some(outcome) => cleared.push((work, outcome)),
-                None => reports.extend(self.report_kept(&work)),
+                None => reports.extend(self.report_kept(&work)?),
             }
         }
         Ok(cleared)
     }
 
-    pub(super) fn report_kept(&mut self, work: &Work<F>) -> Option<Report> {
-        let kept: Kept = *self.state.kept_at(work.key)?;
+    pub(super) fn report_kept(&mut self, work: &Work<F>) -> Result<Option<Report>, Error> {
+        let Some(kept): Option<Kept> = self.state.kept_at(work.key).copied() else { return Ok(None) };
         let path = self.settings.input.join(&*work.name);
-        let original = self.state.original(&kept.sha256).cloned();
+        let original = self.state.original(&kept.sha256)?;
         self.metrics.duplicate_skipped(&path, &kept.sha256, original.as_ref(), DuplicateAction::Keep);
-        Some(Report { name: work.name.clone(), outcome: Outcome::Kept(kept) })
+        Ok(Some(Report { name: work.name.clone(), outcome: Outcome::Kept(kept) }))
     }
 
     /// Does with one duplicate what its record says. None if it had to be kept after all, which is then recorded.
@@ -142,7 +142,7 @@ impl<F: Fs> Committer<F> {
         let Some(duplicate) = ingest.duplicate.clone() else {
             return Err(Error::Transition("a duplicate has no original", work.id));
         };
-        let original = self.state.original(&duplicate.sha256).cloned();
+        let original = self.state.original(&duplicate.sha256)?;
         let outcome = match duplicate.action {
             DuplicateAction::Keep => None,
             DuplicateAction::Remove => {

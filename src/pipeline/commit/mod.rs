@@ -14,6 +14,7 @@ mod plan;
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
@@ -22,10 +23,11 @@ use super::manifest::Manifests;
 use super::publish::Publisher;
 use super::{Error, HashResult, Hashed, Report, Settled};
 use crate::fs::{self, Fs};
-use crate::journal::Journal;
+use crate::journal::compact::Compacted;
 use crate::journal::record::{AbandonReason, Record, Settings};
 use crate::journal::state::{FileState, Ingest, State};
-use crate::limits::FULL_DISK_RETRY;
+use crate::journal::{Journal, Refused};
+use crate::limits::{COMPACTION_BYTES_MIN, FULL_DISK_RETRY, RECENT_CONTENTS_MAX};
 use crate::metrics::Metrics;
 use crate::types::{IngestId, Lsn};
 
@@ -169,7 +171,7 @@ impl<F: Fs> Committer<F> {
                 hashed.iter().for_each(|file| drop(self.fs.drop_cache(&file.file)));
             })?;
         }
-        let plan = self.plan(hashed);
+        let plan = self.plan(hashed)?;
         self.write(&plan.records)?;
 
         let (placed, dropped) = self.place_all(plan.ingests)?;
@@ -189,6 +191,33 @@ impl<F: Fs> Committer<F> {
         self.record_moves(&moved, dropped, reports)?;
         self.list(&mut moved, false)?;
         self.finish(moved, duplicates, reports)
+    }
+
+    /// True if enough has come since the last snapshot to be worth a new one.
+    pub fn wants_compaction(&self) -> bool {
+        let (sealed_bytes, snapshot_bytes) = (self.journal.sealed_bytes(), self.state.snapshot_bytes());
+        sealed_bytes >= COMPACTION_BYTES_MIN.max(snapshot_bytes / 2)
+            || sealed_bytes > 0 && self.state.recent() >= RECENT_CONTENTS_MAX
+    }
+
+    /// Gets the journal ready to be compacted: returns the LSN before which all is to be folded in. What is older than
+    /// `remember` is forgotten by it; that is a record, so that recovery comes to the same.
+    pub fn prepare_compaction(&mut self, remember: Option<Duration>) -> Result<Lsn, Error> {
+        if let Some(remember) = remember {
+            self.write(&[Record::Expired(self.fs.now().minus(remember))])?;
+            match self.journal.seal() {
+                // Then the record counts from the next compaction on.
+                Err(error) if error.is_no_space() => {}
+                sealed => sealed?,
+            }
+        }
+        Ok(self.journal.active_first_lsn())
+    }
+
+    /// Takes the result of a compaction: what it holds needs no room in memory any more.
+    pub fn adopt(&mut self, compacted: Compacted) {
+        self.journal.folded_in(compacted.segment_bytes);
+        self.state.adopt(compacted.snapshot);
     }
 
     /// Writes what is pending, without waiting for another batch.
@@ -236,8 +265,10 @@ impl<F: Fs> Committer<F> {
             self.has_room();
             let first = self.journal.next_lsn().0 - written as u64;
             for (lsn, record) in (first..).zip(&rest[..written]) {
-                let applied = self.state.apply(Lsn(lsn), record);
-                applied.map_err(|why| Error::Transition(why, IngestId(lsn)))?;
+                self.state.apply(Lsn(lsn), record).map_err(|refused| match refused {
+                    Refused::Contradiction(why) => Error::Transition(why, IngestId(lsn)),
+                    Refused::Unknown(error) => Error::Journal(*error),
+                })?;
             }
             rest = &rest[written..];
         }

@@ -12,7 +12,7 @@ use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Record, Sidecar, SkippedDuplicate,
 };
 use crate::pipeline::naming::warehouse_name;
-use crate::pipeline::{Hashed, Outcome, Refusal, Report, Settled};
+use crate::pipeline::{Error, Hashed, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
 
 /// What a batch decides before anything is written.
@@ -61,12 +61,12 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Decides for each file whether it is new, a duplicate, or has to wait, and what the journal will say.
-    pub(super) fn plan(&mut self, hashed: Vec<Hashed<F>>) -> Plan<F> {
+    pub(super) fn plan(&mut self, hashed: Vec<Hashed<F>>) -> Result<Plan<F>, Error> {
         let mut plan = Plan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
         let mut claimed: HashSet<Sha256> = HashSet::new();
         for file in hashed {
-            let original = self.state.original(&file.sha256).map(|original| original.ingest_id);
+            let original = self.state.original(&file.sha256)?.map(|original| original.ingest_id);
             if original.is_none() && !claimed.insert(file.sha256) {
                 self.deferred.push(file);
                 continue;
@@ -104,7 +104,7 @@ impl<F: Fs> Committer<F> {
                 }
             }
         }
-        plan
+        Ok(plan)
     }
 
     pub(super) fn skipped(&self, id: IngestId, name: &OsStr, sha256: &Sha256, of: IngestId, taken: usize) -> Record {

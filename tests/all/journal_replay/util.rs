@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::real::RealFs;
@@ -11,8 +12,9 @@ use csv_ingestor::journal::frame::{self, FrameHeader, Place};
 use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Record, Settings};
 use csv_ingestor::journal::replay::{Replayed, Visitor};
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
+use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::state::State;
-use csv_ingestor::journal::{self, Corrupt, Error, Journal, names};
+use csv_ingestor::journal::{self, Corrupt, Error, Journal, Refused, names};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 /// A frame, and the segment it lies in.
@@ -29,6 +31,7 @@ pub(crate) struct Collected {
     pub(crate) segments: Vec<SegmentHeader>,
     pub(crate) frames: Vec<Located>,
     pub(crate) records: Vec<(Lsn, Record)>,
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
     pub(crate) state: State,
 }
 
@@ -46,7 +49,13 @@ impl Visitor for Collected {
         self.frames.push(Located { segment, offset, header: *header });
     }
 
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), &'static str> {
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        self.state = State::from_snapshot(snapshot)?;
+        self.snapshot = Some(snapshot.clone());
+        Ok(())
+    }
+
+    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
         self.state.apply(lsn, &record)?;
         self.records.push((lsn, record));
         Ok(())

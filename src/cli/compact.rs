@@ -1,0 +1,55 @@
+//! `csv-ingestor journal compact`.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::output::{path_text, print_lines};
+use crate::Error;
+use crate::config::parse_remember;
+use crate::engine::Fold;
+use crate::fs::Fs as _;
+use crate::fs::real::RealFs;
+use crate::journal::compact::compact;
+use crate::journal::record::Record;
+use crate::journal::{self, Journal};
+use crate::metrics::seconds;
+
+#[derive(Debug, Args)]
+pub(super) struct CompactArgs {
+    /// The journal's directory
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
+    state_path: PathBuf,
+    /// Forget content that was ingested longer ago than that: sent again, it is ingested again. 90d, 12months, 5years
+    /// [default: never forget]
+    #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
+    remember: Option<Duration>,
+}
+
+/// Writes a snapshot now and drops what it replaces.
+pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
+    let started = Instant::now();
+    let fs = RealFs::default();
+    let state_path = std::path::absolute(&arguments.state_path)?;
+    if !journal::exists(&fs, &state_path)? {
+        return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
+    }
+    let (mut journal, _) = Journal::open(&fs, &state_path, &mut Fold::default())?;
+    if let Some(remember) = arguments.remember {
+        journal.append(&[Record::Expired(fs.now().minus(remember))])?;
+        journal.seal()?;
+    }
+    let compacted = compact(&fs, &state_path, journal.active_first_lsn(), &AtomicBool::new(false))?;
+    journal.shut_down()?;
+    let Some(compacted) = compacted else { return Ok(print_lines(["nothing to compact".to_owned()])?) };
+    let header = compacted.snapshot.header();
+    let elapsed = seconds(started.elapsed());
+    Ok(print_lines([
+        format!("wrote {}", path_text(compacted.snapshot.path())),
+        format!("{} contents in {} bytes, up to LSN {}, in {elapsed} s", header.rows, header.file_bytes, header.lsn),
+        format!("forgotten: {} now, {} in all", compacted.forgotten, header.forgotten),
+        format!("files removed: {}", compacted.removed),
+    ])?)
+}

@@ -1,0 +1,129 @@
+//! Compaction beside the running ingestor: when it is due, the thread that does it, and what becomes of its result.
+//!
+//! Invariants:
+//! - The thread shares nothing with the committer but files that do not change any more; the committer never waits for it
+//!   but at the end of `--once`.
+//! - There is one at a time. One that failed has changed nothing, and is tried again when the journal has grown. Damage
+//!   that it finds ends the process: the next start would find it too.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{self, Receiver};
+
+use crate::fs::Fs;
+use crate::journal;
+use crate::journal::compact::{Compacted, compact};
+use crate::limits::COMPACTION_RETRY_BYTES;
+use crate::metrics::Metrics;
+use crate::pipeline::Error;
+use crate::pipeline::commit::Committer;
+
+/// What the thread sends when it is done.
+pub(super) type Outcome = Result<Option<Compacted>, journal::Error>;
+
+/// Decides when to compact.
+pub(super) struct Compactor<F: Fs> {
+    fs: F,
+    /// None: never.
+    state_path: Option<PathBuf>,
+    remember: Option<Duration>,
+    /// Set when the process is to stop: a compaction under way is given up then.
+    stop: Arc<AtomicBool>,
+    pub(super) metrics: Arc<Metrics>,
+    running: Option<(Receiver<Outcome>, Instant)>,
+    /// After a failure: not before the journal has so many bytes.
+    not_before_bytes: u64,
+}
+
+impl<F: Fs> Compactor<F> {
+    pub(super) fn new(
+        fs: &F,
+        state_path: &Path,
+        remember: Option<Duration>,
+        stop: Arc<AtomicBool>,
+        metrics: &Arc<Metrics>,
+    ) -> Compactor<F> {
+        Compactor {
+            fs: fs.clone(),
+            state_path: Some(state_path.to_path_buf()),
+            remember,
+            stop,
+            metrics: metrics.clone(),
+            running: None,
+            not_before_bytes: 0,
+        }
+    }
+
+    /// One that never compacts.
+    pub(super) fn none(fs: &F, metrics: &Arc<Metrics>) -> Compactor<F> {
+        let never = Compactor::new(fs, Path::new(""), None, Arc::default(), metrics);
+        Compactor { state_path: None, ..never }
+    }
+
+    /// Where the result will come; never, if nothing is running.
+    pub(super) fn outcome(&self) -> Receiver<Outcome> {
+        self.running.as_ref().map_or_else(channel::never, |(outcome, _)| outcome.clone())
+    }
+
+    /// Takes in a result that has come, and begins a compaction if one is due.
+    pub(super) fn look(&mut self, committer: &mut Committer<F>) -> Result<(), Error> {
+        if let Some((outcome, _)) = &self.running {
+            match outcome.try_recv() {
+                Ok(outcome) => self.hear(outcome, committer)?,
+                Err(channel::TryRecvError::Empty) => return Ok(()),
+                Err(channel::TryRecvError::Disconnected) => self.running = None,
+            }
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let bytes = committer.journal().sealed_bytes();
+        let Some(path) = self.state_path.clone().filter(|_| bytes >= self.not_before_bytes) else { return Ok(()) };
+        if !committer.wants_compaction() {
+            return Ok(());
+        }
+        let until = committer.prepare_compaction(self.remember)?;
+        let (sender, outcome) = channel::bounded(1);
+        let (fs, stop) = (self.fs.clone(), self.stop.clone());
+        let work = move || drop(sender.send(compact(&fs, &path, until, &stop)));
+        match thread::Builder::new().name("compact".to_owned()).spawn(work) {
+            Ok(_) => self.running = Some((outcome, Instant::now())),
+            Err(error) => self.failed(&error.to_string(), bytes),
+        }
+        Ok(())
+    }
+
+    /// What became of the compaction that was running.
+    pub(super) fn hear(&mut self, outcome: Outcome, committer: &mut Committer<F>) -> Result<(), Error> {
+        let begun = self.running.take().map_or_else(Instant::now, |(_, begun)| begun);
+        match outcome {
+            Ok(Some(compacted)) => {
+                self.metrics.snapshot_written(compacted.snapshot.header(), compacted.forgotten, begun.elapsed());
+                committer.adopt(compacted);
+                self.not_before_bytes = 0;
+            }
+            Ok(None) => {}
+            Err(damage @ (journal::Error::Corrupt(_) | journal::Error::Newer { .. })) => return Err(damage.into()),
+            Err(error) => self.failed(&error.to_string(), committer.journal().sealed_bytes()),
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: &str, bytes: u64) {
+        self.metrics.snapshot_failed(error);
+        self.not_before_bytes = bytes + COMPACTION_RETRY_BYTES;
+    }
+
+    /// Waits for a compaction that is running. After a signal it gives up soon.
+    pub(super) fn finish(mut self, committer: &mut Committer<F>) -> Result<(), Error> {
+        let Some((outcome, _)) = &self.running else { return Ok(()) };
+        match outcome.recv() {
+            Ok(outcome) => self.hear(outcome, committer),
+            Err(_) => Ok(()),
+        }
+    }
+}

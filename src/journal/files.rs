@@ -1,0 +1,57 @@
+//! What lies in the state directory, by name.
+//!
+//! Invariants: lists ascend; nothing is opened.
+
+use std::ffi::OsString;
+
+use super::error::Error;
+use super::names::{self, FileName};
+use crate::fs::Fs;
+use crate::types::Lsn;
+
+/// The files of a journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// The first LSNs of the segments.
+    pub segments: Vec<Lsn>,
+    /// The LSNs of the snapshots.
+    pub snapshots: Vec<Lsn>,
+    /// What is under construction, or was.
+    pub temporaries: Vec<OsString>,
+    /// A name that is not ours, if there is one.
+    pub foreign: Option<OsString>,
+}
+
+impl Files {
+    /// Lists a directory.
+    pub fn list<F: Fs>(fs: &F, dir: &F::Dir) -> Result<Files, Error> {
+        let mut files = Files::default();
+        for entry in fs.list(dir)? {
+            let name = entry?.name;
+            match names::parse(&name) {
+                FileName::Segment(lsn) => files.segments.push(lsn),
+                FileName::Snapshot(lsn) => files.snapshots.push(lsn),
+                FileName::Temporary => files.temporaries.push(name),
+                // The root of a file system of its own has this one.
+                FileName::Foreign if name != "lost+found" => files.foreign = Some(name),
+                FileName::Foreign | FileName::Lock => {}
+            }
+        }
+        files.segments.sort_unstable();
+        files.snapshots.sort_unstable();
+        Ok(files)
+    }
+
+    /// True if there is no journal here.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.snapshots.is_empty()
+    }
+
+    /// The newest snapshot (of an LSN below `until`, if that is given), and all segments that follow it.
+    pub fn generation(&self, until: Option<Lsn>) -> (Option<Lsn>, Vec<Lsn>) {
+        let is_before = |lsn: &Lsn| until.is_none_or(|until| *lsn < until);
+        let snapshot = self.snapshots.iter().copied().filter(is_before).next_back();
+        let follows = |lsn: &Lsn| snapshot.is_none_or(|snapshot| *lsn > snapshot);
+        (snapshot, self.segments.iter().copied().filter(follows).collect())
+    }
+}

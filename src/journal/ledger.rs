@@ -1,0 +1,217 @@
+//! What each file's records said, each with its LSN and time: what `inspect` shows, and what a compaction keeps.
+//!
+//! The running ingestor needs much less of a file ([`super::state`]); here nothing is left out.
+//!
+//! Invariants:
+//! - The ledger is a function of the records in LSN order. Fed with a ledger's survivors, it says the same of every file.
+//! - It holds the files that are not finished and the duplicates that stay in staging. A file that is finished is handed
+//!   out, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::record::{Discovered, DuplicateAction, Hashed, Record, Settings, SkippedDuplicate};
+use super::snapshot::{Row, Survivor};
+use super::state::FileState;
+use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+
+/// A record's fields, its LSN, and when it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped<T> {
+    /// Its place.
+    pub lsn: Lsn,
+    /// When its frame was written.
+    pub at: UnixMillis,
+    /// The fields.
+    pub value: T,
+}
+
+/// All that is known of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its name for life.
+    pub id: IngestId,
+    /// How far it has come.
+    pub state: FileState,
+    /// The LSN of its newest record.
+    pub lsn: Lsn,
+    /// When that was written.
+    pub updated_at: UnixMillis,
+    /// The LSN of the settings under which it was found.
+    settings: Lsn,
+    /// DISCOVERED, and when it was written.
+    pub found: Stamped<Discovered>,
+    /// The newest HASHED.
+    pub hashed: Option<Stamped<Hashed>>,
+    /// MOVED.
+    moved: Option<Stamped<()>>,
+    /// The newest SKIPPED_DUPLICATE.
+    pub skipped: Option<Stamped<SkippedDuplicate>>,
+}
+
+impl File {
+    /// Of its content, if that is known.
+    pub fn sha256(&self) -> Option<Sha256> {
+        let skipped = self.skipped.as_ref().map(|skipped| skipped.value.sha256);
+        skipped.or_else(|| self.hashed.as_ref().map(|hashed| hashed.value.sha256))
+    }
+
+    /// Its place in the warehouse, as far as one was chosen.
+    pub fn warehouse_path(&self) -> Option<&PathBuf> {
+        self.hashed.as_ref().map(|hashed| &hashed.value.warehouse_path)
+    }
+
+    /// What a snapshot keeps of it, once it is MANIFESTED.
+    pub fn into_row(self) -> Option<Row> {
+        let hashed = self.hashed?.value;
+        let Discovered { identity, discovered_at, source_path, .. } = self.found.value;
+        Some(Row {
+            sha256: hashed.sha256,
+            ingest_id: self.id,
+            lsn: self.lsn,
+            device: identity.device,
+            inode: identity.inode,
+            size: identity.size,
+            mtime_sec: identity.mtime.sec,
+            discovered_at,
+            manifested_at: self.updated_at,
+            source_path,
+            warehouse_path: hashed.warehouse_path,
+        })
+    }
+
+    /// Its records, without those that a later one made void.
+    fn survivors(&self) -> Vec<(Lsn, UnixMillis, Record)> {
+        let mut records = vec![(self.found.lsn, self.found.at, Record::Discovered(self.found.value.clone()))];
+        let hashed = self.hashed.as_ref();
+        records.extend(hashed.map(|hashed| (hashed.lsn, hashed.at, Record::Hashed(hashed.value.clone()))));
+        records.extend(self.moved.as_ref().map(|moved| (moved.lsn, moved.at, Record::Moved(self.id))));
+        let skipped = self.skipped.as_ref();
+        records
+            .extend(skipped.map(|skipped| (skipped.lsn, skipped.at, Record::SkippedDuplicate(skipped.value.clone()))));
+        records
+    }
+}
+
+/// All files, by what was said of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    settings: BTreeMap<Lsn, Stamped<Settings>>,
+    expired: Option<Stamped<UnixMillis>>,
+    open: HashMap<IngestId, File>,
+    kept: HashMap<(u64, u64), File>,
+    /// Files that are finished and not in the ledger any more, by state; contents that became rows are not counted.
+    skipped: u64,
+    abandoned: u64,
+}
+
+/// The error of a record about a file that is not known, or finished.
+const NOT_OPEN: &str = "a record of a file that is not open";
+
+impl Ledger {
+    /// The files that are not finished, and the duplicates that stay in staging.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.open.values().chain(self.kept.values())
+    }
+
+    /// (SKIPPED_DUPLICATE, ABANDONED) files that were finished and are not here any more.
+    pub fn finished(&self) -> (u64, u64) {
+        (self.skipped, self.abandoned)
+    }
+
+    /// Contents of files found before this instant have expired.
+    pub fn expired_before(&self) -> UnixMillis {
+        self.expired.as_ref().map_or(UnixMillis(0), |expired| expired.value)
+    }
+
+    /// The contents that duplicates refer to: these do not expire.
+    pub fn referred_to(&self) -> HashSet<Sha256> {
+        self.files().filter_map(|file| file.skipped.as_ref()).map(|skipped| skipped.value.sha256).collect()
+    }
+
+    /// Adds a record; returns the file that it finished, or of which it took the place.
+    ///
+    /// # Errors
+    /// Why it cannot come after those before it.
+    pub fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<File>, &'static str> {
+        let Some(id) = record.ingest_id() else { return Ok(self.begin(lsn, at, record)) };
+        let file = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
+        file.state = file.state.after(&record)?;
+        (file.lsn, file.updated_at) = (lsn, at);
+        let mut is_finished = false;
+        match record {
+            Record::Hashed(hashed) => file.hashed = Some(Stamped { lsn, at, value: hashed }),
+            Record::Moved(_) => file.moved = Some(Stamped { lsn, at, value: () }),
+            Record::SkippedDuplicate(skipped) => {
+                let is_kept = skipped.action == DuplicateAction::Keep;
+                file.skipped = Some(Stamped { lsn, at, value: skipped });
+                if is_kept {
+                    let file = self.open.remove(&id).ok_or(NOT_OPEN)?;
+                    let before = self.kept.insert(file.found.value.identity.key(), file);
+                    self.skipped += u64::from(before.is_some());
+                    return Ok(before);
+                }
+            }
+            Record::Abandoned(_) => {
+                self.abandoned += 1;
+                is_finished = true;
+            }
+            Record::DuplicateCleared(_) => {
+                self.skipped += 1;
+                is_finished = true;
+            }
+            _ => is_finished = true,
+        }
+        if is_finished { self.open.remove(&id).ok_or(NOT_OPEN).map(Some) } else { Ok(None) }
+    }
+
+    fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Option<File> {
+        match record {
+            Record::Settings(settings) => {
+                self.settings.insert(lsn, Stamped { lsn, at, value: settings });
+            }
+            Record::Expired(before) => {
+                if before > self.expired_before() {
+                    self.expired = Some(Stamped { lsn, at, value: before });
+                }
+            }
+            Record::Discovered(found) => {
+                let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
+                let superseded = self.kept.remove(&found.identity.key());
+                self.skipped += u64::from(superseded.is_some());
+                let file = File {
+                    id: IngestId(lsn.0),
+                    state: FileState::Discovered,
+                    lsn,
+                    updated_at: at,
+                    settings,
+                    found: Stamped { lsn, at, value: found },
+                    hashed: None,
+                    moved: None,
+                    skipped: None,
+                };
+                self.open.insert(file.id, file);
+                return superseded;
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// The records that still matter, as a snapshot holds them: in LSN order, those of the files here, the settings
+    /// under which they were found and the newest ones, and what has expired.
+    pub fn survivors(&self) -> Vec<u8> {
+        let mut records: Vec<(Lsn, UnixMillis, Record)> = self.files().flat_map(File::survivors).collect();
+        let mut settings: BTreeSet<Lsn> = self.files().map(|file| file.settings).collect();
+        settings.extend(self.settings.last_key_value().map(|(lsn, _)| *lsn));
+        let settings = settings.iter().filter_map(|lsn| self.settings.get(lsn));
+        records.extend(settings.map(|known| (known.lsn, known.at, Record::Settings(known.value.clone()))));
+        records.extend(self.expired.iter().map(|expired| (expired.lsn, expired.at, Record::Expired(expired.value))));
+        records.sort_unstable_by_key(|(lsn, ..)| *lsn);
+        let mut bytes = Vec::new();
+        records.iter().for_each(|(lsn, at, record)| Survivor::encode(*lsn, *at, record, &mut bytes));
+        bytes
+    }
+}
