@@ -10,35 +10,14 @@ use std::time::Instant;
 
 use crate::Error;
 use crate::fs::{self, Fs};
-use crate::journal::record::{Record, Settings};
-use crate::journal::replay::{Ending, Replayed, Visitor};
-use crate::journal::snapshot::Snapshot;
+use crate::journal::record::Settings;
+use crate::journal::replay::{Ending, Replayed};
 use crate::journal::state::{FileState, State};
-use crate::journal::{self, Journal, Refused};
+use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::{Shared, copies_dir};
 use crate::pipeline::recover::Recovered;
-use crate::types::{Lsn, UnixMillis};
-
-/// Folds records into a state.
-#[derive(Default)]
-pub struct Fold(pub State);
-
-impl Visitor for Fold {
-    fn restart(&mut self) {
-        self.0 = State::default();
-    }
-
-    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), journal::Error> {
-        self.0 = State::from_snapshot(snapshot)?;
-        Ok(())
-    }
-
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.0.apply(lsn, &record)
-    }
-}
 
 /// What opening needs to know.
 pub struct Options {
@@ -68,9 +47,9 @@ pub struct Engine<F: Fs> {
 
 /// Reads the journal without locking or changing anything. An absent one is an empty state.
 pub fn read_state<F: Fs>(fs: &F, state_path: &std::path::Path) -> Result<State, Error> {
-    let mut fold = Fold::default();
-    journal::read(fs, state_path, &mut fold)?;
-    Ok(fold.0)
+    let mut state = State::default();
+    journal::read(fs, state_path, &mut state)?;
+    Ok(state)
 }
 
 /// Opens the engine and finishes what was half done. None if neither the caller nor the journal knows any
@@ -81,9 +60,8 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         Some(settings) => Some(lock_input(fs, settings)?),
         None => None,
     };
-    let mut fold = Fold::default();
-    let (journal, replayed) = Journal::open(fs, &options.state_path, &mut fold)?;
-    let state = fold.0;
+    let mut state = State::default();
+    let (journal, replayed) = Journal::open(fs, &options.state_path, &mut state)?;
     let Some(settings) = options.settings.or_else(|| state.settings().map(|known| (**known).clone())) else {
         journal.shut_down()?;
         return Ok(None);

@@ -35,6 +35,13 @@ pub enum Error {
         /// What the kernel said.
         source: fs::Error,
     },
+    /// Not what the ingestor needs, but what a repair could need.
+    #[error("the journal is intact, but not the generation before, which is kept for a repair: {}; nothing was modified. \
+             Look at the disk; then run: csv-ingestor journal compact --state-path {}", .0.place(), .0.dir().display())]
+    SpareDamaged(Box<journal::Corrupt>),
+    /// The verdict of `verify`.
+    #[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal repair --state-path {}", .0.place(), .0.dir().display())]
+    Unrepaired(Box<journal::Corrupt>),
     /// A filter or pattern on the command line.
     #[error("{0}")]
     Usage(String),
@@ -58,6 +65,7 @@ impl Error {
         match self {
             Error::Config(_) | Error::Usage(_) => 2,
             Error::InputLocked { .. } => 4,
+            Error::SpareDamaged(_) | Error::Unrepaired(_) => 3,
             Error::Pipeline(pipeline::Error::Journal(error)) => match error {
                 journal::Error::Corrupt(_) | journal::Error::Newer { .. } => 3,
                 journal::Error::Locked { .. } => 4,

@@ -9,11 +9,11 @@ use clap::Args;
 use super::output::{path_text, print_lines};
 use crate::Error;
 use crate::config::parse_remember;
-use crate::engine::Fold;
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::compact::compact;
 use crate::journal::record::Record;
+use crate::journal::state::State;
 use crate::journal::{self, Journal};
 use crate::metrics::seconds;
 
@@ -36,7 +36,7 @@ pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     if !journal::exists(&fs, &state_path)? {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
-    let (mut journal, _) = Journal::open(&fs, &state_path, &mut Fold::default())?;
+    let (mut journal, _) = Journal::open(&fs, &state_path, &mut State::default())?;
     if let Some(remember) = arguments.remember {
         journal.append(&[Record::Expired(fs.now().minus(remember))])?;
         journal.seal()?;

@@ -5,6 +5,7 @@
 mod compact;
 mod inspect;
 mod output;
+mod repair;
 mod replay;
 mod run;
 mod verify;
@@ -47,6 +48,8 @@ enum JournalCommand {
     Compact(compact::CompactArgs),
     /// Read every byte and say whether the journal is intact, ends in a torn tail (normal after a crash), or is corrupt
     Verify(verify::VerifyArgs),
+    /// After corruption: keep a copy of everything, save every intact record, and say exactly which LSNs are lost
+    Repair(repair::RepairArgs),
 }
 
 /// Parses the process's arguments; on a usage error or `--help`, prints and exits as clap does (exit code 2 or 0).
@@ -77,6 +80,7 @@ impl Cli {
             Command::Journal(JournalCommand::Compact(arguments)) => compact::execute(&arguments),
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
             Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),
+            Command::Journal(JournalCommand::Repair(arguments)) => repair::execute(&arguments),
         }
     }
 }

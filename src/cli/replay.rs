@@ -12,7 +12,7 @@ use crate::journal::state::{FileState, State};
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::recover;
-use crate::{Error, daemon, engine};
+use crate::{Error, daemon};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -32,12 +32,12 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
     let state_path = std::path::absolute(&arguments.state_path)?;
     // A journal is not made here: a mistyped path must not look like one with nothing to do.
-    let mut fold = engine::Fold::default();
-    if crate::journal::read(&RealFs::default(), &state_path, &mut fold)?.is_none() {
+    let mut state = State::default();
+    if crate::journal::read(&RealFs::default(), &state_path, &mut state)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
     if arguments.dry_run {
-        return forecast(&fold.0, arguments.json);
+        return forecast(&state, arguments.json);
     }
     let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
     let replay = daemon::replay(state_path, concurrency)?;

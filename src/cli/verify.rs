@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::print_lines;
+use super::repair::findings;
 use crate::Error;
-use crate::engine::Fold;
 use crate::fs::real::RealFs;
 use crate::journal;
-use crate::journal::replay::Ending;
+use crate::journal::repair::survey;
+use crate::journal::replay::{Ending, Replayed};
+use crate::journal::verify::{SpareVerdict, verify};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
@@ -18,12 +20,24 @@ pub(super) struct VerifyArgs {
     state_path: PathBuf,
 }
 
-/// Reads the whole journal and says what it is: intact, with a torn tail, or (exit code 3) corrupt.
+/// Reads every byte of the journal and says what it is: intact, with a torn tail, or (exit code 3) corrupt.
 pub(super) fn execute(arguments: &VerifyArgs) -> Result<(), Error> {
+    let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
-    let Some(found) = journal::read(&RealFs::default(), &state_path, &mut Fold::default())? else {
+    let verified = match verify(&fs, &state_path) {
+        Err(journal::Error::Corrupt(damage)) => {
+            // What can be said of the rest is for the operator who has to decide; the verdict is the error.
+            if let Ok(salvage) = survey(&fs, &state_path) {
+                print_lines(["corrupt; what a repair would find:".to_owned()].into_iter().chain(findings(&salvage)))?;
+            }
+            return Err(Error::Unrepaired(damage));
+        }
+        verified => verified?,
+    };
+    let Some(verified) = verified else {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     };
+    let found = &verified.replayed;
     let verdict = match found.ending {
         Ending::Empty | Ending::Shutdown => "intact; it was closed cleanly".to_owned(),
         Ending::Killed => "intact; not closed: the ingestor is running, or was killed".to_owned(),
@@ -31,7 +45,32 @@ pub(super) fn execute(arguments: &VerifyArgs) -> Result<(), Error> {
             format!("intact up to a torn tail of {bytes} bytes, the mark of a crash; the next start drops it")
         }
     };
-    let last_lsn = found.last.map_or(0, |(_, end)| end.last_lsn.0);
-    let read = format!("{} segments, {} bytes of frames, LSN 1 to {last_lsn}", found.segments, found.bytes);
-    Ok(print_lines([verdict, read])?)
+    let mut lines = vec![verdict, contents(found)];
+    match verified.spare {
+        Some(SpareVerdict::Intact(spare)) => {
+            lines.push(format!("the generation before is intact: {}", contents(&spare)))
+        }
+        Some(SpareVerdict::Damaged(damage)) => {
+            print_lines(lines)?;
+            return Err(Error::SpareDamaged(damage));
+        }
+        None => {}
+    }
+    Ok(print_lines(lines)?)
+}
+
+/// What was read.
+fn contents(read: &Replayed) -> String {
+    let last_lsn = read.last.as_ref().map_or(0, |(_, end)| end.last_lsn.0);
+    let segments = format!("{} segments, {} bytes of frames, up to LSN {last_lsn}", read.segments, read.bytes);
+    match &read.snapshot {
+        None => segments,
+        Some(snapshot) => {
+            let header = snapshot.header();
+            format!(
+                "a snapshot of {} contents ({} forgotten), {} bytes, up to LSN {}; {segments}",
+                header.rows, header.forgotten, header.file_bytes, header.lsn
+            )
+        }
+    }
 }

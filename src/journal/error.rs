@@ -1,6 +1,6 @@
 //! What can go wrong with a journal, with what an operator needs to act on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::frame::FrameFault;
 use crate::fs;
@@ -76,12 +76,7 @@ impl From<Error> for Refused {
 
 /// Where and how a journal is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "journal is corrupt: {} at offset {offset}, LSN {lsn}: {damage}; nothing was modified. \
-     Run: csv-ingestor journal verify --state-path {}",
-    file.display(),
-    file.parent().unwrap_or(file).display()
-)]
+#[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal verify --state-path {}", self.place(), self.dir().display())]
 pub struct Corrupt {
     /// The file.
     pub file: PathBuf,
@@ -91,6 +86,18 @@ pub struct Corrupt {
     pub lsn: Lsn,
     /// What is wrong.
     pub damage: Damage,
+}
+
+impl Corrupt {
+    /// File, offset, LSN, and what is wrong there.
+    pub fn place(&self) -> String {
+        format!("{} at offset {}, LSN {}: {}", self.file.display(), self.offset, self.lsn, self.damage)
+    }
+
+    /// The journal's directory.
+    pub fn dir(&self) -> &Path {
+        self.file.parent().unwrap_or(&self.file)
+    }
 }
 
 /// What is wrong with a corrupt journal.
@@ -142,6 +149,9 @@ pub enum Damage {
     /// A snapshot and the segment behind it do not fit together.
     #[error("segment does not continue the snapshot: {0}")]
     Snapshot(&'static str),
+    /// The generation before the newest snapshot.
+    #[error("the generation before it (from LSN {0}) is not all there")]
+    SpareMissing(Lsn),
     /// The records contradict each other.
     #[error("record contradicts those before it: {0}")]
     Transition(&'static str),

@@ -50,7 +50,7 @@ impl Files {
     /// The newest snapshot (of an LSN below `until`, if that is given), and all segments that follow it.
     pub fn generation(&self, until: Option<Lsn>) -> (Option<Lsn>, Vec<Lsn>) {
         let is_before = |lsn: &Lsn| until.is_none_or(|until| *lsn < until);
-        let snapshot = self.snapshots.iter().copied().filter(is_before).next_back();
+        let snapshot = self.snapshots.iter().copied().rfind(is_before);
         let follows = |lsn: &Lsn| snapshot.is_none_or(|snapshot| *lsn > snapshot);
         (snapshot, self.segments.iter().copied().filter(follows).collect())
     }

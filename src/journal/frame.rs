@@ -115,6 +115,13 @@ fn header_checksum(salt: u32, header: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &header[..field::CHECKSUM])
 }
 
+/// If these bytes begin as a frame does: its header's checksum, and the bytes behind the salt that it covers.
+pub(super) fn checksummed(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let header = bytes.get(..FRAME_HEADER_BYTES)?;
+    (header[field::MAGIC..field::MAGIC + 4] == FRAME_MAGIC)
+        .then(|| (u32_at(header, field::CHECKSUM), &header[..field::CHECKSUM]))
+}
+
 /// Writes the header into the first bytes of `frame` (whose payload stands behind it already) and pads the frame.
 /// Returns the header's checksum, the chain value for the next frame.
 pub fn seal_frame(

@@ -15,7 +15,7 @@ use hashbrown::{HashMap, HashSet};
 use super::record::{Discovered, DuplicateAction, Hashed, Record, Settings, SkippedDuplicate};
 use super::snapshot::{Row, Survivor};
 use super::state::FileState;
-use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// A record's fields, its LSN, and when it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,15 +167,56 @@ impl Ledger {
         if is_finished { self.open.remove(&id).ok_or(NOT_OPEN).map(Some) } else { Ok(None) }
     }
 
+    /// As `record`, of a journal that has lost some: what can be told all the same from the rest of a file's records is
+    /// told. Of a file without DISCOVERED, `close_incomplete` decides.
+    pub(super) fn salvage(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<File>, &'static str> {
+        if let Some(id) = record.ingest_id() {
+            match (&record, self.open.get(&id).map(|file| file.state)) {
+                (Record::Hashed(_), None) if id.0 < lsn.0 => {
+                    let identity = FileIdentity::default();
+                    let found = Discovered { identity, discovered_at: at, source_path: PathBuf::new(), sidecar: None };
+                    self.begin(Lsn(id.0), at, Record::Discovered(found));
+                }
+                // Nothing is listed that was not moved.
+                (Record::Manifested(_), Some(FileState::Hashed)) => drop(self.record(lsn, at, Record::Moved(id))?),
+                _ => {}
+            }
+        }
+        self.record(lsn, at, record)
+    }
+
+    /// Of a journal that has lost records: gives up the files that cannot go on, because their DISCOVERED is lost, or all
+    /// SETTINGS. Those of which it is known that they are in the warehouse are returned; the others are found anew.
+    pub(super) fn close_incomplete(&mut self) -> Vec<File> {
+        let any_settings = self.settings.first_key_value().map(|(_, settings)| settings.clone());
+        let cannot_go_on = |file: &File| any_settings.is_none() || file.found.value.source_path.as_os_str().is_empty();
+        let incomplete: Vec<File> = self.open.extract_if(|_, file| cannot_go_on(file)).map(|(_, file)| file).collect();
+        if any_settings.is_none() {
+            self.skipped += self.kept.drain().count() as u64;
+        }
+        // Files that were found under settings that are lost go on under those that are known.
+        let without = self.open.values_mut().chain(self.kept.values_mut()).filter(|file| file.settings == Lsn(0));
+        let mut earliest = None;
+        for file in without {
+            file.settings = Lsn(1);
+            earliest = Some(Lsn(1));
+        }
+        if let (Some(lsn), Some(settings)) = (earliest, any_settings) {
+            self.settings.entry(lsn).or_insert(Stamped { lsn, ..settings });
+        }
+        let (moved, others): (Vec<File>, Vec<File>) =
+            incomplete.into_iter().partition(|file| file.state == FileState::Moved);
+        self.abandoned += others.len() as u64;
+        moved
+    }
+
     fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Option<File> {
         match record {
             Record::Settings(settings) => {
                 self.settings.insert(lsn, Stamped { lsn, at, value: settings });
             }
-            Record::Expired(before) => {
-                if before > self.expired_before() {
-                    self.expired = Some(Stamped { lsn, at, value: before });
-                }
+            Record::Expired(before) if before > self.expired_before() => {
+                self.expired = Some(Stamped { lsn, at, value: before });
             }
             Record::Discovered(found) => {
                 let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);

@@ -13,13 +13,18 @@ pub mod files;
 pub mod format;
 pub mod frame;
 pub mod ledger;
+mod merge;
 pub mod names;
 pub mod record;
+pub mod repair;
 pub mod replay;
+mod salt;
+pub mod salvage;
 pub mod segment;
 pub mod snapshot;
 pub mod state;
 pub mod verdict;
+pub mod verify;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -88,14 +93,25 @@ const READS_MAX: usize = 3;
 /// Opens the directory for reading only, beside a running writer too. None if there is no journal in it, or no
 /// directory.
 pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
+    let mut is_first = true;
+    steadily(fs, path, || {
+        if !std::mem::take(&mut is_first) {
+            visitor.restart();
+        }
+        read_once(fs, path, visitor)
+    })
+}
+
+/// Reads again what a writer beside us may have changed under our eyes.
+fn steadily<F: Fs, T>(fs: &F, path: &Path, mut read: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     for _ in 1..READS_MAX {
-        match read_once(fs, path, visitor) {
-            Err(Error::Corrupt(_)) if is_being_written(fs, path) => visitor.restart(),
-            Err(Error::Io(error)) if error.is_not_found() => visitor.restart(),
+        match read() {
+            Err(Error::Corrupt(_)) if is_being_written(fs, path) => {}
+            Err(Error::Io(error)) if error.is_not_found() => {}
             read => return read,
         }
     }
-    read_once(fs, path, visitor)
+    read()
 }
 
 /// True if there is a journal (or the sign of a lost one) in the directory: a mistyped path must not make one.
@@ -119,13 +135,20 @@ fn read_once<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Op
         dir => dir?,
     };
     let files = Files::list(fs, &dir)?;
-    match &files.foreign {
-        Some(name) if files.is_empty() => Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() }),
-        _ if files.is_empty() => match fs.open(&dir, OsStr::new(names::LOCK), Open::Read) {
-            Err(error) if error.is_not_found() => Ok(None),
-            lock => refuse_missing(fs, &dir, &lock?).map(|()| None),
-        },
-        _ => replay::replay(fs, &dir, &files, None, visitor).map(Some),
+    if files.is_empty() {
+        return foreign_or_missing(fs, &dir, &files).map(|()| None);
+    }
+    replay::replay(fs, &dir, &files, None, visitor).map(Some)
+}
+
+/// Where there is no journal: refuses a directory that holds other things, and one whose journal is lost.
+fn foreign_or_missing<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<(), Error> {
+    if let Some(name) = &files.foreign {
+        return Err(Error::Foreign { dir: fs.dir_path(dir).to_path_buf(), name: name.into() });
+    }
+    match fs.open(dir, OsStr::new(names::LOCK), Open::Read) {
+        Err(error) if error.is_not_found() => Ok(()),
+        lock => refuse_missing(fs, dir, &lock?),
     }
 }
 

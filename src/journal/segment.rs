@@ -15,7 +15,7 @@ use super::format::{
     SEGMENT_MAGIC, segment_field as field,
 };
 use super::frame::{self, FrameFault, FrameHeader, Place, array_at, u16_at, u32_at, u64_at};
-use super::names;
+use super::{names, salt};
 use crate::fs::{self, Fs, Open};
 use crate::types::{Lsn, UnixMillis};
 
@@ -240,6 +240,46 @@ impl<F: Fs> SegmentReader<F> {
             return Err(corrupt(Damage::SegmentLength { expected: header.capacity, actual }).into());
         }
         Ok(SegmentReader { fs: fs.clone(), file, path, header, header_checksum, window: Vec::new(), window_start: 0 })
+    }
+
+    /// Opens a segment whose header or length is damaged: as long as it is, and with the salt that makes most of its
+    /// frames right. None if there is no such thing.
+    pub(super) fn open_damaged(fs: &F, dir: &F::Dir, first_lsn: Lsn) -> Result<Option<SegmentReader<F>>, Error> {
+        let name = names::segment(first_lsn);
+        let file = fs.open(dir, OsStr::new(&name), Open::Read)?;
+        let header = SegmentHeader {
+            salt: 0,
+            store: [0; 16],
+            number: 0,
+            first_lsn,
+            capacity: fs.stat_file(&file)?.identity.size,
+            created_at: UnixMillis(0),
+            predecessor: None,
+        };
+        let (fs, path) = (fs.clone(), fs.dir_path(dir).join(&name));
+        let mut reader =
+            SegmentReader { fs, file, path, header, header_checksum: 0, window: Vec::new(), window_start: 0 };
+        let mut votes = salt::Votes::default();
+        let mut offset = BLOCK_BYTES as u64;
+        for _ in 0..salt::VOTERS_MAX {
+            let block = reader.bytes(offset, BLOCK_BYTES)?;
+            if block.is_empty() {
+                break;
+            }
+            if let Some((checksum, covered)) = frame::checksummed(block) {
+                votes.cast(salt::from_checksum(checksum, covered));
+            }
+            offset += BLOCK_BYTES as u64;
+        }
+        Ok(votes.winner().map(|salt| {
+            reader.header.salt = salt;
+            reader
+        }))
+    }
+
+    /// True if the block at `offset` holds nothing.
+    pub(super) fn is_zero(&mut self, offset: u64) -> Result<bool, Error> {
+        Ok(self.bytes(offset, BLOCK_BYTES)?.iter().all(|byte| *byte == 0))
     }
 
     /// The segment's header.

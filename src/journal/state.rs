@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 
 use super::error::{Error, Refused};
 use super::record::{Copy, Discovered, DuplicateAction, Hashed, Record, Settings, Sidecar, SkippedDuplicate};
+use super::replay::Visitor;
 use super::snapshot::Snapshot;
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
@@ -375,5 +376,20 @@ impl State {
     fn close(&mut self, id: IngestId, record: &Record) -> Result<Ingest, &'static str> {
         self.enter(id, record)?;
         self.open.remove(&id).ok_or("a record of a file that is not open")
+    }
+}
+
+impl Visitor for State {
+    fn restart(&mut self) {
+        *self = State::default();
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        *self = State::from_snapshot(snapshot)?;
+        Ok(())
+    }
+
+    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.apply(lsn, &record)
     }
 }

@@ -9,6 +9,7 @@
 
 mod header;
 mod index;
+mod remains;
 mod row;
 mod rows;
 mod write;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use header::{SnapshotHeader, Spare};
+pub(super) use remains::Remains;
 pub use row::{Directories, Row};
 pub(super) use row::{discovered_at, sha256_of};
 pub use rows::RowReader;
@@ -128,6 +130,10 @@ impl Snapshot {
             };
             return Err(self.section_fault(section, what));
         }
+        self.load_directories()
+    }
+
+    fn load_directories(&mut self) -> Result<(), Error> {
         let mut directories = Vec::new();
         self.read_section(Section::Directories, |bytes| directories.extend_from_slice(bytes))?;
         let directories = Directories::decode(&directories);
@@ -274,6 +280,11 @@ impl Snapshot {
             count += 1;
         }
         Ok(())
+    }
+
+    /// The error that the generation before, which begins at that snapshot (or segment), is not all there.
+    pub(super) fn spare_is_missing(&self, begin: Lsn) -> Error {
+        self.corrupt(0, Damage::SpareMissing(begin))
     }
 
     fn decode(&self, block: usize, row: &[u8]) -> Result<Row, Error> {

@@ -178,6 +178,11 @@ impl Directories {
         (path.len() <= PATH_BYTES_MAX).then(|| PathBuf::from(std::ffi::OsString::from_vec(path)))
     }
 
+    /// One name for all numbers up to `count`.
+    pub(super) fn repeated(name: &[u8], count: u64) -> Directories {
+        Directories { names: (0..count).map(|_| name.into()).collect(), ..Directories::default() }
+    }
+
     /// The section's bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();

@@ -1,0 +1,151 @@
+//! Rows of a snapshot and rows that came since, merged into a new snapshot.
+//!
+//! Invariants: of each content one row is written, the newest; what has expired is not written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::HashSet;
+
+use super::error::Error;
+use super::ledger::Ledger;
+use super::snapshot::{Directories, Row, RowReader, Snapshot, Writer, discovered_at, sha256_of};
+use crate::fs::Fs;
+use crate::types::{Sha256, UnixMillis};
+
+/// Rows between two looks at whether to stop.
+const ROWS_A_LOOK: u64 = 1024;
+
+/// Rows that came since the snapshot, encoded already: a file takes little more memory here than on the disk.
+#[derive(Default)]
+pub(super) struct NewRows {
+    /// Of the snapshot that the rows are merged with, and more.
+    pub(super) directories: Directories,
+    bytes: Vec<u8>,
+    order: Vec<Place>,
+}
+
+/// Where an encoded row lies.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Front of the SHA-256: decides nearly every comparison.
+    front: u64,
+    begin: usize,
+    length: u16,
+}
+
+impl NewRows {
+    pub(super) fn push(&mut self, row: &Row) {
+        let begin = self.bytes.len();
+        row.encode(&mut self.directories, &mut self.bytes);
+        let mut front = [0; 8];
+        front.copy_from_slice(&row.sha256.0[..8]);
+        let length = (self.bytes.len() - begin) as u16;
+        self.order.push(Place { front: u64::from_be_bytes(front), begin, length });
+    }
+
+    /// In the order of their SHA-256, of equal ones that first which was pushed first.
+    pub(super) fn sorted(&mut self) -> SortedRows {
+        let (bytes, mut order) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.order));
+        let sha256 = |place: &Place| &bytes[place.begin..place.begin + 32];
+        order.sort_unstable_by(|one, other| {
+            let by_front = one.front.cmp(&other.front);
+            by_front.then_with(|| sha256(one).cmp(sha256(other))).then(one.begin.cmp(&other.begin))
+        });
+        SortedRows { bytes, order, next: 0 }
+    }
+}
+
+/// New rows in order.
+pub(super) struct SortedRows {
+    bytes: Vec<u8>,
+    order: Vec<Place>,
+    next: usize,
+}
+
+impl SortedRows {
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The row that comes so many places after the next.
+    fn peek(&self, places: usize) -> Option<&[u8]> {
+        let place = self.order.get(self.next + places)?;
+        Some(&self.bytes[place.begin..place.begin + usize::from(place.length)])
+    }
+}
+
+/// What has expired.
+pub(super) struct Expiry {
+    before: UnixMillis,
+    referred_to: HashSet<Sha256>,
+}
+
+impl Expiry {
+    /// As the ledger's records say.
+    pub(super) fn of(ledger: &Ledger) -> Expiry {
+        Expiry { before: ledger.expired_before(), referred_to: ledger.referred_to() }
+    }
+
+    fn is_old(&self, row: &[u8]) -> bool {
+        self.before > UnixMillis(0) && discovered_at(row).is_some_and(|found| found < self.before)
+    }
+
+    fn has_expired(&self, row: &[u8]) -> bool {
+        self.is_old(row) && !sha256_of(row).is_some_and(|sha256| self.referred_to.contains(&sha256))
+    }
+}
+
+/// What came of it.
+pub(super) enum Merged {
+    /// All was written.
+    Done {
+        /// Rows that were left out because they have expired.
+        forgotten: u64,
+        /// Rows that a newer one of the same content replaced although they had not expired: no writer makes that.
+        replaced: u64,
+    },
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Writes the rows of `old` and the `new` ones.
+pub(super) fn merge<F: Fs>(
+    writer: &mut Writer<'_, F>,
+    old: Option<&Snapshot>,
+    mut new: SortedRows,
+    expiry: &Expiry,
+    stop: &AtomicBool,
+) -> Result<Merged, Error> {
+    let (mut forgotten, mut replaced) = (0, 0);
+    let mut old = old.map(Snapshot::rows);
+    advance(&mut old)?;
+    for count in 0_u64.. {
+        if count.is_multiple_of(ROWS_A_LOOK) && stop.load(Ordering::Relaxed) {
+            return Ok(Merged::Stopped);
+        }
+        let (old_row, new_row) = (old.as_ref().and_then(RowReader::row), new.peek(0));
+        let (old_sha256, new_sha256) = (old_row.and_then(sha256_of), new_row.and_then(sha256_of));
+        let (row, next, is_old) = match (old_row, new_row) {
+            (None, None) => break,
+            // Of equal contents the older first.
+            (Some(row), Some(_)) if old_sha256 <= new_sha256 => (row, new_sha256, true),
+            (Some(row), None) => (row, None, true),
+            (_, Some(row)) => (row, new.peek(1).and_then(sha256_of), false),
+        };
+        // A content that was forgotten and came again has two rows: the older goes.
+        let is_replaced = next.is_some() && next == sha256_of(row);
+        if is_replaced && !expiry.is_old(row) {
+            replaced += 1;
+        } else if is_replaced || expiry.has_expired(row) {
+            forgotten += 1;
+        } else {
+            writer.push(row)?;
+        }
+        if is_old { advance(&mut old)? } else { new.next += 1 }
+    }
+    Ok(Merged::Done { forgotten, replaced })
+}
+
+fn advance(rows: &mut Option<RowReader<'_>>) -> Result<(), Error> {
+    rows.as_mut().map_or(Ok(false), RowReader::advance).map(drop)
+}

@@ -1,0 +1,324 @@
+//! What can be saved of a damaged journal: every record whose frame is right by its own checksums, wherever it stands.
+//!
+//! Invariants:
+//! - It only reads.
+//! - Nothing is guessed: what contradicts the records before it, or lacks them, is counted as an orphan and left out.
+//! - The LSNs that are missing are told, each of them, as ranges.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::{Corrupt, Error};
+use super::files::Files;
+use super::format::{BLOCK_BYTES, FrameKind};
+use super::frame::FrameHeader;
+use super::ledger::{File, Ledger};
+use super::merge::NewRows;
+use super::names;
+use super::record::Record;
+use super::repair::is_made_by_repair;
+use super::segment::{Found, SegmentReader};
+use super::snapshot::{Remains, Row, Snapshot};
+use crate::fs::Fs;
+use crate::types::{IngestId, Lsn, UnixMillis};
+
+/// LSNs of which no record was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The first.
+    pub from: Lsn,
+    /// The last; None if records may have followed of which nothing is known.
+    pub to: Option<Lsn>,
+}
+
+/// What was saved.
+#[derive(Default)]
+pub struct Salvage {
+    /// Which journal it is, if a header says so.
+    pub store: Option<[u8; 16]>,
+    /// The newest snapshot that is wholly intact.
+    pub(super) base: Option<Arc<Snapshot>>,
+    pub(super) ledger: Ledger,
+    /// Rows that are not in `base`.
+    pub(super) rows: NewRows,
+    /// Rows that `base` and `rows` should have.
+    pub(super) rows_expected: u64,
+    /// MANIFESTED, SKIPPED_DUPLICATE and ABANDONED files that are not in the ledger.
+    pub(super) finished: [u64; 3],
+    pub(super) forgotten: u64,
+    /// Records that were read from segments.
+    pub records: u64,
+    /// Records that lack those before them: their LSNs, and the files that they are about.
+    pub orphans: Vec<(Lsn, IngestId)>,
+    /// Places of files that are in the warehouse, but whose DISCOVERED is lost: a manifest may lack their lines.
+    pub unlisted: Vec<PathBuf>,
+    /// LSNs that are lost, in order.
+    pub lost: Vec<Lost>,
+    /// Files that are not as they should be, and what is wrong.
+    pub damaged: Vec<(PathBuf, String)>,
+    /// The greatest LSN that anything speaks of.
+    pub last_lsn: Lsn,
+    /// The number of the last segment.
+    pub(super) last_number: u64,
+    expected: Lsn,
+    /// More may have followed behind the last good frame.
+    end_is_open: bool,
+}
+
+/// A snapshot, whole or not.
+enum Candidate {
+    Intact(Arc<Snapshot>),
+    Damaged(Lsn, Box<Remains>),
+}
+
+impl Salvage {
+    /// Reads all files of a journal.
+    ///
+    /// # Errors
+    /// Newer, if a newer version has written any of them; I/O. Damage is no error here.
+    pub fn read<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Salvage, Error> {
+        let mut salvage = Salvage { expected: Lsn(1), ..Salvage::default() };
+        salvage.last_lsn = files.snapshots.iter().chain(&files.segments).max().copied().unwrap_or_default();
+        let candidates = salvage.open_snapshots(fs, dir, files)?;
+        let begun = salvage.begin(&candidates)?;
+        salvage.harvest(fs, dir, files, &candidates, begun)?;
+        for lsn in files.segments.iter().filter(|lsn| **lsn > begun) {
+            salvage.segment(fs, dir, *lsn)?;
+        }
+        salvage.end();
+        Ok(salvage)
+    }
+
+    /// The newest snapshot that is intact, and those that are newer.
+    fn open_snapshots<F: Fs>(&mut self, fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        for lsn in files.snapshots.iter().rev() {
+            match Snapshot::open(fs, dir, *lsn).and_then(|snapshot| snapshot.verify().map(|()| snapshot)) {
+                Ok(snapshot) => {
+                    let snapshot = Arc::new(snapshot);
+                    self.rows.directories = snapshot.directories().clone();
+                    self.base = Some(snapshot.clone());
+                    candidates.push(Candidate::Intact(snapshot));
+                    break;
+                }
+                Err(Error::Corrupt(damage)) => {
+                    self.damaged(*damage);
+                    candidates.push(Candidate::Damaged(*lsn, Box::new(Remains::open(fs, dir, *lsn)?)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(candidates)
+    }
+
+    fn damaged(&mut self, damage: Corrupt) {
+        let what = format!("at offset {}: {}", damage.offset, damage.damage);
+        self.damaged.push((damage.file, what));
+    }
+
+    /// Begins with the newest snapshot whose surviving records can be read; returns its LSN, 0 if there is none.
+    fn begin(&mut self, candidates: &[Candidate]) -> Result<Lsn, Error> {
+        for candidate in candidates {
+            let mut told = Vec::new();
+            let mut listen = |lsn, at, record| {
+                told.push((lsn, at, record));
+                Ok(())
+            };
+            let header = match candidate {
+                Candidate::Intact(snapshot) => {
+                    snapshot.survivors(&mut listen)?;
+                    Some(snapshot.header())
+                }
+                Candidate::Damaged(_, remains) => remains.survivors(&mut listen)?.then(|| remains.header()).flatten(),
+            };
+            let Some(header) = header else { continue };
+            self.store = Some(header.store);
+            self.finished = [header.manifested, header.skipped, header.abandoned];
+            self.rows_expected = header.rows;
+            self.forgotten = header.forgotten;
+            self.expected = header.lsn.plus(1);
+            self.last_number = header.segment_number;
+            for (lsn, at, record) in told {
+                // They were read under a right checksum; what does not fit all the same is left out.
+                let _ = self.ledger.record(lsn, at, record);
+            }
+            return Ok(header.lsn);
+        }
+        Ok(Lsn(0))
+    }
+
+    /// Rows of damaged snapshots, from all that is left of them and from the segments that they were made of.
+    fn harvest<F: Fs>(
+        &mut self,
+        fs: &F,
+        dir: &F::Dir,
+        files: &Files,
+        candidates: &[Candidate],
+        begun: Lsn,
+    ) -> Result<(), Error> {
+        let Some(Candidate::Damaged(..)) = candidates.first() else { return Ok(()) };
+        let base = self.base.clone();
+        let is_new = |row: &Row| match &base {
+            Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none()),
+            None => Ok(true),
+        };
+        for candidate in candidates {
+            let Candidate::Damaged(lsn, remains) = candidate else { continue };
+            let mut rows = Vec::new();
+            let mut failed = Ok(());
+            remains.rows(&mut |row| match is_new(&row) {
+                Ok(true) => rows.push(row),
+                Ok(false) => {}
+                Err(error) => failed = Err(error),
+            })?;
+            failed?;
+            self.last_lsn = self.last_lsn.max(*lsn);
+            rows.iter().for_each(|row| self.rows.push(row));
+        }
+        // The records up to `begun` are known by the snapshot that was begun with; they are read for their rows alone.
+        let mut history = Salvage { expected: Lsn(1), ..Salvage::default() };
+        if let Some(base) = &base {
+            base.survivors(&mut |lsn, at, record| {
+                history.ledger.record(lsn, at, record)?;
+                Ok(())
+            })?;
+            history.expected = base.header().lsn.plus(1);
+        }
+        std::mem::swap(&mut history.rows, &mut self.rows);
+        let after = history.expected;
+        for lsn in files.segments.iter().filter(|lsn| **lsn >= after && **lsn <= begun) {
+            history.segment(fs, dir, *lsn)?;
+        }
+        std::mem::swap(&mut history.rows, &mut self.rows);
+        self.damaged.append(&mut history.damaged);
+        Ok(())
+    }
+
+    /// Takes every good frame of a segment.
+    fn segment<F: Fs>(&mut self, fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<(), Error> {
+        let path = fs.dir_path(dir).join(names::segment(lsn));
+        self.end_is_open = true;
+        let mut reader = match SegmentReader::open(fs, dir, lsn) {
+            Err(Error::Corrupt(damage)) => {
+                self.damaged(*damage);
+                let Some(reader) = SegmentReader::open_damaged(fs, dir, lsn)? else { return Ok(()) };
+                reader
+            }
+            Err(error) => return Err(error),
+            Ok(mut reader) => {
+                // An earlier repair was cut off: what it skipped is not lost.
+                if is_made_by_repair(reader.header()) && reader.is_zero(BLOCK_BYTES as u64)? {
+                    self.end_is_open = false;
+                    return Ok(());
+                }
+                let header = reader.header();
+                if self.store.is_some_and(|store| store != header.store) {
+                    self.damaged.push((path, "it belongs to another journal".to_owned()));
+                    return Ok(());
+                }
+                self.store = Some(header.store);
+                self.last_number = self.last_number.max(header.number);
+                self.reach(header.first_lsn, header.predecessor.map(|before| before.last_lsn.plus(1)));
+                self.end_is_open = false;
+                reader
+            }
+        };
+        let bad = self.frames(&mut reader)?;
+        if let Some(offset) = bad {
+            let what = format!("what stands at offset {offset} is no frame: damaged, or torn by a crash");
+            self.damaged.push((path, what));
+            self.end_is_open = true;
+        }
+        Ok(())
+    }
+
+    /// Takes the good frames; returns where others stand behind them.
+    fn frames<F: Fs>(&mut self, reader: &mut SegmentReader<F>) -> Result<Option<u64>, Error> {
+        let mut offset = BLOCK_BYTES as u64;
+        let (mut bad, mut is_sealed) = (None, false);
+        while offset < reader.header().capacity {
+            let path = reader.path().to_path_buf();
+            if let Found::Frame(header, payload) = reader.frame(offset)? {
+                if let Some(bad) = bad.take() {
+                    let what = format!("from offset {bad} to {offset} there are no good frames");
+                    self.damaged.push((path, what));
+                }
+                self.frame(&header, payload);
+                // What a torn write left behind the seal is of no account; that the successor exists, is.
+                is_sealed = header.kind == FrameKind::Seal;
+                self.end_is_open |= is_sealed;
+                offset += header.frame_bytes() as u64;
+                continue;
+            }
+            if bad.is_none() && !is_sealed && !reader.is_zero(offset)? {
+                bad = Some(offset);
+            }
+            offset += BLOCK_BYTES as u64;
+        }
+        Ok(bad)
+    }
+
+    /// Something says that every LSN before `next` was given out, or left out from `unused` on.
+    fn reach(&mut self, next: Lsn, unused: Option<Lsn>) {
+        let end = unused.map_or(next, |unused| unused.min(next));
+        if end > self.expected {
+            self.lost.push(Lost { from: self.expected, to: Some(Lsn(end.0 - 1)) });
+        }
+        self.expected = self.expected.max(next);
+        self.last_lsn = self.last_lsn.max(Lsn(next.0.saturating_sub(1)));
+    }
+
+    fn frame(&mut self, header: &FrameHeader, payload: &[u8]) {
+        // An older copy of what was read already.
+        if header.first_lsn < self.expected {
+            return;
+        }
+        self.reach(header.first_lsn, None);
+        let mut rest = payload;
+        for index in 0..u64::from(header.record_count) {
+            let Some((record, length)) = Record::decode(rest) else { break };
+            self.record(header.first_lsn.plus(index), header.written_at, record);
+            rest = &rest[length..];
+        }
+        self.expected = header.first_lsn.plus(u64::from(header.record_count));
+        self.last_lsn = self.last_lsn.max(Lsn(self.expected.0.saturating_sub(1)));
+    }
+
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) {
+        self.records += 1;
+        let id = record.ingest_id();
+        let is_manifested = matches!(record, Record::Manifested(_));
+        match self.ledger.salvage(lsn, at, record) {
+            Ok(Some(file)) if is_manifested => self.row(file),
+            Ok(_) => {}
+            Err(_) => self.orphans.extend(id.map(|id| (lsn, id))),
+        }
+    }
+
+    fn row(&mut self, file: File) {
+        if let Some(row) = file.into_row() {
+            self.finished[0] += 1;
+            self.rows_expected += 1;
+            self.rows.push(&row);
+        }
+    }
+
+    /// Closes what cannot go on.
+    fn end(&mut self) {
+        for file in self.ledger.close_incomplete() {
+            self.unlisted.extend(file.warehouse_path().cloned());
+            self.row(file);
+        }
+        let (skipped, abandoned) = self.ledger.finished();
+        self.finished[1] += skipped;
+        self.finished[2] += abandoned;
+        if self.end_is_open || self.expected <= self.last_lsn {
+            self.lost.push(Lost { from: self.expected, to: None });
+        }
+    }
+
+    /// Files that are not finished, and duplicates that stay in staging.
+    pub fn unfinished(&self) -> usize {
+        self.ledger.files().count()
+    }
+}
