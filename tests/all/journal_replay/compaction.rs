@@ -1,0 +1,517 @@
+//! Compaction: what the journal says is the same before, after, and wherever it was cut off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use csv_ingestor::fs::Fs;
+use csv_ingestor::fs::real::RealFs;
+use csv_ingestor::fs::sim::{Fault, SimFs};
+use csv_ingestor::journal::compact::{Compacted, compact};
+use csv_ingestor::journal::files::Files;
+use csv_ingestor::journal::record::{
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, SkippedDuplicate,
+};
+use csv_ingestor::journal::snapshot::Spare;
+use csv_ingestor::journal::state::{FileState, Ingest, Kept, State};
+use csv_ingestor::journal::verify::{SpareVerdict, verify};
+use csv_ingestor::journal::{self, Journal};
+use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
+use proptest::prelude::*;
+
+use super::util::{append_all, discovered, hashed, identity, moved, open, open_on, settings};
+
+fn dir() -> &'static Path {
+    Path::new("/state")
+}
+
+/// Contents that a test may bring: some share the first 8 bytes, some the first 31.
+fn content(seed: u64) -> Sha256 {
+    let mut bytes = [0x5a; 32];
+    bytes[..8].copy_from_slice(&(seed / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    match seed % 3 {
+        0 => {}
+        1 => bytes[8] = 1,
+        _ => bytes[31] = 1,
+    }
+    Sha256(bytes)
+}
+
+/// Everything that a state says, as far as anybody can ask it.
+#[derive(Debug, PartialEq)]
+struct Told {
+    settings: Option<csv_ingestor::journal::record::Settings>,
+    open: Vec<Ingest>,
+    kept: Vec<Kept>,
+    originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
+    counts: [u64; 6],
+}
+
+const CONTENTS: u64 = 24;
+
+fn told(state: &State) -> Told {
+    let mut kept: Vec<Kept> = state.kept().copied().collect();
+    kept.sort_by_key(|kept| kept.identity.key());
+    let original = |seed| {
+        let found = state.original(&content(seed)).unwrap()?;
+        let path = found.warehouse_path.to_str().unwrap().to_owned();
+        Some((seed, (found.ingest_id, path, found.discovered_at, found.finished)))
+    };
+    Told {
+        settings: state.settings().map(|settings| (**settings).clone()),
+        open: state.open().cloned().collect(),
+        kept,
+        originals: (0..CONTENTS).filter_map(original).collect(),
+        counts: FileState::ALL.map(|each| state.count(each)),
+    }
+}
+
+fn read_on<F: Fs>(fs: &F, dir: &Path) -> State {
+    let mut state = State::default();
+    journal::read(fs, dir, &mut state).unwrap();
+    state
+}
+
+fn compact_now<F: Fs>(fs: &F, dir: &Path, journal: &Journal<F>) -> Option<Compacted> {
+    compact(fs, dir, journal.active_first_lsn(), &AtomicBool::new(false)).unwrap()
+}
+
+/// All that a file can go through, one after the other: `count` files, every fifth one a kept duplicate, some abandoned,
+/// the last two half done.
+fn history(first_lsn: Lsn, seeds: std::ops::Range<u64>) -> Vec<Record> {
+    let mut records = vec![settings()];
+    let end = seeds.end;
+    for seed in seeds {
+        let id = first_lsn.plus(records.len() as u64);
+        records.push(discovered(1000 + seed, &format!("/in/{seed}.csv")));
+        let ingest_id = IngestId(id.0);
+        if seed % 5 == 4 {
+            let (duplicate_of, action) = (IngestId(2), DuplicateAction::Keep);
+            let sha256 = content(seed - 1);
+            let skipped = SkippedDuplicate { ingest_id, sha256, duplicate_of, action, target: None };
+            records.push(Record::SkippedDuplicate(skipped));
+            continue;
+        }
+        if seed % 5 == 3 && seed % 2 == 0 {
+            records.push(Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Changed }));
+            continue;
+        }
+        let warehouse_path = format!("/warehouse/ingest_date=2026-01-{:02}/{seed}.csv", seed % 28 + 1).into();
+        records.push(Record::Hashed(Hashed { ingest_id, sha256: content(seed), warehouse_path, copy: None }));
+        if seed + 2 == end {
+            continue;
+        }
+        records.push(moved(id));
+        if seed + 1 < end {
+            records.push(Record::Manifested(ingest_id));
+        }
+    }
+    records
+}
+
+/// Two contents that share a prefix are two contents, however long the prefix is: the index only hints, the whole SHA-256
+/// decides. Were it not so, a new file would be skipped as a duplicate of another, and be lost.
+#[test]
+fn contents_with_equal_prefixes_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(dir.path()).unwrap();
+    let mut records = vec![settings()];
+    // Of each three that share a prefix, one stays away.
+    let brought: BTreeSet<u64> = (0..300).filter(|seed| seed / 3 % 3 != seed % 3).collect();
+    for seed in &brought {
+        let id = Lsn(records.len() as u64 + 1);
+        records.push(discovered(1000 + seed, "/in/a"));
+        let (ingest_id, warehouse_path) = (IngestId(id.0), format!("/warehouse/{seed}").into());
+        records.push(Record::Hashed(Hashed { ingest_id, sha256: content(*seed), warehouse_path, copy: None }));
+        records.extend([moved(id), Record::Manifested(ingest_id)]);
+    }
+    append_all(&mut journal, &records);
+    journal.shut_down().unwrap();
+    let (journal, ..) = open(dir.path()).unwrap();
+    let snapshot = compact_now(&RealFs::default(), dir.path(), &journal).unwrap().snapshot;
+    assert_eq!(snapshot.header().rows, brought.len() as u64);
+    for seed in 0..300 {
+        let found = snapshot.find(&content(seed)).unwrap();
+        let path = found.map(|row| row.warehouse_path.to_str().unwrap().to_owned());
+        assert_eq!(path, brought.contains(&seed).then(|| format!("/warehouse/{seed}")), "content {seed}");
+    }
+}
+
+/// What a compaction leaves: one generation before, and nothing that is older.
+#[test]
+fn the_generation_before_stays_and_nothing_older() {
+    let place = tempfile::tempdir().unwrap();
+    let fs = RealFs::default();
+    let mut known = Vec::new();
+    for round in 0..5_u64 {
+        let (mut journal, ..) = open(place.path()).unwrap();
+        let records = history(journal.next_lsn(), 4 * round..4 * round + 4);
+        append_all(&mut journal, &records);
+        journal.shut_down().unwrap();
+        let (journal, _, before) = open(place.path()).unwrap();
+        let compacted = compact_now(&fs, place.path(), &journal).unwrap();
+        let after = read_on(&fs, place.path());
+        assert_eq!(told(&after), told(&before.state), "round {round}");
+        let spare = known.last().map_or(Spare::FromTheBeginning, |lsn| Spare::Snapshot(*lsn));
+        assert_eq!(compacted.snapshot.header().spare, spare);
+        known.push(compacted.snapshot.header().lsn);
+        let files = Files::list(&fs, &fs.open_dir(place.path()).unwrap()).unwrap();
+        assert_eq!(files.snapshots, known[known.len().saturating_sub(2)..], "round {round}");
+        let begin = known.iter().rev().nth(1).copied().unwrap_or(Lsn(0));
+        assert!(files.segments.iter().all(|lsn| *lsn > begin), "round {round}: {files:?}");
+        assert!(files.temporaries.is_empty());
+        let verified = verify(&fs, place.path()).unwrap().unwrap();
+        assert!(matches!(verified.spare, Some(SpareVerdict::Intact(_))), "round {round}");
+        journal.shut_down().unwrap();
+        // The older generation says the same: so a snapshot that is lost is no loss.
+        let aside = place.path().with_extension("aside");
+        let newest = place.path().join(journal::names::snapshot(known[known.len() - 1]));
+        std::fs::rename(&newest, &aside).unwrap();
+        assert_eq!(told(&read_on(&fs, place.path())), told(&before.state), "round {round}, the generation before");
+        std::fs::rename(&aside, &newest).unwrap();
+    }
+}
+
+/// A journal on a simulated disk with `compactions` compactions behind it and records since.
+fn machine(compactions: u64) -> SimFs {
+    let fs = SimFs::new(7);
+    for round in 0..=compactions {
+        let (mut journal, ..) = open_on(&fs, dir()).unwrap();
+        let records = history(journal.next_lsn(), 4 * round..4 * round + 4);
+        append_all(&mut journal, &records);
+        journal.shut_down().unwrap();
+        if round < compactions {
+            let (journal, ..) = open_on(&fs, dir()).unwrap();
+            compact_now(&fs, dir(), &journal).unwrap();
+            journal.shut_down().unwrap();
+        }
+    }
+    fs
+}
+
+/// The whole of it, as `journal compact` does it; also what is appended beside it.
+fn compact_once(fs: &SimFs) -> Result<(), journal::Error> {
+    let mut state = State::default();
+    let (mut journal, _) = Journal::open(fs, dir(), &mut state)?;
+    compact(fs, dir(), journal.active_first_lsn(), &AtomicBool::new(false))?;
+    journal.mark_idle()?;
+    journal.shut_down()
+}
+
+/// After whatever happened: the state is that of before, every byte is right, and another compaction goes through.
+fn check(fs: &SimFs, expected: &Told, what: &str) {
+    let state = read_on(fs, dir());
+    assert!(told(&state) == *expected, "{what}: {:#?}\n{expected:#?}", told(&state));
+    let verified = verify(fs, dir()).unwrap_or_else(|error| panic!("{what}: {error}")).unwrap();
+    if let Some(SpareVerdict::Damaged(damage)) = verified.spare {
+        panic!("{what}: {damage}");
+    }
+    compact_once(fs).unwrap_or_else(|error| panic!("{what}, compacted again: {error}"));
+    assert!(told(&read_on(fs, dir())) == *expected, "{what}, compacted again");
+}
+
+/// P3, P4: power is cut at each operation of a compaction, and any subset of what was not synced survives. First
+/// compaction (nothing to remove), second, and third (with a whole generation to remove).
+#[test]
+fn a_power_cut_at_any_operation_of_a_compaction_changes_nothing() {
+    let mut states = 0;
+    for compactions in 0..3 {
+        let origin = machine(compactions);
+        let expected = told(&read_on(&origin, dir()));
+        let whole = origin.fork();
+        compact_once(&whole).unwrap();
+        for operation in origin.operations() + 1..=whole.operations() {
+            for happened in [false, true] {
+                let cut = origin.fork();
+                let fault = Fault::crash().at(operation);
+                cut.inject(if happened { fault.happened() } else { fault });
+                let _ = compact_once(&cut);
+                cut.clear_faults();
+                for seed in 0..3 {
+                    let fs = cut.fork();
+                    if seed == 0 {
+                        fs.kill()
+                    } else {
+                        fs.crash(seed)
+                    }
+                    check(&fs, &expected, &format!("after {compactions}, operation {operation}, seed {seed}"));
+                    states += 1;
+                }
+            }
+        }
+    }
+    eprintln!("{states} crash states");
+    assert!(states > 600, "{states}");
+}
+
+/// P5: an operation that fails leaves the journal as it was, whatever it was: nothing is removed before what replaces it is
+/// durable and was read back.
+#[test]
+fn a_compaction_that_fails_changes_nothing() {
+    let origin = machine(2);
+    let expected = told(&read_on(&origin, dir()));
+    let whole = origin.fork();
+    compact_once(&whole).unwrap();
+    for operation in origin.operations() + 1..=whole.operations() {
+        for errno in [libc::EIO, libc::ENOSPC] {
+            let fs = origin.fork();
+            fs.set_torn_syncs(operation % 2 == 0);
+            fs.inject(Fault::errno(errno).at(operation));
+            let _ = compact_once(&fs);
+            fs.clear_faults();
+            let killed = fs.fork();
+            killed.kill();
+            check(&killed, &expected, &format!("errno {errno} at operation {operation}, killed"));
+            fs.crash(operation);
+            check(&fs, &expected, &format!("errno {errno} at operation {operation}, power cut"));
+        }
+    }
+}
+
+/// It is told to stop: nothing has changed, and nothing is left behind.
+#[test]
+fn a_compaction_that_is_stopped_leaves_nothing_behind() {
+    let fs = machine(1);
+    let (journal, ..) = open_on(&fs, dir()).unwrap();
+    let before = fs.upstream().list(dir()).unwrap();
+    let stopped = compact(&fs, dir(), journal.active_first_lsn(), &AtomicBool::new(true)).unwrap();
+    assert!(stopped.is_none());
+    assert_eq!(fs.upstream().list(dir()).unwrap(), before);
+}
+
+/// A compaction reads only what does not change any more, so a writer beside it neither waits nor is waited for. Real
+/// files, real threads.
+#[test]
+fn appending_goes_on_beside_a_compaction() {
+    let place = tempfile::tempdir().unwrap();
+    let fs = RealFs::default();
+    let (mut journal, ..) = open(place.path()).unwrap();
+    let mut reference = State::default();
+    let mut write = |journal: &mut Journal<RealFs>, state: &mut State, record: Record| {
+        let lsn = journal.next_lsn();
+        append_all(journal, std::slice::from_ref(&record));
+        state.apply(lsn, &record).unwrap();
+        reference.apply(lsn, &record).unwrap();
+    };
+    let mut state = State::default();
+    write(&mut journal, &mut state, settings());
+    let mut compactions = 0;
+    std::thread::scope(|scope| {
+        let mut running: Option<std::thread::ScopedJoinHandle<'_, Option<Compacted>>> = None;
+        for number in 0..600_u64 {
+            let id = journal.next_lsn();
+            write(&mut journal, &mut state, discovered(number, &format!("/in/{}", "x".repeat(2_000))));
+            write(&mut journal, &mut state, hashed(id, &format!("/warehouse/{number}")));
+            write(&mut journal, &mut state, moved(id));
+            write(&mut journal, &mut state, Record::Manifested(IngestId(id.0)));
+            if let Some(compacted) = running.take_if(|thread| thread.is_finished()) {
+                let compacted = compacted.join().unwrap();
+                // As the committer does.
+                if let Some(compacted) = compacted {
+                    journal.folded_in(compacted.segment_bytes);
+                    state.adopt(compacted.snapshot);
+                    compactions += 1;
+                }
+            }
+            if running.is_none() && journal.sealed_bytes() > 0 {
+                let (fs, path, until) = (&fs, place.path(), journal.active_first_lsn());
+                running = Some(scope.spawn(move || compact(fs, path, until, &AtomicBool::new(false)).unwrap()));
+            }
+        }
+    });
+    assert!(compactions >= 1, "{compactions}");
+    for digest in (0..2_500).map(super::util::digest) {
+        let expected = reference.original(&digest).unwrap();
+        assert_eq!(state.original(&digest).unwrap(), expected);
+    }
+    assert!(state.recent() < 600, "{}", state.recent());
+    drop(journal);
+    let again = read_on(&fs, place.path());
+    assert_eq!(again.remembered(), 600);
+    for digest in (0..2_500).map(super::util::digest) {
+        assert_eq!(again.original(&digest).unwrap(), reference.original(&digest).unwrap());
+    }
+}
+
+fn manifested(journal: &mut Journal<SimFs>, seed: u64, found_at: u64) -> IngestId {
+    let id = journal.next_lsn();
+    let found = Discovered {
+        identity: identity(5_000 + seed),
+        discovered_at: UnixMillis(found_at),
+        source_path: format!("/in/{seed}").into(),
+        sidecar: None,
+    };
+    let (ingest_id, warehouse_path) = (IngestId(id.0), format!("/warehouse/{seed}").into());
+    let hashed = Record::Hashed(Hashed { ingest_id, sha256: content(seed), warehouse_path, copy: None });
+    append_all(journal, &[Record::Discovered(found), hashed, moved(id), Record::Manifested(ingest_id)]);
+    ingest_id
+}
+
+/// `--remember`: what is old enough is forgotten, and may come again; but not the original of a duplicate that still
+/// lies in staging, which would turn into a new file otherwise.
+#[test]
+fn contents_expire_but_not_under_a_kept_duplicate() {
+    let fs = SimFs::new(1);
+    let (mut journal, ..) = open_on(&fs, dir()).unwrap();
+    append_all(&mut journal, &[settings()]);
+    for seed in 0..6 {
+        manifested(&mut journal, seed, 100 * seed);
+    }
+    let id = journal.next_lsn();
+    let kept = SkippedDuplicate {
+        ingest_id: IngestId(id.0),
+        sha256: content(1),
+        duplicate_of: IngestId(6),
+        action: DuplicateAction::Keep,
+        target: None,
+    };
+    append_all(&mut journal, &[discovered(77, "/in/kept"), Record::SkippedDuplicate(kept)]);
+    append_all(&mut journal, &[Record::Expired(UnixMillis(300))]);
+    let known = |state: &State| (0..6).filter(|seed| state.original(&content(*seed)).unwrap().is_some()).collect();
+    let as_told: Vec<u64> = known(&read_on(&fs, dir()));
+    assert_eq!(as_told, [1, 3, 4, 5], "before any compaction");
+    journal.seal().unwrap();
+    let compacted = compact_now(&fs, dir(), &journal).unwrap();
+    assert_eq!((compacted.forgotten, compacted.snapshot.header().rows), (2, 4));
+    assert_eq!(known(&read_on(&fs, dir())), as_told);
+
+    // What was forgotten comes again, and once more after the next compaction its first life is gone for good.
+    let again = manifested(&mut journal, 0, 1_000);
+    // The duplicate leaves; its original expires by that.
+    append_all(&mut journal, &[discovered(77, "/in/other")]);
+    let state = read_on(&fs, dir());
+    assert_eq!(known(&state), [0, 3, 4, 5]);
+    assert_eq!(state.original(&content(0)).unwrap().unwrap().ingest_id, again);
+    journal.seal().unwrap();
+    let compacted = compact_now(&fs, dir(), &journal).unwrap();
+    assert_eq!((compacted.forgotten, compacted.snapshot.header().forgotten), (1, 3));
+    assert_eq!(known(&read_on(&fs, dir())), [0, 3, 4, 5]);
+    // Both generations tell it the same way.
+    fs.upstream().remove(dir().join(journal::names::snapshot(compacted.snapshot.header().lsn))).unwrap();
+    assert_eq!(known(&read_on(&fs, dir())), [0, 3, 4, 5]);
+}
+
+/// A content that expired and came again within the same stretch of segments has two rows; the later one counts.
+#[test]
+fn a_content_that_came_again_before_the_compaction_has_one_row() {
+    let fs = SimFs::new(1);
+    let (mut journal, ..) = open_on(&fs, dir()).unwrap();
+    append_all(&mut journal, &[settings()]);
+    manifested(&mut journal, 1, 100);
+    append_all(&mut journal, &[Record::Expired(UnixMillis(200))]);
+    let again = manifested(&mut journal, 1, 300);
+    journal.seal().unwrap();
+    let compacted = compact_now(&fs, dir(), &journal).unwrap();
+    assert_eq!((compacted.forgotten, compacted.snapshot.header().rows), (1, 1));
+    assert_eq!(read_on(&fs, dir()).original(&content(1)).unwrap().unwrap().ingest_id, again);
+}
+
+/// One step of a random history.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Settings(u8),
+    Discover(u8),
+    /// A kind of record, the file (of those that are open) it is about, and a content.
+    File(u8, u8, u8),
+    Expire(u16),
+    Restart,
+    Compact,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => any::<u8>().prop_map(Step::Settings),
+        8 => any::<u8>().prop_map(Step::Discover),
+        24 => (0..6_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
+        1 => any::<u16>().prop_map(Step::Expire),
+        1 => Just(Step::Restart),
+        3 => Just(Step::Compact),
+    ]
+}
+
+/// The record of a step, if there is a file for it.
+fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
+    let open: Vec<IngestId> = state.open().map(|ingest| ingest.id).collect();
+    Some(match step {
+        Step::Settings(which) => match settings() {
+            Record::Settings(known) => Record::Settings(csv_ingestor::journal::record::Settings {
+                input: format!("/in{which}").into(),
+                ..known
+            }),
+            other => other,
+        },
+        Step::Discover(inode) => Record::Discovered(Discovered {
+            identity: identity(u64::from(inode % 16)),
+            discovered_at: UnixMillis(next_lsn.0 * 10),
+            source_path: format!("/in/{inode}").into(),
+            sidecar: None,
+        }),
+        Step::File(kind, file, seed) => {
+            let ingest_id = *open.get(usize::from(file) % open.len().max(1))?;
+            let sha256 = content(u64::from(seed) % CONTENTS);
+            let keeps = seed % 2 == 0;
+            match kind {
+                0 => {
+                    let warehouse_path = format!("/warehouse/{seed}").into();
+                    Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None })
+                }
+                1 => Record::Moved(ingest_id),
+                2 => Record::Manifested(ingest_id),
+                3 => Record::SkippedDuplicate(SkippedDuplicate {
+                    ingest_id,
+                    sha256,
+                    duplicate_of: state.original(&sha256).unwrap()?.ingest_id,
+                    action: if keeps { DuplicateAction::Keep } else { DuplicateAction::Remove },
+                    target: None,
+                }),
+                4 => Record::DuplicateCleared(ingest_id),
+                _ => Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Vanished }),
+            }
+        }
+        Step::Expire(part) => Record::Expired(UnixMillis(next_lsn.0 * 10 * u64::from(part) / u64::from(u16::MAX))),
+        Step::Restart | Step::Compact => return None,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// The reason for everything here: however a journal is compacted on its way, it adds up to what its records add up to
+    /// without. Also in the memory of the running process, which takes each snapshot in.
+    #[test]
+    fn any_history_adds_up_to_the_same_with_compactions_and_without(steps in proptest::collection::vec(step(), 1..160)) {
+        let fs = SimFs::new(3);
+        let mut reference = State::default();
+        let mut running = State::default();
+        let (mut journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
+        for step in [Step::Settings(0)].into_iter().chain(steps) {
+            match step {
+                Step::Restart => {
+                    drop(journal);
+                    fs.kill();
+                    running = State::default();
+                    (journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
+                }
+                Step::Compact => {
+                    journal.seal().unwrap();
+                    if let Some(compacted) = compact_now(&fs, dir(), &journal) {
+                        running.adopt(compacted.snapshot);
+                    }
+                    prop_assert_eq!(told(&read_on(&fs, dir())), told(&reference));
+                    let verified = verify(&fs, dir()).unwrap().unwrap();
+                    prop_assert!(!matches!(verified.spare, Some(SpareVerdict::Damaged(_))));
+                }
+                step => {
+                    let lsn = journal.next_lsn();
+                    let Some(record) = record_of(step, &reference, lsn) else { continue };
+                    let expected = reference.apply(lsn, &record).is_ok();
+                    prop_assert_eq!(running.apply(lsn, &record).is_ok(), expected, "{:?}", record);
+                    if expected {
+                        append_all(&mut journal, &[record]);
+                    }
+                }
+            }
+            prop_assert_eq!(told(&running), told(&reference));
+        }
+    }
+}
