@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use csv_ingestor::engine::{self, Engine, Options};
 use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::fs::{FileKind, Fs};
+use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::record::{DuplicateAction, Settings};
 use csv_ingestor::journal::state::FileState;
 use csv_ingestor::metrics::Metrics;
@@ -36,6 +38,8 @@ pub struct Scenario {
     /// Files that are in the warehouse already, unknown to the journal.
     pub strangers: Vec<&'static str>,
     pub split_renames: bool,
+    /// The journal is compacted between batches, and what is older than a year is forgotten (nothing is).
+    pub compacts: bool,
 }
 
 impl Scenario {
@@ -49,6 +53,7 @@ impl Scenario {
             files,
             strangers: Vec::new(),
             split_renames: false,
+            compacts: false,
         }
     }
 
@@ -76,6 +81,12 @@ impl Scenario {
                 ..Scenario::plain("duplicates moved")
             },
             Scenario { strangers: vec!["a.csv", "b.csv"], ..Scenario::plain("names taken") },
+            Scenario {
+                files: with_duplicates(),
+                duplicates: DuplicateAction::Remove,
+                compacts: true,
+                ..Scenario::plain("duplicates removed, and compaction")
+            },
         ]
     }
 
@@ -164,6 +175,12 @@ impl Scenario {
             }
             for report in committer.commit(std::mem::take(&mut batch))? {
                 settle.report(&report, now);
+            }
+            if self.compacts {
+                let until = committer.prepare_compaction(Some(Duration::from_secs(366 * 24 * 3600)))?;
+                if let Some(compacted) = compact(fs, Path::new(STATE), until, &AtomicBool::new(false))? {
+                    committer.adopt(compacted);
+                }
             }
         }
         committer.shut_down()?;

@@ -1,0 +1,86 @@
+//! Compaction beside the real ingestor. The journal has to grow by 64 MiB for it: a staging directory with a very long
+//! path does that with ten thousand small files.
+
+use csv_ingestor::fs::real::RealFs;
+use csv_ingestor::journal::Journal;
+use csv_ingestor::journal::state::State;
+
+use super::super::harness::{Place, csv};
+use super::{events, stop};
+
+/// A place whose paths are as long as they may be, nearly.
+fn long_paths() -> Place {
+    let mut place = Place::new();
+    let deep = |top: &std::path::Path| (0..13).fold(top.to_path_buf(), |path, _| path.join("d".repeat(250)));
+    (place.staging, place.warehouse) = (deep(&place.staging), deep(&place.warehouse));
+    std::fs::create_dir_all(&place.staging).unwrap();
+    place
+}
+
+fn snapshots(place: &Place) -> usize {
+    let names = std::fs::read_dir(&place.state).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(".snap")).count()
+}
+
+/// The journal folds itself up while files come in; what it remembers after that comes from the snapshot.
+#[test]
+fn the_journal_is_compacted_while_files_come_in() {
+    const FILES: u64 = 11_500;
+    let place = long_paths();
+    for seed in 0..FILES {
+        place.stage(format!("{seed}.csv"), format!("{seed}\n"));
+    }
+    let output = place.once_ok(&[]);
+    let written = events(&output, "snapshot_written");
+    assert_eq!(written.len(), 1, "one compaction is due");
+    let entries = written[0]["entries"].as_u64().unwrap();
+    assert!(entries > FILES / 2 && entries <= FILES, "{}", written[0]);
+    for field in ["lsn", "bytes", "seconds", "forgotten"] {
+        assert!(written[0][field].is_number(), "{field}: {}", written[0]);
+    }
+    assert_eq!(snapshots(&place), 1);
+    assert_eq!(place.check_consistent(), FILES as usize);
+
+    // Some of what is sent again is in the snapshot, some came since.
+    for seed in (0..FILES).step_by(500) {
+        place.stage(format!("again-{seed}.csv"), format!("{seed}\n"));
+    }
+    let output = place.once_ok(&["--duplicates", "remove"]);
+    let skipped = events(&output, "duplicate_skipped");
+    assert_eq!(skipped.len() as u64, FILES / 500);
+    for event in skipped {
+        let (path, original) = (event["path"].as_str().unwrap(), event["original"].as_str().unwrap());
+        let name = path.rsplit_once("again-").unwrap().1;
+        assert!(original.ends_with(&format!("/{name}")), "{event}");
+        assert!(std::path::Path::new(original).exists());
+    }
+    assert_eq!(place.check_consistent(), FILES as usize);
+}
+
+/// A compaction that is due is not forgotten by a restart.
+#[test]
+fn a_journal_that_is_due_is_compacted_by_the_next_start() {
+    let place = Place::new();
+    place.stage("a.csv", csv(1, 100));
+    place.once_ok(&[]);
+    let output = place.subcommand(&["journal", "compact"]);
+    assert!(output.status.success());
+    assert_eq!(snapshots(&place), 1);
+    // Each start takes a segment of 256 KiB, and cron may start it every minute: these must not pile up.
+    let segments = || std::fs::read_dir(&place.state).unwrap().count();
+    while segments() < (64 << 20) / (256 << 10) + 4 {
+        drop(Journal::open(&RealFs::default(), &place.state, &mut State::default()).unwrap());
+    }
+    let before = segments();
+    let daemon = place.start(&["--stability-seconds", "0"]);
+    let written = daemon.wait_for("snapshot_written", 1);
+    assert_eq!(written[0]["entries"], 1);
+    stop(daemon);
+    // These are the generation before by now; with the next compaction they go.
+    place.subcommand(&["journal", "compact"]);
+    assert!(segments() < 10, "{before} files before, {} after", segments());
+    assert_eq!(place.check_consistent(), 1);
+    // Known still.
+    place.stage("again.csv", csv(1, 100));
+    assert_eq!(events(&place.once_ok(&[]), "duplicate_skipped").len(), 1);
+}
