@@ -1,0 +1,124 @@
+//! Random histories with compactions anywhere in them.
+
+use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::journal::Journal;
+use csv_ingestor::journal::record::{
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, SkippedDuplicate,
+};
+use csv_ingestor::journal::state::State;
+use csv_ingestor::journal::verify::{SpareVerdict, verify};
+use csv_ingestor::types::{IngestId, Lsn, UnixMillis};
+use proptest::prelude::*;
+
+use super::super::util::{append_all, identity, settings};
+use super::{CONTENTS, compact_now, content, dir, read_on, told};
+
+/// One step of a random history.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Settings(u8),
+    Discover(u8),
+    /// A kind of record, the file (of those that are open) it is about, and a content.
+    File(u8, u8, u8),
+    Expire(u16),
+    Restart,
+    Compact,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => any::<u8>().prop_map(Step::Settings),
+        8 => any::<u8>().prop_map(Step::Discover),
+        24 => (0..6_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
+        1 => any::<u16>().prop_map(Step::Expire),
+        1 => Just(Step::Restart),
+        3 => Just(Step::Compact),
+    ]
+}
+
+/// The record of a step, if there is a file for it.
+fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
+    let open: Vec<IngestId> = state.open().map(|ingest| ingest.id).collect();
+    Some(match step {
+        Step::Settings(which) => match settings() {
+            Record::Settings(known) => Record::Settings(csv_ingestor::journal::record::Settings {
+                input: format!("/in{which}").into(),
+                ..known
+            }),
+            other => other,
+        },
+        Step::Discover(inode) => Record::Discovered(Discovered {
+            identity: identity(u64::from(inode % 16)),
+            discovered_at: UnixMillis(next_lsn.0 * 10),
+            source_path: format!("/in/{inode}").into(),
+            sidecar: None,
+        }),
+        Step::File(kind, file, seed) => {
+            let ingest_id = *open.get(usize::from(file) % open.len().max(1))?;
+            let sha256 = content(u64::from(seed) % CONTENTS);
+            let keeps = seed % 2 == 0;
+            match kind {
+                0 => {
+                    let warehouse_path = format!("/warehouse/{seed}").into();
+                    Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None })
+                }
+                1 => Record::Moved(ingest_id),
+                2 => Record::Manifested(ingest_id),
+                3 => Record::SkippedDuplicate(SkippedDuplicate {
+                    ingest_id,
+                    sha256,
+                    duplicate_of: state.original(&sha256).unwrap()?.ingest_id,
+                    action: if keeps { DuplicateAction::Keep } else { DuplicateAction::Remove },
+                    target: None,
+                }),
+                4 => Record::DuplicateCleared(ingest_id),
+                _ => Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Vanished }),
+            }
+        }
+        Step::Expire(part) => Record::Expired(UnixMillis(next_lsn.0 * 10 * u64::from(part) / u64::from(u16::MAX))),
+        Step::Restart | Step::Compact => return None,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// The reason for everything here: however a journal is compacted on its way, it adds up to what its records add up to
+    /// without. Also in the memory of the running process, which takes each snapshot in.
+    #[test]
+    fn any_history_adds_up_to_the_same_with_compactions_and_without(steps in proptest::collection::vec(step(), 1..160)) {
+        let fs = SimFs::new(3);
+        let mut reference = State::default();
+        let mut running = State::default();
+        let (mut journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
+        for step in [Step::Settings(0)].into_iter().chain(steps) {
+            match step {
+                Step::Restart => {
+                    drop(journal);
+                    fs.kill();
+                    running = State::default();
+                    (journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
+                }
+                Step::Compact => {
+                    journal.seal().unwrap();
+                    if let Some(compacted) = compact_now(&fs, dir(), &journal) {
+                        running.adopt(compacted.snapshot);
+                    }
+                    prop_assert_eq!(told(&read_on(&fs, dir())), told(&reference));
+                    let verified = verify(&fs, dir()).unwrap().unwrap();
+                    prop_assert!(!matches!(verified.spare, Some(SpareVerdict::Damaged(_))));
+                }
+                step => {
+                    let lsn = journal.next_lsn();
+                    let Some(record) = record_of(step, &reference, lsn) else { continue };
+                    let expected = reference.apply(lsn, &record).is_ok();
+                    prop_assert_eq!(running.apply(lsn, &record).is_ok(), expected, "{:?}", record);
+                    if expected {
+                        append_all(&mut journal, &[record]);
+                    }
+                }
+            }
+            prop_assert_eq!(told(&running), told(&reference));
+        }
+    }
+}
