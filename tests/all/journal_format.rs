@@ -15,6 +15,8 @@ use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::{self, Refused, names, record};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
+pub mod snapshot;
+
 const SPECIFICATION: &str = include_str!("../../journal-format.md");
 const CAPACITY: usize = 256 << 10;
 const CREATED_AT_MS: u64 = 1_767_323_045_678;
@@ -80,13 +82,18 @@ fn segment() -> Vec<u8> {
     bytes
 }
 
-/// Offset and bytes of each line of the specification's hex listings.
+/// Offset and bytes of each line of the specification's hex listings of a segment.
 fn listing() -> Vec<(usize, Vec<u8>)> {
+    lines("```hex")
+}
+
+/// The same of all listings that begin with this line.
+fn lines(fence: &str) -> Vec<(usize, Vec<u8>)> {
     let mut lines = Vec::new();
     let mut inside = false;
     for line in SPECIFICATION.lines() {
         if line.starts_with("```") {
-            inside = line == "```hex";
+            inside = line == fence;
         } else if inside {
             let (hex, meaning) = line.split_once('|').expect(line);
             assert!(!meaning.trim().is_empty(), "{line}");

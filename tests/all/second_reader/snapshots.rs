@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::harness::{Place, csv, err, has, sha256_hex};
+use super::super::journal_format;
 use super::{BLOCK_BYTES, assert_corrupt, assert_same, eventful, files_of_kind, kill_while_hashing, once_and_compare};
 use super::{segments, tear_the_tail};
 
@@ -138,6 +139,21 @@ fn a_second_reader_reads_snapshots_across_file_systems() {
         snapshots_with_records_behind_them(&place);
         unfinished_files_survive(&place);
     }
+}
+
+/// The document's example of a snapshot is one to the second reader as well.
+#[test]
+fn the_documents_snapshot_is_read() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    std::fs::create_dir(&place.state).unwrap();
+    for (name, bytes) in [journal_format::snapshot::specified(), journal_format::snapshot::behind()] {
+        std::fs::write(place.state.join(name), bytes).unwrap();
+    }
+    let files = assert_same(&place, "the example of a snapshot");
+    assert_eq!((files.len(), &files[0]["state"], &files[0]["lsn"]), (1, &"MANIFESTED".into(), &5.into()));
 }
 
 /// The snapshot's header says where its lists are: offset and length of each.
