@@ -18,7 +18,7 @@ import time
 
 sys.dont_write_bytecode = True  # not into the source tree
 
-from common import Corrupt, lsn_in  # noqa: E402
+from common import NUMBER_END, Corrupt, lsn_in  # noqa: E402
 from records import Journal  # noqa: E402
 from segment import Segment, read_inner, read_last  # noqa: E402
 from snapshot import Snapshot  # noqa: E402
@@ -38,11 +38,16 @@ def lock_has_uuid(state_dir):
         return False
 
 
+def numbered(state_dir, pattern):
+    """The names of that pattern, in order."""
+    names = [name for name in os.listdir(state_dir) if re.fullmatch(pattern, name)]
+    return sorted(name for name in names if lsn_in(name) < NUMBER_END)
+
+
 def choose(state_dir):
     """The newest snapshot's name, if there is one, and the names of the segments behind it, in order."""
-    names = sorted(os.listdir(state_dir))
-    snapshots = [name for name in names if re.fullmatch(r"snap-[0-9]{20}\.snap", name)]
-    segments = [name for name in names if re.fullmatch(r"wal-[0-9]{20}\.log", name)]
+    snapshots = numbered(state_dir, r"snap-[0-9]{20}\.snap")
+    segments = numbered(state_dir, r"wal-[0-9]{20}\.log")
     if not snapshots:
         return None, segments
     return snapshots[-1], [name for name in segments if lsn_in(name) > lsn_in(snapshots[-1])]

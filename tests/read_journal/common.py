@@ -5,6 +5,7 @@ import struct
 BLOCK = 4096
 PATH_MAX = 4096
 NUMBER_END = 1 << 64
+VARINT_BYTES_MAX = 10
 
 
 class Corrupt(Exception):
@@ -81,14 +82,13 @@ class Fields:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
 
     def varint(self):
-        value, shift = 0, 0
-        while True:
+        value = 0
+        for index in range(VARINT_BYTES_MAX):
             byte = self.take(1)[0]
-            value, shift = value | (byte & 0x7F) << shift, shift + 7
-            if value >= NUMBER_END:
-                raise ValueError("a varint of more than 64 bits")
-            if byte < 0x80:
+            value |= (byte & 0x7F) << 7 * index
+            if byte < 0x80 and value < NUMBER_END:
                 return value
+        raise ValueError("a varint of more than 64 bits")
 
     def zigzag(self):
         value = self.varint()

@@ -21,14 +21,14 @@ class Snapshot:
     """A snapshot's bytes, with the header and the lists' checksums checked."""
 
     def __init__(self, name, data):
-        self.name, self.data = name, data
+        self.name, self.data, self.lsn = name, data, lsn_in(name)
         self.salt, self.store = check_header(name, data, b"CSVI-SNP")
-        self.lsn, length = struct.unpack_from("<QQ", data, 40)
+        lsn, length = struct.unpack_from("<QQ", data, 40)
         (self.last_number,), self.link = struct.unpack_from("<Q", data, 64), data[72:100]
         self.has_spare, self.spare, self.row_count, self.block_count = struct.unpack_from("<IQQQ", data, 100)
         (self.bits,) = struct.unpack_from("<I", data, 160)
-        if self.lsn == 0 or self.lsn != lsn_in(name):
-            raise self.corrupt(0, f"the LSN {self.lsn} is not the one in the name")
+        if lsn == 0 or lsn != self.lsn:
+            raise self.corrupt(0, f"the LSN {lsn} is not the one in the name")
         if length != len(data):
             raise self.corrupt(0, f"{len(data)} bytes long, but {length} by its header")
         self.check_numbers()
@@ -47,7 +47,7 @@ class Snapshot:
         first_lsn, _end, last_lsn, _chain = struct.unpack("<QQQI", self.link)
         if self.lsn != max(first_lsn, last_lsn):
             raise self.corrupt(0, f"the last segment goes from LSN {first_lsn} to {last_lsn}")
-        if self.has_spare > 1 or self.spare >= self.lsn or (self.has_spare == 0 and self.spare != 0):
+        if self.has_spare > 1 or (self.has_spare == 0 and self.spare != 0):
             raise self.corrupt(0, f"the spare generation is said to be {self.has_spare}, {self.spare}")
         if self.row_count > ROWS_MAX or self.bits > BITS_MAX:
             raise self.corrupt(0, f"{self.row_count} rows, {self.bits} bits")
@@ -146,7 +146,7 @@ class Snapshot:
             rows = [fields.take(fields.number("<H")) for _ in range(count)]
         except ValueError:
             raise self.corrupt(offset, "the rows do not fit the block") from None
-        if not rows or any(fields.data[fields.at :]) or whole_blocks(BLOCK_HEADER + fields.at) != size:
+        if not rows or whole_blocks(BLOCK_HEADER + fields.at) != size:
             raise self.corrupt(offset, f"a block of {page_count} pages with {count} rows that end at {fields.at}")
         if page_count > 1 and count > 1:
             raise self.corrupt(offset, f"{count} rows in a block of {page_count} pages")
@@ -157,7 +157,7 @@ class Snapshot:
         sha256, found_at, ingest_id = fields.take(32), fields.varint(), fields.varint()
         lsn = ingest_id + fields.varint()
         device, inode, size = fields.varint(), fields.varint(), fields.varint()
-        mtime, updated_at = fields.zigzag(), found_at + fields.zigzag()
+        mtime, updated_at = fields.zigzag(), (found_at + fields.zigzag()) % NUMBER_END
         source_directory, warehouse_directory = fields.varint(), fields.varint()
         source_name = fields.take(fields.varint())
         length = fields.varint()
@@ -165,8 +165,6 @@ class Snapshot:
         fields.end()
         if not 0 < ingest_id < lsn <= self.lsn:
             raise ValueError(f"found at LSN {ingest_id}, listed at LSN {lsn}")
-        if not 0 <= updated_at < NUMBER_END:
-            raise ValueError(f"written at {updated_at} ms")
         return {
             "ingest_id": ingest_id, "lsn": lsn, "state": "MANIFESTED",
             "device": device, "inode": inode, "size": size, "mtime": mtime,

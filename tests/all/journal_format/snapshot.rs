@@ -11,7 +11,9 @@ use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::journal::snapshot::{Contents, Directories, Row, Snapshot, Spare, Survivor, Writer};
 use csv_ingestor::types::{IngestId, Lsn, UnixMillis};
 
-use super::{BLOCK_BYTES, CREATED_AT_MS, FRAME_HEADER_BYTES, FrameKind, frames, header, lines, segment};
+use super::{
+    BLOCK_BYTES, CREATED_AT_MS, FRAME_HEADER_BYTES, FrameKind, frames, header, lines, ranges, segment, starts, table,
+};
 
 const SALT: u32 = 0x0ddb_a115;
 const LSN: Lsn = Lsn(5);
@@ -106,4 +108,39 @@ fn the_specifications_snapshot_is_what_the_code_writes() {
     assert_eq!(written.len(), specified.len());
     let wrong: Vec<_> = (0..written.len()).filter(|at| written[*at] != specified[*at]).collect();
     assert!(wrong.is_empty(), "bytes that are not as specified, at {wrong:x?}");
+}
+
+/// As with the segment's and the frame's header.
+#[test]
+fn the_specifications_snapshot_table_is_the_codes_offsets() {
+    use csv_ingestor::journal::format::{self, Section, segment_field, snapshot_field as field};
+    let lists_end = field::SECTIONS + Section::COUNT * field::SECTION_BYTES;
+    let expected = [
+        segment_field::MAGIC,
+        segment_field::MAJOR,
+        field::LSN,
+        field::FILE_BYTES,
+        field::CREATED_AT,
+        field::SEGMENT_NUMBER,
+        field::SEGMENT,
+        field::HAS_SPARE,
+        field::SPARE_LSN,
+        field::ROWS,
+        field::BLOCKS,
+        field::FORGOTTEN,
+        field::MANIFESTED,
+        field::SKIPPED,
+        field::ABANDONED,
+        field::BUCKET_BITS,
+        field::BUCKET_BITS + 4,
+        field::SECTIONS,
+        lists_end,
+        field::CHECKSUM,
+    ];
+    assert_eq!(starts(&ranges("## Snapshot", BLOCK_BYTES)), expected);
+    let names = ["blocks", "buckets", "fragments", "directories", "surviving records"];
+    let lists = table("**The lists.**", "| number | list | entries |");
+    assert_eq!(lists.iter().map(|row| row[1]).collect::<Vec<_>>(), names);
+    assert_eq!(format::SNAPSHOT_MAGIC, *b"CSVI-SNP");
+    assert_eq!((format::ROW_BLOCK_HEADER_BYTES, format::ROW_BLOCK_PAGES_MAX, format::BUCKET_BITS_MAX), (8, 3, 30));
 }
