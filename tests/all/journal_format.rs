@@ -15,6 +15,8 @@ use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::{self, Refused, names, record};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
+pub mod snapshot;
+
 const SPECIFICATION: &str = include_str!("../../journal-format.md");
 const CAPACITY: usize = 256 << 10;
 const CREATED_AT_MS: u64 = 1_767_323_045_678;
@@ -80,13 +82,18 @@ fn segment() -> Vec<u8> {
     bytes
 }
 
-/// Offset and bytes of each line of the specification's hex listings.
+/// Offset and bytes of each line of the specification's hex listings of a segment.
 fn listing() -> Vec<(usize, Vec<u8>)> {
+    lines("```hex")
+}
+
+/// The same of all listings that begin with this line.
+fn lines(fence: &str) -> Vec<(usize, Vec<u8>)> {
     let mut lines = Vec::new();
     let mut inside = false;
     for line in SPECIFICATION.lines() {
         if line.starts_with("```") {
-            inside = line == "```hex";
+            inside = line == fence;
         } else if inside {
             let (hex, meaning) = line.split_once('|').expect(line);
             assert!(!meaning.trim().is_empty(), "{line}");
@@ -156,26 +163,29 @@ fn table(heading: &str, columns: &str) -> Vec<Vec<&'static str>> {
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
+/// The bytes of each field in the table under a heading: without gaps, up to `length`.
+fn ranges(heading: &str, length: usize) -> Vec<Range<usize>> {
+    let rows = table(heading, "| offset | size | meaning |");
+    let ranges: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let number = |cell: &str| cell.trim().parse::<usize>().unwrap();
+            let (offset, size): (usize, usize) = (number(row[0]), row[1].split('×').map(number).product());
+            offset..offset + size
+        })
+        .collect();
+    let gapless = ranges.windows(2).all(|pair| pair[0].end == pair[1].start);
+    assert!(gapless && ranges[0].start == 0 && ranges[ranges.len() - 1].end == length, "{heading}");
+    ranges
+}
+
+fn starts(ranges: &[Range<usize>]) -> Vec<usize> {
+    ranges.iter().map(|range| range.start).collect()
+}
+
 /// Offsets and sizes in a table that nothing checks would drift from the code unseen.
 #[test]
 fn the_specifications_header_tables_are_the_codes_offsets() {
-    fn ranges(heading: &str, length: usize) -> Vec<Range<usize>> {
-        let rows = table(heading, "| offset | size | meaning |");
-        let ranges: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                let (offset, size): (usize, usize) = (row[0].parse().unwrap(), row[1].parse().unwrap());
-                offset..offset + size
-            })
-            .collect();
-        let gapless = ranges.windows(2).all(|pair| pair[0].end == pair[1].start);
-        assert!(gapless && ranges[0].start == 0 && ranges[ranges.len() - 1].end == length, "{heading}");
-        ranges
-    }
-    fn starts(ranges: &[Range<usize>]) -> Vec<usize> {
-        ranges.iter().map(|range| range.start).collect()
-    }
-
     use format::{frame_field, segment_field};
     let segment = [
         segment_field::MAGIC,
@@ -283,6 +293,7 @@ fn every_kind_of_record_is_encoded_as_specified() {
             format!("06 00 3600 0900000000000000 {sha_hex} 0a00000000000000 02 01 {path_hex}"),
         ),
         (Record::DuplicateCleared(id), "07 00 0800 0900000000000000".to_owned()),
+        (Record::Expired(UnixMillis(8)), "09 00 0800 0800000000000000".to_owned()),
         (
             Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::NeedsCopy }),
             "08 00 0900 0900000000000000 06".to_owned(),

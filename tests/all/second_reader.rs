@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::harness::{Place, csv, err, has, json_lines, out, wait_until};
 
+mod snapshots;
+
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_journal");
 
 const BLOCK_BYTES: usize = 4096;
@@ -41,11 +43,15 @@ fn once_and_compare(place: &Place, options: &[&str]) -> Vec<Value> {
     assert_same(place, &format!("after a run with {options:?}"))
 }
 
-fn segments(state: &Path) -> Vec<PathBuf> {
+fn files_of_kind(state: &Path, extension: &str) -> Vec<PathBuf> {
     let paths = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
-    let mut segments: Vec<PathBuf> = paths.filter(|path| path.extension() == Some(OsStr::new("log"))).collect();
-    segments.sort();
-    segments
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.extension() == Some(OsStr::new(extension))).collect();
+    files.sort();
+    files
+}
+
+fn segments(state: &Path) -> Vec<PathBuf> {
+    files_of_kind(state, "log")
 }
 
 /// Kills a daemon while it hashes a large file, which is returned: the journal ends in the middle of an ingest.
@@ -126,9 +132,9 @@ fn assert_corrupt(place: &Place, path: &Path, offset: usize) {
     let name = path.file_name().unwrap().to_str().unwrap();
     let (second, inspect) = (second_reader(&place.state), place.subcommand(&["journal", "inspect", "--json"]));
     for output in [&second, &inspect] {
-        assert_eq!(output.status.code(), Some(3), "{name}, a byte in the frame at {offset}: {}", err(output));
+        assert_eq!(output.status.code(), Some(3), "{name}, a byte in what begins at {offset}: {}", err(output));
         assert!(err(output).contains(name), "{name}: {}", err(output));
-        assert!(err(output).contains(&offset.to_string()), "{offset}: {}", err(output));
+        assert!(err(output).contains(&format!("offset {offset}, LSN ")), "{offset}: {}", err(output));
     }
     assert!(second.stdout.is_empty(), "damage is refused as a whole");
 }

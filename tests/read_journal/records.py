@@ -1,0 +1,160 @@
+"""What the records say of each file, and which record may follow which."""
+
+import base64
+import datetime
+import json
+
+KEEP, REMOVE, MOVE = 1, 2, 3
+
+
+def instant(milliseconds):
+    milliseconds = min(milliseconds, 253_402_300_799_999)  # RFC 3339 ends with the year 9999
+    whole = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=milliseconds)
+    return whole.isoformat(timespec="milliseconds") + "Z"
+
+
+class Journal:
+    """All files by ingest id, and which contents are known. A ValueError says what is wrong with a record."""
+
+    def __init__(self):
+        self.files, self.has_settings = {}, False
+        self.unfinished = set()  # ids that records may follow for
+        self.moved_by = {}  # the last ingest that MOVED a content, by hash
+        self.forgotten_before, self.expired_count = 0, 0
+        self.referring = {}  # the ids of the duplicates that refer to a content, by hash
+        self.kept = {}  # the id of the kept duplicate that refers to a content, by device and inode
+
+    def read_record(self, kind, fields, lsn, written_at):
+        if kind not in self.KINDS:
+            raise ValueError(f"there is no kind {kind} of records")
+        self.KINDS[kind](self, fields, lsn, written_at)
+        fields.end()
+
+    def transition(self, fields, lsn, written_at, state, before):
+        """The file whose id comes next, which must be unfinished and in one of the states `before`."""
+        ingest_id = fields.number()
+        file = self.files.get(ingest_id)
+        if file is None or ingest_id not in self.unfinished or file["state"] not in before:
+            was = file["state"] if file else "never discovered"
+            raise ValueError(f"{state} does not fit ingest {ingest_id}, which is {was}")
+        file.update(state=state, lsn=lsn, updated_at=written_at)
+        return ingest_id, file
+
+    # Known and expired contents.
+
+    def has_expired(self, file):
+        """Whether the content that this ingest MOVED has expired."""
+        is_old = file["state"] == "MANIFESTED" and file["created_at"] < self.forgotten_before
+        return is_old and not self.referring.get(file["sha256"])
+
+    def is_new(self, sha256):
+        if sha256 in self.moved_by and not self.has_expired(self.moved_by[sha256]):
+            raise ValueError(f"the content {sha256} is known")
+
+    def refer(self, ingest_id, sha256):
+        self.referring.setdefault(sha256, set()).add(ingest_id)
+
+    def refer_no_more(self, ingest_id):
+        sha256 = self.files[ingest_id]["sha256"]
+        self.referring.get(sha256, set()).discard(ingest_id)
+
+    def rename(self, device_and_inode):
+        """A record names the file again that a kept duplicate was."""
+        ingest_id = self.kept.pop(device_and_inode, None)
+        if ingest_id is not None:
+            self.refer_no_more(ingest_id)
+
+    # Each kind of record.
+
+    def settings(self, fields, _lsn, _written_at):
+        fields.path(), fields.path(), fields.path(), fields.choice(3), fields.optional(fields.path)
+        self.has_settings = True
+
+    def expired(self, fields, _lsn, _written_at):
+        self.forgotten_before = max(self.forgotten_before, fields.number())
+        self.expired_count += 1
+
+    def discovered(self, fields, lsn, written_at):
+        if not self.has_settings:
+            raise ValueError("DISCOVERED before any SETTINGS")
+        device, inode, size, mtime = fields.identity()
+        found_at, source = fields.number(), fields.path()
+        fields.optional(fields.identity, fields.path)
+        self.rename((device, inode))
+        self.unfinished.add(lsn)
+        self.files[lsn] = {
+            "ingest_id": lsn, "lsn": lsn, "state": "DISCOVERED",
+            "device": device, "inode": inode, "size": size, "mtime": mtime,
+            "sha256": None, "source_path": source, "warehouse_path": None, "duplicate_of": None,
+            "created_at": found_at, "updated_at": written_at,
+        }  # fmt: skip
+
+    def hashed(self, fields, *when):
+        _, file = self.transition(fields, *when, "HASHED", ("DISCOVERED", "HASHED"))
+        file["sha256"], file["warehouse_path"] = fields.take(32).hex(), fields.path()
+        fields.optional(fields.identity, fields.path)
+        self.is_new(file["sha256"])
+
+    def moved(self, fields, *when):
+        _, file = self.transition(fields, *when, "MOVED", ("HASHED",))
+        self.is_new(file["sha256"])
+        self.moved_by[file["sha256"]] = file
+
+    def manifested(self, fields, *when):
+        ingest_id, _ = self.transition(fields, *when, "MANIFESTED", ("MOVED",))
+        self.unfinished.remove(ingest_id)
+
+    def skipped(self, fields, *when):
+        before = ("DISCOVERED", "HASHED", "SKIPPED_DUPLICATE")
+        ingest_id, file = self.transition(fields, *when, "SKIPPED_DUPLICATE", before)
+        self.refer_no_more(ingest_id)
+        file["sha256"], file["duplicate_of"], action = fields.take(32).hex(), fields.number(), fields.choice(3)
+        fields.optional(fields.path)
+        self.refer(ingest_id, file["sha256"])
+        if action == KEEP:
+            self.unfinished.remove(ingest_id)
+            self.rename((file["device"], file["inode"]))
+            self.kept[file["device"], file["inode"]] = ingest_id
+
+    def cleared(self, fields, *when):
+        ingest_id, _ = self.transition(fields, *when, "SKIPPED_DUPLICATE", ("SKIPPED_DUPLICATE",))
+        self.unfinished.remove(ingest_id)
+        self.refer_no_more(ingest_id)
+
+    def abandoned(self, fields, *when):
+        ingest_id, _ = self.transition(fields, *when, "ABANDONED", ("DISCOVERED", "HASHED"))
+        fields.choice(6)
+        self.unfinished.remove(ingest_id)
+
+    KINDS = {
+        1: settings, 2: discovered, 3: hashed, 4: moved, 5: manifested,
+        6: skipped, 7: cleared, 8: abandoned, 9: expired,
+    }  # fmt: skip
+
+    # A snapshot: its surviving records first, then its rows.
+
+    def check_surviving(self):
+        if self.expired_count > 1:
+            raise ValueError("more than one EXPIRED")
+        for ingest_id, file in self.files.items():
+            if ingest_id not in self.unfinished and file["state"] != "SKIPPED_DUPLICATE":
+                raise ValueError(f"ingest {ingest_id} is {file['state']}")
+
+    def read_row(self, file):
+        """A MANIFESTED ingest, older than the surviving records; if one of them MOVED its content, it has expired."""
+        if file["ingest_id"] in self.files:
+            raise ValueError(f"ingest {file['ingest_id']} is there twice")
+        self.files[file["ingest_id"]] = file
+        if self.moved_by.setdefault(file["sha256"], file) is not file and file["created_at"] >= self.forgotten_before:
+            raise ValueError(f"ingest {self.moved_by[file['sha256']]['ingest_id']} moved the same content")
+
+    def lines(self):
+        for _, file in sorted(self.files.items()):
+            shown = {}
+            for key, value in file.items():
+                if key.endswith("_at"):
+                    value = instant(value)
+                shown[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
+                if isinstance(value, bytes) and shown[key].encode() != value:
+                    shown[key + "_base64"] = base64.b64encode(value).decode()
+            yield json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
