@@ -70,7 +70,7 @@ impl Error {
                 journal::Error::Corrupt(_) | journal::Error::Newer { .. } => 3,
                 journal::Error::Locked { .. } => 4,
                 journal::Error::Foreign { .. } => 2,
-                journal::Error::Io(_) | journal::Error::Poisoned { .. } => 1,
+                journal::Error::NotAsWritten(_) | journal::Error::Io(_) | journal::Error::Poisoned { .. } => 1,
             },
             Error::Pipeline(_)
             | Error::Io(_)

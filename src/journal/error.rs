@@ -20,6 +20,9 @@ pub enum Error {
         /// What is newer about it.
         what: String,
     },
+    /// A new file that the disk does not give back as it was written. It was not used; the journal is as it was.
+    #[error("the disk does not give back what was written: {}; the journal is as it was", .0.place())]
+    NotAsWritten(Box<Corrupt>),
     /// An operation on a file failed. The journal is as it was.
     #[error(transparent)]
     Io(#[from] fs::Error),

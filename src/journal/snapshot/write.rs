@@ -245,7 +245,7 @@ impl<'a, F: Fs> Writer<'a, F> {
         let temporary = names::snapshot_temporary(self.lsn);
         let name = names::snapshot(self.lsn);
         let named = self.complete(contents).and_then(|()| {
-            Snapshot::open_as(self.fs, self.dir, &temporary, self.lsn)?.verify()?;
+            self.read_back(&temporary)?;
             self.fs.rename(self.dir, OsStr::new(&temporary), self.dir, OsStr::new(&name))?;
             Ok(())
         });
@@ -256,6 +256,14 @@ impl<'a, F: Fs> Writer<'a, F> {
         // As with a segment: a name that may never become durable is one that nobody must build on.
         self.fs.sync_dir(self.dir).inspect_err(|_| drop(self.fs.unlink(self.dir, OsStr::new(&name))))?;
         Snapshot::open(self.fs, self.dir, self.lsn)
+    }
+
+    fn read_back(&self, temporary: &str) -> Result<(), Error> {
+        let read = Snapshot::open_as(self.fs, self.dir, temporary, self.lsn).and_then(|snapshot| snapshot.verify());
+        read.map_err(|error| match error {
+            Error::Corrupt(damage) => Error::NotAsWritten(damage),
+            error => error,
+        })
     }
 
     /// Removes what was written; on a full disk its room is wanted now. What stays is removed at the next start.

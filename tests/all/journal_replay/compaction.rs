@@ -292,7 +292,7 @@ fn a_snapshot_that_comes_back_wrong_never_gets_its_name() {
             }
         }));
         match compact_once(&fs) {
-            Err(journal::Error::Corrupt(damage)) => assert_eq!(damage.file, dropped.path),
+            Err(journal::Error::NotAsWritten(damage)) => assert_eq!(damage.file, dropped.path),
             other => panic!("byte {offset}: {other:?}"),
         }
         fs.clear_hook();
