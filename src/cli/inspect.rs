@@ -15,7 +15,7 @@ use crate::journal::ledger::{self, Ledger};
 use crate::journal::record::Record;
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
-use crate::journal::snapshot::{Row, Snapshot};
+use crate::journal::snapshot::{Row, RowReader, Snapshot};
 use crate::journal::state::{FileState, State};
 use crate::journal::{self, Refused};
 use crate::pipeline::manifest::json_path;
@@ -88,10 +88,13 @@ fn print(survey: &Survey, filter: &Filter, arguments: &InspectArgs) -> Result<()
         let lines = frames.iter().map(|frame| if arguments.json { frame.to_string() } else { plain(frame) });
         return Ok(print_lines(lines)?);
     }
-    let found = survey.matching(filter)?;
+    let (found, damage) = survey.matching(filter)?;
     for part in found[skipped(found.len())..].chunks(LINES_AT_ONCE) {
         let lines: Result<Vec<String>, Error> = part.iter().map(|(_, it)| survey.line(it, arguments.json)).collect();
         print_lines(lines?)?;
+    }
+    if let Some(damage) = damage {
+        return Err(damage.into());
     }
     let forgotten = survey.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().forgotten);
     if forgotten > 0 && !arguments.json {
@@ -248,24 +251,35 @@ enum Found<'a> {
     Row(u32),
 }
 
+/// What matches, and the damage that ended the search.
+type Matching<'a> = (Vec<(IngestId, Found<'a>)>, Option<journal::Error>);
+
 impl Survey {
-    /// The files that match, oldest first, without what is only in the snapshot: of that, one number each.
-    fn matching(&self, filter: &Filter) -> Result<Vec<(IngestId, Found<'_>)>, Error> {
+    /// The files that match, oldest first; of what is only in the snapshot, one number each. A damaged block of rows ends
+    /// the rows, and is returned beside what stands before it.
+    fn matching(&self, filter: &Filter) -> Result<Matching<'_>, Error> {
         let files = self.finished.iter().chain(self.ledger.files());
         let files = files.filter(|file| filter.matches(&File::from(*file)));
         let mut found: Vec<_> = files.map(|file| (file.id, Found::Ledger(file))).collect();
-        if let Some(snapshot) = &self.snapshot {
-            let mut rows = snapshot.rows();
-            for number in 0.. {
-                let Some(row) = rows.next_row()? else { break };
-                let id = row.ingest_id;
-                if filter.matches(&row.into()) {
-                    found.push((id, Found::Row(number)));
+        let mut rows = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
+        let mut damage = None;
+        for number in 0.. {
+            let row = match rows.as_mut().map_or(Ok(None), RowReader::next_row) {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                Err(corrupt @ journal::Error::Corrupt(_)) => {
+                    damage = Some(corrupt);
+                    break;
                 }
+                Err(error) => return Err(error.into()),
+            };
+            let id = row.ingest_id;
+            if filter.matches(&row.into()) {
+                found.push((id, Found::Row(number)));
             }
         }
         found.sort_unstable_by_key(|(id, _)| *id);
-        Ok(found)
+        Ok((found, damage))
     }
 
     fn line(&self, found: &Found<'_>, as_json: bool) -> Result<String, Error> {
