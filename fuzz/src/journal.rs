@@ -133,6 +133,7 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         }),
         Record::DuplicateCleared(id(2)),
         Record::Abandoned(Abandoned { ingest_id: id(3), reason: AbandonReason::Vanished }),
+        Record::Expired(UnixMillis(1_767_323_045_779)),
     ]
 }
 

@@ -167,7 +167,7 @@ fn split(frame: &Frame, records: &mut Vec<(u64, Vec<u8>)>) -> Option<()> {
             1 => "pppa(p)",
             2 => "inp(ip)",
             3 => "nsp(ip)",
-            4 | 5 | 7 => "n",
+            4 | 5 | 7 | 9 => "n",
             6 => "nsna(p)",
             8 => "nr",
             _ => return None,
