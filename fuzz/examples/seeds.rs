@@ -6,10 +6,12 @@ use std::path::Path;
 
 use csv_ingestor::journal::format::FrameKind;
 use csv_ingestor_fuzz::journal::{records, segments};
+use csv_ingestor_fuzz::snapshot::mutate::{KINDS, MENDED};
+use csv_ingestor_fuzz::snapshot::{BASES, parts::Parts};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for (target, seeds) in [("frame", frame()), ("replay", replay())] {
+    for (target, seeds) in [("frame", frame()), ("replay", replay()), ("snapshot", snapshot())] {
         let dir = corpus.join(target);
         fs::create_dir_all(&dir)?;
         for (name, bytes) in seeds {
@@ -56,6 +58,27 @@ fn replay() -> Vec<Seed> {
             let bytes = [&[mode][..], &step, &mend_header, &mend_frame].concat();
             seeds.push((format!("step-{mode}-{kind}"), bytes));
         }
+    }
+    seeds
+}
+
+/// Each journal as it is, a file and pieces of the smallest, and one of each kind of damage: a mode, the number of the
+/// journal, then steps of eight bytes (`src/snapshot/mutate.rs`).
+fn snapshot() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = (0..BASES.len() as u8).map(|base| (format!("intact-{base}"), vec![3, base])).collect();
+    seeds.push(("raw".to_owned(), [&[0, 3][..], &BASES[3].bytes[..176]].concat()));
+    seeds.push(("overlaid".to_owned(), [&[1 | MENDED, 2, 0, 0x10][..], &BASES[2].bytes[4096..4396]].concat()));
+    let Parts { rows, directories, survivors, .. } = Parts::of(&BASES[2].bytes);
+    let mut pieces = vec![2, 2];
+    for piece in [&directories, &survivors].into_iter().chain(&rows) {
+        pieces.extend_from_slice(&(piece.len() as u16).to_le_bytes());
+        pieces.extend_from_slice(piece);
+    }
+    seeds.push(("pieces".to_owned(), pieces));
+    for kind in 0..KINDS {
+        let step = [kind, 1, 0, 40, 0, 1, 1, 0];
+        let another = [kind, 4, 0, 1, 0, 7, 9, 0];
+        seeds.push((format!("step-{kind}"), [&[3 | MENDED, kind % 3][..], &step, &another].concat()));
     }
     seeds
 }

@@ -66,6 +66,11 @@ impl Builder {
         self.place = Place { next_lsn: self.place.next_lsn.plus(u64::from(count)), chain };
     }
 
+    /// The LSN that the next record gets.
+    pub fn next_lsn(&self) -> u64 {
+        self.place.next_lsn.0
+    }
+
     fn predecessor(&self) -> Predecessor {
         Predecessor {
             first_lsn: self.header.first_lsn,

@@ -1,5 +1,7 @@
-//! What the fuzz targets share: a journal to damage, and a second reader to compare with.
+//! What the fuzz targets share: journals and snapshots to damage, and second readers to compare with.
 
+pub mod bounded;
 pub mod journal;
 pub mod mutate;
 pub mod oracle;
+pub mod snapshot;
