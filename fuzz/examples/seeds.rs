@@ -6,12 +6,14 @@ use std::path::Path;
 
 use csv_ingestor::journal::format::FrameKind;
 use csv_ingestor_fuzz::journal::{records, segments};
+use csv_ingestor_fuzz::manifest;
 use csv_ingestor_fuzz::snapshot::mutate::{KINDS, MENDED};
 use csv_ingestor_fuzz::snapshot::{BASES, parts::Parts};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for (target, seeds) in [("frame", frame()), ("replay", replay()), ("snapshot", snapshot())] {
+    let targets = [("frame", frame()), ("replay", replay()), ("snapshot", snapshot()), ("manifest", manifest())];
+    for (target, seeds) in targets {
         let dir = corpus.join(target);
         fs::create_dir_all(&dir)?;
         for (name, bytes) in seeds {
@@ -80,5 +82,21 @@ fn snapshot() -> Vec<Seed> {
         let another = [kind, 4, 0, 1, 0, 7, 9, 0];
         seeds.push((format!("step-{kind}"), [&[3 | MENDED, kind % 3][..], &step, &another].concat()));
     }
+    seeds
+}
+
+/// Each kind of step behind two lines, in each mode: a mode, the lines that are due, a power cut's seed, then steps of four
+/// bytes (`src/manifest.rs`).
+fn manifest() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = Vec::new();
+    for kind in 0..manifest::KINDS {
+        for (name, mode) in [("repair", 3), ("interrupted", 1 | kind % 8 << 2)] {
+            let steps = [[0, 0, 0, 0], [kind, 4, 200, 0], [3, 0, 100, 1]].concat();
+            seeds.push((format!("{name}-{kind}"), [&[mode, 0b0001_1000, kind][..], &steps].concat()));
+        }
+    }
+    seeds.push(("append".to_owned(), vec![0, 6, 0, 0, 1, 0, 0, 2, 2, 60, 0]));
+    seeds.push(("name".to_owned(), b"\x82\0\0/in/\xff\n.csv".to_vec()));
+    seeds.push(("raw".to_owned(), b"\x83\x01\0{\"a\":1}\n{\"path".to_vec()));
     seeds
 }
