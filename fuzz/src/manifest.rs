@@ -18,7 +18,7 @@ const STEP_BYTES: usize = 4;
 /// Kinds of steps.
 pub const KINDS: u8 = 14;
 /// Longest manifest: longer than the longest line, and than what is read at once.
-const FILE_BYTES_MAX: usize = 1 << 20;
+const FILE_BYTES_MAX: usize = 320 << 10;
 
 /// Lines as the ingestor writes them, of different lengths; one is longer than two sectors.
 pub static POOL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| (0..LINES).map(line).collect());
