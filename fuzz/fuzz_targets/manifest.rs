@@ -72,12 +72,18 @@ fn ensure(before: &[u8], due: &[Vec<u8>]) {
     assert!(read(&fs) == after, "it is not durable");
 }
 
-/// A power cut in the middle of the repair, and another repair.
+/// A power cut in the middle of the repair, or while lines are appended, and another repair.
 fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     let fs = machine(before);
     let fault = Fault::crash().only(&EFFECTS).nth(u64::from(operation / 2 % 3) + 1);
     fs.inject(if operation.is_multiple_of(2) { fault } else { fault.happened() });
-    let cut_off = repair(&fs, due).is_err();
+    let cut_off = if operation < 16 {
+        repair(&fs, due).is_err()
+    } else {
+        let batch = missing(before, due).concat();
+        let mut manifests = Manifests::new(fs.clone());
+        manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut Progress::default()).is_err()
+    };
     fs.clear_faults();
     fs.crash(u64::from(seed));
     if !cut_off {
