@@ -10,7 +10,8 @@ use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, Manifests, Progress};
 use csv_ingestor_fuzz::bounded::Bounded;
 use csv_ingestor_fuzz::manifest::{
-    assert_lines_kept, assert_repaired, content, expected, is_begun, line_of, lines, missing,
+    FILE_BYTES_MAX, LONG_FILE_BYTES_MAX, assert_lines_kept, assert_repaired, content, expected, is_begun, line_of,
+    lines, missing,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -20,6 +21,10 @@ static ALLOCATOR: Bounded = Bounded;
 const ROOT: &str = "/manifests";
 const HOUR: &str = "/manifests/2026/01/02/03";
 const FILE: &str = "/manifests/2026/01/02/03/manifest.jsonl";
+/// In the mode: the manifest is the input itself, not made by steps.
+const RAW: u8 = 0x80;
+/// In the mode, but for those that are interrupted: the manifest may be long.
+const LONG: u8 = 0x40;
 /// What a repair does to the file, each at most once.
 const EFFECTS: [Op; 3] = [Op::SetLen, Op::WriteAt, Op::SyncData];
 
@@ -33,7 +38,8 @@ static EMPTY: LazyLock<SimFs> = LazyLock::new(|| {
 fuzz_target!(|input: &[u8]| {
     let [mode, due, seed, rest @ ..] = input else { return };
     let due = expected(*due);
-    let before = if mode & 0x80 == 0 { content(rest, &due) } else { rest.to_vec() };
+    let bytes_max = if mode & LONG != 0 && mode % 4 != 1 { LONG_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
+    let before = if mode & RAW == 0 { content(rest, &due, bytes_max) } else { rest.to_vec() };
     match mode % 4 {
         0 => append(&before, &due),
         1 => interrupted(&before, &due, mode / 4 % 32, *seed),

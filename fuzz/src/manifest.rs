@@ -17,8 +17,10 @@ const LINES: u64 = 8;
 const STEP_BYTES: usize = 4;
 /// Kinds of steps.
 pub const KINDS: u8 = 14;
-/// Longest manifest: longer than the longest line, and than what is read at once.
-const FILE_BYTES_MAX: usize = 320 << 10;
+/// Longest manifest, and one that is longer than the longest line, and than what is read at once: these are slow.
+pub const FILE_BYTES_MAX: usize = 16 << 10;
+/// See [`FILE_BYTES_MAX`].
+pub const LONG_FILE_BYTES_MAX: usize = 320 << 10;
 
 /// Lines as the ingestor writes them, of different lengths; one is longer than two sectors.
 pub static POOL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| (0..LINES).map(line).collect());
@@ -64,8 +66,8 @@ pub fn expected(bits: u8) -> Vec<Vec<u8>> {
     POOL.iter().enumerate().filter(|(index, _)| bits >> index & 1 != 0).map(|(_, line)| line.clone()).collect()
 }
 
-/// The manifest that these steps make; `batch` are the lines that are due.
-pub fn content(steps: &[u8], batch: &[Vec<u8>]) -> Vec<u8> {
+/// The manifest that these steps make, at most so long; `batch` are the lines that are due.
+pub fn content(steps: &[u8], batch: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
     let batch = batch.concat();
     let mut content = Vec::new();
     let mut rest = steps;
@@ -95,7 +97,7 @@ pub fn content(steps: &[u8], batch: &[Vec<u8>]) -> Vec<u8> {
                 let to = (from + 512 * (1 + usize::from(low % 4))).min(content.len());
                 content[from..to].fill(0);
             }
-            10 if low % 16 == 0 => content.resize(content.len() + place * 8, low / 16),
+            10 if low % 16 == 0 => content.resize((content.len() + place * 8).min(bytes_max), low / 16),
             10 => content.resize(content.len() + place % 2048, 0),
             11 => {
                 if let Some(byte) = content.get_mut(place) {
@@ -105,7 +107,7 @@ pub fn content(steps: &[u8], batch: &[Vec<u8>]) -> Vec<u8> {
             12 => content.truncate(content.len().saturating_sub(place % 512)),
             _ => content.extend_from_slice(&POOL[usize::from(low) % 3]),
         }
-        content.truncate(FILE_BYTES_MAX);
+        content.truncate(bytes_max);
     }
     content
 }
