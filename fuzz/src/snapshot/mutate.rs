@@ -156,6 +156,9 @@ fn change_file(case: &mut Case, step: &Step) {
         23 if bytes.len() >= PAGE => mend_header(bytes),
         24 => case.name = case.name.wrapping_add_signed(i64::from(step.low as i8)).max(1),
         25 if bytes.len() >= PAGE => {
+            if step.low % 2 != 0 {
+                insert_page(bytes, from.max(1), step.high);
+            }
             let length = bytes.len() as u64;
             bytes[48..56].copy_from_slice(&length.to_le_bytes());
         }
@@ -201,6 +204,19 @@ fn change_list(bytes: &mut [u8], step: &Step) {
         _ => value ^ 1 << (step.high % 32),
     };
     field.copy_from_slice(&changed.to_le_bytes());
+}
+
+/// The lists behind it move on.
+fn insert_page(bytes: &mut Vec<u8>, page: usize, value: u8) {
+    let at = (page * PAGE).min(bytes.len());
+    for list in 0..5 {
+        let offset = extent(bytes, list).0;
+        if offset >= at as u64 {
+            let moved = offset.saturating_add(PAGE as u64);
+            bytes[168 + 24 * list..176 + 24 * list].copy_from_slice(&moved.to_le_bytes());
+        }
+    }
+    bytes.splice(at..at, [value; PAGE]);
 }
 
 fn put(bytes: &mut [u8], at: usize, change: impl Fn(u8) -> u8) {
