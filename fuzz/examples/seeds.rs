@@ -90,7 +90,7 @@ fn snapshot() -> Vec<Seed> {
 fn manifest() -> Vec<Seed> {
     let mut seeds: Vec<Seed> = Vec::new();
     for kind in 0..manifest::KINDS {
-        for (name, mode) in [("repair", 3), ("interrupted", 1 | kind % 8 << 2)] {
+        for (name, mode) in [("repair", 3), ("interrupted", 1 | (kind % 8) << 2)] {
             let steps = [[0, 0, 0, 0], [kind, 4, 200, 0], [3, 0, 100, 1]].concat();
             seeds.push((format!("{name}-{kind}"), [&[mode, 0b0001_1000, kind][..], &steps].concat()));
         }

@@ -97,7 +97,7 @@ pub fn content(steps: &[u8], batch: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
                 let to = (from + 512 * (1 + usize::from(low % 4))).min(content.len());
                 content[from..to].fill(0);
             }
-            10 if low % 16 == 0 => content.resize((content.len() + place * 8).min(bytes_max), low / 16),
+            10 if low.is_multiple_of(16) => content.resize((content.len() + place * 8).min(bytes_max), low / 16),
             10 => content.resize(content.len() + place % 2048, 0),
             11 => {
                 if let Some(byte) = content.get_mut(place) {

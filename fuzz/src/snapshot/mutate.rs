@@ -156,7 +156,7 @@ fn change_file(case: &mut Case, step: &Step) {
         23 if bytes.len() >= PAGE => mend_header(bytes),
         24 => case.name = case.name.wrapping_add_signed(i64::from(step.low as i8)).max(1),
         25 if bytes.len() >= PAGE => {
-            if step.low % 2 != 0 {
+            if !step.low.is_multiple_of(2) {
                 insert_page(bytes, from.max(1), step.high);
             }
             let length = bytes.len() as u64;
@@ -169,7 +169,7 @@ fn change_file(case: &mut Case, step: &Step) {
 /// One of the header's numbers.
 fn change_field(bytes: &mut [u8], step: &Step) {
     let at = 40 + 4 * (step.from % 62);
-    let size = if step.to % 2 == 0 { 8 } else { 4 };
+    let size = if step.to.is_multiple_of(2) { 8 } else { 4 };
     if bytes.len() < PAGE {
         return;
     }

@@ -76,7 +76,7 @@ fn lists(bytes: &[u8]) -> Option<[&[u8]; 5]> {
     for (index, length) in lengths.into_iter().enumerate() {
         let at = 168 + 24 * index;
         let (offset, actual) = (number(bytes, at, 8), number(bytes, at + 8, 8));
-        if offset % 4096 != 0 || offset != end || length.is_some_and(|length| length != actual) {
+        if !offset.is_multiple_of(4096) || offset != end || length.is_some_and(|length| length != actual) {
             return None;
         }
         let behind = offset.checked_add(actual)?;
@@ -154,7 +154,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 fn zigzag(bytes: &mut &[u8]) -> Option<i64> {
     let value = varint(bytes)?;
     let half = (value / 2) as i64;
-    Some(if value % 2 == 0 { half } else { -half - 1 })
+    Some(if value.is_multiple_of(2) { half } else { -half - 1 })
 }
 
 fn row(bytes: &[u8], directories: &[&[u8]]) -> Option<Row> {
