@@ -6,10 +6,14 @@ use std::path::Path;
 
 use csv_ingestor::journal::format::FrameKind;
 use csv_ingestor_fuzz::journal::{records, segments};
+use csv_ingestor_fuzz::manifest;
+use csv_ingestor_fuzz::snapshot::mutate::{KINDS, MENDED};
+use csv_ingestor_fuzz::snapshot::{BASES, parts::Parts};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for (target, seeds) in [("frame", frame()), ("replay", replay())] {
+    let targets = [("frame", frame()), ("replay", replay()), ("snapshot", snapshot()), ("manifest", manifest())];
+    for (target, seeds) in targets {
         let dir = corpus.join(target);
         fs::create_dir_all(&dir)?;
         for (name, bytes) in seeds {
@@ -57,5 +61,42 @@ fn replay() -> Vec<Seed> {
             seeds.push((format!("step-{mode}-{kind}"), bytes));
         }
     }
+    seeds
+}
+
+/// Each journal as it is, a file and pieces of the smallest, and one of each kind of damage: a mode, the number of the
+/// journal, then steps of eight bytes (`src/snapshot/mutate.rs`).
+fn snapshot() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = (0..BASES.len() as u8).map(|base| (format!("intact-{base}"), vec![3, base])).collect();
+    seeds.push(("raw".to_owned(), [&[0, 3][..], &BASES[3].bytes[..176]].concat()));
+    seeds.push(("overlaid".to_owned(), [&[1 | MENDED, 2, 0, 0x10][..], &BASES[2].bytes[4096..4396]].concat()));
+    let Parts { rows, directories, survivors, .. } = Parts::of(&BASES[2].bytes);
+    let mut pieces = vec![2, 2];
+    for piece in [&directories, &survivors].into_iter().chain(&rows) {
+        pieces.extend_from_slice(&(piece.len() as u16).to_le_bytes());
+        pieces.extend_from_slice(piece);
+    }
+    seeds.push(("pieces".to_owned(), pieces));
+    for kind in 0..KINDS {
+        let step = [kind, 1, 0, 40, 0, 1, 1, 0];
+        let another = [kind, 4, 0, 1, 0, 7, 9, 0];
+        seeds.push((format!("step-{kind}"), [&[3 | MENDED, kind % 3][..], &step, &another].concat()));
+    }
+    seeds
+}
+
+/// Each kind of step behind two lines, in each mode: a mode, the lines that are due, a power cut's seed, then steps of four
+/// bytes (`src/manifest.rs`).
+fn manifest() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = Vec::new();
+    for kind in 0..manifest::KINDS {
+        for (name, mode) in [("repair", 3), ("interrupted", 1 | (kind % 8) << 2)] {
+            let steps = [[0, 0, 0, 0], [kind, 4, 200, 0], [3, 0, 100, 1]].concat();
+            seeds.push((format!("{name}-{kind}"), [&[mode, 0b0001_1000, kind][..], &steps].concat()));
+        }
+    }
+    seeds.push(("append".to_owned(), vec![0, 6, 0, 0, 1, 0, 0, 2, 2, 60, 0]));
+    seeds.push(("name".to_owned(), b"\x82\0\0/in/\xff\n.csv".to_vec()));
+    seeds.push(("raw".to_owned(), b"\x83\x01\0{\"a\":1}\n{\"path".to_vec()));
     seeds
 }

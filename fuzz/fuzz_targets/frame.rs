@@ -2,7 +2,9 @@
 
 #![no_main]
 
-use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, segment_field};
+use csv_ingestor::journal::format::{
+    BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, INCOMPATIBLE_FEATURES, segment_field,
+};
 use csv_ingestor::journal::frame::{self, Place};
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::segment::SegmentHeader;
@@ -46,6 +48,8 @@ fn segment(bytes: &[u8]) {
     // What an older reader ignores is not kept: all else is.
     let mut expected = bytes[..BLOCK_BYTES].to_vec();
     expected[segment_field::MINOR..segment_field::INCOMPATIBLE].fill(0);
+    // A reader takes a segment without the bit; a writer sets it.
+    expected[segment_field::INCOMPATIBLE..segment_field::SALT].copy_from_slice(&INCOMPATIBLE_FEATURES.to_le_bytes());
     expected[segment_field::RESERVED..segment_field::CHECKSUM].fill(0);
     if header.predecessor.is_none() {
         expected[segment_field::PREDECESSOR..segment_field::RESERVED].fill(0);

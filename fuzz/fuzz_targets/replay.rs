@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::journal::ledger::Ledger;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::snapshot::Snapshot;
@@ -33,6 +34,7 @@ static EMPTY: LazyLock<SimFs> = LazyLock::new(|| {
 struct Records {
     bytes: Vec<(u64, Vec<u8>)>,
     state: State,
+    ledger: Ledger,
 }
 
 impl Visitor for Records {
@@ -40,9 +42,10 @@ impl Visitor for Records {
         unreachable!("there is none")
     }
 
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
-        // The fold may refuse what it wants, but must not panic.
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        // The folds may refuse what they want, but must not panic.
         let _ = self.state.apply(lsn, &record);
+        let _ = self.ledger.record(lsn, written_at, record.clone());
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         self.bytes.push((lsn.0, bytes));

@@ -66,6 +66,11 @@ impl Builder {
         self.place = Place { next_lsn: self.place.next_lsn.plus(u64::from(count)), chain };
     }
 
+    /// The LSN that the next record gets.
+    pub fn next_lsn(&self) -> u64 {
+        self.place.next_lsn.0
+    }
+
     fn predecessor(&self) -> Predecessor {
         Predecessor {
             first_lsn: self.header.first_lsn,
@@ -133,6 +138,7 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         }),
         Record::DuplicateCleared(id(2)),
         Record::Abandoned(Abandoned { ingest_id: id(3), reason: AbandonReason::Vanished }),
+        Record::Expired(UnixMillis(1_767_323_045_779)),
     ]
 }
 

@@ -1,5 +1,9 @@
-//! What the fuzz targets share: a journal to damage, and a second reader to compare with.
+//! What the fuzz targets share: journals, snapshots and manifests to damage, and second
+//! readers to compare with.
 
+pub mod bounded;
 pub mod journal;
+pub mod manifest;
 pub mod mutate;
 pub mod oracle;
+pub mod snapshot;

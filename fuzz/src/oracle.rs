@@ -60,7 +60,8 @@ const DATA: u8 = 1;
 const SEAL: u8 = 3;
 const SHUTDOWN: u8 = 4;
 
-fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
+/// A number at an offset.
+pub fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
     bytes[at..at + size].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
@@ -157,26 +158,28 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     Some(rest)
 }
 
+/// The record at the front of these bytes.
+pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
+    let record = bytes.get(..4 + number(bytes.get(..4)?, 2, 2) as usize)?;
+    let grammar = match record[0] {
+        1 => "pppa(p)",
+        2 => "inp(ip)",
+        3 => "nsp(ip)",
+        4 | 5 | 7 | 9 => "n",
+        6 => "nsna(p)",
+        8 => "nr",
+        _ => return None,
+    };
+    (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)
+}
+
 /// Takes the records of a payload, which must be exactly `count`; those before a wrong one are taken, too.
 fn split(frame: &Frame, records: &mut Vec<(u64, Vec<u8>)>) -> Option<()> {
     let mut payload = &frame.payload[..];
     for index in 0..frame.count {
-        let length = 4 + number(payload.get(..4)?, 2, 2) as usize;
-        let record = payload.get(..length)?;
-        let grammar = match record[0] {
-            1 => "pppa(p)",
-            2 => "inp(ip)",
-            3 => "nsp(ip)",
-            4 | 5 | 7 => "n",
-            6 => "nsna(p)",
-            8 => "nr",
-            _ => return None,
-        };
-        if record[1] != 0 || !fields(&record[4..], grammar)?.is_empty() {
-            return None;
-        }
+        let record = record(payload)?;
         records.push((frame.first_lsn.saturating_add(index), record.to_vec()));
-        payload = &payload[length..];
+        payload = &payload[record.len()..];
     }
     payload.is_empty().then_some(())
 }
