@@ -163,6 +163,7 @@ impl<F: Fs> Manifests<F> {
             let rest = missing_before(u64::MAX);
             if found.len > found.lines_end {
                 fs.set_len(file, found.lines_end)?;
+                fs.sync_data(file)?;
             }
             fs::write_all_at(&fs, file, &rest, found.lines_end)?;
         }
@@ -198,6 +199,7 @@ fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
     }
     if end < len {
         fs.set_len(file, end)?;
+        fs.sync_data(file)?;
     }
     Ok(end)
 }
@@ -224,6 +226,8 @@ fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search
     let mut pending: Vec<u8> = Vec::new();
     let mut piece = vec![0; SEARCH_BYTES];
     let mut offset = 0;
+    // Bytes of the line under way that are not kept.
+    let mut passed_over = 0;
     loop {
         let read = fs.read_at(file, &mut piece, offset)?;
         if read == 0 {
@@ -235,10 +239,11 @@ fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search
         while let Some(length) = pending[taken..].iter().position(|byte| *byte == b'\n') {
             let line = &pending[taken..=taken + length];
             let start = search.lines_end;
-            search.lines_end += length as u64 + 1;
-            match wanted.get(line) {
+            search.lines_end += std::mem::take(&mut passed_over) + length as u64 + 1;
+            let is_whole = search.lines_end - start == line.len() as u64;
+            match wanted.get(line).filter(|_| is_whole) {
                 Some(index) => search.at[*index] = Some(start),
-                None if is_line(line) => search.others_end = search.lines_end,
+                None if is_whole && is_line(line) => search.others_end = search.lines_end,
                 None => {}
             }
             taken += length + 1;
@@ -246,7 +251,7 @@ fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search
         pending.drain(..taken);
         if pending.len() > LINE_BYTES_MAX {
             // No line of ours: what is left of it is passed over without being kept.
-            search.lines_end += pending.len() as u64;
+            passed_over += pending.len() as u64;
             pending.clear();
         }
     }

@@ -166,3 +166,49 @@ fn a_manifest_that_was_moved_away_is_begun_anew() {
     assert_eq!(content(&fs), line(2));
     assert_eq!(fs.upstream().read("/manifests/old.jsonl").unwrap(), line(1));
 }
+
+/// A torn tail may be longer than any line of ours: a large batch of another ingestor, whose size reached the disk and
+/// whose bytes did not. It was passed over as if it had its end, and our line was put behind it: on a line with the junk, so
+/// that no reader could find it, and every later recovery took it for written.
+#[test]
+fn a_torn_tail_longer_than_a_line_is_cut_off() {
+    let wanted = lines(7..=7);
+    for (before, junk) in [(Vec::new(), vec![0; 131_080]), (line(1), vec![b'x'; 400_000]), (line(1), vec![0; 131_072])]
+    {
+        let fs = machine(&[before.clone(), junk].concat());
+        ensure(&fs, &wanted);
+        assert_eq!(content(&fs), [before, wanted[0].clone()].concat());
+        assert_eq!(ensure(&fs, &wanted), 0);
+    }
+    // With its end it is somebody's line, and stays.
+    let junk = [vec![b'x'; 400_000], b"\n".to_vec()].concat();
+    let fs = machine(&junk);
+    ensure(&fs, &wanted);
+    assert_eq!(content(&fs), [junk, wanted[0].clone()].concat());
+}
+
+/// Somebody's torn line is cut off and ours written in its place. If the power goes then, a sector of the torn line and a
+/// sector of ours could make up a line that nobody wrote, unless the cut is durable first.
+#[test]
+fn a_power_cut_never_makes_up_a_line_of_two() {
+    let torn = format!("{{\"path\":\"/other/{}", "4".repeat(1_500)).into_bytes();
+    let ours = format!("{{\"path\":\"/staging/{}\",\"ingest_id\":7}}\n", "7".repeat(1_490)).into_bytes();
+    let appended = |fs: &SimFs| {
+        let mut manifests = Manifests::new(fs.clone());
+        drop(manifests.append(Path::new(ROOT), Path::new(HOUR), &ours, &mut Progress::default()));
+    };
+    let ensured = |fs: &SimFs| {
+        drop(Manifests::new(fs.clone()).ensure(Path::new(ROOT), Path::new(HOUR), &[ours.clone()]));
+    };
+    for (name, write) in [("append", &appended as &dyn Fn(&SimFs)), ("ensure", &ensured)] {
+        for seed in 0..300 {
+            let fs = machine(&torn);
+            fs.inject(Fault::crash().only(&[Op::SyncData]).nth(2 - seed % 2));
+            write(&fs);
+            fs.clear_faults();
+            fs.crash(seed);
+            ensure(&fs, &[ours.clone()]);
+            assert!(content(&fs) == ours, "{name}, seed {seed}: {}", String::from_utf8_lossy(&content(&fs)));
+        }
+    }
+}

@@ -51,12 +51,15 @@ class Snapshot:
             raise self.corrupt(0, f"the spare generation is said to be {self.has_spare}, {self.spare}")
         if self.row_count > ROWS_MAX or self.bits > BITS_MAX:
             raise self.corrupt(0, f"{self.row_count} rows, {self.bits} bits")
+        forgotten, manifested, skipped, abandoned = struct.unpack_from("<QQQQ", self.data, 128)
+        if manifested + skipped + abandoned > self.lsn or forgotten > manifested:
+            raise self.corrupt(0, "more files than there can be")
 
     def check_places(self):
         """The lists follow each other without gaps, and the last one ends the file."""
         lengths = {BLOCKS: 8 * self.block_count, BUCKETS: 4 * ((1 << self.bits) + 1), FRAGMENTS: 4 * self.row_count}
         expected = self.places[BLOCKS][0]
-        if expected % BLOCK != 0 or expected < BLOCK:
+        if expected % BLOCK != 0 or expected < BLOCK or (self.block_count == 0 and expected != BLOCK):
             raise self.corrupt(0, f"the first list begins at {expected}")
         for number, (offset, length, _) in enumerate(self.places):
             if offset != expected or length != lengths.get(number, length):

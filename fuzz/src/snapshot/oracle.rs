@@ -61,7 +61,9 @@ fn header_agrees(bytes: &[u8], name: u64) -> Option<()> {
         spare => spare == 1,
     };
     let length = number(bytes, 48, 8) == bytes.len() as u64;
-    (lsn > 0 && lsn == name && lsn == folded_until && spare && length).then_some(())
+    let [forgotten, manifested, skipped, abandoned] = [128, 136, 144, 152].map(|at| u128::from(number(bytes, at, 8)));
+    let counts = manifested + skipped + abandoned <= u128::from(lsn) && forgotten <= manifested;
+    (counts && lsn > 0 && lsn == name && lsn == folded_until && spare && length).then_some(())
 }
 
 /// The bytes of the lists. They follow each other, and the file ends with the last.

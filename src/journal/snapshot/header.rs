@@ -183,6 +183,10 @@ impl SnapshotHeader {
         if self.rows > u64::from(u32::MAX) || self.blocks > self.rows || self.bucket_bits > BUCKET_BITS_MAX {
             return refuse("its numbers cannot be");
         }
+        let files = self.manifested.checked_add(self.skipped).and_then(|sum| sum.checked_add(self.abandoned));
+        if files.is_none_or(|files| files > self.lsn.0) || self.forgotten > self.manifested {
+            return refuse("it counts more files than there can be");
+        }
         let mut end = self.sections[0].offset;
         for section in &self.sections {
             if section.offset != end || section.length > self.file_bytes {
@@ -198,7 +202,8 @@ impl SnapshotHeader {
         if !lengths_fit || end != self.file_bytes || !blocks.offset.is_multiple_of(BLOCK_BYTES as u64) {
             return refuse("its lists are not as long as its numbers say");
         }
-        if blocks.offset / (BLOCK_BYTES as u64) <= self.blocks {
+        let rows_pages = blocks.offset / (BLOCK_BYTES as u64);
+        if rows_pages <= self.blocks || (self.blocks == 0 && rows_pages != 1) {
             return refuse("its rows have no room");
         }
         Ok(())
