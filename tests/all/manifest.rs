@@ -198,7 +198,7 @@ fn a_power_cut_never_makes_up_a_line_of_two() {
         drop(manifests.append(Path::new(ROOT), Path::new(HOUR), &ours, &mut Progress::default()));
     };
     let ensured = |fs: &SimFs| {
-        drop(Manifests::new(fs.clone()).ensure(Path::new(ROOT), Path::new(HOUR), &[ours.clone()]));
+        drop(Manifests::new(fs.clone()).ensure(Path::new(ROOT), Path::new(HOUR), std::slice::from_ref(&ours)));
     };
     for (name, write) in [("append", &appended as &dyn Fn(&SimFs)), ("ensure", &ensured)] {
         for seed in 0..300 {
@@ -207,7 +207,7 @@ fn a_power_cut_never_makes_up_a_line_of_two() {
             write(&fs);
             fs.clear_faults();
             fs.crash(seed);
-            ensure(&fs, &[ours.clone()]);
+            ensure(&fs, std::slice::from_ref(&ours));
             assert!(content(&fs) == ours, "{name}, seed {seed}: {}", String::from_utf8_lossy(&content(&fs)));
         }
     }
