@@ -14,13 +14,15 @@ use std::sync::atomic::AtomicBool;
 use super::error::Error;
 use super::files::Files;
 use super::format::{BLOCK_BYTES, SEGMENT_BYTES};
+use super::lock::{lock, read_store, write_lock};
 use super::merge::{Expiry, Merged, merge};
 use super::names;
 use super::salvage::Salvage;
 use super::segment::{self, Predecessor, SegmentHeader};
 use super::snapshot::{Contents, Snapshot, Spare, Writer};
 use super::verify::verify;
-use super::{foreign_or_missing, lock, random_u32, read_store, remove_temporaries, write_lock};
+use super::writer::remove_temporaries;
+use super::{foreign_or_missing, random_u32};
 use crate::fs::{self, Fs, Open};
 use crate::types::Lsn;
 
