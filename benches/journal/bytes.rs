@@ -22,10 +22,10 @@ pub fn measure(scale: &Scale, scratch: &Scratch, database_bytes: u64, table: &mu
     let directory_bytes = allocated_bytes(&path);
     ours.shut_down();
     let each = |bytes: u64| bytes as f64 / scale.rows as f64;
-    let paths = format!("paths of {SOURCE_BYTES} and {WAREHOUSE_BYTES}, {} files", count(scale.rows));
-    for (what, bytes) in [("its snapshot", snapshot_bytes), ("the whole directory, spare included", directory_bytes)] {
+    let paths = format!("{} remembered, paths of {SOURCE_BYTES} and {WAREHOUSE_BYTES}", count(scale.rows));
+    for (what, bytes) in [("in the snapshot", snapshot_bytes), ("in all, with the spare", directory_bytes)] {
         let ratio = bytes as f64 / database_bytes as f64;
-        let line = Line::new(format!("bytes a file, {what}; {paths}"), format!("{:.0}", each(bytes)));
+        let line = Line::new(format!("bytes a file {what}, {paths}"), format!("{:.0}", each(bytes)));
         let line = line.other(format!("SQLite {:.0}", each(database_bytes))).ratio(ratio);
         table.add(line.target(format!("<= {OVER_SQLITE_MAX}x"), ratio <= OVER_SQLITE_MAX));
     }

@@ -60,9 +60,12 @@ pub fn describe(scratch: &Scratch) -> String {
     let fields: Vec<&str> = mount.split(' ').collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let load = fs::read_to_string("/proc/loadavg").unwrap();
+    let load = load.split(' ').next().unwrap();
     let pace_ms = sync_ms(&scratch.path("pace"));
     format!(
-        "{} on {}, Linux {}, {threads} processors; writing 4 KiB over zeros and fdatasync: {pace_ms:.2} ms (median)",
+        "{} on {}, Linux {}, {threads} processors, load {load} before; pwrite of 4 KiB over zeros and fdatasync: \
+         {pace_ms:.2} ms (median)",
         fields[2],
         fields[0],
         kernel.trim()
@@ -126,6 +129,12 @@ pub fn status_bytes(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// Time that this thread has been on a processor: with it, what others on this machine take is told from what we take.
+pub fn processor_seconds() -> f64 {
+    let nanoseconds = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    nanoseconds.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
 /// Runs this program again, as a child that measures itself; the numbers that it prints.

@@ -13,7 +13,7 @@ use csv_ingestor::types::IngestId;
 use crate::data::{self, File, STEPS, Step, UNKNOWN_FROM};
 use crate::disk::Scratch;
 use crate::ours::{self, Ours};
-use crate::scale::{Scale, median};
+use crate::scale::{Scale, median, ratio, turns};
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table, count, per_second};
 
@@ -132,11 +132,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, database: &Path, table: &mut Ta
     let next = [const { AtomicU64::new(UNKNOWN_FROM) }; 2];
     let mut rates: [Vec<f64>; 4] = Default::default();
     for round in 0..scale.rounds {
-        let mut turns = [0, 1, 2, 3];
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for turn in turns {
+        for turn in turns(round, rates.len()) {
             rates[turn].push(match turn {
                 0 => ours_rate(&mut ours, &next[0], scale.round),
                 1 => mutex_rate(&sqlite, &next[1], scale.round),
@@ -146,15 +142,14 @@ pub fn measure(scale: &Scale, scratch: &Scratch, database: &Path, table: &mut Ta
         }
     }
     let [ours, mutex, connections, group] = &rates;
-    let over = |other: &[f64]| median(&ours.iter().zip(other).map(|(ours, other)| ours / other).collect::<Vec<_>>());
     let what = format!("{PRODUCERS} producers, {} remembered", count(scale.rows));
     let line = |name: &str, other: &[f64]| {
         let other_rate = format!("SQLite, {name} {}", per_second(median(other)));
-        Line::new(&what, per_second(median(ours))).other(other_rate).ratio(over(other))
+        Line::new(&what, per_second(median(ours))).other(other_rate).ratio(ratio(ours, other))
     };
     let (best, worse) = (("1 connection", mutex), ("1 connection a thread", connections));
     let (best, worse) = if median(mutex) >= median(connections) { (best, worse) } else { (worse, best) };
-    table.add(line(best.0, best.1).target(format!(">= {OVER_SQLITE_MIN:.0}x"), over(best.1) >= OVER_SQLITE_MIN));
+    table.add(line(best.0, best.1).target(format!(">= {OVER_SQLITE_MIN:.0}x"), ratio(ours, best.1) >= OVER_SQLITE_MIN));
     table.add(line(worse.0, worse.1));
     table.add(line("committed in groups", group));
 }

@@ -6,7 +6,7 @@ use crate::data::{self, File, STEPS, Step};
 use crate::disk::Scratch;
 use crate::ours::Ours;
 use crate::redb_side::Redb;
-use crate::scale::{Scale, median};
+use crate::scale::{Scale, median, ratio, turns};
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table, per_second};
 
@@ -38,23 +38,18 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     let mut rates: [Vec<f64>; 3] = Default::default();
     let mut next = [0; 3];
     for round in 0..scale.rounds {
-        let sides: [&mut dyn Side; 3] = [&mut ours, &mut sqlite, &mut redb];
-        let mut turns: Vec<(usize, &mut dyn Side)> = sides.into_iter().enumerate().collect();
-        // Back and forth, so that what changes with time favours nobody.
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for (index, side) in turns {
-            rates[index].push(rate(side, &mut next[index], scale.round));
+        for turn in turns(round, rates.len()) {
+            let sides: [&mut dyn Side; 3] = [&mut ours, &mut sqlite, &mut redb];
+            let side = sides.into_iter().nth(turn).unwrap();
+            rates[turn].push(rate(side, &mut next[turn], scale.round));
         }
     }
     let [ours, sqlite, redb] = &rates;
     let what = "durable transitions, 1 producer";
-    let over = |other: &[f64]| median(&ours.iter().zip(other).map(|(ours, other)| ours / other).collect::<Vec<_>>());
     for (name, other, target) in [("SQLite", sqlite, OVER_SQLITE_MIN), ("redb", redb, OVER_REDB_MIN)] {
         let line = Line::new(what, per_second(median(ours)))
             .other(format!("{name} {}", per_second(median(other))))
-            .ratio(over(other));
-        table.add(line.target(format!(">= {target:.1}x"), over(other) >= target));
+            .ratio(ratio(ours, other));
+        table.add(line.target(format!(">= {target:.1}x"), ratio(ours, other) >= target));
     }
 }
