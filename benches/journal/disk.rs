@@ -20,6 +20,10 @@ const BLOCK_BYTES: usize = 4096;
 /// Blocks that are written to find out what a sync costs.
 const PACE_BLOCKS: usize = 200;
 
+/// From this load on, times are those of waiting for a processor.
+const BUSY_LOAD: f64 = 1.0;
+const BUSY: &str = "\nThe machine is busy: a thread that its sync has woken may wait for others by the millisecond.";
+
 /// A directory for all that is written; gone afterwards, after a signal too.
 pub struct Scratch(tempfile::TempDir);
 
@@ -62,10 +66,11 @@ pub fn describe(scratch: &Scratch) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     let load = load.split(' ').next().unwrap();
+    let busy = if load.parse::<f64>().unwrap() < BUSY_LOAD { "" } else { BUSY };
     let pace_ms = sync_ms(&scratch.path("pace"));
     format!(
         "{} on {}, Linux {}, {threads} processors, load {load} before; pwrite of 4 KiB over zeros and fdatasync: \
-         {pace_ms:.2} ms (median)",
+         {pace_ms:.2} ms (median){busy}",
         fields[2],
         fields[0],
         kernel.trim()

@@ -37,7 +37,7 @@ pub fn measure(scratch: &Scratch, table: &mut Table) {
         Err(why) => table.add(Line::skipped(what, &why)),
         Ok(flushes) => table.add(
             Line::new(what, flushes[0].to_string())
-                .other(format!("SQLite {}", flushes[1]))
+                .other(format!("SQLite {} (its log is new)", flushes[1]))
                 .ratio(flushes[0] as f64 / flushes[1] as f64)
                 .target(format!("= {commits}"), flushes[0] == commits),
         ),

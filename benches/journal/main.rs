@@ -83,12 +83,12 @@ fn run(scale: &Scale, scratch: &Scratch, chosen: &[String]) -> Table {
     let any = |names: &[&str]| chosen.iter().any(|name| names.contains(&name.as_str()));
     let (large, database) = (scratch.path("large"), scratch.path("files.db"));
     if any(&["start", "memory", "lookup", "compaction"]) {
-        table.progress(&format!("making a snapshot of {} files", table::count(scale.large)));
+        table::progress(&format!("making a snapshot of {} files", table::count(scale.large)));
         ours::create(&large, scale.large);
     }
     let mut database_bytes = 0;
     if any(&["producers", "lookup", "bytes"]) {
-        table.progress(&format!("making a SQLite database of {} files", table::count(scale.rows)));
+        table::progress(&format!("making a SQLite database of {} files", table::count(scale.rows)));
         sqlite::create(&database, scale.rows);
         database_bytes = disk::allocated_bytes(&database);
     }
@@ -105,6 +105,6 @@ fn run(scale: &Scale, scratch: &Scratch, chosen: &[String]) -> Table {
             _ => pause::measure(scale, scratch, &mut table),
         }
     }
-    table.progress(&format!("done in {:.0} s", begun.elapsed().as_secs_f64()));
+    table::progress(&format!("done in {:.0} s", begun.elapsed().as_secs_f64()));
     table
 }

@@ -78,14 +78,8 @@ impl Table {
 
     /// Adds a line.
     pub fn add(&mut self, line: Line) {
-        self.progress(&format!("{}: {} {} {}", line.what, line.ours, line.other, line.ratio));
+        progress(&format!("{}: {} {} {}", line.what, line.ours, line.other, line.ratio));
         self.lines.push(line);
-    }
-
-    /// Tells whoever waits what is going on.
-    #[allow(clippy::unused_self, reason = "the table is where all output goes")]
-    pub fn progress(&self, text: &str) {
-        eprintln!("  {}", text.trim_end());
     }
 }
 
@@ -113,6 +107,11 @@ impl fmt::Display for Table {
         let (ok, short) = (count(|it| matches!(it, Verdict::Ok)), count(|it| matches!(it, Verdict::Short)));
         writeln!(f, "\n{ok} of {} targets reached", ok + short)
     }
+}
+
+/// Tells whoever waits what is going on.
+pub fn progress(text: &str) {
+    eprintln!("  {}", text.trim_end());
 }
 
 /// 1234567 as 1,234,567.
