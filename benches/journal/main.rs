@@ -1,0 +1,110 @@
+//! The journal against its targets, and against SQLite and redb, side by side on one file system: one table.
+//!
+//! `cargo bench --bench journal`; behind `--`: `--quick` for a small run that only shows that all of it works,
+//! `--dir DIR` for the file system to measure, and names of measurements, if not all are wanted. Times never make it fail.
+
+// A measurement that cannot go on is best ended where it stands.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod column;
+mod data;
+mod disk;
+mod ours;
+mod redb_side;
+mod scale;
+mod sqlite;
+mod table;
+
+mod bytes;
+mod compaction;
+mod flushes;
+mod lookup;
+mod memory;
+mod pause;
+mod producers;
+mod start;
+mod transitions;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use disk::Scratch;
+use scale::Scale;
+use table::Table;
+
+/// The first argument of a process that measures itself for us.
+const CHILD: &str = "--child";
+
+/// The measurements, by the names that choose them.
+const NAMES: [&str; 9] =
+    ["transitions", "producers", "flushes", "start", "memory", "lookup", "bytes", "compaction", "pause"];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, what, path] = args.as_slice()
+        && first == CHILD
+    {
+        return child(what, &PathBuf::from(path));
+    }
+    let (mut scale, mut dir, mut chosen) = (scale::FULL, None, Vec::new());
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => scale = scale::QUICK,
+            "--dir" => dir = Some(PathBuf::from(args.next().expect("--dir takes a directory"))),
+            // From cargo.
+            "--bench" => {}
+            name if NAMES.contains(&name) => chosen.push(name.to_owned()),
+            _ => {
+                eprintln!("usage: cargo bench --bench journal -- [--quick] [--dir DIR] [{}]...", NAMES.join("|"));
+                std::process::exit(2);
+            }
+        }
+    }
+    if chosen.is_empty() {
+        chosen = NAMES.map(str::to_owned).to_vec();
+    }
+    let scratch = Scratch::new(dir);
+    print!("{}", run(&scale, &scratch, &chosen));
+}
+
+fn child(what: &str, path: &std::path::Path) {
+    match what {
+        memory::CHILD => memory::child(path),
+        compaction::CHILD => compaction::child(path),
+        flushes::CHILD => flushes::child(path),
+        _ => panic!("no child is called {what}"),
+    }
+}
+
+fn run(scale: &Scale, scratch: &Scratch, chosen: &[String]) -> Table {
+    let begun = Instant::now();
+    let mut table = Table::new(disk::describe(scratch), scale);
+    let any = |names: &[&str]| chosen.iter().any(|name| names.contains(&name.as_str()));
+    let (large, database) = (scratch.path("large"), scratch.path("files.db"));
+    if any(&["start", "memory", "lookup", "compaction"]) {
+        table::progress(&format!("making a snapshot of {} files", table::count(scale.large)));
+        ours::create(&large, scale.large);
+    }
+    let mut database_bytes = 0;
+    if any(&["producers", "lookup", "bytes"]) {
+        table::progress(&format!("making a SQLite database of {} files", table::count(scale.rows)));
+        sqlite::create(&database, scale.rows);
+        database_bytes = disk::allocated_bytes(&database);
+    }
+    for name in NAMES.into_iter().filter(|name| any(&[name])) {
+        match name {
+            "transitions" => transitions::measure(scale, scratch, &mut table),
+            "producers" => producers::measure(scale, scratch, &database, &mut table),
+            "flushes" => flushes::measure(scratch, &mut table),
+            "start" => start::measure(scale, &large, &mut table),
+            "memory" => memory::measure(scale, &large, &mut table),
+            "lookup" => lookup::measure(scale, &large, &database, &mut table),
+            "bytes" => bytes::measure(scale, scratch, database_bytes, &mut table),
+            "compaction" => compaction::measure(scale, scratch, &large, &mut table),
+            _ => pause::measure(scale, scratch, &mut table),
+        }
+    }
+    table::progress(&format!("done in {:.0} s", begun.elapsed().as_secs_f64()));
+    table
+}

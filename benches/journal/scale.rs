@@ -1,0 +1,66 @@
+//! How much is measured.
+
+use std::time::Duration;
+
+/// The sizes of one run of the benchmark.
+pub struct Scale {
+    /// Files remembered where memory, start and look-ups are measured.
+    pub large: u64,
+    /// Files remembered elsewhere.
+    pub rows: u64,
+    /// Files that come between two compactions.
+    pub new: u64,
+    /// Look-ups of contents that are not there, in one round; of contents that are there, a tenth.
+    pub lookups: u64,
+    /// How long each contender works in one round.
+    pub round: Duration,
+    /// Rounds of contenders in turn.
+    pub rounds: usize,
+    /// Runs of what takes seconds by itself.
+    pub runs: usize,
+    /// True if the numbers mean something.
+    pub is_full: bool,
+}
+
+/// What the targets are about.
+pub const FULL: Scale = Scale {
+    large: 10_000_000,
+    rows: 1_000_000,
+    new: 250_000,
+    lookups: 1_000_000,
+    round: Duration::from_secs(3),
+    rounds: 5,
+    runs: 5,
+    is_full: true,
+};
+
+/// Shows that everything works.
+pub const QUICK: Scale = Scale {
+    large: 100_000,
+    rows: 20_000,
+    new: 5_000,
+    lookups: 20_000,
+    round: Duration::from_millis(100),
+    rounds: 1,
+    runs: 1,
+    is_full: false,
+};
+
+/// Of each round the first contender's number by the second's, and of those the one in the middle.
+pub fn ratio(ours: &[f64], other: &[f64]) -> f64 {
+    median(&ours.iter().zip(other).map(|(ours, other)| ours / other).collect::<Vec<_>>())
+}
+
+/// The order in which so many contenders take their turn in a round: back and forth, so that what changes with time
+/// favours nobody.
+pub fn turns(round: usize, contenders: usize) -> Vec<usize> {
+    let forth = 0..contenders;
+    if round.is_multiple_of(2) { forth.collect() } else { forth.rev().collect() }
+}
+
+/// Of an odd number of values the one in the middle.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
