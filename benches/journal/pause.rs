@@ -57,9 +57,10 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     }
     ours.shut_down();
     let longest = |gaps: &[f64]| gaps.iter().copied().fold(0.0, f64::max);
-    let longer = median(&beside) - median(&alone);
+    // Of all runs, not in the median: a pause that comes now and then is one.
+    let longer = longest(&beside) - longest(&alone);
     let what = format!("longest gap between commits while {} rows are compacted", count(scale.rows));
-    let line = Line::new(what, format!("{:.0} ms (at most {:.0})", median(&beside), longest(&beside)));
-    let line = line.other(format!("without {:.0} ms (at most {:.0})", median(&alone), longest(&alone)));
+    let cell = |gaps: &[f64]| format!("{:.0} ms (median {:.0})", longest(gaps), median(gaps));
+    let line = Line::new(what, cell(&beside)).other(format!("without {}", cell(&alone)));
     table.add(line.target(format!("< {LONGER_MS_MAX:.0} ms longer"), longer < LONGER_MS_MAX));
 }
