@@ -68,7 +68,7 @@ fn undamaged(case: &Case) -> Vec<(u64, u64, Vec<u8>)> {
 
 fn refusal(error: &Error) -> Refusal {
     match error {
-        Error::Corrupt(_) => Refusal::Corrupt,
+        Error::Corrupt(_) | Error::NotAsWritten(_) => Refusal::Corrupt,
         Error::Newer { .. } => Refusal::Newer,
         other => panic!("{other}"),
     }

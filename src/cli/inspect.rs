@@ -318,7 +318,7 @@ impl Visitor for Survey {
         self.snapshot = Some(snapshot.clone());
         let (ledger, finished) = (&mut self.ledger, &mut self.finished);
         snapshot.survivors(&mut |lsn, at, record| {
-            finished.extend(ledger.record(lsn, at, record)?);
+            finished.extend(ledger.record(lsn, at, record)?.map(|file| *file));
             Ok(())
         })
     }
@@ -354,7 +354,7 @@ impl Visitor for Survey {
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
         self.rules.apply(lsn, &record)?;
-        self.finished.extend(self.ledger.record(lsn, at, record)?);
+        self.finished.extend(self.ledger.record(lsn, at, record)?.map(|file| *file));
         Ok(())
     }
 }

@@ -100,8 +100,9 @@ impl File {
 pub struct Ledger {
     settings: BTreeMap<Lsn, Stamped<Settings>>,
     expired: Option<Stamped<UnixMillis>>,
-    open: HashMap<IngestId, File>,
-    kept: HashMap<(u64, u64), File>,
+    /// Boxed, because each goes in and out once, and is some 500 bytes.
+    open: HashMap<IngestId, Box<File>>,
+    kept: HashMap<(u64, u64), Box<File>>,
     /// Files that are finished and not in the ledger any more, by state; contents that became rows are not counted.
     skipped: u64,
     abandoned: u64,
@@ -113,7 +114,7 @@ const NOT_OPEN: &str = "a record of a file that is not open";
 impl Ledger {
     /// The files that are not finished, and the duplicates that stay in staging.
     pub fn files(&self) -> impl Iterator<Item = &File> {
-        self.open.values().chain(self.kept.values())
+        self.open.values().chain(self.kept.values()).map(|file| &**file)
     }
 
     /// (SKIPPED_DUPLICATE, ABANDONED) files that were finished and are not here any more.
@@ -135,7 +136,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Why it cannot come after those before it.
-    pub fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<File>, &'static str> {
+    pub fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
         let Some(id) = record.ingest_id() else { return Ok(self.begin(lsn, at, record)) };
         let file = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
         file.state = file.state.after(&record)?;
@@ -169,7 +170,12 @@ impl Ledger {
 
     /// As `record`, of a journal that has lost some: what can be told all the same from the rest of a file's records is
     /// told. Of a file without DISCOVERED, `close_incomplete` decides.
-    pub(super) fn salvage(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<File>, &'static str> {
+    pub(super) fn salvage(
+        &mut self,
+        lsn: Lsn,
+        at: UnixMillis,
+        record: Record,
+    ) -> Result<Option<Box<File>>, &'static str> {
         if let Some(id) = record.ingest_id() {
             match (&record, self.open.get(&id).map(|file| file.state)) {
                 (Record::Hashed(_), None) if id.0 < lsn.0 => {
@@ -190,7 +196,7 @@ impl Ledger {
     pub(super) fn close_incomplete(&mut self) -> Vec<File> {
         let any_settings = self.settings.first_key_value().map(|(_, settings)| settings.clone());
         let cannot_go_on = |file: &File| any_settings.is_none() || file.found.value.source_path.as_os_str().is_empty();
-        let incomplete: Vec<File> = self.open.extract_if(|_, file| cannot_go_on(file)).map(|(_, file)| file).collect();
+        let incomplete: Vec<File> = self.open.extract_if(|_, file| cannot_go_on(file)).map(|(_, file)| *file).collect();
         if any_settings.is_none() {
             self.skipped += self.kept.drain().count() as u64;
         }
@@ -210,7 +216,7 @@ impl Ledger {
         moved
     }
 
-    fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Option<File> {
+    fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Option<Box<File>> {
         match record {
             Record::Settings(settings) => {
                 self.settings.insert(lsn, Stamped { lsn, at, value: settings });
@@ -233,7 +239,7 @@ impl Ledger {
                     moved: None,
                     skipped: None,
                 };
-                self.open.insert(file.id, file);
+                self.open.insert(file.id, Box::new(file));
                 return superseded;
             }
             _ => {}

@@ -289,7 +289,7 @@ impl Salvage {
         let id = record.ingest_id();
         let is_manifested = matches!(record, Record::Manifested(_));
         match self.ledger.salvage(lsn, at, record) {
-            Ok(Some(file)) if is_manifested => self.row(file),
+            Ok(Some(file)) if is_manifested => self.row(*file),
             Ok(_) => {}
             Err(_) => self.orphans.extend(id.map(|id| (lsn, id))),
         }

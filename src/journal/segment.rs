@@ -26,7 +26,7 @@ const ZERO_CHUNK_BYTES: usize = 1 << 20;
 const ZERO_BLOCK: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Bytes read ahead of the frame that is asked for.
-const WINDOW_BYTES: usize = 256 << 10;
+const WINDOW_BYTES: usize = 2 << 20;
 
 /// A segment's header.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -226,8 +226,8 @@ fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search
     let mut pending: Vec<u8> = Vec::new();
     let mut piece = vec![0; SEARCH_BYTES];
     let mut offset = 0;
-    // Bytes of the line under way that are not kept.
-    let mut passed_over = 0;
+    // Bytes of the line under way that are not kept, and whether they may be an object's.
+    let (mut passed_over, mut passed_object) = (0, true);
     loop {
         let read = fs.read_at(file, &mut piece, offset)?;
         if read == 0 {
@@ -241,25 +241,33 @@ fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search
             let start = search.lines_end;
             search.lines_end += std::mem::take(&mut passed_over) + length as u64 + 1;
             let is_whole = search.lines_end - start == line.len() as u64;
+            let is_object = if is_whole { is_line(line) } else { passed_object && is_end_of_line(line) };
             match wanted.get(line).filter(|_| is_whole) {
                 Some(index) => search.at[*index] = Some(start),
-                None if is_whole && is_line(line) => search.others_end = search.lines_end,
+                None if is_object => search.others_end = search.lines_end,
                 None => {}
             }
             taken += length + 1;
         }
         pending.drain(..taken);
         if pending.len() > LINE_BYTES_MAX {
-            // No line of ours: what is left of it is passed over without being kept.
-            passed_over += pending.len() as u64;
-            pending.clear();
+            // No line of ours: it is passed over, and only its last byte kept, which may be an object's end.
+            let passed = pending.len() - 1;
+            let begins = if passed_over == 0 { pending.starts_with(b"{") } else { passed_object };
+            passed_object = begins && !pending.contains(&0);
+            passed_over += passed as u64;
+            pending.drain(..passed);
         }
     }
 }
 
 /// A line of JSON has no raw zero in it, and is an object.
 fn is_line(line: &[u8]) -> bool {
-    line.starts_with(b"{") && line.ends_with(b"}\n") && !line.contains(&0)
+    line.starts_with(b"{") && is_end_of_line(line)
+}
+
+fn is_end_of_line(line: &[u8]) -> bool {
+    line.ends_with(b"}\n") && !line.contains(&0)
 }
 
 /// True if everything from `start` to the file's end is `batch`, as far as it was written: its beginning, perhaps with

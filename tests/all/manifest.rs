@@ -180,6 +180,14 @@ fn a_torn_tail_longer_than_a_line_is_cut_off() {
         assert_eq!(content(&fs), [before, wanted[0].clone()].concat());
         assert_eq!(ensure(&fs, &wanted), 0);
     }
+    // Somebody's object, however long it is, is a line like others: what of ours is begun behind it is completed, not
+    // taken back.
+    let long = format!("{{\"n\":\"{}\"}}\n", "x".repeat(400_000)).into_bytes();
+    for cut in [0, 1, 20] {
+        let fs = machine(&[long.clone(), wanted[0][..cut].to_vec()].concat());
+        ensure(&fs, &wanted);
+        assert_eq!((content(&fs), fs.count(Op::SetLen)), ([long.clone(), wanted[0].clone()].concat(), 0));
+    }
     // With its end it is somebody's line, and stays.
     let junk = [vec![b'x'; 400_000], b"\n".to_vec()].concat();
     let fs = machine(&junk);
