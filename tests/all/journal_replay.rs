@@ -4,8 +4,12 @@
 
 mod damage;
 mod flaky;
+mod generations;
 mod records;
+mod script;
 mod state;
+mod sweep;
+mod sweep_files;
 mod table;
 mod util;
 
