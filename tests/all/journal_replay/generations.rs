@@ -145,13 +145,16 @@ fn list_extent(bytes: &[u8], list: usize) -> Range<usize> {
     offset..offset + u32_at(entry, 8)
 }
 
+/// Who brought a content, or why that cannot be told.
+pub(super) type Found = Result<Option<Original>, Box<Corrupt>>;
+
 /// Everything that a state tells, so that two of them can be compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Told {
     pub(super) settings: Option<csv_ingestor::journal::record::Settings>,
     pub(super) open: Vec<Ingest>,
     pub(super) kept: Vec<Kept>,
-    pub(super) originals: Vec<(Sha256, Result<Option<Original>, Box<Corrupt>>)>,
+    pub(super) originals: Vec<(Sha256, Found)>,
     pub(super) counts: [u64; 6],
 }
 

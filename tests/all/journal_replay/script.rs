@@ -76,6 +76,8 @@ impl Script {
         let mut payload = Vec::new();
         records.iter().for_each(|record| record.encode(&mut payload));
         let payload_len = if kind == FrameKind::Seal { 8 } else { payload.len() };
+        // After all of its files were found.
+        self.forge.now = UnixMillis(found_at(self.lsn() + records.len() as u64).0 + 500);
         self.forge.push(kind, &records);
         self.frames.push(Frame { offset, payload_len, kind, first_lsn, records });
     }

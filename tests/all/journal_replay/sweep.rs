@@ -129,7 +129,7 @@ impl Sweep {
             Err(Error::Corrupt(damage)) => Err(damage),
             Err(error) => panic!("{case:?}: {error}"),
         };
-        self.start_too(fs, read.as_ref().err(), case);
+        self.start_too(fs, read.as_ref().err().map(|damage| &**damage), case);
         match (expected, &read, &verified) {
             (Expected::Rows(place, rows), read, Err(damage)) if place.is_told_by(damage) => match read {
                 Err(damage) => assert!(place.is_told_by(damage), "{case:?}: {place:?}, but {damage}"),
@@ -209,7 +209,7 @@ impl Sweep {
     }
 
     /// Now and then: a start refuses what a reader refuses, and modifies nothing; it takes what a reader takes.
-    fn start_too(&self, fs: &SimFs, refused: Option<&Box<Corrupt>>, case: &dyn fmt::Debug) {
+    fn start_too(&self, fs: &SimFs, refused: Option<&Corrupt>, case: &dyn fmt::Debug) {
         let (count, every) = match refused {
             Some(_) => (&self.refused, REFUSED_A_START),
             None => (&self.accepted, ACCEPTED_A_START),
@@ -222,7 +222,7 @@ impl Sweep {
         let opened = util::open_on(&fs, Path::new(STATE));
         match (refused, opened) {
             (Some(damage), Err(error)) => {
-                assert_eq!(Error::Corrupt(damage.clone()).to_string(), error.to_string(), "{case:?}");
+                assert_eq!(Error::from(damage.clone()).to_string(), error.to_string(), "{case:?}");
                 assert!(contents(&fs, Path::new(STATE)) == before, "{case:?}: a refused start modified something");
             }
             (None, Ok(_)) => {}
