@@ -5,7 +5,9 @@
 mod damage;
 mod flaky;
 mod generations;
+mod harm;
 mod records;
+mod repair_cases;
 mod script;
 mod state;
 mod sweep;
