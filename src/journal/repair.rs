@@ -109,8 +109,11 @@ fn write<F: Fs>(
     let mut writer = Writer::create(fs, dir, end.last_lsn, random_u32(fs), rows_max)?;
     let merged = merge(&mut writer, base, new, &Expiry::of(&salvage.ledger), &AtomicBool::new(false));
     let forgotten = match merged {
-        Ok(Merged::Done { forgotten, .. }) => forgotten,
-        Ok(Merged::Stopped) => 0,
+        // Everything since `base` was merged anew, what a newer snapshot had forgotten too.
+        Ok(Merged::Done { forgotten, .. }) => {
+            base.map_or(salvage.forgotten, |base| base.header().forgotten) + forgotten
+        }
+        Ok(Merged::Stopped) => salvage.forgotten,
         Err(error) => {
             writer.abandon();
             return Err(error);
@@ -121,13 +124,14 @@ fn write<F: Fs>(
         segment_number: segment.number - 1,
         segment: end,
         spare: Spare::None,
-        forgotten: salvage.forgotten + forgotten,
+        forgotten,
         finished: salvage.finished,
         directories: std::mem::take(&mut salvage.rows.directories),
         survivors: salvage.ledger.survivors(),
     };
     let snapshot = writer.finish(&contents)?;
-    let lost = salvage.rows_expected.saturating_sub(snapshot.header().rows + forgotten);
+    let forgotten_since = forgotten.saturating_sub(salvage.forgotten);
+    let lost = salvage.rows_expected.saturating_sub(snapshot.header().rows + forgotten_since);
     Ok((snapshot, lost))
 }
 

@@ -13,7 +13,7 @@ use super::files::Files;
 use super::format::{BLOCK_BYTES, FrameKind};
 use super::frame::FrameHeader;
 use super::ledger::{File, Ledger};
-use super::merge::NewRows;
+use super::merge::{Expiry, NewRows, Quality};
 use super::names;
 use super::record::Record;
 use super::repair::is_made_by_repair;
@@ -41,10 +41,13 @@ pub struct Salvage {
     pub(super) ledger: Ledger,
     /// Rows that are not in `base`.
     pub(super) rows: NewRows,
+    /// What the snapshot that was begun with had forgotten, if there is no `base`: rows of it may turn up again.
+    forgotten_before: Option<Expiry>,
     /// Rows that `base` and `rows` should have.
     pub(super) rows_expected: u64,
     /// MANIFESTED, SKIPPED_DUPLICATE and ABANDONED files that are not in the ledger.
     pub(super) finished: [u64; 3],
+    /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
     pub(super) forgotten: u64,
     /// Records that were read from segments.
     pub records: u64,
@@ -158,8 +161,10 @@ impl Salvage {
     ) -> Result<(), Error> {
         let Some(Candidate::Damaged(..)) = candidates.first() else { return Ok(()) };
         let base = self.base.clone();
+        self.forgotten_before = base.is_none().then(|| Expiry::of(&self.ledger));
+        // A content that was forgotten and came again has an older row in `base`.
         let is_new = |row: &Row| match &base {
-            Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none()),
+            Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none_or(|known| known.lsn < row.lsn)),
             None => Ok(true),
         };
         for candidate in candidates {
@@ -173,10 +178,12 @@ impl Salvage {
             })?;
             failed?;
             self.last_lsn = self.last_lsn.max(*lsn);
-            rows.iter().for_each(|row| self.rows.push(row));
+            let quality = if remains.knows_directories() { Quality::Whole } else { Quality::WithoutDirectories };
+            rows.iter().for_each(|row| self.push(row, quality));
         }
         // The records up to `begun` are known by the snapshot that was begun with; they are read for their rows alone.
-        let mut history = Salvage { expected: Lsn(1), ..Salvage::default() };
+        let forgotten_before = self.forgotten_before.take();
+        let mut history = Salvage { expected: Lsn(1), forgotten_before, ..Salvage::default() };
         if let Some(base) = &base {
             base.survivors(&mut |lsn, at, record| {
                 history.ledger.record(lsn, at, record)?;
@@ -296,10 +303,17 @@ impl Salvage {
     }
 
     fn row(&mut self, file: File) {
+        let is_found = !file.found.value.source_path.as_os_str().is_empty();
         if let Some(row) = file.into_row() {
             self.finished[0] += 1;
             self.rows_expected += 1;
-            self.rows.push(&row);
+            self.push(&row, if is_found { Quality::Whole } else { Quality::WithoutDiscovered });
+        }
+    }
+
+    fn push(&mut self, row: &Row, quality: Quality) {
+        if !self.forgotten_before.as_ref().is_some_and(|expiry| expiry.forgets(row)) {
+            self.rows.push(row, quality);
         }
     }
 

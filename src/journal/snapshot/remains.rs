@@ -61,6 +61,11 @@ impl Remains {
         self.header_is_right.then_some(&self.snapshot.header)
     }
 
+    /// True if the directories that its rows name can be read.
+    pub(in crate::journal) fn knows_directories(&self) -> bool {
+        self.knows_directories
+    }
+
     /// Tells the surviving records; false if their list is not right, and then nothing that was told counts.
     pub(in crate::journal) fn survivors(&self, on_record: OnRecord<'_>) -> Result<bool, Error> {
         if !self.header_is_right {

@@ -46,6 +46,63 @@ fn segments(before: &[&[Record]], frames: &[&[Record]]) -> (SimFs, Forge) {
     (fs, last)
 }
 
+/// Why: a row is met in the damaged snapshot and again in the segments that it was made of; and what the newest snapshot
+/// had forgotten, the older one still holds. Counted twice, what is forgotten hides what is lost.
+#[test]
+fn what_is_forgotten_is_counted_once() {
+    let journal = journal();
+    let forgotten = |fs: &SimFs| read(fs).unwrap().0.snapshot.unwrap().header().forgotten;
+    let before = forgotten(&journal.machine());
+    for wanted in [Part::Header, Part::Rows, Part::List(0), Part::List(4)] {
+        let fs = journal.machine();
+        let hits = vec![part(&journal, Role::Newest, wanted)];
+        Harm { hits, ..Harm::default() }.apply(&fs, &journal.files);
+        let (repaired, _) = repaired(&fs);
+        // Behind the newest snapshot, seven more contents are old by now, and one of them has come again.
+        assert_eq!(repaired.snapshot.header().forgotten - before, 7, "{wanted:?}");
+        assert_eq!(repaired.lost_contents, 0, "{wanted:?}");
+    }
+    // Without the generation before, the rows of the block are lost, and that is said.
+    let fs = journal.machine();
+    let hits = vec![part(&journal, Role::Newest, Part::Rows), part(&journal, Role::SpareSnapshot, Part::Header)];
+    let rows = journal.only(Role::Newest).rows(journal.only(Role::Newest).parts[1].0.start);
+    Harm { hits, gone: (2..6).collect(), ..Harm::default() }.apply(&fs, &journal.files);
+    let (repaired, _) = repaired(&fs);
+    let is_lost = |sha256: &Sha256| {
+        let was_known = journal.told.originals.iter().any(|(it, found)| it == sha256 && matches!(found, Ok(Some(_))));
+        was_known && repaired.snapshot.find(sha256).unwrap().is_none()
+    };
+    let lost = rows.iter().filter(|sha256| is_lost(sha256)).count() as u64;
+    assert!(lost > 0 && repaired.lost_contents >= lost, "{} of {lost}", repaired.lost_contents);
+}
+
+/// Why: a content that was forgotten and came again has an older row in the older snapshot. Its new row is in the newest
+/// one; taken for known already, it was left out, and the content ingested a third time.
+#[test]
+fn the_newer_of_two_rows_is_saved() {
+    let journal = journal();
+    let fs = journal.machine();
+    let again = super::script::content(4);
+    let good = journal.told.originals.iter().find(|(sha256, _)| *sha256 == again).unwrap().1.clone().unwrap().unwrap();
+    let blocks = journal.only(Role::Newest).parts.iter().filter(|(_, part)| *part == Part::Rows);
+    let other_block =
+        blocks.map(|(range, _)| range.start).find(|at| !journal.only(Role::Newest).rows(*at).contains(&again));
+    let (newest, ..) = part(&journal, Role::Newest, Part::Header);
+    let other_part =
+        journal.files[newest].parts.iter().position(|(range, _)| Some(range.start) == other_block).unwrap();
+    // Every frame of the segment in which it came again, and a block that does not hold its row.
+    let segment = journal
+        .files
+        .iter()
+        .position(|file| file.is_segment() && file.frames.iter().any(|frame| frame.first_lsn.0 == good.ingest_id.0));
+    let segment = segment.unwrap();
+    let mut hits = vec![(newest, other_part, How::Zeroed)];
+    hits.extend((1..journal.files[segment].parts.len()).map(|part| (segment, part, How::Bit(5))));
+    Harm { hits, ..Harm::default() }.apply(&fs, &journal.files);
+    let (_, state) = repaired(&fs);
+    assert_eq!(state.original(&again).unwrap().unwrap().ingest_id, good.ingest_id);
+}
+
 /// Why: with its header, a segment loses its salt, and each frame names the one that makes it right. A single frame that is
 /// damaged itself vouches for itself: its records must not turn up under other LSNs, which are other files' ids.
 #[test]
