@@ -8,6 +8,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::error::{Corrupt, Error};
 use super::files::Files;
 use super::format::{BLOCK_BYTES, FrameKind};
@@ -19,8 +21,9 @@ use super::record::Record;
 use super::repair::is_made_by_repair;
 use super::segment::{Found, SegmentReader};
 use super::snapshot::{Remains, Row, Snapshot};
+use super::state::FileState;
 use crate::fs::Fs;
-use crate::types::{IngestId, Lsn, UnixMillis};
+use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 
 /// LSNs of which no record was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Salvage {
     /// The newest snapshot that is wholly intact.
     pub(super) base: Option<Arc<Snapshot>>,
     pub(super) ledger: Ledger,
+    /// Who has moved a content into the warehouse, and is not finished.
+    moved: HashMap<Sha256, IngestId>,
     /// Rows that are not in `base`.
     pub(super) rows: NewRows,
     /// What the snapshot that was begun with had forgotten, if there is no `base`: rows of it may turn up again.
@@ -145,9 +150,15 @@ impl Salvage {
                 // They were read under a right checksum; what does not fit all the same is left out.
                 let _ = self.ledger.record(lsn, at, record);
             }
+            self.know_moved();
             return Ok(header.lsn);
         }
         Ok(Lsn(0))
+    }
+
+    fn know_moved(&mut self) {
+        let moved = self.ledger.files().filter(|file| file.state == FileState::Moved);
+        self.moved = moved.filter_map(|file| Some((file.sha256()?, file.id))).collect();
     }
 
     /// Rows of damaged snapshots, from all that is left of them and from the segments that they were made of.
@@ -189,6 +200,7 @@ impl Salvage {
                 history.ledger.record(lsn, at, record)?;
                 Ok(())
             })?;
+            history.know_moved();
             history.expected = base.header().lsn.plus(1);
         }
         std::mem::swap(&mut history.rows, &mut self.rows);
@@ -295,16 +307,34 @@ impl Salvage {
         self.records += 1;
         let id = record.ingest_id();
         let is_manifested = matches!(record, Record::Manifested(_));
+        let moves_in = is_manifested || matches!(record, Record::Moved(_));
+        let sha256 = match &record {
+            Record::Hashed(hashed) => Some(hashed.sha256),
+            _ => id.filter(|_| moves_in).and_then(|id| self.ledger.content_of(id)),
+        };
+        if let (Some(id), Some(sha256)) = (id, sha256) {
+            self.finish_forgotten(id, &sha256);
+        }
         match self.ledger.salvage(lsn, at, record) {
             Ok(Some(file)) if is_manifested => self.row(file),
-            Ok(_) => {}
+            Ok(_) => self.moved.extend(sha256.filter(|_| moves_in).zip(id)),
             Err(_) => self.orphans.extend(id.map(|id| (lsn, id))),
+        }
+    }
+
+    /// This file's content is about to be moved into the warehouse. If another file has done so before, that one is
+    /// finished and its content was forgotten since, whatever is lost: or else there would be no such record.
+    fn finish_forgotten(&mut self, id: IngestId, sha256: &Sha256) {
+        let other = self.moved.get(sha256).copied().filter(|other| *other != id);
+        if let Some(file) = other.and_then(|other| self.ledger.take(other)) {
+            self.row(file);
         }
     }
 
     fn row(&mut self, file: File) {
         let is_found = !file.found.value.source_path.as_os_str().is_empty();
         if let Some(row) = file.into_row() {
+            self.moved.remove(&row.sha256);
             self.finished[0] += 1;
             self.rows_expected += 1;
             self.push(&row, if is_found { Quality::Whole } else { Quality::WithoutDiscovered });

@@ -103,6 +103,41 @@ fn the_newer_of_two_rows_is_saved() {
     assert_eq!(state.original(&again).unwrap().unwrap().ingest_id, good.ingest_id);
 }
 
+/// Why: a file whose MANIFESTED is lost looks half done. Did its content expire and come again, both would be half done
+/// with one content, which the journal's rules forbid: the repaired journal was refused, by the repair itself too.
+#[test]
+fn a_content_that_came_again_shows_that_its_first_file_was_finished() {
+    let expired = Record::Expired(UnixMillis(5));
+    let again = |id: u64| {
+        let mut record = hashed(Lsn(id), "/warehouse/again");
+        if let Record::Hashed(hashed) = &mut record {
+            hashed.sha256 = digest(2);
+        }
+        [discovered(id, "/in/again"), record]
+    };
+    for then in [vec![], vec![moved(Lsn(7))], vec![moved(Lsn(7)), Record::Manifested(IngestId(7))]] {
+        let mut frames = vec![
+            vec![settings()],
+            vec![discovered(2, "/in/a"), hashed(Lsn(2), "/warehouse/a"), moved(Lsn(2))],
+            vec![Record::Manifested(IngestId(2))],
+            vec![expired.clone()],
+            again(7).to_vec(),
+        ];
+        frames.extend(then.iter().map(|record| vec![record.clone()]));
+        let frames: Vec<&[Record]> = frames.iter().map(Vec::as_slice).collect();
+        let (fs, _) = segments(&frames, &[&[settings()]]);
+        // In the header of the third frame.
+        let path = Path::new(STATE).join(names::segment(Lsn(1)));
+        fs.upstream().write_at(&path, 3 * 4096 + 20, &[0xff]).unwrap();
+        let (repaired, state) = repaired(&fs);
+        assert_eq!(repaired.salvage.lost.len(), 1);
+        assert_eq!(state.ingest(IngestId(2)), None, "{then:?}");
+        assert_eq!(state.ingest(IngestId(7)).is_some(), then.len() < 2, "{then:?}");
+        let original = state.original(&digest(2)).unwrap().map(|original| original.ingest_id);
+        assert_eq!(original, (!then.is_empty()).then_some(IngestId(7)), "{then:?}");
+    }
+}
+
 /// Why: with its header, a segment loses its salt, and each frame names the one that makes it right. A single frame that is
 /// damaged itself vouches for itself: its records must not turn up under other LSNs, which are other files' ids.
 #[test]
