@@ -69,6 +69,10 @@ pub struct Salvage {
     /// The number of the last segment.
     pub(super) last_number: u64,
     expected: Lsn,
+    /// Of the newest snapshot, by its name: all LSNs up to it were given out.
+    snapshot_lsn: Lsn,
+    /// The first LSN of the last segment whose seal says that it holds no record: its successor skips that LSN.
+    unused: Option<Lsn>,
     /// More may have followed behind the last good frame.
     end_is_open: bool,
 }
@@ -87,6 +91,7 @@ impl Salvage {
     pub fn read<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Salvage, Error> {
         let mut salvage = Salvage { expected: Lsn(1), ..Salvage::default() };
         salvage.last_lsn = files.snapshots.iter().chain(&files.segments).max().copied().unwrap_or_default();
+        salvage.snapshot_lsn = files.snapshots.last().copied().unwrap_or_default();
         let candidates = salvage.open_snapshots(fs, dir, files)?;
         let begun = salvage.begin(&candidates)?;
         salvage.harvest(fs, dir, files, &candidates, begun)?;
@@ -216,10 +221,11 @@ impl Salvage {
     /// Takes every good frame of a segment.
     fn segment<F: Fs>(&mut self, fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<(), Error> {
         let path = fs.dir_path(dir).join(names::segment(lsn));
-        self.end_is_open = true;
+        let was_open = std::mem::replace(&mut self.end_is_open, true);
         let mut reader = match SegmentReader::open(fs, dir, lsn) {
             Err(Error::Corrupt(damage)) => {
                 self.damaged(*damage);
+                self.skip_unused(lsn);
                 let Some(reader) = SegmentReader::open_damaged(fs, dir, lsn)? else { return Ok(()) };
                 reader
             }
@@ -227,7 +233,7 @@ impl Salvage {
             Ok(mut reader) => {
                 // An earlier repair was cut off: what it skipped is not lost.
                 if is_made_by_repair(reader.header()) && reader.is_zero(BLOCK_BYTES as u64)? {
-                    self.end_is_open = false;
+                    self.end_is_open = was_open;
                     return Ok(());
                 }
                 let header = reader.header();
@@ -237,6 +243,7 @@ impl Salvage {
                 }
                 self.store = Some(header.store);
                 self.last_number = self.last_number.max(header.number);
+                header.predecessor.iter().for_each(|before| self.skip_unused(before.first_lsn));
                 self.reach(header.first_lsn, header.predecessor.map(|before| before.last_lsn.plus(1)));
                 self.end_is_open = false;
                 reader
@@ -265,6 +272,9 @@ impl Salvage {
                 self.frame(&header, payload);
                 // What a torn write left behind the seal is of no account; that the successor exists, is.
                 is_sealed = header.kind == FrameKind::Seal;
+                if is_sealed && header.first_lsn == reader.header().first_lsn {
+                    self.unused = Some(header.first_lsn);
+                }
                 self.end_is_open |= is_sealed;
                 offset += header.frame_bytes() as u64;
                 continue;
@@ -275,6 +285,13 @@ impl Salvage {
             offset += BLOCK_BYTES as u64;
         }
         Ok(bad)
+    }
+
+    /// A segment begins at `first_lsn`, whatever is left of it.
+    fn skip_unused(&mut self, first_lsn: Lsn) {
+        if self.unused.is_some_and(|unused| unused.plus(1) == first_lsn) {
+            self.expected = self.expected.max(first_lsn);
+        }
     }
 
     /// Something says that every LSN before `next` was given out, or left out from `unused` on.
@@ -356,7 +373,7 @@ impl Salvage {
         let (skipped, abandoned) = self.ledger.finished();
         self.finished[1] += skipped;
         self.finished[2] += abandoned;
-        if self.end_is_open || self.expected <= self.last_lsn {
+        if self.end_is_open || self.expected <= self.snapshot_lsn {
             self.lost.push(Lost { from: self.expected, to: None });
         }
     }

@@ -8,6 +8,7 @@ mod generations;
 mod harm;
 mod records;
 mod repair_cases;
+mod repair_crash;
 mod script;
 mod state;
 mod sweep;

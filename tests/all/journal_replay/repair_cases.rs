@@ -198,3 +198,26 @@ fn of_a_segment_that_was_cut_the_header_is_used() {
     assert_eq!(repaired.salvage.lost[0].from, Lsn(2));
 }
 
+/// Why: behind a segment without records one LSN is skipped. Without its seal nobody can tell that it had none, and a lost
+/// record must not be taken for a skipped LSN.
+#[test]
+fn a_lost_record_is_no_skipped_lsn() {
+    let records = [discovered(2, "/in/a"), discovered(3, "/in/b")];
+    for is_empty in [false, true] {
+        let (fs, last) = match is_empty {
+            false => segments(&[&[settings()]], &[&records[..1], &records[1..]]),
+            true => segments(&[], &[&records[..1], &records[1..]]),
+        };
+        let lsn = last.header.first_lsn;
+        assert_eq!(lsn, Lsn(2));
+        let path = |lsn| Path::new(STATE).join(names::segment(lsn));
+        fs.upstream().write(path(lsn), &[&[0; 4096], &last.bytes[4096..]].concat()).unwrap();
+        if !is_empty {
+            fs.upstream().truncate(path(Lsn(1)), 4096).unwrap();
+        }
+        let (repaired, _) = repaired(&fs);
+        let expected = if is_empty { Lsn(4) } else { Lsn(1) };
+        assert_eq!(repaired.salvage.lost[0].from, expected, "{:?}", repaired.salvage.lost);
+    }
+}
+
