@@ -58,15 +58,13 @@ pub fn repair<F: Fs>(fs: &F, path: &Path, copy: &Path) -> Result<Option<Repaired
     if files.is_empty() {
         return foreign_or_missing(fs, &dir, &files).map(|()| None);
     }
-    let (lock, _) = lock(fs, &dir)?;
-    match verify(fs, path) {
-        Err(Error::Corrupt(_)) => {}
-        verified => return verified.map(|_| None),
+    let (lock, lock_is_new) = lock(fs, &dir)?;
+    let begun = begin(fs, path, &dir, copy, lock_is_new);
+    if lock_is_new && !matches!(begun, Ok(Some(_))) {
+        let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
     }
-    let files = Files::list(fs, &dir)?;
-    let copied = copy_all(fs, &dir, &files, copy)?;
+    let Some((files, copied, mut salvage)) = begun? else { return Ok(None) };
     remove_temporaries(fs, &dir)?;
-    let mut salvage = Salvage::read(fs, &dir, &files)?;
     let store = match (salvage.store, read_store(fs, &lock)?) {
         (Some(store), _) => store,
         (None, Some(text)) => u128::from_str_radix(&text, 16).map_or_else(|_| fs.random(), u128::to_be_bytes),
@@ -88,6 +86,24 @@ pub fn repair<F: Fs>(fs: &F, path: &Path, copy: &Path) -> Result<Option<Repaired
     remove_old(fs, &dir, &files, lsn)?;
     write_lock(fs, &dir, &lock, &header)?;
     Ok(Some(Repaired { salvage, snapshot, lost_contents, copied }))
+}
+
+/// Under the lock: copies everything, if anything is wrong, and finds out what can be saved.
+fn begin<F: Fs>(
+    fs: &F,
+    path: &Path,
+    dir: &F::Dir,
+    copy: &Path,
+    lock_is_new: bool,
+) -> Result<Option<(Files, usize, Salvage)>, Error> {
+    match verify(fs, path) {
+        Err(Error::Corrupt(_)) => {}
+        verified => return verified.map(|_| None),
+    }
+    let files = Files::list(fs, dir)?;
+    let copied = copy_all(fs, dir, &files, copy, !lock_is_new)?;
+    let salvage = Salvage::read(fs, dir, &files)?;
+    Ok(Some((files, copied, salvage)))
 }
 
 /// True for the segment that a repair makes, which names a predecessor that cannot be: one record in no bytes.
@@ -136,7 +152,7 @@ fn write<F: Fs>(
 }
 
 /// Copies every file of the journal into a new directory, durably.
-fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path) -> Result<usize, Error> {
+fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path, with_lock: bool) -> Result<usize, Error> {
     let (Some(parent), Some(name)) = (copy.parent(), copy.file_name()) else {
         return Err(
             fs::Error { op: "mkdir", path: copy.into(), source: std::io::ErrorKind::InvalidInput.into() }.into()
@@ -145,7 +161,10 @@ fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path) -> Result<u
     let parent = fs.open_dir(parent)?;
     fs.create_dir(&parent, name, 0o700)?;
     let to = fs.open_dir(copy)?;
-    let mut names: Vec<OsString> = vec![names::LOCK.into()];
+    let mut names: Vec<OsString> = Vec::new();
+    if with_lock {
+        names.push(names::LOCK.into());
+    }
     names.extend(files.segments.iter().map(|lsn| names::segment(*lsn).into()));
     names.extend(files.snapshots.iter().map(|lsn| names::snapshot(*lsn).into()));
     for name in &names {

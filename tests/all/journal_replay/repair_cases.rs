@@ -103,6 +103,24 @@ fn the_newer_of_two_rows_is_saved() {
     assert_eq!(state.original(&again).unwrap().unwrap().ingest_id, good.ingest_id);
 }
 
+/// Why: nothing was wrong but a lock file that is gone, and "nothing was done" must be true; and a copy is of what there
+/// was.
+// FAILS when this was written: a LOCK without a UUID was left, and copied.
+#[test]
+fn a_repair_makes_no_lock_file_of_its_own() {
+    let journal = journal();
+    let fs = journal.machine();
+    fs.upstream().remove(Path::new(STATE).join(names::LOCK)).unwrap();
+    let before = contents(&fs, Path::new(STATE));
+    assert!(repair(&fs, Path::new(STATE), Path::new(COPY)).unwrap().is_none());
+    assert!(contents(&fs, Path::new(STATE)) == before);
+    Harm { hits: vec![part(&journal, Role::Newest, Part::Header)], ..Harm::default() }.apply(&fs, &journal.files);
+    let before = contents(&fs, Path::new(STATE));
+    repaired(&fs);
+    assert!(contents(&fs, Path::new(COPY)) == before);
+    assert!(contents(&fs, Path::new(STATE)).contains_key(names::LOCK), "the repaired journal has one");
+}
+
 /// Why: a file whose MANIFESTED is lost looks half done. Did its content expire and come again, both would be half done
 /// with one content, which the journal's rules forbid: the repaired journal was refused, by the repair itself too.
 #[test]
