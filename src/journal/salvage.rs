@@ -77,6 +77,14 @@ pub struct Salvage {
     end_is_open: bool,
 }
 
+/// The segments in the order of their records, whatever their names are: (first LSN, the one in the name).
+fn in_order<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<(Lsn, Lsn)>, Error> {
+    let first_lsn = |name: &Lsn| Ok((SegmentReader::first_lsn(fs, dir, *name)?.unwrap_or(*name), *name));
+    let mut segments = files.segments.iter().map(first_lsn).collect::<Result<Vec<_>, Error>>()?;
+    segments.sort_unstable();
+    Ok(segments)
+}
+
 /// A snapshot, whole or not.
 enum Candidate {
     Intact(Arc<Snapshot>),
@@ -94,9 +102,10 @@ impl Salvage {
         salvage.snapshot_lsn = files.snapshots.last().copied().unwrap_or_default();
         let candidates = salvage.open_snapshots(fs, dir, files)?;
         let begun = salvage.begin(&candidates)?;
-        salvage.harvest(fs, dir, files, &candidates, begun)?;
-        for lsn in files.segments.iter().filter(|lsn| **lsn > begun) {
-            salvage.segment(fs, dir, *lsn)?;
+        let segments = in_order(fs, dir, files)?;
+        salvage.harvest(fs, dir, &segments, &candidates, begun)?;
+        for (_, name) in segments.iter().filter(|(lsn, _)| *lsn > begun) {
+            salvage.segment(fs, dir, *name)?;
         }
         salvage.end();
         Ok(salvage)
@@ -171,7 +180,7 @@ impl Salvage {
         &mut self,
         fs: &F,
         dir: &F::Dir,
-        files: &Files,
+        segments: &[(Lsn, Lsn)],
         candidates: &[Candidate],
         begun: Lsn,
     ) -> Result<(), Error> {
@@ -210,8 +219,8 @@ impl Salvage {
         }
         std::mem::swap(&mut history.rows, &mut self.rows);
         let after = history.expected;
-        for lsn in files.segments.iter().filter(|lsn| **lsn >= after && **lsn <= begun) {
-            history.segment(fs, dir, *lsn)?;
+        for (_, name) in segments.iter().filter(|(lsn, _)| *lsn >= after && *lsn <= begun) {
+            history.segment(fs, dir, *name)?;
         }
         std::mem::swap(&mut history.rows, &mut self.rows);
         self.damaged.append(&mut history.damaged);
@@ -227,6 +236,10 @@ impl Salvage {
                 self.damaged(*damage);
                 self.skip_unused(lsn);
                 let Some(reader) = SegmentReader::open_damaged(fs, dir, lsn)? else { return Ok(()) };
+                let store = reader.header().store;
+                if store != [0; 16] && self.store.is_some_and(|ours| ours != store) {
+                    return Ok(());
+                }
                 reader
             }
             Err(error) => return Err(error),

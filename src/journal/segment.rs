@@ -243,6 +243,14 @@ impl<F: Fs> SegmentReader<F> {
         Ok(SegmentReader { fs: fs.clone(), file, path, header, header_checksum, window: Vec::new(), window_start: 0 })
     }
 
+    /// The first LSN of what stands under that name, if it has a header that is right.
+    pub(super) fn first_lsn(fs: &F, dir: &F::Dir, name: Lsn) -> Result<Option<Lsn>, Error> {
+        let file = fs.open(dir, OsStr::new(&names::segment(name)), Open::Read)?;
+        let mut block = vec![0; BLOCK_BYTES];
+        let read = fs::read_full_at(fs, &file, &mut block, 0)?;
+        Ok(SegmentHeader::decode(&block[..read]).ok().map(|(header, _)| header.first_lsn))
+    }
+
     /// Opens a segment whose header or length is damaged: as long as it is, and with the salt that makes most of its
     /// frames right. None if there is no such thing.
     pub(super) fn open_damaged(fs: &F, dir: &F::Dir, first_lsn: Lsn) -> Result<Option<SegmentReader<F>>, Error> {
