@@ -7,6 +7,7 @@ mod flaky;
 mod generations;
 mod harm;
 mod records;
+mod repair;
 mod repair_cases;
 mod repair_crash;
 mod script;
