@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use csv_ingestor::engine::Fold;
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::Journal;
@@ -32,9 +31,9 @@ pub struct Ours {
 impl Ours {
     /// Opens the journal in a directory, as the ingestor does; makes one if there is none.
     pub fn open(path: &Path) -> Ours {
-        let mut fold = Fold::default();
-        let (journal, _) = Journal::open(&RealFs::default(), path, &mut fold).unwrap();
-        let mut ours = Ours { journal, state: fold.0, id: IngestId(0) };
+        let mut state = State::default();
+        let (journal, _) = Journal::open(&RealFs::default(), path, &mut state).unwrap();
+        let mut ours = Ours { journal, state, id: IngestId(0) };
         if ours.state.settings().is_none() {
             ours.commit(&[data::settings()]);
         }

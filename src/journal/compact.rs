@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use super::error::{Corrupt, Damage, Error, Refused};
 use super::files::Files;
 use super::ledger::Ledger;
-use super::merge::{Expiry, Merged, NewRows, merge};
+use super::merge::{Expiry, Merged, NewRows, Quality, merge};
 use super::record::Record;
 use super::replay::{Replayed, Visitor, replay};
 use super::snapshot::{Contents, Snapshot, Spare, Writer};
@@ -126,7 +126,7 @@ impl Visitor for Fold {
         if let Some(file) = self.ledger.record(lsn, written_at, record)?
             && is_manifested
         {
-            self.rows.push(&file.into_row().ok_or("MANIFESTED without HASHED")?);
+            self.rows.push(&file.into_row().ok_or("MANIFESTED without HASHED")?, Quality::Whole);
         }
         Ok(())
     }

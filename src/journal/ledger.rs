@@ -191,6 +191,16 @@ impl Ledger {
         self.record(lsn, at, record)
     }
 
+    /// The content of a file that is not finished.
+    pub(super) fn content_of(&self, id: IngestId) -> Option<Sha256> {
+        self.open.get(&id).and_then(|file| file.sha256())
+    }
+
+    /// Takes out a file of which it is known by others that it is finished.
+    pub(super) fn take(&mut self, id: IngestId) -> Option<File> {
+        self.open.remove(&id).map(|file| *file)
+    }
+
     /// Of a journal that has lost records: gives up the files that cannot go on, because their DISCOVERED is lost, or all
     /// SETTINGS. Those of which it is known that they are in the warehouse are returned; the others are found anew.
     pub(super) fn close_incomplete(&mut self) -> Vec<File> {

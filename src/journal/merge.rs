@@ -10,7 +10,7 @@ use super::error::Error;
 use super::ledger::Ledger;
 use super::snapshot::{Directories, Row, RowReader, Snapshot, Writer, discovered_at, sha256_of};
 use crate::fs::Fs;
-use crate::types::{Sha256, UnixMillis};
+use crate::types::{Lsn, Sha256, UnixMillis};
 
 /// Rows between two looks at whether to stop.
 const ROWS_A_LOOK: u64 = 1024;
@@ -24,32 +24,54 @@ pub(super) struct NewRows {
     order: Vec<Place>,
 }
 
+/// How much of a row is known. Of the same file's rows, the best counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Quality {
+    /// Which directories it names is lost.
+    WithoutDirectories,
+    /// The file's DISCOVERED is lost.
+    WithoutDiscovered,
+    Whole,
+}
+
 /// Where an encoded row lies.
 #[derive(Clone, Copy)]
 struct Place {
     /// Front of the SHA-256: decides nearly every comparison.
     front: u64,
+    /// Of its MANIFESTED.
+    lsn: Lsn,
     begin: usize,
     length: u16,
+    quality: Quality,
 }
 
 impl NewRows {
-    pub(super) fn push(&mut self, row: &Row) {
+    pub(super) fn push(&mut self, row: &Row, quality: Quality) {
         let begin = self.bytes.len();
         row.encode(&mut self.directories, &mut self.bytes);
         let mut front = [0; 8];
         front.copy_from_slice(&row.sha256.0[..8]);
         let length = (self.bytes.len() - begin) as u16;
-        self.order.push(Place { front: u64::from_be_bytes(front), begin, length });
+        self.order.push(Place { front: u64::from_be_bytes(front), lsn: row.lsn, begin, length, quality });
     }
 
-    /// In the order of their SHA-256, of equal ones that first which was pushed first.
+    /// In the order of their SHA-256, of equal ones the older first, and each file's once.
     pub(super) fn sorted(&mut self) -> SortedRows {
         let (bytes, mut order) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.order));
         let sha256 = |place: &Place| &bytes[place.begin..place.begin + 32];
         order.sort_unstable_by(|one, other| {
             let by_front = one.front.cmp(&other.front);
-            by_front.then_with(|| sha256(one).cmp(sha256(other))).then(one.begin.cmp(&other.begin))
+            let by_age = (one.lsn, one.quality).cmp(&(other.lsn, other.quality));
+            by_front.then_with(|| sha256(one).cmp(sha256(other))).then(by_age)
+        });
+        // A repair meets a row in damaged snapshots and in the segments that they were made of.
+        order.dedup_by(|better, kept| {
+            let is_same = better.lsn == kept.lsn && sha256(better) == sha256(kept);
+            if is_same {
+                *kept = *better;
+            }
+            is_same
         });
         SortedRows { bytes, order, next: 0 }
     }
@@ -88,6 +110,11 @@ impl Expiry {
 
     fn is_old(&self, row: &[u8]) -> bool {
         self.before > UnixMillis(0) && discovered_at(row).is_some_and(|found| found < self.before)
+    }
+
+    /// True for a row that a compaction leaves out.
+    pub(super) fn forgets(&self, row: &Row) -> bool {
+        row.discovered_at < self.before && !self.referred_to.contains(&row.sha256)
     }
 
     fn has_expired(&self, row: &[u8]) -> bool {

@@ -60,15 +60,13 @@ pub fn repair<F: Fs>(fs: &F, path: &Path, copy: &Path) -> Result<Option<Repaired
     if files.is_empty() {
         return foreign_or_missing(fs, &dir, &files).map(|()| None);
     }
-    let (lock, _) = lock(fs, &dir)?;
-    match verify(fs, path) {
-        Err(Error::Corrupt(_)) => {}
-        verified => return verified.map(|_| None),
+    let (lock, lock_is_new) = lock(fs, &dir)?;
+    let begun = begin(fs, path, &dir, copy, lock_is_new);
+    if lock_is_new && !matches!(begun, Ok(Some(_))) {
+        let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
     }
-    let files = Files::list(fs, &dir)?;
-    let copied = copy_all(fs, &dir, &files, copy)?;
+    let Some((files, copied, mut salvage)) = begun? else { return Ok(None) };
     remove_temporaries(fs, &dir)?;
-    let mut salvage = Salvage::read(fs, &dir, &files)?;
     let store = match (salvage.store, read_store(fs, &lock)?) {
         (Some(store), _) => store,
         (None, Some(text)) => u128::from_str_radix(&text, 16).map_or_else(|_| fs.random(), u128::to_be_bytes),
@@ -92,6 +90,24 @@ pub fn repair<F: Fs>(fs: &F, path: &Path, copy: &Path) -> Result<Option<Repaired
     Ok(Some(Repaired { salvage, snapshot, lost_contents, copied }))
 }
 
+/// Under the lock: copies everything, if anything is wrong, and finds out what can be saved.
+fn begin<F: Fs>(
+    fs: &F,
+    path: &Path,
+    dir: &F::Dir,
+    copy: &Path,
+    lock_is_new: bool,
+) -> Result<Option<(Files, usize, Salvage)>, Error> {
+    match verify(fs, path) {
+        Err(Error::Corrupt(_)) => {}
+        verified => return verified.map(|_| None),
+    }
+    let files = Files::list(fs, dir)?;
+    let copied = copy_all(fs, dir, &files, copy, !lock_is_new)?;
+    let salvage = Salvage::read(fs, dir, &files)?;
+    Ok(Some((files, copied, salvage)))
+}
+
 /// True for the segment that a repair makes, which names a predecessor that cannot be: one record in no bytes.
 pub(super) fn is_made_by_repair(header: &SegmentHeader) -> bool {
     header.predecessor.is_some_and(|end| end.first_lsn == end.last_lsn && end.end == BLOCK_BYTES as u64)
@@ -111,8 +127,11 @@ fn write<F: Fs>(
     let mut writer = Writer::create(fs, dir, end.last_lsn, random_u32(fs), rows_max)?;
     let merged = merge(&mut writer, base, new, &Expiry::of(&salvage.ledger), &AtomicBool::new(false));
     let forgotten = match merged {
-        Ok(Merged::Done { forgotten, .. }) => forgotten,
-        Ok(Merged::Stopped) => 0,
+        // Everything since `base` was merged anew, what a newer snapshot had forgotten too.
+        Ok(Merged::Done { forgotten, .. }) => {
+            base.map_or(salvage.forgotten, |base| base.header().forgotten) + forgotten
+        }
+        Ok(Merged::Stopped) => salvage.forgotten,
         Err(error) => {
             writer.abandon();
             return Err(error);
@@ -123,18 +142,19 @@ fn write<F: Fs>(
         segment_number: segment.number - 1,
         segment: end,
         spare: Spare::None,
-        forgotten: salvage.forgotten + forgotten,
+        forgotten,
         finished: salvage.finished,
         directories: std::mem::take(&mut salvage.rows.directories),
         survivors: salvage.ledger.survivors(),
     };
     let snapshot = writer.finish(&contents)?;
-    let lost = salvage.rows_expected.saturating_sub(snapshot.header().rows + forgotten);
+    let forgotten_since = forgotten.saturating_sub(salvage.forgotten);
+    let lost = salvage.rows_expected.saturating_sub(snapshot.header().rows + forgotten_since);
     Ok((snapshot, lost))
 }
 
 /// Copies every file of the journal into a new directory, durably.
-fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path) -> Result<usize, Error> {
+fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path, with_lock: bool) -> Result<usize, Error> {
     let (Some(parent), Some(name)) = (copy.parent(), copy.file_name()) else {
         return Err(
             fs::Error { op: "mkdir", path: copy.into(), source: std::io::ErrorKind::InvalidInput.into() }.into()
@@ -143,7 +163,10 @@ fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path) -> Result<u
     let parent = fs.open_dir(parent)?;
     fs.create_dir(&parent, name, 0o700)?;
     let to = fs.open_dir(copy)?;
-    let mut names: Vec<OsString> = vec![names::LOCK.into()];
+    let mut names: Vec<OsString> = Vec::new();
+    if with_lock {
+        names.push(names::LOCK.into());
+    }
     names.extend(files.segments.iter().map(|lsn| names::segment(*lsn).into()));
     names.extend(files.snapshots.iter().map(|lsn| names::snapshot(*lsn).into()));
     for name in &names {

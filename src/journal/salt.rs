@@ -33,9 +33,10 @@ impl Votes {
         *self.0.entry(salt).or_default() += 1;
     }
 
-    /// The one that is named most often; of a single voter, its own.
+    /// The one that is named most often, by two at least: a single voter may be damaged, and vouch for itself.
     pub(super) fn winner(&self) -> Option<u32> {
-        self.0.iter().max_by_key(|(salt, count)| (**count, **salt)).map(|(salt, _)| *salt)
+        let most = self.0.iter().max_by_key(|(salt, count)| (**count, **salt));
+        most.filter(|(_, count)| **count >= 2).map(|(salt, _)| *salt)
     }
 }
 

@@ -8,19 +8,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::error::{Corrupt, Error};
 use super::files::Files;
 use super::format::{BLOCK_BYTES, FrameKind};
 use super::frame::FrameHeader;
 use super::ledger::{File, Ledger};
-use super::merge::NewRows;
+use super::merge::{Expiry, NewRows, Quality};
 use super::names;
 use super::record::Record;
 use super::repair::is_made_by_repair;
 use super::segment::{Found, SegmentReader};
 use super::snapshot::{Remains, Row, Snapshot};
+use super::state::FileState;
 use crate::fs::Fs;
-use crate::types::{IngestId, Lsn, UnixMillis};
+use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 
 /// LSNs of which no record was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +42,17 @@ pub struct Salvage {
     /// The newest snapshot that is wholly intact.
     pub(super) base: Option<Arc<Snapshot>>,
     pub(super) ledger: Ledger,
+    /// Who has moved a content into the warehouse, and is not finished.
+    moved: HashMap<Sha256, IngestId>,
     /// Rows that are not in `base`.
     pub(super) rows: NewRows,
+    /// What the snapshot that was begun with had forgotten, if there is no `base`: rows of it may turn up again.
+    forgotten_before: Option<Expiry>,
     /// Rows that `base` and `rows` should have.
     pub(super) rows_expected: u64,
     /// MANIFESTED, SKIPPED_DUPLICATE and ABANDONED files that are not in the ledger.
     pub(super) finished: [u64; 3],
+    /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
     pub(super) forgotten: u64,
     /// Records that were read from segments.
     pub records: u64,
@@ -61,8 +69,20 @@ pub struct Salvage {
     /// The number of the last segment.
     pub(super) last_number: u64,
     expected: Lsn,
+    /// Of the newest snapshot, by its name: all LSNs up to it were given out.
+    snapshot_lsn: Lsn,
+    /// The first LSN of the last segment whose seal says that it holds no record: its successor skips that LSN.
+    unused: Option<Lsn>,
     /// More may have followed behind the last good frame.
     end_is_open: bool,
+}
+
+/// The segments in the order of their records, whatever their names are: (first LSN, the one in the name).
+fn in_order<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<(Lsn, Lsn)>, Error> {
+    let first_lsn = |name: &Lsn| Ok((SegmentReader::first_lsn(fs, dir, *name)?.unwrap_or(*name), *name));
+    let mut segments = files.segments.iter().map(first_lsn).collect::<Result<Vec<_>, Error>>()?;
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 /// A snapshot, whole or not.
@@ -79,11 +99,13 @@ impl Salvage {
     pub fn read<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Salvage, Error> {
         let mut salvage = Salvage { expected: Lsn(1), ..Salvage::default() };
         salvage.last_lsn = files.snapshots.iter().chain(&files.segments).max().copied().unwrap_or_default();
+        salvage.snapshot_lsn = files.snapshots.last().copied().unwrap_or_default();
         let candidates = salvage.open_snapshots(fs, dir, files)?;
         let begun = salvage.begin(&candidates)?;
-        salvage.harvest(fs, dir, files, &candidates, begun)?;
-        for lsn in files.segments.iter().filter(|lsn| **lsn > begun) {
-            salvage.segment(fs, dir, *lsn)?;
+        let segments = in_order(fs, dir, files)?;
+        salvage.harvest(fs, dir, &segments, &candidates, begun)?;
+        for (_, name) in segments.iter().filter(|(lsn, _)| *lsn > begun) {
+            salvage.segment(fs, dir, *name)?;
         }
         salvage.end();
         Ok(salvage)
@@ -142,9 +164,15 @@ impl Salvage {
                 // They were read under a right checksum; what does not fit all the same is left out.
                 let _ = self.ledger.record(lsn, at, record);
             }
+            self.know_moved();
             return Ok(header.lsn);
         }
         Ok(Lsn(0))
+    }
+
+    fn know_moved(&mut self) {
+        let moved = self.ledger.files().filter(|file| file.state == FileState::Moved);
+        self.moved = moved.filter_map(|file| Some((file.sha256()?, file.id))).collect();
     }
 
     /// Rows of damaged snapshots, from all that is left of them and from the segments that they were made of.
@@ -152,14 +180,16 @@ impl Salvage {
         &mut self,
         fs: &F,
         dir: &F::Dir,
-        files: &Files,
+        segments: &[(Lsn, Lsn)],
         candidates: &[Candidate],
         begun: Lsn,
     ) -> Result<(), Error> {
         let Some(Candidate::Damaged(..)) = candidates.first() else { return Ok(()) };
         let base = self.base.clone();
+        self.forgotten_before = base.is_none().then(|| Expiry::of(&self.ledger));
+        // A content that was forgotten and came again has an older row in `base`.
         let is_new = |row: &Row| match &base {
-            Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none()),
+            Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none_or(|known| known.lsn < row.lsn)),
             None => Ok(true),
         };
         for candidate in candidates {
@@ -173,21 +203,24 @@ impl Salvage {
             })?;
             failed?;
             self.last_lsn = self.last_lsn.max(*lsn);
-            rows.iter().for_each(|row| self.rows.push(row));
+            let quality = if remains.knows_directories() { Quality::Whole } else { Quality::WithoutDirectories };
+            rows.iter().for_each(|row| self.push(row, quality));
         }
         // The records up to `begun` are known by the snapshot that was begun with; they are read for their rows alone.
-        let mut history = Salvage { expected: Lsn(1), ..Salvage::default() };
+        let forgotten_before = self.forgotten_before.take();
+        let mut history = Salvage { expected: Lsn(1), forgotten_before, ..Salvage::default() };
         if let Some(base) = &base {
             base.survivors(&mut |lsn, at, record| {
                 history.ledger.record(lsn, at, record)?;
                 Ok(())
             })?;
+            history.know_moved();
             history.expected = base.header().lsn.plus(1);
         }
         std::mem::swap(&mut history.rows, &mut self.rows);
         let after = history.expected;
-        for lsn in files.segments.iter().filter(|lsn| **lsn >= after && **lsn <= begun) {
-            history.segment(fs, dir, *lsn)?;
+        for (_, name) in segments.iter().filter(|(lsn, _)| *lsn >= after && *lsn <= begun) {
+            history.segment(fs, dir, *name)?;
         }
         std::mem::swap(&mut history.rows, &mut self.rows);
         self.damaged.append(&mut history.damaged);
@@ -197,18 +230,23 @@ impl Salvage {
     /// Takes every good frame of a segment.
     fn segment<F: Fs>(&mut self, fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<(), Error> {
         let path = fs.dir_path(dir).join(names::segment(lsn));
-        self.end_is_open = true;
+        let was_open = std::mem::replace(&mut self.end_is_open, true);
         let mut reader = match SegmentReader::open(fs, dir, lsn) {
             Err(Error::Corrupt(damage)) => {
                 self.damaged(*damage);
+                self.skip_unused(lsn);
                 let Some(reader) = SegmentReader::open_damaged(fs, dir, lsn)? else { return Ok(()) };
+                let store = reader.header().store;
+                if store != [0; 16] && self.store.is_some_and(|ours| ours != store) {
+                    return Ok(());
+                }
                 reader
             }
             Err(error) => return Err(error),
             Ok(mut reader) => {
                 // An earlier repair was cut off: what it skipped is not lost.
                 if is_made_by_repair(reader.header()) && reader.is_zero(BLOCK_BYTES as u64)? {
-                    self.end_is_open = false;
+                    self.end_is_open = was_open;
                     return Ok(());
                 }
                 let header = reader.header();
@@ -218,6 +256,7 @@ impl Salvage {
                 }
                 self.store = Some(header.store);
                 self.last_number = self.last_number.max(header.number);
+                header.predecessor.iter().for_each(|before| self.skip_unused(before.first_lsn));
                 self.reach(header.first_lsn, header.predecessor.map(|before| before.last_lsn.plus(1)));
                 self.end_is_open = false;
                 reader
@@ -246,6 +285,9 @@ impl Salvage {
                 self.frame(&header, payload);
                 // What a torn write left behind the seal is of no account; that the successor exists, is.
                 is_sealed = header.kind == FrameKind::Seal;
+                if is_sealed && header.first_lsn == reader.header().first_lsn {
+                    self.unused = Some(header.first_lsn);
+                }
                 self.end_is_open |= is_sealed;
                 offset += header.frame_bytes() as u64;
                 continue;
@@ -256,6 +298,13 @@ impl Salvage {
             offset += BLOCK_BYTES as u64;
         }
         Ok(bad)
+    }
+
+    /// A segment begins at `first_lsn`, whatever is left of it.
+    fn skip_unused(&mut self, first_lsn: Lsn) {
+        if self.unused.is_some_and(|unused| unused.plus(1) == first_lsn) {
+            self.expected = self.expected.max(first_lsn);
+        }
     }
 
     /// Something says that every LSN before `next` was given out, or left out from `unused` on.
@@ -288,18 +337,43 @@ impl Salvage {
         self.records += 1;
         let id = record.ingest_id();
         let is_manifested = matches!(record, Record::Manifested(_));
+        let moves_in = is_manifested || matches!(record, Record::Moved(_));
+        let sha256 = match &record {
+            Record::Hashed(hashed) => Some(hashed.sha256),
+            _ => id.filter(|_| moves_in).and_then(|id| self.ledger.content_of(id)),
+        };
+        if let (Some(id), Some(sha256)) = (id, sha256) {
+            self.finish_forgotten(id, &sha256);
+        }
         match self.ledger.salvage(lsn, at, record) {
             Ok(Some(file)) if is_manifested => self.row(*file),
-            Ok(_) => {}
+            Ok(_) => self.moved.extend(sha256.filter(|_| moves_in).zip(id)),
             Err(_) => self.orphans.extend(id.map(|id| (lsn, id))),
         }
     }
 
+    /// This file's content is about to be moved into the warehouse. If another file has done so before, that one is
+    /// finished and its content was forgotten since, whatever is lost: or else there would be no such record.
+    fn finish_forgotten(&mut self, id: IngestId, sha256: &Sha256) {
+        let other = self.moved.get(sha256).copied().filter(|other| *other != id);
+        if let Some(file) = other.and_then(|other| self.ledger.take(other)) {
+            self.row(file);
+        }
+    }
+
     fn row(&mut self, file: File) {
+        let is_found = !file.found.value.source_path.as_os_str().is_empty();
         if let Some(row) = file.into_row() {
+            self.moved.remove(&row.sha256);
             self.finished[0] += 1;
             self.rows_expected += 1;
-            self.rows.push(&row);
+            self.push(&row, if is_found { Quality::Whole } else { Quality::WithoutDiscovered });
+        }
+    }
+
+    fn push(&mut self, row: &Row, quality: Quality) {
+        if !self.forgotten_before.as_ref().is_some_and(|expiry| expiry.forgets(row)) {
+            self.rows.push(row, quality);
         }
     }
 
@@ -312,7 +386,7 @@ impl Salvage {
         let (skipped, abandoned) = self.ledger.finished();
         self.finished[1] += skipped;
         self.finished[2] += abandoned;
-        if self.end_is_open || self.expected <= self.last_lsn {
+        if self.end_is_open || self.expected <= self.snapshot_lsn {
             self.lost.push(Lost { from: self.expected, to: None });
         }
     }

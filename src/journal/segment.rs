@@ -11,10 +11,11 @@ use std::path::PathBuf;
 
 use super::error::{Corrupt, Damage, Error};
 use super::format::{
-    BLOCK_BYTES, COMPATIBLE_FEATURES, FORMAT_MAJOR, FORMAT_MINOR, FRAME_BYTES_MAX, INCOMPATIBLE_FEATURES,
+    BLOCK_BYTES, COMPATIBLE_FEATURES, FORMAT_MAJOR, FORMAT_MINOR, FRAME_BYTES_MAX, FrameKind, INCOMPATIBLE_FEATURES,
     SEGMENT_MAGIC, segment_field as field,
 };
 use super::frame::{self, FrameFault, FrameHeader, Place, array_at, u16_at, u32_at, u64_at};
+use super::record::Record;
 use super::{names, salt};
 use crate::fs::{self, Fs, Open};
 use crate::types::{Lsn, UnixMillis};
@@ -242,6 +243,14 @@ impl<F: Fs> SegmentReader<F> {
         Ok(SegmentReader { fs: fs.clone(), file, path, header, header_checksum, window: Vec::new(), window_start: 0 })
     }
 
+    /// The first LSN of what stands under that name, if it has a header that is right.
+    pub(super) fn first_lsn(fs: &F, dir: &F::Dir, name: Lsn) -> Result<Option<Lsn>, Error> {
+        let file = fs.open(dir, OsStr::new(&names::segment(name)), Open::Read)?;
+        let mut block = vec![0; BLOCK_BYTES];
+        let read = fs::read_full_at(fs, &file, &mut block, 0)?;
+        Ok(SegmentHeader::decode(&block[..read]).ok().map(|(header, _)| header.first_lsn))
+    }
+
     /// Opens a segment whose header or length is damaged: as long as it is, and with the salt that makes most of its
     /// frames right. None if there is no such thing.
     pub(super) fn open_damaged(fs: &F, dir: &F::Dir, first_lsn: Lsn) -> Result<Option<SegmentReader<F>>, Error> {
@@ -259,22 +268,46 @@ impl<F: Fs> SegmentReader<F> {
         let (fs, path) = (fs.clone(), fs.dir_path(dir).join(&name));
         let mut reader =
             SegmentReader { fs, file, path, header, header_checksum: 0, window: Vec::new(), window_start: 0 };
+        // Of another length, or under another name: then the salt is known.
+        if let Ok((known, _)) = SegmentHeader::decode(reader.bytes(0, BLOCK_BYTES)?) {
+            (reader.header.salt, reader.header.store) = (known.salt, known.store);
+            return Ok(Some(reader));
+        }
         let mut votes = salt::Votes::default();
+        let mut front = None;
         let mut offset = BLOCK_BYTES as u64;
         for _ in 0..salt::VOTERS_MAX {
-            let block = reader.bytes(offset, BLOCK_BYTES)?;
-            if block.is_empty() {
+            if reader.bytes(offset, BLOCK_BYTES)?.is_empty() {
                 break;
             }
-            if let Some((checksum, covered)) = frame::checksummed(block) {
-                votes.cast(salt::from_checksum(checksum, covered));
+            if let Some(salt) = reader.salt_of(offset)? {
+                votes.cast(salt);
+                front = front.or((offset == BLOCK_BYTES as u64).then_some(salt));
             }
             offset += BLOCK_BYTES as u64;
         }
-        Ok(votes.winner().map(|salt| {
+        // The frame at the front has to have the LSN that the file is named by: so it may stand alone.
+        Ok(votes.winner().or(front).map(|salt| {
             reader.header.salt = salt;
             reader
         }))
+    }
+
+    /// The salt of a frame that is right in all other ways: none that could be told to be damaged has a say.
+    fn salt_of(&mut self, offset: u64) -> Result<Option<u32>, Error> {
+        let first_lsn = self.header.first_lsn;
+        let Some((checksum, covered)) = frame::checksummed(self.bytes(offset, BLOCK_BYTES)?) else { return Ok(None) };
+        let salt = salt::from_checksum(checksum, covered);
+        let Ok(header) = frame::decode_header(self.bytes(offset, BLOCK_BYTES)?, salt) else { return Ok(None) };
+        let Ok((_, payload)) = frame::decode(self.bytes(offset, header.frame_bytes())?, salt) else { return Ok(None) };
+        let is_in_place = header.first_lsn == first_lsn || offset > BLOCK_BYTES as u64 && header.first_lsn > first_lsn;
+        let (mut rest, mut records) = (payload, 0);
+        while header.kind == FrameKind::Data && !rest.is_empty() {
+            let Some((_, length)) = Record::decode(rest) else { return Ok(None) };
+            rest = &rest[length..];
+            records += 1;
+        }
+        Ok((is_in_place && records == header.record_count).then_some(salt))
     }
 
     /// True if the block at `offset` holds nothing.

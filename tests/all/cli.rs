@@ -1,11 +1,15 @@
 //! The command line as the contract has it: options and their environment variables, logs, dry run, `replay`,
-//! `journal inspect`.
+//! and the commands for the journal.
 
+mod compact;
 mod dry_run;
 mod inspect;
 mod logs;
 mod options;
+mod repair;
 mod replay;
+mod snapshots;
+mod verify;
 
 use crate::harness::{Place, wait_until};
 

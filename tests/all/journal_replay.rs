@@ -5,8 +5,16 @@
 mod compaction;
 mod damage;
 mod flaky;
+mod generations;
+mod harm;
 mod records;
+mod repair;
+mod repair_cases;
+mod repair_crash;
+mod script;
 mod state;
+mod sweep;
+mod sweep_files;
 mod table;
 mod util;
 

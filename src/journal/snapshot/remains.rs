@@ -43,7 +43,11 @@ impl Remains {
         let header_is_right = header.is_some();
         let header = match header {
             Some(header) => header,
-            None => made_up(lsn, file_bytes, find_salt(&read_at, file_bytes)?),
+            None => match find_salt(&read_at, file_bytes)? {
+                Some(salt) => made_up(lsn, file_bytes, salt),
+                // No block can be told from a damaged one.
+                None => made_up(lsn, 0, 0),
+            },
         };
         let index =
             Index { bucket_bits: header.bucket_bits, buckets: Vec::new(), fragments: Vec::new(), blocks: Vec::new() };
@@ -55,6 +59,11 @@ impl Remains {
     /// The header, if it is right.
     pub(in crate::journal) fn header(&self) -> Option<&SnapshotHeader> {
         self.header_is_right.then_some(&self.snapshot.header)
+    }
+
+    /// True if the directories that its rows name can be read.
+    pub(in crate::journal) fn knows_directories(&self) -> bool {
+        self.knows_directories
     }
 
     /// Tells the surviving records; false if their list is not right, and then nothing that was told counts.
@@ -109,7 +118,7 @@ fn block_at(bytes: &[u8], page: u32, salt: u32) -> Option<&[u8]> {
 }
 
 /// The salt that makes most blocks right.
-fn find_salt(read_at: &ReadAt, file_bytes: u64) -> Result<u32, Error> {
+fn find_salt(read_at: &ReadAt, file_bytes: u64) -> Result<Option<u32>, Error> {
     let mut votes = salt::Votes::default();
     let mut buffer = vec![0; ROW_BLOCK_PAGES_MAX * BLOCK_BYTES];
     for page in (1..).take((file_bytes / BLOCK_BYTES as u64) as usize).take(salt::VOTERS_MAX) {
@@ -121,7 +130,7 @@ fn find_salt(read_at: &ReadAt, file_bytes: u64) -> Result<u32, Error> {
             votes.cast(salt::from_checksum(u32_at(block, 0), &covered));
         }
     }
-    Ok(votes.winner().unwrap_or(0))
+    Ok(votes.winner())
 }
 
 /// Stands in for a header that cannot be read: all of the file may be rows.

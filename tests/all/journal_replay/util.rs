@@ -190,6 +190,8 @@ pub(crate) struct Forge {
     pub(crate) bytes: Vec<u8>,
     pub(crate) end: usize,
     pub(crate) place: Place,
+    /// When its frames are written.
+    pub(crate) now: UnixMillis,
 }
 
 impl Forge {
@@ -210,7 +212,7 @@ impl Forge {
         let mut bytes = vec![0; header.capacity as usize];
         bytes[..BLOCK_BYTES].copy_from_slice(&block);
         let place = Place { next_lsn: header.first_lsn, chain };
-        Forge { header, bytes, end: BLOCK_BYTES, place }
+        Forge { header, bytes, end: BLOCK_BYTES, place, now: UnixMillis(2_000) }
     }
 
     /// The successor that a start or a rotation would make.
@@ -242,7 +244,7 @@ impl Forge {
             frame.extend_from_slice(&self.predecessor().successor_first_lsn().0.to_le_bytes());
         }
         let count = records.len() as u32;
-        let chain = frame::seal_frame(&mut frame, kind, count, place, UnixMillis(2_000), self.header.salt);
+        let chain = frame::seal_frame(&mut frame, kind, count, place, self.now, self.header.salt);
         (frame, chain)
     }
 

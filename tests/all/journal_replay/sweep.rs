@@ -1,0 +1,347 @@
+//! Every bit of a journal of two generations, flipped, one at a time; and every sector and block of it, zeroed. Each case
+//! ends as the same state, as a torn tail where a torn tail can be, or as corruption that names the place; damage to the
+//! generation before is told by `verify` and hurts nobody else. Never another state, never a panic, never a write.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::journal::format::FrameKind;
+use csv_ingestor::journal::replay::Ending;
+use csv_ingestor::journal::state::State;
+use csv_ingestor::journal::verify::{SpareVerdict, Verified, verify};
+use csv_ingestor::journal::{self, Corrupt, Error};
+use csv_ingestor::types::{Lsn, Sha256};
+
+use super::generations::{
+    Generations, JournalFile, Part, Role, STATE, Told, contents, modifications, on_all_processors,
+};
+use super::util;
+
+/// Where damage has to be reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: String,
+    pub(super) offset: u64,
+    pub(super) lsn: Lsn,
+}
+
+impl Place {
+    pub(super) fn header(file: &JournalFile) -> Place {
+        Place { file: file.name.clone(), offset: 0, lsn: file.lsn }
+    }
+
+    fn is_told_by(&self, damage: &Corrupt) -> bool {
+        damage.file == Path::new(STATE).join(&self.file) && (damage.offset, damage.lsn) == (self.offset, self.lsn)
+    }
+}
+
+/// What damage has to lead to.
+#[derive(Clone, Debug)]
+pub(super) enum Expected {
+    /// Nothing: it is in no place that means anything.
+    Same,
+    /// The generation before is damaged; a start does not look at it.
+    Spare(Place),
+    /// As above, by a file that is not where the damage was done.
+    SpareAnywhere,
+    /// A block of rows is damaged: found out when a row of it is needed.
+    Rows(Place, Vec<Sha256>),
+    Corrupt(Place),
+    /// Corrupt, in one of the journal's files.
+    CorruptAnywhere,
+    /// The last segment ends after so many frames.
+    Ends {
+        frames: usize,
+        torn: bool,
+    },
+    /// The newest snapshot is gone; the generation before takes its place.
+    Before {
+        spare_is_intact: bool,
+    },
+}
+
+/// The specification's answer, if the bytes from `at` on (in one page, up to the end of what they are part of) are
+/// damaged.
+fn expected(file: &JournalFile, at: usize, zeroed_to: Option<usize>) -> Expected {
+    let (part, offset) = file.part_at(at);
+    let lsn = match part {
+        Part::Frame(index) => file.frames[index].first_lsn,
+        _ => file.lsn,
+    };
+    let place = Place { file: file.name.clone(), offset: offset as u64, lsn };
+    let is_seal = matches!(part, Part::Frame(index) if file.frames[index].kind == FrameKind::Seal);
+    match (file.role, part) {
+        (Role::Lock | Role::Older, _) => Expected::Same,
+        (Role::LastSegment, Part::Frame(index)) if index + 1 == file.frames.len() => {
+            let torn = zeroed_to.is_none_or(|to| at > offset || to < file.frames[index].covered_end());
+            Expected::Ends { frames: index, torn }
+        }
+        (Role::LastSegment, Part::Free) if at >= file.end() => match file.frames.last() {
+            Some(frame) if frame.kind == FrameKind::Shutdown => {
+                Expected::Corrupt(Place { offset: file.end() as u64, lsn: frame.next_lsn(), ..place })
+            }
+            _ => Expected::Ends { frames: file.frames.len(), torn: true },
+        },
+        (_, Part::Free) => Expected::Same,
+        _ if is_seal => Expected::Same,
+        (Role::SpareSnapshot | Role::SpareSegment, _) => Expected::Spare(place),
+        (Role::Newest, Part::Rows) => Expected::Rows(place, file.rows(offset)),
+        _ => Expected::Corrupt(place),
+    }
+}
+
+/// A sweep over one journal.
+pub(super) struct Sweep {
+    pub(super) generations: Generations,
+    /// The state, and the end, when only so many frames were in the last segment.
+    prefixes: Vec<(Told, Ending)>,
+    refused: AtomicUsize,
+    accepted: AtomicUsize,
+}
+
+/// How often a case is opened for writing too: opening does more than reading, so it may modify more.
+const REFUSED_A_START: usize = 97;
+const ACCEPTED_A_START: usize = 499;
+
+impl Sweep {
+    pub(super) fn new(generations: Generations) -> Sweep {
+        let frames = generations.only(Role::LastSegment).frames.len();
+        let prefixes = (0..=frames).map(|frames| generations.ended_after(frames)).collect();
+        Sweep { generations, prefixes, refused: AtomicUsize::new(0), accepted: AtomicUsize::new(0) }
+    }
+
+    /// Reads and verifies a damaged journal, and compares.
+    pub(super) fn check(&self, fs: &SimFs, expected: &Expected, case: &dyn fmt::Debug) {
+        let written = modifications(fs);
+        let mut state = State::default();
+        let read = journal::read(fs, Path::new(STATE), &mut state);
+        let verified = verify(fs, Path::new(STATE));
+        assert_eq!(modifications(fs), written, "{case:?}: reading modified something");
+        let read = match read {
+            Ok(read) => Ok((read.expect("there is a journal").ending, state)),
+            Err(Error::Corrupt(damage)) => Err(damage),
+            Err(error) => panic!("{case:?}: {error}"),
+        };
+        let verified = match verified {
+            Ok(verified) => Ok(verified.expect("there is a journal")),
+            Err(Error::Corrupt(damage)) => Err(damage),
+            Err(error) => panic!("{case:?}: {error}"),
+        };
+        self.start_too(fs, read.as_ref().err().map(|damage| &**damage), case);
+        match (expected, &read, &verified) {
+            (Expected::Rows(place, rows), read, Err(damage)) if place.is_told_by(damage) => match read {
+                Err(damage) => assert!(place.is_told_by(damage), "{case:?}: {place:?}, but {damage}"),
+                Ok((_, state)) => self.rows_are_refused(state, place, rows, case),
+            },
+            (Expected::Corrupt(place), Err(read), Err(verified)) => {
+                assert_eq!(read, verified, "{case:?}");
+                assert!(place.is_told_by(read), "{case:?}: {place:?}, but {read}");
+            }
+            (Expected::CorruptAnywhere, Err(read), Err(verified)) => {
+                self.is_a_place(read, case);
+                self.is_a_place(verified, case);
+            }
+            (Expected::CorruptAnywhere | Expected::Corrupt(_) | Expected::Rows(..), ..) | (_, Err(_), _) => {
+                panic!("{case:?}: expected {expected:?}, but {read:?} and {verified:?}")
+            }
+            (expected, Ok((ending, state)), Ok(verified)) => self.is_read(expected, *ending, state, verified, case),
+            (expected, Ok(_), Err(damage)) => panic!("{case:?}: expected {expected:?}, but {damage}"),
+        }
+    }
+
+    /// The journal is accepted, with or without its end, or its spare generation.
+    fn is_read(&self, expected: &Expected, ending: Ending, state: &State, verified: &Verified, case: &dyn fmt::Debug) {
+        let told = Told::of(state, &self.generations.contents);
+        let whole = (&self.generations.told, self.generations.ending);
+        let (wanted, wanted_ending) = match expected {
+            Expected::Ends { frames, .. } => (&self.prefixes[*frames].0, self.prefixes[*frames].1),
+            _ => whole,
+        };
+        assert_eq!(&told, wanted, "{case:?}");
+        assert_eq!(verified.replayed.ending, ending, "{case:?}");
+        match expected {
+            Expected::Ends { torn: true, .. } => assert!(matches!(ending, Ending::Torn { .. }), "{case:?}: {ending:?}"),
+            _ => assert_eq!(ending, wanted_ending, "{case:?}"),
+        }
+        match (expected, &verified.spare) {
+            (Expected::Spare(place), Some(SpareVerdict::Damaged(damage))) => {
+                assert!(place.is_told_by(damage), "{case:?}: {place:?}, but {damage}");
+            }
+            (
+                Expected::SpareAnywhere | Expected::Before { spare_is_intact: false },
+                Some(SpareVerdict::Damaged(damage)),
+            ) => {
+                self.is_a_place(damage, case);
+            }
+            (Expected::Same | Expected::Ends { .. }, Some(SpareVerdict::Intact(_)))
+            | (Expected::Before { spare_is_intact: true }, Some(SpareVerdict::Intact(_))) => {}
+            (expected, spare) => panic!("{case:?}: expected {expected:?}, but the spare generation is {spare:?}"),
+        }
+    }
+
+    /// Every content whose row is lost is refused, every other one is what it was.
+    fn rows_are_refused(&self, state: &State, place: &Place, rows: &[Sha256], case: &dyn fmt::Debug) {
+        let good = &self.generations.told;
+        let told = Told::of(state, &self.generations.contents);
+        let mut refused = 0;
+        for ((sha256, found), (_, whole)) in told.originals.iter().zip(&good.originals) {
+            match found {
+                Err(damage) => {
+                    assert!(place.is_told_by(damage) && rows.contains(sha256), "{case:?}: {sha256}: {damage}");
+                    refused += 1;
+                }
+                // A content that came again since is not looked up in the snapshot.
+                found => assert!(found == whole && !rows.contains(sha256), "{case:?}: {sha256} is {found:?}"),
+            }
+        }
+        assert_eq!(refused, rows.len(), "{case:?}");
+        assert_eq!(Told { originals: good.originals.clone(), ..told }, *good, "{case:?}");
+    }
+
+    /// The damage names one of the journal's files, a place in it, and an LSN.
+    fn is_a_place(&self, damage: &Corrupt, case: &dyn fmt::Debug) {
+        let name = damage.file.strip_prefix(STATE).unwrap().to_str().unwrap();
+        let file = self.generations.files.iter().find(|file| file.name == name);
+        let file = file.unwrap_or_else(|| panic!("{case:?}: {damage}"));
+        assert!(damage.offset < file.bytes.len() as u64 && damage.lsn > Lsn(0), "{case:?}: {damage}");
+    }
+
+    /// Now and then: a start refuses what a reader refuses, and modifies nothing; it takes what a reader takes.
+    fn start_too(&self, fs: &SimFs, refused: Option<&Corrupt>, case: &dyn fmt::Debug) {
+        let (count, every) = match refused {
+            Some(_) => (&self.refused, REFUSED_A_START),
+            None => (&self.accepted, ACCEPTED_A_START),
+        };
+        if !count.fetch_add(1, Ordering::Relaxed).is_multiple_of(every) {
+            return;
+        }
+        let before = contents(fs, Path::new(STATE));
+        let fs = fs.fork();
+        let opened = util::open_on(&fs, Path::new(STATE));
+        match (refused, opened) {
+            (Some(damage), Err(error)) => {
+                assert_eq!(Error::from(damage.clone()).to_string(), error.to_string(), "{case:?}");
+                assert!(contents(&fs, Path::new(STATE)) == before, "{case:?}: a refused start modified something");
+            }
+            (None, Ok(_)) => {}
+            (refused, opened) => panic!("{case:?}: reading: {refused:?}, opening: {:?}", opened.err()),
+        }
+    }
+}
+
+/// What is done to a file.
+#[derive(Clone, Copy)]
+struct Damage<'a> {
+    file: &'a JournalFile,
+    from: usize,
+    /// The bytes up to here become zeros; without it, a bit is flipped.
+    to: Option<usize>,
+    bit: u8,
+}
+
+impl fmt::Debug for Damage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Damage { file, from, to, bit } = self;
+        match to {
+            Some(to) => write!(f, "{} zeroed from {from} to {to}", file.name),
+            None => write!(f, "{}: bit {bit} of byte {from} flipped", file.name),
+        }
+    }
+}
+
+impl Damage<'_> {
+    fn expected(&self) -> Expected {
+        expected(self.file, self.from, self.to)
+    }
+
+    fn apply(&self, fs: &SimFs) {
+        let bytes = match self.to {
+            Some(to) => vec![0; to - self.from],
+            None => vec![self.file.bytes[self.from] ^ 1 << self.bit],
+        };
+        fs.upstream().write_at(Path::new(STATE).join(&self.file.name), self.from as u64, &bytes).unwrap();
+    }
+}
+
+/// Zeros, or any other byte many times over: within them, one bit of each byte, or of each so many zeros, is flipped.
+const RUN_BYTES: usize = 48;
+const ZEROS_A_BIT: usize = 61;
+/// What is behind a segment's end, or a list's, no checksum covers.
+const FREE_BYTES_A_BIT: usize = 509;
+
+/// The bits to flip in a file: all of them, but in long runs of equal bytes a sample.
+fn flips(file: &JournalFile) -> Vec<Damage<'_>> {
+    let mut found = Vec::new();
+    let mut run = 0;
+    for (at, byte) in file.bytes.iter().enumerate() {
+        run = if at > 0 && file.bytes[at - 1] == *byte { run + 1 } else { 0 };
+        let is_free = file.part_at(at).0 == Part::Free && !file.parts.is_empty();
+        let bits: &[u8] = match () {
+            () if is_free || (run >= RUN_BYTES && *byte == 0) => {
+                let every = if is_free { FREE_BYTES_A_BIT } else { ZEROS_A_BIT };
+                if at.is_multiple_of(every) { &[(at % 8) as u8] } else { &[] }
+            }
+            () if run >= RUN_BYTES => &[(at % 8) as u8],
+            () => &[0, 1, 2, 3, 4, 5, 6, 7],
+        };
+        found.extend(bits.iter().map(|bit| Damage { file, from: at, to: None, bit: *bit }));
+    }
+    found
+}
+
+/// Each aligned piece of that size, unless it holds nothing but zeros; it begins where the first other byte is.
+fn zeroed(file: &JournalFile, size: usize) -> Vec<Damage<'_>> {
+    let pieces = (0..file.bytes.len()).step_by(size).map(|from| (from, (from + size).min(file.bytes.len())));
+    pieces
+        .filter_map(|(from, to)| {
+            let first = file.bytes[from..to].iter().position(|byte| *byte != 0)?;
+            Some(Damage { file, from: from + first, to: Some(to), bit: 0 })
+        })
+        .collect()
+}
+
+fn sweep(generations: Generations, damages: impl Fn(&JournalFile) -> Vec<Damage<'_>>, files: &[Role]) -> usize {
+    let sweep = Sweep::new(generations);
+    let chosen = sweep.generations.files.iter().filter(|file| files.is_empty() || files.contains(&file.role));
+    let cases: Vec<Damage<'_>> = chosen.flat_map(damages).collect();
+    on_all_processors(&sweep.generations, &cases, |fs, index, case| {
+        case.apply(fs);
+        let before = (index % 1_009 == 0).then(|| contents(fs, Path::new(STATE)));
+        sweep.check(fs, &case.expected(), case);
+        if let Some(before) = before {
+            assert!(contents(fs, Path::new(STATE)) == before, "{case:?}: a file was modified");
+        }
+    });
+    cases.len()
+}
+
+/// A disk that returns other bytes than were written, anywhere.
+#[test]
+fn no_flipped_bit_goes_unseen_in_two_generations() {
+    let cases = sweep(Generations::new(7, FrameKind::Data), flips, &[]);
+    eprintln!("{cases} flipped bits");
+}
+
+/// The same for the last segment, if it ends otherwise.
+#[test]
+fn no_flipped_bit_goes_unseen_at_the_end_of_two_generations() {
+    let mut cases = 0;
+    for last in [FrameKind::Idle, FrameKind::Shutdown] {
+        cases += sweep(Generations::new(7, last), flips, &[Role::LastSegment]);
+    }
+    eprintln!("{cases} flipped bits in last segments");
+}
+
+/// Blocks that were never written, or written elsewhere, read as zeros.
+#[test]
+fn no_zeroed_block_goes_unseen_in_two_generations() {
+    let mut cases = 0;
+    for last in [FrameKind::Data, FrameKind::Idle, FrameKind::Shutdown] {
+        for size in [512, 4096] {
+            cases += sweep(Generations::new(7, last), |file| zeroed(file, size), &[]);
+        }
+    }
+    eprintln!("{cases} zeroed sectors and blocks");
+}
