@@ -137,13 +137,16 @@ fn write<F: Fs>(
             return Err(error);
         }
     };
+    // Every content was MANIFESTED once, whatever headers were lost.
+    let [manifested, skipped, abandoned] = salvage.finished;
+    let finished = [manifested.max(writer.rows() + forgotten), skipped, abandoned];
     let contents = Contents {
         store: segment.store,
         segment_number: segment.number - 1,
         segment: end,
         spare: Spare::None,
         forgotten,
-        finished: salvage.finished,
+        finished,
         directories: std::mem::take(&mut salvage.rows.directories),
         survivors: salvage.ledger.survivors(),
     };

@@ -127,6 +127,11 @@ impl<'a, F: Fs> Writer<'a, F> {
         Ok(())
     }
 
+    /// How many rows were added.
+    pub fn rows(&self) -> u64 {
+        self.index.rows() as u64
+    }
+
     /// The page at which the next block begins.
     fn page(&self) -> u32 {
         ((self.offset + self.out.len() as u64) / BLOCK_BYTES as u64) as u32
