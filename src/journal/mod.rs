@@ -80,6 +80,12 @@ fn is_being_written<F: Fs>(fs: &F, path: &Path) -> bool {
 }
 
 fn read_once<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
+    let Some((dir, files)) = open_existing(fs, path)? else { return Ok(None) };
+    replay::replay(fs, &dir, &files, None, visitor).map(Some)
+}
+
+/// The directory and its files, if there is a journal in it.
+fn open_existing<F: Fs>(fs: &F, path: &Path) -> Result<Option<(F::Dir, Files)>, Error> {
     let dir = match fs.open_dir(path) {
         Err(error) if error.is_not_found() => return Ok(None),
         dir => dir?,
@@ -88,7 +94,7 @@ fn read_once<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Op
     if files.is_empty() {
         return foreign_or_missing(fs, &dir, &files).map(|()| None);
     }
-    replay::replay(fs, &dir, &files, None, visitor).map(Some)
+    Ok(Some((dir, files)))
 }
 
 /// Where there is no journal: refuses a directory that holds other things, and one whose journal is lost.

@@ -9,7 +9,7 @@ use super::files::Files;
 use super::replay::{Replayed, replay};
 use super::snapshot::{Snapshot, Spare};
 use super::state::State;
-use super::{foreign_or_missing, steadily};
+use super::{open_existing, steadily};
 use crate::fs::Fs;
 use crate::types::Lsn;
 
@@ -40,14 +40,7 @@ pub fn verify<F: Fs>(fs: &F, path: &Path) -> Result<Option<Verified>, Error> {
 }
 
 fn verify_once<F: Fs>(fs: &F, path: &Path) -> Result<Option<Verified>, Error> {
-    let dir = match fs.open_dir(path) {
-        Err(error) if error.is_not_found() => return Ok(None),
-        dir => dir?,
-    };
-    let files = Files::list(fs, &dir)?;
-    if files.is_empty() {
-        return foreign_or_missing(fs, &dir, &files).map(|()| None);
-    }
+    let Some((dir, files)) = open_existing(fs, path)? else { return Ok(None) };
     let replayed = replay(fs, &dir, &files, None, &mut State::default())?;
     let Some(snapshot) = replayed.snapshot.clone() else { return Ok(Some(Verified { replayed, spare: None })) };
     snapshot.verify()?;
