@@ -52,7 +52,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         });
         // The next run without one takes as long.
         time = compaction.1;
-        ours.journal.folded_in(compaction.0.segment_bytes);
+        ours.journal.folded_in(compaction.0.snapshot.header().lsn);
         ours.state.adopt(compaction.0.snapshot);
     }
     ours.shut_down();

@@ -14,6 +14,7 @@ use crate::fs::real::RealFs;
 use crate::journal::compact::compact;
 use crate::journal::record::Record;
 use crate::journal::state::State;
+use crate::journal::verify::verify;
 use crate::journal::{self, Journal};
 use crate::metrics::seconds;
 
@@ -36,6 +37,8 @@ pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     if !journal::exists(&fs, &state_path)? {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
+    // A start does not look at rows. Damage there is found before anything is written.
+    verify(&fs, &state_path)?;
     let (mut journal, _) = Journal::open(&fs, &state_path, &mut State::default())?;
     if let Some(remember) = arguments.remember {
         journal.append(&[Record::Expired(fs.now().minus(remember))])?;

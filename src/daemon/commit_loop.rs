@@ -24,19 +24,34 @@ pub(super) fn run<F: Fs>(
     reports: &Sender<Vec<Report>>,
     under_way: &AtomicUsize,
 ) -> Result<State, Error> {
+    if let Err(error) = work(&mut committer, &mut compactor, to_commit, reports, under_way) {
+        compactor.give_up();
+        return Err(error);
+    }
+    compactor.finish(&mut committer)?;
+    committer.shut_down()
+}
+
+fn work<F: Fs>(
+    committer: &mut Committer<F>,
+    compactor: &mut Compactor<F>,
+    to_commit: &Receiver<ToCommit<F>>,
+    reports: &Sender<Vec<Report>>,
+    under_way: &AtomicUsize,
+) -> Result<(), Error> {
     loop {
-        compactor.look(&mut committer)?;
+        compactor.look(committer)?;
         let mut batch = Vec::new();
-        match next(&mut committer, to_commit, &compactor.outcome())? {
-            Next::Message(message) => take(message, &mut batch, &mut committer, under_way),
+        match next(committer, to_commit, &compactor.outcome())? {
+            Next::Message(message) => take(message, &mut batch, committer, under_way),
             Next::Deferred => {}
             Next::Compacted(outcome) => {
-                compactor.hear(outcome, &mut committer)?;
+                compactor.hear(outcome, committer)?;
                 continue;
             }
             Next::End => break,
         }
-        gather(&mut batch, &mut committer, to_commit, under_way);
+        gather(&mut batch, committer, to_commit, under_way);
         let lines = log::batch();
         let batch_reports = committer.commit(batch)?;
         drop(lines);
@@ -46,8 +61,8 @@ pub(super) fn run<F: Fs>(
         let batch_reports = committer.commit(Vec::new())?;
         report(batch_reports, reports);
     }
-    compactor.finish(&mut committer)?;
-    committer.shut_down()
+    // Before the compaction is waited for, which may take a while.
+    committer.flush()
 }
 
 /// Fills the batch with what is there; and, while more than half of the small files in sight are still being hashed,

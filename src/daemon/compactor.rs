@@ -4,7 +4,7 @@
 //! - The thread shares nothing with the committer but files that do not change any more; the committer never waits for it
 //!   but at the end of `--once`.
 //! - There is one at a time. One that failed has changed nothing, and is tried again when the journal has grown. Damage
-//!   that it finds ends the process: the next start would find it too.
+//!   that it finds ends the process, as damage does everywhere; in a row, a start would not have seen it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl<F: Fs> Compactor<F> {
                 committer.adopt(compacted);
                 self.not_before_bytes = 0;
             }
-            Ok(None) => {}
+            Ok(None) => self.not_before_bytes = committer.journal().sealed_bytes() + COMPACTION_RETRY_BYTES,
             Err(damage @ (journal::Error::Corrupt(_) | journal::Error::Newer { .. })) => return Err(damage.into()),
             Err(error) => self.failed(&error.to_string(), committer.journal().sealed_bytes()),
         }
@@ -118,7 +118,16 @@ impl<F: Fs> Compactor<F> {
         self.not_before_bytes = bytes + COMPACTION_RETRY_BYTES;
     }
 
-    /// Waits for a compaction that is running. After a signal it gives up soon.
+    /// Has a compaction that is running given up, and waits for it: the lock must not go before the thread.
+    pub(super) fn give_up(self) {
+        if let Some((outcome, _)) = &self.running {
+            self.stop.store(true, Ordering::Relaxed);
+            let _ = outcome.recv();
+        }
+    }
+
+    /// Waits for a compaction that is running. After a signal it gives up before it has merged all rows, or else goes on
+    /// to its end.
     pub(super) fn finish(mut self, committer: &mut Committer<F>) -> Result<(), Error> {
         let Some((outcome, _)) = &self.running else { return Ok(()) };
         match outcome.recv() {

@@ -31,8 +31,6 @@ pub struct Compacted {
     pub snapshot: Arc<Snapshot>,
     /// Contents that were forgotten this time.
     pub forgotten: u64,
-    /// Bytes of the segments that were folded in.
-    pub segment_bytes: u64,
     /// Files removed.
     pub removed: usize,
 }
@@ -41,13 +39,19 @@ pub struct Compacted {
 /// or `stop` was set meanwhile; then nothing has changed.
 ///
 /// # Errors
-/// On any error but damage the journal is as it was, and the call may be repeated.
+/// On any error but damage the journal says what it said before, and the call may be repeated: it goes on where the
+/// snapshot has its name already.
 pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Result<Option<Compacted>, Error> {
     let dir = fs.open_dir(path)?;
     let files = Files::list(fs, &dir)?;
     let mut fold = Fold::default();
     let replayed = replay(fs, &dir, &files, Some(until), &mut fold)?;
-    let Some((last, segment)) = &replayed.last else { return Ok(None) };
+    let Some((last, segment)) = &replayed.last else {
+        // An earlier call came as far as the snapshot's name; what is left of it are the removals.
+        let Some(snapshot) = replayed.snapshot else { return Ok(None) };
+        let removed = remove_before(fs, &dir, &files, snapshot.header().spare)?;
+        return Ok(Some(Compacted { snapshot, forgotten: 0, removed }));
+    };
     let spare = match &replayed.snapshot {
         Some(snapshot) => Spare::Snapshot(snapshot.header().lsn),
         None => Spare::FromTheBeginning,
@@ -87,7 +91,7 @@ pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Res
     drop(fold);
     let snapshot = Arc::new(writer.finish(&contents)?);
     let removed = remove_before(fs, &dir, &files, spare)?;
-    Ok(Some(Compacted { snapshot, forgotten, segment_bytes: replayed.file_bytes, removed }))
+    Ok(Some(Compacted { snapshot, forgotten, removed }))
 }
 
 /// Removes every file that is older than the spare generation, oldest first. Should it be cut off, what is left is

@@ -61,8 +61,8 @@ pub struct Replayed {
     pub segments: u64,
     /// Bytes of frames read.
     pub bytes: u64,
-    /// Bytes of the segments' files.
-    pub file_bytes: u64,
+    /// The segments that were read: first LSN, and bytes of the file.
+    pub files: Vec<(Lsn, u64)>,
 }
 
 /// Reads the journal that [`Files::list`] found: the newest snapshot, and the segments behind it.
@@ -78,7 +78,8 @@ pub fn replay<F: Fs>(
 ) -> Result<Replayed, Error> {
     let (snapshot, segments) = files.generation(until);
     let snapshot = snapshot.map(|lsn| Snapshot::open(fs, dir, lsn).map(Arc::new)).transpose()?;
-    let mut replayed = Replayed { snapshot, last: None, ending: Ending::Empty, segments: 0, bytes: 0, file_bytes: 0 };
+    let mut replayed =
+        Replayed { snapshot, last: None, ending: Ending::Empty, segments: 0, bytes: 0, files: Vec::new() };
     let readers = segments.iter().filter(|lsn| until.is_none_or(|until| **lsn <= until));
     let mut readers = readers.map(|lsn| SegmentReader::open(fs, dir, *lsn));
     let mut next = readers.next().transpose()?;
@@ -105,7 +106,7 @@ pub fn replay<F: Fs>(
         };
         replayed.segments += 1;
         replayed.bytes += walked.end - BLOCK_BYTES as u64;
-        replayed.file_bytes += reader.header().capacity;
+        replayed.files.push((reader.header().first_lsn, reader.header().capacity));
         replayed.last = Some((reader.header().clone(), walked));
     }
     Ok(replayed)

@@ -9,7 +9,7 @@ use super::files::Files;
 use super::replay::{Replayed, replay};
 use super::snapshot::{Snapshot, Spare};
 use super::state::State;
-use super::{open_existing, steadily};
+use super::{READS_MAX, is_being_written, open_existing, steadily};
 use crate::fs::Fs;
 use crate::types::Lsn;
 
@@ -36,7 +36,16 @@ pub enum SpareVerdict {
 /// # Errors
 /// Corrupt or newer, if a start would refuse the journal or stumble over it later.
 pub fn verify<F: Fs>(fs: &F, path: &Path) -> Result<Option<Verified>, Error> {
-    steadily(fs, path, || verify_once(fs, path))
+    let mut verified = steadily(fs, path, || verify_once(fs, path))?;
+    for _ in 1..READS_MAX {
+        let is_damaged = |verified: &Verified| matches!(verified.spare, Some(SpareVerdict::Damaged(_)));
+        // A compaction beside us may have removed that generation since its snapshot was read.
+        if !verified.as_ref().is_some_and(is_damaged) || !is_being_written(fs, path) {
+            break;
+        }
+        verified = steadily(fs, path, || verify_once(fs, path))?;
+    }
+    Ok(verified)
 }
 
 fn verify_once<F: Fs>(fs: &F, path: &Path) -> Result<Option<Verified>, Error> {

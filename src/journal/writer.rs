@@ -33,8 +33,8 @@ pub struct Journal<F: Fs> {
     /// Held for as long as the journal is open.
     _lock: F::File,
     active: Active<F>,
-    /// Bytes of the files of full segments that are in no snapshot yet.
-    sealed_bytes: u64,
+    /// The full segments that are in no snapshot yet: first LSN, and bytes of the file.
+    sealed: Vec<(Lsn, u64)>,
     poison: Option<String>,
     buffer: Vec<u8>,
 }
@@ -89,9 +89,8 @@ impl<F: Fs> Journal<F> {
         remove_temporaries(fs, &dir)?;
         let active = start_segment(fs, &dir, replayed.last.as_ref())?;
         write_lock(fs, &dir, &lock, &active.header)?;
-        let sealed_bytes = replayed.file_bytes;
-        let journal =
-            Journal { fs: fs.clone(), dir, _lock: lock, active, sealed_bytes, poison: None, buffer: Vec::new() };
+        let sealed = replayed.files.clone();
+        let journal = Journal { fs: fs.clone(), dir, _lock: lock, active, sealed, poison: None, buffer: Vec::new() };
         if let Some((header, end)) = &replayed.last
             && replayed.ending != Ending::Empty
         {
@@ -123,7 +122,7 @@ impl<F: Fs> Journal<F> {
 
     /// Bytes of full segments that no compaction has folded in.
     pub fn sealed_bytes(&self) -> u64 {
-        self.sealed_bytes
+        self.sealed.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// The first LSN of the segment that is being written: what lies before it does not change any more.
@@ -131,9 +130,9 @@ impl<F: Fs> Journal<F> {
         self.active.header.first_lsn
     }
 
-    /// Says that so many bytes of segments are in a snapshot now.
-    pub fn folded_in(&mut self, segment_bytes: u64) {
-        self.sealed_bytes = self.sealed_bytes.saturating_sub(segment_bytes);
+    /// Says that everything up to this LSN is in a snapshot now.
+    pub fn folded_in(&mut self, lsn: Lsn) {
+        self.sealed.retain(|(first_lsn, _)| *first_lsn > lsn);
     }
 
     /// Begins a new segment, unless nothing was written to this one: what was appended so far can be folded in then.
@@ -256,7 +255,7 @@ impl<F: Fs> Journal<F> {
             }
         })?;
         let full = std::mem::replace(&mut self.active, started);
-        self.sealed_bytes += full.header.capacity;
+        self.sealed.push((full.header.first_lsn, full.header.capacity));
         let sealed = self.write_seal(&full.file, &full.header, &end);
         if let Err(Error::Io(error)) = &sealed
             && !leaves_valid(error)

@@ -204,9 +204,15 @@ impl<F: Fs> Committer<F> {
     /// `remember` is forgotten by it; that is a record, so that recovery comes to the same.
     pub fn prepare_compaction(&mut self, remember: Option<Duration>) -> Result<Lsn, Error> {
         if let Some(remember) = remember {
-            self.write(&[Record::Expired(self.fs.now().minus(remember))])?;
+            let expired = Record::Expired(self.fs.now().minus(remember));
+            let lsn = self.journal.next_lsn();
+            // On a full disk it is not waited for room: the compaction may make some. What is old is forgotten the next time.
+            match self.journal.append(std::slice::from_ref(&expired)) {
+                Err(error) if error.is_no_space() => return Ok(self.journal.active_first_lsn()),
+                appended => appended?,
+            };
+            self.apply(lsn, &expired)?;
             match self.journal.seal() {
-                // Then the record counts from the next compaction on.
                 Err(error) if error.is_no_space() => {}
                 sealed => sealed?,
             }
@@ -216,7 +222,7 @@ impl<F: Fs> Committer<F> {
 
     /// Takes the result of a compaction: what it holds needs no room in memory any more.
     pub fn adopt(&mut self, compacted: Compacted) {
-        self.journal.folded_in(compacted.segment_bytes);
+        self.journal.folded_in(compacted.snapshot.header().lsn);
         self.state.adopt(compacted.snapshot);
     }
 
@@ -265,14 +271,18 @@ impl<F: Fs> Committer<F> {
             self.has_room();
             let first = self.journal.next_lsn().0 - written as u64;
             for (lsn, record) in (first..).zip(&rest[..written]) {
-                self.state.apply(Lsn(lsn), record).map_err(|refused| match refused {
-                    Refused::Contradiction(why) => Error::Transition(why, IngestId(lsn)),
-                    Refused::Unknown(error) => Error::Journal(*error),
-                })?;
+                self.apply(Lsn(lsn), record)?;
             }
             rest = &rest[written..];
         }
         Ok(())
+    }
+
+    fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Error> {
+        self.state.apply(lsn, record).map_err(|refused| match refused {
+            Refused::Contradiction(why) => Error::Transition(why, IngestId(lsn.0)),
+            Refused::Unknown(error) => Error::Journal(*error),
+        })
     }
 
     fn wait_for_room(&mut self, error: &str) -> Result<(), Error> {

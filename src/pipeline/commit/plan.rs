@@ -39,7 +39,10 @@ impl<F: Fs> Committer<F> {
     pub(super) fn take_pending(&mut self, records: &mut Vec<Record>) {
         records.append(&mut self.closings);
         for settled in std::mem::take(&mut self.noted) {
-            if self.tickets.contains_key(&settled.ticket) {
+            // The DISCOVERED of a kept duplicate ends its hold on the original, which may be old enough to be forgotten:
+            // it goes into the frame that says what the file is now.
+            let is_kept = self.state.kept_at(settled.identity.key()).is_some();
+            if is_kept || self.tickets.contains_key(&settled.ticket) {
                 continue;
             }
             let id = IngestId(self.journal.next_lsn().0 + records.len() as u64);

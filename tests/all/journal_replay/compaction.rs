@@ -301,6 +301,29 @@ fn a_snapshot_that_comes_back_wrong_never_gets_its_name() {
     }
 }
 
+/// The snapshot has its name, but the removals fail. The next call finds nothing to fold and must finish what the first one
+/// began, or the caller would begin a compaction again and again for segments that are in a snapshot already.
+#[test]
+fn a_compaction_whose_removals_fail_is_finished_by_the_next() {
+    let fs = machine(2);
+    let mut state = State::default();
+    let (mut journal, _) = Journal::open(&fs, dir(), &mut state).unwrap();
+    let until = journal.active_first_lsn();
+    assert!(journal.sealed_bytes() > 0);
+    fs.inject(Fault::errno(libc::EIO).only(&[Op::Unlink]).nth(1));
+    assert!(compact(&fs, dir(), until, &AtomicBool::new(false)).is_err());
+    fs.clear_faults();
+    let again = compact(&fs, dir(), until, &AtomicBool::new(false)).unwrap().expect("the snapshot that is there");
+    assert!(again.removed > 0);
+    journal.folded_in(again.snapshot.header().lsn);
+    assert_eq!(journal.sealed_bytes(), 0);
+    let expected = told(&state);
+    state.adopt(again.snapshot);
+    assert!(told(&state) == expected);
+    journal.shut_down().unwrap();
+    check(&fs, &expected, "after the second call");
+}
+
 /// It is told to stop: nothing has changed, and nothing is left behind.
 #[test]
 fn a_compaction_that_is_stopped_leaves_nothing_behind() {
@@ -341,7 +364,7 @@ fn appending_goes_on_beside_a_compaction() {
                 let compacted = compacted.join().unwrap();
                 // As the committer does.
                 if let Some(compacted) = compacted {
-                    journal.folded_in(compacted.segment_bytes);
+                    journal.folded_in(compacted.snapshot.header().lsn);
                     state.adopt(compacted.snapshot);
                     compactions += 1;
                 }
