@@ -84,3 +84,24 @@ fn a_journal_that_is_due_is_compacted_by_the_next_start() {
     place.stage("again.csv", csv(1, 100));
     assert_eq!(events(&place.once_ok(&[]), "duplicate_skipped").len(), 1);
 }
+
+/// A kept duplicate holds its original, however old that is: looked at anew, it must still be a duplicate. A large file
+/// has its DISCOVERED written ahead of its hash, which ended the hold before anybody asked: it was ingested a second time.
+#[test]
+fn a_large_kept_duplicate_of_an_old_file_stays_a_duplicate() {
+    let place = Place::new();
+    let content = csv(1, 17 << 20);
+    place.stage("first.csv", &content);
+    place.once_ok(&[]);
+    let copy = place.stage("copy.csv", &content);
+    assert_eq!(events(&place.once_ok(&[]), "duplicate_skipped").len(), 1);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let output = place.subcommand(&["journal", "compact", "--remember", "1s"]);
+    assert!(output.status.success());
+    // Another ctime: it has to be hashed again.
+    std::fs::File::options().write(true).open(&copy).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    let output = place.once_ok(&["--duplicates", "remove"]);
+    assert_eq!(events(&output, "duplicate_skipped").len(), 1);
+    assert_eq!(place.check_consistent(), 1);
+    assert!(!copy.exists());
+}
