@@ -202,7 +202,8 @@ fn fold_once_more(fs: &SimFs, case: &Case, before: &State, is_whole: bool) {
     let until = Lsn(case.base.segments[1..].last().unwrap_or(&case.base.segments[0]).name);
     match compact(fs, Path::new(DIR), until, &AtomicBool::new(false)) {
         Ok(compacted) => {
-            assert_eq!(compacted.is_some(), case.base.segments.len() > 1);
+            // With nothing to fold, it is the snapshot that is there.
+            assert!(compacted.is_some());
             let after = fold(fs);
             if is_whole {
                 let after = after.unwrap_or_else(|refused| panic!("a compaction made a journal {refused:?}"));
