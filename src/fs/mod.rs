@@ -48,6 +48,11 @@ impl Error {
         self.source.kind() == io::ErrorKind::AlreadyExists
     }
 
+    /// We may not.
+    pub fn is_denied(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+
     /// The two names are not on one mount.
     pub fn is_cross_device(&self) -> bool {
         self.source.kind() == io::ErrorKind::CrossesDevices
@@ -246,7 +251,7 @@ pub fn open_dir_durable<F: Fs>(fs: &F, top: &Path, path: &Path, mode: u32) -> Re
     };
     let parent = match open_dir_durable(fs, top, parent, mode) {
         // A parent that is not ours to read was not made by us either, so its entries were durable before we came.
-        Err(error) if !missing && error.source.kind() == io::ErrorKind::PermissionDenied => return opened,
+        Err(error) if !missing && error.is_denied() => return opened,
         parent => parent?,
     };
     if missing {

@@ -204,18 +204,22 @@ impl<F: Fs> Hasher<F> {
         }
     }
 
-    /// The SHA-256 that the sidecar demands. The sidecar must be the one that released the file.
+    /// The SHA-256 that the sidecar demands. The sidecar must be the one that released the file, and complete itself:
+    /// `sha256sum foo.csv > foo.csv.ok` shows an empty one until the sum is known, which must not count as a marker.
     fn expected(&mut self, settled: &Settled) -> Result<Option<Sha256>, Refusal> {
         let name = settled.sidecar_name(self.shared.sidecar_suffix.as_deref());
         let (Some(identity), Some(name)) = (settled.sidecar, name) else { return Ok(None) };
-        if identity.size == 0 {
-            return Ok(None);
-        }
         let fs = &self.shared.fs;
         let file = match fs.open(&self.shared.staging, &name, Open::Read) {
             Err(error) if error.is_not_found() => return Err(Refusal::SidecarChanged),
+            // Nothing is to be read in an empty one; so one that we may not read still is a marker.
+            Err(error) if error.is_denied() && identity.size == 0 => return Ok(None),
             file => file?,
         };
+        // The lease goes with the descriptor: whoever opens the sidecar later changes it, and is too late.
+        if fs.lease(&file)? == Lease::Writer {
+            return Err(Refusal::OpenForWriting);
+        }
         let content = &mut self.buffer[..SIDECAR_BYTES_MAX];
         let read = fs::read_full_at(fs, &file, content, 0)?;
         if fs.stat_file(&file)?.identity != identity {

@@ -95,7 +95,7 @@ pub enum Refusal {
     Vanished,
     /// It is not what was listed, or was written to.
     Changed,
-    /// A writer has it open.
+    /// A writer has it open, or its sidecar.
     OpenForWriting,
     /// The sidecar is another than the one that released it, or gone.
     SidecarChanged,

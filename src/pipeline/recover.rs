@@ -254,7 +254,7 @@ impl<F: Fs> Committer<F> {
         let dir = self.publisher.dir(dir)?;
         let file = match self.fs.open(&dir, name, Open::Read) {
             // The source of a copy may be gone; and who may not read a file may still rename it.
-            Err(error) if error.is_not_found() || error.source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(error) if error.is_not_found() || error.is_denied() => {
                 return Ok(place);
             }
             file => file?,

@@ -52,7 +52,7 @@ pub enum Waiting {
     NoSidecar,
     /// Its sidecar released another file already.
     UsedSidecar,
-    /// A writer has it open.
+    /// A writer has it open, or its sidecar.
     OpenForWriting,
     /// Its sidecar holds another SHA-256.
     ChecksumDiffers,

@@ -1,5 +1,7 @@
 //! Sidecar mode: `foo.csv` is complete once `foo.csv.ok` is there, and what the sidecar says of it.
 
+use std::io::Write;
+
 use super::super::harness::{Place, csv, sha256_hex};
 use super::{assert_contents, events, stdout, stop};
 
@@ -102,6 +104,36 @@ fn a_wrong_checksum_holds_the_file_back_until_it_is_corrected() {
     stop(daemon);
     assert!(place.staged_names().is_empty());
     assert_contents(&place, [right, csv(2, 100), csv(3, 5_000)]);
+    assert_eq!(place.check_consistent(), 3);
+}
+
+/// `sha256sum a.csv > a.csv.ok` makes an empty sidecar first, and fills it when it has read the whole file. Taken for a
+/// mere marker, it released a truncated file that its checksum would have held back. (Found by a test that wrote a
+/// wrong checksum and lost the race.)
+#[test]
+fn a_sidecar_that_is_being_written_releases_nothing() {
+    let place = Place::new();
+    let daemon = place.start(SIDECAR);
+    daemon.wait_started();
+    place.stage("a.csv", csv(1, 5_000));
+    let mut sidecar = std::fs::File::create(place.staging.join("a.csv.ok")).unwrap();
+    let marker = |seed: u64| {
+        place.stage(format!("marker{seed}.csv"), csv(seed, 100));
+        place.stage(format!("marker{seed}.csv.ok"), "");
+        daemon.wait_for("file_ingested", seed as usize - 1);
+    };
+    marker(2);
+    assert!(place.staging.join("a.csv").exists(), "an empty sidecar that is still open released its file");
+    write!(sidecar, "{}", "0".repeat(40)).unwrap();
+    marker(3);
+    assert!(place.staging.join("a.csv").exists(), "half a checksum released its file");
+    write!(sidecar, "{}  a.csv\n", "0".repeat(24)).unwrap();
+    drop(sidecar);
+    daemon.wait_for("file_failed", 1);
+    place.stage("a.csv.ok", sha256_hex(&csv(1, 5_000)));
+    daemon.wait_for("file_ingested", 3);
+    stop(daemon);
+    assert!(place.staged_names().is_empty());
     assert_eq!(place.check_consistent(), 3);
 }
 
