@@ -127,7 +127,7 @@ fn a_sidecar_that_is_being_written_releases_nothing() {
     write!(sidecar, "{}", "0".repeat(40)).unwrap();
     marker(3);
     assert!(place.staging.join("a.csv").exists(), "half a checksum released its file");
-    write!(sidecar, "{}  a.csv\n", "0".repeat(24)).unwrap();
+    writeln!(sidecar, "{}  a.csv", "0".repeat(24)).unwrap();
     drop(sidecar);
     daemon.wait_for("file_failed", 1);
     place.stage("a.csv.ok", sha256_hex(&csv(1, 5_000)));
