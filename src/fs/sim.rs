@@ -83,9 +83,24 @@ pub use self::faults::{Fault, Logged, Op};
 pub use self::rng::Survival;
 pub use self::upstream::{Upstream, WriterId};
 
-/// Called before each operation with its number. It may do to the files what other programs would, and fork the
-/// machine; it must not call the [`SimFs`] itself nor drop a file of it, which would wait for ever.
-pub type Hook = Box<dyn FnMut(u64, &mut Upstream<'_>) + Send>;
+/// An operation that is about to be carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Its number.
+    pub number: u64,
+    /// Which it is.
+    pub op: Op,
+    /// What it is applied to (of a rename: the old name).
+    pub path: &'a Path,
+}
+
+/// Called before each operation. It may do to the files what other programs would, and fork the machine; it must not
+/// call the [`SimFs`] itself nor drop a file of it, which would wait for ever.
+pub type Hook = Box<dyn FnMut(&Call<'_>, &mut Upstream<'_>) + Send>;
+
+/// Called before each operation on the thread that asks for it, while nothing is locked: it may hold the thread back, and
+/// so decide in which order the operations of several threads are carried out.
+pub type Gate = Arc<dyn Fn() + Send + Sync>;
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -93,6 +108,8 @@ const NS_PER_MS: u64 = 1_000_000;
 #[derive(Clone)]
 pub struct SimFs {
     world: Arc<Mutex<World>>,
+    /// Of this clone of the handle and of those made from it.
+    gate: Option<Gate>,
 }
 
 struct World {
@@ -125,7 +142,7 @@ fn nanos(time: Duration) -> u64 {
 
 /// A machine of its own, without hook and with an empty log.
 fn machine(state: State) -> SimFs {
-    SimFs { world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })) }
+    SimFs { world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })), gate: None }
 }
 
 impl World {
@@ -137,7 +154,7 @@ impl World {
         }
         let number = state.operations + 1;
         if let Some(hook) = &mut self.hook {
-            hook(number, &mut Upstream::inside(state));
+            hook(&Call { number, op, path }, &mut Upstream::inside(state));
         }
         state.operations = number;
         state.counts[op as usize] += 1;
@@ -187,6 +204,9 @@ impl SimFs {
 
     /// Carries out one operation of the trait.
     fn run<R>(&self, op: Op, path: PathBuf, body: impl FnOnce(&mut State, Mode) -> io::Result<R>) -> Result<R> {
+        if let Some(gate) = &self.gate {
+            gate();
+        }
         let mut world = self.world();
         let Some(verdict) = world.begin(op, &path) else {
             return Err(Error { op: op.name(), path, source: errno(libc::EIO) });
@@ -214,8 +234,13 @@ impl SimFs {
         self.world().hook = None;
     }
 
+    /// The same machine by a handle whose operations, and those of its clones, pass this gate.
+    pub fn gated(&self, gate: Gate) -> SimFs {
+        SimFs { world: self.world.clone(), gate: Some(gate) }
+    }
+
     /// A machine of its own in the same state, for the price of a few pointers: with the same faults and the same
-    /// clock, without hook and with an empty log. Descriptors of the one give EBADF on the other; those that are open
+    /// clock, without hook and gate and with an empty log. Descriptors of the one give EBADF on the other; those that are open
     /// now count as open on the fork until it is killed or crashes.
     pub fn fork(&self) -> SimFs {
         machine(self.world().state.clone())

@@ -6,7 +6,7 @@
 //! - A copy is complete and durable before it is returned; a copy that is not returned is removed.
 //! - One read of the data, whether it is copied or not.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::Copy;
-use crate::types::{FileIdentity, Sha256};
+use crate::types::Sha256;
 
 /// Bytes read at once: small enough for the cache, large enough that system calls do not count.
 const READ_BYTES: usize = 256 << 10;
@@ -275,17 +275,13 @@ fn check_unchanged(now: &Stat, settled: &Settled) -> Result<(), Refusal> {
     if unchanged { Ok(()) } else { Err(Refusal::Changed) }
 }
 
-/// Removes from the private directory every copy that no unfinished file names.
-pub fn remove_leftovers<F: Fs>(fs: &F, copies: &F::Dir, named: &[FileIdentity]) -> fs::Result<u64> {
-    let mut removed = 0;
+/// Empties the private directory: what recovery could use of it is in the warehouse by now.
+pub fn remove_leftovers<F: Fs>(fs: &F, copies: &F::Dir) -> fs::Result<()> {
     let entries: fs::Result<Vec<_>> = fs.list(copies)?.collect();
     for entry in entries? {
-        let name: &OsStr = &entry.name;
-        let Some(stat) = fs.stat(copies, name)? else { continue };
-        if stat.kind == FileKind::Regular && !named.iter().any(|identity| identity.key() == stat.identity.key()) {
-            fs.unlink(copies, name)?;
-            removed += 1;
+        if fs.stat(copies, &entry.name)?.is_some_and(|stat| stat.kind == FileKind::Regular) {
+            fs.unlink(copies, &entry.name)?;
         }
     }
-    Ok(removed)
+    Ok(())
 }

@@ -10,16 +10,19 @@
 //! | HASHED | the copy is gone, source unchanged | hashed and copied again |
 //! | HASHED | the source is there, unchanged | is placed, goes on |
 //! | HASHED | something else at the warehouse path that is our inode, but was written to | put back, ABANDONED |
-//! | HASHED | none of these | ABANDONED |
+//! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see [`mistaken`] |
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
 //!
 //! Invariant: every effect here can be cut off and begun again, so recovering twice equals recovering once.
 
+mod mistaken;
+
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::mistaken::Mistaken;
 use super::commit::{Committer, Dropped, Work};
 use super::publish::split;
 use super::{Error, Settled, hash};
@@ -114,16 +117,18 @@ impl<F: Fs> Committer<F> {
     pub fn recover(&mut self) -> Result<Recovered, Error> {
         let mut recovered = Recovered::default();
         let (mut placed, mut to_place, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-        let mut abandoned = Vec::new();
+        let mut records = Vec::new();
         for ingest in self.open_in(FileState::Discovered) {
             match self.resume_source(&ingest, &recovered.resumed)? {
                 Ok(settled) => recovered.resumed.push((ingest.id, settled)),
                 Err(reason) => {
                     self.metrics.file_abandoned(&ingest.source_path, reason);
-                    abandoned.push(Record::Abandoned(Abandoned { ingest_id: ingest.id, reason }));
+                    records.push(Record::Abandoned(Abandoned { ingest_id: ingest.id, reason }));
                 }
             }
         }
+        recovered.counts.abandoned += records.len() as u64;
+        let mut adopted = Vec::new();
         for ingest in self.open_in(FileState::Hashed) {
             let mut work = work_of(&ingest)?;
             let place = self.locate(&ingest)?;
@@ -138,11 +143,30 @@ impl<F: Fs> Committer<F> {
                     self.put_back(ingest.id)?;
                     dropped.push(Dropped { work, reason, error: None });
                 }
-                Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
+                Place::Lost(reason) => {
+                    let claimed: Vec<Sha256> = adopted.iter().map(|(_, sha256)| *sha256).collect();
+                    match self.judge_mistaken(&ingest, &claimed)? {
+                        Mistaken::No => dropped.push(Dropped { work, reason, error: None }),
+                        Mistaken::PutBack(reason) => {
+                            self.put_back_mistaken(&ingest)?;
+                            dropped.push(Dropped { work, reason, error: None });
+                        }
+                        Mistaken::Adopt(stat, sha256) => {
+                            let (id, adopting) = self.adopt_mistaken(&ingest, &stat, sha256, records.len());
+                            records.extend(adopting);
+                            adopted.push((id, sha256));
+                        }
+                    }
+                }
             }
         }
-        recovered.counts.abandoned += abandoned.len() as u64;
-        self.write(&abandoned)?;
+        self.write(&records)?;
+        for (id, _) in adopted {
+            recovered.counts.abandoned += 1;
+            let ingest = self.ingest(id)?.clone();
+            self.locate(&ingest)?;
+            placed.push(work_of(&ingest)?);
+        }
         let (now_placed, not_placed) = self.place_all(to_place)?;
         placed.extend(now_placed);
         dropped.extend(not_placed);
@@ -157,7 +181,7 @@ impl<F: Fs> Committer<F> {
         self.finish(moved, duplicates, &mut Vec::new())?;
         self.flush()?;
         recovered.counts.resumed = recovered.resumed.len() as u64;
-        self.remove_leftover_copies(&recovered)?;
+        self.remove_leftover_copies()?;
         Ok(recovered)
     }
 
@@ -296,12 +320,10 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    fn remove_leftover_copies(&mut self, recovered: &Recovered) -> Result<(), Error> {
-        let named: Vec<FileIdentity> =
-            self.state.open().filter_map(|ingest| Some(ingest.target.as_ref()?.copy.as_ref()?.identity)).collect();
-        debug_assert!(named.len() <= recovered.resumed.len());
+    /// A copy that a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.
+    fn remove_leftover_copies(&mut self) -> Result<(), Error> {
         if let Some(copies) = &self.shared.copies {
-            hash::remove_leftovers(&self.fs, copies, &named)?;
+            hash::remove_leftovers(&self.fs, copies)?;
         }
         Ok(())
     }

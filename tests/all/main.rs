@@ -7,11 +7,11 @@ mod harness;
 
 mod bad_input;
 mod cli;
+mod crash;
 mod journal_format;
 mod journal_replay;
 mod kill;
 mod manifest;
-mod recovery;
 mod regressions;
 mod scenarios;
 mod second_reader;

@@ -339,6 +339,13 @@ impl Device {
         Ok(())
     }
 
+    /// The unsynced changes of one name, and what they wait for, reach the disk.
+    pub(super) fn sync_name(&mut self, dir: NodeId, name: &OsStr) {
+        let changes = self.journal.take_name(dir, name);
+        self.apply(&changes);
+        self.forget_dead();
+    }
+
     /// An fsync of a directory that failed: its unsynced names will never reach the disk.
     pub(super) fn fail_sync_dir(&mut self, dir: NodeId) {
         let changes = self.journal.take_failed(dir);

@@ -106,9 +106,18 @@ impl Journal {
 
     /// Takes out all that touch `dir`, and whatever those wait for, oldest first: what an fsync of it writes.
     pub(super) fn take_dir(&mut self, dir: NodeId) -> Vec<Arc<NameChange>> {
+        self.take_with_causes(|change| change.touches(dir))
+    }
+
+    /// As [`Journal::take_dir`], but only what is about one name.
+    pub(super) fn take_name(&mut self, dir: NodeId, name: &OsStr) -> Vec<Arc<NameChange>> {
+        self.take_with_causes(|change| change.halves.iter().any(|half| half.dir == dir && *half.name == *name))
+    }
+
+    fn take_with_causes(&mut self, is_asked_for: impl Fn(&NameChange) -> bool) -> Vec<Arc<NameChange>> {
         let mut wanted = BTreeSet::new();
         for change in self.changes.iter().rev() {
-            if change.touches(dir) || wanted.contains(&change.id) {
+            if is_asked_for(change) || wanted.contains(&change.id) {
                 wanted.insert(change.id);
                 wanted.extend(&change.after);
             }

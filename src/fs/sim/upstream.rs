@@ -279,6 +279,24 @@ impl<'a> Upstream<'a> {
         self.with(|state| state.devices.iter_mut().for_each(|device| device.sync_fs()));
     }
 
+    /// fsync(2) of one file and of its name, as a careful upstream does; nothing else in its directory becomes durable
+    /// but what the name had to wait for.
+    pub fn sync_path(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream fsync", path, |state, path| {
+            let place = state.walk(path, false)?;
+            let (dir, name) = state.parent(path)?;
+            state.device(place).node_mut(place.node)?.sync_all();
+            state.device(dir).sync_name(dir.node, name);
+            Ok(())
+        })
+    }
+
+    /// True if a write to the file waits for a lease to go.
+    pub fn waits(&mut self, path: impl AsRef<Path>) -> bool {
+        let waits = |state: &mut State, path: &Path| Ok(!state.node(state.walk(path, true)?)?.blocked.is_empty());
+        self.look("upstream stat", path, waits).unwrap_or(false)
+    }
+
     /// `echo 3 > /proc/sys/vm/drop_caches`: every clean page goes.
     pub fn drop_caches(&mut self) {
         self.with(|state| state.devices.iter_mut().for_each(|device| device.drop_caches()));

@@ -199,6 +199,10 @@ impl<F: Fs> Committer<F> {
             let placed =
                 self.patiently(|this| this.publisher.place(&ingest.source_path, dir, &path, &ingest.identity))?;
             match placed {
+                // Recovery holds no file open: an earlier run may have moved what an upstream had put in its place.
+                Placed::Vanished if work.held.is_none() && self.return_mistaken_duplicate(ingest, &path)? => {
+                    return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
+                }
                 Placed::Done | Placed::Vanished => return Ok(Some(Outcome::Cleared)),
                 // Further names do no harm here: nobody takes it for the warehouse's.
                 Placed::Linked => return Ok(Some(Outcome::Cleared)),

@@ -285,8 +285,8 @@ fn a_snapshot_that_comes_back_wrong_never_gets_its_name() {
     for offset in (0..bytes / 4096).map(|page| page * 4096 + 2) {
         let fs = origin.fork();
         let (at, path) = (dropped.number, dropped.path.clone());
-        fs.set_hook(Box::new(move |number, files| {
-            if number == at {
+        fs.set_hook(Box::new(move |call, files| {
+            if call.number == at {
                 let byte = files.read(&path).unwrap()[offset as usize];
                 files.write_at(&path, offset, &[!byte]).unwrap();
             }

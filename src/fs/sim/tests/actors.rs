@@ -13,8 +13,8 @@ fn the_hook_acts_before_the_operation() {
     let fs = machine();
     let input = dir(&fs, "/in");
     let next = fs.operations() + 1;
-    fs.set_hook(Box::new(move |number, up| {
-        if number == next + 1 {
+    fs.set_hook(Box::new(move |call, up| {
+        if call.number == next + 1 {
             up.write("/in/late", b"x").unwrap();
         }
     }));
@@ -31,7 +31,7 @@ fn a_hook_can_fork_the_machine_at_every_operation() {
     let fs = machine();
     let forks = Arc::new(Mutex::new(Vec::new()));
     let kept = forks.clone();
-    fs.set_hook(Box::new(move |number, up| kept.lock().unwrap().push((number, up.fork()))));
+    fs.set_hook(Box::new(move |call, up| kept.lock().unwrap().push((call.number, up.fork()))));
     let first = fs.operations() + 1;
     let file = create(&fs, "/in/a", b"abc"); // open directory, open, pwrite
     fs.sync_data(&file).unwrap();
@@ -44,6 +44,29 @@ fn a_hook_can_fork_the_machine_at_every_operation() {
     assert_eq!(forks[2].0, first + 2);
     // No fork has the hook, or this would wait for the lock that we hold.
     sync_dir(&forks[0].1, "/in");
+}
+
+#[test]
+fn an_upstream_can_sync_one_file_and_its_name() {
+    let fs = machine();
+    let mut up = fs.upstream();
+    up.write("/in/a", b"synced").unwrap();
+    up.write("/in/b", b"not synced").unwrap();
+    up.sync_path("/in/a").unwrap();
+    fs.crash_to(Survival::Nothing);
+    assert_eq!((text(&fs, "/in/a"), text(&fs, "/in/b")), (Some("synced".to_owned()), None));
+}
+
+#[test]
+fn a_gate_decides_whose_turn_it_is() {
+    let fs = machine();
+    let asked = Arc::new(Mutex::new(0));
+    let counter = asked.clone();
+    let gated = fs.gated(Arc::new(move || *counter.lock().unwrap() += 1));
+    create(&gated.clone(), "/in/a", b"abc"); // open directory, open, pwrite
+    create(&fs, "/in/b", b"abc");
+    assert_eq!(*asked.lock().unwrap(), 3, "the handle that was not gated passes");
+    assert_eq!(text(&fs, "/in/a"), Some("abc".to_owned()), "it is the same machine");
 }
 
 #[test]

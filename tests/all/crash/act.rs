@@ -1,0 +1,195 @@
+//! What others on the machine do while the ingestor works.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use csv_ingestor::fs::sim::Upstream;
+
+use super::model::Model;
+use super::scenario::{MANIFESTS, STAGING};
+use super::view::{FOREIGN, digest};
+use crate::harness::csv;
+
+/// Names in staging that acts are about.
+pub const NAMES: [&str; 6] = ["a.csv", "b.csv", "c.csv", "d.csv", "e.csv", "f.csv"];
+
+/// One of [`NAMES`], by its number; any number will do.
+pub type Name = u8;
+/// One of the contents there are, by its number.
+pub type Body = u8;
+
+/// One thing that somebody else does, between two operations of the ingestor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// A whole file is written in place, over what is there, and closed.
+    Write(Name, Body),
+    /// More is written to the end of a file, or to a new one.
+    Append(Name, Body),
+    /// A whole file is written under a hidden name and renamed into place, over what is there.
+    Replace(Name, Body),
+    Rename(Name, Name),
+    /// A file gets a second name.
+    Link(Name, Name),
+    Remove(Name),
+    /// A file is removed, and another of equal size and mtime takes its name and, if the file system likes, its inode.
+    Disguise(Name),
+    /// A file is opened for writing, something is appended, and it stays open. One at a time.
+    Open(Name, Body),
+    /// The open file gets more and is closed.
+    Close(Body),
+    /// A sidecar with a wrong checksum appears.
+    WrongSidecar(Name),
+    /// Time passes: hours.
+    Wait(u8),
+    /// Another program appends a line to the newest manifest, or half of one.
+    Foreign {
+        whole: bool,
+    },
+    /// Clean pages are dropped.
+    DropCaches,
+}
+
+pub fn path_of(name: Name) -> PathBuf {
+    Path::new(STAGING).join(NAMES[usize::from(name) % NAMES.len()])
+}
+
+/// Sizes around a sector, a page and several of both.
+pub fn content_of(body: Body) -> Vec<u8> {
+    csv(u64::from(body), [100, 3_000, 700, 5_000, 512][usize::from(body) % 5])
+}
+
+pub fn sidecar_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.ok", path.display()))
+}
+
+/// Does it. Acts on files that are not there do nothing, as with real programs.
+pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
+    model.before_act(upstream);
+    let synced = match act {
+        Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
+        Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
+        Act::Replace(name, body) => {
+            let hidden = Path::new(STAGING).join(".upstream");
+            upstream.write(&hidden, &content_of(*body)).unwrap();
+            if model.syncs {
+                upstream.sync_path(&hidden).unwrap();
+            }
+            with_sidecar(upstream, model, &path_of(*name), &content_of(*body));
+            upstream.replace(&hidden, path_of(*name)).unwrap();
+            Some(path_of(*name))
+        }
+        Act::Rename(from, to) => {
+            let _ = upstream.rename(path_of(*from), path_of(*to));
+            upstream.exists(path_of(*to)).then(|| path_of(*to))
+        }
+        Act::Link(from, to) => {
+            let _ = upstream.link(path_of(*from), path_of(*to));
+            upstream.exists(path_of(*to)).then(|| path_of(*to))
+        }
+        Act::Remove(name) => {
+            let _ = upstream.remove(path_of(*name));
+            let _ = upstream.remove(sidecar_of(&path_of(*name)));
+            None
+        }
+        Act::Disguise(name) => disguise(upstream, model, &path_of(*name)),
+        Act::Open(name, body) => open(upstream, model, &path_of(*name), &content_of(*body)),
+        Act::Close(body) => {
+            if let Some((writer, path)) = model.writer.take() {
+                if !upstream.waits(&path) {
+                    let before = upstream.read(&path).unwrap_or_default();
+                    model.may_become(&[&before[..], &content_of(*body)[..]].concat());
+                    let _ = upstream.write_via(writer, &content_of(*body));
+                }
+                upstream.close_writer(writer);
+            }
+            None
+        }
+        Act::WrongSidecar(name) => {
+            upstream.write(sidecar_of(&path_of(*name)), digest(b"something else").as_bytes()).unwrap();
+            None
+        }
+        Act::Wait(hours) => {
+            upstream.advance(Duration::from_secs(3600 * u64::from(*hours)));
+            None
+        }
+        Act::Foreign { whole } => {
+            if let Some(path) = newest_manifest(upstream) {
+                model.shares_manifests = true;
+                let line = format!("{FOREIGN}\"{}\"}}\n", "x".repeat(600));
+                upstream.append(path, if *whole { line.as_bytes() } else { &line.as_bytes()[..300] }).unwrap();
+            }
+            None
+        }
+        Act::DropCaches => {
+            upstream.drop_caches();
+            None
+        }
+    };
+    if let Some(path) = synced.filter(|path| model.syncs && upstream.exists(path)) {
+        upstream.sync_path(&path).unwrap();
+    }
+    model.after_act(upstream);
+}
+
+/// In sidecar mode whoever writes a file writes its sidecar, too.
+fn with_sidecar(upstream: &mut Upstream<'_>, model: &Model, path: &Path, content: &[u8]) {
+    if model.sidecars {
+        let sidecar = sidecar_of(path);
+        upstream.write(&sidecar, format!("{}  {}\n", digest(content), path.display()).as_bytes()).unwrap();
+        if model.syncs {
+            upstream.sync_path(&sidecar).unwrap();
+        }
+    }
+}
+
+fn write(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {
+    if upstream.waits(path) || model.is_open(path) {
+        return None;
+    }
+    model.may_become(content);
+    upstream.write(path, content).unwrap();
+    with_sidecar(upstream, model, path, content);
+    Some(path.to_path_buf())
+}
+
+fn append(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u8]) -> Option<PathBuf> {
+    if upstream.waits(path) || model.is_open(path) {
+        return None;
+    }
+    let before = upstream.read(path).unwrap_or_default();
+    let after = [&before[..], more].concat();
+    model.may_become(&after);
+    upstream.append(path, more).unwrap();
+    with_sidecar(upstream, model, path, &after);
+    Some(path.to_path_buf())
+}
+
+fn disguise(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path) -> Option<PathBuf> {
+    let stat = upstream.stat(path).ok()?;
+    if model.is_open(path) {
+        return None;
+    }
+    let other: Vec<u8> = upstream.read(path).unwrap().iter().map(|byte| byte ^ 1).collect();
+    upstream.remove(path).unwrap();
+    upstream.write(path, &other).unwrap();
+    upstream.set_mtime(path, stat.identity.mtime).unwrap();
+    with_sidecar(upstream, model, path, &other);
+    Some(path.to_path_buf())
+}
+
+fn open(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u8]) -> Option<PathBuf> {
+    // Without leases a silent writer can be seen by nobody: that is documented, and no promise.
+    if model.writer.is_some() || upstream.waits(path) || !model.leases {
+        return None;
+    }
+    let before = upstream.read(path).unwrap_or_default();
+    model.may_become(&[&before[..], more].concat());
+    let writer = upstream.open_writer(path).unwrap();
+    upstream.write_via(writer, more).unwrap();
+    model.writer = Some((writer, path.to_path_buf()));
+    None
+}
+
+fn newest_manifest(upstream: &mut Upstream<'_>) -> Option<PathBuf> {
+    super::view::files(upstream, Path::new(MANIFESTS)).into_keys().next_back()
+}

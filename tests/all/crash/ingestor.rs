@@ -1,0 +1,205 @@
+//! The whole ingestor on one thread, round by round, so that the same machine always does the same.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use csv_ingestor::Error;
+use csv_ingestor::engine::{self, Engine, Options};
+use csv_ingestor::fs::Fs as _;
+use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::journal::compact::compact;
+use csv_ingestor::metrics::Metrics;
+use csv_ingestor::pipeline::commit::{Committer, OnFull};
+use csv_ingestor::pipeline::hash::Hasher;
+use csv_ingestor::pipeline::scan::{NameRules, Scanner};
+use csv_ingestor::pipeline::settle::{Mode, Settle};
+use csv_ingestor::pipeline::{HashResult, Outcome, Report};
+
+use super::scenario::{Compacts, Moment, Phase, REMEMBERED, STATE, Scenario};
+use super::turns::Meanwhile;
+use super::view::Digest;
+
+/// Rounds of one run.
+const ROUNDS_MAX: u32 = 40;
+/// Time from one round to the next: longer than any refusal lasts.
+const ROUND: Duration = Duration::from_secs(3600);
+
+/// Who is told what happens, and may act then.
+pub trait Listener {
+    /// Recovery is through.
+    fn recovered(&mut self, fs: &SimFs);
+    /// Somebody else may act. True if more is to come at a later moment.
+    fn at(&mut self, moment: Moment, fs: &SimFs) -> bool;
+    /// A file with this content was reported as ingested.
+    fn ingested(&mut self, digest: Digest);
+}
+
+pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
+    Options {
+        state_path: STATE.into(),
+        settings: Some(scenario.settings()),
+        sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
+        metrics: Arc::new(Metrics::default()),
+        on_full,
+    }
+}
+
+/// How a run ended that nothing has ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing is left to do.
+    AtRest,
+    /// Files wait for something that did not come within many hours: room, a writer who closes them, a disk that works.
+    Waiting,
+}
+
+/// Runs the ingestor until nothing is left to do, or something fails.
+pub fn run(scenario: &Scenario, fs: &SimFs, on_full: OnFull, listener: &mut dyn Listener) -> Result<Ended, Error> {
+    let meanwhile = match scenario.compacts {
+        Compacts::Meanwhile { seed } => Some(Meanwhile::new(fs, seed)),
+        _ => None,
+    };
+    let fs = meanwhile.as_ref().map_or(fs, |meanwhile| meanwhile.fs());
+    std::thread::scope(|scope| {
+        let takes_turns = meanwhile.as_ref().map(Meanwhile::committer);
+        let opened = engine::open(fs, options(scenario, on_full))?;
+        let Some(engine) = opened else { return Ok(Ended::AtRest) };
+        let mut run = Run::new(scenario, fs, engine, listener)?;
+        let ended = run.rounds(meanwhile.as_ref().map(|meanwhile| (meanwhile, scope)))?;
+        drop(takes_turns);
+        if let Some(meanwhile) = &meanwhile {
+            meanwhile.finish();
+        }
+        run.committer.shut_down()?;
+        Ok(ended)
+    })
+}
+
+/// A compactor that may be started, and where its thread lives.
+type Compactor<'a, 'scope, 'env> = (&'a Meanwhile, &'scope std::thread::Scope<'scope, 'env>);
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    fs: &'a SimFs,
+    listener: &'a mut dyn Listener,
+    committer: Committer<SimFs>,
+    settle: Settle,
+    hasher: Hasher<SimFs>,
+    scanner: Scanner<SimFs>,
+    batch: Vec<HashResult<SimFs>>,
+    /// The contents of files that are on their way, by name.
+    digests: BTreeMap<Arc<OsStr>, Digest>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        fs: &'a SimFs,
+        engine: Engine<SimFs>,
+        listener: &'a mut dyn Listener,
+    ) -> Result<Run<'a>, Error> {
+        let Engine { mut committer, shared, recovered, .. } = engine;
+        listener.recovered(fs);
+        let mode = if scenario.sidecars { Mode::Sidecar } else { Mode::Stability(Duration::ZERO) };
+        let kept: Vec<_> = committer.state().kept().copied().collect();
+        let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
+        let rules = NameRules { include: None, sidecar_suffix: scenario.sidecars.then(|| ".ok".into()) };
+        let mut resumed = Vec::new();
+        for (id, mut settled) in recovered.resumed {
+            settle.adopt(&mut settled);
+            committer.resume(settled.ticket, id);
+            resumed.push(settled);
+        }
+        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules);
+        let (batch, digests) = (Vec::new(), BTreeMap::new());
+        let hasher = Hasher::new(shared);
+        let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, batch, digests };
+        for settled in resumed {
+            let hashed = run.hasher.hash(settled, false);
+            run.take(hashed);
+        }
+        Ok(run)
+    }
+
+    fn take(&mut self, hashed: HashResult<SimFs>) {
+        if let Ok(file) = &hashed {
+            self.digests.insert(file.settled.name.clone(), file.sha256.hex());
+        }
+        self.batch.push(hashed);
+    }
+
+    /// Until nothing is left to do, and nobody else will act.
+    fn rounds<'scope>(&mut self, compactor: Option<Compactor<'_, 'scope, '_>>) -> Result<Ended, Error> {
+        for round in 0..ROUNDS_MAX {
+            let mut more = self.listener.at((round, Phase::Scan), self.fs);
+            let is_idle = !self.round(round, &mut more)?;
+            self.compact(compactor.as_ref())?;
+            more |= self.listener.at((round, Phase::Rest), self.fs);
+            if is_idle && !more {
+                return Ok(Ended::AtRest);
+            }
+        }
+        Ok(Ended::Waiting)
+    }
+
+    /// One scan and what it finds. False if there was nothing to do.
+    fn round(&mut self, round: u32, more: &mut bool) -> Result<bool, Error> {
+        let now = ROUND * (round + 1);
+        self.scanner.begin(&mut self.settle)?;
+        while self.scanner.is_scanning() {
+            self.scanner.slice(&mut self.settle, now)?;
+        }
+        *more |= self.listener.at((round, Phase::Hash), self.fs);
+        // The first is noted ahead of its hash, as a large one would be; of the rest some are synced alone.
+        while let Some(settled) = self.settle.take_ready(self.fs.now()) {
+            if self.batch.is_empty() {
+                self.committer.note(settled.clone());
+                self.committer.flush()?;
+            }
+            let sync = self.batch.len() == 1;
+            let hashed = self.hasher.hash(settled, sync);
+            self.take(hashed);
+        }
+        *more |= self.listener.at((round, Phase::Commit), self.fs);
+        if self.batch.is_empty() && !self.committer.has_pending() {
+            return Ok(false);
+        }
+        for report in self.committer.commit(std::mem::take(&mut self.batch))? {
+            self.hear(&report, now);
+        }
+        Ok(true)
+    }
+
+    fn hear(&mut self, report: &Report, now: Duration) {
+        if let Outcome::Ingested { .. } = report.outcome
+            && let Some(digest) = self.digests.get(&report.name)
+        {
+            self.listener.ingested(digest.clone());
+        }
+        self.settle.report(report, now);
+    }
+
+    fn compact<'scope>(&mut self, compactor: Option<&Compactor<'_, 'scope, '_>>) -> Result<(), Error> {
+        if let Some((meanwhile, scope)) = compactor {
+            if let Some(compacted) = meanwhile.result() {
+                if let Some(compacted) = compacted? {
+                    self.committer.adopt(compacted);
+                }
+            }
+            if meanwhile.is_free() {
+                let until = self.committer.prepare_compaction(Some(REMEMBERED))?;
+                meanwhile.start(scope, until);
+            }
+        } else if self.scenario.compacts == Compacts::Between {
+            let until = self.committer.prepare_compaction(Some(REMEMBERED))?;
+            if let Some(compacted) = compact(self.fs, Path::new(STATE), until, &AtomicBool::new(false))? {
+                self.committer.adopt(compacted);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! What must hold: a few sets of contents, kept beside the machine by those who act on it from outside.
+//!
+//! - P2: a content that an upstream left whole in staging is there, or at a final name in the warehouse, at every moment;
+//!   of one that its upstream made durable, the disk alone says so, too.
+//! - P1: no content is listed twice, and what is listed is there, with the right bytes: at every moment, and on the disk
+//!   alone after a power cut. After each recovery no content is at two names in the warehouse.
+//! - An ingest id stands for one content for ever, and what was reported as ingested stays so.
+//! - At the end each content that should be is in the warehouse and listed, nothing else is, and nothing is left over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use csv_ingestor::fs::sim::{SimFs, Survival, Upstream, WriterId};
+use csv_ingestor::journal::record::DuplicateAction;
+
+use super::act::sidecar_of;
+use super::scenario::Scenario;
+use super::view::{Digest, View};
+
+/// What upstreams did, what readers saw, and what the ingestor said.
+#[derive(Clone)]
+pub struct Model {
+    /// Upstreams fsync what they write.
+    pub syncs: bool,
+    /// A file is complete when its sidecar says so.
+    pub sidecars: bool,
+    /// Leases are to be had.
+    pub leases: bool,
+    pub duplicates: DuplicateAction,
+    /// Contents that must get into the warehouse, and whether their upstream made them durable.
+    must: BTreeMap<Digest, bool>,
+    /// Contents that may: all that ever stood in staging.
+    may: BTreeSet<Digest>,
+    /// Contents at final names that were there before we came.
+    pub strangers: BTreeSet<Digest>,
+    /// Which content each ingest id was listed for.
+    listed: BTreeMap<u64, Digest>,
+    /// Contents that were reported as ingested.
+    reported: BTreeSet<Digest>,
+    /// A file that an upstream has open for writing.
+    pub writer: Option<(WriterId, PathBuf)>,
+    /// Somebody else wrote to the manifests.
+    pub shares_manifests: bool,
+    /// The disk may have lost what nobody had synced, and left something else in its place.
+    pub lossy: bool,
+}
+
+/// What is wrong, if anything is.
+pub type Verdict = Result<(), String>;
+
+/// Refuses with a message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)*) => {
+        if !$condition {
+            return Err(format!($($message)*));
+        }
+    };
+}
+pub(super) use ensure;
+
+impl Model {
+    pub fn new(scenario: &Scenario) -> Model {
+        Model {
+            syncs: scenario.syncs,
+            sidecars: scenario.sidecars,
+            leases: scenario.leases,
+            duplicates: scenario.duplicates,
+            must: BTreeMap::new(),
+            may: BTreeSet::new(),
+            strangers: BTreeSet::new(),
+            listed: BTreeMap::new(),
+            reported: BTreeSet::new(),
+            writer: None,
+            shares_manifests: false,
+            lossy: false,
+        }
+    }
+
+    /// Something may come to stand in staging with this content, at some later moment.
+    pub fn may_become(&mut self, content: &[u8]) {
+        self.may.insert(super::view::digest(content));
+    }
+
+    pub fn is_open(&self, path: &Path) -> bool {
+        self.writer.as_ref().is_some_and(|(_, open)| open == path)
+    }
+
+    /// Whatever is missing now, the ingestor has lost: nobody else has acted since the last look.
+    pub fn before_act(&self, upstream: &mut Upstream<'_>) {
+        let view = View::of(upstream);
+        self.always(&view).unwrap_or_else(|wrong| panic!("before somebody acts: {wrong}"));
+    }
+
+    /// What is missing now was destroyed by who has just acted; what is new is to be ingested.
+    pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
+        let view = View::of(upstream);
+        self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
+        let writer = self.writer.as_ref().map(|(_, path)| path.clone());
+        let mut complete: BTreeSet<Digest> = BTreeSet::new();
+        for (path, digest) in view.staged().filter(|(path, _)| is_data(path) && Some(*path) != writer.as_ref()) {
+            if !upstream.waits(path) && (!self.sidecars || is_released(upstream, path, digest)) {
+                complete.insert(digest.clone());
+            }
+        }
+        let floor = upstream.fork();
+        floor.crash_to(Survival::Nothing);
+        let durable = View::of(&mut floor.upstream());
+        // What is in flight to the warehouse stays due, unless a writer waits for its lease: then it may go back. What
+        // stands nowhere any more, or not whole, is its upstream's loss.
+        let mut in_warehouse: BTreeSet<&Digest> = view.warehouse.values().collect();
+        for (path, digest) in view.warehouse.iter().chain(view.staged()) {
+            if upstream.waits(path) {
+                in_warehouse.remove(digest);
+            }
+        }
+        self.must.retain(|digest, _| complete.contains(digest) || in_warehouse.contains(digest));
+        for (digest, is_durable) in &mut self.must {
+            *is_durable &= durable.holds(digest);
+        }
+        for digest in complete {
+            let is_durable = self.syncs && durable.holds(&digest);
+            *self.must.entry(digest).or_default() |= is_durable;
+        }
+    }
+
+    /// The ingestor said that it has this content in the warehouse and in the manifest.
+    pub fn reported(&mut self, digest: Digest) {
+        self.reported.insert(digest);
+    }
+
+    /// After a power cut: what upstreams had not made durable may be gone, if it was not ingested either.
+    pub fn after_power_cut(&mut self, upstream: &mut Upstream<'_>) -> Verdict {
+        let view = View::of(upstream);
+        // What was being written is torn anyhow.
+        self.lossy |= self.writer.take().is_some();
+        self.always_but_unsynced(&view)?;
+        self.must.retain(|digest, _| view.holds(digest));
+        // What a file has become that was not synced is as good as any other; under whatever name it stands.
+        self.may.extend(view.staging.values().cloned());
+        Ok(())
+    }
+
+    /// A disk did not take what upstreams had not made durable: then nobody else can have it either.
+    pub fn after_failed_sync(&mut self, upstream: &mut Upstream<'_>) -> Verdict {
+        let view = View::of(upstream);
+        self.always_but_unsynced(&view)?;
+        self.must.retain(|digest, _| view.holds(digest));
+        self.may.extend(view.staging.values().cloned());
+        Ok(())
+    }
+
+    fn always_but_unsynced(&self, view: &View) -> Verdict {
+        for (digest, durable) in &self.must {
+            let due = *durable || self.reported.contains(digest);
+            ensure!(!due || view.holds(digest), "a durable content is lost: {digest}");
+        }
+        self.listed_is_there(view)
+    }
+
+    /// What holds at every moment.
+    pub fn always(&self, view: &View) -> Verdict {
+        for digest in self.must.keys() {
+            ensure!(view.holds(digest), "a content is lost: {digest}");
+        }
+        self.listed_is_there(view)
+    }
+
+    /// What holds of the disk alone, while the machine is running.
+    pub fn always_on_disk(&self, disk: &View) -> Verdict {
+        self.always_but_unsynced(disk)
+    }
+
+    fn listed_is_there(&self, view: &View) -> Verdict {
+        let (mut contents, mut ids) = (BTreeSet::new(), BTreeSet::new());
+        for line in &view.lines {
+            let there = view.warehouse.get(&line.warehouse_path);
+            ensure!(there == Some(&line.sha256), "listed, and not there: {line:?}, but {there:?}");
+            ensure!(contents.insert(&line.sha256), "a content is listed twice: {line:?}");
+            ensure!(ids.insert(line.ingest_id), "an id is listed twice: {line:?}");
+            let known = self.listed.get(&line.ingest_id);
+            ensure!(known.is_none_or(|known| *known == line.sha256), "an id was given anew: {line:?}");
+        }
+        Ok(())
+    }
+
+    /// After a recovery: what it promises before anything else is begun. `seen` are the ids that somebody may know.
+    pub fn recovered(&mut self, view: &View) -> Verdict {
+        self.always(view)?;
+        // Not before: what an upstream has put in a file's place may be moved by mistake, and goes back.
+        let mut places: BTreeMap<&Digest, &PathBuf> = BTreeMap::new();
+        for (path, digest) in &view.warehouse {
+            let other = places.insert(digest, path);
+            ensure!(
+                other.is_none() || self.strangers.contains(digest),
+                "a content is in the warehouse twice: {path:?} and {other:?}"
+            );
+        }
+        ensure!(self.shares_manifests || view.torn.is_empty(), "the manifest is torn: {:?}", view.torn);
+        for digest in &self.reported {
+            ensure!(view.lines.iter().any(|line| line.sha256 == *digest), "reported, and not listed: {digest}");
+        }
+        self.note(view);
+        Ok(())
+    }
+
+    /// Remembers who was listed under which id.
+    pub fn note(&mut self, view: &View) {
+        for line in &view.lines {
+            self.listed.insert(line.ingest_id, line.sha256.clone());
+        }
+    }
+
+    /// When nothing is left to do, and nobody else does anything.
+    pub fn at_the_end(&mut self, fs: &SimFs) -> Verdict {
+        let view = View::of(&mut fs.upstream());
+        self.recovered(&view)?;
+        let warehouse: BTreeSet<&Digest> = view.warehouse.values().collect();
+        for digest in self.must.keys() {
+            ensure!(warehouse.contains(digest), "a content was not ingested: {digest}, staging has {:?}", view.staging);
+        }
+        for (path, digest) in &view.warehouse {
+            let known = self.lossy || self.may.contains(digest) || self.strangers.contains(digest);
+            ensure!(known, "nobody wrote {}: {digest}", path.display());
+        }
+        let listed: BTreeSet<&Digest> = view.lines.iter().map(|line| &line.sha256).collect();
+        for digest in warehouse.iter().filter(|digest| !self.strangers.contains(**digest)) {
+            ensure!(listed.contains(digest), "in the warehouse, and not listed: {digest}");
+        }
+        ensure!(view.copies.is_empty(), "copies were left over: {:?}", view.copies);
+        for (path, digest) in &view.duplicates {
+            ensure!(warehouse.contains(digest), "moved away, and no duplicate: {}", path.display());
+        }
+        self.left_in_staging(&view, &mut fs.upstream(), &warehouse)
+    }
+
+    fn left_in_staging(&self, view: &View, upstream: &mut Upstream<'_>, warehouse: &BTreeSet<&Digest>) -> Verdict {
+        for (path, digest) in &view.staging {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            ensure!(!name.starts_with(".csv-ingestor"), "left over in staging: {name}");
+            if !is_data(path) || self.sidecars && !is_released(upstream, path, digest) {
+                continue;
+            }
+            let keeps = self.duplicates == DuplicateAction::Keep;
+            ensure!(keeps && warehouse.contains(digest), "left in staging: {name}, {digest}, all: {:?}", view.staging);
+        }
+        Ok(())
+    }
+}
+
+fn is_data(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "csv")
+}
+
+/// In sidecar mode: the sidecar is there and has the right checksum.
+fn is_released(upstream: &mut Upstream<'_>, path: &Path, digest: &Digest) -> bool {
+    let sidecar = upstream.read(sidecar_of(path)).unwrap_or_default();
+    sidecar.starts_with(digest.as_bytes())
+}

@@ -1,0 +1,172 @@
+//! One history of a scenario: it can be forked, killed and cut off, goes on, and is looked at whenever that happens.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use csv_ingestor::Error;
+use csv_ingestor::engine;
+use csv_ingestor::fs::sim::{Fault, SimFs};
+use csv_ingestor::journal::state::FileState;
+
+use super::act;
+use super::ingestor::{self, Ended, Listener};
+use super::model::Model;
+use super::scenario::{Moment, STATE, Scenario};
+use super::view::{Digest, View};
+use super::watch::Watch;
+
+pub struct Play<'a> {
+    pub scenario: &'a Scenario,
+    pub fs: SimFs,
+    pub model: Arc<Mutex<Model>>,
+    /// How many of the scenario's acts are done.
+    acts_done: usize,
+    /// What happened so far, for messages.
+    pub story: Vec<String>,
+}
+
+impl Listener for Play<'_> {
+    fn recovered(&mut self, fs: &SimFs) {
+        if !fs.is_dead() {
+            let view = View::of(&mut fs.upstream());
+            let verdict = self.model().recovered(&view);
+            verdict.unwrap_or_else(|wrong| panic!("{}: after the recovery: {wrong}", self.told()));
+        }
+    }
+
+    fn at(&mut self, moment: Moment, fs: &SimFs) -> bool {
+        let acts = &self.scenario.acts;
+        if !fs.is_dead() {
+            while let Some((_, act)) = acts.get(self.acts_done).filter(|(due, _)| *due <= moment) {
+                act::perform(act, &mut fs.upstream(), &mut self.model());
+                self.acts_done += 1;
+            }
+        }
+        self.acts_done < acts.len()
+    }
+
+    fn ingested(&mut self, digest: Digest) {
+        self.model().reported(digest);
+    }
+}
+
+impl<'a> Play<'a> {
+    pub fn new(scenario: &'a Scenario) -> Play<'a> {
+        let (fs, model) = scenario.machine();
+        let model = Arc::new(Mutex::new(model));
+        Play { scenario, fs, model, acts_done: 0, story: vec![scenario.name.to_owned()] }
+    }
+
+    pub fn model(&self) -> std::sync::MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn fork(&self) -> Play<'a> {
+        let model = Arc::new(Mutex::new(self.model().clone()));
+        let (fs, story) = (self.fs.fork(), self.story.clone());
+        Play { scenario: self.scenario, fs, model, acts_done: self.acts_done, story }
+    }
+
+    pub fn told(&self) -> String {
+        self.story.join(", ")
+    }
+
+    /// Runs the ingestor until nothing is left to do, or until something that was injected ends it.
+    pub fn run(&mut self) -> Result<Ended, Error> {
+        let fs = self.fs.clone();
+        ingestor::run(self.scenario, &fs, Box::new(|| false), self)
+    }
+
+    /// The same, and looks before each operation.
+    pub fn run_watched(&mut self, reader: Watch) -> (Result<Ended, Error>, Watch) {
+        let watch = Arc::new(Mutex::new(reader.told(self.told())));
+        let (looks, model) = (watch.clone(), self.model.clone());
+        self.fs.set_hook(Box::new(move |call, upstream| {
+            let model = model.lock().unwrap_or_else(PoisonError::into_inner);
+            looks.lock().unwrap_or_else(PoisonError::into_inner).look(call, upstream, &model);
+        }));
+        let ended = self.run();
+        self.fs.clear_hook();
+        let watch = watch.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (ended, watch)
+    }
+
+    /// The next run goes until this operation, and no further: with `happened`, it is carried out still.
+    pub fn stop_at(&mut self, operation: u64, happened: bool) {
+        let fault = Fault::crash().at(operation);
+        self.fs.inject(if happened { fault.happened() } else { fault });
+        let when = if happened { "behind" } else { "at" };
+        self.story.push(format!("stopped {when} operation {operation}"));
+    }
+
+    /// Runs until this operation.
+    pub fn run_until(&mut self, operation: u64, happened: bool) {
+        self.stop_at(operation, happened);
+        // Cut off in the very last operations, the run may have come to its end all the same.
+        let _ = self.run();
+        self.fs.clear_faults();
+    }
+
+    /// Only recovers, and is killed then. Returns the number of the last operation.
+    pub fn recover(&mut self) -> u64 {
+        let opened = engine::open(&self.fs, ingestor::options(self.scenario, Box::new(|| false)));
+        drop(opened.unwrap_or_else(|error| panic!("{}: {error}", self.told())));
+        let last = self.fs.operations();
+        self.fs.kill();
+        last
+    }
+
+    /// A power cut; what was promised of the disk alone must hold.
+    pub fn cut_power(&mut self, seed: u64) {
+        self.fs.crash(seed);
+        self.story.push(format!("power cut, seed {seed}"));
+        let verdict = self.model().after_power_cut(&mut self.fs.upstream());
+        verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
+    }
+
+    /// The process dies, the machine goes on.
+    pub fn kill(&mut self) {
+        self.fs.kill();
+        self.story.push("killed".to_owned());
+        let view = View::of(&mut self.fs.upstream());
+        let verdict = self.model().always(&view);
+        verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
+    }
+
+    /// The rest of the history, undisturbed, and what must hold at its end.
+    pub fn end(&mut self) {
+        let ended = self.run();
+        self.check_ended(ended);
+    }
+
+    /// A run that nothing disturbed has come to its end, and that is the right one.
+    pub fn check_ended(&self, ended: Result<Ended, Error>) {
+        match ended {
+            Ok(Ended::AtRest) => self.check_the_end(),
+            Ok(Ended::Waiting) => panic!("{}: it does not come to an end", self.told()),
+            Err(error) => panic!("{}: {error}", self.told()),
+        }
+    }
+
+    fn check_the_end(&self) {
+        let verdict = self.model().at_the_end(&self.fs);
+        verdict.unwrap_or_else(|wrong| panic!("{}: at the end: {wrong}", self.told()));
+        let state = engine::read_state(&self.fs, std::path::Path::new(STATE)).unwrap();
+        let listed = View::of(&mut self.fs.upstream()).lines.len() as u64;
+        assert_eq!(state.open().count(), 0, "{}: half done at the end", self.told());
+        assert_eq!(state.count(FileState::Manifested), listed, "{}: listed, as the journal has it", self.told());
+    }
+
+    /// Recovering twice is recovering once: the second changes nothing that anybody can see.
+    pub fn check_recovery_is_repeatable(&self) {
+        let mut once = self.fork();
+        let mut recover = || {
+            once.recover();
+            let view = View::of(&mut once.fs.upstream());
+            let state = engine::read_state(&once.fs, std::path::Path::new(STATE)).unwrap();
+            let open: Vec<_> = state.open().map(|ingest| (ingest.id, ingest.state)).collect();
+            (format!("{view:?}"), open)
+        };
+        let (first, second) = (recover(), recover());
+        assert_eq!(first, second, "{}: recovered once, and twice", self.told());
+    }
+}

@@ -1,0 +1,287 @@
+//! What lies in staging, by what rules it is ingested, and what upstreams do meanwhile.
+
+use std::path::Path;
+use std::time::Duration;
+
+use csv_ingestor::fs::Fs as _;
+use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::journal::record::{DuplicateAction, Settings};
+
+use super::act::{self, Act};
+use super::model::Model;
+use super::view::digest;
+
+pub const STAGING: &str = "/staging";
+pub const WAREHOUSE: &str = "/warehouse";
+pub const MANIFESTS: &str = "/manifests";
+pub const STATE: &str = "/state";
+pub const DUPLICATES: &str = "/duplicates";
+
+/// A moment of a run that comes in each of its rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Scan,
+    Hash,
+    Commit,
+    /// Behind the commit.
+    Rest,
+}
+
+/// Round and phase, counted from the start of each run.
+pub type Moment = (u32, Phase);
+
+/// How the journal is compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compacts {
+    Never,
+    /// Between batches; and what is older than a year is forgotten (nothing is).
+    Between,
+    /// On a thread of its own, while batches are committed; the seed decides whose turn it is.
+    Meanwhile {
+        seed: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub cross: bool,
+    pub sidecars: bool,
+    pub duplicates: DuplicateAction,
+    /// What is done before the ingestor starts for the first time.
+    pub before: Vec<Act>,
+    /// What is done later, in this order.
+    pub acts: Vec<(Moment, Act)>,
+    /// Upstreams fsync what they write.
+    pub syncs: bool,
+    /// Names that are taken in the warehouse by files unknown to the journal.
+    pub strangers: Vec<&'static str>,
+    pub split_renames: bool,
+    pub torn_syncs: bool,
+    pub leases: bool,
+    pub compacts: Compacts,
+    /// Only this many operations before the end are crashed at; None for all.
+    pub operations_max: Option<u64>,
+}
+
+impl Scenario {
+    /// Three files, one file system, nothing special.
+    pub fn plain(name: &'static str) -> Scenario {
+        Scenario {
+            name,
+            cross: false,
+            sidecars: false,
+            duplicates: DuplicateAction::Keep,
+            before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2)],
+            acts: Vec::new(),
+            syncs: true,
+            strangers: Vec::new(),
+            split_renames: false,
+            torn_syncs: false,
+            leases: true,
+            compacts: Compacts::Never,
+            operations_max: None,
+        }
+    }
+
+    /// All that the sweeps go through.
+    pub fn all() -> Vec<Scenario> {
+        [Scenario::places(), Scenario::of_duplicates(), Scenario::of_upstreams(), Scenario::of_the_journal()].concat()
+    }
+
+    fn places() -> Vec<Scenario> {
+        vec![
+            Scenario::plain("same file system"),
+            Scenario { split_renames: true, ..Scenario::plain("same file system, renames in halves") },
+            Scenario { cross: true, ..Scenario::plain("across file systems") },
+            Scenario { sidecars: true, ..Scenario::plain("sidecars") },
+            Scenario { sidecars: true, cross: true, ..Scenario::plain("sidecars across file systems") },
+            Scenario { strangers: vec!["a.csv", "b.csv"], ..Scenario::plain("names taken") },
+            Scenario { strangers: vec!["a.csv"], cross: true, ..Scenario::plain("names taken across file systems") },
+            Scenario { leases: false, ..Scenario::plain("without leases") },
+        ]
+    }
+
+    fn of_duplicates() -> Vec<Scenario> {
+        use DuplicateAction::{Keep, Move, Remove};
+        let batch = || vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2), Act::Write(3, 1), Act::Write(4, 3)];
+        let later = || {
+            vec![
+                ((1, Phase::Scan), Act::Write(3, 1)),
+                ((2, Phase::Scan), Act::Write(4, 3)),
+                ((3, Phase::Scan), Act::Write(5, 7)),
+            ]
+        };
+        let mut all = Vec::new();
+        for (duplicates, names) in [
+            (Keep, ["duplicates kept, in one batch", "duplicates kept, across batches"]),
+            (Remove, ["duplicates removed, in one batch", "duplicates removed, across batches"]),
+            (Move, ["duplicates moved, in one batch", "duplicates moved, across batches"]),
+        ] {
+            all.push(Scenario { before: batch(), duplicates, ..Scenario::plain(names[0]) });
+            all.push(Scenario { acts: later(), duplicates, ..Scenario::plain(names[1]) });
+        }
+        let vanishes = vec![((0, Phase::Commit), Act::Remove(0)), ((1, Phase::Commit), Act::Write(0, 9))];
+        all.push(Scenario {
+            before: batch(),
+            acts: vanishes.clone(),
+            ..Scenario::plain("the first of two duplicates vanishes")
+        });
+        all.push(Scenario {
+            before: batch(),
+            acts: vanishes,
+            cross: true,
+            duplicates: Remove,
+            ..Scenario::plain("the first of two duplicates vanishes, across file systems")
+        });
+        all.push(Scenario {
+            before: batch(),
+            duplicates: Move,
+            cross: true,
+            sidecars: true,
+            ..Scenario::plain("duplicates moved, across file systems, with sidecars")
+        });
+        all
+    }
+
+    fn of_upstreams() -> Vec<Scenario> {
+        let at = |round, phase, act| ((round, phase), act);
+        vec![
+            Scenario {
+                acts: vec![at(1, Phase::Scan, Act::Write(0, 4)), at(2, Phase::Scan, Act::Replace(0, 6))],
+                ..Scenario::plain("the same name with other content")
+            },
+            Scenario {
+                before: vec![Act::Write(0, 1), Act::Write(1, 1), Act::Write(2, 2)],
+                acts: vec![at(1, Phase::Scan, Act::Disguise(1)), at(2, Phase::Scan, Act::Disguise(1))],
+                ..Scenario::plain("an inode used again, with equal size and mtime")
+            },
+            Scenario { syncs: false, ..Scenario::plain("nobody synced the sources") },
+            Scenario { syncs: false, cross: true, ..Scenario::plain("nobody synced the sources, across file systems") },
+            Scenario {
+                acts: vec![
+                    at(0, Phase::Hash, Act::Append(1, 5)),
+                    at(0, Phase::Commit, Act::Replace(2, 5)),
+                    at(1, Phase::Commit, Act::Rename(2, 3)),
+                ],
+                ..Scenario::plain("files change while they are ingested")
+            },
+            Scenario {
+                before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Link(0, 3), Act::Link(1, 4)],
+                ..Scenario::plain("hard links")
+            },
+            Scenario {
+                acts: vec![
+                    at(0, Phase::Commit, Act::Open(0, 5)),
+                    at(1, Phase::Scan, Act::Wait(1)),
+                    at(2, Phase::Scan, Act::Close(6)),
+                    at(2, Phase::Rest, Act::Wait(24)),
+                    at(3, Phase::Scan, Act::Write(5, 8)),
+                ],
+                ..Scenario::plain("a slow writer, and the day changes")
+            },
+            Scenario {
+                acts: vec![
+                    at(1, Phase::Scan, Act::Foreign { whole: true }),
+                    at(1, Phase::Scan, Act::Write(3, 4)),
+                    at(1, Phase::Commit, Act::Foreign { whole: false }),
+                    at(2, Phase::Scan, Act::Write(4, 6)),
+                ],
+                ..Scenario::plain("a manifest that others write to")
+            },
+            Scenario {
+                sidecars: true,
+                acts: vec![
+                    at(0, Phase::Scan, Act::WrongSidecar(1)),
+                    at(1, Phase::Scan, Act::Write(0, 9)),
+                    at(1, Phase::Commit, Act::WrongSidecar(0)),
+                    at(2, Phase::Scan, Act::Write(1, 5)),
+                    at(3, Phase::Scan, Act::Write(0, 4)),
+                ],
+                ..Scenario::plain("wrong sidecars")
+            },
+        ]
+    }
+
+    fn of_the_journal() -> Vec<Scenario> {
+        let more = || {
+            vec![
+                ((1, Phase::Scan), Act::Write(3, 4)),
+                ((2, Phase::Scan), Act::Write(4, 1)),
+                ((3, Phase::Scan), Act::Write(5, 6)),
+            ]
+        };
+        vec![
+            Scenario {
+                duplicates: DuplicateAction::Remove,
+                acts: more(),
+                compacts: Compacts::Between,
+                ..Scenario::plain("compaction between batches")
+            },
+            Scenario {
+                acts: more(),
+                compacts: Compacts::Meanwhile { seed: 1 },
+                ..Scenario::plain("compaction while ingesting")
+            },
+            Scenario {
+                cross: true,
+                acts: more(),
+                compacts: Compacts::Meanwhile { seed: 2 },
+                ..Scenario::plain("compaction while ingesting, across file systems")
+            },
+            Scenario {
+                acts: (1..=ROTATION_ROUNDS)
+                    .map(|round| ((round, Phase::Scan), Act::Write(round as u8, round as u8 + 9)))
+                    .collect(),
+                operations_max: Some(240),
+                ..Scenario::plain(ROTATION)
+            },
+            Scenario { torn_syncs: true, acts: more(), ..Scenario::plain("syncs that fail half-way") },
+        ]
+    }
+
+    /// The machine before the ingestor's first start, and what is known of it.
+    pub fn machine(&self) -> (SimFs, Model) {
+        let fs = SimFs::new(7);
+        fs.set_leases(self.leases);
+        let mut upstream = fs.upstream();
+        upstream.mkdir_all(STAGING).unwrap();
+        if self.cross {
+            fs.mount(WAREHOUSE).unwrap();
+        }
+        let mut model = Model::new(self);
+        if !self.strangers.is_empty() {
+            let partition = Path::new(WAREHOUSE).join(fs.now().date_partition());
+            upstream.mkdir_all(&partition).unwrap();
+            for name in &self.strangers {
+                upstream.write(partition.join(name), name.as_bytes()).unwrap();
+                model.strangers.insert(digest(name.as_bytes()));
+            }
+        }
+        upstream.sync();
+        for act in &self.before {
+            act::perform(act, &mut upstream, &mut model);
+        }
+        fs.set_split_renames(self.split_renames);
+        fs.set_torn_syncs(self.torn_syncs);
+        (fs, model)
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings {
+            input: STAGING.into(),
+            warehouse: WAREHOUSE.into(),
+            manifests: MANIFESTS.into(),
+            duplicates: self.duplicates,
+            duplicates_dir: (self.duplicates == DuplicateAction::Move).then(|| DUPLICATES.into()),
+        }
+    }
+}
+
+/// In this scenario the journal goes on to its second segment, near the end.
+pub const ROTATION: &str = "the journal goes on to another segment";
+/// Rounds of one file each, of which each takes some frames: enough to fill the first segment of a run.
+const ROTATION_ROUNDS: u32 = 18;
+
+/// Time for which contents are remembered where anything is forgotten at all.
+pub const REMEMBERED: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -1,0 +1,98 @@
+//! Crashes and faults at every operation of every scenario.
+//!
+//! A state is one way in which a machine was left: by a power cut (with one seed for what survived), by the death of the
+//! process, by a fault. Each is looked at as it is, then the ingestor starts on it again, and must come to the right end.
+
+mod disk;
+mod fault;
+mod interference;
+mod power;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::play::Play;
+use super::scenario::{ROTATION, Scenario};
+use super::watch::Watch;
+use csv_ingestor::fs::sim::Op;
+
+/// With this variable in the environment the sweeps leave nothing out, and draw more seeds.
+pub const THOROUGH: &str = "CRASH_THOROUGH";
+
+pub fn is_thorough() -> bool {
+    std::env::var_os(THOROUGH).is_some()
+}
+
+/// A scenario with its machine before the first start, and the operations at which it is to be disturbed.
+pub struct Subject {
+    pub scenario: Scenario,
+    operations: std::ops::RangeInclusive<u64>,
+}
+
+impl Subject {
+    fn new(scenario: Scenario) -> Subject {
+        let mut play = Play::new(&scenario);
+        let first = play.fs.operations() + 1;
+        play.end();
+        let last = play.fs.operations();
+        let first = scenario.operations_max.map_or(first, |count| last.saturating_sub(count).max(first));
+        Subject { scenario, operations: first..=last }
+    }
+}
+
+/// Does `job` for each operation of each scenario, on all processors; each returns how many states it has checked.
+/// There must be `states_min` of them, so that a sweep cannot shrink unseen.
+fn sweep(name: &str, scenarios: Vec<Scenario>, states_min: u64, job: impl Fn(&Scenario, u64) -> u64 + Sync) {
+    let began = Instant::now();
+    let subjects: Vec<Subject> = scenarios.into_iter().map(Subject::new).collect();
+    let jobs: Vec<(&Scenario, u64)> = subjects
+        .iter()
+        .flat_map(|subject| subject.operations.clone().map(|operation| (&subject.scenario, operation)))
+        .collect();
+    let (next, states) = (AtomicUsize::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((scenario, operation)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    states.fetch_add(job(scenario, *operation), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let states = states.into_inner();
+    println!("{name}: {states} states from {} operations in {:.1} s", jobs.len(), began.elapsed().as_secs_f64());
+    assert!(states >= states_min, "{name}: only {states} states");
+}
+
+/// The scenarios do what they are there for when nothing goes wrong; otherwise the sweeps would prove little. Each
+/// operation is looked at.
+#[test]
+fn every_scenario_without_a_crash() {
+    let mut looks = 0;
+    for scenario in Scenario::all() {
+        let mut play = Play::new(&scenario);
+        let (ended, watch) = play.run_watched(Watch::default());
+        play.check_ended(ended);
+        looks += watch.looks;
+        play.end();
+    }
+    println!("{looks} operations were looked at");
+}
+
+/// The window that is swept of the longest scenario holds what it is about.
+#[test]
+fn the_journal_goes_on_to_another_segment() {
+    let scenario = Scenario::all().into_iter().find(|scenario| scenario.name == ROTATION).unwrap();
+    let subject = Subject::new(scenario.clone());
+    let mut play = Play::new(&scenario);
+    play.end();
+    let made: Vec<u64> = play
+        .fs
+        .log()
+        .into_iter()
+        .filter(|logged| logged.op == Op::Open && logged.errno.is_none())
+        .filter(|logged| logged.path.extension().is_some_and(|extension| extension == "log"))
+        .map(|logged| logged.number)
+        .collect();
+    assert!(made.iter().any(|number| subject.operations.contains(number)), "{made:?}, {:?}", subject.operations);
+}

@@ -1,0 +1,1 @@
+//! Disks that fill up, at every size that they can have.

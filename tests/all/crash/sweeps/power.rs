@@ -1,0 +1,99 @@
+//! Power cuts and killed processes: at every operation, and at every operation of the recovery.
+
+use super::{is_thorough, sweep};
+use crate::crash::play::Play;
+use crate::crash::scenario::Scenario;
+use crate::crash::view::View;
+use crate::crash::watch::Watch;
+
+/// P1, P2 and P3 at every operation: power is cut there, any subset of what was not synced survives, the next start and
+/// the rest of the run bring everything to the same end.
+#[test]
+fn power_cut_at_every_operation() {
+    let seeds = if is_thorough() { 64 } else { 8 };
+    sweep("power cuts", Scenario::all(), 40_000, |scenario, operation| {
+        let mut stopped = Play::new(scenario);
+        stopped.run_until(operation, false);
+        for seed in 0..seeds {
+            let mut play = stopped.fork();
+            play.cut_power(operation.wrapping_mul(1_000) + seed);
+            if seed == 0 {
+                play.check_recovery_is_repeatable();
+            }
+            play.end();
+        }
+        seeds
+    });
+}
+
+/// Only our process dies: what it wrote is there, whether synced or not. A reader that follows the manifests sees nothing
+/// withdrawn, and each operation of every third recovery is looked at.
+#[test]
+fn killed_at_every_operation() {
+    sweep("kills", Scenario::all(), 10_000, |scenario, operation| {
+        for happened in [false, true] {
+            let mut play = Play::new(scenario);
+            let watched = is_thorough() || (operation + u64::from(happened)) % 3 == 0;
+            if !watched {
+                play.run_until(operation, happened);
+                play.kill();
+                play.check_recovery_is_repeatable();
+                play.end();
+                continue;
+            }
+            play.stop_at(operation, happened);
+            let (_, watch) = play.run_watched(Watch::blind());
+            play.fs.clear_faults();
+            play.kill();
+            let (ended, _) = play.run_watched(watch.seeing());
+            play.check_ended(ended);
+        }
+        2
+    });
+}
+
+/// A second crash, at every operation of the recovery from the first. Every other first one is a power cut; what a killed
+/// process wrote looks durable to the recovery, and is not.
+#[test]
+fn power_cut_at_every_operation_of_the_recovery() {
+    let step = if is_thorough() { 1 } else { 3 };
+    sweep("power cuts in a recovery", Scenario::all(), 120_000, |scenario, operation| {
+        let mut stopped = Play::new(scenario);
+        stopped.run_until(operation, operation % 4 == 0);
+        match operation % 2 {
+            0 => stopped.kill(),
+            _ => stopped.cut_power(operation),
+        }
+        let before = stopped.fs.operations();
+        let after = stopped.fork().recover();
+        let mut states = 0;
+        for at in (before + 1 + operation % step..=after).step_by(step as usize) {
+            let mut play = stopped.fork();
+            play.run_until(at, at % 5 == 0);
+            play.cut_power(operation.wrapping_mul(1_000) + at);
+            play.end();
+            states += 1;
+        }
+        states
+    });
+}
+
+/// What a reader has seen before a power cut is there again when the recovery is through, in the same order.
+#[test]
+fn what_a_reader_saw_before_a_power_cut_is_seen_again() {
+    let scenarios = Scenario::all().into_iter().filter(|scenario| scenario.acts.len() < 6);
+    sweep("readers", scenarios.collect(), 1_000, |scenario, operation| {
+        if operation % 4 > 0 && !is_thorough() {
+            return 0;
+        }
+        let mut play = Play::new(scenario);
+        play.stop_at(operation, false);
+        let (_, mut watch) = play.run_watched(Watch::blind());
+        play.fs.clear_faults();
+        play.cut_power(operation);
+        play.recover();
+        let view = View::of(&mut play.fs.upstream());
+        watch.after_recovery(&view).unwrap_or_else(|wrong| panic!("{}: {wrong}", play.told()));
+        1
+    });
+}

@@ -1,0 +1,171 @@
+//! Two threads whose operations are carried out in an order that a seed decides: a compaction beside the committer.
+//!
+//! Invariants: whose turn it is is drawn only when both threads wait for theirs (or only one is left), so the order does
+//! not depend on the machine that the test runs on; a thread that is not in the game waits for nobody.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::journal;
+use csv_ingestor::journal::compact::{Compacted, compact};
+use csv_ingestor::types::Lsn;
+
+use super::scenario::STATE;
+
+const COMMITTER: usize = 0;
+const COMPACTOR: usize = 1;
+
+thread_local! {
+    static PLAYER: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+#[derive(Debug)]
+struct Game {
+    random: u64,
+    /// Who takes part, and who of these waits for a turn.
+    plays: [bool; 2],
+    waits: [bool; 2],
+    turn: Option<usize>,
+}
+
+impl Game {
+    /// Gives the turn to one of those who wait, once nobody is between two operations.
+    fn deal(&mut self) {
+        if self.turn.is_some() || (0..2).any(|player| self.plays[player] && !self.waits[player]) {
+            return;
+        }
+        self.turn = match self.plays {
+            [true, true] => {
+                self.random =
+                    self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                Some((self.random >> 63) as usize)
+            }
+            [true, false] => Some(COMMITTER),
+            [false, true] => Some(COMPACTOR),
+            [false, false] => None,
+        };
+    }
+}
+
+struct Turns {
+    game: Mutex<Game>,
+    changed: Condvar,
+}
+
+impl Turns {
+    fn game(&self) -> MutexGuard<'_, Game> {
+        self.game.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before each operation: waits for the turn of this thread, and takes it.
+    fn pass(&self) {
+        let Some(me) = PLAYER.get() else { return };
+        let mut game = self.game();
+        if !game.plays[me] {
+            return;
+        }
+        game.waits[me] = true;
+        game.deal();
+        self.changed.notify_all();
+        while game.turn != Some(me) {
+            game = self.changed.wait(game).unwrap_or_else(PoisonError::into_inner);
+        }
+        game.turn = None;
+        game.waits[me] = false;
+    }
+
+    fn leave(&self, player: usize) {
+        let mut game = self.game();
+        game.plays[player] = false;
+        game.waits[player] = false;
+        game.deal();
+        self.changed.notify_all();
+    }
+
+    /// Waits until the other player waits, too, or is through: what can be seen then does not depend on who is faster.
+    fn settle(&self, other: usize) {
+        let mut game = self.game();
+        while game.plays[other] && !game.waits[other] {
+            game = self.changed.wait(game).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+type Outcome = Result<Option<Compacted>, journal::Error>;
+
+/// A compaction that goes on while batches are committed.
+pub struct Meanwhile {
+    fs: SimFs,
+    turns: Arc<Turns>,
+    result: Arc<Mutex<Option<Outcome>>>,
+    under_way: Cell<bool>,
+}
+
+impl Meanwhile {
+    pub fn new(fs: &SimFs, seed: u64) -> Meanwhile {
+        let game = Game { random: seed, plays: [true, false], waits: [false; 2], turn: None };
+        let turns = Arc::new(Turns { game: Mutex::new(game), changed: Condvar::new() });
+        PLAYER.set(Some(COMMITTER));
+        let gate = turns.clone();
+        let fs = fs.gated(Arc::new(move || gate.pass()));
+        Meanwhile { fs, turns, result: Arc::default(), under_way: Cell::new(false) }
+    }
+
+    /// The machine, by a handle on which turns are taken.
+    pub fn fs(&self) -> &SimFs {
+        &self.fs
+    }
+
+    /// Starts folding in what lies before `until`.
+    pub fn start<'scope>(&self, scope: &'scope std::thread::Scope<'scope, '_>, until: Lsn) {
+        let (fs, turns, result) = (self.fs.clone(), self.turns.clone(), self.result.clone());
+        self.under_way.set(true);
+        turns.game().plays[COMPACTOR] = true;
+        scope.spawn(move || {
+            PLAYER.set(Some(COMPACTOR));
+            let _leaves = Leaves(&turns, COMPACTOR);
+            let outcome = compact(&fs, Path::new(STATE), until, &AtomicBool::new(false));
+            *result.lock().unwrap() = Some(outcome);
+        });
+    }
+
+    /// What the compaction came to, if it is through by now.
+    pub fn result(&self) -> Option<Outcome> {
+        self.turns.settle(COMPACTOR);
+        let result = self.result.lock().unwrap().take();
+        if result.is_some() {
+            self.under_way.set(false);
+        }
+        result
+    }
+
+    pub fn is_free(&self) -> bool {
+        !self.under_way.get()
+    }
+
+    /// While this lives, the committer takes turns; then what is under way comes to its end alone.
+    pub fn committer(&self) -> impl Drop + '_ {
+        Leaves(&self.turns, COMMITTER)
+    }
+
+    /// Waits for the end of what is under way.
+    pub fn finish(&self) {
+        let mut game = self.turns.game();
+        while game.plays[COMPACTOR] {
+            game = self.turns.changed.wait(game).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Leaves the game when dropped: in a panic, too, or the other would wait for ever.
+struct Leaves<'a>(&'a Turns, usize);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+        PLAYER.set(None);
+    }
+}

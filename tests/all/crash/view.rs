@@ -1,0 +1,113 @@
+//! What everybody can see of a machine at one moment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use csv_ingestor::fs::FileKind;
+use csv_ingestor::fs::sim::Upstream;
+use serde_json::Value;
+use sha2::Digest as _;
+
+use super::scenario::{DUPLICATES, MANIFESTS, STAGING, WAREHOUSE};
+
+/// Of a content: its SHA-256 in hex, as the manifest has it.
+pub type Digest = String;
+
+/// What other programs append to a manifest begins so.
+pub const FOREIGN: &str = "{\"foreign\":";
+
+/// One line of a manifest that has its end.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub ingest_id: u64,
+    pub sha256: Digest,
+    pub warehouse_path: PathBuf,
+}
+
+/// All that matters of a machine's files.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Every file in staging, hidden ones too.
+    pub staging: BTreeMap<PathBuf, Digest>,
+    /// Files at their final names.
+    pub warehouse: BTreeMap<PathBuf, Digest>,
+    /// Files in the warehouse's hidden directory: unfinished copies.
+    pub copies: Vec<PathBuf>,
+    /// Duplicates that were moved away.
+    pub duplicates: BTreeMap<PathBuf, Digest>,
+    /// The ingestor's lines, in order.
+    pub lines: Vec<Line>,
+    /// What stands in the manifests and is no whole line.
+    pub torn: Vec<String>,
+}
+
+pub fn digest(content: &[u8]) -> Digest {
+    sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every regular file below `dir`, with its content.
+pub fn files(upstream: &mut Upstream<'_>, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for name in upstream.list(dir).unwrap_or_default() {
+        let path = dir.join(name);
+        match upstream.stat(&path).unwrap().kind {
+            FileKind::Directory => found.extend(files(upstream, &path)),
+            _ => {
+                found.insert(path.clone(), upstream.read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn line_of(text: &[u8]) -> Option<Line> {
+    let value: Value = serde_json::from_slice(text).ok()?;
+    Some(Line {
+        ingest_id: value["ingest_id"].as_u64()?,
+        sha256: value["sha256"].as_str()?.to_owned(),
+        warehouse_path: value["warehouse_path"].as_str()?.into(),
+    })
+}
+
+impl View {
+    pub fn of(upstream: &mut Upstream<'_>) -> View {
+        let mut view = View::default();
+        let digests = |found: BTreeMap<PathBuf, Vec<u8>>| -> BTreeMap<PathBuf, Digest> {
+            found.into_iter().map(|(path, content)| (path, digest(&content))).collect()
+        };
+        view.staging = digests(files(upstream, Path::new(STAGING)));
+        view.duplicates = digests(files(upstream, Path::new(DUPLICATES)));
+        let hidden = Path::new(WAREHOUSE).join(".csv-ingestor");
+        let (copies, warehouse): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            files(upstream, Path::new(WAREHOUSE)).into_iter().partition(|(path, _)| path.starts_with(&hidden));
+        view.copies = copies.into_keys().collect();
+        view.warehouse = digests(warehouse);
+        for (path, content) in files(upstream, Path::new(MANIFESTS)) {
+            for text in content.split_inclusive(|byte| *byte == b'\n') {
+                if text.starts_with(FOREIGN.as_bytes()) && text.ends_with(b"}\n") {
+                    continue;
+                }
+                match line_of(text).filter(|_| text.ends_with(b"\n")) {
+                    Some(line) => view.lines.push(line),
+                    None => view.torn.push(format!("{}: {:?}", path.display(), String::from_utf8_lossy(text))),
+                }
+            }
+        }
+        view
+    }
+
+    /// True for a content that stands in staging, at a final name in the warehouse, or was moved away as a duplicate (by
+    /// mistake even, until that is noticed).
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.staging
+            .values()
+            .chain(self.warehouse.values())
+            .chain(self.duplicates.values())
+            .any(|found| found == digest)
+    }
+
+    /// Files in staging under names that upstreams give.
+    pub fn staged(&self) -> impl Iterator<Item = (&PathBuf, &Digest)> {
+        self.staging.iter().filter(|(path, _)| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
+    }
+}

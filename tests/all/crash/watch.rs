@@ -1,0 +1,125 @@
+//! Looks before every single operation: at what programs see, and at what the disk alone would say.
+//!
+//! P3: what can be seen in the warehouse was intended in the journal, durably, before; what can be read in a manifest is
+//! durably MOVED, and durably in the warehouse. A reader that follows the manifests never sees a line withdrawn.
+
+use std::path::Path;
+
+use csv_ingestor::engine;
+use csv_ingestor::fs::sim::{Call, Op, Survival, Upstream};
+use csv_ingestor::journal::state::{FileState, State};
+
+use super::model::{Model, Verdict, ensure};
+use super::scenario::{MANIFESTS, STAGING, STATE, WAREHOUSE};
+use super::view::View;
+
+#[derive(Clone, Default)]
+pub struct Watch {
+    /// The ids in the manifests, as a reader that follows them has seen them.
+    seen: Vec<u64>,
+    /// Operations looked at.
+    pub looks: u64,
+    /// Only follows the manifests.
+    blind: bool,
+    /// What happened before, for messages.
+    story: String,
+}
+
+impl Watch {
+    /// A reader, who sees the manifests only: much cheaper.
+    pub fn blind() -> Watch {
+        Watch { blind: true, ..Watch::default() }
+    }
+
+    /// The same, with eyes for everything.
+    pub fn seeing(self) -> Watch {
+        Watch { blind: false, ..self }
+    }
+
+    pub fn told(self, story: String) -> Watch {
+        Watch { story, ..self }
+    }
+
+    pub fn look(&mut self, call: &Call<'_>, upstream: &mut Upstream<'_>, model: &Model) {
+        // What only reads changes nothing; so the next operation that does finds the same.
+        let reads = [Op::OpenDir, Op::StatDir, Op::List, Op::Stat, Op::StatFile, Op::ReadAt, Op::FreeBytes];
+        if reads.contains(&call.op) {
+            return;
+        }
+        self.looks += 1;
+        let verdict = self.judge(call, upstream, model);
+        verdict.unwrap_or_else(|wrong| {
+            panic!(
+                "{}, before operation {}, {:?} of {}: {wrong}",
+                self.story,
+                call.number,
+                call.op,
+                call.path.display()
+            )
+        });
+    }
+
+    fn judge(&mut self, call: &Call<'_>, upstream: &mut Upstream<'_>, model: &Model) -> Verdict {
+        if self.blind && !call.path.starts_with(MANIFESTS) && call.op != Op::LeaseBroken {
+            return Ok(());
+        }
+        let view = View::of(upstream);
+        model.always(&view)?;
+        self.follow(&view)?;
+        if self.blind {
+            return Ok(());
+        }
+        let floor = upstream.fork();
+        floor.clear_faults();
+        floor.crash_to(Survival::Nothing);
+        let disk = View::of(&mut floor.upstream());
+        model.always_on_disk(&disk)?;
+        let state = engine::read_state(&floor, Path::new(STATE)).map_err(|error| error.to_string())?;
+        for line in &view.lines {
+            let there = disk.warehouse.get(&line.warehouse_path);
+            ensure!(there == Some(&line.sha256), "listed before it was durable: {line:?}");
+            ensure!(is_moved(&state, line.ingest_id, &line.sha256), "listed before MOVED was durable: {line:?}");
+        }
+        for (path, digest) in &view.warehouse {
+            let intended = model.strangers.contains(digest)
+                || state
+                    .open()
+                    .any(|ingest| ingest.target.as_ref().is_some_and(|target| target.warehouse_path == *path))
+                || original(&state, digest).is_some_and(|original| *original.warehouse_path == **path);
+            ensure!(intended, "in the warehouse before HASHED was durable: {}", path.display());
+        }
+        let hidden = call.path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| name.starts_with('.')));
+        if call.op == Op::Rename && call.path.starts_with(STAGING) && !hidden {
+            let intended = state.open().any(|ingest| {
+                let is_sidecar = ingest.sidecar.as_ref().is_some_and(|sidecar| sidecar.path == call.path);
+                ingest.state != FileState::Discovered && (ingest.source_path == call.path || is_sidecar)
+            });
+            ensure!(intended, "moved before a record of it was durable");
+        }
+        let foreign = call.op == Op::WriteAt && !call.path.starts_with(MANIFESTS) && !call.path.starts_with(STATE);
+        ensure!(!foreign || call.path.starts_with(WAREHOUSE), "written where nothing is to be written");
+        Ok(())
+    }
+
+    /// Whole lines that were there are there, in the same order.
+    fn follow(&mut self, view: &View) -> Verdict {
+        let now: Vec<u64> = view.lines.iter().map(|line| line.ingest_id).collect();
+        ensure!(now.starts_with(&self.seen), "a line was withdrawn: {:?}, now {now:?}", self.seen);
+        self.seen = now;
+        Ok(())
+    }
+
+    /// After a power cut a reader may find less, until the recovery is through.
+    pub fn after_recovery(&mut self, view: &View) -> Verdict {
+        self.follow(view)
+    }
+}
+
+fn original(state: &State, digest: &str) -> Option<csv_ingestor::journal::state::Original> {
+    let sha256 = csv_ingestor::types::Sha256::from_hex(digest.as_bytes())?;
+    state.original(&sha256).unwrap()
+}
+
+fn is_moved(state: &State, id: u64, digest: &str) -> bool {
+    original(state, digest).is_some_and(|original| original.ingest_id.0 == id)
+}
