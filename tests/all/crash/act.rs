@@ -65,6 +65,8 @@ pub fn sidecar_of(path: &Path) -> PathBuf {
 /// Does it. Acts on files that are not there do nothing, as with real programs.
 pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     model.before_act(upstream);
+    let withdraws = matches!(act, Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_));
+    model.withdrew |= model.sidecars && withdraws;
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),

@@ -25,6 +25,8 @@ use super::view::Digest;
 
 /// Rounds of one run.
 const ROUNDS_MAX: u32 = 40;
+/// Rounds in which every file was refused, one after the other: more would come to the same.
+const FRUITLESS_ROUNDS_MAX: u32 = 3;
 /// Time from one round to the next: longer than any refusal lasts.
 const ROUND: Duration = Duration::from_secs(3600);
 
@@ -134,20 +136,24 @@ impl<'a> Run<'a> {
 
     /// Until nothing is left to do, and nobody else will act.
     fn rounds<'scope>(&mut self, compactor: Option<Compactor<'_, 'scope, '_>>) -> Result<Ended, Error> {
+        let mut fruitless = 0;
         for round in 0..ROUNDS_MAX {
             let mut more = self.listener.at((round, Phase::Scan), self.fs);
-            let is_idle = !self.round(round, &mut more)?;
+            let came_to = self.round(round, &mut more)?;
             self.compact(compactor.as_ref())?;
             more |= self.listener.at((round, Phase::Rest), self.fs);
-            if is_idle && !more {
+            fruitless = if more || came_to == Some(true) { 0 } else { fruitless + 1 };
+            if came_to.is_none() && !more {
                 return Ok(Ended::AtRest);
+            } else if fruitless == FRUITLESS_ROUNDS_MAX {
+                return Ok(Ended::Waiting);
             }
         }
         Ok(Ended::Waiting)
     }
 
-    /// One scan and what it finds. False if there was nothing to do.
-    fn round(&mut self, round: u32, more: &mut bool) -> Result<bool, Error> {
+    /// One scan and what it finds. None if there was nothing to do; otherwise whether all was not in vain.
+    fn round(&mut self, round: u32, more: &mut bool) -> Result<Option<bool>, Error> {
         let now = ROUND * (round + 1);
         self.scanner.begin(&mut self.settle)?;
         while self.scanner.is_scanning() {
@@ -166,12 +172,13 @@ impl<'a> Run<'a> {
         }
         *more |= self.listener.at((round, Phase::Commit), self.fs);
         if self.batch.is_empty() && !self.committer.has_pending() {
-            return Ok(false);
+            return Ok(None);
         }
-        for report in self.committer.commit(std::mem::take(&mut self.batch))? {
-            self.hear(&report, now);
-        }
-        Ok(true)
+        let reports = self.committer.commit(std::mem::take(&mut self.batch))?;
+        let in_vain = |report: &Report| matches!(report.outcome, Outcome::Refused(_));
+        let fruit = !reports.iter().all(in_vain) || reports.is_empty();
+        reports.iter().for_each(|report| self.hear(report, now));
+        Ok(Some(fruit))
     }
 
     fn hear(&mut self, report: &Report, now: Duration) {

@@ -41,6 +41,8 @@ pub struct Model {
     pub writer: Option<(WriterId, PathBuf)>,
     /// Somebody else wrote to the manifests.
     pub shares_manifests: bool,
+    /// In sidecar mode: an upstream took a file or a sidecar back, and left the other.
+    pub withdrew: bool,
     /// The disk may have lost what nobody had synced, and left something else in its place.
     pub lossy: bool,
 }
@@ -72,6 +74,7 @@ impl Model {
             reported: BTreeSet::new(),
             writer: None,
             shares_manifests: false,
+            withdrew: false,
             lossy: false,
         }
     }
@@ -135,6 +138,14 @@ impl Model {
         self.lossy |= self.writer.take().is_some();
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
+        if self.withdrew {
+            // The cut may have undone our move, but not that.
+            let mut due: BTreeSet<&Digest> = view.warehouse.values().collect();
+            due.extend(
+                view.staged().filter(|(path, digest)| is_released(upstream, path, digest)).map(|(_, digest)| digest),
+            );
+            self.must.retain(|digest, _| due.contains(digest));
+        }
         // What a file has become that was not synced is as good as any other; under whatever name it stands.
         self.may.extend(view.staging.values().cloned());
         Ok(())

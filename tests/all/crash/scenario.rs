@@ -62,6 +62,8 @@ pub struct Scenario {
     pub compacts: Compacts,
     /// Only this many operations before the end are crashed at; None for all.
     pub operations_max: Option<u64>,
+    /// Of its operations one in so many is crashed at, unless it is to be thorough: a long run.
+    pub thin: u64,
 }
 
 impl Scenario {
@@ -81,6 +83,7 @@ impl Scenario {
             leases: true,
             compacts: Compacts::Never,
             operations_max: None,
+            thin: 1,
         }
     }
 
@@ -216,17 +219,20 @@ impl Scenario {
                 duplicates: DuplicateAction::Remove,
                 acts: more(),
                 compacts: Compacts::Between,
+                thin: 3,
                 ..Scenario::plain("compaction between batches")
             },
             Scenario {
                 acts: more(),
                 compacts: Compacts::Meanwhile { seed: 1 },
+                thin: 3,
                 ..Scenario::plain("compaction while ingesting")
             },
             Scenario {
                 cross: true,
                 acts: more(),
                 compacts: Compacts::Meanwhile { seed: 2 },
+                thin: 5,
                 ..Scenario::plain("compaction while ingesting, across file systems")
             },
             Scenario {
@@ -234,6 +240,7 @@ impl Scenario {
                     .map(|round| ((round, Phase::Scan), Act::Write(round as u8, round as u8 + 9)))
                     .collect(),
                 operations_max: Some(240),
+                thin: 3,
                 ..Scenario::plain(ROTATION)
             },
             Scenario { torn_syncs: true, acts: more(), ..Scenario::plain("syncs that fail half-way") },

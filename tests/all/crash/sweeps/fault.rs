@@ -2,7 +2,7 @@
 
 use csv_ingestor::fs::sim::{Fault, Op};
 
-use super::sweep;
+use super::{operations, sweep};
 use crate::crash::play::Play;
 use crate::crash::scenario::Scenario;
 
@@ -37,8 +37,7 @@ fn every_operation_fails() {
         How::ForEver(libc::ENOSPC),
         How::Short,
     ];
-    sweep("faults", Scenario::all(), 70_000, |scenario, operation| {
-        let op = kind_of(scenario, operation);
+    sweep("faults", operations(Scenario::all()), 50_000, |scenario, operation, op| {
         for how in hows {
             let mut play = Play::new(scenario);
             play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
@@ -64,11 +63,4 @@ fn every_operation_fails() {
         }
         2 * hows.len() as u64 - 1
     });
-}
-
-/// Which operation has this number, when nothing goes wrong.
-fn kind_of(scenario: &Scenario, operation: u64) -> Op {
-    let mut play = Play::new(scenario);
-    play.run_until(operation, false);
-    play.fs.log().into_iter().rfind(|logged| logged.number == operation).map_or(Op::Stat, |logged| logged.op)
 }

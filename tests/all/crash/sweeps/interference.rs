@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{is_thorough, sweep};
+use super::{is_thorough, operations, sweep};
 use crate::crash::act::{self, Act};
 use crate::crash::play::Play;
 use crate::crash::scenario::Scenario;
@@ -41,8 +41,8 @@ fn an_upstream_acts_at_every_operation() {
         "names taken across file systems",
     ];
     let wanted = |scenario: &Scenario| is_thorough() || named.contains(&scenario.name);
-    let scenarios: Vec<Scenario> = Scenario::all().into_iter().filter(wanted).collect();
-    sweep("upstreams", scenarios, 20_000, |scenario, operation| {
+    let subjects = operations(Scenario::all().into_iter().filter(wanted));
+    sweep("upstreams", subjects, 20_000, |scenario, operation, _| {
         for (index, act) in (0..).zip(acts()) {
             for then_cut in [None, Some(operation + 1 + (operation + index * 7) % 40)] {
                 let mut play = Play::new(scenario);

@@ -1,6 +1,6 @@
 //! Power cuts and killed processes: at every operation, and at every operation of the recovery.
 
-use super::{is_thorough, sweep};
+use super::{READS, is_thorough, sweep, writes};
 use crate::crash::play::Play;
 use crate::crash::scenario::Scenario;
 use crate::crash::view::View;
@@ -10,8 +10,8 @@ use crate::crash::watch::Watch;
 /// the rest of the run bring everything to the same end.
 #[test]
 fn power_cut_at_every_operation() {
-    let seeds = if is_thorough() { 64 } else { 8 };
-    sweep("power cuts", Scenario::all(), 40_000, |scenario, operation| {
+    let seeds = if is_thorough() { 128 } else { 16 };
+    sweep("power cuts", writes(Scenario::all()), 30_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, false);
         for seed in 0..seeds {
@@ -27,13 +27,13 @@ fn power_cut_at_every_operation() {
 }
 
 /// Only our process dies: what it wrote is there, whether synced or not. A reader that follows the manifests sees nothing
-/// withdrawn, and each operation of every third recovery is looked at.
+/// withdrawn, and each operation of every fifth recovery is looked at.
 #[test]
 fn killed_at_every_operation() {
-    sweep("kills", Scenario::all(), 10_000, |scenario, operation| {
+    sweep("kills", writes(Scenario::all()), 4_000, |scenario, operation, _| {
         for happened in [false, true] {
             let mut play = Play::new(scenario);
-            let watched = is_thorough() || (operation + u64::from(happened)) % 3 == 0;
+            let watched = is_thorough() || (operation + u64::from(happened)) % 5 == 0;
             if !watched {
                 play.run_until(operation, happened);
                 play.kill();
@@ -56,36 +56,31 @@ fn killed_at_every_operation() {
 /// process wrote looks durable to the recovery, and is not.
 #[test]
 fn power_cut_at_every_operation_of_the_recovery() {
-    let step = if is_thorough() { 1 } else { 3 };
-    sweep("power cuts in a recovery", Scenario::all(), 120_000, |scenario, operation| {
+    sweep("power cuts in a recovery", writes(Scenario::all()), 60_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 4 == 0);
         match operation % 2 {
             0 => stopped.kill(),
             _ => stopped.cut_power(operation),
         }
-        let before = stopped.fs.operations();
-        let after = stopped.fork().recover();
-        let mut states = 0;
-        for at in (before + 1 + operation % step..=after).step_by(step as usize) {
+        let mut calm = stopped.fork();
+        calm.recover();
+        let recovery = calm.fs.log().into_iter().filter(|logged| !READS.contains(&logged.op));
+        let stops: Vec<u64> = recovery.map(|logged| logged.number).collect();
+        for at in &stops {
             let mut play = stopped.fork();
-            play.run_until(at, at % 5 == 0);
+            play.run_until(*at, at % 5 == 0);
             play.cut_power(operation.wrapping_mul(1_000) + at);
             play.end();
-            states += 1;
         }
-        states
+        stops.len() as u64
     });
 }
 
 /// What a reader has seen before a power cut is there again when the recovery is through, in the same order.
 #[test]
 fn what_a_reader_saw_before_a_power_cut_is_seen_again() {
-    let scenarios = Scenario::all().into_iter().filter(|scenario| scenario.acts.len() < 6);
-    sweep("readers", scenarios.collect(), 1_000, |scenario, operation| {
-        if operation % 4 > 0 && !is_thorough() {
-            return 0;
-        }
+    sweep("readers", writes(Scenario::all()), 2_000, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.stop_at(operation, false);
         let (_, mut watch) = play.run_watched(Watch::blind());
