@@ -40,7 +40,14 @@
 //! What ext4 does (Rebello et al., "Can Applications Recover from fsync Failures?", ATC'20): the dirty pages are
 //! marked clean and stay in the cache. So everybody still reads the new content, the next sync succeeds, and the
 //! content is not on the disk unless it is written again. The inode is still due: the size may become durable over
-//! content that never will. Names that a failed `sync_dir` did not write are likewise seen and never written.
+//! content that never will.
+//!
+//! Names are another matter. Where there is a journal, an error while it is written ends all writing: jbd2 aborts and
+//! ext4 answers EROFS (fs/ext4/ext4_jbd2.c, `ext4_journal_check_start`), xfs shuts down (xfs_force_shutdown), btrfs
+//! aborts the transaction and turns read-only, until somebody mounts it again. [`SimFs::set_aborts`] does the same.
+//! Without it, names that a failed `sync_dir` did not write are seen and never written, and the next sync lies: what a
+//! file system without a journal may do, and harsher than any that this program is meant for.
+//!
 //! [`SimFs::set_torn_syncs`] lets a part of the sectors reach the disk before the failure. EINTR is no such failure:
 //! everything is still due after it. `drop_cache` makes clean pages show what the disk has; dirty ones stay.
 //!
@@ -316,6 +323,12 @@ impl SimFs {
     /// Whether the halves of a rename across directories may survive apart, on all devices there are.
     pub fn set_split_renames(&self, split: bool) {
         self.world().state.devices.iter_mut().for_each(|device| device.journal.split = split);
+    }
+
+    /// Whether a sync of names that fails ends all writing to its device, with EROFS, until a power cut, on all devices
+    /// there are.
+    pub fn set_aborts(&self, aborts: bool) {
+        self.world().state.devices.iter_mut().for_each(|device| device.aborts = aborts);
     }
 
     /// Whether some sectors reach the disk before a sync fails; otherwise none does.

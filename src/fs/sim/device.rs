@@ -44,6 +44,9 @@ pub(super) struct Device {
     next_number: u64,
     /// Free numbers whose removal will never reach the disk, because a sync failed.
     stuck: BTreeSet<u64>,
+    /// A sync of names that fails ends all writing, until a power cut.
+    pub(super) aborts: bool,
+    pub(super) aborted: bool,
     /// Inodes that only the disk may still know.
     dead: Vec<NodeId>,
     used: u64,
@@ -82,6 +85,8 @@ impl Device {
             free: BTreeSet::new(),
             next_number: FIRST_NUMBER,
             stuck: BTreeSet::new(),
+            aborts: false,
+            aborted: false,
             dead: Vec::new(),
             used: PAGE,
         }
@@ -109,6 +114,11 @@ impl Device {
         if dir.kind == FileKind::Directory { Ok(dir.entries.get(name).copied()) } else { Err(errno(libc::ENOTDIR)) }
     }
 
+    /// EROFS once the file system has given up.
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        if self.aborted { Err(errno(libc::EROFS)) } else { Ok(()) }
+    }
+
     pub(super) fn free_bytes(&self) -> u64 {
         self.capacity.unwrap_or(UNLIMITED_BYTES).saturating_sub(self.used)
     }
@@ -125,6 +135,7 @@ impl Device {
 
     /// Makes an inode with one name.
     pub(super) fn make(&mut self, dir: NodeId, name: &OsStr, kind: FileKind, meta: Meta) -> io::Result<NodeId> {
+        self.check_writable()?;
         if self.find(dir, name)?.is_some() {
             return Err(errno(libc::EEXIST));
         }
@@ -166,6 +177,7 @@ impl Device {
 
     /// A further name for an inode.
     pub(super) fn link(&mut self, id: NodeId, dir: NodeId, name: &OsStr, time: FileTime) -> io::Result<()> {
+        self.check_writable()?;
         if self.find(dir, name)?.is_some() {
             return Err(errno(libc::EEXIST));
         }
@@ -181,6 +193,7 @@ impl Device {
 
     /// unlink(2), and rmdir(2) of an empty directory.
     pub(super) fn remove(&mut self, dir: NodeId, name: &OsStr, time: FileTime) -> io::Result<()> {
+        self.check_writable()?;
         let id = self.find(dir, name)?.ok_or_else(|| errno(libc::ENOENT))?;
         let node = self.node(id)?;
         if !node.entries.is_empty() {
@@ -202,6 +215,7 @@ impl Device {
         replace: bool,
         time: FileTime,
     ) -> io::Result<()> {
+        self.check_writable()?;
         let id = self.find(from, from_name)?.ok_or_else(|| errno(libc::ENOENT))?;
         let is_dir = self.node(id)?.kind == FileKind::Directory;
         let taken = self.find(to, to_name)?;
@@ -291,6 +305,7 @@ impl Device {
 
     /// pwrite(2): short if the space ends within `bytes`.
     pub(super) fn write(&mut self, id: NodeId, offset: u64, bytes: &[u8], now: FileTime) -> io::Result<usize> {
+        self.check_writable()?;
         let node = self.node(id)?;
         let before = charge(node);
         let end = offset.checked_add(bytes.len() as u64).ok_or_else(|| errno(libc::EFBIG))?;
@@ -308,6 +323,7 @@ impl Device {
 
     /// ftruncate(2). Holes are charged as if they were written.
     pub(super) fn set_len(&mut self, id: NodeId, len: u64, now: FileTime) -> io::Result<()> {
+        self.check_writable()?;
         let before = charge(self.node(id)?);
         if len > before.saturating_add(self.free_bytes() / PAGE * PAGE) {
             return Err(errno(libc::ENOSPC));
@@ -332,6 +348,7 @@ impl Device {
 
     /// fsync(2) of a directory: its names and its own inode.
     pub(super) fn sync_dir(&mut self, dir: NodeId) -> io::Result<()> {
+        self.check_writable()?;
         let changes = self.journal.take_dir(dir);
         self.apply(&changes);
         self.node_mut(dir)?.sync_meta();
@@ -348,12 +365,16 @@ impl Device {
 
     /// An fsync of a directory that failed: its unsynced names will never reach the disk.
     pub(super) fn fail_sync_dir(&mut self, dir: NodeId) {
+        self.aborted |= self.aborts;
         let changes = self.journal.take_failed(dir);
         self.note_stuck(&changes);
     }
 
     /// syncfs(2).
     pub(super) fn sync_fs(&mut self) {
+        if self.aborted {
+            return;
+        }
         let changes = self.journal.take_all();
         self.apply(&changes);
         for node in self.nodes.values_mut().filter(|node| !node.is_synced()) {
@@ -364,6 +385,7 @@ impl Device {
 
     /// A syncfs that failed.
     pub(super) fn fail_sync_fs(&mut self, mut fate: Option<Fate>) {
+        self.aborted |= self.aborts;
         let changes = self.journal.take_all();
         self.note_stuck(&changes);
         for node in self.nodes.values_mut().filter(|node| !node.is_synced()) {
@@ -400,6 +422,7 @@ impl Device {
 
     /// A power cut: what survives of the names, then of each inode that still has one.
     pub(super) fn crash(&mut self, fate: &mut Fate) {
+        self.aborted = false;
         let survivors = self.journal.take_survivors(fate);
         self.apply(&survivors);
         let links = self.durable_tree();

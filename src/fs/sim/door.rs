@@ -115,6 +115,7 @@ fn sync_file(state: &mut State, place: Place, mode: Mode, all: bool) -> io::Resu
     if state.node(place)?.is_synced() {
         return Ok(());
     }
+    state.device(place).check_writable()?;
     let node = state.device(place).node_mut(place.node)?;
     if all {
         node.sync_all();
@@ -266,6 +267,7 @@ impl Fs for SimFs {
                 let fate = state.failed_sync_fate();
                 state.device(place).fail_sync_fs(fate);
             } else {
+                state.device(place).check_writable()?;
                 state.device(place).sync_fs();
             }
             Ok(())
@@ -320,6 +322,7 @@ impl Fs for SimFs {
     fn set_meta(&self, file: &SimFile, mode: u32, mtime: FileTime) -> Result<()> {
         self.on_file(Op::SetMeta, file, |state, id, _| {
             let place = state.place(id)?;
+            state.device(place).check_writable()?;
             let meta = super::node::Meta { mtime, ..state.new_meta(mode & 0o7777) };
             state.device(place).node_mut(place.node)?.set_meta(meta);
             Ok(())

@@ -297,6 +297,11 @@ impl<'a> Upstream<'a> {
         self.look("upstream stat", path, waits).unwrap_or(false)
     }
 
+    /// True if a device has given up, and nothing can be written to it.
+    pub fn is_aborted(&mut self) -> bool {
+        self.with(|state| state.devices.iter().any(|device| device.aborted))
+    }
+
     /// `echo 3 > /proc/sys/vm/drop_caches`: every clean page goes.
     pub fn drop_caches(&mut self) {
         self.with(|state| state.devices.iter_mut().for_each(|device| device.drop_caches()));

@@ -65,6 +65,9 @@ pub fn sidecar_of(path: &Path) -> PathBuf {
 /// Does it. Acts on files that are not there do nothing, as with real programs.
 pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     model.before_act(upstream);
+    if upstream.is_aborted() {
+        return;
+    }
     let withdraws = matches!(act, Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_));
     model.withdrew |= model.sidecars && withdraws;
     let synced = match act {
@@ -128,6 +131,8 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         }
     };
     if let Some(path) = synced.filter(|path| model.syncs && upstream.exists(path)) {
+        // What waits for a lease is written later, and synced by nobody.
+        model.lossy |= upstream.waits(&path);
         upstream.sync_path(&path).unwrap();
     }
     model.after_act(upstream);

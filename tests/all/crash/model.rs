@@ -31,6 +31,8 @@ pub struct Model {
     must: BTreeMap<Digest, bool>,
     /// Contents that may: all that ever stood in staging.
     may: BTreeSet<Digest>,
+    /// Contents that a power cut or a failed sync made of what nobody had synced: they may go as well as stay.
+    torn: BTreeSet<Digest>,
     /// Contents at final names that were there before we came.
     pub strangers: BTreeSet<Digest>,
     /// Which content each ingest id was listed for.
@@ -69,6 +71,7 @@ impl Model {
             duplicates: scenario.duplicates,
             must: BTreeMap::new(),
             may: BTreeSet::new(),
+            torn: BTreeSet::new(),
             strangers: BTreeSet::new(),
             listed: BTreeMap::new(),
             reported: BTreeSet::new(),
@@ -120,7 +123,7 @@ impl Model {
         for (digest, is_durable) in &mut self.must {
             *is_durable &= durable.holds(digest);
         }
-        for digest in complete {
+        for digest in complete.into_iter().filter(|digest| !self.torn.contains(digest)) {
             let is_durable = self.syncs && durable.holds(&digest);
             *self.must.entry(digest).or_default() |= is_durable;
         }
@@ -146,9 +149,14 @@ impl Model {
             );
             self.must.retain(|digest, _| due.contains(digest));
         }
-        // What a file has become that was not synced is as good as any other; under whatever name it stands.
-        self.may.extend(view.staging.values().cloned());
+        self.note_torn(&view);
         Ok(())
+    }
+
+    /// What a file has become that was not synced may be ingested like any other; under whatever name it stands.
+    fn note_torn(&mut self, view: &View) {
+        self.torn.extend(view.staging.values().filter(|digest| !self.may.contains(*digest)).cloned());
+        self.may.extend(view.staging.values().cloned());
     }
 
     /// A disk did not take what upstreams had not made durable: then nobody else can have it either.
@@ -156,7 +164,7 @@ impl Model {
         let view = View::of(upstream);
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
-        self.may.extend(view.staging.values().cloned());
+        self.note_torn(&view);
         Ok(())
     }
 
@@ -239,7 +247,12 @@ impl Model {
         }
         ensure!(view.copies.is_empty(), "copies were left over: {:?}", view.copies);
         for (path, digest) in &view.duplicates {
-            ensure!(warehouse.contains(digest), "moved away, and no duplicate: {}", path.display());
+            // A duplicate's own bytes are nobody's promise: those in the warehouse are.
+            ensure!(
+                self.lossy || !self.syncs || warehouse.contains(digest),
+                "moved away, and no duplicate: {}",
+                path.display()
+            );
         }
         self.left_in_staging(&view, &mut fs.upstream(), &warehouse)
     }
@@ -251,8 +264,11 @@ impl Model {
             if !is_data(path) || self.sidecars && !is_released(upstream, path, digest) {
                 continue;
             }
+            // A kept duplicate that nobody synced may be torn by a power cut, and is known by its inode still: its content
+            // is in the warehouse, and nothing but its remains are lost.
+            let is_known = self.lossy || !self.syncs || warehouse.contains(digest);
             let keeps = self.duplicates == DuplicateAction::Keep;
-            ensure!(keeps && warehouse.contains(digest), "left in staging: {name}, {digest}, all: {:?}", view.staging);
+            ensure!(keeps && is_known, "left in staging: {name}, {digest}, all: {:?}", view.staging);
         }
         Ok(())
     }

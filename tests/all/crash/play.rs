@@ -6,6 +6,7 @@ use csv_ingestor::Error;
 use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::journal::state::FileState;
+use csv_ingestor::pipeline::commit::OnFull;
 
 use super::act;
 use super::ingestor::{self, Ended, Listener};
@@ -72,8 +73,13 @@ impl<'a> Play<'a> {
 
     /// Runs the ingestor until nothing is left to do, or until something that was injected ends it.
     pub fn run(&mut self) -> Result<Ended, Error> {
+        self.run_waiting(Box::new(|| false))
+    }
+
+    /// The same, with somebody who is asked whether to wait on a full disk.
+    pub fn run_waiting(&mut self, on_full: OnFull) -> Result<Ended, Error> {
         let fs = self.fs.clone();
-        ingestor::run(self.scenario, &fs, Box::new(|| false), self)
+        ingestor::run(self.scenario, &fs, on_full, self)
     }
 
     /// The same, and looks before each operation.

@@ -1,1 +1,260 @@
+//! Random histories of the whole ingestor: upstreams that act between any two operations, crashes, faults, restarts.
+//!
+//! A failure is shrunk to the smallest history that still fails. `scripts/crash_simulation` runs them for as long as you
+//! like, from a seed that it prints.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use csv_ingestor::fs::sim::Fault;
+use csv_ingestor::journal::record::DuplicateAction;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+
+use super::act::{self, Act};
+use super::ingestor::Ended;
+use super::play::Play;
+use super::scenario::{Compacts, Scenario};
+
+/// How one run of the ingestor ends; operations are counted from its start.
+#[derive(Clone, Debug)]
+enum End {
+    AtRest,
+    Killed { at: u16, happened: bool },
+    Cut { at: u16, seed: u64 },
+    Fails { at: u16, errno: u8, for_ever: bool, then_cut: Option<u64> },
+    Short { at: u16 },
+}
+
+/// One run, and what others do meanwhile.
+#[derive(Clone, Debug)]
+struct Part {
+    acts: Vec<(u16, Act)>,
+    end: End,
+}
+
+#[derive(Clone, Debug)]
+pub struct History {
+    cross: bool,
+    sidecars: bool,
+    syncs: bool,
+    split_renames: bool,
+    torn_syncs: bool,
+    leases: bool,
+    duplicates: u8,
+    compacts: u8,
+    parts: Vec<Part>,
+}
+
+const ERRNOS: [i32; 3] = [libc::EIO, libc::ENOSPC, libc::EINTR];
+/// Most runs of a few files have so many operations.
+const OPERATIONS: u16 = 400;
+
+fn act() -> impl Strategy<Value = Act> {
+    let (name, body) = (0..6_u8, 0..12_u8);
+    let pair = || (0..6_u8, 0..12_u8);
+    prop_oneof![
+        8 => pair().prop_map(|(name, body)| Act::Write(name, body)),
+        3 => pair().prop_map(|(name, body)| Act::Append(name, body)),
+        6 => pair().prop_map(|(name, body)| Act::Replace(name, body)),
+        3 => (0..6_u8, 0..6_u8).prop_map(|(from, to)| Act::Rename(from, to)),
+        1 => (0..6_u8, 0..6_u8).prop_map(|(from, to)| Act::Link(from, to)),
+        3 => name.clone().prop_map(Act::Remove),
+        2 => name.clone().prop_map(Act::Disguise),
+        2 => pair().prop_map(|(name, body)| Act::Open(name, body)),
+        2 => body.prop_map(Act::Close),
+        1 => name.prop_map(Act::WrongSidecar),
+        1 => (0..30_u8).prop_map(Act::Wait),
+        1 => any::<bool>().prop_map(|whole| Act::Foreign { whole }),
+        1 => Just(Act::DropCaches),
+    ]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    let at = 0..OPERATIONS;
+    prop_oneof![
+        1 => Just(End::AtRest),
+        3 => (at.clone(), any::<bool>()).prop_map(|(at, happened)| End::Killed { at, happened }),
+        5 => (at.clone(), any::<u64>()).prop_map(|(at, seed)| End::Cut { at, seed }),
+        3 => (at.clone(), 0..3_u8, any::<bool>(), any::<Option<u64>>()).prop_map(|(at, errno, for_ever, then_cut)| {
+            End::Fails { at, errno, for_ever, then_cut }
+        }),
+        1 => at.prop_map(|at| End::Short { at }),
+    ]
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let acts = prop::collection::vec((0..OPERATIONS, act()), 0..6);
+    (acts, end()).prop_map(|(mut acts, end)| {
+        acts.sort_by_key(|(at, _)| *at);
+        Part { acts, end }
+    })
+}
+
+fn history() -> impl Strategy<Value = History> {
+    let often = prop::bool::weighted(0.8);
+    let seldom = prop::bool::weighted(0.2);
+    let flags = (any::<bool>(), seldom.clone(), often.clone(), any::<bool>(), seldom, often);
+    (flags, 0..3_u8, 0..4_u8, prop::collection::vec(part(), 1..5)).prop_map(|(flags, duplicates, compacts, parts)| {
+        let (cross, sidecars, syncs, split_renames, torn_syncs, leases) = flags;
+        History { cross, sidecars, syncs, split_renames, torn_syncs, leases, duplicates, compacts, parts }
+    })
+}
+
+impl History {
+    fn scenario(&self) -> Scenario {
+        Scenario {
+            cross: self.cross,
+            sidecars: self.sidecars,
+            syncs: self.syncs,
+            split_renames: self.split_renames,
+            torn_syncs: self.torn_syncs,
+            // Otherwise the next start would have to know by itself which names a sync has lost.
+            aborts: true,
+            leases: self.leases,
+            duplicates: [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
+                [usize::from(self.duplicates) % 3],
+            compacts: match self.compacts {
+                0 => Compacts::Between,
+                1 => Compacts::Meanwhile { seed: self.parts.len() as u64 },
+                _ => Compacts::Never,
+            },
+            ..Scenario::plain("a random history")
+        }
+    }
+
+    /// Lives through it, and to the right end. Returns in how many states the machine was left.
+    pub fn check(&self) -> u64 {
+        let scenario = self.scenario();
+        let mut play = Play::new(&scenario);
+        for part in &self.parts {
+            part.play(&mut play);
+        }
+        if play.model().writer.is_some() {
+            act::perform(&Act::Close(0), &mut play.fs.upstream(), &mut play.model.lock().unwrap());
+        }
+        play.end();
+        self.parts.len() as u64
+    }
+}
+
+impl Part {
+    fn play(&self, play: &mut Play<'_>) {
+        let start = play.fs.operations() + 1;
+        let (model, mut acts) = (play.model.clone(), self.acts.clone().into_iter().peekable());
+        play.fs.set_hook(Box::new(move |call, upstream| {
+            while let Some((_, act)) = acts.next_if(|(at, _)| start + u64::from(*at) <= call.number) {
+                act::perform(&act, upstream, &mut model.lock().unwrap());
+            }
+        }));
+        match self.end {
+            End::AtRest => {
+                let ended = play.run();
+                play.fs.clear_hook();
+                assert!(ended.is_ok(), "{}: {:?}", play.told(), ended.err());
+                play.kill();
+            }
+            End::Killed { at, happened } => {
+                play.run_until(start + u64::from(at), happened);
+                play.fs.clear_hook();
+                play.kill();
+            }
+            End::Cut { at, seed } => {
+                play.run_until(start + u64::from(at), false);
+                play.fs.clear_hook();
+                play.cut_power(seed);
+            }
+            End::Short { at } => {
+                play.fs.inject(Fault::short().at(start + u64::from(at)));
+                let _ = play.run();
+                play.fs.clear_hook();
+                play.fs.clear_faults();
+                play.kill();
+            }
+            End::Fails { at, errno, for_ever, then_cut } => {
+                self.fail(play, start + u64::from(at), ERRNOS[usize::from(errno) % ERRNOS.len()], for_ever);
+                match then_cut {
+                    Some(seed) => play.cut_power(seed),
+                    // Mounting again is the least that helps, and as hard on what was not synced.
+                    None if play.fs.upstream().is_aborted() => play.cut_power(u64::from(at)),
+                    None => play.kill(),
+                }
+            }
+        }
+    }
+
+    fn fail(&self, play: &mut Play<'_>, at: u64, errno: i32, for_ever: bool) {
+        // Which kind of operation it will be, only the run itself can tell; so all kinds fail from there on.
+        let fault = Fault::errno(errno);
+        play.fs.inject(if for_ever { fault.from(at) } else { fault.at(at) });
+        play.story.push(format!("errno {errno} at operation {at}, for ever: {for_ever}"));
+        let synced = !play.model().syncs || play.model().writer.is_some();
+        play.model().lossy |= synced;
+        let ended = play.run();
+        play.fs.clear_hook();
+        play.fs.clear_faults();
+        assert!(for_ever || !matches!(ended, Ok(Ended::Waiting)) || play.model().writer.is_some(), "{}", play.told());
+        let verdict = play.model().after_failed_sync(&mut play.fs.upstream());
+        verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", play.told()));
+    }
+}
+
+fn runner(seed: u64, cases: u32) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
+/// Checks that many histories from this seed; a failure names the smallest that fails.
+fn check_seed(seed: u64, cases: u32) -> u64 {
+    let states = AtomicU64::new(0);
+    let result = runner(seed, cases).run(&history(), |history| {
+        states.fetch_add(history.check(), Ordering::Relaxed);
+        Ok(())
+    });
+    match result {
+        Ok(()) => states.into_inner(),
+        Err(TestError::Fail(why, history)) => panic!("seed {seed}: {why}\n{history:#?}"),
+        Err(error) => panic!("seed {seed}: {error}"),
+    }
+}
+
+/// The property, over new histories each time the code changes nothing: the seeds are fixed, so a failure is one for all.
+#[test]
+fn random_histories() {
+    let began = Instant::now();
+    let states: u64 = (0..8).map(|seed| check_seed(seed, 250)).sum();
+    println!("random histories: {states} states in {:.1} s", began.elapsed().as_secs_f64());
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable)
+        .ok()
+        .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{variable}: {value}")))
+}
+
+/// For as long as you like: `CRASH_SECONDS`, from the seed `CRASH_SEED` on, on all processors.
+#[test]
+#[ignore = "runs for as long as it is told: scripts/crash_simulation"]
+fn random_histories_for_long() {
+    const CASES: u32 = 200;
+    let (seconds, first) = (number("CRASH_SECONDS", 60), number("CRASH_SEED", 1_000));
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let (next, states, failed) = (AtomicU64::new(first), AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while Instant::now() < deadline && !failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let checked = std::panic::catch_unwind(|| check_seed(seed, CASES));
+                    states.fetch_add(*checked.as_ref().unwrap_or(&0), Ordering::Relaxed);
+                    failed.fetch_or(checked.is_err(), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let seeds = next.into_inner() - first;
+    println!("{seeds} seeds from {first} on, {CASES} histories each, {} states, {seconds} s", states.into_inner());
+    assert!(!failed.into_inner(), "a history failed: see above");
+}

@@ -58,6 +58,8 @@ pub struct Scenario {
     pub strangers: Vec<&'static str>,
     pub split_renames: bool,
     pub torn_syncs: bool,
+    /// A file system that cannot write names any more gives up, as one with a journal does.
+    pub aborts: bool,
     pub leases: bool,
     pub compacts: Compacts,
     /// Only this many operations before the end are crashed at; None for all.
@@ -80,6 +82,7 @@ impl Scenario {
             strangers: Vec::new(),
             split_renames: false,
             torn_syncs: false,
+            aborts: false,
             leases: true,
             compacts: Compacts::Never,
             operations_max: None,
@@ -271,6 +274,7 @@ impl Scenario {
         }
         fs.set_split_renames(self.split_renames);
         fs.set_torn_syncs(self.torn_syncs);
+        fs.set_aborts(self.aborts);
         (fs, model)
     }
 

@@ -140,6 +140,28 @@ fn a_failed_sync_dir_loses_its_names() {
 }
 
 #[test]
+fn a_journal_that_failed_takes_nothing_more_until_a_power_cut() {
+    let fs = machine();
+    fs.set_aborts(true);
+    let file = create(&fs, "/in/a", b"abc");
+    fs.inject(Fault::errno(libc::EIO).only(&[Op::SyncDir]).nth(1));
+    assert_eq!(code(fs.sync_dir(&dir(&fs, "/in"))), Some(libc::EIO));
+    let read_only = Some(libc::EROFS);
+    assert_eq!(code(fs.sync_dir(&dir(&fs, "/in"))), read_only);
+    assert_eq!(code(fs.sync_all(&file)), read_only);
+    assert_eq!(code(fs.write_at(&file, b"x", 0).map(drop)), read_only);
+    assert_eq!(code(rename(&fs, "/in/a", "/in/b")), read_only);
+    assert_eq!(code(unlink(&fs, "/in/a")), read_only);
+    fs.kill();
+    assert_eq!(code(unlink(&fs, "/in/a")), read_only, "another process fares no better");
+    assert_eq!(text(&fs, "/in/a"), Some("abc".to_owned()));
+    fs.crash_to(Survival::Everything);
+    assert_eq!(text(&fs, "/in/a"), None);
+    create(&fs, "/in/c", b"");
+    sync_dir(&fs, "/in");
+}
+
+#[test]
 fn a_failed_sync_dir_makes_no_file_nameless() {
     for (split, synced) in [(false, "/in"), (false, "/out"), (true, "/in"), (true, "/out")] {
         let fs = machine();
