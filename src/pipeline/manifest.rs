@@ -212,17 +212,16 @@ struct Search {
     others_end: u64,
     /// Behind the last line that has its end, whatever it holds.
     lines_end: u64,
-    /// The file's length.
+    /// Behind the last byte that was read.
     len: u64,
 }
 
 /// Reads the manifest from its beginning to its end. A line that is none (with zeros where a power cut took a sector,
 /// or what somebody else wrote) is passed over.
 fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search> {
-    let len = fs.stat_file(file)?.identity.size;
     let wanted: hashbrown::HashMap<&[u8], usize> =
         lines.iter().enumerate().map(|(index, line)| (line.as_slice(), index)).collect();
-    let mut search = Search { at: vec![None; lines.len()], others_end: 0, lines_end: 0, len };
+    let mut search = Search { at: vec![None; lines.len()], others_end: 0, lines_end: 0, len: 0 };
     let mut pending: Vec<u8> = Vec::new();
     let mut piece = vec![0; SEARCH_BYTES];
     let mut offset = 0;
@@ -231,6 +230,8 @@ fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search
     loop {
         let read = fs.read_at(file, &mut piece, offset)?;
         if read == 0 {
+            // Not what stat said before: somebody who does not ask for the lock may append meanwhile.
+            search.len = offset;
             return Ok(search);
         }
         offset += read as u64;

@@ -218,6 +218,11 @@ impl<F: Fs> Publisher<F> {
         Ok(if self.resolve_aside(id, what, path, identity)? { Removed::Done } else { Removed::Other })
     }
 
+    /// Where `remove` takes a file aside.
+    pub fn aside_path(&self, id: IngestId, what: &str, path: &Path) -> fs::Result<PathBuf> {
+        Ok(split(path)?.0.join(aside_name(&self.store, id, what)))
+    }
+
     /// Ends what `remove` began: a file that stands aside is removed if it is `identity`, true then; anything else gets
     /// its name back. The directory is synced in any case, see `touch`.
     pub fn resolve_aside(

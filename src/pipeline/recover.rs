@@ -187,8 +187,10 @@ impl<F: Fs> Committer<F> {
 
     /// MOVED for what has arrived; then everything that is MOVED.
     fn settle_moves(&mut self, placed: Vec<Work<F>>, mut dropped: Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
+        // Before the leases are asked: by a second name a writer could still find what is in the warehouse.
+        self.patiently(|this| this.publisher.sync())?;
+        let placed = self.remove_second_names(placed, &mut dropped)?;
         let moved = self.confirm(placed, &mut dropped)?;
-        self.remove_second_names(&moved)?;
         self.record_moves(&moved, dropped, &mut Vec::new())?;
         self.open_in(FileState::Moved).iter().map(work_of).collect()
     }
@@ -283,11 +285,16 @@ impl<F: Fs> Committer<F> {
             }
             file => file?,
         };
+        if matches!(place, Place::Ready) && !copied && self.fs.stat_file(&file)?.identity != ingest.identity {
+            // Replaced since we looked: what is there now was not hashed.
+            return Ok(Place::Lost(AbandonReason::Changed));
+        }
         Ok(match (self.fs.lease(&file)?, &place) {
             (Lease::Writer, Place::Arrived) => Place::Spoilt(AbandonReason::OpenForWriting),
             (Lease::Writer, _) => Place::Lost(AbandonReason::OpenForWriting),
-            (Lease::Held, _) if !copied => {
-                (work.held, work.leased) = (Some(file), true);
+            (lease, _) if !copied => {
+                // Open, it keeps its inode number, so that no other file can be taken for it.
+                (work.held, work.leased) = (Some(file), lease == Lease::Held);
                 place
             }
             _ => place,
@@ -303,21 +310,37 @@ impl<F: Fs> Committer<F> {
     }
 
     /// A rename that was cut off may have left both names (so may one made of link and unlink). The new one is
-    /// durable by now, so the old one goes.
-    fn remove_second_names(&mut self, moved: &[Work<F>]) -> Result<(), Error> {
-        for work in moved {
+    /// durable by now, so the old one goes. What was written to by the old one until then goes back.
+    fn remove_second_names(
+        &mut self,
+        placed: Vec<Work<F>>,
+        dropped: &mut Vec<Dropped<F>>,
+    ) -> Result<Vec<Work<F>>, Error> {
+        let mut left = Vec::with_capacity(placed.len());
+        for work in placed {
             let ingest = self.ingest(work.id)?.clone();
             let Some(target) = &ingest.target else { continue };
-            let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
+            let (from, moving) = match &target.copy {
+                Some(copy) => (&copy.path, &copy.identity),
+                None => (&ingest.source_path, &ingest.identity),
+            };
             let (old, new) = (self.publisher.look(from)?, self.publisher.look(&target.warehouse_path)?);
             if let (Some(old), Some(new)) = (old, new)
                 && old.identity.key() == new.identity.key()
             {
                 self.publisher.unlink_second_name(from)?;
             }
+            let now = self.publisher.look(&target.warehouse_path)?.map(|stat| stat.identity);
+            let is_spoilt = |now: &FileIdentity| now.key() == moving.key() && !now.same_but_renamed(moving);
+            if now.as_ref().is_some_and(is_spoilt) {
+                self.put_back(work.id)?;
+                dropped.push(Dropped { work, reason: AbandonReason::Changed, error: None });
+            } else {
+                left.push(work);
+            }
         }
         self.publisher.sync()?;
-        Ok(())
+        Ok(left)
     }
 
     /// A copy that a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.

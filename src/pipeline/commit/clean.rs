@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Committer, Work};
-use crate::fs::{FileKind, Fs};
+use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::journal::state::{Ingest, Kept};
 use crate::pipeline::hash::Hasher;
@@ -76,20 +76,35 @@ impl<F: Fs> Committer<F> {
         sha256: &Sha256,
     ) -> Result<Removed, Error> {
         let (path, identity) = (&ingest.source_path, &ingest.identity);
-        // What an earlier run took aside is dealt with, whatever stands at the name by now.
-        if work.held.is_none() && self.publisher.resolve_aside(work.id, what, path, Some(identity))? {
-            return Ok(Removed::Done);
+        if work.held.is_none() {
+            // What an earlier run took aside is dealt with, whatever stands at the name by now.
+            let aside = self.publisher.aside_path(work.id, what, path)?;
+            let taken = self.take_again(work, &aside, identity)?;
+            let is_free = !matches!(taken, Taken::Busy);
+            if self.publisher.resolve_aside(work.id, what, path, is_free.then_some(identity))? {
+                return Ok(Removed::Done);
+            }
         }
-        let there = self.publisher.look(path)?.map(|stat| stat.identity);
-        let unchanged = there.is_none_or(|there| there == *identity);
-        if unchanged {
-            return Ok(self.publisher.remove(work.id, what, path, identity, work.lease())?);
+        let Some(there) = self.publisher.look(path)?.map(|stat| stat.identity) else {
+            // An earlier run has come so far, or somebody else has done it.
+            let (dir, _) = split(path)?;
+            self.publisher.touch(dir, dir);
+            return Ok(Removed::Done);
+        };
+        if there == *identity {
+            let taken = self.take_again(work, path, identity)?;
+            if matches!(taken, Taken::Busy) {
+                return Ok(Removed::Other);
+            }
+            let lease = work.lease().or(taken.lease());
+            return Ok(self.publisher.remove(work.id, what, path, identity, lease)?);
         }
         // Recovery holds no file open. A crash that undid the renames of an unfinished removal leaves their ctime: then
         // the content decides. Without a crash another ctime means another state of the file, which is not ours.
-        let (None, Some(identity)) = (&work.held, there.filter(|there| there.same_but_renamed(identity))) else {
+        let identity = there;
+        if work.held.is_some() || !identity.same_but_renamed(&ingest.identity) {
             return Ok(Removed::Other);
-        };
+        }
         let (_, name) = split(path)?;
         let settled = Settled {
             name: Arc::from(name),
@@ -106,6 +121,28 @@ impl<F: Fs> Committer<F> {
             }
             _ => Ok(Removed::Other),
         }
+    }
+
+    /// Recovery holds nothing: leases ended with the process that held them, and a writer may have come since. What he
+    /// writes to a file that is removed or moved away would be lost. The open file also keeps its inode number from being
+    /// given to another while we compare identities.
+    fn take_again(&mut self, work: &Work<F>, path: &Path, identity: &FileIdentity) -> Result<Taken<F>, Error> {
+        if work.held.is_some() {
+            return Ok(Taken::Already);
+        }
+        let (dir, name) = split(path)?;
+        let opened = self.publisher.dir(dir).and_then(|dir| self.fs.open(&dir, name, Open::Read));
+        let file = match opened {
+            Err(error) if error.is_not_found() || error.is_denied() => return Ok(Taken::Already),
+            file => file?,
+        };
+        if !self.fs.stat_file(&file)?.identity.same_but_renamed(identity) {
+            return Ok(Taken::Busy);
+        }
+        Ok(match self.fs.lease(&file)? {
+            Lease::Writer => Taken::Busy,
+            lease => Taken::Now { file, leased: lease == Lease::Held },
+        })
     }
 
     /// Removes or moves duplicates away; returns those that are cleared. One that stays is closed by its record.
@@ -179,9 +216,14 @@ impl<F: Fs> Committer<F> {
             self.write(&[Record::SkippedDuplicate(record)])?;
             return Ok(None);
         };
-        if let (Outcome::Cleared, Some(sidecar)) = (&outcome, &ingest.sidecar) {
-            let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
-            self.report_refused(&sidecar.path, &removed);
+        match &ingest.sidecar {
+            Some(sidecar) if matches!(outcome, Outcome::Cleared) => {
+                let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+                self.report_refused(&sidecar.path, &removed);
+            }
+            // An earlier run may have taken it aside.
+            Some(sidecar) => drop(self.publisher.resolve_aside(work.id, "sidecar", &sidecar.path, None)?),
+            None => {}
         }
         if matches!(outcome, Outcome::Cleared) {
             self.metrics.duplicate_skipped(&ingest.source_path, &duplicate.sha256, original.as_ref(), duplicate.action);
@@ -193,6 +235,10 @@ impl<F: Fs> Committer<F> {
         let sha256 = ingest.duplicate.as_ref().map(|duplicate| duplicate.sha256).unwrap_or(Sha256([0; 32]));
         let of = ingest.duplicate.as_ref().map_or(work.id, |duplicate| duplicate.of);
         let mut target = ingest.duplicate.as_ref().and_then(|duplicate| duplicate.target.clone());
+        let taken = self.take_again(work, &ingest.source_path, &ingest.identity)?;
+        if matches!(taken, Taken::Busy) {
+            return Ok(Some(Outcome::Abandoned(AbandonReason::OpenForWriting)));
+        }
         loop {
             let Some(path) = target else { return Ok(None) };
             let (dir, name) = split(&path)?;
@@ -203,9 +249,16 @@ impl<F: Fs> Committer<F> {
                 Placed::Vanished if work.held.is_none() && self.return_mistaken_duplicate(ingest, &path)? => {
                     return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
                 }
-                Placed::Done | Placed::Vanished => return Ok(Some(Outcome::Cleared)),
+                Placed::Vanished => return Ok(Some(Outcome::Cleared)),
                 // Further names do no harm here: nobody takes it for the warehouse's.
-                Placed::Linked => return Ok(Some(Outcome::Cleared)),
+                Placed::Done | Placed::Linked => {
+                    let lease = work.lease().or(taken.lease());
+                    if !lease.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
+                        return Ok(Some(Outcome::Cleared));
+                    }
+                    self.patiently(|this| this.publisher.put_back(work.id, &path, &ingest.source_path))?;
+                    return Ok(Some(Outcome::Abandoned(AbandonReason::OpenForWriting)));
+                }
                 Placed::Changed => {
                     self.patiently(|this| this.publisher.put_back(work.id, &path, &ingest.source_path))?;
                     return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
@@ -222,6 +275,27 @@ impl<F: Fs> Committer<F> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A staged file that is about to be removed or moved away.
+enum Taken<F: Fs> {
+    /// It is held since it was hashed, or cannot be held.
+    Already,
+    /// A writer has it, or it is another file.
+    Busy,
+    Now {
+        file: F::File,
+        leased: bool,
+    },
+}
+
+impl<F: Fs> Taken<F> {
+    fn lease(&self) -> Option<&F::File> {
+        match self {
+            Taken::Now { file, leased: true } => Some(file),
+            _ => None,
         }
     }
 }

@@ -111,21 +111,21 @@ impl<F: Fs> Committer<F> {
         (id, [Record::Abandoned(abandoned), Record::Discovered(discovered), Record::Hashed(hashed)])
     }
 
-    /// Puts back what stands in the directory for duplicates at the name that was chosen for one, and is no duplicate.
+    /// Puts back what stands in the directory for duplicates at the name that was chosen for one, and is no duplicate, or
+    /// is open for writing and may soon be none.
     pub(in crate::pipeline) fn return_mistaken_duplicate(
         &mut self,
         ingest: &Ingest,
         path: &Path,
     ) -> Result<bool, Error> {
         let Some(stat) = self.moved_by_us(ingest, path)? else { return Ok(false) };
-        if stat.identity.same_but_renamed(&ingest.identity) {
-            return Ok(false);
-        }
         if stat.kind == FileKind::Regular {
             let (dir, name) = split(path)?;
             let dir = self.publisher.dir(dir)?;
             let file = self.fs.open(&dir, name, Open::Read)?;
-            if self.state.original(&hash::digest_of(&self.fs, &file)?)?.is_some() {
+            let is_open = self.fs.lease(&file)? == Lease::Writer;
+            let is_ours = stat.identity.same_but_renamed(&ingest.identity);
+            if !is_open && (is_ours || self.state.original(&hash::digest_of(&self.fs, &file)?)?.is_some()) {
                 return Ok(false);
             }
         }

@@ -7,7 +7,7 @@ use csv_ingestor::fs::sim::Upstream;
 
 use super::model::Model;
 use super::scenario::{MANIFESTS, STAGING};
-use super::view::{FOREIGN, digest};
+use super::view::{FOREIGN, UNFINISHED, digest};
 use crate::harness::csv;
 
 /// Names in staging that acts are about.
@@ -74,7 +74,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Replace(name, body) => {
-            let hidden = Path::new(STAGING).join(".upstream");
+            let hidden = Path::new(STAGING).join(UNFINISHED);
             upstream.write(&hidden, &content_of(*body)).unwrap();
             if model.syncs {
                 upstream.sync_path(&hidden).unwrap();
@@ -111,7 +111,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         }
         Act::WrongSidecar(name) => {
             upstream.write(sidecar_of(&path_of(*name)), digest(b"something else").as_bytes()).unwrap();
-            None
+            Some(sidecar_of(&path_of(*name)))
         }
         Act::Wait(hours) => {
             upstream.advance(Duration::from_secs(3600 * u64::from(*hours)));

@@ -141,8 +141,8 @@ impl Model {
         self.lossy |= self.writer.take().is_some();
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
-        if self.withdrew {
-            // The cut may have undone our move, but not that.
+        if self.withdrew || self.sidecars && !self.syncs {
+            // The cut may have undone our move, but not that; or it has taken a sidecar that nobody synced.
             let mut due: BTreeSet<&Digest> = view.warehouse.values().collect();
             due.extend(
                 view.staged().filter(|(path, digest)| is_released(upstream, path, digest)).map(|(_, digest)| digest),
@@ -155,8 +155,9 @@ impl Model {
 
     /// What a file has become that was not synced may be ingested like any other; under whatever name it stands.
     fn note_torn(&mut self, view: &View) {
-        self.torn.extend(view.staging.values().filter(|digest| !self.may.contains(*digest)).cloned());
-        self.may.extend(view.staging.values().cloned());
+        let left = view.staging.values().chain(view.duplicates.values());
+        self.torn.extend(left.clone().filter(|digest| !self.may.contains(*digest)).cloned());
+        self.may.extend(left.cloned());
     }
 
     /// A disk did not take what upstreams had not made durable: then nobody else can have it either.

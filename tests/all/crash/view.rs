@@ -16,6 +16,9 @@ pub type Digest = String;
 /// What other programs append to a manifest begins so.
 pub const FOREIGN: &str = "{\"foreign\":";
 
+/// Where upstreams write what they rename into place: not yet a file that anybody has to care for.
+pub const UNFINISHED: &str = ".upstream";
+
 /// One line of a manifest that has its end.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -76,6 +79,7 @@ impl View {
             found.into_iter().map(|(path, content)| (path, digest(&content))).collect()
         };
         view.staging = digests(files(upstream, Path::new(STAGING)));
+        view.staging.remove(&Path::new(STAGING).join(UNFINISHED));
         view.duplicates = digests(files(upstream, Path::new(DUPLICATES)));
         let hidden = Path::new(WAREHOUSE).join(".csv-ingestor");
         let (copies, warehouse): (BTreeMap<_, _>, BTreeMap<_, _>) =
