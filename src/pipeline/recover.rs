@@ -313,7 +313,7 @@ impl<F: Fs> Committer<F> {
             if let (Some(old), Some(new)) = (old, new)
                 && old.identity.key() == new.identity.key()
             {
-                self.publisher.unlink_second_name(from)?;
+                self.patiently(|this| this.publisher.unlink_second_name(from))?;
             }
         }
         self.publisher.sync()?;

@@ -14,7 +14,7 @@ use crate::pipeline::hash::Hasher;
 use crate::pipeline::naming::{choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
 use crate::pipeline::{Error, Outcome, Report, Settled};
-use crate::types::{FileIdentity, Sha256};
+use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
     /// Removes what the files left in staging, does what is to be done with duplicates, and closes all of them.
@@ -56,7 +56,7 @@ impl<F: Fs> Committer<F> {
             self.report_refused(&ingest.source_path, &removed);
         }
         let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
-        let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+        let removed = self.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
         self.report_refused(&sidecar.path, &removed);
         Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))
     }
@@ -65,6 +65,31 @@ impl<F: Fs> Committer<F> {
         if let Removed::Refused(error) = removed {
             self.metrics.file_failed(path, &format!("cannot be removed: {error}"), None);
         }
+    }
+
+    /// [`Publisher::remove`]. A full disk can be in the way of that too: the name aside is a longer one, for which the
+    /// directory may need a block, and some file systems write anew what they remove from.
+    ///
+    /// [`Publisher::remove`]: crate::pipeline::publish::Publisher::remove
+    fn remove(
+        &mut self,
+        id: IngestId,
+        what: &str,
+        path: &Path,
+        identity: &FileIdentity,
+        leased: Option<&F::File>,
+    ) -> Result<Removed, Error> {
+        self.patiently(|this| this.publisher.remove(id, what, path, identity, leased))
+    }
+
+    fn resolve_aside(
+        &mut self,
+        id: IngestId,
+        what: &str,
+        path: &Path,
+        identity: Option<&FileIdentity>,
+    ) -> Result<bool, Error> {
+        self.patiently(|this| this.publisher.resolve_aside(id, what, path, identity, None))
     }
 
     /// Removes a staged file whose content is durable elsewhere, if it is still what it was.
@@ -77,13 +102,13 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Removed, Error> {
         let (path, identity) = (&ingest.source_path, &ingest.identity);
         // What an earlier run took aside is dealt with, whatever stands at the name by now.
-        if work.held.is_none() && self.publisher.resolve_aside(work.id, what, path, Some(identity))? {
+        if work.held.is_none() && self.resolve_aside(work.id, what, path, Some(identity))? {
             return Ok(Removed::Done);
         }
         let there = self.publisher.look(path)?.map(|stat| stat.identity);
         let unchanged = there.is_none_or(|there| there == *identity);
         if unchanged {
-            return Ok(self.publisher.remove(work.id, what, path, identity, work.lease())?);
+            return self.remove(work.id, what, path, identity, work.lease());
         }
         // Recovery holds no file open. A crash that undid the renames of an unfinished removal leaves their ctime: then
         // the content decides. Without a crash another ctime means another state of the file, which is not ours.
@@ -102,7 +127,7 @@ impl<F: Fs> Committer<F> {
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {
-                Ok(self.publisher.remove(work.id, what, path, &identity, leased.then_some(&file))?)
+                self.remove(work.id, what, path, &identity, leased.then_some(&file))
             }
             _ => Ok(Removed::Other),
         }
@@ -161,7 +186,7 @@ impl<F: Fs> Committer<F> {
                         }
                     },
                     false => {
-                        self.publisher.resolve_aside(work.id, "duplicate", &ingest.source_path, None)?;
+                        self.resolve_aside(work.id, "duplicate", &ingest.source_path, None)?;
                         None
                     }
                 }
@@ -180,7 +205,7 @@ impl<F: Fs> Committer<F> {
             return Ok(None);
         };
         if let (Outcome::Cleared, Some(sidecar)) = (&outcome, &ingest.sidecar) {
-            let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+            let removed = self.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
             self.report_refused(&sidecar.path, &removed);
         }
         if matches!(outcome, Outcome::Cleared) {
