@@ -2,6 +2,8 @@
 //!
 //! The full disks are small tmpfs mounts, so these tests need root.
 
+mod ext4;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
