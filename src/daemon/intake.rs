@@ -335,7 +335,10 @@ impl Intake {
                 let error = format!("SHA-256 is {actual}, but the sidecar says {expected}");
                 self.metrics.file_failed(&path(&report.name), &error, None);
             }
-            Outcome::Ingested { .. } if self.full.take().is_some() => self.metrics.disk_has_room(),
+            // The file that found no room may turn out to be a duplicate once it finds some.
+            Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.full.take().is_some() => {
+                self.metrics.disk_has_room();
+            }
             _ => {}
         }
     }

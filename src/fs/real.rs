@@ -138,12 +138,32 @@ fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 impl RealFs {
+    /// For where nothing renames without replacing. Done by halves it would be a file that is published and still taken
+    /// for one that is not: if the old name cannot be removed, the new one goes, and what an earlier attempt left
+    /// of itself is no obstacle.
     fn rename_by_link(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
-        retry(|| sys::linkat(&from.file, from_name, &to.file, to_name, AtFlags::empty()))
-            .map_err(|errno| to.error_at("link", to_name, errno))?;
-        retry(|| sys::unlinkat(&from.file, from_name, AtFlags::empty()))
-            .map_err(|errno| from.error_at("unlink", from_name, errno))
+        let unlink = |dir: &RealDir, name: &OsStr| retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty()));
+        match retry(|| sys::linkat(&from.file, from_name, &to.file, to_name, AtFlags::empty())) {
+            Err(Errno::EXIST) if is_one_file(from, from_name, to, to_name) => {}
+            linked => linked.map_err(|errno| to.error_at("link", to_name, errno))?,
+        }
+        match unlink(from, from_name) {
+            // Somebody else has removed the old name; the new one may be the last.
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => {
+                let _ = unlink(to, to_name);
+                Err(from.error_at("unlink", from_name, errno))
+            }
+        }
     }
+}
+
+/// True if both names stand for one inode.
+fn is_one_file(one: &RealDir, one_name: &OsStr, other: &RealDir, other_name: &OsStr) -> bool {
+    let key = |dir: &RealDir, name: &OsStr| {
+        sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
+    };
+    matches!((key(one, one_name), key(other, other_name)), (Ok(one), Ok(other)) if one == other)
 }
 
 impl Fs for RealFs {

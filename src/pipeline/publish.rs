@@ -198,7 +198,7 @@ impl<F: Fs> Publisher<F> {
         identity: &FileIdentity,
         leased: Option<&F::File>,
     ) -> fs::Result<Removed> {
-        if self.resolve_aside(id, what, path, Some(identity))? {
+        if self.resolve_aside(id, what, path, Some(identity), leased)? {
             return Ok(Removed::Done);
         }
         let (dir_path, name) = split(path)?;
@@ -213,9 +213,8 @@ impl<F: Fs> Publisher<F> {
             Err(error) if is_of_this_file(&error) => return Ok(Removed::Refused(error)),
             result => result?,
         }
-        let wanted_by_a_writer = leased.map_or(Ok(false), |file| self.fs.lease_broken(file))?;
-        let identity = (!wanted_by_a_writer).then_some(identity);
-        Ok(if self.resolve_aside(id, what, path, identity)? { Removed::Done } else { Removed::Other })
+        let gone = self.resolve_aside(id, what, path, Some(identity), leased)?;
+        Ok(if gone { Removed::Done } else { Removed::Other })
     }
 
     /// Where `remove` takes a file aside.
@@ -223,21 +222,23 @@ impl<F: Fs> Publisher<F> {
         Ok(split(path)?.0.join(aside_name(&self.store, id, what)))
     }
 
-    /// Ends what `remove` began: a file that stands aside is removed if it is `identity`, true then; anything else gets
-    /// its name back. The directory is synced in any case, see `touch`.
+    /// Ends what `remove` began: a file that stands aside is removed if it is `identity` and no writer waits for its lease,
+    /// true then; anything else gets its name back. The directory is synced in any case, see `touch`.
     pub fn resolve_aside(
         &mut self,
         id: IngestId,
         what: &str,
         path: &Path,
         identity: Option<&FileIdentity>,
+        leased: Option<&F::File>,
     ) -> fs::Result<bool> {
         let (dir_path, name) = split(path)?;
         let dir = self.dir(dir_path)?;
         self.touch(dir_path, dir_path);
         let aside = aside_name(&self.store, id, what);
         let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
-        if identity.is_some_and(|identity| there.identity.same_but_renamed(identity)) {
+        let is_ours = identity.is_some_and(|identity| there.identity.same_but_renamed(identity));
+        if is_ours && !leased.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
             self.fs.unlink(&dir, &aside)?;
             return Ok(true);
         }

@@ -267,8 +267,8 @@ impl<F: Fs> Committer<F> {
         Ok(hash::digest_of(&self.fs, &file)? == *sha256)
     }
 
-    /// The writer guard: the lease ended with the process that held it, so a writer may have come since. A copy needs
-    /// none for itself, but its source must still be complete.
+    /// The writer guard: the lease ended with the process that held it, so a writer may have come since, and gone again.
+    /// A copy needs none for itself, but its source must still be complete.
     fn guard(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Place) -> Result<Place, Error> {
         let copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
         let path = match (&place, &ingest.target) {
@@ -289,16 +289,26 @@ impl<F: Fs> Committer<F> {
             // Replaced since we looked: what is there now was not hashed.
             return Ok(Place::Lost(AbandonReason::Changed));
         }
-        Ok(match (self.fs.lease(&file)?, &place) {
-            (Lease::Writer, Place::Arrived) => Place::Spoilt(AbandonReason::OpenForWriting),
-            (Lease::Writer, _) => Place::Lost(AbandonReason::OpenForWriting),
-            (lease, _) if !copied => {
-                // Open, it keeps its inode number, so that no other file can be taken for it.
-                (work.held, work.leased) = (Some(file), lease == Lease::Held);
-                place
-            }
-            _ => place,
-        })
+        let spoilt = |reason| match place {
+            Place::Arrived => Place::Spoilt(reason),
+            _ => Place::Lost(reason),
+        };
+        let lease = self.fs.lease(&file)?;
+        if lease == Lease::Writer {
+            return Ok(spoilt(AbandonReason::OpenForWriting));
+        }
+        if copied {
+            return Ok(place);
+        }
+        // A power cut may have taken back the times of what was written since the process ended, and left its bytes: data
+        // goes to the disk ahead of the inode. So the content decides.
+        let sha256 = ingest.target.as_ref().map(|target| target.sha256);
+        if Some(hash::digest_of(&self.fs, &file)?) != sha256 {
+            return Ok(spoilt(AbandonReason::Changed));
+        }
+        // Open, it keeps its inode number, so that no other file can be taken for it.
+        (work.held, work.leased) = (Some(file), lease == Lease::Held);
+        Ok(place)
     }
 
     /// What stands at the source. A staging directory that is missing as a whole is an error: perhaps it is not
@@ -328,7 +338,7 @@ impl<F: Fs> Committer<F> {
             if let (Some(old), Some(new)) = (old, new)
                 && old.identity.key() == new.identity.key()
             {
-                self.publisher.unlink_second_name(from)?;
+                self.patiently(|this| this.publisher.unlink_second_name(from))?;
             }
             let now = self.publisher.look(&target.warehouse_path)?.map(|stat| stat.identity);
             let is_spoilt = |now: &FileIdentity| now.key() == moving.key() && !now.same_but_renamed(moving);

@@ -3,7 +3,7 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use csv_ingestor::engine::{self, Options};
 use csv_ingestor::fs::sim::{Fault, Op};
@@ -13,11 +13,14 @@ use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::Refusal;
 use csv_ingestor::pipeline::hash::Hasher;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::crash::act::{self, Act};
 use crate::crash::play::Play;
 use crate::crash::scenario::{Phase, STAGING, STATE, Scenario};
 use crate::crash::view::View;
-use crate::harness::{Place, csv, sha256_hex};
+use crate::harness::{Place, csv, has, sha256_hex, wait_until};
+use crate::scenarios::traced;
 
 /// A machine on which the run was killed just before the first rename of a staged file into the warehouse: HASHED is
 /// durable.
@@ -227,4 +230,64 @@ fn no_copy_is_left_over_after_a_power_cut() {
             play.end();
         }
     }
+}
+
+/// Removing can find the disk full: the name that a file gets on its way out is a long one, for which the directory may
+/// need a block, and some file systems write anew what they remove from. That ended the daemon, which waits for room
+/// everywhere else.
+#[test]
+fn a_full_disk_is_waited_out_while_staging_is_cleaned_up() {
+    let before = vec![Act::Write(0, 1), Act::Write(1, 1)];
+    let scenarios = [
+        Scenario { cross: true, ..Scenario::plain("sources of copies") },
+        Scenario { sidecars: true, ..Scenario::plain("sidecars") },
+        Scenario { before, duplicates: DuplicateAction::Remove, ..Scenario::plain("duplicates") },
+    ];
+    for scenario in scenarios {
+        for op in [Op::Rename, Op::Unlink] {
+            for nth in 1.. {
+                let mut play = Play::new(&scenario);
+                play.fs.inject(Fault::errno(libc::ENOSPC).only(&[op]).under(STAGING).nth(nth));
+                let waited = Arc::new(AtomicBool::new(false));
+                let full = waited.clone();
+                let on_full = Box::new(move || {
+                    full.store(true, Ordering::Relaxed);
+                    true
+                });
+                play.run_waiting(on_full).unwrap_or_else(|error| panic!("{}, {op:?} {nth}: {error}", scenario.name));
+                play.end();
+                if !waited.load(Ordering::Relaxed) {
+                    assert!(nth > 1, "{}: no {op:?} in staging", scenario.name);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Where nothing renames without replacing, a rename is made of link and unlink. If only the unlink found the disk full,
+/// the next attempt took its own new name for somebody else's, and the content was in the warehouse twice.
+#[test]
+fn a_rename_made_of_link_and_unlink_is_not_done_by_halves() {
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new();
+    let options = ["-qq", "-o", "/dev/null", "-e", "trace=renameat2,unlinkat"];
+    // Each thread counts for itself: the main thread unlinks once, when it makes the journal.
+    let faults = ["-e", "inject=renameat2:error=EINVAL", "-e", "inject=unlinkat:error=ENOSPC:when=2"];
+    let mut command = place.command();
+    command.args(["--stability-seconds", "0"]);
+    let mut daemon = place.spawn(traced(&command, &[&options[..], &faults].concat()));
+    daemon.wait_started();
+    (1..4).for_each(|seed| drop(place.stage(format!("{seed}.csv"), csv(seed, 2_000))));
+    daemon.wait_for("file_ingested", 3);
+    assert_eq!(daemon.events("disk_full").len(), 1, "the test is about a full disk");
+    assert_eq!(daemon.events("disk_has_room").len(), 1);
+    // Not strace, which takes no signals.
+    let pid = daemon.events("started")[0]["pid"].as_i64().unwrap();
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::TERM).unwrap();
+    wait_until("the daemon to stop", || daemon.child.try_wait().unwrap().is_some());
+    assert_eq!(place.check_consistent(), 3);
+    assert!(place.staged_names().is_empty());
 }

@@ -14,7 +14,7 @@ use crate::pipeline::hash::Hasher;
 use crate::pipeline::naming::{choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
 use crate::pipeline::{Error, Outcome, Report, Settled};
-use crate::types::{FileIdentity, Sha256};
+use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
     /// Removes what the files left in staging, does what is to be done with duplicates, and closes all of them.
@@ -56,7 +56,7 @@ impl<F: Fs> Committer<F> {
             self.report_refused(&ingest.source_path, &removed);
         }
         let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
-        let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+        let removed = self.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
         self.report_refused(&sidecar.path, &removed);
         Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))
     }
@@ -65,6 +65,31 @@ impl<F: Fs> Committer<F> {
         if let Removed::Refused(error) = removed {
             self.metrics.file_failed(path, &format!("cannot be removed: {error}"), None);
         }
+    }
+
+    /// [`Publisher::remove`]. A full disk can be in the way of that too: the name aside is a longer one, for which the
+    /// directory may need a block, and some file systems write anew what they remove from.
+    ///
+    /// [`Publisher::remove`]: crate::pipeline::publish::Publisher::remove
+    fn remove(
+        &mut self,
+        id: IngestId,
+        what: &str,
+        path: &Path,
+        identity: &FileIdentity,
+        leased: Option<&F::File>,
+    ) -> Result<Removed, Error> {
+        self.patiently(|this| this.publisher.remove(id, what, path, identity, leased))
+    }
+
+    fn resolve_aside(
+        &mut self,
+        id: IngestId,
+        what: &str,
+        path: &Path,
+        identity: Option<&FileIdentity>,
+    ) -> Result<bool, Error> {
+        self.patiently(|this| this.publisher.resolve_aside(id, what, path, identity, None))
     }
 
     /// Removes a staged file whose content is durable elsewhere, if it is still what it was.
@@ -81,7 +106,7 @@ impl<F: Fs> Committer<F> {
             let aside = self.publisher.aside_path(work.id, what, path)?;
             let taken = self.take_again(work, &aside, identity)?;
             let is_free = !matches!(taken, Taken::Busy);
-            if self.publisher.resolve_aside(work.id, what, path, is_free.then_some(identity))? {
+            if self.resolve_aside(work.id, what, path, is_free.then_some(identity))? {
                 return Ok(Removed::Done);
             }
         }
@@ -97,7 +122,7 @@ impl<F: Fs> Committer<F> {
                 return Ok(Removed::Other);
             }
             let lease = work.lease().or(taken.lease());
-            return Ok(self.publisher.remove(work.id, what, path, identity, lease)?);
+            return self.remove(work.id, what, path, identity, lease);
         }
         // Recovery holds no file open. A crash that undid the renames of an unfinished removal leaves their ctime: then
         // the content decides. Without a crash another ctime means another state of the file, which is not ours.
@@ -117,7 +142,7 @@ impl<F: Fs> Committer<F> {
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {
-                Ok(self.publisher.remove(work.id, what, path, &identity, leased.then_some(&file))?)
+                self.remove(work.id, what, path, &identity, leased.then_some(&file))
             }
             _ => Ok(Removed::Other),
         }
@@ -198,7 +223,7 @@ impl<F: Fs> Committer<F> {
                         }
                     },
                     false => {
-                        self.publisher.resolve_aside(work.id, "duplicate", &ingest.source_path, None)?;
+                        self.resolve_aside(work.id, "duplicate", &ingest.source_path, None)?;
                         None
                     }
                 }
@@ -218,11 +243,11 @@ impl<F: Fs> Committer<F> {
         };
         match &ingest.sidecar {
             Some(sidecar) if matches!(outcome, Outcome::Cleared) => {
-                let removed = self.publisher.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
+                let removed = self.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
                 self.report_refused(&sidecar.path, &removed);
             }
             // An earlier run may have taken it aside.
-            Some(sidecar) => drop(self.publisher.resolve_aside(work.id, "sidecar", &sidecar.path, None)?),
+            Some(sidecar) => drop(self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?),
             None => {}
         }
         if matches!(outcome, Outcome::Cleared) {

@@ -150,9 +150,9 @@ impl<F: Fs> Committer<F> {
             let (ingest_id, reason) = (dropped.work.id, dropped.reason);
             if let Some(ingest) = self.state.ingest(ingest_id) {
                 self.metrics.file_abandoned(&ingest.source_path, reason);
-                let copy = ingest.target.as_ref().and_then(|target| target.copy.as_ref());
+                let copy = ingest.target.as_ref().and_then(|target| target.copy.clone());
                 if let Some(copy) = copy {
-                    self.publisher.discard(&copy.path)?;
+                    self.patiently(|this| this.publisher.discard(&copy.path))?;
                 }
             }
             records.push(Record::Abandoned(Abandoned { ingest_id, reason }));

@@ -2,6 +2,8 @@
 //!
 //! The full disks are small tmpfs mounts, so these tests need root.
 
+mod ext4;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,6 +104,29 @@ fn a_full_warehouse_is_waited_for() {
     let copies = std::fs::read_dir(place.warehouse.join(".csv-ingestor")).unwrap().flatten();
     let left: usize = copies.map(|store| std::fs::read_dir(store.path()).unwrap().count()).sum();
     assert_eq!(left, 0, "unfinished copies were left");
+}
+
+/// Why: what found no room may turn out to be a duplicate once it finds some. If that were not said, the alarm would stay
+/// on, and the next full disk would not be said either.
+#[test]
+fn a_duplicate_that_found_no_room_ends_it_too() {
+    let mut place = Place::new();
+    let Some(disk) = Disk::mount(&place, "2m") else { return };
+    place.warehouse = disk.path("warehouse");
+    let daemon = start(&place);
+    let content = csv(1, 600 << 10);
+    place.stage("first.csv", &content);
+    daemon.wait_for("file_ingested", 1);
+    for round in 1..=2 {
+        disk.fill();
+        place.stage(format!("again-{round}.csv"), &content);
+        daemon.wait_for("disk_full", round);
+        disk.make_room();
+        daemon.wait_for("duplicate_skipped", round);
+        daemon.wait_for("disk_has_room", round);
+    }
+    assert!(daemon.stop().success());
+    assert_eq!(place.check_consistent(), 1);
 }
 
 /// Why: one file that never fits must not stop the others, neither while it is there nor after its upstream has given up

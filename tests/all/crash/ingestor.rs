@@ -192,10 +192,8 @@ impl<'a> Run<'a> {
 
     fn compact<'scope>(&mut self, compactor: Option<&Compactor<'_, 'scope, '_>>) -> Result<(), Error> {
         if let Some((meanwhile, scope)) = compactor {
-            if let Some(compacted) = meanwhile.result() {
-                if let Some(compacted) = compacted? {
-                    self.committer.adopt(compacted);
-                }
+            if let Some(compacted) = meanwhile.result().transpose()?.flatten() {
+                self.committer.adopt(compacted);
             }
             if meanwhile.is_free() {
                 let until = self.committer.prepare_compaction(Some(REMEMBERED))?;

@@ -141,8 +141,12 @@ impl Model {
         self.lossy |= self.writer.take().is_some();
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
-        if self.withdrew || self.sidecars && !self.syncs {
-            // The cut may have undone our move, but not that; or it has taken a sidecar that nobody synced.
+        if self.sidecars && !self.syncs {
+            // Sidecars that nobody synced may be gone; or look like the one they were written over, and go with that.
+            let due: BTreeSet<&Digest> = view.warehouse.values().collect();
+            self.must.retain(|digest, _| due.contains(digest));
+        } else if self.withdrew {
+            // The cut may have undone our move, but not that.
             let mut due: BTreeSet<&Digest> = view.warehouse.values().collect();
             due.extend(
                 view.staged().filter(|(path, digest)| is_released(upstream, path, digest)).map(|(_, digest)| digest),
@@ -158,6 +162,11 @@ impl Model {
         let left = view.staging.values().chain(view.duplicates.values());
         self.torn.extend(left.clone().filter(|digest| !self.may.contains(*digest)).cloned());
         self.may.extend(left.cloned());
+        if !self.syncs {
+            // Moved by mistake, and then torn.
+            let listed: BTreeSet<&Digest> = view.lines.iter().map(|line| &line.sha256).collect();
+            self.may.extend(view.warehouse.values().filter(|digest| !listed.contains(digest)).cloned());
+        }
     }
 
     /// A disk did not take what upstreams had not made durable: then nobody else can have it either.

@@ -93,7 +93,7 @@ fn part() -> impl Strategy<Value = Part> {
 fn history() -> impl Strategy<Value = History> {
     let often = prop::bool::weighted(0.8);
     let seldom = prop::bool::weighted(0.2);
-    let flags = (any::<bool>(), seldom.clone(), often.clone(), any::<bool>(), seldom, often);
+    let flags = (any::<bool>(), seldom, often, any::<bool>(), seldom, often);
     (flags, 0..3_u8, 0..4_u8, prop::collection::vec(part(), 1..5)).prop_map(|(flags, duplicates, compacts, parts)| {
         let (cross, sidecars, syncs, split_renames, torn_syncs, leases) = flags;
         History { cross, sidecars, syncs, split_renames, torn_syncs, leases, duplicates, compacts, parts }

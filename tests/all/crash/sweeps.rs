@@ -53,7 +53,8 @@ impl Subject {
         let last = play.fs.operations();
         let first = scenario.operations_max.map_or(first, |count| last.saturating_sub(count).max(first));
         let thin = if is_thorough() { 1 } else { scenario.thin };
-        let counts = |number: u64, op: Op| number >= first && (reads || !READS.contains(&op)) && number % thin == 0;
+        let counts =
+            |number: u64, op: Op| number >= first && (reads || !READS.contains(&op)) && number.is_multiple_of(thin);
         let log = play.fs.log().into_iter().map(|logged| (logged.number, logged.op));
         let operations = log.filter(|(number, op)| counts(*number, *op)).collect();
         Subject { scenario, operations }
