@@ -1,5 +1,7 @@
 //! What reviewers and sweeps found once, each with its why.
 
+mod histories;
+
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use csv_ingestor::fs::sim::Upstream;
 
-use super::model::Model;
+use super::model::{Model, Writer};
 use super::scenario::{MANIFESTS, STAGING};
 use super::view::{FOREIGN, UNFINISHED, digest};
 use crate::harness::csv;
@@ -99,13 +99,10 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::Disguise(name) => disguise(upstream, model, &path_of(*name)),
         Act::Open(name, body) => open(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Close(body) => {
-            if let Some((writer, path)) = model.writer.take() {
-                if !upstream.waits(&path) {
-                    let before = upstream.read(&path).unwrap_or_default();
-                    model.may_become(&[&before[..], &content_of(*body)[..]].concat());
-                    let _ = upstream.write_via(writer, &content_of(*body));
-                }
-                upstream.close_writer(writer);
+            if let Some(writer) = model.writer.take() {
+                model.may_become(&[&writer.content[..], &content_of(*body)[..]].concat());
+                let _ = upstream.write_via(writer.id, &content_of(*body));
+                upstream.close_writer(writer.id);
             }
             None
         }
@@ -190,10 +187,11 @@ fn open(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u8]
         return None;
     }
     let before = upstream.read(path).unwrap_or_default();
-    model.may_become(&[&before[..], more].concat());
-    let writer = upstream.open_writer(path).unwrap();
-    upstream.write_via(writer, more).unwrap();
-    model.writer = Some((writer, path.to_path_buf()));
+    let content = [&before[..], more].concat();
+    model.may_become(&content);
+    let id = upstream.open_writer(path).unwrap();
+    upstream.write_via(id, more).unwrap();
+    model.writer = Some(Writer { id, path: path.to_path_buf(), content });
     None
 }
 

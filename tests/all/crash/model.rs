@@ -40,13 +40,23 @@ pub struct Model {
     /// Contents that were reported as ingested.
     reported: BTreeSet<Digest>,
     /// A file that an upstream has open for writing.
-    pub writer: Option<(WriterId, PathBuf)>,
+    pub writer: Option<Writer>,
     /// Somebody else wrote to the manifests.
     pub shares_manifests: bool,
     /// In sidecar mode: an upstream took a file or a sidecar back, and left the other.
     pub withdrew: bool,
     /// The disk may have lost what nobody had synced, and left something else in its place.
     pub lossy: bool,
+}
+
+/// Somebody who has a file open for writing.
+#[derive(Clone)]
+pub struct Writer {
+    pub id: WriterId,
+    /// Where it was opened.
+    pub path: PathBuf,
+    /// What it holds when all that was written so far has got through.
+    pub content: Vec<u8>,
 }
 
 /// What is wrong, if anything is.
@@ -88,7 +98,7 @@ impl Model {
     }
 
     pub fn is_open(&self, path: &Path) -> bool {
-        self.writer.as_ref().is_some_and(|(_, open)| open == path)
+        self.writer.as_ref().is_some_and(|writer| writer.path == path)
     }
 
     /// Whatever is missing now, the ingestor has lost: nobody else has acted since the last look.
@@ -101,7 +111,7 @@ impl Model {
     pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
         let view = View::of(upstream);
         self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
-        let writer = self.writer.as_ref().map(|(_, path)| path.clone());
+        let writer = self.writer.as_ref().map(|writer| writer.path.clone());
         let mut complete: BTreeSet<Digest> = BTreeSet::new();
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path) && Some(*path) != writer.as_ref()) {
             if !upstream.waits(path) && (!self.sidecars || is_released(upstream, path, digest)) {
@@ -124,7 +134,8 @@ impl Model {
             *is_durable &= durable.holds(digest);
         }
         for digest in complete.into_iter().filter(|digest| !self.torn.contains(digest)) {
-            let is_durable = self.syncs && durable.holds(&digest);
+            // What waited for a lease was written over a file that the disk may still hold as it was, and synced by nobody.
+            let is_durable = self.syncs && !self.lossy && durable.holds(&digest);
             *self.must.entry(digest).or_default() |= is_durable;
         }
     }

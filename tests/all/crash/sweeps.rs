@@ -71,6 +71,20 @@ fn operations(scenarios: impl IntoIterator<Item = Scenario>) -> Vec<Subject> {
     scenarios.into_iter().map(|scenario| Subject::new(scenario, true)).collect()
 }
 
+/// When one thread has found something, the others need not go on.
+struct EndsAll<'a> {
+    next: &'a AtomicUsize,
+    jobs: usize,
+}
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.next.store(self.jobs, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Does `job` for each operation of each scenario, on all processors; each returns how many states it has checked.
 /// There must be `states_min` of them, so that a sweep cannot shrink unseen.
 fn sweep(name: &str, subjects: Vec<Subject>, states_min: u64, job: impl Fn(&Scenario, u64, Op) -> u64 + Sync) {
@@ -83,6 +97,7 @@ fn sweep(name: &str, subjects: Vec<Subject>, states_min: u64, job: impl Fn(&Scen
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
+                let _ends_all = EndsAll { next: &next, jobs: jobs.len() };
                 while let Some((scenario, operation, op)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     states.fetch_add(job(scenario, *operation, *op), Ordering::Relaxed);
                 }

@@ -1,0 +1,197 @@
+//! What random histories of upstreams and crashes have found, each reduced to what it is about.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use csv_ingestor::fs::sim::{Call, Fault, Op, Upstream};
+use csv_ingestor::journal::record::DuplicateAction;
+
+use super::{killed_when_hashed, view};
+use crate::crash::act::{self, Act, content_of};
+use crate::crash::play::Play;
+use crate::crash::scenario::{MANIFESTS, Phase, STAGING, Scenario};
+use crate::crash::view::digest;
+
+fn staged(name: &str) -> PathBuf {
+    Path::new(STAGING).join(name)
+}
+
+/// Does something once, before the first operation that meets the condition. Returns whether that came.
+fn before_first(
+    play: &Play<'_>,
+    condition: impl Fn(&Call<'_>) -> bool + Send + 'static,
+    mut act: impl FnMut(&mut Upstream<'_>) + Send + 'static,
+) -> Arc<Mutex<bool>> {
+    let done = Arc::new(Mutex::new(false));
+    let flag = done.clone();
+    play.fs.set_hook(Box::new(move |call, upstream| {
+        let mut done = flag.lock().unwrap();
+        if !*done && condition(call) {
+            *done = true;
+            act(upstream);
+        }
+    }));
+    done
+}
+
+/// A duplicate that is moved away takes what a writer writes to it a moment later along, out of everybody's sight.
+#[test]
+fn a_duplicate_that_a_writer_waits_for_is_not_moved_away() {
+    let scenario = Scenario {
+        before: vec![Act::Write(0, 1)],
+        acts: vec![((1, Phase::Scan), Act::Write(3, 1))],
+        duplicates: DuplicateAction::Move,
+        ..Scenario::plain("a writer waits for a duplicate")
+    };
+    let mut play = Play::new(&scenario);
+    let model = play.model.clone();
+    let is_move = |call: &Call<'_>| call.op == Op::Rename && call.path == staged("d.csv");
+    let came = before_first(&play, is_move, move |upstream| {
+        act::perform(&Act::Open(3, 5), upstream, &mut model.lock().unwrap());
+    });
+    play.run().unwrap();
+    play.fs.clear_hook();
+    assert!(*came.lock().unwrap());
+    act::perform(&Act::Close(6), &mut play.fs.upstream(), &mut play.model.lock().unwrap());
+    play.end();
+    let whole = [content_of(1), content_of(5), content_of(6)].concat();
+    assert!(view(&play).warehouse.values().any(|found| *found == digest(&whole)), "what he wrote was ingested");
+}
+
+/// Leases end with the process that holds them. A writer who has come since, and is silent still, must keep his file: what
+/// he writes to one that the recovery has removed or moved away is lost.
+#[test]
+fn recovery_removes_nothing_that_a_writer_has_open() {
+    use DuplicateAction::{Keep, Move, Remove};
+    for (cross, duplicates, name) in [(true, Keep, "a.csv"), (false, Remove, "d.csv"), (false, Move, "d.csv")] {
+        let acts = match duplicates {
+            Keep => Vec::new(),
+            _ => vec![((1, Phase::Scan), Act::Write(3, 1))],
+        };
+        let scenario = Scenario { cross, duplicates, acts, ..Scenario::plain("a silent writer at the recovery") };
+        let mut play = Play::new(&scenario);
+        play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged(name)).nth(1));
+        play.run().unwrap_err();
+        play.fs.clear_faults();
+        play.kill();
+        let writer = play.fs.upstream().open_writer(staged(name)).unwrap();
+        play.run().unwrap();
+        play.fs.upstream().write_via(writer, b"the last row\n").unwrap();
+        play.fs.upstream().close_writer(writer);
+        let whole = [&content_of(1)[..], b"the last row\n"].concat();
+        play.model().may_become(&whole);
+        play.end();
+        assert!(view(&play).warehouse.values().any(|found| *found == digest(&whole)), "{name}: what he wrote is lost");
+    }
+}
+
+/// Where the halves of a rename reach the disk apart, a power cut leaves both names. By the old one an upstream could write
+/// to what was about to be listed under its former SHA-256.
+#[test]
+fn nobody_writes_to_the_warehouse_by_an_old_name() {
+    let mut met = 0;
+    for leases in [true, false] {
+        let scenario = Scenario { split_renames: true, leases, ..Scenario::plain("both names") };
+        let mut stopped = Play::new(&scenario);
+        stopped.fs.inject(Fault::crash().only(&[Op::SyncDir]).under(STAGING).nth(1));
+        stopped.run().unwrap_err();
+        stopped.fs.clear_faults();
+        for seed in 0..200 {
+            let mut play = stopped.fork();
+            play.cut_power(seed);
+            let seen = view(&play);
+            let both = |path: &PathBuf| path.ends_with("b.csv");
+            if !(seen.warehouse.keys().any(both) && seen.staging.keys().any(both)) {
+                continue;
+            }
+            met += 1;
+            let model = play.model.clone();
+            let is_unlink = |call: &Call<'_>| call.op == Op::Unlink && call.path == staged("b.csv");
+            before_first(&play, is_unlink, move |upstream| {
+                act::perform(&Act::Append(1, 4), upstream, &mut model.lock().unwrap());
+            });
+            play.run().unwrap();
+            play.fs.clear_hook();
+            play.end();
+        }
+    }
+    assert!(met > 20, "only {met} power cuts left both names");
+}
+
+/// A duplicate was removed and its sidecar taken aside when the process ended: nothing stood at the duplicate's name, which
+/// was taken for a change of mind, and the sidecar stayed where nobody looks.
+#[test]
+fn the_sidecar_of_a_removed_duplicate_is_not_left_aside() {
+    let scenario = Scenario {
+        sidecars: true,
+        duplicates: DuplicateAction::Remove,
+        acts: vec![((1, Phase::Scan), Act::Write(3, 1))],
+        ..Scenario::plain("killed between two names")
+    };
+    let mut play = Play::new(&scenario);
+    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("d.csv.ok")).nth(1).happened());
+    play.run().unwrap_err();
+    play.fs.clear_faults();
+    play.kill();
+    play.end();
+}
+
+/// Recovery compares what it has moved by inode, size and mtime. Without a descriptor that keeps the inode number, another
+/// file of equal size and mtime can get it in the meantime.
+#[test]
+fn another_file_under_the_same_inode_number_is_not_moved_by_a_recovery() {
+    let scenario = Scenario { leases: false, ..Scenario::plain("an inode used again during a recovery") };
+    for op in [Op::Open, Op::Lease, Op::Rename] {
+        let mut play = killed_when_hashed(&scenario);
+        let model = play.model.clone();
+        let is_then = move |call: &Call<'_>| call.op == op && call.path == staged("a.csv");
+        let came = before_first(&play, is_then, move |upstream| {
+            act::perform(&Act::Disguise(0), upstream, &mut model.lock().unwrap());
+        });
+        play.run().unwrap();
+        play.fs.clear_hook();
+        assert!(*came.lock().unwrap(), "{op:?}");
+        play.end();
+    }
+}
+
+/// Others may write to a manifest without asking for its lock. One who did so while the recovery read it made the end of
+/// the lines lie behind the end of the file, as it had been before.
+#[test]
+fn somebody_appends_while_the_recovery_reads_the_manifest() {
+    let scenario = Scenario::plain("a manifest grows while it is read");
+    let mut play = Play::new(&scenario);
+    play.fs.inject(Fault::crash().only(&[Op::SyncData]).under(MANIFESTS).nth(1));
+    play.run().unwrap_err();
+    play.fs.clear_faults();
+    play.kill();
+    let model = play.model.clone();
+    let is_read = |call: &Call<'_>| call.op == Op::ReadAt && call.path.starts_with(MANIFESTS);
+    let came = before_first(&play, is_read, move |upstream| {
+        act::perform(&Act::Foreign { whole: true }, upstream, &mut model.lock().unwrap());
+    });
+    play.run().unwrap();
+    play.fs.clear_hook();
+    assert!(*came.lock().unwrap());
+    play.end();
+}
+
+/// Data goes to the disk ahead of the inode (ext4's `data=ordered`): a power cut can leave what was written over a file in
+/// place, under the times that it had before. So a file that was hashed before the cut is hashed again after it.
+#[test]
+fn after_a_power_cut_the_content_decides() {
+    let scenario = Scenario::plain("written to between a kill and a power cut");
+    let killed = killed_when_hashed(&scenario);
+    let other: Vec<u8> = content_of(3).iter().map(|byte| byte ^ 1).collect();
+    killed.fs.upstream().write_at(staged("b.csv"), 0, &other).unwrap();
+    killed.model().lossy = true;
+    killed.model().after_act(&mut killed.fs.upstream());
+    for seed in 0..300 {
+        let mut play = killed.fork();
+        play.cut_power(seed);
+        play.run().unwrap();
+        // Whatever is listed has the SHA-256 that is listed: the play has looked, after the recovery.
+        let seen = view(&play);
+        assert!(seen.lines.iter().all(|line| seen.warehouse.get(&line.warehouse_path) == Some(&line.sha256)), "{seed}");
+    }
+}
