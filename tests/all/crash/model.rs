@@ -131,7 +131,9 @@ impl Model {
         }
         self.must.retain(|digest, _| complete.contains(digest) || in_warehouse.contains(digest));
         for (digest, is_durable) in &mut self.must {
-            *is_durable &= durable.holds(digest);
+            // What the disk still has in staging of a file that was removed there may go at any time.
+            let is_there = durable.warehouse.values().any(|found| found == digest);
+            *is_durable &= is_there || complete.contains(digest) && durable.holds(digest);
         }
         for digest in complete.into_iter().filter(|digest| !self.torn.contains(digest)) {
             // What waited for a lease was written over a file that the disk may still hold as it was, and synced by nobody.
