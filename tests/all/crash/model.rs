@@ -280,6 +280,17 @@ impl Model {
         self.left_in_staging(&view, &mut fs.upstream(), &warehouse)
     }
 
+    /// The end is an end for the disk, too: a power cut now takes nothing of it back.
+    pub fn survives_a_power_cut(&self, now: &View, disk: &View) -> Verdict {
+        for line in &now.lines {
+            let there = disk.warehouse.get(&line.warehouse_path);
+            ensure!(there == Some(&line.sha256), "listed, and not on the disk: {line:?}, but {there:?}");
+            let is_listed = disk.lines.iter().any(|other| other.ingest_id == line.ingest_id);
+            ensure!(is_listed, "listed, and the line is not on the disk: {line:?}");
+        }
+        Ok(())
+    }
+
     fn left_in_staging(&self, view: &View, upstream: &mut Upstream<'_>, warehouse: &BTreeSet<&Digest>) -> Verdict {
         for (path, digest) in &view.staging {
             let name = path.file_name().unwrap().to_str().unwrap();

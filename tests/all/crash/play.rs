@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use csv_ingestor::Error;
 use csv_ingestor::engine;
-use csv_ingestor::fs::sim::{Fault, SimFs};
+use csv_ingestor::fs::sim::{Fault, SimFs, Survival};
 use csv_ingestor::journal::state::FileState;
 use csv_ingestor::pipeline::commit::OnFull;
 
@@ -129,6 +129,12 @@ impl<'a> Play<'a> {
         verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
     }
 
+    /// A sync has failed: what upstreams had not made durable may be gone with it.
+    pub fn note_failed_sync(&self) {
+        let verdict = self.model().after_failed_sync(&mut self.fs.upstream());
+        verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
+    }
+
     /// The process dies, the machine goes on.
     pub fn kill(&mut self) {
         self.fs.kill();
@@ -157,9 +163,14 @@ impl<'a> Play<'a> {
         let verdict = self.model().at_the_end(&self.fs);
         verdict.unwrap_or_else(|wrong| panic!("{}: at the end: {wrong}", self.told()));
         let state = engine::read_state(&self.fs, std::path::Path::new(STATE)).unwrap();
-        let listed = View::of(&mut self.fs.upstream()).lines.len() as u64;
+        let view = View::of(&mut self.fs.upstream());
         assert_eq!(state.open().count(), 0, "{}: half done at the end", self.told());
+        let listed = view.lines.len() as u64;
         assert_eq!(state.count(FileState::Manifested), listed, "{}: listed, as the journal has it", self.told());
+        let floor = self.fs.fork();
+        floor.crash_to(Survival::Nothing);
+        let verdict = self.model().survives_a_power_cut(&view, &View::of(&mut floor.upstream()));
+        verdict.unwrap_or_else(|wrong| panic!("{}: at the end: {wrong}", self.told()));
     }
 
     /// Recovering twice is recovering once: the second changes nothing that anybody can see.

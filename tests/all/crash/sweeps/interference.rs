@@ -42,7 +42,7 @@ fn an_upstream_acts_at_every_operation() {
     ];
     let wanted = |scenario: &Scenario| is_thorough() || named.contains(&scenario.name);
     let subjects = operations(Scenario::all().into_iter().filter(wanted));
-    sweep("upstreams", subjects, 20_000, |scenario, operation, _| {
+    sweep("upstreams", subjects, 35_000, |scenario, operation, _| {
         for (index, act) in (0..).zip(acts()) {
             for then_cut in [None, Some(operation + 1 + (operation + index * 7) % 40)] {
                 let mut play = Play::new(scenario);

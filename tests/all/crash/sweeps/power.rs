@@ -11,7 +11,7 @@ use crate::crash::watch::Watch;
 #[test]
 fn power_cut_at_every_operation() {
     let seeds = if is_thorough() { 128 } else { 16 };
-    sweep("power cuts", writes(Scenario::all()), 30_000, |scenario, operation, _| {
+    sweep("power cuts", writes(Scenario::all()), 39_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, false);
         for seed in 0..seeds {
@@ -30,7 +30,7 @@ fn power_cut_at_every_operation() {
 /// withdrawn, and each operation of every fifth recovery is looked at.
 #[test]
 fn killed_at_every_operation() {
-    sweep("kills", writes(Scenario::all()), 4_000, |scenario, operation, _| {
+    sweep("kills", writes(Scenario::all()), 4_900, |scenario, operation, _| {
         for happened in [false, true] {
             let mut play = Play::new(scenario);
             let watched = is_thorough() || (operation + u64::from(happened)) % 5 == 0;
@@ -56,7 +56,7 @@ fn killed_at_every_operation() {
 /// process wrote looks durable to the recovery, and is not.
 #[test]
 fn power_cut_at_every_operation_of_the_recovery() {
-    sweep("power cuts in a recovery", writes(Scenario::all()), 60_000, |scenario, operation, _| {
+    sweep("power cuts in a recovery", writes(Scenario::all()), 78_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 4 == 0);
         match operation % 2 {
@@ -80,7 +80,7 @@ fn power_cut_at_every_operation_of_the_recovery() {
 /// What a reader has seen before a power cut is there again when the recovery is through, in the same order.
 #[test]
 fn what_a_reader_saw_before_a_power_cut_is_seen_again() {
-    sweep("readers", writes(Scenario::all()), 2_000, |scenario, operation, _| {
+    sweep("readers", writes(Scenario::all()), 2_400, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.stop_at(operation, false);
         let (_, mut watch) = play.run_watched(Watch::blind());
