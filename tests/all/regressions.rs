@@ -72,6 +72,7 @@ fn a_file_that_has_arrived_is_known_by_its_content() {
     upstream.write("/occupied", b"so that the inode number is not the same").unwrap();
     upstream.write("/copy", &content).unwrap();
     upstream.replace("/copy", &path).unwrap();
+    upstream.sync();
     play.end();
 }
 
