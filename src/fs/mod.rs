@@ -53,6 +53,15 @@ impl Error {
         self.source.kind() == io::ErrorKind::PermissionDenied
     }
 
+    /// An open that failed for what the name stands for, or for whose it is: nothing, a link, a FIFO, a device, or a file that
+    /// we may not read.
+    pub fn is_not_to_be_read(&self) -> bool {
+        let of_the_kind = [libc::ELOOP, libc::ENXIO, libc::ENODEV, libc::EISDIR];
+        self.is_not_found()
+            || self.is_denied()
+            || self.source.raw_os_error().is_some_and(|errno| of_the_kind.contains(&errno))
+    }
+
     /// The two names are not on one mount.
     pub fn is_cross_device(&self) -> bool {
         self.source.kind() == io::ErrorKind::CrossesDevices

@@ -285,7 +285,7 @@ pub fn split(path: &Path) -> fs::Result<(&Path, &OsStr)> {
 }
 
 /// Errors that say something about one file (immutable, sticky, busy) or its place, not about the disk.
-fn is_of_this_file(error: &fs::Error) -> bool {
+pub fn is_of_this_file(error: &fs::Error) -> bool {
     let errnos = [libc::EACCES, libc::EPERM, libc::EBUSY, libc::ENAMETOOLONG, libc::EISDIR, libc::ENOTDIR, libc::EROFS];
     error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }

@@ -14,6 +14,9 @@
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
 //!
+//! Where inode and times say that a HASHED file is what was hashed, its content is asked, too; but not that of a copy,
+//! which nobody else writes to.
+//!
 //! Invariant: every effect here can be cut off and begun again, so recovering twice equals recovering once.
 
 mod mistaken;
@@ -22,9 +25,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::mistaken::Mistaken;
 use super::commit::{Committer, Dropped, Work};
-use super::publish::split;
+use super::publish::{Removed, split};
 use super::{Error, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, Abandoned, Record};
@@ -128,10 +130,13 @@ impl<F: Fs> Committer<F> {
             }
         }
         recovered.counts.abandoned += records.len() as u64;
-        let mut adopted = Vec::new();
+        self.write(&records)?;
         for ingest in self.open_in(FileState::Hashed) {
             let mut work = work_of(&ingest)?;
             let place = self.locate(&ingest)?;
+            if matches!(place, Place::Lost(_)) {
+                self.return_mistaken(&ingest)?;
+            }
             match self.guard(&ingest, &mut work, place)? {
                 Place::Arrived => placed.push(work),
                 Place::Ready => to_place.push(work),
@@ -143,29 +148,8 @@ impl<F: Fs> Committer<F> {
                     self.put_back(ingest.id)?;
                     dropped.push(Dropped { work, reason, error: None });
                 }
-                Place::Lost(reason) => {
-                    let claimed: Vec<Sha256> = adopted.iter().map(|(_, sha256)| *sha256).collect();
-                    match self.judge_mistaken(&ingest, &claimed)? {
-                        Mistaken::No => dropped.push(Dropped { work, reason, error: None }),
-                        Mistaken::PutBack(reason) => {
-                            self.put_back_mistaken(&ingest)?;
-                            dropped.push(Dropped { work, reason, error: None });
-                        }
-                        Mistaken::Adopt(stat, sha256) => {
-                            let (id, adopting) = self.adopt_mistaken(&ingest, &stat, sha256, records.len());
-                            records.extend(adopting);
-                            adopted.push((id, sha256));
-                        }
-                    }
-                }
+                Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
             }
-        }
-        self.write(&records)?;
-        for (id, _) in adopted {
-            recovered.counts.abandoned += 1;
-            let ingest = self.ingest(id)?.clone();
-            self.locate(&ingest)?;
-            placed.push(work_of(&ingest)?);
         }
         let (now_placed, not_placed) = self.place_all(to_place)?;
         placed.extend(now_placed);
@@ -263,8 +247,10 @@ impl<F: Fs> Committer<F> {
             return Ok(false);
         }
         let dir = self.publisher.dir(dir)?;
-        let file = self.fs.open(&dir, name, Open::Read)?;
-        Ok(hash::digest_of(&self.fs, &file)? == *sha256)
+        match self.fs.open(&dir, name, Open::Read) {
+            Err(error) if error.is_not_to_be_read() => Ok(false),
+            file => Ok(hash::digest_of(&self.fs, &file?).is_ok_and(|found| found == *sha256)),
+        }
     }
 
     /// The writer guard: the lease ended with the process that held it, so a writer may have come since, and gone again.
@@ -280,9 +266,7 @@ impl<F: Fs> Committer<F> {
         let dir = self.publisher.dir(dir)?;
         let file = match self.fs.open(&dir, name, Open::Read) {
             // The source of a copy may be gone; and who may not read a file may still rename it.
-            Err(error) if error.is_not_found() || error.is_denied() => {
-                return Ok(place);
-            }
+            Err(error) if error.is_not_to_be_read() => return Ok(place),
             file => file?,
         };
         if matches!(place, Place::Ready) && !copied && self.fs.stat_file(&file)?.identity != ingest.identity {
@@ -303,8 +287,14 @@ impl<F: Fs> Committer<F> {
         // A power cut may have taken back the times of what was written since the process ended, and left its bytes: data
         // goes to the disk ahead of the inode. So the content decides.
         let sha256 = ingest.target.as_ref().map(|target| target.sha256);
-        if Some(hash::digest_of(&self.fs, &file)?) != sha256 {
-            return Ok(spoilt(AbandonReason::Changed));
+        match hash::digest_of(&self.fs, &file) {
+            Ok(found) if Some(found) == sha256 => {}
+            Ok(_) => return Ok(spoilt(AbandonReason::Changed)),
+            // One bad file must not keep all others from being ingested, at this start and every other.
+            Err(error) => {
+                self.metrics.file_failed(&ingest.source_path, &error.to_string(), None);
+                return Ok(spoilt(AbandonReason::Failed));
+            }
         }
         // Open, it keeps its inode number, so that no other file can be taken for it.
         (work.held, work.leased) = (Some(file), lease == Lease::Held);
@@ -334,11 +324,18 @@ impl<F: Fs> Committer<F> {
                 Some(copy) => (&copy.path, &copy.identity),
                 None => (&ingest.source_path, &ingest.identity),
             };
+            // What an earlier run took aside first.
+            self.resolve_aside(work.id, "second", from, Some(moving))?;
             let (old, new) = (self.publisher.look(from)?, self.publisher.look(&target.warehouse_path)?);
             if let (Some(old), Some(new)) = (old, new)
                 && old.identity.key() == new.identity.key()
+                && matches!(self.remove(work.id, "second", from, moving, work.lease())?, Removed::Other)
+                && self.publisher.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
             {
-                self.patiently(|this| this.publisher.unlink_second_name(from))?;
+                // Written to, or wanted by a writer, by its name in staging: that is the one that stays.
+                self.publisher.unlink_second_name(&target.warehouse_path)?;
+                dropped.push(Dropped { work, reason: AbandonReason::Changed, error: None });
+                continue;
             }
             let now = self.publisher.look(&target.warehouse_path)?.map(|stat| stat.identity);
             let is_spoilt = |now: &FileIdentity| now.key() == moving.key() && !now.same_but_renamed(moving);

@@ -1,6 +1,7 @@
 //! What reviewers and sweeps found once, each with its why.
 
 mod histories;
+mod others;
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;

@@ -71,7 +71,7 @@ impl<F: Fs> Committer<F> {
     /// directory may need a block, and some file systems write anew what they remove from.
     ///
     /// [`Publisher::remove`]: crate::pipeline::publish::Publisher::remove
-    fn remove(
+    pub(in crate::pipeline) fn remove(
         &mut self,
         id: IngestId,
         what: &str,
@@ -82,7 +82,7 @@ impl<F: Fs> Committer<F> {
         self.patiently(|this| this.publisher.remove(id, what, path, identity, leased))
     }
 
-    fn resolve_aside(
+    pub(in crate::pipeline) fn resolve_aside(
         &mut self,
         id: IngestId,
         what: &str,
@@ -158,7 +158,7 @@ impl<F: Fs> Committer<F> {
         let (dir, name) = split(path)?;
         let opened = self.publisher.dir(dir).and_then(|dir| self.fs.open(&dir, name, Open::Read));
         let file = match opened {
-            Err(error) if error.is_not_found() || error.is_denied() => return Ok(Taken::Already),
+            Err(error) if error.is_not_to_be_read() => return Ok(Taken::Already),
             file => file?,
         };
         if !self.fs.stat_file(&file)?.identity.same_but_renamed(identity) {
@@ -260,6 +260,12 @@ impl<F: Fs> Committer<F> {
         let sha256 = ingest.duplicate.as_ref().map(|duplicate| duplicate.sha256).unwrap_or(Sha256([0; 32]));
         let of = ingest.duplicate.as_ref().map_or(work.id, |duplicate| duplicate.of);
         let mut target = ingest.duplicate.as_ref().and_then(|duplicate| duplicate.target.clone());
+        if let (None, Some(path)) = (&work.held, &target)
+            && self.return_mistaken_duplicate(ingest, path)?
+        {
+            // An earlier run has moved what an upstream had put in the duplicate's place.
+            return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
+        }
         let taken = self.take_again(work, &ingest.source_path, &ingest.identity)?;
         if matches!(taken, Taken::Busy) {
             return Ok(Some(Outcome::Abandoned(AbandonReason::OpenForWriting)));
@@ -270,10 +276,6 @@ impl<F: Fs> Committer<F> {
             let placed =
                 self.patiently(|this| this.publisher.place(&ingest.source_path, dir, &path, &ingest.identity))?;
             match placed {
-                // Recovery holds no file open: an earlier run may have moved what an upstream had put in its place.
-                Placed::Vanished if work.held.is_none() && self.return_mistaken_duplicate(ingest, &path)? => {
-                    return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
-                }
                 Placed::Vanished => return Ok(Some(Outcome::Cleared)),
                 // Further names do no harm here: nobody takes it for the warehouse's.
                 Placed::Done | Placed::Linked => {

@@ -69,7 +69,7 @@ pub(super) struct Work<F: Fs> {
 }
 
 impl<F: Fs> Work<F> {
-    fn lease(&self) -> Option<&F::File> {
+    pub(in crate::pipeline) fn lease(&self) -> Option<&F::File> {
         self.held.as_ref().filter(|_| self.leased)
     }
 }

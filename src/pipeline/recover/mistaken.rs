@@ -2,15 +2,14 @@
 //! process ended before it could look at what had arrived, and put it back.
 //!
 //! Such a file stands in the warehouse, is in no manifest, and no staging directory has it any more. What stands there
-//! may also be somebody else's, since an upstream may have withdrawn the source just as well. So nothing is taken away
-//! for being unknown:
+//! may also be somebody else's, since an upstream may have withdrawn the source just as well:
 //!
 //! | what stands at the name | what is done |
 //! |---|---|
-//! | on another device than staging, or with a ctime from before the source was found | not moved by us: nothing |
+//! | a directory; something on another device than staging, or with a ctime from before the source was found | nothing: not moved by us |
 //! | a content that is in the warehouse at this very name | nothing |
-//! | a content that is, or will be, in the warehouse elsewhere; no regular file; open for writing | put back, judged anew |
-//! | any other content | ingested where it stands |
+//! | anything else, where other ingestors use the warehouse, too | nothing, and an error says so: it may be theirs |
+//! | anything else | put back, and judged anew like any file in staging |
 //!
 //! rename(2) updates the ctime on all of Linux's disk file systems, though POSIX does not ask for it.
 
@@ -19,62 +18,39 @@ use std::time::Duration;
 
 use super::Committer;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
-use crate::journal::record::{AbandonReason, Abandoned, Discovered, Hashed, Record};
 use crate::journal::state::Ingest;
-use crate::pipeline::publish::split;
+use crate::pipeline::publish::{is_of_this_file, split};
 use crate::pipeline::{Error, hash};
-use crate::types::{IngestId, Sha256, UnixMillis};
+use crate::types::{Sha256, UnixMillis};
 
-/// File times are taken from the timer's tick, which may be so much behind the clock (100 Hz, and room).
-const TICK_MAX: Duration = Duration::from_millis(50);
-
-/// What recovery makes of a file that stands where a lost one was to go.
-pub(super) enum Mistaken {
-    /// It has nothing to do with us.
-    No,
-    /// It goes back to staging.
-    PutBack(AbandonReason),
-    /// It is ingested where it stands.
-    Adopt(Stat, Sha256),
-}
+/// File times may be as coarse as a second (ext3, ext4 with small inodes), and a timer's tick behind the clock.
+const TIMES_SLACK: Duration = Duration::from_secs(2);
 
 impl<F: Fs> Committer<F> {
-    /// Judges what stands at the warehouse path of a HASHED file that is nowhere. `adopted` are contents that others
-    /// are being ingested with in this recovery.
-    pub(super) fn judge_mistaken(&mut self, ingest: &Ingest, adopted: &[Sha256]) -> Result<Mistaken, Error> {
-        let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_none()) else {
-            return Ok(Mistaken::No);
-        };
+    /// Looks at what stands at the warehouse path of a HASHED file that is nowhere, and puts back what we moved there.
+    pub(super) fn return_mistaken(&mut self, ingest: &Ingest) -> Result<(), Error> {
+        let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_none()) else { return Ok(()) };
         let path = &target.warehouse_path;
-        let Some(stat) = self.moved_by_us(ingest, path)? else { return Ok(Mistaken::No) };
-        if stat.kind != FileKind::Regular {
-            return Ok(Mistaken::PutBack(AbandonReason::Changed));
+        if self.moved_by_us(ingest, path)?.is_none() {
+            return Ok(());
         }
-        let (dir, name) = split(path)?;
-        let dir = self.publisher.dir(dir)?;
-        let file = match self.fs.open(&dir, name, Open::Read) {
-            Err(error) if error.is_denied() => return Ok(Mistaken::PutBack(AbandonReason::Failed)),
-            file => file?,
-        };
-        if self.fs.lease(&file)? == Lease::Writer {
-            return Ok(Mistaken::PutBack(AbandonReason::OpenForWriting));
+        if let Some(sha256) = self.content_at(path)?
+            && self.state.original(&sha256)?.is_some_and(|original| *original.warehouse_path == **path)
+        {
+            return Ok(());
         }
-        let sha256 = hash::digest_of(&self.fs, &file)?;
-        let original = self.state.original(&sha256)?;
-        if original.as_ref().is_some_and(|original| *original.warehouse_path == **path) {
-            return Ok(Mistaken::No);
+        if self.shares_warehouse(&ingest.settings.warehouse)? {
+            let why = "it stands where a file was to go that is gone, and no manifest of this ingestor lists it";
+            self.metrics.file_failed(path, why, None);
+            return Ok(());
         }
-        let is_claimed = |other: &Ingest| {
-            other.id != ingest.id && other.target.as_ref().is_some_and(|target| target.sha256 == sha256)
-        };
-        let elsewhere = original.is_some() || adopted.contains(&sha256) || self.state.open().any(is_claimed);
-        let same_settings = self.state.settings().is_some_and(|known| **known == *ingest.settings);
-        if elsewhere || !same_settings || stat.links > 1 {
-            return Ok(Mistaken::PutBack(AbandonReason::Changed));
+        match self.put_back_mistaken(ingest, path) {
+            Err(Error::Io(error)) if is_of_this_file(&error) => {
+                self.metrics.file_failed(path, &format!("cannot be put back: {error}"), None);
+                Ok(())
+            }
+            done => done,
         }
-        // Nobody has synced it for us, and the rename was ours.
-        self.fs.sync_data(&file)?;
-        Ok(Mistaken::Adopt(stat, sha256))
     }
 
     /// What stands at `path`, if our rename of the ingest's source may have brought it there.
@@ -83,36 +59,48 @@ impl<F: Fs> Committer<F> {
         let (staging, _) = split(&ingest.source_path)?;
         let staging = self.publisher.dir(staging)?;
         let device = self.fs.stat_dir(&staging)?.identity.device;
-        let ctime_ms = u64::try_from(stat.identity.ctime.sec).unwrap_or(0).saturating_mul(1000)
-            + u64::from(stat.identity.ctime.nsec / 1_000_000);
-        let is_later = UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TICK_MAX);
-        Ok(Some(stat).filter(|stat| stat.identity.device == device && is_later))
+        let ctime_ms = u64::try_from(stat.identity.ctime.sec).unwrap_or(0).saturating_mul(1000);
+        let is_later = UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TIMES_SLACK);
+        let is_file = stat.kind != FileKind::Directory;
+        Ok(Some(stat).filter(|stat| is_file && stat.identity.device == device && is_later))
     }
 
-    /// The records that give a mistaken file an id of its own and end the one whose place it has; `before` records go
-    /// into the journal ahead of them.
-    pub(super) fn adopt_mistaken(
-        &self,
-        ingest: &Ingest,
-        stat: &Stat,
-        sha256: Sha256,
-        before: usize,
-    ) -> (IngestId, [Record; 3]) {
-        let id = IngestId(self.journal.next_lsn().0 + before as u64 + 1);
-        let abandoned = Abandoned { ingest_id: ingest.id, reason: AbandonReason::Changed };
-        let discovered = Discovered {
-            identity: stat.identity,
-            discovered_at: ingest.discovered_at,
-            source_path: ingest.source_path.clone(),
-            sidecar: None,
-        };
-        let warehouse_path = ingest.target.as_ref().map(|target| target.warehouse_path.clone()).unwrap_or_default();
-        let hashed = Hashed { ingest_id: id, sha256, warehouse_path, copy: None };
-        (id, [Record::Abandoned(abandoned), Record::Discovered(discovered), Record::Hashed(hashed)])
+    /// The SHA-256 of a regular file that we may read.
+    fn content_at(&mut self, path: &Path) -> Result<Option<Sha256>, Error> {
+        let (dir, name) = split(path)?;
+        let dir = self.publisher.dir(dir)?;
+        match self.fs.open(&dir, name, Open::Read) {
+            Err(error) if error.is_not_to_be_read() => Ok(None),
+            file => Ok(hash::digest_of(&self.fs, &file?).ok()),
+        }
+    }
+
+    /// True if another ingestor has used the warehouse: each has a directory of its own for its copies.
+    fn shares_warehouse(&mut self, warehouse: &Path) -> Result<bool, Error> {
+        let ours = hash::copies_dir(warehouse, &self.journal.store());
+        let (all, ours) = split(&ours)?;
+        let all = self.publisher.dir(all)?;
+        for entry in self.fs.list(&all)? {
+            if entry?.name != ours {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes a mistaken file back to staging; where a rename was cut in halves it has its old name there still.
+    fn put_back_mistaken(&mut self, ingest: &Ingest, path: &Path) -> Result<(), Error> {
+        let (new, old) = (self.publisher.look(path)?, self.publisher.look(&ingest.source_path)?);
+        if let (Some(new), Some(old)) = (new, old)
+            && new.identity.key() == old.identity.key()
+        {
+            return Ok(self.publisher.unlink_second_name(path)?);
+        }
+        self.put_back(ingest.id)
     }
 
     /// Puts back what stands in the directory for duplicates at the name that was chosen for one, and is no duplicate, or
-    /// is open for writing and may soon be none.
+    /// is open for writing and may soon be none. True if that was so.
     pub(in crate::pipeline) fn return_mistaken_duplicate(
         &mut self,
         ingest: &Ingest,
@@ -122,26 +110,24 @@ impl<F: Fs> Committer<F> {
         if stat.kind == FileKind::Regular {
             let (dir, name) = split(path)?;
             let dir = self.publisher.dir(dir)?;
-            let file = self.fs.open(&dir, name, Open::Read)?;
+            let file = match self.fs.open(&dir, name, Open::Read) {
+                Err(error) if error.is_not_to_be_read() => return Ok(false),
+                file => file?,
+            };
             let is_open = self.fs.lease(&file)? == Lease::Writer;
             let is_ours = stat.identity.same_but_renamed(&ingest.identity);
-            if !is_open && (is_ours || self.state.original(&hash::digest_of(&self.fs, &file)?)?.is_some()) {
+            let is_known = || match hash::digest_of(&self.fs, &file) {
+                Ok(sha256) => self.state.original(&sha256).map(|original| original.is_some()),
+                Err(_) => Ok(true),
+            };
+            if !is_open && (is_ours || is_known()?) {
+                return Ok(false);
+            }
+            if !is_ours && self.shares_warehouse(&ingest.settings.warehouse)? {
                 return Ok(false);
             }
         }
         self.patiently(|this| this.publisher.put_back(ingest.id, path, &ingest.source_path))?;
         Ok(true)
-    }
-
-    /// Takes a mistaken file back to staging; where a rename was cut in halves it has its old name there still.
-    pub(super) fn put_back_mistaken(&mut self, ingest: &Ingest) -> Result<(), Error> {
-        let Some(target) = &ingest.target else { return Ok(()) };
-        let (new, old) = (self.publisher.look(&target.warehouse_path)?, self.publisher.look(&ingest.source_path)?);
-        if let (Some(new), Some(old)) = (new, old)
-            && new.identity.key() == old.identity.key()
-        {
-            return Ok(self.publisher.unlink_second_name(&target.warehouse_path)?);
-        }
-        self.put_back(ingest.id)
     }
 }

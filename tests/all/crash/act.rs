@@ -99,12 +99,13 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::Disguise(name) => disguise(upstream, model, &path_of(*name)),
         Act::Open(name, body) => open(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Close(body) => {
-            if let Some(writer) = model.writer.take() {
+            let writer = model.writer.take();
+            if let Some(writer) = &writer {
                 model.may_become(&[&writer.content[..], &content_of(*body)[..]].concat());
                 let _ = upstream.write_via(writer.id, &content_of(*body));
                 upstream.close_writer(writer.id);
             }
-            None
+            writer.map(|writer| writer.path)
         }
         Act::WrongSidecar(name) => {
             upstream.write(sidecar_of(&path_of(*name)), digest(b"something else").as_bytes()).unwrap();

@@ -31,6 +31,10 @@ pub struct Model {
     must: BTreeMap<Digest, bool>,
     /// Contents that may: all that ever stood in staging.
     may: BTreeSet<Digest>,
+    /// What stood at each name in staging when somebody had last acted.
+    seen: BTreeMap<PathBuf, Digest>,
+    /// Some content came to stand in staging a second time, or under a second name: there may be duplicates.
+    sent_again: bool,
     /// Contents that a power cut or a failed sync made of what nobody had synced: they may go as well as stay.
     torn: BTreeSet<Digest>,
     /// Contents at final names that were there before we came.
@@ -81,6 +85,8 @@ impl Model {
             duplicates: scenario.duplicates,
             must: BTreeMap::new(),
             may: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            sent_again: false,
             torn: BTreeSet::new(),
             strangers: BTreeSet::new(),
             listed: BTreeMap::new(),
@@ -110,6 +116,10 @@ impl Model {
     /// What is missing now was destroyed by who has just acted; what is new is to be ingested.
     pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
         let view = View::of(upstream);
+        for (path, digest) in view.staged().filter(|(path, _)| is_data(path)) {
+            let is_new = self.seen.insert(path.clone(), digest.clone()).as_ref() != Some(digest);
+            self.sent_again |= is_new && self.may.contains(digest);
+        }
         self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
         let writer = self.writer.as_ref().map(|writer| writer.path.clone());
         let mut complete: BTreeSet<Digest> = BTreeSet::new();
@@ -121,15 +131,17 @@ impl Model {
         let floor = upstream.fork();
         floor.crash_to(Survival::Nothing);
         let durable = View::of(&mut floor.upstream());
-        // What is in flight to the warehouse stays due, unless a writer waits for its lease: then it may go back. What
+        // What is in flight, wherever it stands, stays due, unless a writer waits for its lease: then it may go back. What
         // stands nowhere any more, or not whole, is its upstream's loss.
-        let mut in_warehouse: BTreeSet<&Digest> = view.warehouse.values().collect();
-        for (path, digest) in view.warehouse.iter().chain(view.staged()) {
+        let aside = view.staging.iter().filter(|(path, _)| is_hidden(path));
+        let away = view.warehouse.iter().chain(&view.duplicates).chain(aside);
+        let mut in_flight: BTreeSet<&Digest> = away.clone().map(|(_, digest)| digest).collect();
+        for (path, digest) in away.chain(view.staged()) {
             if upstream.waits(path) {
-                in_warehouse.remove(digest);
+                in_flight.remove(digest);
             }
         }
-        self.must.retain(|digest, _| complete.contains(digest) || in_warehouse.contains(digest));
+        self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
         for (digest, is_durable) in &mut self.must {
             // What the disk still has in staging of a file that was removed there may go at any time.
             let is_there = durable.warehouse.values().any(|found| found == digest);
@@ -154,6 +166,9 @@ impl Model {
         self.lossy |= self.writer.take().is_some();
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
+        for (path, digest) in view.staged().filter(|_| self.syncs && !self.lossy) {
+            ensure!(self.may.contains(digest) || !is_data(path), "what was synced is torn: {}", path.display());
+        }
         if self.sidecars && !self.syncs {
             // Sidecars that nobody synced may be gone; or look like the one they were written over, and go with that.
             let due: BTreeSet<&Digest> = view.warehouse.values().collect();
@@ -295,9 +310,15 @@ impl Model {
         for (path, digest) in &view.staging {
             let name = path.file_name().unwrap().to_str().unwrap();
             ensure!(!name.starts_with(".csv-ingestor"), "left over in staging: {name}");
+            let is_steady = self.syncs && !self.lossy && !self.withdrew;
+            if self.sidecars && is_steady && name.ends_with(".ok") {
+                let of = path.with_extension("");
+                ensure!(view.staging.contains_key(&of), "a sidecar was left without its file: {name}");
+            }
             if !is_data(path) || self.sidecars && !is_released(upstream, path, digest) {
                 continue;
             }
+            ensure!(self.sent_again || !is_steady, "left in staging, though nothing was sent twice: {name}");
             // A kept duplicate that nobody synced may be torn by a power cut, and is known by its inode still: its content
             // is in the warehouse, and nothing but its remains are lost.
             let is_known = self.lossy || !self.syncs || warehouse.contains(digest);
@@ -306,6 +327,10 @@ impl Model {
         }
         Ok(())
     }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| name.starts_with('.')))
 }
 
 fn is_data(path: &Path) -> bool {

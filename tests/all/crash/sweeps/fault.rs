@@ -1,10 +1,12 @@
 //! Every operation fails: once and for ever, with each of the errors that disks give, or half-way.
 
+use std::path::Path;
+
 use csv_ingestor::fs::sim::{Fault, Op};
 
-use super::{operations, sweep};
+use super::{is_thorough, operations, sweep, writes};
 use crate::crash::play::Play;
-use crate::crash::scenario::Scenario;
+use crate::crash::scenario::{STATE, Scenario};
 
 /// An operation that fails, and how.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +72,9 @@ fn every_operation_fails() {
             if op.is_sync() {
                 play.note_failed_sync();
             }
+            if matches!(how, How::Once(libc::EIO)) && op == Op::SyncData {
+                check_fail_stop(&play, operation, ended.is_err());
+            }
             let mut cut = play.fork();
             cut.cut_power(operation);
             cut.end();
@@ -80,6 +85,57 @@ fn every_operation_fails() {
                 play.end();
             }
             states += 2;
+        }
+        states
+    });
+}
+
+/// P5: a journal that could not be synced is written to no more, and neither is anything else.
+fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
+    let log = play.fs.log();
+    let is_journal = |path: &Path| path.starts_with(STATE) && path.to_string_lossy().contains("wal-");
+    if !log.iter().any(|logged| logged.number == operation && is_journal(&logged.path)) {
+        return;
+    }
+    assert!(has_ended, "{}: it goes on with a journal that could not be synced", play.told());
+    let writes = [Op::WriteAt, Op::SetLen, Op::SyncData, Op::SyncAll, Op::SyncFs, Op::Rename, Op::CreateDir];
+    // A compaction on a thread of its own reads what is durable, and may come to its end.
+    let is_snapshot = |path: &Path| path.to_string_lossy().contains("snap-");
+    let later = log
+        .iter()
+        .find(|logged| logged.number > operation && writes.contains(&logged.op) && !is_snapshot(&logged.path));
+    assert!(later.is_none(), "{}: {later:?} after the journal could not be synced", play.told());
+}
+
+/// Every operation of a recovery fails once, too.
+#[test]
+fn every_operation_of_a_recovery_fails() {
+    let step = if is_thorough() { 1 } else { 4 };
+    sweep("faults in a recovery", writes(Scenario::all()), 15_000, |scenario, operation, _| {
+        let mut stopped = Play::new(scenario);
+        stopped.run_until(operation, operation % 2 == 0);
+        stopped.kill();
+        let mut calm = stopped.fork();
+        calm.recover();
+        let mut states = 0;
+        for logged in calm.fs.log().into_iter().filter(|logged| (logged.number + operation) % step == 0) {
+            let errno = if logged.number % 2 == 0 { libc::EIO } else { libc::ENOSPC };
+            let mut play = stopped.fork();
+            play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
+            play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
+            play.fs.inject(Fault::errno(errno).at(logged.number));
+            let _ = play.run();
+            play.fs.clear_faults();
+            if logged.op.is_sync() {
+                play.note_failed_sync();
+            }
+            // After a lost name only a mount helps, see `gives_up`.
+            match logged.number % 3 == 0 || matches!(logged.op, Op::SyncDir | Op::SyncFs) {
+                true => play.cut_power(logged.number),
+                false => play.kill(),
+            }
+            play.end();
+            states += 1;
         }
         states
     });

@@ -1,0 +1,239 @@
+//! What others may have done by the time of a recovery: other ingestors in the same warehouse, upstreams, bad disks. What a
+//! reviewer found, each reduced to what it is about.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use csv_ingestor::fs::Fs as _;
+use csv_ingestor::fs::sim::{Fault, Op};
+use csv_ingestor::journal::record::DuplicateAction;
+
+use super::{killed_when_hashed, view};
+use crate::crash::act::{self, Act, content_of};
+use crate::crash::play::Play;
+use crate::crash::scenario::{DUPLICATES, Phase, STAGING, Scenario, WAREHOUSE};
+use crate::crash::view::digest;
+
+fn staged(name: &str) -> PathBuf {
+    Path::new(STAGING).join(name)
+}
+
+/// Another ingestor, which shares the warehouse, publishes a file, durably.
+fn published_by_another(play: &Play<'_>, name: &str, content: &[u8]) -> PathBuf {
+    play.fs.advance(Duration::from_secs(5));
+    let dir = Path::new(WAREHOUSE).join(play.fs.now().date_partition());
+    let mut upstream = play.fs.upstream();
+    upstream.mkdir_all("/warehouse/.csv-ingestor/ffffffffffffffffffffffffffffffff").unwrap();
+    upstream.mkdir_all(&dir).unwrap();
+    upstream.write(dir.join(name), content).unwrap();
+    upstream.sync();
+    play.model().strangers.insert(digest(content));
+    dir.join(name)
+}
+
+fn withdraw(play: &Play<'_>, name: &str) {
+    play.fs.upstream().remove(staged(name)).unwrap();
+    play.model().after_act(&mut play.fs.upstream());
+}
+
+/// Our file was to go to a name that another ingestor has given to its own meanwhile: neither do we list that, nor take it
+/// away. Whether ours is gone, is there still and open, or the other's content is one that we have, too.
+#[test]
+fn another_ingestors_file_is_left_alone() {
+    let others: [(&[u8], bool); 3] = [(b"another's\n", true), (b"another's\n", false), (&content_of(3), true)];
+    for (content, is_withdrawn) in others {
+        let scenario = Scenario::plain("a shared warehouse");
+        let mut play = killed_when_hashed(&scenario);
+        let path = published_by_another(&play, "a.csv", content);
+        let mut writer = None;
+        if is_withdrawn {
+            withdraw(&play, "a.csv");
+        } else {
+            writer = Some(play.fs.upstream().open_writer(staged("a.csv")).unwrap());
+        }
+        play.run().unwrap();
+        writer.into_iter().for_each(|writer| play.fs.upstream().close_writer(writer));
+        let seen = view(&play);
+        assert_eq!(seen.warehouse.get(&path), Some(&digest(content)), "it was taken away");
+        assert!(!seen.lines.iter().any(|line| line.warehouse_path == path), "it was listed: {:?}", seen.lines);
+    }
+}
+
+/// A directory under the name is nothing that a rename of a file brought there.
+#[test]
+fn a_directory_at_a_files_name_is_left_alone() {
+    let scenario = Scenario::plain("a directory at a file's name");
+    let mut play = killed_when_hashed(&scenario);
+    play.fs.advance(Duration::from_secs(5));
+    let dir = Path::new(WAREHOUSE).join(play.fs.now().date_partition()).join("a.csv");
+    play.fs.upstream().mkdir_all(&dir).unwrap();
+    play.fs.upstream().sync();
+    withdraw(&play, "a.csv");
+    play.run().unwrap();
+    assert!(play.fs.upstream().exists(&dir));
+}
+
+/// One file that cannot be read must not keep all others from being ingested, at this start and every other.
+#[test]
+fn one_bad_file_stops_no_start() {
+    // Its own sectors are bad.
+    let scenario = Scenario::plain("a bad sector");
+    let mut play = killed_when_hashed(&scenario);
+    play.fs.inject(Fault::errno(libc::EIO).only(&[Op::ReadAt]).under(staged("a.csv")));
+    play.run().unwrap();
+    assert_eq!(view(&play).lines.len(), 2, "the others are ingested");
+    play.fs.clear_faults();
+    play.end();
+
+    // An unreadable file of equal size stands at its name in the warehouse.
+    let scenario = Scenario::plain("an unreadable stranger");
+    let mut play = killed_when_hashed(&scenario);
+    let other: Vec<u8> = content_of(1).iter().map(|byte| byte ^ 1).collect();
+    let path = published_by_another(&play, "a.csv", &other);
+    play.fs.upstream().set_unreadable(&path, true).unwrap();
+    withdraw(&play, "a.csv");
+    play.run().unwrap();
+    assert_eq!(view(&play).lines.len(), 2);
+}
+
+/// Killed just before, or just behind, the rename of a duplicate to the directory for duplicates.
+fn killed_at_a_move(scenario: &Scenario, happened: bool) -> Play<'_> {
+    let mut play = Play::new(scenario);
+    let fault = Fault::crash().only(&[Op::Rename]).under(staged("d.csv")).nth(1);
+    play.fs.inject(if happened { fault.happened() } else { fault });
+    play.run().unwrap_err();
+    play.fs.clear_faults();
+    play
+}
+
+fn moves_duplicates() -> Scenario {
+    Scenario {
+        before: vec![Act::Write(0, 1)],
+        acts: vec![((1, Phase::Scan), Act::Write(3, 1))],
+        duplicates: DuplicateAction::Move,
+        ..Scenario::plain("a duplicate that is moved")
+    }
+}
+
+/// The same for duplicates: a link has taken its place, or nobody may read it where it has arrived.
+#[test]
+fn one_bad_duplicate_stops_no_start() {
+    let scenario = moves_duplicates();
+    let mut play = killed_at_a_move(&scenario, false);
+    play.kill();
+    withdraw(&play, "d.csv");
+    play.fs.upstream().symlink("a.csv", staged("d.csv")).unwrap();
+    play.recover();
+
+    let mut play = killed_at_a_move(&scenario, true);
+    play.kill();
+    play.fs.upstream().set_unreadable(Path::new(DUPLICATES).join("d.csv"), true).unwrap();
+    play.recover();
+}
+
+/// What was moved away by mistake is not forgotten because its name is in use again.
+#[test]
+fn a_mistaken_duplicate_comes_back_beside_a_new_file() {
+    let scenario = moves_duplicates();
+    let mut play = Play::new(&scenario);
+    let (fs, model) = (play.fs.clone(), play.model.clone());
+    let mut done = false;
+    fs.set_hook(Box::new(move |call, upstream| {
+        if call.op == Op::Rename && call.path == staged("d.csv") && !done {
+            done = true;
+            act::perform(&Act::Replace(3, 8), upstream, &mut model.lock().unwrap());
+        }
+    }));
+    fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("d.csv")).nth(1).happened());
+    play.run().unwrap_err();
+    fs.clear_hook();
+    fs.clear_faults();
+    play.kill();
+    act::perform(&Act::Write(3, 4), &mut play.fs.upstream(), &mut play.model.lock().unwrap());
+    play.end();
+}
+
+/// What an upstream has put in the place of a file that was complete need not be complete: it goes back and waits for its
+/// sidecar, wherever it was moved to by mistake.
+#[test]
+fn what_was_moved_by_mistake_is_judged_anew() {
+    let scenario = Scenario { sidecars: true, ..Scenario::plain("half of the next file, moved by mistake") };
+    let mut play = Play::new(&scenario);
+    let mut done = false;
+    play.fs.set_hook(Box::new(move |call, upstream| {
+        if call.op == Op::Rename && call.path == staged("a.csv") && !done {
+            done = true;
+            upstream.remove(staged("a.csv.ok")).unwrap();
+            upstream.write(staged(".next"), b"the first half, ").unwrap();
+            upstream.replace(staged(".next"), staged("a.csv")).unwrap();
+        }
+    }));
+    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("a.csv")).nth(1).happened());
+    play.run().unwrap_err();
+    play.fs.clear_hook();
+    play.fs.clear_faults();
+    play.fs.kill();
+    play.model().after_act(&mut play.fs.upstream());
+    play.recover();
+    let seen = view(&play);
+    assert!(!seen.lines.iter().any(|line| line.sha256 == digest(b"the first half, ")), "{:?}", seen.lines);
+    assert_eq!(seen.staging.get(&staged("a.csv")), Some(&digest(b"the first half, ")));
+}
+
+/// A rename that was cut in halves leaves two names; an upstream may rename a new file over the old one at any time. It is
+/// taken aside and looked at before it is removed, like everything in staging.
+#[test]
+fn a_new_file_at_an_old_name_is_not_removed() {
+    let scenario = Scenario { split_renames: true, ..Scenario::plain("a new file at an old name") };
+    let mut stopped = Play::new(&scenario);
+    stopped.fs.inject(Fault::crash().only(&[Op::SyncDir]).under(STAGING).nth(1));
+    stopped.run().unwrap_err();
+    stopped.fs.clear_faults();
+    let mut met = 0;
+    for seed in 0..200 {
+        let mut play = stopped.fork();
+        play.cut_power(seed);
+        let (model, mut done) = (play.model.clone(), false);
+        let seen = view(&play);
+        let both = |path: &PathBuf| path.ends_with("b.csv");
+        if !(seen.warehouse.keys().any(both) && seen.staging.keys().any(both)) {
+            continue;
+        }
+        met += 1;
+        play.fs.set_hook(Box::new(move |call, upstream| {
+            let removes = matches!(call.op, Op::Unlink | Op::Rename) && call.path == staged("b.csv");
+            if !done && removes {
+                done = true;
+                act::perform(&Act::Replace(1, 8), upstream, &mut model.lock().unwrap());
+            }
+        }));
+        play.run().unwrap();
+        play.fs.clear_hook();
+        play.end();
+    }
+    assert!(met > 10, "only {met} power cuts left both names");
+}
+
+/// File times may be as coarse as a second: then a file that was moved by mistake seems to be older than it is.
+#[test]
+fn what_was_moved_by_mistake_is_known_by_coarse_times() {
+    for offset_ms in (0..1_000).step_by(100) {
+        let scenario = Scenario::plain("coarse times");
+        let mut play = Play::new(&scenario);
+        play.fs.set_granularity(Duration::from_secs(1));
+        play.fs.advance(Duration::from_millis(offset_ms));
+        let (model, mut done) = (play.model.clone(), false);
+        play.fs.set_hook(Box::new(move |call, upstream| {
+            if call.op == Op::Rename && call.path == staged("a.csv") && !done {
+                done = true;
+                act::perform(&Act::Replace(0, 8), upstream, &mut model.lock().unwrap());
+            }
+        }));
+        play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("a.csv")).nth(1).happened());
+        play.run().unwrap_err();
+        play.fs.clear_hook();
+        play.fs.clear_faults();
+        play.kill();
+        play.end();
+    }
+}
