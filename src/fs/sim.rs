@@ -44,7 +44,8 @@
 //!
 //! Names are another matter. Where there is a journal, an error while it is written ends all writing: jbd2 aborts and
 //! ext4 answers EROFS (fs/ext4/ext4_jbd2.c, `ext4_journal_check_start`), xfs shuts down (xfs_force_shutdown), btrfs
-//! aborts the transaction and turns read-only, until somebody mounts it again. [`SimFs::set_aborts`] does the same.
+//! aborts the transaction and turns read-only, until somebody mounts it again. [`SimFs::set_aborts`] does the same; a syncfs
+//! that fails is one that could not write data there (which it reports since Linux 5.8), and ends nothing.
 //! Without it, names that a failed `sync_dir` did not write are seen and never written, and the next sync lies: what a
 //! file system without a journal may do, and harsher than any that this program is meant for.
 //!
@@ -325,7 +326,7 @@ impl SimFs {
         self.world().state.devices.iter_mut().for_each(|device| device.journal.split = split);
     }
 
-    /// Whether a sync of names that fails ends all writing to its device, with EROFS, until a power cut, on all devices
+    /// Whether a sync of a directory that fails ends all writing to its device, with EROFS, until a power cut, on all devices
     /// there are.
     pub fn set_aborts(&self, aborts: bool) {
         self.world().state.devices.iter_mut().for_each(|device| device.aborts = aborts);

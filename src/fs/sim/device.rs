@@ -385,9 +385,11 @@ impl Device {
 
     /// A syncfs that failed.
     pub(super) fn fail_sync_fs(&mut self, mut fate: Option<Fate>) {
-        self.aborted |= self.aborts;
-        let changes = self.journal.take_all();
-        self.note_stuck(&changes);
+        // With a journal: it is data that could not be written, the names are due still.
+        if !self.aborts {
+            let changes = self.journal.take_all();
+            self.note_stuck(&changes);
+        }
         for node in self.nodes.values_mut().filter(|node| !node.is_synced()) {
             Arc::make_mut(node).fail_sync(fate.as_mut());
         }

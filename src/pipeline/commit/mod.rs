@@ -22,7 +22,7 @@ use super::hash::Shared;
 use super::manifest::Manifests;
 use super::publish::Publisher;
 use super::{Error, HashResult, Hashed, Report, Settled};
-use crate::fs::{self, Fs};
+use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::compact::Compacted;
 use crate::journal::record::{AbandonReason, Record, Settings};
 use crate::journal::state::{FileState, Ingest, State};
@@ -167,8 +167,8 @@ impl<F: Fs> Committer<F> {
         if hashed.iter().any(|file| !file.durable) {
             // One call for all. Its failure ends the process: which file it concerns, nobody can tell.
             self.fs.sync_fs(&self.shared.staging).inspect_err(|_| {
-                // The pages that were not written are marked clean: the next start must not read them.
                 hashed.iter().for_each(|file| drop(self.fs.drop_cache(&file.file)));
+                self.forget_staged_pages();
             })?;
         }
         let plan = self.plan(hashed)?;
@@ -177,6 +177,17 @@ impl<F: Fs> Committer<F> {
         let (placed, dropped) = self.place_all(plan.ingests)?;
         self.carry_through(placed, dropped, plan.duplicates, &mut reports)?;
         Ok(reports)
+    }
+
+    /// After a failed syncfs: the pages that were not written are marked clean, of files that wait for a later batch, too.
+    /// The next start must not read them. What fails here cannot be helped: the process is about to end.
+    fn forget_staged_pages(&self) {
+        let Ok(entries) = self.fs.list(&self.shared.staging) else { return };
+        for entry in entries.flatten().filter(|entry| entry.kind.is_none_or(|kind| kind == FileKind::Regular)) {
+            if let Ok(file) = self.fs.open(&self.shared.staging, &entry.name, Open::Read) {
+                let _ = self.fs.drop_cache(&file);
+            }
+        }
     }
 
     /// Everything that follows once files are at their names in the warehouse. Recovery joins here.

@@ -139,6 +139,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
 /// In sidecar mode whoever writes a file writes its sidecar, too.
 fn with_sidecar(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) {
     if model.sidecars {
+        model.release(content);
         let sidecar = sidecar_of(path);
         upstream.write(&sidecar, format!("{}  {}\n", digest(content), path.display()).as_bytes()).unwrap();
         // The ingestor is reading the one that was there: until it is through, that one counts.

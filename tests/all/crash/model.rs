@@ -31,6 +31,8 @@ pub struct Model {
     must: BTreeMap<Digest, bool>,
     /// Contents that may: all that ever stood in staging.
     may: BTreeSet<Digest>,
+    /// In sidecar mode: contents that a sidecar has released.
+    released: BTreeSet<Digest>,
     /// What stood at each name in staging when somebody had last acted.
     seen: BTreeMap<PathBuf, Digest>,
     /// Some content came to stand in staging a second time, or under a second name: there may be duplicates.
@@ -85,6 +87,7 @@ impl Model {
             duplicates: scenario.duplicates,
             must: BTreeMap::new(),
             may: BTreeSet::new(),
+            released: BTreeSet::new(),
             seen: BTreeMap::new(),
             sent_again: false,
             torn: BTreeSet::new(),
@@ -101,6 +104,16 @@ impl Model {
     /// Something may come to stand in staging with this content, at some later moment.
     pub fn may_become(&mut self, content: &[u8]) {
         self.may.insert(super::view::digest(content));
+    }
+
+    /// A sidecar with the right checksum of this content is written.
+    pub fn release(&mut self, content: &[u8]) {
+        self.released.insert(super::view::digest(content));
+    }
+
+    /// While nobody is on the way, the sidecar of this content is replaced by a wrong one.
+    pub fn hold_back(&mut self, content: &[u8]) {
+        self.released.remove(&super::view::digest(content));
     }
 
     pub fn is_open(&self, path: &Path) -> bool {
@@ -277,6 +290,8 @@ impl Model {
         }
         for (path, digest) in &view.warehouse {
             let known = self.lossy || self.may.contains(digest) || self.strangers.contains(digest);
+            let is_due = !self.sidecars || self.lossy || !self.syncs || self.released.contains(digest);
+            ensure!(is_due || self.strangers.contains(digest), "no sidecar has released {}", path.display());
             ensure!(known, "nobody wrote {}: {digest}", path.display());
         }
         let listed: BTreeSet<&Digest> = view.lines.iter().map(|line| &line.sha256).collect();

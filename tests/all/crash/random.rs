@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use csv_ingestor::fs::sim::Fault;
+use csv_ingestor::fs::sim::{Fault, Op};
 use csv_ingestor::journal::record::DuplicateAction;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -46,6 +46,29 @@ pub struct History {
 }
 
 const ERRNOS: [i32; 3] = [libc::EIO, libc::ENOSPC, libc::EINTR];
+/// All operations that need the disk; those first that make content durable.
+const FALLIBLE: [Op; 19] = [
+    Op::SyncFs,
+    Op::SyncData,
+    Op::SyncAll,
+    Op::OpenDir,
+    Op::StatDir,
+    Op::CreateDir,
+    Op::List,
+    Op::Stat,
+    Op::Rename,
+    Op::Unlink,
+    Op::SyncDir,
+    Op::FreeBytes,
+    Op::Open,
+    Op::StatFile,
+    Op::ReadAt,
+    Op::WriteAt,
+    Op::SetLen,
+    Op::SetMeta,
+    Op::Lease,
+];
+const SYNCS: usize = 3;
 /// Moments of a run are drawn in thousandths of what it would be if nothing happened.
 const WHOLE: u16 = 1000;
 
@@ -186,12 +209,15 @@ impl Part {
     }
 
     fn fail(&self, play: &mut Play<'_>, at: u64, errno: i32, for_ever: bool) {
-        // Which kind of operation it will be, only the run itself can tell; so all kinds fail from there on.
-        let fault = Fault::errno(errno);
-        play.fs.inject(if for_ever { fault.from(at) } else { fault.at(at) });
-        play.story.push(format!("errno {errno} at operation {at}, for ever: {for_ever}"));
+        // Which kind of operation it will be, only the run itself can tell; so all kinds fail from there on. But to forget
+        // clean pages takes no disk, and what a failed sync leaves in the cache can be known by nobody after that.
+        // Nor do syncs fail for ever: where a file cannot even be opened after that, the cache shows what is nowhere else.
+        let kinds = &FALLIBLE[if for_ever { SYNCS } else { 0 }..];
+        let fault = Fault::errno(errno).only(kinds);
         let is_unsynced = !play.model().syncs || play.model().writer.is_some();
         play.model().lossy |= is_unsynced;
+        play.fs.inject(if for_ever { fault.from(at) } else { fault.at(at) });
+        play.story.push(format!("errno {errno} at operation {at}, for ever: {for_ever}"));
         let _ = play.run();
         play.fs.clear_hook();
         play.fs.clear_faults();

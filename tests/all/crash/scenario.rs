@@ -174,6 +174,8 @@ impl Scenario {
             },
             Scenario {
                 before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Link(0, 3), Act::Link(1, 4)],
+                // By another name an upstream must not reach what is in the warehouse.
+                acts: vec![at(1, Phase::Scan, Act::Append(3, 5)), at(2, Phase::Scan, Act::Append(4, 6))],
                 ..Scenario::plain("hard links")
             },
             Scenario {
