@@ -101,6 +101,12 @@ impl Model {
         }
     }
 
+    /// A writer has closed his file: what he wrote must not have gone down with a name that the ingestor took away.
+    pub fn after_close(&self, upstream: &mut Upstream<'_>, content: &[u8]) {
+        let digest = super::view::digest(content);
+        assert!(View::of(upstream).holds(&digest), "what a writer wrote is nowhere: {digest}");
+    }
+
     /// Something may come to stand in staging with this content, at some later moment.
     pub fn may_become(&mut self, content: &[u8]) {
         self.may.insert(super::view::digest(content));

@@ -1,7 +1,7 @@
 //! Somebody else acts between any two operations.
 
 use super::{is_thorough, operations, sweep, writes};
-use crate::crash::act::{self, Act};
+use crate::crash::act::{self, Act, content_of};
 use crate::crash::play::Play;
 use crate::crash::scenario::Scenario;
 
@@ -122,7 +122,7 @@ fn an_upstream_acts_at_every_operation_of_a_recovery() {
 /// What is still open for writing is closed, so that it can be ingested.
 fn close_writer(play: &Play<'_>) {
     let mut model = play.model();
-    if model.writer.is_some() {
-        act::perform(&Act::Close(1), &mut play.fs.upstream(), &mut model);
-    }
+    let Some(writer) = model.writer.clone() else { return };
+    act::perform(&Act::Close(1), &mut play.fs.upstream(), &mut model);
+    model.after_close(&mut play.fs.upstream(), &[&writer.content[..], &content_of(1)[..]].concat());
 }
