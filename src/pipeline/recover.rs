@@ -10,7 +10,7 @@
 //! | HASHED | the copy is gone, source unchanged | hashed and copied again |
 //! | HASHED | the source is there, unchanged | is placed, goes on |
 //! | HASHED | something else at the warehouse path that is our inode, but was written to | put back, ABANDONED |
-//! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see [`mistaken`] |
+//! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
 //!
