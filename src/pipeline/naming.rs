@@ -37,6 +37,9 @@ pub fn returned_name(staged: &OsStr, id: IngestId, attempt: u32) -> OsString {
     with_suffix(staged, &format!("returned-{id}-{attempt}"))
 }
 
+/// How the names begin that [`aside_name`] gives.
+pub const ASIDE_PREFIX: &[u8] = b".csv-ingestor-";
+
 /// Hidden names in staging under which a file stands for the moment between being taken away and being removed.
 pub fn aside_name(store: &[u8; 16], id: IngestId, what: &str) -> OsString {
     OsString::from(format!(".csv-ingestor-{:032x}-{id}-{what}", u128::from_be_bytes(*store)))

@@ -3,6 +3,7 @@
 //! Invariant (P2): nothing is removed but what is still the file that was hashed, and only after its content is
 //! durable elsewhere.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::journal::state::{Ingest, Kept};
 use crate::pipeline::hash::Hasher;
-use crate::pipeline::naming::{choices_up_to, warehouse_name};
+use crate::pipeline::naming::{ASIDE_PREFIX, choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
 use crate::pipeline::{Error, Outcome, Report, Settled};
 use crate::types::{FileIdentity, IngestId, Sha256};
@@ -152,6 +153,7 @@ impl<F: Fs> Committer<F> {
     /// writes to a file that is removed or moved away would be lost. The open file also keeps its inode number from being
     /// given to another while we compare identities.
     fn take_again(&mut self, work: &Work<F>, path: &Path, identity: &FileIdentity) -> Result<Taken<F>, Error> {
+        let is_aside = path.file_name().is_some_and(|name| name.as_bytes().starts_with(ASIDE_PREFIX));
         if work.held.is_some() {
             return Ok(Taken::Already);
         }
@@ -161,7 +163,10 @@ impl<F: Fs> Committer<F> {
             Err(error) if error.is_not_to_be_read() => return Ok(Taken::Already),
             file => file?,
         };
-        if !self.fs.stat_file(&file)?.identity.same_but_renamed(identity) {
+        // Aside it has been renamed, which changes the ctime. At its own name another ctime means another file, or another
+        // state of it: an inode number can be used again between a look and an open.
+        let there = self.fs.stat_file(&file)?.identity;
+        if there != *identity && !(is_aside && there.same_but_renamed(identity)) {
             return Ok(Taken::Busy);
         }
         Ok(match self.fs.lease(&file)? {

@@ -13,6 +13,9 @@ use crate::harness::csv;
 /// Names in staging that acts are about.
 pub const NAMES: [&str; 6] = ["a.csv", "b.csv", "c.csv", "d.csv", "e.csv", "f.csv"];
 
+/// Inodes that are taken so that one is used again, at most: it may be open still, and then it is not.
+const INODES_TAKEN_MAX: usize = 8;
+
 /// One of [`NAMES`], by its number; any number will do.
 pub type Name = u8;
 /// One of the contents there are, by its number.
@@ -180,6 +183,15 @@ fn disguise(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path) -> Opti
     let other: Vec<u8> = upstream.read(path).unwrap().iter().map(|byte| byte ^ 1).collect();
     upstream.remove(path).unwrap();
     upstream.write(path, &other).unwrap();
+    // The lowest free number goes first: others take those before it.
+    let hidden = |n: usize| Path::new(STAGING).join(format!(".other-{n}"));
+    let mut taken = 0;
+    while taken < INODES_TAKEN_MAX && upstream.stat(path).unwrap().identity.inode != stat.identity.inode {
+        upstream.rename(path, hidden(taken)).unwrap();
+        upstream.write(path, &other).unwrap();
+        taken += 1;
+    }
+    (0..taken).for_each(|n| upstream.remove(hidden(n)).unwrap());
     upstream.set_mtime(path, stat.identity.mtime).unwrap();
     with_sidecar(upstream, model, path, &other);
     Some(path.to_path_buf())

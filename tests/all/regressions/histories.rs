@@ -155,6 +155,26 @@ fn another_file_under_the_same_inode_number_is_not_moved_by_a_recovery() {
     }
 }
 
+/// The same for what a recovery removes: the source of a copy that is in the warehouse.
+#[test]
+fn another_file_under_the_same_inode_number_is_not_removed_by_a_recovery() {
+    let scenario = Scenario { cross: true, ..Scenario::plain("an inode used again while a source is removed") };
+    let mut play = Play::new(&scenario);
+    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("a.csv")).nth(1));
+    play.run().unwrap_err();
+    play.fs.clear_faults();
+    play.kill();
+    let model = play.model.clone();
+    let is_then = |call: &Call<'_>| call.op == Op::Open && call.path == staged("a.csv");
+    let came = before_first(&play, is_then, move |upstream| {
+        act::perform(&Act::Disguise(0), upstream, &mut model.lock().unwrap());
+    });
+    play.run().unwrap();
+    play.fs.clear_hook();
+    assert!(*came.lock().unwrap());
+    play.end();
+}
+
 /// Others may write to a manifest without asking for its lock. One who did so while the recovery read it made the end of
 /// the lines lie behind the end of the file, as it had been before.
 #[test]
