@@ -104,9 +104,13 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::Close(body) => {
             let writer = model.writer.take();
             if let Some(writer) = &writer {
-                model.may_become(&[&writer.content[..], &content_of(*body)[..]].concat());
+                let content = [&writer.content[..], &content_of(*body)[..]].concat();
+                model.may_become(&content);
                 let _ = upstream.write_via(writer.id, &content_of(*body));
                 upstream.close_writer(writer.id);
+                // His file may have another name by now, on its way or given back beside a new one, or wait for a lease: the
+                // sync below is not of what he wrote.
+                model.lossy |= upstream.read(&writer.path).ok().is_none_or(|found| found != content);
             }
             writer.map(|writer| writer.path)
         }
@@ -184,10 +188,10 @@ fn disguise(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path) -> Opti
     upstream.remove(path).unwrap();
     upstream.write(path, &other).unwrap();
     // The lowest free number goes first: others take those before it.
-    let hidden = |n: usize| Path::new(STAGING).join(format!(".other-{n}"));
+    let hidden = |n: usize| Path::new(STAGING).join(format!("{UNFINISHED}-{n}"));
     let mut taken = 0;
     while taken < INODES_TAKEN_MAX && upstream.stat(path).unwrap().identity.inode != stat.identity.inode {
-        upstream.rename(path, hidden(taken)).unwrap();
+        upstream.replace(path, hidden(taken)).unwrap();
         upstream.write(path, &other).unwrap();
         taken += 1;
     }

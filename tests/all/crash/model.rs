@@ -129,7 +129,9 @@ impl Model {
     /// Whatever is missing now, the ingestor has lost: nobody else has acted since the last look.
     pub fn before_act(&self, upstream: &mut Upstream<'_>) {
         let view = View::of(upstream);
-        self.always(&view).unwrap_or_else(|wrong| panic!("before somebody acts: {wrong}"));
+        // A disk that fails may have lost what nobody had synced, and what is not synced only.
+        let verdict = if self.lossy { self.always_but_unsynced(&view) } else { self.always(&view) };
+        verdict.unwrap_or_else(|wrong| panic!("before somebody acts: {wrong}"));
     }
 
     /// What is missing now was destroyed by who has just acted; what is new is to be ingested.

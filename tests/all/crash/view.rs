@@ -16,7 +16,8 @@ pub type Digest = String;
 /// What other programs append to a manifest begins so.
 pub const FOREIGN: &str = "{\"foreign\":";
 
-/// Where upstreams write what they rename into place: not yet a file that anybody has to care for.
+/// How the names begin under which upstreams write what they rename into place, or throw away: no files that anybody has
+/// to care for.
 pub const UNFINISHED: &str = ".upstream";
 
 /// One line of a manifest that has its end.
@@ -79,7 +80,7 @@ impl View {
             found.into_iter().map(|(path, content)| (path, digest(&content))).collect()
         };
         view.staging = digests(files(upstream, Path::new(STAGING)));
-        view.staging.remove(&Path::new(STAGING).join(UNFINISHED));
+        view.staging.retain(|path, _| !path.file_name().unwrap().to_str().unwrap().starts_with(UNFINISHED));
         view.duplicates = digests(files(upstream, Path::new(DUPLICATES)));
         let hidden = Path::new(WAREHOUSE).join(".csv-ingestor");
         let (copies, warehouse): (BTreeMap<_, _>, BTreeMap<_, _>) =
