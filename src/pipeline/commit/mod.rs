@@ -166,10 +166,7 @@ impl<F: Fs> Committer<F> {
         }
         if hashed.iter().any(|file| !file.durable) {
             // One call for all. Its failure ends the process: which file it concerns, nobody can tell.
-            self.fs.sync_fs(&self.shared.staging).inspect_err(|_| {
-                hashed.iter().for_each(|file| drop(self.fs.drop_cache(&file.file)));
-                self.forget_staged_pages();
-            })?;
+            self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
         }
         let plan = self.plan(hashed)?;
         self.write(&plan.records)?;
@@ -179,8 +176,8 @@ impl<F: Fs> Committer<F> {
         Ok(reports)
     }
 
-    /// After a failed syncfs: the pages that were not written are marked clean, of files that wait for a later batch, too.
-    /// The next start must not read them. What fails here cannot be helped: the process is about to end.
+    /// After a failed syncfs: the pages that were not written are marked clean, those of the batch and those of files that
+    /// wait for a later one. The next start must not read them. What fails here cannot be helped: the process is about to end.
     fn forget_staged_pages(&self) {
         let Ok(entries) = self.fs.list(&self.shared.staging) else { return };
         for entry in entries.flatten().filter(|entry| entry.kind.is_none_or(|kind| kind == FileKind::Regular)) {
