@@ -9,7 +9,7 @@
 //! | HASHED | the copy is there, source unchanged or gone | is placed, goes on |
 //! | HASHED | the copy is gone, source unchanged | hashed and copied again |
 //! | HASHED | the source is there, unchanged | is placed, goes on |
-//! | HASHED | something else at the warehouse path that is our inode, but was written to | put back, ABANDONED |
+//! | HASHED | our inode at the warehouse path, but written to, or with a further name that is not ours | put back, ABANDONED |
 //! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
@@ -310,7 +310,8 @@ impl<F: Fs> Committer<F> {
     }
 
     /// A rename that was cut off may have left both names (so may one made of link and unlink). The new one is
-    /// durable by now, so the old one goes. What was written to by the old one until then goes back.
+    /// durable by now, so the old one goes. What was written to by the old one until then goes back, and so does what has
+    /// a further name.
     fn remove_second_names(
         &mut self,
         placed: Vec<Work<F>>,
@@ -337,14 +338,18 @@ impl<F: Fs> Committer<F> {
                 dropped.push(Dropped { work, reason: AbandonReason::Changed, error: None });
                 continue;
             }
-            let now = self.publisher.look(&target.warehouse_path)?.map(|stat| stat.identity);
-            let is_spoilt = |now: &FileIdentity| now.key() == moving.key() && !now.same_but_renamed(moving);
-            if now.as_ref().is_some_and(is_spoilt) {
-                self.put_back(work.id)?;
-                dropped.push(Dropped { work, reason: AbandonReason::Changed, error: None });
-            } else {
-                left.push(work);
-            }
+            let now = self.publisher.look(&target.warehouse_path)?.filter(|now| now.identity.key() == moving.key());
+            let reason = match now {
+                Some(now) if !now.identity.same_but_renamed(moving) => AbandonReason::Changed,
+                // An upstream has given it a name of his own, by which he could write to it.
+                Some(now) if now.links > 1 && target.copy.is_none() => AbandonReason::NeedsCopy,
+                _ => {
+                    left.push(work);
+                    continue;
+                }
+            };
+            self.put_back(work.id)?;
+            dropped.push(Dropped { work, reason, error: None });
         }
         self.publisher.sync()?;
         Ok(left)

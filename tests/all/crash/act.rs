@@ -38,6 +38,8 @@ pub enum Act {
     Disguise(Name),
     /// A file is opened for writing, something is appended, and it stays open. One at a time.
     Open(Name, Body),
+    /// A file is opened for writing, and nothing is written until it is closed.
+    OpenSilently(Name),
     /// The open file gets more and is closed.
     Close(Body),
     /// A sidecar with a wrong checksum appears.
@@ -101,6 +103,10 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         }
         Act::Disguise(name) => disguise(upstream, model, &path_of(*name)),
         Act::Open(name, body) => open(upstream, model, &path_of(*name), &content_of(*body)),
+        Act::OpenSilently(name) => match upstream.exists(path_of(*name)) {
+            true => open(upstream, model, &path_of(*name), &[]),
+            false => None,
+        },
         Act::Close(body) => {
             let writer = model.writer.take();
             if let Some(writer) = &writer {
@@ -210,7 +216,9 @@ fn open(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u8]
     let content = [&before[..], more].concat();
     model.may_become(&content);
     let id = upstream.open_writer(path).unwrap();
-    upstream.write_via(id, more).unwrap();
+    if !more.is_empty() {
+        upstream.write_via(id, more).unwrap();
+    }
     model.writer = Some(Writer { id, path: path.to_path_buf(), content });
     None
 }

@@ -35,7 +35,9 @@ pub struct Model {
     released: BTreeSet<Digest>,
     /// What stood at each name in staging when somebody had last acted.
     seen: BTreeMap<PathBuf, Digest>,
-    /// Some content came to stand in staging a second time, or under a second name: there may be duplicates.
+    /// Contents that upstreams were seen to have put into staging.
+    sent: BTreeSet<Digest>,
+    /// One of them came to stand there a second time, or under a second name: there may be duplicates.
     sent_again: bool,
     /// Contents that a power cut or a failed sync made of what nobody had synced: they may go as well as stay.
     torn: BTreeSet<Digest>,
@@ -89,6 +91,7 @@ impl Model {
             may: BTreeSet::new(),
             released: BTreeSet::new(),
             seen: BTreeMap::new(),
+            sent: BTreeSet::new(),
             sent_again: false,
             torn: BTreeSet::new(),
             strangers: BTreeSet::new(),
@@ -127,8 +130,10 @@ impl Model {
     }
 
     /// Whatever is missing now, the ingestor has lost: nobody else has acted since the last look.
-    pub fn before_act(&self, upstream: &mut Upstream<'_>) {
+    pub fn before_act(&mut self, upstream: &mut Upstream<'_>) {
         let view = View::of(upstream);
+        // What was taken from a name since then stands there no more.
+        self.seen.retain(|path, digest| view.staging.get(path) == Some(digest));
         // A disk that fails may have lost what nobody had synced, and what is not synced only.
         let verdict = if self.lossy { self.always_but_unsynced(&view) } else { self.always(&view) };
         verdict.unwrap_or_else(|wrong| panic!("before somebody acts: {wrong}"));
@@ -139,7 +144,7 @@ impl Model {
         let view = View::of(upstream);
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path)) {
             let is_new = self.seen.insert(path.clone(), digest.clone()).as_ref() != Some(digest);
-            self.sent_again |= is_new && self.may.contains(digest);
+            self.sent_again |= is_new && !self.sent.insert(digest.clone());
         }
         self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
         let writer = self.writer.as_ref().map(|writer| writer.path.clone());

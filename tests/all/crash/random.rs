@@ -84,6 +84,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => name.clone().prop_map(Act::Remove),
         2 => name.clone().prop_map(Act::Disguise),
         2 => pair().prop_map(|(name, body)| Act::Open(name, body)),
+        1 => name.clone().prop_map(Act::OpenSilently),
         2 => body.prop_map(Act::Close),
         1 => name.prop_map(Act::WrongSidecar),
         1 => (0..30_u8).prop_map(Act::Wait),

@@ -58,6 +58,36 @@ fn a_duplicate_that_a_writer_waits_for_is_not_moved_away() {
     assert!(view(&play).warehouse.values().any(|found| *found == digest(&whole)), "what he wrote was ingested");
 }
 
+/// A file gets a second name just before it is moved, and the process ends before it can see that: by the second name its
+/// upstream could write to what is in the warehouse. So the recovery has to look, too.
+#[test]
+fn recovery_leaves_no_file_in_the_warehouse_that_has_a_second_name() {
+    let scenario = Scenario::plain("a second name, and a crash");
+    let mut play = Play::new(&scenario);
+    let number = Arc::new(Mutex::new(0));
+    let (model, at) = (play.model.clone(), number.clone());
+    let mut found = play.fork();
+    let is_move = |call: &Call<'_>| call.op == Op::Rename && call.path == staged("b.csv");
+    found.fs.set_hook(Box::new(move |call, _| {
+        if is_move(call) {
+            *at.lock().unwrap() = call.number;
+        }
+    }));
+    found.run().unwrap();
+    let moved_at = *number.lock().unwrap();
+    let came = before_first(&play, is_move, move |upstream| {
+        act::perform(&Act::Link(1, 5), upstream, &mut model.lock().unwrap());
+    });
+    play.run_until(moved_at, true);
+    play.fs.clear_hook();
+    assert!(*came.lock().unwrap());
+    play.kill();
+    play.end();
+    act::perform(&Act::Append(5, 9), &mut play.fs.upstream(), &mut play.model.lock().unwrap());
+    play.end();
+    assert!(view(&play).warehouse.values().any(|found| *found == digest(&content_of(3))), "b.csv is as it was");
+}
+
 /// Leases end with the process that holds them. A writer who has come since, and is silent still, must keep his file: what
 /// he writes to one that the recovery has removed or moved away is lost.
 #[test]

@@ -1,7 +1,9 @@
 //! Somebody else acts between any two operations.
 
+use csv_ingestor::fs::sim::Op;
+
 use super::{is_thorough, operations, sweep, writes};
-use crate::crash::act::{self, Act, content_of};
+use crate::crash::act::{self, Act, Name, content_of};
 use crate::crash::play::Play;
 use crate::crash::scenario::Scenario;
 
@@ -15,11 +17,13 @@ fn acts() -> Vec<Act> {
         Act::Replace(3, 8),
         Act::Rename(1, 5),
         Act::Rename(0, 2),
-        Act::Link(1, 5),
+        Act::Link(1, SECOND_NAME),
         Act::Remove(0),
         Act::Remove(3),
         Act::Disguise(1),
         Act::Open(0, 7),
+        Act::OpenSilently(0),
+        Act::OpenSilently(3),
         Act::DropCaches,
     ]
 }
@@ -58,38 +62,73 @@ fn act_at(play: &mut Play<'_>, act: &Act, operation: u64) {
     }));
 }
 
-/// Goes on: to the end, or to a power cut at this operation and then to the end.
-fn go_on(mut play: Play<'_>, cut: Option<u64>) {
-    if let Some(cut) = cut {
-        play.run_until(cut, false);
-        play.fs.clear_hook();
-        play.cut_power(cut);
-    } else if let Err(error) = play.run() {
-        panic!("{}: {error}", play.told());
+/// The name that [`acts`] give to a file that has one already.
+const SECOND_NAME: Name = 5;
+
+/// How the run ends in which somebody acts.
+#[derive(Clone, Copy)]
+enum Stop {
+    AtRest,
+    /// At this operation.
+    Cut(u64),
+    Killed(u64),
+}
+
+/// Goes on: to the end, or until it is stopped and then to the end.
+fn go_on(mut play: Play<'_>, act: &Act, stop: Stop) {
+    match stop {
+        Stop::AtRest => {
+            let ended = play.run();
+            ended.unwrap_or_else(|error| panic!("{}: {error}", play.told()));
+        }
+        Stop::Cut(at) => {
+            play.run_until(at, false);
+            play.fs.clear_hook();
+            play.cut_power(at);
+        }
+        Stop::Killed(at) => {
+            play.run_until(at, false);
+            play.fs.clear_hook();
+            play.kill();
+        }
     }
     play.fs.clear_hook();
     close_writer(&play);
     play.end();
+    if matches!(act, Act::Link(..)) {
+        // By that name nobody may reach what is in the warehouse.
+        let later = Act::Append(SECOND_NAME, 9);
+        play.story.push(format!("{later:?}"));
+        act::perform(&later, &mut play.fs.upstream(), &mut play.model());
+        play.end();
+    }
 }
 
 /// The pipeline meets files that are not what they were a moment ago: at every moment, each of the things that upstreams do,
-/// and once more with a power cut soon after.
+/// and once more with a power cut soon after. What a name stands for matters most when it is about to be moved or removed:
+/// there the run is also stopped right behind that.
 #[test]
 fn an_upstream_acts_at_every_operation() {
-    sweep("upstreams", operations(scenarios(&NAMED)), 35_000, |scenario, operation, _| {
+    sweep("upstreams", operations(scenarios(&NAMED)), 42_000, |scenario, operation, op| {
+        let mut states = 0;
         for (index, act) in (0..).zip(acts()) {
-            for cut in [None, Some(operation + 1 + (operation + index * 7) % 40)] {
+            let mut stops = vec![Stop::AtRest, Stop::Cut(operation + 1 + (operation + index * 7) % 40)];
+            if matches!(op, Op::Rename | Op::Unlink) {
+                stops.extend([Stop::Cut(operation + 1), Stop::Killed(operation + 1)]);
+            }
+            for stop in stops {
                 let mut play = Play::new(scenario);
                 act_at(&mut play, &act, operation);
-                go_on(play, cut);
+                go_on(play, &act, stop);
+                states += 1;
             }
         }
-        2 * acts().len() as u64
+        states
     });
 }
 
 /// So does the recovery: one of them before each of its operations, and each of them while nobody runs, with a power cut
-/// behind it.
+/// behind it, unless a file stays open.
 #[test]
 fn an_upstream_acts_at_every_operation_of_a_recovery() {
     let names = [&NAMED[..], &UNSYNCED[..]].concat();
@@ -103,16 +142,22 @@ fn an_upstream_acts_at_every_operation_of_a_recovery() {
         let (acts, mut states) = (acts(), 0);
         for at in calm.fs.log().into_iter().map(|logged| logged.number).filter(|at| (at + operation) % step == 0) {
             let mut play = stopped.fork();
-            act_at(&mut play, &acts[(operation * 7 + at * 5) as usize % acts.len()], at);
-            go_on(play, (at % 2 == 0).then_some(at + 1 + operation % 30));
+            let act = &acts[(operation * 7 + at * 5) as usize % acts.len()];
+            act_at(&mut play, act, at);
+            let stop = if at % 2 == 0 { Stop::Cut(at + 1 + operation % 30) } else { Stop::AtRest };
+            go_on(play, act, stop);
             states += 1;
         }
         for (index, act) in (0..).zip(&acts) {
             let mut play = stopped.fork();
             play.story.push(format!("{act:?}"));
             act::perform(act, &mut play.fs.upstream(), &mut play.model());
-            play.cut_power(operation * 100 + index);
-            go_on(play, None);
+            let is_open = play.model().writer.is_some();
+            // A power cut would end the program that has it open.
+            if !is_open {
+                play.cut_power(operation * 100 + index);
+            }
+            go_on(play, act, Stop::AtRest);
             states += 1;
         }
         states
