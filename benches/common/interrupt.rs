@@ -1,7 +1,7 @@
 //! What is left to do when a signal ends a benchmark: nothing is dropped then.
 
 use std::sync::{Mutex, Once};
-use std::thread;
+use std::{panic, thread};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -17,6 +17,13 @@ pub fn on_interrupt(duty: impl FnOnce() + Send + 'static) {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).unwrap();
         thread::spawn(move || {
             let signal = signals.forever().next().unwrap_or(SIGINT);
+            let own = thread::current().id();
+            // Whatever fails from here on does so because things are taken away from it: let it wait for the end.
+            panic::set_hook(Box::new(move |_| {
+                while thread::current().id() != own {
+                    thread::park();
+                }
+            }));
             DUTIES.lock().unwrap().drain(..).for_each(|duty| duty());
             std::process::exit(128 + signal);
         });

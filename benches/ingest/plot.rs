@@ -15,16 +15,20 @@ pub struct Bar {
 
 const WIDTH: u32 = 800;
 const ROW_HEIGHT: u32 = 36;
-/// Title, axis and legend.
-const REST_HEIGHT: u32 = 130;
-const LABEL_WIDTH: u32 = 110;
+/// Title and axis.
+const REST_HEIGHT: u32 = 110;
+const LABEL_WIDTH: u32 = 130;
 /// Room for the number behind the longest bar.
 const SHARE_MAX: f64 = 1.15;
+/// What a number takes of the width.
+const NUMBER_SHARE: f64 = 0.1;
 /// Of a row's height, on both sides of its middle.
 const BAR_HALF: f64 = 0.32;
 const MARK_HALF: f64 = 0.42;
 
 const FONT: &str = "sans-serif";
+const TITLE_SIZE: u32 = 20;
+const TEXT_SIZE: u32 = 16;
 const OURS: RGBColor = RGBColor(0x2a, 0x6f, 0xb0);
 const OTHER: RGBColor = RGBColor(0xb0, 0x78, 0x2a);
 const TARGET: RGBColor = RGBColor(0xc0, 0x30, 0x30);
@@ -38,7 +42,7 @@ pub fn draw(path: &Path, bars: &[Bar]) {
     area.fill(&WHITE).unwrap();
     let longest = bars.iter().map(|bar| bar.share).fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
-        .caption("Speed, as a part of what the machine can do", (FONT, 18))
+        .caption("Speed, as a part of what the machine can do", (FONT, TITLE_SIZE))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(LABEL_WIDTH)
@@ -52,9 +56,9 @@ pub fn draw(path: &Path, bars: &[Bar]) {
         .y_labels(0)
         .x_labels(8)
         .x_label_formatter(&percent)
-        .x_desc("of the floor: list, hash, rename, one sync at the end; no journal")
+        .x_desc("of the floor: list, hash, rename, one sync at the end, no journal; red: what is aimed at")
         .light_line_style(TRANSPARENT)
-        .label_style((FONT, 13))
+        .label_style((FONT, TEXT_SIZE))
         .draw()
         .unwrap();
     let middle = |index: usize| index as f64 + 0.5;
@@ -65,16 +69,17 @@ pub fn draw(path: &Path, bars: &[Bar]) {
             Rectangle::new(corners, color(bar).filled())
         }))
         .unwrap();
-    let behind = (FONT, 13).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
+    let behind = (FONT, TEXT_SIZE).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
     chart
         .draw_series(bars.iter().enumerate().map(|(index, bar)| {
             // Neither on the bar nor on the mark.
-            let end = bar.share.max(bar.target.unwrap_or(0.0));
+            let room = bar.share..bar.share + longest * NUMBER_SHARE;
+            let end = bar.target.filter(|target| room.contains(target)).unwrap_or(bar.share);
             let text = format!("{:.*} %", usize::from(bar.share < 0.1), bar.share * 100.0);
             EmptyElement::at((end, middle(index))) + Text::new(text, (6, 0), behind.clone())
         }))
         .unwrap();
-    let before = (FONT, 13).into_font().color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
+    let before = (FONT, TEXT_SIZE).into_font().color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
     chart
         .draw_series(bars.iter().enumerate().map(|(index, bar)| {
             EmptyElement::at((0.0, middle(index))) + Text::new(bar.label.clone(), (-8, 0), before.clone())
@@ -86,15 +91,6 @@ pub fn draw(path: &Path, bars: &[Bar]) {
             let ends = vec![(target, middle(index) - MARK_HALF), (target, middle(index) + MARK_HALF)];
             PathElement::new(ends, TARGET.stroke_width(3))
         }))
-        .unwrap()
-        .label("target")
-        .legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], TARGET.stroke_width(3)));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE)
-        .label_font((FONT, 13))
-        .draw()
         .unwrap();
     area.present().unwrap();
 }
