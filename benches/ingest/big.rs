@@ -50,7 +50,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         },
     );
     let meanwhile: Vec<Arrival> = all.into_iter().filter(|it| taken.is_none_or(|taken| it.dropped < taken)).collect();
-    daemon.stop();
+    daemon.stop(&place);
     place.remove();
     let until = taken.unwrap_or_else(Instant::now) - begun;
     let took = format!("{}{:.1} s", if taken.is_some() { "" } else { "more than " }, until.as_secs_f64());

@@ -25,11 +25,11 @@ impl Contender {
     /// Takes all that is staged; the seconds from the start of the process to its end.
     pub fn seconds(self, place: &Place) -> f64 {
         match self {
-            Contender::Ours => ours::run(&mut ours::once(place)).seconds,
+            Contender::Ours => ours::run(&mut ours::once(place), place).seconds,
             Contender::Floor => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.args([crate::CHILD, floor::CHILD]).arg(&place.staging).arg(place.warehouse());
-                ours::run(command.arg(place.manifests().join("manifest.jsonl"))).seconds
+                ours::run(command.arg(place.manifests().join("manifest.jsonl")), place).seconds
             }
             Contender::SqliteDesign => {
                 let mut command = Command::new(PYTHON);

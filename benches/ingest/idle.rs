@@ -19,7 +19,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     let place = Place::within(scratch.path("idle"));
     let set = Set { count: scale.duplicates, bytes: FILE_BYTES };
     set.make(&place.staging);
-    ours::run(&mut ours::once(&place));
+    ours::run(&mut ours::once(&place), &place);
     place.check(set.count);
     set.make(&place.staging);
     let mut daemon = Daemon::start(&place, &["--stability-seconds", "0"]);
@@ -28,10 +28,10 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     let before = (daemon.processor_seconds(), daemon.read_bytes());
     thread::sleep(scale.idle);
     let after = (daemon.processor_seconds(), daemon.read_bytes());
-    daemon.stop();
+    daemon.stop(&place);
     place.remove();
     let (percent, read) = ((after.0 - before.0) / scale.idle.as_secs_f64() * 100.0, after.1 - before.1);
-    let beside = format!("{} kept duplicates, {:.0} s", count(set.count), scale.idle.as_secs_f64());
+    let beside = format!("{} kept duplicates, {} s", count(set.count), scale.idle.as_secs_f64());
     let line = Line::new(format!("processor time at rest, {beside}"), format!("{percent:.2} % of one"));
     table.add(line.target(format!("<= {PERCENT_MAX} %"), percent <= PERCENT_MAX));
     let share = read as f64 / set.total_bytes() as f64;

@@ -55,7 +55,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         drop(over);
         arrivals
     });
-    daemon.stop();
+    daemon.stop(&place);
     place.remove();
     let others = format!("beside {} others/s", 1000 / OTHERS_PAUSE.as_millis());
     let most = percentile(&arrivals, 100);

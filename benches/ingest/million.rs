@@ -27,7 +27,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
             let (set, place) = (sets[turn], &places[turn]);
             place.move_back();
             place.renew();
-            let ended = ours::run(&mut ours::once(place));
+            let ended = ours::run(&mut ours::once(place), place);
             place.check(set.count);
             times[turn].push(ended.seconds * 1e6 / set.count as f64);
             resident[turn] = resident[turn].max(ended.resident_bytes);

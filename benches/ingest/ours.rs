@@ -41,10 +41,16 @@ pub fn once(place: &Place) -> Command {
 }
 
 /// Runs a command to its end, which must be a good one.
-pub fn run(command: &mut Command) -> Ended {
+pub fn run(command: &mut Command, place: &Place) -> Ended {
     let ended = Process::start(command).unwrap().wait();
-    assert_eq!(ended.code, Some(0), "{command:?}");
+    assert_eq!(ended.code, Some(0), "{command:?}: {}", last_words(place));
     ended
+}
+
+/// The log is gone when somebody would look for it.
+fn last_words(place: &Place) -> String {
+    let log = fs::read_to_string(place.log()).unwrap_or_default();
+    log.lines().next_back().unwrap_or("nothing in the log").to_owned()
 }
 
 /// A running ingestor.
@@ -89,7 +95,7 @@ impl Daemon {
     }
 
     /// Ends it, which it must do well.
-    pub fn stop(self) {
-        assert_eq!(self.process.stop().code, Some(0), "the ingestor's exit code");
+    pub fn stop(self, place: &Place) {
+        assert_eq!(self.process.stop().code, Some(0), "{}", last_words(place));
     }
 }

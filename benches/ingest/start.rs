@@ -30,7 +30,7 @@ fn started_ms(place: &Place) -> f64 {
 
 /// Until it has ended.
 fn once_ms(place: &Place) -> f64 {
-    ours::run(&mut ours::once(place)).seconds * 1000.0
+    ours::run(&mut ours::once(place), place).seconds * 1000.0
 }
 
 pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {

@@ -27,7 +27,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     command.args(["-c", "-f", "-e", &format!("trace={}", SYNCS.join(",")), "-o"]).arg(&report);
     command.arg(program.get_program()).args(program.get_args());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(place.log()).unwrap());
-    ours::run(&mut command);
+    ours::run(&mut command, &place);
     place.check(scale.small.count);
     place.remove();
     let calls = calls(&fs::read_to_string(&report).unwrap());
