@@ -50,13 +50,13 @@ pub const FULL: Scale = Scale {
 
 /// Shows that everything works.
 pub const QUICK: Scale = Scale {
-    small: Set { count: 200, bytes: 1 << 10 },
-    medium: Set { count: 20, bytes: 100_000 },
+    small: Set { count: 100, bytes: 1 << 10 },
+    medium: Set { count: 10, bytes: 100_000 },
     large: Set { count: 2, bytes: 4 << 20 },
-    sqlite: Set { count: 30, bytes: 1 << 10 },
-    staged: [100, 300, 1_000],
+    sqlite: Set { count: 20, bytes: 1 << 10 },
+    staged: [50, 100, 300],
     samples: 30,
-    duplicates: 500,
+    duplicates: 200,
     rest: Duration::from_millis(500),
     idle: Duration::from_millis(500),
     starts: 3,
