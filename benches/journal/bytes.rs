@@ -1,7 +1,8 @@
 //! Bytes on the disk for each remembered file.
 
 use crate::data::{SOURCE_BYTES, WAREHOUSE_BYTES};
-use crate::disk::{Scratch, allocated_bytes};
+use crate::disk::Scratch;
+use crate::files::allocated_bytes;
 use crate::ours::{self, Ours, compact_until};
 use crate::scale::Scale;
 use crate::table::{Line, Table, count};

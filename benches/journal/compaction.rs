@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::data::UNKNOWN_FROM;
-use crate::disk::{Scratch, child_numbers, processor_seconds, status_bytes};
+use crate::disk::Scratch;
 use crate::ours::{self, Ours, compact_until};
-use crate::scale::{Scale, median};
+use crate::process::{child_numbers, processor_seconds, status_bytes};
+use crate::rounds::median;
+use crate::scale::Scale;
 use crate::table::{Line, Table, count, mib, per_second};
 
 /// This program's argument.

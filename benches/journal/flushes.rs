@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::data;
-use crate::disk::{Scratch, child_numbers};
+use crate::disk::Scratch;
 use crate::ours::Ours;
+use crate::process::child_numbers;
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table};
 use crate::transitions::Side;

@@ -14,7 +14,8 @@ use csv_ingestor::types::Sha256;
 use crate::column::Column;
 use crate::data;
 use crate::ours::Ours;
-use crate::scale::{Scale, median, ratio, turns};
+use crate::rounds::{median, ratio, turns};
+use crate::scale::Scale;
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table, count, mib};
 

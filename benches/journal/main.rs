@@ -6,14 +6,23 @@
 // A measurement that cannot go on is best ended where it stands.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/disk.rs"]
+mod disk;
+#[path = "../common/interrupt.rs"]
+mod interrupt;
+#[path = "../common/rounds.rs"]
+mod rounds;
+#[path = "../common/table.rs"]
+mod table;
+
 mod column;
 mod data;
-mod disk;
+mod files;
 mod ours;
+mod process;
 mod redb_side;
 mod scale;
 mod sqlite;
-mod table;
 
 mod bytes;
 mod compaction;
@@ -79,7 +88,7 @@ fn child(what: &str, path: &std::path::Path) {
 
 fn run(scale: &Scale, scratch: &Scratch, chosen: &[String]) -> Table {
     let begun = Instant::now();
-    let mut table = Table::new(disk::describe(scratch), scale);
+    let mut table = Table::new(disk::describe(scratch), scale.is_full);
     let any = |names: &[&str]| chosen.iter().any(|name| names.contains(&name.as_str()));
     let (large, database) = (scratch.path("large"), scratch.path("files.db"));
     if any(&["start", "memory", "lookup", "compaction"]) {
@@ -90,7 +99,7 @@ fn run(scale: &Scale, scratch: &Scratch, chosen: &[String]) -> Table {
     if any(&["producers", "lookup", "bytes"]) {
         table::progress(&format!("making a SQLite database of {} files", table::count(scale.rows)));
         sqlite::create(&database, scale.rows);
-        database_bytes = disk::allocated_bytes(&database);
+        database_bytes = files::allocated_bytes(&database);
     }
     for name in NAMES.into_iter().filter(|name| any(&[name])) {
         match name {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::disk::{child_numbers, status_bytes};
 use crate::ours::Ours;
+use crate::process::{child_numbers, status_bytes};
 use crate::scale::Scale;
 use crate::table::{Line, Table, count, mib};
 

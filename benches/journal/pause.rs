@@ -9,7 +9,8 @@ use csv_ingestor::types::IngestId;
 use crate::data::{self, File, STEPS, UNKNOWN_FROM};
 use crate::disk::Scratch;
 use crate::ours::{self, Ours, compact_until};
-use crate::scale::{Scale, median};
+use crate::rounds::median;
+use crate::scale::Scale;
 use crate::table::{Line, Table, count};
 
 const LONGER_MS_MAX: f64 = 100.0;

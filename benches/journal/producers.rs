@@ -13,7 +13,8 @@ use csv_ingestor::types::IngestId;
 use crate::data::{self, File, STEPS, Step, UNKNOWN_FROM};
 use crate::disk::Scratch;
 use crate::ours::{self, Ours};
-use crate::scale::{Scale, median, ratio, turns};
+use crate::rounds::{median, ratio, turns};
+use crate::scale::Scale;
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table, count, per_second};
 

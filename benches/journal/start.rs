@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::disk;
+use crate::files;
 use crate::ours::Ours;
-use crate::scale::{Scale, median};
+use crate::rounds::median;
+use crate::scale::Scale;
 use crate::table::{Line, Table, count};
 
 const WARM_SECONDS_MAX: f64 = 0.5;
@@ -25,11 +26,11 @@ pub fn measure(scale: &Scale, large: &Path, table: &mut Table) {
     let warm: Vec<f64> = (0..scale.runs).map(|_| seconds(large)).collect();
     let cold: Vec<f64> = (0..scale.runs)
         .map(|_| {
-            disk::drop_caches(large);
+            files::drop_caches(large);
             seconds(large)
         })
         .collect();
-    let read_rate = disk::read_rate(large) / 1e6;
+    let read_rate = files::read_rate(large) / 1e6;
     let line = |how: &str, times: &[f64], max: f64| {
         let seconds = median(times);
         let what = format!("start, {} remembered, {how}", count(scale.large));

@@ -6,7 +6,8 @@ use crate::data::{self, File, STEPS, Step};
 use crate::disk::Scratch;
 use crate::ours::Ours;
 use crate::redb_side::Redb;
-use crate::scale::{Scale, median, ratio, turns};
+use crate::rounds::{median, ratio, turns};
+use crate::scale::Scale;
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table, per_second};
 

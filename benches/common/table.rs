@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::scale::Scale;
-
 /// Whether a number is what was aimed at.
 enum Verdict {
     Ok,
@@ -71,9 +69,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one; `place` says where it was measured.
-    pub fn new(place: String, scale: &Scale) -> Table {
-        Table { place, is_full: scale.is_full, lines: Vec::new() }
+    /// An empty one; `place` says where it was measured, `is_full` whether the numbers mean something.
+    pub fn new(place: String, is_full: bool) -> Table {
+        Table { place, is_full, lines: Vec::new() }
     }
 
     /// Adds a line.

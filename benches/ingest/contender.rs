@@ -1,0 +1,54 @@
+//! What takes turns with the ingestor at the same files.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::floor;
+use crate::ours;
+use crate::place::Place;
+use crate::process::{Ended, Process};
+
+const SQLITE_DESIGN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/ingest/sqlite_design.py");
+const PYTHON: &str = "python3";
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Contender {
+    Ours,
+    /// The least that anybody could do.
+    Floor,
+    /// What one would otherwise write.
+    SqliteDesign,
+}
+
+impl Contender {
+    /// Takes all that is staged; the seconds from the start of the process to its end.
+    pub fn seconds(self, place: &Place) -> f64 {
+        match self {
+            Contender::Ours => ours::run(&mut ours::once(place), place).seconds,
+            Contender::Floor => {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.args([crate::CHILD, floor::CHILD]).arg(&place.staging).arg(place.warehouse());
+                ours::run(command.arg(place.manifests().join("manifest.jsonl")), place).seconds
+            }
+            Contender::SqliteDesign => {
+                let mut command = Command::new(PYTHON);
+                command.arg(SQLITE_DESIGN).arg(&place.staging).arg(place.warehouse()).arg(place.manifests());
+                let mut process = Process::start(command.arg(database(place)).stdout(Stdio::piped())).unwrap();
+                let said = std::io::read_to_string(process.stdout.take().unwrap()).unwrap();
+                let Ended { code, .. } = process.wait();
+                assert_eq!(code, Some(0), "{command:?}");
+                said.trim().parse().unwrap()
+            }
+        }
+    }
+}
+
+fn database(place: &Place) -> PathBuf {
+    place.state().join("files.db")
+}
+
+/// Is there something to run the SQLite design with?
+pub fn has_python() -> bool {
+    Command::new(PYTHON).arg("--version").output().is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,76 @@
+//! Files as upstreams might send them: each is a function of its number.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+const HEADING: &str = "id,value,label\n";
+/// What follows a file's own first line, again and again.
+const BODY_BYTES: usize = 1 << 20;
+/// What a file takes on a disk is a multiple of this, and about as much again for its inode, its names and its lines.
+const BLOCK_BYTES: u64 = 4096;
+
+/// So many of one size.
+#[derive(Clone, Copy)]
+pub struct Set {
+    pub count: u64,
+    pub bytes: u64,
+}
+
+impl Set {
+    /// All of their bytes.
+    pub fn total_bytes(self) -> u64 {
+        self.count * self.bytes
+    }
+
+    /// What they take on a disk, with what becomes of them there.
+    pub fn disk_bytes(self) -> u64 {
+        self.count * (self.bytes.next_multiple_of(BLOCK_BYTES) + BLOCK_BYTES)
+    }
+
+    /// Writes them into a directory.
+    pub fn make(self, dir: &Path) {
+        let body = body();
+        for number in 0..self.count {
+            write_with(&dir.join(name(number)), number, self.bytes, &body);
+        }
+    }
+}
+
+/// Of the file with this number.
+pub fn name(number: u64) -> String {
+    format!("part-{number:07}.csv")
+}
+
+/// Writes the file with this number, of this size.
+pub fn write(path: &Path, number: u64, bytes: u64) {
+    write_with(path, number, bytes, &body());
+}
+
+fn write_with(path: &Path, number: u64, bytes: u64, body: &[u8]) {
+    let head = format!("{HEADING}{number},{:.6},item\n", number as f64 / 7.0);
+    assert!(head.len() as u64 <= bytes, "no two are the same");
+    let mut file = File::create(path).unwrap();
+    let mut left = bytes - head.len() as u64;
+    // In one piece, if it is small.
+    let first = body.len().min(left as usize);
+    file.write_all(&[head.as_bytes(), &body[..first]].concat()).unwrap();
+    left -= first as u64;
+    while left > 0 {
+        let piece = body.len().min(left as usize);
+        file.write_all(&body[..piece]).unwrap();
+        left -= piece as u64;
+    }
+}
+
+/// Lines of other rows.
+fn body() -> Vec<u8> {
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    let mut row: u64 = 0;
+    while body.len() < BODY_BYTES {
+        writeln!(body, "{row},{:.6},item-{}", row as f64 / 13.0, row % 97).unwrap();
+        row += 1;
+    }
+    body.truncate(BODY_BYTES);
+    body
+}

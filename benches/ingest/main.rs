@@ -1,0 +1,151 @@
+//! The real program against its targets, beside the least that the job can be and beside what one would otherwise
+//! write: one table.
+//!
+//! `cargo bench --bench ingest`; behind `--`: `--quick` for a small run that only shows that all of it works, `--dir DIR`
+//! for the file system to measure, `--other DIR` for one to stage files on that go to another, `--plot FILE` for a
+//! picture of the speeds, and names of rows, if not all are wanted. Times never make it fail.
+
+// A measurement that cannot go on is best ended where it stands.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/disk.rs"]
+mod disk;
+#[path = "../common/interrupt.rs"]
+mod interrupt;
+#[path = "../common/rounds.rs"]
+mod rounds;
+#[path = "../common/table.rs"]
+mod table;
+
+mod arrivals;
+mod contender;
+mod files;
+mod floor;
+mod lines;
+mod manifest;
+mod ours;
+mod place;
+mod plot;
+mod process;
+mod scale;
+mod upstream;
+
+mod big;
+mod idle;
+mod latency;
+mod million;
+mod start;
+mod syncs;
+mod throughput;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use disk::Scratch;
+use plot::Bar;
+use scale::Scale;
+use table::Table;
+
+/// The first argument of a process that is a contender.
+const CHILD: &str = "--child";
+
+/// The rows, by the names that choose them.
+const NAMES: [&str; 13] = [
+    "small",
+    "sqlite",
+    "medium",
+    "large",
+    "cross-small",
+    "cross-medium",
+    "cross-large",
+    "syncs",
+    "million",
+    "latency",
+    "idle",
+    "start",
+    "big",
+];
+
+/// A file system that is most often not the disk's.
+const OTHER: &str = "/dev/shm";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, what, staging, warehouse, manifest] = args.as_slice()
+        && first == CHILD
+        && what == floor::CHILD
+    {
+        return floor::child(Path::new(staging), Path::new(warehouse), Path::new(manifest));
+    }
+    let (mut scale, mut dir, mut other, mut plot) = (scale::FULL, None, PathBuf::from(OTHER), None);
+    let mut chosen = Vec::new();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let mut path = || PathBuf::from(args.next().expect("it takes a path"));
+        match arg.as_str() {
+            "--quick" => scale = scale::QUICK,
+            "--dir" => dir = Some(path()),
+            "--other" => other = path(),
+            "--plot" => plot = Some(path()),
+            // From cargo.
+            "--bench" => {}
+            name if NAMES.contains(&name) => chosen.push(name.to_owned()),
+            _ => {
+                let options = "[--quick] [--dir DIR] [--other DIR] [--plot FILE]";
+                eprintln!("usage: cargo bench --bench ingest -- {options} [{}]...", NAMES.join("|"));
+                std::process::exit(2);
+            }
+        }
+    }
+    if chosen.is_empty() {
+        chosen = NAMES.map(str::to_owned).to_vec();
+    }
+    process::kill_on_interrupt();
+    let scratch = Scratch::new(dir);
+    let other = other_scratch(&other, &scratch);
+    let (table, bars) = run(&scale, &scratch, other.as_ref().map_err(String::as_str), &chosen);
+    print!("{table}");
+    if let Some(plot) = plot {
+        plot::draw(&plot, &bars);
+    }
+}
+
+/// A directory on the other file system, or why there is none.
+fn other_scratch(dir: &Path, scratch: &Scratch) -> Result<Scratch, String> {
+    let device = |path: &Path| path.metadata().map(|metadata| metadata.dev());
+    match device(dir) {
+        Err(error) => Err(format!("{}: {error}", dir.display())),
+        Ok(other) if other == device(&scratch.path(".")).unwrap() => {
+            Err(format!("{} is on the same file system", dir.display()))
+        }
+        Ok(_) => Ok(Scratch::within(dir)),
+    }
+}
+
+fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: &[String]) -> (Table, Vec<Bar>) {
+    let begun = Instant::now();
+    let mut table = Table::new(disk::describe(scratch), scale.is_full);
+    let mut bars: Vec<Bar> = Vec::new();
+    for name in NAMES.into_iter().filter(|name| chosen.iter().any(|chosen| chosen == name)) {
+        match name {
+            "small" | "medium" | "large" => bars.extend(throughput::measure(name, scale, scratch, &mut table)),
+            "sqlite" => {
+                let ratio = throughput::measure_sqlite(scale, scratch, &mut table);
+                // Beside the small files, which are what it has been given too.
+                let small = bars.iter().find(|bar| bar.label == "small").map(|bar| bar.share);
+                let share = small.zip(ratio).map(|(small, ratio)| small / ratio);
+                bars.extend(share.map(|share| Bar { label: "SQLite design".into(), share, target: None }));
+            }
+            "syncs" => syncs::measure(scale, scratch, &mut table),
+            "million" => million::measure(scale, scratch, &mut table),
+            "latency" => latency::measure(scale, scratch, &mut table),
+            "idle" => idle::measure(scale, scratch, &mut table),
+            "start" => start::measure(scale, scratch, &mut table),
+            "big" => big::measure(scale, scratch, &mut table),
+            _ => bars.extend(throughput::measure_across(name, scale, scratch, other, &mut table)),
+        }
+    }
+    table::progress(&format!("done in {:.0} s", begun.elapsed().as_secs_f64()));
+    (table, bars)
+}

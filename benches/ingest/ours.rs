@@ -1,0 +1,101 @@
+//! The ingestor, as users run it: with a log, in a file on the same disk.
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::lines::Lines;
+use crate::place::Place;
+use crate::process::{Ended, Process};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_csv-ingestor");
+
+/// In the log line of a start that is done.
+pub const STARTED: &str = r#""event":"started""#;
+
+/// How often a log is looked at, where that may take its time.
+const LOG_PAUSE: Duration = Duration::from_millis(20);
+/// Whoever has said nothing for so long will not say it at all.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// `USER_HZ`, in which proc(5) counts: the same on all that this runs on.
+const TICKS_A_SECOND: f64 = 100.0;
+/// In /proc/PID/stat, from 0 behind the name: `utime` and `stime`.
+const STAT_TIMES: [usize; 2] = [11, 12];
+
+/// With the options that all uses have in common. The log goes nowhere yet.
+pub fn command(place: &Place) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.arg("--input").arg(&place.staging).arg("--warehouse").arg(place.warehouse());
+    command.arg("--manifests").arg(place.manifests()).arg("--state-path").arg(place.state());
+    command.args(["--log-level", "info"]).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Lets it take what is complete at first sight, and end then.
+pub fn once(place: &Place) -> Command {
+    let mut command = command(place);
+    command.args(["--once", "--stability-seconds", "0"]).stderr(File::create(place.log()).unwrap());
+    command
+}
+
+/// Runs a command to its end, which must be a good one.
+pub fn run(command: &mut Command, place: &Place) -> Ended {
+    let ended = Process::start(command).unwrap().wait();
+    assert_eq!(ended.code, Some(0), "{command:?}: {}", last_words(place));
+    ended
+}
+
+/// The log is gone when somebody would look for it.
+fn last_words(place: &Place) -> String {
+    let log = fs::read_to_string(place.log()).unwrap_or_default();
+    log.lines().next_back().unwrap_or("nothing in the log").to_owned()
+}
+
+/// A running ingestor.
+pub struct Daemon {
+    process: Process,
+    log: Lines,
+}
+
+impl Daemon {
+    /// Starts it with more options, and waits until it is ready.
+    pub fn start(place: &Place, options: &[&str]) -> Daemon {
+        let log = File::create(place.log()).unwrap();
+        let process = Process::start(command(place).args(options).stderr(log)).unwrap();
+        let log = Lines::open(&place.log()).unwrap();
+        let mut daemon = Daemon { process, log };
+        daemon.await_lines(1, STARTED);
+        daemon
+    }
+
+    /// Waits until so many more lines with this text are in the log.
+    pub fn await_lines(&mut self, count: u64, text: &str) {
+        let (begun, mut found) = (Instant::now(), 0);
+        while found < count {
+            assert!(begun.elapsed() < PATIENCE, "{found} of {count} log lines with {text}");
+            thread::sleep(LOG_PAUSE);
+            self.log.for_each(|line| found += u64::from(line.contains(text)));
+        }
+    }
+
+    /// Time that it has been on a processor.
+    pub fn processor_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = fields.split(' ').collect();
+        STAT_TIMES.map(|field| fields[field].parse::<f64>().unwrap()).iter().sum::<f64>() / TICKS_A_SECOND
+    }
+
+    /// Bytes that it has read, from the disk or from memory.
+    pub fn read_bytes(&self) -> u64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.process.id())).unwrap();
+        io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
+    /// Ends it, which it must do well.
+    pub fn stop(self, place: &Place) {
+        assert_eq!(self.process.stop().code, Some(0), "{}", last_words(place));
+    }
+}

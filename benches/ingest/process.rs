@@ -1,0 +1,110 @@
+//! Processes that we start: none outlives us, and each tells what it took.
+
+// wait4(2) alone says how much memory a process took, and it has no safe wrapper.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{MaybeUninit, forget};
+use std::os::unix::process::CommandExt as _;
+use std::process::{ChildStderr, ChildStdout, Command};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+
+use crate::interrupt::on_interrupt;
+
+/// Those that have not been waited for: their numbers are theirs.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Has all that run killed when a signal ends us, and no more started.
+pub fn kill_on_interrupt() {
+    on_interrupt(|| {
+        let running = RUNNING.lock().unwrap();
+        for pid in running.iter() {
+            let _ = kill_process_group(*pid, Signal::KILL);
+            let _ = waitid(WaitId::Pid(*pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        }
+        // Whoever would start another one waits for the end.
+        forget(running);
+    });
+}
+
+/// A running process, with a process group of its own; killed if it is dropped.
+pub struct Process {
+    pid: Pid,
+    begun: Instant,
+    has_ended: bool,
+    pub stdout: Option<ChildStdout>,
+    pub stderr: Option<ChildStderr>,
+}
+
+/// What became of a process.
+pub struct Ended {
+    /// From its start to its end.
+    pub seconds: f64,
+    /// Exit code, if it exited by itself.
+    pub code: Option<i32>,
+    /// The most memory that it had at any time; no less than we had when we started it, as its first moments are ours.
+    pub resident_bytes: u64,
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> io::Result<Process> {
+        let mut running = RUNNING.lock().unwrap();
+        let begun = Instant::now();
+        let mut child = command.process_group(0).spawn()?;
+        let pid = Pid::from_child(&child);
+        running.push(pid);
+        Ok(Process { pid, begun, has_ended: false, stdout: child.stdout.take(), stderr: child.stderr.take() })
+    }
+
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// When it was started.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        self.await_end()
+    }
+
+    /// Asks it to end, and waits for that.
+    pub fn stop(self) -> Ended {
+        kill_process(self.pid, Signal::TERM).unwrap();
+        self.wait()
+    }
+
+    fn await_end(&mut self) -> Ended {
+        // Its number stays taken until nobody can mean it any more.
+        waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let mut running = RUNNING.lock().unwrap();
+        running.retain(|pid| *pid != self.pid);
+        let mut status = 0;
+        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: both pointers are to memory of ours that is large enough, and an all-zero `rusage` is a valid one.
+        let (result, usage) = unsafe {
+            let result = libc::wait4(self.id(), &raw mut status, 0, usage.as_mut_ptr());
+            (result, usage.assume_init())
+        };
+        self.has_ended = true;
+        assert_eq!(result, self.id(), "a process that has ended can be waited for");
+        let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+        Ended { seconds, code, resident_bytes: usage.ru_maxrss as u64 * 1024 }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        self.await_end();
+    }
+}

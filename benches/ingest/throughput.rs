@@ -1,0 +1,176 @@
+//! How fast all that is staged is taken, beside the floor and beside the SQLite design.
+
+use std::path::Path;
+
+use crate::contender::{Contender, has_python};
+use crate::disk::{Mount, Scratch};
+use crate::files::Set;
+use crate::place::{Place, lacks};
+use crate::plot::Bar;
+use crate::rounds::{median, ratios, turns};
+use crate::scale::Scale;
+use crate::table::{Line, Table, count, per_second};
+
+const SMALL_MIN: f64 = 0.5;
+const MEDIUM_MIN: f64 = 0.85;
+const LARGE_MIN: f64 = 0.95;
+const ACROSS_MIN: f64 = 0.7;
+const OVER_SQLITE_MIN: f64 = 50.0;
+
+/// From this size on it is bytes that take the time, not files.
+const LARGE_BYTES: u64 = 10_000;
+
+/// Sizes of files, and which part of the floor's speed is wanted.
+struct Kind {
+    what: &'static str,
+    set: Set,
+    min: f64,
+}
+
+fn kind(name: &str, scale: &Scale) -> Kind {
+    let is_across = name.starts_with("cross-");
+    let (what, set, min) = match name.trim_start_matches("cross-") {
+        "small" => ("small", scale.small, SMALL_MIN),
+        "medium" => ("medium", scale.medium, MEDIUM_MIN),
+        _ => ("large", scale.large, LARGE_MIN),
+    };
+    Kind { what, set, min: if is_across { ACROSS_MIN } else { min } }
+}
+
+/// Files, or bytes if those are what counts.
+fn speed(set: Set, seconds: f64) -> String {
+    match set.bytes < LARGE_BYTES {
+        true => per_second(set.count as f64 / seconds),
+        false => format!("{:.0} MB/s", set.total_bytes() as f64 / seconds / 1e6),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        0..1_000_000 => format!("{} KB", bytes / 1000),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+/// Against the floor, on one file system.
+pub fn measure(name: &str, scale: &Scale, scratch: &Scratch, table: &mut Table) -> Option<Bar> {
+    let kind = kind(name, scale);
+    let what = format!("{}: {} files of {}", kind.what, count(kind.set.count), size(kind.set.bytes));
+    if let Some(why) = lacks(&scratch.path("."), kind.set.disk_bytes()) {
+        table.add(Line::skipped(what, &why));
+        return None;
+    }
+    let place = Place::within(scratch.path(name));
+    Some(against_floor(name, what, &kind, &place, scale, table)).inspect(|_| place.remove())
+}
+
+/// The same, from a staging directory on another file system, if there is one.
+pub fn measure_across(
+    name: &str,
+    scale: &Scale,
+    scratch: &Scratch,
+    other: Result<&Scratch, &str>,
+    table: &mut Table,
+) -> Option<Bar> {
+    let kind = kind(name, scale);
+    let what = format!("{} across: {} files of {}", kind.what, count(kind.set.count), size(kind.set.bytes));
+    let has_room = |other: &Scratch| {
+        let needed = kind.set.disk_bytes();
+        lacks(&scratch.path("."), needed).or_else(|| lacks(&other.path("."), needed))
+    };
+    let why = match other {
+        Err(why) => Some(why.to_owned()),
+        Ok(other) => has_room(other),
+    };
+    if let Some(why) = why {
+        table.add(Line::skipped(what, &why));
+        return None;
+    }
+    let other = other.ok()?;
+    let (from, to) = (Mount::of(&other.path(".")).kind, Mount::of(&scratch.path(".")).kind);
+    let place = Place::new(other.path(name), scratch.path(name));
+    let what = format!("{what}, {from} to {to}");
+    Some(against_floor(name, what, &kind, &place, scale, table)).inspect(|_| place.remove())
+}
+
+fn against_floor(name: &str, what: String, kind: &Kind, place: &Place, scale: &Scale, table: &mut Table) -> Bar {
+    let [ours, floor] = rates([(Contender::Ours, kind.set), (Contender::Floor, kind.set)], [place, place], scale);
+    let ratios = ratios(&ours, &floor);
+    let ratio = median(&ratios);
+    let shown = |rates: &[f64]| speed(kind.set, kind.set.count as f64 / median(rates));
+    let other = format!("floor {} ({})", shown(&floor), spread(&ratios));
+    let line = Line::new(what, shown(&ours)).other(other).ratio(ratio);
+    table.add(line.target(format!(">= {:.2}x", kind.min), ratio >= kind.min));
+    Bar { label: name.to_owned(), share: ratio, target: Some(kind.min) }
+}
+
+/// Against the SQLite design; the ratio.
+pub fn measure_sqlite(scale: &Scale, scratch: &Scratch, table: &mut Table) -> Option<f64> {
+    let (ours, sqlite) = (scale.small, scale.sqlite);
+    let what = format!("small: {} files of {}", count(ours.count), size(ours.bytes));
+    if !has_python() {
+        table.add(Line::skipped(format!("{what}, beside the SQLite design"), "there is no python3"));
+        return None;
+    }
+    let places = ["ours", "sqlite"].map(|name| Place::within(scratch.path(name)));
+    let contenders = [(Contender::Ours, ours), (Contender::SqliteDesign, sqlite)];
+    let [our_rates, sqlite_rates] = rates(contenders, [&places[0], &places[1]], scale);
+    places.into_iter().for_each(Place::remove);
+    let ratios = ratios(&our_rates, &sqlite_rates);
+    let ratio = median(&ratios);
+    let other = format!(
+        "SQLite design {}, {} files ({})",
+        per_second(median(&sqlite_rates)),
+        count(sqlite.count),
+        spread(&ratios)
+    );
+    let line = Line::new(what, per_second(median(&our_rates))).other(other).ratio(ratio);
+    table.add(line.target(format!(">= {OVER_SQLITE_MIN:.0}x"), ratio >= OVER_SQLITE_MIN));
+    Some(ratio)
+}
+
+fn spread(ratios: &[f64]) -> String {
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = ratios.iter().copied().fold(0.0, f64::max);
+    format!("{least:.2}-{most:.2}x")
+}
+
+/// Files a second of two contenders in turn, each at a place that may be the other's too.
+fn rates(contenders: [(Contender, Set); 2], places: [&Place; 2], scale: &Scale) -> [Vec<f64>; 2] {
+    let mut rates: [Vec<f64>; 2] = Default::default();
+    for round in 0..scale.rounds {
+        for turn in turns(round, rates.len()) {
+            let ((contender, set), place) = (contenders[turn], places[turn]);
+            stage(set, place);
+            let seconds = contender.seconds(place);
+            place.check(set.count);
+            rates[turn].push(set.count as f64 / seconds);
+        }
+    }
+    rates
+}
+
+/// Puts the files there: those that were there before, if their names are all that has changed.
+fn stage(set: Set, place: &Place) {
+    if is_empty(&place.warehouse()) {
+        set.make(&place.staging);
+    } else if is_same_file_system(place) {
+        place.move_back();
+    } else {
+        place.renew();
+        set.make(&place.staging);
+    }
+    place.renew();
+}
+
+fn is_empty(dir: &Path) -> bool {
+    dir.read_dir().unwrap().next().is_none()
+}
+
+/// Whether a rename leads from staging to the warehouse.
+fn is_same_file_system(place: &Place) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let [staging, warehouse] = [&place.staging, &place.warehouse()].map(|dir| dir.metadata().unwrap().dev());
+    staging == warehouse
+}
