@@ -16,7 +16,7 @@ pub const CHUNK_FILES_MAX: usize = 32;
 pub const SMALL_BYTES_END: u64 = 1 << 20;
 /// How long the committer waits for the next of the small files that are being hashed, before it takes what it has.
 pub const GATHER_WAIT_MAX: Duration = Duration::from_millis(20);
-/// Bytes of files that travel together, at most: a large file travels alone, so that small ones do not wait for it.
+/// Bytes of small files that travel together, at most. A large one travels alone.
 pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
 /// Chunks that wait for a worker, at most.
 pub const HASH_QUEUE_CHUNKS_MAX: usize = 128;
@@ -47,5 +47,10 @@ pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 pub const REMEMBER_MAX: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
 /// See [`REMEMBER_MAX`].
 pub const REMEMBER_MIN: Duration = Duration::from_secs(1);
+/// After a scan, so many times as long as it took, nothing is scanned where inotify tells of everything: scans take half a
+/// percent of one processor then.
+pub const SCAN_REST_FACTOR: u32 = 200;
+/// But no longer than this.
+pub const SCAN_REST_MAX: Duration = Duration::from_secs(600);
 /// Shortest time between two scans of the whole directory.
 pub const SCAN_INTERVAL_MIN: Duration = Duration::from_millis(10);

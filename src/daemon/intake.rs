@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError};
@@ -19,7 +19,9 @@ use crate::fs::Fs as _;
 use crate::fs::notify::Hint;
 use crate::fs::real::RealFs;
 use crate::journal::state::{Kept, State};
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN};
+use crate::limits::{
+    CHUNK_BYTES_MAX, CHUNK_FILES_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, SCAN_REST_FACTOR, SCAN_REST_MAX,
+};
 use crate::metrics::{Metrics, Totals};
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
@@ -37,10 +39,34 @@ pub(super) enum Source<'a> {
         /// Duplicates that are known to stay there.
         kept: Vec<Kept>,
         /// From inotify.
-        hints: Receiver<Hint>,
+        hints: Hints,
     },
     /// Only what recovery resumes.
     Resumed,
+}
+
+/// What inotify tells.
+pub(super) struct Hints {
+    pub(super) receiver: Receiver<Hint>,
+    /// Set when there was no room for one.
+    pub(super) overflowed: Arc<AtomicBool>,
+    /// True if it misses nothing, so that scans are only a second look.
+    pub(super) hears_all: bool,
+}
+
+impl Hints {
+    /// Nothing is told.
+    pub(super) fn none() -> Hints {
+        Hints { receiver: crossbeam::channel::never(), overflowed: Arc::default(), hears_all: false }
+    }
+}
+
+/// Where complete files go.
+pub(super) struct ToHash {
+    /// Small ones, some together.
+    pub(super) small: Sender<Vec<Settled>>,
+    /// Large ones.
+    pub(super) large: Sender<Settled>,
 }
 
 /// The longest that the intake sleeps when nothing is due.
@@ -54,10 +80,12 @@ pub(super) struct Intake {
     shared: Arc<Shared<RealFs>>,
     metrics: Arc<Metrics>,
     input: Option<PathBuf>,
-    hints: Receiver<Hint>,
+    hints: Hints,
     /// None: no periodic scan.
     scan_interval: Option<Duration>,
     next_scan: Option<Duration>,
+    /// How long the scan under way has taken so far.
+    scan_took: Duration,
     /// Of `--once`: how long after the scan files may still become complete.
     window: Option<Duration>,
     /// Nothing more is taken after this time; what was taken is finished.
@@ -65,9 +93,8 @@ pub(super) struct Intake {
     metrics_interval: Duration,
     next_metrics: Duration,
     last_totals: Totals,
+    /// Small files for which there was no room.
     chunk: Option<Vec<Settled>>,
-    /// A large file that would have kept a chunk of small ones waiting: it goes next, alone.
-    large: Option<(Settled, bool)>,
     resumed: Vec<Settled>,
     in_flight_max: usize,
     concurrency: usize,
@@ -90,8 +117,7 @@ impl Intake {
             }
             Source::Resumed => {
                 let rules = NameRules { include: None, sidecar_suffix: None };
-                let hints = crossbeam::channel::never();
-                (rules, Mode::Stability(Duration::ZERO), FULL_DISK_RETRY, Vec::new(), hints, None)
+                (rules, Mode::Stability(Duration::ZERO), FULL_DISK_RETRY, Vec::new(), Hints::none(), None)
             }
         };
         let once = config.is_none_or(|config| config.extent == Extent::Once);
@@ -114,12 +140,12 @@ impl Intake {
             hints,
             scan_interval: config.filter(|_| !once).map(|config| config.scan_interval),
             next_scan: config.map(|_| Duration::ZERO),
+            scan_took: Duration::ZERO,
             window: once.then_some(window),
             deadline: config.is_none().then_some(Duration::ZERO),
             metrics_interval: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             next_metrics: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             chunk: None,
-            large: None,
             resumed: Vec::new(),
             in_flight_max,
             concurrency,
@@ -141,16 +167,16 @@ impl Intake {
     /// Runs until a signal, the end of `--once`, or an error.
     pub(super) fn run(
         &mut self,
-        chunks: &Sender<Vec<Settled>>,
+        to_hash: &ToHash,
         to_commit: &Sender<ToCommit<RealFs>>,
         reports: &Receiver<Vec<Report>>,
         stop: &Stop,
     ) -> Result<(), Error> {
         loop {
-            let hints = self.hints.clone();
+            let hints = self.hints.receiver.clone();
             let now = self.started.elapsed();
             self.look_around(now)?;
-            self.feed(chunks, to_commit, now)?;
+            self.feed(to_hash, to_commit, now)?;
             if self.is_finished(now) {
                 return match self.full.take() {
                     Some(error) => Err(crate::pipeline::Error::Full(error).into()),
@@ -190,13 +216,17 @@ impl Intake {
             self.scanner.look_at(&mut self.settle, &name, false, now)?;
         }
         if self.scanner.is_scanning() {
+            let began = Instant::now();
             self.scanner.slice(&mut self.settle, now)?;
+            self.scan_took += began.elapsed();
             if !self.scanner.is_scanning() {
-                self.next_scan = self.scan_interval.map(|interval| now + interval);
+                let pause = |interval| scan_pause(interval, self.scan_took, self.hints.hears_all);
+                self.next_scan = self.scan_interval.map(|interval| now + pause(interval));
                 self.deadline = self.window.map(|window| now + window);
             }
         } else if self.next_scan.is_some_and(|next| next <= now) {
             self.check_input()?;
+            self.scan_took = Duration::ZERO;
             self.scanner.begin(&mut self.settle)?;
         }
         if now >= self.next_metrics {
@@ -220,6 +250,9 @@ impl Intake {
     }
 
     fn follow(&mut self, hint: Option<Hint>, now: Duration) -> Result<(), Error> {
+        if self.hints.overflowed.swap(false, Ordering::Relaxed) {
+            self.next_scan = Some(now);
+        }
         match hint {
             Some(Hint::Names(names)) => {
                 for name in names {
@@ -234,28 +267,23 @@ impl Intake {
     }
 
     fn hints_ended(&mut self, now: Duration) {
-        self.hints = crossbeam::channel::never();
+        self.hints = Hints::none();
         self.next_scan = Some(now);
     }
 
     /// Hands out complete files until the queue or the limit is full.
-    fn feed(
-        &mut self,
-        chunks: &Sender<Vec<Settled>>,
-        to_commit: &Sender<ToCommit<RealFs>>,
-        now: Duration,
-    ) -> Result<(), Error> {
+    fn feed(&mut self, to_hash: &ToHash, to_commit: &Sender<ToCommit<RealFs>>, now: Duration) -> Result<(), Error> {
         if self.paused_until.is_some_and(|until| now < until) {
             return Ok(());
         }
         self.paused_until = None;
         loop {
             if self.chunk.is_none() {
-                self.chunk = self.next_chunk(to_commit)?;
+                self.chunk = self.next_chunk(&to_hash.large, to_commit)?;
             }
             let Some(chunk) = self.chunk.take() else { return Ok(()) };
-            let small = chunk.iter().filter(|settled| settled.is_small()).count();
-            match chunks.try_send(chunk) {
+            let small = chunk.len();
+            match to_hash.small.try_send(chunk) {
                 Ok(()) => self.shared.under_way.fetch_add(small, Ordering::Relaxed),
                 Err(TrySendError::Full(chunk)) => {
                     self.chunk = Some(chunk);
@@ -266,17 +294,17 @@ impl Intake {
         }
     }
 
-    /// The next files that travel together: as few as keep every worker busy, a large one alone.
-    fn next_chunk(&mut self, to_commit: &Sender<ToCommit<RealFs>>) -> Result<Option<Vec<Settled>>, Error> {
+    /// The next small files, as few as keep every worker busy. Large ones that come between them go their own way.
+    fn next_chunk(
+        &mut self,
+        large: &Sender<Settled>,
+        to_commit: &Sender<ToCommit<RealFs>>,
+    ) -> Result<Option<Vec<Settled>>, Error> {
         let share = self.settle.ready().div_ceil(self.concurrency);
         let files_max = share.clamp(1, CHUNK_FILES_MAX);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while chunk.len() < files_max && bytes < CHUNK_BYTES_MAX {
             let Some((settled, is_resumed)) = self.next_file() else { break };
-            if !chunk.is_empty() && !settled.is_small() {
-                self.large = Some((settled, is_resumed));
-                break;
-            }
             if tracing::enabled!(tracing::Level::DEBUG)
                 && let Some(input) = &self.input
             {
@@ -287,17 +315,18 @@ impl Intake {
                 let note = ToCommit::Note(settled.clone());
                 to_commit.send(note).map_err(|_| Error::Thread("commit"))?;
             }
-            bytes += settled.identity.size;
-            chunk.push(settled);
+            if settled.is_small() {
+                bytes += settled.identity.size;
+                chunk.push(settled);
+            } else {
+                large.send(settled).map_err(|_| Error::Thread("hash"))?;
+            }
         }
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 
     /// The next file, and whether recovery resumes it.
     fn next_file(&mut self) -> Option<(Settled, bool)> {
-        if let Some(large) = self.large.take() {
-            return Some(large);
-        }
         if let Some(settled) = self.resumed.pop() {
             return Some((settled, true));
         }
@@ -367,10 +396,35 @@ impl Intake {
     }
 }
 
+/// How long to wait for the next scan, behind one that took so long. Where nothing can have been missed, scans take a small
+/// part of the time only: each looks at every kept duplicate, and there may be a great many.
+fn scan_pause(interval: Duration, took: Duration, hears_all: bool) -> Duration {
+    if !hears_all {
+        return interval;
+    }
+    let rest = took.saturating_mul(SCAN_REST_FACTOR).min(SCAN_REST_MAX);
+    interval.max(rest)
+}
+
 impl Left {
     fn path(&self) -> &Path {
         match self {
             Left::Waiting(path, _) | Left::Duplicate(path, _) => path,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_take_a_small_part_of_the_time_where_nothing_is_missed() {
+        let [interval, short, long] = [5, 1, 4].map(Duration::from_secs);
+        assert_eq!(scan_pause(interval, short / 1000, true), interval);
+        assert_eq!(scan_pause(interval, short, true), short * SCAN_REST_FACTOR);
+        assert_eq!(scan_pause(interval, long, true), SCAN_REST_MAX);
+        assert_eq!(scan_pause(interval, long, false), interval);
+        assert_eq!(scan_pause(SCAN_REST_MAX * 2, long, true), SCAN_REST_MAX * 2);
     }
 }

@@ -1,9 +1,9 @@
 //! The running ingestor: threads, channels, signals, shutdown.
 //!
 //! ```text
-//! inotify ──hints──▶ intake ──chunks──▶ N × hash ──▶ commit
-//!                      ▲                              │
-//!                      └───────────reports────────────┘
+//! inotify ──hints──▶ intake ──chunks of small files──▶ N × hash ──▶ commit
+//!                      ▲ └─────large files─────────────▲             │
+//!                      └──────────────────reports────────────────────┘
 //! ```
 //!
 //! Invariants:
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, Sender};
+use crossbeam::channel::{self, Sender};
 
 use crate::Error;
 use crate::config::{Config, Extent};
@@ -41,7 +41,8 @@ use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
 use crate::pipeline::{HashResult, Settled};
 use compactor::Compactor;
-use intake::{Intake, Source};
+use hash_loop::Queues;
+use intake::{Hints, Intake, Source, ToHash};
 
 /// What travels to the committer.
 enum ToCommit<F: Fs> {
@@ -77,7 +78,7 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Vec::new()) };
     log_started(config, &engine.recovered);
-    let hints = if once { channel::never() } else { watch(config) };
+    let hints = if once { Hints::none() } else { watch(config) };
     // Under another rule, what was kept so far is looked at anew.
     let kept = engine.committer.state().kept().copied();
     let kept = kept.filter(|_| config.duplicates == DuplicateAction::Keep).collect();
@@ -143,23 +144,25 @@ fn drive(
     let reserved = limits::DESCRIPTORS_RESERVED + 2 * concurrency as u64;
     let in_flight_max = descriptors.saturating_sub(reserved).max(1);
     let in_flight_max = usize::try_from(in_flight_max).unwrap_or(usize::MAX).min(limits::IN_FLIGHT_FILES_MAX);
-    let (chunk_sender, chunks) = channel::bounded(limits::HASH_QUEUE_CHUNKS_MAX);
+    let (small_sender, small) = channel::bounded(limits::HASH_QUEUE_CHUNKS_MAX);
+    // There is room for all that may be in flight: a large file that waits must not keep small ones from being handed out.
+    let (large_sender, large) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
+    let to_hash = ToHash { small: small_sender, large: large_sender };
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
     let (report_sender, reports) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
     let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, compactor.metrics.clone());
     intake.adopt(recovered, &mut committer);
 
-    let workers = start_workers(concurrency, &shared, &chunks, &commit_sender)?;
-    drop(chunks);
+    let workers = start_workers(concurrency, &shared, Queues { small, large }, &commit_sender)?;
     let under_way = shared.clone();
     let committing = thread::Builder::new()
         .name("commit".to_owned())
         .spawn(move || commit_loop::run(committer, compactor, &to_commit, &report_sender, &under_way.under_way))
         .map_err(|_| Error::Thread("commit"))?;
-    let fed = intake.run(&chunk_sender, &commit_sender, &reports, stop);
+    let fed = intake.run(&to_hash, &commit_sender, &reports, stop);
     // From here on nothing new begins: workers refuse what they have not begun, the committer finishes its batch.
     shared.stop.store(true, Ordering::Relaxed);
-    drop((chunk_sender, commit_sender));
+    drop((to_hash, commit_sender));
     for worker in workers {
         worker.join().map_err(|_| Error::Thread("hash"))?;
     }
@@ -173,40 +176,41 @@ fn drive(
 fn start_workers(
     count: usize,
     shared: &Arc<Shared<RealFs>>,
-    chunks: &Receiver<Vec<Settled>>,
+    queues: Queues,
     to_commit: &Sender<ToCommit<RealFs>>,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let start = |index| {
-        let (shared, chunks, to_commit) = (shared.clone(), chunks.clone(), to_commit.clone());
+        let (shared, queues, to_commit) = (shared.clone(), queues.clone(), to_commit.clone());
         thread::Builder::new()
             .name(format!("hash-{index}"))
-            .spawn(move || hash_loop::run(shared, &chunks, &to_commit))
+            .spawn(move || hash_loop::run(shared, &queues, &to_commit))
             .map_err(|_| Error::Thread("hash"))
     };
     (0..count).map(start).collect()
 }
 
 /// Starts the thread that waits for inotify. It ends with the process: there is nothing to clean up.
-fn watch(config: &Config) -> Receiver<Hint> {
-    let (sender, hints) = channel::bounded(limits::HINTS_MAX);
+fn watch(config: &Config) -> Hints {
+    let input = &config.paths.input;
     let missed = |error: &dyn std::fmt::Display| {
         tracing::warn!(event = "inotify_unavailable", error = %error, "new files are found by the periodic scan only");
+        Hints::none()
     };
-    let mut watch = match Watch::new(&config.paths.input) {
+    let mut watch = match Watch::new(input) {
         Ok(watch) => watch,
-        Err(error) => {
-            missed(&error);
-            return channel::never();
-        }
+        Err(error) => return missed(&error),
     };
+    let (sender, receiver) = channel::bounded(limits::HINTS_MAX);
+    let overflowed = Arc::new(AtomicBool::new(false));
+    let hints = Hints { receiver, overflowed: overflowed.clone(), hears_all: Watch::hears_all(input) };
     let started = thread::Builder::new().name("inotify".to_owned()).spawn(move || {
-        let mut overflowed = false;
         loop {
             let hint = watch.wait().unwrap_or(Hint::Ended);
             let ended = hint == Hint::Ended;
-            // What finds no room is made good by one full scan.
-            let hint = if overflowed { Hint::Rescan } else { hint };
-            overflowed = sender.try_send(hint).is_err_and(|error| error.is_full());
+            // Whoever takes one of the many hints that are there finds out, and makes it good by a scan.
+            if sender.try_send(hint).is_err_and(|error| error.is_full()) {
+                overflowed.store(true, Ordering::Relaxed);
+            }
             if ended {
                 return;
             }
@@ -214,10 +218,7 @@ fn watch(config: &Config) -> Receiver<Hint> {
     });
     match started {
         Ok(_) => hints,
-        Err(error) => {
-            missed(&error);
-            channel::never()
-        }
+        Err(error) => missed(&error),
     }
 }
 

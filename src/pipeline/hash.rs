@@ -62,7 +62,12 @@ impl<F: Fs> Hasher<F> {
     /// Hashes a file. With `sync`, or if it is large, its bytes are durable afterwards; otherwise the committer sees
     /// to that for a whole batch at once.
     pub fn hash(&mut self, settled: Settled, sync: bool) -> HashResult<F> {
-        match self.try_hash(&settled, sync) {
+        self.hash_between(settled, sync, &mut || ())
+    }
+
+    /// The same. `between` is called behind each piece of it, and may do something else meanwhile.
+    pub fn hash_between(&mut self, settled: Settled, sync: bool, between: &mut dyn FnMut()) -> HashResult<F> {
+        match self.try_hash(&settled, sync, between) {
             Ok(content) => Ok(Hashed {
                 settled,
                 file: content.file,
@@ -75,7 +80,7 @@ impl<F: Fs> Hasher<F> {
         }
     }
 
-    fn try_hash(&mut self, settled: &Settled, sync: bool) -> Result<Content<F>, Refusal> {
+    fn try_hash(&mut self, settled: &Settled, sync: bool, between: &mut dyn FnMut()) -> Result<Content<F>, Refusal> {
         let shared = self.shared.clone();
         if shared.stop.load(Ordering::Relaxed) {
             return Err(Refusal::Interrupted);
@@ -84,8 +89,8 @@ impl<F: Fs> Hasher<F> {
         let expected = self.expected(settled)?;
         let copies = shared.copies.as_ref();
         let (sha256, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
-            Some(copies) => self.copy(&file, settled, expected, copies)?,
-            None => (self.digest(&file, settled, None)?, None),
+            Some(copies) => self.copy(&file, settled, expected, copies, between)?,
+            None => (self.digest(&file, settled, None, between)?, None),
         };
         if let Some(expected) = expected.filter(|expected| *expected != sha256) {
             return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
@@ -128,7 +133,7 @@ impl<F: Fs> Hasher<F> {
     /// The open file, whether it is leased, and the digest of its content: nothing is copied or synced.
     pub fn verify(&mut self, settled: &Settled) -> Result<(F::File, bool, Sha256), Refusal> {
         let (file, leased) = self.open(settled)?;
-        let sha256 = self.digest(&file, settled, None)?;
+        let sha256 = self.digest(&file, settled, None, &mut || ())?;
         Ok((file, leased, sha256))
     }
 
@@ -143,7 +148,13 @@ impl<F: Fs> Hasher<F> {
 
     /// The digest of the file's content, which must be as long as it was and not change meanwhile. Each piece is also
     /// written to `target`.
-    fn digest(&mut self, file: &F::File, settled: &Settled, target: Option<&F::File>) -> Result<Sha256, Refusal> {
+    fn digest(
+        &mut self,
+        file: &F::File,
+        settled: &Settled,
+        target: Option<&F::File>,
+        between: &mut dyn FnMut(),
+    ) -> Result<Sha256, Refusal> {
         let fs = self.shared.fs.clone();
         let mut hasher = sha2::Sha256::new();
         let mut offset = 0;
@@ -161,6 +172,7 @@ impl<F: Fs> Hasher<F> {
             if self.shared.stop.load(Ordering::Relaxed) && offset < settled.identity.size {
                 return Err(Refusal::Interrupted);
             }
+            between();
         }
         check_unchanged(&fs.stat_file(file)?, settled)?;
         Ok(Sha256(hasher.finalize().into()))
@@ -173,6 +185,7 @@ impl<F: Fs> Hasher<F> {
         settled: &Settled,
         expected: Option<Sha256>,
         copies: &F::Dir,
+        between: &mut dyn FnMut(),
     ) -> Result<(Sha256, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
         if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
@@ -182,7 +195,7 @@ impl<F: Fs> Hasher<F> {
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
-        let made = self.digest(file, settled, Some(&target)).and_then(|sha256| {
+        let made = self.digest(file, settled, Some(&target), between).and_then(|sha256| {
             // A copy that the sidecar disowns would only be thrown away.
             if let Some(expected) = expected.filter(|expected| *expected != sha256) {
                 return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });

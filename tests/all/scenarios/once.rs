@@ -137,3 +137,21 @@ fn files_of_others_in_the_warehouse_stay() {
     let midnight_came = place.warehouse_files().keys().any(|path| path.parent().unwrap() != partition);
     assert!(midnight_came || ours.exists());
 }
+
+/// One very large file takes a worker for minutes; where there is only one, everything else would wait for it.
+#[test]
+fn small_files_do_not_wait_for_a_large_one() {
+    const LARGE_BYTES: u64 = 512 << 20;
+    let place = Place::new();
+    let large = std::fs::File::create(place.staging.join("large.csv")).unwrap();
+    large.set_len(LARGE_BYTES).unwrap();
+    // The oldest goes first.
+    large.set_modified(std::time::UNIX_EPOCH).unwrap();
+    drop(large);
+    (0..40).for_each(|n| drop(place.stage(format!("small-{n}.csv"), csv(n, 300))));
+    place.once_ok(&["--concurrency", "1"]);
+    let lines = place.manifest_lines();
+    assert_eq!(lines.len(), 41);
+    let last = lines.last().unwrap();
+    assert!(last["path"].as_str().unwrap().ends_with("large.csv"), "{last}");
+}
