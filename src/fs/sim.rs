@@ -8,8 +8,8 @@
 //! - `sync_data`: the file's content and size. `sync_all`: also mode and times. Neither makes its *name* durable:
 //!   fsync(2) says that this needs an fsync of the directory, though ext4 happens to do it for new files.
 //! - `sync_dir`: every change of names in that directory, not the files behind them, and not that directory's own
-//!   name in its parent. A rename is one change, so it takes the other directory's half with it; and a change takes
-//!   what it waits for with it (below).
+//!   name in its parent. A rename is one change, so it takes the other directory's half with it (but not where the
+//!   halves go apart); and a change takes what it waits for with it (below).
 //! - `sync_fs`: everything on that device.
 //!
 //! # What a power cut does ([`SimFs::crash`])
@@ -26,7 +26,7 @@
 //!   - changes of one entry (directory and name) in order,
 //!   - a rename whole: either the old name or the new one, as on every journaling file system; or, if
 //!     [`SimFs::set_split_renames`] says so, the halves of a rename *across directories* apart (as without a journal),
-//!     where both names may be there but never neither,
+//!     where both names may be there but never neither, unless the old directory was synced and the new one was not,
 //!   - the removal of a directory after what was moved out of it, and moves of directories in order,
 //!   - a file that got the inode number of a removed one after that removal.
 //! - A directory whose own name did not survive is gone with all that is in it, even what was synced in it and even

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - Changes of one entry (directory and name) reach the disk in order.
 //! - A rename is one change. Where the halves go apart ([`Journal::split`]), the removal of the old name still waits
-//!   for the new name, so that a file is never nameless.
+//!   for the new name, so that a file is never nameless by itself; but an fsync of the old directory writes that, and no
+//!   more.
 //! - What a change waits for always stands before it.
 
 use std::collections::BTreeSet;
@@ -104,22 +105,29 @@ impl Journal {
         self.changes.iter().any(|change| change.mentions(node))
     }
 
-    /// Takes out all that touch `dir`, and whatever those wait for, oldest first: what an fsync of it writes.
+    /// Takes out all that touch `dir`, and whatever those wait for, oldest first: what an fsync of it writes. The other
+    /// half of a rename that was cut in two is in another directory, and not written.
     pub(super) fn take_dir(&mut self, dir: NodeId) -> Vec<Arc<NameChange>> {
-        self.take_with_causes(|change| change.touches(dir))
+        self.take_with_causes(|change| change.touches(dir), |change, id| change.pair != Some(id))
     }
 
-    /// As [`Journal::take_dir`], but only what is about one name.
+    /// As [`Journal::take_dir`], but only what is about one name; and with the other half, lest a file be lost by what
+    /// upstreams do alone.
     pub(super) fn take_name(&mut self, dir: NodeId, name: &OsStr) -> Vec<Arc<NameChange>> {
-        self.take_with_causes(|change| change.halves.iter().any(|half| half.dir == dir && *half.name == *name))
+        let is_about = |change: &NameChange| change.halves.iter().any(|half| half.dir == dir && *half.name == *name);
+        self.take_with_causes(is_about, |_, _| true)
     }
 
-    fn take_with_causes(&mut self, is_asked_for: impl Fn(&NameChange) -> bool) -> Vec<Arc<NameChange>> {
+    fn take_with_causes(
+        &mut self,
+        is_asked_for: impl Fn(&NameChange) -> bool,
+        takes: impl Fn(&NameChange, u64) -> bool,
+    ) -> Vec<Arc<NameChange>> {
         let mut wanted = BTreeSet::new();
         for change in self.changes.iter().rev() {
             if is_asked_for(change) || wanted.contains(&change.id) {
                 wanted.insert(change.id);
-                wanted.extend(&change.after);
+                wanted.extend(change.after.iter().filter(|id| takes(change, **id)));
             }
         }
         self.take(|change| wanted.contains(&change.id))
