@@ -172,6 +172,7 @@ impl<'a> Run<'a> {
         }
         *more |= self.listener.at((round, Phase::Commit), self.fs);
         if self.batch.is_empty() && !self.committer.has_pending() {
+            self.committer.mark_idle()?;
             return Ok(None);
         }
         let reports = self.committer.commit(std::mem::take(&mut self.batch))?;
