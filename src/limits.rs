@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// Files in one batch of the committer, at most: the number of syncs depends on batches, so larger is faster, but
 /// what a crash leaves half done grows with it.
-pub const BATCH_FILES_MAX: usize = 1024;
+pub const BATCH_FILES_MAX: usize = 2048;
 /// Files handed to the workers and not yet reported, at most. Each holds a descriptor and a lease.
-pub const IN_FLIGHT_FILES_MAX: usize = 4096;
+pub const IN_FLIGHT_FILES_MAX: usize = 8192;
 /// Descriptors that are not for files in flight.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 /// Files that travel together from stage to stage, at most.
@@ -14,8 +14,9 @@ pub const CHUNK_FILES_MAX: usize = 32;
 /// From this size on a file is not small: it is made durable where it is hashed, so that its write-back overlaps other
 /// work, and no batch waits for it.
 pub const SMALL_BYTES_END: u64 = 1 << 20;
-/// How long the committer waits for the next of the small files that are being hashed, before it takes what it has.
-pub const GATHER_WAIT_MAX: Duration = Duration::from_millis(20);
+/// How long the committer waits for small files that are being hashed, before it takes what it has: as long as its syncs
+/// take, more or less. What takes longer to hash would only keep it idle.
+pub const GATHER_WAIT_MAX: Duration = Duration::from_millis(8);
 /// Bytes of small files that travel together, at most. A large one travels alone.
 pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
 /// Chunks that wait for a worker, at most.

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -48,6 +49,9 @@ impl LogLevel {
         }
     }
 }
+
+/// The field that names an event.
+const EVENT: &str = "event";
 
 /// Bytes that a batch of lines may hold before it is written early.
 const BATCH_BYTES_MAX: usize = 64 << 10;
@@ -114,21 +118,22 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // Every field that the event declares, in that order: one without a value is null.
-        let declared = event.metadata().fields().iter();
-        let mut fields = Fields(declared.map(|field| (field.name().to_owned(), Value::Null)).collect());
-        event.record(&mut fields);
-        let timestamp = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let timestamp = humantime::format_rfc3339_millis(SystemTime::now());
         let level = level_text(*event.metadata().level());
-        let line = match self.format {
-            LogFormat::Json => json_line(timestamp, level, fields.0),
-            LogFormat::Text => text_line(&timestamp, level, fields.0),
-        };
-        LINES.with_borrow_mut(|lines| {
-            lines.extend_from_slice(line.as_bytes());
+        let full = LINES.with_borrow_mut(|lines| {
+            match self.format {
+                LogFormat::Json => json_line(lines, &timestamp, level, event),
+                LogFormat::Text => {
+                    // Every field that the event declares, in that order: one without a value is null.
+                    let declared = event.metadata().fields().iter();
+                    let mut fields = Fields(declared.map(|field| (field.name().to_owned(), Value::Null)).collect());
+                    event.record(&mut fields);
+                    lines.extend_from_slice(text_line(&timestamp.to_string(), level, fields.0).as_bytes());
+                }
+            }
             lines.push(b'\n');
+            lines.len() >= BATCH_BYTES_MAX
         });
-        let full = LINES.with_borrow(|lines| lines.len() >= BATCH_BYTES_MAX);
         // What is wrong is said at once: the batch may be waiting for room on a full disk.
         let urgent = *event.metadata().level() <= Level::WARN;
         if full || urgent || !BATCHING.get() {
@@ -171,17 +176,88 @@ impl Visit for Fields {
     }
 }
 
-fn json_line(timestamp: String, level: &str, mut fields: Map<String, Value>) -> String {
-    let mut line = Map::with_capacity(fields.len() + 3);
-    line.insert("timestamp".to_owned(), timestamp.into());
-    line.insert("level".to_owned(), level.into());
-    line.insert("event".to_owned(), fields.shift_remove("event").unwrap_or_else(|| "log".into()));
-    line.append(&mut fields);
-    Value::Object(line).to_string()
+thread_local! {
+    static JSON: RefCell<JsonFields> = RefCell::new(JsonFields::default());
+}
+
+/// The fields of an event as JSON, each where its field says. One of these serves all events of a thread: there is a line
+/// for each file, so lines must cost little.
+#[derive(Default)]
+struct JsonFields {
+    json: Vec<u8>,
+    /// Where each field's value is in `json`, by the field's index; an empty one has no value.
+    places: Vec<Range<usize>>,
+    text: String,
+}
+
+impl JsonFields {
+    fn begin(&mut self, count: usize) {
+        self.json.clear();
+        self.places.clear();
+        self.places.resize(count, 0..0);
+    }
+
+    fn add(&mut self, field: &Field, value: &(impl serde::Serialize + ?Sized)) {
+        let begin = self.json.len();
+        // Numbers and text in memory: there is nothing that could fail.
+        let _ = serde_json::to_writer(&mut self.json, value);
+        if let Some(place) = self.places.get_mut(field.index()) {
+            *place = begin..self.json.len();
+        }
+    }
+
+    fn put(&self, field: &Field, line: &mut Vec<u8>) {
+        let value = self.places.get(field.index()).map_or(&[][..], |place| &self.json[place.clone()]);
+        line.extend_from_slice(if value.is_empty() { b"null" } else { value });
+    }
+}
+
+impl Visit for JsonFields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, &value);
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, &value);
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, &value);
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, &value);
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        let _ = write!(text, "{value:?}");
+        self.add(field, text.as_str());
+        self.text = text;
+    }
+}
+
+/// Appends an event: its name first, then every field that it declares, in that order; one without a value is null.
+fn json_line(line: &mut Vec<u8>, timestamp: &dyn fmt::Display, level: &str, event: &Event<'_>) {
+    let declared = event.metadata().fields();
+    JSON.with_borrow_mut(|fields| {
+        fields.begin(declared.len());
+        event.record(fields);
+        let _ = write!(line, "{{\"timestamp\":\"{timestamp}\",\"level\":\"{level}\",\"event\":");
+        match declared.field(EVENT) {
+            Some(name) => fields.put(&name, line),
+            None => line.extend_from_slice(b"\"log\""),
+        }
+        for field in declared.iter().filter(|field| field.name() != EVENT) {
+            let _ = write!(line, ",\"{}\":", field.name());
+            fields.put(&field, line);
+        }
+        line.push(b'}');
+    });
 }
 
 fn text_line(timestamp: &str, level: &str, mut fields: Map<String, Value>) -> String {
-    let event = fields.shift_remove("event").unwrap_or_else(|| "log".into());
+    let event = fields.shift_remove(EVENT).unwrap_or_else(|| "log".into());
     let mut line = format!("{timestamp} {level:5} {}", event.as_str().unwrap_or("log"));
     for (key, value) in fields {
         // A bare word stays bare; anything else is quoted and escaped as JSON does it.
@@ -229,14 +305,44 @@ pub fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// What a thread logs, in that format.
+    fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+        let subscriber = tracing_subscriber::registry().with(Lines { format });
+        BATCHING.set(true);
+        tracing::subscriber::with_default(subscriber, log);
+        BATCHING.set(false);
+        String::from_utf8(LINES.take()).unwrap()
+    }
+
     #[test]
     fn a_name_cannot_forge_a_line() {
-        let mut fields = Map::new();
-        fields.insert("event".to_owned(), "file_ingested".into());
-        fields.insert("path".to_owned(), "a\n2026-01-01 info forged\u{1b}[2J\u{9b}\u{202e}.csv".into());
-        for line in [json_line("T".to_owned(), "info", fields.clone()), text_line("T", "info", fields)] {
-            assert!(!line.contains('\n') && !line.contains('\u{1b}'), "{line}");
+        let path = "a\n2026-01-01 info forged\u{1b}[2J\u{9b}\u{202e}.csv";
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let line = logged(format, || tracing::info!(event = "file_ingested", path = %path));
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert!(line.ends_with('\n') && !line.contains('\u{1b}'), "{line}");
         }
         assert_eq!(escaped("\u{9b}\u{202e}"), "\"\\u009b\\u202e\"");
+    }
+
+    #[test]
+    fn fields_come_as_they_are_declared_and_one_without_a_value_is_null() {
+        let line = logged(LogFormat::Json, || {
+            tracing::info!(
+                a = 1.5,
+                event = "e",
+                b = None::<u64>,
+                c = %"x\"y",
+                d = true,
+                e = -1_i64,
+                f = u64::MAX,
+                g = f64::NAN,
+                h = ?[1],
+            );
+        });
+        let (_, fields) = line.split_once("\"level\":\"info\",").unwrap();
+        let expected =
+            r#""event":"e","a":1.5,"b":null,"c":"x\"y","d":true,"e":-1,"f":18446744073709551615,"g":null,"h":"[1]"}"#;
+        assert_eq!(fields.trim_end(), expected);
     }
 }

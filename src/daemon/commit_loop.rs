@@ -2,12 +2,13 @@
 //! fill the next one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use crossbeam::select;
 
-use super::ToCommit;
 use super::compactor::{Compactor, Outcome};
+use super::{Committed, ToCommit};
 use crate::fs::Fs;
 use crate::journal::state::State;
 use crate::limits::{BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
@@ -21,7 +22,7 @@ pub(super) fn run<F: Fs>(
     mut committer: Committer<F>,
     mut compactor: Compactor<F>,
     to_commit: &Receiver<ToCommit<F>>,
-    reports: &Sender<Vec<Report>>,
+    reports: &Sender<Committed<F>>,
     under_way: &AtomicUsize,
 ) -> Result<State, Error> {
     if let Err(error) = work(&mut committer, &mut compactor, to_commit, reports, under_way) {
@@ -36,7 +37,7 @@ fn work<F: Fs>(
     committer: &mut Committer<F>,
     compactor: &mut Compactor<F>,
     to_commit: &Receiver<ToCommit<F>>,
-    reports: &Sender<Vec<Report>>,
+    reports: &Sender<Committed<F>>,
     under_way: &AtomicUsize,
 ) -> Result<(), Error> {
     loop {
@@ -55,18 +56,18 @@ fn work<F: Fs>(
         let lines = log::batch();
         let batch_reports = committer.commit(batch)?;
         drop(lines);
-        report(batch_reports, reports);
+        report(batch_reports, committer, reports);
     }
     while committer.has_deferred() {
         let batch_reports = committer.commit(Vec::new())?;
-        report(batch_reports, reports);
+        report(batch_reports, committer, reports);
     }
     // Before the compaction is waited for, which may take a while.
     committer.flush()
 }
 
 /// Fills the batch with what is there; and, while more than half of the small files in sight are still being hashed,
-/// with those. A batch costs the same few syncs whatever it holds, so when there is much to do, the number of syncs
+/// with those, for a moment. A batch costs the same few syncs whatever it holds, so when there is much to do, the number of syncs
 /// follows the number of files in flight and not the speed of the disk. One file alone waits for nobody, and nobody
 /// waits for a large one.
 fn gather<F: Fs>(
@@ -75,11 +76,12 @@ fn gather<F: Fs>(
     to_commit: &Receiver<ToCommit<F>>,
     under_way: &AtomicUsize,
 ) {
+    let until = Instant::now() + GATHER_WAIT_MAX;
     while batch.len() < BATCH_FILES_MAX {
         let message = match to_commit.try_recv() {
             Ok(message) => message,
             Err(_) if batch.is_empty() || under_way.load(Ordering::Relaxed) <= batch.len() => return,
-            Err(_) => match to_commit.recv_timeout(GATHER_WAIT_MAX) {
+            Err(_) => match to_commit.recv_deadline(until) {
                 Ok(message) => message,
                 Err(_) => return,
             },
@@ -109,9 +111,10 @@ fn take<F: Fs>(
 
 /// An empty message would take a place that is counted on for a file in flight. That nobody hears it means that the
 /// intake has ended; the files are safe all the same.
-fn report(batch_reports: Vec<Report>, reports: &Sender<Vec<Report>>) {
+fn report<F: Fs>(batch_reports: Vec<Report>, committer: &mut Committer<F>, reports: &Sender<Committed<F>>) {
+    let finished = committer.take_finished();
     if !batch_reports.is_empty() {
-        let _ = reports.send(batch_reports);
+        let _ = reports.send(Committed { reports: batch_reports, finished });
     }
 }
 

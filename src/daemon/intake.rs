@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError};
 use crossbeam::select;
 
 use super::signals::Stop;
-use super::{Left, ToCommit};
+use super::{Committed, Left, ToCommit};
 use crate::Error;
 use crate::config::{Config, Extent};
 use crate::fs::Fs as _;
@@ -169,7 +169,7 @@ impl Intake {
         &mut self,
         to_hash: &ToHash,
         to_commit: &Sender<ToCommit<RealFs>>,
-        reports: &Receiver<Vec<Report>>,
+        reports: &Receiver<Committed<RealFs>>,
         stop: &Stop,
     ) -> Result<(), Error> {
         loop {
@@ -187,9 +187,10 @@ impl Intake {
             select! {
                 recv(stop.wake) -> _ => return Ok(()),
                 recv(reports) -> batch => {
-                    let batch = batch.map_err(|_| Error::Thread("commit"))?;
+                    let Committed { reports, finished } = batch.map_err(|_| Error::Thread("commit"))?;
+                    drop(finished);
                     let now = self.started.elapsed();
-                    batch.iter().try_for_each(|report| self.hear(report, now))?;
+                    reports.iter().try_for_each(|report| self.hear(report, now))?;
                 }
                 recv(hints) -> hint => self.follow(hint.ok(), self.started.elapsed())?,
                 default(sleep) => {}

@@ -39,7 +39,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
-use crate::pipeline::{HashResult, Settled};
+use crate::pipeline::{HashResult, Report, Settled};
 use compactor::Compactor;
 use hash_loop::Queues;
 use intake::{Hints, Intake, Source, ToHash};
@@ -50,6 +50,13 @@ enum ToCommit<F: Fs> {
     Note(Settled),
     /// Files that were hashed, or refused.
     Files(Vec<HashResult<F>>),
+}
+
+/// What came of a batch.
+struct Committed<F: Fs> {
+    reports: Vec<Report>,
+    /// Open files that nobody needs any more.
+    finished: Vec<F::File>,
 }
 
 /// What is left in staging at the end of `--once`.

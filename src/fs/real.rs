@@ -24,6 +24,8 @@ use crate::types::{FileIdentity, FileTime, UnixMillis};
 pub struct RealFs {
     /// Set once a file system has refused `RENAME_NOREPLACE`; from then on link and unlink do its work.
     rename_without_flags: Arc<AtomicBool>,
+    /// Set once `O_NOATIME` was refused: it takes the file's owner or `CAP_FOWNER`.
+    atime: Arc<AtomicBool>,
 }
 
 /// An open directory.
@@ -241,13 +243,22 @@ impl Fs for RealFs {
 
     fn open(&self, dir: &RealDir, name: &OsStr, how: Open) -> Result<RealFile> {
         let always = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        // The first read of a file would change its inode, and each of these changes is written by the next sync.
+        let quiet = if self.atime.load(Ordering::Relaxed) { OFlags::empty() } else { OFlags::NOATIME };
         let (flags, mode) = match how {
-            Open::Read => (OFlags::RDONLY, Mode::empty()),
+            Open::Read => (OFlags::RDONLY | quiet, Mode::empty()),
             Open::Write => (OFlags::RDWR, Mode::empty()),
             Open::Create { mode } => (OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(mode)),
         };
-        let fd: OwnedFd = retry(|| sys::openat(&dir.file, name, flags | always, mode))
-            .map_err(|errno| dir.error_at("open", name, errno))?;
+        let open = |flags| retry(|| sys::openat(&dir.file, name, flags | always, mode));
+        let opened = match open(flags) {
+            Err(Errno::PERM) if flags.contains(OFlags::NOATIME) => {
+                self.atime.store(true, Ordering::Relaxed);
+                open(flags.difference(OFlags::NOATIME))
+            }
+            opened => opened,
+        };
+        let fd: OwnedFd = opened.map_err(|errno| dir.error_at("open", name, errno))?;
         Ok(RealFile { file: fd.into(), dir: dir.path.clone(), name: name.to_owned() })
     }
 

@@ -25,6 +25,10 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
 /// The longest such delay.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
 
+/// So many complete files wait for the end of a scan, so that the oldest goes first. With more there is work enough for a
+/// while, and a scan of a large directory takes long.
+const FOUND_FILES_MAX: usize = 1024;
+
 /// When a file counts as complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -105,9 +109,10 @@ pub struct Settle {
     kept: HashMap<(u64, u64), Kept>,
     used_sidecars: HashMap<(u64, u64), FileIdentity>,
     ready: BinaryHeap<Reverse<(FileTime, Arc<OsStr>)>>,
-    /// Found complete by the scan under way: they wait for its end, so that the oldest goes first.
+    /// Found complete by the scan under way: they wait for its end, so that the oldest goes first, but not if they are many.
     found: Vec<Reverse<(FileTime, Arc<OsStr>)>>,
-    scanning: bool,
+    /// What is found waits for the end of the scan.
+    holds: bool,
     /// Kept duplicates that were seen, if somebody wants to know.
     kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
     due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
@@ -127,7 +132,7 @@ impl Settle {
             used_sidecars: HashMap::new(),
             ready: BinaryHeap::new(),
             found: Vec::new(),
-            scanning: false,
+            holds: false,
             kept_names: None,
             due: BinaryHeap::new(),
             in_flight: 0,
@@ -168,13 +173,13 @@ impl Settle {
     /// What is seen from now on belongs to a new scan.
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
-        self.scanning = true;
+        self.holds = true;
     }
 
     /// The scan is complete: what it did not show is gone.
     pub fn end_scan(&mut self) {
         let scan = self.scan;
-        self.scanning = false;
+        self.holds = false;
         self.ready.extend(self.found.drain(..));
         self.tracked.retain(|_, tracked| tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. }));
     }
@@ -255,10 +260,14 @@ impl Settle {
             Some(why) => Phase::Waiting { since, why },
             None => {
                 let entry = Reverse((tracked.identity.mtime, name.clone()));
-                if self.scanning {
-                    self.found.push(entry)
+                if self.holds {
+                    self.found.push(entry);
+                    if self.found.len() > FOUND_FILES_MAX {
+                        self.holds = false;
+                        self.ready.extend(self.found.drain(..));
+                    }
                 } else {
-                    self.ready.push(entry)
+                    self.ready.push(entry);
                 }
                 Phase::Ready
             }

@@ -34,6 +34,7 @@ impl<F: Fs> Committer<F> {
         for (work, used_sidecar) in moved.into_iter().zip(used_sidecars) {
             self.metrics.file_ingested(self.ingest(work.id)?, self.fs.now());
             self.closings.push(Record::Manifested(work.id));
+            self.finished.extend(work.held);
             reports.push(Report { name: work.name, outcome: Outcome::Ingested { used_sidecar } });
         }
         for (work, outcome) in cleared {

@@ -55,6 +55,8 @@ pub struct Committer<F: Fs> {
     deferred: Vec<Hashed<F>>,
     /// MANIFESTED and the like, for the next frame.
     closings: Vec<Record>,
+    /// Files of the last batch that are in the warehouse, open still: closing them costs time that somebody else may have.
+    finished: Vec<F::File>,
 }
 
 /// A file on its way through one batch.
@@ -111,6 +113,7 @@ impl<F: Fs> Committer<F> {
             noted: Vec::new(),
             deferred: Vec::new(),
             closings: Vec::new(),
+            finished: Vec::new(),
             fs,
         }
     }
@@ -156,6 +159,7 @@ impl<F: Fs> Committer<F> {
     /// Takes one batch of files all the way: journal, publish, journal, manifest, clean up. Files of equal content
     /// wait for the next batch (which may be empty otherwise).
     pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
+        self.finished.clear();
         let mut reports = Vec::with_capacity(batch.len());
         let mut hashed = std::mem::take(&mut self.deferred);
         for item in batch {
@@ -174,6 +178,11 @@ impl<F: Fs> Committer<F> {
         let (placed, dropped) = self.place_all(plan.ingests)?;
         self.carry_through(placed, dropped, plan.duplicates, &mut reports)?;
         Ok(reports)
+    }
+
+    /// The files that the last batch has brought into the warehouse. Dropping them closes them, and gives up their leases.
+    pub fn take_finished(&mut self) -> Vec<F::File> {
+        std::mem::take(&mut self.finished)
     }
 
     /// After a failed syncfs: the pages that were not written are marked clean, those of the batch and those of files that

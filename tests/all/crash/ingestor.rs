@@ -176,6 +176,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let reports = self.committer.commit(std::mem::take(&mut self.batch))?;
+        drop(self.committer.take_finished());
         let in_vain = |report: &Report| matches!(report.outcome, Outcome::Refused(_));
         let fruit = !reports.iter().all(in_vain) || reports.is_empty();
         reports.iter().for_each(|report| self.hear(report, now));
