@@ -70,7 +70,7 @@ pub enum Left {
 
 /// Runs the ingestor until it is stopped, or once.
 pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
-    let descriptors = raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
     let stop = signals::install()?;
     let fs = RealFs::default();
     let metrics = Arc::new(Metrics::default());
@@ -99,7 +99,7 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
 /// Recovers by the journal alone, hashing what has to be hashed again. A journal that knows no directories yet has
 /// nothing to recover.
 pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> {
-    let descriptors = raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
     let stop = signals::install()?;
     let fs = RealFs::default();
     let metrics = Arc::new(Metrics::default());
