@@ -27,7 +27,7 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
 
 /// So many complete files wait for the end of a scan, so that the oldest goes first. With more there is work enough for a
 /// while, and a scan of a large directory takes long.
-const FOUND_FILES_MAX: usize = 1024;
+const FOUND_FILES_MAX: usize = 256;
 
 /// When a file counts as complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
