@@ -5,8 +5,13 @@ use std::time::Duration;
 /// Files in one batch of the committer, at most: the number of syncs depends on batches, so larger is faster, but
 /// what a crash leaves half done grows with it.
 pub const BATCH_FILES_MAX: usize = 2048;
+/// Bytes of files in one batch, from which on nothing is added: to hash as much again takes longer than the batch's syncs,
+/// so more in one would not be faster, and a recovery has to hash it again.
+pub const BATCH_BYTES_MIN: u64 = 32 << 20;
 /// Files handed to the workers and not yet reported, at most. Each holds a descriptor and a lease.
 pub const IN_FLIGHT_FILES_MAX: usize = 8192;
+/// Complete files that wait to be handed to the workers: with more, a scan goes on when there are fewer.
+pub const READY_FILES_MAX: usize = 2 * IN_FLIGHT_FILES_MAX;
 /// Descriptors that are not for files in flight.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 /// Files that travel together from stage to stage, at most.

@@ -11,7 +11,7 @@ use super::compactor::{Compactor, Outcome};
 use super::{Committed, ToCommit};
 use crate::fs::Fs;
 use crate::journal::state::State;
-use crate::limits::{BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
+use crate::limits::{BATCH_BYTES_MIN, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
 use crate::log;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::{Error, HashResult, Report};
@@ -42,9 +42,9 @@ fn work<F: Fs>(
 ) -> Result<(), Error> {
     loop {
         compactor.look(committer)?;
-        let mut batch = Vec::new();
+        let mut batch = Batch { files: Vec::new(), bytes: 0 };
         match next(committer, to_commit, &compactor.outcome())? {
-            Next::Message(message) => take(message, &mut batch, committer, under_way),
+            Next::Message(message) => batch.take(message, committer, under_way),
             Next::Deferred => {}
             Next::Compacted(outcome) => {
                 compactor.hear(outcome, committer)?;
@@ -54,7 +54,7 @@ fn work<F: Fs>(
         }
         gather(&mut batch, committer, to_commit, under_way);
         let lines = log::batch();
-        let batch_reports = committer.commit(batch)?;
+        let batch_reports = committer.commit(batch.files)?;
         drop(lines);
         report(batch_reports, committer, reports);
     }
@@ -71,41 +71,49 @@ fn work<F: Fs>(
 /// follows the number of files in flight and not the speed of the disk. One file alone waits for nobody, and nobody
 /// waits for a large one.
 fn gather<F: Fs>(
-    batch: &mut Vec<HashResult<F>>,
+    batch: &mut Batch<F>,
     committer: &mut Committer<F>,
     to_commit: &Receiver<ToCommit<F>>,
     under_way: &AtomicUsize,
 ) {
     let until = Instant::now() + GATHER_WAIT_MAX;
-    while batch.len() < BATCH_FILES_MAX {
+    while !batch.is_full() {
         let message = match to_commit.try_recv() {
             Ok(message) => message,
-            Err(_) if batch.is_empty() || under_way.load(Ordering::Relaxed) <= batch.len() => return,
+            Err(_) if batch.files.is_empty() || under_way.load(Ordering::Relaxed) <= batch.files.len() => return,
             Err(_) => match to_commit.recv_deadline(until) {
                 Ok(message) => message,
                 Err(_) => return,
             },
         };
-        take(message, batch, committer, under_way);
+        batch.take(message, committer, under_way);
     }
 }
 
-fn take<F: Fs>(
-    message: ToCommit<F>,
-    batch: &mut Vec<HashResult<F>>,
-    committer: &mut Committer<F>,
-    under_way: &AtomicUsize,
-) {
-    match message {
-        ToCommit::Note(settled) => committer.note(settled),
-        ToCommit::Files(files) => {
-            let settled = |file: &HashResult<F>| match file {
-                Ok(hashed) => hashed.settled.is_small(),
-                Err(refused) => refused.settled.is_small(),
-            };
-            under_way.fetch_sub(files.iter().filter(|file| settled(file)).count(), Ordering::Relaxed);
-            batch.extend(files);
+/// What goes into one batch.
+struct Batch<F: Fs> {
+    files: Vec<HashResult<F>>,
+    bytes: u64,
+}
+
+impl<F: Fs> Batch<F> {
+    fn is_full(&self) -> bool {
+        self.files.len() >= BATCH_FILES_MAX || self.bytes >= BATCH_BYTES_MIN
+    }
+
+    fn take(&mut self, message: ToCommit<F>, committer: &mut Committer<F>, under_way: &AtomicUsize) {
+        let files = match message {
+            ToCommit::Note(settled) => return committer.note(settled),
+            ToCommit::Files(files) => files,
+        };
+        let mut small = 0;
+        for file in &files {
+            let settled = file.as_ref().map_or_else(|refused| &refused.settled, |hashed| &hashed.settled);
+            small += usize::from(settled.is_small());
+            self.bytes += settled.identity.size;
         }
+        under_way.fetch_sub(small, Ordering::Relaxed);
+        self.files.extend(files);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::fs::notify::Hint;
 use crate::fs::real::RealFs;
 use crate::journal::state::{Kept, State};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_FILES_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, SCAN_REST_FACTOR, SCAN_REST_MAX,
+    CHUNK_BYTES_MAX, CHUNK_FILES_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, READY_FILES_MAX, SCAN_REST_FACTOR, SCAN_REST_MAX,
 };
 use crate::metrics::{Metrics, Totals};
 use crate::pipeline::commit::Committer;
@@ -216,18 +216,19 @@ impl Intake {
         for name in self.settle.take_due(due_until, SCAN_SLICE_NAMES) {
             self.scanner.look_at(&mut self.settle, &name, false, now)?;
         }
-        if self.scanner.is_scanning() {
+        if self.may_scan() {
             let began = Instant::now();
             self.scanner.slice(&mut self.settle, now)?;
             self.scan_took += began.elapsed();
             if !self.scanner.is_scanning() {
                 let pause = |interval| scan_pause(interval, self.scan_took, self.hints.hears_all);
-                self.next_scan = self.scan_interval.map(|interval| now + pause(interval));
+                // Unless somebody has asked for another meanwhile: what this one has passed it may have missed.
+                self.next_scan = self.next_scan.or(self.scan_interval.map(|interval| now + pause(interval)));
                 self.deadline = self.window.map(|window| now + window);
             }
-        } else if self.next_scan.is_some_and(|next| next <= now) {
+        } else if !self.scanner.is_scanning() && self.next_scan.is_some_and(|next| next <= now) {
             self.check_input()?;
-            self.scan_took = Duration::ZERO;
+            (self.scan_took, self.next_scan) = (Duration::ZERO, None);
             self.scanner.begin(&mut self.settle)?;
         }
         if now >= self.next_metrics {
@@ -236,6 +237,11 @@ impl Intake {
             self.next_metrics = now + self.metrics_interval;
         }
         Ok(())
+    }
+
+    /// A scan is under way, and what it finds does not only wait: each name takes memory until its file is ingested.
+    fn may_scan(&self) -> bool {
+        self.scanner.is_scanning() && self.settle.ready() < READY_FILES_MAX
     }
 
     /// The staging path still stands for the directory that we have open and locked.
@@ -375,23 +381,27 @@ impl Intake {
 
     /// True when nothing is left to wait for: only `--once` and `replay` ever are.
     fn is_finished(&self, now: Duration) -> bool {
-        let nothing_under_way = !self.scanner.is_scanning()
-            && self.chunk.is_none()
-            && self.resumed.is_empty()
-            && self.settle.in_flight() == 0;
+        let ends = self.window.is_some() || self.deadline.is_some();
+        let is_under_way = self.chunk.is_some() || !self.resumed.is_empty() || self.settle.in_flight() > 0;
+        if !ends || is_under_way {
+            return false;
+        }
+        if self.full.is_some() {
+            return true;
+        }
         let Some(deadline) = self.deadline else { return false };
         let nothing_due = self.settle.next_due().is_none_or(|due| due > deadline);
-        let stopped_by_full_disk = self.full.is_some();
-        nothing_under_way && (stopped_by_full_disk || now >= deadline && nothing_due && self.settle.ready() == 0)
+        !self.scanner.is_scanning() && now >= deadline && nothing_due && self.settle.ready() == 0
     }
 
     /// How long nothing will be due.
     fn sleep(&self, now: Duration) -> Duration {
-        if self.scanner.is_scanning() {
+        if self.may_scan() {
             return Duration::ZERO;
         }
+        let next_scan = self.next_scan.filter(|_| !self.scanner.is_scanning());
         let due = self.settle.next_due().filter(|due| self.deadline.is_none_or(|deadline| *due <= deadline));
-        let wakes = [self.next_scan, due, self.paused_until, self.deadline.filter(|at| *at > now)];
+        let wakes = [next_scan, due, self.paused_until, self.deadline.filter(|at| *at > now)];
         let next = wakes.into_iter().flatten().chain([self.next_metrics]).min().unwrap_or(SLEEP_MAX);
         next.saturating_sub(now).min(SLEEP_MAX)
     }

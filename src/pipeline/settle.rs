@@ -105,7 +105,8 @@ pub struct Settle {
     mode: Mode,
     /// How long to wait before a file that a writer has open is tried again.
     busy_delay: Duration,
-    tracked: HashMap<Arc<OsStr>, Tracked>,
+    /// Boxed, since a table has twice the places that it needs, and a million files may be staged.
+    tracked: HashMap<Arc<OsStr>, Box<Tracked>>,
     kept: HashMap<(u64, u64), Kept>,
     used_sidecars: HashMap<(u64, u64), FileIdentity>,
     ready: BinaryHeap<Reverse<(FileTime, Arc<OsStr>)>>,
@@ -187,7 +188,7 @@ impl Settle {
     /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
     pub fn see(&mut self, name: &Arc<OsStr>, sighting: Option<&Sighting>, nudged: bool, now: Duration) {
         let Some(sighting) = sighting else {
-            if let Some(Tracked { phase: Phase::InFlight { dirty }, .. }) = self.tracked.get_mut(name) {
+            if let Some(Phase::InFlight { dirty }) = self.tracked.get_mut(name).map(|tracked| &mut tracked.phase) {
                 *dirty = true;
             } else {
                 self.tracked.remove(name);
@@ -202,13 +203,15 @@ impl Settle {
             return;
         }
         let scan = self.scan;
-        let tracked = self.tracked.entry_ref(name).or_insert_with(|| Tracked {
-            identity,
-            links: sighting.stat.links,
-            sidecar: sighting.sidecar,
-            phase: Phase::Waiting { since: now, why: Waiting::Settling },
-            failures: 0,
-            scan,
+        let tracked = self.tracked.entry_ref(name).or_insert_with(|| {
+            Box::new(Tracked {
+                identity,
+                links: sighting.stat.links,
+                sidecar: sighting.sidecar,
+                phase: Phase::Waiting { since: now, why: Waiting::Settling },
+                failures: 0,
+                scan,
+            })
         });
         tracked.scan = scan;
         if let Phase::InFlight { dirty } = &mut tracked.phase {
@@ -327,7 +330,7 @@ impl Settle {
             failures: 0,
             scan: self.scan,
         };
-        self.tracked.insert(settled.name.clone(), tracked);
+        self.tracked.insert(settled.name.clone(), Box::new(tracked));
     }
 
     /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
