@@ -94,7 +94,8 @@ enum Phase {
 struct Tracked {
     identity: FileIdentity,
     links: u64,
-    sidecar: Option<FileIdentity>,
+    /// Boxed: where a great many files wait, they have none.
+    sidecar: Option<Box<FileIdentity>>,
     phase: Phase,
     failures: u32,
     scan: u32,
@@ -207,7 +208,7 @@ impl Settle {
             Box::new(Tracked {
                 identity,
                 links: sighting.stat.links,
-                sidecar: sighting.sidecar,
+                sidecar: sighting.sidecar.map(Box::new),
                 phase: Phase::Waiting { since: now, why: Waiting::Settling },
                 failures: 0,
                 scan,
@@ -218,10 +219,11 @@ impl Settle {
             *dirty |= nudged;
             return;
         }
-        let changed = !tracked.identity.same_but_renamed(&identity) || tracked.sidecar != sighting.sidecar;
+        let changed =
+            !tracked.identity.same_but_renamed(&identity) || tracked.sidecar.as_deref() != sighting.sidecar.as_ref();
         tracked.identity = identity;
         tracked.links = sighting.stat.links;
-        tracked.sidecar = sighting.sidecar;
+        tracked.sidecar = sighting.sidecar.map(Box::new);
         let hold_is_void = match &tracked.phase {
             Phase::Held { why, until } => {
                 changed || until.is_some_and(|until| now >= until) || (nudged && *why == Waiting::OpenForWriting)
@@ -244,7 +246,7 @@ impl Settle {
     /// Decides whether a tracked file, unchanged since `since`, is complete.
     fn judge(&mut self, name: &Arc<OsStr>, since: Duration, now: Duration) {
         let Some(tracked) = self.tracked.get_mut(name) else { return };
-        let why = match (self.mode, tracked.sidecar) {
+        let why = match (self.mode, tracked.sidecar.as_deref()) {
             (Mode::Stability(window), _) if now.saturating_sub(since) >= window => None,
             (Mode::Stability(window), _) => {
                 // Once for each beginning: further looks within the window find it in the queue already.
@@ -255,7 +257,7 @@ impl Settle {
             }
             (Mode::Sidecar, None) => Some(Waiting::NoSidecar),
             (Mode::Sidecar, Some(sidecar)) => {
-                let used = self.used_sidecars.get(&sidecar.key()) == Some(&sidecar);
+                let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
                 used.then_some(Waiting::UsedSidecar)
             }
         };
@@ -307,7 +309,7 @@ impl Settle {
             return Some(Settled {
                 identity: tracked.identity,
                 links: tracked.links,
-                sidecar: tracked.sidecar,
+                sidecar: tracked.sidecar.as_deref().copied(),
                 sidecar_name: None,
                 name,
                 complete_at,
@@ -325,7 +327,7 @@ impl Settle {
         let tracked = Tracked {
             identity: settled.identity,
             links: settled.links,
-            sidecar: settled.sidecar,
+            sidecar: settled.sidecar.map(Box::new),
             phase: Phase::InFlight { dirty: false },
             failures: 0,
             scan: self.scan,
