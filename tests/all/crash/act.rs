@@ -80,6 +80,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Replace(name, body) => {
             let hidden = Path::new(STAGING).join(UNFINISHED);
+            model.may_become(&content_of(*body));
             upstream.write(&hidden, &content_of(*body)).unwrap();
             if model.syncs {
                 upstream.sync_path(&hidden).unwrap();
@@ -219,7 +220,7 @@ fn open(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u8]
     if !more.is_empty() {
         upstream.write_via(id, more).unwrap();
     }
-    model.writer = Some(Writer { id, path: path.to_path_buf(), content });
+    model.writer = Some(Writer { id, path: path.to_path_buf(), before: digest(&before), content });
     None
 }
 

@@ -63,6 +63,8 @@ pub struct Writer {
     pub id: WriterId,
     /// Where it was opened.
     pub path: PathBuf,
+    /// What it held when it was opened.
+    pub before: Digest,
     /// What it holds when all that was written so far has got through.
     pub content: Vec<u8>,
 }
@@ -112,7 +114,10 @@ impl Model {
 
     /// Something may come to stand in staging with this content, at some later moment.
     pub fn may_become(&mut self, content: &[u8]) {
-        self.may.insert(super::view::digest(content));
+        let digest = super::view::digest(content);
+        // Even over what is the same: that may be on its way.
+        self.sent_again |= self.sent.contains(&digest);
+        self.may.insert(digest);
     }
 
     /// A sidecar with the right checksum of this content is written.
@@ -166,6 +171,11 @@ impl Model {
             if upstream.waits(path) {
                 in_flight.remove(digest);
             }
+        }
+        if let Some(writer) = &self.writer {
+            // Not left whole, for whoever has it open may write at any time: it goes back as it is, and by its name it may be
+            // gone already.
+            in_flight.remove(&writer.before);
         }
         self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
         for (digest, is_durable) in &mut self.must {
