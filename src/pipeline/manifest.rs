@@ -150,6 +150,13 @@ impl<F: Fs> Manifests<F> {
         let file = self.open(root, dir)?;
         fs.lock_file(file)?;
         let found = search(&fs, file, lines)?;
+        // What is found may be in the page cache alone, left clean there by a sync that failed; and where others have written
+        // to the same page since, the cache could not be emptied of it. Written once more, it is synced below.
+        for (line, at) in lines.iter().zip(&found.at) {
+            if let Some(at) = at {
+                fs::write_all_at(&fs, file, line, *at)?;
+            }
+        }
         let missing_before = |limit: u64| {
             let missing = lines.iter().zip(&found.at).filter(|(_, at)| at.is_none_or(|at| at >= limit));
             missing.flat_map(|(line, _)| line.iter().copied()).collect::<Vec<u8>>()

@@ -245,3 +245,19 @@ fn after_a_power_cut_the_content_decides() {
         assert!(seen.lines.iter().all(|line| seen.warehouse.get(&line.warehouse_path) == Some(&line.sha256)), "{seed}");
     }
 }
+
+/// After a failed sync a manifest's lines may be in the page cache alone, and clean, so that no later sync writes them. If
+/// somebody else's line has made their page dirty again, the cache cannot be emptied of it either: they look as if they were
+/// on the disk. So what the recovery finds it writes once more.
+#[test]
+fn a_line_that_was_never_synced_is_written_again_beside_another_programs() {
+    let scenario = Scenario::plain("a manifest that could not be synced");
+    let mut play = Play::new(&scenario);
+    play.fs.inject(Fault::errno(libc::EIO).only(&[Op::SyncData]).under(MANIFESTS));
+    play.run().unwrap_err();
+    play.fs.clear_faults();
+    play.note_failed_sync();
+    play.kill();
+    act::perform(&Act::Foreign { whole: false }, &mut play.fs.upstream(), &mut play.model());
+    play.end();
+}
