@@ -22,7 +22,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     ours::run(&mut ours::once(&place), &place);
     place.check(set.count);
     set.make(&place.staging);
-    let mut daemon = Daemon::start(&place, &["--stability-seconds", "0"]);
+    let daemon = Daemon::start(&place, &["--stability-seconds", "0"]);
     daemon.await_lines(set.count, SKIPPED);
     thread::sleep(scale.rest);
     let before = (daemon.processor_seconds(), daemon.read_bytes());

@@ -1,6 +1,7 @@
 //! The ingestor, as users run it: with a log, in a file on the same disk.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ fn last_words(place: &Place) -> String {
 /// A running ingestor.
 pub struct Daemon {
     process: Process,
-    log: Lines,
+    log: PathBuf,
 }
 
 impl Daemon {
@@ -64,19 +65,19 @@ impl Daemon {
     pub fn start(place: &Place, options: &[&str]) -> Daemon {
         let log = File::create(place.log()).unwrap();
         let process = Process::start(command(place).args(options).stderr(log)).unwrap();
-        let log = Lines::open(&place.log()).unwrap();
-        let mut daemon = Daemon { process, log };
+        let daemon = Daemon { process, log: place.log() };
         daemon.await_lines(1, STARTED);
         daemon
     }
 
-    /// Waits until so many more lines with this text are in the log.
-    pub fn await_lines(&mut self, count: u64, text: &str) {
+    /// Waits until so many lines with this text are in the log, whoever has read them before.
+    pub fn await_lines(&self, count: u64, text: &str) {
+        let mut log = Lines::open(&self.log).unwrap();
         let (begun, mut found) = (Instant::now(), 0);
         while found < count {
             assert!(begun.elapsed() < PATIENCE, "{found} of {count} log lines with {text}");
             thread::sleep(LOG_PAUSE);
-            self.log.for_each(|line| found += u64::from(line.contains(text)));
+            log.for_each(|line| found += u64::from(line.contains(text)));
         }
     }
 
