@@ -47,7 +47,8 @@ pub(super) struct RunArgs {
     /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
     #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
     sidecar_suffix: OsString,
-    /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer behind a scan that took long
+    /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer behind
+    /// a scan that took long
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration,
           env = "CSV_INGESTOR_SCAN_INTERVAL")]
     scan_interval: Duration,

@@ -67,9 +67,9 @@ fn work<F: Fs>(
 }
 
 /// Fills the batch with what is there; and, while more than half of the small files in sight are still being hashed,
-/// with those, for a moment. A batch costs the same few syncs whatever it holds, so when there is much to do, the number of syncs
-/// follows the number of files in flight and not the speed of the disk. One file alone waits for nobody, and nobody
-/// waits for a large one.
+/// with those, for a moment. A batch costs the same few syncs whatever it holds, so when there is much to do, the number
+/// of syncs follows the number of files in flight and not the speed of the disk. One file alone waits for nobody, and
+/// nobody waits for a large one.
 fn gather<F: Fs>(
     batch: &mut Batch<F>,
     committer: &mut Committer<F>,
