@@ -105,7 +105,7 @@ pub fn create(path: &Path, rows: u64) {
     let mut survivors = Vec::new();
     Survivor::encode(Lsn(1), fs.now(), &data::settings(), &mut survivors);
     let store = fs.random();
-    let finished = [rows, 0, 0];
+    let finished = [0, 0, 0, rows, 0, 0, 0];
     let (segment_number, forgotten, spare) = (1, 0, Spare::None);
     let contents =
         Contents { store, segment_number, segment: last, spare, forgotten, finished, directories, survivors };

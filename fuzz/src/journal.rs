@@ -4,7 +4,8 @@
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Place};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Copy, Discovered, DuplicateAction, Hashed, Record, Settings, Sidecar, SkippedDuplicate,
+    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, Settings, Sidecar, SkippedDuplicate,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -139,6 +140,26 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         Record::DuplicateCleared(id(2)),
         Record::Abandoned(Abandoned { ingest_id: id(3), reason: AbandonReason::Vanished }),
         Record::Expired(UnixMillis(1_767_323_045_779)),
+        found(5, None),
+        Record::Profiled(Profiled {
+            ingest_id: id(11),
+            sha256,
+            profile: Profile {
+                rows: Some(2),
+                columns: Some(3),
+                header: Some(vec!["id".to_owned(), "näme".to_owned(), String::new()]),
+                fault: Some(CsvFault { line: 2, reason: "torn".to_owned() }),
+            },
+        }),
+        Record::Quarantined(Quarantined {
+            ingest_id: id(11),
+            cause: QuarantineCause::Malformed,
+            line: Some(2),
+            detail: "torn".to_owned(),
+            target: "/quarantine/5.csv".into(),
+        }),
+        Record::QuarantineDone(id(11)),
+        Record::Forgotten(sha256),
     ]
 }
 

@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !1 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !3 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -127,7 +127,7 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Takes the fields of a record's payload, a letter each: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `(` optional fields `)`.
+/// `s`ha, `c`ause, `t`ext, `h`eader, `(` optional fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
     for letter in grammar.chars() {
@@ -141,6 +141,15 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             }
             'a' => (1..=3).contains(rest.first()?).then_some(1)?,
             'r' => (1..=6).contains(rest.first()?).then_some(1)?,
+            'c' => (1..=3).contains(rest.first()?).then_some(1)?,
+            't' => text(rest)?,
+            'h' => {
+                let mut length = 2;
+                for _ in 0..number(rest.get(..2)?, 0, 2) {
+                    length += text(rest.get(length..)?)?;
+                }
+                (length - 2 <= 16_384).then_some(length)?
+            }
             'i' => 48,
             'n' => 8,
             's' => 32,
@@ -158,6 +167,13 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     Some(rest)
 }
 
+/// How many bytes a text at the front of these takes.
+fn text(bytes: &[u8]) -> Option<usize> {
+    let length = number(bytes.get(..2)?, 0, 2) as usize;
+    let text = std::str::from_utf8(bytes.get(2..2 + length)?).ok()?;
+    (text.len() <= 1024).then_some(length + 2)
+}
+
 /// The record at the front of these bytes.
 pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
     let record = bytes.get(..4 + number(bytes.get(..4)?, 2, 2) as usize)?;
@@ -165,9 +181,12 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         1 => "pppa(p)",
         2 => "inp(ip)",
         3 => "nsp(ip)",
-        4 | 5 | 7 | 9 => "n",
+        4 | 5 | 7 | 9 | 12 => "n",
         6 => "nsna(p)",
         8 => "nr",
+        10 => "ns(n)(n)(h)(nt)",
+        11 => "nc(n)tp",
+        13 => "s",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

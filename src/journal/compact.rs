@@ -20,6 +20,7 @@ use super::merge::{Expiry, Merged, NewRows, Quality, merge};
 use super::record::Record;
 use super::replay::{Replayed, Visitor, replay};
 use super::snapshot::{Contents, Snapshot, Spare, Writer};
+use super::state::{Counts, FileState};
 use super::{names, random_u32};
 use crate::fs::Fs;
 use crate::types::{Lsn, UnixMillis};
@@ -58,14 +59,10 @@ pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Res
     };
     let lsn = Lsn(until.0 - 1);
     let rows = fold.rows.sorted();
-    let (manifested, (skipped, abandoned)) = (rows.len() as u64, fold.ledger.finished());
-    let [manifested, skipped, abandoned] = match &replayed.snapshot {
-        Some(snapshot) => {
-            let header = snapshot.header();
-            [header.manifested + manifested, header.skipped + skipped, header.abandoned + abandoned]
-        }
-        None => [manifested, skipped, abandoned],
-    };
+    let mut finished = fold.ledger.finished();
+    finished[FileState::Manifested as usize] = rows.len() as u64;
+    let before = replayed.snapshot.as_ref().map_or(Counts::default(), |snapshot| snapshot.header().finished);
+    finished.iter_mut().zip(before).for_each(|(count, before)| *count += before);
     let rows_max = replayed.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().rows) + rows.len() as u64;
     let mut writer = Writer::create(fs, &dir, lsn, random_u32(fs), rows_max)?;
     let forgotten = match merge(&mut writer, replayed.snapshot.as_deref(), rows, &Expiry::of(&fold.ledger), stop) {
@@ -84,7 +81,7 @@ pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Res
         segment: *segment,
         spare,
         forgotten: replayed.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().forgotten) + forgotten,
-        finished: [manifested, skipped, abandoned],
+        finished,
         directories: std::mem::take(&mut fold.rows.directories),
         survivors: fold.ledger.survivors(),
     };

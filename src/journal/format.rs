@@ -14,8 +14,10 @@ pub const FORMAT_MAJOR: u16 = 1;
 pub const FORMAT_MINOR: u16 = 0;
 /// The journal may begin with a snapshot, and hold EXPIRED records.
 pub const FEATURE_SNAPSHOTS: u32 = 1;
+/// There may be PROFILED, QUARANTINED, QUARANTINE_DONE and FORGOTTEN records.
+pub const FEATURE_QUARANTINE: u32 = 2;
 /// Features that an older reader must know to read the file; it refuses bits it does not know.
-pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS;
+pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS | FEATURE_QUARANTINE;
 /// Features that an older reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 
@@ -120,6 +122,10 @@ impl FrameKind {
 pub const RECORD_HEADER_BYTES: usize = 4;
 /// The longest path in a record: Linux's `PATH_MAX`.
 pub const PATH_BYTES_MAX: usize = 4096;
+/// The longest text in a record.
+pub const TEXT_BYTES_MAX: usize = 1024;
+/// The longest header of a CSV file in a record: the bytes of all names, and two for each.
+pub const HEADER_BYTES_MAX: usize = 16 << 10;
 
 /// Sizes of segments: the first after a start is the smallest, so that starting is cheap and a short run leaves
 /// little behind; each rotation takes the next size. The largest is a compromise: what a compaction cannot take yet is
@@ -171,6 +177,8 @@ pub mod snapshot_field {
     pub const SECTIONS: usize = 168;
     /// Offset u64, length in bytes u64, CRC32C u32, zero u32.
     pub const SECTION_BYTES: usize = 24;
+    /// u64: files that are QUARANTINED and were moved away.
+    pub const QUARANTINED: usize = 288;
     /// u32: CRC32C of all bytes before it.
     pub const CHECKSUM: usize = super::BLOCK_BYTES - 4;
 }

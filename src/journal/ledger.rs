@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::record::{Discovered, DuplicateAction, Hashed, Record, Settings, SkippedDuplicate};
+use super::record::{Discovered, DuplicateAction, Hashed, Profiled, Quarantined, Record, Settings, SkippedDuplicate};
 use super::snapshot::{Row, Survivor};
-use super::state::FileState;
+use super::state::{Counts, FileState};
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// A record's fields, its LSN, and when it was written.
@@ -49,6 +49,10 @@ pub struct File {
     moved: Option<Stamped<()>>,
     /// The newest SKIPPED_DUPLICATE.
     pub skipped: Option<Stamped<SkippedDuplicate>>,
+    /// The newest PROFILED.
+    pub profiled: Option<Stamped<Profiled>>,
+    /// The newest QUARANTINED.
+    pub quarantined: Option<Stamped<Quarantined>>,
 }
 
 impl File {
@@ -85,6 +89,10 @@ impl File {
     /// Its records, without those that a later one made void.
     fn survivors(&self) -> Vec<(Lsn, UnixMillis, Record)> {
         let mut records = vec![(self.found.lsn, self.found.at, Record::Discovered(self.found.value.clone()))];
+        let profiled = self.profiled.as_ref();
+        records.extend(profiled.map(|it| (it.lsn, it.at, Record::Profiled(it.value.clone()))));
+        let quarantined = self.quarantined.as_ref();
+        records.extend(quarantined.map(|it| (it.lsn, it.at, Record::Quarantined(it.value.clone()))));
         let hashed = self.hashed.as_ref();
         records.extend(hashed.map(|hashed| (hashed.lsn, hashed.at, Record::Hashed(hashed.value.clone()))));
         records.extend(self.moved.as_ref().map(|moved| (moved.lsn, moved.at, Record::Moved(self.id))));
@@ -103,9 +111,10 @@ pub struct Ledger {
     /// Boxed, because each goes in and out once, and is some 500 bytes.
     open: HashMap<IngestId, Box<File>>,
     kept: HashMap<(u64, u64), Box<File>>,
-    /// Files that are finished and not in the ledger any more, by state; contents that became rows are not counted.
-    skipped: u64,
-    abandoned: u64,
+    /// The last FORGOTTEN of each content: what was finished before it has expired.
+    forgotten: BTreeMap<Sha256, Stamped<()>>,
+    /// Files that are finished and not in the ledger any more; contents that became rows are not counted.
+    finished: Counts,
 }
 
 /// The error of a record about a file that is not known, or finished.
@@ -117,9 +126,18 @@ impl Ledger {
         self.open.values().chain(self.kept.values()).map(|file| &**file)
     }
 
-    /// (SKIPPED_DUPLICATE, ABANDONED) files that were finished and are not here any more.
-    pub fn finished(&self) -> (u64, u64) {
-        (self.skipped, self.abandoned)
+    /// Files that were finished and are not here any more, without those that are MANIFESTED.
+    pub fn finished(&self) -> Counts {
+        self.finished
+    }
+
+    /// The LSN of the last FORGOTTEN of each content.
+    pub fn forgotten(&self) -> impl Iterator<Item = (Sha256, Lsn)> {
+        self.forgotten.iter().map(|(sha256, stamped)| (*sha256, stamped.lsn))
+    }
+
+    fn count(&mut self, state: FileState, files: u64) {
+        self.finished[state as usize] += files;
     }
 
     /// Contents of files found before this instant have expired.
@@ -151,16 +169,15 @@ impl Ledger {
                 if is_kept {
                     let file = self.open.remove(&id).ok_or(NOT_OPEN)?;
                     let before = self.kept.insert(file.found.value.identity.key(), file);
-                    self.skipped += u64::from(before.is_some());
+                    self.count(FileState::SkippedDuplicate, u64::from(before.is_some()));
                     return Ok(before);
                 }
             }
-            Record::Abandoned(_) => {
-                self.abandoned += 1;
-                is_finished = true;
-            }
-            Record::DuplicateCleared(_) => {
-                self.skipped += 1;
+            Record::Profiled(profiled) => file.profiled = Some(Stamped { lsn, at, value: profiled }),
+            Record::Quarantined(quarantined) => file.quarantined = Some(Stamped { lsn, at, value: quarantined }),
+            Record::Abandoned(_) | Record::DuplicateCleared(_) | Record::QuarantineDone(_) => {
+                let state = file.state;
+                self.count(state, 1);
                 is_finished = true;
             }
             _ => is_finished = true,
@@ -208,7 +225,8 @@ impl Ledger {
         let cannot_go_on = |file: &File| any_settings.is_none() || file.found.value.source_path.as_os_str().is_empty();
         let incomplete: Vec<File> = self.open.extract_if(|_, file| cannot_go_on(file)).map(|(_, file)| *file).collect();
         if any_settings.is_none() {
-            self.skipped += self.kept.drain().count() as u64;
+            let kept = self.kept.drain().count() as u64;
+            self.count(FileState::SkippedDuplicate, kept);
         }
         // Files that were found under settings that are lost go on under those that are known.
         let without = self.open.values_mut().chain(self.kept.values_mut()).filter(|file| file.settings == Lsn(0));
@@ -222,7 +240,7 @@ impl Ledger {
         }
         let (moved, others): (Vec<File>, Vec<File>) =
             incomplete.into_iter().partition(|file| file.state == FileState::Moved);
-        self.abandoned += others.len() as u64;
+        self.count(FileState::Abandoned, others.len() as u64);
         moved
     }
 
@@ -234,10 +252,15 @@ impl Ledger {
             Record::Expired(before) if before > self.expired_before() => {
                 self.expired = Some(Stamped { lsn, at, value: before });
             }
+            Record::Forgotten(sha256) => {
+                self.forgotten.insert(sha256, Stamped { lsn, at, value: () });
+                let dropped = self.kept.extract_if(|_, file| file.sha256() == Some(sha256)).count() as u64;
+                self.count(FileState::SkippedDuplicate, dropped);
+            }
             Record::Discovered(found) => {
                 let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
                 let superseded = self.kept.remove(&found.identity.key());
-                self.skipped += u64::from(superseded.is_some());
+                self.count(FileState::SkippedDuplicate, u64::from(superseded.is_some()));
                 let file = File {
                     id: IngestId(lsn.0),
                     state: FileState::Discovered,
@@ -248,6 +271,8 @@ impl Ledger {
                     hashed: None,
                     moved: None,
                     skipped: None,
+                    profiled: None,
+                    quarantined: None,
                 };
                 self.open.insert(file.id, Box::new(file));
                 return superseded;
@@ -258,7 +283,7 @@ impl Ledger {
     }
 
     /// The records that still matter, as a snapshot holds them: in LSN order, those of the files here, the settings
-    /// under which they were found and the newest ones, and what has expired.
+    /// under which they were found and the newest ones, what has expired, and what was to be forgotten.
     pub fn survivors(&self) -> Vec<u8> {
         let mut records: Vec<(Lsn, UnixMillis, Record)> = self.files().flat_map(File::survivors).collect();
         let mut settings: BTreeSet<Lsn> = self.files().map(|file| file.settings).collect();
@@ -266,6 +291,7 @@ impl Ledger {
         let settings = settings.iter().filter_map(|lsn| self.settings.get(lsn));
         records.extend(settings.map(|known| (known.lsn, known.at, Record::Settings(known.value.clone()))));
         records.extend(self.expired.iter().map(|expired| (expired.lsn, expired.at, Record::Expired(expired.value))));
+        records.extend(self.forgotten.iter().map(|(sha256, it)| (it.lsn, it.at, Record::Forgotten(*sha256))));
         records.sort_unstable_by_key(|(lsn, ..)| *lsn);
         let mut bytes = Vec::new();
         records.iter().for_each(|(lsn, at, record)| Survivor::encode(*lsn, *at, record, &mut bytes));

@@ -4,11 +4,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use super::error::Error;
 use super::ledger::Ledger;
-use super::snapshot::{Directories, Row, RowReader, Snapshot, Writer, discovered_at, sha256_of};
+use super::snapshot::{Directories, Row, RowReader, Snapshot, Writer, discovered_at, listed_at, sha256_of};
 use crate::fs::Fs;
 use crate::types::{Lsn, Sha256, UnixMillis};
 
@@ -99,22 +99,35 @@ impl SortedRows {
 /// What has expired.
 pub(super) struct Expiry {
     before: UnixMillis,
+    /// What was listed before that LSN was to be forgotten.
+    forgotten: HashMap<Sha256, Lsn>,
     referred_to: HashSet<Sha256>,
 }
 
 impl Expiry {
     /// As the ledger's records say.
     pub(super) fn of(ledger: &Ledger) -> Expiry {
-        Expiry { before: ledger.expired_before(), referred_to: ledger.referred_to() }
+        Expiry {
+            before: ledger.expired_before(),
+            forgotten: ledger.forgotten().collect(),
+            referred_to: ledger.referred_to(),
+        }
     }
 
     fn is_old(&self, row: &[u8]) -> bool {
-        self.before > UnixMillis(0) && discovered_at(row).is_some_and(|found| found < self.before)
+        let is_old = self.before > UnixMillis(0) && discovered_at(row).is_some_and(|found| found < self.before);
+        is_old || !self.forgotten.is_empty() && self.was_to_go(sha256_of(row), listed_at(row))
+    }
+
+    fn was_to_go(&self, sha256: Option<Sha256>, listed_at: Option<Lsn>) -> bool {
+        let forgotten = sha256.and_then(|sha256| self.forgotten.get(&sha256));
+        forgotten.zip(listed_at).is_some_and(|(forgotten, listed_at)| listed_at < *forgotten)
     }
 
     /// True for a row that a compaction leaves out.
     pub(super) fn forgets(&self, row: &Row) -> bool {
-        row.discovered_at < self.before && !self.referred_to.contains(&row.sha256)
+        let is_old = row.discovered_at < self.before || self.was_to_go(Some(row.sha256), Some(row.lsn));
+        is_old && !self.referred_to.contains(&row.sha256)
     }
 
     fn has_expired(&self, row: &[u8]) -> bool {

@@ -1,14 +1,13 @@
-//! The records: what can happen to a file, as bytes.
+//! The records: what can happen to a file.
 //!
-//! Invariants: `decode(encode(r)) == r`; `decode` accepts nothing that `encode` does not make; no record is longer
-//! than [`RECORD_BYTES_MAX`]. Paths are bytes, since Linux's names are.
+//! Invariants: no record is longer than [`RECORD_BYTES_MAX`]. Paths are bytes, since Linux's names are.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+mod code;
 
-use super::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
-use crate::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
+use std::path::PathBuf;
+
+use super::format::{HEADER_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
+use crate::types::{FileIdentity, IngestId, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + u16::MAX as usize;
@@ -34,6 +33,14 @@ pub enum Record {
     Abandoned(Abandoned),
     /// Contents of files that were found complete before this instant are forgotten: they may be ingested again.
     Expired(UnixMillis),
+    /// What a look into the file showed; its HASHED, with the same content, follows.
+    Profiled(Profiled),
+    /// It cannot be ingested as it is, and is about to be moved out of staging.
+    Quarantined(Quarantined),
+    /// It has been moved there.
+    QuarantineDone(IngestId),
+    /// This content may be ingested again, if it was ingested before.
+    Forgotten(Sha256),
 }
 
 /// Where things are and what the rules are.
@@ -134,6 +141,89 @@ impl DuplicateAction {
     }
 }
 
+/// What a look into a file showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profiled {
+    /// The file.
+    pub ingest_id: IngestId,
+    /// Of the content that was looked at.
+    pub sha256: Sha256,
+    /// What it showed.
+    pub profile: Profile,
+}
+
+/// What a CSV file is made of, as far as that can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Records behind the first, which is the header; None if a fault ended the count.
+    pub rows: Option<u64>,
+    /// Columns of the first record; None if there is none.
+    pub columns: Option<u64>,
+    /// The first record's fields; None if they are too long to be kept.
+    pub header: Option<Vec<String>>,
+    /// The first thing that is wrong with it.
+    pub fault: Option<CsvFault>,
+}
+
+/// What is wrong with a CSV file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvFault {
+    /// Where: the first line is 1.
+    pub line: u64,
+    /// What, for people.
+    pub reason: String,
+}
+
+impl Profile {
+    /// True if these fields can be kept.
+    pub fn fits(header: &[String]) -> bool {
+        let bytes: usize = header.iter().map(|name| name.len() + 2).sum();
+        bytes <= HEADER_BYTES_MAX && header.iter().all(|name| name.len() <= TEXT_BYTES_MAX)
+    }
+}
+
+/// A file that cannot be ingested as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The file.
+    pub ingest_id: IngestId,
+    /// Why.
+    pub cause: QuarantineCause,
+    /// Where in the file, if that can be told: the first line is 1.
+    pub line: Option<u64>,
+    /// What exactly, for people.
+    pub detail: String,
+    /// Where it is moved.
+    pub target: PathBuf,
+}
+
+/// Why a file cannot be ingested as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum QuarantineCause {
+    /// Its sidecar holds another SHA-256.
+    ChecksumDiffers = 1,
+    /// It cannot be read.
+    Unreadable = 2,
+    /// It is no CSV file.
+    Malformed = 3,
+}
+
+impl QuarantineCause {
+    const ALL: [QuarantineCause; 3] =
+        [QuarantineCause::ChecksumDiffers, QuarantineCause::Unreadable, QuarantineCause::Malformed];
+
+    /// As the log and the reason file write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            QuarantineCause::ChecksumDiffers => "checksum_differs",
+            QuarantineCause::Unreadable => "unreadable",
+            QuarantineCause::Malformed => "malformed",
+        }
+    }
+}
+
 /// A file that will not be ingested in the state it was found in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {
@@ -185,236 +275,19 @@ impl AbandonReason {
     }
 }
 
-const KIND_SETTINGS: u8 = 1;
-const KIND_DISCOVERED: u8 = 2;
-const KIND_HASHED: u8 = 3;
-const KIND_MOVED: u8 = 4;
-const KIND_MANIFESTED: u8 = 5;
-const KIND_SKIPPED_DUPLICATE: u8 = 6;
-const KIND_DUPLICATE_CLEARED: u8 = 7;
-const KIND_ABANDONED: u8 = 8;
-const KIND_EXPIRED: u8 = 9;
-
 impl Record {
     /// The file that it is about; None for those about no file, and for DISCOVERED, whose LSN is the id.
     pub fn ingest_id(&self) -> Option<IngestId> {
         match self {
-            Record::Settings(_) | Record::Discovered(_) | Record::Expired(_) => None,
+            Record::Settings(_) | Record::Discovered(_) | Record::Expired(_) | Record::Forgotten(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),
             Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),
             Record::Abandoned(abandoned) => Some(abandoned.ingest_id),
-            Record::Moved(id) | Record::Manifested(id) | Record::DuplicateCleared(id) => Some(*id),
+            Record::Profiled(profiled) => Some(profiled.ingest_id),
+            Record::Quarantined(quarantined) => Some(quarantined.ingest_id),
+            Record::Moved(id) | Record::Manifested(id) | Record::DuplicateCleared(id) | Record::QuarantineDone(id) => {
+                Some(*id)
+            }
         }
-    }
-
-    /// Appends the record's bytes.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
-        let kind = self.encode_payload(out);
-        let length = out.len() - start - RECORD_HEADER_BYTES;
-        debug_assert!(u16::try_from(length).is_ok(), "paths are limited, so records are");
-        out[start] = kind;
-        out[start + 2..start + 4].copy_from_slice(&(length as u16).to_le_bytes());
-    }
-
-    fn encode_payload(&self, out: &mut Vec<u8>) -> u8 {
-        match self {
-            Record::Settings(settings) => {
-                put_path(out, &settings.input);
-                put_path(out, &settings.warehouse);
-                put_path(out, &settings.manifests);
-                out.push(settings.duplicates as u8);
-                put_option(out, settings.duplicates_dir.as_ref(), |out, path| put_path(out, path));
-                KIND_SETTINGS
-            }
-            Record::Discovered(found) => {
-                put_identity(out, &found.identity);
-                put_u64(out, found.discovered_at.0);
-                put_path(out, &found.source_path);
-                put_option(out, found.sidecar.as_ref(), |out, sidecar| {
-                    put_identity(out, &sidecar.identity);
-                    put_path(out, &sidecar.path);
-                });
-                KIND_DISCOVERED
-            }
-            Record::Hashed(hashed) => {
-                put_u64(out, hashed.ingest_id.0);
-                out.extend_from_slice(&hashed.sha256.0);
-                put_path(out, &hashed.warehouse_path);
-                put_option(out, hashed.copy.as_ref(), |out, copy| {
-                    put_identity(out, &copy.identity);
-                    put_path(out, &copy.path);
-                });
-                KIND_HASHED
-            }
-            Record::SkippedDuplicate(skipped) => {
-                put_u64(out, skipped.ingest_id.0);
-                out.extend_from_slice(&skipped.sha256.0);
-                put_u64(out, skipped.duplicate_of.0);
-                out.push(skipped.action as u8);
-                put_option(out, skipped.target.as_ref(), |out, path| put_path(out, path));
-                KIND_SKIPPED_DUPLICATE
-            }
-            Record::Abandoned(abandoned) => {
-                put_u64(out, abandoned.ingest_id.0);
-                out.push(abandoned.reason as u8);
-                KIND_ABANDONED
-            }
-            Record::Expired(before) => {
-                put_u64(out, before.0);
-                KIND_EXPIRED
-            }
-            Record::Moved(id) => put_id(out, *id, KIND_MOVED),
-            Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
-            Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
-        }
-    }
-
-    /// Reads the record at the front of `bytes` and the number of bytes it takes; None if there is none.
-    pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
-        let (header, rest) = bytes.split_at_checked(RECORD_HEADER_BYTES)?;
-        let length = usize::from(u16::from_le_bytes([header[2], header[3]]));
-        let mut fields = Fields(rest.get(..length)?);
-        let record = fields.record(header[0])?;
-        (header[1] == 0 && fields.0.is_empty()).then_some((record, RECORD_HEADER_BYTES + length))
-    }
-}
-
-fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_id(out: &mut Vec<u8>, id: IngestId, kind: u8) -> u8 {
-    put_u64(out, id.0);
-    kind
-}
-
-fn put_path(out: &mut Vec<u8>, path: &Path) {
-    let bytes = path.as_os_str().as_bytes();
-    debug_assert!(bytes.len() <= PATH_BYTES_MAX, "configuration and scan let no longer path in");
-    let bytes = &bytes[..bytes.len().min(PATH_BYTES_MAX)];
-    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
-fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
-    out.push(u8::from(value.is_some()));
-    if let Some(value) = value {
-        put(out, value);
-    }
-}
-
-fn put_time(out: &mut Vec<u8>, time: FileTime) {
-    out.extend_from_slice(&time.sec.to_le_bytes());
-    out.extend_from_slice(&time.nsec.to_le_bytes());
-}
-
-fn put_identity(out: &mut Vec<u8>, identity: &FileIdentity) {
-    put_u64(out, identity.device);
-    put_u64(out, identity.inode);
-    put_u64(out, identity.size);
-    put_time(out, identity.mtime);
-    put_time(out, identity.ctime);
-}
-
-/// What is left to read of a record's payload.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn record(&mut self, kind: u8) -> Option<Record> {
-        Some(match kind {
-            KIND_SETTINGS => Record::Settings(Settings {
-                input: self.path()?,
-                warehouse: self.path()?,
-                manifests: self.path()?,
-                duplicates: self.action()?,
-                duplicates_dir: self.option(Fields::path)?,
-            }),
-            KIND_DISCOVERED => Record::Discovered(Discovered {
-                identity: self.identity()?,
-                discovered_at: UnixMillis(self.u64()?),
-                source_path: self.path()?,
-                sidecar: self.option(|fields| Some(Sidecar { identity: fields.identity()?, path: fields.path()? }))?,
-            }),
-            KIND_HASHED => Record::Hashed(Hashed {
-                ingest_id: self.id()?,
-                sha256: Sha256(self.array()?),
-                warehouse_path: self.path()?,
-                copy: self.option(|fields| Some(Copy { identity: fields.identity()?, path: fields.path()? }))?,
-            }),
-            KIND_MOVED => Record::Moved(self.id()?),
-            KIND_MANIFESTED => Record::Manifested(self.id()?),
-            KIND_SKIPPED_DUPLICATE => Record::SkippedDuplicate(SkippedDuplicate {
-                ingest_id: self.id()?,
-                sha256: Sha256(self.array()?),
-                duplicate_of: self.id()?,
-                action: self.action()?,
-                target: self.option(Fields::path)?,
-            }),
-            KIND_DUPLICATE_CLEARED => Record::DuplicateCleared(self.id()?),
-            KIND_ABANDONED => Record::Abandoned(Abandoned { ingest_id: self.id()?, reason: self.reason()? }),
-            KIND_EXPIRED => Record::Expired(UnixMillis(self.u64()?)),
-            _ => return None,
-        })
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (front, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*front)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn id(&mut self) -> Option<IngestId> {
-        self.u64().map(IngestId)
-    }
-
-    fn path(&mut self) -> Option<PathBuf> {
-        let length = usize::from(u16::from_le_bytes(self.array()?));
-        let (path, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        (length <= PATH_BYTES_MAX).then(|| PathBuf::from(OsStr::from_bytes(path)))
-    }
-
-    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.byte()? {
-            0 => Some(None),
-            1 => read(self).map(Some),
-            _ => None,
-        }
-    }
-
-    fn time(&mut self) -> Option<FileTime> {
-        Some(FileTime { sec: i64::from_le_bytes(self.array()?), nsec: u32::from_le_bytes(self.array()?) })
-    }
-
-    fn identity(&mut self) -> Option<FileIdentity> {
-        Some(FileIdentity {
-            device: self.u64()?,
-            inode: self.u64()?,
-            size: self.u64()?,
-            mtime: self.time()?,
-            ctime: self.time()?,
-        })
-    }
-
-    fn action(&mut self) -> Option<DuplicateAction> {
-        let byte = self.byte()?;
-        [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
-            .into_iter()
-            .find(|action| *action as u8 == byte)
-    }
-
-    fn reason(&mut self) -> Option<AbandonReason> {
-        let byte = self.byte()?;
-        AbandonReason::ALL.into_iter().find(|reason| *reason as u8 == byte)
     }
 }

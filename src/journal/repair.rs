@@ -20,6 +20,7 @@ use super::names;
 use super::salvage::Salvage;
 use super::segment::{self, Predecessor, SegmentHeader};
 use super::snapshot::{Contents, Snapshot, Spare, Writer};
+use super::state::FileState;
 use super::verify::verify;
 use super::writer::remove_temporaries;
 use super::{foreign_or_missing, random_u32};
@@ -138,8 +139,9 @@ fn write<F: Fs>(
         }
     };
     // Every content was MANIFESTED once, whatever headers were lost.
-    let [manifested, skipped, abandoned] = salvage.finished;
-    let finished = [manifested.max(writer.rows() + forgotten), skipped, abandoned];
+    let mut finished = salvage.finished;
+    let manifested = &mut finished[FileState::Manifested as usize];
+    *manifested = (*manifested).max(writer.rows() + forgotten);
     let contents = Contents {
         store: segment.store,
         segment_number: segment.number - 1,

@@ -21,7 +21,7 @@ use super::record::Record;
 use super::repair::is_made_by_repair;
 use super::segment::{Found, SegmentReader};
 use super::snapshot::{Remains, Row, Snapshot};
-use super::state::FileState;
+use super::state::{Counts, FileState};
 use crate::fs::Fs;
 use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 
@@ -50,8 +50,8 @@ pub struct Salvage {
     forgotten_before: Option<Expiry>,
     /// Rows that `base` and `rows` should have.
     pub(super) rows_expected: u64,
-    /// MANIFESTED, SKIPPED_DUPLICATE and ABANDONED files that are not in the ledger.
-    pub(super) finished: [u64; 3],
+    /// Files that are finished and not in the ledger.
+    pub(super) finished: Counts,
     /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
     pub(super) forgotten: u64,
     /// Records that were read from segments.
@@ -155,7 +155,7 @@ impl Salvage {
             };
             let Some(header) = header else { continue };
             self.store = Some(header.store);
-            self.finished = [header.manifested, header.skipped, header.abandoned];
+            self.finished = header.finished;
             self.rows_expected = header.rows;
             self.forgotten = header.forgotten;
             self.expected = header.lsn.plus(1);
@@ -310,8 +310,10 @@ impl Salvage {
     /// Something says that every LSN before `next` was given out, or left out from `unused` on.
     fn reach(&mut self, next: Lsn, unused: Option<Lsn>) {
         let end = unused.map_or(next, |unused| unused.min(next));
-        if end > self.expected {
-            self.lost.push(Lost { from: self.expected, to: Some(Lsn(end.0 - 1)) });
+        // Of a segment without records the seal says so, even if the successor that leaves its LSN out is lost.
+        let from = if self.unused == Some(self.expected) { self.expected.plus(1) } else { self.expected };
+        if end > from {
+            self.lost.push(Lost { from, to: Some(Lsn(end.0 - 1)) });
         }
         self.expected = self.expected.max(next);
         self.last_lsn = self.last_lsn.max(Lsn(next.0.saturating_sub(1)));
@@ -365,7 +367,7 @@ impl Salvage {
         let is_found = !file.found.value.source_path.as_os_str().is_empty();
         if let Some(row) = file.into_row() {
             self.moved.remove(&row.sha256);
-            self.finished[0] += 1;
+            self.finished[FileState::Manifested as usize] += 1;
             self.rows_expected += 1;
             self.push(&row, if is_found { Quality::Whole } else { Quality::WithoutDiscovered });
         }
@@ -383,9 +385,8 @@ impl Salvage {
             self.unlisted.extend(file.warehouse_path().cloned());
             self.row(file);
         }
-        let (skipped, abandoned) = self.ledger.finished();
-        self.finished[1] += skipped;
-        self.finished[2] += abandoned;
+        let finished = self.ledger.finished();
+        self.finished.iter_mut().zip(finished).for_each(|(count, more)| *count += more);
         if self.end_is_open || self.expected <= self.snapshot_lsn {
             self.lost.push(Lost { from: self.expected, to: None });
         }

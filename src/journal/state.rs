@@ -15,7 +15,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::error::{Error, Refused};
-use super::record::{Copy, Discovered, DuplicateAction, Hashed, Record, Settings, Sidecar, SkippedDuplicate};
+use super::record::{
+    Copy, Discovered, DuplicateAction, Hashed, Profile, Profiled, Quarantined, Record, Settings, Sidecar,
+    SkippedDuplicate,
+};
 use super::replay::Visitor;
 use super::snapshot::Snapshot;
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
@@ -36,17 +39,23 @@ pub enum FileState {
     SkippedDuplicate,
     /// Vanished or changed before it was moved.
     Abandoned,
+    /// Cannot be ingested as it is; moved out of staging.
+    Quarantined,
 }
+
+/// So many files in each state: `counts[state as usize]`.
+pub type Counts = [u64; FileState::ALL.len()];
 
 impl FileState {
     /// All of them, in the order of their numbers.
-    pub const ALL: [FileState; 6] = [
+    pub const ALL: [FileState; 7] = [
         FileState::Discovered,
         FileState::Hashed,
         FileState::Moved,
         FileState::Manifested,
         FileState::SkippedDuplicate,
         FileState::Abandoned,
+        FileState::Quarantined,
     ];
 
     /// As the contract writes it.
@@ -58,12 +67,13 @@ impl FileState {
             FileState::Manifested => "MANIFESTED",
             FileState::SkippedDuplicate => "SKIPPED_DUPLICATE",
             FileState::Abandoned => "ABANDONED",
+            FileState::Quarantined => "QUARANTINED",
         }
     }
 
     /// The state after a record of that file. An error says why the record cannot follow.
     pub fn after(self, record: &Record) -> Result<FileState, &'static str> {
-        use FileState::{Abandoned, Discovered, Hashed, Manifested, Moved, SkippedDuplicate};
+        use FileState::{Abandoned, Discovered, Hashed, Manifested, Moved, Quarantined, SkippedDuplicate};
         match (record, self) {
             (Record::Hashed(_), Discovered | Hashed) => Ok(Hashed),
             (Record::Hashed(_), _) => Err("HASHED after MOVED"),
@@ -75,9 +85,15 @@ impl FileState {
             (Record::SkippedDuplicate(_), _) => Err("SKIPPED_DUPLICATE after MOVED"),
             (Record::DuplicateCleared(_), SkippedDuplicate) => Ok(SkippedDuplicate),
             (Record::DuplicateCleared(_), _) => Err("DUPLICATE_CLEARED without SKIPPED_DUPLICATE"),
-            (Record::Abandoned(_), Discovered | Hashed) => Ok(Abandoned),
+            (Record::Abandoned(_), Discovered | Hashed | Quarantined) => Ok(Abandoned),
             (Record::Abandoned(_), _) => Err("ABANDONED after MOVED"),
-            (Record::Settings(_) | Record::Discovered(_) | Record::Expired(_), _) => {
+            (Record::Profiled(_), Discovered | Hashed) => Ok(self),
+            (Record::Profiled(_), _) => Err("PROFILED after MOVED"),
+            (Record::Quarantined(_), Discovered | Hashed | Quarantined) => Ok(Quarantined),
+            (Record::Quarantined(_), _) => Err("QUARANTINED after MOVED"),
+            (Record::QuarantineDone(_), Quarantined) => Ok(Quarantined),
+            (Record::QuarantineDone(_), _) => Err("QUARANTINE_DONE without QUARANTINED"),
+            (Record::Settings(_) | Record::Discovered(_) | Record::Expired(_) | Record::Forgotten(_), _) => {
                 Err("a record that is not about a known file")
             }
         }
@@ -105,6 +121,18 @@ pub struct Ingest {
     pub target: Option<Target>,
     /// From SKIPPED_DUPLICATE on.
     pub duplicate: Option<Duplicate>,
+    /// What a look into the file showed, if there was one. Boxed, since few have it.
+    pub profiled: Option<Box<Profiled>>,
+    /// From QUARANTINED on.
+    pub quarantined: Option<Box<Quarantined>>,
+}
+
+impl Ingest {
+    /// What a look into the content that it has now showed.
+    pub fn profile(&self) -> Option<&Profile> {
+        let sha256 = self.target.as_ref()?.sha256;
+        self.profiled.as_ref().filter(|profiled| profiled.sha256 == sha256).map(|profiled| &profiled.profile)
+    }
 }
 
 /// Where an ingest's content goes.
@@ -165,10 +193,12 @@ pub struct State {
     /// The other contents. Where both have one, this one counts: the snapshot's has expired.
     recent: HashMap<Sha256, Original>,
     expired_before: UnixMillis,
+    /// The last FORGOTTEN of each content: what was finished before it has expired.
+    forgotten: HashMap<Sha256, Lsn>,
     kept: HashMap<(u64, u64), Kept>,
     /// How many kept duplicates each content has.
     kept_of: HashMap<Sha256, u32>,
-    counts: [u64; FileState::ALL.len()],
+    counts: Counts,
 }
 
 impl State {
@@ -176,7 +206,7 @@ impl State {
     pub fn from_snapshot(snapshot: &Arc<Snapshot>) -> Result<State, Error> {
         let mut state = State::default();
         snapshot.survivors(&mut |lsn, _, record| state.apply(lsn, &record))?;
-        for (count, finished) in state.counts.iter_mut().zip(snapshot.header().finished()) {
+        for (count, finished) in state.counts.iter_mut().zip(snapshot.header().finished) {
             *count += finished;
         }
         state.snapshot = Some(snapshot.clone());
@@ -221,14 +251,14 @@ impl State {
         Ok(original.filter(|original| !self.has_expired(sha256, original)))
     }
 
-    /// Old enough to be forgotten, finished, and nobody's original that is still in staging: a duplicate that is kept
+    /// Old enough to be forgotten (or it was asked for), finished, and nobody's original that is still in staging: a duplicate that is kept
     /// there must not turn into a new file.
     fn has_expired(&self, sha256: &Sha256, original: &Original) -> bool {
         let refers = |ingest: &Ingest| ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256);
-        original.discovered_at < self.expired_before
-            && original.finished.is_some()
-            && !self.kept_of.contains_key(sha256)
-            && !self.open.values().any(refers)
+        let Some(finished) = original.finished else { return false };
+        let is_old = original.discovered_at < self.expired_before
+            || self.forgotten.get(sha256).is_some_and(|forgotten| finished < *forgotten);
+        is_old && !self.kept_of.contains_key(sha256) && !self.open.values().any(refers)
     }
 
     /// Duplicates that stay in staging.
@@ -276,7 +306,15 @@ impl State {
                 original.ok_or("MANIFESTED of an unknown content")?.finished = Some(lsn);
             }
             Record::SkippedDuplicate(skipped) => self.skip(skipped, record)?,
-            Record::DuplicateCleared(id) => drop(self.close(*id, record)?),
+            Record::DuplicateCleared(id) | Record::QuarantineDone(id) => drop(self.close(*id, record)?),
+            Record::Profiled(profiled) => {
+                self.enter(profiled.ingest_id, record)?.profiled = Some(Box::new(profiled.clone()));
+            }
+            Record::Quarantined(quarantined) => {
+                let ingest = self.enter(quarantined.ingest_id, record)?;
+                ingest.quarantined = Some(Box::new(quarantined.clone()));
+            }
+            Record::Forgotten(sha256) => self.forget(lsn, sha256),
             Record::Abandoned(abandoned) => drop(self.close(abandoned.ingest_id, record)?),
         }
         Ok(())
@@ -296,6 +334,8 @@ impl State {
             settings,
             target: None,
             duplicate: None,
+            profiled: None,
+            quarantined: None,
         };
         self.counts[FileState::Discovered as usize] += 1;
         self.open.insert(id, ingest);
@@ -346,6 +386,14 @@ impl State {
             self.kept.insert(kept.identity.key(), kept);
         }
         Ok(())
+    }
+
+    /// Duplicates of it that stay in staging are looked at anew: the first of them is an original then.
+    fn forget(&mut self, lsn: Lsn, sha256: &Sha256) {
+        self.forgotten.insert(*sha256, lsn);
+        if self.kept_of.remove(sha256).is_some() {
+            self.kept.retain(|_, kept| kept.sha256 != *sha256);
+        }
     }
 
     fn unkeep(&mut self, key: (u64, u64)) {

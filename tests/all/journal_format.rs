@@ -228,10 +228,11 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 1));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 3));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);
+    assert_eq!((format::TEXT_BYTES_MAX, format::HEADER_BYTES_MAX), (1024, 16_384));
     assert_eq!(format::SEGMENT_BYTES.map(|bytes| bytes >> 10), [256, 1 << 10, 4 << 10, 16 << 10]);
     let kinds = [FrameKind::Data, FrameKind::Idle, FrameKind::Seal, FrameKind::Shutdown];
     assert_eq!(kinds.map(|kind| kind as u8), [1, 2, 3, 4]);
@@ -246,7 +247,10 @@ fn the_specifications_constants_are_the_codes() {
 /// Each record's kind and fields, against bytes written down by hand from the specification's tables.
 #[test]
 fn every_kind_of_record_is_encoded_as_specified() {
-    use journal::record::{AbandonReason, Abandoned, Copy, Sidecar, SkippedDuplicate};
+    use journal::record::{
+        AbandonReason, Abandoned, Copy, CsvFault, Profile, Profiled, QuarantineCause, Quarantined, Sidecar,
+        SkippedDuplicate,
+    };
     let identity = FileIdentity {
         device: 1,
         inode: 2,
@@ -276,6 +280,19 @@ fn every_kind_of_record_is_encoded_as_specified() {
         action: DuplicateAction::Remove,
         target: Some(path()),
     };
+    let profile = Profile {
+        rows: Some(2),
+        columns: Some(3),
+        header: Some(vec!["a".to_owned(), String::new()]),
+        fault: Some(CsvFault { line: 4, reason: "x".to_owned() }),
+    };
+    let quarantined = Quarantined {
+        ingest_id: id,
+        cause: QuarantineCause::Malformed,
+        line: Some(4),
+        detail: "x".to_owned(),
+        target: path(),
+    };
     let cases = [
         (Record::Settings(settings), format!("01 00 1200 {path_hex} {path_hex} {path_hex} 03 01 {path_hex}")),
         (
@@ -294,6 +311,19 @@ fn every_kind_of_record_is_encoded_as_specified() {
         ),
         (Record::DuplicateCleared(id), "07 00 0800 0900000000000000".to_owned()),
         (Record::Expired(UnixMillis(8)), "09 00 0800 0800000000000000".to_owned()),
+        (
+            Record::Profiled(Profiled { ingest_id: id, sha256, profile }),
+            format!(
+                "0a 00 4e00 0900000000000000 {sha_hex} 01 0200000000000000 01 0300000000000000 01 0200 0100 61 0000 01 \
+                 0400000000000000 0100 78"
+            ),
+        ),
+        (
+            Record::Quarantined(quarantined),
+            format!("0b 00 1900 0900000000000000 03 01 0400000000000000 0100 78 {path_hex}"),
+        ),
+        (Record::QuarantineDone(id), "0c 00 0800 0900000000000000".to_owned()),
+        (Record::Forgotten(sha256), format!("0d 00 2000 {sha_hex}")),
         (
             Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::NeedsCopy }),
             "08 00 0900 0900000000000000 06".to_owned(),

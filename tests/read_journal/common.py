@@ -4,6 +4,8 @@ import struct
 
 BLOCK = 4096
 PATH_MAX = 4096
+TEXT_MAX = 1024
+HEADER_MAX = 16384
 NUMBER_END = 1 << 64
 VARINT_BYTES_MAX = 10
 
@@ -54,7 +56,7 @@ def check_header(name, data, magic):
     if crc32c(data[: BLOCK - 4]) != struct.unpack_from("<I", data, BLOCK - 4)[0]:
         raise Corrupt(name, 0, lsn_in(name), "the header's checksum is wrong")
     major, _minor, _compatible, incompatible = struct.unpack_from("<HHII", data, 8)
-    if major != 1 or incompatible & ~1 != 0:
+    if major != 1 or incompatible & ~3 != 0:
         raise Newer(name, 0, lsn_in(name), f"newer: version {major}, incompatible features {incompatible:#x}")
     return data[20:24], data[24:40]
 
@@ -105,6 +107,12 @@ class Fields:
         if length > PATH_MAX:
             raise ValueError(f"a path of {length} bytes")
         return self.take(length)
+
+    def text(self):
+        length = self.number("<H")
+        if length > TEXT_MAX:
+            raise ValueError(f"a text of {length} bytes")
+        return self.take(length).decode()  # a UnicodeDecodeError is a ValueError
 
     def identity(self):
         """device, inode, size, and the seconds of mtime; the rest is not printed."""

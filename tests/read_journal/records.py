@@ -4,6 +4,8 @@ import base64
 import datetime
 import json
 
+from common import HEADER_MAX
+
 KEEP, REMOVE, MOVE = 1, 2, 3
 
 
@@ -22,6 +24,7 @@ class Journal:
         self.moved_by = {}  # the last ingest that MOVED a content, by hash
         self.forgotten_before, self.expired_count = 0, 0
         self.referring = {}  # the ids of the duplicates that refer to a content, by hash
+        self.forgotten = {}  # the LSN of the last FORGOTTEN of a content, by hash
         self.kept = {}  # the id of the kept duplicate that refers to a content, by device and inode
 
     def read_record(self, kind, fields, lsn, written_at):
@@ -44,8 +47,12 @@ class Journal:
 
     def has_expired(self, file):
         """Whether the content that this ingest MOVED has expired."""
-        is_old = file["state"] == "MANIFESTED" and file["created_at"] < self.forgotten_before
+        is_old = file["state"] == "MANIFESTED" and self.was_to_go(file)
         return is_old and not self.referring.get(file["sha256"])
+
+    def was_to_go(self, file):
+        """Whether a MANIFESTED file is old enough, or was listed before somebody had its content forgotten."""
+        return file["created_at"] < self.forgotten_before or file["lsn"] < self.forgotten.get(file["sha256"], 0)
 
     def is_new(self, sha256):
         if sha256 in self.moved_by and not self.has_expired(self.moved_by[sha256]):
@@ -122,13 +129,45 @@ class Journal:
         self.refer_no_more(ingest_id)
 
     def abandoned(self, fields, *when):
-        ingest_id, _ = self.transition(fields, *when, "ABANDONED", ("DISCOVERED", "HASHED"))
+        ingest_id, _ = self.transition(fields, *when, "ABANDONED", ("DISCOVERED", "HASHED", "QUARANTINED"))
         fields.choice(6)
         self.unfinished.remove(ingest_id)
+
+    def profiled(self, fields, lsn, written_at):
+        ingest_id = fields.number()
+        file = self.files.get(ingest_id)
+        if ingest_id not in self.unfinished or file["state"] not in ("DISCOVERED", "HASHED"):
+            raise ValueError(f"PROFILED does not fit ingest {ingest_id}")
+        file.update(lsn=lsn, updated_at=written_at)
+        fields.take(32), fields.optional(fields.number), fields.optional(fields.number)
+        fields.optional(lambda: self.header(fields))
+        fields.optional(fields.number, fields.text)
+
+    def header(self, fields):
+        begin = fields.at
+        for _ in range(fields.number("<H")):
+            fields.text()
+        if fields.at - begin - 2 > HEADER_MAX:
+            raise ValueError("a header that is too long")
+
+    def quarantined(self, fields, *when):
+        self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
+        fields.choice(3), fields.optional(fields.number), fields.text(), fields.path()
+
+    def quarantine_done(self, fields, *when):
+        ingest_id, _ = self.transition(fields, *when, "QUARANTINED", ("QUARANTINED",))
+        self.unfinished.remove(ingest_id)
+
+    def forgets(self, fields, lsn, _written_at):
+        sha256 = fields.take(32).hex()
+        self.forgotten[sha256] = lsn
+        for place in [place for place, ingest_id in self.kept.items() if self.files[ingest_id]["sha256"] == sha256]:
+            self.rename(place)
 
     KINDS = {
         1: settings, 2: discovered, 3: hashed, 4: moved, 5: manifested,
         6: skipped, 7: cleared, 8: abandoned, 9: expired,
+        10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.
@@ -145,7 +184,7 @@ class Journal:
         if file["ingest_id"] in self.files:
             raise ValueError(f"ingest {file['ingest_id']} is there twice")
         self.files[file["ingest_id"]] = file
-        if self.moved_by.setdefault(file["sha256"], file) is not file and file["created_at"] >= self.forgotten_before:
+        if self.moved_by.setdefault(file["sha256"], file) is not file and not self.was_to_go(file):
             raise ValueError(f"ingest {self.moved_by[file['sha256']]['ingest_id']} moved the same content")
 
     def lines(self):

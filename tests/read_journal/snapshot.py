@@ -52,7 +52,8 @@ class Snapshot:
         if self.row_count > ROWS_MAX or self.bits > BITS_MAX:
             raise self.corrupt(0, f"{self.row_count} rows, {self.bits} bits")
         forgotten, manifested, skipped, abandoned = struct.unpack_from("<QQQQ", self.data, 128)
-        if manifested + skipped + abandoned > self.lsn or forgotten > manifested:
+        (quarantined,) = struct.unpack_from("<Q", self.data, 288)
+        if manifested + skipped + abandoned + quarantined > self.lsn or forgotten > manifested:
             raise self.corrupt(0, "more files than there can be")
 
     def check_places(self):

@@ -11,7 +11,7 @@ use crate::journal::format::{
 };
 use crate::journal::frame::{array_at, u32_at, u64_at};
 use crate::journal::segment::{self, HeaderFault, Predecessor};
-use crate::journal::state::FileState;
+use crate::journal::state::{Counts, FileState};
 use crate::types::{Lsn, UnixMillis};
 
 /// Where a list lies, and its checksum.
@@ -44,6 +44,14 @@ impl Spare {
     }
 }
 
+/// Where the header counts the files that are finished.
+const FINISHED_FIELDS: [(FileState, usize); 4] = [
+    (FileState::Manifested, field::MANIFESTED),
+    (FileState::SkippedDuplicate, field::SKIPPED),
+    (FileState::Abandoned, field::ABANDONED),
+    (FileState::Quarantined, field::QUARANTINED),
+];
+
 /// A snapshot's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
@@ -69,26 +77,14 @@ pub struct SnapshotHeader {
     pub blocks: u64,
     /// Contents forgotten so far, in this compaction and all before.
     pub forgotten: u64,
-    /// Files that are MANIFESTED, whether their content is remembered or not.
-    pub manifested: u64,
-    /// Finished duplicates that left no record.
-    pub skipped: u64,
-    /// Abandoned files.
-    pub abandoned: u64,
+    /// Files that are finished and left no record here. MANIFESTED ones are counted whether their content is remembered or
+    /// not.
+    pub finished: Counts,
     pub(super) bucket_bits: u32,
     pub(super) sections: [Extent; Section::COUNT],
 }
 
 impl SnapshotHeader {
-    /// Files that are finished and left no record here, by state.
-    pub(in crate::journal) fn finished(&self) -> [u64; FileState::ALL.len()] {
-        let mut counts = [0; FileState::ALL.len()];
-        counts[FileState::Manifested as usize] = self.manifested;
-        counts[FileState::SkippedDuplicate as usize] = self.skipped;
-        counts[FileState::Abandoned as usize] = self.abandoned;
-        counts
-    }
-
     /// Where the rows lie.
     pub(super) fn rows_extent(&self) -> Range<u64> {
         BLOCK_BYTES as u64..self.sections[0].offset
@@ -119,11 +115,9 @@ impl SnapshotHeader {
             (field::ROWS, self.rows),
             (field::BLOCKS, self.blocks),
             (field::FORGOTTEN, self.forgotten),
-            (field::MANIFESTED, self.manifested),
-            (field::SKIPPED, self.skipped),
-            (field::ABANDONED, self.abandoned),
         ];
-        numbers.into_iter().for_each(|(at, number)| put(at, &number.to_le_bytes()));
+        let counts = FINISHED_FIELDS.map(|(state, at)| (at, self.finished[state as usize]));
+        numbers.into_iter().chain(counts).for_each(|(at, number)| put(at, &number.to_le_bytes()));
         put(field::SEGMENT, &self.segment.encode());
         put(field::HAS_SPARE, &u32::to_le_bytes(has_spare));
         put(field::BUCKET_BITS, &self.bucket_bits.to_le_bytes());
@@ -148,6 +142,8 @@ impl SnapshotHeader {
             (1, lsn) => Spare::Snapshot(Lsn(lsn)),
             _ => return Err(HeaderFault::Damaged("what it says of the generation before cannot be")),
         };
+        let mut finished = Counts::default();
+        FINISHED_FIELDS.iter().for_each(|(state, at)| finished[*state as usize] = u64_at(*at));
         let section = |index: usize| {
             let at = field::SECTIONS + index * field::SECTION_BYTES;
             Extent { offset: u64_at(at), length: u64_at(at + 8), checksum: u32_at(block, at + 16) }
@@ -164,9 +160,7 @@ impl SnapshotHeader {
             rows: u64_at(field::ROWS),
             blocks: u64_at(field::BLOCKS),
             forgotten: u64_at(field::FORGOTTEN),
-            manifested: u64_at(field::MANIFESTED),
-            skipped: u64_at(field::SKIPPED),
-            abandoned: u64_at(field::ABANDONED),
+            finished,
             bucket_bits: u32_at(block, field::BUCKET_BITS),
             sections: std::array::from_fn(section),
         };
@@ -183,8 +177,9 @@ impl SnapshotHeader {
         if self.rows > u64::from(u32::MAX) || self.blocks > self.rows || self.bucket_bits > BUCKET_BITS_MAX {
             return refuse("its numbers cannot be");
         }
-        let files = self.manifested.checked_add(self.skipped).and_then(|sum| sum.checked_add(self.abandoned));
-        if files.is_none_or(|files| files > self.lsn.0) || self.forgotten > self.manifested {
+        let files = self.finished.into_iter().try_fold(0, u64::checked_add);
+        let manifested = self.finished[FileState::Manifested as usize];
+        if files.is_none_or(|files| files > self.lsn.0) || self.forgotten > manifested {
             return refuse("it counts more files than there can be");
         }
         let mut end = self.sections[0].offset;

@@ -13,6 +13,7 @@ use crate::journal::error::Error;
 use crate::journal::format::{BLOCK_BYTES, ROW_BLOCK_PAGES_MAX, Section};
 use crate::journal::frame::{u16_at, u32_at};
 use crate::journal::segment::Predecessor;
+use crate::journal::state::Counts;
 use crate::journal::{names, salt};
 use crate::types::{Lsn, UnixMillis};
 
@@ -147,9 +148,7 @@ fn made_up(lsn: Lsn, file_bytes: u64, salt: u32) -> SnapshotHeader {
         rows: 0,
         blocks: 0,
         forgotten: 0,
-        manifested: 0,
-        skipped: 0,
-        abandoned: 0,
+        finished: Counts::default(),
         bucket_bits: 0,
         sections: [Extent { offset: file_bytes, length: 0, checksum: 0 }; Section::COUNT],
     }

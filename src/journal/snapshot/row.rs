@@ -124,6 +124,14 @@ pub(in crate::journal) fn discovered_at(row: &[u8]) -> Option<UnixMillis> {
     Fields(row.get(32..)?).varint().map(UnixMillis)
 }
 
+/// The LSN of its MANIFESTED.
+pub(in crate::journal) fn listed_at(row: &[u8]) -> Option<Lsn> {
+    let mut fields = Fields(row.get(32..)?);
+    fields.varint()?;
+    let ingest_id = fields.varint()?;
+    Some(Lsn(ingest_id.wrapping_add(fields.varint()?)))
+}
+
 /// A path's directory, None if it has none, and its name.
 fn split(path: &Path) -> (Option<&[u8]>, &[u8]) {
     let bytes = path.as_os_str().as_bytes();

@@ -17,6 +17,7 @@ use crate::journal::format::{BLOCK_BYTES, ROW_BLOCK_HEADER_BYTES, ROW_BLOCK_PAGE
 use crate::journal::names;
 use crate::journal::record::Record;
 use crate::journal::segment::Predecessor;
+use crate::journal::state::Counts;
 use crate::types::{Lsn, UnixMillis};
 
 /// Bytes gathered for one write.
@@ -71,8 +72,8 @@ pub struct Contents {
     pub spare: Spare,
     /// Contents forgotten so far.
     pub forgotten: u64,
-    /// MANIFESTED, SKIPPED_DUPLICATE and ABANDONED files that left no survivor.
-    pub finished: [u64; 3],
+    /// Files that are finished and left no survivor.
+    pub finished: Counts,
     /// The directories that the rows name.
     pub directories: Directories,
     /// The survivors' bytes, in LSN order.
@@ -217,7 +218,6 @@ impl<'a, F: Fs> Writer<'a, F> {
             self.bytes(Section::Survivors, &contents.survivors)?,
         ];
         self.write_out()?;
-        let [manifested, skipped, abandoned] = contents.finished;
         let header = SnapshotHeader {
             salt: self.salt,
             store: contents.store,
@@ -230,9 +230,7 @@ impl<'a, F: Fs> Writer<'a, F> {
             rows: index.fragments.len() as u64,
             blocks: index.blocks.len() as u64,
             forgotten: contents.forgotten,
-            manifested,
-            skipped,
-            abandoned,
+            finished: contents.finished,
             bucket_bits: index.bucket_bits,
             sections,
         };

@@ -89,7 +89,7 @@ fn write(fs: &SimFs) -> Snapshot {
         segment: folded_in(),
         spare: Spare::FromTheBeginning,
         forgotten: 0,
-        finished: [1, 0, 0],
+        finished: [0, 0, 0, 1, 0, 0, 0],
         directories,
         survivors,
     };
@@ -134,9 +134,11 @@ fn the_specifications_snapshot_table_is_the_codes_offsets() {
         field::BUCKET_BITS,
         field::BUCKET_BITS + 4,
         field::SECTIONS,
-        lists_end,
+        field::QUARANTINED,
+        lists_end + 8,
         field::CHECKSUM,
     ];
+    assert_eq!(field::QUARANTINED, lists_end);
     assert_eq!(starts(&ranges("## Snapshot", BLOCK_BYTES)), expected);
     let names = ["blocks", "buckets", "fragments", "directories", "surviving records"];
     let lists = table("**The lists.**", "| number | list | entries |");

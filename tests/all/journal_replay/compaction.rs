@@ -16,7 +16,7 @@ use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, SkippedDuplicate,
 };
 use csv_ingestor::journal::snapshot::Spare;
-use csv_ingestor::journal::state::{FileState, Ingest, Kept, State};
+use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, State};
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
 use csv_ingestor::journal::{self, Journal};
 use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
@@ -44,7 +44,7 @@ struct Told {
     open: Vec<Ingest>,
     kept: Vec<Kept>,
     originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
-    counts: [u64; 6],
+    counts: Counts,
 }
 
 const CONTENTS: u64 = 24;

@@ -12,7 +12,7 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Replayed};
-use csv_ingestor::journal::state::{FileState, Ingest, Kept, Original, State};
+use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, Original, State};
 use csv_ingestor::journal::{self, Corrupt, Error, names};
 use csv_ingestor::types::{Lsn, Sha256};
 
@@ -155,7 +155,7 @@ pub(super) struct Told {
     pub(super) open: Vec<Ingest>,
     pub(super) kept: Vec<Kept>,
     pub(super) originals: Vec<(Sha256, Found)>,
-    pub(super) counts: [u64; 6],
+    pub(super) counts: Counts,
 }
 
 impl Told {

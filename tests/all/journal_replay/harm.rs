@@ -229,7 +229,12 @@ impl Truth {
         let segments = files.iter().enumerate().filter(|(_, file)| file.is_segment() && file.lsn > begun);
         let segments: Vec<(usize, &JournalFile)> = segments.collect();
         lost.extend(begun.0 + 1..segments[0].1.lsn.0);
-        for (index, file) in segments {
+        for (at, (index, file)) in segments.iter().copied().enumerate() {
+            // That a segment without records leaves its LSN out, its seal says, and its successor's header; or nobody.
+            let seal_is_hit = file.frames.len() == 1 && harm.hits(files, index, 1);
+            if seal_is_hit && segments.get(at + 1).is_some_and(|(next, _)| harm.hits_header(files, *next)) {
+                lost.insert(file.lsn.0);
+            }
             let knows_header = !harm.hits_header(files, index);
             if knows_header {
                 witness = file.lsn;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use csv_ingestor::journal::format::{BLOCK_BYTES, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Copy, Discovered, DuplicateAction, Hashed, RECORD_BYTES_MAX, Record, Settings, Sidecar,
-    SkippedDuplicate,
+    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
+    Quarantined, RECORD_BYTES_MAX, Record, Settings, Sidecar, SkippedDuplicate,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
@@ -58,6 +58,29 @@ fn reason() -> impl Strategy<Value = AbandonReason> {
     ]
 }
 
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![9 => "\\PC{0,40}", 1 => "[a-z]{1024}"]
+}
+
+fn profiled() -> impl Strategy<Value = Record> {
+    let fault = (any::<u64>(), text()).prop_map(|(line, reason)| CsvFault { line, reason });
+    // Fifteen texts of the greatest length are as many as fit.
+    let parts =
+        (option::of(any::<u64>()), option::of(any::<u64>()), option::of(vec(text(), 0..=15)), option::of(fault));
+    (id(), any::<[u8; 32]>(), parts).prop_map(|(ingest_id, sha256, (rows, columns, header, fault))| {
+        let profile = Profile { rows, columns, header, fault };
+        Record::Profiled(Profiled { ingest_id, sha256: Sha256(sha256), profile })
+    })
+}
+
+fn quarantined() -> impl Strategy<Value = Record> {
+    use QuarantineCause::{ChecksumDiffers, Malformed, Unreadable};
+    let cause = prop_oneof![Just(ChecksumDiffers), Just(Unreadable), Just(Malformed)];
+    (id(), cause, option::of(any::<u64>()), text(), path()).prop_map(|(ingest_id, cause, line, detail, target)| {
+        Record::Quarantined(Quarantined { ingest_id, cause, line, detail, target })
+    })
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let settings = (path(), path(), path(), action(), option::of(path())).prop_map(
         |(input, warehouse, manifests, duplicates, duplicates_dir)| {
@@ -90,6 +113,11 @@ fn record() -> impl Strategy<Value = Record> {
         id().prop_map(Record::Moved),
         id().prop_map(Record::Manifested),
         id().prop_map(Record::DuplicateCleared),
+        id().prop_map(Record::QuarantineDone),
+        any::<u64>().prop_map(|at| Record::Expired(UnixMillis(at))),
+        any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Sha256(sha256))),
+        profiled(),
+        quarantined(),
     ]
 }
 
@@ -127,7 +155,7 @@ proptest! {
     /// Recovery must be able to refuse anything, so it must not panic over anything. And whatever is accepted has one
     /// encoding only.
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..10, salt in any::<u32>()) {
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..15, salt in any::<u32>()) {
         let mut likely = bytes.clone();
         if likely.len() >= 4 {
             let length = (likely.len() - 4) as u16;

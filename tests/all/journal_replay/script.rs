@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Copy, Discovered, DuplicateAction, Hashed, Record, Settings, Sidecar, SkippedDuplicate,
+    AbandonReason, Abandoned, Copy, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, Settings, Sidecar, SkippedDuplicate,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
@@ -140,6 +141,22 @@ fn found(id: u64, inode: u64, name: &str) -> Record {
     Record::Discovered(Discovered { identity, discovered_at: found_at(id), source_path, sidecar: None })
 }
 
+fn profiled(id: u64, seed: u64) -> Record {
+    let header = Some(vec!["id".to_owned(), "name".to_owned()]);
+    let profile = Profile { rows: Some(3), columns: Some(2), header, fault: None };
+    Record::Profiled(Profiled { ingest_id: IngestId(id), sha256: content(seed), profile })
+}
+
+fn quarantined(id: u64) -> Record {
+    Record::Quarantined(Quarantined {
+        ingest_id: IngestId(id),
+        cause: QuarantineCause::Malformed,
+        line: Some(2),
+        detail: "it has 3 columns, the first line 2".to_owned(),
+        target: format!("/quarantine/{id}.csv").into(),
+    })
+}
+
 fn changed_settings(input: &str, duplicates: DuplicateAction) -> Record {
     let Record::Settings(before) = settings() else { unreachable!() };
     let duplicates_dir = (duplicates == DuplicateAction::Move).then(|| "/duplicates".into());
@@ -217,6 +234,10 @@ fn spare(script: &mut Script, half_done: [u64; 4]) -> [u64; 4] {
     let before = found_at(script.ids[&9]);
     script.data(vec![Record::Expired(before)]);
     script.ingest(&[(4, "again.csv".to_owned())]);
+    // Two that are young yet: one of them comes again. And what goes to quarantine.
+    script.data(vec![Record::Forgotten(content(17)), Record::Forgotten(content(18))]);
+    script.ingest(&[(18, "wanted-again.csv".to_owned())]);
+    script.file(None, |_, id| vec![quarantined(id), Record::QuarantineDone(IngestId(id))]);
     let end = script.forge.end;
     script.next(false);
     // The remains of a write that was cut off.
@@ -259,13 +280,18 @@ fn newest(script: &mut Script, half_done: [u64; 4], last: FrameKind) {
     let before = found_at(script.ids[&16]);
     script.data(vec![Record::Expired(before)]);
     script.ingest(&[(10, "back.csv".to_owned())]);
+    // Of the newest snapshot's rows, young ones; of one a duplicate stays in staging.
+    script.data(vec![Record::Forgotten(content(60)), Record::Forgotten(content(61))]);
+    script.ingest(&[(60, "again-60.csv".to_owned())]);
     script.data(vec![Record::DuplicateCleared(IngestId(fourth))]);
     script.file(None, |_, id| {
         vec![Record::Abandoned(Abandoned { ingest_id: IngestId(id), reason: AbandonReason::Changed })]
     });
-    script.file(Some(KEPT[2]), |script, id| vec![script.skipped(id, 61, DuplicateAction::Keep)]);
+    script.file(Some(KEPT[2]), |script, id| vec![script.skipped(id, 80, DuplicateAction::Keep)]);
     script.next(true);
     script.ingest(&numbered(82..=82));
+    script.file(None, |script, id| vec![profiled(id, 92), script.hashed(id, 92, "q4.csv")]);
+    script.file(None, |_, id| vec![quarantined(id)]);
     script.file(None, |_, _| Vec::new());
     script.file(None, |script, id| vec![script.hashed(id, 91, "q3.csv"), Record::Moved(IngestId(id))]);
     script.file(None, |script, id| vec![script.skipped(id, 63, DuplicateAction::Remove)]);

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, DuplicateAction, Hashed, Record, Settings, SkippedDuplicate,
+    AbandonReason, Abandoned, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined, Record,
+    Settings, SkippedDuplicate,
 };
-use csv_ingestor::journal::state::{FileState, Ingest, Kept, State};
+use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, State};
 use csv_ingestor::types::{IngestId, Lsn, Sha256};
 
 use super::util::{digest, discovered, hashed, identity, moved, settings};
@@ -23,7 +24,7 @@ struct Told {
     kept: Vec<Kept>,
     originals: Vec<Option<(IngestId, PathBuf)>>,
     remembered: u64,
-    counts: [u64; 6],
+    counts: Counts,
 }
 
 fn told(state: &State) -> Told {
@@ -54,6 +55,22 @@ fn skipped(action: DuplicateAction) -> Record {
 
 fn abandoned() -> Record {
     Record::Abandoned(Abandoned { ingest_id: IngestId(ID.0), reason: AbandonReason::Vanished })
+}
+
+/// PROFILED of the file under test, when it had this content.
+fn profiled(content: u64) -> Record {
+    let profile = Profile { rows: Some(1), ..Profile::default() };
+    Record::Profiled(Profiled { ingest_id: IngestId(ID.0), sha256: digest(content), profile })
+}
+
+fn quarantined() -> Record {
+    Record::Quarantined(Quarantined {
+        ingest_id: IngestId(ID.0),
+        cause: QuarantineCause::Unreadable,
+        line: None,
+        detail: "permission denied".to_owned(),
+        target: "/quarantine/b".into(),
+    })
 }
 
 /// HASHED of the file under test with the content that is in the warehouse already.
@@ -103,7 +120,7 @@ fn a_file_goes_its_way() {
 
     state.apply(Lsn(14), &Record::Manifested(IngestId(ID.0))).unwrap();
     assert_eq!((state.open().count(), state.remembered()), (0, 2));
-    assert_eq!(FileState::ALL.map(|file_state| state.count(file_state)), [0, 0, 0, 2, 0, 0]);
+    assert_eq!(FileState::ALL.map(|file_state| state.count(file_state)), [0, 0, 0, 2, 0, 0, 0]);
 }
 
 /// Every record against every state. Half of the pairs are impossible, and a journal that says otherwise is damaged:
@@ -113,7 +130,7 @@ fn every_record_in_every_state() {
     let found = discovered(ID.0, "/in/b");
     let hash = hashed(ID, "/warehouse/b");
     let id = IngestId(ID.0);
-    let states: [(&str, Vec<Record>); 9] = [
+    let states: [(&str, Vec<Record>); 11] = [
         ("unknown", vec![]),
         ("discovered", vec![found.clone()]),
         ("hashed", vec![found.clone(), hash.clone()]),
@@ -122,9 +139,11 @@ fn every_record_in_every_state() {
         ("kept", vec![found.clone(), skipped(DuplicateAction::Keep)]),
         ("skipped", vec![found.clone(), skipped(DuplicateAction::Move)]),
         ("cleared", vec![found.clone(), skipped(DuplicateAction::Remove), Record::DuplicateCleared(id)]),
+        ("in quarantine", vec![found.clone(), quarantined(), Record::QuarantineDone(id)]),
+        ("on its way to quarantine", vec![found.clone(), quarantined()]),
         ("abandoned", vec![found, abandoned()]),
     ];
-    let records: [(Record, &[&str]); 8] = [
+    let records: [(Record, &[&str]); 11] = [
         (hash, &["discovered", "hashed"]),
         (hashed_again(), &[]),
         (moved(ID), &["hashed"]),
@@ -132,7 +151,10 @@ fn every_record_in_every_state() {
         (skipped(DuplicateAction::Keep), &["discovered", "hashed", "skipped"]),
         (skipped(DuplicateAction::Remove), &["discovered", "hashed", "skipped"]),
         (Record::DuplicateCleared(id), &["skipped"]),
-        (abandoned(), &["discovered", "hashed"]),
+        (abandoned(), &["discovered", "hashed", "on its way to quarantine"]),
+        (profiled(ID.0), &["discovered", "hashed"]),
+        (quarantined(), &["discovered", "hashed", "on its way to quarantine"]),
+        (Record::QuarantineDone(id), &["on its way to quarantine"]),
     ];
     for (name, before) in &states {
         for (record, allowed_in) in &records {
@@ -145,6 +167,44 @@ fn every_record_in_every_state() {
             }
         }
     }
+}
+
+/// The manifest's line says what was seen in the content that is listed: a file that changed before it was hashed again
+/// has lost what was seen in it before.
+#[test]
+fn a_profile_counts_for_the_content_that_was_looked_at() {
+    let mut state = state_after(&[discovered(ID.0, "/in/b"), profiled(ID.0), hashed(ID, "/warehouse/b")]);
+    assert_eq!(state.ingest(IngestId(ID.0)).unwrap().profile().unwrap().rows, Some(1));
+    let mut other = hashed_again();
+    if let Record::Hashed(hashed) = &mut other {
+        hashed.sha256 = digest(77);
+    }
+    state.apply(Lsn(20), &other).unwrap();
+    assert_eq!(state.ingest(IngestId(ID.0)).unwrap().profile(), None);
+}
+
+/// What somebody had forgotten may come again, once; what came after that stays known. Duplicates that stay in staging are
+/// looked at anew: who asks for it wants one of them to be ingested.
+#[test]
+fn a_forgotten_content_may_come_again_once() {
+    let mut state = state_after(&[discovered(ID.0, "/in/b"), skipped(DuplicateAction::Keep)]);
+    state.apply(Lsn(20), &Record::Forgotten(digest(ORIGINAL.0))).unwrap();
+    assert_eq!(state.original(&digest(ORIGINAL.0)).unwrap(), None);
+    assert_eq!((state.kept().count(), state.kept_at(identity(ID.0).key())), (0, None));
+    let again = |id: u64, kind: fn(IngestId) -> Record| kind(IngestId(id));
+    let mut hashed = hashed_again();
+    if let Record::Hashed(hashed) = &mut hashed {
+        hashed.ingest_id = IngestId(30);
+    }
+    for (lsn, record) in [
+        (30, discovered(30, "/in/b")),
+        (31, hashed),
+        (32, again(30, Record::Moved)),
+        (33, again(30, Record::Manifested)),
+    ] {
+        state.apply(Lsn(lsn), &record).unwrap();
+    }
+    assert_eq!(state.original(&digest(ORIGINAL.0)).unwrap().unwrap().ingest_id, IngestId(30));
 }
 
 /// A file's directories are those in force when it was found: without any, its way is undefined.

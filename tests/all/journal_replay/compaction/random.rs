@@ -3,7 +3,8 @@
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, SkippedDuplicate,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined,
+    Record, SkippedDuplicate,
 };
 use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
@@ -21,6 +22,7 @@ enum Step {
     /// A kind of record, the file (of those that are open) it is about, and a content.
     File(u8, u8, u8),
     Expire(u16),
+    Forget(u8),
     Restart,
     Compact,
 }
@@ -29,8 +31,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => any::<u8>().prop_map(Step::Settings),
         8 => any::<u8>().prop_map(Step::Discover),
-        24 => (0..6_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
+        24 => (0..9_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
         1 => any::<u16>().prop_map(Step::Expire),
+        2 => any::<u8>().prop_map(Step::Forget),
         1 => Just(Step::Restart),
         3 => Just(Step::Compact),
     ]
@@ -72,10 +75,20 @@ fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
                     target: None,
                 }),
                 4 => Record::DuplicateCleared(ingest_id),
+                5 => Record::Profiled(Profiled { ingest_id, sha256, profile: Profile::default() }),
+                6 => Record::Quarantined(Quarantined {
+                    ingest_id,
+                    cause: QuarantineCause::Unreadable,
+                    line: None,
+                    detail: String::new(),
+                    target: format!("/quarantine/{seed}").into(),
+                }),
+                7 => Record::QuarantineDone(ingest_id),
                 _ => Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Vanished }),
             }
         }
         Step::Expire(part) => Record::Expired(UnixMillis(next_lsn.0 * 10 * u64::from(part) / u64::from(u16::MAX))),
+        Step::Forget(seed) => Record::Forgotten(content(u64::from(seed) % CONTENTS)),
         Step::Restart | Step::Compact => return None,
     })
 }

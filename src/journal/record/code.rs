@@ -1,0 +1,321 @@
+//! Records as bytes.
+//!
+//! Invariants: `decode(encode(r)) == r`; `decode` accepts nothing that `encode` does not make.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{
+    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, Settings, Sidecar, SkippedDuplicate,
+};
+use crate::journal::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
+use crate::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
+
+const KIND_SETTINGS: u8 = 1;
+const KIND_DISCOVERED: u8 = 2;
+const KIND_HASHED: u8 = 3;
+const KIND_MOVED: u8 = 4;
+const KIND_MANIFESTED: u8 = 5;
+const KIND_SKIPPED_DUPLICATE: u8 = 6;
+const KIND_DUPLICATE_CLEARED: u8 = 7;
+const KIND_ABANDONED: u8 = 8;
+const KIND_EXPIRED: u8 = 9;
+const KIND_PROFILED: u8 = 10;
+const KIND_QUARANTINED: u8 = 11;
+const KIND_QUARANTINE_DONE: u8 = 12;
+const KIND_FORGOTTEN: u8 = 13;
+
+impl Record {
+    /// Appends the record's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        let kind = self.encode_payload(out);
+        let length = out.len() - start - RECORD_HEADER_BYTES;
+        debug_assert!(u16::try_from(length).is_ok(), "paths are limited, so records are");
+        out[start] = kind;
+        out[start + 2..start + 4].copy_from_slice(&(length as u16).to_le_bytes());
+    }
+
+    fn encode_payload(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
+            Record::Settings(settings) => {
+                put_path(out, &settings.input);
+                put_path(out, &settings.warehouse);
+                put_path(out, &settings.manifests);
+                out.push(settings.duplicates as u8);
+                put_option(out, settings.duplicates_dir.as_ref(), |out, path| put_path(out, path));
+                KIND_SETTINGS
+            }
+            Record::Discovered(found) => {
+                put_identity(out, &found.identity);
+                put_u64(out, found.discovered_at.0);
+                put_path(out, &found.source_path);
+                put_option(out, found.sidecar.as_ref(), |out, sidecar| {
+                    put_identity(out, &sidecar.identity);
+                    put_path(out, &sidecar.path);
+                });
+                KIND_DISCOVERED
+            }
+            Record::Hashed(hashed) => {
+                put_u64(out, hashed.ingest_id.0);
+                out.extend_from_slice(&hashed.sha256.0);
+                put_path(out, &hashed.warehouse_path);
+                put_option(out, hashed.copy.as_ref(), |out, copy| {
+                    put_identity(out, &copy.identity);
+                    put_path(out, &copy.path);
+                });
+                KIND_HASHED
+            }
+            Record::SkippedDuplicate(skipped) => {
+                put_u64(out, skipped.ingest_id.0);
+                out.extend_from_slice(&skipped.sha256.0);
+                put_u64(out, skipped.duplicate_of.0);
+                out.push(skipped.action as u8);
+                put_option(out, skipped.target.as_ref(), |out, path| put_path(out, path));
+                KIND_SKIPPED_DUPLICATE
+            }
+            Record::Abandoned(abandoned) => {
+                put_u64(out, abandoned.ingest_id.0);
+                out.push(abandoned.reason as u8);
+                KIND_ABANDONED
+            }
+            Record::Expired(before) => {
+                put_u64(out, before.0);
+                KIND_EXPIRED
+            }
+            Record::Profiled(profiled) => {
+                put_u64(out, profiled.ingest_id.0);
+                out.extend_from_slice(&profiled.sha256.0);
+                put_profile(out, &profiled.profile);
+                KIND_PROFILED
+            }
+            Record::Quarantined(quarantined) => {
+                put_u64(out, quarantined.ingest_id.0);
+                out.push(quarantined.cause as u8);
+                put_option(out, quarantined.line, put_u64);
+                put_text(out, &quarantined.detail);
+                put_path(out, &quarantined.target);
+                KIND_QUARANTINED
+            }
+            Record::Forgotten(sha256) => {
+                out.extend_from_slice(&sha256.0);
+                KIND_FORGOTTEN
+            }
+            Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
+            Record::Moved(id) => put_id(out, *id, KIND_MOVED),
+            Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
+            Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
+        }
+    }
+
+    /// Reads the record at the front of `bytes` and the number of bytes it takes; None if there is none.
+    pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+        let (header, rest) = bytes.split_at_checked(RECORD_HEADER_BYTES)?;
+        let length = usize::from(u16::from_le_bytes([header[2], header[3]]));
+        let mut fields = Fields(rest.get(..length)?);
+        let record = fields.record(header[0])?;
+        (header[1] == 0 && fields.0.is_empty()).then_some((record, RECORD_HEADER_BYTES + length))
+    }
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_id(out: &mut Vec<u8>, id: IngestId, kind: u8) -> u8 {
+    put_u64(out, id.0);
+    kind
+}
+
+fn put_path(out: &mut Vec<u8>, path: &Path) {
+    let bytes = path.as_os_str().as_bytes();
+    debug_assert!(bytes.len() <= PATH_BYTES_MAX, "configuration and scan let no longer path in");
+    let bytes = &bytes[..bytes.len().min(PATH_BYTES_MAX)];
+    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    debug_assert!(text.len() <= TEXT_BYTES_MAX, "whoever makes a text cuts it");
+    let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_profile(out: &mut Vec<u8>, profile: &Profile) {
+    put_option(out, profile.rows, put_u64);
+    put_option(out, profile.columns, put_u64);
+    put_option(out, profile.header.as_ref().filter(|header| Profile::fits(header)), |out, header| {
+        out.extend_from_slice(&(header.len() as u16).to_le_bytes());
+        header.iter().for_each(|name| put_text(out, name));
+    });
+    put_option(out, profile.fault.as_ref(), |out, fault| {
+        put_u64(out, fault.line);
+        put_text(out, &fault.reason);
+    });
+}
+
+fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn put_time(out: &mut Vec<u8>, time: FileTime) {
+    out.extend_from_slice(&time.sec.to_le_bytes());
+    out.extend_from_slice(&time.nsec.to_le_bytes());
+}
+
+fn put_identity(out: &mut Vec<u8>, identity: &FileIdentity) {
+    put_u64(out, identity.device);
+    put_u64(out, identity.inode);
+    put_u64(out, identity.size);
+    put_time(out, identity.mtime);
+    put_time(out, identity.ctime);
+}
+
+/// What is left to read of a record's payload.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn record(&mut self, kind: u8) -> Option<Record> {
+        Some(match kind {
+            KIND_SETTINGS => Record::Settings(Settings {
+                input: self.path()?,
+                warehouse: self.path()?,
+                manifests: self.path()?,
+                duplicates: self.action()?,
+                duplicates_dir: self.option(Fields::path)?,
+            }),
+            KIND_DISCOVERED => Record::Discovered(Discovered {
+                identity: self.identity()?,
+                discovered_at: UnixMillis(self.u64()?),
+                source_path: self.path()?,
+                sidecar: self.option(|fields| Some(Sidecar { identity: fields.identity()?, path: fields.path()? }))?,
+            }),
+            KIND_HASHED => Record::Hashed(Hashed {
+                ingest_id: self.id()?,
+                sha256: Sha256(self.array()?),
+                warehouse_path: self.path()?,
+                copy: self.option(|fields| Some(Copy { identity: fields.identity()?, path: fields.path()? }))?,
+            }),
+            KIND_MOVED => Record::Moved(self.id()?),
+            KIND_MANIFESTED => Record::Manifested(self.id()?),
+            KIND_SKIPPED_DUPLICATE => Record::SkippedDuplicate(SkippedDuplicate {
+                ingest_id: self.id()?,
+                sha256: Sha256(self.array()?),
+                duplicate_of: self.id()?,
+                action: self.action()?,
+                target: self.option(Fields::path)?,
+            }),
+            KIND_DUPLICATE_CLEARED => Record::DuplicateCleared(self.id()?),
+            KIND_ABANDONED => Record::Abandoned(Abandoned { ingest_id: self.id()?, reason: self.reason()? }),
+            KIND_EXPIRED => Record::Expired(UnixMillis(self.u64()?)),
+            KIND_PROFILED => Record::Profiled(Profiled {
+                ingest_id: self.id()?,
+                sha256: Sha256(self.array()?),
+                profile: self.profile()?,
+            }),
+            KIND_QUARANTINED => Record::Quarantined(Quarantined {
+                ingest_id: self.id()?,
+                cause: self.cause()?,
+                line: self.option(Fields::u64)?,
+                detail: self.text()?,
+                target: self.path()?,
+            }),
+            KIND_QUARANTINE_DONE => Record::QuarantineDone(self.id()?),
+            KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
+            _ => return None,
+        })
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (front, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*front)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn id(&mut self) -> Option<IngestId> {
+        self.u64().map(IngestId)
+    }
+
+    fn path(&mut self) -> Option<PathBuf> {
+        let length = usize::from(u16::from_le_bytes(self.array()?));
+        let (path, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        (length <= PATH_BYTES_MAX).then(|| PathBuf::from(OsStr::from_bytes(path)))
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = usize::from(u16::from_le_bytes(self.array()?));
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).ok().filter(|text| text.len() <= TEXT_BYTES_MAX)
+    }
+
+    fn profile(&mut self) -> Option<Profile> {
+        Some(Profile {
+            rows: self.option(Fields::u64)?,
+            columns: self.option(Fields::u64)?,
+            header: self.option(Fields::header)?,
+            fault: self.option(|fields| Some(CsvFault { line: fields.u64()?, reason: fields.text()? }))?,
+        })
+    }
+
+    fn header(&mut self) -> Option<Vec<String>> {
+        let count = u16::from_le_bytes(self.array()?);
+        let header = (0..count).map(|_| self.text()).collect::<Option<Vec<String>>>()?;
+        Profile::fits(&header).then_some(header)
+    }
+
+    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.byte()? {
+            0 => Some(None),
+            1 => read(self).map(Some),
+            _ => None,
+        }
+    }
+
+    fn time(&mut self) -> Option<FileTime> {
+        Some(FileTime { sec: i64::from_le_bytes(self.array()?), nsec: u32::from_le_bytes(self.array()?) })
+    }
+
+    fn identity(&mut self) -> Option<FileIdentity> {
+        Some(FileIdentity {
+            device: self.u64()?,
+            inode: self.u64()?,
+            size: self.u64()?,
+            mtime: self.time()?,
+            ctime: self.time()?,
+        })
+    }
+
+    fn action(&mut self) -> Option<DuplicateAction> {
+        let byte = self.byte()?;
+        [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
+            .into_iter()
+            .find(|action| *action as u8 == byte)
+    }
+
+    fn cause(&mut self) -> Option<QuarantineCause> {
+        let byte = self.byte()?;
+        QuarantineCause::ALL.into_iter().find(|cause| *cause as u8 == byte)
+    }
+
+    fn reason(&mut self) -> Option<AbandonReason> {
+        let byte = self.byte()?;
+        AbandonReason::ALL.into_iter().find(|reason| *reason as u8 == byte)
+    }
+}
