@@ -12,9 +12,11 @@ use crate::fs::Fs as _;
 use crate::fs::real::{RealFs, resolve};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings};
-use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN};
+use crate::limits::{CHECKSUM_TRIES, DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, UNREADABLE_TRIES};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::naming::NAME_BYTES_MAX;
+use crate::pipeline::profile::Validate;
+use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
 
@@ -31,6 +33,8 @@ pub struct Paths {
     pub state: PathBuf,
     /// Where duplicates are moved.
     pub duplicates: Option<PathBuf>,
+    /// Where files are moved that cannot be ingested.
+    pub quarantine: Option<PathBuf>,
 }
 
 /// How long `run` runs.
@@ -63,6 +67,8 @@ pub struct Config {
     pub include_patterns: Vec<String>,
     /// What becomes of duplicates.
     pub duplicates: DuplicateAction,
+    /// Files are looked into.
+    pub validate: Option<Validate>,
     /// How long contents are remembered; None for ever.
     pub remember: Option<Duration>,
     /// How long to run.
@@ -85,6 +91,14 @@ impl Config {
             duplicates: self.duplicates,
             duplicates_dir: self.paths.duplicates.clone(),
         }
+    }
+
+    /// What becomes of files that cannot be ingested; None: they stay.
+    pub fn quarantine(&self) -> Option<Quarantine> {
+        let dir = self.paths.quarantine.clone()?;
+        // Who runs once does not wait for a second look.
+        let checksum_tries = if self.extent == Extent::Once { 1 } else { CHECKSUM_TRIES };
+        Some(Quarantine { dir, checksum_tries, unreadable_tries: UNREADABLE_TRIES })
     }
 
     /// Which names are for us.
@@ -129,6 +143,7 @@ const WAREHOUSE: &str = "--warehouse";
 const MANIFESTS: &str = "--manifests";
 const STATE: &str = "--state-path";
 const DUPLICATES: &str = "--duplicates-dir";
+const QUARANTINE: &str = "--quarantine";
 
 impl Paths {
     /// The paths, absolute, if they fit together. Touches nothing.
@@ -146,10 +161,11 @@ impl Paths {
             manifests: absolute(MANIFESTS, self.manifests)?,
             state: absolute(STATE, self.state)?,
             duplicates: self.duplicates.map(|path| absolute(DUPLICATES, path)).transpose()?,
+            quarantine: self.quarantine.map(|path| absolute(QUARANTINE, path)).transpose()?,
         };
         must_be_directory(INPUT, &paths.input)?;
         let mut others = vec![(WAREHOUSE, &paths.warehouse), (MANIFESTS, &paths.manifests), (STATE, &paths.state)];
-        others.extend(paths.duplicates.as_ref().map(|path| (DUPLICATES, path)));
+        others.extend(paths.renamed_to());
         for (option, path) in &others {
             match must_be_directory(option, path) {
                 Err(Error::Path { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
@@ -157,11 +173,11 @@ impl Paths {
             }
             must_not_be_inside((option, path), (INPUT, &paths.input))?;
         }
-        if let Some(duplicates) = &paths.duplicates {
-            // Readers of the warehouse would find the duplicates there.
-            must_not_be_inside((DUPLICATES, duplicates), (WAREHOUSE, &paths.warehouse))?;
-            if device(INPUT, &paths.input)? != device(DUPLICATES, duplicates)? {
-                let text = format!("{DUPLICATES} must lie on the file system of {INPUT}: duplicates are renamed there");
+        for (option, path) in paths.renamed_to() {
+            // Readers of the warehouse would find there what is none of its files.
+            must_not_be_inside((option, path), (WAREHOUSE, &paths.warehouse))?;
+            if device(INPUT, &paths.input)? != device(option, path)? {
+                let text = format!("{option} must lie on the file system of {INPUT}: files are renamed there");
                 return Err(Error::Options(text));
             }
         }
@@ -173,6 +189,12 @@ impl Paths {
             must_not_be_inside((STATE, &paths.state), outer)?;
         }
         Ok(paths)
+    }
+
+    /// Where staged files are renamed to that do not get into the warehouse.
+    fn renamed_to(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let both = [(DUPLICATES, &self.duplicates), (QUARANTINE, &self.quarantine)];
+        both.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)))
     }
 }
 
@@ -220,6 +242,15 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
         return Err("must be at most a year".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Reads what stands between two fields.
+pub fn parse_delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n".contains(byte) => Ok(*byte),
+        _ => Err("must be one character, such as ; or |, or tab".to_owned()),
+    }
 }
 
 /// Reads a duration that is not zero.

@@ -61,6 +61,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         staging: staging.clone(),
         copies: None,
         sidecar_suffix: config.name_rules().sidecar_suffix,
+        validate: config.validate,
         copy_all: AtomicBool::new(false),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
@@ -163,7 +164,11 @@ impl<F: Fs> Forecaster<'_, F> {
         let path = self.config.paths.input.join(&*settled.name);
         let sha256 = match hashed {
             Ok(sha256) => sha256,
-            Err(refusal) => return Ok(self.waiting(&settled.name, &refusal_text(&refusal))),
+            Err(refusal) => {
+                let is_final = matches!(refusal, Refusal::ChecksumDiffers { .. } | Refusal::Malformed(_));
+                let goes = if is_final && self.config.paths.quarantine.is_some() { "; goes to quarantine" } else { "" };
+                return Ok(self.waiting(&settled.name, &(refusal_text(&refusal) + goes)));
+            }
         };
         let known = self.state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
         if let Some(of) = known.or_else(|| self.planned.get(&sha256).cloned()) {
@@ -200,6 +205,7 @@ fn refusal_text(refusal: &Refusal) -> String {
         Refusal::Changed | Refusal::SidecarChanged => Waiting::Settling.text().to_owned(),
         Refusal::OpenForWriting => Waiting::OpenForWriting.text().to_owned(),
         Refusal::ChecksumDiffers { .. } => Waiting::ChecksumDiffers.text().to_owned(),
+        Refusal::Malformed(fault) => format!("malformed, line {}: {}", fault.line, fault.reason),
         Refusal::Failed(error) => error.to_string(),
         Refusal::Interrupted => "interrupted".to_owned(),
     }

@@ -17,6 +17,8 @@ use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::{Shared, copies_dir};
+use crate::pipeline::profile::Validate;
+use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
 
 /// What opening needs to know.
@@ -27,6 +29,10 @@ pub struct Options {
     pub settings: Option<Settings>,
     /// In sidecar mode, the ending of sidecars.
     pub sidecar_suffix: Option<OsString>,
+    /// Files are looked into while they are hashed.
+    pub validate: Option<Validate>,
+    /// Where files go that cannot be ingested; None: they stay.
+    pub quarantine: Option<Quarantine>,
     /// Counts and logs.
     pub metrics: Arc<Metrics>,
     /// Called while the disk is full.
@@ -74,6 +80,9 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     if let Some(duplicates) = &settings.duplicates_dir {
         fs::open_dir_durable(fs, top, duplicates, 0o755)?;
     }
+    if let Some(quarantine) = &options.quarantine {
+        fs::open_dir_durable(fs, top, &quarantine.dir, 0o755)?;
+    }
     let copies = copies_dir(&settings.warehouse, &journal.store());
     let copies = fs::open_dir_durable(fs, &settings.warehouse, &copies, 0o700)?;
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
@@ -82,14 +91,16 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         staging: Arc::new(staging),
         copies: Some(Arc::new(copies)),
         sidecar_suffix: options.sidecar_suffix,
+        validate: options.validate,
         copy_all: AtomicBool::new(!same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
     });
-    let metrics = options.metrics.clone();
+    let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
+    let quarantine = options.quarantine;
     let mut committer =
-        Committer::new(shared.clone(), journal, state, Arc::new(settings), metrics.clone(), options.on_full);
+        Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };

@@ -45,6 +45,11 @@ pub const COMPACTION_BYTES_MIN: u64 = 64 << 20;
 pub const RECENT_CONTENTS_MAX: usize = 1 << 18;
 /// Bytes by which the journal grows before a compaction that failed is tried again.
 pub const COMPACTION_RETRY_BYTES: u64 = 16 << 20;
+/// With quarantine: a file goes when its sidecar was found to have another SHA-256 so often. Twice, with a scan's interval
+/// between: where there are no leases, it might have been on its way still.
+pub const CHECKSUM_TRIES: u32 = 2;
+/// With quarantine: a file goes that could not be read so often: 1, 2, 4, 8 and 16 seconds lie between.
+pub const UNREADABLE_TRIES: u32 = 6;
 /// Most hashing threads.
 pub const CONCURRENCY_MAX: usize = 256;
 /// Longest durations that options take.

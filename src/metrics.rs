@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::journal::record::{AbandonReason, DuplicateAction};
+use crate::journal::record::{AbandonReason, DuplicateAction, Quarantined};
 use crate::journal::snapshot::SnapshotHeader;
 use crate::journal::state::{Ingest, Original};
 use crate::types::{Sha256, UnixMillis};
@@ -123,6 +123,19 @@ impl Metrics {
             return;
         }
         tracing::warn!(event = "file_abandoned", path = %path.display(), reason = reason.text());
+    }
+
+    /// `file_quarantined`: it cannot be ingested as it is, and has been moved away.
+    pub fn file_quarantined(&self, path: &Path, quarantined: &Quarantined) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            event = "file_quarantined",
+            path = %path.display(),
+            target = %quarantined.target.display(),
+            reason = quarantined.cause.text(),
+            line = quarantined.line,
+            error = quarantined.detail,
+        );
     }
 
     /// `file_failed`. `retry_in` is null if nothing but a change of the file will help.

@@ -55,6 +55,8 @@ pub fn line_of(id: u64, source_path: &[u8]) -> Vec<u8> {
         settings: Arc::new(settings),
         target: Some(Target { sha256: Sha256([id as u8; 32]), warehouse_path: path(source_path), copy: None }),
         duplicate: None,
+        profiled: None,
+        quarantined: None,
     };
     let mut line = Vec::new();
     manifest::line(&ingest, &mut line);

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::output::{path_text, print_lines};
 use crate::Error;
-use crate::config::{self, Config, Extent, Paths, parse_duration, parse_remember, parse_seconds};
+use crate::config::{self, Config, Extent, Paths, parse_delimiter, parse_duration, parse_remember, parse_seconds};
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast};
 use crate::fs::real::RealFs;
@@ -20,6 +20,7 @@ use crate::journal::record::DuplicateAction;
 use crate::limits::CONCURRENCY_MAX;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
+use crate::pipeline::profile::Validate;
 use crate::pipeline::settle::Mode;
 
 /// The options of `run`. Each one also reads its environment variable.
@@ -65,6 +66,21 @@ pub(super) struct RunArgs {
     /// Where `--duplicates move` moves them; on the staging directory's file system
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_DUPLICATES_DIR")]
     duplicates_dir: Option<PathBuf>,
+    /// Where files are moved that cannot be ingested as they are, each with its NAME.reason.json: those whose sidecar has
+    /// another SHA-256, that cannot be read, or are malformed; on the staging directory's file system [default: they stay]
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_QUARANTINE")]
+    quarantine: Option<PathBuf>,
+    /// Look into files while they are hashed: UTF-8, the same number of columns everywhere, closed quotes. Manifest lines
+    /// get `rows`, `columns` and `header`
+    #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
+    validate: Option<ValidateName>,
+    /// What becomes of a malformed file [default: quarantine if --quarantine is given, or else mark]
+    #[arg(long, value_enum, requires = "validate", env = "CSV_INGESTOR_MALFORMED")]
+    malformed: Option<MalformedName>,
+    /// What stands between two fields: one character, or tab; in .tsv and .tab files it is a tab always
+    #[arg(long, value_name = "C", default_value = ",", value_parser = parse_delimiter,
+          env = "CSV_INGESTOR_CSV_DELIMITER")]
+    csv_delimiter: u8,
     /// Forget content that was ingested longer ago than that, whenever the journal is compacted: sent again, it is ingested
     /// again. 90d, 12months, 5years [default: never forget]
     #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
@@ -105,6 +121,20 @@ enum DuplicatesName {
     Move,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ValidateName {
+    /// Text with a header and delimiters, as RFC 4180 has it
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MalformedName {
+    /// Is ingested; its manifest line says what is wrong
+    Mark,
+    /// Is moved to --quarantine
+    Quarantine,
+}
+
 impl RunArgs {
     fn validate(self) -> Result<Config, config::Error> {
         let refuse = |text: &str| Err(config::Error::Options(text.to_owned()));
@@ -115,6 +145,17 @@ impl RunArgs {
         if suffix.is_empty() || suffix.contains(&b'/') {
             return refuse("--sidecar-suffix must be the end of a file name");
         }
+        let malformed = self.malformed.unwrap_or(match self.quarantine {
+            Some(_) => MalformedName::Quarantine,
+            None => MalformedName::Mark,
+        });
+        if malformed == MalformedName::Quarantine && self.quarantine.is_none() {
+            return refuse("--malformed quarantine needs --quarantine DIR");
+        }
+        let validate = self.validate.map(|ValidateName::Csv| Validate {
+            delimiter: self.csv_delimiter,
+            refuse: malformed == MalformedName::Quarantine,
+        });
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = self.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
         if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
@@ -126,6 +167,7 @@ impl RunArgs {
             manifests: self.manifests,
             state: self.state_path,
             duplicates: self.duplicates_dir,
+            quarantine: self.quarantine,
         };
         Ok(Config {
             include: include(&self.include)?,
@@ -143,6 +185,7 @@ impl RunArgs {
                 DuplicatesName::Remove => DuplicateAction::Remove,
                 DuplicatesName::Move => DuplicateAction::Move,
             },
+            validate,
             remember: self.remember,
             extent: match (self.dry_run, self.once) {
                 (true, _) => Extent::DryRun,

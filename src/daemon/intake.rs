@@ -369,7 +369,11 @@ impl Intake {
             }
             Outcome::Refused(Refusal::ChecksumDiffers { expected, actual }) => {
                 let error = format!("SHA-256 is {actual}, but the sidecar says {expected}");
-                self.metrics.file_failed(&path(&report.name), &error, None);
+                self.metrics.file_failed(&path(&report.name), &error, reaction.retry_in);
+            }
+            Outcome::Refused(Refusal::Malformed(fault)) => {
+                let error = format!("malformed, line {}: {}", fault.line, fault.reason);
+                self.metrics.file_failed(&path(&report.name), &error, reaction.retry_in);
             }
             // The file that found no room may turn out to be a duplicate once it finds some.
             Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.full.take().is_some() => {

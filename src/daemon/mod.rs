@@ -80,6 +80,8 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
         state_path: config.paths.state.clone(),
         settings: Some(config.settings()),
         sidecar_suffix: config.name_rules().sidecar_suffix,
+        validate: config.validate,
+        quarantine: config.quarantine(),
         metrics: metrics.clone(),
         on_full: Box::new(move || !once && wait_for_room(&flag)),
     };
@@ -107,6 +109,8 @@ pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> 
         state_path,
         settings: None,
         sidecar_suffix: None,
+        validate: None,
+        quarantine: None,
         metrics: metrics.clone(),
         on_full: Box::new(|| false),
     };
@@ -266,6 +270,9 @@ fn log_started(config: &Config, recovered: &Recovered) {
         include = include.as_deref(),
         duplicates = config.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
+        quarantine = config.paths.quarantine.as_deref().map(path),
+        validate = config.validate.map(|_| "csv"),
+        malformed = config.validate.map(|validate| if validate.refuse { "quarantine" } else { "mark" }),
         remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),
         once = config.extent == Extent::Once,
         log_level = ?config.log_level,

@@ -7,16 +7,18 @@
 //! - One read of the data, whether it is copied or not.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::Digest;
 
+use super::profile::{Profiler, Validate};
 use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
-use crate::journal::record::Copy;
+use crate::journal::record::{Copy, Profile};
 use crate::types::Sha256;
 
 /// Bytes read at once: small enough for the cache, large enough that system calls do not count.
@@ -37,6 +39,8 @@ pub struct Shared<F: Fs> {
     pub copies: Option<Arc<F::Dir>>,
     /// In sidecar mode, the ending of sidecars.
     pub sidecar_suffix: Option<OsString>,
+    /// Files are looked into while they are hashed.
+    pub validate: Option<Validate>,
     /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
     pub copy_all: AtomicBool,
     /// Set once leases have turned out to be unsupported, so that it is said once.
@@ -75,6 +79,7 @@ impl<F: Fs> Hasher<F> {
                 sha256: content.sha256,
                 durable: content.durable,
                 copy: content.copy,
+                profile: content.profile,
             }),
             Err(refusal) => Err(Box::new(Refused { settled, refusal })),
         }
@@ -88,9 +93,10 @@ impl<F: Fs> Hasher<F> {
         let (file, leased) = self.open(settled)?;
         let expected = self.expected(settled)?;
         let copies = shared.copies.as_ref();
+        let mut look = Look::into(settled, shared.validate);
         let (sha256, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
-            Some(copies) => self.copy(&file, settled, expected, copies, between)?,
-            None => (self.digest(&file, settled, None, between)?, None),
+            Some(copies) => self.copy(&file, settled, expected, copies, &mut look, between)?,
+            None => (self.digest(&file, settled, None, &mut look, between)?, None),
         };
         if let Some(expected) = expected.filter(|expected| *expected != sha256) {
             return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
@@ -100,7 +106,7 @@ impl<F: Fs> Hasher<F> {
             self.sync(&file)?;
         }
         let durable = sync || copy.is_some();
-        Ok(Content { file, leased, sha256, durable, copy })
+        Ok(Content { file, leased, sha256, durable, copy, profile: look.profile })
     }
 
     /// Opens the file that was settled, and no other, with a lease if leases exist.
@@ -133,7 +139,7 @@ impl<F: Fs> Hasher<F> {
     /// The open file, whether it is leased, and the digest of its content: nothing is copied or synced.
     pub fn verify(&mut self, settled: &Settled) -> Result<(F::File, bool, Sha256), Refusal> {
         let (file, leased) = self.open(settled)?;
-        let sha256 = self.digest(&file, settled, None, &mut || ())?;
+        let sha256 = self.digest(&file, settled, None, &mut Look::none(), &mut || ())?;
         Ok((file, leased, sha256))
     }
 
@@ -147,12 +153,13 @@ impl<F: Fs> Hasher<F> {
     }
 
     /// The digest of the file's content, which must be as long as it was and not change meanwhile. Each piece is also
-    /// written to `target`.
+    /// written to `target`, and looked into.
     fn digest(
         &mut self,
         file: &F::File,
         settled: &Settled,
         target: Option<&F::File>,
+        look: &mut Look,
         between: &mut dyn FnMut(),
     ) -> Result<Sha256, Refusal> {
         let fs = self.shared.fs.clone();
@@ -165,6 +172,7 @@ impl<F: Fs> Hasher<F> {
             }
             let piece = &self.buffer[..read];
             hasher.update(piece);
+            look.at(piece);
             if let Some(target) = target {
                 fs::write_all_at(&fs, target, piece, offset)?;
             }
@@ -175,6 +183,7 @@ impl<F: Fs> Hasher<F> {
             between();
         }
         check_unchanged(&fs.stat_file(file)?, settled)?;
+        look.finish()?;
         Ok(Sha256(hasher.finalize().into()))
     }
 
@@ -185,6 +194,7 @@ impl<F: Fs> Hasher<F> {
         settled: &Settled,
         expected: Option<Sha256>,
         copies: &F::Dir,
+        look: &mut Look,
         between: &mut dyn FnMut(),
     ) -> Result<(Sha256, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
@@ -195,7 +205,7 @@ impl<F: Fs> Hasher<F> {
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
-        let made = self.digest(file, settled, Some(&target), between).and_then(|sha256| {
+        let made = self.digest(file, settled, Some(&target), look, between).and_then(|sha256| {
             // A copy that the sidecar disowns would only be thrown away.
             if let Some(expected) = expected.filter(|expected| *expected != sha256) {
                 return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
@@ -263,6 +273,40 @@ struct Content<F: Fs> {
     sha256: Sha256,
     durable: bool,
     copy: Option<Copy>,
+    profile: Option<Profile>,
+}
+
+/// A look into a file while it is hashed.
+struct Look {
+    profiler: Option<Profiler>,
+    refuse: bool,
+    profile: Option<Profile>,
+}
+
+impl Look {
+    fn none() -> Look {
+        Look { profiler: None, refuse: false, profile: None }
+    }
+
+    fn into(settled: &Settled, validate: Option<Validate>) -> Look {
+        let profiler = validate.and_then(|validate| validate.profiler(settled.name.as_bytes()));
+        Look { profiler, refuse: validate.is_some_and(|validate| validate.refuse), profile: None }
+    }
+
+    fn at(&mut self, piece: &[u8]) {
+        if let Some(profiler) = &mut self.profiler {
+            profiler.feed(piece);
+        }
+    }
+
+    /// Only at the end it is certain that the file did not change meanwhile: what was seen of one that did says nothing.
+    fn finish(&mut self) -> Result<(), Refusal> {
+        self.profile = self.profiler.take().map(Profiler::finish);
+        match self.profile.as_ref().and_then(|profile| profile.fault.clone()).filter(|_| self.refuse) {
+            Some(fault) => Err(Refusal::Malformed(fault)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl From<fs::Error> for Refusal {

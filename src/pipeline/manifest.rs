@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
 use crate::fs::{self, Fs, Open};
+use crate::journal::record::Profile;
 use crate::journal::state::Ingest;
 use crate::types::{IngestId, UnixMillis};
 
@@ -25,8 +26,9 @@ pub const MANIFEST_NAME: &str = "manifest.jsonl";
 /// Bytes read at once while a manifest is searched.
 const SEARCH_BYTES: usize = 256 << 10;
 
-/// The longest line: two paths of 4,096 bytes, each byte escaped to six, each once more as base64, and the rest.
-pub const LINE_BYTES_MAX: usize = 128 << 10;
+/// The longest line: two paths of 4,096 bytes, each byte escaped to six, each once more as base64; the names of columns,
+/// each byte escaped to six; and the rest.
+pub const LINE_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -43,6 +45,32 @@ struct Line<'a> {
     warehouse_path_base64: Option<String>,
     ingest_id: IngestId,
     ingested_at: String,
+    #[serde(flatten)]
+    profile: Option<ProfileFields<'a>>,
+}
+
+/// Of a file that was looked into. Null where it could not be told.
+#[derive(Serialize)]
+struct ProfileFields<'a> {
+    rows: Option<u64>,
+    columns: Option<u64>,
+    header: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malformed_line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malformed_reason: Option<&'a str>,
+}
+
+impl<'a> ProfileFields<'a> {
+    fn of(profile: &'a Profile) -> ProfileFields<'a> {
+        ProfileFields {
+            rows: profile.rows,
+            columns: profile.columns,
+            header: profile.header.as_deref(),
+            malformed_line: profile.fault.as_ref().map(|fault| fault.line),
+            malformed_reason: profile.fault.as_ref().map(|fault| fault.reason.as_str()),
+        }
+    }
 }
 
 /// A path for JSON: as text, and the exact bytes beside it if it is not UTF-8.
@@ -68,6 +96,7 @@ pub fn line(ingest: &Ingest, out: &mut Vec<u8>) {
         warehouse_path_base64,
         ingest_id: ingest.id,
         ingested_at: ingest.discovered_at.rfc3339(),
+        profile: ingest.profile().map(ProfileFields::of),
     };
     // Strings and numbers into memory: there is nothing in it that could fail.
     let written = serde_json::to_writer(&mut *out, &line);

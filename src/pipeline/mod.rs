@@ -13,7 +13,9 @@ pub mod commit;
 pub mod hash;
 pub mod manifest;
 pub mod naming;
+pub mod profile;
 pub mod publish;
+pub mod quarantine;
 pub mod recover;
 pub mod scan;
 pub mod settle;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 
 use crate::fs::{self, Fs};
 use crate::journal;
-use crate::journal::record::{AbandonReason, Copy};
+use crate::journal::record::{AbandonReason, Copy, CsvFault, Profile};
 use crate::journal::state::Kept;
 use crate::limits::SMALL_BYTES_END;
 use crate::types::{FileIdentity, IngestId, Sha256, UnixMillis};
@@ -46,6 +48,8 @@ pub struct Settled {
     pub complete_at: UnixMillis,
     /// Names this attempt within the process.
     pub ticket: u64,
+    /// How often it has failed in this state, one time behind the other.
+    pub failures: u32,
 }
 
 impl Settled {
@@ -74,6 +78,8 @@ pub struct Hashed<F: Fs> {
     pub durable: bool,
     /// The finished copy, if it has to be copied.
     pub copy: Option<Copy>,
+    /// What a look into it showed, if there was one.
+    pub profile: Option<Profile>,
 }
 
 /// A settled file that was not hashed to its end.
@@ -106,6 +112,8 @@ pub enum Refusal {
         /// What the file has.
         actual: Sha256,
     },
+    /// It is no CSV file, and such files are not wanted.
+    Malformed(CsvFault),
     /// It could not be read or copied.
     Failed(fs::Error),
     /// The process is stopping.
@@ -119,7 +127,9 @@ impl Refusal {
             Refusal::Vanished => AbandonReason::Vanished,
             Refusal::Changed | Refusal::SidecarChanged => AbandonReason::Changed,
             Refusal::OpenForWriting => AbandonReason::OpenForWriting,
-            Refusal::ChecksumDiffers { .. } | Refusal::Failed(_) | Refusal::Interrupted => AbandonReason::Failed,
+            Refusal::ChecksumDiffers { .. } | Refusal::Malformed(_) | Refusal::Failed(_) | Refusal::Interrupted => {
+                AbandonReason::Failed
+            }
         }
     }
 }
@@ -136,6 +146,11 @@ pub enum Outcome {
     Kept(Kept),
     /// It was a duplicate, and was removed or moved away.
     Cleared,
+    /// It cannot be ingested as it is, and was moved to quarantine.
+    Quarantined {
+        /// As above.
+        used_sidecar: Option<FileIdentity>,
+    },
     /// It changed or vanished under us; if it is still there it begins anew.
     Abandoned(AbandonReason),
     /// It was refused before anything was decided.

@@ -22,7 +22,7 @@ const COMPRESSIONS: [&[u8]; 6] = [b"gz", b"bz2", b"xz", b"zst", b"lz4", b"br"];
 pub fn warehouse_name(staged: &OsStr, sha256: &Sha256, taken: usize) -> Option<OsString> {
     match HASH_DIGITS.get(taken)? {
         0 => Some(staged.to_owned()),
-        digits => Some(with_suffix(staged, &sha256.hex()[..*digits])),
+        digits => Some(suffixed_name(staged, &sha256.hex()[..*digits], NAME_BYTES_MAX)),
     }
 }
 
@@ -34,7 +34,7 @@ pub fn choices_up_to(staged: &OsStr, sha256: &Sha256, name: &OsStr) -> usize {
 
 /// The name under which a file goes back to staging when its own is taken again there.
 pub fn returned_name(staged: &OsStr, id: IngestId, attempt: u32) -> OsString {
-    with_suffix(staged, &format!("returned-{id}-{attempt}"))
+    suffixed_name(staged, &format!("returned-{id}-{attempt}"), NAME_BYTES_MAX)
 }
 
 /// How the names begin that [`aside_name`] gives.
@@ -45,15 +45,15 @@ pub fn aside_name(store: &[u8; 16], id: IngestId, what: &str) -> OsString {
     OsString::from(format!(".csv-ingestor-{:032x}-{id}-{what}", u128::from_be_bytes(*store)))
 }
 
-/// `STEM-SUFFIX.EXT`; the stem is cut where the name would grow too long.
-fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
+/// `STEM-SUFFIX.EXT`; the stem is cut where the name would have more bytes than `bytes_max`.
+pub fn suffixed_name(name: &OsStr, suffix: &str, bytes_max: usize) -> OsString {
     let bytes = name.as_bytes();
     let (mut stem, mut extension) = bytes.split_at(extension_start(bytes));
     // An "extension" that leaves no room for the suffix is none.
-    if extension.len() + suffix.len() + 2 > NAME_BYTES_MAX {
+    if extension.len() + suffix.len() + 2 > bytes_max {
         (stem, extension) = (bytes, b"");
     }
-    let room = NAME_BYTES_MAX - extension.len() - suffix.len() - 1;
+    let room = bytes_max - extension.len() - suffix.len() - 1;
     let mut result = cut(stem, room).to_vec();
     result.push(b'-');
     result.extend_from_slice(suffix.as_bytes());

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::naming::{aside_name, returned_name};
-use crate::fs::{self, FileKind, Fs};
+use crate::fs::{self, FileKind, Fs, Open};
 use crate::types::{FileIdentity, IngestId};
 
 /// Open directories that are remembered: today's and yesterday's partition, staging, copies, duplicates, and room.
@@ -252,6 +252,40 @@ impl<F: Fs> Publisher<F> {
         let dir = self.dir(dir_path)?;
         self.lost.insert(dir_path.to_path_buf());
         self.fs.unlink(&dir, name)
+    }
+
+    /// Writes a file that nobody sees before it is whole, under a name that must be free; true if it stands there now, as it
+    /// may already. Its content is durable; its name is when `sync` has returned.
+    pub fn write_new(&mut self, id: IngestId, what: &str, path: &Path, content: &[u8]) -> fs::Result<bool> {
+        let (dir_path, name) = split(path)?;
+        let dir = self.made_dir(dir_path, dir_path)?;
+        self.touch(dir_path, dir_path);
+        if self.fs.stat(&dir, name)?.is_some() {
+            return self.holds(&dir, name, content);
+        }
+        let unfinished = aside_name(&self.store, id, what);
+        match self.fs.unlink(&dir, &unfinished) {
+            Err(error) if error.is_not_found() => {}
+            removed => removed?,
+        }
+        let file = self.fs.open(&dir, &unfinished, Open::Create { mode: 0o644 })?;
+        fs::write_all_at(&self.fs, &file, content, 0)?;
+        self.fs.sync_all(&file)?;
+        match self.fs.rename(&dir, &unfinished, &dir, name) {
+            Err(error) if error.is_taken() => self.fs.unlink(&dir, &unfinished).map(|()| false),
+            renamed => renamed.map(|()| true),
+        }
+    }
+
+    /// The file of that name has this content, and no more.
+    fn holds(&self, dir: &F::Dir, name: &OsStr, content: &[u8]) -> fs::Result<bool> {
+        let file = match self.fs.open(dir, name, Open::Read) {
+            Err(error) if error.is_not_to_be_read() => return Ok(false),
+            file => file?,
+        };
+        let mut found = vec![0; content.len() + 1];
+        let read = fs::read_full_at(&self.fs, &file, &mut found, 0)?;
+        Ok(&found[..read] == content)
     }
 
     /// Removes an unfinished copy that will not be published.

@@ -97,6 +97,7 @@ pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
         let unchanged = source == Some(ingest.identity);
         return Ok(match ingest.state {
             FileState::SkippedDuplicate => "finish with the duplicate as recorded",
+            FileState::Quarantined => "move it to quarantine",
             _ if unchanged => "hash it and ingest it",
             _ => "abandon it: it vanished or changed",
         });
@@ -158,11 +159,13 @@ impl<F: Fs> Committer<F> {
 
         let mut moved = self.settle_moves(placed, dropped)?;
         self.list(&mut moved, true)?;
-        let duplicates: Result<Vec<_>, _> = self.open_in(FileState::SkippedDuplicate).iter().map(work_of).collect();
-        let duplicates = duplicates?;
+        let to_clear = [FileState::SkippedDuplicate, FileState::Quarantined].map(|state| self.open_in(state)).concat();
+        let duplicates: Vec<_> = to_clear.iter().map(work_of).collect::<Result<_, _>>()?;
         recovered.counts.completed = moved.len() as u64;
         recovered.counts.cleared = duplicates.len() as u64;
+        self.is_recovering = true;
         self.finish(moved, duplicates, &mut Vec::new())?;
+        self.is_recovering = false;
         self.flush()?;
         recovered.counts.resumed = recovered.resumed.len() as u64;
         self.remove_leftover_copies()?;
@@ -206,6 +209,7 @@ impl<F: Fs> Committer<F> {
                 sidecar_name: ingest.sidecar.as_ref().and_then(|sidecar| Some(sidecar.path.file_name()?.to_owned())),
                 complete_at: ingest.discovered_at,
                 ticket: 0,
+                failures: 0,
             }),
         })
     }

@@ -24,6 +24,8 @@ use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
 /// The longest such delay.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
+/// The same for a file that can be read, but is not what it should be: to hash it again is for the log alone.
+pub const REMINDER_DELAY_MAX: Duration = Duration::from_secs(3600);
 
 /// So many complete files wait for the end of a scan, so that the oldest goes first. With more there is work enough for a
 /// while, and a scan of a large directory takes long.
@@ -60,6 +62,8 @@ pub enum Waiting {
     OpenForWriting,
     /// Its sidecar holds another SHA-256.
     ChecksumDiffers,
+    /// It is no CSV file.
+    Malformed,
     /// It could not be read; it will be tried again.
     Failed,
 }
@@ -73,6 +77,7 @@ impl Waiting {
             Waiting::UsedSidecar => "sidecar was used already",
             Waiting::OpenForWriting => "open for writing",
             Waiting::ChecksumDiffers => "sidecar has another SHA-256",
+            Waiting::Malformed => "malformed",
             Waiting::Failed => "failed, will be tried again",
         }
     }
@@ -99,6 +104,15 @@ struct Tracked {
     phase: Phase,
     failures: u32,
     scan: u32,
+}
+
+impl Tracked {
+    /// Counts a failure; returns how long to wait: twice as long each time.
+    fn fail(&mut self, delay_min: Duration, delay_max: Duration) -> Duration {
+        let delay = delay_min.saturating_mul(1 << self.failures.min(16)).min(delay_max);
+        self.failures += 1;
+        delay
+    }
 }
 
 /// The memory of what lies in staging.
@@ -314,6 +328,7 @@ impl Settle {
                 name,
                 complete_at,
                 ticket: self.next_ticket,
+                failures: tracked.failures,
             });
         }
         None
@@ -344,7 +359,7 @@ impl Settle {
         self.in_flight -= 1;
         let refused = matches!(report.outcome, Outcome::Refused(_));
         let refusal = match &report.outcome {
-            Outcome::Ingested { used_sidecar } => {
+            Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.tracked.remove(&report.name);
                 self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
                 return Reaction { look_again: dirty, retry_in: None };
@@ -380,14 +395,19 @@ impl Settle {
                 return Reaction { look_again: true, retry_in: None };
             }
             Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
-            Some(Refusal::ChecksumDiffers { .. }) => (None, Waiting::ChecksumDiffers),
+            // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
+            Some(Refusal::ChecksumDiffers { .. }) => {
+                let delay = tracked.fail(self.busy_delay, REMINDER_DELAY_MAX);
+                (Some(delay), Waiting::ChecksumDiffers)
+            }
+            Some(Refusal::Malformed(_)) => {
+                (Some(tracked.fail(self.busy_delay, REMINDER_DELAY_MAX)), Waiting::Malformed)
+            }
             Some(Refusal::Failed(_)) | None => {
                 // A full disk is not the file's fault, and may be over at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
                 let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
-                let delay = RETRY_DELAY_MIN.saturating_mul(1 << tracked.failures.min(16)).min(delay_max);
-                tracked.failures += 1;
-                (Some(delay), Waiting::Failed)
+                (Some(tracked.fail(RETRY_DELAY_MIN, delay_max)), Waiting::Failed)
             }
         };
         let until = delay.map(|delay| now + delay);

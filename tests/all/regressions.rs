@@ -112,6 +112,8 @@ fn a_resumed_file_must_match_its_sidecar() {
         state_path: STATE.into(),
         settings: None,
         sidecar_suffix: None,
+        validate: None,
+        quarantine: None,
         metrics: Arc::new(Metrics::default()),
         on_full: Box::new(|| false),
     };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Committer, Work};
 use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
-use crate::journal::state::{Ingest, Kept};
+use crate::journal::state::{FileState, Ingest, Kept};
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::naming::{ASIDE_PREFIX, choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
@@ -37,8 +37,8 @@ impl<F: Fs> Committer<F> {
             self.finished.extend(work.held);
             reports.push(Report { name: work.name, outcome: Outcome::Ingested { used_sidecar } });
         }
-        for (work, outcome) in cleared {
-            self.closings.push(Record::DuplicateCleared(work.id));
+        for (work, outcome, closing) in cleared {
+            self.closings.push(closing);
             reports.push(Report { name: work.name, outcome });
         }
         Ok(())
@@ -57,6 +57,15 @@ impl<F: Fs> Committer<F> {
             let removed = self.remove_staged(work, "source", &ingest, &target.sha256)?;
             self.report_refused(&ingest.source_path, &removed);
         }
+        self.remove_used_sidecar(work, &ingest)
+    }
+
+    /// Removes the sidecar, if it is still what it was; returns one that cannot be removed.
+    pub(super) fn remove_used_sidecar(
+        &mut self,
+        work: &Work<F>,
+        ingest: &Ingest,
+    ) -> Result<Option<FileIdentity>, Error> {
         let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
         let removed = self.remove(work.id, "sidecar", &sidecar.path, &sidecar.identity, None)?;
         self.report_refused(&sidecar.path, &removed);
@@ -141,6 +150,7 @@ impl<F: Fs> Committer<F> {
             sidecar_name: None,
             complete_at: ingest.discovered_at,
             ticket: 0,
+            failures: 0,
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {
@@ -153,7 +163,12 @@ impl<F: Fs> Committer<F> {
     /// Recovery holds nothing: leases ended with the process that held them, and a writer may have come since. What he
     /// writes to a file that is removed or moved away would be lost. The open file also keeps its inode number from being
     /// given to another while we compare identities.
-    fn take_again(&mut self, work: &Work<F>, path: &Path, identity: &FileIdentity) -> Result<Taken<F>, Error> {
+    pub(super) fn take_again(
+        &mut self,
+        work: &Work<F>,
+        path: &Path,
+        identity: &FileIdentity,
+    ) -> Result<Taken<F>, Error> {
         let is_aside = path.file_name().is_some_and(|name| name.as_bytes().starts_with(ASIDE_PREFIX));
         if work.held.is_some() {
             return Ok(Taken::Already);
@@ -176,12 +191,13 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// Removes or moves duplicates away; returns those that are cleared. One that stays is closed by its record.
+    /// Removes or moves duplicates away, and what goes to quarantine; returns those that are gone, each with the record that
+    /// closes it. A duplicate that stays is closed already.
     pub(super) fn clear_duplicates(
         &mut self,
         duplicates: Vec<Work<F>>,
         reports: &mut Vec<Report>,
-    ) -> Result<Vec<(Work<F>, Outcome)>, Error> {
+    ) -> Result<Vec<(Work<F>, Outcome, Record)>, Error> {
         let mut cleared = Vec::new();
         for work in duplicates {
             let Some(ingest) = self.state.ingest(work.id).cloned() else {
@@ -189,8 +205,14 @@ impl<F: Fs> Committer<F> {
                 reports.extend(self.report_kept(&work)?);
                 continue;
             };
+            if ingest.state == FileState::Quarantined {
+                let (outcome, closing) = self.confine(&work, &ingest)?;
+                cleared.push((work, outcome, closing));
+                continue;
+            }
+            let closing = Record::DuplicateCleared(work.id);
             match self.clear(&work, ingest)? {
-                Some(outcome) => cleared.push((work, outcome)),
+                Some(outcome) => cleared.push((work, outcome, closing)),
                 None => reports.extend(self.report_kept(&work)?),
             }
         }
@@ -313,7 +335,7 @@ impl<F: Fs> Committer<F> {
 }
 
 /// A staged file that is about to be removed or moved away.
-enum Taken<F: Fs> {
+pub(super) enum Taken<F: Fs> {
     /// It is held since it was hashed, or cannot be held.
     Already,
     /// A writer has it, or it is another file.
@@ -325,7 +347,7 @@ enum Taken<F: Fs> {
 }
 
 impl<F: Fs> Taken<F> {
-    fn lease(&self) -> Option<&F::File> {
+    pub(super) fn lease(&self) -> Option<&F::File> {
         match self {
             Taken::Now { file, leased: true } => Some(file),
             _ => None,

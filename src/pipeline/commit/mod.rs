@@ -9,6 +9,7 @@
 //! - Syncs are counted by batches and touched directories, never by files.
 
 mod clean;
+mod confine;
 mod place;
 mod plan;
 
@@ -21,6 +22,7 @@ use hashbrown::HashMap;
 use super::hash::Shared;
 use super::manifest::Manifests;
 use super::publish::Publisher;
+use super::quarantine::{Finding, Quarantine};
 use super::{Error, HashResult, Hashed, Report, Settled};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::compact::Compacted;
@@ -45,6 +47,10 @@ pub struct Committer<F: Fs> {
     pub(super) manifests: Manifests<F>,
     pub(super) metrics: Arc<Metrics>,
     on_full: OnFull,
+    /// Where files go that cannot be ingested; None: they stay.
+    quarantine: Option<Quarantine>,
+    /// What stands at a name that was chosen for a file was perhaps moved there by an earlier run.
+    pub(super) is_recovering: bool,
     /// The disk was full when last tried.
     is_full: bool,
     /// Files whose DISCOVERED is durable already, by ticket.
@@ -93,6 +99,7 @@ impl<F: Fs> Committer<F> {
         journal: Journal<F>,
         state: State,
         settings: Arc<Settings>,
+        quarantine: Option<Quarantine>,
         metrics: Arc<Metrics>,
         on_full: OnFull,
     ) -> Committer<F> {
@@ -108,6 +115,8 @@ impl<F: Fs> Committer<F> {
             manifests: Manifests::new(fs.clone()),
             metrics,
             on_full,
+            quarantine,
+            is_recovering: false,
             is_full: false,
             tickets: HashMap::new(),
             noted: Vec::new(),
@@ -162,22 +171,31 @@ impl<F: Fs> Committer<F> {
         self.finished.clear();
         let mut reports = Vec::with_capacity(batch.len());
         let mut hashed = std::mem::take(&mut self.deferred);
+        let mut to_confine = Vec::new();
         for item in batch {
             match item {
                 Ok(file) => hashed.push(file),
-                Err(refused) => reports.push(self.refuse(refused.settled, refused.refusal)),
+                Err(refused) => match self.finding(&refused) {
+                    Some(finding) => to_confine.push((refused.settled, finding)),
+                    None => reports.push(self.refuse(refused.settled, refused.refusal)),
+                },
             }
         }
         if hashed.iter().any(|file| !file.durable) {
             // One call for all. Its failure ends the process: which file it concerns, nobody can tell.
             self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
         }
-        let plan = self.plan(hashed)?;
+        let mut plan = self.plan(hashed)?;
+        self.plan_quarantine(to_confine, &mut plan);
         self.write(&plan.records)?;
 
         let (placed, dropped) = self.place_all(plan.ingests)?;
         self.carry_through(placed, dropped, plan.duplicates, &mut reports)?;
         Ok(reports)
+    }
+
+    fn finding(&self, refused: &super::Refused) -> Option<Finding> {
+        self.quarantine.as_ref()?.finding(refused, &self.settings.input)
     }
 
     /// The files that the last batch has brought into the warehouse. Dropping them closes them, and gives up their leases.

@@ -9,9 +9,11 @@ use hashbrown::HashSet;
 use super::{Committer, Work};
 use crate::fs::Fs;
 use crate::journal::record::{
-    Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Record, Sidecar, SkippedDuplicate,
+    Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Profiled, Quarantined, Record, Sidecar,
+    SkippedDuplicate,
 };
 use crate::pipeline::naming::warehouse_name;
+use crate::pipeline::quarantine::{Finding, quarantine_name};
 use crate::pipeline::{Error, Hashed, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
 
@@ -74,11 +76,7 @@ impl<F: Fs> Committer<F> {
                 self.deferred.push(file);
                 continue;
             }
-            let id = self.tickets.remove(&file.settled.ticket).unwrap_or_else(|| {
-                let id = IngestId(self.journal.next_lsn().0 + plan.records.len() as u64);
-                plan.records.push(self.discovered(&file.settled));
-                id
-            });
+            let id = self.discover(&file.settled, &mut plan.records);
             let work = Work {
                 id,
                 name: file.settled.name.clone(),
@@ -96,6 +94,9 @@ impl<F: Fs> Committer<F> {
                     plan.duplicates.push(work);
                 }
                 None => {
+                    if let Some(profile) = file.profile {
+                        plan.records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
+                    }
                     let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
                     plan.records.push(Record::Hashed(HashedRecord {
                         ingest_id: id,
@@ -108,6 +109,28 @@ impl<F: Fs> Committer<F> {
             }
         }
         Ok(plan)
+    }
+
+    /// The file's id: that of its DISCOVERED, which is added if it is not durable already.
+    fn discover(&mut self, settled: &Settled, records: &mut Vec<Record>) -> IngestId {
+        if let Some(id) = self.tickets.remove(&settled.ticket) {
+            return id;
+        }
+        let id = IngestId(self.journal.next_lsn().0 + records.len() as u64);
+        records.push(self.discovered(settled));
+        id
+    }
+
+    /// What the journal will say of files that cannot be ingested.
+    pub(super) fn plan_quarantine(&mut self, to_confine: Vec<(Settled, Finding)>, plan: &mut Plan<F>) {
+        let Some(dir) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return };
+        for (settled, Finding { cause, line, detail }) in to_confine {
+            let id = self.discover(&settled, &mut plan.records);
+            let target = dir.join(quarantine_name(&settled.name, id, 0));
+            plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));
+            let (name, key) = (settled.name, settled.identity.key());
+            plan.duplicates.push(Work { id, name, key, held: None, leased: false });
+        }
     }
 
     pub(super) fn skipped(&self, id: IngestId, name: &OsStr, sha256: &Sha256, of: IngestId, taken: usize) -> Record {

@@ -54,7 +54,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// What stands at `path`, if our rename of the ingest's source may have brought it there.
-    fn moved_by_us(&mut self, ingest: &Ingest, path: &Path) -> fs::Result<Option<Stat>> {
+    pub(in crate::pipeline) fn moved_by_us(&mut self, ingest: &Ingest, path: &Path) -> fs::Result<Option<Stat>> {
         let Some(stat) = self.publisher.look(path)? else { return Ok(None) };
         let (staging, _) = split(&ingest.source_path)?;
         let staging = self.publisher.dir(staging)?;

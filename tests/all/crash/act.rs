@@ -58,9 +58,16 @@ pub fn path_of(name: Name) -> PathBuf {
     Path::new(STAGING).join(NAMES[usize::from(name) % NAMES.len()])
 }
 
+/// From this number on contents are malformed.
+pub const MALFORMED: Body = 100;
+
 /// Sizes around a sector, a page and several of both.
 pub fn content_of(body: Body) -> Vec<u8> {
-    csv(u64::from(body), [100, 3_000, 700, 5_000, 512][usize::from(body) % 5])
+    let mut content = csv(u64::from(body), [100, 3_000, 700, 5_000, 512][usize::from(body) % 5]);
+    if body >= MALFORMED {
+        content.extend_from_slice(b"1,2,3\n");
+    }
+    content
 }
 
 pub fn sidecar_of(path: &Path) -> PathBuf {

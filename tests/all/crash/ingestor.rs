@@ -45,6 +45,8 @@ pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
         state_path: STATE.into(),
         settings: Some(scenario.settings()),
         sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
+        validate: scenario.validate,
+        quarantine: scenario.quarantine(),
         metrics: Arc::new(Metrics::default()),
         on_full,
     }

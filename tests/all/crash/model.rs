@@ -5,17 +5,22 @@
 //! - P1: no content is listed twice, and what is listed is there, with the right bytes: at every moment, and on the disk
 //!   alone after a power cut. After each recovery no content is at two names in the warehouse.
 //! - An ingest id stands for one content for ever, and what was reported as ingested stays so.
+//! - What cannot be ingested and was durable in staging is there, or in quarantine, at every moment; at the end in quarantine,
+//!   with its reason.
+//! - Of a file that was looked into, its line says what is in it.
 //! - At the end each content that should be is in the warehouse and listed, nothing else is, and nothing is left over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::sim::{SimFs, Survival, Upstream, WriterId};
-use csv_ingestor::journal::record::DuplicateAction;
+use csv_ingestor::journal::record::{DuplicateAction, Profile};
+use csv_ingestor::pipeline::profile::Validate;
+use csv_ingestor::pipeline::quarantine::reason_path;
 
 use super::act::sidecar_of;
-use super::scenario::Scenario;
-use super::view::{Digest, View};
+use super::scenario::{STAGING, Scenario};
+use super::view::{Digest, Line, View};
 
 /// What upstreams did, what readers saw, and what the ingestor said.
 #[derive(Clone)]
@@ -27,6 +32,12 @@ pub struct Model {
     /// Leases are to be had.
     pub leases: bool,
     pub duplicates: DuplicateAction,
+    validate: Option<Validate>,
+    quarantines: bool,
+    /// Contents that cannot be ingested, and that the disk has.
+    confined: BTreeSet<Digest>,
+    /// What is in contents that ever stood in staging.
+    profiles: BTreeMap<Digest, Profile>,
     /// Contents that must get into the warehouse, and whether their upstream made them durable.
     must: BTreeMap<Digest, bool>,
     /// Contents that may: all that ever stood in staging.
@@ -89,6 +100,10 @@ impl Model {
             sidecars: scenario.sidecars,
             leases: scenario.leases,
             duplicates: scenario.duplicates,
+            validate: scenario.validate,
+            quarantines: scenario.quarantines,
+            confined: BTreeSet::new(),
+            profiles: BTreeMap::new(),
             must: BTreeMap::new(),
             may: BTreeSet::new(),
             released: BTreeSet::new(),
@@ -153,10 +168,15 @@ impl Model {
         }
         self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
         let writer = self.writer.as_ref().map(|writer| writer.path.clone());
-        let mut complete: BTreeSet<Digest> = BTreeSet::new();
+        let (mut complete, mut unwanted) = (BTreeSet::new(), BTreeSet::new());
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path) && Some(*path) != writer.as_ref()) {
-            if !upstream.waits(path) && (!self.sidecars || is_released(upstream, path, digest)) {
+            if upstream.waits(path) {
+                continue;
+            }
+            if self.is_wanted(upstream, path, digest) {
                 complete.insert(digest.clone());
+            } else {
+                unwanted.insert(digest.clone());
             }
         }
         let floor = upstream.fork();
@@ -165,7 +185,7 @@ impl Model {
         // What is in flight, wherever it stands, stays due, unless a writer waits for its lease: then it may go back. What
         // stands nowhere any more, or not whole, is its upstream's loss.
         let aside = view.staging.iter().filter(|(path, _)| is_hidden(path));
-        let away = view.warehouse.iter().chain(&view.duplicates).chain(aside);
+        let away = view.warehouse.iter().chain(&view.duplicates).chain(&view.quarantine).chain(aside);
         let mut in_flight: BTreeSet<&Digest> = away.clone().map(|(_, digest)| digest).collect();
         for (path, digest) in away.chain(view.staged()) {
             if upstream.waits(path) {
@@ -183,6 +203,9 @@ impl Model {
             let is_there = durable.warehouse.values().any(|found| found == digest);
             *is_durable &= is_there || complete.contains(digest) && durable.holds(digest);
         }
+        unwanted.extend(view.quarantine.values().cloned());
+        unwanted.retain(|digest| self.quarantines && self.syncs && !self.lossy && durable.holds(digest));
+        self.confined = unwanted;
         for digest in complete.into_iter().filter(|digest| !self.torn.contains(digest)) {
             // What waited for a lease was written over a file that the disk may still hold as it was, and synced by nobody.
             let is_durable = self.syncs && !self.lossy && durable.holds(&digest);
@@ -264,16 +287,42 @@ impl Model {
     }
 
     fn listed_is_there(&self, view: &View) -> Verdict {
+        for digest in self.confined.iter().filter(|_| !self.lossy) {
+            ensure!(view.holds(digest), "a content that cannot be ingested is lost: {digest}");
+        }
         let (mut contents, mut ids) = (BTreeSet::new(), BTreeSet::new());
         for line in &view.lines {
             let there = view.warehouse.get(&line.warehouse_path);
             ensure!(there == Some(&line.sha256), "listed, and not there: {line:?}, but {there:?}");
             ensure!(contents.insert(&line.sha256), "a content is listed twice: {line:?}");
             ensure!(ids.insert(line.ingest_id), "an id is listed twice: {line:?}");
+            self.is_as_the_line_says(line)?;
             let known = self.listed.get(&line.ingest_id);
             ensure!(known.is_none_or(|known| *known == line.sha256), "an id was given anew: {line:?}");
         }
         Ok(())
+    }
+
+    fn is_as_the_line_says(&self, line: &Line) -> Verdict {
+        ensure!(line.profile.is_some() == self.validate.is_some(), "looked into, or not: {line:?}");
+        if let (Some((rows, reason)), Some(profile)) = (&line.profile, self.profiles.get(&line.sha256)) {
+            ensure!(*rows == profile.rows, "it has other rows: {line:?}, {profile:?}");
+            let fault = profile.fault.as_ref().map(|fault| &fault.reason);
+            ensure!(reason.as_ref() == fault, "something else is wrong with it: {line:?}, {profile:?}");
+        }
+        Ok(())
+    }
+
+    /// Released, and not malformed where such files are not wanted.
+    fn is_wanted(&mut self, upstream: &mut Upstream<'_>, path: &Path, digest: &Digest) -> bool {
+        let Some(validate) = self.validate else { return !self.sidecars || is_released(upstream, path, digest) };
+        let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
+            let mut profiler = validate.profiler(b"a.csv").unwrap();
+            profiler.feed(&upstream.read(path).unwrap());
+            profiler.finish()
+        });
+        let is_good = profile.fault.is_none() || !validate.refuse;
+        is_good && (!self.sidecars || is_released(upstream, path, digest))
     }
 
     /// After a recovery: what it promises before anything else is begun. `seen` are the ids that somebody may know.
@@ -308,7 +357,7 @@ impl Model {
         let view = View::of(&mut fs.upstream());
         self.recovered(&view)?;
         let warehouse: BTreeSet<&Digest> = view.warehouse.values().collect();
-        for digest in self.must.keys() {
+        for digest in self.must.keys().filter(|digest| !is_unreadable(&view, digest)) {
             ensure!(warehouse.contains(digest), "a content was not ingested: {digest}, staging has {:?}", view.staging);
         }
         for (path, digest) in &view.warehouse {
@@ -330,7 +379,34 @@ impl Model {
                 path.display()
             );
         }
+        self.in_quarantine(&view)?;
         self.left_in_staging(&view, &mut fs.upstream(), &warehouse)
+    }
+
+    /// A file waits in staging for a sidecar with its checksum.
+    pub fn has_wrong_sidecars(&mut self, upstream: &mut Upstream<'_>) -> bool {
+        let view = View::of(upstream);
+        let mut staged = view.staged().filter(|(path, _)| is_data(path));
+        let is_wrong = |path: &PathBuf, digest, upstream: &mut Upstream<'_>| {
+            upstream.exists(sidecar_of(path)) && !is_released(upstream, path, digest)
+        };
+        self.sidecars && !self.quarantines && staged.any(|(path, digest)| is_wrong(path, digest, upstream))
+    }
+
+    /// Each file there has its reason beside it, and nothing else is there.
+    fn in_quarantine(&self, view: &View) -> Verdict {
+        for (path, digest) in &view.quarantine {
+            ensure!(self.may.contains(digest), "nobody wrote {}", path.display());
+            let reason = view.reasons.get(&reason_path(path));
+            let reason = reason.and_then(|reason| serde_json::from_slice::<serde_json::Value>(reason).ok());
+            let from = reason.as_ref().and_then(|reason| reason["path"].as_str()).map(Path::new);
+            ensure!(from.is_some_and(|from| from.starts_with(STAGING)), "no reason beside {}", path.display());
+        }
+        for path in view.reasons.keys() {
+            let of = view.quarantine.keys().find(|of| reason_path(of) == *path);
+            ensure!(of.is_some(), "left over in quarantine: {}", path.display());
+        }
+        Ok(())
     }
 
     /// The end is an end for the disk, too: a power cut now takes nothing of it back.
@@ -344,7 +420,7 @@ impl Model {
         Ok(())
     }
 
-    fn left_in_staging(&self, view: &View, upstream: &mut Upstream<'_>, warehouse: &BTreeSet<&Digest>) -> Verdict {
+    fn left_in_staging(&mut self, view: &View, upstream: &mut Upstream<'_>, warehouse: &BTreeSet<&Digest>) -> Verdict {
         for (path, digest) in &view.staging {
             let name = path.file_name().unwrap().to_str().unwrap();
             ensure!(!name.starts_with(".csv-ingestor"), "left over in staging: {name}");
@@ -353,7 +429,10 @@ impl Model {
                 let of = path.with_extension("");
                 ensure!(view.staging.contains_key(&of), "a sidecar was left without its file: {name}");
             }
-            if !is_data(path) || self.sidecars && !is_released(upstream, path, digest) {
+            if !is_data(path) || !self.is_wanted(upstream, path, digest) {
+                let waits_for_its_sidecar = self.sidecars && !upstream.exists(sidecar_of(path));
+                let may_stay = !self.quarantines || !is_data(path) || waits_for_its_sidecar;
+                ensure!(may_stay, "left in staging, and not in quarantine: {name}");
                 continue;
             }
             ensure!(self.sent_again || !is_steady, "left in staging, though nothing was sent twice: {name}");
@@ -365,6 +444,15 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// In quarantine because reading it failed.
+fn is_unreadable(view: &View, digest: &Digest) -> bool {
+    let mut there = view.quarantine.iter().filter(|(_, found)| *found == digest);
+    there.any(|(path, _)| {
+        let reason = view.reasons.get(&reason_path(path)).map(|reason| String::from_utf8_lossy(reason));
+        reason.is_some_and(|reason| reason.contains("\"reason\": \"unreadable\""))
+    })
 }
 
 fn is_hidden(path: &Path) -> bool {

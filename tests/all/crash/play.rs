@@ -159,6 +159,8 @@ impl<'a> Play<'a> {
     pub fn check_ended(&self, ended: Result<Ended, Error>) {
         match ended {
             Ok(Ended::AtRest) => self.check_the_end(),
+            // A file whose sidecar has another checksum is looked at again and again.
+            Ok(Ended::Waiting) if self.model().has_wrong_sidecars(&mut self.fs.upstream()) => self.check_the_end(),
             Ok(Ended::Waiting) => panic!("{}: it does not come to an end", self.told()),
             Err(error) => panic!("{}: {error}", self.told()),
         }

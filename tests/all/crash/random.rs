@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use csv_ingestor::fs::sim::{Fault, Op};
 use csv_ingestor::journal::record::DuplicateAction;
+use csv_ingestor::pipeline::profile::Validate;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use super::act::{self, Act};
+use super::act::{self, Act, MALFORMED};
 use super::play::Play;
 use super::scenario::{Compacts, Scenario};
 
@@ -32,7 +33,7 @@ struct Part {
     end: End,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     cross: bool,
     sidecars: bool,
@@ -40,6 +41,9 @@ pub struct History {
     split_renames: bool,
     torn_syncs: bool,
     leases: bool,
+    quarantines: bool,
+    /// 0: files are looked into, 1: and refused if they are malformed; more: they are not.
+    validates: u8,
     duplicates: u8,
     compacts: u8,
     parts: Vec<Part>,
@@ -73,8 +77,9 @@ const SYNCS: usize = 3;
 const WHOLE: u16 = 1000;
 
 fn act() -> impl Strategy<Value = Act> {
-    let (name, body) = (0..6_u8, 0..12_u8);
-    let pair = || (0..6_u8, 0..12_u8);
+    let (name, body) = (0..6_u8, prop_oneof![9 => 0..12_u8, 1 => MALFORMED..MALFORMED + 3]);
+    let other = body.clone();
+    let pair = move || (0..6_u8, other.clone());
     prop_oneof![
         8 => pair().prop_map(|(name, body)| Act::Write(name, body)),
         3 => pair().prop_map(|(name, body)| Act::Append(name, body)),
@@ -117,10 +122,11 @@ fn part() -> impl Strategy<Value = Part> {
 fn history() -> impl Strategy<Value = History> {
     let often = prop::bool::weighted(0.8);
     let seldom = prop::bool::weighted(0.2);
-    let flags = (any::<bool>(), seldom, often, any::<bool>(), seldom, often);
+    let flags = (any::<bool>(), seldom, often, any::<bool>(), seldom, often, any::<bool>(), 0..6_u8);
     (flags, 0..3_u8, 0..4_u8, prop::collection::vec(part(), 1..5)).prop_map(|(flags, duplicates, compacts, parts)| {
-        let (cross, sidecars, syncs, split_renames, torn_syncs, leases) = flags;
-        History { cross, sidecars, syncs, split_renames, torn_syncs, leases, duplicates, compacts, parts }
+        let (cross, sidecars, syncs, split_renames, torn_syncs, leases, quarantines, validates) = flags;
+        let places = History { cross, sidecars, syncs, split_renames, torn_syncs, leases, ..History::default() };
+        History { quarantines, validates, duplicates, compacts, parts, ..places }
     })
 }
 
@@ -135,6 +141,9 @@ impl History {
             // Otherwise the next start would have to know by itself which names a sync has lost.
             aborts: true,
             leases: self.leases,
+            quarantines: self.quarantines,
+            validate: (self.validates < 2)
+                .then_some(Validate { delimiter: b',', refuse: self.quarantines && self.validates == 1 }),
             duplicates: [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
                 [usize::from(self.duplicates) % 3],
             compacts: match self.compacts {

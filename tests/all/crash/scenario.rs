@@ -6,8 +6,10 @@ use std::time::Duration;
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::record::{DuplicateAction, Settings};
+use csv_ingestor::pipeline::profile::Validate;
+use csv_ingestor::pipeline::quarantine::Quarantine;
 
-use super::act::{self, Act};
+use super::act::{self, Act, MALFORMED};
 use super::model::Model;
 use super::view::digest;
 
@@ -16,6 +18,7 @@ pub const WAREHOUSE: &str = "/warehouse";
 pub const MANIFESTS: &str = "/manifests";
 pub const STATE: &str = "/state";
 pub const DUPLICATES: &str = "/duplicates";
+pub const QUARANTINE: &str = "/quarantine";
 
 /// A moment of a run that comes in each of its rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +51,10 @@ pub struct Scenario {
     pub cross: bool,
     pub sidecars: bool,
     pub duplicates: DuplicateAction,
+    /// Files are looked into.
+    pub validate: Option<Validate>,
+    /// What cannot be ingested goes to quarantine.
+    pub quarantines: bool,
     /// What is done before the ingestor starts for the first time.
     pub before: Vec<Act>,
     /// What is done later, in this order.
@@ -76,6 +83,8 @@ impl Scenario {
             cross: false,
             sidecars: false,
             duplicates: DuplicateAction::Keep,
+            validate: None,
+            quarantines: false,
             before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2)],
             acts: Vec::new(),
             syncs: true,
@@ -92,7 +101,8 @@ impl Scenario {
 
     /// All that the sweeps go through.
     pub fn all() -> Vec<Scenario> {
-        [Scenario::places(), Scenario::of_duplicates(), Scenario::of_upstreams(), Scenario::of_the_journal()].concat()
+        let of_files = [Scenario::places(), Scenario::of_duplicates(), Scenario::of_quarantine()].concat();
+        [of_files, Scenario::of_upstreams(), Scenario::of_the_journal()].concat()
     }
 
     fn places() -> Vec<Scenario> {
@@ -148,6 +158,55 @@ impl Scenario {
             ..Scenario::plain("duplicates moved, across file systems, with sidecars")
         });
         all
+    }
+
+    fn of_quarantine() -> Vec<Scenario> {
+        let at = |round, phase, act| ((round, phase), act);
+        let wrong = Scenario {
+            sidecars: true,
+            quarantines: true,
+            before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2), Act::WrongSidecar(1)],
+            // The right one comes, and another wrong one.
+            acts: vec![
+                at(1, Phase::Scan, Act::Write(1, 3)),
+                at(2, Phase::Scan, Act::Write(3, 4)),
+                at(2, Phase::Scan, Act::WrongSidecar(3)),
+            ],
+            ..Scenario::plain("wrong sidecars, with quarantine")
+        };
+        let malformed = Scenario {
+            validate: Some(Validate { delimiter: b',', refuse: true }),
+            quarantines: true,
+            before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, MALFORMED + 1)],
+            // Under the same name; and one in another's place, while that is on its way.
+            acts: vec![
+                at(1, Phase::Scan, Act::Write(1, MALFORMED + 2)),
+                at(1, Phase::Commit, Act::Replace(1, 4)),
+                at(2, Phase::Scan, Act::Write(2, MALFORMED)),
+            ],
+            ..Scenario::plain("malformed files, with quarantine")
+        };
+        vec![
+            Scenario {
+                split_renames: true,
+                name: "wrong sidecars, with quarantine, renames in halves",
+                ..wrong.clone()
+            },
+            Scenario { cross: true, name: "wrong sidecars, with quarantine, across file systems", ..wrong.clone() },
+            wrong,
+            Scenario {
+                cross: true,
+                name: "malformed files, with quarantine, across file systems",
+                ..malformed.clone()
+            },
+            malformed,
+            Scenario {
+                validate: Some(Validate { delimiter: b',', refuse: false }),
+                before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, 3)],
+                thin: 3,
+                ..Scenario::plain("malformed files are marked")
+            },
+        ]
     }
 
     fn of_upstreams() -> Vec<Scenario> {
@@ -283,6 +342,11 @@ impl Scenario {
         fs.set_torn_syncs(self.torn_syncs);
         fs.set_aborts(self.aborts);
         (fs, model)
+    }
+
+    /// At the first finding: later ones come to the same.
+    pub fn quarantine(&self) -> Option<Quarantine> {
+        self.quarantines.then(|| Quarantine { dir: QUARANTINE.into(), checksum_tries: 1, unreadable_tries: 2 })
     }
 
     pub fn settings(&self) -> Settings {

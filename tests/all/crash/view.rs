@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::FileKind;
 use csv_ingestor::fs::sim::Upstream;
+use csv_ingestor::pipeline::quarantine::REASON_SUFFIX;
 use serde_json::Value;
 use sha2::Digest as _;
 
-use super::scenario::{DUPLICATES, MANIFESTS, STAGING, WAREHOUSE};
+use super::scenario::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, WAREHOUSE};
 
 /// Of a content: its SHA-256 in hex, as the manifest has it.
 pub type Digest = String;
@@ -26,6 +27,8 @@ pub struct Line {
     pub ingest_id: u64,
     pub sha256: Digest,
     pub warehouse_path: PathBuf,
+    /// Of a file that was looked into: rows, or what is wrong with it.
+    pub profile: Option<(Option<u64>, Option<String>)>,
 }
 
 /// All that matters of a machine's files.
@@ -39,6 +42,10 @@ pub struct View {
     pub copies: Vec<PathBuf>,
     /// Duplicates that were moved away.
     pub duplicates: BTreeMap<PathBuf, Digest>,
+    /// Files in quarantine.
+    pub quarantine: BTreeMap<PathBuf, Digest>,
+    /// What stands there beside them: reasons, and what is unfinished.
+    pub reasons: BTreeMap<PathBuf, Vec<u8>>,
     /// The ingestor's lines, in order.
     pub lines: Vec<Line>,
     /// What stands in the manifests and is no whole line.
@@ -70,6 +77,10 @@ fn line_of(text: &[u8]) -> Option<Line> {
         ingest_id: value["ingest_id"].as_u64()?,
         sha256: value["sha256"].as_str()?.to_owned(),
         warehouse_path: value["warehouse_path"].as_str()?.into(),
+        profile: value.get("rows").map(|rows| {
+            let reason = value.get("malformed_reason").map(|reason| reason.as_str().unwrap_or_default().to_owned());
+            (rows.as_u64(), reason)
+        }),
     })
 }
 
@@ -82,6 +93,13 @@ impl View {
         view.staging = digests(files(upstream, Path::new(STAGING)));
         view.staging.retain(|path, _| !path.file_name().unwrap().to_str().unwrap().starts_with(UNFINISHED));
         view.duplicates = digests(files(upstream, Path::new(DUPLICATES)));
+        let is_beside = |path: &Path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.ends_with(REASON_SUFFIX) || name.starts_with('.')
+        };
+        let (reasons, quarantine): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            files(upstream, Path::new(QUARANTINE)).into_iter().partition(|(path, _)| is_beside(path));
+        (view.reasons, view.quarantine) = (reasons, digests(quarantine));
         let hidden = Path::new(WAREHOUSE).join(".csv-ingestor");
         let (copies, warehouse): (BTreeMap<_, _>, BTreeMap<_, _>) =
             files(upstream, Path::new(WAREHOUSE)).into_iter().partition(|(path, _)| path.starts_with(&hidden));
@@ -101,13 +119,14 @@ impl View {
         view
     }
 
-    /// True for a content that stands in staging, at a final name in the warehouse, or was moved away as a duplicate (by
-    /// mistake even, until that is noticed).
+    /// True for a content that stands in staging, at a final name in the warehouse, in quarantine, or was moved away as a
+    /// duplicate (by mistake even, until that is noticed).
     pub fn holds(&self, digest: &Digest) -> bool {
         self.staging
             .values()
             .chain(self.warehouse.values())
             .chain(self.duplicates.values())
+            .chain(self.quarantine.values())
             .any(|found| found == digest)
     }
 

@@ -3,20 +3,23 @@
 //! P3: what can be seen in the warehouse was intended in the journal, durably, before; what can be read in a manifest is
 //! durably MOVED, and durably in the warehouse. A reader that follows the manifests never sees a line withdrawn.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Call, Op, Survival, Upstream};
 use csv_ingestor::journal::state::{FileState, State};
 
 use super::model::{Model, Verdict, ensure};
-use super::scenario::{MANIFESTS, STAGING, STATE, WAREHOUSE};
+use super::scenario::{MANIFESTS, QUARANTINE, STAGING, STATE, WAREHOUSE};
 use super::view::View;
 
 #[derive(Clone, Default)]
 pub struct Watch {
     /// The ids in the manifests, as a reader that follows them has seen them.
     seen: Vec<u64>,
+    /// What was seen in quarantine in this run.
+    confined: Option<BTreeSet<PathBuf>>,
     /// Operations looked at.
     pub looks: u64,
     /// Only follows the manifests.
@@ -37,7 +40,7 @@ impl Watch {
     }
 
     pub fn told(self, story: String) -> Watch {
-        Watch { story, ..self }
+        Watch { story, confined: None, ..self }
     }
 
     pub fn look(&mut self, call: &Call<'_>, upstream: &mut Upstream<'_>, model: &Model) {
@@ -88,6 +91,17 @@ impl Watch {
                 || original(&state, digest).is_some_and(|original| *original.warehouse_path == **path);
             ensure!(intended, "in the warehouse before HASHED was durable: {}", path.display());
         }
+        // At first: what an earlier run has finished there.
+        let confined = self.confined.get_or_insert_with(|| view.quarantine.keys().cloned().collect());
+        for path in view.quarantine.keys().filter(|path| !confined.contains(*path)) {
+            let mut open = state.open().filter_map(|ingest| ingest.quarantined.as_ref());
+            ensure!(
+                open.any(|quarantined| quarantined.target == *path),
+                "in quarantine before QUARANTINED was durable: {}",
+                path.display()
+            );
+        }
+        confined.extend(view.quarantine.keys().cloned());
         let hidden = call.path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| name.starts_with('.')));
         if call.op == Op::Rename && call.path.starts_with(STAGING) && !hidden {
             let intended = state.open().any(|ingest| {
@@ -97,7 +111,8 @@ impl Watch {
             ensure!(intended, "moved before a record of it was durable");
         }
         let foreign = call.op == Op::WriteAt && !call.path.starts_with(MANIFESTS) && !call.path.starts_with(STATE);
-        ensure!(!foreign || call.path.starts_with(WAREHOUSE), "written where nothing is to be written");
+        let may_be = call.path.starts_with(WAREHOUSE) || call.path.starts_with(QUARANTINE);
+        ensure!(!foreign || may_be, "written where nothing is to be written");
         Ok(())
     }
 

@@ -1,0 +1,176 @@
+//! Files that cannot be ingested as they are leave staging, with the reason beside them.
+//!
+//! Invariants:
+//! - P3: QUARANTINED is durable before either is written; QUARANTINE_DONE is written after both are durable.
+//! - P2: nothing is removed but the sidecar that was used; what is moved is the file that was judged, or it goes back.
+
+use super::clean::Taken;
+use super::{Committer, Work};
+use crate::fs::{self, Fs};
+use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
+use crate::journal::state::Ingest;
+use crate::pipeline::publish::{Placed, split};
+use crate::pipeline::quarantine::{quarantine_name, reason, reason_path};
+use crate::pipeline::{Error, Outcome, Refusal};
+
+/// So many names are tried there. Each has the ingest id in it, so only another ingestor can have the first.
+const NAMES_MAX: u32 = 16;
+
+/// What an unfinished reason is called.
+const REASON: &str = "reason";
+
+/// What became of the move.
+enum Confined {
+    Done,
+    /// It is another file by now, or in somebody's hands: it is judged anew.
+    Abandoned(AbandonReason),
+    /// It cannot be moved.
+    Refused(fs::Error),
+}
+
+impl<F: Fs> Committer<F> {
+    /// Moves a QUARANTINED file away; returns what became of it, and the record that closes it.
+    pub(super) fn confine(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(Outcome, Record), Error> {
+        let Some(quarantined) = ingest.quarantined.as_deref() else {
+            return Err(Error::Transition("a file in quarantine has no place there", work.id));
+        };
+        let confined = match self.confined_before(work, ingest, quarantined)? {
+            Some(confined) => confined,
+            None => self.move_there(work, ingest, quarantined.clone())?,
+        };
+        let abandoned = |reason| Record::Abandoned(Abandoned { ingest_id: work.id, reason });
+        Ok(match confined {
+            Confined::Done => {
+                let used_sidecar = self.remove_used_sidecar(work, ingest)?;
+                // The record of the name that it got in the end.
+                if let Some(quarantined) = &self.ingest(work.id)?.quarantined {
+                    self.metrics.file_quarantined(&ingest.source_path, quarantined);
+                }
+                (Outcome::Quarantined { used_sidecar }, Record::QuarantineDone(work.id))
+            }
+            Confined::Abandoned(reason) => {
+                self.give_back_taken(work, ingest)?;
+                self.metrics.file_abandoned(&ingest.source_path, reason);
+                (Outcome::Abandoned(reason), abandoned(reason))
+            }
+            Confined::Refused(error) => {
+                self.give_back_taken(work, ingest)?;
+                (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
+            }
+        })
+    }
+
+    /// The file stays in staging: what an earlier run may have taken aside there gets its name back.
+    fn give_back_taken(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(), Error> {
+        self.resolve_aside(work.id, "second", &ingest.source_path, None)?;
+        if let Some(sidecar) = &ingest.sidecar {
+            self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?;
+        }
+        Ok(())
+    }
+
+    /// What an earlier run left: it has moved the file, or, by mistake, what an upstream had put in its place. None if there
+    /// is nothing. The name has the ingest id in it, so nothing else is expected there.
+    fn confined_before(
+        &mut self,
+        work: &Work<F>,
+        ingest: &Ingest,
+        quarantined: &Quarantined,
+    ) -> Result<Option<Confined>, Error> {
+        let target = &quarantined.target;
+        let Some(there) = self.publisher.look(target)? else { return Ok(None) };
+        if !there.identity.same_but_renamed(&ingest.identity) {
+            if !self.is_recovering || self.moved_by_us(ingest, target)?.is_none() {
+                return Ok(None);
+            }
+            self.patiently(|this| this.publisher.put_back(work.id, target, &ingest.source_path))?;
+            self.discard_reason(work, quarantined)?;
+            return Ok(Some(Confined::Abandoned(AbandonReason::Changed)));
+        }
+        let (dir, _) = split(target)?;
+        let (staging, _) = split(&ingest.source_path)?;
+        self.publisher.touch(staging, dir);
+        self.write_reason(work, ingest, quarantined)?;
+        // A rename that was cut off may have left both names: the old one goes, when the new one is durable.
+        self.patiently(|this| this.publisher.sync())?;
+        self.resolve_aside(work.id, "second", &ingest.source_path, Some(&ingest.identity))?;
+        if self.publisher.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
+            self.remove(work.id, "second", &ingest.source_path, &ingest.identity, None)?;
+        }
+        Ok(Some(Confined::Done))
+    }
+
+    fn move_there(&mut self, work: &Work<F>, ingest: &Ingest, first: Quarantined) -> Result<Confined, Error> {
+        let taken = match self.take_again(work, &ingest.source_path, &ingest.identity) {
+            // Perhaps this is why it cannot be ingested.
+            Err(Error::Io(_)) => Taken::Already,
+            taken => taken?,
+        };
+        if matches!(taken, Taken::Busy) {
+            self.discard_reason(work, &first)?;
+            return Ok(Confined::Abandoned(AbandonReason::OpenForWriting));
+        }
+        let mut quarantined = first;
+        for attempt in 1..=NAMES_MAX {
+            let is_written = self.write_reason(work, ingest, &quarantined)?;
+            let (dir, _) = split(&quarantined.target)?;
+            let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
+            let placed = match is_written {
+                true => self.patiently(|this| this.publisher.place(source, dir, target, identity))?,
+                false => Placed::Taken,
+            };
+            let confined = match placed {
+                // Further names do no harm here: nobody takes it for the warehouse's.
+                Placed::Done | Placed::Linked => {
+                    if !taken.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))? {
+                        return Ok(Confined::Done);
+                    }
+                    self.patiently(|this| this.publisher.put_back(work.id, target, source))?;
+                    Some(Confined::Abandoned(AbandonReason::OpenForWriting))
+                }
+                Placed::Changed => {
+                    self.patiently(|this| this.publisher.put_back(work.id, target, source))?;
+                    Some(Confined::Abandoned(AbandonReason::Changed))
+                }
+                Placed::Vanished => Some(Confined::Abandoned(AbandonReason::Vanished)),
+                Placed::Refused(error) => Some(Confined::Refused(error)),
+                Placed::NeedsCopy => Some(Confined::Refused(cannot_rename(target, libc::EXDEV))),
+                Placed::Taken => None,
+            };
+            if is_written {
+                self.discard_reason(work, &quarantined)?;
+            }
+            if let Some(confined) = confined {
+                return Ok(confined);
+            }
+            quarantined.target = dir.join(quarantine_name(&work.name, work.id, attempt));
+            self.write(&[Record::Quarantined(quarantined.clone())])?;
+        }
+        Ok(Confined::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
+    }
+
+    /// Writes the reason, durably but for its name; false if its name is taken by something else.
+    fn write_reason(&mut self, work: &Work<F>, ingest: &Ingest, quarantined: &Quarantined) -> Result<bool, Error> {
+        let path = reason_path(&quarantined.target);
+        let text = reason(ingest);
+        self.patiently(|this| this.publisher.write_new(work.id, REASON, &path, &text))
+    }
+
+    /// Removes the reason, and what an earlier run may have left of it.
+    fn discard_reason(&mut self, work: &Work<F>, quarantined: &Quarantined) -> Result<(), Error> {
+        let path = reason_path(&quarantined.target);
+        let (dir, _) = split(&path)?;
+        match self.publisher.dir(dir) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            dir => drop(dir?),
+        }
+        self.publisher.touch(dir, dir);
+        let unfinished = self.publisher.aside_path(work.id, REASON, &path)?;
+        self.patiently(|this| this.publisher.discard(&unfinished))?;
+        self.patiently(|this| this.publisher.discard(&path))
+    }
+}
+
+fn cannot_rename(path: &std::path::Path, errno: i32) -> fs::Error {
+    fs::Error { op: "rename", path: path.to_path_buf(), source: std::io::Error::from_raw_os_error(errno) }
+}

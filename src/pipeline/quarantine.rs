@@ -1,0 +1,136 @@
+//! Files that cannot be ingested as they are: which, under what name they leave staging, and what is written beside them.
+//!
+//! Invariant: name and reason are functions of the journal's records, so a recovery finds or makes the same ones again.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::manifest::json_path;
+use super::naming::{NAME_BYTES_MAX, suffixed_name};
+use super::{Refusal, Refused};
+use crate::journal::format::TEXT_BYTES_MAX;
+use crate::journal::record::QuarantineCause;
+use crate::journal::state::Ingest;
+use crate::types::IngestId;
+
+/// What a file's name gets to be that of its reason.
+pub const REASON_SUFFIX: &str = ".reason.json";
+
+/// Where such files go, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// On the staging directory's file system.
+    pub dir: PathBuf,
+    /// A file whose sidecar has another SHA-256 goes when that was found so often, in the same state: it might be on its
+    /// way still, where no lease tells that.
+    pub checksum_tries: u32,
+    /// One that cannot be read goes after so many attempts: somebody might be about to mend it.
+    pub unreadable_tries: u32,
+}
+
+/// Why a file goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// In one word.
+    pub cause: QuarantineCause,
+    /// Where in the file, if that can be told.
+    pub line: Option<u64>,
+    /// For people.
+    pub detail: String,
+}
+
+impl Quarantine {
+    /// Why a file that was refused cannot be ingested for good; None if that may change.
+    pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Finding> {
+        let tries = refused.settled.failures.saturating_add(1);
+        let (cause, line, mut detail) = match &refused.refusal {
+            Refusal::Malformed(fault) => (QuarantineCause::Malformed, Some(fault.line), fault.reason.clone()),
+            Refusal::ChecksumDiffers { expected, actual } if tries >= self.checksum_tries => {
+                let detail = format!("SHA-256 is {actual}, but the sidecar says {expected}");
+                (QuarantineCause::ChecksumDiffers, None, detail)
+            }
+            // Only if it is this file that cannot be read: a warehouse that fails is no reason to empty staging.
+            Refusal::Failed(error)
+                if tries >= self.unreadable_tries
+                    && matches!(error.op, "open" | "read")
+                    && error.path == staging.join(&*refused.settled.name) =>
+            {
+                (QuarantineCause::Unreadable, None, error.to_string())
+            }
+            _ => return None,
+        };
+        detail.truncate(detail.floor_char_boundary(TEXT_BYTES_MAX));
+        Some(Finding { cause, line, detail })
+    }
+}
+
+/// The name that a file gets there: with its ingest id, so that it is nobody else's. `attempt` counts from 0.
+pub fn quarantine_name(staged: &std::ffi::OsStr, id: IngestId, attempt: u32) -> OsString {
+    let suffix = if attempt == 0 { id.to_string() } else { format!("{id}-{attempt}") };
+    suffixed_name(staged, &suffix, NAME_BYTES_MAX - REASON_SUFFIX.len())
+}
+
+/// Where the reason stands.
+pub fn reason_path(target: &Path) -> PathBuf {
+    let mut path = target.as_os_str().to_owned();
+    path.push(REASON_SUFFIX);
+    path.into()
+}
+
+#[derive(Serialize)]
+struct Reason<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+    reason: QuarantineCause,
+    error: &'a str,
+    line: Option<u64>,
+    size: u64,
+    mtime: i64,
+    ingest_id: IngestId,
+    found_at: String,
+}
+
+/// What is written beside the file, with its newline. Empty for one that is not QUARANTINED.
+pub fn reason(ingest: &Ingest) -> Vec<u8> {
+    let Some(quarantined) = &ingest.quarantined else { return Vec::new() };
+    let (path, path_base64) = json_path(&ingest.source_path);
+    let reason = Reason {
+        path: &path,
+        path_base64,
+        reason: quarantined.cause,
+        error: &quarantined.detail,
+        line: quarantined.line,
+        size: ingest.identity.size,
+        mtime: ingest.identity.mtime.sec,
+        ingest_id: ingest.id,
+        found_at: ingest.discovered_at.rfc3339(),
+    };
+    let mut text = Vec::new();
+    // Strings and numbers into memory: there is nothing in it that could fail.
+    let written = serde_json::to_writer_pretty(&mut text, &reason);
+    debug_assert!(written.is_ok());
+    text.push(b'\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    /// Beside it stands its reason, whose name is longer.
+    #[test]
+    fn names_leave_room_for_the_reasons() {
+        let name =
+            |staged: &str, attempt| quarantine_name(OsStr::new(staged), IngestId(12), attempt).into_string().unwrap();
+        assert_eq!((name("a.csv", 0), name("a.csv.gz", 2)), ("a-12.csv".to_owned(), "a-12-2.csv.gz".to_owned()));
+        for length in 230..=255 {
+            let long = name(&format!("{}.csv", "x".repeat(length - 4)), 0);
+            assert!(long.len() + REASON_SUFFIX.len() <= NAME_BYTES_MAX && long.ends_with("-12.csv"), "{long}");
+        }
+        assert_eq!(reason_path(Path::new("/q/a-12.csv")), Path::new("/q/a-12.csv.reason.json"));
+    }
+}
