@@ -11,6 +11,7 @@
 
 pub mod commit;
 pub mod hash;
+pub mod lines;
 pub mod manifest;
 pub mod naming;
 pub mod profile;

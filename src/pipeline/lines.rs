@@ -1,0 +1,393 @@
+//! Reading manifests: which hours there are, and their lines, one after the other.
+//!
+//! Invariants:
+//! - It only reads, and takes no lock: a last line without its end may be one that is just being written.
+//! - No line is held in memory beyond [`LINE_BYTES_MAX`].
+//! - What is no line of an ingestor is told from one, with its file and number; it never ends the reading.
+//! - Keys that are not known are accepted: newer versions may say more.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+
+use super::manifest::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir};
+use crate::fs::{self, FileKind, Fs, Open};
+use crate::journal::format::PATH_BYTES_MAX;
+use crate::types::{IngestId, Sha256, UnixMillis};
+
+/// Bytes read at once: more than the longest line.
+const WINDOW_BYTES: usize = 4 * LINE_BYTES_MAX;
+/// Milliseconds of an hour.
+const HOUR_MS: u64 = 3_600_000;
+/// The digits of each level below the manifests' root: year, month, day, hour.
+const LEVEL_DIGITS: [usize; 4] = [4, 2, 2, 2];
+
+/// What a manifest line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Where the file was found.
+    pub source_path: PathBuf,
+    /// Of its content.
+    pub sha256: Sha256,
+    /// `st_dev` of the staged file.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since the epoch.
+    pub mtime_sec: i64,
+    /// Where it is.
+    pub warehouse_path: PathBuf,
+    /// Unique within one journal.
+    pub ingest_id: IngestId,
+    /// When it was found complete.
+    pub ingested_at: UnixMillis,
+}
+
+/// The keys, as they stand in a line.
+#[derive(Deserialize)]
+struct Keys<'a> {
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    #[serde(borrow)]
+    path_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    sha256: Cow<'a, str>,
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: i64,
+    #[serde(borrow)]
+    warehouse_path: Cow<'a, str>,
+    #[serde(borrow)]
+    warehouse_path_base64: Option<Cow<'a, str>>,
+    ingest_id: u64,
+    #[serde(borrow)]
+    ingested_at: Cow<'a, str>,
+}
+
+/// Reads one line, without its newline.
+///
+/// # Errors
+/// Why it is none.
+pub fn parse(line: &[u8]) -> Result<Listed, String> {
+    if line.contains(&0) {
+        return Err("it holds zeros, as a power cut leaves them".to_owned());
+    }
+    let keys: Keys<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let sha256 = Sha256::from_hex(keys.sha256.as_bytes()).ok_or("sha256 is not 64 hex digits")?;
+    let at = humantime::parse_rfc3339(&keys.ingested_at).map_err(|error| format!("ingested_at: {error}"))?;
+    Ok(Listed {
+        source_path: exact_path("path", &keys.path, keys.path_base64.as_deref())?,
+        sha256,
+        device: keys.device,
+        inode: keys.inode,
+        size: keys.size,
+        mtime_sec: keys.mtime,
+        warehouse_path: exact_path("warehouse_path", &keys.warehouse_path, keys.warehouse_path_base64.as_deref())?,
+        ingest_id: IngestId(keys.ingest_id),
+        ingested_at: UnixMillis::from_system_time(at),
+    })
+}
+
+fn exact_path(key: &str, text: &str, base64: Option<&str>) -> Result<PathBuf, String> {
+    let bytes = match base64 {
+        Some(exact) => BASE64.decode(exact).map_err(|error| format!("{key}_base64: {error}"))?,
+        None => text.as_bytes().to_vec(),
+    };
+    let path = PathBuf::from(OsString::from_vec(bytes));
+    if !path.is_absolute() || path.file_name().is_none() || path.as_os_str().len() > PATH_BYTES_MAX {
+        return Err(format!("{key} is not an absolute path of at most {PATH_BYTES_MAX} bytes"));
+    }
+    Ok(path)
+}
+
+/// The manifests of all hours from `since` on that there are, oldest first.
+pub fn manifests<F: Fs>(fs: &F, root: &Path, since: Option<UnixMillis>) -> fs::Result<Vec<PathBuf>> {
+    let first = since.map(|since| hour_dir(root, UnixMillis(since.0 / HOUR_MS * HOUR_MS)));
+    let mut dirs = vec![root.to_path_buf()];
+    for digits in LEVEL_DIGITS {
+        let mut below = Vec::new();
+        for dir in &dirs {
+            below.extend(levels(fs, dir, digits)?);
+        }
+        // An ancestor of the first hour is not before it.
+        below.retain(|dir| first.as_ref().is_none_or(|first| dir >= first || first.starts_with(dir)));
+        below.sort_unstable();
+        dirs = below;
+    }
+    let mut found = Vec::new();
+    for dir in dirs {
+        let handle = match fs.open_dir(&dir) {
+            Err(error) if error.is_not_found() => continue,
+            handle => handle?,
+        };
+        let stat = fs.stat(&handle, OsStr::new(MANIFEST_NAME))?;
+        found.extend(stat.map(|_| dir.join(MANIFEST_NAME)));
+    }
+    Ok(found)
+}
+
+/// The directories in `dir` whose names are so many digits.
+fn levels<F: Fs>(fs: &F, dir: &Path, digits: usize) -> fs::Result<Vec<PathBuf>> {
+    let handle = fs.open_dir(dir)?;
+    let mut found = Vec::new();
+    for entry in fs.list(&handle)? {
+        let entry = entry?;
+        let name = entry.name.as_encoded_bytes();
+        let is_level = name.len() == digits && name.iter().all(u8::is_ascii_digit);
+        if is_level && entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink) {
+            found.push(dir.join(&entry.name));
+        }
+    }
+    Ok(found)
+}
+
+/// What stands in a manifest between two newlines.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Text<'a> {
+    /// A line that has its end (which is left out here).
+    Whole(&'a [u8]),
+    /// Longer than any line of an ingestor; it was passed over.
+    TooLong,
+    /// What stands behind the last newline: torn by a crash, or just being written.
+    Unfinished(&'a [u8]),
+}
+
+/// A line and its place.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// Where it begins.
+    pub offset: u64,
+    /// From 1, of those that were read.
+    pub number: u64,
+    /// What it is.
+    pub text: Text<'a>,
+}
+
+impl Line<'_> {
+    /// What it says, or why it is no line of an ingestor.
+    pub fn parse(&self) -> Result<Listed, String> {
+        match self.text {
+            Text::Whole(line) => parse(line),
+            Text::TooLong => Err(format!("it is longer than {LINE_BYTES_MAX} bytes")),
+            Text::Unfinished(_) => Err("it has no end".to_owned()),
+        }
+    }
+}
+
+/// Reads the lines of one manifest.
+pub struct Lines<F: Fs> {
+    fs: F,
+    file: F::File,
+    window: Vec<u8>,
+    /// Offset of the window's first byte in the file.
+    base: u64,
+    /// The bytes in the window that are still to be handed out.
+    begin: usize,
+    end: usize,
+    number: u64,
+}
+
+impl<F: Fs> Lines<F> {
+    /// Opens a manifest, to be read from the line that begins at `offset`.
+    pub fn open(fs: &F, manifest: &Path, offset: u64) -> fs::Result<Lines<F>> {
+        let file = open(fs, manifest)?;
+        Ok(Lines { fs: fs.clone(), file, window: vec![0; WINDOW_BYTES], base: offset, begin: 0, end: 0, number: 0 })
+    }
+
+    /// The next line; None at the end of the file.
+    pub fn next_line(&mut self) -> fs::Result<Option<Line<'_>>> {
+        let mut searched = 0;
+        loop {
+            let pending = &self.window[self.begin + searched..self.end];
+            if let Some(at) = pending.iter().position(|byte| *byte == b'\n') {
+                let (from, to) = (self.begin, self.begin + searched + at);
+                return Ok(Some(self.hand_out(from, to, to + 1)));
+            }
+            searched = self.end - self.begin;
+            if searched > LINE_BYTES_MAX {
+                return self.pass_over().map(Some);
+            }
+            if self.fill()? == 0 {
+                let (from, to) = (self.begin, self.end);
+                if from == to {
+                    return Ok(None);
+                }
+                let offset = self.base + from as u64;
+                (self.begin, self.number) = (to, self.number + 1);
+                let text = Text::Unfinished(&self.window[from..to]);
+                return Ok(Some(Line { offset, number: self.number, text }));
+            }
+        }
+    }
+
+    fn hand_out(&mut self, from: usize, to: usize, next: usize) -> Line<'_> {
+        (self.begin, self.number) = (next, self.number + 1);
+        let text = match &self.window[from..to] {
+            line if line.len() > LINE_BYTES_MAX => Text::TooLong,
+            line => Text::Whole(line),
+        };
+        Line { offset: self.base + from as u64, number: self.number, text }
+    }
+
+    /// A line that is longer than any of ours: only its end is looked for.
+    fn pass_over(&mut self) -> fs::Result<Line<'static>> {
+        let offset = self.base + self.begin as u64;
+        self.number += 1;
+        loop {
+            let newline = self.window[self.begin..self.end].iter().position(|byte| *byte == b'\n');
+            self.begin = newline.map_or(self.end, |at| self.begin + at + 1);
+            if newline.is_some() || self.fill()? == 0 {
+                return Ok(Line { offset, number: self.number, text: Text::TooLong });
+            }
+        }
+    }
+
+    /// Reads more, behind what is still to be handed out; 0 at the end of the file.
+    fn fill(&mut self) -> fs::Result<usize> {
+        self.window.copy_within(self.begin..self.end, 0);
+        self.base += self.begin as u64;
+        (self.begin, self.end) = (0, self.end - self.begin);
+        let read = self.fs.read_at(&self.file, &mut self.window[self.end..], self.base + self.end as u64)?;
+        self.end += read;
+        Ok(read)
+    }
+}
+
+fn open<F: Fs>(fs: &F, manifest: &Path) -> fs::Result<F::File> {
+    let (Some(dir), Some(name)) = (manifest.parent(), manifest.file_name()) else {
+        let source = std::io::ErrorKind::InvalidInput.into();
+        return Err(fs::Error { op: "open", path: manifest.to_path_buf(), source });
+    };
+    fs.open(&fs.open_dir(dir)?, name, Open::Read)
+}
+
+/// Where a line was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// From 1.
+    pub number: u64,
+}
+
+/// The lines with that ingest id in the manifest of the hour of `at`: one, if all is as it should be; several where
+/// several ingestors share the manifests.
+pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> fs::Result<Vec<(Place, Listed)>> {
+    let manifest = hour_dir(root, at).join(MANIFEST_NAME);
+    let mut lines = match Lines::open(fs, &manifest, 0) {
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        lines => lines?,
+    };
+    let mut found = Vec::new();
+    while let Some(line) = lines.next_line()? {
+        let number = line.number;
+        let listed = line.parse().ok().filter(|listed| listed.ingest_id == id);
+        found.extend(listed.map(|listed| (Place { manifest: manifest.clone(), number }, listed)));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::sim::SimFs;
+
+    const LINE: &str = r#"{"path":"/in/a.csv","sha256":"06bf5c5a6bb108c7d25502b37ebf56d904f7438f0d36d45edf4cf126c9e4a715","device":65024,"inode":7,"size":46,"mtime":-5,"warehouse_path":"/wh/ingest_date=2026-11-23/a.csv","ingest_id":6,"ingested_at":"2026-11-23T20:02:42.965Z"}"#;
+    const MANIFEST: &str = "/mf/2026/11/23/20/manifest.jsonl";
+
+    fn machine(content: &[u8]) -> SimFs {
+        let fs = SimFs::new(1);
+        fs.upstream().mkdir_all("/mf/2026/11/23/20").unwrap();
+        fs.upstream().write(MANIFEST, content).unwrap();
+        fs
+    }
+
+    #[test]
+    fn a_line_is_read_whatever_else_it_says() {
+        let listed = parse(LINE.as_bytes()).unwrap();
+        assert_eq!((listed.size, listed.mtime_sec, listed.ingest_id), (46, -5, IngestId(6)));
+        assert_eq!(listed.ingested_at.rfc3339(), "2026-11-23T20:02:42.965Z");
+        let more = LINE.replace("\"device\"", "\"rows\":3,\"header\":[\"a\",{\"b\":null}],\"device\"");
+        assert_eq!(parse(more.as_bytes()), Ok(listed.clone()));
+        let exact = LINE.replace("\"sha256\"", "\"path_base64\":\"L2luL/8=\",\"sha256\"");
+        assert_eq!(parse(exact.as_bytes()).unwrap().source_path.as_os_str().as_encoded_bytes(), b"/in/\xff");
+    }
+
+    #[test]
+    fn what_is_no_line_is_refused_with_a_reason() {
+        for (bad, why) in [
+            (String::new(), "EOF"),
+            ("{}".to_owned(), "missing field"),
+            (LINE.replace("06bf", "06bg"), "sha256"),
+            (LINE.replace("\"/in/a.csv\"", "\"a.csv\""), "absolute"),
+            (LINE.replace("\"/in/a.csv\"", "7"), "expected"),
+            (LINE.replace("2026-11-23T", "2026-13-23T"), "ingested_at"),
+            (LINE.replace("46", "\0\0"), "zeros"),
+            (LINE[..LINE.len() - 1].to_owned(), "EOF"),
+            (format!("{LINE}{LINE}"), "trailing"),
+        ] {
+            let error = parse(bad.as_bytes()).unwrap_err();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn lines_are_found_where_they_stand() {
+        let long = "x".repeat(WINDOW_BYTES + 5);
+        let content = format!("{LINE}\n\n{long}\n{LINE}\n{}", &LINE[..40]);
+        let fs = machine(content.as_bytes());
+        let mut lines = Lines::open(&fs, Path::new(MANIFEST), 0).unwrap();
+        let mut seen = Vec::new();
+        while let Some(line) = lines.next_line().unwrap() {
+            let kind = match line.text {
+                Text::Whole(text) => text.len(),
+                Text::TooLong => usize::MAX,
+                Text::Unfinished(text) => 1000 + text.len(),
+            };
+            seen.push((line.number, line.offset as usize, kind));
+        }
+        let (one, far) = (LINE.len(), LINE.len() + 2 + long.len() + 1);
+        let expected =
+            [(1, 0, one), (2, one + 1, 0), (3, one + 2, usize::MAX), (4, far, one), (5, far + one + 1, 1040)];
+        assert_eq!(seen, expected);
+        let mut one_line = Lines::open(&fs, Path::new(MANIFEST), far as u64).unwrap();
+        assert_eq!(one_line.next_line().unwrap().unwrap().parse(), parse(LINE.as_bytes()));
+    }
+
+    #[test]
+    fn a_files_line_is_found_by_its_hour_and_id() {
+        let fs = machine(format!("garbage\n{LINE}\n").as_bytes());
+        let at = UnixMillis(1_795_464_162_965);
+        let found = find(&fs, Path::new("/mf"), at, IngestId(6)).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((&*found[0].0.manifest, found[0].0.number), (Path::new(MANIFEST), 2));
+        assert!(find(&fs, Path::new("/mf"), at, IngestId(7)).unwrap().is_empty());
+        assert!(find(&fs, Path::new("/mf"), UnixMillis(0), IngestId(6)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_hours_from_since_on_are_listed() {
+        let fs = machine(b"");
+        for hour in ["/mf/2026/11/23/21", "/mf/2026/11/24/00", "/mf/2025/12/31/23", "/mf/notes/11/23/20"] {
+            fs.upstream().mkdir_all(hour).unwrap();
+            fs.upstream().write(&format!("{hour}/manifest.jsonl"), b"").unwrap();
+        }
+        fs.upstream().mkdir_all("/mf/2027").unwrap();
+        let since = |since: Option<u64>| {
+            let found = manifests(&fs, Path::new("/mf"), since.map(UnixMillis)).unwrap();
+            found.iter().map(|path| path.to_str().unwrap()[4..17].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(since(None), ["2025/12/31/23", "2026/11/23/20", "2026/11/23/21", "2026/11/24/00"]);
+        assert_eq!(since(Some(1_795_466_162_965)), ["2026/11/23/20", "2026/11/23/21", "2026/11/24/00"]);
+        assert_eq!(since(Some(1_795_466_162_965 + 1_800_000)), ["2026/11/23/21", "2026/11/24/00"]);
+        assert_eq!(since(Some(1_795_466_162_965 + 86_400_000)), Vec::<String>::new());
+    }
+}
