@@ -11,15 +11,15 @@ use super::output::{path_text, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::frame::FrameHeader;
-use crate::journal::ledger::{self, Ledger};
 use crate::journal::record::Record;
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
-use crate::journal::snapshot::{Row, RowReader, Snapshot};
-use crate::journal::state::{FileState, State};
+use crate::journal::snapshot::Snapshot;
+use crate::journal::state::FileState;
+use crate::journal::survey::{Entry, Found, Survey};
 use crate::journal::{self, Refused};
 use crate::pipeline::manifest::json_path;
-use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// Lines made before they are printed.
 const LINES_AT_ONCE: usize = 1024;
@@ -58,6 +58,7 @@ enum StateName {
     Manifested,
     SkippedDuplicate,
     Abandoned,
+    Quarantined,
 }
 
 impl StateName {
@@ -70,33 +71,34 @@ impl StateName {
 pub(super) fn execute(arguments: &InspectArgs) -> Result<(), Error> {
     let filter = Filter::new(arguments)?;
     let fs = RealFs::default();
-    let mut survey = Survey { frames: arguments.frames.then(Vec::new), ..Survey::default() };
+    let mut inspection = Inspection { frames: arguments.frames.then(Vec::new), ..Inspection::default() };
     let state_path = std::path::absolute(&arguments.state_path)?;
-    let read = journal::read(&fs, &state_path, &mut survey);
+    let read = journal::read(&fs, &state_path, &mut inspection);
     if let Ok(None) = read {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
     // What could be read is printed; the damage decides the exit code.
-    print(&survey, &filter, arguments)?;
+    print(&inspection, &filter, arguments)?;
     read.map(drop).map_err(Error::from)
 }
 
-fn print(survey: &Survey, filter: &Filter, arguments: &InspectArgs) -> Result<(), Error> {
+fn print(inspection: &Inspection, filter: &Filter, arguments: &InspectArgs) -> Result<(), Error> {
     let skipped = |count: usize| count - arguments.limit.unwrap_or(usize::MAX).min(count);
-    if let Some(frames) = &survey.frames {
+    if let Some(frames) = &inspection.frames {
         let frames = &frames[skipped(frames.len())..];
         let lines = frames.iter().map(|frame| if arguments.json { frame.to_string() } else { plain(frame) });
         return Ok(print_lines(lines)?);
     }
-    let (found, damage) = survey.matching(filter)?;
+    let survey = &inspection.survey;
+    let (found, damage) = matching(survey, filter)?;
     for part in found[skipped(found.len())..].chunks(LINES_AT_ONCE) {
-        let lines: Result<Vec<String>, Error> = part.iter().map(|(_, it)| survey.line(it, arguments.json)).collect();
+        let lines: Result<Vec<String>, Error> = part.iter().map(|(_, it)| line(survey, it, arguments.json)).collect();
         print_lines(lines?)?;
     }
     if let Some(damage) = damage {
         return Err(damage.into());
     }
-    let forgotten = survey.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().forgotten);
+    let forgotten = survey.newest_snapshot().map_or(0, |snapshot| snapshot.header().forgotten);
     if forgotten > 0 && !arguments.json {
         print_lines([format!("and {forgotten} older files whose content is forgotten (--remember)")])?;
     }
@@ -124,7 +126,7 @@ impl Filter {
         })
     }
 
-    fn matches(&self, file: &File) -> bool {
+    fn matches(&self, file: &Entry) -> bool {
         self.state.is_none_or(|state| state == file.state)
             && self.path.as_ref().is_none_or(|glob| glob.is_match(&file.source_path))
             && self
@@ -134,172 +136,81 @@ impl Filter {
     }
 }
 
-/// What is shown of one file, as far as the journal was read.
-struct File {
-    id: IngestId,
-    lsn: Lsn,
-    state: FileState,
-    device: u64,
-    inode: u64,
-    size: u64,
-    mtime_sec: i64,
-    source_path: PathBuf,
-    sha256: Option<Sha256>,
-    warehouse_path: Option<PathBuf>,
-    duplicate_of: Option<IngestId>,
-    created_at: UnixMillis,
-    updated_at: UnixMillis,
+fn json(entry: &Entry) -> String {
+    let (source, source_base64) = json_path(&entry.source_path);
+    let warehouse = entry.warehouse_path.as_deref().map(json_path);
+    let mut line = Map::new();
+    let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
+    put("ingest_id", json!(entry.id));
+    put("lsn", json!(entry.lsn.0));
+    put("state", json!(entry.state));
+    put("device", json!(entry.device));
+    put("inode", json!(entry.inode));
+    put("size", json!(entry.size));
+    put("mtime", json!(entry.mtime_sec));
+    put("sha256", json!(entry.sha256.map(|sha256| sha256.hex())));
+    put("source_path", json!(source));
+    if let Some(exact) = source_base64 {
+        put("source_path_base64", json!(exact));
+    }
+    put("warehouse_path", json!(warehouse.as_ref().map(|(path, _)| path)));
+    if let Some((_, Some(exact))) = &warehouse {
+        put("warehouse_path_base64", json!(exact));
+    }
+    if let Some(quarantined) = &entry.quarantined {
+        put("quarantine_path", json!(json_path(&quarantined.target).0));
+        put("reason", json!(quarantined.cause));
+    }
+    put("duplicate_of", json!(entry.duplicate_of));
+    put("created_at", json!(entry.created_at.rfc3339()));
+    put("updated_at", json!(entry.updated_at.rfc3339()));
+    Value::Object(line).to_string()
 }
 
-impl From<&ledger::File> for File {
-    fn from(file: &ledger::File) -> File {
-        let found = &file.found.value;
-        File {
-            id: file.id,
-            lsn: file.lsn,
-            state: file.state,
-            device: found.identity.device,
-            inode: found.identity.inode,
-            size: found.identity.size,
-            mtime_sec: found.identity.mtime.sec,
-            source_path: found.source_path.clone(),
-            sha256: file.sha256(),
-            warehouse_path: file.warehouse_path().cloned(),
-            duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
-            created_at: found.discovered_at,
-            updated_at: file.updated_at,
-        }
-    }
+fn text(entry: &Entry) -> String {
+    let sha256 = entry.sha256.map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
+    let target = match (&entry.quarantined, &entry.warehouse_path, entry.duplicate_of) {
+        (Some(quarantined), ..) => format!(" -> {} ({})", path_text(&quarantined.target), quarantined.cause.text()),
+        (_, _, Some(of)) => format!(" = ingest id {of}"),
+        (_, Some(path), None) => format!(" -> {}", path_text(path)),
+        (_, None, None) => String::new(),
+    };
+    let (id, source) = (entry.id, path_text(&entry.source_path));
+    format!("{id:>8} {:17} {} {sha256} {source}{target}", entry.state.text(), entry.updated_at.rfc3339())
 }
 
-impl From<Row> for File {
-    fn from(row: Row) -> File {
-        File {
-            id: row.ingest_id,
-            lsn: row.lsn,
-            state: FileState::Manifested,
-            device: row.device,
-            inode: row.inode,
-            size: row.size,
-            mtime_sec: row.mtime_sec,
-            source_path: row.source_path,
-            sha256: Some(row.sha256),
-            warehouse_path: Some(row.warehouse_path),
-            duplicate_of: None,
-            created_at: row.discovered_at,
-            updated_at: row.manifested_at,
-        }
-    }
-}
-
-impl File {
-    fn json(&self) -> String {
-        let (source, source_base64) = json_path(&self.source_path);
-        let warehouse = self.warehouse_path.as_deref().map(json_path);
-        let mut line = Map::new();
-        let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
-        put("ingest_id", json!(self.id));
-        put("lsn", json!(self.lsn.0));
-        put("state", json!(self.state));
-        put("device", json!(self.device));
-        put("inode", json!(self.inode));
-        put("size", json!(self.size));
-        put("mtime", json!(self.mtime_sec));
-        put("sha256", json!(self.sha256.map(|sha256| sha256.hex())));
-        put("source_path", json!(source));
-        if let Some(exact) = source_base64 {
-            put("source_path_base64", json!(exact));
-        }
-        put("warehouse_path", json!(warehouse.as_ref().map(|(path, _)| path)));
-        if let Some((_, Some(exact))) = &warehouse {
-            put("warehouse_path_base64", json!(exact));
-        }
-        put("duplicate_of", json!(self.duplicate_of));
-        put("created_at", json!(self.created_at.rfc3339()));
-        put("updated_at", json!(self.updated_at.rfc3339()));
-        Value::Object(line).to_string()
-    }
-
-    fn text(&self) -> String {
-        let sha256 = self.sha256.map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
-        let target = match (&self.warehouse_path, self.duplicate_of) {
-            (_, Some(of)) => format!(" = ingest id {of}"),
-            (Some(path), None) => format!(" -> {}", path_text(path)),
-            (None, None) => String::new(),
-        };
-        let (id, source) = (self.id, path_text(&self.source_path));
-        format!("{id:>8} {:17} {} {sha256} {source}{target}", self.state.text(), self.updated_at.rfc3339())
-    }
-}
-
-/// Collects what the journal holds.
+/// What is printed: files, or segments and frames.
 #[derive(Default)]
-struct Survey {
-    /// Refuses what the journal's rules forbid, as every other reader does.
-    rules: State,
-    snapshot: Option<Arc<Snapshot>>,
-    ledger: Ledger,
-    /// Files that are finished, since the snapshot.
-    finished: Vec<ledger::File>,
+struct Inspection {
+    survey: Survey,
     frames: Option<Vec<Value>>,
-}
-
-/// Where a file that is to be shown is to be found.
-enum Found<'a> {
-    Ledger(&'a ledger::File),
-    /// By its number in the snapshot.
-    Row(u32),
 }
 
 /// What matches, and the damage that ended the search.
 type Matching<'a> = (Vec<(IngestId, Found<'a>)>, Option<journal::Error>);
 
-impl Survey {
-    /// The files that match, oldest first; of what is only in the snapshot, one number each. A damaged block of rows ends
-    /// the rows, and is returned beside what stands before it.
-    fn matching(&self, filter: &Filter) -> Result<Matching<'_>, Error> {
-        let files = self.finished.iter().chain(self.ledger.files());
-        let files = files.filter(|file| filter.matches(&File::from(*file)));
-        let mut found: Vec<_> = files.map(|file| (file.id, Found::Ledger(file))).collect();
-        let mut rows = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
-        let mut damage = None;
-        for number in 0.. {
-            let row = match rows.as_mut().map_or(Ok(None), RowReader::next_row) {
-                Ok(Some(row)) => row,
-                Ok(None) => break,
-                Err(corrupt @ journal::Error::Corrupt(_)) => {
-                    damage = Some(corrupt);
-                    break;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let id = row.ingest_id;
-            if filter.matches(&row.into()) {
-                found.push((id, Found::Row(number)));
-            }
+/// The files that match, oldest first; of what is only in the snapshot, one number each. A damaged block of rows ends the
+/// rows, and is returned beside what stands before it.
+fn matching<'a>(survey: &'a Survey, filter: &Filter) -> Result<Matching<'a>, Error> {
+    let mut matching = Vec::new();
+    let damage = survey.files(&mut |entry, found| {
+        if filter.matches(&entry) {
+            matching.push((entry.id, found));
         }
-        found.sort_unstable_by_key(|(id, _)| *id);
-        Ok((found, damage))
-    }
-
-    fn line(&self, found: &Found<'_>, as_json: bool) -> Result<String, Error> {
-        let file = match found {
-            Found::Ledger(file) => File::from(*file),
-            Found::Row(number) => {
-                match self.snapshot.as_ref().map(|snapshot| snapshot.row(*number)).transpose()?.flatten() {
-                    Some(row) => row.into(),
-                    None => return Ok(String::new()),
-                }
-            }
-        };
-        Ok(if as_json { file.json() } else { file.text() })
-    }
+    })?;
+    matching.sort_unstable_by_key(|(id, _)| *id);
+    Ok((matching, damage))
 }
 
-impl Visitor for Survey {
+fn line(survey: &Survey, found: &Found<'_>, as_json: bool) -> Result<String, Error> {
+    let entry = survey.entry(found)?;
+    Ok(entry.map(|entry| if as_json { json(&entry) } else { text(&entry) }).unwrap_or_default())
+}
+
+impl Visitor for Inspection {
     fn restart(&mut self) {
         let frames = self.frames.as_ref().map(|_| Vec::new());
-        *self = Survey { frames, ..Survey::default() };
+        *self = Inspection { frames, ..Inspection::default() };
     }
 
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), journal::Error> {
@@ -314,13 +225,7 @@ impl Visitor for Survey {
                 "forgotten": header.forgotten,
             }));
         }
-        self.rules = State::from_snapshot(snapshot)?;
-        self.snapshot = Some(snapshot.clone());
-        let (ledger, finished) = (&mut self.ledger, &mut self.finished);
-        snapshot.survivors(&mut |lsn, at, record| {
-            finished.extend(ledger.record(lsn, at, record)?.map(|file| *file));
-            Ok(())
-        })
+        self.survey.snapshot(snapshot)
     }
 
     fn segment(&mut self, header: &SegmentHeader) {
@@ -353,9 +258,7 @@ impl Visitor for Survey {
     }
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.rules.apply(lsn, &record)?;
-        self.finished.extend(self.ledger.record(lsn, at, record)?.map(|file| *file));
-        Ok(())
+        self.survey.record(lsn, at, record)
     }
 }
 

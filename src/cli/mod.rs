@@ -3,11 +3,13 @@
 //! Invariant: arguments are parsed and validated before anything is done.
 
 mod compact;
+mod forget;
 mod inspect;
 mod output;
 mod repair;
 mod replay;
 mod run;
+mod status;
 mod verify;
 
 use std::ffi::OsString;
@@ -35,6 +37,10 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// After a crash, without the daemon: finish every half-done file, and print a summary
     Replay(replay::ReplayArgs),
+    /// Counts, sizes, what is under way, and whether an ingestor runs; beside a running one too
+    Status(status::StatusArgs),
+    /// Let a content be ingested again; refuses while a daemon holds the journal
+    Forget(forget::ForgetArgs),
     /// Look into the journal
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -77,6 +83,8 @@ impl Cli {
         match self.command {
             Command::Run(arguments) => run::execute(*arguments),
             Command::Replay(arguments) => replay::execute(arguments),
+            Command::Status(arguments) => status::execute(&arguments),
+            Command::Forget(arguments) => forget::execute(&arguments),
             Command::Journal(JournalCommand::Compact(arguments)) => compact::execute(&arguments),
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
             Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),

@@ -22,6 +22,7 @@ pub mod salvage;
 pub mod segment;
 pub mod snapshot;
 pub mod state;
+pub mod survey;
 pub mod verdict;
 pub mod verify;
 pub mod writer;

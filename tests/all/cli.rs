@@ -3,12 +3,14 @@
 
 mod compact;
 mod dry_run;
+mod forget;
 mod inspect;
 mod logs;
 mod options;
 mod repair;
 mod replay;
 mod snapshots;
+mod status;
 mod verify;
 
 use crate::harness::{Place, wait_until};

@@ -8,9 +8,11 @@ mod cross_file_system;
 mod duplicates;
 mod lifecycle;
 mod once;
+mod quarantine;
 mod records;
 mod sidecar;
 mod upstreams;
+mod validate;
 mod writers;
 
 use std::path::{Path, PathBuf};

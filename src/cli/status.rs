@@ -1,0 +1,206 @@
+//! `csv-ingestor status`.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{path_text, print_lines};
+use crate::Error;
+use crate::fs::Fs as _;
+use crate::fs::real::RealFs;
+use crate::journal::files::Files;
+use crate::journal::state::FileState;
+use crate::journal::survey::{Entry, Survey};
+use crate::journal::{self, names};
+use crate::pipeline::manifest::json_path;
+use crate::types::UnixMillis;
+
+/// Files in flight that are told one by one.
+const IN_FLIGHT_SHOWN_MAX: usize = 100;
+/// The same in text, for people.
+const IN_FLIGHT_LINES_MAX: usize = 10;
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The journal's directory
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
+    state_path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Counts, sizes, what is under way, and whether an ingestor runs. Only reads, beside a running one too.
+pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
+    let fs = RealFs::default();
+    let state_path = std::path::absolute(&arguments.state_path)?;
+    let mut survey = Survey::default();
+    if journal::read(&fs, &state_path, &mut survey)?.is_none() {
+        return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
+    }
+    let status = Status::of(&fs, &state_path, &survey)?;
+    let lines = if arguments.json { vec![status.json(&survey).to_string()] } else { status.text(&survey) };
+    Ok(print_lines(lines)?)
+}
+
+/// What is not in the journal's records, or has to be added up.
+struct Status {
+    state_path: PathBuf,
+    /// Of the process that holds the journal.
+    pid: Option<u32>,
+    disk: Disk,
+    /// Of the files that are MANIFESTED and remembered.
+    files: u64,
+    bytes: u64,
+    oldest: Option<Entry>,
+    newest: Option<Entry>,
+    /// When the last record was written.
+    updated_at: UnixMillis,
+}
+
+/// Files of the state directory.
+#[derive(Default)]
+struct Disk {
+    segments: usize,
+    segment_bytes: u64,
+    snapshots: usize,
+    snapshot_bytes: u64,
+}
+
+impl Disk {
+    fn of(fs: &RealFs, state_path: &Path) -> Result<(Disk, Option<u32>), Error> {
+        let dir = fs.open_dir(state_path)?;
+        let files = Files::list(fs, &dir)?;
+        // One that a compaction beside us removes is not there any more.
+        let bytes =
+            |name: String| Ok::<_, Error>(fs.stat(&dir, OsStr::new(&name))?.map_or(0, |stat| stat.identity.size));
+        let mut disk = Disk { segments: files.segments.len(), snapshots: files.snapshots.len(), ..Disk::default() };
+        for lsn in &files.segments {
+            disk.segment_bytes += bytes(names::segment(*lsn))?;
+        }
+        for lsn in &files.snapshots {
+            disk.snapshot_bytes += bytes(names::snapshot(*lsn))?;
+        }
+        let lock = fs.stat(&dir, OsStr::new(names::LOCK))?;
+        Ok((disk, lock.and_then(|stat| fs.lock_holder(&stat.identity))))
+    }
+}
+
+impl Status {
+    fn of(fs: &RealFs, state_path: &Path, survey: &Survey) -> Result<Status, Error> {
+        let (disk, pid) = Disk::of(fs, state_path)?;
+        let mut status = Status {
+            state_path: state_path.to_path_buf(),
+            pid,
+            disk,
+            files: 0,
+            bytes: 0,
+            oldest: None,
+            newest: None,
+            updated_at: UnixMillis(0),
+        };
+        if let Some(damage) = survey.files(&mut |entry, _| status.add(entry))? {
+            return Err(damage.into());
+        }
+        Ok(status)
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.updated_at = self.updated_at.max(entry.updated_at);
+        if entry.state != FileState::Manifested {
+            return;
+        }
+        self.files += 1;
+        self.bytes += entry.size;
+        if self.oldest.as_ref().is_none_or(|oldest| entry.id < oldest.id) {
+            self.oldest = Some(entry.clone());
+        }
+        if self.newest.as_ref().is_none_or(|newest| entry.id > newest.id) {
+            self.newest = Some(entry);
+        }
+    }
+
+    fn json(&self, survey: &Survey) -> Value {
+        let state = &survey.state;
+        let path = |path: &Path| json_path(path).0.into_owned();
+        let settings = state.settings();
+        let file = |entry: &Option<Entry>| {
+            entry.as_ref().map(|entry| {
+                json!({
+                    "ingest_id": entry.id,
+                    "path": path(&entry.source_path),
+                    "warehouse_path": entry.warehouse_path.as_deref().map(path),
+                    "ingested_at": entry.created_at.rfc3339(),
+                })
+            })
+        };
+        let open = state.open().take(IN_FLIGHT_SHOWN_MAX).map(|ingest| {
+            json!({
+                "ingest_id": ingest.id,
+                "state": ingest.state,
+                "path": path(&ingest.source_path),
+                "bytes": ingest.identity.size,
+                "discovered_at": ingest.discovered_at.rfc3339(),
+            })
+        });
+        let counts = FileState::ALL.iter().map(|each| (each.text().to_owned(), state.count(*each).into()));
+        let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
+        json!({
+            "state_path": path(&self.state_path),
+            "running": self.pid.is_some(),
+            "pid": self.pid,
+            "input": settings.map(|settings| path(&settings.input)),
+            "warehouse": settings.map(|settings| path(&settings.warehouse)),
+            "manifests": settings.map(|settings| path(&settings.manifests)),
+            "states": counts.collect::<serde_json::Map<_, _>>(),
+            "remembered_files": self.files,
+            "remembered_bytes": self.bytes,
+            "kept_duplicates": state.kept().count(),
+            "oldest": file(&self.oldest),
+            "newest": file(&self.newest),
+            "in_flight": state.open().count(),
+            "in_flight_files": open.collect::<Vec<_>>(),
+            "updated_at": (self.updated_at > UnixMillis(0)).then(|| self.updated_at.rfc3339()),
+            "segments": segments,
+            "segment_bytes": segment_bytes,
+            "snapshots": snapshots,
+            "snapshot_bytes": snapshot_bytes,
+        })
+    }
+
+    fn text(&self, survey: &Survey) -> Vec<String> {
+        let state = &survey.state;
+        let running = self.pid.map_or("no".to_owned(), |pid| format!("yes (pid {pid})"));
+        let mut lines = vec![format!("running:     {running}")];
+        if let Some(settings) = state.settings() {
+            lines.push(format!("input:       {}", path_text(&settings.input)));
+            lines.push(format!("warehouse:   {}", path_text(&settings.warehouse)));
+            lines.push(format!("manifests:   {}", path_text(&settings.manifests)));
+        }
+        lines.push(format!("remembered:  {} files, {} bytes", self.files, self.bytes));
+        for (what, entry) in [("oldest", &self.oldest), ("newest", &self.newest)] {
+            if let Some(entry) = entry {
+                let place = entry.warehouse_path.as_deref().map(path_text).unwrap_or_default();
+                lines.push(format!("{:<12} {} {place}", format!("{what}:"), entry.created_at.rfc3339()));
+            }
+        }
+        lines.extend(FileState::ALL.iter().map(|each| format!("{:<18} {}", each.text(), state.count(*each))));
+        lines.push(format!("kept duplicates in staging: {}", state.kept().count()));
+        let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
+        let journal =
+            format!("{segments} segments, {segment_bytes} bytes; {snapshots} snapshots, {snapshot_bytes} bytes");
+        lines.push(format!("journal:     {journal}"));
+        let open = state.open().count();
+        lines.push(format!("in flight:   {open}"));
+        lines.extend(state.open().take(IN_FLIGHT_LINES_MAX).map(|ingest| {
+            let (id, path, since) = (ingest.id, path_text(&ingest.source_path), ingest.discovered_at.rfc3339());
+            format!("  {id:>8} {:17} {since} {path}", ingest.state.text())
+        }));
+        if open > IN_FLIGHT_LINES_MAX {
+            lines.push(format!("  and {} more: csv-ingestor journal inspect", open - IN_FLIGHT_LINES_MAX));
+        }
+        lines
+    }
+}

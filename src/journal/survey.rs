@@ -1,0 +1,168 @@
+//! All that a journal says of its files, for those who ask: `inspect`, `status`, `explain`, `forget`.
+//!
+//! Invariants: it only reads, beside a writer too; what the journal's rules forbid, it refuses as every other reader does.
+//! Rows of the snapshot stay on the disk until somebody goes through them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::{Error, Refused};
+use super::ledger::{File, Ledger};
+use super::record::{Quarantined, Record};
+use super::replay::Visitor;
+use super::snapshot::{Row, RowReader, Snapshot};
+use super::state::{FileState, State};
+use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+
+/// What is known of one file, as far as the journal was read.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name for life.
+    pub id: IngestId,
+    /// Of its newest record.
+    pub lsn: Lsn,
+    /// How far it has come.
+    pub state: FileState,
+    /// `st_dev` of the staged file.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since the epoch.
+    pub mtime_sec: i64,
+    /// Where it was found.
+    pub source_path: PathBuf,
+    /// Of its content, if that is known.
+    pub sha256: Option<Sha256>,
+    /// Its place in the warehouse, as far as one was chosen.
+    pub warehouse_path: Option<PathBuf>,
+    /// Who brought its content, if it is a duplicate.
+    pub duplicate_of: Option<IngestId>,
+    /// Why and where it was moved, if it could not be ingested.
+    pub quarantined: Option<Quarantined>,
+    /// When it was found complete.
+    pub created_at: UnixMillis,
+    /// When its newest record was written.
+    pub updated_at: UnixMillis,
+}
+
+impl From<&File> for Entry {
+    fn from(file: &File) -> Entry {
+        let found = &file.found.value;
+        Entry {
+            id: file.id,
+            lsn: file.lsn,
+            state: file.state,
+            device: found.identity.device,
+            inode: found.identity.inode,
+            size: found.identity.size,
+            mtime_sec: found.identity.mtime.sec,
+            source_path: found.source_path.clone(),
+            sha256: file.sha256(),
+            warehouse_path: file.warehouse_path().cloned(),
+            quarantined: file.quarantined.as_ref().map(|quarantined| quarantined.value.clone()),
+            duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
+            created_at: found.discovered_at,
+            updated_at: file.updated_at,
+        }
+    }
+}
+
+impl From<Row> for Entry {
+    fn from(row: Row) -> Entry {
+        Entry {
+            id: row.ingest_id,
+            lsn: row.lsn,
+            state: FileState::Manifested,
+            device: row.device,
+            inode: row.inode,
+            size: row.size,
+            mtime_sec: row.mtime_sec,
+            source_path: row.source_path,
+            sha256: Some(row.sha256),
+            warehouse_path: Some(row.warehouse_path),
+            quarantined: None,
+            duplicate_of: None,
+            created_at: row.discovered_at,
+            updated_at: row.manifested_at,
+        }
+    }
+}
+
+/// What the journal holds.
+#[derive(Default)]
+pub struct Survey {
+    /// What its records add up to.
+    pub state: State,
+    snapshot: Option<Arc<Snapshot>>,
+    ledger: Ledger,
+    /// Files that are finished, since the snapshot.
+    finished: Vec<File>,
+}
+
+/// Where a file is to be found.
+#[derive(Clone, Copy)]
+pub enum Found<'a> {
+    /// In memory.
+    File(&'a File),
+    /// By its number in the snapshot.
+    Row(u32),
+}
+
+impl Survey {
+    /// The snapshot that the journal begins with.
+    pub fn newest_snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_deref()
+    }
+
+    /// Shows every file once, in no order, until one is refused. Returns the damage that ended it before all were shown.
+    pub fn files<'a>(&'a self, show: &mut dyn FnMut(Entry, Found<'a>)) -> Result<Option<Error>, Error> {
+        for file in self.finished.iter().chain(self.ledger.files()) {
+            show(Entry::from(file), Found::File(file));
+        }
+        let mut rows = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
+        for number in 0.. {
+            match rows.as_mut().map_or(Ok(None), RowReader::next_row) {
+                Ok(Some(row)) => show(row.into(), Found::Row(number)),
+                Ok(None) => break,
+                Err(corrupt @ Error::Corrupt(_)) => return Ok(Some(corrupt)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// One file, once more. None if its row is gone.
+    pub fn entry(&self, found: &Found<'_>) -> Result<Option<Entry>, Error> {
+        match found {
+            Found::File(file) => Ok(Some(Entry::from(*file))),
+            Found::Row(number) => {
+                let row = self.snapshot.as_ref().map(|snapshot| snapshot.row(*number)).transpose()?;
+                Ok(row.flatten().map(Entry::from))
+            }
+        }
+    }
+}
+
+impl Visitor for Survey {
+    fn restart(&mut self) {
+        *self = Survey::default();
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        self.state = State::from_snapshot(snapshot)?;
+        self.snapshot = Some(snapshot.clone());
+        let (ledger, finished) = (&mut self.ledger, &mut self.finished);
+        snapshot.survivors(&mut |lsn, at, record| {
+            finished.extend(ledger.record(lsn, at, record)?.map(|file| *file));
+            Ok(())
+        })
+    }
+
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.state.apply(lsn, &record)?;
+        self.finished.extend(self.ledger.record(lsn, at, record)?.map(|file| *file));
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Files that cannot be ingested as they are: `--quarantine`, and without it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::super::bad_input::{as_nobody, chmod};
+use super::super::harness::{Place, csv, sha256_hex};
+use super::{assert_contents, events, stdout, stop};
+
+const SIDECAR: &[&str] = &["--mode", "sidecar", "--scan-interval", "50ms"];
+
+fn quarantine(place: &Place) -> PathBuf {
+    place.root.path().join("quarantine")
+}
+
+/// What lies in quarantine, in order of names: each file's name, its content, and its reason.
+fn confined(place: &Place) -> Vec<(String, Vec<u8>, Value)> {
+    let dir = quarantine(place);
+    let entries = std::fs::read_dir(&dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
+    let mut paths: Vec<PathBuf> = entries.unwrap_or_default();
+    paths.sort();
+    let is_reason = |path: &Path| path.to_str().unwrap().ends_with(".reason.json");
+    let (reasons, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_reason(path));
+    assert_eq!(reasons.len(), files.len(), "{files:?}, {reasons:?}");
+    let with_reason = |path: PathBuf| {
+        let reason = std::fs::read(format!("{}.reason.json", path.display())).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, std::fs::read(path).unwrap(), serde_json::from_slice(&reason).unwrap())
+    };
+    files.into_iter().map(with_reason).collect()
+}
+
+/// The reason for quarantine: a wrong file must not wait where a right one is expected under its name, and whoever looks
+/// for it must find out why it is there. The sidecar goes, so that it does not release what comes next.
+#[test]
+fn a_wrong_checksum_leads_to_quarantine() {
+    let place = Place::new();
+    let dir = quarantine(&place);
+    let daemon = place.start(&[SIDECAR, &["--quarantine", dir.to_str().unwrap()]].concat());
+    daemon.wait_started();
+    let path = place.stage("a.csv", csv(1, 5_000));
+    place.stage("a.csv.ok", sha256_hex(&csv(2, 5_000)));
+    let event = daemon.wait_for("file_quarantined", 1).remove(0);
+    assert_eq!((&event["path"], &event["reason"]), (&path.to_str().unwrap().into(), &"checksum_differs".into()));
+    assert_eq!(event["level"], "error");
+    // The right one, under the same name.
+    place.stage("a.csv", csv(2, 5_000));
+    place.stage("a.csv.ok", sha256_hex(&csv(2, 5_000)));
+    daemon.wait_for("file_ingested", 1);
+    stop(daemon);
+    assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());
+    assert_contents(&place, [csv(2, 5_000)]);
+    let [(name, content, reason)] = &confined(&place)[..] else { panic!("{:?}", confined(&place)) };
+    assert_eq!((Some(dir.join(name).to_str().unwrap()), content), (event["target"].as_str(), &csv(1, 5_000)));
+    assert_eq!(*name, format!("a-{}.csv", reason["ingest_id"]));
+    assert_eq!((&reason["path"], &reason["reason"]), (&path.to_str().unwrap().into(), &"checksum_differs".into()));
+    assert_eq!((&reason["size"], &reason["line"]), (&csv(1, 5_000).len().into(), &Value::Null));
+    let error = reason["error"].as_str().unwrap();
+    assert!(error.contains(&sha256_hex(&csv(1, 5_000))) && error.contains(&sha256_hex(&csv(2, 5_000))), "{error}");
+    let states: Vec<Value> = place.inspect().iter().map(|file| file["state"].clone()).collect();
+    assert_eq!(states, ["QUARANTINED", "MANIFESTED"]);
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// Without it nobody's file is moved: it stays, and the log says so again, with growing delays, for who comes to look later.
+#[test]
+fn without_quarantine_it_stays_and_is_reported_again() {
+    let place = Place::new();
+    let daemon = place.start(SIDECAR);
+    place.stage("a.csv", csv(1, 5_000));
+    place.stage("a.csv.ok", sha256_hex(b"something else"));
+    let failed = daemon.wait_for("file_failed", 4);
+    let delays: Vec<&str> = failed.iter().take(4).map(|event| event["retry_in"].as_str().unwrap()).collect();
+    assert_eq!(delays, ["50ms", "100ms", "200ms", "400ms"]);
+    // Put right, it is taken without waiting for that.
+    place.stage("a.csv.ok", sha256_hex(&csv(1, 5_000)));
+    daemon.wait_for("file_ingested", 1);
+    stop(daemon);
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// As from cron: who runs once does not wait for a second look.
+#[test]
+fn once_moves_at_the_first_finding() {
+    let place = Place::new();
+    let dir = quarantine(&place);
+    place.stage("a.csv", csv(1, 100));
+    place.stage("a.csv.ok", sha256_hex(b"something else"));
+    let output = place.once_ok(&["--mode", "sidecar", "--quarantine", dir.to_str().unwrap()]);
+    assert_eq!(events(&output, "file_quarantined").len(), 1);
+    assert_eq!(confined(&place).len(), 1);
+    assert!(place.staged_names().is_empty());
+}
+
+/// Why: a file that nobody may read is retried for ever otherwise; but somebody may be about to mend it, so not at once.
+#[test]
+fn what_cannot_be_read_goes_after_some_attempts() {
+    let place = Place::new();
+    let dir = quarantine(&place);
+    let mut command = place.command();
+    command.args(["--stability-seconds", "0", "--scan-interval", "50ms", "--quarantine"]).arg(&dir);
+    let Some(command) = as_nobody(&place, &command) else { return };
+    let secret = place.stage("secret.csv", csv(1, 100));
+    chmod(&secret, 0o000);
+    place.stage("other.csv", csv(2, 100));
+    let daemon = place.spawn(command);
+    daemon.wait_for("file_ingested", 1);
+    daemon.wait_for("file_quarantined", 1);
+    assert_eq!(daemon.events("file_failed").len(), 5, "so many attempts come before");
+    stop(daemon);
+    let [(_, content, reason)] = &confined(&place)[..] else { panic!("{:?}", confined(&place)) };
+    assert_eq!((content, &reason["reason"]), (&csv(1, 100), &"unreadable".into()));
+    assert!(reason["error"].as_str().unwrap().contains("Permission denied"), "{reason}");
+}
+
+/// What was looked into goes with the line where it was found, in both ways of completeness and across file systems.
+#[test]
+fn malformed_files_go_with_their_line() {
+    let place = Place::new();
+    let dir = quarantine(&place);
+    let options = ["--validate", "csv", "--quarantine", dir.to_str().unwrap()];
+    place.stage("a.csv", "id,name\n1,Ada\n2\n3,Cy\n");
+    place.stage("b.csv", b"id\n\xff\n");
+    place.stage("c.csv", "id\n\"1\n");
+    place.stage("good.csv", "id,name\n1,Ada\n");
+    let forecast = stdout(&place.once_ok(&[&options[..], &["--dry-run"]].concat()));
+    let goes = "malformed, line 3: it has 1 columns, the first record 2; goes to quarantine";
+    assert!(forecast.contains(goes), "{forecast}");
+    place.once_ok(&options);
+    let found: Vec<(String, Value)> = confined(&place)
+        .into_iter()
+        .map(|(_, _, reason)| (reason["error"].as_str().unwrap().to_owned(), reason["line"].clone()))
+        .collect();
+    let expected = [
+        ("it has 1 columns, the first record 2", 3),
+        ("it is not UTF-8", 2),
+        ("a quote that is opened in this record is never closed", 2),
+    ];
+    assert_eq!(found, expected.map(|(error, line)| (error.to_owned(), line.into())));
+    assert_eq!(place.check_consistent(), 1);
+}
+
+/// Quarantine means a rename, like `--duplicates-dir`: on another file system it would be a copy and a removal.
+#[test]
+fn quarantine_must_be_a_place_of_its_own() {
+    let Some((place, other)) = Place::across_file_systems() else { return };
+    place.stage("a.csv", csv(1, 100));
+    let inside = place.staging.join("quarantine");
+    let warehouse = place.warehouse.join("quarantine");
+    for (dir, says) in [(other.path().join("q"), "file system"), (inside, "inside"), (warehouse, "inside")] {
+        let output = place.once(&["--quarantine", dir.to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("--quarantine") && text.contains(says), "{text}");
+        assert!(!dir.exists());
+    }
+    let output = place.once(&["--validate", "csv", "--malformed", "quarantine"]);
+    assert_eq!(output.status.code(), Some(2));
+}
