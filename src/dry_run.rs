@@ -205,8 +205,7 @@ fn refusal_text(refusal: &Refusal) -> String {
         Refusal::Changed | Refusal::SidecarChanged => Waiting::Settling.text().to_owned(),
         Refusal::OpenForWriting => Waiting::OpenForWriting.text().to_owned(),
         Refusal::ChecksumDiffers { .. } => Waiting::ChecksumDiffers.text().to_owned(),
-        Refusal::Malformed(fault) => format!("malformed, line {}: {}", fault.line, fault.reason),
-        Refusal::Failed(error) => error.to_string(),
+        Refusal::Malformed(_) | Refusal::Failed(_) => refusal.error().unwrap_or_default(),
         Refusal::Interrupted => "interrupted".to_owned(),
     }
 }

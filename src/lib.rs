@@ -13,6 +13,7 @@
 //! The modules, from the top down; each uses only those below it:
 //!
 //! - [`cli`]: arguments, a file per subcommand
+//! - [`explain`]: why a file is where it is
 //! - [`daemon`], [`dry_run`]: threads, channels and signals; the same without any effect
 //! - [`engine`]: locks, journal, recovery: how everything begins
 //! - [`config`]: validated settings
@@ -28,6 +29,7 @@ pub mod daemon;
 pub mod dry_run;
 pub mod engine;
 mod error;
+pub mod explain;
 pub mod fs;
 pub mod journal;
 pub mod limits;

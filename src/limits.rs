@@ -30,6 +30,8 @@ pub const HASH_QUEUE_CHUNKS_MAX: usize = 128;
 pub const NOTE_BYTES_MIN: u64 = 16 << 20;
 /// Bunches of inotify's hints that wait for the scan, at most; what does not fit leads to a full scan.
 pub const HINTS_MAX: usize = 1024;
+/// Staged files of which it is remembered what went wrong the last time, for who asks.
+pub const ERRORS_REMEMBERED_MAX: usize = 1024;
 /// Quiet time after which the journal is marked idle.
 pub const IDLE_MARK_DELAY: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.

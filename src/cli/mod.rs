@@ -3,6 +3,7 @@
 //! Invariant: arguments are parsed and validated before anything is done.
 
 mod compact;
+mod explain;
 mod forget;
 mod inspect;
 mod output;
@@ -39,6 +40,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Counts, sizes, what is under way, and whether an ingestor runs; beside a running one too
     Status(status::StatusArgs),
+    /// Why is this file (in staging, in the warehouse, in quarantine) where it is?
+    Explain(explain::ExplainArgs),
     /// Let a content be ingested again; refuses while a daemon holds the journal
     Forget(forget::ForgetArgs),
     /// Look into the journal
@@ -84,6 +87,7 @@ impl Cli {
             Command::Run(arguments) => run::execute(*arguments),
             Command::Replay(arguments) => replay::execute(arguments),
             Command::Status(arguments) => status::execute(&arguments),
+            Command::Explain(arguments) => explain::execute(arguments),
             Command::Forget(arguments) => forget::execute(&arguments),
             Command::Journal(JournalCommand::Compact(arguments)) => compact::execute(&arguments),
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),

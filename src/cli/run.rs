@@ -104,7 +104,7 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeName {
+pub(super) enum ModeName {
     /// Once size and mtime have not changed for a while
     Stability,
     /// Once its sidecar file appears
@@ -199,7 +199,7 @@ impl RunArgs {
     }
 }
 
-fn include(patterns: &[String]) -> Result<Option<globset::GlobSet>, config::Error> {
+pub(super) fn include(patterns: &[String]) -> Result<Option<globset::GlobSet>, config::Error> {
     if patterns.is_empty() {
         return Ok(None);
     }

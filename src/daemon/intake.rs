@@ -2,15 +2,17 @@
 //!
 //! Invariant: it never waits for anything but its own select; full queues are tried again when a report comes.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, TrySendError};
+use crossbeam::channel::{self, Receiver, Sender, TrySendError};
 use crossbeam::select;
 
+use super::control::{Asked, Told};
 use super::signals::Stop;
 use super::{Committed, Left, ToCommit};
 use crate::Error;
@@ -20,9 +22,10 @@ use crate::fs::notify::Hint;
 use crate::fs::real::RealFs;
 use crate::journal::state::{Kept, State};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_FILES_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, READY_FILES_MAX, SCAN_REST_FACTOR, SCAN_REST_MAX,
+    CHUNK_BYTES_MAX, CHUNK_FILES_MAX, ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, READY_FILES_MAX,
+    SCAN_REST_FACTOR, SCAN_REST_MAX,
 };
-use crate::metrics::{Metrics, Totals};
+use crate::metrics::{Metrics, Totals, seconds};
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
@@ -40,6 +43,8 @@ pub(super) enum Source<'a> {
         kept: Vec<Kept>,
         /// From inotify.
         hints: Hints,
+        /// Questions about single files.
+        asked: Receiver<Asked>,
     },
     /// Only what recovery resumes.
     Resumed,
@@ -81,6 +86,9 @@ pub(super) struct Intake {
     metrics: Arc<Metrics>,
     input: Option<PathBuf>,
     hints: Hints,
+    asked: Receiver<Asked>,
+    /// What went wrong with files that are still there, the last time; oldest first.
+    errors: VecDeque<(Arc<OsStr>, String)>,
     /// None: no periodic scan.
     scan_interval: Option<Duration>,
     next_scan: Option<Duration>,
@@ -111,15 +119,13 @@ impl Intake {
         concurrency: usize,
         metrics: Arc<Metrics>,
     ) -> Intake {
-        let (rules, mode, busy_delay, kept, hints, config) = match source {
-            Source::Staging { config, kept, hints } => {
-                (config.name_rules(), config.mode, config.scan_interval, kept, hints, Some(config))
-            }
-            Source::Resumed => {
-                let rules = NameRules { include: None, sidecar_suffix: None };
-                (rules, Mode::Stability(Duration::ZERO), FULL_DISK_RETRY, Vec::new(), Hints::none(), None)
-            }
+        let (kept, hints, asked, config) = match source {
+            Source::Staging { config, kept, hints, asked } => (kept, hints, asked, Some(config)),
+            Source::Resumed => (Vec::new(), Hints::none(), channel::never(), None),
         };
+        let rules = config.map_or(NameRules { include: None, sidecar_suffix: None }, Config::name_rules);
+        let mode = config.map_or(Mode::Stability(Duration::ZERO), |config| config.mode);
+        let busy_delay = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
         let once = config.is_none_or(|config| config.extent == Extent::Once);
         let mut settle = Settle::new(mode, busy_delay, kept.into_iter());
         if once {
@@ -138,6 +144,8 @@ impl Intake {
             metrics,
             input: config.map(|config| config.paths.input.clone()),
             hints,
+            asked,
+            errors: VecDeque::new(),
             scan_interval: config.filter(|_| !once).map(|config| config.scan_interval),
             next_scan: config.map(|_| Duration::ZERO),
             scan_took: Duration::ZERO,
@@ -173,7 +181,7 @@ impl Intake {
         stop: &Stop,
     ) -> Result<(), Error> {
         loop {
-            let hints = self.hints.receiver.clone();
+            let (hints, asked) = (self.hints.receiver.clone(), self.asked.clone());
             let now = self.started.elapsed();
             self.look_around(now)?;
             self.feed(to_hash, to_commit, now)?;
@@ -193,6 +201,7 @@ impl Intake {
                     reports.iter().try_for_each(|report| self.hear(report, now))?;
                 }
                 recv(hints) -> hint => self.follow(hint.ok(), self.started.elapsed())?,
+                recv(asked) -> asked => self.answer(asked.ok(), self.started.elapsed()),
                 default(sleep) => {}
             }
         }
@@ -343,6 +352,36 @@ impl Intake {
         self.settle.take_ready(self.shared.fs.now()).map(|settled| (settled, false))
     }
 
+    /// Tells what is known of a file.
+    fn answer(&mut self, asked: Option<Asked>, now: Duration) {
+        let Some(Asked { name, answer }) = asked else {
+            self.asked = channel::never();
+            return;
+        };
+        let told = self.settle.tell(&name, now).map(|tracked| Told {
+            phase: tracked.phase.to_owned(),
+            reason: tracked.why.map(|why| why.text().to_owned()),
+            unchanged_seconds: tracked.unchanged.map(seconds),
+            window_seconds: self.settle.window().map(seconds),
+            retry_in_seconds: tracked.retry_in.map(seconds),
+            failures: tracked.failures,
+            error: self.errors.iter().rev().find(|(of, _)| **of == *name).map(|(_, error)| error.clone()),
+        });
+        // There is room for it; whether anybody reads it is not our concern.
+        let _ = answer.try_send(told);
+    }
+
+    /// Logs what is wrong with a file, and remembers it for who asks; of a few files only.
+    fn file_failed(&mut self, name: &Arc<OsStr>, error: String, retry_in: Option<Duration>) {
+        let path = self.input.as_deref().unwrap_or(Path::new("")).join(&**name);
+        self.metrics.file_failed(&path, &error, retry_in);
+        self.errors.retain(|(of, _)| of != name);
+        if self.errors.len() >= ERRORS_REMEMBERED_MAX {
+            self.errors.pop_front();
+        }
+        self.errors.push_back((name.clone(), error));
+    }
+
     /// Hears what became of a file.
     fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
         let reaction = self.settle.report(report, now);
@@ -355,7 +394,6 @@ impl Intake {
     }
 
     fn log_refusal(&mut self, report: &Report, reaction: &Reaction, now: Duration) {
-        let path = |name: &OsStr| self.input.as_deref().unwrap_or(Path::new("")).join(name);
         match &report.outcome {
             Outcome::Refused(Refusal::Failed(error)) if error.is_no_space() => {
                 if self.full.is_none() {
@@ -364,16 +402,10 @@ impl Intake {
                 self.full = Some(error.to_string());
                 self.paused_until = Some(now + FULL_DISK_RETRY);
             }
-            Outcome::Refused(Refusal::Failed(error)) => {
-                self.metrics.file_failed(&path(&report.name), &error.to_string(), reaction.retry_in);
-            }
-            Outcome::Refused(Refusal::ChecksumDiffers { expected, actual }) => {
-                let error = format!("SHA-256 is {actual}, but the sidecar says {expected}");
-                self.metrics.file_failed(&path(&report.name), &error, reaction.retry_in);
-            }
-            Outcome::Refused(Refusal::Malformed(fault)) => {
-                let error = format!("malformed, line {}: {}", fault.line, fault.reason);
-                self.metrics.file_failed(&path(&report.name), &error, reaction.retry_in);
+            Outcome::Refused(refusal) => {
+                if let Some(error) = refusal.error() {
+                    self.file_failed(&report.name, error, reaction.retry_in);
+                }
             }
             // The file that found no room may turn out to be a duplicate once it finds some.
             Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.full.take().is_some() => {

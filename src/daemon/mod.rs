@@ -13,6 +13,7 @@
 
 mod commit_loop;
 mod compactor;
+pub mod control;
 mod hash_loop;
 mod intake;
 pub mod signals;
@@ -91,7 +92,9 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     // Under another rule, what was kept so far is looked at anew.
     let kept = engine.committer.state().kept().copied();
     let kept = kept.filter(|_| config.duplicates == DuplicateAction::Keep).collect();
-    let source = Source::Staging { config, kept, hints };
+    let control = (!once).then(|| control::listen(&config.paths.state));
+    let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
+    let source = Source::Staging { config, kept, hints, asked };
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), &metrics);
     let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, compactor)?;
     metrics.stopped();

@@ -32,8 +32,8 @@ impl Files {
                 FileName::Segment(lsn) => files.segments.push(lsn),
                 FileName::Snapshot(lsn) => files.snapshots.push(lsn),
                 FileName::Temporary => files.temporaries.push(name),
-                // The root of a file system of its own has this one.
-                FileName::Foreign if name != "lost+found" => files.foreign = Some(name),
+                // The root of a file system of its own has the first; a killed process leaves the second.
+                FileName::Foreign if name != "lost+found" && name != names::CONTROL => files.foreign = Some(name),
                 FileName::Foreign | FileName::Lock => {}
             }
         }

@@ -6,6 +6,8 @@ use crate::types::Lsn;
 
 /// Held by the one process that writes. Holds that process's pid and, once a journal exists, its UUID.
 pub const LOCK: &str = "LOCK";
+/// The socket to which a running ingestor listens. No part of the journal: readers pass over it.
+pub const CONTROL: &str = "control";
 
 /// What a file in the state directory is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

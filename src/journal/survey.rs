@@ -41,6 +41,8 @@ pub struct Entry {
     pub duplicate_of: Option<IngestId>,
     /// Why and where it was moved, if it could not be ingested.
     pub quarantined: Option<Quarantined>,
+    /// Where a duplicate was moved.
+    pub duplicate_moved_to: Option<PathBuf>,
     /// When it was found complete.
     pub created_at: UnixMillis,
     /// When its newest record was written.
@@ -62,6 +64,7 @@ impl From<&File> for Entry {
             sha256: file.sha256(),
             warehouse_path: file.warehouse_path().cloned(),
             quarantined: file.quarantined.as_ref().map(|quarantined| quarantined.value.clone()),
+            duplicate_moved_to: file.skipped.as_ref().and_then(|skipped| skipped.value.target.clone()),
             duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
             created_at: found.discovered_at,
             updated_at: file.updated_at,
@@ -83,6 +86,7 @@ impl From<Row> for Entry {
             sha256: Some(row.sha256),
             warehouse_path: Some(row.warehouse_path),
             quarantined: None,
+            duplicate_moved_to: None,
             duplicate_of: None,
             created_at: row.discovered_at,
             updated_at: row.manifested_at,

@@ -122,6 +122,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What is wrong, for people; None if nothing is, and the file only has to begin anew.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Refusal::ChecksumDiffers { expected, actual } => {
+                Some(format!("SHA-256 is {actual}, but the sidecar says {expected}"))
+            }
+            Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
+            Refusal::Failed(error) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
     /// How the journal puts it.
     pub fn abandon_reason(&self) -> AbandonReason {
         match self {

@@ -45,21 +45,23 @@ impl Quarantine {
     /// Why a file that was refused cannot be ingested for good; None if that may change.
     pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Finding> {
         let tries = refused.settled.failures.saturating_add(1);
-        let (cause, line, mut detail) = match &refused.refusal {
-            Refusal::Malformed(fault) => (QuarantineCause::Malformed, Some(fault.line), fault.reason.clone()),
-            Refusal::ChecksumDiffers { expected, actual } if tries >= self.checksum_tries => {
-                let detail = format!("SHA-256 is {actual}, but the sidecar says {expected}");
-                (QuarantineCause::ChecksumDiffers, None, detail)
-            }
+        let (cause, line) = match &refused.refusal {
+            Refusal::Malformed(fault) => (QuarantineCause::Malformed, Some(fault.line)),
+            Refusal::ChecksumDiffers { .. } if tries >= self.checksum_tries => (QuarantineCause::ChecksumDiffers, None),
             // Only if it is this file that cannot be read: a warehouse that fails is no reason to empty staging.
             Refusal::Failed(error)
                 if tries >= self.unreadable_tries
                     && matches!(error.op, "open" | "read")
                     && error.path == staging.join(&*refused.settled.name) =>
             {
-                (QuarantineCause::Unreadable, None, error.to_string())
+                (QuarantineCause::Unreadable, None)
             }
             _ => return None,
+        };
+        let mut detail = match &refused.refusal {
+            // The line stands beside it.
+            Refusal::Malformed(fault) => fault.reason.clone(),
+            refusal => refusal.error().unwrap_or_default(),
         };
         detail.truncate(detail.floor_char_boundary(TEXT_BYTES_MAX));
         Some(Finding { cause, line, detail })

@@ -418,6 +418,33 @@ impl Settle {
         Reaction { look_again: dirty, retry_in: delay }
     }
 
+    /// How long a file has to stay unchanged; None in sidecar mode.
+    pub fn window(&self) -> Option<Duration> {
+        match self.mode {
+            Mode::Stability(window) => Some(window),
+            Mode::Sidecar => None,
+        }
+    }
+
+    /// What is known of one file; None if it was not seen, or is known to stay.
+    pub fn tell(&self, name: &OsStr, now: Duration) -> Option<Look> {
+        let tracked = self.tracked.get(name)?;
+        let mut look =
+            Look { phase: "ready", why: None, unchanged: None, retry_in: None, failures: Some(tracked.failures) };
+        match tracked.phase {
+            Phase::Waiting { since, why } => {
+                look = Look { phase: "waiting", why: Some(why), unchanged: Some(now.saturating_sub(since)), ..look };
+            }
+            Phase::Held { until, why } => {
+                let retry_in = until.map(|until| until.saturating_sub(now));
+                look = Look { phase: "held", why: Some(why), retry_in, ..look };
+            }
+            Phase::InFlight { .. } => look.phase = "in_flight",
+            Phase::Ready => {}
+        }
+        Some(look)
+    }
+
     /// Every file that is not being ingested, and why.
     pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, Waiting)> {
         self.tracked.iter().filter_map(|(name, tracked)| match tracked.phase {
@@ -425,6 +452,21 @@ impl Settle {
             Phase::Ready | Phase::InFlight { .. } => None,
         })
     }
+}
+
+/// What is known of a file, for who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// `waiting`, `held`, `ready` or `in_flight`.
+    pub phase: &'static str,
+    /// Why it waits or is held.
+    pub why: Option<Waiting>,
+    /// Of one that waits: seen unchanged for so long.
+    pub unchanged: Option<Duration>,
+    /// Of one that is held: looked at again then at the latest.
+    pub retry_in: Option<Duration>,
+    /// Failures in this state, one behind the other.
+    pub failures: Option<u32>,
 }
 
 /// What a report leads to.

@@ -3,6 +3,7 @@
 
 mod compact;
 mod dry_run;
+mod explain;
 mod forget;
 mod inspect;
 mod logs;

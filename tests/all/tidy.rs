@@ -13,6 +13,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
+    &["explain"],
     &["daemon", "dry_run"],
     &["engine"],
     // Every command's error holds those of the modules below; `crate::Error` is its name for those above.

@@ -1,0 +1,104 @@
+//! `csv-ingestor explain`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{path_text, print_lines};
+use super::run::{ModeName, include};
+use crate::Error;
+use crate::daemon::{control, signals};
+use crate::explain::{Answer, Context, explain};
+use crate::fs::real::RealFs;
+use crate::journal;
+use crate::journal::survey::Survey;
+use crate::log::{escaped, is_dangerous};
+use crate::pipeline::scan::NameRules;
+
+/// How long it is looked whether a file grows.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// The options that the ingestor was started with decide what it takes: given here (or in the environment) too, the answer is
+/// by the same rules.
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The journal's directory
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
+    state_path: PathBuf,
+    /// Print JSON Lines
+    #[arg(long)]
+    json: bool,
+    /// As the ingestor was started with
+    #[arg(long, value_enum, default_value = "stability", env = "CSV_INGESTOR_MODE")]
+    mode: ModeName,
+    /// As the ingestor was started with
+    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
+    sidecar_suffix: OsString,
+    /// As the ingestor was started with
+    #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
+    include: Vec<String>,
+    /// Files in staging, in the warehouse, or in quarantine
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+}
+
+/// Tells why each file is where it is. Only reads, beside a running ingestor too, which is asked what it knows.
+pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
+    signals::survive_broken_leases()?;
+    let fs = RealFs::default();
+    let state_path = std::path::absolute(&arguments.state_path)?;
+    let mut survey = Survey::default();
+    if journal::read(&fs, &state_path, &mut survey)?.is_none() {
+        return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
+    }
+    let rules = NameRules {
+        include: include(&arguments.include)?,
+        sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
+    };
+    let ask = |name: &OsStr| control::ask(&state_path, name);
+    let context = Context { fs: &fs, survey: &survey, rules, watch: WATCH, ask: &ask };
+    let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
+    let answers = explain(&context, &paths)?;
+    let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });
+    Ok(print_lines(lines)?)
+}
+
+fn json_line(answer: &Answer) -> String {
+    let mut line =
+        json!({ "asked": answer.path.to_string_lossy(), "status": answer.status, "summary": answer.summary });
+    if let Some(line) = line.as_object_mut() {
+        line.extend(answer.facts.clone());
+    }
+    line.to_string()
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = format!("{}: {}: {}", path_text(&answer.path), answer.status, plain(&answer.summary));
+    for (key, value) in &answer.facts {
+        let several = value.as_array().map_or_else(|| vec![value.clone()], Clone::clone);
+        for value in several {
+            text.push_str(&format!("\n  {}: {}", key.replace('_', " "), value_text(&value)));
+        }
+    }
+    text
+}
+
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => plain(text),
+        Value::Object(fields) => {
+            let known = fields.iter().filter(|(_, value)| !value.is_null());
+            let told: Vec<String> = known.map(|(key, value)| format!("{key}={}", value_text(value))).collect();
+            told.join(" ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Names come from upstreams, and end up on somebody's terminal.
+fn plain(text: &str) -> String {
+    if text.chars().any(is_dangerous) { escaped(text) } else { text.to_owned() }
+}

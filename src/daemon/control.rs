@@ -1,0 +1,143 @@
+//! The socket in the state directory by which `explain` asks the running ingestor what it knows of a staged file.
+//!
+//! Invariants:
+//! - Whoever may enter the state directory (mode 0700) may ask; nothing can be changed by it.
+//! - One question at a time, of a bounded length, with a time limit on each step: nobody can hold up the ingestor, and the
+//!   intake answers from memory.
+//! - Without it everything works but that one answer: a failure is logged, and no more.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use crossbeam::channel::{self, Receiver, Sender};
+use serde::{Deserialize, Serialize};
+
+use crate::fs::Fs;
+use crate::fs::real::RealFs;
+use crate::journal::names;
+
+/// The longest question: a name of 255 bytes as base64, and its frame.
+const QUESTION_BYTES_MAX: u64 = 1024;
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// For each step of a conversation.
+const STEP_TIME_MAX: Duration = Duration::from_secs(2);
+/// The longest path of a socket: `sun_path` with its terminator (unix(7)).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// What the ingestor knows of a staged file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// `waiting`, `held` (refused, until it changes or for a while), `ready` or `in_flight`.
+    pub phase: String,
+    /// Why it waits or is held.
+    pub reason: Option<String>,
+    /// Unchanged, by its own observation, for so long.
+    pub unchanged_seconds: Option<f64>,
+    /// How long it has to stay so in stability mode.
+    pub window_seconds: Option<f64>,
+    /// When it is looked at again at the latest, if that is certain.
+    pub retry_in_seconds: Option<f64>,
+    /// How often it has failed in this state.
+    pub failures: Option<u32>,
+    /// What went wrong the last time.
+    pub error: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Question {
+    /// The file's name, as base64.
+    explain: String,
+}
+
+/// A question on its way to the intake.
+pub(super) struct Asked {
+    pub(super) name: OsString,
+    pub(super) answer: Sender<Option<Told>>,
+}
+
+/// A socket that is removed when nobody listens any more.
+pub(super) struct Control {
+    path: PathBuf,
+    pub(super) asked: Receiver<Asked>,
+}
+
+/// Begins to listen. The lock on the state directory must be held: what stands at the name is a dead process's.
+pub(super) fn listen(state_path: &Path) -> Control {
+    let path = state_path.join(names::CONTROL);
+    match try_listen(&path) {
+        Ok(asked) => Control { path, asked },
+        Err(error) => {
+            tracing::info!(event = "control_unavailable", path = %path.display(), error, "`explain` cannot ask");
+            Control { path, asked: channel::never() }
+        }
+    }
+}
+
+fn try_listen(path: &Path) -> Result<Receiver<Asked>, String> {
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(format!("the path has more than {SOCKET_PATH_BYTES_MAX} bytes"));
+    }
+    remove(path);
+    let listener = UnixListener::bind(path).map_err(|error| error.to_string())?;
+    let (sender, asked) = channel::bounded(0);
+    let serve = move || {
+        for stream in listener.incoming().flatten() {
+            // Whoever goes away, or asks nonsense, gets no answer.
+            let _ = converse(&stream, &sender);
+        }
+    };
+    let started = std::thread::Builder::new().name("control".to_owned()).spawn(serve);
+    started.map(|_| asked).map_err(|error| error.to_string())
+}
+
+fn converse(stream: &UnixStream, intake: &Sender<Asked>) -> Option<()> {
+    stream.set_read_timeout(Some(STEP_TIME_MAX)).ok()?;
+    stream.set_write_timeout(Some(STEP_TIME_MAX)).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream.take(QUESTION_BYTES_MAX)).read_line(&mut line).ok()?;
+    let question: Question = serde_json::from_str(&line).ok()?;
+    let name = OsString::from_vec(BASE64.decode(question.explain).ok()?);
+    let (answer, answered) = channel::bounded(1);
+    intake.send_timeout(Asked { name, answer }, STEP_TIME_MAX).ok()?;
+    let told = answered.recv_timeout(STEP_TIME_MAX).ok()?;
+    let mut text = serde_json::to_string(&told).ok()?;
+    text.push('\n');
+    let mut stream = stream;
+    stream.write_all(text.as_bytes()).ok()
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+fn remove(path: &Path) {
+    let fs = RealFs::default();
+    if let Some(parent) = path.parent()
+        && let Ok(dir) = fs.open_dir(parent)
+    {
+        let _ = fs.unlink(&dir, OsStr::new(names::CONTROL));
+    }
+}
+
+/// Asks the ingestor that runs on this state directory. None if nobody answers; inside, None if it does not know the file.
+pub fn ask(state_path: &Path, name: &OsStr) -> Option<Option<Told>> {
+    let mut stream = UnixStream::connect(state_path.join(names::CONTROL)).ok()?;
+    stream.set_read_timeout(Some(2 * STEP_TIME_MAX)).ok()?;
+    stream.set_write_timeout(Some(STEP_TIME_MAX)).ok()?;
+    let question = Question { explain: BASE64.encode(name.as_bytes()) };
+    let mut text = serde_json::to_string(&question).ok()?;
+    text.push('\n');
+    stream.write_all(text.as_bytes()).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).ok()?;
+    serde_json::from_str(&line).ok()
+}

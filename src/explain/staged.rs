@@ -1,0 +1,206 @@
+//! Files in the staging directory.
+
+use std::path::Path;
+use std::thread;
+
+use serde_json::Value;
+
+use super::{Answer, Context, history, identity, of_original, read, sidecar_of, text};
+use crate::Error;
+use crate::daemon::control::Told;
+use crate::fs::{FileKind, Fs, Lease, Open};
+use crate::journal::record::Settings;
+use crate::journal::state::FileState;
+use crate::journal::survey::Entry;
+use crate::pipeline::hash::digest_of;
+use crate::pipeline::publish::split;
+use crate::pipeline::sidecar::{SIDECAR_BYTES_MAX, data_name, expected_sha256};
+use crate::types::{FileIdentity, Sha256};
+
+/// Answers for a path directly in staging; `known` is what the journal says of files that were found there.
+pub(super) fn explain<F: Fs>(
+    context: &Context<'_, F>,
+    settings: &Settings,
+    path: &Path,
+    known: &[&Entry],
+) -> Result<Answer, Error> {
+    let Some((identity, kind)) = identity(context.fs, path)? else {
+        return gone(context, path, known);
+    };
+    let answer = |status, summary: &str| Answer::new(path, status, summary);
+    if let Some(why) = ignored(context, path, kind)? {
+        return Ok(answer("IGNORED", &why));
+    }
+    if let Some(kept) = context.survey.state.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
+        let original = context.survey.state.original(&kept.sha256)?;
+        let summary = "its content is in the warehouse already; it stays here (--duplicates keep)";
+        return of_original(context, answer("DUPLICATE", summary), original.map(|original| original.ingest_id));
+    }
+    if let Some(open) = known.iter().find(|entry| is_open(context, entry)) {
+        let summary = "it is being ingested, or was when a process ended";
+        return Ok(answer("IN_FLIGHT", summary).with("state", open.state.text()).with("ingest_id", open.id.0));
+    }
+    let told = split(path).ok().and_then(|(_, name)| (context.ask)(name));
+    let looked = match &told {
+        Some(Some(told)) => by_the_ingestor(path, told),
+        _ => None,
+    };
+    let answer = match looked {
+        Some(answer) if answer.status != "WAITING" => answer,
+        looked => by_a_look(context, settings, path, &identity, looked)?,
+    };
+    let running = match told {
+        Some(Some(_)) => Value::Null,
+        Some(None) => "an ingestor runs, and has not seen it yet".into(),
+        None => "no ingestor answers: this is by a look at the file alone".into(),
+    };
+    Ok(answer.with("ingestor", running).with("history", history(known)))
+}
+
+fn is_open<F: Fs>(context: &Context<'_, F>, entry: &Entry) -> bool {
+    context.survey.state.ingest(entry.id).is_some()
+}
+
+/// Nothing is there: where did it go?
+fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&Entry]) -> Result<Answer, Error> {
+    let Some(last) = known.last() else {
+        return Ok(Answer::new(path, "GONE", "nothing is there, and the journal knows of nothing that was"));
+    };
+    let told = history(known);
+    let summary = match last.state {
+        FileState::Manifested => "it was ingested",
+        FileState::SkippedDuplicate => "it was a duplicate, and was removed or moved away, or it was taken back",
+        FileState::Quarantined => "it could not be ingested, and was moved to quarantine",
+        FileState::Abandoned => "it vanished or changed while it was ingested",
+        _ => "it is being ingested, or was when a process ended",
+    };
+    let answer = Answer::new(path, "GONE", summary);
+    let answer = match last.state {
+        FileState::Manifested => super::of_entry(context, answer, last)?,
+        FileState::SkippedDuplicate => of_original(context, answer, last.duplicate_of)?,
+        _ => answer,
+    };
+    Ok(answer.with("history", told))
+}
+
+/// Why no ingestor will ever take what has this name.
+fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Result<Option<String>, Error> {
+    let what = match kind {
+        FileKind::Regular => None,
+        FileKind::Directory => Some("a directory: only files directly in staging are taken"),
+        FileKind::Symlink => Some("a symbolic link: links are never followed"),
+        FileKind::Special => Some("a pipe, socket or device: only regular files are taken"),
+    };
+    if let Some(what) = what {
+        return Ok(Some(format!("it is {what}")));
+    }
+    let (_, name) = split(path)?;
+    if context.rules.wants(name) {
+        return Ok(None);
+    }
+    let suffix = context.rules.sidecar_suffix.as_deref();
+    let of = suffix.and_then(|suffix| data_name(name, suffix));
+    Ok(Some(match of {
+        Some(of) => format!("it is the sidecar of {}", of.to_string_lossy()),
+        None if name.as_encoded_bytes().starts_with(b".") => "hidden files are ignored always".to_owned(),
+        None if context.rules.include.as_ref().is_some_and(|include| !include.is_match(name)) => {
+            "it does not match --include".to_owned()
+        }
+        None => "it has a temporary name (.tmp, .part, .swp): it waits for its final one".to_owned(),
+    }))
+}
+
+/// What the running ingestor says.
+fn by_the_ingestor(path: &Path, told: &Told) -> Option<Answer> {
+    let (status, summary) = match (told.phase.as_str(), &told.reason) {
+        ("in_flight", _) => ("IN_FLIGHT", "it is being hashed or moved at this moment".to_owned()),
+        ("ready", _) => ("READY", "it is complete, and waits for its turn".to_owned()),
+        (_, Some(reason)) => ("WAITING", reason.clone()),
+        _ => return None,
+    };
+    let about_the_last_failure = told.failures.is_some_and(|failures| failures > 0);
+    Some(
+        Answer::new(path, status, summary)
+            .with("unchanged_seconds", told.unchanged_seconds)
+            .with("window_seconds", told.window_seconds.filter(|_| told.phase == "waiting"))
+            .with("retry_in_seconds", told.retry_in_seconds)
+            .with("failures", told.failures.filter(|failures| *failures > 0))
+            .with("error", told.error.clone().filter(|_| about_the_last_failure)),
+    )
+}
+
+/// What a look at the file shows, in the ingestor's order.
+fn by_a_look<F: Fs>(
+    context: &Context<'_, F>,
+    settings: &Settings,
+    path: &Path,
+    found: &FileIdentity,
+    told: Option<Answer>,
+) -> Result<Answer, Error> {
+    let waiting = |summary: &str| {
+        let told = told.clone().unwrap_or_else(|| Answer::new(path, "WAITING", ""));
+        Answer { summary: summary.to_owned(), ..told }
+    };
+    let (dir, name) = split(path)?;
+    let file = match context.fs.open(&context.fs.open_dir(dir)?, name, Open::Read) {
+        Ok(file) => file,
+        Err(error) => return Ok(waiting("it cannot be read").with("error", error.to_string())),
+    };
+    if context.fs.lease(&file)? == Lease::Writer {
+        return Ok(waiting("somebody has it open for writing"));
+    }
+    drop(file);
+    if let Some(suffix) = context.rules.sidecar_suffix.as_deref() {
+        let sidecar = sidecar_of(path, suffix);
+        let Some(text_of) = read(context.fs, &sidecar, SIDECAR_BYTES_MAX) else {
+            return Ok(waiting("its sidecar is not there").with("sidecar", text(&sidecar)));
+        };
+        // The ingestor knows better than a look whether it was used already, and what is wrong.
+        if let Some(told) = told {
+            return Ok(told);
+        }
+        let sha256 = digest(context, path)?;
+        if let Some(expected) = expected_sha256(&text_of, name).filter(|expected| *expected != sha256) {
+            let both = format!("SHA-256 is {sha256}, but the sidecar says {expected}");
+            return Ok(waiting("its sidecar has another SHA-256").with("error", both));
+        }
+        return complete(context, settings, path, sha256);
+    }
+    thread::sleep(context.watch);
+    match identity(context.fs, path)? {
+        None => return Ok(Answer::new(path, "GONE", "it has gone at this moment")),
+        Some((now, _)) if now.size != found.size => {
+            let (more, time) = (now.size.abs_diff(found.size), context.watch.as_secs_f64());
+            let how = if now.size > found.size { "growing" } else { "shrinking" };
+            return Ok(waiting(&format!("it is {how}: {more} bytes in {time} s")));
+        }
+        Some((now, _)) if now.mtime != found.mtime => return Ok(waiting("it is being written to")),
+        _ => {}
+    }
+    match told {
+        Some(told) => Ok(told),
+        None => complete(context, settings, path, digest(context, path)?),
+    }
+}
+
+fn digest<F: Fs>(context: &Context<'_, F>, path: &Path) -> Result<Sha256, Error> {
+    let (dir, name) = split(path)?;
+    let file = context.fs.open(&context.fs.open_dir(dir)?, name, Open::Read)?;
+    Ok(digest_of(context.fs, &file)?)
+}
+
+/// Nothing speaks against it: is its content new?
+fn complete<F: Fs>(
+    context: &Context<'_, F>,
+    settings: &Settings,
+    path: &Path,
+    sha256: Sha256,
+) -> Result<Answer, Error> {
+    if let Some(original) = context.survey.state.original(&sha256)? {
+        let action = settings.duplicates.text();
+        let summary = format!("its content is in the warehouse already; an ingestor will {action} it");
+        return of_original(context, Answer::new(path, "DUPLICATE", summary), Some(original.ingest_id));
+    }
+    let summary = "nothing speaks against it: an ingestor takes it when it has been unchanged for long enough";
+    Ok(Answer::new(path, "READY", summary).with("sha256", sha256.hex()))
+}
