@@ -237,7 +237,9 @@ fn one_stuck_thread_is_enough_for_silence() {
         daemon.kill();
     };
     std::thread::scope(|scope| {
-        ["intake", "commit", "hash-0"].map(|thread| scope.spawn(move || is_missed(thread)));
+        for thread in ["intake", "commit", "hash-0"] {
+            scope.spawn(move || is_missed(thread));
+        }
     });
 }
 
