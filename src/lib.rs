@@ -21,6 +21,7 @@
 //! - [`metrics`], [`log`]: counters and events
 //! - [`journal`]: the write-ahead journal, and what it adds up to
 //! - [`fs`]: the one door to the operating system's files, and the simulator that takes its place in tests
+//! - [`pulse`]: signs of life of the threads, for a watchdog
 //! - [`limits`], [`types`]: named limits, small values
 
 pub mod cli;
@@ -36,6 +37,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod pipeline;
+pub mod pulse;
 pub mod types;
 
 pub use error::Error;

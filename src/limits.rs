@@ -52,6 +52,10 @@ pub const COMPACTION_RETRY_BYTES: u64 = 16 << 20;
 pub const CHECKSUM_TRIES: u32 = 2;
 /// With quarantine: a file goes that could not be read so often: 1, 2, 4, 8 and 16 seconds lie between.
 pub const UNREADABLE_TRIES: u32 = 6;
+/// How often the status line that the service manager shows is brought up to date, if it has changed.
+pub const SERVICE_STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// The threads that a watchdog watches turn so many times, at least, in the time that it waits for a sign of life.
+pub const WATCHDOG_PARTS: u32 = 8;
 /// Most hashing threads.
 pub const CONCURRENCY_MAX: usize = 256;
 /// Longest durations that options take.

@@ -18,6 +18,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
+use crate::pulse::waiting;
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -81,7 +83,7 @@ pub fn failure(error: &str) {
 }
 
 /// The text with control characters escaped, unquoted.
-fn escaped_line(text: &str) -> String {
+pub(crate) fn escaped_line(text: &str) -> String {
     if text.chars().any(is_dangerous) { escaped(text) } else { text.to_owned() }
 }
 
@@ -106,7 +108,8 @@ impl Drop for Batch {
 fn write_out() {
     LINES.with_borrow_mut(|lines| {
         if !lines.is_empty() {
-            let _ = std::io::stderr().write_all(lines);
+            // Whoever reads the log may be as slow as its disk.
+            let _ = waiting(|| std::io::stderr().write_all(lines));
             lines.clear();
         }
     });

@@ -3,7 +3,7 @@
 //! Invariant: field names are the contract's; nobody else writes these events.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::journal::record::{AbandonReason, DuplicateAction, Quarantined};
@@ -19,6 +19,8 @@ pub struct Metrics {
     bytes: AtomicU64,
     duplicates: AtomicU64,
     failures: AtomicU64,
+    queue_depth: AtomicUsize,
+    is_disk_full: AtomicBool,
 }
 
 /// What recovery did, in numbers.
@@ -52,7 +54,15 @@ pub struct Totals {
 impl Default for Metrics {
     fn default() -> Metrics {
         let zero = || AtomicU64::new(0);
-        Metrics { started: Instant::now(), files: zero(), bytes: zero(), duplicates: zero(), failures: zero() }
+        Metrics {
+            started: Instant::now(),
+            files: zero(),
+            bytes: zero(),
+            duplicates: zero(),
+            failures: zero(),
+            queue_depth: AtomicUsize::new(0),
+            is_disk_full: AtomicBool::new(false),
+        }
     }
 }
 
@@ -66,6 +76,21 @@ impl Metrics {
             failures: self.failures.load(Ordering::Relaxed),
             elapsed: self.started.elapsed(),
         }
+    }
+
+    /// Complete files that are known and not finished, as [`Metrics::set_queue_depth`] said last.
+    pub fn queue_depth(&self) -> usize {
+        self.queue_depth.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many complete files are known and not finished.
+    pub fn set_queue_depth(&self, files: usize) {
+        self.queue_depth.store(files, Ordering::Relaxed);
+    }
+
+    /// True while nothing is taken because the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        self.is_disk_full.load(Ordering::Relaxed)
     }
 
     /// `recovery_finished`.
@@ -151,11 +176,13 @@ impl Metrics {
 
     /// `disk_full`: nothing more is taken until there is room.
     pub fn disk_full(&self, error: &str, retry_in: Duration) {
+        self.is_disk_full.store(true, Ordering::Relaxed);
         tracing::error!(event = "disk_full", error, retry_in = %humantime::format_duration(retry_in));
     }
 
     /// `disk_has_room`: going on.
     pub fn disk_has_room(&self) {
+        self.is_disk_full.store(false, Ordering::Relaxed);
         tracing::info!(event = "disk_has_room");
     }
 

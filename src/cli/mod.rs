@@ -3,9 +3,11 @@
 //! Invariant: arguments are parsed and validated before anything is done.
 
 mod compact;
+mod completions;
 mod explain;
 mod forget;
 mod inspect;
+mod man;
 mod output;
 mod repair;
 mod replay;
@@ -15,7 +17,7 @@ mod verify;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::Error;
 
@@ -47,6 +49,10 @@ enum Command {
     /// Look into the journal
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Print a manual page, as roff: csv-ingestor man csv-ingestor-run | man -l -
+    Man(man::ManArgs),
+    /// Print what bash, zsh or fish needs to complete commands and options
+    Completions(completions::CompletionsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +99,8 @@ impl Cli {
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
             Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),
             Command::Journal(JournalCommand::Repair(arguments)) => repair::execute(&arguments),
+            Command::Man(arguments) => man::execute(&arguments, Cli::command()),
+            Command::Completions(arguments) => completions::execute(&arguments, Cli::command()),
         }
     }
 }
@@ -100,7 +108,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn clap_finds_no_contradiction() {

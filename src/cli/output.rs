@@ -16,7 +16,16 @@ pub(super) fn path_text(path: &Path) -> String {
 /// Prints lines. A reader that went away (`| head`) is no error.
 pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    heard(lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()))
+}
+
+/// Prints text as it is.
+pub(super) fn print(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    heard(out.write_all(text).and_then(|()| out.flush()))
+}
+
+fn heard(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,

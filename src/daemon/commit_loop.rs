@@ -2,7 +2,7 @@
 //! fill the next one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use crossbeam::select;
@@ -15,17 +15,26 @@ use crate::limits::{BATCH_BYTES_MIN, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK
 use crate::log;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::{Error, HashResult, Report};
+use crate::pulse;
+
+/// What comes in.
+pub(super) struct Inbox<'a, F: Fs> {
+    pub(super) to_commit: &'a Receiver<ToCommit<F>>,
+    /// Counts the small files that workers have and we have not.
+    pub(super) under_way: &'a AtomicUsize,
+    /// The longest that is waited for something to come.
+    pub(super) turn_max: Duration,
+}
 
 /// Works until nobody sends any more, then closes the journal. An error ends it at once: what is half done is for
-/// the next start. `under_way` counts the small files that workers have and we have not.
+/// the next start.
 pub(super) fn run<F: Fs>(
     mut committer: Committer<F>,
     mut compactor: Compactor<F>,
-    to_commit: &Receiver<ToCommit<F>>,
+    inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
-    under_way: &AtomicUsize,
 ) -> Result<State, Error> {
-    if let Err(error) = work(&mut committer, &mut compactor, to_commit, reports, under_way) {
+    if let Err(error) = work(&mut committer, &mut compactor, inbox, reports) {
         compactor.give_up();
         return Err(error);
     }
@@ -36,15 +45,14 @@ pub(super) fn run<F: Fs>(
 fn work<F: Fs>(
     committer: &mut Committer<F>,
     compactor: &mut Compactor<F>,
-    to_commit: &Receiver<ToCommit<F>>,
+    inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
-    under_way: &AtomicUsize,
 ) -> Result<(), Error> {
     loop {
         compactor.look(committer)?;
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
-        match next(committer, to_commit, &compactor.outcome())? {
-            Next::Message(message) => batch.take(message, committer, under_way),
+        match next(committer, inbox, &compactor.outcome())? {
+            Next::Message(message) => batch.take(message, committer, inbox.under_way),
             Next::Deferred => {}
             Next::Compacted(outcome) => {
                 compactor.hear(outcome, committer)?;
@@ -52,7 +60,7 @@ fn work<F: Fs>(
             }
             Next::End => break,
         }
-        gather(&mut batch, committer, to_commit, under_way);
+        gather(&mut batch, committer, inbox);
         let lines = log::batch();
         let batch_reports = committer.commit(batch.files)?;
         drop(lines);
@@ -73,8 +81,7 @@ fn work<F: Fs>(
 fn gather<F: Fs>(
     batch: &mut Batch<F>,
     committer: &mut Committer<F>,
-    to_commit: &Receiver<ToCommit<F>>,
-    under_way: &AtomicUsize,
+    &Inbox { to_commit, under_way, .. }: &Inbox<'_, F>,
 ) {
     let until = Instant::now() + GATHER_WAIT_MAX;
     while !batch.is_full() {
@@ -138,10 +145,11 @@ enum Next<F: Fs> {
 /// Waits for something to do; when there is nothing, writes what is pending, and marks the journal when it is quiet.
 fn next<F: Fs>(
     committer: &mut Committer<F>,
-    to_commit: &Receiver<ToCommit<F>>,
+    &Inbox { to_commit, turn_max, .. }: &Inbox<'_, F>,
     compacted: &Receiver<Outcome>,
 ) -> Result<Next<F>, Error> {
     loop {
+        pulse::step();
         if committer.has_pending() {
             match to_commit.try_recv() {
                 Ok(message) => return Ok(Next::Message(message)),
@@ -156,11 +164,12 @@ fn next<F: Fs>(
                 Err(RecvTimeoutError::Timeout) => committer.mark_idle()?,
             }
         } else {
-            return Ok(select! {
-                recv(to_commit) -> message => message.map_or(Next::End, Next::Message),
+            select! {
+                recv(to_commit) -> message => return Ok(message.map_or(Next::End, Next::Message)),
                 // Nothing came and nobody will send: the next look finds that out.
-                recv(compacted) -> outcome => outcome.map_or(Next::Deferred, Next::Compacted),
-            });
+                recv(compacted) -> outcome => return Ok(outcome.map_or(Next::Deferred, Next::Compacted)),
+                default(turn_max) => {}
+            }
         }
     }
 }

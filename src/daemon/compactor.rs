@@ -21,6 +21,7 @@ use crate::limits::COMPACTION_RETRY_BYTES;
 use crate::metrics::Metrics;
 use crate::pipeline::Error;
 use crate::pipeline::commit::Committer;
+use crate::pulse::waiting;
 
 /// What the thread sends when it is done.
 pub(super) type Outcome = Result<Option<Compacted>, journal::Error>;
@@ -122,7 +123,7 @@ impl<F: Fs> Compactor<F> {
     pub(super) fn give_up(self) {
         if let Some((outcome, _)) = &self.running {
             self.stop.store(true, Ordering::Relaxed);
-            let _ = outcome.recv();
+            let _ = waiting(|| outcome.recv());
         }
     }
 
@@ -130,7 +131,7 @@ impl<F: Fs> Compactor<F> {
     /// to its end.
     pub(super) fn finish(mut self, committer: &mut Committer<F>) -> Result<(), Error> {
         let Some((outcome, _)) = &self.running else { return Ok(()) };
-        match outcome.recv() {
+        match waiting(|| outcome.recv()) {
             Ok(outcome) => self.hear(outcome, committer),
             Err(_) => Ok(()),
         }

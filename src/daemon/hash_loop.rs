@@ -4,6 +4,7 @@
 //! piece of it, so this holds for one worker, and for as many large files as there are workers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
 use crossbeam::select;
@@ -12,6 +13,7 @@ use super::ToCommit;
 use crate::fs::Fs;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::{HashResult, Settled};
+use crate::pulse;
 
 /// Up to so many files, with none behind them, each is synced on its own; more are left to one `syncfs`.
 const FEW_FILES: usize = 4;
@@ -25,8 +27,8 @@ pub(super) struct Queues {
     pub(super) large: Receiver<Settled>,
 }
 
-/// Works until both queues are closed and empty, or nobody takes the results.
-pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Sender<ToCommit<F>>) {
+/// Works until both queues are closed and empty, or nobody takes the results. Turns once in `turn_max`, at least.
+pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Sender<ToCommit<F>>, turn_max: Duration) {
     let mut small = Small { hasher: Hasher::new(shared.clone()), queues, to_commit, is_heard: true };
     let mut hasher = Hasher::new(shared);
     let mut large = |settled, small: &mut Small<'_, F>| {
@@ -43,7 +45,9 @@ pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Se
                 Ok(settled) => large(settled, &mut small),
                 Err(_) => break,
             },
+            default(turn_max) => {}
         }
+        pulse::step();
     }
     // They are closed at the same time, but may hold something still.
     queues.small.iter().for_each(|chunk| small.hash(chunk));

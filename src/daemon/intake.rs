@@ -32,6 +32,7 @@ use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Reaction, Settle};
 use crate::pipeline::{Outcome, Refusal, Report, Settled};
+use crate::pulse;
 
 /// Where files come from.
 pub(super) enum Source<'a> {
@@ -106,6 +107,8 @@ pub(super) struct Intake {
     resumed: Vec<Settled>,
     in_flight_max: usize,
     concurrency: usize,
+    /// The longest that it sleeps: so often a watchdog looks whether it goes on.
+    pub(super) turn_max: Duration,
     /// A copy found no room: nothing is tried before then.
     paused_until: Option<Duration>,
     full: Option<String>,
@@ -157,6 +160,7 @@ impl Intake {
             resumed: Vec::new(),
             in_flight_max,
             concurrency,
+            turn_max: SLEEP_MAX,
             paused_until: None,
             full: None,
         }
@@ -191,7 +195,9 @@ impl Intake {
                     None => Ok(()),
                 };
             }
+            self.metrics.set_queue_depth(self.settle.ready() + self.settle.in_flight());
             let sleep = self.sleep(self.started.elapsed());
+            pulse::step();
             select! {
                 recv(stop.wake) -> _ => return Ok(()),
                 recv(reports) -> batch => {
@@ -439,7 +445,7 @@ impl Intake {
         let due = self.settle.next_due().filter(|due| self.deadline.is_none_or(|deadline| *due <= deadline));
         let wakes = [next_scan, due, self.paused_until, self.deadline.filter(|at| *at > now)];
         let next = wakes.into_iter().flatten().chain([self.next_metrics]).min().unwrap_or(SLEEP_MAX);
-        next.saturating_sub(now).min(SLEEP_MAX)
+        next.saturating_sub(now).min(self.turn_max)
     }
 }
 

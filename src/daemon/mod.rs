@@ -16,6 +16,7 @@ mod compactor;
 pub mod control;
 mod hash_loop;
 mod intake;
+mod service;
 pub mod signals;
 
 use std::path::PathBuf;
@@ -41,9 +42,11 @@ use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
 use crate::pipeline::{HashResult, Report, Settled};
+use crate::pulse;
 use compactor::Compactor;
 use hash_loop::Queues;
 use intake::{Hints, Intake, Source, ToHash};
+use service::Service;
 
 /// What travels to the committer.
 enum ToCommit<F: Fs> {
@@ -71,10 +74,15 @@ pub enum Left {
 
 /// Runs the ingestor until it is stopped, or once.
 pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
+    let metrics = Arc::new(Metrics::default());
+    let mut service = Service::begin(&metrics);
+    run_as(&mut service, config, metrics).inspect_err(|error| service.failed(error))
+}
+
+fn run_as(service: &mut Service, config: &Config, metrics: Arc<Metrics>) -> Result<Vec<Left>, Error> {
     let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
     let stop = signals::install()?;
     let fs = RealFs::default();
-    let metrics = Arc::new(Metrics::default());
     let once = config.extent == Extent::Once;
     let flag = stop.flag.clone();
     let options = engine::Options {
@@ -88,6 +96,7 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Vec::new()) };
     log_started(config, &engine.recovered);
+    service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
     // Under another rule, what was kept so far is looked at anew.
     let kept = engine.committer.state().kept().copied();
@@ -96,7 +105,7 @@ pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
     let source = Source::Staging { config, kept, hints, asked };
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), &metrics);
-    let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, compactor)?;
+    let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, compactor, service)?;
     metrics.stopped();
     if once { intake.left(&config.paths.input, &state) } else { Ok(Vec::new()) }
 }
@@ -124,7 +133,8 @@ pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> 
     let (abandoned, cleared) = (engine.recovered.counts.abandoned, engine.recovered.counts.cleared);
     let (resumed, ending) = (engine.recovered.counts.resumed, engine.replayed.ending);
     let compactor = Compactor::none(&fs, &metrics);
-    let (state, _) = drive(engine, Source::Resumed, concurrency, descriptors, &stop, compactor)?;
+    let (state, _) =
+        drive(engine, Source::Resumed, concurrency, descriptors, &stop, compactor, &Service::none(&metrics))?;
     Ok(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state })
 }
 
@@ -152,6 +162,7 @@ fn drive(
     descriptors: u64,
     stop: &signals::Stop,
     compactor: Compactor<RealFs>,
+    service: &Service,
 ) -> Result<(State, Intake), Error> {
     let Engine { mut committer, shared, recovered, .. } = engine;
     // Each file in flight holds a descriptor; a worker opens two more for a copy or a sidecar.
@@ -165,15 +176,23 @@ fn drive(
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
     let (report_sender, reports) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
     let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, compactor.metrics.clone());
+    intake.turn_max = service.turn_max;
     intake.adopt(recovered, &mut committer);
 
-    let workers = start_workers(concurrency, &shared, Queues { small, large }, &commit_sender)?;
-    let under_way = shared.clone();
+    let workers = start_workers(concurrency, &shared, &Queues { small, large }, &commit_sender, service)?;
+    let (under_way, pulses, turn_max) = (shared.clone(), service.pulses.clone(), service.turn_max);
     let committing = thread::Builder::new()
         .name("commit".to_owned())
-        .spawn(move || commit_loop::run(committer, compactor, &to_commit, &report_sender, &under_way.under_way))
+        .spawn(move || {
+            let _beating = pulses.begin("commit");
+            let next = commit_loop::Inbox { to_commit: &to_commit, under_way: &under_way.under_way, turn_max };
+            commit_loop::run(committer, compactor, &next, &report_sender)
+        })
         .map_err(|_| Error::Thread("commit"))?;
+    let beating = service.pulses.begin("intake");
     let fed = intake.run(&to_hash, &commit_sender, &reports, stop);
+    drop(beating);
+    service.stopping();
     // From here on nothing new begins: workers refuse what they have not begun, the committer finishes its batch.
     shared.stop.store(true, Ordering::Relaxed);
     drop((to_hash, commit_sender));
@@ -190,14 +209,20 @@ fn drive(
 fn start_workers(
     count: usize,
     shared: &Arc<Shared<RealFs>>,
-    queues: Queues,
+    queues: &Queues,
     to_commit: &Sender<ToCommit<RealFs>>,
+    service: &Service,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let start = |index| {
         let (shared, queues, to_commit) = (shared.clone(), queues.clone(), to_commit.clone());
+        let (pulses, turn_max) = (service.pulses.clone(), service.turn_max);
+        let name = format!("hash-{index}");
         thread::Builder::new()
-            .name(format!("hash-{index}"))
-            .spawn(move || hash_loop::run(shared, &queues, &to_commit))
+            .name(name.clone())
+            .spawn(move || {
+                let _beating = pulses.begin(&name);
+                hash_loop::run(shared, &queues, &to_commit, turn_max);
+            })
             .map_err(|_| Error::Thread("hash"))
     };
     (0..count).map(start).collect()
@@ -242,6 +267,7 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
     let mut waited = Duration::ZERO;
     while waited < limits::FULL_DISK_RETRY && !stop.load(Ordering::Relaxed) {
         thread::sleep(STEP);
+        pulse::step();
         waited += STEP;
     }
     !stop.load(Ordering::Relaxed)

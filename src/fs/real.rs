@@ -1,6 +1,7 @@
 //! The real file system: the only place where this crate asks the kernel for files.
 //!
-//! Invariants: every call is relative to an open descriptor but `open_dir`; nothing is retried but EINTR.
+//! Invariants: every call is relative to an open descriptor but `open_dir`; nothing is retried but EINTR; whatever may take
+//! long is done as `waiting`, so that a watchdog does not take a slow disk for a hang.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File as StdFile;
@@ -17,6 +18,7 @@ use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, lease};
+use crate::pulse::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
 /// The operating system's files.
@@ -71,7 +73,7 @@ impl Iterator for RealListing {
 
     fn next(&mut self) -> Option<Result<Entry>> {
         loop {
-            let entry = match self.entries.next()? {
+            let entry = match waiting(|| self.entries.next())? {
                 Ok(entry) => entry,
                 Err(errno) => {
                     let error = Error { op: "getdents", path: self.path.to_path_buf(), source: errno.into() };
@@ -123,7 +125,7 @@ fn stat_of(raw: &sys::Stat) -> Stat {
 /// Repeats a call that a signal interrupted.
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
-        match call() {
+        match waiting(&mut call) {
             Err(Errno::INTR) => {}
             result => return result,
         }
@@ -132,7 +134,7 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
 
 fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
-        match call() {
+        match waiting(&mut call) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
@@ -186,7 +188,7 @@ impl Fs for RealFs {
     }
 
     fn stat_dir(&self, dir: &RealDir) -> Result<Stat> {
-        sys::fstat(&dir.file).map(|raw| stat_of(&raw)).map_err(|errno| dir.error("fstat", errno))
+        waiting(|| sys::fstat(&dir.file)).map(|raw| stat_of(&raw)).map_err(|errno| dir.error("fstat", errno))
     }
 
     fn create_dir(&self, parent: &RealDir, name: &OsStr, mode: u32) -> Result<()> {
@@ -195,7 +197,7 @@ impl Fs for RealFs {
     }
 
     fn list(&self, dir: &RealDir) -> Result<RealListing> {
-        let entries = sys::Dir::read_from(&dir.file).map_err(|errno| dir.error("open directory", errno))?;
+        let entries = waiting(|| sys::Dir::read_from(&dir.file)).map_err(|errno| dir.error("open directory", errno))?;
         Ok(RealListing { entries, path: dir.path.clone() })
     }
 
@@ -230,15 +232,15 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, dir: &RealDir) -> Result<()> {
-        sys::fsync(&dir.file).map_err(|errno| dir.error("fsync", errno))
+        waiting(|| sys::fsync(&dir.file)).map_err(|errno| dir.error("fsync", errno))
     }
 
     fn sync_fs(&self, dir: &RealDir) -> Result<()> {
-        sys::syncfs(&dir.file).map_err(|errno| dir.error("syncfs", errno))
+        waiting(|| sys::syncfs(&dir.file)).map_err(|errno| dir.error("syncfs", errno))
     }
 
     fn free_bytes(&self, dir: &RealDir) -> Result<u64> {
-        fs2::available_space(&*dir.path).map_err(|source| dir.error("statvfs", source))
+        waiting(|| fs2::available_space(&*dir.path)).map_err(|source| dir.error("statvfs", source))
     }
 
     fn open(&self, dir: &RealDir, name: &OsStr, how: Open) -> Result<RealFile> {
@@ -263,7 +265,7 @@ impl Fs for RealFs {
     }
 
     fn stat_file(&self, file: &RealFile) -> Result<Stat> {
-        sys::fstat(&file.file).map(|raw| stat_of(&raw)).map_err(|errno| file.error("fstat", errno))
+        waiting(|| sys::fstat(&file.file)).map(|raw| stat_of(&raw)).map_err(|errno| file.error("fstat", errno))
     }
 
     fn read_at(&self, file: &RealFile, buffer: &mut [u8], offset: u64) -> Result<usize> {
@@ -279,31 +281,32 @@ impl Fs for RealFs {
     }
 
     fn set_meta(&self, file: &RealFile, mode: u32, mtime: FileTime) -> Result<()> {
-        sys::fchmod(&file.file, Mode::from_raw_mode(mode)).map_err(|errno| file.error("fchmod", errno))?;
+        waiting(|| sys::fchmod(&file.file, Mode::from_raw_mode(mode))).map_err(|errno| file.error("fchmod", errno))?;
         let omit = sys::Timespec { tv_sec: 0, tv_nsec: sys::UTIME_OMIT };
         let stamp = sys::Timespec { tv_sec: mtime.sec, tv_nsec: i64::from(mtime.nsec) };
         let times = sys::Timestamps { last_access: omit, last_modification: stamp };
-        sys::futimens(&file.file, &times).map_err(|errno| file.error("futimens", errno))
+        waiting(|| sys::futimens(&file.file, &times)).map_err(|errno| file.error("futimens", errno))
     }
 
     fn sync_data(&self, file: &RealFile) -> Result<()> {
-        sys::fdatasync(&file.file).map_err(|errno| file.error("fdatasync", errno))
+        waiting(|| sys::fdatasync(&file.file)).map_err(|errno| file.error("fdatasync", errno))
     }
 
     fn sync_all(&self, file: &RealFile) -> Result<()> {
-        sys::fsync(&file.file).map_err(|errno| file.error("fsync", errno))
+        waiting(|| sys::fsync(&file.file)).map_err(|errno| file.error("fsync", errno))
     }
 
     fn drop_cache(&self, file: &RealFile) -> Result<()> {
-        sys::fadvise(&file.file, 0, None, sys::Advice::DontNeed).map_err(|errno| file.error("fadvise", errno))
+        waiting(|| sys::fadvise(&file.file, 0, None, sys::Advice::DontNeed))
+            .map_err(|errno| file.error("fadvise", errno))
     }
 
     fn lease(&self, file: &RealFile) -> Result<Lease> {
-        lease::take(file.file.as_fd()).map_err(|source| file.error("fcntl F_SETLEASE", source))
+        waiting(|| lease::take(file.file.as_fd())).map_err(|source| file.error("fcntl F_SETLEASE", source))
     }
 
     fn lease_broken(&self, file: &RealFile) -> Result<bool> {
-        lease::is_broken(file.file.as_fd()).map_err(|source| file.error("fcntl F_GETLEASE", source))
+        waiting(|| lease::is_broken(file.file.as_fd())).map_err(|source| file.error("fcntl F_GETLEASE", source))
     }
 
     fn try_lock_file(&self, file: &RealFile) -> Result<bool> {
@@ -315,7 +318,7 @@ impl Fs for RealFs {
     }
 
     fn unlock_file(&self, file: &RealFile) -> Result<()> {
-        fs2::FileExt::unlock(&file.file).map_err(|source| file.error("flock", source))
+        waiting(|| fs2::FileExt::unlock(&file.file)).map_err(|source| file.error("flock", source))
     }
 
     fn try_lock_dir(&self, dir: &RealDir) -> Result<bool> {

@@ -2,6 +2,7 @@
 //! and the commands for the journal.
 
 mod compact;
+mod documents;
 mod dry_run;
 mod explain;
 mod forget;

@@ -15,5 +15,6 @@ mod manifest;
 mod regressions;
 mod scenarios;
 mod second_reader;
+mod service;
 mod settle;
 mod tidy;

@@ -26,6 +26,8 @@ const LAYERS: &[&[&str]] = &[
     &["journal"],
     &["fs"],
     &["log", "limits"],
+    // Whoever makes a call that may take long says so there.
+    &["pulse"],
     &["types"],
 ];
 

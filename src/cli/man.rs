@@ -1,0 +1,122 @@
+//! `csv-ingestor man`: the manual pages, made of the same definitions as `--help`, so that they cannot go stale.
+
+use clap::{Args, Command};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::output::{print, print_lines};
+use crate::Error;
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// Which page [default: csv-ingestor]
+    #[arg(value_name = "PAGE", conflicts_with = "list")]
+    page: Option<String>,
+    /// Print the names of all pages, a line each
+    #[arg(long)]
+    list: bool,
+}
+
+/// Prints a page.
+pub(super) fn execute(arguments: &ManArgs, program: Command) -> Result<(), Error> {
+    let pages = pages(program);
+    if arguments.list {
+        return Ok(print_lines(pages.iter().map(|page| name(page).to_owned()))?);
+    }
+    let wanted = arguments.page.as_deref().unwrap_or(PROGRAM);
+    let Some(page) = pages.iter().find(|page| name(page) == wanted) else {
+        return Err(Error::Usage(format!("there is no page {wanted}; csv-ingestor man --list names all")));
+    };
+    Ok(print(&render(page, &pages)?)?)
+}
+
+const PROGRAM: &str = env!("CARGO_PKG_NAME");
+
+/// The pages, as commands: the program's, then one for each subcommand, a group's before those of its members.
+fn pages(program: Command) -> Vec<Command> {
+    fn collect(command: &Command, pages: &mut Vec<Command>) {
+        pages.push(command.clone().disable_help_subcommand(true));
+        command.get_subcommands().for_each(|command| collect(command, pages));
+    }
+    // Without it the `help` subcommand, which is clap's, would have a page for each subcommand.
+    let mut program = program.disable_help_subcommand(true);
+    program.build();
+    let mut pages = Vec::new();
+    collect(&program, &mut pages);
+    pages
+}
+
+fn name(page: &Command) -> &str {
+    page.get_display_name().unwrap_or_else(|| page.get_name())
+}
+
+fn render(page: &Command, pages: &[Command]) -> Result<Vec<u8>, Error> {
+    let own = name(page).to_owned();
+    let (title, version) = (own.to_uppercase(), env!("CARGO_PKG_VERSION"));
+    // The date is empty: a page that tells when it was made would be another one each time.
+    let mut text = format!(".TH {title} 1 \"\" \"{PROGRAM} {version}\" \"User Commands\"\n").into_bytes();
+    let man = Man::new(page.clone());
+    man.render_name_section(&mut text)?;
+    let usage = page.clone().render_usage().to_string();
+    let mut synopsis = Roff::new();
+    synopsis.control("SH", ["SYNOPSIS"]).text([roman(usage.trim_start_matches("Usage:").trim())]);
+    synopsis.to_writer(&mut text)?;
+    man.render_description_section(&mut text)?;
+    if page.get_arguments().next().is_some() {
+        man.render_options_section(&mut text)?;
+    }
+    if page.has_subcommands() {
+        man.render_subcommands_section(&mut text)?;
+    }
+    let mut rest = Roff::new();
+    rest.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in EXIT_CODES {
+        rest.control("TP", []).text([bold(*code)]).text([roman(*meaning)]);
+    }
+    if [PROGRAM, "csv-ingestor-run"].contains(&own.as_str()) {
+        for (title, entries) in [("ENVIRONMENT", ENVIRONMENT), ("FILES", FILES)] {
+            rest.control("SH", [title]);
+            for (what, meaning) in entries {
+                rest.control("TP", []).text([bold(*what)]).text([roman(*meaning)]);
+            }
+        }
+    }
+    rest.control("SH", ["SEE ALSO"]);
+    let others = pages.iter().map(name).filter(|other| *other != own);
+    let others: Vec<_> = others.flat_map(|other| [bold(other), roman("(1), ")]).collect();
+    rest.text(others.into_iter().chain([bold("systemd.service"), roman("(5)")]).collect::<Vec<_>>());
+    rest.to_writer(&mut text)?;
+    Ok(text)
+}
+
+/// As `src/error.rs` decides them.
+const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "Done; also after SIGTERM or SIGINT: the batch under way is finished, nothing new is begun."),
+    ("1", "Failed at run time (an I/O error, a full disk with --once). Nothing is lost, the next start resumes."),
+    ("2", "Wrong usage or configuration."),
+    ("3", "The journal is corrupt, or written by a newer version. Nothing was modified."),
+    ("4", "Another process holds the state directory or the staging directory; the message names its pid."),
+    ("130", "Ended at once by a second signal. The next start resumes."),
+];
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "CSV_INGESTOR_*",
+        "Each option of run can be given by the variable CSV_INGESTOR_ followed by its name, as CSV_INGESTOR_SCAN_INTERVAL \
+         for --scan-interval. The command line wins.",
+    ),
+    (
+        "NOTIFY_SOCKET, WATCHDOG_USEC",
+        "Set by systemd. If they are, it is told of readiness (after recovery), status, stopping, and signs of life.",
+    ),
+];
+
+const FILES: &[(&str, &str)] = &[
+    ("WAREHOUSE/ingest_date=YYYY-MM-DD/NAME", "An ingested file."),
+    ("MANIFESTS/YYYY/MM/DD/HH/manifest.jsonl", "A line of JSON for each ingested file."),
+    (
+        "/etc/csv-ingestor/SOURCE.env",
+        "The settings of the service csv-ingestor@SOURCE, where the Debian package is installed.",
+    ),
+    ("/var/lib/csv-ingestor/SOURCE", "Its journal."),
+];

@@ -1,0 +1,214 @@
+//! What the service manager (systemd, `Type=notify`) is told: ready, stopping, how it goes, and that it goes on.
+//!
+//! Invariants:
+//! - Without `NOTIFY_SOCKET` nothing happens, and no thread is started.
+//! - The watchdog hears from us only while every thread that the work depends on goes on, or waits for the kernel: a
+//!   thread of our own asks the others, and does not speak for them.
+//! - No text from outside can add a line to a message.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{self, RecvTimeoutError, Sender};
+use sd_notify::NotifyState;
+
+use crate::limits::{SERVICE_STATUS_INTERVAL, WATCHDOG_PARTS};
+use crate::log;
+use crate::metrics::Metrics;
+use crate::pulse::{Examiner, Pulses};
+
+/// The service manager's ear.
+pub(super) struct Service {
+    listens: bool,
+    metrics: Arc<Metrics>,
+    /// Of the threads that the work depends on.
+    pub(super) pulses: Pulses,
+    /// Time in which each of these threads has to turn once at least.
+    pub(super) turn_max: Duration,
+    /// Dropped, it ends the thread.
+    teller: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// systemd drops a message of more than 4,096 bytes; a character has 4 at most.
+const STATUS_CHARS_MAX: usize = 1000;
+/// How long a thread may sleep when nobody watches it.
+const UNWATCHED: Duration = Duration::from_secs(3600);
+
+impl Service {
+    /// Says that recovery begins, if somebody listens.
+    pub(super) fn begin(metrics: &Arc<Metrics>) -> Service {
+        let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let turn_max = watchdog().filter(|_| listens).map_or(UNWATCHED, |limit| limit / WATCHDOG_PARTS);
+        let service = Service { listens, metrics: metrics.clone(), pulses: Pulses::default(), turn_max, teller: None };
+        service.tell(&[NotifyState::Status("recovering: reading the journal, finishing what is half done")]);
+        service
+    }
+
+    /// For a command that is no service.
+    pub(super) fn none(metrics: &Arc<Metrics>) -> Service {
+        Service {
+            listens: false,
+            metrics: metrics.clone(),
+            pulses: Pulses::default(),
+            turn_max: UNWATCHED,
+            teller: None,
+        }
+    }
+
+    /// Says that recovery is done, and tells from now on how it goes.
+    pub(super) fn ready(&mut self) {
+        if !self.listens {
+            return;
+        }
+        let mut status = status(&self.metrics);
+        self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        let (end, ended) = channel::bounded::<()>(0);
+        let (metrics, pulses, turn_max) = (self.metrics.clone(), self.pulses.clone(), self.turn_max);
+        let teller = move || {
+            let mut watchdog = (turn_max < UNWATCHED).then(|| Watchdog::new(&pulses, turn_max));
+            let pause = turn_max.min(SERVICE_STATUS_INTERVAL);
+            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let now = self::status(&metrics);
+                if now != status {
+                    send(&[NotifyState::Status(&now)]);
+                    status = now;
+                }
+                if let Some(watchdog) = &mut watchdog {
+                    watchdog.look();
+                }
+            }
+        };
+        // Without the thread a watchdog would end us; that is better than work that nobody watches.
+        match thread::Builder::new().name("service".to_owned()).spawn(teller) {
+            Ok(thread) => self.teller = Some((end, thread)),
+            Err(error) => tracing::warn!(event = "service_unwatched", error = %error),
+        }
+    }
+
+    /// Says that nothing new is begun. What is under way may take as long as the unit allows for a stop.
+    pub(super) fn stopping(&self) {
+        self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping: finishing what is under way")]);
+    }
+
+    /// The last word: why it ended badly.
+    pub(super) fn failed(&mut self, error: &dyn std::fmt::Display) {
+        self.end();
+        let status = log::escaped_line(&format!("failed: {error}"));
+        let status: String = status.chars().take(STATUS_CHARS_MAX).collect();
+        self.tell(&[NotifyState::Status(&status)]);
+    }
+
+    fn tell(&self, state: &[NotifyState<'_>]) {
+        if self.listens {
+            send(state);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some((end, thread)) = self.teller.take() {
+            drop(end);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Nobody's work depends on whether this is heard.
+fn send(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(event = "service_not_told", error = %error);
+    }
+}
+
+/// How long the watchdog waits for a sign of life, if there is one.
+fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())
+}
+
+/// Feels the pulses each time that a thread should have turned.
+struct Watchdog {
+    examiner: Examiner,
+    turn_max: Duration,
+    next: Instant,
+    withheld: bool,
+}
+
+impl Watchdog {
+    fn new(pulses: &Pulses, turn_max: Duration) -> Watchdog {
+        Watchdog { examiner: Examiner::new(pulses), turn_max, next: Instant::now(), withheld: false }
+    }
+
+    fn look(&mut self) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        // A thread sleeps for one turn at most. Two are asked for, so that none has to be on time to the millisecond.
+        self.next = now + 2 * self.turn_max;
+        let stuck = self.examiner.stuck();
+        if stuck.is_empty() {
+            self.withheld = false;
+            send(&[NotifyState::Watchdog]);
+        } else if !self.withheld {
+            self.withheld = true;
+            tracing::error!(event = "watchdog_withheld", threads = stuck.join(" "), "a thread is stuck");
+        }
+    }
+}
+
+/// A line for `systemctl status`.
+fn status(metrics: &Metrics) -> String {
+    let totals = metrics.totals();
+    let mut line = String::new();
+    if metrics.is_disk_full() {
+        line.push_str("the disk is full, waiting for room; ");
+    }
+    let _ = write!(
+        line,
+        "ingested {} ({}), waiting {}, duplicates {}, failures {}",
+        totals.files,
+        bytes_text(totals.bytes),
+        metrics.queue_depth(),
+        totals.duplicates,
+        totals.failures
+    );
+    line
+}
+
+/// For people: three digits are enough.
+fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1000.0, unit + 1);
+    }
+    let decimals = if unit == 0 || value >= 99.95 { 0 } else { 1 };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_with_few_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (99_949, "99.9 kB"),
+            (123_456_789, "123 MB"),
+            (999_999, "1.0 MB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(bytes_text(bytes), text, "{bytes}");
+        }
+    }
+}
