@@ -378,7 +378,7 @@ mod tests {
         let fs = machine(b"");
         for hour in ["/mf/2026/11/23/21", "/mf/2026/11/24/00", "/mf/2025/12/31/23", "/mf/notes/11/23/20"] {
             fs.upstream().mkdir_all(hour).unwrap();
-            fs.upstream().write(&format!("{hour}/manifest.jsonl"), b"").unwrap();
+            fs.upstream().write(format!("{hour}/manifest.jsonl"), b"").unwrap();
         }
         fs.upstream().mkdir_all("/mf/2027").unwrap();
         let since = |since: Option<u64>| {

