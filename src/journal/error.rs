@@ -40,6 +40,9 @@ pub enum Error {
         /// Who holds it, if that can be told.
         pid: Option<u32>,
     },
+    /// A journal was to be made where there is one.
+    #[error("{}: there is a journal already; nothing was modified. If it is damaged, run: csv-ingestor journal repair --state-path {}", .0.display(), .0.display())]
+    Exists(PathBuf),
     /// The state directory is something else's.
     #[error("{} is not a journal's directory: it holds {}; give --state-path a directory of its own", dir.display(), name.display())]
     Foreign {
@@ -126,6 +129,11 @@ pub enum Damage {
     /// The segment that has to come before is not there.
     #[error("the segment before (first LSN {0}) is missing")]
     MissingPredecessor(Lsn),
+    /// A snapshot is missing, of which the empty segment behind it tells that a repair or a rebuild made it.
+    #[error(
+        "the snapshot before (LSN {0}) is missing: it was lost, or a `journal rebuild` was cut off and has to be run again"
+    )]
+    MissingSnapshot(Lsn),
     /// Two neighbouring segments do not fit together.
     #[error("segment does not continue the one before it: {0}")]
     Successor(&'static str),
