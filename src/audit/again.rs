@@ -4,7 +4,7 @@
 //! Invariants:
 //! - Each look reads in the order in which nothing can come between: the names were seen before the lines and the journal
 //!   that have to know them are read.
-//! - The wait is bounded: [`ROUNDS_MAX`] times [`SETTLE`].
+//! - The waiting is bounded: [`LOOKS_MAX`] looks, and none for what is older than [`SETTLE`].
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,14 @@ use crate::journal::state::FileState;
 use crate::pipeline::lines::{Lines, Place, Text, manifests};
 use crate::types::FileTime;
 
-/// How long an ingestor may take between two steps of a file, at most, if all goes well.
+/// How long an ingestor may take between a file's arrival and its line, if all goes well.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Looks, at most. Each waits only for what is young.
-const ROUNDS_MAX: usize = 3;
+/// The first wait between two looks; each next one is twice as long.
+const NAP_MIN: Duration = Duration::from_millis(200);
+/// Looks, at most.
+const LOOKS_MAX: usize = 8;
 /// Between two looks at whether to stop.
-const NAP: Duration = Duration::from_millis(50);
+const STOP_WAIT: Duration = Duration::from_millis(50);
 
 /// A line that could not be read.
 pub struct Suspect {
@@ -47,8 +49,9 @@ impl<F: Fs> Audit<'_, '_, F> {
         unknown: &[u32],
     ) -> Result<(), Error> {
         let mut known = None;
-        for round in 1..=ROUNDS_MAX {
-            if !suspects.iter().any(|suspect| suspect.is_torn) && extras.is_empty() && unknown.is_empty() {
+        let mut nap = NAP_MIN;
+        for _ in 0..LOOKS_MAX {
+            if suspects.is_empty() && extras.is_empty() && unknown.is_empty() {
                 break;
             }
             suspects = self.still_suspect(suspects)?;
@@ -58,14 +61,17 @@ impl<F: Fs> Audit<'_, '_, F> {
             }
             known = self.read_journal()?;
             if let Some(known) = &known {
-                self.drop_known(&mut extras, known)?;
+                self.drop_on_their_way(&mut extras, known);
             }
-            if round == ROUNDS_MAX || !self.wait_for_the_young(&extras, &suspects)? {
-                break;
+            let Some(left) = self.young_for(&extras, &suspects) else { break };
+            self.sleep(left.min(nap));
+            nap *= 2;
+            if self.watch.is_stopped() {
+                return Ok(());
             }
         }
-        if self.watch.is_stopped() {
-            return Ok(());
+        if let Some(known) = known.as_ref().filter(|_| !extras.is_empty()) {
+            self.drop_known(&mut extras, known)?;
         }
         if let Some(known) = &known {
             self.judge_unknown(unknown, known)?;
@@ -126,15 +132,16 @@ impl<F: Fs> Audit<'_, '_, F> {
         dir.is_ok_and(|dir| self.fs.stat(&dir, &extra.name).is_ok_and(|stat| stat.is_some()))
     }
 
-    /// Drops what the journal knows: files on their way, and those that it calls MANIFESTED.
-    fn drop_known(&mut self, extras: &mut Vec<Extra>, known: &Known) -> Result<(), Error> {
+    fn drop_on_their_way(&mut self, extras: &mut Vec<Extra>, known: &Known) {
         let mut places = self.table.places(self.fs);
-        let on_their_way: HashSet<u64> = known.on_their_way().map(|file| places.of(&file.warehouse_path)).collect();
+        let places: HashSet<u64> = known.on_their_way().map(|file| places.of(&file.warehouse_path)).collect();
+        extras.retain(|extra| !places.contains(&extra.place));
         self.summary.on_their_way = known.on_their_way().filter(|file| file.state == FileState::Moved).count() as u64;
-        extras.retain(|extra| !on_their_way.contains(&extra.place));
-        if extras.is_empty() {
-            return Ok(());
-        }
+    }
+
+    /// Drops what the journal calls MANIFESTED: it is told already that there is no line.
+    fn drop_known(&self, extras: &mut Vec<Extra>, known: &Known) -> Result<(), Error> {
+        let mut places = self.table.places(self.fs);
         let wanted: HashSet<u64> = extras.iter().map(|extra| extra.place).collect();
         let mut found = HashSet::new();
         let mut rows = known.rows();
@@ -145,8 +152,8 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(())
     }
 
-    /// Waits until nothing that is left is so young that somebody may be at it. False if there was no need to.
-    fn wait_for_the_young(&self, extras: &[Extra], suspects: &[Suspect]) -> Result<bool, Error> {
+    /// For how long something that is left is still so young that somebody may be at it; None if nothing is.
+    fn young_for(&self, extras: &[Extra], suspects: &[Suspect]) -> Option<Duration> {
         let mut youngest = None;
         for extra in extras {
             youngest = youngest.max(self.changed_at(&extra.dir, &extra.name));
@@ -155,15 +162,16 @@ impl<F: Fs> Audit<'_, '_, F> {
             let (dir, name) = split(&suspect.manifest);
             youngest = youngest.max(self.changed_at(dir, name));
         }
-        let now = self.fs.now().0;
-        let Some(since) = youngest.map(|changed| now.saturating_sub(changed)) else { return Ok(false) };
-        let Some(mut left) = SETTLE.checked_sub(Duration::from_millis(since)) else { return Ok(false) };
+        let age = Duration::from_millis(self.fs.now().0.saturating_sub(youngest?));
+        SETTLE.checked_sub(age).filter(|left| !left.is_zero())
+    }
+
+    fn sleep(&self, mut left: Duration) {
         while !left.is_zero() && !self.watch.is_stopped() {
-            let nap = left.min(NAP);
+            let nap = left.min(STOP_WAIT);
             std::thread::sleep(nap);
             left -= nap;
         }
-        Ok(!self.watch.is_stopped())
     }
 
     /// When a name's file last changed, in milliseconds since the epoch.

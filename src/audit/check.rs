@@ -23,8 +23,10 @@ use crate::types::{IngestId, Sha256};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
-/// Files that travel to a thread together, and such bunches that wait: so that names cost little, and memory is bounded.
+/// Files that travel to a thread together, and such bunches that wait: small files cost little so, and a large one keeps
+/// no other waiting behind it.
 const BUNCH_FILES: usize = 64;
+const BUNCH_BYTES: u64 = 1 << 20;
 const BUNCHES_MAX: usize = 64;
 
 /// How far it has come. Read by others at any time.
@@ -87,17 +89,20 @@ pub(super) struct Checker<'a, 'w, F: Fs> {
 pub(super) struct Queue<F: Fs> {
     sender: Sender<Vec<Job<F>>>,
     bunch: Vec<Job<F>>,
+    bunch_bytes: u64,
 }
 
 impl<F: Fs> Queue<F> {
     pub(super) fn push(&mut self, job: Job<F>) {
+        self.bunch_bytes += if job.hash { job.size } else { 0 };
         self.bunch.push(job);
-        if self.bunch.len() >= BUNCH_FILES {
+        if self.bunch.len() >= BUNCH_FILES || self.bunch_bytes >= BUNCH_BYTES {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
+        self.bunch_bytes = 0;
         // The threads outlive the queue.
         let _ = self.sender.send(std::mem::take(&mut self.bunch));
     }
@@ -113,7 +118,7 @@ impl<F: Fs> Checker<'_, '_, F> {
                 scope.spawn(move || self.work(&receiver));
             }
             drop(receiver);
-            let mut queue = Queue { sender, bunch: Vec::new() };
+            let mut queue = Queue { sender, bunch: Vec::new(), bunch_bytes: 0 };
             let fed = feed(&mut queue);
             queue.flush();
             fed

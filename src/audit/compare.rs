@@ -257,7 +257,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// Whose lines they are: the journal's ingestor's, or those of others, by their staging directory.
     fn owner(&self, line: u32) -> usize {
         let input = self.table.entry(line).input();
-        if self.is_ours.get(input).copied().unwrap_or(false) { usize::MAX } else { input }
+        if self.inputs.get(input).is_some_and(|input| input.is_own) { usize::MAX } else { input }
     }
 
     /// Of the lines of one content, without those that came before it was forgotten.
@@ -305,7 +305,7 @@ impl<F: Fs> Audit<'_, '_, F> {
             if known.knows(&entry.sha256)? {
                 continue;
             }
-            if !self.is_ours.get(entry.input()).copied().unwrap_or(false) {
+            if !self.inputs.get(entry.input()).is_some_and(|input| input.is_known) {
                 self.summary.of_others += 1;
                 continue;
             }

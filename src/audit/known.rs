@@ -60,6 +60,11 @@ impl Known {
         self.rules.settings().map(|settings| &**settings)
     }
 
+    /// True for a staging directory of the journal's own settings.
+    pub(super) fn is_own_input(&self, dir: &Path) -> bool {
+        self.inputs.contains(dir)
+    }
+
     /// True if files from that staging directory were this journal's: as far as it remembers.
     pub(super) fn is_input(&self, dir: &Path) -> bool {
         let of_rows = || self.snapshot.as_ref().is_some_and(|it| it.directories().iter().any(|known| known == dir));

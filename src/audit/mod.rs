@@ -83,6 +83,15 @@ fn split(path: &Path) -> (&Path, &OsStr) {
     (path.parent().unwrap_or(path), path.file_name().unwrap_or_default())
 }
 
+/// What the journal knows of a staging directory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Input {
+    /// It is in its settings.
+    is_own: bool,
+    /// It is, or files that it remembers came from there: those that a rebuilt journal remembers of others, too.
+    is_known: bool,
+}
+
 /// An audit under way.
 pub(super) struct Audit<'a, 'w, F: Fs> {
     fs: &'a F,
@@ -94,8 +103,8 @@ pub(super) struct Audit<'a, 'w, F: Fs> {
     table: &'a Table,
     /// Lines by place, where several have one.
     rivals: &'a HashMap<u64, Vec<u32>>,
-    /// By their numbers, whether staging directories are the journal's own.
-    is_ours: Vec<bool>,
+    /// By their numbers, what the journal knows of staging directories.
+    inputs: Vec<Input>,
     summary: Summary,
 }
 
@@ -156,7 +165,10 @@ pub fn audit<F: Fs>(
     watch.progress.bytes_total.store(chosen.map(|entry| entry.size).sum(), Ordering::Relaxed);
     watch.progress.files_total.store(table.entries().len() as u64, Ordering::Relaxed);
     let rivals = table.rivals();
-    let is_ours = |input: &PathBuf| known.as_ref().is_some_and(|known| known.is_input(input));
+    let input = |input: &PathBuf| Input {
+        is_own: known.as_ref().is_some_and(|known| known.is_own_input(input)),
+        is_known: known.as_ref().is_some_and(|known| known.is_input(input)),
+    };
     let mut audit = Audit {
         fs,
         state: plan.state.clone(),
@@ -166,7 +178,7 @@ pub fn audit<F: Fs>(
         watch,
         table,
         rivals: &rivals,
-        is_ours: table.inputs().iter().map(is_ours).collect(),
+        inputs: table.inputs().iter().map(input).collect(),
         summary: Summary::default(),
     };
     let moved = known.iter().flat_map(Known::on_their_way).filter(|file| file.state == FileState::Moved);
