@@ -40,7 +40,7 @@ pub enum Error {
              Look at the disk; then run: csv-ingestor journal compact --state-path {}", .0.place(), .0.dir().display())]
     SpareDamaged(Box<journal::Corrupt>),
     /// The verdict of `verify`.
-    #[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal repair --state-path {}", .0.place(), .0.dir().display())]
+    #[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal {} --state-path {}", .0.place(), .0.next("repair"), .0.dir().display())]
     Unrepaired(Box<journal::Corrupt>),
     /// What an audit, or a look at the warehouse, came to.
     #[error("{0} findings, as listed")]

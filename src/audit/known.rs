@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
 use crate::fs::Fs;
 use crate::journal::ledger::Ledger;
 use crate::journal::record::{Record, Settings};
@@ -29,6 +31,8 @@ pub struct Known {
     /// Staging directories of all settings that were met.
     inputs: BTreeSet<PathBuf>,
     last_lsn: Lsn,
+    /// Contents that it was told to forget, one by one, whether they have come again or not.
+    forgotten: HashSet<Sha256>,
 }
 
 /// A file on its way.
@@ -51,6 +55,7 @@ impl Known {
         if journal::read(fs, path, &mut known)?.is_none() {
             return Ok(None);
         }
+        known.forgotten = known.ledger.forgotten().map(|(sha256, _)| sha256).collect();
         known.recent.sort_by(|one, other| (one.sha256, one.lsn).cmp(&(other.sha256, other.lsn)));
         Ok(Some(known))
     }
@@ -77,8 +82,8 @@ impl Known {
     }
 
     /// True if a content that was found complete at that instant has been forgotten since.
-    pub(super) fn has_forgotten(&self, _sha256: &Sha256, ingested_at: UnixMillis) -> bool {
-        ingested_at < self.ledger.expired_before()
+    pub(super) fn has_forgotten(&self, sha256: &Sha256, ingested_at: UnixMillis) -> bool {
+        ingested_at < self.ledger.expired_before() || self.forgotten.contains(sha256)
     }
 
     /// Who brought this content, and whether he is finished; None if it is not remembered.

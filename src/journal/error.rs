@@ -82,7 +82,7 @@ impl From<Error> for Refused {
 
 /// Where and how a journal is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal verify --state-path {}", self.place(), self.dir().display())]
+#[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal {} --state-path {}", self.place(), self.next("verify"), self.dir().display())]
 pub struct Corrupt {
     /// The file.
     pub file: PathBuf,
@@ -98,6 +98,12 @@ impl Corrupt {
     /// File, offset, LSN, and what is wrong there.
     pub fn place(&self) -> String {
         format!("{} at offset {}, LSN {}: {}", self.file.display(), self.offset, self.lsn, self.damage)
+    }
+
+    /// The subcommand of `journal` to run next: what nothing is left of can only be made anew.
+    pub fn next<'a>(&self, otherwise: &'a str) -> &'a str {
+        let is_lost = matches!(self.damage, Damage::MissingSnapshot(_) | Damage::JournalMissing(_));
+        if is_lost { "rebuild" } else { otherwise }
     }
 
     /// The journal's directory.

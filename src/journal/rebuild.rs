@@ -96,6 +96,19 @@ impl<F: Fs> Rebuild<F> {
     }
 }
 
+/// True if the directory holds what a rebuild leaves that was cut off, and nothing else.
+pub(super) fn is_cut_off<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<bool, Error> {
+    if !files.snapshots.is_empty() {
+        return Ok(false);
+    }
+    for lsn in &files.segments {
+        if cut_off(fs, dir, *lsn)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The number and store of a segment that a rebuild made before it was cut off; None if it is something else.
 fn cut_off<F: Fs>(fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<Option<(u64, [u8; 16])>, Error> {
     let mut reader = match SegmentReader::open(fs, dir, lsn) {

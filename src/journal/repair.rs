@@ -17,6 +17,7 @@ use super::format::{BLOCK_BYTES, SEGMENT_BYTES};
 use super::lock::{lock, read_store, write_lock};
 use super::merge::{Expiry, Merged, merge};
 use super::names;
+use super::rebuild::is_cut_off;
 use super::salvage::Salvage;
 use super::segment::{self, Predecessor, SegmentHeader};
 use super::snapshot::{Contents, Snapshot, Spare, Writer};
@@ -113,6 +114,8 @@ fn begin<F: Fs>(
     lock_is_new: bool,
 ) -> Result<Option<(Files, usize, Salvage)>, Error> {
     match verify(fs, path) {
+        // Nothing is left to be saved; a journal that remembers nothing is no repair.
+        Err(lost @ Error::Corrupt(_)) if is_cut_off(fs, dir, &Files::list(fs, dir)?)? => return Err(lost),
         Err(Error::Corrupt(_)) => {}
         verified => return verified.map(|_| None),
     }

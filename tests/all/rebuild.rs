@@ -241,6 +241,11 @@ fn a_rebuild_that_was_cut_off_is_refused_and_begun_again() {
     let refused = place.once(&[]);
     assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
     assert!(err(&refused).contains("journal rebuild"), "{}", err(&refused));
+    for words in [["journal", "verify"], ["journal", "repair"]] {
+        let refused = place.subcommand(&words);
+        assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
+        assert!(err(&refused).contains("Run: csv-ingestor journal rebuild"), "{}", err(&refused));
+    }
     rebuilt(&place, &[]);
     verified(&place);
     assert_eq!((named("snap").len(), named("log").len(), named("tmp").len()), (1, 1, 0));

@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
+use csv_ingestor::fs::real::RealFs;
+use csv_ingestor::journal::Journal;
+use csv_ingestor::journal::record::Record;
+use csv_ingestor::journal::state::State;
+use csv_ingestor::types::Sha256;
+
 use super::{Audited, audit, ingest, ingested};
-use crate::harness::{Place, bare, csv, err};
+use crate::harness::{Place, bare, csv, err, sha256_hex};
 
 fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
@@ -46,6 +52,24 @@ fn forgotten_contents_are_no_findings() {
     // One of the three is remembered again; its old line is not the journal's.
     assert_eq!(audited.summary["forgotten"], 3);
     // Compacted once more: now the rows are in a snapshot.
+    assert!(place.subcommand(&["journal", "compact"]).status.success());
+    audit(&place, &[]).clean();
+}
+
+/// Why: contents are forgotten one by one, too; the journal says which, for ever.
+#[test]
+fn a_content_that_was_forgotten_by_itself_is_no_finding() {
+    let place = ingested(3);
+    let sha256 = Sha256::from_hex(sha256_hex(&csv(2, 300)).as_bytes()).unwrap();
+    let (mut journal, _) = Journal::open(&RealFs::default(), &place.state, &mut State::default()).unwrap();
+    journal.append(&[Record::Forgotten(sha256)]).unwrap();
+    journal.shut_down().unwrap();
+    audit(&place, &[]).clean();
+    ingest(&place, 2..=2);
+    assert_eq!(place.manifest_lines().len(), 4);
+    let audited = audit(&place, &[]);
+    audited.clean();
+    assert_eq!(audited.summary["forgotten"], 1);
     assert!(place.subcommand(&["journal", "compact"]).status.success());
     audit(&place, &[]).clean();
 }
