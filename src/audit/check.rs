@@ -235,24 +235,28 @@ impl<F: Fs> Checker<'_, '_, F> {
     }
 }
 
-/// A directory that is opened once for many files.
-pub(super) struct LastDir<F: Fs> {
-    last: Option<(PathBuf, Arc<F::Dir>)>,
+/// Directories held open at once for files that come in no order.
+const OPEN_DIRS_MAX: usize = 64;
+
+/// Directories that are opened once for many files.
+pub(super) struct OpenDirs<F: Fs> {
+    open: HashMap<PathBuf, Arc<F::Dir>>,
 }
 
-impl<F: Fs> LastDir<F> {
-    pub(super) fn new() -> LastDir<F> {
-        LastDir { last: None }
+impl<F: Fs> OpenDirs<F> {
+    pub(super) fn new() -> OpenDirs<F> {
+        OpenDirs { open: HashMap::new() }
     }
 
     pub(super) fn open(&mut self, fs: &F, path: &std::path::Path) -> fs::Result<Arc<F::Dir>> {
-        if let Some((last, dir)) = &self.last
-            && last == path
-        {
+        if let Some(dir) = self.open.get(path) {
             return Ok(dir.clone());
         }
         let dir = Arc::new(fs.open_dir(path)?);
-        self.last = Some((path.to_path_buf(), dir.clone()));
+        if self.open.len() >= OPEN_DIRS_MAX {
+            self.open.clear();
+        }
+        self.open.insert(path.to_path_buf(), dir.clone());
         Ok(dir)
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::check::{Job, LastDir, Queue};
+use super::check::{Job, OpenDirs, Queue};
 use super::finding::{Content, Finding, Kind};
 use super::known::{Known, OnItsWay};
 use super::sample::Choice;
@@ -20,15 +20,13 @@ use crate::journal::snapshot::Row;
 use crate::journal::state::FileState;
 use crate::types::Sha256;
 
+/// Gets a row, and which lines list its content.
+type OnRow<'a> = &'a mut dyn FnMut(&Row, Range<usize>) -> Result<(), Error>;
+
 impl<F: Fs> Audit<'_, '_, F> {
     /// Goes through the journal's rows and the lines together, content by content. `each` gets a row and the range of the
     /// lines of its content; `lone` the range of lines whose content the journal does not remember.
-    fn side_by_side(
-        &self,
-        known: &Known,
-        each: &mut dyn FnMut(&Row, Range<usize>) -> Result<(), Error>,
-        lone: &mut dyn FnMut(usize),
-    ) -> Result<(), Error> {
+    fn side_by_side(&self, known: &Known, each: OnRow<'_>, lone: &mut dyn FnMut(usize)) -> Result<(), Error> {
         let entries = self.table.entries();
         let mut rows = known.rows();
         let mut at = 0;
@@ -96,7 +94,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     ) -> Result<HashSet<u32>, Error> {
         let by_id: HashMap<u64, u32> = unknown.iter().map(|line| (self.table.entry(*line).id.0, *line)).collect();
         let mut contradicted = HashSet::new();
-        let mut dirs = LastDir::new();
+        let mut dirs = OpenDirs::new();
         let mut places = self.table.places(self.fs);
         self.side_by_side(
             known,
@@ -159,7 +157,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(())
     }
 
-    fn not_listed(&self, row: &Row, choice: Choice, dirs: &mut LastDir<F>, queue: &mut Queue<F>) {
+    fn not_listed(&self, row: &Row, choice: Choice, dirs: &mut OpenDirs<F>, queue: &mut Queue<F>) {
         let (sha256, size, id) = (row.sha256, row.size, row.ingest_id);
         let expected = Content { size: Some(size), sha256: Some(sha256) };
         let detail = "it is MANIFESTED in the journal, and no manifest has its line";
@@ -178,7 +176,7 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Queues the files that have arrived in the warehouse, but whose lines are not written yet.
     fn look_at_moved(&self, known: &Known, choice: Choice, queue: &mut Queue<F>) {
-        let (mut dirs, mut places) = (LastDir::new(), self.table.places(self.fs));
+        let (mut dirs, mut places) = (OpenDirs::new(), self.table.places(self.fs));
         for file in known.on_their_way().filter(|file| file.state == FileState::Moved) {
             let is_compared = self.since.is_none_or(|since| file.discovered_at >= since);
             if is_compared && self.table.at_place(places.of(&file.warehouse_path)).is_none() {
@@ -188,7 +186,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// Queues a file that has no line.
-    fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut LastDir<F>, queue: &mut Queue<F>) {
+    fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut OpenDirs<F>, queue: &mut Queue<F>) {
         let &OnItsWay { sha256, size, id, .. } = file;
         let (dir, name) = split(&file.warehouse_path);
         let (name, hash) = (name.to_owned(), choice.takes(&sha256));

@@ -56,7 +56,7 @@ impl Known {
             return Ok(None);
         }
         known.forgotten = known.ledger.forgotten().map(|(sha256, _)| sha256).collect();
-        known.recent.sort_by(|one, other| (one.sha256, one.lsn).cmp(&(other.sha256, other.lsn)));
+        known.recent.sort_by_key(|row| (row.sha256, row.lsn));
         Ok(Some(known))
     }
 

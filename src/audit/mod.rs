@@ -5,7 +5,7 @@
 //! - The order of reading: journal, manifests, names and files in the warehouse. What the journal calls MANIFESTED has its
 //!   line when the manifests are read, and what is listed has its file when the warehouse is looked at. For what goes
 //!   the other way round (a file without a line, a line that the journal does not know) there is a second look
-//!   ([`again`]) before it is reported.
+//!   (in `again`) before it is reported.
 //! - Memory: some 90 bytes for each line, whatever is wrong with it; queues are bounded.
 
 mod again;

@@ -129,24 +129,25 @@ fn identity<F: Fs>(fs: &F, dir: &Path) -> Option<(u64, u64)> {
     fs.open_dir(dir).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key())
 }
 
-/// Finds the places of paths, which mostly come from one directory after the other.
+/// Finds the places of paths; each directory is looked at once, since there are few.
 pub(super) struct Places<'a, F: Fs> {
     fs: &'a F,
     directories: &'a Directories,
-    last: Option<(PathBuf, u64)>,
+    numbers: HashMap<PathBuf, u64>,
 }
 
 impl<F: Fs> Places<'_, F> {
     /// The place of a path.
     pub(super) fn of(&mut self, path: &Path) -> u64 {
         let (dir, name) = split(path);
-        let number = match &self.last {
-            Some((last, number)) if last == dir => *number,
-            _ => self.directories.known_number(self.fs, dir),
+        let number = match self.numbers.get(dir) {
+            Some(number) => *number,
+            None => {
+                let number = self.directories.known_number(self.fs, dir);
+                self.numbers.insert(dir.to_path_buf(), number);
+                number
+            }
         };
-        if self.last.as_ref().is_none_or(|(last, _)| last != dir) {
-            self.last = Some((dir.to_path_buf(), number));
-        }
         self.directories.place_in(number, name)
     }
 }
@@ -305,7 +306,7 @@ impl Table {
 
     /// Finds the places of paths.
     pub(super) fn places<'a, F: Fs>(&'a self, fs: &'a F) -> Places<'a, F> {
-        Places { fs, directories: &self.directories, last: None }
+        Places { fs, directories: &self.directories, numbers: HashMap::new() }
     }
 
     /// The staging directories, by number.

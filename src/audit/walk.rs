@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::{Job, LastDir, Queue};
+use super::check::{Job, OpenDirs, Queue};
 use super::finding::{Content, Finding, Kind};
 use super::sample::Choice;
 use super::{Audit, split};
@@ -120,7 +120,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// Looks for the files of lines that were not met, each at its own path.
     pub(super) fn look_for(&self, seen: &Seen, choice: Choice, queue: &mut Queue<F>) -> Result<(), Error> {
         let unseen: Vec<u32> = (0..self.table.entries().len() as u32).filter(|line| !seen.has(*line)).collect();
-        let mut dirs = LastDir::new();
+        let mut dirs = OpenDirs::new();
         Ok(self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
             let entry = self.table.entry(line);
             let hash = choice.takes(&entry.sha256);

@@ -176,7 +176,7 @@ fn a_file_that_nobody_knows_is_extra() {
 fn what_cannot_be_read_is_a_finding_of_its_own() {
     let place = ingested(3);
     let closed = at(&place, "2.csv");
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
     let (warehouse, manifests) = (place.warehouse.to_str().unwrap(), place.manifests.to_str().unwrap());
     let words = ["audit", "--warehouse", warehouse, "--manifests", manifests];
     let output = if rustix::process::geteuid().is_root() {
