@@ -2,12 +2,6 @@
 
 use std::path::Path;
 
-use csv_ingestor::fs::real::RealFs;
-use csv_ingestor::journal::Journal;
-use csv_ingestor::journal::record::Record;
-use csv_ingestor::journal::state::State;
-use csv_ingestor::types::Sha256;
-
 use super::{Audited, audit, ingest, ingested};
 use crate::harness::{Place, bare, csv, err, sha256_hex};
 
@@ -60,10 +54,8 @@ fn forgotten_contents_are_no_findings() {
 #[test]
 fn a_content_that_was_forgotten_by_itself_is_no_finding() {
     let place = ingested(3);
-    let sha256 = Sha256::from_hex(sha256_hex(&csv(2, 300)).as_bytes()).unwrap();
-    let (mut journal, _) = Journal::open(&RealFs::default(), &place.state, &mut State::default()).unwrap();
-    journal.append(&[Record::Forgotten(sha256)]).unwrap();
-    journal.shut_down().unwrap();
+    let forgotten = place.subcommand(&["forget", &sha256_hex(&csv(2, 300))]);
+    assert!(forgotten.status.success(), "{}", err(&forgotten));
     audit(&place, &[]).clean();
     ingest(&place, 2..=2);
     assert_eq!(place.manifest_lines().len(), 4);
