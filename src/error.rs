@@ -40,8 +40,19 @@ pub enum Error {
              Look at the disk; then run: csv-ingestor journal compact --state-path {}", .0.place(), .0.dir().display())]
     SpareDamaged(Box<journal::Corrupt>),
     /// The verdict of `verify`.
-    #[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal repair --state-path {}", .0.place(), .0.dir().display())]
+    #[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal {} --state-path {}", .0.place(), .0.next("repair"), .0.dir().display())]
     Unrepaired(Box<journal::Corrupt>),
+    /// What an audit, or a look at the warehouse, came to.
+    #[error("{0} findings, as listed")]
+    Found(u64),
+    /// A signal ended a command that has no verdict without its end.
+    #[error("interrupted before it was through: there is no verdict")]
+    Interrupted,
+    /// Lines that were there are not any more.
+    #[error(
+        "the manifests were changed while they were read: stop what writes to them, and try again; nothing was modified"
+    )]
+    ManifestsChanged,
     /// A filter or pattern on the command line.
     #[error("{0}")]
     Usage(String),
@@ -65,11 +76,13 @@ impl Error {
         match self {
             Error::Config(_) | Error::Usage(_) => 2,
             Error::InputLocked { .. } => 4,
+            Error::Found(_) => 5,
+            Error::Interrupted => 130,
             Error::SpareDamaged(_) | Error::Unrepaired(_) => 3,
             Error::Pipeline(pipeline::Error::Journal(error)) => match error {
                 journal::Error::Corrupt(_) | journal::Error::Newer { .. } => 3,
                 journal::Error::Locked { .. } => 4,
-                journal::Error::Foreign { .. } => 2,
+                journal::Error::Foreign { .. } | journal::Error::Exists(_) => 2,
                 journal::Error::NotAsWritten(_) | journal::Error::Io(_) | journal::Error::Poisoned { .. } => 1,
             },
             Error::Pipeline(_)
@@ -77,6 +90,7 @@ impl Error {
             | Error::InputReplaced(_)
             | Error::NotMounted { .. }
             | Error::Output(_)
+            | Error::ManifestsChanged
             | Error::Thread(_) => 1,
         }
     }

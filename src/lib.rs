@@ -15,6 +15,8 @@
 //! - [`cli`]: arguments, a file per subcommand
 //! - [`explain`]: why a file is where it is
 //! - [`daemon`], [`dry_run`]: threads, channels and signals; the same without any effect
+//! - [`rebuild`]: a journal from the manifests, where it was lost
+//! - [`audit`]: warehouse, manifests and journal held against each other
 //! - [`engine`]: locks, journal, recovery: how everything begins
 //! - [`config`]: validated settings
 //! - [`pipeline`]: the stages of the picture, and recovery
@@ -24,6 +26,7 @@
 //! - [`pulse`]: signs of life of the threads, for a watchdog
 //! - [`limits`], [`types`]: named limits, small values
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -38,6 +41,7 @@ pub mod log;
 pub mod metrics;
 pub mod pipeline;
 pub mod pulse;
+pub mod rebuild;
 pub mod types;
 
 pub use error::Error;

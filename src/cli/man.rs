@@ -96,7 +96,11 @@ const EXIT_CODES: &[(&str, &str)] = &[
     ("2", "Wrong usage or configuration."),
     ("3", "The journal is corrupt, or written by a newer version. Nothing was modified."),
     ("4", "Another process holds the state directory or the staging directory; the message names its pid."),
-    ("130", "Ended at once by a second signal. The next start resumes."),
+    ("5", "An audit, or the look that journal rebuild takes at manifests and warehouse, has found something."),
+    (
+        "130",
+        "Ended at once by a second signal; the next start resumes. Or an audit was ended by a signal: there is no verdict.",
+    ),
 ];
 
 const ENVIRONMENT: &[(&str, &str)] = &[

@@ -2,13 +2,16 @@
 //!
 //! Invariant: arguments are parsed and validated before anything is done.
 
+mod audit;
 mod compact;
 mod completions;
 mod explain;
+mod findings;
 mod forget;
 mod inspect;
 mod man;
 mod output;
+mod rebuild;
 mod repair;
 mod replay;
 mod run;
@@ -28,7 +31,8 @@ use crate::Error;
 #[derive(Debug, Parser)]
 #[command(name = "csv-ingestor", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done; 1 failed at run time, nothing lost; 2 usage or configuration; \
-3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory.")]
+3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory; \
+5 an audit, or the look that a rebuild takes at the warehouse, found something; 130 ended by a signal before it was through.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +50,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Let a content be ingested again; refuses while a daemon holds the journal
     Forget(forget::ForgetArgs),
+    /// Hold warehouse, manifests and journal against each other, and re-hash the files; changes nothing, and works beside a
+    /// running daemon
+    Audit(audit::AuditArgs),
     /// Look into the journal
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -65,6 +72,8 @@ enum JournalCommand {
     Verify(verify::VerifyArgs),
     /// After corruption: keep a copy of everything, save every intact record, and say exactly which LSNs are lost
     Repair(repair::RepairArgs),
+    /// After the state directory was lost: make a journal that remembers what the manifests list
+    Rebuild(rebuild::RebuildArgs),
 }
 
 /// Parses the process's arguments; on a usage error or `--help`, prints and exits as clap does (exit code 2 or 0).
@@ -95,6 +104,8 @@ impl Cli {
             Command::Status(arguments) => status::execute(&arguments),
             Command::Explain(arguments) => explain::execute(arguments),
             Command::Forget(arguments) => forget::execute(&arguments),
+            Command::Audit(arguments) => audit::execute(arguments),
+            Command::Journal(JournalCommand::Rebuild(arguments)) => rebuild::execute(arguments),
             Command::Journal(JournalCommand::Compact(arguments)) => compact::execute(&arguments),
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
             Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),

@@ -27,14 +27,20 @@ pub fn survive_broken_leases() -> Result<(), Error> {
     Ok(())
 }
 
-/// Installs the handlers.
-pub(super) fn install() -> Result<Stop, Error> {
+/// A flag that the first signal sets; the second ends the process.
+pub fn flag() -> Result<Arc<AtomicBool>, Error> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // In this order: the first signal finds the flag unset, the second finds it set.
         signal_hook::flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL, flag.clone())?;
         signal_hook::flag::register(signal, flag.clone())?;
     }
+    Ok(flag)
+}
+
+/// Installs the handlers.
+pub(super) fn install() -> Result<Stop, Error> {
+    let flag = flag()?;
     survive_broken_leases()?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, wake) = channel::bounded(0);

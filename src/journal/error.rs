@@ -40,6 +40,9 @@ pub enum Error {
         /// Who holds it, if that can be told.
         pid: Option<u32>,
     },
+    /// A journal was to be made where there is one.
+    #[error("{}: there is a journal already; nothing was modified. If it is damaged, run: csv-ingestor journal repair --state-path {}", .0.display(), .0.display())]
+    Exists(PathBuf),
     /// The state directory is something else's.
     #[error("{} is not a journal's directory: it holds {}; give --state-path a directory of its own", dir.display(), name.display())]
     Foreign {
@@ -79,7 +82,7 @@ impl From<Error> for Refused {
 
 /// Where and how a journal is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal verify --state-path {}", self.place(), self.dir().display())]
+#[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal {} --state-path {}", self.place(), self.next("verify"), self.dir().display())]
 pub struct Corrupt {
     /// The file.
     pub file: PathBuf,
@@ -95,6 +98,12 @@ impl Corrupt {
     /// File, offset, LSN, and what is wrong there.
     pub fn place(&self) -> String {
         format!("{} at offset {}, LSN {}: {}", self.file.display(), self.offset, self.lsn, self.damage)
+    }
+
+    /// The subcommand of `journal` to run next: what nothing is left of can only be made anew.
+    pub fn next<'a>(&self, otherwise: &'a str) -> &'a str {
+        let is_lost = matches!(self.damage, Damage::MissingSnapshot(_) | Damage::JournalMissing(_));
+        if is_lost { "rebuild" } else { otherwise }
     }
 
     /// The journal's directory.
@@ -126,6 +135,11 @@ pub enum Damage {
     /// The segment that has to come before is not there.
     #[error("the segment before (first LSN {0}) is missing")]
     MissingPredecessor(Lsn),
+    /// A snapshot is missing, of which the empty segment behind it tells that a repair or a rebuild made it.
+    #[error(
+        "the snapshot before (LSN {0}) is missing: it was lost, or a `journal rebuild` was cut off and has to be run again"
+    )]
+    MissingSnapshot(Lsn),
     /// Two neighbouring segments do not fit together.
     #[error("segment does not continue the one before it: {0}")]
     Successor(&'static str),

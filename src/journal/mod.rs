@@ -1,8 +1,8 @@
 //! The write-ahead journal: every state transition, in order, durable before anything is done about it.
 //!
 //! Invariants:
-//! - Reader and writer are apart: nothing here writes but [`writer`], [`compact`] and [`repair`], and all read by the same
-//!   code ([`replay`]).
+//! - Reader and writer are apart: nothing here writes but [`writer`], [`compact`], [`repair`] and [`rebuild`], and all read
+//!   by the same code ([`replay`]).
 //! - What is written and named is never changed; what replaces it is durable before it is removed.
 
 pub mod compact;
@@ -14,6 +14,7 @@ pub mod ledger;
 mod lock;
 mod merge;
 pub mod names;
+pub mod rebuild;
 pub mod record;
 pub mod repair;
 pub mod replay;

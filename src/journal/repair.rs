@@ -17,6 +17,7 @@ use super::format::{BLOCK_BYTES, SEGMENT_BYTES};
 use super::lock::{lock, read_store, write_lock};
 use super::merge::{Expiry, Merged, merge};
 use super::names;
+use super::rebuild::is_cut_off;
 use super::salvage::Salvage;
 use super::segment::{self, Predecessor, SegmentHeader};
 use super::snapshot::{Contents, Snapshot, Spare, Writer};
@@ -73,6 +74,19 @@ pub fn repair<F: Fs>(fs: &F, path: &Path, copy: &Path) -> Result<Option<Repaired
         (None, Some(text)) => u128::from_str_radix(&text, 16).map_or_else(|_| fs.random(), u128::to_be_bytes),
         (None, None) => fs.random(),
     };
+    let (snapshot, lost_contents) = renew(fs, &dir, &files, &lock, store, &mut salvage)?;
+    Ok(Some(Repaired { salvage, snapshot, lost_contents, copied }))
+}
+
+/// Begins a new generation with what was saved, in place of `files`; also returns how many contents are lost.
+pub(super) fn renew<F: Fs>(
+    fs: &F,
+    dir: &F::Dir,
+    files: &Files,
+    lock: &F::File,
+    store: [u8; 16],
+    salvage: &mut Salvage,
+) -> Result<(Snapshot, u64), Error> {
     let lsn = salvage.last_lsn.plus(LSN_GAP);
     let end = Predecessor { first_lsn: lsn, end: BLOCK_BYTES as u64, last_lsn: lsn, chain: 0 };
     let header = SegmentHeader {
@@ -84,11 +98,11 @@ pub fn repair<F: Fs>(fs: &F, path: &Path, copy: &Path) -> Result<Option<Repaired
         created_at: fs.now(),
         predecessor: Some(end),
     };
-    segment::create(fs, &dir, &header)?;
-    let (snapshot, lost_contents) = write(fs, &dir, &mut salvage, &header, end)?;
-    remove_old(fs, &dir, &files, lsn)?;
-    write_lock(fs, &dir, &lock, &header)?;
-    Ok(Some(Repaired { salvage, snapshot, lost_contents, copied }))
+    segment::create(fs, dir, &header)?;
+    let written = write(fs, dir, salvage, &header, end)?;
+    remove_old(fs, dir, files, lsn)?;
+    write_lock(fs, dir, lock, &header)?;
+    Ok(written)
 }
 
 /// Under the lock: copies everything, if anything is wrong, and finds out what can be saved.
@@ -100,6 +114,8 @@ fn begin<F: Fs>(
     lock_is_new: bool,
 ) -> Result<Option<(Files, usize, Salvage)>, Error> {
     match verify(fs, path) {
+        // Nothing is left to be saved; a journal that remembers nothing is no repair.
+        Err(lost @ Error::Corrupt(_)) if is_cut_off(fs, dir, &Files::list(fs, dir)?)? => return Err(lost),
         Err(Error::Corrupt(_)) => {}
         verified => return verified.map(|_| None),
     }

@@ -12,6 +12,7 @@ use super::files::Files;
 use super::format::{BLOCK_BYTES, FrameKind};
 use super::frame::{FrameFault, FrameHeader, Place};
 use super::record::Record;
+use super::repair::is_made_by_repair;
 use super::segment::{Found, Predecessor, SegmentHeader, SegmentReader, frame_reach};
 use super::snapshot::Snapshot;
 use super::verdict::{Behind, Evidence, Verdict, judge};
@@ -117,7 +118,11 @@ fn check_beginning<F: Fs>(snapshot: Option<&Snapshot>, first: Option<&SegmentRea
     let Some(snapshot) = snapshot else {
         let Some(first) = first else { return Ok(()) };
         let Some(predecessor) = first.header().predecessor else { return Ok(()) };
-        return Err(corrupt(first, 0, first.start(), Damage::MissingPredecessor(predecessor.first_lsn)));
+        let damage = match is_made_by_repair(first.header()) {
+            true => Damage::MissingSnapshot(predecessor.last_lsn),
+            false => Damage::MissingPredecessor(predecessor.first_lsn),
+        };
+        return Err(corrupt(first, 0, first.start(), damage));
     };
     let header = snapshot.header();
     let next_lsn = header.lsn.plus(1);

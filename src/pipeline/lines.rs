@@ -80,7 +80,11 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
     if line.contains(&0) {
         return Err("it holds zeros, as a power cut leaves them".to_owned());
     }
-    let keys: Keys<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let keys: Keys<'_> = serde_json::from_slice(line).map_err(|error| {
+        // Its own "line 1" would be taken for the manifest's.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        format!("{} (at its byte {})", error.to_string().trim_end_matches(&place), error.column())
+    })?;
     let sha256 = Sha256::from_hex(keys.sha256.as_bytes()).ok_or("sha256 is not 64 hex digits")?;
     let at = humantime::parse_rfc3339(&keys.ingested_at).map_err(|error| format!("ingested_at: {error}"))?;
     Ok(Listed {
@@ -193,13 +197,20 @@ pub struct Lines<F: Fs> {
     begin: usize,
     end: usize,
     number: u64,
+    lines_end: u64,
 }
 
 impl<F: Fs> Lines<F> {
     /// Opens a manifest, to be read from the line that begins at `offset`.
     pub fn open(fs: &F, manifest: &Path, offset: u64) -> fs::Result<Lines<F>> {
         let file = open(fs, manifest)?;
-        Ok(Lines { fs: fs.clone(), file, window: vec![0; WINDOW_BYTES], base: offset, begin: 0, end: 0, number: 0 })
+        let (fs, window) = (fs.clone(), vec![0; WINDOW_BYTES]);
+        Ok(Lines { fs, file, window, base: offset, begin: 0, end: 0, number: 0, lines_end: offset })
+    }
+
+    /// Behind the last line that was read and has its end.
+    pub fn lines_end(&self) -> u64 {
+        self.lines_end
     }
 
     /// The next line; None at the end of the file.
@@ -230,6 +241,7 @@ impl<F: Fs> Lines<F> {
 
     fn hand_out(&mut self, from: usize, to: usize, next: usize) -> Line<'_> {
         (self.begin, self.number) = (next, self.number + 1);
+        self.lines_end = self.base + next as u64;
         let text = match &self.window[from..to] {
             line if line.len() > LINE_BYTES_MAX => Text::TooLong,
             line => Text::Whole(line),
@@ -244,6 +256,9 @@ impl<F: Fs> Lines<F> {
         loop {
             let newline = self.window[self.begin..self.end].iter().position(|byte| *byte == b'\n');
             self.begin = newline.map_or(self.end, |at| self.begin + at + 1);
+            if newline.is_some() {
+                self.lines_end = self.base + self.begin as u64;
+            }
             if newline.is_some() || self.fill()? == 0 {
                 return Ok(Line { offset, number: self.number, text: Text::TooLong });
             }

@@ -7,6 +7,7 @@ mod damage;
 mod flaky;
 mod generations;
 mod harm;
+mod rebuild_crash;
 mod records;
 mod repair;
 mod repair_cases;

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod audit;
 mod bad_input;
 mod cli;
 mod crash;
@@ -12,6 +13,7 @@ mod journal_format;
 mod journal_replay;
 mod kill;
 mod manifest;
+mod rebuild;
 mod regressions;
 mod scenarios;
 mod second_reader;

@@ -14,8 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["explain"],
-    &["daemon", "dry_run"],
-    &["engine"],
+    &["daemon", "dry_run", "rebuild"],
+    &["engine", "audit"],
     // Every command's error holds those of the modules below; `crate::Error` is its name for those above.
     &["error"],
     // The settings are made of the pipeline's and the journal's own types.

@@ -1,0 +1,183 @@
+//! The second look: before anything is reported that a file on its way could explain, journal and manifests are read once
+//! more, and what is still so young that its ingestor may be at it is waited for.
+//!
+//! Invariants:
+//! - Each look reads in the order in which nothing can come between: the names were seen before the lines and the journal
+//!   that have to know them are read.
+//! - The waiting is bounded: [`LOOKS_MAX`] looks, and none for what is older than [`SETTLE`].
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::finding::{Finding, Kind};
+use super::known::Known;
+use super::walk::Extra;
+use super::{Audit, split};
+use crate::Error;
+use crate::fs::Fs;
+use crate::journal::state::FileState;
+use crate::pipeline::lines::{Lines, Place, Text, manifests};
+use crate::types::FileTime;
+
+/// How long an ingestor may take between a file's arrival and its line, if all goes well.
+const SETTLE: Duration = Duration::from_secs(5);
+/// The first wait between two looks; each next one is twice as long.
+const NAP_MIN: Duration = Duration::from_millis(200);
+/// Looks, at most.
+const LOOKS_MAX: usize = 8;
+/// Between two looks at whether to stop.
+const STOP_WAIT: Duration = Duration::from_millis(50);
+
+/// A line that could not be read.
+pub struct Suspect {
+    pub(super) manifest: PathBuf,
+    pub(super) offset: u64,
+    pub(super) number: u64,
+    pub(super) is_torn: bool,
+    pub(super) why: String,
+}
+
+impl<F: Fs> Audit<'_, '_, F> {
+    /// Looks again, and reports what is still so.
+    pub(super) fn look_again(
+        &mut self,
+        mut extras: Vec<Extra>,
+        mut suspects: Vec<Suspect>,
+        unknown: &[u32],
+    ) -> Result<(), Error> {
+        let mut known = None;
+        let mut nap = NAP_MIN;
+        for _ in 0..LOOKS_MAX {
+            if suspects.is_empty() && extras.is_empty() && unknown.is_empty() {
+                break;
+            }
+            suspects = self.still_suspect(suspects)?;
+            if !extras.is_empty() {
+                let listed = self.listed_since()?;
+                extras.retain(|extra| !listed.contains(&extra.place) && self.is_there(extra));
+            }
+            known = self.read_journal()?;
+            if let Some(known) = &known {
+                self.drop_on_their_way(&mut extras, known);
+            }
+            let Some(left) = self.young_for(&extras, &suspects) else { break };
+            self.sleep(left.min(nap));
+            nap *= 2;
+            if self.watch.is_stopped() {
+                return Ok(());
+            }
+        }
+        if let Some(known) = known.as_ref().filter(|_| !extras.is_empty()) {
+            self.drop_known(&mut extras, known)?;
+        }
+        if let Some(known) = &known {
+            self.judge_unknown(unknown, known)?;
+        }
+        for suspect in suspects {
+            let kind = if suspect.is_torn { Kind::TornLine } else { Kind::MalformedLine };
+            let lines = vec![Place { manifest: suspect.manifest.clone(), number: suspect.number }];
+            self.report(&Finding { lines, ..Finding::new(kind, suspect.manifest, suspect.why) });
+        }
+        for extra in extras {
+            let detail = match (&known, self.with_journal()) {
+                (None, false) => "no manifest lists it",
+                _ => "neither a manifest nor the journal knows it",
+            };
+            self.report(&Finding::new(Kind::Extra, extra.path(), detail));
+        }
+        Ok(())
+    }
+
+    /// Those that still cannot be read.
+    fn still_suspect(&self, suspects: Vec<Suspect>) -> Result<Vec<Suspect>, Error> {
+        let mut still = Vec::new();
+        for mut suspect in suspects {
+            let mut lines = match Lines::open(self.fs, &suspect.manifest, suspect.offset) {
+                Err(error) if error.is_not_found() => continue,
+                lines => lines?,
+            };
+            let Some(line) = lines.next_line()? else { continue };
+            if let Err(why) = line.parse() {
+                suspect.is_torn = matches!(line.text, Text::Unfinished(_));
+                suspect.why = why;
+                still.push(suspect);
+            }
+        }
+        Ok(still)
+    }
+
+    /// The places of the lines that have come since the manifests were read.
+    fn listed_since(&self) -> Result<HashSet<u64>, Error> {
+        let read: HashMap<&Path, u64> =
+            self.table.manifests.iter().map(|manifest| (manifest.path.as_path(), manifest.end)).collect();
+        let mut listed = HashSet::new();
+        let mut places = self.table.places(self.fs);
+        for manifest in manifests(self.fs, &self.manifests, self.since)? {
+            let mut lines = match Lines::open(self.fs, &manifest, read.get(manifest.as_path()).copied().unwrap_or(0)) {
+                Err(error) if error.is_not_found() => continue,
+                lines => lines?,
+            };
+            while let Some(line) = lines.next_line()? {
+                listed.extend(line.parse().ok().map(|listed| places.of(&listed.warehouse_path)));
+            }
+        }
+        Ok(listed)
+    }
+
+    fn is_there(&self, extra: &Extra) -> bool {
+        let dir = self.fs.open_dir(&extra.dir);
+        dir.is_ok_and(|dir| self.fs.stat(&dir, &extra.name).is_ok_and(|stat| stat.is_some()))
+    }
+
+    fn drop_on_their_way(&mut self, extras: &mut Vec<Extra>, known: &Known) {
+        let mut places = self.table.places(self.fs);
+        let places: HashSet<u64> = known.on_their_way().map(|file| places.of(&file.warehouse_path)).collect();
+        extras.retain(|extra| !places.contains(&extra.place));
+        self.summary.on_their_way = known.on_their_way().filter(|file| file.state == FileState::Moved).count() as u64;
+    }
+
+    /// Drops what the journal calls MANIFESTED: it is told already that there is no line.
+    fn drop_known(&self, extras: &mut Vec<Extra>, known: &Known) -> Result<(), Error> {
+        let mut places = self.table.places(self.fs);
+        let wanted: HashSet<u64> = extras.iter().map(|extra| extra.place).collect();
+        let mut found = HashSet::new();
+        let mut rows = known.rows();
+        while let Some(row) = rows.next_row()? {
+            found.extend(Some(places.of(&row.warehouse_path)).filter(|place| wanted.contains(place)));
+        }
+        extras.retain(|extra| !found.contains(&extra.place));
+        Ok(())
+    }
+
+    /// For how long something that is left is still so young that somebody may be at it; None if nothing is.
+    fn young_for(&self, extras: &[Extra], suspects: &[Suspect]) -> Option<Duration> {
+        let mut youngest = None;
+        for extra in extras {
+            youngest = youngest.max(self.changed_at(&extra.dir, &extra.name));
+        }
+        for suspect in suspects.iter().filter(|suspect| suspect.is_torn) {
+            let (dir, name) = split(&suspect.manifest);
+            youngest = youngest.max(self.changed_at(dir, name));
+        }
+        let age = Duration::from_millis(self.fs.now().0.saturating_sub(youngest?));
+        SETTLE.checked_sub(age).filter(|left| !left.is_zero())
+    }
+
+    fn sleep(&self, mut left: Duration) {
+        while !left.is_zero() && !self.watch.is_stopped() {
+            let nap = left.min(STOP_WAIT);
+            std::thread::sleep(nap);
+            left -= nap;
+        }
+    }
+
+    /// When a name's file last changed, in milliseconds since the epoch.
+    fn changed_at(&self, dir: &Path, name: &OsStr) -> Option<u64> {
+        let dir = self.fs.open_dir(dir).ok()?;
+        let FileTime { sec, nsec } = self.fs.stat(&dir, name).ok()??.identity.ctime;
+        Some(u64::try_from(sec).ok()? * 1000 + u64::from(nsec) / 1_000_000)
+    }
+}

@@ -1,0 +1,144 @@
+//! What an audit finds, and who is told.
+//!
+//! Invariant: each finding is told once, at once, and counted.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use crate::pipeline::lines::Place;
+use crate::types::{IngestId, Sha256};
+
+/// What kind of finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// It should be in the warehouse, and is not.
+    Missing,
+    /// Its size or SHA-256 is another one.
+    Altered,
+    /// In the warehouse, and known to nobody.
+    Extra,
+    /// The same content, place or ingest id in several lines.
+    ListedTwice,
+    /// MANIFESTED in the journal, and in no manifest.
+    NotListed,
+    /// A line of this journal's ingestor that the journal does not know.
+    NotInJournal,
+    /// Line and journal say different things of one file.
+    Contradiction,
+    /// A line of a manifest that is none.
+    MalformedLine,
+    /// A last line without its end.
+    TornLine,
+    /// It cannot be read, so nothing can be said of it.
+    Unreadable,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 10] = [
+        Kind::Missing,
+        Kind::Altered,
+        Kind::Extra,
+        Kind::ListedTwice,
+        Kind::NotListed,
+        Kind::NotInJournal,
+        Kind::Contradiction,
+        Kind::MalformedLine,
+        Kind::TornLine,
+        Kind::Unreadable,
+    ];
+
+    /// As the contract writes it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Kind::Missing => "missing",
+            Kind::Altered => "altered",
+            Kind::Extra => "extra",
+            Kind::ListedTwice => "listed_twice",
+            Kind::NotListed => "not_listed",
+            Kind::NotInJournal => "not_in_journal",
+            Kind::Contradiction => "contradiction",
+            Kind::MalformedLine => "malformed_line",
+            Kind::TornLine => "torn_line",
+            Kind::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A size and a SHA-256, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Bytes.
+    pub size: Option<u64>,
+    /// Of the bytes.
+    pub sha256: Option<Sha256>,
+}
+
+/// One finding.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What kind.
+    pub kind: Kind,
+    /// The file or manifest that it is about.
+    pub path: PathBuf,
+    /// The file's ingest id.
+    pub ingest_id: Option<IngestId>,
+    /// What it should be.
+    pub expected: Content,
+    /// What it is.
+    pub actual: Content,
+    /// The manifest lines that it is about.
+    pub lines: Vec<Place>,
+    /// What is wrong, in words.
+    pub detail: String,
+}
+
+impl Finding {
+    /// A finding about a path.
+    pub(super) fn new(kind: Kind, path: PathBuf, detail: impl Into<String>) -> Finding {
+        let (expected, actual) = (Content::default(), Content::default());
+        Finding { kind, path, ingest_id: None, expected, actual, lines: Vec::new(), detail: detail.into() }
+    }
+}
+
+/// Is told each finding.
+pub type Sink = Box<dyn FnMut(&Finding) -> io::Result<()> + Send>;
+
+/// Hands findings on from any thread, and counts them.
+pub struct Reporter {
+    told: Mutex<Told>,
+}
+
+struct Told {
+    sink: Sink,
+    counts: [u64; Kind::ALL.len()],
+    failed: Option<io::Error>,
+}
+
+impl Reporter {
+    /// Begins at nothing.
+    pub fn new(sink: Sink) -> Reporter {
+        Reporter { told: Mutex::new(Told { sink, counts: [0; Kind::ALL.len()], failed: None }) }
+    }
+
+    /// Tells one.
+    pub fn report(&self, finding: &Finding) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.counts[finding.kind as usize] += 1;
+        if told.failed.is_none()
+            && let Err(error) = (told.sink)(finding)
+        {
+            told.failed = Some(error);
+        }
+    }
+
+    /// How many of each kind, in the order of [`Kind::ALL`].
+    ///
+    /// # Errors
+    /// Telling one of them failed.
+    pub fn counts(&self) -> io::Result<[u64; Kind::ALL.len()]> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.failed.take().map_or(Ok(told.counts), Err)
+    }
+}

@@ -1,0 +1,191 @@
+//! What the journal knows, for comparison: every content that it remembers, in the order of the SHA-256, and the files on
+//! their way.
+//!
+//! Invariants: it only reads, without the lock; rows of a snapshot are streamed, not held.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+
+use crate::fs::Fs;
+use crate::journal::ledger::Ledger;
+use crate::journal::record::{Record, Settings};
+use crate::journal::replay::Visitor;
+use crate::journal::segment::SegmentHeader;
+use crate::journal::snapshot::{Row, RowReader, Snapshot};
+use crate::journal::state::{FileState, State};
+use crate::journal::{self, Refused};
+use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+
+/// What the journal knew when it was read.
+#[derive(Default)]
+pub struct Known {
+    /// Refuses what the journal's rules forbid, as every other reader does.
+    rules: State,
+    snapshot: Option<Arc<Snapshot>>,
+    ledger: Ledger,
+    /// Files that were MANIFESTED since the snapshot; in the order of the SHA-256 once all is read.
+    recent: Vec<Row>,
+    /// Staging directories of all settings that were met.
+    inputs: BTreeSet<PathBuf>,
+    last_lsn: Lsn,
+    /// Contents that it was told to forget, one by one, whether they have come again or not.
+    forgotten: HashSet<Sha256>,
+}
+
+/// A file on its way.
+pub(super) struct OnItsWay {
+    pub(super) state: FileState,
+    pub(super) id: IngestId,
+    pub(super) sha256: Sha256,
+    pub(super) size: u64,
+    pub(super) discovered_at: UnixMillis,
+    pub(super) warehouse_path: PathBuf,
+}
+
+impl Known {
+    /// Reads the journal; None if there is none.
+    ///
+    /// # Errors
+    /// Damage, and what else ends a reading.
+    pub fn read<F: Fs>(fs: &F, path: &Path) -> Result<Option<Known>, journal::Error> {
+        let mut known = Known::default();
+        if journal::read(fs, path, &mut known)?.is_none() {
+            return Ok(None);
+        }
+        known.forgotten = known.ledger.forgotten().map(|(sha256, _)| sha256).collect();
+        known.recent.sort_by_key(|row| (row.sha256, row.lsn));
+        Ok(Some(known))
+    }
+
+    /// The settings of the last start.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.rules.settings().map(|settings| &**settings)
+    }
+
+    /// True for a staging directory of the journal's own settings.
+    pub(super) fn is_own_input(&self, dir: &Path) -> bool {
+        self.inputs.contains(dir)
+    }
+
+    /// True if files from that staging directory were this journal's: as far as it remembers.
+    pub(super) fn is_input(&self, dir: &Path) -> bool {
+        let of_rows = || self.snapshot.as_ref().is_some_and(|it| it.directories().iter().any(|known| known == dir));
+        self.inputs.contains(dir) || of_rows()
+    }
+
+    /// The last LSN that was given out.
+    pub(super) fn last_lsn(&self) -> Lsn {
+        self.last_lsn
+    }
+
+    /// True if a content that was found complete at that instant has been forgotten since.
+    pub(super) fn has_forgotten(&self, sha256: &Sha256, ingested_at: UnixMillis) -> bool {
+        ingested_at < self.ledger.expired_before() || self.forgotten.contains(sha256)
+    }
+
+    /// Who brought this content, and whether he is finished; None if it is not remembered.
+    pub(super) fn knows(&self, sha256: &Sha256) -> Result<bool, journal::Error> {
+        Ok(self.rules.original(sha256)?.is_some())
+    }
+
+    /// The files that have a place in the warehouse chosen, and are not finished.
+    pub(super) fn on_their_way(&self) -> impl Iterator<Item = OnItsWay> {
+        let open = self.ledger.files().filter(|file| matches!(file.state, FileState::Hashed | FileState::Moved));
+        open.filter_map(|file| {
+            let (sha256, warehouse_path) = (file.sha256()?, file.warehouse_path()?.clone());
+            let found = &file.found.value;
+            let (size, discovered_at) = (found.identity.size, found.discovered_at);
+            Some(OnItsWay { state: file.state, id: file.id, sha256, size, discovered_at, warehouse_path })
+        })
+    }
+
+    /// Every MANIFESTED file whose content is remembered.
+    pub(super) fn rows(&self) -> Rows<'_> {
+        let older = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
+        Rows { older, next_older: None, recent: &self.recent, is_begun: false }
+    }
+}
+
+/// The rows of the snapshot and those that came since, in the order of their SHA-256.
+pub(super) struct Rows<'a> {
+    older: Option<RowReader<'a>>,
+    next_older: Option<Row>,
+    recent: &'a [Row],
+    is_begun: bool,
+}
+
+impl Rows<'_> {
+    /// The next one.
+    pub(super) fn next_row(&mut self) -> Result<Option<Row>, journal::Error> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.advance()?;
+        }
+        loop {
+            // Of a content that was forgotten and came again, the newest counts.
+            let recent = self
+                .recent
+                .first()
+                .filter(|recent| self.next_older.as_ref().is_none_or(|older| recent.sha256 <= older.sha256));
+            let Some(recent) = recent else {
+                let older = self.next_older.take();
+                self.advance()?;
+                return Ok(older);
+            };
+            if self.next_older.as_ref().is_some_and(|older| older.sha256 == recent.sha256) {
+                self.advance()?;
+            }
+            self.recent = &self.recent[1..];
+            if self.recent.first().is_none_or(|next| next.sha256 != recent.sha256) {
+                return Ok(Some(recent.clone()));
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Result<(), journal::Error> {
+        self.next_older = match &mut self.older {
+            Some(older) => older.next_row()?,
+            None => None,
+        };
+        Ok(())
+    }
+}
+
+impl Visitor for Known {
+    fn restart(&mut self) {
+        *self = Known::default();
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), journal::Error> {
+        self.rules = State::from_snapshot(snapshot)?;
+        self.snapshot = Some(snapshot.clone());
+        self.last_lsn = snapshot.header().lsn;
+        let (ledger, inputs) = (&mut self.ledger, &mut self.inputs);
+        snapshot.survivors(&mut |lsn, at, record| {
+            if let Record::Settings(settings) = &record {
+                inputs.insert(settings.input.clone());
+            }
+            ledger.record(lsn, at, record)?;
+            Ok(())
+        })
+    }
+
+    fn segment(&mut self, _header: &SegmentHeader) {}
+
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.rules.apply(lsn, &record)?;
+        if let Record::Settings(settings) = &record {
+            self.inputs.insert(settings.input.clone());
+        }
+        self.last_lsn = self.last_lsn.max(lsn);
+        let is_manifested = matches!(record, Record::Manifested(_));
+        if let Some(file) = self.ledger.record(lsn, at, record)?
+            && is_manifested
+        {
+            self.recent.extend(file.into_row());
+        }
+        Ok(())
+    }
+}

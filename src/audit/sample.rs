@@ -1,0 +1,66 @@
+//! Which files are hashed.
+//!
+//! Invariant: the same seed chooses the same contents among the same lines, in whatever order they come.
+
+use super::table::Entry;
+use crate::types::Sha256;
+
+/// How much is hashed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sample {
+    /// Every file.
+    All,
+    /// None: files are not looked at, only names.
+    Nothing,
+    /// So many.
+    Count(u64),
+    /// So many of a hundred.
+    Percent(f64),
+}
+
+/// The choice: contents whose number is not above the limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    seed: u64,
+    /// None chooses nothing.
+    limit: Option<u64>,
+}
+
+impl Choice {
+    /// Chooses among these lines.
+    pub(super) fn new(sample: Sample, seed: u64, entries: &[Entry]) -> Choice {
+        let limit = match sample {
+            Sample::All => Some(u64::MAX),
+            Sample::Nothing => None,
+            Sample::Count(0) => Some(0),
+            // Saturates: all of them from 100 on.
+            Sample::Percent(percent) => Some((percent / 100.0 * u64::MAX as f64) as u64),
+            Sample::Count(count) if count >= entries.len() as u64 => Some(u64::MAX),
+            Sample::Count(count) => {
+                let mut numbers: Vec<u64> = entries.iter().map(|entry| number(&entry.sha256, seed)).collect();
+                Some(*numbers.select_nth_unstable(count as usize - 1).1)
+            }
+        };
+        Choice { seed, limit }
+    }
+
+    /// True if files are looked at, at all.
+    pub(super) fn looks_at_files(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// True for a content that is to be hashed.
+    pub(super) fn takes(&self, sha256: &Sha256) -> bool {
+        self.limit.is_some_and(|limit| number(sha256, self.seed) <= limit)
+    }
+}
+
+/// A content's number under a seed: as good as random (splitmix64).
+fn number(sha256: &Sha256, seed: u64) -> u64 {
+    let mut front = [0; 8];
+    front.copy_from_slice(&sha256.0[..8]);
+    let mut z = (u64::from_le_bytes(front) ^ seed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

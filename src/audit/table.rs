@@ -1,0 +1,379 @@
+//! All manifest lines, in as little memory as their comparison needs: what a line says in words is read again from its
+//! place when it has to be told.
+//!
+//! Invariants:
+//! - Entries are in the order of their SHA-256, of equal ones the older line first; a built table does not change.
+//! - A place in the warehouse is known by its directory (the same by whatever path) and its name, as a keyed hash of 64
+//!   bits. Two places with one hash are told apart before anything is reported of them.
+
+use std::ffi::OsStr;
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use hashbrown::{HashMap, HashSet, HashTable};
+
+use super::split;
+use crate::fs::{self, Fs};
+use crate::pipeline::lines::{Line, Lines, Listed, Place};
+use crate::types::{IngestId, Sha256, UnixMillis};
+
+/// Between two lines whose place is remembered, so that a line's number is found without counting from the beginning.
+const LINES_A_MARK: u64 = 256;
+/// Bits of an offset in a manifest; the rest of 64 names the manifest.
+const OFFSET_BITS: u32 = 40;
+/// Bits of an instant in milliseconds; the rest of 64 names the staging directory.
+const INSTANT_BITS: u32 = 48;
+/// All staging directories from this number on count as one.
+const INPUTS_MAX: usize = u16::MAX as usize;
+
+/// One line.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Of the content.
+    pub sha256: Sha256,
+    /// Where it is in the warehouse.
+    pub(super) place: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The file's ingest id.
+    pub id: IngestId,
+    /// Staging directory, and instant.
+    found: u64,
+    /// Manifest, and offset in it.
+    at: u64,
+}
+
+impl Entry {
+    /// When the file was found complete.
+    pub fn ingested_at(&self) -> UnixMillis {
+        UnixMillis(self.found & ((1 << INSTANT_BITS) - 1))
+    }
+
+    /// Which staging directory it came from: a number.
+    pub(super) fn input(&self) -> usize {
+        (self.found >> INSTANT_BITS) as usize
+    }
+
+    fn manifest(&self) -> usize {
+        (self.at >> OFFSET_BITS) as usize
+    }
+
+    fn offset(&self) -> u64 {
+        self.at & ((1 << OFFSET_BITS) - 1)
+    }
+}
+
+/// A manifest that was read.
+pub(super) struct Manifest {
+    pub(super) path: PathBuf,
+    /// Behind the last line that has its end.
+    pub(super) end: u64,
+    /// Offsets of the first line and of every [`LINES_A_MARK`]-th behind it.
+    marks: Vec<u64>,
+}
+
+impl Manifest {
+    /// The last mark before an offset: how many lines stand before it, and where it is.
+    fn mark_before(&self, offset: u64) -> (u64, u64) {
+        let mark = self.marks.partition_point(|mark| *mark <= offset).saturating_sub(1);
+        (mark as u64 * LINES_A_MARK, self.marks.get(mark).copied().unwrap_or(0))
+    }
+}
+
+/// Directories by path: the same directory has the same number by whatever path.
+pub(super) struct Directories {
+    numbers: HashMap<Box<[u8]>, u64>,
+    by_identity: HashMap<(u64, u64), u64>,
+    hasher: RandomState,
+}
+
+impl Directories {
+    fn new() -> Directories {
+        Directories { numbers: HashMap::new(), by_identity: HashMap::new(), hasher: RandomState::new() }
+    }
+
+    /// The number of a directory; one that is met for the first time gets one.
+    fn number<F: Fs>(&mut self, fs: &F, dir: &Path) -> u64 {
+        if let Some(number) = self.numbers.get(dir.as_os_str().as_bytes()) {
+            return *number;
+        }
+        let new = self.numbers.len() as u64;
+        let number = match identity(fs, dir) {
+            Some(identity) => *self.by_identity.entry(identity).or_insert(new),
+            None => new,
+        };
+        self.numbers.insert(dir.as_os_str().as_bytes().into(), number);
+        number
+    }
+
+    /// The number of a directory that no line may name.
+    fn known_number<F: Fs>(&self, fs: &F, dir: &Path) -> u64 {
+        let known = self.numbers.get(dir.as_os_str().as_bytes()).copied();
+        known.unwrap_or_else(|| self.number_of(identity(fs, dir), dir))
+    }
+
+    /// The number of an open directory.
+    pub(super) fn number_of(&self, identity: Option<(u64, u64)>, dir: &Path) -> u64 {
+        let known = identity.and_then(|identity| self.by_identity.get(&identity)).copied();
+        known.unwrap_or_else(|| self.hasher.hash_one(dir) | 1 << 63)
+    }
+
+    /// The place of a name in the directory with that number.
+    pub(super) fn place_in(&self, number: u64, name: &OsStr) -> u64 {
+        self.hasher.hash_one((number, name.as_bytes()))
+    }
+}
+
+fn identity<F: Fs>(fs: &F, dir: &Path) -> Option<(u64, u64)> {
+    fs.open_dir(dir).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key())
+}
+
+/// Finds the places of paths; each directory is looked at once, since there are few.
+pub(super) struct Places<'a, F: Fs> {
+    fs: &'a F,
+    directories: &'a Directories,
+    numbers: HashMap<PathBuf, u64>,
+}
+
+impl<F: Fs> Places<'_, F> {
+    /// The place of a path.
+    pub(super) fn of(&mut self, path: &Path) -> u64 {
+        let (dir, name) = split(path);
+        let number = match self.numbers.get(dir) {
+            Some(number) => *number,
+            None => {
+                let number = self.directories.known_number(self.fs, dir);
+                self.numbers.insert(dir.to_path_buf(), number);
+                number
+            }
+        };
+        self.directories.place_in(number, name)
+    }
+}
+
+/// All lines.
+pub struct Table {
+    entries: Vec<Entry>,
+    by_place: HashTable<u32>,
+    pub(super) manifests: Vec<Manifest>,
+    inputs: Vec<PathBuf>,
+    input_numbers: HashMap<PathBuf, usize>,
+    /// Ingest ids that stand in several lines.
+    pub(super) repeated_ids: HashSet<u64>,
+    /// Pairs of lines with one place.
+    pub(super) same_place: Vec<(u32, u32)>,
+    pub(super) directories: Directories,
+    last_input: Option<(PathBuf, usize)>,
+    last_dir: Option<(PathBuf, u64)>,
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table {
+            entries: Vec::new(),
+            by_place: HashTable::new(),
+            manifests: Vec::new(),
+            inputs: Vec::new(),
+            input_numbers: HashMap::new(),
+            repeated_ids: HashSet::new(),
+            same_place: Vec::new(),
+            directories: Directories::new(),
+            last_input: None,
+            last_dir: None,
+        }
+    }
+}
+
+impl Table {
+    /// Begins with a manifest's lines.
+    pub(super) fn begin_manifest(&mut self, path: PathBuf) {
+        self.manifests.push(Manifest { path, end: 0, marks: Vec::new() });
+    }
+
+    /// Ends the last manifest: behind its last line that has its end.
+    pub(super) fn end_manifest(&mut self, end: u64) {
+        if let Some(manifest) = self.manifests.last_mut() {
+            manifest.end = end;
+        }
+    }
+
+    /// Lines by place, where several have one.
+    pub(super) fn rivals(&self) -> std::collections::HashMap<u64, Vec<u32>> {
+        let mut rivals: std::collections::HashMap<u64, Vec<u32>> = std::collections::HashMap::new();
+        for (one, other) in &self.same_place {
+            rivals.entry(self.entry(*one).place).or_insert_with(|| vec![*one]).push(*other);
+        }
+        rivals
+    }
+
+    /// Notes where a line stands, whatever it says.
+    pub(super) fn mark(&mut self, line: &Line<'_>) {
+        if let Some(manifest) = self.manifests.last_mut()
+            && (line.number - 1).is_multiple_of(LINES_A_MARK)
+        {
+            manifest.marks.push(line.offset);
+        }
+    }
+
+    /// Adds a line of the last manifest.
+    pub(super) fn push<F: Fs>(&mut self, fs: &F, offset: u64, listed: &Listed) {
+        let manifest = self.manifests.len().saturating_sub(1) as u64;
+        let input = self.input(&listed.source_path) as u64;
+        let (dir, name) = split(&listed.warehouse_path);
+        let number = match &self.last_dir {
+            Some((last, number)) if last == dir => *number,
+            _ => {
+                let number = self.directories.number(fs, dir);
+                self.last_dir = Some((dir.to_path_buf(), number));
+                number
+            }
+        };
+        let place = self.directories.place_in(number, name);
+        self.entries.push(Entry {
+            sha256: listed.sha256,
+            place,
+            size: listed.size,
+            id: listed.ingest_id,
+            found: input << INSTANT_BITS | listed.ingested_at.0 & ((1 << INSTANT_BITS) - 1),
+            at: manifest << OFFSET_BITS | offset & ((1 << OFFSET_BITS) - 1),
+        });
+    }
+
+    fn input(&mut self, source: &Path) -> usize {
+        let dir = source.parent().unwrap_or(source);
+        if let Some((last, number)) = &self.last_input
+            && last == dir
+        {
+            return *number;
+        }
+        let number = match self.input_numbers.get(dir) {
+            Some(number) => *number,
+            None if self.inputs.len() >= INPUTS_MAX => INPUTS_MAX,
+            None => {
+                self.inputs.push(dir.to_path_buf());
+                self.input_numbers.insert(dir.to_path_buf(), self.inputs.len() - 1);
+                self.inputs.len() - 1
+            }
+        };
+        self.last_input = Some((dir.to_path_buf(), number));
+        number
+    }
+
+    /// Sorts, and finds what stands there more than once.
+    pub(super) fn build(&mut self) {
+        self.entries.shrink_to_fit();
+        self.entries.sort_unstable_by(|one, other| {
+            let age = |entry: &Entry| (entry.ingested_at(), entry.id, entry.at);
+            one.sha256.cmp(&other.sha256).then_with(|| age(one).cmp(&age(other)))
+        });
+        let mut ids: Vec<u64> = self.entries.iter().map(|entry| entry.id.0).collect();
+        ids.sort_unstable();
+        self.repeated_ids = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        drop(ids);
+        let entries = &self.entries;
+        let place = |index: &u32| entries[*index as usize].place;
+        self.by_place.reserve(entries.len(), place);
+        for (index, entry) in entries.iter().enumerate() {
+            let index = index as u32;
+            match self.by_place.find(entry.place, |other| place(other) == entry.place) {
+                Some(other) => self.same_place.push((*other, index)),
+                None => drop(self.by_place.insert_unique(entry.place, index, place)),
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entry with that index.
+    pub(super) fn entry(&self, index: u32) -> &Entry {
+        &self.entries[index as usize]
+    }
+
+    /// True if the line's id is none, or also another line's.
+    pub fn has_doubtful_id(&self, line: u32, is_good: impl Fn(u64) -> bool) -> bool {
+        let id = self.entry(line).id.0;
+        !is_good(id) || self.repeated_ids.contains(&id)
+    }
+
+    /// The line of the file at a place, the first if there are several.
+    pub(super) fn at_place(&self, place: u64) -> Option<u32> {
+        self.by_place.find(place, |index| self.entry(*index).place == place).copied()
+    }
+
+    /// Finds the places of paths.
+    pub(super) fn places<'a, F: Fs>(&'a self, fs: &'a F) -> Places<'a, F> {
+        Places { fs, directories: &self.directories, numbers: HashMap::new() }
+    }
+
+    /// The staging directories, by number.
+    pub(super) fn inputs(&self) -> &[PathBuf] {
+        &self.inputs
+    }
+
+    /// The staging directory with that number.
+    pub(super) fn input_path(&self, number: usize) -> Option<&Path> {
+        self.inputs.get(number).map(PathBuf::as_path)
+    }
+
+    /// Reads the entry's line again.
+    ///
+    /// # Errors
+    /// I/O. None if the line does not stand there any more.
+    pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> fs::Result<Option<Listed>> {
+        let mut lines = Lines::open(fs, &self.manifests[entry.manifest()].path, entry.offset())?;
+        Ok(lines.next_line()?.and_then(|line| line.parse().ok()))
+    }
+
+    /// Where the entry's line stands, for people.
+    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> fs::Result<Place> {
+        let manifest = &self.manifests[entry.manifest()];
+        let (mut number, begin) = manifest.mark_before(entry.offset());
+        let mut lines = Lines::open(fs, &manifest.path, begin)?;
+        while let Some(line) = lines.next_line()? {
+            number += 1;
+            if line.offset >= entry.offset() {
+                break;
+            }
+        }
+        Ok(Place { manifest: manifest.path.clone(), number })
+    }
+
+    /// The manifest that an entry's line stands in.
+    pub(super) fn manifest_of(&self, entry: &Entry) -> &Path {
+        &self.manifests[entry.manifest()].path
+    }
+
+    /// Reads the lines of many entries again, each manifest once and in order. What does not stand there any more is left
+    /// out; `each` says whether to go on.
+    pub fn read_all<F: Fs>(
+        &self,
+        fs: &F,
+        mut wanted: Vec<u32>,
+        each: &mut dyn FnMut(u32, Listed, u64) -> bool,
+    ) -> fs::Result<()> {
+        wanted.sort_unstable_by_key(|index| self.entry(*index).at);
+        for of_one in wanted.chunk_by(|one, other| self.entry(*one).manifest() == self.entry(*other).manifest()) {
+            let manifest = &self.manifests[self.entry(of_one[0]).manifest()];
+            let (mut number, begin) = manifest.mark_before(self.entry(of_one[0]).offset());
+            let mut lines = Lines::open(fs, &manifest.path, begin)?;
+            let mut of_one = of_one.iter().copied().peekable();
+            while let (Some(index), Some(line)) = (of_one.peek().copied(), lines.next_line()?) {
+                number += 1;
+                if line.offset < self.entry(index).offset() {
+                    continue;
+                }
+                of_one.next();
+                if let Ok(listed) = line.parse()
+                    && !each(index, listed, number)
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

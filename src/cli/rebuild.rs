@@ -1,0 +1,68 @@
+//! `csv-ingestor journal rebuild`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::audit::{concurrency, parse_concurrency};
+use super::findings::watched;
+use super::output::{path_text, print_lines};
+use crate::audit::{Plan, Sample};
+use crate::fs::real::RealFs;
+use crate::{Error, rebuild};
+
+#[derive(Debug, Args)]
+pub(super) struct RebuildArgs {
+    /// The directory of the journal that was lost; made if it is missing
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
+    state_path: PathBuf,
+    /// The manifests, whose lines are what is remembered
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_MANIFESTS")]
+    manifests: PathBuf,
+    /// The warehouse, in which files are looked for that no line lists
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
+    warehouse: PathBuf,
+    /// Afterwards, hash every listed file, and say which are missing or altered. Their contents are remembered all the same
+    #[arg(long)]
+    verify: bool,
+    /// Hashing threads [default: number of CPUs]
+    #[arg(long, value_name = "N", value_parser = parse_concurrency, env = "CSV_INGESTOR_CONCURRENCY")]
+    concurrency: Option<usize>,
+}
+
+/// Makes a journal of what the manifests remember.
+pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
+    let fs = RealFs::default();
+    let state = std::path::absolute(arguments.state_path)?;
+    let plan = Plan {
+        state: None,
+        warehouse: std::path::absolute(arguments.warehouse)?,
+        manifests: std::path::absolute(arguments.manifests)?,
+        since: None,
+        sample: if arguments.verify { Sample::All } else { Sample::Nothing },
+        seed: 0,
+        compare_lines: false,
+        concurrency: concurrency(arguments.concurrency),
+    };
+    let (rebuilt, counts) = watched(false, |watch| rebuild::run(&fs, &state, &plan, watch))?;
+    let mut lines = vec![format!("{} lines: {} contents are remembered", rebuilt.summary.lines, rebuilt.contents)];
+    for (count, what) in [
+        (rebuilt.older, "lines are older ones of a content that a newer line lists: the newest counts"),
+        (
+            rebuilt.renumbered,
+            "contents got a new ingest id: another line has theirs, as where several ingestors share manifests",
+        ),
+    ] {
+        lines.extend((count > 0).then(|| format!("{count} {what}")));
+    }
+    lines.push(format!("wrote {}; the journal goes on at LSN {}", path_text(&rebuilt.snapshot), rebuilt.lsn.plus(1)));
+    if arguments.verify {
+        lines.push(format!("{} files looked at, {} bytes hashed", rebuilt.summary.files, rebuilt.summary.bytes));
+    }
+    lines.push(match rebuilt.summary.is_interrupted {
+        true => format!("interrupted, the journal is complete; so far {}", counts.text()),
+        false => counts.text(),
+    });
+    print_lines(lines)?;
+    counts.verdict(&rebuilt.summary)
+}

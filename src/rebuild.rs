@@ -1,0 +1,127 @@
+//! A lost journal's memory, rebuilt from the manifests.
+//!
+//! Invariants:
+//! - Every content that a line lists is known afterwards, whether its file is still in the warehouse or not; of several
+//!   lines of one content the newest counts.
+//! - No ingest id is there twice: where lines of several ingestors have the same, the oldest keeps it.
+//! - Manifests and warehouse are only read.
+
+use std::path::PathBuf;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::Error;
+use crate::audit::{self, Plan, Summary, Table, Watch};
+use crate::fs::Fs;
+use crate::journal::rebuild::Rebuild;
+use crate::journal::snapshot::Row;
+use crate::pipeline::lines::Listed;
+use crate::types::{IngestId, Lsn};
+
+/// LSNs of a file's records, as close together as they can be: DISCOVERED, HASHED, MOVED, MANIFESTED.
+const RECORDS_A_FILE: u64 = 3;
+/// Ids above are nobody's: there is no room behind them for new ones.
+const ID_MAX: u64 = 1 << 62;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// Contents that are known now.
+    pub contents: u64,
+    /// Lines whose content a newer line lists, too.
+    pub older: u64,
+    /// Contents that got another ingest id, because theirs stood in several lines.
+    pub renumbered: u64,
+    /// The snapshot.
+    pub snapshot: PathBuf,
+    /// The journal goes on behind it.
+    pub lsn: Lsn,
+    /// What looking at the warehouse came to.
+    pub summary: Summary,
+}
+
+/// Rebuilds the journal in `state` from the plan's manifests, and then looks at the warehouse as the plan says.
+///
+/// # Errors
+/// There is a journal already, it is locked, or I/O. Up to the moment in which all is written, there is no journal.
+pub fn run<F: Fs>(fs: &F, state: &std::path::Path, plan: &Plan, watch: &Watch<'_>) -> Result<Rebuilt, Error> {
+    fs.open_dir(&plan.warehouse)?;
+    fs.open_dir(&plan.manifests)?;
+    let mut rebuild = Rebuild::begin(fs, state)?;
+    let filled = audit::read_manifests(fs, plan, watch).and_then(|(table, suspects)| {
+        let counts = fill(fs, &table, &mut rebuild, watch)?;
+        Ok((table, suspects, counts))
+    });
+    let (table, suspects, (older, renumbered)) = match filled {
+        Ok(filled) => filled,
+        Err(error) => {
+            rebuild.abandon();
+            return Err(error);
+        }
+    };
+    let snapshot = rebuild.finish()?;
+    let (contents, lsn) = (snapshot.header().rows, snapshot.header().lsn);
+    let path = snapshot.path().to_path_buf();
+    drop(snapshot);
+    let summary = audit::audit(fs, plan, watch, None, &table, suspects)?;
+    Ok(Rebuilt { contents, older, renumbered, snapshot: path, lsn, summary })
+}
+
+/// Adds a row for each content; returns how many lines were older ones of the same content, and how many contents got a new
+/// id.
+fn fill<F: Fs>(fs: &F, table: &Table, rebuild: &mut Rebuild<F>, watch: &Watch<'_>) -> Result<(u64, u64), Error> {
+    let entries = table.entries();
+    let newest = |line: &usize| entries.get(line + 1).is_none_or(|next| next.sha256 != entries[*line].sha256);
+    let lines: Vec<u32> = (0..entries.len()).filter(newest).map(|line| line as u32).collect();
+    let new_ids = new_ids(table, &lines);
+    let (count, mut added) = (lines.len(), 0);
+    table.read_all(fs, lines, &mut |line, listed, _| {
+        rebuild.push(&row(listed, new_ids.get(&line).copied()));
+        added += 1;
+        !watch.is_stopped()
+    })?;
+    if watch.is_stopped() {
+        return Err(Error::Interrupted);
+    }
+    if added < count {
+        return Err(Error::ManifestsChanged);
+    }
+    Ok(((entries.len() - count) as u64, new_ids.len() as u64))
+}
+
+/// Ids for the lines whose own is taken, or none.
+fn new_ids(table: &Table, lines: &[u32]) -> HashMap<u32, IngestId> {
+    let entries = table.entries();
+    let is_good = |id: u64| id > 0 && id <= ID_MAX;
+    let mut next = entries.iter().map(|entry| entry.id.0).filter(|id| is_good(*id)).max().unwrap_or(0);
+    let mut doubtful: Vec<u32> = lines.iter().copied().filter(|line| table.has_doubtful_id(*line, is_good)).collect();
+    doubtful.sort_by_key(|line| (entries[*line as usize].ingested_at(), *line));
+    let mut taken = HashSet::new();
+    let mut new_ids = HashMap::new();
+    for line in doubtful {
+        let id = entries[line as usize].id.0;
+        if !is_good(id) || !taken.insert(id) {
+            next += 1;
+            new_ids.insert(line, IngestId(next));
+        }
+    }
+    new_ids
+}
+
+fn row(listed: Listed, new_id: Option<IngestId>) -> Row {
+    let ingest_id = new_id.unwrap_or(listed.ingest_id);
+    Row {
+        sha256: listed.sha256,
+        ingest_id,
+        lsn: Lsn(ingest_id.0).plus(RECORDS_A_FILE),
+        device: listed.device,
+        inode: listed.inode,
+        size: listed.size,
+        mtime_sec: listed.mtime_sec,
+        discovered_at: listed.ingested_at,
+        // When the line was written, nobody knows any more.
+        manifested_at: listed.ingested_at,
+        source_path: listed.source_path,
+        warehouse_path: listed.warehouse_path,
+    }
+}

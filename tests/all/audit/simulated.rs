@@ -1,0 +1,147 @@
+//! On the simulated disk, where reads can fail: what one file does is told, and the others are looked at all the same.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use csv_ingestor::audit::{self, Finding, Kind, Plan, Progress, Reporter, Sample, Summary, Watch};
+use csv_ingestor::fs::sim::{Fault, Op, SimFs};
+
+use crate::harness::sha256_hex;
+
+const HOUR: &str = "/mf/2026/01/02/03";
+const DAY: &str = "/wh/ingest_date=2026-01-02";
+
+/// A machine with so many files, listed as they are.
+fn machine(files: u64) -> SimFs {
+    let fs = SimFs::new(1);
+    let mut upstream = fs.upstream();
+    upstream.mkdir_all(HOUR).unwrap();
+    upstream.mkdir_all(DAY).unwrap();
+    let mut lines = String::new();
+    for id in 1..=files {
+        let content = format!("id\n{id}\n");
+        upstream.write(format!("{DAY}/{id}.csv"), content.as_bytes()).unwrap();
+        lines.push_str(&line(id, &content));
+    }
+    upstream.write(format!("{HOUR}/manifest.jsonl"), lines.as_bytes()).unwrap();
+    upstream.sync();
+    fs
+}
+
+fn line(id: u64, content: &str) -> String {
+    format!(
+        "{{\"path\":\"/in/{id}.csv\",\"sha256\":\"{}\",\"device\":1,\"inode\":{id},\"size\":{},\"mtime\":0,\
+         \"warehouse_path\":\"{DAY}/{id}.csv\",\"ingest_id\":{id},\"ingested_at\":\"2026-01-02T03:04:05.006Z\"}}\n",
+        sha256_hex(content.as_bytes()),
+        content.len()
+    )
+}
+
+fn run(fs: &SimFs) -> (Summary, Vec<Finding>) {
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let sink = found.clone();
+    let reporter = Reporter::new(Box::new(move |finding: &Finding| {
+        sink.lock().unwrap().push(finding.clone());
+        Ok(())
+    }));
+    let (stop, progress) = (AtomicBool::new(false), Progress::default());
+    let plan = Plan {
+        state: None,
+        warehouse: "/wh".into(),
+        manifests: "/mf".into(),
+        since: None,
+        sample: Sample::All,
+        seed: 0,
+        compare_lines: true,
+        concurrency: 1,
+    };
+    let summary =
+        audit::run(fs, &plan, &Watch { stop: &stop, progress: &progress, reporter: &reporter }, None).unwrap();
+    let found = std::mem::take(&mut *found.lock().unwrap());
+    (summary, found)
+}
+
+fn writes(fs: &SimFs) -> u64 {
+    let all = [
+        Op::WriteAt,
+        Op::SetLen,
+        Op::SetMeta,
+        Op::Rename,
+        Op::Unlink,
+        Op::CreateDir,
+        Op::SyncDir,
+        Op::SyncData,
+        Op::SyncAll,
+    ];
+    all.iter().map(|op| fs.count(*op)).sum()
+}
+
+#[test]
+fn nothing_is_written_and_nothing_found() {
+    let fs = machine(9);
+    let before = writes(&fs);
+    let (summary, found) = run(&fs);
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!((summary.lines, summary.files, writes(&fs) - before), (9, 9, 0));
+}
+
+/// Why: an EIO on one file is what an audit is run for; it must name the file and go on.
+#[test]
+fn a_read_error_is_a_finding_and_the_others_are_looked_at() {
+    let fs = machine(5);
+    let path = format!("{DAY}/3.csv");
+    fs.inject(Fault::errno(libc::EIO).only(&[Op::ReadAt]).under(&path));
+    let (summary, found) = run(&fs);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].kind, found[0].path.as_path()), (Kind::Unreadable, Path::new(&path)));
+    assert_eq!(summary.files, 5);
+}
+
+/// Why: memory that flips a bit once is not a file that was altered; whoever restores that file from a backup looks in
+/// the wrong place.
+#[test]
+fn a_file_that_reads_differently_each_time_is_not_called_altered() {
+    let fs = machine(3);
+    let path = format!("{DAY}/2.csv");
+    let mut reads = 0;
+    let wanted = path.clone();
+    fs.set_hook(Box::new(move |call, upstream| {
+        if call.op == Op::ReadAt && call.path == Path::new(&wanted) {
+            reads += 1;
+            // The first read of it sees other bytes than the later ones.
+            let bytes: &[u8] = if reads == 1 { b"id\nX\n" } else { b"id\n2\n" };
+            upstream.write(&wanted, bytes).unwrap();
+        }
+    }));
+    let (_, found) = run(&fs);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].kind, found[0].path.as_path()), (Kind::Unreadable, Path::new(&path)));
+    assert!(found[0].detail.contains("differently"), "{}", found[0].detail);
+}
+
+/// A line that is completed between the two looks was being written; one that is not is torn. A file whose line comes
+/// meanwhile is no extra.
+#[test]
+fn what_comes_between_the_two_looks_is_no_finding() {
+    for completes in [true, false] {
+        let fs = machine(2);
+        let late = line(9, "id\n9\n");
+        fs.upstream().append(format!("{HOUR}/manifest.jsonl"), &late.as_bytes()[..50]).unwrap();
+        fs.upstream().write(format!("{DAY}/9.csv"), b"id\n9\n").unwrap();
+        // Long enough ago that nobody is waited for.
+        fs.advance(std::time::Duration::from_secs(60));
+        let mut is_done = false;
+        let rest = late.clone();
+        fs.set_hook(Box::new(move |call, upstream| {
+            // The warehouse is listed: the manifest was read before.
+            if completes && !is_done && call.op == Op::List && call.path == Path::new(DAY) {
+                is_done = true;
+                upstream.append(format!("{HOUR}/manifest.jsonl"), &rest.as_bytes()[50..]).unwrap();
+            }
+        }));
+        let (_, found) = run(&fs);
+        let kinds: Vec<Kind> = found.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, if completes { vec![] } else { vec![Kind::TornLine, Kind::Extra] }, "{found:?}");
+    }
+}
