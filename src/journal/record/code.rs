@@ -93,11 +93,7 @@ impl Record {
                 KIND_PROFILED
             }
             Record::Quarantined(quarantined) => {
-                put_u64(out, quarantined.ingest_id.0);
-                out.push(quarantined.cause as u8);
-                put_option(out, quarantined.line, put_u64);
-                put_text(out, &quarantined.detail);
-                put_path(out, &quarantined.target);
+                put_quarantined(out, quarantined);
                 KIND_QUARANTINED
             }
             Record::Forgotten(sha256) => {
@@ -143,6 +139,14 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+fn put_quarantined(out: &mut Vec<u8>, quarantined: &Quarantined) {
+    put_u64(out, quarantined.ingest_id.0);
+    out.push(quarantined.cause as u8);
+    put_option(out, quarantined.line, put_u64);
+    put_text(out, &quarantined.detail);
+    put_path(out, &quarantined.target);
 }
 
 fn put_profile(out: &mut Vec<u8>, profile: &Profile) {
