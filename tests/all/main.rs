@@ -14,6 +14,7 @@ mod journal_replay;
 mod kill;
 mod manifest;
 mod rebuild;
+mod metrics;
 mod regressions;
 mod scenarios;
 mod second_reader;
