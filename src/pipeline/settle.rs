@@ -5,6 +5,8 @@
 //! - A file is handed out at most once until a report says what became of it.
 //! - Nothing depends on mtime but the order in which complete files are handed out.
 
+mod census;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
@@ -13,13 +15,14 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::census::{Census, second};
 use super::{Outcome, Refusal, Report, Settled};
 use crate::fs::Stat;
 use crate::journal::record::AbandonReason;
 use crate::journal::state::Kept;
 use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+
+use census::{Census, second};
 
 /// The first delay before a file that failed is tried again; each further one is twice as long.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
@@ -110,14 +113,6 @@ struct Tracked {
 }
 
 impl Tracked {
-    /// It is no longer among those that wait.
-    fn leave(&self, census: &mut Census) {
-        census.left(self.first_seen_seconds);
-        if matches!(self.phase, Phase::Held { .. }) {
-            census.release();
-        }
-    }
-
     /// Counts a failure; returns how long to wait: twice as long each time.
     fn fail(&mut self, delay_min: Duration, delay_max: Duration) -> Duration {
         let delay = delay_min.saturating_mul(1 << self.failures.min(16)).min(delay_max);
@@ -179,38 +174,6 @@ impl Settle {
         }
     }
 
-    /// Files handed out and not reported yet.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// Files that wait to be handed out.
-    pub fn ready(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// Files that were refused and are looked at again later, for a while or until they change.
-    pub fn held(&self) -> usize {
-        self.census.held()
-    }
-
-    /// Files that are not complete, as far as we know.
-    pub fn incomplete(&self) -> usize {
-        let others = self.ready.len() + self.found.len() + self.in_flight + self.census.held();
-        self.tracked.len().saturating_sub(others)
-    }
-
-    /// When the file was first seen, on the monotonic clock and to the second, that has been here for longest and is neither
-    /// ingested nor a duplicate. A file that is another by now under the same name begins anew.
-    pub fn oldest_seen(&self) -> Option<Duration> {
-        self.census.oldest()
-    }
-
-    /// True if the name is of a file that is not ingested yet.
-    pub fn knows(&self, name: &OsStr) -> bool {
-        self.tracked.contains_key(name)
-    }
-
     /// From now on notes which kept duplicates are seen.
     pub fn note_kept(&mut self) {
         self.kept_names = Some(Vec::new());
@@ -240,12 +203,6 @@ impl Settle {
             }
             stays
         });
-    }
-
-    fn forget(&mut self, name: &OsStr) {
-        if let Some(tracked) = self.tracked.remove(name) {
-            tracked.leave(&mut self.census);
-        }
     }
 
     /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
@@ -510,14 +467,6 @@ impl Settle {
             Phase::Ready => {}
         }
         Some(look)
-    }
-
-    /// Every file that is not being ingested, and why.
-    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, Waiting)> {
-        self.tracked.iter().filter_map(|(name, tracked)| match tracked.phase {
-            Phase::Waiting { why, .. } | Phase::Held { why, .. } => Some((name, why)),
-            Phase::Ready | Phase::InFlight { .. } => None,
-        })
     }
 }
 
