@@ -107,7 +107,7 @@ pub(super) struct RunArgs {
     /// by the event metrics_listening
     #[arg(long, value_name = "ADDR", value_parser = parse_address, env = "CSV_INGESTOR_METRICS_LISTEN")]
     metrics_listen: Option<String>,
-    /// Write the metrics to this file for node_exporter's textfile collector, also at the end of --once; ends in .prom
+    /// Write the metrics to this file for node_exporter's textfile collector, also when --once ends. The name ends in .prom
     #[arg(long, value_name = "PATH", env = "CSV_INGESTOR_METRICS_TEXTFILE")]
     metrics_textfile: Option<PathBuf>,
 }
