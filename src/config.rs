@@ -2,7 +2,7 @@
 //!
 //! Invariants: making a [`Config`] has no side effects; one that exists is consistent.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Paths {
     pub duplicates: Option<PathBuf>,
     /// Where files are moved that cannot be ingested.
     pub quarantine: Option<PathBuf>,
+    /// Where the metrics are written for node_exporter.
+    pub metrics_textfile: Option<PathBuf>,
 }
 
 /// How long `run` runs.
@@ -79,6 +81,8 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
     /// Between two `metrics` events.
     pub metrics_interval: Duration,
+    /// Where the metrics are served.
+    pub metrics_listen: Option<String>,
 }
 
 impl Config {
@@ -133,6 +137,14 @@ pub enum Error {
         /// Its value.
         outer_path: PathBuf,
     },
+    /// Nothing can be served there.
+    #[error("--metrics-listen {address}: {source}")]
+    Listen {
+        /// The address, as it was given.
+        address: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// Two options that belong together.
     #[error("{0}")]
     Options(String),
@@ -144,6 +156,7 @@ const MANIFESTS: &str = "--manifests";
 const STATE: &str = "--state-path";
 const DUPLICATES: &str = "--duplicates-dir";
 const QUARANTINE: &str = "--quarantine";
+const TEXTFILE: &str = "--metrics-textfile";
 
 impl Paths {
     /// The paths, absolute, if they fit together. Touches nothing.
@@ -162,6 +175,7 @@ impl Paths {
             state: absolute(STATE, self.state)?,
             duplicates: self.duplicates.map(|path| absolute(DUPLICATES, path)).transpose()?,
             quarantine: self.quarantine.map(|path| absolute(QUARANTINE, path)).transpose()?,
+            metrics_textfile: self.metrics_textfile.map(|path| absolute(TEXTFILE, path)).transpose()?,
         };
         must_be_directory(INPUT, &paths.input)?;
         let mut others = vec![(WAREHOUSE, &paths.warehouse), (MANIFESTS, &paths.manifests), (STATE, &paths.state)];
@@ -188,6 +202,13 @@ impl Paths {
         for outer in [(WAREHOUSE, &*paths.warehouse), (MANIFESTS, &*paths.manifests)] {
             must_not_be_inside((STATE, &paths.state), outer)?;
         }
+        if let Some(textfile) = &paths.metrics_textfile {
+            check_textfile(textfile)?;
+            others.push((INPUT, &paths.input));
+            for outer in others {
+                must_not_be_inside((TEXTFILE, textfile), (outer.0, outer.1))?;
+            }
+        }
         Ok(paths)
     }
 
@@ -196,6 +217,19 @@ impl Paths {
         let both = [(DUPLICATES, &self.duplicates), (QUARANTINE, &self.quarantine)];
         both.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)))
     }
+}
+
+/// The file need not be there, but what it will lie in. node_exporter reads no other names, and says nothing about them.
+fn check_textfile(path: &Path) -> Result<(), Error> {
+    if path.extension() != Some(OsStr::new("prom")) {
+        let text = format!("{TEXTFILE} {} must end in .prom: node_exporter reads no others", path.display());
+        return Err(Error::Options(text));
+    }
+    if must_be_directory(TEXTFILE, path).is_ok() {
+        return Err(Error::Options(format!("{TEXTFILE} {} is a directory", path.display())));
+    }
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    must_be_directory(TEXTFILE, dir)
 }
 
 fn must_be_directory(option: &'static str, path: &Path) -> Result<(), Error> {
@@ -262,6 +296,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Looks at an address to listen at; whether it can be had is seen when it is bound.
+pub fn parse_address(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let is_bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    if host.is_empty() || is_bare_ipv6 || port.parse::<u16>().is_err() {
+        return Err("write ADDRESS:PORT, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads how long contents are remembered.
 pub fn parse_remember(text: &str) -> Result<Duration, String> {
     let duration =
@@ -275,6 +319,16 @@ pub fn parse_remember(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for good in ["127.0.0.1:9464", "localhost:0", "[::1]:9464", "host.example:65535"] {
+            assert_eq!(parse_address(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "::1:9464", "127.0.0.1:65536"] {
+            assert!(parse_address(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn seconds_are_refused_where_they_make_no_sense() {

@@ -71,3 +71,17 @@ pub const SCAN_REST_FACTOR: u32 = 200;
 pub const SCAN_REST_MAX: Duration = Duration::from_secs(600);
 /// Shortest time between two scans of the whole directory.
 pub const SCAN_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Threads that answer HTTP requests, and so connections that are looked at at a time: a scraper and two probes need three.
+pub const HTTP_THREADS: usize = 8;
+/// The stack of each of them: the buffer for a request, and what is called with it.
+pub const HTTP_STACK_BYTES: usize = 256 << 10;
+/// Bytes of a request's head, at most; that of a scrape has some 300.
+pub const HTTP_REQUEST_BYTES_MAX: usize = 8 << 10;
+/// Headers of a request, at most.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// Time for a request and its answer.
+pub const HTTP_REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
+/// Bytes that are read from a client that has its answer already.
+pub const HTTP_LINGER_BYTES_MAX: usize = 64 << 10;
+/// The longest that the process's end waits for the last writing of `--metrics-textfile`.
+pub const RECORDER_FINISH_MAX: Duration = Duration::from_secs(5);

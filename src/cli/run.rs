@@ -12,7 +12,9 @@ use serde_json::json;
 
 use super::output::{path_text, print_lines};
 use crate::Error;
-use crate::config::{self, Config, Extent, Paths, parse_delimiter, parse_duration, parse_remember, parse_seconds};
+use crate::config::{
+    self, Config, Extent, Paths, parse_address, parse_delimiter, parse_duration, parse_remember, parse_seconds,
+};
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast};
 use crate::fs::real::RealFs;
@@ -97,10 +99,17 @@ pub(super) struct RunArgs {
     /// How log lines look [default: json]
     #[arg(long, value_enum, env = "CSV_INGESTOR_LOG_FORMAT")]
     log_format: Option<LogFormat>,
-    /// Time between two `metrics` events
+    /// Time between two `metrics` events, and between two writings of --metrics-textfile
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration,
           env = "CSV_INGESTOR_METRICS_INTERVAL")]
     metrics_interval: Duration,
+    /// Serve Prometheus metrics at http://ADDR/metrics, and /healthz and /readyz: 127.0.0.1:9464. Port 0: a free one, named
+    /// by the event metrics_listening
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, env = "CSV_INGESTOR_METRICS_LISTEN")]
+    metrics_listen: Option<String>,
+    /// Write the metrics to this file for node_exporter's textfile collector, also when --once ends. The name ends in .prom
+    #[arg(long, value_name = "PATH", env = "CSV_INGESTOR_METRICS_TEXTFILE")]
+    metrics_textfile: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -168,6 +177,7 @@ impl RunArgs {
             state: self.state_path,
             duplicates: self.duplicates_dir,
             quarantine: self.quarantine,
+            metrics_textfile: self.metrics_textfile,
         };
         Ok(Config {
             include: include(&self.include)?,
@@ -195,6 +205,7 @@ impl RunArgs {
             log_level: self.log_level,
             log_format: self.log_format,
             metrics_interval: self.metrics_interval,
+            metrics_listen: self.metrics_listen,
         })
     }
 }

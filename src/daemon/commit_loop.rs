@@ -13,6 +13,8 @@ use crate::fs::Fs;
 use crate::journal::state::State;
 use crate::limits::{BATCH_BYTES_MIN, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
 use crate::log;
+use crate::metrics::Metrics;
+use crate::metrics::health::{Phase, Pulse};
 use crate::pipeline::commit::Committer;
 use crate::pipeline::{Error, HashResult, Report};
 use crate::pulse;
@@ -33,13 +35,24 @@ pub(super) fn run<F: Fs>(
     mut compactor: Compactor<F>,
     inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
+    pulse: &Pulse,
 ) -> Result<State, Error> {
-    if let Err(error) = work(&mut committer, &mut compactor, inbox, reports) {
+    let metrics = compactor.metrics.clone();
+    grown(&metrics, &committer);
+    if let Err(error) = work(&mut committer, &mut compactor, inbox, reports, pulse) {
+        // It takes a moment until the process has ended; nobody should send it anything meanwhile.
+        metrics.enter(Phase::Failed);
         compactor.give_up();
         return Err(error);
     }
+    pulse.idle();
     compactor.finish(&mut committer)?;
+    grown(&metrics, &committer);
     committer.shut_down()
+}
+
+fn grown<F: Fs>(metrics: &Metrics, committer: &Committer<F>) {
+    metrics.journal_grown(committer.state().remembered(), committer.journal().sealed_bytes());
 }
 
 fn work<F: Fs>(
@@ -47,22 +60,30 @@ fn work<F: Fs>(
     compactor: &mut Compactor<F>,
     inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
+    pulse: &Pulse,
 ) -> Result<(), Error> {
+    let metrics = compactor.metrics.clone();
     loop {
+        pulse.busy();
         compactor.look(committer)?;
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
-        match next(committer, inbox, &compactor.outcome())? {
+        match next(committer, inbox, &compactor.outcome(), pulse)? {
             Next::Message(message) => batch.take(message, committer, inbox.under_way),
             Next::Deferred => {}
             Next::Compacted(outcome) => {
                 compactor.hear(outcome, committer)?;
+                grown(&metrics, committer);
                 continue;
             }
             Next::End => break,
         }
+        pulse.busy();
         gather(&mut batch, committer, inbox);
-        let lines = log::batch();
+        let (lines, began) = (log::batch(), Instant::now());
+        metrics.batch_begun(batch.files.len());
         let batch_reports = committer.commit(batch.files)?;
+        metrics.batch_committed(began.elapsed());
+        grown(&metrics, committer);
         drop(lines);
         report(batch_reports, committer, reports);
     }
@@ -147,6 +168,7 @@ fn next<F: Fs>(
     committer: &mut Committer<F>,
     &Inbox { to_commit, turn_max, .. }: &Inbox<'_, F>,
     compacted: &Receiver<Outcome>,
+    pulse: &Pulse,
 ) -> Result<Next<F>, Error> {
     loop {
         pulse::step();
@@ -158,12 +180,16 @@ fn next<F: Fs>(
                 Err(TryRecvError::Empty) => committer.flush()?,
             }
         } else if committer.wants_idle_mark() {
-            match to_commit.recv_timeout(IDLE_MARK_DELAY) {
+            pulse.idle();
+            let message = to_commit.recv_timeout(IDLE_MARK_DELAY);
+            pulse.busy();
+            match message {
                 Ok(message) => return Ok(Next::Message(message)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
                 Err(RecvTimeoutError::Timeout) => committer.mark_idle()?,
             }
         } else {
+            pulse.idle();
             select! {
                 recv(to_commit) -> message => return Ok(message.map_or(Next::End, Next::Message)),
                 // Nothing came and nobody will send: the next look finds that out.

@@ -11,6 +11,7 @@ use crossbeam::select;
 
 use super::ToCommit;
 use crate::fs::Fs;
+use crate::metrics::health::Pulse;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::{HashResult, Settled};
 use crate::pulse;
@@ -28,11 +29,21 @@ pub(super) struct Queues {
 }
 
 /// Works until both queues are closed and empty, or nobody takes the results. Turns once in `turn_max`, at least.
-pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Sender<ToCommit<F>>, turn_max: Duration) {
-    let mut small = Small { hasher: Hasher::new(shared.clone()), queues, to_commit, is_heard: true };
+pub(super) fn run<F: Fs>(
+    shared: Arc<Shared<F>>,
+    queues: &Queues,
+    to_commit: &Sender<ToCommit<F>>,
+    turn_max: Duration,
+    pulse: &Pulse,
+) {
+    let mut small = Small { hasher: Hasher::new(shared.clone()), queues, to_commit, pulse, is_heard: true };
     let mut hasher = Hasher::new(shared);
     let mut large = |settled, small: &mut Small<'_, F>| {
-        let hashed = hasher.hash_between(settled, true, &mut || small.one());
+        pulse.busy();
+        let hashed = hasher.hash_between(settled, true, &mut || {
+            small.one();
+            pulse.busy();
+        });
         small.send(vec![hashed]);
     };
     while small.is_heard {
@@ -59,6 +70,7 @@ struct Small<'a, F: Fs> {
     hasher: Hasher<F>,
     queues: &'a Queues,
     to_commit: &'a Sender<ToCommit<F>>,
+    pulse: &'a Pulse,
     is_heard: bool,
 }
 
@@ -71,12 +83,14 @@ impl<F: Fs> Small<'_, F> {
     }
 
     fn hash(&mut self, chunk: Vec<Settled>) {
+        self.pulse.busy();
         let few = chunk.len() <= FEW_FILES && self.queues.small.is_empty();
         let files = chunk.into_iter().map(|settled| self.hasher.hash(settled, few)).collect();
         self.send(files);
     }
 
     fn send(&mut self, files: Vec<HashResult<F>>) {
+        self.pulse.idle();
         self.is_heard &= self.to_commit.send(ToCommit::Files(files)).is_ok();
     }
 }

@@ -23,13 +23,13 @@ use crate::fs::real::RealFs;
 use crate::journal::state::{Kept, State};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_FILES_MAX, ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, READY_FILES_MAX,
-    SCAN_REST_FACTOR, SCAN_REST_MAX,
 };
-use crate::metrics::{Metrics, Totals, seconds};
+use crate::metrics::health::Pulse;
+use crate::metrics::{FailureReason, Metrics, Queue, Totals, seconds};
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
-use crate::pipeline::scan::{NameRules, SCAN_SLICE_NAMES, Scanner};
+use crate::pipeline::scan::{NameRules, SCAN_SLICE_NAMES, Scanner, scan_pause};
 use crate::pipeline::settle::{Mode, Reaction, Settle};
 use crate::pipeline::{Outcome, Refusal, Report, Settled};
 use crate::pulse;
@@ -75,6 +75,12 @@ pub(super) struct ToHash {
     pub(super) large: Sender<Settled>,
 }
 
+/// A file that found no room for its copy.
+struct Full {
+    name: Arc<OsStr>,
+    error: String,
+}
+
 /// The longest that the intake sleeps when nothing is due.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
@@ -85,6 +91,7 @@ pub(super) struct Intake {
     scanner: Scanner<RealFs>,
     shared: Arc<Shared<RealFs>>,
     metrics: Arc<Metrics>,
+    pulse: Pulse,
     input: Option<PathBuf>,
     hints: Hints,
     asked: Receiver<Asked>,
@@ -111,7 +118,7 @@ pub(super) struct Intake {
     pub(super) turn_max: Duration,
     /// A copy found no room: nothing is tried before then.
     paused_until: Option<Duration>,
-    full: Option<String>,
+    full: Option<Full>,
 }
 
 impl Intake {
@@ -144,6 +151,7 @@ impl Intake {
             scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules),
             shared: shared.clone(),
             last_totals: metrics.totals(),
+            pulse: metrics.pulse("intake"),
             metrics,
             input: config.map(|config| config.paths.input.clone()),
             hints,
@@ -185,19 +193,21 @@ impl Intake {
         stop: &Stop,
     ) -> Result<(), Error> {
         loop {
+            self.pulse.busy();
             let (hints, asked) = (self.hints.receiver.clone(), self.asked.clone());
             let now = self.started.elapsed();
             self.look_around(now)?;
             self.feed(to_hash, to_commit, now)?;
             if self.is_finished(now) {
                 return match self.full.take() {
-                    Some(error) => Err(crate::pipeline::Error::Full(error).into()),
+                    Some(full) => Err(crate::pipeline::Error::Full(full.error).into()),
                     None => Ok(()),
                 };
             }
-            self.metrics.set_queue_depth(self.settle.ready() + self.settle.in_flight());
+            self.publish();
             let sleep = self.sleep(self.started.elapsed());
             pulse::step();
+            self.pulse.idle();
             select! {
                 recv(stop.wake) -> _ => return Ok(()),
                 recv(reports) -> batch => {
@@ -236,6 +246,7 @@ impl Intake {
             self.scanner.slice(&mut self.settle, now)?;
             self.scan_took += began.elapsed();
             if !self.scanner.is_scanning() {
+                self.metrics.scanned(self.shared.fs.now(), self.scan_took);
                 let pause = |interval| scan_pause(interval, self.scan_took, self.hints.hears_all);
                 // Unless somebody has asked for another meanwhile: what this one has passed it may have missed.
                 self.next_scan = self.next_scan.or(self.scan_interval.map(|interval| now + pause(interval)));
@@ -247,11 +258,23 @@ impl Intake {
             self.scanner.begin(&mut self.settle)?;
         }
         if now >= self.next_metrics {
-            self.metrics.report(self.settle.ready() + self.settle.in_flight(), &self.last_totals);
+            self.publish();
+            self.metrics.report(&self.last_totals);
             self.last_totals = self.metrics.totals();
             self.next_metrics = now + self.metrics_interval;
         }
         Ok(())
+    }
+
+    /// Shows how things stand.
+    fn publish(&self) {
+        self.metrics.queue(&Queue {
+            waiting: self.settle.incomplete(),
+            held: self.settle.held(),
+            ready: self.settle.ready(),
+            in_flight: self.settle.in_flight(),
+            oldest: self.settle.oldest_seen().map(|seen| self.started + seen),
+        });
     }
 
     /// A scan is under way, and what it finds does not only wait: each name takes memory until its file is ingested.
@@ -299,6 +322,11 @@ impl Intake {
             return Ok(());
         }
         self.paused_until = None;
+        // The file that found no room may be gone; then nobody is known to want any.
+        if self.full.as_ref().is_some_and(|full| !self.settle.knows(&full.name)) {
+            self.full = None;
+            self.metrics.disk_has_room();
+        }
         loop {
             if self.chunk.is_none() {
                 self.chunk = self.next_chunk(&to_hash.large, to_commit)?;
@@ -378,9 +406,9 @@ impl Intake {
     }
 
     /// Logs what is wrong with a file, and remembers it for who asks; of a few files only.
-    fn file_failed(&mut self, name: &Arc<OsStr>, error: String, retry_in: Option<Duration>) {
+    fn file_failed(&mut self, name: &Arc<OsStr>, reason: FailureReason, error: String, retry_in: Option<Duration>) {
         let path = self.input.as_deref().unwrap_or(Path::new("")).join(&**name);
-        self.metrics.file_failed(&path, &error, retry_in);
+        self.metrics.file_failed(&path, reason, &error, retry_in);
         self.errors.retain(|(of, _)| of != name);
         if self.errors.len() >= ERRORS_REMEMBERED_MAX {
             self.errors.pop_front();
@@ -405,12 +433,13 @@ impl Intake {
                 if self.full.is_none() {
                     self.metrics.disk_full(&error.to_string(), FULL_DISK_RETRY);
                 }
-                self.full = Some(error.to_string());
+                self.full = Some(Full { name: report.name.clone(), error: error.to_string() });
                 self.paused_until = Some(now + FULL_DISK_RETRY);
             }
             Outcome::Refused(refusal) => {
                 if let Some(error) = refusal.error() {
-                    self.file_failed(&report.name, error, reaction.retry_in);
+                    let reason = refusal.failure_reason(self.input.as_deref());
+                    self.file_failed(&report.name, reason, error, reaction.retry_in);
                 }
             }
             // The file that found no room may turn out to be a duplicate once it finds some.
@@ -449,35 +478,10 @@ impl Intake {
     }
 }
 
-/// How long to wait for the next scan, behind one that took so long. Where nothing can have been missed, scans take a small
-/// part of the time only: each looks at every kept duplicate, and there may be a great many.
-fn scan_pause(interval: Duration, took: Duration, hears_all: bool) -> Duration {
-    if !hears_all {
-        return interval;
-    }
-    let rest = took.saturating_mul(SCAN_REST_FACTOR).min(SCAN_REST_MAX);
-    interval.max(rest)
-}
-
 impl Left {
     fn path(&self) -> &Path {
         match self {
             Left::Waiting(path, _) | Left::Duplicate(path, _) => path,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scans_take_a_small_part_of_the_time_where_nothing_is_missed() {
-        let [interval, short, long] = [5, 1, 4].map(Duration::from_secs);
-        assert_eq!(scan_pause(interval, short / 1000, true), interval);
-        assert_eq!(scan_pause(interval, short, true), short * SCAN_REST_FACTOR);
-        assert_eq!(scan_pause(interval, long, true), SCAN_REST_MAX);
-        assert_eq!(scan_pause(interval, long, false), interval);
-        assert_eq!(scan_pause(SCAN_REST_MAX * 2, long, true), SCAN_REST_MAX * 2);
     }
 }

@@ -17,6 +17,7 @@ pub mod control;
 mod hash_loop;
 mod intake;
 mod service;
+mod shown;
 pub mod signals;
 
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ use crate::journal::replay::Ending;
 use crate::journal::state::State;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
@@ -47,6 +49,7 @@ use compactor::Compactor;
 use hash_loop::Queues;
 use intake::{Hints, Intake, Source, ToHash};
 use service::Service;
+use shown::Shown;
 
 /// What travels to the committer.
 enum ToCommit<F: Fs> {
@@ -75,14 +78,25 @@ pub enum Left {
 /// Runs the ingestor until it is stopped, or once.
 pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
     let metrics = Arc::new(Metrics::default());
+    // An address that is taken is found out before anything is touched.
+    let mut shown = Shown::new(config, &metrics)?;
     let mut service = Service::begin(&metrics);
-    run_as(&mut service, config, metrics).inspect_err(|error| service.failed(error))
+    let ended = run_as(&mut service, &mut shown, config, &metrics);
+    shown.finish(ended.as_ref().err());
+    ended.inspect_err(|error| service.failed(error))
 }
 
-fn run_as(service: &mut Service, config: &Config, metrics: Arc<Metrics>) -> Result<Vec<Left>, Error> {
+fn run_as(
+    service: &mut Service,
+    shown: &mut Shown<'_>,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Left>, Error> {
     let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
     let stop = signals::install()?;
-    let fs = RealFs::default();
+    shown.listen()?;
+    let observer = metrics.clone();
+    let fs = RealFs::observed(Arc::new(move |call, took| observer.synced(call, took)));
     let once = config.extent == Extent::Once;
     let flag = stop.flag.clone();
     let options = engine::Options {
@@ -95,6 +109,8 @@ fn run_as(service: &mut Service, config: &Config, metrics: Arc<Metrics>) -> Resu
         on_full: Box::new(move || !once && wait_for_room(&flag)),
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Vec::new()) };
+    shown.record(&fs)?;
+    metrics.enter(Phase::Running);
     log_started(config, &engine.recovered);
     service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
@@ -104,7 +120,7 @@ fn run_as(service: &mut Service, config: &Config, metrics: Arc<Metrics>) -> Resu
     let control = (!once).then(|| control::listen(&config.paths.state));
     let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
     let source = Source::Staging { config, kept, hints, asked };
-    let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), &metrics);
+    let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), metrics);
     let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, compactor, service)?;
     metrics.stopped();
     if once { intake.left(&config.paths.input, &state) } else { Ok(Vec::new()) }
@@ -175,18 +191,20 @@ fn drive(
     let to_hash = ToHash { small: small_sender, large: large_sender };
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
     let (report_sender, reports) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
-    let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, compactor.metrics.clone());
+    let metrics = compactor.metrics.clone();
+    let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, metrics.clone());
     intake.turn_max = service.turn_max;
     intake.adopt(recovered, &mut committer);
 
-    let workers = start_workers(concurrency, &shared, &Queues { small, large }, &commit_sender, service)?;
+    let workers = start_workers(concurrency, &shared, &Queues { small, large }, &commit_sender, service, &metrics)?;
     let (under_way, pulses, turn_max) = (shared.clone(), service.pulses.clone(), service.turn_max);
+    let pulse = metrics.pulse("commit");
     let committing = thread::Builder::new()
         .name("commit".to_owned())
         .spawn(move || {
             let _beating = pulses.begin("commit");
             let next = commit_loop::Inbox { to_commit: &to_commit, under_way: &under_way.under_way, turn_max };
-            commit_loop::run(committer, compactor, &next, &report_sender)
+            commit_loop::run(committer, compactor, &next, &report_sender, &pulse)
         })
         .map_err(|_| Error::Thread("commit"))?;
     let beating = service.pulses.begin("intake");
@@ -194,6 +212,7 @@ fn drive(
     drop(beating);
     service.stopping();
     // From here on nothing new begins: workers refuse what they have not begun, the committer finishes its batch.
+    metrics.enter(Phase::Stopping);
     shared.stop.store(true, Ordering::Relaxed);
     drop((to_hash, commit_sender));
     for worker in workers {
@@ -212,16 +231,18 @@ fn start_workers(
     queues: &Queues,
     to_commit: &Sender<ToCommit<RealFs>>,
     service: &Service,
+    metrics: &Metrics,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let start = |index| {
         let (shared, queues, to_commit) = (shared.clone(), queues.clone(), to_commit.clone());
         let (pulses, turn_max) = (service.pulses.clone(), service.turn_max);
         let name = format!("hash-{index}");
+        let pulse = metrics.pulse(&name);
         thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let _beating = pulses.begin(&name);
-                hash_loop::run(shared, &queues, &to_commit, turn_max);
+                hash_loop::run(shared, &queues, &to_commit, turn_max, &pulse);
             })
             .map_err(|_| Error::Thread("hash"))
     };
@@ -306,6 +327,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         once = config.extent == Extent::Once,
         log_level = ?config.log_level,
         metrics_interval = %humantime::format_duration(config.metrics_interval),
+        metrics_listen = config.metrics_listen.as_deref(),
+        metrics_textfile = config.paths.metrics_textfile.as_deref().map(path),
         recovered_completed = recovered.counts.completed,
         recovered_abandoned = recovered.counts.abandoned,
         recovered_resumed = recovered.counts.resumed,

@@ -175,7 +175,7 @@ fn status(metrics: &Metrics) -> String {
         "ingested {} ({}), waiting {}, duplicates {}, failures {}",
         totals.files,
         bytes_text(totals.bytes),
-        metrics.queue_depth(),
+        totals.queue_depth,
         totals.duplicates,
         totals.failures
     );

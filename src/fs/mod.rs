@@ -9,6 +9,7 @@
 mod lease;
 pub mod notify;
 pub mod real;
+pub mod replace;
 pub mod sim;
 
 use std::ffi::{OsStr, OsString};
@@ -126,6 +127,28 @@ pub enum Lease {
     Writer,
     /// This file system, or our privileges, do not allow leases: no statement either way.
     Unsupported,
+}
+
+/// The system calls that make something durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncCall {
+    /// fsync(2), of a file or a directory.
+    Fsync,
+    /// fdatasync(2).
+    Fdatasync,
+    /// syncfs(2).
+    Syncfs,
+}
+
+impl SyncCall {
+    /// The system call's name.
+    pub fn text(self) -> &'static str {
+        match self {
+            SyncCall::Fsync => "fsync",
+            SyncCall::Fdatasync => "fdatasync",
+            SyncCall::Syncfs => "syncfs",
+        }
+    }
 }
 
 /// The operations that the ingestor needs from a file system, and the two other things it takes from outside: the

@@ -12,18 +12,22 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, lease};
+use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease};
 use crate::pulse::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
+/// Is told how long each sync took, whatever came of it. Called on the thread that has synced.
+pub type OnSync = dyn Fn(SyncCall, Duration) + Send + Sync;
+
 /// The operating system's files.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct RealFs {
+    on_sync: Option<Arc<OnSync>>,
     /// Set once a file system has refused `RENAME_NOREPLACE`; from then on link and unlink do its work.
     rename_without_flags: Arc<AtomicBool>,
     /// Set once `O_NOATIME` was refused: it takes the file's owner or `CAP_FOWNER`.
@@ -142,6 +146,19 @@ fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 impl RealFs {
+    /// One whose syncs are timed.
+    pub fn observed(on_sync: Arc<OnSync>) -> RealFs {
+        RealFs { on_sync: Some(on_sync), ..RealFs::default() }
+    }
+
+    fn timed(&self, sync: SyncCall, call: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+        let Some(on_sync) = &self.on_sync else { return waiting(call) };
+        let began = Instant::now();
+        let result = waiting(call);
+        on_sync(sync, began.elapsed());
+        result
+    }
+
     /// For where nothing renames without replacing. Done by halves it would be a file that is published and still taken
     /// for one that is not: if the old name cannot be removed, the new one goes, and what an earlier attempt left
     /// of itself is no obstacle.
@@ -232,11 +249,11 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, dir: &RealDir) -> Result<()> {
-        waiting(|| sys::fsync(&dir.file)).map_err(|errno| dir.error("fsync", errno))
+        self.timed(SyncCall::Fsync, || sys::fsync(&dir.file)).map_err(|errno| dir.error("fsync", errno))
     }
 
     fn sync_fs(&self, dir: &RealDir) -> Result<()> {
-        waiting(|| sys::syncfs(&dir.file)).map_err(|errno| dir.error("syncfs", errno))
+        self.timed(SyncCall::Syncfs, || sys::syncfs(&dir.file)).map_err(|errno| dir.error("syncfs", errno))
     }
 
     fn free_bytes(&self, dir: &RealDir) -> Result<u64> {
@@ -289,11 +306,11 @@ impl Fs for RealFs {
     }
 
     fn sync_data(&self, file: &RealFile) -> Result<()> {
-        waiting(|| sys::fdatasync(&file.file)).map_err(|errno| file.error("fdatasync", errno))
+        self.timed(SyncCall::Fdatasync, || sys::fdatasync(&file.file)).map_err(|errno| file.error("fdatasync", errno))
     }
 
     fn sync_all(&self, file: &RealFile) -> Result<()> {
-        waiting(|| sys::fsync(&file.file)).map_err(|errno| file.error("fsync", errno))
+        self.timed(SyncCall::Fsync, || sys::fsync(&file.file)).map_err(|errno| file.error("fsync", errno))
     }
 
     fn drop_cache(&self, file: &RealFile) -> Result<()> {

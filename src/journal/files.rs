@@ -2,11 +2,12 @@
 //!
 //! Invariants: lists ascend; nothing is opened.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use super::error::Error;
 use super::names::{self, FileName};
-use crate::fs::Fs;
+use crate::fs::{self, Fs};
 use crate::types::Lsn;
 
 /// The files of a journal.
@@ -53,5 +54,36 @@ impl Files {
         let snapshot = self.snapshots.iter().copied().rfind(is_before);
         let follows = |lsn: &Lsn| snapshot.is_none_or(|snapshot| *lsn > snapshot);
         (snapshot, self.segments.iter().copied().filter(follows).collect())
+    }
+}
+
+/// What a journal takes on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of all segments, those included that are zeros still.
+    pub segment_bytes: u64,
+    /// Bytes of all snapshots.
+    pub snapshot_bytes: u64,
+    /// Bytes of the newest snapshot; 0 without one.
+    pub newest_snapshot_bytes: u64,
+}
+
+impl Usage {
+    /// Looks at the files of the journal in `path`, beside its writer, too: what comes or goes meanwhile may be missed.
+    pub fn measure<F: Fs>(fs: &F, path: &Path) -> Result<Usage, Error> {
+        let dir = fs.open_dir(path)?;
+        let files = Files::list(fs, &dir)?;
+        let bytes = |name: String| -> fs::Result<u64> {
+            Ok(fs.stat(&dir, OsStr::new(&name))?.map_or(0, |stat| stat.identity.size))
+        };
+        let mut usage = Usage::default();
+        for lsn in &files.segments {
+            usage.segment_bytes += bytes(names::segment(*lsn))?;
+        }
+        for lsn in &files.snapshots {
+            usage.newest_snapshot_bytes = bytes(names::snapshot(*lsn))?;
+            usage.snapshot_bytes += usage.newest_snapshot_bytes;
+        }
+        Ok(usage)
     }
 }

@@ -23,6 +23,7 @@ pub mod settle;
 pub mod sidecar;
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::fs::{self, Fs};
@@ -30,6 +31,7 @@ use crate::journal;
 use crate::journal::record::{AbandonReason, Copy, CsvFault, Profile};
 use crate::journal::state::Kept;
 use crate::limits::SMALL_BYTES_END;
+use crate::metrics::FailureReason;
 use crate::types::{FileIdentity, IngestId, Sha256, UnixMillis};
 
 /// A file that was found complete. Made by `settle` and by recovery.
@@ -131,6 +133,22 @@ impl Refusal {
             Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
             Refusal::Failed(error) => Some(error.to_string()),
             _ => None,
+        }
+    }
+
+    /// The same in a word. Of the operations that fail, those that come before a file of staging is copied or moved are its
+    /// own fault.
+    pub fn failure_reason(&self, input: Option<&Path>) -> FailureReason {
+        let reads = ["open", "fstat", "pread", "fdatasync", "fcntl F_SETLEASE"];
+        match self {
+            Refusal::ChecksumDiffers { .. } => FailureReason::Checksum,
+            Refusal::Malformed(_) => FailureReason::Malformed,
+            Refusal::Failed(error)
+                if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
+            {
+                FailureReason::Unreadable
+            }
+            _ => FailureReason::NotMoved,
         }
     }
 

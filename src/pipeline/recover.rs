@@ -31,7 +31,7 @@ use super::{Error, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, Abandoned, Record};
 use crate::journal::state::{FileState, Ingest, Target};
-use crate::metrics::RecoveryCounts;
+use crate::metrics::{FailureReason, RecoveryCounts};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 /// What recovery did.
@@ -296,7 +296,8 @@ impl<F: Fs> Committer<F> {
             Ok(_) => return Ok(spoilt(AbandonReason::Changed)),
             // One bad file must not keep all others from being ingested, at this start and every other.
             Err(error) => {
-                self.metrics.file_failed(&ingest.source_path, &error.to_string(), None);
+                let (path, reason) = (&ingest.source_path, FailureReason::Unreadable);
+                self.metrics.file_failed(path, reason, &error.to_string(), None);
                 return Ok(spoilt(AbandonReason::Failed));
             }
         }

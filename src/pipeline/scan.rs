@@ -12,6 +12,7 @@ use globset::GlobSet;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{data_name, sidecar_name};
 use crate::fs::{self, FileKind, Fs};
+use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
 
 /// Names looked at before the scan lets others go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
@@ -121,5 +122,30 @@ impl<F: Fs> Scanner<F> {
         };
         settle.see(name, sighting.as_ref(), nudged, now);
         Ok(())
+    }
+}
+
+/// How long to wait for the next scan, behind one that took so long. Where nothing can have been missed, scans take a small
+/// part of the time only: each looks at every kept duplicate, and there may be a great many.
+pub fn scan_pause(interval: Duration, took: Duration, hears_all: bool) -> Duration {
+    if !hears_all {
+        return interval;
+    }
+    let rest = took.saturating_mul(SCAN_REST_FACTOR).min(SCAN_REST_MAX);
+    interval.max(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_take_a_small_part_of_the_time_where_nothing_is_missed() {
+        let [interval, short, long] = [5, 1, 4].map(Duration::from_secs);
+        assert_eq!(scan_pause(interval, short / 1000, true), interval);
+        assert_eq!(scan_pause(interval, short, true), short * SCAN_REST_FACTOR);
+        assert_eq!(scan_pause(interval, long, true), SCAN_REST_MAX);
+        assert_eq!(scan_pause(interval, long, false), interval);
+        assert_eq!(scan_pause(SCAN_REST_MAX * 2, long, true), SCAN_REST_MAX * 2);
     }
 }

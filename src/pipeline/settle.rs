@@ -5,6 +5,8 @@
 //! - A file is handed out at most once until a report says what became of it.
 //! - Nothing depends on mtime but the order in which complete files are handed out.
 
+mod census;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
@@ -19,6 +21,8 @@ use crate::journal::record::AbandonReason;
 use crate::journal::state::Kept;
 use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+
+use census::{Census, second};
 
 /// The first delay before a file that failed is tried again; each further one is twice as long.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
@@ -102,15 +106,17 @@ struct Tracked {
     /// Boxed: where a great many files wait, they have none.
     sidecar: Option<Box<FileIdentity>>,
     phase: Phase,
-    failures: u32,
-    scan: u32,
+    /// When it was first seen, on the monotonic clock.
+    first_seen_seconds: u32,
+    failures: u16,
+    scan: u16,
 }
 
 impl Tracked {
     /// Counts a failure; returns how long to wait: twice as long each time.
     fn fail(&mut self, delay_min: Duration, delay_max: Duration) -> Duration {
         let delay = delay_min.saturating_mul(1 << self.failures.min(16)).min(delay_max);
-        self.failures += 1;
+        self.failures = self.failures.saturating_add(1);
         delay
     }
 }
@@ -133,7 +139,8 @@ pub struct Settle {
     kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
     due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
     in_flight: usize,
-    scan: u32,
+    census: Census,
+    scan: u16,
     next_ticket: u64,
 }
 
@@ -152,6 +159,7 @@ impl Settle {
             kept_names: None,
             due: BinaryHeap::new(),
             in_flight: 0,
+            census: Census::default(),
             scan: 0,
             next_ticket: 0,
         };
@@ -164,16 +172,6 @@ impl Settle {
         if let Some(sidecar) = kept.sidecar {
             self.used_sidecars.insert(sidecar.key(), sidecar);
         }
-    }
-
-    /// Files handed out and not reported yet.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// Files that wait to be handed out.
-    pub fn ready(&self) -> usize {
-        self.ready.len()
     }
 
     /// From now on notes which kept duplicates are seen.
@@ -197,7 +195,14 @@ impl Settle {
         let scan = self.scan;
         self.holds = false;
         self.ready.extend(self.found.drain(..));
-        self.tracked.retain(|_, tracked| tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. }));
+        let census = &mut self.census;
+        self.tracked.retain(|_, tracked| {
+            let stays = tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. });
+            if !stays {
+                tracked.leave(census);
+            }
+            stays
+        });
     }
 
     /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
@@ -206,7 +211,7 @@ impl Settle {
             if let Some(Phase::InFlight { dirty }) = self.tracked.get_mut(name).map(|tracked| &mut tracked.phase) {
                 *dirty = true;
             } else {
-                self.tracked.remove(name);
+                self.forget(name);
             }
             return;
         };
@@ -218,8 +223,11 @@ impl Settle {
             return;
         }
         let scan = self.scan;
+        let census = &mut self.census;
         let tracked = self.tracked.entry_ref(name).or_insert_with(|| {
+            census.came(second(now));
             Box::new(Tracked {
+                first_seen_seconds: second(now),
                 identity,
                 links: sighting.stat.links,
                 sidecar: sighting.sidecar.map(Box::new),
@@ -235,7 +243,6 @@ impl Settle {
         }
         let changed =
             !tracked.identity.same_but_renamed(&identity) || tracked.sidecar.as_deref() != sighting.sidecar.as_ref();
-        tracked.identity = identity;
         tracked.links = sighting.stat.links;
         tracked.sidecar = sighting.sidecar.map(Box::new);
         let hold_is_void = match &tracked.phase {
@@ -247,6 +254,12 @@ impl Settle {
         if changed {
             tracked.failures = 0;
         }
+        if tracked.identity.key() != identity.key() {
+            self.census.left(tracked.first_seen_seconds);
+            tracked.first_seen_seconds = second(now);
+            self.census.came(tracked.first_seen_seconds);
+        }
+        tracked.identity = identity;
         let since = match tracked.phase {
             Phase::Waiting { since, .. } if !changed => since,
             // A hold that ran out has waited long enough already.
@@ -275,6 +288,9 @@ impl Settle {
                 used.then_some(Waiting::UsedSidecar)
             }
         };
+        if matches!(tracked.phase, Phase::Held { .. }) {
+            self.census.release();
+        }
         tracked.phase = match why {
             Some(why) => Phase::Waiting { since, why },
             None => {
@@ -328,7 +344,7 @@ impl Settle {
                 name,
                 complete_at,
                 ticket: self.next_ticket,
-                failures: tracked.failures,
+                failures: u32::from(tracked.failures),
             });
         }
         None
@@ -344,9 +360,11 @@ impl Settle {
             links: settled.links,
             sidecar: settled.sidecar.map(Box::new),
             phase: Phase::InFlight { dirty: false },
+            first_seen_seconds: 0,
             failures: 0,
             scan: self.scan,
         };
+        self.census.came(tracked.first_seen_seconds);
         self.tracked.insert(settled.name.clone(), Box::new(tracked));
     }
 
@@ -360,16 +378,16 @@ impl Settle {
         let refused = matches!(report.outcome, Outcome::Refused(_));
         let refusal = match &report.outcome {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
-                self.tracked.remove(&report.name);
+                self.forget(&report.name);
                 self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
                 return Reaction { look_again: dirty, retry_in: None };
             }
             Outcome::Cleared => {
-                self.tracked.remove(&report.name);
+                self.forget(&report.name);
                 return Reaction { look_again: dirty, retry_in: None };
             }
             Outcome::Kept(kept) => {
-                self.tracked.remove(&report.name);
+                self.forget(&report.name);
                 self.keep(*kept);
                 if let Some(names) = &mut self.kept_names {
                     names.push((report.name.clone(), kept.sha256));
@@ -391,7 +409,7 @@ impl Settle {
             // After a while: a writer that never pauses would otherwise have it hashed again and again.
             Some(Refusal::Changed) if refused => (Some(self.busy_delay), Waiting::Settling),
             Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
-                self.tracked.remove(&report.name);
+                self.forget(&report.name);
                 return Reaction { look_again: true, retry_in: None };
             }
             Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
@@ -412,6 +430,7 @@ impl Settle {
         };
         let until = delay.map(|delay| now + delay);
         tracked.phase = Phase::Held { until, why };
+        self.census.hold();
         if let Some(until) = until {
             self.due.push(Reverse((until, report.name.clone())));
         }
@@ -429,8 +448,13 @@ impl Settle {
     /// What is known of one file; None if it was not seen, or is known to stay.
     pub fn tell(&self, name: &OsStr, now: Duration) -> Option<Look> {
         let tracked = self.tracked.get(name)?;
-        let mut look =
-            Look { phase: "ready", why: None, unchanged: None, retry_in: None, failures: Some(tracked.failures) };
+        let mut look = Look {
+            phase: "ready",
+            why: None,
+            unchanged: None,
+            retry_in: None,
+            failures: Some(u32::from(tracked.failures)),
+        };
         match tracked.phase {
             Phase::Waiting { since, why } => {
                 look = Look { phase: "waiting", why: Some(why), unchanged: Some(now.saturating_sub(since)), ..look };
@@ -443,14 +467,6 @@ impl Settle {
             Phase::Ready => {}
         }
         Some(look)
-    }
-
-    /// Every file that is not being ingested, and why.
-    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, Waiting)> {
-        self.tracked.iter().filter_map(|(name, tracked)| match tracked.phase {
-            Phase::Waiting { why, .. } | Phase::Held { why, .. } => Some((name, why)),
-            Phase::Ready | Phase::InFlight { .. } => None,
-        })
     }
 }
 

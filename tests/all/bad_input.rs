@@ -2,7 +2,7 @@
 
 mod changing;
 mod corrupt;
-mod full;
+pub(crate) mod full;
 mod locks;
 mod names;
 mod paths;
@@ -26,7 +26,7 @@ fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
-pub(super) fn chmod(path: &Path, mode: u32) {
+pub(crate) fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -35,7 +35,7 @@ const NOBODY: u32 = 65534;
 
 /// The same command as a user who is not root, to whom all of `place` is given; None (and a word about it) where
 /// that cannot be done. Root ignores permission bits, so tests of them need somebody else.
-pub(super) fn as_nobody(place: &Place, command: &Command) -> Option<Command> {
+pub(crate) fn as_nobody(place: &Place, command: &Command) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
         let mut same = Command::new(command.get_program());
         same.args(command.get_args());

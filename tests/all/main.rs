@@ -13,6 +13,7 @@ mod journal_format;
 mod journal_replay;
 mod kill;
 mod manifest;
+mod metrics;
 mod rebuild;
 mod regressions;
 mod scenarios;

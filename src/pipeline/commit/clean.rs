@@ -11,6 +11,7 @@ use super::{Committer, Work};
 use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::journal::state::{FileState, Ingest, Kept};
+use crate::metrics::FailureReason;
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::naming::{ASIDE_PREFIX, choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
@@ -74,7 +75,8 @@ impl<F: Fs> Committer<F> {
 
     fn report_refused(&self, path: &Path, removed: &Removed) {
         if let Removed::Refused(error) = removed {
-            self.metrics.file_failed(path, &format!("cannot be removed: {error}"), None);
+            let error = format!("cannot be removed: {error}");
+            self.metrics.file_failed(path, FailureReason::NotRemoved, &error, None);
         }
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::Committer;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::state::Ingest;
+use crate::metrics::FailureReason;
 use crate::pipeline::publish::{is_of_this_file, split};
 use crate::pipeline::{Error, hash};
 use crate::types::{Sha256, UnixMillis};
@@ -41,12 +42,13 @@ impl<F: Fs> Committer<F> {
         }
         if self.shares_warehouse(&ingest.settings.warehouse)? {
             let why = "it stands where a file was to go that is gone, and no manifest of this ingestor lists it";
-            self.metrics.file_failed(path, why, None);
+            self.metrics.file_failed(path, FailureReason::NotPutBack, why, None);
             return Ok(());
         }
         match self.put_back_mistaken(ingest, path) {
             Err(Error::Io(error)) if is_of_this_file(&error) => {
-                self.metrics.file_failed(path, &format!("cannot be put back: {error}"), None);
+                let error = format!("cannot be put back: {error}");
+                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
                 Ok(())
             }
             done => done,

@@ -14,11 +14,11 @@ use super::assert_refused;
 use crate::harness::{Daemon, Place, csv, err, is_root, snapshot, wait_until};
 
 /// A small file system; unmounted when dropped.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     /// None (and a word about it) where that cannot be done.
-    fn mount(place: &Place, size: &str) -> Option<Disk> {
+    pub(crate) fn mount(place: &Place, size: &str) -> Option<Disk> {
         if !is_root() {
             return None;
         }
@@ -33,18 +33,18 @@ impl Disk {
         Some(Disk(at))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Writes a file until nothing more fits.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.path("filler")).unwrap();
         let block = [0xaa; 4096];
         while file.write_all(&block).is_ok() {}
     }
 
-    fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         std::fs::remove_file(self.path("filler")).unwrap();
     }
 

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use crate::harness::{Place, bare, csv, err, json_lines, out};
 
-const RUN_OPTIONS: [&str; 17] = [
+const RUN_OPTIONS: [&str; 19] = [
     "--input",
     "--warehouse",
     "--manifests",
@@ -22,6 +22,8 @@ const RUN_OPTIONS: [&str; 17] = [
     "--log-level",
     "--log-format",
     "--metrics-interval",
+    "--metrics-listen",
+    "--metrics-textfile",
 ];
 
 fn variable(option: &str) -> String {
@@ -188,6 +190,8 @@ fn a_bad_value_in_a_variable_is_refused_by_the_options_name() {
         ("--log-level", "loud"),
         ("--log-format", "xml"),
         ("--metrics-interval", "never"),
+        ("--metrics-listen", "everywhere"),
+        ("--metrics-textfile", "/nonexistent/x.prom"),
     ];
     assert_eq!(bad.map(|(option, _)| option), RUN_OPTIONS);
     for (option, value) in bad {

@@ -30,9 +30,15 @@ fn the_journal_is_compacted_while_files_come_in() {
     for seed in 0..FILES {
         place.stage(format!("{seed}.csv"), format!("{seed}\n"));
     }
-    let output = place.once_ok(&[]);
+    let textfile = place.root.path().join("x.prom");
+    let output = place.once_ok(&["--metrics-textfile", textfile.to_str().unwrap()]);
     let written = events(&output, "snapshot_written");
     assert_eq!(written.len(), 1, "one compaction is due");
+    let metrics = std::fs::read_to_string(textfile).unwrap();
+    assert!(metrics.contains("\ncsv_ingestor_snapshots_total{ingestor=\"x\",result=\"written\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\ncsv_ingestor_last_snapshot_timestamp_seconds{ingestor=\"x\"} "), "{metrics}");
+    let snapshot_bytes = format!("\ncsv_ingestor_snapshot_bytes{{ingestor=\"x\"}} {}\n", written[0]["bytes"]);
+    assert!(metrics.contains(&snapshot_bytes), "{metrics}");
     let entries = written[0]["entries"].as_u64().unwrap();
     assert!(entries > FILES / 2 && entries <= FILES, "{}", written[0]);
     for field in ["lsn", "bytes", "seconds", "forgotten"] {

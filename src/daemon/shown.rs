@@ -1,0 +1,64 @@
+//! What the running ingestor shows of itself: the listener, and what is recorded at its own pace.
+//!
+//! Invariant: an address that cannot be listened at, and everything else that is wrong with the settings, is found before
+//! anything is touched; what goes wrong later stops nothing.
+
+use std::sync::Arc;
+
+use crate::Error;
+use crate::config::{self, Config};
+use crate::fs::real::RealFs;
+use crate::metrics::Metrics;
+use crate::metrics::health::Phase;
+use crate::metrics::http::Listener;
+use crate::metrics::recorder::{Recorder, Textfile};
+
+/// The exit code of a process that found another one at work.
+const LOCKED: u8 = 4;
+
+pub(super) struct Shown<'a> {
+    config: &'a Config,
+    metrics: &'a Arc<Metrics>,
+    listener: Option<Listener>,
+    recorder: Option<Recorder>,
+}
+
+impl<'a> Shown<'a> {
+    /// Binds the address; nobody answers there yet.
+    pub(super) fn new(config: &'a Config, metrics: &'a Arc<Metrics>) -> Result<Shown<'a>, Error> {
+        let bind = |address: &String| {
+            Listener::bind(address).map_err(|source| config::Error::Listen { address: address.clone(), source })
+        };
+        let listener = config.metrics_listen.as_ref().map(bind).transpose()?;
+        Ok(Shown { config, metrics, listener, recorder: None })
+    }
+
+    /// Answers from now on: during recovery, too, which may take a while.
+    pub(super) fn listen(&mut self) -> Result<(), Error> {
+        let Some(listener) = self.listener.take() else { return Ok(()) };
+        listener.serve(self.metrics).map_err(|_| Error::Thread("http"))
+    }
+
+    /// Records from now on, if somebody will see it. Not before the locks are held: the journal is ours then, and so is the
+    /// textfile.
+    pub(super) fn record(&mut self, fs: &RealFs) -> Result<(), Error> {
+        let (state, textfile) = (&self.config.paths.state, self.config.paths.metrics_textfile.as_deref());
+        if textfile.is_some() || self.config.metrics_listen.is_some() {
+            let started = Recorder::start(fs, self.metrics, state, textfile, self.config.metrics_interval);
+            self.recorder = Some(started.map_err(|_| Error::Thread("metrics"))?);
+        }
+        Ok(())
+    }
+
+    /// Shows for the last time how things stand.
+    pub(super) fn finish(self, error: Option<&Error>) {
+        self.metrics.enter(if error.is_none() { Phase::Stopped } else { Phase::Failed });
+        let is_ours = error.is_none_or(|error| error.exit_code() != LOCKED);
+        match (self.recorder, &self.config.paths.metrics_textfile) {
+            (Some(recorder), _) => recorder.finish(),
+            // It ended before it began; the textfile of an ingestor that is at work here is not ours to write.
+            (None, Some(path)) if is_ours => Textfile::new(path, self.metrics).write(),
+            (None, _) => {}
+        }
+    }
+}

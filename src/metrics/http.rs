@@ -1,0 +1,210 @@
+//! `--metrics-listen`: a small HTTP server for `/metrics`, `/healthz` and `/readyz`.
+//!
+//! Invariants:
+//! - It reads atomics and nothing else: no request can wait for the pipeline or for a disk, or hold them up.
+//! - So many connections at a time as it has threads, so many bytes of a request, so many seconds for all of it; whatever
+//!   comes in, the answer is one of a few, and the connection is closed.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::exposition::CONTENT_TYPE;
+use super::{Exposition, Metrics, text};
+use crate::limits::{
+    HTTP_HEADERS_MAX, HTTP_LINGER_BYTES_MAX, HTTP_REQUEST_BYTES_MAX, HTTP_REQUEST_TIME_MAX, HTTP_STACK_BYTES,
+    HTTP_THREADS,
+};
+
+/// How long to wait when no connection could be accepted, as while the process has no descriptors left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// A listening socket that nobody answers at yet.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`, such as `127.0.0.1:9464`, `[::1]:9464` or `localhost:9464`; port 0 takes a free one.
+    pub fn bind(address: &str) -> io::Result<Listener> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        Ok(Listener { listener, address })
+    }
+
+    /// Answers from now on, until the process ends.
+    pub fn serve(self, metrics: &Arc<Metrics>) -> io::Result<()> {
+        let listener = Arc::new(self.listener);
+        for index in 0..HTTP_THREADS {
+            let (listener, metrics) = (listener.clone(), metrics.clone());
+            thread::Builder::new().name(format!("http-{index}")).stack_size(HTTP_STACK_BYTES).spawn(move || {
+                let exposition = Exposition::of_process(&metrics);
+                loop {
+                    match listener.accept() {
+                        // What becomes of a connection is its client's concern.
+                        Ok((stream, _)) => drop(converse(stream, &metrics, &exposition)),
+                        Err(_) => thread::sleep(ACCEPT_RETRY),
+                    }
+                }
+            })?;
+        }
+        tracing::info!(event = "metrics_listening", address = %self.address);
+        Ok(())
+    }
+}
+
+/// One request and its answer.
+fn converse(mut stream: TcpStream, metrics: &Metrics, exposition: &Exposition) -> io::Result<()> {
+    let deadline = Instant::now() + HTTP_REQUEST_TIME_MAX;
+    let answer = match read_request(&mut stream, deadline)? {
+        Ok(request) => answer(&request, metrics, exposition),
+        Err(refusal) => refusal,
+    };
+    write_all(&mut stream, &answer.bytes(), deadline)?;
+    // A socket that is closed while bytes lie unread in it is reset, and the client may lose the answer.
+    stream.shutdown(Shutdown::Write)?;
+    let (mut buffer, mut drained) = ([0; 1024], 0);
+    while drained < HTTP_LINGER_BYTES_MAX {
+        match read(&mut stream, &mut buffer, deadline)? {
+            0 => break,
+            read => drained += read,
+        }
+    }
+    Ok(())
+}
+
+/// What was asked for.
+struct Request {
+    method: String,
+    path: String,
+}
+
+/// Reads a request's head. An error is the connection's; a request that is none is answered.
+fn read_request(stream: &mut TcpStream, deadline: Instant) -> io::Result<Result<Request, Answer>> {
+    let mut buffer = [0; HTTP_REQUEST_BYTES_MAX];
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read(stream, &mut buffer[filled..], deadline) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => filled += read,
+            Err(error) if is_late(&error) => return Ok(Err(Answer::text(408, "the request did not come in time\n"))),
+            Err(error) => return Err(error),
+        }
+        let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
+        let mut request = httparse::Request::new(&mut headers);
+        match request.parse(&buffer[..filled]) {
+            Ok(httparse::Status::Partial) => {}
+            Ok(httparse::Status::Complete(_)) => {
+                let path = request.path.unwrap_or_default();
+                let path = path.split_once('?').map_or(path, |(path, _)| path).to_owned();
+                return Ok(Ok(Request { method: request.method.unwrap_or_default().to_owned(), path }));
+            }
+            Err(httparse::Error::TooManyHeaders) => return Ok(Err(Answer::text(431, "too many headers\n"))),
+            Err(_) => return Ok(Err(Answer::text(400, "this is not HTTP\n"))),
+        }
+    }
+    Ok(Err(Answer::text(431, "the request is too long\n")))
+}
+
+fn answer(request: &Request, metrics: &Metrics, exposition: &Exposition) -> Answer {
+    let is_known = ["/", "/metrics", "/healthz", "/readyz"].contains(&&*request.path);
+    let is_head = request.method == "HEAD";
+    let answer = match &*request.path {
+        _ if !is_known => Answer::text(404, "there are /metrics, /healthz and /readyz\n"),
+        _ if !is_head && request.method != "GET" => Answer::text(405, "only GET and HEAD\n"),
+        "/metrics" => match text(exposition) {
+            Ok(text) => Answer { code: 200, content_type: CONTENT_TYPE, body: text, is_head: false },
+            Err(_) => Answer::text(500, "the metrics could not be written\n"),
+        },
+        "/healthz" => match metrics.stalled() {
+            Some(stall) => Answer::text(503, &format!("{stall}\n")),
+            None => Answer::text(200, "ok\n"),
+        },
+        "/readyz" => match metrics.not_ready() {
+            Some(why) => Answer::text(503, &format!("{why}\n")),
+            None => Answer::text(200, "ok\n"),
+        },
+        _ => Answer::text(200, "csv-ingestor\n/metrics\n/healthz\n/readyz\n"),
+    };
+    Answer { is_head, ..answer }
+}
+
+struct Answer {
+    code: u16,
+    content_type: &'static str,
+    body: String,
+    is_head: bool,
+}
+
+impl Answer {
+    fn text(code: u16, body: &str) -> Answer {
+        Answer { code, content_type: PLAIN, body: body.to_owned(), is_head: false }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let reason = match self.code {
+            200 => "OK",
+            400 => "Bad Request",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            431 => "Request Header Fields Too Large",
+            500 => "Internal Server Error",
+            _ => "Service Unavailable",
+        };
+        let allow = if self.code == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+        let head = format!(
+            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{allow}\
+             Connection: close\r\n\r\n",
+            self.code,
+            self.content_type,
+            self.body.len()
+        );
+        let mut bytes = head.into_bytes();
+        if !self.is_head {
+            bytes.extend_from_slice(self.body.as_bytes());
+        }
+        bytes
+    }
+}
+
+/// The time that is left; an error when there is none.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+fn read(stream: &mut TcpStream, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    loop {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// As `Write::write_all`, but the deadline is for all of it, however few bytes the client takes at a time.
+fn write_all(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    // One that did not come in time is told so, all the same.
+    let deadline = deadline.max(Instant::now() + ACCEPT_RETRY);
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        match stream.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written?..],
+        }
+    }
+    Ok(())
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}

@@ -1,0 +1,253 @@
+//! Labels, and metrics that have one.
+//!
+//! Invariant: the values of a label are an enum's, never a name or a path from outside, so the number of series is fixed; all
+//! of them are there from the start, at zero, so that a rate sees the first event.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::{MetricType, TypedMetric};
+
+use crate::fs::SyncCall;
+use crate::journal::record::{AbandonReason, DuplicateAction, QuarantineCause};
+
+/// A label with a fixed set of values.
+pub trait Label: Copy + Send + Sync + 'static {
+    /// The label's name.
+    const NAME: &'static str;
+    /// Every value.
+    const ALL: &'static [Self];
+    /// The value, as it is exposed.
+    fn text(self) -> &'static str;
+    /// Its place in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+/// An enum that is a label: a line for each value.
+macro_rules! label {
+    ($(#[$about:meta])* $name:ident, $label:literal, { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Label for $name {
+            const NAME: &'static str = $label;
+            const ALL: &'static [Self] = &[$($name::$variant,)*];
+
+            fn text(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)*
+                }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+pub(super) use label;
+
+label!(
+    /// Why something failed, in few words.
+    FailureReason, "reason", {
+        /// A staged file could not be opened or read.
+        Unreadable = "unreadable",
+        /// The sidecar holds another SHA-256.
+        Checksum = "checksum",
+        /// It is no CSV file.
+        Malformed = "malformed",
+        /// It could not be copied or moved into the warehouse.
+        NotMoved = "not_moved",
+        /// A source or sidecar could not be removed afterwards.
+        NotRemoved = "not_removed",
+        /// A file that is not ours was moved to the warehouse by mistake, and could not be put back.
+        NotPutBack = "not_put_back",
+        /// There was no room. Counted once for each time of being full.
+        DiskFull = "disk_full",
+    }
+);
+
+label!(
+    /// Where files are that are not done yet.
+    Stage, "stage", {
+        /// Not complete yet.
+        Waiting = "waiting",
+        /// Refused: a writer has it open, its checksum differs, it could not be read. Looked at again later.
+        Held = "held",
+        /// Complete, and waiting for its turn.
+        Ready = "ready",
+        /// Handed to the hashing threads.
+        Hashing = "hashing",
+        /// In the batch that is being committed.
+        Committing = "committing",
+    }
+);
+
+label!(
+    /// What came of a compaction.
+    SnapshotResult, "result", {
+        /// A snapshot was written.
+        Written = "written",
+        /// It failed, and the journal is as it was.
+        Failed = "failed",
+    }
+);
+
+impl Label for SyncCall {
+    const NAME: &'static str = "call";
+    const ALL: &'static [Self] = &[SyncCall::Fsync, SyncCall::Fdatasync, SyncCall::Syncfs];
+
+    fn text(self) -> &'static str {
+        SyncCall::text(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Label for DuplicateAction {
+    const NAME: &'static str = "action";
+    const ALL: &'static [Self] = &[DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move];
+
+    fn text(self) -> &'static str {
+        DuplicateAction::text(self)
+    }
+
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|known| *known == self).unwrap_or(0)
+    }
+}
+
+impl Label for QuarantineCause {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] =
+        &[QuarantineCause::Unreadable, QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed];
+
+    fn text(self) -> &'static str {
+        FailureReason::from(self).text()
+    }
+
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|known| *known == self).unwrap_or(0)
+    }
+}
+
+impl From<QuarantineCause> for FailureReason {
+    fn from(cause: QuarantineCause) -> FailureReason {
+        match cause {
+            QuarantineCause::Unreadable => FailureReason::Unreadable,
+            QuarantineCause::ChecksumDiffers => FailureReason::Checksum,
+            QuarantineCause::Malformed => FailureReason::Malformed,
+        }
+    }
+}
+
+impl Label for AbandonReason {
+    const NAME: &'static str = "reason";
+    /// All but one: a file that has to be copied goes again at once, and is not given up.
+    const ALL: &'static [Self] = &[
+        AbandonReason::Vanished,
+        AbandonReason::Changed,
+        AbandonReason::OpenForWriting,
+        AbandonReason::Failed,
+        AbandonReason::SettingsChanged,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            AbandonReason::Vanished => "vanished",
+            AbandonReason::Changed => "changed",
+            AbandonReason::OpenForWriting => "open_for_writing",
+            AbandonReason::Failed => "failed",
+            AbandonReason::SettingsChanged => "settings_changed",
+            AbandonReason::NeedsCopy => "must_be_copied",
+        }
+    }
+
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|known| *known == self).unwrap_or(0)
+    }
+}
+
+/// A metric for each value of a label.
+pub struct By<L: Label, M> {
+    metrics: Box<[M]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label, M> By<L, M> {
+    /// One metric for each value.
+    pub fn new(make: impl Fn() -> M) -> By<L, M> {
+        By { metrics: L::ALL.iter().map(|_| make()).collect(), label: PhantomData }
+    }
+
+    /// One metric for each value, made from it.
+    pub fn from(make: impl Fn(L) -> M) -> By<L, M> {
+        By { metrics: L::ALL.iter().map(|value| make(*value)).collect(), label: PhantomData }
+    }
+
+    /// The one with this value.
+    pub fn of(&self, value: L) -> &M {
+        &self.metrics[value.index()]
+    }
+
+    /// All of them, with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (L, &M)> {
+        L::ALL.iter().copied().zip(&self.metrics)
+    }
+}
+
+impl<L: Label, M: Default> Default for By<L, M> {
+    fn default() -> By<L, M> {
+        By::new(M::default)
+    }
+}
+
+impl<L: Label, M> fmt::Debug for By<L, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("By").field("label", &L::NAME).finish_non_exhaustive()
+    }
+}
+
+impl<L: Label, M: EncodeMetric + TypedMetric> EncodeMetric for By<L, M> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        for (value, metric) in self.iter() {
+            metric.encode(encoder.encode_family(&[(L::NAME, value.text())])?)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        M::TYPE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<L: Label>() {
+        let index_is_place = L::ALL.iter().enumerate().all(|(place, value)| value.index() == place);
+        assert!(index_is_place, "{}", L::NAME);
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        assert!(L::ALL.iter().all(|value| is_plain(value.text())), "{}", L::NAME);
+    }
+
+    #[test]
+    fn every_value_has_its_place_and_a_plain_text() {
+        check::<FailureReason>();
+        check::<Stage>();
+        check::<SnapshotResult>();
+        check::<SyncCall>();
+        check::<DuplicateAction>();
+        check::<QuarantineCause>();
+        check::<AbandonReason>();
+        check::<super::super::health::Phase>();
+        check::<super::super::Recovery>();
+    }
+}

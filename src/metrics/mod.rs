@@ -1,0 +1,442 @@
+//! Counters and events: one method per event, which counts it and logs it; and how things stand, for those who look on.
+//!
+//! Invariants:
+//! - Field names, and the names of what is exposed, are the contract's; nobody else writes these events.
+//! - Whatever the pipeline calls is a few additions to atomics: it never waits for a reader.
+
+pub mod durations;
+mod exposition;
+pub mod health;
+pub mod http;
+pub mod labels;
+pub mod recorder;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use prometheus_client::metrics::counter::Counter;
+
+pub use exposition::{Exposition, text};
+pub use labels::FailureReason;
+
+use crate::fs::SyncCall;
+use crate::journal::files::Usage;
+use crate::journal::record::{AbandonReason, DuplicateAction, QuarantineCause, Quarantined};
+use crate::journal::snapshot::SnapshotHeader;
+use crate::journal::state::{Ingest, Original};
+use crate::types::{Sha256, UnixMillis};
+use durations::Durations;
+use health::{Health, Phase, Pulse, STALL_MAX, Stall};
+use labels::{By, Label, SnapshotResult, Stage, label};
+
+/// What has happened since the start, and how things stand.
+#[derive(Debug)]
+pub struct Metrics {
+    started: Instant,
+    started_at: UnixMillis,
+    health: Health,
+    files: Counter,
+    bytes: Counter,
+    duplicates: By<DuplicateAction, Counter>,
+    failures: By<FailureReason, Counter>,
+    quarantined: By<QuarantineCause, Counter>,
+    abandoned: By<AbandonReason, Counter>,
+    snapshots: By<SnapshotResult, Counter>,
+    recovered: By<Recovery, Counter>,
+    recovery_millis: Value,
+    syncs: By<SyncCall, Durations>,
+    commits: Durations,
+    complete_to_manifest: Durations,
+    stages: By<Stage, Value>,
+    /// Milliseconds since `started`.
+    oldest_waiting: Value,
+    last_ingest: Value,
+    last_scan: Value,
+    last_scan_millis: Value,
+    last_snapshot: Value,
+    journal_bytes: Value,
+    snapshot_bytes: Value,
+    unfolded_bytes: Value,
+    remembered: Value,
+}
+
+/// A number that is set, not counted; it may be unknown.
+struct Value(AtomicU64);
+
+impl Value {
+    const UNKNOWN: u64 = u64::MAX;
+
+    fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.set(Value::UNKNOWN);
+    }
+
+    fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|value| *value != Value::UNKNOWN)
+    }
+}
+
+impl Default for Value {
+    fn default() -> Value {
+        Value(AtomicU64::new(Value::UNKNOWN))
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+label!(
+    /// What recovery did with a file.
+    Recovery, "outcome", {
+        /// It is in warehouse and manifest now.
+        Completed = "completed",
+        /// It was given up.
+        Abandoned = "abandoned",
+        /// It has to be hashed again.
+        Resumed = "resumed",
+        /// A duplicate that was removed or moved away.
+        Cleared = "cleared",
+    }
+);
+
+/// What recovery did, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryCounts {
+    /// Files that are in warehouse and manifest now.
+    pub completed: u64,
+    /// Files that were given up (they are discovered anew if they are there).
+    pub abandoned: u64,
+    /// Files that have to be hashed again.
+    pub resumed: u64,
+    /// Duplicates that were removed or moved away.
+    pub cleared: u64,
+}
+
+/// The files that the intake knows and that are not done.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue {
+    /// Not complete yet.
+    pub waiting: usize,
+    /// Refused, and looked at again later.
+    pub held: usize,
+    /// Complete, and waiting for their turn.
+    pub ready: usize,
+    /// Handed out.
+    pub in_flight: usize,
+    /// When the one that was seen first of all these was seen first.
+    pub oldest: Option<Instant>,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Totals {
+    /// Files ingested.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Duplicates skipped.
+    pub duplicates: u64,
+    /// Failures of single files.
+    pub failures: u64,
+    /// Complete files that are known and not finished.
+    pub queue_depth: u64,
+    /// Since the start.
+    pub elapsed: Duration,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let started = Instant::now();
+        Metrics {
+            started,
+            started_at: UnixMillis::from_system_time(SystemTime::now()),
+            health: Health::new(started),
+            files: Counter::default(),
+            bytes: Counter::default(),
+            duplicates: By::default(),
+            failures: By::default(),
+            quarantined: By::default(),
+            abandoned: By::default(),
+            snapshots: By::default(),
+            recovered: By::default(),
+            recovery_millis: Value::default(),
+            syncs: By::new(|| Durations::new(durations::SYNC_SECONDS)),
+            commits: Durations::new(durations::COMMIT_SECONDS),
+            complete_to_manifest: Durations::new(durations::COMPLETE_TO_MANIFEST_SECONDS),
+            stages: By::default(),
+            oldest_waiting: Value::default(),
+            last_ingest: Value::default(),
+            last_scan: Value::default(),
+            last_scan_millis: Value::default(),
+            last_snapshot: Value::default(),
+            journal_bytes: Value::default(),
+            snapshot_bytes: Value::default(),
+            unfolded_bytes: Value::default(),
+            remembered: Value::default(),
+        }
+    }
+}
+
+/// How things stand. No events: these are asked for, or exposed.
+impl Metrics {
+    /// The counters now.
+    pub fn totals(&self) -> Totals {
+        let failures = self.failures.iter().filter(|(reason, _)| *reason != FailureReason::DiskFull);
+        let complete = [Stage::Ready, Stage::Hashing].map(|stage| self.stages.of(stage).get().unwrap_or(0));
+        Totals {
+            files: self.files.get(),
+            bytes: self.bytes.get(),
+            duplicates: self.duplicates.iter().map(|(_, counter)| counter.get()).sum(),
+            failures: failures.map(|(_, counter)| counter.get()).sum(),
+            queue_depth: complete.iter().sum(),
+            elapsed: self.started.elapsed(),
+        }
+    }
+
+    /// True while nothing is taken because a disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        self.health.is_full()
+    }
+
+    /// Why no files are taken now; None if they are.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        self.health.not_ready()
+    }
+
+    /// A thread that is stuck.
+    pub fn stalled(&self) -> Option<Stall> {
+        self.health.stalled(STALL_MAX)
+    }
+
+    /// Where the process is in its life.
+    pub fn enter(&self, phase: Phase) {
+        self.health.enter(phase);
+    }
+
+    /// For a thread that shows whether it moves.
+    pub fn pulse(&self, thread: &str) -> Pulse {
+        self.health.pulse(thread)
+    }
+
+    /// A sync has taken so long.
+    pub fn synced(&self, call: SyncCall, took: Duration) {
+        self.syncs.of(call).observe(took);
+    }
+
+    /// The committer begins a batch of so many files.
+    pub fn batch_begun(&self, files: usize) {
+        self.stages.of(Stage::Committing).set(files as u64);
+    }
+
+    /// The batch is done.
+    pub fn batch_committed(&self, took: Duration) {
+        self.commits.observe(took);
+        self.stages.of(Stage::Committing).set(0);
+    }
+
+    /// What the journal's writer knows: contents that are remembered, and bytes of full segments that are in no snapshot.
+    pub fn journal_grown(&self, remembered: u64, unfolded_bytes: u64) {
+        self.remembered.set(remembered);
+        self.unfolded_bytes.set(unfolded_bytes);
+    }
+
+    /// What the journal takes on the disk.
+    pub fn journal_measured(&self, usage: &Usage) {
+        self.journal_bytes.set(usage.segment_bytes + usage.snapshot_bytes);
+        self.snapshot_bytes.set(usage.newest_snapshot_bytes);
+    }
+
+    /// The files that are not done yet.
+    pub fn queue(&self, queue: &Queue) {
+        self.stages.of(Stage::Waiting).set(queue.waiting as u64);
+        self.stages.of(Stage::Held).set(queue.held as u64);
+        self.stages.of(Stage::Ready).set(queue.ready as u64);
+        // Those in the committer's batch are among them until they are reported.
+        self.stages.of(Stage::Hashing).set(queue.in_flight as u64);
+        match queue.oldest {
+            Some(oldest) => self.oldest_waiting.set(millis(oldest.saturating_duration_since(self.started))),
+            None => self.oldest_waiting.clear(),
+        }
+    }
+
+    /// A scan of the whole directory has ended.
+    pub fn scanned(&self, now: UnixMillis, took: Duration) {
+        self.last_scan.set(now.0);
+        self.last_scan_millis.set(millis(took));
+    }
+}
+
+/// The events.
+impl Metrics {
+    /// `recovery_finished`.
+    pub fn recovery_finished(&self, counts: &RecoveryCounts, torn_bytes: u64, elapsed: Duration) {
+        self.recovered.of(Recovery::Completed).inc_by(counts.completed);
+        self.recovered.of(Recovery::Abandoned).inc_by(counts.abandoned);
+        self.recovered.of(Recovery::Resumed).inc_by(counts.resumed);
+        self.recovered.of(Recovery::Cleared).inc_by(counts.cleared);
+        self.recovery_millis.set(millis(elapsed));
+        tracing::info!(
+            event = "recovery_finished",
+            completed = counts.completed,
+            abandoned = counts.abandoned,
+            resumed = counts.resumed,
+            cleared = counts.cleared,
+            torn_bytes,
+            seconds = seconds(elapsed),
+        );
+    }
+
+    /// `file_ready`.
+    pub fn file_ready(&self, path: &Path, bytes: u64) {
+        tracing::debug!(event = "file_ready", path = %path.display(), bytes);
+    }
+
+    /// `file_ingested`.
+    pub fn file_ingested(&self, ingest: &Ingest, now: UnixMillis) {
+        let took = Duration::from_millis(now.0.saturating_sub(ingest.discovered_at.0));
+        self.files.inc();
+        self.bytes.inc_by(ingest.identity.size);
+        self.complete_to_manifest.observe(took);
+        self.last_ingest.set(now.0);
+        let Some(target) = &ingest.target else { return };
+        tracing::info!(
+            event = "file_ingested",
+            path = %ingest.source_path.display(),
+            warehouse_path = %target.warehouse_path.display(),
+            sha256 = %target.sha256,
+            bytes = ingest.identity.size,
+            ingest_id = ingest.id.0,
+            seconds = seconds(took),
+        );
+    }
+
+    /// `duplicate_skipped`.
+    pub fn duplicate_skipped(&self, path: &Path, sha256: &Sha256, of: Option<&Original>, action: DuplicateAction) {
+        self.duplicates.of(action).inc();
+        tracing::info!(
+            event = "duplicate_skipped",
+            path = %path.display(),
+            sha256 = %sha256,
+            duplicate_of = of.map(|original| original.ingest_id.0),
+            original = of.map(|original| tracing::field::display(original.warehouse_path.display())),
+            action = action.text(),
+        );
+    }
+
+    /// `file_abandoned`.
+    pub fn file_abandoned(&self, path: &Path, reason: AbandonReason) {
+        if reason == AbandonReason::NeedsCopy {
+            // Nothing is wrong with it: it goes again at once.
+            tracing::debug!(event = "file_needs_copy", path = %path.display());
+            return;
+        }
+        self.abandoned.of(reason).inc();
+        tracing::warn!(event = "file_abandoned", path = %path.display(), reason = reason.text());
+    }
+
+    /// `file_quarantined`: it cannot be ingested as it is, and has been moved away.
+    pub fn file_quarantined(&self, path: &Path, quarantined: &Quarantined) {
+        self.failures.of(quarantined.cause.into()).inc();
+        self.quarantined.of(quarantined.cause).inc();
+        tracing::error!(
+            event = "file_quarantined",
+            path = %path.display(),
+            target = %quarantined.target.display(),
+            reason = quarantined.cause.text(),
+            line = quarantined.line,
+            error = quarantined.detail,
+        );
+    }
+
+    /// `file_failed`. `retry_in` is null if nothing but a change of the file will help.
+    pub fn file_failed(&self, path: &Path, reason: FailureReason, error: &str, retry_in: Option<Duration>) {
+        self.failures.of(reason).inc();
+        tracing::error!(
+            event = "file_failed",
+            path = %path.display(),
+            error,
+            retry_in = retry_in.map(|delay| tracing::field::display(humantime::format_duration(delay))),
+        );
+    }
+
+    /// `disk_full`: nothing more is taken until there is room. For each of these there is a `disk_has_room`, or the process
+    /// ends.
+    pub fn disk_full(&self, error: &str, retry_in: Duration) {
+        self.failures.of(FailureReason::DiskFull).inc();
+        self.health.disk_full();
+        tracing::error!(event = "disk_full", error, retry_in = %humantime::format_duration(retry_in));
+    }
+
+    /// `disk_has_room`: going on.
+    pub fn disk_has_room(&self) {
+        self.health.disk_has_room();
+        tracing::info!(event = "disk_has_room");
+    }
+
+    /// `snapshot_written`. `forgotten` contents were left out of it.
+    pub fn snapshot_written(&self, snapshot: &SnapshotHeader, forgotten: u64, elapsed: Duration) {
+        self.snapshots.of(SnapshotResult::Written).inc();
+        self.last_snapshot.set(UnixMillis::from_system_time(SystemTime::now()).0);
+        tracing::info!(
+            event = "snapshot_written",
+            lsn = snapshot.lsn.0,
+            entries = snapshot.rows,
+            bytes = snapshot.file_bytes,
+            forgotten,
+            seconds = seconds(elapsed),
+        );
+    }
+
+    /// `snapshot_failed`: the journal is as it was, and this is tried again later.
+    pub fn snapshot_failed(&self, error: &str) {
+        self.snapshots.of(SnapshotResult::Failed).inc();
+        tracing::warn!(event = "snapshot_failed", error);
+    }
+
+    /// `metrics`: the totals, and the rates since `since`.
+    pub fn report(&self, since: &Totals) {
+        let now = self.totals();
+        let interval = now.elapsed.saturating_sub(since.elapsed).as_secs_f64().max(1e-9);
+        let rate = |now: u64, then: u64| (((now - then) as f64 / interval) * 10.0).round() / 10.0;
+        tracing::info!(
+            event = "metrics",
+            files_processed = now.files,
+            bytes_processed = now.bytes,
+            queue_depth = now.queue_depth,
+            files_per_sec = rate(now.files, since.files),
+            bytes_per_sec = rate(now.bytes, since.bytes),
+            duplicates_skipped = now.duplicates,
+            failures = now.failures,
+        );
+    }
+
+    /// `stopped`.
+    pub fn stopped(&self) {
+        let totals = self.totals();
+        tracing::info!(
+            event = "stopped",
+            files_processed = totals.files,
+            bytes_processed = totals.bytes,
+            duplicates_skipped = totals.duplicates,
+            failures = totals.failures,
+            seconds = seconds(totals.elapsed),
+        );
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
+}
+
+/// Seconds with milliseconds, for logs.
+pub fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}

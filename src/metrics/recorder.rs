@@ -1,0 +1,104 @@
+//! What is done about the metrics at their own pace: the journal is measured, and `--metrics-textfile` is written.
+//!
+//! Invariant: it has a thread of its own, so a disk that hangs stops nothing but this.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
+
+use super::{Exposition, Metrics, text};
+use crate::fs::Fs;
+use crate::fs::replace::replace;
+use crate::journal::files::Usage;
+use crate::limits::RECORDER_FINISH_MAX;
+
+/// The running thread.
+pub struct Recorder {
+    stop: Sender<()>,
+    finished: Receiver<()>,
+}
+
+/// What it does each time.
+struct Work<F> {
+    fs: F,
+    metrics: Arc<Metrics>,
+    state_path: PathBuf,
+    textfile: Option<Textfile>,
+}
+
+impl Recorder {
+    /// Begins at once, and goes on each `interval`.
+    pub fn start<F: Fs>(
+        fs: &F,
+        metrics: &Arc<Metrics>,
+        state_path: &Path,
+        textfile: Option<&Path>,
+        interval: Duration,
+    ) -> std::io::Result<Recorder> {
+        let mut work = Work {
+            fs: fs.clone(),
+            metrics: metrics.clone(),
+            state_path: state_path.to_path_buf(),
+            textfile: textfile.map(|path| Textfile::new(path, metrics)),
+        };
+        let (stop, stopped) = channel::bounded(0);
+        let (done, finished) = channel::bounded::<()>(0);
+        thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+            loop {
+                work.once();
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            work.once();
+            drop(done);
+        })?;
+        Ok(Recorder { stop, finished })
+    }
+
+    /// Has it all done once more and waits for that; not for ever, should it hang.
+    pub fn finish(self) {
+        drop(self.stop);
+        let _ = self.finished.recv_timeout(RECORDER_FINISH_MAX);
+    }
+}
+
+impl<F: Fs> Work<F> {
+    fn once(&mut self) {
+        // What cannot be measured now is as it was.
+        if let Ok(usage) = Usage::measure(&self.fs, &self.state_path) {
+            self.metrics.journal_measured(&usage);
+        }
+        if let Some(textfile) = &mut self.textfile {
+            textfile.write();
+        }
+    }
+}
+
+/// A file for node_exporter's textfile collector.
+pub struct Textfile {
+    path: PathBuf,
+    exposition: Exposition,
+    has_failed: bool,
+}
+
+impl Textfile {
+    /// Will write to `path`.
+    pub fn new(path: &Path, metrics: &Arc<Metrics>) -> Textfile {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Textfile { path: path.to_path_buf(), exposition: Exposition::of_file(metrics, name), has_failed: false }
+    }
+
+    /// Replaces the file. That it cannot is said once, until it could.
+    pub fn write(&mut self) {
+        let Ok(text) = text(&self.exposition) else { return };
+        let written = replace(&self.path, &text);
+        if let (Err(error), false) = (&written, self.has_failed) {
+            tracing::warn!(event = "metrics_textfile_failed", path = %self.path.display(), error = %error);
+        }
+        self.has_failed = written.is_err();
+    }
+}
