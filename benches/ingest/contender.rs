@@ -15,6 +15,8 @@ const PYTHON: &str = "python3";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Contender {
     Ours,
+    /// The same, looking into the files.
+    OursValidating,
     /// The least that anybody could do.
     Floor,
     /// What one would otherwise write.
@@ -26,6 +28,7 @@ impl Contender {
     pub fn seconds(self, place: &Place) -> f64 {
         match self {
             Contender::Ours => ours::run(&mut ours::once(place), place).seconds,
+            Contender::OursValidating => ours::run(ours::once(place).args(["--validate", "csv"]), place).seconds,
             Contender::Floor => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.args([crate::CHILD, floor::CHILD]).arg(&place.staging).arg(place.warehouse());

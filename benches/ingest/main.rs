@@ -51,7 +51,7 @@ use table::Table;
 const CHILD: &str = "--child";
 
 /// The rows, by the names that choose them.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "small",
     "sqlite",
     "medium",
@@ -59,6 +59,7 @@ const NAMES: [&str; 13] = [
     "cross-small",
     "cross-medium",
     "cross-large",
+    "validate",
     "syncs",
     "million",
     "latency",
@@ -137,6 +138,7 @@ fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: 
                 let share = small.zip(ratio).map(|(small, ratio)| small / ratio);
                 bars.extend(share.map(|share| Bar { label: "SQLite design".into(), share, target: None }));
             }
+            "validate" => throughput::measure_validation(scale, scratch, &mut table),
             "syncs" => syncs::measure(scale, scratch, &mut table),
             "million" => million::measure(scale, scratch, &mut table),
             "latency" => latency::measure(scale, scratch, &mut table),

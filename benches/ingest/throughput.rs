@@ -16,6 +16,8 @@ const MEDIUM_MIN: f64 = 0.85;
 const LARGE_MIN: f64 = 0.95;
 const ACROSS_MIN: f64 = 0.7;
 const OVER_SQLITE_MIN: f64 = 50.0;
+/// Of the speed without it.
+const VALIDATING_MIN: f64 = 0.5;
 
 /// From this size on it is bytes that take the time, not files.
 const LARGE_BYTES: u64 = 10_000;
@@ -103,6 +105,24 @@ fn against_floor(name: &str, what: String, kind: &Kind, place: &Place, scale: &S
     let line = Line::new(what, shown(&ours)).other(other).ratio(ratio);
     table.add(line.target(format!(">= {:.2}x", kind.min), ratio >= kind.min));
     Bar { label: name.to_owned(), share: ratio, target: Some(kind.min) }
+}
+
+/// With a look into the files, against without.
+pub fn measure_validation(scale: &Scale, scratch: &Scratch, table: &mut Table) {
+    let set = scale.medium;
+    let what = format!("medium with --validate csv: {} files of {}", count(set.count), size(set.bytes));
+    if let Some(why) = lacks(&scratch.path("."), set.disk_bytes()) {
+        return table.add(Line::skipped(what, &why));
+    }
+    let place = Place::within(scratch.path("validate"));
+    let [looking, plain] = rates([(Contender::OursValidating, set), (Contender::Ours, set)], [&place, &place], scale);
+    place.remove();
+    let ratios = ratios(&looking, &plain);
+    let ratio = median(&ratios);
+    let shown = |rates: &[f64]| speed(set, set.count as f64 / median(rates));
+    let other = format!("without {} ({})", shown(&plain), spread(&ratios));
+    let line = Line::new(what, shown(&looking)).other(other).ratio(ratio);
+    table.add(line.target(format!(">= {VALIDATING_MIN:.2}x"), ratio >= VALIDATING_MIN));
 }
 
 /// Against the SQLite design; the ratio.
