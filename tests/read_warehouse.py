@@ -165,9 +165,11 @@ class Pandas(Reader):
     )
 
     def listed(self):
-        rows = self.manifest["rows"].astype("Int64").tolist()
-        others = [self.manifest[name].tolist() for name in ("sha256", "warehouse_path", "size", "path")]
-        return [(a, b, c, None if r != r or str(r) == "<NA>" else int(r), d) for a, b, c, d, r in zip(*others, rows)]
+        columns = self.manifest[["sha256", "warehouse_path", "size", "rows", "path"]].itertuples(index=False)
+        return [(sha256, path, size, self.number(rows), source) for sha256, path, size, rows, source in columns]
+
+    def number(self, value):
+        return None if self.scope["pd"].isna(value) else int(value)
 
     def found(self):
         groups = self.scope["warehouse"].groupby(["warehouse_path", "ingest_date"]).agg(**self.AGG).reset_index()
@@ -177,7 +179,7 @@ class Pandas(Reader):
         groups = self.scope["joined"].groupby("warehouse_path").agg(
             size=("size", "first"), rows=("rows", "first"), count=("row", "count")
         )
-        return [(path, size, None if rows != rows else int(rows), count) for path, size, rows, count in groups.itertuples()]
+        return [(path, size, self.number(rows), count) for path, size, rows, count in groups.itertuples()]
 
     def found_by(self, pattern):
         import pandas as pd
@@ -192,8 +194,9 @@ class Spark(Reader):
         with contextlib.redirect_stderr(None):
             from pyspark.sql import SparkSession
 
-            local = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false"}
-            SparkSession.builder.master("local[2]").config(map=local).getOrCreate().sparkContext.setLogLevel("OFF")
+            local = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+            quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+            SparkSession.builder.master("local[2]").config(map=local | quiet).getOrCreate().sparkContext.setLogLevel("OFF")
             super().read()
 
     def listed(self):
