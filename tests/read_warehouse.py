@@ -76,7 +76,7 @@ class Expected:
 
 
 # ---- Who reads. Each gives, after `read`, what is in its `manifest` and `warehouse`:
-#      listed():  rows of (sha256, warehouse_path, size, rows, path)
+#      listed():  rows of (sha256, warehouse_path, size, rows, path, ingested_at)
 #      found():   rows of (warehouse_path, day, name, name, count, least total, greatest total, sum of rows, sum of values)
 #      joined():  rows of (warehouse_path, size, rows of the manifest, count)
 
@@ -97,13 +97,14 @@ class Reader:
     def __init__(self, name, warehouse, manifests):
         self.name = name
         self.code = blocks()[name].replace("/data/warehouse", warehouse).replace("/data/manifests", manifests)
-        self.warehouse, self.manifests, self.scope = warehouse, manifests, {}
+        self.top, self.scope = warehouse, {}
 
     def read(self):
         exec(compile(self.code, f"README:{self.name}", "exec"), self.scope)
 
-    def __getattr__(self, name):
-        return self.scope[name]
+    @property
+    def manifest(self):
+        return self.scope["manifest"]
 
 
 class DuckDB(Reader):
@@ -116,7 +117,7 @@ class DuckDB(Reader):
             self.db.execute(view)
 
     def listed(self):
-        return self.db.sql("SELECT sha256, warehouse_path, size, rows, path FROM manifest").fetchall()
+        return self.db.sql("SELECT sha256, warehouse_path, size, rows, path, ingested_at FROM manifest").fetchall()
 
     def found(self):
         return self.db.sql(f"SELECT filename, ingest_date, {self.TOTALS} FROM warehouse GROUP BY ALL").fetchall()
@@ -125,14 +126,14 @@ class DuckDB(Reader):
         return [(path, size, rows, count) for _, path, size, rows, count in self.db.sql(self.join).fetchall()]
 
     def found_by(self, pattern):
-        source = f"read_csv('{self.warehouse}/{pattern}', hive_partitioning = true, filename = true)"
+        source = f"read_csv('{self.top}/{pattern}', hive_partitioning = true, filename = true)"
         return self.db.sql(f"SELECT filename, ingest_date, {self.TOTALS} FROM {source} GROUP BY ALL").fetchall()
 
 
 class Polars(Reader):
     def listed(self):
         rows = pl.col("rows") if "rows" in self.manifest.columns else pl.lit(None)
-        return self.manifest.select("sha256", "warehouse_path", "size", rows, "path").rows()
+        return self.manifest.select("sha256", "warehouse_path", "size", rows, "path", "ingested_at").rows()
 
     def totals(self, frame):
         file, total = pl.col("file"), pl.col("total")
@@ -141,11 +142,7 @@ class Polars(Reader):
         return frame.group_by("warehouse_path", "ingest_date").agg(totals).collect(engine="streaming").rows()
 
     def found(self):
-        return self.totals(self.scope["warehouse_frame"])
-
-    def read(self):
-        super().read()
-        self.scope["warehouse_frame"] = self.scope["warehouse"]
+        return self.totals(self.scope["warehouse"])
 
     def joined(self):
         rows = pl.col("rows").first() if "rows" in self.manifest.columns else pl.lit(None).alias("rows")
@@ -153,7 +150,7 @@ class Polars(Reader):
         return groups.collect(engine="streaming").rows()
 
     def found_by(self, pattern):
-        frame = pl.scan_csv(f"{self.warehouse}/{pattern}", include_file_paths="warehouse_path")
+        frame = pl.scan_csv(f"{self.top}/{pattern}", include_file_paths="warehouse_path")
         day = pl.col("warehouse_path").str.extract(r"/ingest_date=([0-9-]+)/").str.to_date()
         return self.totals(frame.with_columns(ingest_date=day))
 
@@ -165,8 +162,8 @@ class Pandas(Reader):
     )
 
     def listed(self):
-        columns = self.manifest[["sha256", "warehouse_path", "size", "rows", "path"]].itertuples(index=False)
-        return [(sha256, path, size, self.number(rows), source) for sha256, path, size, rows, source in columns]
+        columns = self.manifest[["sha256", "warehouse_path", "size", "rows", "path", "ingested_at"]].itertuples(index=False)
+        return [(sha256, path, size, self.number(rows), *others) for sha256, path, size, rows, *others in columns]
 
     def number(self, value):
         return None if self.scope["pd"].isna(value) else int(value)
@@ -184,7 +181,7 @@ class Pandas(Reader):
     def found_by(self, pattern):
         import pandas as pd
 
-        frames = [self.scope["read"](path) for path in glob.glob(f"{self.warehouse}/{pattern}", recursive=True)]
+        frames = [self.scope["read"](path) for path in glob.glob(f"{self.top}/{pattern}", recursive=True)]
         self.scope["warehouse"] = pd.concat(frames, ignore_index=True)
         return self.found()
 
@@ -195,20 +192,18 @@ class Spark(Reader):
             from pyspark.sql import SparkSession
 
             local = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
-            quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+            quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.session.timeZone": "UTC"}
             SparkSession.builder.master("local[2]").config(map=local | quiet).getOrCreate().sparkContext.setLogLevel("OFF")
             super().read()
 
     def listed(self):
-        return [tuple(row) for row in self.manifest.select("sha256", "warehouse_path", "size", "rows", "path").collect()]
+        day = self.scope["F"].date_format("ingested_at", "yyyy-MM-dd")
+        return [tuple(row) for row in self.manifest.select("sha256", "warehouse_path", "size", "rows", "path", day).collect()]
 
     def found(self):
-        return self.totals(self.scope["warehouse_frame"] if "warehouse_frame" in self.scope else self.scope["warehouse"])
-
-    def totals(self, frame):
         f = self.scope["F"]
         totals = [f.min("file"), f.max("file"), f.count("*"), f.min("total"), f.max("total"), f.sum("row"), f.sum("value")]
-        return [tuple(row) for row in frame.groupBy("warehouse_path", "ingest_date").agg(*totals).collect()]
+        return [tuple(row) for row in self.scope["warehouse"].groupBy("warehouse_path", "ingest_date").agg(*totals).collect()]
 
     def joined(self):
         f = self.scope["F"]
@@ -248,12 +243,13 @@ def check_found(expected, who, rows):
 def check_listed(expected, who, rows):
     """True lines; returns their names."""
     names = set()
-    for sha256, path, size, rows_listed, source in rows:
+    for sha256, path, size, rows_listed, source, ingested_at in rows:
         name = os.path.basename(source)
         file = expected.files.get(name)
         must(file is not None, f"{who}: a line for {source}")
         must((sha256, size) == (file["sha256"], file["size"]), f"{who}: {name} is listed with {sha256}, {size} bytes")
         must(rows_listed in (None, file["rows"]), f"{who}: {name} is listed with {rows_listed} rows")
+        must(f"/ingest_date={str(ingested_at)[:10]}/" in path, f"{who}: {path} was ingested at {ingested_at}")
         must(os.path.getsize(path) == size, f"{who}: {path} has another size than {size}")
         must(name not in names, f"{who}: {name} is listed twice")
         names.add(name)
@@ -417,6 +413,8 @@ def main():
         case ["stage", _, day, prefix, files, rows]:
             for number in range(int(files)):
                 expected.stage(f"{prefix}-{number}.csv", int(rows) + number, day)
+            # What readers could take for a pattern, a partition, or something escaped.
+            expected.stage(f"{prefix} +[a]*%20ü'=1.csv", int(rows) + int(files), day)
         case ["during", _, pid]:
             during(expected, int(pid), names)
         case ["final", _]:
