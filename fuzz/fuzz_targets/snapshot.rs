@@ -13,7 +13,7 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::Visitor;
 use csv_ingestor::journal::snapshot::{Row, Snapshot};
-use csv_ingestor::journal::state::{FileState, Ingest, Kept, Original, State};
+use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, Original, State};
 use csv_ingestor::journal::{self, Error, Refused, names};
 use csv_ingestor::types::{Lsn, Sha256, UnixMillis};
 use csv_ingestor_fuzz::bounded::Bounded;
@@ -177,7 +177,7 @@ fn fold(fs: &SimFs) -> Result<State, Refusal> {
 /// What the ingestor asks its state for.
 #[derive(Debug, PartialEq)]
 struct Answers {
-    counts: [u64; 6],
+    counts: Counts,
     open: Vec<Ingest>,
     kept: Vec<Kept>,
     originals: Vec<Option<Original>>,

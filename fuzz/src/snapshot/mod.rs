@@ -14,7 +14,8 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::format::FrameKind;
 use csv_ingestor::journal::names;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, Settings, SkippedDuplicate,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined,
+    Record, Settings, SkippedDuplicate,
 };
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
@@ -196,6 +197,22 @@ impl Script {
         self.hashed(206, 111);
         let moved = self.hashed(207, 112);
         self.add(Record::Moved(moved));
+        self.add(Record::Forgotten(sha256(3)));
+        for (number, is_done) in [(208, false), (209, true)] {
+            let ingest_id = self.found(number);
+            let profile = Profile { rows: Some(number), ..Profile::default() };
+            self.add(Record::Profiled(Profiled { ingest_id, sha256: sha256(number), profile }));
+            self.add(Record::Quarantined(Quarantined {
+                ingest_id,
+                cause: QuarantineCause::Unreadable,
+                line: None,
+                detail: "permission denied".to_owned(),
+                target: format!("/quarantine/{number}.csv").into(),
+            }));
+            if is_done {
+                self.add(Record::QuarantineDone(ingest_id));
+            }
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub fn read(bytes: &[u8], name: u64) -> Result<Whole, Refusal> {
     if u64::from(crc32c::crc32c(&bytes[..4092])) != number(bytes, 4092, 4) {
         return Err(Refusal::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) > 1 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) > 3 {
         return Err(Refusal::Newer);
     }
     header_agrees(bytes, name).and_then(|()| whole(bytes)).ok_or(Refusal::Corrupt)
@@ -61,8 +61,9 @@ fn header_agrees(bytes: &[u8], name: u64) -> Option<()> {
         spare => spare == 1,
     };
     let length = number(bytes, 48, 8) == bytes.len() as u64;
-    let [forgotten, manifested, skipped, abandoned] = [128, 136, 144, 152].map(|at| u128::from(number(bytes, at, 8)));
-    let counts = manifested + skipped + abandoned <= u128::from(lsn) && forgotten <= manifested;
+    let [forgotten, manifested, skipped, abandoned, quarantined] =
+        [128, 136, 144, 152, 288].map(|at| u128::from(number(bytes, at, 8)));
+    let counts = manifested + skipped + abandoned + quarantined <= u128::from(lsn) && forgotten <= manifested;
     (counts && lsn > 0 && lsn == name && lsn == folded_until && spare && length).then_some(())
 }
 
