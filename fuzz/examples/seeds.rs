@@ -12,7 +12,8 @@ use csv_ingestor_fuzz::snapshot::{BASES, parts::Parts};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let targets = [("frame", frame()), ("replay", replay()), ("snapshot", snapshot()), ("manifest", manifest())];
+    let targets =
+        [("frame", frame()), ("replay", replay()), ("snapshot", snapshot()), ("manifest", manifest()), ("csv", csv())];
     for (target, seeds) in targets {
         let dir = corpus.join(target);
         fs::create_dir_all(&dir)?;
@@ -21,6 +22,22 @@ fn main() -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// One of each thing that a file may have in it.
+fn csv() -> Vec<Seed> {
+    let files: [(&str, &[u8]); 8] = [
+        ("plain", b"id,name\n1,Ada\n2,Bob\n"),
+        ("crlf", b"id,name\r\n1,Ada\r\n"),
+        ("quotes", b"id,\"na\"\"me\"\n1,\"A, \nB\"\n\"x\"y,2\n"),
+        ("mark", b"\xef\xbb\xbfid\n\n1"),
+        ("columns", b"a,b\n1,2,3\n"),
+        ("open", b"a,b\n1,\"2\n"),
+        ("utf-8", b"gr\xc3\xb6\xc3\x9fe\n\xf0\x9d\x84\x9e\n"),
+        ("no-utf-8", b"a\n\xff\n"),
+    ];
+    let seed = |(name, content): (&str, &[u8])| (name.to_owned(), [&[3], content].concat());
+    files.into_iter().map(seed).collect()
 }
 
 type Seed = (String, Vec<u8>);

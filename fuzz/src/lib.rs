@@ -2,6 +2,7 @@
 //! readers to compare with.
 
 pub mod bounded;
+pub mod csv;
 pub mod journal;
 pub mod manifest;
 pub mod mutate;

@@ -1,0 +1,31 @@
+//! A file's rows, columns and header, and the line of what is wrong with it, as a second reader sees them; however the file is
+//! cut in pieces.
+
+#![no_main]
+
+use csv_ingestor::pipeline::profile::Validate;
+use csv_ingestor_fuzz::csv::{Seen, read};
+use libfuzzer_sys::fuzz_target;
+
+/// A header that is longer is left out.
+const NAME_BYTES_MAX: usize = 1024;
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((piece, content)) = input.split_first() else { return };
+    let mut profiler = Validate { delimiter: b',', refuse: false }.profiler(b"a.csv").unwrap();
+    content.chunks(usize::from(*piece).max(1)).for_each(|piece| profiler.feed(piece));
+    let profile = profiler.finish();
+    let seen = read(content);
+    let fits = |header: &Vec<Vec<u8>>| {
+        let bytes: usize = header.iter().map(|name| name.len() + 2).sum();
+        bytes <= HEADER_BYTES_MAX && header.iter().all(|name| name.len() <= NAME_BYTES_MAX)
+    };
+    let found = Seen {
+        rows: profile.rows,
+        columns: profile.columns,
+        header: profile.header.map(|header| header.into_iter().map(String::into_bytes).collect()),
+        fault: profile.fault.map(|fault| fault.line),
+    };
+    assert_eq!(found, Seen { header: seen.header.clone().filter(fits), ..seen });
+});
