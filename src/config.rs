@@ -11,11 +11,10 @@ use globset::GlobSet;
 use crate::fs::Fs as _;
 use crate::fs::real::{RealFs, resolve};
 use crate::journal::format::PATH_BYTES_MAX;
-use crate::journal::record::{DuplicateAction, Settings};
-use crate::limits::{CHECKSUM_TRIES, DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, UNREADABLE_TRIES};
+use crate::journal::record::{DuplicateAction, Settings, Validation};
+use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::naming::NAME_BYTES_MAX;
-use crate::pipeline::profile::Validate;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
@@ -70,7 +69,7 @@ pub struct Config {
     /// What becomes of duplicates.
     pub duplicates: DuplicateAction,
     /// Files are looked into.
-    pub validate: Option<Validate>,
+    pub validate: Option<Validation>,
     /// How long contents are remembered; None for ever.
     pub remember: Option<Duration>,
     /// How long to run.
@@ -100,9 +99,10 @@ impl Config {
     /// What becomes of files that cannot be ingested; None: they stay.
     pub fn quarantine(&self) -> Option<Quarantine> {
         let dir = self.paths.quarantine.clone()?;
-        // Who runs once does not wait for a second look.
-        let checksum_tries = if self.extent == Extent::Once { 1 } else { CHECKSUM_TRIES };
-        Some(Quarantine { dir, checksum_tries, unreadable_tries: UNREADABLE_TRIES })
+        Some(match self.extent {
+            Extent::Once => Quarantine::at_once(dir),
+            _ => Quarantine::patiently(dir),
+        })
     }
 
     /// Which names are for us.
@@ -188,12 +188,16 @@ impl Paths {
             must_not_be_inside((option, path), (INPUT, &paths.input))?;
         }
         for (option, path) in paths.renamed_to() {
-            // Readers of the warehouse would find there what is none of its files.
+            // Readers of these would find there what is none of theirs.
             must_not_be_inside((option, path), (WAREHOUSE, &paths.warehouse))?;
+            must_not_be_inside((option, path), (MANIFESTS, &paths.manifests))?;
             if device(INPUT, &paths.input)? != device(option, path)? {
                 let text = format!("{option} must lie on the file system of {INPUT}: files are renamed there");
                 return Err(Error::Options(text));
             }
+        }
+        if let (Some(quarantine), Some(duplicates)) = (&paths.quarantine, &paths.duplicates) {
+            must_not_be_inside((QUARANTINE, quarantine), (DUPLICATES, duplicates))?;
         }
         for (option, path) in others.iter().filter(|(option, _)| *option != STATE) {
             must_not_be_inside((option, path), (STATE, &paths.state))?;

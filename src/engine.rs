@@ -10,14 +10,13 @@ use std::time::Instant;
 
 use crate::Error;
 use crate::fs::{self, Fs};
-use crate::journal::record::Settings;
+use crate::journal::record::{Settings, Validation};
 use crate::journal::replay::{Ending, Replayed};
 use crate::journal::state::{FileState, State};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::{Shared, copies_dir};
-use crate::pipeline::profile::Validate;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
 
@@ -29,8 +28,8 @@ pub struct Options {
     pub settings: Option<Settings>,
     /// In sidecar mode, the ending of sidecars.
     pub sidecar_suffix: Option<OsString>,
-    /// Files are looked into while they are hashed.
-    pub validate: Option<Validate>,
+    /// Files are looked into while they are hashed. Without directories, this and the next are what the journal knows.
+    pub validate: Option<Validation>,
     /// Where files go that cannot be ingested; None: they stay.
     pub quarantine: Option<Quarantine>,
     /// Counts and logs.
@@ -68,6 +67,11 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     };
     let mut state = State::default();
     let (journal, replayed) = Journal::open(fs, &options.state_path, &mut state)?;
+    let (validate, quarantine) = match options.settings {
+        Some(_) => (options.validate, options.quarantine),
+        // As the ingestor was told that left what there is to do.
+        None => (state.rules().validation, state.rules().quarantine.clone().map(Quarantine::at_once)),
+    };
     let Some(settings) = options.settings.or_else(|| state.settings().map(|known| (**known).clone())) else {
         journal.shut_down()?;
         return Ok(None);
@@ -80,7 +84,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     if let Some(duplicates) = &settings.duplicates_dir {
         fs::open_dir_durable(fs, top, duplicates, 0o755)?;
     }
-    if let Some(quarantine) = &options.quarantine {
+    if let Some(quarantine) = &quarantine {
         fs::open_dir_durable(fs, top, &quarantine.dir, 0o755)?;
     }
     let copies = copies_dir(&settings.warehouse, &journal.store());
@@ -91,14 +95,13 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         staging: Arc::new(staging),
         copies: Some(Arc::new(copies)),
         sidecar_suffix: options.sidecar_suffix,
-        validate: options.validate,
+        validate,
         copy_all: AtomicBool::new(!same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
     });
     let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
-    let quarantine = options.quarantine;
     let mut committer =
         Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
     let recovered = committer.recover()?;

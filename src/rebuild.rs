@@ -21,7 +21,7 @@ use crate::types::{IngestId, Lsn};
 /// LSNs of a file's records, as close together as they can be: DISCOVERED, HASHED, MOVED, MANIFESTED.
 const RECORDS_A_FILE: u64 = 3;
 /// Ids above are nobody's: there is no room behind them for new ones.
-const ID_MAX: u64 = 1 << 62;
+const ID_MAX: u64 = 1 << 52;
 
 /// What came of it.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use csv_ingestor::pipeline::profile::Validate;
+use csv_ingestor::pipeline::profile::Profiler;
 use csv_ingestor_fuzz::csv::{Seen, read};
 use libfuzzer_sys::fuzz_target;
 
@@ -13,7 +13,7 @@ const HEADER_BYTES_MAX: usize = 16 << 10;
 
 fuzz_target!(|input: &[u8]| {
     let Some((piece, content)) = input.split_first() else { return };
-    let mut profiler = Validate { delimiter: b',', refuse: false }.profiler(b"a.csv").unwrap();
+    let mut profiler = Profiler::of(b"a.csv", b',').unwrap();
     content.chunks(usize::from(*piece).max(1)).for_each(|piece| profiler.feed(piece));
     let profile = profiler.finish();
     let seen = read(content);

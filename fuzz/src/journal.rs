@@ -5,7 +5,7 @@ use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Place};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, Record, Settings, Sidecar, SkippedDuplicate,
+    Quarantined, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -160,6 +160,10 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         }),
         Record::QuarantineDone(id(11)),
         Record::Forgotten(sha256),
+        Record::Rules(Rules {
+            quarantine: Some("/quarantine".into()),
+            validation: Some(Validation { delimiter: b';', refuse: true }),
+        }),
     ]
 }
 

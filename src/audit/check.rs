@@ -94,7 +94,7 @@ pub(super) struct Queue<F: Fs> {
 
 impl<F: Fs> Queue<F> {
     pub(super) fn push(&mut self, job: Job<F>) {
-        self.bunch_bytes += if job.hash { job.size } else { 0 };
+        self.bunch_bytes = self.bunch_bytes.saturating_add(if job.hash { job.size } else { 0 });
         self.bunch.push(job);
         if self.bunch.len() >= BUNCH_FILES || self.bunch_bytes >= BUNCH_BYTES {
             self.flush();

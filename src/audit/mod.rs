@@ -162,7 +162,9 @@ pub fn audit<F: Fs>(
 ) -> Result<Summary, Error> {
     let choice = Choice::new(plan.sample, plan.seed, table.entries());
     let chosen = table.entries().iter().filter(|entry| choice.takes(&entry.sha256));
-    watch.progress.bytes_total.store(chosen.map(|entry| entry.size).sum(), Ordering::Relaxed);
+    // What lines say is not what there is.
+    let bytes = chosen.fold(0_u64, |bytes, entry| bytes.saturating_add(entry.size));
+    watch.progress.bytes_total.store(bytes, Ordering::Relaxed);
     watch.progress.files_total.store(table.entries().len() as u64, Ordering::Relaxed);
     let rivals = table.rivals();
     let input = |input: &PathBuf| Input {

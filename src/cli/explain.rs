@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{path_text, print_lines};
+use super::output::{path_text, plain, print_lines};
 use super::run::{ModeName, include};
 use crate::Error;
 use crate::daemon::{control, signals};
@@ -15,7 +15,6 @@ use crate::explain::{Answer, Context, explain};
 use crate::fs::real::RealFs;
 use crate::journal;
 use crate::journal::survey::Survey;
-use crate::log::{escaped, is_dangerous};
 use crate::pipeline::scan::NameRules;
 
 /// How long it is looked whether a file grows.
@@ -96,9 +95,4 @@ fn value_text(value: &Value) -> String {
         }
         other => other.to_string(),
     }
-}
-
-/// Names come from upstreams, and end up on somebody's terminal.
-fn plain(text: &str) -> String {
-    if text.chars().any(is_dangerous) { escaped(text) } else { text.to_owned() }
 }

@@ -146,7 +146,12 @@ fn content_text(content: &Content) -> String {
 
 /// `ALTERED: PATH: what is wrong; expected …; found … [MANIFEST:LINE]`.
 fn text(finding: &Finding) -> String {
-    let mut text = format!("{}: {}: {}", words(finding.kind).to_uppercase(), path_text(&finding.path), finding.detail);
+    let mut text = format!(
+        "{}: {}: {}",
+        words(finding.kind).to_uppercase(),
+        path_text(&finding.path),
+        super::output::plain(&finding.detail)
+    );
     if finding.actual != Content::default() {
         let (expected, actual) = (content_text(&finding.expected), content_text(&finding.actual));
         text.push_str(&format!("; expected {expected}; found {actual}"));

@@ -100,7 +100,7 @@ fn print(inspection: &Inspection, filter: &Filter, arguments: &InspectArgs) -> R
     }
     let forgotten = survey.newest_snapshot().map_or(0, |snapshot| snapshot.header().forgotten);
     if forgotten > 0 && !arguments.json {
-        print_lines([format!("and {forgotten} older files whose content is forgotten (--remember)")])?;
+        print_lines([format!("and {forgotten} older files whose content is forgotten (--remember, forget)")])?;
     }
     Ok(())
 }
@@ -157,7 +157,7 @@ fn json(entry: &Entry) -> String {
     if let Some((_, Some(exact))) = &warehouse {
         put("warehouse_path_base64", json!(exact));
     }
-    if let Some(quarantined) = &entry.quarantined {
+    if let Some(quarantined) = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined) {
         put("quarantine_path", json!(json_path(&quarantined.target).0));
         put("reason", json!(quarantined.cause));
     }
@@ -169,7 +169,8 @@ fn json(entry: &Entry) -> String {
 
 fn text(entry: &Entry) -> String {
     let sha256 = entry.sha256.map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
-    let target = match (&entry.quarantined, &entry.warehouse_path, entry.duplicate_of) {
+    let quarantined = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
+    let target = match (quarantined, &entry.warehouse_path, entry.duplicate_of) {
         (Some(quarantined), ..) => format!(" -> {} ({})", path_text(&quarantined.target), quarantined.cause.text()),
         (_, _, Some(of)) => format!(" = ingest id {of}"),
         (_, Some(path), None) => format!(" -> {}", path_text(path)),

@@ -31,3 +31,8 @@ fn heard(written: io::Result<()>) -> io::Result<()> {
         written => written,
     }
 }
+
+/// Names come from upstreams, and end up on somebody's terminal.
+pub(super) fn plain(text: &str) -> String {
+    if text.chars().any(is_dangerous) { escaped(text) } else { text.to_owned() }
+}

@@ -56,7 +56,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     let mut lines = vec![
         format!("completed: {}", replay.completed),
         format!("abandoned: {} (ingested anew if they are there)", replay.abandoned),
-        format!("duplicates removed or moved: {}", replay.cleared),
+        format!("duplicates removed or moved, files moved to quarantine: {}", replay.cleared),
         format!("torn bytes dropped from the journal: {torn_bytes}"),
     ];
     lines.extend(FileState::ALL.iter().map(|state| format!("{}: {}", state.text(), replay.state.count(*state))));

@@ -18,11 +18,10 @@ use crate::config::{
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast};
 use crate::fs::real::RealFs;
-use crate::journal::record::DuplicateAction;
+use crate::journal::record::{DuplicateAction, Validation};
 use crate::limits::CONCURRENCY_MAX;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
-use crate::pipeline::profile::Validate;
 use crate::pipeline::settle::Mode;
 
 /// The options of `run`. Each one also reads its environment variable.
@@ -161,7 +160,7 @@ impl RunArgs {
         if malformed == MalformedName::Quarantine && self.quarantine.is_none() {
             return refuse("--malformed quarantine needs --quarantine DIR");
         }
-        let validate = self.validate.map(|ValidateName::Csv| Validate {
+        let validate = self.validate.map(|ValidateName::Csv| Validation {
             delimiter: self.csv_delimiter,
             refuse: malformed == MalformedName::Quarantine,
         });

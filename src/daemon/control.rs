@@ -9,9 +9,9 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,15 +19,17 @@ use crossbeam::channel::{self, Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::Fs;
-use crate::fs::real::RealFs;
+use crate::fs::real::{RealFs, bind_private};
 use crate::journal::names;
 
 /// The longest question: a name of 255 bytes as base64, and its frame.
-const QUESTION_BYTES_MAX: u64 = 1024;
+const QUESTION_BYTES_MAX: usize = 1024;
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// For each step of a conversation.
 const STEP_TIME_MAX: Duration = Duration::from_secs(2);
+/// After a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The longest path of a socket: `sun_path` with its terminator (unix(7)).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -65,6 +67,8 @@ pub(super) struct Asked {
 /// A socket that is removed when nobody listens any more.
 pub(super) struct Control {
     path: PathBuf,
+    /// Which one is ours.
+    socket: Option<(u64, u64)>,
     pub(super) asked: Receiver<Asked>,
 }
 
@@ -72,10 +76,10 @@ pub(super) struct Control {
 pub(super) fn listen(state_path: &Path) -> Control {
     let path = state_path.join(names::CONTROL);
     match try_listen(&path) {
-        Ok(asked) => Control { path, asked },
+        Ok(asked) => Control { socket: identity(&path), path, asked },
         Err(error) => {
             tracing::info!(event = "control_unavailable", path = %path.display(), error, "`explain` cannot ask");
-            Control { path, asked: channel::never() }
+            Control { path, socket: None, asked: channel::never() }
         }
     }
 }
@@ -85,12 +89,16 @@ fn try_listen(path: &Path) -> Result<Receiver<Asked>, String> {
         return Err(format!("the path has more than {SOCKET_PATH_BYTES_MAX} bytes"));
     }
     remove(path);
-    let listener = UnixListener::bind(path).map_err(|error| error.to_string())?;
+    let listener = bind_private(path).map_err(|error| error.to_string())?;
     let (sender, asked) = channel::bounded(0);
     let serve = move || {
-        for stream in listener.incoming().flatten() {
-            // Whoever goes away, or asks nonsense, gets no answer.
-            let _ = converse(&stream, &sender);
+        for stream in listener.incoming() {
+            match stream {
+                // Whoever goes away, or asks nonsense, gets no answer.
+                Ok(stream) => drop(converse(&stream, &sender)),
+                // Out of descriptors, most likely: it would fail again at once.
+                Err(_) => std::thread::sleep(ACCEPT_PAUSE),
+            }
         }
     };
     let started = std::thread::Builder::new().name("control".to_owned()).spawn(serve);
@@ -98,11 +106,8 @@ fn try_listen(path: &Path) -> Result<Receiver<Asked>, String> {
 }
 
 fn converse(stream: &UnixStream, intake: &Sender<Asked>) -> Option<()> {
-    stream.set_read_timeout(Some(STEP_TIME_MAX)).ok()?;
     stream.set_write_timeout(Some(STEP_TIME_MAX)).ok()?;
-    let mut line = String::new();
-    BufReader::new(stream.take(QUESTION_BYTES_MAX)).read_line(&mut line).ok()?;
-    let question: Question = serde_json::from_str(&line).ok()?;
+    let question: Question = serde_json::from_slice(&question(stream)?).ok()?;
     let name = OsString::from_vec(BASE64.decode(question.explain).ok()?);
     let (answer, answered) = channel::bounded(1);
     intake.send_timeout(Asked { name, answer }, STEP_TIME_MAX).ok()?;
@@ -113,10 +118,38 @@ fn converse(stream: &UnixStream, intake: &Sender<Asked>) -> Option<()> {
     stream.write_all(text.as_bytes()).ok()
 }
 
-impl Drop for Control {
-    fn drop(&mut self) {
-        remove(&self.path);
+/// A line, if it comes in time as a whole: who sends a byte now and then keeps others waiting.
+fn question(mut stream: &UnixStream) -> Option<Vec<u8>> {
+    let until = Instant::now() + STEP_TIME_MAX;
+    let (mut line, mut piece) = (Vec::new(), [0; 256]);
+    while !line.ends_with(b"\n") {
+        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        stream.set_read_timeout(Some(left)).ok()?;
+        match stream.read(&mut piece).ok()? {
+            0 => return None,
+            read => line.extend_from_slice(&piece[..read]),
+        }
+        if line.len() > QUESTION_BYTES_MAX {
+            return None;
+        }
     }
+    Some(line)
+}
+
+impl Drop for Control {
+    /// The lock is free by now: what stands there may be the next ingestor's.
+    fn drop(&mut self) {
+        if self.socket.is_some() && self.socket == identity(&self.path) {
+            remove(&self.path);
+        }
+    }
+}
+
+/// (device, inode) of what stands there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let fs = RealFs::default();
+    let dir = fs.open_dir(path.parent()?).ok()?;
+    Some(fs.stat(&dir, OsStr::new(names::CONTROL)).ok()??.identity.key())
 }
 
 fn remove(path: &Path) {

@@ -290,6 +290,12 @@ impl Intake {
         let now = fs.open_dir(input).and_then(|dir| fs.stat_dir(&dir));
         match now {
             Ok(stat) if stat.identity.key() == known => Ok(()),
+            // Out of descriptors: that says nothing of it.
+            Err(error)
+                if error.source.raw_os_error().is_some_and(|errno| [libc::EMFILE, libc::ENFILE].contains(&errno)) =>
+            {
+                Ok(())
+            }
             _ => Err(Error::InputReplaced(input.clone())),
         }
     }

@@ -77,14 +77,35 @@ fn text(path: &Path) -> String {
 
 /// Answers for each path, in their order.
 pub fn explain<F: Fs>(context: &Context<'_, F>, paths: &[PathBuf]) -> Result<Vec<Answer>, Error> {
+    let asked: Vec<PathBuf> = paths.iter().map(|path| as_known(context, path)).collect();
     let entries = matching(context.survey, &|entry| {
-        paths.iter().any(|path| {
+        asked.iter().any(|path| {
             let quarantined = entry.quarantined.as_ref().map(|quarantined| &quarantined.target);
             let places = [entry.warehouse_path.as_ref(), quarantined, entry.duplicate_moved_to.as_ref()];
             entry.source_path == *path || places.into_iter().flatten().any(|place| place == path)
         })
     })?;
-    paths.iter().map(|path| one(context, path, &entries)).collect()
+    asked.iter().map(|path| one(context, path, &entries)).collect()
+}
+
+/// As the journal has it: without `..`, and by the staging directory's own path, however it was named.
+fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
+    let mut known = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(known.pop()),
+            part => known.push(part),
+        }
+    }
+    let key =
+        |dir: &Path| context.fs.open_dir(dir).and_then(|dir| context.fs.stat_dir(&dir)).map(|it| it.identity.key());
+    if let Some(settings) = context.survey.state.settings()
+        && let (Some(dir), Some(name)) = (path.parent(), path.file_name())
+        && key(dir).is_ok_and(|there| key(&settings.input).is_ok_and(|input| input == there))
+    {
+        return settings.input.join(name);
+    }
+    known
 }
 
 /// All files for which that holds, the oldest first.
@@ -108,6 +129,10 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[Entry]) -> Resul
         return in_warehouse(context, path, entry);
     }
     if let Some(entry) = newest(&|entry| entry.quarantined.as_ref().is_some_and(|it| it.target == path)) {
+        if stat(context.fs, path)?.is_none() || entry.state != FileState::Quarantined {
+            let summary = "a file was to be here in quarantine, and is not: it was moved back, or stayed where it was";
+            return Ok(Answer::new(path, "GONE", summary).with("path", text(&entry.source_path)));
+        }
         let summary = "it could not be ingested, and was moved to quarantine";
         return Ok(with_reason(context, Answer::new(path, "QUARANTINED", summary), path)
             .with("path", text(&entry.source_path))
@@ -190,6 +215,7 @@ fn elsewhere<F: Fs>(context: &Context<'_, F>, settings: Option<&Settings>, path:
         return Ok(Answer::new(path, "UNKNOWN", "the journal knows no directories yet"));
     };
     let summary = match stat(context.fs, path)? {
+        _ if path == settings.input => "it is the staging directory".to_owned(),
         _ if path.starts_with(&settings.input) => {
             "it lies below a directory in staging; only files directly in staging are taken".to_owned()
         }
@@ -220,7 +246,11 @@ fn history(entries: &[&Entry]) -> Value {
             "found_at": entry.created_at.rfc3339(),
             "sha256": entry.sha256.map(|sha256| sha256.hex()),
         });
-        let place = entry.quarantined.as_ref().map(|it| &it.target).or(entry.warehouse_path.as_ref());
+        let place = match entry.state {
+            FileState::Quarantined => entry.quarantined.as_ref().map(|it| &it.target),
+            FileState::Moved | FileState::Manifested => entry.warehouse_path.as_ref(),
+            _ => None,
+        };
         if let (Some(place), Some(told)) = (place, told.as_object_mut()) {
             told.insert("moved_to".to_owned(), text(place).into());
         }

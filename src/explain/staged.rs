@@ -201,6 +201,9 @@ fn complete<F: Fs>(
         let summary = format!("its content is in the warehouse already; an ingestor will {action} it");
         return of_original(context, Answer::new(path, "DUPLICATE", summary), Some(original.ingest_id));
     }
-    let summary = "nothing speaks against it: an ingestor takes it when it has been unchanged for long enough";
+    let summary = match context.survey.state.rules().validation {
+        Some(_) => "an ingestor takes it when it has been unchanged for long enough, and looks into it (--validate)",
+        None => "nothing speaks against it: an ingestor takes it when it has been unchanged for long enough",
+    };
     Ok(Answer::new(path, "READY", summary).with("sha256", sha256.hex()))
 }

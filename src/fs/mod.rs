@@ -30,6 +30,11 @@ pub struct Error {
     pub source: io::Error,
 }
 
+/// What [`Error::op`] says of opening a file.
+pub const OPEN: &str = "open";
+/// What it says of reading one.
+pub const READ: &str = "pread";
+
 /// The result of an operation on a file.
 pub type Result<T> = std::result::Result<T, Error>;
 

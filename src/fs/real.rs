@@ -277,7 +277,7 @@ impl Fs for RealFs {
             }
             opened => opened,
         };
-        let fd: OwnedFd = opened.map_err(|errno| dir.error_at("open", name, errno))?;
+        let fd: OwnedFd = opened.map_err(|errno| dir.error_at(super::OPEN, name, errno))?;
         Ok(RealFile { file: fd.into(), dir: dir.path.clone(), name: name.to_owned() })
     }
 
@@ -286,7 +286,7 @@ impl Fs for RealFs {
     }
 
     fn read_at(&self, file: &RealFile, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        retry_io(|| file.file.read_at(buffer, offset)).map_err(|source| file.error("pread", source))
+        retry_io(|| file.file.read_at(buffer, offset)).map_err(|source| file.error(super::READ, source))
     }
 
     fn write_at(&self, file: &RealFile, bytes: &[u8], offset: u64) -> Result<usize> {
@@ -393,6 +393,14 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Ok(absolute)
+}
+
+/// Makes a socket to which nobody else may connect (unix(7): that takes permission to write).
+pub fn bind_private(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Raises the soft limit of open descriptors to the hard one and returns it: each file in flight holds one. The kernel's

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::record::{Discovered, DuplicateAction, Hashed, Profiled, Quarantined, Record, Settings, SkippedDuplicate};
+use super::record::{
+    Discovered, DuplicateAction, Hashed, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
+};
 use super::snapshot::{Row, Survivor};
 use super::state::{Counts, FileState};
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
@@ -108,6 +110,7 @@ impl File {
 pub struct Ledger {
     settings: BTreeMap<Lsn, Stamped<Settings>>,
     expired: Option<Stamped<UnixMillis>>,
+    rules: Option<Stamped<Rules>>,
     /// Boxed, because each goes in and out once, and is some 500 bytes.
     open: HashMap<IngestId, Box<File>>,
     kept: HashMap<(u64, u64), Box<File>>,
@@ -252,6 +255,7 @@ impl Ledger {
             Record::Expired(before) if before > self.expired_before() => {
                 self.expired = Some(Stamped { lsn, at, value: before });
             }
+            Record::Rules(rules) => self.rules = Some(Stamped { lsn, at, value: rules }),
             Record::Forgotten(sha256) => {
                 self.forgotten.insert(sha256, Stamped { lsn, at, value: () });
                 let dropped = self.kept.extract_if(|_, file| file.sha256() == Some(sha256)).count() as u64;
@@ -283,7 +287,7 @@ impl Ledger {
     }
 
     /// The records that still matter, as a snapshot holds them: in LSN order, those of the files here, the settings
-    /// under which they were found and the newest ones, what has expired, and what was to be forgotten.
+    /// under which they were found and the newest ones, what has expired, what was to be forgotten, and the newest rules.
     pub fn survivors(&self) -> Vec<u8> {
         let mut records: Vec<(Lsn, UnixMillis, Record)> = self.files().flat_map(File::survivors).collect();
         let mut settings: BTreeSet<Lsn> = self.files().map(|file| file.settings).collect();
@@ -291,6 +295,7 @@ impl Ledger {
         let settings = settings.iter().filter_map(|lsn| self.settings.get(lsn));
         records.extend(settings.map(|known| (known.lsn, known.at, Record::Settings(known.value.clone()))));
         records.extend(self.expired.iter().map(|expired| (expired.lsn, expired.at, Record::Expired(expired.value))));
+        records.extend(self.rules.iter().map(|it| (it.lsn, it.at, Record::Rules(it.value.clone()))));
         records.extend(self.forgotten.iter().map(|(sha256, it)| (it.lsn, it.at, Record::Forgotten(*sha256))));
         records.sort_unstable_by_key(|(lsn, ..)| *lsn);
         let mut bytes = Vec::new();

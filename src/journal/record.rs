@@ -41,6 +41,8 @@ pub enum Record {
     QuarantineDone(IngestId),
     /// This content may be ingested again, if it was ingested before.
     Forgotten(Sha256),
+    /// What is done with files besides: in force for those that follow, and for what a recovery hashes again.
+    Rules(Rules),
 }
 
 /// Where things are and what the rules are.
@@ -56,6 +58,24 @@ pub struct Settings {
     pub duplicates: DuplicateAction,
     /// Where `move` moves them.
     pub duplicates_dir: Option<PathBuf>,
+}
+
+/// What is done with files besides moving and listing them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Where files go that cannot be ingested; None: they stay.
+    pub quarantine: Option<PathBuf>,
+    /// They are looked into.
+    pub validation: Option<Validation>,
+}
+
+/// How files are looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validation {
+    /// Between two fields.
+    pub delimiter: u8,
+    /// A file in which something is wrong is refused; or else only marked.
+    pub refuse: bool,
 }
 
 /// A complete file in staging.
@@ -279,7 +299,11 @@ impl Record {
     /// The file that it is about; None for those about no file, and for DISCOVERED, whose LSN is the id.
     pub fn ingest_id(&self) -> Option<IngestId> {
         match self {
-            Record::Settings(_) | Record::Discovered(_) | Record::Expired(_) | Record::Forgotten(_) => None,
+            Record::Settings(_)
+            | Record::Discovered(_)
+            | Record::Expired(_)
+            | Record::Forgotten(_)
+            | Record::Rules(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),
             Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),
             Record::Abandoned(abandoned) => Some(abandoned.ingest_id),

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 
 use super::error::{Error, Refused};
 use super::record::{
-    Copy, Discovered, DuplicateAction, Hashed, Profile, Profiled, Quarantined, Record, Settings, Sidecar,
+    Copy, Discovered, DuplicateAction, Hashed, Profile, Profiled, Quarantined, Record, Rules, Settings, Sidecar,
     SkippedDuplicate,
 };
 use super::replay::Visitor;
@@ -93,9 +93,14 @@ impl FileState {
             (Record::Quarantined(_), _) => Err("QUARANTINED after MOVED"),
             (Record::QuarantineDone(_), Quarantined) => Ok(Quarantined),
             (Record::QuarantineDone(_), _) => Err("QUARANTINE_DONE without QUARANTINED"),
-            (Record::Settings(_) | Record::Discovered(_) | Record::Expired(_) | Record::Forgotten(_), _) => {
-                Err("a record that is not about a known file")
-            }
+            (
+                Record::Settings(_)
+                | Record::Discovered(_)
+                | Record::Expired(_)
+                | Record::Forgotten(_)
+                | Record::Rules(_),
+                _,
+            ) => Err("a record that is not about a known file"),
         }
     }
 }
@@ -187,6 +192,7 @@ pub struct Kept {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     settings: Option<Arc<Settings>>,
+    rules: Rules,
     open: BTreeMap<IngestId, Ingest>,
     /// Contents up to this snapshot that were finished then.
     snapshot: Option<Arc<Snapshot>>,
@@ -224,6 +230,11 @@ impl State {
     /// The settings of the last start.
     pub fn settings(&self) -> Option<&Arc<Settings>> {
         self.settings.as_ref()
+    }
+
+    /// The rules of the last start.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// What is unfinished, oldest first.
@@ -296,6 +307,7 @@ impl State {
     pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Refused> {
         match record {
             Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
+            Record::Rules(rules) => self.rules = rules.clone(),
             Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
             Record::Expired(before) => self.expired_before = self.expired_before.max(*before),
             Record::Hashed(hashed) => self.hash(hashed, record)?,

@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::Digest;
 
-use super::profile::{Profiler, Validate};
+use super::profile::Profiler;
 use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
-use crate::journal::record::{Copy, Profile};
+use crate::journal::record::{Copy, Profile, Validation};
 use crate::types::Sha256;
 
 /// Bytes read at once: small enough for the cache, large enough that system calls do not count.
@@ -40,7 +40,7 @@ pub struct Shared<F: Fs> {
     /// In sidecar mode, the ending of sidecars.
     pub sidecar_suffix: Option<OsString>,
     /// Files are looked into while they are hashed.
-    pub validate: Option<Validate>,
+    pub validate: Option<Validation>,
     /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
     pub copy_all: AtomicBool,
     /// Set once leases have turned out to be unsupported, so that it is said once.
@@ -288,8 +288,8 @@ impl Look {
         Look { profiler: None, refuse: false, profile: None }
     }
 
-    fn into(settled: &Settled, validate: Option<Validate>) -> Look {
-        let profiler = validate.and_then(|validate| validate.profiler(settled.name.as_bytes()));
+    fn into(settled: &Settled, validate: Option<Validation>) -> Look {
+        let profiler = validate.and_then(|validate| Profiler::of(settled.name.as_bytes(), validate.delimiter));
         Look { profiler, refuse: validate.is_some_and(|validate| validate.refuse), profile: None }
     }
 
@@ -317,7 +317,10 @@ impl From<fs::Error> for Refusal {
 
 fn refuse_open(error: fs::Error) -> Refusal {
     let not_regular = [libc::ELOOP, libc::ENXIO, libc::ENODEV];
-    if error.is_not_found() {
+    if error.source.kind() == std::io::ErrorKind::WouldBlock {
+        // Another program holds a lease for writing: Samba gives such to its clients (fcntl(2), F_SETLEASE).
+        Refusal::OpenForWriting
+    } else if error.is_not_found() {
         Refusal::Vanished
     } else if error.source.raw_os_error().is_some_and(|errno| not_regular.contains(&errno)) {
         Refusal::Changed

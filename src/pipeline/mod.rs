@@ -51,8 +51,10 @@ pub struct Settled {
     pub complete_at: UnixMillis,
     /// Names this attempt within the process.
     pub ticket: u64,
-    /// How often it has failed in this state, one time behind the other.
+    /// How often it has failed in this state in the same way, one time behind the other.
     pub failures: u32,
+    /// In which way.
+    pub failing: Failing,
 }
 
 impl Settled {
@@ -123,7 +125,33 @@ pub enum Refusal {
     Interrupted,
 }
 
+/// In which way a file fails: only what happens again and again tells something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failing {
+    /// It has not failed.
+    #[default]
+    Not,
+    /// Its sidecar has another SHA-256.
+    Checksum,
+    /// It is malformed.
+    Malformed,
+    /// It itself cannot be read.
+    Unreadable,
+    /// Anything else, which may have nothing to do with it.
+    Otherwise,
+}
+
 impl Refusal {
+    /// In which way the file fails.
+    pub fn failing(&self) -> Failing {
+        match self {
+            Refusal::ChecksumDiffers { .. } => Failing::Checksum,
+            Refusal::Malformed(_) => Failing::Malformed,
+            Refusal::Failed(error) if quarantine::is_unreadable(error) => Failing::Unreadable,
+            _ => Failing::Otherwise,
+        }
+    }
+
     /// What is wrong, for people; None if nothing is, and the file only has to begin anew.
     pub fn error(&self) -> Option<String> {
         match self {
@@ -139,7 +167,7 @@ impl Refusal {
     /// The same in a word. Of the operations that fail, those that come before a file of staging is copied or moved are its
     /// own fault.
     pub fn failure_reason(&self, input: Option<&Path>) -> FailureReason {
-        let reads = ["open", "fstat", "pread", "fdatasync", "fcntl F_SETLEASE"];
+        let reads = [fs::OPEN, "fstat", fs::READ, "fdatasync", "fcntl F_SETLEASE"];
         match self {
             Refusal::ChecksumDiffers { .. } => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,

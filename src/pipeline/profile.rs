@@ -10,6 +10,7 @@
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
+use crate::journal::format::HEADER_BYTES_MAX;
 use crate::journal::record::{CsvFault, Profile};
 
 /// Bytes of fields that are unpacked at once.
@@ -25,25 +26,6 @@ const CHARACTER_BYTES_MAX: usize = 4;
 const COMPRESSED: [&[u8]; 8] = [b".gz", b".bz2", b".xz", b".zst", b".lz4", b".br", b".zip", b".parquet"];
 /// Names of files whose fields are separated by tabs, whatever others use.
 const TABBED: [&[u8]; 2] = [b".tsv", b".tab"];
-
-/// How files are looked into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validate {
-    /// Between two fields.
-    pub delimiter: u8,
-    /// A file in which something is wrong is refused; or else only marked.
-    pub refuse: bool,
-}
-
-impl Validate {
-    /// A profiler for a file of that name; None if it is no text.
-    pub fn profiler(&self, name: &[u8]) -> Option<Profiler> {
-        let name = name.to_ascii_lowercase();
-        let is_one_of = |endings: &[&[u8]]| endings.iter().any(|ending| name.ends_with(ending));
-        let delimiter = if is_one_of(&TABBED) { b'\t' } else { self.delimiter };
-        (!is_one_of(&COMPRESSED)).then(|| Profiler::new(delimiter))
-    }
-}
 
 /// Looks at one file.
 pub struct Profiler {
@@ -72,8 +54,12 @@ struct Header {
 
 impl Header {
     fn add(&mut self, bytes: &[u8], ends: &[usize]) {
-        self.is_too_long |= self.bytes.len() + bytes.len() > crate::journal::format::HEADER_BYTES_MAX;
-        if !self.is_too_long {
+        // As the journal counts: two bytes for each name besides its own.
+        let needed = self.bytes.len() + bytes.len() + 2 * (self.ends.len() + ends.len());
+        self.is_too_long |= needed > HEADER_BYTES_MAX;
+        if self.is_too_long {
+            (self.bytes, self.ends) = (Vec::new(), Vec::new());
+        } else {
             self.bytes.extend_from_slice(bytes);
             self.ends.extend_from_slice(ends);
         }
@@ -92,6 +78,14 @@ impl Header {
 }
 
 impl Profiler {
+    /// One for a file of that name, whose fields are separated as most are; None if it is no text.
+    pub fn of(name: &[u8], delimiter: u8) -> Option<Profiler> {
+        let name = name.to_ascii_lowercase();
+        let is_one_of = |endings: &[&[u8]]| endings.iter().any(|ending| name.ends_with(ending));
+        let delimiter = if is_one_of(&TABBED) { b'\t' } else { delimiter };
+        (!is_one_of(&COMPRESSED)).then(|| Profiler::new(delimiter))
+    }
+
     fn new(delimiter: u8) -> Profiler {
         let mut fields = vec![0; FIELD_BYTES].into_boxed_slice();
         let mut ends = vec![0; FIELDS].into_boxed_slice();
@@ -229,10 +223,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const COMMAS: Validate = Validate { delimiter: b',', refuse: false };
-
     fn profile(content: &[u8], piece: usize) -> Profile {
-        let mut profiler = COMMAS.profiler(b"a.csv").unwrap();
+        let mut profiler = Profiler::of(b"a.csv", b',').unwrap();
         content.chunks(piece.max(1)).for_each(|piece| profiler.feed(piece));
         profiler.finish()
     }
@@ -286,10 +278,12 @@ mod tests {
 
     #[test]
     fn the_name_tells_how_a_file_is_to_be_read() {
-        let mut tabs = COMMAS.profiler(b"a.TSV").unwrap();
+        let mut tabs = Profiler::of(b"a.TSV", b',').unwrap();
         tabs.feed(b"a\tb,c\n");
         assert_eq!(tabs.finish().columns, Some(2));
-        assert!(COMMAS.profiler(b"a.csv.gz").is_none() && COMMAS.profiler(b"a.ZIP").is_none());
+        for name in [&b"a.csv.gz"[..], b"a.ZIP"] {
+            assert!(Profiler::of(name, b',').is_none());
+        }
     }
 
     /// A header of any length must not end up in the journal, and must not keep the rest from being looked at.
@@ -300,6 +294,20 @@ mod tests {
             assert_eq!((found.rows, found.columns), (Some(1), Some(header.len() as u64)));
             assert_eq!((found.header, found.fault), (None, None));
         }
+    }
+
+    /// Found by a reader: a file of commas took thirty bytes of memory for each of its own, before its header was found to be
+    /// too long; and again at the next start.
+    #[test]
+    fn a_header_of_nothing_but_commas_takes_no_memory() {
+        let mut profiler = Profiler::of(b"a.csv", b',').unwrap();
+        let piece = vec![b','; 1 << 20];
+        for _ in 0..8 {
+            profiler.feed(&piece);
+            assert!(profiler.header.bytes.capacity() + profiler.header.ends.capacity() <= HEADER_BYTES_MAX);
+        }
+        let found = profiler.finish();
+        assert_eq!((found.columns, found.header), (Some((8 << 20) + 1), None));
     }
 
     proptest! {

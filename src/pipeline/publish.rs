@@ -92,7 +92,8 @@ impl<F: Fs> Publisher<F> {
         self.dirs.push((path.to_path_buf(), dir));
     }
 
-    fn forget(&mut self, path: &Path) {
+    /// Closes a directory: what has its path is opened anew.
+    pub fn forget(&mut self, path: &Path) {
         self.dirs.retain(|(known, _)| known != path);
         self.durable.remove(path);
     }
@@ -258,7 +259,7 @@ impl<F: Fs> Publisher<F> {
     /// may already. Its content is durable; its name is when `sync` has returned.
     pub fn write_new(&mut self, id: IngestId, what: &str, path: &Path, content: &[u8]) -> fs::Result<bool> {
         let (dir_path, name) = split(path)?;
-        let dir = self.made_dir(dir_path, dir_path)?;
+        let dir = self.made_dir(dir_path.parent().unwrap_or(dir_path), dir_path)?;
         self.touch(dir_path, dir_path);
         if self.fs.stat(&dir, name)?.is_some() {
             return self.holds(&dir, name, content);

@@ -10,13 +10,18 @@ use serde::Serialize;
 use super::manifest::json_path;
 use super::naming::{NAME_BYTES_MAX, suffixed_name};
 use super::{Refusal, Refused};
+use crate::fs::{self, OPEN, READ};
 use crate::journal::format::TEXT_BYTES_MAX;
+use crate::journal::hex;
 use crate::journal::record::QuarantineCause;
 use crate::journal::state::Ingest;
+use crate::limits::{CHECKSUM_TRIES, UNREADABLE_TRIES};
 use crate::types::IngestId;
 
 /// What a file's name gets to be that of its reason.
 pub const REASON_SUFFIX: &str = ".reason.json";
+/// So many hex digits of the journal's UUID tell it from others.
+const STORE_DIGITS: usize = 8;
 
 /// Where such files go, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,16 +47,28 @@ pub struct Finding {
 }
 
 impl Quarantine {
+    /// For a running ingestor.
+    pub fn patiently(dir: PathBuf) -> Quarantine {
+        Quarantine { checksum_tries: CHECKSUM_TRIES, ..Quarantine::at_once(dir) }
+    }
+
+    /// For who does not wait for a second look.
+    pub fn at_once(dir: PathBuf) -> Quarantine {
+        Quarantine { dir, checksum_tries: 1, unreadable_tries: UNREADABLE_TRIES }
+    }
+
     /// Why a file that was refused cannot be ingested for good; None if that may change.
     pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Finding> {
-        let tries = refused.settled.failures.saturating_add(1);
+        let is_again = refused.settled.failing == refused.refusal.failing();
+        let tries = if is_again { refused.settled.failures.saturating_add(1) } else { 1 };
         let (cause, line) = match &refused.refusal {
             Refusal::Malformed(fault) => (QuarantineCause::Malformed, Some(fault.line)),
             Refusal::ChecksumDiffers { .. } if tries >= self.checksum_tries => (QuarantineCause::ChecksumDiffers, None),
-            // Only if it is this file that cannot be read: a warehouse that fails is no reason to empty staging.
+            // Only if it is this file that cannot be read: a warehouse that fails is no reason to empty staging, nor is a
+            // server that is away.
             Refusal::Failed(error)
                 if tries >= self.unreadable_tries
-                    && matches!(error.op, "open" | "read")
+                    && is_unreadable(error)
                     && error.path == staging.join(&*refused.settled.name) =>
             {
                 (QuarantineCause::Unreadable, None)
@@ -68,9 +85,17 @@ impl Quarantine {
     }
 }
 
-/// The name that a file gets there: with its ingest id, so that it is nobody else's. `attempt` counts from 0.
-pub fn quarantine_name(staged: &std::ffi::OsStr, id: IngestId, attempt: u32) -> OsString {
-    let suffix = if attempt == 0 { id.to_string() } else { format!("{id}-{attempt}") };
+/// No permission, or the disk cannot.
+pub fn is_unreadable(error: &fs::Error) -> bool {
+    let errnos = [libc::EACCES, libc::EPERM, libc::EIO];
+    [OPEN, READ].contains(&error.op) && error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+}
+
+/// The name that a file gets there: with the journal's and its own number, so that it is nobody else's, in a directory that
+/// several ingestors share too. `attempt` counts from 0.
+pub fn quarantine_name(staged: &std::ffi::OsStr, store: &[u8; 16], id: IngestId, attempt: u32) -> OsString {
+    let store = &hex(store)[..STORE_DIGITS];
+    let suffix = if attempt == 0 { format!("{store}-{id}") } else { format!("{store}-{id}-{attempt}") };
     suffixed_name(staged, &suffix, NAME_BYTES_MAX - REASON_SUFFIX.len())
 }
 
@@ -126,9 +151,13 @@ mod tests {
     /// Beside it stands its reason, whose name is longer.
     #[test]
     fn names_leave_room_for_the_reasons() {
-        let name =
-            |staged: &str, attempt| quarantine_name(OsStr::new(staged), IngestId(12), attempt).into_string().unwrap();
-        assert_eq!((name("a.csv", 0), name("a.csv.gz", 2)), ("a-12.csv".to_owned(), "a-12-2.csv.gz".to_owned()));
+        let name = |staged: &str, attempt| {
+            quarantine_name(OsStr::new(staged), &[0xab; 16], IngestId(12), attempt).into_string().unwrap()
+        };
+        assert_eq!(
+            (name("a.csv", 0), name("a.csv.gz", 2)),
+            ("a-abababab-12.csv".to_owned(), "a-abababab-12-2.csv.gz".to_owned())
+        );
         for length in 230..=255 {
             let long = name(&format!("{}.csv", "x".repeat(length - 4)), 0);
             assert!(long.len() + REASON_SUFFIX.len() <= NAME_BYTES_MAX && long.ends_with("-12.csv"), "{long}");

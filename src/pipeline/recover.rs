@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use super::commit::{Committer, Dropped, Work};
 use super::publish::{Removed, split};
-use super::{Error, Settled, hash};
+use super::{Error, Failing, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, Abandoned, Record};
 use crate::journal::state::{FileState, Ingest, Target};
@@ -210,6 +210,7 @@ impl<F: Fs> Committer<F> {
                 complete_at: ingest.discovered_at,
                 ticket: 0,
                 failures: 0,
+                failing: Failing::default(),
             }),
         })
     }

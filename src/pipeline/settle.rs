@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::{Outcome, Refusal, Report, Settled};
+use super::{Failing, Outcome, Refusal, Report, Settled};
 use crate::fs::Stat;
 use crate::journal::record::AbandonReason;
 use crate::journal::state::Kept;
@@ -108,13 +108,18 @@ struct Tracked {
     phase: Phase,
     /// When it was first seen, on the monotonic clock.
     first_seen_seconds: u32,
-    failures: u16,
+    /// How often it has failed in the same way, one time behind the other.
+    failures: u8,
+    failing: Failing,
     scan: u16,
 }
 
 impl Tracked {
     /// Counts a failure; returns how long to wait: twice as long each time.
-    fn fail(&mut self, delay_min: Duration, delay_max: Duration) -> Duration {
+    fn fail(&mut self, failing: Failing, delay_min: Duration, delay_max: Duration) -> Duration {
+        if std::mem::replace(&mut self.failing, failing) != failing {
+            self.failures = 0;
+        }
         let delay = delay_min.saturating_mul(1 << self.failures.min(16)).min(delay_max);
         self.failures = self.failures.saturating_add(1);
         delay
@@ -233,6 +238,7 @@ impl Settle {
                 sidecar: sighting.sidecar.map(Box::new),
                 phase: Phase::Waiting { since: now, why: Waiting::Settling },
                 failures: 0,
+                failing: Failing::default(),
                 scan,
             })
         });
@@ -345,6 +351,7 @@ impl Settle {
                 complete_at,
                 ticket: self.next_ticket,
                 failures: u32::from(tracked.failures),
+                failing: tracked.failing,
             });
         }
         None
@@ -362,6 +369,7 @@ impl Settle {
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,
             failures: 0,
+            failing: Failing::default(),
             scan: self.scan,
         };
         self.census.came(tracked.first_seen_seconds);
@@ -405,6 +413,7 @@ impl Settle {
             Outcome::Abandoned(_) => Some(&Refusal::Changed),
             Outcome::Refused(refusal) => Some(refusal),
         };
+        let failing = refusal.map_or(Failing::Otherwise, Refusal::failing);
         let (delay, why) = match refusal {
             // After a while: a writer that never pauses would otherwise have it hashed again and again.
             Some(Refusal::Changed) if refused => (Some(self.busy_delay), Waiting::Settling),
@@ -414,26 +423,22 @@ impl Settle {
             }
             Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
             // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
-            Some(Refusal::ChecksumDiffers { .. }) => {
-                let delay = tracked.fail(self.busy_delay, REMINDER_DELAY_MAX);
-                (Some(delay), Waiting::ChecksumDiffers)
-            }
-            Some(Refusal::Malformed(_)) => {
-                (Some(tracked.fail(self.busy_delay, REMINDER_DELAY_MAX)), Waiting::Malformed)
+            Some(Refusal::ChecksumDiffers { .. } | Refusal::Malformed(_)) => {
+                let is_malformed = failing == Failing::Malformed;
+                let why = if is_malformed { Waiting::Malformed } else { Waiting::ChecksumDiffers };
+                (Some(tracked.fail(failing, self.busy_delay, REMINDER_DELAY_MAX)), why)
             }
             Some(Refusal::Failed(_)) | None => {
                 // A full disk is not the file's fault, and may be over at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
                 let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
-                (Some(tracked.fail(RETRY_DELAY_MIN, delay_max)), Waiting::Failed)
+                (Some(tracked.fail(failing, RETRY_DELAY_MIN, delay_max)), Waiting::Failed)
             }
         };
         let until = delay.map(|delay| now + delay);
         tracked.phase = Phase::Held { until, why };
         self.census.hold();
-        if let Some(until) = until {
-            self.due.push(Reverse((until, report.name.clone())));
-        }
+        self.due.extend(until.map(|until| Reverse((until, report.name.clone()))));
         Reaction { look_again: dirty, retry_in: delay }
     }
 

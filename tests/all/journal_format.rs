@@ -248,8 +248,8 @@ fn the_specifications_constants_are_the_codes() {
 #[test]
 fn every_kind_of_record_is_encoded_as_specified() {
     use journal::record::{
-        AbandonReason, Abandoned, Copy, CsvFault, Profile, Profiled, QuarantineCause, Quarantined, Sidecar,
-        SkippedDuplicate,
+        AbandonReason, Abandoned, Copy, CsvFault, Profile, Profiled, QuarantineCause, Quarantined, Rules, Sidecar,
+        SkippedDuplicate, Validation,
     };
     let identity = FileIdentity {
         device: 1,
@@ -324,6 +324,13 @@ fn every_kind_of_record_is_encoded_as_specified() {
         ),
         (Record::QuarantineDone(id), "0c 00 0800 0900000000000000".to_owned()),
         (Record::Forgotten(sha256), format!("0d 00 2000 {sha_hex}")),
+        (
+            Record::Rules(Rules {
+                quarantine: Some(path()),
+                validation: Some(Validation { delimiter: b';', refuse: true }),
+            }),
+            format!("0e 00 0800 01 {path_hex} 01 3b 01"),
+        ),
         (
             Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::NeedsCopy }),
             "08 00 0900 0900000000000000 06".to_owned(),

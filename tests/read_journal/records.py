@@ -7,6 +7,7 @@ import json
 from common import HEADER_MAX
 
 KEEP, REMOVE, MOVE = 1, 2, 3
+CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed"}
 
 
 def instant(milliseconds):
@@ -151,12 +152,18 @@ class Journal:
             raise ValueError("a header that is too long")
 
     def quarantined(self, fields, *when):
-        self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
-        fields.choice(3), fields.optional(fields.number), fields.text(), fields.path()
+        _, file = self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
+        cause = fields.choice(3)
+        fields.optional(fields.number), fields.text()
+        file["quarantine"] = fields.path(), CAUSES[cause]
 
     def quarantine_done(self, fields, *when):
         ingest_id, _ = self.transition(fields, *when, "QUARANTINED", ("QUARANTINED",))
         self.unfinished.remove(ingest_id)
+
+    def rules(self, fields, _lsn, _written_at):
+        fields.optional(fields.path)
+        fields.optional(lambda: fields.take(1), lambda: fields.choice(1, 0))
 
     def forgets(self, fields, lsn, _written_at):
         sha256 = fields.take(32).hex()
@@ -167,7 +174,7 @@ class Journal:
     KINDS = {
         1: settings, 2: discovered, 3: hashed, 4: moved, 5: manifested,
         6: skipped, 7: cleared, 8: abandoned, 9: expired,
-        10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets,
+        10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.
@@ -191,6 +198,11 @@ class Journal:
         for _, file in sorted(self.files.items()):
             shown = {}
             for key, value in file.items():
+                if key == "quarantine":
+                    continue
+                if key == "duplicate_of" and file["state"] == "QUARANTINED":
+                    path, shown["reason"] = file["quarantine"]
+                    shown["quarantine_path"] = path.decode(errors="replace")
                 if key.endswith("_at"):
                     value = instant(value)
                 shown[key] = value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, Record, Settings, Sidecar, SkippedDuplicate,
+    Quarantined, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use crate::journal::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
 use crate::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
@@ -26,6 +26,7 @@ const KIND_PROFILED: u8 = 10;
 const KIND_QUARANTINED: u8 = 11;
 const KIND_QUARANTINE_DONE: u8 = 12;
 const KIND_FORGOTTEN: u8 = 13;
+const KIND_RULES: u8 = 14;
 
 impl Record {
     /// Appends the record's bytes.
@@ -70,11 +71,7 @@ impl Record {
                 KIND_HASHED
             }
             Record::SkippedDuplicate(skipped) => {
-                put_u64(out, skipped.ingest_id.0);
-                out.extend_from_slice(&skipped.sha256.0);
-                put_u64(out, skipped.duplicate_of.0);
-                out.push(skipped.action as u8);
-                put_option(out, skipped.target.as_ref(), |out, path| put_path(out, path));
+                put_skipped(out, skipped);
                 KIND_SKIPPED_DUPLICATE
             }
             Record::Abandoned(abandoned) => {
@@ -99,6 +96,10 @@ impl Record {
             Record::Forgotten(sha256) => {
                 out.extend_from_slice(&sha256.0);
                 KIND_FORGOTTEN
+            }
+            Record::Rules(rules) => {
+                put_rules(out, rules);
+                KIND_RULES
             }
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(id) => put_id(out, *id, KIND_MOVED),
@@ -139,6 +140,19 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
+    put_option(out, rules.quarantine.as_ref(), |out, path| put_path(out, path));
+    put_option(out, rules.validation, |out, it| out.extend_from_slice(&[it.delimiter, u8::from(it.refuse)]));
+}
+
+fn put_skipped(out: &mut Vec<u8>, skipped: &SkippedDuplicate) {
+    put_u64(out, skipped.ingest_id.0);
+    out.extend_from_slice(&skipped.sha256.0);
+    put_u64(out, skipped.duplicate_of.0);
+    out.push(skipped.action as u8);
+    put_option(out, skipped.target.as_ref(), |out, path| put_path(out, path));
 }
 
 fn put_quarantined(out: &mut Vec<u8>, quarantined: &Quarantined) {
@@ -232,6 +246,10 @@ impl Fields<'_> {
                 target: self.path()?,
             }),
             KIND_QUARANTINE_DONE => Record::QuarantineDone(self.id()?),
+            KIND_RULES => Record::Rules(Rules {
+                quarantine: self.option(Fields::path)?,
+                validation: self.option(Fields::validation)?,
+            }),
             KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
             _ => return None,
         })
@@ -311,6 +329,13 @@ impl Fields<'_> {
         [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
             .into_iter()
             .find(|action| *action as u8 == byte)
+    }
+
+    fn validation(&mut self) -> Option<Validation> {
+        match self.array()? {
+            [delimiter, refuse @ (0 | 1)] => Some(Validation { delimiter, refuse: refuse == 1 }),
+            _ => None,
+        }
     }
 
     fn cause(&mut self) -> Option<QuarantineCause> {

@@ -15,7 +15,7 @@ use crate::metrics::FailureReason;
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::naming::{ASIDE_PREFIX, choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
-use crate::pipeline::{Error, Outcome, Report, Settled};
+use crate::pipeline::{Error, Failing, Outcome, Report, Settled};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
@@ -118,7 +118,7 @@ impl<F: Fs> Committer<F> {
             // What an earlier run took aside is dealt with, whatever stands at the name by now.
             let aside = self.publisher.aside_path(work.id, what, path)?;
             let taken = self.take_again(work, &aside, identity)?;
-            let is_free = !matches!(taken, Taken::Busy);
+            let is_free = !matches!(taken, Taken::Busy(_));
             if self.resolve_aside(work.id, what, path, is_free.then_some(identity))? {
                 return Ok(Removed::Done);
             }
@@ -131,7 +131,7 @@ impl<F: Fs> Committer<F> {
         };
         if there == *identity {
             let taken = self.take_again(work, path, identity)?;
-            if matches!(taken, Taken::Busy) {
+            if matches!(taken, Taken::Busy(_)) {
                 return Ok(Removed::Other);
             }
             let lease = work.lease().or(taken.lease());
@@ -153,6 +153,7 @@ impl<F: Fs> Committer<F> {
             complete_at: ingest.discovered_at,
             ticket: 0,
             failures: 0,
+            failing: Failing::default(),
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {
@@ -185,10 +186,10 @@ impl<F: Fs> Committer<F> {
         // state of it: an inode number can be used again between a look and an open.
         let there = self.fs.stat_file(&file)?.identity;
         if there != *identity && !(is_aside && there.same_but_renamed(identity)) {
-            return Ok(Taken::Busy);
+            return Ok(Taken::Busy(AbandonReason::Changed));
         }
         Ok(match self.fs.lease(&file)? {
-            Lease::Writer => Taken::Busy,
+            Lease::Writer => Taken::Busy(AbandonReason::OpenForWriting),
             lease => Taken::Now { file, leased: lease == Lease::Held },
         })
     }
@@ -201,6 +202,7 @@ impl<F: Fs> Committer<F> {
         reports: &mut Vec<Report>,
     ) -> Result<Vec<(Work<F>, Outcome, Record)>, Error> {
         let mut cleared = Vec::new();
+        self.look_at_quarantine_again(&duplicates);
         for work in duplicates {
             let Some(ingest) = self.state.ingest(work.id).cloned() else {
                 // Kept: its record closed it.
@@ -297,8 +299,8 @@ impl<F: Fs> Committer<F> {
             return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
         }
         let taken = self.take_again(work, &ingest.source_path, &ingest.identity)?;
-        if matches!(taken, Taken::Busy) {
-            return Ok(Some(Outcome::Abandoned(AbandonReason::OpenForWriting)));
+        if let Taken::Busy(reason) = taken {
+            return Ok(Some(Outcome::Abandoned(reason)));
         }
         loop {
             let Some(path) = target else { return Ok(None) };
@@ -341,7 +343,7 @@ pub(super) enum Taken<F: Fs> {
     /// It is held since it was hashed, or cannot be held.
     Already,
     /// A writer has it, or it is another file.
-    Busy,
+    Busy(AbandonReason),
     Now {
         file: F::File,
         leased: bool,

@@ -9,8 +9,8 @@ use super::{Committer, Work};
 use crate::fs::{self, Fs};
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::journal::state::Ingest;
-use crate::pipeline::publish::{Placed, split};
-use crate::pipeline::quarantine::{quarantine_name, reason, reason_path};
+use crate::pipeline::publish::{Placed, is_of_this_file, split};
+use crate::pipeline::quarantine::{is_unreadable, quarantine_name, reason, reason_path};
 use crate::pipeline::{Error, Outcome, Refusal};
 
 /// So many names are tried there. Each has the ingest id in it, so only another ingestor can have the first.
@@ -34,9 +34,15 @@ impl<F: Fs> Committer<F> {
         let Some(quarantined) = ingest.quarantined.as_deref() else {
             return Err(Error::Transition("a file in quarantine has no place there", work.id));
         };
-        let confined = match self.confined_before(work, ingest, quarantined)? {
-            Some(confined) => confined,
-            None => self.move_there(work, ingest, quarantined.clone())?,
+        // What is wrong with the place is no reason to stop: the file stays, and so do all others go on.
+        let attempt = match self.confined_before(work, ingest, quarantined) {
+            Ok(Some(confined)) => Ok(confined),
+            Ok(None) => self.move_there(work, ingest, quarantined.clone()),
+            Err(error) => Err(error),
+        };
+        let confined = match attempt {
+            Err(Error::Io(error)) if is_of_the_place(&error) => Confined::Refused(error),
+            attempt => attempt?,
         };
         let abandoned = |reason| Record::Abandoned(Abandoned { ingest_id: work.id, reason });
         Ok(match confined {
@@ -55,6 +61,10 @@ impl<F: Fs> Committer<F> {
             }
             Confined::Refused(error) => {
                 self.give_back_taken(work, ingest)?;
+                let text =
+                    format!("{}: {}; not moved to quarantine: {error}", quarantined.cause.text(), quarantined.detail);
+                let source = std::io::Error::new(error.source.kind(), text);
+                let error = fs::Error { op: "rename", path: ingest.source_path.clone(), source };
                 (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
             }
         })
@@ -67,6 +77,14 @@ impl<F: Fs> Committer<F> {
             self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?;
         }
         Ok(())
+    }
+
+    /// Once for each batch that has something for it: the directory may have been replaced, and what is open is the old one.
+    pub(super) fn look_at_quarantine_again(&mut self, works: &[Work<F>]) {
+        let targets = works.iter().filter_map(|work| self.state.ingest(work.id)?.quarantined.as_ref());
+        let dirs: std::collections::BTreeSet<_> =
+            targets.filter_map(|it| Some(it.target.parent()?.to_owned())).collect();
+        dirs.iter().for_each(|dir| self.publisher.forget(dir));
     }
 
     /// What an earlier run left: it has moved the file, or, by mistake, what an upstream had put in its place. None if there
@@ -102,13 +120,17 @@ impl<F: Fs> Committer<F> {
 
     fn move_there(&mut self, work: &Work<F>, ingest: &Ingest, first: Quarantined) -> Result<Confined, Error> {
         let taken = match self.take_again(work, &ingest.source_path, &ingest.identity) {
-            // Perhaps this is why it cannot be ingested.
-            Err(Error::Io(_)) => Taken::Already,
+            // This is why it cannot be ingested.
+            Err(Error::Io(error)) if is_unreadable(&error) => Taken::Already,
+            // Another program's lease, for writing.
+            Err(Error::Io(error)) if error.source.kind() == std::io::ErrorKind::WouldBlock => {
+                Taken::Busy(AbandonReason::OpenForWriting)
+            }
             taken => taken?,
         };
-        if matches!(taken, Taken::Busy) {
+        if let Taken::Busy(reason) = taken {
             self.discard_reason(work, &first)?;
-            return Ok(Confined::Abandoned(AbandonReason::OpenForWriting));
+            return Ok(Confined::Abandoned(reason));
         }
         let mut quarantined = first;
         for attempt in 1..=NAMES_MAX {
@@ -116,7 +138,7 @@ impl<F: Fs> Committer<F> {
             let (dir, _) = split(&quarantined.target)?;
             let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
             let placed = match is_written {
-                true => self.patiently(|this| this.publisher.place(source, dir, target, identity))?,
+                true => self.publisher.place(source, dir, target, identity)?,
                 false => Placed::Taken,
             };
             let confined = match placed {
@@ -143,7 +165,7 @@ impl<F: Fs> Committer<F> {
             if let Some(confined) = confined {
                 return Ok(confined);
             }
-            quarantined.target = dir.join(quarantine_name(&work.name, work.id, attempt));
+            quarantined.target = dir.join(quarantine_name(&work.name, &self.journal.store(), work.id, attempt));
             self.write(&[Record::Quarantined(quarantined.clone())])?;
         }
         Ok(Confined::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
@@ -153,7 +175,7 @@ impl<F: Fs> Committer<F> {
     fn write_reason(&mut self, work: &Work<F>, ingest: &Ingest, quarantined: &Quarantined) -> Result<bool, Error> {
         let path = reason_path(&quarantined.target);
         let text = reason(ingest);
-        self.patiently(|this| this.publisher.write_new(work.id, REASON, &path, &text))
+        Ok(self.publisher.write_new(work.id, REASON, &path, &text)?)
     }
 
     /// Removes the reason, and what an earlier run may have left of it.
@@ -166,9 +188,20 @@ impl<F: Fs> Committer<F> {
         }
         self.publisher.touch(dir, dir);
         let unfinished = self.publisher.aside_path(work.id, REASON, &path)?;
-        self.patiently(|this| this.publisher.discard(&unfinished))?;
-        self.patiently(|this| this.publisher.discard(&path))
+        for path in [&unfinished, &path] {
+            match self.publisher.discard(path) {
+                // Where nothing can be written nothing was.
+                Err(error) if is_of_this_file(&error) => {}
+                discarded => discarded?,
+            }
+        }
+        Ok(())
     }
+}
+
+/// It may not be written to, it is full, or it is gone.
+fn is_of_the_place(error: &fs::Error) -> bool {
+    !error.op.contains("sync") && (is_of_this_file(error) || error.is_no_space() || error.is_not_found())
 }
 
 fn cannot_rename(path: &std::path::Path, errno: i32) -> fs::Error {

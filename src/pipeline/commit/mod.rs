@@ -26,7 +26,7 @@ use super::quarantine::{Finding, Quarantine};
 use super::{Error, HashResult, Hashed, Report, Settled};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::compact::Compacted;
-use crate::journal::record::{AbandonReason, Record, Settings};
+use crate::journal::record::{AbandonReason, Record, Rules, Settings};
 use crate::journal::state::{FileState, Ingest, State};
 use crate::journal::{Journal, Refused};
 use crate::limits::{COMPACTION_BYTES_MIN, FULL_DISK_RETRY, RECENT_CONTENTS_MAX};
@@ -137,12 +137,20 @@ impl<F: Fs> Committer<F> {
         &self.journal
     }
 
-    /// Writes the settings into the journal, if they are not those that are in force.
+    /// Writes settings and rules into the journal, if they are not those that are in force.
     pub fn begin(&mut self) -> Result<(), Error> {
-        if self.state.settings().is_some_and(|known| **known == *self.settings) {
-            return Ok(());
+        let mut records = Vec::new();
+        if self.state.settings().is_none_or(|known| **known != *self.settings) {
+            records.push(Record::Settings((*self.settings).clone()));
         }
-        self.write(&[Record::Settings((*self.settings).clone())])
+        let rules = Rules {
+            quarantine: self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()),
+            validation: self.shared.validate,
+        };
+        if *self.state.rules() != rules {
+            records.push(Record::Rules(rules));
+        }
+        self.write(&records)
     }
 
     /// Says that a file which recovery found DISCOVERED is being hashed under this ticket.

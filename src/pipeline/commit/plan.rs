@@ -126,7 +126,7 @@ impl<F: Fs> Committer<F> {
         let Some(dir) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return };
         for (settled, Finding { cause, line, detail }) in to_confine {
             let id = self.discover(&settled, &mut plan.records);
-            let target = dir.join(quarantine_name(&settled.name, id, 0));
+            let target = dir.join(quarantine_name(&settled.name, &self.journal.store(), id, 0));
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));
             let (name, key) = (settled.name, settled.identity.key());
             plan.duplicates.push(Work { id, name, key, held: None, leased: false });

@@ -168,13 +168,20 @@ fn what_cannot_be_read_and_what_is_in_quarantine() {
     place.stage("a.csv.ok", sha256_hex(b"something else"));
     place.once_ok(&options);
     assert_says(&ask(&place, &path, &[]), "GONE", &["quarantine", "moved_to"]);
-    let file = quarantine.join("a-2.csv");
-    assert!(file.exists());
+    let names = std::fs::read_dir(&quarantine).unwrap().map(|entry| entry.unwrap().path());
+    let file = names.filter(|path| path.extension().is_some_and(|extension| extension == "csv")).min().unwrap();
     let words = ["checksum_differs", path.to_str().unwrap(), &sha256_hex(b"something else")];
     assert_says(&ask(&place, &file, &[]), "QUARANTINED", &words);
     // What the journal does not remember any more, the reason beside it still tells.
     assert!(place.subcommand(&["journal", "compact"]).status.success());
     assert_says(&ask(&place, &file, &[]), "QUARANTINED", &words);
+    // By another way to the same place; and moved back.
+    let around = place.staging.join("../quarantine").join(file.file_name().unwrap());
+    assert_says(&ask(&place, &around, &[]), "QUARANTINED", &words);
+    std::fs::rename(&file, &path).unwrap();
+    assert_says(&ask(&place, &path, &[]), "READY", &[]);
+    assert_says(&ask(&place, &place.staging.join("../staging/a.csv"), &[]), "READY", &[]);
+    std::fs::remove_file(&path).unwrap();
     let secret = place.stage("secret.csv", "");
     let mut command = std::process::Command::new(crate::harness::BINARY);
     command.args(["explain", "--json", "--state-path"]).arg(&place.state).arg(&secret);

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::sim::{SimFs, Survival, Upstream, WriterId};
-use csv_ingestor::journal::record::{DuplicateAction, Profile};
-use csv_ingestor::pipeline::profile::Validate;
+use csv_ingestor::journal::record::{DuplicateAction, Profile, Validation};
+use csv_ingestor::pipeline::profile::Profiler;
 use csv_ingestor::pipeline::quarantine::reason_path;
 
 use super::act::sidecar_of;
@@ -32,7 +32,7 @@ pub struct Model {
     /// Leases are to be had.
     pub leases: bool,
     pub duplicates: DuplicateAction,
-    validate: Option<Validate>,
+    validate: Option<Validation>,
     quarantines: bool,
     /// Contents that cannot be ingested, and that the disk has.
     confined: BTreeSet<Digest>,
@@ -317,7 +317,7 @@ impl Model {
     fn is_wanted(&mut self, upstream: &mut Upstream<'_>, path: &Path, digest: &Digest) -> bool {
         let Some(validate) = self.validate else { return !self.sidecars || is_released(upstream, path, digest) };
         let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
-            let mut profiler = validate.profiler(b"a.csv").unwrap();
+            let mut profiler = Profiler::of(b"a.csv", validate.delimiter).unwrap();
             profiler.feed(&upstream.read(path).unwrap());
             profiler.finish()
         });

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use csv_ingestor::fs::sim::{Fault, Op};
-use csv_ingestor::journal::record::DuplicateAction;
-use csv_ingestor::pipeline::profile::Validate;
+use csv_ingestor::journal::record::{DuplicateAction, Validation};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
@@ -143,7 +142,7 @@ impl History {
             leases: self.leases,
             quarantines: self.quarantines,
             validate: (self.validates < 2)
-                .then_some(Validate { delimiter: b',', refuse: self.quarantines && self.validates == 1 }),
+                .then_some(Validation { delimiter: b',', refuse: self.quarantines && self.validates == 1 }),
             duplicates: [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
                 [usize::from(self.duplicates) % 3],
             compacts: match self.compacts {

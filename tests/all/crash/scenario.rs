@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::SimFs;
-use csv_ingestor::journal::record::{DuplicateAction, Settings};
-use csv_ingestor::pipeline::profile::Validate;
+use csv_ingestor::journal::record::{DuplicateAction, Settings, Validation};
 use csv_ingestor::pipeline::quarantine::Quarantine;
 
 use super::act::{self, Act, MALFORMED};
@@ -52,7 +51,7 @@ pub struct Scenario {
     pub sidecars: bool,
     pub duplicates: DuplicateAction,
     /// Files are looked into.
-    pub validate: Option<Validate>,
+    pub validate: Option<Validation>,
     /// What cannot be ingested goes to quarantine.
     pub quarantines: bool,
     /// What is done before the ingestor starts for the first time.
@@ -175,7 +174,7 @@ impl Scenario {
             ..Scenario::plain("wrong sidecars, with quarantine")
         };
         let malformed = Scenario {
-            validate: Some(Validate { delimiter: b',', refuse: true }),
+            validate: Some(Validation { delimiter: b',', refuse: true }),
             quarantines: true,
             before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, MALFORMED + 1)],
             // Under the same name; and one in another's place, while that is on its way.
@@ -201,7 +200,7 @@ impl Scenario {
             },
             malformed,
             Scenario {
-                validate: Some(Validate { delimiter: b',', refuse: false }),
+                validate: Some(Validation { delimiter: b',', refuse: false }),
                 before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, 3)],
                 thin: 3,
                 ..Scenario::plain("malformed files are marked")

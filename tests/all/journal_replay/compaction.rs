@@ -13,7 +13,7 @@ use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::journal::compact::{Compacted, compact};
 use csv_ingestor::journal::files::Files;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, SkippedDuplicate,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::snapshot::Spare;
 use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, State};
@@ -44,6 +44,7 @@ struct Told {
     open: Vec<Ingest>,
     kept: Vec<Kept>,
     originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
+    rules: Rules,
     counts: Counts,
 }
 
@@ -62,6 +63,7 @@ fn told(state: &State) -> Told {
         open: state.open().cloned().collect(),
         kept,
         originals: (0..CONTENTS).filter_map(original).collect(),
+        rules: state.rules().clone(),
         counts: FileState::ALL.map(|each| state.count(each)),
     }
 }

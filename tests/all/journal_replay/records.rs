@@ -8,7 +8,7 @@ use csv_ingestor::journal::format::{BLOCK_BYTES, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, RECORD_BYTES_MAX, Record, Settings, Sidecar, SkippedDuplicate,
+    Quarantined, RECORD_BYTES_MAX, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
@@ -81,6 +81,12 @@ fn quarantined() -> impl Strategy<Value = Record> {
     })
 }
 
+fn rules() -> impl Strategy<Value = Record> {
+    let validation = any::<(u8, bool)>().prop_map(|(delimiter, refuse)| Validation { delimiter, refuse });
+    (option::of(path()), option::of(validation))
+        .prop_map(|(quarantine, validation)| Record::Rules(Rules { quarantine, validation }))
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let settings = (path(), path(), path(), action(), option::of(path())).prop_map(
         |(input, warehouse, manifests, duplicates, duplicates_dir)| {
@@ -118,6 +124,7 @@ fn record() -> impl Strategy<Value = Record> {
         any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Sha256(sha256))),
         profiled(),
         quarantined(),
+        rules(),
     ]
 }
 
@@ -155,7 +162,7 @@ proptest! {
     /// Recovery must be able to refuse anything, so it must not panic over anything. And whatever is accepted has one
     /// encoding only.
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..15, salt in any::<u32>()) {
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..16, salt in any::<u32>()) {
         let mut likely = bytes.clone();
         if likely.len() >= 4 {
             let length = (likely.len() - 4) as u16;

@@ -1,12 +1,13 @@
 //! Files that cannot be ingested as they are: `--quarantine`, and without it.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::super::bad_input::{as_nobody, chmod};
-use super::super::harness::{Place, csv, sha256_hex};
-use super::{assert_contents, events, stdout, stop};
+use super::super::harness::{Place, csv, err, has, sha256_hex, wait_until};
+use super::{assert_contents, events, stdout, stop, traced};
 
 const SIDECAR: &[&str] = &["--mode", "sidecar", "--scan-interval", "50ms"];
 
@@ -53,7 +54,8 @@ fn a_wrong_checksum_leads_to_quarantine() {
     assert_contents(&place, [csv(2, 5_000)]);
     let [(name, content, reason)] = &confined(&place)[..] else { panic!("{:?}", confined(&place)) };
     assert_eq!((Some(dir.join(name).to_str().unwrap()), content), (event["target"].as_str(), &csv(1, 5_000)));
-    assert_eq!(*name, format!("a-{}.csv", reason["ingest_id"]));
+    let end = format!("-{}.csv", reason["ingest_id"]);
+    assert!(name.starts_with("a-") && name.ends_with(&end) && name.len() == "a-12345678".len() + end.len(), "{name}");
     assert_eq!((&reason["path"], &reason["reason"]), (&path.to_str().unwrap().into(), &"checksum_differs".into()));
     assert_eq!((&reason["size"], &reason["line"]), (&csv(1, 5_000).len().into(), &Value::Null));
     let error = reason["error"].as_str().unwrap();
@@ -112,6 +114,116 @@ fn what_cannot_be_read_goes_after_some_attempts() {
     let [(_, content, reason)] = &confined(&place)[..] else { panic!("{:?}", confined(&place)) };
     assert_eq!((content, &reason["reason"]), (&csv(1, 100), &"unreadable".into()));
     assert!(reason["error"].as_str().unwrap().contains("Permission denied"), "{reason}");
+}
+
+/// Found by a reader: a directory that may not be written to ended the process, and every start after it, with
+/// `--quarantine` and without; one that is gone ended it, too. The file stays, and the others go on.
+#[test]
+fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
+    let place = Place::new();
+    let dir = quarantine(&place);
+    std::fs::create_dir(&dir).unwrap();
+    let mut command = place.command();
+    command
+        .args(["--stability-seconds", "0", "--scan-interval", "50ms", "--validate", "csv", "--quarantine"])
+        .arg(&dir);
+    let Some(command) = as_nobody(&place, &command) else { return };
+    chmod(&dir, 0o555);
+    place.stage("bad.csv", "a,b\n1\n");
+    let daemon = place.spawn(command);
+    let event = daemon.wait_for("file_failed", 2).remove(0);
+    let error = event["error"].as_str().unwrap();
+    assert!(error.contains("it has 1 columns") && error.contains("Permission denied"), "{error}");
+    place.stage("good.csv", csv(1, 100));
+    daemon.wait_for("file_ingested", 1);
+    std::fs::remove_dir(&dir).unwrap();
+    daemon.wait_for("file_quarantined", 1);
+    stop(daemon);
+    assert_eq!((place.staged_names().len(), confined(&place).len()), (0, 1));
+}
+
+/// Found by a reader: the read of a file was called otherwise than the rule for quarantine called it.
+#[test]
+fn a_file_that_the_disk_cannot_read_goes_too() {
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new();
+    let dir = quarantine(&place);
+    let bad = place.stage("bad.csv", csv(1, 1_000));
+    place.stage("good.csv", csv(2, 1_000));
+    let mut command = place.command();
+    command.args(["--stability-seconds", "0", "--scan-interval", "50ms", "--quarantine"]).arg(&dir);
+    let options = ["-D", "-qq", "-o", "/dev/null", "-P", bad.to_str().unwrap(), "-e", "inject=pread64:error=EIO"];
+    let daemon = place.spawn(traced(&command, &options));
+    let event = daemon.wait_for("file_quarantined", 1).remove(0);
+    assert_eq!(event["reason"], "unreadable");
+    assert_eq!(daemon.events("file_failed").len(), 5);
+    stop(daemon);
+    assert_eq!((confined(&place).len(), place.check_consistent()), (1, 1));
+}
+
+/// A program that holds a lease for writing on a file until its input ends, as Samba does for its clients.
+const HOLDER: &str = "
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()
+";
+
+/// Found by a reader: another program's lease for writing (Samba and NFS servers hold such for their clients) looked like a
+/// file that cannot be read, and it was moved away under the writer's hands.
+#[test]
+fn somebody_elses_lease_for_writing_is_a_writer() {
+    let place = Place::new();
+    let dir = quarantine(&place);
+    let path = place.stage("a.csv", csv(1, 1_000));
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLDER])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 4];
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut said).unwrap();
+    let options = ["--stability-seconds", "0", "--scan-interval", "50ms", "--quarantine", dir.to_str().unwrap()];
+    let daemon = place.start(&options);
+    daemon.wait_started();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(daemon.events("file_failed").len() + daemon.events("file_ingested").len(), 0);
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    daemon.wait_for("file_ingested", 1);
+    stop(daemon);
+}
+
+/// Found by a reader: after a crash `replay` took what the ingestor would have refused.
+#[test]
+fn replay_goes_by_what_the_ingestor_was_started_with() {
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new();
+    let dir = quarantine(&place);
+    let mut content = csv(1, 20 << 20);
+    content.extend_from_slice(b"1,2,3\n");
+    let path = place.stage("large.csv", &content);
+    let mut command = place.command();
+    command
+        .args(["--stability-seconds", "0", "--scan-interval", "50ms", "--validate", "csv", "--quarantine"])
+        .arg(&dir);
+    let slow = "inject=pread64:delay_enter=200000";
+    let options = ["-D", "-qq", "-o", "/dev/null", "-P", path.to_str().unwrap(), "-e", slow];
+    let daemon = place.spawn(traced(&command, &options));
+    daemon.wait_started();
+    wait_until("it is being hashed", || place.inspect().iter().any(|file| file["state"] == "DISCOVERED"));
+    daemon.kill();
+    let output = place.subcommand(&["replay"]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert_eq!((place.manifest_lines().len(), confined(&place).len()), (0, 1));
 }
 
 /// What was looked into goes with the line where it was found, in both ways of completeness and across file systems.

@@ -4,7 +4,7 @@ use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined,
-    Record, SkippedDuplicate,
+    Record, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
@@ -43,6 +43,10 @@ fn step() -> impl Strategy<Value = Step> {
 fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
     let open: Vec<IngestId> = state.open().map(|ingest| ingest.id).collect();
     Some(match step {
+        Step::Settings(which) if which % 4 == 0 => Record::Rules(Rules {
+            quarantine: (which % 8 == 0).then(|| format!("/quarantine/{which}").into()),
+            validation: None,
+        }),
         Step::Settings(which) => match settings() {
             Record::Settings(known) => Record::Settings(csv_ingestor::journal::record::Settings {
                 input: format!("/in{which}").into(),
@@ -104,7 +108,7 @@ proptest! {
         let mut reference = State::default();
         let mut running = State::default();
         let (mut journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
-        for step in [Step::Settings(0)].into_iter().chain(steps) {
+        for step in [Step::Settings(1)].into_iter().chain(steps) {
             match step {
                 Step::Restart => {
                     drop(journal);
