@@ -24,6 +24,7 @@ LINE_PATTERN='^\{"path":"[^"]*","sha256":"([0-9a-f]{64})",.*,"warehouse_path":"(
 
 declare -A CONTENTS=()              # SHA-256 of each content that is staged
 declare -A STAGED=() PUBLISHED=()   # where the last survey found each content
+declare -A CONFINED=()              # the same, of quarantine
 PROBLEMS=()                         # of this case
 CHILDREN=()                         # processes of this case that may be running
 
@@ -35,10 +36,10 @@ nap() { sleep 0.01; }
 # Also false for one that has ended and was not waited for yet.
 is_alive() { [ -e "/proc/$1/exe" ]; }
 
-# Makes the files that every case stages, in $1/plain and, with sidecars, in $1/sidecars.
+# Makes the files that every case stages, in $1/plain, with sidecars in $1/sidecars, and with a malformed one in $1/malformed.
 make_templates() {
-    local plain=$1/plain sidecars=$1/sidecars file sha256
-    mkdir -p -- "$plain" "$sidecars"
+    local plain=$1/plain sidecars=$1/sidecars malformed=$1/malformed file sha256
+    mkdir -p -- "$plain" "$sidecars" "$malformed"
     make_csv 3 >"$plain/small.csv"
     make_csv 700 >"$plain/rows.csv"
     # Large enough to be made durable where it is hashed.
@@ -50,6 +51,7 @@ make_templates() {
     for file in "$plain"/*; do
         sha256=$(sha256_of "$file")
         CONTENTS[$sha256]=1
+        cp -- "$file" "$malformed/"
         cp -- "$file" "$sidecars/"
         # Some are mere markers, some hold the sum.
         case $file in
@@ -57,6 +59,8 @@ make_templates() {
             *) : >"$sidecars/${file##*/}.ok" ;;
         esac
     done
+    printf 'id,name\n1\n' >"$malformed/malformed.csv"
+    MALFORMED=$(sha256_of "$malformed/malformed.csv")
 }
 
 # Makes the directories of a case and sets the variables that describe it:
@@ -80,6 +84,11 @@ begin_case() {
         sidecar)
             OPTIONS+=(--mode sidecar --duplicates move --duplicates-dir "$ASIDE")
             TEMPLATE=$WORK/sidecars LEFT=0 MOVED=$DUPLICATES
+            ;;
+        # The file, and its reason.
+        quarantine)
+            OPTIONS+=(--validate csv --quarantine "$ASIDE")
+            TEMPLATE=$WORK/malformed MOVED=2
             ;;
         # As on an old kernel, or a file system that cannot rename without replacing.
         links) ALSO=(-e 'inject=renameat2:error=EINVAL') ;;
@@ -281,7 +290,7 @@ run_into_fault() {
 # file may be there twice.
 survey() {
     local files sums sha256 path manifest line last
-    STAGED=() PUBLISHED=() IDS=() TORN='' LISTED=0 STAGED_FILES=0 ASIDE_FILES=0
+    STAGED=() PUBLISHED=() CONFINED=() IDS=() TORN='' LISTED=0 STAGED_FILES=0 ASIDE_FILES=0
     files=("$STAGING"/* "$WAREHOUSE"/ingest_date=*/* "$ASIDE"/*)
     if [ ${#files[@]} -gt 0 ]; then sums=$(sha256sum -- "${files[@]}") || problem "files came or went: ${files[*]}"; fi
     while read -r sha256 path; do
@@ -292,7 +301,13 @@ survey() {
                 PUBLISHED[$sha256]=$path
                 continue
                 ;;
-            "$ASIDE"/*) ASIDE_FILES=$((ASIDE_FILES + 1)) ;;
+            "$ASIDE"/*)
+                ASIDE_FILES=$((ASIDE_FILES + 1))
+                if [ "$VARIANT" = quarantine ]; then
+                    CONFINED[$sha256]=$path
+                    continue
+                fi
+                ;;
             *) STAGED_FILES=$((STAGED_FILES + 1)) ;;
         esac
         STAGED[$sha256]=$path
@@ -324,6 +339,9 @@ check_after_fault() {
     for sha256 in "${!CONTENTS[@]}"; do
         [ -n "${STAGED[$sha256]:-}${PUBLISHED[$sha256]:-}" ] || problem "lost right after the fault: $sha256"
     done
+    if [ "$VARIANT" = quarantine ] && [ -z "${STAGED[$MALFORMED]:-}${CONFINED[$MALFORMED]:-}" ]; then
+        problem "lost right after the fault: the malformed file"
+    fi
 }
 
 # What must have come of it after a start that nothing disturbed.
@@ -337,11 +355,12 @@ check_end() {
     [ "$LISTED" -eq ${#CONTENTS[@]} ] || problem "$LISTED manifest lines for ${#CONTENTS[@]} contents"
     [ -z "$TORN" ] || problem "a manifest ends in the middle of a line: $TORN"
     [ "$STAGED_FILES" -eq "$LEFT" ] || problem "$STAGED_FILES files left in staging instead of $LEFT"
-    [ "$ASIDE_FILES" -eq "$MOVED" ] || problem "$ASIDE_FILES duplicates moved away instead of $MOVED"
+    [ "$ASIDE_FILES" -eq "$MOVED" ] || problem "$ASIDE_FILES files moved away instead of $MOVED"
+    if [ "$VARIANT" = quarantine ] && [ -z "${CONFINED[$MALFORMED]:-}" ]; then problem "it is not in quarantine"; fi
     for sha256 in "${!STAGED[@]}"; do
         [ -n "${PUBLISHED[$sha256]:-}" ] || problem "left in staging, and no duplicate: ${STAGED[$sha256]}"
     done
-    left=("$WAREHOUSE"/.csv-ingestor/*/* "$STATE"/*.tmp)
+    left=("$WAREHOUSE"/.csv-ingestor/*/* "$STATE"/*.tmp "$ASIDE"/.csv-ingestor-* "$STAGING"/.csv-ingestor-*)
     [ ${#left[@]} -eq 0 ] || problem "left over: ${left[*]}"
 }
 
@@ -421,7 +440,8 @@ judge_full_disk() {
             # first), and that the copy of a duplicate goes at once.
             if [[ $TRACE =~ (CSVF\\1\\[^1]|\.copy\",\ 0\))[^$'\n']*INJECTED ]]; then return; fi
             [ "$STATUS" -eq 0 ] || problem "a full disk ended the daemon: exit code $STATUS"
-            if ! logged '"event":"disk_full"'; then problem "a full disk, and no word about it"; fi
+            # A file that finds no room in quarantine stays, and waits for nobody.
+            if ! logged '"event":"disk_full"' && ! logged 'not moved to quarantine'; then problem "a full disk, and no word about it"; fi
             ;;
     esac
 }

@@ -34,6 +34,8 @@ pub struct Error {
 pub const OPEN: &str = "open";
 /// What it says of reading one.
 pub const READ: &str = "pread";
+/// What [`Error::op`] says of renaming one.
+pub const RENAME: &str = "rename";
 
 /// The result of an operation on a file.
 pub type Result<T> = std::result::Result<T, Error>;

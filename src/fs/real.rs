@@ -239,8 +239,10 @@ impl Fs for RealFs {
                 self.rename_by_link(from, from_name, to, to_name)
             }
             // Which of the two names is at fault, the kernel does not say.
-            Err(errno @ (Errno::EXIST | Errno::NOSPC | Errno::DQUOT)) => Err(to.error_at("rename", to_name, errno)),
-            Err(errno) => Err(from.error_at("rename", from_name, errno)),
+            Err(errno @ (Errno::EXIST | Errno::NOSPC | Errno::DQUOT)) => {
+                Err(to.error_at(super::RENAME, to_name, errno))
+            }
+            Err(errno) => Err(from.error_at(super::RENAME, from_name, errno)),
         }
     }
 

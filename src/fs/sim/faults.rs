@@ -49,7 +49,7 @@ impl Op {
             Op::CreateDir => "mkdir",
             Op::List => "getdents",
             Op::Stat => "stat",
-            Op::Rename => "rename",
+            Op::Rename => crate::fs::RENAME,
             Op::Unlink => "unlink",
             Op::SyncDir | Op::SyncAll => "fsync",
             Op::SyncFs => "syncfs",

@@ -6,7 +6,7 @@
 
 use super::clean::Taken;
 use super::{Committer, Work};
-use crate::fs::{self, Fs};
+use crate::fs::{self, Fs, RENAME, Stat};
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::journal::state::Ingest;
 use crate::pipeline::publish::{Placed, is_of_this_file, split};
@@ -18,6 +18,15 @@ const NAMES_MAX: u32 = 16;
 
 /// What an unfinished reason is called.
 const REASON: &str = "reason";
+
+/// What became of the reason.
+enum Reason {
+    Written,
+    /// Something else has its name.
+    Taken,
+    /// The place does not take it.
+    Refused(fs::Error),
+}
 
 /// What became of the move.
 enum Confined {
@@ -34,15 +43,13 @@ impl<F: Fs> Committer<F> {
         let Some(quarantined) = ingest.quarantined.as_deref() else {
             return Err(Error::Transition("a file in quarantine has no place there", work.id));
         };
-        // What is wrong with the place is no reason to stop: the file stays, and so do all others go on.
-        let attempt = match self.confined_before(work, ingest, quarantined) {
-            Ok(Some(confined)) => Ok(confined),
-            Ok(None) => self.move_there(work, ingest, quarantined.clone()),
-            Err(error) => Err(error),
-        };
-        let confined = match attempt {
-            Err(Error::Io(error)) if is_of_the_place(&error) => Confined::Refused(error),
-            attempt => attempt?,
+        // What is wrong with the place is no reason to stop: the file stays, and the others go on.
+        let confined = match self.publisher.look(&quarantined.target) {
+            Err(error) if is_of_this_file(&error) => Confined::Refused(error),
+            there => match self.confined_before(work, ingest, quarantined, there?)? {
+                Some(confined) => confined,
+                None => self.move_there(work, ingest, quarantined.clone())?,
+            },
         };
         let abandoned = |reason| Record::Abandoned(Abandoned { ingest_id: work.id, reason });
         Ok(match confined {
@@ -61,10 +68,14 @@ impl<F: Fs> Committer<F> {
             }
             Confined::Refused(error) => {
                 self.give_back_taken(work, ingest)?;
+                // Of the name that it got in the end.
+                if let Some(quarantined) = self.ingest(work.id)?.quarantined.clone() {
+                    self.discard_reason(work, &quarantined)?;
+                }
                 let text =
                     format!("{}: {}; not moved to quarantine: {error}", quarantined.cause.text(), quarantined.detail);
                 let source = std::io::Error::new(error.source.kind(), text);
-                let error = fs::Error { op: "rename", path: ingest.source_path.clone(), source };
+                let error = fs::Error { op: RENAME, path: ingest.source_path.clone(), source };
                 (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
             }
         })
@@ -94,9 +105,10 @@ impl<F: Fs> Committer<F> {
         work: &Work<F>,
         ingest: &Ingest,
         quarantined: &Quarantined,
+        there: Option<Stat>,
     ) -> Result<Option<Confined>, Error> {
         let target = &quarantined.target;
-        let Some(there) = self.publisher.look(target)? else { return Ok(None) };
+        let Some(there) = there else { return Ok(None) };
         if !there.identity.same_but_renamed(&ingest.identity) {
             if !self.is_recovering || self.moved_by_us(ingest, target)?.is_none() {
                 return Ok(None);
@@ -108,7 +120,11 @@ impl<F: Fs> Committer<F> {
         let (dir, _) = split(target)?;
         let (staging, _) = split(&ingest.source_path)?;
         self.publisher.touch(staging, dir);
-        self.write_reason(work, ingest, quarantined)?;
+        if let Reason::Refused(error) = self.write_reason(work, ingest, quarantined)? {
+            // Nobody would know why it is there.
+            self.patiently(|this| this.publisher.put_back(work.id, target, &ingest.source_path))?;
+            return Ok(Some(Confined::Refused(error)));
+        }
         // A rename that was cut off may have left both names: the old one goes, when the new one is durable.
         self.patiently(|this| this.publisher.sync())?;
         self.resolve_aside(work.id, "second", &ingest.source_path, Some(&ingest.identity))?;
@@ -134,12 +150,18 @@ impl<F: Fs> Committer<F> {
         }
         let mut quarantined = first;
         for attempt in 1..=NAMES_MAX {
-            let is_written = self.write_reason(work, ingest, &quarantined)?;
             let (dir, _) = split(&quarantined.target)?;
             let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
-            let placed = match is_written {
-                true => self.publisher.place(source, dir, target, identity)?,
-                false => Placed::Taken,
+            let reason = self.write_reason(work, ingest, &quarantined)?;
+            let is_ours = !matches!(reason, Reason::Taken);
+            let placed = match reason {
+                Reason::Written => match self.publisher.place(source, dir, target, identity) {
+                    // Only of the rename: behind it, it is there.
+                    Err(error) if error.op == RENAME && is_of_the_place(&error) => Placed::Refused(error),
+                    placed => placed?,
+                },
+                Reason::Taken => Placed::Taken,
+                Reason::Refused(error) => Placed::Refused(error),
             };
             let confined = match placed {
                 // Further names do no harm here: nobody takes it for the warehouse's.
@@ -159,7 +181,7 @@ impl<F: Fs> Committer<F> {
                 Placed::NeedsCopy => Some(Confined::Refused(cannot_rename(target, libc::EXDEV))),
                 Placed::Taken => None,
             };
-            if is_written {
+            if is_ours {
                 self.discard_reason(work, &quarantined)?;
             }
             if let Some(confined) = confined {
@@ -171,11 +193,16 @@ impl<F: Fs> Committer<F> {
         Ok(Confined::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
     }
 
-    /// Writes the reason, durably but for its name; false if its name is taken by something else.
-    fn write_reason(&mut self, work: &Work<F>, ingest: &Ingest, quarantined: &Quarantined) -> Result<bool, Error> {
+    /// Writes the reason, durably but for its name.
+    fn write_reason(&mut self, work: &Work<F>, ingest: &Ingest, quarantined: &Quarantined) -> Result<Reason, Error> {
         let path = reason_path(&quarantined.target);
         let text = reason(ingest);
-        Ok(self.publisher.write_new(work.id, REASON, &path, &text)?)
+        match self.publisher.write_new(work.id, REASON, &path, &text) {
+            Ok(true) => Ok(Reason::Written),
+            Ok(false) => Ok(Reason::Taken),
+            Err(error) if is_of_the_place(&error) => Ok(Reason::Refused(error)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes the reason, and what an earlier run may have left of it.
@@ -191,7 +218,7 @@ impl<F: Fs> Committer<F> {
         for path in [&unfinished, &path] {
             match self.publisher.discard(path) {
                 // Where nothing can be written nothing was.
-                Err(error) if is_of_this_file(&error) => {}
+                Err(error) if is_of_the_place(&error) => {}
                 discarded => discarded?,
             }
         }
@@ -205,5 +232,5 @@ fn is_of_the_place(error: &fs::Error) -> bool {
 }
 
 fn cannot_rename(path: &std::path::Path, errno: i32) -> fs::Error {
-    fs::Error { op: "rename", path: path.to_path_buf(), source: std::io::Error::from_raw_os_error(errno) }
+    fs::Error { op: RENAME, path: path.to_path_buf(), source: std::io::Error::from_raw_os_error(errno) }
 }
