@@ -188,17 +188,18 @@ impl Scenario {
         vec![
             Scenario {
                 split_renames: true,
+                thin: 2,
                 name: "wrong sidecars, with quarantine, renames in halves",
                 ..wrong.clone()
             },
-            Scenario { cross: true, name: "wrong sidecars, with quarantine, across file systems", ..wrong.clone() },
-            wrong,
+            Scenario { thin: 4, ..wrong },
             Scenario {
                 cross: true,
+                thin: 4,
                 name: "malformed files, with quarantine, across file systems",
                 ..malformed.clone()
             },
-            malformed,
+            Scenario { thin: 2, ..malformed },
             Scenario {
                 validate: Some(Validation { delimiter: b',', refuse: false }),
                 before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, 3)],
