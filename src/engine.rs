@@ -67,6 +67,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     };
     let mut state = State::default();
     let (journal, replayed) = Journal::open(fs, &options.state_path, &mut state)?;
+    let is_told = options.settings.is_some();
     let (validate, quarantine) = match options.settings {
         Some(_) => (options.validate, options.quarantine),
         // As the ingestor was told that left what there is to do.
@@ -84,7 +85,8 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     if let Some(duplicates) = &settings.duplicates_dir {
         fs::open_dir_durable(fs, top, duplicates, 0o755)?;
     }
-    if let Some(quarantine) = &quarantine {
+    // Who only finishes what was begun can do so without it: what was to go there stays.
+    if let Some(quarantine) = quarantine.as_ref().filter(|_| is_told) {
         fs::open_dir_durable(fs, top, &quarantine.dir, 0o755)?;
     }
     let copies = copies_dir(&settings.warehouse, &journal.store());

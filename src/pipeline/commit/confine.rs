@@ -210,7 +210,7 @@ impl<F: Fs> Committer<F> {
         let path = reason_path(&quarantined.target);
         let (dir, _) = split(&path)?;
         match self.publisher.dir(dir) {
-            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if is_of_the_place(&error) => return Ok(()),
             dir => drop(dir?),
         }
         self.publisher.touch(dir, dir);

@@ -136,6 +136,10 @@ fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
     assert!(error.contains("it has 1 columns") && error.contains("Permission denied"), "{error}");
     place.stage("good.csv", csv(1, 100));
     daemon.wait_for("file_ingested", 1);
+    // Nor may it be looked into.
+    chmod(&dir, 0o000);
+    let before = daemon.events("file_failed").len();
+    daemon.wait_for("file_failed", before + 1);
     std::fs::remove_dir(&dir).unwrap();
     daemon.wait_for("file_quarantined", 1);
     stop(daemon);
