@@ -246,7 +246,7 @@ impl Model {
 
     /// What a file has become that was not synced may be ingested like any other; under whatever name it stands.
     fn note_torn(&mut self, view: &View) {
-        let left = view.staging.values().chain(view.duplicates.values());
+        let left = view.staging.values().chain(view.duplicates.values()).chain(view.quarantine.values());
         self.torn.extend(left.clone().filter(|digest| !self.may.contains(*digest)).cloned());
         self.may.extend(left.cloned());
         if !self.syncs {
@@ -397,6 +397,9 @@ impl Model {
     fn in_quarantine(&self, view: &View) -> Verdict {
         for (path, digest) in &view.quarantine {
             ensure!(self.may.contains(digest), "nobody wrote {}", path.display());
+            let is_twice = view.staging.values().any(|staged| staged == digest);
+            let is_sure = self.syncs && !self.lossy;
+            ensure!(self.sent_again || !is_sure || !is_twice, "in quarantine, and in staging: {}", path.display());
             let reason = view.reasons.get(&reason_path(path));
             let reason = reason.and_then(|reason| serde_json::from_slice::<serde_json::Value>(reason).ok());
             let from = reason.as_ref().and_then(|reason| reason["path"].as_str()).map(Path::new);

@@ -29,7 +29,7 @@ fn acts() -> Vec<Act> {
 }
 
 /// Scenarios that between them have every kind of place and of duplicate.
-const NAMED: [&str; 8] = [
+const NAMED: [&str; 9] = [
     "same file system",
     "across file systems",
     "sidecars",
@@ -38,6 +38,7 @@ const NAMED: [&str; 8] = [
     "duplicates removed, in one batch",
     "duplicates moved, in one batch",
     "names taken across file systems",
+    "malformed files, with quarantine",
 ];
 /// Where a recovery has more to look at: nothing is held, and nobody has synced anything.
 const UNSYNCED: [&str; 4] = [
