@@ -95,6 +95,10 @@ pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Res
 /// ignored by readers, and removed the next time.
 fn remove_before<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, spare: Spare) -> Result<usize, Error> {
     let Some(begin) = spare.begins_after() else { return Ok(0) };
+    if !files.snapshots.contains(&begin) {
+        // Somebody took the spare generation away: what is older may be all there is beside the newest.
+        return Ok(0);
+    }
     let segments = files.segments.iter().filter(|lsn| **lsn <= begin).map(|lsn| (*lsn, names::segment(*lsn)));
     let snapshots = files.snapshots.iter().filter(|lsn| **lsn < begin).map(|lsn| (*lsn, names::snapshot(*lsn)));
     let mut old: Vec<(Lsn, String)> = segments.chain(snapshots).collect();

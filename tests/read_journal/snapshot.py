@@ -47,7 +47,7 @@ class Snapshot:
         first_lsn, _end, last_lsn, _chain = struct.unpack("<QQQI", self.link)
         if self.lsn != max(first_lsn, last_lsn):
             raise self.corrupt(0, f"the last segment goes from LSN {first_lsn} to {last_lsn}")
-        if self.has_spare > 1 or (self.has_spare == 0 and self.spare != 0):
+        if self.has_spare > 1 or (self.has_spare == 0 and self.spare != 0) or self.spare >= self.lsn:
             raise self.corrupt(0, f"the spare generation is said to be {self.has_spare}, {self.spare}")
         if self.row_count > ROWS_MAX or self.bits > BITS_MAX:
             raise self.corrupt(0, f"{self.row_count} rows, {self.bits} bits")

@@ -58,7 +58,7 @@ fn header_agrees(bytes: &[u8], name: u64) -> Option<()> {
     let folded_until = number(bytes, 72, 8).max(number(bytes, 88, 8));
     let spare = match number(bytes, 100, 4) {
         0 => number(bytes, 104, 8) == 0,
-        spare => spare == 1,
+        spare => spare == 1 && number(bytes, 104, 8) < lsn,
     };
     let length = number(bytes, 48, 8) == bytes.len() as u64;
     let [forgotten, manifested, skipped, abandoned, quarantined] =

@@ -174,6 +174,10 @@ impl SnapshotHeader {
         if self.segment.last_lsn.max(self.segment.first_lsn) != self.lsn || self.lsn == Lsn(0) {
             return refuse("its LSN is not where its last segment ends");
         }
+        // What is older than the spare generation is removed: it must never be this snapshot itself.
+        if self.spare.begins_after().is_some_and(|spare| spare >= self.lsn) {
+            return refuse("the generation before it is not older than itself");
+        }
         if self.rows > u64::from(u32::MAX) || self.blocks > self.rows || self.bucket_bits > BUCKET_BITS_MAX {
             return refuse("its numbers cannot be");
         }

@@ -12,13 +12,14 @@ use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::journal::compact::{Compacted, compact};
 use csv_ingestor::journal::files::Files;
+use csv_ingestor::journal::format::snapshot_field as field;
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::snapshot::Spare;
 use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, State};
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
-use csv_ingestor::journal::{self, Journal};
+use csv_ingestor::journal::{self, Journal, names};
 use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
 
 fn dir() -> &'static Path {
@@ -324,6 +325,30 @@ fn a_compaction_whose_removals_fail_is_finished_by_the_next() {
     assert!(told(&state) == expected);
     journal.shut_down().unwrap();
     check(&fs, &expected, "after the second call");
+}
+
+/// A compaction that finishes the removals of a cut-off one goes by what the snapshot says of its spare generation. The
+/// fuzzer made one whose spare was not older than itself, under a right checksum: with that, the newest generation went.
+#[test]
+fn a_spare_that_is_not_older_than_its_snapshot_is_corrupt_and_removes_nothing() {
+    let origin = machine(2);
+    let until = Journal::open(&origin, dir(), &mut State::default()).unwrap().0.active_first_lsn();
+    let lsn = compact(&origin, dir(), until, &AtomicBool::new(false)).unwrap().unwrap().snapshot.header().lsn;
+    let path = dir().join(names::snapshot(lsn));
+    for spare in [lsn.0, lsn.0 + 1, u64::MAX] {
+        let fs = origin.fork();
+        let mut bytes = fs.upstream().read(&path).unwrap();
+        bytes[field::SPARE_LSN..][..8].copy_from_slice(&spare.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..field::CHECKSUM]);
+        bytes[field::CHECKSUM..][..4].copy_from_slice(&checksum.to_le_bytes());
+        fs.upstream().write(&path, &bytes).unwrap();
+        let before = fs.upstream().list(dir()).unwrap();
+        let refused = compact(&fs, dir(), until, &AtomicBool::new(false));
+        assert_eq!(fs.upstream().list(dir()).unwrap(), before, "spare {spare}");
+        assert!(matches!(refused, Err(journal::Error::Corrupt(_))), "spare {spare}: {refused:?}");
+        let read = journal::read(&fs, dir(), &mut State::default());
+        assert!(matches!(read, Err(journal::Error::Corrupt(_))), "spare {spare}: {read:?}");
+    }
 }
 
 /// It is told to stop: nothing has changed, and nothing is left behind.
