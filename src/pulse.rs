@@ -1,14 +1,21 @@
-//! Signs of life of the threads that the work depends on, so that a watchdog can tell a hang from a slow disk.
+//! Signs of life of the threads that the work depends on, so that a watchdog can tell a hang from a slow disk, and a probe
+//! whether anything moves at all.
 //!
-//! A thread that has a pulse takes a *step* whenever it turns its loop and at every file call, and says so while it *waits*
-//! in one. One that neither waits in a call nor takes a step for long is stuck: on a lock, on a channel, in a loop. How
-//! long a call to the kernel takes is no business of a watchdog: a restart does not make a disk faster.
+//! A thread that has a pulse takes a *step* whenever it turns its loop, has come further with a large file, and at every
+//! file call; it says so while it *waits* in a call, and while it *rests*, having nothing to do. There are two questions:
 //!
-//! Invariants: only the thread itself writes its pulse. A thread without one pays a look at a thread-local variable.
+//! - Is it *stuck*? That is one that neither waits in a call nor takes a step: on a lock, on a channel, in a loop. How long a
+//!   call to the kernel takes is no business of a watchdog: a restart does not make a disk faster.
+//! - Is it *stalled*? That is one that does not rest, and has not turned for long, whatever the reason.
+//!
+//! Invariants: only the thread itself writes its pulse, but for [`Pulses::begin_anew`]. A thread without one pays a look at
+//! a thread-local variable; only a turn reads the clock, a file call does not.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 thread_local! {
     static OWN: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
@@ -17,15 +24,44 @@ thread_local! {
 /// One thread's sign of life.
 #[derive(Debug)]
 struct Pulse {
-    thread: String,
+    thread: Arc<str>,
     steps: AtomicU64,
     waits: AtomicBool,
+    origin: Instant,
+    /// Milliseconds since `origin`, plus one, when it last turned; 0 while it rests.
+    turned_at: AtomicU64,
 }
 
 impl Pulse {
     fn step(&self) {
         let steps = self.steps.load(Ordering::Relaxed);
         self.steps.store(steps.wrapping_add(1), Ordering::Release);
+    }
+
+    fn turn(&self) {
+        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.turned_at.store(now.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// None while it rests.
+    fn since_turn(&self) -> Option<Duration> {
+        let turned_at = self.turned_at.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.origin.elapsed().saturating_sub(Duration::from_millis(turned_at)))
+    }
+}
+
+/// A thread that does not move.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// Its name.
+    pub thread: Arc<str>,
+    /// For how long it has been at the same thing.
+    pub lasts: Duration,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {} has not moved for {} s", self.thread, self.lasts.as_secs())
     }
 }
 
@@ -45,11 +81,30 @@ pub struct Beating {
 impl Pulses {
     /// Gives the calling thread a pulse, under this name.
     pub fn begin(&self, thread: &str) -> Beating {
-        let pulse =
-            Arc::new(Pulse { thread: thread.to_owned(), steps: AtomicU64::new(0), waits: AtomicBool::new(false) });
+        let pulse = Arc::new(Pulse {
+            thread: thread.into(),
+            steps: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
+            origin: Instant::now(),
+            turned_at: AtomicU64::new(1),
+        });
         self.with(|all| all.push(pulse.clone()));
         OWN.set(Some(pulse.clone()));
         Beating { pulse, pulses: self.clone() }
+    }
+
+    /// The thread that has been at one thing for the longest time, if that is longer than this.
+    pub fn stalled(&self, longer_than: Duration) -> Option<Stall> {
+        self.with(|all| {
+            let at_work = all.iter().filter_map(|pulse| Some((pulse.since_turn()?, pulse)));
+            let (lasts, pulse) = at_work.max_by_key(|(lasts, _)| *lasts)?;
+            (lasts > longer_than).then(|| Stall { thread: pulse.thread.clone(), lasts })
+        })
+    }
+
+    /// What threads were at until now does not count: something is over that all of them may have waited for.
+    pub fn begin_anew(&self) {
+        self.with(|all| all.iter().filter(|pulse| pulse.since_turn().is_some()).for_each(|pulse| pulse.turn()));
     }
 
     fn with<T>(&self, use_them: impl FnOnce(&mut Vec<Arc<Pulse>>) -> T) -> T {
@@ -65,24 +120,37 @@ impl Drop for Beating {
     }
 }
 
-/// The calling thread has gone on.
-pub fn step() {
+fn with_own(use_it: impl FnOnce(&Pulse)) {
     OWN.with_borrow(|own| {
         if let Some(pulse) = own {
-            pulse.step();
+            use_it(pulse);
         }
+    });
+}
+
+/// The calling thread has gone on: it has turned its loop, or has come further with what takes long.
+pub fn step() {
+    with_own(|pulse| {
+        pulse.step();
+        pulse.turn();
+    });
+}
+
+/// The calling thread has nothing to do, until its next step.
+pub fn rest() {
+    with_own(|pulse| {
+        pulse.step();
+        pulse.turned_at.store(0, Ordering::Relaxed);
     });
 }
 
 /// Does what may take as long as the kernel likes.
 pub fn waiting<T>(call: impl FnOnce() -> T) -> T {
     let set = |waits| {
-        OWN.with_borrow(|own| {
-            if let Some(pulse) = own {
-                // The step first: whoever sees that the wait is over sees the step, too.
-                pulse.step();
-                pulse.waits.store(waits, Ordering::Release);
-            }
+        with_own(|pulse| {
+            // The step first: whoever sees that the wait is over sees the step, too.
+            pulse.step();
+            pulse.waits.store(waits, Ordering::Release);
         });
     };
     set(true);
@@ -116,7 +184,7 @@ impl Examiner {
             !waits && self.before.iter().any(|(known, then)| Arc::ptr_eq(known, pulse) && *then == steps)
         };
         let stuck = now.iter().filter(|(pulse, waits, steps)| is_stuck(pulse, *waits, *steps));
-        let stuck = stuck.map(|(pulse, ..)| pulse.thread.clone()).collect();
+        let stuck = stuck.map(|(pulse, ..)| pulse.thread.to_string()).collect();
         self.before = now.into_iter().map(|(pulse, _, steps)| (pulse, steps)).collect();
         stuck
     }
@@ -145,5 +213,29 @@ mod tests {
         assert_eq!(examiner.stuck(), [""; 0]);
         step();
         assert_eq!(waiting(|| 1), 1, "without a pulse nothing happens");
+    }
+
+    #[test]
+    fn who_is_at_one_thing_for_long_is_stalled_and_who_rests_is_not() {
+        const LONG: Duration = Duration::from_millis(30);
+        let pulses = Pulses::default();
+        let _beating = pulses.begin("one");
+        assert_eq!(pulses.stalled(Duration::from_secs(300)), None);
+        waiting(|| std::thread::sleep(2 * LONG));
+        let stall = pulses.stalled(LONG).expect("it does not matter that this was a call");
+        assert_eq!(&*stall.thread, "one");
+        assert!(stall.lasts >= 2 * LONG);
+        pulses.begin_anew();
+        let lasts = pulses.stalled(Duration::ZERO).map_or(Duration::ZERO, |stall| stall.lasts);
+        assert!(lasts < stall.lasts);
+        rest();
+        std::thread::sleep(LONG);
+        assert_eq!(pulses.stalled(Duration::ZERO), None);
+        pulses.begin_anew();
+        std::thread::sleep(LONG);
+        assert_eq!(pulses.stalled(Duration::ZERO), None, "it still rests");
+        step();
+        std::thread::sleep(LONG);
+        assert!(pulses.stalled(Duration::ZERO).is_some());
     }
 }

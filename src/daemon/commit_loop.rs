@@ -14,7 +14,7 @@ use crate::journal::state::State;
 use crate::limits::{BATCH_BYTES_MIN, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
 use crate::log;
 use crate::metrics::Metrics;
-use crate::metrics::health::{Phase, Pulse};
+use crate::metrics::health::Phase;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::{Error, HashResult, Report};
 use crate::pulse;
@@ -35,17 +35,16 @@ pub(super) fn run<F: Fs>(
     mut compactor: Compactor<F>,
     inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
-    pulse: &Pulse,
 ) -> Result<State, Error> {
     let metrics = compactor.metrics.clone();
     grown(&metrics, &committer);
-    if let Err(error) = work(&mut committer, &mut compactor, inbox, reports, pulse) {
+    if let Err(error) = work(&mut committer, &mut compactor, inbox, reports) {
         // It takes a moment until the process has ended; nobody should send it anything meanwhile.
         metrics.enter(Phase::Failed);
         compactor.give_up();
         return Err(error);
     }
-    pulse.idle();
+    pulse::rest();
     compactor.finish(&mut committer)?;
     grown(&metrics, &committer);
     committer.shut_down()
@@ -60,14 +59,13 @@ fn work<F: Fs>(
     compactor: &mut Compactor<F>,
     inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
-    pulse: &Pulse,
 ) -> Result<(), Error> {
     let metrics = compactor.metrics.clone();
     loop {
-        pulse.busy();
+        pulse::step();
         compactor.look(committer)?;
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
-        match next(committer, inbox, &compactor.outcome(), pulse)? {
+        match next(committer, inbox, &compactor.outcome())? {
             Next::Message(message) => batch.take(message, committer, inbox.under_way),
             Next::Deferred => {}
             Next::Compacted(outcome) => {
@@ -77,7 +75,7 @@ fn work<F: Fs>(
             }
             Next::End => break,
         }
-        pulse.busy();
+        pulse::step();
         gather(&mut batch, committer, inbox);
         let (lines, began) = (log::batch(), Instant::now());
         metrics.batch_begun(batch.files.len());
@@ -168,7 +166,6 @@ fn next<F: Fs>(
     committer: &mut Committer<F>,
     &Inbox { to_commit, turn_max, .. }: &Inbox<'_, F>,
     compacted: &Receiver<Outcome>,
-    pulse: &Pulse,
 ) -> Result<Next<F>, Error> {
     loop {
         pulse::step();
@@ -180,16 +177,16 @@ fn next<F: Fs>(
                 Err(TryRecvError::Empty) => committer.flush()?,
             }
         } else if committer.wants_idle_mark() {
-            pulse.idle();
+            pulse::rest();
             let message = to_commit.recv_timeout(IDLE_MARK_DELAY);
-            pulse.busy();
+            pulse::step();
             match message {
                 Ok(message) => return Ok(Next::Message(message)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
                 Err(RecvTimeoutError::Timeout) => committer.mark_idle()?,
             }
         } else {
-            pulse.idle();
+            pulse::rest();
             select! {
                 recv(to_commit) -> message => return Ok(message.map_or(Next::End, Next::Message)),
                 // Nothing came and nobody will send: the next look finds that out.

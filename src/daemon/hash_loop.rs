@@ -11,7 +11,6 @@ use crossbeam::select;
 
 use super::ToCommit;
 use crate::fs::Fs;
-use crate::metrics::health::Pulse;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::{HashResult, Settled};
 use crate::pulse;
@@ -29,20 +28,14 @@ pub(super) struct Queues {
 }
 
 /// Works until both queues are closed and empty, or nobody takes the results. Turns once in `turn_max`, at least.
-pub(super) fn run<F: Fs>(
-    shared: Arc<Shared<F>>,
-    queues: &Queues,
-    to_commit: &Sender<ToCommit<F>>,
-    turn_max: Duration,
-    pulse: &Pulse,
-) {
-    let mut small = Small { hasher: Hasher::new(shared.clone()), queues, to_commit, pulse, is_heard: true };
+pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Sender<ToCommit<F>>, turn_max: Duration) {
+    let mut small = Small { hasher: Hasher::new(shared.clone()), queues, to_commit, is_heard: true };
     let mut hasher = Hasher::new(shared);
     let mut large = |settled, small: &mut Small<'_, F>| {
-        pulse.busy();
+        pulse::step();
         let hashed = hasher.hash_between(settled, true, &mut || {
             small.one();
-            pulse.busy();
+            pulse::step();
         });
         small.send(vec![hashed]);
     };
@@ -58,7 +51,7 @@ pub(super) fn run<F: Fs>(
             },
             default(turn_max) => {}
         }
-        pulse::step();
+        pulse::rest();
     }
     // They are closed at the same time, but may hold something still.
     queues.small.iter().for_each(|chunk| small.hash(chunk));
@@ -70,7 +63,6 @@ struct Small<'a, F: Fs> {
     hasher: Hasher<F>,
     queues: &'a Queues,
     to_commit: &'a Sender<ToCommit<F>>,
-    pulse: &'a Pulse,
     is_heard: bool,
 }
 
@@ -83,14 +75,14 @@ impl<F: Fs> Small<'_, F> {
     }
 
     fn hash(&mut self, chunk: Vec<Settled>) {
-        self.pulse.busy();
+        pulse::step();
         let few = chunk.len() <= FEW_FILES && self.queues.small.is_empty();
         let files = chunk.into_iter().map(|settled| self.hasher.hash(settled, few)).collect();
         self.send(files);
     }
 
     fn send(&mut self, files: Vec<HashResult<F>>) {
-        self.pulse.idle();
+        pulse::rest();
         self.is_heard &= self.to_commit.send(ToCommit::Files(files)).is_ok();
     }
 }

@@ -24,7 +24,6 @@ use crate::journal::state::{Kept, State};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_FILES_MAX, ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, READY_FILES_MAX,
 };
-use crate::metrics::health::Pulse;
 use crate::metrics::{FailureReason, Metrics, Queue, Totals, seconds};
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
@@ -91,7 +90,6 @@ pub(super) struct Intake {
     scanner: Scanner<RealFs>,
     shared: Arc<Shared<RealFs>>,
     metrics: Arc<Metrics>,
-    pulse: Pulse,
     input: Option<PathBuf>,
     hints: Hints,
     asked: Receiver<Asked>,
@@ -151,7 +149,6 @@ impl Intake {
             scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules),
             shared: shared.clone(),
             last_totals: metrics.totals(),
-            pulse: metrics.pulse("intake"),
             metrics,
             input: config.map(|config| config.paths.input.clone()),
             hints,
@@ -193,7 +190,7 @@ impl Intake {
         stop: &Stop,
     ) -> Result<(), Error> {
         loop {
-            self.pulse.busy();
+            pulse::step();
             let (hints, asked) = (self.hints.receiver.clone(), self.asked.clone());
             let now = self.started.elapsed();
             self.look_around(now)?;
@@ -206,8 +203,7 @@ impl Intake {
             }
             self.publish();
             let sleep = self.sleep(self.started.elapsed());
-            pulse::step();
-            self.pulse.idle();
+            pulse::rest();
             select! {
                 recv(stop.wake) -> _ => return Ok(()),
                 recv(reports) -> batch => {

@@ -197,17 +197,16 @@ fn drive(
     intake.adopt(recovered, &mut committer);
 
     let workers = start_workers(concurrency, &shared, &Queues { small, large }, &commit_sender, service, &metrics)?;
-    let (under_way, pulses, turn_max) = (shared.clone(), service.pulses.clone(), service.turn_max);
-    let pulse = metrics.pulse("commit");
+    let (under_way, pulses, turn_max) = (shared.clone(), metrics.pulses().clone(), service.turn_max);
     let committing = thread::Builder::new()
         .name("commit".to_owned())
         .spawn(move || {
             let _beating = pulses.begin("commit");
             let next = commit_loop::Inbox { to_commit: &to_commit, under_way: &under_way.under_way, turn_max };
-            commit_loop::run(committer, compactor, &next, &report_sender, &pulse)
+            commit_loop::run(committer, compactor, &next, &report_sender)
         })
         .map_err(|_| Error::Thread("commit"))?;
-    let beating = service.pulses.begin("intake");
+    let beating = metrics.pulses().begin("intake");
     let fed = intake.run(&to_hash, &commit_sender, &reports, stop);
     drop(beating);
     service.stopping();
@@ -235,14 +234,13 @@ fn start_workers(
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let start = |index| {
         let (shared, queues, to_commit) = (shared.clone(), queues.clone(), to_commit.clone());
-        let (pulses, turn_max) = (service.pulses.clone(), service.turn_max);
+        let (pulses, turn_max) = (metrics.pulses().clone(), service.turn_max);
         let name = format!("hash-{index}");
-        let pulse = metrics.pulse(&name);
         thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let _beating = pulses.begin(&name);
-                hash_loop::run(shared, &queues, &to_commit, turn_max, &pulse);
+                hash_loop::run(shared, &queues, &to_commit, turn_max);
             })
             .map_err(|_| Error::Thread("hash"))
     };

@@ -23,8 +23,6 @@ use crate::pulse::{Examiner, Pulses};
 pub(super) struct Service {
     listens: bool,
     metrics: Arc<Metrics>,
-    /// Of the threads that the work depends on.
-    pub(super) pulses: Pulses,
     /// Time in which each of these threads has to turn once at least.
     pub(super) turn_max: Duration,
     /// Dropped, it ends the thread.
@@ -41,20 +39,14 @@ impl Service {
     pub(super) fn begin(metrics: &Arc<Metrics>) -> Service {
         let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
         let turn_max = watchdog().filter(|_| listens).map_or(UNWATCHED, |limit| limit / WATCHDOG_PARTS);
-        let service = Service { listens, metrics: metrics.clone(), pulses: Pulses::default(), turn_max, teller: None };
+        let service = Service { listens, metrics: metrics.clone(), turn_max, teller: None };
         service.tell(&[NotifyState::Status("recovering: reading the journal, finishing what is half done")]);
         service
     }
 
     /// For a command that is no service.
     pub(super) fn none(metrics: &Arc<Metrics>) -> Service {
-        Service {
-            listens: false,
-            metrics: metrics.clone(),
-            pulses: Pulses::default(),
-            turn_max: UNWATCHED,
-            teller: None,
-        }
+        Service { listens: false, metrics: metrics.clone(), turn_max: UNWATCHED, teller: None }
     }
 
     /// Says that recovery is done, and tells from now on how it goes.
@@ -65,7 +57,7 @@ impl Service {
         let mut status = status(&self.metrics);
         self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         let (end, ended) = channel::bounded::<()>(0);
-        let (metrics, pulses, turn_max) = (self.metrics.clone(), self.pulses.clone(), self.turn_max);
+        let (metrics, pulses, turn_max) = (self.metrics.clone(), self.metrics.pulses().clone(), self.turn_max);
         let teller = move || {
             let mut watchdog = (turn_max < UNWATCHED).then(|| Watchdog::new(&pulses, turn_max));
             let pause = turn_max.min(SERVICE_STATUS_INTERVAL);

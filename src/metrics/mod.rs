@@ -26,9 +26,10 @@ use crate::journal::files::Usage;
 use crate::journal::record::{AbandonReason, DuplicateAction, QuarantineCause, Quarantined};
 use crate::journal::snapshot::SnapshotHeader;
 use crate::journal::state::{Ingest, Original};
+use crate::pulse::{Pulses, Stall};
 use crate::types::{Sha256, UnixMillis};
 use durations::Durations;
-use health::{Health, Phase, Pulse, STALL_MAX, Stall};
+use health::{Health, Phase, STALL_MAX};
 use labels::{By, Label, SnapshotResult, Stage, label};
 
 /// What has happened since the start, and how things stand.
@@ -158,7 +159,7 @@ impl Default for Metrics {
         Metrics {
             started,
             started_at: UnixMillis::from_system_time(SystemTime::now()),
-            health: Health::new(started),
+            health: Health::default(),
             files: Counter::default(),
             bytes: Counter::default(),
             duplicates: By::default(),
@@ -221,9 +222,9 @@ impl Metrics {
         self.health.enter(phase);
     }
 
-    /// For a thread that shows whether it moves.
-    pub fn pulse(&self, thread: &str) -> Pulse {
-        self.health.pulse(thread)
+    /// Where threads show whether they move.
+    pub fn pulses(&self) -> &Pulses {
+        &self.health.pulses
     }
 
     /// A sync has taken so long.
