@@ -81,6 +81,8 @@ pub const HTTP_REQUEST_BYTES_MAX: usize = 8 << 10;
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// Time for a request and its answer.
 pub const HTTP_REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
+/// The same, while no thread is left for the next: a probe gives up after a second.
+pub const HTTP_CROWDED_TIME_MAX: Duration = Duration::from_millis(100);
 /// Bytes that are read from a client that has its answer already.
 pub const HTTP_LINGER_BYTES_MAX: usize = 64 << 10;
 /// The longest that the process's end waits for the last writing of `--metrics-textfile`.

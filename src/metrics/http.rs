@@ -2,20 +2,21 @@
 //!
 //! Invariants:
 //! - It reads atomics and nothing else: no request can wait for the pipeline or for a disk, or hold them up.
-//! - So many connections at a time as it has threads, so many bytes of a request, so many seconds for all of it; whatever
-//!   comes in, the answer is one of a few, and the connection is closed.
+//! - So many connections at a time as it has threads, so many bytes of a request, so many seconds for all of it, and far fewer
+//!   while others may be waiting; whatever comes in, the answer is one of a few, and the connection is closed.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::exposition::CONTENT_TYPE;
 use super::{Exposition, Metrics, text};
 use crate::limits::{
-    HTTP_HEADERS_MAX, HTTP_LINGER_BYTES_MAX, HTTP_REQUEST_BYTES_MAX, HTTP_REQUEST_TIME_MAX, HTTP_STACK_BYTES,
-    HTTP_THREADS,
+    HTTP_CROWDED_TIME_MAX, HTTP_HEADERS_MAX, HTTP_LINGER_BYTES_MAX, HTTP_REQUEST_BYTES_MAX, HTTP_REQUEST_TIME_MAX,
+    HTTP_STACK_BYTES, HTTP_THREADS,
 };
 
 /// How long to wait when no connection could be accepted, as while the process has no descriptors left.
@@ -40,15 +41,19 @@ impl Listener {
 
     /// Answers from now on, until the process ends.
     pub fn serve(self, metrics: &Arc<Metrics>) -> io::Result<()> {
-        let listener = Arc::new(self.listener);
+        let (listener, busy) = (Arc::new(self.listener), Arc::<AtomicUsize>::default());
         for index in 0..HTTP_THREADS {
-            let (listener, metrics) = (listener.clone(), metrics.clone());
+            let (listener, metrics, busy) = (listener.clone(), metrics.clone(), busy.clone());
             thread::Builder::new().name(format!("http-{index}")).stack_size(HTTP_STACK_BYTES).spawn(move || {
                 let exposition = Exposition::of_process(&metrics);
                 loop {
                     match listener.accept() {
                         // What becomes of a connection is its client's concern.
-                        Ok((stream, _)) => drop(converse(stream, &metrics, &exposition)),
+                        Ok((stream, _)) => {
+                            busy.fetch_add(1, Ordering::Relaxed);
+                            drop(converse(stream, &Patience::begin(&busy), &metrics, &exposition));
+                            busy.fetch_sub(1, Ordering::Relaxed);
+                        }
                         Err(_) => thread::sleep(ACCEPT_RETRY),
                     }
                 }
@@ -59,19 +64,54 @@ impl Listener {
     }
 }
 
+/// How long a connection may last.
+struct Patience<'a> {
+    began: Instant,
+    /// Threads that have a connection, of [`HTTP_THREADS`].
+    busy: &'a AtomicUsize,
+}
+
+impl Patience<'_> {
+    fn begin(busy: &AtomicUsize) -> Patience<'_> {
+        Patience { began: Instant::now(), busy }
+    }
+
+    /// The time that is left, as it looks now; an error when there is none.
+    fn left(&self) -> io::Result<Duration> {
+        let is_crowded = self.busy.load(Ordering::Relaxed) >= HTTP_THREADS;
+        let limit = if is_crowded { HTTP_CROWDED_TIME_MAX } else { HTTP_REQUEST_TIME_MAX };
+        let left = limit.saturating_sub(self.began.elapsed());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+
+    /// Repeats a call that waits for the client, a part of the time that is left each time: it may become less.
+    fn spend<T>(&self, mut call: impl FnMut(Duration) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call(self.left()?.min(HTTP_CROWDED_TIME_MAX)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted || is_late(&error) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
 /// One request and its answer.
-fn converse(mut stream: TcpStream, metrics: &Metrics, exposition: &Exposition) -> io::Result<()> {
-    let deadline = Instant::now() + HTTP_REQUEST_TIME_MAX;
-    let answer = match read_request(&mut stream, deadline)? {
+fn converse(
+    mut stream: TcpStream,
+    patience: &Patience<'_>,
+    metrics: &Metrics,
+    exposition: &Exposition,
+) -> io::Result<()> {
+    let answer = match read_request(&mut stream, patience)? {
         Ok(request) => answer(&request, metrics, exposition),
         Err(refusal) => refusal,
     };
-    write_all(&mut stream, &answer.bytes(), deadline)?;
+    write_all(&mut stream, &answer.bytes(), patience)?;
     // A socket that is closed while bytes lie unread in it is reset, and the client may lose the answer.
     stream.shutdown(Shutdown::Write)?;
     let (mut buffer, mut drained) = ([0; 1024], 0);
     while drained < HTTP_LINGER_BYTES_MAX {
-        match read(&mut stream, &mut buffer, deadline)? {
+        match read(&mut stream, &mut buffer, patience)? {
             0 => break,
             read => drained += read,
         }
@@ -86,11 +126,11 @@ struct Request {
 }
 
 /// Reads a request's head. An error is the connection's; a request that is none is answered.
-fn read_request(stream: &mut TcpStream, deadline: Instant) -> io::Result<Result<Request, Answer>> {
+fn read_request(stream: &mut TcpStream, patience: &Patience<'_>) -> io::Result<Result<Request, Answer>> {
     let mut buffer = [0; HTTP_REQUEST_BYTES_MAX];
     let mut filled = 0;
     while filled < buffer.len() {
-        match read(stream, &mut buffer[filled..], deadline) {
+        match read(stream, &mut buffer[filled..], patience) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => filled += read,
             Err(error) if is_late(&error) => return Ok(Err(Answer::text(408, "the request did not come in time\n"))),
@@ -174,33 +214,29 @@ impl Answer {
     }
 }
 
-/// The time that is left; an error when there is none.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+fn read(stream: &mut TcpStream, buffer: &mut [u8], patience: &Patience<'_>) -> io::Result<usize> {
+    patience.spend(|time| {
+        stream.set_read_timeout(Some(time))?;
+        stream.read(buffer)
+    })
 }
 
-fn read(stream: &mut TcpStream, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
-    loop {
-        stream.set_read_timeout(Some(left(deadline)?))?;
-        match stream.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-    }
-}
-
-/// As `Write::write_all`, but the deadline is for all of it, however few bytes the client takes at a time.
-fn write_all(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    // One that did not come in time is told so, all the same.
-    let deadline = deadline.max(Instant::now() + ACCEPT_RETRY);
-    while !bytes.is_empty() {
-        stream.set_write_timeout(Some(left(deadline)?))?;
-        match stream.write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            written => bytes = &bytes[written?..],
-        }
+/// As `Write::write_all`, but the patience is for all of it, however few bytes the client takes at a time.
+fn write_all(stream: &mut TcpStream, bytes: &[u8], patience: &Patience<'_>) -> io::Result<()> {
+    // Most answers fit into the socket's buffer: one that did not ask in time is told so, all the same.
+    stream.set_write_timeout(Some(ACCEPT_RETRY))?;
+    let mut written = match stream.write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        written => written?,
+    };
+    while written < bytes.len() {
+        written += patience.spend(|time| {
+            stream.set_write_timeout(Some(time))?;
+            match stream.write(&bytes[written..]) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                wrote => wrote,
+            }
+        })?;
     }
     Ok(())
 }

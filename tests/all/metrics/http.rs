@@ -81,8 +81,12 @@ fn garbage_is_refused_and_harms_nothing() {
 fn slow_clients_are_left_and_hold_nothing_up() {
     let place = Place::new();
     let (daemon, client) = listening(&place, &[]);
-    // More than there are threads.
-    let silent: Vec<_> = (0..20).map(|_| client.connect()).collect();
+    // More than there are threads; before them all, a probe that waits no longer than probes do.
+    let silent: Vec<_> = (0..60).map(|_| client.connect()).collect();
+    a_moment();
+    let probed = Instant::now();
+    assert_eq!(client.get("/healthz").code, 200);
+    assert!(probed.elapsed() < Duration::from_secs(10), "a probe waited for {:?}", probed.elapsed());
     let mut hasty = client.connect();
     hasty.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     a_moment();
@@ -95,7 +99,6 @@ fn slow_clients_are_left_and_hold_nothing_up() {
     for mut stream in silent.into_iter().take(2) {
         assert_eq!(read_response(&mut stream).unwrap().code, 408);
     }
-    // The first of them had five seconds.
     assert!(daemon.stop().success(), "clients kept it from ending");
 }
 
