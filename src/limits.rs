@@ -47,6 +47,8 @@ pub const COMPACTION_BYTES_MIN: u64 = 64 << 20;
 pub const RECENT_CONTENTS_MAX: usize = 1 << 18;
 /// Bytes by which the journal grows before a compaction that failed is tried again.
 pub const COMPACTION_RETRY_BYTES: u64 = 16 << 20;
+/// Up to so many files are synced each on its own; more are left to one `syncfs`, which waits for what others have written, too.
+pub const FEW_FILES: usize = 4;
 /// With quarantine: a file goes when its sidecar was found to have another SHA-256 so often. Twice, with a scan's interval
 /// between: where there are no leases, it might have been on its way still.
 pub const CHECKSUM_TRIES: u32 = 2;

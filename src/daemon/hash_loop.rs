@@ -11,12 +11,10 @@ use crossbeam::select;
 
 use super::ToCommit;
 use crate::fs::Fs;
+use crate::limits::FEW_FILES;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::{HashResult, Settled};
 use crate::pulse;
-
-/// Up to so many files, with none behind them, each is synced on its own; more are left to one `syncfs`.
-const FEW_FILES: usize = 4;
 
 /// What waits for a worker.
 #[derive(Clone)]

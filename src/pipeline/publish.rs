@@ -64,13 +64,22 @@ pub struct Publisher<F: Fs> {
     /// keeps no journal, a file should rather have two names than none.
     gained: BTreeSet<PathBuf>,
     lost: BTreeSet<PathBuf>,
+    /// What `write_new` will find written and synced under its unfinished name.
+    prepared: HashSet<PathBuf>,
 }
 
 impl<F: Fs> Publisher<F> {
     /// Has touched nothing yet.
     pub fn new(fs: F, store: [u8; 16]) -> Publisher<F> {
-        let (dirs, durable) = (Vec::new(), HashSet::new());
-        Publisher { fs, store, dirs, durable, gained: BTreeSet::new(), lost: BTreeSet::new() }
+        Publisher {
+            fs,
+            store,
+            dirs: Vec::new(),
+            durable: HashSet::new(),
+            gained: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            prepared: HashSet::new(),
+        }
     }
 
     /// The open directory of that path, which must exist.
@@ -261,21 +270,59 @@ impl<F: Fs> Publisher<F> {
         let (dir_path, name) = split(path)?;
         let dir = self.made_dir(dir_path.parent().unwrap_or(dir_path), dir_path)?;
         self.touch(dir_path, dir_path);
+        let is_prepared = self.prepared.remove(path);
+        let unfinished = aside_name(&self.store, id, what);
         if self.fs.stat(&dir, name)?.is_some() {
+            if is_prepared {
+                self.fs.unlink(&dir, &unfinished)?;
+            }
             return self.holds(&dir, name, content);
         }
-        let unfinished = aside_name(&self.store, id, what);
-        match self.fs.unlink(&dir, &unfinished) {
-            Err(error) if error.is_not_found() => {}
-            removed => removed?,
+        if !is_prepared {
+            let file = self.write_unfinished(&dir, &unfinished, content)?;
+            self.fs.sync_all(&file)?;
         }
-        let file = self.fs.open(&dir, &unfinished, Open::Create { mode: 0o644 })?;
-        fs::write_all_at(&self.fs, &file, content, 0)?;
-        self.fs.sync_all(&file)?;
         match self.fs.rename(&dir, &unfinished, &dir, name) {
             Err(error) if error.is_taken() => self.fs.unlink(&dir, &unfinished).map(|()| false),
             renamed => renamed.map(|()| true),
         }
+    }
+
+    /// Does beforehand what `write_new` would do first, for one of many such files: it is synced with all others, by
+    /// `sync_prepared`, which must come before `write_new`.
+    pub fn prepare_new(&mut self, id: IngestId, what: &str, path: &Path, content: &[u8]) -> fs::Result<()> {
+        let (dir_path, name) = split(path)?;
+        let dir = self.made_dir(dir_path.parent().unwrap_or(dir_path), dir_path)?;
+        if self.fs.stat(&dir, name)?.is_none() {
+            self.write_unfinished(&dir, &aside_name(&self.store, id, what), content)?;
+            self.prepared.insert(path.to_path_buf());
+        }
+        Ok(())
+    }
+
+    /// What was prepared until now, and not written for good, has been discarded.
+    pub fn forget_prepared(&mut self) {
+        self.prepared.clear();
+    }
+
+    /// One `syncfs` for everything that was prepared, on each file system that it may lie on.
+    pub fn sync_prepared(&mut self) -> fs::Result<()> {
+        let dirs: BTreeSet<PathBuf> = self.prepared.iter().filter_map(|path| Some(path.parent()?.to_owned())).collect();
+        for dir in dirs {
+            let dir = self.dir(&dir)?;
+            self.fs.sync_fs(&dir)?;
+        }
+        Ok(())
+    }
+
+    fn write_unfinished(&self, dir: &F::Dir, name: &OsStr, content: &[u8]) -> fs::Result<F::File> {
+        match self.fs.unlink(dir, name) {
+            Err(error) if error.is_not_found() => {}
+            removed => removed?,
+        }
+        let file = self.fs.open(dir, name, Open::Create { mode: 0o644 })?;
+        fs::write_all_at(&self.fs, &file, content, 0)?;
+        Ok(file)
     }
 
     /// The file of that name has this content, and no more.

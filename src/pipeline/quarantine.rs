@@ -15,7 +15,7 @@ use crate::journal::format::TEXT_BYTES_MAX;
 use crate::journal::hex;
 use crate::journal::record::QuarantineCause;
 use crate::journal::state::Ingest;
-use crate::limits::{CHECKSUM_TRIES, UNREADABLE_TRIES};
+use crate::limits::{CHECKSUM_TRIES, FEW_FILES, UNREADABLE_TRIES};
 use crate::types::IngestId;
 
 /// What a file's name gets to be that of its reason.
@@ -33,6 +33,8 @@ pub struct Quarantine {
     pub checksum_tries: u32,
     /// One that cannot be read goes after so many attempts: somebody might be about to mend it.
     pub unreadable_tries: u32,
+    /// Up to so many reasons of a batch are synced each on its own.
+    pub few_reasons: usize,
 }
 
 /// Why a file goes.
@@ -54,7 +56,7 @@ impl Quarantine {
 
     /// For who does not wait for a second look.
     pub fn at_once(dir: PathBuf) -> Quarantine {
-        Quarantine { dir, checksum_tries: 1, unreadable_tries: UNREADABLE_TRIES }
+        Quarantine { dir, checksum_tries: 1, unreadable_tries: UNREADABLE_TRIES, few_reasons: FEW_FILES }
     }
 
     /// Why a file that was refused cannot be ingested for good; None if that may change.

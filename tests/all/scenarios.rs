@@ -90,3 +90,21 @@ pub(super) fn traced(command: &Command, options: &[&str]) -> Command {
     traced.stdin(std::process::Stdio::null());
     traced
 }
+
+/// Runs a command under strace; it must succeed. Returns how often it asked for a sync of any kind.
+fn count_syncs(place: &Place, command: &Command) -> u64 {
+    let summary = place.root.path().join("summary");
+    let options = ["-qq", "--seccomp-bpf", "-c", "-o", summary.to_str().unwrap(), "-e"];
+    let traced_calls = "trace=fsync,fdatasync,syncfs,sync,sync_file_range,msync";
+    let output = traced(command, &[&options[..], &[traced_calls]].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary = std::fs::read_to_string(summary).unwrap();
+    eprintln!("{summary}");
+    // % time, seconds, usecs/call, calls, errors (maybe), name
+    let calls = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_call = words.last().is_some_and(|name| name.contains("sync"));
+        is_call.then(|| words[3].parse::<u64>().unwrap())
+    };
+    summary.lines().filter_map(calls).sum()
+}

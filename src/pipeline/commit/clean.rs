@@ -203,6 +203,7 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Vec<(Work<F>, Outcome, Record)>, Error> {
         let mut cleared = Vec::new();
         self.look_at_quarantine_again(&duplicates);
+        self.prepare_reasons(&duplicates)?;
         for work in duplicates {
             let Some(ingest) = self.state.ingest(work.id).cloned() else {
                 // Kept: its record closed it.

@@ -9,6 +9,7 @@ use super::{Committer, Work};
 use crate::fs::{self, Fs, RENAME, Stat};
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::journal::state::Ingest;
+use crate::limits::FEW_FILES;
 use crate::pipeline::publish::{Placed, is_of_this_file, split};
 use crate::pipeline::quarantine::{is_unreadable, quarantine_name, reason, reason_path};
 use crate::pipeline::{Error, Outcome, Refusal};
@@ -96,6 +97,29 @@ impl<F: Fs> Committer<F> {
         let dirs: std::collections::BTreeSet<_> =
             targets.filter_map(|it| Some(it.target.parent()?.to_owned())).collect();
         dirs.iter().for_each(|dir| self.publisher.forget(dir));
+    }
+
+    /// Writes the reasons of a batch that has many of them, so that one sync serves them all. Where that fails for one of them,
+    /// it is found out again, and said, when its turn comes.
+    pub(super) fn prepare_reasons(&mut self, works: &[Work<F>]) -> Result<(), Error> {
+        self.publisher.forget_prepared();
+        let few = self.quarantine.as_ref().map_or(FEW_FILES, |quarantine| quarantine.few_reasons);
+        let due = |work: &Work<F>| {
+            let ingest = self.state.ingest(work.id)?;
+            Some((work.id, reason_path(&ingest.quarantined.as_ref()?.target), reason(ingest)))
+        };
+        let due: Vec<_> = works.iter().filter_map(due).collect();
+        if due.len() <= few {
+            return Ok(());
+        }
+        for (id, path, text) in due {
+            match self.publisher.prepare_new(id, REASON, &path, &text) {
+                Err(error) if is_of_the_place(&error) => {}
+                prepared => prepared?,
+            }
+        }
+        // As with the files of a batch: if it fails, nobody can tell which of all these were written.
+        Ok(self.publisher.sync_prepared().inspect_err(|_| self.forget_staged_pages())?)
     }
 
     /// What an earlier run left: it has moved the file, or, by mistake, what an upstream had put in its place. None if there

@@ -213,7 +213,7 @@ impl<F: Fs> Committer<F> {
 
     /// After a failed syncfs: the pages that were not written are marked clean, those of the batch and those of files that
     /// wait for a later one. The next start must not read them. What fails here cannot be helped: the process is about to end.
-    fn forget_staged_pages(&self) {
+    pub(super) fn forget_staged_pages(&self) {
         let Ok(entries) = self.fs.list(&self.shared.staging) else { return };
         for entry in entries.flatten().filter(|entry| entry.kind.is_none_or(|kind| kind == FileKind::Regular)) {
             if let Ok(file) = self.fs.open(&self.shared.staging, &entry.name, Open::Read) {

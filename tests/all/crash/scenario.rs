@@ -344,9 +344,14 @@ impl Scenario {
         (fs, model)
     }
 
-    /// At the first finding: later ones come to the same.
+    /// At the first finding: later ones come to the same. Two reasons are many, so that both ways to sync them are taken.
     pub fn quarantine(&self) -> Option<Quarantine> {
-        self.quarantines.then(|| Quarantine { dir: QUARANTINE.into(), checksum_tries: 1, unreadable_tries: 2 })
+        self.quarantines.then(|| Quarantine {
+            dir: QUARANTINE.into(),
+            checksum_tries: 1,
+            unreadable_tries: 2,
+            few_reasons: 1,
+        })
     }
 
     pub fn settings(&self) -> Settings {

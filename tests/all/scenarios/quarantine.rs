@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::super::bad_input::{as_nobody, chmod};
-use super::super::harness::{Place, csv, err, has, sha256_hex, wait_until};
-use super::{assert_contents, events, stdout, stop, traced};
+use super::super::harness::{BINARY, Place, csv, err, has, sha256_hex, wait_until};
+use super::{assert_contents, count_syncs, events, stdout, stop, traced};
 
 const SIDECAR: &[&str] = &["--mode", "sidecar", "--scan-interval", "50ms"];
 
@@ -207,27 +207,55 @@ fn somebody_elses_lease_for_writing_is_a_writer() {
 /// Found by a reader: after a crash `replay` took what the ingestor would have refused.
 #[test]
 fn replay_goes_by_what_the_ingestor_was_started_with() {
-    if !has("strace") {
+    let place = Place::new();
+    if !killed_while_it_hashes_a_malformed_file(&place, |command| Some(command)) {
         return;
     }
+    let output = place.subcommand(&["replay"]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert_eq!((place.manifest_lines().len(), confined(&place).len()), (0, 1));
+}
+
+/// Found by a reader: a replay did not begin where quarantine may not even be looked into. What is wrong with the place is
+/// no reason not to finish what is half done; the file stays, as with a running ingestor.
+#[test]
+fn replay_goes_on_without_a_quarantine_that_cannot_be_used() {
     let place = Place::new();
     let dir = quarantine(&place);
+    std::fs::create_dir(&dir).unwrap();
+    if !killed_while_it_hashes_a_malformed_file(&place, |command| as_nobody(&place, &command)) {
+        return;
+    }
+    chmod(&dir, 0o000);
+    let mut replay = Command::new(BINARY);
+    replay.arg("replay").arg("--state-path").arg(&place.state);
+    let output = as_nobody(&place, &replay).unwrap().output().unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+    chmod(&dir, 0o755);
+    assert_eq!((place.manifest_lines().len(), confined(&place).len()), (0, 0));
+    assert_eq!(place.staged_names(), ["large.csv"]);
+}
+
+/// Starts an ingestor, as `by` says, and kills it while it hashes a malformed file; false if that cannot be had here.
+fn killed_while_it_hashes_a_malformed_file(place: &Place, by: impl FnOnce(Command) -> Option<Command>) -> bool {
+    if !has("strace") {
+        return false;
+    }
     let mut content = csv(1, 20 << 20);
     content.extend_from_slice(b"1,2,3\n");
     let path = place.stage("large.csv", &content);
     let mut command = place.command();
     command
         .args(["--stability-seconds", "0", "--scan-interval", "50ms", "--validate", "csv", "--quarantine"])
-        .arg(&dir);
+        .arg(quarantine(place));
+    let Some(command) = by(command) else { return false };
     let slow = "inject=pread64:delay_enter=200000";
     let options = ["-D", "-qq", "-o", "/dev/null", "-P", path.to_str().unwrap(), "-e", slow];
     let daemon = place.spawn(traced(&command, &options));
     daemon.wait_started();
     wait_until("it is being hashed", || place.inspect().iter().any(|file| file["state"] == "DISCOVERED"));
     daemon.kill();
-    let output = place.subcommand(&["replay"]);
-    assert!(output.status.success(), "{}", err(&output));
-    assert_eq!((place.manifest_lines().len(), confined(&place).len()), (0, 1));
+    true
 }
 
 /// What was looked into goes with the line where it was found, in both ways of completeness and across file systems.
@@ -273,4 +301,26 @@ fn quarantine_must_be_a_place_of_its_own() {
     }
     let output = place.once(&["--validate", "csv", "--malformed", "quarantine"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// The reason for one sync for many reasons: an upstream that sends thousands of malformed files must not hold up those who
+/// send good ones, and a sync of a few milliseconds for each would.
+#[test]
+fn many_reasons_share_their_syncs() {
+    const MALFORMED: u64 = 1000;
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new();
+    for seed in 0..MALFORMED {
+        place.stage(format!("{seed}.csv"), format!("a,b\n{seed}\n"));
+    }
+    place.stage("good.csv", csv(1, 100));
+    let mut command = place.command();
+    command.args(["--once", "--stability-seconds", "0", "--validate", "csv", "--log-level", "warn", "--quarantine"]);
+    command.arg(quarantine(&place));
+    let syncs = count_syncs(&place, &command);
+    assert!(syncs < MALFORMED / 2, "{syncs} syncs");
+    assert_eq!(confined(&place).len() as u64, MALFORMED);
+    assert_contents(&place, [csv(1, 100)]);
 }
