@@ -395,11 +395,13 @@ impl Model {
 
     /// Each file there has its reason beside it, and nothing else is there.
     fn in_quarantine(&self, view: &View) -> Verdict {
+        let is_sure = self.syncs && !self.lossy && !self.sent_again;
+        let mut contents = BTreeSet::new();
         for (path, digest) in &view.quarantine {
             ensure!(self.may.contains(digest), "nobody wrote {}", path.display());
-            let is_twice = view.staging.values().any(|staged| staged == digest);
-            let is_sure = self.syncs && !self.lossy;
-            ensure!(self.sent_again || !is_sure || !is_twice, "in quarantine, and in staging: {}", path.display());
+            let is_staged = view.staging.values().any(|staged| staged == digest);
+            ensure!(!is_sure || !is_staged, "in quarantine, and in staging: {}", path.display());
+            ensure!(contents.insert(digest) || !is_sure, "in quarantine twice: {}", path.display());
             let reason = view.reasons.get(&reason_path(path));
             let reason = reason.and_then(|reason| serde_json::from_slice::<serde_json::Value>(reason).ok());
             let from = reason.as_ref().and_then(|reason| reason["path"].as_str()).map(Path::new);
@@ -419,6 +421,14 @@ impl Model {
             ensure!(there == Some(&line.sha256), "listed, and not on the disk: {line:?}, but {there:?}");
             let is_listed = disk.lines.iter().any(|other| other.ingest_id == line.ingest_id);
             ensure!(is_listed, "listed, and the line is not on the disk: {line:?}");
+        }
+        for (path, digest) in now.quarantine.iter().filter(|_| self.syncs && !self.lossy) {
+            let there = disk.quarantine.get(path);
+            ensure!(there == Some(digest), "in quarantine, and not on the disk: {path:?}, but {there:?}");
+        }
+        for (path, reason) in &now.reasons {
+            let there = disk.reasons.get(path);
+            ensure!(there == Some(reason), "a reason is not on the disk as it was: {path:?}, but {there:?}");
         }
         Ok(())
     }
