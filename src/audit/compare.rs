@@ -71,8 +71,10 @@ impl<F: Fs> Audit<'_, '_, F> {
                     without_line += 1;
                     return Ok(());
                 };
-                let differ = self.differences(&self.table.entries()[line], place, row);
-                differ.map_or(Ok(()), |detail| self.report_contradiction(line as u32, detail))
+                if let Some(detail) = self.differences(&self.table.entries()[line], place, row) {
+                    self.report_contradiction(line as u32, detail);
+                }
+                Ok(())
             },
             &mut |line| unknown.push(line as u32),
         )?;
@@ -107,13 +109,11 @@ impl<F: Fs> Audit<'_, '_, F> {
                     Some(line) => {
                         contradicted.insert(*line);
                         let detail = format!("the journal says that its SHA-256 is {}", row.sha256);
-                        self.report_contradiction(*line, detail)
+                        self.report_contradiction(*line, detail);
                     }
-                    None => {
-                        self.not_listed(row, choice, &mut dirs, queue);
-                        Ok(())
-                    }
+                    None => self.not_listed(row, choice, &mut dirs, queue),
                 }
+                Ok(())
             },
             &mut |_| {},
         )?;
@@ -145,24 +145,27 @@ impl<F: Fs> Audit<'_, '_, F> {
         (!differ.is_empty()).then(|| format!("the journal says that {}", differ.join(", that ")))
     }
 
-    fn report_contradiction(&self, line: u32, detail: String) -> Result<(), Error> {
+    fn report_contradiction(&self, line: u32, detail: String) {
         let entry = self.table.entry(line);
-        let Some(listed) = self.table.read(self.fs, entry)? else { return Ok(()) };
+        let Some(listed) = self.reread(entry) else { return };
         self.report(&Finding {
             ingest_id: Some(entry.id),
             expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
-            lines: vec![self.table.line_place(self.fs, entry)?],
+            lines: self.line_place(entry).into_iter().collect(),
             ..Finding::new(Kind::Contradiction, listed.warehouse_path, detail)
         });
-        Ok(())
     }
 
     fn not_listed(&self, row: &Row, choice: Choice, dirs: &mut OpenDirs<F>, queue: &mut Queue<F>) {
         let (sha256, size, id) = (row.sha256, row.size, row.ingest_id);
         let expected = Content { size: Some(size), sha256: Some(sha256) };
-        let detail = "it is MANIFESTED in the journal, and no manifest has its line";
-        let path = row.warehouse_path.clone();
-        self.report(&Finding { ingest_id: Some(id), expected, ..Finding::new(Kind::NotListed, path, detail) });
+        if self.unreads.borrow().may_list(row.discovered_at) {
+            self.leave_undecided(1);
+        } else {
+            let detail = "it is MANIFESTED in the journal, and no manifest has its line";
+            let path = row.warehouse_path.clone();
+            self.report(&Finding { ingest_id: Some(id), expected, ..Finding::new(Kind::NotListed, path, detail) });
+        }
         let file = OnItsWay {
             state: FileState::Manifested,
             id,
@@ -203,8 +206,8 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Reports contents, places and ingest ids that stand in several lines. Returns how many lines are no finding, because
     /// their content was forgotten before it came again.
-    pub(super) fn listed_twice(&self, known: Option<&Known>) -> Result<u64, Error> {
-        let excused = self.same_contents(known)?;
+    pub(super) fn listed_twice(&self, known: Option<&Known>) -> u64 {
+        let excused = self.same_contents(known);
         let is_told = |one: u32, other: u32| {
             self.table.entry(one).sha256 == self.table.entry(other).sha256 && self.owner(one) == self.owner(other)
         };
@@ -213,24 +216,24 @@ impl<F: Fs> Audit<'_, '_, F> {
                 continue;
             }
             let name = |line: u32| {
-                let listed = self.table.read(self.fs, self.table.entry(line))?;
-                Ok::<_, Error>(listed.and_then(|it| it.warehouse_path.file_name().map(ToOwned::to_owned)))
+                let listed = self.reread(self.table.entry(line));
+                listed.and_then(|it| it.warehouse_path.file_name().map(ToOwned::to_owned))
             };
             // Other names can have one hash.
-            if name(*one)? == name(*other)? {
-                self.report_twice(&[*one, *other], "this place in the warehouse")?;
+            if name(*one) == name(*other) {
+                self.report_twice(&[*one, *other], "this place in the warehouse");
             }
         }
         for (one, other) in self.same_ids() {
             let is_told = is_told(one, other) || self.table.entry(one).place == self.table.entry(other).place;
             if !is_told && self.owner(one) == self.owner(other) {
-                self.report_twice(&[one, other], "this ingest id")?;
+                self.report_twice(&[one, other], "this ingest id");
             }
         }
-        Ok(excused)
+        excused
     }
 
-    fn same_contents(&self, known: Option<&Known>) -> Result<u64, Error> {
+    fn same_contents(&self, known: Option<&Known>) -> u64 {
         let entries = self.table.entries();
         let (mut at, mut excused) = (0, 0);
         for lines in entries.chunk_by(|one, other| one.sha256 == other.sha256) {
@@ -245,11 +248,11 @@ impl<F: Fs> Audit<'_, '_, F> {
                 let counted = self.not_forgotten(known, &entries[first as usize].sha256, of_one);
                 excused += (of_one.len() - counted.len()) as u64;
                 if counted.len() > 1 {
-                    self.report_twice(&counted, "this content")?;
+                    self.report_twice(&counted, "this content");
                 }
             }
         }
-        Ok(excused)
+        excused
     }
 
     /// Whose lines they are: the journal's ingestor's, or those of others, by their staging directory.
@@ -278,18 +281,17 @@ impl<F: Fs> Audit<'_, '_, F> {
         pairs.map(|pair| (pair[0].2, pair[1].2)).collect()
     }
 
-    fn report_twice(&self, lines: &[u32], what: &str) -> Result<(), Error> {
+    fn report_twice(&self, lines: &[u32], what: &str) {
         let entry = self.table.entry(lines[0]);
-        let Some(listed) = self.table.read(self.fs, entry)? else { return Ok(()) };
-        let places = lines.iter().map(|line| self.table.line_place(self.fs, self.table.entry(*line)));
+        let Some(listed) = self.reread(entry) else { return };
+        let places = lines.iter().filter_map(|line| self.line_place(self.table.entry(*line)));
         let detail = format!("{what} stands in {} lines", lines.len());
         self.report(&Finding {
             ingest_id: Some(entry.id),
             expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
-            lines: places.collect::<Result<_, _>>()?,
+            lines: places.collect(),
             ..Finding::new(Kind::ListedTwice, listed.warehouse_path, detail)
         });
-        Ok(())
     }
 
     /// Judges lines whose content the journal did not remember when it was read, with a journal that was read later.
@@ -312,11 +314,11 @@ impl<F: Fs> Audit<'_, '_, F> {
             } else {
                 "the journal does not know it: sent again, its content would be ingested again"
             };
-            let Some(listed) = self.table.read(self.fs, entry)? else { continue };
+            let Some(listed) = self.reread(entry) else { continue };
             self.report(&Finding {
                 ingest_id: Some(entry.id),
                 expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
-                lines: vec![self.table.line_place(self.fs, entry)?],
+                lines: self.line_place(entry).into_iter().collect(),
                 ..Finding::new(Kind::NotInJournal, listed.warehouse_path, detail)
             });
         }

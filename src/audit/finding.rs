@@ -30,13 +30,15 @@ pub enum Kind {
     MalformedLine,
     /// A last line without its end.
     TornLine,
+    /// What has a manifest's name is no regular file: a link, a directory, a pipe.
+    IrregularManifest,
     /// It cannot be read, so nothing can be said of it.
     Unreadable,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Missing,
         Kind::Altered,
         Kind::Extra,
@@ -46,6 +48,7 @@ impl Kind {
         Kind::Contradiction,
         Kind::MalformedLine,
         Kind::TornLine,
+        Kind::IrregularManifest,
         Kind::Unreadable,
     ];
 
@@ -61,6 +64,7 @@ impl Kind {
             Kind::Contradiction => "contradiction",
             Kind::MalformedLine => "malformed_line",
             Kind::TornLine => "torn_line",
+            Kind::IrregularManifest => "irregular_manifest",
             Kind::Unreadable => "unreadable",
         }
     }

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::split;
-use crate::fs::{self, Fs};
-use crate::pipeline::lines::{Line, Lines, Listed, Place};
+use crate::fs::Fs;
+use crate::pipeline::hours::Unread;
+use crate::pipeline::lines::{self, Line, Lines, Listed, Place};
 use crate::types::{IngestId, Sha256, UnixMillis};
 
 /// Between two lines whose place is remembered, so that a line's number is found without counting from the beginning.
@@ -322,14 +323,17 @@ impl Table {
     /// Reads the entry's line again.
     ///
     /// # Errors
-    /// I/O. None if the line does not stand there any more.
-    pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> fs::Result<Option<Listed>> {
+    /// The manifest cannot be read any more. None if the line does not stand there any more.
+    pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Option<Listed>, lines::Error> {
         let mut lines = Lines::open(fs, &self.manifests[entry.manifest()].path, entry.offset())?;
         Ok(lines.next_line()?.and_then(|line| line.parse().ok()))
     }
 
     /// Where the entry's line stands, for people.
-    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> fs::Result<Place> {
+    ///
+    /// # Errors
+    /// The manifest cannot be read any more.
+    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Place, lines::Error> {
         let manifest = &self.manifests[entry.manifest()];
         let (mut number, begin) = manifest.mark_before(entry.offset());
         let mut lines = Lines::open(fs, &manifest.path, begin)?;
@@ -348,32 +352,49 @@ impl Table {
     }
 
     /// Reads the lines of many entries again, each manifest once and in order. What does not stand there any more is left
-    /// out; `each` says whether to go on.
+    /// out; `each` says whether to go on. Returns the manifests that cannot be read any more.
     pub fn read_all<F: Fs>(
         &self,
         fs: &F,
         mut wanted: Vec<u32>,
         each: &mut dyn FnMut(u32, Listed, u64) -> bool,
-    ) -> fs::Result<()> {
+    ) -> Vec<Unread> {
+        let mut unread = Vec::new();
         wanted.sort_unstable_by_key(|index| self.entry(*index).at);
         for of_one in wanted.chunk_by(|one, other| self.entry(*one).manifest() == self.entry(*other).manifest()) {
-            let manifest = &self.manifests[self.entry(of_one[0]).manifest()];
-            let (mut number, begin) = manifest.mark_before(self.entry(of_one[0]).offset());
-            let mut lines = Lines::open(fs, &manifest.path, begin)?;
-            let mut of_one = of_one.iter().copied().peekable();
-            while let (Some(index), Some(line)) = (of_one.peek().copied(), lines.next_line()?) {
-                number += 1;
-                if line.offset < self.entry(index).offset() {
-                    continue;
-                }
-                of_one.next();
-                if let Ok(listed) = line.parse()
-                    && !each(index, listed, number)
-                {
-                    return Ok(());
-                }
+            match self.read_some(fs, of_one, each) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(why) => unread.push(Unread { path: self.manifest_of(self.entry(of_one[0])).to_path_buf(), why }),
             }
         }
-        Ok(())
+        unread
+    }
+
+    /// The same for entries of one manifest, in order; false if `each` has said not to go on.
+    fn read_some<F: Fs>(
+        &self,
+        fs: &F,
+        wanted: &[u32],
+        each: &mut dyn FnMut(u32, Listed, u64) -> bool,
+    ) -> Result<bool, lines::Error> {
+        let first = self.entry(wanted[0]);
+        let manifest = &self.manifests[first.manifest()];
+        let (mut number, begin) = manifest.mark_before(first.offset());
+        let mut lines = Lines::open(fs, &manifest.path, begin)?;
+        let mut wanted = wanted.iter().copied().peekable();
+        while let (Some(index), Some(line)) = (wanted.peek().copied(), lines.next_line()?) {
+            number += 1;
+            if line.offset < self.entry(index).offset() {
+                continue;
+            }
+            wanted.next();
+            if let Ok(listed) = line.parse()
+                && !each(index, listed, number)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

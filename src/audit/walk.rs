@@ -16,7 +16,7 @@ use crate::pipeline::lines::{Listed, Place};
 use crate::types::UnixMillis;
 
 /// How partitions' names begin.
-const PARTITION: &[u8] = b"ingest_date=";
+pub(super) const PARTITION: &str = "ingest_date=";
 
 /// A name in the warehouse that no line lists.
 pub(super) struct Extra {
@@ -49,7 +49,7 @@ fn partitions<F: Fs>(fs: &F, root: &F::Dir, since: Option<UnixMillis>) -> Result
     for entry in fs.list(root)? {
         let entry = entry?;
         let is_dir = entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink);
-        let is_partition = entry.name.as_encoded_bytes().starts_with(PARTITION);
+        let is_partition = entry.name.as_encoded_bytes().starts_with(PARTITION.as_bytes());
         if is_dir && is_partition && first.as_ref().is_none_or(|first| entry.name.as_os_str() >= OsStr::new(first)) {
             found.push(entry.name);
         }
@@ -118,10 +118,10 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// Looks for the files of lines that were not met, each at its own path.
-    pub(super) fn look_for(&self, seen: &Seen, choice: Choice, queue: &mut Queue<F>) -> Result<(), Error> {
+    pub(super) fn look_for(&self, seen: &Seen, choice: Choice, queue: &mut Queue<F>) {
         let unseen: Vec<u32> = (0..self.table.entries().len() as u32).filter(|line| !seen.has(*line)).collect();
         let mut dirs = OpenDirs::new();
-        Ok(self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
+        let unread = self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
             let entry = self.table.entry(line);
             let hash = choice.takes(&entry.sha256);
             let (sha256, size, id) = (entry.sha256, entry.size, entry.id);
@@ -134,7 +134,8 @@ impl<F: Fs> Audit<'_, '_, F> {
                 Err(error) => self.report_unopened(line, &listed, number, &error),
             }
             !self.watch.is_stopped()
-        })?)
+        });
+        unread.into_iter().for_each(|unread| self.note_unread(unread));
     }
 
     fn report_unopened(&self, line: u32, listed: &Listed, number: u64, error: &crate::fs::Error) {

@@ -199,6 +199,30 @@ fn what_cannot_be_read_or_is_not_listed_is_told() {
     assert_eq!(place.inspect().iter().filter(|file| file["state"] == "MANIFESTED").count(), 4);
 }
 
+/// Why: a journal that lacks one hour would ingest again whatever is sent again of it, and could not be rebuilt once more.
+#[test]
+fn a_manifest_that_cannot_be_read_ends_it_without_a_journal() {
+    let place = ingested(3);
+    std::fs::remove_dir_all(&place.state).unwrap();
+    let manifest = manifest(&place);
+    let aside = manifest.with_extension("aside");
+    std::fs::rename(&manifest, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &manifest).unwrap();
+    let before = [snapshot(&place.warehouse), snapshot(&place.manifests)];
+    let output = rebuild(&place, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}{}", out(&output), err(&output));
+    let said = err(&output);
+    assert!(
+        said.contains(&format!("{} is a symbolic link", manifest.display())) && said.contains("try again"),
+        "{said}"
+    );
+    assert_eq!([snapshot(&place.warehouse), snapshot(&place.manifests)], before, "something was changed");
+    assert!(std::fs::read_dir(&place.state).unwrap().next().is_none(), "something of a journal is left");
+    std::fs::rename(&aside, &manifest).unwrap();
+    rebuilt(&place, &[]);
+    assert_eq!(place.inspect().len(), 3);
+}
+
 /// Why: what was removed from the warehouse, or is damaged there, stays known, as with the journal that was lost.
 #[test]
 fn verify_tells_what_is_missing_or_altered_and_remembers_it_all_the_same() {

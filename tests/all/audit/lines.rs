@@ -10,7 +10,7 @@ use super::{Audited, at, audit, audit_without_journal, ingest, ingested};
 use crate::harness::{Place, csv};
 
 /// The one manifest; a test that runs while an hour ends begins anew.
-fn one_manifest(files: u64) -> (Place, PathBuf) {
+pub(super) fn one_manifest(files: u64) -> (Place, PathBuf) {
     for _ in 0..3 {
         let place = ingested(files);
         let mut found = Vec::new();
