@@ -66,7 +66,7 @@ pub fn run<F: Fs>(fs: &F, state: &std::path::Path, plan: &Plan, watch: &Watch<'_
     let (contents, lsn) = (snapshot.header().rows, snapshot.header().lsn);
     let path = snapshot.path().to_path_buf();
     drop(snapshot);
-    let summary = audit::audit(fs, plan, watch, None, &read.table, read.doubts)?;
+    let summary = audit::audit(fs, plan, watch, None, read)?;
     Ok(Rebuilt { contents, older, renumbered, snapshot: path, lsn, summary })
 }
 

@@ -121,7 +121,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     fn listed_since(&self) -> Result<HashSet<u64>, Error> {
         let read: HashMap<&Path, u64> =
             self.table.manifests.iter().map(|manifest| (manifest.path.as_path(), manifest.end)).collect();
-        let (mut listed, mut places) = (HashSet::new(), self.table.places(self.fs));
+        let (mut listed, mut places) = (HashSet::new(), self.table.places(self.warehouse));
         let hours = manifests(self.fs, &self.manifests, self.since)?;
         hours.unread.into_iter().for_each(|unread| self.note_unread(unread));
         for manifest in hours.manifests {
@@ -151,12 +151,12 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     fn is_there(&self, extra: &Extra) -> bool {
-        let dir = self.fs.open_dir(&extra.dir);
+        let dir = self.warehouse.open_dir(&extra.dir);
         dir.is_ok_and(|dir| self.fs.stat(&dir, &extra.name).is_ok_and(|stat| stat.is_some()))
     }
 
     fn drop_on_their_way(&mut self, extras: &mut Vec<Extra>, known: &Known) {
-        let mut places = self.table.places(self.fs);
+        let mut places = self.table.places(self.warehouse);
         let places: HashSet<u64> = known.on_their_way().map(|file| places.of(&file.warehouse_path)).collect();
         extras.retain(|extra| !places.contains(&extra.place));
         self.summary.on_their_way = known.on_their_way().filter(|file| file.state == FileState::Moved).count() as u64;
@@ -164,7 +164,7 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Drops what the journal calls MANIFESTED: it is told already that there is no line.
     fn drop_known(&self, extras: &mut Vec<Extra>, known: &Known) -> Result<(), Error> {
-        let mut places = self.table.places(self.fs);
+        let mut places = self.table.places(self.warehouse);
         let wanted: HashSet<u64> = extras.iter().map(|extra| extra.place).collect();
         let mut found = HashSet::new();
         let mut rows = known.rows();
@@ -181,11 +181,13 @@ impl<F: Fs> Audit<'_, '_, F> {
         // For what is not told anyway, nobody waits.
         let unreads = self.unreads.borrow();
         for extra in extras.iter().filter(|extra| !unreads.may_list_in(&extra.dir)) {
-            youngest = youngest.max(self.changed_at(&extra.dir, &extra.name));
+            let dir = self.warehouse.open_dir(&extra.dir).ok();
+            youngest = youngest.max(dir.and_then(|dir| self.changed_at(&dir, &extra.name)));
         }
         for suspect in suspects.iter().filter(|suspect| suspect.is_torn) {
             let (dir, name) = split(&suspect.manifest);
-            youngest = youngest.max(self.changed_at(dir, name));
+            let dir = self.fs.open_dir(dir).ok();
+            youngest = youngest.max(dir.and_then(|dir| self.changed_at(&dir, name)));
         }
         let age = Duration::from_millis(self.fs.now().0.saturating_sub(youngest?));
         SETTLE.checked_sub(age).filter(|left| !left.is_zero())
@@ -200,9 +202,8 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// When a name's file last changed, in milliseconds since the epoch.
-    fn changed_at(&self, dir: &Path, name: &OsStr) -> Option<u64> {
-        let dir = self.fs.open_dir(dir).ok()?;
-        let FileTime { sec, nsec } = self.fs.stat(&dir, name).ok()??.identity.ctime;
+    fn changed_at(&self, dir: &F::Dir, name: &OsStr) -> Option<u64> {
+        let FileTime { sec, nsec } = self.fs.stat(dir, name).ok()??.identity.ctime;
         Some(u64::try_from(sec).ok()? * 1000 + u64::from(nsec) / 1_000_000)
     }
 }

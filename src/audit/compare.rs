@@ -8,11 +8,12 @@ use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::check::{Job, OpenDirs, Queue};
+use super::check::{Job, Queue};
 use super::finding::{Content, Finding, Kind};
 use super::known::{Known, OnItsWay};
 use super::sample::Choice;
 use super::table::Entry;
+use super::warehouse::OpenDirs;
 use super::{Audit, split};
 use crate::Error;
 use crate::fs::Fs;
@@ -62,7 +63,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// journal does not remember.
     pub(super) fn compare(&self, known: &Known, choice: Choice, queue: &mut Queue<F>) -> Result<Vec<u32>, Error> {
         let (mut unknown, mut without_line) = (Vec::new(), 0_u64);
-        let mut places = self.table.places(self.fs);
+        let mut places = self.table.places(self.warehouse);
         self.side_by_side(
             known,
             &mut |row, lines| {
@@ -96,8 +97,8 @@ impl<F: Fs> Audit<'_, '_, F> {
     ) -> Result<HashSet<u32>, Error> {
         let by_id: HashMap<u64, u32> = unknown.iter().map(|line| (self.table.entry(*line).id.0, *line)).collect();
         let mut contradicted = HashSet::new();
-        let mut dirs = OpenDirs::new();
-        let mut places = self.table.places(self.fs);
+        let mut dirs = OpenDirs::new(self.warehouse);
+        let mut places = self.table.places(self.warehouse);
         self.side_by_side(
             known,
             &mut |row, lines| {
@@ -156,7 +157,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         });
     }
 
-    fn not_listed(&self, row: &Row, choice: Choice, dirs: &mut OpenDirs<F>, queue: &mut Queue<F>) {
+    fn not_listed(&self, row: &Row, choice: Choice, dirs: &mut OpenDirs<'_, F>, queue: &mut Queue<F>) {
         let (sha256, size, id) = (row.sha256, row.size, row.ingest_id);
         let expected = Content { size: Some(size), sha256: Some(sha256) };
         if self.unreads.borrow().may_list(row.discovered_at) {
@@ -179,7 +180,7 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Queues the files that have arrived in the warehouse, but whose lines are not written yet.
     fn look_at_moved(&self, known: &Known, choice: Choice, queue: &mut Queue<F>) {
-        let (mut dirs, mut places) = (OpenDirs::new(), self.table.places(self.fs));
+        let (mut dirs, mut places) = (OpenDirs::new(self.warehouse), self.table.places(self.warehouse));
         for file in known.on_their_way().filter(|file| file.state == FileState::Moved) {
             let is_compared = self.since.is_none_or(|since| file.discovered_at >= since);
             if is_compared && self.table.at_place(places.of(&file.warehouse_path)).is_none() {
@@ -189,16 +190,15 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// Queues a file that has no line.
-    fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut OpenDirs<F>, queue: &mut Queue<F>) {
+    fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut OpenDirs<'_, F>, queue: &mut Queue<F>) {
         let &OnItsWay { sha256, size, id, .. } = file;
         let (dir, name) = split(&file.warehouse_path);
         let (name, hash) = (name.to_owned(), choice.takes(&sha256));
-        match dirs.open(self.fs, dir) {
+        match dirs.open(dir) {
             Ok(dir) => queue.push(Job { dir, name, sha256, size, id, line: None, number: None, hash }),
-            Err(error) => {
-                let kind = if error.is_not_found() { Kind::Missing } else { Kind::Unreadable };
+            Err(stray) => {
                 let expected = Content { size: Some(size), sha256: Some(sha256) };
-                let finding = Finding::new(kind, file.warehouse_path.clone(), error.to_string());
+                let finding = Finding::new(stray.kind(), file.warehouse_path.clone(), stray.to_string());
                 self.report(&Finding { ingest_id: Some(id), expected, ..finding });
             }
         }

@@ -16,6 +16,8 @@ pub enum Kind {
     Missing,
     /// Its size or SHA-256 is another one.
     Altered,
+    /// Its path leads out of the warehouse, or through a link: it was not looked at.
+    Outside,
     /// In the warehouse, and known to nobody.
     Extra,
     /// The same content, place or ingest id in several lines.
@@ -38,9 +40,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Missing,
         Kind::Altered,
+        Kind::Outside,
         Kind::Extra,
         Kind::ListedTwice,
         Kind::NotListed,
@@ -57,6 +60,7 @@ impl Kind {
         match self {
             Kind::Missing => "missing",
             Kind::Altered => "altered",
+            Kind::Outside => "outside",
             Kind::Extra => "extra",
             Kind::ListedTwice => "listed_twice",
             Kind::NotListed => "not_listed",

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - It changes nothing, anywhere, and takes no lock: it runs beside ingestors.
+//! - It looks at files in the warehouse only, whatever path a line or the journal names (in `warehouse`).
 //! - The order of reading: journal, manifests, names and files in the warehouse. What the journal calls MANIFESTED has its
 //!   line when the manifests are read, and what is listed has its file when the warehouse is looked at. For what goes
 //!   the other way round (a file without a line, a line that the journal does not know) there is a second look
@@ -17,6 +18,7 @@ mod sample;
 mod table;
 mod unread;
 mod walk;
+mod warehouse;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -41,6 +43,7 @@ use crate::types::UnixMillis;
 use check::Checker;
 use sample::Choice;
 use unread::Unreads;
+use warehouse::Warehouse;
 
 /// What is to be audited.
 #[derive(Clone, Debug)]
@@ -103,7 +106,7 @@ struct Input {
 pub(super) struct Audit<'a, 'w, F: Fs> {
     fs: &'a F,
     state: Option<PathBuf>,
-    warehouse: PathBuf,
+    warehouse: &'a Warehouse<F>,
     manifests: PathBuf,
     since: Option<UnixMillis>,
     watch: &'a Watch<'w>,
@@ -123,18 +126,17 @@ pub(super) struct Audit<'a, 'w, F: Fs> {
 /// The journal is damaged, the warehouse or the manifests' directory cannot be read, or a finding could not be told. What
 /// is wrong with a single file or manifest is a finding.
 pub fn run<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>, known: Option<Known>) -> Result<Summary, Error> {
-    fs.open_dir(&plan.warehouse)?;
-    fs.open_dir(&plan.manifests)?;
     let read = read_manifests(fs, plan, watch)?;
-    audit(fs, plan, watch, known, &read.table, read.doubts)
+    audit(fs, plan, watch, known, read)
 }
 
 /// What was read of the manifests.
-pub struct Read {
+pub struct Read<F: Fs> {
     /// All lines.
     pub table: Table,
     /// What is none.
     pub doubts: Doubts,
+    warehouse: Warehouse<F>,
 }
 
 /// What of the manifests says nothing.
@@ -148,10 +150,12 @@ pub struct Doubts {
 /// Reads all lines that the plan is about.
 ///
 /// # Errors
-/// The manifests' directory cannot be listed, or it was stopped.
-pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<Read, Error> {
+/// The warehouse cannot be opened, the manifests' directory not be listed, or it was stopped.
+pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<Read<F>, Error> {
+    let warehouse = Warehouse::open(fs, &plan.warehouse)?;
     let hours = manifests(fs, &plan.manifests, plan.since)?;
-    let mut read = Read { table: Table::default(), doubts: Doubts { suspects: Vec::new(), unread: hours.unread } };
+    let doubts = Doubts { suspects: Vec::new(), unread: hours.unread };
+    let mut read = Read { table: Table::default(), doubts, warehouse };
     for manifest in hours.manifests {
         match read_lines(fs, &manifest, watch, &mut read) {
             Err(error) if error.is_not_found() => {}
@@ -167,13 +171,13 @@ pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<R
 }
 
 /// Reads the lines of one manifest, until it is to stop.
-fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read) -> Result<(), lines::Error> {
+fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read<F>) -> Result<(), lines::Error> {
     let mut lines = Lines::open(fs, manifest, 0)?;
     read.table.begin_manifest(manifest.to_path_buf());
     while let Some(line) = lines.next_line()? {
         read.table.mark(&line);
         match line.parse() {
-            Ok(listed) => read.table.push(fs, line.offset, &listed),
+            Ok(listed) => read.table.push(&read.warehouse, line.offset, &listed),
             Err(why) => {
                 let is_torn = matches!(line.text, Text::Unfinished(_));
                 let (offset, number) = (line.offset, line.number);
@@ -195,9 +199,10 @@ pub fn audit<F: Fs>(
     plan: &Plan,
     watch: &Watch<'_>,
     known: Option<Known>,
-    table: &Table,
-    doubts: Doubts,
+    read: Read<F>,
 ) -> Result<Summary, Error> {
+    let Read { table, doubts, warehouse } = read;
+    let table = &table;
     let choice = Choice::new(plan.sample, plan.seed, table.entries());
     let chosen = table.entries().iter().filter(|entry| choice.takes(&entry.sha256));
     // What lines say is not what there is.
@@ -212,7 +217,7 @@ pub fn audit<F: Fs>(
     let mut audit = Audit {
         fs,
         state: plan.state.clone(),
-        warehouse: plan.warehouse.clone(),
+        warehouse: &warehouse,
         manifests: plan.manifests.clone(),
         since: plan.since,
         watch,

@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! - Entries are in the order of their SHA-256, of equal ones the older line first; a built table does not change.
-//! - A place in the warehouse is known by its directory (the same by whatever path) and its name, as a keyed hash of 64
-//!   bits. Two places with one hash are told apart before anything is reported of them.
+//! - A place in the warehouse is known by its directory (the same by whatever path; by its path where it must not be opened)
+//!   and its name, as a keyed hash of 64 bits. Two places with one hash are told apart before anything is reported of them.
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::split;
+use super::warehouse::Warehouse;
 use crate::fs::Fs;
 use crate::pipeline::hours::Unread;
 use crate::pipeline::lines::{self, Line, Lines, Listed, Place};
@@ -95,12 +96,12 @@ impl Directories {
     }
 
     /// The number of a directory; one that is met for the first time gets one.
-    fn number<F: Fs>(&mut self, fs: &F, dir: &Path) -> u64 {
+    fn number<F: Fs>(&mut self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
         if let Some(number) = self.numbers.get(dir.as_os_str().as_bytes()) {
             return *number;
         }
         let new = self.numbers.len() as u64;
-        let number = match identity(fs, dir) {
+        let number = match warehouse.identity(dir) {
             Some(identity) => *self.by_identity.entry(identity).or_insert(new),
             None => new,
         };
@@ -109,9 +110,9 @@ impl Directories {
     }
 
     /// The number of a directory that no line may name.
-    fn known_number<F: Fs>(&self, fs: &F, dir: &Path) -> u64 {
+    fn known_number<F: Fs>(&self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
         let known = self.numbers.get(dir.as_os_str().as_bytes()).copied();
-        known.unwrap_or_else(|| self.number_of(identity(fs, dir), dir))
+        known.unwrap_or_else(|| self.number_of(warehouse.identity(dir), dir))
     }
 
     /// The number of an open directory.
@@ -126,13 +127,9 @@ impl Directories {
     }
 }
 
-fn identity<F: Fs>(fs: &F, dir: &Path) -> Option<(u64, u64)> {
-    fs.open_dir(dir).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key())
-}
-
 /// Finds the places of paths; each directory is looked at once, since there are few.
 pub(super) struct Places<'a, F: Fs> {
-    fs: &'a F,
+    warehouse: &'a Warehouse<F>,
     directories: &'a Directories,
     numbers: HashMap<PathBuf, u64>,
 }
@@ -144,7 +141,7 @@ impl<F: Fs> Places<'_, F> {
         let number = match self.numbers.get(dir) {
             Some(number) => *number,
             None => {
-                let number = self.directories.known_number(self.fs, dir);
+                let number = self.directories.known_number(self.warehouse, dir);
                 self.numbers.insert(dir.to_path_buf(), number);
                 number
             }
@@ -218,14 +215,14 @@ impl Table {
     }
 
     /// Adds a line of the last manifest.
-    pub(super) fn push<F: Fs>(&mut self, fs: &F, offset: u64, listed: &Listed) {
+    pub(super) fn push<F: Fs>(&mut self, warehouse: &Warehouse<F>, offset: u64, listed: &Listed) {
         let manifest = self.manifests.len().saturating_sub(1) as u64;
         let input = self.input(&listed.source_path) as u64;
         let (dir, name) = split(&listed.warehouse_path);
         let number = match &self.last_dir {
             Some((last, number)) if last == dir => *number,
             _ => {
-                let number = self.directories.number(fs, dir);
+                let number = self.directories.number(warehouse, dir);
                 self.last_dir = Some((dir.to_path_buf(), number));
                 number
             }
@@ -306,8 +303,8 @@ impl Table {
     }
 
     /// Finds the places of paths.
-    pub(super) fn places<'a, F: Fs>(&'a self, fs: &'a F) -> Places<'a, F> {
-        Places { fs, directories: &self.directories, numbers: HashMap::new() }
+    pub(super) fn places<'a, F: Fs>(&'a self, warehouse: &'a Warehouse<F>) -> Places<'a, F> {
+        Places { warehouse, directories: &self.directories, numbers: HashMap::new() }
     }
 
     /// The staging directories, by number.

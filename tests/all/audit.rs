@@ -5,6 +5,7 @@ mod journal;
 mod lines;
 mod manifests;
 mod options;
+mod outside;
 mod simulated;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -38,7 +38,7 @@ fn line_of(manifest: &PathBuf, name: &str) -> String {
     text.lines().find(|line| line.contains(&format!("/{name}\""))).unwrap().to_owned()
 }
 
-fn edit(manifest: &PathBuf, name: &str, change: impl Fn(&mut Value)) {
+pub(super) fn edit(manifest: &PathBuf, name: &str, change: impl Fn(&mut Value)) {
     let text = std::fs::read_to_string(manifest).unwrap();
     let lines = text.lines().map(|line| {
         let mut value: Value = serde_json::from_str(line).unwrap();

@@ -98,6 +98,35 @@ fn a_read_error_is_a_finding_and_the_others_are_looked_at() {
     assert_eq!(summary.files, 5);
 }
 
+/// Why: an audit may run as somebody who may read everything, on lines that others may have written.
+#[test]
+fn no_line_makes_it_open_or_list_anything_outside() {
+    let fs = machine(2);
+    let mut upstream = fs.upstream();
+    upstream.mkdir_all("/away/ingest_date=2026-01-02").unwrap();
+    upstream.write("/away/ingest_date=2026-01-02/9.csv", b"id\n9\n").unwrap();
+    upstream.symlink("/away/ingest_date=2026-01-02", "/wh/ingest_date=2026-01-03").unwrap();
+    let dirs =
+        ["/away/ingest_date=2026-01-02", "/wh/ingest_date=2026-01-03", "/wh/../away/ingest_date=2026-01-02", "/away"];
+    for (id, dir) in (9..).zip(dirs) {
+        let line = line(id, "id\n9\n").replace(&format!("{DAY}/{id}.csv"), &format!("{dir}/9.csv"));
+        upstream.append(format!("{HOUR}/manifest.jsonl"), line.as_bytes()).unwrap();
+    }
+    let before = fs.operations();
+    let (summary, found) = run(&fs);
+    assert_eq!(found.iter().filter(|finding| finding.kind == Kind::Outside).count(), 5, "{found:?}");
+    assert_eq!((summary.lines, summary.bytes), (6, 10));
+    let log = fs.log();
+    assert!(log.first().is_some_and(|first| first.number == before + 1), "the log was too short");
+    for call in log {
+        let is_inside = [Path::new("/wh"), Path::new("/mf")].iter().any(|top| call.path.starts_with(top));
+        let is_link = call.path.starts_with("/wh/ingest_date=2026-01-03");
+        let may_be = is_inside && !call.path.ends_with("..") && !call.path.to_str().unwrap().contains("/../");
+        let may_be = may_be && (!is_link || call.op == Op::Stat);
+        assert!(may_be || matches!(call.op, Op::OpenDir | Op::StatDir), "{call:?}");
+    }
+}
+
 /// A second hour, whose manifest lists the first hour's files as well as one that is not there.
 fn second_hour(fs: &SimFs) -> String {
     let hour = "/mf/2026/01/02/04";
