@@ -140,14 +140,9 @@ fn text_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Durati
 }
 
 fn json_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Duration) -> String {
-    let verdict = match (counts.total(), summary.is_interrupted) {
-        (_, true) => "interrupted",
-        (0, false) => "clean",
-        (_, false) => "findings",
-    };
     let sample = sample_text(plan.sample);
     let summary = json!({
-        "verdict": verdict,
+        "verdict": counts.verdict_text(summary),
         "findings": counts.json(),
         "lines": summary.lines,
         "files": summary.files,
