@@ -77,6 +77,10 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
     if line.contains(&0) {
         return Err("it holds zeros, as a power cut leaves them".to_owned());
     }
+    // The values alone would do for the deserializer, which knows their order.
+    if line.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err("it is no JSON object".to_owned());
+    }
     let keys: Keys<'_> = serde_json::from_slice(line).map_err(|error| {
         // Its own "line 1" would be taken for the manifest's.
         let place = format!(" at line {} column {}", error.line(), error.column());
@@ -338,6 +342,12 @@ mod tests {
         assert_eq!(parse(exact.as_bytes()).unwrap().source_path.as_os_str().as_encoded_bytes(), b"/in/\xff");
     }
 
+    /// What a line says, without the keys.
+    fn values_alone() -> String {
+        let sha256 = "ab".repeat(32);
+        format!(r#"["/in/a.csv",null,"{sha256}",1,7,46,-5,"/wh/a.csv",null,6,"2026-11-23T20:02:42.965Z"]"#)
+    }
+
     #[test]
     fn what_is_no_line_is_refused_with_a_reason() {
         for (bad, why) in [
@@ -350,6 +360,7 @@ mod tests {
             (LINE.replace("46", "\0\0"), "zeros"),
             (LINE[..LINE.len() - 1].to_owned(), "EOF"),
             (format!("{LINE}{LINE}"), "trailing"),
+            (values_alone(), "no JSON object"),
         ] {
             let error = parse(bad.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{bad}: {error}");
