@@ -53,6 +53,15 @@ pub enum Error {
         "the manifests were changed while they were read: stop what writes to them, and try again; nothing was modified"
     )]
     ManifestsChanged,
+    /// Not all that has to be remembered can be read.
+    #[error(
+        "{0}. No journal was made, since one that does not know what is listed there would let it be ingested again: make it \
+             readable, or move it away, and try again"
+    )]
+    ManifestUnread(pipeline::lines::Error),
+    /// A manifest cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] pipeline::lines::Error),
     /// A filter or pattern on the command line.
     #[error("{0}")]
     Usage(String),
@@ -91,6 +100,8 @@ impl Error {
             | Error::NotMounted { .. }
             | Error::Output(_)
             | Error::ManifestsChanged
+            | Error::ManifestUnread(_)
+            | Error::Manifest(_)
             | Error::Thread(_) => 1,
         }
     }

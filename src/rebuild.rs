@@ -4,6 +4,7 @@
 //! - Every content that a line lists is known afterwards, whether its file is still in the warehouse or not; of several
 //!   lines of one content the newest counts.
 //! - No ingest id is there twice: where lines of several ingestors have the same, the oldest keeps it.
+//! - A manifest that cannot be read ends it: there is no journal that forgets what one of them lists.
 //! - Manifests and warehouse are only read.
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::audit::{self, Plan, Summary, Table, Watch};
 use crate::fs::Fs;
 use crate::journal::rebuild::Rebuild;
 use crate::journal::snapshot::Row;
+use crate::pipeline::hours::Unread;
 use crate::pipeline::lines::Listed;
 use crate::types::{IngestId, Lsn};
 
@@ -48,11 +50,12 @@ pub fn run<F: Fs>(fs: &F, state: &std::path::Path, plan: &Plan, watch: &Watch<'_
     fs.open_dir(&plan.warehouse)?;
     fs.open_dir(&plan.manifests)?;
     let mut rebuild = Rebuild::begin(fs, state)?;
-    let filled = audit::read_manifests(fs, plan, watch).and_then(|(table, suspects)| {
-        let counts = fill(fs, &table, &mut rebuild, watch)?;
-        Ok((table, suspects, counts))
+    let filled = audit::read_manifests(fs, plan, watch).and_then(|mut read| {
+        unless_unread(&mut read.doubts.unread)?;
+        let counts = fill(fs, &read.table, &mut rebuild, watch)?;
+        Ok((read, counts))
     });
-    let (table, suspects, (older, renumbered)) = match filled {
+    let (read, (older, renumbered)) = match filled {
         Ok(filled) => filled,
         Err(error) => {
             rebuild.abandon();
@@ -63,8 +66,14 @@ pub fn run<F: Fs>(fs: &F, state: &std::path::Path, plan: &Plan, watch: &Watch<'_
     let (contents, lsn) = (snapshot.header().rows, snapshot.header().lsn);
     let path = snapshot.path().to_path_buf();
     drop(snapshot);
-    let summary = audit::audit(fs, plan, watch, None, &table, suspects)?;
+    let summary = audit::audit(fs, plan, watch, None, read)?;
     Ok(Rebuilt { contents, older, renumbered, snapshot: path, lsn, summary })
+}
+
+/// A journal that does not know what one manifest lists would let all of that be ingested again, and there is no second
+/// rebuild: so it is none of them or all.
+fn unless_unread(unread: &mut Vec<Unread>) -> Result<(), Error> {
+    unread.pop().map_or(Ok(()), |unread| Err(Error::ManifestUnread(unread.why)))
 }
 
 /// Adds a row for each content; returns how many lines were older ones of the same content, and how many contents got a new
@@ -75,11 +84,12 @@ fn fill<F: Fs>(fs: &F, table: &Table, rebuild: &mut Rebuild<F>, watch: &Watch<'_
     let lines: Vec<u32> = (0..entries.len()).filter(newest).map(|line| line as u32).collect();
     let new_ids = new_ids(table, &lines);
     let (count, mut added) = (lines.len(), 0);
-    table.read_all(fs, lines, &mut |line, listed, _| {
+    let mut unread = table.read_all(fs, lines, &mut |line, listed, _| {
         rebuild.push(&row(listed, new_ids.get(&line).copied()));
         added += 1;
         !watch.is_stopped()
-    })?;
+    });
+    unless_unread(&mut unread)?;
     if watch.is_stopped() {
         return Err(Error::Interrupted);
     }

@@ -12,8 +12,14 @@ use csv_ingestor_fuzz::snapshot::{BASES, parts::Parts};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let targets =
-        [("frame", frame()), ("replay", replay()), ("snapshot", snapshot()), ("manifest", manifest()), ("csv", csv())];
+    let targets = [
+        ("frame", frame()),
+        ("replay", replay()),
+        ("snapshot", snapshot()),
+        ("manifest", manifest()),
+        ("lines", lines()),
+        ("csv", csv()),
+    ];
     for (target, seeds) in targets {
         let dir = corpus.join(target);
         fs::create_dir_all(&dir)?;
@@ -115,5 +121,46 @@ fn manifest() -> Vec<Seed> {
     seeds.push(("append".to_owned(), vec![0, 6, 0, 0, 1, 0, 0, 2, 2, 60, 0]));
     seeds.push(("name".to_owned(), b"\x82\0\0/in/\xff\n.csv".to_vec()));
     seeds.push(("raw".to_owned(), b"\x83\x01\0{\"a\":1}\n{\"path".to_vec()));
+    seeds
+}
+
+/// Lines as they are, and one with each member in each way; manifests, whole and in pieces; and files to write the lines of
+/// (`src/lines.rs`).
+fn lines() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = Vec::new();
+    for (index, line) in manifest::POOL.iter().enumerate() {
+        seeds.push((format!("line-{index}"), [&[0], &line[..line.len() - 1]].concat()));
+    }
+    for key in 0..12 {
+        for (kind, payload) in [
+            (0, &b"[{\"a\":[null,1.5e3,\"\\u0041\"]}]"[..]),
+            (2, b"a/..\n"),
+            (3, b"\xff\x07"),
+            (5, b"in/\xff"),
+            (7, b""),
+        ] {
+            let seed = [&[1, key, kind, key % 3, payload.len() as u8][..], payload].concat();
+            seeds.push((format!("member-{key}-{kind}"), seed));
+        }
+    }
+    seeds.push(("instant".to_owned(), vec![1, 10, 6, 2, 5, 64, 4, 5, 29, 200]));
+    for kind in 0..manifest::KINDS {
+        for (name, mode) in [("file", 2), ("pieces", 0x62)] {
+            let steps = [[0, 0, 0, 0], [kind, 4, 200, 0], [3, 0, 100, 1]].concat();
+            seeds.push((format!("{name}-{kind}"), [&[mode, 0b0001_1000, kind][..], &steps].concat()));
+        }
+    }
+    // Longer than any line: as the last one, and with others behind.
+    for (name, behind) in [("long", &[][..]), ("long-inside", &[5, 1, 0, 0, 0, 1, 0, 0])] {
+        seeds.push((name.to_owned(), [&[0x62, 0, 1][..], &[10, 0x70, 0xff, 0xff], behind].concat()));
+    }
+    seeds.push(("raw".to_owned(), b"\x82\x01\x00{\"a\":1}\n\n{\"path".to_vec()));
+    for flags in [0, 0x1f] {
+        let numbers: Vec<u8> = (1..=48).collect();
+        seeds.push((
+            format!("written-{flags}"),
+            [&[3], &numbers[..], &[flags], b"a\xff.csv/b.csv/why/id/na\"me"].concat(),
+        ));
+    }
     seeds
 }

@@ -4,6 +4,7 @@
 pub mod bounded;
 pub mod csv;
 pub mod journal;
+pub mod lines;
 pub mod manifest;
 pub mod mutate;
 pub mod oracle;

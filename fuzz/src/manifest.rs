@@ -36,8 +36,14 @@ fn line(id: u64) -> Vec<u8> {
 
 /// The line of a file with this name.
 pub fn line_of(id: u64, source_path: &[u8]) -> Vec<u8> {
+    let mut line = Vec::new();
+    manifest::line(&ingest_of(id, PathBuf::from(OsString::from_vec(source_path.to_vec()))), &mut line);
+    line
+}
+
+/// A file with this name, on its way, and with the same name in the warehouse.
+pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
     let time = FileTime { sec: 1_767_323_000, nsec: 0 };
-    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
     let settings = Settings {
         input: "/in".into(),
         warehouse: "/warehouse".into(),
@@ -45,22 +51,19 @@ pub fn line_of(id: u64, source_path: &[u8]) -> Vec<u8> {
         duplicates: DuplicateAction::Keep,
         duplicates_dir: None,
     };
-    let ingest = Ingest {
+    Ingest {
         id: IngestId(id),
         state: FileState::Moved,
         identity: FileIdentity { device: 1, inode: id, size: 14, mtime: time, ctime: time },
         discovered_at: UnixMillis(1_767_323_045_778_u64.saturating_add(id)),
-        source_path: path(source_path),
+        target: Some(Target { sha256: Sha256([id as u8; 32]), warehouse_path: source_path.clone(), copy: None }),
+        source_path,
         sidecar: None,
         settings: Arc::new(settings),
-        target: Some(Target { sha256: Sha256([id as u8; 32]), warehouse_path: path(source_path), copy: None }),
         duplicate: None,
         profiled: None,
         quarantined: None,
-    };
-    let mut line = Vec::new();
-    manifest::line(&ingest, &mut line);
-    line
+    }
 }
 
 /// The lines that are due, by the bits of a byte.

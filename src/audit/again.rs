@@ -19,7 +19,8 @@ use super::{Audit, split};
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal::state::FileState;
-use crate::pipeline::lines::{Lines, Place, Text, manifests};
+use crate::pipeline::hours::{Unread, manifests};
+use crate::pipeline::lines::{self, Lines, Listed, Place, Text};
 use crate::types::FileTime;
 
 /// How long an ingestor may take between a file's arrival and its line, if all goes well.
@@ -54,7 +55,7 @@ impl<F: Fs> Audit<'_, '_, F> {
             if suspects.is_empty() && extras.is_empty() && unknown.is_empty() {
                 break;
             }
-            suspects = self.still_suspect(suspects)?;
+            suspects = self.still_suspect(suspects);
             if !extras.is_empty() {
                 let listed = self.listed_since()?;
                 extras.retain(|extra| !listed.contains(&extra.place) && self.is_there(extra));
@@ -81,6 +82,9 @@ impl<F: Fs> Audit<'_, '_, F> {
             let lines = vec![Place { manifest: suspect.manifest.clone(), number: suspect.number }];
             self.report(&Finding { lines, ..Finding::new(kind, suspect.manifest, suspect.why) });
         }
+        let found = extras.len();
+        extras.retain(|extra| !self.unreads.borrow().may_list_in(&extra.dir));
+        self.leave_undecided(found - extras.len());
         for extra in extras {
             let detail = match (&known, self.with_journal()) {
                 (None, false) => "no manifest lists it",
@@ -92,48 +96,67 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// Those that still cannot be read.
-    fn still_suspect(&self, suspects: Vec<Suspect>) -> Result<Vec<Suspect>, Error> {
-        let mut still = Vec::new();
-        for mut suspect in suspects {
-            let mut lines = match Lines::open(self.fs, &suspect.manifest, suspect.offset) {
-                Err(error) if error.is_not_found() => continue,
-                lines => lines?,
-            };
-            let Some(line) = lines.next_line()? else { continue };
-            if let Err(why) = line.parse() {
-                suspect.is_torn = matches!(line.text, Text::Unfinished(_));
-                suspect.why = why;
-                still.push(suspect);
+    fn still_suspect(&self, suspects: Vec<Suspect>) -> Vec<Suspect> {
+        let still = |mut suspect: Suspect| match self.is_suspect(&mut suspect) {
+            Ok(is_suspect) => is_suspect.then_some(suspect),
+            Err(error) if error.is_not_found() => None,
+            Err(why) => {
+                self.note_unread(Unread { path: suspect.manifest.clone(), why });
+                Some(suspect)
             }
-        }
-        Ok(still)
+        };
+        suspects.into_iter().filter_map(still).collect()
+    }
+
+    fn is_suspect(&self, suspect: &mut Suspect) -> Result<bool, lines::Error> {
+        let mut lines = Lines::open(self.fs, &suspect.manifest, suspect.offset)?;
+        let Some(line) = lines.next_line()? else { return Ok(false) };
+        let Err(why) = line.parse() else { return Ok(false) };
+        suspect.is_torn = matches!(line.text, Text::Unfinished(_));
+        suspect.why = why;
+        Ok(true)
     }
 
     /// The places of the lines that have come since the manifests were read.
     fn listed_since(&self) -> Result<HashSet<u64>, Error> {
         let read: HashMap<&Path, u64> =
             self.table.manifests.iter().map(|manifest| (manifest.path.as_path(), manifest.end)).collect();
-        let mut listed = HashSet::new();
-        let mut places = self.table.places(self.fs);
-        for manifest in manifests(self.fs, &self.manifests, self.since)? {
-            let mut lines = match Lines::open(self.fs, &manifest, read.get(manifest.as_path()).copied().unwrap_or(0)) {
-                Err(error) if error.is_not_found() => continue,
-                lines => lines?,
-            };
-            while let Some(line) = lines.next_line()? {
-                listed.extend(line.parse().ok().map(|listed| places.of(&listed.warehouse_path)));
+        let (mut listed, mut places) = (HashSet::new(), self.table.places(self.warehouse));
+        let hours = manifests(self.fs, &self.manifests, self.since)?;
+        hours.unread.into_iter().for_each(|unread| self.note_unread(unread));
+        for manifest in hours.manifests {
+            let begin = read.get(manifest.as_path()).copied().unwrap_or(0);
+            let place = &mut |listed: Listed| places.of(&listed.warehouse_path);
+            match self.listed_from(&manifest, begin, place, &mut listed) {
+                Err(error) if error.is_not_found() => {}
+                Err(why) => self.note_unread(Unread { path: manifest, why }),
+                Ok(()) => {}
             }
         }
         Ok(listed)
     }
 
+    fn listed_from(
+        &self,
+        manifest: &Path,
+        begin: u64,
+        place: &mut dyn FnMut(Listed) -> u64,
+        listed: &mut HashSet<u64>,
+    ) -> Result<(), lines::Error> {
+        let mut lines = Lines::open(self.fs, manifest, begin)?;
+        while let Some(line) = lines.next_line()? {
+            listed.extend(line.parse().ok().map(&mut *place));
+        }
+        Ok(())
+    }
+
     fn is_there(&self, extra: &Extra) -> bool {
-        let dir = self.fs.open_dir(&extra.dir);
+        let dir = self.warehouse.open_dir(&extra.dir);
         dir.is_ok_and(|dir| self.fs.stat(&dir, &extra.name).is_ok_and(|stat| stat.is_some()))
     }
 
     fn drop_on_their_way(&mut self, extras: &mut Vec<Extra>, known: &Known) {
-        let mut places = self.table.places(self.fs);
+        let mut places = self.table.places(self.warehouse);
         let places: HashSet<u64> = known.on_their_way().map(|file| places.of(&file.warehouse_path)).collect();
         extras.retain(|extra| !places.contains(&extra.place));
         self.summary.on_their_way = known.on_their_way().filter(|file| file.state == FileState::Moved).count() as u64;
@@ -141,7 +164,7 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Drops what the journal calls MANIFESTED: it is told already that there is no line.
     fn drop_known(&self, extras: &mut Vec<Extra>, known: &Known) -> Result<(), Error> {
-        let mut places = self.table.places(self.fs);
+        let mut places = self.table.places(self.warehouse);
         let wanted: HashSet<u64> = extras.iter().map(|extra| extra.place).collect();
         let mut found = HashSet::new();
         let mut rows = known.rows();
@@ -155,12 +178,16 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// For how long something that is left is still so young that somebody may be at it; None if nothing is.
     fn young_for(&self, extras: &[Extra], suspects: &[Suspect]) -> Option<Duration> {
         let mut youngest = None;
-        for extra in extras {
-            youngest = youngest.max(self.changed_at(&extra.dir, &extra.name));
+        // For what is not told anyway, nobody waits.
+        let unreads = self.unreads.borrow();
+        for extra in extras.iter().filter(|extra| !unreads.may_list_in(&extra.dir)) {
+            let dir = self.warehouse.open_dir(&extra.dir).ok();
+            youngest = youngest.max(dir.and_then(|dir| self.changed_at(&dir, &extra.name)));
         }
         for suspect in suspects.iter().filter(|suspect| suspect.is_torn) {
             let (dir, name) = split(&suspect.manifest);
-            youngest = youngest.max(self.changed_at(dir, name));
+            let dir = self.fs.open_dir(dir).ok();
+            youngest = youngest.max(dir.and_then(|dir| self.changed_at(&dir, name)));
         }
         let age = Duration::from_millis(self.fs.now().0.saturating_sub(youngest?));
         SETTLE.checked_sub(age).filter(|left| !left.is_zero())
@@ -175,9 +202,8 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// When a name's file last changed, in milliseconds since the epoch.
-    fn changed_at(&self, dir: &Path, name: &OsStr) -> Option<u64> {
-        let dir = self.fs.open_dir(dir).ok()?;
-        let FileTime { sec, nsec } = self.fs.stat(&dir, name).ok()??.identity.ctime;
+    fn changed_at(&self, dir: &F::Dir, name: &OsStr) -> Option<u64> {
+        let FileTime { sec, nsec } = self.fs.stat(dir, name).ok()??.identity.ctime;
         Some(u64::try_from(sec).ok()? * 1000 + u64::from(nsec) / 1_000_000)
     }
 }

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -232,31 +231,5 @@ impl<F: Fs> Checker<'_, '_, F> {
             Some(number) => place(number),
             None => self.table.line_place(self.fs, entry).unwrap_or_else(|_| place(0)),
         }
-    }
-}
-
-/// Directories held open at once for files that come in no order.
-const OPEN_DIRS_MAX: usize = 64;
-
-/// Directories that are opened once for many files.
-pub(super) struct OpenDirs<F: Fs> {
-    open: HashMap<PathBuf, Arc<F::Dir>>,
-}
-
-impl<F: Fs> OpenDirs<F> {
-    pub(super) fn new() -> OpenDirs<F> {
-        OpenDirs { open: HashMap::new() }
-    }
-
-    pub(super) fn open(&mut self, fs: &F, path: &std::path::Path) -> fs::Result<Arc<F::Dir>> {
-        if let Some(dir) = self.open.get(path) {
-            return Ok(dir.clone());
-        }
-        let dir = Arc::new(fs.open_dir(path)?);
-        if self.open.len() >= OPEN_DIRS_MAX {
-            self.open.clear();
-        }
-        self.open.insert(path.to_path_buf(), dir.clone());
-        Ok(dir)
     }
 }

@@ -8,11 +8,12 @@ use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::check::{Job, OpenDirs, Queue};
+use super::check::{Job, Queue};
 use super::finding::{Content, Finding, Kind};
 use super::known::{Known, OnItsWay};
 use super::sample::Choice;
 use super::table::Entry;
+use super::warehouse::OpenDirs;
 use super::{Audit, split};
 use crate::Error;
 use crate::fs::Fs;
@@ -62,7 +63,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// journal does not remember.
     pub(super) fn compare(&self, known: &Known, choice: Choice, queue: &mut Queue<F>) -> Result<Vec<u32>, Error> {
         let (mut unknown, mut without_line) = (Vec::new(), 0_u64);
-        let mut places = self.table.places(self.fs);
+        let mut places = self.table.places(self.warehouse);
         self.side_by_side(
             known,
             &mut |row, lines| {
@@ -71,8 +72,10 @@ impl<F: Fs> Audit<'_, '_, F> {
                     without_line += 1;
                     return Ok(());
                 };
-                let differ = self.differences(&self.table.entries()[line], place, row);
-                differ.map_or(Ok(()), |detail| self.report_contradiction(line as u32, detail))
+                if let Some(detail) = self.differences(&self.table.entries()[line], place, row) {
+                    self.report_contradiction(line as u32, detail);
+                }
+                Ok(())
             },
             &mut |line| unknown.push(line as u32),
         )?;
@@ -94,8 +97,8 @@ impl<F: Fs> Audit<'_, '_, F> {
     ) -> Result<HashSet<u32>, Error> {
         let by_id: HashMap<u64, u32> = unknown.iter().map(|line| (self.table.entry(*line).id.0, *line)).collect();
         let mut contradicted = HashSet::new();
-        let mut dirs = OpenDirs::new();
-        let mut places = self.table.places(self.fs);
+        let mut dirs = OpenDirs::new(self.warehouse);
+        let mut places = self.table.places(self.warehouse);
         self.side_by_side(
             known,
             &mut |row, lines| {
@@ -107,13 +110,11 @@ impl<F: Fs> Audit<'_, '_, F> {
                     Some(line) => {
                         contradicted.insert(*line);
                         let detail = format!("the journal says that its SHA-256 is {}", row.sha256);
-                        self.report_contradiction(*line, detail)
+                        self.report_contradiction(*line, detail);
                     }
-                    None => {
-                        self.not_listed(row, choice, &mut dirs, queue);
-                        Ok(())
-                    }
+                    None => self.not_listed(row, choice, &mut dirs, queue),
                 }
+                Ok(())
             },
             &mut |_| {},
         )?;
@@ -145,24 +146,27 @@ impl<F: Fs> Audit<'_, '_, F> {
         (!differ.is_empty()).then(|| format!("the journal says that {}", differ.join(", that ")))
     }
 
-    fn report_contradiction(&self, line: u32, detail: String) -> Result<(), Error> {
+    fn report_contradiction(&self, line: u32, detail: String) {
         let entry = self.table.entry(line);
-        let Some(listed) = self.table.read(self.fs, entry)? else { return Ok(()) };
+        let Some(listed) = self.reread(entry) else { return };
         self.report(&Finding {
             ingest_id: Some(entry.id),
             expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
-            lines: vec![self.table.line_place(self.fs, entry)?],
+            lines: self.line_place(entry).into_iter().collect(),
             ..Finding::new(Kind::Contradiction, listed.warehouse_path, detail)
         });
-        Ok(())
     }
 
-    fn not_listed(&self, row: &Row, choice: Choice, dirs: &mut OpenDirs<F>, queue: &mut Queue<F>) {
+    fn not_listed(&self, row: &Row, choice: Choice, dirs: &mut OpenDirs<'_, F>, queue: &mut Queue<F>) {
         let (sha256, size, id) = (row.sha256, row.size, row.ingest_id);
         let expected = Content { size: Some(size), sha256: Some(sha256) };
-        let detail = "it is MANIFESTED in the journal, and no manifest has its line";
-        let path = row.warehouse_path.clone();
-        self.report(&Finding { ingest_id: Some(id), expected, ..Finding::new(Kind::NotListed, path, detail) });
+        if self.unreads.borrow().may_list(row.discovered_at) {
+            self.leave_undecided(1);
+        } else {
+            let detail = "it is MANIFESTED in the journal, and no manifest has its line";
+            let path = row.warehouse_path.clone();
+            self.report(&Finding { ingest_id: Some(id), expected, ..Finding::new(Kind::NotListed, path, detail) });
+        }
         let file = OnItsWay {
             state: FileState::Manifested,
             id,
@@ -176,7 +180,7 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Queues the files that have arrived in the warehouse, but whose lines are not written yet.
     fn look_at_moved(&self, known: &Known, choice: Choice, queue: &mut Queue<F>) {
-        let (mut dirs, mut places) = (OpenDirs::new(), self.table.places(self.fs));
+        let (mut dirs, mut places) = (OpenDirs::new(self.warehouse), self.table.places(self.warehouse));
         for file in known.on_their_way().filter(|file| file.state == FileState::Moved) {
             let is_compared = self.since.is_none_or(|since| file.discovered_at >= since);
             if is_compared && self.table.at_place(places.of(&file.warehouse_path)).is_none() {
@@ -186,16 +190,15 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// Queues a file that has no line.
-    fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut OpenDirs<F>, queue: &mut Queue<F>) {
+    fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut OpenDirs<'_, F>, queue: &mut Queue<F>) {
         let &OnItsWay { sha256, size, id, .. } = file;
         let (dir, name) = split(&file.warehouse_path);
         let (name, hash) = (name.to_owned(), choice.takes(&sha256));
-        match dirs.open(self.fs, dir) {
+        match dirs.open(dir) {
             Ok(dir) => queue.push(Job { dir, name, sha256, size, id, line: None, number: None, hash }),
-            Err(error) => {
-                let kind = if error.is_not_found() { Kind::Missing } else { Kind::Unreadable };
+            Err(stray) => {
                 let expected = Content { size: Some(size), sha256: Some(sha256) };
-                let finding = Finding::new(kind, file.warehouse_path.clone(), error.to_string());
+                let finding = Finding::new(stray.kind(), file.warehouse_path.clone(), stray.to_string());
                 self.report(&Finding { ingest_id: Some(id), expected, ..finding });
             }
         }
@@ -203,8 +206,8 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Reports contents, places and ingest ids that stand in several lines. Returns how many lines are no finding, because
     /// their content was forgotten before it came again.
-    pub(super) fn listed_twice(&self, known: Option<&Known>) -> Result<u64, Error> {
-        let excused = self.same_contents(known)?;
+    pub(super) fn listed_twice(&self, known: Option<&Known>) -> u64 {
+        let excused = self.same_contents(known);
         let is_told = |one: u32, other: u32| {
             self.table.entry(one).sha256 == self.table.entry(other).sha256 && self.owner(one) == self.owner(other)
         };
@@ -213,24 +216,24 @@ impl<F: Fs> Audit<'_, '_, F> {
                 continue;
             }
             let name = |line: u32| {
-                let listed = self.table.read(self.fs, self.table.entry(line))?;
-                Ok::<_, Error>(listed.and_then(|it| it.warehouse_path.file_name().map(ToOwned::to_owned)))
+                let listed = self.reread(self.table.entry(line));
+                listed.and_then(|it| it.warehouse_path.file_name().map(ToOwned::to_owned))
             };
             // Other names can have one hash.
-            if name(*one)? == name(*other)? {
-                self.report_twice(&[*one, *other], "this place in the warehouse")?;
+            if name(*one) == name(*other) {
+                self.report_twice(&[*one, *other], "this place in the warehouse");
             }
         }
         for (one, other) in self.same_ids() {
             let is_told = is_told(one, other) || self.table.entry(one).place == self.table.entry(other).place;
             if !is_told && self.owner(one) == self.owner(other) {
-                self.report_twice(&[one, other], "this ingest id")?;
+                self.report_twice(&[one, other], "this ingest id");
             }
         }
-        Ok(excused)
+        excused
     }
 
-    fn same_contents(&self, known: Option<&Known>) -> Result<u64, Error> {
+    fn same_contents(&self, known: Option<&Known>) -> u64 {
         let entries = self.table.entries();
         let (mut at, mut excused) = (0, 0);
         for lines in entries.chunk_by(|one, other| one.sha256 == other.sha256) {
@@ -245,11 +248,11 @@ impl<F: Fs> Audit<'_, '_, F> {
                 let counted = self.not_forgotten(known, &entries[first as usize].sha256, of_one);
                 excused += (of_one.len() - counted.len()) as u64;
                 if counted.len() > 1 {
-                    self.report_twice(&counted, "this content")?;
+                    self.report_twice(&counted, "this content");
                 }
             }
         }
-        Ok(excused)
+        excused
     }
 
     /// Whose lines they are: the journal's ingestor's, or those of others, by their staging directory.
@@ -278,18 +281,17 @@ impl<F: Fs> Audit<'_, '_, F> {
         pairs.map(|pair| (pair[0].2, pair[1].2)).collect()
     }
 
-    fn report_twice(&self, lines: &[u32], what: &str) -> Result<(), Error> {
+    fn report_twice(&self, lines: &[u32], what: &str) {
         let entry = self.table.entry(lines[0]);
-        let Some(listed) = self.table.read(self.fs, entry)? else { return Ok(()) };
-        let places = lines.iter().map(|line| self.table.line_place(self.fs, self.table.entry(*line)));
+        let Some(listed) = self.reread(entry) else { return };
+        let places = lines.iter().filter_map(|line| self.line_place(self.table.entry(*line)));
         let detail = format!("{what} stands in {} lines", lines.len());
         self.report(&Finding {
             ingest_id: Some(entry.id),
             expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
-            lines: places.collect::<Result<_, _>>()?,
+            lines: places.collect(),
             ..Finding::new(Kind::ListedTwice, listed.warehouse_path, detail)
         });
-        Ok(())
     }
 
     /// Judges lines whose content the journal did not remember when it was read, with a journal that was read later.
@@ -312,11 +314,11 @@ impl<F: Fs> Audit<'_, '_, F> {
             } else {
                 "the journal does not know it: sent again, its content would be ingested again"
             };
-            let Some(listed) = self.table.read(self.fs, entry)? else { continue };
+            let Some(listed) = self.reread(entry) else { continue };
             self.report(&Finding {
                 ingest_id: Some(entry.id),
                 expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
-                lines: vec![self.table.line_place(self.fs, entry)?],
+                lines: self.line_place(entry).into_iter().collect(),
                 ..Finding::new(Kind::NotInJournal, listed.warehouse_path, detail)
             });
         }

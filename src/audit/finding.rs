@@ -16,6 +16,8 @@ pub enum Kind {
     Missing,
     /// Its size or SHA-256 is another one.
     Altered,
+    /// Its path leads out of the warehouse, or through a link: it was not looked at.
+    Outside,
     /// In the warehouse, and known to nobody.
     Extra,
     /// The same content, place or ingest id in several lines.
@@ -30,15 +32,18 @@ pub enum Kind {
     MalformedLine,
     /// A last line without its end.
     TornLine,
+    /// What has a manifest's name is no regular file: a link, a directory, a pipe.
+    IrregularManifest,
     /// It cannot be read, so nothing can be said of it.
     Unreadable,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Missing,
         Kind::Altered,
+        Kind::Outside,
         Kind::Extra,
         Kind::ListedTwice,
         Kind::NotListed,
@@ -46,6 +51,7 @@ impl Kind {
         Kind::Contradiction,
         Kind::MalformedLine,
         Kind::TornLine,
+        Kind::IrregularManifest,
         Kind::Unreadable,
     ];
 
@@ -54,6 +60,7 @@ impl Kind {
         match self {
             Kind::Missing => "missing",
             Kind::Altered => "altered",
+            Kind::Outside => "outside",
             Kind::Extra => "extra",
             Kind::ListedTwice => "listed_twice",
             Kind::NotListed => "not_listed",
@@ -61,6 +68,7 @@ impl Kind {
             Kind::Contradiction => "contradiction",
             Kind::MalformedLine => "malformed_line",
             Kind::TornLine => "torn_line",
+            Kind::IrregularManifest => "irregular_manifest",
             Kind::Unreadable => "unreadable",
         }
     }

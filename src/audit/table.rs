@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! - Entries are in the order of their SHA-256, of equal ones the older line first; a built table does not change.
-//! - A place in the warehouse is known by its directory (the same by whatever path) and its name, as a keyed hash of 64
-//!   bits. Two places with one hash are told apart before anything is reported of them.
+//! - A place in the warehouse is known by its directory (the same by whatever path; by its path where it must not be opened)
+//!   and its name, as a keyed hash of 64 bits. Two places with one hash are told apart before anything is reported of them.
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::split;
-use crate::fs::{self, Fs};
-use crate::pipeline::lines::{Line, Lines, Listed, Place};
+use super::warehouse::Warehouse;
+use crate::fs::Fs;
+use crate::pipeline::hours::Unread;
+use crate::pipeline::lines::{self, Line, Lines, Listed, Place};
 use crate::types::{IngestId, Sha256, UnixMillis};
 
 /// Between two lines whose place is remembered, so that a line's number is found without counting from the beginning.
@@ -94,12 +96,12 @@ impl Directories {
     }
 
     /// The number of a directory; one that is met for the first time gets one.
-    fn number<F: Fs>(&mut self, fs: &F, dir: &Path) -> u64 {
+    fn number<F: Fs>(&mut self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
         if let Some(number) = self.numbers.get(dir.as_os_str().as_bytes()) {
             return *number;
         }
         let new = self.numbers.len() as u64;
-        let number = match identity(fs, dir) {
+        let number = match warehouse.identity(dir) {
             Some(identity) => *self.by_identity.entry(identity).or_insert(new),
             None => new,
         };
@@ -108,9 +110,9 @@ impl Directories {
     }
 
     /// The number of a directory that no line may name.
-    fn known_number<F: Fs>(&self, fs: &F, dir: &Path) -> u64 {
+    fn known_number<F: Fs>(&self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
         let known = self.numbers.get(dir.as_os_str().as_bytes()).copied();
-        known.unwrap_or_else(|| self.number_of(identity(fs, dir), dir))
+        known.unwrap_or_else(|| self.number_of(warehouse.identity(dir), dir))
     }
 
     /// The number of an open directory.
@@ -125,13 +127,9 @@ impl Directories {
     }
 }
 
-fn identity<F: Fs>(fs: &F, dir: &Path) -> Option<(u64, u64)> {
-    fs.open_dir(dir).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key())
-}
-
 /// Finds the places of paths; each directory is looked at once, since there are few.
 pub(super) struct Places<'a, F: Fs> {
-    fs: &'a F,
+    warehouse: &'a Warehouse<F>,
     directories: &'a Directories,
     numbers: HashMap<PathBuf, u64>,
 }
@@ -143,7 +141,7 @@ impl<F: Fs> Places<'_, F> {
         let number = match self.numbers.get(dir) {
             Some(number) => *number,
             None => {
-                let number = self.directories.known_number(self.fs, dir);
+                let number = self.directories.known_number(self.warehouse, dir);
                 self.numbers.insert(dir.to_path_buf(), number);
                 number
             }
@@ -217,14 +215,14 @@ impl Table {
     }
 
     /// Adds a line of the last manifest.
-    pub(super) fn push<F: Fs>(&mut self, fs: &F, offset: u64, listed: &Listed) {
+    pub(super) fn push<F: Fs>(&mut self, warehouse: &Warehouse<F>, offset: u64, listed: &Listed) {
         let manifest = self.manifests.len().saturating_sub(1) as u64;
         let input = self.input(&listed.source_path) as u64;
         let (dir, name) = split(&listed.warehouse_path);
         let number = match &self.last_dir {
             Some((last, number)) if last == dir => *number,
             _ => {
-                let number = self.directories.number(fs, dir);
+                let number = self.directories.number(warehouse, dir);
                 self.last_dir = Some((dir.to_path_buf(), number));
                 number
             }
@@ -305,8 +303,8 @@ impl Table {
     }
 
     /// Finds the places of paths.
-    pub(super) fn places<'a, F: Fs>(&'a self, fs: &'a F) -> Places<'a, F> {
-        Places { fs, directories: &self.directories, numbers: HashMap::new() }
+    pub(super) fn places<'a, F: Fs>(&'a self, warehouse: &'a Warehouse<F>) -> Places<'a, F> {
+        Places { warehouse, directories: &self.directories, numbers: HashMap::new() }
     }
 
     /// The staging directories, by number.
@@ -322,14 +320,17 @@ impl Table {
     /// Reads the entry's line again.
     ///
     /// # Errors
-    /// I/O. None if the line does not stand there any more.
-    pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> fs::Result<Option<Listed>> {
+    /// The manifest cannot be read any more. None if the line does not stand there any more.
+    pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Option<Listed>, lines::Error> {
         let mut lines = Lines::open(fs, &self.manifests[entry.manifest()].path, entry.offset())?;
         Ok(lines.next_line()?.and_then(|line| line.parse().ok()))
     }
 
     /// Where the entry's line stands, for people.
-    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> fs::Result<Place> {
+    ///
+    /// # Errors
+    /// The manifest cannot be read any more.
+    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Place, lines::Error> {
         let manifest = &self.manifests[entry.manifest()];
         let (mut number, begin) = manifest.mark_before(entry.offset());
         let mut lines = Lines::open(fs, &manifest.path, begin)?;
@@ -348,32 +349,49 @@ impl Table {
     }
 
     /// Reads the lines of many entries again, each manifest once and in order. What does not stand there any more is left
-    /// out; `each` says whether to go on.
+    /// out; `each` says whether to go on. Returns the manifests that cannot be read any more.
     pub fn read_all<F: Fs>(
         &self,
         fs: &F,
         mut wanted: Vec<u32>,
         each: &mut dyn FnMut(u32, Listed, u64) -> bool,
-    ) -> fs::Result<()> {
+    ) -> Vec<Unread> {
+        let mut unread = Vec::new();
         wanted.sort_unstable_by_key(|index| self.entry(*index).at);
         for of_one in wanted.chunk_by(|one, other| self.entry(*one).manifest() == self.entry(*other).manifest()) {
-            let manifest = &self.manifests[self.entry(of_one[0]).manifest()];
-            let (mut number, begin) = manifest.mark_before(self.entry(of_one[0]).offset());
-            let mut lines = Lines::open(fs, &manifest.path, begin)?;
-            let mut of_one = of_one.iter().copied().peekable();
-            while let (Some(index), Some(line)) = (of_one.peek().copied(), lines.next_line()?) {
-                number += 1;
-                if line.offset < self.entry(index).offset() {
-                    continue;
-                }
-                of_one.next();
-                if let Ok(listed) = line.parse()
-                    && !each(index, listed, number)
-                {
-                    return Ok(());
-                }
+            match self.read_some(fs, of_one, each) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(why) => unread.push(Unread { path: self.manifest_of(self.entry(of_one[0])).to_path_buf(), why }),
             }
         }
-        Ok(())
+        unread
+    }
+
+    /// The same for entries of one manifest, in order; false if `each` has said not to go on.
+    fn read_some<F: Fs>(
+        &self,
+        fs: &F,
+        wanted: &[u32],
+        each: &mut dyn FnMut(u32, Listed, u64) -> bool,
+    ) -> Result<bool, lines::Error> {
+        let first = self.entry(wanted[0]);
+        let manifest = &self.manifests[first.manifest()];
+        let (mut number, begin) = manifest.mark_before(first.offset());
+        let mut lines = Lines::open(fs, &manifest.path, begin)?;
+        let mut wanted = wanted.iter().copied().peekable();
+        while let (Some(index), Some(line)) = (wanted.peek().copied(), lines.next_line()?) {
+            number += 1;
+            if line.offset < self.entry(index).offset() {
+                continue;
+            }
+            wanted.next();
+            if let Ok(listed) = line.parse()
+                && !each(index, listed, number)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

@@ -1,14 +1,15 @@
 //! Going through the warehouse's partitions, and then after what is listed and was not met there.
 //!
-//! Invariants: hidden names are not looked at; the newest partition comes first, since that is where files come meanwhile.
+//! Invariants: hidden names are not looked at, and links not followed; the newest partition comes first, since that is where files come meanwhile.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::{Job, OpenDirs, Queue};
+use super::check::{Job, Queue};
 use super::finding::{Content, Finding, Kind};
 use super::sample::Choice;
+use super::warehouse::{OpenDirs, Stray};
 use super::{Audit, split};
 use crate::Error;
 use crate::fs::{FileKind, Fs};
@@ -16,7 +17,7 @@ use crate::pipeline::lines::{Listed, Place};
 use crate::types::UnixMillis;
 
 /// How partitions' names begin.
-const PARTITION: &[u8] = b"ingest_date=";
+pub(super) const PARTITION: &str = "ingest_date=";
 
 /// A name in the warehouse that no line lists.
 pub(super) struct Extra {
@@ -49,7 +50,7 @@ fn partitions<F: Fs>(fs: &F, root: &F::Dir, since: Option<UnixMillis>) -> Result
     for entry in fs.list(root)? {
         let entry = entry?;
         let is_dir = entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink);
-        let is_partition = entry.name.as_encoded_bytes().starts_with(PARTITION);
+        let is_partition = entry.name.as_encoded_bytes().starts_with(PARTITION.as_bytes());
         if is_dir && is_partition && first.as_ref().is_none_or(|first| entry.name.as_os_str() >= OsStr::new(first)) {
             found.push(entry.name);
         }
@@ -63,13 +64,12 @@ impl<F: Fs> Audit<'_, '_, F> {
     pub(super) fn walk(&self, choice: Choice, queue: &mut Queue<F>) -> Result<(Vec<Extra>, Seen), Error> {
         let mut seen = Seen::none(self.table.entries().len());
         let mut extras = Vec::new();
-        let root = self.fs.open_dir(&self.warehouse)?;
-        for partition in partitions(self.fs, &root, self.since)? {
-            let path = self.warehouse.join(&partition);
-            if let Err(error) = self.walk_partition(&path, choice, queue, &mut seen, &mut extras) {
-                // It is not the whole warehouse that cannot be read.
-                if !error.is_not_found() {
-                    self.report(&Finding::new(Kind::Unreadable, path, error.to_string()));
+        for partition in partitions(self.fs, self.warehouse.root(), self.since)? {
+            let path = self.warehouse.path().join(&partition);
+            if let Err(stray) = self.walk_partition(&path, choice, queue, &mut seen, &mut extras) {
+                // It is not the whole warehouse that cannot be read; and one that is gone by now was removed.
+                if stray.kind() != Kind::Missing {
+                    self.report(&Finding::new(stray.kind(), path, stray.to_string()));
                 }
             }
             if self.watch.is_stopped() {
@@ -86,8 +86,8 @@ impl<F: Fs> Audit<'_, '_, F> {
         queue: &mut Queue<F>,
         seen: &mut Seen,
         extras: &mut Vec<Extra>,
-    ) -> crate::fs::Result<()> {
-        let dir = Arc::new(self.fs.open_dir(path)?);
+    ) -> Result<(), Stray> {
+        let dir = self.warehouse.open_dir(path)?;
         let path: Arc<Path> = path.into();
         let identity = self.fs.stat_dir(&dir).ok().map(|stat| stat.identity.key());
         let number = self.table.directories.number_of(identity, &path);
@@ -118,30 +118,32 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// Looks for the files of lines that were not met, each at its own path.
-    pub(super) fn look_for(&self, seen: &Seen, choice: Choice, queue: &mut Queue<F>) -> Result<(), Error> {
+    pub(super) fn look_for(&self, seen: &Seen, choice: Choice, queue: &mut Queue<F>) {
         let unseen: Vec<u32> = (0..self.table.entries().len() as u32).filter(|line| !seen.has(*line)).collect();
-        let mut dirs = OpenDirs::new();
-        Ok(self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
+        let mut dirs = OpenDirs::new(self.warehouse);
+        let unread = self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
             let entry = self.table.entry(line);
             let hash = choice.takes(&entry.sha256);
             let (sha256, size, id) = (entry.sha256, entry.size, entry.id);
             let (dir, name) = split(&listed.warehouse_path);
-            match dirs.open(self.fs, dir) {
+            match dirs.open(dir) {
                 Ok(dir) => {
                     let name = name.to_owned();
                     queue.push(Job { dir, name, sha256, size, id, line: Some(line), number: Some(number), hash });
                 }
-                Err(error) => self.report_unopened(line, &listed, number, &error),
+                Err(stray) => self.report_unopened(line, &listed, number, &stray),
             }
             !self.watch.is_stopped()
-        })?)
+        });
+        unread.into_iter().for_each(|unread| self.note_unread(unread));
     }
 
-    fn report_unopened(&self, line: u32, listed: &Listed, number: u64, error: &crate::fs::Error) {
+    fn report_unopened(&self, line: u32, listed: &Listed, number: u64, stray: &Stray) {
         let entry = self.table.entry(line);
-        let (kind, detail) = match error.is_not_found() {
-            true => (Kind::Missing, "it is not in the warehouse, and neither is its directory".to_owned()),
-            false => (Kind::Unreadable, error.to_string()),
+        let kind = stray.kind();
+        let detail = match kind {
+            Kind::Missing => "it is not in the warehouse, and neither is its directory".to_owned(),
+            _ => stray.to_string(),
         };
         let place = Place { manifest: self.table.manifest_of(entry).to_path_buf(), number };
         self.report(&Finding {

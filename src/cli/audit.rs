@@ -111,7 +111,7 @@ fn sample_text(sample: Sample) -> Option<String> {
 }
 
 fn text_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Duration) -> Vec<String> {
-    let Summary { lines, files, bytes, on_their_way, forgotten, of_others, .. } = *summary;
+    let Summary { lines, files, bytes, on_their_way, forgotten, of_others, undecided, .. } = *summary;
     let mut text = vec![format!("{lines} lines and {files} files; {bytes} bytes hashed, in {} s", seconds(elapsed))];
     if let Some(sample) = sample_text(plan.sample) {
         text.push(format!("the same sample again: --sample {sample} --seed {}", plan.seed));
@@ -125,6 +125,10 @@ fn text_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Durati
         (on_their_way, "files have no line yet: the ingestor is at it, or its next start finishes them"),
         (forgotten, "lines are of contents that the journal was told to forget"),
         (of_others, "lines are of other ingestors, which this journal does not know"),
+        (
+            undecided,
+            "rows of the journal or names in the warehouse may be listed where nothing could be read: not compared",
+        ),
     ] {
         text.extend((count > 0).then(|| format!("{count} {what}")));
     }
@@ -136,14 +140,9 @@ fn text_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Durati
 }
 
 fn json_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Duration) -> String {
-    let verdict = match (counts.total(), summary.is_interrupted) {
-        (_, true) => "interrupted",
-        (0, false) => "clean",
-        (_, false) => "findings",
-    };
     let sample = sample_text(plan.sample);
     let summary = json!({
-        "verdict": verdict,
+        "verdict": counts.verdict_text(summary),
         "findings": counts.json(),
         "lines": summary.lines,
         "files": summary.files,
@@ -156,6 +155,7 @@ fn json_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Durati
         "on_their_way": summary.on_their_way,
         "forgotten": summary.forgotten,
         "of_others": summary.of_others,
+        "undecided": summary.undecided,
     });
     json!({ "summary": summary }).to_string()
 }

@@ -124,6 +124,15 @@ impl Counts {
             .into()
     }
 
+    /// The same in one word.
+    pub(super) fn verdict_text(&self, summary: &Summary) -> &'static str {
+        match (self.total(), summary.is_interrupted) {
+            (_, true) => "interrupted",
+            (0, false) => "clean",
+            (_, false) => "findings",
+        }
+    }
+
     /// What the command ends with.
     pub(super) fn verdict(&self, summary: &Summary) -> Result<(), Error> {
         match self.total() {

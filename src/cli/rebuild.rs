@@ -1,14 +1,19 @@
 //! `csv-ingestor journal rebuild`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde_json::{Map, Value, json};
 
 use super::audit::{concurrency, parse_concurrency};
-use super::findings::watched;
+use super::findings::{Counts, watched};
 use super::output::{path_text, print_lines};
 use crate::audit::{Plan, Sample};
 use crate::fs::real::RealFs;
+use crate::metrics::seconds;
+use crate::pipeline::manifest::json_path;
+use crate::rebuild::Rebuilt;
 use crate::{Error, rebuild};
 
 #[derive(Debug, Args)]
@@ -28,6 +33,9 @@ pub(super) struct RebuildArgs {
     /// Hashing threads [default: number of CPUs]
     #[arg(long, value_name = "N", value_parser = parse_concurrency, env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
+    /// Print JSON Lines: a line for each finding, and the summary last
+    #[arg(long)]
+    json: bool,
 }
 
 /// Makes a journal of what the manifests remember.
@@ -44,7 +52,16 @@ pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
         compare_lines: false,
         concurrency: concurrency(arguments.concurrency),
     };
-    let (rebuilt, counts) = watched(false, |watch| rebuild::run(&fs, &state, &plan, watch))?;
+    let started = Instant::now();
+    let (rebuilt, counts) = watched(arguments.json, |watch| rebuild::run(&fs, &state, &plan, watch))?;
+    print_lines(match arguments.json {
+        true => vec![json_summary(&state, arguments.verify, &rebuilt, &counts, started.elapsed())],
+        false => text_summary(arguments.verify, &rebuilt, &counts),
+    })?;
+    counts.verdict(&rebuilt.summary)
+}
+
+fn text_summary(verify: bool, rebuilt: &Rebuilt, counts: &Counts) -> Vec<String> {
     let mut lines = vec![format!("{} lines: {} contents are remembered", rebuilt.summary.lines, rebuilt.contents)];
     for (count, what) in [
         (rebuilt.older, "lines are older ones of a content that a newer line lists: the newest counts"),
@@ -56,13 +73,38 @@ pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
         lines.extend((count > 0).then(|| format!("{count} {what}")));
     }
     lines.push(format!("wrote {}; the journal goes on at LSN {}", path_text(&rebuilt.snapshot), rebuilt.lsn.plus(1)));
-    if arguments.verify {
+    if verify {
         lines.push(format!("{} files looked at, {} bytes hashed", rebuilt.summary.files, rebuilt.summary.bytes));
     }
     lines.push(match rebuilt.summary.is_interrupted {
         true => format!("interrupted, the journal is complete; so far {}", counts.text()),
         false => counts.text(),
     });
-    print_lines(lines)?;
-    counts.verdict(&rebuilt.summary)
+    lines
+}
+
+/// With the keys of an audit's summary for what both have.
+fn json_summary(state: &Path, verify: bool, rebuilt: &Rebuilt, counts: &Counts, elapsed: Duration) -> String {
+    let summary = &rebuilt.summary;
+    let mut keys = Map::new();
+    let mut put = |key: &str, value: Value| keys.insert(key.to_owned(), value);
+    put("verdict", json!(counts.verdict_text(summary)));
+    put("findings", counts.json());
+    put("lines", json!(summary.lines));
+    put("contents", json!(rebuilt.contents));
+    put("older_lines", json!(rebuilt.older));
+    put("renumbered", json!(rebuilt.renumbered));
+    for (key, path) in [("state_path", state), ("snapshot", &rebuilt.snapshot)] {
+        let (text, exact) = json_path(path);
+        put(key, json!(text));
+        if let Some(exact) = exact {
+            put(&format!("{key}_base64"), json!(exact));
+        }
+    }
+    put("next_lsn", json!(rebuilt.lsn.plus(1).0));
+    put("verified", json!(verify));
+    put("files", json!(summary.files));
+    put("bytes_hashed", json!(summary.bytes));
+    put("seconds", json!(seconds(elapsed)));
+    json!({ "summary": keys }).to_string()
 }

@@ -32,7 +32,9 @@ pub struct Error {
 
 /// What [`Error::op`] says of opening a file.
 pub const OPEN: &str = "open";
-/// What it says of reading one.
+/// What it says of opening a directory.
+pub const OPEN_DIR: &str = "open directory";
+/// What it says of reading a file.
 pub const READ: &str = "pread";
 /// What [`Error::op`] says of renaming one.
 pub const RENAME: &str = "rename";
@@ -170,6 +172,8 @@ pub trait Fs: Clone + Send + Sync + 'static {
 
     /// Opens a directory by path, following links in it (the operator's own paths may be links).
     fn open_dir(&self, path: &Path) -> Result<Self::Dir>;
+    /// openat(2) of a directory in another with `O_NOFOLLOW`: what is reached step by step so is not reached through a link.
+    fn open_subdir(&self, dir: &Self::Dir, name: &OsStr) -> Result<Self::Dir>;
     /// The path that `dir` was opened by.
     fn dir_path<'a>(&self, dir: &'a Self::Dir) -> &'a Path;
     /// What the open directory is.

@@ -196,7 +196,15 @@ impl Fs for RealFs {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match retry(|| sys::open(path, flags, Mode::empty())) {
             Ok(fd) => Ok(RealDir { file: fd.into(), path: path.into() }),
-            Err(errno) => Err(Error { op: "open directory", path: path.to_path_buf(), source: errno.into() }),
+            Err(errno) => Err(Error { op: super::OPEN_DIR, path: path.to_path_buf(), source: errno.into() }),
+        }
+    }
+
+    fn open_subdir(&self, dir: &RealDir, name: &OsStr) -> Result<RealDir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match retry(|| sys::openat(&dir.file, name, flags, Mode::empty())) {
+            Ok(fd) => Ok(RealDir { file: fd.into(), path: dir.path.join(name).into() }),
+            Err(errno) => Err(dir.error_at(super::OPEN_DIR, name, errno)),
         }
     }
 
@@ -214,7 +222,7 @@ impl Fs for RealFs {
     }
 
     fn list(&self, dir: &RealDir) -> Result<RealListing> {
-        let entries = waiting(|| sys::Dir::read_from(&dir.file)).map_err(|errno| dir.error("open directory", errno))?;
+        let entries = waiting(|| sys::Dir::read_from(&dir.file)).map_err(|errno| dir.error(super::OPEN_DIR, errno))?;
         Ok(RealListing { entries, path: dir.path.clone() })
     }
 

@@ -1,13 +1,14 @@
-//! Reading manifests: which hours there are, and their lines, one after the other.
+//! Reading manifests: their lines, one after the other.
 //!
 //! Invariants:
 //! - It only reads, and takes no lock: a last line without its end may be one that is just being written.
+//! - What has a manifest's name and is no regular file is not opened.
 //! - No line is held in memory beyond [`LINE_BYTES_MAX`].
 //! - What is no line of an ingestor is told from one, with its file and number; it never ends the reading.
 //! - Keys that are not known are accepted: newer versions may say more.
 
 use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,10 +23,6 @@ use crate::types::{IngestId, Sha256, UnixMillis};
 
 /// Bytes read at once: more than the longest line.
 const WINDOW_BYTES: usize = 4 * LINE_BYTES_MAX;
-/// Milliseconds of an hour.
-const HOUR_MS: u64 = 3_600_000;
-/// The digits of each level below the manifests' root: year, month, day, hour.
-const LEVEL_DIGITS: [usize; 4] = [4, 2, 2, 2];
 
 /// What a manifest line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +77,10 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
     if line.contains(&0) {
         return Err("it holds zeros, as a power cut leaves them".to_owned());
     }
+    // The values alone would do for the deserializer, which knows their order.
+    if line.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err("it is no JSON object".to_owned());
+    }
     let keys: Keys<'_> = serde_json::from_slice(line).map_err(|error| {
         // Its own "line 1" would be taken for the manifest's.
         let place = format!(" at line {} column {}", error.line(), error.column());
@@ -112,45 +113,36 @@ fn exact_path(key: &str, text: &str, base64: Option<&str>) -> Result<PathBuf, St
     Ok(path)
 }
 
-/// The manifests of all hours from `since` on that there are, oldest first.
-pub fn manifests<F: Fs>(fs: &F, root: &Path, since: Option<UnixMillis>) -> fs::Result<Vec<PathBuf>> {
-    let first = since.map(|since| hour_dir(root, UnixMillis(since.0 / HOUR_MS * HOUR_MS)));
-    let mut dirs = vec![root.to_path_buf()];
-    for digits in LEVEL_DIGITS {
-        let mut below = Vec::new();
-        for dir in &dirs {
-            below.extend(levels(fs, dir, digits)?);
-        }
-        // An ancestor of the first hour is not before it.
-        below.retain(|dir| first.as_ref().is_none_or(|first| dir >= first || first.starts_with(dir)));
-        below.sort_unstable();
-        dirs = below;
-    }
-    let mut found = Vec::new();
-    for dir in dirs {
-        let handle = match fs.open_dir(&dir) {
-            Err(error) if error.is_not_found() => continue,
-            handle => handle?,
-        };
-        let stat = fs.stat(&handle, OsStr::new(MANIFEST_NAME))?;
-        found.extend(stat.map(|_| dir.join(MANIFEST_NAME)));
-    }
-    Ok(found)
+/// Why a manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What has its name is none, and was not opened.
+    #[error("{} is {}, not a regular file", path.display(), kind_text(*.kind))]
+    Irregular {
+        /// The manifest's path.
+        path: PathBuf,
+        /// What is there.
+        kind: FileKind,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    Io(#[from] fs::Error),
 }
 
-/// The directories in `dir` whose names are so many digits.
-fn levels<F: Fs>(fs: &F, dir: &Path, digits: usize) -> fs::Result<Vec<PathBuf>> {
-    let handle = fs.open_dir(dir)?;
-    let mut found = Vec::new();
-    for entry in fs.list(&handle)? {
-        let entry = entry?;
-        let name = entry.name.as_encoded_bytes();
-        let is_level = name.len() == digits && name.iter().all(u8::is_ascii_digit);
-        if is_level && entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink) {
-            found.push(dir.join(&entry.name));
-        }
+impl Error {
+    /// Nothing has that name.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::Io(error) if error.is_not_found())
     }
-    Ok(found)
+}
+
+fn kind_text(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Regular => "a regular file",
+        FileKind::Directory => "a directory",
+        FileKind::Symlink => "a symbolic link",
+        FileKind::Special => "a pipe, socket or device",
+    }
 }
 
 /// What stands in a manifest between two newlines.
@@ -202,7 +194,10 @@ pub struct Lines<F: Fs> {
 
 impl<F: Fs> Lines<F> {
     /// Opens a manifest, to be read from the line that begins at `offset`.
-    pub fn open(fs: &F, manifest: &Path, offset: u64) -> fs::Result<Lines<F>> {
+    ///
+    /// # Errors
+    /// It is no regular file, or I/O.
+    pub fn open(fs: &F, manifest: &Path, offset: u64) -> Result<Lines<F>, Error> {
         let file = open(fs, manifest)?;
         let (fs, window) = (fs.clone(), vec![0; WINDOW_BYTES]);
         Ok(Lines { fs, file, window, base: offset, begin: 0, end: 0, number: 0, lines_end: offset })
@@ -276,12 +271,23 @@ impl<F: Fs> Lines<F> {
     }
 }
 
-fn open<F: Fs>(fs: &F, manifest: &Path) -> fs::Result<F::File> {
+fn open<F: Fs>(fs: &F, manifest: &Path) -> Result<F::File, Error> {
     let (Some(dir), Some(name)) = (manifest.parent(), manifest.file_name()) else {
         let source = std::io::ErrorKind::InvalidInput.into();
-        return Err(fs::Error { op: "open", path: manifest.to_path_buf(), source });
+        return Err(fs::Error { op: fs::OPEN, path: manifest.to_path_buf(), source }.into());
     };
-    fs.open(&fs.open_dir(dir)?, name, Open::Read)
+    let dir = fs.open_dir(dir)?;
+    let unless_irregular = |kind: FileKind| match kind {
+        FileKind::Regular => Ok(()),
+        kind => Err(Error::Irregular { path: manifest.to_path_buf(), kind }),
+    };
+    // A look first: opening a pipe would let go who waits at its other end, and opening a device may do anything.
+    if let Some(stat) = fs.stat(&dir, name)? {
+        unless_irregular(stat.kind)?;
+    }
+    let file = fs.open(&dir, name, Open::Read)?;
+    unless_irregular(fs.stat_file(&file)?.kind)?;
+    Ok(file)
 }
 
 /// Where a line was found.
@@ -295,7 +301,7 @@ pub struct Place {
 
 /// The lines with that ingest id in the manifest of the hour of `at`: one, if all is as it should be; several where
 /// several ingestors share the manifests.
-pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> fs::Result<Vec<(Place, Listed)>> {
+pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<Vec<(Place, Listed)>, Error> {
     let manifest = hour_dir(root, at).join(MANIFEST_NAME);
     let mut lines = match Lines::open(fs, &manifest, 0) {
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
@@ -336,6 +342,12 @@ mod tests {
         assert_eq!(parse(exact.as_bytes()).unwrap().source_path.as_os_str().as_encoded_bytes(), b"/in/\xff");
     }
 
+    /// What a line says, without the keys.
+    fn values_alone() -> String {
+        let sha256 = "ab".repeat(32);
+        format!(r#"["/in/a.csv",null,"{sha256}",1,7,46,-5,"/wh/a.csv",null,6,"2026-11-23T20:02:42.965Z"]"#)
+    }
+
     #[test]
     fn what_is_no_line_is_refused_with_a_reason() {
         for (bad, why) in [
@@ -348,6 +360,7 @@ mod tests {
             (LINE.replace("46", "\0\0"), "zeros"),
             (LINE[..LINE.len() - 1].to_owned(), "EOF"),
             (format!("{LINE}{LINE}"), "trailing"),
+            (values_alone(), "no JSON object"),
         ] {
             let error = parse(bad.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{bad}: {error}");
@@ -386,23 +399,5 @@ mod tests {
         assert_eq!((&*found[0].0.manifest, found[0].0.number), (Path::new(MANIFEST), 2));
         assert!(find(&fs, Path::new("/mf"), at, IngestId(7)).unwrap().is_empty());
         assert!(find(&fs, Path::new("/mf"), UnixMillis(0), IngestId(6)).unwrap().is_empty());
-    }
-
-    #[test]
-    fn only_hours_from_since_on_are_listed() {
-        let fs = machine(b"");
-        for hour in ["/mf/2026/11/23/21", "/mf/2026/11/24/00", "/mf/2025/12/31/23", "/mf/notes/11/23/20"] {
-            fs.upstream().mkdir_all(hour).unwrap();
-            fs.upstream().write(format!("{hour}/manifest.jsonl"), b"").unwrap();
-        }
-        fs.upstream().mkdir_all("/mf/2027").unwrap();
-        let since = |since: Option<u64>| {
-            let found = manifests(&fs, Path::new("/mf"), since.map(UnixMillis)).unwrap();
-            found.iter().map(|path| path.to_str().unwrap()[4..17].to_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(since(None), ["2025/12/31/23", "2026/11/23/20", "2026/11/23/21", "2026/11/24/00"]);
-        assert_eq!(since(Some(1_795_466_162_965)), ["2026/11/23/20", "2026/11/23/21", "2026/11/24/00"]);
-        assert_eq!(since(Some(1_795_466_162_965 + 1_800_000)), ["2026/11/23/21", "2026/11/24/00"]);
-        assert_eq!(since(Some(1_795_466_162_965 + 86_400_000)), Vec::<String>::new());
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod commit;
 pub mod hash;
+pub mod hours;
 pub mod lines;
 pub mod manifest;
 pub mod naming;

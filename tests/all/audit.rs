@@ -3,7 +3,9 @@
 mod beside;
 mod journal;
 mod lines;
+mod manifests;
 mod options;
+mod outside;
 mod simulated;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -67,6 +69,25 @@ pub(super) fn audit_without_journal(place: &Place, more: &[&str]) -> Audited {
     Audited::of(
         &bare(&[&["audit", "--warehouse", warehouse, "--manifests", manifests], more].concat()).output().unwrap(),
     )
+}
+
+/// The same as somebody whom permissions hold back; None where nobody can be somebody else.
+fn audit_as_nobody(place: &Place) -> Option<Audited> {
+    let (warehouse, manifests) = (place.warehouse.to_str().unwrap(), place.manifests.to_str().unwrap());
+    let words = ["audit", "--warehouse", warehouse, "--manifests", manifests];
+    if !is_root() {
+        return Some(Audited::of(&bare(&words).output().unwrap()));
+    }
+    if !has("setpriv") {
+        return None;
+    }
+    std::fs::set_permissions(place.root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Somebody else may not be able to come to where the program was built.
+    let program = place.root.path().join("csv-ingestor");
+    std::fs::copy(crate::harness::BINARY, &program).unwrap();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(words);
+    Some(Audited::of(&command.output().unwrap()))
 }
 
 /// A place where so many files were ingested: `1.csv` with `csv(1, 300)`, and so on.
@@ -177,23 +198,7 @@ fn what_cannot_be_read_is_a_finding_of_its_own() {
     let place = ingested(3);
     let closed = at(&place, "2.csv");
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
-    let (warehouse, manifests) = (place.warehouse.to_str().unwrap(), place.manifests.to_str().unwrap());
-    let words = ["audit", "--warehouse", warehouse, "--manifests", manifests];
-    let output = if rustix::process::geteuid().is_root() {
-        if !has("setpriv") {
-            return;
-        }
-        std::fs::set_permissions(place.root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        // Somebody else may not be able to come to where the program was built.
-        let program = place.root.path().join("csv-ingestor");
-        std::fs::copy(crate::harness::BINARY, &program).unwrap();
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(words);
-        command.output().unwrap()
-    } else {
-        bare(&words).output().unwrap()
-    };
-    let audited = Audited::of(&output);
+    let Some(audited) = audit_as_nobody(&place) else { return };
     let finding = audited.found(&["unreadable"]);
     assert_eq!(path(finding), closed);
     assert!(finding["detail"].as_str().unwrap().contains("denied"), "{finding}");

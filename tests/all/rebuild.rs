@@ -199,6 +199,88 @@ fn what_cannot_be_read_or_is_not_listed_is_told() {
     assert_eq!(place.inspect().iter().filter(|file| file["state"] == "MANIFESTED").count(), 4);
 }
 
+/// Why: a journal that lacks one hour would ingest again whatever is sent again of it, and could not be rebuilt once more.
+#[test]
+fn a_manifest_that_cannot_be_read_ends_it_without_a_journal() {
+    let place = ingested(3);
+    std::fs::remove_dir_all(&place.state).unwrap();
+    let manifest = manifest(&place);
+    let aside = manifest.with_extension("aside");
+    std::fs::rename(&manifest, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &manifest).unwrap();
+    let before = [snapshot(&place.warehouse), snapshot(&place.manifests)];
+    let output = rebuild(&place, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}{}", out(&output), err(&output));
+    let said = err(&output);
+    assert!(
+        said.contains(&format!("{} is a symbolic link", manifest.display())) && said.contains("try again"),
+        "{said}"
+    );
+    assert_eq!([snapshot(&place.warehouse), snapshot(&place.manifests)], before, "something was changed");
+    assert!(std::fs::read_dir(&place.state).unwrap().next().is_none(), "something of a journal is left");
+    std::fs::rename(&aside, &manifest).unwrap();
+    rebuilt(&place, &[]);
+    assert_eq!(place.inspect().len(), 3);
+}
+
+/// Why: who rebuilds a hundred state directories has a script read what came of it, and must find an audit's keys there.
+#[test]
+fn json_says_the_same_to_scripts() {
+    let place = ingested(4);
+    std::fs::remove_file(at(&place, "1.csv")).unwrap();
+    std::fs::remove_dir_all(&place.state).unwrap();
+    let output = rebuild(&place, &["--json"]);
+    let clean = Audited::of(&output);
+    assert_eq!((clean.code, clean.findings.len(), err(&output)), (Some(0), 0, String::new()));
+    let summary = clean.summary.as_object().unwrap();
+    let snapshot = PathBuf::from(summary["snapshot"].as_str().unwrap());
+    assert!(snapshot.is_file() && snapshot.starts_with(&place.state), "{}", snapshot.display());
+    let lsn = summary["next_lsn"].as_u64().unwrap() - 1;
+    assert!(verified(&place).contains(&format!("up to LSN {lsn}")), "{}", verified(&place));
+    assert!(summary["seconds"].is_number());
+    for (key, expected) in [
+        ("verdict", Value::from("clean")),
+        ("lines", 4.into()),
+        ("contents", 4.into()),
+        ("older_lines", 0.into()),
+        ("renumbered", 0.into()),
+        ("state_path", place.state.to_str().unwrap().into()),
+        ("verified", false.into()),
+        ("files", 0.into()),
+        ("bytes_hashed", 0.into()),
+    ] {
+        assert_eq!(summary[key], expected, "{key}");
+    }
+    let audited = crate::audit::audit_without_journal(&place, &[]);
+    assert_eq!(summary["findings"].as_object().unwrap().len(), audited.summary["findings"].as_object().unwrap().len());
+    // With a finding, which is told as an audit tells it.
+    std::fs::remove_dir_all(&place.state).unwrap();
+    let found = Audited::of(&rebuild(&place, &["--verify", "--json"]));
+    assert_eq!(found.found(&["missing"]), &audited.findings[0]);
+    let bytes: usize = place.warehouse_files().values().map(Vec::len).sum();
+    assert_eq!((&found.summary["verified"], &found.summary["bytes_hashed"]), (&true.into(), &bytes.into()));
+    assert_eq!(found.summary["findings"]["missing"], 1);
+    // Refused, it prints nothing for scripts to take for a summary.
+    let refused = rebuild(&place, &["--json"]);
+    assert_eq!((refused.status.code(), out(&refused)), (Some(2), String::new()));
+}
+
+/// Why: a summary that cannot be read is none, whatever the directory is called.
+#[test]
+fn json_holds_paths_that_are_not_utf8() {
+    use base64::Engine as _;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let mut place = ingested(1);
+    place.state = place.root.path().join(std::ffi::OsString::from_vec(b"state-\xff".to_vec()));
+    let summary = Audited::of(&rebuild(&place, &["--json"])).summary;
+    let exact =
+        base64::engine::general_purpose::STANDARD.decode(summary["state_path_base64"].as_str().unwrap()).unwrap();
+    assert_eq!(exact, place.state.as_os_str().as_bytes());
+    assert!(
+        summary["state_path"].as_str().unwrap().ends_with("state-\u{fffd}") && summary["snapshot_base64"].is_string()
+    );
+}
+
 /// Why: what was removed from the warehouse, or is damaged there, stays known, as with the journal that was lost.
 #[test]
 fn verify_tells_what_is_missing_or_altered_and_remembers_it_all_the_same() {
@@ -294,7 +376,7 @@ fn a_hundred_thousand_lines_are_a_matter_of_seconds() {
 #[test]
 fn the_help_names_every_option() {
     let help = out(&bare(&["journal", "rebuild", "--help"]).output().unwrap());
-    for option in ["--state-path", "--warehouse", "--manifests", "--verify", "--concurrency"] {
+    for option in ["--state-path", "--warehouse", "--manifests", "--verify", "--concurrency", "--json"] {
         assert!(help.contains(option), "{option} is not in {help}");
     }
     let missing = bare(&["journal", "rebuild", "--state-path", "x"]).output().unwrap();

@@ -82,6 +82,10 @@ fn open(state: &mut State, dir: Place, name: &OsStr, how: Open) -> io::Result<u6
 
 fn open_dir(state: &mut State, path: &Path) -> io::Result<u64> {
     let place = state.walk(path, true)?;
+    open_dir_at(state, place)
+}
+
+fn open_dir_at(state: &mut State, place: Place) -> io::Result<u64> {
     let node = state.node(place)?;
     if node.kind != FileKind::Directory {
         return Err(errno(libc::ENOTDIR));
@@ -186,6 +190,17 @@ impl Fs for SimFs {
             Ok(())
         });
         self.wrap(opened, made, path.to_path_buf()).map(SimDir)
+    }
+
+    fn open_subdir(&self, dir: &SimDir, name: &OsStr) -> Result<SimDir> {
+        let mut made = None;
+        let opened = self.in_dir(Op::OpenDir, dir, Some(name), |state, place, _| {
+            // A link is no directory: it is not followed.
+            let child = state.child(place, name)?.ok_or_else(|| errno(libc::ENOENT))?;
+            made = Some(open_dir_at(state, child)?);
+            Ok(())
+        });
+        self.wrap(opened, made, dir.0.path.join(name)).map(SimDir)
     }
 
     fn dir_path<'a>(&self, dir: &'a SimDir) -> &'a Path {

@@ -44,7 +44,7 @@ impl Op {
     /// The operation's name in errors, as [`super::super::real`] gives it.
     pub fn name(self) -> &'static str {
         match self {
-            Op::OpenDir => "open directory",
+            Op::OpenDir => crate::fs::OPEN_DIR,
             Op::StatDir | Op::StatFile => "fstat",
             Op::CreateDir => "mkdir",
             Op::List => "getdents",

@@ -10,7 +10,7 @@ use super::{Audited, at, audit, audit_without_journal, ingest, ingested};
 use crate::harness::{Place, csv};
 
 /// The one manifest; a test that runs while an hour ends begins anew.
-fn one_manifest(files: u64) -> (Place, PathBuf) {
+pub(super) fn one_manifest(files: u64) -> (Place, PathBuf) {
     for _ in 0..3 {
         let place = ingested(files);
         let mut found = Vec::new();
@@ -38,7 +38,7 @@ fn line_of(manifest: &PathBuf, name: &str) -> String {
     text.lines().find(|line| line.contains(&format!("/{name}\""))).unwrap().to_owned()
 }
 
-fn edit(manifest: &PathBuf, name: &str, change: impl Fn(&mut Value)) {
+pub(super) fn edit(manifest: &PathBuf, name: &str, change: impl Fn(&mut Value)) {
     let text = std::fs::read_to_string(manifest).unwrap();
     let lines = text.lines().map(|line| {
         let mut value: Value = serde_json::from_str(line).unwrap();

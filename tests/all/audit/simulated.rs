@@ -98,6 +98,95 @@ fn a_read_error_is_a_finding_and_the_others_are_looked_at() {
     assert_eq!(summary.files, 5);
 }
 
+/// Why: an audit may run as somebody who may read everything, on lines that others may have written.
+#[test]
+fn no_line_makes_it_open_or_list_anything_outside() {
+    let fs = machine(2);
+    let mut upstream = fs.upstream();
+    upstream.mkdir_all("/away/ingest_date=2026-01-02").unwrap();
+    upstream.write("/away/ingest_date=2026-01-02/9.csv", b"id\n9\n").unwrap();
+    upstream.symlink("/away/ingest_date=2026-01-02", "/wh/ingest_date=2026-01-03").unwrap();
+    let dirs =
+        ["/away/ingest_date=2026-01-02", "/wh/ingest_date=2026-01-03", "/wh/../away/ingest_date=2026-01-02", "/away"];
+    for (id, dir) in (9..).zip(dirs) {
+        let line = line(id, "id\n9\n").replace(&format!("{DAY}/{id}.csv"), &format!("{dir}/9.csv"));
+        upstream.append(format!("{HOUR}/manifest.jsonl"), line.as_bytes()).unwrap();
+    }
+    let before = fs.operations();
+    let (summary, found) = run(&fs);
+    assert_eq!(found.iter().filter(|finding| finding.kind == Kind::Outside).count(), 5, "{found:?}");
+    assert_eq!((summary.lines, summary.bytes), (6, 10));
+    let log = fs.log();
+    assert!(log.first().is_some_and(|first| first.number == before + 1), "the log was too short");
+    for call in log {
+        let is_inside = [Path::new("/wh"), Path::new("/mf")].iter().any(|top| call.path.starts_with(top));
+        let is_link = call.path.starts_with("/wh/ingest_date=2026-01-03");
+        let may_be = is_inside && !call.path.ends_with("..") && !call.path.to_str().unwrap().contains("/../");
+        let may_be = may_be && (!is_link || call.op == Op::Stat);
+        assert!(may_be || matches!(call.op, Op::OpenDir | Op::StatDir), "{call:?}");
+    }
+}
+
+/// A second hour, whose manifest lists the first hour's files as well as one that is not there.
+fn second_hour(fs: &SimFs) -> String {
+    let hour = "/mf/2026/01/02/04";
+    fs.upstream().mkdir_all(hour).unwrap();
+    let manifest = format!("{hour}/manifest.jsonl");
+    fs.upstream().write(&manifest, line(9, "id\n9\n").as_bytes()).unwrap();
+    manifest
+}
+
+fn kinds(found: &[Finding]) -> Vec<Kind> {
+    found.iter().map(|finding| finding.kind).collect()
+}
+
+/// Why: of what a disk that fails has kept to itself, nothing may be claimed: not that a file is listed nowhere, and not
+/// that all is well.
+#[test]
+fn a_manifest_with_a_read_error_is_a_finding_and_what_it_may_list_is_left_open() {
+    for op in [Op::Open, Op::ReadAt] {
+        let fs = machine(3);
+        let manifest = second_hour(&fs);
+        fs.upstream().write(format!("{DAY}/9.csv"), b"id\n9\n").unwrap();
+        fs.advance(std::time::Duration::from_secs(60));
+        fs.inject(Fault::errno(libc::EIO).only(&[op]).under(&manifest));
+        let (summary, found) = run(&fs);
+        assert_eq!(kinds(&found), [Kind::Unreadable], "{found:?}");
+        assert_eq!(found[0].path, Path::new(&manifest));
+        assert_eq!((summary.lines, summary.files, summary.undecided), (3, 3, 1));
+        fs.clear_faults();
+        assert_eq!(kinds(&run(&fs).1), []);
+    }
+}
+
+/// Why: what can be read once and then no more is the disk's last word; the audit tells of it and goes on.
+#[test]
+fn a_manifest_that_fails_or_is_replaced_after_it_was_read_does_not_end_it() {
+    for replaces in [false, true] {
+        let fs = machine(3);
+        let manifest = second_hour(&fs);
+        let wanted = manifest.clone();
+        let mut is_done = false;
+        if replaces {
+            fs.set_hook(Box::new(move |call, upstream| {
+                // The warehouse is listed: the manifests were read before.
+                if !is_done && call.op == Op::List && call.path == Path::new(DAY) {
+                    is_done = true;
+                    upstream.remove(&wanted).unwrap();
+                    upstream.symlink("/mf/2026/01/02/03/manifest.jsonl", &wanted).unwrap();
+                }
+            }));
+        } else {
+            // Its first read, and the one that finds its end, go well.
+            (3..9).for_each(|n| fs.inject(Fault::errno(libc::EIO).only(&[Op::ReadAt]).under(&manifest).nth(n)));
+        }
+        let (summary, found) = run(&fs);
+        // Where the missing file should be stands in the line that is needed once more.
+        assert_eq!(kinds(&found), [if replaces { Kind::IrregularManifest } else { Kind::Unreadable }], "{found:?}");
+        assert_eq!((found[0].path.as_path(), summary.lines, summary.files), (Path::new(&manifest), 4, 3));
+    }
+}
+
 /// Why: memory that flips a bit once is not a file that was altered; whoever restores that file from a backup looks in
 /// the wrong place.
 #[test]

@@ -1,0 +1,91 @@
+//! Manifests that cannot be read, as a whole or from some byte on.
+//!
+//! Invariants:
+//! - Each is told once, with its path.
+//! - Of what such a manifest may list, nothing is said that only its lines could say.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::finding::{Finding, Kind, Reporter};
+use super::walk::PARTITION;
+use crate::pipeline::hours::Unread;
+use crate::pipeline::lines::Error;
+use crate::pipeline::manifest::{MANIFEST_NAME, hour_dir};
+use crate::types::UnixMillis;
+
+/// Those that were met so far.
+pub(super) struct Unreads {
+    root: PathBuf,
+    /// Manifests, and directories of manifests.
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Unreads {
+    /// None yet, in the manifests below `root`.
+    pub(super) fn none(root: &Path) -> Unreads {
+        Unreads { root: root.to_path_buf(), paths: BTreeSet::new() }
+    }
+
+    /// Adds one, and tells it if it is new.
+    pub(super) fn add(&mut self, Unread { path, why }: Unread, reporter: &Reporter) {
+        if !self.paths.insert(path.clone()) {
+            return;
+        }
+        let kind = match why {
+            Error::Irregular { .. } => Kind::IrregularManifest,
+            Error::Io(_) => Kind::Unreadable,
+        };
+        reporter.report(&Finding::new(kind, path, format!("{why}; what it should list is not compared")));
+    }
+
+    /// True if a file that was found complete at that instant may have its line in one of them.
+    pub(super) fn may_list(&self, at: UnixMillis) -> bool {
+        let manifest = hour_dir(&self.root, at).join(MANIFEST_NAME);
+        !self.paths.is_empty() && manifest.ancestors().any(|path| self.paths.contains(path))
+    }
+
+    /// True if a file in that partition may.
+    pub(super) fn may_list_in(&self, partition: &Path) -> bool {
+        let name = partition.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let Some(date) = name.strip_prefix(PARTITION) else { return false };
+        let day = date.split('-').fold(self.root.clone(), |path, part| path.join(part));
+        self.paths.iter().any(|path| path.starts_with(&day) || day.starts_with(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_or_what_it_is_in_speaks_for_its_hours_and_its_day() {
+        let reporter = Reporter::new(Box::new(|_| Ok(())));
+        let error = |path: &str| {
+            let source = std::io::ErrorKind::PermissionDenied.into();
+            Unread { path: path.into(), why: crate::fs::Error { op: "open", path: path.into(), source }.into() }
+        };
+        let at = |text: &str| UnixMillis::from_system_time(humantime::parse_rfc3339(text).unwrap());
+        let day = |date: &str| PathBuf::from(format!("/wh/ingest_date={date}"));
+        let mut unreads = Unreads::none(Path::new("/mf"));
+        assert!(!unreads.may_list(at("2026-01-02T03:00:00Z")) && !unreads.may_list_in(&day("2026-01-02")));
+        for _ in 0..2 {
+            unreads.add(error("/mf/2026/01/02/03/manifest.jsonl"), &reporter);
+            unreads.add(error("/mf/2025/12"), &reporter);
+        }
+        assert_eq!(reporter.counts().unwrap()[Kind::Unreadable as usize], 2, "each is told once");
+        for (text, expected) in [
+            ("2026-01-02T03:59:59.999Z", true),
+            ("2026-01-02T04:00:00Z", false),
+            ("2025-12-31T23:00:00Z", true),
+            ("2025-11-30T23:00:00Z", false),
+        ] {
+            assert_eq!(unreads.may_list(at(text)), expected, "{text}");
+        }
+        for (date, expected) in
+            [("2026-01-02", true), ("2026-01-03", false), ("2025-12-31", true), ("2025-11-30", false), ("x", false)]
+        {
+            assert_eq!(unreads.may_list_in(&day(date)), expected, "{date}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Manifests that cannot be read: each is a finding, and all that does not depend on it is audited all the same.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use super::lines::one_manifest;
+use super::{at, audit, audit_as_nobody, audit_without_journal, path};
+use crate::harness::{Place, csv};
+
+/// Puts something else in a manifest's place, which goes to `.aside` beside it; says how its finding has to call that.
+type Replace = fn(&Path) -> &'static str;
+
+fn aside(manifest: &Path) -> PathBuf {
+    manifest.with_extension("aside")
+}
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+const REPLACEMENTS: [Replace; 4] = [
+    |manifest| {
+        symlink(aside(manifest), manifest).unwrap();
+        "symbolic link"
+    },
+    |manifest| {
+        make_fifo(manifest);
+        "pipe"
+    },
+    |manifest| {
+        std::fs::create_dir(manifest).unwrap();
+        "directory"
+    },
+    |manifest| {
+        drop(UnixListener::bind(manifest).unwrap());
+        "socket"
+    },
+];
+
+/// An hour of long ago with such a manifest, beside the one manifest of the place.
+fn another_hour(place: &Place) -> PathBuf {
+    let hour = place.manifests.join("2020/02/03/04");
+    std::fs::create_dir_all(&hour).unwrap();
+    hour.join("manifest.jsonl")
+}
+
+/// Why: one wrong name among years of manifests must not keep an operator from learning what is wrong with the rest.
+#[test]
+fn what_is_no_regular_file_is_a_finding_and_the_rest_is_audited() {
+    for replace in REPLACEMENTS {
+        let (place, manifest) = one_manifest(3);
+        let other = another_hour(&place);
+        std::fs::copy(&manifest, aside(&other)).unwrap();
+        let called = replace(&other);
+        std::fs::write(at(&place, "2.csv"), csv(9, 300)).unwrap();
+        let audited = audit(&place, &[]);
+        let finding = audited.found(&["altered", "irregular_manifest"]);
+        // It is told first, and what a link leads to is not read: the lines there would be listed twice.
+        assert_eq!((path(finding), &finding["finding"]), (other.as_path(), &"irregular_manifest".into()));
+        assert!(finding["detail"].as_str().unwrap().contains(called), "{finding}");
+        assert_eq!((&audited.summary["lines"], &audited.summary["files"]), (&3.into(), &3.into()));
+        assert_eq!(audited.summary["undecided"], 0);
+        // Of a later day, it is not looked at.
+        audit(&place, &["--since", "2020-02-04"]).found(&["altered"]);
+    }
+}
+
+/// Why: that a file is listed nowhere cannot be said by somebody who has not read what may list it. But the journal knows
+/// what it has to be.
+#[test]
+fn what_its_lines_would_say_is_not_guessed() {
+    for replace in REPLACEMENTS {
+        let (place, manifest) = one_manifest(3);
+        std::fs::rename(&manifest, aside(&manifest)).unwrap();
+        replace(&manifest);
+        let audited = audit(&place, &[]);
+        audited.found(&["irregular_manifest"]);
+        assert_eq!((&audited.summary["undecided"], &audited.summary["files"]), (&3.into(), &3.into()));
+        let without = audit_without_journal(&place, &[]);
+        without.found(&["irregular_manifest"]);
+        assert_eq!((&without.summary["undecided"], &without.summary["files"]), (&3.into(), &0.into()));
+        std::fs::write(at(&place, "2.csv"), csv(9, 300)).unwrap();
+        let other_day = place.warehouse.join("ingest_date=2020-02-03");
+        std::fs::create_dir(&other_day).unwrap();
+        std::fs::write(other_day.join("x.csv"), "x").unwrap();
+        audit(&place, &[]).found(&["altered", "extra", "irregular_manifest"]);
+    }
+}
+
+/// Whoever writes into a pipe waits until somebody opens it for reading.
+struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Why: to open a pipe is to act on whoever waits at its other end; an audit acts on nobody.
+#[test]
+fn a_pipe_is_not_opened() {
+    let (place, _) = one_manifest(1);
+    let pipe = another_hour(&place);
+    make_fifo(&pipe);
+    let mut writer = Writer(Command::new("sh").args(["-c", "echo {} >\"$0\""]).arg(&pipe).spawn().unwrap());
+    // It waits in open(2).
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(writer.0.try_wait().unwrap().is_none(), "nobody waits at the pipe");
+    audit(&place, &[]).found(&["irregular_manifest"]);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(writer.0.try_wait().unwrap().is_none(), "the pipe was opened");
+}
+
+/// Why: no permission is no damage, but without the lines there is no word for the files that they list: that may not pass
+/// for a clean warehouse, nor end the audit of all others.
+#[test]
+fn one_without_permission_is_unreadable_and_the_rest_is_audited() {
+    let (place, manifest) = one_manifest(2);
+    let mut hour: Vec<PathBuf> = ["2020/02/03/04", "2021"].iter().map(|dir| place.manifests.join(dir)).collect();
+    std::fs::create_dir_all(&hour[0]).unwrap();
+    std::fs::create_dir_all(hour[1].join("01/01/00")).unwrap();
+    hour[0].push("manifest.jsonl");
+    std::fs::copy(&manifest, &hour[0]).unwrap();
+    for closed in &hour {
+        std::fs::set_permissions(closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    std::fs::write(at(&place, "1.csv"), csv(9, 300)).unwrap();
+    let audited = audit_as_nobody(&place);
+    for closed in &hour {
+        // Who cleans up has to come in again.
+        std::fs::set_permissions(closed, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let Some(audited) = audited else { return };
+    audited.found(&["altered", "unreadable", "unreadable"]);
+    let told = |closed: &Path| audited.findings.iter().find(|finding| path(finding) == closed).unwrap();
+    for closed in &hour {
+        assert!(told(closed)["detail"].as_str().unwrap().contains("denied"), "{}", told(closed));
+    }
+    assert_eq!((&audited.summary["lines"], &audited.summary["undecided"]), (&2.into(), &0.into()));
+}
