@@ -48,8 +48,8 @@ pub struct Model {
     seen: BTreeMap<PathBuf, Digest>,
     /// Contents that upstreams were seen to have put into staging.
     sent: BTreeSet<Digest>,
-    /// One of them came to stand there a second time, or under a second name: there may be duplicates.
-    sent_again: bool,
+    /// Those that came to stand there a second time, or under a second name: there may be duplicates.
+    sent_again: BTreeSet<Digest>,
     /// Contents that a power cut or a failed sync made of what nobody had synced: they may go as well as stay.
     torn: BTreeSet<Digest>,
     /// Contents at final names that were there before we came.
@@ -109,7 +109,7 @@ impl Model {
             released: BTreeSet::new(),
             seen: BTreeMap::new(),
             sent: BTreeSet::new(),
-            sent_again: false,
+            sent_again: BTreeSet::new(),
             torn: BTreeSet::new(),
             strangers: BTreeSet::new(),
             listed: BTreeMap::new(),
@@ -131,7 +131,9 @@ impl Model {
     pub fn may_become(&mut self, content: &[u8]) {
         let digest = super::view::digest(content);
         // Even over what is the same: that may be on its way.
-        self.sent_again |= self.sent.contains(&digest);
+        if self.sent.contains(&digest) {
+            self.sent_again.insert(digest.clone());
+        }
         self.may.insert(digest);
     }
 
@@ -164,7 +166,9 @@ impl Model {
         let view = View::of(upstream);
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path)) {
             let is_new = self.seen.insert(path.clone(), digest.clone()).as_ref() != Some(digest);
-            self.sent_again |= is_new && !self.sent.insert(digest.clone());
+            if is_new && !self.sent.insert(digest.clone()) {
+                self.sent_again.insert(digest.clone());
+            }
         }
         self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
         let writer = self.writer.as_ref().map(|writer| writer.path.clone());
@@ -395,10 +399,10 @@ impl Model {
 
     /// Each file there has its reason beside it, and nothing else is there.
     fn in_quarantine(&self, view: &View) -> Verdict {
-        let is_sure = self.syncs && !self.lossy && !self.sent_again;
         let mut contents = BTreeSet::new();
         for (path, digest) in &view.quarantine {
             ensure!(self.may.contains(digest), "nobody wrote {}", path.display());
+            let is_sure = self.syncs && !self.lossy && !self.sent_again.contains(digest);
             let is_staged = view.staging.values().any(|staged| staged == digest);
             ensure!(!is_sure || !is_staged, "in quarantine, and in staging: {}", path.display());
             ensure!(contents.insert(digest) || !is_sure, "in quarantine twice: {}", path.display());
@@ -448,7 +452,10 @@ impl Model {
                 ensure!(may_stay, "left in staging, and not in quarantine: {name}");
                 continue;
             }
-            ensure!(self.sent_again || !is_steady, "left in staging, though nothing was sent twice: {name}");
+            ensure!(
+                self.sent_again.contains(digest) || !is_steady,
+                "left in staging, though nothing was sent twice: {name}"
+            );
             // A kept duplicate that nobody synced may be torn by a power cut, and is known by its inode still: its content
             // is in the warehouse, and nothing but its remains are lost.
             let is_known = self.lossy || !self.syncs || warehouse.contains(digest);

@@ -208,7 +208,7 @@ fn somebody_elses_lease_for_writing_is_a_writer() {
 #[test]
 fn replay_goes_by_what_the_ingestor_was_started_with() {
     let place = Place::new();
-    if !killed_while_it_hashes_a_malformed_file(&place, |command| Some(command)) {
+    if !killed_while_it_hashes_a_malformed_file(&place, Some) {
         return;
     }
     let output = place.subcommand(&["replay"]);
