@@ -39,8 +39,17 @@ impl Pulse {
     }
 
     fn turn(&self) {
-        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.turned_at.store(now.saturating_add(1), Ordering::Relaxed);
+        self.turned_at.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Unless it rests: by the time that somebody else has looked, it may have begun to.
+    fn turn_if_at_work(&self) {
+        let now = self.now();
+        let _ = self.turned_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |then| (then != 0).then_some(now));
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// None while it rests.
@@ -79,14 +88,14 @@ pub struct Beating {
 }
 
 impl Pulses {
-    /// Gives the calling thread a pulse, under this name.
+    /// Gives the calling thread a pulse, under this name. It rests until its first step.
     pub fn begin(&self, thread: &str) -> Beating {
         let pulse = Arc::new(Pulse {
             thread: thread.into(),
             steps: AtomicU64::new(0),
             waits: AtomicBool::new(false),
             origin: Instant::now(),
-            turned_at: AtomicU64::new(1),
+            turned_at: AtomicU64::new(0),
         });
         self.with(|all| all.push(pulse.clone()));
         OWN.set(Some(pulse.clone()));
@@ -104,7 +113,7 @@ impl Pulses {
 
     /// What threads were at until now does not count: something is over that all of them may have waited for.
     pub fn begin_anew(&self) {
-        self.with(|all| all.iter().filter(|pulse| pulse.since_turn().is_some()).for_each(|pulse| pulse.turn()));
+        self.with(|all| all.iter().for_each(|pulse| pulse.turn_if_at_work()));
     }
 
     fn with<T>(&self, use_them: impl FnOnce(&mut Vec<Arc<Pulse>>) -> T) -> T {
@@ -220,6 +229,9 @@ mod tests {
         const LONG: Duration = Duration::from_millis(30);
         let pulses = Pulses::default();
         let _beating = pulses.begin("one");
+        std::thread::sleep(LONG);
+        assert_eq!(pulses.stalled(Duration::ZERO), None, "it has not begun anything yet");
+        step();
         assert_eq!(pulses.stalled(Duration::from_secs(300)), None);
         waiting(|| std::thread::sleep(2 * LONG));
         let stall = pulses.stalled(LONG).expect("it does not matter that this was a call");

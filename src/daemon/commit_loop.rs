@@ -65,7 +65,9 @@ fn work<F: Fs>(
         pulse::step();
         compactor.look(committer)?;
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
-        match next(committer, inbox, &compactor.outcome())? {
+        let next = next(committer, inbox, &compactor.outcome())?;
+        pulse::step();
+        match next {
             Next::Message(message) => batch.take(message, committer, inbox.under_way),
             Next::Deferred => {}
             Next::Compacted(outcome) => {
@@ -75,7 +77,6 @@ fn work<F: Fs>(
             }
             Next::End => break,
         }
-        pulse::step();
         gather(&mut batch, committer, inbox);
         let (lines, began) = (log::batch(), Instant::now());
         metrics.batch_begun(batch.files.len());

@@ -38,6 +38,7 @@ pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Se
         small.send(vec![hashed]);
     };
     while small.is_heard {
+        pulse::rest();
         select! {
             recv(queues.small) -> chunk => match chunk {
                 Ok(chunk) => small.hash(chunk),
@@ -49,8 +50,8 @@ pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Se
             },
             default(turn_max) => {}
         }
-        pulse::rest();
     }
+    pulse::rest();
     // They are closed at the same time, but may hold something still.
     queues.small.iter().for_each(|chunk| small.hash(chunk));
     queues.large.iter().for_each(|settled| large(settled, &mut small));
@@ -81,6 +82,59 @@ impl<F: Fs> Small<'_, F> {
 
     fn send(&mut self, files: Vec<HashResult<F>>) {
         pulse::rest();
-        self.is_heard &= self.to_commit.send(ToCommit::Files(files)).is_ok();
+        // As long as the committer likes, which has a pulse of its own: it may wait for room on a full disk.
+        self.is_heard &= pulse::waiting(|| self.to_commit.send(ToCommit::Files(files)).is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    use crossbeam::channel;
+
+    use super::*;
+    use crate::fs::sim::SimFs;
+    use crate::pulse::Pulses;
+
+    /// Found by a reader: one that nothing had come for since the start counted as at work. After five minutes `/healthz` said
+    /// so, and whoever believes it would have had a quiet ingestor killed, again and again.
+    #[test]
+    fn a_worker_that_has_nothing_to_do_rests() {
+        let fs = SimFs::new(1);
+        fs.upstream().mkdir_all("/in").unwrap();
+        let shared = Arc::new(Shared {
+            staging: Arc::new(fs.open_dir(Path::new("/in")).unwrap()),
+            fs,
+            copies: None,
+            sidecar_suffix: None,
+            validate: None,
+            copy_all: AtomicBool::new(false),
+            leases_missing: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        });
+        let pulses = Pulses::default();
+        let ((small, small_end), (large, large_end)) = (channel::bounded(1), channel::bounded(1));
+        let (to_commit, _results) = channel::bounded(1);
+        let (began, has_begun) = channel::bounded(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _beating = pulses.begin("hash-0");
+                pulse::step();
+                began.send(()).unwrap();
+                let queues = Queues { small: small_end, large: large_end };
+                run(shared, &queues, &to_commit, Duration::from_secs(3600));
+            });
+            has_begun.recv().unwrap();
+            let until = std::time::Instant::now() + Duration::from_secs(10);
+            while pulses.stalled(Duration::ZERO).is_some() && std::time::Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(pulses.stalled(Duration::ZERO), None);
+            drop((small, large));
+        });
     }
 }

@@ -208,12 +208,19 @@ impl Intake {
                 recv(stop.wake) -> _ => return Ok(()),
                 recv(reports) -> batch => {
                     let Committed { reports, finished } = batch.map_err(|_| Error::Thread("commit"))?;
+                    pulse::step();
                     drop(finished);
                     let now = self.started.elapsed();
                     reports.iter().try_for_each(|report| self.hear(report, now))?;
                 }
-                recv(hints) -> hint => self.follow(hint.ok(), self.started.elapsed())?,
-                recv(asked) -> asked => self.answer(asked.ok(), self.started.elapsed()),
+                recv(hints) -> hint => {
+                    pulse::step();
+                    self.follow(hint.ok(), self.started.elapsed())?;
+                }
+                recv(asked) -> asked => {
+                    pulse::step();
+                    self.answer(asked.ok(), self.started.elapsed());
+                }
                 default(sleep) => {}
             }
         }
@@ -365,13 +372,13 @@ impl Intake {
             // What is resumed stands in the journal already, with the id and instant that it keeps.
             if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed {
                 let note = ToCommit::Note(settled.clone());
-                to_commit.send(note).map_err(|_| Error::Thread("commit"))?;
+                pulse::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;
             }
             if settled.is_small() {
                 bytes += settled.identity.size;
                 chunk.push(settled);
             } else {
-                large.send(settled).map_err(|_| Error::Thread("hash"))?;
+                pulse::waiting(|| large.send(settled).map_err(|_| Error::Thread("hash")))?;
             }
         }
         Ok((!chunk.is_empty()).then_some(chunk))

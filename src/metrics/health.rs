@@ -92,6 +92,7 @@ mod tests {
         let health = Health::default();
         health.enter(Phase::Running);
         let _beating = health.pulses.begin("commit");
+        crate::pulse::step();
         std::thread::sleep(Duration::from_millis(50));
         assert!(health.stalled(Duration::from_millis(40)).is_some() && health.not_ready().is_none());
         // The committer and the intake may both have met it.

@@ -45,6 +45,13 @@ pub fn aside_name(store: &[u8; 16], id: IngestId, what: &str) -> OsString {
     OsString::from(format!(".csv-ingestor-{:032x}-{id}-{what}", u128::from_be_bytes(*store)))
 }
 
+/// True for each name that [`aside_name`] gives for `what`, whatever the id.
+pub fn is_aside(name: &OsStr, store: &[u8; 16], what: &str) -> bool {
+    let prefix = format!(".csv-ingestor-{:032x}-", u128::from_be_bytes(*store));
+    let id = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(what)?.strip_suffix('-'));
+    id.is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// `STEM-SUFFIX.EXT`; the stem is cut where the name would have more bytes than `bytes_max`.
 pub fn suffixed_name(name: &OsStr, suffix: &str, bytes_max: usize) -> OsString {
     let bytes = name.as_bytes();

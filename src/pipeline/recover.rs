@@ -169,6 +169,7 @@ impl<F: Fs> Committer<F> {
         self.flush()?;
         recovered.counts.resumed = recovered.resumed.len() as u64;
         self.remove_leftover_copies()?;
+        self.remove_leftover_reasons()?;
         Ok(recovered)
     }
 

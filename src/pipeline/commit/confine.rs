@@ -10,6 +10,7 @@ use crate::fs::{self, Fs, RENAME, Stat};
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::journal::state::Ingest;
 use crate::limits::FEW_FILES;
+use crate::pipeline::naming::is_aside;
 use crate::pipeline::publish::{Placed, is_of_this_file, split};
 use crate::pipeline::quarantine::{is_unreadable, quarantine_name, reason, reason_path};
 use crate::pipeline::{Error, Outcome, Refusal};
@@ -229,6 +230,25 @@ impl<F: Fs> Committer<F> {
         }
     }
 
+    /// Removes unfinished reasons that a place kept which let nothing be removed. With nothing open, nobody needs one.
+    pub(in crate::pipeline) fn remove_leftover_reasons(&mut self) -> Result<(), Error> {
+        let Some(path) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return Ok(()) };
+        let store = self.journal.store();
+        let removed = self.publisher.dir(&path).and_then(|dir| {
+            for entry in self.fs.list(&dir)? {
+                let name = entry?.name;
+                if is_aside(&name, &store, REASON) {
+                    self.fs.unlink(&dir, &name)?;
+                }
+            }
+            Ok(())
+        });
+        match removed {
+            Err(error) if is_of_the_place(&error) => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
     /// Removes the reason, and what an earlier run may have left of it.
     fn discard_reason(&mut self, work: &Work<F>, quarantined: &Quarantined) -> Result<(), Error> {
         let path = reason_path(&quarantined.target);
@@ -241,7 +261,7 @@ impl<F: Fs> Committer<F> {
         let unfinished = self.publisher.aside_path(work.id, REASON, &path)?;
         for path in [&unfinished, &path] {
             match self.publisher.discard(path) {
-                // Where nothing can be written nothing was.
+                // Where nothing can be written nothing was; unless that is since a moment ago, then the next start removes it.
                 Err(error) if is_of_the_place(&error) => {}
                 discarded => discarded?,
             }

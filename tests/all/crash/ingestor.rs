@@ -162,13 +162,14 @@ impl<'a> Run<'a> {
             self.scanner.slice(&mut self.settle, now)?;
         }
         *more |= self.listener.at((round, Phase::Hash), self.fs);
-        // The first is noted ahead of its hash, as a large one would be; of the rest some are synced alone.
+        // The first is noted ahead of its hash, as a large one would be. Some are synced alone, in every other round the first:
+        // with no other behind it, nothing else makes it durable.
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
             if self.batch.is_empty() {
                 self.committer.note(settled.clone());
                 self.committer.flush()?;
             }
-            let sync = self.batch.len() == 1;
+            let sync = self.batch.len() % 2 != round as usize % 2;
             let hashed = self.hasher.hash(settled, sync);
             self.take(hashed);
         }

@@ -1,12 +1,13 @@
 //! Files that cannot be ingested as they are: `--quarantine`, and without it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::super::bad_input::{as_nobody, chmod};
-use super::super::harness::{BINARY, Place, csv, err, has, sha256_hex, wait_until};
+use super::super::harness::{BINARY, Place, csv, err, has, json_lines, sha256_hex, wait_until};
 use super::{assert_contents, count_syncs, events, stdout, stop, traced};
 
 const SIDECAR: &[&str] = &["--mode", "sidecar", "--scan-interval", "50ms"];
@@ -323,4 +324,26 @@ fn many_reasons_share_their_syncs() {
     assert!(syncs < MALFORMED / 2, "{syncs} syncs");
     assert_eq!(confined(&place).len() as u64, MALFORMED);
     assert_contents(&place, [csv(1, 100)]);
+}
+
+/// The reason for a look at the start: what a place did not let us remove at the time must not lie there for ever. What is
+/// another ingestor's stays.
+#[test]
+fn unfinished_reasons_are_removed_at_the_start() {
+    let place = Place::new();
+    let dir = quarantine(&place);
+    let options = ["--quarantine", dir.to_str().unwrap()];
+    place.once_ok(&options);
+    let frames = place.subcommand(&["journal", "inspect", "--frames", "--json"]);
+    let segment = json_lines(&String::from_utf8(frames.stdout).unwrap()).remove(0);
+    let store = segment["store"].as_str().unwrap_or_else(|| panic!("{segment}"));
+    let ours = format!(".csv-ingestor-{store}-17-reason");
+    let others = [format!(".csv-ingestor-{}-17-reason", "0".repeat(32)), format!(".csv-ingestor-{store}-x-reason")];
+    for name in others.iter().chain([&ours]) {
+        std::fs::write(dir.join(name), "{").unwrap();
+    }
+    place.once_ok(&options);
+    let mut left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, others.map(OsString::from));
 }

@@ -1,6 +1,6 @@
 //! Somebody else acts between any two operations.
 
-use csv_ingestor::fs::sim::Op;
+use csv_ingestor::fs::sim::{Fault, Op};
 
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::act::{self, Act, Name, content_of};
@@ -125,6 +125,27 @@ fn an_upstream_acts_at_every_operation() {
             }
         }
         states
+    });
+}
+
+/// A file that is read in pieces, and written over between two of them, by somebody whom no lease holds up: what comes of it
+/// is neither the one content nor the other, and must not be ingested.
+#[test]
+fn a_file_is_written_over_between_two_reads() {
+    let plain = Scenario { leases: false, ..Scenario::plain("written over between two reads") };
+    let across = Scenario { cross: true, name: "written over between two reads, across file systems", ..plain.clone() };
+    sweep("between two reads", operations([plain, across]), 24, |scenario, operation, op| {
+        let acts = if op == Op::ReadAt { 0..4 } else { 0..0 };
+        // The longest content: what is behind its end is read, too.
+        let acts = acts.map(|name| Act::Write(name, 8));
+        let count = acts.len() as u64;
+        for act in acts {
+            let mut play = Play::new(scenario);
+            play.fs.inject(Fault::short().only(&[Op::ReadAt]).at(operation));
+            act_at(&mut play, &act, operation + 1);
+            go_on(play, &act, Stop::AtRest);
+        }
+        count
     });
 }
 
