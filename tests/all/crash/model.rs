@@ -448,7 +448,12 @@ impl Model {
             }
             if !is_data(path) || !self.is_wanted(upstream, path, digest) {
                 let waits_for_its_sidecar = self.sidecars && !upstream.exists(sidecar_of(path));
-                let may_stay = !self.quarantines || !is_data(path) || waits_for_its_sidecar;
+                // A kept duplicate is not looked at again when only its sidecar becomes a wrong one. And a sidecar that nobody
+                // synced may be empty after a power cut, and release a file that is a duplicate by now.
+                let is_unsynced = self.sidecars && (self.lossy || !self.syncs);
+                let may_be_kept =
+                    self.duplicates == DuplicateAction::Keep && (is_unsynced || warehouse.contains(digest));
+                let may_stay = !self.quarantines || !is_data(path) || waits_for_its_sidecar || may_be_kept;
                 ensure!(may_stay, "left in staging, and not in quarantine: {name}");
                 continue;
             }
