@@ -233,9 +233,10 @@ impl Model {
             ensure!(self.may.contains(digest) || !is_data(path), "what was synced is torn: {}", path.display());
         }
         if self.sidecars && !self.syncs {
-            // Sidecars that nobody synced may be gone; or look like the one they were written over, and go with that.
+            // Sidecars that nobody synced may be gone; or look like the one they were written over, and go with that, later, too.
             let due: BTreeSet<&Digest> = view.warehouse.values().collect();
             self.must.retain(|digest, _| due.contains(digest));
+            self.torn.extend(view.staged().map(|(_, digest)| digest.clone()));
         } else if self.withdrew {
             // The cut may have undone our move, but not that.
             let mut due: BTreeSet<&Digest> = view.warehouse.values().collect();
