@@ -166,7 +166,9 @@ impl Model {
         let view = View::of(upstream);
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path)) {
             let is_new = self.seen.insert(path.clone(), digest.clone()).as_ref() != Some(digest);
-            if is_new && !self.sent.insert(digest.clone()) {
+            // By a name that half a rename has left, somebody may write to what stands under the other one, too.
+            let has_two_names = view.warehouse.values().any(|other| other == digest);
+            if is_new && (!self.sent.insert(digest.clone()) || has_two_names) {
                 self.sent_again.insert(digest.clone());
             }
         }
@@ -449,11 +451,10 @@ impl Model {
             }
             if !is_data(path) || !self.is_wanted(upstream, path, digest) {
                 let waits_for_its_sidecar = self.sidecars && !upstream.exists(sidecar_of(path));
-                // A kept duplicate is not looked at again when only its sidecar becomes a wrong one. And a sidecar that nobody
-                // synced may be empty after a power cut, and release a file that is a duplicate by now.
-                let is_unsynced = self.sidecars && (self.lossy || !self.syncs);
-                let may_be_kept =
-                    self.duplicates == DuplicateAction::Keep && (is_unsynced || warehouse.contains(digest));
+                // A kept duplicate is not looked at again when only its sidecar becomes a wrong one, nor when a power cut tears what
+                // nobody had synced: it is known by its inode, as below. That may also empty a sidecar, which releases then.
+                let is_known = self.lossy || !self.syncs || warehouse.contains(digest);
+                let may_be_kept = self.duplicates == DuplicateAction::Keep && is_known;
                 let may_stay = !self.quarantines || !is_data(path) || waits_for_its_sidecar || may_be_kept;
                 ensure!(may_stay, "left in staging, and not in quarantine: {name}");
                 continue;
