@@ -454,7 +454,9 @@ impl Model {
                 // A kept duplicate is not looked at again when only its sidecar becomes a wrong one, nor when a power cut tears what
                 // nobody had synced: it is known by its inode, as below. That may also empty a sidecar, which releases then.
                 let is_known = self.lossy || !self.syncs || warehouse.contains(digest);
-                let may_be_kept = self.duplicates == DuplicateAction::Keep && is_known;
+                // Nor does the sidecar of a duplicate release, or disown, what was written over it later.
+                let is_used = warehouse.iter().any(|there| is_released(upstream, path, there));
+                let may_be_kept = self.duplicates == DuplicateAction::Keep && (is_known || is_used);
                 let may_stay = !self.quarantines || !is_data(path) || waits_for_its_sidecar || may_be_kept;
                 ensure!(may_stay, "left in staging, and not in quarantine: {name}");
                 continue;
