@@ -177,8 +177,12 @@ impl<F: Fs> Publisher<F> {
     pub fn put_back(&mut self, id: IngestId, to: &Path, from: &Path) -> fs::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
         let (source, target) = (self.dir(from_dir)?, self.dir(to_dir)?);
+        // Each directory gains a name that the other loses. Where a rename comes in halves (ext2), no order of two syncs is
+        // right for files on both ways: those that went there are made durable before, and this one by itself.
+        self.sync()?;
         self.touch(to_dir, from_dir);
-        self.give_back(id, &target, to_name, &source, from_name)
+        self.give_back(id, &target, to_name, &source, from_name)?;
+        self.sync()
     }
 
     fn give_back(&self, id: IngestId, at: &F::Dir, at_name: &OsStr, dir: &F::Dir, name: &OsStr) -> fs::Result<()> {
