@@ -149,6 +149,31 @@ fn a_file_is_written_over_between_two_reads() {
     });
 }
 
+/// One file of a batch goes back while others go there. Where a rename comes in halves, one sync of each directory is wrong in
+/// either order: a random history lost others' old names before their new ones were durable.
+#[test]
+fn a_file_goes_back_while_others_go_there() {
+    const CUTS: u64 = 16;
+    const SEEDS: u64 = 4;
+    let halves = Scenario { split_renames: true, ..Scenario::plain("a file goes back, renames in halves") };
+    sweep("going back", operations([halves]), 700, |scenario, operation, op| {
+        let acts = if op == Op::Rename { 0..3 } else { 0..0 };
+        let mut states = 0;
+        for (act, cut) in acts.flat_map(|name| (1..=CUTS).map(move |cut| (Act::Replace(name, 8), operation + cut))) {
+            for seed in 0..SEEDS {
+                let mut play = Play::new(scenario);
+                act_at(&mut play, &act, operation);
+                play.run_until(cut, false);
+                play.fs.clear_hook();
+                play.cut_power(cut * SEEDS + seed);
+                play.end();
+                states += 1;
+            }
+        }
+        states
+    });
+}
+
 /// So does the recovery: one of them before each of its operations, and each of them while nobody runs, with a power cut
 /// behind it, unless a file stays open.
 #[test]
