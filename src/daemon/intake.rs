@@ -2,6 +2,9 @@
 //!
 //! Invariant: it never waits for anything but its own select; full queues are tried again when a report comes.
 
+mod feed;
+mod hear;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{self, Receiver, Sender, TrySendError};
+use crossbeam::channel::{self, Receiver, Sender};
 use crossbeam::select;
 
-use super::control::{Asked, Told};
+use super::control::Asked;
 use super::signals::Stop;
 use super::{Committed, Left, ToCommit};
 use crate::Error;
@@ -21,16 +24,14 @@ use crate::fs::Fs as _;
 use crate::fs::notify::Hint;
 use crate::fs::real::RealFs;
 use crate::journal::state::{Kept, State};
-use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_FILES_MAX, ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, NOTE_BYTES_MIN, READY_FILES_MAX,
-};
-use crate::metrics::{FailureReason, Metrics, Queue, Totals, seconds};
+use crate::limits::{FULL_DISK_RETRY, READY_FILES_MAX};
+use crate::metrics::{Metrics, Queue, Totals};
+use crate::pipeline::Settled;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, SCAN_SLICE_NAMES, Scanner, scan_pause};
-use crate::pipeline::settle::{Mode, Reaction, Settle};
-use crate::pipeline::{Outcome, Refusal, Report, Settled};
+use crate::pipeline::settle::{Mode, Settle};
 use crate::pulse;
 
 /// Where files come from.
@@ -323,140 +324,6 @@ impl Intake {
     fn hints_ended(&mut self, now: Duration) {
         self.hints = Hints::none();
         self.next_scan = Some(now);
-    }
-
-    /// Hands out complete files until the queue or the limit is full.
-    fn feed(&mut self, to_hash: &ToHash, to_commit: &Sender<ToCommit<RealFs>>, now: Duration) -> Result<(), Error> {
-        if self.paused_until.is_some_and(|until| now < until) {
-            return Ok(());
-        }
-        self.paused_until = None;
-        // The file that found no room may be gone; then nobody is known to want any.
-        if self.full.as_ref().is_some_and(|full| !self.settle.knows(&full.name)) {
-            self.full = None;
-            self.metrics.disk_has_room();
-        }
-        loop {
-            if self.chunk.is_none() {
-                self.chunk = self.next_chunk(&to_hash.large, to_commit)?;
-            }
-            let Some(chunk) = self.chunk.take() else { return Ok(()) };
-            let small = chunk.len();
-            match to_hash.small.try_send(chunk) {
-                Ok(()) => self.shared.under_way.fetch_add(small, Ordering::Relaxed),
-                Err(TrySendError::Full(chunk)) => {
-                    self.chunk = Some(chunk);
-                    return Ok(());
-                }
-                Err(TrySendError::Disconnected(_)) => return Err(Error::Thread("hash")),
-            };
-        }
-    }
-
-    /// The next small files, as few as keep every worker busy. Large ones that come between them go their own way.
-    fn next_chunk(
-        &mut self,
-        large: &Sender<Settled>,
-        to_commit: &Sender<ToCommit<RealFs>>,
-    ) -> Result<Option<Vec<Settled>>, Error> {
-        let share = self.settle.ready().div_ceil(self.concurrency);
-        let files_max = share.clamp(1, CHUNK_FILES_MAX);
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
-        while chunk.len() < files_max && bytes < CHUNK_BYTES_MAX {
-            let Some((settled, is_resumed)) = self.next_file() else { break };
-            if tracing::enabled!(tracing::Level::DEBUG)
-                && let Some(input) = &self.input
-            {
-                self.metrics.file_ready(&input.join(&*settled.name), settled.identity.size);
-            }
-            // What is resumed stands in the journal already, with the id and instant that it keeps.
-            if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed {
-                let note = ToCommit::Note(settled.clone());
-                pulse::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;
-            }
-            if settled.is_small() {
-                bytes += settled.identity.size;
-                chunk.push(settled);
-            } else {
-                pulse::waiting(|| large.send(settled).map_err(|_| Error::Thread("hash")))?;
-            }
-        }
-        Ok((!chunk.is_empty()).then_some(chunk))
-    }
-
-    /// The next file, and whether recovery resumes it.
-    fn next_file(&mut self) -> Option<(Settled, bool)> {
-        if let Some(settled) = self.resumed.pop() {
-            return Some((settled, true));
-        }
-        if self.settle.in_flight() >= self.in_flight_max {
-            return None;
-        }
-        self.settle.take_ready(self.shared.fs.now()).map(|settled| (settled, false))
-    }
-
-    /// Tells what is known of a file.
-    fn answer(&mut self, asked: Option<Asked>, now: Duration) {
-        let Some(Asked { name, answer }) = asked else {
-            self.asked = channel::never();
-            return;
-        };
-        let told = self.settle.tell(&name, now).map(|tracked| Told {
-            phase: tracked.phase.to_owned(),
-            reason: tracked.why.map(|why| why.text().to_owned()),
-            unchanged_seconds: tracked.unchanged.map(seconds),
-            window_seconds: self.settle.window().map(seconds),
-            retry_in_seconds: tracked.retry_in.map(seconds),
-            failures: tracked.failures,
-            error: self.errors.iter().rev().find(|(of, _)| **of == *name).map(|(_, error)| error.clone()),
-        });
-        // There is room for it; whether anybody reads it is not our concern.
-        let _ = answer.try_send(told);
-    }
-
-    /// Logs what is wrong with a file, and remembers it for who asks; of a few files only.
-    fn file_failed(&mut self, name: &Arc<OsStr>, reason: FailureReason, error: String, retry_in: Option<Duration>) {
-        let path = self.input.as_deref().unwrap_or(Path::new("")).join(&**name);
-        self.metrics.file_failed(&path, reason, &error, retry_in);
-        self.errors.retain(|(of, _)| of != name);
-        if self.errors.len() >= ERRORS_REMEMBERED_MAX {
-            self.errors.pop_front();
-        }
-        self.errors.push_back((name.clone(), error));
-    }
-
-    /// Hears what became of a file.
-    fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
-        let reaction = self.settle.report(report, now);
-        self.log_refusal(report, &reaction, now);
-        // `replay` watches nothing: what is not finished by what the journal knows is for the daemon to find.
-        if reaction.look_again && self.input.is_some() {
-            self.scanner.look_at(&mut self.settle, &report.name, true, now)?;
-        }
-        Ok(())
-    }
-
-    fn log_refusal(&mut self, report: &Report, reaction: &Reaction, now: Duration) {
-        match &report.outcome {
-            Outcome::Refused(Refusal::Failed(error)) if error.is_no_space() => {
-                if self.full.is_none() {
-                    self.metrics.disk_full(&error.to_string(), FULL_DISK_RETRY);
-                }
-                self.full = Some(Full { name: report.name.clone(), error: error.to_string() });
-                self.paused_until = Some(now + FULL_DISK_RETRY);
-            }
-            Outcome::Refused(refusal) => {
-                if let Some(error) = refusal.error() {
-                    let reason = refusal.failure_reason(self.input.as_deref());
-                    self.file_failed(&report.name, reason, error, reaction.retry_in);
-                }
-            }
-            // The file that found no room may turn out to be a duplicate once it finds some.
-            Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.full.take().is_some() => {
-                self.metrics.disk_has_room();
-            }
-            _ => {}
-        }
     }
 
     /// True when nothing is left to wait for: only `--once` and `replay` ever are.

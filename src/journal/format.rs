@@ -16,8 +16,10 @@ pub const FORMAT_MINOR: u16 = 0;
 pub const FEATURE_SNAPSHOTS: u32 = 1;
 /// There may be PROFILED, QUARANTINED, QUARANTINE_DONE and FORGOTTEN records.
 pub const FEATURE_QUARANTINE: u32 = 2;
+/// There may be records of the kinds 15 to 20, and rows may say how a file was published.
+pub const FEATURE_EVIDENCE: u32 = 4;
 /// Features that an older reader must know to read the file; it refuses bits it does not know.
-pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS | FEATURE_QUARANTINE;
+pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE;
 /// Features that an older reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 

@@ -6,6 +6,8 @@
 //! - Nothing depends on mtime but the order in which complete files are handed out.
 
 mod census;
+mod look;
+mod report;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,14 +17,14 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::{Failing, Outcome, Refusal, Report, Settled};
+use super::{Failing, Settled};
 use crate::fs::Stat;
-use crate::journal::record::AbandonReason;
 use crate::journal::state::Kept;
-use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
 use census::{Census, second};
+pub use look::Look;
+pub use report::Reaction;
 
 /// The first delay before a file that failed is tried again; each further one is twice as long.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
@@ -376,72 +378,6 @@ impl Settle {
         self.tracked.insert(settled.name.clone(), Box::new(tracked));
     }
 
-    /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
-    /// `retry_in` of a failure is returned for the log.
-    pub fn report(&mut self, report: &Report, now: Duration) -> Reaction {
-        let none = Reaction { look_again: false, retry_in: None };
-        let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
-        let Phase::InFlight { dirty } = tracked.phase else { return none };
-        self.in_flight -= 1;
-        let refused = matches!(report.outcome, Outcome::Refused(_));
-        let refusal = match &report.outcome {
-            Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
-                self.forget(&report.name);
-                self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
-                return Reaction { look_again: dirty, retry_in: None };
-            }
-            Outcome::Cleared => {
-                self.forget(&report.name);
-                return Reaction { look_again: dirty, retry_in: None };
-            }
-            Outcome::Kept(kept) => {
-                self.forget(&report.name);
-                self.keep(*kept);
-                if let Some(names) = &mut self.kept_names {
-                    names.push((report.name.clone(), kept.sha256));
-                }
-                return Reaction { look_again: dirty, retry_in: None };
-            }
-            Outcome::Abandoned(AbandonReason::NeedsCopy) => {
-                // Nothing is wrong with the file: it goes again at once, and is copied.
-                tracked.phase = Phase::Ready;
-                self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
-                return Reaction { look_again: dirty, retry_in: None };
-            }
-            Outcome::Abandoned(AbandonReason::Failed) => None,
-            Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
-            Outcome::Abandoned(_) => Some(&Refusal::Changed),
-            Outcome::Refused(refusal) => Some(refusal),
-        };
-        let failing = refusal.map_or(Failing::Otherwise, Refusal::failing);
-        let (delay, why) = match refusal {
-            // After a while: a writer that never pauses would otherwise have it hashed again and again.
-            Some(Refusal::Changed) if refused => (Some(self.busy_delay), Waiting::Settling),
-            Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
-                self.forget(&report.name);
-                return Reaction { look_again: true, retry_in: None };
-            }
-            Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
-            // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
-            Some(Refusal::ChecksumDiffers { .. } | Refusal::Malformed(_)) => {
-                let is_malformed = failing == Failing::Malformed;
-                let why = if is_malformed { Waiting::Malformed } else { Waiting::ChecksumDiffers };
-                (Some(tracked.fail(failing, self.busy_delay, REMINDER_DELAY_MAX)), why)
-            }
-            Some(Refusal::Failed(_)) | None => {
-                // A full disk is not the file's fault, and may be over at any time.
-                let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
-                let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
-                (Some(tracked.fail(failing, RETRY_DELAY_MIN, delay_max)), Waiting::Failed)
-            }
-        };
-        let until = delay.map(|delay| now + delay);
-        tracked.phase = Phase::Held { until, why };
-        self.census.hold();
-        self.due.extend(until.map(|until| Reverse((until, report.name.clone()))));
-        Reaction { look_again: dirty, retry_in: delay }
-    }
-
     /// How long a file has to stay unchanged; None in sidecar mode.
     pub fn window(&self) -> Option<Duration> {
         match self.mode {
@@ -449,52 +385,4 @@ impl Settle {
             Mode::Sidecar => None,
         }
     }
-
-    /// What is known of one file; None if it was not seen, or is known to stay.
-    pub fn tell(&self, name: &OsStr, now: Duration) -> Option<Look> {
-        let tracked = self.tracked.get(name)?;
-        let mut look = Look {
-            phase: "ready",
-            why: None,
-            unchanged: None,
-            retry_in: None,
-            failures: Some(u32::from(tracked.failures)),
-        };
-        match tracked.phase {
-            Phase::Waiting { since, why } => {
-                look = Look { phase: "waiting", why: Some(why), unchanged: Some(now.saturating_sub(since)), ..look };
-            }
-            Phase::Held { until, why } => {
-                let retry_in = until.map(|until| until.saturating_sub(now));
-                look = Look { phase: "held", why: Some(why), retry_in, ..look };
-            }
-            Phase::InFlight { .. } => look.phase = "in_flight",
-            Phase::Ready => {}
-        }
-        Some(look)
-    }
-}
-
-/// What is known of a file, for who asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// `waiting`, `held`, `ready` or `in_flight`.
-    pub phase: &'static str,
-    /// Why it waits or is held.
-    pub why: Option<Waiting>,
-    /// Of one that waits: seen unchanged for so long.
-    pub unchanged: Option<Duration>,
-    /// Of one that is held: looked at again then at the latest.
-    pub retry_in: Option<Duration>,
-    /// Failures in this state, one behind the other.
-    pub failures: Option<u32>,
-}
-
-/// What a report leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reaction {
-    /// Look at the name now.
-    pub look_again: bool,
-    /// When a failed file is tried again.
-    pub retry_in: Option<Duration>,
 }

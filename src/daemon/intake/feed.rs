@@ -1,0 +1,92 @@
+//! Handing complete files to the workers.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, TrySendError};
+
+use super::{Intake, ToHash};
+use crate::Error;
+use crate::daemon::ToCommit;
+use crate::fs::Fs as _;
+use crate::fs::real::RealFs;
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN};
+use crate::pipeline::Settled;
+use crate::pulse;
+
+impl Intake {
+    /// Hands out complete files until the queue or the limit is full.
+    pub(super) fn feed(
+        &mut self,
+        to_hash: &ToHash,
+        to_commit: &Sender<ToCommit<RealFs>>,
+        now: Duration,
+    ) -> Result<(), Error> {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return Ok(());
+        }
+        self.paused_until = None;
+        // The file that found no room may be gone; then nobody is known to want any.
+        if self.full.as_ref().is_some_and(|full| !self.settle.knows(&full.name)) {
+            self.full = None;
+            self.metrics.disk_has_room();
+        }
+        loop {
+            if self.chunk.is_none() {
+                self.chunk = self.next_chunk(&to_hash.large, to_commit)?;
+            }
+            let Some(chunk) = self.chunk.take() else { return Ok(()) };
+            let small = chunk.len();
+            match to_hash.small.try_send(chunk) {
+                Ok(()) => self.shared.under_way.fetch_add(small, Ordering::Relaxed),
+                Err(TrySendError::Full(chunk)) => {
+                    self.chunk = Some(chunk);
+                    return Ok(());
+                }
+                Err(TrySendError::Disconnected(_)) => return Err(Error::Thread("hash")),
+            };
+        }
+    }
+
+    /// The next small files, as few as keep every worker busy. Large ones that come between them go their own way.
+    fn next_chunk(
+        &mut self,
+        large: &Sender<Settled>,
+        to_commit: &Sender<ToCommit<RealFs>>,
+    ) -> Result<Option<Vec<Settled>>, Error> {
+        let share = self.settle.ready().div_ceil(self.concurrency);
+        let files_max = share.clamp(1, CHUNK_FILES_MAX);
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        while chunk.len() < files_max && bytes < CHUNK_BYTES_MAX {
+            let Some((settled, is_resumed)) = self.next_file() else { break };
+            if tracing::enabled!(tracing::Level::DEBUG)
+                && let Some(input) = &self.input
+            {
+                self.metrics.file_ready(&input.join(&*settled.name), settled.identity.size);
+            }
+            // What is resumed stands in the journal already, with the id and instant that it keeps.
+            if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed {
+                let note = ToCommit::Note(settled.clone());
+                pulse::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;
+            }
+            if settled.is_small() {
+                bytes += settled.identity.size;
+                chunk.push(settled);
+            } else {
+                pulse::waiting(|| large.send(settled).map_err(|_| Error::Thread("hash")))?;
+            }
+        }
+        Ok((!chunk.is_empty()).then_some(chunk))
+    }
+
+    /// The next file, and whether recovery resumes it.
+    fn next_file(&mut self) -> Option<(Settled, bool)> {
+        if let Some(settled) = self.resumed.pop() {
+            return Some((settled, true));
+        }
+        if self.settle.in_flight() >= self.in_flight_max {
+            return None;
+        }
+        self.settle.take_ready(self.shared.fs.now()).map(|settled| (settled, false))
+    }
+}

@@ -1,0 +1,82 @@
+//! What became of files, and who asks for them.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel;
+
+use super::{Full, Intake};
+use crate::Error;
+use crate::daemon::control::{Asked, Told};
+use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY};
+use crate::metrics::{FailureReason, seconds};
+use crate::pipeline::settle::Reaction;
+use crate::pipeline::{Outcome, Refusal, Report};
+
+impl Intake {
+    /// Tells what is known of a file.
+    pub(super) fn answer(&mut self, asked: Option<Asked>, now: Duration) {
+        let Some(Asked { name, answer }) = asked else {
+            self.asked = channel::never();
+            return;
+        };
+        let told = self.settle.tell(&name, now).map(|tracked| Told {
+            phase: tracked.phase.to_owned(),
+            reason: tracked.why.map(|why| why.text().to_owned()),
+            unchanged_seconds: tracked.unchanged.map(seconds),
+            window_seconds: self.settle.window().map(seconds),
+            retry_in_seconds: tracked.retry_in.map(seconds),
+            failures: tracked.failures,
+            error: self.errors.iter().rev().find(|(of, _)| **of == *name).map(|(_, error)| error.clone()),
+        });
+        // There is room for it; whether anybody reads it is not our concern.
+        let _ = answer.try_send(told);
+    }
+
+    /// Logs what is wrong with a file, and remembers it for who asks; of a few files only.
+    fn file_failed(&mut self, name: &Arc<OsStr>, reason: FailureReason, error: String, retry_in: Option<Duration>) {
+        let path = self.input.as_deref().unwrap_or(Path::new("")).join(&**name);
+        self.metrics.file_failed(&path, reason, &error, retry_in);
+        self.errors.retain(|(of, _)| of != name);
+        if self.errors.len() >= ERRORS_REMEMBERED_MAX {
+            self.errors.pop_front();
+        }
+        self.errors.push_back((name.clone(), error));
+    }
+
+    /// Hears what became of a file.
+    pub(super) fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
+        let reaction = self.settle.report(report, now);
+        self.log_refusal(report, &reaction, now);
+        // `replay` watches nothing: what is not finished by what the journal knows is for the daemon to find.
+        if reaction.look_again && self.input.is_some() {
+            self.scanner.look_at(&mut self.settle, &report.name, true, now)?;
+        }
+        Ok(())
+    }
+
+    fn log_refusal(&mut self, report: &Report, reaction: &Reaction, now: Duration) {
+        match &report.outcome {
+            Outcome::Refused(Refusal::Failed(error)) if error.is_no_space() => {
+                if self.full.is_none() {
+                    self.metrics.disk_full(&error.to_string(), FULL_DISK_RETRY);
+                }
+                self.full = Some(Full { name: report.name.clone(), error: error.to_string() });
+                self.paused_until = Some(now + FULL_DISK_RETRY);
+            }
+            Outcome::Refused(refusal) => {
+                if let Some(error) = refusal.error() {
+                    let reason = refusal.failure_reason(self.input.as_deref());
+                    self.file_failed(&report.name, reason, error, reaction.retry_in);
+                }
+            }
+            // The file that found no room may turn out to be a duplicate once it finds some.
+            Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.full.take().is_some() => {
+                self.metrics.disk_has_room();
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What is known of one file, for who asks.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use super::{Phase, Settle, Waiting};
+
+impl Settle {
+    /// What is known of one file; None if it was not seen, or is known to stay.
+    pub fn tell(&self, name: &OsStr, now: Duration) -> Option<Look> {
+        let tracked = self.tracked.get(name)?;
+        let mut look = Look {
+            phase: "ready",
+            why: None,
+            unchanged: None,
+            retry_in: None,
+            failures: Some(u32::from(tracked.failures)),
+        };
+        match tracked.phase {
+            Phase::Waiting { since, why } => {
+                look = Look { phase: "waiting", why: Some(why), unchanged: Some(now.saturating_sub(since)), ..look };
+            }
+            Phase::Held { until, why } => {
+                let retry_in = until.map(|until| until.saturating_sub(now));
+                look = Look { phase: "held", why: Some(why), retry_in, ..look };
+            }
+            Phase::InFlight { .. } => look.phase = "in_flight",
+            Phase::Ready => {}
+        }
+        Some(look)
+    }
+}
+
+/// What is known of a file, for who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// `waiting`, `held`, `ready` or `in_flight`.
+    pub phase: &'static str,
+    /// Why it waits or is held.
+    pub why: Option<Waiting>,
+    /// Of one that waits: seen unchanged for so long.
+    pub unchanged: Option<Duration>,
+    /// Of one that is held: looked at again then at the latest.
+    pub retry_in: Option<Duration>,
+    /// Failures in this state, one behind the other.
+    pub failures: Option<u32>,
+}
