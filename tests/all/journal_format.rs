@@ -228,7 +228,7 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 3));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 7));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);

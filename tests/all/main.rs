@@ -21,3 +21,4 @@ mod second_reader;
 mod service;
 mod settle;
 mod tidy;
+mod world;

@@ -1,0 +1,1 @@
+//! What sidecars say, and what CSV files are made of.

@@ -1,0 +1,1 @@
+//! Directories that are missing, replaced, older than each other, or used by several users.

@@ -1,0 +1,1 @@
+//! Locks, logs and signals: what others on the machine do to the process.
