@@ -66,6 +66,18 @@ pub struct Replayed {
     pub files: Vec<(Lsn, u64)>,
 }
 
+impl Replayed {
+    /// The journal's UUID; None if there is no journal yet.
+    pub fn store(&self) -> Option<[u8; 16]> {
+        self.last.as_ref().map(|(header, _)| header.store)
+    }
+
+    /// The LSN behind the last record.
+    pub fn next_lsn(&self) -> Lsn {
+        self.last.as_ref().map_or(Lsn(1), |(_, end)| end.successor_first_lsn())
+    }
+}
+
 /// Reads the journal that [`Files::list`] found: the newest snapshot, and the segments behind it.
 ///
 /// With `until`, as if the segment of that first LSN were not written yet: the newest snapshot before it, and the
