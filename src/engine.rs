@@ -71,8 +71,11 @@ pub fn foresee<F: Fs>(
 ) -> Result<State, Error> {
     let mut state = State::default();
     let replayed = journal::read(fs, state_path, &mut state)?;
-    let (store, next_lsn) = replayed.map_or((None, Lsn(1)), |replayed| (replayed.store(), replayed.next_lsn()));
-    places::check(fs, &Beginning { state_path, state: &state, store, next_lsn }, settings, accepts)?;
+    let begins = match &replayed {
+        Some(replayed) => Beginning::new(state_path, &state, replayed),
+        None => Beginning { state_path, state: &state, store: None, next_lsn: Lsn(1), is_mended: false },
+    };
+    places::check(fs, &begins, settings, accepts)?;
     Ok(state)
 }
 
@@ -106,9 +109,9 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let begins = Beginning::new(&options.state_path, &state, &opening.replayed);
     let checked = staging
         .map_or_else(|| lock_input(fs, &settings), Ok)
-        .and_then(|staging| places::check(fs, &begins, &settings, options.accepts).map(|()| staging));
-    let staging = match checked {
-        Ok(staging) => staging,
+        .and_then(|staging| Ok((staging, places::check(fs, &begins, &settings, options.accepts)?)));
+    let (staging, accepts) = match checked {
+        Ok(checked) => checked,
         Err(error) => {
             opening.abandon();
             return Err(error);
@@ -116,7 +119,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     };
     let (journal, replayed) = opening.start()?;
     let Marked { warehouse, copies, places } =
-        places::mark(fs, &options.state_path, &journal, &settings, options.accepts)?;
+        places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     let top = std::path::Path::new("/");
     if let Some(duplicates) = &settings.duplicates_dir {
         fs::open_dir_durable(fs, top, duplicates, DIR_MODE)?;

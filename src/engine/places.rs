@@ -12,7 +12,7 @@ use crate::journal::record::Settings;
 use crate::journal::replay::Replayed;
 use crate::journal::state::{FileState, State};
 use crate::journal::{Journal, names};
-use crate::pipeline::older::{self, Knowledge};
+use crate::pipeline::older::{self, Knowledge, Verdict};
 use crate::pipeline::places::{self, Accepts, Places, may_be_anybodys, may_be_there, private_dir};
 
 const WAREHOUSE: &str = "--warehouse";
@@ -28,20 +28,23 @@ pub struct Beginning<'a> {
     pub store: Option<[u8; 16]>,
     /// Where it goes on.
     pub next_lsn: crate::types::Lsn,
+    /// It was repaired.
+    pub is_mended: bool,
 }
 
 impl<'a> Beginning<'a> {
     /// Of a journal that is about to be written to.
     pub fn new(state_path: &'a Path, state: &'a State, replayed: &Replayed) -> Beginning<'a> {
-        Beginning { state_path, state, store: replayed.store(), next_lsn: replayed.next_lsn() }
+        let (store, next_lsn) = (replayed.store(), replayed.next_lsn());
+        Beginning { state_path, state, store, next_lsn, is_mended: replayed.is_mended() }
     }
 }
 
-/// Everything that has to be as the journal knows it.
+/// Everything that has to be as the journal knows it. Returns what is to be accepted, then.
 ///
 /// # Errors
 /// It is not; nothing was changed.
-pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts: Accepts) -> Result<(), Error> {
+pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts: Accepts) -> Result<Accepts, Error> {
     if !accepts.warehouse {
         check_markers(fs, begins, settings)?;
     }
@@ -49,13 +52,14 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
         check_mounted(fs, begins.state, store)?;
     }
     if accepts.journal {
-        return Ok(());
+        return Ok(accepts);
     }
-    let known = Knowledge { settings, state: begins.state, store: begins.store, next_lsn: begins.next_lsn };
-    match older::find(fs, &known)? {
-        None => Ok(()),
-        Some(unknown) => Err(Error::JournalOlder {
-            unknown: Box::new(unknown),
+    let &Beginning { state, store, next_lsn, is_mended, .. } = begins;
+    match older::judge(fs, &Knowledge { settings, state, store, next_lsn, is_mended })? {
+        Verdict::Known => Ok(accepts),
+        Verdict::Mended => Ok(Accepts { journal: true, ..accepts }),
+        Verdict::Older(unknown) => Err(Error::JournalOlder {
+            unknown,
             state: begins.state_path.to_path_buf(),
             is_there: begins.store.is_some(),
             warehouse: settings.warehouse.clone(),

@@ -8,6 +8,7 @@
 
 mod lease;
 pub mod notify;
+mod owner;
 pub mod real;
 pub mod replace;
 pub mod sim;

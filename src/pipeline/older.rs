@@ -17,13 +17,16 @@ use hashbrown::HashMap;
 
 use super::hours;
 use super::lines::{Lines, Listed};
+use super::manifest::hour_dir;
 use super::places::make_private_dir;
 use crate::fs::{self, FILE_MODE, Fs, Open};
 use crate::journal;
 use crate::journal::record::Settings;
 use crate::journal::state::State;
-use crate::limits::{OLDER_ACCEPTED_MAX, OLDER_BYTES_MAX, OLDER_LOOKUPS_MAX, OLDER_MANIFESTS_MAX, OLDER_TAIL_BYTES};
-use crate::types::{IngestId, Lsn};
+use crate::limits::{
+    OLDER_ACCEPTED_MAX, OLDER_BYTES_MAX, OLDER_LOOKUPS_MAX, OLDER_MANIFESTS_MAX, OLDER_SPAN, OLDER_TAIL_BYTES,
+};
+use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// How the names of files begin that say what was accepted.
 const ACCEPTED: &str = "accepted-";
@@ -42,6 +45,8 @@ pub struct Knowledge<'a> {
     pub store: Option<[u8; 16]>,
     /// Ids from here on were not given out by it.
     pub next_lsn: Lsn,
+    /// It was repaired, which said what was lost: that need not be known.
+    pub is_mended: bool,
 }
 
 /// A line that the journal should know.
@@ -63,14 +68,25 @@ struct Accepted {
     ends: HashMap<String, u64>,
 }
 
+/// What the newest manifests say.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The journal knows all that it should.
+    Known,
+    /// It does not, and its repair has said so: that is to be accepted, so that it is no matter any more later.
+    Mended,
+    /// It does not know this line.
+    Older(Box<Unknown>),
+}
+
 /// Looks for a line that the journal should know and does not.
 ///
 /// # Errors
 /// The journal's snapshot cannot be read.
-pub fn find<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Option<Unknown>, journal::Error> {
+pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Verdict, journal::Error> {
     let root = &known.settings.manifests;
     let accepted = known.store.map_or_else(Vec::new, |store| read_accepted(fs, root, &store));
-    let mut look = Look { fs, known, lookups: OLDER_LOOKUPS_MAX, is_here: HashMap::new(), staging: None };
+    let mut look = Look { fs, known, lookups: OLDER_LOOKUPS_MAX, is_here: HashMap::new(), staging: None, excused: 0 };
     look.staging = fs.open_dir(&known.settings.input).and_then(|dir| fs.stat_dir(&dir)).ok().map(|it| it.identity.key());
     let mut bytes = 0;
     for manifest in newest(fs, root) {
@@ -81,14 +97,14 @@ pub fn find<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Option<Unknown>, jou
         for (offset, listed) in tail.into_iter().rev() {
             if !accepted.iter().any(|accepted| accepted.covers(&hour, offset)) && look.is_unknown(&listed)? {
                 let number = number_of(fs, &manifest, offset);
-                return Ok(Some(Unknown { manifest, number, listed }));
+                return Ok(Verdict::Older(Box::new(Unknown { manifest, number, listed })));
             }
         }
         if bytes >= OLDER_BYTES_MAX {
             break;
         }
     }
-    Ok(None)
+    Ok(if look.excused > 0 { Verdict::Mended } else { Verdict::Known })
 }
 
 struct Look<'a, F: Fs> {
@@ -99,11 +115,13 @@ struct Look<'a, F: Fs> {
     /// By the directory of a line's file: whether it is our staging directory.
     is_here: HashMap<PathBuf, bool>,
     staging: Option<(u64, u64)>,
+    /// Lines that a repair has lost.
+    excused: usize,
 }
 
 impl<F: Fs> Look<'_, F> {
     fn is_unknown(&mut self, listed: &Listed) -> Result<bool, journal::Error> {
-        let Knowledge { state, store, next_lsn, .. } = *self.known;
+        let Knowledge { state, store, next_lsn, is_mended, .. } = *self.known;
         let is_own = listed.journal.is_some() && listed.journal == store;
         if !is_own && !self.is_from_here(listed) {
             return Ok(false);
@@ -112,9 +130,8 @@ impl<F: Fs> Look<'_, F> {
         if is_own && id >= next_lsn.0 {
             return Ok(true);
         }
-        if is_own && state.ingest(listed.ingest_id).is_some()
-            || state.may_have_forgotten(&listed.sha256, listed.ingested_at)
-        {
+        // Of a file on its way it knows the content once it is MOVED, and no line comes before.
+        if state.may_have_forgotten(&listed.sha256, listed.ingested_at) {
             return Ok(false);
         }
         if state.is_looked_up(&listed.sha256) {
@@ -123,7 +140,10 @@ impl<F: Fs> Look<'_, F> {
             }
             self.lookups -= 1;
         }
-        Ok(state.original(&listed.sha256)?.is_none())
+        let is_unknown = state.original(&listed.sha256)?.is_none();
+        let is_excused = is_unknown && is_mended && id < next_lsn.0;
+        self.excused += usize::from(is_excused);
+        Ok(is_unknown && !is_excused)
     }
 
     /// The line's file came from our staging directory, by whatever path that was reached.
@@ -146,13 +166,31 @@ impl<F: Fs> Look<'_, F> {
 
 /// The manifests that are looked at, newest first.
 fn newest<F: Fs>(fs: &F, root: &Path) -> Vec<PathBuf> {
-    let mut found = hours::newest(fs, root, None, OLDER_MANIFESTS_MAX);
+    let mut found = newest_until(fs, root, None);
     // Somebody's clock was ahead once: behind those hours come none for a long time.
-    found.extend(hours::newest(fs, root, Some(fs.now()), OLDER_MANIFESTS_MAX));
+    found.extend(newest_until(fs, root, Some(fs.now())));
     found.sort_unstable();
     found.dedup();
     found.reverse();
     found
+}
+
+/// What is much older than the newest was written before anything that is not known could be.
+fn newest_until<F: Fs>(fs: &F, root: &Path, until: Option<UnixMillis>) -> Vec<PathBuf> {
+    let mut found = hours::newest(fs, root, until, OLDER_MANIFESTS_MAX);
+    let newest = found.first().and_then(|manifest| instant_of(&hour_of(root, manifest)));
+    if let Some(begin) = newest.map(|newest| hour_dir(root, newest.minus(OLDER_SPAN))) {
+        found.retain(|manifest| *manifest >= begin);
+    }
+    found
+}
+
+/// The instant at which an hour begins, by its path.
+fn instant_of(hour: &str) -> Option<UnixMillis> {
+    let parts: Vec<&str> = hour.split('/').collect();
+    let [year, month, day, hour] = parts[..] else { return None };
+    let instant = humantime::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:00:00Z")).ok()?;
+    Some(UnixMillis::from_system_time(instant))
 }
 
 /// The lines at a manifest's end, with where they begin, and how many bytes were read.
@@ -236,7 +274,7 @@ pub fn accept<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Result<()> {
     let dir = make_private_dir(fs, root, store)?;
     let manifests = newest(fs, root);
     // By the clock: what lies before is not looked at while that is right.
-    let by_clock = hours::newest(fs, root, Some(fs.now()), OLDER_MANIFESTS_MAX);
+    let by_clock = newest_until(fs, root, Some(fs.now()));
     let mut text = by_clock.last().map_or_else(String::new, |oldest| format!("{} floor\n", hour_of(root, oldest)));
     for manifest in manifests {
         let hour = manifest.parent().unwrap_or(root).to_path_buf();

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - A journal whose settings name a warehouse has a marker there: `WAREHOUSE/.csv-ingestor/<store>`, made before the settings
 //!   are written. Without it the path is a bare mount point, or another warehouse.
-//! - The manifests have the same marker. That it was made says a directory inside the warehouse's marker, which is made behind
+//! - The manifests have the same marker. That it was made says a directory beside the warehouse's marker, which is made behind
 //!   it: journals of older versions have none, and get both.
 //! - Only what is certain counts as missing: no such name, no directory, another inode. Any other error says nothing.
 
@@ -25,12 +25,16 @@ pub struct Accepts {
 
 /// What everything is in that is not for readers. Several ingestors, of several users, may have their own directory in it.
 pub const PRIVATE: &str = ".csv-ingestor";
-/// In the warehouse's marker: there is one for the manifests, too.
-const MANIFESTS_MARKED: &str = "manifests";
+/// Behind the name of the warehouse's marker: there is one for the manifests, too.
+const MANIFESTS_MARKED: &str = "-manifests";
 
 /// The directory that a journal has for itself below a warehouse or manifests.
 pub fn private_dir(root: &Path, store: &[u8; 16]) -> PathBuf {
     root.join(PRIVATE).join(hex(store))
+}
+
+fn manifests_marked(warehouse: &Path, store: &[u8; 16]) -> PathBuf {
+    warehouse.join(PRIVATE).join(hex(store) + MANIFESTS_MARKED)
 }
 
 /// Opens a journal's own directory below `root`, making it, and its names, durably.
@@ -50,16 +54,15 @@ pub fn may_be_anybodys<F: Fs>(fs: &F, root: &Path) -> bool {
     may_be_there(fs, &root.join(PRIVATE))
 }
 
-/// True if the marker in this warehouse says that the manifests have one, too.
+/// True if this warehouse says that the manifests have one, too.
 pub fn are_manifests_marked<F: Fs>(fs: &F, warehouse: &Path, store: &[u8; 16]) -> bool {
-    fs.open_dir(&private_dir(warehouse, store).join(MANIFESTS_MARKED)).is_ok()
+    fs.open_dir(&manifests_marked(warehouse, store)).is_ok()
 }
 
-/// Marks the manifests; then, in the warehouse's marker, that they are marked. Both are durable afterwards.
+/// Marks the manifests; then, beside the warehouse's marker, that they are marked. Both are durable afterwards.
 pub fn mark_manifests<F: Fs>(fs: &F, warehouse: &Path, manifests: &Path, store: &[u8; 16]) -> fs::Result<F::Dir> {
     let marker = make_private_dir(fs, manifests, store)?;
-    let of_warehouse = private_dir(warehouse, store);
-    fs::open_dir_durable(fs, &of_warehouse, &of_warehouse.join(MANIFESTS_MARKED), PRIVATE_MODE)?;
+    fs::open_dir_durable(fs, &warehouse.join(PRIVATE), &manifests_marked(warehouse, store), PRIVATE_MODE)?;
     Ok(marker)
 }
 
