@@ -15,6 +15,7 @@ use crate::journal::record::{DuplicateAction, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::naming::NAME_BYTES_MAX;
+use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
@@ -74,6 +75,8 @@ pub struct Config {
     pub remember: Option<Duration>,
     /// How long to run.
     pub extent: Extent,
+    /// What the operator takes upon himself.
+    pub accepts: Accepts,
     /// Least important level that is logged.
     pub log_level: LogLevel,
     /// None if it was not asked for.
@@ -187,6 +190,10 @@ impl Paths {
             }
             must_not_be_inside((option, path), (INPUT, &paths.input))?;
         }
+        // Readers of these would find what is still being written; and what a reader writes there would be ingested.
+        for outer in [(WAREHOUSE, &*paths.warehouse), (MANIFESTS, &*paths.manifests)] {
+            must_not_be_inside((INPUT, &paths.input), outer)?;
+        }
         for (option, path) in paths.renamed_to() {
             // Readers of these would find there what is none of theirs.
             must_not_be_inside((option, path), (WAREHOUSE, &paths.warehouse))?;
@@ -259,7 +266,8 @@ fn resolved(option: &'static str, path: &Path) -> Result<PathBuf, Error> {
 }
 
 fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<(), Error> {
-    if resolved(inner.0, inner.1)?.starts_with(resolved(outer.0, outer.1)?) {
+    let (inside, outside) = (resolved(inner.0, inner.1)?, resolved(outer.0, outer.1)?);
+    if inside.starts_with(&outside) || is_reached_through(&inside, &outside) {
         return Err(Error::Inside {
             inner: inner.0,
             inner_path: inner.1.to_path_buf(),
@@ -268,6 +276,14 @@ fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)
         });
     }
     Ok(())
+}
+
+/// True if a directory above `inner` (or itself) is `outer` by another path, as where one is mounted a second time.
+fn is_reached_through(inner: &Path, outer: &Path) -> bool {
+    let fs = RealFs::default();
+    let key = |path: &Path| fs.open_dir(path).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key());
+    let Some(wanted) = key(outer) else { return false };
+    inner.ancestors().any(|ancestor| key(ancestor) == Some(wanted))
 }
 
 /// Reads `--stability-seconds`.

@@ -55,7 +55,7 @@ pub enum Forecast {
 /// Looks, waits out one stability window, looks again, and tells.
 pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let staging = Arc::new(fs.open_dir(&config.paths.input)?);
-    let state = engine::read_state(fs, &config.paths.state)?;
+    let state = engine::foresee(fs, &config.paths.state, &config.settings(), config.accepts)?;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
         staging: staging.clone(),

@@ -2,6 +2,8 @@
 //!
 //! Invariants: both locks are held before anything is modified; what recovery leaves is returned, nothing is begun.
 
+pub mod places;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +11,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
 use crate::Error;
-use crate::fs::{self, Fs};
+use crate::fs::{self, DIR_MODE, Fs};
 use crate::journal::record::{Settings, Validation};
 use crate::journal::replay::{Ending, Replayed};
-use crate::journal::state::{FileState, State};
-use crate::journal::{self, Journal};
+use crate::journal::state::State;
+use crate::journal::{self, Opening};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
-use crate::pipeline::hash::{Shared, copies_dir};
+use crate::pipeline::hash::Shared;
+use crate::pipeline::places::{Accepts, Places};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
+use crate::types::Lsn;
+use places::{Beginning, Marked};
 
 /// What opening needs to know.
 pub struct Options {
@@ -32,6 +37,8 @@ pub struct Options {
     pub validate: Option<Validation>,
     /// Where files go that cannot be ingested; None: they stay.
     pub quarantine: Option<Quarantine>,
+    /// What the operator takes upon himself.
+    pub accepts: Accepts,
     /// Counts and logs.
     pub metrics: Arc<Metrics>,
     /// Called while the disk is full.
@@ -48,6 +55,28 @@ pub struct Engine<F: Fs> {
     pub recovered: Recovered,
     /// What reading the journal found.
     pub replayed: Replayed,
+    /// The directories that have to stay what they are.
+    pub places: Arc<Places<F>>,
+}
+
+/// Reads the journal without locking or changing anything, and checks what a start would check.
+///
+/// # Errors
+/// A start would be refused.
+pub fn foresee<F: Fs>(
+    fs: &F,
+    state_path: &std::path::Path,
+    settings: &Settings,
+    accepts: Accepts,
+) -> Result<State, Error> {
+    let mut state = State::default();
+    let replayed = journal::read(fs, state_path, &mut state)?;
+    let begins = match &replayed {
+        Some(replayed) => Beginning::new(state_path, &state, replayed),
+        None => Beginning { state_path, state: &state, store: None, next_lsn: Lsn(1), is_mended: false },
+    };
+    places::check(fs, &begins, settings, accepts)?;
+    Ok(state)
 }
 
 /// Reads the journal without locking or changing anything. An absent one is an empty state.
@@ -66,7 +95,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         None => None,
     };
     let mut state = State::default();
-    let (journal, replayed) = Journal::open(fs, &options.state_path, &mut state)?;
+    let opening = Opening::begin(fs, &options.state_path, &mut state)?;
     let is_told = options.settings.is_some();
     let (validate, quarantine) = match options.settings {
         Some(_) => (options.validate, options.quarantine),
@@ -74,23 +103,31 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         None => (state.rules().validation, state.rules().quarantine.clone().map(Quarantine::at_once)),
     };
     let Some(settings) = options.settings.or_else(|| state.settings().map(|known| (**known).clone())) else {
-        journal.shut_down()?;
+        opening.start()?.0.shut_down()?;
         return Ok(None);
     };
-    let staging = staging.map_or_else(|| lock_input(fs, &settings), Ok)?;
-    check_mounted(fs, &state, &journal.store())?;
+    let begins = Beginning::new(&options.state_path, &state, &opening.replayed);
+    let checked = staging
+        .map_or_else(|| lock_input(fs, &settings), Ok)
+        .and_then(|staging| Ok((staging, places::check(fs, &begins, &settings, options.accepts)?)));
+    let (staging, accepts) = match checked {
+        Ok(checked) => checked,
+        Err(error) => {
+            opening.abandon();
+            return Err(error);
+        }
+    };
+    let (journal, replayed) = opening.start()?;
+    let Marked { warehouse, copies, places } =
+        places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     let top = std::path::Path::new("/");
-    let warehouse = fs::open_dir_durable(fs, top, &settings.warehouse, 0o755)?;
-    fs::open_dir_durable(fs, top, &settings.manifests, 0o755)?;
     if let Some(duplicates) = &settings.duplicates_dir {
-        fs::open_dir_durable(fs, top, duplicates, 0o755)?;
+        fs::open_dir_durable(fs, top, duplicates, DIR_MODE)?;
     }
     // Who only finishes what was begun can do so without it: what was to go there stays.
     if let Some(quarantine) = quarantine.as_ref().filter(|_| is_told) {
-        fs::open_dir_durable(fs, top, &quarantine.dir, 0o755)?;
+        fs::open_dir_durable(fs, top, &quarantine.dir, DIR_MODE)?;
     }
-    let copies = copies_dir(&settings.warehouse, &journal.store());
-    let copies = fs::open_dir_durable(fs, &settings.warehouse, &copies, 0o700)?;
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
@@ -106,11 +143,12 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
     let mut committer =
         Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
+    committer.watch(places.clone());
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
     metrics.recovery_finished(&recovered.counts, torn_bytes, started.elapsed());
-    Ok(Some(Engine { committer, shared, recovered, replayed }))
+    Ok(Some(Engine { committer, shared, recovered, replayed, places }))
 }
 
 /// Opens and locks the staging directory.
@@ -121,17 +159,4 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
     }
     let pid = fs.lock_holder(&fs.stat_dir(&staging)?.identity);
     Err(Error::InputLocked { path: settings.input.clone(), pid })
-}
-
-/// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
-/// not mounted than removed, and a file that cannot be seen would be given up.
-fn check_mounted<F: Fs>(fs: &F, state: &State, store: &[u8; 16]) -> Result<(), Error> {
-    for ingest in state.open().filter(|ingest| ingest.state != FileState::Discovered) {
-        // The copies' directory was durable before anything was HASHED; a bare mount point has none.
-        let settings = &ingest.settings;
-        for path in [&copies_dir(&settings.warehouse, store), &settings.manifests, &settings.input] {
-            fs.open_dir(path).map_err(|source| Error::NotMounted { path: path.clone(), source })?;
-        }
-    }
-    Ok(())
 }

@@ -27,6 +27,40 @@ pub enum Error {
     /// The staging directory's path stands for another directory than at the start.
     #[error("--input {} was removed or replaced while running; restart to watch the new one", .0.display())]
     InputReplaced(PathBuf),
+    /// The manifests list what the journal should know.
+    #[error(
+        "{}, line {}: its file ({}, ingest id {}) is not known to the journal in {}, which is older than the manifests, or was \
+         begun anew beside them: it would ingest again what they list. Nothing was modified. {}csv-ingestor journal rebuild \
+         --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
+        unknown.manifest.display(), unknown.number, unknown.listed.source_path.display(), unknown.listed.ingest_id,
+        state.display(), if *is_there { "Move it away and run: " } else { "Run: " },
+        state.display(), warehouse.display(), manifests.display()
+    )]
+    JournalOlder {
+        /// The line.
+        unknown: Box<pipeline::older::Unknown>,
+        /// The journal's directory.
+        state: PathBuf,
+        /// There is a journal in it.
+        is_there: bool,
+        /// The directories in force.
+        warehouse: PathBuf,
+        /// As above.
+        manifests: PathBuf,
+    },
+    /// A place in which the journal has worked, and that does not look so.
+    #[error(
+        "{option} {}: {} is missing, which this journal's ingestor made there: mount it, or give the right directory; or, if it \
+         is to begin anew there, start with --new-warehouse", path.display(), marker.display()
+    )]
+    MarkerMissing {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What is missing.
+        marker: PathBuf,
+    },
     /// Half-done files lie in a directory that is missing.
     #[error("{} is missing, and files that are half done lie in it: mount it (or make it) and start again ({source})", path.display())]
     NotMounted {
@@ -83,11 +117,11 @@ impl Error {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Config(_) | Error::Usage(_) => 2,
+            Error::Config(_) | Error::Usage(_) | Error::MarkerMissing { .. } | Error::NotMounted { .. } => 2,
             Error::InputLocked { .. } => 4,
             Error::Found(_) => 5,
             Error::Interrupted => 130,
-            Error::SpareDamaged(_) | Error::Unrepaired(_) => 3,
+            Error::SpareDamaged(_) | Error::Unrepaired(_) | Error::JournalOlder { .. } => 3,
             Error::Pipeline(pipeline::Error::Journal(error)) => match error {
                 journal::Error::Corrupt(_) | journal::Error::Newer { .. } => 3,
                 journal::Error::Locked { .. } => 4,
@@ -97,7 +131,6 @@ impl Error {
             Error::Pipeline(_)
             | Error::Io(_)
             | Error::InputReplaced(_)
-            | Error::NotMounted { .. }
             | Error::Output(_)
             | Error::ManifestsChanged
             | Error::ManifestUnread(_)

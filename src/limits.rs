@@ -89,3 +89,15 @@ pub const HTTP_CROWDED_TIME_MAX: Duration = Duration::from_millis(100);
 pub const HTTP_LINGER_BYTES_MAX: usize = 64 << 10;
 /// The longest that the process's end waits for the last writing of `--metrics-textfile`.
 pub const RECORDER_FINISH_MAX: Duration = Duration::from_secs(5);
+/// Manifests whose ends are held against the journal at a start, newest first; twice as many where a clock was ahead.
+pub const OLDER_MANIFESTS_MAX: usize = 24;
+/// Those that are older than the newest by more than that are not looked at.
+pub const OLDER_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Bytes of one manifest's end: more than the longest line.
+pub const OLDER_TAIL_BYTES: u64 = 1 << 20;
+/// Bytes in all: some 10,000 lines.
+pub const OLDER_BYTES_MAX: u64 = 4 << 20;
+/// Contents that are looked up in the snapshot then: each may take a read of the disk.
+pub const OLDER_LOOKUPS_MAX: usize = 256;
+/// Files that say what `--new-journal` has accepted.
+pub const OLDER_ACCEPTED_MAX: usize = 16;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
+use csv_ingestor::journal::hex;
 use csv_ingestor::journal::record::{CsvFault, Profile, Profiled};
 use csv_ingestor::pipeline::lines::{Lines, Text, parse};
 use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, line};
@@ -71,6 +72,7 @@ fn assert_read(line: &[u8]) {
         mtime: found.mtime_sec,
         warehouse_path: found.warehouse_path.into_os_string().into_vec(),
         ingest_id: found.ingest_id.0,
+        journal: found.journal.map(|journal| hex(&journal)),
         ingested_at: seen.ingested_at.and(Some(found.ingested_at.0)),
     };
     assert_eq!(found, seen);
@@ -147,7 +149,8 @@ fn written(rest: &[u8]) {
         ingest.profiled = Some(Box::new(Profiled { ingest_id: IngestId(number(0)), sha256, profile }));
     }
     let mut written = Vec::new();
-    line(&ingest, &mut written);
+    let journal = (flags & 32 != 0).then_some([flags; 16]);
+    line(journal.as_ref(), &ingest, &mut written);
     let text = written.strip_suffix(b"\n").expect("a line has its end");
     assert!(text.len() <= LINE_BYTES_MAX && text.iter().all(|byte| *byte >= b' '));
     assert_read(text);
@@ -157,5 +160,6 @@ fn written(rest: &[u8]) {
     assert_eq!(listed.warehouse_path.as_os_str().as_bytes(), target.warehouse_path.as_os_str().as_bytes());
     assert_eq!((listed.sha256, listed.size, listed.mtime_sec), (sha256, identity.size, identity.mtime.sec));
     assert_eq!((listed.device, listed.inode), (identity.device, identity.inode));
-    assert_eq!((listed.ingest_id, listed.ingested_at), (ingest.id, ingest.discovered_at));
+    assert_eq!((listed.ingest_id, listed.journal), (ingest.id, journal));
+    assert_eq!(listed.ingested_at, ingest.discovered_at);
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 /// The keys of a line that somebody reads; others are accepted, whatever they hold.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "path",
     "path_base64",
     "sha256",
@@ -19,6 +19,7 @@ const KEYS: [&str; 11] = [
     "warehouse_path_base64",
     "ingest_id",
     "ingested_at",
+    "journal",
 ];
 /// The longest path.
 const PATH_BYTES_MAX: usize = 4096;
@@ -35,6 +36,8 @@ pub struct Said {
     pub mtime: i64,
     pub warehouse_path: Vec<u8>,
     pub ingest_id: u64,
+    /// Hex digits; older lines have none.
+    pub journal: Option<String>,
     /// None for an instant that no ingestor writes so: it may be taken or refused.
     pub ingested_at: Option<u64>,
 }
@@ -143,6 +146,13 @@ pub fn read(line: &[u8]) -> Option<Said> {
         return None;
     }
     let number = |key: &str| members.get(key)?.as_u64();
+    let journal = match members.get("journal") {
+        None | Some(Value::Null) => None,
+        Some(id) => {
+            let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            Some(id.as_str().filter(|id| id.len() == 32 && id.bytes().all(is_digit))?.to_owned())
+        }
+    };
     let sha256 = members.get("sha256")?.as_str()?;
     let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     Some(Said {
@@ -154,6 +164,7 @@ pub fn read(line: &[u8]) -> Option<Said> {
         mtime: members.get("mtime")?.as_i64()?,
         warehouse_path: members.path("warehouse_path")?,
         ingest_id: number("ingest_id")?,
+        journal,
         ingested_at: instant(members.get("ingested_at")?.as_str()?)?,
     })
 }
@@ -185,6 +196,7 @@ pub fn made(mut steps: &[u8]) -> Vec<u8> {
         ("mtime", "-4".to_owned()),
         ("warehouse_path", "\"/wh/ingest_date=2026-01-02/a.csv\"".to_owned()),
         ("ingest_id", "5".to_owned()),
+        ("journal", format!("\"{}\"", "0af9".repeat(8))),
         ("ingested_at", "\"2026-01-02T03:04:05.678Z\"".to_owned()),
     ];
     let mut members: Vec<(String, Vec<u8>)> =

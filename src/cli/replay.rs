@@ -6,11 +6,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{path_text, print_lines};
+use crate::engine::places::{self, Beginning};
 use crate::fs::real::RealFs;
 use crate::journal::replay::Ending;
 use crate::journal::state::{FileState, State};
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
+use crate::pipeline::places::Accepts;
 use crate::pipeline::recover;
 use crate::{Error, daemon};
 
@@ -19,6 +21,12 @@ pub(super) struct ReplayArgs {
     /// The journal's directory
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
+    /// Replay although the manifests list what this journal does not know; see `run`
+    #[arg(long)]
+    new_journal: bool,
+    /// Replay although warehouse or manifests lack what this journal's ingestor made there; see `run`
+    #[arg(long)]
+    new_warehouse: bool,
     /// Say what would be done, and touch nothing
     #[arg(long)]
     dry_run: bool,
@@ -31,16 +39,21 @@ pub(super) struct ReplayArgs {
 pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
     let state_path = std::path::absolute(&arguments.state_path)?;
+    let accepts = Accepts { journal: arguments.new_journal, warehouse: arguments.new_warehouse };
     // A journal is not made here: a mistyped path must not look like one with nothing to do.
     let mut state = State::default();
-    if crate::journal::read(&RealFs::default(), &state_path, &mut state)?.is_none() {
+    let Some(replayed) = crate::journal::read(&RealFs::default(), &state_path, &mut state)? else {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
-    }
+    };
     if arguments.dry_run {
+        if let Some(settings) = state.settings() {
+            let begins = Beginning::new(&state_path, &state, &replayed);
+            places::check(&RealFs::default(), &begins, settings, accepts)?;
+        }
         return forecast(&state, arguments.json);
     }
     let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
-    let replay = daemon::replay(state_path, concurrency)?;
+    let replay = daemon::replay(state_path, accepts, concurrency)?;
     let torn_bytes = if let Ending::Torn { bytes } = replay.ending { bytes } else { 0 };
     if arguments.json {
         let summary = json!({

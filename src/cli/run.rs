@@ -22,6 +22,7 @@ use crate::journal::record::{DuplicateAction, Validation};
 use crate::limits::CONCURRENCY_MAX;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
+use crate::pipeline::places::Accepts;
 use crate::pipeline::settle::Mode;
 
 /// The options of `run`. Each one also reads its environment variable.
@@ -89,6 +90,14 @@ pub(super) struct RunArgs {
     /// Take what is there now, wait out one stability window, ingest what became complete, say what was left, exit
     #[arg(long, env = "CSV_INGESTOR_ONCE", value_parser = BoolishValueParser::new())]
     once: bool,
+    /// Start although the manifests list what this journal does not know: it is from a backup, or new, and what they list may
+    /// be ingested again. Remembered: give it once
+    #[arg(long, env = "CSV_INGESTOR_NEW_JOURNAL", value_parser = BoolishValueParser::new())]
+    new_journal: bool,
+    /// Start although warehouse or manifests lack what this journal's ingestor made there: they are new, and mounted. Give it
+    /// once
+    #[arg(long, env = "CSV_INGESTOR_NEW_WAREHOUSE", value_parser = BoolishValueParser::new())]
+    new_warehouse: bool,
     /// Say what would happen, and write nothing at all, anywhere
     #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
@@ -201,6 +210,7 @@ impl RunArgs {
                 (false, true) => Extent::Once,
                 (false, false) => Extent::Forever,
             },
+            accepts: Accepts { journal: self.new_journal, warehouse: self.new_warehouse },
             log_level: self.log_level,
             log_format: self.log_format,
             metrics_interval: self.metrics_interval,

@@ -29,6 +29,7 @@ use crate::metrics::{Metrics, Queue, Totals};
 use crate::pipeline::Settled;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::places::Places;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, SCAN_SLICE_NAMES, Scanner, scan_pause};
 use crate::pipeline::settle::{Mode, Settle};
@@ -113,6 +114,9 @@ pub(super) struct Intake {
     resumed: Vec<Settled>,
     in_flight_max: usize,
     concurrency: usize,
+    /// What has to stay in its place.
+    pub(super) places: Option<Arc<Places<RealFs>>>,
+    next_look: Duration,
     /// The longest that it sleeps: so often a watchdog looks whether it goes on.
     pub(super) turn_max: Duration,
     /// A copy found no room: nothing is tried before then.
@@ -166,6 +170,8 @@ impl Intake {
             resumed: Vec::new(),
             in_flight_max,
             concurrency,
+            places: None,
+            next_look: Duration::ZERO,
             turn_max: SLEEP_MAX,
             paused_until: None,
             full: None,
@@ -241,6 +247,12 @@ impl Intake {
 
     /// One slice of whatever is due: single names, the scan, the metrics.
     fn look_around(&mut self, now: Duration) -> Result<(), Error> {
+        // However long scans may rest.
+        if let (Some(places), Some(interval)) = (self.places.as_ref().filter(|_| now >= self.next_look), self.scan_interval)
+        {
+            places.look()?;
+            self.next_look = now + interval;
+        }
         let due_until = self.deadline.map_or(now, |deadline| deadline.min(now));
         for name in self.settle.take_due(due_until, SCAN_SLICE_NAMES) {
             self.scanner.look_at(&mut self.settle, &name, false, now)?;
@@ -349,7 +361,8 @@ impl Intake {
         let next_scan = self.next_scan.filter(|_| !self.scanner.is_scanning());
         let due = self.settle.next_due().filter(|due| self.deadline.is_none_or(|deadline| *due <= deadline));
         let wakes = [next_scan, due, self.paused_until, self.deadline.filter(|at| *at > now)];
-        let next = wakes.into_iter().flatten().chain([self.next_metrics]).min().unwrap_or(SLEEP_MAX);
+        let next_look = self.scan_interval.map(|_| self.next_look);
+        let next = wakes.into_iter().chain([next_look]).flatten().chain([self.next_metrics]).min().unwrap_or(SLEEP_MAX);
         next.saturating_sub(now).min(self.turn_max)
     }
 }

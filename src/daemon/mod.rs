@@ -41,6 +41,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::places::Accepts;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
 use crate::pipeline::{HashResult, Report, Settled};
@@ -105,6 +106,7 @@ fn run_as(
         sidecar_suffix: config.name_rules().sidecar_suffix,
         validate: config.validate,
         quarantine: config.quarantine(),
+        accepts: config.accepts,
         metrics: metrics.clone(),
         on_full: Box::new(move || !once && wait_for_room(&flag)),
     };
@@ -128,7 +130,7 @@ fn run_as(
 
 /// Recovers by the journal alone, hashing what has to be hashed again. A journal that knows no directories yet has
 /// nothing to recover.
-pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> {
+pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Result<Replay, Error> {
     let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
     let stop = signals::install()?;
     let fs = RealFs::default();
@@ -139,6 +141,7 @@ pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> 
         sidecar_suffix: None,
         validate: None,
         quarantine: None,
+        accepts,
         metrics: metrics.clone(),
         on_full: Box::new(|| false),
     };
@@ -180,7 +183,7 @@ fn drive(
     compactor: Compactor<RealFs>,
     service: &Service,
 ) -> Result<(State, Intake), Error> {
-    let Engine { mut committer, shared, recovered, .. } = engine;
+    let Engine { mut committer, shared, recovered, places, .. } = engine;
     // Each file in flight holds a descriptor; a worker opens two more for a copy or a sidecar.
     let reserved = limits::DESCRIPTORS_RESERVED + 2 * concurrency as u64;
     let in_flight_max = descriptors.saturating_sub(reserved).max(1);
@@ -194,6 +197,7 @@ fn drive(
     let metrics = compactor.metrics.clone();
     let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, metrics.clone());
     intake.turn_max = service.turn_max;
+    intake.places = Some(places);
     intake.adopt(recovered, &mut committer);
 
     let workers = start_workers(concurrency, &shared, &Queues { small, large }, &commit_sender, service, &metrics)?;

@@ -8,6 +8,7 @@
 
 mod lease;
 pub mod notify;
+mod owner;
 pub mod real;
 pub mod replace;
 pub mod sim;
@@ -38,6 +39,14 @@ pub const OPEN_DIR: &str = "open directory";
 pub const READ: &str = "pread";
 /// What [`Error::op`] says of renaming one.
 pub const RENAME: &str = "rename";
+
+/// The mode of directories that others read, or share: the umask, a default ACL and the parent's setgid bit say what is left
+/// of it.
+pub const DIR_MODE: u32 = 0o777;
+/// The mode of files in them.
+pub const FILE_MODE: u32 = 0o666;
+/// The mode of directories that are ours alone.
+pub const PRIVATE_MODE: u32 = 0o700;
 
 /// The result of an operation on a file.
 pub type Result<T> = std::result::Result<T, Error>;

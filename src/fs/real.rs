@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease};
+use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease, owner};
 use crate::pulse::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
@@ -218,7 +218,9 @@ impl Fs for RealFs {
 
     fn create_dir(&self, parent: &RealDir, name: &OsStr, mode: u32) -> Result<()> {
         retry(|| sys::mkdirat(&parent.file, name, Mode::from_raw_mode(mode)))
-            .map_err(|errno| parent.error_at("mkdir", name, errno))
+            .map_err(|errno| parent.error_at("mkdir", name, errno))?;
+        owner::hand_over_dir(&parent.file, name);
+        Ok(())
     }
 
     fn list(&self, dir: &RealDir) -> Result<RealListing> {
@@ -288,6 +290,9 @@ impl Fs for RealFs {
             opened => opened,
         };
         let fd: OwnedFd = opened.map_err(|errno| dir.error_at(super::OPEN, name, errno))?;
+        if matches!(how, Open::Create { .. }) {
+            owner::hand_over(&dir.file, fd.as_fd());
+        }
         Ok(RealFile { file: fd.into(), dir: dir.path.clone(), name: name.to_owned() })
     }
 

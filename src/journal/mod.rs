@@ -32,7 +32,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 pub use error::{Corrupt, Damage, Error, NotTorn, Refused};
-pub use writer::Journal;
+pub use writer::{Journal, Opening};
 
 use crate::fs::{Fs, Open};
 use files::Files;
@@ -113,6 +113,13 @@ fn foreign_or_missing<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<(), 
 /// Lower-case hex of a UUID.
 pub fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
+}
+
+/// Reads what [`hex`] writes.
+pub fn from_hex(text: &str) -> Option<[u8; 16]> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let store = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    store.map(u128::to_be_bytes)
 }
 
 fn random_u32<F: Fs>(fs: &F) -> u32 {

@@ -182,7 +182,7 @@ fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path, with_lock: 
         );
     };
     let parent = fs.open_dir(parent)?;
-    fs.create_dir(&parent, name, 0o700)?;
+    fs.create_dir(&parent, name, fs::PRIVATE_MODE)?;
     let to = fs.open_dir(copy)?;
     let mut names: Vec<OsString> = Vec::new();
     if with_lock {

@@ -14,7 +14,7 @@ use super::frame::{FrameFault, FrameHeader, Place};
 use super::record::Record;
 use super::repair::is_made_by_repair;
 use super::segment::{Found, Predecessor, SegmentHeader, SegmentReader, frame_reach};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, Spare};
 use super::verdict::{Behind, Evidence, Verdict, judge};
 use crate::fs::Fs;
 use crate::types::{Lsn, UnixMillis};
@@ -64,6 +64,23 @@ pub struct Replayed {
     pub bytes: u64,
     /// The segments that were read: first LSN, and bytes of the file.
     pub files: Vec<(Lsn, u64)>,
+}
+
+impl Replayed {
+    /// The journal's UUID; None if there is no journal yet.
+    pub fn store(&self) -> Option<[u8; 16]> {
+        self.last.as_ref().map(|(header, _)| header.store)
+    }
+
+    /// True if a repair or a rebuild made it, and nothing was folded in since: then it may lack what was listed.
+    pub fn is_mended(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.header().spare == Spare::None)
+    }
+
+    /// The LSN behind the last record.
+    pub fn next_lsn(&self) -> Lsn {
+        self.last.as_ref().map_or(Lsn(1), |(_, end)| end.successor_first_lsn())
+    }
 }
 
 /// Reads the journal that [`Files::list`] found: the newest snapshot, and the segments behind it.

@@ -262,6 +262,16 @@ impl State {
         Ok(original.filter(|original| !self.has_expired(sha256, original)))
     }
 
+    /// True if this content may have been known, and is not any more: it is old enough, or it was asked for.
+    pub fn may_have_forgotten(&self, sha256: &Sha256, ingested_at: UnixMillis) -> bool {
+        ingested_at < self.expired_before || self.forgotten.contains_key(sha256)
+    }
+
+    /// True if looking for this content takes a read of the snapshot.
+    pub fn is_looked_up(&self, sha256: &Sha256) -> bool {
+        self.snapshot.is_some() && !self.recent.contains_key(sha256)
+    }
+
     /// Old enough to be forgotten (or it was asked for), finished, and nobody's original that is still in staging: a duplicate that is kept
     /// there must not turn into a new file.
     fn has_expired(&self, sha256: &Sha256, original: &Original) -> bool {

@@ -19,7 +19,7 @@ use super::record::Record;
 use super::replay::{self, Ending, Replayed, Visitor};
 use super::segment::{self, Predecessor, SegmentHeader};
 use super::{names, random_u32};
-use crate::fs::{self, Fs, Open};
+use crate::fs::{self, Fs, Open, PRIVATE_MODE};
 use crate::types::Lsn;
 
 /// Segments whose bytes may still be in the page cache only, when a killed process's journal is opened: the last,
@@ -31,7 +31,7 @@ pub struct Journal<F: Fs> {
     fs: F,
     dir: F::Dir,
     /// Held for as long as the journal is open.
-    _lock: F::File,
+    lock: F::File,
     active: Active<F>,
     /// The full segments that are in no snapshot yet: first LSN, and bytes of the file.
     sealed: Vec<(Lsn, u64)>,
@@ -68,29 +68,66 @@ impl<F: Fs> Active<F> {
     }
 }
 
-impl<F: Fs> Journal<F> {
-    /// Locks the journal in `path`, making it if there is none, hands all its records to `visitor`, and gets ready
-    /// to write.
+/// A journal that is locked and was read, and that nothing was written to yet.
+pub struct Opening<F: Fs> {
+    fs: F,
+    dir: F::Dir,
+    lock: F::File,
+    lock_is_new: bool,
+    /// What reading it found out.
+    pub replayed: Replayed,
+}
+
+impl<F: Fs> Opening<F> {
+    /// Locks the journal in `path`, making its directory if there is none, and hands all its records to `visitor`.
     ///
     /// # Errors
     /// Nothing is modified if the journal is corrupt, newer, locked or not a journal at all.
-    pub fn open(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<(Journal<F>, Replayed), Error> {
-        let dir = fs::open_dir_durable(fs, Path::new("/"), path, 0o700)?;
+    pub fn begin(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Opening<F>, Error> {
+        let dir = fs::open_dir_durable(fs, Path::new("/"), path, PRIVATE_MODE)?;
         let files = Files::list(fs, &dir)?;
         if let (Some(name), true) = (&files.foreign, files.is_empty()) {
             return Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() });
         }
         let (lock, lock_is_new) = lock(fs, &dir)?;
-        let replayed = Self::recover(fs, &dir, &lock, visitor).inspect_err(|_| {
+        let replayed = Journal::recover(fs, &dir, &lock, visitor).inspect_err(|_| {
             if lock_is_new {
                 let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
             }
         })?;
+        Ok(Opening { fs: fs.clone(), dir, lock, lock_is_new, replayed })
+    }
+
+    /// Gives up, and leaves nothing but the directory: a journal can be rebuilt in it.
+    pub fn abandon(self) {
+        if self.lock_is_new {
+            let _ = self.fs.unlink(&self.dir, OsStr::new(names::LOCK));
+        }
+    }
+
+    /// Gets ready to write.
+    pub fn start(self) -> Result<(Journal<F>, Replayed), Error> {
+        let Opening { fs, dir, lock, replayed, .. } = self;
+        Journal::start(&fs, dir, lock, replayed)
+    }
+}
+
+impl<F: Fs> Journal<F> {
+    /// Locks the journal in `path`, making it if there is none, hands all its records to `visitor`, and gets ready
+    /// to write.
+    ///
+    /// # Errors
+    /// As for [`Opening::begin`].
+    pub fn open(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<(Journal<F>, Replayed), Error> {
+        Opening::begin(fs, path, visitor)?.start()
+    }
+
+    fn start(fs: &F, dir: F::Dir, lock: F::File, replayed: Replayed) -> Result<(Journal<F>, Replayed), Error> {
         remove_temporaries(fs, &dir)?;
         let active = start_segment(fs, &dir, replayed.last.as_ref())?;
         write_lock(fs, &dir, &lock, &active.header)?;
         let sealed = replayed.files.clone();
-        let journal = Journal { fs: fs.clone(), dir, _lock: lock, active, sealed, poison: None, buffer: Vec::new() };
+        let journal = Journal { fs: fs.clone(), dir, lock, active, sealed, poison: None, buffer: Vec::new() };
         if let Some((header, end)) = &replayed.last
             && replayed.ending != Ending::Empty
         {
@@ -108,6 +145,11 @@ impl<F: Fs> Journal<F> {
         }
         settle(fs, dir, &files.segments)?;
         replay::replay(fs, dir, &files, None, visitor)
+    }
+
+    /// (device, inode) of the directory and of the lock file in it, as they are open.
+    pub fn keys(&self) -> fs::Result<((u64, u64), (u64, u64))> {
+        Ok((self.fs.stat_dir(&self.dir)?.identity.key(), self.fs.stat_file(&self.lock)?.identity.key()))
     }
 
     /// The LSN that the next record will get.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::Digest;
 
+use super::places::private_dir;
 use super::profile::Profiler;
 use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
@@ -26,7 +27,7 @@ const READ_BYTES: usize = 256 << 10;
 
 /// The private directory for unfinished copies: on the warehouse's file system, hidden from query engines.
 pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> std::path::PathBuf {
-    warehouse.join(".csv-ingestor").join(crate::journal::hex(store))
+    private_dir(warehouse, store)
 }
 
 /// What all workers share.

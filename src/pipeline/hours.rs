@@ -64,6 +64,39 @@ pub fn manifests<F: Fs>(fs: &F, root: &Path, since: Option<UnixMillis>) -> fs::R
     Ok(hours)
 }
 
+/// The newest manifests, at most `count_max`, newest first: those of the hour of `until` and before it, or all. Only the
+/// directories on the way to these are listed; one that cannot be looked into is passed over.
+pub fn newest<F: Fs>(fs: &F, root: &Path, until: Option<UnixMillis>, count_max: usize) -> Vec<PathBuf> {
+    let until = until.map(|until| hour_dir(root, until));
+    let mut found = Vec::new();
+    let digits = [&[YEAR_DIGITS], &LEVEL_DIGITS[..]].concat();
+    descend(fs, root, &digits, until.as_deref(), count_max, &mut found);
+    found
+}
+
+fn descend<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    digits: &[usize],
+    until: Option<&Path>,
+    count_max: usize,
+    found: &mut Vec<PathBuf>,
+) {
+    let [digits, below @ ..] = digits else {
+        let stat = fs.open_dir(dir).and_then(|handle| fs.stat(&handle, OsStr::new(MANIFEST_NAME)));
+        found.extend(stat.ok().flatten().map(|_| dir.join(MANIFEST_NAME)));
+        return;
+    };
+    let mut dirs = levels(fs, dir, *digits).unwrap_or_default();
+    dirs.retain(|dir| until.is_none_or(|until| *dir <= *until || until.starts_with(dir)));
+    dirs.sort_unstable();
+    for dir in dirs.iter().rev() {
+        if found.len() < count_max {
+            descend(fs, dir, below, until, count_max, found);
+        }
+    }
+}
+
 impl Hours {
     /// What was asked of a directory; one that cannot tell is remembered, unless it was removed meanwhile.
     fn unless_unread<F: Fs, T>(&mut self, fs: &F, dir: &Path, asked: fs::Result<T>) -> Option<T> {

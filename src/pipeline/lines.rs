@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::manifest::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::format::PATH_BYTES_MAX;
+use crate::journal::from_hex;
 use crate::types::{IngestId, Sha256, UnixMillis};
 
 /// Bytes read at once: more than the longest line.
@@ -43,6 +44,8 @@ pub struct Listed {
     pub warehouse_path: PathBuf,
     /// Unique within one journal.
     pub ingest_id: IngestId,
+    /// Which journal that is; lines of older versions do not say.
+    pub journal: Option<[u8; 16]>,
     /// When it was found complete.
     pub ingested_at: UnixMillis,
 }
@@ -66,6 +69,8 @@ struct Keys<'a> {
     warehouse_path_base64: Option<Cow<'a, str>>,
     ingest_id: u64,
     #[serde(borrow)]
+    journal: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     ingested_at: Cow<'a, str>,
 }
 
@@ -87,6 +92,7 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
         format!("{} (at its byte {})", error.to_string().trim_end_matches(&place), error.column())
     })?;
     let sha256 = Sha256::from_hex(keys.sha256.as_bytes()).ok_or("sha256 is not 64 hex digits")?;
+    let journal = keys.journal.as_deref().map(|text| from_hex(text).ok_or("journal is not 32 hex digits")).transpose()?;
     let at = humantime::parse_rfc3339(&keys.ingested_at).map_err(|error| format!("ingested_at: {error}"))?;
     Ok(Listed {
         source_path: exact_path("path", &keys.path, keys.path_base64.as_deref())?,
@@ -97,6 +103,7 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
         mtime_sec: keys.mtime,
         warehouse_path: exact_path("warehouse_path", &keys.warehouse_path, keys.warehouse_path_base64.as_deref())?,
         ingest_id: IngestId(keys.ingest_id),
+        journal,
         ingested_at: UnixMillis::from_system_time(at),
     })
 }
@@ -201,6 +208,22 @@ impl<F: Fs> Lines<F> {
         let file = open(fs, manifest)?;
         let (fs, window) = (fs.clone(), vec![0; WINDOW_BYTES]);
         Ok(Lines { fs, file, window, base: offset, begin: 0, end: 0, number: 0, lines_end: offset })
+    }
+
+    /// Opens a manifest, to be read from the first line that begins in its last `bytes`.
+    ///
+    /// # Errors
+    /// It is no regular file, or I/O.
+    pub fn open_tail(fs: &F, manifest: &Path, bytes: u64) -> Result<Lines<F>, Error> {
+        let mut lines = Lines::open(fs, manifest, 0)?;
+        let len = fs.stat_file(&lines.file)?.identity.size;
+        if len > bytes {
+            // One byte earlier: then what is left out is the end of a line, if only its newline.
+            (lines.base, lines.lines_end) = (len - bytes - 1, len - bytes - 1);
+            lines.next_line()?;
+            lines.number = 0;
+        }
+        Ok(lines)
     }
 
     /// Behind the last line that was read and has its end.
@@ -357,6 +380,7 @@ mod tests {
             (LINE.replace("\"/in/a.csv\"", "\"a.csv\""), "absolute"),
             (LINE.replace("\"/in/a.csv\"", "7"), "expected"),
             (LINE.replace("2026-11-23T", "2026-13-23T"), "ingested_at"),
+            (LINE.replace("\"ingested_at\"", "\"journal\":\"9c1b\",\"ingested_at\""), "journal"),
             (LINE.replace("46", "\0\0"), "zeros"),
             (LINE[..LINE.len() - 1].to_owned(), "EOF"),
             (format!("{LINE}{LINE}"), "trailing"),

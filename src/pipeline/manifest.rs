@@ -15,7 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
-use crate::fs::{self, Fs, Open};
+use crate::fs::{self, DIR_MODE, FILE_MODE, Fs, Open};
+use crate::journal::hex;
 use crate::journal::record::Profile;
 use crate::journal::state::Ingest;
 use crate::types::{IngestId, UnixMillis};
@@ -44,6 +45,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     warehouse_path_base64: Option<String>,
     ingest_id: IngestId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<String>,
     ingested_at: String,
     #[serde(flatten)]
     profile: Option<ProfileFields<'a>>,
@@ -79,8 +82,9 @@ pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
     (path.to_string_lossy(), exact)
 }
 
-/// The manifest line of a file that has a target, with its newline.
-pub fn line(ingest: &Ingest, out: &mut Vec<u8>) {
+/// The manifest line of a file that has a target, with its newline. `journal` is the journal's UUID; without it, the line is
+/// as versions before 0.2 wrote it.
+pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
     let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
@@ -95,6 +99,7 @@ pub fn line(ingest: &Ingest, out: &mut Vec<u8>) {
         warehouse_path: &warehouse_path,
         warehouse_path_base64,
         ingest_id: ingest.id,
+        journal: journal.map(hex),
         ingested_at: ingest.discovered_at.rfc3339(),
         profile: ingest.profile().map(ProfileFields::of),
     };
@@ -141,8 +146,8 @@ impl<F: Fs> Manifests<F> {
         let open = match self.open.take().filter(|_| is_current) {
             Some(open) => open,
             None => {
-                let handle = fs::open_dir_durable(&self.fs, root, dir, 0o755)?;
-                let file = match self.fs.open(&handle, name, Open::Create { mode: 0o644 }) {
+                let handle = fs::open_dir_durable(&self.fs, root, dir, DIR_MODE)?;
+                let file = match self.fs.open(&handle, name, Open::Create { mode: FILE_MODE }) {
                     Err(error) if error.is_taken() => self.fs.open(&handle, name, Open::Write)?,
                     created => created?,
                 };
@@ -169,6 +174,13 @@ impl<F: Fs> Manifests<F> {
         }
         fs.sync_data(file)?;
         fs.unlock_file(file)
+    }
+
+    /// Which of `lines` stand in the manifest as whole lines.
+    pub fn holds(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<Vec<bool>> {
+        let fs = self.fs.clone();
+        let file = self.open(root, dir)?;
+        Ok(search(&fs, file, lines)?.at.iter().map(Option::is_some).collect())
     }
 
     /// Sees to it that every one of `lines` stands in the manifest, once, durably; returns how many were missing.

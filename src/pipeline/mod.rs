@@ -15,6 +15,8 @@ pub mod hours;
 pub mod lines;
 pub mod manifest;
 pub mod naming;
+pub mod older;
+pub mod places;
 pub mod profile;
 pub mod publish;
 pub mod quarantine;
@@ -238,6 +240,17 @@ pub enum Error {
     /// The disk is full, and we were told not to wait.
     #[error("disk is full: {0}; nothing is lost: make room, and the next start resumes")]
     Full(String),
+    /// A directory that is relied on is not the one any more that was opened.
+    #[error(
+        "{what} {} was removed or replaced while running: nothing more is ingested, since nobody would find it; see to it that \
+         the one that was there is there, and start again", path.display()
+    )]
+    Replaced {
+        /// The option that names it.
+        what: &'static str,
+        /// The directory.
+        path: std::path::PathBuf,
+    },
     /// A transition that the journal's rules forbid: a defect of this program.
     #[error("internal error: {0} (ingest id {1}); nothing is lost: the next start resumes")]
     Transition(&'static str, IngestId),

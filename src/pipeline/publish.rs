@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::naming::{aside_name, returned_name};
-use crate::fs::{self, FileKind, Fs, Open};
+use crate::fs::{self, DIR_MODE, FILE_MODE, FileKind, Fs, Open};
 use crate::types::{FileIdentity, IngestId};
 
 /// Open directories that are remembered: today's and yesterday's partition, staging, copies, duplicates, and room.
@@ -112,7 +112,7 @@ impl<F: Fs> Publisher<F> {
         if self.durable.contains(path) {
             return self.dir(path);
         }
-        let dir = Arc::new(fs::open_dir_durable(&self.fs, root, path, 0o755)?);
+        let dir = Arc::new(fs::open_dir_durable(&self.fs, root, path, DIR_MODE)?);
         self.forget(path);
         self.remember(path, dir.clone());
         self.durable.insert(path.to_path_buf());
@@ -324,7 +324,7 @@ impl<F: Fs> Publisher<F> {
             Err(error) if error.is_not_found() => {}
             removed => removed?,
         }
-        let file = self.fs.open(dir, name, Open::Create { mode: 0o644 })?;
+        let file = self.fs.open(dir, name, Open::Create { mode: FILE_MODE })?;
         fs::write_all_at(&self.fs, &file, content, 0)?;
         Ok(file)
     }

@@ -15,6 +15,7 @@ use csv_ingestor::journal::state::FileState;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::Refusal;
 use csv_ingestor::pipeline::hash::Hasher;
+use csv_ingestor::pipeline::places::Accepts;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -114,6 +115,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         sidecar_suffix: None,
         validate: None,
         quarantine: None,
+        accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
         on_full: Box::new(|| false),
     };

@@ -21,6 +21,7 @@ use hashbrown::HashMap;
 
 use super::hash::Shared;
 use super::manifest::Manifests;
+use super::places::Places;
 use super::publish::Publisher;
 use super::quarantine::{Finding, Quarantine};
 use super::{Error, HashResult, Hashed, Report, Settled};
@@ -47,6 +48,8 @@ pub struct Committer<F: Fs> {
     pub(super) manifests: Manifests<F>,
     pub(super) metrics: Arc<Metrics>,
     on_full: OnFull,
+    /// What has to stay in its place.
+    places: Option<Arc<Places<F>>>,
     /// Where files go that cannot be ingested; None: they stay.
     quarantine: Option<Quarantine>,
     /// What stands at a name that was chosen for a file was perhaps moved there by an earlier run.
@@ -115,6 +118,7 @@ impl<F: Fs> Committer<F> {
             manifests: Manifests::new(fs.clone()),
             metrics,
             on_full,
+            places: None,
             quarantine,
             is_recovering: false,
             is_full: false,
@@ -125,6 +129,11 @@ impl<F: Fs> Committer<F> {
             finished: Vec::new(),
             fs,
         }
+    }
+
+    /// Has these looked at before each batch.
+    pub fn watch(&mut self, places: Arc<Places<F>>) {
+        self.places = Some(places);
     }
 
     /// What the journal adds up to.
@@ -177,6 +186,7 @@ impl<F: Fs> Committer<F> {
     /// wait for the next batch (which may be empty otherwise).
     pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
         self.finished.clear();
+        self.places.as_ref().map_or(Ok(()), |places| places.look())?;
         let mut reports = Vec::with_capacity(batch.len());
         let mut hashed = std::mem::take(&mut self.deferred);
         let mut to_confine = Vec::new();

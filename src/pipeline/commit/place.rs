@@ -169,20 +169,28 @@ impl<F: Fs> Committer<F> {
     /// those that are missing.
     pub(in crate::pipeline) fn list(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
         moved.sort_by_key(|work| work.id);
-        let mut hours: Vec<(PathBuf, PathBuf, Vec<Vec<u8>>)> = Vec::new();
+        let mut hours: Vec<(PathBuf, PathBuf, Vec<IngestId>)> = Vec::new();
         for work in &*moved {
             let ingest = self.ingest(work.id)?;
             let root = &ingest.settings.manifests;
             let dir = manifest::hour_dir(root, ingest.discovered_at);
-            let mut line = Vec::with_capacity(512);
-            manifest::line(ingest, &mut line);
             match hours.iter_mut().find(|(_, known, _)| *known == dir) {
-                Some((_, _, lines)) => lines.push(line),
-                None => hours.push((root.clone(), dir, vec![line])),
+                Some((_, _, ids)) => ids.push(work.id),
+                None => hours.push((root.clone(), dir, vec![work.id])),
             }
         }
-        for (root, dir, lines) in hours {
+        let store = self.journal.store();
+        for (root, dir, ids) in hours {
+            let mut lines = self.lines_of(&ids, Some(&store))?;
             if search {
+                // A version that wrote lines without the journal's id may have been killed behind them.
+                let former = self.lines_of(&ids, None)?;
+                let are_there = self.patiently(|this| this.manifests.holds(&root, &dir, &former))?;
+                for ((line, former), _) in
+                    lines.iter_mut().zip(former).zip(are_there).filter(|(_, is_there)| *is_there)
+                {
+                    *line = former;
+                }
                 self.patiently(|this| this.manifests.ensure(&root, &dir, &lines))?;
             } else {
                 let (lines, mut progress) = (lines.concat(), Progress::default());
@@ -190,5 +198,14 @@ impl<F: Fs> Committer<F> {
             }
         }
         Ok(())
+    }
+
+    fn lines_of(&self, ids: &[IngestId], journal: Option<&[u8; 16]>) -> Result<Vec<Vec<u8>>, Error> {
+        let line = |id: &IngestId| {
+            let mut line = Vec::with_capacity(512);
+            manifest::line(journal, self.ingest(*id)?, &mut line);
+            Ok(line)
+        };
+        ids.iter().map(line).collect()
     }
 }

@@ -15,6 +15,7 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::{Committer, OnFull};
 use csv_ingestor::pipeline::hash::Hasher;
+use csv_ingestor::pipeline::places::Accepts;
 use csv_ingestor::pipeline::scan::{NameRules, Scanner};
 use csv_ingestor::pipeline::settle::{Mode, Settle};
 use csv_ingestor::pipeline::{HashResult, Outcome, Report};
@@ -47,6 +48,7 @@ pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
         sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
         validate: scenario.validate,
         quarantine: scenario.quarantine(),
+        accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
         on_full,
     }

@@ -6,6 +6,7 @@
 mod disk;
 mod fault;
 mod interference;
+mod places;
 mod power;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,0 +1,142 @@
+//! Before anything is written: whether the directories are those that the journal knows, and the journal the one that the
+//! manifests were written with.
+//!
+//! Invariant: it only reads, except [`mark`], which comes behind all checks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::Error;
+use crate::fs::{self, DIR_MODE, Fs};
+use crate::journal::record::Settings;
+use crate::journal::replay::Replayed;
+use crate::journal::state::{FileState, State};
+use crate::journal::{Journal, names};
+use crate::pipeline::older::{self, Knowledge, Verdict};
+use crate::pipeline::places::{self, Accepts, Places, may_be_anybodys, may_be_there, private_dir};
+
+const WAREHOUSE: &str = "--warehouse";
+const MANIFESTS: &str = "--manifests";
+
+/// What was read of a journal.
+pub struct Beginning<'a> {
+    /// Its directory.
+    pub state_path: &'a Path,
+    /// What it adds up to.
+    pub state: &'a State,
+    /// Its UUID; None if there is none yet.
+    pub store: Option<[u8; 16]>,
+    /// Where it goes on.
+    pub next_lsn: crate::types::Lsn,
+    /// It was repaired.
+    pub is_mended: bool,
+}
+
+impl<'a> Beginning<'a> {
+    /// Of a journal that is about to be written to.
+    pub fn new(state_path: &'a Path, state: &'a State, replayed: &Replayed) -> Beginning<'a> {
+        let (store, next_lsn) = (replayed.store(), replayed.next_lsn());
+        Beginning { state_path, state, store, next_lsn, is_mended: replayed.is_mended() }
+    }
+}
+
+/// Everything that has to be as the journal knows it. Returns what is to be accepted, then.
+///
+/// # Errors
+/// It is not; nothing was changed.
+pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts: Accepts) -> Result<Accepts, Error> {
+    if !accepts.warehouse {
+        check_markers(fs, begins, settings)?;
+    }
+    if let Some(store) = &begins.store {
+        check_mounted(fs, begins.state, store)?;
+    }
+    if accepts.journal {
+        return Ok(accepts);
+    }
+    let &Beginning { state, store, next_lsn, is_mended, .. } = begins;
+    match older::judge(fs, &Knowledge { settings, state, store, next_lsn, is_mended })? {
+        Verdict::Known => Ok(accepts),
+        Verdict::Mended => Ok(Accepts { journal: true, ..accepts }),
+        Verdict::Older(unknown) => Err(Error::JournalOlder {
+            unknown,
+            state: begins.state_path.to_path_buf(),
+            is_there: begins.store.is_some(),
+            warehouse: settings.warehouse.clone(),
+            manifests: settings.manifests.clone(),
+        }),
+    }
+}
+
+/// A bare mount point has no marker. A path that the settings do not name is a new place.
+fn check_markers<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Result<(), Error> {
+    let Some(store) = &begins.store else { return Ok(()) };
+    let missing = |option, path: &Path, marker| Err(Error::MarkerMissing { option, path: path.to_path_buf(), marker });
+    let Some(known) = begins.state.settings() else {
+        // Of a journal that was rebuilt, another one's marker is all there may be.
+        if begins.state.remembered() > 0 && !may_be_anybodys(fs, &settings.warehouse) {
+            return missing(WAREHOUSE, &settings.warehouse, settings.warehouse.join(places::PRIVATE));
+        }
+        return Ok(());
+    };
+    if known.warehouse == settings.warehouse && !may_be_there(fs, &private_dir(&settings.warehouse, store)) {
+        return missing(WAREHOUSE, &settings.warehouse, private_dir(&settings.warehouse, store));
+    }
+    let marker = private_dir(&settings.manifests, store);
+    let is_marked = places::are_manifests_marked(fs, &known.warehouse, store);
+    if known.manifests == settings.manifests && is_marked && !may_be_there(fs, &marker) {
+        return missing(MANIFESTS, &settings.manifests, marker);
+    }
+    Ok(())
+}
+
+/// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
+/// not mounted than removed, and a file that cannot be seen would be given up.
+fn check_mounted<F: Fs>(fs: &F, state: &State, store: &[u8; 16]) -> Result<(), Error> {
+    for ingest in state.open().filter(|ingest| ingest.state != FileState::Discovered) {
+        // The copies' directory was durable before anything was HASHED; a bare mount point has none.
+        let settings = &ingest.settings;
+        for path in [&private_dir(&settings.warehouse, store), &settings.manifests, &settings.input] {
+            fs.open_dir(path).map_err(|source| Error::NotMounted { path: path.clone(), source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Warehouse and manifests, with their markers.
+pub struct Marked<F: Fs> {
+    /// The warehouse.
+    pub warehouse: F::Dir,
+    /// The marker in it, where copies are made.
+    pub copies: F::Dir,
+    /// What is watched from now on.
+    pub places: Arc<Places<F>>,
+}
+
+/// Makes what is missing of warehouse, manifests and their markers, durably; and remembers what was accepted.
+///
+/// # Errors
+/// A file operation failed.
+pub fn mark<F: Fs>(
+    fs: &F,
+    state_path: &Path,
+    journal: &Journal<F>,
+    settings: &Settings,
+    accepts: Accepts,
+) -> Result<Marked<F>, Error> {
+    let (top, store) = (Path::new("/"), journal.store());
+    let warehouse = fs::open_dir_durable(fs, top, &settings.warehouse, DIR_MODE)?;
+    fs::open_dir_durable(fs, top, &settings.manifests, DIR_MODE)?;
+    let copies = places::make_private_dir(fs, &settings.warehouse, &store)?;
+    let of_manifests = places::mark_manifests(fs, &settings.warehouse, &settings.manifests, &store)?;
+    if accepts.journal {
+        older::accept(fs, &settings.manifests, &store)?;
+    }
+    let mut places = Places::new(fs.clone());
+    let (_, lock) = journal.keys()?;
+    places.watch_state(state_path, fs.open_dir(state_path)?, (names::LOCK, lock));
+    let marker = private_dir(&settings.warehouse, &store);
+    places.watch_marker(WAREHOUSE, &settings.warehouse, marker.clone(), fs.open_dir(&marker)?);
+    places.watch_marker(MANIFESTS, &settings.manifests, private_dir(&settings.manifests, &store), of_manifests);
+    Ok(Marked { warehouse, copies, places: Arc::new(places) })
+}

@@ -1,0 +1,306 @@
+//! Whether the manifests list what the journal should know and does not: then it is older than they are (a state directory
+//! from a backup, a copied machine), or was begun anew beside them; and content that they list would be ingested again.
+//!
+//! Invariants:
+//! - It only reads, except [`accept`].
+//! - It looks at the newest hours by name, and at those that are newest by the clock: either may be wrong. From each it takes
+//!   the end; what it costs does not grow with the manifests.
+//! - A line counts if this journal wrote it, by the id in it, or if its file came from this staging directory. A second ingestor
+//!   with a staging directory of its own is none of ours.
+//! - What the journal was told to forget, or let expire, it need not know.
+//! - What cannot be read says nothing: one bad manifest must not keep the ingestor from starting.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use hashbrown::HashMap;
+
+use super::hours;
+use super::lines::{Lines, Listed};
+use super::manifest::hour_dir;
+use super::places::make_private_dir;
+use crate::fs::{self, FILE_MODE, Fs, Open};
+use crate::journal;
+use crate::journal::record::Settings;
+use crate::journal::state::State;
+use crate::limits::{
+    OLDER_ACCEPTED_MAX, OLDER_BYTES_MAX, OLDER_LOOKUPS_MAX, OLDER_MANIFESTS_MAX, OLDER_SPAN, OLDER_TAIL_BYTES,
+};
+use crate::types::{IngestId, Lsn, UnixMillis};
+
+/// How the names of files begin that say what was accepted.
+const ACCEPTED: &str = "accepted-";
+/// Such a file before it is whole.
+const UNFINISHED: &str = "accepted.tmp";
+/// Bytes of such a file, at most: a line for each manifest.
+const ACCEPTED_BYTES_MAX: usize = 64 << 10;
+
+/// What the manifests are held against.
+pub struct Knowledge<'a> {
+    /// The directories.
+    pub settings: &'a Settings,
+    /// What the journal adds up to.
+    pub state: &'a State,
+    /// The journal's UUID; None if there is none yet.
+    pub store: Option<[u8; 16]>,
+    /// Ids from here on were not given out by it.
+    pub next_lsn: Lsn,
+    /// It was repaired, which said what was lost: that need not be known.
+    pub is_mended: bool,
+}
+
+/// A line that the journal should know.
+#[derive(Debug)]
+pub struct Unknown {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// From 1; 0 if it could not be told any more.
+    pub number: u64,
+    /// What it says.
+    pub listed: Listed,
+}
+
+/// How far manifests were accepted, by the hour's path below their root.
+#[derive(Default)]
+struct Accepted {
+    /// What is older was not looked at.
+    floor: Option<String>,
+    ends: HashMap<String, u64>,
+}
+
+/// What the newest manifests say.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The journal knows all that it should.
+    Known,
+    /// It does not, and its repair has said so: that is to be accepted, so that it is no matter any more later.
+    Mended,
+    /// It does not know this line.
+    Older(Box<Unknown>),
+}
+
+/// Looks for a line that the journal should know and does not.
+///
+/// # Errors
+/// The journal's snapshot cannot be read.
+pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Verdict, journal::Error> {
+    let root = &known.settings.manifests;
+    let accepted = known.store.map_or_else(Vec::new, |store| read_accepted(fs, root, &store));
+    let mut look = Look { fs, known, lookups: OLDER_LOOKUPS_MAX, is_here: HashMap::new(), staging: None, excused: 0 };
+    look.staging = fs.open_dir(&known.settings.input).and_then(|dir| fs.stat_dir(&dir)).ok().map(|it| it.identity.key());
+    let mut bytes = 0;
+    for manifest in newest(fs, root) {
+        let hour = hour_of(root, &manifest);
+        // Newest first: they are the likeliest to be unknown, and the look-ups may not do for all.
+        let (tail, read) = tail(fs, &manifest, (OLDER_BYTES_MAX - bytes).min(OLDER_TAIL_BYTES));
+        bytes += read;
+        for (offset, listed) in tail.into_iter().rev() {
+            if !accepted.iter().any(|accepted| accepted.covers(&hour, offset)) && look.is_unknown(&listed)? {
+                let number = number_of(fs, &manifest, offset);
+                return Ok(Verdict::Older(Box::new(Unknown { manifest, number, listed })));
+            }
+        }
+        if bytes >= OLDER_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(if look.excused > 0 { Verdict::Mended } else { Verdict::Known })
+}
+
+struct Look<'a, F: Fs> {
+    fs: &'a F,
+    known: &'a Knowledge<'a>,
+    /// Contents that may still be looked up on the disk.
+    lookups: usize,
+    /// By the directory of a line's file: whether it is our staging directory.
+    is_here: HashMap<PathBuf, bool>,
+    staging: Option<(u64, u64)>,
+    /// Lines that a repair has lost.
+    excused: usize,
+}
+
+impl<F: Fs> Look<'_, F> {
+    fn is_unknown(&mut self, listed: &Listed) -> Result<bool, journal::Error> {
+        let Knowledge { state, store, next_lsn, is_mended, .. } = *self.known;
+        let is_own = listed.journal.is_some() && listed.journal == store;
+        if !is_own && !self.is_from_here(listed) {
+            return Ok(false);
+        }
+        let IngestId(id) = listed.ingest_id;
+        if is_own && id >= next_lsn.0 {
+            return Ok(true);
+        }
+        // Of a file on its way it knows the content once it is MOVED, and no line comes before.
+        if state.may_have_forgotten(&listed.sha256, listed.ingested_at) {
+            return Ok(false);
+        }
+        if state.is_looked_up(&listed.sha256) {
+            if self.lookups == 0 {
+                return Ok(false);
+            }
+            self.lookups -= 1;
+        }
+        let is_unknown = state.original(&listed.sha256)?.is_none();
+        let is_excused = is_unknown && is_mended && id < next_lsn.0;
+        self.excused += usize::from(is_excused);
+        Ok(is_unknown && !is_excused)
+    }
+
+    /// The line's file came from our staging directory, by whatever path that was reached.
+    fn is_from_here(&mut self, listed: &Listed) -> bool {
+        let Some(dir) = listed.source_path.parent() else { return false };
+        if dir == self.known.settings.input {
+            return true;
+        }
+        if let Some(known) = self.is_here.get(dir) {
+            return *known;
+        }
+        let key = self.fs.open_dir(dir).and_then(|dir| self.fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key());
+        let is_here = key.is_some() && key == self.staging;
+        if self.is_here.len() < OLDER_LOOKUPS_MAX {
+            self.is_here.insert(dir.to_path_buf(), is_here);
+        }
+        is_here
+    }
+}
+
+/// The manifests that are looked at, newest first.
+fn newest<F: Fs>(fs: &F, root: &Path) -> Vec<PathBuf> {
+    let mut found = newest_until(fs, root, None);
+    // Somebody's clock was ahead once: behind those hours come none for a long time.
+    found.extend(newest_until(fs, root, Some(fs.now())));
+    found.sort_unstable();
+    found.dedup();
+    found.reverse();
+    found
+}
+
+/// What is much older than the newest was written before anything that is not known could be.
+fn newest_until<F: Fs>(fs: &F, root: &Path, until: Option<UnixMillis>) -> Vec<PathBuf> {
+    let mut found = hours::newest(fs, root, until, OLDER_MANIFESTS_MAX);
+    let newest = found.first().and_then(|manifest| instant_of(&hour_of(root, manifest)));
+    if let Some(begin) = newest.map(|newest| hour_dir(root, newest.minus(OLDER_SPAN))) {
+        found.retain(|manifest| *manifest >= begin);
+    }
+    found
+}
+
+/// The instant at which an hour begins, by its path.
+fn instant_of(hour: &str) -> Option<UnixMillis> {
+    let parts: Vec<&str> = hour.split('/').collect();
+    let [year, month, day, hour] = parts[..] else { return None };
+    let instant = humantime::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:00:00Z")).ok()?;
+    Some(UnixMillis::from_system_time(instant))
+}
+
+/// The lines at a manifest's end, with where they begin, and how many bytes were read.
+fn tail<F: Fs>(fs: &F, manifest: &Path, bytes: u64) -> (Vec<(u64, Listed)>, u64) {
+    let mut found = Vec::new();
+    let read = Lines::open_tail(fs, manifest, bytes).and_then(|mut lines| {
+        let mut first = None;
+        while let Some(line) = lines.next_line()? {
+            first.get_or_insert(line.offset);
+            found.extend(line.parse().ok().map(|listed| (line.offset, listed)));
+        }
+        Ok(lines.lines_end() - first.unwrap_or(lines.lines_end()))
+    });
+    let read = read.unwrap_or_else(|error| {
+        if !error.is_not_found() {
+            let manifest = manifest.display();
+            tracing::warn!(event = "manifest_unread", path = %manifest, %error, "not held against the journal");
+        }
+        0
+    });
+    (found, read)
+}
+
+/// Counted only for the message.
+fn number_of<F: Fs>(fs: &F, manifest: &Path, offset: u64) -> u64 {
+    let number = Lines::open(fs, manifest, 0).and_then(|mut lines| {
+        while let Some(line) = lines.next_line()? {
+            if line.offset == offset {
+                return Ok(line.number);
+            }
+        }
+        Ok(0)
+    });
+    number.unwrap_or(0)
+}
+
+/// The hour's path below the manifests' root.
+fn hour_of(root: &Path, manifest: &Path) -> String {
+    let dir = manifest.parent().and_then(|dir| dir.strip_prefix(root).ok());
+    dir.map_or_else(String::new, |dir| dir.to_string_lossy().into_owned())
+}
+
+impl Accepted {
+    fn covers(&self, hour: &str, offset: u64) -> bool {
+        self.floor.as_deref().is_some_and(|floor| hour < floor) || self.ends.get(hour).is_some_and(|end| offset < *end)
+    }
+
+    fn read(text: &str) -> Accepted {
+        let mut accepted = Accepted::default();
+        for (hour, end) in text.lines().filter_map(|line| line.split_once(' ')) {
+            match end.parse() {
+                Ok(end) => drop(accepted.ends.insert(hour.to_owned(), end)),
+                Err(_) if end == "floor" => accepted.floor = Some(hour.to_owned()),
+                Err(_) => {}
+            }
+        }
+        accepted
+    }
+}
+
+fn accepted_name(number: usize) -> OsString {
+    format!("{ACCEPTED}{number}").into()
+}
+
+fn read_accepted<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> Vec<Accepted> {
+    let Ok(dir) = fs.open_dir(&super::places::private_dir(root, store)) else { return Vec::new() };
+    let read = |number| {
+        let file = fs.open(&dir, &accepted_name(number), Open::Read).ok()?;
+        let mut text = vec![0; ACCEPTED_BYTES_MAX];
+        let length = fs::read_full_at(fs, &file, &mut text, 0).ok()?;
+        Some(Accepted::read(&String::from_utf8_lossy(&text[..length])))
+    };
+    (1..=OLDER_ACCEPTED_MAX).map_while(read).collect()
+}
+
+/// Remembers, durably, that the manifests may list what the journal does not know, as far as they go now.
+///
+/// # Errors
+/// A file operation failed.
+pub fn accept<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Result<()> {
+    let dir = make_private_dir(fs, root, store)?;
+    let manifests = newest(fs, root);
+    // By the clock: what lies before is not looked at while that is right.
+    let by_clock = newest_until(fs, root, Some(fs.now()));
+    let mut text = by_clock.last().map_or_else(String::new, |oldest| format!("{} floor\n", hour_of(root, oldest)));
+    for manifest in manifests {
+        let hour = manifest.parent().unwrap_or(root).to_path_buf();
+        let there = fs.open_dir(&hour).and_then(|dir| fs.stat(&dir, OsStr::new(super::manifest::MANIFEST_NAME)));
+        let size = there?.map_or(0, |stat| stat.identity.size);
+        text += &format!("{} {size}\n", hour_of(root, &manifest));
+    }
+    match fs.unlink(&dir, OsStr::new(UNFINISHED)) {
+        Err(error) if error.is_not_found() => {}
+        removed => removed?,
+    }
+    let file = fs.open(&dir, OsStr::new(UNFINISHED), Open::Create { mode: FILE_MODE })?;
+    fs::write_all_at(fs, &file, text.as_bytes(), 0)?;
+    fs.sync_all(&file)?;
+    // More would say the same: it is the newest that counts, so the last name is given anew.
+    for number in 1..=OLDER_ACCEPTED_MAX {
+        if number == OLDER_ACCEPTED_MAX && fs.stat(&dir, &accepted_name(number))?.is_some() {
+            fs.unlink(&dir, &accepted_name(number))?;
+        }
+        match fs.rename(&dir, OsStr::new(UNFINISHED), &dir, &accepted_name(number)) {
+            Err(error) if error.is_taken() => {}
+            renamed => {
+                renamed?;
+                break;
+            }
+        }
+    }
+    fs.sync_dir(&dir)
+}

@@ -1,0 +1,128 @@
+//! The directories that a running ingestor relies on: whether they are those that it knows, at the start and while it runs.
+//!
+//! Invariants:
+//! - A journal whose settings name a warehouse has a marker there: `WAREHOUSE/.csv-ingestor/<store>`, made before the settings
+//!   are written. Without it the path is a bare mount point, or another warehouse.
+//! - The manifests have the same marker. That it was made says a directory beside the warehouse's marker, which is made behind
+//!   it: journals of older versions have none, and get both.
+//! - Only what is certain counts as missing: no such name, no directory, another inode. Any other error says nothing.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::fs::{self, DIR_MODE, Fs, PRIVATE_MODE};
+use crate::journal::hex;
+
+/// What the operator takes upon himself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepts {
+    /// The manifests may list what the journal does not know.
+    pub journal: bool,
+    /// Warehouse and manifests may be others than before.
+    pub warehouse: bool,
+}
+
+/// What everything is in that is not for readers. Several ingestors, of several users, may have their own directory in it.
+pub const PRIVATE: &str = ".csv-ingestor";
+/// Behind the name of the warehouse's marker: there is one for the manifests, too.
+const MANIFESTS_MARKED: &str = "-manifests";
+
+/// The directory that a journal has for itself below a warehouse or manifests.
+pub fn private_dir(root: &Path, store: &[u8; 16]) -> PathBuf {
+    root.join(PRIVATE).join(hex(store))
+}
+
+fn manifests_marked(warehouse: &Path, store: &[u8; 16]) -> PathBuf {
+    warehouse.join(PRIVATE).join(hex(store) + MANIFESTS_MARKED)
+}
+
+/// Opens a journal's own directory below `root`, making it, and its names, durably.
+pub fn make_private_dir<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Result<F::Dir> {
+    let shared = root.join(PRIVATE);
+    fs::open_dir_durable(fs, root, &shared, DIR_MODE)?;
+    fs::open_dir_durable(fs, &shared, &private_dir(root, store), PRIVATE_MODE)
+}
+
+/// True if there is a directory of that path; what cannot be looked at may be one.
+pub fn may_be_there<F: Fs>(fs: &F, path: &Path) -> bool {
+    fs.open_dir(path).map_or_else(|error| !is_missing(&error), |_| true)
+}
+
+/// True if any ingestor has worked below `root`.
+pub fn may_be_anybodys<F: Fs>(fs: &F, root: &Path) -> bool {
+    may_be_there(fs, &root.join(PRIVATE))
+}
+
+/// True if this warehouse says that the manifests have one, too.
+pub fn are_manifests_marked<F: Fs>(fs: &F, warehouse: &Path, store: &[u8; 16]) -> bool {
+    fs.open_dir(&manifests_marked(warehouse, store)).is_ok()
+}
+
+/// Marks the manifests; then, beside the warehouse's marker, that they are marked. Both are durable afterwards.
+pub fn mark_manifests<F: Fs>(fs: &F, warehouse: &Path, manifests: &Path, store: &[u8; 16]) -> fs::Result<F::Dir> {
+    let marker = make_private_dir(fs, manifests, store)?;
+    fs::open_dir_durable(fs, &warehouse.join(PRIVATE), &manifests_marked(warehouse, store), PRIVATE_MODE)?;
+    Ok(marker)
+}
+
+fn is_missing(error: &fs::Error) -> bool {
+    error.is_not_found() || error.source.kind() == std::io::ErrorKind::NotADirectory
+}
+
+/// A directory that is watched.
+struct Watched<F: Fs> {
+    what: &'static str,
+    /// What is told to be gone.
+    told: PathBuf,
+    path: PathBuf,
+    dir: F::Dir,
+    /// A file in it, and (device, inode) of that.
+    file: Option<(&'static str, (u64, u64))>,
+}
+
+/// The directories that have to stay what they were at the start.
+pub struct Places<F: Fs> {
+    fs: F,
+    watched: Vec<Watched<F>>,
+}
+
+impl<F: Fs> Places<F> {
+    /// Watches nothing yet.
+    pub fn new(fs: F) -> Places<F> {
+        Places { fs, watched: Vec::new() }
+    }
+
+    /// Watches a journal's directory, and the lock in it.
+    pub fn watch_state(&mut self, path: &Path, dir: F::Dir, lock: (&'static str, (u64, u64))) {
+        let (what, file) = ("--state-path", Some(lock));
+        self.watched.push(Watched { what, told: path.to_path_buf(), path: path.to_path_buf(), dir, file });
+    }
+
+    /// Watches the marker below the directory `root` that the option `what` names.
+    pub fn watch_marker(&mut self, what: &'static str, root: &Path, path: PathBuf, dir: F::Dir) {
+        self.watched.push(Watched { what, told: root.to_path_buf(), path, dir, file: None });
+    }
+
+    /// Looks whether each path still stands for the directory that is open.
+    ///
+    /// # Errors
+    /// One does not. What is open can be written to still, and nobody would find it.
+    pub fn look(&self) -> Result<(), Error> {
+        let gone = self.watched.iter().find(|watched| self.is_gone(watched));
+        gone.map_or(Ok(()), |watched| Err(Error::Replaced { what: watched.what, path: watched.told.clone() }))
+    }
+
+    fn is_gone(&self, watched: &Watched<F>) -> bool {
+        let Ok(ours) = self.fs.stat_dir(&watched.dir) else { return false };
+        let dir = match self.fs.open_dir(&watched.path) {
+            Err(error) => return is_missing(&error),
+            Ok(dir) => dir,
+        };
+        if self.fs.stat_dir(&dir).is_ok_and(|stat| stat.identity.key() != ours.identity.key()) {
+            return true;
+        }
+        let Some((name, key)) = watched.file else { return false };
+        self.fs.stat(&dir, OsStr::new(name)).is_ok_and(|there| there.is_none_or(|it| it.identity.key() != key))
+    }
+}

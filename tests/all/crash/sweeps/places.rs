@@ -1,0 +1,260 @@
+//! Directories that are exchanged: the state for an older one of its own, the warehouse or the manifests for a bare mount point,
+//! between two runs and while one is under way.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use csv_ingestor::Error;
+use csv_ingestor::engine;
+use csv_ingestor::fs::sim::{SimFs, Survival};
+use csv_ingestor::pipeline;
+
+use super::{sweep, writes};
+use crate::crash::act::{self, Act};
+use crate::crash::ingestor::{self, Ended, Listener};
+use crate::crash::play::Play;
+use crate::crash::scenario::{MANIFESTS, Moment, Phase, STATE, Scenario, WAREHOUSE};
+use crate::crash::view::{Digest, View, files};
+
+/// Where something is put aside.
+const AWAY: &str = "/away";
+
+fn scenarios() -> [Scenario; 3] {
+    let more = || {
+        vec![
+            ((1, Phase::Scan), Act::Write(3, 4)),
+            ((2, Phase::Scan), Act::Write(4, 6)),
+            ((3, Phase::Scan), Act::Write(5, 8)),
+        ]
+    };
+    [
+        Scenario { acts: more(), ..Scenario::plain("an exchange") },
+        Scenario { acts: more(), cross: true, ..Scenario::plain("an exchange, across file systems") },
+        Scenario { acts: more(), leases: false, ..Scenario::plain("an exchange, without leases") },
+    ]
+}
+
+/// The journal's files, and everything that readers see.
+fn journal_of(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
+    files(&mut fs.upstream(), Path::new(STATE))
+}
+
+/// As `cp` brings a backup back.
+fn put_back(fs: &SimFs, backup: &BTreeMap<PathBuf, Vec<u8>>) {
+    let mut upstream = fs.upstream();
+    for path in files(&mut upstream, Path::new(STATE)).keys() {
+        upstream.remove(path).unwrap();
+    }
+    for (path, bytes) in backup {
+        upstream.write(path, bytes).unwrap();
+    }
+    upstream.sync();
+}
+
+/// What is in warehouse and manifests.
+fn seen(fs: &SimFs) -> String {
+    let view = View::of(&mut fs.upstream());
+    format!("{:?} {:?}", view.warehouse, view.lines)
+}
+
+fn is_older(error: &Error) -> bool {
+    matches!(error, Error::JournalOlder { .. }) && error.exit_code() == 3
+}
+
+/// A backup of every state that a run ever had, brought back when all is done, and everything is sent again: either the journal
+/// knows all that is listed, and goes on; or it is refused, and nothing is touched. In no case is anything listed twice, or an
+/// id for a second content.
+#[test]
+fn a_state_of_every_age() {
+    let refused = std::sync::atomic::AtomicU64::new(0);
+    sweep("older states", writes(scenarios()), 300, |scenario, operation, _| {
+        let mut play = Play::new(scenario);
+        play.run_until(operation, false);
+        let backup = journal_of(&play.fs);
+        play.kill();
+        play.end();
+        put_back(&play.fs, &backup);
+        play.story.push("its state is as it was at the crash".to_owned());
+        let before = seen(&play.fs);
+        for (name, body) in [(0, 1), (1, 3), (2, 2), (3, 4)] {
+            act::perform(&Act::Write(name, body), &mut play.fs.upstream(), &mut play.model());
+        }
+        match play.run() {
+            Ok(_) => {
+                let view = View::of(&mut play.fs.upstream());
+                let verdict = play.model().always(&view);
+                verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", play.told()));
+            }
+            Err(error) => {
+                assert!(is_older(&error), "{}: {error}", play.told());
+                assert_eq!(before, seen(&play.fs), "{}: something was done", play.told());
+                refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        1
+    });
+    assert!(refused.into_inner() > 200, "hardly any was refused");
+}
+
+/// A lost state, begun anew: refused as soon as one line is there. Accepted, it is accepted for good, whatever is cut off then.
+#[test]
+fn a_new_state_beside_manifests() {
+    let scenario = &scenarios()[0];
+    let mut play = Play::new(scenario);
+    play.end();
+    put_back(&play.fs, &BTreeMap::new());
+    assert!(is_older(&play.run().unwrap_err()));
+    assert!(journal_of(&play.fs).is_empty(), "what was refused is in the way of a rebuild");
+
+    let accepting = |play: &Play<'_>| {
+        let mut options = ingestor::options(scenario, Box::new(|| false));
+        options.accepts.journal = true;
+        engine::open(&play.fs, options).map(|engine| drop(engine.unwrap().committer.shut_down()))
+    };
+    let mut whole = play.fork();
+    let first = whole.fs.operations() + 1;
+    accepting(&whole).unwrap();
+    let last = whole.fs.operations();
+    assert!(whole.run().is_ok(), "it was accepted");
+    for operation in first..=last {
+        let mut play = play.fork();
+        play.stop_at(operation, true);
+        let accepted = accepting(&play);
+        play.fs.clear_faults();
+        play.fs.crash_to(Survival::Nothing);
+        if accepted.is_ok() {
+            let ended = play.run();
+            assert!(ended.is_ok(), "{}: it was accepted, and is forgotten: {:?}", play.told(), ended.err());
+        } else if let Err(error) = play.run() {
+            assert!(is_older(&error), "{}: {error}", play.told());
+            accepting(&play).unwrap();
+            assert!(play.run().is_ok(), "{}", play.told());
+        }
+    }
+}
+
+/// Puts a directory aside, with an empty one in its place, as when a disk is not mounted.
+fn unmount(fs: &SimFs, dir: &str) {
+    let mut upstream = fs.upstream();
+    upstream.rename(dir, AWAY).unwrap();
+    upstream.mkdir(dir).unwrap();
+}
+
+fn mount(fs: &SimFs, dir: &str) {
+    let mut upstream = fs.upstream();
+    for name in upstream.list(dir).unwrap() {
+        panic!("{name:?} was made below the mount point {dir}");
+    }
+    upstream.rename(dir, "/bare").unwrap();
+    upstream.rename(AWAY, dir).unwrap();
+}
+
+/// A crash anywhere, and the disk of the warehouse, or of the manifests, is not mounted at the next start: nothing is made below
+/// the mount point once anything was ingested, and with the disk all is well. A power cut keeps what was promised, so a start
+/// with all disks is never refused.
+#[test]
+fn a_disk_that_is_not_mounted_after_every_crash() {
+    let [one, cross, _] = scenarios();
+    let subjects = writes([Scenario { thin: 2, ..one }, Scenario { thin: 3, ..cross }]);
+    let refused = std::sync::atomic::AtomicU64::new(0);
+    sweep("disks that are not mounted", subjects, 200, |scenario, operation, _| {
+        let mut states = 0;
+        for (dir, cut) in [(WAREHOUSE, false), (MANIFESTS, false), (WAREHOUSE, true), (MANIFESTS, true)] {
+            // A mount of its own cannot be renamed.
+            if scenario.cross && dir == WAREHOUSE {
+                continue;
+            }
+            let mut play = Play::new(scenario);
+            play.run_until(operation, false);
+            play.kill();
+            if cut {
+                play.fs.crash_to(Survival::Nothing);
+                play.model().after_power_cut(&mut play.fs.upstream()).unwrap();
+            }
+            let listed = View::of(&mut play.fs.upstream()).lines.len();
+            if play.fs.upstream().exists(dir) && listed > 0 {
+                unmount(&play.fs, dir);
+                let error = play.run().expect_err(&format!("{}: {dir} is not mounted", play.told()));
+                assert_eq!(error.exit_code(), 2, "{}: {error}", play.told());
+                refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                mount(&play.fs, dir);
+            }
+            play.end();
+            states += 1;
+        }
+        states
+    });
+    assert!(refused.into_inner() > 100, "hardly any was refused");
+}
+
+/// Exchanges a directory at one moment of a run.
+struct Exchange<'a, 'b> {
+    play: &'a mut Play<'b>,
+    at: Moment,
+    how: &'a dyn Fn(&SimFs),
+    seen: Option<String>,
+}
+
+impl Listener for Exchange<'_, '_> {
+    fn recovered(&mut self, fs: &SimFs) {
+        self.play.recovered(fs);
+    }
+
+    fn at(&mut self, moment: Moment, fs: &SimFs) -> bool {
+        let more = if self.seen.is_none() { self.play.at(moment, fs) } else { false };
+        if moment == self.at && self.seen.is_none() {
+            self.seen = Some(seen(fs));
+            (self.how)(fs);
+        }
+        more
+    }
+
+    fn ingested(&mut self, digest: Digest) {
+        self.play.ingested(digest);
+    }
+}
+
+/// The state, the warehouse or the manifests are removed or replaced while the ingestor runs, with files on their way: no batch
+/// begins after that.
+#[test]
+fn an_exchange_while_it_runs() {
+    let marker = |fs: &SimFs, root: &str| {
+        let private = Path::new(root).join(".csv-ingestor");
+        let own = fs.upstream().list(&private).unwrap().remove(0);
+        fs.upstream().rename(private.join(own), AWAY).unwrap();
+    };
+    let exchanges: [(&str, &dyn Fn(&SimFs)); 6] = [
+        ("the state is replaced", &|fs| unmount(fs, STATE)),
+        ("the state is gone", &|fs| fs.upstream().rename(STATE, AWAY).unwrap()),
+        ("the lock is replaced", &|fs| {
+            let mut upstream = fs.upstream();
+            upstream.rename(format!("{STATE}/LOCK"), AWAY).unwrap();
+            upstream.write(format!("{STATE}/LOCK"), b"").unwrap();
+        }),
+        ("the warehouse's marker is gone", &|fs| marker(fs, WAREHOUSE)),
+        ("the manifests' marker is gone", &|fs| marker(fs, MANIFESTS)),
+        ("the manifests are replaced", &|fs| unmount(fs, MANIFESTS)),
+    ];
+    let mut ends = 0;
+    for scenario in scenarios() {
+        for (what, how) in exchanges {
+            for at in (0..4).flat_map(|round| [(round, Phase::Scan), (round, Phase::Commit)]) {
+                let mut play = Play::new(&scenario);
+                play.story.push(format!("{what}, at {at:?}"));
+                let fs = play.fs.clone();
+                let mut exchange = Exchange { play: &mut play, at, how, seen: None };
+                let ended = ingestor::run(&scenario, &fs, Box::new(|| false), &mut exchange);
+                let before = exchange.seen.take().expect("it comes to that moment");
+                match ended {
+                    Err(Error::Pipeline(pipeline::Error::Replaced { .. })) => ends += 1,
+                    Ok(Ended::AtRest) => {}
+                    other => panic!("{}: {other:?}", play.told()),
+                }
+                if !what.contains("manifests are") {
+                    assert_eq!(before, seen(&fs), "{}: something was ingested", play.told());
+                }
+            }
+        }
+    }
+    assert!(ends > 80, "only {ends} ended by it");
+}
