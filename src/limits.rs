@@ -101,3 +101,15 @@ pub const OLDER_BYTES_MAX: u64 = 4 << 20;
 pub const OLDER_LOOKUPS_MAX: usize = 256;
 /// Files that say what `--new-journal` has accepted.
 pub const OLDER_ACCEPTED_MAX: usize = 16;
+/// Bytes of log lines that wait to be written, at most, and once more as many that the writer has taken: some 14,000 lines each.
+pub const LOG_BUFFER_BYTES_MAX: usize = 4 << 20;
+/// So many more for warnings and errors.
+pub const LOG_URGENT_BYTES: usize = 256 << 10;
+/// Bytes of whole log lines in one write. A pipe that nobody reads takes 64 KiB.
+pub const LOG_WRITE_BYTES_MAX: usize = 16 << 10;
+/// The longest that the process's end waits for a write of its log to return.
+pub const LOG_FINISH_STALL_MAX: Duration = Duration::from_secs(2);
+/// The longest that the process's end waits for its log to be written.
+pub const LOG_FINISH_TIME_MAX: Duration = Duration::from_secs(10);
+/// The longest that a message waits for a service manager that does not read.
+pub const SERVICE_SEND_MAX: Duration = Duration::from_secs(2);

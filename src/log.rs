@@ -2,8 +2,11 @@
 //!
 //! Invariants:
 //! - A line is written with one `write` of whole lines, so lines of several threads never mix.
+//! - Whoever logs never waits for the log's reader ([`sink`]).
 //! - No text from outside (names above all) can end a line or forge one: JSON escapes control characters, and so
 //!   does the text format.
+
+mod sink;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
@@ -18,7 +21,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::pulse::waiting;
+pub use sink::{dropped, finish};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -78,8 +81,20 @@ pub fn failure(error: &str) {
     if AS_JSON.load(Ordering::Relaxed) {
         tracing::error!(event = "failed", error);
     } else {
-        let _ = writeln!(std::io::stderr(), "csv-ingestor: {}", escaped_line(error));
+        sink::hand_over(format!("csv-ingestor: {}\n", escaped_line(error)).as_bytes(), true);
     }
+}
+
+/// Says that lines were dropped. By the writer itself, whatever the level: it is about the log.
+fn dropped_line(lines: u64) -> Vec<u8> {
+    const NAME: &str = "log_lines_dropped";
+    let (timestamp, level) = (humantime::format_rfc3339_millis(SystemTime::now()), level_text(Level::WARN));
+    let line = if AS_JSON.load(Ordering::Relaxed) {
+        format!("{{\"timestamp\":\"{timestamp}\",\"level\":\"{level}\",\"event\":\"{NAME}\",\"lines\":{lines}}}\n")
+    } else {
+        format!("{timestamp} {level:5} {NAME} lines={lines}\n")
+    };
+    line.into_bytes()
 }
 
 /// The text with control characters escaped, unquoted.
@@ -100,16 +115,15 @@ pub fn batch() -> Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         BATCHING.set(false);
-        write_out();
+        write_out(false);
     }
 }
 
-/// Writes this thread's lines. A log that cannot be written is no reason to stop.
-fn write_out() {
+/// Lets this thread's lines be written.
+fn write_out(is_urgent: bool) {
     LINES.with_borrow_mut(|lines| {
         if !lines.is_empty() {
-            // Whoever reads the log may be as slow as its disk.
-            let _ = waiting(|| std::io::stderr().write_all(lines));
+            sink::hand_over(lines, is_urgent);
             lines.clear();
         }
     });
@@ -140,7 +154,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         // What is wrong is said at once: the batch may be waiting for room on a full disk.
         let urgent = *event.metadata().level() <= Level::WARN;
         if full || urgent || !BATCHING.get() {
-            write_out();
+            write_out(urgent);
         }
     }
 }

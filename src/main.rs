@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match csv_ingestor::cli::parse().execute() {
+    let code = match csv_ingestor::cli::parse().execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             csv_ingestor::log::failure(&error.to_string());
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    csv_ingestor::log::finish();
+    code
 }

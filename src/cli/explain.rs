@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::output::{path_text, plain, print_lines};
 use super::run::{ModeName, include};
 use crate::Error;
-use crate::daemon::{control, signals};
+use crate::daemon::control;
 use crate::explain::{Answer, Context, explain};
 use crate::fs::real::RealFs;
 use crate::journal;
@@ -46,7 +46,6 @@ pub(super) struct ExplainArgs {
 
 /// Tells why each file is where it is. Only reads, beside a running ingestor too, which is asked what it knows.
 pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
-    signals::survive_broken_leases()?;
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
     let mut survey = Survey::default();

@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::Error;
+use crate::daemon::signals;
 
 /// Moves complete CSV files from a staging directory into a date-partitioned warehouse, exactly once.
 ///
@@ -98,6 +99,7 @@ fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
 impl Cli {
     /// Does what was asked for.
     pub fn execute(self) -> Result<(), Error> {
+        signals::survive()?;
         match self.command {
             Command::Run(arguments) => run::execute(*arguments),
             Command::Replay(arguments) => replay::execute(arguments),

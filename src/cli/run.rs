@@ -236,7 +236,6 @@ pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
     let config = arguments.validate()?;
     log::start(config.log_level, config.log_format.unwrap_or(LogFormat::Json));
     if config.extent == Extent::DryRun {
-        daemon::signals::survive_broken_leases()?;
         let forecasts = dry_run::run(&RealFs::default(), &config)?;
         let as_json = config.log_format == Some(LogFormat::Json);
         let line = |forecast| if as_json { forecast_json(forecast) } else { forecast_text(forecast) };

@@ -5,8 +5,13 @@
 //! - The watchdog hears from us only while every thread that the work depends on goes on, or waits for the kernel: a
 //!   thread of our own asks the others, and does not speak for them.
 //! - No text from outside can add a line to a message.
+//! - A service manager that does not read holds nobody up for longer than a moment.
 
 use std::fmt::Write as _;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,7 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, RecvTimeoutError, Sender};
 use sd_notify::NotifyState;
 
-use crate::limits::{SERVICE_STATUS_INTERVAL, WATCHDOG_PARTS};
+use crate::limits::{SERVICE_SEND_MAX, SERVICE_STATUS_INTERVAL, WATCHDOG_PARTS};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::pulse::{Examiner, Pulses};
@@ -31,6 +36,8 @@ pub(super) struct Service {
 
 /// systemd drops a message of more than 4,096 bytes; a character has 4 at most.
 const STATUS_CHARS_MAX: usize = 1000;
+/// Between two tries to send one.
+const SEND_PAUSE: Duration = Duration::from_millis(10);
 /// How long a thread may sleep when nobody watches it.
 const UNWATCHED: Duration = Duration::from_secs(3600);
 
@@ -114,8 +121,30 @@ impl Drop for Service {
 
 /// Nobody's work depends on whether this is heard.
 fn send(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    if let Err(error) = try_send(state) {
         tracing::debug!(event = "service_not_told", error = %error);
+    }
+}
+
+/// Sends one datagram. A service manager that hangs reads none, and a send that waits for it would hold up the start and the
+/// end: so it waits for a moment only, which a manager that loads itself anew may need.
+fn try_send(state: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(&name)?,
+    };
+    let message: String = state.iter().map(|state| format!("{state}\n")).collect();
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let until = Instant::now() + SERVICE_SEND_MAX;
+    loop {
+        match socket.send_to_addr(message.as_bytes(), &address) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                thread::sleep(SEND_PAUSE);
+            }
+            sent => return sent.map(drop),
+        }
     }
 }
 

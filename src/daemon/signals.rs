@@ -1,14 +1,19 @@
-//! SIGTERM and SIGINT: the first stops cleanly, the second ends at once. SIGIO, which a broken lease sends, is
-//! survived.
+//! Signals: SIGTERM, SIGINT and SIGHUP stop cleanly; those that would kill without a reason are survived.
+//!
+//! Invariants:
+//! - A second SIGTERM or SIGINT ends the process at once, whatever it waits for. SIGHUP never does: a closing terminal and
+//!   systemd (`SendSIGHUP=`) send it beside another one.
+//! - A SIGHUP that was ignored at the start (`nohup`) stays ignored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{self, Receiver};
-use signal_hook::consts::{SIGINT, SIGIO, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::Error;
+use crate::fs::inherited::is_signal_ignored;
 
 /// Tells that the process is to stop.
 pub(super) struct Stop {
@@ -18,21 +23,49 @@ pub(super) struct Stop {
     pub(super) wake: Receiver<()>,
 }
 
+impl Drop for Stop {
+    /// What comes now is output, which may wait for its reader: there the first signal ends the process.
+    fn drop(&mut self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The exit code of a process that a second signal ended: as a shell counts it, for SIGINT.
 const ENDED_BY_SIGNAL: i32 = 130;
 
-/// The lease is asked by F_GETLEASE; the signal itself tells nothing, but its default would kill us.
-pub fn survive_broken_leases() -> Result<(), Error> {
-    signal_hook::flag::register(SIGIO, Arc::new(AtomicBool::new(false)))?;
+/// Survives the signals whose default kills, and that ask for nothing we could do:
+///
+/// - SIGIO comes when a lease is broken, which `F_GETLEASE` tells.
+/// - SIGXFSZ comes with EFBIG, from a write beyond `RLIMIT_FSIZE`. The error says which file it was.
+/// - SIGUSR1 and SIGUSR2 ask other programs to show how they stand, or to open their logs anew.
+///
+/// Rust's runtime ignores SIGPIPE.
+pub fn survive() -> Result<(), Error> {
+    for signal in [SIGIO, libc::SIGXFSZ, SIGUSR1, SIGUSR2] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
     Ok(())
+}
+
+/// The signals that stop the process.
+fn stopping() -> Vec<i32> {
+    let mut signals = vec![SIGTERM, SIGINT];
+    signals.extend((!is_signal_ignored(SIGHUP)).then_some(SIGHUP));
+    signals
 }
 
 /// A flag that the first signal sets; the second ends the process.
 pub fn flag() -> Result<Arc<AtomicBool>, Error> {
+    flag_of(&stopping())
+}
+
+fn flag_of(signals: &[i32]) -> Result<Arc<AtomicBool>, Error> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
+    for signal in signals.iter().copied() {
         // In this order: the first signal finds the flag unset, the second finds it set.
-        signal_hook::flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL, flag.clone())?;
+        if signal != SIGHUP {
+            signal_hook::flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL, flag.clone())?;
+        }
         signal_hook::flag::register(signal, flag.clone())?;
     }
     Ok(flag)
@@ -40,9 +73,10 @@ pub fn flag() -> Result<Arc<AtomicBool>, Error> {
 
 /// Installs the handlers.
 pub(super) fn install() -> Result<Stop, Error> {
-    let flag = flag()?;
-    survive_broken_leases()?;
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    // Asked once: with a handler, a signal is not ignored any more.
+    let stopping = stopping();
+    let flag = flag_of(&stopping)?;
+    let mut signals = Signals::new(&stopping)?;
     let (sender, wake) = channel::bounded(0);
     let seen = flag.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

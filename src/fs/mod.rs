@@ -6,6 +6,7 @@
 //! - Every error says which operation failed on which path.
 //! - No method makes anything durable except the `sync` methods, and each of those covers exactly what it names.
 
+pub mod inherited;
 mod lease;
 pub mod notify;
 mod owner;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
@@ -181,6 +182,8 @@ impl Ours {
         let phase = metrics.health.phase();
         let states = By::from(|state: Phase| ConstGauge::new(u64::from(state == phase)));
         table.row("state", "1 for the state that the process is in", &states)?;
+        let help = "Log lines that were dropped because nobody read them or they could not be written";
+        table.row("log_lines_dropped", help, &ConstCounter::new(crate::log::dropped()))?;
         let help = "Files that the last start found half done, by what became of them";
         let recovered = By::from(|outcome| ConstGauge::new(metrics.recovered.of(outcome).get()));
         table.row("recovered_files", help, &recovered)?;

@@ -25,7 +25,8 @@ const LAYERS: &[&[&str]] = &[
     &["metrics"],
     &["journal"],
     &["fs"],
-    &["log", "limits"],
+    &["log"],
+    &["limits"],
     // Whoever makes a call that may take long says so there.
     &["pulse"],
     &["types"],
