@@ -82,12 +82,10 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let top = std::path::Path::new("/");
     let warehouse = fs::open_dir_durable(fs, top, &settings.warehouse, 0o755)?;
     fs::open_dir_durable(fs, top, &settings.manifests, 0o755)?;
-    if let Some(duplicates) = &settings.duplicates_dir {
-        fs::open_dir_durable(fs, top, duplicates, 0o755)?;
-    }
     // Who only finishes what was begun can do so without it: what was to go there stays.
-    if let Some(quarantine) = quarantine.as_ref().filter(|_| is_told) {
-        fs::open_dir_durable(fs, top, &quarantine.dir, 0o755)?;
+    let quarantine_dir = quarantine.as_ref().map(|quarantine| &quarantine.dir);
+    for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
+        fs::open_dir_durable(fs, top, dir, 0o755)?;
     }
     let copies = copies_dir(&settings.warehouse, &journal.store());
     let copies = fs::open_dir_durable(fs, &settings.warehouse, &copies, 0o700)?;
