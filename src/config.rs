@@ -6,8 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use globset::GlobSet;
-
 use crate::fs::Fs as _;
 use crate::fs::real::{RealFs, resolve};
 use crate::journal::format::PATH_BYTES_MAX;
@@ -16,6 +14,7 @@ use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN}
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::naming::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
+use crate::pipeline::patterns::Patterns;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
@@ -63,10 +62,10 @@ pub struct Config {
     pub scan_interval: Duration,
     /// Hashing threads.
     pub concurrency: usize,
-    /// Which names are for us.
-    pub include: Option<GlobSet>,
-    /// The same as it was given, for the log.
-    pub include_patterns: Vec<String>,
+    /// Which names are for us; None: all.
+    pub include: Option<Patterns>,
+    /// Which of them are not.
+    pub exclude: Option<Patterns>,
     /// What becomes of duplicates.
     pub duplicates: DuplicateAction,
     /// Files are looked into.
@@ -111,7 +110,7 @@ impl Config {
     /// Which names are for us.
     pub fn name_rules(&self) -> NameRules {
         let sidecar_suffix = (self.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
-        NameRules { include: self.include.clone(), sidecar_suffix }
+        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::journal::record::DuplicateAction;
 use crate::journal::state::State;
 use crate::limits::CHUNK_FILES_MAX;
 use crate::pipeline::hash::{Hasher, Shared};
+use crate::pipeline::names::Ignored;
 use crate::pipeline::naming::warehouse_name;
 use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Settle, Waiting};
@@ -49,6 +50,20 @@ pub enum Forecast {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// It is never taken.
+    Ignored {
+        /// What lies in staging.
+        path: PathBuf,
+        /// Why.
+        why: Ignored,
+    },
+    /// So are others, too many to be named.
+    MoreIgnored {
+        /// Staging.
+        path: PathBuf,
+        /// How many.
+        more: usize,
     },
 }
 
@@ -89,7 +104,10 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     }
     let waiting = settle.waiting().map(|(name, why)| forecaster.waiting(name, why.text()));
     forecasts.extend(waiting);
+    let (ignored, more) = scanner.into_ignored();
+    forecasts.extend(ignored.into_iter().map(|(name, why)| Forecast::Ignored { path: input.join(&*name), why }));
     forecasts.sort_by(|one, other| one.path().cmp(other.path()));
+    forecasts.extend((more > 0).then(|| Forecast::MoreIgnored { path: input.clone(), more }));
     Ok(forecasts)
 }
 
@@ -97,7 +115,11 @@ impl Forecast {
     /// The staged file.
     pub fn path(&self) -> &Path {
         match self {
-            Forecast::Ready { path, .. } | Forecast::Duplicate { path, .. } | Forecast::Waiting { path, .. } => path,
+            Forecast::Ready { path, .. }
+            | Forecast::Duplicate { path, .. }
+            | Forecast::Waiting { path, .. }
+            | Forecast::Ignored { path, .. }
+            | Forecast::MoreIgnored { path, .. } => path,
         }
     }
 }

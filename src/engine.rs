@@ -121,12 +121,10 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let Marked { warehouse, copies, places } =
         places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     let top = std::path::Path::new("/");
-    if let Some(duplicates) = &settings.duplicates_dir {
-        fs::open_dir_durable(fs, top, duplicates, DIR_MODE)?;
-    }
     // Who only finishes what was begun can do so without it: what was to go there stays.
-    if let Some(quarantine) = quarantine.as_ref().filter(|_| is_told) {
-        fs::open_dir_durable(fs, top, &quarantine.dir, DIR_MODE)?;
+    let quarantine_dir = quarantine.as_ref().map(|quarantine| &quarantine.dir);
+    for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
+        fs::open_dir_durable(fs, top, dir, DIR_MODE)?;
     }
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {

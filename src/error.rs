@@ -79,6 +79,9 @@ pub enum Error {
     /// What an audit, or a look at the warehouse, came to.
     #[error("{0} findings, as listed")]
     Found(u64),
+    /// `--once` is through, and some files failed.
+    #[error("through, but not every file: {0} failed, as logged")]
+    NotEveryFile(u64),
     /// A signal ended a command that has no verdict without its end.
     #[error("interrupted before it was through: there is no verdict")]
     Interrupted,
@@ -120,6 +123,7 @@ impl Error {
             Error::Config(_) | Error::Usage(_) | Error::MarkerMissing { .. } | Error::NotMounted { .. } => 2,
             Error::InputLocked { .. } => 4,
             Error::Found(_) => 5,
+            Error::NotEveryFile(_) => 6,
             Error::Interrupted => 130,
             Error::SpareDamaged(_) | Error::Unrepaired(_) | Error::JournalOlder { .. } => 3,
             Error::Pipeline(pipeline::Error::Journal(error)) => match error {

@@ -32,6 +32,12 @@ pub const NOTE_BYTES_MIN: u64 = 16 << 20;
 pub const HINTS_MAX: usize = 1024;
 /// Staged files of which it is remembered what went wrong the last time, for who asks.
 pub const ERRORS_REMEMBERED_MAX: usize = 1024;
+/// Names in staging of which it is remembered, and said, that they are not taken; further ones are only counted.
+pub const IGNORED_NAMES_MAX: usize = 4096;
+/// With `--once`: a staging directory that cannot be looked at is tried so often, a scan's interval apart.
+pub const ONCE_STAGING_TRIES: u32 = 4;
+/// Entries in a queue of settling files that are stale, at most, on top of one for each file.
+pub const STALE_ENTRIES_MAX: usize = 1024;
 /// Quiet time after which the journal is marked idle.
 pub const IDLE_MARK_DELAY: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.

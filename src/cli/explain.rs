@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{path_text, plain, print_lines};
-use super::run::{ModeName, include};
+use super::run::{ModeName, exclude, include};
 use crate::Error;
 use crate::daemon::control;
 use crate::explain::{Answer, Context, explain};
@@ -39,6 +39,9 @@ pub(super) struct ExplainArgs {
     /// As the ingestor was started with
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
     include: Vec<String>,
+    /// As the ingestor was started with
+    #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
+    exclude: Vec<String>,
     /// Files in staging, in the warehouse, or in quarantine
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
@@ -54,6 +57,7 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     }
     let rules = NameRules {
         include: include(&arguments.include)?,
+        exclude: exclude(&arguments.exclude)?,
         sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
     };
     let ask = |name: &OsStr| control::ask(&state_path, name);

@@ -33,7 +33,8 @@ use crate::daemon::signals;
 #[command(name = "csv-ingestor", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done; 1 failed at run time, nothing lost; 2 usage or configuration; \
 3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory; \
-5 an audit, or the look that a rebuild takes at the warehouse, found something; 130 ended by a signal before it was through.")]
+5 an audit, or the look that a rebuild takes at the warehouse, found something; \
+6 `run --once` is through, but some file failed; 130 ended by a signal before it was through.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

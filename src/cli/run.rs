@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use globset::{Glob, GlobSetBuilder};
 use serde_json::json;
 
 use super::output::{path_text, print_lines};
@@ -23,6 +22,7 @@ use crate::limits::CONCURRENCY_MAX;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::places::Accepts;
+use crate::pipeline::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 
 /// The options of `run`. Each one also reads its environment variable.
@@ -59,9 +59,13 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
     /// Take only names that match; repeatable; {*.csv,*.tsv} gives alternatives [default: every regular file].
-    /// Hidden files and .tmp .part .swp are ignored always
+    /// Case counts. Ignored always: hidden names, those of unfinished transfers (.tmp .part .filepart and the like), and what
+    /// desktops and editors leave (Thumbs.db, NAME~)
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
     include: Vec<String>,
+    /// Leave names alone that match, whatever --include says; repeatable
+    #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
+    exclude: Vec<String>,
     /// What becomes of a staged file whose content is in the warehouse already
     #[arg(long, value_enum, default_value = "keep", env = "CSV_INGESTOR_DUPLICATES")]
     duplicates: DuplicatesName,
@@ -189,7 +193,7 @@ impl RunArgs {
         };
         Ok(Config {
             include: include(&self.include)?,
-            include_patterns: self.include,
+            exclude: exclude(&self.exclude)?,
             paths: paths.check()?,
             mode: match self.mode {
                 ModeName::Stability => Mode::Stability(self.stability_seconds),
@@ -219,16 +223,18 @@ impl RunArgs {
     }
 }
 
-pub(super) fn include(patterns: &[String]) -> Result<Option<globset::GlobSet>, config::Error> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let refuse = |error: globset::Error| config::Error::Options(format!("--include: {error}"));
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(Glob::new(pattern).map_err(refuse)?);
-    }
-    set.build().map(Some).map_err(refuse)
+/// What `--include` allows.
+pub(super) fn include(patterns: &[String]) -> Result<Option<Patterns>, config::Error> {
+    Patterns::of_wanted(patterns).map_err(|error| refused("--include", &error))
+}
+
+/// What `--exclude` takes from that.
+pub(super) fn exclude(patterns: &[String]) -> Result<Option<Patterns>, config::Error> {
+    Patterns::new(patterns).map_err(|error| refused("--exclude", &error))
+}
+
+fn refused(option: &str, error: &patterns::Error) -> config::Error {
+    config::Error::Options(format!("{option}: {error}"))
 }
 
 /// Runs the ingestor.
@@ -241,8 +247,12 @@ pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
         let line = |forecast| if as_json { forecast_json(forecast) } else { forecast_text(forecast) };
         return Ok(print_lines(forecasts.iter().map(line))?);
     }
-    let left = daemon::run(&config)?;
-    Ok(print_lines(left.iter().map(left_text))?)
+    let ended = daemon::run(&config)?;
+    print_lines(ended.left.iter().map(left_text))?;
+    match ended.failures {
+        0 => Ok(()),
+        failures => Err(Error::NotEveryFile(failures)),
+    }
 }
 
 fn left_text(left: &Left) -> String {
@@ -250,6 +260,8 @@ fn left_text(left: &Left) -> String {
         Left::Waiting(path, why) => format!("WAITING: {} ({})", path_text(path), why.text()),
         Left::Duplicate(path, Some(of)) => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
         Left::Duplicate(path, None) => format!("DUPLICATE: {}", path_text(path)),
+        Left::Ignored(path, why) => format!("IGNORED: {} ({})", path_text(path), why.text()),
+        Left::MoreIgnored(more) => format!("IGNORED: {more} more"),
     }
 }
 
@@ -260,6 +272,8 @@ fn forecast_text(forecast: &Forecast) -> String {
         }
         Forecast::Duplicate { path, of } => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
         Forecast::Waiting { path, reason } => format!("WAITING: {} ({reason})", path_text(path)),
+        Forecast::Ignored { path, why } => format!("IGNORED: {} ({})", path_text(path), why.text()),
+        Forecast::MoreIgnored { path: _, more } => format!("IGNORED: {more} more"),
     }
 }
 
@@ -275,6 +289,8 @@ fn forecast_json(forecast: &Forecast) -> String {
             json!({ "status": "DUPLICATE", "path": path, "original": original })
         }
         Forecast::Waiting { reason, .. } => json!({ "status": "WAITING", "path": path, "reason": reason }),
+        Forecast::Ignored { why, .. } => json!({ "status": "IGNORED", "path": path, "reason": why.text() }),
+        Forecast::MoreIgnored { more, .. } => json!({ "status": "IGNORED", "path": path, "more": more }),
     };
     if let (Some(exact), Some(object)) = (path_base64, line.as_object_mut()) {
         object.insert("path_base64".to_owned(), exact.into());

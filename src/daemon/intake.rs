@@ -4,6 +4,7 @@
 
 mod feed;
 mod hear;
+mod staging;
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -31,9 +32,10 @@ use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::places::Places;
 use crate::pipeline::recover::Recovered;
-use crate::pipeline::scan::{NameRules, SCAN_SLICE_NAMES, Scanner, scan_pause};
+use crate::pipeline::scan::{NameRules, Scanner, scan_pause};
 use crate::pipeline::settle::{Mode, Settle};
 use crate::pulse;
+use staging::Staging;
 
 /// Where files come from.
 pub(super) enum Source<'a> {
@@ -102,6 +104,7 @@ pub(super) struct Intake {
     next_scan: Option<Duration>,
     /// How long the scan under way has taken so far.
     scan_took: Duration,
+    staging: Staging,
     /// Of `--once`: how long after the scan files may still become complete.
     window: Option<Duration>,
     /// Nothing more is taken after this time; what was taken is finished.
@@ -136,7 +139,7 @@ impl Intake {
             Source::Staging { config, kept, hints, asked } => (kept, hints, asked, Some(config)),
             Source::Resumed => (Vec::new(), Hints::none(), channel::never(), None),
         };
-        let rules = config.map_or(NameRules { include: None, sidecar_suffix: None }, Config::name_rules);
+        let rules = config.map_or_else(NameRules::default, Config::name_rules);
         let mode = config.map_or(Mode::Stability(Duration::ZERO), |config| config.mode);
         let busy_delay = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
         let once = config.is_none_or(|config| config.extent == Extent::Once);
@@ -162,6 +165,7 @@ impl Intake {
             scan_interval: config.filter(|_| !once).map(|config| config.scan_interval),
             next_scan: config.map(|_| Duration::ZERO),
             scan_took: Duration::ZERO,
+            staging: Staging::new(shared, config),
             window: once.then_some(window),
             deadline: config.is_none().then_some(Duration::ZERO),
             metrics_interval: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
@@ -241,7 +245,10 @@ impl Intake {
             left.push(Left::Duplicate(input.join(&*name), original));
         }
         left.extend(self.settle.waiting().map(|(name, why)| Left::Waiting(input.join(&**name), why)));
-        left.sort_by(|one, other| one.path().cmp(other.path()));
+        let (ignored, more) = self.scanner.into_ignored();
+        left.extend(ignored.into_iter().map(|(name, why)| Left::Ignored(input.join(&*name), why)));
+        left.sort_by(|one, other| one.path().cmp(&other.path()));
+        left.extend((more > 0).then_some(Left::MoreIgnored(more)));
         Ok(left)
     }
 
@@ -254,24 +261,25 @@ impl Intake {
             self.next_look = now + interval;
         }
         let due_until = self.deadline.map_or(now, |deadline| deadline.min(now));
-        for name in self.settle.take_due(due_until, SCAN_SLICE_NAMES) {
-            self.scanner.look_at(&mut self.settle, &name, false, now)?;
-        }
+        self.look_at_due(due_until, now)?;
         if self.may_scan() {
             let began = Instant::now();
-            self.scanner.slice(&mut self.settle, now)?;
+            let seen = self.scanner.slice(&mut self.settle, now);
             self.scan_took += began.elapsed();
-            if !self.scanner.is_scanning() {
-                self.metrics.scanned(self.shared.fs.now(), self.scan_took);
+            let is_whole = seen.is_ok() && !self.scanner.is_scanning();
+            self.is_scanned(seen, now)?;
+            if is_whole {
+                self.staging_was_seen();
+                self.metrics.scanned(self.shared.fs.now(), self.scan_took, self.scanner.ignored());
                 let pause = |interval| scan_pause(interval, self.scan_took, self.hints.hears_all);
                 // Unless somebody has asked for another meanwhile: what this one has passed it may have missed.
                 self.next_scan = self.next_scan.or(self.scan_interval.map(|interval| now + pause(interval)));
                 self.deadline = self.window.map(|window| now + window);
             }
         } else if !self.scanner.is_scanning() && self.next_scan.is_some_and(|next| next <= now) {
-            self.check_input()?;
             (self.scan_took, self.next_scan) = (Duration::ZERO, None);
-            self.scanner.begin(&mut self.settle)?;
+            let begun = self.check_input()?.map_or_else(|| self.scanner.begin(&mut self.settle), Err);
+            self.is_scanned(begun, now)?;
         }
         if now >= self.next_metrics {
             self.publish();
@@ -298,24 +306,6 @@ impl Intake {
         self.scanner.is_scanning() && self.settle.ready() < READY_FILES_MAX
     }
 
-    /// The staging path still stands for the directory that we have open and locked.
-    fn check_input(&self) -> Result<(), Error> {
-        let Some(input) = &self.input else { return Ok(()) };
-        let fs = &self.shared.fs;
-        let known = fs.stat_dir(&self.shared.staging)?.identity.key();
-        let now = fs.open_dir(input).and_then(|dir| fs.stat_dir(&dir));
-        match now {
-            Ok(stat) if stat.identity.key() == known => Ok(()),
-            // Out of descriptors: that says nothing of it.
-            Err(error)
-                if error.source.raw_os_error().is_some_and(|errno| [libc::EMFILE, libc::ENFILE].contains(&errno)) =>
-            {
-                Ok(())
-            }
-            _ => Err(Error::InputReplaced(input.clone())),
-        }
-    }
-
     fn follow(&mut self, hint: Option<Hint>, now: Duration) -> Result<(), Error> {
         if self.hints.overflowed.swap(false, Ordering::Relaxed) {
             self.next_scan = Some(now);
@@ -323,7 +313,8 @@ impl Intake {
         match hint {
             Some(Hint::Names(names)) => {
                 for name in names {
-                    self.scanner.look(&mut self.settle, &name, now)?;
+                    let seen = self.scanner.look(&mut self.settle, &name, now);
+                    self.is_seen(seen, now)?;
                 }
             }
             Some(Hint::Rescan) => self.next_scan = Some(now),
@@ -359,7 +350,9 @@ impl Intake {
             return Duration::ZERO;
         }
         let next_scan = self.next_scan.filter(|_| !self.scanner.is_scanning());
-        let due = self.settle.next_due().filter(|due| self.deadline.is_none_or(|deadline| *due <= deadline));
+        let is_looked_at = !self.staging.is_failing();
+        let due = self.settle.next_due().filter(|_| is_looked_at);
+        let due = due.filter(|due| self.deadline.is_none_or(|deadline| *due <= deadline));
         let wakes = [next_scan, due, self.paused_until, self.deadline.filter(|at| *at > now)];
         let next_look = self.scan_interval.map(|_| self.next_look);
         let next = wakes.into_iter().chain([next_look]).flatten().chain([self.next_metrics]).min().unwrap_or(SLEEP_MAX);
@@ -368,9 +361,10 @@ impl Intake {
 }
 
 impl Left {
-    fn path(&self) -> &Path {
+    fn path(&self) -> Option<&Path> {
         match self {
-            Left::Waiting(path, _) | Left::Duplicate(path, _) => path,
+            Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Ignored(path, _) => Some(path),
+            Left::MoreIgnored(_) => None,
         }
     }
 }

@@ -42,6 +42,8 @@ use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::places::Accepts;
+use crate::pipeline::names::Ignored;
+use crate::pipeline::patterns::Patterns;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
 use crate::pipeline::{HashResult, Report, Settled};
@@ -74,10 +76,23 @@ pub enum Left {
     Waiting(PathBuf, Waiting),
     /// A kept duplicate, and its original if that is known.
     Duplicate(PathBuf, Option<PathBuf>),
+    /// Never taken.
+    Ignored(PathBuf, Ignored),
+    /// So many more are never taken.
+    MoreIgnored(usize),
+}
+
+/// How `run` has ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Of `--once`: what is left in staging.
+    pub left: Vec<Left>,
+    /// Of `--once`, if no signal ended it: files that failed.
+    pub failures: u64,
 }
 
 /// Runs the ingestor until it is stopped, or once.
-pub fn run(config: &Config) -> Result<Vec<Left>, Error> {
+pub fn run(config: &Config) -> Result<Ended, Error> {
     let metrics = Arc::new(Metrics::default());
     // An address that is taken is found out before anything is touched.
     let mut shown = Shown::new(config, &metrics)?;
@@ -92,7 +107,7 @@ fn run_as(
     shown: &mut Shown<'_>,
     config: &Config,
     metrics: &Arc<Metrics>,
-) -> Result<Vec<Left>, Error> {
+) -> Result<Ended, Error> {
     let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
     let stop = signals::install()?;
     shown.listen()?;
@@ -110,7 +125,7 @@ fn run_as(
         metrics: metrics.clone(),
         on_full: Box::new(move || !once && wait_for_room(&flag)),
     };
-    let Some(engine) = engine::open(&fs, options)? else { return Ok(Vec::new()) };
+    let Some(engine) = engine::open(&fs, options)? else { return Ok(Ended::default()) };
     shown.record(&fs)?;
     metrics.enter(Phase::Running);
     log_started(config, &engine.recovered);
@@ -125,7 +140,13 @@ fn run_as(
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), metrics);
     let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, compactor, service)?;
     metrics.stopped();
-    if once { intake.left(&config.paths.input, &state) } else { Ok(Vec::new()) }
+    if !once {
+        return Ok(Ended::default());
+    }
+    let left = intake.left(&config.paths.input, &state)?;
+    let waiting = left.iter().filter(|left| matches!(left, Left::Waiting(_, why) if why.is_failure())).count();
+    let failures = metrics.settled_failures() + waiting as u64;
+    Ok(Ended { left, failures: if stop.flag.load(Ordering::Relaxed) { 0 } else { failures } })
 }
 
 /// Recovers by the journal alone, hashing what has to be hashed again. A journal that knows no directories yet has
@@ -299,7 +320,7 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
 fn log_started(config: &Config, recovered: &Recovered) {
     let path = |path: &std::path::Path| path.display().to_string();
     let sidecar_suffix = config.name_rules().sidecar_suffix.map(|suffix| suffix.to_string_lossy().into_owned());
-    let include = (!config.include_patterns.is_empty()).then(|| config.include_patterns.join(" "));
+    let patterns = |patterns: &Option<Patterns>| patterns.as_ref().map(|patterns| patterns.texts().join(" "));
     tracing::info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
@@ -319,7 +340,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         sidecar_suffix = sidecar_suffix.as_deref(),
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,
-        include = include.as_deref(),
+        include = patterns(&config.include),
+        exclude = patterns(&config.exclude),
         duplicates = config.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
         quarantine = config.paths.quarantine.as_deref().map(path),

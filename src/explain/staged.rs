@@ -13,6 +13,7 @@ use crate::journal::record::Settings;
 use crate::journal::state::FileState;
 use crate::journal::survey::Entry;
 use crate::pipeline::hash::digest_of;
+use crate::pipeline::names::Ignored;
 use crate::pipeline::publish::split;
 use crate::pipeline::sidecar::{SIDECAR_BYTES_MAX, data_name, expected_sha256};
 use crate::types::{FileIdentity, Sha256};
@@ -85,28 +86,14 @@ fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&Entry]) -> Resul
 
 /// Why no ingestor will ever take what has this name.
 fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Result<Option<String>, Error> {
-    let what = match kind {
-        FileKind::Regular => None,
-        FileKind::Directory => Some("a directory: only files directly in staging are taken"),
-        FileKind::Symlink => Some("a symbolic link: links are never followed"),
-        FileKind::Special => Some("a pipe, socket or device: only regular files are taken"),
-    };
-    if let Some(what) = what {
-        return Ok(Some(format!("it is {what}")));
-    }
     let (_, name) = split(path)?;
-    if context.rules.wants(name) {
-        return Ok(None);
-    }
+    let why = Ignored::of_kind(kind).or_else(|| context.rules.ignored(name));
     let suffix = context.rules.sidecar_suffix.as_deref();
-    let of = suffix.and_then(|suffix| data_name(name, suffix));
-    Ok(Some(match of {
-        Some(of) => format!("it is the sidecar of {}", of.to_string_lossy()),
-        None if name.as_encoded_bytes().starts_with(b".") => "hidden files are ignored always".to_owned(),
-        None if context.rules.include.as_ref().is_some_and(|include| !include.is_match(name)) => {
-            "it does not match --include".to_owned()
-        }
-        None => "it has a temporary name (.tmp, .part, .swp): it waits for its final one".to_owned(),
+    let of = suffix.and_then(|suffix| data_name(name, suffix)).unwrap_or_default();
+    Ok(why.map(|why| match why {
+        Ignored::Sidecar => format!("it is the sidecar of {}", of.to_string_lossy()),
+        Ignored::SidecarOfIgnored => format!("it is the sidecar of {}, which is ignored itself", of.to_string_lossy()),
+        why => why.text().to_owned(),
     }))
 }
 

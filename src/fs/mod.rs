@@ -36,6 +36,8 @@ pub struct Error {
 pub const OPEN: &str = "open";
 /// What it says of opening a directory.
 pub const OPEN_DIR: &str = "open directory";
+/// What it says of making one.
+pub const MKDIR: &str = "mkdir";
 /// What it says of reading a file.
 pub const READ: &str = "pread";
 /// What [`Error::op`] says of renaming one.

@@ -218,7 +218,7 @@ impl Fs for RealFs {
 
     fn create_dir(&self, parent: &RealDir, name: &OsStr, mode: u32) -> Result<()> {
         retry(|| sys::mkdirat(&parent.file, name, Mode::from_raw_mode(mode)))
-            .map_err(|errno| parent.error_at("mkdir", name, errno))?;
+            .map_err(|errno| parent.error_at(super::MKDIR, name, errno))?;
         owner::hand_over_dir(&parent.file, name);
         Ok(())
     }

@@ -141,6 +141,9 @@ impl Ours {
             stage => ConstGauge::new(of(stage)),
         });
         table.row("queue_depth", "Files that are known and not done, by stage", &depth)?;
+        let help = "What the last scan of the staging directory saw and did not take, by reason";
+        let ignored = By::from(|reason| ConstGauge::new(metrics.ignored.of(reason).get().unwrap_or(0)));
+        table.row("ignored_files", help, &ignored)?;
         let waiting = metrics
             .oldest_waiting
             .get()

@@ -88,6 +88,30 @@ label!(
 );
 
 label!(
+    /// Why something in staging is not taken, whatever becomes of it.
+    IgnoredReason, "reason", {
+        /// A directory.
+        Directory = "directory",
+        /// A symbolic link.
+        Link = "link",
+        /// A FIFO, socket or device.
+        Special = "special",
+        /// The name begins with a dot.
+        Hidden = "hidden",
+        /// The name of an unfinished transfer.
+        Temporary = "temporary",
+        /// What a desktop or an editor leaves.
+        NotData = "not_data",
+        /// The sidecar of a name that is ignored.
+        Sidecar = "sidecar",
+        /// `--include` does not match.
+        NotIncluded = "not_included",
+        /// `--exclude` matches.
+        Excluded = "excluded",
+    }
+);
+
+label!(
     /// What came of a compaction.
     SnapshotResult, "result", {
         /// A snapshot was written.
@@ -196,6 +220,11 @@ impl<L: Label, M> By<L, M> {
         &self.metrics[value.index()]
     }
 
+    /// The one with this value, to be changed.
+    pub fn of_mut(&mut self, value: L) -> &mut M {
+        &mut self.metrics[value.index()]
+    }
+
     /// All of them, with their values.
     pub fn iter(&self) -> impl Iterator<Item = (L, &M)> {
         L::ALL.iter().copied().zip(&self.metrics)
@@ -242,6 +271,7 @@ mod tests {
     fn every_value_has_its_place_and_a_plain_text() {
         check::<FailureReason>();
         check::<Stage>();
+        check::<IgnoredReason>();
         check::<SnapshotResult>();
         check::<SyncCall>();
         check::<DuplicateAction>();

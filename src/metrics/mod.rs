@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod labels;
 pub mod recorder;
+mod staging;
 
 use std::fmt;
 use std::path::Path;
@@ -30,7 +31,7 @@ use crate::pulse::{Pulses, Stall};
 use crate::types::{Sha256, UnixMillis};
 use durations::Durations;
 use health::{Health, Phase, STALL_MAX};
-use labels::{By, Label, SnapshotResult, Stage, label};
+use labels::{By, IgnoredReason, Label, SnapshotResult, Stage, label};
 
 /// What has happened since the start, and how things stand.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub struct Metrics {
     commits: Durations,
     complete_to_manifest: Durations,
     stages: By<Stage, Value>,
+    ignored: By<IgnoredReason, Value>,
     /// Milliseconds since `started`.
     oldest_waiting: Value,
     last_ingest: Value,
@@ -173,6 +175,7 @@ impl Default for Metrics {
             commits: Durations::new(durations::COMMIT_SECONDS),
             complete_to_manifest: Durations::new(durations::COMPLETE_TO_MANIFEST_SECONDS),
             stages: By::default(),
+            ignored: By::default(),
             oldest_waiting: Value::default(),
             last_ingest: Value::default(),
             last_scan: Value::default(),
@@ -268,8 +271,9 @@ impl Metrics {
         }
     }
 
-    /// A scan of the whole directory has ended.
-    pub fn scanned(&self, now: UnixMillis, took: Duration) {
+    /// A scan of the whole directory has ended, and has seen so much that is not taken.
+    pub fn scanned(&self, now: UnixMillis, took: Duration, ignored: &By<IgnoredReason, usize>) {
+        ignored.iter().for_each(|(reason, count)| self.ignored.of(reason).set(*count as u64));
         self.last_scan.set(now.0);
         self.last_scan_millis.set(millis(took));
     }

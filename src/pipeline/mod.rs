@@ -12,11 +12,14 @@
 pub mod commit;
 pub mod hash;
 pub mod hours;
+pub mod ignored;
 pub mod lines;
 pub mod manifest;
+pub mod names;
 pub mod naming;
 pub mod older;
 pub mod places;
+pub mod patterns;
 pub mod profile;
 pub mod publish;
 pub mod quarantine;

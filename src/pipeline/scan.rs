@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use globset::GlobSet;
-
+use super::ignored::{Counts, IgnoredNames};
+use super::names::{Ignored, ignored_always};
+use super::patterns::Patterns;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{data_name, sidecar_name};
 use crate::fs::{self, FileKind, Fs};
@@ -17,14 +18,13 @@ use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
 /// Names looked at before the scan lets others go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
 
-/// Endings of files that are still being written.
-const TEMPORARY_SUFFIXES: [&[u8]; 3] = [b".tmp", b".part", b".swp"];
-
 /// Which names are for us.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NameRules {
     /// What `--include` allows; None allows all.
-    pub include: Option<GlobSet>,
+    pub include: Option<Patterns>,
+    /// What `--exclude` takes from that.
+    pub exclude: Option<Patterns>,
     /// In sidecar mode, the ending of sidecars.
     pub sidecar_suffix: Option<OsString>,
 }
@@ -32,19 +32,39 @@ pub struct NameRules {
 impl NameRules {
     /// True for the name of a data file.
     pub fn wants(&self, name: &OsStr) -> bool {
-        let bytes = name.as_bytes();
-        let is_sidecar = self.sidecar_suffix.as_ref().is_some_and(|suffix| data_name(name, suffix).is_some());
-        !bytes.starts_with(b".")
-            && !TEMPORARY_SUFFIXES.iter().any(|suffix| bytes.ends_with(suffix))
-            && !is_sidecar
-            && self.include.as_ref().is_none_or(|include| include.is_match(name))
+        self.ignored(name).is_none()
+    }
+
+    /// Why the name is not a data file's.
+    pub fn ignored(&self, name: &OsStr) -> Option<Ignored> {
+        if let Some(of) = self.sidecar_suffix.as_ref().and_then(|suffix| data_name(name, suffix)) {
+            let is_used = self.ignored_as_data(&of).is_none();
+            return Some(if is_used { Ignored::Sidecar } else { Ignored::SidecarOfIgnored });
+        }
+        self.ignored_as_data(name)
+    }
+
+    fn ignored_as_data(&self, name: &OsStr) -> Option<Ignored> {
+        if let Some(always) = ignored_always(name.as_bytes()) {
+            return Some(always);
+        }
+        if let Some(include) = self.include.as_ref().filter(|include| !include.matches(name)) {
+            return Some(Ignored::NotIncluded { but_for_case: include.matches_but_for_case(name) });
+        }
+        let is_excluded = self.exclude.as_ref().is_some_and(|exclude| exclude.matches(name));
+        is_excluded.then_some(Ignored::Excluded)
+    }
+
+    /// True for a name that is taken although `--exclude` would match it in another case.
+    pub fn escapes_by_case(&self, name: &OsStr) -> bool {
+        self.exclude.as_ref().is_some_and(|exclude| exclude.matches_but_for_case(name))
     }
 
     /// The data file that an event on `name` is about.
     pub fn subject(&self, name: &OsStr) -> Option<OsString> {
         let data = self.sidecar_suffix.as_ref().and_then(|suffix| data_name(name, suffix));
         let name = data.unwrap_or_else(|| name.to_owned());
-        self.wants(&name).then_some(name)
+        self.ignored_as_data(&name).is_none().then_some(name)
     }
 }
 
@@ -54,12 +74,13 @@ pub struct Scanner<F: Fs> {
     staging: Arc<F::Dir>,
     rules: NameRules,
     listing: Option<F::Listing>,
+    ignored: IgnoredNames,
 }
 
 impl<F: Fs> Scanner<F> {
     /// Looks at `staging` by `rules`.
     pub fn new(fs: F, staging: Arc<F::Dir>, rules: NameRules) -> Scanner<F> {
-        Scanner { fs, staging, rules, listing: None }
+        Scanner { fs, staging, rules, listing: None, ignored: IgnoredNames::default() }
     }
 
     /// Begins a scan of the whole directory, unless one is under way.
@@ -67,6 +88,7 @@ impl<F: Fs> Scanner<F> {
         if self.listing.is_none() {
             self.listing = Some(self.fs.list(&self.staging)?);
             settle.begin_scan();
+            self.ignored.begin_scan();
         }
         Ok(())
     }
@@ -76,6 +98,13 @@ impl<F: Fs> Scanner<F> {
         self.listing.is_some()
     }
 
+    /// Gives up the scan under way: what it has not shown may be there all the same.
+    pub fn abandon(&mut self, settle: &mut Settle) {
+        if self.listing.take().is_some() {
+            settle.abandon_scan();
+        }
+    }
+
     /// Looks at the next names of the scan under way.
     pub fn slice(&mut self, settle: &mut Settle, now: Duration) -> fs::Result<()> {
         for _ in 0..SCAN_SLICE_NAMES {
@@ -83,32 +112,60 @@ impl<F: Fs> Scanner<F> {
             let Some(entry) = listing.next() else {
                 self.listing = None;
                 settle.end_scan();
+                self.ignored.end_scan(self.fs.dir_path(&self.staging), self.rules.include.is_some());
                 return Ok(());
             };
             let entry = entry?;
-            if entry.kind.is_none_or(|kind| kind == FileKind::Regular) && self.rules.wants(&entry.name) {
-                self.look_at(settle, &Arc::from(entry.name), false, now)?;
+            let of_kind = entry.kind.and_then(Ignored::of_kind);
+            match of_kind.or_else(|| self.rules.ignored(&entry.name)) {
+                Some(why) => self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why),
+                None => {
+                    let found = self.look_at(settle, &Arc::from(entry.name.as_os_str()), false, now)?;
+                    if let Some(why) = found {
+                        self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
+                    }
+                }
             }
         }
         Ok(())
     }
 
     /// Looks at what an event was about.
-    pub fn look(&self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
-        match self.rules.subject(name) {
-            Some(name) => self.look_at(settle, &Arc::from(name), true, now),
-            None => Ok(()),
+    pub fn look(&mut self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
+        let Some(name) = self.rules.subject(name) else { return Ok(()) };
+        let name = Arc::from(name);
+        if let Some(why) = self.look_at(settle, &name, true, now)? {
+            self.ignored.name(self.fs.dir_path(&self.staging), &name, why);
         }
+        Ok(())
     }
 
-    /// Looks at a data file by its name.
-    pub fn look_at(&self, settle: &mut Settle, name: &Arc<OsStr>, nudged: bool, now: Duration) -> fs::Result<()> {
-        let stat = self.fs.stat(&self.staging, name).unwrap_or_else(|error| {
+    /// Looks at a data file by its name; returns why it is none, if something else has the name.
+    pub fn look_at(
+        &mut self,
+        settle: &mut Settle,
+        name: &Arc<OsStr>,
+        nudged: bool,
+        now: Duration,
+    ) -> fs::Result<Option<Ignored>> {
+        let stat = match self.fs.stat(&self.staging, name) {
+            // Nothing can be looked at there: that says nothing of this name.
+            Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => return Err(error),
             // One bad inode is no reason to stop; it is seen again at the next scan.
-            tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
-            None
-        });
-        let stat = stat.filter(|stat| stat.kind == FileKind::Regular);
+            Err(error) => {
+                tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+                None
+            }
+            Ok(stat) => stat,
+        };
+        let other = stat.and_then(|stat| Ignored::of_kind(stat.kind));
+        let stat = stat.filter(|_| other.is_none());
+        if stat.is_some() {
+            self.ignored.matched();
+            if self.ignored.minds_escapes() && self.rules.escapes_by_case(name) {
+                self.ignored.escaped(self.fs.dir_path(&self.staging), name);
+            }
+        }
         let sighting = match (stat, &self.rules.sidecar_suffix) {
             (None, _) => None,
             (Some(stat), None) => Some(Sighting { stat, sidecar: None }),
@@ -121,7 +178,17 @@ impl<F: Fs> Scanner<F> {
             }
         };
         settle.see(name, sighting.as_ref(), nudged, now);
-        Ok(())
+        Ok(other)
+    }
+
+    /// What the last whole scan has counted of what is not taken.
+    pub fn ignored(&self) -> &Counts {
+        self.ignored.counts()
+    }
+
+    /// What is not taken, by name, and how many more there are.
+    pub fn into_ignored(self) -> (Vec<(Arc<OsStr>, Ignored)>, usize) {
+        self.ignored.into_names()
     }
 }
 
@@ -138,6 +205,39 @@ pub fn scan_pause(interval: Duration, took: Duration, hears_all: bool) -> Durati
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sidecar_is_told_from_one_of_a_name_that_is_ignored() {
+        let rules = NameRules {
+            sidecar_suffix: Some(".ok".into()),
+            exclude: Patterns::new(&["x*".to_owned()]).unwrap(),
+            ..NameRules::default()
+        };
+        let judge = |name: &str| rules.ignored(OsStr::new(name));
+        assert_eq!(judge("a.csv"), None);
+        assert_eq!(judge("a.csv.ok"), Some(Ignored::Sidecar));
+        for name in ["a.part.ok", ".a.csv.ok", "x.csv.ok", "Thumbs.db.ok"] {
+            assert_eq!(judge(name), Some(Ignored::SidecarOfIgnored), "{name}");
+        }
+        assert_eq!(judge("x.csv"), Some(Ignored::Excluded));
+        assert_eq!(rules.subject(OsStr::new("a.csv.ok")), Some("a.csv".into()));
+        assert_eq!(rules.subject(OsStr::new("x.csv.ok")), None);
+    }
+
+    #[test]
+    fn case_counts_and_is_told_where_only_it_differs() {
+        let rules = NameRules {
+            include: Patterns::new(&["*.csv".to_owned()]).unwrap(),
+            exclude: Patterns::new(&["old*".to_owned()]).unwrap(),
+            sidecar_suffix: None,
+        };
+        let judge = |name: &str| rules.ignored(OsStr::new(name));
+        assert_eq!(judge("A.CSV"), Some(Ignored::NotIncluded { but_for_case: true }));
+        assert_eq!(judge("a.txt"), Some(Ignored::NotIncluded { but_for_case: false }));
+        assert_eq!(judge("old.csv"), Some(Ignored::Excluded));
+        assert_eq!(judge("Old.csv"), None);
+        assert!(rules.escapes_by_case(OsStr::new("Old.csv")) && !rules.escapes_by_case(OsStr::new("new.csv")));
+    }
 
     #[test]
     fn scans_take_a_small_part_of_the_time_where_nothing_is_missed() {

@@ -7,6 +7,7 @@
 
 mod census;
 mod look;
+mod queue;
 mod report;
 
 use std::cmp::Reverse;
@@ -75,6 +76,11 @@ pub enum Waiting {
 }
 
 impl Waiting {
+    /// True if something is wrong with the file, rather than that its time has not come.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Waiting::ChecksumDiffers | Waiting::Malformed | Waiting::Failed)
+    }
+
     /// For people.
     pub fn text(self) -> &'static str {
         match self {
@@ -200,8 +206,7 @@ impl Settle {
     /// The scan is complete: what it did not show is gone.
     pub fn end_scan(&mut self) {
         let scan = self.scan;
-        self.holds = false;
-        self.ready.extend(self.found.drain(..));
+        self.abandon_scan();
         let census = &mut self.census;
         self.tracked.retain(|_, tracked| {
             let stays = tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. });
@@ -210,6 +215,12 @@ impl Settle {
             }
             stays
         });
+    }
+
+    /// The scan came to no end: what it has found goes on, and nothing is known to be gone.
+    pub fn abandon_scan(&mut self) {
+        self.holds = false;
+        self.ready.extend(self.found.drain(..));
     }
 
     /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
@@ -276,6 +287,7 @@ impl Settle {
             _ => now,
         };
         self.judge(name, since, now);
+        self.trim();
     }
 
     /// Decides whether a tracked file, unchanged since `since`, is complete.
@@ -285,7 +297,8 @@ impl Settle {
             (Mode::Stability(window), _) if now.saturating_sub(since) >= window => None,
             (Mode::Stability(window), _) => {
                 // Once for each beginning: further looks within the window find it in the queue already.
-                if since == now {
+                let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since);
+                if since == now || !is_known {
                     self.due.push(Reverse((since + window, name.clone())));
                 }
                 Some(Waiting::Settling)
@@ -315,22 +328,6 @@ impl Settle {
                 Phase::Ready
             }
         };
-    }
-
-    /// The earliest time at which a name is to be looked at again.
-    pub fn next_due(&self) -> Option<Duration> {
-        self.due.peek().map(|Reverse((due, _))| *due)
-    }
-
-    /// Up to `max` names that are to be looked at again now.
-    pub fn take_due(&mut self, now: Duration, max: usize) -> Vec<Arc<OsStr>> {
-        let mut names = Vec::new();
-        while names.len() < max && self.next_due().is_some_and(|due| due <= now) {
-            if let Some(Reverse((_, name))) = self.due.pop() {
-                names.push(name);
-            }
-        }
-        names
     }
 
     /// The oldest complete file, by mtime; it is in flight from now on.

@@ -52,7 +52,8 @@ impl Intake {
         self.log_refusal(report, &reaction, now);
         // `replay` watches nothing: what is not finished by what the journal knows is for the daemon to find.
         if reaction.look_again && self.input.is_some() {
-            self.scanner.look_at(&mut self.settle, &report.name, true, now)?;
+            let seen = self.scanner.look_at(&mut self.settle, &report.name, true, now);
+            self.is_seen(seen.map(drop), now)?;
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::confine::is_of_the_place;
 use super::{Committer, Work};
-use crate::fs::{FileKind, Fs, Lease, Open};
+use crate::fs::{FileKind, Fs, Lease, MKDIR, OPEN_DIR, Open, RENAME};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::journal::state::{FileState, Ingest, Kept};
 use crate::metrics::FailureReason;
@@ -17,6 +18,9 @@ use crate::pipeline::naming::{ASIDE_PREFIX, choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
 use crate::pipeline::{Error, Failing, Outcome, Report, Settled};
 use crate::types::{FileIdentity, IngestId, Sha256};
+
+/// What is done before a file has moved, and by which it moves.
+const MOVES: [&str; 3] = [OPEN_DIR, MKDIR, RENAME];
 
 impl<F: Fs> Committer<F> {
     /// Removes what the files left in staging, does what is to be done with duplicates, and closes all of them.
@@ -202,7 +206,7 @@ impl<F: Fs> Committer<F> {
         reports: &mut Vec<Report>,
     ) -> Result<Vec<(Work<F>, Outcome, Record)>, Error> {
         let mut cleared = Vec::new();
-        self.look_at_quarantine_again(&duplicates);
+        self.look_at_targets_again(&duplicates);
         self.prepare_reasons(&duplicates)?;
         for work in duplicates {
             let Some(ingest) = self.state.ingest(work.id).cloned() else {
@@ -289,6 +293,25 @@ impl<F: Fs> Committer<F> {
         Ok(Some(outcome))
     }
 
+    /// Moves a duplicate to its place. The directory is made again if somebody has removed it, and what is above it too.
+    fn place_duplicate(&mut self, ingest: &Ingest, path: &Path) -> Result<Placed, Error> {
+        let (dir, _) = split(path)?;
+        let above = dir.parent().unwrap_or(dir);
+        let (source, identity) = (&ingest.source_path, &ingest.identity);
+        match self.patiently(|this| this.publisher.place(source, above, path, identity)) {
+            Err(Error::Io(error)) if error.op == OPEN_DIR && error.is_not_found() => {
+                self.patiently(|this| this.publisher.place(source, Path::new("/"), path, identity))
+            }
+            placed => placed,
+        }
+    }
+
+    fn duplicate_stays(&self, ingest: &Ingest, path: &Path, why: &str) -> Option<Outcome> {
+        let error = format!("the duplicate stays: it cannot be moved to {}: {why}", path.display());
+        self.metrics.file_failed(&ingest.source_path, FailureReason::NotRemoved, &error, None);
+        None
+    }
+
     pub(super) fn move_duplicate(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<Option<Outcome>, Error> {
         let sha256 = ingest.duplicate.as_ref().map(|duplicate| duplicate.sha256).unwrap_or(Sha256([0; 32]));
         let of = ingest.duplicate.as_ref().map_or(work.id, |duplicate| duplicate.of);
@@ -306,8 +329,11 @@ impl<F: Fs> Committer<F> {
         loop {
             let Some(path) = target else { return Ok(None) };
             let (dir, name) = split(&path)?;
-            let placed =
-                self.patiently(|this| this.publisher.place(&ingest.source_path, dir, &path, &ingest.identity))?;
+            let placed = match self.place_duplicate(ingest, &path) {
+                // The place does not take it: the file stays, and the others go on. Behind the rename, it is there.
+                Err(Error::Io(error)) if MOVES.contains(&error.op) && is_of_the_place(&error) => Placed::Refused(error),
+                placed => placed?,
+            };
             match placed {
                 Placed::Vanished => return Ok(Some(Outcome::Cleared)),
                 // Further names do no harm here: nobody takes it for the warehouse's.
@@ -323,7 +349,8 @@ impl<F: Fs> Committer<F> {
                     self.patiently(|this| this.publisher.put_back(work.id, &path, &ingest.source_path))?;
                     return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
                 }
-                Placed::NeedsCopy | Placed::Refused(_) => return Ok(None),
+                Placed::NeedsCopy => return Ok(self.duplicate_stays(ingest, &path, "it lies on another file system")),
+                Placed::Refused(error) => return Ok(self.duplicate_stays(ingest, &path, &error.to_string())),
                 Placed::Taken => {
                     let taken = choices_up_to(&work.name, &sha256, name);
                     target = warehouse_name(&work.name, &sha256, taken).map(|name| dir.join(name));

@@ -92,11 +92,16 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// Once for each batch that has something for it: the directory may have been replaced, and what is open is the old one.
-    pub(super) fn look_at_quarantine_again(&mut self, works: &[Work<F>]) {
-        let targets = works.iter().filter_map(|work| self.state.ingest(work.id)?.quarantined.as_ref());
-        let dirs: std::collections::BTreeSet<_> =
-            targets.filter_map(|it| Some(it.target.parent()?.to_owned())).collect();
+    /// Once for each batch that has something for quarantine, or for the directory of duplicates: it may have been replaced, and
+    /// what is open is the old one.
+    pub(super) fn look_at_targets_again(&mut self, works: &[Work<F>]) {
+        let target = |work: &Work<F>| {
+            let ingest = self.state.ingest(work.id)?;
+            let quarantined = ingest.quarantined.as_ref().map(|it| &it.target);
+            let target = quarantined.or_else(|| ingest.duplicate.as_ref()?.target.as_ref())?;
+            Some(target.parent()?.to_owned())
+        };
+        let dirs: std::collections::BTreeSet<_> = works.iter().filter_map(target).collect();
         dirs.iter().for_each(|dir| self.publisher.forget(dir));
     }
 
@@ -271,7 +276,7 @@ impl<F: Fs> Committer<F> {
 }
 
 /// It may not be written to, it is full, or it is gone.
-fn is_of_the_place(error: &fs::Error) -> bool {
+pub(super) fn is_of_the_place(error: &fs::Error) -> bool {
     !error.op.contains("sync") && (is_of_this_file(error) || error.is_no_space() || error.is_not_found())
 }
 

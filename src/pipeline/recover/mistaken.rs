@@ -108,7 +108,12 @@ impl<F: Fs> Committer<F> {
         ingest: &Ingest,
         path: &Path,
     ) -> Result<bool, Error> {
-        let Some(stat) = self.moved_by_us(ingest, path)? else { return Ok(false) };
+        let stat = match self.moved_by_us(ingest, path) {
+            // Where nothing can be seen nothing can be put back from; the move says what is wrong.
+            Err(error) if is_of_this_file(&error) => None,
+            stat => stat?,
+        };
+        let Some(stat) = stat else { return Ok(false) };
         if stat.kind == FileKind::Regular {
             let (dir, name) = split(path)?;
             let dir = self.publisher.dir(dir)?;

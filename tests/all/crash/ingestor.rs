@@ -113,7 +113,7 @@ impl<'a> Run<'a> {
         let mode = if scenario.sidecars { Mode::Sidecar } else { Mode::Stability(Duration::ZERO) };
         let kept: Vec<_> = committer.state().kept().copied().collect();
         let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
-        let rules = NameRules { include: None, sidecar_suffix: scenario.sidecars.then(|| ".ok".into()) };
+        let rules = NameRules { sidecar_suffix: scenario.sidecars.then(|| ".ok".into()), ..NameRules::default() };
         let mut resumed = Vec::new();
         for (id, mut settled) in recovered.resumed {
             settle.adopt(&mut settled);

@@ -1,0 +1,140 @@
+//! Which names are to be looked at again, and when.
+//!
+//! Invariant: both queues hold at most a bounded number of stale entries beyond twice as many as there are files, however often
+//! a file changes: an entry is stale when its file has begun anew, and stale ones are thrown out when they are many.
+
+use std::cmp::Reverse;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Mode, Phase, Settle, Tracked, Waiting};
+use crate::limits::STALE_ENTRIES_MAX;
+
+impl Tracked {
+    /// When it is to be looked at again.
+    fn due(&self, mode: Mode) -> Option<Duration> {
+        match (&self.phase, mode) {
+            (Phase::Waiting { since, why: Waiting::Settling }, Mode::Stability(window)) => Some(*since + window),
+            (Phase::Held { until, .. }, _) => *until,
+            _ => None,
+        }
+    }
+}
+
+impl Settle {
+    /// The earliest time at which a name is to be looked at again.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.due.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Up to `max` names that are to be looked at again now.
+    pub fn take_due(&mut self, now: Duration, max: usize) -> Vec<Arc<OsStr>> {
+        let mut names = Vec::new();
+        while names.len() < max && self.next_due().is_some_and(|due| due <= now) {
+            if let Some(Reverse((due, name))) = self.due.pop()
+                && self.is_due(&name, due)
+            {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The name was to be looked at, and could not be: it is due still.
+    pub fn remind(&mut self, name: &Arc<OsStr>) {
+        let due = self.tracked.get(name).and_then(|tracked| tracked.due(self.mode));
+        self.due.extend(due.map(|due| Reverse((due, name.clone()))));
+    }
+
+    fn is_due(&self, name: &OsStr, due: Duration) -> bool {
+        self.tracked.get(name).is_some_and(|tracked| tracked.due(self.mode) == Some(due))
+    }
+
+    /// Throws out what is stale, if that may be much.
+    pub(super) fn trim(&mut self) {
+        let entries_max = 2 * self.tracked.len() + STALE_ENTRIES_MAX;
+        if self.due.len() > entries_max {
+            let mut due = std::mem::take(&mut self.due).into_vec();
+            due.retain(|Reverse((due, name))| self.is_due(name, *due));
+            due.sort_unstable();
+            due.dedup();
+            self.due = due.into();
+        }
+        if self.ready.len() > entries_max {
+            let mut ready = std::mem::take(&mut self.ready).into_vec();
+            ready.retain(|Reverse((mtime, name))| {
+                let tracked = self.tracked.get(name);
+                tracked.is_some_and(|it| matches!(it.phase, Phase::Ready) && it.identity.mtime == *mtime)
+            });
+            ready.sort_unstable();
+            ready.dedup();
+            self.ready = ready.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sighting;
+    use super::*;
+    use crate::fs::{FileKind, Stat};
+    use crate::types::{FileIdentity, FileTime, UnixMillis};
+
+    const TOUCHES: u32 = 1_000_000;
+
+    fn sighting(inode: u64, touch: u32) -> Sighting {
+        let time = FileTime { sec: 1_000 + i64::from(touch), nsec: 0 };
+        let identity = FileIdentity { device: 1, inode, size: 1, mtime: time, ctime: time };
+        Sighting { stat: Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644 }, sidecar: None }
+    }
+
+    /// Why: a log file that somebody keeps in staging is written to for months, and each write was an entry that stayed for a
+    /// window, or, complete at first sight on a full disk, for ever.
+    #[test]
+    fn a_file_that_is_touched_for_ever_takes_no_memory() {
+        let name: Arc<OsStr> = Arc::from(OsStr::new("a.csv"));
+        for window in [Duration::ZERO, Duration::from_secs(3600)] {
+            let mut settle = Settle::new(Mode::Stability(window), Duration::from_secs(1), std::iter::empty());
+            for touch in 0..TOUCHES {
+                settle.see(&name, Some(&sighting(1, touch)), true, Duration::from_micros(u64::from(touch)));
+                let entries = settle.due.len() + settle.ready.len() + settle.found.len();
+                assert!(entries <= STALE_ENTRIES_MAX + 4, "{entries} after {touch}");
+            }
+            // It goes on as if it had been touched once.
+            let later = Duration::from_secs(2 * 3600);
+            let due = settle.take_due(later, usize::MAX);
+            assert_eq!(due.len(), usize::from(!window.is_zero()));
+            due.iter().for_each(|name| settle.see(name, Some(&sighting(1, TOUCHES - 1)), false, later));
+            assert!(settle.take_ready(UnixMillis(0)).is_some());
+            assert!(settle.take_ready(UnixMillis(0)).is_none());
+        }
+    }
+
+    /// Why: so does a name that comes and goes, and each time a new one.
+    #[test]
+    fn names_that_come_and_go_take_no_memory() {
+        let window = Mode::Stability(Duration::from_secs(3600));
+        let mut settle = Settle::new(window, Duration::from_secs(1), std::iter::empty());
+        for touch in 0..TOUCHES / 4 {
+            let now = Duration::from_micros(u64::from(touch));
+            let name: Arc<OsStr> = Arc::from(OsStr::new(&format!("{touch}.csv")));
+            settle.see(&name, Some(&sighting(u64::from(touch), touch)), true, now);
+            settle.see(&name, None, true, now);
+            assert!(settle.due.len() <= STALE_ENTRIES_MAX + 4 && settle.tracked.is_empty());
+        }
+    }
+
+    /// Why: staging may be out of reach at the moment at which a file is due, and nothing else may ever look at it.
+    #[test]
+    fn what_could_not_be_looked_at_is_due_still() {
+        let name: Arc<OsStr> = Arc::from(OsStr::new("a.csv"));
+        let (window, later) = (Duration::from_secs(10), Duration::from_secs(11));
+        let mut settle = Settle::new(Mode::Stability(window), Duration::from_secs(1), std::iter::empty());
+        settle.see(&name, Some(&sighting(1, 0)), false, Duration::ZERO);
+        assert_eq!(settle.take_due(later, 8), [name.clone()]);
+        assert_eq!(settle.take_due(later, 8), []);
+        settle.remind(&name);
+        assert_eq!(settle.take_due(later, 8), [name]);
+    }
+}
