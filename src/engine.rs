@@ -17,6 +17,7 @@ use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::{Shared, copies_dir};
+use crate::pipeline::probe::{Verdict, probe};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
 
@@ -91,6 +92,14 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     }
     let copies = copies_dir(&settings.warehouse, &journal.store());
     let copies = fs::open_dir_durable(fs, &settings.warehouse, &copies, 0o700)?;
+    let is_first =
+        state.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
+    let mut copies_all = false;
+    if is_first {
+        for dir in [&copies, &staging] {
+            copies_all |= !counts_links(fs, dir, &journal.store())?;
+        }
+    }
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
@@ -98,7 +107,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         copies: Some(Arc::new(copies)),
         sidecar_suffix: options.sidecar_suffix,
         validate,
-        copy_all: AtomicBool::new(!same_device),
+        copy_all: AtomicBool::new(copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
@@ -121,6 +130,19 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
     }
     let pid = fs.lock_holder(&fs.stat_dir(&staging)?.identity);
     Err(Error::InputLocked { path: settings.input.clone(), pid })
+}
+
+/// Refuses a file system that lacks what is needed, before the first file is moved there. False if the link count of a
+/// renamed file is not to be trusted: then files are copied, for nobody else has a name of a copy.
+fn counts_links<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> Result<bool, Error> {
+    let path = fs.dir_path(dir);
+    let verdict = probe(fs, dir, store)?;
+    tracing::debug!(event = "file_system_probed", path = %path.display(), verdict = ?verdict);
+    match verdict {
+        Verdict::Unsuited(why) => Err(Error::Unsuited { path: path.to_path_buf(), why }),
+        Verdict::Suited { counts_links, .. } => Ok(counts_links),
+        Verdict::Unknown => Ok(true),
+    }
 }
 
 /// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather

@@ -15,6 +15,7 @@ pub mod hours;
 pub mod lines;
 pub mod manifest;
 pub mod naming;
+pub mod probe;
 pub mod profile;
 pub mod publish;
 pub mod quarantine;
