@@ -25,7 +25,7 @@ use crate::pipeline::naming::warehouse_name;
 use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Settle, Waiting};
 use crate::pipeline::{Refusal, Settled};
-use crate::types::Sha256;
+use crate::types::{IngestId, Sha256};
 
 /// What would happen to one file.
 #[derive(Debug, PartialEq, Eq)]
@@ -197,8 +197,9 @@ impl<F: Fs> Forecaster<'_, F> {
             return Ok(Forecast::Duplicate { path, of });
         }
         let partition = self.config.paths.warehouse.join(settled.complete_at.date_partition());
-        let names = (0..).map_while(|taken| warehouse_name(&settled.name, &sha256, taken));
-        for name in names {
+        // Which id it will get, nobody knows yet: that is in those names only that come last.
+        for taken in 0.. {
+            let name = warehouse_name(&settled.name, &sha256, IngestId(0), taken);
             let warehouse_path = partition.join(&name);
             if !self.taken.contains(&warehouse_path) && self.is_free(&partition, &name)? {
                 self.planned.insert(sha256, warehouse_path.clone());

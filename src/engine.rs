@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::Shared;
 use crate::pipeline::places::{Accepts, Places};
+use crate::pipeline::probe::{Verdict, probe};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
 use crate::types::Lsn;
@@ -126,6 +127,14 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
         fs::open_dir_durable(fs, top, dir, DIR_MODE)?;
     }
+    let is_first =
+        state.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
+    let mut copies_all = false;
+    if is_first {
+        for dir in [&copies, &staging] {
+            copies_all |= !counts_links(fs, dir, &journal.store())?;
+        }
+    }
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
@@ -133,7 +142,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         copies: Some(Arc::new(copies)),
         sidecar_suffix: options.sidecar_suffix,
         validate,
-        copy_all: AtomicBool::new(!same_device),
+        copy_all: AtomicBool::new(copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
@@ -157,4 +166,17 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
     }
     let pid = fs.lock_holder(&fs.stat_dir(&staging)?.identity);
     Err(Error::InputLocked { path: settings.input.clone(), pid })
+}
+
+/// Refuses a file system that lacks what is needed, before the first file is moved there. False if the link count of a
+/// renamed file is not to be trusted: then files are copied, for nobody else has a name of a copy.
+fn counts_links<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> Result<bool, Error> {
+    let path = fs.dir_path(dir);
+    let verdict = probe(fs, dir, store)?;
+    tracing::debug!(event = "file_system_probed", path = %path.display(), verdict = ?verdict);
+    match verdict {
+        Verdict::Unsuited(why) => Err(Error::Unsuited { path: path.to_path_buf(), why }),
+        Verdict::Suited { counts_links, .. } => Ok(counts_links),
+        Verdict::Unknown => Ok(true),
+    }
 }

@@ -69,6 +69,14 @@ pub enum Error {
         /// What the kernel said.
         source: fs::Error,
     },
+    /// A file system that cannot do what everything depends on.
+    #[error("{} is on a file system that cannot be used: {why}", path.display())]
+    Unsuited {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing.
+        why: String,
+    },
     /// Not what the ingestor needs, but what a repair could need.
     #[error("the journal is intact, but not the generation before, which is kept for a repair: {}; nothing was modified. \
              Look at the disk; then run: csv-ingestor journal compact --state-path {}", .0.place(), .0.dir().display())]
@@ -120,7 +128,11 @@ impl Error {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Config(_) | Error::Usage(_) | Error::MarkerMissing { .. } | Error::NotMounted { .. } => 2,
+            Error::Config(_)
+            | Error::Usage(_)
+            | Error::MarkerMissing { .. }
+            | Error::NotMounted { .. }
+            | Error::Unsuited { .. } => 2,
             Error::InputLocked { .. } => 4,
             Error::Found(_) => 5,
             Error::NotEveryFile(_) => 6,

@@ -38,6 +38,15 @@ pub const IGNORED_NAMES_MAX: usize = 4096;
 pub const ONCE_STAGING_TRIES: u32 = 4;
 /// Entries in a queue of settling files that are stale, at most, on top of one for each file.
 pub const STALE_ENTRIES_MAX: usize = 1024;
+/// Originals of duplicates of which it is remembered that their content was read and is right, at most.
+pub const VERIFIED_ORIGINALS_MAX: usize = 4096;
+/// Files in a row that had a further name behind their rename, and none before: then this file system counts badly, and
+/// all files are copied.
+pub const LINKED_FILES_MAX: u32 = 3;
+/// A file that had to begin anew so often in a row has failed, and waits longer each time.
+pub const ABANDONED_TIMES_MAX: u32 = 3;
+/// Files of which it is remembered how often that was, at most.
+pub const ABANDONED_REMEMBERED_MAX: usize = 4096;
 /// Quiet time after which the journal is marked idle.
 pub const IDLE_MARK_DELAY: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.

@@ -133,5 +133,7 @@ fn row(listed: Listed, new_id: Option<IngestId>) -> Row {
         manifested_at: listed.ingested_at,
         source_path: listed.source_path,
         warehouse_path: listed.warehouse_path,
+        // What stands there by now may be another content.
+        published: None,
     }
 }

@@ -114,6 +114,12 @@ impl FileIdentity {
     pub fn same_but_renamed(&self, other: &FileIdentity) -> bool {
         self.key() == other.key() && self.size == other.size && self.mtime == other.mtime
     }
+
+    /// Another inode number, and perhaps the same file all the same: some file systems in user space make these numbers
+    /// up, and give a file another one when it is renamed. Content has to decide.
+    pub fn same_but_renumbered(&self, other: &FileIdentity) -> bool {
+        self.device == other.device && self.size == other.size && self.mtime == other.mtime
+    }
 }
 
 /// Milliseconds since the epoch, UTC.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Record, Settings};
+use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Moved, Record, Settings};
 use csv_ingestor::journal::snapshot::Row;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
@@ -104,7 +104,7 @@ impl File {
                 warehouse_path: self.warehouse_path.clone(),
                 copy: None,
             }),
-            Step::Moved => Record::Moved(id),
+            Step::Moved => Record::Moved(Moved { ingest_id: id, published: Some(self.identity) }),
             Step::Manifested => Record::Manifested(id),
         }
     }
@@ -123,6 +123,7 @@ impl File {
             manifested_at: UnixMillis(self.discovered_at.0 + 250),
             source_path: self.source_path.clone(),
             warehouse_path: self.warehouse_path.clone(),
+            published: Some(self.identity),
         }
     }
 }

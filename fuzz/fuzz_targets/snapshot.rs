@@ -114,6 +114,10 @@ fn plain(row: &Row) -> oracle::Row {
         mtime: row.mtime_sec,
         source: bytes(&row.source_path),
         warehouse: bytes(&row.warehouse_path),
+        published: row.published.map(|it| {
+            let time = |time: FileTime| (time.sec, time.nsec);
+            ([it.device, it.inode, it.size], [time(it.mtime), time(it.ctime)])
+        }),
     }
 }
 

@@ -4,7 +4,7 @@
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Place};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
+    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause,
     Quarantined, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
@@ -128,7 +128,7 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         found(2, Some(Sidecar { identity: identity(3), path: "/in/2.csv.ok".into() })),
         found(4, None),
         Record::Hashed(Hashed { ingest_id: id(1), sha256, warehouse_path: "/warehouse/1.csv".into(), copy }),
-        Record::Moved(id(1)),
+        Record::Moved(Moved { ingest_id: id(1), published: Some(identity(10)) }),
         Record::Manifested(id(1)),
         Record::SkippedDuplicate(SkippedDuplicate {
             ingest_id: id(2),

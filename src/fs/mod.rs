@@ -6,6 +6,7 @@
 //! - Every error says which operation failed on which path.
 //! - No method makes anything durable except the `sync` methods, and each of those covers exactly what it names.
 
+pub mod blame;
 pub mod inherited;
 mod lease;
 pub mod notify;
@@ -42,6 +43,8 @@ pub const MKDIR: &str = "mkdir";
 pub const READ: &str = "pread";
 /// What [`Error::op`] says of renaming one.
 pub const RENAME: &str = "rename";
+/// What it says of giving it a second name.
+pub const LINK: &str = "link";
 
 /// The mode of directories that others read, or share: the umask, a default ACL and the parent's setgid bit say what is left
 /// of it.
@@ -196,7 +199,10 @@ pub trait Fs: Clone + Send + Sync + 'static {
     fn list(&self, dir: &Self::Dir) -> Result<Self::Listing>;
     /// What the name stands for; None if nothing has that name. Links are not followed.
     fn stat(&self, dir: &Self::Dir, name: &OsStr) -> Result<Option<Stat>>;
-    /// renameat2(2) with `RENAME_NOREPLACE`: fails with [`Error::is_taken`] rather than replace anything.
+    /// The same, from the file system itself: what it has kept in a cache may be behind (`AT_STATX_FORCE_SYNC`). For where
+    /// something is decided by it for good.
+    fn stat_fresh(&self, dir: &Self::Dir, name: &OsStr) -> Result<Option<Stat>>;
+    /// renameat2(2) with `RENAME_NOREPLACE`, or link(2) and unlink(2) where a file system does not know that: fails with [`Error::is_taken`] rather than replace anything.
     fn rename(&self, from: &Self::Dir, from_name: &OsStr, to: &Self::Dir, to_name: &OsStr) -> Result<()>;
     /// unlinkat(2) of a file.
     fn unlink(&self, dir: &Self::Dir, name: &OsStr) -> Result<()>;
@@ -219,7 +225,7 @@ pub trait Fs: Clone + Send + Sync + 'static {
     fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> Result<usize>;
     /// ftruncate(2).
     fn set_len(&self, file: &Self::File, len: u64) -> Result<()>;
-    /// Sets permission bits and mtime (a copy keeps those of its source).
+    /// Sets permission bits and mtime (a copy keeps those of its source): both, even if one of them cannot be set.
     fn set_meta(&self, file: &Self::File, mode: u32, mtime: FileTime) -> Result<()>;
     /// fdatasync(2): content and size are durable afterwards; the name is not. Never retry it after a failure: the
     /// kernel marks the pages clean, and the second call lies.

@@ -3,6 +3,7 @@
 //! Invariants: every call is relative to an open descriptor but `open_dir`; nothing is retried but EINTR; whatever may take
 //! long is done as `waiting`, so that a watchdog does not take a slow disk for a hang.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File as StdFile;
 use std::io;
@@ -10,8 +11,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
@@ -28,8 +29,10 @@ pub type OnSync = dyn Fn(SyncCall, Duration) + Send + Sync;
 #[derive(Clone, Default)]
 pub struct RealFs {
     on_sync: Option<Arc<OnSync>>,
-    /// Set once a file system has refused `RENAME_NOREPLACE`; from then on link and unlink do its work.
-    rename_without_flags: Arc<AtomicBool>,
+    /// Devices that know no `RENAME_NOREPLACE`: there link and unlink do its work.
+    link_devices: Arc<Mutex<HashSet<u64>>>,
+    /// There are any.
+    links: Arc<AtomicBool>,
     /// Set once `O_NOATIME` was refused: it takes the file's owner or `CAP_FOWNER`.
     atime: Arc<AtomicBool>,
 }
@@ -126,6 +129,22 @@ fn stat_of(raw: &sys::Stat) -> Stat {
     }
 }
 
+fn statx_of(raw: &sys::Statx) -> Stat {
+    let time = |time: sys::StatxTimestamp| file_time(time.tv_sec, u64::from(time.tv_nsec));
+    Stat {
+        identity: FileIdentity {
+            device: sys::makedev(raw.stx_dev_major, raw.stx_dev_minor),
+            inode: raw.stx_ino,
+            size: raw.stx_size,
+            mtime: time(raw.stx_mtime),
+            ctime: time(raw.stx_ctime),
+        },
+        kind: kind_of(sys::FileType::from_raw_mode(u32::from(raw.stx_mode))),
+        links: u64::from(raw.stx_nlink),
+        mode: u32::from(raw.stx_mode) & 0o7777,
+    }
+}
+
 /// Repeats a call that a signal interrupted.
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
@@ -159,6 +178,19 @@ impl RealFs {
         result
     }
 
+    fn renames_by_link(&self, dir: &RealDir) -> bool {
+        let device = waiting(|| sys::fstat(&dir.file)).map(|raw| raw.st_dev);
+        let devices = self.link_devices.lock().unwrap_or_else(PoisonError::into_inner);
+        device.is_ok_and(|device| devices.contains(&device))
+    }
+
+    fn note_links(&self, dir: &RealDir) {
+        if let Ok(raw) = waiting(|| sys::fstat(&dir.file)) {
+            self.link_devices.lock().unwrap_or_else(PoisonError::into_inner).insert(raw.st_dev);
+            self.links.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// For where nothing renames without replacing. Done by halves it would be a file that is published and still taken
     /// for one that is not: if the old name cannot be removed, the new one goes, and what an earlier attempt left
     /// of itself is no obstacle.
@@ -166,7 +198,7 @@ impl RealFs {
         let unlink = |dir: &RealDir, name: &OsStr| retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty()));
         match retry(|| sys::linkat(&from.file, from_name, &to.file, to_name, AtFlags::empty())) {
             Err(Errno::EXIST) if is_one_file(from, from_name, to, to_name) => {}
-            linked => linked.map_err(|errno| to.error_at("link", to_name, errno))?,
+            linked => linked.map_err(|errno| to.error_at(super::LINK, to_name, errno))?,
         }
         match unlink(from, from_name) {
             // Somebody else has removed the old name; the new one may be the last.
@@ -236,17 +268,36 @@ impl Fs for RealFs {
         }
     }
 
+    fn stat_fresh(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+        match retry(|| sys::statx(&dir.file, name, flags, sys::StatxFlags::BASIC_STATS)) {
+            Ok(raw) => Ok(Some(statx_of(&raw))),
+            Err(Errno::NOENT) => Ok(None),
+            // A kernel before 4.11, or a sandbox that does not know it.
+            Err(Errno::NOSYS | Errno::PERM) => self.stat(dir, name),
+            Err(errno) => Err(dir.error_at("stat", name, errno)),
+        }
+    }
+
     fn rename(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
-        if self.rename_without_flags.load(Ordering::Relaxed) {
+        if self.links.load(Ordering::Relaxed) && self.renames_by_link(to) {
             return self.rename_by_link(from, from_name, to, to_name);
         }
         let rename = || sys::renameat_with(&from.file, from_name, &to.file, to_name, RenameFlags::NOREPLACE);
         match retry(rename) {
             Ok(()) => Ok(()),
-            // An old kernel, or a file system that knows no flags.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                self.rename_without_flags.store(true, Ordering::Relaxed);
-                self.rename_by_link(from, from_name, to, to_name)
+            // An old kernel, a file system that knows no flags, or one that does not take this name.
+            Err(errno @ (Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => {
+                match self.rename_by_link(from, from_name, to, to_name) {
+                    Ok(()) => {
+                        self.note_links(to);
+                        Ok(())
+                    }
+                    Err(error) if error.op == super::LINK && !error.is_taken() && !error.is_not_found() => {
+                        Err(from.error_at(super::RENAME, from_name, errno))
+                    }
+                    failed => failed,
+                }
             }
             // Which of the two names is at fault, the kernel does not say.
             Err(errno @ (Errno::EXIST | Errno::NOSPC | Errno::DQUOT)) => {
@@ -313,11 +364,12 @@ impl Fs for RealFs {
     }
 
     fn set_meta(&self, file: &RealFile, mode: u32, mtime: FileTime) -> Result<()> {
-        waiting(|| sys::fchmod(&file.file, Mode::from_raw_mode(mode))).map_err(|errno| file.error("fchmod", errno))?;
+        let moded = waiting(|| sys::fchmod(&file.file, Mode::from_raw_mode(mode)));
         let omit = sys::Timespec { tv_sec: 0, tv_nsec: sys::UTIME_OMIT };
         let stamp = sys::Timespec { tv_sec: mtime.sec, tv_nsec: i64::from(mtime.nsec) };
         let times = sys::Timestamps { last_access: omit, last_modification: stamp };
-        waiting(|| sys::futimens(&file.file, &times)).map_err(|errno| file.error("futimens", errno))
+        waiting(|| sys::futimens(&file.file, &times)).map_err(|errno| file.error("futimens", errno))?;
+        moded.map_err(|errno| file.error("fchmod", errno))
     }
 
     fn sync_data(&self, file: &RealFile) -> Result<()> {

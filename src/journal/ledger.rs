@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use hashbrown::{HashMap, HashSet};
 
 use super::record::{
-    Discovered, DuplicateAction, Hashed, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
+    Discovered, DuplicateAction, Hashed, Moved, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
 };
 use super::snapshot::{Row, Survivor};
 use super::state::{Counts, FileState};
@@ -48,7 +48,7 @@ pub struct File {
     /// The newest HASHED.
     pub hashed: Option<Stamped<Hashed>>,
     /// MOVED.
-    moved: Option<Stamped<()>>,
+    pub moved: Option<Stamped<Moved>>,
     /// The newest SKIPPED_DUPLICATE.
     pub skipped: Option<Stamped<SkippedDuplicate>>,
     /// The newest PROFILED.
@@ -85,6 +85,7 @@ impl File {
             manifested_at: self.updated_at,
             source_path,
             warehouse_path: hashed.warehouse_path,
+            published: self.moved.and_then(|moved| moved.value.published),
         })
     }
 
@@ -97,7 +98,7 @@ impl File {
         records.extend(quarantined.map(|it| (it.lsn, it.at, Record::Quarantined(it.value.clone()))));
         let hashed = self.hashed.as_ref();
         records.extend(hashed.map(|hashed| (hashed.lsn, hashed.at, Record::Hashed(hashed.value.clone()))));
-        records.extend(self.moved.as_ref().map(|moved| (moved.lsn, moved.at, Record::Moved(self.id))));
+        records.extend(self.moved.as_ref().map(|moved| (moved.lsn, moved.at, Record::Moved(moved.value))));
         let skipped = self.skipped.as_ref();
         records
             .extend(skipped.map(|skipped| (skipped.lsn, skipped.at, Record::SkippedDuplicate(skipped.value.clone()))));
@@ -165,7 +166,7 @@ impl Ledger {
         let mut is_finished = false;
         match record {
             Record::Hashed(hashed) => file.hashed = Some(Stamped { lsn, at, value: hashed }),
-            Record::Moved(_) => file.moved = Some(Stamped { lsn, at, value: () }),
+            Record::Moved(moved) => file.moved = Some(Stamped { lsn, at, value: moved }),
             Record::SkippedDuplicate(skipped) => {
                 let is_kept = skipped.action == DuplicateAction::Keep;
                 file.skipped = Some(Stamped { lsn, at, value: skipped });
@@ -204,7 +205,10 @@ impl Ledger {
                     self.begin(Lsn(id.0), at, Record::Discovered(found));
                 }
                 // Nothing is listed that was not moved.
-                (Record::Manifested(_), Some(FileState::Hashed)) => drop(self.record(lsn, at, Record::Moved(id))?),
+                (Record::Manifested(_), Some(FileState::Hashed)) => {
+                    let moved = Moved { ingest_id: id, published: None };
+                    drop(self.record(lsn, at, Record::Moved(moved))?);
+                }
                 _ => {}
             }
         }

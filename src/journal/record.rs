@@ -22,7 +22,7 @@ pub enum Record {
     /// Its content is known and durable, and it is about to be moved to `warehouse_path`.
     Hashed(Hashed),
     /// It is in the warehouse, durably; its manifest line is about to be written.
-    Moved(IngestId),
+    Moved(Moved),
     /// Its manifest line is durable, and what it left in staging is gone: done.
     Manifested(IngestId),
     /// Its content is in the warehouse already; what `action` says is about to be done with it.
@@ -120,6 +120,16 @@ pub struct Copy {
     pub identity: FileIdentity,
     /// Its temporary path.
     pub path: PathBuf,
+}
+
+/// A file that has its name in the warehouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The file.
+    pub ingest_id: IngestId,
+    /// What stands at that name, behind the rename and its sync; None if that was not noted, as it was not at first. As
+    /// long as the name stands for exactly this, its content needs no reading.
+    pub published: Option<FileIdentity>,
 }
 
 /// A file whose content is in the warehouse already.
@@ -309,9 +319,8 @@ impl Record {
             Record::Abandoned(abandoned) => Some(abandoned.ingest_id),
             Record::Profiled(profiled) => Some(profiled.ingest_id),
             Record::Quarantined(quarantined) => Some(quarantined.ingest_id),
-            Record::Moved(id) | Record::Manifested(id) | Record::DuplicateCleared(id) | Record::QuarantineDone(id) => {
-                Some(*id)
-            }
+            Record::Moved(moved) => Some(moved.ingest_id),
+            Record::Manifested(id) | Record::DuplicateCleared(id) | Record::QuarantineDone(id) => Some(*id),
         }
     }
 }

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 
 use super::error::{Error, Refused};
 use super::record::{
-    Copy, Discovered, DuplicateAction, Hashed, Profile, Profiled, Quarantined, Record, Rules, Settings, Sidecar,
+    Copy, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, Quarantined, Record, Rules, Settings, Sidecar,
     SkippedDuplicate,
 };
 use super::replay::Visitor;
@@ -175,6 +175,8 @@ pub struct Original {
     pub discovered_at: UnixMillis,
     /// The LSN of its MANIFESTED; None as long as it is not finished.
     pub finished: Option<Lsn>,
+    /// What stood there when it was published, if that was noted.
+    pub published: Option<FileIdentity>,
 }
 
 /// A duplicate that stays in staging, so that it is not hashed again at each scan.
@@ -321,7 +323,7 @@ impl State {
             Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
             Record::Expired(before) => self.expired_before = self.expired_before.max(*before),
             Record::Hashed(hashed) => self.hash(hashed, record)?,
-            Record::Moved(id) => self.move_in(*id, record)?,
+            Record::Moved(moved) => self.move_in(moved, record)?,
             Record::Manifested(id) => {
                 let ingest = self.close(*id, record)?;
                 let original = ingest.target.and_then(|target| self.recent.get_mut(&target.sha256));
@@ -377,7 +379,8 @@ impl State {
         Ok(())
     }
 
-    fn move_in(&mut self, id: IngestId, record: &Record) -> Result<(), Refused> {
+    fn move_in(&mut self, moved: &Moved, record: &Record) -> Result<(), Refused> {
+        let id = moved.ingest_id;
         self.next_state(id, record)?;
         let target = self.open.get(&id).and_then(|ingest| ingest.target.as_ref()).ok_or("MOVED without HASHED")?;
         let sha256 = target.sha256;
@@ -386,7 +389,8 @@ impl State {
         }
         let warehouse_path = target.warehouse_path.clone().into_boxed_path();
         let discovered_at = self.enter(id, record)?.discovered_at;
-        let original = Original { ingest_id: id, warehouse_path, discovered_at, finished: None };
+        let published = moved.published;
+        let original = Original { ingest_id: id, warehouse_path, discovered_at, finished: None, published };
         self.recent.insert(sha256, original);
         Ok(())
     }

@@ -336,6 +336,17 @@ impl Metrics {
         );
     }
 
+    /// `original_damaged`: a file in staging has the content that should be in the warehouse, and stays, because there it is
+    /// not, or perhaps not.
+    pub fn original_damaged(&self, path: &Path, original: &Path, why: &str) {
+        tracing::warn!(
+            event = "original_damaged",
+            path = %path.display(),
+            original = %original.display(),
+            reason = why,
+        );
+    }
+
     /// `file_abandoned`.
     pub fn file_abandoned(&self, path: &Path, reason: AbandonReason) {
         if reason == AbandonReason::NeedsCopy {

@@ -22,6 +22,9 @@ use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::{Copy, Profile, Validation};
 use crate::types::Sha256;
 
+/// What a copy keeps of its source's mode.
+const PERMISSIONS: u32 = 0o777;
+
 /// Bytes read at once: small enough for the cache, large enough that system calls do not count.
 const READ_BYTES: usize = 256 << 10;
 
@@ -211,8 +214,13 @@ impl<F: Fs> Hasher<F> {
             if let Some(expected) = expected.filter(|expected| *expected != sha256) {
                 return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
             }
-            let mode = fs.stat_file(file)?.mode;
-            fs.set_meta(&target, mode, settled.identity.mtime)?;
+            // It is ours: with its source's setuid bit, whoever wrote that would run it as us.
+            let mode = fs.stat_file(file)?.mode & PERMISSIONS;
+            match fs.set_meta(&target, mode, settled.identity.mtime) {
+                // Where modes or times cannot be set, it is a copy nevertheless.
+                Err(error) if is_unsupported(&error) => {}
+                set => set?,
+            }
             fs.sync_all(&target)?;
             Ok((sha256, fs.stat_file(&target)?.identity))
         });
@@ -330,18 +338,36 @@ fn refuse_open(error: fs::Error) -> Refusal {
     }
 }
 
+/// The file system knows no such modes or times, or lets nobody set them.
+fn is_unsupported(error: &fs::Error) -> bool {
+    let errnos = [libc::EPERM, libc::EACCES, libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS];
+    error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+}
+
 /// The file that is open is the one that was settled, in the same state.
 fn check_unchanged(now: &Stat, settled: &Settled) -> Result<(), Refusal> {
     let unchanged = now.kind == FileKind::Regular && now.identity == settled.identity;
     if unchanged { Ok(()) } else { Err(Refusal::Changed) }
 }
 
-/// Empties the private directory: what recovery could use of it is in the warehouse by now.
-pub fn remove_leftovers<F: Fs>(fs: &F, copies: &F::Dir) -> fs::Result<()> {
+/// Empties the private directory: what recovery could use of it is in the warehouse by now, but for what is `needed`
+/// still. What cannot be removed takes room, and is no reason to stop.
+pub fn remove_leftovers<F: Fs>(fs: &F, copies: &F::Dir, needed: &[OsString]) -> fs::Result<()> {
     let entries: fs::Result<Vec<_>> = fs.list(copies)?.collect();
     for entry in entries? {
-        if fs.stat(copies, &entry.name)?.is_some_and(|stat| stat.kind == FileKind::Regular) {
-            fs.unlink(copies, &entry.name)?;
+        if needed.contains(&entry.name) {
+            continue;
+        }
+        let removed = match fs.stat(copies, &entry.name) {
+            Ok(Some(stat)) if stat.kind == FileKind::Regular => fs.unlink(copies, &entry.name),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.spares_others() => {
+                tracing::warn!(event = "copy_not_removed", path = %error.path.display(), error = %error);
+            }
+            removed => removed?,
         }
     }
     Ok(())

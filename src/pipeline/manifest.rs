@@ -118,6 +118,8 @@ pub fn hour_dir(root: &Path, instant: UnixMillis) -> PathBuf {
 pub struct Manifests<F: Fs> {
     fs: F,
     open: Option<OpenManifest<F>>,
+    /// How many were opened, one behind the other.
+    opened: u64,
 }
 
 struct OpenManifest<F: Fs> {
@@ -129,12 +131,12 @@ struct OpenManifest<F: Fs> {
 impl<F: Fs> Manifests<F> {
     /// Opens nothing yet.
     pub fn new(fs: F) -> Manifests<F> {
-        Manifests { fs, open: None }
+        Manifests { fs, open: None, opened: 0 }
     }
 
     /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards. One
-    /// that was removed or renamed since it was opened is opened anew.
-    fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<&F::File> {
+    /// that was removed or renamed since it was opened is opened anew, which the number tells that is returned with it.
+    fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<(&F::File, u64)> {
         let name = OsStr::new(MANIFEST_NAME);
         let is_current = match &self.open {
             Some(open) if open.path == dir => {
@@ -152,22 +154,27 @@ impl<F: Fs> Manifests<F> {
                     created => created?,
                 };
                 self.fs.sync_dir(&handle)?;
+                self.opened += 1;
                 OpenManifest { path: dir.to_path_buf(), dir: handle, file }
             }
         };
-        Ok(&self.open.insert(open).file)
+        Ok((&self.open.insert(open).file, self.opened))
     }
 
     /// Appends whole lines, durably. `progress` counts the bytes that were written, so that a call that failed on a
-    /// full disk can be repeated with the same lines and goes on where it stopped.
-    pub fn append(&mut self, root: &Path, dir: &Path, lines: &[u8], progress: &mut Progress) -> fs::Result<()> {
+    /// full disk can be repeated with the same lines and goes on where it stopped; but if the manifest was replaced
+    /// meanwhile, the other file is searched for what it has of them.
+    pub fn append(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>], progress: &mut Progress) -> fs::Result<()> {
         let fs = self.fs.clone();
-        let file = self.open(root, dir)?;
+        let (file, opened) = self.open(root, dir)?;
+        if *progress.opened.get_or_insert(opened) != opened {
+            return self.ensure(root, dir, lines).map(drop);
+        }
         if progress.start.is_none() {
             fs.lock_file(file)?;
             progress.start = Some(end_of_lines(&fs, file)?);
         }
-        let start = progress.start.unwrap_or(0);
+        let (start, lines) = (progress.start.unwrap_or(0), lines.concat());
         while progress.written < lines.len() {
             let rest = &lines[progress.written..];
             progress.written += fs.write_at(file, rest, start + progress.written as u64)?;
@@ -188,7 +195,7 @@ impl<F: Fs> Manifests<F> {
     /// were written.
     pub fn ensure(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<usize> {
         let fs = self.fs.clone();
-        let file = self.open(root, dir)?;
+        let (file, _) = self.open(root, dir)?;
         fs.lock_file(file)?;
         let found = search(&fs, file, lines)?;
         // What is found may be in the page cache alone, left clean there by a sync that failed; and where others have written
@@ -224,6 +231,8 @@ impl<F: Fs> Manifests<F> {
 /// How far an append has come.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// The manifest that it is about, by the number of its opening.
+    opened: Option<u64>,
     start: Option<u64>,
     written: usize,
 }

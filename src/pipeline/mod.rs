@@ -20,6 +20,7 @@ pub mod naming;
 pub mod older;
 pub mod places;
 pub mod patterns;
+pub mod probe;
 pub mod profile;
 pub mod publish;
 pub mod quarantine;

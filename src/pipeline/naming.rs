@@ -14,26 +14,36 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// How many hex digits of the hash a name carries, in the order in which they are tried: none at first.
 const HASH_DIGITS: [usize; 5] = [0, 8, 16, 32, 64];
 
+/// How many it carries beside the ingest id.
+const ID_HASH_DIGITS: usize = 8;
+
+/// So many choices are counted to find out which one a name was; a name further on is looked for from the first with the id.
+const CHOICES_COUNTED_MAX: usize = 1024;
+
 /// Endings that compress what the extension before them says.
 const COMPRESSIONS: [&[u8]; 6] = [b"gz", b"bz2", b"xz", b"zst", b"lz4", b"br"];
 
-/// The name that a file gets in the warehouse when the first `taken` choices belong to other content; None when all
-/// do.
-pub fn warehouse_name(staged: &OsStr, sha256: &Sha256, taken: usize) -> Option<OsString> {
-    match HASH_DIGITS.get(taken)? {
-        0 => Some(staged.to_owned()),
-        digits => Some(suffixed_name(staged, &sha256.hex()[..*digits], NAME_BYTES_MAX)),
-    }
+/// The name that a file gets in the warehouse when the first `taken` choices belong to others: with more and more of its
+/// hash in it, then with its ingest id, then with that and a number. There is always one more.
+pub fn warehouse_name(staged: &OsStr, sha256: &Sha256, id: IngestId, taken: usize) -> OsString {
+    let hash = sha256.hex();
+    let suffix = match (HASH_DIGITS.get(taken), taken - taken.min(HASH_DIGITS.len())) {
+        (Some(0), _) => return staged.to_owned(),
+        (Some(digits), _) => hash[..*digits].to_owned(),
+        (None, 0) => format!("{}-{id}", &hash[..ID_HASH_DIGITS]),
+        (None, number) => format!("{}-{id}-{number}", &hash[..ID_HASH_DIGITS]),
+    };
+    suffixed_name(staged, &suffix, NAME_BYTES_MAX)
 }
 
 /// How many choices come before `name`, and `name` itself: where to go on when it turns out to be taken.
-pub fn choices_up_to(staged: &OsStr, sha256: &Sha256, name: &OsStr) -> usize {
-    let chosen = |taken: &usize| warehouse_name(staged, sha256, *taken).is_some_and(|choice| choice == name);
-    (0..HASH_DIGITS.len()).find(chosen).map_or(HASH_DIGITS.len(), |taken| taken + 1)
+pub fn choices_up_to(staged: &OsStr, sha256: &Sha256, id: IngestId, name: &OsStr) -> usize {
+    let chosen = |taken: &usize| warehouse_name(staged, sha256, id, *taken) == name;
+    (0..CHOICES_COUNTED_MAX).find(chosen).map_or(HASH_DIGITS.len(), |taken| taken + 1)
 }
 
 /// The name under which a file goes back to staging when its own is taken again there.
-pub fn returned_name(staged: &OsStr, id: IngestId, attempt: u32) -> OsString {
+pub fn returned_name(staged: &OsStr, id: IngestId, attempt: &str) -> OsString {
     suffixed_name(staged, &format!("returned-{id}-{attempt}"), NAME_BYTES_MAX)
 }
 
@@ -95,7 +105,7 @@ mod tests {
 
     fn second_choice(name: &str) -> String {
         let sha256 = Sha256([0xab; 32]);
-        warehouse_name(OsStr::new(name), &sha256, 1).unwrap().into_string().unwrap()
+        warehouse_name(OsStr::new(name), &sha256, IngestId(12), 1).into_string().unwrap()
     }
 
     #[test]
@@ -109,14 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_choice_is_the_name_itself_and_the_last_is_followed_by_none() {
-        let (name, sha256) = (OsStr::new("foo.csv"), Sha256([0xab; 32]));
-        assert_eq!(warehouse_name(name, &sha256, 0).unwrap(), name);
-        assert_eq!(warehouse_name(name, &sha256, 4).unwrap().len(), "foo-.csv".len() + 64);
-        assert_eq!(warehouse_name(name, &sha256, 5), None);
-        for taken in 0..5 {
-            let choice = warehouse_name(name, &sha256, taken).unwrap();
-            assert_eq!(choices_up_to(name, &sha256, &choice), taken + 1);
+    fn the_first_choice_is_the_name_itself_and_there_is_always_one_more() {
+        let (name, sha256, id) = (OsStr::new("foo.csv"), Sha256([0xab; 32]), IngestId(12));
+        assert_eq!(warehouse_name(name, &sha256, id, 0), name);
+        assert_eq!(warehouse_name(name, &sha256, id, 4).len(), "foo-.csv".len() + 64);
+        assert_eq!(warehouse_name(name, &sha256, id, 5), "foo-abababab-12.csv");
+        assert_eq!(warehouse_name(name, &sha256, id, 6), "foo-abababab-12-1.csv");
+        for taken in 0..50 {
+            let choice = warehouse_name(name, &sha256, id, taken);
+            assert_eq!(choices_up_to(name, &sha256, id, &choice), taken + 1);
         }
     }
 
@@ -125,8 +136,8 @@ mod tests {
     fn long_names_are_cut_to_fit_at_a_character() {
         for length in 240..=255 {
             let name = format!("{}.csv", "x".repeat(length - 4));
-            for taken in 0..5 {
-                let choice = warehouse_name(OsStr::new(&name), &Sha256([7; 32]), taken).unwrap();
+            for taken in 0..8 {
+                let choice = warehouse_name(OsStr::new(&name), &Sha256([7; 32]), IngestId(u64::MAX), taken);
                 assert!(choice.len() <= NAME_BYTES_MAX && choice.as_bytes().ends_with(b".csv"), "{choice:?}");
             }
         }

@@ -34,8 +34,13 @@ pub enum Placed {
     /// The inode has further names, by which the warehouse's file could be written to: it has to be put back, and
     /// copied.
     Linked,
+    /// What has arrived has another inode number, and the same size and times. There are file systems that number a file
+    /// anew when it is renamed; its content decides.
+    Renumbered,
     /// This file cannot be moved; others may.
     Refused(fs::Error),
+    /// It was moved, and cannot be looked at: it has to be put back.
+    Unseen(fs::Error),
 }
 
 /// What came of removing a file.
@@ -49,8 +54,10 @@ pub enum Removed {
     Refused(fs::Error),
 }
 
-/// How many names are tried for a file that goes back where its own name is taken.
+/// How many numbered names are tried for a file that goes back where its own name is taken; then come random ones.
 const RETURNED_NAMES_MAX: u32 = 16;
+/// How many random ones. Who has taken the numbered names cannot have guessed one of these.
+const RANDOM_NAMES_MAX: u32 = 16;
 
 /// Moves files by directories that it keeps open.
 pub struct Publisher<F: Fs> {
@@ -66,6 +73,8 @@ pub struct Publisher<F: Fs> {
     lost: BTreeSet<PathBuf>,
     /// What `write_new` will find written and synced under its unfinished name.
     prepared: HashSet<PathBuf>,
+    /// Devices that were seen to number a file anew when it is renamed.
+    renumbering: HashSet<u64>,
 }
 
 impl<F: Fs> Publisher<F> {
@@ -79,6 +88,7 @@ impl<F: Fs> Publisher<F> {
             gained: BTreeSet::new(),
             lost: BTreeSet::new(),
             prepared: HashSet::new(),
+            renumbering: HashSet::new(),
         }
     }
 
@@ -128,6 +138,15 @@ impl<F: Fs> Publisher<F> {
         }
     }
 
+    /// The same, from the file system itself and not from what it has kept in a cache.
+    pub fn look_afresh(&mut self, path: &Path) -> fs::Result<Option<fs::Stat>> {
+        let (dir, name) = split(path)?;
+        match self.dir(dir) {
+            Err(error) if error.is_not_found() => Ok(None),
+            dir => self.fs.stat_fresh(&*dir?, name),
+        }
+    }
+
     /// Says that names in `to` are about to come from `from`: both are synced, even if the move finds nothing. A killed
     /// process may have moved it without syncing, and a power cut would undo that after we have called it done.
     pub fn touch(&mut self, from: &Path, to: &Path) {
@@ -138,6 +157,30 @@ impl<F: Fs> Publisher<F> {
     /// Renames `from` to `to` if `to` is free, then checks that the file now at `to` is `identity`. What is not has to
     /// be put back by the caller.
     pub fn place(&mut self, from: &Path, root: &Path, to: &Path, identity: &FileIdentity) -> fs::Result<Placed> {
+        match self.bring(from, root, to, identity) {
+            Ok(None) => {}
+            Ok(Some(placed)) => return Ok(placed),
+            Err(error) if error.spares_others() => return Ok(Placed::Refused(error)),
+            Err(error) => return Err(error),
+        }
+        let (to_dir, to_name) = split(to)?;
+        let target = self.dir(to_dir)?;
+        Ok(match self.fs.stat_fresh(&target, to_name) {
+            Ok(Some(stat)) if stat.kind != FileKind::Regular => Placed::Changed,
+            Ok(Some(stat)) if !stat.identity.same_but_renamed(identity) => {
+                let is_renumbered = stat.identity.same_but_renumbered(identity);
+                if is_renumbered { Placed::Renumbered } else { Placed::Changed }
+            }
+            Ok(Some(stat)) if stat.links > 1 => Placed::Linked,
+            Ok(Some(_)) => Placed::Done,
+            Ok(None) => Placed::Vanished,
+            Err(error) if error.spares_others() => Placed::Unseen(error),
+            Err(error) => return Err(error),
+        })
+    }
+
+    /// The rename. None if something stands at `to` now that was at `from`.
+    fn bring(&mut self, from: &Path, root: &Path, to: &Path, identity: &FileIdentity) -> fs::Result<Option<Placed>> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
         let source = self.dir(from_dir)?;
         let mut target = self.made_dir(root, to_dir)?;
@@ -147,7 +190,7 @@ impl<F: Fs> Publisher<F> {
             && error.is_not_found()
         {
             if self.fs.stat(&source, from_name)?.is_none() {
-                return Ok(Placed::Vanished);
+                return Ok(Some(Placed::Vanished));
             }
             // Then it is the partition that somebody removed under us.
             self.forget(to_dir);
@@ -155,21 +198,26 @@ impl<F: Fs> Publisher<F> {
             renamed = self.fs.rename(&source, from_name, &target, to_name);
         }
         match renamed {
-            Ok(()) => {}
-            Err(error) if error.is_taken() => return Ok(Placed::Taken),
-            Err(error) if error.is_not_found() => return Ok(Placed::Vanished),
-            Err(error) if error.is_cross_device() => return Ok(Placed::NeedsCopy),
-            Err(error) if is_of_this_file(&error) => return Ok(Placed::Refused(error)),
-            Err(error) => return Err(error),
-        }
-        Ok(match self.fs.stat(&target, to_name)? {
-            Some(stat) if stat.kind != FileKind::Regular || !stat.identity.same_but_renamed(identity) => {
-                Placed::Changed
+            Ok(()) => Ok(None),
+            Err(error) if error.is_taken() => Ok(Some(Placed::Taken)),
+            Err(error) if error.is_not_found() => Ok(Some(Placed::Vanished)),
+            Err(error) if error.is_cross_device() => Ok(Some(Placed::NeedsCopy)),
+            // Only the two names tell what came of it.
+            Err(error) if error.is_outcome_unknown() && error.spares_others() => {
+                let is_it = |stat: Option<fs::Stat>| stat.is_some_and(|stat| stat.identity.same_but_renamed(identity));
+                match (self.fs.stat_fresh(&target, to_name), self.fs.stat_fresh(&source, from_name)) {
+                    (Ok(there), Ok(None)) if is_it(there) => Ok(None),
+                    // Where a rename is made of halves, only the first may have been.
+                    (Ok(there), Ok(here)) if is_it(there) && is_it(here) => {
+                        self.fs.unlink(&target, to_name)?;
+                        Err(error)
+                    }
+                    (Ok(_), Ok(_)) => Err(error),
+                    _ => Ok(Some(Placed::Unseen(error))),
+                }
             }
-            Some(stat) if stat.links > 1 => Placed::Linked,
-            Some(_) => Placed::Done,
-            None => Placed::Vanished,
-        })
+            Err(error) => Err(error),
+        }
     }
 
     /// Undoes a `place`: the file at `to` goes back to `from`, or, if that name is taken again, beside it under a
@@ -186,9 +234,11 @@ impl<F: Fs> Publisher<F> {
     }
 
     fn give_back(&self, id: IngestId, at: &F::Dir, at_name: &OsStr, dir: &F::Dir, name: &OsStr) -> fs::Result<()> {
-        let names = std::iter::once(name.to_owned()).chain((1..RETURNED_NAMES_MAX).map(|n| returned_name(name, id, n)));
+        let numbered = (1..RETURNED_NAMES_MAX).map(|n| returned_name(name, id, &n.to_string()));
+        // Other names are in the way, whatever they stand for: none of them may keep a file from going back.
+        let random = (0..RANDOM_NAMES_MAX).map(|_| returned_name(name, id, &crate::journal::hex(&self.fs.random())));
         let mut taken = None;
-        for name in names {
+        for name in std::iter::once(name.to_owned()).chain(numbered).chain(random) {
             match self.fs.rename(at, at_name, dir, &name) {
                 Err(error) if error.is_taken() => taken = Some(error),
                 Err(error) if error.is_not_found() => return Ok(()),
@@ -212,6 +262,27 @@ impl<F: Fs> Publisher<F> {
         identity: &FileIdentity,
         leased: Option<&F::File>,
     ) -> fs::Result<Removed> {
+        match self.take_away(id, what, path, identity, leased) {
+            // One that cannot be looked at, or removed, must not stay hidden.
+            Err(error) if error.spares_others() => {
+                let (dir_path, name) = split(path)?;
+                if let Ok(dir) = self.dir(dir_path) {
+                    let _ = self.give_back(id, &dir, &aside_name(&self.store, id, what), &dir, name);
+                }
+                Ok(Removed::Refused(error))
+            }
+            removed => removed,
+        }
+    }
+
+    fn take_away(
+        &mut self,
+        id: IngestId,
+        what: &str,
+        path: &Path,
+        identity: &FileIdentity,
+        leased: Option<&F::File>,
+    ) -> fs::Result<Removed> {
         if self.resolve_aside(id, what, path, Some(identity), leased)? {
             return Ok(Removed::Done);
         }
@@ -224,7 +295,6 @@ impl<F: Fs> Publisher<F> {
         }
         match self.fs.rename(&dir, name, &dir, &aside) {
             Err(error) if error.is_not_found() => return Ok(Removed::Other),
-            Err(error) if is_of_this_file(&error) => return Ok(Removed::Refused(error)),
             result => result?,
         }
         let gone = self.resolve_aside(id, what, path, Some(identity), leased)?;
@@ -251,13 +321,23 @@ impl<F: Fs> Publisher<F> {
         self.touch(dir_path, dir_path);
         let aside = aside_name(&self.store, id, what);
         let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
-        let is_ours = identity.is_some_and(|identity| there.identity.same_but_renamed(identity));
+        let is_ours = identity.is_some_and(|identity| self.is_same(&there.identity, identity));
         if is_ours && !leased.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
             self.fs.unlink(&dir, &aside)?;
             return Ok(true);
         }
         self.give_back(id, &dir, &aside, &dir, name)?;
         Ok(false)
+    }
+
+    /// The file that it was before it was renamed, as far as its inode says.
+    fn is_same(&self, now: &FileIdentity, before: &FileIdentity) -> bool {
+        now.same_but_renamed(before) || self.renumbering.contains(&now.device) && now.same_but_renumbered(before)
+    }
+
+    /// A file on this device was numbered anew, as its content shows, when it was renamed: others will be.
+    pub fn note_renumbering(&mut self, device: u64) {
+        self.renumbering.insert(device);
     }
 
     /// Unlinks a name that is a second one of a file which has a durable name elsewhere.
@@ -331,6 +411,9 @@ impl<F: Fs> Publisher<F> {
 
     /// The file of that name has this content, and no more.
     fn holds(&self, dir: &F::Dir, name: &OsStr, content: &[u8]) -> fs::Result<bool> {
+        if self.fs.stat(dir, name)?.is_none_or(|stat| stat.kind != FileKind::Regular) {
+            return Ok(false);
+        }
         let file = match self.fs.open(dir, name, Open::Read) {
             Err(error) if error.is_not_to_be_read() => return Ok(false),
             file => file?,
@@ -368,10 +451,4 @@ pub fn split(path: &Path) -> fs::Result<(&Path, &OsStr)> {
         (Some(dir), Some(name)) => Ok((dir, name)),
         _ => Err(fs::Error { op: "open", path: path.to_path_buf(), source: std::io::ErrorKind::InvalidInput.into() }),
     }
-}
-
-/// Errors that say something about one file (immutable, sticky, busy) or its place, not about the disk.
-pub fn is_of_this_file(error: &fs::Error) -> bool {
-    let errnos = [libc::EACCES, libc::EPERM, libc::EBUSY, libc::ENAMETOOLONG, libc::EISDIR, libc::ENOTDIR, libc::EROFS];
-    error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }

@@ -10,6 +10,8 @@
 //! | HASHED | the copy is gone, source unchanged | hashed and copied again |
 //! | HASHED | the source is there, unchanged | is placed, goes on |
 //! | HASHED | our inode at the warehouse path, but written to, or with a further name that is not ours | put back, ABANDONED |
+//! | HASHED | what stands at the warehouse path cannot be looked at, but the source or its copy is there | ABANDONED |
+//! | HASHED | the same, and neither is there | it stays HASHED, and is looked at again at the next start |
 //! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use super::commit::{Committer, Dropped, Work};
 use super::publish::{Removed, split};
-use super::{Error, Failing, Settled, hash};
+use super::{Error, Failing, Outcome, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, Abandoned, Record};
 use crate::journal::state::{FileState, Ingest, Target};
@@ -55,6 +57,21 @@ enum Place {
     Spoilt(AbandonReason),
     /// Nowhere.
     Lost(AbandonReason),
+    /// It can be told where it is, but not moved.
+    Refused(fs::Error),
+    /// It may be at its warehouse path, which cannot be looked at.
+    Unseen(fs::Error),
+}
+
+impl Place {
+    /// The same place, of a content that must not go on.
+    fn spoilt(self) -> Place {
+        match self {
+            Place::Arrived => Place::Spoilt(AbandonReason::Changed),
+            Place::Ready | Place::Again => Place::Lost(AbandonReason::Changed),
+            place => place,
+        }
+    }
 }
 
 /// What stands at the three places where a HASHED file's content may be.
@@ -85,6 +102,13 @@ fn judge(ingest: &Ingest, target: &Target, seen: &Seen) -> Place {
 
 /// What recovery would do with a file, for `replay --dry-run`. Changes nothing.
 pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
+    match try_foresee(fs, ingest) {
+        Err(error) if error.spares_others() => Ok("look at it again, and abandon it if that fails as it does now"),
+        foreseen => foreseen,
+    }
+}
+
+fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
     let look = |path: &Path| -> fs::Result<Option<FileIdentity>> {
         let (dir, name) = split(path)?;
         match fs.open_dir(dir) {
@@ -111,7 +135,7 @@ pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
         Place::Ready => "move it to the warehouse, and list it",
         Place::Again => "hash it again and ingest it",
         Place::Spoilt(_) => "put it back: it was written to",
-        Place::Lost(_) => "abandon it: it vanished or changed",
+        Place::Lost(_) | Place::Refused(_) | Place::Unseen(_) => "abandon it: it vanished or changed",
     })
 }
 
@@ -138,7 +162,13 @@ impl<F: Fs> Committer<F> {
             if matches!(place, Place::Lost(_)) {
                 self.return_mistaken(&ingest)?;
             }
-            match self.guard(&ingest, &mut work, place)? {
+            let place = match self.guard(&ingest, &mut work, place) {
+                // What was at its name a moment ago cannot be looked at now. Nothing is lost by looking at it later.
+                Err(Error::Io(error)) if error.spares_others() => Place::Unseen(error),
+                place => place?,
+            };
+            let place = if self.is_known_by_now(&ingest)? { place.spoilt() } else { place };
+            match place {
                 Place::Arrived => placed.push(work),
                 Place::Ready => to_place.push(work),
                 Place::Again => match self.resume_source(&ingest, &recovered.resumed)? {
@@ -150,6 +180,10 @@ impl<F: Fs> Committer<F> {
                     dropped.push(Dropped { work, reason, error: None });
                 }
                 Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
+                Place::Refused(error) => {
+                    dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
+                }
+                Place::Unseen(error) => self.report_unseen(&ingest, &error),
             }
         }
         let (now_placed, not_placed) = self.place_all(to_place)?;
@@ -179,7 +213,16 @@ impl<F: Fs> Committer<F> {
         self.patiently(|this| this.publisher.sync())?;
         let placed = self.remove_second_names(placed, &mut dropped)?;
         let moved = self.confirm(placed, &mut dropped)?;
-        self.record_moves(&moved, dropped, &mut Vec::new())?;
+        let mut reports = Vec::new();
+        self.record_moves(&moved, dropped, &mut reports)?;
+        for report in reports {
+            if let Outcome::Refused(refusal) = &report.outcome
+                && let Some(error) = refusal.error()
+            {
+                let path = self.settings.input.join(&*report.name);
+                self.metrics.file_failed(&path, refusal.failure_reason(Some(&self.settings.input)), &error, None);
+            }
+        }
         self.open_in(FileState::Moved).iter().map(work_of).collect()
     }
 
@@ -199,7 +242,11 @@ impl<F: Fs> Committer<F> {
             return Ok(Err(AbandonReason::Changed));
         }
         let (_, name) = split(&ingest.source_path)?;
-        Ok(match self.fs.stat(&self.shared.staging, name)? {
+        let there = match self.fs.stat(&self.shared.staging, name) {
+            Err(error) if error.spares_others() => return Ok(Err(AbandonReason::Failed)),
+            there => there?,
+        };
+        Ok(match there {
             None => Err(AbandonReason::Vanished),
             Some(stat) if stat.identity != ingest.identity => Err(AbandonReason::Changed),
             Some(stat) => Ok(Settled {
@@ -220,15 +267,41 @@ impl<F: Fs> Committer<F> {
         let Some(target) = &ingest.target else {
             return Err(Error::Transition("a hashed file has no target", ingest.id));
         };
-        let seen = Seen {
-            arrived: self.publisher.look(&target.warehouse_path)?.map(|stat| stat.identity),
-            source: self.look_at_source(ingest)?,
-            copy: match &target.copy {
-                Some(copy) => self.publisher.look(&copy.path)?.map(|stat| stat.identity),
-                None => None,
-            },
-        };
+        let moving =
+            target.copy.as_ref().map_or((&ingest.source_path, &ingest.identity), |copy| (&copy.path, &copy.identity));
+        let (mut refused, mut unseen) = (None, None);
+        let mut seen = Seen { arrived: None, source: None, copy: None };
+        match self.publisher.look(&target.warehouse_path) {
+            Err(error) if error.spares_others() => unseen = Some(error),
+            stat => seen.arrived = stat?.map(|stat| stat.identity),
+        }
+        match self.look_at_source(ingest) {
+            // One that is missing as a whole is not a file's.
+            Err(error) if error.spares_others() && !error.is_not_found() => refused = Some(error),
+            source => seen.source = source?,
+        }
+        match target.copy.as_ref().map(|copy| self.publisher.look(&copy.path)) {
+            Some(Err(error)) if error.spares_others() => refused = Some(error),
+            copy => seen.copy = copy.transpose()?.flatten().map(|stat| stat.identity),
+        }
         let mut place = judge(ingest, target, &seen);
+        let is_elsewhere = match &target.copy {
+            Some(_) => seen.copy.is_some() || seen.source == Some(ingest.identity),
+            None => seen.source.is_some_and(|source| source.same_but_renamed(moving.1)),
+        };
+        match (unseen, refused) {
+            // It was not moved, then; where it is, it is found again.
+            (Some(error), _) if is_elsewhere => return Ok(Place::Refused(error)),
+            (Some(error), _) => return Ok(Place::Unseen(error)),
+            (None, Some(error)) if !matches!(place, Place::Arrived | Place::Spoilt(_)) => {
+                let arrived = self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?;
+                if !arrived {
+                    return Ok(Place::Refused(error));
+                }
+                place = Place::Arrived;
+            }
+            _ => {}
+        }
         // Device numbers may change at a reboot, and inode numbers on some file systems: the hash decides.
         if matches!(place, Place::Lost(_))
             && self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
@@ -246,7 +319,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// True if a file of that size and content stands at `path`.
-    fn holds(&mut self, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
+    pub(in crate::pipeline) fn holds(&mut self, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
         let (dir, name) = split(path)?;
         let is_candidate = |stat: fs::Stat| stat.kind == FileKind::Regular && stat.identity.size == size;
         if !self.publisher.look(path)?.is_some_and(is_candidate) {
@@ -254,7 +327,7 @@ impl<F: Fs> Committer<F> {
         }
         let dir = self.publisher.dir(dir)?;
         match self.fs.open(&dir, name, Open::Read) {
-            Err(error) if error.is_not_to_be_read() => Ok(false),
+            Err(error) if error.is_not_to_be_read() || error.spares_others() => Ok(false),
             file => Ok(hash::digest_of(&self.fs, &file?).is_ok_and(|found| found == *sha256)),
         }
     }
@@ -273,6 +346,8 @@ impl<F: Fs> Committer<F> {
         let file = match self.fs.open(&dir, name, Open::Read) {
             // The source of a copy may be gone; and who may not read a file may still rename it.
             Err(error) if error.is_not_to_be_read() => return Ok(place),
+            // One bad file must not keep all others from being ingested, at this start and every other.
+            Err(error) if error.spares_others() => return Ok(self.unreadable(ingest, &place, &error)),
             file => file?,
         };
         if matches!(place, Place::Ready) && !copied && self.fs.stat_file(&file)?.identity != ingest.identity {
@@ -283,7 +358,10 @@ impl<F: Fs> Committer<F> {
             Place::Arrived => Place::Spoilt(reason),
             _ => Place::Lost(reason),
         };
-        let lease = self.fs.lease(&file)?;
+        let lease = match self.fs.lease(&file) {
+            Err(error) if error.spares_others() => Lease::Unsupported,
+            lease => lease?,
+        };
         if lease == Lease::Writer {
             return Ok(spoilt(AbandonReason::OpenForWriting));
         }
@@ -296,16 +374,34 @@ impl<F: Fs> Committer<F> {
         match hash::digest_of(&self.fs, &file) {
             Ok(found) if Some(found) == sha256 => {}
             Ok(_) => return Ok(spoilt(AbandonReason::Changed)),
-            // One bad file must not keep all others from being ingested, at this start and every other.
-            Err(error) => {
-                let (path, reason) = (&ingest.source_path, FailureReason::Unreadable);
-                self.metrics.file_failed(path, reason, &error.to_string(), None);
-                return Ok(spoilt(AbandonReason::Failed));
-            }
+            Err(error) => return Ok(self.unreadable(ingest, &place, &error)),
         }
         // Open, it keeps its inode number, so that no other file can be taken for it.
         (work.held, work.leased) = (Some(file), lease == Lease::Held);
         Ok(place)
+    }
+
+    /// One bad file must not keep all others from being ingested, at this start and every other.
+    fn unreadable(&self, ingest: &Ingest, place: &Place, error: &fs::Error) -> Place {
+        self.metrics.file_failed(&ingest.source_path, FailureReason::Unreadable, &error.to_string(), None);
+        match place {
+            Place::Arrived => Place::Spoilt(AbandonReason::Failed),
+            _ => Place::Lost(AbandonReason::Failed),
+        }
+    }
+
+    /// Another file has brought its content, while it could not be looked at.
+    fn is_known_by_now(&self, ingest: &Ingest) -> Result<bool, Error> {
+        match &ingest.target {
+            Some(target) => Ok(self.state.original(&target.sha256)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    fn report_unseen(&self, ingest: &Ingest, error: &fs::Error) {
+        let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
+        let error = format!("it may be here, which the next start will look at again: {error}");
+        self.metrics.file_failed(path, FailureReason::NotMoved, &error, None);
     }
 
     /// What stands at the source. A staging directory that is missing as a whole is an error: perhaps it is not
@@ -326,46 +422,58 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Vec<Work<F>>, Error> {
         let mut left = Vec::with_capacity(placed.len());
         for work in placed {
-            let ingest = self.ingest(work.id)?.clone();
-            let Some(target) = &ingest.target else { continue };
-            let (from, moving) = match &target.copy {
-                Some(copy) => (&copy.path, &copy.identity),
-                None => (&ingest.source_path, &ingest.identity),
-            };
-            // What an earlier run took aside first.
-            self.resolve_aside(work.id, "second", from, Some(moving))?;
-            let (old, new) = (self.publisher.look(from)?, self.publisher.look(&target.warehouse_path)?);
-            if let (Some(old), Some(new)) = (old, new)
-                && old.identity.key() == new.identity.key()
-                && matches!(self.remove(work.id, "second", from, moving, work.lease())?, Removed::Other)
-                && self.publisher.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
-            {
-                // Written to, or wanted by a writer, by its name in staging: that is the one that stays.
-                self.publisher.unlink_second_name(&target.warehouse_path)?;
-                dropped.push(Dropped { work, reason: AbandonReason::Changed, error: None });
-                continue;
-            }
-            let now = self.publisher.look(&target.warehouse_path)?.filter(|now| now.identity.key() == moving.key());
-            let reason = match now {
-                Some(now) if !now.identity.same_but_renamed(moving) => AbandonReason::Changed,
-                // An upstream has given it a name of his own, by which he could write to it.
-                Some(now) if now.links > 1 && target.copy.is_none() => AbandonReason::NeedsCopy,
-                _ => {
-                    left.push(work);
-                    continue;
+            match self.remove_second_name(&work) {
+                Ok(None) => left.push(work),
+                Ok(Some(reason)) => dropped.push(Dropped { work, reason, error: None }),
+                // By a name that cannot be looked at somebody could write to it.
+                Err(Error::Io(error)) if error.spares_others() => {
+                    self.put_back(work.id)?;
+                    dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
                 }
-            };
-            self.put_back(work.id)?;
-            dropped.push(Dropped { work, reason, error: None });
+                Err(error) => return Err(error),
+            }
         }
         self.publisher.sync()?;
         Ok(left)
     }
 
+    /// Why the file does not stay in the warehouse, if it does not.
+    fn remove_second_name(&mut self, work: &Work<F>) -> Result<Option<AbandonReason>, Error> {
+        let ingest = self.ingest(work.id)?.clone();
+        let Some(target) = &ingest.target else { return Ok(None) };
+        let (from, moving) = match &target.copy {
+            Some(copy) => (&copy.path, &copy.identity),
+            None => (&ingest.source_path, &ingest.identity),
+        };
+        // What an earlier run took aside first.
+        self.resolve_aside(work.id, "second", from, Some(moving))?;
+        let (old, new) = (self.publisher.look(from)?, self.publisher.look(&target.warehouse_path)?);
+        if let (Some(old), Some(new)) = (old, new)
+            && old.identity.key() == new.identity.key()
+            && !matches!(self.remove(work.id, "second", from, moving, work.lease())?, Removed::Done)
+            && self.publisher.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
+        {
+            // Written to, or wanted by a writer, by its name in staging: that is the one that stays.
+            self.publisher.unlink_second_name(&target.warehouse_path)?;
+            return Ok(Some(AbandonReason::Changed));
+        }
+        let now = self.publisher.look_afresh(&target.warehouse_path)?;
+        let reason = match now.filter(|now| now.identity.key() == moving.key()) {
+            Some(now) if !now.identity.same_but_renamed(moving) => AbandonReason::Changed,
+            // An upstream has given it a name of his own, by which he could write to it.
+            Some(now) if now.links > 1 && target.copy.is_none() => AbandonReason::NeedsCopy,
+            _ => return Ok(None),
+        };
+        self.put_back(work.id)?;
+        Ok(Some(reason))
+    }
+
     /// A copy that a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.
     fn remove_leftover_copies(&mut self) -> Result<(), Error> {
+        let open = self.state.open().filter_map(|ingest| ingest.target.as_ref()?.copy.as_ref());
+        let needed: Vec<_> = open.filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
         if let Some(copies) = &self.shared.copies {
-            hash::remove_leftovers(&self.fs, copies)?;
+            hash::remove_leftovers(&self.fs, copies, &needed)?;
         }
         Ok(())
     }

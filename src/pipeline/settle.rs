@@ -5,6 +5,7 @@
 //! - A file is handed out at most once until a report says what became of it.
 //! - Nothing depends on mtime but the order in which complete files are handed out.
 
+mod abandonments;
 mod census;
 mod look;
 mod queue;
@@ -23,6 +24,7 @@ use crate::fs::Stat;
 use crate::journal::state::Kept;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
+use abandonments::Abandonments;
 use census::{Census, second};
 pub use look::Look;
 pub use report::Reaction;
@@ -111,6 +113,8 @@ enum Phase {
 struct Tracked {
     identity: FileIdentity,
     links: u64,
+    /// It has to be copied, whatever its links say: a rename has shown that.
+    copies: bool,
     /// Boxed: where a great many files wait, they have none.
     sidecar: Option<Box<FileIdentity>>,
     phase: Phase,
@@ -153,6 +157,7 @@ pub struct Settle {
     due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
     in_flight: usize,
     census: Census,
+    abandonments: Abandonments,
     scan: u16,
     next_ticket: u64,
 }
@@ -173,6 +178,7 @@ impl Settle {
             due: BinaryHeap::new(),
             in_flight: 0,
             census: Census::default(),
+            abandonments: Abandonments::default(),
             scan: 0,
             next_ticket: 0,
         };
@@ -230,6 +236,7 @@ impl Settle {
                 *dirty = true;
             } else {
                 self.forget(name);
+                self.abandonments.end(name);
             }
             return;
         };
@@ -248,6 +255,7 @@ impl Settle {
                 first_seen_seconds: second(now),
                 identity,
                 links: sighting.stat.links,
+                copies: false,
                 sidecar: sighting.sidecar.map(Box::new),
                 phase: Phase::Waiting { since: now, why: Waiting::Settling },
                 failures: 0,
@@ -272,6 +280,7 @@ impl Settle {
         };
         if changed {
             tracked.failures = 0;
+            tracked.copies = false;
         }
         if tracked.identity.key() != identity.key() {
             self.census.left(tracked.first_seen_seconds);
@@ -343,7 +352,7 @@ impl Settle {
             self.next_ticket += 1;
             return Some(Settled {
                 identity: tracked.identity,
-                links: tracked.links,
+                links: if tracked.copies { tracked.links.max(2) } else { tracked.links },
                 sidecar: tracked.sidecar.as_deref().copied(),
                 sidecar_name: None,
                 name,
@@ -364,6 +373,7 @@ impl Settle {
         let tracked = Tracked {
             identity: settled.identity,
             links: settled.links,
+            copies: false,
             sidecar: settled.sidecar.map(Box::new),
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,

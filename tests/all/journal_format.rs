@@ -8,7 +8,7 @@ use std::ops::Range;
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Place};
-use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Record, Settings};
+use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Moved, Record, Settings};
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::journal::snapshot::Snapshot;
@@ -61,7 +61,11 @@ fn frames() -> [(u64, Vec<Record>); 3] {
         warehouse_path: "/data/wh/ingest_date=2026-01-02/a.csv".into(),
         copy: None,
     });
-    [(5, vec![settings]), (200, vec![discovered, hashed]), (300, vec![Record::Moved(IngestId(2))])]
+    [
+        (5, vec![settings]),
+        (200, vec![discovered, hashed]),
+        (300, vec![Record::Moved(Moved { ingest_id: IngestId(2), published: None })]),
+    ]
 }
 
 /// The example, as the code writes it.
@@ -303,7 +307,11 @@ fn every_kind_of_record_is_encoded_as_specified() {
             Record::Hashed(Hashed { ingest_id: id, sha256, warehouse_path: path(), copy }),
             format!("03 00 6100 0900000000000000 {sha_hex} {path_hex} 01 {identity_hex} {path_hex}"),
         ),
-        (Record::Moved(id), "04 00 0800 0900000000000000".to_owned()),
+        (Record::Moved(Moved { ingest_id: id, published: None }), "04 00 0800 0900000000000000".to_owned()),
+        (
+            Record::Moved(Moved { ingest_id: id, published: Some(identity) }),
+            format!("0f 00 3800 0900000000000000 {identity_hex}"),
+        ),
         (Record::Manifested(id), "05 00 0800 0900000000000000".to_owned()),
         (
             Record::SkippedDuplicate(skipped),

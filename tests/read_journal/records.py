@@ -108,6 +108,10 @@ class Journal:
         self.is_new(file["sha256"])
         self.moved_by[file["sha256"]] = file
 
+    def moved_as(self, fields, *when):
+        self.moved(fields, *when)
+        fields.identity()
+
     def manifested(self, fields, *when):
         ingest_id, _ = self.transition(fields, *when, "MANIFESTED", ("MOVED",))
         self.unfinished.remove(ingest_id)
@@ -175,6 +179,7 @@ class Journal:
         1: settings, 2: discovered, 3: hashed, 4: moved, 5: manifested,
         6: skipped, 7: cleared, 8: abandoned, 9: expired,
         10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
+        15: moved_as,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.

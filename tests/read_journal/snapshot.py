@@ -166,6 +166,8 @@ class Snapshot:
         source_name = fields.take(fields.varint())
         length = fields.varint()
         warehouse_name = fields.take(length - 1) if length > 0 else source_name
+        if fields.at < len(data):
+            self.skip_published(fields)
         fields.end()
         if not 0 < ingest_id < lsn <= self.lsn:
             raise ValueError(f"found at LSN {ingest_id}, listed at LSN {lsn}")
@@ -176,6 +178,14 @@ class Snapshot:
             "warehouse_path": self.path(warehouse_directory, warehouse_name), "duplicate_of": None,
             "created_at": found_at, "updated_at": updated_at,
         }  # fmt: skip
+
+    def skip_published(self, fields):
+        for _ in range(3):
+            fields.zigzag()
+        for _ in range(2):
+            fields.zigzag()
+            if fields.varint() >= 1 << 32:
+                raise ValueError("nanoseconds of more than 32 bits")
 
     def path(self, directory, name):
         if directory > len(self.directories):

@@ -14,7 +14,7 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::format::FrameKind;
 use csv_ingestor::journal::names;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined,
     Record, Settings, SkippedDuplicate,
 };
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -68,6 +68,11 @@ struct Script {
     builder: Builder,
     pending: Vec<Record>,
     segments: Vec<Segment>,
+}
+
+fn identity(number: u64) -> FileIdentity {
+    let time = FileTime { sec: 1_767_323_000 - (number * 100_000_000) as i64, nsec: 500 };
+    FileIdentity { device: 1, inode: number, size: number << (number % 40), mtime: time, ctime: time }
 }
 
 impl Script {
@@ -133,9 +138,7 @@ impl Script {
 
     /// A file is found; its inode, and when, come from the number.
     fn found(&mut self, number: u64) -> IngestId {
-        let time = FileTime { sec: 1_767_323_000 - (number * 100_000_000) as i64, nsec: 500 };
-        let identity =
-            FileIdentity { device: 1, inode: number, size: number << (number % 40), mtime: time, ctime: time };
+        let identity = identity(number);
         let source_path = match number {
             50 => format!("/in/{}", "s".repeat(4_000)),
             _ if number % 10 == 3 => format!("{number}.csv"),
@@ -167,7 +170,8 @@ impl Script {
 
     fn ingested(&mut self, content: u64) {
         let id = self.hashed(content, content);
-        self.add(Record::Moved(id));
+        let published = (content % 3 > 0).then(|| identity(content));
+        self.add(Record::Moved(Moved { ingest_id: id, published }));
         self.add(Record::Manifested(id));
     }
 
@@ -196,7 +200,7 @@ impl Script {
         self.add(Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Changed }));
         self.hashed(206, 111);
         let moved = self.hashed(207, 112);
-        self.add(Record::Moved(moved));
+        self.add(Record::Moved(Moved { ingest_id: moved, published: None }));
         self.add(Record::Forgotten(sha256(3)));
         for (number, is_done) in [(208, false), (209, true)] {
             let ingest_id = self.found(number);

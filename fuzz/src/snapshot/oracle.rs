@@ -36,6 +36,8 @@ pub struct Row {
     pub source: Vec<u8>,
     /// In the warehouse.
     pub warehouse: Vec<u8>,
+    /// What stood there when it was published: device, inode, size, and two times of seconds and nanoseconds.
+    pub published: Option<([u64; 3], [(i64, u32); 2])>,
 }
 
 /// Reads the snapshot that lies under the name of this LSN.
@@ -169,13 +171,25 @@ fn row(bytes: &[u8], directories: &[&[u8]]) -> Option<Row> {
     let length = varint(&mut rest)?;
     let (source_name, mut rest) = counted(rest, length, 0)?;
     let length = varint(&mut rest)?;
-    let (warehouse_name, rest) = if length == 0 { (source_name, rest) } else { counted(rest, length - 1, 0)? };
+    let (warehouse_name, mut rest) = if length == 0 { (source_name, rest) } else { counted(rest, length - 1, 0)? };
     let path = |directory: u64, name: &[u8]| {
         let path = match directory {
             0 => name.to_vec(),
             _ => [*directories.get(usize::try_from(directory - 1).ok()?)?, b"/", name].concat(),
         };
         (path.len() <= 4096).then_some(path)
+    };
+    let published = match rest.is_empty() {
+        true => None,
+        false => {
+            let mut from = |before: u64| Some(before.wrapping_add(zigzag(&mut rest)? as u64));
+            let numbers = [from(device)?, from(inode)?, from(size)?];
+            let mut time = |before: u64| {
+                let sec = before.wrapping_add(zigzag(&mut rest)? as u64) as i64;
+                Some((sec, u32::try_from(varint(&mut rest)?).ok()?))
+            };
+            Some((numbers, [time(mtime as u64)?, time(found / 1000)?]))
+        }
     };
     let row = Row {
         sha256: *sha256,
@@ -184,6 +198,7 @@ fn row(bytes: &[u8], directories: &[&[u8]]) -> Option<Row> {
         mtime,
         source: path(source_directory, source_name)?,
         warehouse: path(warehouse_directory, warehouse_name)?,
+        published,
     };
     rest.is_empty().then_some(row)
 }

@@ -73,6 +73,10 @@ impl Intake {
                     self.file_failed(&report.name, reason, error, reaction.retry_in);
                 }
             }
+            Outcome::Abandoned(reason) if reaction.abandoned > 0 => {
+                let error = format!("abandoned {} times in a row: {}", reaction.abandoned, reason.text());
+                self.file_failed(&report.name, FailureReason::NotMoved, error, reaction.retry_in);
+            }
             // The file that found no room may turn out to be a duplicate once it finds some.
             Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.full.take().is_some() => {
                 self.metrics.disk_has_room();

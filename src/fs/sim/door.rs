@@ -237,6 +237,13 @@ impl Fs for SimFs {
         })
     }
 
+    fn stat_fresh(&self, dir: &SimDir, name: &OsStr) -> Result<Option<Stat>> {
+        self.in_dir(Op::Stat, dir, Some(name), |state, place, _| {
+            let child = state.child(place, name)?;
+            child.map(|place| state.stat(place)).transpose()
+        })
+    }
+
     fn rename(&self, from: &SimDir, from_name: &OsStr, to: &SimDir, to_name: &OsStr) -> Result<()> {
         let renamed = self.in_dir(Op::Rename, from, Some(from_name), |state, source, _| {
             let target = state.place(self.own(&to.0)?)?;

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled,
+    QuarantineCause, Quarantined, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use crate::journal::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
 use crate::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
@@ -27,6 +27,7 @@ const KIND_QUARANTINED: u8 = 11;
 const KIND_QUARANTINE_DONE: u8 = 12;
 const KIND_FORGOTTEN: u8 = 13;
 const KIND_RULES: u8 = 14;
+const KIND_MOVED_AS: u8 = 15;
 
 impl Record {
     /// Appends the record's bytes.
@@ -102,7 +103,12 @@ impl Record {
                 KIND_RULES
             }
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
-            Record::Moved(id) => put_id(out, *id, KIND_MOVED),
+            Record::Moved(Moved { ingest_id, published: None }) => put_id(out, *ingest_id, KIND_MOVED),
+            Record::Moved(Moved { ingest_id, published: Some(published) }) => {
+                put_u64(out, ingest_id.0);
+                put_identity(out, published);
+                KIND_MOVED_AS
+            }
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
             Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
         }
@@ -221,7 +227,8 @@ impl Fields<'_> {
                 warehouse_path: self.path()?,
                 copy: self.option(|fields| Some(Copy { identity: fields.identity()?, path: fields.path()? }))?,
             }),
-            KIND_MOVED => Record::Moved(self.id()?),
+            KIND_MOVED => Record::Moved(Moved { ingest_id: self.id()?, published: None }),
+            KIND_MOVED_AS => Record::Moved(Moved { ingest_id: self.id()?, published: Some(self.identity()?) }),
             KIND_MANIFESTED => Record::Manifested(self.id()?),
             KIND_SKIPPED_DUPLICATE => Record::SkippedDuplicate(SkippedDuplicate {
                 ingest_id: self.id()?,

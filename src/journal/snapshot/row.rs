@@ -11,12 +11,12 @@ use hashbrown::HashMap;
 
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::state::Original;
-use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 /// Bytes of the longest varint: 64 bits, seven in each.
 const VARINT_BYTES_MAX: usize = 10;
-/// The longest row: a digest, twelve numbers and two names.
-pub(super) const ROW_BYTES_MAX: usize = 32 + 12 * VARINT_BYTES_MAX + 2 * PATH_BYTES_MAX;
+/// The longest row: a digest, nineteen numbers and two names.
+pub(super) const ROW_BYTES_MAX: usize = 32 + 19 * VARINT_BYTES_MAX + 2 * PATH_BYTES_MAX;
 
 /// A content that was ingested, and everything that `inspect` shows of the file that brought it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Row {
     pub source_path: PathBuf,
     /// Where it is.
     pub warehouse_path: PathBuf,
+    /// What stood there when it was published, if that was noted.
+    pub published: Option<FileIdentity>,
 }
 
 impl Row {
@@ -53,6 +55,7 @@ impl Row {
             warehouse_path: self.warehouse_path.clone().into_boxed_path(),
             discovered_at: self.discovered_at,
             finished: Some(self.lsn),
+            published: self.published,
         }
     }
 
@@ -80,6 +83,31 @@ impl Row {
             put_varint(out, warehouse_name.len() as u64 + 1);
             out.extend_from_slice(warehouse_name);
         }
+        if let Some(published) = &self.published {
+            self.encode_published(published, out);
+        }
+    }
+
+    /// Differences from what was staged: a file that was renamed is the same one.
+    fn encode_published(&self, published: &FileIdentity, out: &mut Vec<u8>) {
+        let difference = |now: u64, before: u64| zigzag(now.wrapping_sub(before) as i64);
+        put_varint(out, difference(published.device, self.device));
+        put_varint(out, difference(published.inode, self.inode));
+        put_varint(out, difference(published.size, self.size));
+        put_varint(out, difference(published.mtime.sec as u64, self.mtime_sec as u64));
+        put_varint(out, u64::from(published.mtime.nsec));
+        put_varint(out, difference(published.ctime.sec as u64, self.discovered_at.0 / 1000));
+        put_varint(out, u64::from(published.ctime.nsec));
+    }
+
+    fn decode_published(&self, fields: &mut Fields<'_>) -> Option<FileIdentity> {
+        let mut number = |before: u64| Some(before.wrapping_add(unzigzag(fields.varint()?) as u64));
+        let (device, inode, size) = (number(self.device)?, number(self.inode)?, number(self.size)?);
+        let mtime_sec = number(self.mtime_sec as u64)? as i64;
+        let mtime = FileTime { sec: mtime_sec, nsec: u32::try_from(fields.varint()?).ok()? };
+        let ctime_sec = (self.discovered_at.0 / 1000).wrapping_add(unzigzag(fields.varint()?) as u64) as i64;
+        let ctime = FileTime { sec: ctime_sec, nsec: u32::try_from(fields.varint()?).ok()? };
+        Some(FileIdentity { device, inode, size, mtime, ctime })
     }
 
     /// Reads a row that fills `bytes`; None if it is none.
@@ -100,6 +128,7 @@ impl Row {
             manifested_at: UnixMillis(discovered_at.wrapping_add(unzigzag(fields.varint()?) as u64)),
             source_path: PathBuf::new(),
             warehouse_path: PathBuf::new(),
+            published: None,
         };
         let (source_directory, warehouse_directory) = (fields.varint()?, fields.varint()?);
         let source_length = fields.varint()?;
@@ -110,6 +139,9 @@ impl Row {
         };
         row.source_path = directories.join(source_directory, source_name)?;
         row.warehouse_path = directories.join(warehouse_directory, warehouse_name)?;
+        if !fields.0.is_empty() {
+            row.published = Some(row.decode_published(&mut fields)?);
+        }
         fields.0.is_empty().then_some(row)
     }
 }
@@ -303,8 +335,13 @@ mod tests {
             manifested_at: UnixMillis(999),
             source_path: source.into(),
             warehouse_path: warehouse.into(),
+            published: None,
         };
+        let time = |sec| FileTime { sec, nsec: 999_999_999 };
+        let published = FileIdentity { device: 0, inode: u64::MAX, size: 1, mtime: time(i64::MIN), ctime: time(-7) };
         let rows = [
+            Row { published: Some(published), ..row("/in/p.csv", "/wh/p.csv") },
+            Row { published: Some(FileIdentity::default()), ..row("/in/q.csv", "/wh/q.csv") },
             row("/in/a.csv", "/wh/ingest_date=2026-01-02/a.csv"),
             row("/in/a.csv", "/wh/ingest_date=2026-01-02/a-00000000.csv"),
             row("/a", "/b"),
@@ -324,9 +361,11 @@ mod tests {
             assert_eq!(Row::decode(bytes, &directories).as_ref(), Some(row));
             assert_eq!(sha256_of(bytes), Some(row.sha256));
             assert_eq!(discovered_at(bytes), Some(row.discovered_at));
-            for length in 0..bytes.len() {
-                assert_eq!(Row::decode(&bytes[..length], &directories), None);
-            }
+            // Cut off before what was published, it is a row of the time when that was not noted.
+            let bare = Row { published: None, ..row.clone() };
+            let cut: Vec<Row> =
+                (0..bytes.len()).filter_map(|length| Row::decode(&bytes[..length], &directories)).collect();
+            assert_eq!(cut, if row.published.is_some() { vec![bare] } else { Vec::new() });
         }
     }
 }

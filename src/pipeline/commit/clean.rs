@@ -4,12 +4,12 @@
 //! durable elsewhere.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::confine::is_of_the_place;
 use super::{Committer, Work};
-use crate::fs::{FileKind, Fs, Lease, MKDIR, OPEN_DIR, Open, RENAME};
+use crate::fs::{Fs, Lease, MKDIR, OPEN_DIR, Open, RENAME};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::journal::state::{FileState, Ingest, Kept};
 use crate::metrics::FailureReason;
@@ -59,8 +59,17 @@ impl<F: Fs> Committer<F> {
         }
         let ingest = ingest.clone();
         if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_some()) {
-            let removed = self.remove_staged(work, "source", &ingest, &target.sha256)?;
-            self.report_refused(&ingest.source_path, &removed);
+            if self.original_stands(&ingest.source_path, &ingest.identity, &target.sha256)? {
+                let removed = self.remove_staged(work, "source", &ingest, &target.sha256)?;
+                self.report_refused(&ingest.source_path, &removed);
+            } else {
+                // It stays, and so does what released it. An earlier run may have taken them aside.
+                self.resolve_aside(work.id, "source", &ingest.source_path, None)?;
+                if let Some(sidecar) = &ingest.sidecar {
+                    self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?;
+                }
+                return Ok(ingest.sidecar.map(|sidecar| sidecar.identity));
+            }
         }
         self.remove_used_sidecar(work, &ingest)
     }
@@ -106,11 +115,32 @@ impl<F: Fs> Committer<F> {
         path: &Path,
         identity: Option<&FileIdentity>,
     ) -> Result<bool, Error> {
-        self.patiently(|this| this.publisher.resolve_aside(id, what, path, identity, None))
+        match self.patiently(|this| this.publisher.resolve_aside(id, what, path, identity, None)) {
+            // It stays there, hidden. No other file has this id, so it is in nobody's way.
+            Err(Error::Io(error)) if error.spares_others() => {
+                let error = format!("cannot be looked at where it was taken aside: {error}");
+                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
+                Ok(false)
+            }
+            resolved => resolved,
+        }
     }
 
     /// Removes a staged file whose content is durable elsewhere, if it is still what it was.
     pub(super) fn remove_staged(
+        &mut self,
+        work: &Work<F>,
+        what: &str,
+        ingest: &Ingest,
+        sha256: &Sha256,
+    ) -> Result<Removed, Error> {
+        match self.try_remove_staged(work, what, ingest, sha256) {
+            Err(Error::Io(error)) if error.spares_others() => Ok(Removed::Refused(error)),
+            removed => removed,
+        }
+    }
+
+    fn try_remove_staged(
         &mut self,
         work: &Work<F>,
         what: &str,
@@ -245,12 +275,8 @@ impl<F: Fs> Committer<F> {
         let outcome = match duplicate.action {
             DuplicateAction::Keep => None,
             DuplicateAction::Remove => {
-                // The owner of the warehouse may have removed the original since: then these bytes are the last.
-                let there = original.as_ref().map(|original| self.publisher.look(&original.warehouse_path));
-                let there = there.transpose()?.flatten();
-                let safe = there
-                    .is_some_and(|stat| stat.kind == FileKind::Regular && stat.identity.size == ingest.identity.size);
-                match safe {
+                // It may have been removed since, or damaged: then these bytes are the last.
+                match self.original_stands(&ingest.source_path, &ingest.identity, &duplicate.sha256)? {
                     true => match self.remove_staged(work, "duplicate", &ingest, &duplicate.sha256)? {
                         Removed::Done => Some(Outcome::Cleared),
                         Removed::Other => Some(Outcome::Abandoned(AbandonReason::Changed)),
@@ -334,6 +360,7 @@ impl<F: Fs> Committer<F> {
                 Err(Error::Io(error)) if MOVES.contains(&error.op) && is_of_the_place(&error) => Placed::Refused(error),
                 placed => placed?,
             };
+            let placed = self.recognize(placed, &path, ingest.identity.size, &sha256)?;
             match placed {
                 Placed::Vanished => return Ok(Some(Outcome::Cleared)),
                 // Further names do no harm here: nobody takes it for the warehouse's.
@@ -342,26 +369,61 @@ impl<F: Fs> Committer<F> {
                     if !lease.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
                         return Ok(Some(Outcome::Cleared));
                     }
-                    self.patiently(|this| this.publisher.put_back(work.id, &path, &ingest.source_path))?;
+                    self.return_there(work, &path, &ingest.source_path)?;
                     return Ok(Some(Outcome::Abandoned(AbandonReason::OpenForWriting)));
                 }
-                Placed::Changed => {
-                    self.patiently(|this| this.publisher.put_back(work.id, &path, &ingest.source_path))?;
+                Placed::Changed | Placed::Renumbered => {
+                    self.return_there(work, &path, &ingest.source_path)?;
                     return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
                 }
                 Placed::NeedsCopy => return Ok(self.duplicate_stays(ingest, &path, "it lies on another file system")),
                 Placed::Refused(error) => return Ok(self.duplicate_stays(ingest, &path, &error.to_string())),
+                Placed::Unseen(error) => {
+                    self.return_there(work, &path, &ingest.source_path)?;
+                    return Ok(self.duplicate_stays(ingest, &path, &error.to_string()));
+                }
                 Placed::Taken => {
-                    let taken = choices_up_to(&work.name, &sha256, name);
-                    target = warehouse_name(&work.name, &sha256, taken).map(|name| dir.join(name));
-                    let (duplicate_of, action) = (of, DuplicateAction::Move);
-                    let again =
-                        SkippedDuplicate { ingest_id: work.id, sha256, duplicate_of, action, target: target.clone() };
+                    let taken = choices_up_to(&work.name, &sha256, work.id, name);
+                    target = self.free_name(dir, work, &sha256, taken)?;
                     if target.is_some() {
+                        let (duplicate_of, action, target) = (of, DuplicateAction::Move, target.clone());
+                        let again = SkippedDuplicate { ingest_id: work.id, sha256, duplicate_of, action, target };
                         self.write(&[Record::SkippedDuplicate(again)])?;
                     }
                 }
             }
+        }
+    }
+
+    /// The first name from the choice `taken` on that is free; None if it cannot be told.
+    fn free_name(
+        &mut self,
+        dir: &Path,
+        work: &Work<F>,
+        sha256: &Sha256,
+        taken: usize,
+    ) -> Result<Option<PathBuf>, Error> {
+        for taken in taken.. {
+            let path = dir.join(warehouse_name(&work.name, sha256, work.id, taken));
+            match self.publisher.look(&path) {
+                Ok(None) => return Ok(Some(path)),
+                Ok(Some(_)) => {}
+                Err(error) if error.spares_others() => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts back what was moved to `path` and should not be there. Where that cannot be done it stays, and an error says so.
+    pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
+        match self.patiently(|this| this.publisher.put_back(work.id, path, source)) {
+            Err(Error::Io(error)) if error.spares_others() => {
+                let error = format!("cannot be put back: {error}");
+                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
+                Ok(())
+            }
+            done => done,
         }
     }
 }

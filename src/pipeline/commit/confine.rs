@@ -6,12 +6,13 @@
 
 use super::clean::Taken;
 use super::{Committer, Work};
+use crate::fs::blame::Blame;
 use crate::fs::{self, Fs, RENAME, Stat};
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::journal::state::Ingest;
 use crate::limits::FEW_FILES;
 use crate::pipeline::naming::is_aside;
-use crate::pipeline::publish::{Placed, is_of_this_file, split};
+use crate::pipeline::publish::{Placed, split};
 use crate::pipeline::quarantine::{is_unreadable, quarantine_name, reason, reason_path};
 use crate::pipeline::{Error, Outcome, Refusal};
 
@@ -47,7 +48,7 @@ impl<F: Fs> Committer<F> {
         };
         // What is wrong with the place is no reason to stop: the file stays, and the others go on.
         let confined = match self.publisher.look(&quarantined.target) {
-            Err(error) if is_of_this_file(&error) => Confined::Refused(error),
+            Err(error) if error.spares_others() => Confined::Refused(error),
             there => match self.confined_before(work, ingest, quarantined, there?)? {
                 Some(confined) => confined,
                 None => self.move_there(work, ingest, quarantined.clone())?,
@@ -143,7 +144,7 @@ impl<F: Fs> Committer<F> {
             if !self.is_recovering || self.moved_by_us(ingest, target)?.is_none() {
                 return Ok(None);
             }
-            self.patiently(|this| this.publisher.put_back(work.id, target, &ingest.source_path))?;
+            self.return_there(work, target, &ingest.source_path)?;
             self.discard_reason(work, quarantined)?;
             return Ok(Some(Confined::Abandoned(AbandonReason::Changed)));
         }
@@ -152,7 +153,7 @@ impl<F: Fs> Committer<F> {
         self.publisher.touch(staging, dir);
         if let Reason::Refused(error) = self.write_reason(work, ingest, quarantined)? {
             // Nobody would know why it is there.
-            self.patiently(|this| this.publisher.put_back(work.id, target, &ingest.source_path))?;
+            self.return_there(work, target, &ingest.source_path)?;
             return Ok(Some(Confined::Refused(error)));
         }
         // A rename that was cut off may have left both names: the old one goes, when the new one is durable.
@@ -195,19 +196,23 @@ impl<F: Fs> Committer<F> {
             };
             let confined = match placed {
                 // Further names do no harm here: nobody takes it for the warehouse's.
-                Placed::Done | Placed::Linked => {
+                Placed::Done | Placed::Linked | Placed::Renumbered => {
                     if !taken.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))? {
                         return Ok(Confined::Done);
                     }
-                    self.patiently(|this| this.publisher.put_back(work.id, target, source))?;
+                    self.return_there(work, target, source)?;
                     Some(Confined::Abandoned(AbandonReason::OpenForWriting))
                 }
                 Placed::Changed => {
-                    self.patiently(|this| this.publisher.put_back(work.id, target, source))?;
+                    self.return_there(work, target, source)?;
                     Some(Confined::Abandoned(AbandonReason::Changed))
                 }
                 Placed::Vanished => Some(Confined::Abandoned(AbandonReason::Vanished)),
                 Placed::Refused(error) => Some(Confined::Refused(error)),
+                Placed::Unseen(error) => {
+                    self.return_there(work, target, source)?;
+                    Some(Confined::Refused(error))
+                }
                 Placed::NeedsCopy => Some(Confined::Refused(cannot_rename(target, libc::EXDEV))),
                 Placed::Taken => None,
             };
@@ -242,8 +247,11 @@ impl<F: Fs> Committer<F> {
         let removed = self.publisher.dir(&path).and_then(|dir| {
             for entry in self.fs.list(&dir)? {
                 let name = entry?.name;
-                if is_aside(&name, &store, REASON) {
-                    self.fs.unlink(&dir, &name)?;
+                if is_aside(&name, &store, REASON)
+                    && let Err(error) = self.fs.unlink(&dir, &name)
+                    && !is_of_the_place(&error)
+                {
+                    return Err(error);
                 }
             }
             Ok(())
@@ -277,7 +285,7 @@ impl<F: Fs> Committer<F> {
 
 /// It may not be written to, it is full, or it is gone.
 pub(super) fn is_of_the_place(error: &fs::Error) -> bool {
-    !error.op.contains("sync") && (is_of_this_file(error) || error.is_no_space() || error.is_not_found())
+    error.blame() != Blame::Disk
 }
 
 fn cannot_rename(path: &std::path::Path, errno: i32) -> fs::Error {

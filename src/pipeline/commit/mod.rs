@@ -10,6 +10,7 @@
 
 mod clean;
 mod confine;
+mod original;
 mod place;
 mod plan;
 
@@ -32,7 +33,7 @@ use crate::journal::state::{FileState, Ingest, State};
 use crate::journal::{Journal, Refused};
 use crate::limits::{COMPACTION_BYTES_MIN, FULL_DISK_RETRY, RECENT_CONTENTS_MAX};
 use crate::metrics::Metrics;
-use crate::types::{IngestId, Lsn};
+use crate::types::{FileIdentity, IngestId, Lsn, Sha256};
 
 /// Called while the disk is full: waits, and says whether to try again.
 pub type OnFull = Box<dyn FnMut() -> bool + Send>;
@@ -64,6 +65,10 @@ pub struct Committer<F: Fs> {
     deferred: Vec<Hashed<F>>,
     /// MANIFESTED and the like, for the next frame.
     closings: Vec<Record>,
+    /// So many files had further names behind their renames, one behind the other.
+    linked: u32,
+    /// Originals that were read and found right, and what stood there then.
+    verified: HashMap<Sha256, FileIdentity>,
     /// Files of the last batch that are in the warehouse, open still: closing them costs time that somebody else may have.
     finished: Vec<F::File>,
 }
@@ -126,6 +131,8 @@ impl<F: Fs> Committer<F> {
             noted: Vec::new(),
             deferred: Vec::new(),
             closings: Vec::new(),
+            linked: 0,
+            verified: HashMap::new(),
             finished: Vec::new(),
             fs,
         }

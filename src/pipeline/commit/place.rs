@@ -2,17 +2,19 @@
 //!
 //! Invariant (P3): names are durable before MOVED is written, and MOVED is before the line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::{Committer, Dropped, Placings, Work};
 use crate::fs::{self, Fs};
-use crate::journal::record::{AbandonReason, Abandoned, Hashed as HashedRecord, Record};
+use crate::journal::record::{AbandonReason, Abandoned, Hashed as HashedRecord, Moved, Record};
+use crate::limits::LINKED_FILES_MAX;
+use crate::metrics::FailureReason;
 use crate::pipeline::manifest::{self, Progress};
 use crate::pipeline::naming::{choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, split};
 use crate::pipeline::{Error, Outcome, Refusal, Report};
-use crate::types::IngestId;
+use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
     /// Moves each file to its name in the warehouse. A name that is taken leads to the next choice, which goes into
@@ -25,6 +27,7 @@ impl<F: Fs> Committer<F> {
             for work in left {
                 let (reason, error) = match self.patiently(|this| this.place(work.id))? {
                     Placed::Done => {
+                        self.linked = 0;
                         placed.push(work);
                         continue;
                     }
@@ -33,12 +36,17 @@ impl<F: Fs> Committer<F> {
                         continue;
                     }
                     Placed::Vanished => (AbandonReason::Vanished, None),
-                    Placed::Changed => {
+                    Placed::Changed | Placed::Renumbered => {
                         self.put_back(work.id)?;
                         (AbandonReason::Changed, None)
                     }
                     Placed::Linked => {
                         self.put_back(work.id)?;
+                        self.linked += 1;
+                        if self.linked == LINKED_FILES_MAX {
+                            // That many upstreams do not give further names to their files at this very moment.
+                            self.shared.copy_all.store(true, Ordering::Relaxed);
+                        }
                         (AbandonReason::NeedsCopy, None)
                     }
                     Placed::NeedsCopy => {
@@ -46,6 +54,11 @@ impl<F: Fs> Committer<F> {
                         (AbandonReason::NeedsCopy, None)
                     }
                     Placed::Refused(error) => (AbandonReason::Failed, Some(error)),
+                    // If it cannot be put back either, nothing is decided: the next start looks again.
+                    Placed::Unseen(error) => {
+                        self.try_put_back(work.id)?;
+                        (AbandonReason::Failed, Some(error))
+                    }
                 };
                 dropped.push(Dropped { work, reason, error });
             }
@@ -59,14 +72,38 @@ impl<F: Fs> Committer<F> {
         let Some(target) = &ingest.target else { return Ok(Placed::Vanished) };
         let root = &ingest.settings.warehouse;
         let Some(copy) = &target.copy else {
-            return self.publisher.place(&ingest.source_path, root, &target.warehouse_path, &ingest.identity);
+            let placed = self.publisher.place(&ingest.source_path, root, &target.warehouse_path, &ingest.identity)?;
+            let (path, size, sha256) = (target.warehouse_path.clone(), ingest.identity.size, target.sha256);
+            return self.recognize(placed, &path, size, &sha256);
         };
         // The copy is of the file as it was. If that was removed since, the copy is all there is; if it was changed,
         // it was not complete, and the copy is discarded.
-        match self.publisher.look(&ingest.source_path)? {
-            Some(stat) if stat.identity != ingest.identity => Ok(Placed::Vanished),
-            _ => self.publisher.place(&copy.path, root, &target.warehouse_path, &copy.identity),
+        let placed = match self.publisher.look(&ingest.source_path) {
+            Ok(Some(stat)) if stat.identity != ingest.identity => return Ok(Placed::Vanished),
+            Err(error) if error.spares_others() => return Ok(Placed::Refused(error)),
+            Err(error) => return Err(error),
+            Ok(_) => self.publisher.place(&copy.path, root, &target.warehouse_path, &copy.identity)?,
+        };
+        let (path, size, sha256) = (target.warehouse_path.clone(), ingest.identity.size, target.sha256);
+        Ok(match self.recognize(placed, &path, size, &sha256)? {
+            // It is our own, and nobody else has ever had a name of it: some file systems count badly.
+            Placed::Linked => Placed::Done,
+            placed => placed,
+        })
+    }
+
+    /// What has another inode number behind its rename is what was hashed if it has its content.
+    pub(super) fn recognize(&mut self, placed: Placed, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<Placed> {
+        if !matches!(placed, Placed::Renumbered) {
+            return Ok(placed);
         }
+        if !self.holds(path, size, sha256)? {
+            return Ok(Placed::Changed);
+        }
+        if let Some(stat) = self.publisher.look(path)? {
+            self.publisher.note_renumbering(stat.identity.device);
+        }
+        Ok(Placed::Done)
     }
 
     /// Gives files whose name is taken the next one that is free, in the journal.
@@ -81,27 +118,26 @@ impl<F: Fs> Committer<F> {
                 let ingest = self.ingest(work.id)?;
                 let target = ingest.target.clone().ok_or(Error::Transition("a placed file has no target", work.id))?;
                 let (dir, name) = split(&target.warehouse_path)?;
-                (dir.to_path_buf(), target.clone(), choices_up_to(&work.name, &target.sha256, name))
+                (dir.to_path_buf(), target.clone(), choices_up_to(&work.name, &target.sha256, work.id, name))
             };
             let free = loop {
-                let Some(name) = warehouse_name(&work.name, &target.sha256, taken) else { break None };
-                let path = dir.join(name);
-                if self.publisher.look(&path)?.is_none() {
-                    break Some(path);
+                let path = dir.join(warehouse_name(&work.name, &target.sha256, work.id, taken));
+                match self.publisher.look(&path) {
+                    Ok(None) => break Ok(path),
+                    Ok(Some(_)) => taken += 1,
+                    Err(error) => break Err(error),
                 }
-                taken += 1;
             };
             match free {
-                Some(warehouse_path) => {
+                Ok(warehouse_path) => {
                     let (sha256, copy) = (target.sha256, target.copy);
                     records.push(Record::Hashed(HashedRecord { ingest_id: work.id, sha256, warehouse_path, copy }));
                     works.push(work);
                 }
-                None => {
-                    let source = std::io::ErrorKind::AlreadyExists.into();
-                    let error = fs::Error { op: "rename", path: target.warehouse_path, source };
+                Err(error) if error.spares_others() => {
                     dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
                 }
+                Err(error) => return Err(error.into()),
             }
         }
         self.write(&records)?;
@@ -130,8 +166,22 @@ impl<F: Fs> Committer<F> {
         Ok(moved)
     }
 
-    /// Gives a file that was placed its old name back.
+    /// Gives a file that was placed its old name back. Where that cannot be done, it stays, and an error says so: it is no
+    /// reason to keep all others waiting, at this start and every other.
     pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<(), Error> {
+        match self.try_put_back(id) {
+            Err(Error::Io(error)) if error.spares_others() => {
+                let ingest = self.ingest(id)?;
+                let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
+                let error = format!("cannot be put back: {error}");
+                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn try_put_back(&mut self, id: IngestId) -> Result<(), Error> {
         let ingest = self.ingest(id)?.clone();
         let Some(target) = &ingest.target else { return Ok(()) };
         let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
@@ -145,14 +195,18 @@ impl<F: Fs> Committer<F> {
         dropped: Vec<Dropped<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
-        let mut records: Vec<Record> = moved.iter().map(|work| Record::Moved(work.id)).collect();
+        let mut records = Vec::with_capacity(moved.len() + dropped.len());
+        for work in moved {
+            let published = self.published(work.id)?;
+            records.push(Record::Moved(Moved { ingest_id: work.id, published }));
+        }
         for dropped in dropped {
             let (ingest_id, reason) = (dropped.work.id, dropped.reason);
             if let Some(ingest) = self.state.ingest(ingest_id) {
                 self.metrics.file_abandoned(&ingest.source_path, reason);
                 let copy = ingest.target.as_ref().and_then(|target| target.copy.clone());
                 if let Some(copy) = copy {
-                    self.patiently(|this| this.publisher.discard(&copy.path))?;
+                    self.discard_copy(&copy.path)?;
                 }
             }
             records.push(Record::Abandoned(Abandoned { ingest_id, reason }));
@@ -163,6 +217,26 @@ impl<F: Fs> Committer<F> {
             reports.push(Report { name: dropped.work.name, outcome });
         }
         self.write(&records)
+    }
+
+    /// What stands at the file's name in the warehouse, if that is the file: with it, nobody need ever read it to know that.
+    fn published(&mut self, id: IngestId) -> fs::Result<Option<FileIdentity>> {
+        let Some(ingest) = self.state.ingest(id) else { return Ok(None) };
+        let Some(target) = &ingest.target else { return Ok(None) };
+        let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
+        let there = match self.publisher.look(&target.warehouse_path) {
+            Err(error) if error.spares_others() => None,
+            there => there?,
+        };
+        Ok(there.map(|stat| stat.identity).filter(|there| there.same_but_renamed(moving)))
+    }
+
+    /// One that cannot be removed now is at the next start.
+    pub(super) fn discard_copy(&mut self, path: &Path) -> Result<(), Error> {
+        match self.patiently(|this| this.publisher.discard(path)) {
+            Err(Error::Io(error)) if error.spares_others() => Ok(()),
+            discarded => discarded,
+        }
     }
 
     /// Writes the manifest lines, in the order of ingest ids, which recovery can tell again. With `search`, only
@@ -193,7 +267,7 @@ impl<F: Fs> Committer<F> {
                 }
                 self.patiently(|this| this.manifests.ensure(&root, &dir, &lines))?;
             } else {
-                let (lines, mut progress) = (lines.concat(), Progress::default());
+                let mut progress = Progress::default();
                 self.patiently(|this| this.manifests.append(&root, &dir, &lines, &mut progress))?;
             }
         }

@@ -86,7 +86,7 @@ impl<F: Fs> Committer<F> {
             };
             match original {
                 Some(original) => {
-                    plan.records.push(self.skipped(id, &file.settled.name, &file.sha256, original, 0));
+                    plan.records.push(self.skipped(id, &file.settled.name, &file.sha256, original));
                     // A copy of what is there already is of no use; what stays is removed at the next start.
                     if let Some(copy) = file.copy {
                         let _ = self.publisher.discard(&copy.path);
@@ -133,9 +133,9 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    pub(super) fn skipped(&self, id: IngestId, name: &OsStr, sha256: &Sha256, of: IngestId, taken: usize) -> Record {
+    pub(super) fn skipped(&self, id: IngestId, name: &OsStr, sha256: &Sha256, of: IngestId) -> Record {
         let target = match (self.settings.duplicates, &self.settings.duplicates_dir) {
-            (DuplicateAction::Move, Some(dir)) => warehouse_name(name, sha256, taken).map(|name| dir.join(name)),
+            (DuplicateAction::Move, Some(dir)) => Some(dir.join(warehouse_name(name, sha256, id, 0))),
             _ => None,
         };
         let action = match self.settings.duplicates {

@@ -20,7 +20,7 @@ use super::Committer;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::state::Ingest;
 use crate::metrics::FailureReason;
-use crate::pipeline::publish::{is_of_this_file, split};
+use crate::pipeline::publish::split;
 use crate::pipeline::{Error, hash};
 use crate::types::{Sha256, UnixMillis};
 
@@ -30,6 +30,18 @@ const TIMES_SLACK: Duration = Duration::from_secs(2);
 impl<F: Fs> Committer<F> {
     /// Looks at what stands at the warehouse path of a HASHED file that is nowhere, and puts back what we moved there.
     pub(super) fn return_mistaken(&mut self, ingest: &Ingest) -> Result<(), Error> {
+        match self.try_return_mistaken(ingest) {
+            Err(Error::Io(error)) if error.spares_others() => {
+                let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
+                let error = format!("cannot be looked at: {error}");
+                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn try_return_mistaken(&mut self, ingest: &Ingest) -> Result<(), Error> {
         let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_none()) else { return Ok(()) };
         let path = &target.warehouse_path;
         if self.moved_by_us(ingest, path)?.is_none() {
@@ -46,7 +58,7 @@ impl<F: Fs> Committer<F> {
             return Ok(());
         }
         match self.put_back_mistaken(ingest, path) {
-            Err(Error::Io(error)) if is_of_this_file(&error) => {
+            Err(Error::Io(error)) if error.spares_others() => {
                 let error = format!("cannot be put back: {error}");
                 self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
                 Ok(())
@@ -72,7 +84,7 @@ impl<F: Fs> Committer<F> {
         let (dir, name) = split(path)?;
         let dir = self.publisher.dir(dir)?;
         match self.fs.open(&dir, name, Open::Read) {
-            Err(error) if error.is_not_to_be_read() => Ok(None),
+            Err(error) if error.is_not_to_be_read() || error.spares_others() => Ok(None),
             file => Ok(hash::digest_of(&self.fs, &file?).ok()),
         }
     }
@@ -118,7 +130,7 @@ impl<F: Fs> Committer<F> {
             let (dir, name) = split(path)?;
             let dir = self.publisher.dir(dir)?;
             let file = match self.fs.open(&dir, name, Open::Read) {
-                Err(error) if error.is_not_to_be_read() => return Ok(false),
+                Err(error) if error.is_not_to_be_read() || error.spares_others() => return Ok(false),
                 file => file?,
             };
             let is_open = self.fs.lease(&file)? == Lease::Writer;

@@ -12,20 +12,23 @@ impl Settle {
     /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
     /// `retry_in` of a failure is returned for the log.
     pub fn report(&mut self, report: &Report, now: Duration) -> Reaction {
-        let none = Reaction { look_again: false, retry_in: None };
+        let none = Reaction { look_again: false, retry_in: None, abandoned: 0 };
         let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
         let Phase::InFlight { dirty } = tracked.phase else { return none };
         self.in_flight -= 1;
         let refused = matches!(report.outcome, Outcome::Refused(_));
+        if !matches!(report.outcome, Outcome::Abandoned(_) | Outcome::Refused(_)) {
+            self.abandonments.end(&report.name);
+        }
         let refusal = match &report.outcome {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.forget(&report.name);
                 self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
-                return Reaction { look_again: dirty, retry_in: None };
+                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
             }
             Outcome::Cleared => {
                 self.forget(&report.name);
-                return Reaction { look_again: dirty, retry_in: None };
+                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
             }
             Outcome::Kept(kept) => {
                 self.forget(&report.name);
@@ -33,13 +36,25 @@ impl Settle {
                 if let Some(names) = &mut self.kept_names {
                     names.push((report.name.clone(), kept.sha256));
                 }
-                return Reaction { look_again: dirty, retry_in: None };
+                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
+            }
+            Outcome::Abandoned(reason @ (AbandonReason::NeedsCopy | AbandonReason::Changed))
+                if let Some((times, delay)) = self.abandonments.add(&report.name) =>
+            {
+                // Where that goes on, it is not the file, but what this file system says of it.
+                tracked.copies |= *reason == AbandonReason::NeedsCopy;
+                tracked.phase = Phase::Held { until: Some(now + delay), why: Waiting::Failed };
+                tracked.failures = tracked.failures.saturating_add(1);
+                self.census.hold();
+                self.due.push(Reverse((now + delay, report.name.clone())));
+                return Reaction { look_again: dirty, retry_in: Some(delay), abandoned: times };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
                 // Nothing is wrong with the file: it goes again at once, and is copied.
+                tracked.copies = true;
                 tracked.phase = Phase::Ready;
                 self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
-                return Reaction { look_again: dirty, retry_in: None };
+                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
             }
             Outcome::Abandoned(AbandonReason::Failed) => None,
             Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
@@ -52,7 +67,7 @@ impl Settle {
             Some(Refusal::Changed) if refused => (Some(self.busy_delay), Waiting::Settling),
             Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
                 self.forget(&report.name);
-                return Reaction { look_again: true, retry_in: None };
+                return Reaction { look_again: true, retry_in: None, abandoned: 0 };
             }
             Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
             // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
@@ -72,7 +87,7 @@ impl Settle {
         tracked.phase = Phase::Held { until, why };
         self.census.hold();
         self.due.extend(until.map(|until| Reverse((until, report.name.clone()))));
-        Reaction { look_again: dirty, retry_in: delay }
+        Reaction { look_again: dirty, retry_in: delay, abandoned: 0 }
     }
 }
 
@@ -83,4 +98,6 @@ pub struct Reaction {
     pub look_again: bool,
     /// When a failed file is tried again.
     pub retry_in: Option<Duration>,
+    /// So often in a row it was on its way and had to begin anew, if that is too often: then it has failed.
+    pub abandoned: u32,
 }

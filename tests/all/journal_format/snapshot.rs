@@ -68,6 +68,7 @@ fn row() -> Row {
         manifested_at: UnixMillis(CREATED_AT_MS + 400),
         source_path: discovered.source_path.clone(),
         warehouse_path: hashed.warehouse_path.clone(),
+        published: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::format::FrameKind;
-use csv_ingestor::journal::record::{Record, Settings};
+use csv_ingestor::journal::record::{Moved, Record, Settings};
 use csv_ingestor::journal::salvage::Lost;
 use csv_ingestor::journal::snapshot::{Row, Snapshot};
 use csv_ingestor::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
@@ -127,7 +127,9 @@ impl Truth {
             match record {
                 Record::Discovered(found) => drop(self.found.insert(IngestId(lsn.0), found.identity)),
                 Record::Hashed(it) => drop(hashed.insert(it.ingest_id, it.sha256)),
-                Record::Moved(id) => drop(self.moved.entry(hashed[id]).or_default().insert(*id)),
+                Record::Moved(it) => {
+                    self.moved.entry(hashed[&it.ingest_id]).or_default().insert(it.ingest_id);
+                }
                 _ => {}
             }
         }
@@ -319,7 +321,7 @@ impl Left {
         for (_, record) in records {
             match record {
                 Record::Hashed(it) => drop(hashed.insert(it.ingest_id, (it.sha256, it.warehouse_path.clone()))),
-                Record::Moved(id) | Record::Manifested(id)
+                Record::Moved(Moved { ingest_id: id, .. }) | Record::Manifested(id)
                     if moved_suffices || matches!(record, Record::Manifested(_)) =>
                 {
                     let Some((sha256, path)) = hashed.get(id).cloned() else { continue };

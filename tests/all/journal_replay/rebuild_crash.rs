@@ -34,6 +34,7 @@ fn row(n: u64) -> Row {
         manifested_at: UnixMillis(1_000 + n),
         source_path: format!("/in/{n}.csv").into(),
         warehouse_path: format!("/wh/ingest_date=1970-01-01/{n}.csv").into(),
+        published: None,
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use csv_ingestor::journal::format::{BLOCK_BYTES, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, RECORD_BYTES_MAX, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled,
+    QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
@@ -116,7 +116,7 @@ fn record() -> impl Strategy<Value = Record> {
         hashed,
         skipped,
         abandoned,
-        id().prop_map(Record::Moved),
+        (id(), option::of(identity())).prop_map(|(ingest_id, published)| Record::Moved(Moved { ingest_id, published })),
         id().prop_map(Record::Manifested),
         id().prop_map(Record::DuplicateCleared),
         id().prop_map(Record::QuarantineDone),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined, Record,
+    AbandonReason, Abandoned, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record,
     Settings, SkippedDuplicate,
 };
 use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, State};
@@ -199,7 +199,7 @@ fn a_forgotten_content_may_come_again_once() {
     for (lsn, record) in [
         (30, discovered(30, "/in/b")),
         (31, hashed),
-        (32, again(30, Record::Moved)),
+        (32, again(30, |ingest_id| Record::Moved(Moved { ingest_id, published: None }))),
         (33, again(30, Record::Manifested)),
     ] {
         state.apply(Lsn(lsn), &record).unwrap();

@@ -9,7 +9,7 @@ use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, FrameHeader, Place};
-use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Record, Settings};
+use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Moved, Record, Settings};
 use csv_ingestor::journal::replay::{Replayed, Visitor};
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::journal::snapshot::Snapshot;
@@ -163,7 +163,7 @@ pub(crate) fn hashed(id: Lsn, path: &str) -> Record {
 }
 
 pub(crate) fn moved(id: Lsn) -> Record {
-    Record::Moved(IngestId(id.0))
+    Record::Moved(Moved { ingest_id: IngestId(id.0), published: None })
 }
 
 /// DISCOVERED and HASHED of `count` files, whose ids are predicted from the LSN that the journal will give next.

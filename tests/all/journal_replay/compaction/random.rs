@@ -3,8 +3,8 @@
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined,
-    Record, Rules, SkippedDuplicate,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
@@ -69,7 +69,7 @@ fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
                     let warehouse_path = format!("/warehouse/{seed}").into();
                     Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None })
                 }
-                1 => Record::Moved(ingest_id),
+                1 => Record::Moved(Moved { ingest_id, published: keeps.then(|| identity(u64::from(seed))) }),
                 2 => Record::Manifested(ingest_id),
                 3 => Record::SkippedDuplicate(SkippedDuplicate {
                     ingest_id,

@@ -1,0 +1,185 @@
+//! Whose fault an error is: of one file, of a place, of a full disk, or of the disk as a whole.
+//!
+//! Invariant: a sync that fails is never a file's (P5). Whoever asks may go on with other files after [`Blame::File`] and
+//! [`Blame::Place`], and with nothing after [`Blame::Disk`].
+
+use super::{Error, MKDIR, OPEN_DIR};
+
+/// Who is to blame for an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// This file, or its name: others may go through.
+    File,
+    /// The place: others that go there may meet the same, until somebody mends it.
+    Place,
+    /// There is no room: it may go through later.
+    Room,
+    /// The disk, the kernel or this process: what comes next may be wrong, too.
+    Disk,
+}
+
+/// Errors that one file or name meets where others do not: it is immutable, busy, too large, damaged or odd, its name is
+/// one that this file system does not take, or something is in its way.
+const OF_A_FILE: [i32; 31] = [
+    libc::EACCES,
+    libc::EAGAIN,
+    libc::EBADMSG,
+    libc::EBUSY,
+    libc::EDEADLK,
+    libc::EEXIST,
+    libc::EFBIG,
+    libc::EILSEQ,
+    libc::EINVAL,
+    libc::EIO,
+    libc::EISDIR,
+    libc::EKEYREJECTED,
+    libc::ELOOP,
+    libc::EMLINK,
+    libc::ENAMETOOLONG,
+    libc::ENODATA,
+    libc::ENODEV,
+    libc::ENOKEY,
+    libc::ENOSYS,
+    libc::ENOTDIR,
+    libc::ENOTEMPTY,
+    libc::ENXIO,
+    libc::EOPNOTSUPP,
+    libc::EOVERFLOW,
+    libc::EPERM,
+    libc::EPROTO,
+    libc::EREMOTEIO,
+    libc::ETXTBSY,
+    libc::EUCLEAN,
+    libc::EXDEV,
+    libc::ERANGE,
+];
+
+/// Errors of a mount as a whole: read-only, away, or replaced on its server.
+const OF_A_PLACE: [i32; 14] = [
+    libc::ECONNABORTED,
+    libc::ECONNREFUSED,
+    libc::ECONNRESET,
+    libc::EHOSTDOWN,
+    libc::EHOSTUNREACH,
+    libc::ENETDOWN,
+    libc::ENETUNREACH,
+    libc::ENOENT,
+    libc::ENOMEDIUM,
+    libc::ENOTCONN,
+    libc::EROFS,
+    libc::ESHUTDOWN,
+    libc::ESTALE,
+    libc::ETIMEDOUT,
+];
+
+/// What failed without saying whether it has happened.
+const OUTCOME_UNKNOWN: [i32; 6] =
+    [libc::EIO, libc::EPROTO, libc::EREMOTEIO, libc::ESTALE, libc::ETIMEDOUT, libc::ECONNABORTED];
+
+/// Operations on one file or name. All others concern a directory, or make something durable.
+const ON_A_FILE: [&str; 14] = [
+    super::RENAME,
+    super::LINK,
+    "unlink",
+    "stat",
+    super::OPEN,
+    "fstat",
+    super::READ,
+    "pwrite",
+    "ftruncate",
+    "fchmod",
+    "futimens",
+    "fcntl F_SETLEASE",
+    "fcntl F_GETLEASE",
+    "copy",
+];
+
+/// Who is to blame for an operation, by its system call's name, that failed with this error number.
+pub fn blame(op: &str, errno: i32) -> Blame {
+    let on_a_place = [OPEN_DIR, MKDIR, "statvfs", "getdents"].contains(&op);
+    if !on_a_place && !ON_A_FILE.contains(&op) {
+        return Blame::Disk;
+    }
+    match errno {
+        libc::ENOSPC | libc::EDQUOT => Blame::Room,
+        errno if OF_A_PLACE.contains(&errno) => Blame::Place,
+        errno if OF_A_FILE.contains(&errno) => {
+            if on_a_place {
+                Blame::Place
+            } else {
+                Blame::File
+            }
+        }
+        _ => Blame::Disk,
+    }
+}
+
+impl Error {
+    /// See [`blame`]. What is no error number of the kernel's is the disk's.
+    pub fn blame(&self) -> Blame {
+        self.source.raw_os_error().map_or(Blame::Disk, |errno| blame(self.op, errno))
+    }
+
+    /// It concerns one file or its place: others may go on.
+    pub fn spares_others(&self) -> bool {
+        matches!(self.blame(), Blame::File | Blame::Place)
+    }
+
+    /// The operation may have had its effect nevertheless.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.source.raw_os_error().is_some_and(|errno| OUTCOME_UNKNOWN.contains(&errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 8] = ["rename", "link", "unlink", "stat", "open", "fstat", "pread", "pwrite"];
+
+    /// One file's error stopped all others, at every start: each of these was met with on some file system.
+    #[test]
+    fn what_is_a_files_spares_the_others() {
+        for errno in OF_A_FILE {
+            for op in NAMES.into_iter().chain(["ftruncate", "fchmod", "futimens", "fcntl F_SETLEASE", "copy"]) {
+                assert_eq!(blame(op, errno), Blame::File, "{op}, errno {errno}");
+            }
+            for op in ["open directory", "mkdir", "statvfs", "getdents"] {
+                assert_eq!(blame(op, errno), Blame::Place, "{op}, errno {errno}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_a_places_spares_other_places() {
+        for errno in OF_A_PLACE {
+            for op in NAMES.into_iter().chain(["open directory", "mkdir"]) {
+                assert_eq!(blame(op, errno), Blame::Place, "{op}, errno {errno}");
+            }
+        }
+    }
+
+    /// P5: what a sync says is never one file's, whatever it says; nor are locks, and what only a defect can cause.
+    #[test]
+    fn syncs_locks_and_defects_spare_nobody() {
+        for errno in OF_A_FILE.into_iter().chain(OF_A_PLACE).chain([libc::ENOSPC, libc::EDQUOT]) {
+            for op in ["fsync", "fdatasync", "syncfs", "flock", "fadvise"] {
+                assert_eq!(blame(op, errno), Blame::Disk, "{op}, errno {errno}");
+            }
+        }
+        for errno in [libc::EBADF, libc::EFAULT, libc::EINTR, libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+            for op in NAMES {
+                assert_eq!(blame(op, errno), Blame::Disk, "{op}, errno {errno}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_for() {
+        for errno in [libc::ENOSPC, libc::EDQUOT] {
+            for op in NAMES.into_iter().chain(["mkdir", "copy"]) {
+                assert_eq!(blame(op, errno), Blame::Room, "{op}, errno {errno}");
+            }
+        }
+    }
+}

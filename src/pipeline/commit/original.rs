@@ -1,0 +1,90 @@
+//! Whether what was published still stands in the warehouse: asked before anything in staging is removed because of it.
+//!
+//! Invariants:
+//! - P2: bytes in staging are the last good copy until the contrary is shown. It is shown by the identity that was noted
+//!   behind the publishing rename (a change of content changes the ctime, which nobody can set), or by the content.
+//! - What the content has shown holds as long as that identity does.
+
+use std::path::Path;
+
+use super::Committer;
+use crate::fs::{self, FileKind, Fs, Open};
+use crate::journal::state::Original;
+use crate::limits::VERIFIED_ORIGINALS_MAX;
+use crate::pipeline::Error;
+use crate::pipeline::hash::digest_of;
+use crate::pipeline::publish::split;
+use crate::types::{FileIdentity, Sha256};
+
+/// What was found at an original's name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its content.
+    Intact,
+    /// Not its content, or nobody can tell: why.
+    Damaged(String),
+}
+
+impl<F: Fs> Committer<F> {
+    /// Whether the content can be removed from staging, where it is `staged`. If not, an event says why.
+    pub(super) fn original_stands(
+        &mut self,
+        path: &Path,
+        staged: &FileIdentity,
+        sha256: &Sha256,
+    ) -> Result<bool, Error> {
+        let Some(original) = self.state.original(sha256)? else { return Ok(false) };
+        match self.examine(&original, staged, sha256) {
+            Ok(Standing::Intact) => Ok(true),
+            Ok(Standing::Damaged(why)) => {
+                self.metrics.original_damaged(path, &original.warehouse_path, &why);
+                Ok(false)
+            }
+            // It cannot be asked: that is no reason to stop, and none to remove anything.
+            Err(error) if error.spares_others() => {
+                self.metrics.original_damaged(path, &original.warehouse_path, &error.to_string());
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn examine(&mut self, original: &Original, staged: &FileIdentity, sha256: &Sha256) -> fs::Result<Standing> {
+        let damaged = |why: &str| Ok(Standing::Damaged(why.to_owned()));
+        let path = &original.warehouse_path;
+        let (dir, name) = split(path)?;
+        // By its path, and not by what is open: the directory may have been moved away since.
+        let dir = match self.fs.open_dir(dir) {
+            Err(error) if error.is_not_found() => return damaged("it is missing"),
+            dir => dir?,
+        };
+        let Some(stat) = self.fs.stat_fresh(&dir, name)? else { return damaged("it is missing") };
+        if stat.kind != FileKind::Regular {
+            return damaged("it is no regular file");
+        }
+        if stat.identity.key() == staged.key() {
+            return damaged("it is the very same file");
+        }
+        if original.published == Some(stat.identity) || self.verified.get(sha256) == Some(&stat.identity) {
+            return Ok(Standing::Intact);
+        }
+        if stat.identity.size != staged.size {
+            return damaged(&format!("it has {} bytes instead of {}", stat.identity.size, staged.size));
+        }
+        let file = self.fs.open(&dir, name, Open::Read)?;
+        let before = self.fs.stat_file(&file)?;
+        let found = digest_of(&self.fs, &file)?;
+        let after = self.fs.stat_file(&file)?;
+        if before.identity != after.identity || before.identity.key() != stat.identity.key() {
+            return damaged("it changes while it is read");
+        }
+        if found != *sha256 {
+            return damaged(&format!("its SHA-256 is {found} instead of {sha256}"));
+        }
+        if self.verified.len() >= VERIFIED_ORIGINALS_MAX {
+            self.verified.clear();
+        }
+        self.verified.insert(*sha256, after.identity);
+        Ok(Standing::Intact)
+    }
+}

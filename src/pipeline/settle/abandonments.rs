@@ -1,0 +1,34 @@
+//! Files that were on their way, and had to begin anew: how often, one time behind the other.
+//!
+//! Invariant: it holds at most [`ABANDONED_REMEMBERED_MAX`] names; with more it forgets all, and counts anew.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
+use crate::limits::{ABANDONED_REMEMBERED_MAX, ABANDONED_TIMES_MAX};
+
+/// The counts.
+#[derive(Debug, Default)]
+pub(super) struct Abandonments(HashMap<Arc<OsStr>, u32>);
+
+impl Abandonments {
+    /// Counts one; from the third on returns how many there were, and how long to wait: twice as long each time.
+    pub(super) fn add(&mut self, name: &Arc<OsStr>) -> Option<(u32, Duration)> {
+        if self.0.len() >= ABANDONED_REMEMBERED_MAX && !self.0.contains_key(name) {
+            self.0.clear();
+        }
+        let times = self.0.entry(name.clone()).or_default();
+        *times = times.saturating_add(1);
+        let over = times.checked_sub(ABANDONED_TIMES_MAX)?;
+        Some((*times, RETRY_DELAY_MIN.saturating_mul(1 << over.min(16)).min(RETRY_DELAY_MAX)))
+    }
+
+    /// It came to an end, or is gone.
+    pub(super) fn end(&mut self, name: &OsStr) {
+        self.0.remove(name);
+    }
+}
