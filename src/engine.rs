@@ -23,6 +23,7 @@ use crate::pipeline::places::{Accepts, Places};
 use crate::pipeline::probe::{Verdict, probe};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
+use crate::relocate;
 use crate::types::Lsn;
 use places::{Beginning, Marked};
 
@@ -118,7 +119,11 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
             return Err(error);
         }
     };
-    let (journal, replayed) = opening.start()?;
+    let (mut journal, replayed) = opening.start()?;
+    // Before anything is made at the new paths: that is how they are known.
+    if is_told {
+        relocate::notice(fs, &mut journal, &mut state, &settings)?;
+    }
     let Marked { warehouse, copies, places } =
         places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     let top = std::path::Path::new("/");
@@ -151,6 +156,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let mut committer =
         Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
     committer.watch(places.clone());
+    committer.note_opening()?;
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };

@@ -4,23 +4,30 @@
 //! - One process writes; it holds `LOCK`.
 //! - A frame is one group commit: one write, one fdatasync. The next is never written before this one is durable.
 //! - After a failed write or fsync nothing more is written (P5). A full disk is no failure: nothing was promised.
+//! - A frame's time never steps far from the one before, unless time has passed or the frame says that the clock has jumped
+//!   ([`super::clock`]).
 //! - Opening reads the old segments, then starts a new one; it never continues an old one, so a crash while opening
 //!   leaves what was there.
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::error::Error;
+use super::clock::{Clock, Follow, Jumped, Sight};
+use super::error::{Error, Refused};
 use super::files::Files;
 use super::format::{BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, SEGMENT_BYTES};
 use super::frame::{self, Place};
 use super::lock::{lock, refuse_missing, write_lock};
-use super::record::Record;
+use super::record::{ClockJumped, Record};
 use super::replay::{self, Ending, Replayed, Visitor};
 use super::segment::{self, Predecessor, SegmentHeader};
+use super::snapshot::Snapshot;
+use super::state::State;
 use super::{names, random_u32};
 use crate::fs::{self, Fs, Open, PRIVATE_MODE};
-use crate::types::Lsn;
+use crate::types::{Lsn, UnixMillis};
 
 /// Segments whose bytes may still be in the page cache only, when a killed process's journal is opened: the last,
 /// and the one before it, whose seal may have been under way.
@@ -37,6 +44,14 @@ pub struct Journal<F: Fs> {
     sealed: Vec<(Lsn, u64)>,
     poison: Option<String>,
     buffer: Vec<u8>,
+    /// What is known of the time; None in a journal without records.
+    sight: Option<Sight>,
+    /// The moment at which the clock was last seen to have jumped.
+    looked: Option<Sight>,
+    /// When the last frame was written, as it says.
+    written_at: UnixMillis,
+    /// The jumps between the frames that were read.
+    old_jumps: Clock,
 }
 
 /// The segment that is being written.
@@ -74,6 +89,8 @@ pub struct Opening<F: Fs> {
     dir: F::Dir,
     lock: F::File,
     lock_is_new: bool,
+    /// The times of what was read.
+    follow: Follow,
     /// What reading it found out.
     pub replayed: Replayed,
 }
@@ -90,12 +107,14 @@ impl<F: Fs> Opening<F> {
             return Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() });
         }
         let (lock, lock_is_new) = lock(fs, &dir)?;
-        let replayed = Journal::recover(fs, &dir, &lock, visitor).inspect_err(|_| {
+        let mut timed = Timed { visitor, follow: Follow::default() };
+        let replayed = Journal::recover(fs, &dir, &lock, &mut timed).inspect_err(|_| {
             if lock_is_new {
                 let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
             }
         })?;
-        Ok(Opening { fs: fs.clone(), dir, lock, lock_is_new, replayed })
+        let follow = timed.follow;
+        Ok(Opening { fs: fs.clone(), dir, lock, lock_is_new, follow, replayed })
     }
 
     /// Gives up, and leaves nothing but the directory: a journal can be rebuilt in it.
@@ -107,8 +126,8 @@ impl<F: Fs> Opening<F> {
 
     /// Gets ready to write.
     pub fn start(self) -> Result<(Journal<F>, Replayed), Error> {
-        let Opening { fs, dir, lock, replayed, .. } = self;
-        Journal::start(&fs, dir, lock, replayed)
+        let Opening { fs, dir, lock, follow, replayed, .. } = self;
+        Journal::start(&fs, dir, lock, follow, replayed)
     }
 }
 
@@ -122,12 +141,31 @@ impl<F: Fs> Journal<F> {
         Opening::begin(fs, path, visitor)?.start()
     }
 
-    fn start(fs: &F, dir: F::Dir, lock: F::File, replayed: Replayed) -> Result<(Journal<F>, Replayed), Error> {
+    fn start(
+        fs: &F,
+        dir: F::Dir,
+        lock: F::File,
+        follow: Follow,
+        replayed: Replayed,
+    ) -> Result<(Journal<F>, Replayed), Error> {
         remove_temporaries(fs, &dir)?;
         let active = start_segment(fs, &dir, replayed.last.as_ref())?;
         write_lock(fs, &dir, &lock, &active.header)?;
         let sealed = replayed.files.clone();
-        let journal = Journal { fs: fs.clone(), dir, lock, active, sealed, poison: None, buffer: Vec::new() };
+        let newest = follow.newest.map_or_else(|| newest_survivor(&replayed), |newest| Ok(Some(newest)))?;
+        let journal = Journal {
+            fs: fs.clone(),
+            dir,
+            lock,
+            active,
+            sealed,
+            poison: None,
+            buffer: Vec::new(),
+            sight: newest.map(|wall| Sight { wall, steady: None }),
+            looked: None,
+            written_at: newest.unwrap_or_default(),
+            old_jumps: follow.jumps,
+        };
         if let Some((header, end)) = &replayed.last
             && replayed.ending != Ending::Empty
         {
@@ -177,6 +215,68 @@ impl<F: Fs> Journal<F> {
         self.sealed.retain(|(first_lsn, _)| *first_lsn > lsn);
     }
 
+    /// When the last frame was written, as it says.
+    pub fn written_at(&self) -> UnixMillis {
+        self.written_at
+    }
+
+    /// The record by which what is older is forgotten, by the clock as far as it is believed. None if that is too much for one
+    /// record: then it is remembered for longer.
+    pub fn expiry(&self, state: &State, remember: Duration) -> Option<Record> {
+        let (wall, steady) = (self.fs.now(), self.fs.steady());
+        let now = self.sight.map_or(wall, |sight| sight.believed(wall, steady));
+        state.clock().expiry(state.expired(), now, remember, self.next_lsn())
+    }
+
+    /// Looks at the clock. A jump must be said by a CLOCK_JUMPED in a frame that is appended after this.
+    pub fn look_at_clock(&mut self) -> Option<Jumped> {
+        let (now, steady) = (self.fs.now(), self.fs.steady());
+        let by_ms = self.sight?.jumped_ms(now, steady)?;
+        self.looked = Some(Sight { wall: now, steady: Some(steady) });
+        Some(Jumped { by_ms, newest: self.written_at, now })
+    }
+
+    /// The records that are due before any other behind a start, and the jump that they tell: jumps that earlier writers did
+    /// not note; the one since the newest record; the end of an expiry that has none.
+    pub fn opening(&mut self, state: &State) -> (Vec<Record>, Option<Jumped>) {
+        let mut records = Vec::new();
+        let mut shift_ms = state.clock().shift_ms();
+        if state.clock().is_empty() && !state.expired().has_ranges() {
+            records.extend(self.old_jumps.records().map(|(.., jumped)| Record::ClockJumped(jumped)));
+            shift_ms = self.old_jumps.shift_ms();
+        }
+        let jumped = self.look_at_clock();
+        if let Some(jumped) = jumped {
+            let from = self.next_lsn().plus(records.len() as u64);
+            records.push(Record::ClockJumped(ClockJumped { from, shift_ms: shift_ms.saturating_add(jumped.by_ms) }));
+        }
+        if state.expired().is_open() {
+            records.push(Record::ExpiredRanges(super::expired::Ranges::default()));
+        }
+        (records, jumped)
+    }
+
+    /// Appends records and adds them to the state.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; what was appended so far is in the state.
+    pub fn append_all(&mut self, state: &mut State, records: &[Record]) -> Result<(), Error> {
+        let mut rest = records;
+        while !rest.is_empty() {
+            let first = self.next_lsn();
+            let written = self.append(rest)?;
+            for (index, record) in rest[..written].iter().enumerate() {
+                let lsn = first.plus(index as u64);
+                state.apply_at(lsn, self.written_at, record).map_err(|refused| match refused {
+                    Refused::Contradiction(why) => Error::Poisoned { cause: why.to_owned() },
+                    Refused::Unknown(error) => *error,
+                })?;
+            }
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+
     /// Begins a new segment, unless nothing was written to this one: what was appended so far can be folded in then.
     pub fn seal(&mut self) -> Result<(), Error> {
         self.check()?;
@@ -204,7 +304,12 @@ impl<F: Fs> Journal<F> {
             count = self.fill(records, FRAME_BYTES_MAX.min(self.active.room()));
         }
         if count > 0 {
-            self.write_frame(FrameKind::Data, count as u32)?;
+            let says_jumped = records[..count].iter().any(|record| matches!(record, Record::ClockJumped(_)));
+            let before = self.sight;
+            if says_jumped && self.looked.is_some() {
+                self.sight = self.looked;
+            }
+            self.write_frame(FrameKind::Data, count as u32).inspect_err(|_| self.sight = before)?;
         }
         Ok(count)
     }
@@ -261,8 +366,9 @@ impl<F: Fs> Journal<F> {
 
     /// Writes the buffer as a frame at the end of the active segment and makes it durable.
     fn write_frame(&mut self, kind: FrameKind, count: u32) -> Result<(), Error> {
+        let (wall, steady) = (self.fs.now(), self.fs.steady());
+        let written_at = self.sight.map_or(wall, |sight| sight.believed(wall, steady));
         let active = &mut self.active;
-        let written_at = self.fs.now();
         let chain = frame::seal_frame(&mut self.buffer, kind, count, &active.place, written_at, active.header.salt);
         let frame_end = active.offset + self.buffer.len() as u64;
         if frame_end < active.remains_end {
@@ -282,6 +388,10 @@ impl<F: Fs> Journal<F> {
         active.offset = frame_end;
         active.place = Place { next_lsn: active.place.next_lsn.plus(u64::from(count)), chain };
         active.last_frame = Some(kind);
+        self.written_at = written_at;
+        if self.sight.is_none_or(|sight| sight.steady.is_none() && written_at == wall) {
+            self.sight = Some(Sight { wall, steady: Some(steady) });
+        }
         Ok(())
     }
 
@@ -328,6 +438,51 @@ impl<F: Fs> Journal<F> {
         self.fs.sync_data(file)?;
         Ok(())
     }
+}
+
+/// Hands on what is read, and follows its times.
+struct Timed<'a> {
+    visitor: &'a mut dyn Visitor,
+    follow: Follow,
+}
+
+impl Visitor for Timed<'_> {
+    fn restart(&mut self) {
+        self.follow = Follow::default();
+        self.visitor.restart();
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        self.visitor.snapshot(snapshot)
+    }
+
+    fn segment(&mut self, header: &SegmentHeader) {
+        self.visitor.segment(header);
+    }
+
+    fn frame(&mut self, offset: u64, header: &frame::FrameHeader) {
+        // A seal is written into the segment before, by whatever the clock says.
+        if header.kind != FrameKind::Seal {
+            self.follow.frame(header.first_lsn, header.written_at);
+        }
+        self.visitor.frame(offset, header);
+    }
+
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.visitor.record(lsn, written_at, record)
+    }
+}
+
+/// When the newest record in the snapshot was written.
+fn newest_survivor(replayed: &Replayed) -> Result<Option<UnixMillis>, Error> {
+    let mut newest = None;
+    if let Some(snapshot) = &replayed.snapshot {
+        snapshot.survivors(&mut |_, at, _| {
+            newest = Some(at);
+            Ok(())
+        })?;
+    }
+    Ok(newest)
 }
 
 /// A write that a full disk refused changed nothing that counts; any other failure leaves the disk unknown.

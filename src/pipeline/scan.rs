@@ -116,6 +116,7 @@ impl<F: Fs> Scanner<F> {
                 return Ok(());
             };
             let entry = entry?;
+<<<<<<< HEAD
             let of_kind = entry.kind.and_then(Ignored::of_kind);
             match of_kind.or_else(|| self.rules.ignored(&entry.name)) {
                 Some(why) => self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why),
@@ -124,6 +125,17 @@ impl<F: Fs> Scanner<F> {
                     if let Some(why) = found {
                         self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
                     }
+=======
+            if entry.kind.is_some_and(|kind| kind != FileKind::Regular) {
+                continue;
+            }
+            if self.rules.wants(&entry.name) {
+                self.look_at(settle, &Arc::from(entry.name), false, now)?;
+            } else if settle.searches() {
+                match self.fs.stat(&self.staging, &entry.name) {
+                    Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
+                    Err(_) => settle.could_not_look(),
+>>>>>>> clock
                 }
             }
         }
@@ -152,6 +164,7 @@ impl<F: Fs> Scanner<F> {
             // Nothing can be looked at there: that says nothing of this name.
             Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => return Err(error),
             // One bad inode is no reason to stop; it is seen again at the next scan.
+<<<<<<< HEAD
             Err(error) => {
                 tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
                 None
@@ -166,6 +179,13 @@ impl<F: Fs> Scanner<F> {
                 self.ignored.escaped(self.fs.dir_path(&self.staging), name);
             }
         }
+=======
+            tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+            settle.could_not_look();
+            None
+        });
+        let stat = stat.filter(|stat| stat.kind == FileKind::Regular);
+>>>>>>> clock
         let sighting = match (stat, &self.rules.sidecar_suffix) {
             (None, _) => None,
             (Some(stat), None) => Some(Sighting { stat, sidecar: None }),

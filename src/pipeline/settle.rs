@@ -7,6 +7,7 @@
 
 mod abandonments;
 mod census;
+mod gone;
 mod look;
 mod queue;
 mod report;
@@ -26,6 +27,7 @@ use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
 use abandonments::Abandonments;
 use census::{Census, second};
+use gone::Presence;
 pub use look::Look;
 pub use report::Reaction;
 
@@ -158,6 +160,7 @@ pub struct Settle {
     in_flight: usize,
     census: Census,
     abandonments: Abandonments,
+    presence: Presence,
     scan: u16,
     next_ticket: u64,
 }
@@ -179,6 +182,7 @@ impl Settle {
             in_flight: 0,
             census: Census::default(),
             abandonments: Abandonments::default(),
+            presence: Presence::default(),
             scan: 0,
             next_ticket: 0,
         };
@@ -188,8 +192,9 @@ impl Settle {
 
     fn keep(&mut self, kept: Kept) {
         self.kept.insert(kept.identity.key(), kept);
+        self.watch_kept(kept.identity);
         if let Some(sidecar) = kept.sidecar {
-            self.used_sidecars.insert(sidecar.key(), sidecar);
+            self.use_sidecar(sidecar);
         }
     }
 
@@ -206,6 +211,7 @@ impl Settle {
     /// What is seen from now on belongs to a new scan.
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
+        self.presence.begin_scan();
         self.holds = true;
     }
 
@@ -221,6 +227,7 @@ impl Settle {
             }
             stays
         });
+        self.find_gone();
     }
 
     /// The scan came to no end: what it has found goes on, and nothing is known to be gone.
@@ -241,6 +248,10 @@ impl Settle {
             return;
         };
         let identity = sighting.stat.identity;
+        self.presence.saw(identity.key(), self.scan);
+        if let Some(sidecar) = sighting.sidecar {
+            self.presence.saw(sidecar.key(), self.scan);
+        }
         if let Some(kept) = self.kept.get(&identity.key()).filter(|kept| kept.identity == identity) {
             if let Some(names) = &mut self.kept_names {
                 names.push((name.clone(), kept.sha256));
