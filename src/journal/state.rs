@@ -273,8 +273,8 @@ impl State {
     }
 
     /// True if this content may have been known, and is not any more: it is old enough, or it was asked for.
-    pub fn may_have_forgotten(&self, sha256: &Sha256, ingested_at: UnixMillis) -> bool {
-        ingested_at < self.expired_before || self.forgotten.contains_key(sha256)
+    pub fn may_have_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
+        self.notes.expired.excuses(Lsn(id.0), ingested_at) || self.forgotten.contains_key(sha256)
     }
 
     /// True if looking for this content takes a read of the snapshot.

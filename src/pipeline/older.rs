@@ -131,7 +131,7 @@ impl<F: Fs> Look<'_, F> {
             return Ok(true);
         }
         // Of a file on its way it knows the content once it is MOVED, and no line comes before.
-        if state.may_have_forgotten(&listed.sha256, listed.ingested_at) {
+        if state.may_have_forgotten(&listed.sha256, listed.ingest_id, listed.ingested_at) {
             return Ok(false);
         }
         if state.is_looked_up(&listed.sha256) {

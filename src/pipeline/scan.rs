@@ -116,26 +116,22 @@ impl<F: Fs> Scanner<F> {
                 return Ok(());
             };
             let entry = entry?;
-<<<<<<< HEAD
             let of_kind = entry.kind.and_then(Ignored::of_kind);
             match of_kind.or_else(|| self.rules.ignored(&entry.name)) {
-                Some(why) => self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why),
+                Some(why) => {
+                    self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
+                    if of_kind.is_none() && settle.searches() {
+                        match self.fs.stat(&self.staging, &entry.name) {
+                            Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
+                            Err(_) => settle.could_not_look(),
+                        }
+                    }
+                }
                 None => {
                     let found = self.look_at(settle, &Arc::from(entry.name.as_os_str()), false, now)?;
                     if let Some(why) = found {
                         self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
                     }
-=======
-            if entry.kind.is_some_and(|kind| kind != FileKind::Regular) {
-                continue;
-            }
-            if self.rules.wants(&entry.name) {
-                self.look_at(settle, &Arc::from(entry.name), false, now)?;
-            } else if settle.searches() {
-                match self.fs.stat(&self.staging, &entry.name) {
-                    Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
-                    Err(_) => settle.could_not_look(),
->>>>>>> clock
                 }
             }
         }
@@ -164,9 +160,9 @@ impl<F: Fs> Scanner<F> {
             // Nothing can be looked at there: that says nothing of this name.
             Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => return Err(error),
             // One bad inode is no reason to stop; it is seen again at the next scan.
-<<<<<<< HEAD
             Err(error) => {
                 tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+                settle.could_not_look();
                 None
             }
             Ok(stat) => stat,
@@ -179,13 +175,6 @@ impl<F: Fs> Scanner<F> {
                 self.ignored.escaped(self.fs.dir_path(&self.staging), name);
             }
         }
-=======
-            tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
-            settle.could_not_look();
-            None
-        });
-        let stat = stat.filter(|stat| stat.kind == FileKind::Regular);
->>>>>>> clock
         let sighting = match (stat, &self.rules.sidecar_suffix) {
             (None, _) => None,
             (Some(stat), None) => Some(Sighting { stat, sidecar: None }),

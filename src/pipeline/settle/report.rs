@@ -23,15 +23,10 @@ impl Settle {
         let refusal = match &report.outcome {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.forget(&report.name);
-<<<<<<< HEAD
-                self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
-                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
-=======
                 if let Some(sidecar) = used_sidecar {
                     self.use_sidecar(*sidecar);
                 }
-                return Reaction { look_again: dirty, retry_in: None };
->>>>>>> clock
+                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
             }
             Outcome::Cleared => {
                 self.forget(&report.name);

@@ -8,14 +8,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-<<<<<<< HEAD
-    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled,
-    QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
-=======
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Profile,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profile,
     Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings, Sidecar,
     SkippedDuplicate, Validation,
->>>>>>> clock
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};

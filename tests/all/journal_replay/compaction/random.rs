@@ -5,13 +5,8 @@ use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::record::{
-<<<<<<< HEAD
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause,
-    Quarantined, Record, Rules, SkippedDuplicate,
-=======
-    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, Hashed, KeptGone, Profile, Profiled,
+    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profile, Profiled,
     QuarantineCause, Quarantined, Record, Relocated, Rules, SkippedDuplicate,
->>>>>>> clock
 };
 use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
