@@ -186,7 +186,7 @@ impl<F: Fs> Manifests<F> {
     /// Which of `lines` stand in the manifest as whole lines.
     pub fn holds(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<Vec<bool>> {
         let fs = self.fs.clone();
-        let file = self.open(root, dir)?;
+        let (file, _) = self.open(root, dir)?;
         Ok(search(&fs, file, lines)?.at.iter().map(Option::is_some).collect())
     }
 

@@ -122,7 +122,7 @@ impl<F: Fs> Committer<F> {
     ) -> Result<bool, Error> {
         let stat = match self.moved_by_us(ingest, path) {
             // Where nothing can be seen nothing can be put back from; the move says what is wrong.
-            Err(error) if is_of_this_file(&error) => None,
+            Err(error) if error.spares_others() => None,
             stat => stat?,
         };
         let Some(stat) = stat else { return Ok(false) };
