@@ -118,8 +118,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         }
     };
     let (journal, replayed) = opening.start()?;
-    let Marked { warehouse, copies, places } =
-        places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
+    let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     let top = std::path::Path::new("/");
     if let Some(duplicates) = &settings.duplicates_dir {
         fs::open_dir_durable(fs, top, duplicates, DIR_MODE)?;
