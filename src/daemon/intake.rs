@@ -261,7 +261,8 @@ impl Intake {
     /// One slice of whatever is due: single names, the scan, the metrics.
     fn look_around(&mut self, now: Duration) -> Result<(), Error> {
         // However long scans may rest.
-        if let (Some(places), Some(interval)) = (self.places.as_ref().filter(|_| now >= self.next_look), self.scan_interval)
+        if let (Some(places), Some(interval)) =
+            (self.places.as_ref().filter(|_| now >= self.next_look), self.scan_interval)
         {
             places.look()?;
             self.next_look = now + interval;

@@ -92,7 +92,8 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
         format!("{} (at its byte {})", error.to_string().trim_end_matches(&place), error.column())
     })?;
     let sha256 = Sha256::from_hex(keys.sha256.as_bytes()).ok_or("sha256 is not 64 hex digits")?;
-    let journal = keys.journal.as_deref().map(|text| from_hex(text).ok_or("journal is not 32 hex digits")).transpose()?;
+    let journal =
+        keys.journal.as_deref().map(|text| from_hex(text).ok_or("journal is not 32 hex digits")).transpose()?;
     let at = humantime::parse_rfc3339(&keys.ingested_at).map_err(|error| format!("ingested_at: {error}"))?;
     Ok(Listed {
         source_path: exact_path("path", &keys.path, keys.path_base64.as_deref())?,

@@ -87,7 +87,8 @@ pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Verdict, journal::E
     let root = &known.settings.manifests;
     let accepted = known.store.map_or_else(Vec::new, |store| read_accepted(fs, root, &store));
     let mut look = Look { fs, known, lookups: OLDER_LOOKUPS_MAX, is_here: HashMap::new(), staging: None, excused: 0 };
-    look.staging = fs.open_dir(&known.settings.input).and_then(|dir| fs.stat_dir(&dir)).ok().map(|it| it.identity.key());
+    look.staging =
+        fs.open_dir(&known.settings.input).and_then(|dir| fs.stat_dir(&dir)).ok().map(|it| it.identity.key());
     let mut bytes = 0;
     for manifest in newest(fs, root) {
         let hour = hour_of(root, &manifest);

@@ -260,8 +260,7 @@ impl<F: Fs> Committer<F> {
                 // A version that wrote lines without the journal's id may have been killed behind them.
                 let former = self.lines_of(&ids, None)?;
                 let are_there = self.patiently(|this| this.manifests.holds(&root, &dir, &former))?;
-                for ((line, former), _) in
-                    lines.iter_mut().zip(former).zip(are_there).filter(|(_, is_there)| *is_there)
+                for ((line, former), _) in lines.iter_mut().zip(former).zip(are_there).filter(|(_, is_there)| *is_there)
                 {
                     *line = former;
                 }

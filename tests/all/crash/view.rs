@@ -105,7 +105,8 @@ impl View {
             files(upstream, Path::new(WAREHOUSE)).into_iter().partition(|(path, _)| path.starts_with(&hidden));
         view.copies = copies.into_keys().collect();
         view.warehouse = digests(warehouse);
-        for (path, content) in files(upstream, Path::new(MANIFESTS)) {
+        let of_readers = |path: &PathBuf| !path.starts_with(Path::new(MANIFESTS).join(".csv-ingestor"));
+        for (path, content) in files(upstream, Path::new(MANIFESTS)).into_iter().filter(|(path, _)| of_readers(path)) {
             for text in content.split_inclusive(|byte| *byte == b'\n') {
                 if text.starts_with(FOREIGN.as_bytes()) && text.ends_with(b"}\n") {
                     continue;

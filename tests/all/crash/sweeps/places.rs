@@ -133,6 +133,59 @@ fn a_new_state_beside_manifests() {
     }
 }
 
+/// A journal of a version that marked the warehouse only, at its first start with this one, which is cut off anywhere: the next
+/// start must not miss what was never made.
+#[test]
+fn an_upgrade_is_cut_off() {
+    let scenario = Scenario::plain("an upgrade");
+    let mut play = Play::new(&scenario);
+    play.end();
+    let private = Path::new(WAREHOUSE).join(".csv-ingestor");
+    let mut upstream = play.fs.upstream();
+    upstream.rename(Path::new(MANIFESTS).join(".csv-ingestor"), AWAY).unwrap();
+    let names = upstream.list(&private).unwrap();
+    let marked = names.into_iter().find(|name| name.len() > 32).unwrap();
+    upstream.rename(private.join(marked), "/marked").unwrap();
+    upstream.sync();
+    act::perform(&Act::Write(3, 4), &mut upstream, &mut play.model());
+    let mut whole = play.fork();
+    let first = whole.fs.operations() + 1;
+    whole.end();
+    for operation in first..=whole.fs.operations() {
+        for happened in [false, true] {
+            let mut play = play.fork();
+            play.run_until(operation, happened);
+            play.fs.crash_to(Survival::Nothing);
+            play.model().after_power_cut(&mut play.fs.upstream()).unwrap();
+            play.end();
+        }
+    }
+}
+
+/// A version that wrote lines without the journal's id is killed anywhere, and this one goes on: no line is written once more.
+#[test]
+fn lines_of_an_older_version_are_found() {
+    let [one, ..] = scenarios();
+    sweep("lines of an older version", writes([one]), 80, |scenario, operation, _| {
+        let mut play = Play::new(scenario);
+        play.run_until(operation, false);
+        play.kill();
+        let mut upstream = play.fs.upstream();
+        for (path, content) in files(&mut upstream, Path::new(MANIFESTS)) {
+            let text = String::from_utf8(content).unwrap();
+            let strip = |line: &str| match line.split_once("\"journal\":\"") {
+                Some((before, behind)) if behind.len() > 34 => format!("{before}{}", &behind[34..]),
+                _ => line.to_owned(),
+            };
+            let stripped: String = text.split_inclusive('\n').map(strip).collect();
+            upstream.write(path, stripped.as_bytes()).unwrap();
+        }
+        upstream.sync();
+        play.end();
+        1
+    });
+}
+
 /// Puts a directory aside, with an empty one in its place, as when a disk is not mounted.
 fn unmount(fs: &SimFs, dir: &str) {
     let mut upstream = fs.upstream();
@@ -220,8 +273,9 @@ impl Listener for Exchange<'_, '_> {
 fn an_exchange_while_it_runs() {
     let marker = |fs: &SimFs, root: &str| {
         let private = Path::new(root).join(".csv-ingestor");
-        let own = fs.upstream().list(&private).unwrap().remove(0);
-        fs.upstream().rename(private.join(own), AWAY).unwrap();
+        let names = fs.upstream().list(&private).unwrap();
+        let own = names.into_iter().find(|name| name.len() == 32).unwrap();
+        fs.upstream().rename(private.join(own), private.join("gone")).unwrap();
     };
     let exchanges: [(&str, &dyn Fn(&SimFs)); 6] = [
         ("the state is replaced", &|fs| unmount(fs, STATE)),

@@ -203,7 +203,7 @@ fn what_was_forgotten_need_not_be_known() {
     place.stage("b.csv", csv(2, 100));
     place.once_ok(&[]);
     let sha256 = crate::harness::sha256_hex(&csv(1, 100));
-    let forgotten = place.subcommand(&["forget", "--sha256", &sha256]);
+    let forgotten = place.subcommand(&["forget", &sha256]);
     assert!(forgotten.status.success(), "{}", err(&forgotten));
     place.once_ok(&[]);
     assert!(place.subcommand(&["journal", "compact", "--remember", "1s"]).status.success());
