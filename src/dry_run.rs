@@ -207,7 +207,7 @@ impl<F: Fs> Forecaster<'_, F> {
                 return Ok(Forecast::Ready { path, warehouse_path });
             }
         }
-        Ok(self.waiting(&settled.name, "every name that it could get in the warehouse is taken"))
+        Ok(self.waiting(&settled.name, "no name in the warehouse can be found for it"))
     }
 
     fn is_free(&self, partition: &Path, name: &OsStr) -> Result<bool, Error> {

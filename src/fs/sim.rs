@@ -70,6 +70,7 @@ mod door;
 mod faults;
 mod names;
 mod node;
+mod odd;
 mod rng;
 mod state;
 #[cfg(test)]
@@ -88,6 +89,7 @@ use crate::types::UnixMillis;
 
 pub use self::door::{SimDir, SimFile, SimListing};
 pub use self::faults::{Fault, Logged, Op};
+pub use self::odd::{Odd, Refusal};
 pub use self::rng::Survival;
 pub use self::upstream::{Upstream, WriterId};
 
@@ -335,6 +337,11 @@ impl SimFs {
     /// Whether some sectors reach the disk before a sync fails; otherwise none does.
     pub fn set_torn_syncs(&self, torn: bool) {
         self.world().state.torn_syncs = torn;
+    }
+
+    /// In what way all file systems there are are odd, from now on.
+    pub fn set_odd(&self, odd: Odd) {
+        self.world().state.odd = odd;
     }
 
     /// Whether leases are to be had; otherwise [`super::Lease::Unsupported`].

@@ -378,6 +378,24 @@ impl Place {
         })
     }
 
+    /// Nothing can be moved into the warehouse until [`Place::unblock`]: a file stands where the partition should be. Not
+    /// beside a daemon that has used the partition, and has it open.
+    pub fn block(&self) {
+        for (day, partition) in self.partitions().iter().enumerate() {
+            std::fs::create_dir_all(&self.warehouse).unwrap();
+            let _ = std::fs::rename(partition, self.root.path().join(format!("away-{day}")));
+            std::fs::write(partition, "in the way").unwrap();
+        }
+    }
+
+    /// As before [`Place::block`].
+    pub fn unblock(&self) {
+        for (day, partition) in self.partitions().iter().enumerate() {
+            std::fs::remove_file(partition).unwrap();
+            let _ = std::fs::rename(self.root.path().join(format!("away-{day}")), partition);
+        }
+    }
+
     /// Makes files in the warehouse of these names, in whatever partition is used now.
     pub fn occupy(&self, names: &[String]) {
         for partition in self.partitions() {
@@ -387,7 +405,7 @@ impl Place {
     }
 }
 
-/// All names that a file of this name and content may get in the warehouse (`STEM.csv`).
+/// The names that a file of this name and content may get in the warehouse (`STEM.csv`), before its ingest id goes in.
 pub fn warehouse_names(stem: &str, content: &[u8]) -> Vec<String> {
     let sha256 = sha256_hex(content);
     let suffixed = |digits: usize| format!("{stem}-{}.csv", &sha256[..digits]);

@@ -133,6 +133,16 @@ impl Device {
         (number, formerly.flat_map(|id| self.journal.removals_of(*id)).collect())
     }
 
+    /// Gives an inode another number.
+    pub(super) fn renumber(&mut self, id: NodeId) -> io::Result<()> {
+        let (number, after) = self.take_number();
+        let node = self.node_mut(id)?;
+        let before = std::mem::replace(&mut node.number, number);
+        node.after.extend(after);
+        self.free.insert(before);
+        Ok(())
+    }
+
     /// Makes an inode with one name.
     pub(super) fn make(&mut self, dir: NodeId, name: &OsStr, kind: FileKind, meta: Meta) -> io::Result<NodeId> {
         self.check_writable()?;

@@ -56,6 +56,22 @@ fn check_regular(state: &State, place: Place) -> io::Result<()> {
     }
 }
 
+/// A rename, or the first half of one that is made of a link and an unlink.
+fn rename(state: &mut State, from: (Place, &OsStr), to: (Place, &OsStr)) -> io::Result<()> {
+    let ((source, from_name), (target, to_name)) = (from, to);
+    let now = state.stamp();
+    let child = state.child(source, from_name)?.ok_or_else(|| errno(libc::ENOENT))?;
+    if !state.odd.links {
+        state.device(source).rename((source.node, from_name), (target.node, to_name), false, now)?;
+    } else if state.node(child)?.kind == FileKind::Directory {
+        // The one that knows no hard links of directories.
+        return Err(errno(libc::EINVAL));
+    } else if state.child(target, to_name)? != Some(child) {
+        state.device(target).link(child.node, target.node, to_name, now)?;
+    }
+    state.was_renamed(child)
+}
+
 /// What openat(2) with `O_NOFOLLOW | O_NONBLOCK` does; returns the descriptor's number.
 fn open(state: &mut State, dir: Place, name: &OsStr, how: Open) -> io::Result<u64> {
     let found = state.child(dir, name)?;
@@ -151,8 +167,10 @@ impl SimFs {
         body: impl FnOnce(&mut State, Place, Mode) -> io::Result<R>,
     ) -> Result<R> {
         let path = name.map_or_else(|| dir.0.path.to_path_buf(), |name| dir.0.path.join(name));
+        let at = path.clone();
         self.run(op, path, |state, mode| {
             let place = state.place(self.own(&dir.0)?)?;
+            state.odd.check(op, &at)?;
             body(state, place, mode)
         })
     }
@@ -233,27 +251,39 @@ impl Fs for SimFs {
     fn stat(&self, dir: &SimDir, name: &OsStr) -> Result<Option<Stat>> {
         self.in_dir(Op::Stat, dir, Some(name), |state, place, _| {
             let child = state.child(place, name)?;
-            child.map(|place| state.stat(place)).transpose()
+            child.map(|place| state.look(place, false)).transpose()
         })
     }
 
     fn stat_fresh(&self, dir: &SimDir, name: &OsStr) -> Result<Option<Stat>> {
         self.in_dir(Op::Stat, dir, Some(name), |state, place, _| {
             let child = state.child(place, name)?;
-            child.map(|place| state.stat(place)).transpose()
+            child.map(|place| state.look(place, true)).transpose()
         })
     }
 
     fn rename(&self, from: &SimDir, from_name: &OsStr, to: &SimDir, to_name: &OsStr) -> Result<()> {
-        let renamed = self.in_dir(Op::Rename, from, Some(from_name), |state, source, _| {
+        let to_path = to.0.path.join(to_name);
+        let mut is_half = false;
+        let mut renamed = self.in_dir(Op::Rename, from, Some(from_name), |state, source, _| {
             let target = state.place(self.own(&to.0)?)?;
             state.check_not_mount(source, from_name)?;
+            state.odd.check(Op::Rename, &to_path)?;
             if source.device != target.device {
                 return Err(errno(libc::EXDEV));
             }
-            let now = state.stamp();
-            state.device(source).rename((source.node, from_name), (target.node, to_name), false, now)
+            is_half = state.odd.links;
+            rename(state, (source, from_name), (target, to_name))
         });
+        if is_half && renamed.is_ok() {
+            renamed = self.unlink(from, from_name);
+            // As the real one: whoever is told that it failed finds the old name, and no other.
+            match &renamed {
+                Err(error) if error.is_not_found() => renamed = Ok(()),
+                Err(_) => drop(self.unlink(to, to_name)),
+                Ok(()) => {}
+            }
+        }
         // As the real one: which of the two names is at fault, the kernel does not say.
         renamed.map_err(|error| match error.is_taken() || error.is_no_space() {
             true => Error { path: to.0.path.join(to_name), ..error },

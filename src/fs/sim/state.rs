@@ -11,6 +11,7 @@ use std::path::{Component, Path};
 use super::device::Device;
 use super::errno;
 use super::faults::{Fault, OPS};
+use super::odd::Odd;
 use super::node::{Change, Meta, Node, NodeId};
 use super::rng::{Fate, Rng, Survival};
 use crate::fs::{FileKind, Lease, Stat};
@@ -87,6 +88,9 @@ pub(super) struct State {
     pub(super) list_kinds: bool,
     pub(super) torn_syncs: bool,
     pub(super) process: u32,
+    pub(super) odd: Odd,
+    /// How many looks at a file show a name too many still.
+    pub(super) stale: BTreeMap<Place, u64>,
 }
 
 impl State {
@@ -106,6 +110,8 @@ impl State {
             operations: 0,
             counts: [0; OPS],
             faults: Vec::new(),
+            odd: Odd::default(),
+            stale: BTreeMap::new(),
             dead: false,
             leases: true,
             list_kinds: true,

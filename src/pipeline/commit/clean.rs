@@ -152,7 +152,7 @@ impl<F: Fs> Committer<F> {
             // What an earlier run took aside is dealt with, whatever stands at the name by now.
             let aside = self.publisher.aside_path(work.id, what, path)?;
             let taken = self.take_again(work, &aside, identity)?;
-            let is_free = !matches!(taken, Taken::Busy(_));
+            let is_free = !matches!(taken, Taken::Busy(_)) || self.is_renumbered(&aside, identity, sha256)?;
             if self.resolve_aside(work.id, what, path, is_free.then_some(identity))? {
                 return Ok(Removed::Done);
             }
@@ -169,12 +169,19 @@ impl<F: Fs> Committer<F> {
                 return Ok(Removed::Other);
             }
             let lease = work.lease().or(taken.lease());
-            return self.remove(work.id, what, path, identity, lease);
+            let removed = self.remove(work.id, what, path, identity, lease)?;
+            let Removed::Other = removed else { return Ok(removed) };
+            if !self.is_renumbered(path, identity, sha256)? {
+                return Ok(removed);
+            }
+            let Some(there) = self.publisher.look(path)? else { return Ok(removed) };
+            return self.remove(work.id, what, path, &there.identity, lease);
         }
         // Recovery holds no file open. A crash that undid the renames of an unfinished removal leaves their ctime: then
         // the content decides. Without a crash another ctime means another state of the file, which is not ours.
         let identity = there;
-        if work.held.is_some() || !identity.same_but_renamed(&ingest.identity) {
+        let may_be_it = identity.same_but_renamed(&ingest.identity) || identity.same_but_renumbered(&ingest.identity);
+        if work.held.is_some() || !may_be_it {
             return Ok(Removed::Other);
         }
         let (_, name) = split(path)?;
@@ -195,6 +202,19 @@ impl<F: Fs> Committer<F> {
             }
             _ => Ok(Removed::Other),
         }
+    }
+
+    /// The file at `path` has the content, and all that a renamed file keeps but its inode number: then this device gives
+    /// renamed files new ones.
+    fn is_renumbered(&mut self, path: &Path, identity: &FileIdentity, sha256: &Sha256) -> Result<bool, Error> {
+        let Some(there) = self.publisher.look(path)?.map(|stat| stat.identity) else { return Ok(false) };
+        let is_it = !there.same_but_renamed(identity)
+            && there.same_but_renumbered(identity)
+            && self.holds(path, identity.size, sha256)?;
+        if is_it {
+            self.publisher.note_renumbering(there.device);
+        }
+        Ok(is_it)
     }
 
     /// Recovery holds nothing: leases ended with the process that held them, and a writer may have come since. What he

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::harness::{Place, csv, err, json_lines, out, snapshot, wait_until, warehouse_names};
+use crate::harness::{Place, csv, err, json_lines, out, sha256_hex, snapshot, warehouse_names};
 
 /// Why: what is in the warehouse is somebody's data; the new file goes beside it.
 #[test]
@@ -65,47 +65,44 @@ fn links_and_directories_take_a_name_as_well() {
     }
 }
 
-/// Why: if every name is taken there is nothing left to do but to say so; the file stays, and the others go on.
+/// Why: names were used up with the fifth, and the file stayed for ever. Its ingest id makes one that nobody else has; and
+/// a number behind it, where somebody has taken that all the same.
 #[test]
-fn when_every_name_is_taken_the_file_stays_and_the_rest_goes_on() {
+fn names_are_never_used_up() {
     let place = Place::new();
     let content = csv(1, 100);
     let names = warehouse_names("foo", &content);
+    let hash = &sha256_hex(&content)[..8];
+    let with_ids: Vec<String> = (1..20).map(|id| format!("foo-{hash}-{id}.csv")).collect();
     place.occupy(&names);
+    place.occupy(&with_ids);
     let before = snapshot(&place.warehouse);
-    let path = place.stage("foo.csv", &content);
-    let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "50ms"]);
-    daemon.wait_started();
-    let failures = daemon.wait_for("file_failed", 2);
-    assert_eq!(failures[0]["path"], path.to_str().unwrap());
-    assert_eq!((&failures[0]["retry_in"], &failures[1]["retry_in"]), (&"1s".into(), &"2s".into()));
-    place.stage("other.csv", csv(2, 100));
-    daemon.wait_for("file_ingested", 1);
-    assert_eq!(std::fs::read(&path).unwrap(), content);
+    place.stage("foo.csv", &content);
+    place.once_ok(&[]);
+    let lines = place.manifest_lines();
+    assert_eq!(lines.len(), 1);
+    let (path, id) = (lines[0]["warehouse_path"].as_str().unwrap(), &lines[0]["ingest_id"]);
+    assert!(path.ends_with(&format!("/foo-{hash}-{id}-1.csv")), "{path}");
+    assert_eq!(std::fs::read(path).unwrap(), content);
     let after = snapshot(&place.warehouse);
     for (path, seen) in before.iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "csv")) {
         assert_eq!(&after[path], seen, "{} was touched", path.display());
     }
-    // One name becomes free: it goes there by itself.
-    place.partitions().iter().for_each(|partition| std::fs::remove_file(partition.join(&names[3])).unwrap());
-    wait_until("it is ingested", || !path.exists());
-    daemon.wait_for("file_ingested", 2);
-    assert!(daemon.stop().success());
-    let lines = place.manifest_lines();
-    assert_eq!(lines.len(), 2);
-    assert!(lines.iter().any(|line| line["warehouse_path"].as_str().unwrap().ends_with(&names[3])), "{lines:?}");
 }
 
-/// Why: the same with `--once`: said on stdout, and no failure of the whole run.
+/// Why: one file that cannot be moved stays, and is said; with `--once` on stdout, and no failure of the whole run.
 #[test]
 fn once_says_what_could_not_be_placed() {
     let place = Place::new();
-    let content = csv(1, 100);
-    place.occupy(&warehouse_names("foo", &content));
-    let path = place.stage("foo.csv", &content);
-    let output = place.once_ok(&[]);
+    place.block();
+    let path = place.stage("foo.csv", csv(1, 100));
+    let output = place.once(&[]);
     assert!(out(&output).starts_with(&format!("WAITING: {} (", path.display())), "{}", out(&output));
     assert!(json_lines(&err(&output)).iter().any(|line| line["event"] == "file_failed"));
-    assert_eq!(std::fs::read(&path).unwrap(), content);
+    assert_eq!(std::fs::read(&path).unwrap(), csv(1, 100));
     assert!(place.manifest_lines().is_empty());
+    // The place is mended: it goes there by itself.
+    place.unblock();
+    place.once_ok(&[]);
+    assert_eq!(place.check_consistent(), 1);
 }

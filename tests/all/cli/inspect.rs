@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::killed_while_hashing;
-use crate::harness::{Place, bare, csv, err, json_lines, out, sha256_hex, snapshot, warehouse_names};
+use crate::harness::{Place, bare, csv, err, json_lines, out, sha256_hex, snapshot};
 
 const KEYS: [&str; 13] = [
     "ingest_id",
@@ -34,10 +34,10 @@ fn three_files() -> Place {
     place.once_ok(&[]);
     place.stage("b.csv", csv(1, 100));
     place.once_ok(&[]);
-    let taken = csv(2, 100);
-    place.occupy(&warehouse_names("taken", &taken));
-    place.stage("taken.csv", &taken);
+    place.block();
+    place.stage("taken.csv", csv(2, 100));
     place.once_ok(&[]);
+    place.unblock();
     place
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Place, csv, err, json_lines, out, wait_until, warehouse_names};
+use crate::harness::{Place, csv, err, json_lines, out, wait_until};
 
 #[track_caller]
 fn keys(event: &Value) -> Vec<&str> {
@@ -20,17 +20,18 @@ fn check(event: &Value, level: &str, fields: &[&str]) {
 #[test]
 fn events_carry_what_the_contract_promises() {
     let place = Place::new();
-    let taken = csv(9, 100);
-    place.occupy(&warehouse_names("taken", &taken));
+    place.block();
     let options = ["--stability-seconds", "0", "--scan-interval", "100ms"];
     let daemon = place.start(&[&options[..], &["--log-level", "debug", "--metrics-interval", "100ms"]].concat());
     daemon.wait_started();
+    let blocked = place.stage("blocked.csv", csv(9, 100));
+    daemon.wait_for("file_failed", 1);
+    std::fs::remove_file(blocked).unwrap();
+    place.unblock();
     place.stage("a.csv", csv(1, 1000));
     daemon.wait_for("file_ingested", 1);
     place.stage("again.csv", csv(1, 1000));
     daemon.wait_for("duplicate_skipped", 1);
-    place.stage("taken.csv", &taken);
-    daemon.wait_for("file_failed", 1);
     let seen = daemon.events("metrics").len();
     daemon.wait_for("metrics", seen + 2);
     let log = daemon.log();
@@ -123,11 +124,13 @@ fn a_file_that_vanishes_while_it_is_hashed_is_logged_as_abandoned() {
 fn levels_filter() {
     let events = |level: &str| -> Vec<String> {
         let place = Place::new();
-        let taken = csv(9, 100);
-        place.occupy(&warehouse_names("taken", &taken));
-        place.stage("taken.csv", &taken);
+        place.block();
+        let blocked = place.stage("blocked.csv", csv(9, 100));
+        let mut log = json_lines(&err(&place.once_ok(&["--log-level", level])));
+        std::fs::remove_file(blocked).unwrap();
+        place.unblock();
         place.stage("a.csv", csv(1, 100));
-        let log = json_lines(&err(&place.once_ok(&["--log-level", level])));
+        log.extend(json_lines(&err(&place.once_ok(&["--log-level", level]))));
         log.iter().map(|line| line["event"].as_str().unwrap().to_owned()).collect()
     };
     let has = |events: &[String], name: &str| events.iter().any(|event| event == name);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use csv_ingestor::fs::Fs as _;
-use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::fs::sim::{Odd, SimFs};
 use csv_ingestor::journal::record::{DuplicateAction, Settings, Validation};
 use csv_ingestor::pipeline::quarantine::Quarantine;
 
@@ -68,6 +68,8 @@ pub struct Scenario {
     pub aborts: bool,
     pub leases: bool,
     pub compacts: Compacts,
+    /// The file systems are odd.
+    pub odd: Odd,
     /// Only this many operations before the end are crashed at; None for all.
     pub operations_max: Option<u64>,
     /// Of its operations one in so many is crashed at, unless it is to be thorough: a long run.
@@ -93,6 +95,7 @@ impl Scenario {
             aborts: false,
             leases: true,
             compacts: Compacts::Never,
+            odd: Odd::default(),
             operations_max: None,
             thin: 1,
         }
@@ -341,6 +344,7 @@ impl Scenario {
         fs.set_split_renames(self.split_renames);
         fs.set_torn_syncs(self.torn_syncs);
         fs.set_aborts(self.aborts);
+        fs.set_odd(self.odd.clone());
         (fs, model)
     }
 

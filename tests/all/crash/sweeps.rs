@@ -5,6 +5,7 @@
 
 mod disk;
 mod fault;
+mod files;
 mod interference;
 mod places;
 mod power;

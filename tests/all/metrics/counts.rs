@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{Client, LISTENING, listening};
 use crate::bad_input::full::Disk;
 use crate::bad_input::{as_nobody, chmod};
-use crate::harness::{Place, csv, has, is_root, wait_until, warehouse_names};
+use crate::harness::{Place, csv, has, is_root, wait_until};
 
 fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
@@ -110,7 +110,7 @@ fn failures_are_counted_by_reason() {
     client.wait_for("failures_total{reason=\"checksum\"}", 1.0);
     client.wait_for("queue_depth{stage=\"held\"}", 1.0);
     let taken = csv(2, 100);
-    place.occupy(&warehouse_names("taken", &taken));
+    place.block();
     place.stage("taken.csv", &taken);
     place.stage("taken.csv.ok", "");
     client.wait_until("not_moved", |samples| samples.of("failures_total{reason=\"not_moved\"}") >= 1.0);

@@ -1,0 +1,79 @@
+//! File systems that are odd, as some in user space are: what they do not know, count wrongly, or refuse by name.
+//!
+//! Invariant: without [`Odd`] everything is as on a disk file system of the kernel's.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::faults::Op;
+use super::state::{Place, State};
+use super::errno;
+use crate::fs::{FileKind, Stat};
+
+/// In what way a machine's file systems are odd.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Odd {
+    /// They know no rename without replacing: it is made of a link and an unlink, two operations.
+    pub links: bool,
+    /// So many looks at a file behind its rename show one name too many.
+    pub stale_links: u64,
+    /// Even those that ask the file system itself.
+    pub always_stale: bool,
+    /// A file that is renamed gets another inode number.
+    pub renumbers: bool,
+    /// What is refused by name.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A name that is refused below a directory, by some operations, in whichever directory it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Below this directory.
+    pub under: PathBuf,
+    /// The name.
+    pub name: OsString,
+    /// Which operations refuse it; of renames, those to it as well as those from it.
+    pub ops: Vec<Op>,
+    /// With this error.
+    pub errno: i32,
+}
+
+impl Odd {
+    /// EINVAL and the like, for a name that is refused.
+    pub(super) fn check(&self, op: Op, path: &Path) -> io::Result<()> {
+        let is_it = |refusal: &&Refusal| {
+            refusal.ops.contains(&op)
+                && path.starts_with(&refusal.under)
+                && path.file_name() == Some(OsStr::new(&refusal.name))
+        };
+        self.refusals.iter().find(is_it).map_or(Ok(()), |refusal| Err(errno(refusal.errno)))
+    }
+}
+
+impl State {
+    /// A file has been renamed to this place.
+    pub(super) fn was_renamed(&mut self, place: Place) -> io::Result<()> {
+        if self.node(place)?.kind != FileKind::Regular {
+            return Ok(());
+        }
+        if self.odd.stale_links > 0 {
+            self.stale.insert(place, self.odd.stale_links);
+        }
+        if self.odd.renumbers {
+            self.device(place).renumber(place.node)?;
+        }
+        Ok(())
+    }
+
+    /// What a look shows; `fresh` if the file system itself is asked.
+    pub(super) fn look(&mut self, place: Place, fresh: bool) -> io::Result<Stat> {
+        let mut stat = self.stat(place)?;
+        let counts = fresh && !self.odd.always_stale;
+        if let Some(left) = self.stale.get_mut(&place).filter(|left| **left > 0 && !counts) {
+            *left -= 1;
+            stat.links += 1;
+        }
+        Ok(stat)
+    }
+}
