@@ -106,6 +106,19 @@ impl Record {
                 put_rules(out, rules);
                 KIND_RULES
             }
+            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
+                self.encode_note(out)
+            }
+            Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
+            Record::Moved(id) => put_id(out, *id, KIND_MOVED),
+            Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
+            Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
+        }
+    }
+
+    /// The payload of a record that is about no single file.
+    fn encode_note(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
             Record::ClockJumped(jumped) => {
                 put_u64(out, jumped.from.0);
                 out.extend_from_slice(&jumped.shift_ms.to_le_bytes());
@@ -127,10 +140,7 @@ impl Record {
                 put_path(out, &roots.new);
                 KIND_RELOCATED
             }
-            Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
-            Record::Moved(id) => put_id(out, *id, KIND_MOVED),
-            Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
-            Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
+            _ => 0,
         }
     }
 
