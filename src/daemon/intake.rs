@@ -110,6 +110,8 @@ pub(super) struct Intake {
     window: Option<Duration>,
     /// Nothing more is taken after this time; what was taken is finished.
     deadline: Option<Duration>,
+    /// Of `--once`: the last scan has begun.
+    searches_last: bool,
     metrics_interval: Duration,
     next_metrics: Duration,
     last_totals: Totals,
@@ -173,6 +175,7 @@ impl Intake {
             staging: Staging::new(shared, config),
             window: once.then_some(window),
             deadline: config.is_none().then_some(Duration::ZERO),
+            searches_last: false,
             metrics_interval: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             next_metrics: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             chunk: None,
@@ -212,7 +215,7 @@ impl Intake {
             self.look_around(now)?;
             self.tell_gone(to_commit)?;
             self.feed(to_hash, to_commit, now)?;
-            if self.is_finished(now) {
+            if self.is_finished(now) && !self.wants_last_search(now) {
                 return match self.full.take() {
                     Some(full) => Err(crate::pipeline::Error::Full(full.error).into()),
                     None => Ok(()),
@@ -284,7 +287,9 @@ impl Intake {
                 }
                 // Unless somebody has asked for another meanwhile: what this one has passed it may have missed.
                 self.next_scan = self.next_scan.or(self.scan_interval.map(|interval| now + pause(interval)));
-                self.deadline = self.window.map(|window| now + window);
+                if !self.searches_last {
+                    self.deadline = self.window.map(|window| now + window);
+                }
             }
         } else if !self.scanner.is_scanning() && self.next_scan.is_some_and(|next| next <= now) {
             (self.scan_took, self.next_scan) = (Duration::ZERO, None);
@@ -357,6 +362,16 @@ impl Intake {
             && now >= deadline
             && nothing_due
             && self.settle.ready() == 0
+    }
+
+    /// At the end of `--once`: begins a last scan, if something was missed that could be among the files that were taken.
+    fn wants_last_search(&mut self, now: Duration) -> bool {
+        let wants =
+            self.window.is_some() && !self.searches_last && self.full.is_none() && self.settle.misses_something();
+        if wants {
+            (self.searches_last, self.next_scan) = (true, Some(now));
+        }
+        wants
     }
 
     /// How long nothing will be due.

@@ -128,6 +128,16 @@ pub(super) struct Sight {
 }
 
 impl Sight {
+    /// What is known at a start: from here on the steady clock counts, unless a record has to say first that the wall clock has
+    /// jumped since the newest record.
+    pub(super) fn begin(newest: UnixMillis, wall: UnixMillis, steady: Duration) -> Sight {
+        let before = Sight { wall: newest, steady: None };
+        match before.jumped_ms(wall, steady) {
+            Some(_) => before,
+            None => Sight { wall, steady: Some(steady) },
+        }
+    }
+
     /// What the wall clock should say when the steady one says `steady`, if it has not jumped. Without a steady clock to go by,
     /// no time has passed.
     fn expected_ms(&self, steady: Duration) -> i64 {
@@ -156,6 +166,12 @@ pub(super) struct Follow {
 }
 
 impl Follow {
+    /// Behind frames that are lost: the shift from here on, if the clock has jumped since the last that is known.
+    pub(super) fn jump_to(&self, shift_ms: i64, written_at: UnixMillis) -> Option<i64> {
+        let by = millis(written_at).saturating_sub(millis(self.newest?));
+        (by.abs() > STEP_MAX_MS).then(|| shift_ms.saturating_add(by))
+    }
+
     pub(super) fn frame(&mut self, first_lsn: Lsn, written_at: UnixMillis) {
         if let Some(newest) = self.newest.replace(written_at) {
             let by = millis(written_at).saturating_sub(millis(newest));
@@ -165,6 +181,22 @@ impl Follow {
             }
         }
     }
+}
+
+/// When each of these was, if it is `now` and nothing is known of them but their order and what the wall clock said: a step from one
+/// to the next of more than [`CLOCK_STEP_MAX`] counts as nothing, and so does the time since the last.
+pub fn instants_before(now: UnixMillis, times: &[UnixMillis]) -> Vec<UnixMillis> {
+    let mut own = Vec::with_capacity(times.len());
+    let (mut before, mut shift_ms) = (None, 0_i64);
+    for time in times {
+        if let Some(newest) = before.replace(*time) {
+            let by = millis(*time).saturating_sub(millis(newest));
+            shift_ms = if by.abs() > STEP_MAX_MS { shift_ms.saturating_add(by) } else { shift_ms };
+        }
+        own.push(millis(*time).saturating_sub(shift_ms));
+    }
+    let newest = own.iter().copied().max().unwrap_or(0);
+    own.into_iter().map(|time| instant(millis(now).saturating_sub(newest.saturating_sub(time)))).collect()
 }
 
 #[cfg(test)]
@@ -206,6 +238,16 @@ mod tests {
             let merged = clock.jumps.iter().rev().find(|jump| jump.from.0 <= *from).map_or(0, |jump| jump.shift_ms);
             assert!(merged <= shift * DAY as i64, "at {from}");
         }
+    }
+
+    /// Why: a rebuilt journal knows no more of the clock than what the lines say.
+    #[test]
+    fn what_is_rebuilt_looks_as_young_as_it_can() {
+        let hour = DAY / 24;
+        let times = [1, 100 * DAY, 100 * DAY + hour, 9_000 * DAY, 100 * DAY + 2 * hour].map(UnixMillis);
+        let hours = instants_before(UnixMillis(200 * DAY), &times).into_iter().map(|it| (200 * DAY - it.0) / hour);
+        assert_eq!(hours.collect::<Vec<_>>(), [1, 1, 0, 0, 0]);
+        assert!(instants_before(UnixMillis(5), &[]).is_empty());
     }
 
     #[test]

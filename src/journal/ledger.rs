@@ -159,6 +159,11 @@ impl Ledger {
         &self.expired
     }
 
+    /// The wall clock's jumps.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The directories that were moved.
     pub fn relocations(&self) -> &Relocations {
         &self.relocations

@@ -9,25 +9,24 @@
 //! - Opening reads the old segments, then starts a new one; it never continues an old one, so a crash while opening
 //!   leaves what was there.
 
+mod time;
+
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use super::clock::{Clock, Follow, Jumped, Sight};
-use super::error::{Error, Refused};
+use super::clock::{Clock, Follow, Sight};
+use super::error::Error;
 use super::files::Files;
 use super::format::{BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, SEGMENT_BYTES};
 use super::frame::{self, Place};
 use super::lock::{lock, refuse_missing, write_lock};
-use super::record::{ClockJumped, Record};
+use super::record::Record;
 use super::replay::{self, Ending, Replayed, Visitor};
 use super::segment::{self, Predecessor, SegmentHeader};
-use super::snapshot::Snapshot;
-use super::state::State;
 use super::{names, random_u32};
 use crate::fs::{self, Fs, Open, PRIVATE_MODE};
 use crate::types::{Lsn, UnixMillis};
+use time::{Timed, newest_survivor};
 
 /// Segments whose bytes may still be in the page cache only, when a killed process's journal is opened: the last,
 /// and the one before it, whose seal may have been under way.
@@ -152,6 +151,7 @@ impl<F: Fs> Journal<F> {
         let active = start_segment(fs, &dir, replayed.last.as_ref())?;
         write_lock(fs, &dir, &lock, &active.header)?;
         let sealed = replayed.files.clone();
+        let (wall, steady) = (fs.now(), fs.steady());
         let newest = follow.newest.map_or_else(|| newest_survivor(&replayed), |newest| Ok(Some(newest)))?;
         let journal = Journal {
             fs: fs.clone(),
@@ -161,7 +161,7 @@ impl<F: Fs> Journal<F> {
             sealed,
             poison: None,
             buffer: Vec::new(),
-            sight: newest.map(|wall| Sight { wall, steady: None }),
+            sight: newest.map(|newest| Sight::begin(newest, wall, steady)),
             looked: None,
             written_at: newest.unwrap_or_default(),
             old_jumps: follow.jumps,
@@ -213,68 +213,6 @@ impl<F: Fs> Journal<F> {
     /// Says that everything up to this LSN is in a snapshot now.
     pub fn folded_in(&mut self, lsn: Lsn) {
         self.sealed.retain(|(first_lsn, _)| *first_lsn > lsn);
-    }
-
-    /// When the last frame was written, as it says.
-    pub fn written_at(&self) -> UnixMillis {
-        self.written_at
-    }
-
-    /// The record by which what is older is forgotten, by the clock as far as it is believed. None if that is too much for one
-    /// record: then it is remembered for longer.
-    pub fn expiry(&self, state: &State, remember: Duration) -> Option<Record> {
-        let (wall, steady) = (self.fs.now(), self.fs.steady());
-        let now = self.sight.map_or(wall, |sight| sight.believed(wall, steady));
-        state.clock().expiry(state.expired(), now, remember, self.next_lsn())
-    }
-
-    /// Looks at the clock. A jump must be said by a CLOCK_JUMPED in a frame that is appended after this.
-    pub fn look_at_clock(&mut self) -> Option<Jumped> {
-        let (now, steady) = (self.fs.now(), self.fs.steady());
-        let by_ms = self.sight?.jumped_ms(now, steady)?;
-        self.looked = Some(Sight { wall: now, steady: Some(steady) });
-        Some(Jumped { by_ms, newest: self.written_at, now })
-    }
-
-    /// The records that are due before any other behind a start, and the jump that they tell: jumps that earlier writers did
-    /// not note; the one since the newest record; the end of an expiry that has none.
-    pub fn opening(&mut self, state: &State) -> (Vec<Record>, Option<Jumped>) {
-        let mut records = Vec::new();
-        let mut shift_ms = state.clock().shift_ms();
-        if state.clock().is_empty() && !state.expired().has_ranges() {
-            records.extend(self.old_jumps.records().map(|(.., jumped)| Record::ClockJumped(jumped)));
-            shift_ms = self.old_jumps.shift_ms();
-        }
-        let jumped = self.look_at_clock();
-        if let Some(jumped) = jumped {
-            let from = self.next_lsn().plus(records.len() as u64);
-            records.push(Record::ClockJumped(ClockJumped { from, shift_ms: shift_ms.saturating_add(jumped.by_ms) }));
-        }
-        if state.expired().is_open() {
-            records.push(Record::ExpiredRanges(super::expired::Ranges::default()));
-        }
-        (records, jumped)
-    }
-
-    /// Appends records and adds them to the state.
-    ///
-    /// # Errors
-    /// As [`Journal::append`]; what was appended so far is in the state.
-    pub fn append_all(&mut self, state: &mut State, records: &[Record]) -> Result<(), Error> {
-        let mut rest = records;
-        while !rest.is_empty() {
-            let first = self.next_lsn();
-            let written = self.append(rest)?;
-            for (index, record) in rest[..written].iter().enumerate() {
-                let lsn = first.plus(index as u64);
-                state.apply_at(lsn, self.written_at, record).map_err(|refused| match refused {
-                    Refused::Contradiction(why) => Error::Poisoned { cause: why.to_owned() },
-                    Refused::Unknown(error) => *error,
-                })?;
-            }
-            rest = &rest[written..];
-        }
-        Ok(())
     }
 
     /// Begins a new segment, unless nothing was written to this one: what was appended so far can be folded in then.
@@ -389,9 +327,7 @@ impl<F: Fs> Journal<F> {
         active.place = Place { next_lsn: active.place.next_lsn.plus(u64::from(count)), chain };
         active.last_frame = Some(kind);
         self.written_at = written_at;
-        if self.sight.is_none_or(|sight| sight.steady.is_none() && written_at == wall) {
-            self.sight = Some(Sight { wall, steady: Some(steady) });
-        }
+        self.sight.get_or_insert(Sight { wall, steady: Some(steady) });
         Ok(())
     }
 
@@ -438,51 +374,6 @@ impl<F: Fs> Journal<F> {
         self.fs.sync_data(file)?;
         Ok(())
     }
-}
-
-/// Hands on what is read, and follows its times.
-struct Timed<'a> {
-    visitor: &'a mut dyn Visitor,
-    follow: Follow,
-}
-
-impl Visitor for Timed<'_> {
-    fn restart(&mut self) {
-        self.follow = Follow::default();
-        self.visitor.restart();
-    }
-
-    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
-        self.visitor.snapshot(snapshot)
-    }
-
-    fn segment(&mut self, header: &SegmentHeader) {
-        self.visitor.segment(header);
-    }
-
-    fn frame(&mut self, offset: u64, header: &frame::FrameHeader) {
-        // A seal is written into the segment before, by whatever the clock says.
-        if header.kind != FrameKind::Seal {
-            self.follow.frame(header.first_lsn, header.written_at);
-        }
-        self.visitor.frame(offset, header);
-    }
-
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.visitor.record(lsn, written_at, record)
-    }
-}
-
-/// When the newest record in the snapshot was written.
-fn newest_survivor(replayed: &Replayed) -> Result<Option<UnixMillis>, Error> {
-    let mut newest = None;
-    if let Some(snapshot) = &replayed.snapshot {
-        snapshot.survivors(&mut |_, at, _| {
-            newest = Some(at);
-            Ok(())
-        })?;
-    }
-    Ok(newest)
 }
 
 /// A write that a full disk refused changed nothing that counts; any other failure leaves the disk unknown.

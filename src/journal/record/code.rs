@@ -108,6 +108,19 @@ impl Record {
                 put_rules(out, rules);
                 KIND_RULES
             }
+            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
+                self.encode_note(out)
+            }
+            Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
+            Record::Moved(moved) => put_moved(out, moved),
+            Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
+            Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
+        }
+    }
+
+    /// The payload of a record that is about no single file.
+    fn encode_note(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
             Record::ClockJumped(jumped) => {
                 put_u64(out, jumped.from.0);
                 out.extend_from_slice(&jumped.shift_ms.to_le_bytes());
@@ -129,15 +142,7 @@ impl Record {
                 put_path(out, &roots.new);
                 KIND_RELOCATED
             }
-            Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
-            Record::Moved(Moved { ingest_id, published: None }) => put_id(out, *ingest_id, KIND_MOVED),
-            Record::Moved(Moved { ingest_id, published: Some(published) }) => {
-                put_u64(out, ingest_id.0);
-                put_identity(out, published);
-                KIND_MOVED_AS
-            }
-            Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
-            Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
+            _ => 0,
         }
     }
 
@@ -166,6 +171,13 @@ fn put_cutoffs(out: &mut Vec<u8>, cutoffs: &Cutoffs) {
         put_u64(out, end.0);
         put_u64(out, before.0);
     }
+}
+
+fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {
+    put_u64(out, moved.ingest_id.0);
+    let Some(published) = &moved.published else { return KIND_MOVED };
+    put_identity(out, published);
+    KIND_MOVED_AS
 }
 
 fn put_path(out: &mut Vec<u8>, path: &Path) {

@@ -107,6 +107,11 @@ impl Settle {
         self.presence.again
     }
 
+    /// True if the last scan has not shown something that is not known to be gone.
+    pub fn misses_something(&self) -> bool {
+        self.presence.search_next
+    }
+
     /// The kept duplicates that were found gone since the last time.
     pub fn take_gone(&mut self) -> Vec<FileIdentity> {
         std::mem::take(&mut self.presence.gone)

@@ -120,7 +120,7 @@ fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
             Record::ExpiredRanges(Ranges { listed: Cutoffs::new(steps).unwrap(), ..Ranges::default() })
         }
         Step::Jump(by) => Record::ClockJumped(ClockJumped {
-            from: Lsn(next_lsn.0 - u64::from(by % 4)),
+            from: Lsn(next_lsn.0.saturating_sub(u64::from(by % 4))),
             shift_ms: i64::from(by) * 1_000,
         }),
         Step::KeptGone(inode) => Record::KeptGone(KeptGone { device: 1, inode: u64::from(inode % 16) }),
