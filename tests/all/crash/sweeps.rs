@@ -6,6 +6,7 @@
 mod disk;
 mod fault;
 mod interference;
+mod names;
 mod power;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
