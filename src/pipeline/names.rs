@@ -151,7 +151,9 @@ fn is_of_word(name: &[u8]) -> bool {
     match name {
         [b'~', w, r, kind, digits @ ..] if w.eq_ignore_ascii_case(&b'w') && r.eq_ignore_ascii_case(&b'r') => {
             let (digits, rest) = digits.split_at(digits.len().min(4));
-            kind.is_ascii_alphabetic() && digits.len() == 4 && digits.iter().all(u8::is_ascii_digit)
+            kind.is_ascii_alphabetic()
+                && digits.len() == 4
+                && digits.iter().all(u8::is_ascii_digit)
                 && (rest.is_empty() || rest.starts_with(b"."))
         }
         _ => false,

@@ -35,7 +35,9 @@ pub enum Error {
         right: String,
     },
     /// Several in one.
-    #[error("{pattern:?} is one pattern, with {separator:?} in it; for alternatives write {right:?} (for the character itself, {literal:?})")]
+    #[error(
+        "{pattern:?} is one pattern, with {separator:?} in it; for alternatives write {right:?} (for the character itself, {literal:?})"
+    )]
     Several {
         /// As it was given.
         pattern: String,
@@ -175,9 +177,8 @@ fn outside_of_groups(text: &str, separator: char) -> Vec<&str> {
 /// What has no special meaning at the end of a pattern is the end of every name that it matches, and so at its beginning.
 fn check_wanted(text: &str) -> Result<(), Error> {
     const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
-    let refuse = |why: Ignored, right: Option<String>| {
-        Err(Error::Ignored { pattern: text.to_owned(), why: why.text(), right })
-    };
+    let refuse =
+        |why: Ignored, right: Option<String>| Err(Error::Ignored { pattern: text.to_owned(), why: why.text(), right });
     if text.starts_with('.') {
         let right = text.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '.').then(|| format!("*{text}"));
         return refuse(Ignored::Hidden, right);

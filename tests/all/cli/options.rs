@@ -4,7 +4,7 @@ use std::process::Output;
 
 use crate::harness::{Place, bare, csv, err, json_lines, out};
 
-const RUN_OPTIONS: [&str; 19] = [
+const RUN_OPTIONS: [&str; 20] = [
     "--input",
     "--warehouse",
     "--manifests",
@@ -15,6 +15,7 @@ const RUN_OPTIONS: [&str; 19] = [
     "--scan-interval",
     "--concurrency",
     "--include",
+    "--exclude",
     "--duplicates",
     "--duplicates-dir",
     "--once",
@@ -93,7 +94,9 @@ fn help_names_every_option_and_its_variable() {
 #[test]
 fn help_names_the_commands_and_the_exit_codes() {
     let help = out(&bare(&["--help"]).output().unwrap());
-    for word in ["run", "replay", "journal", "0 done", "1 failed", "2 usage", "3 the journal", "4 another"] {
+    for word in
+        ["run", "replay", "journal", "0 done", "1 failed", "2 usage", "3 the journal", "4 another", "6 `run --once`"]
+    {
         // Help is wrapped to the terminal.
         assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(word), "{word}:\n{help}");
     }
@@ -183,6 +186,7 @@ fn a_bad_value_in_a_variable_is_refused_by_the_options_name() {
         ("--scan-interval", "often"),
         ("--concurrency", "0"),
         ("--include", "[a"),
+        ("--exclude", ""),
         ("--duplicates", "burn"),
         ("--duplicates-dir", "/nonexistent/duplicates"),
         ("--once", "perhaps"),

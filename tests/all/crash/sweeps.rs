@@ -9,6 +9,7 @@ mod fault;
 mod files;
 mod interference;
 mod places;
+mod names;
 mod power;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

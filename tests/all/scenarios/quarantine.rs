@@ -90,7 +90,8 @@ fn once_moves_at_the_first_finding() {
     let dir = quarantine(&place);
     place.stage("a.csv", csv(1, 100));
     place.stage("a.csv.ok", sha256_hex(b"something else"));
-    let output = place.once_ok(&["--mode", "sidecar", "--quarantine", dir.to_str().unwrap()]);
+    let output = place.once(&["--mode", "sidecar", "--quarantine", dir.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(6), "it was not ingested");
     assert_eq!(events(&output, "file_quarantined").len(), 1);
     assert_eq!(confined(&place).len(), 1);
     assert!(place.staged_names().is_empty());

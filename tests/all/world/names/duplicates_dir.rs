@@ -1,0 +1,91 @@
+//! A `--duplicates-dir` that somebody has removed, replaced or closed.
+
+use std::path::PathBuf;
+
+use super::super::super::bad_input::{as_nobody, chmod};
+use crate::harness::{Place, csv, out};
+
+fn options(dir: &std::path::Path) -> Vec<&str> {
+    let quick = ["--stability-seconds", "0", "--scan-interval", "50ms", "--duplicates", "move", "--duplicates-dir"];
+    [&quick[..], &[dir.to_str().unwrap()]].concat()
+}
+
+/// Why: a directory that was cleaned up together with what lay in it ended the process with the next duplicate, and each start
+/// after it that had the duplicate half done. It is made again, and what lies above it too, as the partitions are.
+#[test]
+fn a_directory_that_was_removed_is_made_again() {
+    let place = Place::new();
+    let dir: PathBuf = place.root.path().join("other/deep/duplicates");
+    let daemon = place.start(&options(&dir));
+    place.stage("a.csv", csv(1, 100));
+    daemon.wait_for("file_ingested", 1);
+    for (count, removed) in (1..).zip([&dir, &place.root.path().join("other/deep"), &place.root.path().join("other")]) {
+        std::fs::remove_dir_all(removed).unwrap();
+        place.stage(format!("again-{count}.csv"), csv(1, 100));
+        daemon.wait_for("duplicate_skipped", count);
+        assert!(dir.join(format!("again-{count}.csv")).exists(), "{}", removed.display());
+    }
+    // Replaced by another one: what is open is the old one.
+    std::fs::rename(&dir, dir.with_extension("old")).unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    place.stage("again-4.csv", csv(1, 100));
+    daemon.wait_for("duplicate_skipped", 4);
+    assert!(dir.join("again-4.csv").exists());
+    place.stage("b.csv", csv(2, 100));
+    daemon.wait_for("file_ingested", 2);
+    assert!(daemon.stop().success());
+    assert_eq!(place.check_consistent(), 2);
+    assert!(place.staged_names().is_empty());
+}
+
+/// Why: where it cannot be made the file is as safe in staging; to end the process for it would stop all others.
+#[test]
+fn where_it_cannot_be_made_the_duplicate_stays_and_that_is_said() {
+    let place = Place::new();
+    let dir = place.root.path().join("duplicates");
+    let daemon = place.start(&options(&dir));
+    place.stage("a.csv", csv(1, 100));
+    daemon.wait_for("file_ingested", 1);
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::write(&dir, "a file in its place").unwrap();
+    place.stage("again.csv", csv(1, 100));
+    let failed = daemon.wait_for("file_failed", 1);
+    let error = failed[0]["error"].as_str().unwrap();
+    assert!(error.contains("the duplicate stays") && error.contains("Not a directory"), "{error}");
+    place.stage("b.csv", csv(2, 100));
+    daemon.wait_for("file_ingested", 2);
+    assert!(daemon.stop().success());
+    assert_eq!(place.staged_names(), ["again.csv"]);
+    assert_eq!(place.check_consistent(), 2);
+    // At the next start it is tried again, once the place can be used.
+    std::fs::remove_file(&dir).unwrap();
+    let mut once = options(&dir);
+    once.push("--once");
+    assert!(out(&place.once_ok(&once)).is_empty());
+    assert!(dir.join("again.csv").exists() && place.staged_names().is_empty());
+}
+
+/// Why: the same for a directory that may not be written to.
+#[test]
+fn a_directory_that_is_closed_ends_nothing() {
+    let place = Place::new();
+    let dir = place.root.path().join("duplicates");
+    let mut command = place.command();
+    command.args(options(&dir));
+    std::fs::create_dir(&dir).unwrap();
+    let Some(command) = as_nobody(&place, &command) else { return };
+    let daemon = place.spawn(command);
+    place.stage("a.csv", csv(1, 100));
+    daemon.wait_for("file_ingested", 1);
+    for (count, mode) in (1..).zip([0o555, 0o000]) {
+        chmod(&dir, mode);
+        place.stage(format!("again-{count}.csv"), csv(1, 100));
+        daemon.wait_for("file_failed", count);
+    }
+    chmod(&dir, 0o755);
+    place.stage("again-3.csv", csv(1, 100));
+    daemon.wait_for("duplicate_skipped", 3);
+    assert!(daemon.stop().success());
+    assert!(dir.join("again-3.csv").exists());
+    assert_eq!(place.staged_names(), ["again-1.csv", "again-2.csv"]);
+}
