@@ -103,6 +103,7 @@ impl File {
                 sha256: self.sha256,
                 warehouse_path: self.warehouse_path.clone(),
                 copy: None,
+                verified_by: None,
             }),
             Step::Moved => Record::Moved(id),
             Step::Manifested => Record::Manifested(id),

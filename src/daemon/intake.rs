@@ -147,7 +147,7 @@ impl Intake {
         Intake {
             started: Instant::now(),
             settle,
-            scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules),
+            scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules).with_notes(shared.notes.clone()),
             shared: shared.clone(),
             last_totals: metrics.totals(),
             metrics,
@@ -235,6 +235,7 @@ impl Intake {
             left.push(Left::Duplicate(input.join(&*name), original));
         }
         left.extend(self.settle.waiting().map(|(name, why)| Left::Waiting(input.join(&**name), why)));
+        left.extend(self.scanner.orphans().iter().map(|name| Left::Orphan(input.join(name))));
         left.sort_by(|one, other| one.path().cmp(other.path()));
         Ok(left)
     }
@@ -357,7 +358,7 @@ impl Intake {
 impl Left {
     fn path(&self) -> &Path {
         match self {
-            Left::Waiting(path, _) | Left::Duplicate(path, _) => path,
+            Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Orphan(path) => path,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease};
@@ -123,7 +123,37 @@ fn stat_of(raw: &sys::Stat) -> Stat {
         kind: kind_of(sys::FileType::from_raw_mode(raw.st_mode)),
         links: raw.st_nlink,
         mode: raw.st_mode & 0o7777,
+        born: None,
     }
+}
+
+/// The same with the time at which the inode was made.
+fn stat_with_birth(dir: &RealDir, name: &OsStr) -> rustix::io::Result<Stat> {
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let raw = match retry(|| sys::statx(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW, wanted)) {
+        // An old kernel, or a sandbox that knows no statx.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            return retry(|| sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW)).map(|raw| stat_of(&raw));
+        }
+        raw => raw?,
+    };
+    let time = |time: sys::StatxTimestamp| FileTime { sec: time.tv_sec, nsec: time.tv_nsec };
+    let (ctime, born) = (time(raw.stx_ctime), time(raw.stx_btime));
+    // A file that was made after its last change is told by who does not know.
+    let is_known = raw.stx_mask & StatxFlags::BTIME.bits() != 0 && born <= ctime && born != FileTime::default();
+    Ok(Stat {
+        identity: FileIdentity {
+            device: sys::makedev(raw.stx_dev_major, raw.stx_dev_minor),
+            inode: raw.stx_ino,
+            size: raw.stx_size,
+            mtime: time(raw.stx_mtime),
+            ctime,
+        },
+        kind: kind_of(sys::FileType::from_raw_mode(raw.stx_mode.into())),
+        links: raw.stx_nlink.into(),
+        mode: u32::from(raw.stx_mode) & 0o7777,
+        born: is_known.then_some(born),
+    })
 }
 
 /// Repeats a call that a signal interrupted.
@@ -227,8 +257,8 @@ impl Fs for RealFs {
     }
 
     fn stat(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
-        match retry(|| sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW)) {
-            Ok(raw) => Ok(Some(stat_of(&raw))),
+        match stat_with_birth(dir, name) {
+            Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(dir.error_at("stat", name, errno)),
         }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::fs::{self, Fs, Open};
 use crate::journal::record::Profile;
 use crate::journal::state::Ingest;
-use crate::types::{IngestId, UnixMillis};
+use crate::types::{Algorithm, IngestId, UnixMillis};
 
 /// The file's name within its hour's directory.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
@@ -45,6 +45,8 @@ struct Line<'a> {
     warehouse_path_base64: Option<String>,
     ingest_id: IngestId,
     ingested_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_by: Option<Algorithm>,
     #[serde(flatten)]
     profile: Option<ProfileFields<'a>>,
 }
@@ -96,6 +98,7 @@ pub fn line(ingest: &Ingest, out: &mut Vec<u8>) {
         warehouse_path_base64,
         ingest_id: ingest.id,
         ingested_at: ingest.discovered_at.rfc3339(),
+        verified_by: target.verified_by,
         profile: ingest.profile().map(ProfileFields::of),
     };
     // Strings and numbers into memory: there is nothing in it that could fail.

@@ -2,6 +2,8 @@
 //!
 //! Invariants: only regular files are shown to anybody; nothing is opened; a name is never followed.
 
+mod orphans;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -10,9 +12,11 @@ use std::time::Duration;
 use globset::GlobSet;
 
 use super::settle::{Settle, Sighting};
-use super::sidecar::{data_name, sidecar_name};
+use super::sidecar::{Notes, data_name, sidecar_name};
 use crate::fs::{self, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
+use crate::types::FileIdentity;
+use orphans::Orphans;
 
 /// Names looked at before the scan lets others go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
@@ -54,12 +58,26 @@ pub struct Scanner<F: Fs> {
     staging: Arc<F::Dir>,
     rules: NameRules,
     listing: Option<F::Listing>,
+    orphans: Orphans,
+    notes: Arc<Notes>,
 }
 
 impl<F: Fs> Scanner<F> {
     /// Looks at `staging` by `rules`.
     pub fn new(fs: F, staging: Arc<F::Dir>, rules: NameRules) -> Scanner<F> {
-        Scanner { fs, staging, rules, listing: None }
+        let (orphans, notes) = (Orphans::default(), Arc::default());
+        Scanner { fs, staging, rules, listing: None, orphans, notes }
+    }
+
+    /// The same, saying of sidecars what these notes do not have yet.
+    pub fn with_notes(self, notes: Arc<Notes>) -> Scanner<F> {
+        Scanner { notes, ..self }
+    }
+
+    /// The names of sidecars that are there without their files.
+    pub fn orphans(&self) -> Vec<OsString> {
+        let Some(suffix) = &self.rules.sidecar_suffix else { return Vec::new() };
+        self.orphans.names().map(|name| sidecar_name(name, suffix)).collect()
     }
 
     /// Begins a scan of the whole directory, unless one is under way.
@@ -67,6 +85,7 @@ impl<F: Fs> Scanner<F> {
         if self.listing.is_none() {
             self.listing = Some(self.fs.list(&self.staging)?);
             settle.begin_scan();
+            self.orphans.begin_scan();
         }
         Ok(())
     }
@@ -83,18 +102,23 @@ impl<F: Fs> Scanner<F> {
             let Some(entry) = listing.next() else {
                 self.listing = None;
                 settle.end_scan();
+                self.orphans.end_scan();
                 return Ok(());
             };
             let entry = entry?;
-            if entry.kind.is_none_or(|kind| kind == FileKind::Regular) && self.rules.wants(&entry.name) {
-                self.look_at(settle, &Arc::from(entry.name), false, now)?;
+            // By a sidecar its file is looked at, too: it may be missing. Each of them only once.
+            if entry.kind.is_none_or(|kind| kind == FileKind::Regular)
+                && let Some(name) = self.rules.subject(&entry.name)
+                && !(self.rules.sidecar_suffix.is_some() && settle.is_seen(&name))
+            {
+                self.look_at(settle, &Arc::from(name), false, now)?;
             }
         }
         Ok(())
     }
 
     /// Looks at what an event was about.
-    pub fn look(&self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
+    pub fn look(&mut self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
         match self.rules.subject(name) {
             Some(name) => self.look_at(settle, &Arc::from(name), true, now),
             None => Ok(()),
@@ -102,26 +126,55 @@ impl<F: Fs> Scanner<F> {
     }
 
     /// Looks at a data file by its name.
-    pub fn look_at(&self, settle: &mut Settle, name: &Arc<OsStr>, nudged: bool, now: Duration) -> fs::Result<()> {
-        let stat = self.fs.stat(&self.staging, name).unwrap_or_else(|error| {
+    pub fn look_at(&mut self, settle: &mut Settle, name: &Arc<OsStr>, nudged: bool, now: Duration) -> fs::Result<()> {
+        let suffix = self.rules.sidecar_suffix.clone();
+        let mut stat = self.stat(name);
+        let sidecar = suffix.as_ref().and_then(|suffix| {
+            // A sidecar whose name would be too long cannot exist.
+            let found = self.fs.stat(&self.staging, &sidecar_name(name, suffix)).unwrap_or(None);
+            found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
+        });
+        if stat.is_none() && sidecar.is_some() {
+            // Both may have come since the first look.
+            stat = self.stat(name);
+        }
+        let file = stat.filter(|stat| stat.kind == FileKind::Regular);
+        let clocks = || (self.fs.now(), now);
+        let mut orphaned = false;
+        match (file, sidecar) {
+            (Some(file), Some(sidecar)) => {
+                orphaned = self.orphans.is_orphan(name, file.born, &sidecar, clocks);
+                if orphaned && sidecar.size == 0 {
+                    self.say_orphaned(name, &sidecar);
+                }
+            }
+            // While a file is on its way, its sidecar goes after it.
+            (None, Some(sidecar)) if stat.is_none() && !settle.is_in_flight(name) => {
+                self.orphans.note(name, sidecar, clocks());
+                // What was only heard of may be about to come: a scan tells.
+                if !nudged {
+                    self.say_orphaned(name, &sidecar);
+                }
+            }
+            (_, None) => self.orphans.forget(name),
+            (None, Some(_)) => {}
+        }
+        settle.see(name, file.map(|stat| Sighting { stat, sidecar, orphaned }).as_ref(), nudged, now);
+        Ok(())
+    }
+
+    fn stat(&self, name: &OsStr) -> Option<fs::Stat> {
+        self.fs.stat(&self.staging, name).unwrap_or_else(|error| {
             // One bad inode is no reason to stop; it is seen again at the next scan.
             tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
             None
-        });
-        let stat = stat.filter(|stat| stat.kind == FileKind::Regular);
-        let sighting = match (stat, &self.rules.sidecar_suffix) {
-            (None, _) => None,
-            (Some(stat), None) => Some(Sighting { stat, sidecar: None }),
-            (Some(stat), Some(suffix)) => {
-                let name = sidecar_name(name, suffix);
-                // A sidecar whose name would be too long cannot exist.
-                let found = self.fs.stat(&self.staging, &name).unwrap_or(None);
-                let sidecar = found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity);
-                Some(Sighting { stat, sidecar })
-            }
-        };
-        settle.see(name, sighting.as_ref(), nudged, now);
-        Ok(())
+        })
+    }
+
+    fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
+        if let Some(suffix) = &self.rules.sidecar_suffix {
+            self.notes.orphaned(sidecar, &self.fs.dir_path(&self.staging).join(sidecar_name(name, suffix)));
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 use super::{Failing, Settled};
 use crate::fs::Stat;
 use crate::journal::state::Kept;
-use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, FileTime, Sha256, UnixMillis};
 
 use census::{Census, second};
 pub use look::Look;
@@ -53,6 +53,8 @@ pub struct Sighting {
     pub stat: Stat,
     /// Its sidecar.
     pub sidecar: Option<FileIdentity>,
+    /// The sidecar was there before the file.
+    pub orphaned: bool,
 }
 
 /// Why a file is not being ingested.
@@ -64,10 +66,16 @@ pub enum Waiting {
     NoSidecar,
     /// Its sidecar released another file already.
     UsedSidecar,
+    /// Its sidecar was there before it, and holds no checksum.
+    OrphanedSidecar,
     /// A writer has it open, or its sidecar.
     OpenForWriting,
-    /// Its sidecar holds another SHA-256.
-    ChecksumDiffers,
+    /// Its sidecar holds another checksum.
+    ChecksumDiffers(Algorithm),
+    /// Its sidecar holds what looks like a checksum and is none that is known.
+    SidecarOdd,
+    /// Its sidecar holds no checksum, and one is required.
+    NoChecksum,
     /// It is no CSV file.
     Malformed,
     /// It could not be read; it will be tried again.
@@ -81,8 +89,17 @@ impl Waiting {
             Waiting::Settling => "not stable yet",
             Waiting::NoSidecar => "no sidecar",
             Waiting::UsedSidecar => "sidecar was used already",
+            Waiting::OrphanedSidecar => "orphaned sidecar: it was there before the file, and holds no checksum",
             Waiting::OpenForWriting => "open for writing",
-            Waiting::ChecksumDiffers => "sidecar has another SHA-256",
+            Waiting::ChecksumDiffers(algorithm) => match algorithm {
+                Algorithm::Md5 => "sidecar has another MD5",
+                Algorithm::Sha1 => "sidecar has another SHA-1",
+                Algorithm::Sha256 => "sidecar has another SHA-256",
+                Algorithm::Sha384 => "sidecar has another SHA-384",
+                Algorithm::Sha512 => "sidecar has another SHA-512",
+            },
+            Waiting::SidecarOdd => "sidecar has a checksum that is not understood",
+            Waiting::NoChecksum => "sidecar has no checksum (--require-checksum)",
             Waiting::Malformed => "malformed",
             Waiting::Failed => "failed, will be tried again",
         }
@@ -107,6 +124,8 @@ struct Tracked {
     links: u64,
     /// Boxed: where a great many files wait, they have none.
     sidecar: Option<Box<FileIdentity>>,
+    /// The sidecar was there before the file.
+    orphaned: bool,
     phase: Phase,
     /// When it was first seen, on the monotonic clock.
     first_seen_seconds: u32,
@@ -238,6 +257,7 @@ impl Settle {
                 identity,
                 links: sighting.stat.links,
                 sidecar: sighting.sidecar.map(Box::new),
+                orphaned: sighting.orphaned,
                 phase: Phase::Waiting { since: now, why: Waiting::Settling },
                 failures: 0,
                 failing: Failing::default(),
@@ -253,6 +273,7 @@ impl Settle {
             !tracked.identity.same_but_renamed(&identity) || tracked.sidecar.as_deref() != sighting.sidecar.as_ref();
         tracked.links = sighting.stat.links;
         tracked.sidecar = sighting.sidecar.map(Box::new);
+        tracked.orphaned = sighting.orphaned;
         let hold_is_void = match &tracked.phase {
             Phase::Held { why, until } => {
                 changed || until.is_some_and(|until| now >= until) || (nudged && *why == Waiting::OpenForWriting)
@@ -293,7 +314,9 @@ impl Settle {
             (Mode::Sidecar, None) => Some(Waiting::NoSidecar),
             (Mode::Sidecar, Some(sidecar)) => {
                 let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
-                used.then_some(Waiting::UsedSidecar)
+                // What another one holds is seen when it is read.
+                let is_void = tracked.orphaned && sidecar.size == 0;
+                used.then_some(Waiting::UsedSidecar).or(is_void.then_some(Waiting::OrphanedSidecar))
             }
         };
         if matches!(tracked.phase, Phase::Held { .. }) {
@@ -348,6 +371,7 @@ impl Settle {
                 identity: tracked.identity,
                 links: tracked.links,
                 sidecar: tracked.sidecar.as_deref().copied(),
+                orphaned: tracked.orphaned,
                 sidecar_name: None,
                 name,
                 complete_at,
@@ -368,6 +392,7 @@ impl Settle {
             identity: settled.identity,
             links: settled.links,
             sidecar: settled.sidecar.map(Box::new),
+            orphaned: settled.orphaned,
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,
             failures: 0,
