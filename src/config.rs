@@ -70,6 +70,8 @@ pub struct Config {
     pub duplicates: DuplicateAction,
     /// Files are looked into.
     pub validate: Option<Validation>,
+    /// Only those are taken that a checksum in their sidecar vouches for.
+    pub require_checksum: bool,
     /// How long contents are remembered; None for ever.
     pub remember: Option<Duration>,
     /// How long to run.
@@ -305,6 +307,19 @@ pub fn parse_delimiter(text: &str) -> Result<u8, String> {
         _ => Err("must be one character, such as ; or |, or tab".to_owned()),
     }
 }
+
+/// Reads what stands around a field; None for nothing.
+pub fn parse_quote(text: &str) -> Result<Quote, String> {
+    match text.as_bytes() {
+        b"none" => Ok(Quote(None)),
+        [byte] if byte.is_ascii_graphic() && !byte.is_ascii_alphanumeric() => Ok(Quote(Some(*byte))),
+        _ => Err("must be one character, such as \" or ', or none".to_owned()),
+    }
+}
+
+/// What stands around a field, if anything does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote(pub Option<u8>);
 
 /// Reads a duration that is not zero.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

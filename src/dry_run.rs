@@ -27,6 +27,9 @@ use crate::pipeline::settle::{Mode, Settle, Waiting};
 use crate::pipeline::{Refusal, Settled};
 use crate::types::{IngestId, Sha256};
 
+/// What is said of a sidecar without a file.
+pub const ORPHAN_TEXT: &str = "orphaned sidecar: its file is not there";
+
 /// What would happen to one file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Forecast {
@@ -77,6 +80,8 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         copies: None,
         sidecar_suffix: config.name_rules().sidecar_suffix,
         validate: config.validate,
+        require_checksum: config.require_checksum,
+        notes: Arc::default(),
         copy_all: AtomicBool::new(false),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
@@ -85,7 +90,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let kept = state.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
     let mut settle = Settle::new(config.mode, config.scan_interval, kept);
     settle.note_kept();
-    let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules());
+    let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules()).with_notes(shared.notes.clone());
     watch(&mut scanner, &mut settle, config.mode)?;
 
     let mut forecaster = Forecaster { fs, config, state: &state, planned: HashMap::new(), taken: Vec::new() };
@@ -104,6 +109,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     }
     let waiting = settle.waiting().map(|(name, why)| forecaster.waiting(name, why.text()));
     forecasts.extend(waiting);
+    forecasts.extend(scanner.orphans().iter().map(|name| forecaster.waiting(name, ORPHAN_TEXT)));
     let (ignored, more) = scanner.into_ignored();
     forecasts.extend(ignored.into_iter().map(|(name, why)| Forecast::Ignored { path: input.join(&*name), why }));
     forecasts.sort_by(|one, other| one.path().cmp(other.path()));
@@ -187,7 +193,8 @@ impl<F: Fs> Forecaster<'_, F> {
         let sha256 = match hashed {
             Ok(sha256) => sha256,
             Err(refusal) => {
-                let is_final = matches!(refusal, Refusal::ChecksumDiffers { .. } | Refusal::Malformed(_));
+                let is_final =
+                    matches!(refusal, Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) | Refusal::Malformed(_));
                 let goes = if is_final && self.config.paths.quarantine.is_some() { "; goes to quarantine" } else { "" };
                 return Ok(self.waiting(&settled.name, &(refusal_text(&refusal) + goes)));
             }
@@ -227,7 +234,10 @@ fn refusal_text(refusal: &Refusal) -> String {
         Refusal::Vanished => "vanished".to_owned(),
         Refusal::Changed | Refusal::SidecarChanged => Waiting::Settling.text().to_owned(),
         Refusal::OpenForWriting => Waiting::OpenForWriting.text().to_owned(),
-        Refusal::ChecksumDiffers { .. } => Waiting::ChecksumDiffers.text().to_owned(),
+        Refusal::ChecksumDiffers(mismatch) => Waiting::ChecksumDiffers(mismatch.algorithm()).text().to_owned(),
+        Refusal::SidecarOdd(_) => Waiting::SidecarOdd.text().to_owned(),
+        Refusal::NoChecksum => Waiting::NoChecksum.text().to_owned(),
+        Refusal::OrphanedSidecar => Waiting::OrphanedSidecar.text().to_owned(),
         Refusal::Malformed(_) | Refusal::Failed(_) => refusal.error().unwrap_or_default(),
         Refusal::Interrupted => "interrupted".to_owned(),
     }

@@ -35,8 +35,10 @@ pub struct Options {
     pub settings: Option<Settings>,
     /// In sidecar mode, the ending of sidecars.
     pub sidecar_suffix: Option<OsString>,
-    /// Files are looked into while they are hashed. Without directories, this and the next are what the journal knows.
+    /// Files are looked into while they are hashed. Without directories, this and the next two are what the journal knows.
     pub validate: Option<Validation>,
+    /// Only those are taken that a checksum in their sidecar vouches for.
+    pub require_checksum: bool,
     /// Where files go that cannot be ingested; None: they stay.
     pub quarantine: Option<Quarantine>,
     /// What the operator takes upon himself.
@@ -99,10 +101,13 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let mut state = State::default();
     let opening = Opening::begin(fs, &options.state_path, &mut state)?;
     let is_told = options.settings.is_some();
-    let (validate, quarantine) = match options.settings {
-        Some(_) => (options.validate, options.quarantine),
+    let (validate, require_checksum, quarantine) = match options.settings {
+        Some(_) => (options.validate, options.require_checksum, options.quarantine),
         // As the ingestor was told that left what there is to do.
-        None => (state.rules().validation, state.rules().quarantine.clone().map(Quarantine::at_once)),
+        None => {
+            let rules = state.rules();
+            (rules.validation, rules.require_checksum, rules.quarantine.clone().map(Quarantine::at_once))
+        }
     };
     let Some(settings) = options.settings.or_else(|| state.settings().map(|known| (**known).clone())) else {
         opening.start()?.0.shut_down()?;
@@ -147,6 +152,8 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         copies: Some(Arc::new(copies)),
         sidecar_suffix: options.sidecar_suffix,
         validate,
+        require_checksum,
+        notes: Arc::default(),
         copy_all: AtomicBool::new(copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),

@@ -75,6 +75,13 @@ pub const UNREADABLE_TRIES: u32 = 6;
 pub const SERVICE_STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// The threads that a watchdog watches turn so many times, at least, in the time that it waits for a sign of life.
 pub const WATCHDOG_PARTS: u32 = 8;
+/// Sidecars that were seen without their files and are remembered, at most.
+pub const ORPHANS_REMEMBERED_MAX: usize = 4096;
+/// Sidecars of which it is remembered that something was said, at most: with more, it is said again.
+pub const SIDECARS_TOLD_MAX: usize = 4096;
+/// A wall clock that was set back by more than this since a sidecar was seen without its file proves nothing about which of
+/// them is older.
+pub const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// Most hashing threads.
 pub const CONCURRENCY_MAX: usize = 256;
 /// Longest durations that options take.

@@ -65,6 +65,62 @@ impl Sha256 {
     }
 }
 
+/// How a checksum is computed; a later one is stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Algorithm {
+    /// 128 bits.
+    Md5 = 1,
+    /// 160 bits.
+    Sha1 = 2,
+    /// 256 bits.
+    Sha256 = 3,
+    /// 384 bits.
+    Sha384 = 4,
+    /// 512 bits.
+    Sha512 = 5,
+}
+
+impl Algorithm {
+    /// All of them, the weakest first.
+    pub const ALL: [Algorithm; 5] =
+        [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
+
+    /// As manifest lines write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "md5",
+            Algorithm::Sha1 => "sha1",
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha384 => "sha384",
+            Algorithm::Sha512 => "sha512",
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "MD5",
+            Algorithm::Sha1 => "SHA-1",
+            Algorithm::Sha256 => "SHA-256",
+            Algorithm::Sha384 => "SHA-384",
+            Algorithm::Sha512 => "SHA-512",
+        }
+    }
+
+    /// Hex digits of a sum.
+    pub fn hex_digits(self) -> usize {
+        match self {
+            Algorithm::Md5 => 32,
+            Algorithm::Sha1 => 40,
+            Algorithm::Sha256 => 64,
+            Algorithm::Sha384 => 96,
+            Algorithm::Sha512 => 128,
+        }
+    }
+}
+
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.hex())

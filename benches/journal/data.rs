@@ -103,6 +103,7 @@ impl File {
                 sha256: self.sha256,
                 warehouse_path: self.warehouse_path.clone(),
                 copy: None,
+                verified_by: None,
             }),
             Step::Moved => Record::Moved(Moved { ingest_id: id, published: Some(self.identity) }),
             Step::Manifested => Record::Manifested(id),

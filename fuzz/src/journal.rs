@@ -128,7 +128,7 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         found(1, None),
         found(2, Some(Sidecar { identity: identity(3), path: "/in/2.csv.ok".into() })),
         found(4, None),
-        Record::Hashed(Hashed { ingest_id: id(1), sha256, warehouse_path: "/warehouse/1.csv".into(), copy }),
+        Record::Hashed(Hashed { ingest_id: id(1), sha256, warehouse_path: "/warehouse/1.csv".into(), copy, verified_by: None }),
         Record::Moved(Moved { ingest_id: id(1), published: Some(identity(10)) }),
         Record::Manifested(id(1)),
         Record::SkippedDuplicate(SkippedDuplicate {
@@ -163,7 +163,13 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         Record::Forgotten(sha256),
         Record::Rules(Rules {
             quarantine: Some("/quarantine".into()),
-            validation: Some(Validation { delimiter: b';', refuse: true }),
+            validation: Some(Validation { delimiter: b';', quote: Some(b'"'), refuse: true }),
+            require_checksum: false,
+        }),
+        Record::Rules(Rules {
+            quarantine: None,
+            validation: Some(Validation { delimiter: b'\t', quote: None, refuse: false }),
+            require_checksum: true,
         }),
         Record::ClockJumped(ClockJumped { from: Lsn(first_lsn + 17), shift_ms: -86_400_001 }),
         Record::ExpiredRanges(Ranges {

@@ -127,7 +127,8 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Takes the fields of a record's payload, a letter each: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, `b`yte, `f`lag, steps (`k`), `(` optional fields `)`.
+/// `s`ha, `c`ause, `t`ext, `h`eader, `l`ook, `v`erified by, a 1 or nothing (`z`), steps (`k`),
+/// `(` optional fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
     for letter in grammar.chars() {
@@ -141,8 +142,13 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             }
             'a' => (1..=3).contains(rest.first()?).then_some(1)?,
             'r' => (1..=6).contains(rest.first()?).then_some(1)?,
-            'b' => 1,
-            'f' => (*rest.first()? <= 1).then_some(1)?,
+            'l' => match rest.get(..2)? {
+                [_, 0 | 1] => 2,
+                [_, 2 | 3] => (*rest.get(2)? != b'"').then_some(3)?,
+                _ => return None,
+            },
+            'v' => (1..=5).contains(rest.first()?).then_some(1)?,
+            'z' => (rest.is_empty() || *rest == [1]).then_some(rest.len())?,
             'c' => (1..=3).contains(rest.first()?).then_some(1)?,
             't' => text(rest)?,
             'h' => {
@@ -199,7 +205,8 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         10 => "ns(n)(n)(h)(nt)",
         11 => "nc(n)tp",
         13 => "s",
-        14 => "(p)(bf)",
+        14 => "(p)(l)z",
+        16 => "nsp(ip)v",
         17 | 19 => "nn",
         18 => "kkn",
         20 => "pp",

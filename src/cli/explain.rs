@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use super::output::{path_text, plain, print_lines};
@@ -37,6 +38,9 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
     sidecar_suffix: OsString,
     /// As the ingestor was started with
+    #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
+    require_checksum: bool,
+    /// As the ingestor was started with
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
     include: Vec<String>,
     /// As the ingestor was started with
@@ -60,8 +64,9 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         exclude: exclude(&arguments.exclude)?,
         sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
     };
+    let require_checksum = arguments.require_checksum;
     let ask = |name: &OsStr| control::ask(&state_path, name);
-    let context = Context { fs: &fs, survey: &survey, rules, watch: WATCH, ask: &ask };
+    let context = Context { fs: &fs, survey: &survey, rules, require_checksum, watch: WATCH, ask: &ask };
     let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
     let answers = explain(&context, &paths)?;
     let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });

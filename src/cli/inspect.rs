@@ -161,6 +161,9 @@ fn json(entry: &Entry) -> String {
         put("quarantine_path", json!(json_path(&quarantined.target).0));
         put("reason", json!(quarantined.cause));
     }
+    if let Some(verified_by) = entry.verified_by {
+        put("verified_by", json!(verified_by));
+    }
     put("duplicate_of", json!(entry.duplicate_of));
     put("created_at", json!(entry.created_at.rfc3339()));
     put("updated_at", json!(entry.updated_at.rfc3339()));

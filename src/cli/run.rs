@@ -12,10 +12,11 @@ use serde_json::json;
 use super::output::{path_text, print_lines};
 use crate::Error;
 use crate::config::{
-    self, Config, Extent, Paths, parse_address, parse_delimiter, parse_duration, parse_remember, parse_seconds,
+    self, Config, Extent, Paths, Quote, parse_address, parse_delimiter, parse_duration, parse_quote, parse_remember,
+    parse_seconds,
 };
 use crate::daemon::{self, Left};
-use crate::dry_run::{self, Forecast};
+use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
 use crate::fs::real::RealFs;
 use crate::journal::record::{DuplicateAction, Validation};
 use crate::limits::CONCURRENCY_MAX;
@@ -73,10 +74,11 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_DUPLICATES_DIR")]
     duplicates_dir: Option<PathBuf>,
     /// Where files are moved that cannot be ingested as they are, each with its NAME.reason.json: those whose sidecar has
-    /// another SHA-256, that cannot be read, or are malformed; on the staging directory's file system [default: they stay]
+    /// another checksum, that cannot be read, or are malformed; on the staging directory's file system [default: they stay]
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_QUARANTINE")]
     quarantine: Option<PathBuf>,
-    /// Look into files while they are hashed: UTF-8, the same number of columns everywhere, closed quotes. Manifest lines
+    /// Look into files while they are hashed: UTF-8 without NUL, the same number of columns everywhere, quotes as RFC 4180
+    /// has them. Manifest lines
     /// get `rows`, `columns` and `header`
     #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
     validate: Option<ValidateName>,
@@ -87,6 +89,13 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "C", default_value = ",", value_parser = parse_delimiter,
           env = "CSV_INGESTOR_CSV_DELIMITER")]
     csv_delimiter: u8,
+    /// What stands around a field: one character, or none where a quote is a character like others
+    #[arg(long, value_name = "CHAR|none", default_value = "\"", value_parser = parse_quote,
+          env = "CSV_INGESTOR_CSV_QUOTE")]
+    csv_quote: Quote,
+    /// Sidecar mode: take only files whose sidecar holds a checksum that matches; others wait
+    #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
+    require_checksum: bool,
     /// Forget content that was ingested longer ago than that, whenever the journal is compacted: sent again, it is ingested
     /// again. 90d, 12months, 5years [default: never forget]
     #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
@@ -175,8 +184,15 @@ impl RunArgs {
         }
         let validate = self.validate.map(|ValidateName::Csv| Validation {
             delimiter: self.csv_delimiter,
+            quote: self.csv_quote.0,
             refuse: malformed == MalformedName::Quarantine,
         });
+        if self.csv_quote.0 == Some(self.csv_delimiter) {
+            return refuse("--csv-quote and --csv-delimiter must differ");
+        }
+        if self.require_checksum && !matches!(self.mode, ModeName::Sidecar) {
+            return refuse("--require-checksum needs --mode sidecar: checksums are in sidecars");
+        }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = self.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
         if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
@@ -208,6 +224,7 @@ impl RunArgs {
                 DuplicatesName::Move => DuplicateAction::Move,
             },
             validate,
+            require_checksum: self.require_checksum,
             remember: self.remember,
             extent: match (self.dry_run, self.once) {
                 (true, _) => Extent::DryRun,
@@ -258,6 +275,7 @@ pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
 fn left_text(left: &Left) -> String {
     match left {
         Left::Waiting(path, why) => format!("WAITING: {} ({})", path_text(path), why.text()),
+        Left::Orphan(path) => format!("WAITING: {} ({ORPHAN_TEXT})", path_text(path)),
         Left::Duplicate(path, Some(of)) => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
         Left::Duplicate(path, None) => format!("DUPLICATE: {}", path_text(path)),
         Left::Ignored(path, why) => format!("IGNORED: {} ({})", path_text(path), why.text()),

@@ -110,6 +110,8 @@ mod tests {
             copies: None,
             sidecar_suffix: None,
             validate: None,
+            require_checksum: false,
+            notes: Arc::default(),
             copy_all: AtomicBool::new(false),
             leases_missing: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),

@@ -161,7 +161,7 @@ impl Intake {
         Intake {
             started: Instant::now(),
             settle,
-            scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules),
+            scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules).with_notes(shared.notes.clone()),
             shared: shared.clone(),
             last_totals: metrics.totals(),
             metrics,
@@ -254,6 +254,7 @@ impl Intake {
             left.push(Left::Duplicate(input.join(&*name), original));
         }
         left.extend(self.settle.waiting().map(|(name, why)| Left::Waiting(input.join(&**name), why)));
+        left.extend(self.scanner.orphans().iter().map(|name| Left::Orphan(input.join(name))));
         let (ignored, more) = self.scanner.into_ignored();
         left.extend(ignored.into_iter().map(|(name, why)| Left::Ignored(input.join(&*name), why)));
         left.sort_by(|one, other| one.path().cmp(&other.path()));
@@ -393,7 +394,7 @@ impl Intake {
 impl Left {
     fn path(&self) -> Option<&Path> {
         match self {
-            Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Ignored(path, _) => Some(path),
+            Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Ignored(path, _) | Left::Orphan(path) => Some(path),
             Left::MoreIgnored(_) => None,
         }
     }

@@ -76,6 +76,8 @@ struct Committed<F: Fs> {
 pub enum Left {
     /// Not ingested, for a reason.
     Waiting(PathBuf, Waiting),
+    /// A sidecar whose file is not there.
+    Orphan(PathBuf),
     /// A kept duplicate, and its original if that is known.
     Duplicate(PathBuf, Option<PathBuf>),
     /// Never taken.
@@ -122,6 +124,7 @@ fn run_as(
         settings: Some(config.settings()),
         sidecar_suffix: config.name_rules().sidecar_suffix,
         validate: config.validate,
+        require_checksum: config.require_checksum,
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
@@ -161,6 +164,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         settings: None,
         sidecar_suffix: None,
         validate: None,
+        require_checksum: false,
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
@@ -346,6 +350,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
         quarantine = config.paths.quarantine.as_deref().map(path),
         validate = config.validate.map(|_| "csv"),
+        csv_quote = config.validate.map(|validate| validate.quote.map_or("none".to_owned(), |it| char::from(it).to_string())),
+        require_checksum = config.require_checksum,
         malformed = config.validate.map(|validate| if validate.refuse { "quarantine" } else { "mark" }),
         remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),
         once = config.extent == Extent::Once,

@@ -38,6 +38,8 @@ pub struct Context<'a, F: Fs> {
     pub survey: &'a Survey,
     /// Which names are for the ingestor, and the ending of sidecars in sidecar mode.
     pub rules: NameRules,
+    /// Only those are taken that a checksum in their sidecar vouches for.
+    pub require_checksum: bool,
     /// How long to look whether a file grows.
     pub watch: Duration,
     /// Asks the running ingestor about a staged file: None if none runs, or it does not answer.

@@ -12,10 +12,11 @@ use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::record::Settings;
 use crate::journal::state::FileState;
 use crate::journal::survey::Entry;
-use crate::pipeline::hash::digest_of;
+use crate::pipeline::hash::sums_of;
 use crate::pipeline::names::Ignored;
 use crate::pipeline::publish::split;
-use crate::pipeline::sidecar::{SIDECAR_BYTES_MAX, data_name, expected_sha256};
+use crate::pipeline::settle::Waiting;
+use crate::pipeline::sidecar::{Demand, Found, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
 use crate::types::{FileIdentity, Sha256};
 
 /// Answers for a path directly in staging; `known` is what the journal says of files that were found there.
@@ -90,6 +91,13 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
     let why = Ignored::of_kind(kind).or_else(|| context.rules.ignored(name));
     let suffix = context.rules.sidecar_suffix.as_deref();
     let of = suffix.and_then(|suffix| data_name(name, suffix)).unwrap_or_default();
+    if why == Some(Ignored::Sidecar) && super::stat(context.fs, &path.with_file_name(&of))?.is_none() {
+        return Ok(Some(format!(
+            "it is an orphaned sidecar: {} is not there. If that comes now, this will not release it, unless it holds a \
+             checksum or is written anew",
+            of.to_string_lossy()
+        )));
+    }
     Ok(why.map(|why| match why {
         Ignored::Sidecar => format!("it is the sidecar of {}", of.to_string_lossy()),
         Ignored::SidecarOfIgnored => format!("it is the sidecar of {}, which is ignored itself", of.to_string_lossy()),
@@ -139,19 +147,26 @@ fn by_a_look<F: Fs>(
     drop(file);
     if let Some(suffix) = context.rules.sidecar_suffix.as_deref() {
         let sidecar = sidecar_of(path, suffix);
-        let Some(text_of) = read(context.fs, &sidecar, SIDECAR_BYTES_MAX) else {
+        let Some(content) = read(context.fs, &sidecar, SIDECAR_BYTES_MAX + 1) else {
             return Ok(waiting("its sidecar is not there").with("sidecar", text(&sidecar)));
         };
         // The ingestor knows better than a look whether it was used already, and what is wrong.
         if let Some(told) = told {
             return Ok(told);
         }
-        let sha256 = digest(context, path)?;
-        if let Some(expected) = expected_sha256(&text_of, name).filter(|expected| *expected != sha256) {
-            let both = format!("SHA-256 is {sha256}, but the sidecar says {expected}");
-            return Ok(waiting("its sidecar has another SHA-256").with("error", both));
+        let demand = match statement(&content, name) {
+            Statement::Demands(demand) => demand,
+            Statement::Odd(what) => return Ok(waiting(Waiting::SidecarOdd.text()).with("error", what)),
+            _ if is_orphaned(context, path, &sidecar)? => return Ok(waiting(Waiting::OrphanedSidecar.text())),
+            _ if context.require_checksum => return Ok(waiting(Waiting::NoChecksum.text())),
+            _ => Demand::default(),
+        };
+        let sums = sums(context, path, &demand)?;
+        if let Err(mismatch) = demand.check(&sums) {
+            let why = Waiting::ChecksumDiffers(mismatch.algorithm()).text();
+            return Ok(waiting(&format!("its {why}")).with("error", mismatch.to_string()));
         }
-        return complete(context, settings, path, sha256);
+        return complete(context, settings, path, sums.sha256);
     }
     thread::sleep(context.watch);
     match identity(context.fs, path)? {
@@ -166,14 +181,23 @@ fn by_a_look<F: Fs>(
     }
     match told {
         Some(told) => Ok(told),
-        None => complete(context, settings, path, digest(context, path)?),
+        None => complete(context, settings, path, sums(context, path, &Demand::default())?.sha256),
     }
 }
 
-fn digest<F: Fs>(context: &Context<'_, F>, path: &Path) -> Result<Sha256, Error> {
+fn sums<F: Fs>(context: &Context<'_, F>, path: &Path, demand: &Demand) -> Result<Found, Error> {
     let (dir, name) = split(path)?;
     let file = context.fs.open(&context.fs.open_dir(dir)?, name, Open::Read)?;
-    Ok(digest_of(context.fs, &file)?)
+    Ok(sums_of(context.fs, &file, demand)?)
+}
+
+/// The sidecar was there before its file, as far as their times tell.
+fn is_orphaned<F: Fs>(context: &Context<'_, F>, path: &Path, sidecar: &Path) -> Result<bool, Error> {
+    let (dir, name) = split(path)?;
+    let dir = context.fs.open_dir(dir)?;
+    let born = context.fs.stat(&dir, name)?.and_then(|stat| stat.born);
+    let sidecar = context.fs.stat(&dir, split(sidecar)?.1)?;
+    Ok(sidecar.is_some_and(|sidecar| is_older(&sidecar.identity, born)))
 }
 
 /// Nothing speaks against it: is its content new?

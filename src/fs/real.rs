@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease, owner};
@@ -126,22 +126,45 @@ fn stat_of(raw: &sys::Stat) -> Stat {
         kind: kind_of(sys::FileType::from_raw_mode(raw.st_mode)),
         links: raw.st_nlink,
         mode: raw.st_mode & 0o7777,
+        born: None,
     }
 }
 
+/// The same with the time at which the inode was made.
 fn statx_of(raw: &sys::Statx) -> Stat {
     let time = |time: sys::StatxTimestamp| file_time(time.tv_sec, u64::from(time.tv_nsec));
+    let (ctime, born) = (time(raw.stx_ctime), time(raw.stx_btime));
+    // A file that was made after its last change is told by who does not know.
+    let is_known = raw.stx_mask & StatxFlags::BTIME.bits() != 0 && born <= ctime && born != FileTime::default();
     Stat {
         identity: FileIdentity {
             device: sys::makedev(raw.stx_dev_major, raw.stx_dev_minor),
             inode: raw.stx_ino,
             size: raw.stx_size,
             mtime: time(raw.stx_mtime),
-            ctime: time(raw.stx_ctime),
+            ctime,
         },
         kind: kind_of(sys::FileType::from_raw_mode(u32::from(raw.stx_mode))),
         links: u64::from(raw.stx_nlink),
         mode: u32::from(raw.stx_mode) & 0o7777,
+        born: is_known.then_some(born),
+    }
+}
+
+/// What a name stands for. `how` says whether a file system may answer from what it has kept in a cache.
+fn statx(dir: &RealDir, name: &OsStr, how: AtFlags) -> Result<Option<Stat>> {
+    let (flags, wanted) = (AtFlags::SYMLINK_NOFOLLOW | how, StatxFlags::BASIC_STATS | StatxFlags::BTIME);
+    let found = match retry(|| sys::statx(&dir.file, name, flags, wanted)) {
+        // A kernel before 4.11, or a sandbox that knows no statx.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            retry(|| sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW)).map(|raw| stat_of(&raw))
+        }
+        found => found.map(|raw| statx_of(&raw)),
+    };
+    match found {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(dir.error_at("stat", name, errno)),
     }
 }
 
@@ -261,22 +284,11 @@ impl Fs for RealFs {
     }
 
     fn stat(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
-        match retry(|| sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW)) {
-            Ok(raw) => Ok(Some(stat_of(&raw))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(dir.error_at("stat", name, errno)),
-        }
+        statx(dir, name, AtFlags::empty())
     }
 
     fn stat_fresh(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-        match retry(|| sys::statx(&dir.file, name, flags, sys::StatxFlags::BASIC_STATS)) {
-            Ok(raw) => Ok(Some(statx_of(&raw))),
-            Err(Errno::NOENT) => Ok(None),
-            // A kernel before 4.11, or a sandbox that does not know it.
-            Err(Errno::NOSYS | Errno::PERM) => self.stat(dir, name),
-            Err(errno) => Err(dir.error_at("stat", name, errno)),
-        }
+        statx(dir, name, AtFlags::STATX_FORCE_SYNC)
     }
 
     fn rename(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {

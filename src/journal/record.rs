@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::expired::Ranges;
 use super::format::{HEADER_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
-use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + u16::MAX as usize;
@@ -104,6 +104,8 @@ pub struct Rules {
     pub quarantine: Option<PathBuf>,
     /// They are looked into.
     pub validation: Option<Validation>,
+    /// Only those are taken that a checksum in their sidecar vouches for.
+    pub require_checksum: bool,
 }
 
 /// How files are looked into.
@@ -111,6 +113,8 @@ pub struct Rules {
 pub struct Validation {
     /// Between two fields.
     pub delimiter: u8,
+    /// Around a field; None where a quote is a character like others.
+    pub quote: Option<u8>,
     /// A file in which something is wrong is refused; or else only marked.
     pub refuse: bool,
 }
@@ -148,6 +152,8 @@ pub struct Hashed {
     pub warehouse_path: PathBuf,
     /// The copy that is to be renamed there, if the file itself is not.
     pub copy: Option<Copy>,
+    /// The strongest checksum in its sidecar that matched its content, if there was one.
+    pub verified_by: Option<Algorithm>,
 }
 
 /// A finished, durable copy that waits for its name.

@@ -23,7 +23,7 @@ use super::record::{
 };
 use super::replay::Visitor;
 use super::snapshot::Snapshot;
-use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// How far a file has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -155,6 +155,8 @@ pub struct Target {
     pub warehouse_path: PathBuf,
     /// The copy that gets that name, if the file itself does not.
     pub copy: Option<Copy>,
+    /// The checksum in its sidecar that matched.
+    pub verified_by: Option<Algorithm>,
 }
 
 /// What is being done with a duplicate.
@@ -392,6 +394,7 @@ impl State {
             sha256: hashed.sha256,
             warehouse_path: hashed.warehouse_path.clone(),
             copy: hashed.copy.clone(),
+            verified_by: hashed.verified_by,
         });
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::relocations::Relocations;
 use super::replay::Visitor;
 use super::snapshot::{Row, RowReader, Snapshot};
 use super::state::{FileState, State};
-use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, IngestId, Lsn, Sha256, UnixMillis};
 
 /// What is known of one file, as far as the journal was read.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Entry {
     pub sha256: Option<Sha256>,
     /// Its place in the warehouse, as far as one was chosen.
     pub warehouse_path: Option<PathBuf>,
+    /// The checksum in its sidecar that matched, as far as the records are still there.
+    pub verified_by: Option<Algorithm>,
     /// Who brought its content, if it is a duplicate.
     pub duplicate_of: Option<IngestId>,
     /// Why and where it was moved, if it could not be ingested.
@@ -64,6 +66,7 @@ impl Entry {
             source_path: found.source_path.clone(),
             sha256: file.sha256(),
             warehouse_path: file.warehouse_path().cloned(),
+            verified_by: file.hashed.as_ref().and_then(|hashed| hashed.value.verified_by),
             quarantined: file.quarantined.as_ref().map(|quarantined| quarantined.value.clone()),
             duplicate_moved_to: file.skipped.as_ref().and_then(|skipped| skipped.value.target.clone()),
             duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
@@ -96,6 +99,7 @@ impl Entry {
             source_path: row.source_path,
             sha256: Some(row.sha256),
             warehouse_path: Some(row.warehouse_path),
+            verified_by: None,
             quarantined: None,
             duplicate_moved_to: None,
             duplicate_of: None,

@@ -6,27 +6,28 @@
 //! - A copy is complete and durable before it is returned; a copy that is not returned is removed.
 //! - One read of the data, whether it is copied or not.
 
+mod vouched;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sha2::Digest;
-
 use super::places::private_dir;
 use super::profile::Profiler;
-use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256};
+use super::sidecar::{Demand, Found, Notes, SIDECAR_BYTES_MAX, Summer};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::{Copy, Profile, Validation};
-use crate::types::Sha256;
+use crate::types::{Algorithm, Sha256};
 
 /// What a copy keeps of its source's mode.
 const PERMISSIONS: u32 = 0o777;
 
 /// Bytes read at once: small enough for the cache, large enough that system calls do not count.
 const READ_BYTES: usize = 256 << 10;
+const _: () = assert!(SIDECAR_BYTES_MAX <= READ_BYTES, "a sidecar is read at once");
 
 /// The private directory for unfinished copies: on the warehouse's file system, hidden from query engines.
 pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> std::path::PathBuf {
@@ -45,6 +46,10 @@ pub struct Shared<F: Fs> {
     pub sidecar_suffix: Option<OsString>,
     /// Files are looked into while they are hashed.
     pub validate: Option<Validation>,
+    /// Only those are taken that a checksum in their sidecar vouches for.
+    pub require_checksum: bool,
+    /// What was said of sidecars.
+    pub notes: Arc<Notes>,
     /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
     pub copy_all: AtomicBool,
     /// Set once leases have turned out to be unsupported, so that it is said once.
@@ -84,6 +89,7 @@ impl<F: Fs> Hasher<F> {
                 durable: content.durable,
                 copy: content.copy,
                 profile: content.profile,
+                verified_by: content.verified_by,
             }),
             Err(refusal) => Err(Box::new(Refused { settled, refusal })),
         }
@@ -95,22 +101,22 @@ impl<F: Fs> Hasher<F> {
             return Err(Refusal::Interrupted);
         }
         let (file, leased) = self.open(settled)?;
-        let expected = self.expected(settled)?;
+        let vouched = self.vouched(settled)?;
+        let demand = &vouched.demand;
         let copies = shared.copies.as_ref();
         let mut look = Look::into(settled, shared.validate);
-        let (sha256, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
-            Some(copies) => self.copy(&file, settled, expected, copies, &mut look, between)?,
-            None => (self.digest(&file, settled, None, &mut look, between)?, None),
+        let (sums, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
+            Some(copies) => self.copy(&file, settled, demand, copies, &mut look, between)?,
+            None => (self.digest(&file, settled, demand, None, &mut look, between)?, None),
         };
-        if let Some(expected) = expected.filter(|expected| *expected != sha256) {
-            return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
-        }
+        let verified_by = checked(demand, &sums)?;
         let sync = copy.is_none() && copies.is_some() && (sync || !settled.is_small());
         if sync {
             self.sync(&file)?;
         }
+        self.say(settled, &vouched);
         let durable = sync || copy.is_some();
-        Ok(Content { file, leased, sha256, durable, copy, profile: look.profile })
+        Ok(Content { file, leased, sha256: sums.sha256, durable, copy, profile: look.profile, verified_by })
     }
 
     /// Opens the file that was settled, and no other, with a lease if leases exist.
@@ -143,8 +149,8 @@ impl<F: Fs> Hasher<F> {
     /// The open file, whether it is leased, and the digest of its content: nothing is copied or synced.
     pub fn verify(&mut self, settled: &Settled) -> Result<(F::File, bool, Sha256), Refusal> {
         let (file, leased) = self.open(settled)?;
-        let sha256 = self.digest(&file, settled, None, &mut Look::none(), &mut || ())?;
-        Ok((file, leased, sha256))
+        let sums = self.digest(&file, settled, &Demand::default(), None, &mut Look::none(), &mut || ())?;
+        Ok((file, leased, sums.sha256))
     }
 
     /// Makes a staged file's bytes durable. If that fails, the page cache is emptied of what never reached the disk,
@@ -156,18 +162,19 @@ impl<F: Fs> Hasher<F> {
         })
     }
 
-    /// The digest of the file's content, which must be as long as it was and not change meanwhile. Each piece is also
+    /// The sums of the file's content, which must be as long as it was and not change meanwhile. Each piece is also
     /// written to `target`, and looked into.
     fn digest(
         &mut self,
         file: &F::File,
         settled: &Settled,
+        demand: &Demand,
         target: Option<&F::File>,
         look: &mut Look,
         between: &mut dyn FnMut(),
-    ) -> Result<Sha256, Refusal> {
+    ) -> Result<Found, Refusal> {
         let fs = self.shared.fs.clone();
-        let mut hasher = sha2::Sha256::new();
+        let mut summer = Summer::new(demand);
         let mut offset = 0;
         while offset < settled.identity.size {
             let read = fs.read_at(file, &mut self.buffer, offset)?;
@@ -175,7 +182,7 @@ impl<F: Fs> Hasher<F> {
                 return Err(Refusal::Changed);
             }
             let piece = &self.buffer[..read];
-            hasher.update(piece);
+            summer.update(piece);
             look.at(piece);
             if let Some(target) = target {
                 fs::write_all_at(&fs, target, piece, offset)?;
@@ -188,7 +195,7 @@ impl<F: Fs> Hasher<F> {
         }
         check_unchanged(&fs.stat_file(file)?, settled)?;
         look.finish()?;
-        Ok(Sha256(hasher.finalize().into()))
+        Ok(summer.finish())
     }
 
     /// Copies the file while hashing it. The copy keeps mode and mtime, and is durable but for its name.
@@ -196,11 +203,11 @@ impl<F: Fs> Hasher<F> {
         &mut self,
         file: &F::File,
         settled: &Settled,
-        expected: Option<Sha256>,
+        demand: &Demand,
         copies: &F::Dir,
         look: &mut Look,
         between: &mut dyn FnMut(),
-    ) -> Result<(Sha256, Option<Copy>), Refusal> {
+    ) -> Result<(Found, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
         if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
             // Copying it until the disk is full would take the room that journal and manifest need.
@@ -209,11 +216,9 @@ impl<F: Fs> Hasher<F> {
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
-        let made = self.digest(file, settled, Some(&target), look, between).and_then(|sha256| {
+        let made = self.digest(file, settled, demand, Some(&target), look, between).and_then(|sums| {
             // A copy that the sidecar disowns would only be thrown away.
-            if let Some(expected) = expected.filter(|expected| *expected != sha256) {
-                return Err(Refusal::ChecksumDiffers { expected, actual: sha256 });
-            }
+            checked(demand, &sums)?;
             // It is ours: with its source's setuid bit, whoever wrote that would run it as us.
             let mode = fs.stat_file(file)?.mode & PERMISSIONS;
             match fs.set_meta(&target, mode, settled.identity.mtime) {
@@ -222,12 +227,12 @@ impl<F: Fs> Hasher<F> {
                 set => set?,
             }
             fs.sync_all(&target)?;
-            Ok((sha256, fs.stat_file(&target)?.identity))
+            Ok((sums, fs.stat_file(&target)?.identity))
         });
         match made {
-            Ok((sha256, identity)) => {
+            Ok((sums, identity)) => {
                 let path = fs.dir_path(copies).join(&name);
-                Ok((sha256, Some(Copy { identity, path })))
+                Ok((sums, Some(Copy { identity, path })))
             }
             Err(refusal) => {
                 let _ = fs.unlink(copies, &name);
@@ -235,44 +240,30 @@ impl<F: Fs> Hasher<F> {
             }
         }
     }
-
-    /// The SHA-256 that the sidecar demands. The sidecar must be the one that released the file, and complete itself:
-    /// `sha256sum foo.csv > foo.csv.ok` shows an empty one until the sum is known, which must not count as a marker.
-    fn expected(&mut self, settled: &Settled) -> Result<Option<Sha256>, Refusal> {
-        let name = settled.sidecar_name(self.shared.sidecar_suffix.as_deref());
-        let (Some(identity), Some(name)) = (settled.sidecar, name) else { return Ok(None) };
-        let fs = &self.shared.fs;
-        let file = match fs.open(&self.shared.staging, &name, Open::Read) {
-            Err(error) if error.is_not_found() => return Err(Refusal::SidecarChanged),
-            // Nothing is to be read in an empty one; so one that we may not read still is a marker.
-            Err(error) if error.is_denied() && identity.size == 0 => return Ok(None),
-            file => file?,
-        };
-        // The lease goes with the descriptor: whoever opens the sidecar later changes it, and is too late.
-        if fs.lease(&file)? == Lease::Writer {
-            return Err(Refusal::OpenForWriting);
-        }
-        let content = &mut self.buffer[..SIDECAR_BYTES_MAX];
-        let read = fs::read_full_at(fs, &file, content, 0)?;
-        if fs.stat_file(&file)?.identity != identity {
-            return Err(Refusal::SidecarChanged);
-        }
-        Ok(expected_sha256(&content[..read], &settled.name))
-    }
 }
 
 /// The digest of an open file's whole content.
 pub fn digest_of<F: Fs>(fs: &F, file: &F::File) -> fs::Result<Sha256> {
-    let mut hasher = sha2::Sha256::new();
+    sums_of(fs, file, &Demand::default()).map(|sums| sums.sha256)
+}
+
+/// The same, and the sums that are demanded.
+pub fn sums_of<F: Fs>(fs: &F, file: &F::File, demand: &Demand) -> fs::Result<Found> {
+    let mut summer = Summer::new(demand);
     let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
     loop {
         let read = fs.read_at(file, &mut buffer, offset)?;
         if read == 0 {
-            return Ok(Sha256(hasher.finalize().into()));
+            return Ok(summer.finish());
         }
-        hasher.update(&buffer[..read]);
+        summer.update(&buffer[..read]);
         offset += read as u64;
     }
+}
+
+/// The strongest of the sums that are demanded; refused if one that decides is another.
+fn checked(demand: &Demand, sums: &Found) -> Result<Option<Algorithm>, Refusal> {
+    demand.check(sums).map_err(|mismatch| Refusal::ChecksumDiffers(Box::new(mismatch)))
 }
 
 /// What hashing yields.
@@ -283,6 +274,7 @@ struct Content<F: Fs> {
     durable: bool,
     copy: Option<Copy>,
     profile: Option<Profile>,
+    verified_by: Option<Algorithm>,
 }
 
 /// A look into a file while it is hashed.
@@ -298,7 +290,7 @@ impl Look {
     }
 
     fn into(settled: &Settled, validate: Option<Validation>) -> Look {
-        let profiler = validate.and_then(|validate| Profiler::of(settled.name.as_bytes(), validate.delimiter));
+        let profiler = validate.and_then(|validate| Profiler::of(settled.name.as_bytes(), &validate));
         Look { profiler, refuse: validate.is_some_and(|validate| validate.refuse), profile: None }
     }
 

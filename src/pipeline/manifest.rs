@@ -19,7 +19,7 @@ use crate::fs::{self, DIR_MODE, FILE_MODE, Fs, Open};
 use crate::journal::hex;
 use crate::journal::record::Profile;
 use crate::journal::state::Ingest;
-use crate::types::{IngestId, UnixMillis};
+use crate::types::{Algorithm, IngestId, UnixMillis};
 
 /// The file's name within its hour's directory.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
@@ -48,6 +48,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<String>,
     ingested_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_by: Option<Algorithm>,
     #[serde(flatten)]
     profile: Option<ProfileFields<'a>>,
 }
@@ -101,6 +103,7 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
         ingest_id: ingest.id,
         journal: journal.map(hex),
         ingested_at: ingest.discovered_at.rfc3339(),
+        verified_by: target.verified_by,
         profile: ingest.profile().map(ProfileFields::of),
     };
     // Strings and numbers into memory: there is nothing in it that could fail.

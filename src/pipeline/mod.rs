@@ -33,13 +33,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
+use self::sidecar::Mismatch;
 use crate::fs::{self, Fs};
 use crate::journal;
 use crate::journal::record::{AbandonReason, Copy, CsvFault, Profile};
 use crate::journal::state::Kept;
 use crate::limits::SMALL_BYTES_END;
 use crate::metrics::FailureReason;
-use crate::types::{FileIdentity, IngestId, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, IngestId, Sha256, UnixMillis};
 
 /// A file that was found complete. Made by `settle` and by recovery.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Settled {
     pub links: u64,
     /// The state of the sidecar that released it.
     pub sidecar: Option<FileIdentity>,
+    /// That sidecar was there before the file: it releases nothing, unless it holds a checksum.
+    pub orphaned: bool,
     /// The sidecar's name, where the journal tells it; otherwise it follows from the file's.
     pub sidecar_name: Option<OsString>,
     /// When it was found complete.
@@ -92,6 +95,8 @@ pub struct Hashed<F: Fs> {
     pub copy: Option<Copy>,
     /// What a look into it showed, if there was one.
     pub profile: Option<Profile>,
+    /// The strongest checksum in its sidecar that matched.
+    pub verified_by: Option<Algorithm>,
 }
 
 /// A settled file that was not hashed to its end.
@@ -117,13 +122,14 @@ pub enum Refusal {
     OpenForWriting,
     /// The sidecar is another than the one that released it, or gone.
     SidecarChanged,
-    /// The sidecar holds another SHA-256.
-    ChecksumDiffers {
-        /// What the sidecar says.
-        expected: Sha256,
-        /// What the file has.
-        actual: Sha256,
-    },
+    /// The sidecar holds another checksum.
+    ChecksumDiffers(Box<Mismatch>),
+    /// The sidecar holds what looks like a checksum and is none that is known; what, for people.
+    SidecarOdd(String),
+    /// The sidecar holds no checksum, and one is required.
+    NoChecksum,
+    /// The sidecar was there before its file, and holds no checksum.
+    OrphanedSidecar,
     /// It is no CSV file, and such files are not wanted.
     Malformed(CsvFault),
     /// It could not be read or copied.
@@ -138,7 +144,7 @@ pub enum Failing {
     /// It has not failed.
     #[default]
     Not,
-    /// Its sidecar has another SHA-256.
+    /// Its sidecar has another checksum, or what looks like one.
     Checksum,
     /// It is malformed.
     Malformed,
@@ -152,7 +158,7 @@ impl Refusal {
     /// In which way the file fails.
     pub fn failing(&self) -> Failing {
         match self {
-            Refusal::ChecksumDiffers { .. } => Failing::Checksum,
+            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => Failing::Checksum,
             Refusal::Malformed(_) => Failing::Malformed,
             Refusal::Failed(error) if quarantine::is_unreadable(error) => Failing::Unreadable,
             _ => Failing::Otherwise,
@@ -162,9 +168,8 @@ impl Refusal {
     /// What is wrong, for people; None if nothing is, and the file only has to begin anew.
     pub fn error(&self) -> Option<String> {
         match self {
-            Refusal::ChecksumDiffers { expected, actual } => {
-                Some(format!("SHA-256 is {actual}, but the sidecar says {expected}"))
-            }
+            Refusal::ChecksumDiffers(mismatch) => Some(mismatch.to_string()),
+            Refusal::SidecarOdd(what) => Some(what.clone()),
             Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
             Refusal::Failed(error) => Some(error.to_string()),
             _ => None,
@@ -176,7 +181,7 @@ impl Refusal {
     pub fn failure_reason(&self, input: Option<&Path>) -> FailureReason {
         let reads = [fs::OPEN, "fstat", fs::READ, "fdatasync", "fcntl F_SETLEASE"];
         match self {
-            Refusal::ChecksumDiffers { .. } => FailureReason::Checksum,
+            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,
             Refusal::Failed(error)
                 if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
@@ -193,9 +198,13 @@ impl Refusal {
             Refusal::Vanished => AbandonReason::Vanished,
             Refusal::Changed | Refusal::SidecarChanged => AbandonReason::Changed,
             Refusal::OpenForWriting => AbandonReason::OpenForWriting,
-            Refusal::ChecksumDiffers { .. } | Refusal::Malformed(_) | Refusal::Failed(_) | Refusal::Interrupted => {
-                AbandonReason::Failed
-            }
+            Refusal::ChecksumDiffers(_)
+            | Refusal::SidecarOdd(_)
+            | Refusal::NoChecksum
+            | Refusal::OrphanedSidecar
+            | Refusal::Malformed(_)
+            | Refusal::Failed(_)
+            | Refusal::Interrupted => AbandonReason::Failed,
         }
     }
 }

@@ -1,22 +1,20 @@
 //! What a CSV file is made of: rows, columns, header, and the first thing that is wrong with it.
 //!
 //! Invariants:
-//! - It is fed with the pieces of a file in order, as they are hashed: nothing is read for it, and no more is kept than one
-//!   buffer and the header.
+//! - It is fed with the pieces of a file in order, as they are hashed: nothing is read for it, and no more is kept than the
+//!   header.
 //! - Where the pieces begin and end makes no difference.
 //!
-//! RFC 4180 is the measure, and no more of it is demanded than readers need: the text is UTF-8, each record has as many
-//! fields as the first, and a quoted field ends. Lines end in LF or CRLF; a byte order mark and empty lines are passed over.
+//! RFC 4180 is the measure: the text is UTF-8 without NUL bytes, each record has as many fields as the first, lines end in LF
+//! or CRLF, a quote begins its field, and behind the one that ends it the field ends. A byte order mark is passed over, and
+//! so are empty lines before the header and where records have several columns; where they have one, an empty line is a
+//! record.
 
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 use crate::journal::format::HEADER_BYTES_MAX;
-use crate::journal::record::{CsvFault, Profile};
+use crate::journal::record::{CsvFault, Profile, Validation};
 
-/// Bytes of fields that are unpacked at once.
-const FIELD_BYTES: usize = 16 << 10;
-/// Fields that are told at once.
-const FIELDS: usize = 256;
 /// At the very beginning of a file it says that it is UTF-8, and belongs to no field.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// The longest character in UTF-8.
@@ -27,18 +25,45 @@ const COMPRESSED: [&[u8]; 8] = [b".gz", b".bz2", b".xz", b".zst", b".lz4", b".br
 /// Names of files whose fields are separated by tabs, whatever others use.
 const TABBED: [&[u8]; 2] = [b".tsv", b".tab"];
 
+const NUL: &str = "it has a NUL byte: it is UTF-16, or a transfer broke off";
+const NOT_UTF_8: &str = "it is not UTF-8";
+const CUT_CHARACTER: &str = "it ends in the middle of a UTF-8 character";
+const LONE_CR: &str = "a line ends in CR alone";
+const BEHIND_A_QUOTE: &str = "text follows a closing quote";
+const BARE_QUOTE: &str = "a quote stands inside an unquoted field";
+const OPEN_QUOTE: &str = "a quote that is opened in this record is never closed";
+
+/// Where in a record the next byte stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Before its first field, or between two records.
+    Begin,
+    /// Before the first byte of another field.
+    Field,
+    /// In a field without quotes.
+    Bare,
+    /// Between quotes.
+    Quoted,
+    /// Behind a quote between quotes: the field's end, or half of a doubled one.
+    Quote,
+    /// Behind a CR that ends the record, or stands alone.
+    Cr,
+}
+
 /// Looks at one file.
 pub struct Profiler {
-    reader: Reader,
-    fields: Box<[u8]>,
-    ends: Box<[usize]>,
-    /// So many bytes of a byte order mark have come, and nothing else; None once something has.
-    mark: Option<usize>,
+    delimiter: u8,
+    quote: Option<u8>,
+    at: At,
+    /// Nothing has come yet.
+    is_new: bool,
     /// The front of a character that the last piece has cut.
     character: Vec<u8>,
     header: Header,
-    /// Of the record under way.
-    columns: u64,
+    /// Delimiters in the record under way.
+    delimiters: u64,
+    /// The line of the next byte.
+    line: u64,
     /// Where the record under way begins; None between two records.
     begins_at: Option<u64>,
     profile: Profile,
@@ -53,15 +78,25 @@ struct Header {
 }
 
 impl Header {
-    fn add(&mut self, bytes: &[u8], ends: &[usize]) {
+    fn has_room(&mut self, bytes: usize, ends: usize) -> bool {
         // As the journal counts: two bytes for each name besides its own.
-        let needed = self.bytes.len() + bytes.len() + 2 * (self.ends.len() + ends.len());
+        let needed = self.bytes.len() + bytes + 2 * (self.ends.len() + ends);
         self.is_too_long |= needed > HEADER_BYTES_MAX;
         if self.is_too_long {
             (self.bytes, self.ends) = (Vec::new(), Vec::new());
-        } else {
+        }
+        !self.is_too_long
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if self.has_room(bytes.len(), 0) {
             self.bytes.extend_from_slice(bytes);
-            self.ends.extend_from_slice(ends);
+        }
+    }
+
+    fn end_field(&mut self) {
+        if self.has_room(0, 1) {
+            self.ends.push(self.bytes.len());
         }
     }
 
@@ -78,29 +113,24 @@ impl Header {
 }
 
 impl Profiler {
-    /// One for a file of that name, whose fields are separated as most are; None if it is no text.
-    pub fn of(name: &[u8], delimiter: u8) -> Option<Profiler> {
+    /// One for a file of that name, whose fields are separated and quoted as most are; None if it is no text.
+    pub fn of(name: &[u8], look: &Validation) -> Option<Profiler> {
         let name = name.to_ascii_lowercase();
         let is_one_of = |endings: &[&[u8]]| endings.iter().any(|ending| name.ends_with(ending));
-        let delimiter = if is_one_of(&TABBED) { b'\t' } else { delimiter };
-        (!is_one_of(&COMPRESSED)).then(|| Profiler::new(delimiter))
+        let delimiter = if is_one_of(&TABBED) { b'\t' } else { look.delimiter };
+        (!is_one_of(&COMPRESSED)).then(|| Profiler::new(delimiter, look.quote))
     }
 
-    fn new(delimiter: u8) -> Profiler {
-        let mut fields = vec![0; FIELD_BYTES].into_boxed_slice();
-        let mut ends = vec![0; FIELDS].into_boxed_slice();
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).build();
-        // It passes over a byte order mark itself, but only one that comes in one piece; so the mark is ours.
-        reader.read_record(b"\n", &mut fields, &mut ends);
-        reader.set_line(1);
+    fn new(delimiter: u8, quote: Option<u8>) -> Profiler {
         Profiler {
-            reader,
-            fields,
-            ends,
-            mark: Some(0),
+            delimiter,
+            quote,
+            at: At::Begin,
+            is_new: true,
             character: Vec::with_capacity(CHARACTER_BYTES_MAX),
             header: Header::default(),
-            columns: 0,
+            delimiters: 0,
+            line: 1,
             begins_at: None,
             profile: Profile { rows: Some(0), ..Profile::default() },
         }
@@ -116,92 +146,184 @@ impl Profiler {
         if self.has_fault() {
             return;
         }
-        let text = self.text_length(piece);
-        let mut good = &piece[..text.unwrap_or_else(|wrong_at| wrong_at)];
-        if let Some(seen) = self.mark {
-            let more = good.iter().zip(&BYTE_ORDER_MARK[seen..]).take_while(|(byte, mark)| byte == mark).count();
-            good = &good[more..];
-            let is_mark = seen + more == BYTE_ORDER_MARK.len();
-            self.mark = (!is_mark && good.is_empty()).then_some(seen + more);
-            if !is_mark && self.mark.is_none() {
-                self.records(&BYTE_ORDER_MARK[..seen + more]);
+        let Some(piece) = self.end_character(piece) else { return };
+        let (text, error) = match std::str::from_utf8(piece) {
+            Ok(_) => (piece, false),
+            Err(error) => {
+                let (text, rest) = piece.split_at(error.valid_up_to());
+                if error.error_len().is_none() {
+                    self.character.extend_from_slice(rest);
+                }
+                (text, error.error_len().is_some())
             }
-        }
-        self.records(good);
-        if text.is_err() && !self.has_fault() {
-            self.fail(self.reader.line(), "it is not UTF-8".to_owned());
+        };
+        self.characters(text);
+        if error {
+            self.fail(self.line, NOT_UTF_8);
         }
     }
 
     /// What the whole file showed.
     pub fn finish(mut self) -> Profile {
-        if !self.has_fault() && !self.character.is_empty() {
-            self.fail(self.reader.line(), "it ends in the middle of a UTF-8 character".to_owned());
-        }
-        if let Some(begins_at) = self.begins_at.filter(|_| !self.has_fault()) {
-            // The last line may lack its end. If this is not one either, a quote is open.
-            self.records(b"\n");
-            if self.begins_at.is_some() {
-                self.fail(begins_at, "a quote that is opened in this record is never closed".to_owned());
-            }
+        match self.at {
+            _ if self.has_fault() => {}
+            _ if !self.character.is_empty() => self.fail(self.line, CUT_CHARACTER),
+            At::Cr => self.fail(self.line, LONE_CR),
+            At::Quoted => self.fail(self.begins_at.unwrap_or(self.line), OPEN_QUOTE),
+            // The last line may lack its end.
+            _ if self.begins_at.is_some() => self.end_record(),
+            _ => {}
         }
         self.profile
     }
 
-    /// The length of a piece, all of which is UTF-8; or where it is not. A character that is cut is taken to the next.
-    fn text_length(&mut self, piece: &[u8]) -> Result<usize, usize> {
-        let mut begin = 0;
+    /// Takes the rest of a character that was cut, whole, so that nothing is decided by its first bytes. None if there is
+    /// nothing else to be looked at.
+    fn end_character<'a>(&mut self, piece: &'a [u8]) -> Option<&'a [u8]> {
+        let mut taken = 0;
         while !self.character.is_empty() {
-            let Some(byte) = piece.get(begin) else { return Ok(piece.len()) };
-            self.character.push(*byte);
-            begin += 1;
+            self.character.push(*piece.get(taken)?);
+            taken += 1;
             match std::str::from_utf8(&self.character) {
-                Ok(_) => self.character.clear(),
-                Err(error) if error.error_len().is_some() => return Err(0),
+                Ok(_) => {
+                    let character = std::mem::take(&mut self.character);
+                    self.characters(&character);
+                }
+                Err(error) if error.error_len().is_some() => {
+                    self.fail(self.line, NOT_UTF_8);
+                    return None;
+                }
                 Err(_) => {}
             }
         }
-        match std::str::from_utf8(&piece[begin..]) {
-            Ok(_) => Ok(piece.len()),
-            Err(error) if error.error_len().is_some() => Err(begin + error.valid_up_to()),
-            Err(error) => {
-                self.character.extend_from_slice(&piece[begin + error.valid_up_to()..]);
-                Ok(piece.len())
+        Some(&piece[taken..])
+    }
+
+    /// Takes whole characters.
+    fn characters(&mut self, mut text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.is_new) {
+            text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        }
+        match memchr(0, text) {
+            None => self.records(text),
+            Some(at) => {
+                self.records(&text[..at]);
+                self.fail(self.line, NUL);
             }
         }
     }
 
     fn records(&mut self, mut text: &[u8]) {
-        while !text.is_empty() && !self.has_fault() {
-            if self.begins_at.is_none() {
-                // Ends of lines before a record are none of its own; of CRLF the reader leaves the second half.
-                match text[0] {
-                    b'\n' => self.reader.set_line(self.reader.line() + 1),
-                    b'\r' => {}
-                    _ => self.begins_at = Some(self.reader.line()),
+        while let Some(first) = text.first().copied()
+            && !self.has_fault()
+        {
+            text = match self.at {
+                At::Begin | At::Field | At::Bare => self.plain(text),
+                At::Quoted => self.quoted(text),
+                At::Quote if Some(first) == self.quote => {
+                    self.keep(&text[..1]);
+                    self.at = At::Quoted;
+                    &text[1..]
                 }
-                if self.begins_at.is_none() {
-                    text = &text[1..];
-                    continue;
+                // The field has ended: what may follow is what may follow a bare one.
+                At::Quote if [self.delimiter, b'\r', b'\n'].contains(&first) => self.plain(text),
+                At::Quote => {
+                    self.fail(self.line, BEHIND_A_QUOTE);
+                    text
                 }
+                At::Cr if first == b'\n' => {
+                    self.end_line();
+                    &text[1..]
+                }
+                At::Cr => {
+                    self.fail(self.line, LONE_CR);
+                    text
+                }
+            };
+        }
+    }
+
+    /// Takes what stands before the next end of a line or quote, and that one. Returns the rest.
+    fn plain<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
+        let end = match self.quote {
+            Some(quote) => memchr3(b'\n', b'\r', quote, text),
+            None => memchr2(b'\n', b'\r', text),
+        };
+        let (run, rest) = text.split_at(end.unwrap_or(text.len()));
+        if let Some(last) = run.last() {
+            self.begins_at.get_or_insert(self.line);
+            self.fields(run);
+            self.at = if *last == self.delimiter { At::Field } else { At::Bare };
+        }
+        match rest.first() {
+            None => return rest,
+            Some(b'\n') => self.end_line(),
+            Some(b'\r') => self.at = At::Cr,
+            Some(_) if matches!(self.at, At::Begin | At::Field) => {
+                self.begins_at.get_or_insert(self.line);
+                self.at = At::Quoted;
             }
-            let (result, taken, bytes, ends) = self.reader.read_record(text, &mut self.fields, &mut self.ends);
-            text = &text[taken..];
-            self.columns += ends as u64;
-            if self.profile.columns.is_none() {
-                self.header.add(&self.fields[..bytes], &self.ends[..ends]);
-            }
-            if result == ReadRecordResult::Record {
-                self.end_record();
+            Some(_) => self.fail(self.line, BARE_QUOTE),
+        }
+        &rest[1..]
+    }
+
+    /// Takes what stands before the next quote, and that one. Returns the rest.
+    fn quoted<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
+        let Some(quote) = self.quote else { return self.plain(text) };
+        let end = memchr(quote, text);
+        let (run, rest) = text.split_at(end.unwrap_or(text.len()));
+        self.keep(run);
+        self.line += memchr_iter(b'\n', run).count() as u64;
+        if rest.is_empty() {
+            return rest;
+        }
+        self.at = At::Quote;
+        &rest[1..]
+    }
+
+    /// Counts the fields that end in a run without quotes and ends of lines.
+    fn fields(&mut self, run: &[u8]) {
+        self.delimiters += memchr_iter(self.delimiter, run).count() as u64;
+        if self.profile.columns.is_none() && !self.header.is_too_long {
+            let mut parts = run.split(|byte| *byte == self.delimiter);
+            self.header.add(parts.next().unwrap_or_default());
+            for part in parts {
+                self.header.end_field();
+                self.header.add(part);
             }
         }
     }
 
+    /// Keeps a part of a quoted field, if it is one of the header.
+    fn keep(&mut self, part: &[u8]) {
+        if self.profile.columns.is_none() {
+            self.header.add(part);
+        }
+    }
+
+    fn end_line(&mut self) {
+        match self.begins_at {
+            Some(_) => self.end_record(),
+            None if self.profile.columns == Some(1) => {
+                self.begins_at = Some(self.line);
+                self.end_record();
+            }
+            None => {}
+        }
+        self.at = At::Begin;
+        self.line += 1;
+    }
+
     fn end_record(&mut self) {
-        let line = self.begins_at.take().unwrap_or(1);
-        let columns = std::mem::take(&mut self.columns);
+        let line = self.begins_at.take().unwrap_or(self.line);
+        let columns = std::mem::take(&mut self.delimiters) + 1;
         match self.profile.columns {
             None => {
+                self.header.end_field();
                 self.profile.columns = Some(columns);
                 self.profile.header = std::mem::take(&mut self.header).names();
             }
@@ -212,9 +334,12 @@ impl Profiler {
         }
     }
 
-    fn fail(&mut self, line: u64, reason: String) {
-        self.profile.rows = None;
-        self.profile.fault = Some(CsvFault { line, reason });
+    /// The first fault counts.
+    fn fail(&mut self, line: u64, reason: impl Into<String>) {
+        if !self.has_fault() {
+            self.profile.rows = None;
+            self.profile.fault = Some(CsvFault { line, reason: reason.into() });
+        }
     }
 }
 
@@ -223,8 +348,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const COMMAS: Validation = Validation { delimiter: b',', quote: Some(b'"'), refuse: false };
+
     fn profile(content: &[u8], piece: usize) -> Profile {
-        let mut profiler = Profiler::of(b"a.csv", b',').unwrap();
+        let mut profiler = Profiler::of(b"a.csv", &COMMAS).unwrap();
         content.chunks(piece.max(1)).for_each(|piece| profiler.feed(piece));
         profiler.finish()
     }
@@ -276,13 +403,82 @@ mod tests {
         assert_eq!(fault(b"a,b\n1\n1,\xff\n").0, 2);
     }
 
+    /// Why: a transfer with preallocation that broke off leaves zeros up to the full size, and UTF-16 has a zero in every other
+    /// byte. Both counted as rows.
+    #[test]
+    fn nul_bytes_are_no_text() {
+        assert_eq!(fault(b"id,name\n1,Ada\n2,B\0\0\0\0"), (3, NUL.to_owned()));
+        assert_eq!(fault(&[0; 1000]), (1, NUL.to_owned()));
+        assert_eq!(fault(b"a,b\n1,\"x\n\0\"\n"), (3, NUL.to_owned()));
+        for text in ["id,name\n1,Ada\n", "\u{feff}id,name\n1,Ada\n", "größe\n"] {
+            let units: Vec<u16> = text.encode_utf16().collect();
+            let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+            let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+            assert_eq!((fault(&little).0, fault(&big).0), (1, 1), "{text:?}");
+        }
+        // What comes first counts.
+        assert_eq!(fault(b"a,b\n1\n\0"), (2, "it has 1 columns, the first record 2".to_owned()));
+        assert_eq!(fault(b"a,b\n\xff\0"), (2, NOT_UTF_8.to_owned()));
+        assert_eq!(fault(b"a,b\n\0\xff"), (2, NUL.to_owned()));
+    }
+
+    /// Why: RFC 4180 knows LF and CRLF; a reader that takes CR for an end sees other rows than one that does not.
+    #[test]
+    fn a_carriage_return_alone_ends_no_line() {
+        assert_eq!(fault(b"a,b\r1,2\r"), (1, LONE_CR.to_owned()));
+        assert_eq!(fault(b"a,b\n1,2\r3,4\n"), (2, LONE_CR.to_owned()));
+        assert_eq!(fault(b"a,b\r\n1,2\r\r\n"), (2, LONE_CR.to_owned()));
+        assert_eq!(fault(b"a,b\r\n1,2\r"), (2, LONE_CR.to_owned()));
+        assert_eq!(fault(b"\r"), (1, LONE_CR.to_owned()));
+        assert_eq!(good("a,b\n1,\"x\ry\r\nz\"\n").0, 1);
+    }
+
+    /// Why: RFC 4180 forbids both, and readers disagree on what they mean.
+    #[test]
+    fn quotes_stand_around_a_whole_field_or_nowhere() {
+        assert_eq!(fault(b"id,name\n1,\"x\"y\n2,Bob\n"), (2, BEHIND_A_QUOTE.to_owned()));
+        assert_eq!(fault(b"id,name\n1,\"x\ny\" \n"), (3, BEHIND_A_QUOTE.to_owned()));
+        assert_eq!(fault("a\n\"x\"ä\n".as_bytes()), (2, BEHIND_A_QUOTE.to_owned()));
+        assert_eq!(fault(b"id,name\n1,5\" pipe\n"), (2, BARE_QUOTE.to_owned()));
+        assert_eq!(fault(b"id,name\n1, \"x\"\n"), (2, BARE_QUOTE.to_owned()));
+        assert_eq!(fault(b"i\"d\n"), (1, BARE_QUOTE.to_owned()));
+        assert_eq!(good("\"a\",\"b\"\n\"\",\"\"\"\"\n\"1\",\"2\"").0, 2);
+    }
+
+    /// Why: RFC 4180 has no empty records, only records of one empty field; DuckDB and Polars count them.
+    #[test]
+    fn where_there_is_one_column_an_empty_line_is_a_record() {
+        let name = names(&["email"]);
+        assert_eq!(good("email\n\n"), (1, 1, name.clone()));
+        assert_eq!(good("email\na@x\n\nb@x\n"), (3, 1, name.clone()));
+        assert_eq!(good("email\r\n\r\nb@x\r\n\r\n"), (3, 1, name.clone()));
+        assert_eq!(good("email\n\"\"\n"), (1, 1, name.clone()));
+        assert_eq!(good("\n\nemail\na@x"), (1, 1, name.clone()));
+        assert_eq!(good("email\n"), (0, 1, name));
+    }
+
+    /// Why: tab-separated values, as databases write them, know no quotes: a quote is a character like others.
+    #[test]
+    fn without_quotes_a_quote_is_a_character() {
+        let look = |quote| Validation { quote, ..COMMAS };
+        let read = |content: &[u8], quote| {
+            let mut profiler = Profiler::of(b"a.tsv", &look(quote)).unwrap();
+            content.chunks(3).for_each(|piece| profiler.feed(piece));
+            profiler.finish()
+        };
+        assert_eq!(read(b"id\ttitle\n1\t\"Quoted\n2\tplain\n3\tend\"\n", None).rows, Some(3));
+        assert_eq!(read(b"\"a\"\tb\n", None).header, Some(names(&["\"a\"", "b"])));
+        assert_eq!(read(b"a\tb\n'1\n2'\t\"\n", Some(b'\'')).rows, Some(1));
+        assert!(read(b"a\tb\n1\tit's\n", Some(b'\'')).fault.is_some());
+    }
+
     #[test]
     fn the_name_tells_how_a_file_is_to_be_read() {
-        let mut tabs = Profiler::of(b"a.TSV", b',').unwrap();
+        let mut tabs = Profiler::of(b"a.TSV", &COMMAS).unwrap();
         tabs.feed(b"a\tb,c\n");
         assert_eq!(tabs.finish().columns, Some(2));
         for name in [&b"a.csv.gz"[..], b"a.ZIP"] {
-            assert!(Profiler::of(name, b',').is_none());
+            assert!(Profiler::of(name, &COMMAS).is_none());
         }
     }
 
@@ -300,7 +496,7 @@ mod tests {
     /// too long; and again at the next start.
     #[test]
     fn a_header_of_nothing_but_commas_takes_no_memory() {
-        let mut profiler = Profiler::of(b"a.csv", b',').unwrap();
+        let mut profiler = Profiler::of(b"a.csv", &COMMAS).unwrap();
         let piece = vec![b','; 1 << 20];
         for _ in 0..8 {
             profiler.feed(&piece);
@@ -314,7 +510,7 @@ mod tests {
         /// Why: a file is read in pieces, and a piece ends anywhere.
         #[test]
         fn pieces_make_no_difference(
-            parts in prop::collection::vec(prop::sample::select(&[",", "\n", "\r\n", "\"", "ä", "𝄞", "ab", "\u{feff}"][..]), 0..40),
+            parts in prop::collection::vec(prop::sample::select(&[",", "\n", "\r\n", "\r", "\"", "ä", "𝄞", "ab", "\0", "\u{feff}"][..]), 0..40),
             torn in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
             piece in 1_usize..9,
         ) {

@@ -65,7 +65,9 @@ impl Quarantine {
         let tries = if is_again { refused.settled.failures.saturating_add(1) } else { 1 };
         let (cause, line) = match &refused.refusal {
             Refusal::Malformed(fault) => (QuarantineCause::Malformed, Some(fault.line)),
-            Refusal::ChecksumDiffers { .. } if tries >= self.checksum_tries => (QuarantineCause::ChecksumDiffers, None),
+            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) if tries >= self.checksum_tries => {
+                (QuarantineCause::ChecksumDiffers, None)
+            }
             // Only if it is this file that cannot be read: a warehouse that fails is no reason to empty staging, nor is a
             // server that is away.
             Refusal::Failed(error)

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use super::commit::{Committer, Dropped, Work};
 use super::publish::{Removed, split};
+use super::sidecar::is_older;
 use super::{Error, Failing, Outcome, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, Abandoned, Record};
@@ -254,6 +255,7 @@ impl<F: Fs> Committer<F> {
                 identity: ingest.identity,
                 links: stat.links,
                 sidecar: ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
+                orphaned: ingest.sidecar.as_ref().is_some_and(|sidecar| is_older(&sidecar.identity, stat.born)),
                 sidecar_name: ingest.sidecar.as_ref().and_then(|sidecar| Some(sidecar.path.file_name()?.to_owned())),
                 complete_at: ingest.discovered_at,
                 ticket: 0,

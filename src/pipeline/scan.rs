@@ -2,6 +2,8 @@
 //!
 //! Invariants: only regular files are shown to anybody; nothing is opened; a name is never followed.
 
+mod orphans;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -11,9 +13,11 @@ use super::ignored::{Counts, IgnoredNames};
 use super::names::{Ignored, ignored_always};
 use super::patterns::Patterns;
 use super::settle::{Settle, Sighting};
-use super::sidecar::{data_name, sidecar_name};
-use crate::fs::{self, FileKind, Fs};
+use super::sidecar::{Notes, data_name, sidecar_name};
+use crate::fs::{self, Entry, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
+use crate::types::FileIdentity;
+use orphans::Orphans;
 
 /// Names looked at before the scan lets others go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
@@ -75,12 +79,26 @@ pub struct Scanner<F: Fs> {
     rules: NameRules,
     listing: Option<F::Listing>,
     ignored: IgnoredNames,
+    orphans: Orphans,
+    notes: Arc<Notes>,
 }
 
 impl<F: Fs> Scanner<F> {
     /// Looks at `staging` by `rules`.
     pub fn new(fs: F, staging: Arc<F::Dir>, rules: NameRules) -> Scanner<F> {
-        Scanner { fs, staging, rules, listing: None, ignored: IgnoredNames::default() }
+        let (orphans, notes) = (Orphans::default(), Arc::default());
+        Scanner { fs, staging, rules, listing: None, ignored: IgnoredNames::default(), orphans, notes }
+    }
+
+    /// The same, saying of sidecars what these notes do not have yet.
+    pub fn with_notes(self, notes: Arc<Notes>) -> Scanner<F> {
+        Scanner { notes, ..self }
+    }
+
+    /// The names of sidecars that are there without their files.
+    pub fn orphans(&self) -> Vec<OsString> {
+        let Some(suffix) = &self.rules.sidecar_suffix else { return Vec::new() };
+        self.orphans.names().map(|name| sidecar_name(name, suffix)).collect()
     }
 
     /// Begins a scan of the whole directory, unless one is under way.
@@ -89,6 +107,7 @@ impl<F: Fs> Scanner<F> {
             self.listing = Some(self.fs.list(&self.staging)?);
             settle.begin_scan();
             self.ignored.begin_scan();
+            self.orphans.begin_scan();
         }
         Ok(())
     }
@@ -112,28 +131,41 @@ impl<F: Fs> Scanner<F> {
             let Some(entry) = listing.next() else {
                 self.listing = None;
                 settle.end_scan();
+                self.orphans.end_scan();
                 self.ignored.end_scan(self.fs.dir_path(&self.staging), self.rules.include.is_some());
                 return Ok(());
             };
             let entry = entry?;
-            let of_kind = entry.kind.and_then(Ignored::of_kind);
-            match of_kind.or_else(|| self.rules.ignored(&entry.name)) {
-                Some(why) => {
-                    self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
-                    if of_kind.is_none() && settle.searches() {
-                        match self.fs.stat(&self.staging, &entry.name) {
-                            Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
-                            Err(_) => settle.could_not_look(),
-                        }
-                    }
-                }
-                None => {
-                    let found = self.look_at(settle, &Arc::from(entry.name.as_os_str()), false, now)?;
-                    if let Some(why) = found {
-                        self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
-                    }
+            self.look_at_entry(settle, &entry, now)?;
+        }
+        Ok(())
+    }
+
+    /// By a sidecar its file is looked at, too: it may be missing. Each of them only once.
+    fn look_at_entry(&mut self, settle: &mut Settle, entry: &Entry, now: Duration) -> fs::Result<()> {
+        let of_kind = entry.kind.and_then(Ignored::of_kind);
+        let why = of_kind.or_else(|| self.rules.ignored(&entry.name));
+        if let Some(why) = why {
+            self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
+            if of_kind.is_none() && settle.searches() {
+                match self.fs.stat(&self.staging, &entry.name) {
+                    Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
+                    Err(_) => settle.could_not_look(),
                 }
             }
+            if why != Ignored::Sidecar {
+                return Ok(());
+            }
+        }
+        let Some(name) = self.rules.subject(&entry.name) else { return Ok(()) };
+        if self.rules.sidecar_suffix.is_some() && settle.is_seen(&name) {
+            return Ok(());
+        }
+        let is_listed = name == entry.name;
+        if let Some(why) = self.look_at(settle, &Arc::from(name), false, now)?
+            && is_listed
+        {
+            self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
         }
         Ok(())
     }
@@ -156,38 +188,67 @@ impl<F: Fs> Scanner<F> {
         nudged: bool,
         now: Duration,
     ) -> fs::Result<Option<Ignored>> {
-        let stat = match self.fs.stat(&self.staging, name) {
-            // Nothing can be looked at there: that says nothing of this name.
-            Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => return Err(error),
-            // One bad inode is no reason to stop; it is seen again at the next scan.
-            Err(error) => {
-                tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
-                settle.could_not_look();
-                None
-            }
-            Ok(stat) => stat,
-        };
+        let suffix = self.rules.sidecar_suffix.clone();
+        let mut stat = self.stat(settle, name)?;
+        let sidecar = suffix.as_ref().and_then(|suffix| {
+            // A sidecar whose name would be too long cannot exist.
+            let found = self.fs.stat(&self.staging, &sidecar_name(name, suffix)).unwrap_or(None);
+            found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
+        });
+        if stat.is_none() && sidecar.is_some() {
+            // Both may have come since the first look.
+            stat = self.stat(settle, name)?;
+        }
         let other = stat.and_then(|stat| Ignored::of_kind(stat.kind));
-        let stat = stat.filter(|_| other.is_none());
-        if stat.is_some() {
+        let file = stat.filter(|_| other.is_none());
+        if file.is_some() {
             self.ignored.matched();
             if self.ignored.minds_escapes() && self.rules.escapes_by_case(name) {
                 self.ignored.escaped(self.fs.dir_path(&self.staging), name);
             }
         }
-        let sighting = match (stat, &self.rules.sidecar_suffix) {
-            (None, _) => None,
-            (Some(stat), None) => Some(Sighting { stat, sidecar: None }),
-            (Some(stat), Some(suffix)) => {
-                let name = sidecar_name(name, suffix);
-                // A sidecar whose name would be too long cannot exist.
-                let found = self.fs.stat(&self.staging, &name).unwrap_or(None);
-                let sidecar = found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity);
-                Some(Sighting { stat, sidecar })
+        let clocks = || (self.fs.now(), now);
+        let mut orphaned = false;
+        match (file, sidecar) {
+            (Some(file), Some(sidecar)) => {
+                orphaned = self.orphans.is_orphan(name, file.born, &sidecar, clocks);
+                if orphaned && sidecar.size == 0 {
+                    self.say_orphaned(name, &sidecar);
+                }
             }
-        };
-        settle.see(name, sighting.as_ref(), nudged, now);
+            // While a file is on its way, its sidecar goes after it.
+            (None, Some(sidecar)) if stat.is_none() && !settle.is_in_flight(name) => {
+                self.orphans.note(name, sidecar, clocks());
+                // What was only heard of may be about to come: a scan tells.
+                if !nudged {
+                    self.say_orphaned(name, &sidecar);
+                }
+            }
+            (_, None) => self.orphans.forget(name),
+            (None, Some(_)) => {}
+        }
+        settle.see(name, file.map(|stat| Sighting { stat, sidecar, orphaned }).as_ref(), nudged, now);
         Ok(other)
+    }
+
+    fn stat(&self, settle: &mut Settle, name: &OsStr) -> fs::Result<Option<fs::Stat>> {
+        match self.fs.stat(&self.staging, name) {
+            // Nothing can be looked at there: that says nothing of this name.
+            Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => Err(error),
+            // One bad inode is no reason to stop; it is seen again at the next scan.
+            Err(error) => {
+                tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+                settle.could_not_look();
+                Ok(None)
+            }
+            stat => stat,
+        }
+    }
+
+    fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
+        if let Some(suffix) = &self.rules.sidecar_suffix {
+            self.notes.orphaned(sidecar, &self.fs.dir_path(&self.staging).join(sidecar_name(name, suffix)));
+        }
     }
 
     /// What the last whole scan has counted of what is not taken.

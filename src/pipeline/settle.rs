@@ -23,7 +23,7 @@ use hashbrown::HashMap;
 use super::{Failing, Settled};
 use crate::fs::Stat;
 use crate::journal::state::Kept;
-use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, FileTime, Sha256, UnixMillis};
 
 use abandonments::Abandonments;
 use census::{Census, second};
@@ -58,6 +58,8 @@ pub struct Sighting {
     pub stat: Stat,
     /// Its sidecar.
     pub sidecar: Option<FileIdentity>,
+    /// The sidecar was there before the file.
+    pub orphaned: bool,
 }
 
 /// Why a file is not being ingested.
@@ -69,10 +71,16 @@ pub enum Waiting {
     NoSidecar,
     /// Its sidecar released another file already.
     UsedSidecar,
+    /// Its sidecar was there before it, and holds no checksum.
+    OrphanedSidecar,
     /// A writer has it open, or its sidecar.
     OpenForWriting,
-    /// Its sidecar holds another SHA-256.
-    ChecksumDiffers,
+    /// Its sidecar holds another checksum.
+    ChecksumDiffers(Algorithm),
+    /// Its sidecar holds what looks like a checksum and is none that is known.
+    SidecarOdd,
+    /// Its sidecar holds no checksum, and one is required.
+    NoChecksum,
     /// It is no CSV file.
     Malformed,
     /// It could not be read; it will be tried again.
@@ -91,8 +99,17 @@ impl Waiting {
             Waiting::Settling => "not stable yet",
             Waiting::NoSidecar => "no sidecar",
             Waiting::UsedSidecar => "sidecar was used already",
+            Waiting::OrphanedSidecar => "orphaned sidecar: it was there before the file, and holds no checksum",
             Waiting::OpenForWriting => "open for writing",
-            Waiting::ChecksumDiffers => "sidecar has another SHA-256",
+            Waiting::ChecksumDiffers(algorithm) => match algorithm {
+                Algorithm::Md5 => "sidecar has another MD5",
+                Algorithm::Sha1 => "sidecar has another SHA-1",
+                Algorithm::Sha256 => "sidecar has another SHA-256",
+                Algorithm::Sha384 => "sidecar has another SHA-384",
+                Algorithm::Sha512 => "sidecar has another SHA-512",
+            },
+            Waiting::SidecarOdd => "sidecar has a checksum that is not understood",
+            Waiting::NoChecksum => "sidecar has no checksum (--require-checksum)",
             Waiting::Malformed => "malformed",
             Waiting::Failed => "failed, will be tried again",
         }
@@ -119,6 +136,8 @@ struct Tracked {
     copies: bool,
     /// Boxed: where a great many files wait, they have none.
     sidecar: Option<Box<FileIdentity>>,
+    /// The sidecar was there before the file.
+    orphaned: bool,
     phase: Phase,
     /// When it was first seen, on the monotonic clock.
     first_seen_seconds: u32,
@@ -268,6 +287,7 @@ impl Settle {
                 links: sighting.stat.links,
                 copies: false,
                 sidecar: sighting.sidecar.map(Box::new),
+                orphaned: sighting.orphaned,
                 phase: Phase::Waiting { since: now, why: Waiting::Settling },
                 failures: 0,
                 failing: Failing::default(),
@@ -283,6 +303,7 @@ impl Settle {
             !tracked.identity.same_but_renamed(&identity) || tracked.sidecar.as_deref() != sighting.sidecar.as_ref();
         tracked.links = sighting.stat.links;
         tracked.sidecar = sighting.sidecar.map(Box::new);
+        tracked.orphaned = sighting.orphaned;
         let hold_is_void = match &tracked.phase {
             Phase::Held { why, until } => {
                 changed || until.is_some_and(|until| now >= until) || (nudged && *why == Waiting::OpenForWriting)
@@ -326,7 +347,9 @@ impl Settle {
             (Mode::Sidecar, None) => Some(Waiting::NoSidecar),
             (Mode::Sidecar, Some(sidecar)) => {
                 let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
-                used.then_some(Waiting::UsedSidecar)
+                // What another one holds is seen when it is read.
+                let is_void = tracked.orphaned && sidecar.size == 0;
+                used.then_some(Waiting::UsedSidecar).or(is_void.then_some(Waiting::OrphanedSidecar))
             }
         };
         if matches!(tracked.phase, Phase::Held { .. }) {
@@ -365,6 +388,7 @@ impl Settle {
                 identity: tracked.identity,
                 links: if tracked.copies { tracked.links.max(2) } else { tracked.links },
                 sidecar: tracked.sidecar.as_deref().copied(),
+                orphaned: tracked.orphaned,
                 sidecar_name: None,
                 name,
                 complete_at,
@@ -386,6 +410,7 @@ impl Settle {
             links: settled.links,
             copies: false,
             sidecar: settled.sidecar.map(Box::new),
+            orphaned: settled.orphaned,
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,
             failures: 0,

@@ -1,12 +1,27 @@
-//! What a sidecar file says about its data file: nothing, or its SHA-256.
+//! What a sidecar file says about its data file: nothing, something that no checksum is in, or checksums.
+//!
+//! Invariants:
+//! - A sidecar in which something looks like a checksum never counts as one that holds none.
+//! - If one of its sums is this file's by name, that one decides; otherwise the file has to have one of them.
+
+mod json;
+mod notes;
+mod sums;
+mod text;
+mod tokens;
 
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::types::Sha256;
+pub use notes::Notes;
+pub use sums::{Demand, Found, Mismatch, Sum, Summer};
+use tokens::{Token, tokens};
 
-/// More of a sidecar than this is not read.
-pub const SIDECAR_BYTES_MAX: usize = 64 << 10;
+use crate::types::{Algorithm, FileIdentity, FileTime};
+
+/// A sidecar that is longer is not read, and releases nothing: who knows what is in it?
+pub const SIDECAR_BYTES_MAX: usize = 256 << 10;
 
 /// The name of `name`'s sidecar.
 pub fn sidecar_name(name: &OsStr, suffix: &OsStr) -> OsString {
@@ -21,84 +36,233 @@ pub fn data_name(name: &OsStr, suffix: &OsStr) -> Option<OsString> {
     (!stem.is_empty()).then(|| OsString::from_vec(stem.to_vec()))
 }
 
-/// The SHA-256 in a sidecar of `name`: a bare one, or the line for `name` as `sha256sum` (GNU coreutils) writes it,
-/// plain (`HASH  NAME`, `HASH *NAME`) or tagged (`SHA256 (NAME) = HASH`). None if it holds none: then it says only
-/// that the file is complete.
-pub fn expected_sha256(content: &[u8], name: &OsStr) -> Option<Sha256> {
-    let mut lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let (first, rest) = (lines.next()?, lines);
-    let only_line = rest.clone().next().is_none();
-    let named = std::iter::once(first).chain(rest).filter_map(parse_line).find(|(_, of)| is_name(of, name));
-    match named {
-        Some((sha256, _)) => Some(sha256),
-        // A single line counts whatever path it names: upstreams compute the sum where the file was made.
-        None if only_line => parse_line(first).map(|(sha256, _)| sha256),
-        None => None,
+/// What a sidecar says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// Nothing: the file is complete.
+    Silent,
+    /// Something in which no checksum is, such as "done" or a number of rows: the file is complete.
+    Other,
+    /// The file is complete if it has these sums.
+    Demands(Demand),
+    /// Something is in it that looks like a checksum and is none that is known; what, for people.
+    Odd(String),
+}
+
+impl Statement {
+    /// Of a sidecar that is not read.
+    pub fn too_long() -> Statement {
+        Statement::Odd(format!("the sidecar is longer than {SIDECAR_BYTES_MAX} bytes"))
     }
 }
 
-/// The hash and the name in a line; the name is empty if the line has none.
-fn parse_line(line: &[u8]) -> Option<(Sha256, &[u8])> {
-    if let Some(tagged) = line.strip_prefix(b"SHA256 (") {
-        let end = tagged.windows(4).rposition(|window| window == b") = ")?;
-        return Some((Sha256::from_hex(&tagged[end + 4..])?, &tagged[..end]));
+/// True for a sidecar that was as it is before its file was made. Only the kernel sets these times. (An upstream that writes a
+/// file under a temporary name may rename it after it has written the sidecar: the file is older all the same.)
+pub fn is_older(sidecar: &FileIdentity, born: Option<FileTime>) -> bool {
+    born.is_some_and(|born| sidecar.ctime < born)
+}
+
+/// What a sidecar of `name` says.
+pub fn statement(content: &[u8], name: &OsStr) -> Statement {
+    if content.len() > SIDECAR_BYTES_MAX {
+        return Statement::too_long();
+    }
+    let (text, has_zeros) = text::decode(content);
+    if text.trim_ascii().is_empty() {
+        return if has_zeros { Statement::Odd("the sidecar holds zeros".to_owned()) } else { Statement::Silent };
+    }
+    let names = Names::of(name);
+    let units = json::units(&text, &names).unwrap_or_else(|| lines(&text, &names));
+    judge(units)
+}
+
+/// How sure it is that sums are those of this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Naming {
+    /// Nothing says so.
+    None,
+    /// Its name is found beside them.
+    Beside,
+    /// They stand in a line of a known form with exactly its name.
+    Exact,
+}
+
+/// Sums that belong together: those of a line, or of a JSON object.
+#[derive(Debug)]
+struct Unit {
+    naming: Naming,
+    sums: Vec<Token>,
+}
+
+/// Of all sums those count that are closest to this file's name.
+fn judge(units: Vec<Unit>) -> Statement {
+    let with_sums = || units.iter().filter(|unit| !unit.sums.is_empty());
+    let Some(naming) = with_sums().map(|unit| unit.naming).max() else { return Statement::Other };
+    let counted: Vec<&Unit> = with_sums().filter(|unit| unit.naming == naming).collect();
+    let odd = counted.iter().flat_map(|unit| &unit.sums).find(|token| token.algorithm().is_none());
+    if let Some(odd) = odd {
+        let text = "that is no MD5, SHA-1, SHA-256, SHA-384 or SHA-512";
+        return Statement::Odd(format!("the sidecar holds {} hex digits: {text}", odd.hex.len()));
+    }
+    let sums = |unit: &Unit| -> Vec<Sum> {
+        let sum = |token: &Token| Some(Sum { algorithm: token.algorithm()?, hex: token.hex.clone() });
+        unit.sums.iter().filter_map(sum).collect()
+    };
+    let groups = if naming == Naming::None {
+        vec![counted.into_iter().flat_map(sums).collect()]
+    } else {
+        counted.into_iter().map(sums).flat_map(by_algorithm).collect()
+    };
+    Statement::Demands(Demand { groups })
+}
+
+/// Sums of one kind are of several files, perhaps; those of different kinds are of one.
+fn by_algorithm(sums: Vec<Sum>) -> Vec<Vec<Sum>> {
+    let of = |algorithm| sums.iter().filter(|sum| sum.algorithm == algorithm).cloned().collect();
+    let groups = Algorithm::ALL.into_iter().map(of);
+    groups.filter(|group: &Vec<Sum>| !group.is_empty()).collect()
+}
+
+/// A file's name, as it may stand in a sidecar.
+struct Names {
+    plain: Vec<u8>,
+    /// As sha256sum escapes it.
+    escaped: Vec<u8>,
+}
+
+impl Names {
+    fn of(name: &OsStr) -> Names {
+        let plain = name.as_bytes().to_vec();
+        let mut escaped = Vec::with_capacity(plain.len());
+        for byte in &plain {
+            match byte {
+                b'\\' => escaped.extend_from_slice(b"\\\\"),
+                b'\n' => escaped.extend_from_slice(b"\\n"),
+                b'\r' => escaped.extend_from_slice(b"\\r"),
+                byte => escaped.push(*byte),
+            }
+        }
+        Names { plain, escaped }
+    }
+
+    /// True for the name, or for a path that ends in it: upstreams compute the sum where the file was made.
+    fn is(&self, path: &[u8]) -> bool {
+        [&self.plain, &self.escaped].into_iter().any(|name| {
+            path.strip_suffix(&name[..]).is_some_and(|before| before.last().is_none_or(|byte| b"/\\".contains(byte)))
+        })
+    }
+
+    /// Where the name stands in a text, by itself or at a path's end.
+    fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut places = Vec::new();
+        for name in [&self.plain, &self.escaped] {
+            for begin in memchr::memmem::find_iter(text, name) {
+                let end = begin + name.len();
+                let before = begin.checked_sub(1).and_then(|at| text.get(at));
+                let ends = match (text.get(end), text.get(end + 1)) {
+                    (Some(b'.' | b'-'), Some(next)) => !is_of_names(*next),
+                    (Some(next), _) => !is_of_names(*next) || b".-".contains(next),
+                    (None, _) => true,
+                };
+                if ends && before.is_none_or(|byte| !is_of_names(*byte)) {
+                    places.push(begin..end);
+                }
+            }
+        }
+        places
+    }
+}
+
+fn is_of_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"._-".contains(&byte)
+}
+
+/// The sums in a text that is a whole by itself, and whether this file's name stands beside them.
+fn unit(text: &[u8], names: &Names) -> Unit {
+    unit_of(text, tokens(text), names)
+}
+
+/// `sums` are those in the text.
+fn unit_of(text: &[u8], mut sums: Vec<Token>, names: &Names) -> Unit {
+    let places = names.places(text);
+    // A file may be called by its sum; what is a name does not count, unless there is nothing else.
+    if text.trim_ascii() != names.plain {
+        sums.retain(|token| !places.iter().any(|place| place.contains(&token.begin)));
+    }
+    let naming = if places.is_empty() { Naming::None } else { Naming::Beside };
+    Unit { naming, sums }
+}
+
+/// The sums in a text, line by line.
+fn lines(text: &[u8], names: &Names) -> Vec<Unit> {
+    // Mac OS of old ended lines in CR.
+    let end = if text.contains(&b'\n') { b'\n' } else { b'\r' };
+    // A sum in groups may go on in the next line: by its first digits it belongs to one.
+    let mut all = tokens(text).into_iter().peekable();
+    let (mut units, mut empty, mut begin) = (Vec::new(), Vec::new(), 0);
+    for line in text.split_inclusive(|byte| *byte == end) {
+        let mut sums = Vec::new();
+        while let Some(token) = all.next_if(|token| token.begin < begin + line.len()) {
+            sums.push(Token { begin: token.begin - begin, ..token });
+        }
+        begin += line.len();
+        empty.push(line.trim_ascii().is_empty());
+        units.push(match known_form(line.trim_ascii(), names) {
+            Some((sum, of)) => {
+                let naming = match names.is(of) {
+                    true => Naming::Exact,
+                    false if names.places(of).is_empty() => Naming::None,
+                    false => Naming::Beside,
+                };
+                Unit { naming, sums: vec![sum] }
+            }
+            None => unit_of(line, sums, names),
+        });
+    }
+    bind(&mut units, &empty);
+    units
+}
+
+/// A line that has this file's name and no sum is about the one that stands next to it, as certutil and Format-List write it:
+/// in the next line, or above in the same paragraph.
+fn bind(units: &mut [Unit], empty: &[bool]) {
+    for at in 0..units.len() {
+        if units[at].naming != Naming::Beside || !units[at].sums.is_empty() {
+            continue;
+        }
+        let has_sums = |index: &usize| units.get(*index).is_some_and(|unit| !unit.sums.is_empty());
+        let above = || (0..at).rev().take_while(|index| !empty[*index]).find(has_sums);
+        if let Some(index) = Some(at + 1).filter(has_sums).or_else(above) {
+            units[index].naming = units[index].naming.max(Naming::Beside);
+        }
+    }
+}
+
+/// The sum and the name in a line as `sha256sum` and its like write it, plain (`HASH  NAME`, `HASH *NAME`), or tagged
+/// (`SHA256 (NAME) = HASH`; OpenSSL leaves the blanks out).
+fn known_form<'a>(line: &'a [u8], names: &Names) -> Option<(Token, &'a [u8])> {
+    let sum = |digits: &[u8]| {
+        let found = tokens(digits);
+        let is_all = found.len() == 1 && found.iter().all(|token| token.hex.len() == digits.len());
+        found.into_iter().next().filter(|_| is_all)
+    };
+    if let Some(equals) = memchr::memrchr(b'=', line)
+        && let Some(sum) = sum(line[equals + 1..].trim_ascii())
+    {
+        let tagged = line[..equals].trim_ascii().strip_suffix(b")")?;
+        let (tag, name) = tagged.split_at_checked(memchr::memchr(b'(', tagged)?)?;
+        let is_of_a_tag = |byte: &u8| byte.is_ascii_alphanumeric() || b"-/".contains(byte);
+        return tag.trim_ascii().iter().all(is_of_a_tag).then_some((sum, &name[1..]));
     }
     // A leading backslash says that the name is escaped.
     let line = line.strip_prefix(b"\\").unwrap_or(line);
-    let (digits, rest) = line.split_at_checked(64)?;
-    let sha256 = Sha256::from_hex(digits)?;
-    match rest {
-        [] => Some((sha256, b"")),
-        [b' ' | b'\t', name @ ..] => {
-            Some((sha256, name.trim_ascii_start().strip_prefix(b"*").unwrap_or(name.trim_ascii_start())))
-        }
-        _ => None,
-    }
-}
-
-fn is_name(path: &[u8], name: &OsStr) -> bool {
-    path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
+    let end = line.iter().position(u8::is_ascii_whitespace)?;
+    let of = line[end..].trim_ascii_start();
+    let of = of.strip_prefix(b"*").unwrap_or(of);
+    // Another sum is no name, unless it is the file's.
+    let is_name = names.is(of) || tokens(of).iter().all(|token| token.hex.len() != of.len());
+    sum(&line[..end]).filter(|_| is_name).map(|sum| (sum, of))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-
-    fn expected(content: &str) -> Option<String> {
-        expected_sha256(content.as_bytes(), OsStr::new("foo.csv")).map(|sha256| sha256.hex())
-    }
-
-    #[test]
-    fn every_form_that_sha256sum_writes() {
-        let hex = Some(HEX.to_owned());
-        assert_eq!(expected(HEX), hex);
-        assert_eq!(expected(&format!("{}\n", HEX.to_uppercase())), hex);
-        assert_eq!(expected(&format!("{HEX}  foo.csv\n")), hex);
-        assert_eq!(expected(&format!("{HEX} *foo.csv\r\n")), hex);
-        assert_eq!(expected(&format!("{HEX}  /export/today/foo.csv\n")), hex);
-        assert_eq!(expected(&format!("{HEX}  made-elsewhere.csv\n")), hex);
-        assert_eq!(expected(&format!("\\{HEX}  foo\\n.csv\n")), hex);
-        assert_eq!(expected(&format!("SHA256 (foo.csv) = {HEX}\n")), hex);
-        let other = "0".repeat(64);
-        assert_eq!(expected(&format!("{other}  bar.csv\n{HEX}  foo.csv\n")), hex);
-    }
-
-    #[test]
-    fn anything_else_says_only_that_the_file_is_complete() {
-        for content in ["", "\n\n", "done", "2026-01-01", &HEX[..63], &format!("{HEX}0"), &format!("x{HEX}")] {
-            assert_eq!(expected(content), None, "{content:?}");
-        }
-        let others = format!("{HEX}  bar.csv\n{HEX}  baz.csv\n");
-        assert_eq!(expected(&others), None);
-    }
-
-    #[test]
-    fn names_go_there_and_back() {
-        let (name, suffix) = (OsStr::new("foo.csv"), OsStr::new(".ok"));
-        assert_eq!(data_name(&sidecar_name(name, suffix), suffix).as_deref(), Some(name));
-        assert_eq!(data_name(name, suffix), None);
-        assert_eq!(data_name(suffix, suffix), None);
-    }
-}
+mod tests;

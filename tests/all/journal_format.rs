@@ -13,7 +13,7 @@ use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::{self, Refused, names, record};
-use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 pub mod snapshot;
 
@@ -60,6 +60,7 @@ fn frames() -> [(u64, Vec<Record>); 3] {
         sha256: Sha256::from_hex(digest).unwrap(),
         warehouse_path: "/data/wh/ingest_date=2026-01-02/a.csv".into(),
         copy: None,
+        verified_by: None,
     });
     [
         (5, vec![settings]),
@@ -304,7 +305,17 @@ fn every_kind_of_record_is_encoded_as_specified() {
             format!("02 00 7100 {identity_hex} 0800000000000000 {path_hex} 01 {identity_hex} {path_hex}"),
         ),
         (
-            Record::Hashed(Hashed { ingest_id: id, sha256, warehouse_path: path(), copy }),
+            Record::Hashed(Hashed {
+                ingest_id: id,
+                sha256,
+                warehouse_path: path(),
+                copy: None,
+                verified_by: Some(Algorithm::Sha384),
+            }),
+            format!("10 00 2e00 0900000000000000 {sha_hex} {path_hex} 00 04"),
+        ),
+        (
+            Record::Hashed(Hashed { ingest_id: id, sha256, warehouse_path: path(), copy, verified_by: None }),
             format!("03 00 6100 0900000000000000 {sha_hex} {path_hex} 01 {identity_hex} {path_hex}"),
         ),
         (Record::Moved(Moved { ingest_id: id, published: None }), "04 00 0800 0900000000000000".to_owned()),
@@ -335,9 +346,26 @@ fn every_kind_of_record_is_encoded_as_specified() {
         (
             Record::Rules(Rules {
                 quarantine: Some(path()),
-                validation: Some(Validation { delimiter: b';', refuse: true }),
+                validation: Some(Validation { delimiter: b';', quote: Some(b'"'), refuse: true }),
+                require_checksum: false,
             }),
             format!("0e 00 0800 01 {path_hex} 01 3b 01"),
+        ),
+        (
+            Record::Rules(Rules {
+                quarantine: None,
+                validation: Some(Validation { delimiter: b'\t', quote: None, refuse: false }),
+                require_checksum: true,
+            }),
+            "0e 00 0600 00 01 09 02 00 01".to_owned(),
+        ),
+        (
+            Record::Rules(Rules {
+                quarantine: None,
+                validation: Some(Validation { delimiter: b',', quote: Some(b'\''), refuse: true }),
+                require_checksum: false,
+            }),
+            "0e 00 0500 00 01 2c 03 27".to_owned(),
         ),
         (
             Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::NeedsCopy }),

@@ -114,6 +114,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         settings: None,
         sidecar_suffix: None,
         validate: None,
+        require_checksum: false,
         quarantine: None,
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),

@@ -28,7 +28,11 @@ fn identity(inode: u64, size: u64, mtime: i64) -> FileIdentity {
 }
 
 fn sighting(identity: FileIdentity) -> Sighting {
-    Sighting { stat: Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644 }, sidecar: None }
+    Sighting {
+        stat: Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644, born: None },
+        sidecar: None,
+        orphaned: false,
+    }
 }
 
 fn stability() -> Settle {

@@ -149,6 +149,10 @@ class Journal:
         fields.optional(fields.identity, fields.path)
         self.is_new(file["sha256"])
 
+    def verified(self, fields, *when):
+        self.hashed(fields, *when)
+        fields.choice(5)
+
     def moved(self, fields, *when):
         _, file = self.transition(fields, *when, "MOVED", ("HASHED",))
         self.is_new(file["sha256"])
@@ -213,7 +217,14 @@ class Journal:
 
     def rules(self, fields, _lsn, _written_at):
         fields.optional(fields.path)
-        fields.optional(lambda: fields.take(1), lambda: fields.choice(1, 0))
+        fields.optional(lambda: self.look(fields))
+        if not fields.is_at_end():
+            fields.choice(1)
+
+    def look(self, fields):
+        fields.take(1)
+        if fields.choice(3, 0) & 2 and fields.take(1) == b'"':
+            raise ValueError("the usual quote is not told")
 
     def forgets(self, fields, lsn, _written_at):
         sha256 = fields.take(32).hex()
@@ -225,7 +236,7 @@ class Journal:
         1: settings, 2: discovered, 3: hashed, 4: moved, 5: manifested,
         6: skipped, 7: cleared, 8: abandoned, 9: expired,
         10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
-        15: moved_as,
+        15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
     }  # fmt: skip
 

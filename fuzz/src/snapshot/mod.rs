@@ -164,6 +164,7 @@ impl Script {
             sha256: sha256(content),
             warehouse_path: warehouse_path.into(),
             copy: None,
+            verified_by: None,
         }));
         ingest_id
     }

@@ -72,7 +72,7 @@ fn checked(name: &OsStr) -> io::Result<()> {
 
 impl Device {
     pub(super) fn new(number: u64, now: FileTime) -> Device {
-        let meta = Meta { mode: 0o755, mtime: now, ctime: now };
+        let meta = Meta { mode: 0o755, mtime: now, ctime: now, born: now };
         let mut root = Node::new(ROOT_NUMBER, FileKind::Directory, meta);
         (root.links, root.durable_links) = (1, 1);
         Device {

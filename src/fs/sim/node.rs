@@ -28,6 +28,8 @@ pub(super) struct Meta {
     pub(super) mode: u32,
     pub(super) mtime: FileTime,
     pub(super) ctime: FileTime,
+    /// When the inode was made; never changed.
+    pub(super) born: FileTime,
 }
 
 /// What the disk holds for certain.

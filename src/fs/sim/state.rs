@@ -170,7 +170,7 @@ impl State {
     }
 
     pub(super) fn new_meta(&self, mode: u32) -> Meta {
-        Meta { mode, mtime: self.stamp(), ctime: self.stamp() }
+        Meta { mode, mtime: self.stamp(), ctime: self.stamp(), born: self.stamp() }
     }
 
     // --- paths
@@ -265,7 +265,7 @@ impl State {
         };
         // A directory is also its own `.`.
         let links = node.links + u64::from(is_dir && node.links > 0);
-        Ok(Stat { identity, kind: node.kind, links, mode: node.meta.mode })
+        Ok(Stat { identity, kind: node.kind, links, mode: node.meta.mode, born: Some(node.meta.born) })
     }
 
     // --- descriptors

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::journal::expired::{Cutoffs, Ranges};
 use crate::journal::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
-use crate::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 const KIND_SETTINGS: u8 = 1;
 const KIND_DISCOVERED: u8 = 2;
@@ -30,10 +30,18 @@ const KIND_QUARANTINE_DONE: u8 = 12;
 const KIND_FORGOTTEN: u8 = 13;
 const KIND_RULES: u8 = 14;
 const KIND_MOVED_AS: u8 = 15;
+/// As HASHED, and the checksum that the content was verified by.
+const KIND_VERIFIED: u8 = 16;
 const KIND_CLOCK_JUMPED: u8 = 17;
 const KIND_EXPIRED_RANGES: u8 = 18;
 const KIND_KEPT_GONE: u8 = 19;
 const KIND_RELOCATED: u8 = 20;
+/// In the second byte of a look: malformed files are refused.
+const LOOK_REFUSES: u8 = 1;
+/// In the second byte of a look: a third one says what the quote is.
+const LOOK_QUOTE: u8 = 2;
+/// The quote where none is told.
+const QUOTE: u8 = b'"';
 
 impl Record {
     /// Appends the record's bytes.
@@ -75,7 +83,8 @@ impl Record {
                     put_identity(out, &copy.identity);
                     put_path(out, &copy.path);
                 });
-                KIND_HASHED
+                out.extend(hashed.verified_by.map(|algorithm| algorithm as u8));
+                if hashed.verified_by.is_some() { KIND_VERIFIED } else { KIND_HASHED }
             }
             Record::SkippedDuplicate(skipped) => {
                 put_skipped(out, skipped);
@@ -197,7 +206,17 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
     put_option(out, rules.quarantine.as_ref(), |out, path| put_path(out, path));
-    put_option(out, rules.validation, |out, it| out.extend_from_slice(&[it.delimiter, u8::from(it.refuse)]));
+    put_option(out, rules.validation, put_validation);
+    // Absent, as in journals of old, it is false.
+    out.extend(rules.require_checksum.then_some(1));
+}
+
+fn put_validation(out: &mut Vec<u8>, it: Validation) {
+    let refuses = if it.refuse { LOOK_REFUSES } else { 0 };
+    match it.quote {
+        Some(QUOTE) => out.extend_from_slice(&[it.delimiter, refuses]),
+        quote => out.extend_from_slice(&[it.delimiter, refuses | LOOK_QUOTE, quote.unwrap_or(0)]),
+    }
 }
 
 fn put_skipped(out: &mut Vec<u8>, skipped: &SkippedDuplicate) {
@@ -268,11 +287,12 @@ impl Fields<'_> {
                 source_path: self.path()?,
                 sidecar: self.option(|fields| Some(Sidecar { identity: fields.identity()?, path: fields.path()? }))?,
             }),
-            KIND_HASHED => Record::Hashed(Hashed {
+            KIND_HASHED | KIND_VERIFIED => Record::Hashed(Hashed {
                 ingest_id: self.id()?,
                 sha256: Sha256(self.array()?),
                 warehouse_path: self.path()?,
                 copy: self.option(|fields| Some(Copy { identity: fields.identity()?, path: fields.path()? }))?,
+                verified_by: if kind == KIND_VERIFIED { Some(self.algorithm()?) } else { None },
             }),
             KIND_MOVED => Record::Moved(Moved { ingest_id: self.id()?, published: None }),
             KIND_MOVED_AS => Record::Moved(Moved { ingest_id: self.id()?, published: Some(self.identity()?) }),
@@ -303,6 +323,7 @@ impl Fields<'_> {
             KIND_RULES => Record::Rules(Rules {
                 quarantine: self.option(Fields::path)?,
                 validation: self.option(Fields::validation)?,
+                require_checksum: self.flag_at_the_end()?,
             }),
             KIND_CLOCK_JUMPED => {
                 Record::ClockJumped(ClockJumped { from: Lsn(self.u64()?), shift_ms: i64::from_le_bytes(self.array()?) })
@@ -402,10 +423,33 @@ impl Fields<'_> {
     }
 
     fn validation(&mut self) -> Option<Validation> {
-        match self.array()? {
-            [delimiter, refuse @ (0 | 1)] => Some(Validation { delimiter, refuse: refuse == 1 }),
-            _ => None,
+        let [delimiter, bits] = self.array()?;
+        if bits & !(LOOK_REFUSES | LOOK_QUOTE) != 0 {
+            return None;
         }
+        let quote = match bits & LOOK_QUOTE {
+            0 => Some(QUOTE),
+            _ => match self.byte()? {
+                // That has the shorter form.
+                QUOTE => return None,
+                0 => None,
+                quote => Some(quote),
+            },
+        };
+        Some(Validation { delimiter, quote, refuse: bits & LOOK_REFUSES != 0 })
+    }
+
+    /// True if a 1 is left, false if nothing is.
+    fn flag_at_the_end(&mut self) -> Option<bool> {
+        if self.0.is_empty() {
+            return Some(false);
+        }
+        (self.byte()? == 1).then_some(true)
+    }
+
+    fn algorithm(&mut self) -> Option<Algorithm> {
+        let byte = self.byte()?;
+        Algorithm::ALL.into_iter().find(|algorithm| *algorithm as u8 == byte)
     }
 
     fn cause(&mut self) -> Option<QuarantineCause> {

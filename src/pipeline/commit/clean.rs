@@ -190,6 +190,7 @@ impl<F: Fs> Committer<F> {
             identity,
             links: 1,
             sidecar: None,
+            orphaned: false,
             sidecar_name: None,
             complete_at: ingest.discovered_at,
             ticket: 0,

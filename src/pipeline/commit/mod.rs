@@ -162,6 +162,7 @@ impl<F: Fs> Committer<F> {
         let rules = Rules {
             quarantine: self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()),
             validation: self.shared.validate,
+            require_checksum: self.shared.require_checksum,
         };
         if *self.state.rules() != rules {
             records.push(Record::Rules(rules));

@@ -130,8 +130,10 @@ impl<F: Fs> Committer<F> {
             };
             match free {
                 Ok(warehouse_path) => {
-                    let (sha256, copy) = (target.sha256, target.copy);
-                    records.push(Record::Hashed(HashedRecord { ingest_id: work.id, sha256, warehouse_path, copy }));
+                    let (sha256, copy, verified_by) = (target.sha256, target.copy, target.verified_by);
+                    let ingest_id = work.id;
+                    let hashed = HashedRecord { ingest_id, sha256, warehouse_path, copy, verified_by };
+                    records.push(Record::Hashed(hashed));
                     works.push(work);
                 }
                 Err(error) if error.spares_others() => {

@@ -105,6 +105,7 @@ impl<F: Fs> Committer<F> {
                         sha256: file.sha256,
                         warehouse_path: partition.join(&*file.settled.name),
                         copy: file.copy,
+                        verified_by: file.verified_by,
                     }));
                     plan.ingests.push(work);
                 }

@@ -103,6 +103,17 @@ impl Settle {
         self.tracked.contains_key(name)
     }
 
+    /// True if the name was looked at in the scan under way, or is of a file that is on its way.
+    pub fn is_seen(&self, name: &OsStr) -> bool {
+        let is_seen = |it: &Tracked| it.scan == self.scan || matches!(it.phase, Phase::InFlight { .. });
+        self.tracked.get(name).is_some_and(|tracked| is_seen(tracked))
+    }
+
+    /// True if the name is of a file that is on its way.
+    pub fn is_in_flight(&self, name: &OsStr) -> bool {
+        self.tracked.get(name).is_some_and(|tracked| matches!(tracked.phase, Phase::InFlight { .. }))
+    }
+
     /// Every file that is not being ingested, and why.
     pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, Waiting)> {
         self.tracked.iter().filter_map(|(name, tracked)| match tracked.phase {

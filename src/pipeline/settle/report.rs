@@ -73,11 +73,17 @@ impl Settle {
             }
             Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
             // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
-            Some(Refusal::ChecksumDiffers { .. } | Refusal::Malformed(_)) => {
-                let is_malformed = failing == Failing::Malformed;
-                let why = if is_malformed { Waiting::Malformed } else { Waiting::ChecksumDiffers };
+            Some(refusal @ (Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) | Refusal::Malformed(_))) => {
+                let why = match refusal {
+                    Refusal::ChecksumDiffers(mismatch) => Waiting::ChecksumDiffers(mismatch.algorithm()),
+                    Refusal::SidecarOdd(_) => Waiting::SidecarOdd,
+                    _ => Waiting::Malformed,
+                };
                 (Some(tracked.fail(failing, self.busy_delay, REMINDER_DELAY_MAX)), why)
             }
+            // Only another sidecar, or another file, changes that.
+            Some(Refusal::NoChecksum) => (None, Waiting::NoChecksum),
+            Some(Refusal::OrphanedSidecar) => (None, Waiting::OrphanedSidecar),
             Some(Refusal::Failed(_)) | None => {
                 // A full disk is not the file's fault, and may be over at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());

@@ -47,6 +47,7 @@ pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
         settings: Some(scenario.settings()),
         sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
         validate: scenario.validate,
+        require_checksum: false,
         quarantine: scenario.quarantine(),
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),

@@ -324,7 +324,7 @@ impl Model {
     fn is_wanted(&mut self, upstream: &mut Upstream<'_>, path: &Path, digest: &Digest) -> bool {
         let Some(validate) = self.validate else { return !self.sidecars || is_released(upstream, path, digest) };
         let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
-            let mut profiler = Profiler::of(b"a.csv", validate.delimiter).unwrap();
+            let mut profiler = Profiler::of(b"a.csv", &validate).unwrap();
             profiler.feed(&upstream.read(path).unwrap());
             profiler.finish()
         });

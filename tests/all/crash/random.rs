@@ -143,8 +143,11 @@ impl History {
             aborts: true,
             leases: self.leases,
             quarantines: self.quarantines,
-            validate: (self.validates < 2)
-                .then_some(Validation { delimiter: b',', refuse: self.quarantines && self.validates == 1 }),
+            validate: (self.validates < 2).then_some(Validation {
+                delimiter: b',',
+                quote: Some(b'"'),
+                refuse: self.quarantines && self.validates == 1,
+            }),
             duplicates: [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
                 [usize::from(self.duplicates) % 3],
             compacts: match self.compacts {

@@ -177,7 +177,7 @@ impl Scenario {
             ..Scenario::plain("wrong sidecars, with quarantine")
         };
         let malformed = Scenario {
-            validate: Some(Validation { delimiter: b',', refuse: true }),
+            validate: Some(Validation { delimiter: b',', quote: Some(b'"'), refuse: true }),
             quarantines: true,
             before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, MALFORMED + 1)],
             // Under the same name; and one in another's place, while that is on its way.
@@ -204,7 +204,7 @@ impl Scenario {
             },
             Scenario { thin: 2, ..malformed },
             Scenario {
-                validate: Some(Validation { delimiter: b',', refuse: false }),
+                validate: Some(Validation { delimiter: b',', quote: Some(b'"'), refuse: false }),
                 before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, 3)],
                 thin: 3,
                 ..Scenario::plain("malformed files are marked")

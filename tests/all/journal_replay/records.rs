@@ -13,10 +13,11 @@ use csv_ingestor::journal::record::{
     SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
-use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample;
 
 /// Any bytes: names are not UTF-8, and what is not absolute or has `//` in it must come back as it was.
 fn path() -> impl Strategy<Value = PathBuf> {
@@ -84,9 +85,14 @@ fn quarantined() -> impl Strategy<Value = Record> {
 }
 
 fn rules() -> impl Strategy<Value = Record> {
-    let validation = any::<(u8, bool)>().prop_map(|(delimiter, refuse)| Validation { delimiter, refuse });
-    (option::of(path()), option::of(validation))
-        .prop_map(|(quarantine, validation)| Record::Rules(Rules { quarantine, validation }))
+    let validation = (any::<(u8, bool)>(), option::of(1_u8..)).prop_map(|((delimiter, refuse), quote)| Validation {
+        delimiter,
+        quote,
+        refuse,
+    });
+    (option::of(path()), option::of(validation), any::<bool>()).prop_map(
+        |(quarantine, validation, require_checksum)| Record::Rules(Rules { quarantine, validation, require_checksum }),
+    )
 }
 
 fn cutoffs() -> impl Strategy<Value = Cutoffs> {
@@ -114,10 +120,12 @@ fn record() -> impl Strategy<Value = Record> {
             Record::Discovered(Discovered { identity, discovered_at: UnixMillis(at), source_path, sidecar })
         });
     let copy = (identity(), path()).prop_map(|(identity, path)| Copy { identity, path });
-    let hashed =
-        (id(), any::<[u8; 32]>(), path(), option::of(copy)).prop_map(|(ingest_id, sha256, warehouse_path, copy)| {
-            Record::Hashed(Hashed { ingest_id, sha256: Sha256(sha256), warehouse_path, copy })
-        });
+    let verified_by = option::of(sample::select(&Algorithm::ALL[..]));
+    let hashed = (id(), any::<[u8; 32]>(), path(), option::of(copy), verified_by).prop_map(
+        |(ingest_id, sha256, warehouse_path, copy, verified_by)| {
+            Record::Hashed(Hashed { ingest_id, sha256: Sha256(sha256), warehouse_path, copy, verified_by })
+        },
+    );
     let skipped = (id(), any::<[u8; 32]>(), id(), action(), option::of(path())).prop_map(
         |(ingest_id, sha256, duplicate_of, action, target)| {
             let sha256 = Sha256(sha256);

@@ -123,7 +123,13 @@ impl Script {
     fn hashed(&mut self, id: u64, seed: u64, name: &str) -> Record {
         self.ids.insert(seed, id);
         let warehouse_path = format!("/warehouse/ingest_date=2026-01-{:02}/{name}", id % 28).into();
-        Record::Hashed(Hashed { ingest_id: IngestId(id), sha256: content(seed), warehouse_path, copy: None })
+        Record::Hashed(Hashed {
+            ingest_id: IngestId(id),
+            sha256: content(seed),
+            warehouse_path,
+            copy: None,
+            verified_by: None,
+        })
     }
 
     fn skipped(&self, id: u64, seed: u64, action: DuplicateAction) -> Record {

@@ -80,6 +80,7 @@ fn hashed_again() -> Record {
         sha256: digest(ORIGINAL.0),
         warehouse_path: "/warehouse/b".into(),
         copy: None,
+        verified_by: None,
     })
 }
 

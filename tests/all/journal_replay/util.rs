@@ -159,7 +159,13 @@ pub(crate) fn discovered(seed: u64, path: &str) -> Record {
 
 pub(crate) fn hashed(id: Lsn, path: &str) -> Record {
     let ingest_id = IngestId(id.0);
-    Record::Hashed(Hashed { ingest_id, sha256: digest(id.0), warehouse_path: path.into(), copy: None })
+    Record::Hashed(Hashed {
+        ingest_id,
+        sha256: digest(id.0),
+        warehouse_path: path.into(),
+        copy: None,
+        verified_by: None,
+    })
 }
 
 pub(crate) fn moved(id: Lsn) -> Record {

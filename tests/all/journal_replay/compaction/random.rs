@@ -61,6 +61,7 @@ fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
         Step::Settings(which) if which % 4 == 0 => Record::Rules(Rules {
             quarantine: (which % 8 == 0).then(|| format!("/quarantine/{which}").into()),
             validation: None,
+            require_checksum: which % 16 == 0,
         }),
         Step::Settings(which) => match settings() {
             Record::Settings(known) => Record::Settings(csv_ingestor::journal::record::Settings {
@@ -82,7 +83,7 @@ fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
             match kind {
                 0 => {
                     let warehouse_path = format!("/warehouse/{seed}").into();
-                    Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None })
+                    Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None, verified_by: None })
                 }
                 1 => Record::Moved(Moved { ingest_id, published: keeps.then(|| identity(u64::from(seed))) }),
                 2 => Record::Manifested(ingest_id),

@@ -1,0 +1,73 @@
+//! What a file's sidecar vouches for, before the file is read.
+
+use super::Hasher;
+use crate::fs::{self, Fs, Lease, Open};
+use crate::pipeline::sidecar::{Demand, SIDECAR_BYTES_MAX, Statement, statement};
+use crate::pipeline::{Refusal, Settled};
+
+/// What a file's sidecar says of it.
+#[derive(Default)]
+pub(super) struct Vouched {
+    /// The sums that it must have.
+    pub(super) demand: Demand,
+    /// Something is in the sidecar that no checksum is in.
+    is_other: bool,
+}
+
+impl<F: Fs> Hasher<F> {
+    /// What the sidecar demands. The sidecar must be the one that released the file, and complete itself:
+    /// `sha256sum foo.csv > foo.csv.ok` shows an empty one until the sum is known, which must not count as a marker.
+    pub(super) fn vouched(&mut self, settled: &Settled) -> Result<Vouched, Refusal> {
+        let vouched = match self.statement(settled)? {
+            Statement::Demands(demand) => return Ok(Vouched { demand, is_other: false }),
+            Statement::Odd(what) => return Err(Refusal::SidecarOdd(what)),
+            statement => Vouched { demand: Demand::default(), is_other: statement == Statement::Other },
+        };
+        if settled.orphaned {
+            if let Some((identity, path)) = settled.sidecar.zip(self.sidecar_path(settled)) {
+                self.shared.notes.orphaned(&identity, &path);
+            }
+            return Err(Refusal::OrphanedSidecar);
+        }
+        if self.shared.require_checksum {
+            self.say(settled, &vouched);
+            return Err(Refusal::NoChecksum);
+        }
+        Ok(vouched)
+    }
+
+    /// Says, once, that a file's sidecar is not understood.
+    pub(super) fn say(&self, settled: &Settled, vouched: &Vouched) {
+        if let Some((identity, path)) = settled.sidecar.zip(self.sidecar_path(settled)).filter(|_| vouched.is_other) {
+            self.shared.notes.not_understood(&identity, &path);
+        }
+    }
+
+    fn sidecar_path(&self, settled: &Settled) -> Option<std::path::PathBuf> {
+        let name = settled.sidecar_name(self.shared.sidecar_suffix.as_deref())?;
+        Some(self.shared.fs.dir_path(&self.shared.staging).join(name))
+    }
+
+    fn statement(&mut self, settled: &Settled) -> Result<Statement, Refusal> {
+        let name = settled.sidecar_name(self.shared.sidecar_suffix.as_deref());
+        let (Some(identity), Some(name)) = (settled.sidecar, name) else { return Ok(Statement::Silent) };
+        let fs = &self.shared.fs;
+        let file = match fs.open(&self.shared.staging, &name, Open::Read) {
+            Err(error) if error.is_not_found() => return Err(Refusal::SidecarChanged),
+            // Nothing is to be read in an empty one; so one that we may not read still is a marker.
+            Err(error) if error.is_denied() && identity.size == 0 => return Ok(Statement::Silent),
+            file => file?,
+        };
+        // The lease goes with the descriptor: whoever opens the sidecar later changes it, and is too late.
+        if fs.lease(&file)? == Lease::Writer {
+            return Err(Refusal::OpenForWriting);
+        }
+        let is_whole = identity.size <= SIDECAR_BYTES_MAX as u64;
+        let content = &mut self.buffer[..SIDECAR_BYTES_MAX];
+        let read = if is_whole { fs::read_full_at(fs, &file, content, 0)? } else { 0 };
+        if fs.stat_file(&file)?.identity != identity {
+            return Err(Refusal::SidecarChanged);
+        }
+        Ok(if is_whole { statement(&content[..read], &settled.name) } else { Statement::too_long() })
+    }
+}

@@ -1,0 +1,78 @@
+//! A sidecar's bytes as text, whatever encoding its writer uses.
+//!
+//! Invariant: what is returned holds no NUL byte, and the bytes of names that are not UTF-8 are kept as they are.
+
+use std::borrow::Cow;
+
+const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF_16_LE_MARK: &[u8] = b"\xff\xfe";
+const UTF_16_BE_MARK: &[u8] = b"\xfe\xff";
+
+/// The text, and whether there were zeros in it: UTF-8 with or without a byte order mark, UTF-16 with one, or without if that
+/// is plain to see. What is left of NUL bytes (UTF-32, or a tail of zeros) is left out.
+pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
+    let text = if let Some(rest) = bytes.strip_prefix(UTF_8_MARK) {
+        Cow::Borrowed(rest)
+    } else if let Some(rest) = bytes.strip_prefix(UTF_16_LE_MARK) {
+        utf_16(rest, u16::from_le_bytes)
+    } else if let Some(rest) = bytes.strip_prefix(UTF_16_BE_MARK) {
+        utf_16(rest, u16::from_be_bytes)
+    } else {
+        match zeros(bytes) {
+            (true, false) => utf_16(bytes, u16::from_be_bytes),
+            (false, true) => utf_16(bytes, u16::from_le_bytes),
+            _ => Cow::Borrowed(bytes),
+        }
+    };
+    let has_zeros = text.contains(&0);
+    let text = if has_zeros { Cow::Owned(text.iter().copied().filter(|byte| *byte != 0).collect()) } else { text };
+    // What joins files leaves a mark behind a mark.
+    match text {
+        Cow::Owned(text) if text.starts_with(UTF_8_MARK) => (Cow::Owned(text[UTF_8_MARK.len()..].to_vec()), has_zeros),
+        text => (text, has_zeros),
+    }
+}
+
+/// Whether most of the first halves of all pairs are zero and no second one, and the other way round.
+fn zeros(bytes: &[u8]) -> (bool, bool) {
+    let pairs = bytes.chunks_exact(2);
+    let (count, mut first, mut second) = (pairs.len(), 0, 0);
+    for pair in pairs {
+        first += usize::from(pair[0] == 0);
+        second += usize::from(pair[1] == 0);
+    }
+    (2 * first > count && second == 0, 2 * second > count && first == 0)
+}
+
+fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Cow<'static, [u8]> {
+    let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+    Cow::Owned(String::from_utf16_lossy(&units).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_encoding_gives_the_same_text() {
+        let text = "d41d8cd9  größe.csv\r\n";
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [UTF_8_MARK, text.as_bytes()].concat(),
+            [UTF_16_LE_MARK, &little].concat(),
+            [UTF_16_BE_MARK, &big].concat(),
+            little,
+            big,
+            [text.as_bytes(), &[0; 9]].concat(),
+        ] {
+            assert_eq!(&*decode(&bytes).0, text.as_bytes(), "{bytes:?}");
+        }
+        let ascii: Vec<u8> = b"abc".iter().flat_map(|byte| u32::from(*byte).to_le_bytes()).collect();
+        assert_eq!(&*decode(&[&[0xff, 0xfe, 0, 0], &ascii[..]].concat()).0, b"abc");
+        assert_eq!(decode(b"\0\0\0"), (Cow::Borrowed(&b""[..]), true));
+        assert_eq!(decode(b"\xffname"), (Cow::Borrowed(&b"\xffname"[..]), false));
+    }
+}

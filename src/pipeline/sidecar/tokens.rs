@@ -1,0 +1,186 @@
+//! What looks like a checksum in a text.
+//!
+//! Invariant: it takes time that grows with the text's length, and what it returns is no longer than the text.
+
+use crate::types::Algorithm;
+
+/// From so many hex digits on, a word is meant to be a checksum: shorter ones are numbers, dates, and sums of 64 bits or less.
+const SUM_DIGITS_MIN: usize = 24;
+/// Groups of so many digits may stand for one sum: `d4 1d 8c`, `D41D 8CD9`, `9F86D081 884C7D65`.
+const GROUP_DIGITS: [usize; 3] = [2, 4, 8];
+
+/// A checksum, or what looks like one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    /// In lower case.
+    pub(super) hex: String,
+    /// Its place in the text.
+    pub(super) begin: usize,
+}
+
+impl Token {
+    /// How it was computed, as its length tells; None if no sum is so long.
+    pub(super) fn algorithm(&self) -> Option<Algorithm> {
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.hex_digits() == self.hex.len())
+    }
+}
+
+/// A run of letters and digits.
+#[derive(Clone, Copy)]
+struct Word {
+    begin: usize,
+    end: usize,
+}
+
+/// Letters and digits; so are all bytes that are no ASCII.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
+}
+
+/// All in a text, in order.
+pub(super) fn tokens(text: &[u8]) -> Vec<Token> {
+    let words = words(text);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        let group = group(text, &words[at..]);
+        if group > 1 {
+            let hex = words[at..at + group].iter().flat_map(|word| text[word.begin..word.end].iter().copied());
+            found.push(Token { hex: lower(hex), begin: word.begin });
+            at += group;
+            continue;
+        }
+        let bytes = &text[word.begin..word.end];
+        let digits = bytes.strip_prefix(b"0x").or(bytes.strip_prefix(b"0X")).unwrap_or(bytes);
+        if digits.len() >= SUM_DIGITS_MIN && is_hex(digits) && !is_of_a_name(text, word) {
+            found.push(Token { hex: lower(digits.iter().copied()), begin: word.begin });
+        }
+        at += 1;
+    }
+    found
+}
+
+fn words(text: &[u8]) -> Vec<Word> {
+    let (mut words, mut begin) = (Vec::new(), None);
+    for (at, byte) in text.iter().enumerate() {
+        match (begin, is_word(*byte)) {
+            (None, true) => begin = Some(at),
+            (Some(from), false) => {
+                words.push(Word { begin: from, end: at });
+                begin = None;
+            }
+            _ => {}
+        }
+    }
+    words.extend(begin.map(|begin| Word { begin, end: text.len() }));
+    words
+}
+
+/// How many of the words make one sum, written in groups: all of one length, with white space, or one colon or hyphen each,
+/// between them. 0 if they do not.
+fn group(text: &[u8], words: &[Word]) -> usize {
+    let Some(first) = words.first() else { return 0 };
+    let length = first.end - first.begin;
+    if !GROUP_DIGITS.contains(&length) {
+        return 0;
+    }
+    let fits = |word: &Word| word.end - word.begin == length && is_hex(&text[word.begin..word.end]);
+    let mut count = usize::from(fits(first));
+    let mut between: Option<&[u8]> = None;
+    for pair in words.windows(2) {
+        let gap = &text[pair[0].end..pair[1].begin];
+        let is_space = gap.iter().all(u8::is_ascii_whitespace);
+        let alike = match between {
+            None => is_space || gap == b":" || gap == b"-",
+            Some(before) => (is_space && before.iter().all(u8::is_ascii_whitespace)) || gap == before,
+        };
+        if count == 0 || !fits(&pair[1]) || !alike {
+            break;
+        }
+        between = Some(gap);
+        count += 1;
+    }
+    let digits = count * length;
+    // Numbers, such as years and dates, may stand in a row, too.
+    let has_letter =
+        || words[..count].iter().any(|word| text[word.begin..word.end].iter().any(u8::is_ascii_alphabetic));
+    let is_known = Algorithm::ALL.iter().any(|algorithm| algorithm.hex_digits() == digits);
+    let is_sum =
+        digits >= SUM_DIGITS_MIN && if length == 2 { is_known || has_letter() } else { is_known && has_letter() };
+    if is_sum { count } else { 0 }
+}
+
+fn is_hex(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn lower(hex: impl Iterator<Item = u8>) -> String {
+    hex.map(|byte| char::from(byte.to_ascii_lowercase())).collect()
+}
+
+/// Part of a path, as `HEX.csv` and `/data/HEX/a.csv` have it.
+fn is_of_a_name(text: &[u8], word: &Word) -> bool {
+    let is_word_at = |at: usize| text.get(at).is_some_and(|byte| is_word(*byte));
+    match text.get(word.end) {
+        Some(b'.') => is_word_at(word.end + 1),
+        Some(b'/' | b'\\') => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
+    fn found(text: &str) -> Vec<String> {
+        tokens(text.as_bytes()).into_iter().map(|token| token.hex).collect()
+    }
+
+    #[test]
+    fn sums_are_words_of_hex_digits() {
+        for text in [
+            MD5.to_owned(),
+            MD5.to_uppercase(),
+            format!("md5:{MD5}"),
+            format!("0x{MD5}"),
+            format!("\\{MD5}  a"),
+            format!("{{MD5}}{MD5}."),
+            format!("\"{MD5}\""),
+            format!("x_{MD5}_x"),
+        ] {
+            assert_eq!(found(&text), [MD5], "{text}");
+        }
+        assert_eq!(found(&format!("{} {}", &MD5[..24], &MD5[..23])), [&MD5[..24]]);
+        for text in ["done", "20261128T150000Z", "550e8400-e29b-41d4-a716-446655440000", &format!("x{MD5}")] {
+            assert!(found(text).is_empty(), "{text}");
+        }
+        for text in [format!("{MD5}.csv"), format!("/data/{MD5}/a.csv"), format!("C:\\{MD5}\\a.csv")] {
+            assert!(found(&text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sums_may_be_written_in_groups() {
+        let groups = |length: usize, between: &str| {
+            let parts: Vec<&str> = (0..32 / length).map(|n| &MD5[n * length..(n + 1) * length]).collect();
+            parts.join(between)
+        };
+        for text in [
+            groups(2, " "),
+            groups(2, ":"),
+            groups(2, "-").to_uppercase(),
+            groups(4, " "),
+            groups(8, "\r\n   "),
+            format!("{} ", groups(2, " ")),
+        ] {
+            assert_eq!(found(&text), [MD5], "{text}");
+        }
+        assert_eq!(found(&groups(2, " ")[..44]), [&MD5[..30]]);
+        for text in ["2020 2021 2022 2023 2024 2025 2026 2027", "00:1b:44:11:3a:b7", "12-11-26 12:30:00 12 12 12 12 12"]
+        {
+            assert!(found(text).is_empty(), "{text}");
+        }
+    }
+}
