@@ -129,8 +129,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     if is_told {
         relocate::notice(fs, &mut journal, &mut state, &settings)?;
     }
-    let Marked { warehouse, copies, places } =
-        places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
+    let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     let top = std::path::Path::new("/");
     // Who only finishes what was begun can do so without it: what was to go there stays.
     let quarantine_dir = quarantine.as_ref().map(|quarantine| &quarantine.dir);

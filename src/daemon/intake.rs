@@ -394,7 +394,9 @@ impl Intake {
 impl Left {
     fn path(&self) -> Option<&Path> {
         match self {
-            Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Ignored(path, _) | Left::Orphan(path) => Some(path),
+            Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Ignored(path, _) | Left::Orphan(path) => {
+                Some(path)
+            }
             Left::MoreIgnored(_) => None,
         }
     }

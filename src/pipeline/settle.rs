@@ -90,7 +90,7 @@ pub enum Waiting {
 impl Waiting {
     /// True if something is wrong with the file, rather than that its time has not come.
     pub fn is_failure(self) -> bool {
-        matches!(self, Waiting::ChecksumDiffers | Waiting::Malformed | Waiting::Failed)
+        matches!(self, Waiting::ChecksumDiffers(_) | Waiting::SidecarOdd | Waiting::Malformed | Waiting::Failed)
     }
 
     /// For people.

@@ -6,9 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::errno;
 use super::faults::Op;
 use super::state::{Place, State};
-use super::errno;
 use crate::fs::{FileKind, Stat};
 
 /// In what way a machine's file systems are odd.

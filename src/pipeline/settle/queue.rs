@@ -86,7 +86,8 @@ mod tests {
     fn sighting(inode: u64, touch: u32) -> Sighting {
         let time = FileTime { sec: 1_000 + i64::from(touch), nsec: 0 };
         let identity = FileIdentity { device: 1, inode, size: 1, mtime: time, ctime: time };
-        Sighting { stat: Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644 }, sidecar: None }
+        let stat = Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644, born: None };
+        Sighting { stat, sidecar: None, orphaned: false }
     }
 
     /// Why: a log file that somebody keeps in staging is written to for months, and each write was an entry that stayed for a

@@ -8,8 +8,8 @@ mod disk;
 mod fault;
 mod files;
 mod interference;
-mod places;
 mod names;
+mod places;
 mod power;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

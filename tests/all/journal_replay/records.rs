@@ -8,8 +8,8 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profile,
-    Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings, Sidecar,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
+    Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings, Sidecar,
     SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;

@@ -35,7 +35,11 @@ fn odd_scenarios() -> Vec<Scenario> {
         Scenario { odd: links, cross: true, sidecars: true, ..Scenario::plain("renames by link, across file systems") },
         Scenario { odd: stale.clone(), ..Scenario::plain("stale link counts") },
         Scenario { odd: always_stale.clone(), ..Scenario::plain("link counts that stay stale") },
-        Scenario { odd: always_stale, cross: true, ..Scenario::plain("link counts that stay stale, across file systems") },
+        Scenario {
+            odd: always_stale,
+            cross: true,
+            ..Scenario::plain("link counts that stay stale, across file systems")
+        },
         Scenario { odd: renumbers.clone(), ..Scenario::plain("inode numbers change") },
         Scenario { odd: renumbers.clone(), duplicates: moves, ..again("inode numbers change, duplicates moved") },
         Scenario {
@@ -351,7 +355,10 @@ fn the_last_good_copy_is_never_removed() {
         harm(kind, &mut play.fs.upstream());
         run(&cross, &play.fs).unwrap();
         let hidden = matches!(kind, Harm::Unreadable);
-        assert!(!was_whole || hidden || is_there(&play.fs, &content), "{kind:?}, killed at {operation}: the source is gone");
+        assert!(
+            !was_whole || hidden || is_there(&play.fs, &content),
+            "{kind:?}, killed at {operation}: the source is gone"
+        );
         states += 1;
     }
     println!("originals: {states} states");

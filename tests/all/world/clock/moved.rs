@@ -162,7 +162,7 @@ fn it_refuses_while_a_file_is_half_done() {
     let (identity, source_path) = (FileIdentity::default(), place.staging.join("half.csv"));
     let found = Discovered { identity, discovered_at: UnixMillis(1), source_path, sidecar: None };
     let warehouse_path = place.warehouse.join("ingest_date=2026-01-01/half.csv");
-    let hashed = Hashed { ingest_id, sha256: Sha256([7; 32]), warehouse_path, copy: None };
+    let hashed = Hashed { ingest_id, sha256: Sha256([7; 32]), warehouse_path, copy: None, verified_by: None };
     journal.append(&[Record::Discovered(found), Record::Hashed(hashed)]).unwrap();
     journal.shut_down().unwrap();
     let old = place.warehouse.clone();
