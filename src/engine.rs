@@ -80,6 +80,9 @@ pub fn foresee<F: Fs>(
         None => Beginning { state_path, state: &state, store: None, next_lsn: Lsn(1), is_mended: false },
     };
     places::check(fs, &begins, settings, accepts)?;
+    if let Some(store) = replayed.and_then(|replayed| replayed.store()) {
+        relocate::foresee(fs, &store, &mut state, settings)?;
+    }
     Ok(state)
 }
 

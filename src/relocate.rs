@@ -16,6 +16,7 @@ use crate::journal::{self, Journal};
 use crate::metrics::events;
 use crate::pipeline::hash::copies_dir;
 use crate::pipeline::lines;
+use crate::types::Lsn;
 
 /// The paths at which directories are now; None for those that were not moved.
 #[derive(Clone, Debug, Default)]
@@ -95,10 +96,30 @@ fn write<F: Fs>(
 /// # Errors
 /// The journal cannot be written or read.
 pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, state: &mut State, now: &Settings) -> Result<(), Error> {
-    let Some(known) = state.settings().cloned() else { return Ok(()) };
+    let moves = moves(fs, &journal.store(), state, now)?;
+    moves.iter().for_each(|roots| events::relocated(&roots.old, &roots.new));
+    let records: Vec<Record> = moves.into_iter().map(Record::Relocated).collect();
+    Ok(journal.append_all(state, &records)?)
+}
+
+/// The same for a dry run: only the state is changed.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], state: &mut State, now: &Settings) -> Result<(), Error> {
+    for roots in moves(fs, store, state, now)? {
+        // Behind everything that was read; there is room for it, and nothing is on its way.
+        let _ = state.apply(Lsn(u64::MAX), &Record::Relocated(roots));
+    }
+    Ok(())
+}
+
+/// The directories that were moved, as far as that can be told. None while a file is on its way.
+fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &State, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
+    let Some(known) = state.settings() else { return Ok(Vec::new()) };
     let is_gone = |old: &Path, new: &Path| old != new && fs.open_dir(old).is_err_and(|error| error.is_not_found());
     let warehouse =
-        is_gone(&known.warehouse, &now.warehouse) && fs.open_dir(&copies_dir(&now.warehouse, &journal.store())).is_ok();
+        is_gone(&known.warehouse, &now.warehouse) && fs.open_dir(&copies_dir(&now.warehouse, store)).is_ok();
     let manifests = is_gone(&known.manifests, &now.manifests) && lists_what_is_known(fs, state, &now.manifests)?;
     let input = is_gone(&known.input, &now.input) && (warehouse || manifests);
     let moves = [
@@ -111,12 +132,8 @@ pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, state: &mut State, now: &
         .filter(|(is_moved, ..)| *is_moved)
         .map(|(_, old, new)| Relocated { old: old.clone(), new: new.clone() })
         .collect();
-    if moves.is_empty() || moves.len() > state.relocations().room() || state.is_moving() {
-        return Ok(());
-    }
-    moves.iter().for_each(|roots| events::relocated(&roots.old, &roots.new));
-    let records: Vec<Record> = moves.into_iter().map(Record::Relocated).collect();
-    Ok(journal.append_all(state, &records)?)
+    let is_told = moves.len() <= state.relocations().room() && !state.is_moving();
+    Ok(if is_told { moves } else { Vec::new() })
 }
 
 /// True if the manifests there list a content that the journal knows.

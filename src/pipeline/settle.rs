@@ -257,6 +257,7 @@ impl Settle {
 
     /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
     pub fn see(&mut self, name: &Arc<OsStr>, sighting: Option<&Sighting>, nudged: bool, now: Duration) {
+        self.note_presence(sighting);
         let Some(sighting) = sighting else {
             if let Some(Phase::InFlight { dirty }) = self.tracked.get_mut(name).map(|tracked| &mut tracked.phase) {
                 *dirty = true;
@@ -267,10 +268,6 @@ impl Settle {
             return;
         };
         let identity = sighting.stat.identity;
-        self.presence.saw(identity.key(), self.scan);
-        if let Some(sidecar) = sighting.sidecar {
-            self.presence.saw(sidecar.key(), self.scan);
-        }
         if let Some(kept) = self.kept.get(&identity.key()).filter(|kept| kept.identity == identity) {
             if let Some(names) = &mut self.kept_names {
                 names.push((name.clone(), kept.sha256));

@@ -8,7 +8,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Mode, Phase, Settle, Waiting};
+use super::{Mode, Phase, Settle, Sighting, Waiting};
 use crate::types::FileIdentity;
 
 /// Something that is known by its inode.
@@ -49,7 +49,7 @@ impl Presence {
         (self.is_blind, self.again) = (false, false);
     }
 
-    pub(super) fn saw(&mut self, key: (u64, u64), scan: u16) {
+    fn saw(&mut self, key: (u64, u64), scan: u16) {
         if let Some(watched) = self.watched.get_mut(&key) {
             (watched.scan, watched.missed, watched.hidden) = (scan, false, false);
         }
@@ -115,6 +115,15 @@ impl Settle {
     /// The kept duplicates that were found gone since the last time.
     pub fn take_gone(&mut self) -> Vec<FileIdentity> {
         std::mem::take(&mut self.presence.gone)
+    }
+
+    /// A file that may be ingested, and its sidecar, are there.
+    pub(super) fn note_presence(&mut self, sighting: Option<&Sighting>) {
+        let Some(sighting) = sighting else { return };
+        self.presence.saw(sighting.stat.identity.key(), self.scan);
+        if let Some(sidecar) = sighting.sidecar {
+            self.presence.saw(sidecar.key(), self.scan);
+        }
     }
 
     /// At the end of a whole scan.

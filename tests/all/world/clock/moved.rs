@@ -74,6 +74,11 @@ fn a_start_notices_that_all_of_it_was_moved() {
     move_to(&mut place, &["warehouse", "manifests", "state"]);
     place.stage("a.csv", csv(1, 100));
     place.stage("n.csv", csv(3, 100));
+    let of_old =
+        |text: &str| text.lines().any(|line| line.starts_with("DUPLICATE") && !line.contains("/new/warehouse/"));
+    let foreseen = place.once_ok(&["--dry-run"]);
+    assert!(out(&foreseen).contains(place.warehouse.join("ingest_date=").to_str().unwrap()), "{}", out(&foreseen));
+    assert!(out(&foreseen).contains("DUPLICATE: ") && !of_old(&out(&foreseen)), "{}", out(&foreseen));
     let output = place.once_ok(&["--duplicates", "remove"]);
     assert_eq!(events(&output, "relocated").len(), 2, "{}", err(&output));
     assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());

@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::real::RealFs;
+use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::state::State;
-use csv_ingestor::types::UnixMillis;
+use csv_ingestor::types::{IngestId, Lsn, UnixMillis};
 
 use super::{audit, events, forget_older, lines_of};
 use crate::harness::{BINARY, Place, csv, err, out};
+use crate::journal_replay::util::{digest, discovered, hashed, moved, settings};
 
 /// The library by which a program sees another time. The steady clock is left alone, as no wrong clock touches it.
 fn faketime() -> Option<PathBuf> {
@@ -229,4 +232,71 @@ fn walk(dir: &std::path::Path) -> Vec<PathBuf> {
         entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect();
     found.sort();
     found
+}
+
+/// Why: a quiet weekend of a process that runs is time that has passed; the same between two processes may be a wrong clock. And
+/// once records show that time passes, it counts again, so that `--remember` forgets in the end.
+#[test]
+fn time_that_a_process_has_seen_pass_counts() {
+    let fs = SimFs::new(5);
+    let dir = std::path::Path::new("/state");
+    let [hour, day] = [3_600, 24 * 3_600].map(Duration::from_secs);
+    let open = |state: &mut State| {
+        let (mut journal, _) = Journal::open(&fs, dir, state).unwrap();
+        let (records, jumped) = journal.opening(state);
+        journal.append_all(state, &records).unwrap();
+        (journal, jumped)
+    };
+    let mut state = State::default();
+    let (mut journal, _) = open(&mut state);
+    let records = [settings(), discovered(1, "/in/a"), hashed(Lsn(2), "/warehouse/a"), moved(Lsn(2))];
+    journal.append_all(&mut state, &records).unwrap();
+    journal.append_all(&mut state, &[Record::Manifested(IngestId(2))]).unwrap();
+    let is_known = |state: &State| state.original(&digest(2)).unwrap().is_some();
+    let forget = |journal: &mut Journal<SimFs>, state: &mut State| {
+        assert_eq!(journal.look_at_clock(), None);
+        let expiry = journal.expiry(state, 2 * day);
+        journal.append_all(state, expiry.as_slice()).unwrap();
+    };
+    fs.advance(day + 20 * hour);
+    forget(&mut journal, &mut state);
+    assert!(is_known(&state));
+    drop(journal);
+    fs.kill();
+    fs.advance(3 * day);
+    // Another process: it may have been a weekend, or not.
+    let mut state = State::default();
+    let (mut journal, jumped) = open(&mut state);
+    assert_eq!(jumped.map(|jumped| jumped.by_ms / 3_600_000), Some(72));
+    forget(&mut journal, &mut state);
+    assert!(is_known(&state), "it remembers longer");
+    for _ in 0..4 {
+        drop(journal);
+        fs.kill();
+        fs.advance(5 * hour);
+        state = State::default();
+        (journal, _) = open(&mut state);
+        forget(&mut journal, &mut state);
+    }
+    assert!(!is_known(&state), "44 and 20 hours are more than two days");
+}
+
+/// Why: the same, within one process.
+#[test]
+fn a_quiet_weekend_counts() {
+    let fs = SimFs::new(6);
+    let mut state = State::default();
+    let (mut journal, _) = Journal::open(&fs, std::path::Path::new("/state"), &mut state).unwrap();
+    let records = [settings(), discovered(1, "/in/a"), hashed(Lsn(2), "/warehouse/a"), moved(Lsn(2))];
+    journal.append_all(&mut state, &records).unwrap();
+    journal.append_all(&mut state, &[Record::Manifested(IngestId(2))]).unwrap();
+    let day = Duration::from_secs(24 * 3_600);
+    fs.advance(3 * day);
+    assert_eq!(journal.look_at_clock(), None);
+    let expiry = journal.expiry(&state, 2 * day).unwrap();
+    journal.append_all(&mut state, &[expiry]).unwrap();
+    assert_eq!(state.original(&digest(2)).unwrap(), None);
+    // A jump of the clock in the same process is one.
+    fs.set_clock(UnixMillis(fs.now().0 + 400 * 24 * 3_600_000));
+    assert_eq!(journal.look_at_clock().map(|jumped| jumped.by_ms / 3_600_000), Some(400 * 24));
 }
