@@ -32,7 +32,7 @@ fn main() -> std::io::Result<()> {
 
 /// One of each thing that a file may have in it.
 fn csv() -> Vec<Seed> {
-    let files: [(&str, &[u8]); 8] = [
+    let files: [(&str, &[u8]); 12] = [
         ("plain", b"id,name\n1,Ada\n2,Bob\n"),
         ("crlf", b"id,name\r\n1,Ada\r\n"),
         ("quotes", b"id,\"na\"\"me\"\n1,\"A, \nB\"\n\"x\"y,2\n"),
@@ -41,6 +41,10 @@ fn csv() -> Vec<Seed> {
         ("open", b"a,b\n1,\"2\n"),
         ("utf-8", b"gr\xc3\xb6\xc3\x9fe\n\xf0\x9d\x84\x9e\n"),
         ("no-utf-8", b"a\n\xff\n"),
+        ("nul", b"a,b\n1,\0\n"),
+        ("cr", b"a,b\r1,2\r\n"),
+        ("bare", b"a,b\n1,2\" x\n"),
+        ("one", b"a\n\n\"\"\n\n"),
     ];
     let seed = |(name, content): (&str, &[u8])| (name.to_owned(), [&[3], content].concat());
     files.into_iter().map(seed).collect()

@@ -128,17 +128,22 @@ impl<F: Fs> Scanner<F> {
     /// Looks at a data file by its name.
     pub fn look_at(&mut self, settle: &mut Settle, name: &Arc<OsStr>, nudged: bool, now: Duration) -> fs::Result<()> {
         let suffix = self.rules.sidecar_suffix.clone();
-        let mut stat = self.stat(name);
+        // One bad inode is no reason to stop; it is seen again at the next scan.
+        let say = |error: &fs::Error| {
+            tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+        };
+        let mut stat = self.fs.stat(&self.staging, name).inspect_err(say);
         let sidecar = suffix.as_ref().and_then(|suffix| {
             // A sidecar whose name would be too long cannot exist.
             let found = self.fs.stat(&self.staging, &sidecar_name(name, suffix)).unwrap_or(None);
             found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
         });
-        if stat.is_none() && sidecar.is_some() {
+        if matches!(stat, Ok(None)) && sidecar.is_some() {
             // Both may have come since the first look.
-            stat = self.stat(name);
+            stat = self.fs.stat(&self.staging, name).inspect_err(say);
         }
-        let file = stat.filter(|stat| stat.kind == FileKind::Regular);
+        let is_missing = matches!(stat, Ok(None));
+        let file = stat.unwrap_or(None).filter(|stat| stat.kind == FileKind::Regular);
         let clocks = || (self.fs.now(), now);
         let mut orphaned = false;
         match (file, sidecar) {
@@ -149,7 +154,7 @@ impl<F: Fs> Scanner<F> {
                 }
             }
             // While a file is on its way, its sidecar goes after it.
-            (None, Some(sidecar)) if stat.is_none() && !settle.is_in_flight(name) => {
+            (None, Some(sidecar)) if is_missing && !settle.is_in_flight(name) => {
                 self.orphans.note(name, sidecar, clocks());
                 // What was only heard of may be about to come: a scan tells.
                 if !nudged {
@@ -161,14 +166,6 @@ impl<F: Fs> Scanner<F> {
         }
         settle.see(name, file.map(|stat| Sighting { stat, sidecar, orphaned }).as_ref(), nudged, now);
         Ok(())
-    }
-
-    fn stat(&self, name: &OsStr) -> Option<fs::Stat> {
-        self.fs.stat(&self.staging, name).unwrap_or_else(|error| {
-            // One bad inode is no reason to stop; it is seen again at the next scan.
-            tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
-            None
-        })
     }
 
     fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
