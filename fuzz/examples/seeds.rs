@@ -19,6 +19,7 @@ fn main() -> std::io::Result<()> {
         ("manifest", manifest()),
         ("lines", lines()),
         ("csv", csv()),
+        ("sidecar", sidecar()),
     ];
     for (target, seeds) in targets {
         let dir = corpus.join(target);
@@ -48,6 +49,22 @@ fn csv() -> Vec<Seed> {
     ];
     let seed = |(name, content): (&str, &[u8])| (name.to_owned(), [&[3], content].concat());
     files.into_iter().map(seed).collect()
+}
+
+/// One of each form.
+fn sidecar() -> Vec<Seed> {
+    let sum = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let forms = [
+        ("line", format!("{sum}  a.csv\n{sum} *b.csv\n")),
+        ("tagged", format!("SHA256 (a.csv) = {sum}\nMD5(b.csv)= {}\n", &sum[..32])),
+        ("certutil", format!("SHA256 hash of a.csv:\r\n{sum}\r\nCertUtil: done.\r\n")),
+        ("groups", "d4 1d 8c d9 8f 00 b2 04 e9 80 09 98 ec f8 42 7e\n".to_owned()),
+        ("json", format!("{{\"files\": [{{\"name\": \"a.csv\", \"sha256\": \"{sum}\"}}]}}")),
+        ("list", format!("\nAlgorithm : SHA256\nHash      : {sum}\nPath      : C:\\a.csv\n\n")),
+        ("odd", sum[..63].to_owned()),
+        ("text", "done, 17 rows\n".to_owned()),
+    ];
+    forms.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect()
 }
 
 type Seed = (String, Vec<u8>);
