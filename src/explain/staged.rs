@@ -108,8 +108,8 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
             match staged {
                 Some(_) => format!("it is the sidecar of {of}"),
                 None => format!(
-                    "it is an orphaned sidecar: {of} is not there. If that comes now, this will not release it, unless it \
-                     holds a checksum or is written anew"
+                    "it is the sidecar of {of}, and an orphaned sidecar: {of} is not there. If that comes now, this will not \
+                     release it, unless it holds a checksum or is written anew"
                 ),
             }
         }

@@ -53,7 +53,7 @@ fn orphans_release_nothing_after_a_crash() {
 /// The same when a look at one of them fails.
 #[test]
 fn orphans_release_nothing_when_a_look_fails() {
-    sweep("orphaned sidecars, looks that fail", operations(scenarios()), 200, |scenario, operation, op| {
+    sweep("orphaned sidecars, looks that fail", operations(scenarios()), 90, |scenario, operation, op| {
         if op != csv_ingestor::fs::sim::Op::Stat {
             return 0;
         }

@@ -169,3 +169,18 @@ fn a_sidecar_that_is_too_long_holds_its_file_back() {
     place.stage("a.csv.ok", format!("{list}{}  a.csv\n", sha256_hex(&content)));
     assert_eq!(waiting(&place, &[]).0, [""; 0]);
 }
+
+/// Found on the way: by its sidecar a kept duplicate was looked at a second time, and printed twice.
+#[test]
+fn a_kept_duplicate_with_a_sidecar_is_told_once() {
+    let place = Place::new();
+    for name in ["a.csv", "b.csv"] {
+        place.stage(name, csv(1, 300));
+        place.stage(format!("{name}.ok"), "");
+        place.once_ok(SIDECAR);
+    }
+    for more in [&[][..], &["--dry-run"]] {
+        let told = out(&place.once(&[SIDECAR, more].concat()));
+        assert_eq!(told.matches("DUPLICATE: ").count(), 1, "{told}");
+    }
+}
