@@ -19,6 +19,7 @@ fn main() -> std::io::Result<()> {
         ("manifest", manifest()),
         ("lines", lines()),
         ("csv", csv()),
+        ("sidecar", sidecar()),
     ];
     for (target, seeds) in targets {
         let dir = corpus.join(target);
@@ -32,7 +33,7 @@ fn main() -> std::io::Result<()> {
 
 /// One of each thing that a file may have in it.
 fn csv() -> Vec<Seed> {
-    let files: [(&str, &[u8]); 8] = [
+    let files: [(&str, &[u8]); 12] = [
         ("plain", b"id,name\n1,Ada\n2,Bob\n"),
         ("crlf", b"id,name\r\n1,Ada\r\n"),
         ("quotes", b"id,\"na\"\"me\"\n1,\"A, \nB\"\n\"x\"y,2\n"),
@@ -41,9 +42,29 @@ fn csv() -> Vec<Seed> {
         ("open", b"a,b\n1,\"2\n"),
         ("utf-8", b"gr\xc3\xb6\xc3\x9fe\n\xf0\x9d\x84\x9e\n"),
         ("no-utf-8", b"a\n\xff\n"),
+        ("nul", b"a,b\n1,\0\n"),
+        ("cr", b"a,b\r1,2\r\n"),
+        ("bare", b"a,b\n1,2\" x\n"),
+        ("one", b"a\n\n\"\"\n\n"),
     ];
     let seed = |(name, content): (&str, &[u8])| (name.to_owned(), [&[3], content].concat());
     files.into_iter().map(seed).collect()
+}
+
+/// One of each form.
+fn sidecar() -> Vec<Seed> {
+    let sum = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let forms = [
+        ("line", format!("{sum}  a.csv\n{sum} *b.csv\n")),
+        ("tagged", format!("SHA256 (a.csv) = {sum}\nMD5(b.csv)= {}\n", &sum[..32])),
+        ("certutil", format!("SHA256 hash of a.csv:\r\n{sum}\r\nCertUtil: done.\r\n")),
+        ("groups", "d4 1d 8c d9 8f 00 b2 04 e9 80 09 98 ec f8 42 7e\n".to_owned()),
+        ("json", format!("{{\"files\": [{{\"name\": \"a.csv\", \"sha256\": \"{sum}\"}}]}}")),
+        ("list", format!("\nAlgorithm : SHA256\nHash      : {sum}\nPath      : C:\\a.csv\n\n")),
+        ("odd", sum[..63].to_owned()),
+        ("text", "done, 17 rows\n".to_owned()),
+    ];
+    forms.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect()
 }
 
 type Seed = (String, Vec<u8>);

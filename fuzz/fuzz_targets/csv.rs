@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use csv_ingestor::journal::record::Validation;
 use csv_ingestor::pipeline::profile::Profiler;
 use csv_ingestor_fuzz::csv::{Seen, read};
 use libfuzzer_sys::fuzz_target;
@@ -13,10 +14,13 @@ const HEADER_BYTES_MAX: usize = 16 << 10;
 
 fuzz_target!(|input: &[u8]| {
     let Some((piece, content)) = input.split_first() else { return };
-    let mut profiler = Profiler::of(b"a.csv", b',').unwrap();
-    content.chunks(usize::from(*piece).max(1)).for_each(|piece| profiler.feed(piece));
+    // The highest bit says whether there are quotes.
+    let quote = (*piece < 0x80).then_some(b'"');
+    let look = Validation { delimiter: b',', quote, refuse: false };
+    let mut profiler = Profiler::of(b"a.csv", &look).unwrap();
+    content.chunks(usize::from(*piece & 0x7f).max(1)).for_each(|piece| profiler.feed(piece));
     let profile = profiler.finish();
-    let seen = read(content);
+    let seen = read(content, quote);
     let fits = |header: &Vec<Vec<u8>>| {
         let bytes: usize = header.iter().map(|name| name.len() + 2).sum();
         bytes <= HEADER_BYTES_MAX && header.iter().all(|name| name.len() <= NAME_BYTES_MAX)

@@ -22,10 +22,12 @@ enum At {
     Quoted,
     /// Behind a quote within quotes: the field's end, or half of a doubled one.
     QuoteInQuoted,
+    /// Behind a CR, which only an LF may follow.
+    Cr,
 }
 
-/// Reads a file whose fields are separated by commas.
-pub fn read(content: &[u8]) -> Seen {
+/// Reads a file whose fields are separated by commas; with this quote around them, if any.
+pub fn read(content: &[u8], quote: Option<u8>) -> Seen {
     let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content);
     let good = match std::str::from_utf8(text) {
         Ok(_) => text.len(),
@@ -34,41 +36,50 @@ pub fn read(content: &[u8]) -> Seen {
     };
     let mut reader = Reader { seen: Seen { rows: Some(0), columns: None, header: None, fault: None }, line: 1 };
     let (mut fields, mut field, mut at, mut begun) = (Vec::new(), Vec::new(), At::FieldStart, None);
-    for byte in &text[..good] {
-        let ends_line = matches!(byte, b'\n' | b'\r') && at != At::Quoted;
-        if begun.is_none() && !ends_line {
-            begun = Some(reader.line);
-        }
-        if ends_line {
-            if let Some(begun) = begun.take() {
-                fields.push(std::mem::take(&mut field));
+    for byte in text[..good].iter().copied() {
+        let is_quote = Some(byte) == quote;
+        match (at, byte) {
+            _ if byte == 0 || (at == At::Cr && byte != b'\n') => return reader.failed(),
+            (At::Quoted, byte) if !is_quote => field.push(byte),
+            (At::Quoted, _) => at = At::QuoteInQuoted,
+            (At::QuoteInQuoted, _) if is_quote => {
+                field.push(byte);
+                at = At::Quoted;
+            }
+            (_, b'\r') => at = At::Cr,
+            (_, b'\n') => {
+                // Where there is one column, an empty line is a record.
+                let is_record = begun.is_some() || reader.seen.columns == Some(1);
+                let line = begun.take().unwrap_or(reader.line);
                 at = At::FieldStart;
-                if !reader.record(std::mem::take(&mut fields), begun) {
-                    return reader.seen;
+                if is_record {
+                    fields.push(std::mem::take(&mut field));
+                    if !reader.record(std::mem::take(&mut fields), line) {
+                        return reader.seen;
+                    }
                 }
             }
-        } else {
-            match (at, byte) {
-                (At::FieldStart, b'"') => at = At::Quoted,
-                (At::Quoted, b'"') => at = At::QuoteInQuoted,
-                (At::QuoteInQuoted, b'"') => {
-                    field.push(b'"');
-                    at = At::Quoted;
-                }
-                (At::FieldStart | At::Bare | At::QuoteInQuoted, b',') => {
-                    fields.push(std::mem::take(&mut field));
-                    at = At::FieldStart;
-                }
-                (At::Quoted, byte) => field.push(*byte),
-                (_, byte) => {
-                    field.push(*byte);
-                    at = At::Bare;
+            (_, byte) => {
+                begun.get_or_insert(reader.line);
+                match at {
+                    _ if byte == b',' => {
+                        fields.push(std::mem::take(&mut field));
+                        at = At::FieldStart;
+                    }
+                    At::FieldStart if is_quote => at = At::Quoted,
+                    At::FieldStart | At::Bare if !is_quote => {
+                        field.push(byte);
+                        at = At::Bare;
+                    }
+                    _ => return reader.failed(),
                 }
             }
         }
-        reader.line += u64::from(*byte == b'\n');
+        reader.line += u64::from(byte == b'\n');
     }
     if good < text.len() {
+        reader.fail(reader.line);
+    } else if at == At::Cr {
         reader.fail(reader.line);
     } else if let Some(begun) = begun {
         if at == At::Quoted {
@@ -96,6 +107,11 @@ impl Reader {
             Some(_) => self.fail(line),
         }
         self.seen.fault.is_none()
+    }
+
+    fn failed(mut self) -> Seen {
+        self.fail(self.line);
+        self.seen
     }
 
     fn fail(&mut self, line: u64) {

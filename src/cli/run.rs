@@ -166,6 +166,17 @@ enum MalformedName {
 }
 
 impl RunArgs {
+    /// What options say of what is in files and sidecars.
+    fn check_contents(&self) -> Result<(), &'static str> {
+        if self.csv_quote.0 == Some(self.csv_delimiter) {
+            return Err("--csv-quote and --csv-delimiter must differ");
+        }
+        if self.require_checksum && !matches!(self.mode, ModeName::Sidecar) {
+            return Err("--require-checksum needs --mode sidecar: checksums are in sidecars");
+        }
+        Ok(())
+    }
+
     fn validate(self) -> Result<Config, config::Error> {
         let refuse = |text: &str| Err(config::Error::Options(text.to_owned()));
         if (self.duplicates == DuplicatesName::Move) != self.duplicates_dir.is_some() {
@@ -187,11 +198,8 @@ impl RunArgs {
             quote: self.csv_quote.0,
             refuse: malformed == MalformedName::Quarantine,
         });
-        if self.csv_quote.0 == Some(self.csv_delimiter) {
-            return refuse("--csv-quote and --csv-delimiter must differ");
-        }
-        if self.require_checksum && !matches!(self.mode, ModeName::Sidecar) {
-            return refuse("--require-checksum needs --mode sidecar: checksums are in sidecars");
+        if let Err(text) = self.check_contents() {
+            return refuse(text);
         }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = self.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));

@@ -93,8 +93,8 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
     let of = suffix.and_then(|suffix| data_name(name, suffix)).unwrap_or_default();
     if why == Some(Ignored::Sidecar) && super::stat(context.fs, &path.with_file_name(&of))?.is_none() {
         return Ok(Some(format!(
-            "it is an orphaned sidecar: {} is not there. If that comes now, this will not release it, unless it holds a \
-             checksum or is written anew",
+            "it is the sidecar of {0}, and an orphaned sidecar: {0} is not there. If that comes now, this will not release \
+             it, unless it holds a checksum or is written anew",
             of.to_string_lossy()
         )));
     }

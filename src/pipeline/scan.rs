@@ -195,10 +195,12 @@ impl<F: Fs> Scanner<F> {
             let found = self.fs.stat(&self.staging, &sidecar_name(name, suffix)).unwrap_or(None);
             found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
         });
-        if stat.is_none() && sidecar.is_some() {
+        if stat == Some(None) && sidecar.is_some() {
             // Both may have come since the first look.
             stat = self.stat(settle, name)?;
         }
+        let is_missing = stat == Some(None);
+        let stat = stat.flatten();
         let other = stat.and_then(|stat| Ignored::of_kind(stat.kind));
         let file = stat.filter(|_| other.is_none());
         if file.is_some() {
@@ -217,7 +219,7 @@ impl<F: Fs> Scanner<F> {
                 }
             }
             // While a file is on its way, its sidecar goes after it.
-            (None, Some(sidecar)) if stat.is_none() && !settle.is_in_flight(name) => {
+            (None, Some(sidecar)) if is_missing && !settle.is_in_flight(name) => {
                 self.orphans.note(name, sidecar, clocks());
                 // What was only heard of may be about to come: a scan tells.
                 if !nudged {
@@ -231,7 +233,8 @@ impl<F: Fs> Scanner<F> {
         Ok(other)
     }
 
-    fn stat(&self, settle: &mut Settle, name: &OsStr) -> fs::Result<Option<fs::Stat>> {
+    /// What the name stands for; None if it cannot be told.
+    fn stat(&self, settle: &mut Settle, name: &OsStr) -> fs::Result<Option<Option<fs::Stat>>> {
         match self.fs.stat(&self.staging, name) {
             // Nothing can be looked at there: that says nothing of this name.
             Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => Err(error),
@@ -241,7 +244,7 @@ impl<F: Fs> Scanner<F> {
                 settle.could_not_look();
                 Ok(None)
             }
-            stat => stat,
+            Ok(stat) => Ok(Some(stat)),
         }
     }
 

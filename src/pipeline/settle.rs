@@ -224,7 +224,11 @@ impl Settle {
 
     /// The kept duplicates that were seen, with their content's hash.
     pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Sha256)> {
-        self.kept_names.take().unwrap_or_default()
+        let mut names = self.kept_names.take().unwrap_or_default();
+        // By its sidecar a file is looked at a second time.
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// What is seen from now on belongs to a new scan.

@@ -65,7 +65,8 @@ impl Intake {
                 self.metrics.file_ready(&input.join(&*settled.name), settled.identity.size);
             }
             // What is resumed stands in the journal already, with the id and instant that it keeps.
-            if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed {
+            // And what an orphaned sidecar releases is decided by what is in that, so nothing is said before.
+            if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed && !settled.orphaned {
                 let note = ToCommit::Note(settled.clone());
                 pulse::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;
             }

@@ -48,6 +48,10 @@ pub enum Act {
     Close(Body),
     /// A sidecar with a wrong checksum appears.
     WrongSidecar(Name),
+    /// A sidecar without a checksum appears, as one that was left over: empty, or with a word in it.
+    Orphan(Name),
+    /// The first half of a file is written in place, and nobody says that it is whole.
+    Half(Name, Body),
     /// Time passes: hours.
     Wait(u8),
     /// Another program appends a line to the newest manifest, or half of one.
@@ -141,6 +145,17 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::WrongSidecar(name) => {
             upstream.write(sidecar_of(&path_of(*name)), digest(b"something else").as_bytes()).unwrap();
             Some(sidecar_of(&path_of(*name)))
+        }
+        Act::Orphan(name) => {
+            let marker: &[u8] = if name % 2 == 0 { b"" } else { b"done\n" };
+            upstream.write(sidecar_of(&path_of(*name)), marker).unwrap();
+            Some(sidecar_of(&path_of(*name)))
+        }
+        Act::Half(name, body) => {
+            let content = content_of(*body);
+            model.may_become(&content[..content.len() / 2]);
+            upstream.write(path_of(*name), &content[..content.len() / 2]).unwrap();
+            Some(path_of(*name))
         }
         Act::Wait(hours) => {
             upstream.advance(Duration::from_secs(3600 * u64::from(*hours)));

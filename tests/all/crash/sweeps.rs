@@ -4,6 +4,7 @@
 //! process, by a fault. Each is looked at as it is, then the ingestor starts on it again, and must come to the right end.
 
 mod clock;
+mod content;
 mod disk;
 mod fault;
 mod files;

@@ -100,13 +100,8 @@ fn history(first_lsn: Lsn, seeds: std::ops::Range<u64>) -> Vec<Record> {
             continue;
         }
         let warehouse_path = format!("/warehouse/ingest_date=2026-01-{:02}/{seed}.csv", seed % 28 + 1).into();
-        records.push(Record::Hashed(Hashed {
-            ingest_id,
-            sha256: content(seed),
-            warehouse_path,
-            copy: None,
-            verified_by: None,
-        }));
+        let (sha256, copy) = (content(seed), None);
+        records.push(Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy, verified_by: None }));
         if seed + 2 == end {
             continue;
         }
@@ -131,13 +126,8 @@ fn contents_with_equal_prefixes_are_told_apart() {
         let id = Lsn(records.len() as u64 + 1);
         records.push(discovered(1000 + seed, "/in/a"));
         let (ingest_id, warehouse_path) = (IngestId(id.0), format!("/warehouse/{seed}").into());
-        records.push(Record::Hashed(Hashed {
-            ingest_id,
-            sha256: content(*seed),
-            warehouse_path,
-            copy: None,
-            verified_by: None,
-        }));
+        let (sha256, copy) = (content(*seed), None);
+        records.push(Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy, verified_by: None }));
         records.extend([moved(id), Record::Manifested(ingest_id)]);
     }
     append_all(&mut journal, &records);

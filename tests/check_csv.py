@@ -1,0 +1,265 @@
+"""Small CSV files, each read by the ingestor and by three readers in strict mode: Python's csv, DuckDB and Polars.
+
+check_csv.py PROGRAM DIR [--list]
+
+A verdict is "malformed", or the number of rows and of columns. Where a reader's is another, DIFFERENCES has it, and why;
+anything else fails, and so does a difference that is none any more. --list prints every verdict.
+"""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import duckdb
+import polars
+
+MALFORMED = "malformed"
+
+# How each group of files is read: the ending, the delimiter, the quote.
+GROUPS = {"commas": (".csv", ",", '"'), "semicolons": (".csv", ";", '"'), "tabs": (".tsv", "\t", None)}
+
+BOM = b"\xef\xbb\xbf"
+COMMAS = {
+    "plain": b"id,name\n1,Ada\n2,Bob\n",
+    "no-last-end": b"id,name\n1,Ada\n2,Bob",
+    "crlf": b"id,name\r\n1,Ada\r\n2,Bob\r\n",
+    "crlf-no-last-end": b"id,name\r\n1,Ada\r\n2,Bob",
+    "mixed-ends": b"id,name\n1,Ada\r\n2,Bob\n",
+    "mark": BOM + b"id,name\n1,Ada\n",
+    "mark-quoted": BOM + b'"id","name"\n1,Ada\n',
+    "header-only": b"id,name\n",
+    "header-only-no-end": b"id,name",
+    "quoted": b'id,name\n1,"Ada"\n',
+    "all-quoted": b'"id","name"\n"1","Ada"\n',
+    "quoted-comma": b'id,name\n1,"A, da"\n',
+    "quoted-lf": b'id,name\n1,"A\nda"\n2,x\n',
+    "quoted-crlf": b'id,name\r\n1,"A\r\nda"\r\n2,x\r\n',
+    "quoted-empty": b'id,name\n1,""\n"",2\n',
+    "doubled": b'id,name\n1,"A ""x"" da"\n',
+    "doubled-alone": b'id,name\n1,""""\n',
+    "doubled-at-the-ends": b'id,name\n1,"""x"""\n',
+    "quoted-header": b'"i,d","na\nme"\n1,2\n',
+    "empty-fields": b"a,b,c\n,,\n,2,\n",
+    "trailing-comma": b"a,b,\n1,2,3\n",
+    "blanks": b"a,b\n 1 , 2 \n",
+    "blank-line-between": b"a,b\n1,2\n\n3,4\n",
+    "blank-line-crlf": b"a,b\r\n1,2\r\n\r\n3,4\r\n",
+    "blank-lines-last": b"a,b\n1,2\n\n\n",
+    "blank-line-first": b"\na,b\n1,2\n",
+    "utf-8": "größe,名\n1,𝄞\n".encode(),
+    "apostrophe": b"a,b\nit's,o'clock\n",
+    "tabs-inside": b"a,b\n1\t2,3\n",
+    "wide": ",".join(f"c{n}" for n in range(300)).encode() + b"\n" + b",".join([b"1"] * 300) + b"\n",
+    "long-field": b"a,b\n1," + b"x" * 70_000 + b"\n",
+    "long-quoted": b'a,b\n1,"' + b"x,\n" * 9_000 + b'"\n2,3\n',
+    "many": b"a,b\n" + b"1,2\n" * 5_000,
+    "one-column": b"a\n1\n2\n",
+    "one-column-blank": b"email\na@x\n\nb@x\n",
+    "one-column-blank-last": b"foo\n\n",
+    "one-column-blanks-last": b"foo\n1\n\n\n",
+    "one-column-blank-crlf": b"email\r\na@x\r\n\r\nb@x\r\n",
+    "one-column-quoted-empty": b'foo\n""\n""\n',
+    "one-column-quoted-lf": b'foo\n"a\n\nb"\n',
+    "too-many": b"a,b\n1,2\n1,2,3\n",
+    "too-few": b"a,b,c\n1,2,3\n1,2\n",
+    "too-few-last": b"a,b,c\n1,2,3\n1,2",
+    "too-few-quoted": b'a,b\n"1"\n',
+    "too-many-quoted": b'a,b\n"1","2","3"\n',
+    "blanks-alone": b"a,b\n1,2\n  \n",
+    "open-quote": b'id,name\n1,"Ada\n2,Bob\n',
+    "open-quote-last": b'id,name\n1,Ada\n2,"Bob',
+    "open-quote-comma": b'a,b\n1,2\n"3,4\n',
+    "behind-a-quote": b'id,name\n1,"x"y\n2,Bob\n',
+    "behind-a-quote-blank": b'id,name\n1,"x" \n2,Bob\n',
+    "behind-a-quote-first": b'id,name\n"x"y,1\n2,Bob\n',
+    "inside": b'id,name\n1,5" pipe\n2,x\n',
+    "inside-twice": b'id,name\n1,a "b" c\n2,x\n',
+    "inside-behind-a-blank": b'id,name\n1, "x"\n2,y\n',
+    "backslash-quote": b'a,b\n1,"x\\"y"\n2,z\n',
+    "cr": b"a,b\r1,2\r3,4\r",
+    "cr-once": b"a,b\n1,2\r3,4\n",
+    "cr-cr-lf": b"a,b\r\r\n1,2\r\r\n",
+    "cr-last": b"a,b\n1,2\r",
+    "cr-in-quotes": b'a,b\n1,"x\ry"\n',
+    "nul": b"a,b\n1,x\0y\n",
+    "nul-tail": b"id,name\n1,Ada\n2,B" + bytes(5_000),
+    "nul-all": bytes(5_000),
+    "nul-in-quotes": b'a,b\n1,"x\0y"\n',
+    "utf-16-le": "id,name\n1,Ada\n".encode("utf-16-le"),
+    "utf-16-be": "id,name\n1,Ada\n".encode("utf-16-be"),
+    "utf-16-mark": "id,name\n1,Ada\n".encode("utf-16"),
+    "latin-1": b"id,name\n1,M\xfcller\n",
+    "cut-character": b"id,name\n1,M\xc3",
+    "overlong": b"id,name\n1,\xc0\xaf\n",
+}
+SEMICOLONS = {
+    "plain": b"id;name\n1;Ada\n",
+    "comma-inside": b"id;name\n1;1,5\n",
+    "quoted": b'id;name\n1;"A;da"\n',
+    "too-many": b"id;name\n1;2;3\n",
+}
+TABS = {
+    "plain": b"id\ttitle\n1\tx\n",
+    "quote-inside": b'id\ttitle\n1\t5" pipe\n2\tx\n',
+    "quote-first": b'id\ttitle\n1\t"Quoted\n2\tplain\n3\tend"\n',
+    "quote-open": b'id\ttitle\n1\t"x\n',
+    "quote-closed": b'id\ttitle\n1\t"x"y\n',
+    "too-few": b'id\ttitle\n"1\t2"\n3\n',
+}
+CORPUS = {"commas": COMMAS, "semicolons": SEMICOLONS, "tabs": TABS}
+
+# Why a reader sees something else, and what.
+MIXED = "it wants one kind of line ends in a file"
+EMPTY = "an empty line is a record of nulls"
+FILLED = "what is missing from a record is null"
+NO_HEADER = "it looks for the header among the lines that fit, and takes another one for it"
+BARE = "a quote inside an unquoted field is a character like others"
+BLANK = "blanks around a quoted field are passed over"
+CR = "CR alone ends a line"
+CR_TEXT = "CR alone is a character like others"
+NUL = "a NUL byte is a character like others"
+NOT_TEXT = "what is not UTF-8 is a character like others"
+
+DIFFERENCES = {
+    "python": {
+        "commas/inside": ((2, 2), BARE),
+        "commas/inside-twice": ((2, 2), BARE),
+        "commas/inside-behind-a-blank": ((2, 2), BARE),
+        "commas/cr": ((2, 2), CR),
+        "commas/cr-once": ((2, 2), CR),
+        "commas/cr-cr-lf": ((1, 2), CR),
+        "commas/cr-last": ((1, 2), CR),
+        "commas/nul": ((1, 2), NUL),
+        "commas/nul-tail": ((2, 2), NUL),
+        "commas/nul-all": ((0, 1), NUL),
+        "commas/nul-in-quotes": ((1, 2), NUL),
+        "commas/utf-16-be": ((1, 2), NUL),
+    },
+    "duckdb": {
+        "commas/mixed-ends": (MALFORMED, MIXED),
+        "commas/too-many": ((0, 3), NO_HEADER),
+        "commas/too-many-quoted": ((0, 3), NO_HEADER),
+        "semicolons/too-many": ((0, 3), NO_HEADER),
+        "commas/behind-a-quote-blank": ((2, 2), BLANK),
+        "commas/inside": ((2, 2), BARE),
+        "commas/inside-twice": ((2, 2), BARE),
+        "commas/inside-behind-a-blank": ((2, 2), BLANK),
+        "commas/cr": ((2, 2), CR),
+        "commas/nul": ((1, 2), NUL),
+        "commas/nul-tail": ((2, 2), NUL),
+        "commas/nul-all": ((0, 1), NUL),
+        "commas/nul-in-quotes": ((1, 2), NUL),
+        "commas/utf-16-be": ((1, 2), NUL),
+    },
+    "polars": {
+        "commas/blank-line-between": ((3, 2), EMPTY),
+        "commas/blank-line-crlf": ((3, 2), EMPTY),
+        "commas/blank-lines-last": ((3, 2), EMPTY),
+        "commas/blanks-alone": ((2, 2), FILLED),
+        "commas/too-few": ((2, 3), FILLED),
+        "commas/too-few-last": ((2, 3), FILLED),
+        "commas/too-few-quoted": ((1, 2), FILLED),
+        "tabs/too-few": ((2, 2), FILLED),
+        "commas/inside-twice": ((2, 2), BARE),
+        "commas/inside-behind-a-blank": ((2, 2), BARE),
+        "commas/cr": ((0, 4), CR_TEXT),
+        "commas/cr-cr-lf": ((1, 2), CR_TEXT),
+        "commas/cr-last": ((1, 2), CR_TEXT),
+        "commas/nul": ((1, 2), NUL),
+        "commas/nul-tail": ((2, 2), NUL),
+        "commas/nul-all": ((0, 1), NUL),
+        "commas/nul-in-quotes": ((1, 2), NUL),
+        "commas/utf-16-le": ((2, 2), NUL),
+        "commas/utf-16-be": ((1, 2), NUL),
+        "commas/utf-16-mark": ((2, 2), NOT_TEXT),
+    },
+}
+
+
+def python(path, delimiter, quote):
+    quoting = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
+    csv.field_size_limit(1 << 20)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            records = list(csv.reader(file, delimiter=delimiter, strict=True, **quoting))
+    except (csv.Error, UnicodeDecodeError):
+        return MALFORMED
+    while records and not records[0]:
+        del records[0]
+    if not records:
+        return (0, 0)
+    columns = len(records[0])
+    # It gives an empty record for an empty line; where there is one column, that is one empty field.
+    rows = [record or [""] for record in records[1:] if record or columns == 1]
+    return (len(rows), columns) if all(len(row) == columns for row in rows) else MALFORMED
+
+
+def by_duckdb(path, delimiter, quote):
+    try:
+        table = duckdb.sql(
+            f"SELECT * FROM read_csv('{path}', header = true, delim = '{delimiter}', quote = '{quote or ''}', "
+            "escape = '" + (quote or "") + "', all_varchar = true, strict_mode = true, auto_detect = true, sample_size = -1)"
+        )
+        return (len(table.fetchall()), len(table.columns))
+    except duckdb.Error:
+        return MALFORMED
+
+
+def by_polars(path, delimiter, quote):
+    try:
+        table = polars.read_csv(path, separator=delimiter, quote_char=quote, infer_schema=False)
+        return table.shape
+    except polars.exceptions.PolarsError:
+        return MALFORMED
+
+
+READERS = {"python": python, "duckdb": by_duckdb, "polars": by_polars}
+
+
+def by_the_ingestor(program, place, group):
+    _, delimiter, quote = GROUPS[group]
+    dirs = [place / name for name in ("warehouse", "manifests", "state")]
+    options = zip(("--input", "--warehouse", "--manifests", "--state-path"), [place / "staging", *dirs])
+    command = [program, "run", "--once", "--stability-seconds", "0", "--validate", "csv", "--malformed", "mark"]
+    command += [word for pair in options for word in map(str, pair)]
+    command += ["--csv-delimiter", delimiter.replace("\t", "tab"), "--csv-quote", quote or "none"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    found = {}
+    for manifest in (place / "manifests").glob("*/*/*/*/manifest.jsonl"):
+        for line in map(json.loads, manifest.read_text().splitlines()):
+            verdict = MALFORMED if "malformed_line" in line else (line["rows"], line["columns"] or 0)
+            found[pathlib.Path(line["path"]).stem] = verdict
+    return found
+
+
+def main(program, top, *options):
+    wrong, count = [], 0
+    for group, files in CORPUS.items():
+        ending, delimiter, quote = GROUPS[group]
+        place = pathlib.Path(top) / group
+        for name in ("staging", "files"):
+            os.makedirs(place / name)
+        for name, content in files.items():
+            for directory in ("staging", "files"):
+                (place / directory / (name + ending)).write_bytes(content)
+        ours = by_the_ingestor(program, place, group)
+        for name in files:
+            count += 1
+            for reader, read in READERS.items():
+                theirs = read(str(place / "files" / (name + ending)), delimiter, quote)
+                key = f"{group}/{name}"
+                if "--list" in options:
+                    print(key, reader, theirs, "" if theirs == ours[name] else f"!= {ours[name]}")
+                expected = DIFFERENCES.get(reader, {}).get(key, (ours[name],))[0]
+                if theirs != expected or (expected == ours[name] and key in DIFFERENCES.get(reader, {})):
+                    wrong.append(f"{key}: {reader} says {theirs}, expected {expected}; the ingestor says {ours[name]}")
+    print("\n".join(wrong))
+    print(f"{count} files, {len(READERS)} readers, {sum(map(len, DIFFERENCES.values()))} differences that are known")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
