@@ -269,6 +269,7 @@ impl Intake {
             (self.places.as_ref().filter(|_| now >= self.next_look), self.scan_interval)
         {
             places.look()?;
+            self.check_input()?;
             self.next_look = now + interval;
         }
         let due_until = self.deadline.map_or(now, |deadline| deadline.min(now));

@@ -13,7 +13,7 @@ use crate::journal::replay::Replayed;
 use crate::journal::state::{FileState, State};
 use crate::journal::{Journal, names};
 use crate::pipeline::older::{self, Knowledge, Verdict};
-use crate::pipeline::places::{self, Accepts, Places, may_be_anybodys, may_be_there, private_dir};
+use crate::pipeline::places::{self, Accepts, Places, may_be_there, private_dir};
 
 const WAREHOUSE: &str = "--warehouse";
 const MANIFESTS: &str = "--manifests";
@@ -72,13 +72,8 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
 fn check_markers<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Result<(), Error> {
     let Some(store) = &begins.store else { return Ok(()) };
     let missing = |option, path: &Path, marker| Err(Error::MarkerMissing { option, path: path.to_path_buf(), marker });
-    let Some(known) = begins.state.settings() else {
-        // Of a journal that was rebuilt, another one's marker is all there may be.
-        if begins.state.remembered() > 0 && !may_be_anybodys(fs, &settings.warehouse) {
-            return missing(WAREHOUSE, &settings.warehouse, settings.warehouse.join(places::PRIVATE));
-        }
-        return Ok(());
-    };
+    // A journal that was rebuilt knows no directories yet.
+    let Some(known) = begins.state.settings() else { return Ok(()) };
     if known.warehouse == settings.warehouse && !may_be_there(fs, &private_dir(&settings.warehouse, store)) {
         return missing(WAREHOUSE, &settings.warehouse, private_dir(&settings.warehouse, store));
     }

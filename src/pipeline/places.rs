@@ -24,7 +24,7 @@ pub struct Accepts {
 }
 
 /// What everything is in that is not for readers. Several ingestors, of several users, may have their own directory in it.
-pub const PRIVATE: &str = ".csv-ingestor";
+const PRIVATE: &str = ".csv-ingestor";
 /// Behind the name of the warehouse's marker: there is one for the manifests, too.
 const MANIFESTS_MARKED: &str = "-manifests";
 
@@ -47,11 +47,6 @@ pub fn make_private_dir<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Res
 /// True if there is a directory of that path; what cannot be looked at may be one.
 pub fn may_be_there<F: Fs>(fs: &F, path: &Path) -> bool {
     fs.open_dir(path).map_or_else(|error| !is_missing(&error), |_| true)
-}
-
-/// True if any ingestor has worked below `root`.
-pub fn may_be_anybodys<F: Fs>(fs: &F, root: &Path) -> bool {
-    may_be_there(fs, &root.join(PRIVATE))
 }
 
 /// True if this warehouse says that the manifests have one, too.

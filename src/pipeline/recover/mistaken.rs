@@ -89,13 +89,13 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// True if another ingestor has used the warehouse: each has a directory of its own for its copies.
+    /// True if another ingestor has used the warehouse: each has directories of its own there, whose names begin with its id.
     fn shares_warehouse(&mut self, warehouse: &Path) -> Result<bool, Error> {
         let ours = hash::copies_dir(warehouse, &self.journal.store());
         let (all, ours) = split(&ours)?;
         let all = self.publisher.dir(all)?;
         for entry in self.fs.list(&all)? {
-            if entry?.name != ours {
+            if !entry?.name.as_encoded_bytes().starts_with(ours.as_encoded_bytes()) {
                 return Ok(true);
             }
         }
