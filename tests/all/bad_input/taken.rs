@@ -96,14 +96,14 @@ fn when_every_name_is_taken_the_file_stays_and_the_rest_goes_on() {
     assert!(lines.iter().any(|line| line["warehouse_path"].as_str().unwrap().ends_with(&names[3])), "{lines:?}");
 }
 
-/// Why: the same with `--once`: said on stdout, and no failure of the whole run.
+/// Why: the same with `--once`: said on stdout, and by the exit code.
 #[test]
 fn once_says_what_could_not_be_placed() {
     let place = Place::new();
     let content = csv(1, 100);
     place.occupy(&warehouse_names("foo", &content));
     let path = place.stage("foo.csv", &content);
-    let output = place.once_ok(&[]);
+    let output = place.once_failing(&[]);
     assert!(out(&output).starts_with(&format!("WAITING: {} (", path.display())), "{}", out(&output));
     assert!(json_lines(&err(&output)).iter().any(|line| line["event"] == "file_failed"));
     assert_eq!(std::fs::read(&path).unwrap(), content);

@@ -37,7 +37,7 @@ fn three_files() -> Place {
     let taken = csv(2, 100);
     place.occupy(&warehouse_names("taken", &taken));
     place.stage("taken.csv", &taken);
-    place.once_ok(&[]);
+    place.once_failing(&[]);
     place
 }
 

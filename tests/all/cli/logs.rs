@@ -127,12 +127,15 @@ fn levels_filter() {
         place.occupy(&warehouse_names("taken", &taken));
         place.stage("taken.csv", &taken);
         place.stage("a.csv", csv(1, 100));
-        let log = json_lines(&err(&place.once_ok(&["--log-level", level])));
+        let log = json_lines(&err(&place.once_failing(&["--log-level", level])));
         log.iter().map(|line| line["event"].as_str().unwrap().to_owned()).collect()
     };
     let has = |events: &[String], name: &str| events.iter().any(|event| event == name);
     let error = events("error");
-    assert!(has(&error, "file_failed") && error.iter().all(|event| event == "file_failed"), "{error:?}");
+    assert!(
+        has(&error, "file_failed") && error.iter().all(|event| event == "file_failed" || event == "failed"),
+        "{error:?}"
+    );
     let warn = events("warn");
     assert!(has(&warn, "file_failed") && has(&warn, "file_abandoned") && !has(&warn, "started"), "{warn:?}");
     let info = events("info");
