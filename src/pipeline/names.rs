@@ -160,8 +160,10 @@ fn is_of_word(name: &[u8]) -> bool {
     }
 }
 
+/// There must be something before it: a name that is nothing else says nothing of another file.
 fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
-    name.len().checked_sub(suffix.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(suffix))
+    let stem = name.len().checked_sub(suffix.len()).filter(|stem| *stem > 0);
+    stem.is_some_and(|stem| name[stem..].eq_ignore_ascii_case(suffix))
 }
 
 #[cfg(test)]
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn names_that_only_remind_of_these_are_data() {
         let names = "a.csv tmp part partial.csv download.csv counterpart a.partial.csv ~a.csv ~WR.csv ~WRL1.csv #1.csv # ## \
-            thumbs.db.csv my-desktop.ini.csv $a.csv _a.csv a:b.csv a.csv.ok a_COPYING_ a.temp a.bak a.old";
+            thumbs.db.csv my-desktop.ini.csv $a.csv _a.csv a:b.csv a.csv.ok ~ a_COPYING_ a.temp a.bak a.old";
         for name in names.split_whitespace() {
             assert_eq!(judge(name), None, "{name}");
         }

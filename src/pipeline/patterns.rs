@@ -184,7 +184,8 @@ fn check_wanted(text: &str) -> Result<(), Error> {
         return refuse(Ignored::Hidden, right);
     }
     let end = text.rfind(SPECIAL).map_or(0, |at| at + 1);
-    if ends_as_temporary(text[end..].as_bytes()) {
+    // Whatever the special characters before it stand for.
+    if end > 0 && ends_as_temporary(format!("x{}", &text[end..]).as_bytes()) {
         return refuse(Ignored::Temporary, None);
     }
     match ignored_always(text.as_bytes()).filter(|_| end == 0) {

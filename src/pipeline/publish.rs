@@ -117,6 +117,14 @@ impl<F: Fs> Publisher<F> {
         self.durable.remove(path);
     }
 
+    /// Names in a directory that cannot be opened any more need not be made durable: whoever took it away has taken them, too.
+    pub fn forget_missing(&mut self, path: &Path) {
+        if self.dir(path).is_err() {
+            self.gained.remove(path);
+            self.lost.remove(path);
+        }
+    }
+
     /// The open directory of that path below `root`; it and its name are made, durably, if they are missing.
     pub fn made_dir(&mut self, root: &Path, path: &Path) -> fs::Result<Arc<F::Dir>> {
         if self.durable.contains(path) {

@@ -124,6 +124,14 @@ impl Place {
         output
     }
 
+    /// As `once`, and it must come to its end with some file that failed.
+    #[track_caller]
+    pub fn once_failing(&self, more: &[&str]) -> Output {
+        let output = self.once(more);
+        assert_eq!(output.status.code(), Some(6), "{}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
     /// A subcommand on this place's journal, such as `["journal", "inspect", "--json"]`.
     pub fn subcommand(&self, words: &[&str]) -> Output {
         Command::new(BINARY).args(words).arg("--state-path").arg(&self.state).output().unwrap()

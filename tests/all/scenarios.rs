@@ -97,7 +97,8 @@ fn count_syncs(place: &Place, command: &Command) -> u64 {
     let options = ["-qq", "--seccomp-bpf", "-c", "-o", summary.to_str().unwrap(), "-e"];
     let traced_calls = "trace=fsync,fdatasync,syncfs,sync,sync_file_range,msync";
     let output = traced(command, &[&options[..], &[traced_calls]].concat()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Some files may fail, as asked for.
+    assert!(matches!(output.status.code(), Some(0 | 6)), "{}", String::from_utf8_lossy(&output.stderr));
     let summary = std::fs::read_to_string(summary).unwrap();
     eprintln!("{summary}");
     // % time, seconds, usecs/call, calls, errors (maybe), name

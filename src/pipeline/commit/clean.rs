@@ -353,7 +353,10 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    fn duplicate_stays(&self, ingest: &Ingest, path: &Path, why: &str) -> Option<Outcome> {
+    fn duplicate_stays(&mut self, ingest: &Ingest, path: &Path, why: &str) -> Option<Outcome> {
+        if let Some(dir) = path.parent() {
+            self.publisher.forget_missing(dir);
+        }
         let error = format!("the duplicate stays: it cannot be moved to {}: {why}", path.display());
         self.metrics.file_failed(&ingest.source_path, FailureReason::NotRemoved, &error, None);
         None

@@ -90,13 +90,13 @@ fn names_are_never_used_up() {
     }
 }
 
-/// Why: one file that cannot be moved stays, and is said; with `--once` on stdout, and no failure of the whole run.
+/// Why: one file that cannot be moved stays, and is said: on stdout, and by the exit code.
 #[test]
 fn once_says_what_could_not_be_placed() {
     let place = Place::new();
     place.block();
     let path = place.stage("foo.csv", csv(1, 100));
-    let output = place.once(&[]);
+    let output = place.once_failing(&[]);
     assert!(out(&output).starts_with(&format!("WAITING: {} (", path.display())), "{}", out(&output));
     assert!(json_lines(&err(&output)).iter().any(|line| line["event"] == "file_failed"));
     assert_eq!(std::fs::read(&path).unwrap(), csv(1, 100));

@@ -166,7 +166,7 @@ fn what_cannot_be_read_and_what_is_in_quarantine() {
     let options = ["--mode", "sidecar", "--quarantine", quarantine.to_str().unwrap()];
     let path = place.stage("a.csv", csv(1, 1_000));
     place.stage("a.csv.ok", sha256_hex(b"something else"));
-    place.once_ok(&options);
+    place.once_failing(&options);
     assert_says(&ask(&place, &path, &[]), "GONE", &["quarantine", "moved_to"]);
     let names = std::fs::read_dir(&quarantine).unwrap().map(|entry| entry.unwrap().path());
     let file = names.filter(|path| path.extension().is_some_and(|extension| extension == "csv")).min().unwrap();

@@ -36,7 +36,7 @@ fn three_files() -> Place {
     place.once_ok(&[]);
     place.block();
     place.stage("taken.csv", csv(2, 100));
-    place.once_ok(&[]);
+    place.once_failing(&[]);
     place.unblock();
     place
 }

@@ -126,7 +126,7 @@ fn levels_filter() {
         let place = Place::new();
         place.block();
         let blocked = place.stage("blocked.csv", csv(9, 100));
-        let mut log = json_lines(&err(&place.once_ok(&["--log-level", level])));
+        let mut log = json_lines(&err(&place.once_failing(&["--log-level", level])));
         std::fs::remove_file(blocked).unwrap();
         place.unblock();
         place.stage("a.csv", csv(1, 100));
@@ -135,7 +135,10 @@ fn levels_filter() {
     };
     let has = |events: &[String], name: &str| events.iter().any(|event| event == name);
     let error = events("error");
-    assert!(has(&error, "file_failed") && error.iter().all(|event| event == "file_failed"), "{error:?}");
+    assert!(
+        has(&error, "file_failed") && error.iter().all(|event| event == "file_failed" || event == "failed"),
+        "{error:?}"
+    );
     let warn = events("warn");
     assert!(has(&warn, "file_failed") && has(&warn, "file_abandoned") && !has(&warn, "started"), "{warn:?}");
     let info = events("info");

@@ -90,8 +90,7 @@ fn once_moves_at_the_first_finding() {
     let dir = quarantine(&place);
     place.stage("a.csv", csv(1, 100));
     place.stage("a.csv.ok", sha256_hex(b"something else"));
-    let output = place.once(&["--mode", "sidecar", "--quarantine", dir.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(6), "it was not ingested");
+    let output = place.once_failing(&["--mode", "sidecar", "--quarantine", dir.to_str().unwrap()]);
     assert_eq!(events(&output, "file_quarantined").len(), 1);
     assert_eq!(confined(&place).len(), 1);
     assert!(place.staged_names().is_empty());
@@ -273,7 +272,7 @@ fn malformed_files_go_with_their_line() {
     let forecast = stdout(&place.once_ok(&[&options[..], &["--dry-run"]].concat()));
     let goes = "malformed, line 3: it has 1 columns, the first record 2; goes to quarantine";
     assert!(forecast.contains(goes), "{forecast}");
-    place.once_ok(&options);
+    place.once_failing(&options);
     let found: Vec<(String, Value)> = confined(&place)
         .into_iter()
         .map(|(_, _, reason)| (reason["error"].as_str().unwrap().to_owned(), reason["line"].clone()))

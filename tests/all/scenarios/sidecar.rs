@@ -143,7 +143,7 @@ fn a_wrong_checksum_leaves_no_copy_behind() {
     let Some((place, _other)) = Place::across_file_systems() else { return };
     place.stage("a.csv", csv(1, 5_000));
     place.stage("a.csv.ok", "0".repeat(64));
-    let output = place.once_ok(SIDECAR);
+    let output = place.once_failing(SIDECAR);
     assert_eq!(events(&output, "file_failed").len(), 1);
     assert!(stdout(&output).contains("sidecar has another SHA-256"), "{}", stdout(&output));
     assert!(super::leftover_copies(&place.warehouse).is_empty());

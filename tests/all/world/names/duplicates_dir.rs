@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::super::bad_input::{as_nobody, chmod};
-use crate::harness::{Place, csv, out};
+use crate::harness::{Place, csv, err, out};
 
 fn options(dir: &std::path::Path) -> Vec<&str> {
     let quick = ["--stability-seconds", "0", "--scan-interval", "50ms", "--duplicates", "move", "--duplicates-dir"];
@@ -59,9 +59,8 @@ fn where_it_cannot_be_made_the_duplicate_stays_and_that_is_said() {
     assert_eq!(place.check_consistent(), 2);
     // At the next start it is tried again, once the place can be used.
     std::fs::remove_file(&dir).unwrap();
-    let mut once = options(&dir);
-    once.push("--once");
-    assert!(out(&place.once_ok(&once)).is_empty());
+    let output = place.command().args(options(&dir)).arg("--once").output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{}{}", out(&output), err(&output));
     assert!(dir.join("again.csv").exists() && place.staged_names().is_empty());
 }
 
