@@ -163,7 +163,11 @@ fn a_file_system_that_lacks_what_is_needed_is_refused() {
     place.stage("a.csv", csv(1, 100));
     let output = place.once(&[]);
     assert_eq!(output.status.code(), Some(2), "{}", err(&output));
-    assert!(err(&output).contains("RENAME_NOREPLACE") && err(&output).contains(text(&place.warehouse)), "{}", err(&output));
+    assert!(
+        err(&output).contains("RENAME_NOREPLACE") && err(&output).contains(text(&place.warehouse)),
+        "{}",
+        err(&output)
+    );
     assert_eq!(place.staged_names(), ["a.csv"]);
 }
 
@@ -271,7 +275,8 @@ fn linked_copies_have_no_setuid_bits() {
     set(&place.stage("renamed.csv", csv(2, 100)));
     std::fs::hard_link(&linked, place.root.path().join("second")).unwrap();
     place.once_ok(&[]);
-    let modes: Vec<_> = place.warehouse_files().keys().map(|it| std::fs::metadata(it).unwrap().mode() & 0o7777).collect();
+    let modes: Vec<_> =
+        place.warehouse_files().keys().map(|it| std::fs::metadata(it).unwrap().mode() & 0o7777).collect();
     assert_eq!(modes, [0o755, 0o4755]);
 }
 
