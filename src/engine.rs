@@ -142,10 +142,8 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let is_first =
         state.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
     let mut copies_all = false;
-    if is_first {
-        for dir in [&copies, &staging] {
-            copies_all |= !counts_links(fs, dir, &journal.store())?;
-        }
+    for dir in [&copies, &staging].into_iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
+        copies_all |= !counts_links(fs, dir, &journal.store())?;
     }
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {

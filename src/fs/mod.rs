@@ -214,6 +214,9 @@ pub trait Fs: Clone + Send + Sync + 'static {
     /// syncfs(2): everything on the file system that holds `dir` is durable afterwards. Reports write-back errors
     /// since Linux 5.8.
     fn sync_fs(&self, dir: &Self::Dir) -> Result<()>;
+    /// One of the kernel's own file systems, on which renames, link counts and inode numbers are as the manual pages say. Of
+    /// others nobody knows before it is tried.
+    fn is_well_known(&self, dir: &Self::Dir) -> bool;
     /// Bytes that an unprivileged user may still write.
     fn free_bytes(&self, dir: &Self::Dir) -> Result<u64>;
 

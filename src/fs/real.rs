@@ -25,6 +25,9 @@ use crate::types::{FileIdentity, FileTime, UnixMillis};
 /// Is told how long each sync took, whatever came of it. Called on the thread that has synced.
 pub type OnSync = dyn Fn(SyncCall, Duration) + Send + Sync;
 
+/// statfs(2) of ext2 to ext4, XFS, Btrfs, tmpfs, F2FS and overlayfs.
+const WELL_KNOWN: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x794c_7630];
+
 /// The operating system's files.
 #[derive(Clone, Default)]
 pub struct RealFs {
@@ -223,6 +226,11 @@ impl RealFs {
             Err(Errno::EXIST) if is_one_file(from, from_name, to, to_name) => {}
             linked => linked.map_err(|errno| to.error_at(super::LINK, to_name, errno))?,
         }
+        // Where names reach the disk in any order, a power cut could keep the removal and not the new name.
+        if let Err(error) = self.sync_dir(to) {
+            let _ = unlink(to, to_name);
+            return Err(error);
+        }
         match unlink(from, from_name) {
             // Somebody else has removed the old name; the new one may be the last.
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -329,6 +337,10 @@ impl Fs for RealFs {
 
     fn sync_fs(&self, dir: &RealDir) -> Result<()> {
         self.timed(SyncCall::Syncfs, || sys::syncfs(&dir.file)).map_err(|errno| dir.error("syncfs", errno))
+    }
+
+    fn is_well_known(&self, dir: &RealDir) -> bool {
+        waiting(|| sys::fstatfs(&dir.file)).is_ok_and(|raw| WELL_KNOWN.contains(&(raw.f_type as u64 & 0xffff_ffff)))
     }
 
     fn free_bytes(&self, dir: &RealDir) -> Result<u64> {

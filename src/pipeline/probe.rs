@@ -42,6 +42,10 @@ pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdic
     clean();
     let verdict = try_out(fs, dir, &names);
     clean();
+    if matches!(verdict, Ok(Verdict::Suited { .. })) {
+        // With the next start it is not tried again.
+        fs.sync_dir(dir)?;
+    }
     match verdict {
         Err(error) if error.spares_others() || error.is_no_space() => Ok(Verdict::Unknown),
         verdict => verdict,

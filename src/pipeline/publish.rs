@@ -75,6 +75,8 @@ pub struct Publisher<F: Fs> {
     prepared: HashSet<PathBuf>,
     /// Devices that were seen to number a file anew when it is renamed.
     renumbering: HashSet<u64>,
+    /// What was taken aside had another inode number there, and nothing else that was different.
+    was_renumbered: bool,
 }
 
 impl<F: Fs> Publisher<F> {
@@ -89,6 +91,7 @@ impl<F: Fs> Publisher<F> {
             lost: BTreeSet::new(),
             prepared: HashSet::new(),
             renumbering: HashSet::new(),
+            was_renumbered: false,
         }
     }
 
@@ -221,6 +224,8 @@ impl<F: Fs> Publisher<F> {
                         Err(error)
                     }
                     (Ok(_), Ok(_)) => Err(error),
+                    // What has its old name still was not moved, whatever the other one says.
+                    (Err(_), Ok(here)) if is_it(here) => Err(error),
                     _ => Ok(Some(Placed::Unseen(error))),
                 }
             }
@@ -301,7 +306,13 @@ impl<F: Fs> Publisher<F> {
             Some(stat) if stat.identity.same_but_renamed(identity) => {}
             _ => return Ok(Removed::Other),
         }
-        match self.fs.rename(&dir, name, &dir, &aside) {
+        let mut renamed = self.fs.rename(&dir, name, &dir, &aside);
+        if renamed.as_ref().is_err_and(fs::Error::is_taken) {
+            // By what came there since a moment ago.
+            self.resolve_aside(id, what, path, None, None)?;
+            renamed = self.fs.rename(&dir, name, &dir, &aside);
+        }
+        match renamed {
             Err(error) if error.is_not_found() => return Ok(Removed::Other),
             result => result?,
         }
@@ -330,6 +341,8 @@ impl<F: Fs> Publisher<F> {
         let aside = aside_name(&self.store, id, what);
         let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
         let is_ours = identity.is_some_and(|identity| self.is_same(&there.identity, identity));
+        self.was_renumbered |=
+            !is_ours && identity.is_some_and(|identity| there.identity.same_but_renumbered(identity));
         if is_ours && !leased.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
             self.fs.unlink(&dir, &aside)?;
             return Ok(true);
@@ -341,6 +354,11 @@ impl<F: Fs> Publisher<F> {
     /// The file that it was before it was renamed, as far as its inode says.
     fn is_same(&self, now: &FileIdentity, before: &FileIdentity) -> bool {
         now.same_but_renamed(before) || self.renumbering.contains(&now.device) && now.same_but_renumbered(before)
+    }
+
+    /// True if something was taken aside since the last question that seemed to be another file by its inode number alone.
+    pub fn take_renumbered(&mut self) -> bool {
+        std::mem::take(&mut self.was_renumbered)
     }
 
     /// A file on this device was numbered anew, as its content shows, when it was renamed: others will be.

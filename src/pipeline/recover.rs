@@ -16,8 +16,8 @@
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
 //!
-//! Where inode and times say that a HASHED file is what was hashed, its content is asked, too; but not that of a copy,
-//! which nobody else writes to.
+//! Where inode and times say that a HASHED file is what was hashed, its content is asked, too; but not that of a copy
+//! without a name, which nobody else writes to.
 //!
 //! Invariant: every effect here can be cut off and begun again, so recovering twice equals recovering once.
 
@@ -288,7 +288,8 @@ impl<F: Fs> Committer<F> {
         }
         let mut place = judge(ingest, target, &seen);
         let is_elsewhere = match &target.copy {
-            Some(_) => seen.copy.is_some() || seen.source == Some(ingest.identity),
+            // Its source stays until all is done, and says nothing.
+            Some(_) => seen.copy.is_some(),
             None => seen.source.is_some_and(|source| source.same_but_renamed(moving.1)),
         };
         match (unseen, refused) {
@@ -339,6 +340,7 @@ impl<F: Fs> Committer<F> {
     fn guard(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Place) -> Result<Place, Error> {
         let copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
         let path = match (&place, &ingest.target) {
+            (Place::Arrived, Some(target)) if copied => return self.guard_copy(ingest, target),
             (Place::Arrived, Some(target)) if !copied => &target.warehouse_path,
             (Place::Ready, _) => &ingest.source_path,
             _ => return Ok(place),
@@ -381,6 +383,19 @@ impl<F: Fs> Committer<F> {
         // Open, it keeps its inode number, so that no other file can be taken for it.
         (work.held, work.leased) = (Some(file), lease == Lease::Held);
         Ok(place)
+    }
+
+    /// A copy that has its name in the warehouse: with MOVED its source may go, so it has to have the content still.
+    fn guard_copy(&mut self, ingest: &Ingest, target: &Target) -> Result<Place, Error> {
+        let (dir, name) = split(&target.warehouse_path)?;
+        let dir = self.publisher.dir(dir)?;
+        let found = self.fs.open(&dir, name, Open::Read).and_then(|file| hash::digest_of(&self.fs, &file));
+        match found {
+            Ok(found) if found == target.sha256 => Ok(Place::Arrived),
+            Ok(_) => Ok(Place::Spoilt(AbandonReason::Changed)),
+            Err(error) if error.spares_others() => Ok(self.unreadable(ingest, &Place::Arrived, &error)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// One bad file must not keep all others from being ingested, at this start and every other.

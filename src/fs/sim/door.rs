@@ -276,7 +276,7 @@ impl Fs for SimFs {
             rename(state, (source, from_name), (target, to_name))
         });
         if is_half && renamed.is_ok() {
-            renamed = self.unlink(from, from_name);
+            renamed = self.sync_dir(to).and_then(|()| self.unlink(from, from_name));
             // As the real one: whoever is told that it failed finds the old name, and no other.
             match &renamed {
                 Err(error) if error.is_not_found() => renamed = Ok(()),
@@ -324,6 +324,10 @@ impl Fs for SimFs {
             }
             Ok(())
         })
+    }
+
+    fn is_well_known(&self, _: &SimDir) -> bool {
+        self.world().state.odd == super::Odd::default()
     }
 
     fn free_bytes(&self, dir: &SimDir) -> Result<u64> {

@@ -14,7 +14,7 @@ use crate::fs::{FileKind, Stat};
 /// In what way a machine's file systems are odd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Odd {
-    /// They know no rename without replacing: it is made of a link and an unlink, two operations.
+    /// They know no rename without replacing: it is made of a link, a sync of that name, and an unlink.
     pub links: bool,
     /// So many looks at a file behind its rename show one name too many.
     pub stale_links: u64,

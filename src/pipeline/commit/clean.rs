@@ -209,9 +209,8 @@ impl<F: Fs> Committer<F> {
     /// renamed files new ones.
     fn is_renumbered(&mut self, path: &Path, identity: &FileIdentity, sha256: &Sha256) -> Result<bool, Error> {
         let Some(there) = self.publisher.look(path)?.map(|stat| stat.identity) else { return Ok(false) };
-        let is_it = !there.same_but_renamed(identity)
-            && there.same_but_renumbered(identity)
-            && self.holds(path, identity.size, sha256)?;
+        let is_doubtful = self.publisher.take_renumbered() || !there.same_but_renamed(identity);
+        let is_it = is_doubtful && there.same_but_renumbered(identity) && self.holds(path, identity.size, sha256)?;
         if is_it {
             self.publisher.note_renumbering(there.device);
         }

@@ -56,7 +56,8 @@ impl Settle {
                 tracked.copies = true;
                 tracked.phase = Phase::Ready;
                 self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
-                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
+                // It was renamed there and back, which its ctime tells: as it was known, it would be refused.
+                return Reaction { look_again: true, retry_in: None, abandoned: 0 };
             }
             Outcome::Abandoned(AbandonReason::Failed) => None,
             Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
