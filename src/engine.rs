@@ -36,6 +36,8 @@ pub struct Options {
     pub metrics: Arc<Metrics>,
     /// Called while the disk is full.
     pub on_full: OnFull,
+    /// Set by the first signal: nothing is waited for any longer.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// The engine, recovered and ready.
@@ -102,6 +104,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
+        signalled: options.stop,
     });
     let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
     let mut committer =
@@ -119,8 +122,7 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
     if fs.try_lock_dir(&staging)? {
         return Ok(staging);
     }
-    let pid = fs.lock_holder(&fs.stat_dir(&staging)?.identity);
-    Err(Error::InputLocked { path: settings.input.clone(), pid })
+    Err(Error::InputLocked { path: settings.input.clone(), pid: fs.dir_lock_holder(&staging) })
 }
 
 /// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use globset::{Glob, GlobSetBuilder};
 use serde_json::json;
 
-use super::output::{path_text, print_lines};
+use super::output::{json_line, path_text, print_lines};
 use crate::Error;
 use crate::config::{
     self, Config, Extent, Paths, parse_address, parse_delimiter, parse_duration, parse_remember, parse_seconds,
@@ -254,20 +254,18 @@ fn forecast_text(forecast: &Forecast) -> String {
 }
 
 fn forecast_json(forecast: &Forecast) -> String {
-    let (path, path_base64) = json_path(forecast.path());
-    let mut line = match forecast {
+    let path = json_path(forecast.path()).0;
+    let mut paths = vec![("path", forecast.path())];
+    let line = match forecast {
         Forecast::Ready { warehouse_path, .. } => {
-            let (warehouse_path, _) = json_path(warehouse_path);
-            json!({ "status": "READY", "path": path, "warehouse_path": warehouse_path })
+            paths.push(("warehouse_path", warehouse_path));
+            json!({ "status": "READY", "path": path, "warehouse_path": json_path(warehouse_path).0 })
         }
         Forecast::Duplicate { of, .. } => {
-            let (original, _) = json_path(of);
-            json!({ "status": "DUPLICATE", "path": path, "original": original })
+            paths.push(("original", of));
+            json!({ "status": "DUPLICATE", "path": path, "original": json_path(of).0 })
         }
         Forecast::Waiting { reason, .. } => json!({ "status": "WAITING", "path": path, "reason": reason }),
     };
-    if let (Some(exact), Some(object)) = (path_base64, line.as_object_mut()) {
-        object.insert("path_base64".to_owned(), exact.into());
-    }
-    line.to_string()
+    json_line(line, &paths)
 }

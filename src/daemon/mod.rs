@@ -38,6 +38,7 @@ use crate::journal::record::DuplicateAction;
 use crate::journal::replay::Ending;
 use crate::journal::state::State;
 use crate::limits;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
@@ -107,6 +108,7 @@ fn run_as(
         quarantine: config.quarantine(),
         metrics: metrics.clone(),
         on_full: Box::new(move || !once && wait_for_room(&flag)),
+        stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Vec::new()) };
     shown.record(&fs)?;
@@ -141,6 +143,7 @@ pub fn replay(state_path: PathBuf, concurrency: usize) -> Result<Replay, Error> 
         quarantine: None,
         metrics: metrics.clone(),
         on_full: Box::new(|| false),
+        stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else {
         let (ending, state) = (Ending::Empty, State::default());
@@ -293,7 +296,7 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
 }
 
 fn log_started(config: &Config, recovered: &Recovered) {
-    let path = |path: &std::path::Path| path.display().to_string();
+    let path = log::path;
     let sidecar_suffix = config.name_rules().sidecar_suffix.map(|suffix| suffix.to_string_lossy().into_owned());
     let include = (!config.include_patterns.is_empty()).then(|| config.include_patterns.join(" "));
     tracing::info!(

@@ -19,6 +19,7 @@ use super::sidecar::{SIDECAR_BYTES_MAX, expected_sha256};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::{Copy, Profile, Validation};
+use crate::log;
 use crate::types::Sha256;
 
 /// Bytes read at once: small enough for the cache, large enough that system calls do not count.
@@ -49,6 +50,8 @@ pub struct Shared<F: Fs> {
     pub under_way: AtomicUsize,
     /// Set when the process is to stop.
     pub stop: AtomicBool,
+    /// Set by the first signal, ahead of that.
+    pub signalled: Arc<AtomicBool>,
 }
 
 /// One worker.
@@ -120,7 +123,7 @@ impl<F: Fs> Hasher<F> {
                 if !shared.leases_missing.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         event = "leases_unsupported",
-                        path = %shared.fs.dir_path(&shared.staging).display(),
+                        path = log::path(shared.fs.dir_path(&shared.staging)),
                         "no read leases here: a silent writer is noticed by size and times only"
                     );
                 }

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - A line is a pure function of the journal's records.
-//! - Lines are appended under a lock on the file, so that several ingestors may share a manifests directory.
+//! - Lines are appended under a lock, so that several ingestors may share a manifests directory. It is not on the manifest, which
+//!   readers may lock, and it is not held while a full disk is waited for.
 //! - A whole line that a reader may have seen is never taken back: what a crash left of a batch is completed in
 //!   place; only a last line that has no end and is not ours is cut
 //!   off. What somebody else wrote between the lines stays.
@@ -11,10 +12,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
+use super::manifest_lock::ManifestLock;
 use crate::fs::{self, Fs, Open};
 use crate::journal::record::Profile;
 use crate::journal::state::Ingest;
@@ -113,6 +118,7 @@ pub fn hour_dir(root: &Path, instant: UnixMillis) -> PathBuf {
 pub struct Manifests<F: Fs> {
     fs: F,
     open: Option<OpenManifest<F>>,
+    lock: ManifestLock<F>,
 }
 
 struct OpenManifest<F: Fs> {
@@ -124,7 +130,21 @@ struct OpenManifest<F: Fs> {
 impl<F: Fs> Manifests<F> {
     /// Opens nothing yet.
     pub fn new(fs: F) -> Manifests<F> {
-        Manifests { fs, open: None }
+        Manifests::stopped_by(fs, Arc::default())
+    }
+
+    /// As `new`; to wait for the lock ends when the flag is set.
+    pub fn stopped_by(fs: F, stop: Arc<AtomicBool>) -> Manifests<F> {
+        Manifests { lock: ManifestLock::new(fs.clone(), stop), fs, open: None }
+    }
+
+    /// Does that under the lock.
+    fn locked<T>(&mut self, root: &Path, body: impl FnOnce(&mut Self) -> fs::Result<T>) -> fs::Result<T> {
+        self.lock.take(root)?;
+        let result = body(self);
+        // Also if it failed: a full disk is waited for without it.
+        let given_up = self.lock.give_up();
+        result.and_then(|done| given_up.map(|()| done))
     }
 
     /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards. One
@@ -153,31 +173,34 @@ impl<F: Fs> Manifests<F> {
         Ok(&self.open.insert(open).file)
     }
 
-    /// Appends whole lines, durably. `progress` counts the bytes that were written, so that a call that failed on a
-    /// full disk can be repeated with the same lines and goes on where it stopped.
+    /// Appends whole lines, durably. A call that failed on a full disk can be repeated with the same lines and the same
+    /// `progress`, which says that some of them may be there.
     pub fn append(&mut self, root: &Path, dir: &Path, lines: &[u8], progress: &mut Progress) -> fs::Result<()> {
-        let fs = self.fs.clone();
-        let file = self.open(root, dir)?;
-        if progress.start.is_none() {
-            fs.lock_file(file)?;
-            progress.start = Some(end_of_lines(&fs, file)?);
+        if progress.has_begun {
+            // Meanwhile others may have appended, cut off what we had begun, or put another file there: as after a crash.
+            let lines: Vec<Vec<u8>> = lines.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            return self.ensure(root, dir, &lines).map(drop);
         }
-        let start = progress.start.unwrap_or(0);
-        while progress.written < lines.len() {
-            let rest = &lines[progress.written..];
-            progress.written += fs.write_at(file, rest, start + progress.written as u64)?;
-        }
-        fs.sync_data(file)?;
-        fs.unlock_file(file)
+        self.locked(root, |this| {
+            let fs = this.fs.clone();
+            let file = this.open(root, dir)?;
+            let start = end_of_lines(&fs, file)?;
+            progress.has_begun = true;
+            fs::write_all_at(&fs, file, lines, start)?;
+            fs.sync_data(file)
+        })
     }
 
     /// Sees to it that every one of `lines` stands in the manifest, once, durably; returns how many were missing.
     /// For recovery: `lines` are all that a crash may have left unfinished in this hour, in the order in which they
     /// were written.
     pub fn ensure(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<usize> {
+        self.locked(root, |this| this.ensure_locked(root, dir, lines))
+    }
+
+    fn ensure_locked(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<usize> {
         let fs = self.fs.clone();
         let file = self.open(root, dir)?;
-        fs.lock_file(file)?;
         let found = search(&fs, file, lines)?;
         // What is found may be in the page cache alone, left clean there by a sync that failed; and where others have written
         // to the same page since, the cache could not be emptied of it. Written once more, it is synced below.
@@ -204,16 +227,15 @@ impl<F: Fs> Manifests<F> {
             fs::write_all_at(&fs, file, &rest, found.lines_end)?;
         }
         fs.sync_data(file)?;
-        fs.unlock_file(file)?;
         Ok(found.at.iter().filter(|at| at.is_none()).count())
     }
 }
 
-/// How far an append has come.
+/// What is known of an append.
 #[derive(Debug, Default)]
 pub struct Progress {
-    start: Option<u64>,
-    written: usize,
+    /// Some of it may have been written.
+    has_begun: bool,
 }
 
 /// The end of the file's last whole line; what another ingestor's crash left behind it is cut off. That one's

@@ -14,6 +14,7 @@ pub mod hash;
 pub mod hours;
 pub mod lines;
 pub mod manifest;
+mod manifest_lock;
 pub mod naming;
 pub mod profile;
 pub mod publish;

@@ -13,6 +13,7 @@ use super::settle::{Settle, Sighting};
 use super::sidecar::{data_name, sidecar_name};
 use crate::fs::{self, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
+use crate::log;
 
 /// Names looked at before the scan lets others go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
@@ -105,7 +106,7 @@ impl<F: Fs> Scanner<F> {
     pub fn look_at(&self, settle: &mut Settle, name: &Arc<OsStr>, nudged: bool, now: Duration) -> fs::Result<()> {
         let stat = self.fs.stat(&self.staging, name).unwrap_or_else(|error| {
             // One bad inode is no reason to stop; it is seen again at the next scan.
-            tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+            tracing::warn!(event = "stat_failed", path = log::path(&error.path), error = %error);
             None
         });
         let stat = stat.filter(|stat| stat.kind == FileKind::Regular);

@@ -116,6 +116,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         quarantine: None,
         metrics: Arc::new(Metrics::default()),
         on_full: Box::new(|| false),
+        stop: Arc::default(),
     };
     let engine = engine::open(fs, options).unwrap().unwrap();
     let (_, settled) = engine.recovered.resumed.into_iter().next().expect("a file to resume");

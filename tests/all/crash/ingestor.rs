@@ -49,6 +49,7 @@ pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
         quarantine: scenario.quarantine(),
         metrics: Arc::new(Metrics::default()),
         on_full,
+        stop: Arc::default(),
     }
 }
 
