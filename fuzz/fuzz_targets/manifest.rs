@@ -86,7 +86,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     let cut_off = if operation < 16 {
         repair(&fs, due).is_err()
     } else {
-        let batch = missing(before, due).concat();
+        let batch = missing(before, due);
         let mut manifests = Manifests::new(fs.clone());
         manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut Progress::default()).is_err()
     };
@@ -103,7 +103,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
 fn append(before: &[u8], batch: &[Vec<u8>]) {
     let fs = machine(before);
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &batch.concat(), &mut Progress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), batch, &mut Progress::default()).unwrap();
     fs.crash(0);
     assert!(read(&fs) == [lines(before).0.concat(), batch.concat()].concat());
 }

@@ -175,18 +175,17 @@ impl<F: Fs> Manifests<F> {
 
     /// Appends whole lines, durably. A call that failed on a full disk can be repeated with the same lines and the same
     /// `progress`, which says that some of them may be there.
-    pub fn append(&mut self, root: &Path, dir: &Path, lines: &[u8], progress: &mut Progress) -> fs::Result<()> {
+    pub fn append(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>], progress: &mut Progress) -> fs::Result<()> {
         if progress.has_begun {
             // Meanwhile others may have appended, cut off what we had begun, or put another file there: as after a crash.
-            let lines: Vec<Vec<u8>> = lines.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-            return self.ensure(root, dir, &lines).map(drop);
+            return self.ensure(root, dir, lines).map(drop);
         }
         self.locked(root, |this| {
             let fs = this.fs.clone();
             let file = this.open(root, dir)?;
             let start = end_of_lines(&fs, file)?;
             progress.has_begun = true;
-            fs::write_all_at(&fs, file, lines, start)?;
+            fs::write_all_at(&fs, file, &lines.concat(), start)?;
             fs.sync_data(file)
         })
     }

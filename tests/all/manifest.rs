@@ -79,7 +79,7 @@ fn a_foreign_torn_line_is_cut_off() {
 
     let fs = machine(&[lines(1..=2).concat(), foreign.to_vec()].concat());
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &line(3), &mut Progress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut Progress::default()).unwrap();
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
 
@@ -99,7 +99,7 @@ fn what_is_written_survives_a_power_cut() {
         fs.upstream().mkdir_all(ROOT).unwrap();
         fs.upstream().sync();
         let mut manifests = Manifests::new(fs.clone());
-        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3).concat(), &mut Progress::default()).unwrap();
+        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3), &mut Progress::default()).unwrap();
         ensure(&fs, &lines(3..=4));
         fs.crash(seed);
         assert_eq!(content(&fs), lines(1..=4).concat(), "seed {seed}");
@@ -109,7 +109,7 @@ fn what_is_written_survives_a_power_cut() {
 /// A full disk in the middle of a batch: the call goes on where it stopped, and no line is doubled or torn.
 #[test]
 fn a_full_disk_interrupts_a_batch() {
-    let batch = lines(1..=50).concat();
+    let batch = lines(1..=50);
     let fs = machine(b"");
     let mut manifests = Manifests::new(fs.clone());
     let mut progress = Progress::default();
@@ -122,7 +122,7 @@ fn a_full_disk_interrupts_a_batch() {
         failures += 1;
     }
     assert_eq!(failures, 1);
-    assert_eq!(content(&fs), batch);
+    assert_eq!(content(&fs), batch.concat());
     assert!(
         fs.try_lock_file(
             &fs.open(&fs.open_dir(Path::new(HOUR)).unwrap(), "manifest.jsonl".as_ref(), csv_ingestor::fs::Open::Write)
@@ -159,7 +159,7 @@ fn whole_lines_behind_a_bad_one_stay() {
 fn a_manifest_that_was_moved_away_is_begun_anew() {
     let fs = machine(b"");
     let mut manifests = Manifests::new(fs.clone());
-    let mut append = |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &line(id), &mut Progress::default());
+    let mut append = |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(id)], &mut Progress::default());
     append(1).unwrap();
     fs.upstream().rename(FILE, "/manifests/old.jsonl").unwrap();
     append(2).unwrap();
@@ -203,7 +203,7 @@ fn a_power_cut_never_makes_up_a_line_of_two() {
     let ours = format!("{{\"path\":\"/staging/{}\",\"ingest_id\":7}}\n", "7".repeat(1_490)).into_bytes();
     let appended = |fs: &SimFs| {
         let mut manifests = Manifests::new(fs.clone());
-        drop(manifests.append(Path::new(ROOT), Path::new(HOUR), &ours, &mut Progress::default()));
+        drop(manifests.append(Path::new(ROOT), Path::new(HOUR), std::slice::from_ref(&ours), &mut Progress::default()));
     };
     let ensured = |fs: &SimFs| {
         drop(Manifests::new(fs.clone()).ensure(Path::new(ROOT), Path::new(HOUR), std::slice::from_ref(&ours)));

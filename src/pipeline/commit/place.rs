@@ -185,7 +185,7 @@ impl<F: Fs> Committer<F> {
             if search {
                 self.patiently(|this| this.manifests.ensure(&root, &dir, &lines))?;
             } else {
-                let (lines, mut progress) = (lines.concat(), Progress::default());
+                let mut progress = Progress::default();
                 self.patiently(|this| this.manifests.append(&root, &dir, &lines, &mut progress))?;
             }
         }

@@ -144,7 +144,7 @@ fn a_neighbour_appends_while_the_disk_is_full() {
                         // It gives up if the lock is not free.
                         let mut neighbour = Manifests::stopped_by(fs.clone(), Arc::new(AtomicBool::new(true)));
                         let line = foreign_line(waits);
-                        let appended = neighbour.append(Path::new(MANIFESTS), hour, &line, &mut Progress::default());
+                        let appended = neighbour.append(Path::new(MANIFESTS), hour, &[line], &mut Progress::default());
                         appended.unwrap_or_else(|error| panic!("the lock was not free: {error}"));
                     }
                     waits < 100
