@@ -53,7 +53,8 @@ fn a_stranger_locks_what_it_can_open() {
             if call.number >= operation {
                 let mut open_to_all = manifests(upstream);
                 open_to_all.extend([STAGING, WAREHOUSE, MANIFESTS].map(PathBuf::from));
-                open_to_all.iter().for_each(|path| upstream.lock(path).unwrap());
+                // Not all of them have been made yet.
+                open_to_all.iter().for_each(|path| drop(upstream.lock(path)));
             }
         }));
         play.end();
