@@ -86,6 +86,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
+        signalled: Arc::default(),
     });
     let kept = state.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
     let mut settle = Settle::new(config.mode, config.scan_interval, kept);

@@ -47,6 +47,8 @@ pub struct Options {
     pub metrics: Arc<Metrics>,
     /// Called while the disk is full.
     pub on_full: OnFull,
+    /// Set by the first signal: nothing is waited for any longer.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// The engine, recovered and ready.
@@ -158,6 +160,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
+        signalled: options.stop,
     });
     let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
     let mut committer =
@@ -177,8 +180,7 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
     if fs.try_lock_dir(&staging)? {
         return Ok(staging);
     }
-    let pid = fs.lock_holder(&fs.stat_dir(&staging)?.identity);
-    Err(Error::InputLocked { path: settings.input.clone(), pid })
+    Err(Error::InputLocked { path: settings.input.clone(), pid: fs.dir_lock_holder(&staging) })
 }
 
 /// Refuses a file system that lacks what is needed, before the first file is moved there. False if the link count of a

@@ -137,3 +137,13 @@ pub const LOG_FINISH_STALL_MAX: Duration = Duration::from_secs(2);
 pub const LOG_FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 /// The longest that a message waits for a service manager that does not read.
 pub const SERVICE_SEND_MAX: Duration = Duration::from_secs(2);
+/// The shortest and the longest pause between two tries to take a lock that another ingestor holds for the length of an append.
+pub const LOCK_PAUSE_MIN: Duration = Duration::from_millis(1);
+/// See [`LOCK_PAUSE_MIN`].
+pub const LOCK_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// After so long it is told that somebody holds it, and then every so often.
+pub const LOCK_TOLD_FIRST: Duration = Duration::from_secs(5);
+/// See [`LOCK_TOLD_FIRST`].
+pub const LOCK_TOLD_NEXT: Duration = Duration::from_secs(300);
+/// The longest that it is waited for once the process is to stop.
+pub const LOCK_STOP_TIME_MAX: Duration = Duration::from_secs(1);

@@ -3,18 +3,24 @@
 //! Invariants:
 //! - A line is written with one `write` of whole lines, so lines of several threads never mix.
 //! - Whoever logs never waits for the log's reader ([`sink`]).
-//! - No text from outside (names above all) can end a line or forge one: JSON escapes control characters, and so
-//!   does the text format.
+//! - No text from outside (names above all) can end a line or forge one, nor make a terminal obey: both formats escape such
+//!   characters.
+//! - A path that is not UTF-8 has its exact bytes beside it, in a field of the same name and `_base64`.
 
+pub mod json;
 mod sink;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -96,6 +102,19 @@ fn dropped_line(lines: u64) -> Vec<u8> {
     };
     line.into_bytes()
 }
+
+/// A path as the value of a field.
+pub fn path(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// The exact bytes of what is not UTF-8.
+fn exact(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).is_err().then(|| BASE64.encode(bytes))
+}
+
+/// What is called beside a field of that name.
+const EXACT_SUFFIX: &str = "_base64";
 
 /// The text with control characters escaped, unquoted.
 pub(crate) fn escaped_line(text: &str) -> String {
@@ -188,6 +207,12 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.0.insert(field.name().to_owned(), value.into());
     }
+    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
+        self.0.insert(field.name().to_owned(), String::from_utf8_lossy(value).into());
+        if let Some(exact) = exact(value) {
+            self.0.insert(format!("{}{EXACT_SUFFIX}", field.name()), exact.into());
+        }
+    }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name().to_owned(), format!("{value:?}").into());
     }
@@ -205,19 +230,21 @@ struct JsonFields {
     /// Where each field's value is in `json`, by the field's index; an empty one has no value.
     places: Vec<Range<usize>>,
     text: String,
+    /// Exact bytes of fields that are not UTF-8, by the field's index.
+    exact: Vec<(usize, String)>,
 }
 
 impl JsonFields {
     fn begin(&mut self, count: usize) {
         self.json.clear();
+        self.exact.clear();
         self.places.clear();
         self.places.resize(count, 0..0);
     }
 
     fn add(&mut self, field: &Field, value: &(impl serde::Serialize + ?Sized)) {
         let begin = self.json.len();
-        // Numbers and text in memory: there is nothing that could fail.
-        let _ = serde_json::to_writer(&mut self.json, value);
+        json::append(&mut self.json, value);
         if let Some(place) = self.places.get_mut(field.index()) {
             *place = begin..self.json.len();
         }
@@ -226,6 +253,9 @@ impl JsonFields {
     fn put(&self, field: &Field, line: &mut Vec<u8>) {
         let value = self.places.get(field.index()).map_or(&[][..], |place| &self.json[place.clone()]);
         line.extend_from_slice(if value.is_empty() { b"null" } else { value });
+        for (_, exact) in self.exact.iter().filter(|(index, _)| *index == field.index()) {
+            let _ = write!(line, ",\"{}{EXACT_SUFFIX}\":\"{exact}\"", field.name());
+        }
     }
 }
 
@@ -244,6 +274,10 @@ impl Visit for JsonFields {
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, value);
+    }
+    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
+        self.add(field, &*String::from_utf8_lossy(value));
+        self.exact.extend(exact(value).map(|exact| (field.index(), exact)));
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = std::mem::take(&mut self.text);
@@ -294,7 +328,8 @@ fn is_plain(text: &str) -> bool {
 
 /// True for what a line or a terminal would obey: control characters, line separators, and what reorders text.
 pub fn is_dangerous(character: char) -> bool {
-    let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let reorders =
+        matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || reorders
 }
 
@@ -337,9 +372,29 @@ mod tests {
         for format in [LogFormat::Json, LogFormat::Text] {
             let line = logged(format, || tracing::info!(event = "file_ingested", path = %path));
             assert_eq!(line.matches('\n').count(), 1, "{line}");
-            assert!(line.ends_with('\n') && !line.contains('\u{1b}'), "{line}");
+            assert!(line.ends_with('\n') && !line.trim_end().contains(is_dangerous), "{line}");
         }
         assert_eq!(escaped("\u{9b}\u{202e}"), "\"\\u009b\\u202e\"");
+    }
+
+    #[test]
+    fn what_is_not_utf_8_has_its_bytes_beside_it() {
+        use std::ffi::OsStr;
+        let odd = Path::new(OsStr::from_bytes(b"/in/\xff.csv"));
+        let log = |other: Option<&'static str>| {
+            let other = other.map(|text| path(Path::new(text)));
+            move || tracing::info!(event = "e", path = path(odd), other, last = 1)
+        };
+        let line = logged(LogFormat::Json, log(None));
+        let (_, json) = line.split_once(",\"event\"").unwrap();
+        let lossy = "\"/in/\u{fffd}.csv\"";
+        assert_eq!(
+            json,
+            format!(":\"e\",\"path\":{lossy},\"path_base64\":\"L2luL/8uY3N2\",\"other\":null,\"last\":1}}\n")
+        );
+        let text = logged(LogFormat::Text, log(Some("/b")));
+        assert!(text.contains(&format!(" path={lossy} ")) && text.contains(" path_base64=L2luL/8uY3N2"), "{text}");
+        assert!(text.contains(" other=/b ") && !text.contains("other_base64"), "{text}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::findings::{Counts, watched};
-use super::output::print_lines;
+use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::audit::{self, Known, Plan, Sample, Summary};
 use crate::fs::Fs as _;
@@ -158,7 +158,7 @@ fn json_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Durati
         "of_others": summary.of_others,
         "undecided": summary.undecided,
     });
-    json!({ "summary": summary }).to_string()
+    json_line(json!({ "summary": summary }), &[])
 }
 
 /// Reads `--concurrency`.

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
-use super::output::{path_text, plain, print_lines};
+use super::output::{self, path_text, plain, print_lines};
 use super::run::{ModeName, exclude, include};
 use crate::Error;
 use crate::daemon::control;
@@ -79,7 +79,7 @@ fn json_line(answer: &Answer) -> String {
     if let Some(line) = line.as_object_mut() {
         line.extend(answer.facts.clone());
     }
-    line.to_string()
+    output::json_line(line, &[("asked", &answer.path)])
 }
 
 fn text(answer: &Answer) -> String {

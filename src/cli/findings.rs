@@ -10,7 +10,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::output::path_text;
+use super::output::{self, path_text};
 use crate::Error;
 use crate::audit::{Content, Finding, Kind, Progress, Reporter, Sink, Summary, Watch};
 use crate::daemon::signals;
@@ -159,7 +159,7 @@ fn text(finding: &Finding) -> String {
         "{}: {}: {}",
         words(finding.kind).to_uppercase(),
         path_text(&finding.path),
-        super::output::plain(&finding.detail)
+        output::plain(&finding.detail)
     );
     if finding.actual != Content::default() {
         let (expected, actual) = (content_text(&finding.expected), content_text(&finding.actual));
@@ -187,8 +187,12 @@ fn json_text(finding: &Finding) -> String {
     put("expected_sha256", json!(finding.expected.sha256.map(|sha256| sha256.hex())));
     put("actual_size", json!(finding.actual.size));
     put("actual_sha256", json!(finding.actual.sha256.map(|sha256| sha256.hex())));
-    let line = |place: &crate::pipeline::lines::Place| json!({ "manifest": json_path(&place.manifest).0, "line": place.number });
+    let line = |place: &crate::pipeline::lines::Place| {
+        let mut line = json!({ "manifest": json_path(&place.manifest).0, "line": place.number });
+        output::add_exact(&mut line, &[("manifest", &place.manifest)]);
+        line
+    };
     put("lines", finding.lines.iter().map(line).collect());
     put("detail", json!(finding.detail));
-    Value::Object(object).to_string()
+    output::json_line(Value::Object(object), &[])
 }

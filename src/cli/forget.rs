@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::compact::note_opening;
-use super::output::{path_text, print_lines};
+use super::output::{self, path_text, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::record::Record;
@@ -132,12 +132,14 @@ fn text_line(entry: &Entry) -> String {
 }
 
 fn json_line(entry: &Entry) -> String {
-    json!({
+    let line = json!({
         "sha256": entry.sha256.map(|sha256| sha256.hex()),
         "ingest_id": entry.id,
         "ingested_at": entry.created_at.rfc3339(),
         "source_path": json_path(&entry.source_path).0,
         "warehouse_path": entry.warehouse_path.as_deref().map(|path| json_path(path).0),
-    })
-    .to_string()
+    });
+    let mut paths = vec![("source_path", entry.source_path.as_path())];
+    paths.extend(entry.warehouse_path.as_deref().map(|path| ("warehouse_path", path)));
+    output::json_line(line, &paths)
 }

@@ -1,13 +1,15 @@
 //! `csv-ingestor journal inspect`.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use globset::{Glob, GlobMatcher};
 use serde_json::{Map, Value, json};
 
-use super::output::{path_text, print_lines};
+use super::output::{json_line, path_text, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::frame::FrameHeader;
@@ -18,6 +20,7 @@ use crate::journal::snapshot::Snapshot;
 use crate::journal::state::FileState;
 use crate::journal::survey::{Entry, Found, Survey};
 use crate::journal::{self, Refused};
+use crate::log::json;
 use crate::pipeline::manifest::json_path;
 use crate::types::{IngestId, Lsn, UnixMillis};
 
@@ -40,7 +43,7 @@ pub(super) struct InspectArgs {
     sha256: Option<String>,
     /// Only files whose source path matches
     #[arg(long, value_name = "GLOB")]
-    path: Option<String>,
+    path: Option<OsString>,
     /// At most so many, the newest
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -86,7 +89,7 @@ fn print(inspection: &Inspection, filter: &Filter, arguments: &InspectArgs) -> R
     let skipped = |count: usize| count - arguments.limit.unwrap_or(usize::MAX).min(count);
     if let Some(frames) = &inspection.frames {
         let frames = &frames[skipped(frames.len())..];
-        let lines = frames.iter().map(|frame| if arguments.json { frame.to_string() } else { plain(frame) });
+        let lines = frames.iter().map(|frame| if arguments.json { json::text(frame) } else { plain(frame) });
         return Ok(print_lines(lines)?);
     }
     let survey = &inspection.survey;
@@ -108,7 +111,43 @@ fn print(inspection: &Inspection, filter: &Filter, arguments: &InspectArgs) -> R
 struct Filter {
     state: Option<FileState>,
     sha256: Option<String>,
-    path: Option<GlobMatcher>,
+    path: Option<PathGlob>,
+}
+
+/// A pattern of any bytes, as paths are.
+struct PathGlob {
+    glob: GlobMatcher,
+    /// What stands for each byte, in the pattern as in paths, if the pattern is not UTF-8.
+    stands_for: Option<Box<[u8; 256]>>,
+}
+
+impl PathGlob {
+    /// Globs are text: bytes of the pattern that are not ASCII get control characters that it does not have in their place.
+    fn new(pattern: &OsStr) -> Result<PathGlob, String> {
+        let make = |text: &str| Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|error| error.to_string());
+        if let Some(text) = pattern.to_str() {
+            return Ok(PathGlob { glob: make(text)?, stands_for: None });
+        }
+        let pattern = pattern.as_bytes();
+        let is_there = |byte: &u8| pattern.contains(byte);
+        let mut stands_for: Box<[u8; 256]> = Box::new(std::array::from_fn(|byte| byte as u8));
+        let mut spare = (1..b' ').filter(|byte| !is_there(byte));
+        // In a path such a control character must not look like the byte that it stands for.
+        let other = (0x80..=0xff).find(|byte| !is_there(byte)).ok_or("too many bytes that are not ASCII")?;
+        for byte in (0x80..=0xff).filter(is_there) {
+            let place = spare.next().ok_or("too many bytes that are not ASCII")?;
+            stands_for[usize::from(byte)] = place;
+            stands_for[usize::from(place)] = other;
+        }
+        let text: String = pattern.iter().map(|byte| char::from(stands_for[usize::from(*byte)])).collect();
+        Ok(PathGlob { glob: make(&text)?, stands_for: Some(stands_for) })
+    }
+
+    fn is_match(&self, path: &Path) -> bool {
+        let Some(stands_for) = &self.stands_for else { return self.glob.is_match(path) };
+        let bytes: Vec<u8> = path.as_os_str().as_bytes().iter().map(|byte| stands_for[usize::from(*byte)]).collect();
+        self.glob.is_match(OsStr::from_bytes(&bytes))
+    }
 }
 
 impl Filter {
@@ -117,12 +156,11 @@ impl Filter {
         if sha256.as_ref().is_some_and(|prefix| !prefix.bytes().all(|byte| byte.is_ascii_hexdigit())) {
             return Err(Error::Usage("--sha256 takes hex digits".to_owned()));
         }
-        let glob = arguments.path.as_ref().map(|pattern| Glob::new(pattern)).transpose();
-        let glob = glob.map_err(|error| Error::Usage(format!("--path: {error}")))?;
+        let path = arguments.path.as_deref().map(PathGlob::new).transpose();
         Ok(Filter {
             state: arguments.state.map(StateName::state),
             sha256,
-            path: glob.map(|glob| glob.compile_matcher()),
+            path: path.map_err(|error| Error::Usage(format!("--path: {error}")))?,
         })
     }
 
@@ -167,7 +205,9 @@ fn json(entry: &Entry) -> String {
     put("duplicate_of", json!(entry.duplicate_of));
     put("created_at", json!(entry.created_at.rfc3339()));
     put("updated_at", json!(entry.updated_at.rfc3339()));
-    Value::Object(line).to_string()
+    let quarantine_path = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
+    let quarantine_path = quarantine_path.map(|quarantined| ("quarantine_path", quarantined.target.as_path()));
+    json_line(Value::Object(line), quarantine_path.as_slice())
 }
 
 fn text(entry: &Entry) -> String {

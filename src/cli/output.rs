@@ -3,7 +3,25 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::log::{escaped, is_dangerous};
+use serde_json::Value;
+
+use crate::log::{escaped, is_dangerous, json};
+use crate::pipeline::manifest::json_path;
+
+/// JSON on one line. Where a path is not UTF-8, its exact bytes are beside it: `paths` are what the object has under these keys.
+pub(super) fn json_line(mut object: Value, paths: &[(&str, &Path)]) -> String {
+    add_exact(&mut object, paths);
+    json::text(&object)
+}
+
+/// Adds the exact bytes of paths that are not UTF-8.
+pub(super) fn add_exact(object: &mut Value, paths: &[(&str, &Path)]) {
+    for (key, path) in paths {
+        if let (Some(exact), Some(object)) = (json_path(path).1, object.as_object_mut()) {
+            object.insert(format!("{key}_base64"), exact.into());
+        }
+    }
+}
 
 /// A path as it is, or quoted and escaped if it holds characters that a line or a terminal would obey.
 pub(super) fn path_text(path: &Path) -> String {

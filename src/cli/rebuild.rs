@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{concurrency, parse_concurrency};
 use super::findings::{Counts, watched};
-use super::output::{path_text, print_lines};
+use super::output::{json_line, path_text, print_lines};
 use crate::audit::{Plan, Sample};
 use crate::fs::real::RealFs;
 use crate::journal::relocations::Relocations;
@@ -108,5 +108,5 @@ fn json_summary(state: &Path, verify: bool, rebuilt: &Rebuilt, counts: &Counts, 
     put("files", json!(summary.files));
     put("bytes_hashed", json!(summary.bytes));
     put("seconds", json!(seconds(elapsed)));
-    json!({ "summary": keys }).to_string()
+    json_line(json!({ "summary": keys }), &[])
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{path_text, print_lines};
+use super::output::{json_line, path_text, print_lines};
 use crate::engine::places::{self, Beginning};
 use crate::fs::real::RealFs;
 use crate::journal::replay::Ending;
@@ -64,7 +64,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
             "torn_bytes": torn_bytes,
             "states": counts(&replay.state),
         });
-        return Ok(print_lines([summary.to_string()])?);
+        return Ok(print_lines([json_line(summary, &[])])?);
     }
     let mut lines = vec![
         format!("completed: {}", replay.completed),
@@ -92,7 +92,8 @@ fn forecast(state: &State, as_json: bool) -> Result<(), Error> {
         let (state, id) = (ingest.state.text(), ingest.id);
         lines.push(if as_json {
             let (path, _) = json_path(&ingest.source_path);
-            json!({ "ingest_id": id, "state": state, "path": path, "action": action }).to_string()
+            let line = json!({ "ingest_id": id, "state": state, "path": path, "action": action });
+            json_line(line, &[("path", &ingest.source_path)])
         } else {
             format!("{} ({state}, ingest id {id}): would {action}", path_text(&ingest.source_path))
         });

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::output::{path_text, print_lines};
+use super::output::{json_line, path_text, print_lines};
 use crate::Error;
 use crate::config::{
     self, Config, Extent, Paths, Quote, parse_address, parse_delimiter, parse_duration, parse_quote, parse_remember,
@@ -304,22 +304,20 @@ fn forecast_text(forecast: &Forecast) -> String {
 }
 
 fn forecast_json(forecast: &Forecast) -> String {
-    let (path, path_base64) = json_path(forecast.path());
-    let mut line = match forecast {
+    let path = json_path(forecast.path()).0;
+    let mut paths = vec![("path", forecast.path())];
+    let line = match forecast {
         Forecast::Ready { warehouse_path, .. } => {
-            let (warehouse_path, _) = json_path(warehouse_path);
-            json!({ "status": "READY", "path": path, "warehouse_path": warehouse_path })
+            paths.push(("warehouse_path", warehouse_path));
+            json!({ "status": "READY", "path": path, "warehouse_path": json_path(warehouse_path).0 })
         }
         Forecast::Duplicate { of, .. } => {
-            let (original, _) = json_path(of);
-            json!({ "status": "DUPLICATE", "path": path, "original": original })
+            paths.push(("original", of));
+            json!({ "status": "DUPLICATE", "path": path, "original": json_path(of).0 })
         }
         Forecast::Waiting { reason, .. } => json!({ "status": "WAITING", "path": path, "reason": reason }),
         Forecast::Ignored { why, .. } => json!({ "status": "IGNORED", "path": path, "reason": why.text() }),
         Forecast::MoreIgnored { more, .. } => json!({ "status": "IGNORED", "path": path, "more": more }),
     };
-    if let (Some(exact), Some(object)) = (path_base64, line.as_object_mut()) {
-        object.insert("path_base64".to_owned(), exact.into());
-    }
-    line.to_string()
+    json_line(line, &paths)
 }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{path_text, print_lines};
+use super::output::{add_exact, json_line, path_text, print_lines};
 use crate::Error;
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::files::Files;
+use crate::journal::record::Settings;
 use crate::journal::state::FileState;
 use crate::journal::survey::{Entry, Survey};
 use crate::journal::{self, names};
@@ -41,7 +42,11 @@ pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
     let status = Status::of(&fs, &state_path, &survey)?;
-    let lines = if arguments.json { vec![status.json(&survey).to_string()] } else { status.text(&survey) };
+    let lines = if arguments.json {
+        vec![json_line(status.json(&survey), &[("state_path", &state_path)])]
+    } else {
+        status.text(&survey)
+    };
     Ok(print_lines(lines)?)
 }
 
@@ -128,26 +133,31 @@ impl Status {
         let settings = state.settings();
         let file = |entry: &Option<Entry>| {
             entry.as_ref().map(|entry| {
-                json!({
+                let mut told = json!({
                     "ingest_id": entry.id,
                     "path": path(&entry.source_path),
                     "warehouse_path": entry.warehouse_path.as_deref().map(path),
                     "ingested_at": entry.created_at.rfc3339(),
-                })
+                });
+                add_exact(&mut told, &[("path", &entry.source_path)]);
+                entry.warehouse_path.iter().for_each(|path| add_exact(&mut told, &[("warehouse_path", path)]));
+                told
             })
         };
         let open = state.open().take(IN_FLIGHT_SHOWN_MAX).map(|ingest| {
-            json!({
+            let mut told = json!({
                 "ingest_id": ingest.id,
                 "state": ingest.state,
                 "path": path(&ingest.source_path),
                 "bytes": ingest.identity.size,
                 "discovered_at": ingest.discovered_at.rfc3339(),
-            })
+            });
+            add_exact(&mut told, &[("path", &ingest.source_path)]);
+            told
         });
         let counts = FileState::ALL.iter().map(|each| (each.text().to_owned(), state.count(*each).into()));
         let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
-        json!({
+        let mut told = json!({
             "state_path": path(&self.state_path),
             "running": self.pid.is_some(),
             "pid": self.pid,
@@ -167,7 +177,12 @@ impl Status {
             "segment_bytes": segment_bytes,
             "snapshots": snapshots,
             "snapshot_bytes": snapshot_bytes,
-        })
+        });
+        if let Some(settings) = settings {
+            let Settings { input, warehouse, manifests, .. } = &**settings;
+            add_exact(&mut told, &[("input", input), ("warehouse", warehouse), ("manifests", manifests)]);
+        }
+        told
     }
 
     fn text(&self, survey: &Survey) -> Vec<String> {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs::Fs;
 use crate::fs::real::{RealFs, bind_private};
 use crate::journal::names;
+use crate::log;
 
 /// The longest question: a name of 255 bytes as base64, and its frame.
 const QUESTION_BYTES_MAX: usize = 1024;
@@ -78,7 +79,7 @@ pub(super) fn listen(state_path: &Path) -> Control {
     match try_listen(&path) {
         Ok(asked) => Control { socket: identity(&path), path, asked },
         Err(error) => {
-            tracing::info!(event = "control_unavailable", path = %path.display(), error, "`explain` cannot ask");
+            tracing::info!(event = "control_unavailable", path = log::path(&path), error, "`explain` cannot ask");
             Control { path, socket: None, asked: channel::never() }
         }
     }

@@ -116,6 +116,7 @@ mod tests {
             leases_missing: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            signalled: Arc::default(),
         });
         let pulses = Pulses::default();
         let ((small, small_end), (large, large_end)) = (channel::bounded(1), channel::bounded(1));

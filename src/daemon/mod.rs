@@ -37,6 +37,7 @@ use crate::fs::real::{RealFs, raise_descriptor_limit};
 use crate::journal::replay::Ending;
 use crate::journal::state::State;
 use crate::limits;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
@@ -129,6 +130,7 @@ fn run_as(
         accepts: config.accepts,
         metrics: metrics.clone(),
         on_full: Box::new(move || !once && wait_for_room(&flag)),
+        stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Ended::default()) };
     shown.record(&fs)?;
@@ -169,6 +171,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         accepts,
         metrics: metrics.clone(),
         on_full: Box::new(|| false),
+        stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else {
         let (ending, state) = (Ending::Empty, State::default());
@@ -322,7 +325,7 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
 }
 
 fn log_started(config: &Config, recovered: &Recovered) {
-    let path = |path: &std::path::Path| path.display().to_string();
+    let path = log::path;
     let sidecar_suffix = config.name_rules().sidecar_suffix.map(|suffix| suffix.to_string_lossy().into_owned());
     let patterns = |patterns: &Option<Patterns>| patterns.as_ref().map(|patterns| patterns.texts().join(" "));
     tracing::info!(

@@ -71,6 +71,12 @@ impl Answer {
         }
         self
     }
+
+    /// A path, and its exact bytes beside it if it is not UTF-8.
+    fn with_path(self, key: &str, path: &Path) -> Answer {
+        let (text, exact) = json_path(path);
+        self.with(key, text.into_owned()).with(&format!("{key}_base64"), exact)
+    }
 }
 
 fn text(path: &Path) -> String {
@@ -133,16 +139,16 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[Entry]) -> Resul
     if let Some(entry) = newest(&|entry| entry.quarantined.as_ref().is_some_and(|it| it.target == path)) {
         if stat(context.fs, path)?.is_none() || entry.state != FileState::Quarantined {
             let summary = "a file was to be here in quarantine, and is not: it was moved back, or stayed where it was";
-            return Ok(Answer::new(path, "GONE", summary).with("path", text(&entry.source_path)));
+            return Ok(Answer::new(path, "GONE", summary).with_path("path", &entry.source_path));
         }
         let summary = "it could not be ingested, and was moved to quarantine";
         return Ok(with_reason(context, Answer::new(path, "QUARANTINED", summary), path)
-            .with("path", text(&entry.source_path))
+            .with_path("path", &entry.source_path)
             .with("ingest_id", entry.id.0));
     }
     if let Some(entry) = newest(&|entry| entry.duplicate_moved_to.as_deref() == Some(path)) {
         let answer = Answer::new(path, "DUPLICATE", "its content is in the warehouse already; it was moved here");
-        return of_original(context, answer.with("path", text(&entry.source_path)), entry.duplicate_of);
+        return of_original(context, answer.with_path("path", &entry.source_path), entry.duplicate_of);
     }
     let settings = context.survey.state.settings();
     let parent = path.parent();
@@ -177,9 +183,12 @@ fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &Entry) -> 
 
 /// What the journal and the manifest say of an ingested file.
 fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &Entry) -> Result<Answer, Error> {
+    let answer = answer.with_path("source_path", &entry.source_path);
+    let answer = match &entry.warehouse_path {
+        Some(path) => answer.with_path("warehouse_path", path),
+        None => answer,
+    };
     let answer = answer
-        .with("source_path", text(&entry.source_path))
-        .with("warehouse_path", entry.warehouse_path.as_deref().map(text))
         .with("sha256", entry.sha256.map(|sha256| sha256.hex()))
         .with("bytes", entry.size)
         .with("ingest_id", entry.id.0)
@@ -192,7 +201,7 @@ fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &Entry) -> R
     let found = lines::find(context.fs, &settings.manifests, entry.created_at, entry.id)?;
     let line = found.into_iter().find(|(_, listed)| Some(listed.sha256) == entry.sha256);
     Ok(match line {
-        Some((place, _)) => answer.with("manifest", text(&place.manifest)).with("manifest_line", place.number),
+        Some((place, _)) => answer.with_path("manifest", &place.manifest).with("manifest_line", place.number),
         None => answer.with("manifest", "its line is not found: csv-ingestor audit looks in all of them"),
     })
 }
@@ -254,7 +263,9 @@ fn history(entries: &[&Entry]) -> Value {
             _ => None,
         };
         if let (Some(place), Some(told)) = (place, told.as_object_mut()) {
-            told.insert("moved_to".to_owned(), text(place).into());
+            let (text, exact) = json_path(place);
+            told.insert("moved_to".to_owned(), text.into());
+            told.extend(exact.map(|exact| ("moved_to_base64".to_owned(), exact.into())));
         }
         told
     };

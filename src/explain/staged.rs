@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::{Answer, Context, history, identity, of_original, read, sidecar_of, text};
+use super::{Answer, Context, history, identity, of_original, read, sidecar_of};
 use crate::Error;
 use crate::daemon::control::Told;
 use crate::fs::{FileKind, Fs, Lease, Open};
@@ -148,7 +148,7 @@ fn by_a_look<F: Fs>(
     if let Some(suffix) = context.rules.sidecar_suffix.as_deref() {
         let sidecar = sidecar_of(path, suffix);
         let Some(content) = read(context.fs, &sidecar, SIDECAR_BYTES_MAX + 1) else {
-            return Ok(waiting("its sidecar is not there").with("sidecar", text(&sidecar)));
+            return Ok(waiting("its sidecar is not there").with_path("sidecar", &sidecar));
         };
         // The ingestor knows better than a look whether it was used already, and what is wrong.
         if let Some(told) = told {

@@ -8,7 +8,7 @@ pub fn is_signal_ignored(signal: i32) -> bool {
     is_in_mask(&status, signal)
 }
 
-/// `SigIgn:	0000000000001000` (proc_pid_status(5)): the bit of signal n is n - 1.
+/// `SigIgn: 0000000000001000` (proc_pid_status(5)): the bit of signal n is n - 1.
 fn is_in_mask(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

@@ -9,6 +9,7 @@
 pub mod blame;
 pub mod inherited;
 mod lease;
+mod mark;
 pub mod notify;
 mod owner;
 pub mod real;
@@ -18,6 +19,7 @@ pub mod sim;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
@@ -247,15 +249,18 @@ pub trait Fs: Clone + Send + Sync + 'static {
 
     /// flock(2), exclusive, without waiting; false if another process holds it.
     fn try_lock_file(&self, file: &Self::File) -> Result<bool>;
-    /// flock(2), exclusive, waiting: for locks that are only ever held for the length of an append.
-    fn lock_file(&self, file: &Self::File) -> Result<()>;
     /// Gives up a lock before the file is dropped.
     fn unlock_file(&self, file: &Self::File) -> Result<()>;
-    /// Locks the directory itself, without a file in it; false if another process holds it. Held until dropped.
+    /// Marks the directory as one that an ingestor works on, without a file in it; false if another one has marked it. Held
+    /// until dropped. An flock on the directory, which strangers use, is no mark.
     fn try_lock_dir(&self, dir: &Self::Dir) -> Result<bool>;
+    /// The other ingestor's process that has marked the directory, as it calls itself.
+    fn dir_lock_holder(&self, dir: &Self::Dir) -> Option<u32>;
     /// The process that holds an flock on the inode, as far as the kernel tells (`/proc/locks`).
     fn lock_holder(&self, identity: &FileIdentity) -> Option<u32>;
 
+    /// Lets time pass: somebody else has to do something first.
+    fn pause(&self, time: Duration);
     /// The wall clock.
     fn now(&self) -> UnixMillis;
     /// A clock that nobody sets, which goes on while the machine sleeps. It begins anew with each start of the machine.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease, owner};
+use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease, mark, owner};
 use crate::pulse::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
@@ -421,16 +421,16 @@ impl Fs for RealFs {
         try_lock(&file.file).map_err(|source| file.error("flock", source))
     }
 
-    fn lock_file(&self, file: &RealFile) -> Result<()> {
-        retry_io(|| fs2::FileExt::lock_exclusive(&file.file)).map_err(|source| file.error("flock", source))
-    }
-
     fn unlock_file(&self, file: &RealFile) -> Result<()> {
         waiting(|| fs2::FileExt::unlock(&file.file)).map_err(|source| file.error("flock", source))
     }
 
     fn try_lock_dir(&self, dir: &RealDir) -> Result<bool> {
-        try_lock(&dir.file).map_err(|source| dir.error("flock", source))
+        waiting(|| mark::take(dir.file.as_fd())).map_err(|source| dir.error("fcntl F_OFD_SETLK", source))
+    }
+
+    fn dir_lock_holder(&self, dir: &RealDir) -> Option<u32> {
+        mark::holder(dir.file.as_fd()).ok()?
     }
 
     fn lock_holder(&self, identity: &FileIdentity) -> Option<u32> {
@@ -443,6 +443,10 @@ impl Fs for RealFs {
             let ours = fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&place.as_str());
             if ours { fields.get(4)?.parse().ok() } else { None }
         })
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 
     fn now(&self) -> UnixMillis {

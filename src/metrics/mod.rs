@@ -28,6 +28,7 @@ use crate::journal::files::Usage;
 use crate::journal::record::{AbandonReason, DuplicateAction, QuarantineCause, Quarantined};
 use crate::journal::snapshot::SnapshotHeader;
 use crate::journal::state::{Ingest, Original};
+use crate::log;
 use crate::pulse::{Pulses, Stall};
 use crate::types::{Sha256, UnixMillis};
 use durations::Durations;
@@ -302,7 +303,7 @@ impl Metrics {
 
     /// `file_ready`.
     pub fn file_ready(&self, path: &Path, bytes: u64) {
-        tracing::debug!(event = "file_ready", path = %path.display(), bytes);
+        tracing::debug!(event = "file_ready", path = log::path(path), bytes);
     }
 
     /// `file_ingested`.
@@ -315,8 +316,8 @@ impl Metrics {
         let Some(target) = &ingest.target else { return };
         tracing::info!(
             event = "file_ingested",
-            path = %ingest.source_path.display(),
-            warehouse_path = %target.warehouse_path.display(),
+            path = log::path(&ingest.source_path),
+            warehouse_path = log::path(&target.warehouse_path),
             sha256 = %target.sha256,
             bytes = ingest.identity.size,
             ingest_id = ingest.id.0,
@@ -329,10 +330,10 @@ impl Metrics {
         self.duplicates.of(action).inc();
         tracing::info!(
             event = "duplicate_skipped",
-            path = %path.display(),
+            path = log::path(path),
             sha256 = %sha256,
             duplicate_of = of.map(|original| original.ingest_id.0),
-            original = of.map(|original| tracing::field::display(original.warehouse_path.display())),
+            original = of.map(|original| log::path(&original.warehouse_path)),
             action = action.text(),
         );
     }
@@ -352,11 +353,11 @@ impl Metrics {
     pub fn file_abandoned(&self, path: &Path, reason: AbandonReason) {
         if reason == AbandonReason::NeedsCopy {
             // Nothing is wrong with it: it goes again at once.
-            tracing::debug!(event = "file_needs_copy", path = %path.display());
+            tracing::debug!(event = "file_needs_copy", path = log::path(path));
             return;
         }
         self.abandoned.of(reason).inc();
-        tracing::warn!(event = "file_abandoned", path = %path.display(), reason = reason.text());
+        tracing::warn!(event = "file_abandoned", path = log::path(path), reason = reason.text());
     }
 
     /// `file_quarantined`: it cannot be ingested as it is, and has been moved away.
@@ -365,8 +366,8 @@ impl Metrics {
         self.quarantined.of(quarantined.cause).inc();
         tracing::error!(
             event = "file_quarantined",
-            path = %path.display(),
-            target = %quarantined.target.display(),
+            path = log::path(path),
+            target = log::path(&quarantined.target),
             reason = quarantined.cause.text(),
             line = quarantined.line,
             error = quarantined.detail,
@@ -378,7 +379,7 @@ impl Metrics {
         self.failures.of(reason).inc();
         tracing::error!(
             event = "file_failed",
-            path = %path.display(),
+            path = log::path(path),
             error,
             retry_in = retry_in.map(|delay| tracing::field::display(humantime::format_duration(delay))),
         );

@@ -14,6 +14,7 @@ use crate::fs::Fs;
 use crate::fs::replace::replace;
 use crate::journal::files::Usage;
 use crate::limits::RECORDER_FINISH_MAX;
+use crate::log;
 
 /// The running thread.
 pub struct Recorder {
@@ -97,7 +98,7 @@ impl Textfile {
         let Ok(text) = text(&self.exposition) else { return };
         let written = replace(&self.path, &text);
         if let (Err(error), false) = (&written, self.has_failed) {
-            tracing::warn!(event = "metrics_textfile_failed", path = %self.path.display(), error = %error);
+            tracing::warn!(event = "metrics_textfile_failed", path = log::path(&self.path), error = %error);
         }
         self.has_failed = written.is_err();
     }

@@ -20,6 +20,7 @@ use super::sidecar::{Demand, Found, Notes, SIDECAR_BYTES_MAX, Summer};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::{Copy, Profile, Validation};
+use crate::log;
 use crate::types::{Algorithm, Sha256};
 
 /// What a copy keeps of its source's mode.
@@ -58,6 +59,8 @@ pub struct Shared<F: Fs> {
     pub under_way: AtomicUsize,
     /// Set when the process is to stop.
     pub stop: AtomicBool,
+    /// Set by the first signal, ahead of that.
+    pub signalled: Arc<AtomicBool>,
 }
 
 /// One worker.
@@ -130,7 +133,7 @@ impl<F: Fs> Hasher<F> {
                 if !shared.leases_missing.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         event = "leases_unsupported",
-                        path = %shared.fs.dir_path(&shared.staging).display(),
+                        path = log::path(shared.fs.dir_path(&shared.staging)),
                         "no read leases here: a silent writer is noticed by size and times only"
                     );
                 }

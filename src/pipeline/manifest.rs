@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - A line is a pure function of the journal's records.
-//! - Lines are appended under a lock on the file, so that several ingestors may share a manifests directory.
+//! - Lines are appended under a lock, so that several ingestors may share a manifests directory. It is not on the manifest, which
+//!   readers may lock, and it is not held while a full disk is waited for.
 //! - A whole line that a reader may have seen is never taken back: what a crash left of a batch is completed in
 //!   place; only a last line that has no end and is not ours is cut
 //!   off. What somebody else wrote between the lines stays.
@@ -11,10 +12,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
+use super::manifest_lock::ManifestLock;
 use crate::fs::{self, DIR_MODE, FILE_MODE, Fs, Open};
 use crate::journal::hex;
 use crate::journal::record::Profile;
@@ -121,8 +126,7 @@ pub fn hour_dir(root: &Path, instant: UnixMillis) -> PathBuf {
 pub struct Manifests<F: Fs> {
     fs: F,
     open: Option<OpenManifest<F>>,
-    /// How many were opened, one behind the other.
-    opened: u64,
+    lock: ManifestLock<F>,
 }
 
 struct OpenManifest<F: Fs> {
@@ -134,12 +138,26 @@ struct OpenManifest<F: Fs> {
 impl<F: Fs> Manifests<F> {
     /// Opens nothing yet.
     pub fn new(fs: F) -> Manifests<F> {
-        Manifests { fs, open: None, opened: 0 }
+        Manifests::stopped_by(fs, Arc::default())
+    }
+
+    /// As `new`; to wait for the lock ends when the flag is set.
+    pub fn stopped_by(fs: F, stop: Arc<AtomicBool>) -> Manifests<F> {
+        Manifests { lock: ManifestLock::new(fs.clone(), stop), fs, open: None }
+    }
+
+    /// Does that under the lock.
+    fn locked<T>(&mut self, root: &Path, body: impl FnOnce(&mut Self) -> fs::Result<T>) -> fs::Result<T> {
+        self.lock.take(root)?;
+        let result = body(self);
+        // Also if it failed: a full disk is waited for without it.
+        let given_up = self.lock.give_up();
+        result.and_then(|done| given_up.map(|()| done))
     }
 
     /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards. One
     /// that was removed or renamed since it was opened is opened anew, which the number tells that is returned with it.
-    fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<(&F::File, u64)> {
+    fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<&F::File> {
         let name = OsStr::new(MANIFEST_NAME);
         let is_current = match &self.open {
             Some(open) if open.path == dir => {
@@ -157,39 +175,33 @@ impl<F: Fs> Manifests<F> {
                     created => created?,
                 };
                 self.fs.sync_dir(&handle)?;
-                self.opened += 1;
                 OpenManifest { path: dir.to_path_buf(), dir: handle, file }
             }
         };
-        Ok((&self.open.insert(open).file, self.opened))
+        Ok(&self.open.insert(open).file)
     }
 
-    /// Appends whole lines, durably. `progress` counts the bytes that were written, so that a call that failed on a
-    /// full disk can be repeated with the same lines and goes on where it stopped; but if the manifest was replaced
-    /// meanwhile, the other file is searched for what it has of them.
+    /// Appends whole lines, durably. A call that failed on a full disk can be repeated with the same lines and the same
+    /// `progress`, which says that some of them may be there.
     pub fn append(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>], progress: &mut Progress) -> fs::Result<()> {
-        let fs = self.fs.clone();
-        let (file, opened) = self.open(root, dir)?;
-        if *progress.opened.get_or_insert(opened) != opened {
+        if progress.has_begun {
+            // Meanwhile others may have appended, cut off what we had begun, or put another file there: as after a crash.
             return self.ensure(root, dir, lines).map(drop);
         }
-        if progress.start.is_none() {
-            fs.lock_file(file)?;
-            progress.start = Some(end_of_lines(&fs, file)?);
-        }
-        let (start, lines) = (progress.start.unwrap_or(0), lines.concat());
-        while progress.written < lines.len() {
-            let rest = &lines[progress.written..];
-            progress.written += fs.write_at(file, rest, start + progress.written as u64)?;
-        }
-        fs.sync_data(file)?;
-        fs.unlock_file(file)
+        self.locked(root, |this| {
+            let fs = this.fs.clone();
+            let file = this.open(root, dir)?;
+            let start = end_of_lines(&fs, file)?;
+            progress.has_begun = true;
+            fs::write_all_at(&fs, file, &lines.concat(), start)?;
+            fs.sync_data(file)
+        })
     }
 
     /// Which of `lines` stand in the manifest as whole lines.
     pub fn holds(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<Vec<bool>> {
         let fs = self.fs.clone();
-        let (file, _) = self.open(root, dir)?;
+        let file = self.open(root, dir)?;
         Ok(search(&fs, file, lines)?.at.iter().map(Option::is_some).collect())
     }
 
@@ -197,9 +209,12 @@ impl<F: Fs> Manifests<F> {
     /// For recovery: `lines` are all that a crash may have left unfinished in this hour, in the order in which they
     /// were written.
     pub fn ensure(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<usize> {
+        self.locked(root, |this| this.ensure_locked(root, dir, lines))
+    }
+
+    fn ensure_locked(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<usize> {
         let fs = self.fs.clone();
-        let (file, _) = self.open(root, dir)?;
-        fs.lock_file(file)?;
+        let file = self.open(root, dir)?;
         let found = search(&fs, file, lines)?;
         // What is found may be in the page cache alone, left clean there by a sync that failed; and where others have written
         // to the same page since, the cache could not be emptied of it. Written once more, it is synced below.
@@ -226,18 +241,15 @@ impl<F: Fs> Manifests<F> {
             fs::write_all_at(&fs, file, &rest, found.lines_end)?;
         }
         fs.sync_data(file)?;
-        fs.unlock_file(file)?;
         Ok(found.at.iter().filter(|at| at.is_none()).count())
     }
 }
 
-/// How far an append has come.
+/// What is known of an append.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// The manifest that it is about, by the number of its opening.
-    opened: Option<u64>,
-    start: Option<u64>,
-    written: usize,
+    /// Some of it may have been written.
+    has_begun: bool,
 }
 
 /// The end of the file's last whole line; what another ingestor's crash left behind it is cut off. That one's

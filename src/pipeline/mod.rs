@@ -15,6 +15,7 @@ pub mod hours;
 pub mod ignored;
 pub mod lines;
 pub mod manifest;
+mod manifest_lock;
 pub mod names;
 pub mod naming;
 pub mod older;

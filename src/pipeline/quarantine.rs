@@ -16,6 +16,7 @@ use crate::journal::hex;
 use crate::journal::record::QuarantineCause;
 use crate::journal::state::Ingest;
 use crate::limits::{CHECKSUM_TRIES, FEW_FILES, UNREADABLE_TRIES};
+use crate::log::json;
 use crate::types::IngestId;
 
 /// What a file's name gets to be that of its reason.
@@ -139,10 +140,7 @@ pub fn reason(ingest: &Ingest) -> Vec<u8> {
         ingest_id: ingest.id,
         found_at: ingest.discovered_at.rfc3339(),
     };
-    let mut text = Vec::new();
-    // Strings and numbers into memory: there is nothing in it that could fail.
-    let written = serde_json::to_writer_pretty(&mut text, &reason);
-    debug_assert!(written.is_ok());
+    let mut text = json::pretty(&reason);
     text.push(b'\n');
     text
 }

@@ -16,6 +16,7 @@ use super::settle::{Settle, Sighting};
 use super::sidecar::{Notes, data_name, sidecar_name};
 use crate::fs::{self, Entry, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
+use crate::log;
 use crate::types::FileIdentity;
 use orphans::Orphans;
 
@@ -240,7 +241,7 @@ impl<F: Fs> Scanner<F> {
             Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => Err(error),
             // One bad inode is no reason to stop; it is seen again at the next scan.
             Err(error) => {
-                tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+                tracing::warn!(event = "stat_failed", path = log::path(&error.path), error = %error);
                 settle.could_not_look();
                 Ok(None)
             }

@@ -119,6 +119,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
         on_full: Box::new(|| false),
+        stop: Arc::default(),
     };
     let engine = engine::open(fs, options).unwrap().unwrap();
     let (_, settled) = engine.recovered.resumed.into_iter().next().expect("a file to resume");

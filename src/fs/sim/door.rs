@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::state::{Place, State};
 use super::{Mode, Op, SimFs, errno};
@@ -415,24 +416,28 @@ impl Fs for SimFs {
         self.on_file(Op::TryLockFile, file, |state, id, _| state.lock(id))
     }
 
-    fn lock_file(&self, file: &SimFile) -> Result<()> {
-        // Nobody could let go while we wait here, so waiting is an error.
-        self.on_file(Op::LockFile, file, |state, id, _| match state.lock(id)? {
-            true => Ok(()),
-            false => Err(errno(libc::EWOULDBLOCK)),
-        })
-    }
-
     fn unlock_file(&self, file: &SimFile) -> Result<()> {
         self.on_file(Op::UnlockFile, file, |state, id, _| state.unlock(id))
     }
 
     fn try_lock_dir(&self, dir: &SimDir) -> Result<bool> {
-        self.run(Op::TryLockDir, dir.0.path.to_path_buf(), |state, _| state.lock(self.own(&dir.0)?))
+        self.run(Op::TryLockDir, dir.0.path.to_path_buf(), |state, _| state.mark(self.own(&dir.0)?))
+    }
+
+    fn dir_lock_holder(&self, dir: &SimDir) -> Option<u32> {
+        self.world().state.marked_by(self.own(&dir.0).ok()?)
     }
 
     fn lock_holder(&self, identity: &FileIdentity) -> Option<u32> {
         self.world().state.lock_holder(identity)
+    }
+
+    fn pause(&self, time: Duration) {
+        // A dead process does not wait.
+        let _ = self.run(Op::Pause, PathBuf::new(), |state, _| {
+            state.set_clock(state.clock_ns().saturating_add(super::nanos(time)));
+            Ok(())
+        });
     }
 
     fn now(&self) -> UnixMillis {

@@ -32,13 +32,13 @@ pub enum Op {
     Lease,
     LeaseBroken,
     TryLockFile,
-    LockFile,
     UnlockFile,
     TryLockDir,
+    Pause,
 }
 
 /// How many kinds of operations there are.
-pub(super) const OPS: usize = Op::TryLockDir as usize + 1;
+pub(super) const OPS: usize = Op::Pause as usize + 1;
 
 impl Op {
     /// The operation's name in errors, as [`super::super::real`] gives it.
@@ -63,7 +63,9 @@ impl Op {
             Op::DropCache => "fadvise",
             Op::Lease => "fcntl F_SETLEASE",
             Op::LeaseBroken => "fcntl F_GETLEASE",
-            Op::TryLockFile | Op::LockFile | Op::UnlockFile | Op::TryLockDir => "flock",
+            Op::TryLockFile | Op::UnlockFile => "flock",
+            Op::TryLockDir => "fcntl F_OFD_SETLK",
+            Op::Pause => "nanosleep",
         }
     }
 

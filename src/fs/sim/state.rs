@@ -54,7 +54,10 @@ pub(super) struct Handle {
     lease: LeaseState,
 }
 
-/// An flock(2).
+/// The handle of what other programs have locked.
+const STRANGER: u64 = u64::MAX;
+
+/// An flock(2), or a mark.
 #[derive(Clone, Copy, Debug)]
 struct Lock {
     handle: u64,
@@ -73,6 +76,8 @@ pub(super) struct State {
     /// The last number given to a handle or a writer; never used again.
     handle_ids: u64,
     locks: BTreeMap<Place, Lock>,
+    /// Directories that ingestors have marked as theirs.
+    marks: BTreeMap<Place, Lock>,
     clock_ns: u64,
     /// Time that has passed, whatever the clock was set to.
     steady_ns: u64,
@@ -102,6 +107,7 @@ impl State {
             writers: BTreeMap::new(),
             handle_ids: 0,
             locks: BTreeMap::new(),
+            marks: BTreeMap::new(),
             clock_ns: CLOCK_START_NS,
             steady_ns: 0,
             tick_ns: TICK_NS,
@@ -296,6 +302,7 @@ impl State {
     pub(super) fn close(&mut self, id: u64) {
         let Some(handle) = self.handles.remove(&id) else { return };
         self.locks.retain(|_, lock| lock.handle != id);
+        self.marks.retain(|_, mark| mark.handle != id);
         self.release_blocked(handle.place);
         self.device(handle.place).closed(handle.place.node);
     }
@@ -399,6 +406,28 @@ impl State {
         Ok(())
     }
 
+    /// What an ingestor holds on a directory; no flock is in its way.
+    pub(super) fn mark(&mut self, id: u64) -> io::Result<bool> {
+        let place = self.place(id)?;
+        let mark = Lock { handle: id, process: self.process };
+        Ok(self.marks.entry(place).or_insert(mark).handle == id)
+    }
+
+    pub(super) fn marked_by(&self, id: u64) -> Option<u32> {
+        let place = self.place(id).ok()?;
+        self.marks.get(&place).filter(|mark| mark.handle != id).map(|mark| mark.process)
+    }
+
+    /// flock(2), exclusive, by another program; nothing happens if the file is locked.
+    pub(super) fn lock_by_stranger(&mut self, place: Place, process: u32) {
+        self.locks.entry(place).or_insert(Lock { handle: STRANGER, process });
+    }
+
+    /// The other programs give up all that they have locked.
+    pub(super) fn unlock_strangers(&mut self) {
+        self.locks.retain(|_, lock| lock.handle != STRANGER);
+    }
+
     pub(super) fn lock_holder(&self, identity: &FileIdentity) -> Option<u32> {
         let device = self.devices.iter().position(|device| device.number == identity.device)?;
         let node = self.devices[device].by_number(identity.inode)?;
@@ -420,6 +449,7 @@ impl State {
         self.handles.clear();
         self.writers.clear();
         self.locks.clear();
+        self.marks.clear();
         let mut fate = Fate::new(survival);
         self.devices.iter_mut().for_each(|device| device.crash(&mut fate));
     }

@@ -14,6 +14,9 @@ use super::{NS_PER_MS, SimFs, errno, machine, millis, nanos};
 use crate::fs::{Error, FileKind, Result, Stat};
 use crate::types::{FileTime, UnixMillis};
 
+/// The process that takes the locks of other programs.
+const STRANGERS_PID: u32 = 99;
+
 /// A file that an upstream has open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WriterId(u64);
@@ -289,6 +292,26 @@ impl<'a> Upstream<'a> {
             state.device(dir).sync_name(dir.node, name);
             Ok(())
         })
+    }
+
+    /// flock(2) of a file or directory, exclusive, until `unlock_all`; nothing happens if somebody has it.
+    pub fn lock(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.run("upstream flock", path, |state, path| {
+            let place = state.walk(path, true)?;
+            state.lock_by_stranger(place, STRANGERS_PID);
+            Ok(())
+        })
+    }
+
+    /// True if somebody holds an flock on it.
+    pub fn is_locked(&mut self, path: impl AsRef<Path>) -> bool {
+        let identity = self.stat(path).map(|stat| stat.identity);
+        self.with(|state| identity.is_ok_and(|identity| state.lock_holder(&identity).is_some()))
+    }
+
+    /// Gives up all that `lock` has locked.
+    pub fn unlock_all(&mut self) {
+        self.with(|state| state.unlock_strangers());
     }
 
     /// True if a write to the file waits for a lease to go.

@@ -114,13 +114,14 @@ impl<F: Fs> Committer<F> {
         let fs = shared.fs.clone();
         let mut publisher = Publisher::new(fs.clone(), journal.store());
         publisher.remember(&settings.input, shared.staging.clone());
+        let manifests = Manifests::stopped_by(fs.clone(), shared.signalled.clone());
         Committer {
             shared,
             journal,
             state,
             settings,
             publisher,
-            manifests: Manifests::new(fs.clone()),
+            manifests,
             metrics,
             on_full,
             places: None,

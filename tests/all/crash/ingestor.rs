@@ -52,6 +52,7 @@ pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
         on_full,
+        stop: Arc::default(),
     }
 }
 

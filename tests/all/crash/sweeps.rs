@@ -12,6 +12,7 @@ mod interference;
 mod names;
 mod places;
 mod power;
+mod process;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -29,7 +30,7 @@ pub fn is_thorough() -> bool {
 }
 
 /// Operations that change nothing on any disk: a machine that stops before one of them is left as before the next.
-const READS: [Op; 11] = [
+const READS: [Op; 12] = [
     Op::OpenDir,
     Op::StatDir,
     Op::List,
@@ -41,6 +42,7 @@ const READS: [Op; 11] = [
     Op::LeaseBroken,
     Op::TryLockFile,
     Op::TryLockDir,
+    Op::Pause,
 ];
 
 /// A scenario and the operations at which it is to be disturbed.

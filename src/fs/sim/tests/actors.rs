@@ -236,17 +236,25 @@ fn locks_exclude_by_descriptor() {
     assert!(fs.try_lock_file(&one).unwrap() && fs.try_lock_file(&one).unwrap());
     assert_eq!(fs.lock_holder(&identity), Some(4711));
     assert!(!fs.try_lock_file(&two).unwrap());
-    assert_eq!(code(fs.lock_file(&two)), Some(libc::EWOULDBLOCK));
     fs.unlock_file(&two).unwrap();
     assert_eq!(fs.lock_holder(&identity), Some(4711), "only the holder gives it up");
     fs.unlock_file(&one).unwrap();
     assert_eq!(fs.lock_holder(&identity), None);
-    fs.lock_file(&two).unwrap();
+    assert!(fs.try_lock_file(&two).unwrap());
     drop(two);
     assert!(fs.try_lock_file(&one).unwrap(), "closing gives it up");
 
     let (first, second) = (dir(&fs, "/in"), dir(&fs, "/in"));
-    assert!(fs.try_lock_dir(&first).unwrap() && !fs.try_lock_dir(&second).unwrap());
+    fs.upstream().lock("/in").unwrap();
+    assert!(fs.try_lock_dir(&first).unwrap() && !fs.try_lock_dir(&second).unwrap(), "a stranger's lock is no mark");
+    assert_eq!((fs.dir_lock_holder(&first), fs.dir_lock_holder(&second)), (None, Some(4711)));
+    fs.upstream().lock("/in/LOCK").unwrap();
+    assert!(fs.try_lock_file(&one).unwrap(), "it is ours already");
+    fs.unlock_file(&one).unwrap();
+    fs.upstream().lock("/in/LOCK").unwrap();
+    assert!(!fs.try_lock_file(&one).unwrap() && fs.lock_holder(&identity).is_some());
+    fs.upstream().unlock_all();
+    assert!(fs.try_lock_file(&one).unwrap());
     fs.kill();
     let third = dir(&fs, "/in");
     assert!(fs.try_lock_dir(&third).unwrap());

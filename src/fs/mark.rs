@@ -1,0 +1,91 @@
+//! Which ingestor works on a directory: a lock on the directory that no other program takes by chance.
+//!
+//! flock(2) on a directory is what scripts use (`flock DIR command`), and whoever may read the directory can hold it. A lock on a
+//! file in it would have a name that upstreams could take first. So an ingestor holds a shared record lock on one byte of the
+//! directory, far behind what any file has: its place says the process, and nobody else's flock is in its way. The kernel gives it
+//! up when the process ends, however it ends.
+//!
+//! Invariants:
+//! - Two ingestors never both have a directory. Of two that come at the same moment at most one gets it.
+//! - The lock belongs to the open directory, not to the process: to open and close it elsewhere gives nothing up.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::lease::{Range, held_by_others, set_shared};
+
+/// "csv", and 32 bits for the process.
+const BASE: i64 = 0x63_73_76 << 32;
+/// No process has a larger number (2^22, proc_sys_kernel(5)).
+const PIDS: i64 = 1 << 32;
+/// How often, and how often at most, one that came at the same moment is given time to take its mark away.
+const RETREAT_PAUSE: Duration = Duration::from_millis(10);
+const RETREAT_PAUSES_MAX: u32 = 20;
+
+/// The other ingestor that has marked the directory.
+pub(super) fn holder(dir: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let held = held_by_others(dir, Range { start: BASE, len: PIDS })?;
+    Ok(held.map(|start| u32::try_from(start - BASE).unwrap_or(0)))
+}
+
+/// Marks the directory as ours; false if another ingestor has marked it.
+pub(super) fn take(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    if holder(dir)?.is_some() {
+        return Ok(false);
+    }
+    let own = i64::from(std::process::id());
+    let mine = Range { start: BASE + own, len: 1 };
+    set_shared(dir, mine, true)?;
+    // Another one may have looked and marked at the same moment. The lower number stays, the other goes; one that was through
+    // before we came does not go.
+    for _ in 0..RETREAT_PAUSES_MAX {
+        match holder(dir)? {
+            None => return Ok(true),
+            Some(_) if held_by_others(dir, Range { start: BASE, len: own + 1 })?.is_some() => break,
+            Some(_) => std::thread::sleep(RETREAT_PAUSE),
+        }
+    }
+    set_shared(dir, mine, false)?;
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn one_has_it_at_a_time_and_an_flock_is_no_mark() {
+        let place = tempfile::tempdir().unwrap();
+        let open = || std::fs::File::open(place.path()).unwrap();
+        let (one, two, stranger) = (open(), open(), open());
+        fs2::FileExt::lock_exclusive(&stranger).unwrap();
+        assert!(take(one.as_fd()).unwrap());
+        assert_eq!(holder(one.as_fd()).unwrap(), None, "its own");
+        assert_eq!(holder(two.as_fd()).unwrap(), Some(std::process::id()));
+        assert!(!take(two.as_fd()).unwrap());
+        drop((stranger, open()));
+        assert!(!take(two.as_fd()).unwrap(), "closing another one gives nothing up");
+        drop(one);
+        assert!(take(two.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn of_many_at_the_same_moment_at_most_one_gets_it() {
+        let place = tempfile::tempdir().unwrap();
+        let open = || std::fs::File::open(place.path()).unwrap();
+        let winners = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let dir = open();
+                        (take(dir.as_fd()).unwrap(), dir)
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|(won, _)| *won).count()
+        });
+        assert!(winners <= 1);
+    }
+}

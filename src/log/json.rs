@@ -1,0 +1,71 @@
+//! JSON that anything may be printed as: what a terminal or a line would obey is in it as `\uXXXX`, nothing else is changed.
+//!
+//! Invariant: all JSON that leaves the program is made here, but the manifests' lines, which are data, and are compared byte by
+//! byte with what earlier versions wrote.
+
+use serde::Serialize;
+
+use super::is_dangerous;
+
+/// On one line.
+pub fn text(value: &(impl Serialize + ?Sized)) -> String {
+    let mut json = Vec::new();
+    append(&mut json, value);
+    // What serde_json writes is UTF-8.
+    String::from_utf8_lossy(&json).into_owned()
+}
+
+/// Appends it, on one line.
+pub(super) fn append(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    let begin = json.len();
+    // Numbers and text into memory: there is nothing that could fail.
+    let written = serde_json::to_writer(&mut *json, value);
+    debug_assert!(written.is_ok());
+    escape(json, begin);
+}
+
+/// On several lines, for people, without an end of line behind the last.
+pub fn pretty(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
+    let mut json = Vec::new();
+    let written = serde_json::to_writer_pretty(&mut json, value);
+    debug_assert!(written.is_ok());
+    escape(&mut json, 0);
+    json
+}
+
+/// Escapes what is dangerous from there on. Outside of strings JSON is ASCII without control characters but line ends, and within
+/// them serde_json has escaped those of ASCII, but DEL.
+fn escape(json: &mut Vec<u8>, begin: usize) {
+    // Nearly always there is nothing to do.
+    if json[begin..].iter().all(|byte| *byte < 0x7f) {
+        return;
+    }
+    let text = String::from_utf8_lossy(&json[begin..]).into_owned();
+    json.truncate(begin);
+    for character in text.chars() {
+        if character >= '\u{7f}' && is_dangerous(character) {
+            // All of them lie in the basic plane, where one escape is one character.
+            json.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
+        } else {
+            json.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dangerous_characters_are_escaped_and_others_are_not() {
+        let value = serde_json::json!({"a\u{85}": ["\u{7f}\u{9f}\u{61c}\u{2028}\u{202e}\u{2069}\n\"é€😀", 1.5, null]});
+        let escaped = r#"{"a\u0085":["\u007f\u009f\u061c\u2028\u202e\u2069\n\"é€😀",1.5,null]}"#;
+        assert_eq!(text(&value), escaped);
+        for json in [text(&value).into_bytes(), pretty(&value)] {
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap(), value);
+        }
+        let mut json = "\u{85}".as_bytes().to_vec();
+        append(&mut json, "\u{86}");
+        assert_eq!(json, "\u{85}\"\\u0086\"".as_bytes(), "only what is appended");
+    }
+}
