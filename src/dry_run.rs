@@ -14,8 +14,8 @@ use crossbeam::channel;
 
 use crate::Error;
 use crate::config::Config;
+use crate::engine;
 use crate::fs::Fs;
-use crate::journal;
 use crate::journal::record::DuplicateAction;
 use crate::journal::state::State;
 use crate::limits::CHUNK_FILES_MAX;

@@ -156,7 +156,7 @@ impl<F: Fs> Manifests<F> {
     }
 
     /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards. One
-    /// that was removed or renamed since it was opened is opened anew, which the number tells that is returned with it.
+    /// that was removed or renamed since it was opened is opened anew.
     fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<&F::File> {
         let name = OsStr::new(MANIFEST_NAME);
         let is_current = match &self.open {

@@ -79,7 +79,7 @@ impl<F: Fs> ManifestLock<F> {
 fn private_dir<F: Fs>(fs: &F, root: &Path) -> fs::Result<F::Dir> {
     let path = root.join(PRIVATE_DIR);
     match fs.open_dir(&path) {
-        Err(error) if error.is_not_found() => fs::open_dir_durable(fs, root, &path, 0o755),
+        Err(error) if error.is_not_found() => fs::open_dir_durable(fs, root, &path, fs::DIR_MODE),
         opened => opened,
     }
 }
