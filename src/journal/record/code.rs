@@ -103,12 +103,7 @@ impl Record {
                 KIND_RULES
             }
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
-            Record::Moved(Moved { ingest_id, published: None }) => put_id(out, *ingest_id, KIND_MOVED),
-            Record::Moved(Moved { ingest_id, published: Some(published) }) => {
-                put_u64(out, ingest_id.0);
-                put_identity(out, published);
-                KIND_MOVED_AS
-            }
+            Record::Moved(moved) => put_moved(out, moved),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
             Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
         }
@@ -131,6 +126,13 @@ fn put_u64(out: &mut Vec<u8>, value: u64) {
 fn put_id(out: &mut Vec<u8>, id: IngestId, kind: u8) -> u8 {
     put_u64(out, id.0);
     kind
+}
+
+fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {
+    put_u64(out, moved.ingest_id.0);
+    let Some(published) = &moved.published else { return KIND_MOVED };
+    put_identity(out, published);
+    KIND_MOVED_AS
 }
 
 fn put_path(out: &mut Vec<u8>, path: &Path) {
