@@ -409,10 +409,8 @@ impl<F: Fs> Committer<F> {
 
     /// Another file has brought its content, while it could not be looked at.
     fn is_known_by_now(&self, ingest: &Ingest) -> Result<bool, Error> {
-        match &ingest.target {
-            Some(target) => Ok(self.state.original(&target.sha256)?.is_some()),
-            None => Ok(false),
-        }
+        let Some(target) = &ingest.target else { return Ok(false) };
+        Ok(self.state.original(&target.sha256)?.is_some())
     }
 
     fn report_unseen(&self, ingest: &Ingest, error: &fs::Error) {
@@ -485,7 +483,7 @@ impl<F: Fs> Committer<F> {
         Ok(Some(reason))
     }
 
-    /// A copy that a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.
+    /// What a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.
     fn remove_leftover_copies(&mut self) -> Result<(), Error> {
         let open = self.state.open().filter_map(|ingest| ingest.target.as_ref()?.copy.as_ref());
         let needed: Vec<_> = open.filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();

@@ -20,6 +20,10 @@ impl Settle {
         if !matches!(report.outcome, Outcome::Abandoned(_) | Outcome::Refused(_)) {
             self.abandonments.end(&report.name);
         }
+        if let Some(reaction) = self.hold_abandoned(report, dirty, now) {
+            return reaction;
+        }
+        let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
         let refusal = match &report.outcome {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.forget(&report.name);
@@ -30,26 +34,13 @@ impl Settle {
             }
             Outcome::Cleared => {
                 self.forget(&report.name);
-                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
+                return Reaction { look_again: dirty, ..none };
             }
             Outcome::Kept(kept) => {
                 self.forget(&report.name);
                 self.keep(*kept);
-                if let Some(names) = &mut self.kept_names {
-                    names.push((report.name.clone(), kept.sha256));
-                }
+                self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.sha256)));
                 return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
-            }
-            Outcome::Abandoned(reason @ (AbandonReason::NeedsCopy | AbandonReason::Changed))
-                if let Some((times, delay)) = self.abandonments.add(&report.name) =>
-            {
-                // Where that goes on, it is not the file, but what this file system says of it.
-                tracked.copies |= *reason == AbandonReason::NeedsCopy;
-                tracked.phase = Phase::Held { until: Some(now + delay), why: Waiting::Failed };
-                tracked.failures = tracked.failures.saturating_add(1);
-                self.census.hold();
-                self.due.push(Reverse((now + delay, report.name.clone())));
-                return Reaction { look_again: dirty, retry_in: Some(delay), abandoned: times };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
                 // Nothing is wrong with the file: it goes again at once, and is copied.
@@ -97,6 +88,22 @@ impl Settle {
         self.census.hold();
         self.due.extend(until.map(|until| Reverse((until, report.name.clone()))));
         Reaction { look_again: dirty, retry_in: delay, abandoned: 0 }
+    }
+
+    /// A file that has begun anew too often waits. Where that goes on, it is not the file, but what this file system says of
+    /// it.
+    fn hold_abandoned(&mut self, report: &Report, dirty: bool, now: Duration) -> Option<Reaction> {
+        let Outcome::Abandoned(reason @ (AbandonReason::NeedsCopy | AbandonReason::Changed)) = &report.outcome else {
+            return None;
+        };
+        let (times, delay) = self.abandonments.add(&report.name)?;
+        let tracked = self.tracked.get_mut(&report.name)?;
+        tracked.copies |= *reason == AbandonReason::NeedsCopy;
+        tracked.phase = Phase::Held { until: Some(now + delay), why: Waiting::Failed };
+        tracked.failures = tracked.failures.saturating_add(1);
+        self.census.hold();
+        self.due.push(Reverse((now + delay, report.name.clone())));
+        Some(Reaction { look_again: dirty, retry_in: Some(delay), abandoned: times })
     }
 }
 
