@@ -133,7 +133,7 @@ mod tests {
         let (window, later) = (Duration::from_secs(10), Duration::from_secs(11));
         let mut settle = Settle::new(Mode::Stability(window), Duration::from_secs(1), std::iter::empty());
         settle.see(&name, Some(&sighting(1, 0)), false, Duration::ZERO);
-        assert_eq!(settle.take_due(later, 8), [name.clone()]);
+        assert_eq!(settle.take_due(later, 8), std::slice::from_ref(&name));
         assert_eq!(settle.take_due(later, 8), []);
         settle.remind(&name);
         assert_eq!(settle.take_due(later, 8), [name]);
