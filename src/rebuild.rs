@@ -14,11 +14,12 @@ use hashbrown::{HashMap, HashSet};
 use crate::Error;
 use crate::audit::{self, Plan, Summary, Table, Watch};
 use crate::fs::Fs;
+use crate::journal::clock::instants_before;
 use crate::journal::rebuild::Rebuild;
 use crate::journal::snapshot::Row;
 use crate::pipeline::hours::Unread;
 use crate::pipeline::lines::Listed;
-use crate::types::{IngestId, Lsn};
+use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// LSNs of a file's records, as close together as they can be: DISCOVERED, HASHED, MOVED, MANIFESTED.
 const RECORDS_A_FILE: u64 = 3;
@@ -83,9 +84,10 @@ fn fill<F: Fs>(fs: &F, table: &Table, rebuild: &mut Rebuild<F>, watch: &Watch<'_
     let newest = |line: &usize| entries.get(line + 1).is_none_or(|next| next.sha256 != entries[*line].sha256);
     let lines: Vec<u32> = (0..entries.len()).filter(newest).map(|line| line as u32).collect();
     let new_ids = new_ids(table, &lines);
+    let listed_at = listed_at(table, fs.now());
     let (count, mut added) = (lines.len(), 0);
     let mut unread = table.read_all(fs, lines, &mut |line, listed, _| {
-        rebuild.push(&row(listed, new_ids.get(&line).copied()));
+        rebuild.push(&row(listed, new_ids.get(&line).copied(), listed_at[line as usize]));
         added += 1;
         !watch.is_stopped()
     });
@@ -118,7 +120,20 @@ fn new_ids(table: &Table, lines: &[u32]) -> HashMap<u32, IngestId> {
     new_ids
 }
 
-fn row(listed: Listed, new_id: Option<IngestId>) -> Row {
+/// When each line was written, as far as that can be told: nothing may look older than it is.
+fn listed_at(table: &Table, now: UnixMillis) -> Vec<UnixMillis> {
+    let entries = table.entries();
+    let mut order: Vec<u32> = (0..entries.len() as u32).collect();
+    order.sort_unstable_by_key(|line| (entries[*line as usize].id, *line));
+    let times: Vec<UnixMillis> = order.iter().map(|line| entries[*line as usize].ingested_at()).collect();
+    let mut listed_at = vec![now; entries.len()];
+    for (line, at) in order.into_iter().zip(instants_before(now, &times)) {
+        listed_at[line as usize] = at;
+    }
+    listed_at
+}
+
+fn row(listed: Listed, new_id: Option<IngestId>, manifested_at: UnixMillis) -> Row {
     let ingest_id = new_id.unwrap_or(listed.ingest_id);
     Row {
         sha256: listed.sha256,
@@ -129,8 +144,7 @@ fn row(listed: Listed, new_id: Option<IngestId>) -> Row {
         size: listed.size,
         mtime_sec: listed.mtime_sec,
         discovered_at: listed.ingested_at,
-        // When the line was written, nobody knows any more.
-        manifested_at: listed.ingested_at,
+        manifested_at,
         source_path: listed.source_path,
         warehouse_path: listed.warehouse_path,
     }

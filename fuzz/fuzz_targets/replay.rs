@@ -44,7 +44,7 @@ impl Visitor for Records {
 
     fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
         // The folds may refuse what they want, but must not panic.
-        let _ = self.state.apply(lsn, &record);
+        let _ = self.state.apply_at(lsn, written_at, &record);
         let _ = self.ledger.record(lsn, written_at, record.clone());
         let mut bytes = Vec::new();
         record.encode(&mut bytes);

@@ -158,8 +158,8 @@ impl Visitor for Sum {
         Ok(())
     }
 
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.0.apply(lsn, &record)
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.0.apply_at(lsn, written_at, &record)
     }
 }
 

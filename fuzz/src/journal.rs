@@ -1,11 +1,12 @@
 //! A small journal of three segments, each of sixteen blocks, with every kind of frame and record: made with the crate's
 //! own encoders, so that what is mutated is what is really written.
 
+use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Place};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Profile,
+    Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -164,7 +165,20 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
             quarantine: Some("/quarantine".into()),
             validation: Some(Validation { delimiter: b';', refuse: true }),
         }),
+        Record::ClockJumped(ClockJumped { from: Lsn(first_lsn + 17), shift_ms: -86_400_001 }),
+        Record::ExpiredRanges(Ranges {
+            listed: steps(&[(first_lsn + 17, 1_767_323_045_779), (first_lsn + 18, 1_767_236_645_778)]),
+            found: steps(&[(first_lsn + 10, 1_767_323_045_779)]),
+            old_lsn: Lsn(first_lsn + 10),
+        }),
+        Record::KeptGone(KeptGone { device: 1, inode: 4 }),
+        Record::Relocated(Relocated { old: "/warehouse".into(), new: "/elsewhere".into() }),
     ]
+}
+
+fn steps(steps: &[(u64, u64)]) -> Cutoffs {
+    let steps = steps.iter().map(|(end, before)| (Lsn(*end), UnixMillis(*before)));
+    Cutoffs::new(steps.collect()).expect("they ascend")
 }
 
 /// The journal; its last segment ends with a frame of the kind `last`.

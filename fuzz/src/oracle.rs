@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !3 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !7 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -127,7 +127,7 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Takes the fields of a record's payload, a letter each: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, `b`yte, `f`lag, `(` optional fields `)`.
+/// `s`ha, `c`ause, `t`ext, `h`eader, `b`yte, `f`lag, steps (`k`), `(` optional fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
     for letter in grammar.chars() {
@@ -152,6 +152,7 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
                 }
                 (length - 2 <= 16_384).then_some(length)?
             }
+            'k' => steps(rest)?,
             'i' => 48,
             'n' => 8,
             's' => 32,
@@ -167,6 +168,15 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
         rest = rest.get(length..)?;
     }
     Some(rest)
+}
+
+/// How many bytes the steps at the front of these take: ends, which ascend, and instants.
+fn steps(bytes: &[u8]) -> Option<usize> {
+    let count = number(bytes.get(..2)?, 0, 2) as usize;
+    let steps = bytes.get(2..2 + 16 * count)?;
+    let ends: Vec<u64> = steps.chunks(16).map(|step| number(step, 0, 8)).collect();
+    let ascend = ends.windows(2).all(|pair| pair[0] < pair[1]);
+    (ascend && count <= 1024).then_some(2 + 16 * count)
 }
 
 /// How many bytes a text at the front of these takes.
@@ -190,6 +200,9 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         11 => "nc(n)tp",
         13 => "s",
         14 => "(p)(bf)",
+        17 | 19 => "nn",
+        18 => "kkn",
+        20 => "pp",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

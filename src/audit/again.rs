@@ -145,7 +145,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     ) -> Result<(), lines::Error> {
         let mut lines = Lines::open(self.fs, manifest, begin)?;
         while let Some(line) = lines.next_line()? {
-            listed.extend(line.parse().ok().map(&mut *place));
+            listed.extend(line.parse().ok().map(|it| place(self.table.understood(it))));
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         let mut places = self.table.places(self.warehouse);
         let wanted: HashSet<u64> = extras.iter().map(|extra| extra.place).collect();
         let mut found = HashSet::new();
-        let mut rows = known.rows();
+        let mut rows = known.rows(&self.table.relocations);
         while let Some(row) = rows.next_row()? {
             found.extend(Some(places.of(&row.warehouse_path)).filter(|place| wanted.contains(place)));
         }

@@ -29,7 +29,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// lines of its content; `lone` the range of lines whose content the journal does not remember.
     fn side_by_side(&self, known: &Known, each: OnRow<'_>, lone: &mut dyn FnMut(usize)) -> Result<(), Error> {
         let entries = self.table.entries();
-        let mut rows = known.rows();
+        let mut rows = known.rows(&self.table.relocations);
         let mut at = 0;
         while let Some(row) = rows.next_row()? {
             // Also where it is not compared: the lines of its content are known then.
@@ -265,8 +265,11 @@ impl<F: Fs> Audit<'_, '_, F> {
     fn not_forgotten(&self, known: Option<&Known>, sha256: &Sha256, lines: &[u32]) -> Vec<u32> {
         let Some(known) = known else { return lines.to_vec() };
         let last = lines.last().copied();
-        let counts =
-            |line: &u32| Some(*line) == last || !known.has_forgotten(sha256, self.table.entry(*line).ingested_at());
+        let was_forgotten = |line: &u32| {
+            let entry = self.table.entry(*line);
+            known.has_forgotten(sha256, entry.id, entry.ingested_at())
+        };
+        let counts = |line: &u32| Some(*line) == last || !was_forgotten(line);
         lines.iter().copied().filter(counts).collect()
     }
 
@@ -298,7 +301,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     pub(super) fn judge_unknown(&mut self, lines: &[u32], known: &Known) -> Result<(), Error> {
         for line in lines {
             let entry = self.table.entry(*line);
-            if known.has_forgotten(&entry.sha256, entry.ingested_at()) {
+            if known.has_forgotten(&entry.sha256, entry.id, entry.ingested_at()) {
                 self.summary.forgotten += 1;
                 continue;
             }

@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
 use crate::fs::Fs;
 use crate::journal::ledger::Ledger;
 use crate::journal::record::{Record, Settings};
+use crate::journal::relocations::Relocations;
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::{Row, RowReader, Snapshot};
@@ -31,8 +32,8 @@ pub struct Known {
     /// Staging directories of all settings that were met.
     inputs: BTreeSet<PathBuf>,
     last_lsn: Lsn,
-    /// Contents that it was told to forget, one by one, whether they have come again or not.
-    forgotten: HashSet<Sha256>,
+    /// Contents that it was told to forget, one by one, whether they have come again or not: up to which LSN.
+    forgotten: HashMap<Sha256, Lsn>,
 }
 
 /// A file on its way.
@@ -55,8 +56,10 @@ impl Known {
         if journal::read(fs, path, &mut known)?.is_none() {
             return Ok(None);
         }
-        known.forgotten = known.ledger.forgotten().map(|(sha256, _)| sha256).collect();
+        known.forgotten = known.ledger.forgotten().collect();
         known.recent.sort_by_key(|row| (row.sha256, row.lsn));
+        let moved: Vec<PathBuf> = known.inputs.iter().map(|input| known.relocations().now(Lsn(0), input)).collect();
+        known.inputs.extend(moved);
         Ok(Some(known))
     }
 
@@ -72,7 +75,8 @@ impl Known {
 
     /// True if files from that staging directory were this journal's: as far as it remembers.
     pub(super) fn is_input(&self, dir: &Path) -> bool {
-        let of_rows = || self.snapshot.as_ref().is_some_and(|it| it.directories().iter().any(|known| known == dir));
+        let is_it = |known: &Path| known == dir || self.relocations().now(Lsn(0), known) == dir;
+        let of_rows = || self.snapshot.as_ref().is_some_and(|it| it.directories().iter().any(is_it));
         self.inputs.contains(dir) || of_rows()
     }
 
@@ -81,9 +85,16 @@ impl Known {
         self.last_lsn
     }
 
-    /// True if a content that was found complete at that instant has been forgotten since.
-    pub(super) fn has_forgotten(&self, sha256: &Sha256, ingested_at: UnixMillis) -> bool {
-        ingested_at < self.ledger.expired_before() || self.forgotten.contains(sha256)
+    /// True if the content of a file with that id, found complete at that instant, was to be forgotten since: by somebody, or
+    /// because it was old. What came later than the record that says so is not meant by it.
+    pub(super) fn has_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
+        let was_asked_for = self.forgotten.get(sha256).is_some_and(|forgotten| id.0 < forgotten.0);
+        was_asked_for || self.ledger.expired().excuses(Lsn(id.0), ingested_at)
+    }
+
+    /// The directories that were moved.
+    pub fn relocations(&self) -> &Relocations {
+        self.ledger.relocations()
     }
 
     /// Who brought this content, and whether he is finished; None if it is not remembered.
@@ -95,17 +106,19 @@ impl Known {
     pub(super) fn on_their_way(&self) -> impl Iterator<Item = OnItsWay> {
         let open = self.ledger.files().filter(|file| matches!(file.state, FileState::Hashed | FileState::Moved));
         open.filter_map(|file| {
-            let (sha256, warehouse_path) = (file.sha256()?, file.warehouse_path()?.clone());
+            let sha256 = file.sha256()?;
+            let hashed = file.hashed.as_ref()?;
+            let warehouse_path = self.relocations().now(hashed.lsn, &hashed.value.warehouse_path);
             let found = &file.found.value;
             let (size, discovered_at) = (found.identity.size, found.discovered_at);
             Some(OnItsWay { state: file.state, id: file.id, sha256, size, discovered_at, warehouse_path })
         })
     }
 
-    /// Every MANIFESTED file whose content is remembered.
-    pub(super) fn rows(&self) -> Rows<'_> {
+    /// Every MANIFESTED file whose content is remembered, its paths as they are by these moves.
+    pub(super) fn rows<'a>(&'a self, relocations: &'a Relocations) -> Rows<'a> {
         let older = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
-        Rows { older, next_older: None, recent: &self.recent, is_begun: false }
+        Rows { older, next_older: None, recent: &self.recent, is_begun: false, relocations }
     }
 }
 
@@ -115,11 +128,18 @@ pub(super) struct Rows<'a> {
     next_older: Option<Row>,
     recent: &'a [Row],
     is_begun: bool,
+    relocations: &'a Relocations,
 }
 
 impl Rows<'_> {
     /// The next one.
     pub(super) fn next_row(&mut self) -> Result<Option<Row>, journal::Error> {
+        let mut row = self.next_as_written()?;
+        row.iter_mut().for_each(|row| row.renew(self.relocations));
+        Ok(row)
+    }
+
+    fn next_as_written(&mut self) -> Result<Option<Row>, journal::Error> {
         if !std::mem::replace(&mut self.is_begun, true) {
             self.advance()?;
         }
@@ -175,7 +195,7 @@ impl Visitor for Known {
     fn segment(&mut self, _header: &SegmentHeader) {}
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.rules.apply(lsn, &record)?;
+        self.rules.apply_at(lsn, at, &record)?;
         if let Record::Settings(settings) = &record {
             self.inputs.insert(settings.input.clone());
         }

@@ -14,6 +14,7 @@ mod check;
 mod compare;
 mod finding;
 mod known;
+mod moved;
 mod sample;
 mod table;
 mod unread;
@@ -36,6 +37,7 @@ pub use table::{Entry, Table};
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal;
+use crate::journal::relocations::Relocations;
 use crate::journal::state::FileState;
 use crate::pipeline::hours::{Unread, manifests};
 use crate::pipeline::lines::{self, Lines, Listed, Place, Text};
@@ -64,6 +66,8 @@ pub struct Plan {
     pub compare_lines: bool,
     /// Threads that hash.
     pub concurrency: usize,
+    /// Directories that were moved, as the journal says.
+    pub relocations: Relocations,
 }
 
 /// What was looked at.
@@ -156,6 +160,7 @@ pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<R
     let hours = manifests(fs, &plan.manifests, plan.since)?;
     let doubts = Doubts { suspects: Vec::new(), unread: hours.unread };
     let mut read = Read { table: Table::default(), doubts, warehouse };
+    read.table.relocations = plan.relocations.clone();
     for manifest in hours.manifests {
         match read_lines(fs, &manifest, watch, &mut read) {
             Err(error) if error.is_not_found() => {}
@@ -177,7 +182,10 @@ fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read
     while let Some(line) = lines.next_line()? {
         read.table.mark(&line);
         match line.parse() {
-            Ok(listed) => read.table.push(&read.warehouse, line.offset, &listed),
+            Ok(listed) => {
+                let listed = read.table.understand(fs, &read.warehouse, listed);
+                read.table.push(&read.warehouse, line.offset, &listed);
+            }
             Err(why) => {
                 let is_torn = matches!(line.text, Text::Unfinished(_));
                 let (offset, number) = (line.offset, line.number);

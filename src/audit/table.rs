@@ -16,6 +16,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use super::split;
 use super::warehouse::Warehouse;
 use crate::fs::Fs;
+use crate::journal::relocations::Relocations;
 use crate::pipeline::hours::Unread;
 use crate::pipeline::lines::{self, Line, Lines, Listed, Place};
 use crate::types::{IngestId, Sha256, UnixMillis};
@@ -164,6 +165,10 @@ pub struct Table {
     pub(super) directories: Directories,
     last_input: Option<(PathBuf, usize)>,
     last_dir: Option<(PathBuf, u64)>,
+    /// Directories that were moved: lines name the old paths.
+    pub(super) relocations: Relocations,
+    /// Warehouses that are not there any more, and how often their files were looked for.
+    pub(super) looked_for: HashMap<PathBuf, u32>,
 }
 
 impl Default for Table {
@@ -179,6 +184,8 @@ impl Default for Table {
             directories: Directories::new(),
             last_input: None,
             last_dir: None,
+            relocations: Relocations::default(),
+            looked_for: HashMap::new(),
         }
     }
 }
@@ -323,7 +330,7 @@ impl Table {
     /// The manifest cannot be read any more. None if the line does not stand there any more.
     pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Option<Listed>, lines::Error> {
         let mut lines = Lines::open(fs, &self.manifests[entry.manifest()].path, entry.offset())?;
-        Ok(lines.next_line()?.and_then(|line| line.parse().ok()))
+        Ok(lines.next_line()?.and_then(|line| line.parse().ok()).map(|listed| self.understood(listed)))
     }
 
     /// Where the entry's line stands, for people.
@@ -387,7 +394,7 @@ impl Table {
             }
             wanted.next();
             if let Ok(listed) = line.parse()
-                && !each(index, listed, number)
+                && !each(index, self.understood(listed), number)
             {
                 return Ok(false);
             }

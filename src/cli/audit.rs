@@ -81,6 +81,7 @@ pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
         seed: arguments.seed.unwrap_or_else(|| random_seed(&fs)),
         compare_lines: true,
         concurrency: concurrency(arguments.concurrency),
+        relocations: known.as_ref().map(|known| known.relocations().clone()).unwrap_or_default(),
     };
     let (summary, counts) = watched(as_json, |watch| audit::run(&fs, &plan, watch, known))?;
     print_lines(match as_json {

@@ -9,14 +9,13 @@ use clap::Args;
 use super::output::{path_text, print_lines};
 use crate::Error;
 use crate::config::parse_remember;
-use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::compact::compact;
-use crate::journal::record::Record;
 use crate::journal::state::State;
 use crate::journal::verify::verify;
 use crate::journal::{self, Journal};
-use crate::metrics::seconds;
+use crate::log::{self, LogFormat, LogLevel};
+use crate::metrics::{events, seconds};
 
 #[derive(Debug, Args)]
 pub(super) struct CompactArgs {
@@ -29,6 +28,14 @@ pub(super) struct CompactArgs {
     remember: Option<Duration>,
 }
 
+/// Writes what is due before any other record, and says so if the clock has jumped.
+pub(super) fn note_opening(journal: &mut Journal<RealFs>, state: &mut State) -> Result<(), Error> {
+    log::start(LogLevel::Warn, LogFormat::Text);
+    let (records, jumped) = journal.opening(state);
+    jumped.iter().for_each(events::clock_jumped);
+    Ok(journal.append_all(state, &records)?)
+}
+
 /// Writes a snapshot now and drops what it replaces.
 pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     let started = Instant::now();
@@ -39,9 +46,12 @@ pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     }
     // A start does not look at rows. Damage there is found before anything is written.
     verify(&fs, &state_path)?;
-    let (mut journal, _) = Journal::open(&fs, &state_path, &mut State::default())?;
+    let mut state = State::default();
+    let (mut journal, _) = Journal::open(&fs, &state_path, &mut state)?;
+    note_opening(&mut journal, &mut state)?;
     if let Some(remember) = arguments.remember {
-        journal.append(&[Record::Expired(fs.now().minus(remember))])?;
+        let expiry = journal.expiry(&state, remember);
+        journal.append_all(&mut state, expiry.as_slice())?;
         journal.seal()?;
     }
     let compacted = compact(&fs, &state_path, journal.active_first_lsn(), &AtomicBool::new(false))?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::compact::note_opening;
 use super::output::{path_text, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
@@ -49,10 +50,8 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
     let chosen = choose(&fs, &state_path, &state, &wanted);
     if let Ok(chosen) = &chosen {
         let records: Vec<Record> = chosen.keys().map(|sha256| Record::Forgotten(*sha256)).collect();
-        let mut rest = &records[..];
-        while !rest.is_empty() {
-            rest = &rest[journal.append(rest)?..];
-        }
+        note_opening(&mut journal, &mut state)?;
+        journal.append_all(&mut state, &records)?;
     }
     journal.shut_down()?;
     let lines = chosen?.into_values().map(|entry| if arguments.json { json_line(&entry) } else { text_line(&entry) });

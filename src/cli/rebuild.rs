@@ -11,6 +11,7 @@ use super::findings::{Counts, watched};
 use super::output::{path_text, print_lines};
 use crate::audit::{Plan, Sample};
 use crate::fs::real::RealFs;
+use crate::journal::relocations::Relocations;
 use crate::metrics::seconds;
 use crate::pipeline::manifest::json_path;
 use crate::rebuild::Rebuilt;
@@ -51,6 +52,7 @@ pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
         seed: 0,
         compare_lines: false,
         concurrency: concurrency(arguments.concurrency),
+        relocations: Relocations::default(),
     };
     let started = Instant::now();
     let (rebuilt, counts) = watched(arguments.json, |watch| rebuild::run(&fs, &state, &plan, watch))?;

@@ -235,6 +235,8 @@ pub trait Fs: Clone + Send + Sync + 'static {
 
     /// The wall clock.
     fn now(&self) -> UnixMillis;
+    /// A clock that nobody sets, which goes on while the machine sleeps. It begins anew with each start of the machine.
+    fn steady(&self) -> std::time::Duration;
     /// Random bytes: names, salts and the store's UUID.
     fn random(&self) -> [u8; 16];
 }

@@ -368,6 +368,11 @@ impl Fs for RealFs {
         UnixMillis::from_system_time(SystemTime::now())
     }
 
+    fn steady(&self) -> std::time::Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        std::time::Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
     fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         // getrandom(2) cannot fail for 16 bytes once the pool is up; should a sandbox forbid it, time and pid still

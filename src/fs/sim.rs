@@ -354,9 +354,7 @@ impl SimFs {
 
     /// Lets time pass.
     pub fn advance(&self, time: Duration) {
-        let mut world = self.world();
-        let clock_ns = world.state.clock_ns().saturating_add(nanos(time));
-        world.state.set_clock(clock_ns);
+        self.world().state.advance(nanos(time));
     }
 
     /// Sets the clock, backwards too.

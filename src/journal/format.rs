@@ -129,6 +129,9 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 /// The longest header of a CSV file in a record: the bytes of all names, and two for each.
 pub const HEADER_BYTES_MAX: usize = 16 << 10;
 
+/// The most steps of one of the two lists in an EXPIRED_RANGES record.
+pub const EXPIRED_STEPS_MAX: usize = 1024;
+
 /// Sizes of segments: the first after a start is the smallest, so that starting is cheap and a short run leaves
 /// little behind; each rotation takes the next size. The largest is a compromise: what a compaction cannot take yet is
 /// at most one segment, and making one holds up the commit that fills the one before.

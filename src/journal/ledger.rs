@@ -12,10 +12,14 @@ use std::path::PathBuf;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::clock::Clock;
+use super::expired::Expired;
 use super::record::{
     Discovered, DuplicateAction, Hashed, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
 };
+use super::relocations::Relocations;
 use super::snapshot::{Row, Survivor};
+use super::state::notes::ON_ITS_WAY;
 use super::state::{Counts, FileState};
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
@@ -109,7 +113,13 @@ impl File {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     settings: BTreeMap<Lsn, Stamped<Settings>>,
-    expired: Option<Stamped<UnixMillis>>,
+    expired: Expired,
+    /// The EXPIRED record that is in force and has no end.
+    open_expiry: Option<Stamped<()>>,
+    /// The last EXPIRED_RANGES.
+    ranges: Option<Stamped<()>>,
+    clock: Clock,
+    relocations: Relocations,
     rules: Option<Stamped<Rules>>,
     /// Boxed, because each goes in and out once, and is some 500 bytes.
     open: HashMap<IngestId, Box<File>>,
@@ -143,9 +153,19 @@ impl Ledger {
         self.finished[state as usize] += files;
     }
 
-    /// Contents of files found before this instant have expired.
-    pub fn expired_before(&self) -> UnixMillis {
-        self.expired.as_ref().map_or(UnixMillis(0), |expired| expired.value)
+    /// What has expired.
+    pub fn expired(&self) -> &Expired {
+        &self.expired
+    }
+
+    /// The wall clock's jumps.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The directories that were moved.
+    pub fn relocations(&self) -> &Relocations {
+        &self.relocations
     }
 
     /// The contents that duplicates refer to: these do not expire.
@@ -158,7 +178,7 @@ impl Ledger {
     /// # Errors
     /// Why it cannot come after those before it.
     pub fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
-        let Some(id) = record.ingest_id() else { return Ok(self.begin(lsn, at, record)) };
+        let Some(id) = record.ingest_id() else { return self.begin(lsn, at, record) };
         let file = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
         file.state = file.state.after(&record)?;
         (file.lsn, file.updated_at) = (lsn, at);
@@ -201,7 +221,7 @@ impl Ledger {
                 (Record::Hashed(_), None) if id.0 < lsn.0 => {
                     let identity = FileIdentity::default();
                     let found = Discovered { identity, discovered_at: at, source_path: PathBuf::new(), sidecar: None };
-                    self.begin(Lsn(id.0), at, Record::Discovered(found));
+                    self.begin(Lsn(id.0), at, Record::Discovered(found))?;
                 }
                 // Nothing is listed that was not moved.
                 (Record::Manifested(_), Some(FileState::Hashed)) => drop(self.record(lsn, at, Record::Moved(id))?),
@@ -247,13 +267,33 @@ impl Ledger {
         moved
     }
 
-    fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Option<Box<File>> {
+    /// Adds a record that is about no file that is known; returns the one whose place it takes.
+    fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
         match record {
             Record::Settings(settings) => {
                 self.settings.insert(lsn, Stamped { lsn, at, value: settings });
             }
-            Record::Expired(before) if before > self.expired_before() => {
-                self.expired = Some(Stamped { lsn, at, value: before });
+            Record::Expired(before) => {
+                if self.expired.take_open(lsn, before) {
+                    self.open_expiry = Some(Stamped { lsn, at, value: () });
+                }
+            }
+            Record::ExpiredRanges(ranges) => {
+                self.expired.take(lsn, &ranges)?;
+                (self.open_expiry, self.ranges) = (None, Some(Stamped { lsn, at, value: () }));
+            }
+            Record::ClockJumped(jumped) => self.clock.take(lsn, at, &jumped),
+            Record::KeptGone(gone) => {
+                let gone = self.kept.remove(&(gone.device, gone.inode));
+                self.count(FileState::SkippedDuplicate, u64::from(gone.is_some()));
+                return Ok(gone);
+            }
+            Record::Relocated(roots) => {
+                let is_moving = |file: &File| matches!(file.state, FileState::Hashed | FileState::Moved);
+                if self.open.values().any(|file| is_moving(file)) {
+                    return Err(ON_ITS_WAY);
+                }
+                self.relocations.take(lsn, at, &roots)?;
             }
             Record::Rules(rules) => self.rules = Some(Stamped { lsn, at, value: rules }),
             Record::Forgotten(sha256) => {
@@ -279,22 +319,29 @@ impl Ledger {
                     quarantined: None,
                 };
                 self.open.insert(file.id, Box::new(file));
-                return superseded;
+                return Ok(superseded);
             }
             _ => {}
         }
-        None
+        Ok(None)
     }
 
     /// The records that still matter, as a snapshot holds them: in LSN order, those of the files here, the settings
-    /// under which they were found and the newest ones, what has expired, what was to be forgotten, and the newest rules.
+    /// under which they were found and the newest ones, what has expired, what was to be forgotten, the clock's jumps,
+    /// directories that were moved, and the newest rules.
     pub fn survivors(&self) -> Vec<u8> {
         let mut records: Vec<(Lsn, UnixMillis, Record)> = self.files().flat_map(File::survivors).collect();
         let mut settings: BTreeSet<Lsn> = self.files().map(|file| file.settings).collect();
         settings.extend(self.settings.last_key_value().map(|(lsn, _)| *lsn));
         let settings = settings.iter().filter_map(|lsn| self.settings.get(lsn));
         records.extend(settings.map(|known| (known.lsn, known.at, Record::Settings(known.value.clone()))));
-        records.extend(self.expired.iter().map(|expired| (expired.lsn, expired.at, Record::Expired(expired.value))));
+        let open = |it: &Stamped<()>| (it.lsn, it.at, Record::Expired(self.expired.open()));
+        records.extend(self.open_expiry.iter().map(open));
+        let ranges = |it: &Stamped<()>| (it.lsn, it.at, Record::ExpiredRanges(self.expired.ranges().clone()));
+        records.extend(self.ranges.iter().map(ranges));
+        records.extend(self.clock.records().map(|(lsn, at, jumped)| (lsn, at, Record::ClockJumped(jumped))));
+        let moved = self.relocations.records();
+        records.extend(moved.map(|(lsn, at, roots)| (lsn, at, Record::Relocated(roots.clone()))));
         records.extend(self.rules.iter().map(|it| (it.lsn, it.at, Record::Rules(it.value.clone()))));
         records.extend(self.forgotten.iter().map(|(sha256, it)| (it.lsn, it.at, Record::Forgotten(*sha256))));
         records.sort_unstable_by_key(|(lsn, ..)| *lsn);

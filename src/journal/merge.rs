@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::{HashMap, HashSet};
 
 use super::error::Error;
+use super::expired::Expired;
 use super::ledger::Ledger;
-use super::snapshot::{Directories, Row, RowReader, Snapshot, Writer, discovered_at, listed_at, sha256_of};
+use super::snapshot::{Directories, Row, RowReader, Snapshot, Writer, sha256_of, stamps};
 use crate::fs::Fs;
-use crate::types::{Lsn, Sha256, UnixMillis};
+use crate::types::{Lsn, Sha256};
 
 /// Rows between two looks at whether to stop.
 const ROWS_A_LOOK: u64 = 1024;
@@ -98,7 +99,7 @@ impl SortedRows {
 
 /// What has expired.
 pub(super) struct Expiry {
-    before: UnixMillis,
+    expired: Expired,
     /// What was listed before that LSN was to be forgotten.
     forgotten: HashMap<Sha256, Lsn>,
     referred_to: HashSet<Sha256>,
@@ -108,26 +109,26 @@ impl Expiry {
     /// As the ledger's records say.
     pub(super) fn of(ledger: &Ledger) -> Expiry {
         Expiry {
-            before: ledger.expired_before(),
+            expired: ledger.expired().clone(),
             forgotten: ledger.forgotten().collect(),
             referred_to: ledger.referred_to(),
         }
     }
 
     fn is_old(&self, row: &[u8]) -> bool {
-        let is_old = self.before > UnixMillis(0) && discovered_at(row).is_some_and(|found| found < self.before);
-        is_old || !self.forgotten.is_empty() && self.was_to_go(sha256_of(row), listed_at(row))
+        let Some(stamps) = stamps(row) else { return false };
+        self.expired.covers(stamps.lsn, stamps.listed_at, stamps.found_at)
+            || !self.forgotten.is_empty() && sha256_of(row).is_some_and(|sha256| self.was_to_go(&sha256, stamps.lsn))
     }
 
-    fn was_to_go(&self, sha256: Option<Sha256>, listed_at: Option<Lsn>) -> bool {
-        let forgotten = sha256.and_then(|sha256| self.forgotten.get(&sha256));
-        forgotten.zip(listed_at).is_some_and(|(forgotten, listed_at)| listed_at < *forgotten)
+    fn was_to_go(&self, sha256: &Sha256, lsn: Lsn) -> bool {
+        self.forgotten.get(sha256).is_some_and(|forgotten| lsn < *forgotten)
     }
 
     /// True for a row that a compaction leaves out.
     pub(super) fn forgets(&self, row: &Row) -> bool {
-        let is_old = row.discovered_at < self.before || self.was_to_go(Some(row.sha256), Some(row.lsn));
-        is_old && !self.referred_to.contains(&row.sha256)
+        let is_old = self.expired.covers(row.lsn, row.manifested_at, row.discovered_at);
+        (is_old || self.was_to_go(&row.sha256, row.lsn)) && !self.referred_to.contains(&row.sha256)
     }
 
     fn has_expired(&self, row: &[u8]) -> bool {

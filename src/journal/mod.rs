@@ -5,8 +5,10 @@
 //!   by the same code ([`replay`]).
 //! - What is written and named is never changed; what replaces it is durable before it is removed.
 
+pub mod clock;
 pub mod compact;
 mod error;
+pub mod expired;
 pub mod files;
 pub mod format;
 pub mod frame;
@@ -16,6 +18,7 @@ mod merge;
 pub mod names;
 pub mod rebuild;
 pub mod record;
+pub mod relocations;
 pub mod repair;
 pub mod replay;
 mod salt;

@@ -11,11 +11,13 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::error::Error;
+use super::expired::Ranges;
 use super::files::Files;
 use super::format::BLOCK_BYTES;
 use super::lock::{lock, read_store};
 use super::merge::Quality;
 use super::names;
+use super::record::Record;
 use super::repair::{is_made_by_repair, renew};
 use super::salvage::Salvage;
 use super::segment::SegmentReader;
@@ -84,6 +86,11 @@ impl<F: Fs> Rebuild<F> {
 
     /// Writes the journal, and gives up the lock.
     pub fn finish(mut self) -> Result<Snapshot, Error> {
+        // What the clock says now is what a later start compares it with.
+        let (lsn, record) = (self.salvage.last_lsn.plus(1), Record::ExpiredRanges(Ranges::default()));
+        if self.salvage.ledger.record(lsn, self.fs.now(), record).is_ok() {
+            self.salvage.last_lsn = lsn;
+        }
         remove_temporaries(&self.fs, &self.dir)?;
         renew(&self.fs, &self.dir, &self.files, &self.lock, self.store, &mut self.salvage).map(|(snapshot, _)| snapshot)
     }

@@ -6,8 +6,9 @@ mod code;
 
 use std::path::PathBuf;
 
+use super::expired::Ranges;
 use super::format::{HEADER_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
-use crate::types::{FileIdentity, IngestId, Sha256, UnixMillis};
+use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + u16::MAX as usize;
@@ -43,6 +44,42 @@ pub enum Record {
     Forgotten(Sha256),
     /// What is done with files besides: in force for those that follow, and for what a recovery hashes again.
     Rules(Rules),
+    /// The wall clock has jumped.
+    ClockJumped(ClockJumped),
+    /// Contents that were listed before these instants, at LSNs up to these, are forgotten. Takes the place of
+    /// [`Record::Expired`], which has no end.
+    ExpiredRanges(Ranges),
+    /// A duplicate that was to stay in staging is not there any more.
+    KeptGone(KeptGone),
+    /// A directory was moved: what earlier records name below its old path is below the new one.
+    Relocated(Relocated),
+}
+
+/// A step of the wall clock that no passing of time explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockJumped {
+    /// The first LSN that was written by the new time; this record's own or an earlier one.
+    pub from: Lsn,
+    /// The wall clock's time from then on, less the time that has passed by the journal's own evidence.
+    pub shift_ms: i64,
+}
+
+/// A kept duplicate, by its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptGone {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+/// Two paths of one directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relocated {
+    /// Before.
+    pub old: PathBuf,
+    /// Since.
+    pub new: PathBuf,
 }
 
 /// Where things are and what the rules are.
@@ -303,6 +340,10 @@ impl Record {
             | Record::Discovered(_)
             | Record::Expired(_)
             | Record::Forgotten(_)
+            | Record::ClockJumped(_)
+            | Record::ExpiredRanges(_)
+            | Record::KeptGone(_)
+            | Record::Relocated(_)
             | Record::Rules(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),
             Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::clock::Follow;
 use super::error::{Corrupt, Error};
 use super::files::Files;
 use super::format::{BLOCK_BYTES, FrameKind};
@@ -17,7 +18,7 @@ use super::frame::FrameHeader;
 use super::ledger::{File, Ledger};
 use super::merge::{Expiry, NewRows, Quality};
 use super::names;
-use super::record::Record;
+use super::record::{ClockJumped, Record};
 use super::repair::is_made_by_repair;
 use super::segment::{Found, SegmentReader};
 use super::snapshot::{Remains, Row, Snapshot};
@@ -69,6 +70,7 @@ pub struct Salvage {
     /// The number of the last segment.
     pub(super) last_number: u64,
     expected: Lsn,
+    times: Follow,
     /// Of the newest snapshot, by its name: all LSNs up to it were given out.
     snapshot_lsn: Lsn,
     /// The first LSN of the last segment whose seal says that it holds no record: its successor skips that LSN.
@@ -160,6 +162,7 @@ impl Salvage {
             self.forgotten = header.forgotten;
             self.expected = header.lsn.plus(1);
             self.last_number = header.segment_number;
+            self.times.newest = told.last().map(|(_, at, _)| *at);
             for (lsn, at, record) in told {
                 // They were read under a right checksum; what does not fit all the same is left out.
                 let _ = self.ledger.record(lsn, at, record);
@@ -324,6 +327,7 @@ impl Salvage {
         if header.first_lsn < self.expected {
             return;
         }
+        self.note_jump(header);
         self.reach(header.first_lsn, None);
         let mut rest = payload;
         for index in 0..u64::from(header.record_count) {
@@ -333,6 +337,21 @@ impl Salvage {
         }
         self.expected = header.first_lsn.plus(u64::from(header.record_count));
         self.last_lsn = self.last_lsn.max(Lsn(self.expected.0.saturating_sub(1)));
+    }
+
+    /// Between this frame and the one before some are lost: perhaps with the record that says that the clock has jumped.
+    fn note_jump(&mut self, header: &FrameHeader) {
+        if header.first_lsn > self.expected && header.kind != FrameKind::Seal {
+            let shift_ms = self.times.jump_to(self.ledger.clock().shift_ms(), header.written_at);
+            let lsn = Lsn(header.first_lsn.0 - 1);
+            if let Some(shift_ms) = shift_ms {
+                let jumped = Record::ClockJumped(ClockJumped { from: lsn, shift_ms });
+                let _ = self.ledger.record(lsn, header.written_at, jumped);
+            }
+        }
+        if header.kind != FrameKind::Seal {
+            self.times.newest = Some(header.written_at);
+        }
     }
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) {

@@ -5,8 +5,10 @@
 //!   it gives the same as folding all records.
 //! - A content is known if and only if a MOVED record of it is durable, and it has not expired; no content that is known
 //!   is moved again.
-//! - What has expired stays expired: `expired_before` only grows, and nothing refers anew to a content that is not known.
+//! - What has expired stays expired: it only grows, and nothing refers anew to a content that is not known.
 //! - `open` holds what is unfinished and nothing else, so it is as small as the number of files in flight.
+
+pub(super) mod notes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -98,6 +100,10 @@ impl FileState {
                 | Record::Discovered(_)
                 | Record::Expired(_)
                 | Record::Forgotten(_)
+                | Record::ClockJumped(_)
+                | Record::ExpiredRanges(_)
+                | Record::KeptGone(_)
+                | Record::Relocated(_)
                 | Record::Rules(_),
                 _,
             ) => Err("a record that is not about a known file"),
@@ -171,10 +177,12 @@ pub struct Original {
     pub ingest_id: IngestId,
     /// Where it is.
     pub warehouse_path: Box<Path>,
-    /// When that file was found complete: decides when it is forgotten.
+    /// When that file was found complete.
     pub discovered_at: UnixMillis,
     /// The LSN of its MANIFESTED; None as long as it is not finished.
     pub finished: Option<Lsn>,
+    /// When that was written: decides when it is forgotten.
+    pub listed_at: UnixMillis,
 }
 
 /// A duplicate that stays in staging, so that it is not hashed again at each scan.
@@ -198,7 +206,7 @@ pub struct State {
     snapshot: Option<Arc<Snapshot>>,
     /// The other contents. Where both have one, this one counts: the snapshot's has expired.
     recent: HashMap<Sha256, Original>,
-    expired_before: UnixMillis,
+    notes: notes::Notes,
     /// The last FORGOTTEN of each content: what was finished before it has expired.
     forgotten: HashMap<Sha256, Lsn>,
     kept: HashMap<(u64, u64), Kept>,
@@ -211,7 +219,7 @@ impl State {
     /// The sum of all records up to a snapshot.
     pub fn from_snapshot(snapshot: &Arc<Snapshot>) -> Result<State, Error> {
         let mut state = State::default();
-        snapshot.survivors(&mut |lsn, _, record| state.apply(lsn, &record))?;
+        snapshot.survivors(&mut |lsn, at, record| state.apply_at(lsn, at, &record))?;
         for (count, finished) in state.counts.iter_mut().zip(snapshot.header().finished) {
             *count += finished;
         }
@@ -255,7 +263,7 @@ impl State {
         let original = match self.recent.get(sha256) {
             Some(recent) => Some(recent.clone()),
             None => match &self.snapshot {
-                Some(snapshot) => snapshot.find(sha256)?.map(|row| row.original()),
+                Some(snapshot) => snapshot.find(sha256)?.map(|row| row.original(self.relocations())),
                 None => None,
             },
         };
@@ -267,7 +275,7 @@ impl State {
     fn has_expired(&self, sha256: &Sha256, original: &Original) -> bool {
         let refers = |ingest: &Ingest| ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256);
         let Some(finished) = original.finished else { return false };
-        let is_old = original.discovered_at < self.expired_before
+        let is_old = self.notes.expired.covers(finished, original.listed_at, original.discovered_at)
             || self.forgotten.get(sha256).is_some_and(|forgotten| finished < *forgotten);
         is_old && !self.kept_of.contains_key(sha256) && !self.open.values().any(refers)
     }
@@ -302,20 +310,26 @@ impl State {
         self.counts[state as usize]
     }
 
-    /// Adds the record with this LSN. An error says why it cannot come after those before it; the state is then as
-    /// it was.
+    /// As `apply_at`, of a record that was written nobody knows when: it looks as young as can be.
     pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Refused> {
+        self.apply_at(lsn, UnixMillis(u64::MAX), record)
+    }
+
+    /// Adds the record with this LSN, which was written at that instant. An error says why it cannot come after those
+    /// before it; the state is then as it was.
+    pub fn apply_at(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Refused> {
         match record {
             Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
             Record::Rules(rules) => self.rules = rules.clone(),
             Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
-            Record::Expired(before) => self.expired_before = self.expired_before.max(*before),
+            Record::Expired(before) => drop(self.notes.expired.take_open(lsn, *before)),
             Record::Hashed(hashed) => self.hash(hashed, record)?,
             Record::Moved(id) => self.move_in(*id, record)?,
             Record::Manifested(id) => {
                 let ingest = self.close(*id, record)?;
                 let original = ingest.target.and_then(|target| self.recent.get_mut(&target.sha256));
-                original.ok_or("MANIFESTED of an unknown content")?.finished = Some(lsn);
+                let original = original.ok_or("MANIFESTED of an unknown content")?;
+                (original.finished, original.listed_at) = (Some(lsn), at);
             }
             Record::SkippedDuplicate(skipped) => self.skip(skipped, record)?,
             Record::DuplicateCleared(id) | Record::QuarantineDone(id) => drop(self.close(*id, record)?),
@@ -328,6 +342,9 @@ impl State {
             }
             Record::Forgotten(sha256) => self.forget(lsn, sha256),
             Record::Abandoned(abandoned) => drop(self.close(abandoned.ingest_id, record)?),
+            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
+                self.note(lsn, at, record)?;
+            }
         }
         Ok(())
     }
@@ -376,7 +393,8 @@ impl State {
         }
         let warehouse_path = target.warehouse_path.clone().into_boxed_path();
         let discovered_at = self.enter(id, record)?.discovered_at;
-        let original = Original { ingest_id: id, warehouse_path, discovered_at, finished: None };
+        let original =
+            Original { ingest_id: id, warehouse_path, discovered_at, finished: None, listed_at: UnixMillis(0) };
         self.recent.insert(sha256, original);
         Ok(())
     }
@@ -449,7 +467,7 @@ impl Visitor for State {
         Ok(())
     }
 
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.apply(lsn, &record)
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.apply_at(lsn, written_at, &record)
     }
 }

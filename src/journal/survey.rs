@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::error::{Error, Refused};
 use super::ledger::{File, Ledger};
 use super::record::{Quarantined, Record};
+use super::relocations::Relocations;
 use super::replay::Visitor;
 use super::snapshot::{Row, RowReader, Snapshot};
 use super::state::{FileState, State};
@@ -49,10 +50,10 @@ pub struct Entry {
     pub updated_at: UnixMillis,
 }
 
-impl From<&File> for Entry {
-    fn from(file: &File) -> Entry {
+impl Entry {
+    fn of_file(file: &File, relocations: &Relocations) -> Entry {
         let found = &file.found.value;
-        Entry {
+        let mut entry = Entry {
             id: file.id,
             lsn: file.lsn,
             state: file.state,
@@ -68,12 +69,22 @@ impl From<&File> for Entry {
             duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
             created_at: found.discovered_at,
             updated_at: file.updated_at,
+        };
+        relocations.renew(file.found.lsn, &mut entry.source_path);
+        if let (Some(path), Some(hashed)) = (&mut entry.warehouse_path, &file.hashed) {
+            relocations.renew(hashed.lsn, path);
         }
+        if let (Some(quarantined), Some(stamped)) = (&mut entry.quarantined, &file.quarantined) {
+            relocations.renew(stamped.lsn, &mut quarantined.target);
+        }
+        if let (Some(path), Some(skipped)) = (&mut entry.duplicate_moved_to, &file.skipped) {
+            relocations.renew(skipped.lsn, path);
+        }
+        entry
     }
-}
 
-impl From<Row> for Entry {
-    fn from(row: Row) -> Entry {
+    fn of_row(mut row: Row, relocations: &Relocations) -> Entry {
+        row.renew(relocations);
         Entry {
             id: row.ingest_id,
             lsn: row.lsn,
@@ -122,13 +133,14 @@ impl Survey {
 
     /// Shows every file once, in no order, until one is refused. Returns the damage that ended it before all were shown.
     pub fn files<'a>(&'a self, show: &mut dyn FnMut(Entry, Found<'a>)) -> Result<Option<Error>, Error> {
+        let relocations = self.ledger.relocations();
         for file in self.finished.iter().chain(self.ledger.files()) {
-            show(Entry::from(file), Found::File(file));
+            show(Entry::of_file(file, relocations), Found::File(file));
         }
         let mut rows = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
         for number in 0.. {
             match rows.as_mut().map_or(Ok(None), RowReader::next_row) {
-                Ok(Some(row)) => show(row.into(), Found::Row(number)),
+                Ok(Some(row)) => show(Entry::of_row(row, relocations), Found::Row(number)),
                 Ok(None) => break,
                 Err(corrupt @ Error::Corrupt(_)) => return Ok(Some(corrupt)),
                 Err(error) => return Err(error),
@@ -139,11 +151,12 @@ impl Survey {
 
     /// One file, once more. None if its row is gone.
     pub fn entry(&self, found: &Found<'_>) -> Result<Option<Entry>, Error> {
+        let relocations = self.ledger.relocations();
         match found {
-            Found::File(file) => Ok(Some(Entry::from(*file))),
+            Found::File(file) => Ok(Some(Entry::of_file(file, relocations))),
             Found::Row(number) => {
                 let row = self.snapshot.as_ref().map(|snapshot| snapshot.row(*number)).transpose()?;
-                Ok(row.flatten().map(Entry::from))
+                Ok(row.flatten().map(|row| Entry::of_row(row, relocations)))
             }
         }
     }
@@ -165,7 +178,7 @@ impl Visitor for Survey {
     }
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.state.apply(lsn, &record)?;
+        self.state.apply_at(lsn, at, &record)?;
         self.finished.extend(self.ledger.record(lsn, at, record)?.map(|file| *file));
         Ok(())
     }

@@ -4,12 +4,17 @@
 //! - One process writes; it holds `LOCK`.
 //! - A frame is one group commit: one write, one fdatasync. The next is never written before this one is durable.
 //! - After a failed write or fsync nothing more is written (P5). A full disk is no failure: nothing was promised.
+//! - A frame's time never steps far from the one before, unless time has passed or the frame says that the clock has jumped
+//!   ([`super::clock`]).
 //! - Opening reads the old segments, then starts a new one; it never continues an old one, so a crash while opening
 //!   leaves what was there.
+
+mod time;
 
 use std::ffi::OsStr;
 use std::path::Path;
 
+use super::clock::{Clock, Follow, Sight};
 use super::error::Error;
 use super::files::Files;
 use super::format::{BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, SEGMENT_BYTES};
@@ -20,7 +25,8 @@ use super::replay::{self, Ending, Replayed, Visitor};
 use super::segment::{self, Predecessor, SegmentHeader};
 use super::{names, random_u32};
 use crate::fs::{self, Fs, Open};
-use crate::types::Lsn;
+use crate::types::{Lsn, UnixMillis};
+use time::{Timed, newest_survivor};
 
 /// Segments whose bytes may still be in the page cache only, when a killed process's journal is opened: the last,
 /// and the one before it, whose seal may have been under way.
@@ -37,6 +43,14 @@ pub struct Journal<F: Fs> {
     sealed: Vec<(Lsn, u64)>,
     poison: Option<String>,
     buffer: Vec<u8>,
+    /// What is known of the time; None in a journal without records.
+    sight: Option<Sight>,
+    /// The moment at which the clock was last seen to have jumped.
+    looked: Option<Sight>,
+    /// When the last frame was written, as it says.
+    written_at: UnixMillis,
+    /// The jumps between the frames that were read.
+    old_jumps: Clock,
 }
 
 /// The segment that is being written.
@@ -81,7 +95,8 @@ impl<F: Fs> Journal<F> {
             return Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() });
         }
         let (lock, lock_is_new) = lock(fs, &dir)?;
-        let replayed = Self::recover(fs, &dir, &lock, visitor).inspect_err(|_| {
+        let mut timed = Timed { visitor, follow: Follow::default() };
+        let replayed = Self::recover(fs, &dir, &lock, &mut timed).inspect_err(|_| {
             if lock_is_new {
                 let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
             }
@@ -90,7 +105,21 @@ impl<F: Fs> Journal<F> {
         let active = start_segment(fs, &dir, replayed.last.as_ref())?;
         write_lock(fs, &dir, &lock, &active.header)?;
         let sealed = replayed.files.clone();
-        let journal = Journal { fs: fs.clone(), dir, _lock: lock, active, sealed, poison: None, buffer: Vec::new() };
+        let (wall, steady) = (fs.now(), fs.steady());
+        let newest = timed.follow.newest.map_or_else(|| newest_survivor(&replayed), |newest| Ok(Some(newest)))?;
+        let journal = Journal {
+            fs: fs.clone(),
+            dir,
+            _lock: lock,
+            active,
+            sealed,
+            poison: None,
+            buffer: Vec::new(),
+            sight: newest.map(|newest| Sight::begin(newest, wall, steady)),
+            looked: None,
+            written_at: newest.unwrap_or_default(),
+            old_jumps: timed.follow.jumps,
+        };
         if let Some((header, end)) = &replayed.last
             && replayed.ending != Ending::Empty
         {
@@ -162,7 +191,12 @@ impl<F: Fs> Journal<F> {
             count = self.fill(records, FRAME_BYTES_MAX.min(self.active.room()));
         }
         if count > 0 {
-            self.write_frame(FrameKind::Data, count as u32)?;
+            let says_jumped = records[..count].iter().any(|record| matches!(record, Record::ClockJumped(_)));
+            let before = self.sight;
+            if says_jumped && self.looked.is_some() {
+                self.sight = self.looked;
+            }
+            self.write_frame(FrameKind::Data, count as u32).inspect_err(|_| self.sight = before)?;
         }
         Ok(count)
     }
@@ -219,8 +253,9 @@ impl<F: Fs> Journal<F> {
 
     /// Writes the buffer as a frame at the end of the active segment and makes it durable.
     fn write_frame(&mut self, kind: FrameKind, count: u32) -> Result<(), Error> {
+        let (wall, steady) = (self.fs.now(), self.fs.steady());
+        let written_at = self.sight.map_or(wall, |sight| sight.believed(wall, steady));
         let active = &mut self.active;
-        let written_at = self.fs.now();
         let chain = frame::seal_frame(&mut self.buffer, kind, count, &active.place, written_at, active.header.salt);
         let frame_end = active.offset + self.buffer.len() as u64;
         if frame_end < active.remains_end {
@@ -240,6 +275,8 @@ impl<F: Fs> Journal<F> {
         active.offset = frame_end;
         active.place = Place { next_lsn: active.place.next_lsn.plus(u64::from(count)), chain };
         active.last_frame = Some(kind);
+        self.written_at = written_at;
+        self.sight.get_or_insert(Sight { wall, steady: Some(steady) });
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! - Whatever the pipeline calls is a few additions to atomics: it never waits for a reader.
 
 pub mod durations;
+pub mod events;
 mod exposition;
 pub mod health;
 pub mod http;

@@ -247,9 +247,10 @@ fn the_specifications_constants_are_the_codes() {
 /// Each record's kind and fields, against bytes written down by hand from the specification's tables.
 #[test]
 fn every_kind_of_record_is_encoded_as_specified() {
+    use journal::expired::{Cutoffs, Ranges};
     use journal::record::{
-        AbandonReason, Abandoned, Copy, CsvFault, Profile, Profiled, QuarantineCause, Quarantined, Rules, Sidecar,
-        SkippedDuplicate, Validation,
+        AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, KeptGone, Profile, Profiled, QuarantineCause,
+        Quarantined, Relocated, Rules, Sidecar, SkippedDuplicate, Validation,
     };
     let identity = FileIdentity {
         device: 1,
@@ -331,6 +332,21 @@ fn every_kind_of_record_is_encoded_as_specified() {
             }),
             format!("0e 00 0800 01 {path_hex} 01 3b 01"),
         ),
+        (
+            Record::ClockJumped(ClockJumped { from: Lsn(9), shift_ms: -2 }),
+            "11 00 1000 0900000000000000 feffffffffffffff".to_owned(),
+        ),
+        (
+            Record::ExpiredRanges(Ranges {
+                listed: Cutoffs::new(vec![(Lsn(9), UnixMillis(8)), (Lsn(10), UnixMillis(0))]).unwrap(),
+                found: Cutoffs::default(),
+                old_lsn: Lsn(7),
+            }),
+            "12 00 2c00 0200 0900000000000000 0800000000000000 0a00000000000000 0000000000000000 0000 0700000000000000"
+                .to_owned(),
+        ),
+        (Record::KeptGone(KeptGone { device: 1, inode: 2 }), "13 00 1000 0100000000000000 0200000000000000".to_owned()),
+        (Record::Relocated(Relocated { old: path(), new: "b".into() }), format!("14 00 0700 {path_hex} 0100 62")),
         (
             Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::NeedsCopy }),
             "08 00 0900 0900000000000000 06".to_owned(),

@@ -17,7 +17,7 @@ mod state;
 mod sweep;
 mod sweep_files;
 mod table;
-mod util;
+pub(crate) mod util;
 
 use std::path::PathBuf;
 

@@ -7,6 +7,7 @@ import json
 from common import HEADER_MAX
 
 KEEP, REMOVE, MOVE = 1, 2, 3
+STEPS_MAX, MOVES_MAX = 1024, 64
 CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed"}
 
 
@@ -23,8 +24,11 @@ class Journal:
         self.files, self.has_settings = {}, False
         self.unfinished = set()  # ids that records may follow for
         self.moved_by = {}  # the last ingest that MOVED a content, by hash
-        self.forgotten_before, self.expired_count = 0, 0
+        self.forgotten_before = 0  # what EXPIRED records say, as long as no EXPIRED_RANGES has given them an end
+        self.expired, self.ranges_count, self.expired_count = [], 0, 0  # (which instant, first LSN, end LSN, before)
+        self.moved_roots = []  # (LSN, old root, new root)
         self.referring = {}  # the ids of the duplicates that refer to a content, by hash
+        self.placed = {}  # the LSN of the last HASHED, by ingest id
         self.forgotten = {}  # the LSN of the last FORGOTTEN of a content, by hash
         self.kept = {}  # the id of the kept duplicate that refers to a content, by device and inode
 
@@ -53,7 +57,9 @@ class Journal:
 
     def was_to_go(self, file):
         """Whether a MANIFESTED file is old enough, or was listed before somebody had its content forgotten."""
-        return file["created_at"] < self.forgotten_before or file["lsn"] < self.forgotten.get(file["sha256"], 0)
+        ranges = any(begin <= file["lsn"] < end and file[key] < before for key, begin, end, before in self.expired)
+        open_ended = file["created_at"] < self.forgotten_before
+        return ranges or open_ended or file["lsn"] < self.forgotten.get(file["sha256"], 0)
 
     def is_new(self, sha256):
         if sha256 in self.moved_by and not self.has_expired(self.moved_by[sha256]):
@@ -82,6 +88,45 @@ class Journal:
         self.forgotten_before = max(self.forgotten_before, fields.number())
         self.expired_count += 1
 
+    def expired_ranges(self, fields, lsn, _written_at):
+        for key in ("updated_at", "created_at"):
+            begin, count = -1, fields.number("<H")
+            if count > STEPS_MAX:
+                raise ValueError(f"{count} steps")
+            for _ in range(count):
+                end, before = fields.number(), fields.number()
+                if end <= begin:
+                    raise ValueError("ends that do not ascend")
+                self.expired.append((key, begin, min(end, lsn), before))
+                begin = end
+        fields.number()  # for an audit only
+        if self.forgotten_before > 0:
+            self.expired.append(("created_at", 0, lsn, self.forgotten_before))
+        self.forgotten_before = 0
+        self.ranges_count += 1
+
+    def clock_jumped(self, fields, _lsn, _written_at):
+        fields.number(), fields.number("<q")  # says how old a file is; what has expired is said by EXPIRED_RANGES
+
+    def kept_gone(self, fields, _lsn, _written_at):
+        self.rename((fields.number(), fields.number()))
+
+    def relocated(self, fields, lsn, _written_at):
+        if any(self.files[ingest_id]["state"] in ("HASHED", "MOVED") for ingest_id in self.unfinished):
+            raise ValueError("RELOCATED while a file is on its way")
+        if len(self.moved_roots) >= MOVES_MAX:
+            raise ValueError("too many RELOCATED")
+        self.moved_roots.append((lsn, fields.path(), fields.path()))
+
+    def today(self, path, lsn):
+        """The path that a record of that LSN names, as it is since the directories above it were moved."""
+        for moved_at, old, new in self.moved_roots:
+            if moved_at > lsn and path == old:
+                path = new
+            elif moved_at > lsn and path.startswith(old.rstrip(b"/") + b"/"):
+                path = new.rstrip(b"/") + b"/" + path[len(old.rstrip(b"/")) + 1 :]
+        return path
+
     def discovered(self, fields, lsn, written_at):
         if not self.has_settings:
             raise ValueError("DISCOVERED before any SETTINGS")
@@ -100,6 +145,7 @@ class Journal:
     def hashed(self, fields, *when):
         _, file = self.transition(fields, *when, "HASHED", ("DISCOVERED", "HASHED"))
         file["sha256"], file["warehouse_path"] = fields.take(32).hex(), fields.path()
+        self.placed[file["ingest_id"]] = file["lsn"]
         fields.optional(fields.identity, fields.path)
         self.is_new(file["sha256"])
 
@@ -155,7 +201,7 @@ class Journal:
         _, file = self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
         cause = fields.choice(3)
         fields.optional(fields.number), fields.text()
-        file["quarantine"] = fields.path(), CAUSES[cause]
+        file["quarantine"] = fields.path(), CAUSES[cause], file["lsn"]
 
     def quarantine_done(self, fields, *when):
         ingest_id, _ = self.transition(fields, *when, "QUARANTINED", ("QUARANTINED",))
@@ -175,13 +221,14 @@ class Journal:
         1: settings, 2: discovered, 3: hashed, 4: moved, 5: manifested,
         6: skipped, 7: cleared, 8: abandoned, 9: expired,
         10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
+        17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.
 
     def check_surviving(self):
-        if self.expired_count > 1:
-            raise ValueError("more than one EXPIRED")
+        if self.expired_count > 1 or self.ranges_count > 1:
+            raise ValueError("more than one EXPIRED, or EXPIRED_RANGES")
         for ingest_id, file in self.files.items():
             if ingest_id not in self.unfinished and file["state"] != "SKIPPED_DUPLICATE":
                 raise ValueError(f"ingest {ingest_id} is {file['state']}")
@@ -201,8 +248,12 @@ class Journal:
                 if key == "quarantine":
                     continue
                 if key == "duplicate_of" and file["state"] == "QUARANTINED":
-                    path, shown["reason"] = file["quarantine"]
-                    shown["quarantine_path"] = path.decode(errors="replace")
+                    path, shown["reason"], lsn = file["quarantine"]
+                    shown["quarantine_path"] = self.today(path, lsn).decode(errors="replace")
+                if key == "source_path":
+                    value = self.today(value, file["ingest_id"])
+                if key == "warehouse_path" and value is not None:
+                    value = self.today(value, self.placed.get(file["ingest_id"], file["lsn"]))
                 if key.endswith("_at"):
                     value = instant(value)
                 shown[key] = value.decode(errors="replace") if isinstance(value, bytes) else value

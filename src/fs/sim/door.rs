@@ -398,6 +398,10 @@ impl Fs for SimFs {
         super::millis(self.world().state.clock_ns())
     }
 
+    fn steady(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.world().state.steady_ns())
+    }
+
     fn random(&self) -> [u8; 16] {
         let mut world = self.world();
         let (high, low) = (world.state.rng.next(), world.state.rng.next());

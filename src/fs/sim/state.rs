@@ -73,6 +73,8 @@ pub(super) struct State {
     handle_ids: u64,
     locks: BTreeMap<Place, Lock>,
     clock_ns: u64,
+    /// Time that has passed, whatever the clock was set to.
+    steady_ns: u64,
     pub(super) tick_ns: u64,
     pub(super) granularity_ns: u64,
     pub(super) rng: Rng,
@@ -97,6 +99,7 @@ impl State {
             handle_ids: 0,
             locks: BTreeMap::new(),
             clock_ns: CLOCK_START_NS,
+            steady_ns: 0,
             tick_ns: TICK_NS,
             granularity_ns: 1,
             rng: Rng::new(seed),
@@ -133,13 +136,24 @@ impl State {
         FileTime { sec: (ns / NS_PER_SECOND) as i64, nsec: (ns % NS_PER_SECOND) as u32 }
     }
 
-    pub(super) fn tick(&mut self) {
-        self.set_clock(self.clock_ns.saturating_add(self.tick_ns));
+    pub(super) fn steady_ns(&self) -> u64 {
+        self.steady_ns
     }
 
-    /// Sets the clock; leases whose holders took too long are taken away.
+    pub(super) fn tick(&mut self) {
+        self.advance(self.tick_ns);
+    }
+
+    /// Sets the clock; no time passes.
     pub(super) fn set_clock(&mut self, ns: u64) {
         self.clock_ns = ns;
+    }
+
+    /// Lets time pass; leases whose holders took too long are taken away.
+    pub(super) fn advance(&mut self, passed_ns: u64) {
+        self.clock_ns = self.clock_ns.saturating_add(passed_ns);
+        self.steady_ns = self.steady_ns.saturating_add(passed_ns);
+        let ns = self.steady_ns;
         let late = |lease| matches!(lease, LeaseState::Breaking(since) if ns.saturating_sub(since) >= LEASE_BREAK_NS);
         let mut places = Vec::new();
         for handle in self.handles.values_mut().filter(|handle| late(handle.lease)) {
@@ -309,7 +323,7 @@ impl State {
 
     /// Tells the holders that somebody wants to write; true if there is one.
     pub(super) fn break_leases(&mut self, place: Place) -> bool {
-        let since = self.clock_ns;
+        let since = self.steady_ns;
         for handle in self.handles.values_mut().filter(|handle| handle.place == place) {
             if handle.lease == LeaseState::Held {
                 handle.lease = LeaseState::Breaking(since);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::node::{Change, Meta};
 use super::state::{Place, State};
-use super::{SimFs, errno, machine, millis, nanos};
+use super::{NS_PER_MS, SimFs, errno, machine, millis, nanos};
 use crate::fs::{Error, FileKind, Result, Stat};
 use crate::types::{FileTime, UnixMillis};
 
@@ -309,7 +309,12 @@ impl<'a> Upstream<'a> {
 
     /// Lets time pass.
     pub fn advance(&mut self, time: Duration) {
-        self.with(|state| state.set_clock(state.clock_ns().saturating_add(nanos(time))));
+        self.with(|state| state.advance(nanos(time)));
+    }
+
+    /// Sets the wall clock, backwards too; no time passes.
+    pub fn set_clock(&mut self, now: UnixMillis) {
+        self.with(|state| state.set_clock(now.0.saturating_mul(NS_PER_MS)));
     }
 
     /// The wall clock.

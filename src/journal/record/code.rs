@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Profile,
+    Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
+use crate::journal::expired::{Cutoffs, Ranges};
 use crate::journal::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
-use crate::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
+use crate::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 const KIND_SETTINGS: u8 = 1;
 const KIND_DISCOVERED: u8 = 2;
@@ -27,6 +28,10 @@ const KIND_QUARANTINED: u8 = 11;
 const KIND_QUARANTINE_DONE: u8 = 12;
 const KIND_FORGOTTEN: u8 = 13;
 const KIND_RULES: u8 = 14;
+const KIND_CLOCK_JUMPED: u8 = 17;
+const KIND_EXPIRED_RANGES: u8 = 18;
+const KIND_KEPT_GONE: u8 = 19;
+const KIND_RELOCATED: u8 = 20;
 
 impl Record {
     /// Appends the record's bytes.
@@ -101,10 +106,41 @@ impl Record {
                 put_rules(out, rules);
                 KIND_RULES
             }
+            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
+                self.encode_note(out)
+            }
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(id) => put_id(out, *id, KIND_MOVED),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
             Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
+        }
+    }
+
+    /// The payload of a record that is about no single file.
+    fn encode_note(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
+            Record::ClockJumped(jumped) => {
+                put_u64(out, jumped.from.0);
+                out.extend_from_slice(&jumped.shift_ms.to_le_bytes());
+                KIND_CLOCK_JUMPED
+            }
+            Record::ExpiredRanges(ranges) => {
+                put_cutoffs(out, &ranges.listed);
+                put_cutoffs(out, &ranges.found);
+                put_u64(out, ranges.old_lsn.0);
+                KIND_EXPIRED_RANGES
+            }
+            Record::KeptGone(gone) => {
+                put_u64(out, gone.device);
+                put_u64(out, gone.inode);
+                KIND_KEPT_GONE
+            }
+            Record::Relocated(roots) => {
+                put_path(out, &roots.old);
+                put_path(out, &roots.new);
+                KIND_RELOCATED
+            }
+            _ => 0,
         }
     }
 
@@ -125,6 +161,14 @@ fn put_u64(out: &mut Vec<u8>, value: u64) {
 fn put_id(out: &mut Vec<u8>, id: IngestId, kind: u8) -> u8 {
     put_u64(out, id.0);
     kind
+}
+
+fn put_cutoffs(out: &mut Vec<u8>, cutoffs: &Cutoffs) {
+    out.extend_from_slice(&(cutoffs.steps().len() as u16).to_le_bytes());
+    for (end, before) in cutoffs.steps() {
+        put_u64(out, end.0);
+        put_u64(out, before.0);
+    }
 }
 
 fn put_path(out: &mut Vec<u8>, path: &Path) {
@@ -250,6 +294,16 @@ impl Fields<'_> {
                 quarantine: self.option(Fields::path)?,
                 validation: self.option(Fields::validation)?,
             }),
+            KIND_CLOCK_JUMPED => {
+                Record::ClockJumped(ClockJumped { from: Lsn(self.u64()?), shift_ms: i64::from_le_bytes(self.array()?) })
+            }
+            KIND_EXPIRED_RANGES => Record::ExpiredRanges(Ranges {
+                listed: self.cutoffs()?,
+                found: self.cutoffs()?,
+                old_lsn: Lsn(self.u64()?),
+            }),
+            KIND_KEPT_GONE => Record::KeptGone(KeptGone { device: self.u64()?, inode: self.u64()? }),
+            KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
             KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
             _ => return None,
         })
@@ -271,6 +325,12 @@ impl Fields<'_> {
 
     fn id(&mut self) -> Option<IngestId> {
         self.u64().map(IngestId)
+    }
+
+    fn cutoffs(&mut self) -> Option<Cutoffs> {
+        let count = u16::from_le_bytes(self.array()?);
+        let steps = (0..count).map(|_| Some((Lsn(self.u64()?), UnixMillis(self.u64()?)))).collect::<Option<_>>()?;
+        Cutoffs::new(steps)
     }
 
     fn path(&mut self) -> Option<PathBuf> {

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub use header::{SnapshotHeader, Spare};
 pub(super) use remains::Remains;
 pub use row::{Directories, Row};
-pub(super) use row::{discovered_at, listed_at, sha256_of};
+pub(super) use row::{sha256_of, stamps};
 pub use rows::RowReader;
 pub use write::{Contents, Survivor, Writer};
 

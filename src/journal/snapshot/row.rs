@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 
 use crate::journal::format::PATH_BYTES_MAX;
+use crate::journal::relocations::Relocations;
 use crate::journal::state::Original;
 use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 
@@ -47,13 +48,20 @@ pub struct Row {
 
 impl Row {
     /// What the deduplication has to know.
-    pub fn original(&self) -> Original {
+    pub fn original(&self, relocations: &Relocations) -> Original {
         Original {
             ingest_id: self.ingest_id,
-            warehouse_path: self.warehouse_path.clone().into_boxed_path(),
+            warehouse_path: relocations.now(self.lsn, &self.warehouse_path).into_boxed_path(),
             discovered_at: self.discovered_at,
             finished: Some(self.lsn),
+            listed_at: self.manifested_at,
         }
+    }
+
+    /// Reads its paths as they are since these moves.
+    pub fn renew(&mut self, relocations: &Relocations) {
+        relocations.renew(Lsn(self.ingest_id.0), &mut self.source_path);
+        relocations.renew(self.lsn, &mut self.warehouse_path);
     }
 
     /// Appends the row's bytes.
@@ -119,17 +127,27 @@ pub(in crate::journal) fn sha256_of(row: &[u8]) -> Option<Sha256> {
     row.first_chunk::<32>().map(|digest| Sha256(*digest))
 }
 
-/// The instant behind the digest, without the rest: compaction looks at every row's.
-pub(in crate::journal) fn discovered_at(row: &[u8]) -> Option<UnixMillis> {
-    Fields(row.get(32..)?).varint().map(UnixMillis)
+/// What decides whether a row has expired: compaction looks at every row's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::journal) struct Stamps {
+    /// The LSN of its MANIFESTED, and when that was written.
+    pub(in crate::journal) lsn: Lsn,
+    pub(in crate::journal) listed_at: UnixMillis,
+    /// When the file was found complete.
+    pub(in crate::journal) found_at: UnixMillis,
 }
 
-/// The LSN of its MANIFESTED.
-pub(in crate::journal) fn listed_at(row: &[u8]) -> Option<Lsn> {
+/// The stamps of an encoded row.
+pub(in crate::journal) fn stamps(row: &[u8]) -> Option<Stamps> {
     let mut fields = Fields(row.get(32..)?);
-    fields.varint()?;
-    let ingest_id = fields.varint()?;
-    Some(Lsn(ingest_id.wrapping_add(fields.varint()?)))
+    let (found_at, ingest_id) = (fields.varint()?, fields.varint()?);
+    let lsn = Lsn(ingest_id.wrapping_add(fields.varint()?));
+    // Device, inode, size and mtime.
+    for _ in 0..4 {
+        fields.varint()?;
+    }
+    let listed_at = UnixMillis(found_at.wrapping_add(unzigzag(fields.varint()?) as u64));
+    Some(Stamps { lsn, listed_at, found_at: UnixMillis(found_at) })
 }
 
 /// A path's directory, None if it has none, and its name.
@@ -323,7 +341,8 @@ mod tests {
         for (row, bytes) in rows.iter().zip(&encoded) {
             assert_eq!(Row::decode(bytes, &directories).as_ref(), Some(row));
             assert_eq!(sha256_of(bytes), Some(row.sha256));
-            assert_eq!(discovered_at(bytes), Some(row.discovered_at));
+            let (lsn, listed_at, found_at) = (row.lsn, row.manifested_at, row.discovered_at);
+            assert_eq!(stamps(bytes), Some(Stamps { lsn, listed_at, found_at }));
             for length in 0..bytes.len() {
                 assert_eq!(Row::decode(&bytes[..length], &directories), None);
             }

@@ -26,12 +26,12 @@ use super::quarantine::{Finding, Quarantine};
 use super::{Error, HashResult, Hashed, Report, Settled};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::compact::Compacted;
-use crate::journal::record::{AbandonReason, Record, Rules, Settings};
+use crate::journal::record::{AbandonReason, ClockJumped, KeptGone, Record, Rules, Settings};
 use crate::journal::state::{FileState, Ingest, State};
 use crate::journal::{Journal, Refused};
 use crate::limits::{COMPACTION_BYTES_MIN, FULL_DISK_RETRY, RECENT_CONTENTS_MAX};
-use crate::metrics::Metrics;
-use crate::types::{IngestId, Lsn};
+use crate::metrics::{Metrics, events};
+use crate::types::{FileIdentity, IngestId, Lsn, UnixMillis};
 
 /// Called while the disk is full: waits, and says whether to try again.
 pub type OnFull = Box<dyn FnMut() -> bool + Send>;
@@ -163,6 +163,13 @@ impl<F: Fs> Committer<F> {
         self.noted.push(settled);
     }
 
+    /// Has it written that these kept duplicates are not in staging any more, unless they are known to be others by now.
+    pub fn note_gone(&mut self, gone: &[FileIdentity]) {
+        let known = |gone: &&FileIdentity| self.state.kept_at(gone.key()).is_some_and(|it| it.identity == **gone);
+        let records = gone.iter().filter(known).map(|gone| KeptGone { device: gone.device, inode: gone.inode });
+        self.closings.extend(records.map(Record::KeptGone));
+    }
+
     /// True if there are records that go into the next frame, or files that wait for the next batch.
     pub fn has_pending(&self) -> bool {
         !self.closings.is_empty() || !self.noted.is_empty() || !self.deferred.is_empty()
@@ -247,20 +254,42 @@ impl<F: Fs> Committer<F> {
     /// `remember` is forgotten by it; that is a record, so that recovery comes to the same.
     pub fn prepare_compaction(&mut self, remember: Option<Duration>) -> Result<Lsn, Error> {
         if let Some(remember) = remember {
-            let expired = Record::Expired(self.fs.now().minus(remember));
-            let lsn = self.journal.next_lsn();
             // On a full disk it is not waited for room: the compaction may make some. What is old is forgotten the next time.
-            match self.journal.append(std::slice::from_ref(&expired)) {
+            match self.forget_older(remember) {
                 Err(error) if error.is_no_space() => return Ok(self.journal.active_first_lsn()),
-                appended => appended?,
-            };
-            self.apply(lsn, &expired)?;
+                forgotten => forgotten?,
+            }
             match self.journal.seal() {
                 Err(error) if error.is_no_space() => {}
                 sealed => sealed?,
             }
         }
         Ok(self.journal.active_first_lsn())
+    }
+
+    fn forget_older(&mut self, remember: Duration) -> Result<(), crate::journal::Error> {
+        let mut jumped = Vec::new();
+        self.note_clock(&mut jumped);
+        self.journal.append_all(&mut self.state, &jumped)?;
+        let expiry = self.journal.expiry(&self.state, remember);
+        self.journal.append_all(&mut self.state, expiry.as_slice())
+    }
+
+    /// Adds the record of a jump that the clock has made since the last frame, if it has.
+    fn note_clock(&mut self, records: &mut Vec<Record>) {
+        if let Some(jumped) = self.journal.look_at_clock() {
+            events::clock_jumped(&jumped);
+            let from = self.journal.next_lsn().plus(records.len() as u64);
+            let shift_ms = self.state.clock().shift_ms().saturating_add(jumped.by_ms);
+            records.push(Record::ClockJumped(ClockJumped { from, shift_ms }));
+        }
+    }
+
+    /// Writes what is due before any other record behind a start.
+    pub fn note_opening(&mut self) -> Result<(), Error> {
+        let (records, jumped) = self.journal.opening(&self.state);
+        jumped.iter().for_each(events::clock_jumped);
+        self.write(&records)
     }
 
     /// Takes the result of a compaction: what it holds needs no room in memory any more.
@@ -314,15 +343,15 @@ impl<F: Fs> Committer<F> {
             self.has_room();
             let first = self.journal.next_lsn().0 - written as u64;
             for (lsn, record) in (first..).zip(&rest[..written]) {
-                self.apply(Lsn(lsn), record)?;
+                self.apply(Lsn(lsn), self.journal.written_at(), record)?;
             }
             rest = &rest[written..];
         }
         Ok(())
     }
 
-    fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Error> {
-        self.state.apply(lsn, record).map_err(|refused| match refused {
+    fn apply(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Error> {
+        self.state.apply_at(lsn, at, record).map_err(|refused| match refused {
             Refused::Contradiction(why) => Error::Transition(why, IngestId(lsn.0)),
             Refused::Unknown(error) => Error::Journal(*error),
         })

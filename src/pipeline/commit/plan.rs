@@ -38,7 +38,9 @@ impl<F: Fs> Committer<F> {
         Report { name: settled.name, outcome: Outcome::Refused(refusal) }
     }
 
+    /// What is due in the next frame, ahead of anything else.
     pub(super) fn take_pending(&mut self, records: &mut Vec<Record>) {
+        self.note_clock(records);
         records.append(&mut self.closings);
         for settled in std::mem::take(&mut self.noted) {
             // The DISCOVERED of a kept duplicate ends its hold on the original, which may be old enough to be forgotten:

@@ -55,6 +55,7 @@ fn run(fs: &SimFs) -> (Summary, Vec<Finding>) {
         seed: 0,
         compare_lines: true,
         concurrency: 1,
+        relocations: csv_ingestor::journal::relocations::Relocations::default(),
     };
     let summary =
         audit::run(fs, &plan, &Watch { stop: &stop, progress: &progress, reporter: &reporter }, None).unwrap();

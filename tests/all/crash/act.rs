@@ -1,13 +1,15 @@
 //! What others on the machine do while the ingestor works.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use csv_ingestor::fs::sim::Upstream;
+use csv_ingestor::types::UnixMillis;
 
 use super::model::{Model, Writer};
 use super::scenario::{MANIFESTS, STAGING};
-use super::view::{FOREIGN, UNFINISHED, digest};
+use super::view::{FOREIGN, UNFINISHED, View, digest};
 use crate::harness::csv;
 
 /// Names in staging that acts are about.
@@ -15,6 +17,8 @@ pub const NAMES: [&str; 6] = ["a.csv", "b.csv", "c.csv", "d.csv", "e.csv", "f.cs
 
 /// Inodes that are taken so that one is used again, at most: it may be open still, and then it is not.
 const INODES_TAKEN_MAX: usize = 8;
+
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// One of [`NAMES`], by its number; any number will do.
 pub type Name = u8;
@@ -52,6 +56,12 @@ pub enum Act {
     },
     /// Clean pages are dropped.
     DropCaches,
+    /// Somebody sets the clock, by so many days: no time passes.
+    Jump(i32),
+    /// So many days pass.
+    Sleep(u16),
+    /// Somebody removes every file in staging whose content is in the warehouse.
+    DeleteDuplicates,
 }
 
 pub fn path_of(name: Name) -> PathBuf {
@@ -80,7 +90,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     if upstream.is_aborted() {
         return;
     }
-    let withdraws = matches!(act, Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_));
+    let withdraws = matches!(act, Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
     model.withdrew |= model.sidecars && withdraws;
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
@@ -148,6 +158,20 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
             upstream.drop_caches();
             None
         }
+        Act::Jump(days) => {
+            let by = DAY_MS.saturating_mul(u64::from(days.unsigned_abs()));
+            let now = upstream.now().0;
+            upstream.set_clock(UnixMillis(if *days < 0 { now.saturating_sub(by) } else { now + by }));
+            None
+        }
+        Act::Sleep(days) => {
+            upstream.advance(Duration::from_millis(DAY_MS * u64::from(*days)));
+            None
+        }
+        Act::DeleteDuplicates => {
+            delete_duplicates(upstream);
+            None
+        }
     };
     if let Some(path) = synced.filter(|path| model.syncs && upstream.exists(path)) {
         // What waits for a lease is written later, and synced by nobody.
@@ -155,6 +179,16 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         upstream.sync_path(&path).unwrap();
     }
     model.after_act(upstream);
+}
+
+fn delete_duplicates(upstream: &mut Upstream<'_>) {
+    let warehouse: BTreeSet<_> = View::of(upstream).warehouse.into_values().collect();
+    for path in (0..NAMES.len() as u8).map(path_of) {
+        if upstream.read(&path).is_ok_and(|content| warehouse.contains(&digest(&content))) {
+            let _ = upstream.remove(&path);
+            let _ = upstream.remove(sidecar_of(&path));
+        }
+    }
 }
 
 /// In sidecar mode whoever writes a file writes its sidecar, too.

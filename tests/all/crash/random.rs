@@ -94,6 +94,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..30_u8).prop_map(Act::Wait),
         1 => any::<bool>().prop_map(|whole| Act::Foreign { whole }),
         1 => Just(Act::DropCaches),
+        2 => prop_oneof![Just(7_300), Just(-7_300), Just(400), Just(-400), Just(2), Just(-20_000)].prop_map(Act::Jump),
+        1 => Just(Act::DeleteDuplicates),
     ]
 }
 

@@ -3,6 +3,7 @@
 //! A state is one way in which a machine was left: by a power cut (with one seed for what survived), by the death of the
 //! process, by a fault. Each is looked at as it is, then the ingestor starts on it again, and must come to the right end.
 
+mod clock;
 mod disk;
 mod fault;
 mod interference;

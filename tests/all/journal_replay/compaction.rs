@@ -373,8 +373,8 @@ fn appending_goes_on_beside_a_compaction() {
     let mut write = |journal: &mut Journal<RealFs>, state: &mut State, record: Record| {
         let lsn = journal.next_lsn();
         append_all(journal, std::slice::from_ref(&record));
-        state.apply(lsn, &record).unwrap();
-        reference.apply(lsn, &record).unwrap();
+        state.apply_at(lsn, journal.written_at(), &record).unwrap();
+        reference.apply_at(lsn, journal.written_at(), &record).unwrap();
     };
     let mut state = State::default();
     write(&mut journal, &mut state, settings());

@@ -4,14 +4,16 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use csv_ingestor::journal::format::{BLOCK_BYTES, PATH_BYTES_MAX};
+use csv_ingestor::journal::expired::{Cutoffs, Ranges};
+use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Copy, CsvFault, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause,
-    Quarantined, RECORD_BYTES_MAX, Record, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Profile,
+    Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings, Sidecar,
+    SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
-use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
+use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -87,6 +89,19 @@ fn rules() -> impl Strategy<Value = Record> {
         .prop_map(|(quarantine, validation)| Record::Rules(Rules { quarantine, validation }))
 }
 
+fn cutoffs() -> impl Strategy<Value = Cutoffs> {
+    prop_oneof![9 => proptest::collection::btree_map(any::<u64>(), any::<u64>(), 0..6),
+                1 => proptest::collection::btree_map(any::<u64>(), any::<u64>(), EXPIRED_STEPS_MAX)]
+    .prop_map(|steps| {
+        Cutoffs::new(steps.into_iter().map(|(end, before)| (Lsn(end), UnixMillis(before))).collect()).unwrap()
+    })
+}
+
+fn ranges() -> impl Strategy<Value = Record> {
+    (cutoffs(), cutoffs(), any::<u64>())
+        .prop_map(|(listed, found, old)| Record::ExpiredRanges(Ranges { listed, found, old_lsn: Lsn(old) }))
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let settings = (path(), path(), path(), action(), option::of(path())).prop_map(
         |(input, warehouse, manifests, duplicates, duplicates_dir)| {
@@ -122,6 +137,10 @@ fn record() -> impl Strategy<Value = Record> {
         id().prop_map(Record::QuarantineDone),
         any::<u64>().prop_map(|at| Record::Expired(UnixMillis(at))),
         any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Sha256(sha256))),
+        any::<(u64, i64)>().prop_map(|(from, shift_ms)| Record::ClockJumped(ClockJumped { from: Lsn(from), shift_ms })),
+        ranges(),
+        any::<(u64, u64)>().prop_map(|(device, inode)| Record::KeptGone(KeptGone { device, inode })),
+        (path(), path()).prop_map(|(old, new)| Record::Relocated(Relocated { old, new })),
         profiled(),
         quarantined(),
         rules(),
@@ -162,7 +181,7 @@ proptest! {
     /// Recovery must be able to refuse anything, so it must not panic over anything. And whatever is accepted has one
     /// encoding only.
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..16, salt in any::<u32>()) {
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..22, salt in any::<u32>()) {
         let mut likely = bytes.clone();
         if likely.len() >= 4 {
             let length = (likely.len() - 4) as u16;

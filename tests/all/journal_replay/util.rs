@@ -55,8 +55,8 @@ impl Visitor for Collected {
         Ok(())
     }
 
-    fn record(&mut self, lsn: Lsn, _written_at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.state.apply(lsn, &record)?;
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.state.apply_at(lsn, written_at, &record)?;
         self.records.push((lsn, record));
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Random histories with compactions anywhere in them.
 
+use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
+use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Profile, Profiled, QuarantineCause, Quarantined,
-    Record, Rules, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, Hashed, KeptGone, Profile, Profiled,
+    QuarantineCause, Quarantined, Record, Relocated, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
@@ -14,6 +16,10 @@ use proptest::prelude::*;
 use super::super::util::{append_all, identity, settings};
 use super::{CONTENTS, compact_now, content, dir, read_on, told};
 
+/// When a history begins, and how long each step takes.
+const BEGIN_MS: u64 = 1_800_000_000_000;
+const STEP_MS: u64 = 3_600_000;
+
 /// One step of a random history.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -22,6 +28,11 @@ enum Step {
     /// A kind of record, the file (of those that are open) it is about, and a content.
     File(u8, u8, u8),
     Expire(u16),
+    /// Up to which part of the LSNs, and which part of the time.
+    ExpireRanges(u16, u16),
+    Jump(u8),
+    KeptGone(u8),
+    Relocate(u8),
     Forget(u8),
     Restart,
     Compact,
@@ -33,6 +44,10 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<u8>().prop_map(Step::Discover),
         24 => (0..9_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
         1 => any::<u16>().prop_map(Step::Expire),
+        1 => any::<(u16, u16)>().prop_map(|(lsn, time)| Step::ExpireRanges(lsn, time)),
+        1 => any::<u8>().prop_map(Step::Jump),
+        2 => any::<u8>().prop_map(Step::KeptGone),
+        1 => any::<u8>().prop_map(Step::Relocate),
         2 => any::<u8>().prop_map(Step::Forget),
         1 => Just(Step::Restart),
         3 => Just(Step::Compact),
@@ -92,6 +107,29 @@ fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
             }
         }
         Step::Expire(part) => Record::Expired(UnixMillis(next_lsn.0 * 10 * u64::from(part) / u64::from(u16::MAX))),
+        Step::ExpireRanges(lsn, time) => {
+            let part = |of: u64, part: u16| of * u64::from(part) / u64::from(u16::MAX);
+            let end = part(next_lsn.0 + 3, lsn);
+            // Each step of the history lets an hour pass.
+            let before = UnixMillis(BEGIN_MS + part(next_lsn.0 * STEP_MS, time));
+            let steps = [(Lsn(end / 2), UnixMillis(before.0 / 2)), (Lsn(end.max(1)), before)];
+            let steps = steps.into_iter().filter(|(end, _)| end.0 > 0).collect::<Vec<_>>();
+            let mut steps: Vec<_> = steps.into_iter().rev().collect();
+            steps.dedup_by_key(|(end, _)| *end);
+            steps.reverse();
+            Record::ExpiredRanges(Ranges { listed: Cutoffs::new(steps).unwrap(), ..Ranges::default() })
+        }
+        Step::Jump(by) => Record::ClockJumped(ClockJumped {
+            from: Lsn(next_lsn.0.saturating_sub(u64::from(by % 4))),
+            shift_ms: i64::from(by) * 1_000,
+        }),
+        Step::KeptGone(inode) => Record::KeptGone(KeptGone { device: 1, inode: u64::from(inode % 16) }),
+        Step::Relocate(which) => {
+            let (old, new) =
+                [("/warehouse", "/moved"), ("/moved", "/warehouse"), ("/in", "/elsewhere"), ("/quarantine", "/q")]
+                    [usize::from(which % 4)];
+            Record::Relocated(Relocated { old: old.into(), new: new.into() })
+        }
         Step::Forget(seed) => Record::Forgotten(content(u64::from(seed) % CONTENTS)),
         Step::Restart | Step::Compact => return None,
     })
@@ -105,10 +143,13 @@ proptest! {
     #[test]
     fn any_history_adds_up_to_the_same_with_compactions_and_without(steps in proptest::collection::vec(step(), 1..160)) {
         let fs = SimFs::new(3);
+        fs.set_clock(UnixMillis(BEGIN_MS));
+        fs.set_tick(std::time::Duration::ZERO);
         let mut reference = State::default();
         let mut running = State::default();
         let (mut journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
         for step in [Step::Settings(1)].into_iter().chain(steps) {
+            fs.advance(std::time::Duration::from_millis(STEP_MS));
             match step {
                 Step::Restart => {
                     drop(journal);
@@ -128,8 +169,10 @@ proptest! {
                 step => {
                     let lsn = journal.next_lsn();
                     let Some(record) = record_of(step, &reference, lsn) else { continue };
-                    let expected = reference.apply(lsn, &record).is_ok();
-                    prop_assert_eq!(running.apply(lsn, &record).is_ok(), expected, "{:?}", record);
+                    // The time that the frame will have: the clock does not tick by a millisecond until then.
+                    let at = fs.now();
+                    let expected = reference.apply_at(lsn, at, &record).is_ok();
+                    prop_assert_eq!(running.apply_at(lsn, at, &record).is_ok(), expected, "{:?}", record);
                     if expected {
                         append_all(&mut journal, &[record]);
                     }

@@ -1,0 +1,72 @@
+//! Lines that name a directory by a path at which it was before.
+//!
+//! Invariants: what the journal says of its moves counts first. Where nothing says it, a warehouse counts as moved only if it
+//! is gone from its old path, and a file that a line puts there is found, with its content, below the one that is looked at.
+
+use std::path::Path;
+
+use super::table::Table;
+use super::walk::PARTITION;
+use super::warehouse::Warehouse;
+use crate::fs::{Fs, Open};
+use crate::pipeline::hash::digest_of;
+use crate::pipeline::lines::Listed;
+use crate::types::Lsn;
+
+/// Files of one old warehouse that are looked for, at most.
+const LOOKS_MAX: u32 = 64;
+/// Old warehouses that are looked for, at most.
+const ROOTS_MAX: usize = 64;
+/// Larger files are not read for that.
+const BYTES_MAX: u64 = 64 << 20;
+
+impl Table {
+    /// A line with its paths as they are today.
+    pub(super) fn understood(&self, mut listed: Listed) -> Listed {
+        let lsn = Lsn(listed.ingest_id.0);
+        self.relocations.renew(lsn, &mut listed.source_path);
+        self.relocations.renew(lsn, &mut listed.warehouse_path);
+        listed
+    }
+
+    /// The same, of a line that is read for the first time.
+    pub(super) fn understand<F: Fs>(&mut self, fs: &F, warehouse: &Warehouse<F>, listed: Listed) -> Listed {
+        let listed = self.understood(listed);
+        if listed.warehouse_path.starts_with(warehouse.path()) {
+            return listed;
+        }
+        match self.is_moved(fs, warehouse, &listed) {
+            true => self.understood(listed),
+            false => listed,
+        }
+    }
+
+    /// Finds out whether the line's warehouse is the one that is looked at, and notes it.
+    fn is_moved<F: Fs>(&mut self, fs: &F, warehouse: &Warehouse<F>, listed: &Listed) -> bool {
+        let Some(partition) = listed.warehouse_path.parent() else { return false };
+        let (Some(root), Some(name)) = (partition.parent(), partition.file_name()) else { return false };
+        if !name.as_encoded_bytes().starts_with(PARTITION.as_bytes()) || listed.size > BYTES_MAX {
+            return false;
+        }
+        let looks = self.looked_for.get(root).copied().unwrap_or(0);
+        if looks >= LOOKS_MAX || looks == 0 && self.looked_for.len() >= ROOTS_MAX {
+            return false;
+        }
+        self.looked_for.insert(root.to_path_buf(), looks + 1);
+        let is_gone = fs.open_dir(root).is_err_and(|error| error.is_not_found());
+        if !is_gone || !is_there(fs, warehouse, &warehouse.path().join(name), listed) {
+            return false;
+        }
+        self.relocations.assume(root.to_path_buf(), warehouse.path().to_path_buf());
+        true
+    }
+}
+
+fn is_there<F: Fs>(fs: &F, warehouse: &Warehouse<F>, partition: &Path, listed: &Listed) -> bool {
+    let (Ok(dir), Some(name)) = (warehouse.open_dir(partition), listed.warehouse_path.file_name()) else {
+        return false;
+    };
+    let is_candidate = fs.stat(&dir, name).is_ok_and(|stat| stat.is_some_and(|it| it.identity.size == listed.size));
+    let file = is_candidate.then(|| fs.open(&dir, name, Open::Read)).and_then(Result::ok);
+    file.is_some_and(|file| digest_of(fs, &file).is_ok_and(|found| found == listed.sha256))
+}

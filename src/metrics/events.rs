@@ -1,0 +1,25 @@
+//! Events that change no count, for the daemon and for commands.
+
+use std::path::Path;
+
+use crate::journal::clock::Jumped;
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// `clock_jumped`: the wall clock is more than a day off what the journal says. Nothing is forgotten any sooner by it.
+pub fn clock_jumped(jumped: &Jumped) {
+    let hours = jumped.by_ms.unsigned_abs() / HOUR_MS;
+    tracing::warn!(
+        event = "clock_jumped",
+        direction = if jumped.by_ms < 0 { "back" } else { "forward" },
+        by = format!("{}d {}h", hours / 24, hours % 24),
+        by_seconds = jumped.by_ms / 1000,
+        newest_record = jumped.newest.rfc3339(),
+        now = jumped.now.rfc3339(),
+    );
+}
+
+/// `relocated`: a directory is at another path than before.
+pub fn relocated(old: &Path, new: &Path) {
+    tracing::warn!(event = "relocated", old = %old.display(), new = %new.display());
+}
