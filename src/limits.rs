@@ -28,6 +28,8 @@ pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
 pub const HASH_QUEUE_CHUNKS_MAX: usize = 128;
 /// From this size on, a file's DISCOVERED is written before it is hashed.
 pub const NOTE_BYTES_MIN: u64 = 16 << 20;
+/// Kept duplicates that are gone of which the committer is told at once, at most.
+pub const KEPT_GONE_BATCH_MAX: usize = 2048;
 /// Bunches of inotify's hints that wait for the scan, at most; what does not fit leads to a full scan.
 pub const HINTS_MAX: usize = 1024;
 /// Staged files of which it is remembered what went wrong the last time, for who asks.

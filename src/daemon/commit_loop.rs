@@ -131,6 +131,7 @@ impl<F: Fs> Batch<F> {
     fn take(&mut self, message: ToCommit<F>, committer: &mut Committer<F>, under_way: &AtomicUsize) {
         let files = match message {
             ToCommit::Note(settled) => return committer.note(settled),
+            ToCommit::Gone(gone) => return committer.note_gone(&gone),
             ToCommit::Files(files) => files,
         };
         let mut small = 0;

@@ -23,6 +23,7 @@ use crate::config::{Config, Extent};
 use crate::fs::Fs as _;
 use crate::fs::notify::Hint;
 use crate::fs::real::RealFs;
+use crate::journal::record::DuplicateAction;
 use crate::journal::state::{Kept, State};
 use crate::limits::{FULL_DISK_RETRY, READY_FILES_MAX};
 use crate::metrics::{Metrics, Queue, Totals};
@@ -40,7 +41,7 @@ pub(super) enum Source<'a> {
     Staging {
         /// The settings.
         config: &'a Config,
-        /// Duplicates that are known to stay there.
+        /// Duplicates that are known to lie there.
         kept: Vec<Kept>,
         /// From inotify.
         hints: Hints,
@@ -105,6 +106,8 @@ pub(super) struct Intake {
     window: Option<Duration>,
     /// Nothing more is taken after this time; what was taken is finished.
     deadline: Option<Duration>,
+    /// Of `--once`: the last scan has begun.
+    searches_last: bool,
     metrics_interval: Duration,
     next_metrics: Duration,
     last_totals: Totals,
@@ -136,7 +139,11 @@ impl Intake {
         let mode = config.map_or(Mode::Stability(Duration::ZERO), |config| config.mode);
         let busy_delay = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
         let once = config.is_none_or(|config| config.extent == Extent::Once);
-        let mut settle = Settle::new(mode, busy_delay, kept.into_iter());
+        let recognizes = config.is_some_and(|config| config.duplicates == DuplicateAction::Keep);
+        let recognized = kept.iter().copied().filter(|_| recognizes);
+        let mut settle = Settle::new(mode, busy_delay, recognized);
+        // Under another rule they are looked at anew; those that are not there any more are noticed all the same.
+        kept.iter().filter(|_| !recognizes).for_each(|kept| settle.watch_kept(kept.identity));
         if once {
             settle.note_kept();
         }
@@ -160,6 +167,7 @@ impl Intake {
             scan_took: Duration::ZERO,
             window: once.then_some(window),
             deadline: config.is_none().then_some(Duration::ZERO),
+            searches_last: false,
             metrics_interval: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             next_metrics: config.map_or(SLEEP_MAX, |config| config.metrics_interval),
             chunk: None,
@@ -195,8 +203,9 @@ impl Intake {
             let (hints, asked) = (self.hints.receiver.clone(), self.asked.clone());
             let now = self.started.elapsed();
             self.look_around(now)?;
+            self.tell_gone(to_commit)?;
             self.feed(to_hash, to_commit, now)?;
-            if self.is_finished(now) {
+            if self.is_finished(now) && !self.wants_last_search(now) {
                 return match self.full.take() {
                     Some(full) => Err(crate::pipeline::Error::Full(full.error).into()),
                     None => Ok(()),
@@ -252,9 +261,14 @@ impl Intake {
             if !self.scanner.is_scanning() {
                 self.metrics.scanned(self.shared.fs.now(), self.scan_took);
                 let pause = |interval| scan_pause(interval, self.scan_took, self.hints.hears_all);
+                if self.settle.wants_another_scan() {
+                    self.next_scan = Some(now);
+                }
                 // Unless somebody has asked for another meanwhile: what this one has passed it may have missed.
                 self.next_scan = self.next_scan.or(self.scan_interval.map(|interval| now + pause(interval)));
-                self.deadline = self.window.map(|window| now + window);
+                if !self.searches_last {
+                    self.deadline = self.window.map(|window| now + window);
+                }
             }
         } else if !self.scanner.is_scanning() && self.next_scan.is_some_and(|next| next <= now) {
             self.check_input()?;
@@ -338,7 +352,22 @@ impl Intake {
         }
         let Some(deadline) = self.deadline else { return false };
         let nothing_due = self.settle.next_due().is_none_or(|due| due > deadline);
-        !self.scanner.is_scanning() && now >= deadline && nothing_due && self.settle.ready() == 0
+        // Another scan may be wanted, to tell what is gone.
+        !self.scanner.is_scanning()
+            && self.next_scan.is_none()
+            && now >= deadline
+            && nothing_due
+            && self.settle.ready() == 0
+    }
+
+    /// At the end of `--once`: begins a last scan, if something was missed that could be among the files that were taken.
+    fn wants_last_search(&mut self, now: Duration) -> bool {
+        let wants =
+            self.window.is_some() && !self.searches_last && self.full.is_none() && self.settle.misses_something();
+        if wants {
+            (self.searches_last, self.next_scan) = (true, Some(now));
+        }
+        wants
     }
 
     /// How long nothing will be due.

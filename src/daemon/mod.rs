@@ -34,7 +34,6 @@ use crate::engine::{self, Engine};
 use crate::fs::Fs;
 use crate::fs::notify::{Hint, Watch};
 use crate::fs::real::{RealFs, raise_descriptor_limit};
-use crate::journal::record::DuplicateAction;
 use crate::journal::replay::Ending;
 use crate::journal::state::State;
 use crate::limits;
@@ -45,6 +44,7 @@ use crate::pipeline::recover::Recovered;
 use crate::pipeline::settle::Waiting;
 use crate::pipeline::{HashResult, Report, Settled};
 use crate::pulse;
+use crate::types::FileIdentity;
 use compactor::Compactor;
 use hash_loop::Queues;
 use intake::{Hints, Intake, Source, ToHash};
@@ -57,6 +57,8 @@ enum ToCommit<F: Fs> {
     Note(Settled),
     /// Files that were hashed, or refused.
     Files(Vec<HashResult<F>>),
+    /// Kept duplicates that are not in staging any more.
+    Gone(Vec<FileIdentity>),
 }
 
 /// What came of a batch.
@@ -114,9 +116,7 @@ fn run_as(
     log_started(config, &engine.recovered);
     service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
-    // Under another rule, what was kept so far is looked at anew.
-    let kept = engine.committer.state().kept().copied();
-    let kept = kept.filter(|_| config.duplicates == DuplicateAction::Keep).collect();
+    let kept = engine.committer.state().kept().copied().collect();
     let control = (!once).then(|| control::listen(&config.paths.state));
     let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
     let source = Source::Staging { config, kept, hints, asked };

@@ -86,8 +86,16 @@ impl<F: Fs> Scanner<F> {
                 return Ok(());
             };
             let entry = entry?;
-            if entry.kind.is_none_or(|kind| kind == FileKind::Regular) && self.rules.wants(&entry.name) {
+            if entry.kind.is_some_and(|kind| kind != FileKind::Regular) {
+                continue;
+            }
+            if self.rules.wants(&entry.name) {
                 self.look_at(settle, &Arc::from(entry.name), false, now)?;
+            } else if settle.searches() {
+                match self.fs.stat(&self.staging, &entry.name) {
+                    Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
+                    Err(_) => settle.could_not_look(),
+                }
             }
         }
         Ok(())
@@ -106,6 +114,7 @@ impl<F: Fs> Scanner<F> {
         let stat = self.fs.stat(&self.staging, name).unwrap_or_else(|error| {
             // One bad inode is no reason to stop; it is seen again at the next scan.
             tracing::warn!(event = "stat_failed", path = %error.path.display(), error = %error);
+            settle.could_not_look();
             None
         });
         let stat = stat.filter(|stat| stat.kind == FileKind::Regular);

@@ -6,6 +6,7 @@
 //! - Nothing depends on mtime but the order in which complete files are handed out.
 
 mod census;
+mod gone;
 mod look;
 mod report;
 
@@ -23,6 +24,7 @@ use crate::journal::state::Kept;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
 use census::{Census, second};
+use gone::Presence;
 pub use look::Look;
 pub use report::Reaction;
 
@@ -147,6 +149,7 @@ pub struct Settle {
     due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
     in_flight: usize,
     census: Census,
+    presence: Presence,
     scan: u16,
     next_ticket: u64,
 }
@@ -167,6 +170,7 @@ impl Settle {
             due: BinaryHeap::new(),
             in_flight: 0,
             census: Census::default(),
+            presence: Presence::default(),
             scan: 0,
             next_ticket: 0,
         };
@@ -176,8 +180,9 @@ impl Settle {
 
     fn keep(&mut self, kept: Kept) {
         self.kept.insert(kept.identity.key(), kept);
+        self.watch_kept(kept.identity);
         if let Some(sidecar) = kept.sidecar {
-            self.used_sidecars.insert(sidecar.key(), sidecar);
+            self.use_sidecar(sidecar);
         }
     }
 
@@ -194,6 +199,7 @@ impl Settle {
     /// What is seen from now on belongs to a new scan.
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
+        self.presence.begin_scan();
         self.holds = true;
     }
 
@@ -210,10 +216,12 @@ impl Settle {
             }
             stays
         });
+        self.find_gone();
     }
 
     /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
     pub fn see(&mut self, name: &Arc<OsStr>, sighting: Option<&Sighting>, nudged: bool, now: Duration) {
+        self.note_presence(sighting);
         let Some(sighting) = sighting else {
             if let Some(Phase::InFlight { dirty }) = self.tracked.get_mut(name).map(|tracked| &mut tracked.phase) {
                 *dirty = true;

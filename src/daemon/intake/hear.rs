@@ -5,15 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel;
+use crossbeam::channel::{self, Sender};
 
 use super::{Full, Intake};
 use crate::Error;
+use crate::daemon::ToCommit;
 use crate::daemon::control::{Asked, Told};
-use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY};
+use crate::fs::real::RealFs;
+use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, KEPT_GONE_BATCH_MAX};
 use crate::metrics::{FailureReason, seconds};
 use crate::pipeline::settle::Reaction;
 use crate::pipeline::{Outcome, Refusal, Report};
+use crate::pulse;
 
 impl Intake {
     /// Tells what is known of a file.
@@ -44,6 +47,15 @@ impl Intake {
             self.errors.pop_front();
         }
         self.errors.push_back((name.clone(), error));
+    }
+
+    /// Tells the committer which kept duplicates are not in staging any more.
+    pub(super) fn tell_gone(&mut self, to_commit: &Sender<ToCommit<RealFs>>) -> Result<(), Error> {
+        for gone in self.settle.take_gone().chunks(KEPT_GONE_BATCH_MAX) {
+            let gone = ToCommit::Gone(gone.to_vec());
+            pulse::waiting(|| to_commit.send(gone).map_err(|_| Error::Thread("commit")))?;
+        }
+        Ok(())
     }
 
     /// Hears what became of a file.

@@ -20,7 +20,9 @@ impl Settle {
         let refusal = match &report.outcome {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.forget(&report.name);
-                self.used_sidecars.extend(used_sidecar.map(|sidecar| (sidecar.key(), sidecar)));
+                if let Some(sidecar) = used_sidecar {
+                    self.use_sidecar(*sidecar);
+                }
                 return Reaction { look_again: dirty, retry_in: None };
             }
             Outcome::Cleared => {

@@ -161,6 +161,8 @@ impl<'a> Run<'a> {
         while self.scanner.is_scanning() {
             self.scanner.slice(&mut self.settle, now)?;
         }
+        self.committer.note_gone(&self.settle.take_gone());
+        *more |= self.settle.wants_another_scan();
         *more |= self.listener.at((round, Phase::Hash), self.fs);
         // The first is noted ahead of its hash, as a large one would be. Some are synced alone, in every other round the first:
         // with no other behind it, nothing else makes it durable.
