@@ -14,8 +14,8 @@ use crossbeam::channel;
 
 use crate::Error;
 use crate::config::Config;
-use crate::engine;
 use crate::fs::Fs;
+use crate::journal;
 use crate::journal::record::DuplicateAction;
 use crate::journal::state::State;
 use crate::limits::CHUNK_FILES_MAX;
@@ -24,6 +24,7 @@ use crate::pipeline::naming::warehouse_name;
 use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Settle, Waiting};
 use crate::pipeline::{Refusal, Settled};
+use crate::relocate;
 use crate::types::Sha256;
 
 /// What would happen to one file.
@@ -55,7 +56,11 @@ pub enum Forecast {
 /// Looks, waits out one stability window, looks again, and tells.
 pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let staging = Arc::new(fs.open_dir(&config.paths.input)?);
-    let state = engine::read_state(fs, &config.paths.state)?;
+    let mut state = State::default();
+    let replayed = journal::read(fs, &config.paths.state, &mut state)?;
+    if let Some((segment, _)) = replayed.and_then(|replayed| replayed.last) {
+        relocate::foresee(fs, &segment.store, &mut state, &config.settings())?;
+    }
     let shared = Arc::new(Shared {
         fs: fs.clone(),
         staging: staging.clone(),

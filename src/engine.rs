@@ -19,6 +19,7 @@ use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::{Shared, copies_dir};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
+use crate::relocate;
 
 /// What opening needs to know.
 pub struct Options {
@@ -66,7 +67,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         None => None,
     };
     let mut state = State::default();
-    let (journal, replayed) = Journal::open(fs, &options.state_path, &mut state)?;
+    let (mut journal, replayed) = Journal::open(fs, &options.state_path, &mut state)?;
     let is_told = options.settings.is_some();
     let (validate, quarantine) = match options.settings {
         Some(_) => (options.validate, options.quarantine),
@@ -78,6 +79,9 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         return Ok(None);
     };
     let staging = staging.map_or_else(|| lock_input(fs, &settings), Ok)?;
+    if is_told {
+        relocate::notice(fs, &mut journal, &mut state, &settings)?;
+    }
     check_mounted(fs, &state, &journal.store())?;
     let top = std::path::Path::new("/");
     let warehouse = fs::open_dir_durable(fs, top, &settings.warehouse, 0o755)?;
@@ -106,6 +110,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
     let mut committer =
         Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
+    committer.note_opening()?;
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };

@@ -42,6 +42,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod pulse;
 pub mod rebuild;
+pub mod relocate;
 pub mod types;
 
 pub use error::Error;

@@ -12,6 +12,7 @@ mod inspect;
 mod man;
 mod output;
 mod rebuild;
+mod relocate;
 mod repair;
 mod replay;
 mod run;
@@ -50,6 +51,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Let a content be ingested again; refuses while a daemon holds the journal
     Forget(forget::ForgetArgs),
+    /// After warehouse, manifests or staging were moved to other paths: tell the journal; refuses while a daemon holds it
+    Relocate(relocate::RelocateArgs),
     /// Hold warehouse, manifests and journal against each other, and re-hash the files; changes nothing, and works beside a
     /// running daemon
     Audit(audit::AuditArgs),
@@ -104,6 +107,7 @@ impl Cli {
             Command::Status(arguments) => status::execute(&arguments),
             Command::Explain(arguments) => explain::execute(arguments),
             Command::Forget(arguments) => forget::execute(&arguments),
+            Command::Relocate(arguments) => relocate::execute(arguments),
             Command::Audit(arguments) => audit::execute(arguments),
             Command::Journal(JournalCommand::Rebuild(arguments)) => rebuild::execute(arguments),
             Command::Journal(JournalCommand::Compact(arguments)) => compact::execute(&arguments),

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["explain"],
     &["daemon", "dry_run", "rebuild"],
     &["engine", "audit"],
+    &["relocate"],
     // Every command's error holds those of the modules below; `crate::Error` is its name for those above.
     &["error"],
     // The settings are made of the pipeline's and the journal's own types.

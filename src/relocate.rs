@@ -1,0 +1,144 @@
+//! A warehouse, manifests or staging that were moved to another path.
+//!
+//! Invariants:
+//! - Nothing is moved here: it is written into the journal what has been moved.
+//! - While a file is half done, nothing is written: where it goes is a matter of the old paths.
+//! - Without being asked, a directory counts as moved only if it is gone from its old path, and what the journal knows of is
+//!   found at the new one.
+
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+use crate::fs::{self, Fs};
+use crate::journal::record::{Record, Relocated, Settings};
+use crate::journal::state::{FileState, State};
+use crate::journal::{self, Journal};
+use crate::metrics::events;
+use crate::pipeline::hash::copies_dir;
+use crate::pipeline::lines;
+use crate::types::Lsn;
+
+/// The paths at which directories are now; None for those that were not moved.
+#[derive(Clone, Debug, Default)]
+pub struct Roots {
+    /// The warehouse.
+    pub warehouse: Option<PathBuf>,
+    /// The manifests.
+    pub manifests: Option<PathBuf>,
+    /// Staging.
+    pub input: Option<PathBuf>,
+}
+
+/// Writes into the journal that directories were moved. Returns the old and new paths of those that were.
+///
+/// # Errors
+/// A new path is no directory, a file is half done, or the journal cannot be had: then nothing has changed.
+pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Relocated>, Error> {
+    let given = [("--warehouse", &roots.warehouse), ("--manifests", &roots.manifests), ("--input", &roots.input)];
+    for (option, path) in given.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))) {
+        let unusable = |error: fs::Error| Error::Usage(format!("{option} {}: {}", path.display(), error.source));
+        fs.open_dir(path).map_err(unusable)?;
+    }
+    let mut state = State::default();
+    let (mut journal, _) = Journal::open(fs, state_path, &mut state)?;
+    let written = write(fs, state_path, &mut journal, &mut state, roots);
+    journal.shut_down()?;
+    written
+}
+
+fn write<F: Fs>(
+    fs: &F,
+    state_path: &Path,
+    journal: &mut Journal<F>,
+    state: &mut State,
+    roots: &Roots,
+) -> Result<Vec<Relocated>, Error> {
+    let Some(known) = state.settings().cloned() else {
+        return Err(Error::Usage("the journal names no directories yet: there is nothing to relocate".to_owned()));
+    };
+    if let Some(open) = state.open().find(|ingest| ingest.state != FileState::Discovered) {
+        let (id, path) = (open.id, state_path.display());
+        return Err(Error::Usage(format!(
+            "ingest id {id} is half done: move the directories back to where they were, run: csv-ingestor replay \
+             --state-path {path}, then move and relocate them"
+        )));
+    }
+    let of = |old: &Path, new: &Option<PathBuf>| {
+        let new = new.as_ref().filter(|new| **new != *old)?;
+        Some(Relocated { old: old.to_path_buf(), new: new.clone() })
+    };
+    let moves = [
+        of(&known.warehouse, &roots.warehouse),
+        of(&known.manifests, &roots.manifests),
+        of(&known.input, &roots.input),
+    ];
+    let moves: Vec<Relocated> = moves.into_iter().flatten().collect();
+    if moves.len() > state.relocations().room() {
+        return Err(Error::Usage(
+            "directories were relocated too often: csv-ingestor journal rebuild makes a journal of the new paths"
+                .to_owned(),
+        ));
+    }
+    let (mut records, jumped) = journal.opening(state);
+    jumped.iter().for_each(events::clock_jumped);
+    records.extend(moves.iter().cloned().map(Record::Relocated));
+    // Its private directory says that this is the journal's warehouse; a copy that left out hidden names has none.
+    if let Some(warehouse) = &roots.warehouse {
+        fs::open_dir_durable(fs, warehouse, &copies_dir(warehouse, &journal.store()), 0o700)?;
+    }
+    journal.append_all(state, &records)?;
+    Ok(moves)
+}
+
+/// At a start: notices that the directories that are given now are those that the journal knows by other paths, and writes that
+/// into the journal.
+///
+/// # Errors
+/// The journal cannot be written or read.
+pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, state: &mut State, now: &Settings) -> Result<(), Error> {
+    let moves = moves(fs, &journal.store(), state, now)?;
+    moves.iter().for_each(|roots| events::relocated(&roots.old, &roots.new));
+    let records: Vec<Record> = moves.into_iter().map(Record::Relocated).collect();
+    Ok(journal.append_all(state, &records)?)
+}
+
+/// The same for a dry run: only the state is changed.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], state: &mut State, now: &Settings) -> Result<(), Error> {
+    for roots in moves(fs, store, state, now)? {
+        // Behind everything that was read; there is room for it, and nothing is on its way.
+        let _ = state.apply(Lsn(u64::MAX), &Record::Relocated(roots));
+    }
+    Ok(())
+}
+
+/// The directories that were moved, as far as that can be told. None while a file is on its way.
+fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &State, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
+    let Some(known) = state.settings() else { return Ok(Vec::new()) };
+    let is_gone = |old: &Path, new: &Path| old != new && fs.open_dir(old).is_err_and(|error| error.is_not_found());
+    let warehouse =
+        is_gone(&known.warehouse, &now.warehouse) && fs.open_dir(&copies_dir(&now.warehouse, store)).is_ok();
+    let manifests = is_gone(&known.manifests, &now.manifests) && lists_what_is_known(fs, state, &now.manifests)?;
+    let input = is_gone(&known.input, &now.input) && (warehouse || manifests);
+    let moves = [
+        (warehouse, &known.warehouse, &now.warehouse),
+        (manifests, &known.manifests, &now.manifests),
+        (input, &known.input, &now.input),
+    ];
+    let moves: Vec<Relocated> = moves
+        .into_iter()
+        .filter(|(is_moved, ..)| *is_moved)
+        .map(|(_, old, new)| Relocated { old: old.clone(), new: new.clone() })
+        .collect();
+    let is_told = moves.len() <= state.relocations().room() && !state.is_moving();
+    Ok(if is_told { moves } else { Vec::new() })
+}
+
+/// True if the manifests there list a content that the journal knows.
+fn lists_what_is_known<F: Fs>(fs: &F, state: &State, manifests: &Path) -> Result<bool, journal::Error> {
+    let Some((sha256, original)) = state.any_listed()? else { return Ok(false) };
+    let found = lines::find(fs, manifests, original.discovered_at, original.ingest_id);
+    Ok(found.is_ok_and(|found| found.iter().any(|(_, listed)| listed.sha256 == sha256)))
+}
