@@ -43,7 +43,12 @@ pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdic
     let verdict = try_out(fs, dir, &names);
     clean();
     if matches!(verdict, Ok(Verdict::Suited { .. })) {
-        // With the next start it is not tried again.
+        // With the next start it is not tried again: what is left now would be left for ever.
+        for name in &names {
+            if fs.stat(dir, name)?.is_some() {
+                fs.unlink(dir, name)?;
+            }
+        }
         fs.sync_dir(dir)?;
     }
     match verdict {

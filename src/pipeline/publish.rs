@@ -296,14 +296,14 @@ impl<F: Fs> Publisher<F> {
         identity: &FileIdentity,
         leased: Option<&F::File>,
     ) -> fs::Result<Removed> {
-        if self.resolve_aside(id, what, path, Some(identity), leased)? {
-            return Ok(Removed::Done);
-        }
+        let is_removed = self.resolve_aside(id, what, path, Some(identity), leased)?;
         let (dir_path, name) = split(path)?;
         let dir = self.dir(dir_path)?;
         let aside = aside_name(&self.store, id, what);
         match self.fs.stat(&dir, name)? {
+            // A rename made of a link that was cut off has left this name, too.
             Some(stat) if stat.identity.same_but_renamed(identity) => {}
+            _ if is_removed => return Ok(Removed::Done),
             _ => return Ok(Removed::Other),
         }
         let mut renamed = self.fs.rename(&dir, name, &dir, &aside);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::confine::is_of_the_place;
 use super::{Committer, Work};
-use crate::fs::{Fs, Lease, MKDIR, OPEN_DIR, Open, RENAME};
+use crate::fs::{self, Fs, Lease, MKDIR, OPEN_DIR, Open, RENAME};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::journal::state::{FileState, Ingest, Kept};
 use crate::metrics::FailureReason;
@@ -153,7 +153,10 @@ impl<F: Fs> Committer<F> {
             let aside = self.publisher.aside_path(work.id, what, path)?;
             let taken = self.take_again(work, &aside, identity)?;
             let is_free = !matches!(taken, Taken::Busy(_)) || self.is_renumbered(&aside, identity, sha256)?;
-            if self.resolve_aside(work.id, what, path, is_free.then_some(identity))? {
+            let is_removed = self.resolve_aside(work.id, what, path, is_free.then_some(identity))?;
+            // A rename made of a link that was cut off has left this name, too.
+            let is_there = |stat: fs::Stat| stat.identity.same_but_renamed(identity);
+            if is_removed && !self.publisher.look(path)?.is_some_and(is_there) {
                 return Ok(Removed::Done);
             }
         }
