@@ -195,9 +195,8 @@ fn unmount(fs: &SimFs, dir: &str) {
 
 fn mount(fs: &SimFs, dir: &str) {
     let mut upstream = fs.upstream();
-    for name in upstream.list(dir).unwrap() {
-        panic!("{name:?} was made below the mount point {dir}");
-    }
+    let made = upstream.list(dir).unwrap();
+    assert!(made.is_empty(), "{made:?} was made below the mount point {dir}");
     upstream.rename(dir, "/bare").unwrap();
     upstream.rename(AWAY, dir).unwrap();
 }
@@ -277,7 +276,8 @@ fn an_exchange_while_it_runs() {
         let own = names.into_iter().find(|name| name.len() == 32).unwrap();
         fs.upstream().rename(private.join(own), private.join("gone")).unwrap();
     };
-    let exchanges: [(&str, &dyn Fn(&SimFs)); 6] = [
+    type How<'a> = &'a dyn Fn(&SimFs);
+    let exchanges: [(&str, How<'_>); 6] = [
         ("the state is replaced", &|fs| unmount(fs, STATE)),
         ("the state is gone", &|fs| fs.upstream().rename(STATE, AWAY).unwrap()),
         ("the lock is replaced", &|fs| {

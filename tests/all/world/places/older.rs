@@ -154,7 +154,7 @@ fn lines_without_the_key_are_judged_by_their_staging_directory() {
     assert_eq!(place.check_consistent(), 2);
     let text = std::fs::read_to_string(manifest(&place)).unwrap();
     let first = text.lines().next().unwrap().to_owned() + "\n";
-    std::fs::write(manifest(&place), text[first.len()..].to_owned()).unwrap();
+    std::fs::write(manifest(&place), &text[first.len()..]).unwrap();
     without_key(&place);
     let second = std::fs::read_to_string(manifest(&place)).unwrap();
     std::fs::write(manifest(&place), first + &second).unwrap();
