@@ -75,17 +75,16 @@ mod tests {
     fn of_many_at_the_same_moment_at_most_one_gets_it() {
         let place = tempfile::tempdir().unwrap();
         let open = || std::fs::File::open(place.path()).unwrap();
-        let winners = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let dir = open();
-                        (take(dir.as_fd()).unwrap(), dir)
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|(won, _)| *won).count()
+        let attempts: Vec<(bool, std::fs::File)> = std::thread::scope(|scope| {
+            let attempt = || {
+                let dir = open();
+                (take(dir.as_fd()).unwrap(), dir)
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(attempt)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
+        // Until here nobody has closed anything.
+        let winners = attempts.iter().filter(|(won, _)| *won).count();
         assert!(winners <= 1);
     }
 }
