@@ -94,9 +94,13 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let copies = fs::open_dir_durable(fs, &settings.warehouse, &copies, 0o700)?;
     let is_first =
         state.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
-    let mut copies_all = false;
+    let (mut copies_all, mut renumbering) = (false, Vec::new());
     for dir in [&copies, &staging].into_iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
-        copies_all |= !counts_links(fs, dir, &journal.store())?;
+        let (counts_links, keeps_inodes) = try_out(fs, dir, &journal.store())?;
+        copies_all |= !counts_links;
+        if !keeps_inodes {
+            renumbering.push(fs.stat_dir(dir)?.identity.device);
+        }
     }
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {
@@ -113,6 +117,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
     let mut committer =
         Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
+    renumbering.into_iter().for_each(|device| committer.note_renumbering(device));
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
@@ -130,16 +135,17 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
     Err(Error::InputLocked { path: settings.input.clone(), pid })
 }
 
-/// Refuses a file system that lacks what is needed, before the first file is moved there. False if the link count of a
-/// renamed file is not to be trusted: then files are copied, for nobody else has a name of a copy.
-fn counts_links<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> Result<bool, Error> {
+/// Refuses a file system that lacks what is needed, before the first file is moved there. Otherwise says whether the
+/// link count of a renamed file can be trusted (or else files are copied, for nobody else has a name of a copy), and whether it
+/// keeps its inode number.
+fn try_out<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> Result<(bool, bool), Error> {
     let path = fs.dir_path(dir);
     let verdict = probe(fs, dir, store)?;
     tracing::debug!(event = "file_system_probed", path = %path.display(), verdict = ?verdict);
     match verdict {
         Verdict::Unsuited(why) => Err(Error::Unsuited { path: path.to_path_buf(), why }),
-        Verdict::Suited { counts_links, .. } => Ok(counts_links),
-        Verdict::Unknown => Ok(true),
+        Verdict::Suited { counts_links, keeps_inodes } => Ok((counts_links, keeps_inodes)),
+        Verdict::Unknown => Ok((true, true)),
     }
 }
 

@@ -353,6 +353,11 @@ impl<F: Fs> Publisher<F> {
         std::mem::take(&mut self.was_renumbered)
     }
 
+    /// Whether that is known of a device: where a content is not known, it is what tells the same file from another.
+    pub fn renumbers(&self, device: u64) -> bool {
+        self.renumbering.contains(&device)
+    }
+
     /// A file on this device was numbered anew, as its content shows, when it was renamed: others will be.
     pub fn note_renumbering(&mut self, device: u64) {
         self.renumbering.insert(device);
