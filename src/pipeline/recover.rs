@@ -304,7 +304,7 @@ impl<F: Fs> Committer<F> {
             _ => {}
         }
         // Device numbers may change at a reboot, and inode numbers on some file systems: the hash decides.
-        if matches!(place, Place::Lost(_))
+        if matches!(place, Place::Lost(_) | Place::Again)
             && self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
         {
             place = Place::Arrived;
