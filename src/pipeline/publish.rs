@@ -294,7 +294,7 @@ impl<F: Fs> Publisher<F> {
         let aside = aside_name(&self.store, id, what);
         match self.fs.stat(&dir, name)? {
             // A rename made of a link that was cut off has left this name, too.
-            Some(stat) if stat.identity.same_but_renamed(identity) => {}
+            Some(stat) if self.is_same(&stat.identity, identity) => {}
             _ if is_removed => return Ok(Removed::Done),
             _ => return Ok(Removed::Other),
         }
