@@ -2,10 +2,11 @@
 //!
 //! Invariants: both locks are held before anything is modified; what recovery leaves is returned, nothing is begun.
 
+mod manners;
 pub mod places;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
@@ -20,7 +21,6 @@ use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
 use crate::pipeline::hash::Shared;
 use crate::pipeline::places::{Accepts, Places};
-use crate::pipeline::probe::{Verdict, probe};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
 use crate::relocate;
@@ -69,12 +69,7 @@ pub struct Engine<F: Fs> {
 ///
 /// # Errors
 /// A start would be refused.
-pub fn foresee<F: Fs>(
-    fs: &F,
-    state_path: &std::path::Path,
-    settings: &Settings,
-    accepts: Accepts,
-) -> Result<State, Error> {
+pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: Accepts) -> Result<State, Error> {
     let mut state = State::default();
     let replayed = journal::read(fs, state_path, &mut state)?;
     let begins = match &replayed {
@@ -89,7 +84,7 @@ pub fn foresee<F: Fs>(
 }
 
 /// Reads the journal without locking or changing anything. An absent one is an empty state.
-pub fn read_state<F: Fs>(fs: &F, state_path: &std::path::Path) -> Result<State, Error> {
+pub fn read_state<F: Fs>(fs: &F, state_path: &Path) -> Result<State, Error> {
     let mut state = State::default();
     journal::read(fs, state_path, &mut state)?;
     Ok(state)
@@ -106,13 +101,12 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
     let mut state = State::default();
     let opening = Opening::begin(fs, &options.state_path, &mut state)?;
     let is_told = options.settings.is_some();
-    let (validate, require_checksum, quarantine) = match options.settings {
-        Some(_) => (options.validate, options.require_checksum, options.quarantine),
+    let (validate, require_checksum, quarantine) = if is_told {
+        (options.validate, options.require_checksum, options.quarantine)
+    } else {
         // As the ingestor was told that left what there is to do.
-        None => {
-            let rules = state.rules();
-            (rules.validation, rules.require_checksum, rules.quarantine.clone().map(Quarantine::at_once))
-        }
+        let rules = state.rules();
+        (rules.validation, rules.require_checksum, rules.quarantine.clone().map(Quarantine::at_once))
     };
     let Some(settings) = options.settings.or_else(|| state.settings().map(|known| (**known).clone())) else {
         opening.start()?.0.shut_down()?;
@@ -135,18 +129,12 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         relocate::notice(fs, &mut journal, &mut state, &settings)?;
     }
     let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
-    let top = std::path::Path::new("/");
     // Who only finishes what was begun can do so without it: what was to go there stays.
     let quarantine_dir = quarantine.as_ref().map(|quarantine| &quarantine.dir);
     for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
-        fs::open_dir_durable(fs, top, dir, DIR_MODE)?;
+        fs::open_dir_durable(fs, Path::new("/"), dir, DIR_MODE)?;
     }
-    let is_first =
-        state.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
-    let mut copies_all = false;
-    for dir in [&copies, &staging].into_iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
-        copies_all |= !counts_links(fs, dir, &journal.store())?;
-    }
+    let manners = manners::of(fs, &state, &settings, &journal.store(), [&copies, &staging])?;
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
@@ -156,7 +144,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         validate,
         require_checksum,
         notes: Arc::default(),
-        copy_all: AtomicBool::new(copies_all || !same_device),
+        copy_all: AtomicBool::new(manners.copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
@@ -167,6 +155,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
     committer.watch(places.clone());
     committer.note_opening()?;
+    manners.renumbering.into_iter().for_each(|device| committer.note_renumbering(device));
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
@@ -181,17 +170,4 @@ fn lock_input<F: Fs>(fs: &F, settings: &Settings) -> Result<F::Dir, Error> {
         return Ok(staging);
     }
     Err(Error::InputLocked { path: settings.input.clone(), pid: fs.dir_lock_holder(&staging) })
-}
-
-/// Refuses a file system that lacks what is needed, before the first file is moved there. False if the link count of a
-/// renamed file is not to be trusted: then files are copied, for nobody else has a name of a copy.
-fn counts_links<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> Result<bool, Error> {
-    let path = fs.dir_path(dir);
-    let verdict = probe(fs, dir, store)?;
-    tracing::debug!(event = "file_system_probed", path = %path.display(), verdict = ?verdict);
-    match verdict {
-        Verdict::Unsuited(why) => Err(Error::Unsuited { path: path.to_path_buf(), why }),
-        Verdict::Suited { counts_links, .. } => Ok(counts_links),
-        Verdict::Unknown => Ok(true),
-    }
 }

@@ -42,7 +42,8 @@ pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdic
     clean();
     let verdict = try_out(fs, dir, &names);
     clean();
-    if matches!(verdict, Ok(Verdict::Suited { .. })) {
+    let goes_on = |error: &fs::Error| error.spares_others() || error.is_no_space();
+    if !matches!(verdict, Ok(Verdict::Unsuited(_))) && verdict.as_ref().err().is_none_or(goes_on) {
         // With the next start it is not tried again: what is left now would be left for ever.
         for name in &names {
             if fs.stat(dir, name)?.is_some() {
@@ -52,7 +53,7 @@ pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdic
         fs.sync_dir(dir)?;
     }
     match verdict {
-        Err(error) if error.spares_others() || error.is_no_space() => Ok(Verdict::Unknown),
+        Err(error) if goes_on(&error) => Ok(Verdict::Unknown),
         verdict => verdict,
     }
 }

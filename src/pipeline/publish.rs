@@ -302,7 +302,7 @@ impl<F: Fs> Publisher<F> {
         let aside = aside_name(&self.store, id, what);
         match self.fs.stat(&dir, name)? {
             // A rename made of a link that was cut off has left this name, too.
-            Some(stat) if stat.identity.same_but_renamed(identity) => {}
+            Some(stat) if self.is_same(&stat.identity, identity) => {}
             _ if is_removed => return Ok(Removed::Done),
             _ => return Ok(Removed::Other),
         }
@@ -359,6 +359,11 @@ impl<F: Fs> Publisher<F> {
     /// True if something was taken aside since the last question that seemed to be another file by its inode number alone.
     pub fn take_renumbered(&mut self) -> bool {
         std::mem::take(&mut self.was_renumbered)
+    }
+
+    /// Whether that is known of a device: where a content is not known, it is what tells the same file from another.
+    pub fn renumbers(&self, device: u64) -> bool {
+        self.renumbering.contains(&device)
     }
 
     /// A file on this device was numbered anew, as its content shows, when it was renamed: others will be.

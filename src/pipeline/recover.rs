@@ -32,7 +32,7 @@ use super::publish::{Removed, split};
 use super::sidecar::is_older;
 use super::{Error, Failing, Outcome, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
-use crate::journal::record::{AbandonReason, Abandoned, Record};
+use crate::journal::record::{AbandonReason, Abandoned, Copy, Record};
 use crate::journal::state::{FileState, Ingest, Target};
 use crate::metrics::{FailureReason, RecoveryCounts};
 use crate::types::{FileIdentity, IngestId, Sha256};
@@ -144,7 +144,7 @@ impl<F: Fs> Committer<F> {
     /// Finishes every half-done file. The files that have to be hashed again are returned, not hashed.
     pub fn recover(&mut self) -> Result<Recovered, Error> {
         let mut recovered = Recovered::default();
-        let (mut placed, mut to_place, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut records = Vec::new();
         for ingest in self.open_in(FileState::Discovered) {
             match self.resume_source(&ingest, &recovered.resumed)? {
@@ -184,7 +184,10 @@ impl<F: Fs> Committer<F> {
                 Place::Refused(error) => {
                     dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
                 }
-                Place::Unseen(error) => self.report_unseen(&ingest, &error),
+                Place::Unseen(error) => {
+                    self.report_unseen(&ingest, &error);
+                    unseen.extend(ingest.target.and_then(|target| target.copy));
+                }
             }
         }
         let (now_placed, not_placed) = self.place_all(to_place)?;
@@ -203,7 +206,7 @@ impl<F: Fs> Committer<F> {
         self.is_recovering = false;
         self.flush()?;
         recovered.counts.resumed = recovered.resumed.len() as u64;
-        self.remove_leftover_copies()?;
+        self.remove_leftover_copies(&unseen)?;
         self.remove_leftover_reasons()?;
         Ok(recovered)
     }
@@ -306,7 +309,7 @@ impl<F: Fs> Committer<F> {
             _ => {}
         }
         // Device numbers may change at a reboot, and inode numbers on some file systems: the hash decides.
-        if matches!(place, Place::Lost(_))
+        if matches!(place, Place::Lost(_) | Place::Again)
             && self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
         {
             place = Place::Arrived;
@@ -484,9 +487,8 @@ impl<F: Fs> Committer<F> {
     }
 
     /// What a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.
-    fn remove_leftover_copies(&mut self) -> Result<(), Error> {
-        let open = self.state.open().filter_map(|ingest| ingest.target.as_ref()?.copy.as_ref());
-        let needed: Vec<_> = open.filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
+    fn remove_leftover_copies(&mut self, unseen: &[Copy]) -> Result<(), Error> {
+        let needed: Vec<_> = unseen.iter().filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
         if let Some(copies) = &self.shared.copies {
             hash::remove_leftovers(&self.fs, copies, &needed)?;
         }

@@ -148,6 +148,21 @@ struct Tracked {
 }
 
 impl Tracked {
+    fn new(sighting: &Sighting, scan: u16, now: Duration) -> Tracked {
+        Tracked {
+            first_seen_seconds: second(now),
+            identity: sighting.stat.identity,
+            links: sighting.stat.links,
+            copies: false,
+            sidecar: sighting.sidecar.map(Box::new),
+            orphaned: sighting.orphaned,
+            phase: Phase::Waiting { since: now, why: Waiting::Settling },
+            failures: 0,
+            failing: Failing::default(),
+            scan,
+        }
+    }
+
     /// Counts a failure; returns how long to wait: twice as long each time.
     fn fail(&mut self, failing: Failing, delay_min: Duration, delay_max: Duration) -> Duration {
         if std::mem::replace(&mut self.failing, failing) != failing {
@@ -282,18 +297,7 @@ impl Settle {
         let census = &mut self.census;
         let tracked = self.tracked.entry_ref(name).or_insert_with(|| {
             census.came(second(now));
-            Box::new(Tracked {
-                first_seen_seconds: second(now),
-                identity,
-                links: sighting.stat.links,
-                copies: false,
-                sidecar: sighting.sidecar.map(Box::new),
-                orphaned: sighting.orphaned,
-                phase: Phase::Waiting { since: now, why: Waiting::Settling },
-                failures: 0,
-                failing: Failing::default(),
-                scan,
-            })
+            Box::new(Tracked::new(sighting, scan, now))
         });
         tracked.scan = scan;
         if let Phase::InFlight { dirty } = &mut tracked.phase {

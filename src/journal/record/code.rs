@@ -75,17 +75,7 @@ impl Record {
                 });
                 KIND_DISCOVERED
             }
-            Record::Hashed(hashed) => {
-                put_u64(out, hashed.ingest_id.0);
-                out.extend_from_slice(&hashed.sha256.0);
-                put_path(out, &hashed.warehouse_path);
-                put_option(out, hashed.copy.as_ref(), |out, copy| {
-                    put_identity(out, &copy.identity);
-                    put_path(out, &copy.path);
-                });
-                out.extend(hashed.verified_by.map(|algorithm| algorithm as u8));
-                if hashed.verified_by.is_some() { KIND_VERIFIED } else { KIND_HASHED }
-            }
+            Record::Hashed(hashed) => put_hashed(out, hashed),
             Record::SkippedDuplicate(skipped) => {
                 put_skipped(out, skipped);
                 KIND_SKIPPED_DUPLICATE
@@ -180,6 +170,19 @@ fn put_cutoffs(out: &mut Vec<u8>, cutoffs: &Cutoffs) {
         put_u64(out, end.0);
         put_u64(out, before.0);
     }
+}
+
+fn put_hashed(out: &mut Vec<u8>, hashed: &Hashed) -> u8 {
+    put_u64(out, hashed.ingest_id.0);
+    out.extend_from_slice(&hashed.sha256.0);
+    put_path(out, &hashed.warehouse_path);
+    put_option(out, hashed.copy.as_ref(), |out, copy| {
+        put_identity(out, &copy.identity);
+        put_path(out, &copy.path);
+    });
+    let Some(algorithm) = hashed.verified_by else { return KIND_HASHED };
+    out.push(algorithm as u8);
+    KIND_VERIFIED
 }
 
 fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {

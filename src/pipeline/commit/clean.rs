@@ -348,7 +348,7 @@ impl<F: Fs> Committer<F> {
         let above = dir.parent().unwrap_or(dir);
         let (source, identity) = (&ingest.source_path, &ingest.identity);
         match self.patiently(|this| this.publisher.place(source, above, path, identity)) {
-            Err(Error::Io(error)) if error.op == OPEN_DIR && error.is_not_found() => {
+            Ok(Placed::Refused(error)) if error.op == OPEN_DIR && error.is_not_found() => {
                 self.patiently(|this| this.publisher.place(source, Path::new("/"), path, identity))
             }
             placed => placed,

@@ -189,6 +189,7 @@ impl<F: Fs> Committer<F> {
                 Reason::Written => match self.publisher.place(source, dir, target, identity) {
                     // Only of the rename: behind it, it is there.
                     Err(error) if error.op == RENAME && is_of_the_place(&error) => Placed::Refused(error),
+                    Ok(Placed::Renumbered) if self.publisher.renumbers(identity.device) => Placed::Done,
                     placed => placed?,
                 },
                 Reason::Taken => Placed::Taken,
@@ -196,14 +197,14 @@ impl<F: Fs> Committer<F> {
             };
             let confined = match placed {
                 // Further names do no harm here: nobody takes it for the warehouse's.
-                Placed::Done | Placed::Linked | Placed::Renumbered => {
+                Placed::Done | Placed::Linked => {
                     if !taken.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))? {
                         return Ok(Confined::Done);
                     }
                     self.return_there(work, target, source)?;
                     Some(Confined::Abandoned(AbandonReason::OpenForWriting))
                 }
-                Placed::Changed => {
+                Placed::Changed | Placed::Renumbered => {
                     self.return_there(work, target, source)?;
                     Some(Confined::Abandoned(AbandonReason::Changed))
                 }

@@ -144,6 +144,11 @@ impl<F: Fs> Committer<F> {
         self.places = Some(places);
     }
 
+    /// On this device a renamed file gets another inode number, as was tried out.
+    pub fn note_renumbering(&mut self, device: u64) {
+        self.publisher.note_renumbering(device);
+    }
+
     /// What the journal adds up to.
     pub fn state(&self) -> &State {
         &self.state

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Phase, REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Waiting};
+use super::{Phase, REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Tracked, Waiting};
 use crate::journal::record::AbandonReason;
 use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::pipeline::{Failing, Outcome, Refusal, Report};
@@ -30,7 +30,7 @@ impl Settle {
                 if let Some(sidecar) = used_sidecar {
                     self.use_sidecar(*sidecar);
                 }
-                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
+                return Reaction { look_again: dirty, ..none };
             }
             Outcome::Cleared => {
                 self.forget(&report.name);
@@ -40,7 +40,7 @@ impl Settle {
                 self.forget(&report.name);
                 self.keep(*kept);
                 self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.sha256)));
-                return Reaction { look_again: dirty, retry_in: None, abandoned: 0 };
+                return Reaction { look_again: dirty, ..none };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
                 // Nothing is wrong with the file: it goes again at once, and is copied.
@@ -48,41 +48,18 @@ impl Settle {
                 tracked.phase = Phase::Ready;
                 self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
                 // It was renamed there and back, which its ctime tells: as it was known, it would be refused.
-                return Reaction { look_again: true, retry_in: None, abandoned: 0 };
+                return Reaction { look_again: true, ..none };
             }
             Outcome::Abandoned(AbandonReason::Failed) => None,
             Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
             Outcome::Abandoned(_) => Some(&Refusal::Changed),
             Outcome::Refused(refusal) => Some(refusal),
         };
-        let failing = refusal.map_or(Failing::Otherwise, Refusal::failing);
-        let (delay, why) = match refusal {
-            // After a while: a writer that never pauses would otherwise have it hashed again and again.
-            Some(Refusal::Changed) if refused => (Some(self.busy_delay), Waiting::Settling),
-            Some(Refusal::Vanished | Refusal::Changed | Refusal::SidecarChanged | Refusal::Interrupted) => {
-                self.forget(&report.name);
-                return Reaction { look_again: true, retry_in: None, abandoned: 0 };
-            }
-            Some(Refusal::OpenForWriting) => (Some(self.busy_delay), Waiting::OpenForWriting),
-            // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
-            Some(refusal @ (Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) | Refusal::Malformed(_))) => {
-                let why = match refusal {
-                    Refusal::ChecksumDiffers(mismatch) => Waiting::ChecksumDiffers(mismatch.algorithm()),
-                    Refusal::SidecarOdd(_) => Waiting::SidecarOdd,
-                    _ => Waiting::Malformed,
-                };
-                (Some(tracked.fail(failing, self.busy_delay, REMINDER_DELAY_MAX)), why)
-            }
-            // Only another sidecar, or another file, changes that.
-            Some(Refusal::NoChecksum) => (None, Waiting::NoChecksum),
-            Some(Refusal::OrphanedSidecar) => (None, Waiting::OrphanedSidecar),
-            Some(Refusal::Failed(_)) | None => {
-                // A full disk is not the file's fault, and may be over at any time.
-                let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
-                let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
-                (Some(tracked.fail(failing, RETRY_DELAY_MIN, delay_max)), Waiting::Failed)
-            }
-        };
+        if begins_anew(refusal, refused) {
+            self.forget(&report.name);
+            return Reaction { look_again: true, ..none };
+        }
+        let (delay, why) = tracked.hold(refusal, self.busy_delay);
         let until = delay.map(|delay| now + delay);
         tracked.phase = Phase::Held { until, why };
         self.census.hold();
@@ -104,6 +81,43 @@ impl Settle {
         self.census.hold();
         self.due.push(Reverse((now + delay, report.name.clone())));
         Some(Reaction { look_again: dirty, retry_in: Some(delay), abandoned: times })
+    }
+}
+
+/// Nothing holds it: it is looked at at once, as if it had just come.
+fn begins_anew(refusal: Option<&Refusal>, refused: bool) -> bool {
+    match refusal {
+        // After a while: a writer that never pauses would otherwise have it hashed again and again.
+        Some(Refusal::Changed) => !refused,
+        Some(Refusal::Vanished | Refusal::SidecarChanged | Refusal::Interrupted) => true,
+        _ => false,
+    }
+}
+
+impl Tracked {
+    /// How long a refused file is held, and why; without a time, until it or its sidecar changes.
+    fn hold(&mut self, refusal: Option<&Refusal>, busy_delay: Duration) -> (Option<Duration>, Waiting) {
+        let failing = refusal.map_or(Failing::Otherwise, Refusal::failing);
+        let mut remind = |why| (Some(self.fail(failing, busy_delay, REMINDER_DELAY_MAX)), why);
+        match refusal {
+            Some(Refusal::OpenForWriting) => (Some(busy_delay), Waiting::OpenForWriting),
+            // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
+            Some(Refusal::ChecksumDiffers(mismatch)) => remind(Waiting::ChecksumDiffers(mismatch.algorithm())),
+            Some(Refusal::SidecarOdd(_)) => remind(Waiting::SidecarOdd),
+            Some(Refusal::Malformed(_)) => remind(Waiting::Malformed),
+            // Only another sidecar, or another file, changes that.
+            Some(Refusal::NoChecksum) => (None, Waiting::NoChecksum),
+            Some(Refusal::OrphanedSidecar) => (None, Waiting::OrphanedSidecar),
+            Some(Refusal::Failed(_)) | None => {
+                // A full disk is not the file's fault, and may be over at any time.
+                let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
+                let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
+                (Some(self.fail(failing, RETRY_DELAY_MIN, delay_max)), Waiting::Failed)
+            }
+            Some(Refusal::Changed | Refusal::Vanished | Refusal::SidecarChanged | Refusal::Interrupted) => {
+                (Some(busy_delay), Waiting::Settling)
+            }
+        }
     }
 }
 

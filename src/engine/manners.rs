@@ -1,0 +1,47 @@
+//! What the file systems of staging and warehouse do with a rename, tried out before the first file is moved there.
+//!
+//! Invariant: a file system that lacks what is needed is refused before anything is ingested.
+
+use crate::Error;
+use crate::fs::Fs;
+use crate::journal::record::Settings;
+use crate::journal::state::State;
+use crate::pipeline::probe::{Verdict, probe};
+
+/// How both places are treated.
+#[derive(Debug, Default)]
+pub(super) struct Manners {
+    /// The link count of a renamed file cannot be trusted: files are copied, for nobody else has a name of a copy.
+    pub(super) copies_all: bool,
+    /// Devices on which a renamed file gets another inode number.
+    pub(super) renumbering: Vec<u64>,
+}
+
+/// Asks each place once; and again at each start where the kind of file system is not well known.
+pub(super) fn of<F: Fs>(
+    fs: &F,
+    state: &State,
+    settings: &Settings,
+    store: &[u8; 16],
+    dirs: [&F::Dir; 2],
+) -> Result<Manners, Error> {
+    let is_first =
+        state.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
+    let mut manners = Manners::default();
+    for dir in dirs.into_iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
+        let path = fs.dir_path(dir);
+        let verdict = probe(fs, dir, store)?;
+        tracing::debug!(event = "file_system_probed", path = crate::log::path(path), verdict = ?verdict);
+        match verdict {
+            Verdict::Unsuited(why) => return Err(Error::Unsuited { path: path.to_path_buf(), why }),
+            Verdict::Suited { counts_links, keeps_inodes } => {
+                manners.copies_all |= !counts_links;
+                if !keeps_inodes {
+                    manners.renumbering.push(fs.stat_dir(dir)?.identity.device);
+                }
+            }
+            Verdict::Unknown => {}
+        }
+    }
+    Ok(manners)
+}
