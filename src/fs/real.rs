@@ -3,6 +3,8 @@
 //! Invariants: every call is relative to an open descriptor but `open_dir`; nothing is retried but EINTR; whatever may take
 //! long is done as `waiting`, so that a watchdog does not take a slow disk for a hang.
 
+mod stat;
+
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File as StdFile;
@@ -15,12 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat, SyncCall, lease, mark, owner};
+use super::{Entry, Error, Fs, Lease, Open, Result, Stat, SyncCall, lease, mark, owner};
 use crate::pulse::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
+use stat::{kind_of, stat_of, statx};
 
 /// Is told how long each sync took, whatever came of it. Called on the thread that has synced.
 pub type OnSync = dyn Fn(SyncCall, Duration) + Send + Sync;
@@ -100,74 +103,6 @@ impl Iterator for RealListing {
             };
             return Some(Ok(Entry { name: OsStr::from_bytes(name).to_owned(), kind }));
         }
-    }
-}
-
-fn kind_of(kind: sys::FileType) -> FileKind {
-    match kind {
-        sys::FileType::RegularFile => FileKind::Regular,
-        sys::FileType::Directory => FileKind::Directory,
-        sys::FileType::Symlink => FileKind::Symlink,
-        _ => FileKind::Special,
-    }
-}
-
-/// The kernel's nanoseconds lie in 0..1e9 by its own rule; anything else would be a broken file system's.
-fn file_time(sec: i64, nsec: u64) -> FileTime {
-    FileTime { sec, nsec: u32::try_from(nsec).unwrap_or(0) }
-}
-
-fn stat_of(raw: &sys::Stat) -> Stat {
-    Stat {
-        identity: FileIdentity {
-            device: raw.st_dev,
-            inode: raw.st_ino,
-            size: u64::try_from(raw.st_size).unwrap_or(0),
-            mtime: file_time(raw.st_mtime, raw.st_mtime_nsec),
-            ctime: file_time(raw.st_ctime, raw.st_ctime_nsec),
-        },
-        kind: kind_of(sys::FileType::from_raw_mode(raw.st_mode)),
-        links: raw.st_nlink,
-        mode: raw.st_mode & 0o7777,
-        born: None,
-    }
-}
-
-/// The same with the time at which the inode was made.
-fn statx_of(raw: &sys::Statx) -> Stat {
-    let time = |time: sys::StatxTimestamp| file_time(time.tv_sec, u64::from(time.tv_nsec));
-    let (ctime, born) = (time(raw.stx_ctime), time(raw.stx_btime));
-    // A file that was made after its last change is told by who does not know.
-    let is_known = raw.stx_mask & StatxFlags::BTIME.bits() != 0 && born <= ctime && born != FileTime::default();
-    Stat {
-        identity: FileIdentity {
-            device: sys::makedev(raw.stx_dev_major, raw.stx_dev_minor),
-            inode: raw.stx_ino,
-            size: raw.stx_size,
-            mtime: time(raw.stx_mtime),
-            ctime,
-        },
-        kind: kind_of(sys::FileType::from_raw_mode(u32::from(raw.stx_mode))),
-        links: u64::from(raw.stx_nlink),
-        mode: u32::from(raw.stx_mode) & 0o7777,
-        born: is_known.then_some(born),
-    }
-}
-
-/// What a name stands for. `how` says whether a file system may answer from what it has kept in a cache.
-fn statx(dir: &RealDir, name: &OsStr, how: AtFlags) -> Result<Option<Stat>> {
-    let (flags, wanted) = (AtFlags::SYMLINK_NOFOLLOW | how, StatxFlags::BASIC_STATS | StatxFlags::BTIME);
-    let found = match retry(|| sys::statx(&dir.file, name, flags, wanted)) {
-        // A kernel before 4.11, or a sandbox that knows no statx.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            retry(|| sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW)).map(|raw| stat_of(&raw))
-        }
-        found => found.map(|raw| statx_of(&raw)),
-    };
-    match found {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(dir.error_at("stat", name, errno)),
     }
 }
 

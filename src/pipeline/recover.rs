@@ -21,6 +21,7 @@
 //!
 //! Invariant: every effect here can be cut off and begun again, so recovering twice equals recovering once.
 
+mod foresee;
 mod mistaken;
 
 use std::ffi::OsStr;
@@ -36,6 +37,8 @@ use crate::journal::record::{AbandonReason, Abandoned, Copy, Record};
 use crate::journal::state::{FileState, Ingest, Target};
 use crate::metrics::{FailureReason, RecoveryCounts};
 use crate::types::{FileIdentity, IngestId, Sha256};
+
+pub use foresee::foresee;
 
 /// What recovery did.
 #[derive(Debug, Default)]
@@ -99,45 +102,6 @@ fn judge(ingest: &Ingest, target: &Target, seen: &Seen) -> Place {
         Some(_) => Place::Ready,
         None => Place::Lost(AbandonReason::Vanished),
     }
-}
-
-/// What recovery would do with a file, for `replay --dry-run`. Changes nothing.
-pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
-    match try_foresee(fs, ingest) {
-        Err(error) if error.spares_others() => Ok("look at it again, and abandon it if that fails as it does now"),
-        foreseen => foreseen,
-    }
-}
-
-fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
-    let look = |path: &Path| -> fs::Result<Option<FileIdentity>> {
-        let (dir, name) = split(path)?;
-        match fs.open_dir(dir) {
-            Err(error) if error.is_not_found() => Ok(None),
-            dir => Ok(fs.stat(&dir?, name)?.map(|stat| stat.identity)),
-        }
-    };
-    let source = look(&ingest.source_path)?;
-    let Some(target) = &ingest.target else {
-        let unchanged = source == Some(ingest.identity);
-        return Ok(match ingest.state {
-            FileState::SkippedDuplicate => "finish with the duplicate as recorded",
-            FileState::Quarantined => "move it to quarantine",
-            _ if unchanged => "hash it and ingest it",
-            _ => "abandon it: it vanished or changed",
-        });
-    };
-    if ingest.state == FileState::Moved {
-        return Ok("complete its manifest line");
-    }
-    let copy = target.copy.as_ref().map(|copy| look(&copy.path)).transpose()?.flatten();
-    Ok(match judge(ingest, target, &Seen { arrived: look(&target.warehouse_path)?, source, copy }) {
-        Place::Arrived => "confirm that it is in the warehouse, and list it",
-        Place::Ready => "move it to the warehouse, and list it",
-        Place::Again => "hash it again and ingest it",
-        Place::Spoilt(_) => "put it back: it was written to",
-        Place::Lost(_) | Place::Refused(_) | Place::Unseen(_) => "abandon it: it vanished or changed",
-    })
 }
 
 impl<F: Fs> Committer<F> {
