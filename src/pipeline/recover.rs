@@ -21,6 +21,7 @@
 //!
 //! Invariant: every effect here can be cut off and begun again, so recovering twice equals recovering once.
 
+mod doubt;
 mod foresee;
 mod mistaken;
 
@@ -35,7 +36,7 @@ use super::{Error, Failing, Outcome, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::record::{AbandonReason, Abandoned, Copy, Record};
 use crate::journal::state::{FileState, Ingest, Target};
-use crate::metrics::{FailureReason, RecoveryCounts};
+use crate::metrics::RecoveryCounts;
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 pub use foresee::foresee;
@@ -65,17 +66,6 @@ enum Place {
     Refused(fs::Error),
     /// It may be at its warehouse path, which cannot be looked at.
     Unseen(fs::Error),
-}
-
-impl Place {
-    /// The same place, of a content that must not go on.
-    fn spoilt(self) -> Place {
-        match self {
-            Place::Arrived => Place::Spoilt(AbandonReason::Changed),
-            Place::Ready | Place::Again => Place::Lost(AbandonReason::Changed),
-            place => place,
-        }
-    }
 }
 
 /// What stands at the three places where a HASHED file's content may be.
@@ -127,13 +117,7 @@ impl<F: Fs> Committer<F> {
             if matches!(place, Place::Lost(_)) {
                 self.return_mistaken(&ingest)?;
             }
-            let place = match self.guard(&ingest, &mut work, place) {
-                // What was at its name a moment ago cannot be looked at now. Nothing is lost by looking at it later.
-                Err(Error::Io(error)) if error.spares_others() => Place::Unseen(error),
-                place => place?,
-            };
-            let place = if self.is_known_by_now(&ingest)? { place.spoilt() } else { place };
-            match place {
+            match self.guard_or_doubt(&ingest, &mut work, place)? {
                 Place::Arrived => placed.push(work),
                 Place::Ready => to_place.push(work),
                 Place::Again => match self.resume_source(&ingest, &recovered.resumed)? {
@@ -350,40 +334,6 @@ impl<F: Fs> Committer<F> {
         // Open, it keeps its inode number, so that no other file can be taken for it.
         (work.held, work.leased) = (Some(file), lease == Lease::Held);
         Ok(place)
-    }
-
-    /// A copy that has its name in the warehouse: with MOVED its source may go, so it has to have the content still.
-    fn guard_copy(&mut self, ingest: &Ingest, target: &Target) -> Result<Place, Error> {
-        let (dir, name) = split(&target.warehouse_path)?;
-        let dir = self.publisher.dir(dir)?;
-        let found = self.fs.open(&dir, name, Open::Read).and_then(|file| hash::digest_of(&self.fs, &file));
-        match found {
-            Ok(found) if found == target.sha256 => Ok(Place::Arrived),
-            Ok(_) => Ok(Place::Spoilt(AbandonReason::Changed)),
-            Err(error) if error.spares_others() => Ok(self.unreadable(ingest, &Place::Arrived, &error)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// One bad file must not keep all others from being ingested, at this start and every other.
-    fn unreadable(&self, ingest: &Ingest, place: &Place, error: &fs::Error) -> Place {
-        self.metrics.file_failed(&ingest.source_path, FailureReason::Unreadable, &error.to_string(), None);
-        match place {
-            Place::Arrived => Place::Spoilt(AbandonReason::Failed),
-            _ => Place::Lost(AbandonReason::Failed),
-        }
-    }
-
-    /// Another file has brought its content, while it could not be looked at.
-    fn is_known_by_now(&self, ingest: &Ingest) -> Result<bool, Error> {
-        let Some(target) = &ingest.target else { return Ok(false) };
-        Ok(self.state.original(&target.sha256)?.is_some())
-    }
-
-    fn report_unseen(&self, ingest: &Ingest, error: &fs::Error) {
-        let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
-        let error = format!("it may be here, which the next start will look at again: {error}");
-        self.metrics.file_failed(path, FailureReason::NotMoved, &error, None);
     }
 
     /// What stands at the source. A staging directory that is missing as a whole is an error: perhaps it is not

@@ -61,6 +61,8 @@ fn every_operation_fails() {
             let mut play = Play::new(scenario);
             play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
             play.model().lossy = op.is_sync() && !scenario.syncs;
+            // What cannot be removed from staging stays there.
+            play.model().withdrew |= matches!(op, Op::Stat | Op::Rename | Op::Unlink);
             play.fs.inject(how.fault(operation, op));
             let ended = play.run();
             play.fs.clear_faults();
@@ -123,6 +125,7 @@ fn every_operation_of_a_recovery_fails() {
             let mut play = stopped.fork();
             play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
             play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
+            play.model().withdrew |= matches!(logged.op, Op::Stat | Op::Rename | Op::Unlink);
             play.fs.inject(Fault::errno(errno).at(logged.number));
             let _ = play.run();
             play.fs.clear_faults();

@@ -1,0 +1,65 @@
+//! HASHED files of which something is not certain: what cannot be looked at, a copy, a content that another file has brought.
+//!
+//! Invariant: what is listed in a manifest is never put back.
+
+use super::{Committer, Error, Place, Target, Work};
+use crate::fs::{self, Fs, Open};
+use crate::journal::record::AbandonReason;
+use crate::journal::state::Ingest;
+use crate::metrics::FailureReason;
+use crate::pipeline::hash;
+use crate::pipeline::publish::split;
+
+impl<F: Fs> Committer<F> {
+    /// [`Committer::guard`], and what comes of it where it fails, or where the content is known by now.
+    pub(super) fn guard_or_doubt(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Place) -> Result<Place, Error> {
+        let is_in_staging = matches!(place, Place::Ready | Place::Again);
+        let place = match self.guard(ingest, work, place) {
+            // It is in staging still, and found anew.
+            Err(Error::Io(error)) if error.spares_others() && is_in_staging => Place::Refused(error),
+            // What was at its name a moment ago cannot be looked at now. Nothing is lost by looking at it later.
+            Err(Error::Io(error)) if error.spares_others() => Place::Unseen(error),
+            place => place?,
+        };
+        let Some(target) = &ingest.target else { return Ok(place) };
+        // Another file has brought the content, while this one could not be looked at.
+        let Some(original) = self.state.original(&target.sha256)? else { return Ok(place) };
+        Ok(match place {
+            // That one stands there.
+            Place::Arrived | Place::Spoilt(_) if *original.warehouse_path == *target.warehouse_path => {
+                Place::Lost(AbandonReason::Changed)
+            }
+            Place::Arrived => Place::Spoilt(AbandonReason::Changed),
+            Place::Ready | Place::Again => Place::Lost(AbandonReason::Changed),
+            place => place,
+        })
+    }
+
+    pub(super) fn report_unseen(&self, ingest: &Ingest, error: &fs::Error) {
+        let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
+        let error = format!("it may be here, which the next start will look at again: {error}");
+        self.metrics.file_failed(path, FailureReason::NotMoved, &error, None);
+    }
+
+    /// A copy that has its name in the warehouse: with MOVED its source may go, so it has to have the content still.
+    pub(super) fn guard_copy(&mut self, ingest: &Ingest, target: &Target) -> Result<Place, Error> {
+        let (dir, name) = split(&target.warehouse_path)?;
+        let dir = self.publisher.dir(dir)?;
+        let found = self.fs.open(&dir, name, Open::Read).and_then(|file| hash::digest_of(&self.fs, &file));
+        match found {
+            Ok(found) if found == target.sha256 => Ok(Place::Arrived),
+            Ok(_) => Ok(Place::Spoilt(AbandonReason::Changed)),
+            Err(error) if error.spares_others() => Ok(self.unreadable(ingest, &Place::Arrived, &error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// One bad file must not keep all others from being ingested, at this start and every other.
+    pub(super) fn unreadable(&self, ingest: &Ingest, place: &Place, error: &fs::Error) -> Place {
+        self.metrics.file_failed(&ingest.source_path, FailureReason::Unreadable, &error.to_string(), None);
+        match place {
+            Place::Arrived => Place::Spoilt(AbandonReason::Failed),
+            _ => Place::Lost(AbandonReason::Failed),
+        }
+    }
+}
