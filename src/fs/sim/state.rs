@@ -187,6 +187,9 @@ impl State {
 
     /// What a name in a directory leads to, through a mount if there is one.
     pub(super) fn child(&self, dir: Place, name: &OsStr) -> io::Result<Option<Place>> {
+        if name == "." {
+            return Ok(Some(dir));
+        }
         let found = self.devices[dir.device].find(dir.node, name)?;
         Ok(found.map(|node| {
             let place = Place { node, ..dir };
