@@ -8,6 +8,9 @@ use super::{is_thorough, operations, sweep, writes};
 use crate::crash::play::Play;
 use crate::crash::scenario::{STATE, Scenario};
 
+/// Where one of these fails, a file may stay in staging: it cannot be removed, or its original cannot be looked at.
+const STAYS: [Op; 7] = [Op::OpenDir, Op::Open, Op::Stat, Op::StatFile, Op::ReadAt, Op::Rename, Op::Unlink];
+
 /// An operation that fails, and how.
 #[derive(Clone, Copy, Debug)]
 enum How {
@@ -61,8 +64,7 @@ fn every_operation_fails() {
             let mut play = Play::new(scenario);
             play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
             play.model().lossy = op.is_sync() && !scenario.syncs;
-            // What cannot be removed from staging stays there.
-            play.model().withdrew |= matches!(op, Op::Stat | Op::Rename | Op::Unlink);
+            play.model().withdrew |= STAYS.contains(&op);
             play.fs.inject(how.fault(operation, op));
             let ended = play.run();
             play.fs.clear_faults();
@@ -125,7 +127,7 @@ fn every_operation_of_a_recovery_fails() {
             let mut play = stopped.fork();
             play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
             play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
-            play.model().withdrew |= matches!(logged.op, Op::Stat | Op::Rename | Op::Unlink);
+            play.model().withdrew |= STAYS.contains(&logged.op);
             play.fs.inject(Fault::errno(errno).at(logged.number));
             let _ = play.run();
             play.fs.clear_faults();
