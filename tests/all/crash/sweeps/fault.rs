@@ -9,7 +9,8 @@ use crate::crash::play::Play;
 use crate::crash::scenario::{STATE, Scenario};
 
 /// Where one of these fails, a file may stay in staging: it cannot be removed, or its original cannot be looked at.
-const STAYS: [Op; 7] = [Op::OpenDir, Op::Open, Op::Stat, Op::StatFile, Op::ReadAt, Op::Rename, Op::Unlink];
+const STAYS: [Op; 9] =
+    [Op::Lease, Op::LeaseBroken, Op::OpenDir, Op::Open, Op::Stat, Op::StatFile, Op::ReadAt, Op::Rename, Op::Unlink];
 
 /// An operation that fails, and how.
 #[derive(Clone, Copy, Debug)]
