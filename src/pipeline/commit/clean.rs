@@ -131,7 +131,11 @@ impl<F: Fs> Committer<F> {
         sha256: &Sha256,
     ) -> Result<Removed, Error> {
         match self.try_remove_staged(work, what, ingest, sha256) {
-            Err(Error::Io(error)) if error.spares_others() => Ok(Removed::Refused(error)),
+            Err(Error::Io(error)) if error.spares_others() => {
+                // What an earlier run took aside must not stay hidden.
+                self.resolve_aside(work.id, what, &ingest.source_path, None)?;
+                Ok(Removed::Refused(error))
+            }
             removed => removed,
         }
     }
