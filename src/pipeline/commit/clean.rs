@@ -115,7 +115,12 @@ impl<F: Fs> Committer<F> {
         path: &Path,
         identity: Option<&FileIdentity>,
     ) -> Result<bool, Error> {
-        match self.patiently(|this| this.publisher.resolve_aside(id, what, path, identity, None)) {
+        let mut resolved = self.patiently(|this| this.publisher.resolve_aside(id, what, path, identity, None));
+        if resolved.as_ref().is_err_and(|error| matches!(error, Error::Io(error) if error.spares_others())) {
+            // What cannot be removed gets its name back.
+            resolved = self.patiently(|this| this.publisher.resolve_aside(id, what, path, None, None));
+        }
+        match resolved {
             // It stays there, hidden. No other file has this id, so it is in nobody's way.
             Err(Error::Io(error)) if error.spares_others() => {
                 let error = format!("cannot be looked at where it was taken aside: {error}");
@@ -135,7 +140,11 @@ impl<F: Fs> Committer<F> {
         sha256: &Sha256,
     ) -> Result<Removed, Error> {
         match self.try_remove_staged(work, what, ingest, sha256) {
-            Err(Error::Io(error)) if error.spares_others() => Ok(Removed::Refused(error)),
+            Err(Error::Io(error)) if error.spares_others() => {
+                // What an earlier run took aside must not stay hidden.
+                self.resolve_aside(work.id, what, &ingest.source_path, None)?;
+                Ok(Removed::Refused(error))
+            }
             removed => removed,
         }
     }

@@ -3,10 +3,23 @@
 use std::path::Path;
 
 use csv_ingestor::fs::sim::{Fault, Op};
+use csv_ingestor::journal::record::DuplicateAction;
 
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::play::Play;
 use crate::crash::scenario::{STATE, Scenario};
+
+/// Where one of these fails, a file may stay in staging: it cannot be removed, or its original cannot be looked at.
+const STAYS: [Op; 9] =
+    [Op::Lease, Op::LeaseBroken, Op::OpenDir, Op::Open, Op::Stat, Op::StatFile, Op::ReadAt, Op::Rename, Op::Unlink];
+
+/// If it is one of these, files and sidecars may be left in staging, and duplicates kept there.
+fn may_stay(play: &Play<'_>, op: Op) {
+    if STAYS.contains(&op) {
+        let mut model = play.model();
+        (model.withdrew, model.duplicates) = (true, DuplicateAction::Keep);
+    }
+}
 
 /// An operation that fails, and how.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +74,7 @@ fn every_operation_fails() {
             let mut play = Play::new(scenario);
             play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
             play.model().lossy = op.is_sync() && !scenario.syncs;
-            // What cannot be removed from staging stays there.
-            play.model().withdrew |= matches!(op, Op::Stat | Op::Rename | Op::Unlink);
+            may_stay(&play, op);
             play.fs.inject(how.fault(operation, op));
             let ended = play.run();
             play.fs.clear_faults();
@@ -125,7 +137,7 @@ fn every_operation_of_a_recovery_fails() {
             let mut play = stopped.fork();
             play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
             play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
-            play.model().withdrew |= matches!(logged.op, Op::Stat | Op::Rename | Op::Unlink);
+            may_stay(&play, logged.op);
             play.fs.inject(Fault::errno(errno).at(logged.number));
             let _ = play.run();
             play.fs.clear_faults();
