@@ -132,6 +132,7 @@ fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
 impl<F: Fs> Committer<F> {
     /// Finishes every half-done file. The files that have to be hashed again are returned, not hashed.
     pub fn recover(&mut self) -> Result<Recovered, Error> {
+        self.is_recovering = true;
         let mut recovered = Recovered::default();
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut records = Vec::new();
@@ -184,7 +185,6 @@ impl<F: Fs> Committer<F> {
         let duplicates: Vec<_> = to_clear.iter().map(work_of).collect::<Result<_, _>>()?;
         recovered.counts.completed = moved.len() as u64;
         recovered.counts.cleared = duplicates.len() as u64;
-        self.is_recovering = true;
         self.finish(moved, duplicates, &mut Vec::new())?;
         self.is_recovering = false;
         self.flush()?;

@@ -170,7 +170,8 @@ impl<F: Fs> Committer<F> {
     /// reason to keep all others waiting, at this start and every other.
     pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<(), Error> {
         match self.try_put_back(id) {
-            Err(Error::Io(error)) if error.spares_others() => {
+            // A running ingestor ends instead: the next start tries again what may work by then.
+            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
                 let ingest = self.ingest(id)?;
                 let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
                 let error = format!("cannot be put back: {error}");
