@@ -74,7 +74,12 @@ impl<F: Fs> Committer<F> {
                 self.metrics.file_abandoned(&ingest.source_path, reason);
                 (Outcome::Abandoned(reason), abandoned(reason))
             }
-            Confined::Unseen(error) => (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed)),
+            Confined::Unseen(error) => {
+                let ((staging, _), (dir, _)) = (split(&ingest.source_path)?, split(&quarantined.target)?);
+                self.publisher.touch(staging, dir);
+                self.give_back_taken(work, ingest)?;
+                (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
+            }
             Confined::Refused(error) => {
                 self.give_back_taken(work, ingest)?;
                 // Of the name that it got in the end.
