@@ -255,6 +255,8 @@ impl<F: Fs> Publisher<F> {
             match self.fs.rename(at, at_name, dir, &name) {
                 Err(error) if error.is_taken() => taken = Some(error),
                 Err(error) if error.is_not_found() => return Ok(()),
+                // Perhaps it is only this name.
+                Err(error) if error.spares_others() => taken = Some(error),
                 result => return result,
             }
         }

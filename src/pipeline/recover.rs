@@ -97,6 +97,7 @@ fn judge(ingest: &Ingest, target: &Target, seen: &Seen) -> Place {
 impl<F: Fs> Committer<F> {
     /// Finishes every half-done file. The files that have to be hashed again are returned, not hashed.
     pub fn recover(&mut self) -> Result<Recovered, Error> {
+        self.is_recovering = true;
         let mut recovered = Recovered::default();
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut records = Vec::new();
@@ -149,7 +150,6 @@ impl<F: Fs> Committer<F> {
         let duplicates: Vec<_> = to_clear.iter().map(work_of).collect::<Result<_, _>>()?;
         recovered.counts.completed = moved.len() as u64;
         recovered.counts.cleared = duplicates.len() as u64;
-        self.is_recovering = true;
         self.finish(moved, duplicates, &mut Vec::new())?;
         self.is_recovering = false;
         self.flush()?;

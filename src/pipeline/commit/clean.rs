@@ -453,7 +453,7 @@ impl<F: Fs> Committer<F> {
     /// Puts back what was moved to `path` and should not be there. Where that cannot be done it stays, and an error says so.
     pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
         match self.patiently(|this| this.publisher.put_back(work.id, path, source)) {
-            Err(Error::Io(error)) if error.spares_others() => {
+            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
                 let error = format!("cannot be put back: {error}");
                 self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
                 Ok(())

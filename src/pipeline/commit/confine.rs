@@ -38,6 +38,8 @@ enum Confined {
     Abandoned(AbandonReason),
     /// It cannot be moved.
     Refused(fs::Error),
+    /// It is no longer in staging, and where it should be by now cannot be looked at.
+    Unseen(fs::Error),
 }
 
 impl<F: Fs> Committer<F> {
@@ -48,7 +50,10 @@ impl<F: Fs> Committer<F> {
         };
         // What is wrong with the place is no reason to stop: the file stays, and the others go on.
         let confined = match self.publisher.look(&quarantined.target) {
-            Err(error) if error.spares_others() => Confined::Refused(error),
+            Err(error) if error.spares_others() => match self.publisher.look(&ingest.source_path) {
+                Ok(Some(_)) => Confined::Refused(error),
+                _ => Confined::Unseen(error),
+            },
             there => match self.confined_before(work, ingest, quarantined, there?)? {
                 Some(confined) => confined,
                 None => self.move_there(work, ingest, quarantined.clone())?,
@@ -68,6 +73,12 @@ impl<F: Fs> Committer<F> {
                 self.give_back_taken(work, ingest)?;
                 self.metrics.file_abandoned(&ingest.source_path, reason);
                 (Outcome::Abandoned(reason), abandoned(reason))
+            }
+            Confined::Unseen(error) => {
+                let ((staging, _), (dir, _)) = (split(&ingest.source_path)?, split(&quarantined.target)?);
+                self.publisher.touch(staging, dir);
+                self.give_back_taken(work, ingest)?;
+                (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
             }
             Confined::Refused(error) => {
                 self.give_back_taken(work, ingest)?;

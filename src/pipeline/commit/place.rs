@@ -171,8 +171,14 @@ impl<F: Fs> Committer<F> {
     /// Gives a file that was placed its old name back. Where that cannot be done, it stays, and an error says so: it is no
     /// reason to keep all others waiting, at this start and every other.
     pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<(), Error> {
-        match self.try_put_back(id) {
-            Err(Error::Io(error)) if error.spares_others() => {
+        let mut done = self.try_put_back(id);
+        if matches!(&done, Err(Error::Io(error)) if error.spares_others()) {
+            // Given up, it would stay there for good: so what may be a moment's is tried twice.
+            done = self.try_put_back(id);
+        }
+        match done {
+            // A running ingestor ends instead: the next start tries again what may work by then.
+            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
                 let ingest = self.ingest(id)?;
                 let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
                 let error = format!("cannot be put back: {error}");

@@ -30,7 +30,12 @@ const TIMES_SLACK: Duration = Duration::from_secs(2);
 impl<F: Fs> Committer<F> {
     /// Looks at what stands at the warehouse path of a HASHED file that is nowhere, and puts back what we moved there.
     pub(super) fn return_mistaken(&mut self, ingest: &Ingest) -> Result<(), Error> {
-        match self.try_return_mistaken(ingest) {
+        // Given up, it would stay there for good: so what may be a moment's is tried twice.
+        let mut returned = self.try_return_mistaken(ingest);
+        if matches!(&returned, Err(Error::Io(error)) if error.spares_others()) {
+            returned = self.try_return_mistaken(ingest);
+        }
+        match returned {
             Err(Error::Io(error)) if error.spares_others() => {
                 let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
                 let error = format!("cannot be looked at: {error}");
