@@ -147,3 +147,7 @@ pub const LOCK_TOLD_FIRST: Duration = Duration::from_secs(5);
 pub const LOCK_TOLD_NEXT: Duration = Duration::from_secs(300);
 /// The longest that it is waited for once the process is to stop.
 pub const LOCK_STOP_TIME_MAX: Duration = Duration::from_secs(1);
+/// Files of the warehouse that are looked for at another path, to tell whether it was moved there.
+pub const EVIDENCE_MAX: usize = 16;
+/// Rows of a snapshot that are read to find such files.
+pub const EVIDENCE_ROWS_MAX: u32 = 1024;

@@ -9,13 +9,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::fs::{self, Fs};
+use crate::fs::{self, FileKind, Fs};
 use crate::journal::record::{Record, Relocated, Settings};
-use crate::journal::state::{FileState, State};
+use crate::journal::state::{FileState, Original, State};
 use crate::journal::{self, Journal};
 use crate::metrics::events;
-use crate::pipeline::hash::copies_dir;
-use crate::pipeline::lines;
+use crate::pipeline::{lines, places};
 use crate::types::Lsn;
 
 /// The paths at which directories are now; None for those that were not moved.
@@ -79,15 +78,80 @@ fn write<F: Fs>(
                 .to_owned(),
         ));
     }
+    if are_entangled(&known, &moves) {
+        return Err(Error::Usage(
+            "one directory moves to where another was, or lies in one that moves: relocate them one after the other"
+                .to_owned(),
+        ));
+    }
+    check_evidence(fs, &journal.store(), state, &known, roots)?;
     let (mut records, jumped) = journal.opening(state);
     jumped.iter().for_each(events::clock_jumped);
     records.extend(moves.iter().cloned().map(Record::Relocated));
-    // Its private directory says that this is the journal's warehouse; a copy that left out hidden names has none.
-    if let Some(warehouse) = &roots.warehouse {
-        fs::open_dir_durable(fs, warehouse, &copies_dir(warehouse, &journal.store()), 0o700)?;
+    // These private directories say that the places are the journal's; a copy that left out hidden names has none.
+    let warehouse = roots.warehouse.as_ref().unwrap_or(&known.warehouse);
+    if roots.warehouse.is_some() {
+        places::make_private_dir(fs, warehouse, &journal.store())?;
+    }
+    if let Some(manifests) = &roots.manifests {
+        places::mark_manifests(fs, warehouse, manifests, &journal.store())?;
     }
     journal.append_all(state, &records)?;
     Ok(moves)
+}
+
+/// True if the moves would be read otherwise one after the other than at once.
+fn are_entangled(known: &Settings, moves: &[Relocated]) -> bool {
+    let roots = [&known.warehouse, &known.manifests, &known.input];
+    let meets = |one: &Path, other: &Path| one.starts_with(other) || other.starts_with(one);
+    moves.iter().any(|it| {
+        let others = moves.iter().filter(|other| other.old != it.old);
+        let carries = roots.iter().any(|root| **root != it.old && root.starts_with(&it.old));
+        carries || others.into_iter().any(|other| meets(&it.new, &other.old))
+    })
+}
+
+/// An empty mount point is no moved warehouse: something that the journal knows has to be there.
+fn check_evidence<F: Fs>(
+    fs: &F,
+    store: &[u8; 16],
+    state: &State,
+    known: &Settings,
+    roots: &Roots,
+) -> Result<(), Error> {
+    let is_marked = |root: &Path| fs.open_dir(&places::private_dir(root, store)).is_ok();
+    let refuse = |option: &str, path: &Path| {
+        Err(Error::Usage(format!(
+            "{option} {}: nothing is there that this journal knows: mount it, or give the directory that was moved",
+            path.display()
+        )))
+    };
+    if let Some(new) = roots.warehouse.as_ref().filter(|new| **new != known.warehouse)
+        && !is_marked(new)
+        && holds_what_is_known(fs, state, &known.warehouse, new)? == Some(false)
+    {
+        return refuse("--warehouse", new);
+    }
+    if let Some(new) = roots.manifests.as_ref().filter(|new| **new != known.manifests)
+        && !is_marked(new)
+        && state.any_listed()?.is_some()
+        && !lists_what_is_known(fs, state, new)?
+    {
+        return refuse("--manifests", new);
+    }
+    Ok(())
+}
+
+/// Whether files that the journal knows below `old` are there below `new`; None if it knows none.
+fn holds_what_is_known<F: Fs>(fs: &F, state: &State, old: &Path, new: &Path) -> Result<Option<bool>, journal::Error> {
+    let known = state.listed_below(old)?;
+    let is_there = |original: &Original| {
+        let path = new.join(original.warehouse_path.strip_prefix(old).ok()?);
+        let stat = fs.stat(&fs.open_dir(path.parent()?).ok()?, path.file_name()?).ok()??;
+        let is_it = original.published.is_none_or(|published| published.size == stat.identity.size);
+        Some(stat.kind == FileKind::Regular && is_it)
+    };
+    Ok((!known.is_empty()).then(|| known.iter().any(|original| is_there(original) == Some(true))))
 }
 
 /// At a start: notices that the directories that are given now are those that the journal knows by other paths, and writes that
@@ -118,8 +182,10 @@ pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], state: &mut State, now: &Setting
 fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &State, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
     let Some(known) = state.settings() else { return Ok(Vec::new()) };
     let is_gone = |old: &Path, new: &Path| old != new && fs.open_dir(old).is_err_and(|error| error.is_not_found());
-    let warehouse =
-        is_gone(&known.warehouse, &now.warehouse) && fs.open_dir(&copies_dir(&now.warehouse, store)).is_ok();
+    // Each warehouse that was ever used has a marker, so that is not enough: what lay at the old path has to be there.
+    let warehouse = is_gone(&known.warehouse, &now.warehouse)
+        && fs.open_dir(&places::private_dir(&now.warehouse, store)).is_ok()
+        && holds_what_is_known(fs, state, &known.warehouse, &now.warehouse)? == Some(true);
     let manifests = is_gone(&known.manifests, &now.manifests) && lists_what_is_known(fs, state, &now.manifests)?;
     let input = is_gone(&known.input, &now.input) && (warehouse || manifests);
     let moves = [
@@ -132,7 +198,7 @@ fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &State, now: &Settings) -> Resu
         .filter(|(is_moved, ..)| *is_moved)
         .map(|(_, old, new)| Relocated { old: old.clone(), new: new.clone() })
         .collect();
-    let is_told = moves.len() <= state.relocations().room() && !state.is_moving();
+    let is_told = moves.len() <= state.relocations().room() && !state.is_half_done() && !are_entangled(known, &moves);
     Ok(if is_told { moves } else { Vec::new() })
 }
 

@@ -15,7 +15,7 @@ use crate::journal::state::State;
 use crate::journal::survey::{Entry, Survey};
 use crate::journal::{self, Journal};
 use crate::pipeline::manifest::json_path;
-use crate::types::Sha256;
+use crate::types::{Lsn, Sha256};
 
 #[derive(Debug, Args)]
 pub(super) struct ForgetArgs {
@@ -74,7 +74,13 @@ fn choose(fs: &RealFs, state_path: &Path, state: &State, wanted: &[Wanted]) -> R
         for (wanted, matching) in wanted.iter().zip(&mut matching) {
             let is_meant = match wanted {
                 Wanted::Content(sha256) => entry.sha256 == Some(*sha256),
-                Wanted::Path(path) => entry.source_path == *path || entry.warehouse_path.as_ref() == Some(path),
+                Wanted::Path(path) => {
+                    // Lines of a manifest name the paths of their time.
+                    let now = state.relocations().now(Lsn(0), path);
+                    let is_there =
+                        |path: &PathBuf| entry.source_path == *path || entry.warehouse_path.as_ref() == Some(path);
+                    is_there(path) || is_there(&now)
+                }
             };
             matching.extend(entry.sha256.filter(|sha256| is_meant && !matching.contains(sha256)));
         }

@@ -74,15 +74,24 @@ fn check_markers<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> 
     let missing = |option, path: &Path, marker| Err(Error::MarkerMissing { option, path: path.to_path_buf(), marker });
     // A journal that was rebuilt knows no directories yet.
     let Some(known) = begins.state.settings() else { return Ok(()) };
-    if known.warehouse == settings.warehouse && !may_be_there(fs, &private_dir(&settings.warehouse, store)) {
+    // By whatever path it is named now, and also if another one was used in between.
+    let was_used = is_one_place(fs, &known.warehouse, &settings.warehouse)
+        || !begins.state.listed_below(&settings.warehouse)?.is_empty();
+    if was_used && !may_be_there(fs, &private_dir(&settings.warehouse, store)) {
         return missing(WAREHOUSE, &settings.warehouse, private_dir(&settings.warehouse, store));
     }
     let marker = private_dir(&settings.manifests, store);
     let is_marked = places::are_manifests_marked(fs, &known.warehouse, store);
-    if known.manifests == settings.manifests && is_marked && !may_be_there(fs, &marker) {
+    if is_one_place(fs, &known.manifests, &settings.manifests) && is_marked && !may_be_there(fs, &marker) {
         return missing(MANIFESTS, &settings.manifests, marker);
     }
     Ok(())
+}
+
+/// True if both paths lead to the same directory, or are the same.
+fn is_one_place<F: Fs>(fs: &F, one: &Path, other: &Path) -> bool {
+    let key = |path: &Path| fs.open_dir(path).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key());
+    one == other || key(one).is_some_and(|one| key(other) == Some(one))
 }
 
 /// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather

@@ -23,7 +23,7 @@ use crate::pipeline::manifest::json_path;
 use crate::pipeline::publish::split;
 use crate::pipeline::quarantine::{REASON_SUFFIX, reason_path};
 use crate::pipeline::scan::NameRules;
-use crate::types::{FileIdentity, IngestId};
+use crate::types::{FileIdentity, IngestId, Lsn};
 
 /// Of what once was at a path, so many are told.
 const HISTORY_MAX: usize = 5;
@@ -113,7 +113,11 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     {
         return settings.input.join(name);
     }
-    known
+    // Lines of a manifest name the paths of their time. What is at such a path now is asked as it is.
+    let is_there = split(&known).is_ok_and(|(dir, name)| {
+        context.fs.open_dir(dir).and_then(|dir| context.fs.stat(&dir, name)).is_ok_and(|stat| stat.is_some())
+    });
+    if is_there { known } else { context.survey.state.relocations().now(Lsn(0), &known) }
 }
 
 /// All files for which that holds, the oldest first.

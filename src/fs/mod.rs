@@ -261,6 +261,8 @@ pub trait Fs: Clone + Send + Sync + 'static {
 
     /// Lets time pass: somebody else has to do something first.
     fn pause(&self, time: Duration);
+    /// From now on what root makes is for whom this directory belongs to: the user of a service, whose state it is.
+    fn act_for(&self, _dir: &Self::Dir) {}
     /// The wall clock.
     fn now(&self) -> UnixMillis;
     /// A clock that nobody sets, which goes on while the machine sleeps. It begins anew with each start of the machine.

@@ -39,6 +39,8 @@ pub struct RealFs {
     link_devices: Arc<Mutex<HashSet<u64>>>,
     /// There are any.
     links: Arc<AtomicBool>,
+    /// Whom root acts for, if that was told.
+    service: Arc<Mutex<Option<owner::Owner>>>,
     /// Set once `O_NOATIME` was refused: it takes the file's owner or `CAP_FOWNER`.
     atime: Arc<AtomicBool>,
 }
@@ -131,6 +133,10 @@ impl RealFs {
         RealFs { on_sync: Some(on_sync), ..RealFs::default() }
     }
 
+    fn service(&self) -> Option<owner::Owner> {
+        *self.service.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn timed(&self, sync: SyncCall, call: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
         let Some(on_sync) = &self.on_sync else { return waiting(call) };
         let began = Instant::now();
@@ -217,7 +223,7 @@ impl Fs for RealFs {
     fn create_dir(&self, parent: &RealDir, name: &OsStr, mode: u32) -> Result<()> {
         retry(|| sys::mkdirat(&parent.file, name, Mode::from_raw_mode(mode)))
             .map_err(|errno| parent.error_at(super::MKDIR, name, errno))?;
-        owner::hand_over_dir(&parent.file, name);
+        owner::hand_over_dir(&parent.file, name, self.service());
         Ok(())
     }
 
@@ -301,7 +307,7 @@ impl Fs for RealFs {
         };
         let fd: OwnedFd = opened.map_err(|errno| dir.error_at(super::OPEN, name, errno))?;
         if matches!(how, Open::Create { .. }) {
-            owner::hand_over(&dir.file, fd.as_fd());
+            owner::hand_over(&dir.file, fd.as_fd(), self.service());
         }
         Ok(RealFile { file: fd.into(), dir: dir.path.clone(), name: name.to_owned() })
     }
@@ -382,6 +388,10 @@ impl Fs for RealFs {
 
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn act_for(&self, dir: &RealDir) {
+        *self.service.lock().unwrap_or_else(PoisonError::into_inner) = owner::Owner::of(&dir.file);
     }
 
     fn now(&self) -> UnixMillis {

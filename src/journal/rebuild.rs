@@ -45,6 +45,7 @@ impl<F: Fs> Rebuild<F> {
     /// Exists, if there is a journal; locked, foreign, I/O. Then nothing has changed, but that the directory may be new.
     pub fn begin(fs: &F, path: &Path) -> Result<Rebuild<F>, Error> {
         let dir = fs::open_dir_durable(fs, Path::new("/"), path, fs::PRIVATE_MODE)?;
+        fs.act_for(&dir);
         let files = Files::list(fs, &dir)?;
         if let (Some(name), true) = (&files.foreign, files.is_empty()) {
             return Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() });

@@ -101,6 +101,7 @@ impl<F: Fs> Opening<F> {
     /// Nothing is modified if the journal is corrupt, newer, locked or not a journal at all.
     pub fn begin(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Opening<F>, Error> {
         let dir = fs::open_dir_durable(fs, Path::new("/"), path, PRIVATE_MODE)?;
+        fs.act_for(&dir);
         let files = Files::list(fs, &dir)?;
         if let (Some(name), true) = (&files.foreign, files.is_empty()) {
             return Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() });

@@ -5,8 +5,9 @@
 //! - It only reads, except [`accept`].
 //! - It looks at the newest hours by name, and at those that are newest by the clock: either may be wrong. From each it takes
 //!   the end; what it costs does not grow with the manifests.
-//! - A line counts if this journal wrote it, by the id in it, or if its file came from this staging directory. A second ingestor
-//!   with a staging directory of its own is none of ours.
+//! - A line counts if this journal wrote it, by the id in it. One without an id, or of another journal while this one has not
+//!   begun yet, counts if its file came from this staging directory. A second ingestor with a staging directory of its own is none
+//!   of ours, even where both call it by the same path.
 //! - What the journal was told to forget, or let expire, it need not know.
 //! - What cannot be read says nothing: one bad manifest must not keep the ingestor from starting.
 
@@ -124,7 +125,10 @@ impl<F: Fs> Look<'_, F> {
     fn is_unknown(&mut self, listed: &Listed) -> Result<bool, journal::Error> {
         let Knowledge { state, store, next_lsn, is_mended, .. } = *self.known;
         let is_own = listed.journal.is_some() && listed.journal == store;
-        if !is_own && !self.is_from_here(listed) {
+        // Another journal's line is that of a neighbour, who may call its staging directory what we call ours: hosts and
+        // containers do. Only a journal that has not begun yet may be one that was lost here.
+        let is_a_neighbours = !is_own && listed.journal.is_some() && state.settings().is_some();
+        if is_a_neighbours || !is_own && !self.is_from_here(listed) {
             return Ok(false);
         }
         let IngestId(id) = listed.ingest_id;
@@ -151,7 +155,7 @@ impl<F: Fs> Look<'_, F> {
     fn is_from_here(&mut self, listed: &Listed) -> bool {
         let Some(dir) = listed.source_path.parent() else { return false };
         if dir == self.known.settings.input {
-            return true;
+            return self.staging.is_none_or(|(device, _)| listed.journal.is_none() || listed.device == device);
         }
         if let Some(known) = self.is_here.get(dir) {
             return *known;

@@ -245,6 +245,10 @@ impl<F: Fs> Committer<F> {
         };
         match (unseen, refused) {
             // It was not moved, then; where it is, it is found again.
+            // Its copy may be all there is.
+            (Some(error), _) if is_elsewhere && target.copy.is_some() && seen.source.is_none() => {
+                return Ok(Place::Unseen(error));
+            }
             (Some(error), _) if is_elsewhere => return Ok(Place::Refused(error)),
             (Some(error), _) => return Ok(Place::Unseen(error)),
             (None, Some(error)) if !matches!(place, Place::Arrived | Place::Spoilt(_)) => {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: as the rest of the state, a function of the records in LSN order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{FileState, Ingest, Original, State};
@@ -11,6 +11,7 @@ use crate::journal::error::{Error, Refused};
 use crate::journal::expired::Expired;
 use crate::journal::record::{Record, Relocated, Settings};
 use crate::journal::relocations::Relocations;
+use crate::limits::{EVIDENCE_MAX, EVIDENCE_ROWS_MAX};
 use crate::types::{Lsn, Sha256, UnixMillis};
 
 /// Why a RELOCATED cannot come now.
@@ -52,9 +53,33 @@ impl State {
         Ok(row.map(|row| (row.sha256, row.original(&self.notes.relocations))))
     }
 
+    /// Some contents that are in a manifest, and in the warehouse below `root`: a few of the newest, or of all.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read, or is damaged there.
+    pub fn listed_below(&self, root: &Path) -> Result<Vec<Original>, Error> {
+        let is_below = |original: &Original| original.finished.is_some() && original.warehouse_path.starts_with(root);
+        let mut found: Vec<Original> =
+            self.recent.values().filter(|it| is_below(it)).take(EVIDENCE_MAX).cloned().collect();
+        let Some(snapshot) = &self.snapshot else { return Ok(found) };
+        for number in 0..EVIDENCE_ROWS_MAX {
+            let Some(row) = snapshot.row(number)? else { break };
+            found.extend(Some(row.original(&self.notes.relocations)).filter(|it| is_below(it)));
+            if found.len() >= 2 * EVIDENCE_MAX {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// True if a file is on its way to the warehouse, so that its directories must stay where they are.
     pub fn is_moving(&self) -> bool {
         self.open.values().any(|ingest| matches!(ingest.state, FileState::Hashed | FileState::Moved))
+    }
+
+    /// True if anything is half done.
+    pub fn is_half_done(&self) -> bool {
+        self.open.values().any(|ingest| ingest.state != FileState::Discovered)
     }
 
     /// Adds a record that is about no single file.

@@ -224,6 +224,10 @@ impl<F: Fs> Committer<F> {
             // One call for all. Its failure ends the process: which file it concerns, nobody can tell.
             self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
         }
+        // What no kept duplicate holds any more may have expired: the plan has to know.
+        if self.closings.iter().any(|record| matches!(record, Record::KeptGone(_))) {
+            self.flush()?;
+        }
         let mut plan = self.plan(hashed)?;
         self.plan_quarantine(to_confine, &mut plan);
         self.write(&plan.records)?;

@@ -94,13 +94,17 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// True if another ingestor has used the warehouse: each has directories of its own there, whose names begin with its id.
+    /// True if another ingestor has used the warehouse: each has directories of its own there, whose names begin with its id. The
+    /// lock of manifests that lie in the same directory is nobody's.
     fn shares_warehouse(&mut self, warehouse: &Path) -> Result<bool, Error> {
         let ours = hash::copies_dir(warehouse, &self.journal.store());
         let (all, ours) = split(&ours)?;
         let all = self.publisher.dir(all)?;
         for entry in self.fs.list(&all)? {
-            if !entry?.name.as_encoded_bytes().starts_with(ours.as_encoded_bytes()) {
+            let name = entry?.name;
+            let is_an_ingestors =
+                name.as_encoded_bytes().get(..ours.len()).is_some_and(|id| id.iter().all(u8::is_ascii_hexdigit));
+            if is_an_ingestors && !name.as_encoded_bytes().starts_with(ours.as_encoded_bytes()) {
                 return Ok(true);
             }
         }
