@@ -293,8 +293,7 @@ impl Ledger {
                 return Ok(gone);
             }
             Record::Relocated(roots) => {
-                let is_moving = |file: &File| matches!(file.state, FileState::Hashed | FileState::Moved);
-                if self.open.values().any(|file| is_moving(file)) {
+                if self.open.values().any(|file| file.state != FileState::Discovered) {
                     return Err(ON_ITS_WAY);
                 }
                 self.relocations.take(lsn, at, &roots)?;

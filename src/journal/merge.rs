@@ -32,6 +32,8 @@ pub(super) enum Quality {
     WithoutDirectories,
     /// The file's DISCOVERED is lost.
     WithoutDiscovered,
+    /// The file's MOVED is lost, and with it what stood in the warehouse then.
+    WithoutMoved,
     Whole,
 }
 

@@ -383,12 +383,17 @@ impl Salvage {
     }
 
     fn row(&mut self, file: File) {
-        let is_found = !file.found.value.source_path.as_os_str().is_empty();
+        let quality = match &file.moved {
+            _ if file.found.value.source_path.as_os_str().is_empty() => Quality::WithoutDiscovered,
+            // Told from the MANIFESTED: of the same LSN.
+            Some(moved) if moved.lsn == file.lsn => Quality::WithoutMoved,
+            _ => Quality::Whole,
+        };
         if let Some(row) = file.into_row() {
             self.moved.remove(&row.sha256);
             self.finished[FileState::Manifested as usize] += 1;
             self.rows_expected += 1;
-            self.push(&row, if is_found { Quality::Whole } else { Quality::WithoutDiscovered });
+            self.push(&row, quality);
         }
     }
 

@@ -30,7 +30,7 @@ use crate::scenarios::traced;
 /// durable.
 fn killed_when_hashed(scenario: &Scenario) -> Play<'_> {
     let mut play = Play::new(scenario);
-    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(STAGING).nth(1));
+    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(Path::new(STAGING).join("a.csv")).nth(1));
     play.run().unwrap_err();
     play.fs.clear_faults();
     play.kill();
@@ -64,7 +64,7 @@ fn recovery_asks_for_writers_again() {
 fn a_file_that_has_arrived_is_known_by_its_content() {
     let scenario = Scenario::plain("another inode number after the crash");
     let mut play = Play::new(&scenario);
-    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(STAGING).nth(1).happened());
+    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(Path::new(STAGING).join("a.csv")).nth(1).happened());
     play.run().unwrap_err();
     play.fs.clear_faults();
     play.kill();
@@ -247,6 +247,8 @@ fn no_copy_is_left_over_after_a_power_cut() {
 /// everywhere else.
 #[test]
 fn a_full_disk_is_waited_out_while_staging_is_cleaned_up() {
+    /// At most so many of the operations are a start's.
+    const STARTS_MAX: u64 = 8;
     let before = vec![Act::Write(0, 1), Act::Write(1, 1)];
     let scenarios = [
         Scenario { cross: true, ..Scenario::plain("sources of copies") },
@@ -255,6 +257,7 @@ fn a_full_disk_is_waited_out_while_staging_is_cleaned_up() {
     ];
     for scenario in scenarios {
         for op in [Op::Rename, Op::Unlink] {
+            let mut has_waited = false;
             for nth in 1.. {
                 let mut play = Play::new(&scenario);
                 play.fs.inject(Fault::errno(libc::ENOSPC).only(&[op]).under(STAGING).nth(nth));
@@ -266,11 +269,14 @@ fn a_full_disk_is_waited_out_while_staging_is_cleaned_up() {
                 });
                 play.run_waiting(on_full).unwrap_or_else(|error| panic!("{}, {op:?} {nth}: {error}", scenario.name));
                 play.end();
-                if !waited.load(Ordering::Relaxed) {
-                    assert!(nth > 1, "{}: no {op:?} in staging", scenario.name);
+                // The first ones are a start's, which asks what the file system can, and waits for nothing.
+                let is_met = waited.load(Ordering::Relaxed);
+                has_waited |= is_met;
+                if !is_met && nth > STARTS_MAX {
                     break;
                 }
             }
+            assert!(has_waited, "{}: no {op:?} in staging", scenario.name);
         }
     }
 }

@@ -112,7 +112,7 @@ class Journal:
         self.rename((fields.number(), fields.number()))
 
     def relocated(self, fields, lsn, _written_at):
-        if any(self.files[ingest_id]["state"] in ("HASHED", "MOVED") for ingest_id in self.unfinished):
+        if any(self.files[ingest_id]["state"] != "DISCOVERED" for ingest_id in self.unfinished):
             raise ValueError("RELOCATED while a file is on its way")
         if len(self.moved_roots) >= MOVES_MAX:
             raise ValueError("too many RELOCATED")

@@ -72,12 +72,7 @@ impl State {
         Ok(found)
     }
 
-    /// True if a file is on its way to the warehouse, so that its directories must stay where they are.
-    pub fn is_moving(&self) -> bool {
-        self.open.values().any(|ingest| matches!(ingest.state, FileState::Hashed | FileState::Moved))
-    }
-
-    /// True if anything is half done.
+    /// True if a file has come further than DISCOVERED, so that its directories must stay where they are.
     pub fn is_half_done(&self) -> bool {
         self.open.values().any(|ingest| ingest.state != FileState::Discovered)
     }
@@ -88,7 +83,7 @@ impl State {
             Record::ClockJumped(jumped) => self.notes.clock.take(lsn, at, jumped),
             Record::ExpiredRanges(ranges) => self.notes.expired.take(lsn, ranges)?,
             Record::KeptGone(gone) => self.unkeep((gone.device, gone.inode)),
-            Record::Relocated(_) if self.is_moving() => return Err(ON_ITS_WAY.into()),
+            Record::Relocated(_) if self.is_half_done() => return Err(ON_ITS_WAY.into()),
             Record::Relocated(roots) => {
                 self.notes.relocations.take(lsn, at, roots)?;
                 self.relocate(roots);

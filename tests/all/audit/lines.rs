@@ -16,6 +16,9 @@ pub(super) fn one_manifest(files: u64) -> (Place, PathBuf) {
         let mut found = Vec::new();
         let mut pending = vec![place.manifests.clone()];
         while let Some(path) = pending.pop() {
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                continue; // the lock's directory
+            }
             if path.is_dir() {
                 pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             } else {

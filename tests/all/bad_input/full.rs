@@ -174,6 +174,8 @@ fn once_ends_with_1_when_the_warehouse_is_full() {
     let content = csv(2, 600 << 10);
     place.stage("large.csv", &content);
     disk.fill();
+    // The first start asks what the directory's file system can, which changes its time.
+    assert_refused(&place.once(&[]), 1, &["No space left", "nothing is lost"]);
     let before = snapshot(&place.staging);
     for _ in 0..2 {
         assert_refused(&place.once(&[]), 1, &["No space left", "nothing is lost"]);
