@@ -278,9 +278,9 @@ impl Ledger {
                 self.settings.insert(lsn, Stamped { lsn, at, value: settings });
             }
             Record::Expired(before) => {
-                if self.expired.take_open(lsn, before) {
-                    self.open_expiry = Some(Stamped { lsn, at, value: () });
-                }
+                let is_new = self.expired.take_open(lsn, before);
+                let opened = is_new.then_some(Stamped { lsn, at, value: () });
+                self.open_expiry = opened.or_else(|| self.open_expiry.take());
             }
             Record::ExpiredRanges(ranges) => {
                 self.expired.take(lsn, &ranges)?;

@@ -123,7 +123,7 @@ fn nobody_writes_to_the_warehouse_by_an_old_name() {
     for leases in [true, false] {
         let scenario = Scenario { split_renames: true, leases, ..Scenario::plain("both names") };
         let mut stopped = Play::new(&scenario);
-        stopped.fs.inject(Fault::crash().only(&[Op::SyncDir]).under(STAGING).nth(2));
+        stopped.fs.inject(Fault::crash().only(&[Op::SyncDir]).under(STAGING).nth(3));
         stopped.run().unwrap_err();
         stopped.fs.clear_faults();
         for seed in 0..200 {

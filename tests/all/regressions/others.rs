@@ -186,7 +186,7 @@ fn what_was_moved_by_mistake_is_judged_anew() {
 fn a_new_file_at_an_old_name_is_not_removed() {
     let scenario = Scenario { split_renames: true, ..Scenario::plain("a new file at an old name") };
     let mut stopped = Play::new(&scenario);
-    stopped.fs.inject(Fault::crash().only(&[Op::SyncDir]).under(STAGING).nth(2));
+    stopped.fs.inject(Fault::crash().only(&[Op::SyncDir]).under(STAGING).nth(3));
     stopped.run().unwrap_err();
     stopped.fs.clear_faults();
     let mut met = 0;
