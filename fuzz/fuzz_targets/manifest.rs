@@ -86,7 +86,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     let cut_off = if operation < 16 {
         repair(&fs, due).is_err()
     } else {
-        let batch = missing(before, due);
+        let batch = missing(before, due).into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
         let mut manifests = Manifests::new(fs.clone());
         manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut Progress::default()).is_err()
     };

@@ -15,7 +15,7 @@ use csv_ingestor::journal::replay::Visitor;
 use csv_ingestor::journal::snapshot::{Row, Snapshot};
 use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, Original, State};
 use csv_ingestor::journal::{self, Error, Refused, names};
-use csv_ingestor::types::{Lsn, Sha256, UnixMillis};
+use csv_ingestor::types::{FileTime, Lsn, Sha256, UnixMillis};
 use csv_ingestor_fuzz::bounded::Bounded;
 use csv_ingestor_fuzz::oracle::number;
 use csv_ingestor_fuzz::snapshot::mutate::{self, Case};

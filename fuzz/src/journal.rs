@@ -5,8 +5,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Place};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profile,
-    Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
+    Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
+    Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -128,7 +129,13 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         found(1, None),
         found(2, Some(Sidecar { identity: identity(3), path: "/in/2.csv.ok".into() })),
         found(4, None),
-        Record::Hashed(Hashed { ingest_id: id(1), sha256, warehouse_path: "/warehouse/1.csv".into(), copy, verified_by: None }),
+        Record::Hashed(Hashed {
+            ingest_id: id(1),
+            sha256,
+            warehouse_path: "/warehouse/1.csv".into(),
+            copy,
+            verified_by: None,
+        }),
         Record::Moved(Moved { ingest_id: id(1), published: Some(identity(10)) }),
         Record::Manifested(id(1)),
         Record::SkippedDuplicate(SkippedDuplicate {

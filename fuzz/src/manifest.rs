@@ -56,7 +56,12 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
         state: FileState::Moved,
         identity: FileIdentity { device: 1, inode: id, size: 14, mtime: time, ctime: time },
         discovered_at: UnixMillis(1_767_323_045_778_u64.saturating_add(id)),
-        target: Some(Target { sha256: Sha256([id as u8; 32]), warehouse_path: source_path.clone(), copy: None, verified_by: None }),
+        target: Some(Target {
+            sha256: Sha256([id as u8; 32]),
+            warehouse_path: source_path.clone(),
+            copy: None,
+            verified_by: None,
+        }),
         source_path,
         sidecar: None,
         settings: Arc::new(settings),

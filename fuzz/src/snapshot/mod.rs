@@ -14,8 +14,8 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::format::FrameKind;
 use csv_ingestor::journal::names;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined,
-    Record, Settings, SkippedDuplicate,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, Settings, SkippedDuplicate,
 };
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
