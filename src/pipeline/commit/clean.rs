@@ -326,6 +326,10 @@ impl<F: Fs> Committer<F> {
             DuplicateAction::Move => self.move_duplicate(work, &ingest)?,
         };
         let Some(outcome) = outcome else {
+            // An earlier run may have taken its sidecar aside; behind the record nobody looks for it.
+            if let Some(sidecar) = &ingest.sidecar {
+                self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?;
+            }
             let record = SkippedDuplicate {
                 ingest_id: work.id,
                 sha256: duplicate.sha256,
