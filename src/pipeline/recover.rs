@@ -222,7 +222,7 @@ impl<F: Fs> Committer<F> {
         };
         let moving =
             target.copy.as_ref().map_or((&ingest.source_path, &ingest.identity), |copy| (&copy.path, &copy.identity));
-        let (mut refused, mut unseen) = (None, None);
+        let (mut refused, mut unseen, mut has_two_names) = (None, None, false);
         let mut seen = Seen { arrived: None, source: None, copy: None };
         match self.publisher.look(&target.warehouse_path) {
             Err(error) if error.spares_others() => unseen = Some(error),
@@ -231,7 +231,11 @@ impl<F: Fs> Committer<F> {
         match self.look_at_source(ingest) {
             // One that is missing as a whole is not a file's.
             Err(error) if error.spares_others() && !error.is_not_found() => refused = Some(error),
-            source => seen.source = source?,
+            source => {
+                let source = source?;
+                has_two_names = source.is_some_and(|stat| stat.links > 1);
+                seen.source = source.map(|stat| stat.identity);
+            }
         }
         match target.copy.as_ref().map(|copy| self.publisher.look(&copy.path)) {
             Some(Err(error)) if error.spares_others() => refused = Some(error),
@@ -249,7 +253,8 @@ impl<F: Fs> Committer<F> {
             (Some(error), _) if is_elsewhere && target.copy.is_some() && seen.source.is_none() => {
                 return Ok(Place::Unseen(error));
             }
-            (Some(error), _) if is_elsewhere => return Ok(Place::Refused(error)),
+            // With a second name it may stand there as well: a rename that was cut off left both.
+            (Some(error), _) if is_elsewhere && !has_two_names => return Ok(Place::Refused(error)),
             (Some(error), _) => return Ok(Place::Unseen(error)),
             (None, Some(error)) if !matches!(place, Place::Arrived | Place::Spoilt(_)) => {
                 let arrived = self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?;
@@ -342,10 +347,10 @@ impl<F: Fs> Committer<F> {
 
     /// What stands at the source. A staging directory that is missing as a whole is an error: perhaps it is not
     /// mounted, and then nothing can be said about its files.
-    fn look_at_source(&mut self, ingest: &Ingest) -> fs::Result<Option<FileIdentity>> {
+    fn look_at_source(&mut self, ingest: &Ingest) -> fs::Result<Option<fs::Stat>> {
         let (dir, name) = split(&ingest.source_path)?;
         let dir = self.publisher.dir(dir)?;
-        Ok(self.fs.stat(&dir, name)?.map(|stat| stat.identity))
+        self.fs.stat(&dir, name)
     }
 
     /// A rename that was cut off may have left both names (so may one made of link and unlink). The new one is
