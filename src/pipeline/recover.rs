@@ -10,8 +10,8 @@
 //! | HASHED | the copy is gone, source unchanged | hashed and copied again |
 //! | HASHED | the source is there, unchanged | is placed, goes on |
 //! | HASHED | our inode at the warehouse path, but written to, or with a further name that is not ours | put back, ABANDONED |
-//! | HASHED | what stands at the warehouse path cannot be looked at, but the source or its copy is there | ABANDONED |
-//! | HASHED | the same, and neither is there | it stays HASHED, and is looked at again at the next start |
+//! | HASHED | the warehouse path cannot be looked at, but the source, with no second name, or its copy is there | ABANDONED |
+//! | HASHED | the same, and neither is there, or the source has a second name | stays HASHED for the next start |
 //! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |

@@ -326,10 +326,12 @@ impl<F: Fs> Committer<F> {
             DuplicateAction::Move => self.move_duplicate(work, &ingest)?,
         };
         let Some(outcome) = outcome else {
-            // An earlier run may have taken its sidecar aside; behind the record nobody looks for it.
+            // An earlier run may have taken its sidecar aside. The record below closes the ingest, so no later run looks for
+            // what is aside: the names that were given back are durable before it.
             if let Some(sidecar) = &ingest.sidecar {
                 self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?;
             }
+            self.patiently(|this| this.publisher.sync())?;
             let record = SkippedDuplicate {
                 ingest_id: work.id,
                 sha256: duplicate.sha256,
