@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A line is written with one `write` of whole lines, so lines of several threads never mix.
-//! - Whoever logs never waits for the log's reader ([`sink`]).
+//! - Whoever logs never waits for the log's reader (the module `sink`).
 //! - No text from outside (names above all) can end a line or forge one, nor make a terminal obey: both formats escape such
 //!   characters.
 //! - A path that is not UTF-8 has its exact bytes beside it, in a field of the same name and `_base64`.
