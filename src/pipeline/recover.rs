@@ -9,9 +9,10 @@
 //! | HASHED | the copy is there, source unchanged or gone | is placed, goes on |
 //! | HASHED | the copy is gone, source unchanged | hashed and copied again |
 //! | HASHED | the source is there, unchanged | is placed, goes on |
-//! | HASHED | our inode at the warehouse path, but written to, or with a further name that is not ours | put back, ABANDONED |
+//! | HASHED | our inode at the warehouse path, but written to, or with a further name that is not ours | put back, ABANDONED; stays HASHED if it cannot be put back |
 //! | HASHED | the warehouse path cannot be looked at, but the source, with no second name, or its copy is there | ABANDONED |
 //! | HASHED | the same, and neither is there, or the source has a second name | stays HASHED for the next start |
+//! | HASHED | the source cannot be looked at, and something else stands at the warehouse path | stays HASHED for the next start |
 //! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
 //! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
@@ -68,6 +69,16 @@ enum Place {
     Unseen(fs::Error),
 }
 
+/// What came of a file's name in staging, when it had one in the warehouse as well.
+enum SecondName {
+    /// It stands in the warehouse alone.
+    Gone,
+    /// It has its name in staging alone.
+    Stays(AbandonReason),
+    /// It was to go back, and could not.
+    NotPutBack,
+}
+
 /// What stands at the three places where a HASHED file's content may be.
 struct Seen {
     arrived: Option<FileIdentity>,
@@ -114,9 +125,11 @@ impl<F: Fs> Committer<F> {
         self.write(&records)?;
         for ingest in self.open_in(FileState::Hashed) {
             let mut work = work_of(&ingest)?;
-            let place = self.locate(&ingest)?;
-            if matches!(place, Place::Lost(_)) {
-                self.return_mistaken(&ingest)?;
+            let mut place = self.locate(&ingest)?;
+            if matches!(place, Place::Lost(_))
+                && let Some(error) = self.return_mistaken(&ingest)?
+            {
+                place = Place::Unseen(error);
             }
             match self.guard_or_doubt(&ingest, &mut work, place)? {
                 Place::Arrived => placed.push(work),
@@ -126,8 +139,9 @@ impl<F: Fs> Committer<F> {
                     Err(reason) => dropped.push(Dropped { work, reason, error: None }),
                 },
                 Place::Spoilt(reason) => {
-                    self.put_back(ingest.id)?;
-                    dropped.push(Dropped { work, reason, error: None });
+                    if self.put_back(ingest.id)? {
+                        dropped.push(Dropped { work, reason, error: None });
+                    }
                 }
                 Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
                 Place::Refused(error) => {
@@ -135,7 +149,10 @@ impl<F: Fs> Committer<F> {
                 }
                 Place::Unseen(error) => {
                     self.report_unseen(&ingest, &error);
-                    unseen.extend(ingest.target.and_then(|target| target.copy));
+                    if let Some(target) = ingest.target {
+                        self.undecided.insert(target.warehouse_path);
+                        unseen.extend(target.copy);
+                    }
                 }
             }
         }
@@ -259,7 +276,9 @@ impl<F: Fs> Committer<F> {
             (None, Some(error)) if !matches!(place, Place::Arrived | Place::Spoilt(_)) => {
                 let arrived = self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?;
                 if !arrived {
-                    return Ok(Place::Refused(error));
+                    // What stands there may be what was moved by mistake, which only its old name could tell.
+                    let is_taken = seen.arrived.is_some() && target.copy.is_none();
+                    return Ok(if is_taken { Place::Unseen(error) } else { Place::Refused(error) });
                 }
                 place = Place::Arrived;
             }
@@ -364,12 +383,14 @@ impl<F: Fs> Committer<F> {
         let mut left = Vec::with_capacity(placed.len());
         for work in placed {
             match self.remove_second_name(&work) {
-                Ok(None) => left.push(work),
-                Ok(Some(reason)) => dropped.push(Dropped { work, reason, error: None }),
+                Ok(SecondName::Gone) => left.push(work),
+                Ok(SecondName::Stays(reason)) => dropped.push(Dropped { work, reason, error: None }),
+                Ok(SecondName::NotPutBack) => {}
                 // By a name that cannot be looked at somebody could write to it.
                 Err(Error::Io(error)) if error.spares_others() => {
-                    self.put_back(work.id)?;
-                    dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
+                    if self.put_back(work.id)? {
+                        dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -378,10 +399,9 @@ impl<F: Fs> Committer<F> {
         Ok(left)
     }
 
-    /// Why the file does not stay in the warehouse, if it does not.
-    fn remove_second_name(&mut self, work: &Work<F>) -> Result<Option<AbandonReason>, Error> {
+    fn remove_second_name(&mut self, work: &Work<F>) -> Result<SecondName, Error> {
         let ingest = self.ingest(work.id)?.clone();
-        let Some(target) = &ingest.target else { return Ok(None) };
+        let Some(target) = &ingest.target else { return Ok(SecondName::Gone) };
         let (from, moving) = match &target.copy {
             Some(copy) => (&copy.path, &copy.identity),
             None => (&ingest.source_path, &ingest.identity),
@@ -396,17 +416,16 @@ impl<F: Fs> Committer<F> {
         {
             // Written to, or wanted by a writer, by its name in staging: that is the one that stays.
             self.publisher.unlink_second_name(&target.warehouse_path)?;
-            return Ok(Some(AbandonReason::Changed));
+            return Ok(SecondName::Stays(AbandonReason::Changed));
         }
         let now = self.publisher.look_afresh(&target.warehouse_path)?;
         let reason = match now.filter(|now| now.identity.key() == moving.key()) {
             Some(now) if !now.identity.same_but_renamed(moving) => AbandonReason::Changed,
             // An upstream has given it a name of his own, by which he could write to it.
             Some(now) if now.links > 1 && target.copy.is_none() => AbandonReason::NeedsCopy,
-            _ => return Ok(None),
+            _ => return Ok(SecondName::Gone),
         };
-        self.put_back(work.id)?;
-        Ok(Some(reason))
+        Ok(if self.put_back(work.id)? { SecondName::Stays(reason) } else { SecondName::NotPutBack })
     }
 
     /// What a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.

@@ -14,7 +14,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::harness::{BINARY, Place, err, has, out, sh};
+use crate::harness::{BINARY, Place, err, has, out, sh, skip};
 
 /// It was refused with this exit code, and its message holds all of these words.
 #[track_caller]
@@ -57,7 +57,7 @@ pub(crate) fn as_nobody(place: &Place, command: &Command) -> Option<Command> {
         std::fs::copy(BINARY, &program).unwrap();
     }
     if !can_run(&program) {
-        eprintln!("SKIPPED: setpriv cannot become another user here");
+        skip("setpriv cannot become another user here");
         return None;
     }
     let mut wrapped = Command::new("setpriv");

@@ -27,20 +27,29 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Says why a test does not run here. Where `CI` is set, everything has to run: there it fails.
+#[track_caller]
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "cannot be skipped in CI: {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
 /// True if `program` can be run; a test that needs it says so and is skipped otherwise.
+#[track_caller]
 pub fn has(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success();
     if !found {
-        eprintln!("SKIPPED: {program} is not installed");
+        skip(&format!("{program} is not installed"));
     }
     found
 }
 
 /// True for root; a test that needs it says so and is skipped otherwise.
+#[track_caller]
 pub fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED: needs root");
+        skip("needs root");
     }
     root
 }
@@ -76,7 +85,7 @@ impl Place {
         let other = tempfile::Builder::new().prefix("csv-ingestor-test-").tempdir_in("/dev/shm").ok()?;
         let device = |path: &Path| std::fs::metadata(path).unwrap().dev();
         if device(other.path()) == device(place.root.path()) {
-            eprintln!("SKIPPED: /dev/shm is not another file system than the temporary directory");
+            skip("/dev/shm is not another file system than the temporary directory");
             return None;
         }
         place.warehouse = other.path().join("warehouse");

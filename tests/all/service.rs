@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{BINARY, Daemon, PATIENCE, Place, csv, has, wait_until};
+use crate::harness::{BINARY, Daemon, PATIENCE, Place, csv, has, skip, wait_until};
 
 const QUICK: [&str; 4] = ["--stability-seconds", "0", "--scan-interval", "50ms"];
 /// Of the watchdog in these tests. Well above what a busy machine lets a thread wait.
@@ -93,7 +93,7 @@ impl Held {
         if is_traced() {
             return Some(held);
         }
-        eprintln!("SKIPPED: strace cannot attach here");
+        skip("strace cannot attach here");
         None
     }
 }

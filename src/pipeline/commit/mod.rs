@@ -15,10 +15,11 @@ mod place;
 mod plan;
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::hash::Shared;
 use super::manifest::Manifests;
@@ -67,6 +68,9 @@ pub struct Committer<F: Fs> {
     closings: Vec<Record>,
     /// So many files had further names behind their renames, one behind the other.
     linked: u32,
+    /// Warehouse paths of files that stay HASHED for the next start: what stands there is judged as theirs, so no other file
+    /// may go there.
+    pub(super) undecided: HashSet<PathBuf>,
     /// Originals that were read and found right, and what stood there then.
     verified: HashMap<Sha256, FileIdentity>,
     /// Files of the last batch that are in the warehouse, open still: closing them costs time that somebody else may have.
@@ -133,6 +137,7 @@ impl<F: Fs> Committer<F> {
             deferred: Vec::new(),
             closings: Vec::new(),
             linked: 0,
+            undecided: HashSet::new(),
             verified: HashMap::new(),
             finished: Vec::new(),
             fs,

@@ -37,11 +37,15 @@ impl<F: Fs> Committer<F> {
                     }
                     Placed::Vanished => (AbandonReason::Vanished, None),
                     Placed::Changed | Placed::Renumbered => {
-                        self.put_back(work.id)?;
+                        if !self.put_back(work.id)? {
+                            continue;
+                        }
                         (AbandonReason::Changed, None)
                     }
                     Placed::Linked => {
-                        self.put_back(work.id)?;
+                        if !self.put_back(work.id)? {
+                            continue;
+                        }
                         self.linked += 1;
                         if self.linked == LINKED_FILES_MAX {
                             // That many upstreams do not give further names to their files at this very moment.
@@ -123,8 +127,8 @@ impl<F: Fs> Committer<F> {
             let free = loop {
                 let path = dir.join(warehouse_name(&work.name, &target.sha256, work.id, taken));
                 match self.publisher.look(&path) {
-                    Ok(None) => break Ok(path),
-                    Ok(Some(_)) => taken += 1,
+                    Ok(None) if !self.undecided.contains(&path) => break Ok(path),
+                    Ok(_) => taken += 1,
                     Err(error) => break Err(error),
                 }
             };
@@ -157,39 +161,39 @@ impl<F: Fs> Committer<F> {
         let mut moved = Vec::with_capacity(placed.len());
         for work in placed {
             let broken = work.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))?;
-            if broken {
-                self.put_back(work.id)?;
-                dropped.push(Dropped { work, reason: AbandonReason::OpenForWriting, error: None });
-            } else {
+            if !broken {
                 moved.push(work);
+            } else if self.put_back(work.id)? {
+                dropped.push(Dropped { work, reason: AbandonReason::OpenForWriting, error: None });
             }
         }
         self.publisher.sync()?;
         Ok(moved)
     }
 
-    /// Gives a file that was placed its old name back. Where that cannot be done, it stays, and an error says so: it is no
-    /// reason to keep all others waiting, at this start and every other.
-    pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<(), Error> {
+    /// Gives a file that was placed its old name back. False where a start cannot do so: an error has said it, and the file has
+    /// to stay HASHED, so that the next start tries again. It is no reason to keep all others waiting.
+    pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<bool, Error> {
         let mut done = self.try_put_back(id);
         if matches!(&done, Err(Error::Io(error)) if error.spares_others()) {
-            // Given up, it would stay there for good: so what may be a moment's is tried twice.
+            // What may be a moment's is tried twice.
             done = self.try_put_back(id);
         }
         match done {
             // A running ingestor ends instead: the next start tries again what may work by then.
             Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
                 let ingest = self.ingest(id)?;
-                let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
-                let error = format!("cannot be put back: {error}");
-                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
-                Ok(())
+                let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path).clone();
+                let error = format!("cannot be put back, which the next start will try again: {error}");
+                self.metrics.file_failed(&path, FailureReason::NotPutBack, &error, None);
+                self.undecided.insert(path);
+                Ok(false)
             }
-            done => done,
+            done => done.map(|()| true),
         }
     }
 
-    fn try_put_back(&mut self, id: IngestId) -> Result<(), Error> {
+    pub(in crate::pipeline) fn try_put_back(&mut self, id: IngestId) -> Result<(), Error> {
         let ingest = self.ingest(id)?.clone();
         let Some(target) = &ingest.target else { return Ok(()) };
         let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);

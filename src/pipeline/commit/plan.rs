@@ -3,6 +3,7 @@
 //! Invariant (P1): a content is claimed once in a batch, and never if it is durably MOVED.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use hashbrown::HashSet;
 
@@ -103,7 +104,7 @@ impl<F: Fs> Committer<F> {
                     plan.records.push(Record::Hashed(HashedRecord {
                         ingest_id: id,
                         sha256: file.sha256,
-                        warehouse_path: partition.join(&*file.settled.name),
+                        warehouse_path: self.first_choice(&partition, &file.settled.name, &file.sha256, id),
                         copy: file.copy,
                         verified_by: file.verified_by,
                     }));
@@ -112,6 +113,12 @@ impl<F: Fs> Committer<F> {
             }
         }
         Ok(plan)
+    }
+
+    /// The first name in `partition` that no undecided file has.
+    fn first_choice(&self, partition: &Path, name: &OsStr, sha256: &Sha256, id: IngestId) -> PathBuf {
+        let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
+        choices.find(|path| !self.undecided.contains(path)).unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's id: that of its DISCOVERED, which is added if it is not durable already.

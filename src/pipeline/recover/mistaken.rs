@@ -28,21 +28,17 @@ use crate::types::{Sha256, UnixMillis};
 const TIMES_SLACK: Duration = Duration::from_secs(2);
 
 impl<F: Fs> Committer<F> {
-    /// Looks at what stands at the warehouse path of a HASHED file that is nowhere, and puts back what we moved there.
-    pub(super) fn return_mistaken(&mut self, ingest: &Ingest) -> Result<(), Error> {
-        // Given up, it would stay there for good: so what may be a moment's is tried twice.
+    /// Looks at what stands at the warehouse path of a HASHED file that is nowhere, and puts back what we moved there. What
+    /// kept it from that is returned: given up, the file would stand there for good, so the next start has to try again.
+    pub(super) fn return_mistaken(&mut self, ingest: &Ingest) -> Result<Option<fs::Error>, Error> {
+        // What may be a moment's is tried twice.
         let mut returned = self.try_return_mistaken(ingest);
         if matches!(&returned, Err(Error::Io(error)) if error.spares_others()) {
             returned = self.try_return_mistaken(ingest);
         }
         match returned {
-            Err(Error::Io(error)) if error.spares_others() => {
-                let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
-                let error = format!("cannot be looked at: {error}");
-                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
-                Ok(())
-            }
-            done => done,
+            Err(Error::Io(error)) if error.spares_others() => Ok(Some(error)),
+            done => done.map(|()| None),
         }
     }
 
@@ -62,14 +58,7 @@ impl<F: Fs> Committer<F> {
             self.metrics.file_failed(path, FailureReason::NotPutBack, why, None);
             return Ok(());
         }
-        match self.put_back_mistaken(ingest, path) {
-            Err(Error::Io(error)) if error.spares_others() => {
-                let error = format!("cannot be put back: {error}");
-                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
-                Ok(())
-            }
-            done => done,
-        }
+        self.put_back_mistaken(ingest, path)
     }
 
     /// What stands at `path`, if our rename of the ingest's source may have brought it there.
@@ -119,7 +108,7 @@ impl<F: Fs> Committer<F> {
         {
             return Ok(self.publisher.unlink_second_name(path)?);
         }
-        self.put_back(ingest.id)
+        self.try_put_back(ingest.id)
     }
 
     /// Puts back what stands in the directory for duplicates at the name that was chosen for one, and is no duplicate, or

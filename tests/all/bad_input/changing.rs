@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::{as_nobody, chmod, give_to_nobody};
-use crate::harness::{Daemon, Place, csv, json_lines, wait_until};
+use crate::harness::{Daemon, Place, csv, json_lines, skip, wait_until};
 
 const OPTIONS: [&str; 6] = ["--stability-seconds", "0", "--scan-interval", "50ms", "--log-level", "debug"];
 /// Long enough in hashing that something can be done to it meanwhile; a hole, so it takes no room.
@@ -139,7 +139,7 @@ fn a_file_that_is_open_for_writing_waits() {
     let daemon = start(&place);
     wait_until("it was looked at", || !daemon.events("file_ready").is_empty());
     if !daemon.events("leases_unsupported").is_empty() {
-        eprintln!("SKIPPED: no leases on this file system");
+        skip("no leases on this file system");
         return;
     }
     // Other files come and go meanwhile.

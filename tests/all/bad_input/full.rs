@@ -11,7 +11,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use super::assert_refused;
-use crate::harness::{Daemon, Place, csv, err, is_root, snapshot, wait_until};
+use crate::harness::{Daemon, Place, csv, err, is_root, skip, snapshot, wait_until};
 
 /// A small file system; unmounted when dropped.
 pub(crate) struct Disk(PathBuf);
@@ -27,7 +27,7 @@ impl Disk {
         let options = format!("size={size}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: nothing can be mounted here");
+            skip("nothing can be mounted here");
             return None;
         }
         Some(Disk(at))

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 
 use inotify::{Inotify, WatchMask};
 
-use crate::harness::{Place, csv, has, is_root, sh, snapshot, wait_until};
+use crate::harness::{Place, csv, has, is_root, sh, skip, snapshot, wait_until};
 
 /// What was opened or read of the watched paths since the last call.
 fn opened(watch: &mut Inotify) -> usize {
@@ -43,7 +43,7 @@ fn what_is_no_regular_file_is_neither_opened_nor_moved() {
             assert!(std::fs::symlink_metadata(at("device.csv")).unwrap().file_type().is_char_device());
             watched.push(at("device.csv"));
         } else {
-            eprintln!("SKIPPED: device nodes cannot be made here");
+            skip("device nodes cannot be made here");
         }
     }
     let control = place.stage("plain.csv", csv(3, 100));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use super::super::harness::{Place, csv, has, is_root, sh};
+use super::super::harness::{Place, csv, has, is_root, sh, skip};
 use super::{QUICK, assert_contents, leftover_copies, only_file, stop};
 
 /// Ingests files across, and checks that what arrives is what was there.
@@ -75,7 +75,7 @@ impl LoopMount {
         sh("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image.as_os_str()]);
         let mounted = Command::new("mount").args(["-o", "loop"]).args([&image, &point]).output().unwrap();
         if !mounted.status.success() {
-            eprintln!("SKIPPED: mount -o loop: {}", String::from_utf8_lossy(&mounted.stderr));
+            skip(&format!("mount -o loop: {}", String::from_utf8_lossy(&mounted.stderr)));
             return None;
         }
         Some(LoopMount { point })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::super::harness::{BINARY, Place, csv, has, json_lines, wait_until};
+use super::super::harness::{BINARY, Place, csv, has, json_lines, skip, wait_until};
 use super::{QUICK, assert_contents, count_syncs, stop, wait_until_taken};
 
 /// Section 7, word for word but for the place: it is what everybody will type first.
@@ -146,7 +146,7 @@ fn a_second_signal_ends_at_once() {
     };
     wait_until("strace to attach", || is_traced() || tracer.0.try_wait().unwrap().is_some());
     if !is_traced() {
-        eprintln!("SKIPPED: strace cannot attach here");
+        skip("strace cannot attach here");
         return;
     }
     std::thread::sleep(Duration::from_millis(200));

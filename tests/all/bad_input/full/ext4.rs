@@ -2,7 +2,7 @@
 //! run out. A small ext4 image on a loop device.
 
 use super::{Disk, Place, check_events, check_no_leftovers, csv, fill_the_journal, is_root, start};
-use crate::harness::{Daemon, has};
+use crate::harness::{Daemon, has, skip};
 use std::path::Path;
 use std::process::Command;
 
@@ -21,7 +21,7 @@ fn ext4(place: &Place, inodes: u32) -> Option<Disk> {
     assert!(made.unwrap().status.success());
     let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: no loop device can be mounted here");
+        skip("no loop device can be mounted here");
         return None;
     }
     Some(Disk(at))
