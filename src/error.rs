@@ -62,10 +62,12 @@ pub enum Error {
         marker: PathBuf,
     },
     /// Half-done files lie in a directory that is missing.
-    #[error("{} is missing, and files that are half done lie in it: mount it (or make it) and start again ({source})", path.display())]
+    #[error("{} is missing, and files that are half done lie in it: mount it{hint} and start again ({source})", path.display())]
     NotMounted {
         /// The directory.
         path: PathBuf,
+        /// What else can be done.
+        hint: &'static str,
         /// What the kernel said.
         source: fs::Error,
     },

@@ -17,6 +17,7 @@ use crate::pipeline::places::{self, Accepts, Places, may_be_there, private_dir};
 
 const WAREHOUSE: &str = "--warehouse";
 const MANIFESTS: &str = "--manifests";
+const IF_IT_IS_LOST: &str = ", or give --new-warehouse if what it held is lost,";
 
 /// What was read of a journal.
 pub struct Beginning<'a> {
@@ -49,7 +50,7 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
         check_markers(fs, begins, settings)?;
     }
     if let Some(store) = &begins.store {
-        check_mounted(fs, begins.state, store)?;
+        check_mounted(fs, begins.state, store, accepts)?;
     }
     if accepts.journal {
         return Ok(accepts);
@@ -95,13 +96,16 @@ fn is_one_place<F: Fs>(fs: &F, one: &Path, other: &Path) -> bool {
 }
 
 /// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
-/// not mounted than removed, and a file that cannot be seen would be given up.
-fn check_mounted<F: Fs>(fs: &F, state: &State, store: &[u8; 16]) -> Result<(), Error> {
+/// not mounted than removed, and a file that cannot be seen would be given up. What is said to be lost need not be there.
+fn check_mounted<F: Fs>(fs: &F, state: &State, store: &[u8; 16], accepts: Accepts) -> Result<(), Error> {
     for ingest in state.open().filter(|ingest| ingest.state != FileState::Discovered) {
         // The copies' directory was durable before anything was HASHED; a bare mount point has none.
         let settings = &ingest.settings;
-        for path in [&private_dir(&settings.warehouse, store), &settings.manifests, &settings.input] {
-            fs.open_dir(path).map_err(|source| Error::NotMounted { path: path.clone(), source })?;
+        let copies = private_dir(&settings.warehouse, store);
+        let published = [&copies, &settings.manifests].map(|path| (path, IF_IT_IS_LOST));
+        let input = (&settings.input, " (or make it)");
+        for (path, hint) in published.into_iter().filter(|_| !accepts.warehouse).chain([input]) {
+            fs.open_dir(path).map_err(|source| Error::NotMounted { path: path.clone(), hint, source })?;
         }
     }
     Ok(())

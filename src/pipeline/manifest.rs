@@ -4,9 +4,9 @@
 //! - A line is a pure function of the journal's records.
 //! - Lines are appended under a lock, so that several ingestors may share a manifests directory. It is not on the manifest, which
 //!   readers may lock, and it is not held while a full disk is waited for.
-//! - A whole line that a reader may have seen is never taken back: what a crash left of a batch is completed in
-//!   place; only a last line that has no end and is not ours is cut
-//!   off. What somebody else wrote between the lines stays.
+//! - A whole line that a reader may have seen is never taken back: what a crash left of a batch is completed in place, and so
+//!   is a record that lacks its newline alone; only a last line that is torn and is not ours is cut off. What somebody else
+//!   wrote between the lines stays.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +18,7 @@ use std::sync::atomic::AtomicBool;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use super::manifest_lock::ManifestLock;
 use crate::fs::{self, DIR_MODE, FILE_MODE, Fs, Open};
@@ -232,13 +233,10 @@ impl<F: Fs> Manifests<F> {
         if is_torn_from(&fs, file, found.others_end, found.len, &batch)? {
             fs::write_all_at(&fs, file, &batch, found.others_end)?;
         } else {
-            // Something else was torn there. Whole lines stay, whatever they are; a last one without its end is cut off.
+            // Something else was torn there. Whole lines stay, whatever they are.
             let rest = missing_before(u64::MAX);
-            if found.len > found.lines_end {
-                fs.set_len(file, found.lines_end)?;
-                fs.sync_data(file)?;
-            }
-            fs::write_all_at(&fs, file, &rest, found.lines_end)?;
+            let end = end_last_line(&fs, file, found.lines_end, found.len, lines)?;
+            fs::write_all_at(&fs, file, &rest, end)?;
         }
         fs.sync_data(file)?;
         Ok(found.at.iter().filter(|at| at.is_none()).count())
@@ -252,8 +250,8 @@ pub struct Progress {
     has_begun: bool,
 }
 
-/// The end of the file's last whole line; what another ingestor's crash left behind it is cut off. That one's
-/// recovery will write its line anew.
+/// The end of the file's last whole line. What another ingestor's crash left behind it is cut off; that one's recovery will
+/// write its line anew.
 fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
     let len = fs.stat_file(file)?.identity.size;
     let mut end = len;
@@ -269,11 +267,29 @@ fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
         }
         end = start;
     }
-    if end < len {
-        fs.set_len(file, end)?;
-        fs.sync_data(file)?;
+    end_last_line(fs, file, end, len, &[])
+}
+
+/// Sees to it that the file, whose last newline stands before `start`, ends behind a whole line; returns where. A record that
+/// lacks nothing but its newline (an editor may save a file so) gets that; it is no torn one, since no beginning of an
+/// object is an object. What else stands there is cut off, and so is one of `lines`, which the caller writes.
+fn end_last_line<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, lines: &[Vec<u8>]) -> fs::Result<u64> {
+    if start >= len {
+        return Ok(start);
     }
-    Ok(end)
+    if len - start < LINE_BYTES_MAX as u64 {
+        let mut last = vec![0; (len - start) as usize];
+        let read = fs::read_full_at(fs, file, &mut last, start)?;
+        let is_whole = read == last.len() && last.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&last).is_ok();
+        last.push(b'\n');
+        if is_whole && !lines.contains(&last) {
+            fs::write_all_at(fs, file, b"\n", len)?;
+            return Ok(len + 1);
+        }
+    }
+    fs.set_len(file, start)?;
+    fs.sync_data(file)?;
+    Ok(start)
 }
 
 /// What a search through a manifest found.

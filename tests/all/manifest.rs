@@ -83,6 +83,29 @@ fn a_foreign_torn_line_is_cut_off() {
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
 
+/// Why: an editor that saves a manifest without a newline at its end made the next append cut the last line off, of a file
+/// that was ingested long ago. A beginning of an object is no object, so what is one is no torn line.
+#[test]
+fn a_record_that_lacks_its_newline_alone_gets_it() {
+    let mut saved = lines(1..=2).concat();
+    saved.pop();
+    let fs = machine(&saved);
+    ensure(&fs, &lines(3..=3));
+    assert_eq!(content(&fs), lines(1..=3).concat());
+
+    let fs = machine(&saved);
+    let mut manifests = Manifests::new(fs.clone());
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut Progress::default()).unwrap();
+    assert_eq!(content(&fs), lines(1..=3).concat());
+
+    // Its owner comes back, and finds it whole.
+    let fs = machine(&saved);
+    manifests = Manifests::new(fs.clone());
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut Progress::default()).unwrap();
+    assert_eq!(ensure(&fs, &lines(2..=2)), 0);
+    assert_eq!(content(&fs), lines(1..=3).concat());
+}
+
 /// What stands there already is not written again, wherever it stands.
 #[test]
 fn lines_that_are_there_are_found() {

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::node::{Change, Meta};
@@ -59,6 +59,28 @@ fn rename(state: &mut State, from: &Path, to: &Path, replace: bool) -> io::Resul
     }
     let now = state.stamp();
     state.device(source).rename((source.node, from_name), (target.node, to_name), replace, now)
+}
+
+/// The content of a node that programs see.
+fn content(state: &State, place: Place) -> io::Result<Vec<u8>> {
+    let node = state.node(place)?;
+    let mut bytes = vec![0; usize::try_from(node.size).map_err(|_| errno(libc::EFBIG))?];
+    node.read(0, &mut bytes);
+    Ok(bytes)
+}
+
+/// Adds every file below a directory, by its path.
+fn gather(state: &State, dir: Place, path: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) -> io::Result<()> {
+    for name in state.node(dir)?.entries.keys() {
+        let Some(place) = state.child(dir, name)? else { continue };
+        let path = path.join(&**name);
+        match state.node(place)?.kind {
+            FileKind::Directory => gather(state, place, &path, found)?,
+            FileKind::Symlink => found.push((path.clone(), content(state, state.walk(&path, true)?)?)),
+            _ => found.push((path, content(state, place)?)),
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Upstream<'a> {
@@ -248,11 +270,15 @@ impl<'a> Upstream<'a> {
 
     /// The content that programs see.
     pub fn read(&mut self, path: impl AsRef<Path>) -> Result<Vec<u8>> {
-        self.look("upstream read", path, |state, path| {
-            let node = state.node(state.walk(path, true)?)?;
-            let mut bytes = vec![0; usize::try_from(node.size).map_err(|_| errno(libc::EFBIG))?];
-            node.read(0, &mut bytes);
-            Ok(bytes)
+        self.look("upstream read", path, |state, path| content(state, state.walk(path, true)?))
+    }
+
+    /// Every file below a directory that programs see, with its content; one that a link stands for has the link's path.
+    pub fn files(&mut self, dir: impl AsRef<Path>) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        self.look("upstream find", dir, |state, path| {
+            let mut found = Vec::new();
+            gather(state, state.walk(path, true)?, path, &mut found)?;
+            Ok(found)
         })
     }
 

@@ -1,11 +1,15 @@
 //! What everybody can see of a machine at one moment.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::thread::LocalKey;
 
 use csv_ingestor::fs::FileKind;
 use csv_ingestor::fs::sim::Upstream;
 use csv_ingestor::pipeline::quarantine::REASON_SUFFIX;
+use csv_ingestor::types::Sha256;
+use hashbrown::HashMap;
 use serde_json::Value;
 use sha2::Digest as _;
 
@@ -52,26 +56,45 @@ pub struct View {
     pub torn: Vec<String>,
 }
 
+/// So many contents are remembered with what they are; then it begins anew.
+const REMEMBERED_MAX: usize = 4096;
+
+/// What `of` says of a content. The sweeps ask for the same few again and again, so a thread remembers.
+fn remembered<T: Clone>(
+    memory: &'static LocalKey<RefCell<HashMap<Box<[u8]>, T>>>,
+    content: &[u8],
+    of: impl FnOnce(&[u8]) -> T,
+) -> T {
+    memory.with_borrow_mut(|memory| {
+        if let Some(known) = memory.get(content) {
+            return known.clone();
+        }
+        if memory.len() >= REMEMBERED_MAX {
+            memory.clear();
+        }
+        memory.entry(content.into()).or_insert(of(content)).clone()
+    })
+}
+
 pub fn digest(content: &[u8]) -> Digest {
-    sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    thread_local!(static DIGESTS: RefCell<HashMap<Box<[u8]>, Digest>> = RefCell::default());
+    remembered(&DIGESTS, content, |content| Sha256(sha2::Sha256::digest(content).into()).hex())
 }
 
 /// Every regular file below `dir`, with its content.
 pub fn files(upstream: &mut Upstream<'_>, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for name in upstream.list(dir).unwrap_or_default() {
-        let path = dir.join(name);
-        match upstream.stat(&path).unwrap().kind {
-            FileKind::Directory => found.extend(files(upstream, &path)),
-            _ => {
-                found.insert(path.clone(), upstream.read(&path).unwrap());
-            }
-        }
+    match upstream.stat(dir) {
+        Ok(stat) if stat.kind == FileKind::Directory => upstream.files(dir).unwrap().into_iter().collect(),
+        _ => BTreeMap::new(),
     }
-    found
 }
 
 fn line_of(text: &[u8]) -> Option<Line> {
+    thread_local!(static LINES: RefCell<HashMap<Box<[u8]>, Option<Line>>> = RefCell::default());
+    remembered(&LINES, text, parse)
+}
+
+fn parse(text: &[u8]) -> Option<Line> {
     let value: Value = serde_json::from_slice(text).ok()?;
     Some(Line {
         ingest_id: value["ingest_id"].as_u64()?,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Call, Op, Survival, Upstream};
@@ -26,6 +27,25 @@ pub struct Watch {
     blind: bool,
     /// What happened before, for messages.
     story: String,
+    /// What the disk alone would say, since the last sync.
+    floor: Option<Arc<Floor>>,
+}
+
+/// What a power cut would leave if nothing survived that need not.
+struct Floor {
+    disk: View,
+    state: State,
+}
+
+impl Floor {
+    fn of(upstream: &mut Upstream<'_>) -> Result<Arc<Floor>, String> {
+        let floor = upstream.fork();
+        floor.clear_faults();
+        floor.crash_to(Survival::Nothing);
+        let disk = View::of(&mut floor.upstream());
+        let state = engine::read_state(&floor, Path::new(STATE)).map_err(|error| error.to_string())?;
+        Ok(Arc::new(Floor { disk, state }))
+    }
 }
 
 impl Watch {
@@ -72,23 +92,34 @@ impl Watch {
         if self.blind {
             return Ok(());
         }
-        let floor = upstream.fork();
-        floor.clear_faults();
-        floor.crash_to(Survival::Nothing);
-        let disk = View::of(&mut floor.upstream());
-        model.always_on_disk(&disk)?;
-        let state = engine::read_state(&floor, Path::new(STATE)).map_err(|error| error.to_string())?;
+        // What is on the disk changes with syncs, and by what others do. Where the last look says that all is well, nobody
+        // else has done anything that matters; otherwise a new one decides.
+        if let Some(floor) = self.floor.take()
+            && self.judge_with(call, &view, &floor, model).is_ok()
+        {
+            self.floor = (!call.op.is_sync()).then_some(floor);
+            return Ok(());
+        }
+        let floor = Floor::of(upstream)?;
+        let verdict = self.judge_with(call, &view, &floor, model);
+        self.floor = (!call.op.is_sync()).then_some(floor);
+        verdict
+    }
+
+    fn judge_with(&mut self, call: &Call<'_>, view: &View, floor: &Floor, model: &Model) -> Verdict {
+        let Floor { disk, state } = floor;
+        model.always_on_disk(disk)?;
         for line in &view.lines {
             let there = disk.warehouse.get(&line.warehouse_path);
             ensure!(there == Some(&line.sha256), "listed before it was durable: {line:?}");
-            ensure!(is_moved(&state, line.ingest_id, &line.sha256), "listed before MOVED was durable: {line:?}");
+            ensure!(is_moved(state, line.ingest_id, &line.sha256), "listed before MOVED was durable: {line:?}");
         }
         for (path, digest) in &view.warehouse {
             let intended = model.strangers.contains(digest)
                 || state
                     .open()
                     .any(|ingest| ingest.target.as_ref().is_some_and(|target| target.warehouse_path == *path))
-                || original(&state, digest).is_some_and(|original| *original.warehouse_path == **path);
+                || original(state, digest).is_some_and(|original| *original.warehouse_path == **path);
             ensure!(intended, "in the warehouse before HASHED was durable: {}", path.display());
         }
         // At first: what an earlier run has finished there.

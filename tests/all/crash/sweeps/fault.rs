@@ -174,37 +174,3 @@ fn gives_up(scenario: &Scenario, operation: u64, fault: Fault) {
     }
     play.end();
 }
-
-#[test]
-#[ignore]
-fn debug_one() {
-    let get = |name: &str| std::env::var(name).unwrap();
-    let (op, fault): (u64, u64) = (get("OP").parse().unwrap(), get("FAULT").parse().unwrap());
-    let scenario = Scenario::all().into_iter().find(|scenario| scenario.name == get("SCEN")).unwrap();
-    let mut stopped = Play::new(&scenario);
-    stopped.run_until(op, op % 2 == 0);
-    stopped.kill();
-    for logged in stopped.fs.log() {
-        println!("A {logged:?}");
-    }
-    let mut play = stopped.fork();
-    let errno = if fault % 2 == 0 { libc::EIO } else { libc::ENOSPC };
-    may_stay(&play, Op::Stat);
-    play.fs.inject(Fault::errno(errno).at(fault));
-    let ended = play.run();
-    println!("ended {:?}", ended.is_err());
-    for logged in play.fs.log() {
-        println!("B {logged:?}");
-    }
-    play.fs.clear_faults();
-    match fault % 3 == 0 {
-        true => play.cut_power(fault),
-        false => play.kill(),
-    }
-    let fs = play.fs.clone();
-    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play.end()));
-    for logged in fs.log() {
-        println!("C {logged:?}");
-    }
-    assert!(told.is_ok());
-}

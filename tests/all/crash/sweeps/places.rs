@@ -239,6 +239,49 @@ fn a_disk_that_is_not_mounted_after_every_crash() {
     assert!(refused.into_inner() > 100, "hardly any was refused");
 }
 
+/// Why: a warehouse whose disk has died was refused for the sake of the files that were on their way, also with
+/// `--new-warehouse`, and nothing else could be done than to give up the journal. What is in staging comes in; what was on the
+/// disk alone is lost, as all that was there before; the start behind it needs nobody's word.
+#[test]
+fn a_disk_that_is_lost_after_every_crash_is_replaced() {
+    let [one, cross, leaseless] = scenarios();
+    let thin = |scenario| Scenario { thin: 2, ..scenario };
+    let half_done = std::sync::atomic::AtomicU64::new(0);
+    sweep("disks that are lost", writes([thin(one), thin(cross), thin(leaseless)]), 300, |scenario, operation, _| {
+        let mut states = 0;
+        for dir in [WAREHOUSE, MANIFESTS] {
+            if scenario.cross && dir == WAREHOUSE {
+                continue;
+            }
+            let mut play = Play::new(scenario);
+            play.run_until(operation, false);
+            play.kill();
+            if !play.fs.upstream().exists(dir) {
+                continue;
+            }
+            unmount(&play.fs, dir);
+            let staged = View::of(&mut play.fs.upstream()).staging;
+            let accepting = |play: &Play<'_>| {
+                let mut options = ingestor::options(scenario, Box::new(|| false));
+                options.accepts.warehouse = true;
+                engine::open(&play.fs, options).map(|engine| drop(engine.unwrap().committer.shut_down()))
+            };
+            let known = engine::read_state(&play.fs, Path::new(STATE)).unwrap();
+            half_done.fetch_add(known.open().count() as u64, std::sync::atomic::Ordering::Relaxed);
+            accepting(&play).unwrap_or_else(|error| panic!("{}: {error}", play.told()));
+            play.run().unwrap_or_else(|error| panic!("{}: once more: {error}", play.told()));
+            let view = View::of(&mut play.fs.upstream());
+            for (path, digest) in staged {
+                assert!(view.holds(&digest) || dir == WAREHOUSE, "{}: {} is lost", play.told(), path.display());
+            }
+            assert!(view.torn.is_empty(), "{}: {:?}", play.told(), view.torn);
+            states += 1;
+        }
+        states
+    });
+    assert!(half_done.into_inner() > 100, "hardly any was half done");
+}
+
 /// Exchanges a directory at one moment of a run.
 struct Exchange<'a, 'b> {
     play: &'a mut Play<'b>,
