@@ -12,6 +12,7 @@ use csv_ingestor::engine::{self, Engine, Options};
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::compact::compact;
+use csv_ingestor::journal::record::DuplicateAction;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::{Committer, OnFull};
 use csv_ingestor::pipeline::hash::Hasher;
@@ -39,6 +40,19 @@ pub trait Listener {
     fn at(&mut self, moment: Moment, fs: &SimFs) -> bool;
     /// A file with this content was reported as ingested.
     fn ingested(&mut self, digest: Digest);
+}
+
+/// Whom nothing is expected of.
+pub struct Nobody;
+
+impl Listener for Nobody {
+    fn recovered(&mut self, _: &SimFs) {}
+
+    fn at(&mut self, _: Moment, _: &SimFs) -> bool {
+        false
+    }
+
+    fn ingested(&mut self, _: Digest) {}
 }
 
 pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
@@ -113,7 +127,9 @@ impl<'a> Run<'a> {
         let Engine { mut committer, shared, recovered, .. } = engine;
         listener.recovered(fs);
         let mode = if scenario.sidecars { Mode::Sidecar } else { Mode::Stability(Duration::ZERO) };
-        let kept: Vec<_> = committer.state().kept().copied().collect();
+        // Only who keeps duplicates passes over what was kept.
+        let keeps = scenario.duplicates == DuplicateAction::Keep;
+        let kept: Vec<_> = committer.state().kept().filter(|_| keeps).copied().collect();
         let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
         let rules = NameRules { sidecar_suffix: scenario.sidecars.then(|| ".ok".into()), ..NameRules::default() };
         let mut resumed = Vec::new();

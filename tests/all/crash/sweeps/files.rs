@@ -9,10 +9,10 @@ use csv_ingestor::journal::record::DuplicateAction;
 
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::act::{self, Act, content_of};
-use crate::crash::ingestor::{self, Ended, Listener};
+use crate::crash::ingestor::{self, Ended};
 use crate::crash::play::Play;
-use crate::crash::scenario::{DUPLICATES, MANIFESTS, Moment, QUARANTINE, STAGING, Scenario, WAREHOUSE};
-use crate::crash::view::{Digest, View, digest, files};
+use crate::crash::scenario::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, Scenario, WAREHOUSE};
+use crate::crash::view::{View, digest, files};
 
 /// Of each kind of oddness, with each kind of place.
 fn odd_scenarios() -> Vec<Scenario> {
@@ -241,21 +241,8 @@ fn directories_are_in_the_way_of_every_name() {
     });
 }
 
-/// Who is told, and does nothing.
-struct Nobody;
-
-impl Listener for Nobody {
-    fn recovered(&mut self, _: &SimFs) {}
-
-    fn at(&mut self, _: Moment, _: &SimFs) -> bool {
-        false
-    }
-
-    fn ingested(&mut self, _: Digest) {}
-}
-
 fn run(scenario: &Scenario, fs: &SimFs) -> Result<Ended, csv_ingestor::Error> {
-    ingestor::run(scenario, fs, Box::new(|| false), &mut Nobody)
+    ingestor::run(scenario, fs, Box::new(|| false), &mut ingestor::Nobody)
 }
 
 /// Is the content anywhere where somebody would look for it?
