@@ -131,6 +131,15 @@ impl Error {
     }
 }
 
+/// Repeats once what failed in a way that [`Blame`]s no more than a file or a place: that may have been a moment's. Only for an
+/// effect that can be repeated, and whose failure would be for good.
+pub fn twice<T, E>(spares_others: fn(&E) -> bool, mut effect: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    match effect() {
+        Err(error) if spares_others(&error) => effect(),
+        done => done,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

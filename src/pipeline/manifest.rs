@@ -280,7 +280,8 @@ fn end_last_line<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, lines: &[V
     if len - start < LINE_BYTES_MAX as u64 {
         let mut last = vec![0; (len - start) as usize];
         let read = fs::read_full_at(fs, file, &mut last, start)?;
-        let is_whole = read == last.len() && last.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&last).is_ok();
+        let is_whole =
+            read == last.len() && last.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&last).is_ok();
         last.push(b'\n');
         if is_whole && !lines.contains(&last) {
             fs::write_all_at(fs, file, b"\n", len)?;

@@ -269,3 +269,10 @@ pub enum Error {
     #[error("internal error: {0} (ingest id {1}); nothing is lost: the next start resumes")]
     Transition(&'static str, IngestId),
 }
+
+impl Error {
+    /// See [`fs::Error::spares_others`].
+    pub fn spares_others(&self) -> bool {
+        matches!(self, Error::Io(error) if error.spares_others())
+    }
+}

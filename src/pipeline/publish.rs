@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::naming::{aside_name, returned_name};
+use crate::fs::blame::twice;
 use crate::fs::{self, DIR_MODE, FILE_MODE, FileKind, Fs, Open};
 use crate::types::{FileIdentity, IngestId};
 
@@ -277,7 +278,7 @@ impl<F: Fs> Publisher<F> {
         identity: &FileIdentity,
         leased: Option<&F::File>,
     ) -> fs::Result<Removed> {
-        match self.take_away(id, what, path, identity, leased) {
+        match twice(fs::Error::spares_others, || self.take_away(id, what, path, identity, leased)) {
             // One that cannot be looked at, or removed, must not stay hidden.
             Err(error) if error.spares_others() => {
                 let (dir_path, name) = split(path)?;

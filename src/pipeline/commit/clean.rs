@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::confine::is_of_the_place;
 use super::{Committer, Work};
+use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Lease, MKDIR, OPEN_DIR, Open, RENAME};
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::journal::state::{FileState, Ingest, Kept};
@@ -139,7 +140,7 @@ impl<F: Fs> Committer<F> {
         ingest: &Ingest,
         sha256: &Sha256,
     ) -> Result<Removed, Error> {
-        match self.try_remove_staged(work, what, ingest, sha256) {
+        match twice(Error::spares_others, || self.try_remove_staged(work, what, ingest, sha256)) {
             Err(Error::Io(error)) if error.spares_others() => {
                 // What an earlier run took aside must not stay hidden.
                 self.resolve_aside(work.id, what, &ingest.source_path, None)?;
@@ -357,15 +358,28 @@ impl<F: Fs> Committer<F> {
         Ok(Some(outcome))
     }
 
-    /// Moves a duplicate to its place. The directory is made again if somebody has removed it, and what is above it too.
+    /// Moves a duplicate to its place. Refused, it stays for good, so what may be a moment's is tried twice.
     fn place_duplicate(&mut self, ingest: &Ingest, path: &Path) -> Result<Placed, Error> {
+        match self.try_place_duplicate(ingest, path)? {
+            Placed::Refused(_) => self.try_place_duplicate(ingest, path),
+            placed => Ok(placed),
+        }
+    }
+
+    /// The directory is made again if somebody has removed it, and what is above it too.
+    fn try_place_duplicate(&mut self, ingest: &Ingest, path: &Path) -> Result<Placed, Error> {
         let (dir, _) = split(path)?;
         let above = dir.parent().unwrap_or(dir);
         let (source, identity) = (&ingest.source_path, &ingest.identity);
-        match self.patiently(|this| this.publisher.place(source, above, path, identity)) {
+        let placed = match self.patiently(|this| this.publisher.place(source, above, path, identity)) {
             Ok(Placed::Refused(error)) if error.op == OPEN_DIR && error.is_not_found() => {
                 self.patiently(|this| this.publisher.place(source, Path::new("/"), path, identity))
             }
+            placed => placed,
+        };
+        match placed {
+            // The place does not take it: the file stays, and the others go on. Behind the rename, it is there.
+            Err(Error::Io(error)) if MOVES.contains(&error.op) && is_of_the_place(&error) => Ok(Placed::Refused(error)),
             placed => placed,
         }
     }
@@ -396,11 +410,7 @@ impl<F: Fs> Committer<F> {
         loop {
             let Some(path) = target else { return Ok(None) };
             let (dir, name) = split(&path)?;
-            let placed = match self.place_duplicate(ingest, &path) {
-                // The place does not take it: the file stays, and the others go on. Behind the rename, it is there.
-                Err(Error::Io(error)) if MOVES.contains(&error.op) && is_of_the_place(&error) => Placed::Refused(error),
-                placed => placed?,
-            };
+            let placed = self.place_duplicate(ingest, &path)?;
             let placed = self.recognize(placed, &path, ingest.identity.size, &sha256)?;
             match placed {
                 Placed::Vanished => return Ok(Some(Outcome::Cleared)),

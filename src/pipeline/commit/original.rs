@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use super::Committer;
+use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::state::Original;
 use crate::limits::VERIFIED_ORIGINALS_MAX;
@@ -34,7 +35,7 @@ impl<F: Fs> Committer<F> {
         sha256: &Sha256,
     ) -> Result<bool, Error> {
         let Some(original) = self.state.original(sha256)? else { return Ok(false) };
-        match self.examine(&original, staged, sha256) {
+        match twice(fs::Error::spares_others, || self.examine(&original, staged, sha256)) {
             Ok(Standing::Intact) => Ok(true),
             Ok(Standing::Damaged(why)) => {
                 self.metrics.original_damaged(path, &original.warehouse_path, &why);

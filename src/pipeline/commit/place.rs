@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::{Committer, Dropped, Placings, Work};
+use crate::fs::blame::twice;
 use crate::fs::{self, Fs};
 use crate::journal::record::{AbandonReason, Abandoned, Hashed as HashedRecord, Moved, Record};
 use crate::limits::LINKED_FILES_MAX;
@@ -174,12 +175,7 @@ impl<F: Fs> Committer<F> {
     /// Gives a file that was placed its old name back. False where a start cannot do so: an error has said it, and the file has
     /// to stay HASHED, so that the next start tries again. It is no reason to keep all others waiting.
     pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<bool, Error> {
-        let mut done = self.try_put_back(id);
-        if matches!(&done, Err(Error::Io(error)) if error.spares_others()) {
-            // What may be a moment's is tried twice.
-            done = self.try_put_back(id);
-        }
-        match done {
+        match twice(Error::spares_others, || self.try_put_back(id)) {
             // A running ingestor ends instead: the next start tries again what may work by then.
             Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
                 let ingest = self.ingest(id)?;

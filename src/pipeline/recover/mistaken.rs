@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Committer;
+use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::state::Ingest;
 use crate::metrics::FailureReason;
@@ -31,12 +32,7 @@ impl<F: Fs> Committer<F> {
     /// Looks at what stands at the warehouse path of a HASHED file that is nowhere, and puts back what we moved there. What
     /// kept it from that is returned: given up, the file would stand there for good, so the next start has to try again.
     pub(super) fn return_mistaken(&mut self, ingest: &Ingest) -> Result<Option<fs::Error>, Error> {
-        // What may be a moment's is tried twice.
-        let mut returned = self.try_return_mistaken(ingest);
-        if matches!(&returned, Err(Error::Io(error)) if error.spares_others()) {
-            returned = self.try_return_mistaken(ingest);
-        }
-        match returned {
+        match twice(Error::spares_others, || self.try_return_mistaken(ingest)) {
             Err(Error::Io(error)) if error.spares_others() => Ok(Some(error)),
             done => done.map(|()| None),
         }

@@ -3,23 +3,14 @@
 use std::path::Path;
 
 use csv_ingestor::fs::sim::{Fault, Op};
-use csv_ingestor::journal::record::DuplicateAction;
 
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::play::Play;
 use crate::crash::scenario::{STATE, Scenario};
 
-/// Where one of these fails, a file may stay in staging: it cannot be removed, or its original cannot be looked at.
+/// Where each of these fails, not only one, a source or a sidecar stays in staging that cannot be removed or looked at.
 const STAYS: [Op; 9] =
     [Op::Lease, Op::LeaseBroken, Op::OpenDir, Op::Open, Op::Stat, Op::StatFile, Op::ReadAt, Op::Rename, Op::Unlink];
-
-/// If it is one of these, files and sidecars may be left in staging, and duplicates kept there.
-fn may_stay(play: &Play<'_>, op: Op) {
-    if STAYS.contains(&op) {
-        if std::env::var_os("XW").is_some() { play.model().withdrew = true; }
-        if std::env::var_os("XD").is_some() { play.model().duplicates = DuplicateAction::Keep; }
-    }
-}
 
 /// An operation that fails, and how.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +65,7 @@ fn every_operation_fails() {
             let mut play = Play::new(scenario);
             play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
             play.model().lossy = op.is_sync() && !scenario.syncs;
-            may_stay(&play, op);
+            play.model().withdrew |= matches!(how, How::ForEver(_)) && STAYS.contains(&op);
             play.fs.inject(how.fault(operation, op));
             let ended = play.run();
             play.fs.clear_faults();
@@ -137,7 +128,6 @@ fn every_operation_of_a_recovery_fails() {
             let mut play = stopped.fork();
             play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
             play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
-            may_stay(&play, logged.op);
             play.fs.inject(Fault::errno(errno).at(logged.number));
             let _ = play.run();
             play.fs.clear_faults();
