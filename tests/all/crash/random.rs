@@ -231,7 +231,7 @@ impl Part {
         let is_unsynced = !play.model().syncs || play.model().writer.is_some();
         play.model().lossy |= is_unsynced;
         // What cannot be removed from staging stays there.
-        play.model().withdrew = true;
+        play.model().withdrew |= for_ever;
         play.fs.inject(if for_ever { fault.from(at) } else { fault.at(at) });
         play.story.push(format!("errno {errno} at operation {at}, for ever: {for_ever}"));
         let _ = play.run();

@@ -58,8 +58,6 @@ fn orphans_release_nothing_when_a_look_fails() {
             return 0;
         }
         let mut play = Play::new(scenario);
-        // A sidecar that cannot be looked at when it is to be removed stays, and is said.
-        play.model().withdrew = true;
         play.fs.inject(Fault::errno(libc::EIO).at(operation));
         if play.run().is_err() {
             play.kill();
