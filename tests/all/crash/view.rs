@@ -59,12 +59,10 @@ pub struct View {
 /// So many contents are remembered with what they are; then it begins anew.
 const REMEMBERED_MAX: usize = 4096;
 
+type Memory<T> = RefCell<HashMap<Box<[u8]>, T>>;
+
 /// What `of` says of a content. The sweeps ask for the same few again and again, so a thread remembers.
-fn remembered<T: Clone>(
-    memory: &'static LocalKey<RefCell<HashMap<Box<[u8]>, T>>>,
-    content: &[u8],
-    of: impl FnOnce(&[u8]) -> T,
-) -> T {
+fn remembered<T: Clone>(memory: &'static LocalKey<Memory<T>>, content: &[u8], of: impl FnOnce(&[u8]) -> T) -> T {
     memory.with_borrow_mut(|memory| {
         if let Some(known) = memory.get(content) {
             return known.clone();
@@ -77,7 +75,7 @@ fn remembered<T: Clone>(
 }
 
 pub fn digest(content: &[u8]) -> Digest {
-    thread_local!(static DIGESTS: RefCell<HashMap<Box<[u8]>, Digest>> = RefCell::default());
+    thread_local!(static DIGESTS: Memory<Digest> = RefCell::default());
     remembered(&DIGESTS, content, |content| Sha256(sha2::Sha256::digest(content).into()).hex())
 }
 
@@ -90,7 +88,7 @@ pub fn files(upstream: &mut Upstream<'_>, dir: &Path) -> BTreeMap<PathBuf, Vec<u
 }
 
 fn line_of(text: &[u8]) -> Option<Line> {
-    thread_local!(static LINES: RefCell<HashMap<Box<[u8]>, Option<Line>>> = RefCell::default());
+    thread_local!(static LINES: Memory<Option<Line>> = RefCell::default());
     remembered(&LINES, text, parse)
 }
 
