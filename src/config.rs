@@ -6,8 +6,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::fs::Fs as _;
 use crate::fs::real::{RealFs, resolve};
+use crate::fs::{Fs as _, mounts};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN};
@@ -268,7 +268,7 @@ fn resolved(option: &'static str, path: &Path) -> Result<PathBuf, Error> {
 
 fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<(), Error> {
     let (inside, outside) = (resolved(inner.0, inner.1)?, resolved(outer.0, outer.1)?);
-    if inside.starts_with(&outside) || is_reached_through(&inside, &outside) {
+    if inside.starts_with(&outside) || is_reached_through(&inside, &outside) || mounts::is_inside(&inside, &outside) {
         return Err(Error::Inside {
             inner: inner.0,
             inner_path: inner.1.to_path_buf(),

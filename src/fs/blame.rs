@@ -125,6 +125,11 @@ impl Error {
         matches!(self.blame(), Blame::File | Blame::Place)
     }
 
+    /// It concerns no more than the place, which may not be written to, is full, or is gone.
+    pub fn is_of_the_place(&self) -> bool {
+        self.blame() != Blame::Disk
+    }
+
     /// The operation may have had its effect nevertheless.
     pub fn is_outcome_unknown(&self) -> bool {
         self.source.raw_os_error().is_some_and(|errno| OUTCOME_UNKNOWN.contains(&errno))

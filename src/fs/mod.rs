@@ -10,6 +10,7 @@ pub mod blame;
 pub mod inherited;
 mod lease;
 mod mark;
+pub mod mounts;
 pub mod notify;
 mod owner;
 pub mod real;

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::confine::is_of_the_place;
 use super::{Committer, Work};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Lease, MKDIR, OPEN_DIR, Open, RENAME};
@@ -379,7 +378,7 @@ impl<F: Fs> Committer<F> {
         };
         match placed {
             // The place does not take it: the file stays, and the others go on. Behind the rename, it is there.
-            Err(Error::Io(error)) if MOVES.contains(&error.op) && is_of_the_place(&error) => Ok(Placed::Refused(error)),
+            Err(Error::Io(error)) if MOVES.contains(&error.op) && error.is_of_the_place() => Ok(Placed::Refused(error)),
             placed => placed,
         }
     }

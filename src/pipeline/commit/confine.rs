@@ -6,7 +6,6 @@
 
 use super::clean::Taken;
 use super::{Committer, Work};
-use crate::fs::blame::Blame;
 use crate::fs::{self, Fs, RENAME, Stat};
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::journal::state::Ingest;
@@ -132,7 +131,7 @@ impl<F: Fs> Committer<F> {
         }
         for (id, path, text) in due {
             match self.publisher.prepare_new(id, REASON, &path, &text) {
-                Err(error) if is_of_the_place(&error) => {}
+                Err(error) if error.is_of_the_place() => {}
                 prepared => prepared?,
             }
         }
@@ -199,7 +198,7 @@ impl<F: Fs> Committer<F> {
             let placed = match reason {
                 Reason::Written => match self.publisher.place(source, dir, target, identity) {
                     // Only of the rename: behind it, it is there.
-                    Err(error) if error.op == RENAME && is_of_the_place(&error) => Placed::Refused(error),
+                    Err(error) if error.op == RENAME && error.is_of_the_place() => Placed::Refused(error),
                     Ok(Placed::Renumbered) if self.publisher.renumbers(identity.device) => Placed::Done,
                     placed => placed?,
                 },
@@ -247,7 +246,7 @@ impl<F: Fs> Committer<F> {
         match self.publisher.write_new(work.id, REASON, &path, &text) {
             Ok(true) => Ok(Reason::Written),
             Ok(false) => Ok(Reason::Taken),
-            Err(error) if is_of_the_place(&error) => Ok(Reason::Refused(error)),
+            Err(error) if error.is_of_the_place() => Ok(Reason::Refused(error)),
             Err(error) => Err(error.into()),
         }
     }
@@ -261,7 +260,7 @@ impl<F: Fs> Committer<F> {
                 let name = entry?.name;
                 if is_aside(&name, &store, REASON)
                     && let Err(error) = self.fs.unlink(&dir, &name)
-                    && !is_of_the_place(&error)
+                    && !error.is_of_the_place()
                 {
                     return Err(error);
                 }
@@ -269,7 +268,7 @@ impl<F: Fs> Committer<F> {
             Ok(())
         });
         match removed {
-            Err(error) if is_of_the_place(&error) => Ok(()),
+            Err(error) if error.is_of_the_place() => Ok(()),
             removed => Ok(removed?),
         }
     }
@@ -279,7 +278,7 @@ impl<F: Fs> Committer<F> {
         let path = reason_path(&quarantined.target);
         let (dir, _) = split(&path)?;
         match self.publisher.dir(dir) {
-            Err(error) if is_of_the_place(&error) => return Ok(()),
+            Err(error) if error.is_of_the_place() => return Ok(()),
             dir => drop(dir?),
         }
         self.publisher.touch(dir, dir);
@@ -287,17 +286,12 @@ impl<F: Fs> Committer<F> {
         for path in [&unfinished, &path] {
             match self.publisher.discard(path) {
                 // Where nothing can be written nothing was; unless that is since a moment ago, then the next start removes it.
-                Err(error) if is_of_the_place(&error) => {}
+                Err(error) if error.is_of_the_place() => {}
                 discarded => discarded?,
             }
         }
         Ok(())
     }
-}
-
-/// It may not be written to, it is full, or it is gone.
-pub(super) fn is_of_the_place(error: &fs::Error) -> bool {
-    error.blame() != Blame::Disk
 }
 
 fn cannot_rename(path: &std::path::Path, errno: i32) -> fs::Error {

@@ -161,9 +161,11 @@ fn staging_inside_warehouse_or_manifests_is_refused() {
     if is_root() && has("mount") {
         let bound = top.path().join("bound");
         std::fs::create_dir(&bound).unwrap();
-        sh("mount", &["--bind".as_ref(), top.path().join("data").as_ref(), bound.as_ref()]);
-        let checked = std::panic::catch_unwind(|| run(&top.path().join("data"), &other, &bound.join("in")));
-        sh("umount", &[bound.as_ref()]);
-        assert!(checked.is_ok());
+        for (source, input) in [("data", bound.join("in")), ("data/in", bound.clone())] {
+            sh("mount", &["--bind".as_ref(), top.path().join(source).as_ref(), bound.as_ref()]);
+            let checked = std::panic::catch_unwind(|| run(&top.path().join("data"), &other, &input));
+            sh("umount", &[bound.as_ref()]);
+            assert!(checked.is_ok(), "{source} is mounted a second time");
+        }
     }
 }
