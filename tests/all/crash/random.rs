@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use csv_ingestor::fs::sim::{Fault, Op};
+use csv_ingestor::fs::sim::{Fault, Odd, Op};
 use csv_ingestor::journal::record::{DuplicateAction, Validation};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -45,6 +45,8 @@ pub struct History {
     validates: u8,
     duplicates: u8,
     compacts: u8,
+    /// 0: renames are made of links, 1: link counts are behind, 2: inode numbers change; more: nothing is odd.
+    odd: u8,
     parts: Vec<Part>,
 }
 
@@ -72,6 +74,8 @@ const FALLIBLE: [Op; 19] = [
     Op::Lease,
 ];
 const SYNCS: usize = 3;
+/// Looks that show a name too many, where link counts are behind.
+const STALE_LINKS: u64 = 3;
 /// Moments of a run are drawn in thousandths of what it would be if nothing happened.
 const WHOLE: u16 = 1000;
 
@@ -124,10 +128,11 @@ fn history() -> impl Strategy<Value = History> {
     let often = prop::bool::weighted(0.8);
     let seldom = prop::bool::weighted(0.2);
     let flags = (any::<bool>(), seldom, often, any::<bool>(), seldom, often, any::<bool>(), 0..6_u8);
-    (flags, 0..3_u8, 0..4_u8, prop::collection::vec(part(), 1..5)).prop_map(|(flags, duplicates, compacts, parts)| {
+    let choices = (0..3_u8, 0..4_u8, 0..12_u8);
+    (flags, choices, prop::collection::vec(part(), 1..5)).prop_map(|(flags, (duplicates, compacts, odd), parts)| {
         let (cross, sidecars, syncs, split_renames, torn_syncs, leases, quarantines, validates) = flags;
         let places = History { cross, sidecars, syncs, split_renames, torn_syncs, leases, ..History::default() };
-        History { quarantines, validates, duplicates, compacts, parts, ..places }
+        History { quarantines, validates, duplicates, compacts, odd, parts, ..places }
     })
 }
 
@@ -154,6 +159,12 @@ impl History {
                 0 => Compacts::Between,
                 1 => Compacts::Meanwhile { seed: self.parts.len() as u64 },
                 _ => Compacts::Never,
+            },
+            odd: Odd {
+                links: self.odd == 0,
+                stale_links: if self.odd == 1 { STALE_LINKS } else { 0 },
+                renumbers: self.odd == 2,
+                ..Odd::default()
             },
             ..Scenario::plain("a random history")
         }
