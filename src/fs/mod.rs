@@ -207,8 +207,17 @@ pub trait Fs: Clone + Send + Sync + 'static {
     /// The same, from the file system itself: what it has kept in a cache may be behind (`AT_STATX_FORCE_SYNC`). For where
     /// something is decided by it for good.
     fn stat_fresh(&self, dir: &Self::Dir, name: &OsStr) -> Result<Option<Stat>>;
-    /// renameat2(2) with `RENAME_NOREPLACE`, or link(2) and unlink(2) where a file system does not know that: fails with [`Error::is_taken`] rather than replace anything.
+    /// renameat2(2) with `RENAME_NOREPLACE`, or link(2) and unlink(2) where a file system does not know that: fails with
+    /// [`Error::is_taken`] rather than replace anything. What somebody puts in the place of the old name between link and unlink
+    /// is lost: of names that others give, see [`Fs::renames_by_link`].
     fn rename(&self, from: &Self::Dir, from_name: &OsStr, to: &Self::Dir, to_name: &OsStr) -> Result<()>;
+    /// True where [`Fs::rename`] is known to be made of link(2) and unlink(2).
+    fn renames_by_link(&self, dir: &Self::Dir) -> bool;
+    /// linkat(2). Nothing is done if both names stand for one file already.
+    fn link(&self, from: &Self::Dir, from_name: &OsStr, to: &Self::Dir, to_name: &OsStr) -> Result<()>;
+    /// renameat(2) within a directory to a name that nobody else gives: for where nothing renames without replacing. Fails with
+    /// [`Error::is_taken`] if the name is there.
+    fn set_aside(&self, dir: &Self::Dir, name: &OsStr, aside: &OsStr) -> Result<()>;
     /// unlinkat(2) of a file.
     fn unlink(&self, dir: &Self::Dir, name: &OsStr) -> Result<()>;
     /// fsync(2) of the directory: its entries (names made, renamed, removed) are durable afterwards. The files

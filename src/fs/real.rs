@@ -145,7 +145,7 @@ impl RealFs {
         result
     }
 
-    fn renames_by_link(&self, dir: &RealDir) -> bool {
+    fn is_link_device(&self, dir: &RealDir) -> bool {
         let device = waiting(|| sys::fstat(&dir.file)).map(|raw| raw.st_dev);
         let devices = self.link_devices.lock().unwrap_or_else(PoisonError::into_inner);
         device.is_ok_and(|device| devices.contains(&device))
@@ -163,10 +163,7 @@ impl RealFs {
     /// of itself is no obstacle.
     fn rename_by_link(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
         let unlink = |dir: &RealDir, name: &OsStr| retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty()));
-        match retry(|| sys::linkat(&from.file, from_name, &to.file, to_name, AtFlags::empty())) {
-            Err(Errno::EXIST) if is_one_file(from, from_name, to, to_name) => {}
-            linked => linked.map_err(|errno| to.error_at(super::LINK, to_name, errno))?,
-        }
+        self.link(from, from_name, to, to_name)?;
         // Where names reach the disk in any order, a power cut could keep the removal and not the new name.
         if let Err(error) = self.sync_dir(to) {
             let _ = unlink(to, to_name);
@@ -241,7 +238,7 @@ impl Fs for RealFs {
     }
 
     fn rename(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
-        if self.links.load(Ordering::Relaxed) && self.renames_by_link(to) {
+        if self.renames_by_link(to) {
             return self.rename_by_link(from, from_name, to, to_name);
         }
         let rename = || sys::renameat_with(&from.file, from_name, &to.file, to_name, RenameFlags::NOREPLACE);
@@ -266,6 +263,25 @@ impl Fs for RealFs {
             }
             Err(errno) => Err(from.error_at(super::RENAME, from_name, errno)),
         }
+    }
+
+    fn renames_by_link(&self, dir: &RealDir) -> bool {
+        self.links.load(Ordering::Relaxed) && self.is_link_device(dir)
+    }
+
+    fn link(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
+        match retry(|| sys::linkat(&from.file, from_name, &to.file, to_name, AtFlags::empty())) {
+            Err(Errno::EXIST) if is_one_file(from, from_name, to, to_name) => Ok(()),
+            linked => linked.map_err(|errno| to.error_at(super::LINK, to_name, errno)),
+        }
+    }
+
+    fn set_aside(&self, dir: &RealDir, name: &OsStr, aside: &OsStr) -> Result<()> {
+        if self.stat(dir, aside)?.is_some() {
+            return Err(dir.error_at(super::RENAME, aside, Errno::EXIST));
+        }
+        let renamed = retry(|| sys::renameat(&dir.file, name, &dir.file, aside));
+        renamed.map_err(|errno| dir.error_at(super::RENAME, name, errno))
     }
 
     fn unlink(&self, dir: &RealDir, name: &OsStr) -> Result<()> {

@@ -6,10 +6,14 @@
 //!   rename over it at any time. What turns out to be something else goes back.
 //! - Nothing here is durable until `sync` has returned.
 
+mod link;
+
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use link::SECOND;
 
 use super::naming::{aside_name, returned_name};
 use crate::fs::blame::twice;
@@ -168,8 +172,16 @@ impl<F: Fs> Publisher<F> {
 
     /// Renames `from` to `to` if `to` is free, then checks that the file now at `to` is `identity`. What is not has to
     /// be put back by the caller.
-    pub fn place(&mut self, from: &Path, root: &Path, to: &Path, identity: &FileIdentity) -> fs::Result<Placed> {
-        match self.bring(from, root, to, identity) {
+    /// `staged` is the ingest whose file others may replace at `from` at any moment; None for a copy of our own.
+    pub fn place(
+        &mut self,
+        staged: Option<IngestId>,
+        from: &Path,
+        root: &Path,
+        to: &Path,
+        identity: &FileIdentity,
+    ) -> fs::Result<Placed> {
+        match self.bring(staged, from, root, to, identity) {
             Ok(None) => {}
             Ok(Some(placed)) => return Ok(placed),
             Err(error) if error.spares_others() => return Ok(Placed::Refused(error)),
@@ -192,12 +204,19 @@ impl<F: Fs> Publisher<F> {
     }
 
     /// The rename. None if something stands at `to` now that was at `from`.
-    fn bring(&mut self, from: &Path, root: &Path, to: &Path, identity: &FileIdentity) -> fs::Result<Option<Placed>> {
+    fn bring(
+        &mut self,
+        staged: Option<IngestId>,
+        from: &Path,
+        root: &Path,
+        to: &Path,
+        identity: &FileIdentity,
+    ) -> fs::Result<Option<Placed>> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
         let source = self.dir(from_dir)?;
         let mut target = self.made_dir(root, to_dir)?;
         self.touch(from_dir, to_dir);
-        let mut renamed = self.fs.rename(&source, from_name, &target, to_name);
+        let mut renamed = self.move_name(staged, (&source, from_name), (&target, to_name));
         if let Err(error) = &renamed
             && error.is_not_found()
         {
@@ -207,7 +226,7 @@ impl<F: Fs> Publisher<F> {
             // Then it is the partition that somebody removed under us.
             self.forget(to_dir);
             target = self.made_dir(root, to_dir)?;
-            renamed = self.fs.rename(&source, from_name, &target, to_name);
+            renamed = self.move_name(staged, (&source, from_name), (&target, to_name));
         }
         match renamed {
             Ok(()) => Ok(None),
@@ -309,11 +328,11 @@ impl<F: Fs> Publisher<F> {
             _ if is_removed => return Ok(Removed::Done),
             _ => return Ok(Removed::Other),
         }
-        let mut renamed = self.fs.rename(&dir, name, &dir, &aside);
+        let mut renamed = self.take(&dir, name, &aside);
         if renamed.as_ref().is_err_and(fs::Error::is_taken) {
             // By what came there since a moment ago.
             self.resolve_aside(id, what, path, None, None)?;
-            renamed = self.fs.rename(&dir, name, &dir, &aside);
+            renamed = self.take(&dir, name, &aside);
         }
         match renamed {
             Err(error) if error.is_not_found() => return Ok(Removed::Other),
@@ -372,14 +391,6 @@ impl<F: Fs> Publisher<F> {
     /// A file on this device was numbered anew, as its content shows, when it was renamed: others will be.
     pub fn note_renumbering(&mut self, device: u64) {
         self.renumbering.insert(device);
-    }
-
-    /// Unlinks a name that is a second one of a file which has a durable name elsewhere.
-    pub fn unlink_second_name(&mut self, path: &Path) -> fs::Result<()> {
-        let (dir_path, name) = split(path)?;
-        let dir = self.dir(dir_path)?;
-        self.lost.insert(dir_path.to_path_buf());
-        self.fs.unlink(&dir, name)
     }
 
     /// Writes a file that nobody sees before it is whole, under a name that must be free; true if it stands there now, as it

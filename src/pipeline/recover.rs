@@ -31,7 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::commit::{Committer, Dropped, Work};
-use super::publish::{Removed, split};
+use super::publish::{Removed, SECOND, split};
 use super::sidecar::is_older;
 use super::{Error, Failing, Outcome, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
@@ -239,6 +239,12 @@ impl<F: Fs> Committer<F> {
         };
         let moving =
             target.copy.as_ref().map_or((&ingest.source_path, &ingest.identity), |copy| (&copy.path, &copy.identity));
+        if target.copy.is_none() {
+            match self.publisher.resolve_link(ingest.id, &ingest.source_path, &target.warehouse_path) {
+                Err(error) if error.spares_others() && !error.is_not_found() => return Ok(Place::Unseen(error)),
+                resolved => resolved?,
+            }
+        }
         let (mut refused, mut unseen, mut has_two_names) = (None, None, false);
         let mut seen = Seen { arrived: None, source: None, copy: None };
         match self.publisher.look(&target.warehouse_path) {
@@ -407,11 +413,11 @@ impl<F: Fs> Committer<F> {
             None => (&ingest.source_path, &ingest.identity),
         };
         // What an earlier run took aside first.
-        self.resolve_aside(work.id, "second", from, Some(moving))?;
+        self.resolve_aside(work.id, SECOND, from, Some(moving))?;
         let (old, new) = (self.publisher.look(from)?, self.publisher.look(&target.warehouse_path)?);
         if let (Some(old), Some(new)) = (old, new)
             && old.identity.key() == new.identity.key()
-            && !matches!(self.remove(work.id, "second", from, moving, work.lease())?, Removed::Done)
+            && !matches!(self.remove(work.id, SECOND, from, moving, work.lease())?, Removed::Done)
             && self.publisher.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
         {
             // Written to, or wanted by a writer, by its name in staging: that is the one that stays.

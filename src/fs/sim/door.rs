@@ -176,6 +176,24 @@ impl SimFs {
         })
     }
 
+    fn move_name(
+        &self,
+        (from, from_name): (&SimDir, &OsStr),
+        (to, to_name): (&SimDir, &OsStr),
+        body: impl FnOnce(&mut State, (Place, &OsStr), (Place, &OsStr)) -> io::Result<()>,
+    ) -> Result<()> {
+        let to_path = to.0.path.join(to_name);
+        self.in_dir(Op::Rename, from, Some(from_name), |state, source, _| {
+            let target = state.place(self.own(&to.0)?)?;
+            state.check_not_mount(source, from_name)?;
+            state.odd.check(Op::Rename, &to_path)?;
+            if source.device != target.device {
+                return Err(errno(libc::EXDEV));
+            }
+            body(state, (source, from_name), (target, to_name))
+        })
+    }
+
     fn on_file<R>(
         &self,
         op: Op,
@@ -264,19 +282,8 @@ impl Fs for SimFs {
     }
 
     fn rename(&self, from: &SimDir, from_name: &OsStr, to: &SimDir, to_name: &OsStr) -> Result<()> {
-        let to_path = to.0.path.join(to_name);
-        let mut is_half = false;
-        let mut renamed = self.in_dir(Op::Rename, from, Some(from_name), |state, source, _| {
-            let target = state.place(self.own(&to.0)?)?;
-            state.check_not_mount(source, from_name)?;
-            state.odd.check(Op::Rename, &to_path)?;
-            if source.device != target.device {
-                return Err(errno(libc::EXDEV));
-            }
-            is_half = state.odd.links;
-            rename(state, (source, from_name), (target, to_name))
-        });
-        if is_half && renamed.is_ok() {
+        let mut renamed = self.move_name((from, from_name), (to, to_name), rename);
+        if self.renames_by_link(to) && renamed.is_ok() {
             renamed = self.sync_dir(to).and_then(|()| self.unlink(from, from_name));
             // As the real one: whoever is told that it failed finds the old name, and no other.
             match &renamed {
@@ -289,6 +296,23 @@ impl Fs for SimFs {
         renamed.map_err(|error| match error.is_taken() || error.is_no_space() {
             true => Error { path: to.0.path.join(to_name), ..error },
             false => error,
+        })
+    }
+
+    fn renames_by_link(&self, _: &SimDir) -> bool {
+        self.world().state.odd.links
+    }
+
+    fn link(&self, from: &SimDir, from_name: &OsStr, to: &SimDir, to_name: &OsStr) -> Result<()> {
+        self.move_name((from, from_name), (to, to_name), rename)
+    }
+
+    fn set_aside(&self, dir: &SimDir, name: &OsStr, aside: &OsStr) -> Result<()> {
+        self.move_name((dir, name), (dir, aside), |state, (dir, name), (_, aside)| {
+            let now = state.stamp();
+            let child = state.child(dir, name)?.ok_or_else(|| errno(libc::ENOENT))?;
+            state.device(dir).rename((dir.node, name), (dir.node, aside), false, now)?;
+            state.was_renamed(child)
         })
     }
 

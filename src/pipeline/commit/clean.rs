@@ -370,9 +370,9 @@ impl<F: Fs> Committer<F> {
         let (dir, _) = split(path)?;
         let above = dir.parent().unwrap_or(dir);
         let (source, identity) = (&ingest.source_path, &ingest.identity);
-        let placed = match self.patiently(|this| this.publisher.place(source, above, path, identity)) {
+        let placed = match self.patiently(|this| this.publisher.place(Some(ingest.id), source, above, path, identity)) {
             Ok(Placed::Refused(error)) if error.op == OPEN_DIR && error.is_not_found() => {
-                self.patiently(|this| this.publisher.place(source, Path::new("/"), path, identity))
+                self.patiently(|this| this.publisher.place(Some(ingest.id), source, Path::new("/"), path, identity))
             }
             placed => placed,
         };
@@ -396,11 +396,18 @@ impl<F: Fs> Committer<F> {
         let sha256 = ingest.duplicate.as_ref().map(|duplicate| duplicate.sha256).unwrap_or(Sha256([0; 32]));
         let of = ingest.duplicate.as_ref().map_or(work.id, |duplicate| duplicate.of);
         let mut target = ingest.duplicate.as_ref().and_then(|duplicate| duplicate.target.clone());
-        if let (None, Some(path)) = (&work.held, &target)
-            && self.return_mistaken_duplicate(ingest, path)?
-        {
-            // An earlier run has moved what an upstream had put in the duplicate's place.
-            return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
+        if let (None, Some(path)) = (&work.held, &target) {
+            if let Err(error) = self.patiently(|this| this.publisher.resolve_link(work.id, &ingest.source_path, path)) {
+                return if error.spares_others() {
+                    Ok(self.duplicate_stays(ingest, path, &error.to_string()))
+                } else {
+                    Err(error)
+                };
+            }
+            if self.return_mistaken_duplicate(ingest, path)? {
+                // An earlier run has moved what an upstream had put in the duplicate's place.
+                return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
+            }
         }
         let taken = self.take_again(work, &ingest.source_path, &ingest.identity)?;
         if let Taken::Busy(reason) = taken {
@@ -463,18 +470,6 @@ impl<F: Fs> Committer<F> {
             }
         }
         Ok(None)
-    }
-
-    /// Puts back what was moved to `path` and should not be there. Where that cannot be done it stays, and an error says so.
-    pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
-        match self.patiently(|this| this.publisher.put_back(work.id, path, source)) {
-            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
-                let error = format!("cannot be put back: {error}");
-                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
-                Ok(())
-            }
-            done => done,
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::journal::state::Ingest;
 use crate::limits::FEW_FILES;
 use crate::pipeline::naming::is_aside;
-use crate::pipeline::publish::{Placed, split};
+use crate::pipeline::publish::{Placed, SECOND, split};
 use crate::pipeline::quarantine::{is_unreadable, quarantine_name, reason, reason_path};
 use crate::pipeline::{Error, Outcome, Refusal};
 
@@ -96,7 +96,7 @@ impl<F: Fs> Committer<F> {
 
     /// The file stays in staging: what an earlier run may have taken aside there gets its name back.
     fn give_back_taken(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(), Error> {
-        self.resolve_aside(work.id, "second", &ingest.source_path, None)?;
+        self.resolve_aside(work.id, SECOND, &ingest.source_path, None)?;
         if let Some(sidecar) = &ingest.sidecar {
             self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?;
         }
@@ -168,9 +168,9 @@ impl<F: Fs> Committer<F> {
         }
         // A rename that was cut off may have left both names: the old one goes, when the new one is durable.
         self.patiently(|this| this.publisher.sync())?;
-        self.resolve_aside(work.id, "second", &ingest.source_path, Some(&ingest.identity))?;
+        self.resolve_aside(work.id, SECOND, &ingest.source_path, Some(&ingest.identity))?;
         if self.publisher.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
-            self.remove(work.id, "second", &ingest.source_path, &ingest.identity, None)?;
+            self.remove(work.id, SECOND, &ingest.source_path, &ingest.identity, None)?;
         }
         Ok(Some(Confined::Done))
     }
@@ -196,7 +196,7 @@ impl<F: Fs> Committer<F> {
             let reason = self.write_reason(work, ingest, &quarantined)?;
             let is_ours = !matches!(reason, Reason::Taken);
             let placed = match reason {
-                Reason::Written => match self.publisher.place(source, dir, target, identity) {
+                Reason::Written => match self.publisher.place(Some(work.id), source, dir, target, identity) {
                     // Only of the rename: behind it, it is there.
                     Err(error) if error.op == RENAME && error.is_of_the_place() => Placed::Refused(error),
                     Ok(Placed::Renumbered) if self.publisher.renumbers(identity.device) => Placed::Done,

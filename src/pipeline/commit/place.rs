@@ -77,7 +77,8 @@ impl<F: Fs> Committer<F> {
         let Some(target) = &ingest.target else { return Ok(Placed::Vanished) };
         let root = &ingest.settings.warehouse;
         let Some(copy) = &target.copy else {
-            let placed = self.publisher.place(&ingest.source_path, root, &target.warehouse_path, &ingest.identity)?;
+            let placed =
+                self.publisher.place(Some(id), &ingest.source_path, root, &target.warehouse_path, &ingest.identity)?;
             let (path, size, sha256) = (target.warehouse_path.clone(), ingest.identity.size, target.sha256);
             return self.recognize(placed, &path, size, &sha256);
         };
@@ -87,7 +88,7 @@ impl<F: Fs> Committer<F> {
             Ok(Some(stat)) if stat.identity != ingest.identity => return Ok(Placed::Vanished),
             Err(error) if error.spares_others() => return Ok(Placed::Refused(error)),
             Err(error) => return Err(error),
-            Ok(_) => self.publisher.place(&copy.path, root, &target.warehouse_path, &copy.identity)?,
+            Ok(_) => self.publisher.place(None, &copy.path, root, &target.warehouse_path, &copy.identity)?,
         };
         let (path, size, sha256) = (target.warehouse_path.clone(), ingest.identity.size, target.sha256);
         Ok(match self.recognize(placed, &path, size, &sha256)? {
@@ -194,6 +195,18 @@ impl<F: Fs> Committer<F> {
         let Some(target) = &ingest.target else { return Ok(()) };
         let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
         self.patiently(|this| this.publisher.put_back(id, &target.warehouse_path, from))
+    }
+
+    /// Puts back what was moved to `path` and should not be there. Where that cannot be done it stays, and an error says so.
+    pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
+        match self.patiently(|this| this.publisher.put_back(work.id, path, source)) {
+            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
+                let error = format!("cannot be put back: {error}");
+                self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// MOVED and ABANDONED into the journal.

@@ -450,10 +450,10 @@ impl Model {
                 ensure!(view.staging.contains_key(&of), "a sidecar was left without its file: {name}");
             }
             if !is_data(path) || !self.is_wanted(upstream, path, digest) {
-                // An empty sidecar that a power cut has left of an unsynced one may be older than its file: it releases nothing.
-                let sidecar = upstream.read(sidecar_of(path));
-                let is_empty = sidecar.as_ref().is_ok_and(Vec::is_empty);
-                let waits_for_its_sidecar = self.sidecars && (sidecar.is_err() || !self.syncs && is_empty);
+                // What a power cut has left empty of an unsynced sidecar may be older than its file, and releases nothing then.
+                let sidecar = upstream.read(sidecar_of(path)).unwrap_or_default();
+                let is_missing = !upstream.exists(sidecar_of(path)) || !self.syncs && sidecar.is_empty();
+                let waits_for_its_sidecar = self.sidecars && is_missing;
                 // A kept duplicate is not looked at again when only its sidecar becomes a wrong one, nor when a power cut tears what
                 // nobody had synced: it is known by its inode, as below. That may also empty a sidecar, which releases then.
                 let is_known = self.lossy || !self.syncs || warehouse.contains(digest);

@@ -1,0 +1,107 @@
+//! Taking a staged file's name away where no rename replaces nothing, and a link and an unlink do its work.
+//!
+//! Invariants:
+//! - What an upstream puts at a staged file's name between link and unlink is not removed: the name is taken aside by rename(2)
+//!   first, to one that nobody else gives, and judged there.
+//! - The new name is durable before the old one goes.
+//! - Nothing stays aside: what cannot go back ends the process, and the next start sees to it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+
+use super::{Publisher, split};
+use crate::fs::{self, Fs};
+use crate::pipeline::naming::aside_name;
+use crate::types::IngestId;
+
+/// What a staged file is called for the moment in which it has a second name at its place.
+pub const SECOND: &str = "second";
+
+/// An operation that must not fail.
+const GIVE_BACK: &str = "rename back";
+
+impl<F: Fs> Publisher<F> {
+    /// [`Fs::rename`]. Where that is made of a link and an unlink, an upstream may put another file in the place of a staged one
+    /// between the two, so the old name is taken aside and judged there.
+    pub(super) fn move_name(
+        &self,
+        staged: Option<IngestId>,
+        (from, from_name): (&F::Dir, &OsStr),
+        (to, to_name): (&F::Dir, &OsStr),
+    ) -> fs::Result<()> {
+        let Some(id) = staged.filter(|_| self.fs.renames_by_link(to)) else {
+            return self.fs.rename(from, from_name, to, to_name);
+        };
+        self.fs.link(from, from_name, to, to_name)?;
+        // Where names reach the disk in any order, a power cut could keep the removal and not the new name.
+        let done = self.fs.sync_dir(to).and_then(|()| self.end_link(id, (from, from_name), (to, to_name)));
+        if done.as_ref().is_err_and(|error| error.op != GIVE_BACK) {
+            // Whoever is told that it failed finds the old name, and no other.
+            let _ = self.fs.unlink(to, to_name);
+        }
+        done
+    }
+
+    /// Removes the name that a file has had before it was linked to another one. What stands there meanwhile goes back.
+    fn end_link(
+        &self,
+        id: IngestId,
+        (from, from_name): (&F::Dir, &OsStr),
+        (to, to_name): (&F::Dir, &OsStr),
+    ) -> fs::Result<()> {
+        let aside = aside_name(&self.store, id, SECOND);
+        match self.fs.set_aside(from, from_name, &aside) {
+            // Somebody else has removed the old name; the new one may be the last.
+            Err(error) if error.is_not_found() => return Ok(()),
+            // Not that the new one is taken.
+            Err(error) if error.is_taken() => {
+                return Err(fs::Error { source: io::Error::from_raw_os_error(libc::EBUSY), ..error });
+            }
+            done => done?,
+        }
+        let keys = [self.fs.stat(from, &aside), self.fs.stat(to, to_name)].map(|stat| Some(stat.ok()??.identity.key()));
+        let is_it = keys[0].is_some() && keys[0] == keys[1];
+        let unlinked = if is_it { self.fs.unlink(from, &aside) } else { Ok(()) };
+        if is_it && unlinked.is_ok() {
+            return Ok(());
+        }
+        // Nothing may stay hidden: if it cannot go back, the next start sees to it.
+        let given_back = self.give_back(id, from, &aside, from, from_name);
+        given_back.map_err(|error| fs::Error { op: GIVE_BACK, ..error })?;
+        unlinked
+    }
+
+    /// Ends what [`Publisher::place`] may have left of a link: the name aside is removed if `to` is the same file, else it goes
+    /// back.
+    pub fn resolve_link(&mut self, id: IngestId, from: &Path, to: &Path) -> fs::Result<()> {
+        let ((from_path, from_name), aside) = (split(from)?, aside_name(&self.store, id, SECOND));
+        let from_dir = self.dir(from_path)?;
+        let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
+        self.touch(from_path, from_path);
+        if self.look(to)?.is_some_and(|stat| stat.identity.key() == there.identity.key()) {
+            // A killed process may not have synced the new name.
+            let (to_dir, _) = split(to)?;
+            let to_dir = self.dir(to_dir)?;
+            self.fs.sync_dir(&to_dir)?;
+            return self.fs.unlink(&from_dir, &aside);
+        }
+        self.give_back(id, &from_dir, &aside, &from_dir, from_name)
+    }
+
+    /// Gives a file in staging a name of ours.
+    pub(super) fn take(&self, dir: &F::Dir, name: &OsStr, aside: &OsStr) -> fs::Result<()> {
+        match self.fs.renames_by_link(dir) {
+            true => self.fs.set_aside(dir, name, aside),
+            false => self.fs.rename(dir, name, dir, aside),
+        }
+    }
+
+    /// Unlinks a name that is a second one of a file which has a durable name elsewhere.
+    pub fn unlink_second_name(&mut self, path: &Path) -> fs::Result<()> {
+        let (dir_path, name) = split(path)?;
+        let dir = self.dir(dir_path)?;
+        self.lost.insert(dir_path.to_path_buf());
+        self.fs.unlink(&dir, name)
+    }
+}
