@@ -125,7 +125,7 @@ impl<F: Fs> Committer<F> {
         self.write(&records)?;
         for ingest in self.open_in(FileState::Hashed) {
             let mut work = work_of(&ingest)?;
-            let mut place = self.locate(&ingest)?;
+            let mut place = self.find(&ingest)?;
             if matches!(place, Place::Lost(_))
                 && let Some(error) = self.return_mistaken(&ingest)?
             {
@@ -233,18 +233,23 @@ impl<F: Fs> Committer<F> {
         })
     }
 
+    /// Where it is, once what a link may have left is settled.
+    fn find(&mut self, ingest: &Ingest) -> Result<Place, Error> {
+        if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_none()) {
+            match self.publisher.resolve_link(ingest.id, &ingest.source_path, &target.warehouse_path) {
+                Err(error) if error.spares_others() && !error.is_not_found() => return Ok(Place::Unseen(error)),
+                resolved => resolved?,
+            }
+        }
+        self.locate(ingest)
+    }
+
     fn locate(&mut self, ingest: &Ingest) -> Result<Place, Error> {
         let Some(target) = &ingest.target else {
             return Err(Error::Transition("a hashed file has no target", ingest.id));
         };
         let moving =
             target.copy.as_ref().map_or((&ingest.source_path, &ingest.identity), |copy| (&copy.path, &copy.identity));
-        if target.copy.is_none() {
-            match self.publisher.resolve_link(ingest.id, &ingest.source_path, &target.warehouse_path) {
-                Err(error) if error.spares_others() && !error.is_not_found() => return Ok(Place::Unseen(error)),
-                resolved => resolved?,
-            }
-        }
         let (mut refused, mut unseen, mut has_two_names) = (None, None, false);
         let mut seen = Seen { arrived: None, source: None, copy: None };
         match self.publisher.look(&target.warehouse_path) {

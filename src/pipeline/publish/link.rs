@@ -60,8 +60,8 @@ impl<F: Fs> Publisher<F> {
             }
             done => done?,
         }
-        let keys = [self.fs.stat(from, &aside), self.fs.stat(to, to_name)].map(|stat| Some(stat.ok()??.identity.key()));
-        let is_it = keys[0].is_some() && keys[0] == keys[1];
+        let both = [self.fs.stat(from, &aside), self.fs.stat(to, to_name)];
+        let is_it = matches!(both, [Ok(Some(old)), Ok(Some(new))] if self.is_same(&old.identity, &new.identity));
         let unlinked = if is_it { self.fs.unlink(from, &aside) } else { Ok(()) };
         if is_it && unlinked.is_ok() {
             return Ok(());
@@ -79,7 +79,7 @@ impl<F: Fs> Publisher<F> {
         let from_dir = self.dir(from_path)?;
         let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
         self.touch(from_path, from_path);
-        if self.look(to)?.is_some_and(|stat| stat.identity.key() == there.identity.key()) {
+        if self.look(to)?.is_some_and(|stat| self.is_same(&there.identity, &stat.identity)) {
             // A killed process may not have synced the new name.
             let (to_dir, _) = split(to)?;
             let to_dir = self.dir(to_dir)?;

@@ -449,14 +449,14 @@ impl Model {
                 let of = path.with_extension("");
                 ensure!(view.staging.contains_key(&of), "a sidecar was left without its file: {name}");
             }
+            // A kept duplicate is not looked at again when only its sidecar becomes a wrong one, nor when a power cut tears what
+            // nobody had synced: it is known by its inode. That may also empty a sidecar, which releases then.
+            let is_known = self.lossy || !self.syncs || warehouse.contains(digest);
             if !is_data(path) || !self.is_wanted(upstream, path, digest) {
                 // What a power cut has left empty of an unsynced sidecar may be older than its file, and releases nothing then.
                 let sidecar = upstream.read(sidecar_of(path)).unwrap_or_default();
                 let is_missing = !upstream.exists(sidecar_of(path)) || !self.syncs && sidecar.is_empty();
                 let waits_for_its_sidecar = self.sidecars && is_missing;
-                // A kept duplicate is not looked at again when only its sidecar becomes a wrong one, nor when a power cut tears what
-                // nobody had synced: it is known by its inode, as below. That may also empty a sidecar, which releases then.
-                let is_known = self.lossy || !self.syncs || warehouse.contains(digest);
                 // Nor does the sidecar of a duplicate release, or disown, what was written over it later.
                 let is_used = warehouse.iter().any(|there| is_released(upstream, path, there));
                 let may_be_kept = self.duplicates == DuplicateAction::Keep && (is_known || is_used);
@@ -468,9 +468,7 @@ impl Model {
                 self.sent_again.contains(digest) || !is_steady,
                 "left in staging, though nothing was sent twice: {name}"
             );
-            // A kept duplicate that nobody synced may be torn by a power cut, and is known by its inode still: its content
-            // is in the warehouse, and nothing but its remains are lost.
-            let is_known = self.lossy || !self.syncs || warehouse.contains(digest);
+            // As above; its content is in the warehouse, and nothing but its remains are lost.
             let keeps = self.duplicates == DuplicateAction::Keep;
             ensure!(keeps && is_known, "left in staging: {name}, {digest}, all: {:?}", view.staging);
         }

@@ -20,8 +20,8 @@ fn a_file_is_taken_when_its_sidecar_appears() {
     assert_eq!(place.staged_names(), ["a.csv"], "the sidecar goes with its file, and only with that");
     place.stage("a.csv.ok", "");
     daemon.wait_for("file_ingested", 2);
-    // A sidecar that is there first, and one without a file.
-    place.stage("c.csv.ok", "");
+    // A sidecar that is there first, which says what file it means, and one without a file.
+    place.stage("c.csv.ok", sha256_hex(&csv(3, 5_000)));
     place.stage("lonely.csv.ok", "");
     place.stage("c.csv", csv(3, 5_000));
     daemon.wait_for("file_ingested", 3);

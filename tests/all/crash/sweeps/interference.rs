@@ -1,6 +1,6 @@
 //! Somebody else acts between any two operations.
 
-use csv_ingestor::fs::sim::{Fault, Op};
+use csv_ingestor::fs::sim::{Fault, Odd, Op};
 
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::act::{self, Act, Name, content_of};
@@ -123,6 +123,38 @@ fn an_upstream_acts_at_every_operation() {
                 go_on(play, &act, stop);
                 states += 1;
             }
+        }
+        states
+    });
+}
+
+/// Why: where a file system renames only by replacing, a link and an unlink do the work, with a sync between the two; what an
+/// upstream renamed into place meanwhile was unlinked.
+#[test]
+fn an_upstream_acts_while_a_link_does_the_work_of_a_rename() {
+    let names = [
+        "same file system",
+        "sidecars across file systems",
+        "duplicates removed, in one batch",
+        "duplicates moved, in one batch",
+        "malformed files, with quarantine",
+    ];
+    let odd = Odd { links: true, ..Odd::default() };
+    let scenarios = scenarios(&names).into_iter().map(|scenario| Scenario { odd: odd.clone(), ..scenario });
+    sweep("upstreams, renames by link", operations(scenarios), 8_000, |scenario, operation, op| {
+        let acts = [Act::Replace(0, 8), Act::Replace(1, 9), Act::Replace(3, 8), Act::Remove(0), Act::Disguise(2)];
+        let stops = match op {
+            Op::Rename | Op::Unlink | Op::SyncDir | Op::Stat => {
+                vec![Stop::AtRest, Stop::Killed(operation + 1), Stop::Cut(operation + 2), Stop::Killed(operation + 3)]
+            }
+            _ => vec![Stop::AtRest],
+        };
+        let mut states = 0;
+        for (act, stop) in acts.iter().flat_map(|act| stops.iter().map(move |stop| (act, *stop))) {
+            let mut play = Play::new(scenario);
+            act_at(&mut play, act, operation);
+            go_on(play, act, stop);
+            states += 1;
         }
         states
     });
