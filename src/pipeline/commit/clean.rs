@@ -323,6 +323,7 @@ impl<F: Fs> Committer<F> {
                     }
                 }
             }
+            DuplicateAction::Move if self.is_last_copy(&ingest, &duplicate.sha256)? => None,
             DuplicateAction::Move => self.move_duplicate(work, &ingest)?,
         };
         let Some(outcome) = outcome else {

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::Committer;
 use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Open};
-use crate::journal::state::Original;
+use crate::journal::state::{Ingest, Original};
 use crate::limits::VERIFIED_ORIGINALS_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::hash::digest_of;
@@ -48,6 +48,18 @@ impl<F: Fs> Committer<F> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// True if the file is in staging still and its original is not what it was: whoever heals the warehouse looks for the bytes
+    /// where they were sent. An event says so.
+    pub(super) fn is_last_copy(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
+        let path = &ingest.source_path;
+        let is_there = match self.publisher.look(path) {
+            // The move says what is wrong.
+            Err(error) if error.spares_others() => return Ok(false),
+            stat => stat?.is_some(),
+        };
+        Ok(is_there && !self.original_stands(path, &ingest.identity, sha256)?)
     }
 
     fn examine(&mut self, original: &Original, staged: &FileIdentity, sha256: &Sha256) -> fs::Result<Standing> {

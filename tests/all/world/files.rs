@@ -220,14 +220,17 @@ fn a_duplicate_of_a_damaged_file_stays() {
         std::fs::remove_file(path).unwrap();
         std::fs::create_dir(path).unwrap();
     };
-    for (number, harm) in [overwrite, replace, truncate, remove, replace_by_directory].into_iter().enumerate() {
+    let harms = [overwrite, replace, truncate, remove, replace_by_directory].into_iter().enumerate();
+    for ((number, harm), moves) in harms.flat_map(|harm| [(harm, false), (harm, true)]) {
         let place = Place::new();
+        let elsewhere = place.root.path().join("duplicates");
+        let moving = ["--duplicates", "move", "--duplicates-dir", text(&elsewhere)];
         place.stage("a.csv", csv(1, 100));
         place.once_ok(&[]);
         harm(&published(&place));
         let again = place.stage("a.csv", csv(1, 100));
-        let output = place.once_ok(&["--duplicates", "remove"]);
-        assert_eq!(std::fs::read(&again).unwrap(), csv(1, 100), "harm {number}");
+        let output = place.once_ok(if moves { &moving } else { &["--duplicates", "remove"] });
+        assert_eq!(std::fs::read(&again).unwrap(), csv(1, 100), "harm {number}, moves: {moves}");
         let log = json_lines(&err(&output));
         let event = log.iter().find(|line| line["event"] == "original_damaged").expect("original_damaged");
         assert_eq!((&event["level"], &event["path"]), (&"warn".into(), &text(&again).into()), "{event}");
