@@ -398,12 +398,13 @@ impl<F: Fs> Committer<F> {
         let of = ingest.duplicate.as_ref().map_or(work.id, |duplicate| duplicate.of);
         let mut target = ingest.duplicate.as_ref().and_then(|duplicate| duplicate.target.clone());
         if let (None, Some(path)) = (&work.held, &target) {
-            if let Err(error) = self.patiently(|this| this.publisher.resolve_link(work.id, &ingest.source_path, path)) {
-                return if error.spares_others() {
-                    Ok(self.duplicate_stays(ingest, path, &error.to_string()))
-                } else {
-                    Err(error)
-                };
+            let source = &ingest.source_path;
+            let resolve = || self.patiently(|this| this.publisher.resolve_link(work.id, source, path));
+            match twice(Error::spares_others, resolve) {
+                Err(error) if error.spares_others() => {
+                    return Ok(self.duplicate_stays(ingest, path, &error.to_string()));
+                }
+                resolved => resolved?,
             }
             if self.return_mistaken_duplicate(ingest, path)? {
                 // An earlier run has moved what an upstream had put in the duplicate's place.
