@@ -251,9 +251,9 @@ impl Fs for RealFs {
                         self.note_links(to);
                         Ok(())
                     }
-                    Err(error) if error.op == super::LINK && !error.is_taken() && !error.is_not_found() => {
-                        Err(from.error_at(super::RENAME, from_name, errno))
-                    }
+                    // A full disk is waited for, whichever call finds it.
+                    Err(error) if error.is_taken() || error.is_not_found() || error.is_no_space() => Err(error),
+                    Err(error) if error.op == super::LINK => Err(from.error_at(super::RENAME, from_name, errno)),
                     failed => failed,
                 }
             }
