@@ -26,9 +26,12 @@ const COMPRESSIONS: [&[u8]; 6] = [b"gz", b"bz2", b"xz", b"zst", b"lz4", b"br"];
 /// The name that a file gets in the warehouse when the first `taken` choices belong to others: with more and more of its
 /// hash in it, then with its ingest id, then with that and a number. There is always one more.
 pub fn warehouse_name(staged: &OsStr, sha256: &Sha256, id: IngestId, taken: usize) -> OsString {
+    if taken == 0 {
+        // Most get this one: for them no hash is written out.
+        return staged.to_owned();
+    }
     let hash = sha256.hex();
     let suffix = match (HASH_DIGITS.get(taken), taken - taken.min(HASH_DIGITS.len())) {
-        (Some(0), _) => return staged.to_owned(),
         (Some(digits), _) => hash[..*digits].to_owned(),
         (None, 0) => format!("{}-{id}", &hash[..ID_HASH_DIGITS]),
         (None, number) => format!("{}-{id}-{number}", &hash[..ID_HASH_DIGITS]),
