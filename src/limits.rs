@@ -117,10 +117,10 @@ pub const RECORDER_FINISH_MAX: Duration = Duration::from_secs(5);
 pub const OLDER_MANIFESTS_MAX: usize = 24;
 /// Those that are older than the newest by more than that are not looked at.
 pub const OLDER_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Bytes of one manifest's end: more than the longest line.
-pub const OLDER_TAIL_BYTES: u64 = 1 << 20;
-/// Bytes in all: some 10,000 lines.
-pub const OLDER_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of one manifest's end, more than the longest line; and where these hold other journals' lines alone.
+pub const OLDER_TAIL_BYTES: [u64; 2] = [1 << 20, 16 << 20];
+/// Bytes in all: some 150,000 lines.
+pub const OLDER_BYTES_MAX: u64 = 64 << 20;
 /// Contents that are looked up in the snapshot then: each may take a read of the disk.
 pub const OLDER_LOOKUPS_MAX: usize = 256;
 /// Files that say what `--new-journal` has accepted.

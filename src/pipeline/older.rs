@@ -4,7 +4,7 @@
 //! Invariants:
 //! - It only reads, except [`accept`].
 //! - It looks at the newest hours by name, and at those that are newest by the clock: either may be wrong. From each it takes
-//!   the end; what it costs does not grow with the manifests.
+//!   the end, and more of it where all of that is other journals'; what it costs does not grow with the manifests.
 //! - A line counts if this journal wrote it, by the id in it. One without an id, or of another journal while this one has not
 //!   begun yet, counts if its file came from this staging directory. A second ingestor with a staging directory of its own is none
 //!   of ours, even where both call it by the same path.
@@ -93,10 +93,16 @@ pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Verdict, journal::E
     let mut bytes = 0;
     for manifest in newest(fs, root) {
         let hour = hour_of(root, &manifest);
+        let mut ours = Vec::new();
+        for tail_bytes in OLDER_TAIL_BYTES {
+            let (begin, end) = look.tail(&manifest, tail_bytes.min(OLDER_BYTES_MAX - bytes), &mut ours);
+            bytes += end - begin;
+            if !ours.is_empty() || begin == 0 {
+                break;
+            }
+        }
         // Newest first: they are the likeliest to be unknown, and the look-ups may not do for all.
-        let (tail, read) = tail(fs, &manifest, (OLDER_BYTES_MAX - bytes).min(OLDER_TAIL_BYTES));
-        bytes += read;
-        for (offset, listed) in tail.into_iter().rev() {
+        for (offset, listed) in ours.into_iter().rev() {
             if !accepted.iter().any(|accepted| accepted.covers(&hour, offset)) && look.is_unknown(&listed)? {
                 let number = number_of(fs, &manifest, offset);
                 return Ok(Verdict::Older(Box::new(Unknown { manifest, number, listed })));
@@ -122,17 +128,42 @@ struct Look<'a, F: Fs> {
 }
 
 impl<F: Fs> Look<'_, F> {
-    fn is_unknown(&mut self, listed: &Listed) -> Result<bool, journal::Error> {
-        let Knowledge { state, store, next_lsn, is_mended, .. } = *self.known;
-        let is_own = listed.journal.is_some() && listed.journal == store;
+    /// Adds to `ours` the lines at a manifest's end that count, with where they begin. Returns from where to where it has read.
+    fn tail(&mut self, manifest: &Path, bytes: u64, ours: &mut Vec<(u64, Listed)>) -> (u64, u64) {
+        let read = Lines::open_tail(self.fs, manifest, bytes).and_then(|mut lines| {
+            let mut first = None;
+            while let Some(line) = lines.next_line()? {
+                first.get_or_insert(line.offset);
+                let counts = line.parse().ok().filter(|listed| self.counts(listed));
+                ours.extend(counts.map(|listed| (line.offset, listed)));
+            }
+            Ok((first.unwrap_or(lines.lines_end()), lines.lines_end()))
+        });
+        read.unwrap_or_else(|error| {
+            if !error.is_not_found() {
+                let manifest = manifest.display();
+                tracing::warn!(event = "manifest_unread", path = %manifest, %error, "not held against the journal");
+            }
+            (0, 0)
+        })
+    }
+
+    fn is_own(&self, listed: &Listed) -> bool {
+        listed.journal.is_some() && listed.journal == self.known.store
+    }
+
+    /// Whether this journal should know the line.
+    fn counts(&mut self, listed: &Listed) -> bool {
         // Another journal's line is that of a neighbour, who may call its staging directory what we call ours: hosts and
         // containers do. Only a journal that has not begun yet may be one that was lost here.
-        let is_a_neighbours = !is_own && listed.journal.is_some() && state.settings().is_some();
-        if is_a_neighbours || !is_own && !self.is_from_here(listed) {
-            return Ok(false);
-        }
+        let may_be_ours = listed.journal.is_none() || self.known.state.settings().is_none();
+        self.is_own(listed) || may_be_ours && self.is_from_here(listed)
+    }
+
+    fn is_unknown(&mut self, listed: &Listed) -> Result<bool, journal::Error> {
+        let Knowledge { state, next_lsn, is_mended, .. } = *self.known;
         let IngestId(id) = listed.ingest_id;
-        if is_own && id >= next_lsn.0 {
+        if self.is_own(listed) && id >= next_lsn.0 {
             return Ok(true);
         }
         // Of a file on its way it knows the content once it is MOVED, and no line comes before.
@@ -196,27 +227,6 @@ fn instant_of(hour: &str) -> Option<UnixMillis> {
     let [year, month, day, hour] = parts[..] else { return None };
     let instant = humantime::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:00:00Z")).ok()?;
     Some(UnixMillis::from_system_time(instant))
-}
-
-/// The lines at a manifest's end, with where they begin, and how many bytes were read.
-fn tail<F: Fs>(fs: &F, manifest: &Path, bytes: u64) -> (Vec<(u64, Listed)>, u64) {
-    let mut found = Vec::new();
-    let read = Lines::open_tail(fs, manifest, bytes).and_then(|mut lines| {
-        let mut first = None;
-        while let Some(line) = lines.next_line()? {
-            first.get_or_insert(line.offset);
-            found.extend(line.parse().ok().map(|listed| (line.offset, listed)));
-        }
-        Ok(lines.lines_end() - first.unwrap_or(lines.lines_end()))
-    });
-    let read = read.unwrap_or_else(|error| {
-        if !error.is_not_found() {
-            let manifest = manifest.display();
-            tracing::warn!(event = "manifest_unread", path = %manifest, %error, "not held against the journal");
-        }
-        0
-    });
-    (found, read)
 }
 
 /// Counted only for the message.

@@ -122,6 +122,28 @@ fn a_journal_that_is_begun_anew_beside_its_manifests_is_refused() {
     }
 }
 
+/// Why: a neighbour that shares the manifests writes thousands of lines an hour, and hid the few of an ingestor whose journal was
+/// lost or came back from a backup.
+#[test]
+fn a_neighbours_many_lines_hide_nothing() {
+    let lost = Place::new();
+    lost.stage("a.csv", csv(1, 100));
+    lost.once_ok(&[]);
+    std::fs::remove_dir_all(&lost.state).unwrap();
+    for place in [lost, restored()] {
+        let manifest = manifest(&place);
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let at = text.find(r#""journal":""#).unwrap() + r#""journal":""#.len();
+        let input = place.staging.to_str().unwrap();
+        let own = &text[at..at + 32];
+        let neighbours = text.lines().next().unwrap().replace(own, &"0".repeat(32)).replace(input, "/elsewhere") + "\n";
+        let many = neighbours.repeat((4 << 20) / neighbours.len());
+        std::fs::write(&manifest, text + &many).unwrap();
+        let output = place.once(&[]);
+        assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    }
+}
+
 /// Why: `--new-journal` on a lost journal must last, too; and by another path the staging directory is the same.
 #[test]
 fn a_new_journal_is_remembered_and_a_link_does_not_hide_it() {
