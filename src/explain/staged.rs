@@ -9,7 +9,7 @@ use super::{Answer, Context, history, identity, of_original, read, sidecar_of};
 use crate::Error;
 use crate::daemon::control::Told;
 use crate::fs::{FileKind, Fs, Lease, Open};
-use crate::journal::record::Settings;
+use crate::journal::record::{DuplicateAction, Settings};
 use crate::journal::state::FileState;
 use crate::journal::survey::Entry;
 use crate::pipeline::hash::sums_of;
@@ -35,7 +35,13 @@ pub(super) fn explain<F: Fs>(
     }
     if let Some(kept) = context.survey.state.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
         let original = context.survey.state.original(&kept.sha256)?;
-        let summary = "its content is in the warehouse already; it stays here (--duplicates keep)";
+        let summary = match settings.duplicates {
+            DuplicateAction::Keep => "its content is in the warehouse already; it stays here (--duplicates keep)",
+            _ => {
+                "its content was in the warehouse already when it came; it stays here: --duplicates was keep then, or that \
+                 file was not what was published (event original_damaged; audit finds it)"
+            }
+        };
         return of_original(context, answer("DUPLICATE", summary), original.map(|original| original.ingest_id));
     }
     if let Some(open) = known.iter().find(|entry| is_open(context, entry)) {

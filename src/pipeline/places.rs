@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::fs::{self, DIR_MODE, Fs, PRIVATE_MODE};
-use crate::journal::hex;
+use crate::journal::{Journal, hex};
 
 /// What the operator takes upon himself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Accepts {
     pub warehouse: bool,
 }
 
+/// The option that names a journal's directory.
+const STATE_PATH: &str = "--state-path";
 /// What everything is in that is not for readers. Several ingestors, of several users, may have their own directory in it.
 const PRIVATE: &str = ".csv-ingestor";
 /// Behind the name of the warehouse's marker: there is one for the manifests, too.
@@ -90,7 +92,7 @@ impl<F: Fs> Places<F> {
 
     /// Watches a journal's directory, and the lock in it.
     pub fn watch_state(&mut self, path: &Path, dir: F::Dir, lock: (&'static str, (u64, u64))) {
-        let (what, file) = ("--state-path", Some(lock));
+        let (what, file) = (STATE_PATH, Some(lock));
         self.watched.push(Watched { what, told: path.to_path_buf(), path: path.to_path_buf(), dir, file });
     }
 
@@ -106,6 +108,16 @@ impl<F: Fs> Places<F> {
     pub fn look(&self) -> Result<(), Error> {
         let gone = self.watched.iter().find(|watched| self.is_gone(watched));
         gone.map_or(Ok(()), |watched| Err(Error::Replaced { what: watched.what, path: watched.told.clone() }))
+    }
+
+    /// Looks whether the journal's active segment has its name still.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn must_hold(&self, journal: &Journal<F>) -> Result<(), Error> {
+        let state = self.watched.iter().find(|watched| watched.what == STATE_PATH);
+        let lost = state.filter(|_| !journal.is_in_place());
+        lost.map_or(Ok(()), |state| Err(Error::Replaced { what: STATE_PATH, path: state.told.clone() }))
     }
 
     fn is_gone(&self, watched: &Watched<F>) -> bool {

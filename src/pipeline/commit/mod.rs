@@ -212,7 +212,10 @@ impl<F: Fs> Committer<F> {
     /// wait for the next batch (which may be empty otherwise).
     pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
         self.finished.clear();
-        self.places.as_ref().map_or(Ok(()), |places| places.look())?;
+        if let Some(places) = &self.places {
+            places.look()?;
+            places.must_hold(&self.journal)?;
+        }
         let mut reports = Vec::with_capacity(batch.len());
         let mut hashed = std::mem::take(&mut self.deferred);
         let mut to_confine = Vec::new();

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Place, csv, err, has, is_root, json_lines, sha256_hex, skip};
+use crate::harness::{Place, csv, err, has, is_root, json_lines, out, sha256_hex, skip};
 
 /// A mount that goes when it is dropped.
 struct Mount(PathBuf);
@@ -235,6 +235,9 @@ fn a_duplicate_of_a_damaged_file_stays() {
         let event = log.iter().find(|line| line["event"] == "original_damaged").expect("original_damaged");
         assert_eq!((&event["level"], &event["path"]), (&"warn".into(), &text(&again).into()), "{event}");
         assert!(event["original"].as_str().unwrap().ends_with("/a.csv") && event["reason"].is_string(), "{event}");
+        // Whoever asks why it stays is not told that --duplicates keep was given.
+        let explained = out(&place.subcommand(&["explain", text(&again)]));
+        assert!(explained.contains("DUPLICATE") && explained.contains("original_damaged"), "{explained}");
     }
 }
 

@@ -67,6 +67,28 @@ fn a_state_directory_that_is_replaced_ends_it() {
     }
 }
 
+/// Why: a journal was tidied away or put back from a backup under a running ingestor, file by file: the lock stood where it was,
+/// and what was written next was in a file without a name.
+#[test]
+fn a_journal_that_is_removed_or_replaced_ends_it() {
+    for is_replaced in [false, true] {
+        let (place, daemon) = started();
+        for entry in std::fs::read_dir(&place.state).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_str().unwrap().starts_with("wal-") {
+                let copy = path.with_extension("copy");
+                std::fs::copy(&path, &copy).unwrap();
+                std::fs::remove_file(&path).unwrap();
+                if is_replaced {
+                    std::fs::rename(copy, &path).unwrap();
+                }
+            }
+        }
+        let dir = place.state.clone();
+        ends(&place, daemon, &dir);
+    }
+}
+
 /// Why: with nothing arriving it must be noticed, too, and not only when a file is lost by it.
 #[test]
 fn it_is_noticed_with_nothing_to_do() {
