@@ -310,7 +310,7 @@ impl Listener for Exchange<'_, '_> {
     }
 }
 
-/// The state, the warehouse or the manifests are removed or replaced while the ingestor runs, with files on their way: no batch
+/// The state, its journal, the warehouse or the manifests are removed or replaced while the ingestor runs, with files on their way: no batch
 /// begins after that.
 #[test]
 fn an_exchange_while_it_runs() {
@@ -321,7 +321,19 @@ fn an_exchange_while_it_runs() {
         fs.upstream().rename(private.join(own), private.join("gone")).unwrap();
     };
     type How<'a> = &'a dyn Fn(&SimFs);
-    let exchanges: [(&str, How<'_>); 6] = [
+    let journal = |fs: &SimFs, is_replaced: bool| {
+        let segments =
+            |(path, _): &(PathBuf, Vec<u8>)| path.file_name().unwrap().as_encoded_bytes().starts_with(b"wal-");
+        for (path, bytes) in journal_of(fs).into_iter().filter(segments) {
+            fs.upstream().remove(&path).unwrap();
+            if is_replaced {
+                fs.upstream().write(&path, &bytes).unwrap();
+            }
+        }
+    };
+    let exchanges: [(&str, How<'_>); 8] = [
+        ("the journal is removed", &|fs| journal(fs, false)),
+        ("the journal is replaced", &|fs| journal(fs, true)),
         ("the state is replaced", &|fs| unmount(fs, STATE)),
         ("the state is gone", &|fs| fs.upstream().rename(STATE, AWAY).unwrap()),
         ("the lock is replaced", &|fs| {
@@ -354,5 +366,5 @@ fn an_exchange_while_it_runs() {
             }
         }
     }
-    assert!(ends > 80, "only {ends} ended by it");
+    assert!(ends > 100, "only {ends} ended by it");
 }
