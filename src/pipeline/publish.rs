@@ -6,6 +6,7 @@
 //!   rename over it at any time. What turns out to be something else goes back.
 //! - Nothing here is durable until `sync` has returned.
 
+mod back;
 mod link;
 
 use std::collections::{BTreeSet, HashSet};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 pub use link::SECOND;
 
-use super::naming::{aside_name, returned_name};
+use super::naming::aside_name;
 use crate::fs::blame::twice;
 use crate::fs::{self, DIR_MODE, FILE_MODE, FileKind, Fs, Open};
 use crate::types::{FileIdentity, IngestId};
@@ -58,11 +59,6 @@ pub enum Removed {
     /// It cannot be removed; others may.
     Refused(fs::Error),
 }
-
-/// How many numbered names are tried for a file that goes back where its own name is taken; then come random ones.
-const RETURNED_NAMES_MAX: u32 = 16;
-/// How many random ones. Who has taken the numbered names cannot have guessed one of these.
-const RANDOM_NAMES_MAX: u32 = 16;
 
 /// Moves files by directories that it keeps open.
 pub struct Publisher<F: Fs> {
@@ -251,36 +247,6 @@ impl<F: Fs> Publisher<F> {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Undoes a `place`: the file at `to` goes back to `from`, or, if that name is taken again, beside it under a
-    /// name that the next scan finds.
-    pub fn put_back(&mut self, id: IngestId, to: &Path, from: &Path) -> fs::Result<()> {
-        let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
-        let (source, target) = (self.dir(from_dir)?, self.dir(to_dir)?);
-        // Each directory gains a name that the other loses. Where a rename comes in halves (ext2), no order of two syncs is
-        // right for files on both ways: those that went there are made durable before, and this one by itself.
-        self.sync()?;
-        self.touch(to_dir, from_dir);
-        self.give_back(id, &target, to_name, &source, from_name)?;
-        self.sync()
-    }
-
-    fn give_back(&self, id: IngestId, at: &F::Dir, at_name: &OsStr, dir: &F::Dir, name: &OsStr) -> fs::Result<()> {
-        let numbered = (1..RETURNED_NAMES_MAX).map(|n| returned_name(name, id, &n.to_string()));
-        // Other names are in the way, whatever they stand for: none of them may keep a file from going back.
-        let random = (0..RANDOM_NAMES_MAX).map(|_| returned_name(name, id, &crate::journal::hex(&self.fs.random())));
-        let mut taken = None;
-        for name in std::iter::once(name.to_owned()).chain(numbered).chain(random) {
-            match self.fs.rename(at, at_name, dir, &name) {
-                Err(error) if error.is_taken() => taken = Some(error),
-                Err(error) if error.is_not_found() => return Ok(()),
-                // Perhaps it is only this name.
-                Err(error) if error.spares_others() => taken = Some(error),
-                result => return result,
-            }
-        }
-        taken.map_or(Ok(()), Err)
     }
 
     /// Removes the file at `path` if it is still `identity`. The file is taken aside first and judged there, so that

@@ -80,10 +80,7 @@ impl<F: Fs> Publisher<F> {
         let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
         self.touch(from_path, from_path);
         if self.look(to)?.is_some_and(|stat| self.is_same(&there.identity, &stat.identity)) {
-            // A killed process may not have synced the new name.
-            let (to_dir, _) = split(to)?;
-            let to_dir = self.dir(to_dir)?;
-            self.fs.sync_dir(&to_dir)?;
+            // The new name was durable before this one was taken aside.
             return self.fs.unlink(&from_dir, &aside);
         }
         self.give_back(id, &from_dir, &aside, &from_dir, from_name)

@@ -30,6 +30,8 @@ fn scenarios() -> Vec<Scenario> {
             at(5, &[Act::Jump(BEHIND), Act::Write(3, 7)]),
             at(6, &[Act::Jump(-BEHIND), Act::Write(4, 7), Act::Write(5, 1)]),
             at(7, &[Act::Write(0, 7), Act::Write(1, 6)]),
+            // Behind a compaction by a process that knows of the jumps from a snapshot alone.
+            at(8, &[Act::Write(2, 7), Act::Write(3, 6)]),
         ]
         .concat(),
         thin: 2,

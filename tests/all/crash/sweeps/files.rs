@@ -15,7 +15,7 @@ use crate::crash::scenario::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, Scenari
 use crate::crash::view::{View, digest, files};
 
 /// Of each kind of oddness, with each kind of place.
-fn odd_scenarios() -> Vec<Scenario> {
+pub(super) fn odd_scenarios() -> Vec<Scenario> {
     let links = Odd { links: true, ..Odd::default() };
     let stale = Odd { stale_links: 2, ..links.clone() };
     let always_stale = Odd { stale_links: 1_000_000, always_stale: true, ..links.clone() };
