@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 
 use super::{Publisher, split};
+use crate::fs::blame::twice;
 use crate::fs::{self, Fs};
 use crate::pipeline::naming::aside_name;
 use crate::types::IngestId;
@@ -60,16 +61,25 @@ impl<F: Fs> Publisher<F> {
             }
             done => done?,
         }
-        let both = [self.fs.stat(from, &aside), self.fs.stat(to, to_name)];
-        let is_it = matches!(both, [Ok(Some(old)), Ok(Some(new))] if self.is_same(&old.identity, &new.identity));
-        let unlinked = if is_it { self.fs.unlink(from, &aside) } else { Ok(()) };
-        if is_it && unlinked.is_ok() {
-            return Ok(());
-        }
+        let look = |dir, name| twice(|_| true, || self.fs.stat(dir, name));
+        let is_it = match (look(from, aside.as_os_str()), look(to, to_name)) {
+            (Ok(Some(old)), Ok(Some(new))) => Ok(self.is_same(&old.identity, &new.identity)),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            _ => Ok(false),
+        };
+        let ended = match is_it {
+            Ok(true) => match self.fs.unlink(from, &aside) {
+                Ok(()) => return Ok(()),
+                failed => failed,
+            },
+            Ok(false) => Ok(()),
+            // Nobody can tell: as if it had not been linked.
+            Err(error) => Err(error),
+        };
         // Nothing may stay hidden: if it cannot go back, the next start sees to it.
         let given_back = self.give_back(id, from, &aside, from, from_name);
         given_back.map_err(|error| fs::Error { op: GIVE_BACK, ..error })?;
-        unlinked
+        ended
     }
 
     /// Ends what [`Publisher::place`] may have left of a link: the name aside is removed if `to` is the same file, else it goes

@@ -70,7 +70,7 @@ fn every_operation_fails() {
 #[test]
 fn every_operation_fails_on_odd_file_systems() {
     let hows = [How::Once(libc::EIO), How::Once(libc::ENOSPC), How::ForEver(libc::EIO)];
-    sweep("faults on odd file systems", operations(odd_scenarios()), 10_000, |scenario, operation, op| {
+    sweep("faults on odd file systems", operations(odd_scenarios()), 15_000, |scenario, operation, op| {
         // Where no link can ever be taken back, second names stay.
         let hows = hows.iter().filter(|how| op != Op::Unlink || !matches!(how, How::ForEver(_)));
         hows.map(|how| fails(scenario, operation, op, *how)).sum()
@@ -130,33 +130,38 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
 fn every_operation_of_a_recovery_fails() {
     let step = if is_thorough() { 1 } else { 4 };
     sweep("faults in a recovery", writes(Scenario::all()), 15_000, |scenario, operation, _| {
-        let mut stopped = Play::new(scenario);
-        stopped.run_until(operation, operation % 2 == 0);
-        stopped.kill();
-        let mut calm = stopped.fork();
-        calm.recover();
-        let mut states = 0;
-        for logged in calm.fs.log().into_iter().filter(|logged| (logged.number + operation) % step == 0) {
-            let errno = if logged.number % 2 == 0 { libc::EIO } else { libc::ENOSPC };
-            let mut play = stopped.fork();
-            play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
-            play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
-            play.fs.inject(Fault::errno(errno).at(logged.number));
-            let _ = play.run();
-            play.fs.clear_faults();
-            if logged.op.is_sync() {
-                play.note_failed_sync();
-            }
-            // After a lost name only a mount helps, see `gives_up`.
-            match logged.number % 3 == 0 || matches!(logged.op, Op::SyncDir | Op::SyncFs) {
-                true => play.cut_power(logged.number),
-                false => play.kill(),
-            }
-            play.end();
-            states += 1;
-        }
-        states
+        recoveries_fail(scenario, operation, step)
     });
+}
+
+/// Stopped at an operation, it recovers, and every one of so many operations fails. Returns how many states were looked at.
+fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
+    let mut stopped = Play::new(scenario);
+    stopped.run_until(operation, operation % 2 == 0);
+    stopped.kill();
+    let mut calm = stopped.fork();
+    calm.recover();
+    let mut states = 0;
+    for logged in calm.fs.log().into_iter().filter(|logged| (logged.number + operation) % step == 0) {
+        let errno = if logged.number % 2 == 0 { libc::EIO } else { libc::ENOSPC };
+        let mut play = stopped.fork();
+        play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
+        play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
+        play.fs.inject(Fault::errno(errno).at(logged.number));
+        let _ = play.run();
+        play.fs.clear_faults();
+        if logged.op.is_sync() {
+            play.note_failed_sync();
+        }
+        // After a lost name only a mount helps, see `gives_up`.
+        match logged.number % 3 == 0 || matches!(logged.op, Op::SyncDir | Op::SyncFs) {
+            true => play.cut_power(logged.number),
+            false => play.kill(),
+        }
+        play.end();
+        states += 1;
+    }
+    states
 }
 
 /// A file system that could not write names gives up, and so does whoever starts on it again, until it is mounted anew. One
