@@ -191,14 +191,15 @@ impl<F: Fs> Journal<F> {
         Ok((self.fs.stat_dir(&self.dir)?.identity.key(), self.fs.stat_file(&self.lock)?.identity.key()))
     }
 
-    /// True unless the active segment has lost its name, or another file has it: what is written then, nobody would find.
+    /// True unless the active segment has lost its name, or another file has it: what is written then, nobody would find. The
+    /// inode number alone says nothing: some file systems make it of the path, and the segment was renamed.
     pub fn is_in_place(&self) -> bool {
         let name = names::segment(self.active.header.first_lsn);
         let (Ok(there), Ok(ours)) = (self.fs.stat(&self.dir, OsStr::new(&name)), self.fs.stat_file(&self.active.file))
         else {
             return true;
         };
-        there.is_some_and(|there| there.identity.key() == ours.identity.key())
+        there.is_some_and(|there| there.identity.key() == ours.identity.key() || ours.links > 0)
     }
 
     /// The LSN that the next record will get.

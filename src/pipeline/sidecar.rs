@@ -14,6 +14,8 @@ use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use hashbrown::HashMap;
+
 pub use notes::Notes;
 pub use sums::{Demand, Found, Mismatch, Sum, Summer};
 use tokens::{Token, tokens};
@@ -99,10 +101,15 @@ fn judge(units: Vec<Unit>) -> Statement {
     let with_sums = || units.iter().filter(|unit| !unit.sums.is_empty());
     let Some(naming) = with_sums().map(|unit| unit.naming).max() else { return Statement::Other };
     let counted: Vec<&Unit> = with_sums().filter(|unit| unit.naming == naming).collect();
-    let odd = counted.iter().flat_map(|unit| &unit.sums).find(|token| token.algorithm().is_none());
-    if let Some(odd) = odd {
+    let all = || counted.iter().flat_map(|unit| &unit.sums);
+    let is_any_known = all().any(|token| token.algorithm().is_some());
+    let is_odd = |token: &&Token| token.algorithm().is_none() && !(is_any_known && token.foreign.is_some());
+    if let Some(odd) = all().find(is_odd) {
         let text = "that is no MD5, SHA-1, SHA-256, SHA-384 or SHA-512";
-        return Statement::Odd(format!("the sidecar holds {} hex digits: {text}", odd.hex.len()));
+        return Statement::Odd(match &odd.foreign {
+            Some(label) => format!("the sidecar holds a sum called {label}: {text}"),
+            None => format!("the sidecar holds {} hex digits: {text}", odd.hex.len()),
+        });
     }
     let sums = |unit: &Unit| -> Vec<Sum> {
         let sum = |token: &Token| Some(Sum { algorithm: token.algorithm()?, hex: token.hex.clone() });
@@ -189,6 +196,21 @@ fn unit_of(text: &[u8], mut sums: Vec<Token>, names: &Names) -> Unit {
     if text.trim_ascii() != names.plain {
         sums.retain(|token| !places.iter().any(|place| place.contains(&token.begin)));
     }
+    // `SUM NAME, SUM NAME`: each stands before its name.
+    if let (Some(place), true) =
+        (places.first(), sums.first().is_some_and(|sum| text[..sum.begin].trim_ascii().is_empty()))
+    {
+        let before = sums.iter().rposition(|sum| sum.begin < place.start);
+        if let Some(last) = before {
+            let algorithm = sums[last].algorithm();
+            let is_anothers = |at: usize, sum: &Token| at != last && sum.algorithm() == algorithm;
+            let mut at = 0;
+            sums.retain(|sum| {
+                at += 1;
+                !is_anothers(at - 1, sum)
+            });
+        }
+    }
     let naming = if places.is_empty() { Naming::None } else { Naming::Beside };
     Unit { naming, sums }
 }
@@ -199,14 +221,14 @@ fn lines(text: &[u8], names: &Names) -> Vec<Unit> {
     let end = if text.contains(&b'\n') { b'\n' } else { b'\r' };
     // A sum in groups may go on in the next line: by its first digits it belongs to one.
     let mut all = tokens(text).into_iter().peekable();
-    let (mut units, mut empty, mut begin) = (Vec::new(), Vec::new(), 0);
-    for line in text.split_inclusive(|byte| *byte == end) {
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == end).collect();
+    let (mut units, mut begin) = (Vec::new(), 0);
+    for line in &lines {
         let mut sums = Vec::new();
         while let Some(token) = all.next_if(|token| token.begin < begin + line.len()) {
             sums.push(Token { begin: token.begin - begin, ..token });
         }
         begin += line.len();
-        empty.push(line.trim_ascii().is_empty());
         units.push(match known_form(line.trim_ascii(), names) {
             Some((sum, of)) => {
                 let naming = match names.is(of) {
@@ -219,23 +241,44 @@ fn lines(text: &[u8], names: &Names) -> Vec<Unit> {
             None => unit_of(line, sums, names),
         });
     }
-    bind(&mut units, &empty);
+    bind(&mut units, &lines);
     units
 }
 
 /// A line that has this file's name and no sum is about the one that stands next to it, as certutil and Format-List write it:
-/// in the next line, or above in the same paragraph.
-fn bind(units: &mut [Unit], empty: &[bool]) {
+/// in the next line, or above in the same paragraph, and in the same record if the lines' keys tell where one begins.
+fn bind(units: &mut [Unit], lines: &[&[u8]]) {
+    let (records, is_empty) = (records(lines), |index: &usize| lines[*index].trim_ascii().is_empty());
     for at in 0..units.len() {
         if units[at].naming != Naming::Beside || !units[at].sums.is_empty() {
             continue;
         }
-        let has_sums = |index: &usize| units.get(*index).is_some_and(|unit| !unit.sums.is_empty());
-        let above = || (0..at).rev().take_while(|index| !empty[*index]).find(has_sums);
+        let has_sums = |index: &usize| {
+            units.get(*index).is_some_and(|unit| !unit.sums.is_empty()) && records[*index] == records[at]
+        };
+        let above = || (0..at).rev().take_while(|index| !is_empty(index)).find(has_sums);
         if let Some(index) = Some(at + 1).filter(has_sums).or_else(above) {
             units[index].naming = units[index].naming.max(Naming::Beside);
         }
     }
+}
+
+/// Each line's record: one begins with every line that has the key which comes first of those that come again.
+fn records(lines: &[&[u8]]) -> Vec<usize> {
+    let key = |line: &[u8]| -> Option<Vec<u8>> {
+        let end = line.iter().position(|byte| b":=".contains(byte))?;
+        Some(line[..end].trim_ascii().to_vec()).filter(|key| !key.is_empty())
+    };
+    let keys: Vec<Option<Vec<u8>>> = lines.iter().map(|line| key(line)).collect();
+    let mut counts: HashMap<&[u8], usize> = HashMap::new();
+    keys.iter().flatten().for_each(|key| *counts.entry(key).or_default() += 1);
+    let first = keys.iter().flatten().find(|key| counts[key.as_slice()] > 1);
+    let mut record = 0;
+    let number = |key: &Option<Vec<u8>>| {
+        record += usize::from(first.is_some() && key.as_ref() == first);
+        record
+    };
+    keys.iter().map(number).collect()
 }
 
 /// The sum and the name in a line as `sha256sum` and its like write it, plain (`HASH  NAME`, `HASH *NAME`), or tagged
@@ -252,15 +295,15 @@ fn known_form<'a>(line: &'a [u8], names: &Names) -> Option<(Token, &'a [u8])> {
         let tagged = line[..equals].trim_ascii().strip_suffix(b")")?;
         let (tag, name) = tagged.split_at_checked(memchr::memchr(b'(', tagged)?)?;
         let is_of_a_tag = |byte: &u8| byte.is_ascii_alphanumeric() || b"-/".contains(byte);
-        return tag.trim_ascii().iter().all(is_of_a_tag).then_some((sum, &name[1..]));
+        return tag.trim_ascii().iter().all(is_of_a_tag).then(|| (sum.labelled(tag), &name[1..]));
     }
     // A leading backslash says that the name is escaped.
     let line = line.strip_prefix(b"\\").unwrap_or(line);
     let end = line.iter().position(u8::is_ascii_whitespace)?;
     let of = line[end..].trim_ascii_start();
     let of = of.strip_prefix(b"*").unwrap_or(of);
-    // Another sum is no name, unless it is the file's.
-    let is_name = names.is(of) || tokens(of).iter().all(|token| token.hex.len() != of.len());
+    // What has another sum in it is no name, unless it is the file's.
+    let is_name = names.is(of) || tokens(of).is_empty();
     sum(&line[..end]).filter(|_| is_name).map(|sum| (sum, of))
 }
 

@@ -4,10 +4,14 @@
 
 use serde_json::{Map, Value};
 
+use super::tokens::tokens;
 use super::{Names, Naming, Unit, unit};
 
 /// Keys under which names stand.
 const NAME_KEYS: [&str; 6] = ["name", "file", "filename", "file_name", "path", "key"];
+
+/// How keys begin under which sums stand; what else is hexadecimal beside them (a commit, a job) is none.
+const SUM_KEYS: [&str; 9] = ["md5", "sha", "checksum", "hash", "digest", "sum", "etag", "content", "crc"];
 
 /// The sums in it, object by object. None if it is no JSON object or array, nor a sequence of such.
 pub(super) fn units(text: &[u8], names: &Names) -> Option<Vec<Unit>> {
@@ -33,27 +37,47 @@ fn walk(value: &Value, around: Naming, names: &Names, found: &mut Vec<Unit>) {
     }
 }
 
-/// What an object says of its file is in its own strings, and in what lies below them.
+/// What an object says of its file is in its own strings, in those of objects in it that hold no sums, and in what lies below.
 fn walk_object(object: &Map<String, Value>, around: Naming, names: &Names, found: &mut Vec<Unit>) {
-    let strings = || object.iter().filter_map(|(key, value)| Some((key, value.as_str()?)));
-    let is_named = strings().any(|(_, text)| !names.places(text.as_bytes()).is_empty());
-    let is_others = strings().any(|(key, _)| NAME_KEYS.contains(&&*key.to_ascii_lowercase()));
+    let own = strings(object);
+    let beside = object.values().filter_map(Value::as_object).map(strings);
+    let beside = beside.filter(|strings| strings.iter().all(|(_, text)| tokens(text.as_bytes()).is_empty()));
+    let about = || own.iter().copied().chain(beside.clone().flatten());
+    let is_named = about().any(|(_, text)| !names.places(text.as_bytes()).is_empty());
+    let is_others = about().any(|(key, _)| NAME_KEYS.contains(&&*key.to_ascii_lowercase()));
     let naming = match around {
         _ if is_named => Naming::Beside,
         _ if is_others => Naming::None,
         around => around,
     };
-    let mut own = Unit { naming, sums: Vec::new() };
+    let (mut labelled, mut others) = (Vec::new(), Vec::new());
     for (key, value) in object {
         if names.is(key.as_bytes()) {
             walk(value, Naming::Exact, names, found);
             continue;
         }
-        own.sums.extend(unit(key.as_bytes(), names).sums);
+        let in_key = unit(key.as_bytes(), names).sums;
         match value {
-            Value::String(text) => own.sums.extend(unit(text.as_bytes(), names).sums),
-            value => walk(value, naming, names, found),
+            // {"SUM": "NAME"}
+            Value::String(text) if !in_key.is_empty() && tokens(text.as_bytes()).is_empty() => {
+                let naming = if names.is(text.as_bytes()) { Naming::Exact } else { Naming::None };
+                found.push(Unit { naming, sums: in_key });
+            }
+            Value::String(text) => {
+                let sums = unit(text.as_bytes(), names).sums.into_iter().map(|token| token.labelled(key.as_bytes()));
+                let is_sum = SUM_KEYS.iter().any(|sum| key.to_ascii_lowercase().contains(sum));
+                let into = if is_sum { &mut labelled } else { &mut others };
+                into.extend(in_key.into_iter().chain(sums));
+            }
+            value => {
+                others.extend(in_key);
+                walk(value, naming, names, found);
+            }
         }
     }
-    found.push(own);
+    found.push(Unit { naming, sums: if labelled.is_empty() { others } else { labelled } });
+}
+
+fn strings(object: &Map<String, Value>) -> Vec<(&str, &str)> {
+    object.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
 }

@@ -125,6 +125,27 @@ fn in_a_list_the_line_with_the_name_decides() {
         format!("{{\"name\":\"foo.csv\",\"sums\":{{\"md5\":\"{md5}\",\"sha256\":\"{right}\"}}}}"),
         format!("SHA256 hash of bar.csv:\n{other}\nCertUtil: ok.\nSHA256 hash of foo.csv:\n{right}\nCertUtil: ok.\n"),
         format!("Hash : {other}\nPath : C:\\bar.csv\n\nHash : {right}\nPath : C:\\foo.csv\n"),
+        format!("{other}  bar.csv\0{right}  foo.csv\0"),
+        format!("{right}  foo.csv\0{other}  bar.csv\0"),
+        format!("{other} bar.csv, {right} foo.csv\n"),
+        format!("{right} foo.csv, {other} bar.csv\n"),
+        format!(
+            "- sha256: {other}\n  name: bar.csv\n- sha256: {right}\n  name: foo.csv\n- sha256: {other}\n  name: x\n"
+        ),
+        format!(
+            "- name: bar.csv\n  sha256: {other}\n- name: foo.csv\n  sha256: {right}\n- name: x\n  sha256: {other}\n"
+        ),
+        format!("SUM={other}\nFILE=bar.csv\nSUM={right}\nFILE=foo.csv\nSUM={other}\nFILE=x\n"),
+        format!("FILE=bar.csv\nSUM={other}\nFILE=foo.csv\nSUM={right}\nFILE=x\nSUM={other}\n"),
+        format!("{{\"{other}\":\"bar.csv\",\"{right}\":\"foo.csv\"}}"),
+        format!(
+            "[{{\"meta\":{{\"name\":\"bar.csv\"}},\"sum\":{{\"sha256\":\"{other}\"}}}},\
+             {{\"meta\":{{\"name\":\"foo.csv\"}},\"sum\":{{\"sha256\":\"{right}\"}}}}]"
+        ),
+        // What else is hexadecimal is no sum beside one that is called so, nor is one of a kind that is not computed.
+        format!("{{\"name\":\"foo.csv\",\"sha256\":\"{right}\",\"git_commit\":\"{}\"}}", &other[..40]),
+        format!("BLAKE2b (foo.csv) = {}\nSHA3-256 (foo.csv) = {other}\nSHA256 (foo.csv) = {right}\n", other.repeat(2)),
+        format!("{{\"file\":\"foo.csv\",\"sha3_256\":\"{other}\",\"sha256\":\"{right}\"}}"),
         // Not this file's name anywhere: any of them will do.
         format!("{other}  bar.csv\n{right}  baz.csv\n"),
         format!("md5 {}\nsha256 {right}\n", &other[..32]),
@@ -138,6 +159,14 @@ fn in_a_list_the_line_with_the_name_decides() {
         format!("[{{\"name\":\"bar.csv\",\"sum\":\"{right}\"}},{{\"name\":\"foo.csv\",\"sum\":\"{other}\"}}]"),
         format!("SHA256 hash of bar.csv:\n{right}\nCertUtil: ok.\nSHA256 hash of foo.csv:\n{other}\nCertUtil: ok.\n"),
         format!("Hash : {right}\nPath : C:\\bar.csv\n\nHash : {other}\nPath : C:\\foo.csv\n"),
+        format!("{right}  bar.csv\0{other}  foo.csv\0"),
+        format!("{right} bar.csv, {other} foo.csv\n"),
+        format!("{other} foo.csv, {right} bar.csv\n"),
+        format!(
+            "- sha256: {right}\n  name: bar.csv\n- sha256: {other}\n  name: foo.csv\n- sha256: {right}\n  name: x\n"
+        ),
+        format!("FILE=bar.csv\nSUM={right}\nFILE=foo.csv\nSUM={other}\nFILE=x\nSUM={right}\n"),
+        format!("{{\"{right}\":\"bar.csv\",\"{other}\":\"foo.csv\"}}"),
         // "In a list that lacks this name."
         format!("{other}  bar.csv\n{other}  baz.csv\n"),
         // One of several sums with its name is another's.
@@ -160,6 +189,13 @@ fn what_looks_like_a_sum_and_is_none_holds_the_file_back() {
     {
         assert_eq!(verdict(text), Verdict::Odd, "{text}");
     }
+    for text in [format!("BLAKE2b (foo.csv) = {}", right.repeat(2)), format!("SHA3-256(foo.csv)= {right}")] {
+        assert_eq!(verdict(&text), Verdict::Odd, "{text}");
+    }
+    // Cut off, with a mark that it was.
+    let long = right.repeat(2);
+    assert_eq!(verdict(format!("SHA512  {}\u{2026}  C:\\data\\foo.csv", long[..69].to_uppercase())), Verdict::Odd);
+    assert_eq!(verdict(format!("{right}256")), Verdict::Odd);
     assert_eq!(verdict([0; 64]), Verdict::Odd);
     assert_eq!(verdict(utf_16(&right[1..])), Verdict::Odd);
 }

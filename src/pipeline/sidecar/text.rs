@@ -1,6 +1,6 @@
 //! A sidecar's bytes as text, whatever encoding its writer uses.
 //!
-//! Invariant: what is returned holds no NUL byte, and the bytes of names that are not UTF-8 are kept as they are.
+//! Invariant: what is returned holds no NUL byte; and the bytes of names that are not UTF-8 are kept as they are.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,8 @@ const UTF_16_LE_MARK: &[u8] = b"\xff\xfe";
 const UTF_16_BE_MARK: &[u8] = b"\xfe\xff";
 
 /// The text, and whether there were zeros in it: UTF-8 with or without a byte order mark, UTF-16 with one, or without if that
-/// is plain to see. What is left of NUL bytes (UTF-32, or a tail of zeros) is left out.
+/// is plain to see. What is left of NUL bytes is left out where it is half of all (UTF-32), or at the end; elsewhere it ends
+/// lines, as `sha256sum --zero` writes them.
 pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
     let text = if let Some(rest) = bytes.strip_prefix(UTF_8_MARK) {
         Cow::Borrowed(rest)
@@ -25,12 +26,22 @@ pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
         }
     };
     let has_zeros = text.contains(&0);
-    let text = if has_zeros { Cow::Owned(text.iter().copied().filter(|byte| *byte != 0).collect()) } else { text };
+    let text = if has_zeros { Cow::Owned(without_zeros(&text)) } else { text };
     // What joins files leaves a mark behind a mark.
     match text {
         Cow::Owned(text) if text.starts_with(UTF_8_MARK) => (Cow::Owned(text[UTF_8_MARK.len()..].to_vec()), has_zeros),
         text => (text, has_zeros),
     }
+}
+
+fn without_zeros(text: &[u8]) -> Vec<u8> {
+    let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let text = &text[..end];
+    let zeros = text.iter().filter(|byte| **byte == 0).count();
+    if 2 * zeros + 1 >= text.len() {
+        return text.iter().copied().filter(|byte| *byte != 0).collect();
+    }
+    text.iter().map(|byte| if *byte == 0 { b'\n' } else { *byte }).collect()
 }
 
 /// Whether most of the first halves of all pairs are zero and no second one, and the other way round.
@@ -72,6 +83,9 @@ mod tests {
         }
         let ascii: Vec<u8> = b"abc".iter().flat_map(|byte| u32::from(*byte).to_le_bytes()).collect();
         assert_eq!(&*decode(&[&[0xff, 0xfe, 0, 0], &ascii[..]].concat()).0, b"abc");
+        let big: Vec<u8> = b"abc".iter().flat_map(|byte| u32::from(*byte).to_be_bytes()).collect();
+        assert_eq!(&*decode(&big).0, b"abc");
+        assert_eq!(&*decode(b"one  a.csv\0two  b.csv\0").0, b"one  a.csv\ntwo  b.csv");
         assert_eq!(decode(b"\0\0\0"), (Cow::Borrowed(&b""[..]), true));
         assert_eq!(decode(b"\xffname"), (Cow::Borrowed(&b"\xffname"[..]), false));
     }

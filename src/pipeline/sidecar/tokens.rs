@@ -9,19 +9,46 @@ const SUM_DIGITS_MIN: usize = 24;
 /// Groups of so many digits may stand for one sum: `d4 1d 8c`, `D41D 8CD9`, `9F86D081 884C7D65`.
 const GROUP_DIGITS: [usize; 3] = [2, 4, 8];
 
+/// How the names of algorithms begin whose sums are as long as those of others, and are not computed here.
+const FOREIGN: [&str; 13] = [
+    "blake",
+    "sha3",
+    "sha-3",
+    "sha512/",
+    "sha2-512/",
+    "keccak",
+    "shake",
+    "md2",
+    "md4",
+    "ripemd",
+    "rmd",
+    "sm3",
+    "whirlpool",
+];
+
 /// A checksum, or what looks like one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Token {
     /// In lower case.
     pub(super) hex: String,
     /// Its place in the text.
     pub(super) begin: usize,
+    /// The algorithm that it is labelled with, if that is none of ours.
+    pub(super) foreign: Option<String>,
 }
 
 impl Token {
     /// How it was computed, as its length tells; None if no sum is so long.
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
-        Algorithm::ALL.into_iter().find(|algorithm| algorithm.hex_digits() == self.hex.len())
+        let of_that_length = |algorithm: &Algorithm| algorithm.hex_digits() == self.hex.len();
+        Algorithm::ALL.into_iter().find(of_that_length).filter(|_| self.foreign.is_none())
+    }
+
+    /// The same, with what it is labelled with.
+    pub(super) fn labelled(self, label: &[u8]) -> Token {
+        let label = String::from_utf8_lossy(label).trim().to_owned();
+        let is_foreign = FOREIGN.iter().any(|foreign| label.to_ascii_lowercase().starts_with(foreign));
+        Token { foreign: is_foreign.then_some(label), ..self }
     }
 }
 
@@ -32,9 +59,9 @@ struct Word {
     end: usize,
 }
 
-/// Letters and digits; so are all bytes that are no ASCII.
+/// Letters and digits. What is no ASCII ends a word: it may be a quotation mark, an ellipsis, or white space.
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || !byte.is_ascii()
+    byte.is_ascii_alphanumeric()
 }
 
 /// All in a text, in order.
@@ -46,14 +73,18 @@ pub(super) fn tokens(text: &[u8]) -> Vec<Token> {
         let group = group(text, &words[at..]);
         if group > 1 {
             let hex = words[at..at + group].iter().flat_map(|word| text[word.begin..word.end].iter().copied());
-            found.push(Token { hex: lower(hex), begin: word.begin });
+            found.push(Token { hex: lower(hex), begin: word.begin, foreign: None });
             at += group;
             continue;
         }
-        let bytes = &text[word.begin..word.end];
-        let digits = bytes.strip_prefix(b"0x").or(bytes.strip_prefix(b"0X")).unwrap_or(bytes);
-        if digits.len() >= SUM_DIGITS_MIN && is_hex(digits) && !is_of_a_name(text, word) {
-            found.push(Token { hex: lower(digits.iter().copied()), begin: word.begin });
+        // What stands right beside them (`0x`, `sha256`, a format's `h`) makes of digits nothing else.
+        let runs = text[word.begin..word.end].chunk_by(|one, other| is_digit(one) && is_digit(other));
+        let mut begin = word.begin;
+        for run in runs {
+            if run.len() >= SUM_DIGITS_MIN && !is_of_a_name(text, word) {
+                found.push(Token { hex: lower(run.iter().copied()), begin, foreign: None });
+            }
+            begin += run.len();
         }
         at += 1;
     }
@@ -110,8 +141,12 @@ fn group(text: &[u8], words: &[Word]) -> usize {
     if is_sum { count } else { 0 }
 }
 
+fn is_digit(byte: &u8) -> bool {
+    byte.is_ascii_hexdigit()
+}
+
 fn is_hex(bytes: &[u8]) -> bool {
-    bytes.iter().all(u8::is_ascii_hexdigit)
+    bytes.iter().all(is_digit)
 }
 
 fn lower(hex: impl Iterator<Item = u8>) -> String {
@@ -120,10 +155,12 @@ fn lower(hex: impl Iterator<Item = u8>) -> String {
 
 /// Part of a path, as `HEX.csv` and `/data/HEX/a.csv` have it.
 fn is_of_a_name(text: &[u8], word: &Word) -> bool {
-    let is_word_at = |at: usize| text.get(at).is_some_and(|byte| is_word(*byte));
+    let is_name_at = |at: usize| text.get(at).is_some_and(|byte| is_word(*byte) || !byte.is_ascii());
     match text.get(word.end) {
-        Some(b'.') => is_word_at(word.end + 1),
-        Some(b'/' | b'\\') => true,
+        Some(b'.') => is_name_at(word.end + 1),
+        Some(b'/') => true,
+        // Else it is the escape of something: echo's `\n`, or JSON in JSON.
+        Some(b'\\') => word.begin > 0 && b"/\\".contains(&text[word.begin - 1]),
         _ => false,
     }
 }
@@ -149,11 +186,24 @@ mod tests {
             format!("{{MD5}}{MD5}."),
             format!("\"{MD5}\""),
             format!("x_{MD5}_x"),
+            format!("sha-256-of-it{MD5}"),
+            format!("x{MD5}"),
+            format!("{MD5}h"),
+            format!("\\x{MD5}"),
+            format!("{MD5}\\n"),
+            format!("{MD5}\\t"),
+            format!("\"{{\\\"md5\\\":\\\"{MD5}\\\"}}\""),
+            format!("\u{1b}[32m{MD5}\u{1b}[0m"),
+            format!("md5\u{ff1a}{MD5}"),
+            format!("\u{201c}{MD5}\u{201d}"),
+            format!("{MD5}\u{a0}\u{3000}a.csv"),
+            format!("{MD5}\u{2026}"),
+            format!("\u{feff}\u{feff}{MD5}\u{200e}"),
         ] {
             assert_eq!(found(&text), [MD5], "{text}");
         }
         assert_eq!(found(&format!("{} {}", &MD5[..24], &MD5[..23])), [&MD5[..24]]);
-        for text in ["done", "20261128T150000Z", "550e8400-e29b-41d4-a716-446655440000", &format!("x{MD5}")] {
+        for text in ["done", "20261128T150000Z", "550e8400-e29b-41d4-a716-446655440000"] {
             assert!(found(text).is_empty(), "{text}");
         }
         for text in [format!("{MD5}.csv"), format!("/data/{MD5}/a.csv"), format!("C:\\{MD5}\\a.csv")] {

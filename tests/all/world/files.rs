@@ -114,6 +114,8 @@ fn mergerfs() {
     let (both, top) = (format!("{}:{}", branches[0].display(), branches[1].display()), place.root.path().join("mount"));
     let Some(_mount) = mount(&top, "mergerfs", &[&both, text(&top)]) else { return };
     below(&mut place, &top);
+    // The journal, too: it renames its segments, and looks whether they are where they were.
+    place.state = top.join("state");
     check_ingests(&place);
 }
 
