@@ -48,6 +48,29 @@ pub enum Error {
         /// As above.
         manifests: PathBuf,
     },
+    /// Another journal has worked with the staging directory last.
+    #[error(
+        "--input {}: {} says that journal {} has worked with it, and not the one in {}, which would ingest again what that one \
+         has listed. Nothing was modified. Give that journal's --state-path; or, if it is lost, {}csv-ingestor journal \
+         rebuild --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
+        input.display(), marker.display(), pipeline::claim::journal_of(marker), state.display(),
+        if *is_there { "move this one away and run: " } else { "run: " },
+        state.display(), warehouse.display(), manifests.display()
+    )]
+    StagingOfAnother {
+        /// The staging directory.
+        input: PathBuf,
+        /// The other journal's.
+        marker: PathBuf,
+        /// This journal's directory.
+        state: PathBuf,
+        /// There is a journal in it.
+        is_there: bool,
+        /// The directories in force.
+        warehouse: PathBuf,
+        /// As above.
+        manifests: PathBuf,
+    },
     /// A place in which the journal has worked, and that does not look so.
     #[error(
         "{option} {}: {} is missing, which this journal's ingestor made there: mount it, or give the right directory; or, if it \
@@ -139,7 +162,10 @@ impl Error {
             Error::Found(_) => 5,
             Error::NotEveryFile(_) => 6,
             Error::Interrupted => 130,
-            Error::SpareDamaged(_) | Error::Unrepaired(_) | Error::JournalOlder { .. } => 3,
+            Error::SpareDamaged(_)
+            | Error::Unrepaired(_)
+            | Error::JournalOlder { .. }
+            | Error::StagingOfAnother { .. } => 3,
             Error::Pipeline(pipeline::Error::Journal(error)) => match error {
                 journal::Error::Corrupt(_) | journal::Error::Newer { .. } => 3,
                 journal::Error::Locked { .. } => 4,

@@ -123,6 +123,8 @@ pub const OLDER_TAIL_BYTES: [u64; 2] = [1 << 20, 16 << 20];
 pub const OLDER_BYTES_MAX: u64 = 64 << 20;
 /// Contents that are looked up in the snapshot then: each may take a read of the disk.
 pub const OLDER_LOOKUPS_MAX: usize = 256;
+/// Journals whose claims on staging directories are looked at, in one directory of manifests.
+pub const CLAIMS_MAX: usize = 1024;
 /// Files that say what `--new-journal` has accepted.
 pub const OLDER_ACCEPTED_MAX: usize = 16;
 /// Bytes of log lines that wait to be written, at most, and once more as many that the writer has taken: some 14,000 lines each.

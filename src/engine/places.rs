@@ -14,6 +14,7 @@ use crate::journal::state::{FileState, State};
 use crate::journal::{Journal, names};
 use crate::pipeline::older::{self, Knowledge, Verdict};
 use crate::pipeline::places::{self, Accepts, Places, may_be_there, private_dir};
+use crate::pipeline::{claim, hours};
 
 const WAREHOUSE: &str = "--warehouse";
 const MANIFESTS: &str = "--manifests";
@@ -57,7 +58,10 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
     }
     let &Beginning { state, store, next_lsn, is_mended, .. } = begins;
     match older::judge(fs, &Knowledge { settings, state, store, next_lsn, is_mended })? {
-        Verdict::Known => Ok(accepts),
+        Verdict::Known => {
+            check_owner(fs, begins, settings)?;
+            Ok(accepts)
+        }
         Verdict::Mended => Ok(Accepts { journal: true, ..accepts }),
         Verdict::Older(unknown) => Err(Error::JournalOlder {
             unknown,
@@ -67,6 +71,26 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
             manifests: settings.manifests.clone(),
         }),
     }
+}
+
+/// Refuses a journal that is not the one which has worked with the staging directory last. A rebuilt one takes its place, and
+/// where nothing is listed yet, nothing can be listed again.
+fn check_owner<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Result<(), Error> {
+    let is_rebuilt = begins.state.settings().is_none() && begins.state.count(FileState::Manifested) > 0;
+    if is_rebuilt || hours::newest(fs, &settings.manifests, None, 1).is_empty() {
+        return Ok(());
+    }
+    let owner = claim::owner(fs, &settings.manifests, begins.store.as_ref(), &settings.input);
+    owner.map_or(Ok(()), |marker| {
+        Err(Error::StagingOfAnother {
+            input: settings.input.clone(),
+            marker,
+            state: begins.state_path.to_path_buf(),
+            is_there: begins.store.is_some(),
+            warehouse: settings.warehouse.clone(),
+            manifests: settings.manifests.clone(),
+        })
+    })
 }
 
 /// A bare mount point has no marker. A path that the settings do not name is a new place.
@@ -139,6 +163,11 @@ pub fn mark<F: Fs>(
     let of_manifests = places::mark_manifests(fs, &settings.warehouse, &settings.manifests, &store)?;
     if accepts.journal {
         older::accept(fs, &settings.manifests, &store)?;
+    }
+    if let Err(error) = claim::take(fs, &settings.manifests, &store, &settings.input) {
+        // What it guards against is rarer than a full disk.
+        let path = settings.input.display();
+        tracing::warn!(event = "staging_not_claimed", %path, %error, "another journal would not be told");
     }
     let mut places = Places::new(fs.clone());
     let (_, lock) = journal.keys()?;

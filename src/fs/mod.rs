@@ -120,7 +120,7 @@ pub struct Stat {
     pub links: u64,
     /// Permission bits (`st_mode & 0o7777`).
     pub mode: u32,
-    /// When the inode was made, where the file system tells; only [`Fs::stat`] asks for it.
+    /// When the inode was made, where the file system tells; only [`Fs::stat`] and [`Fs::stat_dir`] ask for it.
     pub born: Option<FileTime>,
 }
 

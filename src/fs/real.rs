@@ -214,7 +214,10 @@ impl Fs for RealFs {
     }
 
     fn stat_dir(&self, dir: &RealDir) -> Result<Stat> {
-        waiting(|| sys::fstat(&dir.file)).map(|raw| stat_of(&raw)).map_err(|errno| dir.error("fstat", errno))
+        match statx(dir, OsStr::new(""), AtFlags::EMPTY_PATH) {
+            Ok(Some(stat)) => Ok(stat),
+            _ => waiting(|| sys::fstat(&dir.file)).map(|raw| stat_of(&raw)).map_err(|errno| dir.error("fstat", errno)),
+        }
     }
 
     fn create_dir(&self, parent: &RealDir, name: &OsStr, mode: u32) -> Result<()> {

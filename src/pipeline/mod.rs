@@ -9,6 +9,7 @@
 //! - `scan`, `settle` and `hash` change nothing anywhere but the copies in the warehouse's private directory.
 //! - Every ordered, durable effect is the committer's, which is one thread: it alone owns journal and state.
 
+pub mod claim;
 pub mod commit;
 pub mod hash;
 pub mod hours;

@@ -35,6 +35,15 @@ pub fn private_dir(root: &Path, store: &[u8; 16]) -> PathBuf {
     root.join(PRIVATE).join(hex(store))
 }
 
+/// The directories that journals have for themselves below a warehouse or manifests, as far as they can be listed.
+pub fn private_dirs<F: Fs>(fs: &F, root: &Path, count_max: usize) -> Vec<PathBuf> {
+    let shared = root.join(PRIVATE);
+    let Ok(entries) = fs.open_dir(&shared).and_then(|dir| fs.list(&dir)) else { return Vec::new() };
+    let is_of_a_journal = |name: &[u8]| name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit);
+    let names = entries.flatten().map(|entry| entry.name).filter(|name| is_of_a_journal(name.as_encoded_bytes()));
+    names.take(count_max).map(|name| shared.join(name)).collect()
+}
+
 fn manifests_marked(warehouse: &Path, store: &[u8; 16]) -> PathBuf {
     warehouse.join(PRIVATE).join(hex(store) + MANIFESTS_MARKED)
 }

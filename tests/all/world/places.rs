@@ -1,5 +1,6 @@
 //! Directories that are missing, replaced, older than each other, or used by several users.
 
+mod claims;
 mod missing;
 mod older;
 mod running;

@@ -124,7 +124,8 @@ fn a_warehouse_or_manifests_that_go_away_end_it() {
             ends(&place, daemon, &dir);
             let left = std::fs::read_dir(&dir).map_or(0, |entries| entries.count());
             assert_eq!(left, 0, "something was made there");
-            assert_eq!(place.once(&[]).status.code(), Some(if of_warehouse { 2 } else { 0 }));
+            let again = place.once(&[]);
+            assert_eq!(again.status.code(), Some(if of_warehouse { 2 } else { 0 }), "{}", err(&again));
         }
     }
 }
