@@ -12,7 +12,9 @@ fn started() -> (Place, Daemon) {
     let daemon = place.start(&QUICK);
     daemon.wait_started();
     place.stage("a.csv", csv(1, 100));
-    wait_until("the first line", || place.manifests.exists() && place.manifest_lines().len() == 1);
+    // Its line comes before it is done with.
+    let log = place.root.path().join("log.jsonl");
+    wait_until("the first file", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("file_ingested")));
     (place, daemon)
 }
 
