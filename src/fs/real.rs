@@ -28,6 +28,10 @@ use stat::{kind_of, stat_of, statx};
 /// Is told how long each sync took, whatever came of it. Called on the thread that has synced.
 pub type OnSync = dyn Fn(SyncCall, Duration) + Send + Sync;
 
+/// How often a file is opened again that somebody has a lease on: for half a second in all.
+const LEASED_TRIES: u32 = 10;
+const LEASED_PAUSE: Duration = Duration::from_millis(50);
+
 /// statfs(2) of ext2 to ext4, XFS, Btrfs, tmpfs, F2FS and overlayfs.
 const WELL_KNOWN: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x794c_7630];
 
@@ -116,6 +120,17 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
             result => return result,
         }
     }
+}
+
+/// Somebody else has a lease on the file, as NFS and SMB servers do for their clients: he is told, and gives it up.
+fn leased<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    for _ in 0..LEASED_TRIES {
+        match open() {
+            Err(Errno::AGAIN) => std::thread::sleep(LEASED_PAUSE),
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -316,7 +331,7 @@ impl Fs for RealFs {
             Open::Write => (OFlags::RDWR, Mode::empty()),
             Open::Create { mode } => (OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(mode)),
         };
-        let open = |flags| retry(|| sys::openat(&dir.file, name, flags | always, mode));
+        let open = |flags| leased(|| retry(|| sys::openat(&dir.file, name, flags | always, mode)));
         let opened = match open(flags) {
             Err(Errno::PERM) if flags.contains(OFlags::NOATIME) => {
                 self.atime.store(true, Ordering::Relaxed);

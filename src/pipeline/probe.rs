@@ -32,6 +32,10 @@ fn is_unsupported(error: &fs::Error) -> bool {
     error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }
 
+fn is_denied(error: &fs::Error) -> bool {
+    error.source.raw_os_error().is_some_and(|errno| [libc::EPERM, libc::EACCES].contains(&errno))
+}
+
 /// Tries out what is needed in this directory.
 ///
 /// # Errors
@@ -47,7 +51,15 @@ pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdic
         // With the next start it is not tried again: what is left now would be left for ever.
         for name in &names {
             if fs.stat(dir, name)?.is_some() {
-                fs.unlink(dir, name)?;
+                match fs.unlink(dir, name) {
+                    Err(error) if is_denied(&error) => {
+                        return Ok(Verdict::Unsuited(format!(
+                            "what was made there cannot be removed: {}",
+                            error.source
+                        )));
+                    }
+                    removed => removed?,
+                }
             }
         }
         fs.sync_dir(dir)?;

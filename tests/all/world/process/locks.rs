@@ -10,7 +10,7 @@ use csv_ingestor::fs::sim::{Op, SimFs};
 use csv_ingestor::pipeline::manifest::{Manifests, Progress};
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, PATIENCE, Place, csv, err, json_lines, wait_until};
+use crate::harness::{Daemon, PATIENCE, Place, csv, err, has, json_lines, skip, wait_until};
 
 const QUICK: [&str; 4] = ["--stability-seconds", "0", "--scan-interval", "50ms"];
 
@@ -53,6 +53,38 @@ fn a_reader_that_locks_a_manifest_stops_nothing() {
     place.stage("third.csv", csv(3, 100));
     place.once_ok(&[]);
     assert_eq!(place.check_consistent(), 3);
+}
+
+/// Why: an NFS or SMB server has a lease on a manifest for a client that reads it, and gives it up when it is asked. The open
+/// that asks for it failed with EAGAIN, which ended the process.
+#[test]
+fn a_lease_on_a_manifest_is_waited_for() {
+    if !has("python3") {
+        return skip("python3 is not installed");
+    }
+    let place = Place::new();
+    place.stage("first.csv", csv(1, 100));
+    place.once_ok(&[]);
+    let holder = "import fcntl, os, signal, sys\n\
+        fd = os.open(sys.argv[1], os.O_RDONLY)\n\
+        signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))\n\
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)\n\
+        print('leased', flush=True)\n\
+        signal.pause()\n\
+        sys.stdin.read()\n";
+    let manifest = manifests(&place).pop().unwrap();
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", holder]).arg(manifest).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(&said, b"leased");
+    place.stage("second.csv", csv(2, 100));
+    place.once_ok(&[]);
+    assert_eq!(place.check_consistent(), 2);
+    drop(child.stdin.take());
+    let _ = child.kill();
+    child.wait().unwrap();
 }
 
 /// Why: `flock /data/staging command` is how upstreams keep each other out. It stopped every start, as "held by another
