@@ -144,10 +144,12 @@ fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
     let mut states = 0;
     for logged in calm.fs.log().into_iter().filter(|logged| (logged.number + operation) % step == 0) {
         let errno = if logged.number % 2 == 0 { libc::EIO } else { libc::ENOSPC };
+        let how = if logged.number % 5 == 0 { How::ForEver(errno) } else { How::Once(errno) };
         let mut play = stopped.fork();
-        play.story.push(format!("errno {errno} at operation {}, {:?}", logged.number, logged.op));
+        play.story.push(format!("{how:?} at operation {}, {:?}", logged.number, logged.op));
         play.model().lossy |= logged.op.is_sync() && !scenario.syncs;
-        play.fs.inject(Fault::errno(errno).at(logged.number));
+        play.model().withdrew |= matches!(how, How::ForEver(_)) && STAYS.contains(&logged.op);
+        play.fs.inject(how.fault(logged.number, logged.op));
         let _ = play.run();
         play.fs.clear_faults();
         if logged.op.is_sync() {

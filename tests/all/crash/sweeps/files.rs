@@ -348,6 +348,58 @@ fn the_last_good_copy_is_never_removed() {
     assert!(states > 400, "{states}");
 }
 
+/// P2: a killed run has taken a duplicate aside; then its original is damaged, so the next one gives it back and closes it. The
+/// power is cut at each operation of that: the name has to be there, since nobody looks for what is aside of a closed ingest.
+#[test]
+fn a_duplicate_that_stays_after_all_keeps_its_name() {
+    let removes = Scenario {
+        before: vec![Act::Write(0, 1)],
+        duplicates: DuplicateAction::Remove,
+        ..Scenario::plain("sent again, and damaged after a kill")
+    };
+    let content = content_of(1);
+    let is_seen = |fs: &SimFs| {
+        let staged = files(&mut fs.upstream(), Path::new(STAGING));
+        let is_aside = |path: &Path| path.file_name().unwrap().as_encoded_bytes().starts_with(b".csv-ingestor");
+        staged.iter().any(|(path, found)| *found == content && !is_aside(path))
+    };
+    let published = Play::new(&removes);
+    run(&removes, &published.fs).unwrap();
+    published.fs.upstream().write(Path::new(STAGING).join("again.csv"), &content).unwrap();
+    published.fs.upstream().sync();
+    let first = published.fs.operations() + 1;
+    let calm = published.fs.fork();
+    run(&removes, &calm).unwrap();
+    let mut states = 0;
+    for operation in first..=calm.operations() {
+        let killed = published.fs.fork();
+        killed.inject(Fault::crash().at(operation));
+        let _ = run(&removes, &killed);
+        killed.clear_faults();
+        killed.kill();
+        if is_seen(&killed) || !is_there(&killed, &content) {
+            continue;
+        }
+        harm(HARMS[operation as usize % HARMS.len()], &mut killed.upstream());
+        let again = killed.fork();
+        run(&removes, &again).unwrap();
+        for second in killed.operations() + 1..=again.operations() {
+            for seed in 0..4 {
+                let cut = killed.fork();
+                cut.inject(Fault::crash().at(second));
+                let _ = run(&removes, &cut);
+                cut.clear_faults();
+                cut.crash(second * 4 + seed);
+                run(&removes, &cut).unwrap();
+                assert!(is_seen(&cut), "killed at {operation}, cut off at {second}: it stays hidden");
+                states += 1;
+            }
+        }
+    }
+    println!("duplicates that stay: {states} states");
+    assert!(states > 300, "{states}");
+}
+
 /// An original that somebody has only touched is no reason to keep its duplicates for ever, nor one of a journal that noted
 /// nothing: it is read.
 #[test]
