@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::journal::clock::Jumped;
+use crate::log;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -21,5 +22,5 @@ pub fn clock_jumped(jumped: &Jumped) {
 
 /// `relocated`: a directory is at another path than before.
 pub fn relocated(old: &Path, new: &Path) {
-    tracing::warn!(event = "relocated", old = %old.display(), new = %new.display());
+    tracing::warn!(event = "relocated", old = log::path(old), new = log::path(new));
 }

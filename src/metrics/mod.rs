@@ -343,8 +343,8 @@ impl Metrics {
     pub fn original_damaged(&self, path: &Path, original: &Path, why: &str) {
         tracing::warn!(
             event = "original_damaged",
-            path = %path.display(),
-            original = %original.display(),
+            path = log::path(path),
+            original = log::path(original),
             reason = why,
         );
     }

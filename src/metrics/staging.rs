@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{FailureReason, Metrics};
+use crate::log;
 
 impl Metrics {
     /// Failures of files that are not among those that wait in staging: they went to quarantine, or something of them could not
@@ -17,11 +18,11 @@ impl Metrics {
     /// `staging_unavailable`: it cannot be looked at, and is tried again. What is on its way is finished.
     pub fn staging_unavailable(&self, path: &Path, error: &str, retry_in: Duration) {
         let retry_in = humantime::format_duration(retry_in);
-        tracing::warn!(event = "staging_unavailable", path = %path.display(), error, retry_in = %retry_in);
+        tracing::warn!(event = "staging_unavailable", path = log::path(path), error, retry_in = %retry_in);
     }
 
     /// `staging_available`: a scan came to its end again.
     pub fn staging_available(&self, path: &Path) {
-        tracing::info!(event = "staging_available", path = %path.display());
+        tracing::info!(event = "staging_available", path = log::path(path));
     }
 }

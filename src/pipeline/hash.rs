@@ -360,7 +360,7 @@ pub fn remove_leftovers<F: Fs>(fs: &F, copies: &F::Dir, needed: &[OsString]) -> 
         };
         match removed {
             Err(error) if error.spares_others() => {
-                tracing::warn!(event = "copy_not_removed", path = %error.path.display(), error = %error);
+                tracing::warn!(event = "copy_not_removed", path = log::path(&error.path), error = %error);
             }
             removed => removed?,
         }

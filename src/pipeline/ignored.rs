@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 
 use super::names::Ignored;
 use crate::limits::IGNORED_NAMES_MAX;
+use crate::log;
 use crate::metrics::labels::{By, IgnoredReason, Label as _};
 
 /// So many files are ignored, by reason.
@@ -81,7 +82,7 @@ impl IgnoredNames {
         }
         self.named.insert(Arc::from(name), Named { why, scan });
         let path = dir.join(name);
-        tracing::debug!(event = "file_ignored", path = %path.display(), reason = reason.text(), message = why.text());
+        tracing::debug!(event = "file_ignored", path = log::path(&path), reason = reason.text(), message = why.text());
     }
 
     /// A name is taken.
@@ -110,7 +111,7 @@ impl IgnoredNames {
         if is_selective && others > 0 && !self.said.a_match && !self.said.that_nothing_matches {
             self.said.that_nothing_matches = true;
             let message = "--include matches none of the files that lie in staging";
-            tracing::warn!(event = "include_matches_nothing", path = %dir.display(), files = others, message);
+            tracing::warn!(event = "include_matches_nothing", path = log::path(dir), files = others, message);
         }
         if self.total() > 0 && !self.said.that_some_are_left {
             self.said.that_some_are_left = true;
@@ -148,7 +149,7 @@ impl IgnoredNames {
 
 fn warn_of_case(option: &str, dir: &Path, name: &OsStr, message: &str) {
     let path = dir.join(name);
-    tracing::warn!(event = "pattern_case_differs", option, path = %path.display(), message);
+    tracing::warn!(event = "pattern_case_differs", option, path = log::path(&path), message);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::limits::SIDECARS_TOLD_MAX;
+use crate::log;
 use crate::types::FileIdentity;
 
 /// The sidecars of which something was said, the newest last.
@@ -34,7 +35,7 @@ impl Notes {
         if self.is_first(ORPHANED, sidecar) {
             tracing::warn!(
                 event = "orphaned_sidecar",
-                path = %path.display(),
+                path = log::path(path),
                 "it was there before its file: unless it holds a checksum, it releases nothing until it is written anew"
             );
         }
@@ -45,7 +46,7 @@ impl Notes {
         if self.is_first(NOT_UNDERSTOOD, sidecar) {
             tracing::warn!(
                 event = "sidecar_not_understood",
-                path = %path.display(),
+                path = log::path(path),
                 "it holds no checksum that is known: its file counts as complete, and was not verified"
             );
         }

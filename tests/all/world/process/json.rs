@@ -129,6 +129,44 @@ fn no_output_passes_what_a_terminal_obeys_and_each_has_the_exact_bytes() {
     checked("error", &command.arg(&place.state).arg(place.staging.join(format!("no-{NASTY}"))).output().unwrap());
 }
 
+/// Why: events about sidecars, ignored names, patterns and damaged originals had no exact bytes: nobody could find the file.
+#[test]
+fn each_event_has_the_exact_bytes_of_its_paths() {
+    let place = Place::new();
+    let stage =
+        |end: &str, content: Vec<u8>| place.stage(OsStr::from_bytes(&[b"\xff\xfe", end.as_bytes()].concat()), content);
+    let taken = stage(".csv", csv(1, 100));
+    let said = [
+        ("sidecar_not_understood", stage(".csv.ok", b"done".to_vec())),
+        ("orphaned_sidecar", stage("alone.csv.ok", Vec::new())),
+        ("file_ignored", stage(".txt", Vec::new())),
+        ("pattern_case_differs", stage(".CSV", Vec::new())),
+    ];
+    let logged = |options: &[&str]| {
+        let log = place.once_ok(&[options, &["--log-level", "trace"]].concat());
+        let events = crate::harness::json_lines(std::str::from_utf8(&log.stderr).unwrap());
+        for event in &events {
+            let odd = event
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(_, value)| value.as_str().is_some_and(|it| it.contains('\u{fffd}')));
+            odd.for_each(|(key, _)| assert!(event.get(format!("{key}_base64")).is_some(), "{key}: {event}"));
+        }
+        move |name: &str| events.iter().filter(|event| event["event"] == name).cloned().collect::<Vec<_>>()
+    };
+    let events = logged(&["--mode", "sidecar", "--include", "*.csv"]);
+    for (name, path) in said {
+        assert_eq!(keys_of(&events(name), path.as_os_str()), ["path"], "{name}");
+    }
+    let stored = place.warehouse_files().into_keys().next().unwrap();
+    std::fs::write(&stored, "damaged").unwrap();
+    std::fs::write(&taken, csv(1, 100)).unwrap();
+    let events = logged(&["--duplicates", "remove"])("original_damaged");
+    assert_eq!(keys_of(&events, taken.as_os_str()), ["path"]);
+    assert_eq!(keys_of(&events, stored.as_os_str()), ["original"]);
+}
+
 /// Why: the reason beside a quarantined file is read on a terminal, by whoever wants to know what is wrong.
 #[test]
 fn the_reason_of_a_quarantined_file_is_harmless() {
