@@ -182,46 +182,73 @@ impl Paths {
             metrics_textfile: self.metrics_textfile.map(|path| absolute(TEXTFILE, path)).transpose()?,
         };
         must_be_directory(INPUT, &paths.input)?;
-        let mut others = vec![(WAREHOUSE, &paths.warehouse), (MANIFESTS, &paths.manifests), (STATE, &paths.state)];
-        others.extend(paths.renamed_to());
-        for (option, path) in &others {
+        for (option, path) in paths.made() {
             match must_be_directory(option, path) {
                 Err(Error::Path { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
                 checked => checked?,
             }
-            must_not_be_inside((option, path), (INPUT, &paths.input))?;
         }
-        // Readers of these would find what is still being written; and what a reader writes there would be ingested.
-        for outer in [(WAREHOUSE, &*paths.warehouse), (MANIFESTS, &*paths.manifests)] {
-            must_not_be_inside((INPUT, &paths.input), outer)?;
-        }
+        paths.check_apart()?;
         for (option, path) in paths.renamed_to() {
-            // Readers of these would find there what is none of theirs.
-            must_not_be_inside((option, path), (WAREHOUSE, &paths.warehouse))?;
-            must_not_be_inside((option, path), (MANIFESTS, &paths.manifests))?;
             if device(INPUT, &paths.input)? != device(option, path)? {
                 let text = format!("{option} must lie on the file system of {INPUT}: files are renamed there");
                 return Err(Error::Options(text));
             }
         }
-        if let (Some(quarantine), Some(duplicates)) = (&paths.quarantine, &paths.duplicates) {
-            must_not_be_inside((QUARANTINE, quarantine), (DUPLICATES, duplicates))?;
-        }
-        for (option, path) in others.iter().filter(|(option, _)| *option != STATE) {
-            must_not_be_inside((option, path), (STATE, &paths.state))?;
-        }
-        // Readers of the warehouse and of the manifests would find the journal there.
-        for outer in [(WAREHOUSE, &*paths.warehouse), (MANIFESTS, &*paths.manifests)] {
-            must_not_be_inside((STATE, &paths.state), outer)?;
-        }
         if let Some(textfile) = &paths.metrics_textfile {
             check_textfile(textfile)?;
-            others.push((INPUT, &paths.input));
-            for outer in others {
+            for outer in paths.made().chain([(INPUT, &paths.input)]) {
                 must_not_be_inside((TEXTFILE, textfile), (outer.0, outer.1))?;
             }
         }
         Ok(paths)
+    }
+
+    /// No directory lies where its files would be taken for another's, by whatever path. Touches nothing.
+    ///
+    /// # Errors
+    /// The first pair that does not fit together.
+    pub fn check_apart(&self) -> Result<(), Error> {
+        let read_by_others = [(WAREHOUSE, &*self.warehouse), (MANIFESTS, &*self.manifests)];
+        for (option, path) in self.made() {
+            must_not_be_inside((option, path), (INPUT, &self.input))?;
+        }
+        // Readers of these would find what is still being written; and what a reader writes there would be ingested.
+        for outer in read_by_others {
+            must_not_be_inside((INPUT, &self.input), outer)?;
+        }
+        // Readers of these would find there what is none of theirs.
+        for (option, path) in self.renamed_to() {
+            for outer in read_by_others {
+                must_not_be_inside((option, path), outer)?;
+            }
+        }
+        if let (Some(quarantine), Some(duplicates)) = (&self.quarantine, &self.duplicates) {
+            must_not_be_inside((QUARANTINE, quarantine), (DUPLICATES, duplicates))?;
+        }
+        for (option, path) in self.made().filter(|(option, _)| *option != STATE) {
+            must_not_be_inside((option, path), (STATE, &self.state))?;
+        }
+        // Readers of the warehouse and of the manifests would find the journal there.
+        for outer in read_by_others {
+            must_not_be_inside((STATE, &self.state), outer)?;
+        }
+        Ok(())
+    }
+
+    /// True if warehouse and manifests are one directory, by whatever paths.
+    ///
+    /// # Errors
+    /// A path cannot be resolved.
+    pub fn are_warehouse_and_manifests_one(&self) -> Result<bool, Error> {
+        let (warehouse, manifests) = ((WAREHOUSE, &*self.warehouse), (MANIFESTS, &*self.manifests));
+        Ok(is_inside(warehouse, manifests)? && is_inside(manifests, warehouse)?)
+    }
+
+    /// The directories that are made if they are missing.
+    fn made(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let always = [(WAREHOUSE, &self.warehouse), (MANIFESTS, &self.manifests), (STATE, &self.state)];
+        always.into_iter().chain(self.renamed_to())
     }
 
     /// Where staged files are renamed to that do not get into the warehouse.
@@ -267,8 +294,7 @@ fn resolved(option: &'static str, path: &Path) -> Result<PathBuf, Error> {
 }
 
 fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<(), Error> {
-    let (inside, outside) = (resolved(inner.0, inner.1)?, resolved(outer.0, outer.1)?);
-    if inside.starts_with(&outside) || is_reached_through(&inside, &outside) || mounts::is_inside(&inside, &outside) {
+    if is_inside(inner, outer)? {
         return Err(Error::Inside {
             inner: inner.0,
             inner_path: inner.1.to_path_buf(),
@@ -277,6 +303,12 @@ fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)
         });
     }
     Ok(())
+}
+
+/// True also if both are one directory.
+fn is_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<bool, Error> {
+    let (inside, outside) = (resolved(inner.0, inner.1)?, resolved(outer.0, outer.1)?);
+    Ok(inside.starts_with(&outside) || is_reached_through(&inside, &outside) || mounts::is_inside(&inside, &outside))
 }
 
 /// True if a directory above `inner` (or itself) is `outer` by another path, as where one is mounted a second time.

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - Nothing is moved here: it is written into the journal what has been moved.
+//! - Nothing is written that `run` would refuse as directories that lie in each other.
 //! - While a file is half done, nothing is written: where it goes is a matter of the old paths.
 //! - Without being asked, a directory counts as moved only if it is gone from its old path, and what the journal knows of is
 //!   found at the new one.
@@ -9,10 +10,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::config::Paths;
 use crate::fs::{self, FileKind, Fs};
 use crate::journal::record::{Record, Relocated, Settings};
 use crate::journal::state::{FileState, Original, State};
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, Opening};
 use crate::metrics::events;
 use crate::pipeline::{lines, places};
 use crate::types::Lsn;
@@ -31,7 +33,8 @@ pub struct Roots {
 /// Writes into the journal that directories were moved. Returns the old and new paths of those that were.
 ///
 /// # Errors
-/// A new path is no directory, a file is half done, or the journal cannot be had: then nothing has changed.
+/// A new path is no directory or `run` would refuse it, a file is half done, or the journal cannot be had: then nothing has
+/// changed.
 pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Relocated>, Error> {
     let given = [("--warehouse", &roots.warehouse), ("--manifests", &roots.manifests), ("--input", &roots.input)];
     for (option, path) in given.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))) {
@@ -39,22 +42,32 @@ pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Reloca
         fs.open_dir(path).map_err(unusable)?;
     }
     let mut state = State::default();
-    let (mut journal, _) = Journal::open(fs, state_path, &mut state)?;
-    let written = write(fs, state_path, &mut journal, &mut state, roots);
+    let opening = Opening::begin(fs, state_path, &mut state)?;
+    let moves = match plan(fs, state_path, opening.replayed.store(), &state, roots) {
+        Ok(moves) => moves,
+        Err(error) => {
+            opening.abandon();
+            return Err(error);
+        }
+    };
+    let (mut journal, _) = opening.start()?;
+    let written = write(fs, &mut journal, &mut state, roots, &moves);
     journal.shut_down()?;
-    written
+    written.map(|()| moves)
 }
 
-fn write<F: Fs>(
+/// What was moved, if all of it can be. Only reads.
+fn plan<F: Fs>(
     fs: &F,
     state_path: &Path,
-    journal: &mut Journal<F>,
-    state: &mut State,
+    store: Option<[u8; 16]>,
+    state: &State,
     roots: &Roots,
 ) -> Result<Vec<Relocated>, Error> {
-    let Some(known) = state.settings().cloned() else {
+    let (Some(known), Some(store)) = (state.settings(), store) else {
         return Err(Error::Usage("the journal names no directories yet: there is nothing to relocate".to_owned()));
     };
+    check_places(state_path, known, roots)?;
     if let Some(open) = state.open().find(|ingest| ingest.state != FileState::Discovered) {
         let (id, path) = (open.id, state_path.display());
         return Err(Error::Usage(format!(
@@ -78,26 +91,64 @@ fn write<F: Fs>(
                 .to_owned(),
         ));
     }
-    if are_entangled(&known, &moves) {
+    if are_entangled(known, &moves) {
         return Err(Error::Usage(
             "one directory moves to where another was, or lies in one that moves: relocate them one after the other"
                 .to_owned(),
         ));
     }
-    check_evidence(fs, &journal.store(), state, &known, roots)?;
+    check_evidence(fs, &store, state, known, roots)?;
+    Ok(moves)
+}
+
+fn write<F: Fs>(
+    fs: &F,
+    journal: &mut Journal<F>,
+    state: &mut State,
+    roots: &Roots,
+    moves: &[Relocated],
+) -> Result<(), Error> {
     let (mut records, jumped) = journal.opening(state);
     jumped.iter().for_each(events::clock_jumped);
     records.extend(moves.iter().cloned().map(Record::Relocated));
     // These private directories say that the places are the journal's; a copy that left out hidden names has none.
-    let warehouse = roots.warehouse.as_ref().unwrap_or(&known.warehouse);
-    if roots.warehouse.is_some() {
+    if let Some(warehouse) = &roots.warehouse {
         places::make_private_dir(fs, warehouse, &journal.store())?;
     }
-    if let Some(manifests) = &roots.manifests {
+    let known = state.settings().map(|known| &known.warehouse);
+    if let (Some(warehouse), Some(manifests)) = (roots.warehouse.as_ref().or(known), &roots.manifests) {
         places::mark_manifests(fs, warehouse, manifests, &journal.store())?;
     }
-    journal.append_all(state, &records)?;
-    Ok(moves)
+    Ok(journal.append_all(state, &records)?)
+}
+
+/// Refuses places that `run` would refuse: a slip here is in the journal for ever.
+fn check_places(state_path: &Path, known: &Settings, roots: &Roots) -> Result<(), Error> {
+    let of = |new: &Option<PathBuf>, old: &PathBuf| new.as_ref().unwrap_or(old).clone();
+    let before = Paths {
+        input: known.input.clone(),
+        warehouse: known.warehouse.clone(),
+        manifests: known.manifests.clone(),
+        state: state_path.to_path_buf(),
+        duplicates: None,
+        quarantine: None,
+        metrics_textfile: None,
+    };
+    let after = Paths {
+        input: of(&roots.input, &known.input),
+        warehouse: of(&roots.warehouse, &known.warehouse),
+        manifests: of(&roots.manifests, &known.manifests),
+        ..before.clone()
+    };
+    after.check_apart()?;
+    // `run` takes one directory for both. That two become one is a slip.
+    if after.are_warehouse_and_manifests_one()? && !before.are_warehouse_and_manifests_one()? {
+        let path = after.warehouse.display();
+        return Err(Error::Usage(format!(
+            "--warehouse and --manifests would be one directory, {path}: give each its own"
+        )));
+    }
+    Ok(())
 }
 
 /// True if the moves would be read otherwise one after the other than at once.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::{audit, events, lines_of, status};
-use crate::harness::{BINARY, Place, csv, err, has, out};
+use crate::harness::{BINARY, Place, csv, err, has, out, snapshot};
 
 /// Moves the directories of that name below `new`, and goes on there.
 fn move_to(place: &mut Place, names: &[&str]) -> PathBuf {
@@ -151,6 +151,57 @@ fn it_refuses_what_cannot_be_and_changes_nothing() {
     let refused = relocate(&nowhere, &[("--warehouse", &*place.warehouse)]);
     assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
     assert!(!nowhere.state.exists());
+}
+
+/// Why: what `run` would refuse was written into the journal, and a record is there for ever: a slip of the keyboard left a
+/// journal whose paths nobody could tell apart any more.
+#[test]
+fn it_refuses_directories_that_lie_in_each_other() {
+    let place = with_files();
+    let [inner, below, link] = ["warehouse/inner", "manifests/inner", "link"].map(|name| place.root.path().join(name));
+    [&inner, &below].iter().for_each(|path| std::fs::create_dir(path).unwrap());
+    std::os::unix::fs::symlink(&place.manifests, &link).unwrap();
+    let (warehouse, manifests, input, state) = (&*place.warehouse, &*place.manifests, &*place.staging, &*place.state);
+    let before = snapshot(place.root.path());
+    for arguments in [
+        vec![("--warehouse", warehouse), ("--input", warehouse)],
+        vec![("--warehouse", warehouse), ("--input", &inner)],
+        vec![("--warehouse", warehouse), ("--input", manifests)],
+        vec![("--warehouse", warehouse), ("--input", &link)],
+        vec![("--warehouse", warehouse), ("--input", &below)],
+        vec![("--warehouse", warehouse), ("--input", state)],
+        vec![("--warehouse", manifests)],
+        vec![("--warehouse", &link)],
+        vec![("--warehouse", input)],
+        vec![("--warehouse", state)],
+        vec![("--warehouse", warehouse), ("--manifests", warehouse)],
+        vec![("--warehouse", warehouse), ("--manifests", input)],
+        vec![("--warehouse", warehouse), ("--manifests", state)],
+        vec![("--warehouse", &below), ("--manifests", &below)],
+    ] {
+        let refused = relocate(&place, &arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {}{}", out(&refused), err(&refused));
+        let words = ["lies inside", "would be one directory"];
+        assert!(words.iter().any(|word| err(&refused).contains(word)), "{arguments:?}: {}", err(&refused));
+        assert_eq!(snapshot(place.root.path()), before, "{arguments:?}");
+    }
+    check(&place, 2);
+}
+
+/// Why: `run` takes one directory for warehouse and manifests, so those who have that must be able to move it.
+#[test]
+fn one_directory_for_both_can_be_moved() {
+    let mut place = Place::new();
+    place.manifests.clone_from(&place.warehouse);
+    place.stage("a.csv", csv(1, 100));
+    place.once_ok(&[]);
+    let new = move_to(&mut place, &["warehouse"]).join("warehouse");
+    place.manifests.clone_from(&new);
+    let moved = relocate(&place, &[("--warehouse", &*new), ("--manifests", &*new)]);
+    assert!(moved.status.success(), "{}", err(&moved));
+    place.stage("a.csv", csv(1, 100));
+    place.once_ok(&["--duplicates", "remove"]);
+    assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());
 }
 
 /// Why: where a half-done file goes is written in its records; under other paths it could not be told from one that is lost.
