@@ -21,8 +21,8 @@ use crate::pipeline::scan::NameRules;
 /// How long it is looked whether a file grows.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// The options that the ingestor was started with decide what it takes: given here (or in the environment) too, the answer is
-/// by the same rules.
+/// The options that the ingestor was started with decide what it takes. One that runs is asked for them. For one that does not
+/// run, give the same options here, or in the environment.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// The journal's directory
@@ -59,14 +59,18 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     if journal::read(&fs, &state_path, &mut survey)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
-    let rules = NameRules {
+    let given = NameRules {
         include: include(&arguments.include)?,
         exclude: exclude(&arguments.exclude)?,
         sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
     };
-    let require_checksum = arguments.require_checksum;
+    // One that runs knows better what it was started with.
+    let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum)));
+    let are_rules_told = told.is_some();
+    let (rules, require_checksum) = told.unwrap_or((given, arguments.require_checksum));
     let ask = |name: &OsStr| control::ask(&state_path, name);
-    let context = Context { fs: &fs, survey: &survey, rules, require_checksum, watch: WATCH, ask: &ask };
+    let context =
+        Context { fs: &fs, survey: &survey, rules, are_rules_told, require_checksum, watch: WATCH, ask: &ask };
     let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
     let answers = explain(&context, &paths)?;
     let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });

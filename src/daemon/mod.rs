@@ -139,7 +139,7 @@ fn run_as(
     service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
     let kept = engine.committer.state().kept().copied().collect();
-    let control = (!once).then(|| control::listen(&config.paths.state));
+    let control = (!once).then(|| control::listen(&config.paths.state, control::Rules::of(config)));
     let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
     let source = Source::Staging { config, kept, hints, asked };
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), metrics);

@@ -38,6 +38,8 @@ pub struct Context<'a, F: Fs> {
     pub survey: &'a Survey,
     /// Which names are for the ingestor, and the ending of sidecars in sidecar mode.
     pub rules: NameRules,
+    /// These rules are those of an ingestor that runs.
+    pub are_rules_told: bool,
     /// Only those are taken that a checksum in their sidecar vouches for.
     pub require_checksum: bool,
     /// How long to look whether a file grows.

@@ -138,6 +138,71 @@ fn why_it_waits_by_the_ingestor() {
     assert!(!place.state.join("control").exists(), "the socket goes with the ingestor");
 }
 
+/// Why: a name that the running ingestor never takes was READY, and "nothing speaks against it": only who repeated all its
+/// options got the true answer.
+#[test]
+fn a_running_ingestor_tells_its_rules() {
+    let place = Place::new();
+    let options = ["--mode", "sidecar", "--sidecar-suffix", ".done", "--include", "*.csv", "--exclude", "old*"];
+    let daemon = place.start(&[&options[..], &["--require-checksum", "--scan-interval", "100ms"]].concat());
+    daemon.wait_started();
+    let paths = ["a.txt", "A.CSV", "old.csv", "old.csv.done", "alone.csv.done", "b.csv.done", "b.csv", "c.csv"]
+        .map(|name| place.stage(name, csv(1, 100)));
+    wait_until("they are seen", || paths[6..].iter().all(|path| ask(&place, path, &[]).get("ingestor").is_none()));
+    let by_it = "the options that it was started with";
+    for (path, words) in paths.iter().zip([
+        &["does not match --include"][..],
+        &["only the case differs"],
+        &["matches --exclude"],
+        &["sidecar of old.csv, which is ignored itself"],
+        &["orphaned sidecar", "alone.csv is not there"],
+        &["it is the sidecar of b.csv"],
+    ]) {
+        // Whatever it is told, and whatever the environment says.
+        for more in [&[][..], &["--include", "*"], &["--mode", "stability", "--exclude", "x"]] {
+            assert_says(&ask(&place, path, more), "IGNORED", &[words, &[by_it]].concat());
+        }
+    }
+    assert_says(&ask(&place, &paths[6], &[]), "WAITING", &["checksum"]);
+    assert_says(&ask(&place, &paths[7], &[]), "WAITING", &["its sidecar is not there", "c.csv.done"]);
+    // A name that it does not ignore, whatever explain is given.
+    assert_says(&ask(&place, &paths[7], &["--include", "*.txt"]), "WAITING", &["c.csv.done"]);
+    daemon.stop();
+    // Without it, by what explain is given.
+    let told = ask(&place, &paths[0], &[]);
+    assert_says(&told, "READY", &["no ingestor answers"]);
+    let told = ask(&place, &paths[0], &options);
+    assert_says(&told, "IGNORED", &["does not match --include"]);
+    assert_eq!(told.get("ingestor"), None, "{told}");
+}
+
+/// Why: an `explain` of another version asks as it always did.
+#[test]
+fn questions_and_answers_keep_their_form() {
+    use std::io::{Read as _, Write as _};
+    let place = Place::new();
+    let daemon = place.start(&["--stability-seconds", "3600", "--scan-interval", "100ms"]);
+    daemon.wait_started();
+    let path = place.stage("a.csv", csv(1, 100));
+    wait_until("it is seen", || ask(&place, &path, &[]).get("ingestor").is_none());
+    let say = |question: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(place.state.join("control")).unwrap();
+        stream.write_all(format!("{question}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let told: Value = serde_json::from_str(&say(r#"{"explain":"YS5jc3Y="}"#)).unwrap();
+    assert_eq!((&told["phase"], &told["window_seconds"]), (&Value::from("waiting"), &Value::from(3600.0)), "{told}");
+    assert_eq!(say(r#"{"explain":"Yi5jc3Y="}"#), "null\n");
+    assert_eq!(
+        say(r#""rules""#),
+        "{\"include\":[],\"exclude\":[],\"sidecar_suffix\":null,\"require_checksum\":false}\n"
+    );
+    assert_eq!(say(r#"{"other":1}"#), "");
+    daemon.stop();
+}
+
 /// A killed ingestor leaves its socket: nobody answers there, and the next one takes its place.
 #[test]
 fn a_dead_ingestors_socket_is_in_nobodys_way() {
