@@ -137,12 +137,12 @@ fn every_operation_of_a_recovery_fails() {
 /// Stopped at an operation, it recovers, and every one of so many operations fails. Returns how many states were looked at.
 fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
     let mut stopped = Play::new(scenario);
-    stopped.run_until(operation, operation % 2 == 0);
+    stopped.run_until(operation, operation.is_multiple_of(2));
     stopped.kill();
     let mut calm = stopped.fork();
     calm.recover();
     let mut states = 0;
-    for logged in calm.fs.log().into_iter().filter(|logged| (logged.number + operation) % step == 0) {
+    for logged in calm.fs.log().into_iter().filter(|logged| (logged.number + operation).is_multiple_of(step)) {
         let errno = if logged.number % 2 == 0 { libc::EIO } else { libc::ENOSPC };
         let how = if logged.number % 5 == 0 { How::ForEver(errno) } else { How::Once(errno) };
         let mut play = stopped.fork();
