@@ -4,6 +4,23 @@ use std::path::PathBuf;
 
 use crate::{config, fs, journal, pipeline};
 
+/// A staging directory that another journal works with.
+#[derive(Debug)]
+pub struct StagingOfAnother {
+    /// The staging directory.
+    pub input: PathBuf,
+    /// The other journal's marker.
+    pub marker: PathBuf,
+    /// This journal's directory.
+    pub state: PathBuf,
+    /// There is a journal in it.
+    pub is_there: bool,
+    /// The directories in force.
+    pub warehouse: PathBuf,
+    /// As above.
+    pub manifests: PathBuf,
+}
+
 /// What ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -53,24 +70,11 @@ pub enum Error {
         "--input {}: {} says that journal {} has worked with it, and not the one in {}, which would ingest again what that one \
          has listed. Nothing was modified. Give that journal's --state-path; or, if it is lost, {}csv-ingestor journal \
          rebuild --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
-        input.display(), marker.display(), pipeline::claim::journal_of(marker), state.display(),
-        if *is_there { "move this one away and run: " } else { "run: " },
-        state.display(), warehouse.display(), manifests.display()
+        .0.input.display(), .0.marker.display(), pipeline::claim::journal_of(&.0.marker), .0.state.display(),
+        if .0.is_there { "move this one away and run: " } else { "run: " },
+        .0.state.display(), .0.warehouse.display(), .0.manifests.display()
     )]
-    StagingOfAnother {
-        /// The staging directory.
-        input: PathBuf,
-        /// The other journal's.
-        marker: PathBuf,
-        /// This journal's directory.
-        state: PathBuf,
-        /// There is a journal in it.
-        is_there: bool,
-        /// The directories in force.
-        warehouse: PathBuf,
-        /// As above.
-        manifests: PathBuf,
-    },
+    StagingOfAnother(Box<StagingOfAnother>),
     /// A place in which the journal has worked, and that does not look so.
     #[error(
         "{option} {}: {} is missing, which this journal's ingestor made there: mount it, or give the right directory; or, if it \
@@ -162,10 +166,9 @@ impl Error {
             Error::Found(_) => 5,
             Error::NotEveryFile(_) => 6,
             Error::Interrupted => 130,
-            Error::SpareDamaged(_)
-            | Error::Unrepaired(_)
-            | Error::JournalOlder { .. }
-            | Error::StagingOfAnother { .. } => 3,
+            Error::SpareDamaged(_) | Error::Unrepaired(_) | Error::JournalOlder { .. } | Error::StagingOfAnother(_) => {
+                3
+            }
             Error::Pipeline(pipeline::Error::Journal(error)) => match error {
                 journal::Error::Corrupt(_) | journal::Error::Newer { .. } => 3,
                 journal::Error::Locked { .. } => 4,

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
+use crate::error::StagingOfAnother;
 use crate::fs::{self, DIR_MODE, Fs};
 use crate::journal::record::Settings;
 use crate::journal::replay::Replayed;
@@ -82,14 +83,14 @@ fn check_owner<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Re
     }
     let owner = claim::owner(fs, &settings.manifests, begins.store.as_ref(), &settings.input);
     owner.map_or(Ok(()), |marker| {
-        Err(Error::StagingOfAnother {
+        Err(Error::StagingOfAnother(Box::new(StagingOfAnother {
             input: settings.input.clone(),
             marker,
             state: begins.state_path.to_path_buf(),
             is_there: begins.store.is_some(),
             warehouse: settings.warehouse.clone(),
             manifests: settings.manifests.clone(),
-        })
+        })))
     })
 }
 

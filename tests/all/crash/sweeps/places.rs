@@ -58,7 +58,7 @@ fn seen(fs: &SimFs) -> String {
 }
 
 fn is_older(error: &Error) -> bool {
-    matches!(error, Error::JournalOlder { .. }) && error.exit_code() == 3
+    matches!(error, Error::JournalOlder { .. } | Error::StagingOfAnother(_)) && error.exit_code() == 3
 }
 
 /// A backup of every state that a run ever had, brought back when all is done, and everything is sent again: either the journal
