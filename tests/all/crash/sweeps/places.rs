@@ -133,6 +133,46 @@ fn a_new_state_beside_manifests() {
     }
 }
 
+/// A journal is given up for lost, another one takes its place, wherever its first start is cut off, and then the lost one is
+/// found and put back: it is refused, although no line says so. Nor does it help that the power is cut in between.
+#[test]
+fn a_journal_that_comes_back() {
+    let scenario = &scenarios()[0];
+    let mut play = Play::new(scenario);
+    play.end();
+    let lost = journal_of(&play.fs);
+    put_back(&play.fs, &BTreeMap::new());
+    let accepting = |fs: &SimFs| {
+        let mut options = ingestor::options(scenario, Box::new(|| false));
+        options.accepts.journal = true;
+        engine::open(fs, options).map(|engine| drop(engine.unwrap().committer.shut_down()))
+    };
+    let whole = play.fork();
+    let first = whole.fs.operations() + 1;
+    accepting(&whole.fs).unwrap();
+    let last = whole.fs.operations();
+    // The last is not cut off.
+    for operation in first..=last + 1 {
+        let mut play = play.fork();
+        play.stop_at(operation, operation % 2 == 0);
+        let accepted = accepting(&play.fs);
+        play.fs.clear_faults();
+        play.fs.crash_to(Survival::Nothing);
+        if accepted.is_err() {
+            accepting(&play.fs).unwrap();
+            play.fs.crash_to(Survival::Nothing);
+        }
+        let new = journal_of(&play.fs);
+        put_back(&play.fs, &lost);
+        let before = seen(&play.fs);
+        let error = play.run().expect_err("the lost journal goes on");
+        assert!(is_older(&error), "{}: {error}", play.told());
+        assert_eq!(before, seen(&play.fs), "{}: something was done", play.told());
+        put_back(&play.fs, &new);
+        assert!(play.run().is_ok(), "{}: the new one does not go on", play.told());
+    }
+}
+
 /// A journal of a version that marked the warehouse only, at its first start with this one, which is cut off anywhere: the next
 /// start must not miss what was never made.
 #[test]
