@@ -99,6 +99,14 @@ impl Place {
         path
     }
 
+    /// The same, and nobody sees it before it is whole: for ingestors that may take no lease on it.
+    pub fn stage_whole(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+        let hidden = self.stage(format!(".{}", name.as_ref().display()), content);
+        let path = self.staging.join(name);
+        std::fs::rename(hidden, &path).unwrap();
+        path
+    }
+
     /// `run` with this place's directories; more arguments may follow.
     pub fn command(&self) -> Command {
         let mut command = Command::new(BINARY);

@@ -135,7 +135,7 @@ fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
     let event = daemon.wait_for("file_failed", 2).remove(0);
     let error = event["error"].as_str().unwrap();
     assert!(error.contains("it has 1 columns") && error.contains("Permission denied"), "{error}");
-    place.stage("good.csv", csv(1, 100));
+    place.stage_whole("good.csv", csv(1, 100));
     daemon.wait_for("file_ingested", 1);
     // Nor may it be looked into.
     chmod(&dir, 0o000);

@@ -74,15 +74,15 @@ fn a_directory_that_is_closed_ends_nothing() {
     std::fs::create_dir(&dir).unwrap();
     let Some(command) = as_nobody(&place, &command) else { return };
     let daemon = place.spawn(command);
-    place.stage("a.csv", csv(1, 100));
+    place.stage_whole("a.csv", csv(1, 100));
     daemon.wait_for("file_ingested", 1);
     for (count, mode) in (1..).zip([0o555, 0o000]) {
         chmod(&dir, mode);
-        place.stage(format!("again-{count}.csv"), csv(1, 100));
+        place.stage_whole(format!("again-{count}.csv"), csv(1, 100));
         daemon.wait_for("file_failed", count);
     }
     chmod(&dir, 0o755);
-    place.stage("again-3.csv", csv(1, 100));
+    place.stage_whole("again-3.csv", csv(1, 100));
     daemon.wait_for("duplicate_skipped", 3);
     assert!(daemon.stop().success());
     assert!(dir.join("again-3.csv").exists());

@@ -17,14 +17,14 @@ fn a_moment_without_permission_ends_nothing() {
         let mut command = place.command();
         command.args(QUICK);
         let Some(command) = as_nobody(&place, &command) else { return };
-        place.stage("before.csv", csv(1, 100));
+        place.stage_whole("before.csv", csv(1, 100));
         let mut daemon = place.spawn(command);
         daemon.wait_for("file_ingested", 1);
         chmod(&place.staging, mode);
         // Root may write there all the same; the name is heard of by inotify.
         let came_meanwhile = rustix::process::geteuid().is_root();
         if came_meanwhile {
-            place.stage("meanwhile.csv", csv(2, 100));
+            place.stage_whole("meanwhile.csv", csv(2, 100));
         }
         daemon.wait_for("staging_unavailable", 1);
         std::thread::sleep(Duration::from_millis(400));
@@ -35,7 +35,7 @@ fn a_moment_without_permission_ends_nothing() {
         assert!(daemon.events("stat_failed").is_empty(), "{mode:o}: a line for each name");
         chmod(&place.staging, 0o755);
         daemon.wait_for("staging_available", 1);
-        place.stage("after.csv", csv(3, 100));
+        place.stage_whole("after.csv", csv(3, 100));
         daemon.wait_for("file_ingested", 2 + usize::from(came_meanwhile));
         assert!(daemon.stop().success());
         assert_eq!(place.check_consistent(), 2 + usize::from(came_meanwhile));
@@ -51,7 +51,7 @@ fn what_is_due_in_that_moment_is_taken_afterwards() {
     let Some(command) = as_nobody(&place, &command) else { return };
     let daemon = place.spawn(command);
     daemon.wait_started();
-    place.stage("a.csv", csv(1, 100));
+    place.stage_whole("a.csv", csv(1, 100));
     std::thread::sleep(Duration::from_millis(300));
     chmod(&place.staging, 0o000);
     daemon.wait_for("staging_unavailable", 1);
@@ -70,7 +70,7 @@ fn once_gives_up_and_names_it() {
     // For as long as the window lasts nothing is through.
     command.args(["--once", "--stability-seconds", "2", "--scan-interval", "50ms"]);
     let Some(mut command) = as_nobody(&place, &command) else { return };
-    place.stage("a.csv", csv(1, 100));
+    place.stage_whole("a.csv", csv(1, 100));
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
     // It has begun when its journal is there.
