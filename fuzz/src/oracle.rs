@@ -206,6 +206,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         11 => "nc(n)tp",
         13 => "s",
         14 => "(p)(l)z",
+        15 => "ni",
         16 => "nsp(ip)v",
         17 | 19 => "nn",
         18 => "kkn",
