@@ -188,8 +188,12 @@ impl<F: Fs> Publisher<F> {
         Ok(match self.fs.stat_fresh(&target, to_name) {
             Ok(Some(stat)) if stat.kind != FileKind::Regular => Placed::Changed,
             Ok(Some(stat)) if !stat.identity.same_but_renamed(identity) => {
-                let is_renumbered = stat.identity.same_but_renumbered(identity);
-                if is_renumbered { Placed::Renumbered } else { Placed::Changed }
+                match stat.identity.same_but_renumbered(identity) {
+                    // Somebody has given it another name meanwhile, through which it can be written to.
+                    true if stat.links > 1 => Placed::Linked,
+                    true => Placed::Renumbered,
+                    false => Placed::Changed,
+                }
             }
             Ok(Some(stat)) if stat.links > 1 => Placed::Linked,
             Ok(Some(_)) => Placed::Done,
