@@ -166,7 +166,7 @@ pub fn mark<F: Fs>(
         older::accept(fs, &settings.manifests, &store)?;
     }
     if let Err(error) = claim::take(fs, &settings.manifests, &store, &settings.input) {
-        // What it guards against is rarer than a full disk.
+        // The claim only guards against an operator's mistake: a full disk must not keep the ingestor from starting.
         let path = settings.input.display();
         tracing::warn!(event = "staging_not_claimed", %path, %error, "another journal would not be told");
     }

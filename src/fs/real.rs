@@ -122,7 +122,8 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     }
 }
 
-/// Somebody else has a lease on the file, as NFS and SMB servers do for their clients: he is told, and gives it up.
+/// Another process may have a lease on the file, as NFS and SMB servers take one for a client. The failed open makes the kernel
+/// ask for it, so a later open succeeds.
 fn leased<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     for _ in 0..LEASED_TRIES {
         match open() {

@@ -73,7 +73,7 @@ impl<F: Fs> Publisher<F> {
                 failed => failed,
             },
             Ok(false) => Ok(()),
-            // Nobody can tell: as if it had not been linked.
+            // It is not known which file this is: undo the link.
             Err(error) => Err(error),
         };
         // Nothing may stay hidden: if it cannot go back, the next start sees to it.
