@@ -122,8 +122,7 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     }
 }
 
-/// Another process may have a lease on the file, as NFS and SMB servers take one for a client. The failed open makes the kernel
-/// ask for it, so a later open succeeds.
+/// Opens a file on which another process (an NFS or SMB server) may have a lease: a failed open asks for it, a later one works.
 fn leased<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     for _ in 0..LEASED_TRIES {
         match open() {
