@@ -16,8 +16,8 @@ use crate::Error;
 use crate::config::Config;
 use crate::engine;
 use crate::fs::Fs;
+use crate::journal::index::Index;
 use crate::journal::record::DuplicateAction;
-use crate::journal::state::State;
 use crate::limits::CHUNK_FILES_MAX;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::names::Ignored;
@@ -183,7 +183,7 @@ fn hash_all<F: Fs>(
 struct Forecaster<'a, F: Fs> {
     fs: &'a F,
     config: &'a Config,
-    state: &'a State,
+    state: &'a Index,
     planned: HashMap<Sha256, PathBuf>,
     taken: Vec<PathBuf>,
 }

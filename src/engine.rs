@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use crate::Error;
 use crate::fs::{self, DIR_MODE, Fs};
+use crate::journal::index::Index;
 use crate::journal::record::{Settings, Validation};
 use crate::journal::replay::{Ending, Replayed};
-use crate::journal::state::State;
 use crate::journal::{self, Opening};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::{Committer, OnFull};
@@ -69,8 +69,8 @@ pub struct Engine<F: Fs> {
 ///
 /// # Errors
 /// A start would be refused.
-pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: Accepts) -> Result<State, Error> {
-    let mut state = State::default();
+pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: Accepts) -> Result<Index, Error> {
+    let mut state = Index::default();
     let replayed = journal::read(fs, state_path, &mut state)?;
     let begins = match &replayed {
         Some(replayed) => Beginning::new(state_path, &state, replayed),
@@ -84,8 +84,8 @@ pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: A
 }
 
 /// Reads the journal without locking or changing anything. An absent one is an empty state.
-pub fn read_state<F: Fs>(fs: &F, state_path: &Path) -> Result<State, Error> {
-    let mut state = State::default();
+pub fn read_state<F: Fs>(fs: &F, state_path: &Path) -> Result<Index, Error> {
+    let mut state = Index::default();
     journal::read(fs, state_path, &mut state)?;
     Ok(state)
 }
@@ -98,7 +98,7 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
         Some(settings) => Some(lock_input(fs, settings)?),
         None => None,
     };
-    let mut state = State::default();
+    let mut state = Index::default();
     let opening = Opening::begin(fs, &options.state_path, &mut state)?;
     let is_told = options.settings.is_some();
     let (validate, require_checksum, quarantine) = if is_told {

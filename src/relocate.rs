@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::config::Paths;
 use crate::fs::{self, FileKind, Fs};
+use crate::journal::index::Index;
+use crate::journal::ingest::Original;
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::{Record, Relocated, Settings};
-use crate::journal::state::{FileState, Original, State};
 use crate::journal::{self, Journal, Opening};
 use crate::metrics::events;
 use crate::pipeline::{lines, places};
@@ -41,7 +43,7 @@ pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Reloca
         let unusable = |error: fs::Error| Error::Usage(format!("{option} {}: {}", path.display(), error.source));
         fs.open_dir(path).map_err(unusable)?;
     }
-    let mut state = State::default();
+    let mut state = Index::default();
     let opening = Opening::begin(fs, state_path, &mut state)?;
     let moves = match plan(fs, state_path, opening.replayed.store(), &state, roots) {
         Ok(moves) => moves,
@@ -61,7 +63,7 @@ fn plan<F: Fs>(
     fs: &F,
     state_path: &Path,
     store: Option<[u8; 16]>,
-    state: &State,
+    state: &Index,
     roots: &Roots,
 ) -> Result<Vec<Relocated>, Error> {
     let (Some(known), Some(store)) = (state.settings(), store) else {
@@ -104,11 +106,11 @@ fn plan<F: Fs>(
 fn write<F: Fs>(
     fs: &F,
     journal: &mut Journal<F>,
-    state: &mut State,
+    state: &mut Index,
     roots: &Roots,
     moves: &[Relocated],
 ) -> Result<(), Error> {
-    let (mut records, jumped) = journal.opening(state);
+    let (mut records, jumped) = journal.opening(state.clock(), state.expired());
     jumped.iter().for_each(events::clock_jumped);
     records.extend(moves.iter().cloned().map(Record::Relocated));
     // These private directories say that the places are the journal's; a copy that left out hidden names has none.
@@ -166,7 +168,7 @@ fn are_entangled(known: &Settings, moves: &[Relocated]) -> bool {
 fn check_evidence<F: Fs>(
     fs: &F,
     store: &[u8; 16],
-    state: &State,
+    state: &Index,
     known: &Settings,
     roots: &Roots,
 ) -> Result<(), Error> {
@@ -194,7 +196,7 @@ fn check_evidence<F: Fs>(
 }
 
 /// Whether files that the journal knows below `old` are there below `new`; None if it knows none.
-fn holds_what_is_known<F: Fs>(fs: &F, state: &State, old: &Path, new: &Path) -> Result<Option<bool>, journal::Error> {
+fn holds_what_is_known<F: Fs>(fs: &F, state: &Index, old: &Path, new: &Path) -> Result<Option<bool>, journal::Error> {
     let known = state.listed_below(old)?;
     let is_there = |original: &Original| {
         let path = new.join(original.warehouse_path.strip_prefix(old).ok()?);
@@ -210,7 +212,7 @@ fn holds_what_is_known<F: Fs>(fs: &F, state: &State, old: &Path, new: &Path) -> 
 ///
 /// # Errors
 /// The journal cannot be written or read.
-pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, state: &mut State, now: &Settings) -> Result<(), Error> {
+pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, state: &mut Index, now: &Settings) -> Result<(), Error> {
     let moves = moves(fs, &journal.store(), state, now)?;
     moves.iter().for_each(|roots| events::relocated(&roots.old, &roots.new));
     let records: Vec<Record> = moves.into_iter().map(Record::Relocated).collect();
@@ -221,7 +223,7 @@ pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, state: &mut State, now: &
 ///
 /// # Errors
 /// The journal cannot be read.
-pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], state: &mut State, now: &Settings) -> Result<(), Error> {
+pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], state: &mut Index, now: &Settings) -> Result<(), Error> {
     for roots in moves(fs, store, state, now)? {
         // Behind everything that was read; there is room for it, and nothing is on its way.
         let _ = state.apply(Lsn(u64::MAX), &Record::Relocated(roots));
@@ -230,7 +232,7 @@ pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], state: &mut State, now: &Setting
 }
 
 /// The directories that were moved, as far as that can be told. None while a file is on its way.
-fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &State, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
+fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &Index, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
     let Some(known) = state.settings() else { return Ok(Vec::new()) };
     let is_gone = |old: &Path, new: &Path| old != new && fs.open_dir(old).is_err_and(|error| error.is_not_found());
     // Each warehouse that was ever used has a marker, so that is not enough: what lay at the old path has to be there.
@@ -254,7 +256,7 @@ fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &State, now: &Settings) -> Resu
 }
 
 /// True if the manifests there list a content that the journal knows.
-fn lists_what_is_known<F: Fs>(fs: &F, state: &State, manifests: &Path) -> Result<bool, journal::Error> {
+fn lists_what_is_known<F: Fs>(fs: &F, state: &Index, manifests: &Path) -> Result<bool, journal::Error> {
     let Some((sha256, original)) = state.any_listed()? else { return Ok(false) };
     let found = lines::find(fs, manifests, original.discovered_at, original.ingest_id);
     Ok(found.is_ok_and(|found| found.iter().any(|(_, listed)| listed.sha256 == sha256)))

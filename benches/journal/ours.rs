@@ -10,10 +10,10 @@ use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::compact::{Compacted, compact};
 use csv_ingestor::journal::format::{BLOCK_BYTES, SEGMENT_BYTES};
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::segment::{self, Predecessor, SegmentHeader};
 use csv_ingestor::journal::snapshot::{Contents, Directories, Spare, Survivor, Writer};
-use csv_ingestor::journal::state::State;
 use csv_ingestor::limits::BATCH_FILES_MAX;
 use csv_ingestor::types::{IngestId, Lsn};
 
@@ -23,7 +23,7 @@ use crate::transitions::Side;
 /// An open journal, and what it adds up to.
 pub struct Ours {
     pub journal: Journal<RealFs>,
-    pub state: State,
+    pub state: Index,
     /// The file that `transition` is about.
     id: IngestId,
 }
@@ -31,7 +31,7 @@ pub struct Ours {
 impl Ours {
     /// Opens the journal in a directory, as the ingestor does; makes one if there is none.
     pub fn open(path: &Path) -> Ours {
-        let mut state = State::default();
+        let mut state = Index::default();
         let (journal, _) = Journal::open(&RealFs::default(), path, &mut state).unwrap();
         let mut ours = Ours { journal, state, id: IngestId(0) };
         if ours.state.settings().is_none() {

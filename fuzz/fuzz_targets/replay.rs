@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use csv_ingestor::fs::sim::SimFs;
-use csv_ingestor::journal::ledger::Ledger;
+use csv_ingestor::journal::history::History;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::snapshot::Snapshot;
-use csv_ingestor::journal::state::State;
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::{self, Error, Journal, Refused, names};
 use csv_ingestor::types::{Lsn, UnixMillis};
 use csv_ingestor_fuzz::journal::Segment;
@@ -33,8 +33,8 @@ static EMPTY: LazyLock<SimFs> = LazyLock::new(|| {
 #[derive(Default)]
 struct Records {
     bytes: Vec<(u64, Vec<u8>)>,
-    state: State,
-    ledger: Ledger,
+    state: Index,
+    history: History,
 }
 
 impl Visitor for Records {
@@ -45,7 +45,7 @@ impl Visitor for Records {
     fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
         // The folds may refuse what they want, but must not panic.
         let _ = self.state.apply_at(lsn, written_at, &record);
-        let _ = self.ledger.record(lsn, written_at, record.clone());
+        let _ = self.history.record(lsn, written_at, record.clone());
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         self.bytes.push((lsn.0, bytes));

@@ -13,7 +13,9 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::Visitor;
 use csv_ingestor::journal::snapshot::{Row, Snapshot};
-use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, Original, State};
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::ingest::{Ingest, Kept, Original};
+use csv_ingestor::journal::lifecycle::{Counts, FileState};
 use csv_ingestor::journal::{self, Error, Refused, names};
 use csv_ingestor::types::{FileTime, Lsn, Sha256, UnixMillis};
 use csv_ingestor_fuzz::bounded::Bounded;
@@ -154,11 +156,11 @@ fn is_continued(case: &Case) -> bool {
 
 /// The journal's sum, as a start adds it up.
 #[derive(Debug, Default)]
-struct Sum(State);
+struct Sum(Index);
 
 impl Visitor for Sum {
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
-        self.0 = State::from_snapshot(snapshot)?;
+        self.0 = Index::from_snapshot(snapshot)?;
         Ok(())
     }
 
@@ -167,7 +169,7 @@ impl Visitor for Sum {
     }
 }
 
-fn fold(fs: &SimFs) -> Result<State, Refusal> {
+fn fold(fs: &SimFs) -> Result<Index, Refusal> {
     let mut sum = Sum::default();
     match journal::read(fs, Path::new(DIR), &mut sum) {
         Ok(replayed) => {
@@ -187,7 +189,7 @@ struct Answers {
     originals: Vec<Option<Original>>,
 }
 
-fn answers(state: &State) -> Result<Answers, Refusal> {
+fn answers(state: &Index) -> Result<Answers, Refusal> {
     let mut kept: Vec<Kept> = state.kept().copied().collect();
     kept.sort_by_key(|kept| kept.identity.key());
     Ok(Answers {
@@ -202,7 +204,7 @@ fn answers(state: &State) -> Result<Answers, Refusal> {
 
 /// The journal says the same after a compaction as before; if the snapshot is not whole (what is wrong with it has right
 /// checksums, or it would be refused), it is refused or folded as it is.
-fn fold_once_more(fs: &SimFs, case: &Case, before: &State, is_whole: bool) {
+fn fold_once_more(fs: &SimFs, case: &Case, before: &Index, is_whole: bool) {
     let until = Lsn(case.base.segments[1..].last().unwrap_or(&case.base.segments[0]).name);
     match compact(fs, Path::new(DIR), until, &AtomicBool::new(false)) {
         Ok(compacted) => {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use csv_ingestor::journal::record::{DuplicateAction, Settings};
-use csv_ingestor::journal::state::{FileState, Ingest, Target};
+use csv_ingestor::journal::ingest::{Ingest, Target};
+use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::pipeline::manifest;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
 

@@ -18,7 +18,7 @@ use super::walk::Extra;
 use super::{Audit, split};
 use crate::Error;
 use crate::fs::Fs;
-use crate::journal::state::FileState;
+use crate::journal::lifecycle::FileState;
 use crate::pipeline::hours::{Unread, manifests};
 use crate::pipeline::lines::{self, Lines, Listed, Place, Text};
 use crate::types::FileTime;

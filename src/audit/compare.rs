@@ -17,8 +17,8 @@ use super::warehouse::OpenDirs;
 use super::{Audit, split};
 use crate::Error;
 use crate::fs::Fs;
+use crate::journal::lifecycle::FileState;
 use crate::journal::snapshot::Row;
-use crate::journal::state::FileState;
 use crate::types::Sha256;
 
 /// Gets a row, and which lines list its content.

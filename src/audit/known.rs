@@ -10,13 +10,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::fs::Fs;
-use crate::journal::ledger::Ledger;
+use crate::journal::history::History;
+use crate::journal::index::Index;
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::{Record, Settings};
 use crate::journal::relocations::Relocations;
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::{Row, RowReader, Snapshot};
-use crate::journal::state::{FileState, State};
 use crate::journal::{self, Refused};
 use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 
@@ -24,9 +25,9 @@ use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 #[derive(Default)]
 pub struct Known {
     /// Refuses what the journal's rules forbid, as every other reader does.
-    rules: State,
+    rules: Index,
     snapshot: Option<Arc<Snapshot>>,
-    ledger: Ledger,
+    history: History,
     /// Files that were MANIFESTED since the snapshot; in the order of the SHA-256 once all is read.
     recent: Vec<Row>,
     /// Staging directories of all settings that were met.
@@ -56,7 +57,7 @@ impl Known {
         if journal::read(fs, path, &mut known)?.is_none() {
             return Ok(None);
         }
-        known.forgotten = known.ledger.forgotten().collect();
+        known.forgotten = known.history.forgotten().collect();
         known.recent.sort_by_key(|row| (row.sha256, row.lsn));
         let moved: Vec<PathBuf> = known.inputs.iter().map(|input| known.relocations().now(Lsn(0), input)).collect();
         known.inputs.extend(moved);
@@ -89,12 +90,12 @@ impl Known {
     /// because it was old. What came later than the record that says so is not meant by it.
     pub(super) fn has_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
         let was_asked_for = self.forgotten.get(sha256).is_some_and(|forgotten| id.0 < forgotten.0);
-        was_asked_for || self.ledger.expired().excuses(Lsn(id.0), ingested_at)
+        was_asked_for || self.history.expired().excuses(Lsn(id.0), ingested_at)
     }
 
     /// The directories that were moved.
     pub fn relocations(&self) -> &Relocations {
-        self.ledger.relocations()
+        self.history.relocations()
     }
 
     /// Who brought this content, and whether he is finished; None if it is not remembered.
@@ -104,7 +105,7 @@ impl Known {
 
     /// The files that have a place in the warehouse chosen, and are not finished.
     pub(super) fn on_their_way(&self) -> impl Iterator<Item = OnItsWay> {
-        let open = self.ledger.files().filter(|file| matches!(file.state, FileState::Hashed | FileState::Moved));
+        let open = self.history.files().filter(|file| matches!(file.state, FileState::Hashed | FileState::Moved));
         open.filter_map(|file| {
             let sha256 = file.sha256()?;
             let hashed = file.hashed.as_ref()?;
@@ -179,15 +180,15 @@ impl Visitor for Known {
     }
 
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), journal::Error> {
-        self.rules = State::from_snapshot(snapshot)?;
+        self.rules = Index::from_snapshot(snapshot)?;
         self.snapshot = Some(snapshot.clone());
         self.last_lsn = snapshot.header().lsn;
-        let (ledger, inputs) = (&mut self.ledger, &mut self.inputs);
+        let (history, inputs) = (&mut self.history, &mut self.inputs);
         snapshot.survivors(&mut |lsn, at, record| {
             if let Record::Settings(settings) = &record {
                 inputs.insert(settings.input.clone());
             }
-            ledger.record(lsn, at, record)?;
+            history.record(lsn, at, record)?;
             Ok(())
         })
     }
@@ -201,7 +202,7 @@ impl Visitor for Known {
         }
         self.last_lsn = self.last_lsn.max(lsn);
         let is_manifested = matches!(record, Record::Manifested(_));
-        if let Some(file) = self.ledger.record(lsn, at, record)?
+        if let Some(file) = self.history.record(lsn, at, record)?
             && is_manifested
         {
             self.recent.extend(file.into_row());

@@ -11,7 +11,7 @@ use crate::Error;
 use crate::config::parse_remember;
 use crate::fs::real::RealFs;
 use crate::journal::compact::compact;
-use crate::journal::state::State;
+use crate::journal::index::Index;
 use crate::journal::verify::verify;
 use crate::journal::{self, Journal};
 use crate::log::{self, LogFormat, LogLevel};
@@ -29,9 +29,9 @@ pub(super) struct CompactArgs {
 }
 
 /// Writes what is due before any other record, and says so if the clock has jumped.
-pub(super) fn note_opening(journal: &mut Journal<RealFs>, state: &mut State) -> Result<(), Error> {
+pub(super) fn note_opening(journal: &mut Journal<RealFs>, state: &mut Index) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
-    let (records, jumped) = journal.opening(state);
+    let (records, jumped) = journal.opening(state.clock(), state.expired());
     jumped.iter().for_each(events::clock_jumped);
     Ok(journal.append_all(state, &records)?)
 }
@@ -46,11 +46,11 @@ pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     }
     // A start does not look at rows. Damage there is found before anything is written.
     verify(&fs, &state_path)?;
-    let mut state = State::default();
+    let mut state = Index::default();
     let (mut journal, _) = Journal::open(&fs, &state_path, &mut state)?;
     note_opening(&mut journal, &mut state)?;
     if let Some(remember) = arguments.remember {
-        let expiry = journal.expiry(&state, remember);
+        let expiry = journal.expiry(state.clock(), state.expired(), remember);
         journal.append_all(&mut state, expiry.as_slice())?;
         journal.seal()?;
     }

@@ -15,7 +15,7 @@ use crate::daemon::control;
 use crate::explain::{Answer, Context, explain};
 use crate::fs::real::RealFs;
 use crate::journal;
-use crate::journal::survey::Survey;
+use crate::journal::report::JournalReport;
 use crate::pipeline::scan::NameRules;
 
 /// How long it is looked whether a file grows.
@@ -55,8 +55,8 @@ pub(super) struct ExplainArgs {
 pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
-    let mut survey = Survey::default();
-    if journal::read(&fs, &state_path, &mut survey)?.is_none() {
+    let mut report = JournalReport::default();
+    if journal::read(&fs, &state_path, &mut report)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
     let given = NameRules {
@@ -70,7 +70,7 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     let (rules, require_checksum) = told.unwrap_or((given, arguments.require_checksum));
     let ask = |name: &OsStr| control::ask(&state_path, name);
     let context =
-        Context { fs: &fs, survey: &survey, rules, are_rules_told, require_checksum, watch: WATCH, ask: &ask };
+        Context { fs: &fs, report: &report, rules, are_rules_told, require_checksum, watch: WATCH, ask: &ask };
     let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
     let answers = explain(&context, &paths)?;
     let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });

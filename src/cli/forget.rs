@@ -10,9 +10,9 @@ use super::compact::note_opening;
 use super::output::{self, path_text, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
+use crate::journal::index::Index;
 use crate::journal::record::Record;
-use crate::journal::state::State;
-use crate::journal::survey::{Entry, Survey};
+use crate::journal::report::{Entry, JournalReport};
 use crate::journal::{self, Journal};
 use crate::pipeline::manifest::json_path;
 use crate::types::{Lsn, Sha256};
@@ -45,7 +45,7 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
     }
     let wanted: Vec<Wanted> = arguments.contents.iter().map(|text| wanted(text)).collect::<Result<_, Error>>()?;
     // Under the lock, so that nothing is ingested between the look and the records; nothing is modified if it is refused.
-    let mut state = State::default();
+    let mut state = Index::default();
     let (mut journal, _) = Journal::open(&fs, &state_path, &mut state)?;
     let chosen = choose(&fs, &state_path, &state, &wanted);
     if let Ok(chosen) = &chosen {
@@ -66,9 +66,9 @@ fn wanted(text: &Path) -> Result<Wanted, Error> {
 }
 
 /// The contents that are to be forgotten, each with the file that brought it.
-fn choose(fs: &RealFs, state_path: &Path, state: &State, wanted: &[Wanted]) -> Result<BTreeMap<Sha256, Entry>, Error> {
-    let mut survey = Survey::default();
-    journal::read(fs, state_path, &mut survey)?;
+fn choose(fs: &RealFs, state_path: &Path, state: &Index, wanted: &[Wanted]) -> Result<BTreeMap<Sha256, Entry>, Error> {
+    let mut report = JournalReport::default();
+    journal::read(fs, state_path, &mut report)?;
     let mut matching: Vec<Vec<Sha256>> = vec![Vec::new(); wanted.len()];
     let mut note = |entry: Entry| {
         for (wanted, matching) in wanted.iter().zip(&mut matching) {
@@ -85,7 +85,7 @@ fn choose(fs: &RealFs, state_path: &Path, state: &State, wanted: &[Wanted]) -> R
             matching.extend(entry.sha256.filter(|sha256| is_meant && !matching.contains(sha256)));
         }
     };
-    if let Some(damage) = survey.files(&mut |entry, _| note(entry))? {
+    if let Some(damage) = report.files(&mut |entry, _| note(entry))? {
         return Err(damage.into());
     }
     let mut chosen = BTreeMap::new();
@@ -107,7 +107,7 @@ fn choose(fs: &RealFs, state_path: &Path, state: &State, wanted: &[Wanted]) -> R
                 return Err(Error::Usage(text));
             }
         };
-        let uses = |ingest: &&crate::journal::state::Ingest| {
+        let uses = |ingest: &&crate::journal::ingest::Ingest| {
             ingest.id == original.ingest_id
                 || ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256)
         };
@@ -126,7 +126,7 @@ fn choose(fs: &RealFs, state_path: &Path, state: &State, wanted: &[Wanted]) -> R
             *found = Some(entry);
         }
     };
-    survey.files(&mut |entry, _| take(entry))?;
+    report.files(&mut |entry, _| take(entry))?;
     Ok(chosen.into_iter().filter_map(|(sha256, (_, entry))| Some((sha256, entry?))).collect())
 }
 

@@ -13,12 +13,12 @@ use super::output::{json_line, path_text, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::frame::FrameHeader;
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::Record;
 use crate::journal::replay::Visitor;
+use crate::journal::report::{Entry, Found, JournalReport};
 use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::Snapshot;
-use crate::journal::state::FileState;
-use crate::journal::survey::{Entry, Found, Survey};
 use crate::journal::{self, Refused};
 use crate::log::json;
 use crate::pipeline::manifest::json_path;
@@ -92,16 +92,16 @@ fn print(inspection: &Inspection, filter: &Filter, arguments: &InspectArgs) -> R
         let lines = frames.iter().map(|frame| if arguments.json { json::text(frame) } else { plain(frame) });
         return Ok(print_lines(lines)?);
     }
-    let survey = &inspection.survey;
-    let (found, damage) = matching(survey, filter)?;
+    let report = &inspection.report;
+    let (found, damage) = matching(report, filter)?;
     for part in found[skipped(found.len())..].chunks(LINES_AT_ONCE) {
-        let lines: Result<Vec<String>, Error> = part.iter().map(|(_, it)| line(survey, it, arguments.json)).collect();
+        let lines: Result<Vec<String>, Error> = part.iter().map(|(_, it)| line(report, it, arguments.json)).collect();
         print_lines(lines?)?;
     }
     if let Some(damage) = damage {
         return Err(damage.into());
     }
-    let forgotten = survey.newest_snapshot().map_or(0, |snapshot| snapshot.header().forgotten);
+    let forgotten = report.newest_snapshot().map_or(0, |snapshot| snapshot.header().forgotten);
     if forgotten > 0 && !arguments.json {
         print_lines([format!("and {forgotten} older files whose content is forgotten (--remember, forget)")])?;
     }
@@ -226,7 +226,7 @@ fn text(entry: &Entry) -> String {
 /// What is printed: files, or segments and frames.
 #[derive(Default)]
 struct Inspection {
-    survey: Survey,
+    report: JournalReport,
     frames: Option<Vec<Value>>,
 }
 
@@ -235,9 +235,9 @@ type Matching<'a> = (Vec<(IngestId, Found<'a>)>, Option<journal::Error>);
 
 /// The files that match, oldest first; of what is only in the snapshot, one number each. A damaged block of rows ends the
 /// rows, and is returned beside what stands before it.
-fn matching<'a>(survey: &'a Survey, filter: &Filter) -> Result<Matching<'a>, Error> {
+fn matching<'a>(report: &'a JournalReport, filter: &Filter) -> Result<Matching<'a>, Error> {
     let mut matching = Vec::new();
-    let damage = survey.files(&mut |entry, found| {
+    let damage = report.files(&mut |entry, found| {
         if filter.matches(&entry) {
             matching.push((entry.id, found));
         }
@@ -246,8 +246,8 @@ fn matching<'a>(survey: &'a Survey, filter: &Filter) -> Result<Matching<'a>, Err
     Ok((matching, damage))
 }
 
-fn line(survey: &Survey, found: &Found<'_>, as_json: bool) -> Result<String, Error> {
-    let entry = survey.entry(found)?;
+fn line(report: &JournalReport, found: &Found<'_>, as_json: bool) -> Result<String, Error> {
+    let entry = report.entry(found)?;
     Ok(entry.map(|entry| if as_json { json(&entry) } else { text(&entry) }).unwrap_or_default())
 }
 
@@ -269,7 +269,7 @@ impl Visitor for Inspection {
                 "forgotten": header.forgotten,
             }));
         }
-        self.survey.snapshot(snapshot)
+        self.report.snapshot(snapshot)
     }
 
     fn segment(&mut self, header: &SegmentHeader) {
@@ -302,7 +302,7 @@ impl Visitor for Inspection {
     }
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
-        self.survey.record(lsn, at, record)
+        self.report.record(lsn, at, record)
     }
 }
 

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::output::{json_line, path_text, print_lines};
 use crate::engine::places::{self, Beginning};
 use crate::fs::real::RealFs;
+use crate::journal::index::Index;
+use crate::journal::lifecycle::FileState;
 use crate::journal::replay::Ending;
-use crate::journal::state::{FileState, State};
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::places::Accepts;
@@ -41,7 +42,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     let state_path = std::path::absolute(&arguments.state_path)?;
     let accepts = Accepts { journal: arguments.new_journal, warehouse: arguments.new_warehouse };
     // A journal is not made here: a mistyped path must not look like one with nothing to do.
-    let mut state = State::default();
+    let mut state = Index::default();
     let Some(replayed) = crate::journal::read(&RealFs::default(), &state_path, &mut state)? else {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     };
@@ -76,7 +77,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     Ok(print_lines(lines)?)
 }
 
-fn counts(state: &State) -> serde_json::Value {
+fn counts(state: &Index) -> serde_json::Value {
     FileState::ALL
         .iter()
         .map(|each| (each.text().to_owned(), state.count(*each).into()))
@@ -84,7 +85,7 @@ fn counts(state: &State) -> serde_json::Value {
         .into()
 }
 
-fn forecast(state: &State, as_json: bool) -> Result<(), Error> {
+fn forecast(state: &Index, as_json: bool) -> Result<(), Error> {
     let fs = RealFs::default();
     let mut lines = Vec::new();
     for ingest in state.open() {

@@ -11,9 +11,9 @@ use crate::Error;
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::files::Files;
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
-use crate::journal::state::FileState;
-use crate::journal::survey::{Entry, Survey};
+use crate::journal::report::{Entry, JournalReport};
 use crate::journal::{self, names};
 use crate::pipeline::manifest::json_path;
 use crate::types::UnixMillis;
@@ -37,15 +37,15 @@ pub(super) struct StatusArgs {
 pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
-    let mut survey = Survey::default();
-    if journal::read(&fs, &state_path, &mut survey)?.is_none() {
+    let mut report = JournalReport::default();
+    if journal::read(&fs, &state_path, &mut report)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
-    let status = Status::of(&fs, &state_path, &survey)?;
+    let status = Status::of(&fs, &state_path, &report)?;
     let lines = if arguments.json {
-        vec![json_line(status.json(&survey), &[("state_path", &state_path)])]
+        vec![json_line(status.json(&report), &[("state_path", &state_path)])]
     } else {
-        status.text(&survey)
+        status.text(&report)
     };
     Ok(print_lines(lines)?)
 }
@@ -94,7 +94,7 @@ impl Disk {
 }
 
 impl Status {
-    fn of(fs: &RealFs, state_path: &Path, survey: &Survey) -> Result<Status, Error> {
+    fn of(fs: &RealFs, state_path: &Path, report: &JournalReport) -> Result<Status, Error> {
         let (disk, pid) = Disk::of(fs, state_path)?;
         let mut status = Status {
             state_path: state_path.to_path_buf(),
@@ -106,7 +106,7 @@ impl Status {
             newest: None,
             updated_at: UnixMillis(0),
         };
-        if let Some(damage) = survey.files(&mut |entry, _| status.add(entry))? {
+        if let Some(damage) = report.files(&mut |entry, _| status.add(entry))? {
             return Err(damage.into());
         }
         Ok(status)
@@ -127,8 +127,8 @@ impl Status {
         }
     }
 
-    fn json(&self, survey: &Survey) -> Value {
-        let state = &survey.state;
+    fn json(&self, report: &JournalReport) -> Value {
+        let state = &report.state;
         let path = |path: &Path| json_path(path).0.into_owned();
         let settings = state.settings();
         let file = |entry: &Option<Entry>| {
@@ -185,8 +185,8 @@ impl Status {
         told
     }
 
-    fn text(&self, survey: &Survey) -> Vec<String> {
-        let state = &survey.state;
+    fn text(&self, report: &JournalReport) -> Vec<String> {
+        let state = &report.state;
         let running = self.pid.map_or("no".to_owned(), |pid| format!("yes (pid {pid})"));
         let mut lines = vec![format!("running:     {running}")];
         if let Some(settings) = state.settings() {

@@ -9,7 +9,7 @@ use super::repair::findings;
 use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal;
-use crate::journal::repair::survey;
+use crate::journal::repair::preview;
 use crate::journal::replay::{Ending, Replayed};
 use crate::journal::verify::{SpareVerdict, verify};
 
@@ -27,7 +27,7 @@ pub(super) fn execute(arguments: &VerifyArgs) -> Result<(), Error> {
     let verified = match verify(&fs, &state_path) {
         Err(journal::Error::Corrupt(damage)) => {
             // What can be said of the rest is for the operator who has to decide; the verdict is the error.
-            if let Ok(salvage) = survey(&fs, &state_path) {
+            if let Ok(salvage) = preview(&fs, &state_path) {
                 print_lines(["corrupt; what a repair would find:".to_owned()].into_iter().chain(findings(&salvage)))?;
             }
             return Err(Error::Unrepaired(damage));

@@ -10,7 +10,7 @@ use crossbeam::select;
 use super::compactor::{Compactor, Outcome};
 use super::{Committed, ToCommit};
 use crate::fs::Fs;
-use crate::journal::state::State;
+use crate::journal::index::Index;
 use crate::limits::{BATCH_BYTES_MIN, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
 use crate::log;
 use crate::metrics::Metrics;
@@ -35,7 +35,7 @@ pub(super) fn run<F: Fs>(
     mut compactor: Compactor<F>,
     inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
-) -> Result<State, Error> {
+) -> Result<Index, Error> {
     let metrics = compactor.metrics.clone();
     grown(&metrics, &committer);
     if let Err(error) = work(&mut committer, &mut compactor, inbox, reports) {

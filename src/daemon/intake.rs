@@ -24,8 +24,9 @@ use crate::config::{Config, Extent};
 use crate::fs::Fs as _;
 use crate::fs::notify::Hint;
 use crate::fs::real::RealFs;
+use crate::journal::index::Index;
+use crate::journal::ingest::Kept;
 use crate::journal::record::DuplicateAction;
-use crate::journal::state::{Kept, State};
 use crate::limits::{FULL_DISK_RETRY, READY_FILES_MAX};
 use crate::metrics::{Metrics, Queue, Totals};
 use crate::pipeline::Settled;
@@ -247,7 +248,7 @@ impl Intake {
     }
 
     /// What is left in staging, and why.
-    pub(super) fn left(mut self, input: &Path, state: &State) -> Result<Vec<Left>, Error> {
+    pub(super) fn left(mut self, input: &Path, state: &Index) -> Result<Vec<Left>, Error> {
         let mut left = Vec::new();
         for (name, sha256) in self.settle.take_kept() {
             let original = state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());

@@ -34,8 +34,8 @@ use crate::engine::{self, Engine};
 use crate::fs::Fs;
 use crate::fs::notify::{Hint, Watch};
 use crate::fs::real::{RealFs, raise_descriptor_limit};
+use crate::journal::index::Index;
 use crate::journal::replay::Ending;
-use crate::journal::state::State;
 use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
@@ -174,7 +174,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else {
-        let (ending, state) = (Ending::Empty, State::default());
+        let (ending, state) = (Ending::Empty, Index::default());
         return Ok(Replay { completed: 0, abandoned: 0, cleared: 0, resumed: 0, ending, state });
     };
     let (abandoned, cleared) = (engine.recovered.counts.abandoned, engine.recovered.counts.cleared);
@@ -198,7 +198,7 @@ pub struct Replay {
     /// How the journal ended.
     pub ending: Ending,
     /// What the journal adds up to now.
-    pub state: State,
+    pub state: Index,
 }
 
 /// Starts the threads, feeds them until the source ends or a signal comes, and stops them in order.
@@ -210,7 +210,7 @@ fn drive(
     stop: &signals::Stop,
     compactor: Compactor<RealFs>,
     service: &Service,
-) -> Result<(State, Intake), Error> {
+) -> Result<(Index, Intake), Error> {
     let Engine { mut committer, shared, recovered, places, .. } = engine;
     // Each file in flight holds a descriptor; a worker opens two more for a copy or a sidecar.
     let reserved = limits::DESCRIPTORS_RESERVED + 2 * concurrency as u64;

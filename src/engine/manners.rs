@@ -4,8 +4,8 @@
 
 use crate::Error;
 use crate::fs::Fs;
+use crate::journal::index::Index;
 use crate::journal::record::Settings;
-use crate::journal::state::State;
 use crate::pipeline::probe::{Verdict, probe};
 
 /// How both places are treated.
@@ -20,7 +20,7 @@ pub(super) struct Manners {
 /// Asks each place once; and again at each start where the kind of file system is not well known.
 pub(super) fn of<F: Fs>(
     fs: &F,
-    state: &State,
+    state: &Index,
     settings: &Settings,
     store: &[u8; 16],
     dirs: [&F::Dir; 2],

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use crate::Error;
 use crate::error::StagingOfAnother;
 use crate::fs::{self, DIR_MODE, Fs};
+use crate::journal::index::Index;
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
 use crate::journal::replay::Replayed;
-use crate::journal::state::{FileState, State};
 use crate::journal::{Journal, names};
 use crate::pipeline::older::{self, Knowledge, Verdict};
 use crate::pipeline::places::{self, Accepts, Places, may_be_there, private_dir};
@@ -26,7 +27,7 @@ pub struct Beginning<'a> {
     /// Its directory.
     pub state_path: &'a Path,
     /// What it adds up to.
-    pub state: &'a State,
+    pub state: &'a Index,
     /// Its UUID; None if there is none yet.
     pub store: Option<[u8; 16]>,
     /// Where it goes on.
@@ -37,7 +38,7 @@ pub struct Beginning<'a> {
 
 impl<'a> Beginning<'a> {
     /// Of a journal that is about to be written to.
-    pub fn new(state_path: &'a Path, state: &'a State, replayed: &Replayed) -> Beginning<'a> {
+    pub fn new(state_path: &'a Path, state: &'a Index, replayed: &Replayed) -> Beginning<'a> {
         let (store, next_lsn) = (replayed.store(), replayed.next_lsn());
         Beginning { state_path, state, store, next_lsn, is_mended: replayed.is_mended() }
     }
@@ -122,7 +123,7 @@ fn is_one_place<F: Fs>(fs: &F, one: &Path, other: &Path) -> bool {
 
 /// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
 /// not mounted than removed, and a file that cannot be seen would be given up. What is said to be lost need not be there.
-fn check_mounted<F: Fs>(fs: &F, state: &State, store: &[u8; 16], accepts: Accepts) -> Result<(), Error> {
+fn check_mounted<F: Fs>(fs: &F, state: &Index, store: &[u8; 16], accepts: Accepts) -> Result<(), Error> {
     for ingest in state.open().filter(|ingest| ingest.state != FileState::Discovered) {
         // The copies' directory was durable before anything was HASHED; a bare mount point has none.
         let settings = &ingest.settings;

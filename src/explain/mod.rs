@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use crate::Error;
 use crate::daemon::control::Told;
 use crate::fs::{FileKind, Fs};
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
-use crate::journal::state::FileState;
-use crate::journal::survey::{Entry, Survey};
+use crate::journal::report::{Entry, JournalReport};
 use crate::pipeline::lines;
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::publish::split;
@@ -35,7 +35,7 @@ pub struct Context<'a, F: Fs> {
     /// The file system.
     pub fs: &'a F,
     /// The journal.
-    pub survey: &'a Survey,
+    pub report: &'a JournalReport,
     /// Which names are for the ingestor, and the ending of sidecars in sidecar mode.
     pub rules: NameRules,
     /// These rules are those of an ingestor that runs.
@@ -88,7 +88,7 @@ fn text(path: &Path) -> String {
 /// Answers for each path, in their order.
 pub fn explain<F: Fs>(context: &Context<'_, F>, paths: &[PathBuf]) -> Result<Vec<Answer>, Error> {
     let asked: Vec<PathBuf> = paths.iter().map(|path| as_known(context, path)).collect();
-    let entries = matching(context.survey, &|entry| {
+    let entries = matching(context.report, &|entry| {
         asked.iter().any(|path| {
             let quarantined = entry.quarantined.as_ref().map(|quarantined| &quarantined.target);
             let places = [entry.warehouse_path.as_ref(), quarantined, entry.duplicate_moved_to.as_ref()];
@@ -109,7 +109,7 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     }
     let key =
         |dir: &Path| context.fs.open_dir(dir).and_then(|dir| context.fs.stat_dir(&dir)).map(|it| it.identity.key());
-    if let Some(settings) = context.survey.state.settings()
+    if let Some(settings) = context.report.state.settings()
         && let (Some(dir), Some(name)) = (path.parent(), path.file_name())
         && key(dir).is_ok_and(|there| key(&settings.input).is_ok_and(|input| input == there))
     {
@@ -119,13 +119,13 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     let is_there = split(&known).is_ok_and(|(dir, name)| {
         context.fs.open_dir(dir).and_then(|dir| context.fs.stat(&dir, name)).is_ok_and(|stat| stat.is_some())
     });
-    if is_there { known } else { context.survey.state.relocations().now(Lsn(0), &known) }
+    if is_there { known } else { context.report.state.relocations().now(Lsn(0), &known) }
 }
 
 /// All files for which that holds, the oldest first.
-fn matching(survey: &Survey, holds: &dyn Fn(&Entry) -> bool) -> Result<Vec<Entry>, Error> {
+fn matching(report: &JournalReport, holds: &dyn Fn(&Entry) -> bool) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
-    let damage = survey.files(&mut |entry, _| {
+    let damage = report.files(&mut |entry, _| {
         if holds(&entry) {
             entries.push(entry);
         }
@@ -156,7 +156,7 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[Entry]) -> Resul
         let answer = Answer::new(path, "DUPLICATE", "its content is in the warehouse already; it was moved here");
         return of_original(context, answer.with_path("path", &entry.source_path), entry.duplicate_of);
     }
-    let settings = context.survey.state.settings();
+    let settings = context.report.state.settings();
     let parent = path.parent();
     match settings {
         Some(settings) if parent == Some(&settings.input) => {
@@ -200,7 +200,7 @@ fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &Entry) -> R
         .with("ingest_id", entry.id.0)
         .with("ingested_at", entry.created_at.rfc3339())
         .with("state", entry.state.text());
-    let Some(settings) = context.survey.state.settings() else { return Ok(answer) };
+    let Some(settings) = context.report.state.settings() else { return Ok(answer) };
     if entry.state != FileState::Manifested {
         return Ok(answer);
     }
@@ -215,7 +215,7 @@ fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &Entry) -> R
 /// The file that brought the content of a duplicate.
 fn of_original<F: Fs>(context: &Context<'_, F>, answer: Answer, original: Option<IngestId>) -> Result<Answer, Error> {
     let Some(id) = original else { return Ok(answer) };
-    match matching(context.survey, &|entry| entry.id == id)?.pop() {
+    match matching(context.report, &|entry| entry.id == id)?.pop() {
         Some(entry) => of_entry(context, answer, &entry),
         None => Ok(answer.with("ingest_id", id.0)),
     }

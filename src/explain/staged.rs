@@ -9,9 +9,9 @@ use super::{Answer, Context, history, identity, of_original, read, sidecar_of};
 use crate::Error;
 use crate::daemon::control::Told;
 use crate::fs::{FileKind, Fs, Lease, Open};
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::{DuplicateAction, Settings};
-use crate::journal::state::FileState;
-use crate::journal::survey::Entry;
+use crate::journal::report::Entry;
 use crate::pipeline::hash::sums_of;
 use crate::pipeline::names::Ignored;
 use crate::pipeline::publish::split;
@@ -35,8 +35,8 @@ pub(super) fn explain<F: Fs>(
             context.are_rules_told.then_some("an ingestor runs: this is by the options that it was started with");
         return Ok(answer("IGNORED", &why).with("ingestor", by_whom));
     }
-    if let Some(kept) = context.survey.state.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
-        let original = context.survey.state.original(&kept.sha256)?;
+    if let Some(kept) = context.report.state.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
+        let original = context.report.state.original(&kept.sha256)?;
         let summary = match settings.duplicates {
             DuplicateAction::Keep => "its content is in the warehouse already; it stays here (--duplicates keep)",
             _ => {
@@ -68,7 +68,7 @@ pub(super) fn explain<F: Fs>(
 }
 
 fn is_open<F: Fs>(context: &Context<'_, F>, entry: &Entry) -> bool {
-    context.survey.state.ingest(entry.id).is_some()
+    context.report.state.ingest(entry.id).is_some()
 }
 
 /// Nothing is there: where did it go?
@@ -215,12 +215,12 @@ fn complete<F: Fs>(
     path: &Path,
     sha256: Sha256,
 ) -> Result<Answer, Error> {
-    if let Some(original) = context.survey.state.original(&sha256)? {
+    if let Some(original) = context.report.state.original(&sha256)? {
         let action = settings.duplicates.text();
         let summary = format!("its content is in the warehouse already; an ingestor will {action} it");
         return of_original(context, Answer::new(path, "DUPLICATE", summary), Some(original.ingest_id));
     }
-    let summary = match context.survey.state.rules().validation {
+    let summary = match context.report.state.rules().validation {
         Some(_) => "an ingestor takes it when it has been unchanged for long enough, and looks into it (--validate)",
         None => "nothing speaks against it: an ingestor takes it when it has been unchanged for long enough",
     };

@@ -1,131 +1,26 @@
 //! The write-ahead journal: every state transition, in order, durable before anything is done about it.
 //!
+//! Four wings, each of which uses only those before it:
+//!
+//! - `disk`: what lies there: records, frames, segments, snapshots
+//! - `log`: written and read: the writer, the one reader, the lock
+//! - `memory`: what the records add up to
+//! - `care`: what keeps it: compaction, verification, repair
+//!
 //! Invariants:
-//! - Reader and writer are apart: nothing here writes but [`writer`], [`compact`], [`repair`] and [`rebuild`], and all read
-//!   by the same code ([`replay`]).
+//! - Nothing here writes but [`writer`], [`compact`], [`repair`] and [`rebuild`].
 //! - What is written and named is never changed; what replaces it is durable before it is removed.
 
-pub mod clock;
-pub mod compact;
-mod error;
-pub mod expired;
-pub mod files;
-pub mod format;
-pub mod frame;
-pub mod ledger;
-mod lock;
-mod merge;
-pub mod names;
-pub mod rebuild;
-pub mod record;
-pub mod relocations;
-pub mod repair;
-pub mod replay;
-mod salt;
-pub mod salvage;
-pub mod segment;
-pub mod snapshot;
-pub mod state;
-pub mod survey;
-pub mod verdict;
-pub mod verify;
-pub mod writer;
+mod care;
+mod disk;
+mod log;
+mod memory;
 
-use std::ffi::OsStr;
-use std::path::Path;
-
-pub use error::{Corrupt, Damage, Error, NotTorn, Refused};
-pub use writer::{Journal, Opening};
-
-use crate::fs::{Fs, Open};
-use files::Files;
-use replay::{Replayed, Visitor};
-
-/// How often a journal that looks damaged is read before it is called so, while somebody may be writing it: the list
-/// of segments and each frame may be half old and half new.
-const READS_MAX: usize = 3;
-
-/// Opens the directory for reading only, beside a running writer too. None if there is no journal in it, or no
-/// directory.
-pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
-    let mut is_first = true;
-    steadily(fs, path, || {
-        if !std::mem::take(&mut is_first) {
-            visitor.restart();
-        }
-        read_once(fs, path, visitor)
-    })
-}
-
-/// Reads again what a writer beside us may have changed under our eyes.
-fn steadily<F: Fs, T>(fs: &F, path: &Path, mut read: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    for _ in 1..READS_MAX {
-        match read() {
-            Err(Error::Corrupt(_)) if is_being_written(fs, path) => {}
-            Err(Error::Io(error)) if error.is_not_found() => {}
-            read => return read,
-        }
-    }
-    read()
-}
-
-/// True if there is a journal (or the sign of a lost one) in the directory: a mistyped path must not make one.
-pub fn exists<F: Fs>(fs: &F, path: &Path) -> Result<bool, Error> {
-    let dir = match fs.open_dir(path) {
-        Err(error) if error.is_not_found() => return Ok(false),
-        dir => dir?,
-    };
-    Ok(!Files::list(fs, &dir)?.is_empty() || fs.stat(&dir, OsStr::new(names::LOCK))?.is_some())
-}
-
-/// True if a process holds the journal's lock, as far as the kernel tells.
-fn is_being_written<F: Fs>(fs: &F, path: &Path) -> bool {
-    let lock = fs.open_dir(path).and_then(|dir| fs.stat(&dir, OsStr::new(names::LOCK)));
-    lock.is_ok_and(|lock| lock.is_some_and(|stat| fs.lock_holder(&stat.identity).is_some()))
-}
-
-fn read_once<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
-    let Some((dir, files)) = open_existing(fs, path)? else { return Ok(None) };
-    replay::replay(fs, &dir, &files, None, visitor).map(Some)
-}
-
-/// The directory and its files, if there is a journal in it.
-fn open_existing<F: Fs>(fs: &F, path: &Path) -> Result<Option<(F::Dir, Files)>, Error> {
-    let dir = match fs.open_dir(path) {
-        Err(error) if error.is_not_found() => return Ok(None),
-        dir => dir?,
-    };
-    let files = Files::list(fs, &dir)?;
-    if files.is_empty() {
-        return foreign_or_missing(fs, &dir, &files).map(|()| None);
-    }
-    Ok(Some((dir, files)))
-}
-
-/// Where there is no journal: refuses a directory that holds other things, and one whose journal is lost.
-fn foreign_or_missing<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<(), Error> {
-    if let Some(name) = &files.foreign {
-        return Err(Error::Foreign { dir: fs.dir_path(dir).to_path_buf(), name: name.into() });
-    }
-    match fs.open(dir, OsStr::new(names::LOCK), Open::Read) {
-        Err(error) if error.is_not_found() => Ok(()),
-        lock => lock::refuse_missing(fs, dir, &lock?),
-    }
-}
-
-/// Lower-case hex of a UUID.
-pub fn hex(bytes: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*bytes))
-}
-
-/// Reads what [`hex`] writes.
-pub fn from_hex(text: &str) -> Option<[u8; 16]> {
-    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    let store = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-    store.map(u128::to_be_bytes)
-}
-
-fn random_u32<F: Fs>(fs: &F) -> u32 {
-    let bytes = fs.random();
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-}
+pub use care::{compact, rebuild, repair, salvage, verify};
+pub use disk::error::{Corrupt, Damage, Error, NotTorn, Refused};
+pub use disk::ids::{from_hex, hex};
+pub use disk::{expired, format, frame, lifecycle, names, record, relocations, segment, snapshot};
+pub use log::beside::{exists, read};
+pub use log::writer::{Journal, Opening};
+pub use log::{clock, files, replay, verdict, writer};
+pub use memory::{history, index, ingest, report};

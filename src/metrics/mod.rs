@@ -25,9 +25,9 @@ pub use labels::FailureReason;
 
 use crate::fs::SyncCall;
 use crate::journal::files::Usage;
+use crate::journal::ingest::{Ingest, Original};
 use crate::journal::record::{AbandonReason, DuplicateAction, QuarantineCause, Quarantined};
 use crate::journal::snapshot::SnapshotHeader;
-use crate::journal::state::{Ingest, Original};
 use crate::log;
 use crate::pulse::{Pulses, Stall};
 use crate::types::{Sha256, UnixMillis};

@@ -23,8 +23,8 @@ use serde::de::IgnoredAny;
 use super::manifest_lock::ManifestLock;
 use crate::fs::{self, DIR_MODE, FILE_MODE, Fs, Open};
 use crate::journal::hex;
+use crate::journal::ingest::Ingest;
 use crate::journal::record::Profile;
-use crate::journal::state::Ingest;
 use crate::types::{Algorithm, IngestId, UnixMillis};
 
 /// The file's name within its hour's directory.

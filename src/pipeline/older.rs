@@ -22,8 +22,8 @@ use super::manifest::hour_dir;
 use super::places::make_private_dir;
 use crate::fs::{self, FILE_MODE, Fs, Open};
 use crate::journal;
+use crate::journal::index::Index;
 use crate::journal::record::Settings;
-use crate::journal::state::State;
 use crate::limits::{
     OLDER_ACCEPTED_MAX, OLDER_BYTES_MAX, OLDER_LOOKUPS_MAX, OLDER_MANIFESTS_MAX, OLDER_SPAN, OLDER_TAIL_BYTES,
 };
@@ -41,7 +41,7 @@ pub struct Knowledge<'a> {
     /// The directories.
     pub settings: &'a Settings,
     /// What the journal adds up to.
-    pub state: &'a State,
+    pub state: &'a Index,
     /// The journal's UUID; None if there is none yet.
     pub store: Option<[u8; 16]>,
     /// Ids from here on were not given out by it.

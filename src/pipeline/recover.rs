@@ -35,8 +35,9 @@ use super::publish::{Removed, SECOND, split};
 use super::sidecar::is_older;
 use super::{Error, Failing, Outcome, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
+use crate::journal::ingest::{Ingest, Target};
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, Abandoned, Copy, Record};
-use crate::journal::state::{FileState, Ingest, Target};
 use crate::metrics::RecoveryCounts;
 use crate::types::{FileIdentity, IngestId, Sha256};
 

@@ -22,7 +22,7 @@ use hashbrown::HashMap;
 
 use super::{Failing, Settled};
 use crate::fs::Stat;
-use crate::journal::state::Kept;
+use crate::journal::ingest::Kept;
 use crate::types::{Algorithm, FileIdentity, FileTime, Sha256, UnixMillis};
 
 use abandonments::Abandonments;

@@ -23,8 +23,8 @@ use std::path::PathBuf;
 
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_BYTES_MAX, FrameKind, SEGMENT_BYTES};
+use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::replay::Ending;
-use csv_ingestor::journal::state::FileState;
 use csv_ingestor::journal::{self, Damage, Error, names};
 use csv_ingestor::types::Lsn;
 

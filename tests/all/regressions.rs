@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use csv_ingestor::engine::{self, Options};
 use csv_ingestor::fs::sim::{Fault, Op};
+use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::DuplicateAction;
-use csv_ingestor::journal::state::FileState;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::Refusal;
 use csv_ingestor::pipeline::hash::Hasher;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use csv_ingestor::fs::{FileKind, Stat};
+use csv_ingestor::journal::ingest::Kept;
 use csv_ingestor::journal::record::AbandonReason;
-use csv_ingestor::journal::state::Kept;
 use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting, Waiting};
 use csv_ingestor::pipeline::{Outcome, Refusal, Report, Settled};
 use csv_ingestor::types::{FileIdentity, FileTime, Sha256, UnixMillis};

@@ -7,8 +7,8 @@
 use super::clean::Taken;
 use super::{Committer, Work};
 use crate::fs::{self, Fs, RENAME, Stat};
+use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
-use crate::journal::state::Ingest;
 use crate::limits::FEW_FILES;
 use crate::pipeline::naming::is_aside;
 use crate::pipeline::publish::{Placed, SECOND, split};

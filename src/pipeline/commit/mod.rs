@@ -29,8 +29,10 @@ use super::quarantine::{Finding, Quarantine};
 use super::{Error, HashResult, Hashed, Report, Settled};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::compact::Compacted;
+use crate::journal::index::Index;
+use crate::journal::ingest::Ingest;
+use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, ClockJumped, KeptGone, Record, Rules, Settings};
-use crate::journal::state::{FileState, Ingest, State};
 use crate::journal::{Journal, Refused};
 use crate::limits::{COMPACTION_BYTES_MIN, FULL_DISK_RETRY, RECENT_CONTENTS_MAX};
 use crate::metrics::{Metrics, events};
@@ -44,7 +46,7 @@ pub struct Committer<F: Fs> {
     pub(super) fs: F,
     pub(super) shared: Arc<Shared<F>>,
     pub(super) journal: Journal<F>,
-    pub(super) state: State,
+    pub(super) state: Index,
     pub(super) settings: Arc<Settings>,
     pub(super) publisher: Publisher<F>,
     pub(super) manifests: Manifests<F>,
@@ -109,7 +111,7 @@ impl<F: Fs> Committer<F> {
     pub fn new(
         shared: Arc<Shared<F>>,
         journal: Journal<F>,
-        state: State,
+        state: Index,
         settings: Arc<Settings>,
         quarantine: Option<Quarantine>,
         metrics: Arc<Metrics>,
@@ -155,7 +157,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// What the journal adds up to.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &Index {
         &self.state
     }
 
@@ -307,7 +309,7 @@ impl<F: Fs> Committer<F> {
         let mut jumped = Vec::new();
         self.note_clock(&mut jumped);
         self.journal.append_all(&mut self.state, &jumped)?;
-        let expiry = self.journal.expiry(&self.state, remember);
+        let expiry = self.journal.expiry(self.state.clock(), self.state.expired(), remember);
         self.journal.append_all(&mut self.state, expiry.as_slice())
     }
 
@@ -323,7 +325,7 @@ impl<F: Fs> Committer<F> {
 
     /// Writes what is due before any other record behind a start.
     pub fn note_opening(&mut self) -> Result<(), Error> {
-        let (records, jumped) = self.journal.opening(&self.state);
+        let (records, jumped) = self.journal.opening(self.state.clock(), self.state.expired());
         jumped.iter().for_each(events::clock_jumped);
         self.write(&records)
     }
@@ -356,7 +358,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Writes what is pending and the clean-shutdown mark.
-    pub fn shut_down(mut self) -> Result<State, Error> {
+    pub fn shut_down(mut self) -> Result<Index, Error> {
         self.flush()?;
         match self.journal.shut_down() {
             Err(error) if error.is_no_space() => {}

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::Committer;
 use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Open};
-use crate::journal::state::{Ingest, Original};
+use crate::journal::ingest::{Ingest, Original};
 use crate::limits::VERIFIED_ORIGINALS_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::hash::digest_of;

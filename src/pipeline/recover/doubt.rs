@@ -4,8 +4,8 @@
 
 use super::{Committer, Error, Place, Target, Work};
 use crate::fs::{self, Fs, Open};
+use crate::journal::ingest::Ingest;
 use crate::journal::record::AbandonReason;
-use crate::journal::state::Ingest;
 use crate::metrics::FailureReason;
 use crate::pipeline::hash;
 use crate::pipeline::publish::split;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::{Place, Seen, judge};
 use crate::fs::{self, Fs};
-use crate::journal::state::{FileState, Ingest};
+use crate::journal::ingest::Ingest;
+use crate::journal::lifecycle::FileState;
 use crate::pipeline::publish::split;
 use crate::types::FileIdentity;
 

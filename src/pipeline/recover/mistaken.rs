@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::Committer;
 use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
-use crate::journal::state::Ingest;
+use crate::journal::ingest::Ingest;
 use crate::metrics::FailureReason;
 use crate::pipeline::publish::split;
 use crate::pipeline::{Error, hash};

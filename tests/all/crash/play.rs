@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use csv_ingestor::Error;
 use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Fault, SimFs, Survival};
-use csv_ingestor::journal::state::FileState;
+use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::pipeline::commit::OnFull;
 
 use super::act::{self, Act};

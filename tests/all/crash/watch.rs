@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Call, Op, Survival, Upstream};
-use csv_ingestor::journal::state::{FileState, State};
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::lifecycle::FileState;
 
 use super::model::{Model, Verdict, ensure};
 use super::scenario::{MANIFESTS, QUARANTINE, STAGING, STATE, WAREHOUSE};
@@ -34,7 +35,7 @@ pub struct Watch {
 /// What a power cut would leave if nothing survived that need not.
 struct Floor {
     disk: View,
-    state: State,
+    state: Index,
 }
 
 impl Floor {
@@ -161,11 +162,11 @@ impl Watch {
     }
 }
 
-fn original(state: &State, digest: &str) -> Option<csv_ingestor::journal::state::Original> {
+fn original(state: &Index, digest: &str) -> Option<csv_ingestor::journal::ingest::Original> {
     let sha256 = csv_ingestor::types::Sha256::from_hex(digest.as_bytes())?;
     state.original(&sha256).unwrap()
 }
 
-fn is_moved(state: &State, id: u64, digest: &str) -> bool {
+fn is_moved(state: &Index, id: u64, digest: &str) -> bool {
     original(state, digest).is_some_and(|original| original.ingest_id.0 == id)
 }

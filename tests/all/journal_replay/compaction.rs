@@ -13,11 +13,13 @@ use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::journal::compact::{Compacted, compact};
 use csv_ingestor::journal::files::Files;
 use csv_ingestor::journal::format::snapshot_field as field;
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::ingest::{Ingest, Kept};
+use csv_ingestor::journal::lifecycle::{Counts, FileState};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::snapshot::Spare;
-use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, State};
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
 use csv_ingestor::journal::{self, Journal, names};
 use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
@@ -51,7 +53,7 @@ struct Told {
 
 const CONTENTS: u64 = 24;
 
-fn told(state: &State) -> Told {
+fn told(state: &Index) -> Told {
     let mut kept: Vec<Kept> = state.kept().copied().collect();
     kept.sort_by_key(|kept| kept.identity.key());
     let original = |seed| {
@@ -69,8 +71,8 @@ fn told(state: &State) -> Told {
     }
 }
 
-fn read_on<F: Fs>(fs: &F, dir: &Path) -> State {
-    let mut state = State::default();
+fn read_on<F: Fs>(fs: &F, dir: &Path) -> Index {
+    let mut state = Index::default();
     journal::read(fs, dir, &mut state).unwrap();
     state
 }
@@ -196,7 +198,7 @@ fn machine(compactions: u64) -> SimFs {
 
 /// The whole of it, as `journal compact` does it; also what is appended beside it.
 fn compact_once(fs: &SimFs) -> Result<(), journal::Error> {
-    let mut state = State::default();
+    let mut state = Index::default();
     let (mut journal, _) = Journal::open(fs, dir(), &mut state)?;
     compact(fs, dir(), journal.active_first_lsn(), &AtomicBool::new(false))?;
     journal.mark_idle()?;
@@ -311,7 +313,7 @@ fn a_snapshot_that_comes_back_wrong_never_gets_its_name() {
 #[test]
 fn a_compaction_whose_removals_fail_is_finished_by_the_next() {
     let fs = machine(2);
-    let mut state = State::default();
+    let mut state = Index::default();
     let (mut journal, _) = Journal::open(&fs, dir(), &mut state).unwrap();
     let until = journal.active_first_lsn();
     assert!(journal.sealed_bytes() > 0);
@@ -334,7 +336,7 @@ fn a_compaction_whose_removals_fail_is_finished_by_the_next() {
 #[test]
 fn a_spare_that_is_not_older_than_its_snapshot_is_corrupt_and_removes_nothing() {
     let origin = machine(2);
-    let until = Journal::open(&origin, dir(), &mut State::default()).unwrap().0.active_first_lsn();
+    let until = Journal::open(&origin, dir(), &mut Index::default()).unwrap().0.active_first_lsn();
     let lsn = compact(&origin, dir(), until, &AtomicBool::new(false)).unwrap().unwrap().snapshot.header().lsn;
     let path = dir().join(names::snapshot(lsn));
     for spare in [lsn.0, lsn.0 + 1, u64::MAX] {
@@ -348,7 +350,7 @@ fn a_spare_that_is_not_older_than_its_snapshot_is_corrupt_and_removes_nothing() 
         let refused = compact(&fs, dir(), until, &AtomicBool::new(false));
         assert_eq!(fs.upstream().list(dir()).unwrap(), before, "spare {spare}");
         assert!(matches!(refused, Err(journal::Error::Corrupt(_))), "spare {spare}: {refused:?}");
-        let read = journal::read(&fs, dir(), &mut State::default());
+        let read = journal::read(&fs, dir(), &mut Index::default());
         assert!(matches!(read, Err(journal::Error::Corrupt(_))), "spare {spare}: {read:?}");
     }
 }
@@ -371,14 +373,14 @@ fn appending_goes_on_beside_a_compaction() {
     let place = tempfile::tempdir().unwrap();
     let fs = RealFs::default();
     let (mut journal, ..) = open(place.path()).unwrap();
-    let mut reference = State::default();
-    let mut write = |journal: &mut Journal<RealFs>, state: &mut State, record: Record| {
+    let mut reference = Index::default();
+    let mut write = |journal: &mut Journal<RealFs>, state: &mut Index, record: Record| {
         let lsn = journal.next_lsn();
         append_all(journal, std::slice::from_ref(&record));
         state.apply_at(lsn, journal.written_at(), &record).unwrap();
         reference.apply_at(lsn, journal.written_at(), &record).unwrap();
     };
-    let mut state = State::default();
+    let mut state = Index::default();
     write(&mut journal, &mut state, settings());
     let mut compactions = 0;
     std::thread::scope(|scope| {
@@ -453,7 +455,7 @@ fn contents_expire_but_not_under_a_kept_duplicate() {
     };
     append_all(&mut journal, &[discovered(77, "/in/kept"), Record::SkippedDuplicate(kept)]);
     append_all(&mut journal, &[Record::Expired(UnixMillis(300))]);
-    let known = |state: &State| (0..6).filter(|seed| state.original(&content(*seed)).unwrap().is_some()).collect();
+    let known = |state: &Index| (0..6).filter(|seed| state.original(&content(*seed)).unwrap().is_some()).collect();
     let as_told: Vec<u64> = known(&read_on(&fs, dir()));
     assert_eq!(as_told, [1, 3, 4, 5], "before any compaction");
     journal.seal().unwrap();

@@ -10,9 +10,11 @@ use std::sync::atomic::AtomicBool;
 use csv_ingestor::fs::sim::{Op, SimFs};
 use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::ingest::{Ingest, Kept, Original};
+use csv_ingestor::journal::lifecycle::{Counts, FileState};
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Replayed};
-use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, Original, State};
 use csv_ingestor::journal::{self, Corrupt, Error, names};
 use csv_ingestor::types::{Lsn, Sha256};
 
@@ -159,7 +161,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn of(state: &State, contents: &[Sha256]) -> Told {
+    pub(super) fn of(state: &Index, contents: &[Sha256]) -> Told {
         let mut kept: Vec<Kept> = state.kept().copied().collect();
         kept.sort_by_key(|kept| kept.identity.key());
         let original = |sha256: &Sha256| match state.original(sha256) {
@@ -278,8 +280,8 @@ pub(super) fn put(fs: &SimFs, name: &str, bytes: &[u8]) {
 }
 
 /// Reads the journal as a start does.
-pub(super) fn read(fs: &SimFs) -> Result<(Replayed, State), Error> {
-    let mut state = State::default();
+pub(super) fn read(fs: &SimFs) -> Result<(Replayed, Index), Error> {
+    let mut state = Index::default();
     let replayed = journal::read(fs, Path::new(STATE), &mut state)?;
     Ok((replayed.expect("there is a journal"), state))
 }

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use csv_ingestor::fs::sim::{Fault, SimFs};
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::rebuild::Rebuild;
 use csv_ingestor::journal::snapshot::Row;
-use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::verify;
 use csv_ingestor::journal::{self, Damage, Error, Journal};
 use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
@@ -75,7 +75,7 @@ fn is_whole(fs: &SimFs, what: &str) -> bool {
         Ok(Some(verified)) => {
             let snapshot = verified.replayed.snapshot.unwrap_or_else(|| panic!("{what}: an empty journal"));
             assert_eq!(snapshot.header().rows, ROWS, "{what}");
-            let mut state = State::default();
+            let mut state = Index::default();
             journal::read(fs, Path::new(STATE), &mut state).unwrap();
             for n in 1..=ROWS {
                 let original = state.original(&sha256(n)).unwrap().unwrap_or_else(|| panic!("{what}: {n} is lost"));
@@ -87,7 +87,7 @@ fn is_whole(fs: &SimFs, what: &str) -> bool {
             let is_none = matches!(damage.damage, Damage::MissingSnapshot(_) | Damage::JournalMissing(_));
             assert!(is_none, "{what}: {damage}");
             // Nothing starts on it.
-            let opened = Journal::open(&fs.fork(), Path::new(STATE), &mut State::default());
+            let opened = Journal::open(&fs.fork(), Path::new(STATE), &mut Index::default());
             assert!(matches!(opened, Err(Error::Corrupt(_))), "{what}: a start took it for a new one");
             false
         }
@@ -103,7 +103,7 @@ fn again(fs: &SimFs, what: &str) {
         rebuild(fs).unwrap_or_else(|error| panic!("{what}: the second one: {error}"));
         assert!(is_whole(fs, what), "{what}: the second one");
     }
-    let (journal, _) = Journal::open(fs, Path::new(STATE), &mut State::default()).unwrap();
+    let (journal, _) = Journal::open(fs, Path::new(STATE), &mut Index::default()).unwrap();
     assert!(journal.next_lsn().0 > ROWS * 5 + 3, "{what}");
     drop(journal);
 }

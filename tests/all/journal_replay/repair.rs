@@ -5,8 +5,9 @@ use std::path::Path;
 
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::format::FrameKind;
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::ingest::{Ingest, Original};
 use csv_ingestor::journal::repair::{Repaired, repair};
-use csv_ingestor::journal::state::{Ingest, Original, State};
 use csv_ingestor::journal::verify::verify;
 use csv_ingestor::journal::{self, Error};
 use csv_ingestor::types::{Lsn, Sha256};
@@ -47,7 +48,7 @@ fn check(truth: &Truth, fs: &SimFs, harm: &Harm) -> bool {
 }
 
 /// Readers, verifiers and writers take the repaired journal; new LSNs come after all others.
-fn accepted(fs: &SimFs, what: &str) -> State {
+fn accepted(fs: &SimFs, what: &str) -> Index {
     let (_, state) = read(fs).unwrap_or_else(|error| panic!("{what}: the repaired journal is refused: {error}"));
     let verified = verify(fs, Path::new(STATE)).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(verified.unwrap().spare.is_none(), "{what}");
@@ -92,7 +93,7 @@ fn is_referred_to(truth: &Truth, sha256: &Sha256) -> bool {
 }
 
 /// Files of which no record is lost are what they were; the others are at least not invented.
-fn check_files(truth: &Truth, left: &Left, state: &State, what: &str) {
+fn check_files(truth: &Truth, left: &Left, state: &Index, what: &str) {
     let good = &truth.generations.told;
     let settings = left.settings();
     if !left.is_unsure {

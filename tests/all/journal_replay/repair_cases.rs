@@ -4,9 +4,9 @@ use std::path::Path;
 
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::format::FrameKind;
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::repair::{Repaired, repair};
-use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::{self, names};
 use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
 
@@ -16,7 +16,7 @@ use super::util::{Forge, digest, discovered, hashed, moved, settings};
 
 const COPY: &str = "/copy";
 
-fn repaired(fs: &SimFs) -> (Repaired, State) {
+fn repaired(fs: &SimFs) -> (Repaired, Index) {
     let repaired = repair(fs, Path::new(STATE), Path::new(COPY)).unwrap().expect("something is wrong");
     let (_, state) = read(fs).unwrap();
     (repaired, state)

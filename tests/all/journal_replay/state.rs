@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::ingest::{Ingest, Kept};
+use csv_ingestor::journal::lifecycle::{Counts, FileState};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record,
     Settings, SkippedDuplicate,
 };
-use csv_ingestor::journal::state::{Counts, FileState, Ingest, Kept, State};
 use csv_ingestor::types::{IngestId, Lsn, Sha256};
 
 use super::util::{digest, discovered, hashed, identity, moved, settings};
@@ -27,7 +29,7 @@ struct Told {
     counts: Counts,
 }
 
-fn told(state: &State) -> Told {
+fn told(state: &Index) -> Told {
     let mut kept: Vec<Kept> = state.kept().copied().collect();
     kept.sort_by_key(|kept| kept.identity.key());
     let original = |sha256: Sha256| {
@@ -84,8 +86,8 @@ fn hashed_again() -> Record {
     })
 }
 
-fn fold(records: impl IntoIterator<Item = (Lsn, Record)>) -> State {
-    let mut state = State::default();
+fn fold(records: impl IntoIterator<Item = (Lsn, Record)>) -> Index {
+    let mut state = Index::default();
     for (lsn, record) in records {
         state.apply(lsn, &record).unwrap();
     }
@@ -93,7 +95,7 @@ fn fold(records: impl IntoIterator<Item = (Lsn, Record)>) -> State {
 }
 
 /// A state with one finished original, and the file under test as far as `records` bring it.
-fn state_after(records: &[Record]) -> State {
+fn state_after(records: &[Record]) -> Index {
     let id = Record::Manifested(IngestId(ORIGINAL.0));
     let original =
         [settings(), discovered(ORIGINAL.0, "/in/original"), hashed(ORIGINAL, "/warehouse/a"), moved(ORIGINAL), id];
@@ -211,9 +213,9 @@ fn a_forgotten_content_may_come_again_once() {
 /// A file's directories are those in force when it was found: without any, its way is undefined.
 #[test]
 fn nothing_is_discovered_before_any_settings() {
-    let mut state = State::default();
+    let mut state = Index::default();
     assert!(state.apply(Lsn(1), &discovered(1, "/in/a")).is_err());
-    assert_eq!(told(&state), told(&State::default()));
+    assert_eq!(told(&state), told(&Index::default()));
 }
 
 /// Two equal files in flight: only one may be moved, or one content would be in the warehouse twice.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::format::FrameKind;
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::replay::Ending;
-use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::{SpareVerdict, Verified, verify};
 use csv_ingestor::journal::{self, Corrupt, Error};
 use csv_ingestor::types::{Lsn, Sha256};
@@ -115,7 +115,7 @@ impl Sweep {
     /// Reads and verifies a damaged journal, and compares.
     pub(super) fn check(&self, fs: &SimFs, expected: &Expected, case: &dyn fmt::Debug) {
         let written = modifications(fs);
-        let mut state = State::default();
+        let mut state = Index::default();
         let read = journal::read(fs, Path::new(STATE), &mut state);
         let verified = verify(fs, Path::new(STATE));
         assert_eq!(modifications(fs), written, "{case:?}: reading modified something");
@@ -152,7 +152,7 @@ impl Sweep {
     }
 
     /// The journal is accepted, with or without its end, or its spare generation.
-    fn is_read(&self, expected: &Expected, ending: Ending, state: &State, verified: &Verified, case: &dyn fmt::Debug) {
+    fn is_read(&self, expected: &Expected, ending: Ending, state: &Index, verified: &Verified, case: &dyn fmt::Debug) {
         let told = Told::of(state, &self.generations.contents);
         let whole = (&self.generations.told, self.generations.ending);
         let (wanted, wanted_ending) = match expected {
@@ -182,7 +182,7 @@ impl Sweep {
     }
 
     /// Every content whose row is lost is refused, every other one is what it was.
-    fn rows_are_refused(&self, state: &State, place: &Place, rows: &[Sha256], case: &dyn fmt::Debug) {
+    fn rows_are_refused(&self, state: &Index, place: &Place, rows: &[Sha256], case: &dyn fmt::Debug) {
         let good = &self.generations.told;
         let told = Told::of(state, &self.generations.contents);
         let mut refused = 0;

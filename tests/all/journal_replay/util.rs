@@ -9,11 +9,11 @@ use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, FrameHeader, Place};
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Moved, Record, Settings};
 use csv_ingestor::journal::replay::{Replayed, Visitor};
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::journal::snapshot::Snapshot;
-use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::{self, Corrupt, Error, Journal, Refused, names};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
@@ -32,7 +32,7 @@ pub(crate) struct Collected {
     pub(crate) frames: Vec<Located>,
     pub(crate) records: Vec<(Lsn, Record)>,
     pub(crate) snapshot: Option<Arc<Snapshot>>,
-    pub(crate) state: State,
+    pub(crate) state: Index,
 }
 
 impl Visitor for Collected {
@@ -50,7 +50,7 @@ impl Visitor for Collected {
     }
 
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
-        self.state = State::from_snapshot(snapshot)?;
+        self.state = Index::from_snapshot(snapshot)?;
         self.snapshot = Some(snapshot.clone());
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! path does that with ten thousand small files.
 
 use csv_ingestor::fs::real::RealFs;
-use csv_ingestor::journal::state::State;
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::{Error, Journal};
 
 use super::super::harness::{Place, csv};
@@ -75,7 +75,7 @@ fn a_journal_that_is_due_is_compacted_by_the_next_start() {
     // Each start takes a segment of 256 KiB, and cron may start it every minute: these must not pile up.
     let segments = || std::fs::read_dir(&place.state).unwrap().count();
     while segments() < (64 << 20) / (256 << 10) + 4 {
-        match Journal::open(&RealFs::default(), &place.state, &mut State::default()) {
+        match Journal::open(&RealFs::default(), &place.state, &mut Index::default()) {
             Ok(journal) => drop(journal),
             // A child that another test is starting has a copy of the lock's descriptor, until it executes its program.
             Err(error) => assert!(matches!(error, Error::Locked { .. }), "{error}"),

@@ -4,11 +4,11 @@ use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::expired::{Cutoffs, Ranges};
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profile, Profiled,
     QuarantineCause, Quarantined, Record, Relocated, Rules, SkippedDuplicate,
 };
-use csv_ingestor::journal::state::State;
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
 use csv_ingestor::types::{IngestId, Lsn, UnixMillis};
 use proptest::prelude::*;
@@ -55,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The record of a step, if there is a file for it.
-fn record_of(step: Step, state: &State, next_lsn: Lsn) -> Option<Record> {
+fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
     let open: Vec<IngestId> = state.open().map(|ingest| ingest.id).collect();
     Some(match step {
         Step::Settings(which) if which % 4 == 0 => Record::Rules(Rules {
@@ -146,8 +146,8 @@ proptest! {
         let fs = SimFs::new(3);
         fs.set_clock(UnixMillis(BEGIN_MS));
         fs.set_tick(std::time::Duration::ZERO);
-        let mut reference = State::default();
-        let mut running = State::default();
+        let mut reference = Index::default();
+        let mut running = Index::default();
         let (mut journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
         for step in [Step::Settings(1)].into_iter().chain(steps) {
             fs.advance(std::time::Duration::from_millis(STEP_MS));
@@ -155,7 +155,7 @@ proptest! {
                 Step::Restart => {
                     drop(journal);
                     fs.kill();
-                    running = State::default();
+                    running = Index::default();
                     (journal, _) = Journal::open(&fs, dir(), &mut running).unwrap();
                 }
                 Step::Compact => {

@@ -209,11 +209,11 @@ fn one_directory_for_both_can_be_moved() {
 fn it_refuses_while_a_file_is_half_done() {
     use csv_ingestor::fs::real::RealFs;
     use csv_ingestor::journal::Journal;
+    use csv_ingestor::journal::index::Index;
     use csv_ingestor::journal::record::{Discovered, Hashed, Record};
-    use csv_ingestor::journal::state::State;
     use csv_ingestor::types::{FileIdentity, IngestId, Sha256, UnixMillis};
     let mut place = with_files();
-    let (mut journal, _) = Journal::open(&RealFs::default(), &place.state, &mut State::default()).unwrap();
+    let (mut journal, _) = Journal::open(&RealFs::default(), &place.state, &mut Index::default()).unwrap();
     let ingest_id = IngestId(journal.next_lsn().0);
     let (identity, source_path) = (FileIdentity::default(), place.staging.join("half.csv"));
     let found = Discovered { identity, discovered_at: UnixMillis(1), source_path, sidecar: None };

@@ -8,8 +8,8 @@ use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::Record;
-use csv_ingestor::journal::state::State;
 use csv_ingestor::types::{IngestId, Lsn, UnixMillis};
 
 use super::{audit, events, forget_older, lines_of};
@@ -168,7 +168,7 @@ fn a_clock_that_is_set_while_it_runs_is_noticed() {
 
 /// A journal as versions before wrote it, after a compaction with the clock years ahead.
 fn expired_in_the_old_way(place: &Place) {
-    let (mut state, year) = (State::default(), 365 * 24 * 3_600_000);
+    let (mut state, year) = (Index::default(), 365 * 24 * 3_600_000);
     let (mut journal, _) = Journal::open(&RealFs::default(), &place.state, &mut state).unwrap();
     let ahead = UnixMillis(RealFs::default().now().0 + 20 * year);
     journal.append(&[Record::Expired(ahead)]).unwrap();
@@ -240,21 +240,21 @@ fn time_that_a_process_has_seen_pass_counts() {
     let fs = SimFs::new(5);
     let dir = std::path::Path::new("/state");
     let [hour, day] = [3_600, 24 * 3_600].map(Duration::from_secs);
-    let open = |state: &mut State| {
+    let open = |state: &mut Index| {
         let (mut journal, _) = Journal::open(&fs, dir, state).unwrap();
-        let (records, jumped) = journal.opening(state);
+        let (records, jumped) = journal.opening(state.clock(), state.expired());
         journal.append_all(state, &records).unwrap();
         (journal, jumped)
     };
-    let mut state = State::default();
+    let mut state = Index::default();
     let (mut journal, _) = open(&mut state);
     let records = [settings(), discovered(1, "/in/a"), hashed(Lsn(2), "/warehouse/a"), moved(Lsn(2))];
     journal.append_all(&mut state, &records).unwrap();
     journal.append_all(&mut state, &[Record::Manifested(IngestId(2))]).unwrap();
-    let is_known = |state: &State| state.original(&digest(2)).unwrap().is_some();
-    let forget = |journal: &mut Journal<SimFs>, state: &mut State| {
+    let is_known = |state: &Index| state.original(&digest(2)).unwrap().is_some();
+    let forget = |journal: &mut Journal<SimFs>, state: &mut Index| {
         assert_eq!(journal.look_at_clock(), None);
-        let expiry = journal.expiry(state, 2 * day);
+        let expiry = journal.expiry(state.clock(), state.expired(), 2 * day);
         journal.append_all(state, expiry.as_slice()).unwrap();
     };
     fs.advance(day + 20 * hour);
@@ -264,7 +264,7 @@ fn time_that_a_process_has_seen_pass_counts() {
     fs.kill();
     fs.advance(3 * day);
     // Another process: it may have been a weekend, or not.
-    let mut state = State::default();
+    let mut state = Index::default();
     let (mut journal, jumped) = open(&mut state);
     assert_eq!(jumped.map(|jumped| jumped.by_ms / 3_600_000), Some(72));
     forget(&mut journal, &mut state);
@@ -273,7 +273,7 @@ fn time_that_a_process_has_seen_pass_counts() {
         drop(journal);
         fs.kill();
         fs.advance(5 * hour);
-        state = State::default();
+        state = Index::default();
         (journal, _) = open(&mut state);
         forget(&mut journal, &mut state);
     }
@@ -284,7 +284,7 @@ fn time_that_a_process_has_seen_pass_counts() {
 #[test]
 fn a_quiet_weekend_counts() {
     let fs = SimFs::new(6);
-    let mut state = State::default();
+    let mut state = Index::default();
     let (mut journal, _) = Journal::open(&fs, std::path::Path::new("/state"), &mut state).unwrap();
     let records = [settings(), discovered(1, "/in/a"), hashed(Lsn(2), "/warehouse/a"), moved(Lsn(2))];
     journal.append_all(&mut state, &records).unwrap();
@@ -292,7 +292,7 @@ fn a_quiet_weekend_counts() {
     let day = Duration::from_secs(24 * 3_600);
     fs.advance(3 * day);
     assert_eq!(journal.look_at_clock(), None);
-    let expiry = journal.expiry(&state, 2 * day).unwrap();
+    let expiry = journal.expiry(state.clock(), state.expired(), 2 * day).unwrap();
     journal.append_all(&mut state, &[expiry]).unwrap();
     assert_eq!(state.original(&digest(2)).unwrap(), None);
     // A jump of the clock in the same process is one.

@@ -1,0 +1,150 @@
+//! Compaction: folds the newest snapshot and the full segments behind it into a new snapshot, and removes what that
+//! replaces.
+//!
+//! Invariants:
+//! - It reads immutable files only, so it runs beside the writer and shares nothing with it.
+//! - The order of effects, each durable before the next: the new snapshot under a temporary name, read back from the
+//!   disk; its real name; the removals, oldest first. Cut off anywhere, the journal says the same as before.
+//! - The generation before stays: that is the snapshot that was the newest so far, and every segment behind it.
+//! - A snapshot is a function of the files it is made of: what is to be forgotten is itself a record.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::merge::{Expiry, Merged, NewRows, Quality, merge};
+use crate::fs::Fs;
+use crate::journal::disk::error::{Corrupt, Damage, Error, Refused};
+use crate::journal::disk::ids::random_u32;
+use crate::journal::disk::lifecycle::{Counts, FileState};
+use crate::journal::disk::names;
+use crate::journal::disk::record::Record;
+use crate::journal::disk::snapshot::{Contents, Snapshot, Spare, Writer};
+use crate::journal::log::files::Files;
+use crate::journal::log::replay::{Replayed, Visitor, replay};
+use crate::journal::memory::history::History;
+use crate::types::{Lsn, UnixMillis};
+
+/// What a compaction did.
+#[derive(Debug)]
+pub struct Compacted {
+    /// The new snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Contents that were forgotten this time.
+    pub forgotten: u64,
+    /// Files removed.
+    pub removed: usize,
+}
+
+/// Folds everything before the segment whose first LSN is `until` into a new snapshot. None if there is nothing to fold,
+/// or `stop` was set meanwhile; then nothing has changed.
+///
+/// # Errors
+/// On any error but damage the journal says what it said before, and the call may be repeated: it goes on where the
+/// snapshot has its name already.
+pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Result<Option<Compacted>, Error> {
+    let dir = fs.open_dir(path)?;
+    let files = Files::list(fs, &dir)?;
+    let mut fold = Fold::default();
+    let replayed = replay(fs, &dir, &files, Some(until), &mut fold)?;
+    let Some((last, segment)) = &replayed.last else {
+        // An earlier call came as far as the snapshot's name; what is left of it are the removals.
+        let Some(snapshot) = replayed.snapshot else { return Ok(None) };
+        let removed = remove_before(fs, &dir, &files, snapshot.header().spare)?;
+        return Ok(Some(Compacted { snapshot, forgotten: 0, removed }));
+    };
+    let spare = match &replayed.snapshot {
+        Some(snapshot) => Spare::Snapshot(snapshot.header().lsn),
+        None => Spare::FromTheBeginning,
+    };
+    let lsn = Lsn(until.0 - 1);
+    let rows = fold.rows.sorted();
+    let mut finished = fold.history.finished();
+    finished[FileState::Manifested as usize] = rows.len() as u64;
+    let before = replayed.snapshot.as_ref().map_or(Counts::default(), |snapshot| snapshot.header().finished);
+    finished.iter_mut().zip(before).for_each(|(count, before)| *count += before);
+    let rows_max = replayed.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().rows) + rows.len() as u64;
+    let mut writer = Writer::create(fs, &dir, lsn, random_u32(fs), rows_max)?;
+    let forgotten = match merge(&mut writer, replayed.snapshot.as_deref(), rows, &Expiry::of(&fold.history), stop) {
+        Ok(Merged::Done { forgotten, replaced: 0 }) => forgotten,
+        other => {
+            writer.abandon();
+            return match other? {
+                Merged::Stopped => Ok(None),
+                Merged::Done { .. } => Err(moved_twice(&replayed)),
+            };
+        }
+    };
+    let contents = Contents {
+        store: last.store,
+        segment_number: last.number,
+        segment: *segment,
+        spare,
+        forgotten: replayed.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().forgotten) + forgotten,
+        finished,
+        directories: std::mem::take(&mut fold.rows.directories),
+        survivors: fold.history.survivors(),
+    };
+    drop(fold);
+    let snapshot = Arc::new(writer.finish(&contents)?);
+    let removed = remove_before(fs, &dir, &files, spare)?;
+    Ok(Some(Compacted { snapshot, forgotten, removed }))
+}
+
+/// Removes every file that is older than the spare generation, oldest first. Should it be cut off, what is left is
+/// ignored by readers, and removed the next time.
+fn remove_before<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, spare: Spare) -> Result<usize, Error> {
+    let Some(begin) = spare.begins_after() else { return Ok(0) };
+    if !files.snapshots.contains(&begin) {
+        // Somebody took the spare generation away: what is older may be all there is beside the newest.
+        return Ok(0);
+    }
+    let segments = files.segments.iter().filter(|lsn| **lsn <= begin).map(|lsn| (*lsn, names::segment(*lsn)));
+    let snapshots = files.snapshots.iter().filter(|lsn| **lsn < begin).map(|lsn| (*lsn, names::snapshot(*lsn)));
+    let mut old: Vec<(Lsn, String)> = segments.chain(snapshots).collect();
+    old.sort_unstable();
+    for (_, name) in &old {
+        fs.unlink(dir, OsStr::new(name))?;
+    }
+    if !old.is_empty() {
+        fs.sync_dir(dir)?;
+    }
+    Ok(old.len())
+}
+
+/// Folds records into a history, and finished files into rows.
+#[derive(Default)]
+struct Fold {
+    history: History,
+    rows: NewRows,
+}
+
+impl Visitor for Fold {
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        // Its rows are merged as they are, so the directories keep their numbers.
+        self.rows.directories = snapshot.directories().clone();
+        snapshot.survivors(&mut |lsn, at, record| self.record(lsn, at, record))
+    }
+
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        let is_manifested = matches!(record, Record::Manifested(_));
+        if let Some(file) = self.history.record(lsn, written_at, record)?
+            && is_manifested
+        {
+            self.rows.push(&file.into_row().ok_or("MANIFESTED without HASHED")?, Quality::Whole);
+        }
+        Ok(())
+    }
+}
+
+/// Two MOVED records of one content, which no writer makes.
+fn moved_twice(replayed: &Replayed) -> Error {
+    let last = replayed.last.as_ref();
+    let (file, lsn) = match (&replayed.snapshot, last) {
+        (Some(snapshot), _) => (snapshot.path().to_path_buf(), snapshot.header().lsn),
+        (None, Some((header, _))) => (names::segment(header.first_lsn).into(), header.first_lsn),
+        (None, None) => (names::LOCK.into(), Lsn(1)),
+    };
+    Corrupt { file, offset: 0, lsn, damage: Damage::Transition("a content is MOVED twice") }.into()
+}

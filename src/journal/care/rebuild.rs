@@ -1,0 +1,102 @@
+//! Making a journal where it was lost, of rows that others remember. Only ever on request.
+//!
+//! Invariants:
+//! - The lock is held from the beginning to the end, and a directory that holds a journal is refused.
+//! - The order of effects is that of a repair, by the same code: a new segment; the snapshot with all rows, which makes a
+//!   journal of it. Cut off before the snapshot has its name, there is no journal: nothing, or a lone empty segment that every
+//!   start refuses and that the next rebuild replaces.
+//! - No LSN that is known is given out again.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::merge::Quality;
+use super::renew::{cut_off, renew};
+use super::salvage::Salvage;
+use crate::fs::{self, Fs};
+use crate::journal::disk::error::Error;
+use crate::journal::disk::expired::Ranges;
+use crate::journal::disk::names;
+use crate::journal::disk::record::Record;
+use crate::journal::disk::snapshot::{Row, Snapshot};
+use crate::journal::log::files::{Files, remove_temporaries};
+use crate::journal::log::lock::{lock, read_store};
+use crate::types::Lsn;
+
+/// A journal under construction.
+pub struct Rebuild<F: Fs> {
+    fs: F,
+    dir: F::Dir,
+    lock: F::File,
+    lock_is_new: bool,
+    /// What an earlier rebuild left that was cut off.
+    files: Files,
+    store: [u8; 16],
+    salvage: Salvage,
+}
+
+impl<F: Fs> Rebuild<F> {
+    /// Locks the directory, making it if it is not there.
+    ///
+    /// # Errors
+    /// Exists, if there is a journal; locked, foreign, I/O. Then nothing has changed, but that the directory may be new.
+    pub fn begin(fs: &F, path: &Path) -> Result<Rebuild<F>, Error> {
+        let dir = fs::open_dir_durable(fs, Path::new("/"), path, fs::PRIVATE_MODE)?;
+        fs.act_for(&dir);
+        let files = Files::list(fs, &dir)?;
+        if let (Some(name), true) = (&files.foreign, files.is_empty()) {
+            return Err(Error::Foreign { dir: path.to_path_buf(), name: name.into() });
+        }
+        let (lock, lock_is_new) = lock(fs, &dir)?;
+        let begun = Self::begin_locked(fs, &dir, &lock);
+        if lock_is_new && begun.is_err() {
+            let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
+        }
+        let (files, store, salvage) = begun?;
+        Ok(Rebuild { fs: fs.clone(), dir, lock, lock_is_new, files, store, salvage })
+    }
+
+    fn begin_locked(fs: &F, dir: &F::Dir, lock: &F::File) -> Result<(Files, [u8; 16], Salvage), Error> {
+        let files = Files::list(fs, dir)?;
+        let mut salvage = Salvage::default();
+        if !files.snapshots.is_empty() {
+            return Err(Error::Exists(fs.dir_path(dir).to_path_buf()));
+        }
+        for lsn in &files.segments {
+            let Some((number, store)) = cut_off(fs, dir, *lsn)? else {
+                return Err(Error::Exists(fs.dir_path(dir).to_path_buf()));
+            };
+            salvage.last_lsn = salvage.last_lsn.max(*lsn);
+            salvage.last_number = salvage.last_number.max(number);
+            salvage.store = Some(store);
+        }
+        let said = read_store(fs, lock)?.and_then(|text| u128::from_str_radix(&text, 16).ok());
+        let store = said.map(u128::to_be_bytes).or(salvage.store).unwrap_or_else(|| fs.random());
+        Ok((files, store, salvage))
+    }
+
+    /// Adds a content. Of equal ones that with the greater LSN counts; each id must be above 0, below its LSN, and not there
+    /// twice.
+    pub fn push(&mut self, row: &Row) {
+        self.salvage.last_lsn = self.salvage.last_lsn.max(row.lsn).max(Lsn(row.ingest_id.0));
+        self.salvage.rows.push(row, Quality::Whole);
+    }
+
+    /// Writes the journal, and gives up the lock.
+    pub fn finish(mut self) -> Result<Snapshot, Error> {
+        // What the clock says now is what a later start compares it with.
+        let (lsn, record) = (self.salvage.last_lsn.plus(1), Record::ExpiredRanges(Ranges::default()));
+        if self.salvage.history.record(lsn, self.fs.now(), record).is_ok() {
+            self.salvage.last_lsn = lsn;
+        }
+        remove_temporaries(&self.fs, &self.dir)?;
+        renew(&self.fs, &self.dir, &self.files, &self.lock, self.store, &mut self.salvage).map(|(snapshot, _)| snapshot)
+    }
+
+    /// Gives up, and leaves nothing but the directory.
+    pub fn abandon(self) {
+        if self.lock_is_new {
+            let _ = self.fs.unlink(&self.dir, OsStr::new(names::LOCK));
+        }
+    }
+}

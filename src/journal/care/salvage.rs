@@ -1,0 +1,422 @@
+//! What can be saved of a damaged journal: every record whose frame is right by its own checksums, wherever it stands.
+//!
+//! Invariants:
+//! - It only reads.
+//! - Nothing is guessed: what contradicts the records before it, or lacks them, is counted as an orphan and left out.
+//! - The LSNs that are missing are told, each of them, as ranges.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::merge::{Expiry, NewRows, Quality};
+use crate::fs::Fs;
+use crate::journal::disk::error::{Corrupt, Error};
+use crate::journal::disk::format::{BLOCK_BYTES, FrameKind};
+use crate::journal::disk::frame::FrameHeader;
+use crate::journal::disk::lifecycle::{Counts, FileState};
+use crate::journal::disk::names;
+use crate::journal::disk::record::{ClockJumped, Record};
+use crate::journal::disk::segment::{Found, SegmentReader, is_made_by_repair};
+use crate::journal::disk::snapshot::{Damaged, Row, Snapshot};
+use crate::journal::log::clock::Follow;
+use crate::journal::log::files::Files;
+use crate::journal::memory::history::{File, History};
+use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+
+/// LSNs of which no record was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The first.
+    pub from: Lsn,
+    /// The last; None if records may have followed of which nothing is known.
+    pub to: Option<Lsn>,
+}
+
+/// What was saved.
+#[derive(Default)]
+pub struct Salvage {
+    /// Which journal it is, if a header says so.
+    pub store: Option<[u8; 16]>,
+    /// The newest snapshot that is wholly intact.
+    pub(in crate::journal) base: Option<Arc<Snapshot>>,
+    pub(in crate::journal) history: History,
+    /// Who has moved a content into the warehouse, and is not finished.
+    moved: HashMap<Sha256, IngestId>,
+    /// Rows that are not in `base`.
+    pub(in crate::journal) rows: NewRows,
+    /// What the snapshot that was begun with had forgotten, if there is no `base`: rows of it may turn up again.
+    forgotten_before: Option<Expiry>,
+    /// Rows that `base` and `rows` should have.
+    pub(in crate::journal) rows_expected: u64,
+    /// Files that are finished and not in the history.
+    pub(in crate::journal) finished: Counts,
+    /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
+    pub(in crate::journal) forgotten: u64,
+    /// Records that were read from segments.
+    pub records: u64,
+    /// Records that lack those before them: their LSNs, and the files that they are about.
+    pub orphans: Vec<(Lsn, IngestId)>,
+    /// Places of files that are in the warehouse, but whose DISCOVERED is lost: a manifest may lack their lines.
+    pub unlisted: Vec<PathBuf>,
+    /// LSNs that are lost, in order.
+    pub lost: Vec<Lost>,
+    /// Files that are not as they should be, and what is wrong.
+    pub damaged: Vec<(PathBuf, String)>,
+    /// The greatest LSN that anything speaks of.
+    pub last_lsn: Lsn,
+    /// The number of the last segment.
+    pub(in crate::journal) last_number: u64,
+    expected: Lsn,
+    times: Follow,
+    /// Of the newest snapshot, by its name: all LSNs up to it were given out.
+    snapshot_lsn: Lsn,
+    /// The first LSN of the last segment whose seal says that it holds no record: its successor skips that LSN.
+    unused: Option<Lsn>,
+    /// More may have followed behind the last good frame.
+    end_is_open: bool,
+}
+
+/// The segments in the order of their records, whatever their names are: (first LSN, the one in the name).
+fn in_order<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<(Lsn, Lsn)>, Error> {
+    let first_lsn = |name: &Lsn| Ok((SegmentReader::first_lsn(fs, dir, *name)?.unwrap_or(*name), *name));
+    let mut segments = files.segments.iter().map(first_lsn).collect::<Result<Vec<_>, Error>>()?;
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// A snapshot, whole or not.
+enum Candidate {
+    Intact(Arc<Snapshot>),
+    Damaged(Lsn, Box<Damaged>),
+}
+
+impl Salvage {
+    /// Reads all files of a journal.
+    ///
+    /// # Errors
+    /// Newer, if a newer version has written any of them; I/O. Damage is no error here.
+    pub fn read<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Salvage, Error> {
+        let mut salvage = Salvage { expected: Lsn(1), ..Salvage::default() };
+        salvage.last_lsn = files.snapshots.iter().chain(&files.segments).max().copied().unwrap_or_default();
+        salvage.snapshot_lsn = files.snapshots.last().copied().unwrap_or_default();
+        let candidates = salvage.open_snapshots(fs, dir, files)?;
+        let begun = salvage.begin(&candidates)?;
+        let segments = in_order(fs, dir, files)?;
+        salvage.harvest(fs, dir, &segments, &candidates, begun)?;
+        for (_, name) in segments.iter().filter(|(lsn, _)| *lsn > begun) {
+            salvage.segment(fs, dir, *name)?;
+        }
+        salvage.end();
+        Ok(salvage)
+    }
+
+    /// The newest snapshot that is intact, and those that are newer.
+    fn open_snapshots<F: Fs>(&mut self, fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        for lsn in files.snapshots.iter().rev() {
+            match Snapshot::open(fs, dir, *lsn).and_then(|snapshot| snapshot.verify().map(|()| snapshot)) {
+                Ok(snapshot) => {
+                    let snapshot = Arc::new(snapshot);
+                    self.rows.directories = snapshot.directories().clone();
+                    self.base = Some(snapshot.clone());
+                    candidates.push(Candidate::Intact(snapshot));
+                    break;
+                }
+                Err(Error::Corrupt(damage)) => {
+                    self.damaged(*damage);
+                    candidates.push(Candidate::Damaged(*lsn, Box::new(Damaged::open(fs, dir, *lsn)?)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(candidates)
+    }
+
+    fn damaged(&mut self, damage: Corrupt) {
+        let what = format!("at offset {}: {}", damage.offset, damage.damage);
+        self.damaged.push((damage.file, what));
+    }
+
+    /// Begins with the newest snapshot whose surviving records can be read; returns its LSN, 0 if there is none.
+    fn begin(&mut self, candidates: &[Candidate]) -> Result<Lsn, Error> {
+        for candidate in candidates {
+            let mut told = Vec::new();
+            let mut listen = |lsn, at, record| {
+                told.push((lsn, at, record));
+                Ok(())
+            };
+            let header = match candidate {
+                Candidate::Intact(snapshot) => {
+                    snapshot.survivors(&mut listen)?;
+                    Some(snapshot.header())
+                }
+                Candidate::Damaged(_, remains) => remains.survivors(&mut listen)?.then(|| remains.header()).flatten(),
+            };
+            let Some(header) = header else { continue };
+            self.store = Some(header.store);
+            self.finished = header.finished;
+            self.rows_expected = header.rows;
+            self.forgotten = header.forgotten;
+            self.expected = header.lsn.plus(1);
+            self.last_number = header.segment_number;
+            self.times.newest = told.last().map(|(_, at, _)| *at);
+            for (lsn, at, record) in told {
+                // They were read under a right checksum; what does not fit all the same is left out.
+                let _ = self.history.record(lsn, at, record);
+            }
+            self.know_moved();
+            return Ok(header.lsn);
+        }
+        Ok(Lsn(0))
+    }
+
+    fn know_moved(&mut self) {
+        let moved = self.history.files().filter(|file| file.state == FileState::Moved);
+        self.moved = moved.filter_map(|file| Some((file.sha256()?, file.id))).collect();
+    }
+
+    /// Rows of damaged snapshots, from all that is left of them and from the segments that they were made of.
+    fn harvest<F: Fs>(
+        &mut self,
+        fs: &F,
+        dir: &F::Dir,
+        segments: &[(Lsn, Lsn)],
+        candidates: &[Candidate],
+        begun: Lsn,
+    ) -> Result<(), Error> {
+        let Some(Candidate::Damaged(..)) = candidates.first() else { return Ok(()) };
+        let base = self.base.clone();
+        self.forgotten_before = base.is_none().then(|| Expiry::of(&self.history));
+        // A content that was forgotten and came again has an older row in `base`.
+        let is_new = |row: &Row| match &base {
+            Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none_or(|known| known.lsn < row.lsn)),
+            None => Ok(true),
+        };
+        for candidate in candidates {
+            let Candidate::Damaged(lsn, remains) = candidate else { continue };
+            let mut rows = Vec::new();
+            let mut failed = Ok(());
+            remains.rows(&mut |row| match is_new(&row) {
+                Ok(true) => rows.push(row),
+                Ok(false) => {}
+                Err(error) => failed = Err(error),
+            })?;
+            failed?;
+            self.last_lsn = self.last_lsn.max(*lsn);
+            let quality = if remains.knows_directories() { Quality::Whole } else { Quality::WithoutDirectories };
+            rows.iter().for_each(|row| self.push(row, quality));
+        }
+        // The records up to `begun` are known by the snapshot that was begun with; they are read for their rows alone.
+        let forgotten_before = self.forgotten_before.take();
+        let mut history = Salvage { expected: Lsn(1), forgotten_before, ..Salvage::default() };
+        if let Some(base) = &base {
+            base.survivors(&mut |lsn, at, record| {
+                history.history.record(lsn, at, record)?;
+                Ok(())
+            })?;
+            history.know_moved();
+            history.expected = base.header().lsn.plus(1);
+        }
+        std::mem::swap(&mut history.rows, &mut self.rows);
+        let after = history.expected;
+        for (_, name) in segments.iter().filter(|(lsn, _)| *lsn >= after && *lsn <= begun) {
+            history.segment(fs, dir, *name)?;
+        }
+        std::mem::swap(&mut history.rows, &mut self.rows);
+        self.damaged.append(&mut history.damaged);
+        Ok(())
+    }
+
+    /// Takes every good frame of a segment.
+    fn segment<F: Fs>(&mut self, fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<(), Error> {
+        let path = fs.dir_path(dir).join(names::segment(lsn));
+        let was_open = std::mem::replace(&mut self.end_is_open, true);
+        let mut reader = match SegmentReader::open(fs, dir, lsn) {
+            Err(Error::Corrupt(damage)) => {
+                self.damaged(*damage);
+                self.skip_unused(lsn);
+                let Some(reader) = SegmentReader::open_damaged(fs, dir, lsn)? else { return Ok(()) };
+                let store = reader.header().store;
+                if store != [0; 16] && self.store.is_some_and(|ours| ours != store) {
+                    return Ok(());
+                }
+                reader
+            }
+            Err(error) => return Err(error),
+            Ok(mut reader) => {
+                // An earlier repair was cut off: what it skipped is not lost.
+                if is_made_by_repair(reader.header()) && reader.is_zero(BLOCK_BYTES as u64)? {
+                    self.end_is_open = was_open;
+                    return Ok(());
+                }
+                let header = reader.header();
+                if self.store.is_some_and(|store| store != header.store) {
+                    self.damaged.push((path, "it belongs to another journal".to_owned()));
+                    return Ok(());
+                }
+                self.store = Some(header.store);
+                self.last_number = self.last_number.max(header.number);
+                header.predecessor.iter().for_each(|before| self.skip_unused(before.first_lsn));
+                self.reach(header.first_lsn, header.predecessor.map(|before| before.last_lsn.plus(1)));
+                self.end_is_open = false;
+                reader
+            }
+        };
+        let bad = self.frames(&mut reader)?;
+        if let Some(offset) = bad {
+            let what = format!("what stands at offset {offset} is no frame: damaged, or torn by a crash");
+            self.damaged.push((path, what));
+            self.end_is_open = true;
+        }
+        Ok(())
+    }
+
+    /// Takes the good frames; returns where others stand behind them.
+    fn frames<F: Fs>(&mut self, reader: &mut SegmentReader<F>) -> Result<Option<u64>, Error> {
+        let mut offset = BLOCK_BYTES as u64;
+        let (mut bad, mut is_sealed) = (None, false);
+        while offset < reader.header().capacity {
+            let path = reader.path().to_path_buf();
+            if let Found::Frame(header, payload) = reader.frame(offset)? {
+                if let Some(bad) = bad.take() {
+                    let what = format!("from offset {bad} to {offset} there are no good frames");
+                    self.damaged.push((path, what));
+                }
+                self.frame(&header, payload);
+                // What a torn write left behind the seal is of no account; that the successor exists, is.
+                is_sealed = header.kind == FrameKind::Seal;
+                if is_sealed && header.first_lsn == reader.header().first_lsn {
+                    self.unused = Some(header.first_lsn);
+                }
+                self.end_is_open |= is_sealed;
+                offset += header.frame_bytes() as u64;
+                continue;
+            }
+            if bad.is_none() && !is_sealed && !reader.is_zero(offset)? {
+                bad = Some(offset);
+            }
+            offset += BLOCK_BYTES as u64;
+        }
+        Ok(bad)
+    }
+
+    /// A segment begins at `first_lsn`, whatever is left of it.
+    fn skip_unused(&mut self, first_lsn: Lsn) {
+        if self.unused.is_some_and(|unused| unused.plus(1) == first_lsn) {
+            self.expected = self.expected.max(first_lsn);
+        }
+    }
+
+    /// Something says that every LSN before `next` was given out, or left out from `unused` on.
+    fn reach(&mut self, next: Lsn, unused: Option<Lsn>) {
+        let end = unused.map_or(next, |unused| unused.min(next));
+        // Of a segment without records the seal says so, even if the successor that leaves its LSN out is lost.
+        let from = if self.unused == Some(self.expected) { self.expected.plus(1) } else { self.expected };
+        if end > from {
+            self.lost.push(Lost { from, to: Some(Lsn(end.0 - 1)) });
+        }
+        self.expected = self.expected.max(next);
+        self.last_lsn = self.last_lsn.max(Lsn(next.0.saturating_sub(1)));
+    }
+
+    fn frame(&mut self, header: &FrameHeader, payload: &[u8]) {
+        // An older copy of what was read already.
+        if header.first_lsn < self.expected {
+            return;
+        }
+        self.note_jump(header);
+        self.reach(header.first_lsn, None);
+        let mut rest = payload;
+        for index in 0..u64::from(header.record_count) {
+            let Some((record, length)) = Record::decode(rest) else { break };
+            self.record(header.first_lsn.plus(index), header.written_at, record);
+            rest = &rest[length..];
+        }
+        self.expected = header.first_lsn.plus(u64::from(header.record_count));
+        self.last_lsn = self.last_lsn.max(Lsn(self.expected.0.saturating_sub(1)));
+    }
+
+    /// Between this frame and the one before some are lost: perhaps with the record that says that the clock has jumped.
+    fn note_jump(&mut self, header: &FrameHeader) {
+        if header.first_lsn > self.expected && header.kind != FrameKind::Seal {
+            let shift_ms = self.times.jump_to(self.history.clock().shift_ms(), header.written_at);
+            let lsn = Lsn(header.first_lsn.0 - 1);
+            if let Some(shift_ms) = shift_ms {
+                let jumped = Record::ClockJumped(ClockJumped { from: lsn, shift_ms });
+                let _ = self.history.record(lsn, header.written_at, jumped);
+            }
+        }
+        if header.kind != FrameKind::Seal {
+            self.times.newest = Some(header.written_at);
+        }
+    }
+
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) {
+        self.records += 1;
+        let id = record.ingest_id();
+        let is_manifested = matches!(record, Record::Manifested(_));
+        let moves_in = is_manifested || matches!(record, Record::Moved(_));
+        let sha256 = match &record {
+            Record::Hashed(hashed) => Some(hashed.sha256),
+            _ => id.filter(|_| moves_in).and_then(|id| self.history.content_of(id)),
+        };
+        if let (Some(id), Some(sha256)) = (id, sha256) {
+            self.finish_forgotten(id, &sha256);
+        }
+        match self.history.salvage(lsn, at, record) {
+            Ok(Some(file)) if is_manifested => self.row(*file),
+            Ok(_) => self.moved.extend(sha256.filter(|_| moves_in).zip(id)),
+            Err(_) => self.orphans.extend(id.map(|id| (lsn, id))),
+        }
+    }
+
+    /// This file's content is about to be moved into the warehouse. If another file has done so before, that one is
+    /// finished and its content was forgotten since, whatever is lost: or else there would be no such record.
+    fn finish_forgotten(&mut self, id: IngestId, sha256: &Sha256) {
+        let other = self.moved.get(sha256).copied().filter(|other| *other != id);
+        if let Some(file) = other.and_then(|other| self.history.take(other)) {
+            self.row(file);
+        }
+    }
+
+    fn row(&mut self, file: File) {
+        let quality = match &file.moved {
+            _ if file.found.value.source_path.as_os_str().is_empty() => Quality::WithoutDiscovered,
+            // Told from the MANIFESTED: of the same LSN.
+            Some(moved) if moved.lsn == file.lsn => Quality::WithoutMoved,
+            _ => Quality::Whole,
+        };
+        if let Some(row) = file.into_row() {
+            self.moved.remove(&row.sha256);
+            self.finished[FileState::Manifested as usize] += 1;
+            self.rows_expected += 1;
+            self.push(&row, quality);
+        }
+    }
+
+    fn push(&mut self, row: &Row, quality: Quality) {
+        if !self.forgotten_before.as_ref().is_some_and(|expiry| expiry.forgets(row)) {
+            self.rows.push(row, quality);
+        }
+    }
+
+    /// Closes what cannot go on.
+    fn end(&mut self) {
+        for file in self.history.close_incomplete() {
+            self.unlisted.extend(file.warehouse_path().cloned());
+            self.row(file);
+        }
+        let finished = self.history.finished();
+        self.finished.iter_mut().zip(finished).for_each(|(count, more)| *count += more);
+        if self.end_is_open || self.expected <= self.snapshot_lsn {
+            self.lost.push(Lost { from: self.expected, to: None });
+        }
+    }
+
+    /// Files that are not finished, and duplicates that stay in staging.
+    pub fn unfinished(&self) -> usize {
+        self.history.files().count()
+    }
+}

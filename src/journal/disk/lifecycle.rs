@@ -1,0 +1,94 @@
+//! The states that a file goes through, and which record leads from one to the next.
+//!
+//! Invariant: a file in the warehouse (MOVED) is never abandoned, skipped or quarantined; it can only be listed.
+
+use super::record::Record;
+
+/// Why a RELOCATED cannot come now.
+pub(in crate::journal) const ON_ITS_WAY: &str = "RELOCATED while a file is on its way";
+
+/// How far a file has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FileState {
+    /// Found complete.
+    Discovered,
+    /// Content known and durable; on its way to the warehouse.
+    Hashed,
+    /// In the warehouse; on its way to the manifest.
+    Moved,
+    /// Done.
+    Manifested,
+    /// Its content was ingested before.
+    SkippedDuplicate,
+    /// Vanished or changed before it was moved.
+    Abandoned,
+    /// Cannot be ingested as it is; moved out of staging.
+    Quarantined,
+}
+
+/// So many files in each state: `counts[state as usize]`.
+pub type Counts = [u64; FileState::ALL.len()];
+
+impl FileState {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [FileState; 7] = [
+        FileState::Discovered,
+        FileState::Hashed,
+        FileState::Moved,
+        FileState::Manifested,
+        FileState::SkippedDuplicate,
+        FileState::Abandoned,
+        FileState::Quarantined,
+    ];
+
+    /// As the contract writes it.
+    pub fn text(self) -> &'static str {
+        match self {
+            FileState::Discovered => "DISCOVERED",
+            FileState::Hashed => "HASHED",
+            FileState::Moved => "MOVED",
+            FileState::Manifested => "MANIFESTED",
+            FileState::SkippedDuplicate => "SKIPPED_DUPLICATE",
+            FileState::Abandoned => "ABANDONED",
+            FileState::Quarantined => "QUARANTINED",
+        }
+    }
+
+    /// The state after a record of that file. An error says why the record cannot follow.
+    pub fn after(self, record: &Record) -> Result<FileState, &'static str> {
+        use FileState::{Abandoned, Discovered, Hashed, Manifested, Moved, Quarantined, SkippedDuplicate};
+        match (record, self) {
+            (Record::Hashed(_), Discovered | Hashed) => Ok(Hashed),
+            (Record::Hashed(_), _) => Err("HASHED after MOVED"),
+            (Record::Moved(_), Hashed) => Ok(Moved),
+            (Record::Moved(_), _) => Err("MOVED without HASHED"),
+            (Record::Manifested(_), Moved) => Ok(Manifested),
+            (Record::Manifested(_), _) => Err("MANIFESTED without MOVED"),
+            (Record::SkippedDuplicate(_), Discovered | Hashed | SkippedDuplicate) => Ok(SkippedDuplicate),
+            (Record::SkippedDuplicate(_), _) => Err("SKIPPED_DUPLICATE after MOVED"),
+            (Record::DuplicateCleared(_), SkippedDuplicate) => Ok(SkippedDuplicate),
+            (Record::DuplicateCleared(_), _) => Err("DUPLICATE_CLEARED without SKIPPED_DUPLICATE"),
+            (Record::Abandoned(_), Discovered | Hashed | Quarantined) => Ok(Abandoned),
+            (Record::Abandoned(_), _) => Err("ABANDONED after MOVED"),
+            (Record::Profiled(_), Discovered | Hashed) => Ok(self),
+            (Record::Profiled(_), _) => Err("PROFILED after MOVED"),
+            (Record::Quarantined(_), Discovered | Hashed | Quarantined) => Ok(Quarantined),
+            (Record::Quarantined(_), _) => Err("QUARANTINED after MOVED"),
+            (Record::QuarantineDone(_), Quarantined) => Ok(Quarantined),
+            (Record::QuarantineDone(_), _) => Err("QUARANTINE_DONE without QUARANTINED"),
+            (
+                Record::Settings(_)
+                | Record::Discovered(_)
+                | Record::Expired(_)
+                | Record::Forgotten(_)
+                | Record::ClockJumped(_)
+                | Record::ExpiredRanges(_)
+                | Record::KeptGone(_)
+                | Record::Relocated(_)
+                | Record::Rules(_),
+                _,
+            ) => Err("a record that is not about a known file"),
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! Records as bytes.
+//!
+//! Invariants: `decode(encode(r)) == r`; `decode` accepts nothing that `encode` does not make.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
+    Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
+    Validation,
+};
+use crate::journal::disk::expired::{Cutoffs, Ranges};
+use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
+use crate::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+
+const KIND_SETTINGS: u8 = 1;
+const KIND_DISCOVERED: u8 = 2;
+const KIND_HASHED: u8 = 3;
+const KIND_MOVED: u8 = 4;
+const KIND_MANIFESTED: u8 = 5;
+const KIND_SKIPPED_DUPLICATE: u8 = 6;
+const KIND_DUPLICATE_CLEARED: u8 = 7;
+const KIND_ABANDONED: u8 = 8;
+const KIND_EXPIRED: u8 = 9;
+const KIND_PROFILED: u8 = 10;
+const KIND_QUARANTINED: u8 = 11;
+const KIND_QUARANTINE_DONE: u8 = 12;
+const KIND_FORGOTTEN: u8 = 13;
+const KIND_RULES: u8 = 14;
+const KIND_MOVED_AS: u8 = 15;
+/// As HASHED, and the checksum that the content was verified by.
+const KIND_VERIFIED: u8 = 16;
+const KIND_CLOCK_JUMPED: u8 = 17;
+const KIND_EXPIRED_RANGES: u8 = 18;
+const KIND_KEPT_GONE: u8 = 19;
+const KIND_RELOCATED: u8 = 20;
+/// In the second byte of a look: malformed files are refused.
+const LOOK_REFUSES: u8 = 1;
+/// In the second byte of a look: a third one says what the quote is.
+const LOOK_QUOTE: u8 = 2;
+/// The quote where none is told.
+const QUOTE: u8 = b'"';
+
+impl Record {
+    /// Appends the record's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        let kind = self.encode_payload(out);
+        let length = out.len() - start - RECORD_HEADER_BYTES;
+        debug_assert!(u16::try_from(length).is_ok(), "paths are limited, so records are");
+        out[start] = kind;
+        out[start + 2..start + 4].copy_from_slice(&(length as u16).to_le_bytes());
+    }
+
+    fn encode_payload(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
+            Record::Settings(settings) => {
+                for path in [&settings.input, &settings.warehouse, &settings.manifests] {
+                    put_path(out, path);
+                }
+                out.push(settings.duplicates as u8);
+                put_option(out, settings.duplicates_dir.as_ref(), |out, path| put_path(out, path));
+                KIND_SETTINGS
+            }
+            Record::Discovered(found) => {
+                put_identity(out, &found.identity);
+                put_u64(out, found.discovered_at.0);
+                put_path(out, &found.source_path);
+                put_option(out, found.sidecar.as_ref(), |out, sidecar| {
+                    put_identity(out, &sidecar.identity);
+                    put_path(out, &sidecar.path);
+                });
+                KIND_DISCOVERED
+            }
+            Record::Hashed(hashed) => put_hashed(out, hashed),
+            Record::SkippedDuplicate(skipped) => {
+                put_skipped(out, skipped);
+                KIND_SKIPPED_DUPLICATE
+            }
+            Record::Abandoned(abandoned) => {
+                put_u64(out, abandoned.ingest_id.0);
+                out.push(abandoned.reason as u8);
+                KIND_ABANDONED
+            }
+            Record::Expired(before) => {
+                put_u64(out, before.0);
+                KIND_EXPIRED
+            }
+            Record::Profiled(profiled) => {
+                put_u64(out, profiled.ingest_id.0);
+                out.extend_from_slice(&profiled.sha256.0);
+                put_profile(out, &profiled.profile);
+                KIND_PROFILED
+            }
+            Record::Quarantined(quarantined) => {
+                put_quarantined(out, quarantined);
+                KIND_QUARANTINED
+            }
+            Record::Forgotten(sha256) => {
+                out.extend_from_slice(&sha256.0);
+                KIND_FORGOTTEN
+            }
+            Record::Rules(rules) => {
+                put_rules(out, rules);
+                KIND_RULES
+            }
+            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
+                self.encode_note(out)
+            }
+            Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
+            Record::Moved(moved) => put_moved(out, moved),
+            Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
+            Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
+        }
+    }
+
+    /// The payload of a record that is about no single file.
+    fn encode_note(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
+            Record::ClockJumped(jumped) => {
+                put_u64(out, jumped.from.0);
+                out.extend_from_slice(&jumped.shift_ms.to_le_bytes());
+                KIND_CLOCK_JUMPED
+            }
+            Record::ExpiredRanges(ranges) => {
+                put_cutoffs(out, &ranges.listed);
+                put_cutoffs(out, &ranges.found);
+                put_u64(out, ranges.old_lsn.0);
+                KIND_EXPIRED_RANGES
+            }
+            Record::KeptGone(gone) => {
+                put_u64(out, gone.device);
+                put_u64(out, gone.inode);
+                KIND_KEPT_GONE
+            }
+            Record::Relocated(roots) => {
+                put_path(out, &roots.old);
+                put_path(out, &roots.new);
+                KIND_RELOCATED
+            }
+            _ => 0,
+        }
+    }
+
+    /// Reads the record at the front of `bytes` and the number of bytes it takes; None if there is none.
+    pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+        let (header, rest) = bytes.split_at_checked(RECORD_HEADER_BYTES)?;
+        let length = usize::from(u16::from_le_bytes([header[2], header[3]]));
+        let mut fields = Fields(rest.get(..length)?);
+        let record = fields.record(header[0])?;
+        (header[1] == 0 && fields.0.is_empty()).then_some((record, RECORD_HEADER_BYTES + length))
+    }
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_id(out: &mut Vec<u8>, id: IngestId, kind: u8) -> u8 {
+    put_u64(out, id.0);
+    kind
+}
+
+fn put_cutoffs(out: &mut Vec<u8>, cutoffs: &Cutoffs) {
+    out.extend_from_slice(&(cutoffs.steps().len() as u16).to_le_bytes());
+    for (end, before) in cutoffs.steps() {
+        put_u64(out, end.0);
+        put_u64(out, before.0);
+    }
+}
+
+fn put_hashed(out: &mut Vec<u8>, hashed: &Hashed) -> u8 {
+    put_u64(out, hashed.ingest_id.0);
+    out.extend_from_slice(&hashed.sha256.0);
+    put_path(out, &hashed.warehouse_path);
+    put_option(out, hashed.copy.as_ref(), |out, copy| {
+        put_identity(out, &copy.identity);
+        put_path(out, &copy.path);
+    });
+    let Some(algorithm) = hashed.verified_by else { return KIND_HASHED };
+    out.push(algorithm as u8);
+    KIND_VERIFIED
+}
+
+fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {
+    put_u64(out, moved.ingest_id.0);
+    let Some(published) = &moved.published else { return KIND_MOVED };
+    put_identity(out, published);
+    KIND_MOVED_AS
+}
+
+fn put_path(out: &mut Vec<u8>, path: &Path) {
+    let bytes = path.as_os_str().as_bytes();
+    debug_assert!(bytes.len() <= PATH_BYTES_MAX, "configuration and scan let no longer path in");
+    let bytes = &bytes[..bytes.len().min(PATH_BYTES_MAX)];
+    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    debug_assert!(text.len() <= TEXT_BYTES_MAX, "whoever makes a text cuts it");
+    let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
+    put_option(out, rules.quarantine.as_ref(), |out, path| put_path(out, path));
+    put_option(out, rules.validation, put_validation);
+    // Absent, as in journals of old, it is false.
+    out.extend(rules.require_checksum.then_some(1));
+}
+
+fn put_validation(out: &mut Vec<u8>, it: Validation) {
+    let refuses = if it.refuse { LOOK_REFUSES } else { 0 };
+    match it.quote {
+        Some(QUOTE) => out.extend_from_slice(&[it.delimiter, refuses]),
+        quote => out.extend_from_slice(&[it.delimiter, refuses | LOOK_QUOTE, quote.unwrap_or(0)]),
+    }
+}
+
+fn put_skipped(out: &mut Vec<u8>, skipped: &SkippedDuplicate) {
+    put_u64(out, skipped.ingest_id.0);
+    out.extend_from_slice(&skipped.sha256.0);
+    put_u64(out, skipped.duplicate_of.0);
+    out.push(skipped.action as u8);
+    put_option(out, skipped.target.as_ref(), |out, path| put_path(out, path));
+}
+
+fn put_quarantined(out: &mut Vec<u8>, quarantined: &Quarantined) {
+    put_u64(out, quarantined.ingest_id.0);
+    out.push(quarantined.cause as u8);
+    put_option(out, quarantined.line, put_u64);
+    put_text(out, &quarantined.detail);
+    put_path(out, &quarantined.target);
+}
+
+fn put_profile(out: &mut Vec<u8>, profile: &Profile) {
+    put_option(out, profile.rows, put_u64);
+    put_option(out, profile.columns, put_u64);
+    put_option(out, profile.header.as_ref().filter(|header| Profile::fits(header)), |out, header| {
+        out.extend_from_slice(&(header.len() as u16).to_le_bytes());
+        header.iter().for_each(|name| put_text(out, name));
+    });
+    put_option(out, profile.fault.as_ref(), |out, fault| {
+        put_u64(out, fault.line);
+        put_text(out, &fault.reason);
+    });
+}
+
+fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn put_time(out: &mut Vec<u8>, time: FileTime) {
+    out.extend_from_slice(&time.sec.to_le_bytes());
+    out.extend_from_slice(&time.nsec.to_le_bytes());
+}
+
+fn put_identity(out: &mut Vec<u8>, identity: &FileIdentity) {
+    put_u64(out, identity.device);
+    put_u64(out, identity.inode);
+    put_u64(out, identity.size);
+    put_time(out, identity.mtime);
+    put_time(out, identity.ctime);
+}
+
+/// What is left to read of a record's payload.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn record(&mut self, kind: u8) -> Option<Record> {
+        Some(match kind {
+            KIND_SETTINGS => Record::Settings(Settings {
+                input: self.path()?,
+                warehouse: self.path()?,
+                manifests: self.path()?,
+                duplicates: self.action()?,
+                duplicates_dir: self.option(Fields::path)?,
+            }),
+            KIND_DISCOVERED => Record::Discovered(Discovered {
+                identity: self.identity()?,
+                discovered_at: UnixMillis(self.u64()?),
+                source_path: self.path()?,
+                sidecar: self.option(|fields| Some(Sidecar { identity: fields.identity()?, path: fields.path()? }))?,
+            }),
+            KIND_HASHED | KIND_VERIFIED => Record::Hashed(Hashed {
+                ingest_id: self.id()?,
+                sha256: Sha256(self.array()?),
+                warehouse_path: self.path()?,
+                copy: self.option(|fields| Some(Copy { identity: fields.identity()?, path: fields.path()? }))?,
+                verified_by: if kind == KIND_VERIFIED { Some(self.algorithm()?) } else { None },
+            }),
+            KIND_MOVED => Record::Moved(Moved { ingest_id: self.id()?, published: None }),
+            KIND_MOVED_AS => Record::Moved(Moved { ingest_id: self.id()?, published: Some(self.identity()?) }),
+            KIND_MANIFESTED => Record::Manifested(self.id()?),
+            KIND_SKIPPED_DUPLICATE => Record::SkippedDuplicate(SkippedDuplicate {
+                ingest_id: self.id()?,
+                sha256: Sha256(self.array()?),
+                duplicate_of: self.id()?,
+                action: self.action()?,
+                target: self.option(Fields::path)?,
+            }),
+            KIND_DUPLICATE_CLEARED => Record::DuplicateCleared(self.id()?),
+            KIND_ABANDONED => Record::Abandoned(Abandoned { ingest_id: self.id()?, reason: self.reason()? }),
+            KIND_EXPIRED => Record::Expired(UnixMillis(self.u64()?)),
+            KIND_PROFILED => Record::Profiled(Profiled {
+                ingest_id: self.id()?,
+                sha256: Sha256(self.array()?),
+                profile: self.profile()?,
+            }),
+            KIND_QUARANTINED => Record::Quarantined(Quarantined {
+                ingest_id: self.id()?,
+                cause: self.cause()?,
+                line: self.option(Fields::u64)?,
+                detail: self.text()?,
+                target: self.path()?,
+            }),
+            KIND_QUARANTINE_DONE => Record::QuarantineDone(self.id()?),
+            KIND_RULES => Record::Rules(Rules {
+                quarantine: self.option(Fields::path)?,
+                validation: self.option(Fields::validation)?,
+                require_checksum: self.flag_at_the_end()?,
+            }),
+            KIND_CLOCK_JUMPED => {
+                Record::ClockJumped(ClockJumped { from: Lsn(self.u64()?), shift_ms: i64::from_le_bytes(self.array()?) })
+            }
+            KIND_EXPIRED_RANGES => Record::ExpiredRanges(Ranges {
+                listed: self.cutoffs()?,
+                found: self.cutoffs()?,
+                old_lsn: Lsn(self.u64()?),
+            }),
+            KIND_KEPT_GONE => Record::KeptGone(KeptGone { device: self.u64()?, inode: self.u64()? }),
+            KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
+            KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
+            _ => return None,
+        })
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (front, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*front)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn id(&mut self) -> Option<IngestId> {
+        self.u64().map(IngestId)
+    }
+
+    fn cutoffs(&mut self) -> Option<Cutoffs> {
+        let count = u16::from_le_bytes(self.array()?);
+        let steps = (0..count).map(|_| Some((Lsn(self.u64()?), UnixMillis(self.u64()?)))).collect::<Option<_>>()?;
+        Cutoffs::new(steps)
+    }
+
+    fn path(&mut self) -> Option<PathBuf> {
+        let length = usize::from(u16::from_le_bytes(self.array()?));
+        let (path, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        (length <= PATH_BYTES_MAX).then(|| PathBuf::from(OsStr::from_bytes(path)))
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = usize::from(u16::from_le_bytes(self.array()?));
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).ok().filter(|text| text.len() <= TEXT_BYTES_MAX)
+    }
+
+    fn profile(&mut self) -> Option<Profile> {
+        Some(Profile {
+            rows: self.option(Fields::u64)?,
+            columns: self.option(Fields::u64)?,
+            header: self.option(Fields::header)?,
+            fault: self.option(|fields| Some(CsvFault { line: fields.u64()?, reason: fields.text()? }))?,
+        })
+    }
+
+    fn header(&mut self) -> Option<Vec<String>> {
+        let count = u16::from_le_bytes(self.array()?);
+        let header = (0..count).map(|_| self.text()).collect::<Option<Vec<String>>>()?;
+        Profile::fits(&header).then_some(header)
+    }
+
+    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.byte()? {
+            0 => Some(None),
+            1 => read(self).map(Some),
+            _ => None,
+        }
+    }
+
+    fn time(&mut self) -> Option<FileTime> {
+        Some(FileTime { sec: i64::from_le_bytes(self.array()?), nsec: u32::from_le_bytes(self.array()?) })
+    }
+
+    fn identity(&mut self) -> Option<FileIdentity> {
+        Some(FileIdentity {
+            device: self.u64()?,
+            inode: self.u64()?,
+            size: self.u64()?,
+            mtime: self.time()?,
+            ctime: self.time()?,
+        })
+    }
+
+    fn action(&mut self) -> Option<DuplicateAction> {
+        let byte = self.byte()?;
+        [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
+            .into_iter()
+            .find(|action| *action as u8 == byte)
+    }
+
+    fn validation(&mut self) -> Option<Validation> {
+        let [delimiter, bits] = self.array()?;
+        if bits & !(LOOK_REFUSES | LOOK_QUOTE) != 0 {
+            return None;
+        }
+        let quote = match bits & LOOK_QUOTE {
+            0 => Some(QUOTE),
+            _ => match self.byte()? {
+                // That has the shorter form.
+                QUOTE => return None,
+                0 => None,
+                quote => Some(quote),
+            },
+        };
+        Some(Validation { delimiter, quote, refuse: bits & LOOK_REFUSES != 0 })
+    }
+
+    /// True if a 1 is left, false if nothing is.
+    fn flag_at_the_end(&mut self) -> Option<bool> {
+        if self.0.is_empty() {
+            return Some(false);
+        }
+        (self.byte()? == 1).then_some(true)
+    }
+
+    fn algorithm(&mut self) -> Option<Algorithm> {
+        let byte = self.byte()?;
+        Algorithm::ALL.into_iter().find(|algorithm| *algorithm as u8 == byte)
+    }
+
+    fn cause(&mut self) -> Option<QuarantineCause> {
+        let byte = self.byte()?;
+        QuarantineCause::ALL.into_iter().find(|cause| *cause as u8 == byte)
+    }
+
+    fn reason(&mut self) -> Option<AbandonReason> {
+        let byte = self.byte()?;
+        AbandonReason::ALL.into_iter().find(|reason| *reason as u8 == byte)
+    }
+}

@@ -1,0 +1,354 @@
+//! What each file's records said, each with its LSN and time: what `inspect` shows, and what a compaction keeps.
+//!
+//! The running ingestor needs much less of a file ([`super::index`]); here nothing is left out.
+//!
+//! Invariants:
+//! - The history is a function of the records in LSN order. Fed with a history's survivors, it says the same of every file.
+//! - It holds the files that are not finished and the duplicates that stay in staging. A file that is finished is handed
+//!   out, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::journal::disk::expired::Expired;
+use crate::journal::disk::lifecycle::{Counts, FileState, ON_ITS_WAY};
+use crate::journal::disk::record::{
+    Discovered, DuplicateAction, Hashed, Moved, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
+};
+use crate::journal::disk::relocations::Relocations;
+use crate::journal::disk::snapshot::{Row, Survivor};
+use crate::journal::log::clock::Clock;
+use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+
+/// A record's fields, its LSN, and when it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped<T> {
+    /// Its place.
+    pub lsn: Lsn,
+    /// When its frame was written.
+    pub at: UnixMillis,
+    /// The fields.
+    pub value: T,
+}
+
+/// All that is known of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its name for life.
+    pub id: IngestId,
+    /// How far it has come.
+    pub state: FileState,
+    /// The LSN of its newest record.
+    pub lsn: Lsn,
+    /// When that was written.
+    pub updated_at: UnixMillis,
+    /// The LSN of the settings under which it was found.
+    settings: Lsn,
+    /// DISCOVERED, and when it was written.
+    pub found: Stamped<Discovered>,
+    /// The newest HASHED.
+    pub hashed: Option<Stamped<Hashed>>,
+    /// MOVED.
+    pub moved: Option<Stamped<Moved>>,
+    /// The newest SKIPPED_DUPLICATE.
+    pub skipped: Option<Stamped<SkippedDuplicate>>,
+    /// The newest PROFILED.
+    pub profiled: Option<Stamped<Profiled>>,
+    /// The newest QUARANTINED.
+    pub quarantined: Option<Stamped<Quarantined>>,
+}
+
+impl File {
+    /// Of its content, if that is known.
+    pub fn sha256(&self) -> Option<Sha256> {
+        let skipped = self.skipped.as_ref().map(|skipped| skipped.value.sha256);
+        skipped.or_else(|| self.hashed.as_ref().map(|hashed| hashed.value.sha256))
+    }
+
+    /// Its place in the warehouse, as far as one was chosen.
+    pub fn warehouse_path(&self) -> Option<&PathBuf> {
+        self.hashed.as_ref().map(|hashed| &hashed.value.warehouse_path)
+    }
+
+    /// What a snapshot keeps of it, once it is MANIFESTED.
+    pub fn into_row(self) -> Option<Row> {
+        let hashed = self.hashed?.value;
+        let Discovered { identity, discovered_at, source_path, .. } = self.found.value;
+        Some(Row {
+            sha256: hashed.sha256,
+            ingest_id: self.id,
+            lsn: self.lsn,
+            device: identity.device,
+            inode: identity.inode,
+            size: identity.size,
+            mtime_sec: identity.mtime.sec,
+            discovered_at,
+            manifested_at: self.updated_at,
+            source_path,
+            warehouse_path: hashed.warehouse_path,
+            published: self.moved.and_then(|moved| moved.value.published),
+        })
+    }
+
+    /// Its records, without those that a later one made void.
+    fn survivors(&self) -> Vec<(Lsn, UnixMillis, Record)> {
+        let mut records = vec![(self.found.lsn, self.found.at, Record::Discovered(self.found.value.clone()))];
+        let profiled = self.profiled.as_ref();
+        records.extend(profiled.map(|it| (it.lsn, it.at, Record::Profiled(it.value.clone()))));
+        let quarantined = self.quarantined.as_ref();
+        records.extend(quarantined.map(|it| (it.lsn, it.at, Record::Quarantined(it.value.clone()))));
+        let hashed = self.hashed.as_ref();
+        records.extend(hashed.map(|hashed| (hashed.lsn, hashed.at, Record::Hashed(hashed.value.clone()))));
+        records.extend(self.moved.as_ref().map(|moved| (moved.lsn, moved.at, Record::Moved(moved.value))));
+        let skipped = self.skipped.as_ref();
+        records
+            .extend(skipped.map(|skipped| (skipped.lsn, skipped.at, Record::SkippedDuplicate(skipped.value.clone()))));
+        records
+    }
+}
+
+/// All files, by what was said of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    settings: BTreeMap<Lsn, Stamped<Settings>>,
+    expired: Expired,
+    /// The EXPIRED record that is in force and has no end.
+    open_expiry: Option<Stamped<()>>,
+    /// The last EXPIRED_RANGES.
+    ranges: Option<Stamped<()>>,
+    clock: Clock,
+    relocations: Relocations,
+    rules: Option<Stamped<Rules>>,
+    /// Boxed, because each goes in and out once, and is some 500 bytes.
+    open: HashMap<IngestId, Box<File>>,
+    kept: HashMap<(u64, u64), Box<File>>,
+    /// The last FORGOTTEN of each content: what was finished before it has expired.
+    forgotten: BTreeMap<Sha256, Stamped<()>>,
+    /// Files that are finished and not in the history any more; contents that became rows are not counted.
+    finished: Counts,
+}
+
+/// The error of a record about a file that is not known, or finished.
+const NOT_OPEN: &str = "a record of a file that is not open";
+
+impl History {
+    /// The files that are not finished, and the duplicates that stay in staging.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.open.values().chain(self.kept.values()).map(|file| &**file)
+    }
+
+    /// Files that were finished and are not here any more, without those that are MANIFESTED.
+    pub fn finished(&self) -> Counts {
+        self.finished
+    }
+
+    /// The LSN of the last FORGOTTEN of each content.
+    pub fn forgotten(&self) -> impl Iterator<Item = (Sha256, Lsn)> {
+        self.forgotten.iter().map(|(sha256, stamped)| (*sha256, stamped.lsn))
+    }
+
+    fn count(&mut self, state: FileState, files: u64) {
+        self.finished[state as usize] += files;
+    }
+
+    /// What has expired.
+    pub fn expired(&self) -> &Expired {
+        &self.expired
+    }
+
+    /// The wall clock's jumps.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The directories that were moved.
+    pub fn relocations(&self) -> &Relocations {
+        &self.relocations
+    }
+
+    /// The contents that duplicates refer to: these do not expire.
+    pub fn referred_to(&self) -> HashSet<Sha256> {
+        self.files().filter_map(|file| file.skipped.as_ref()).map(|skipped| skipped.value.sha256).collect()
+    }
+
+    /// Adds a record; returns the file that it finished, or of which it took the place.
+    ///
+    /// # Errors
+    /// Why it cannot come after those before it.
+    pub fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
+        let Some(id) = record.ingest_id() else { return self.begin(lsn, at, record) };
+        let file = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
+        file.state = file.state.after(&record)?;
+        (file.lsn, file.updated_at) = (lsn, at);
+        let mut is_finished = false;
+        match record {
+            Record::Hashed(hashed) => file.hashed = Some(Stamped { lsn, at, value: hashed }),
+            Record::Moved(moved) => file.moved = Some(Stamped { lsn, at, value: moved }),
+            Record::SkippedDuplicate(skipped) => {
+                let is_kept = skipped.action == DuplicateAction::Keep;
+                file.skipped = Some(Stamped { lsn, at, value: skipped });
+                if is_kept {
+                    let file = self.open.remove(&id).ok_or(NOT_OPEN)?;
+                    let before = self.kept.insert(file.found.value.identity.key(), file);
+                    self.count(FileState::SkippedDuplicate, u64::from(before.is_some()));
+                    return Ok(before);
+                }
+            }
+            Record::Profiled(profiled) => file.profiled = Some(Stamped { lsn, at, value: profiled }),
+            Record::Quarantined(quarantined) => file.quarantined = Some(Stamped { lsn, at, value: quarantined }),
+            Record::Abandoned(_) | Record::DuplicateCleared(_) | Record::QuarantineDone(_) => {
+                let state = file.state;
+                self.count(state, 1);
+                is_finished = true;
+            }
+            _ => is_finished = true,
+        }
+        if is_finished { self.open.remove(&id).ok_or(NOT_OPEN).map(Some) } else { Ok(None) }
+    }
+
+    /// As `record`, of a journal that has lost some: what can be told all the same from the rest of a file's records is
+    /// told. Of a file without DISCOVERED, `close_incomplete` decides.
+    pub(in crate::journal) fn salvage(
+        &mut self,
+        lsn: Lsn,
+        at: UnixMillis,
+        record: Record,
+    ) -> Result<Option<Box<File>>, &'static str> {
+        if let Some(id) = record.ingest_id() {
+            match (&record, self.open.get(&id).map(|file| file.state)) {
+                (Record::Hashed(_), None) if id.0 < lsn.0 => {
+                    let identity = FileIdentity::default();
+                    let found = Discovered { identity, discovered_at: at, source_path: PathBuf::new(), sidecar: None };
+                    self.begin(Lsn(id.0), at, Record::Discovered(found))?;
+                }
+                // Nothing is listed that was not moved.
+                (Record::Manifested(_), Some(FileState::Hashed)) => {
+                    let moved = Moved { ingest_id: id, published: None };
+                    drop(self.record(lsn, at, Record::Moved(moved))?);
+                }
+                _ => {}
+            }
+        }
+        self.record(lsn, at, record)
+    }
+
+    /// The content of a file that is not finished.
+    pub(in crate::journal) fn content_of(&self, id: IngestId) -> Option<Sha256> {
+        self.open.get(&id).and_then(|file| file.sha256())
+    }
+
+    /// Takes out a file of which it is known by others that it is finished.
+    pub(in crate::journal) fn take(&mut self, id: IngestId) -> Option<File> {
+        self.open.remove(&id).map(|file| *file)
+    }
+
+    /// Of a journal that has lost records: gives up the files that cannot go on, because their DISCOVERED is lost, or all
+    /// SETTINGS. Those of which it is known that they are in the warehouse are returned; the others are found anew.
+    pub(in crate::journal) fn close_incomplete(&mut self) -> Vec<File> {
+        let any_settings = self.settings.first_key_value().map(|(_, settings)| settings.clone());
+        let cannot_go_on = |file: &File| any_settings.is_none() || file.found.value.source_path.as_os_str().is_empty();
+        let incomplete: Vec<File> = self.open.extract_if(|_, file| cannot_go_on(file)).map(|(_, file)| *file).collect();
+        if any_settings.is_none() {
+            let kept = self.kept.drain().count() as u64;
+            self.count(FileState::SkippedDuplicate, kept);
+        }
+        // Files that were found under settings that are lost go on under those that are known.
+        let without = self.open.values_mut().chain(self.kept.values_mut()).filter(|file| file.settings == Lsn(0));
+        let mut earliest = None;
+        for file in without {
+            file.settings = Lsn(1);
+            earliest = Some(Lsn(1));
+        }
+        if let (Some(lsn), Some(settings)) = (earliest, any_settings) {
+            self.settings.entry(lsn).or_insert(Stamped { lsn, ..settings });
+        }
+        let (moved, others): (Vec<File>, Vec<File>) =
+            incomplete.into_iter().partition(|file| file.state == FileState::Moved);
+        self.count(FileState::Abandoned, others.len() as u64);
+        moved
+    }
+
+    /// Adds a record that is about no file that is known; returns the one whose place it takes.
+    fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
+        match record {
+            Record::Settings(settings) => {
+                self.settings.insert(lsn, Stamped { lsn, at, value: settings });
+            }
+            Record::Expired(before) => {
+                let is_new = self.expired.take_open(lsn, before);
+                let opened = is_new.then_some(Stamped { lsn, at, value: () });
+                self.open_expiry = opened.or_else(|| self.open_expiry.take());
+            }
+            Record::ExpiredRanges(ranges) => {
+                self.expired.take(lsn, &ranges)?;
+                (self.open_expiry, self.ranges) = (None, Some(Stamped { lsn, at, value: () }));
+            }
+            Record::ClockJumped(jumped) => self.clock.take(lsn, at, &jumped),
+            Record::KeptGone(gone) => {
+                let gone = self.kept.remove(&(gone.device, gone.inode));
+                self.count(FileState::SkippedDuplicate, u64::from(gone.is_some()));
+                return Ok(gone);
+            }
+            Record::Relocated(roots) => {
+                if self.open.values().any(|file| file.state != FileState::Discovered) {
+                    return Err(ON_ITS_WAY);
+                }
+                self.relocations.take(lsn, at, &roots)?;
+            }
+            Record::Rules(rules) => self.rules = Some(Stamped { lsn, at, value: rules }),
+            Record::Forgotten(sha256) => {
+                self.forgotten.insert(sha256, Stamped { lsn, at, value: () });
+                let dropped = self.kept.extract_if(|_, file| file.sha256() == Some(sha256)).count() as u64;
+                self.count(FileState::SkippedDuplicate, dropped);
+            }
+            Record::Discovered(found) => {
+                let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
+                let superseded = self.kept.remove(&found.identity.key());
+                self.count(FileState::SkippedDuplicate, u64::from(superseded.is_some()));
+                let file = File {
+                    id: IngestId(lsn.0),
+                    state: FileState::Discovered,
+                    lsn,
+                    updated_at: at,
+                    settings,
+                    found: Stamped { lsn, at, value: found },
+                    hashed: None,
+                    moved: None,
+                    skipped: None,
+                    profiled: None,
+                    quarantined: None,
+                };
+                self.open.insert(file.id, Box::new(file));
+                return Ok(superseded);
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// The records that still matter, as a snapshot holds them: in LSN order, those of the files here, the settings
+    /// under which they were found and the newest ones, what has expired, what was to be forgotten, the clock's jumps,
+    /// directories that were moved, and the newest rules.
+    pub fn survivors(&self) -> Vec<u8> {
+        let mut records: Vec<(Lsn, UnixMillis, Record)> = self.files().flat_map(File::survivors).collect();
+        let mut settings: BTreeSet<Lsn> = self.files().map(|file| file.settings).collect();
+        settings.extend(self.settings.last_key_value().map(|(lsn, _)| *lsn));
+        let settings = settings.iter().filter_map(|lsn| self.settings.get(lsn));
+        records.extend(settings.map(|known| (known.lsn, known.at, Record::Settings(known.value.clone()))));
+        let open = |it: &Stamped<()>| (it.lsn, it.at, Record::Expired(self.expired.open()));
+        records.extend(self.open_expiry.iter().map(open));
+        let ranges = |it: &Stamped<()>| (it.lsn, it.at, Record::ExpiredRanges(self.expired.ranges().clone()));
+        records.extend(self.ranges.iter().map(ranges));
+        records.extend(self.clock.records().map(|(lsn, at, jumped)| (lsn, at, Record::ClockJumped(jumped))));
+        let moved = self.relocations.records();
+        records.extend(moved.map(|(lsn, at, roots)| (lsn, at, Record::Relocated(roots.clone()))));
+        records.extend(self.rules.iter().map(|it| (it.lsn, it.at, Record::Rules(it.value.clone()))));
+        records.extend(self.forgotten.iter().map(|(sha256, it)| (it.lsn, it.at, Record::Forgotten(*sha256))));
+        records.sort_unstable_by_key(|(lsn, ..)| *lsn);
+        let mut bytes = Vec::new();
+        records.iter().for_each(|(lsn, at, record)| Survivor::encode(*lsn, *at, record, &mut bytes));
+        bytes
+    }
+}

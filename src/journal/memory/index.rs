@@ -1,0 +1,355 @@
+//! What the journal's records add up to: the one fold that start, recovery and the running ingestor share.
+//!
+//! Invariants:
+//! - The state is a function of the records in LSN order, and of nothing else: folding a snapshot and the records behind
+//!   it gives the same as folding all records.
+//! - A content is known if and only if a MOVED record of it is durable, and it has not expired; no content that is known
+//!   is moved again.
+//! - What has expired stays expired: it only grows, and nothing refers anew to a content that is not known.
+//! - `open` holds what is unfinished and nothing else, so it is as small as the number of files in flight.
+
+mod evidence;
+mod notes;
+mod relocate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::ingest::{Duplicate, Ingest, Kept, Original, Target};
+use crate::journal::disk::error::{Error, Refused};
+use crate::journal::disk::expired::Expired;
+use crate::journal::disk::lifecycle::{Counts, FileState, ON_ITS_WAY};
+use crate::journal::disk::record::{
+    Discovered, DuplicateAction, Hashed, Moved, Record, Rules, Settings, SkippedDuplicate,
+};
+use crate::journal::disk::relocations::Relocations;
+use crate::journal::disk::snapshot::Snapshot;
+use crate::journal::log::clock::Clock;
+use crate::journal::log::replay::Visitor;
+use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+
+/// The sum of all records.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    settings: Option<Arc<Settings>>,
+    rules: Rules,
+    open: BTreeMap<IngestId, Ingest>,
+    /// Contents up to this snapshot that were finished then.
+    snapshot: Option<Arc<Snapshot>>,
+    /// The other contents. Where both have one, this one counts: the snapshot's has expired.
+    recent: HashMap<Sha256, Original>,
+    notes: notes::Notes,
+    /// The last FORGOTTEN of each content: what was finished before it has expired.
+    forgotten: HashMap<Sha256, Lsn>,
+    kept: HashMap<(u64, u64), Kept>,
+    /// How many kept duplicates each content has.
+    kept_of: HashMap<Sha256, u32>,
+    counts: Counts,
+}
+
+impl Index {
+    /// The sum of all records up to a snapshot.
+    pub fn from_snapshot(snapshot: &Arc<Snapshot>) -> Result<Index, Error> {
+        let mut state = Index::default();
+        snapshot.survivors(&mut |lsn, at, record| state.apply_at(lsn, at, &record))?;
+        for (count, finished) in state.counts.iter_mut().zip(snapshot.header().finished) {
+            *count += finished;
+        }
+        state.snapshot = Some(snapshot.clone());
+        Ok(state)
+    }
+
+    /// Takes a newer snapshot of records that are part of this state: what it holds is looked up in it from now on.
+    pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+        let folded_in = snapshot.header().lsn;
+        self.recent.retain(|_, original| original.finished.is_none_or(|lsn| lsn > folded_in));
+        self.recent.shrink_to(self.recent.len() * 2);
+        self.snapshot = Some(snapshot);
+    }
+
+    /// The settings of the last start.
+    pub fn settings(&self) -> Option<&Arc<Settings>> {
+        self.settings.as_ref()
+    }
+
+    /// The rules of the last start.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What is unfinished, oldest first.
+    pub fn open(&self) -> impl Iterator<Item = &Ingest> {
+        self.open.values()
+    }
+
+    /// One unfinished file.
+    pub fn ingest(&self, id: IngestId) -> Option<&Ingest> {
+        self.open.get(&id)
+    }
+
+    /// What has expired.
+    pub fn expired(&self) -> &Expired {
+        &self.notes.expired
+    }
+
+    /// The wall clock's jumps.
+    pub fn clock(&self) -> &Clock {
+        &self.notes.clock
+    }
+
+    /// The directories that were moved.
+    pub fn relocations(&self) -> &Relocations {
+        &self.notes.relocations
+    }
+
+    /// True if a file has come further than DISCOVERED, so that its directories must stay where they are.
+    pub fn is_half_done(&self) -> bool {
+        self.open.values().any(|ingest| ingest.state != FileState::Discovered)
+    }
+
+    /// Who brought this content, if it is known: durably in the warehouse, and not forgotten.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read, or is damaged there.
+    pub fn original(&self, sha256: &Sha256) -> Result<Option<Original>, Error> {
+        let original = match self.recent.get(sha256) {
+            Some(recent) => Some(recent.clone()),
+            None => match &self.snapshot {
+                Some(snapshot) => snapshot.find(sha256)?.map(|row| Original::of_row(&row, self.relocations())),
+                None => None,
+            },
+        };
+        Ok(original.filter(|original| !self.has_expired(sha256, original)))
+    }
+
+    /// True if this content may have been known, and is not any more: it is old enough, or it was asked for.
+    pub fn may_have_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
+        self.notes.expired.excuses(Lsn(id.0), ingested_at) || self.forgotten.contains_key(sha256)
+    }
+
+    /// True if looking for this content takes a read of the snapshot.
+    pub fn is_looked_up(&self, sha256: &Sha256) -> bool {
+        self.snapshot.is_some() && !self.recent.contains_key(sha256)
+    }
+
+    /// Old enough to be forgotten (or it was asked for), finished, and nobody's original that is still in staging: a duplicate that is kept
+    /// there must not turn into a new file.
+    fn has_expired(&self, sha256: &Sha256, original: &Original) -> bool {
+        let refers = |ingest: &Ingest| ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256);
+        let Some(finished) = original.finished else { return false };
+        let is_old = self.notes.expired.covers(finished, original.listed_at, original.discovered_at)
+            || self.forgotten.get(sha256).is_some_and(|forgotten| finished < *forgotten);
+        is_old && !self.kept_of.contains_key(sha256) && !self.open.values().any(refers)
+    }
+
+    /// Duplicates that stay in staging.
+    pub fn kept(&self) -> impl Iterator<Item = &Kept> {
+        self.kept.values()
+    }
+
+    /// The kept duplicate with that (device, inode).
+    pub fn kept_at(&self, key: (u64, u64)) -> Option<&Kept> {
+        self.kept.get(&key)
+    }
+
+    /// Contents that are remembered, those included that have expired since the last compaction.
+    pub fn remembered(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().rows) + self.recent.len() as u64
+    }
+
+    /// Contents that came since the last compaction: each takes some 200 bytes of memory, one in the snapshot five.
+    pub fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Bytes of the last snapshot's file.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().file_bytes)
+    }
+
+    /// How many files are in `state`.
+    pub fn count(&self, state: FileState) -> u64 {
+        self.counts[state as usize]
+    }
+
+    /// As `apply_at`, of a record that was written nobody knows when: it looks as young as can be.
+    pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Refused> {
+        self.apply_at(lsn, UnixMillis(u64::MAX), record)
+    }
+
+    /// Adds the record with this LSN, which was written at that instant. An error says why it cannot come after those
+    /// before it; the state is then as it was.
+    pub fn apply_at(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Refused> {
+        match record {
+            Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
+            Record::Rules(rules) => self.rules = rules.clone(),
+            Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
+            Record::Expired(before) => drop(self.notes.expired.take_open(lsn, *before)),
+            Record::Hashed(hashed) => self.hash(hashed, record)?,
+            Record::Moved(moved) => self.move_in(moved, record)?,
+            Record::Manifested(id) => {
+                let ingest = self.close(*id, record)?;
+                let original = ingest.target.and_then(|target| self.recent.get_mut(&target.sha256));
+                let original = original.ok_or("MANIFESTED of an unknown content")?;
+                (original.finished, original.listed_at) = (Some(lsn), at);
+            }
+            Record::SkippedDuplicate(skipped) => self.skip(skipped, record)?,
+            Record::DuplicateCleared(id) | Record::QuarantineDone(id) => drop(self.close(*id, record)?),
+            Record::Profiled(profiled) => {
+                self.enter(profiled.ingest_id, record)?.profiled = Some(Box::new(profiled.clone()));
+            }
+            Record::Quarantined(quarantined) => {
+                let ingest = self.enter(quarantined.ingest_id, record)?;
+                ingest.quarantined = Some(Box::new(quarantined.clone()));
+            }
+            Record::Forgotten(sha256) => self.forget(lsn, sha256),
+            Record::Abandoned(abandoned) => drop(self.close(abandoned.ingest_id, record)?),
+            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
+                self.note(lsn, at, record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a record that is about no single file.
+    fn note(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Refused> {
+        match record {
+            Record::ClockJumped(jumped) => self.notes.clock.take(lsn, at, jumped),
+            Record::ExpiredRanges(ranges) => self.notes.expired.take(lsn, ranges)?,
+            Record::KeptGone(gone) => self.unkeep((gone.device, gone.inode)),
+            Record::Relocated(_) if self.is_half_done() => return Err(ON_ITS_WAY.into()),
+            Record::Relocated(roots) => {
+                self.notes.relocations.take(lsn, at, roots)?;
+                self.relocate(roots);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), Refused> {
+        let settings = self.settings.clone().ok_or("DISCOVERED before any settings")?;
+        // The file is looked at anew, so what was known of this inode is history.
+        self.unkeep(found.identity.key());
+        let ingest = Ingest {
+            id,
+            state: FileState::Discovered,
+            identity: found.identity,
+            discovered_at: found.discovered_at,
+            source_path: found.source_path.clone(),
+            sidecar: found.sidecar.clone(),
+            settings,
+            target: None,
+            duplicate: None,
+            profiled: None,
+            quarantined: None,
+        };
+        self.counts[FileState::Discovered as usize] += 1;
+        self.open.insert(id, ingest);
+        Ok(())
+    }
+
+    fn hash(&mut self, hashed: &Hashed, record: &Record) -> Result<(), Refused> {
+        self.next_state(hashed.ingest_id, record)?;
+        if self.original(&hashed.sha256)?.is_some() {
+            return Err("HASHED of a content that is in the warehouse".into());
+        }
+        self.enter(hashed.ingest_id, record)?.target = Some(Target {
+            sha256: hashed.sha256,
+            warehouse_path: hashed.warehouse_path.clone(),
+            copy: hashed.copy.clone(),
+            verified_by: hashed.verified_by,
+        });
+        Ok(())
+    }
+
+    fn move_in(&mut self, moved: &Moved, record: &Record) -> Result<(), Refused> {
+        let id = moved.ingest_id;
+        self.next_state(id, record)?;
+        let target = self.open.get(&id).and_then(|ingest| ingest.target.as_ref()).ok_or("MOVED without HASHED")?;
+        let sha256 = target.sha256;
+        if self.original(&sha256)?.is_some() {
+            return Err("a content is MOVED twice".into());
+        }
+        let warehouse_path = target.warehouse_path.clone().into_boxed_path();
+        let discovered_at = self.enter(id, record)?.discovered_at;
+        let (published, finished, listed_at) = (moved.published, None, UnixMillis(0));
+        let original = Original { ingest_id: id, warehouse_path, discovered_at, finished, published, listed_at };
+        self.recent.insert(sha256, original);
+        Ok(())
+    }
+
+    fn skip(&mut self, skipped: &SkippedDuplicate, record: &Record) -> Result<(), Refused> {
+        let ingest = self.enter(skipped.ingest_id, record)?;
+        ingest.duplicate = Some(Duplicate {
+            of: skipped.duplicate_of,
+            sha256: skipped.sha256,
+            action: skipped.action,
+            target: skipped.target.clone(),
+        });
+        if skipped.action == DuplicateAction::Keep {
+            let sidecar = ingest.sidecar.as_ref().map(|sidecar| sidecar.identity);
+            let kept = Kept { identity: ingest.identity, sha256: skipped.sha256, sidecar };
+            self.open.remove(&skipped.ingest_id);
+            self.unkeep(kept.identity.key());
+            *self.kept_of.entry(kept.sha256).or_default() += 1;
+            self.kept.insert(kept.identity.key(), kept);
+        }
+        Ok(())
+    }
+
+    /// Duplicates of it that stay in staging are looked at anew: the first of them is an original then.
+    fn forget(&mut self, lsn: Lsn, sha256: &Sha256) {
+        self.forgotten.insert(*sha256, lsn);
+        if self.kept_of.remove(sha256).is_some() {
+            self.kept.retain(|_, kept| kept.sha256 != *sha256);
+        }
+    }
+
+    fn unkeep(&mut self, key: (u64, u64)) {
+        let Some(kept) = self.kept.remove(&key) else { return };
+        if let Some(count) = self.kept_of.get_mut(&kept.sha256) {
+            *count -= 1;
+            if *count == 0 {
+                self.kept_of.remove(&kept.sha256);
+            }
+        }
+    }
+
+    fn next_state(&self, id: IngestId, record: &Record) -> Result<FileState, &'static str> {
+        self.open.get(&id).ok_or("a record of a file that is not open")?.state.after(record)
+    }
+
+    /// Counts a file in its next state.
+    fn enter(&mut self, id: IngestId, record: &Record) -> Result<&mut Ingest, &'static str> {
+        let next = self.next_state(id, record)?;
+        let ingest = self.open.get_mut(&id).ok_or("a record of a file that is not open")?;
+        self.counts[ingest.state as usize] -= 1;
+        self.counts[next as usize] += 1;
+        ingest.state = next;
+        Ok(ingest)
+    }
+
+    /// As `enter`, for the last record of a file.
+    fn close(&mut self, id: IngestId, record: &Record) -> Result<Ingest, &'static str> {
+        self.enter(id, record)?;
+        self.open.remove(&id).ok_or("a record of a file that is not open")
+    }
+}
+
+impl Visitor for Index {
+    fn restart(&mut self) {
+        *self = Index::default();
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        *self = Index::from_snapshot(snapshot)?;
+        Ok(())
+    }
+
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.apply_at(lsn, written_at, &record)
+    }
+}

@@ -1,0 +1,42 @@
+//! A few contents of many: whether warehouse and manifests are the ones that the journal knows is told by them.
+
+use std::path::Path;
+
+use super::Index;
+use crate::journal::disk::error::Error;
+use crate::journal::memory::ingest::Original;
+use crate::limits::{EVIDENCE_MAX, EVIDENCE_ROWS_MAX};
+use crate::types::Sha256;
+
+impl Index {
+    /// Some content that is in the warehouse and in a manifest, if there is any.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read, or is damaged there.
+    pub fn any_listed(&self) -> Result<Option<(Sha256, Original)>, Error> {
+        if let Some((sha256, original)) = self.recent.iter().find(|(_, original)| original.finished.is_some()) {
+            return Ok(Some((*sha256, original.clone())));
+        }
+        let row = self.snapshot.as_ref().map(|snapshot| snapshot.row(0)).transpose()?.flatten();
+        Ok(row.map(|row| (row.sha256, Original::of_row(&row, &self.notes.relocations))))
+    }
+
+    /// Some contents that are in a manifest, and in the warehouse below `root`: a few of the newest, or of all.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read, or is damaged there.
+    pub fn listed_below(&self, root: &Path) -> Result<Vec<Original>, Error> {
+        let is_below = |original: &Original| original.finished.is_some() && original.warehouse_path.starts_with(root);
+        let mut found: Vec<Original> =
+            self.recent.values().filter(|it| is_below(it)).take(EVIDENCE_MAX).cloned().collect();
+        let Some(snapshot) = &self.snapshot else { return Ok(found) };
+        for number in 0..EVIDENCE_ROWS_MAX {
+            let Some(row) = snapshot.row(number)? else { break };
+            found.extend(Some(Original::of_row(&row, &self.notes.relocations)).filter(|it| is_below(it)));
+            if found.len() >= 2 * EVIDENCE_MAX {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,190 @@
+//! All that a journal says of its files, for those who ask: `inspect`, `status`, `explain`, `forget`.
+//!
+//! Invariants: it only reads, beside a writer too; what the journal's rules forbid, it refuses as every other reader does.
+//! Rows of the snapshot stay on the disk until somebody goes through them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::history::{File, History};
+use super::index::Index;
+use crate::journal::disk::error::{Error, Refused};
+use crate::journal::disk::lifecycle::FileState;
+use crate::journal::disk::record::{Quarantined, Record};
+use crate::journal::disk::relocations::Relocations;
+use crate::journal::disk::snapshot::{Row, RowReader, Snapshot};
+use crate::journal::log::replay::Visitor;
+use crate::types::{Algorithm, IngestId, Lsn, Sha256, UnixMillis};
+
+/// What is known of one file, as far as the journal was read.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name for life.
+    pub id: IngestId,
+    /// Of its newest record.
+    pub lsn: Lsn,
+    /// How far it has come.
+    pub state: FileState,
+    /// `st_dev` of the staged file.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since the epoch.
+    pub mtime_sec: i64,
+    /// Where it was found.
+    pub source_path: PathBuf,
+    /// Of its content, if that is known.
+    pub sha256: Option<Sha256>,
+    /// Its place in the warehouse, as far as one was chosen.
+    pub warehouse_path: Option<PathBuf>,
+    /// The checksum in its sidecar that matched, as far as the records are still there.
+    pub verified_by: Option<Algorithm>,
+    /// Who brought its content, if it is a duplicate.
+    pub duplicate_of: Option<IngestId>,
+    /// Why and where it was moved, if it could not be ingested.
+    pub quarantined: Option<Quarantined>,
+    /// Where a duplicate was moved.
+    pub duplicate_moved_to: Option<PathBuf>,
+    /// When it was found complete.
+    pub created_at: UnixMillis,
+    /// When its newest record was written.
+    pub updated_at: UnixMillis,
+}
+
+impl Entry {
+    fn of_file(file: &File, relocations: &Relocations) -> Entry {
+        let found = &file.found.value;
+        let mut entry = Entry {
+            id: file.id,
+            lsn: file.lsn,
+            state: file.state,
+            device: found.identity.device,
+            inode: found.identity.inode,
+            size: found.identity.size,
+            mtime_sec: found.identity.mtime.sec,
+            source_path: found.source_path.clone(),
+            sha256: file.sha256(),
+            warehouse_path: file.warehouse_path().cloned(),
+            verified_by: file.hashed.as_ref().and_then(|hashed| hashed.value.verified_by),
+            quarantined: file.quarantined.as_ref().map(|quarantined| quarantined.value.clone()),
+            duplicate_moved_to: file.skipped.as_ref().and_then(|skipped| skipped.value.target.clone()),
+            duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
+            created_at: found.discovered_at,
+            updated_at: file.updated_at,
+        };
+        relocations.renew(file.found.lsn, &mut entry.source_path);
+        if let (Some(path), Some(hashed)) = (&mut entry.warehouse_path, &file.hashed) {
+            relocations.renew(hashed.lsn, path);
+        }
+        if let (Some(quarantined), Some(stamped)) = (&mut entry.quarantined, &file.quarantined) {
+            relocations.renew(stamped.lsn, &mut quarantined.target);
+        }
+        if let (Some(path), Some(skipped)) = (&mut entry.duplicate_moved_to, &file.skipped) {
+            relocations.renew(skipped.lsn, path);
+        }
+        entry
+    }
+
+    fn of_row(mut row: Row, relocations: &Relocations) -> Entry {
+        row.renew(relocations);
+        Entry {
+            id: row.ingest_id,
+            lsn: row.lsn,
+            state: FileState::Manifested,
+            device: row.device,
+            inode: row.inode,
+            size: row.size,
+            mtime_sec: row.mtime_sec,
+            source_path: row.source_path,
+            sha256: Some(row.sha256),
+            warehouse_path: Some(row.warehouse_path),
+            verified_by: None,
+            quarantined: None,
+            duplicate_moved_to: None,
+            duplicate_of: None,
+            created_at: row.discovered_at,
+            updated_at: row.manifested_at,
+        }
+    }
+}
+
+/// What the journal holds.
+#[derive(Default)]
+pub struct JournalReport {
+    /// What its records add up to.
+    pub state: Index,
+    snapshot: Option<Arc<Snapshot>>,
+    history: History,
+    /// Files that are finished, since the snapshot.
+    finished: Vec<File>,
+}
+
+/// Where a file is to be found.
+#[derive(Clone, Copy)]
+pub enum Found<'a> {
+    /// In memory.
+    File(&'a File),
+    /// By its number in the snapshot.
+    Row(u32),
+}
+
+impl JournalReport {
+    /// The snapshot that the journal begins with.
+    pub fn newest_snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_deref()
+    }
+
+    /// Shows every file once, in no order, until one is refused. Returns the damage that ended it before all were shown.
+    pub fn files<'a>(&'a self, show: &mut dyn FnMut(Entry, Found<'a>)) -> Result<Option<Error>, Error> {
+        let relocations = self.history.relocations();
+        for file in self.finished.iter().chain(self.history.files()) {
+            show(Entry::of_file(file, relocations), Found::File(file));
+        }
+        let mut rows = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
+        for number in 0.. {
+            match rows.as_mut().map_or(Ok(None), RowReader::next_row) {
+                Ok(Some(row)) => show(Entry::of_row(row, relocations), Found::Row(number)),
+                Ok(None) => break,
+                Err(corrupt @ Error::Corrupt(_)) => return Ok(Some(corrupt)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// One file, once more. None if its row is gone.
+    pub fn entry(&self, found: &Found<'_>) -> Result<Option<Entry>, Error> {
+        let relocations = self.history.relocations();
+        match found {
+            Found::File(file) => Ok(Some(Entry::of_file(file, relocations))),
+            Found::Row(number) => {
+                let row = self.snapshot.as_ref().map(|snapshot| snapshot.row(*number)).transpose()?;
+                Ok(row.flatten().map(|row| Entry::of_row(row, relocations)))
+            }
+        }
+    }
+}
+
+impl Visitor for JournalReport {
+    fn restart(&mut self) {
+        *self = JournalReport::default();
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        self.state = Index::from_snapshot(snapshot)?;
+        self.snapshot = Some(snapshot.clone());
+        let (history, finished) = (&mut self.history, &mut self.finished);
+        snapshot.survivors(&mut |lsn, at, record| {
+            finished.extend(history.record(lsn, at, record)?.map(|file| *file));
+            Ok(())
+        })
+    }
+
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
+        self.state.apply_at(lsn, at, &record)?;
+        self.finished.extend(self.history.record(lsn, at, record)?.map(|file| *file));
+        Ok(())
+    }
+}
