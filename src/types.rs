@@ -185,6 +185,9 @@ pub struct UnixMillis(pub u64);
 /// The last instant RFC 3339 can write: 9999-12-31T23:59:59.999Z.
 const RFC3339_LAST_MS: u64 = 253_402_300_799_999;
 
+/// How the names of the warehouse's partitions begin.
+pub const PARTITION_PREFIX: &str = "ingest_date=";
+
 impl UnixMillis {
     /// The wall clock's time; an instant before the epoch counts as the epoch.
     pub fn from_system_time(time: SystemTime) -> UnixMillis {
@@ -205,7 +208,7 @@ impl UnixMillis {
 
     /// The warehouse's partition directory: `ingest_date=2026-11-18`.
     pub fn date_partition(self) -> String {
-        format!("ingest_date={}", &self.rfc3339()[..10])
+        format!("{PARTITION_PREFIX}{}", &self.rfc3339()[..10])
     }
 
     /// The manifest's directory, one component a level: `["2026", "11", "18", "09"]`.

@@ -8,13 +8,14 @@ use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::check::{Job, Queue};
+use super::context::Audit;
+use super::files::{Job, Queue};
 use super::finding::{Content, Finding, Kind};
-use super::known::{Known, OnItsWay};
+use super::journal_view::{Known, OnItsWay};
+use super::places::split;
 use super::sample::Choice;
 use super::table::Entry;
 use super::warehouse::OpenDirs;
-use super::{Audit, split};
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;

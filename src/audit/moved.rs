@@ -6,12 +6,11 @@
 use std::path::Path;
 
 use super::table::Table;
-use super::walk::PARTITION;
 use super::warehouse::Warehouse;
 use crate::fs::{Fs, Open};
 use crate::pipeline::hash::digest_of;
 use crate::pipeline::lines::Listed;
-use crate::types::Lsn;
+use crate::types::{Lsn, PARTITION_PREFIX};
 
 /// Files of one old warehouse that are looked for, at most.
 const LOOKS_MAX: u32 = 64;
@@ -45,7 +44,7 @@ impl Table {
     fn is_moved<F: Fs>(&mut self, fs: &F, warehouse: &Warehouse<F>, listed: &Listed) -> bool {
         let Some(partition) = listed.warehouse_path.parent() else { return false };
         let (Some(root), Some(name)) = (partition.parent(), partition.file_name()) else { return false };
-        if !name.as_encoded_bytes().starts_with(PARTITION.as_bytes()) || listed.size > BYTES_MAX {
+        if !name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes()) || listed.size > BYTES_MAX {
             return false;
         }
         let looks = self.looked_for.get(root).copied().unwrap_or(0);

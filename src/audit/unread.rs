@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Kind, Reporter};
-use super::walk::PARTITION;
 use crate::pipeline::hours::Unread;
 use crate::pipeline::lines::Error;
 use crate::pipeline::manifest::{MANIFEST_NAME, hour_dir};
-use crate::types::UnixMillis;
+use crate::types::{PARTITION_PREFIX, UnixMillis};
 
 /// Those that were met so far.
 pub(super) struct Unreads {
@@ -48,7 +47,7 @@ impl Unreads {
     /// True if a file in that partition may.
     pub(super) fn may_list_in(&self, partition: &Path) -> bool {
         let name = partition.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let Some(date) = name.strip_prefix(PARTITION) else { return false };
+        let Some(date) = name.strip_prefix(PARTITION_PREFIX) else { return false };
         let day = date.split('-').fold(self.root.clone(), |path, part| path.join(part));
         self.paths.iter().any(|path| path.starts_with(&day) || day.starts_with(path))
     }

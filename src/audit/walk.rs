@@ -6,18 +6,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::{Job, Queue};
+use super::context::Audit;
+use super::files::{Job, Queue};
 use super::finding::{Content, Finding, Kind};
+use super::places::split;
 use super::sample::Choice;
 use super::warehouse::{OpenDirs, Stray};
-use super::{Audit, split};
 use crate::Error;
 use crate::fs::{FileKind, Fs};
 use crate::pipeline::lines::{Listed, Place};
-use crate::types::UnixMillis;
-
-/// How partitions' names begin.
-pub(super) const PARTITION: &str = "ingest_date=";
+use crate::types::{PARTITION_PREFIX, UnixMillis};
 
 /// A name in the warehouse that no line lists.
 pub(super) struct Extra {
@@ -50,7 +48,7 @@ fn partitions<F: Fs>(fs: &F, root: &F::Dir, since: Option<UnixMillis>) -> Result
     for entry in fs.list(root)? {
         let entry = entry?;
         let is_dir = entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink);
-        let is_partition = entry.name.as_encoded_bytes().starts_with(PARTITION.as_bytes());
+        let is_partition = entry.name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes());
         if is_dir && is_partition && first.as_ref().is_none_or(|first| entry.name.as_os_str() >= OsStr::new(first)) {
             found.push(entry.name);
         }

@@ -12,8 +12,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::finding::Kind;
-use super::walk::PARTITION;
 use crate::fs::{self, FileKind, Fs};
+use crate::types::PARTITION_PREFIX;
 
 /// Directories held open at once for files that come in no order.
 const OPEN_DIRS_MAX: usize = 64;
@@ -93,7 +93,7 @@ impl<F: Fs> Warehouse<F> {
         below.or_else(|| {
             // By another path, it has to be a partition, as an ingestor makes them.
             let (parent, name) = (path.parent()?, path.file_name()?);
-            let is_partition = name.as_encoded_bytes().starts_with(PARTITION.as_bytes());
+            let is_partition = name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes());
             (is_partition && self.is(parent)).then(|| vec![name])
         })
     }

@@ -8,14 +8,15 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use crossbeam::channel::{self, Receiver, Sender};
 use sha2::Digest as _;
 
-use super::finding::{Content, Finding, Kind, Reporter};
+use super::finding::{Content, Finding, Kind};
 use super::table::Table;
+use super::watch::Watch;
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::pipeline::lines::Place;
 use crate::types::{IngestId, Sha256};
@@ -27,38 +28,6 @@ const READ_BYTES: usize = 256 << 10;
 const BUNCH_FILES: usize = 64;
 const BUNCH_BYTES: u64 = 1 << 20;
 const BUNCHES_MAX: usize = 64;
-
-/// How far it has come. Read by others at any time.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Manifest lines read.
-    pub lines: AtomicU64,
-    /// Files looked at.
-    pub files: AtomicU64,
-    /// Bytes hashed.
-    pub bytes: AtomicU64,
-    /// Files to look at; 0 until that is known.
-    pub files_total: AtomicU64,
-    /// Bytes to hash.
-    pub bytes_total: AtomicU64,
-}
-
-/// Who watches, and may stop it.
-pub struct Watch<'a> {
-    /// Set to stop early.
-    pub stop: &'a AtomicBool,
-    /// How far it has come.
-    pub progress: &'a Progress,
-    /// Is told the findings.
-    pub reporter: &'a Reporter,
-}
-
-impl Watch<'_> {
-    /// True if it is to stop.
-    pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
 
 /// A file that should be there.
 pub(super) struct Job<F: Fs> {

@@ -7,15 +7,17 @@
 //! - The waiting is bounded: [`LOOKS_MAX`] looks, and none for what is older than [`SETTLE`].
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::context::Audit;
 use super::finding::{Finding, Kind};
-use super::known::Known;
+use super::journal_view::Known;
+use super::manifests::Suspect;
+use super::places::split;
 use super::walk::Extra;
-use super::{Audit, split};
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
@@ -31,15 +33,6 @@ const NAP_MIN: Duration = Duration::from_millis(200);
 const LOOKS_MAX: usize = 8;
 /// Between two looks at whether to stop.
 const STOP_WAIT: Duration = Duration::from_millis(50);
-
-/// A line that could not be read.
-pub struct Suspect {
-    pub(super) manifest: PathBuf,
-    pub(super) offset: u64,
-    pub(super) number: u64,
-    pub(super) is_torn: bool,
-    pub(super) why: String,
-}
 
 impl<F: Fs> Audit<'_, '_, F> {
     /// Looks again, and reports what is still so.

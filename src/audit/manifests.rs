@@ -1,0 +1,91 @@
+//! Reading the manifests: all lines into the table, and what is none.
+//!
+//! Invariant: each manifest is read once, from its front; what is appended behind that is left to the second look.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::plan::Plan;
+use super::table::Table;
+use super::warehouse::Warehouse;
+use super::watch::Watch;
+use crate::Error;
+use crate::fs::Fs;
+use crate::pipeline::hours::{Unread, manifests};
+use crate::pipeline::lines::{self, Lines, Text};
+
+/// A line that could not be read.
+pub struct Suspect {
+    pub(super) manifest: PathBuf,
+    pub(super) offset: u64,
+    pub(super) number: u64,
+    pub(super) is_torn: bool,
+    pub(super) why: String,
+}
+
+/// What was read of the manifests.
+pub struct Read<F: Fs> {
+    /// All lines.
+    pub table: Table,
+    /// What is none.
+    pub doubts: Doubts,
+    pub(super) warehouse: Warehouse<F>,
+}
+
+/// What of the manifests says nothing.
+#[derive(Default)]
+pub struct Doubts {
+    pub(super) suspects: Vec<Suspect>,
+    /// What could not be read at all, or not to its end.
+    pub unread: Vec<Unread>,
+}
+
+/// Reads all lines that the plan is about.
+///
+/// # Errors
+/// The warehouse cannot be opened, the manifests' directory not be listed, or it was stopped.
+pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<Read<F>, Error> {
+    let warehouse = Warehouse::open(fs, &plan.warehouse)?;
+    let hours = manifests(fs, &plan.manifests, plan.since)?;
+    let doubts = Doubts { suspects: Vec::new(), unread: hours.unread };
+    let mut read = Read { table: Table::default(), doubts, warehouse };
+    read.table.relocations = plan.relocations.clone();
+    for manifest in hours.manifests {
+        match read_lines(fs, &manifest, watch, &mut read) {
+            Err(error) if error.is_not_found() => {}
+            Err(why) => read.doubts.unread.push(Unread { path: manifest, why }),
+            Ok(()) => {}
+        }
+        if watch.is_stopped() {
+            return Err(Error::Interrupted);
+        }
+    }
+    read.table.build();
+    Ok(read)
+}
+
+/// Reads the lines of one manifest, until it is to stop.
+fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read<F>) -> Result<(), lines::Error> {
+    let mut lines = Lines::open(fs, manifest, 0)?;
+    read.table.begin_manifest(manifest.to_path_buf());
+    while let Some(line) = lines.next_line()? {
+        read.table.mark(&line);
+        match line.parse() {
+            Ok(listed) => {
+                let listed = read.table.understand(fs, &read.warehouse, listed);
+                read.table.push(&read.warehouse, line.offset, &listed);
+            }
+            Err(why) => {
+                let is_torn = matches!(line.text, Text::Unfinished(_));
+                let (offset, number) = (line.offset, line.number);
+                read.doubts.suspects.push(Suspect { manifest: manifest.to_path_buf(), offset, number, is_torn, why });
+            }
+        }
+        watch.progress.lines.fetch_add(1, Ordering::Relaxed);
+        if watch.is_stopped() {
+            break;
+        }
+    }
+    read.table.end_manifest(lines.lines_end());
+    Ok(())
+}

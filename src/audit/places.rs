@@ -1,0 +1,90 @@
+//! Places in the warehouse, as numbers.
+//!
+//! Invariant: a place is known by its directory (the same by whatever path; by its path where it must not be opened) and its
+//! name, as a keyed hash of 64 bits.
+
+use std::ffi::OsStr;
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use hashbrown::HashMap;
+
+use super::warehouse::Warehouse;
+use crate::fs::Fs;
+
+/// A path's directory and name.
+pub(super) fn split(path: &Path) -> (&Path, &OsStr) {
+    (path.parent().unwrap_or(path), path.file_name().unwrap_or_default())
+}
+
+/// Directories by path: the same directory has the same number by whatever path.
+pub(super) struct Directories {
+    numbers: HashMap<Box<[u8]>, u64>,
+    by_identity: HashMap<(u64, u64), u64>,
+    hasher: RandomState,
+}
+
+impl Directories {
+    pub(super) fn new() -> Directories {
+        Directories { numbers: HashMap::new(), by_identity: HashMap::new(), hasher: RandomState::new() }
+    }
+
+    /// The number of a directory; one that is met for the first time gets one.
+    pub(super) fn number<F: Fs>(&mut self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
+        if let Some(number) = self.numbers.get(dir.as_os_str().as_bytes()) {
+            return *number;
+        }
+        let new = self.numbers.len() as u64;
+        let number = match warehouse.identity(dir) {
+            Some(identity) => *self.by_identity.entry(identity).or_insert(new),
+            None => new,
+        };
+        self.numbers.insert(dir.as_os_str().as_bytes().into(), number);
+        number
+    }
+
+    /// The number of a directory that no line may name.
+    fn known_number<F: Fs>(&self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
+        let known = self.numbers.get(dir.as_os_str().as_bytes()).copied();
+        known.unwrap_or_else(|| self.number_of(warehouse.identity(dir), dir))
+    }
+
+    /// The number of an open directory.
+    pub(super) fn number_of(&self, identity: Option<(u64, u64)>, dir: &Path) -> u64 {
+        let known = identity.and_then(|identity| self.by_identity.get(&identity)).copied();
+        known.unwrap_or_else(|| self.hasher.hash_one(dir) | 1 << 63)
+    }
+
+    /// The place of a name in the directory with that number.
+    pub(super) fn place_in(&self, number: u64, name: &OsStr) -> u64 {
+        self.hasher.hash_one((number, name.as_bytes()))
+    }
+}
+
+/// Finds the places of paths; each directory is looked at once, since there are few.
+pub(super) struct Places<'a, F: Fs> {
+    warehouse: &'a Warehouse<F>,
+    directories: &'a Directories,
+    numbers: HashMap<PathBuf, u64>,
+}
+
+impl<'a, F: Fs> Places<'a, F> {
+    pub(super) fn new(warehouse: &'a Warehouse<F>, directories: &'a Directories) -> Places<'a, F> {
+        Places { warehouse, directories, numbers: HashMap::new() }
+    }
+
+    /// The place of a path.
+    pub(super) fn of(&mut self, path: &Path) -> u64 {
+        let (dir, name) = split(path);
+        let number = match self.numbers.get(dir) {
+            Some(number) => *number,
+            None => {
+                let number = self.directories.known_number(self.warehouse, dir);
+                self.numbers.insert(dir.to_path_buf(), number);
+                number
+            }
+        };
+        self.directories.place_in(number, name)
+    }
+}
