@@ -29,6 +29,7 @@
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod dry_run;
 pub mod engine;

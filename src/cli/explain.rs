@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::output::{self, path_text, plain, print_lines};
 use super::run::{ModeName, exclude, include};
 use crate::Error;
-use crate::daemon::control;
+use crate::control;
 use crate::explain::{Answer, Context, explain};
 use crate::fs::real::RealFs;
 use crate::journal;

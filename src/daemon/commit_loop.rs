@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use crossbeam::select;
 
+use super::channels::{Committed, ToCommit};
 use super::compactor::{Compactor, Outcome};
-use super::{Committed, ToCommit};
 use crate::fs::Fs;
 use crate::journal::index::Index;
 use crate::limits::{BATCH_BYTES_MIN, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};

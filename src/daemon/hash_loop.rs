@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender};
 use crossbeam::select;
 
-use super::ToCommit;
+use super::channels::ToCommit;
 use crate::fs::Fs;
 use crate::limits::FEW_FILES;
 use crate::pipeline::hash::{Hasher, Shared};

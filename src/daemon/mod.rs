@@ -11,14 +11,16 @@
 //!   and there is room for all of those.
 //! - The committer finishes its batch before it ends; nobody else has anything that could be lost.
 
+mod channels;
 mod commit_loop;
 mod compactor;
-pub mod control;
+mod exposure;
 mod hash_loop;
 mod intake;
+mod left;
 mod service;
-mod shown;
 pub mod signals;
+mod socket;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,10 +32,10 @@ use crossbeam::channel::{self, Sender};
 
 use crate::Error;
 use crate::config::{Config, Extent};
+use crate::control;
 use crate::engine::{self, Engine};
-use crate::fs::Fs;
 use crate::fs::notify::{Hint, Watch};
-use crate::fs::real::{RealFs, raise_descriptor_limit};
+use crate::fs::real::RealFs;
 use crate::journal::index::Index;
 use crate::journal::replay::Ending;
 use crate::limits;
@@ -41,51 +43,17 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
-use crate::pipeline::names::Ignored;
 use crate::pipeline::patterns::Patterns;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::recover::Recovered;
-use crate::pipeline::settle::Waiting;
-use crate::pipeline::{HashResult, Report, Settled};
 use crate::pulse;
-use crate::types::FileIdentity;
+use channels::{Hints, Load, ToCommit, ToHash};
 use compactor::Compactor;
+use exposure::Exposure;
 use hash_loop::Queues;
-use intake::{Hints, Intake, Source, ToHash};
+use intake::{Intake, Source};
+pub use left::Left;
 use service::Service;
-use shown::Shown;
-
-/// What travels to the committer.
-enum ToCommit<F: Fs> {
-    /// A file that will be hashed for long: its DISCOVERED goes ahead.
-    Note(Settled),
-    /// Files that were hashed, or refused.
-    Files(Vec<HashResult<F>>),
-    /// Kept duplicates that are not in staging any more.
-    Gone(Vec<FileIdentity>),
-}
-
-/// What came of a batch.
-struct Committed<F: Fs> {
-    reports: Vec<Report>,
-    /// Open files that nobody needs any more.
-    finished: Vec<F::File>,
-}
-
-/// What is left in staging at the end of `--once`.
-#[derive(Debug)]
-pub enum Left {
-    /// Not ingested, for a reason.
-    Waiting(PathBuf, Waiting),
-    /// A sidecar whose file is not there.
-    Orphan(PathBuf),
-    /// A kept duplicate, and its original if that is known.
-    Duplicate(PathBuf, Option<PathBuf>),
-    /// Never taken.
-    Ignored(PathBuf, Ignored),
-    /// So many more are never taken.
-    MoreIgnored(usize),
-}
 
 /// How `run` has ended.
 #[derive(Debug, Default)]
@@ -100,22 +68,22 @@ pub struct Ended {
 pub fn run(config: &Config) -> Result<Ended, Error> {
     let metrics = Arc::new(Metrics::default());
     // An address that is taken is found out before anything is touched.
-    let mut shown = Shown::new(config, &metrics)?;
+    let mut exposure = Exposure::new(config, &metrics)?;
     let mut service = Service::begin(&metrics);
-    let ended = run_as(&mut service, &mut shown, config, &metrics);
-    shown.finish(ended.as_ref().err());
+    let ended = run_as(&mut service, &mut exposure, config, &metrics);
+    exposure.finish(ended.as_ref().err());
     ended.inspect_err(|error| service.failed(error))
 }
 
 fn run_as(
     service: &mut Service,
-    shown: &mut Shown<'_>,
+    exposure: &mut Exposure<'_>,
     config: &Config,
     metrics: &Arc<Metrics>,
 ) -> Result<Ended, Error> {
-    let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
+    let load = Load::new(config.concurrency);
     let stop = signals::install()?;
-    shown.listen()?;
+    exposure.listen()?;
     let observer = metrics.clone();
     let fs = RealFs::observed(Arc::new(move |call, took| observer.synced(call, took)));
     let once = config.extent == Extent::Once;
@@ -133,17 +101,17 @@ fn run_as(
         stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Ended::default()) };
-    shown.record(&fs)?;
+    exposure.record(&fs)?;
     metrics.enter(Phase::Running);
     log_started(config, &engine.recovered);
     service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
     let kept = engine.committer.state().kept().copied().collect();
-    let control = (!once).then(|| control::listen(&config.paths.state, control::Rules::of(config)));
+    let control = (!once).then(|| socket::listen(&config.paths.state, control::Rules::of(config)));
     let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
     let source = Source::Staging { config, kept, hints, asked };
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), metrics);
-    let (state, intake) = drive(engine, source, config.concurrency, descriptors, &stop, compactor, service)?;
+    let (state, intake) = drive(engine, source, load, &stop, compactor, service)?;
     metrics.stopped();
     if !once {
         return Ok(Ended::default());
@@ -157,7 +125,7 @@ fn run_as(
 /// Recovers by the journal alone, hashing what has to be hashed again. A journal that knows no directories yet has
 /// nothing to recover.
 pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Result<Replay, Error> {
-    let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
+    let load = Load::new(concurrency);
     let stop = signals::install()?;
     let fs = RealFs::default();
     let metrics = Arc::new(Metrics::default());
@@ -180,8 +148,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
     let (abandoned, cleared) = (engine.recovered.counts.abandoned, engine.recovered.counts.cleared);
     let (resumed, ending) = (engine.recovered.counts.resumed, engine.replayed.ending);
     let compactor = Compactor::none(&fs, &metrics);
-    let (state, _) =
-        drive(engine, Source::Resumed, concurrency, descriptors, &stop, compactor, &Service::none(&metrics))?;
+    let (state, _) = drive(engine, Source::Resumed, load, &stop, compactor, &Service::none(&metrics))?;
     Ok(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state })
 }
 
@@ -205,17 +172,12 @@ pub struct Replay {
 fn drive(
     engine: Engine<RealFs>,
     source: Source<'_>,
-    concurrency: usize,
-    descriptors: u64,
+    load: Load,
     stop: &signals::Stop,
     compactor: Compactor<RealFs>,
     service: &Service,
 ) -> Result<(Index, Intake), Error> {
     let Engine { mut committer, shared, recovered, places, .. } = engine;
-    // Each file in flight holds a descriptor; a worker opens two more for a copy or a sidecar.
-    let reserved = limits::DESCRIPTORS_RESERVED + 2 * concurrency as u64;
-    let in_flight_max = descriptors.saturating_sub(reserved).max(1);
-    let in_flight_max = usize::try_from(in_flight_max).unwrap_or(usize::MAX).min(limits::IN_FLIGHT_FILES_MAX);
     let (small_sender, small) = channel::bounded(limits::HASH_QUEUE_CHUNKS_MAX);
     // There is room for all that may be in flight: a large file that waits must not keep small ones from being handed out.
     let (large_sender, large) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
@@ -223,12 +185,11 @@ fn drive(
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
     let (report_sender, reports) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
     let metrics = compactor.metrics.clone();
-    let mut intake = Intake::new(source, &shared, in_flight_max, concurrency, metrics.clone());
-    intake.turn_max = service.turn_max;
-    intake.places = Some(places);
+    let mut intake = Intake::new(source, (&shared, places), load, metrics.clone(), service.turn_max);
     intake.adopt(recovered, &mut committer);
 
-    let workers = start_workers(concurrency, &shared, &Queues { small, large }, &commit_sender, service, &metrics)?;
+    let workers =
+        start_workers(load.concurrency, &shared, &Queues { small, large }, &commit_sender, service, &metrics)?;
     let (under_way, pulses, turn_max) = (shared.clone(), metrics.pulses().clone(), service.turn_max);
     let committing = thread::Builder::new()
         .name("commit".to_owned())

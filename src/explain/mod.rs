@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
-use crate::daemon::control::Told;
+use crate::control::Told;
 use crate::fs::{FileKind, Fs};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;

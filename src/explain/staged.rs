@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Answer, Context, history, identity, of_original, read, sidecar_of};
 use crate::Error;
-use crate::daemon::control::Told;
+use crate::control::Told;
 use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{DuplicateAction, Settings};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
 
-use super::{Intake, ToHash};
+use super::Intake;
 use crate::Error;
-use crate::daemon::ToCommit;
+use crate::daemon::channels::{ToCommit, ToHash};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN};
@@ -22,25 +22,25 @@ impl Intake {
         to_commit: &Sender<ToCommit<RealFs>>,
         now: Duration,
     ) -> Result<(), Error> {
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.schedule.paused_until.is_some_and(|until| now < until) {
             return Ok(());
         }
-        self.paused_until = None;
+        self.schedule.paused_until = None;
         // The file that found no room may be gone; then nobody is known to want any.
-        if self.full.as_ref().is_some_and(|full| !self.settle.knows(&full.name)) {
-            self.full = None;
+        if self.outbox.full.as_ref().is_some_and(|full| !self.settle.knows(&full.name)) {
+            self.outbox.full = None;
             self.metrics.disk_has_room();
         }
         loop {
-            if self.chunk.is_none() {
-                self.chunk = self.next_chunk(&to_hash.large, to_commit)?;
+            if self.outbox.chunk.is_none() {
+                self.outbox.chunk = self.next_chunk(&to_hash.large, to_commit)?;
             }
-            let Some(chunk) = self.chunk.take() else { return Ok(()) };
+            let Some(chunk) = self.outbox.chunk.take() else { return Ok(()) };
             let small = chunk.len();
             match to_hash.small.try_send(chunk) {
                 Ok(()) => self.shared.under_way.fetch_add(small, Ordering::Relaxed),
                 Err(TrySendError::Full(chunk)) => {
-                    self.chunk = Some(chunk);
+                    self.outbox.chunk = Some(chunk);
                     return Ok(());
                 }
                 Err(TrySendError::Disconnected(_)) => return Err(Error::Thread("hash")),
@@ -54,7 +54,7 @@ impl Intake {
         large: &Sender<Settled>,
         to_commit: &Sender<ToCommit<RealFs>>,
     ) -> Result<Option<Vec<Settled>>, Error> {
-        let share = self.settle.ready().div_ceil(self.concurrency);
+        let share = self.settle.ready().div_ceil(self.outbox.load.concurrency);
         let files_max = share.clamp(1, CHUNK_FILES_MAX);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while chunk.len() < files_max && bytes < CHUNK_BYTES_MAX {
@@ -82,10 +82,10 @@ impl Intake {
 
     /// The next file, and whether recovery resumes it.
     fn next_file(&mut self) -> Option<(Settled, bool)> {
-        if let Some(settled) = self.resumed.pop() {
+        if let Some(settled) = self.outbox.resumed.pop() {
             return Some((settled, true));
         }
-        if self.settle.in_flight() >= self.in_flight_max {
+        if self.settle.in_flight() >= self.outbox.load.in_flight_max {
             return None;
         }
         self.settle.take_ready(self.shared.fs.now()).map(|settled| (settled, false))

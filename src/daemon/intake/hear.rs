@@ -9,8 +9,9 @@ use crossbeam::channel::{self, Sender};
 
 use super::{Full, Intake};
 use crate::Error;
-use crate::daemon::ToCommit;
-use crate::daemon::control::{Asked, Told};
+use crate::control::Told;
+use crate::daemon::channels::ToCommit;
+use crate::daemon::socket::Asked;
 use crate::fs::real::RealFs;
 use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, KEPT_GONE_BATCH_MAX};
 use crate::metrics::{FailureReason, seconds};
@@ -73,11 +74,11 @@ impl Intake {
     fn log_refusal(&mut self, report: &Report, reaction: &Reaction, now: Duration) {
         match &report.outcome {
             Outcome::Refused(Refusal::Failed(error)) if error.is_no_space() => {
-                if self.full.is_none() {
+                if self.outbox.full.is_none() {
                     self.metrics.disk_full(&error.to_string(), FULL_DISK_RETRY);
                 }
-                self.full = Some(Full { name: report.name.clone(), error: error.to_string() });
-                self.paused_until = Some(now + FULL_DISK_RETRY);
+                self.outbox.full = Some(Full { name: report.name.clone(), error: error.to_string() });
+                self.schedule.paused_until = Some(now + FULL_DISK_RETRY);
             }
             Outcome::Refused(refusal) => {
                 if let Some(error) = refusal.error() {
@@ -90,7 +91,7 @@ impl Intake {
                 self.file_failed(&report.name, FailureReason::NotMoved, error, reaction.retry_in);
             }
             // The file that found no room may turn out to be a duplicate once it finds some.
-            Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.full.take().is_some() => {
+            Outcome::Ingested { .. } | Outcome::Kept(_) | Outcome::Cleared if self.outbox.full.take().is_some() => {
                 self.metrics.disk_has_room();
             }
             _ => {}

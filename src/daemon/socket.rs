@@ -1,15 +1,14 @@
-//! The socket in the state directory by which `explain` asks the running ingestor what it knows of a staged file,
-//! and by which rules it goes.
+//! The socket by which `explain` asks the running ingestor ([`crate::control`]): the side that answers.
 //!
 //! Invariants:
 //! - Whoever may enter the state directory (mode 0700) may ask; nothing can be changed by it.
 //! - One question at a time, of a bounded length, with a time limit on each step: nobody can hold up the ingestor, and the
 //!   intake answers from memory.
-//! - Without it everything works but that one answer: a failure is logged, and no more.
+//! - A failure is logged, and no more.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,90 +16,19 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crossbeam::channel::{self, Receiver, Sender};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::control::{Question, Rules, STEP_TIME_MAX, Told};
 use crate::fs::Fs;
 use crate::fs::real::{RealFs, bind_private};
 use crate::journal::names;
 use crate::log;
-use crate::pipeline::patterns::Patterns;
-use crate::pipeline::scan::NameRules;
 
 /// The longest question: a name of 255 bytes as base64, and its frame.
 const QUESTION_BYTES_MAX: usize = 1024;
-/// The longest answer that is read: patterns come from a command line, which holds no more.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
-/// For each step of a conversation.
-const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 /// After a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The longest path of a socket: `sun_path` with its terminator (unix(7)).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-
-/// What the ingestor knows of a staged file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Told {
-    /// `waiting`, `held` (refused, until it changes or for a while), `ready` or `in_flight`.
-    pub phase: String,
-    /// Why it waits or is held.
-    pub reason: Option<String>,
-    /// Unchanged, by its own observation, for so long.
-    pub unchanged_seconds: Option<f64>,
-    /// How long it has to stay so in stability mode.
-    pub window_seconds: Option<f64>,
-    /// When it is looked at again at the latest, if that is certain.
-    pub retry_in_seconds: Option<f64>,
-    /// How often it has failed in this state.
-    pub failures: Option<u32>,
-    /// What went wrong the last time.
-    pub error: Option<String>,
-}
-
-/// By what the ingestor judges names and sidecars: the options that it was started with.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Rules {
-    include: Vec<String>,
-    exclude: Vec<String>,
-    /// In sidecar mode, as base64.
-    sidecar_suffix: Option<String>,
-    /// Only those are taken that a checksum in their sidecar vouches for.
-    pub require_checksum: bool,
-}
-
-impl Rules {
-    /// Of these settings.
-    pub fn of(config: &Config) -> Rules {
-        let names = config.name_rules();
-        let texts = |patterns: &Option<Patterns>| patterns.as_ref().map_or(Vec::new(), |it| it.texts().to_vec());
-        Rules {
-            include: texts(&names.include),
-            exclude: texts(&names.exclude),
-            sidecar_suffix: names.sidecar_suffix.map(|suffix| BASE64.encode(suffix.as_bytes())),
-            require_checksum: config.require_checksum,
-        }
-    }
-
-    /// Which names are for it. None if this program does not understand them: the ingestor is of another version.
-    pub fn names(&self) -> Option<NameRules> {
-        let suffix = self.sidecar_suffix.as_ref().map(|suffix| BASE64.decode(suffix)).transpose().ok()?;
-        Some(NameRules {
-            include: Patterns::new(&self.include).ok()?,
-            exclude: Patterns::new(&self.exclude).ok()?,
-            sidecar_suffix: suffix.map(OsString::from_vec),
-        })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Question {
-    /// What is known of the file of this name, which is base64.
-    Explain(String),
-    /// By which rules it goes.
-    Rules,
-}
 
 /// A question on its way to the intake.
 pub(super) struct Asked {
@@ -206,26 +134,4 @@ fn remove(path: &Path) {
     {
         let _ = fs.unlink(&dir, OsStr::new(names::CONTROL));
     }
-}
-
-/// Asks the ingestor that runs on this state directory. None if nobody answers; inside, None if it does not know the file.
-pub fn ask(state_path: &Path, name: &OsStr) -> Option<Option<Told>> {
-    answer(state_path, &Question::Explain(BASE64.encode(name.as_bytes())))
-}
-
-/// By which rules the ingestor goes that runs on this state directory. None if nobody answers.
-pub fn rules(state_path: &Path) -> Option<Rules> {
-    answer(state_path, &Question::Rules)
-}
-
-fn answer<T: DeserializeOwned>(state_path: &Path, question: &Question) -> Option<T> {
-    let mut stream = UnixStream::connect(state_path.join(names::CONTROL)).ok()?;
-    stream.set_read_timeout(Some(2 * STEP_TIME_MAX)).ok()?;
-    stream.set_write_timeout(Some(STEP_TIME_MAX)).ok()?;
-    let mut text = serde_json::to_string(question).ok()?;
-    text.push('\n');
-    stream.write_all(text.as_bytes()).ok()?;
-    let mut line = String::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).ok()?;
-    serde_json::from_str(&line).ok()
 }

@@ -16,21 +16,21 @@ use crate::metrics::recorder::{Recorder, Textfile};
 /// The exit code of a process that found another one at work.
 const LOCKED: u8 = 4;
 
-pub(super) struct Shown<'a> {
+pub(super) struct Exposure<'a> {
     config: &'a Config,
     metrics: &'a Arc<Metrics>,
     listener: Option<Listener>,
     recorder: Option<Recorder>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> Exposure<'a> {
     /// Binds the address; nobody answers there yet.
-    pub(super) fn new(config: &'a Config, metrics: &'a Arc<Metrics>) -> Result<Shown<'a>, Error> {
+    pub(super) fn new(config: &'a Config, metrics: &'a Arc<Metrics>) -> Result<Exposure<'a>, Error> {
         let bind = |address: &String| {
             Listener::bind(address).map_err(|source| config::Error::Listen { address: address.clone(), source })
         };
         let listener = config.metrics_listen.as_ref().map(bind).transpose()?;
-        Ok(Shown { config, metrics, listener, recorder: None })
+        Ok(Exposure { config, metrics, listener, recorder: None })
     }
 
     /// Answers from now on: during recovery, too, which may take a while.

@@ -1,0 +1,33 @@
+//! What is left in staging at the end of `--once`, and why.
+
+use std::path::{Path, PathBuf};
+
+use crate::pipeline::names::Ignored;
+use crate::pipeline::settle::Waiting;
+
+/// What is left in staging at the end of `--once`.
+#[derive(Debug)]
+pub enum Left {
+    /// Not ingested, for a reason.
+    Waiting(PathBuf, Waiting),
+    /// A sidecar whose file is not there.
+    Orphan(PathBuf),
+    /// A kept duplicate, and its original if that is known.
+    Duplicate(PathBuf, Option<PathBuf>),
+    /// Never taken.
+    Ignored(PathBuf, Ignored),
+    /// So many more are never taken.
+    MoreIgnored(usize),
+}
+
+impl Left {
+    /// Of the file; None for a number of files.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Ignored(path, _) | Left::Orphan(path) => {
+                Some(path)
+            }
+            Left::MoreIgnored(_) => None,
+        }
+    }
+}
