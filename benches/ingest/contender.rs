@@ -31,7 +31,7 @@ impl Contender {
             Contender::OursValidating => ours::run(ours::once(place).args(["--validate", "csv"]), place).seconds,
             Contender::Floor => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
-                command.args([crate::CHILD, floor::CHILD]).arg(&place.staging).arg(place.warehouse());
+                command.args([floor::CHILD_FLAG, floor::CHILD]).arg(&place.staging).arg(place.warehouse());
                 ours::run(command.arg(place.manifests().join("manifest.jsonl")), place).seconds
             }
             Contender::SqliteDesign => {

@@ -17,6 +17,8 @@ use sha2::{Digest as _, Sha256};
 
 /// This program's argument; behind it the staging directory, the warehouse, and the manifest to write.
 pub const CHILD: &str = "floor";
+/// The first argument of a child.
+pub const CHILD_FLAG: &str = "--child";
 
 const READ_BYTES: usize = 256 << 10;
 

@@ -48,7 +48,6 @@ use scale::Scale;
 use table::Table;
 
 /// The first argument of a process that is a contender.
-const CHILD: &str = "--child";
 
 /// The rows, by the names that choose them.
 const NAMES: [&str; 14] = [
@@ -74,7 +73,7 @@ const OTHER: &str = "/dev/shm";
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [first, what, staging, warehouse, manifest] = args.as_slice()
-        && first == CHILD
+        && first == floor::CHILD_FLAG
         && what == floor::CHILD
     {
         return floor::child(Path::new(staging), Path::new(warehouse), Path::new(manifest));

@@ -22,6 +22,7 @@ mod ours;
 mod process;
 mod redb_side;
 mod scale;
+mod side;
 mod sqlite;
 
 mod bytes;
@@ -42,7 +43,6 @@ use scale::Scale;
 use table::Table;
 
 /// The first argument of a process that measures itself for us.
-const CHILD: &str = "--child";
 
 /// The measurements, by the names that choose them.
 const NAMES: [&str; 9] =
@@ -51,7 +51,7 @@ const NAMES: [&str; 9] =
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [first, what, path] = args.as_slice()
-        && first == CHILD
+        && first == process::CHILD
     {
         return child(what, &PathBuf::from(path));
     }

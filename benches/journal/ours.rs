@@ -18,7 +18,7 @@ use csv_ingestor::limits::BATCH_FILES_MAX;
 use csv_ingestor::types::{IngestId, Lsn};
 
 use crate::data::{self, File, STEPS, Step};
-use crate::transitions::Side;
+use crate::side::Side;
 
 /// An open journal, and what it adds up to.
 pub struct Ours {

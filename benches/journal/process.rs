@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+/// The first argument of a child.
+pub const CHILD: &str = "--child";
+
 /// A number of kB in `/proc/self/status`, in bytes.
 pub fn status_bytes(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -18,7 +21,7 @@ pub fn processor_seconds() -> f64 {
 
 /// Runs this program again, as a child that measures itself; the numbers that it prints.
 pub fn child_numbers(command: &mut std::process::Command, what: &str, path: &Path) -> Result<Vec<u64>, String> {
-    let output = command.args([crate::CHILD, what]).arg(path).output().map_err(|error| error.to_string())?;
+    let output = command.args([CHILD, what]).arg(path).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(said.lines().last().unwrap_or("it failed").to_owned());

@@ -6,7 +6,7 @@ use std::path::Path;
 use redb::{Database, Durability, TableDefinition};
 
 use crate::data::{File, Step};
-use crate::transitions::Side;
+use crate::side::Side;
 
 /// By device and inode, what the specified table holds.
 const FILES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("files");

@@ -8,7 +8,7 @@ use csv_ingestor::types::Sha256;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::data::{self, File, STEPS, Step};
-use crate::transitions::Side;
+use crate::side::Side;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS files (

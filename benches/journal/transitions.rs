@@ -8,17 +8,12 @@ use crate::ours::Ours;
 use crate::redb_side::Redb;
 use crate::rounds::{median, ratio, turns};
 use crate::scale::Scale;
+use crate::side::Side;
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table, per_second};
 
 const OVER_SQLITE_MIN: f64 = 1.2;
 const OVER_REDB_MIN: f64 = 1.0;
-
-/// Something that remembers transitions.
-pub trait Side {
-    /// Makes one durable.
-    fn transition(&mut self, file: &File, step: Step);
-}
 
 /// Transitions a second.
 fn rate(side: &mut dyn Side, next: &mut u64, time: Duration) -> f64 {

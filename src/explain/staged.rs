@@ -5,7 +5,9 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::{Answer, Context, history, identity, of_original, read, sidecar_of};
+use super::answer::{Answer, Context};
+use super::known::{history, of_original};
+use super::look::{identity, read, sidecar_of};
 use crate::Error;
 use crate::control::Told;
 use crate::fs::{FileKind, Fs, Lease, Open};

@@ -3,6 +3,7 @@
 //! Invariants: every call is relative to an open descriptor but `open_dir`; nothing is retried but EINTR; whatever may take
 //! long is done as `waiting`, so that a watchdog does not take a slow disk for a hang.
 
+mod calls;
 mod stat;
 
 use std::collections::HashSet;
@@ -23,14 +24,11 @@ use rustix::io::Errno;
 use super::{Entry, Error, Fs, Lease, Open, Result, Stat, SyncCall, lease, mark, owner};
 use crate::pulse::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
+use calls::{leased, retry, retry_io};
 use stat::{kind_of, stat_of, statx};
 
 /// Is told how long each sync took, whatever came of it. Called on the thread that has synced.
 pub type OnSync = dyn Fn(SyncCall, Duration) + Send + Sync;
-
-/// How often a file is opened again that somebody has a lease on: for half a second in all.
-const LEASED_TRIES: u32 = 10;
-const LEASED_PAUSE: Duration = Duration::from_millis(50);
 
 /// statfs(2) of ext2 to ext4, XFS, Btrfs, tmpfs, F2FS and overlayfs.
 const WELL_KNOWN: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x794c_7630];
@@ -108,36 +106,6 @@ impl Iterator for RealListing {
                 known => Some(kind_of(known)),
             };
             return Some(Ok(Entry { name: OsStr::from_bytes(name).to_owned(), kind }));
-        }
-    }
-}
-
-/// Repeats a call that a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match waiting(&mut call) {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
-}
-
-/// Opens a file on which another process (an NFS or SMB server) may have a lease: a failed open asks for it, a later one works.
-fn leased<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    for _ in 0..LEASED_TRIES {
-        match open() {
-            Err(Errno::AGAIN) => std::thread::sleep(LEASED_PAUSE),
-            opened => return opened,
-        }
-    }
-    open()
-}
-
-fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match waiting(&mut call) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
         }
     }
 }
@@ -229,7 +197,7 @@ impl Fs for RealFs {
     }
 
     fn stat_dir(&self, dir: &RealDir) -> Result<Stat> {
-        match statx(dir, OsStr::new(""), AtFlags::EMPTY_PATH) {
+        match statx(&dir.file, OsStr::new(""), AtFlags::EMPTY_PATH) {
             Ok(Some(stat)) => Ok(stat),
             _ => waiting(|| sys::fstat(&dir.file)).map(|raw| stat_of(&raw)).map_err(|errno| dir.error("fstat", errno)),
         }
@@ -248,11 +216,11 @@ impl Fs for RealFs {
     }
 
     fn stat(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
-        statx(dir, name, AtFlags::empty())
+        statx(&dir.file, name, AtFlags::empty()).map_err(|errno| dir.error_at("stat", name, errno))
     }
 
     fn stat_fresh(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
-        statx(dir, name, AtFlags::STATX_FORCE_SYNC)
+        statx(&dir.file, name, AtFlags::STATX_FORCE_SYNC).map_err(|errno| dir.error_at("stat", name, errno))
     }
 
     fn rename(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {

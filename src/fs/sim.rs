@@ -68,6 +68,8 @@ mod content;
 mod device;
 mod door;
 mod faults;
+mod looks;
+mod machine;
 mod names;
 mod node;
 mod odd;
@@ -75,157 +77,30 @@ mod rng;
 mod state;
 #[cfg(test)]
 mod tests;
+mod units;
 mod upstream;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
-use self::faults::{Log, Verdict};
-use self::state::State;
 use super::{Error, Result};
+
+use self::machine::machine;
+use self::state::State;
+use self::units::{NS_PER_MS, nanos};
 use crate::types::UnixMillis;
 
 pub use self::door::{SimDir, SimFile, SimListing};
 pub use self::faults::{Fault, Logged, Op};
+pub use self::machine::{Call, Gate, Hook, SimFs, Upstream};
 pub use self::odd::{Odd, Refusal};
 pub use self::rng::Survival;
-pub use self::upstream::{Upstream, WriterId};
-
-/// An operation that is about to be carried out.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// Its number.
-    pub number: u64,
-    /// Which it is.
-    pub op: Op,
-    /// What it is applied to (of a rename: the old name).
-    pub path: &'a Path,
-}
-
-/// Called before each operation. It may do to the files what other programs would, and fork the machine; it must not
-/// call the [`SimFs`] itself nor drop a file of it, which would wait for ever.
-pub type Hook = Box<dyn FnMut(&Call<'_>, &mut Upstream<'_>) + Send>;
-
-/// Called before each operation on the thread that asks for it, while nothing is locked: it may hold the thread back, and
-/// so decide in which order the operations of several threads are carried out.
-pub type Gate = Arc<dyn Fn() + Send + Sync>;
-
-const NS_PER_MS: u64 = 1_000_000;
-
-/// A simulated machine's file systems; clones are the same machine.
-#[derive(Clone)]
-pub struct SimFs {
-    world: Arc<Mutex<World>>,
-    /// Of this clone of the handle and of those made from it.
-    gate: Option<Gate>,
-}
-
-struct World {
-    state: State,
-    hook: Option<Hook>,
-    log: Log,
-}
-
-/// How an operation is to be carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Whole,
-    /// Only a part of the transfer.
-    Short,
-    /// A sync that loses what it should write.
-    Lose,
-}
-
-fn errno(code: i32) -> io::Error {
-    io::Error::from_raw_os_error(code)
-}
-
-fn millis(clock_ns: u64) -> UnixMillis {
-    UnixMillis(clock_ns / NS_PER_MS)
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A machine of its own, without hook and with an empty log.
-fn machine(state: State) -> SimFs {
-    SimFs { world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })), gate: None }
-}
-
-impl World {
-    /// Numbers an operation, lets others act before it, and decides what becomes of it. None if we are dead.
-    fn begin(&mut self, op: Op, path: &Path) -> Option<Verdict> {
-        let state = &mut self.state;
-        if state.dead {
-            return None;
-        }
-        let number = state.operations + 1;
-        if let Some(hook) = &mut self.hook {
-            hook(&Call { number, op, path }, &mut Upstream::inside(state));
-        }
-        state.operations = number;
-        state.counts[op as usize] += 1;
-        state.tick();
-        Some(faults::verdict(&mut state.faults, number, op, path))
-    }
-
-    fn carry_out<R>(
-        &mut self,
-        op: Op,
-        verdict: Verdict,
-        body: impl FnOnce(&mut State, Mode) -> io::Result<R>,
-    ) -> io::Result<R> {
-        match verdict {
-            Verdict::Go => body(&mut self.state, Mode::Whole),
-            Verdict::Short => body(&mut self.state, Mode::Short),
-            Verdict::Fail { errno: code, happened } => {
-                if happened {
-                    body(&mut self.state, Mode::Whole)?;
-                } else if op.is_sync() && code != libc::EINTR {
-                    body(&mut self.state, Mode::Lose)?;
-                }
-                Err(errno(code))
-            }
-            Verdict::Crash { happened } => {
-                if happened {
-                    // Nobody is left to hear of the result.
-                    let _ = body(&mut self.state, Mode::Whole);
-                }
-                self.state.dead = true;
-                Err(errno(libc::EIO))
-            }
-        }
-    }
-}
+pub use self::upstream::WriterId;
 
 impl SimFs {
     /// A machine with one empty, unlimited device at `/`, and a clock that starts in November 2025.
     pub fn new(seed: u64) -> SimFs {
         machine(State::new(seed))
-    }
-
-    fn world(&self) -> MutexGuard<'_, World> {
-        // A test that failed while it held the lock has left plain data behind.
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Carries out one operation of the trait.
-    fn run<R>(&self, op: Op, path: PathBuf, body: impl FnOnce(&mut State, Mode) -> io::Result<R>) -> Result<R> {
-        if let Some(gate) = &self.gate {
-            gate();
-        }
-        let mut world = self.world();
-        let Some(verdict) = world.begin(op, &path) else {
-            return Err(Error { op: op.name(), path, source: errno(libc::EIO) });
-        };
-        let result = world.carry_out(op, verdict, body);
-        let code = result.as_ref().err().and_then(io::Error::raw_os_error);
-        let number = world.state.operations;
-        world.log.push(Logged { number, op, path: path.clone(), errno: code });
-        result.map_err(|source| Error { op: op.name(), path, source })
     }
 
     /// The other programs of this machine: what they do costs no operation and meets no fault. Also for setting up

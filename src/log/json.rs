@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::is_dangerous;
+use super::escape::is_dangerous;
 
 /// On one line.
 pub fn text(value: &(impl Serialize + ?Sized)) -> String {

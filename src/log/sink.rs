@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use super::line::dropped_line;
 use crate::limits::{
     LOG_BUFFER_BYTES_MAX, LOG_FINISH_STALL_MAX, LOG_FINISH_TIME_MAX, LOG_URGENT_BYTES, LOG_WRITE_BYTES_MAX,
 };
@@ -158,7 +159,7 @@ impl Writer {
     /// Says how many lines were dropped, if that can be written.
     fn tell(&mut self, dropped: &mut u64) {
         if *dropped > 0 {
-            let line = super::dropped_line(*dropped);
+            let line = dropped_line(*dropped);
             if self.write_piece(&line) == line.len() {
                 *dropped = 0;
             }

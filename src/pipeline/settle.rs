@@ -7,10 +7,13 @@
 
 mod abandonments;
 mod census;
+mod counts;
 mod gone;
 mod look;
+mod presence;
 mod queue;
 mod report;
+mod tracked;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,158 +24,24 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::{Failing, Settled};
-use crate::fs::Stat;
 use crate::journal::ingest::Kept;
-use crate::types::{Algorithm, FileIdentity, FileTime, Sha256, UnixMillis};
+use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
 use abandonments::Abandonments;
+pub use abandonments::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use census::{Census, second};
-use gone::Presence;
 pub use look::Look;
+use presence::Presence;
 pub use report::Reaction;
+pub use tracked::{Mode, Sighting, Waiting};
+use tracked::{Phase, Tracked};
 
-/// The first delay before a file that failed is tried again; each further one is twice as long.
-pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
-/// The longest such delay.
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
 /// The same for a file that can be read, but is not what it should be: to hash it again is for the log alone.
 pub const REMINDER_DELAY_MAX: Duration = Duration::from_secs(3600);
 
 /// So many complete files wait for the end of a scan, so that the oldest goes first. With more there is work enough for a
 /// while, and a scan of a large directory takes long.
 const FOUND_FILES_MAX: usize = 256;
-
-/// When a file counts as complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Once size and mtime have not changed for so long.
-    Stability(Duration),
-    /// Once its sidecar is there.
-    Sidecar,
-}
-
-/// What one look at a name showed.
-#[derive(Clone, Copy, Debug)]
-pub struct Sighting {
-    /// The file: regular, or it would not be shown to us.
-    pub stat: Stat,
-    /// Its sidecar.
-    pub sidecar: Option<FileIdentity>,
-    /// The sidecar was there before the file.
-    pub orphaned: bool,
-}
-
-/// Why a file is not being ingested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// It was seen too short a time ago, or has changed since.
-    Settling,
-    /// Its sidecar is missing.
-    NoSidecar,
-    /// Its sidecar released another file already.
-    UsedSidecar,
-    /// Its sidecar was there before it, and holds no checksum.
-    OrphanedSidecar,
-    /// A writer has it open, or its sidecar.
-    OpenForWriting,
-    /// Its sidecar holds another checksum.
-    ChecksumDiffers(Algorithm),
-    /// Its sidecar holds what looks like a checksum and is none that is known.
-    SidecarOdd,
-    /// Its sidecar holds no checksum, and one is required.
-    NoChecksum,
-    /// It is no CSV file.
-    Malformed,
-    /// It could not be read; it will be tried again.
-    Failed,
-}
-
-impl Waiting {
-    /// True if something is wrong with the file, rather than that its time has not come.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Waiting::ChecksumDiffers(_) | Waiting::SidecarOdd | Waiting::Malformed | Waiting::Failed)
-    }
-
-    /// For people.
-    pub fn text(self) -> &'static str {
-        match self {
-            Waiting::Settling => "not stable yet",
-            Waiting::NoSidecar => "no sidecar",
-            Waiting::UsedSidecar => "sidecar was used already",
-            Waiting::OrphanedSidecar => "orphaned sidecar: it was there before the file, and holds no checksum",
-            Waiting::OpenForWriting => "open for writing",
-            Waiting::ChecksumDiffers(algorithm) => match algorithm {
-                Algorithm::Md5 => "sidecar has another MD5",
-                Algorithm::Sha1 => "sidecar has another SHA-1",
-                Algorithm::Sha256 => "sidecar has another SHA-256",
-                Algorithm::Sha384 => "sidecar has another SHA-384",
-                Algorithm::Sha512 => "sidecar has another SHA-512",
-            },
-            Waiting::SidecarOdd => "sidecar has a checksum that is not understood",
-            Waiting::NoChecksum => "sidecar has no checksum (--require-checksum)",
-            Waiting::Malformed => "malformed",
-            Waiting::Failed => "failed, will be tried again",
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// Not complete, as far as we know; seen unchanged since then.
-    Waiting { since: Duration, why: Waiting },
-    /// Complete, and in the queue of those to be handed out.
-    Ready,
-    /// Handed out. `dirty`: something happened to the name meanwhile.
-    InFlight { dirty: bool },
-    /// Refused: looked at again when it changes, or at a certain time.
-    Held { until: Option<Duration>, why: Waiting },
-}
-
-#[derive(Debug)]
-struct Tracked {
-    identity: FileIdentity,
-    links: u64,
-    /// It has to be copied, whatever its links say: a rename has shown that.
-    copies: bool,
-    /// Boxed: where a great many files wait, they have none.
-    sidecar: Option<Box<FileIdentity>>,
-    /// The sidecar was there before the file.
-    orphaned: bool,
-    phase: Phase,
-    /// When it was first seen, on the monotonic clock.
-    first_seen_seconds: u32,
-    /// How often it has failed in the same way, one time behind the other.
-    failures: u8,
-    failing: Failing,
-    scan: u16,
-}
-
-impl Tracked {
-    fn new(sighting: &Sighting, scan: u16, now: Duration) -> Tracked {
-        Tracked {
-            first_seen_seconds: second(now),
-            identity: sighting.stat.identity,
-            links: sighting.stat.links,
-            copies: false,
-            sidecar: sighting.sidecar.map(Box::new),
-            orphaned: sighting.orphaned,
-            phase: Phase::Waiting { since: now, why: Waiting::Settling },
-            failures: 0,
-            failing: Failing::default(),
-            scan,
-        }
-    }
-
-    /// Counts a failure; returns how long to wait: twice as long each time.
-    fn fail(&mut self, failing: Failing, delay_min: Duration, delay_max: Duration) -> Duration {
-        if std::mem::replace(&mut self.failing, failing) != failing {
-            self.failures = 0;
-        }
-        let delay = delay_min.saturating_mul(1 << self.failures.min(16)).min(delay_max);
-        self.failures = self.failures.saturating_add(1);
-        delay
-    }
-}
 
 /// The memory of what lies in staging.
 pub struct Settle {

@@ -1,12 +1,13 @@
 //! What the kernel says of a file, in our own words.
 
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 
 use rustix::fs::{self as sys, AtFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{RealDir, retry};
-use crate::fs::{FileKind, Result, Stat};
+use super::calls::retry;
+use crate::fs::{FileKind, Stat};
 use crate::types::{FileIdentity, FileTime};
 
 pub(super) fn kind_of(kind: sys::FileType) -> FileKind {
@@ -61,18 +62,18 @@ fn statx_of(raw: &sys::Statx) -> Stat {
 }
 
 /// What a name stands for. `how` says whether a file system may answer from what it has kept in a cache.
-pub(super) fn statx(dir: &RealDir, name: &OsStr, how: AtFlags) -> Result<Option<Stat>> {
+pub(super) fn statx(dir: impl AsFd, name: &OsStr, how: AtFlags) -> Result<Option<Stat>, Errno> {
     let (flags, wanted) = (AtFlags::SYMLINK_NOFOLLOW | how, StatxFlags::BASIC_STATS | StatxFlags::BTIME);
-    let found = match retry(|| sys::statx(&dir.file, name, flags, wanted)) {
+    let found = match retry(|| sys::statx(&dir, name, flags, wanted)) {
         // A kernel before 4.11, or a sandbox that knows no statx.
         Err(Errno::NOSYS | Errno::PERM) => {
-            retry(|| sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW)).map(|raw| stat_of(&raw))
+            retry(|| sys::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)).map(|raw| stat_of(&raw))
         }
         found => found.map(|raw| statx_of(&raw)),
     };
     match found {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(dir.error_at("stat", name, errno)),
+        Err(errno) => Err(errno),
     }
 }

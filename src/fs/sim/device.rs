@@ -13,10 +13,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use super::content::PAGE;
-use super::errno;
 use super::names::{Half, Journal, NameChange};
 use super::node::{Change, Meta, Node, NodeId};
 use super::rng::Fate;
+use super::units::errno;
 use crate::fs::FileKind;
 use crate::types::FileTime;
 

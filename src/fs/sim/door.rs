@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::faults::Op;
+use super::machine::{Mode, SimFs};
 use super::state::{Place, State};
-use super::{Mode, Op, SimFs, errno};
+use super::units::{errno, millis, nanos};
 use crate::fs::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat};
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
@@ -459,13 +461,13 @@ impl Fs for SimFs {
     fn pause(&self, time: Duration) {
         // A dead process does not wait.
         let _ = self.run(Op::Pause, PathBuf::new(), |state, _| {
-            state.set_clock(state.clock_ns().saturating_add(super::nanos(time)));
+            state.set_clock(state.clock_ns().saturating_add(nanos(time)));
             Ok(())
         });
     }
 
     fn now(&self) -> UnixMillis {
-        super::millis(self.world().state.clock_ns())
+        millis(self.world().state.clock_ns())
     }
 
     fn steady(&self) -> std::time::Duration {

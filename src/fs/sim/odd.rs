@@ -6,10 +6,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::errno;
 use super::faults::Op;
-use super::state::{Place, State};
-use crate::fs::{FileKind, Stat};
+use super::units::errno;
 
 /// In what way a machine's file systems are odd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,32 +46,5 @@ impl Odd {
                 && path.file_name() == Some(OsStr::new(&refusal.name))
         };
         self.refusals.iter().find(is_it).map_or(Ok(()), |refusal| Err(errno(refusal.errno)))
-    }
-}
-
-impl State {
-    /// A file has been renamed to this place.
-    pub(super) fn was_renamed(&mut self, place: Place) -> io::Result<()> {
-        if self.node(place)?.kind != FileKind::Regular {
-            return Ok(());
-        }
-        if self.odd.stale_links > 0 {
-            self.stale.insert(place, self.odd.stale_links);
-        }
-        if self.odd.renumbers {
-            self.device(place).renumber(place.node)?;
-        }
-        Ok(())
-    }
-
-    /// What a look shows; `fresh` if the file system itself is asked.
-    pub(super) fn look(&mut self, place: Place, fresh: bool) -> io::Result<Stat> {
-        let mut stat = self.stat(place)?;
-        let counts = fresh && !self.odd.always_stale;
-        if let Some(left) = self.stale.get_mut(&place).filter(|left| **left > 0 && !counts) {
-            *left -= 1;
-            stat.links += 1;
-        }
-        Ok(stat)
     }
 }

@@ -9,11 +9,11 @@ use std::io;
 use std::path::{Component, Path};
 
 use super::device::Device;
-use super::errno;
 use super::faults::{Fault, OPS};
 use super::node::{Change, Meta, Node, NodeId};
 use super::odd::Odd;
 use super::rng::{Fate, Rng, Survival};
+use super::units::errno;
 use crate::fs::{FileKind, Lease, Stat};
 use crate::types::{FileIdentity, FileTime};
 

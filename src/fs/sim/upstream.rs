@@ -8,9 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::machine::{SimFs, Upstream, machine};
 use super::node::{Change, Meta};
 use super::state::{Place, State};
-use super::{NS_PER_MS, SimFs, errno, machine, millis, nanos};
+use super::units::{NS_PER_MS, errno, millis, nanos};
 use crate::fs::{Error, FileKind, Result, Stat};
 use crate::types::{FileTime, UnixMillis};
 
@@ -20,18 +21,6 @@ const STRANGERS_PID: u32 = 99;
 /// A file that an upstream has open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WriterId(u64);
-
-/// What others do. Paths are absolute; links in them are followed, at their end only where the content is meant.
-pub struct Upstream<'a> {
-    machine: Machine<'a>,
-}
-
-enum Machine<'a> {
-    /// From a test, between operations.
-    Outside(SimFs),
-    /// From a hook, in the middle of one.
-    Inside(&'a mut State),
-}
 
 /// The file at a path, made if it is missing.
 fn open_or_make(state: &mut State, path: &Path) -> io::Result<Place> {
@@ -84,21 +73,6 @@ fn gather(state: &State, dir: Place, path: &Path, found: &mut Vec<(PathBuf, Vec<
 }
 
 impl<'a> Upstream<'a> {
-    pub(super) fn outside(fs: SimFs) -> Upstream<'static> {
-        Upstream { machine: Machine::Outside(fs) }
-    }
-
-    pub(super) fn inside(state: &'a mut State) -> Upstream<'a> {
-        Upstream { machine: Machine::Inside(state) }
-    }
-
-    fn with<R>(&mut self, body: impl FnOnce(&mut State) -> R) -> R {
-        match &mut self.machine {
-            Machine::Outside(fs) => body(&mut fs.world().state),
-            Machine::Inside(state) => body(state),
-        }
-    }
-
     fn run<R>(
         &mut self,
         op: &'static str,

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::limits::{ABANDONED_REMEMBERED_MAX, ABANDONED_TIMES_MAX};
 
+/// The first delay before a file that failed is tried again; each further one is twice as long.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
+/// The longest such delay.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
 /// The counts.
 #[derive(Debug, Default)]
 pub(super) struct Abandonments(HashMap<Arc<OsStr>, u32>);

@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use super::{Phase, Settle, Waiting};
+use super::Settle;
+use super::tracked::{Phase, Waiting};
 
 impl Settle {
     /// What is known of one file; None if it was not seen, or is known to stay.

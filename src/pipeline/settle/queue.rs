@@ -8,7 +8,8 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Mode, Phase, Settle, Tracked, Waiting};
+use super::Settle;
+use super::tracked::{Mode, Phase, Tracked, Waiting};
 use crate::limits::STALE_ENTRIES_MAX;
 
 impl Tracked {

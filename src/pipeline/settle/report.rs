@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Phase, REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Tracked, Waiting};
+use super::tracked::{Phase, Tracked, Waiting};
+use super::{REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle};
 use crate::journal::record::AbandonReason;
 use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::pipeline::{Failing, Outcome, Refusal, Report};

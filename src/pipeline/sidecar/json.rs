@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::tokens::tokens;
-use super::{Names, Naming, Unit, unit};
+use super::unit::{Names, Naming, Unit, unit};
 
 /// Keys under which names stand.
 const NAME_KEYS: [&str; 6] = ["name", "file", "filename", "file_name", "path", "key"];

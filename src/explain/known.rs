@@ -1,0 +1,108 @@
+//! What the journal, the manifest and a reason in quarantine say of a file.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Context};
+use super::look::read;
+use crate::Error;
+use crate::fs::Fs;
+use crate::journal::lifecycle::FileState;
+use crate::journal::report::{Entry, JournalReport};
+use crate::pipeline::lines;
+use crate::pipeline::manifest::json_path;
+use crate::pipeline::quarantine::{REASON_SUFFIX, reason_path};
+use crate::types::IngestId;
+
+/// Of what once was at a path, so many are told.
+const HISTORY_MAX: usize = 5;
+/// More of a reason in quarantine is not read.
+const REASON_BYTES_MAX: usize = 64 << 10;
+
+/// All files for which that holds, the oldest first.
+pub(super) fn matching(report: &JournalReport, holds: &dyn Fn(&Entry) -> bool) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    let damage = report.files(&mut |entry, _| {
+        if holds(&entry) {
+            entries.push(entry);
+        }
+    })?;
+    if let Some(damage) = damage {
+        return Err(damage.into());
+    }
+    entries.sort_unstable_by_key(|entry| entry.id);
+    Ok(entries)
+}
+
+/// What the journal and the manifest say of an ingested file.
+pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &Entry) -> Result<Answer, Error> {
+    let answer = answer.with_path("source_path", &entry.source_path);
+    let answer = match &entry.warehouse_path {
+        Some(path) => answer.with_path("warehouse_path", path),
+        None => answer,
+    };
+    let answer = answer
+        .with("sha256", entry.sha256.map(|sha256| sha256.hex()))
+        .with("bytes", entry.size)
+        .with("ingest_id", entry.id.0)
+        .with("ingested_at", entry.created_at.rfc3339())
+        .with("state", entry.state.text());
+    let Some(settings) = context.report.state.settings() else { return Ok(answer) };
+    if entry.state != FileState::Manifested {
+        return Ok(answer);
+    }
+    let found = lines::find(context.fs, &settings.manifests, entry.created_at, entry.id)?;
+    let line = found.into_iter().find(|(_, listed)| Some(listed.sha256) == entry.sha256);
+    Ok(match line {
+        Some((place, _)) => answer.with_path("manifest", &place.manifest).with("manifest_line", place.number),
+        None => answer.with("manifest", "its line is not found: csv-ingestor audit looks in all of them"),
+    })
+}
+
+/// The file that brought the content of a duplicate.
+pub(super) fn of_original<F: Fs>(
+    context: &Context<'_, F>,
+    answer: Answer,
+    original: Option<IngestId>,
+) -> Result<Answer, Error> {
+    let Some(id) = original else { return Ok(answer) };
+    match matching(context.report, &|entry| entry.id == id)?.pop() {
+        Some(entry) => of_entry(context, answer, &entry),
+        None => Ok(answer.with("ingest_id", id.0)),
+    }
+}
+
+/// What stands beside a file in quarantine.
+pub(super) fn with_reason<F: Fs>(context: &Context<'_, F>, answer: Answer, path: &Path) -> Answer {
+    let reason = read(context.fs, &reason_path(path), REASON_BYTES_MAX);
+    match reason.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok()) {
+        Some(reason) => reason.into_iter().fold(answer, |answer, (key, value)| answer.with(&key, value)),
+        None => answer.with("error", format!("there is no {REASON_SUFFIX} beside it")),
+    }
+}
+
+/// What a path once stood for, the newest first.
+pub(super) fn history(entries: &[&Entry]) -> Value {
+    let tell = |entry: &&Entry| {
+        let mut told = json!({
+            "ingest_id": entry.id,
+            "state": entry.state,
+            "found_at": entry.created_at.rfc3339(),
+            "sha256": entry.sha256.map(|sha256| sha256.hex()),
+        });
+        let place = match entry.state {
+            FileState::Quarantined => entry.quarantined.as_ref().map(|it| &it.target),
+            FileState::Moved | FileState::Manifested => entry.warehouse_path.as_ref(),
+            _ => None,
+        };
+        if let (Some(place), Some(told)) = (place, told.as_object_mut()) {
+            let (text, exact) = json_path(place);
+            told.insert("moved_to".to_owned(), text.into());
+            told.extend(exact.map(|exact| ("moved_to_base64".to_owned(), exact.into())));
+        }
+        told
+    };
+    let told: Vec<Value> = entries.iter().rev().take(HISTORY_MAX).map(tell).collect();
+    if told.is_empty() { Value::Null } else { told.into() }
+}

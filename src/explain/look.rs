@@ -1,0 +1,38 @@
+//! A look at the files themselves.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+use crate::fs::{FileKind, Fs};
+use crate::pipeline::publish::split;
+use crate::types::FileIdentity;
+
+/// Bytes of a file; None if there is none.
+pub(super) fn stat<F: Fs>(fs: &F, path: &Path) -> Result<Option<u64>, Error> {
+    Ok(identity(fs, path)?.map(|(identity, _)| identity.size))
+}
+
+pub(super) fn identity<F: Fs>(fs: &F, path: &Path) -> Result<Option<(FileIdentity, FileKind)>, Error> {
+    let Ok((dir, name)) = split(path) else { return Ok(None) };
+    match fs.open_dir(dir) {
+        Err(error) if error.is_not_to_be_read() => Ok(None),
+        dir => Ok(fs.stat(&dir?, name)?.map(|stat| (stat.identity, stat.kind))),
+    }
+}
+
+pub(super) fn read<F: Fs>(fs: &F, path: &Path, bytes_max: usize) -> Option<Vec<u8>> {
+    let (dir, name) = split(path).ok()?;
+    let file = fs.open(&fs.open_dir(dir).ok()?, name, crate::fs::Open::Read).ok()?;
+    let mut bytes = vec![0; bytes_max];
+    let read = crate::fs::read_full_at(fs, &file, &mut bytes, 0).ok()?;
+    bytes.truncate(read);
+    Some(bytes)
+}
+
+/// The sidecar of a staged file.
+pub(super) fn sidecar_of(path: &Path, suffix: &std::ffi::OsStr) -> PathBuf {
+    let mut sidecar: OsString = path.as_os_str().to_owned();
+    sidecar.push(suffix);
+    sidecar.into()
+}

@@ -1,0 +1,165 @@
+//! The simulated machine as one value behind a lock, and the two ways to it: ours, operation by operation, and that of the
+//! other programs.
+//!
+//! Invariant: no call blocks, but for the lock, which is held for the length of one operation.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::faults::{self, Log, Logged, Op, Verdict};
+use super::state::State;
+use super::units::errno;
+use crate::fs::{Error, Result};
+
+/// An operation that is about to be carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Its number.
+    pub number: u64,
+    /// Which it is.
+    pub op: Op,
+    /// What it is applied to (of a rename: the old name).
+    pub path: &'a Path,
+}
+
+/// Called before each operation. It may do to the files what other programs would, and fork the machine; it must not
+/// call the [`SimFs`] itself nor drop a file of it, which would wait for ever.
+pub type Hook = Box<dyn FnMut(&Call<'_>, &mut Upstream<'_>) + Send>;
+
+/// Called before each operation on the thread that asks for it, while nothing is locked: it may hold the thread back, and
+/// so decide in which order the operations of several threads are carried out.
+pub type Gate = Arc<dyn Fn() + Send + Sync>;
+
+/// A simulated machine's file systems; clones are the same machine.
+#[derive(Clone)]
+pub struct SimFs {
+    pub(super) world: Arc<Mutex<World>>,
+    /// Of this clone of the handle and of those made from it.
+    pub(super) gate: Option<Gate>,
+}
+
+/// The machine, and who looks on.
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) hook: Option<Hook>,
+    pub(super) log: Log,
+}
+
+/// How an operation is to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Whole,
+    /// Only a part of the transfer.
+    Short,
+    /// A sync that loses what it should write.
+    Lose,
+}
+
+/// A machine of its own, without hook and with an empty log.
+pub(super) fn machine(state: State) -> SimFs {
+    SimFs { world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })), gate: None }
+}
+
+impl World {
+    /// Numbers an operation, lets others act before it, and decides what becomes of it. None if we are dead.
+    pub(super) fn begin(&mut self, op: Op, path: &Path) -> Option<Verdict> {
+        let state = &mut self.state;
+        if state.dead {
+            return None;
+        }
+        let number = state.operations + 1;
+        if let Some(hook) = &mut self.hook {
+            hook(&Call { number, op, path }, &mut Upstream::inside(state));
+        }
+        state.operations = number;
+        state.counts[op as usize] += 1;
+        state.tick();
+        Some(faults::verdict(&mut state.faults, number, op, path))
+    }
+
+    pub(super) fn carry_out<R>(
+        &mut self,
+        op: Op,
+        verdict: Verdict,
+        body: impl FnOnce(&mut State, Mode) -> io::Result<R>,
+    ) -> io::Result<R> {
+        match verdict {
+            Verdict::Go => body(&mut self.state, Mode::Whole),
+            Verdict::Short => body(&mut self.state, Mode::Short),
+            Verdict::Fail { errno: code, happened } => {
+                if happened {
+                    body(&mut self.state, Mode::Whole)?;
+                } else if op.is_sync() && code != libc::EINTR {
+                    body(&mut self.state, Mode::Lose)?;
+                }
+                Err(errno(code))
+            }
+            Verdict::Crash { happened } => {
+                if happened {
+                    // Nobody is left to hear of the result.
+                    let _ = body(&mut self.state, Mode::Whole);
+                }
+                self.state.dead = true;
+                Err(errno(libc::EIO))
+            }
+        }
+    }
+}
+
+impl SimFs {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        // A test that failed while it held the lock has left plain data behind.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out one operation of the trait.
+    pub(super) fn run<R>(
+        &self,
+        op: Op,
+        path: PathBuf,
+        body: impl FnOnce(&mut State, Mode) -> io::Result<R>,
+    ) -> Result<R> {
+        if let Some(gate) = &self.gate {
+            gate();
+        }
+        let mut world = self.world();
+        let Some(verdict) = world.begin(op, &path) else {
+            return Err(Error { op: op.name(), path, source: errno(libc::EIO) });
+        };
+        let result = world.carry_out(op, verdict, body);
+        let code = result.as_ref().err().and_then(io::Error::raw_os_error);
+        let number = world.state.operations;
+        world.log.push(Logged { number, op, path: path.clone(), errno: code });
+        result.map_err(|source| Error { op: op.name(), path, source })
+    }
+}
+
+/// What others do. Paths are absolute; links in them are followed, at their end only where the content is meant.
+pub struct Upstream<'a> {
+    machine: Machine<'a>,
+}
+
+enum Machine<'a> {
+    /// From a test, between operations.
+    Outside(SimFs),
+    /// From a hook, in the middle of one.
+    Inside(&'a mut State),
+}
+
+impl<'a> Upstream<'a> {
+    pub(super) fn outside(fs: SimFs) -> Upstream<'static> {
+        Upstream { machine: Machine::Outside(fs) }
+    }
+
+    pub(super) fn inside(state: &'a mut State) -> Upstream<'a> {
+        Upstream { machine: Machine::Inside(state) }
+    }
+
+    pub(super) fn with<R>(&mut self, body: impl FnOnce(&mut State) -> R) -> R {
+        match &mut self.machine {
+            Machine::Outside(fs) => body(&mut fs.world().state),
+            Machine::Inside(state) => body(state),
+        }
+    }
+}
