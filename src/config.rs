@@ -12,11 +12,11 @@ use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN};
 use crate::log::{LogFormat, LogLevel};
-use crate::pipeline::naming::NAME_BYTES_MAX;
-use crate::pipeline::patterns::Patterns;
+use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
+use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::Mode;
 
 /// What the user asked for, still unchecked.

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::journal::names;
-use crate::pipeline::patterns::Patterns;
 use crate::pipeline::scan::NameRules;
+use crate::pipeline::scan::patterns::Patterns;
 
 /// The longest answer that is read: patterns come from a command line, which holds no more.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;

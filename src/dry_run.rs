@@ -20,11 +20,11 @@ use crate::journal::index::Index;
 use crate::journal::record::DuplicateAction;
 use crate::limits::CHUNK_FILES_MAX;
 use crate::pipeline::hash::{Hasher, Shared};
-use crate::pipeline::names::Ignored;
-use crate::pipeline::naming::warehouse_name;
+use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
-use crate::pipeline::settle::{Mode, Settle, Waiting};
-use crate::pipeline::{Refusal, Settled};
+use crate::pipeline::settle::{Mode, Settle};
+use crate::pipeline::warehouse::names::warehouse_name;
+use crate::pipeline::{Refusal, Settled, WhyNot};
 use crate::types::{IngestId, Sha256};
 
 /// What is said of a sidecar without a file.
@@ -231,15 +231,9 @@ impl<F: Fs> Forecaster<'_, F> {
 }
 
 fn refusal_text(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Vanished => "vanished".to_owned(),
-        Refusal::Changed | Refusal::SidecarChanged => Waiting::Settling.text().to_owned(),
-        Refusal::OpenForWriting => Waiting::OpenForWriting.text().to_owned(),
-        Refusal::ChecksumDiffers(mismatch) => Waiting::ChecksumDiffers(mismatch.algorithm()).text().to_owned(),
-        Refusal::SidecarOdd(_) => Waiting::SidecarOdd.text().to_owned(),
-        Refusal::NoChecksum => Waiting::NoChecksum.text().to_owned(),
-        Refusal::OrphanedSidecar => Waiting::OrphanedSidecar.text().to_owned(),
-        Refusal::Malformed(_) | Refusal::Failed(_) => refusal.error().unwrap_or_default(),
-        Refusal::Interrupted => "interrupted".to_owned(),
+    match refusal.why() {
+        WhyNot::Changed | WhyNot::SidecarChanged => WhyNot::Settling.text().to_owned(),
+        WhyNot::Malformed | WhyNot::Failed => refusal.error().unwrap_or_default(),
+        why => why.text().to_owned(),
     }
 }

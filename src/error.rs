@@ -55,7 +55,7 @@ pub enum Error {
     )]
     JournalOlder {
         /// The line.
-        unknown: Box<pipeline::older::Unknown>,
+        unknown: Box<pipeline::places::older::Unknown>,
         /// The journal's directory.
         state: PathBuf,
         /// There is a journal in it.
@@ -70,7 +70,7 @@ pub enum Error {
         "--input {}: {} says that journal {} has worked with it, and not the one in {}, which would ingest again what that one \
          has listed. Nothing was modified. Give that journal's --state-path; or, if it is lost, {}csv-ingestor journal \
          rebuild --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
-        .0.input.display(), .0.marker.display(), pipeline::claim::journal_of(&.0.marker), .0.state.display(),
+        .0.input.display(), .0.marker.display(), pipeline::places::claim::journal_of(&.0.marker), .0.state.display(),
         if .0.is_there { "move this one away and run: " } else { "run: " },
         .0.state.display(), .0.warehouse.display(), .0.manifests.display()
     )]
@@ -132,10 +132,10 @@ pub enum Error {
         "{0}. No journal was made, since one that does not know what is listed there would let it be ingested again: make it \
              readable, or move it away, and try again"
     )]
-    ManifestUnread(pipeline::lines::Error),
+    ManifestUnread(pipeline::manifest::read::Error),
     /// A manifest cannot be read.
     #[error(transparent)]
-    Manifest(#[from] pipeline::lines::Error),
+    Manifest(#[from] pipeline::manifest::read::Error),
     /// A filter or pattern on the command line.
     #[error("{0}")]
     Usage(String),

@@ -17,8 +17,8 @@ use crate::fs::Fs;
 use crate::journal::clock::instants_before;
 use crate::journal::rebuild::Rebuild;
 use crate::journal::snapshot::Row;
-use crate::pipeline::hours::Unread;
-use crate::pipeline::lines::Listed;
+use crate::pipeline::manifest::hours::Unread;
+use crate::pipeline::manifest::read::Listed;
 use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// LSNs of a file's records, as close together as they can be: DISCOVERED, HASHED, MOVED, MANIFESTED.

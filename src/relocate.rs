@@ -18,7 +18,8 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::record::{Record, Relocated, Settings};
 use crate::journal::{self, Journal, Opening};
 use crate::metrics::events;
-use crate::pipeline::{lines, places};
+use crate::pipeline::manifest::read;
+use crate::pipeline::places;
 use crate::types::Lsn;
 
 /// The paths at which directories are now; None for those that were not moved.
@@ -258,6 +259,6 @@ fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &Index, now: &Settings) -> Resu
 /// True if the manifests there list a content that the journal knows.
 fn lists_what_is_known<F: Fs>(fs: &F, state: &Index, manifests: &Path) -> Result<bool, journal::Error> {
     let Some((sha256, original)) = state.any_listed()? else { return Ok(false) };
-    let found = lines::find(fs, manifests, original.discovered_at, original.ingest_id);
+    let found = read::find(fs, manifests, original.discovered_at, original.ingest_id);
     Ok(found.is_ok_and(|found| found.iter().any(|(_, listed)| listed.sha256 == sha256)))
 }

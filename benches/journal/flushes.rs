@@ -8,9 +8,9 @@ use crate::data;
 use crate::disk::Scratch;
 use crate::ours::Ours;
 use crate::process::child_numbers;
+use crate::side::Side;
 use crate::sqlite::Sqlite;
 use crate::table::{Line, Table};
-use crate::transitions::Side;
 
 /// This program's argument.
 pub const CHILD: &str = "flushes";

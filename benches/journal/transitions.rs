@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::data::{self, File, STEPS, Step};
+use crate::data::{self, STEPS};
 use crate::disk::Scratch;
 use crate::ours::Ours;
 use crate::redb_side::Redb;

@@ -4,7 +4,7 @@
 #![no_main]
 
 use csv_ingestor::journal::record::Validation;
-use csv_ingestor::pipeline::profile::Profiler;
+use csv_ingestor::pipeline::csv::Profiler;
 use csv_ingestor_fuzz::csv::{Seen, read};
 use libfuzzer_sys::fuzz_target;
 

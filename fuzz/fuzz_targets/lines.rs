@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::journal::hex;
 use csv_ingestor::journal::record::{CsvFault, Profile, Profiled};
-use csv_ingestor::pipeline::lines::{Lines, Text, parse};
+use csv_ingestor::pipeline::manifest::read::{Lines, Text, parse};
 use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, line};
 use csv_ingestor::types::{IngestId, Sha256, UnixMillis};
 use csv_ingestor_fuzz::bounded::Bounded;

@@ -15,8 +15,8 @@ use super::watch::Watch;
 use crate::fs::Fs;
 use crate::journal;
 use crate::journal::lifecycle::FileState;
-use crate::pipeline::hours::Unread;
-use crate::pipeline::lines::{self, Listed, Place};
+use crate::pipeline::manifest::hours::Unread;
+use crate::pipeline::manifest::read::{self, Listed, Place};
 use crate::types::UnixMillis;
 
 /// What the journal knows of a staging directory.
@@ -103,7 +103,7 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
     }
 
     /// What was asked of an entry's manifest; None, and a finding, if it cannot be read any more.
-    pub(super) fn asked<T>(&self, entry: &Entry, answer: Result<T, lines::Error>) -> Option<T> {
+    pub(super) fn asked<T>(&self, entry: &Entry, answer: Result<T, read::Error>) -> Option<T> {
         let unread = |why| self.note_unread(Unread { path: self.table.manifest_of(entry).to_path_buf(), why });
         answer.map_err(unread).ok()
     }

@@ -18,7 +18,7 @@ use super::finding::{Content, Finding, Kind};
 use super::table::Table;
 use super::watch::Watch;
 use crate::fs::{self, FileKind, Fs, Open};
-use crate::pipeline::lines::Place;
+use crate::pipeline::manifest::read::Place;
 use crate::types::{IngestId, Sha256};
 
 /// Bytes read at once.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::pipeline::lines::Place;
+use crate::pipeline::manifest::read::Place;
 use crate::types::{IngestId, Sha256};
 
 /// What kind of finding.

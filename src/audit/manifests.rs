@@ -11,8 +11,8 @@ use super::warehouse::Warehouse;
 use super::watch::Watch;
 use crate::Error;
 use crate::fs::Fs;
-use crate::pipeline::hours::{Unread, manifests};
-use crate::pipeline::lines::{self, Lines, Text};
+use crate::pipeline::manifest::hours::{Unread, manifests};
+use crate::pipeline::manifest::read::{self, Lines, Text};
 
 /// A line that could not be read.
 pub struct Suspect {
@@ -65,7 +65,7 @@ pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<R
 }
 
 /// Reads the lines of one manifest, until it is to stop.
-fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read<F>) -> Result<(), lines::Error> {
+fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read<F>) -> Result<(), read::Error> {
     let mut lines = Lines::open(fs, manifest, 0)?;
     read.table.begin_manifest(manifest.to_path_buf());
     while let Some(line) = lines.next_line()? {

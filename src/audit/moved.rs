@@ -9,7 +9,7 @@ use super::table::Table;
 use super::warehouse::Warehouse;
 use crate::fs::{Fs, Open};
 use crate::pipeline::hash::digest_of;
-use crate::pipeline::lines::Listed;
+use crate::pipeline::manifest::read::Listed;
 use crate::types::{Lsn, PARTITION_PREFIX};
 
 /// Files of one old warehouse that are looked for, at most.

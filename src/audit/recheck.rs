@@ -21,8 +21,8 @@ use super::walk::Extra;
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
-use crate::pipeline::hours::{Unread, manifests};
-use crate::pipeline::lines::{self, Lines, Listed, Place, Text};
+use crate::pipeline::manifest::hours::{Unread, manifests};
+use crate::pipeline::manifest::read::{self, Lines, Listed, Place, Text};
 use crate::types::FileTime;
 
 /// How long an ingestor may take between a file's arrival and its line, if all goes well.
@@ -101,7 +101,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         suspects.into_iter().filter_map(still).collect()
     }
 
-    fn is_suspect(&self, suspect: &mut Suspect) -> Result<bool, lines::Error> {
+    fn is_suspect(&self, suspect: &mut Suspect) -> Result<bool, read::Error> {
         let mut lines = Lines::open(self.fs, &suspect.manifest, suspect.offset)?;
         let Some(line) = lines.next_line()? else { return Ok(false) };
         let Err(why) = line.parse() else { return Ok(false) };
@@ -135,7 +135,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         begin: u64,
         place: &mut dyn FnMut(Listed) -> u64,
         listed: &mut HashSet<u64>,
-    ) -> Result<(), lines::Error> {
+    ) -> Result<(), read::Error> {
         let mut lines = Lines::open(self.fs, manifest, begin)?;
         while let Some(line) = lines.next_line()? {
             listed.extend(line.parse().ok().map(|it| place(self.table.understood(it))));

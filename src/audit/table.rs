@@ -14,8 +14,8 @@ use super::places::{Directories, Places, split};
 use super::warehouse::Warehouse;
 use crate::fs::Fs;
 use crate::journal::relocations::Relocations;
-use crate::pipeline::hours::Unread;
-use crate::pipeline::lines::{self, Line, Lines, Listed, Place};
+use crate::pipeline::manifest::hours::Unread;
+use crate::pipeline::manifest::read::{self, Line, Lines, Listed, Place};
 use crate::types::{IngestId, Sha256, UnixMillis};
 
 /// Between two lines whose place is remembered, so that a line's number is found without counting from the beginning.
@@ -258,7 +258,7 @@ impl Table {
     ///
     /// # Errors
     /// The manifest cannot be read any more. None if the line does not stand there any more.
-    pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Option<Listed>, lines::Error> {
+    pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Option<Listed>, read::Error> {
         let mut lines = Lines::open(fs, &self.manifests[entry.manifest()].path, entry.offset())?;
         Ok(lines.next_line()?.and_then(|line| line.parse().ok()).map(|listed| self.understood(listed)))
     }
@@ -267,7 +267,7 @@ impl Table {
     ///
     /// # Errors
     /// The manifest cannot be read any more.
-    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Place, lines::Error> {
+    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Place, read::Error> {
         let manifest = &self.manifests[entry.manifest()];
         let (mut number, begin) = manifest.mark_before(entry.offset());
         let mut lines = Lines::open(fs, &manifest.path, begin)?;
@@ -311,7 +311,7 @@ impl Table {
         fs: &F,
         wanted: &[u32],
         each: &mut dyn FnMut(u32, Listed, u64) -> bool,
-    ) -> Result<bool, lines::Error> {
+    ) -> Result<bool, read::Error> {
         let first = self.entry(wanted[0]);
         let manifest = &self.manifests[first.manifest()];
         let (mut number, begin) = manifest.mark_before(first.offset());

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Kind, Reporter};
-use crate::pipeline::hours::Unread;
-use crate::pipeline::lines::Error;
+use crate::pipeline::manifest::hours::Unread;
+use crate::pipeline::manifest::read::Error;
 use crate::pipeline::manifest::{MANIFEST_NAME, hour_dir};
 use crate::types::{PARTITION_PREFIX, UnixMillis};
 

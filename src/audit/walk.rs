@@ -14,7 +14,7 @@ use super::sample::Choice;
 use super::warehouse::{OpenDirs, Stray};
 use crate::Error;
 use crate::fs::{FileKind, Fs};
-use crate::pipeline::lines::{Listed, Place};
+use crate::pipeline::manifest::read::{Listed, Place};
 use crate::types::{PARTITION_PREFIX, UnixMillis};
 
 /// A name in the warehouse that no line lists.

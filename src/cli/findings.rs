@@ -166,7 +166,8 @@ fn text(finding: &Finding) -> String {
         text.push_str(&format!("; expected {expected}; found {actual}"));
     }
     if !finding.lines.is_empty() {
-        let place = |place: &crate::pipeline::lines::Place| format!("{}:{}", path_text(&place.manifest), place.number);
+        let place =
+            |place: &crate::pipeline::manifest::read::Place| format!("{}:{}", path_text(&place.manifest), place.number);
         let lines: Vec<String> = finding.lines.iter().map(place).collect();
         text.push_str(&format!(" [{}]", lines.join(", ")));
     }
@@ -187,7 +188,7 @@ fn json_text(finding: &Finding) -> String {
     put("expected_sha256", json!(finding.expected.sha256.map(|sha256| sha256.hex())));
     put("actual_size", json!(finding.actual.size));
     put("actual_sha256", json!(finding.actual.sha256.map(|sha256| sha256.hex())));
-    let line = |place: &crate::pipeline::lines::Place| {
+    let line = |place: &crate::pipeline::manifest::read::Place| {
         let mut line = json!({ "manifest": json_path(&place.manifest).0, "line": place.number });
         output::add_exact(&mut line, &[("manifest", &place.manifest)]);
         line

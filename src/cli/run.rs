@@ -22,8 +22,8 @@ use crate::journal::record::{DuplicateAction, Validation};
 use crate::limits::CONCURRENCY_MAX;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
-use crate::pipeline::patterns::{self, Patterns};
 use crate::pipeline::places::Accepts;
+use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 
 /// The options of `run`. Each one also reads its environment variable.

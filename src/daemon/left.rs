@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::pipeline::names::Ignored;
-use crate::pipeline::settle::Waiting;
+use crate::pipeline::WhyNot;
+use crate::pipeline::scan::names::Ignored;
 
 /// What is left in staging at the end of `--once`.
 #[derive(Debug)]
 pub enum Left {
     /// Not ingested, for a reason.
-    Waiting(PathBuf, Waiting),
+    Waiting(PathBuf, WhyNot),
     /// A sidecar whose file is not there.
     Orphan(PathBuf),
     /// A kept duplicate, and its original if that is known.

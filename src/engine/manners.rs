@@ -6,7 +6,7 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::index::Index;
 use crate::journal::record::Settings;
-use crate::pipeline::probe::{Verdict, probe};
+use crate::pipeline::places::probe::{Verdict, probe};
 
 /// How both places are treated.
 #[derive(Debug, Default)]

@@ -14,9 +14,10 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
 use crate::journal::replay::Replayed;
 use crate::journal::{Journal, names};
-use crate::pipeline::older::{self, Knowledge, Verdict};
+use crate::pipeline::manifest::hours;
+use crate::pipeline::places::claim;
+use crate::pipeline::places::older::{self, Knowledge, Verdict};
 use crate::pipeline::places::{self, Accepts, Places, may_be_there, private_dir};
-use crate::pipeline::{claim, hours};
 
 const WAREHOUSE: &str = "--warehouse";
 const MANIFESTS: &str = "--manifests";

@@ -10,8 +10,8 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
 use crate::journal::report::{Entry, JournalReport};
-use crate::pipeline::lines;
 use crate::pipeline::manifest::json_path;
+use crate::pipeline::manifest::read;
 use crate::pipeline::quarantine::{REASON_SUFFIX, reason_path};
 use crate::types::IngestId;
 
@@ -52,7 +52,7 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
     if entry.state != FileState::Manifested {
         return Ok(answer);
     }
-    let found = lines::find(context.fs, &settings.manifests, entry.created_at, entry.id)?;
+    let found = read::find(context.fs, &settings.manifests, entry.created_at, entry.id)?;
     let line = found.into_iter().find(|(_, listed)| Some(listed.sha256) == entry.sha256);
     Ok(match line {
         Some((place, _)) => answer.with_path("manifest", &place.manifest).with("manifest_line", place.number),

@@ -14,10 +14,10 @@ use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{DuplicateAction, Settings};
 use crate::journal::report::Entry;
+use crate::pipeline::WhyNot;
 use crate::pipeline::hash::sums_of;
-use crate::pipeline::names::Ignored;
 use crate::pipeline::publish::split;
-use crate::pipeline::settle::Waiting;
+use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::sidecar::{Demand, Found, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
 use crate::types::{FileIdentity, Sha256};
 
@@ -166,14 +166,14 @@ fn by_a_look<F: Fs>(
         }
         let demand = match statement(&content, name) {
             Statement::Demands(demand) => demand,
-            Statement::Odd(what) => return Ok(waiting(Waiting::SidecarOdd.text()).with("error", what)),
-            _ if is_orphaned(context, path, &sidecar)? => return Ok(waiting(Waiting::OrphanedSidecar.text())),
-            _ if context.require_checksum => return Ok(waiting(Waiting::NoChecksum.text())),
+            Statement::Odd(what) => return Ok(waiting(WhyNot::SidecarOdd.text()).with("error", what)),
+            _ if is_orphaned(context, path, &sidecar)? => return Ok(waiting(WhyNot::OrphanedSidecar.text())),
+            _ if context.require_checksum => return Ok(waiting(WhyNot::NoChecksum.text())),
             _ => Demand::default(),
         };
         let sums = sums(context, path, &demand)?;
         if let Err(mismatch) = demand.check(&sums) {
-            let why = Waiting::ChecksumDiffers(mismatch.algorithm()).text();
+            let why = WhyNot::ChecksumDiffers(mismatch.algorithm()).text();
             return Ok(waiting(&format!("its {why}")).with("error", mismatch.to_string()));
         }
         return complete(context, settings, path, sums.sha256);

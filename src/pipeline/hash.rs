@@ -14,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::csv::Profiler;
 use super::places::private_dir;
-use super::profile::Profiler;
 use super::sidecar::{Demand, Found, Notes, SIDECAR_BYTES_MAX, Summer};
 use super::{HashResult, Hashed, Refusal, Refused, Settled};
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use link::SECOND;
 
-use super::naming::aside_name;
+use super::staging::names::aside_name;
 use crate::fs::blame::twice;
 use crate::fs::{self, DIR_MODE, FILE_MODE, FileKind, Fs, Open};
 use crate::types::{FileIdentity, IngestId};

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::manifest::json_path;
-use super::naming::{NAME_BYTES_MAX, suffixed_name};
-use super::{Refusal, Refused};
-use crate::fs::{self, OPEN, READ};
+use super::names::{NAME_BYTES_MAX, suffixed_name};
+use super::stage::Refused;
+use super::why_not::Refusal;
 use crate::journal::format::TEXT_BYTES_MAX;
 use crate::journal::hex;
 use crate::journal::ingest::Ingest;
@@ -62,24 +62,22 @@ impl Quarantine {
 
     /// Why a file that was refused cannot be ingested for good; None if that may change.
     pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Finding> {
-        let is_again = refused.settled.failing == refused.refusal.failing();
+        let cause = refused.refusal.cause();
+        let is_again = refused.settled.failing == cause;
         let tries = if is_again { refused.settled.failures.saturating_add(1) } else { 1 };
-        let (cause, line) = match &refused.refusal {
-            Refusal::Malformed(fault) => (QuarantineCause::Malformed, Some(fault.line)),
-            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) if tries >= self.checksum_tries => {
-                (QuarantineCause::ChecksumDiffers, None)
-            }
+        let line = match (cause?, &refused.refusal) {
+            (QuarantineCause::Malformed, Refusal::Malformed(fault)) => Some(fault.line),
+            (QuarantineCause::ChecksumDiffers, _) if tries >= self.checksum_tries => None,
             // Only if it is this file that cannot be read: a warehouse that fails is no reason to empty staging, nor is a
             // server that is away.
-            Refusal::Failed(error)
-                if tries >= self.unreadable_tries
-                    && is_unreadable(error)
-                    && error.path == staging.join(&*refused.settled.name) =>
+            (QuarantineCause::Unreadable, Refusal::Failed(error))
+                if tries >= self.unreadable_tries && error.path == staging.join(&*refused.settled.name) =>
             {
-                (QuarantineCause::Unreadable, None)
+                None
             }
             _ => return None,
         };
+        let cause = cause?;
         let mut detail = match &refused.refusal {
             // The line stands beside it.
             Refusal::Malformed(fault) => fault.reason.clone(),
@@ -88,12 +86,6 @@ impl Quarantine {
         detail.truncate(detail.floor_char_boundary(TEXT_BYTES_MAX));
         Some(Finding { cause, line, detail })
     }
-}
-
-/// No permission, or the disk cannot.
-pub fn is_unreadable(error: &fs::Error) -> bool {
-    let errnos = [libc::EACCES, libc::EPERM, libc::EIO];
-    [OPEN, READ].contains(&error.op) && error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }
 
 /// The name that a file gets there: with the journal's and its own number, so that it is nobody else's, in a directory that

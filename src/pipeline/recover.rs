@@ -33,7 +33,7 @@ use std::sync::Arc;
 use super::commit::{Committer, Dropped, Work};
 use super::publish::{Removed, SECOND, split};
 use super::sidecar::is_older;
-use super::{Error, Failing, Outcome, Settled, hash};
+use super::{Error, Outcome, Settled, hash};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::journal::ingest::{Ingest, Target};
 use crate::journal::lifecycle::FileState;
@@ -229,7 +229,7 @@ impl<F: Fs> Committer<F> {
                 complete_at: ingest.discovered_at,
                 ticket: 0,
                 failures: 0,
-                failing: Failing::default(),
+                failing: None,
             }),
         })
     }

@@ -2,16 +2,19 @@
 //!
 //! Invariants: only regular files are shown to anybody; nothing is opened; a name is never followed.
 
+pub mod ignored;
+pub mod names;
 mod orphans;
+pub mod patterns;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ignored::{Counts, IgnoredNames};
-use super::names::{Ignored, ignored_always};
-use super::patterns::Patterns;
+use self::ignored::{Counts, IgnoredNames};
+use self::names::{Ignored, ignored_always};
+use self::patterns::Patterns;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{Notes, data_name, sidecar_name};
 use crate::fs::{self, Entry, FileKind, Fs};

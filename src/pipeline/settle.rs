@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::{Failing, Settled};
+use super::{Settled, WhyNot};
 use crate::journal::ingest::Kept;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
@@ -33,7 +33,7 @@ use census::{Census, second};
 pub use look::Look;
 use presence::Presence;
 pub use report::Reaction;
-pub use tracked::{Mode, Sighting, Waiting};
+pub use tracked::{Mode, Sighting};
 use tracked::{Phase, Tracked};
 
 /// The same for a file that can be read, but is not what it should be: to hash it again is for the log alone.
@@ -180,7 +180,7 @@ impl Settle {
         tracked.orphaned = sighting.orphaned;
         let hold_is_void = match &tracked.phase {
             Phase::Held { why, until } => {
-                changed || until.is_some_and(|until| now >= until) || (nudged && *why == Waiting::OpenForWriting)
+                changed || until.is_some_and(|until| now >= until) || (nudged && *why == WhyNot::OpenForWriting)
             }
             _ => false,
         };
@@ -216,14 +216,14 @@ impl Settle {
                 if since == now || !is_known {
                     self.due.push(Reverse((since + window, name.clone())));
                 }
-                Some(Waiting::Settling)
+                Some(WhyNot::Settling)
             }
-            (Mode::Sidecar, None) => Some(Waiting::NoSidecar),
+            (Mode::Sidecar, None) => Some(WhyNot::NoSidecar),
             (Mode::Sidecar, Some(sidecar)) => {
                 let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
                 // What another one holds is seen when it is read.
                 let is_void = tracked.orphaned && sidecar.size == 0;
-                used.then_some(Waiting::UsedSidecar).or(is_void.then_some(Waiting::OrphanedSidecar))
+                used.then_some(WhyNot::UsedSidecar).or(is_void.then_some(WhyNot::OrphanedSidecar))
             }
         };
         if matches!(tracked.phase, Phase::Held { .. }) {
@@ -288,7 +288,7 @@ impl Settle {
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,
             failures: 0,
-            failing: Failing::default(),
+            failing: None,
             scan: self.scan,
         };
         self.census.came(tracked.first_seen_seconds);

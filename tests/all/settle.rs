@@ -7,7 +7,8 @@ use std::time::Duration;
 use csv_ingestor::fs::{FileKind, Stat};
 use csv_ingestor::journal::ingest::Kept;
 use csv_ingestor::journal::record::AbandonReason;
-use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting, Waiting};
+use csv_ingestor::pipeline::WhyNot;
+use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting};
 use csv_ingestor::pipeline::{Outcome, Refusal, Report, Settled};
 use csv_ingestor::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
@@ -146,7 +147,7 @@ fn a_writer_holds_a_file_back() {
     see(&mut settle, false, seconds(0));
     take(&mut settle).unwrap();
     settle.report(&refused(&a, Refusal::OpenForWriting), seconds(0));
-    assert_eq!(settle.waiting().next(), Some((&a, Waiting::OpenForWriting)));
+    assert_eq!(settle.waiting().next(), Some((&a, WhyNot::OpenForWriting)));
     see(&mut settle, false, seconds(1));
     assert!(take(&mut settle).is_none());
     assert_eq!(settle.take_due(seconds(5), 10), std::slice::from_ref(&a));
@@ -189,7 +190,7 @@ fn a_kept_duplicate_rests_and_its_sidecar_is_used_up() {
     let successor = identity(3, 5, 9);
     settle.see(&a, Some(&with(successor, Some(sidecar))), false, seconds(1));
     assert!(take(&mut settle).is_none());
-    assert_eq!(settle.waiting().next(), Some((&a, Waiting::UsedSidecar)));
+    assert_eq!(settle.waiting().next(), Some((&a, WhyNot::UsedSidecar)));
     settle.see(&a, Some(&with(successor, Some(identity(4, 0, 10)))), false, seconds(2));
     assert!(take(&mut settle).is_some());
 }

@@ -8,11 +8,11 @@
 //! - P2: nothing in staging is removed before MOVED (or, for a duplicate, its original) is durable.
 //! - Syncs are counted by batches and touched directories, never by files.
 
-mod clean;
-mod confine;
+mod clean_up;
+mod move_in;
 mod original;
-mod place;
 mod plan;
+mod quarantine;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;

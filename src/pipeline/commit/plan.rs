@@ -13,8 +13,8 @@ use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Profiled, Quarantined, Record, Sidecar,
     SkippedDuplicate,
 };
-use crate::pipeline::naming::warehouse_name;
 use crate::pipeline::quarantine::{Finding, quarantine_name};
+use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Error, Hashed, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
 
@@ -32,7 +32,7 @@ impl<F: Fs> Committer<F> {
         let interrupted = matches!(refusal, Refusal::Interrupted);
         // An interrupted file stays DISCOVERED: the next start resumes it, with the same instant.
         if !interrupted && let Some(ingest_id) = self.tickets.remove(&settled.ticket) {
-            let reason = refusal.abandon_reason();
+            let reason = refusal.why().abandon_reason();
             self.metrics.file_abandoned(&self.settings.input.join(&*settled.name), reason);
             self.closings.push(Record::Abandoned(Abandoned { ingest_id, reason }));
         }

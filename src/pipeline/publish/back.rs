@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::{Publisher, split};
 use crate::fs::{self, Fs};
-use crate::pipeline::naming::returned_name;
+use crate::pipeline::staging::names::returned_name;
 use crate::types::IngestId;
 
 /// How many numbered names are tried for a file that goes back where its own name is taken; then come random ones.

@@ -13,7 +13,7 @@ use std::path::Path;
 use super::{Publisher, split};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs};
-use crate::pipeline::naming::aside_name;
+use crate::pipeline::staging::names::aside_name;
 use crate::types::IngestId;
 
 /// What a staged file is called for the moment in which it has a second name at its place.

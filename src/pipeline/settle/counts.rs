@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settle;
-use super::tracked::{Phase, Tracked, Waiting};
+use super::tracked::{Phase, Tracked};
+use crate::pipeline::WhyNot;
 
 impl Settle {
     /// Files handed out and not reported yet.
@@ -52,7 +53,7 @@ impl Settle {
     }
 
     /// Every file that is not being ingested, and why.
-    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, Waiting)> {
+    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, WhyNot)> {
         self.tracked.iter().filter_map(|(name, tracked)| match tracked.phase {
             Phase::Waiting { why, .. } | Phase::Held { why, .. } => Some((name, why)),
             Phase::Ready | Phase::InFlight { .. } => None,

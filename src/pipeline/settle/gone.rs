@@ -3,7 +3,8 @@
 use hashbrown::HashSet;
 
 use super::Settle;
-use super::tracked::{Mode, Phase, Sighting, Waiting};
+use super::tracked::{Mode, Phase, Sighting};
+use crate::pipeline::WhyNot;
 use crate::types::FileIdentity;
 
 impl Settle {
@@ -60,7 +61,7 @@ impl Settle {
         // What waits for its sidecar, or is held, is hashed when that changes, and not before.
         let may_be_it = |phase: &Phase| match phase {
             Phase::Held { .. } => false,
-            Phase::Waiting { why, .. } => !matches!(why, Waiting::NoSidecar | Waiting::UsedSidecar),
+            Phase::Waiting { why, .. } => !matches!(why, WhyNot::NoSidecar | WhyNot::UsedSidecar),
             Phase::Ready | Phase::InFlight { .. } => true,
         };
         let waiting = tracked.values().filter(|_| self.presence.searches).filter(|it| may_be_it(&it.phase));

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use super::Settle;
-use super::tracked::{Phase, Waiting};
+use super::tracked::Phase;
+use crate::pipeline::WhyNot;
 
 impl Settle {
     /// What is known of one file; None if it was not seen, or is known to stay.
@@ -38,7 +39,7 @@ pub struct Look {
     /// `waiting`, `held`, `ready` or `in_flight`.
     pub phase: &'static str,
     /// Why it waits or is held.
-    pub why: Option<Waiting>,
+    pub why: Option<WhyNot>,
     /// Of one that waits: seen unchanged for so long.
     pub unchanged: Option<Duration>,
     /// Of one that is held: looked at again then at the latest.

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settle;
-use super::tracked::{Mode, Phase, Tracked, Waiting};
+use super::tracked::{Mode, Phase, Tracked};
 use crate::limits::STALE_ENTRIES_MAX;
+use crate::pipeline::WhyNot;
 
 impl Tracked {
     /// When it is to be looked at again.
     fn due(&self, mode: Mode) -> Option<Duration> {
         match (&self.phase, mode) {
-            (Phase::Waiting { since, why: Waiting::Settling }, Mode::Stability(window)) => Some(*since + window),
+            (Phase::Waiting { since, why: WhyNot::Settling }, Mode::Stability(window)) => Some(*since + window),
             (Phase::Held { until, .. }, _) => *until,
             _ => None,
         }

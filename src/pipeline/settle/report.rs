@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::tracked::{Phase, Tracked, Waiting};
+use super::tracked::{Phase, Tracked};
 use super::{REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle};
 use crate::journal::record::AbandonReason;
 use crate::limits::FULL_DISK_RETRY_MAX;
-use crate::pipeline::{Failing, Outcome, Refusal, Report};
+use crate::pipeline::{Outcome, Refusal, Report, WhyNot};
 
 impl Settle {
     /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
@@ -77,7 +77,7 @@ impl Settle {
         let (times, delay) = self.abandonments.add(&report.name)?;
         let tracked = self.tracked.get_mut(&report.name)?;
         tracked.copies |= *reason == AbandonReason::NeedsCopy;
-        tracked.phase = Phase::Held { until: Some(now + delay), why: Waiting::Failed };
+        tracked.phase = Phase::Held { until: Some(now + delay), why: WhyNot::Failed };
         tracked.failures = tracked.failures.saturating_add(1);
         self.census.hold();
         self.due.push(Reverse((now + delay, report.name.clone())));
@@ -97,27 +97,23 @@ fn begins_anew(refusal: Option<&Refusal>, refused: bool) -> bool {
 
 impl Tracked {
     /// How long a refused file is held, and why; without a time, until it or its sidecar changes.
-    fn hold(&mut self, refusal: Option<&Refusal>, busy_delay: Duration) -> (Option<Duration>, Waiting) {
-        let failing = refusal.map_or(Failing::Otherwise, Refusal::failing);
-        let mut remind = |why| (Some(self.fail(failing, busy_delay, REMINDER_DELAY_MAX)), why);
-        match refusal {
-            Some(Refusal::OpenForWriting) => (Some(busy_delay), Waiting::OpenForWriting),
+    fn hold(&mut self, refusal: Option<&Refusal>, busy_delay: Duration) -> (Option<Duration>, WhyNot) {
+        let (cause, why) = (refusal.and_then(Refusal::cause), refusal.map_or(WhyNot::Failed, Refusal::why));
+        match why {
+            WhyNot::OpenForWriting => (Some(busy_delay), why),
             // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
-            Some(Refusal::ChecksumDiffers(mismatch)) => remind(Waiting::ChecksumDiffers(mismatch.algorithm())),
-            Some(Refusal::SidecarOdd(_)) => remind(Waiting::SidecarOdd),
-            Some(Refusal::Malformed(_)) => remind(Waiting::Malformed),
+            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed => {
+                (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why)
+            }
             // Only another sidecar, or another file, changes that.
-            Some(Refusal::NoChecksum) => (None, Waiting::NoChecksum),
-            Some(Refusal::OrphanedSidecar) => (None, Waiting::OrphanedSidecar),
-            Some(Refusal::Failed(_)) | None => {
+            WhyNot::NoChecksum | WhyNot::OrphanedSidecar => (None, why),
+            WhyNot::Failed => {
                 // A full disk is not the file's fault, and may be over at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
                 let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
-                (Some(self.fail(failing, RETRY_DELAY_MIN, delay_max)), Waiting::Failed)
+                (Some(self.fail(cause, RETRY_DELAY_MIN, delay_max)), why)
             }
-            Some(Refusal::Changed | Refusal::Vanished | Refusal::SidecarChanged | Refusal::Interrupted) => {
-                (Some(busy_delay), Waiting::Settling)
-            }
+            _ => (Some(busy_delay), WhyNot::Settling),
         }
     }
 }

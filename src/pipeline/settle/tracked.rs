@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::census::{Census, second};
 use crate::fs::Stat;
-use crate::pipeline::Failing;
-use crate::types::{Algorithm, FileIdentity};
+use crate::journal::record::QuarantineCause;
+use crate::pipeline::why_not::WhyNot;
+use crate::types::FileIdentity;
 
 /// When a file counts as complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,71 +28,17 @@ pub struct Sighting {
     pub orphaned: bool,
 }
 
-/// Why a file is not being ingested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// It was seen too short a time ago, or has changed since.
-    Settling,
-    /// Its sidecar is missing.
-    NoSidecar,
-    /// Its sidecar released another file already.
-    UsedSidecar,
-    /// Its sidecar was there before it, and holds no checksum.
-    OrphanedSidecar,
-    /// A writer has it open, or its sidecar.
-    OpenForWriting,
-    /// Its sidecar holds another checksum.
-    ChecksumDiffers(Algorithm),
-    /// Its sidecar holds what looks like a checksum and is none that is known.
-    SidecarOdd,
-    /// Its sidecar holds no checksum, and one is required.
-    NoChecksum,
-    /// It is no CSV file.
-    Malformed,
-    /// It could not be read; it will be tried again.
-    Failed,
-}
-
-impl Waiting {
-    /// True if something is wrong with the file, rather than that its time has not come.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Waiting::ChecksumDiffers(_) | Waiting::SidecarOdd | Waiting::Malformed | Waiting::Failed)
-    }
-
-    /// For people.
-    pub fn text(self) -> &'static str {
-        match self {
-            Waiting::Settling => "not stable yet",
-            Waiting::NoSidecar => "no sidecar",
-            Waiting::UsedSidecar => "sidecar was used already",
-            Waiting::OrphanedSidecar => "orphaned sidecar: it was there before the file, and holds no checksum",
-            Waiting::OpenForWriting => "open for writing",
-            Waiting::ChecksumDiffers(algorithm) => match algorithm {
-                Algorithm::Md5 => "sidecar has another MD5",
-                Algorithm::Sha1 => "sidecar has another SHA-1",
-                Algorithm::Sha256 => "sidecar has another SHA-256",
-                Algorithm::Sha384 => "sidecar has another SHA-384",
-                Algorithm::Sha512 => "sidecar has another SHA-512",
-            },
-            Waiting::SidecarOdd => "sidecar has a checksum that is not understood",
-            Waiting::NoChecksum => "sidecar has no checksum (--require-checksum)",
-            Waiting::Malformed => "malformed",
-            Waiting::Failed => "failed, will be tried again",
-        }
-    }
-}
-
 /// How far a file has come.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Not complete, as far as we know; seen unchanged since then.
-    Waiting { since: Duration, why: Waiting },
+    Waiting { since: Duration, why: WhyNot },
     /// Complete, and in the queue of those to be handed out.
     Ready,
     /// Handed out. `dirty`: something happened to the name meanwhile.
     InFlight { dirty: bool },
     /// Refused: looked at again when it changes, or at a certain time.
-    Held { until: Option<Duration>, why: Waiting },
+    Held { until: Option<Duration>, why: WhyNot },
 }
 
 /// A file that is there and not done.
@@ -110,7 +57,7 @@ pub(super) struct Tracked {
     pub(super) first_seen_seconds: u32,
     /// How often it has failed in the same way, one time behind the other.
     pub(super) failures: u8,
-    pub(super) failing: Failing,
+    pub(super) failing: Option<QuarantineCause>,
     pub(super) scan: u16,
 }
 
@@ -123,15 +70,20 @@ impl Tracked {
             copies: false,
             sidecar: sighting.sidecar.map(Box::new),
             orphaned: sighting.orphaned,
-            phase: Phase::Waiting { since: now, why: Waiting::Settling },
+            phase: Phase::Waiting { since: now, why: WhyNot::Settling },
             failures: 0,
-            failing: Failing::default(),
+            failing: None,
             scan,
         }
     }
 
     /// Counts a failure; returns how long to wait: twice as long each time.
-    pub(super) fn fail(&mut self, failing: Failing, delay_min: Duration, delay_max: Duration) -> Duration {
+    pub(super) fn fail(
+        &mut self,
+        failing: Option<QuarantineCause>,
+        delay_min: Duration,
+        delay_max: Duration,
+    ) -> Duration {
         if std::mem::replace(&mut self.failing, failing) != failing {
             self.failures = 0;
         }

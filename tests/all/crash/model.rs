@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::sim::{SimFs, Survival, Upstream, WriterId};
 use csv_ingestor::journal::record::{DuplicateAction, Profile, Validation};
-use csv_ingestor::pipeline::profile::Profiler;
+use csv_ingestor::pipeline::csv::Profiler;
 use csv_ingestor::pipeline::quarantine::reason_path;
 
 use super::act::sidecar_of;

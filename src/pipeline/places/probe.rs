@@ -6,8 +6,8 @@
 
 use std::ffi::OsString;
 
-use super::naming::aside_name;
 use crate::fs::{self, Fs, Open, RENAME};
+use crate::pipeline::staging::names::aside_name;
 use crate::types::IngestId;
 
 /// What a file system cannot do, and that it can.

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
-use super::manifest::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir};
+use super::line::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::from_hex;

@@ -4,15 +4,16 @@
 //! - P3: QUARANTINED is durable before either is written; QUARANTINE_DONE is written after both are durable.
 //! - P2: nothing is removed but the sidecar that was used; what is moved is the file that was judged, or it goes back.
 
-use super::clean::Taken;
+use super::clean_up::Taken;
 use super::{Committer, Work};
 use crate::fs::{self, Fs, RENAME, Stat};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::limits::FEW_FILES;
-use crate::pipeline::naming::is_aside;
 use crate::pipeline::publish::{Placed, SECOND, split};
-use crate::pipeline::quarantine::{is_unreadable, quarantine_name, reason, reason_path};
+use crate::pipeline::quarantine::{quarantine_name, reason, reason_path};
+use crate::pipeline::staging::names::is_aside;
+use crate::pipeline::why_not::is_unreadable;
 use crate::pipeline::{Error, Outcome, Refusal};
 
 /// So many names are tried there. Each has the ingest id in it, so only another ingestor can have the first.

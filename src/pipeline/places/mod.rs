@@ -7,12 +7,16 @@
 //!   it: journals of older versions have none, and get both.
 //! - Only what is certain counts as missing: no such name, no directory, another inode. Any other error says nothing.
 
+pub mod claim;
+pub mod older;
+pub mod probe;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::Error;
 use crate::fs::{self, DIR_MODE, Fs, PRIVATE_MODE};
 use crate::journal::{Journal, hex};
+use crate::pipeline::Error;
 
 /// What the operator takes upon himself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

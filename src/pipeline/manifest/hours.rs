@@ -5,8 +5,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::lines::Error;
-use super::manifest::{MANIFEST_NAME, hour_dir};
+use super::line::{MANIFEST_NAME, hour_dir};
+use super::read::Error;
 use crate::fs::{self, FileKind, Fs};
 use crate::types::UnixMillis;
 

@@ -12,8 +12,8 @@ use crate::journal::record::{AbandonReason, Abandoned, Hashed as HashedRecord, M
 use crate::limits::LINKED_FILES_MAX;
 use crate::metrics::FailureReason;
 use crate::pipeline::manifest::{self, Progress};
-use crate::pipeline::naming::{choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, split};
+use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
 use crate::pipeline::{Error, Outcome, Refusal, Report};
 use crate::types::{FileIdentity, IngestId, Sha256};
 

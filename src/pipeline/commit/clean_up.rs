@@ -15,9 +15,10 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
 use crate::metrics::FailureReason;
 use crate::pipeline::hash::Hasher;
-use crate::pipeline::naming::{ASIDE_PREFIX, choices_up_to, warehouse_name};
 use crate::pipeline::publish::{Placed, Removed, split};
-use crate::pipeline::{Error, Failing, Outcome, Report, Settled};
+use crate::pipeline::staging::names::ASIDE_PREFIX;
+use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
+use crate::pipeline::{Error, Outcome, Report, Settled};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 /// What is done before a file has moved, and by which it moves.
@@ -208,7 +209,7 @@ impl<F: Fs> Committer<F> {
             complete_at: ingest.discovered_at,
             ticket: 0,
             failures: 0,
-            failing: Failing::default(),
+            failing: None,
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {

@@ -16,10 +16,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
 
-use super::hours;
-use super::lines::{Lines, Listed};
-use super::manifest::hour_dir;
-use super::places::make_private_dir;
+use super::make_private_dir;
 use crate::fs::{self, FILE_MODE, Fs, Open};
 use crate::journal;
 use crate::journal::index::Index;
@@ -27,6 +24,9 @@ use crate::journal::record::Settings;
 use crate::limits::{
     OLDER_ACCEPTED_MAX, OLDER_BYTES_MAX, OLDER_LOOKUPS_MAX, OLDER_MANIFESTS_MAX, OLDER_SPAN, OLDER_TAIL_BYTES,
 };
+use crate::pipeline::manifest::hours;
+use crate::pipeline::manifest::read::{Lines, Listed};
+use crate::pipeline::manifest::{MANIFEST_NAME, hour_dir};
 use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// How the names of files begin that say what was accepted.
@@ -271,7 +271,7 @@ fn accepted_name(number: usize) -> OsString {
 }
 
 fn read_accepted<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> Vec<Accepted> {
-    let Ok(dir) = fs.open_dir(&super::places::private_dir(root, store)) else { return Vec::new() };
+    let Ok(dir) = fs.open_dir(&super::private_dir(root, store)) else { return Vec::new() };
     let read = |number| {
         let file = fs.open(&dir, &accepted_name(number), Open::Read).ok()?;
         let mut text = vec![0; ACCEPTED_BYTES_MAX];
@@ -293,7 +293,7 @@ pub fn accept<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Result<()> {
     let mut text = by_clock.last().map_or_else(String::new, |oldest| format!("{} floor\n", hour_of(root, oldest)));
     for manifest in manifests {
         let hour = manifest.parent().unwrap_or(root).to_path_buf();
-        let there = fs.open_dir(&hour).and_then(|dir| fs.stat(&dir, OsStr::new(super::manifest::MANIFEST_NAME)));
+        let there = fs.open_dir(&hour).and_then(|dir| fs.stat(&dir, OsStr::new(MANIFEST_NAME)));
         let size = there?.map_or(0, |stat| stat.identity.size);
         text += &format!("{} {size}\n", hour_of(root, &manifest));
     }

@@ -11,7 +11,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::places::{make_private_dir, private_dir, private_dirs};
+use super::{make_private_dir, private_dir, private_dirs};
 use crate::fs::{self, FILE_MODE, Fs, Open};
 use crate::journal::hex;
 use crate::limits::CLAIMS_MAX;

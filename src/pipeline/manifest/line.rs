@@ -1,0 +1,106 @@
+//! One line: a pure function of the journal's records.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+
+use crate::journal::hex;
+use crate::journal::ingest::Ingest;
+use crate::journal::record::Profile;
+use crate::types::{Algorithm, IngestId, UnixMillis};
+
+/// The file's name within its hour's directory.
+pub const MANIFEST_NAME: &str = "manifest.jsonl";
+
+/// The longest line: two paths of 4,096 bytes, each byte escaped to six, each once more as base64; the names of columns,
+/// each byte escaped to six; and the rest.
+pub const LINE_BYTES_MAX: usize = 256 << 10;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+    sha256: String,
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: i64,
+    warehouse_path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warehouse_path_base64: Option<String>,
+    ingest_id: IngestId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<String>,
+    ingested_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_by: Option<Algorithm>,
+    #[serde(flatten)]
+    profile: Option<ProfileFields<'a>>,
+}
+
+/// Of a file that was looked into. Null where it could not be told.
+#[derive(Serialize)]
+struct ProfileFields<'a> {
+    rows: Option<u64>,
+    columns: Option<u64>,
+    header: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malformed_line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malformed_reason: Option<&'a str>,
+}
+
+impl<'a> ProfileFields<'a> {
+    fn of(profile: &'a Profile) -> ProfileFields<'a> {
+        ProfileFields {
+            rows: profile.rows,
+            columns: profile.columns,
+            header: profile.header.as_deref(),
+            malformed_line: profile.fault.as_ref().map(|fault| fault.line),
+            malformed_reason: profile.fault.as_ref().map(|fault| fault.reason.as_str()),
+        }
+    }
+}
+
+/// A path for JSON: as text, and the exact bytes beside it if it is not UTF-8.
+pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
+    let exact = path.to_str().is_none().then(|| BASE64.encode(path.as_os_str().as_bytes()));
+    (path.to_string_lossy(), exact)
+}
+
+/// The manifest line of a file that has a target, with its newline. `journal` is the journal's UUID; without it, the line is
+/// as versions before 0.2 wrote it.
+pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
+    let Some(target) = &ingest.target else { return };
+    let (path, path_base64) = json_path(&ingest.source_path);
+    let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
+    let line = Line {
+        path: &path,
+        path_base64,
+        sha256: target.sha256.hex(),
+        device: ingest.identity.device,
+        inode: ingest.identity.inode,
+        size: ingest.identity.size,
+        mtime: ingest.identity.mtime.sec,
+        warehouse_path: &warehouse_path,
+        warehouse_path_base64,
+        ingest_id: ingest.id,
+        journal: journal.map(hex),
+        ingested_at: ingest.discovered_at.rfc3339(),
+        verified_by: target.verified_by,
+        profile: ingest.profile().map(ProfileFields::of),
+    };
+    // Strings and numbers into memory: there is nothing in it that could fail.
+    let written = serde_json::to_writer(&mut *out, &line);
+    debug_assert!(written.is_ok());
+    out.push(b'\n');
+}
+
+/// The directory of the hour's manifest.
+pub fn hour_dir(root: &Path, instant: UnixMillis) -> PathBuf {
+    instant.hour_partition().iter().fold(root.to_path_buf(), |path, part| path.join(part))
+}

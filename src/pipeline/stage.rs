@@ -1,0 +1,113 @@
+//! A file on its way: each stage has a type, and only the stage before can make it.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use super::sidecar;
+use super::why_not::Refusal;
+use crate::fs::Fs;
+use crate::journal::ingest::Kept;
+use crate::journal::record::{AbandonReason, Copy, Profile, QuarantineCause};
+use crate::limits::SMALL_BYTES_END;
+use crate::types::{Algorithm, FileIdentity, Sha256, UnixMillis};
+
+/// A file that was found complete. Made by `settle` and by recovery.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// Its name in the staging directory.
+    pub name: Arc<OsStr>,
+    /// Which file, in which state.
+    pub identity: FileIdentity,
+    /// Names that the inode has: with more than one, a rename would leave a second way into the warehouse's file.
+    pub links: u64,
+    /// The state of the sidecar that released it.
+    pub sidecar: Option<FileIdentity>,
+    /// That sidecar was there before the file: it releases nothing, unless it holds a checksum.
+    pub orphaned: bool,
+    /// The sidecar's name, where the journal tells it; otherwise it follows from the file's.
+    pub sidecar_name: Option<OsString>,
+    /// When it was found complete.
+    pub complete_at: UnixMillis,
+    /// Names this attempt within the process.
+    pub ticket: u64,
+    /// How often it has failed in this state in the same way, one time behind the other.
+    pub failures: u32,
+    /// In which way, if that tells something of the file itself.
+    pub failing: Option<QuarantineCause>,
+}
+
+impl Settled {
+    /// The name of its sidecar: as the journal has it, or the file's with the suffix.
+    pub fn sidecar_name(&self, suffix: Option<&OsStr>) -> Option<OsString> {
+        self.sidecar_name.clone().or_else(|| suffix.map(|suffix| sidecar::sidecar_name(&self.name, suffix)))
+    }
+
+    /// True for a file that is hashed in a moment, and whose bytes are made durable together with others'.
+    pub fn is_small(&self) -> bool {
+        self.identity.size < SMALL_BYTES_END
+    }
+}
+
+/// A settled file whose content is known. Made by `hash`.
+pub struct Hashed<F: Fs> {
+    /// What was hashed.
+    pub settled: Settled,
+    /// The open file; holds the lease until it is dropped.
+    pub file: F::File,
+    /// Whether a lease is held, so that `lease_broken` means something.
+    pub leased: bool,
+    /// Of its content.
+    pub sha256: Sha256,
+    /// Whether its bytes (or its copy's) were made durable already.
+    pub durable: bool,
+    /// The finished copy, if it has to be copied.
+    pub copy: Option<Copy>,
+    /// What a look into it showed, if there was one.
+    pub profile: Option<Profile>,
+    /// The strongest checksum in its sidecar that matched.
+    pub verified_by: Option<Algorithm>,
+}
+
+/// A settled file that was not hashed to its end.
+#[derive(Debug)]
+pub struct Refused {
+    /// The file.
+    pub settled: Settled,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// What a worker makes of a settled file. Boxed, since refusals are rare and large.
+pub type HashResult<F> = std::result::Result<Hashed<F>, Box<Refused>>;
+
+/// What became of a settled file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is in the warehouse and in the manifest.
+    Ingested {
+        /// A sidecar that could not be removed: it must not release another file.
+        used_sidecar: Option<FileIdentity>,
+    },
+    /// It is a duplicate and stays where it is.
+    Kept(Kept),
+    /// It was a duplicate, and was removed or moved away.
+    Cleared,
+    /// It cannot be ingested as it is, and was moved to quarantine.
+    Quarantined {
+        /// As above.
+        used_sidecar: Option<FileIdentity>,
+    },
+    /// It changed or vanished under us; if it is still there it begins anew.
+    Abandoned(AbandonReason),
+    /// It was refused before anything was decided.
+    Refused(Refusal),
+}
+
+/// Tells `settle` what became of a file.
+#[derive(Debug)]
+pub struct Report {
+    /// Its name in the staging directory.
+    pub name: Arc<OsStr>,
+    /// What became of it.
+    pub outcome: Outcome,
+}

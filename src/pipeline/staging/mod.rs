@@ -1,0 +1,3 @@
+//! Names in staging.
+
+pub mod names;

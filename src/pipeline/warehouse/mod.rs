@@ -1,0 +1,3 @@
+//! The warehouse.
+
+pub mod names;

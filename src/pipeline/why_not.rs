@@ -1,0 +1,186 @@
+//! Why a file is not ingested: one vocabulary for `settle`, `hash`, the journal, quarantine, metrics and people.
+//!
+//! Invariant: each reason is one variant of [`WhyNot`]; how the journal, a metric or a person calls it is said here and
+//! nowhere else. A [`Refusal`] is a reason with what shows it.
+
+use std::path::Path;
+
+use super::sidecar::Mismatch;
+use crate::fs::{self, OPEN, READ};
+use crate::journal::record::{AbandonReason, CsvFault, QuarantineCause};
+use crate::metrics::FailureReason;
+use crate::types::Algorithm;
+
+/// Why a file is not ingested, now or for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// It was seen too short a time ago, or has changed since.
+    Settling,
+    /// Its sidecar is missing.
+    NoSidecar,
+    /// Its sidecar released another file already.
+    UsedSidecar,
+    /// Its sidecar was there before it, and holds no checksum.
+    OrphanedSidecar,
+    /// A writer has it open, or its sidecar.
+    OpenForWriting,
+    /// It is gone.
+    Vanished,
+    /// It is not what was listed, or was written to.
+    Changed,
+    /// The sidecar is another than the one that released it, or gone.
+    SidecarChanged,
+    /// Its sidecar holds another checksum.
+    ChecksumDiffers(Algorithm),
+    /// Its sidecar holds what looks like a checksum and is none that is known.
+    SidecarOdd,
+    /// Its sidecar holds no checksum, and one is required.
+    NoChecksum,
+    /// It is no CSV file.
+    Malformed,
+    /// It could not be read, copied or moved; it is tried again.
+    Failed,
+    /// The process is stopping.
+    Interrupted,
+}
+
+impl WhyNot {
+    /// True if something is wrong with the file, rather than that its time has not come.
+    pub fn is_failure(self) -> bool {
+        matches!(self, WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::Failed)
+    }
+
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            WhyNot::Settling => "not stable yet",
+            WhyNot::NoSidecar => "no sidecar",
+            WhyNot::UsedSidecar => "sidecar was used already",
+            WhyNot::OrphanedSidecar => "orphaned sidecar: it was there before the file, and holds no checksum",
+            WhyNot::OpenForWriting => "open for writing",
+            WhyNot::Vanished => "vanished",
+            WhyNot::Changed => "changed",
+            WhyNot::SidecarChanged => "sidecar changed",
+            WhyNot::ChecksumDiffers(algorithm) => match algorithm {
+                Algorithm::Md5 => "sidecar has another MD5",
+                Algorithm::Sha1 => "sidecar has another SHA-1",
+                Algorithm::Sha256 => "sidecar has another SHA-256",
+                Algorithm::Sha384 => "sidecar has another SHA-384",
+                Algorithm::Sha512 => "sidecar has another SHA-512",
+            },
+            WhyNot::SidecarOdd => "sidecar has a checksum that is not understood",
+            WhyNot::NoChecksum => "sidecar has no checksum (--require-checksum)",
+            WhyNot::Malformed => "malformed",
+            WhyNot::Failed => "failed, will be tried again",
+            WhyNot::Interrupted => "interrupted",
+        }
+    }
+
+    /// How the journal puts it.
+    pub fn abandon_reason(self) -> AbandonReason {
+        match self {
+            WhyNot::Vanished => AbandonReason::Vanished,
+            WhyNot::Changed | WhyNot::SidecarChanged => AbandonReason::Changed,
+            WhyNot::OpenForWriting => AbandonReason::OpenForWriting,
+            WhyNot::Settling
+            | WhyNot::NoSidecar
+            | WhyNot::UsedSidecar
+            | WhyNot::OrphanedSidecar
+            | WhyNot::ChecksumDiffers(_)
+            | WhyNot::SidecarOdd
+            | WhyNot::NoChecksum
+            | WhyNot::Malformed
+            | WhyNot::Failed
+            | WhyNot::Interrupted => AbandonReason::Failed,
+        }
+    }
+}
+
+/// A reason, with what shows it: why a file was not hashed to its end.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is gone.
+    Vanished,
+    /// It is not what was listed, or was written to.
+    Changed,
+    /// A writer has it open, or its sidecar.
+    OpenForWriting,
+    /// The sidecar is another than the one that released it, or gone.
+    SidecarChanged,
+    /// The sidecar holds another checksum.
+    ChecksumDiffers(Box<Mismatch>),
+    /// The sidecar holds what looks like a checksum and is none that is known; what, for people.
+    SidecarOdd(String),
+    /// The sidecar holds no checksum, and one is required.
+    NoChecksum,
+    /// The sidecar was there before its file, and holds no checksum.
+    OrphanedSidecar,
+    /// It is no CSV file, and such files are not wanted.
+    Malformed(CsvFault),
+    /// It could not be read or copied.
+    Failed(fs::Error),
+    /// The process is stopping.
+    Interrupted,
+}
+
+impl Refusal {
+    /// The reason alone.
+    pub fn why(&self) -> WhyNot {
+        match self {
+            Refusal::Vanished => WhyNot::Vanished,
+            Refusal::Changed => WhyNot::Changed,
+            Refusal::OpenForWriting => WhyNot::OpenForWriting,
+            Refusal::SidecarChanged => WhyNot::SidecarChanged,
+            Refusal::ChecksumDiffers(mismatch) => WhyNot::ChecksumDiffers(mismatch.algorithm()),
+            Refusal::SidecarOdd(_) => WhyNot::SidecarOdd,
+            Refusal::NoChecksum => WhyNot::NoChecksum,
+            Refusal::OrphanedSidecar => WhyNot::OrphanedSidecar,
+            Refusal::Malformed(_) => WhyNot::Malformed,
+            Refusal::Failed(_) => WhyNot::Failed,
+            Refusal::Interrupted => WhyNot::Interrupted,
+        }
+    }
+
+    /// In which way the file itself fails; None if that may have nothing to do with it.
+    pub fn cause(&self) -> Option<QuarantineCause> {
+        match self {
+            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => Some(QuarantineCause::ChecksumDiffers),
+            Refusal::Malformed(_) => Some(QuarantineCause::Malformed),
+            Refusal::Failed(error) if is_unreadable(error) => Some(QuarantineCause::Unreadable),
+            _ => None,
+        }
+    }
+
+    /// What is wrong, for people; None if nothing is, and the file only has to begin anew.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Refusal::ChecksumDiffers(mismatch) => Some(mismatch.to_string()),
+            Refusal::SidecarOdd(what) => Some(what.clone()),
+            Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
+            Refusal::Failed(error) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The same in a word. Of the operations that fail, those that come before a file of staging is copied or moved are its
+    /// own fault.
+    pub fn failure_reason(&self, input: Option<&Path>) -> FailureReason {
+        let reads = [fs::OPEN, "fstat", fs::READ, "fdatasync", "fcntl F_SETLEASE"];
+        match self {
+            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => FailureReason::Checksum,
+            Refusal::Malformed(_) => FailureReason::Malformed,
+            Refusal::Failed(error)
+                if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
+            {
+                FailureReason::Unreadable
+            }
+            _ => FailureReason::NotMoved,
+        }
+    }
+}
+
+/// No permission, or the disk cannot.
+pub(super) fn is_unreadable(error: &fs::Error) -> bool {
+    let errnos = [libc::EACCES, libc::EPERM, libc::EIO];
+    [OPEN, READ].contains(&error.op) && error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+}
