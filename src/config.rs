@@ -78,14 +78,28 @@ pub struct Config {
     pub extent: Extent,
     /// What the operator takes upon himself.
     pub accepts: Accepts,
+    /// What is logged, and how.
+    pub logging: Logging,
+    /// When and where it shows how things stand.
+    pub exposure: Exposure,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Logging {
     /// Least important level that is logged.
-    pub log_level: LogLevel,
+    pub level: LogLevel,
     /// None if it was not asked for.
-    pub log_format: Option<LogFormat>,
+    pub format: Option<LogFormat>,
+}
+
+/// When and where the ingestor shows how things stand.
+#[derive(Clone, Debug)]
+pub struct Exposure {
     /// Between two `metrics` events.
-    pub metrics_interval: Duration,
+    pub interval: Duration,
     /// Where the metrics are served.
-    pub metrics_listen: Option<String>,
+    pub listen: Option<String>,
 }
 
 impl Config {

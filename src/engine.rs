@@ -16,10 +16,11 @@ use crate::fs::{self, DIR_MODE, Fs};
 use crate::journal::index::Index;
 use crate::journal::record::{Settings, Validation};
 use crate::journal::replay::{Ending, Replayed};
-use crate::journal::{self, Opening};
+use crate::journal::{self, Journal, Opening};
 use crate::metrics::Metrics;
-use crate::pipeline::commit::{Committer, OnFull};
+use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::patience::OnFull;
 use crate::pipeline::places::{Accepts, Places};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
@@ -92,27 +93,81 @@ pub fn read_state<F: Fs>(fs: &F, state_path: &Path) -> Result<Index, Error> {
 
 /// Opens the engine and finishes what was half done. None if neither the caller nor the journal knows any
 /// directories: then there is nothing to do.
-pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error> {
+pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Error> {
     let started = Instant::now();
-    let staging = match &options.settings {
-        Some(settings) => Some(lock_input(fs, settings)?),
-        None => None,
-    };
-    let mut state = Index::default();
-    let opening = Opening::begin(fs, &options.state_path, &mut state)?;
+    let Some(begun) = begin(fs, &mut options)? else { return Ok(None) };
+    let Begun { mut journal, replayed, mut index, staging, settings, accepts, is_told } = begun;
+    // Before anything is made at the new paths: that is how they are known.
+    if is_told {
+        relocate::notice(fs, &mut journal, &mut index, &settings)?;
+    }
+    let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
+    // Who only finishes what was begun can do so without it: what was to go there stays.
+    let quarantine_dir = options.quarantine.as_ref().map(|quarantine| &quarantine.dir);
+    for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
+        fs::open_dir_durable(fs, Path::new("/"), dir, DIR_MODE)?;
+    }
+    let manners = manners::of(fs, &index, &settings, &journal.store(), [&copies, &staging])?;
+    let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
+    let shared = Arc::new(Shared {
+        fs: fs.clone(),
+        staging: Arc::new(staging),
+        copies: Some(Arc::new(copies)),
+        sidecar_suffix: options.sidecar_suffix,
+        validate: options.validate,
+        require_checksum: options.require_checksum,
+        notes: Arc::default(),
+        copy_all: AtomicBool::new(manners.copies_all || !same_device),
+        leases_missing: AtomicBool::new(false),
+        under_way: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+        signalled: options.stop,
+    });
+    let (metrics, settings) = (options.metrics, Arc::new(settings));
+    let journal = (journal, index);
+    let mut committer =
+        Committer::new(shared.clone(), journal, settings, options.quarantine, metrics.clone(), options.on_full);
+    committer.watch(places.clone());
+    committer.note_opening()?;
+    manners.renumbering.into_iter().for_each(|device| committer.note_renumbering(device));
+    let recovered = committer.recover()?;
+    committer.begin()?;
+    let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
+    metrics.recovery_finished(&recovered.counts, torn_bytes, started.elapsed());
+    Ok(Some(Engine { committer, shared, recovered, replayed, places }))
+}
+
+/// A journal that was locked and read, and the directories that it is to work with, which were checked.
+struct Begun<F: Fs> {
+    journal: Journal<F>,
+    replayed: Replayed,
+    index: Index,
+    staging: F::Dir,
+    settings: Settings,
+    accepts: Accepts,
+    /// The caller has named the directories.
+    is_told: bool,
+}
+
+/// Locks and reads; nothing is changed where a check fails. Rules that the caller does not name are those that the journal
+/// knows.
+fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error> {
+    let staging = options.settings.as_ref().map(|settings| lock_input(fs, settings)).transpose()?;
+    let mut index = Index::default();
+    let opening = Opening::begin(fs, &options.state_path, &mut index)?;
     let is_told = options.settings.is_some();
-    let (validate, require_checksum, quarantine) = if is_told {
-        (options.validate, options.require_checksum, options.quarantine)
-    } else {
+    if !is_told {
         // As the ingestor was told that left what there is to do.
-        let rules = state.rules();
-        (rules.validation, rules.require_checksum, rules.quarantine.clone().map(Quarantine::at_once))
-    };
-    let Some(settings) = options.settings.or_else(|| state.settings().map(|known| (**known).clone())) else {
+        let rules = index.rules();
+        (options.validate, options.require_checksum) = (rules.validation, rules.require_checksum);
+        options.quarantine = rules.quarantine.clone().map(Quarantine::at_once);
+    }
+    let known = || index.settings().map(|known| (**known).clone());
+    let Some(settings) = options.settings.take().or_else(known) else {
         opening.start()?.0.shut_down()?;
         return Ok(None);
     };
-    let begins = Beginning::new(&options.state_path, &state, &opening.replayed);
+    let begins = Beginning::new(&options.state_path, &index, &opening.replayed);
     let checked = staging
         .map_or_else(|| lock_input(fs, &settings), Ok)
         .and_then(|staging| Ok((staging, places::check(fs, &begins, &settings, options.accepts)?)));
@@ -123,44 +178,8 @@ pub fn open<F: Fs>(fs: &F, options: Options) -> Result<Option<Engine<F>>, Error>
             return Err(error);
         }
     };
-    let (mut journal, replayed) = opening.start()?;
-    // Before anything is made at the new paths: that is how they are known.
-    if is_told {
-        relocate::notice(fs, &mut journal, &mut state, &settings)?;
-    }
-    let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
-    // Who only finishes what was begun can do so without it: what was to go there stays.
-    let quarantine_dir = quarantine.as_ref().map(|quarantine| &quarantine.dir);
-    for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
-        fs::open_dir_durable(fs, Path::new("/"), dir, DIR_MODE)?;
-    }
-    let manners = manners::of(fs, &state, &settings, &journal.store(), [&copies, &staging])?;
-    let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
-    let shared = Arc::new(Shared {
-        fs: fs.clone(),
-        staging: Arc::new(staging),
-        copies: Some(Arc::new(copies)),
-        sidecar_suffix: options.sidecar_suffix,
-        validate,
-        require_checksum,
-        notes: Arc::default(),
-        copy_all: AtomicBool::new(manners.copies_all || !same_device),
-        leases_missing: AtomicBool::new(false),
-        under_way: AtomicUsize::new(0),
-        stop: AtomicBool::new(false),
-        signalled: options.stop,
-    });
-    let (metrics, settings) = (options.metrics.clone(), Arc::new(settings));
-    let mut committer =
-        Committer::new(shared.clone(), journal, state, settings, quarantine, metrics.clone(), options.on_full);
-    committer.watch(places.clone());
-    committer.note_opening()?;
-    manners.renumbering.into_iter().for_each(|device| committer.note_renumbering(device));
-    let recovered = committer.recover()?;
-    committer.begin()?;
-    let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
-    metrics.recovery_finished(&recovered.counts, torn_bytes, started.elapsed());
-    Ok(Some(Engine { committer, shared, recovered, replayed, places }))
+    let (journal, replayed) = opening.start()?;
+    Ok(Some(Begun { journal, replayed, index, staging, settings, accepts, is_told }))
 }
 
 /// Opens and locks the staging directory.

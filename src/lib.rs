@@ -35,6 +35,7 @@ pub mod dry_run;
 pub mod engine;
 mod error;
 pub mod explain;
+pub mod forget;
 pub mod fs;
 pub mod journal;
 pub mod limits;

@@ -23,7 +23,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 pub(crate) use escape::escaped_line;
-pub use escape::{escaped, is_dangerous};
+pub use escape::{escaped, is_dangerous, path_text};
 use line::{AS_JSON, json_line, level_text, text_line};
 pub use sink::{dropped, finish};
 

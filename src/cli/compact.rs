@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::output::{path_text, print_lines};
+use super::output::print_lines;
 use crate::Error;
 use crate::config::parse_remember;
 use crate::fs::real::RealFs;
@@ -14,6 +14,7 @@ use crate::journal::compact::compact;
 use crate::journal::index::Index;
 use crate::journal::verify::verify;
 use crate::journal::{self, Journal};
+use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::metrics::{events, seconds};
 

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
-use super::output::{self, path_text, plain, print_lines};
+use super::output::{self, plain, print_lines};
 use super::run::{ModeName, exclude, include};
 use crate::Error;
 use crate::control;
@@ -16,6 +16,7 @@ use crate::explain::{Answer, Context, explain};
 use crate::fs::real::RealFs;
 use crate::journal;
 use crate::journal::report::JournalReport;
+use crate::log::path_text;
 use crate::pipeline::scan::NameRules;
 
 /// How long it is looked whether a file grows.

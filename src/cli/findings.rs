@@ -10,10 +10,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::output::{self, path_text};
+use super::output;
 use crate::Error;
 use crate::audit::{Content, Finding, Kind, Progress, Reporter, Sink, Summary, Watch};
 use crate::daemon::signals;
+use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
 
 /// Between two looks at how far it has come.

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use globset::{Glob, GlobMatcher};
 use serde_json::{Map, Value, json};
 
-use super::output::{json_line, path_text, print_lines};
+use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::frame::FrameHeader;
@@ -21,6 +21,7 @@ use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::Snapshot;
 use crate::journal::{self, Refused};
 use crate::log::json;
+use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
 use crate::types::{IngestId, Lsn, UnixMillis};
 
@@ -202,7 +203,7 @@ fn json(entry: &Entry) -> String {
     if let Some(verified_by) = entry.verified_by {
         put("verified_by", json!(verified_by));
     }
-    put("duplicate_of", json!(entry.duplicate_of));
+    put("duplicate_of", json!(entry.duplicate_of()));
     put("created_at", json!(entry.created_at.rfc3339()));
     put("updated_at", json!(entry.updated_at.rfc3339()));
     let quarantine_path = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
@@ -213,7 +214,7 @@ fn json(entry: &Entry) -> String {
 fn text(entry: &Entry) -> String {
     let sha256 = entry.sha256.map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
     let quarantined = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
-    let target = match (quarantined, &entry.warehouse_path, entry.duplicate_of) {
+    let target = match (quarantined, &entry.warehouse_path, entry.duplicate_of()) {
         (Some(quarantined), ..) => format!(" -> {} ({})", path_text(&quarantined.target), quarantined.cause.text()),
         (_, _, Some(of)) => format!(" = ingest id {of}"),
         (_, Some(path), None) => format!(" -> {}", path_text(path)),

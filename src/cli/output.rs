@@ -23,14 +23,6 @@ pub(super) fn add_exact(object: &mut Value, paths: &[(&str, &Path)]) {
     }
 }
 
-/// A path as it is, or quoted and escaped if it holds characters that a line or a terminal would obey.
-pub(super) fn path_text(path: &Path) -> String {
-    match path.to_str() {
-        Some(text) if !text.chars().any(|c| is_dangerous(c) || c == '"') => text.to_owned(),
-        _ => escaped(&path.to_string_lossy()),
-    }
-}
-
 /// Prints lines. A reader that went away (`| head`) is no error.
 pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());

@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{concurrency, parse_concurrency};
 use super::findings::{Counts, watched};
-use super::output::{json_line, path_text, print_lines};
+use super::output::{json_line, print_lines};
 use crate::audit::{Plan, Sample};
 use crate::fs::real::RealFs;
 use crate::journal::relocations::Relocations;
+use crate::log::path_text;
 use crate::metrics::seconds;
 use crate::pipeline::manifest::json_path;
 use crate::rebuild::Rebuilt;

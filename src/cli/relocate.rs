@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::{path_text, print_lines};
+use super::output::print_lines;
 use crate::fs::real::RealFs;
+use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::relocate::{self, Roots};
 use crate::{Error, journal};

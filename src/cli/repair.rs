@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::{path_text, print_lines};
+use super::output::print_lines;
 use crate::Error;
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::repair::{default_copy, repair};
 use crate::journal::salvage::{Lost, Salvage};
 use crate::journal::{self};
+use crate::log::path_text;
 
 #[derive(Debug, Args)]
 pub(super) struct RepairArgs {

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{json_line, path_text, print_lines};
+use super::output::{json_line, print_lines};
 use crate::engine::places::{self, Beginning};
 use crate::fs::real::RealFs;
 use crate::journal::index::Index;
 use crate::journal::lifecycle::FileState;
 use crate::journal::replay::Ending;
+use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::places::Accepts;

@@ -9,26 +9,45 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::output::{json_line, path_text, print_lines};
+use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
-    self, Config, Extent, Paths, Quote, parse_address, parse_delimiter, parse_duration, parse_quote, parse_remember,
-    parse_seconds,
+    self, Config, Exposure, Extent, Logging, Paths, Quote, parse_address, parse_delimiter, parse_duration, parse_quote,
+    parse_remember, parse_seconds,
 };
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
 use crate::fs::real::RealFs;
 use crate::journal::record::{DuplicateAction, Validation};
 use crate::limits::CONCURRENCY_MAX;
+use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 
-/// The options of `run`. Each one also reads its environment variable.
+// Each option also reads its environment variable. The groups are those of the code alone: `--help` shows one list, and a doc
+// comment on a group would take the place of the command's own text.
+
+// The options of `run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
+    #[command(flatten)]
+    places: PlaceArgs,
+    #[command(flatten)]
+    intake: IntakeArgs,
+    #[command(flatten)]
+    content: ContentArgs,
+    #[command(flatten)]
+    running: RunningArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+// Where everything lies.
+#[derive(Debug, Args)]
+struct PlaceArgs {
     /// Staging directory; must exist
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_INPUT")]
     input: PathBuf,
@@ -41,6 +60,11 @@ pub(super) struct RunArgs {
     /// The journal's directory; created if missing
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
+}
+
+// Which files are taken, and when.
+#[derive(Debug, Args)]
+struct IntakeArgs {
     /// When a file counts as complete
     #[arg(long, value_enum, default_value = "stability", env = "CSV_INGESTOR_MODE")]
     mode: ModeName,
@@ -67,6 +91,11 @@ pub(super) struct RunArgs {
     /// Leave names alone that match, whatever --include says; repeatable
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
+}
+
+// What becomes of files by what is in them.
+#[derive(Debug, Args)]
+struct ContentArgs {
     /// What becomes of a staged file whose content is in the warehouse already
     #[arg(long, value_enum, default_value = "keep", env = "CSV_INGESTOR_DUPLICATES")]
     duplicates: DuplicatesName,
@@ -96,6 +125,11 @@ pub(super) struct RunArgs {
     /// Sidecar mode: take only files whose sidecar holds a checksum that matches; others wait
     #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
     require_checksum: bool,
+}
+
+// How it runs.
+#[derive(Debug, Args)]
+struct RunningArgs {
     /// Forget content that was ingested longer ago than that, whenever the journal is compacted: sent again, it is ingested
     /// again. 90d, 12months, 5years [default: never forget]
     #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
@@ -114,6 +148,11 @@ pub(super) struct RunArgs {
     /// Say what would happen, and write nothing at all, anywhere
     #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
+}
+
+// What it shows of itself.
+#[derive(Debug, Args)]
+struct OutputArgs {
     /// Least important level that is logged
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info", env = "CSV_INGESTOR_LOG_LEVEL")]
     log_level: LogLevel,
@@ -165,85 +204,91 @@ enum MalformedName {
     Quarantine,
 }
 
-impl RunArgs {
-    /// What options say of what is in files and sidecars.
-    fn check_contents(&self) -> Result<(), &'static str> {
+impl ContentArgs {
+    /// What is looked at in files.
+    fn validation(&self) -> Result<Option<Validation>, &'static str> {
+        let malformed = self.malformed.unwrap_or(match self.quarantine {
+            Some(_) => MalformedName::Quarantine,
+            None => MalformedName::Mark,
+        });
+        if malformed == MalformedName::Quarantine && self.quarantine.is_none() {
+            return Err("--malformed quarantine needs --quarantine DIR");
+        }
         if self.csv_quote.0 == Some(self.csv_delimiter) {
             return Err("--csv-quote and --csv-delimiter must differ");
         }
-        if self.require_checksum && !matches!(self.mode, ModeName::Sidecar) {
+        Ok(self.validate.map(|ValidateName::Csv| Validation {
+            delimiter: self.csv_delimiter,
+            quote: self.csv_quote.0,
+            refuse: malformed == MalformedName::Quarantine,
+        }))
+    }
+}
+
+impl RunArgs {
+    /// What options say of each other.
+    fn check(&self) -> Result<(), &'static str> {
+        let (intake, content) = (&self.intake, &self.content);
+        if (content.duplicates == DuplicatesName::Move) != content.duplicates_dir.is_some() {
+            return Err("--duplicates move and --duplicates-dir DIR go together");
+        }
+        let suffix = intake.sidecar_suffix.as_bytes();
+        if suffix.is_empty() || suffix.contains(&b'/') {
+            return Err("--sidecar-suffix must be the end of a file name");
+        }
+        content.validation()?;
+        if content.require_checksum && !matches!(intake.mode, ModeName::Sidecar) {
             return Err("--require-checksum needs --mode sidecar: checksums are in sidecars");
         }
         Ok(())
     }
 
     fn validate(self) -> Result<Config, config::Error> {
-        let refuse = |text: &str| Err(config::Error::Options(text.to_owned()));
-        if (self.duplicates == DuplicatesName::Move) != self.duplicates_dir.is_some() {
-            return refuse("--duplicates move and --duplicates-dir DIR go together");
-        }
-        let suffix = self.sidecar_suffix.as_bytes();
-        if suffix.is_empty() || suffix.contains(&b'/') {
-            return refuse("--sidecar-suffix must be the end of a file name");
-        }
-        let malformed = self.malformed.unwrap_or(match self.quarantine {
-            Some(_) => MalformedName::Quarantine,
-            None => MalformedName::Mark,
-        });
-        if malformed == MalformedName::Quarantine && self.quarantine.is_none() {
-            return refuse("--malformed quarantine needs --quarantine DIR");
-        }
-        let validate = self.validate.map(|ValidateName::Csv| Validation {
-            delimiter: self.csv_delimiter,
-            quote: self.csv_quote.0,
-            refuse: malformed == MalformedName::Quarantine,
-        });
-        if let Err(text) = self.check_contents() {
-            return refuse(text);
-        }
+        let refuse = |text: &str| config::Error::Options(text.to_owned());
+        self.check().map_err(refuse)?;
+        let validate = self.content.validation().map_err(refuse)?;
+        let RunArgs { places, intake, content, running, output } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let concurrency = self.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
+        let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
         if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
-            return refuse(&format!("--concurrency must lie between 1 and {CONCURRENCY_MAX}"));
+            return Err(refuse(&format!("--concurrency must lie between 1 and {CONCURRENCY_MAX}")));
         }
         let paths = Paths {
-            input: self.input,
-            warehouse: self.warehouse,
-            manifests: self.manifests,
-            state: self.state_path,
-            duplicates: self.duplicates_dir,
-            quarantine: self.quarantine,
-            metrics_textfile: self.metrics_textfile,
+            input: places.input,
+            warehouse: places.warehouse,
+            manifests: places.manifests,
+            state: places.state_path,
+            duplicates: content.duplicates_dir,
+            quarantine: content.quarantine,
+            metrics_textfile: output.metrics_textfile,
         };
         Ok(Config {
-            include: include(&self.include)?,
-            exclude: exclude(&self.exclude)?,
+            include: include(&intake.include)?,
+            exclude: exclude(&intake.exclude)?,
             paths: paths.check()?,
-            mode: match self.mode {
-                ModeName::Stability => Mode::Stability(self.stability_seconds),
+            mode: match intake.mode {
+                ModeName::Stability => Mode::Stability(intake.stability_seconds),
                 ModeName::Sidecar => Mode::Sidecar,
             },
-            sidecar_suffix: self.sidecar_suffix,
-            scan_interval: self.scan_interval,
+            sidecar_suffix: intake.sidecar_suffix,
+            scan_interval: intake.scan_interval,
             concurrency,
-            duplicates: match self.duplicates {
+            duplicates: match content.duplicates {
                 DuplicatesName::Keep => DuplicateAction::Keep,
                 DuplicatesName::Remove => DuplicateAction::Remove,
                 DuplicatesName::Move => DuplicateAction::Move,
             },
             validate,
-            require_checksum: self.require_checksum,
-            remember: self.remember,
-            extent: match (self.dry_run, self.once) {
+            require_checksum: content.require_checksum,
+            remember: running.remember,
+            extent: match (running.dry_run, running.once) {
                 (true, _) => Extent::DryRun,
                 (false, true) => Extent::Once,
                 (false, false) => Extent::Forever,
             },
-            accepts: Accepts { journal: self.new_journal, warehouse: self.new_warehouse },
-            log_level: self.log_level,
-            log_format: self.log_format,
-            metrics_interval: self.metrics_interval,
-            metrics_listen: self.metrics_listen,
+            accepts: Accepts { journal: running.new_journal, warehouse: running.new_warehouse },
+            logging: Logging { level: output.log_level, format: output.log_format },
+            exposure: Exposure { interval: output.metrics_interval, listen: output.metrics_listen },
         })
     }
 }
@@ -265,10 +310,10 @@ fn refused(option: &str, error: &patterns::Error) -> config::Error {
 /// Runs the ingestor.
 pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
     let config = arguments.validate()?;
-    log::start(config.log_level, config.log_format.unwrap_or(LogFormat::Json));
+    log::start(config.logging.level, config.logging.format.unwrap_or(LogFormat::Json));
     if config.extent == Extent::DryRun {
         let forecasts = dry_run::run(&RealFs::default(), &config)?;
-        let as_json = config.log_format == Some(LogFormat::Json);
+        let as_json = config.logging.format == Some(LogFormat::Json);
         let line = |forecast| if as_json { forecast_json(forecast) } else { forecast_text(forecast) };
         return Ok(print_lines(forecasts.iter().map(line))?);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{add_exact, json_line, path_text, print_lines};
+use super::output::{add_exact, json_line, print_lines};
 use crate::Error;
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
@@ -15,6 +15,7 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
 use crate::journal::report::{Entry, JournalReport};
 use crate::journal::{self, names};
+use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
 use crate::types::UnixMillis;
 

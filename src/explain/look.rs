@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::fs::{FileKind, Fs};
-use crate::pipeline::publish::split;
+use crate::pipeline::dirs::split;
 use crate::types::FileIdentity;
 
 /// Bytes of a file; None if there is none.

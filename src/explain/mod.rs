@@ -18,7 +18,7 @@ use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
 use crate::journal::report::Entry;
-use crate::pipeline::publish::split;
+use crate::pipeline::dirs::split;
 use crate::pipeline::quarantine::reason_path;
 use crate::types::Lsn;
 use answer::text;
@@ -31,7 +31,7 @@ pub fn explain<F: Fs>(context: &Context<'_, F>, paths: &[PathBuf]) -> Result<Vec
     let entries = matching(context.report, &|entry| {
         asked.iter().any(|path| {
             let quarantined = entry.quarantined.as_ref().map(|quarantined| &quarantined.target);
-            let places = [entry.warehouse_path.as_ref(), quarantined, entry.duplicate_moved_to.as_ref()];
+            let places = [entry.warehouse_path.as_ref(), quarantined, entry.duplicate_moved_to()];
             entry.source_path == *path || places.into_iter().flatten().any(|place| place == path)
         })
     })?;
@@ -77,9 +77,9 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[Entry]) -> Resul
             .with_path("path", &entry.source_path)
             .with("ingest_id", entry.id.0));
     }
-    if let Some(entry) = newest(&|entry| entry.duplicate_moved_to.as_deref() == Some(path)) {
+    if let Some(entry) = newest(&|entry| entry.duplicate_moved_to().is_some_and(|moved| moved == path)) {
         let answer = Answer::new(path, "DUPLICATE", "its content is in the warehouse already; it was moved here");
-        return of_original(context, answer.with_path("path", &entry.source_path), entry.duplicate_of);
+        return of_original(context, answer.with_path("path", &entry.source_path), entry.duplicate_of());
     }
     let settings = context.report.state.settings();
     let parent = path.parent();

@@ -15,8 +15,8 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::record::{DuplicateAction, Settings};
 use crate::journal::report::Entry;
 use crate::pipeline::WhyNot;
+use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
-use crate::pipeline::publish::split;
 use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::sidecar::{Demand, Found, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
 use crate::types::{FileIdentity, Sha256};
@@ -89,7 +89,7 @@ fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&Entry]) -> Resul
     let answer = Answer::new(path, "GONE", summary);
     let answer = match last.state {
         FileState::Manifested => super::of_entry(context, answer, last)?,
-        FileState::SkippedDuplicate => of_original(context, answer, last.duplicate_of)?,
+        FileState::SkippedDuplicate => of_original(context, answer, last.duplicate_of())?,
         _ => answer,
     };
     Ok(answer.with("history", told))

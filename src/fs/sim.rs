@@ -211,22 +211,22 @@ impl SimFs {
 
     /// Whether some sectors reach the disk before a sync fails; otherwise none does.
     pub fn set_torn_syncs(&self, torn: bool) {
-        self.world().state.torn_syncs = torn;
+        self.world().state.manners.torn_syncs = torn;
     }
 
     /// In what way all file systems there are are odd, from now on.
     pub fn set_odd(&self, odd: Odd) {
-        self.world().state.odd = odd;
+        self.world().state.manners.odd = odd;
     }
 
     /// Whether leases are to be had; otherwise [`super::Lease::Unsupported`].
     pub fn set_leases(&self, supported: bool) {
-        self.world().state.leases = supported;
+        self.world().state.manners.leases = supported;
     }
 
     /// Whether listings tell kinds.
     pub fn set_list_kinds(&self, told: bool) {
-        self.world().state.list_kinds = told;
+        self.world().state.manners.list_kinds = told;
     }
 
     /// The process that takes locks from now on.
@@ -246,11 +246,11 @@ impl SimFs {
 
     /// How much time passes with each operation; 10 µs at first.
     pub fn set_tick(&self, time: Duration) {
-        self.world().state.tick_ns = nanos(time);
+        self.world().state.clock.tick_ns = nanos(time);
     }
 
     /// How coarse file times are; 1 ns at first. Linux before 6.13 takes them from the timer's tick, 1 to 10 ms.
     pub fn set_granularity(&self, time: Duration) {
-        self.world().state.granularity_ns = nanos(time);
+        self.world().state.clock.granularity_ns = nanos(time);
     }
 }

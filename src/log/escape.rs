@@ -1,6 +1,7 @@
 //! Text that a line or a terminal obeys in nothing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// True for what a line or a terminal would obey: control characters, line separators, and what reorders text.
 pub fn is_dangerous(character: char) -> bool {
@@ -32,4 +33,12 @@ pub fn escaped(text: &str) -> String {
 /// The text with control characters escaped, unquoted.
 pub(crate) fn escaped_line(text: &str) -> String {
     if text.chars().any(is_dangerous) { escaped(text) } else { text.to_owned() }
+}
+
+/// A path as it is, or quoted and escaped if it holds characters that a line or a terminal would obey.
+pub fn path_text(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if !text.chars().any(|c| is_dangerous(c) || c == '"') => text.to_owned(),
+        _ => escaped(&path.to_string_lossy()),
+    }
 }

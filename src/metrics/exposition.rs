@@ -142,9 +142,10 @@ impl Ours {
         });
         table.row("queue_depth", "Files that are known and not done, by stage", &depth)?;
         let help = "What the last scan of the staging directory saw and did not take, by reason";
-        let ignored = By::from(|reason| ConstGauge::new(metrics.ignored.of(reason).get().unwrap_or(0)));
+        let ignored = By::from(|reason| ConstGauge::new(metrics.scan.ignored.of(reason).get().unwrap_or(0)));
         table.row("ignored_files", help, &ignored)?;
         let waiting = metrics
+            .scan
             .oldest_waiting
             .get()
             .map_or(Duration::ZERO, |since| metrics.started.elapsed().saturating_sub(Duration::from_millis(since)));
@@ -153,29 +154,33 @@ impl Ours {
         let help = "When a file was ingested last; absent until one was";
         table.seconds("last_ingest_timestamp_seconds", help, &metrics.last_ingest)?;
         let help = "When a scan of the staging directory ended last";
-        table.seconds("last_scan_timestamp_seconds", help, &metrics.last_scan)?;
-        table.seconds("last_scan_duration_seconds", "How long that scan took", &metrics.last_scan_millis)
+        table.seconds("last_scan_timestamp_seconds", help, &metrics.scan.last)?;
+        table.seconds("last_scan_duration_seconds", "How long that scan took", &metrics.scan.last_millis)
     }
 
     fn durations(&self, table: &mut Table<'_>) -> fmt::Result {
         let metrics = &*self.0;
-        table.row("commit_seconds", "How long a batch of files took to commit", &metrics.commits)?;
-        table.row("fsync_seconds", "How long each sync took, by system call", &metrics.syncs)?;
+        table.row("commit_seconds", "How long a batch of files took to commit", &metrics.latency.commits)?;
+        table.row("fsync_seconds", "How long each sync took, by system call", &metrics.latency.syncs)?;
         let help = "From the instant at which a file was found complete to its line in the manifest";
-        table.row("complete_to_manifest_seconds", help, &metrics.complete_to_manifest)
+        table.row("complete_to_manifest_seconds", help, &metrics.latency.complete_to_manifest)
     }
 
     fn journal(&self, table: &mut Table<'_>) -> fmt::Result {
         let metrics = &*self.0;
         let help = "What the journal takes on the disk: segments and snapshots, both generations";
-        table.known("journal_bytes", help, &metrics.journal_bytes)?;
-        table.known("snapshot_bytes", "The newest snapshot's part of that; 0 without one", &metrics.snapshot_bytes)?;
+        table.known("journal_bytes", help, &metrics.journal.bytes)?;
+        table.known(
+            "snapshot_bytes",
+            "The newest snapshot's part of that; 0 without one",
+            &metrics.journal.snapshot_bytes,
+        )?;
         let help = "Bytes of full segments that are in no snapshot yet";
-        table.known("journal_unfolded_bytes", help, &metrics.unfolded_bytes)?;
-        table.known("remembered_files", "Contents that are known as ingested", &metrics.remembered)?;
-        table.row("snapshots", "Compactions of the journal by result", &metrics.snapshots)?;
+        table.known("journal_unfolded_bytes", help, &metrics.journal.unfolded_bytes)?;
+        table.known("remembered_files", "Contents that are known as ingested", &metrics.journal.remembered)?;
+        table.row("snapshots", "Compactions of the journal by result", &metrics.journal.snapshots)?;
         let help = "When a snapshot was written last; absent until one was";
-        table.seconds("last_snapshot_timestamp_seconds", help, &metrics.last_snapshot)
+        table.seconds("last_snapshot_timestamp_seconds", help, &metrics.journal.last_snapshot)
     }
 
     fn process(&self, table: &mut Table<'_>) -> fmt::Result {
@@ -188,9 +193,9 @@ impl Ours {
         let help = "Log lines that were dropped because nobody read them or they could not be written";
         table.row("log_lines_dropped", help, &ConstCounter::new(crate::log::dropped()))?;
         let help = "Files that the last start found half done, by what became of them";
-        let recovered = By::from(|outcome| ConstGauge::new(metrics.recovered.of(outcome).get()));
+        let recovered = By::from(|outcome| ConstGauge::new(metrics.recovery.files.of(outcome).get()));
         table.row("recovered_files", help, &recovered)?;
-        table.seconds("recovery_seconds", "How long that took", &metrics.recovery_millis)?;
+        table.seconds("recovery_seconds", "How long that took", &metrics.recovery.millis)?;
         let help = "When the process began";
         table.row("start_time_seconds", help, &ConstGauge::new(metrics.started_at.0 as f64 / 1000.0))?;
         let metric = ConstGauge::new(1_u64);

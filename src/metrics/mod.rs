@@ -47,21 +47,45 @@ pub struct Metrics {
     failures: By<FailureReason, Counter>,
     quarantined: By<QuarantineCause, Counter>,
     abandoned: By<AbandonReason, Counter>,
-    snapshots: By<SnapshotResult, Counter>,
-    recovered: By<Recovery, Counter>,
-    recovery_millis: Value,
+    recovery: RecoveryMetrics,
+    latency: Latency,
+    stages: By<Stage, Value>,
+    scan: ScanMetrics,
+    last_ingest: Value,
+    journal: JournalMetrics,
+}
+
+/// What the last recovery did.
+#[derive(Debug, Default)]
+struct RecoveryMetrics {
+    files: By<Recovery, Counter>,
+    millis: Value,
+}
+
+/// How long things take.
+#[derive(Debug)]
+struct Latency {
     syncs: By<SyncCall, Durations>,
     commits: Durations,
     complete_to_manifest: Durations,
-    stages: By<Stage, Value>,
+}
+
+/// What lies in staging.
+#[derive(Debug, Default)]
+struct ScanMetrics {
     ignored: By<IgnoredReason, Value>,
-    /// Milliseconds since `started`.
+    /// Milliseconds since the start.
     oldest_waiting: Value,
-    last_ingest: Value,
-    last_scan: Value,
-    last_scan_millis: Value,
+    last: Value,
+    last_millis: Value,
+}
+
+/// The journal.
+#[derive(Debug, Default)]
+struct JournalMetrics {
+    snapshots: By<SnapshotResult, Counter>,
     last_snapshot: Value,
-    journal_bytes: Value,
+    bytes: Value,
     snapshot_bytes: Value,
     unfolded_bytes: Value,
     remembered: Value,
@@ -170,23 +194,16 @@ impl Default for Metrics {
             failures: By::default(),
             quarantined: By::default(),
             abandoned: By::default(),
-            snapshots: By::default(),
-            recovered: By::default(),
-            recovery_millis: Value::default(),
-            syncs: By::new(|| Durations::new(durations::SYNC_SECONDS)),
-            commits: Durations::new(durations::COMMIT_SECONDS),
-            complete_to_manifest: Durations::new(durations::COMPLETE_TO_MANIFEST_SECONDS),
+            recovery: RecoveryMetrics::default(),
+            latency: Latency {
+                syncs: By::new(|| Durations::new(durations::SYNC_SECONDS)),
+                commits: Durations::new(durations::COMMIT_SECONDS),
+                complete_to_manifest: Durations::new(durations::COMPLETE_TO_MANIFEST_SECONDS),
+            },
             stages: By::default(),
-            ignored: By::default(),
-            oldest_waiting: Value::default(),
+            scan: ScanMetrics::default(),
             last_ingest: Value::default(),
-            last_scan: Value::default(),
-            last_scan_millis: Value::default(),
-            last_snapshot: Value::default(),
-            journal_bytes: Value::default(),
-            snapshot_bytes: Value::default(),
-            unfolded_bytes: Value::default(),
-            remembered: Value::default(),
+            journal: JournalMetrics::default(),
         }
     }
 }
@@ -234,7 +251,7 @@ impl Metrics {
 
     /// A sync has taken so long.
     pub fn synced(&self, call: SyncCall, took: Duration) {
-        self.syncs.of(call).observe(took);
+        self.latency.syncs.of(call).observe(took);
     }
 
     /// The committer begins a batch of so many files.
@@ -244,20 +261,20 @@ impl Metrics {
 
     /// The batch is done.
     pub fn batch_committed(&self, took: Duration) {
-        self.commits.observe(took);
+        self.latency.commits.observe(took);
         self.stages.of(Stage::Committing).set(0);
     }
 
     /// What the journal's writer knows: contents that are remembered, and bytes of full segments that are in no snapshot.
     pub fn journal_grown(&self, remembered: u64, unfolded_bytes: u64) {
-        self.remembered.set(remembered);
-        self.unfolded_bytes.set(unfolded_bytes);
+        self.journal.remembered.set(remembered);
+        self.journal.unfolded_bytes.set(unfolded_bytes);
     }
 
     /// What the journal takes on the disk.
     pub fn journal_measured(&self, usage: &Usage) {
-        self.journal_bytes.set(usage.segment_bytes + usage.snapshot_bytes);
-        self.snapshot_bytes.set(usage.newest_snapshot_bytes);
+        self.journal.bytes.set(usage.segment_bytes + usage.snapshot_bytes);
+        self.journal.snapshot_bytes.set(usage.newest_snapshot_bytes);
     }
 
     /// The files that are not done yet.
@@ -268,16 +285,16 @@ impl Metrics {
         // Those in the committer's batch are among them until they are reported.
         self.stages.of(Stage::Hashing).set(queue.in_flight as u64);
         match queue.oldest {
-            Some(oldest) => self.oldest_waiting.set(millis(oldest.saturating_duration_since(self.started))),
-            None => self.oldest_waiting.clear(),
+            Some(oldest) => self.scan.oldest_waiting.set(millis(oldest.saturating_duration_since(self.started))),
+            None => self.scan.oldest_waiting.clear(),
         }
     }
 
     /// A scan of the whole directory has ended, and has seen so much that is not taken.
     pub fn scanned(&self, now: UnixMillis, took: Duration, ignored: &By<IgnoredReason, usize>) {
-        ignored.iter().for_each(|(reason, count)| self.ignored.of(reason).set(*count as u64));
-        self.last_scan.set(now.0);
-        self.last_scan_millis.set(millis(took));
+        ignored.iter().for_each(|(reason, count)| self.scan.ignored.of(reason).set(*count as u64));
+        self.scan.last.set(now.0);
+        self.scan.last_millis.set(millis(took));
     }
 }
 
@@ -285,11 +302,11 @@ impl Metrics {
 impl Metrics {
     /// `recovery_finished`.
     pub fn recovery_finished(&self, counts: &RecoveryCounts, torn_bytes: u64, elapsed: Duration) {
-        self.recovered.of(Recovery::Completed).inc_by(counts.completed);
-        self.recovered.of(Recovery::Abandoned).inc_by(counts.abandoned);
-        self.recovered.of(Recovery::Resumed).inc_by(counts.resumed);
-        self.recovered.of(Recovery::Cleared).inc_by(counts.cleared);
-        self.recovery_millis.set(millis(elapsed));
+        self.recovery.files.of(Recovery::Completed).inc_by(counts.completed);
+        self.recovery.files.of(Recovery::Abandoned).inc_by(counts.abandoned);
+        self.recovery.files.of(Recovery::Resumed).inc_by(counts.resumed);
+        self.recovery.files.of(Recovery::Cleared).inc_by(counts.cleared);
+        self.recovery.millis.set(millis(elapsed));
         tracing::info!(
             event = "recovery_finished",
             completed = counts.completed,
@@ -311,7 +328,7 @@ impl Metrics {
         let took = Duration::from_millis(now.0.saturating_sub(ingest.discovered_at.0));
         self.files.inc();
         self.bytes.inc_by(ingest.identity.size);
-        self.complete_to_manifest.observe(took);
+        self.latency.complete_to_manifest.observe(took);
         self.last_ingest.set(now.0);
         let Some(target) = &ingest.target else { return };
         tracing::info!(
@@ -401,8 +418,8 @@ impl Metrics {
 
     /// `snapshot_written`. `forgotten` contents were left out of it.
     pub fn snapshot_written(&self, snapshot: &SnapshotHeader, forgotten: u64, elapsed: Duration) {
-        self.snapshots.of(SnapshotResult::Written).inc();
-        self.last_snapshot.set(UnixMillis::from_system_time(SystemTime::now()).0);
+        self.journal.snapshots.of(SnapshotResult::Written).inc();
+        self.journal.last_snapshot.set(UnixMillis::from_system_time(SystemTime::now()).0);
         tracing::info!(
             event = "snapshot_written",
             lsn = snapshot.lsn.0,
@@ -415,7 +432,7 @@ impl Metrics {
 
     /// `snapshot_failed`: the journal is as it was, and this is tried again later.
     pub fn snapshot_failed(&self, error: &str) {
-        self.snapshots.of(SnapshotResult::Failed).inc();
+        self.journal.snapshots.of(SnapshotResult::Failed).inc();
         tracing::warn!(event = "snapshot_failed", error);
     }
 

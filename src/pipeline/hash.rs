@@ -108,9 +108,10 @@ impl<F: Fs> Hasher<F> {
         let demand = &vouched.demand;
         let copies = shared.copies.as_ref();
         let mut look = Look::into(settled, shared.validate);
+        let mut beside = Beside { look: &mut look, between };
         let (sums, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
-            Some(copies) => self.copy(&file, settled, demand, copies, &mut look, between)?,
-            None => (self.digest(&file, settled, demand, None, &mut look, between)?, None),
+            Some(copies) => self.copy(&file, settled, demand, copies, &mut beside)?,
+            None => (self.digest(&file, settled, demand, None, &mut beside)?, None),
         };
         let verified_by = checked(demand, &sums)?;
         let sync = copy.is_none() && copies.is_some() && (sync || !settled.is_small());
@@ -152,7 +153,13 @@ impl<F: Fs> Hasher<F> {
     /// The open file, whether it is leased, and the digest of its content: nothing is copied or synced.
     pub fn verify(&mut self, settled: &Settled) -> Result<(F::File, bool, Sha256), Refusal> {
         let (file, leased) = self.open(settled)?;
-        let sums = self.digest(&file, settled, &Demand::default(), None, &mut Look::none(), &mut || ())?;
+        let sums = self.digest(
+            &file,
+            settled,
+            &Demand::default(),
+            None,
+            &mut Beside { look: &mut Look::none(), between: &mut || () },
+        )?;
         Ok((file, leased, sums.sha256))
     }
 
@@ -173,8 +180,7 @@ impl<F: Fs> Hasher<F> {
         settled: &Settled,
         demand: &Demand,
         target: Option<&F::File>,
-        look: &mut Look,
-        between: &mut dyn FnMut(),
+        beside: &mut Beside<'_>,
     ) -> Result<Found, Refusal> {
         let fs = self.shared.fs.clone();
         let mut summer = Summer::new(demand);
@@ -186,7 +192,7 @@ impl<F: Fs> Hasher<F> {
             }
             let piece = &self.buffer[..read];
             summer.update(piece);
-            look.at(piece);
+            beside.look.at(piece);
             if let Some(target) = target {
                 fs::write_all_at(&fs, target, piece, offset)?;
             }
@@ -194,10 +200,10 @@ impl<F: Fs> Hasher<F> {
             if self.shared.stop.load(Ordering::Relaxed) && offset < settled.identity.size {
                 return Err(Refusal::Interrupted);
             }
-            between();
+            (beside.between)();
         }
         check_unchanged(&fs.stat_file(file)?, settled)?;
-        look.finish()?;
+        beside.look.finish()?;
         Ok(summer.finish())
     }
 
@@ -208,8 +214,7 @@ impl<F: Fs> Hasher<F> {
         settled: &Settled,
         demand: &Demand,
         copies: &F::Dir,
-        look: &mut Look,
-        between: &mut dyn FnMut(),
+        beside: &mut Beside<'_>,
     ) -> Result<(Found, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
         if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
@@ -219,7 +224,7 @@ impl<F: Fs> Hasher<F> {
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
-        let made = self.digest(file, settled, demand, Some(&target), look, between).and_then(|sums| {
+        let made = self.digest(file, settled, demand, Some(&target), beside).and_then(|sums| {
             // A copy that the sidecar disowns would only be thrown away.
             checked(demand, &sums)?;
             // It is ours: with its source's setuid bit, whoever wrote that would run it as us.
@@ -278,6 +283,13 @@ struct Content<F: Fs> {
     copy: Option<Copy>,
     profile: Option<Profile>,
     verified_by: Option<Algorithm>,
+}
+
+/// What is done with each piece of a file besides hashing it.
+struct Beside<'a> {
+    look: &'a mut Look,
+    /// Whatever else has its turn.
+    between: &'a mut dyn FnMut(),
 }
 
 /// A look into a file while it is hashed.

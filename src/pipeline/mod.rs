@@ -11,12 +11,13 @@
 
 pub mod commit;
 pub mod csv;
+pub mod dirs;
 mod error;
 pub mod hash;
 pub mod manifest;
 pub mod names;
+pub mod patience;
 pub mod places;
-pub mod publish;
 pub mod quarantine;
 pub mod recover;
 pub mod scan;

@@ -27,19 +27,20 @@ mod foresee;
 mod mistaken;
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::commit::{Committer, Dropped, Work};
-use super::publish::{Removed, SECOND, split};
+use super::dirs::split;
 use super::sidecar::is_older;
+use super::staging::Removed;
+use super::staging::names::Aside;
 use super::{Error, Outcome, Settled, hash};
-use crate::fs::{self, FileKind, Fs, Lease, Open};
+use crate::fs::{self, Fs, Lease, Open};
 use crate::journal::ingest::{Ingest, Target};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, Abandoned, Copy, Record};
 use crate::metrics::RecoveryCounts;
-use crate::types::{FileIdentity, IngestId, Sha256};
+use crate::types::{FileIdentity, IngestId};
 
 pub use foresee::foresee;
 
@@ -81,10 +82,36 @@ enum SecondName {
 }
 
 /// What stands at the three places where a HASHED file's content may be.
+#[derive(Default)]
 struct Seen {
     arrived: Option<FileIdentity>,
     source: Option<FileIdentity>,
     copy: Option<FileIdentity>,
+    /// Why the warehouse path cannot be looked at.
+    unseen: Option<fs::Error>,
+    /// Why the source, or the copy, cannot be looked at.
+    refused: Option<fs::Error>,
+    /// The source has another name.
+    has_two_names: bool,
+}
+
+impl Seen {
+    /// Where it is, as far as that can be told without a look at its warehouse path.
+    fn without_the_warehouse(&self, ingest: &Ingest, target: &Target, error: fs::Error) -> Place {
+        let is_elsewhere = match &target.copy {
+            // Its source stays until all is done, and says nothing.
+            Some(_) => self.copy.is_some(),
+            None => self.source.is_some_and(|source| source.same_but_renamed(&ingest.identity)),
+        };
+        // Its copy may be all there is.
+        let is_last = target.copy.is_some() && self.source.is_none();
+        match is_elsewhere && !is_last {
+            // It was not moved, then; where it is, it is found again. With a second name it may stand there as well: a rename
+            // that was cut off left both.
+            true if !self.has_two_names => Place::Refused(error),
+            _ => Place::Unseen(error),
+        }
+    }
 }
 
 /// The HASHED rows of the table above.
@@ -111,7 +138,19 @@ impl<F: Fs> Committer<F> {
     pub fn recover(&mut self) -> Result<Recovered, Error> {
         self.is_recovering = true;
         let mut recovered = Recovered::default();
-        let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        self.resume_discovered(&mut recovered)?;
+        let unseen = self.finish_hashed(&mut recovered)?;
+        self.finish_moved(&mut recovered)?;
+        self.is_recovering = false;
+        self.flush()?;
+        recovered.counts.resumed = recovered.resumed.len() as u64;
+        self.remove_leftover_copies(&unseen)?;
+        self.remove_leftover_reasons()?;
+        Ok(recovered)
+    }
+
+    /// DISCOVERED: hashed again, or given up.
+    fn resume_discovered(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
         let mut records = Vec::new();
         for ingest in self.open_in(FileState::Discovered) {
             match self.resume_source(&ingest, &recovered.resumed)? {
@@ -123,7 +162,12 @@ impl<F: Fs> Committer<F> {
             }
         }
         recovered.counts.abandoned += records.len() as u64;
-        self.write(&records)?;
+        self.write(&records)
+    }
+
+    /// HASHED: MOVED, or given up, or left for the next start. Returns the copies of those that are left.
+    fn finish_hashed(&mut self, recovered: &mut Recovered) -> Result<Vec<Copy>, Error> {
+        let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for ingest in self.open_in(FileState::Hashed) {
             let mut work = work_of(&ingest)?;
             let mut place = self.find(&ingest)?;
@@ -151,7 +195,7 @@ impl<F: Fs> Committer<F> {
                 Place::Unseen(error) => {
                     self.report_unseen(&ingest, &error);
                     if let Some(target) = ingest.target {
-                        self.undecided.insert(target.warehouse_path);
+                        self.pending.undecided.insert(target.warehouse_path);
                         unseen.extend(target.copy);
                     }
                 }
@@ -161,26 +205,25 @@ impl<F: Fs> Committer<F> {
         placed.extend(now_placed);
         dropped.extend(not_placed);
         recovered.counts.abandoned += dropped.len() as u64;
+        self.settle_moves(placed, dropped)?;
+        Ok(unseen)
+    }
 
-        let mut moved = self.settle_moves(placed, dropped)?;
-        self.list(&mut moved, true)?;
+    /// MOVED, SKIPPED_DUPLICATE and QUARANTINED: to the end.
+    fn finish_moved(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
+        let mut moved = self.open_in(FileState::Moved).iter().map(work_of).collect::<Result<Vec<_>, Error>>()?;
+        self.write_lines(&mut moved, true)?;
         let to_clear = [FileState::SkippedDuplicate, FileState::Quarantined].map(|state| self.open_in(state)).concat();
         let duplicates: Vec<_> = to_clear.iter().map(work_of).collect::<Result<_, _>>()?;
         recovered.counts.completed = moved.len() as u64;
         recovered.counts.cleared = duplicates.len() as u64;
-        self.finish(moved, duplicates, &mut Vec::new())?;
-        self.is_recovering = false;
-        self.flush()?;
-        recovered.counts.resumed = recovered.resumed.len() as u64;
-        self.remove_leftover_copies(&unseen)?;
-        self.remove_leftover_reasons()?;
-        Ok(recovered)
+        self.finish(moved, duplicates, &mut Vec::new())
     }
 
-    /// MOVED for what has arrived; then everything that is MOVED.
-    fn settle_moves(&mut self, placed: Vec<Work<F>>, mut dropped: Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
+    /// MOVED for what has arrived.
+    fn settle_moves(&mut self, placed: Vec<Work<F>>, mut dropped: Vec<Dropped<F>>) -> Result<(), Error> {
         // Before the leases are asked: by a second name a writer could still find what is in the warehouse.
-        self.patiently(|this| this.publisher.sync())?;
+        self.patiently(|staging| staging.dirs.sync())?;
         let placed = self.remove_second_names(placed, &mut dropped)?;
         let moved = self.confirm(placed, &mut dropped)?;
         let mut reports = Vec::new();
@@ -193,7 +236,7 @@ impl<F: Fs> Committer<F> {
                 self.metrics.file_failed(&path, refusal.failure_reason(Some(&self.settings.input)), &error, None);
             }
         }
-        self.open_in(FileState::Moved).iter().map(work_of).collect()
+        Ok(())
     }
 
     /// A settled file to be hashed, if the source is what it was and the directories are those that it was found
@@ -237,7 +280,7 @@ impl<F: Fs> Committer<F> {
     /// Where it is, once what a link may have left is settled.
     fn find(&mut self, ingest: &Ingest) -> Result<Place, Error> {
         if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_none()) {
-            match self.publisher.resolve_link(ingest.id, &ingest.source_path, &target.warehouse_path) {
+            match self.staging.resolve_link(ingest.id, &ingest.source_path, &target.warehouse_path) {
                 Err(error) if error.spares_others() && !error.is_not_found() => return Ok(Place::Unseen(error)),
                 resolved => resolved?,
             }
@@ -245,49 +288,39 @@ impl<F: Fs> Committer<F> {
         self.locate(ingest)
     }
 
-    fn locate(&mut self, ingest: &Ingest) -> Result<Place, Error> {
-        let Some(target) = &ingest.target else {
-            return Err(Error::Transition("a hashed file has no target", ingest.id));
-        };
-        let moving =
-            target.copy.as_ref().map_or((&ingest.source_path, &ingest.identity), |copy| (&copy.path, &copy.identity));
-        let (mut refused, mut unseen, mut has_two_names) = (None, None, false);
-        let mut seen = Seen { arrived: None, source: None, copy: None };
-        match self.publisher.look(&target.warehouse_path) {
-            Err(error) if error.spares_others() => unseen = Some(error),
+    /// Looks at the three places.
+    fn see(&mut self, ingest: &Ingest, target: &Target) -> Result<Seen, Error> {
+        let mut seen = Seen::default();
+        match self.staging.dirs.look(&target.warehouse_path) {
+            Err(error) if error.spares_others() => seen.unseen = Some(error),
             stat => seen.arrived = stat?.map(|stat| stat.identity),
         }
         match self.look_at_source(ingest) {
             // One that is missing as a whole is not a file's.
-            Err(error) if error.spares_others() && !error.is_not_found() => refused = Some(error),
+            Err(error) if error.spares_others() && !error.is_not_found() => seen.refused = Some(error),
             source => {
                 let source = source?;
-                has_two_names = source.is_some_and(|stat| stat.links > 1);
+                seen.has_two_names = source.is_some_and(|stat| stat.links > 1);
                 seen.source = source.map(|stat| stat.identity);
             }
         }
-        match target.copy.as_ref().map(|copy| self.publisher.look(&copy.path)) {
-            Some(Err(error)) if error.spares_others() => refused = Some(error),
+        match target.copy.as_ref().map(|copy| self.staging.dirs.look(&copy.path)) {
+            Some(Err(error)) if error.spares_others() => seen.refused = Some(error),
             copy => seen.copy = copy.transpose()?.flatten().map(|stat| stat.identity),
         }
-        let mut place = judge(ingest, target, &seen);
-        let is_elsewhere = match &target.copy {
-            // Its source stays until all is done, and says nothing.
-            Some(_) => seen.copy.is_some(),
-            None => seen.source.is_some_and(|source| source.same_but_renamed(moving.1)),
+        Ok(seen)
+    }
+
+    fn locate(&mut self, ingest: &Ingest) -> Result<Place, Error> {
+        let Some(target) = &ingest.target else {
+            return Err(Error::Transition("a hashed file has no target", ingest.id));
         };
-        match (unseen, refused) {
-            // It was not moved, then; where it is, it is found again.
-            // Its copy may be all there is.
-            (Some(error), _) if is_elsewhere && target.copy.is_some() && seen.source.is_none() => {
-                return Ok(Place::Unseen(error));
-            }
-            // With a second name it may stand there as well: a rename that was cut off left both.
-            (Some(error), _) if is_elsewhere && !has_two_names => return Ok(Place::Refused(error)),
-            (Some(error), _) => return Ok(Place::Unseen(error)),
+        let mut seen = self.see(ingest, target)?;
+        let mut place = judge(ingest, target, &seen);
+        match (seen.unseen.take(), seen.refused.take()) {
+            (Some(error), _) => return Ok(seen.without_the_warehouse(ingest, target, error)),
             (None, Some(error)) if !matches!(place, Place::Arrived | Place::Spoilt(_)) => {
-                let arrived = self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?;
-                if !arrived {
+                if !self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)? {
                     // What stands there may be what was moved by mistake, which only its old name could tell.
                     let is_taken = seen.arrived.is_some() && target.copy.is_none();
                     return Ok(if is_taken { Place::Unseen(error) } else { Place::Refused(error) });
@@ -298,7 +331,7 @@ impl<F: Fs> Committer<F> {
         }
         // Device numbers may change at a reboot, and inode numbers on some file systems: the hash decides.
         if matches!(place, Place::Lost(_) | Place::Again)
-            && self.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
+            && self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
         {
             place = Place::Arrived;
         }
@@ -306,24 +339,10 @@ impl<F: Fs> Committer<F> {
             // A killed process may have made the partition, or renamed the file, without syncing either.
             let (partition, _) = split(&target.warehouse_path)?;
             let (staging, _) = split(&ingest.source_path)?;
-            self.publisher.made_dir(&ingest.settings.warehouse, partition)?;
-            self.publisher.touch(staging, partition);
+            self.staging.dirs.made_dir(&ingest.settings.warehouse, partition)?;
+            self.staging.dirs.touch(staging, partition);
         }
         Ok(place)
-    }
-
-    /// True if a file of that size and content stands at `path`.
-    pub(in crate::pipeline) fn holds(&mut self, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
-        let (dir, name) = split(path)?;
-        let is_candidate = |stat: fs::Stat| stat.kind == FileKind::Regular && stat.identity.size == size;
-        if !self.publisher.look(path)?.is_some_and(is_candidate) {
-            return Ok(false);
-        }
-        let dir = self.publisher.dir(dir)?;
-        match self.fs.open(&dir, name, Open::Read) {
-            Err(error) if error.is_not_to_be_read() || error.spares_others() => Ok(false),
-            file => Ok(hash::digest_of(&self.fs, &file?).is_ok_and(|found| found == *sha256)),
-        }
     }
 
     /// The writer guard: the lease ended with the process that held it, so a writer may have come since, and gone again.
@@ -337,7 +356,7 @@ impl<F: Fs> Committer<F> {
             _ => return Ok(place),
         };
         let (dir, name) = split(path)?;
-        let dir = self.publisher.dir(dir)?;
+        let dir = self.staging.dirs.dir(dir)?;
         let file = match self.fs.open(&dir, name, Open::Read) {
             // The source of a copy may be gone; and who may not read a file may still rename it.
             Err(error) if error.is_not_to_be_read() => return Ok(place),
@@ -380,7 +399,7 @@ impl<F: Fs> Committer<F> {
     /// mounted, and then nothing can be said about its files.
     fn look_at_source(&mut self, ingest: &Ingest) -> fs::Result<Option<fs::Stat>> {
         let (dir, name) = split(&ingest.source_path)?;
-        let dir = self.publisher.dir(dir)?;
+        let dir = self.staging.dirs.dir(dir)?;
         self.fs.stat(&dir, name)
     }
 
@@ -407,7 +426,7 @@ impl<F: Fs> Committer<F> {
                 Err(error) => return Err(error),
             }
         }
-        self.publisher.sync()?;
+        self.staging.dirs.sync()?;
         Ok(left)
     }
 
@@ -419,18 +438,18 @@ impl<F: Fs> Committer<F> {
             None => (&ingest.source_path, &ingest.identity),
         };
         // What an earlier run took aside first.
-        self.resolve_aside(work.id, SECOND, from, Some(moving))?;
-        let (old, new) = (self.publisher.look(from)?, self.publisher.look(&target.warehouse_path)?);
+        self.resolve_aside(work.id, Aside::Second, from, Some(moving))?;
+        let (old, new) = (self.staging.dirs.look(from)?, self.staging.dirs.look(&target.warehouse_path)?);
         if let (Some(old), Some(new)) = (old, new)
             && old.identity.key() == new.identity.key()
-            && !matches!(self.remove(work.id, SECOND, from, moving, work.lease())?, Removed::Done)
-            && self.publisher.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
+            && !matches!(self.remove(work.id, Aside::Second, from, moving, work.lease())?, Removed::Done)
+            && self.staging.dirs.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
         {
             // Written to, or wanted by a writer, by its name in staging: that is the one that stays.
-            self.publisher.unlink_second_name(&target.warehouse_path)?;
+            self.staging.unlink_second_name(&target.warehouse_path)?;
             return Ok(SecondName::Stays(AbandonReason::Changed));
         }
-        let now = self.publisher.look_afresh(&target.warehouse_path)?;
+        let now = self.staging.dirs.look_afresh(&target.warehouse_path)?;
         let reason = match now.filter(|now| now.identity.key() == moving.key()) {
             Some(now) if !now.identity.same_but_renamed(moving) => AbandonReason::Changed,
             // An upstream has given it a name of his own, by which he could write to it.
@@ -443,10 +462,7 @@ impl<F: Fs> Committer<F> {
     /// What a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.
     fn remove_leftover_copies(&mut self, unseen: &[Copy]) -> Result<(), Error> {
         let needed: Vec<_> = unseen.iter().filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
-        if let Some(copies) = &self.shared.copies {
-            hash::remove_leftovers(&self.fs, copies, &needed)?;
-        }
-        Ok(())
+        Ok(self.warehouse.discard_others(&needed)?)
     }
 }
 

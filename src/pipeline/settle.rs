@@ -52,20 +52,28 @@ pub struct Settle {
     tracked: HashMap<Arc<OsStr>, Box<Tracked>>,
     kept: HashMap<(u64, u64), Kept>,
     used_sidecars: HashMap<(u64, u64), FileIdentity>,
-    ready: BinaryHeap<Reverse<(FileTime, Arc<OsStr>)>>,
-    /// Found complete by the scan under way: they wait for its end, so that the oldest goes first, but not if they are many.
-    found: Vec<Reverse<(FileTime, Arc<OsStr>)>>,
-    /// What is found waits for the end of the scan.
-    holds: bool,
+    queues: Queues,
     /// Kept duplicates that were seen, if somebody wants to know.
     kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
-    due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
     in_flight: usize,
     census: Census,
     abandonments: Abandonments,
     presence: Presence,
     scan: u16,
     next_ticket: u64,
+}
+
+/// Names in the order of their turn.
+#[derive(Default)]
+struct Queues {
+    /// Complete, the oldest first.
+    ready: BinaryHeap<Reverse<(FileTime, Arc<OsStr>)>>,
+    /// Found complete by the scan under way: they wait for its end, so that the oldest goes first, but not if they are many.
+    found: Vec<Reverse<(FileTime, Arc<OsStr>)>>,
+    /// What is found waits for the end of the scan.
+    holds: bool,
+    /// To be looked at again, at that time.
+    due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
 }
 
 impl Settle {
@@ -77,11 +85,8 @@ impl Settle {
             tracked: HashMap::new(),
             kept: HashMap::new(),
             used_sidecars: HashMap::new(),
-            ready: BinaryHeap::new(),
-            found: Vec::new(),
-            holds: false,
+            queues: Queues::default(),
             kept_names: None,
-            due: BinaryHeap::new(),
             in_flight: 0,
             census: Census::default(),
             abandonments: Abandonments::default(),
@@ -119,7 +124,7 @@ impl Settle {
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
         self.presence.begin_scan();
-        self.holds = true;
+        self.queues.holds = true;
     }
 
     /// The scan is complete: what it did not show is gone.
@@ -139,8 +144,8 @@ impl Settle {
 
     /// The scan came to no end: what it has found goes on, and nothing is known to be gone.
     pub fn abandon_scan(&mut self) {
-        self.holds = false;
-        self.ready.extend(self.found.drain(..));
+        self.queues.holds = false;
+        self.queues.ready.extend(self.queues.found.drain(..));
     }
 
     /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
@@ -214,7 +219,7 @@ impl Settle {
                 // Once for each beginning: further looks within the window find it in the queue already.
                 let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since);
                 if since == now || !is_known {
-                    self.due.push(Reverse((since + window, name.clone())));
+                    self.queues.due.push(Reverse((since + window, name.clone())));
                 }
                 Some(WhyNot::Settling)
             }
@@ -233,14 +238,14 @@ impl Settle {
             Some(why) => Phase::Waiting { since, why },
             None => {
                 let entry = Reverse((tracked.identity.mtime, name.clone()));
-                if self.holds {
-                    self.found.push(entry);
-                    if self.found.len() > FOUND_FILES_MAX {
-                        self.holds = false;
-                        self.ready.extend(self.found.drain(..));
+                if self.queues.holds {
+                    self.queues.found.push(entry);
+                    if self.queues.found.len() > FOUND_FILES_MAX {
+                        self.queues.holds = false;
+                        self.queues.ready.extend(self.queues.found.drain(..));
                     }
                 } else {
-                    self.ready.push(entry);
+                    self.queues.ready.push(entry);
                 }
                 Phase::Ready
             }
@@ -249,7 +254,7 @@ impl Settle {
 
     /// The oldest complete file, by mtime; it is in flight from now on.
     pub fn take_ready(&mut self, complete_at: UnixMillis) -> Option<Settled> {
-        while let Some(Reverse((mtime, name))) = self.ready.pop() {
+        while let Some(Reverse((mtime, name))) = self.queues.ready.pop() {
             let Some(tracked) = self.tracked.get_mut(&name) else { continue };
             // An entry for an earlier state of the file is stale.
             if !matches!(tracked.phase, Phase::Ready) || tracked.identity.mtime != mtime {

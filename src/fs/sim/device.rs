@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::content::PAGE;
 use super::names::{Half, Journal, NameChange};
-use super::node::{Change, Meta, Node, NodeId};
+use super::node::{Both, Change, Meta, Node, NodeId};
 use super::rng::Fate;
 use super::units::errno;
 use crate::fs::FileKind;
@@ -74,7 +74,7 @@ impl Device {
     pub(super) fn new(number: u64, now: FileTime) -> Device {
         let meta = Meta { mode: 0o755, mtime: now, ctime: now, born: now };
         let mut root = Node::new(ROOT_NUMBER, FileKind::Directory, meta);
-        (root.links, root.durable_links) = (1, 1);
+        root.links = Both { seen: 1, durable: 1 };
         Device {
             number,
             root: 1,
@@ -103,7 +103,7 @@ impl Device {
 
     /// The inode that programs see under a number.
     pub(super) fn by_number(&self, number: u64) -> Option<NodeId> {
-        let seen = |node: &Node| node.number == number && (node.links > 0 || node.open > 0);
+        let seen = |node: &Node| node.number == number && (node.links.seen > 0 || node.open > 0);
         self.nodes.iter().find(|(_, node)| seen(node)).map(|(id, _)| *id)
     }
 
@@ -111,7 +111,11 @@ impl Device {
     pub(super) fn find(&self, dir: NodeId, name: &OsStr) -> io::Result<Option<NodeId>> {
         checked(name)?;
         let dir = self.node(dir)?;
-        if dir.kind == FileKind::Directory { Ok(dir.entries.get(name).copied()) } else { Err(errno(libc::ENOTDIR)) }
+        if dir.kind == FileKind::Directory {
+            Ok(dir.entries.seen.get(name).copied())
+        } else {
+            Err(errno(libc::ENOTDIR))
+        }
     }
 
     /// EROFS once the file system has given up.
@@ -149,7 +153,7 @@ impl Device {
         if self.find(dir, name)?.is_some() {
             return Err(errno(libc::EEXIST));
         }
-        if self.node(dir)?.links == 0 {
+        if self.node(dir)?.links.seen == 0 {
             return Err(errno(libc::ENOENT));
         }
         if kind == FileKind::Directory && self.free_bytes() < PAGE {
@@ -170,7 +174,7 @@ impl Device {
     /// Changes what programs see under a name; the links are counted, nothing is noted or freed yet.
     fn set_entry(&mut self, dir: NodeId, name: Arc<OsStr>, now: Option<NodeId>, time: FileTime) -> io::Result<Half> {
         let node = self.node_mut(dir)?;
-        let entries = Arc::make_mut(&mut node.entries);
+        let entries = Arc::make_mut(&mut node.entries.seen);
         let was = match now {
             Some(id) => entries.insert(name.clone(), id),
             None => entries.remove(&name),
@@ -179,7 +183,7 @@ impl Device {
         for (id, gain) in [(now, true), (was, false)] {
             let Some(id) = id else { continue };
             let node = self.node_mut(id)?;
-            node.links = if gain { node.links + 1 } else { node.links.saturating_sub(1) };
+            node.links.seen = if gain { node.links.seen + 1 } else { node.links.seen.saturating_sub(1) };
             node.set_meta(Meta { ctime: time, ..node.meta });
         }
         Ok(Half { dir, name, was, now })
@@ -206,7 +210,7 @@ impl Device {
         self.check_writable()?;
         let id = self.find(dir, name)?.ok_or_else(|| errno(libc::ENOENT))?;
         let node = self.node(id)?;
-        if !node.entries.is_empty() {
+        if !node.entries.seen.is_empty() {
             return Err(errno(libc::ENOTEMPTY));
         }
         // What was moved out of the directory must not go down with it.
@@ -235,7 +239,7 @@ impl Device {
             Some(other) => self.check_replaced(other, is_dir)?,
             None => {}
         }
-        if self.node(to)?.links == 0 {
+        if self.node(to)?.links.seen == 0 {
             return Err(errno(libc::ENOENT));
         }
         if is_dir && self.is_inside(to, id) {
@@ -260,7 +264,7 @@ impl Device {
         match (node.kind == FileKind::Directory, by_dir) {
             (true, false) => Err(errno(libc::EISDIR)),
             (false, true) => Err(errno(libc::ENOTDIR)),
-            _ if !node.entries.is_empty() => Err(errno(libc::ENOTEMPTY)),
+            _ if !node.entries.seen.is_empty() => Err(errno(libc::ENOTEMPTY)),
             _ => Ok(()),
         }
     }
@@ -273,16 +277,16 @@ impl Device {
     }
 
     fn is_inside(&self, dir: NodeId, top: NodeId) -> bool {
-        let children = |id| self.node(id).map(|node| node.entries.clone()).unwrap_or_default();
+        let children = |id| self.node(id).map(|node| node.entries.seen.clone()).unwrap_or_default();
         dir == top || children(top).values().any(|child| self.is_inside(dir, *child))
     }
 
     /// Frees an inode that no program can reach any more.
     fn reap(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get(&id).filter(|node| node.links == 0 && node.open == 0) else { return };
+        let Some(node) = self.nodes.get(&id).filter(|node| node.links.seen == 0 && node.open == 0) else { return };
         self.free.insert(node.number);
         self.used = self.used.saturating_sub(charge(node));
-        if node.durable_links > 0 || self.journal.mentions(id) {
+        if node.links.durable > 0 || self.journal.mentions(id) {
             self.dead.push(id);
         } else {
             self.nodes.remove(&id);
@@ -293,7 +297,7 @@ impl Device {
     fn forget_dead(&mut self) {
         let (nodes, journal) = (&mut self.nodes, &self.journal);
         self.dead.retain(|id| {
-            let kept = nodes.get(id).is_some_and(|node| node.durable_links > 0) || journal.mentions(*id);
+            let kept = nodes.get(id).is_some_and(|node| node.links.durable > 0) || journal.mentions(*id);
             if !kept {
                 nodes.remove(id);
             }
@@ -408,7 +412,7 @@ impl Device {
     fn note_stuck(&mut self, changes: &[Arc<NameChange>]) {
         for half in changes.iter().flat_map(|change| &change.halves) {
             let Some(was) = half.was else { continue };
-            let durable = self.node(half.dir).ok().and_then(|dir| dir.durable_entries.get(&half.name).copied());
+            let durable = self.node(half.dir).ok().and_then(|dir| dir.entries.durable.get(&half.name).copied());
             if durable == Some(was) {
                 self.stuck.extend(self.node(was).map(|node| node.number).ok());
             }
@@ -418,16 +422,16 @@ impl Device {
     fn apply(&mut self, changes: &[Arc<NameChange>]) {
         for half in changes.iter().flat_map(|change| &change.halves) {
             let Ok(dir) = self.node_mut(half.dir) else { continue };
-            let entries = Arc::make_mut(&mut dir.durable_entries);
+            let entries = Arc::make_mut(&mut dir.entries.durable);
             let was = match half.now {
                 Some(id) => entries.insert(half.name.clone(), id),
                 None => entries.remove(&half.name),
             };
             if let Some(node) = half.now.and_then(|id| self.node_mut(id).ok()) {
-                node.durable_links += 1;
+                node.links.durable += 1;
             }
             if let Some(node) = was.and_then(|id| self.node_mut(id).ok()) {
-                node.durable_links = node.durable_links.saturating_sub(1);
+                node.links.durable = node.links.durable.saturating_sub(1);
             }
         }
     }
@@ -441,9 +445,9 @@ impl Device {
         self.nodes.retain(|id, _| links.contains_key(id));
         for (id, node) in &mut self.nodes {
             let count = links.get(id).copied().unwrap_or(0);
-            if node.durable_links != count || !node.is_settled() {
+            if node.links.durable != count || !node.is_settled() {
                 let node = Arc::make_mut(node);
-                node.durable_links = count;
+                node.links.durable = count;
                 node.crash(fate);
             }
         }
@@ -456,7 +460,7 @@ impl Device {
         let mut dirs = vec![self.root];
         while let Some(dir) = dirs.pop() {
             let Ok(node) = self.node(dir) else { continue };
-            for id in node.durable_entries.values() {
+            for id in node.entries.durable.values() {
                 let count = links.entry(*id).or_insert(0);
                 *count += 1;
                 if *count == 1 {

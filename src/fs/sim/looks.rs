@@ -11,10 +11,10 @@ impl State {
         if self.node(place)?.kind != FileKind::Regular {
             return Ok(());
         }
-        if self.odd.stale_links > 0 {
-            self.stale.insert(place, self.odd.stale_links);
+        if self.manners.odd.stale_links > 0 {
+            self.manners.stale.insert(place, self.manners.odd.stale_links);
         }
-        if self.odd.renumbers {
+        if self.manners.odd.renumbers {
             self.device(place).renumber(place.node)?;
         }
         Ok(())
@@ -23,8 +23,8 @@ impl State {
     /// What a look shows; `fresh` if the file system itself is asked.
     pub(super) fn look(&mut self, place: Place, fresh: bool) -> io::Result<Stat> {
         let mut stat = self.stat(place)?;
-        let counts = fresh && !self.odd.always_stale;
-        if let Some(left) = self.stale.get_mut(&place).filter(|left| **left > 0 && !counts) {
+        let counts = fresh && !self.manners.odd.always_stale;
+        if let Some(left) = self.manners.stale.get_mut(&place).filter(|left| **left > 0 && !counts) {
             *left -= 1;
             stat.links += 1;
         }

@@ -59,6 +59,13 @@ pub(super) enum Change {
     Length(u64),
 }
 
+/// What programs see, and what is on the disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Both<T> {
+    pub(super) seen: T,
+    pub(super) durable: T,
+}
+
 /// An inode.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -66,10 +73,8 @@ pub(super) struct Node {
     pub(super) kind: FileKind,
     /// Changes of names that freed the number: no name of this inode reaches the disk before them.
     pub(super) after: Vec<u64>,
-    /// Names that programs see.
-    pub(super) links: u64,
-    /// Names on the disk.
-    pub(super) durable_links: u64,
+    /// Names that it has.
+    pub(super) links: Both<u64>,
     /// Descriptors, ours and the upstreams'.
     pub(super) open: u64,
     /// Opening it gives EACCES.
@@ -78,8 +83,7 @@ pub(super) struct Node {
     pub(super) target: Option<Arc<Path>>,
     pub(super) meta: Meta,
     pub(super) size: u64,
-    pub(super) entries: Arc<Entries>,
-    pub(super) durable_entries: Arc<Entries>,
+    pub(super) entries: Both<Arc<Entries>>,
     /// Writes that wait for a lease to go, in order.
     pub(super) blocked: Vec<Change>,
     cache: Content,
@@ -95,15 +99,13 @@ impl Node {
             number,
             kind,
             after: Vec::new(),
-            links: 0,
-            durable_links: 0,
+            links: Both::default(),
             open: 0,
             unreadable: false,
             target: None,
             meta,
             size: 0,
-            entries: Arc::default(),
-            durable_entries: Arc::default(),
+            entries: Both::default(),
             blocked: Vec::new(),
             cache: Content::default(),
             disk: Disk { meta, size: 0, content: Content::default() },
@@ -223,8 +225,8 @@ impl Node {
         self.is_synced()
             && !self.diverged
             && self.open == 0
-            && self.links == self.durable_links
-            && Arc::ptr_eq(&self.entries, &self.durable_entries)
+            && self.links.seen == self.links.durable
+            && Arc::ptr_eq(&self.entries.seen, &self.entries.durable)
             && self.blocked.is_empty()
     }
 
@@ -254,10 +256,10 @@ impl Node {
         self.meta = self.disk.meta;
         self.size = self.disk.size;
         self.cache = self.disk.content.clone();
-        self.entries = self.durable_entries.clone();
+        self.entries.seen = self.entries.durable.clone();
         self.diverged = false;
         self.open = 0;
-        self.links = self.durable_links;
+        self.links.seen = self.links.durable;
         self.blocked.clear();
     }
 }

@@ -78,21 +78,35 @@ pub(super) struct State {
     locks: BTreeMap<Place, Lock>,
     /// Directories that ingestors have marked as theirs.
     marks: BTreeMap<Place, Lock>,
-    clock_ns: u64,
-    /// Time that has passed, whatever the clock was set to.
-    steady_ns: u64,
-    pub(super) tick_ns: u64,
-    pub(super) granularity_ns: u64,
+    pub(super) clock: Clock,
     pub(super) rng: Rng,
     pub(super) operations: u64,
     pub(super) counts: [u64; OPS],
     pub(super) faults: Vec<Fault>,
     /// The process is dead: every operation fails.
     pub(super) dead: bool,
+    pub(super) process: u32,
+    pub(super) manners: Manners,
+}
+
+/// The machine's time, in nanoseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Clock {
+    now_ns: u64,
+    /// Time that has passed, whatever the clock was set to.
+    steady_ns: u64,
+    /// So much passes with each operation.
+    pub(super) tick_ns: u64,
+    /// How coarse file times are.
+    pub(super) granularity_ns: u64,
+}
+
+/// What the file systems know, and how they behave.
+#[derive(Clone, Debug)]
+pub(super) struct Manners {
     pub(super) leases: bool,
     pub(super) list_kinds: bool,
     pub(super) torn_syncs: bool,
-    pub(super) process: u32,
     pub(super) odd: Odd,
     /// How many looks at a file show a name too many still.
     pub(super) stale: BTreeMap<Place, u64>,
@@ -108,21 +122,20 @@ impl State {
             handle_ids: 0,
             locks: BTreeMap::new(),
             marks: BTreeMap::new(),
-            clock_ns: CLOCK_START_NS,
-            steady_ns: 0,
-            tick_ns: TICK_NS,
-            granularity_ns: 1,
+            clock: Clock { now_ns: CLOCK_START_NS, steady_ns: 0, tick_ns: TICK_NS, granularity_ns: 1 },
             rng: Rng::new(seed),
             operations: 0,
             counts: [0; OPS],
             faults: Vec::new(),
-            odd: Odd::default(),
-            stale: BTreeMap::new(),
             dead: false,
-            leases: true,
-            list_kinds: true,
-            torn_syncs: false,
             process: 1000,
+            manners: Manners {
+                leases: true,
+                list_kinds: true,
+                torn_syncs: false,
+                odd: Odd::default(),
+                stale: BTreeMap::new(),
+            },
         };
         state.devices.push(Device::new(FIRST_DEVICE, state.stamp()));
         state
@@ -139,33 +152,33 @@ impl State {
     // --- the clock
 
     pub(super) fn clock_ns(&self) -> u64 {
-        self.clock_ns
+        self.clock.now_ns
     }
 
     /// The clock as file times show it.
     pub(super) fn stamp(&self) -> FileTime {
-        let ns = self.clock_ns - self.clock_ns % self.granularity_ns.max(1);
+        let ns = self.clock.now_ns - self.clock.now_ns % self.clock.granularity_ns.max(1);
         FileTime { sec: (ns / NS_PER_SECOND) as i64, nsec: (ns % NS_PER_SECOND) as u32 }
     }
 
     pub(super) fn steady_ns(&self) -> u64 {
-        self.steady_ns
+        self.clock.steady_ns
     }
 
     pub(super) fn tick(&mut self) {
-        self.advance(self.tick_ns);
+        self.advance(self.clock.tick_ns);
     }
 
     /// Sets the clock; no time passes.
     pub(super) fn set_clock(&mut self, ns: u64) {
-        self.clock_ns = ns;
+        self.clock.now_ns = ns;
     }
 
     /// Lets time pass; leases whose holders took too long are taken away.
     pub(super) fn advance(&mut self, passed_ns: u64) {
-        self.clock_ns = self.clock_ns.saturating_add(passed_ns);
-        self.steady_ns = self.steady_ns.saturating_add(passed_ns);
-        let ns = self.steady_ns;
+        self.clock.now_ns = self.clock.now_ns.saturating_add(passed_ns);
+        self.clock.steady_ns = self.clock.steady_ns.saturating_add(passed_ns);
+        let ns = self.clock.steady_ns;
         let late = |lease| matches!(lease, LeaseState::Breaking(since) if ns.saturating_sub(since) >= LEASE_BREAK_NS);
         let mut places = Vec::new();
         for handle in self.handles.values_mut().filter(|handle| late(handle.lease)) {
@@ -273,7 +286,7 @@ impl State {
             ctime: node.meta.ctime,
         };
         // A directory is also its own `.`.
-        let links = node.links + u64::from(is_dir && node.links > 0);
+        let links = node.links.seen + u64::from(is_dir && node.links.seen > 0);
         Ok(Stat { identity, kind: node.kind, links, mode: node.meta.mode, born: Some(node.meta.born) })
     }
 
@@ -339,7 +352,7 @@ impl State {
 
     /// Tells the holders that somebody wants to write; true if there is one.
     pub(super) fn break_leases(&mut self, place: Place) -> bool {
-        let since = self.steady_ns;
+        let since = self.clock.steady_ns;
         for handle in self.handles.values_mut().filter(|handle| handle.place == place) {
             if handle.lease == LeaseState::Held {
                 handle.lease = LeaseState::Breaking(since);
@@ -375,7 +388,7 @@ impl State {
     pub(super) fn lease(&mut self, id: u64) -> io::Result<Lease> {
         let place = self.place(id)?;
         let node = self.node(place)?;
-        if !self.leases || node.kind != FileKind::Regular {
+        if !self.manners.leases || node.kind != FileKind::Regular {
             return Ok(Lease::Unsupported);
         }
         let written = self.writers.values().any(|writer| *writer == place)
@@ -459,7 +472,7 @@ impl State {
 
     /// Which sectors reached the disk before a sync failed.
     pub(super) fn failed_sync_fate(&mut self) -> Option<Fate> {
-        if self.torn_syncs { Some(Fate::new(Survival::Seed(self.rng.next()))) } else { None }
+        if self.manners.torn_syncs { Some(Fate::new(Survival::Seed(self.rng.next()))) } else { None }
     }
 }
 

@@ -60,7 +60,7 @@ fn content(state: &State, place: Place) -> io::Result<Vec<u8>> {
 
 /// Adds every file below a directory, by its path.
 fn gather(state: &State, dir: Place, path: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) -> io::Result<()> {
-    for name in state.node(dir)?.entries.keys() {
+    for name in state.node(dir)?.entries.seen.keys() {
         let Some(place) = state.child(dir, name)? else { continue };
         let path = path.join(&**name);
         match state.node(place)?.kind {
@@ -263,7 +263,7 @@ impl<'a> Upstream<'a> {
             if node.kind != FileKind::Directory {
                 return Err(errno(libc::ENOTDIR));
             }
-            Ok(node.entries.keys().map(|name| OsStr::to_os_string(name)).collect())
+            Ok(node.entries.seen.keys().map(|name| OsStr::to_os_string(name)).collect())
         })
     }
 

@@ -67,16 +67,16 @@ fn write<F: Fs>(
     let forgotten = match merged {
         // Everything since `base` was merged anew, what a newer snapshot had forgotten too.
         Ok(Merged::Done { forgotten, .. }) => {
-            base.map_or(salvage.forgotten, |base| base.header().forgotten) + forgotten
+            base.map_or(salvage.sums.forgotten, |base| base.header().forgotten) + forgotten
         }
-        Ok(Merged::Stopped) => salvage.forgotten,
+        Ok(Merged::Stopped) => salvage.sums.forgotten,
         Err(error) => {
             writer.abandon();
             return Err(error);
         }
     };
     // Every content was MANIFESTED once, whatever headers were lost.
-    let mut finished = salvage.finished;
+    let mut finished = salvage.sums.finished;
     let manifested = &mut finished[FileState::Manifested as usize];
     *manifested = (*manifested).max(writer.rows() + forgotten);
     let contents = Contents {
@@ -90,8 +90,8 @@ fn write<F: Fs>(
         survivors: salvage.history.survivors(),
     };
     let snapshot = writer.finish(&contents)?;
-    let forgotten_since = forgotten.saturating_sub(salvage.forgotten);
-    let lost = salvage.rows_expected.saturating_sub(snapshot.header().rows + forgotten_since);
+    let forgotten_since = forgotten.saturating_sub(salvage.sums.forgotten);
+    let lost = salvage.sums.rows_expected.saturating_sub(snapshot.header().rows + forgotten_since);
     Ok((snapshot, lost))
 }
 

@@ -48,12 +48,8 @@ pub struct Salvage {
     pub(in crate::journal) rows: NewRows,
     /// What the snapshot that was begun with had forgotten, if there is no `base`: rows of it may turn up again.
     forgotten_before: Option<Expiry>,
-    /// Rows that `base` and `rows` should have.
-    pub(in crate::journal) rows_expected: u64,
-    /// Files that are finished and not in the history.
-    pub(in crate::journal) finished: Counts,
-    /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
-    pub(in crate::journal) forgotten: u64,
+    /// What headers say, in numbers.
+    pub(in crate::journal) sums: Sums,
     /// Records that were read from segments.
     pub records: u64,
     /// Records that lack those before them: their LSNs, and the files that they are about.
@@ -68,6 +64,24 @@ pub struct Salvage {
     pub last_lsn: Lsn,
     /// The number of the last segment.
     pub(in crate::journal) last_number: u64,
+    tail: Tail,
+}
+
+/// What headers say, in numbers.
+#[derive(Default)]
+pub(in crate::journal) struct Sums {
+    /// Rows that `base` and `rows` should have.
+    pub(in crate::journal) rows_expected: u64,
+    /// Files that are finished and not in the history.
+    pub(in crate::journal) finished: Counts,
+    /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
+    pub(in crate::journal) forgotten: u64,
+}
+
+/// How far the reading has come.
+#[derive(Default)]
+struct Tail {
+    /// The next LSN, if nothing is lost.
     expected: Lsn,
     times: Follow,
     /// Of the newest snapshot, by its name: all LSNs up to it were given out.
@@ -98,9 +112,9 @@ impl Salvage {
     /// # Errors
     /// Newer, if a newer version has written any of them; I/O. Damage is no error here.
     pub fn read<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Salvage, Error> {
-        let mut salvage = Salvage { expected: Lsn(1), ..Salvage::default() };
+        let mut salvage = Salvage { tail: Tail { expected: Lsn(1), ..Tail::default() }, ..Salvage::default() };
         salvage.last_lsn = files.snapshots.iter().chain(&files.segments).max().copied().unwrap_or_default();
-        salvage.snapshot_lsn = files.snapshots.last().copied().unwrap_or_default();
+        salvage.tail.snapshot_lsn = files.snapshots.last().copied().unwrap_or_default();
         let candidates = salvage.open_snapshots(fs, dir, files)?;
         let begun = salvage.begin(&candidates)?;
         let segments = in_order(fs, dir, files)?;
@@ -156,12 +170,12 @@ impl Salvage {
             };
             let Some(header) = header else { continue };
             self.store = Some(header.store);
-            self.finished = header.finished;
-            self.rows_expected = header.rows;
-            self.forgotten = header.forgotten;
-            self.expected = header.lsn.plus(1);
+            self.sums.finished = header.finished;
+            self.sums.rows_expected = header.rows;
+            self.sums.forgotten = header.forgotten;
+            self.tail.expected = header.lsn.plus(1);
             self.last_number = header.segment_number;
-            self.times.newest = told.last().map(|(_, at, _)| *at);
+            self.tail.times.newest = told.last().map(|(_, at, _)| *at);
             for (lsn, at, record) in told {
                 // They were read under a right checksum; what does not fit all the same is left out.
                 let _ = self.history.record(lsn, at, record);
@@ -210,17 +224,18 @@ impl Salvage {
         }
         // The records up to `begun` are known by the snapshot that was begun with; they are read for their rows alone.
         let forgotten_before = self.forgotten_before.take();
-        let mut history = Salvage { expected: Lsn(1), forgotten_before, ..Salvage::default() };
+        let mut history =
+            Salvage { tail: Tail { expected: Lsn(1), ..Tail::default() }, forgotten_before, ..Salvage::default() };
         if let Some(base) = &base {
             base.survivors(&mut |lsn, at, record| {
                 history.history.record(lsn, at, record)?;
                 Ok(())
             })?;
             history.know_moved();
-            history.expected = base.header().lsn.plus(1);
+            history.tail.expected = base.header().lsn.plus(1);
         }
         std::mem::swap(&mut history.rows, &mut self.rows);
-        let after = history.expected;
+        let after = history.tail.expected;
         for (_, name) in segments.iter().filter(|(lsn, _)| *lsn >= after && *lsn <= begun) {
             history.segment(fs, dir, *name)?;
         }
@@ -232,7 +247,7 @@ impl Salvage {
     /// Takes every good frame of a segment.
     fn segment<F: Fs>(&mut self, fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<(), Error> {
         let path = fs.dir_path(dir).join(names::segment(lsn));
-        let was_open = std::mem::replace(&mut self.end_is_open, true);
+        let was_open = std::mem::replace(&mut self.tail.end_is_open, true);
         let mut reader = match SegmentReader::open(fs, dir, lsn) {
             Err(Error::Corrupt(damage)) => {
                 self.damaged(*damage);
@@ -248,7 +263,7 @@ impl Salvage {
             Ok(mut reader) => {
                 // An earlier repair was cut off: what it skipped is not lost.
                 if is_made_by_repair(reader.header()) && reader.is_zero(BLOCK_BYTES as u64)? {
-                    self.end_is_open = was_open;
+                    self.tail.end_is_open = was_open;
                     return Ok(());
                 }
                 let header = reader.header();
@@ -260,7 +275,7 @@ impl Salvage {
                 self.last_number = self.last_number.max(header.number);
                 header.predecessor.iter().for_each(|before| self.skip_unused(before.first_lsn));
                 self.reach(header.first_lsn, header.predecessor.map(|before| before.last_lsn.plus(1)));
-                self.end_is_open = false;
+                self.tail.end_is_open = false;
                 reader
             }
         };
@@ -268,7 +283,7 @@ impl Salvage {
         if let Some(offset) = bad {
             let what = format!("what stands at offset {offset} is no frame: damaged, or torn by a crash");
             self.damaged.push((path, what));
-            self.end_is_open = true;
+            self.tail.end_is_open = true;
         }
         Ok(())
     }
@@ -288,9 +303,9 @@ impl Salvage {
                 // What a torn write left behind the seal is of no account; that the successor exists, is.
                 is_sealed = header.kind == FrameKind::Seal;
                 if is_sealed && header.first_lsn == reader.header().first_lsn {
-                    self.unused = Some(header.first_lsn);
+                    self.tail.unused = Some(header.first_lsn);
                 }
-                self.end_is_open |= is_sealed;
+                self.tail.end_is_open |= is_sealed;
                 offset += header.frame_bytes() as u64;
                 continue;
             }
@@ -304,8 +319,8 @@ impl Salvage {
 
     /// A segment begins at `first_lsn`, whatever is left of it.
     fn skip_unused(&mut self, first_lsn: Lsn) {
-        if self.unused.is_some_and(|unused| unused.plus(1) == first_lsn) {
-            self.expected = self.expected.max(first_lsn);
+        if self.tail.unused.is_some_and(|unused| unused.plus(1) == first_lsn) {
+            self.tail.expected = self.tail.expected.max(first_lsn);
         }
     }
 
@@ -313,17 +328,18 @@ impl Salvage {
     fn reach(&mut self, next: Lsn, unused: Option<Lsn>) {
         let end = unused.map_or(next, |unused| unused.min(next));
         // Of a segment without records the seal says so, even if the successor that leaves its LSN out is lost.
-        let from = if self.unused == Some(self.expected) { self.expected.plus(1) } else { self.expected };
+        let from =
+            if self.tail.unused == Some(self.tail.expected) { self.tail.expected.plus(1) } else { self.tail.expected };
         if end > from {
             self.lost.push(Lost { from, to: Some(Lsn(end.0 - 1)) });
         }
-        self.expected = self.expected.max(next);
+        self.tail.expected = self.tail.expected.max(next);
         self.last_lsn = self.last_lsn.max(Lsn(next.0.saturating_sub(1)));
     }
 
     fn frame(&mut self, header: &FrameHeader, payload: &[u8]) {
         // An older copy of what was read already.
-        if header.first_lsn < self.expected {
+        if header.first_lsn < self.tail.expected {
             return;
         }
         self.note_jump(header);
@@ -334,14 +350,14 @@ impl Salvage {
             self.record(header.first_lsn.plus(index), header.written_at, record);
             rest = &rest[length..];
         }
-        self.expected = header.first_lsn.plus(u64::from(header.record_count));
-        self.last_lsn = self.last_lsn.max(Lsn(self.expected.0.saturating_sub(1)));
+        self.tail.expected = header.first_lsn.plus(u64::from(header.record_count));
+        self.last_lsn = self.last_lsn.max(Lsn(self.tail.expected.0.saturating_sub(1)));
     }
 
     /// Between this frame and the one before some are lost: perhaps with the record that says that the clock has jumped.
     fn note_jump(&mut self, header: &FrameHeader) {
-        if header.first_lsn > self.expected && header.kind != FrameKind::Seal {
-            let shift_ms = self.times.jump_to(self.history.clock().shift_ms(), header.written_at);
+        if header.first_lsn > self.tail.expected && header.kind != FrameKind::Seal {
+            let shift_ms = self.tail.times.jump_to(self.history.clock().shift_ms(), header.written_at);
             let lsn = Lsn(header.first_lsn.0 - 1);
             if let Some(shift_ms) = shift_ms {
                 let jumped = Record::ClockJumped(ClockJumped { from: lsn, shift_ms });
@@ -349,7 +365,7 @@ impl Salvage {
             }
         }
         if header.kind != FrameKind::Seal {
-            self.times.newest = Some(header.written_at);
+            self.tail.times.newest = Some(header.written_at);
         }
     }
 
@@ -390,8 +406,8 @@ impl Salvage {
         };
         if let Some(row) = file.into_row() {
             self.moved.remove(&row.sha256);
-            self.finished[FileState::Manifested as usize] += 1;
-            self.rows_expected += 1;
+            self.sums.finished[FileState::Manifested as usize] += 1;
+            self.sums.rows_expected += 1;
             self.push(&row, quality);
         }
     }
@@ -409,9 +425,9 @@ impl Salvage {
             self.row(file);
         }
         let finished = self.history.finished();
-        self.finished.iter_mut().zip(finished).for_each(|(count, more)| *count += more);
-        if self.end_is_open || self.expected <= self.snapshot_lsn {
-            self.lost.push(Lost { from: self.expected, to: None });
+        self.sums.finished.iter_mut().zip(finished).for_each(|(count, more)| *count += more);
+        if self.tail.end_is_open || self.tail.expected <= self.tail.snapshot_lsn {
+            self.lost.push(Lost { from: self.tail.expected, to: None });
         }
     }
 

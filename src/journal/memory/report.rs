@@ -41,19 +41,36 @@ pub struct Entry {
     pub warehouse_path: Option<PathBuf>,
     /// The checksum in its sidecar that matched, as far as the records are still there.
     pub verified_by: Option<Algorithm>,
-    /// Who brought its content, if it is a duplicate.
-    pub duplicate_of: Option<IngestId>,
+    /// What is done with it, if it is a duplicate.
+    pub duplicate: Option<Skipped>,
     /// Why and where it was moved, if it could not be ingested.
     pub quarantined: Option<Quarantined>,
-    /// Where a duplicate was moved.
-    pub duplicate_moved_to: Option<PathBuf>,
     /// When it was found complete.
     pub created_at: UnixMillis,
     /// When its newest record was written.
     pub updated_at: UnixMillis,
 }
 
+/// A duplicate.
+#[derive(Clone, Debug)]
+pub struct Skipped {
+    /// Who brought its content.
+    pub of: IngestId,
+    /// Where it was moved.
+    pub moved_to: Option<PathBuf>,
+}
+
 impl Entry {
+    /// Who brought its content, if it is a duplicate.
+    pub fn duplicate_of(&self) -> Option<IngestId> {
+        self.duplicate.as_ref().map(|duplicate| duplicate.of)
+    }
+
+    /// Where it was moved, if it is a duplicate.
+    pub fn duplicate_moved_to(&self) -> Option<&PathBuf> {
+        self.duplicate.as_ref().and_then(|duplicate| duplicate.moved_to.as_ref())
+    }
+
     fn of_file(file: &File, relocations: &Relocations) -> Entry {
         let found = &file.found.value;
         let mut entry = Entry {
@@ -69,8 +86,10 @@ impl Entry {
             warehouse_path: file.warehouse_path().cloned(),
             verified_by: file.hashed.as_ref().and_then(|hashed| hashed.value.verified_by),
             quarantined: file.quarantined.as_ref().map(|quarantined| quarantined.value.clone()),
-            duplicate_moved_to: file.skipped.as_ref().and_then(|skipped| skipped.value.target.clone()),
-            duplicate_of: file.skipped.as_ref().map(|skipped| skipped.value.duplicate_of),
+            duplicate: file
+                .skipped
+                .as_ref()
+                .map(|skipped| Skipped { of: skipped.value.duplicate_of, moved_to: skipped.value.target.clone() }),
             created_at: found.discovered_at,
             updated_at: file.updated_at,
         };
@@ -81,7 +100,8 @@ impl Entry {
         if let (Some(quarantined), Some(stamped)) = (&mut entry.quarantined, &file.quarantined) {
             relocations.renew(stamped.lsn, &mut quarantined.target);
         }
-        if let (Some(path), Some(skipped)) = (&mut entry.duplicate_moved_to, &file.skipped) {
+        let moved_to = entry.duplicate.as_mut().and_then(|duplicate| duplicate.moved_to.as_mut());
+        if let (Some(path), Some(skipped)) = (moved_to, &file.skipped) {
             relocations.renew(skipped.lsn, path);
         }
         entry
@@ -102,8 +122,7 @@ impl Entry {
             warehouse_path: Some(row.warehouse_path),
             verified_by: None,
             quarantined: None,
-            duplicate_moved_to: None,
-            duplicate_of: None,
+            duplicate: None,
             created_at: row.discovered_at,
             updated_at: row.manifested_at,
         }

@@ -1,21 +1,21 @@
-//! Into the warehouse and into the manifest: from HASHED, which is durable, to the line.
+//! Into the warehouse: from HASHED, which is durable, to MOVED.
 //!
-//! Invariant (P3): names are durable before MOVED is written, and MOVED is before the line.
+//! Invariant (P3): names are durable before MOVED is written.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::path::Path;
 
-use super::{Committer, Dropped, Placings, Work};
+use super::{Committer, Dropped, Placings, Work, ingest};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs};
+use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Abandoned, Hashed as HashedRecord, Moved, Record};
-use crate::limits::LINKED_FILES_MAX;
 use crate::metrics::FailureReason;
-use crate::pipeline::manifest::{self, Progress};
-use crate::pipeline::publish::{Placed, split};
+use crate::pipeline::dirs::split;
+use crate::pipeline::patience::Hands;
+use crate::pipeline::warehouse::Published;
 use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
 use crate::pipeline::{Error, Outcome, Refusal, Report};
-use crate::types::{FileIdentity, IngestId, Sha256};
+use crate::types::{FileIdentity, IngestId};
 
 impl<F: Fs> Committer<F> {
     /// Moves each file to its name in the warehouse. A name that is taken leads to the next choice, which goes into
@@ -25,91 +25,51 @@ impl<F: Fs> Committer<F> {
         let mut left = works;
         while !left.is_empty() {
             let mut collided = Vec::new();
-            for work in left {
-                let (reason, error) = match self.patiently(|this| this.place(work.id))? {
-                    Placed::Done => {
-                        self.linked = 0;
-                        placed.push(work);
-                        continue;
-                    }
-                    Placed::Taken => {
-                        collided.push(work);
-                        continue;
-                    }
-                    Placed::Vanished => (AbandonReason::Vanished, None),
-                    Placed::Changed | Placed::Renumbered => {
-                        if !self.put_back(work.id)? {
-                            continue;
-                        }
-                        (AbandonReason::Changed, None)
-                    }
-                    Placed::Linked => {
-                        if !self.put_back(work.id)? {
-                            continue;
-                        }
-                        self.linked += 1;
-                        if self.linked == LINKED_FILES_MAX {
-                            // That many upstreams do not give further names to their files at this very moment.
-                            self.shared.copy_all.store(true, Ordering::Relaxed);
-                        }
-                        (AbandonReason::NeedsCopy, None)
-                    }
-                    Placed::NeedsCopy => {
-                        self.shared.copy_all.store(true, Ordering::Relaxed);
-                        (AbandonReason::NeedsCopy, None)
-                    }
-                    Placed::Refused(error) => (AbandonReason::Failed, Some(error)),
-                    // If it cannot be put back either, nothing is decided: the next start looks again.
-                    Placed::Unseen(error) => {
-                        self.try_put_back(work.id)?;
-                        (AbandonReason::Failed, Some(error))
-                    }
-                };
-                dropped.push(Dropped { work, reason, error });
+            for (work, published) in self.publish(left)? {
+                match published {
+                    Published::Done => placed.push(work),
+                    Published::Taken => collided.push(work),
+                    published => self.give_up(work, published, &mut dropped)?,
+                }
             }
             left = self.choose_again(collided, &mut dropped)?;
         }
         Ok((placed, dropped))
     }
 
-    pub(super) fn place(&mut self, id: IngestId) -> fs::Result<Placed> {
-        let Some(ingest) = self.state.ingest(id) else { return Ok(Placed::Vanished) };
-        let Some(target) = &ingest.target else { return Ok(Placed::Vanished) };
-        let root = &ingest.settings.warehouse;
-        let Some(copy) = &target.copy else {
-            let placed =
-                self.publisher.place(Some(id), &ingest.source_path, root, &target.warehouse_path, &ingest.identity)?;
-            let (path, size, sha256) = (target.warehouse_path.clone(), ingest.identity.size, target.sha256);
-            return self.recognize(placed, &path, size, &sha256);
-        };
-        // The copy is of the file as it was. If that was removed since, the copy is all there is; if it was changed,
-        // it was not complete, and the copy is discarded.
-        let placed = match self.publisher.look(&ingest.source_path) {
-            Ok(Some(stat)) if stat.identity != ingest.identity => return Ok(Placed::Vanished),
-            Err(error) if error.spares_others() => return Ok(Placed::Refused(error)),
-            Err(error) => return Err(error),
-            Ok(_) => self.publisher.place(None, &copy.path, root, &target.warehouse_path, &copy.identity)?,
-        };
-        let (path, size, sha256) = (target.warehouse_path.clone(), ingest.identity.size, target.sha256);
-        Ok(match self.recognize(placed, &path, size, &sha256)? {
-            // It is our own, and nobody else has ever had a name of it: some file systems count badly.
-            Placed::Linked => Placed::Done,
-            placed => placed,
-        })
+    fn publish(&mut self, works: Vec<Work<F>>) -> Result<Vec<(Work<F>, Published)>, Error> {
+        let files: Vec<&Ingest> = works.iter().map(|work| ingest(&self.index, work.id)).collect::<Result<_, _>>()?;
+        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
+        let published = self.warehouse.publish(&mut hands, &files)?;
+        Ok(works.into_iter().zip(published).collect())
     }
 
-    /// What has another inode number behind its rename is what was hashed if it has its content.
-    pub(super) fn recognize(&mut self, placed: Placed, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<Placed> {
-        if !matches!(placed, Placed::Renumbered) {
-            return Ok(placed);
+    /// A file that does not go on.
+    fn give_up(&mut self, work: Work<F>, published: Published, dropped: &mut Vec<Dropped<F>>) -> Result<(), Error> {
+        let (reason, error) = match published {
+            Published::Done | Published::Taken => return Err(Error::Transition("it was published", work.id)),
+            Published::Gone => (AbandonReason::Vanished, None),
+            Published::NotComplete(reason) => (reason, None),
+            Published::Refused(error) => (AbandonReason::Failed, Some(error)),
+            Published::Unknown(error) => return self.leave_undecided(work.id, error),
+        };
+        dropped.push(Dropped { work, reason, error });
+        Ok(())
+    }
+
+    /// It was published, should not be there, and cannot go back. A running ingestor ends: the next start tries again what may
+    /// work by then. Where a start cannot do it, an error says so, and the file stays HASHED, so that the next start tries
+    /// again; it is no reason to keep all others waiting.
+    fn leave_undecided(&mut self, id: IngestId, error: fs::Error) -> Result<(), Error> {
+        if !self.is_recovering {
+            return Err(error.into());
         }
-        if !self.holds(path, size, sha256)? {
-            return Ok(Placed::Changed);
-        }
-        if let Some(stat) = self.publisher.look(path)? {
-            self.publisher.note_renumbering(stat.identity.device);
-        }
-        Ok(Placed::Done)
+        let ingest = self.ingest(id)?;
+        let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path).clone();
+        let error = format!("cannot be put back, which the next start will try again: {error}");
+        self.metrics.file_failed(&path, FailureReason::NotPutBack, &error, None);
+        self.pending.undecided.insert(path);
+        Ok(())
     }
 
     /// Gives files whose name is taken the next one that is free, in the journal.
@@ -128,8 +88,8 @@ impl<F: Fs> Committer<F> {
             };
             let free = loop {
                 let path = dir.join(warehouse_name(&work.name, &target.sha256, work.id, taken));
-                match self.publisher.look(&path) {
-                    Ok(None) if !self.undecided.contains(&path) => break Ok(path),
+                match self.staging.dirs.look(&path) {
+                    Ok(None) if !self.pending.undecided.contains(&path) => break Ok(path),
                     Ok(_) => taken += 1,
                     Err(error) => break Err(error),
                 }
@@ -152,54 +112,45 @@ impl<F: Fs> Committer<F> {
         Ok(works)
     }
 
-    /// Makes the new names durable, then asks each lease whether a writer came: until now one that had found the
-    /// file by its old name was held back, and from here on nobody can find it by that.
+    /// See [`Warehouse::confirm`].
+    ///
+    /// [`Warehouse::confirm`]: crate::pipeline::warehouse::Warehouse::confirm
     pub(in crate::pipeline) fn confirm(
         &mut self,
         placed: Vec<Work<F>>,
         dropped: &mut Vec<Dropped<F>>,
     ) -> Result<Vec<Work<F>>, Error> {
-        self.patiently(|this| this.publisher.sync())?;
+        let file = |work: &Work<F>| ingest(&self.index, work.id);
+        let files: Vec<_> = placed.iter().map(|work| Ok((file(work)?, work.lease()))).collect::<Result<_, Error>>()?;
+        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
+        let confirmed = self.warehouse.confirm(&mut hands, &files)?;
         let mut moved = Vec::with_capacity(placed.len());
-        for work in placed {
-            let broken = work.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))?;
-            if !broken {
-                moved.push(work);
-            } else if self.put_back(work.id)? {
-                dropped.push(Dropped { work, reason: AbandonReason::OpenForWriting, error: None });
+        for (work, confirmed) in placed.into_iter().zip(confirmed) {
+            match confirmed {
+                Published::Done => moved.push(work),
+                confirmed => self.give_up(work, confirmed, dropped)?,
             }
         }
-        self.publisher.sync()?;
         Ok(moved)
     }
 
-    /// Gives a file that was placed its old name back. False where a start cannot do so: an error has said it, and the file has
-    /// to stay HASHED, so that the next start tries again. It is no reason to keep all others waiting.
+    /// Gives a file that was placed its old name back. False if it stays where it is, for the next start.
     pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<bool, Error> {
-        match twice(Error::spares_others, || self.try_put_back(id)) {
-            // A running ingestor ends instead: the next start tries again what may work by then.
-            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
-                let ingest = self.ingest(id)?;
-                let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path).clone();
-                let error = format!("cannot be put back, which the next start will try again: {error}");
-                self.metrics.file_failed(&path, FailureReason::NotPutBack, &error, None);
-                self.undecided.insert(path);
-                Ok(false)
-            }
+        match twice(Error::spares_others, || self.withdraw(id)) {
+            Err(Error::Io(error)) if error.spares_others() => self.leave_undecided(id, error).map(|()| false),
             done => done.map(|()| true),
         }
     }
 
-    pub(in crate::pipeline) fn try_put_back(&mut self, id: IngestId) -> Result<(), Error> {
-        let ingest = self.ingest(id)?.clone();
-        let Some(target) = &ingest.target else { return Ok(()) };
-        let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
-        self.patiently(|this| this.publisher.put_back(id, &target.warehouse_path, from))
+    pub(in crate::pipeline) fn withdraw(&mut self, id: IngestId) -> Result<(), Error> {
+        let file = ingest(&self.index, id)?;
+        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
+        self.warehouse.withdraw(&mut hands, file)
     }
 
     /// Puts back what was moved to `path` and should not be there. Where that cannot be done it stays, and an error says so.
     pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
-        match self.patiently(|this| this.publisher.put_back(work.id, path, source)) {
+        match self.patiently(|staging| staging.put_back(work.id, path, source)) {
             Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
                 let error = format!("cannot be put back: {error}");
                 self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
@@ -223,7 +174,7 @@ impl<F: Fs> Committer<F> {
         }
         for dropped in dropped {
             let (ingest_id, reason) = (dropped.work.id, dropped.reason);
-            if let Some(ingest) = self.state.ingest(ingest_id) {
+            if let Some(ingest) = self.index.ingest(ingest_id) {
                 self.metrics.file_abandoned(&ingest.source_path, reason);
                 let copy = ingest.target.as_ref().and_then(|target| target.copy.clone());
                 if let Some(copy) = copy {
@@ -242,10 +193,10 @@ impl<F: Fs> Committer<F> {
 
     /// What stands at the file's name in the warehouse, if that is the file: with it, nobody need ever read it to know that.
     fn published(&mut self, id: IngestId) -> fs::Result<Option<FileIdentity>> {
-        let Some(ingest) = self.state.ingest(id) else { return Ok(None) };
+        let Some(ingest) = self.index.ingest(id) else { return Ok(None) };
         let Some(target) = &ingest.target else { return Ok(None) };
         let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
-        let there = match self.publisher.look(&target.warehouse_path) {
+        let there = match self.staging.dirs.look(&target.warehouse_path) {
             Err(error) if error.spares_others() => None,
             there => there?,
         };
@@ -254,52 +205,10 @@ impl<F: Fs> Committer<F> {
 
     /// One that cannot be removed now is at the next start.
     pub(super) fn discard_copy(&mut self, path: &Path) -> Result<(), Error> {
-        match self.patiently(|this| this.publisher.discard(path)) {
+        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
+        match self.warehouse.discard(&mut hands, path) {
             Err(Error::Io(error)) if error.spares_others() => Ok(()),
             discarded => discarded,
         }
-    }
-
-    /// Writes the manifest lines, in the order of ingest ids, which recovery can tell again. With `search`, only
-    /// those that are missing.
-    pub(in crate::pipeline) fn list(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
-        moved.sort_by_key(|work| work.id);
-        let mut hours: Vec<(PathBuf, PathBuf, Vec<IngestId>)> = Vec::new();
-        for work in &*moved {
-            let ingest = self.ingest(work.id)?;
-            let root = &ingest.settings.manifests;
-            let dir = manifest::hour_dir(root, ingest.discovered_at);
-            match hours.iter_mut().find(|(_, known, _)| *known == dir) {
-                Some((_, _, ids)) => ids.push(work.id),
-                None => hours.push((root.clone(), dir, vec![work.id])),
-            }
-        }
-        let store = self.journal.store();
-        for (root, dir, ids) in hours {
-            let mut lines = self.lines_of(&ids, Some(&store))?;
-            if search {
-                // A version that wrote lines without the journal's id may have been killed behind them.
-                let former = self.lines_of(&ids, None)?;
-                let are_there = self.patiently(|this| this.manifests.holds(&root, &dir, &former))?;
-                for ((line, former), _) in lines.iter_mut().zip(former).zip(are_there).filter(|(_, is_there)| *is_there)
-                {
-                    *line = former;
-                }
-                self.patiently(|this| this.manifests.ensure(&root, &dir, &lines))?;
-            } else {
-                let mut progress = Progress::default();
-                self.patiently(|this| this.manifests.append(&root, &dir, &lines, &mut progress))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn lines_of(&self, ids: &[IngestId], journal: Option<&[u8; 16]>) -> Result<Vec<Vec<u8>>, Error> {
-        let line = |id: &IngestId| {
-            let mut line = Vec::with_capacity(512);
-            manifest::line(journal, self.ingest(*id)?, &mut line);
-            Ok(line)
-        };
-        ids.iter().map(line).collect()
     }
 }

@@ -13,8 +13,8 @@ use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::ingest::{Ingest, Original};
 use crate::limits::VERIFIED_ORIGINALS_MAX;
 use crate::pipeline::Error;
+use crate::pipeline::dirs::split;
 use crate::pipeline::hash::digest_of;
-use crate::pipeline::publish::split;
 use crate::types::{FileIdentity, Sha256};
 
 /// What was found at an original's name.
@@ -34,7 +34,7 @@ impl<F: Fs> Committer<F> {
         staged: &FileIdentity,
         sha256: &Sha256,
     ) -> Result<bool, Error> {
-        let Some(original) = self.state.original(sha256)? else { return Ok(false) };
+        let Some(original) = self.index.original(sha256)? else { return Ok(false) };
         match twice(fs::Error::spares_others, || self.examine(&original, staged, sha256)) {
             Ok(Standing::Intact) => Ok(true),
             Ok(Standing::Damaged(why)) => {
@@ -54,7 +54,7 @@ impl<F: Fs> Committer<F> {
     /// where they were sent. An event says so.
     pub(super) fn is_last_copy(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
         let path = &ingest.source_path;
-        let is_there = match self.publisher.look(path) {
+        let is_there = match self.staging.dirs.look(path) {
             // The move says what is wrong.
             Err(error) if error.spares_others() => return Ok(false),
             stat => stat?.is_some(),

@@ -28,13 +28,13 @@ pub(super) struct Plan<F: Fs> {
 impl<F: Fs> Committer<F> {
     /// A file that was not hashed to its end. If its DISCOVERED is durable, that is taken back.
     pub(super) fn refuse(&mut self, settled: Settled, refusal: Refusal) -> Report {
-        self.noted.retain(|noted| noted.ticket != settled.ticket);
+        self.pending.noted.retain(|noted| noted.ticket != settled.ticket);
         let interrupted = matches!(refusal, Refusal::Interrupted);
         // An interrupted file stays DISCOVERED: the next start resumes it, with the same instant.
-        if !interrupted && let Some(ingest_id) = self.tickets.remove(&settled.ticket) {
+        if !interrupted && let Some(ingest_id) = self.pending.tickets.remove(&settled.ticket) {
             let reason = refusal.why().abandon_reason();
             self.metrics.file_abandoned(&self.settings.input.join(&*settled.name), reason);
-            self.closings.push(Record::Abandoned(Abandoned { ingest_id, reason }));
+            self.pending.closings.push(Record::Abandoned(Abandoned { ingest_id, reason }));
         }
         Report { name: settled.name, outcome: Outcome::Refused(refusal) }
     }
@@ -42,16 +42,16 @@ impl<F: Fs> Committer<F> {
     /// What is due in the next frame, ahead of anything else.
     pub(super) fn take_pending(&mut self, records: &mut Vec<Record>) {
         self.note_clock(records);
-        records.append(&mut self.closings);
-        for settled in std::mem::take(&mut self.noted) {
+        records.append(&mut self.pending.closings);
+        for settled in std::mem::take(&mut self.pending.noted) {
             // The DISCOVERED of a kept duplicate ends its hold on the original, which may be old enough to be forgotten:
             // it goes into the frame that says what the file is now.
-            let is_kept = self.state.kept_at(settled.identity.key()).is_some();
-            if is_kept || self.tickets.contains_key(&settled.ticket) {
+            let is_kept = self.index.kept_at(settled.identity.key()).is_some();
+            if is_kept || self.pending.tickets.contains_key(&settled.ticket) {
                 continue;
             }
             let id = IngestId(self.journal.next_lsn().0 + records.len() as u64);
-            self.tickets.insert(settled.ticket, id);
+            self.pending.tickets.insert(settled.ticket, id);
             records.push(self.discovered(&settled));
         }
     }
@@ -74,9 +74,9 @@ impl<F: Fs> Committer<F> {
         self.take_pending(&mut plan.records);
         let mut claimed: HashSet<Sha256> = HashSet::new();
         for file in hashed {
-            let original = self.state.original(&file.sha256)?.map(|original| original.ingest_id);
+            let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
             if original.is_none() && !claimed.insert(file.sha256) {
-                self.deferred.push(file);
+                self.pending.deferred.push(file);
                 continue;
             }
             let id = self.discover(&file.settled, &mut plan.records);
@@ -92,7 +92,7 @@ impl<F: Fs> Committer<F> {
                     plan.records.push(self.skipped(id, &file.settled.name, &file.sha256, original));
                     // A copy of what is there already is of no use; what stays is removed at the next start.
                     if let Some(copy) = file.copy {
-                        let _ = self.publisher.discard(&copy.path);
+                        let _ = self.staging.dirs.discard(&copy.path);
                     }
                     plan.duplicates.push(work);
                 }
@@ -118,12 +118,12 @@ impl<F: Fs> Committer<F> {
     /// The first name in `partition` that no undecided file has.
     fn first_choice(&self, partition: &Path, name: &OsStr, sha256: &Sha256, id: IngestId) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        choices.find(|path| !self.undecided.contains(path)).unwrap_or_else(|| partition.join(name))
+        choices.find(|path| !self.pending.undecided.contains(path)).unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's id: that of its DISCOVERED, which is added if it is not durable already.
     fn discover(&mut self, settled: &Settled, records: &mut Vec<Record>) -> IngestId {
-        if let Some(id) = self.tickets.remove(&settled.ticket) {
+        if let Some(id) = self.pending.tickets.remove(&settled.ticket) {
             return id;
         }
         let id = IngestId(self.journal.next_lsn().0 + records.len() as u64);

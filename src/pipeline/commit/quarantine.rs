@@ -10,17 +10,15 @@ use crate::fs::{self, Fs, RENAME, Stat};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::limits::FEW_FILES;
-use crate::pipeline::publish::{Placed, SECOND, split};
+use crate::pipeline::dirs::split;
 use crate::pipeline::quarantine::{quarantine_name, reason, reason_path};
-use crate::pipeline::staging::names::is_aside;
+use crate::pipeline::staging::Placed;
+use crate::pipeline::staging::names::{Aside, is_aside};
 use crate::pipeline::why_not::is_unreadable;
 use crate::pipeline::{Error, Outcome, Refusal};
 
 /// So many names are tried there. Each has the ingest id in it, so only another ingestor can have the first.
 const NAMES_MAX: u32 = 16;
-
-/// What an unfinished reason is called.
-const REASON: &str = "reason";
 
 /// What became of the reason.
 enum Reason {
@@ -49,8 +47,8 @@ impl<F: Fs> Committer<F> {
             return Err(Error::Transition("a file in quarantine has no place there", work.id));
         };
         // What is wrong with the place is no reason to stop: the file stays, and the others go on.
-        let confined = match self.publisher.look(&quarantined.target) {
-            Err(error) if error.spares_others() => match self.publisher.look(&ingest.source_path) {
+        let confined = match self.staging.dirs.look(&quarantined.target) {
+            Err(error) if error.spares_others() => match self.staging.dirs.look(&ingest.source_path) {
                 Ok(Some(_)) => Confined::Refused(error),
                 _ => Confined::Unseen(error),
             },
@@ -76,7 +74,7 @@ impl<F: Fs> Committer<F> {
             }
             Confined::Unseen(error) => {
                 let ((staging, _), (dir, _)) = (split(&ingest.source_path)?, split(&quarantined.target)?);
-                self.publisher.touch(staging, dir);
+                self.staging.dirs.touch(staging, dir);
                 self.give_back_taken(work, ingest)?;
                 (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
             }
@@ -97,9 +95,9 @@ impl<F: Fs> Committer<F> {
 
     /// The file stays in staging: what an earlier run may have taken aside there gets its name back.
     fn give_back_taken(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(), Error> {
-        self.resolve_aside(work.id, SECOND, &ingest.source_path, None)?;
+        self.resolve_aside(work.id, Aside::Second, &ingest.source_path, None)?;
         if let Some(sidecar) = &ingest.sidecar {
-            self.resolve_aside(work.id, "sidecar", &sidecar.path, None)?;
+            self.resolve_aside(work.id, Aside::Sidecar, &sidecar.path, None)?;
         }
         Ok(())
     }
@@ -108,22 +106,22 @@ impl<F: Fs> Committer<F> {
     /// what is open is the old one.
     pub(super) fn look_at_targets_again(&mut self, works: &[Work<F>]) {
         let target = |work: &Work<F>| {
-            let ingest = self.state.ingest(work.id)?;
+            let ingest = self.index.ingest(work.id)?;
             let quarantined = ingest.quarantined.as_ref().map(|it| &it.target);
             let target = quarantined.or_else(|| ingest.duplicate.as_ref()?.target.as_ref())?;
             Some(target.parent()?.to_owned())
         };
         let dirs: std::collections::BTreeSet<_> = works.iter().filter_map(target).collect();
-        dirs.iter().for_each(|dir| self.publisher.forget(dir));
+        dirs.iter().for_each(|dir| self.staging.dirs.forget(dir));
     }
 
     /// Writes the reasons of a batch that has many of them, so that one sync serves them all. Where that fails for one of them,
     /// it is found out again, and said, when its turn comes.
     pub(super) fn prepare_reasons(&mut self, works: &[Work<F>]) -> Result<(), Error> {
-        self.publisher.forget_prepared();
+        self.staging.forget_prepared();
         let few = self.quarantine.as_ref().map_or(FEW_FILES, |quarantine| quarantine.few_reasons);
         let due = |work: &Work<F>| {
-            let ingest = self.state.ingest(work.id)?;
+            let ingest = self.index.ingest(work.id)?;
             Some((work.id, reason_path(&ingest.quarantined.as_ref()?.target), reason(ingest)))
         };
         let due: Vec<_> = works.iter().filter_map(due).collect();
@@ -131,13 +129,13 @@ impl<F: Fs> Committer<F> {
             return Ok(());
         }
         for (id, path, text) in due {
-            match self.publisher.prepare_new(id, REASON, &path, &text) {
+            match self.staging.prepare_new(id, Aside::Reason, &path, &text) {
                 Err(error) if error.is_of_the_place() => {}
                 prepared => prepared?,
             }
         }
         // As with the files of a batch: if it fails, nobody can tell which of all these were written.
-        Ok(self.publisher.sync_prepared().inspect_err(|_| self.forget_staged_pages())?)
+        Ok(self.staging.sync_prepared().inspect_err(|_| self.forget_staged_pages())?)
     }
 
     /// What an earlier run left: it has moved the file, or, by mistake, what an upstream had put in its place. None if there
@@ -161,17 +159,17 @@ impl<F: Fs> Committer<F> {
         }
         let (dir, _) = split(target)?;
         let (staging, _) = split(&ingest.source_path)?;
-        self.publisher.touch(staging, dir);
+        self.staging.dirs.touch(staging, dir);
         if let Reason::Refused(error) = self.write_reason(work, ingest, quarantined)? {
             // Nobody would know why it is there.
             self.return_there(work, target, &ingest.source_path)?;
             return Ok(Some(Confined::Refused(error)));
         }
         // A rename that was cut off may have left both names: the old one goes, when the new one is durable.
-        self.patiently(|this| this.publisher.sync())?;
-        self.resolve_aside(work.id, SECOND, &ingest.source_path, Some(&ingest.identity))?;
-        if self.publisher.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
-            self.remove(work.id, SECOND, &ingest.source_path, &ingest.identity, None)?;
+        self.patiently(|staging| staging.dirs.sync())?;
+        self.resolve_aside(work.id, Aside::Second, &ingest.source_path, Some(&ingest.identity))?;
+        if self.staging.dirs.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
+            self.remove(work.id, Aside::Second, &ingest.source_path, &ingest.identity, None)?;
         }
         Ok(Some(Confined::Done))
     }
@@ -192,20 +190,8 @@ impl<F: Fs> Committer<F> {
         }
         let mut quarantined = first;
         for attempt in 1..=NAMES_MAX {
-            let (dir, _) = split(&quarantined.target)?;
-            let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
-            let reason = self.write_reason(work, ingest, &quarantined)?;
-            let is_ours = !matches!(reason, Reason::Taken);
-            let placed = match reason {
-                Reason::Written => match self.publisher.place(Some(work.id), source, dir, target, identity) {
-                    // Only of the rename: behind it, it is there.
-                    Err(error) if error.op == RENAME && error.is_of_the_place() => Placed::Refused(error),
-                    Ok(Placed::Renumbered) if self.publisher.renumbers(identity.device) => Placed::Done,
-                    placed => placed?,
-                },
-                Reason::Taken => Placed::Taken,
-                Reason::Refused(error) => Placed::Refused(error),
-            };
+            let (source, target) = (&ingest.source_path, &quarantined.target);
+            let (is_ours, placed) = self.place_with_reason(work, ingest, &quarantined)?;
             let confined = match placed {
                 // Further names do no harm here: nobody takes it for the warehouse's.
                 Placed::Done | Placed::Linked => {
@@ -234,17 +220,39 @@ impl<F: Fs> Committer<F> {
             if let Some(confined) = confined {
                 return Ok(confined);
             }
+            let (dir, _) = split(&quarantined.target)?;
             quarantined.target = dir.join(quarantine_name(&work.name, &self.journal.store(), work.id, attempt));
             self.write(&[Record::Quarantined(quarantined.clone())])?;
         }
         Ok(Confined::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
     }
 
+    /// Writes the reason, and moves the file beside it. True if the reason is ours, whatever came of the move.
+    fn place_with_reason(
+        &mut self,
+        work: &Work<F>,
+        ingest: &Ingest,
+        quarantined: &Quarantined,
+    ) -> Result<(bool, Placed), Error> {
+        let (dir, _) = split(&quarantined.target)?;
+        let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
+        Ok(match self.write_reason(work, ingest, quarantined)? {
+            Reason::Written => match self.staging.place(Some(work.id), source, dir, target, identity) {
+                // Only of the rename: behind it, it is there.
+                Err(error) if error.op == RENAME && error.is_of_the_place() => (true, Placed::Refused(error)),
+                Ok(Placed::Renumbered) if self.staging.renumbers(identity.device) => (true, Placed::Done),
+                placed => (true, placed?),
+            },
+            Reason::Taken => (false, Placed::Taken),
+            Reason::Refused(error) => (true, Placed::Refused(error)),
+        })
+    }
+
     /// Writes the reason, durably but for its name.
     fn write_reason(&mut self, work: &Work<F>, ingest: &Ingest, quarantined: &Quarantined) -> Result<Reason, Error> {
         let path = reason_path(&quarantined.target);
         let text = reason(ingest);
-        match self.publisher.write_new(work.id, REASON, &path, &text) {
+        match self.staging.write_new(work.id, Aside::Reason, &path, &text) {
             Ok(true) => Ok(Reason::Written),
             Ok(false) => Ok(Reason::Taken),
             Err(error) if error.is_of_the_place() => Ok(Reason::Refused(error)),
@@ -256,10 +264,10 @@ impl<F: Fs> Committer<F> {
     pub(in crate::pipeline) fn remove_leftover_reasons(&mut self) -> Result<(), Error> {
         let Some(path) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return Ok(()) };
         let store = self.journal.store();
-        let removed = self.publisher.dir(&path).and_then(|dir| {
+        let removed = self.staging.dirs.dir(&path).and_then(|dir| {
             for entry in self.fs.list(&dir)? {
                 let name = entry?.name;
-                if is_aside(&name, &store, REASON)
+                if is_aside(&name, &store, Aside::Reason)
                     && let Err(error) = self.fs.unlink(&dir, &name)
                     && !error.is_of_the_place()
                 {
@@ -278,14 +286,14 @@ impl<F: Fs> Committer<F> {
     fn discard_reason(&mut self, work: &Work<F>, quarantined: &Quarantined) -> Result<(), Error> {
         let path = reason_path(&quarantined.target);
         let (dir, _) = split(&path)?;
-        match self.publisher.dir(dir) {
+        match self.staging.dirs.dir(dir) {
             Err(error) if error.is_of_the_place() => return Ok(()),
             dir => drop(dir?),
         }
-        self.publisher.touch(dir, dir);
-        let unfinished = self.publisher.aside_path(work.id, REASON, &path)?;
+        self.staging.dirs.touch(dir, dir);
+        let unfinished = self.staging.aside_path(work.id, Aside::Reason, &path)?;
         for path in [&unfinished, &path] {
-            match self.publisher.discard(path) {
+            match self.staging.dirs.discard(path) {
                 // Where nothing can be written nothing was; unless that is since a moment ago, then the next start removes it.
                 Err(error) if error.is_of_the_place() => {}
                 discarded => discarded?,

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 
 use crate::fs::{self, Fs, Open, RENAME};
-use crate::pipeline::staging::names::aside_name;
+use crate::pipeline::staging::names::{Aside, aside_name};
 use crate::types::IngestId;
 
 /// What a file system cannot do, and that it can.
@@ -41,7 +41,7 @@ fn is_denied(error: &fs::Error) -> bool {
 /// # Errors
 /// A sync failed, or what no file system should answer.
 pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdict> {
-    let names = ["probe", "probe-renamed"].map(|what| aside_name(store, IngestId(0), what));
+    let names = [Aside::Probe, Aside::ProbeRenamed].map(|what| aside_name(store, IngestId(0), what));
     let clean = || names.iter().for_each(|name| drop(fs.unlink(dir, name)));
     clean();
     let verdict = try_out(fs, dir, &names);

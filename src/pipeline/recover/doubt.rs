@@ -7,8 +7,8 @@ use crate::fs::{self, Fs, Open};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::AbandonReason;
 use crate::metrics::FailureReason;
+use crate::pipeline::dirs::split;
 use crate::pipeline::hash;
-use crate::pipeline::publish::split;
 
 impl<F: Fs> Committer<F> {
     /// [`Committer::guard`], and what comes of it where it fails, or where the content is known by now.
@@ -23,7 +23,7 @@ impl<F: Fs> Committer<F> {
         };
         let Some(target) = &ingest.target else { return Ok(place) };
         // Another file has brought the content, while this one could not be looked at.
-        let Some(original) = self.state.original(&target.sha256)? else { return Ok(place) };
+        let Some(original) = self.index.original(&target.sha256)? else { return Ok(place) };
         Ok(match place {
             // That one stands there.
             Place::Arrived | Place::Spoilt(_) if *original.warehouse_path == *target.warehouse_path => {
@@ -44,7 +44,7 @@ impl<F: Fs> Committer<F> {
     /// A copy that has its name in the warehouse: with MOVED its source may go, so it has to have the content still.
     pub(super) fn guard_copy(&mut self, ingest: &Ingest, target: &Target) -> Result<Place, Error> {
         let (dir, name) = split(&target.warehouse_path)?;
-        let dir = self.publisher.dir(dir)?;
+        let dir = self.staging.dirs.dir(dir)?;
         let found = self.fs.open(&dir, name, Open::Read).and_then(|file| hash::digest_of(&self.fs, &file));
         match found {
             Ok(found) if found == target.sha256 => Ok(Place::Arrived),

@@ -8,7 +8,7 @@ use super::{Place, Seen, judge};
 use crate::fs::{self, Fs};
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
-use crate::pipeline::publish::split;
+use crate::pipeline::dirs::split;
 use crate::types::FileIdentity;
 
 /// What recovery would do with a file, for `replay --dry-run`. Changes nothing.
@@ -41,7 +41,7 @@ fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
         return Ok("complete its manifest line");
     }
     let copy = target.copy.as_ref().map(|copy| look(&copy.path)).transpose()?.flatten();
-    Ok(match judge(ingest, target, &Seen { arrived: look(&target.warehouse_path)?, source, copy }) {
+    Ok(match judge(ingest, target, &Seen { arrived: look(&target.warehouse_path)?, source, copy, ..Seen::default() }) {
         Place::Arrived => "confirm that it is in the warehouse, and list it",
         Place::Ready => "move it to the warehouse, and list it",
         Place::Again => "hash it again and ingest it",

@@ -21,7 +21,7 @@ use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::ingest::Ingest;
 use crate::metrics::FailureReason;
-use crate::pipeline::publish::split;
+use crate::pipeline::dirs::split;
 use crate::pipeline::{Error, hash};
 use crate::types::{Sha256, UnixMillis};
 
@@ -45,7 +45,7 @@ impl<F: Fs> Committer<F> {
             return Ok(());
         }
         if let Some(sha256) = self.content_at(path)?
-            && self.state.original(&sha256)?.is_some_and(|original| *original.warehouse_path == **path)
+            && self.index.original(&sha256)?.is_some_and(|original| *original.warehouse_path == **path)
         {
             return Ok(());
         }
@@ -59,9 +59,9 @@ impl<F: Fs> Committer<F> {
 
     /// What stands at `path`, if our rename of the ingest's source may have brought it there.
     pub(in crate::pipeline) fn moved_by_us(&mut self, ingest: &Ingest, path: &Path) -> fs::Result<Option<Stat>> {
-        let Some(stat) = self.publisher.look(path)? else { return Ok(None) };
+        let Some(stat) = self.staging.dirs.look(path)? else { return Ok(None) };
         let (staging, _) = split(&ingest.source_path)?;
-        let staging = self.publisher.dir(staging)?;
+        let staging = self.staging.dirs.dir(staging)?;
         let device = self.fs.stat_dir(&staging)?.identity.device;
         let ctime_ms = u64::try_from(stat.identity.ctime.sec).unwrap_or(0).saturating_mul(1000);
         let is_later = UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TIMES_SLACK);
@@ -72,7 +72,7 @@ impl<F: Fs> Committer<F> {
     /// The SHA-256 of a regular file that we may read.
     fn content_at(&mut self, path: &Path) -> Result<Option<Sha256>, Error> {
         let (dir, name) = split(path)?;
-        let dir = self.publisher.dir(dir)?;
+        let dir = self.staging.dirs.dir(dir)?;
         match self.fs.open(&dir, name, Open::Read) {
             Err(error) if error.is_not_to_be_read() || error.spares_others() => Ok(None),
             file => Ok(hash::digest_of(&self.fs, &file?).ok()),
@@ -84,7 +84,7 @@ impl<F: Fs> Committer<F> {
     fn shares_warehouse(&mut self, warehouse: &Path) -> Result<bool, Error> {
         let ours = hash::copies_dir(warehouse, &self.journal.store());
         let (all, ours) = split(&ours)?;
-        let all = self.publisher.dir(all)?;
+        let all = self.staging.dirs.dir(all)?;
         for entry in self.fs.list(&all)? {
             let name = entry?.name;
             let is_an_ingestors =
@@ -98,13 +98,13 @@ impl<F: Fs> Committer<F> {
 
     /// Takes a mistaken file back to staging; where a rename was cut in halves it has its old name there still.
     fn put_back_mistaken(&mut self, ingest: &Ingest, path: &Path) -> Result<(), Error> {
-        let (new, old) = (self.publisher.look(path)?, self.publisher.look(&ingest.source_path)?);
+        let (new, old) = (self.staging.dirs.look(path)?, self.staging.dirs.look(&ingest.source_path)?);
         if let (Some(new), Some(old)) = (new, old)
             && new.identity.key() == old.identity.key()
         {
-            return Ok(self.publisher.unlink_second_name(path)?);
+            return Ok(self.staging.unlink_second_name(path)?);
         }
-        self.try_put_back(ingest.id)
+        self.withdraw(ingest.id)
     }
 
     /// Puts back what stands in the directory for duplicates at the name that was chosen for one, and is no duplicate, or
@@ -122,7 +122,7 @@ impl<F: Fs> Committer<F> {
         let Some(stat) = stat else { return Ok(false) };
         if stat.kind == FileKind::Regular {
             let (dir, name) = split(path)?;
-            let dir = self.publisher.dir(dir)?;
+            let dir = self.staging.dirs.dir(dir)?;
             let file = match self.fs.open(&dir, name, Open::Read) {
                 Err(error) if error.is_not_to_be_read() || error.spares_others() => return Ok(false),
                 file => file?,
@@ -130,7 +130,7 @@ impl<F: Fs> Committer<F> {
             let is_open = self.fs.lease(&file)? == Lease::Writer;
             let is_ours = stat.identity.same_but_renamed(&ingest.identity);
             let is_known = || match hash::digest_of(&self.fs, &file) {
-                Ok(sha256) => self.state.original(&sha256).map(|original| original.is_some()),
+                Ok(sha256) => self.index.original(&sha256).map(|original| original.is_some()),
                 Err(_) => Ok(true),
             };
             if !is_open && (is_ours || is_known()?) {
@@ -140,7 +140,7 @@ impl<F: Fs> Committer<F> {
                 return Ok(false);
             }
         }
-        self.patiently(|this| this.publisher.put_back(ingest.id, path, &ingest.source_path))?;
+        self.patiently(|staging| staging.put_back(ingest.id, path, &ingest.source_path))?;
         Ok(true)
     }
 }

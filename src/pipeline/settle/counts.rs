@@ -16,7 +16,7 @@ impl Settle {
 
     /// Files that wait to be handed out.
     pub fn ready(&self) -> usize {
-        self.ready.len()
+        self.queues.ready.len()
     }
 
     /// Files that were refused and are looked at again later, for a while or until they change.
@@ -26,7 +26,7 @@ impl Settle {
 
     /// Files that are not complete, as far as we know.
     pub fn incomplete(&self) -> usize {
-        let others = self.ready.len() + self.found.len() + self.in_flight + self.census.held();
+        let others = self.queues.ready.len() + self.queues.found.len() + self.in_flight + self.census.held();
         self.tracked.len().saturating_sub(others)
     }
 

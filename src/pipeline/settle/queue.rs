@@ -27,14 +27,14 @@ impl Tracked {
 impl Settle {
     /// The earliest time at which a name is to be looked at again.
     pub fn next_due(&self) -> Option<Duration> {
-        self.due.peek().map(|Reverse((due, _))| *due)
+        self.queues.due.peek().map(|Reverse((due, _))| *due)
     }
 
     /// Up to `max` names that are to be looked at again now.
     pub fn take_due(&mut self, now: Duration, max: usize) -> Vec<Arc<OsStr>> {
         let mut names = Vec::new();
         while names.len() < max && self.next_due().is_some_and(|due| due <= now) {
-            if let Some(Reverse((due, name))) = self.due.pop()
+            if let Some(Reverse((due, name))) = self.queues.due.pop()
                 && self.is_due(&name, due)
             {
                 names.push(name);
@@ -46,7 +46,7 @@ impl Settle {
     /// The name was to be looked at, and could not be: it is due still.
     pub fn remind(&mut self, name: &Arc<OsStr>) {
         let due = self.tracked.get(name).and_then(|tracked| tracked.due(self.mode));
-        self.due.extend(due.map(|due| Reverse((due, name.clone()))));
+        self.queues.due.extend(due.map(|due| Reverse((due, name.clone()))));
     }
 
     fn is_due(&self, name: &OsStr, due: Duration) -> bool {
@@ -56,22 +56,22 @@ impl Settle {
     /// Throws out what is stale, if that may be much.
     pub(super) fn trim(&mut self) {
         let entries_max = 2 * self.tracked.len() + STALE_ENTRIES_MAX;
-        if self.due.len() > entries_max {
-            let mut due = std::mem::take(&mut self.due).into_vec();
+        if self.queues.due.len() > entries_max {
+            let mut due = std::mem::take(&mut self.queues.due).into_vec();
             due.retain(|Reverse((due, name))| self.is_due(name, *due));
             due.sort_unstable();
             due.dedup();
-            self.due = due.into();
+            self.queues.due = due.into();
         }
-        if self.ready.len() > entries_max {
-            let mut ready = std::mem::take(&mut self.ready).into_vec();
+        if self.queues.ready.len() > entries_max {
+            let mut ready = std::mem::take(&mut self.queues.ready).into_vec();
             ready.retain(|Reverse((mtime, name))| {
                 let tracked = self.tracked.get(name);
                 tracked.is_some_and(|it| matches!(it.phase, Phase::Ready) && it.identity.mtime == *mtime)
             });
             ready.sort_unstable();
             ready.dedup();
-            self.ready = ready.into();
+            self.queues.ready = ready.into();
         }
     }
 }

@@ -47,7 +47,7 @@ impl Settle {
                 // Nothing is wrong with the file: it goes again at once, and is copied.
                 tracked.copies = true;
                 tracked.phase = Phase::Ready;
-                self.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
+                self.queues.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
                 // It was renamed there and back, which its ctime tells: as it was known, it would be refused.
                 return Reaction { look_again: true, ..none };
             }
@@ -64,7 +64,7 @@ impl Settle {
         let until = delay.map(|delay| now + delay);
         tracked.phase = Phase::Held { until, why };
         self.census.hold();
-        self.due.extend(until.map(|until| Reverse((until, report.name.clone()))));
+        self.queues.due.extend(until.map(|until| Reverse((until, report.name.clone()))));
         Reaction { look_again: dirty, retry_in: delay, abandoned: 0 }
     }
 
@@ -80,7 +80,7 @@ impl Settle {
         tracked.phase = Phase::Held { until: Some(now + delay), why: WhyNot::Failed };
         tracked.failures = tracked.failures.saturating_add(1);
         self.census.hold();
-        self.due.push(Reverse((now + delay, report.name.clone())));
+        self.queues.due.push(Reverse((now + delay, report.name.clone())));
         Some(Reaction { look_again: dirty, retry_in: Some(delay), abandoned: times })
     }
 }

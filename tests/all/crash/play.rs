@@ -6,7 +6,7 @@ use csv_ingestor::Error;
 use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Fault, SimFs, Survival};
 use csv_ingestor::journal::lifecycle::FileState;
-use csv_ingestor::pipeline::commit::OnFull;
+use csv_ingestor::pipeline::patience::OnFull;
 
 use super::act::{self, Act};
 use super::ingestor::{self, Ended, Listener};

@@ -65,16 +65,7 @@ impl Record {
                 put_option(out, settings.duplicates_dir.as_ref(), |out, path| put_path(out, path));
                 KIND_SETTINGS
             }
-            Record::Discovered(found) => {
-                put_identity(out, &found.identity);
-                put_u64(out, found.discovered_at.0);
-                put_path(out, &found.source_path);
-                put_option(out, found.sidecar.as_ref(), |out, sidecar| {
-                    put_identity(out, &sidecar.identity);
-                    put_path(out, &sidecar.path);
-                });
-                KIND_DISCOVERED
-            }
+            Record::Discovered(found) => put_discovered(out, found),
             Record::Hashed(hashed) => put_hashed(out, hashed),
             Record::SkippedDuplicate(skipped) => {
                 put_skipped(out, skipped);
@@ -170,6 +161,17 @@ fn put_cutoffs(out: &mut Vec<u8>, cutoffs: &Cutoffs) {
         put_u64(out, end.0);
         put_u64(out, before.0);
     }
+}
+
+fn put_discovered(out: &mut Vec<u8>, found: &Discovered) -> u8 {
+    put_identity(out, &found.identity);
+    put_u64(out, found.discovered_at.0);
+    put_path(out, &found.source_path);
+    put_option(out, found.sidecar.as_ref(), |out, sidecar| {
+        put_identity(out, &sidecar.identity);
+        put_path(out, &sidecar.path);
+    });
+    KIND_DISCOVERED
 }
 
 fn put_hashed(out: &mut Vec<u8>, hashed: &Hashed) -> u8 {
@@ -328,6 +330,14 @@ impl Fields<'_> {
                 validation: self.option(Fields::validation)?,
                 require_checksum: self.flag_at_the_end()?,
             }),
+            KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
+            kind => self.note(kind)?,
+        })
+    }
+
+    /// A record that is about no single file.
+    fn note(&mut self, kind: u8) -> Option<Record> {
+        Some(match kind {
             KIND_CLOCK_JUMPED => {
                 Record::ClockJumped(ClockJumped { from: Lsn(self.u64()?), shift_ms: i64::from_le_bytes(self.array()?) })
             }
@@ -338,7 +348,6 @@ impl Fields<'_> {
             }),
             KIND_KEPT_GONE => Record::KeptGone(KeptGone { device: self.u64()?, inode: self.u64()? }),
             KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
-            KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
             _ => return None,
         })
     }

@@ -10,19 +10,17 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::{Publisher, split};
+use super::Staging;
+use super::names::{Aside, aside_name};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs};
-use crate::pipeline::staging::names::aside_name;
+use crate::pipeline::dirs::split;
 use crate::types::IngestId;
-
-/// What a staged file is called for the moment in which it has a second name at its place.
-pub const SECOND: &str = "second";
 
 /// An operation that must not fail.
 const GIVE_BACK: &str = "rename back";
 
-impl<F: Fs> Publisher<F> {
+impl<F: Fs> Staging<F> {
     /// [`Fs::rename`]. Where that is made of a link and an unlink, an upstream may put another file in the place of a staged one
     /// between the two, so the old name is taken aside and judged there.
     pub(super) fn move_name(
@@ -51,7 +49,7 @@ impl<F: Fs> Publisher<F> {
         (from, from_name): (&F::Dir, &OsStr),
         (to, to_name): (&F::Dir, &OsStr),
     ) -> fs::Result<()> {
-        let aside = aside_name(&self.store, id, SECOND);
+        let aside = aside_name(&self.store, id, Aside::Second);
         match self.fs.set_aside(from, from_name, &aside) {
             // Somebody else has removed the old name; the new one may be the last.
             Err(error) if error.is_not_found() => return Ok(()),
@@ -82,14 +80,14 @@ impl<F: Fs> Publisher<F> {
         ended
     }
 
-    /// Ends what [`Publisher::place`] may have left of a link: the name aside is removed if `to` is the same file, else it goes
+    /// Ends what [`Staging::place`] may have left of a link: the name aside is removed if `to` is the same file, else it goes
     /// back.
     pub fn resolve_link(&mut self, id: IngestId, from: &Path, to: &Path) -> fs::Result<()> {
-        let ((from_path, from_name), aside) = (split(from)?, aside_name(&self.store, id, SECOND));
-        let from_dir = self.dir(from_path)?;
+        let ((from_path, from_name), aside) = (split(from)?, aside_name(&self.store, id, Aside::Second));
+        let from_dir = self.dirs.dir(from_path)?;
         let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
-        self.touch(from_path, from_path);
-        if self.look(to)?.is_some_and(|stat| self.is_same(&there.identity, &stat.identity)) {
+        self.dirs.touch(from_path, from_path);
+        if self.dirs.look(to)?.is_some_and(|stat| self.is_same(&there.identity, &stat.identity)) {
             // The new name was durable before this one was taken aside.
             return self.fs.unlink(&from_dir, &aside);
         }
@@ -107,8 +105,8 @@ impl<F: Fs> Publisher<F> {
     /// Unlinks a name that is a second one of a file which has a durable name elsewhere.
     pub fn unlink_second_name(&mut self, path: &Path) -> fs::Result<()> {
         let (dir_path, name) = split(path)?;
-        let dir = self.dir(dir_path)?;
-        self.lost.insert(dir_path.to_path_buf());
+        let dir = self.dirs.dir(dir_path)?;
+        self.dirs.touch_lost(dir_path);
         self.fs.unlink(&dir, name)
     }
 }

@@ -7,9 +7,10 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::{Publisher, split};
+use super::Staging;
+use super::names::returned_name;
 use crate::fs::{self, Fs};
-use crate::pipeline::staging::names::returned_name;
+use crate::pipeline::dirs::split;
 use crate::types::IngestId;
 
 /// How many numbered names are tried for a file that goes back where its own name is taken; then come random ones.
@@ -17,18 +18,18 @@ const RETURNED_NAMES_MAX: u32 = 16;
 /// How many random ones. Who has taken the numbered names cannot have guessed one of these.
 const RANDOM_NAMES_MAX: u32 = 16;
 
-impl<F: Fs> Publisher<F> {
+impl<F: Fs> Staging<F> {
     /// Undoes a `place`: the file at `to` goes back to `from`, or, if that name is taken again, beside it under a
     /// name that the next scan finds.
     pub fn put_back(&mut self, id: IngestId, to: &Path, from: &Path) -> fs::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
-        let (source, target) = (self.dir(from_dir)?, self.dir(to_dir)?);
+        let (source, target) = (self.dirs.dir(from_dir)?, self.dirs.dir(to_dir)?);
         // Each directory gains a name that the other loses. Where a rename comes in halves (ext2), no order of two syncs is
         // right for files on both ways: those that went there are made durable before, and this one by itself.
-        self.sync()?;
-        self.touch(to_dir, from_dir);
+        self.dirs.sync()?;
+        self.dirs.touch(to_dir, from_dir);
         self.give_back(id, &target, to_name, &source, from_name)?;
-        self.sync()
+        self.dirs.sync()
     }
 
     pub(super) fn give_back(

@@ -1,0 +1,125 @@
+//! Which contents are meant by what the operator wants to be forgotten.
+//!
+//! Invariant: each wish stands for exactly one content that is remembered, and of which nothing is half done; otherwise none is
+//! chosen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+use crate::fs::Fs;
+use crate::journal;
+use crate::journal::index::Index;
+use crate::journal::ingest::{Ingest, Original};
+use crate::journal::report::{Entry, JournalReport};
+use crate::log;
+use crate::types::{Lsn, Sha256};
+
+/// What was asked for.
+pub enum Wanted {
+    /// This content.
+    Content(Sha256),
+    /// That which a path in staging or in the warehouse stands for.
+    Path(PathBuf),
+}
+
+impl Wanted {
+    /// What a text stands for: 64 hex digits are a content's SHA-256, anything else is a path.
+    ///
+    /// # Errors
+    /// There is no current directory to which a relative path could belong.
+    pub fn of(text: &Path) -> Result<Wanted, Error> {
+        match Sha256::from_hex(text.as_os_str().as_encoded_bytes()) {
+            Some(sha256) => Ok(Wanted::Content(sha256)),
+            None => Ok(Wanted::Path(std::path::absolute(text)?)),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Wanted::Content(sha256) => sha256.to_string(),
+            Wanted::Path(path) => log::path_text(path),
+        }
+    }
+
+    fn is_meant(&self, entry: &Entry, index: &Index) -> bool {
+        match self {
+            Wanted::Content(sha256) => entry.sha256 == Some(*sha256),
+            Wanted::Path(path) => {
+                // Lines of a manifest name the paths of their time.
+                let now = index.relocations().now(Lsn(0), path);
+                let is_there =
+                    |path: &PathBuf| entry.source_path == *path || entry.warehouse_path.as_ref() == Some(path);
+                is_there(path) || is_there(&now)
+            }
+        }
+    }
+}
+
+/// The contents that are to be forgotten, each with the file that brought it.
+///
+/// # Errors
+/// Usage, if a wish stands for no content, for several, or for one that is half done; the journal is damaged.
+pub fn choose<F: Fs>(
+    fs: &F,
+    state_path: &Path,
+    index: &Index,
+    wanted: &[Wanted],
+) -> Result<BTreeMap<Sha256, Entry>, Error> {
+    let mut report = JournalReport::default();
+    journal::read(fs, state_path, &mut report)?;
+    let mut matching: Vec<Vec<Sha256>> = vec![Vec::new(); wanted.len()];
+    let damage = report.files(&mut |entry, _| {
+        for (wanted, matching) in wanted.iter().zip(&mut matching) {
+            let is_new = |sha256: &Sha256| wanted.is_meant(&entry, index) && !matching.contains(sha256);
+            let found = entry.sha256.filter(is_new);
+            matching.extend(found);
+        }
+    })?;
+    if let Some(damage) = damage {
+        return Err(damage.into());
+    }
+    let mut chosen = BTreeMap::new();
+    for (wanted, matching) in wanted.iter().zip(matching) {
+        let (sha256, original) = only_one(index, &wanted.text(), matching)?;
+        check_done(state_path, index, &wanted.text(), &sha256, &original)?;
+        chosen.insert(sha256, (original.ingest_id, None));
+    }
+    report.files(&mut |entry, _| {
+        if let Some((id, found)) = entry.sha256.and_then(|sha256| chosen.get_mut(&sha256))
+            && entry.id == *id
+        {
+            *found = Some(entry);
+        }
+    })?;
+    Ok(chosen.into_iter().filter_map(|(sha256, (_, entry))| Some((sha256, entry?))).collect())
+}
+
+/// The one content of these that is remembered.
+fn only_one(index: &Index, what: &str, matching: Vec<Sha256>) -> Result<(Sha256, Original), Error> {
+    let mut known = Vec::new();
+    for sha256 in matching {
+        known.extend(index.original(&sha256)?.map(|original| (sha256, original)));
+    }
+    match known.len() {
+        0 => Err(Error::Usage(format!("{what}: no content is remembered for that"))),
+        1 => Ok(known.remove(0)),
+        _ => {
+            let all: Vec<String> = known.iter().map(|(sha256, _)| sha256.to_string()).collect();
+            Err(Error::Usage(format!("{what} stood for several contents, name one of them: {}", all.join(" "))))
+        }
+    }
+}
+
+/// Refuses a content of which a file is half done.
+fn check_done(state_path: &Path, index: &Index, what: &str, sha256: &Sha256, original: &Original) -> Result<(), Error> {
+    let uses = |ingest: &&Ingest| {
+        ingest.id == original.ingest_id
+            || ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256)
+    };
+    let Some(open) = index.open().find(uses) else { return Ok(()) };
+    let (id, path) = (open.id, state_path.display());
+    Err(Error::Usage(format!(
+        "{what}: ingest id {id} is half done; first run: csv-ingestor replay --state-path {path}"
+    )))
+}

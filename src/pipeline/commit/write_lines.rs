@@ -1,0 +1,56 @@
+//! Into the manifest: from MOVED, which is durable, to the line.
+//!
+//! Invariant (P3): MOVED is durable before the line is written.
+
+use std::path::PathBuf;
+
+use super::{Committer, Work};
+use crate::fs::Fs;
+use crate::pipeline::Error;
+use crate::pipeline::manifest::{self, Progress};
+use crate::types::IngestId;
+
+impl<F: Fs> Committer<F> {
+    /// Writes the manifest lines, in the order of ingest ids, which recovery can tell again. With `search`, only
+    /// those that are missing.
+    pub(in crate::pipeline) fn write_lines(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
+        moved.sort_by_key(|work| work.id);
+        let mut hours: Vec<(PathBuf, PathBuf, Vec<IngestId>)> = Vec::new();
+        for work in &*moved {
+            let ingest = self.ingest(work.id)?;
+            let root = &ingest.settings.manifests;
+            let dir = manifest::hour_dir(root, ingest.discovered_at);
+            match hours.iter_mut().find(|(_, known, _)| *known == dir) {
+                Some((_, _, ids)) => ids.push(work.id),
+                None => hours.push((root.clone(), dir, vec![work.id])),
+            }
+        }
+        let store = self.journal.store();
+        for (root, dir, ids) in hours {
+            let mut lines = self.lines_of(&ids, Some(&store))?;
+            if search {
+                // A version that wrote lines without the journal's id may have been killed behind them.
+                let former = self.lines_of(&ids, None)?;
+                let are_there = self.patience.run(|| self.manifests.holds(&root, &dir, &former))?;
+                for ((line, former), _) in lines.iter_mut().zip(former).zip(are_there).filter(|(_, is_there)| *is_there)
+                {
+                    *line = former;
+                }
+                self.patience.run(|| self.manifests.ensure(&root, &dir, &lines))?;
+            } else {
+                let mut progress = Progress::default();
+                self.patience.run(|| self.manifests.append(&root, &dir, &lines, &mut progress))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lines_of(&self, ids: &[IngestId], journal: Option<&[u8; 16]>) -> Result<Vec<Vec<u8>>, Error> {
+        let line = |id: &IngestId| {
+            let mut line = Vec::with_capacity(512);
+            manifest::line(journal, self.ingest(*id)?, &mut line);
+            Ok(line)
+        };
+        ids.iter().map(line).collect()
+    }
+}

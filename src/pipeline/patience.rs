@@ -1,0 +1,73 @@
+//! Waiting for room on a full disk.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use super::staging::Staging;
+use crate::fs::{self, Fs};
+use crate::limits::FULL_DISK_RETRY;
+use crate::metrics::Metrics;
+
+/// Called while the disk is full: waits, and says whether to try again.
+pub type OnFull = Box<dyn FnMut() -> bool + Send>;
+
+/// Repeats what finds no room, and says so once.
+pub struct Patience {
+    metrics: Arc<Metrics>,
+    on_full: OnFull,
+    /// The disk was full when last tried.
+    is_full: bool,
+}
+
+impl Patience {
+    /// It asks `on_full` each time.
+    pub fn new(metrics: Arc<Metrics>, on_full: OnFull) -> Patience {
+        Patience { metrics, on_full, is_full: false }
+    }
+
+    /// Repeats an effect while the disk is full.
+    pub fn run<T>(&mut self, mut effect: impl FnMut() -> fs::Result<T>) -> Result<T, Error> {
+        loop {
+            match effect() {
+                Err(error) if error.is_no_space() && !error.op.contains("sync") => {
+                    self.wait_for_room(&error.to_string())?;
+                }
+                result => {
+                    self.has_room();
+                    return Ok(result?);
+                }
+            }
+        }
+    }
+
+    /// The disk is full: waits. An error if nobody is to wait.
+    pub fn wait_for_room(&mut self, error: &str) -> Result<(), Error> {
+        if !self.is_full {
+            self.metrics.disk_full(error, FULL_DISK_RETRY);
+        }
+        self.is_full = true;
+        if (self.on_full)() { Ok(()) } else { Err(Error::Full(error.to_owned())) }
+    }
+
+    /// Something found room.
+    pub fn has_room(&mut self) {
+        if std::mem::take(&mut self.is_full) {
+            self.metrics.disk_has_room();
+        }
+    }
+}
+
+/// What a warehouse works with besides its own.
+pub struct Hands<'a, F: Fs> {
+    /// Staging, and all open directories.
+    pub staging: &'a mut Staging<F>,
+    /// For a full disk.
+    pub patience: &'a mut Patience,
+}
+
+impl<F: Fs> Hands<'_, F> {
+    /// See [`Patience::run`].
+    pub fn patiently<T>(&mut self, mut effect: impl FnMut(&mut Staging<F>) -> fs::Result<T>) -> Result<T, Error> {
+        self.patience.run(|| effect(self.staging))
+    }
+}

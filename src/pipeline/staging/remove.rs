@@ -1,0 +1,113 @@
+//! Removing a staged file, by a name aside.
+
+use std::path::{Path, PathBuf};
+
+use super::Staging;
+use super::names::{Aside, aside_name};
+use crate::fs::blame::twice;
+use crate::fs::{self, Fs};
+use crate::pipeline::dirs::split;
+use crate::types::{FileIdentity, IngestId};
+
+/// What came of removing a file.
+#[derive(Debug)]
+pub enum Removed {
+    /// It is gone.
+    Done,
+    /// Nothing of that identity is there.
+    Other,
+    /// It cannot be removed; others may.
+    Refused(fs::Error),
+}
+
+impl<F: Fs> Staging<F> {
+    /// Removes the file at `path` if it is still `identity`. The file is taken aside first and judged there, so that
+    /// one which an upstream renames into place at this very moment is never the one removed; and if `leased` is
+    /// given, a writer that came meanwhile (and now waits for the lease) keeps it.
+    ///
+    /// Repeating it after a crash finishes what was begun. The crash may have given the file its name back but left
+    /// the ctime of the renames: `identity` is compared without the ctime, so callers who hold no lease look first.
+    pub fn remove(
+        &mut self,
+        id: IngestId,
+        what: Aside,
+        path: &Path,
+        identity: &FileIdentity,
+        leased: Option<&F::File>,
+    ) -> fs::Result<Removed> {
+        match twice(fs::Error::spares_others, || self.take_away(id, what, path, identity, leased)) {
+            // One that cannot be looked at, or removed, must not stay hidden.
+            Err(error) if error.spares_others() => {
+                let (dir_path, name) = split(path)?;
+                if let Ok(dir) = self.dirs.dir(dir_path) {
+                    let _ = self.give_back(id, &dir, &aside_name(&self.store, id, what), &dir, name);
+                }
+                Ok(Removed::Refused(error))
+            }
+            removed => removed,
+        }
+    }
+
+    fn take_away(
+        &mut self,
+        id: IngestId,
+        what: Aside,
+        path: &Path,
+        identity: &FileIdentity,
+        leased: Option<&F::File>,
+    ) -> fs::Result<Removed> {
+        let is_removed = self.resolve_aside(id, what, path, Some(identity), leased)?;
+        let (dir_path, name) = split(path)?;
+        let dir = self.dirs.dir(dir_path)?;
+        let aside = aside_name(&self.store, id, what);
+        match self.fs.stat(&dir, name)? {
+            // A rename made of a link that was cut off has left this name, too.
+            Some(stat) if self.is_same(&stat.identity, identity) => {}
+            _ if is_removed => return Ok(Removed::Done),
+            _ => return Ok(Removed::Other),
+        }
+        let mut renamed = self.take(&dir, name, &aside);
+        if renamed.as_ref().is_err_and(fs::Error::is_taken) {
+            // By what came there since a moment ago.
+            self.resolve_aside(id, what, path, None, None)?;
+            renamed = self.take(&dir, name, &aside);
+        }
+        match renamed {
+            Err(error) if error.is_not_found() => return Ok(Removed::Other),
+            result => result?,
+        }
+        let gone = self.resolve_aside(id, what, path, Some(identity), leased)?;
+        Ok(if gone { Removed::Done } else { Removed::Other })
+    }
+
+    /// Where `remove` takes a file aside.
+    pub fn aside_path(&self, id: IngestId, what: Aside, path: &Path) -> fs::Result<PathBuf> {
+        Ok(split(path)?.0.join(aside_name(&self.store, id, what)))
+    }
+
+    /// Ends what `remove` began: a file that stands aside is removed if it is `identity` and no writer waits for its lease,
+    /// true then; anything else gets its name back. The directory is synced in any case, see `touch`.
+    pub fn resolve_aside(
+        &mut self,
+        id: IngestId,
+        what: Aside,
+        path: &Path,
+        identity: Option<&FileIdentity>,
+        leased: Option<&F::File>,
+    ) -> fs::Result<bool> {
+        let (dir_path, name) = split(path)?;
+        let dir = self.dirs.dir(dir_path)?;
+        self.dirs.touch(dir_path, dir_path);
+        let aside = aside_name(&self.store, id, what);
+        let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
+        let is_ours = identity.is_some_and(|identity| self.is_same(&there.identity, identity));
+        self.was_renumbered |=
+            !is_ours && identity.is_some_and(|identity| there.identity.same_but_renumbered(identity));
+        if is_ours && !leased.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
+            self.fs.unlink(&dir, &aside)?;
+            return Ok(true);
+        }
+        self.give_back(id, &dir, &aside, &dir, name)?;
+        Ok(false)
+    }
+}

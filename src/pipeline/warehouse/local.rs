@@ -1,0 +1,166 @@
+//! A warehouse in a directory: a file comes there by a rename, or, from another file system, as a copy that is renamed.
+//!
+//! Invariants:
+//! - What has arrived is checked behind the rename, and goes back if it is another file, was written to, or has a further name
+//!   by which it could be.
+//! - P3: a name counts when its directory was synced; only then is a writer's lease asked, because until then a writer that had
+//!   found the file by its old name was held back, and from then on nobody can find it by that.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Published, Warehouse};
+use crate::fs::blame::twice;
+use crate::fs::{self, Fs, Stat};
+use crate::journal::ingest::{Ingest, Target};
+use crate::journal::record::{AbandonReason, Copy};
+use crate::limits::LINKED_FILES_MAX;
+use crate::pipeline::Error;
+use crate::pipeline::hash::{self, Shared};
+use crate::pipeline::patience::Hands;
+use crate::pipeline::staging::{Placed, Staging};
+use crate::types::Sha256;
+
+/// The warehouse.
+pub struct Local<F: Fs> {
+    shared: Arc<Shared<F>>,
+    /// So many files had further names behind their renames, one behind the other.
+    linked: u32,
+}
+
+impl<F: Fs> Local<F> {
+    /// `shared` is what the hashing workers share: they are told when everything has to be copied.
+    pub fn new(shared: Arc<Shared<F>>) -> Local<F> {
+        Local { shared, linked: 0 }
+    }
+
+    fn publish_one(&mut self, hands: &mut Hands<'_, F>, file: &Ingest) -> Result<Published, Error> {
+        let Some(target) = &file.target else { return Ok(Published::Gone) };
+        let arrived_as = match hands.patiently(|staging| self.place(staging, file, target))? {
+            Placed::Done => {
+                self.linked = 0;
+                return Ok(Published::Done);
+            }
+            Placed::Taken => return Ok(Published::Taken),
+            Placed::Vanished => return Ok(Published::Gone),
+            Placed::NeedsCopy => {
+                self.copy_all();
+                return Ok(Published::NotComplete(AbandonReason::NeedsCopy));
+            }
+            Placed::Refused(error) => return Ok(Published::Refused(error)),
+            // If it cannot go back either, nothing is decided: the next start looks again.
+            Placed::Unseen(error) => {
+                self.withdraw(hands, file)?;
+                return Ok(Published::Refused(error));
+            }
+            Placed::Changed | Placed::Renumbered => AbandonReason::Changed,
+            Placed::Linked => AbandonReason::NeedsCopy,
+        };
+        let published = self.put_back(hands, file, arrived_as)?;
+        if matches!(published, Published::NotComplete(AbandonReason::NeedsCopy)) {
+            self.linked += 1;
+            if self.linked == LINKED_FILES_MAX {
+                // That many upstreams do not give further names to their files at this very moment.
+                self.copy_all();
+            }
+        }
+        Ok(published)
+    }
+
+    fn copy_all(&self) {
+        self.shared.copy_all.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives a file that has arrived its old name back.
+    fn put_back(&mut self, hands: &mut Hands<'_, F>, file: &Ingest, why: AbandonReason) -> Result<Published, Error> {
+        match twice(Error::spares_others, || self.withdraw(hands, file)) {
+            Err(Error::Io(error)) if error.spares_others() => Ok(Published::Unknown(error)),
+            done => done.map(|()| Published::NotComplete(why)),
+        }
+    }
+
+    fn place(&mut self, staging: &mut Staging<F>, file: &Ingest, target: &Target) -> fs::Result<Placed> {
+        let placed = match &target.copy {
+            Some(copy) => self.place_copy(staging, file, target, copy)?,
+            None => {
+                let (root, to) = (&file.settings.warehouse, &target.warehouse_path);
+                staging.place(Some(file.id), &file.source_path, root, to, &file.identity)?
+            }
+        };
+        Ok(match staging.recognize(placed, &target.warehouse_path, file.identity.size, &target.sha256)? {
+            // It is our own, and nobody else has ever had a name of it: some file systems count badly.
+            Placed::Linked if target.copy.is_some() => Placed::Done,
+            placed => placed,
+        })
+    }
+
+    /// The copy is of the file as it was. If that was removed since, the copy is all there is; if it was changed, it was not
+    /// complete, and the copy is discarded.
+    fn place_copy(
+        &mut self,
+        staging: &mut Staging<F>,
+        file: &Ingest,
+        target: &Target,
+        copy: &Copy,
+    ) -> fs::Result<Placed> {
+        match staging.dirs.look(&file.source_path) {
+            Ok(Some(stat)) if stat.identity != file.identity => Ok(Placed::Vanished),
+            Err(error) if error.spares_others() => Ok(Placed::Refused(error)),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let (root, to) = (&file.settings.warehouse, &target.warehouse_path);
+                staging.place(None, &copy.path, root, to, &copy.identity)
+            }
+        }
+    }
+}
+
+impl<F: Fs> Warehouse<F> for Local<F> {
+    fn publish(&mut self, hands: &mut Hands<'_, F>, files: &[&Ingest]) -> Result<Vec<Published>, Error> {
+        files.iter().map(|file| self.publish_one(hands, file)).collect()
+    }
+
+    fn confirm(
+        &mut self,
+        hands: &mut Hands<'_, F>,
+        files: &[(&Ingest, Option<&F::File>)],
+    ) -> Result<Vec<Published>, Error> {
+        hands.patiently(|staging| staging.dirs.sync())?;
+        let mut confirmed = Vec::with_capacity(files.len());
+        for (file, lease) in files {
+            confirmed.push(match lease.map_or(Ok(false), |lease| self.shared.fs.lease_broken(lease))? {
+                true => self.put_back(hands, file, AbandonReason::OpenForWriting)?,
+                false => Published::Done,
+            });
+        }
+        hands.staging.dirs.sync()?;
+        Ok(confirmed)
+    }
+
+    fn withdraw(&mut self, hands: &mut Hands<'_, F>, file: &Ingest) -> Result<(), Error> {
+        let Some(target) = &file.target else { return Ok(()) };
+        let from = target.copy.as_ref().map_or(&file.source_path, |copy| &copy.path);
+        hands.patiently(|staging| staging.put_back(file.id, &target.warehouse_path, from))
+    }
+
+    fn look(&mut self, hands: &mut Hands<'_, F>, path: &Path) -> fs::Result<Option<Stat>> {
+        hands.staging.dirs.look(path)
+    }
+
+    fn holds(&mut self, hands: &mut Hands<'_, F>, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
+        hands.staging.holds(path, size, sha256)
+    }
+
+    fn discard(&mut self, hands: &mut Hands<'_, F>, draft: &Path) -> Result<(), Error> {
+        hands.patiently(|staging| staging.dirs.discard(draft))
+    }
+
+    fn discard_others(&mut self, needed: &[OsString]) -> fs::Result<()> {
+        match &self.shared.copies {
+            Some(copies) => hash::remove_leftovers(&self.shared.fs, copies, needed),
+            None => Ok(()),
+        }
+    }
+}
