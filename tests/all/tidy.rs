@@ -2,12 +2,11 @@
 //!
 //! A rule that has to be broken gets a commented entry in the exceptions here, never a weaker rule.
 
-use std::path::{Path, PathBuf};
+mod graph;
+mod sizes;
+mod source;
 
-/// Lines that a file may have.
-const FILE_LINES_MAX: usize = 500;
-/// Lines that a function may have, signature and closing brace included: a screen.
-const FUNCTION_LINES_MAX: usize = 70;
+use source::{Source, has_word, is_word, program_lines, repository, sources, src};
 
 /// From the top down; a module imports its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
@@ -16,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["explain"],
     &["daemon", "dry_run", "rebuild"],
     &["engine", "audit"],
-    &["relocate"],
+    &["control", "forget", "relocate"],
     // Every command's error holds those of the modules below; `crate::Error` is its name for those above.
     &["error"],
     // The settings are made of the pipeline's and the journal's own types.
@@ -60,110 +59,6 @@ const NO_FILE_CALLS: &[(&str, &str)] = &[
     // The metadata of a tracing event.
     ("src/log.rs", ".metadata("),
 ];
-
-struct Source {
-    /// Relative to the repository.
-    path: String,
-    text: String,
-}
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every file below `top` (relative to the repository) with one of these extensions, in order.
-fn sources(top: &str, extensions: &[&str]) -> Vec<Source> {
-    let mut paths = Vec::new();
-    walk(&repository().join(top), &mut paths);
-    paths.retain(|path| path.extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted)));
-    paths.sort();
-    let read = |path: &PathBuf| Source {
-        path: path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned(),
-        text: std::fs::read_to_string(path).unwrap(),
-    };
-    paths.iter().map(read).collect()
-}
-
-fn walk(dir: &Path, paths: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && name != "target" && name != "corpus" && !name.starts_with('.') {
-            walk(&path, paths);
-        } else if path.is_file() {
-            paths.push(path);
-        }
-    }
-}
-
-fn src() -> Vec<Source> {
-    let found = sources("src", &["rs"]);
-    assert!(found.len() > 20, "the source tree was not found");
-    found
-}
-
-/// True for files that are tests as a whole: `mod tests;` and what is below it.
-fn is_test_file(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/")
-}
-
-/// (line number, line) of what is compiled into the program: without `#[cfg(test)]` items and without comments.
-fn program_lines(source: &Source) -> Vec<(usize, &str)> {
-    if is_test_file(&source.path) {
-        return Vec::new();
-    }
-    let mut kept = Vec::new();
-    let mut lines = source.text.lines().enumerate().map(|(index, line)| (index + 1, line));
-    while let Some((number, line)) = lines.next() {
-        if line.trim() == "#[cfg(test)]" {
-            let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
-            // Until the item ends: at its closing brace, or, without a body, at its semicolon.
-            let mut is_first = true;
-            for (_, line) in lines.by_ref() {
-                let ends_here = if is_first { line.ends_with(';') || line.ends_with('}') } else { line == end };
-                is_first &= line.trim_start().starts_with("#[");
-                if ends_here {
-                    break;
-                }
-            }
-            continue;
-        }
-        let code = without_comment(line);
-        if !code.trim().is_empty() {
-            kept.push((number, code));
-        }
-    }
-    kept
-}
-
-/// The line up to `//` outside of a string.
-fn without_comment(line: &str) -> &str {
-    let (mut in_string, mut escaped) = (false, false);
-    for (at, byte) in line.bytes().enumerate() {
-        match byte {
-            b'\\' if in_string => escaped = !escaped,
-            b'"' if !escaped => in_string = !in_string,
-            b'/' if !in_string && line[at..].starts_with("//") => return &line[..at],
-            _ => escaped = false,
-        }
-        if byte != b'\\' {
-            escaped = false;
-        }
-    }
-    line
-}
-
-fn is_word(byte: Option<u8>) -> bool {
-    byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-fn has_word(line: &str, word: &str) -> bool {
-    let bytes = line.as_bytes();
-    line.match_indices(word).any(|(at, _)| {
-        !is_word(at.checked_sub(1).map(|before| bytes[before])) && !is_word(bytes.get(at + word.len()).copied())
-    })
-}
 
 #[track_caller]
 fn assert_none(what: &str, violations: &[String]) {
@@ -209,67 +104,6 @@ fn the_program_does_not_panic_on_purpose() {
         violations.extend(lines.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())));
     }
     assert_none("panics outside of #[cfg(test)]", &violations);
-}
-
-/// Why: a file that needs scrolling for a minute holds more than one thing.
-#[test]
-fn files_are_short() {
-    let mut files = src();
-    for top in ["tests", "benches", "fuzz"] {
-        files.extend(sources(top, &["rs"]));
-    }
-    let long = files.iter().map(|source| (source, source.text.lines().count()));
-    let long = long.filter(|(_, lines)| *lines > FILE_LINES_MAX);
-    let violations: Vec<_> = long.map(|(source, lines)| format!("{}: {lines} lines", source.path)).collect();
-    assert_none("files are too long", &violations);
-}
-
-/// The functions of a file that rustfmt has formatted: line number, name, lines.
-fn functions(source: &Source) -> Vec<(usize, String, usize)> {
-    let lines: Vec<&str> = source.text.lines().collect();
-    let mut found = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let code = line.trim_start();
-        let Some((before, after)) = code.split_once("fn ") else { continue };
-        let is_modifier = |word: &str| {
-            word.starts_with("pub") || ["const", "async", "unsafe", "extern", "\"C\"", "in", "super)"].contains(&word)
-        };
-        if code.starts_with("//") || !before.split_whitespace().all(is_modifier) {
-            continue;
-        }
-        let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        let closing = format!("{}}}", &line[..line.len() - code.len()]);
-        let length = match line.ends_with('}') || line.ends_with(';') {
-            true => 1,
-            // A declaration that spans lines ends with `;` at the same depth; rustfmt puts `)` first there.
-            false => {
-                lines[index..].iter().position(|line| *line == closing || is_declaration_end(line, &closing)).unwrap()
-                    + 1
-            }
-        };
-        found.push((index + 1, name, length));
-    }
-    found
-}
-
-fn is_declaration_end(line: &str, closing: &str) -> bool {
-    let end = closing.replace('}', ")");
-    line.starts_with(&end) && line.ends_with(';')
-}
-
-/// Why: a function that does not fit a screen cannot be checked at a glance, and recovery code must be.
-#[test]
-fn functions_fit_a_screen() {
-    let mut violations = Vec::new();
-    let mut count = 0;
-    for source in &src() {
-        let all = functions(source);
-        count += all.len();
-        let long = all.into_iter().filter(|(_, _, lines)| *lines > FUNCTION_LINES_MAX);
-        violations.extend(long.map(|(at, name, lines)| format!("{}:{at}: {name} has {lines} lines", source.path)));
-    }
-    assert!(count > 300, "only {count} functions were found: the counting is broken");
-    assert_none("functions are too long", &violations);
 }
 
 /// Why: whoever opens a file learns first what it is for and what always holds in it.
@@ -390,15 +224,6 @@ fn nothing_names_a_developers_machine_or_a_package_registry() {
     assert_none("names of machines", &violations);
 }
 
-/// Why: these are what a user, an operator and an author of another reader look for first.
-#[test]
-fn the_documents_are_there() {
-    for name in ["README.md", "CHANGELOG.md", "journal-format.md"] {
-        let text = std::fs::read_to_string(repository().join(name)).unwrap_or_default();
-        assert!(text.lines().count() > 3, "{name} is missing or empty");
-    }
-}
-
 /// Why: the rules above are only as good as their eyes; each is shown what it must see and what it must not.
 #[test]
 fn the_rules_see_what_they_should() {
@@ -411,7 +236,5 @@ fn the_rules_see_what_they_should() {
     assert_eq!(lines, [expected.as_slice(), &["struct Last;"]].concat());
     let found: Vec<String> = imports(&source).into_iter().map(|(_, name)| name).collect();
     assert_eq!(found, ["a", "d"]);
-    let lengths: Vec<(String, usize)> = functions(&source).into_iter().map(|(_, name, lines)| (name, lines)).collect();
-    assert_eq!(lengths, [("f".to_owned(), 3), ("g".to_owned(), 5)]);
     assert!(has_word("unsafe {", "unsafe") && !has_word("unsafe_code", "unsafe"));
 }

@@ -101,7 +101,7 @@ mod tests {
             let mut settle = Settle::new(Mode::Stability(window), Duration::from_secs(1), std::iter::empty());
             for touch in 0..TOUCHES {
                 settle.see(&name, Some(&sighting(1, touch)), true, Duration::from_micros(u64::from(touch)));
-                let entries = settle.due.len() + settle.ready.len() + settle.found.len();
+                let entries = settle.queues.due.len() + settle.queues.ready.len() + settle.queues.found.len();
                 assert!(entries <= STALE_ENTRIES_MAX + 4, "{entries} after {touch}");
             }
             // It goes on as if it had been touched once.
@@ -124,7 +124,7 @@ mod tests {
             let name: Arc<OsStr> = Arc::from(OsStr::new(&format!("{touch}.csv")));
             settle.see(&name, Some(&sighting(u64::from(touch), touch)), true, now);
             settle.see(&name, None, true, now);
-            assert!(settle.due.len() <= STALE_ENTRIES_MAX + 4 && settle.tracked.is_empty());
+            assert!(settle.queues.due.len() <= STALE_ENTRIES_MAX + 4 && settle.tracked.is_empty());
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::source::{Source, program_lines};
+use super::source::{Source, program_lines, repository, sources};
 
 /// A name is re-exported through so many modules at most.
 const REEXPORTS_MAX: usize = 16;
@@ -40,29 +40,29 @@ enum Target {
 }
 
 /// For each file the files that it uses, and by which names.
-pub(super) type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// A crate: the tree of modules below one root file.
-pub(super) struct Crate {
+struct Crate {
     modules: BTreeMap<ModulePath, Module>,
 }
 
 impl Crate {
     /// `read` gives the source of a path relative to the repository, if there is such a file.
-    pub(super) fn load(root: &str, read: &dyn Fn(&str) -> Option<Source>) -> Self {
+    fn load(root: &str, read: &dyn Fn(&str) -> Option<Source>) -> Self {
         let mut found = Self { modules: BTreeMap::new() };
         found.add(root, Vec::new(), true, read);
         found
     }
 
     /// The files that belong to it.
-    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+    fn files(&self) -> impl Iterator<Item = &str> {
         self.modules.values().map(|module| module.file.as_str())
     }
 
     fn add(&mut self, file: &str, path: ModulePath, is_root: bool, read: &dyn Fn(&str) -> Option<Source>) {
         let source = read(file).unwrap_or_else(|| panic!("{file}: a module's file is missing"));
-        let tokens = tokens(&source);
+        let tokens = without_inline_modules(tokens(&source));
         let mut module = Module {
             file: file.to_owned(),
             children: BTreeSet::new(),
@@ -79,7 +79,7 @@ impl Crate {
     }
 
     /// Which file uses which.
-    pub(super) fn arrows(&self) -> Arrows {
+    fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (path, module) in &self.modules {
             let mut used: Vec<&[String]> = module.paths.iter().map(Vec::as_slice).collect();
@@ -190,6 +190,28 @@ fn tokens(source: &Source) -> Vec<String> {
             tokens.push(rest[..length].to_owned());
         }
         rest = &rest[length..];
+    }
+    tokens
+}
+
+/// What stands in `mod name { ... }` belongs to the file: its `super` is the file's own module.
+fn without_inline_modules(mut tokens: Vec<String>) -> Vec<String> {
+    let (mut depth, mut inline) = (0, Vec::new());
+    for at in 0..tokens.len() {
+        match tokens[at].as_str() {
+            "{" => {
+                depth += 1;
+                if at >= 2 && tokens[at - 2] == "mod" {
+                    inline.push(depth);
+                }
+            }
+            "}" => {
+                inline.retain(|opened| *opened < depth);
+                depth -= 1;
+            }
+            "super" if !inline.is_empty() => tokens[at] = "self".to_owned(),
+            _ => {}
+        }
     }
     tokens
 }
@@ -312,7 +334,7 @@ fn items(tokens: &[String]) -> Vec<&[String]> {
 }
 
 /// The groups of files that reach each other, each in order.
-pub(super) fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
+fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         arrows.keys().map(|file| (file.as_str(), reached_from(arrows, file))).collect();
     let mut circles: Vec<Vec<String>> = Vec::new();
@@ -321,7 +343,8 @@ pub(super) fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
             continue;
         }
         let is_back = |other: &str| reached.get(other).is_some_and(|targets| targets.contains(file));
-        let circle: Vec<String> = targets.iter().filter(|other| is_back(other)).map(|&other| other.to_owned()).collect();
+        let circle: Vec<String> =
+            targets.iter().filter(|other| is_back(other)).map(|&other| other.to_owned()).collect();
         circles.extend((circle.len() > 1).then_some(circle));
     }
     circles
@@ -338,4 +361,65 @@ fn reached_from<'a>(arrows: &'a Arrows, file: &str) -> BTreeSet<&'a str> {
         }
     }
     reached
+}
+
+/// The roots of our crates.
+fn roots() -> Vec<String> {
+    let roots =
+        ["src/lib.rs", "benches/journal/main.rs", "benches/ingest/main.rs", "fuzz/src/lib.rs", "tests/all/main.rs"];
+    let targets = sources("fuzz/fuzz_targets", &["rs"]).into_iter().map(|source| source.path);
+    roots.into_iter().map(str::to_owned).chain(targets).collect()
+}
+
+/// Why: two files that import each other can only be read together, and moved together; and so on, round the circle.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(repository().join(path)).ok()?;
+        Some(Source { path: path.to_owned(), text })
+    };
+    let (mut violations, mut files, mut count) = (Vec::new(), BTreeSet::new(), 0);
+    for root in roots() {
+        let loaded = Crate::load(&root, &read);
+        let arrows = loaded.arrows();
+        count += arrows.values().map(BTreeMap::len).sum::<usize>();
+        files.extend(loaded.files().map(str::to_owned));
+        for circle in circles(&arrows) {
+            for file in &circle {
+                let back = arrows[file].iter().filter(|(target, _)| circle.contains(target));
+                let told = |(target, names): (&String, &BTreeSet<String>)| {
+                    format!("{file} -> {target}: {}", names.iter().cloned().collect::<Vec<_>>().join(", "))
+                };
+                violations.extend(back.map(told));
+            }
+        }
+    }
+    assert!(files.len() > 350 && count > 1_500, "{} files, {count} arrows: the search is broken", files.len());
+    super::assert_none("files import each other in a circle", &violations);
+}
+
+/// Why: a circle can hide behind a re-export, a renamed import, an inline path, or a module's own name.
+#[test]
+fn every_kind_of_arrow_is_seen() {
+    let files: &[(&str, &str)] = &[
+        ("x/lib.rs", "mod a;\nmod b;\nmod c;\n"),
+        ("x/a/mod.rs", "mod one;\npub use one::One;\n"),
+        ("x/a/one.rs", "use crate::b::{self, Two as Other};\npub struct One(Other, b::Three);\n"),
+        ("x/b.rs", "pub struct Two;\npub struct Three;\npub fn f() -> super::a::One {}\n"),
+        (
+            "x/c.rs",
+            "mod inline {\n    use super::X;\n}\npub struct X;\nconst S: &str = \"crate::a::One\";\n// crate::b::Two\n",
+        ),
+    ];
+    let read = |path: &str| {
+        let (path, text) = files.iter().find(|(known, _)| *known == path)?;
+        Some(Source { path: (*path).to_owned(), text: (*text).to_owned() })
+    };
+    let arrows = Crate::load("x/lib.rs", &read).arrows();
+    let told: Vec<(&str, &str, usize)> = arrows
+        .iter()
+        .flat_map(|(file, targets)| targets.iter().map(|(target, names)| (file.as_str(), target.as_str(), names.len())))
+        .collect();
+    assert_eq!(told, [("x/a/one.rs", "x/b.rs", 2), ("x/b.rs", "x/a/one.rs", 1)]);
+    assert_eq!(circles(&arrows), [["x/a/one.rs", "x/b.rs"]]);
 }

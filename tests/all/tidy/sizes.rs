@@ -1,0 +1,212 @@
+//! How much a file, a function and a type may hold.
+//!
+//! It reads what rustfmt has formatted: an item ends at the closing brace that stands as far to the right as its beginning.
+
+use std::collections::HashMap;
+
+use super::assert_none;
+use super::source::{Source, sources};
+
+/// Lines that a file may have.
+const FILE_LINES_MAX: usize = 500;
+/// Lines that a function may have, signature and closing brace included: a screen.
+const FUNCTION_LINES_MAX: usize = 60;
+/// Parameters of a function, `self` included.
+const PARAMETERS_MAX: usize = 6;
+/// Fields of a struct, or of a variant of an enum.
+const FIELDS_MAX: usize = 15;
+/// Lines that may stand twice in src, one behind the other.
+const RUN_LINES_MAX: usize = 12;
+
+/// All Rust that we keep.
+fn all() -> Vec<Source> {
+    let files: Vec<Source> = ["src", "tests", "benches", "fuzz"].iter().flat_map(|top| sources(top, &["rs"])).collect();
+    assert!(files.len() > 200, "the source tree was not found");
+    files
+}
+
+/// A function: line, name, lines, parameters.
+#[derive(Debug, PartialEq, Eq)]
+struct Function {
+    at: usize,
+    name: String,
+    lines: usize,
+    parameters: usize,
+}
+
+fn functions(source: &Source) -> Vec<Function> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let Some((before, after)) = code.split_once("fn ") else { continue };
+        let is_modifier = |word: &str| {
+            word.starts_with("pub") || ["const", "async", "unsafe", "extern", "\"C\"", "in", "super)"].contains(&word)
+        };
+        if code.starts_with("//") || !before.split_whitespace().all(is_modifier) {
+            continue;
+        }
+        let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let closing = format!("{}}}", indent(line));
+        let length = match line.ends_with('}') || line.ends_with(';') {
+            true => 1,
+            // A declaration that spans lines ends with `;` at the same depth; rustfmt puts `)` first there.
+            false => {
+                lines[index..].iter().position(|line| *line == closing || is_declaration_end(line, &closing)).unwrap()
+                    + 1
+            }
+        };
+        let signature = lines[index..index + length].join("\n");
+        found.push(Function { at: index + 1, name, lines: length, parameters: parameters(&signature) });
+    }
+    found
+}
+
+fn indent(line: &str) -> &str {
+    &line[..line.len() - line.trim_start().len()]
+}
+
+fn is_declaration_end(line: &str, closing: &str) -> bool {
+    let end = closing.replace('}', ")");
+    line.starts_with(&end) && line.ends_with(';')
+}
+
+/// Parameters between the first parentheses that are not inside of `<...>`.
+fn parameters(signature: &str) -> usize {
+    let (mut angles, mut depth, mut count, mut is_empty) = (0_i32, 0, 0, true);
+    let mut before = ' ';
+    for character in signature.chars() {
+        match character {
+            '<' => angles += 1,
+            '>' if before != '-' && before != '=' => angles -= 1,
+            '(' | '[' | '{' if depth > 0 || angles == 0 => depth += 1,
+            ')' | ']' | '}' if depth == 1 => return count + usize::from(!is_empty),
+            ')' | ']' | '}' if depth > 0 => depth -= 1,
+            ',' if depth == 1 && angles == 0 => {
+                count += 1;
+                is_empty = true;
+            }
+            _ if depth == 1 && !character.is_whitespace() => is_empty = false,
+            _ => {}
+        }
+        if depth > 1 {
+            is_empty = false;
+        }
+        before = character;
+    }
+    count
+}
+
+/// The types of a file with named fields: line, name, fields. A variant of an enum counts as a type.
+fn types(source: &Source) -> Vec<(usize, String, usize)> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.ends_with('{')) {
+        let field = |line: &str| {
+            let line =
+                line.strip_prefix("pub").map_or(line, |rest| rest.split_once(' ').map_or(rest, |(_, rest)| rest));
+            let name: String = line.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            !name.is_empty() && line[name.len()..].starts_with(": ") && line.ends_with(',')
+        };
+        let code = line.trim_start();
+        let name: Option<&str> = code.split_whitespace().skip_while(|word| *word != "struct").nth(1);
+        let is_variant = code.chars().next().is_some_and(char::is_uppercase) && code.split_whitespace().count() == 2;
+        let Some(name) = name.or_else(|| is_variant.then(|| code.split(' ').next().unwrap_or_default())) else {
+            continue;
+        };
+        let (closing, inner) = (format!("{}}}", indent(line)), format!("{}    ", indent(line)));
+        let body = lines[index + 1..].iter().take_while(|line| !line.starts_with(&closing));
+        let fields = body.filter_map(|line| line.strip_prefix(&inner)).filter(|line| field(line)).count();
+        found.push((index + 1, name.to_owned(), fields));
+    }
+    found
+}
+
+/// Why: a file that needs scrolling for a minute holds more than one thing.
+#[test]
+fn files_are_short() {
+    let files = all();
+    let long = files.iter().map(|source| (source, source.text.lines().count()));
+    let long = long.filter(|(_, lines)| *lines > FILE_LINES_MAX);
+    let violations: Vec<_> = long.map(|(source, lines)| format!("{}: {lines} lines", source.path)).collect();
+    assert_none("files are too long", &violations);
+}
+
+/// Why: a function that does not fit a screen cannot be checked at a glance, and recovery code must be; one that is called with
+/// seven values is called with two of them exchanged.
+#[test]
+fn functions_fit_a_screen_and_take_few_parameters() {
+    let (mut long, mut wide, mut count) = (Vec::new(), Vec::new(), 0);
+    for source in &all() {
+        for Function { at, name, lines, parameters } in functions(source) {
+            count += 1;
+            let place = format!("{}:{at}: {name} has", source.path);
+            long.extend((lines > FUNCTION_LINES_MAX).then(|| format!("{place} {lines} lines")));
+            wide.extend((parameters > PARAMETERS_MAX).then(|| format!("{place} {parameters} parameters")));
+        }
+    }
+    assert!(count > 2_000, "only {count} functions were found: the counting is broken");
+    assert_none("functions are too long", &long);
+    assert_none("functions take too much", &wide);
+}
+
+/// Why: a type of twenty fields holds several things, of which no method needs more than one.
+#[test]
+fn types_hold_one_thing() {
+    let (mut violations, mut count) = (Vec::new(), 0);
+    for source in &all() {
+        let found = types(source);
+        count += found.len();
+        let large = found.into_iter().filter(|(_, _, fields)| *fields > FIELDS_MAX);
+        violations.extend(large.map(|(at, name, fields)| format!("{}:{at}: {name} has {fields} fields", source.path)));
+    }
+    assert!(count > 300, "only {count} types were found: the counting is broken");
+    assert_none("types hold too much", &violations);
+}
+
+/// The lines of code of a file, without what stands around them: number, text.
+fn code(source: &Source) -> Vec<(usize, &str)> {
+    let lines = source.text.lines().map(str::trim).enumerate();
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with("//")).map(|(at, line)| (at + 1, line)).collect()
+}
+
+/// Runs of so many lines that stand at two places: the second, and the first.
+fn repeated(files: &[Source], run: usize) -> Vec<String> {
+    let mut seen: HashMap<Vec<&str>, String> = HashMap::new();
+    let mut found: Vec<String> = Vec::new();
+    for source in files {
+        let lines = code(source);
+        for window in lines.windows(run) {
+            let (place, text) =
+                (format!("{}:{}", source.path, window[0].0), window.iter().map(|(_, line)| *line).collect());
+            if let Some(first) = seen.get(&text) {
+                found.push(format!("{place} is {first}"));
+            } else {
+                seen.insert(text, place);
+            }
+        }
+    }
+    found
+}
+
+/// Why: what stands twice is mended once.
+#[test]
+fn nothing_stands_twice() {
+    assert_none("runs of lines stand twice", &repeated(&sources("src", &["rs"]), RUN_LINES_MAX + 1));
+}
+
+/// Why: a rule that sees nothing is always kept.
+#[test]
+fn the_counting_sees_what_it_should() {
+    let text = "fn f() {\n    x.unwrap();\n}\nfn g<T: Fn(u8, u8) -> u8>(\n    &self,\n    (a, b): (u8, u8),\n    c: HashMap<u8, u8>,\n) {\n}\n\
+                struct S {\n    pub a: u8,\n    pub(super) b: u8,\n    /// x\n    c: u8,\n}\nenum E {\n    V {\n        d: u8,\n    },\n}\n\
+                fn h(a: u8);\nfn i() {}\n";
+    let source = Source { path: "src/x.rs".to_owned(), text: text.to_owned() };
+    let told = |found: &Function| (found.name.clone(), found.lines, found.parameters);
+    let expected = [("f", 3, 0), ("g", 6, 3), ("h", 1, 1), ("i", 1, 0)].map(|(name, a, b)| (name.to_owned(), a, b));
+    assert_eq!(functions(&source).iter().map(told).collect::<Vec<_>>(), expected);
+    let fields: Vec<(String, usize)> = types(&source).into_iter().map(|(_, name, fields)| (name, fields)).collect();
+    assert_eq!(fields, [("S".to_owned(), 3), ("V".to_owned(), 1)]);
+    let twice = |text: &str| Source { path: "src/y.rs".to_owned(), text: text.to_owned() };
+    assert_eq!(repeated(&[twice("a\nb\nc\n"), twice("x\n// a\nb\n\nc\n")], 2).len(), 1);
+}

@@ -1,0 +1,107 @@
+//! The source tree as text: its files, and of a file what is compiled into the program.
+
+use std::path::{Path, PathBuf};
+
+pub(super) struct Source {
+    /// Relative to the repository.
+    pub(super) path: String,
+    pub(super) text: String,
+}
+
+pub(super) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `top` (relative to the repository) with one of these extensions, in order.
+pub(super) fn sources(top: &str, extensions: &[&str]) -> Vec<Source> {
+    let mut paths = Vec::new();
+    walk(&repository().join(top), &mut paths);
+    paths.retain(|path| path.extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted)));
+    paths.sort();
+    let read = |path: &PathBuf| Source {
+        path: path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned(),
+        text: std::fs::read_to_string(path).unwrap(),
+    };
+    paths.iter().map(read).collect()
+}
+
+fn walk(dir: &Path, paths: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && name != "corpus" && !name.starts_with('.') {
+            walk(&path, paths);
+        } else if path.is_file() {
+            paths.push(path);
+        }
+    }
+}
+
+pub(super) fn src() -> Vec<Source> {
+    let found = sources("src", &["rs"]);
+    assert!(found.len() > 20, "the source tree was not found");
+    found
+}
+
+/// True for files that are tests as a whole: `mod tests;` and what is below it.
+pub(super) fn is_test_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+/// (line number, line) of what is compiled into the program: without `#[cfg(test)]` items and without comments.
+pub(super) fn program_lines(source: &Source) -> Vec<(usize, &str)> {
+    if is_test_file(&source.path) {
+        return Vec::new();
+    }
+    let mut kept = Vec::new();
+    let mut lines = source.text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    while let Some((number, line)) = lines.next() {
+        if line.trim() == "#[cfg(test)]" {
+            let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
+            // Until the item ends: at its closing brace, or, without a body, at its semicolon.
+            let mut is_first = true;
+            for (_, line) in lines.by_ref() {
+                let ends_here = if is_first { line.ends_with(';') || line.ends_with('}') } else { line == end };
+                is_first &= line.trim_start().starts_with("#[");
+                if ends_here {
+                    break;
+                }
+            }
+            continue;
+        }
+        let code = without_comment(line);
+        if !code.trim().is_empty() {
+            kept.push((number, code));
+        }
+    }
+    kept
+}
+
+/// The line up to `//` outside of a string.
+pub(super) fn without_comment(line: &str) -> &str {
+    let (mut in_string, mut escaped) = (false, false);
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            b'\\' if in_string => escaped = !escaped,
+            b'"' if !escaped => in_string = !in_string,
+            b'/' if !in_string && line[at..].starts_with("//") => return &line[..at],
+            _ => escaped = false,
+        }
+        if byte != b'\\' {
+            escaped = false;
+        }
+    }
+    line
+}
+
+pub(super) fn is_word(byte: Option<u8>) -> bool {
+    byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+pub(super) fn has_word(line: &str, word: &str) -> bool {
+    let bytes = line.as_bytes();
+    line.match_indices(word).any(|(at, _)| {
+        !is_word(at.checked_sub(1).map(|before| bytes[before])) && !is_word(bytes.get(at + word.len()).copied())
+    })
+}
