@@ -4,13 +4,17 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::harness::{Place, csv, err, has, json_lines, out, sha256_hex, wait_until};
+use super::super::harness::{Place, csv, err, has, json_lines, out, sha256_hex};
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_manifest.py");
+
+/// How often the ingestor is started and killed, and what is sent to each.
+const LIVES: u64 = 4;
+const FILES_A_LIFE: u64 = 400;
 
 fn reader(words: &[&OsStr]) -> Output {
     Command::new("python3").arg(READER).args(words).output().unwrap()
@@ -45,9 +49,9 @@ fn wrong_lines_are_refused() {
     let hour = &line["ingested_at"].as_str().unwrap()[..13].replace(['-', 'T'], "/");
     let manifest = place.manifests.join(hour).join("manifest.jsonl");
     let text = std::fs::read_to_string(&manifest).unwrap();
-    for wrong in
-        [text.replace("\"size\":100", "\"size\":\"100\""), text.replace(":", ": "), "\n".to_owned(), text.repeat(2)]
-    {
+    let size = format!("\"size\":{}", line["size"]);
+    let as_text = text.replace(&size, "\"size\":\"7\"");
+    for wrong in [as_text, text.replace(':', ": "), "\n".to_owned(), text.repeat(2)] {
         assert_ne!(wrong, text);
         std::fs::write(&manifest, &wrong).unwrap();
         let output = reader(&["check".as_ref(), place.manifests.as_os_str()]);
@@ -94,35 +98,30 @@ fn no_line_is_changed_or_withdrawn_by_a_crash() {
         return;
     }
     let place = Place::new();
-    let staged = AtomicU64::new(0);
     let mut halfway = 0;
-    for _ in 0..5 {
+    for life in 0..LIVES {
         let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "50ms", "--validate", "csv"]);
-        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    let number = staged.fetch_add(1, Ordering::Relaxed);
+            let upstream = scope.spawn(|| {
+                for number in life * FILES_A_LIFE..(life + 1) * FILES_A_LIFE {
                     place.stage_whole(format!("{number}.csv"), csv(number, 300));
+                    std::thread::sleep(Duration::from_millis(2));
                 }
             });
-            wait_until("lines", || {
-                !json_lines(&out(&reader(&["check".as_ref(), place.manifests.as_os_str()]))).is_empty()
-            });
+            daemon.wait_for("file_ingested", 1);
             let mut before = 0;
-            for _ in 0..4 {
+            for _ in 0..3 {
                 let lines = check(&place).len();
-                halfway += usize::from(before > 0 && lines > before);
+                halfway += usize::from(!upstream.is_finished() && before > 0 && lines > before);
                 before = lines;
             }
             daemon.kill();
-            is_over.store(true, Ordering::Relaxed);
         });
         check(&place);
     }
     assert!(halfway > 0, "it was never seen while it worked");
     place.once_ok(&["--validate", "csv"]);
-    let staged = staged.into_inner() as usize;
+    let staged = (LIVES * FILES_A_LIFE) as usize;
     assert_eq!(check(&place).len(), staged);
     assert_eq!(place.check_consistent(), staged);
 }
