@@ -136,10 +136,8 @@ fn every_page_is_there_and_begins_with_what_it_is_about() {
         assert!(title.starts_with("# ") && title.len() > 4, "{path} begins with {title}");
         let paragraph = rest.strip_prefix('\n').and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
         let first = paragraph.chars().next().unwrap_or(' ');
-        assert!(first.is_alphabetic() || "`*".contains(first), "{path}: no sentence behind the title: {paragraph}");
-        if !["CONTRIBUTING.md"].contains(&&*path.to_string()) {
-            assert!(paragraph.len() > 60 && paragraph.contains('.'), "{path}: no sentence: {paragraph}");
-        }
+        assert!(first.is_alphabetic() || "`*".contains(first), "{path}: no sentence below the title: {paragraph}");
+        assert!(paragraph.len() > 60 && paragraph.contains('.'), "{path}: no sentence: {paragraph}");
         assert_eq!(prose(&text).filter(|(_, line)| line.starts_with("# ")).count(), 1, "{path} has several titles");
     }
 }
