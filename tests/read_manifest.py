@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import sys
+import tempfile
 
 LINE_BYTES_MAX = 262_144
 PATH_BYTES_MAX = 4_096
@@ -299,19 +300,23 @@ def bad_lines():
         ("verified_by", None),
         ("later", 1),
         ("path_base64", base64.b64encode(b"/staging/orders.csv").decode()),
+        ("path_base64", 7),
         ("warehouse_path_base64", "!"),
     ]:
         line = GOOD | {key: value}
         raw = written(line) if key in KEYS else json.dumps(line, separators=(",", ":")).encode()
         yield f"{key}: {value}", raw
     yield "another exact path", written(GOOD | ODD | {"path": "/staging/o.csv"})
+    yield "base64 with other bits at its end", written(GOOD | {"path": "/o\ufffd.c", "path_base64": "L2//LmN="})
     for more in [
         {"rows": 2},
         {"rows": 2, "columns": 2},
         CSV | {"rows": -1},
         CSV | {"rows": 2.5},
         CSV | {"columns": 0},
+        CSV | {"columns": 0, "header": []},
         CSV | {"columns": 3},
+        CSV | {"columns": 30_000, "header": ["x" * 8] * 30_000},
         CSV | {"header": "id,name"},
         CSV | {"header": ["id", 2]},
         CSV | {"rows": None},
@@ -321,6 +326,8 @@ def bad_lines():
         BAD_CSV | {"malformed_line": 0},
         BAD_CSV | {"malformed_reason": ""},
         {"malformed_line": 3, "malformed_reason": "it is not UTF-8"},
+        {key: value for key, value in BAD_CSV.items() if key != "malformed_reason"},
+        {key: value for key, value in BAD_CSV.items() if key != "malformed_line"},
     ]:
         yield f"validated: {more}", written(GOOD | more)
     line = written(GOOD)
@@ -359,6 +366,7 @@ def self_test():
         [line, line[:-2]],
         [line + b"\0" * 40],
         [line + b"# a note"],
+        [line + other[:10] + b"x" * LINE_BYTES_MAX],
         [line + b"\n"],
         [line + other.replace(b'"ingest_id":7', b'"ingest_id":6')],
     ]
@@ -378,7 +386,53 @@ def self_test():
         pass
     else:
         sys.exit("read_manifest: not refused: the manifest of another hour")
-    print(f"{count} wrong lines, {len(wrong)} wrong manifests and a wrong hour are refused")
+    layouts = wrong_layouts(line)
+    print(f"{count} wrong lines, {len(wrong)} wrong manifests, {layouts} wrong directories and a wrong hour are refused")
+
+
+def wrong_layouts(line):
+    """Directories that are laid out in another way, each made of one that is right; returns how many."""
+
+    def rename(old, new):
+        return lambda top: os.rename(os.path.join(top, old), os.path.join(top, new))
+
+    def write(name):
+        return lambda top: open(os.path.join(top, name), "x").close()
+
+    def link(top):
+        manifest = os.path.join(top, HOUR, MANIFEST)
+        os.rename(manifest, f"{top}.elsewhere")
+        os.symlink(f"{top}.elsewhere", manifest)
+
+    changes = [
+        rename("2026", "26"),
+        rename("2026/11", "2026/13"),
+        rename("2026/11/23", "2026/11/00"),
+        rename(HOUR, "2026/11/23/24"),
+        rename(HOUR, "2026/11/23/21"),
+        rename(HOUR, ".csv-ingestor/gone"),
+        rename(f"{HOUR}/{MANIFEST}", f"{HOUR}/other.jsonl"),
+        write("2026/11/24"),
+        write("notes"),
+        write(f"{HOUR}/notes"),
+        link,
+    ]
+    for number, change in enumerate(changes):
+        with tempfile.TemporaryDirectory() as parent:
+            top = os.path.join(parent, "manifests")
+            os.makedirs(os.path.join(top, HOUR))
+            os.mkdir(os.path.join(top, PRIVATE))
+            with open(os.path.join(top, HOUR, MANIFEST), "wb") as file:
+                file.write(line)
+            reader = Reader(top)
+            reader.read()
+            change(top)
+            try:
+                reader.read()
+            except Wrong:
+                continue
+            sys.exit(f"read_manifest: not refused: wrong directories, {number}")
+    return len(changes)
 
 
 def main():

@@ -80,7 +80,8 @@ fn anchors(text: &str) -> BTreeSet<String> {
 fn links(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in prose(text) {
-        // Between the first and the second backtick stands code, and so on.
+        // Code is between the first and the second backtick, and so on.
+        assert!(line.matches('`').count() % 2 == 0, "code goes on in the next line: {line}");
         let outside: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
         for link in outside.split("](").skip(1) {
             found.push((number, link.split(')').next().unwrap_or_default().to_owned()));
