@@ -1,4 +1,5 @@
-"""Reads a warehouse as people do, for scripts/check_readers: with the code blocks of README's "Reading the warehouse".
+"""Reads a warehouse as people do, for scripts/check_readers: with the code blocks of docs/reading.md. Beside them, at every
+moment, a strict reader (read_manifest.py) reads the manifests: what it refuses, or what these readers do not see, is a failure.
 
     read_warehouse.py stage DIR DAY PREFIX FILES ROWS     puts new files into DIR/staging
     read_warehouse.py during DIR PID [--all]              reads while the ingestor PID runs, is stopped, and is killed
@@ -23,7 +24,9 @@ import time
 import duckdb
 import polars as pl
 
-README = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "README.md")
+import read_manifest
+
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "reading.md")
 DEADLINE_SECONDS = 180
 LIVE_SECONDS = 6
 LIVE_FILES_A_SECOND = 40
@@ -51,6 +54,10 @@ class Expected:
         self.top, self.path = top, os.path.join(top, "expected.json")
         self.warehouse, self.manifests = os.path.join(top, "warehouse"), os.path.join(top, "manifests")
         self.files = {}
+        # What was seen of the manifests, also by an earlier run of this program: nothing of it may go, whatever was killed.
+        self.seen = os.path.join(top, "seen.json")
+        self.strict = read_manifest.Reader(self.manifests)
+        self.strict.load(self.seen)
         if os.path.exists(self.path):
             with open(self.path, encoding="utf-8") as file:
                 self.files = json.load(file)
@@ -70,7 +77,20 @@ class Expected:
             file.write(data)
         os.rename(hidden, os.path.join(self.top, "staging", name))
 
+    def strictly_listed(self):
+        """The names that the manifests list, each line being as docs/manifest-format.md has it."""
+        try:
+            lines = self.strict.read()
+        except read_manifest.Wrong as wrong:
+            fail(f"the strict reader: {wrong}")
+        rows = [
+            (line["sha256"], line["warehouse_path"], line["size"], line.get("rows"), line["path"], line["ingested_at"])
+            for line in lines
+        ]
+        return check_listed(self, "the strict reader", rows)
+
     def save(self):
+        self.strict.save(self.seen)
         with open(self.path, "w", encoding="utf-8") as file:
             json.dump(self.files, file)
 
@@ -82,14 +102,16 @@ class Expected:
 
 
 def blocks():
-    """README's blocks by what they use."""
-    with open(README, encoding="utf-8") as file:
-        section = file.read().split("\n## Reading the warehouse\n")[1].split("\n## ")[0]
+    """The page's blocks by what they use."""
+    with open(PAGE, encoding="utf-8") as file:
+        page = file.read()
     found = {}
-    for language, code in re.findall(r"^```(sql|python)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+    for language, code in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        must(language in ("sql", "python"), f"docs/reading.md has a block of {language}, which is not run")
         uses = "duckdb" if language == "sql" else re.search(r"polars|pandas|pyspark", code).group()
+        must(uses not in found, f"docs/reading.md has two blocks for {uses}")
         found[uses] = code
-    must(len(found) == 4, f"README has blocks for {sorted(found)}")
+    must(len(found) == 4, f"docs/reading.md has blocks for {sorted(found)}")
     return found
 
 
@@ -100,7 +122,7 @@ class Reader:
         self.top, self.scope = warehouse, {}
 
     def read(self):
-        exec(compile(self.code, f"README:{self.name}", "exec"), self.scope)
+        exec(compile(self.code, f"docs/reading.md:{self.name}", "exec"), self.scope)
 
     @property
     def manifest(self):
@@ -213,7 +235,7 @@ class Spark(Reader):
 
 READERS = {"duckdb": DuckDB, "polars": Polars, "pandas": Pandas, "pyspark": Spark}
 FAST = ["duckdb", "polars"]
-# All of these are good. What README warns of is not here, but `has_copy` shows that it would have been seen.
+# All of these are good. What docs/reading.md warns of is not here, but `has_copy` shows that it would have been seen.
 PATTERNS = ["ingest_date=*/*.csv", "*/*.csv", "**/*.csv"]
 
 
@@ -268,9 +290,12 @@ def check_joined(expected, who, rows):
 
 def look(expected, reader, known=frozenset()):
     """One reading. Lines come after files and nothing goes away, whatever happens meanwhile."""
+    before = expected.strictly_listed()
     reader.read()
     listed = check_listed(expected, reader.name, reader.listed())
     found = check_found(expected, reader.name, reader.found())
+    after = expected.strictly_listed()
+    must(before <= listed <= after, f"{reader.name}: lists others than the strict reader: {sorted(listed ^ after)[:5]}")
     must(listed <= found, f"{reader.name}: listed and not there: {sorted(listed - found)[:5]}")
     must(known <= found, f"{reader.name}: gone: {sorted(known - found)[:5]}")
     return listed, found
@@ -308,7 +333,7 @@ def has_copy(expected, size):
     unfinished = [path for path, found in copies(expected) if 0 < found < size]
     if unfinished:
         seen = duckdb.sql(f"SELECT file FROM glob('{expected.warehouse}/**') WHERE file LIKE '%.copy'").fetchall()
-        must(len(seen) > 0, "DuckDB's ** does not see unfinished copies any more: README says it does")
+        must(len(seen) > 0, "DuckDB's ** does not see unfinished copies any more: docs/reading.md says it does")
     return bool(unfinished)
 
 

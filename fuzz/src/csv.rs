@@ -1,4 +1,4 @@
-//! A second reader of CSV, written from RFC 4180 and README alone: the whole text in memory, a byte at a time, nothing shared
+//! A second reader of CSV, written from RFC 4180 and docs/files.md alone: the whole text in memory, a byte at a time, nothing shared
 //! with the crate. Where the two disagree, one of them, or the text, is wrong.
 
 /// What is in a file.

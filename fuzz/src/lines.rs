@@ -1,4 +1,4 @@
-//! A second reader of manifests, written from README alone: the whole file in memory, a line's values taken from an untyped
+//! A second reader of manifests, written from docs/manifest-format.md alone: the whole file in memory, a line's values taken from an untyped
 //! JSON document, base64 and dates by hand. And lines to give to both, made value by value.
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The metrics in Prometheus' text format, 0.0.4: what every Prometheus and node_exporter's textfile collector read.
 //!
-//! Invariant: what is exposed is this file's table, and README has a line for each; a test compares the two.
+//! Invariant: what is exposed is this file's table, and docs/monitoring.md has a line for each; a test compares the two.
 
 use std::borrow::Cow;
 use std::fmt;

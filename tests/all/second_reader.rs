@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::harness::{Place, csv, err, has, json_lines, out, wait_until};
 
+mod manifests;
 mod snapshots;
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_journal");

@@ -1,5 +1,6 @@
-//! What the program tells of itself: manual pages, completions, and README beside them.
+//! What the program tells of itself: manual pages, completions, and the documents beside them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -49,33 +50,72 @@ fn commands(help: &str) -> Vec<String> {
     names.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|name| name != "help").collect()
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+fn document(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The first cells of the tables in a text.
+fn first_cells(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+}
+
+/// The commands of README's table.
+fn commands_of_readme() -> BTreeSet<String> {
+    let readme = document("README.md");
+    let rows = first_cells(&readme).filter_map(|cell| cell.strip_prefix("`csv-ingestor ")?.strip_suffix('`'));
+    let rows: Vec<String> = rows.map(str::to_owned).collect();
+    let commands: BTreeSet<String> = rows.iter().cloned().collect();
+    assert_eq!(commands.len(), rows.len(), "README lists a command twice: {rows:?}");
+    commands
+}
+
+/// For each command, the options that its section of docs/options.md lists.
+fn options_of_the_page() -> BTreeMap<String, BTreeSet<String>> {
+    let page = document("docs/options.md");
+    let section = |text: &str| {
+        let (command, text) = text.split_once("`\n").unwrap();
+        let named = first_cells(text).flat_map(|cell| cell.split("`--").skip(1).collect::<Vec<_>>());
+        let option = |text: &str| format!("--{}", text.split([' ', '`']).next().unwrap());
+        let named: Vec<String> = named.map(option).collect();
+        let options: BTreeSet<String> = named.iter().cloned().collect();
+        assert_eq!(options.len(), named.len(), "docs/options.md lists an option of {command} twice: {named:?}");
+        (command.to_owned(), options)
+    };
+    page.split("\n## `csv-ingestor ").skip(1).map(section).collect()
 }
 
 /// Why: an option that the manual does not know is one that nobody finds at three in the morning.
 #[test]
-fn each_command_and_option_is_in_the_manual_and_in_the_readme() {
-    let (pages, readme) = (pages(), readme());
+fn each_command_and_option_is_in_the_manual_and_in_the_documents() {
+    let pages = pages();
+    let (mut listed_commands, mut listed_options) = (commands_of_readme(), options_of_the_page());
     let mut count = 0;
     for name in &pages {
         let (text, help) = (page(name), help(name));
         for command in commands(&help) {
             assert!(pages.contains(&format!("{name}-{command}")), "{name} {command} has no page");
             assert!(text.contains(&format!("{name}-{command}").replace('-', "\\-")), "{name} does not name {command}");
-            let spoken = [words(name), vec![&command]].concat().join(" ");
-            assert!(readme.contains(&format!("csv-ingestor {spoken}")), "README does not name {spoken}");
+        }
+        let spoken = words(name).join(" ");
+        // `journal` alone does nothing, and neither does no command.
+        if commands(&help).is_empty() {
+            assert!(listed_commands.remove(&spoken), "README's table lacks {spoken}");
+            let ours = options(&help).into_iter().filter(|option| !["--help", "--version"].contains(&&**option));
+            let listed = listed_options.remove(&spoken).unwrap_or_default();
+            assert_eq!(listed, ours.collect(), "{spoken}: docs/options.md on the left, --help on the right");
         }
         for option in options(&help) {
             count += 1;
             assert!(text.contains(&format!("\\fB{}\\fR", option.replace('-', "\\-"))), "{name} does not name {option}");
-            let is_ours = !["--help", "--version"].contains(&&*option);
-            assert!(!is_ours || readme.contains(&option), "README does not name {option}");
         }
         for variable in help.split("[env: ").skip(1).map(|rest| rest.split(['=', ']']).next().unwrap()) {
             assert!(text.contains(variable), "{name} does not name {variable}");
         }
     }
+    assert!(
+        listed_commands.is_empty() && listed_options.is_empty(),
+        "no command: {listed_commands:?} {listed_options:?}"
+    );
     assert!(pages.len() >= 10 && count > 40, "{} pages, {count} options: the search is broken", pages.len());
 }
 

@@ -253,7 +253,7 @@ fn flags_read_true_and_false() {
     assert!(daemon.stop().success());
 }
 
-/// Why: the specification's example has no subcommand; unit files written from our README have one.
+/// Why: the specification's example has no subcommand; unit files written from docs/options.md have one.
 #[test]
 fn run_may_be_left_out() {
     for word in [None, Some("run")] {

@@ -62,7 +62,7 @@ fn assert_exposed(what: &str, text: &str, exposed: &BTreeMap<String, String>) {
 
 /// Why: an alert on a name that does not exist never fires, and nobody notices.
 #[test]
-fn alerts_dashboard_and_readme_name_what_is_exposed() {
+fn alerts_dashboard_and_monitoring_page_name_what_is_exposed() {
     let exposed = exposed();
     assert_exposed("alerts.yml", &document("monitoring/alerts.yml"), &exposed);
     assert_exposed("alerts_test.yml", &document("monitoring/alerts_test.yml"), &exposed);
@@ -73,15 +73,15 @@ fn alerts_dashboard_and_readme_name_what_is_exposed() {
     for expression in &expressions {
         assert_exposed(expression, expression, &exposed);
     }
-    let readme = document("README.md");
-    let rows: BTreeSet<String> = readme
+    let page = document("docs/monitoring.md");
+    let rows: BTreeSet<String> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
         .filter(|name| name.starts_with("csv_ingestor_") || FOREIGN.contains(name))
         .map(|name| name.split('{').next().unwrap().to_owned())
         .collect();
     let names: BTreeSet<String> = exposed.into_keys().collect();
-    assert_eq!(rows, names, "README's table on the left, what is exposed on the right");
+    assert_eq!(rows, names, "the table of docs/monitoring.md on the left, what is exposed on the right");
 }
 
 /// Every string under that key.
@@ -123,7 +123,7 @@ fn every_alert_says_what_to_do_and_is_tested() {
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(names.len() >= 10, "{names:?}");
     for (name, rule) in names.iter().zip(alerts.split("- alert: ").skip(1)) {
-        for part in ["expr:", "severity:", "summary:", "description:", "runbook:"] {
+        for part in ["expr:", "severity:", "summary:", "description:", "page:", "runbook:"] {
             assert!(rule.contains(part), "{name} has no {part}");
         }
         let cases: Vec<&str> =

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::harness::{Place, bare, csv, sha256_hex};
 
-/// What README promises: U+007F to U+009F, U+2028, U+2029, and what changes the direction of text.
+/// What docs/scripting.md promises: U+007F to U+009F, U+2028, U+2029, and what changes the direction of text.
 fn obeys(character: char) -> bool {
     matches!(
         u32::from(character),
