@@ -6,7 +6,7 @@ mod graph;
 mod sizes;
 mod source;
 
-use source::{Source, has_word, is_word, program_lines, repository, sources, src};
+use source::{Source, has_word, is_word, program_lines, sources, src};
 
 /// From the top down; a module imports its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
