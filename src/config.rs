@@ -81,7 +81,7 @@ pub struct Config {
     /// What is logged, and how.
     pub logging: Logging,
     /// When and where it shows how things stand.
-    pub exposure: Exposure,
+    pub metrics: MetricsOptions,
 }
 
 /// What is logged, and how.
@@ -95,7 +95,7 @@ pub struct Logging {
 
 /// When and where the ingestor shows how things stand.
 #[derive(Clone, Debug)]
-pub struct Exposure {
+pub struct MetricsOptions {
     /// Between two `metrics` events.
     pub interval: Duration,
     /// Where the metrics are served.

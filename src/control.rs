@@ -28,7 +28,7 @@ pub const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What the ingestor knows of a staged file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct StagedStatus {
     /// `waiting`, `held` (refused, until it changes or for a while), `ready` or `in_flight`.
     pub phase: String,
     /// Why it waits or is held.
@@ -47,7 +47,7 @@ pub struct Told {
 
 /// By what the ingestor judges names and sidecars: the options that it was started with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Rules {
+pub struct RunningRules {
     include: Vec<String>,
     exclude: Vec<String>,
     /// In sidecar mode, as base64.
@@ -56,12 +56,12 @@ pub struct Rules {
     pub require_checksum: bool,
 }
 
-impl Rules {
+impl RunningRules {
     /// Of these settings.
-    pub fn of(config: &Config) -> Rules {
+    pub fn of(config: &Config) -> RunningRules {
         let names = config.name_rules();
         let texts = |patterns: &Option<Patterns>| patterns.as_ref().map_or(Vec::new(), |it| it.texts().to_vec());
-        Rules {
+        RunningRules {
             include: texts(&names.include),
             exclude: texts(&names.exclude),
             sidecar_suffix: names.sidecar_suffix.map(|suffix| BASE64.encode(suffix.as_bytes())),
@@ -87,17 +87,17 @@ pub enum Question {
     /// What is known of the file of this name, which is base64.
     Explain(String),
     /// By which rules it goes.
-    Rules,
+    RunningRules,
 }
 
 /// Asks the ingestor that runs on this state directory. None if nobody answers; inside, None if it does not know the file.
-pub fn ask(state_path: &Path, name: &OsStr) -> Option<Option<Told>> {
+pub fn ask(state_path: &Path, name: &OsStr) -> Option<Option<StagedStatus>> {
     answer(state_path, &Question::Explain(BASE64.encode(name.as_bytes())))
 }
 
 /// By which rules the ingestor goes that runs on this state directory. None if nobody answers.
-pub fn rules(state_path: &Path) -> Option<Rules> {
-    answer(state_path, &Question::Rules)
+pub fn rules(state_path: &Path) -> Option<RunningRules> {
+    answer(state_path, &Question::RunningRules)
 }
 
 fn answer<T: DeserializeOwned>(state_path: &Path, question: &Question) -> Option<T> {

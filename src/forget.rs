@@ -11,7 +11,7 @@ use crate::fs::Fs;
 use crate::journal;
 use crate::journal::index::Index;
 use crate::journal::ingest::{Ingest, Original};
-use crate::journal::report::{Entry, JournalReport};
+use crate::journal::report::{FileReport, JournalReport};
 use crate::log;
 use crate::types::{Lsn, Sha256};
 
@@ -42,7 +42,7 @@ impl Wanted {
         }
     }
 
-    fn is_meant(&self, entry: &Entry, index: &Index) -> bool {
+    fn is_meant(&self, entry: &FileReport, index: &Index) -> bool {
         match self {
             Wanted::Content(sha256) => entry.sha256 == Some(*sha256),
             Wanted::Path(path) => {
@@ -65,7 +65,7 @@ pub fn choose<F: Fs>(
     state_path: &Path,
     index: &Index,
     wanted: &[Wanted],
-) -> Result<BTreeMap<Sha256, Entry>, Error> {
+) -> Result<BTreeMap<Sha256, FileReport>, Error> {
     let mut report = JournalReport::default();
     journal::read(fs, state_path, &mut report)?;
     let mut matching: Vec<Vec<Sha256>> = vec![Vec::new(); wanted.len()];

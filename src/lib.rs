@@ -23,7 +23,7 @@
 //! - [`metrics`], [`log`]: counters and events
 //! - [`journal`]: the write-ahead journal, and what it adds up to
 //! - [`fs`]: the one door to the operating system's files, and the simulator that takes its place in tests
-//! - [`pulse`]: signs of life of the threads, for a watchdog
+//! - [`heartbeat`]: signs of life of the threads, for a watchdog
 //! - [`limits`], [`types`]: named limits, small values
 
 pub mod audit;
@@ -37,12 +37,12 @@ mod error;
 pub mod explain;
 pub mod forget;
 pub mod fs;
+pub mod heartbeat;
 pub mod journal;
 pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod pipeline;
-pub mod pulse;
 pub mod rebuild;
 pub mod relocate;
 pub mod types;

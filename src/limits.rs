@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const BATCH_FILES_MAX: usize = 2048;
 /// Bytes of files in one batch, from which on nothing is added: to hash as much again takes longer than the batch's syncs,
 /// so more in one would not be faster, and a recovery has to hash it again.
-pub const BATCH_BYTES_MIN: u64 = 32 << 20;
+pub const BATCH_BYTES_MAX: u64 = 32 << 20;
 /// Files handed to the workers and not yet reported, at most. Each holds a descriptor and a lease.
 pub const IN_FLIGHT_FILES_MAX: usize = 8192;
 /// Complete files that wait to be handed to the workers: with more, a scan goes on when there are fewer.

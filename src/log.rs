@@ -70,7 +70,7 @@ thread_local! {
 /// Starts logging. Later calls change nothing.
 pub fn start(level: LogLevel, format: LogFormat) {
     AS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
-    let layer = Lines { format }.with_filter(level.filter());
+    let layer = LineLayer { format }.with_filter(level.filter());
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
 }
 
@@ -116,11 +116,11 @@ fn write_out(is_urgent: bool) {
     });
 }
 
-struct Lines {
+struct LineLayer {
     format: LogFormat,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let timestamp = humantime::format_rfc3339_millis(SystemTime::now());
         let level = level_text(*event.metadata().level());
@@ -146,7 +146,7 @@ mod tests {
 
     /// What a thread logs, in that format.
     fn logged(format: LogFormat, log: impl FnOnce()) -> String {
-        let subscriber = tracing_subscriber::registry().with(Lines { format });
+        let subscriber = tracing_subscriber::registry().with(LineLayer { format });
         BATCHING.set(true);
         tracing::subscriber::with_default(subscriber, log);
         BATCHING.set(false);

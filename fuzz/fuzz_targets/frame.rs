@@ -5,7 +5,7 @@
 use csv_ingestor::journal::format::{
     BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, INCOMPATIBLE_FEATURES, segment_field,
 };
-use csv_ingestor::journal::frame::{self, Place};
+use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::segment::SegmentHeader;
 use libfuzzer_sys::fuzz_target;
@@ -34,7 +34,7 @@ fn frame(bytes: &[u8], salt: u32) {
     let Ok((header, payload)) = frame::decode(bytes, salt) else { return };
     let mut encoded = vec![0; FRAME_HEADER_BYTES];
     encoded.extend_from_slice(payload);
-    let place = Place { next_lsn: header.first_lsn, chain: header.chain };
+    let place = Position { next_lsn: header.first_lsn, chain: header.chain };
     let chain = frame::seal_frame(&mut encoded, header.kind, header.record_count, &place, header.written_at, salt);
     assert_eq!(chain, header.checksum);
     assert_eq!(encoded[..FRAME_HEADER_BYTES + payload.len()], bytes[..FRAME_HEADER_BYTES + payload.len()]);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
-use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, Manifests, Progress};
+use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, Manifests, AppendProgress};
 use csv_ingestor_fuzz::bounded::Bounded;
 use csv_ingestor_fuzz::manifest::{
     FILE_BYTES_MAX, LONG_FILE_BYTES_MAX, assert_lines_kept, assert_repaired, content, expected, is_begun, line_of,
@@ -88,7 +88,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     } else {
         let batch = missing(before, due).into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
         let mut manifests = Manifests::new(fs.clone());
-        manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut Progress::default()).is_err()
+        manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut AppendProgress::default()).is_err()
     };
     fs.clear_faults();
     fs.crash(u64::from(seed));
@@ -103,7 +103,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
 fn append(before: &[u8], batch: &[Vec<u8>]) {
     let fs = machine(before);
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), batch, &mut Progress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), batch, &mut AppendProgress::default()).unwrap();
     fs.crash(0);
     assert!(read(&fs) == [lines(before).0.concat(), batch.concat()].concat());
 }

@@ -12,7 +12,7 @@ use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::index::Index;
-use csv_ingestor::journal::{self, Error, Journal, Refused, names};
+use csv_ingestor::journal::{self, Error, Journal, Rejected, names};
 use csv_ingestor::types::{Lsn, UnixMillis};
 use csv_ingestor_fuzz::journal::Segment;
 use csv_ingestor_fuzz::mutate;
@@ -42,7 +42,7 @@ impl Visitor for Records {
         unreachable!("there is none")
     }
 
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
         // The folds may refuse what they want, but must not panic.
         let _ = self.state.apply_at(lsn, written_at, &record);
         let _ = self.history.record(lsn, written_at, record.clone());

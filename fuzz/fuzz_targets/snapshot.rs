@@ -15,8 +15,8 @@ use csv_ingestor::journal::replay::Visitor;
 use csv_ingestor::journal::snapshot::{Row, Snapshot};
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept, Original};
-use csv_ingestor::journal::lifecycle::{Counts, FileState};
-use csv_ingestor::journal::{self, Error, Refused, names};
+use csv_ingestor::journal::lifecycle::{StateCounts, FileState};
+use csv_ingestor::journal::{self, Error, Rejected, names};
 use csv_ingestor::types::{FileTime, Lsn, Sha256, UnixMillis};
 use csv_ingestor_fuzz::bounded::Bounded;
 use csv_ingestor_fuzz::oracle::number;
@@ -164,7 +164,7 @@ impl Visitor for Sum {
         Ok(())
     }
 
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
         self.0.apply_at(lsn, written_at, &record)
     }
 }
@@ -183,7 +183,7 @@ fn fold(fs: &SimFs) -> Result<Index, Refusal> {
 /// What the ingestor asks its state for.
 #[derive(Debug, PartialEq)]
 struct Answers {
-    counts: Counts,
+    counts: StateCounts,
     open: Vec<Ingest>,
     kept: Vec<Kept>,
     originals: Vec<Option<Original>>,

@@ -3,7 +3,7 @@
 
 use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
-use csv_ingestor::journal::frame::{self, Place};
+use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
     Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
@@ -29,7 +29,7 @@ pub struct Builder {
     header: SegmentHeader,
     bytes: Vec<u8>,
     end: usize,
-    place: Place,
+    place: Position,
 }
 
 impl Builder {
@@ -50,7 +50,7 @@ impl Builder {
         let (block, chain) = header.encode();
         let mut bytes = vec![0; header.capacity as usize];
         bytes[..BLOCK_BYTES].copy_from_slice(&block);
-        let place = Place { next_lsn: header.first_lsn, chain };
+        let place = Position { next_lsn: header.first_lsn, chain };
         Builder { header, bytes, end: BLOCK_BYTES, place }
     }
 
@@ -66,7 +66,7 @@ impl Builder {
             frame::seal_frame(&mut frame, kind, count, &self.place, UnixMillis(1_767_323_046_000), self.header.salt);
         self.bytes[self.end..self.end + frame.len()].copy_from_slice(&frame);
         self.end += frame.len();
-        self.place = Place { next_lsn: self.place.next_lsn.plus(u64::from(count)), chain };
+        self.place = Position { next_lsn: self.place.next_lsn.plus(u64::from(count)), chain };
     }
 
     /// The LSN that the next record gets.

@@ -10,13 +10,13 @@ use super::journal_view::Known;
 use super::plan::{Plan, Summary};
 use super::table::{Entry, Table};
 use super::unread::Unreads;
-use super::warehouse::Warehouse;
+use super::warehouse::WarehouseView;
 use super::watch::Watch;
 use crate::fs::Fs;
 use crate::journal;
 use crate::journal::lifecycle::FileState;
 use crate::pipeline::manifest::hours::Unread;
-use crate::pipeline::manifest::read::{self, Listed, Place};
+use crate::pipeline::manifest::read::{self, LinePlace, Listed};
 use crate::types::UnixMillis;
 
 /// What the journal knows of a staging directory.
@@ -32,7 +32,7 @@ pub(super) struct Input {
 pub(super) struct Audit<'a, 'w, F: Fs> {
     pub(super) fs: &'a F,
     pub(super) state: Option<PathBuf>,
-    pub(super) warehouse: &'a Warehouse<F>,
+    pub(super) warehouse: &'a WarehouseView<F>,
     pub(super) manifests: PathBuf,
     pub(super) since: Option<UnixMillis>,
     pub(super) watch: &'a Watch<'w>,
@@ -51,7 +51,7 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
         fs: &'a F,
         plan: &Plan,
         watch: &'a Watch<'w>,
-        warehouse: &'a Warehouse<F>,
+        warehouse: &'a WarehouseView<F>,
         table: &'a Table,
         rivals: &'a HashMap<u64, Vec<u32>>,
     ) -> Audit<'a, 'w, F> {
@@ -114,7 +114,7 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
     }
 
     /// Where an entry's line stands.
-    pub(super) fn line_place(&self, entry: &Entry) -> Option<Place> {
+    pub(super) fn line_place(&self, entry: &Entry) -> Option<LinePlace> {
         self.asked(entry, self.table.line_place(self.fs, entry))
     }
 

@@ -18,7 +18,7 @@ use super::finding::{Content, Finding, Kind};
 use super::table::Table;
 use super::watch::Watch;
 use crate::fs::{self, FileKind, Fs, Open};
-use crate::pipeline::manifest::read::Place;
+use crate::pipeline::manifest::read::LinePlace;
 use crate::types::{IngestId, Sha256};
 
 /// Bytes read at once.
@@ -193,9 +193,9 @@ impl<F: Fs> Checker<'_, '_, F> {
     }
 
     /// Where a line stands. If the manifest cannot be read any more, as much of it as is known.
-    fn place(&self, line: u32, number: Option<u64>) -> Place {
+    fn place(&self, line: u32, number: Option<u64>) -> LinePlace {
         let entry = self.table.entry(line);
-        let place = |number| Place { manifest: self.table.manifest_of(entry).to_path_buf(), number };
+        let place = |number| LinePlace { manifest: self.table.manifest_of(entry).to_path_buf(), number };
         match number {
             Some(number) => place(number),
             None => self.table.line_place(self.fs, entry).unwrap_or_else(|_| place(0)),

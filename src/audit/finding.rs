@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::pipeline::manifest::read::Place;
+use crate::pipeline::manifest::read::LinePlace;
 use crate::types::{IngestId, Sha256};
 
 /// What kind of finding.
@@ -97,7 +97,7 @@ pub struct Finding {
     /// What it is.
     pub actual: Content,
     /// The manifest lines that it is about.
-    pub lines: Vec<Place>,
+    pub lines: Vec<LinePlace>,
     /// What is wrong, in words.
     pub detail: String,
 }

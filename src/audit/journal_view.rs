@@ -18,7 +18,7 @@ use crate::journal::relocations::Relocations;
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::{Row, RowReader, Snapshot};
-use crate::journal::{self, Refused};
+use crate::journal::{self, Rejected};
 use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 
 /// What the journal knew when it was read.
@@ -195,7 +195,7 @@ impl Visitor for Known {
 
     fn segment(&mut self, _header: &SegmentHeader) {}
 
-    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Rejected> {
         self.rules.apply_at(lsn, at, &record)?;
         if let Record::Settings(settings) = &record {
             self.inputs.insert(settings.input.clone());

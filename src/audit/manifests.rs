@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::plan::Plan;
 use super::table::Table;
-use super::warehouse::Warehouse;
+use super::warehouse::WarehouseView;
 use super::watch::Watch;
 use crate::Error;
 use crate::fs::Fs;
@@ -29,7 +29,7 @@ pub struct Read<F: Fs> {
     pub table: Table,
     /// What is none.
     pub doubts: Doubts,
-    pub(super) warehouse: Warehouse<F>,
+    pub(super) warehouse: WarehouseView<F>,
 }
 
 /// What of the manifests says nothing.
@@ -45,7 +45,7 @@ pub struct Doubts {
 /// # Errors
 /// The warehouse cannot be opened, the manifests' directory not be listed, or it was stopped.
 pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<Read<F>, Error> {
-    let warehouse = Warehouse::open(fs, &plan.warehouse)?;
+    let warehouse = WarehouseView::open(fs, &plan.warehouse)?;
     let hours = manifests(fs, &plan.manifests, plan.since)?;
     let doubts = Doubts { suspects: Vec::new(), unread: hours.unread };
     let mut read = Read { table: Table::default(), doubts, warehouse };

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::table::Table;
-use super::warehouse::Warehouse;
+use super::warehouse::WarehouseView;
 use crate::fs::{Fs, Open};
 use crate::pipeline::hash::digest_of;
 use crate::pipeline::manifest::read::Listed;
@@ -29,7 +29,7 @@ impl Table {
     }
 
     /// The same, of a line that is read for the first time.
-    pub(super) fn understand<F: Fs>(&mut self, fs: &F, warehouse: &Warehouse<F>, listed: Listed) -> Listed {
+    pub(super) fn understand<F: Fs>(&mut self, fs: &F, warehouse: &WarehouseView<F>, listed: Listed) -> Listed {
         let listed = self.understood(listed);
         if listed.warehouse_path.starts_with(warehouse.path()) {
             return listed;
@@ -41,7 +41,7 @@ impl Table {
     }
 
     /// Finds out whether the line's warehouse is the one that is looked at, and notes it.
-    fn is_moved<F: Fs>(&mut self, fs: &F, warehouse: &Warehouse<F>, listed: &Listed) -> bool {
+    fn is_moved<F: Fs>(&mut self, fs: &F, warehouse: &WarehouseView<F>, listed: &Listed) -> bool {
         let Some(partition) = listed.warehouse_path.parent() else { return false };
         let (Some(root), Some(name)) = (partition.parent(), partition.file_name()) else { return false };
         if !name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes()) || listed.size > BYTES_MAX {
@@ -61,7 +61,7 @@ impl Table {
     }
 }
 
-fn is_there<F: Fs>(fs: &F, warehouse: &Warehouse<F>, partition: &Path, listed: &Listed) -> bool {
+fn is_there<F: Fs>(fs: &F, warehouse: &WarehouseView<F>, partition: &Path, listed: &Listed) -> bool {
     let (Ok(dir), Some(name)) = (warehouse.open_dir(partition), listed.warehouse_path.file_name()) else {
         return false;
     };

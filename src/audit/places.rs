@@ -1,4 +1,4 @@
-//! Places in the warehouse, as numbers.
+//! PlaceFinder in the warehouse, as numbers.
 //!
 //! Invariant: a place is known by its directory (the same by whatever path; by its path where it must not be opened) and its
 //! name, as a keyed hash of 64 bits.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
 
-use super::warehouse::Warehouse;
+use super::warehouse::WarehouseView;
 use crate::fs::Fs;
 
 /// A path's directory and name.
@@ -18,20 +18,20 @@ pub(super) fn split(path: &Path) -> (&Path, &OsStr) {
     (path.parent().unwrap_or(path), path.file_name().unwrap_or_default())
 }
 
-/// Directories by path: the same directory has the same number by whatever path.
-pub(super) struct Directories {
+/// KnownDirectories by path: the same directory has the same number by whatever path.
+pub(super) struct KnownDirectories {
     numbers: HashMap<Box<[u8]>, u64>,
     by_identity: HashMap<(u64, u64), u64>,
     hasher: RandomState,
 }
 
-impl Directories {
-    pub(super) fn new() -> Directories {
-        Directories { numbers: HashMap::new(), by_identity: HashMap::new(), hasher: RandomState::new() }
+impl KnownDirectories {
+    pub(super) fn new() -> KnownDirectories {
+        KnownDirectories { numbers: HashMap::new(), by_identity: HashMap::new(), hasher: RandomState::new() }
     }
 
     /// The number of a directory; one that is met for the first time gets one.
-    pub(super) fn number<F: Fs>(&mut self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
+    pub(super) fn number<F: Fs>(&mut self, warehouse: &WarehouseView<F>, dir: &Path) -> u64 {
         if let Some(number) = self.numbers.get(dir.as_os_str().as_bytes()) {
             return *number;
         }
@@ -45,7 +45,7 @@ impl Directories {
     }
 
     /// The number of a directory that no line may name.
-    fn known_number<F: Fs>(&self, warehouse: &Warehouse<F>, dir: &Path) -> u64 {
+    fn known_number<F: Fs>(&self, warehouse: &WarehouseView<F>, dir: &Path) -> u64 {
         let known = self.numbers.get(dir.as_os_str().as_bytes()).copied();
         known.unwrap_or_else(|| self.number_of(warehouse.identity(dir), dir))
     }
@@ -63,15 +63,15 @@ impl Directories {
 }
 
 /// Finds the places of paths; each directory is looked at once, since there are few.
-pub(super) struct Places<'a, F: Fs> {
-    warehouse: &'a Warehouse<F>,
-    directories: &'a Directories,
+pub(super) struct PlaceFinder<'a, F: Fs> {
+    warehouse: &'a WarehouseView<F>,
+    directories: &'a KnownDirectories,
     numbers: HashMap<PathBuf, u64>,
 }
 
-impl<'a, F: Fs> Places<'a, F> {
-    pub(super) fn new(warehouse: &'a Warehouse<F>, directories: &'a Directories) -> Places<'a, F> {
-        Places { warehouse, directories, numbers: HashMap::new() }
+impl<'a, F: Fs> PlaceFinder<'a, F> {
+    pub(super) fn new(warehouse: &'a WarehouseView<F>, directories: &'a KnownDirectories) -> PlaceFinder<'a, F> {
+        PlaceFinder { warehouse, directories, numbers: HashMap::new() }
     }
 
     /// The place of a path.

@@ -22,7 +22,7 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
 use crate::pipeline::manifest::hours::{Unread, manifests};
-use crate::pipeline::manifest::read::{self, Lines, Listed, Place, Text};
+use crate::pipeline::manifest::read::{self, LinePlace, Lines, Listed, Text};
 use crate::types::FileTime;
 
 /// How long an ingestor may take between a file's arrival and its line, if all goes well.
@@ -72,7 +72,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         }
         for suspect in suspects {
             let kind = if suspect.is_torn { Kind::TornLine } else { Kind::MalformedLine };
-            let lines = vec![Place { manifest: suspect.manifest.clone(), number: suspect.number }];
+            let lines = vec![LinePlace { manifest: suspect.manifest.clone(), number: suspect.number }];
             self.report(&Finding { lines, ..Finding::new(kind, suspect.manifest, suspect.why) });
         }
         let found = extras.len();

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::{HashMap, HashSet, HashTable};
 
-use super::places::{Directories, Places, split};
-use super::warehouse::Warehouse;
+use super::places::{KnownDirectories, PlaceFinder, split};
+use super::warehouse::WarehouseView;
 use crate::fs::Fs;
 use crate::journal::relocations::Relocations;
 use crate::pipeline::manifest::hours::Unread;
-use crate::pipeline::manifest::read::{self, Line, Lines, Listed, Place};
+use crate::pipeline::manifest::read::{self, Line, LinePlace, Lines, Listed};
 use crate::types::{IngestId, Sha256, UnixMillis};
 
 /// Between two lines whose place is remembered, so that a line's number is found without counting from the beginning.
@@ -92,10 +92,10 @@ pub struct Table {
     pub(super) repeated_ids: HashSet<u64>,
     /// Pairs of lines with one place.
     pub(super) same_place: Vec<(u32, u32)>,
-    pub(super) directories: Directories,
+    pub(super) directories: KnownDirectories,
     last_input: Option<(PathBuf, usize)>,
     last_dir: Option<(PathBuf, u64)>,
-    /// Directories that were moved: lines name the old paths.
+    /// KnownDirectories that were moved: lines name the old paths.
     pub(super) relocations: Relocations,
     /// Warehouses that are not there any more, and how often their files were looked for.
     pub(super) looked_for: HashMap<PathBuf, u32>,
@@ -111,7 +111,7 @@ impl Default for Table {
             input_numbers: HashMap::new(),
             repeated_ids: HashSet::new(),
             same_place: Vec::new(),
-            directories: Directories::new(),
+            directories: KnownDirectories::new(),
             last_input: None,
             last_dir: None,
             relocations: Relocations::default(),
@@ -152,7 +152,7 @@ impl Table {
     }
 
     /// Adds a line of the last manifest.
-    pub(super) fn push<F: Fs>(&mut self, warehouse: &Warehouse<F>, offset: u64, listed: &Listed) {
+    pub(super) fn push<F: Fs>(&mut self, warehouse: &WarehouseView<F>, offset: u64, listed: &Listed) {
         let manifest = self.manifests.len().saturating_sub(1) as u64;
         let input = self.input(&listed.source_path) as u64;
         let (dir, name) = split(&listed.warehouse_path);
@@ -240,8 +240,8 @@ impl Table {
     }
 
     /// Finds the places of paths.
-    pub(super) fn places<'a, F: Fs>(&'a self, warehouse: &'a Warehouse<F>) -> Places<'a, F> {
-        Places::new(warehouse, &self.directories)
+    pub(super) fn places<'a, F: Fs>(&'a self, warehouse: &'a WarehouseView<F>) -> PlaceFinder<'a, F> {
+        PlaceFinder::new(warehouse, &self.directories)
     }
 
     /// The staging directories, by number.
@@ -267,7 +267,7 @@ impl Table {
     ///
     /// # Errors
     /// The manifest cannot be read any more.
-    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Place, read::Error> {
+    pub(super) fn line_place<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<LinePlace, read::Error> {
         let manifest = &self.manifests[entry.manifest()];
         let (mut number, begin) = manifest.mark_before(entry.offset());
         let mut lines = Lines::open(fs, &manifest.path, begin)?;
@@ -277,7 +277,7 @@ impl Table {
                 break;
             }
         }
-        Ok(Place { manifest: manifest.path.clone(), number })
+        Ok(LinePlace { manifest: manifest.path.clone(), number })
     }
 
     /// The manifest that an entry's line stands in.

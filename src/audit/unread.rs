@@ -62,7 +62,10 @@ mod tests {
         let reporter = Reporter::new(Box::new(|_| Ok(())));
         let error = |path: &str| {
             let source = std::io::ErrorKind::PermissionDenied.into();
-            Unread { path: path.into(), why: crate::fs::Error { op: "open", path: path.into(), source }.into() }
+            Unread {
+                path: path.into(),
+                why: crate::fs::Error { op: crate::fs::Syscall::Open, path: path.into(), source }.into(),
+            }
         };
         let at = |text: &str| UnixMillis::from_system_time(humantime::parse_rfc3339(text).unwrap());
         let day = |date: &str| PathBuf::from(format!("/wh/ingest_date={date}"));

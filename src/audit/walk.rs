@@ -14,7 +14,7 @@ use super::sample::Choice;
 use super::warehouse::{OpenDirs, Stray};
 use crate::Error;
 use crate::fs::{FileKind, Fs};
-use crate::pipeline::manifest::read::{Listed, Place};
+use crate::pipeline::manifest::read::{LinePlace, Listed};
 use crate::types::{PARTITION_PREFIX, UnixMillis};
 
 /// A name in the warehouse that no line lists.
@@ -25,11 +25,11 @@ pub(super) struct Extra {
 }
 
 /// The lines whose files were met.
-pub(super) struct Seen(Vec<u64>);
+pub(super) struct MetLines(Vec<u64>);
 
-impl Seen {
-    pub(super) fn none(lines: usize) -> Seen {
-        Seen(vec![0; lines.div_ceil(64)])
+impl MetLines {
+    pub(super) fn none(lines: usize) -> MetLines {
+        MetLines(vec![0; lines.div_ceil(64)])
     }
 
     pub(super) fn add(&mut self, line: u32) {
@@ -59,8 +59,8 @@ fn partitions<F: Fs>(fs: &F, root: &F::Dir, since: Option<UnixMillis>) -> Result
 
 impl<F: Fs> Audit<'_, '_, F> {
     /// Queues every listed file that is met; returns the names that no line lists, and which lines were met.
-    pub(super) fn walk(&self, choice: Choice, queue: &mut Queue<F>) -> Result<(Vec<Extra>, Seen), Error> {
-        let mut seen = Seen::none(self.table.entries().len());
+    pub(super) fn walk(&self, choice: Choice, queue: &mut Queue<F>) -> Result<(Vec<Extra>, MetLines), Error> {
+        let mut seen = MetLines::none(self.table.entries().len());
         let mut extras = Vec::new();
         for partition in partitions(self.fs, self.warehouse.root(), self.since)? {
             let path = self.warehouse.path().join(&partition);
@@ -82,7 +82,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         path: &Path,
         choice: Choice,
         queue: &mut Queue<F>,
-        seen: &mut Seen,
+        seen: &mut MetLines,
         extras: &mut Vec<Extra>,
     ) -> Result<(), Stray> {
         let dir = self.warehouse.open_dir(path)?;
@@ -116,7 +116,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// Looks for the files of lines that were not met, each at its own path.
-    pub(super) fn look_for(&self, seen: &Seen, choice: Choice, queue: &mut Queue<F>) {
+    pub(super) fn look_for(&self, seen: &MetLines, choice: Choice, queue: &mut Queue<F>) {
         let unseen: Vec<u32> = (0..self.table.entries().len() as u32).filter(|line| !seen.has(*line)).collect();
         let mut dirs = OpenDirs::new(self.warehouse);
         let unread = self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
@@ -143,7 +143,7 @@ impl<F: Fs> Audit<'_, '_, F> {
             Kind::Missing => "it is not in the warehouse, and neither is its directory".to_owned(),
             _ => stray.to_string(),
         };
-        let place = Place { manifest: self.table.manifest_of(entry).to_path_buf(), number };
+        let place = LinePlace { manifest: self.table.manifest_of(entry).to_path_buf(), number };
         self.report(&Finding {
             ingest_id: Some(listed.ingest_id),
             expected: Content { size: Some(listed.size), sha256: Some(listed.sha256) },

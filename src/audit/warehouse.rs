@@ -44,7 +44,7 @@ impl Stray {
 }
 
 /// The warehouse.
-pub(super) struct Warehouse<F: Fs> {
+pub(super) struct WarehouseView<F: Fs> {
     fs: F,
     path: PathBuf,
     root: Arc<F::Dir>,
@@ -52,12 +52,12 @@ pub(super) struct Warehouse<F: Fs> {
     key: (u64, u64),
 }
 
-impl<F: Fs> Warehouse<F> {
+impl<F: Fs> WarehouseView<F> {
     /// Opens it by the operator's path.
-    pub(super) fn open(fs: &F, path: &Path) -> fs::Result<Warehouse<F>> {
+    pub(super) fn open(fs: &F, path: &Path) -> fs::Result<WarehouseView<F>> {
         let root = Arc::new(fs.open_dir(path)?);
         let key = fs.stat_dir(&root)?.identity.key();
-        Ok(Warehouse { fs: fs.clone(), path: path.to_path_buf(), root, key })
+        Ok(WarehouseView { fs: fs.clone(), path: path.to_path_buf(), root, key })
     }
 
     /// Its path.
@@ -113,12 +113,12 @@ impl<F: Fs> Warehouse<F> {
 
 /// Directories that are opened once for many files.
 pub(super) struct OpenDirs<'a, F: Fs> {
-    warehouse: &'a Warehouse<F>,
+    warehouse: &'a WarehouseView<F>,
     open: HashMap<PathBuf, Arc<F::Dir>>,
 }
 
 impl<'a, F: Fs> OpenDirs<'a, F> {
-    pub(super) fn new(warehouse: &'a Warehouse<F>) -> OpenDirs<'a, F> {
+    pub(super) fn new(warehouse: &'a WarehouseView<F>) -> OpenDirs<'a, F> {
         OpenDirs { warehouse, open: HashMap::new() }
     }
 
@@ -158,7 +158,7 @@ mod tests {
         }
         upstream.write("/data/wh/ingest_date=4", b"").unwrap();
         for path in ["/data/wh", "/link", "/data/away/../wh"] {
-            let warehouse = Warehouse::open(&fs, Path::new(path)).unwrap();
+            let warehouse = WarehouseView::open(&fs, Path::new(path)).unwrap();
             let told = |dir: &str| warehouse.open_dir(Path::new(dir)).map_or_else(|stray| Some(stray.kind()), |_| None);
             for below in ["", "/ingest_date=1", "/ingest_date=1/deep", "/other", "//other/."] {
                 assert_eq!(told(&format!("{path}{below}")), None, "{path}{below}");

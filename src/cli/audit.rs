@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
-use super::findings::{Counts, watched};
+use super::findings::{FindingCounts, watched};
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::audit::{self, Known, Plan, Sample, Summary};
@@ -111,7 +111,7 @@ fn sample_text(sample: Sample) -> Option<String> {
     }
 }
 
-fn text_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Duration) -> Vec<String> {
+fn text_summary(plan: &Plan, summary: &Summary, counts: &FindingCounts, elapsed: Duration) -> Vec<String> {
     let Summary { lines, files, bytes, on_their_way, forgotten, of_others, undecided, .. } = *summary;
     let mut text = vec![format!("{lines} lines and {files} files; {bytes} bytes hashed, in {} s", seconds(elapsed))];
     if let Some(sample) = sample_text(plan.sample) {
@@ -140,7 +140,7 @@ fn text_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Durati
     text
 }
 
-fn json_summary(plan: &Plan, summary: &Summary, counts: &Counts, elapsed: Duration) -> String {
+fn json_summary(plan: &Plan, summary: &Summary, counts: &FindingCounts, elapsed: Duration) -> String {
     let sample = sample_text(plan.sample);
     let summary = json!({
         "verdict": counts.verdict_text(summary),

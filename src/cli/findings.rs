@@ -24,7 +24,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 pub(super) fn watched<T>(
     as_json: bool,
     work: impl FnOnce(&Watch<'_>) -> Result<T, Error>,
-) -> Result<(T, Counts), Error> {
+) -> Result<(T, FindingCounts), Error> {
     let stop = signals::flag()?;
     let progress = Progress::default();
     let bar = io::stderr().is_terminal().then(|| ProgressBar::new_spinner().with_style(reading()));
@@ -47,7 +47,7 @@ pub(super) fn watched<T>(
         is_done.store(true, Ordering::Relaxed);
         result
     });
-    let counts = Counts(reporter.counts()?);
+    let counts = FindingCounts(reporter.counts()?);
     result.map(|result| (result, counts))
 }
 
@@ -98,9 +98,9 @@ fn print(line: &str) -> io::Result<()> {
 }
 
 /// How many findings of each kind.
-pub(super) struct Counts([u64; Kind::ALL.len()]);
+pub(super) struct FindingCounts([u64; Kind::ALL.len()]);
 
-impl Counts {
+impl FindingCounts {
     pub(super) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
@@ -167,8 +167,9 @@ fn text(finding: &Finding) -> String {
         text.push_str(&format!("; expected {expected}; found {actual}"));
     }
     if !finding.lines.is_empty() {
-        let place =
-            |place: &crate::pipeline::manifest::read::Place| format!("{}:{}", path_text(&place.manifest), place.number);
+        let place = |place: &crate::pipeline::manifest::read::LinePlace| {
+            format!("{}:{}", path_text(&place.manifest), place.number)
+        };
         let lines: Vec<String> = finding.lines.iter().map(place).collect();
         text.push_str(&format!(" [{}]", lines.join(", ")));
     }
@@ -189,7 +190,7 @@ fn json_text(finding: &Finding) -> String {
     put("expected_sha256", json!(finding.expected.sha256.map(|sha256| sha256.hex())));
     put("actual_size", json!(finding.actual.size));
     put("actual_sha256", json!(finding.actual.sha256.map(|sha256| sha256.hex())));
-    let line = |place: &crate::pipeline::manifest::read::Place| {
+    let line = |place: &crate::pipeline::manifest::read::LinePlace| {
         let mut line = json!({ "manifest": json_path(&place.manifest).0, "line": place.number });
         output::add_exact(&mut line, &[("manifest", &place.manifest)]);
         line

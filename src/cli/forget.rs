@@ -12,7 +12,7 @@ use crate::forget::{self, Wanted};
 use crate::fs::real::RealFs;
 use crate::journal::index::Index;
 use crate::journal::record::Record;
-use crate::journal::report::Entry;
+use crate::journal::report::FileReport;
 use crate::journal::{self, Journal};
 use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
@@ -52,14 +52,14 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
     Ok(print_lines(lines)?)
 }
 
-fn text_line(entry: &Entry) -> String {
+fn text_line(entry: &FileReport) -> String {
     let sha256 = entry.sha256.map(|sha256| sha256.hex()).unwrap_or_default();
     let place = entry.warehouse_path.as_deref().map(path_text).unwrap_or_default();
     let (at, source) = (entry.created_at.rfc3339(), path_text(&entry.source_path));
     format!("forgotten: {sha256} (ingested {at} from {source}); its file stays: {place}")
 }
 
-fn json_line(entry: &Entry) -> String {
+fn json_line(entry: &FileReport) -> String {
     let line = json!({
         "sha256": entry.sha256.map(|sha256| sha256.hex()),
         "ingest_id": entry.id,

@@ -16,10 +16,10 @@ use crate::journal::frame::FrameHeader;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::Record;
 use crate::journal::replay::Visitor;
-use crate::journal::report::{Entry, Found, JournalReport};
+use crate::journal::report::{FileReport, FoundFile, JournalReport};
 use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::Snapshot;
-use crate::journal::{self, Refused};
+use crate::journal::{self, Rejected};
 use crate::log::json;
 use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
@@ -165,7 +165,7 @@ impl Filter {
         })
     }
 
-    fn matches(&self, file: &Entry) -> bool {
+    fn matches(&self, file: &FileReport) -> bool {
         self.state.is_none_or(|state| state == file.state)
             && self.path.as_ref().is_none_or(|glob| glob.is_match(&file.source_path))
             && self
@@ -175,7 +175,7 @@ impl Filter {
     }
 }
 
-fn json(entry: &Entry) -> String {
+fn json(entry: &FileReport) -> String {
     let (source, source_base64) = json_path(&entry.source_path);
     let warehouse = entry.warehouse_path.as_deref().map(json_path);
     let mut line = Map::new();
@@ -211,7 +211,7 @@ fn json(entry: &Entry) -> String {
     json_line(Value::Object(line), quarantine_path.as_slice())
 }
 
-fn text(entry: &Entry) -> String {
+fn text(entry: &FileReport) -> String {
     let sha256 = entry.sha256.map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
     let quarantined = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
     let target = match (quarantined, &entry.warehouse_path, entry.duplicate_of()) {
@@ -232,7 +232,7 @@ struct Inspection {
 }
 
 /// What matches, and the damage that ended the search.
-type Matching<'a> = (Vec<(IngestId, Found<'a>)>, Option<journal::Error>);
+type Matching<'a> = (Vec<(IngestId, FoundFile<'a>)>, Option<journal::Error>);
 
 /// The files that match, oldest first; of what is only in the snapshot, one number each. A damaged block of rows ends the
 /// rows, and is returned beside what stands before it.
@@ -247,7 +247,7 @@ fn matching<'a>(report: &'a JournalReport, filter: &Filter) -> Result<Matching<'
     Ok((matching, damage))
 }
 
-fn line(report: &JournalReport, found: &Found<'_>, as_json: bool) -> Result<String, Error> {
+fn line(report: &JournalReport, found: &FoundFile<'_>, as_json: bool) -> Result<String, Error> {
     let entry = report.entry(found)?;
     Ok(entry.map(|entry| if as_json { json(&entry) } else { text(&entry) }).unwrap_or_default())
 }
@@ -302,7 +302,7 @@ impl Visitor for Inspection {
         }
     }
 
-    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Rejected> {
         self.report.record(lsn, at, record)
     }
 }

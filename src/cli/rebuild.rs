@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::audit::{concurrency, parse_concurrency};
-use super::findings::{Counts, watched};
+use super::findings::{FindingCounts, watched};
 use super::output::{json_line, print_lines};
 use crate::audit::{Plan, Sample};
 use crate::fs::real::RealFs;
@@ -64,7 +64,7 @@ pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
     counts.verdict(&rebuilt.summary)
 }
 
-fn text_summary(verify: bool, rebuilt: &Rebuilt, counts: &Counts) -> Vec<String> {
+fn text_summary(verify: bool, rebuilt: &Rebuilt, counts: &FindingCounts) -> Vec<String> {
     let mut lines = vec![format!("{} lines: {} contents are remembered", rebuilt.summary.lines, rebuilt.contents)];
     for (count, what) in [
         (rebuilt.older, "lines are older ones of a content that a newer line lists: the newest counts"),
@@ -87,7 +87,7 @@ fn text_summary(verify: bool, rebuilt: &Rebuilt, counts: &Counts) -> Vec<String>
 }
 
 /// With the keys of an audit's summary for what both have.
-fn json_summary(state: &Path, verify: bool, rebuilt: &Rebuilt, counts: &Counts, elapsed: Duration) -> String {
+fn json_summary(state: &Path, verify: bool, rebuilt: &Rebuilt, counts: &FindingCounts, elapsed: Duration) -> String {
     let summary = &rebuilt.summary;
     let mut keys = Map::new();
     let mut put = |key: &str, value: Value| keys.insert(key.to_owned(), value);

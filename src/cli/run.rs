@@ -12,8 +12,8 @@ use serde_json::json;
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
-    self, Config, Exposure, Extent, Logging, Paths, Quote, parse_address, parse_delimiter, parse_duration, parse_quote,
-    parse_remember, parse_seconds,
+    self, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_delimiter, parse_duration,
+    parse_quote, parse_remember, parse_seconds,
 };
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
@@ -288,7 +288,7 @@ impl RunArgs {
             },
             accepts: Accepts { journal: running.new_journal, warehouse: running.new_warehouse },
             logging: Logging { level: output.log_level, format: output.log_format },
-            exposure: Exposure { interval: output.metrics_interval, listen: output.metrics_listen },
+            metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
         })
     }
 }

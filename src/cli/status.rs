@@ -13,7 +13,7 @@ use crate::fs::real::RealFs;
 use crate::journal::files::Files;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
-use crate::journal::report::{Entry, JournalReport};
+use crate::journal::report::{FileReport, JournalReport};
 use crate::journal::{self, names};
 use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
@@ -60,8 +60,8 @@ struct Status {
     /// Of the files that are MANIFESTED and remembered.
     files: u64,
     bytes: u64,
-    oldest: Option<Entry>,
-    newest: Option<Entry>,
+    oldest: Option<FileReport>,
+    newest: Option<FileReport>,
     /// When the last record was written.
     updated_at: UnixMillis,
 }
@@ -113,7 +113,7 @@ impl Status {
         Ok(status)
     }
 
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, entry: FileReport) {
         self.updated_at = self.updated_at.max(entry.updated_at);
         if entry.state != FileState::Manifested {
             return;
@@ -132,7 +132,7 @@ impl Status {
         let state = &report.state;
         let path = |path: &Path| json_path(path).0.into_owned();
         let settings = state.settings();
-        let file = |entry: &Option<Entry>| {
+        let file = |entry: &Option<FileReport>| {
             entry.as_ref().map(|entry| {
                 let mut told = json!({
                     "ingest_id": entry.id,

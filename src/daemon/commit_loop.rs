@@ -8,16 +8,16 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use crossbeam::select;
 
 use super::channels::{Committed, ToCommit};
-use super::compactor::{Compactor, Outcome};
+use super::compactor::{Compaction, Compactor};
 use crate::fs::Fs;
+use crate::heartbeat;
 use crate::journal::index::Index;
-use crate::limits::{BATCH_BYTES_MIN, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::{Error, HashResult, Report};
-use crate::pulse;
 
 /// What comes in.
 pub(super) struct Inbox<'a, F: Fs> {
@@ -44,7 +44,7 @@ pub(super) fn run<F: Fs>(
         compactor.give_up();
         return Err(error);
     }
-    pulse::rest();
+    heartbeat::rest();
     compactor.finish(&mut committer)?;
     grown(&metrics, &committer);
     committer.shut_down()
@@ -62,11 +62,11 @@ fn work<F: Fs>(
 ) -> Result<(), Error> {
     let metrics = compactor.metrics.clone();
     loop {
-        pulse::step();
+        heartbeat::step();
         compactor.look(committer)?;
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
         let next = next(committer, inbox, &compactor.outcome())?;
-        pulse::step();
+        heartbeat::step();
         match next {
             Next::Message(message) => batch.take(message, committer, inbox.under_way),
             Next::Deferred => {}
@@ -125,7 +125,7 @@ struct Batch<F: Fs> {
 
 impl<F: Fs> Batch<F> {
     fn is_full(&self) -> bool {
-        self.files.len() >= BATCH_FILES_MAX || self.bytes >= BATCH_BYTES_MIN
+        self.files.len() >= BATCH_FILES_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 
     fn take(&mut self, message: ToCommit<F>, committer: &mut Committer<F>, under_way: &AtomicUsize) {
@@ -159,7 +159,7 @@ enum Next<F: Fs> {
     /// Files that waited for the batch before.
     Deferred,
     /// The compaction has ended.
-    Compacted(Outcome),
+    Compacted(Compaction),
     End,
 }
 
@@ -167,10 +167,10 @@ enum Next<F: Fs> {
 fn next<F: Fs>(
     committer: &mut Committer<F>,
     &Inbox { to_commit, turn_max, .. }: &Inbox<'_, F>,
-    compacted: &Receiver<Outcome>,
+    compacted: &Receiver<Compaction>,
 ) -> Result<Next<F>, Error> {
     loop {
-        pulse::step();
+        heartbeat::step();
         if committer.has_pending() {
             match to_commit.try_recv() {
                 Ok(message) => return Ok(Next::Message(message)),
@@ -179,16 +179,16 @@ fn next<F: Fs>(
                 Err(TryRecvError::Empty) => committer.flush()?,
             }
         } else if committer.wants_idle_mark() {
-            pulse::rest();
+            heartbeat::rest();
             let message = to_commit.recv_timeout(IDLE_MARK_DELAY);
-            pulse::step();
+            heartbeat::step();
             match message {
                 Ok(message) => return Ok(Next::Message(message)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
                 Err(RecvTimeoutError::Timeout) => committer.mark_idle()?,
             }
         } else {
-            pulse::rest();
+            heartbeat::rest();
             select! {
                 recv(to_commit) -> message => return Ok(message.map_or(Next::End, Next::Message)),
                 // Nothing came and nobody will send: the next look finds that out.

@@ -15,16 +15,16 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, Receiver};
 
 use crate::fs::Fs;
+use crate::heartbeat::waiting;
 use crate::journal;
 use crate::journal::compact::{Compacted, compact};
 use crate::limits::COMPACTION_RETRY_BYTES;
 use crate::metrics::Metrics;
 use crate::pipeline::Error;
 use crate::pipeline::commit::Committer;
-use crate::pulse::waiting;
 
 /// What the thread sends when it is done.
-pub(super) type Outcome = Result<Option<Compacted>, journal::Error>;
+pub(super) type Compaction = Result<Option<Compacted>, journal::Error>;
 
 /// Decides when to compact.
 pub(super) struct Compactor<F: Fs> {
@@ -35,7 +35,7 @@ pub(super) struct Compactor<F: Fs> {
     /// Set when the process is to stop: a compaction under way is given up then.
     stop: Arc<AtomicBool>,
     pub(super) metrics: Arc<Metrics>,
-    running: Option<(Receiver<Outcome>, Instant)>,
+    running: Option<(Receiver<Compaction>, Instant)>,
     /// After a failure: not before the journal has so many bytes.
     not_before_bytes: u64,
 }
@@ -66,7 +66,7 @@ impl<F: Fs> Compactor<F> {
     }
 
     /// Where the result will come; never, if nothing is running.
-    pub(super) fn outcome(&self) -> Receiver<Outcome> {
+    pub(super) fn outcome(&self) -> Receiver<Compaction> {
         self.running.as_ref().map_or_else(channel::never, |(outcome, _)| outcome.clone())
     }
 
@@ -99,7 +99,7 @@ impl<F: Fs> Compactor<F> {
     }
 
     /// What became of the compaction that was running.
-    pub(super) fn hear(&mut self, outcome: Outcome, committer: &mut Committer<F>) -> Result<(), Error> {
+    pub(super) fn hear(&mut self, outcome: Compaction, committer: &mut Committer<F>) -> Result<(), Error> {
         let begun = self.running.take().map_or_else(Instant::now, |(_, begun)| begun);
         match outcome {
             Ok(Some(compacted)) => {

@@ -29,7 +29,7 @@ impl<'a> Exposure<'a> {
         let bind = |address: &String| {
             Listener::bind(address).map_err(|source| config::Error::Listen { address: address.clone(), source })
         };
-        let listener = config.exposure.listen.as_ref().map(bind).transpose()?;
+        let listener = config.metrics.listen.as_ref().map(bind).transpose()?;
         Ok(Exposure { config, metrics, listener, recorder: None })
     }
 
@@ -43,8 +43,8 @@ impl<'a> Exposure<'a> {
     /// textfile.
     pub(super) fn record(&mut self, fs: &RealFs) -> Result<(), Error> {
         let (state, textfile) = (&self.config.paths.state, self.config.paths.metrics_textfile.as_deref());
-        if textfile.is_some() || self.config.exposure.listen.is_some() {
-            let started = Recorder::start(fs, self.metrics, state, textfile, self.config.exposure.interval);
+        if textfile.is_some() || self.config.metrics.listen.is_some() {
+            let started = Recorder::start(fs, self.metrics, state, textfile, self.config.metrics.interval);
             self.recorder = Some(started.map_err(|_| Error::Thread("metrics"))?);
         }
         Ok(())

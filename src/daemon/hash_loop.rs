@@ -11,14 +11,14 @@ use crossbeam::select;
 
 use super::channels::ToCommit;
 use crate::fs::Fs;
+use crate::heartbeat;
 use crate::limits::FEW_FILES;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::{HashResult, Settled};
-use crate::pulse;
 
 /// What waits for a worker.
 #[derive(Clone)]
-pub(super) struct Queues {
+pub(super) struct HashQueues {
     /// Small files, those together that travel together.
     pub(super) small: Receiver<Vec<Settled>>,
     /// Large ones.
@@ -26,19 +26,24 @@ pub(super) struct Queues {
 }
 
 /// Works until both queues are closed and empty, or nobody takes the results. Turns once in `turn_max`, at least.
-pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Sender<ToCommit<F>>, turn_max: Duration) {
+pub(super) fn run<F: Fs>(
+    shared: Arc<Shared<F>>,
+    queues: &HashQueues,
+    to_commit: &Sender<ToCommit<F>>,
+    turn_max: Duration,
+) {
     let mut small = Small { hasher: Hasher::new(shared.clone()), queues, to_commit, is_heard: true };
     let mut hasher = Hasher::new(shared);
     let mut large = |settled, small: &mut Small<'_, F>| {
-        pulse::step();
+        heartbeat::step();
         let hashed = hasher.hash_between(settled, true, &mut || {
             small.one();
-            pulse::step();
+            heartbeat::step();
         });
         small.send(vec![hashed]);
     };
     while small.is_heard {
-        pulse::rest();
+        heartbeat::rest();
         select! {
             recv(queues.small) -> chunk => match chunk {
                 Ok(chunk) => small.hash(chunk),
@@ -51,7 +56,7 @@ pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Se
             default(turn_max) => {}
         }
     }
-    pulse::rest();
+    heartbeat::rest();
     // They are closed at the same time, but may hold something still.
     queues.small.iter().for_each(|chunk| small.hash(chunk));
     queues.large.iter().for_each(|settled| large(settled, &mut small));
@@ -60,7 +65,7 @@ pub(super) fn run<F: Fs>(shared: Arc<Shared<F>>, queues: &Queues, to_commit: &Se
 /// The small files, and where all results go.
 struct Small<'a, F: Fs> {
     hasher: Hasher<F>,
-    queues: &'a Queues,
+    queues: &'a HashQueues,
     to_commit: &'a Sender<ToCommit<F>>,
     is_heard: bool,
 }
@@ -74,16 +79,16 @@ impl<F: Fs> Small<'_, F> {
     }
 
     fn hash(&mut self, chunk: Vec<Settled>) {
-        pulse::step();
+        heartbeat::step();
         let few = chunk.len() <= FEW_FILES && self.queues.small.is_empty();
         let files = chunk.into_iter().map(|settled| self.hasher.hash(settled, few)).collect();
         self.send(files);
     }
 
     fn send(&mut self, files: Vec<HashResult<F>>) {
-        pulse::rest();
-        // As long as the committer likes, which has a pulse of its own: it may wait for room on a full disk.
-        self.is_heard &= pulse::waiting(|| self.to_commit.send(ToCommit::Files(files)).is_ok());
+        heartbeat::rest();
+        // As long as the committer likes, which has a heartbeat of its own: it may wait for room on a full disk.
+        self.is_heard &= heartbeat::waiting(|| self.to_commit.send(ToCommit::Files(files)).is_ok());
     }
 }
 
@@ -96,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::fs::sim::SimFs;
-    use crate::pulse::Pulses;
+    use crate::heartbeat::Heartbeats;
 
     /// Found by a reader: one that nothing had come for since the start counted as at work. After five minutes `/healthz` said
     /// so, and whoever believes it would have had a quiet ingestor killed, again and again.
@@ -118,25 +123,25 @@ mod tests {
             stop: AtomicBool::new(false),
             signalled: Arc::default(),
         });
-        let pulses = Pulses::default();
+        let heartbeats = Heartbeats::default();
         let ((small, small_end), (large, large_end)) = (channel::bounded(1), channel::bounded(1));
         let (to_commit, _results) = channel::bounded(1);
         let (began, has_begun) = channel::bounded(1);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let _beating = pulses.begin("hash-0");
-                pulse::step();
+                let _beating = heartbeats.begin("hash-0");
+                heartbeat::step();
                 began.send(()).unwrap();
-                let queues = Queues { small: small_end, large: large_end };
+                let queues = HashQueues { small: small_end, large: large_end };
                 run(shared, &queues, &to_commit, Duration::from_secs(3600));
             });
             has_begun.recv().unwrap();
             let until = std::time::Instant::now() + Duration::from_secs(10);
-            while pulses.stalled(Duration::ZERO).is_some() && std::time::Instant::now() < until {
+            while heartbeats.stalled(Duration::ZERO).is_some() && std::time::Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(10));
             }
             std::thread::sleep(Duration::from_millis(20));
-            assert_eq!(pulses.stalled(Duration::ZERO), None);
+            assert_eq!(heartbeats.stalled(Duration::ZERO), None);
             drop((small, large));
         });
     }

@@ -27,11 +27,12 @@ use crate::config::{Config, Extent};
 use crate::fs::Fs as _;
 use crate::fs::notify::Hint;
 use crate::fs::real::RealFs;
+use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::journal::ingest::Kept;
 use crate::journal::record::DuplicateAction;
 use crate::limits::{FULL_DISK_RETRY, READY_FILES_MAX};
-use crate::metrics::{Metrics, Queue, Totals};
+use crate::metrics::{Metrics, QueueDepths, Totals};
 use crate::pipeline::Settled;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
@@ -39,9 +40,8 @@ use crate::pipeline::places::Places;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, Scanner, scan_pause};
 use crate::pipeline::settle::{Mode, Settle};
-use crate::pulse;
 use schedule::{SLEEP_MAX, Schedule};
-use staging::Staging;
+use staging::StagingHealth;
 
 /// Where files come from.
 pub(super) enum Source<'a> {
@@ -75,7 +75,7 @@ pub(super) struct Intake {
     metrics: Arc<Metrics>,
     last_totals: Totals,
     input: Option<PathBuf>,
-    staging: Staging,
+    staging: StagingHealth,
     hints: Hints,
     asked: Receiver<Asked>,
     /// What went wrong with files that are still there, the last time; oldest first.
@@ -119,7 +119,7 @@ impl Intake {
             last_totals: metrics.totals(),
             metrics,
             input: config.map(|config| config.paths.input.clone()),
-            staging: Staging::new(shared, config),
+            staging: StagingHealth::new(shared, config),
             hints,
             asked,
             errors: VecDeque::new(),
@@ -148,7 +148,7 @@ impl Intake {
         stop: &Stop,
     ) -> Result<(), Error> {
         loop {
-            pulse::step();
+            heartbeat::step();
             let (hints, asked) = (self.hints.receiver.clone(), self.asked.clone());
             let now = self.started.elapsed();
             self.look_around(now)?;
@@ -162,22 +162,22 @@ impl Intake {
             }
             self.publish();
             let sleep = self.sleep(self.started.elapsed());
-            pulse::rest();
+            heartbeat::rest();
             select! {
                 recv(stop.wake) -> _ => return Ok(()),
                 recv(reports) -> batch => {
                     let Committed { reports, finished } = batch.map_err(|_| Error::Thread("commit"))?;
-                    pulse::step();
+                    heartbeat::step();
                     drop(finished);
                     let now = self.started.elapsed();
                     reports.iter().try_for_each(|report| self.hear(report, now))?;
                 }
                 recv(hints) -> hint => {
-                    pulse::step();
+                    heartbeat::step();
                     self.follow(hint.ok(), self.started.elapsed())?;
                 }
                 recv(asked) -> asked => {
-                    pulse::step();
+                    heartbeat::step();
                     self.answer(asked.ok(), self.started.elapsed());
                 }
                 default(sleep) => {}
@@ -249,7 +249,7 @@ impl Intake {
 
     /// Shows how things stand.
     fn publish(&self) {
-        self.metrics.queue(&Queue {
+        self.metrics.queue(&QueueDepths {
             waiting: self.settle.incomplete(),
             held: self.settle.held(),
             ready: self.settle.ready(),

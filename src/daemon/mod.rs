@@ -34,8 +34,9 @@ use crate::Error;
 use crate::config::{Config, Extent};
 use crate::control;
 use crate::engine::{self, Engine};
-use crate::fs::notify::{Hint, Watch};
+use crate::fs::notify::{Hint, Inotify};
 use crate::fs::real::RealFs;
+use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::journal::replay::Ending;
 use crate::limits;
@@ -46,11 +47,10 @@ use crate::pipeline::hash::Shared;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::patterns::Patterns;
-use crate::pulse;
 use channels::{Hints, Load, ToCommit, ToHash};
 use compactor::Compactor;
 use exposure::Exposure;
-use hash_loop::Queues;
+use hash_loop::HashQueues;
 use intake::{Intake, Source};
 pub use left::Left;
 use service::Service;
@@ -107,7 +107,7 @@ fn run_as(
     service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
     let kept = engine.committer.state().kept().copied().collect();
-    let control = (!once).then(|| socket::listen(&config.paths.state, control::Rules::of(config)));
+    let control = (!once).then(|| socket::listen(&config.paths.state, control::RunningRules::of(config)));
     let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
     let source = Source::Staging { config, kept, hints, asked };
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), metrics);
@@ -189,17 +189,17 @@ fn drive(
     intake.adopt(recovered, &mut committer);
 
     let workers =
-        start_workers(load.concurrency, &shared, &Queues { small, large }, &commit_sender, service, &metrics)?;
-    let (under_way, pulses, turn_max) = (shared.clone(), metrics.pulses().clone(), service.turn_max);
+        start_workers(load.concurrency, &shared, &HashQueues { small, large }, &commit_sender, service, &metrics)?;
+    let (under_way, heartbeats, turn_max) = (shared.clone(), metrics.heartbeats().clone(), service.turn_max);
     let committing = thread::Builder::new()
         .name("commit".to_owned())
         .spawn(move || {
-            let _beating = pulses.begin("commit");
+            let _beating = heartbeats.begin("commit");
             let next = commit_loop::Inbox { to_commit: &to_commit, under_way: &under_way.under_way, turn_max };
             commit_loop::run(committer, compactor, &next, &report_sender)
         })
         .map_err(|_| Error::Thread("commit"))?;
-    let beating = metrics.pulses().begin("intake");
+    let beating = metrics.heartbeats().begin("intake");
     let fed = intake.run(&to_hash, &commit_sender, &reports, stop);
     drop(beating);
     service.stopping();
@@ -220,19 +220,19 @@ fn drive(
 fn start_workers(
     count: usize,
     shared: &Arc<Shared<RealFs>>,
-    queues: &Queues,
+    queues: &HashQueues,
     to_commit: &Sender<ToCommit<RealFs>>,
     service: &Service,
     metrics: &Metrics,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let start = |index| {
         let (shared, queues, to_commit) = (shared.clone(), queues.clone(), to_commit.clone());
-        let (pulses, turn_max) = (metrics.pulses().clone(), service.turn_max);
+        let (heartbeats, turn_max) = (metrics.heartbeats().clone(), service.turn_max);
         let name = format!("hash-{index}");
         thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
-                let _beating = pulses.begin(&name);
+                let _beating = heartbeats.begin(&name);
                 hash_loop::run(shared, &queues, &to_commit, turn_max);
             })
             .map_err(|_| Error::Thread("hash"))
@@ -247,13 +247,13 @@ fn watch(config: &Config) -> Hints {
         tracing::warn!(event = "inotify_unavailable", error = %error, "new files are found by the periodic scan only");
         Hints::none()
     };
-    let mut watch = match Watch::new(input) {
+    let mut watch = match Inotify::new(input) {
         Ok(watch) => watch,
         Err(error) => return missed(&error),
     };
     let (sender, receiver) = channel::bounded(limits::HINTS_MAX);
     let overflowed = Arc::new(AtomicBool::new(false));
-    let hints = Hints { receiver, overflowed: overflowed.clone(), hears_all: Watch::hears_all(input) };
+    let hints = Hints { receiver, overflowed: overflowed.clone(), hears_all: Inotify::hears_all(input) };
     let started = thread::Builder::new().name("inotify".to_owned()).spawn(move || {
         loop {
             let hint = watch.wait().unwrap_or(Hint::Ended);
@@ -279,7 +279,7 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
     let mut waited = Duration::ZERO;
     while waited < limits::FULL_DISK_RETRY && !stop.load(Ordering::Relaxed) {
         thread::sleep(STEP);
-        pulse::step();
+        heartbeat::step();
         waited += STEP;
     }
     !stop.load(Ordering::Relaxed)
@@ -320,8 +320,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),
         once = config.extent == Extent::Once,
         log_level = ?config.logging.level,
-        metrics_interval = %humantime::format_duration(config.exposure.interval),
-        metrics_listen = config.exposure.listen.as_deref(),
+        metrics_interval = %humantime::format_duration(config.metrics.interval),
+        metrics_listen = config.metrics.listen.as_deref(),
         metrics_textfile = config.paths.metrics_textfile.as_deref().map(path),
         recovered_completed = recovered.counts.completed,
         recovered_abandoned = recovered.counts.abandoned,

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, RecvTimeoutError, Sender};
 use sd_notify::NotifyState;
 
+use crate::heartbeat::{Examiner, Heartbeats};
 use crate::limits::{SERVICE_SEND_MAX, SERVICE_STATUS_INTERVAL, WATCHDOG_PARTS};
 use crate::log;
 use crate::metrics::Metrics;
-use crate::pulse::{Examiner, Pulses};
 
 /// The service manager's ear.
 pub(super) struct Service {
@@ -64,9 +64,9 @@ impl Service {
         let mut status = status(&self.metrics);
         self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         let (end, ended) = channel::bounded::<()>(0);
-        let (metrics, pulses, turn_max) = (self.metrics.clone(), self.metrics.pulses().clone(), self.turn_max);
+        let (metrics, heartbeats, turn_max) = (self.metrics.clone(), self.metrics.heartbeats().clone(), self.turn_max);
         let teller = move || {
-            let mut watchdog = (turn_max < UNWATCHED).then(|| Watchdog::new(&pulses, turn_max));
+            let mut watchdog = (turn_max < UNWATCHED).then(|| Watchdog::new(&heartbeats, turn_max));
             let pause = turn_max.min(SERVICE_STATUS_INTERVAL);
             while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let now = self::status(&metrics);
@@ -153,7 +153,7 @@ fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())
 }
 
-/// Feels the pulses each time that a thread should have turned.
+/// Feels the heartbeats each time that a thread should have turned.
 struct Watchdog {
     examiner: Examiner,
     turn_max: Duration,
@@ -162,8 +162,8 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn new(pulses: &Pulses, turn_max: Duration) -> Watchdog {
-        Watchdog { examiner: Examiner::new(pulses), turn_max, next: Instant::now(), withheld: false }
+    fn new(heartbeats: &Heartbeats, turn_max: Duration) -> Watchdog {
+        Watchdog { examiner: Examiner::new(heartbeats), turn_max, next: Instant::now(), withheld: false }
     }
 
     fn look(&mut self) {

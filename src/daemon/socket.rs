@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crossbeam::channel::{self, Receiver, Sender};
 
-use crate::control::{Question, Rules, STEP_TIME_MAX, Told};
+use crate::control::{Question, RunningRules, STEP_TIME_MAX, StagedStatus};
 use crate::fs::Fs;
 use crate::fs::real::{RealFs, bind_private};
 use crate::journal::names;
@@ -33,7 +33,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// A question on its way to the intake.
 pub(super) struct Asked {
     pub(super) name: OsString,
-    pub(super) answer: Sender<Option<Told>>,
+    pub(super) answer: Sender<Option<StagedStatus>>,
 }
 
 /// A socket that is removed when nobody listens any more.
@@ -45,7 +45,7 @@ pub(super) struct Control {
 }
 
 /// Begins to listen. The lock on the state directory must be held: what stands at the name is a dead process's.
-pub(super) fn listen(state_path: &Path, rules: Rules) -> Control {
+pub(super) fn listen(state_path: &Path, rules: RunningRules) -> Control {
     let path = state_path.join(names::CONTROL);
     match try_listen(&path, rules) {
         Ok(asked) => Control { socket: identity(&path), path, asked },
@@ -56,7 +56,7 @@ pub(super) fn listen(state_path: &Path, rules: Rules) -> Control {
     }
 }
 
-fn try_listen(path: &Path, rules: Rules) -> Result<Receiver<Asked>, String> {
+fn try_listen(path: &Path, rules: RunningRules) -> Result<Receiver<Asked>, String> {
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         return Err(format!("the path has more than {SOCKET_PATH_BYTES_MAX} bytes"));
     }
@@ -77,10 +77,10 @@ fn try_listen(path: &Path, rules: Rules) -> Result<Receiver<Asked>, String> {
     started.map(|_| asked).map_err(|error| error.to_string())
 }
 
-fn converse(stream: &UnixStream, rules: &Rules, intake: &Sender<Asked>) -> Option<()> {
+fn converse(stream: &UnixStream, rules: &RunningRules, intake: &Sender<Asked>) -> Option<()> {
     stream.set_write_timeout(Some(STEP_TIME_MAX)).ok()?;
     let mut text = match serde_json::from_slice(&question(stream)?).ok()? {
-        Question::Rules => serde_json::to_string(rules).ok()?,
+        Question::RunningRules => serde_json::to_string(rules).ok()?,
         Question::Explain(name) => {
             let name = OsString::from_vec(BASE64.decode(name).ok()?);
             let (answer, answered) = channel::bounded(1);

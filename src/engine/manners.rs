@@ -6,7 +6,7 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::index::Index;
 use crate::journal::record::Settings;
-use crate::pipeline::places::probe::{Verdict, probe};
+use crate::pipeline::places::probe::{Suitability, probe};
 
 /// How both places are treated.
 #[derive(Debug, Default)]
@@ -33,14 +33,14 @@ pub(super) fn of<F: Fs>(
         let verdict = probe(fs, dir, store)?;
         tracing::debug!(event = "file_system_probed", path = crate::log::path(path), verdict = ?verdict);
         match verdict {
-            Verdict::Unsuited(why) => return Err(Error::Unsuited { path: path.to_path_buf(), why }),
-            Verdict::Suited { counts_links, keeps_inodes } => {
+            Suitability::Unsuited(why) => return Err(Error::Unsuited { path: path.to_path_buf(), why }),
+            Suitability::Suited { counts_links, keeps_inodes } => {
                 manners.copies_all |= !counts_links;
                 if !keeps_inodes {
                     manners.renumbering.push(fs.stat_dir(dir)?.identity.device);
                 }
             }
-            Verdict::Unknown => {}
+            Suitability::Unknown => {}
         }
     }
     Ok(manners)

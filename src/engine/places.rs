@@ -16,7 +16,7 @@ use crate::journal::replay::Replayed;
 use crate::journal::{Journal, names};
 use crate::pipeline::manifest::hours;
 use crate::pipeline::places::claim;
-use crate::pipeline::places::older::{self, Knowledge, Verdict};
+use crate::pipeline::places::older::{self, AgeVerdict, Knowledge};
 use crate::pipeline::places::{self, Accepts, Places, may_be_there, private_dir};
 
 const WAREHOUSE: &str = "--warehouse";
@@ -61,12 +61,12 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
     }
     let &Beginning { state, store, next_lsn, is_mended, .. } = begins;
     match older::judge(fs, &Knowledge { settings, state, store, next_lsn, is_mended })? {
-        Verdict::Known => {
+        AgeVerdict::Known => {
             check_owner(fs, begins, settings)?;
             Ok(accepts)
         }
-        Verdict::Mended => Ok(Accepts { journal: true, ..accepts }),
-        Verdict::Older(unknown) => Err(Error::JournalOlder {
+        AgeVerdict::Mended => Ok(Accepts { journal: true, ..accepts }),
+        AgeVerdict::Older(unknown) => Err(Error::JournalOlder {
             unknown,
             state: begins.state_path.to_path_buf(),
             is_there: begins.store.is_some(),

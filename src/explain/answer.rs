@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::control::Told;
+use crate::control::StagedStatus;
 use crate::fs::Fs;
 use crate::journal::report::JournalReport;
 use crate::pipeline::manifest::json_path;
@@ -26,7 +26,7 @@ pub struct Context<'a, F: Fs> {
     /// How long to look whether a file grows.
     pub watch: Duration,
     /// Asks the running ingestor about a staged file: None if none runs, or it does not answer.
-    pub ask: &'a dyn Fn(&std::ffi::OsStr) -> Option<Option<Told>>,
+    pub ask: &'a dyn Fn(&std::ffi::OsStr) -> Option<Option<StagedStatus>>,
 }
 
 /// An answer.

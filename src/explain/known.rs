@@ -9,7 +9,7 @@ use super::look::read;
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
-use crate::journal::report::{Entry, JournalReport};
+use crate::journal::report::{FileReport, JournalReport};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::manifest::read;
 use crate::pipeline::quarantine::{REASON_SUFFIX, reason_path};
@@ -21,7 +21,7 @@ const HISTORY_MAX: usize = 5;
 const REASON_BYTES_MAX: usize = 64 << 10;
 
 /// All files for which that holds, the oldest first.
-pub(super) fn matching(report: &JournalReport, holds: &dyn Fn(&Entry) -> bool) -> Result<Vec<Entry>, Error> {
+pub(super) fn matching(report: &JournalReport, holds: &dyn Fn(&FileReport) -> bool) -> Result<Vec<FileReport>, Error> {
     let mut entries = Vec::new();
     let damage = report.files(&mut |entry, _| {
         if holds(&entry) {
@@ -36,7 +36,7 @@ pub(super) fn matching(report: &JournalReport, holds: &dyn Fn(&Entry) -> bool) -
 }
 
 /// What the journal and the manifest say of an ingested file.
-pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &Entry) -> Result<Answer, Error> {
+pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &FileReport) -> Result<Answer, Error> {
     let answer = answer.with_path("source_path", &entry.source_path);
     let answer = match &entry.warehouse_path {
         Some(path) => answer.with_path("warehouse_path", path),
@@ -83,8 +83,8 @@ pub(super) fn with_reason<F: Fs>(context: &Context<'_, F>, answer: Answer, path:
 }
 
 /// What a path once stood for, the newest first.
-pub(super) fn history(entries: &[&Entry]) -> Value {
-    let tell = |entry: &&Entry| {
+pub(super) fn history(entries: &[&FileReport]) -> Value {
+    let tell = |entry: &&FileReport| {
         let mut told = json!({
             "ingest_id": entry.id,
             "state": entry.state,

@@ -17,7 +17,7 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
-use crate::journal::report::Entry;
+use crate::journal::report::FileReport;
 use crate::pipeline::dirs::split;
 use crate::pipeline::quarantine::reason_path;
 use crate::types::Lsn;
@@ -62,8 +62,8 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     if is_there { known } else { context.report.state.relocations().now(Lsn(0), &known) }
 }
 
-fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[Entry]) -> Result<Answer, Error> {
-    let newest = |is_meant: &dyn Fn(&Entry) -> bool| entries.iter().rev().find(|entry| is_meant(entry));
+fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> Result<Answer, Error> {
+    let newest = |is_meant: &dyn Fn(&FileReport) -> bool| entries.iter().rev().find(|entry| is_meant(entry));
     if let Some(entry) = newest(&|entry| entry.warehouse_path.as_deref() == Some(path)) {
         return in_warehouse(context, path, entry);
     }
@@ -85,7 +85,7 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[Entry]) -> Resul
     let parent = path.parent();
     match settings {
         Some(settings) if parent == Some(&settings.input) => {
-            let history: Vec<&Entry> = entries.iter().filter(|entry| entry.source_path == *path).collect();
+            let history: Vec<&FileReport> = entries.iter().filter(|entry| entry.source_path == *path).collect();
             staged::explain(context, settings, path, &history)
         }
         _ => elsewhere(context, settings.map(|settings| &**settings), path),
@@ -93,7 +93,7 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[Entry]) -> Resul
 }
 
 /// A file in the warehouse that the journal knows.
-fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &Entry) -> Result<Answer, Error> {
+fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &FileReport) -> Result<Answer, Error> {
     let there = stat(context.fs, path)?;
     let (status, summary) = match (&there, entry.state) {
         (_, FileState::Discovered | FileState::Hashed | FileState::Moved) => {

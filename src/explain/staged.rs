@@ -9,16 +9,16 @@ use super::answer::{Answer, Context};
 use super::known::{history, of_original};
 use super::look::{identity, read, sidecar_of};
 use crate::Error;
-use crate::control::Told;
+use crate::control::StagedStatus;
 use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{DuplicateAction, Settings};
-use crate::journal::report::Entry;
+use crate::journal::report::FileReport;
 use crate::pipeline::WhyNot;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
 use crate::pipeline::scan::names::Ignored;
-use crate::pipeline::sidecar::{Demand, Found, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
+use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
 use crate::types::{FileIdentity, Sha256};
 
 /// Answers for a path directly in staging; `known` is what the journal says of files that were found there.
@@ -26,7 +26,7 @@ pub(super) fn explain<F: Fs>(
     context: &Context<'_, F>,
     settings: &Settings,
     path: &Path,
-    known: &[&Entry],
+    known: &[&FileReport],
 ) -> Result<Answer, Error> {
     let Some((identity, kind)) = identity(context.fs, path)? else {
         return gone(context, path, known);
@@ -69,12 +69,12 @@ pub(super) fn explain<F: Fs>(
     Ok(answer.with("ingestor", running).with("history", history(known)))
 }
 
-fn is_open<F: Fs>(context: &Context<'_, F>, entry: &Entry) -> bool {
+fn is_open<F: Fs>(context: &Context<'_, F>, entry: &FileReport) -> bool {
     context.report.state.ingest(entry.id).is_some()
 }
 
 /// Nothing is there: where did it go?
-fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&Entry]) -> Result<Answer, Error> {
+fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&FileReport]) -> Result<Answer, Error> {
     let Some(last) = known.last() else {
         return Ok(Answer::new(path, "GONE", "nothing is there, and the journal knows of nothing that was"));
     };
@@ -116,7 +116,7 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
 }
 
 /// What the running ingestor says.
-fn by_the_ingestor(path: &Path, told: &Told) -> Option<Answer> {
+fn by_the_ingestor(path: &Path, told: &StagedStatus) -> Option<Answer> {
     let (status, summary) = match (told.phase.as_str(), &told.reason) {
         ("in_flight", _) => ("IN_FLIGHT", "it is being hashed or moved at this moment".to_owned()),
         ("ready", _) => ("READY", "it is complete, and waits for its turn".to_owned()),
@@ -195,7 +195,7 @@ fn by_a_look<F: Fs>(
     }
 }
 
-fn sums<F: Fs>(context: &Context<'_, F>, path: &Path, demand: &Demand) -> Result<Found, Error> {
+fn sums<F: Fs>(context: &Context<'_, F>, path: &Path, demand: &Demand) -> Result<FoundSums, Error> {
     let (dir, name) = split(path)?;
     let file = context.fs.open(&context.fs.open_dir(dir)?, name, Open::Read)?;
     Ok(sums_of(context.fs, &file, demand)?)

@@ -3,7 +3,7 @@
 //! Invariant: a sync that fails is never a file's (P5). Whoever asks may go on with other files after [`Blame::File`] and
 //! [`Blame::Place`], and with nothing after [`Blame::Disk`].
 
-use super::{Error, MKDIR, OPEN_DIR};
+use super::{Error, Syscall};
 
 /// Who is to blame for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,26 +77,26 @@ const OUTCOME_UNKNOWN: [i32; 6] =
     [libc::EIO, libc::EPROTO, libc::EREMOTEIO, libc::ESTALE, libc::ETIMEDOUT, libc::ECONNABORTED];
 
 /// Operations on one file or name. All others concern a directory, or make something durable.
-const ON_A_FILE: [&str; 14] = [
-    super::RENAME,
-    super::LINK,
-    "unlink",
-    "stat",
-    super::OPEN,
-    "fstat",
-    super::READ,
-    "pwrite",
-    "ftruncate",
-    "fchmod",
-    "futimens",
-    "fcntl F_SETLEASE",
-    "fcntl F_GETLEASE",
-    "copy",
+const ON_A_FILE: [Syscall; 14] = [
+    Syscall::Rename,
+    Syscall::Link,
+    Syscall::Unlink,
+    Syscall::Stat,
+    Syscall::Open,
+    Syscall::Fstat,
+    Syscall::Pread,
+    Syscall::Pwrite,
+    Syscall::Ftruncate,
+    Syscall::Fchmod,
+    Syscall::Futimens,
+    Syscall::SetLease,
+    Syscall::GetLease,
+    Syscall::Copy,
 ];
 
 /// Who is to blame for an operation, by its system call's name, that failed with this error number.
-pub fn blame(op: &str, errno: i32) -> Blame {
-    let on_a_place = [OPEN_DIR, MKDIR, "statvfs", "getdents"].contains(&op);
+pub fn blame(op: Syscall, errno: i32) -> Blame {
+    let on_a_place = [Syscall::OpenDir, Syscall::Mkdir, Syscall::Statvfs, Syscall::Getdents].contains(&op);
     if !on_a_place && !ON_A_FILE.contains(&op) {
         return Blame::Disk;
     }
@@ -149,16 +149,31 @@ pub fn twice<T, E>(spares_others: fn(&E) -> bool, mut effect: impl FnMut() -> Re
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 8] = ["rename", "link", "unlink", "stat", "open", "fstat", "pread", "pwrite"];
+    const NAMES: [Syscall; 8] = [
+        Syscall::Rename,
+        Syscall::Link,
+        Syscall::Unlink,
+        Syscall::Stat,
+        Syscall::Open,
+        Syscall::Fstat,
+        Syscall::Pread,
+        Syscall::Pwrite,
+    ];
 
     /// One file's error stopped all others, at every start: each of these was met with on some file system.
     #[test]
     fn what_is_a_files_spares_the_others() {
         for errno in OF_A_FILE {
-            for op in NAMES.into_iter().chain(["ftruncate", "fchmod", "futimens", "fcntl F_SETLEASE", "copy"]) {
+            for op in NAMES.into_iter().chain([
+                Syscall::Ftruncate,
+                Syscall::Fchmod,
+                Syscall::Futimens,
+                Syscall::SetLease,
+                Syscall::Copy,
+            ]) {
                 assert_eq!(blame(op, errno), Blame::File, "{op}, errno {errno}");
             }
-            for op in ["open directory", "mkdir", "statvfs", "getdents"] {
+            for op in [Syscall::OpenDir, Syscall::Mkdir, Syscall::Statvfs, Syscall::Getdents] {
                 assert_eq!(blame(op, errno), Blame::Place, "{op}, errno {errno}");
             }
         }
@@ -167,7 +182,7 @@ mod tests {
     #[test]
     fn what_is_a_places_spares_other_places() {
         for errno in OF_A_PLACE {
-            for op in NAMES.into_iter().chain(["open directory", "mkdir"]) {
+            for op in NAMES.into_iter().chain([Syscall::OpenDir, Syscall::Mkdir]) {
                 assert_eq!(blame(op, errno), Blame::Place, "{op}, errno {errno}");
             }
         }
@@ -177,7 +192,7 @@ mod tests {
     #[test]
     fn syncs_locks_and_defects_spare_nobody() {
         for errno in OF_A_FILE.into_iter().chain(OF_A_PLACE).chain([libc::ENOSPC, libc::EDQUOT]) {
-            for op in ["fsync", "fdatasync", "syncfs", "flock", "fadvise"] {
+            for op in [Syscall::Fsync, Syscall::Fdatasync, Syscall::Syncfs, Syscall::Flock, Syscall::Fadvise] {
                 assert_eq!(blame(op, errno), Blame::Disk, "{op}, errno {errno}");
             }
         }
@@ -191,7 +206,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_waited_for() {
         for errno in [libc::ENOSPC, libc::EDQUOT] {
-            for op in NAMES.into_iter().chain(["mkdir", "copy"]) {
+            for op in NAMES.into_iter().chain([Syscall::Mkdir, Syscall::Copy]) {
                 assert_eq!(blame(op, errno), Blame::Room, "{op}, errno {errno}");
             }
         }

@@ -16,6 +16,7 @@ mod owner;
 pub mod real;
 pub mod replace;
 pub mod sim;
+mod syscall;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -23,31 +24,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::types::{FileIdentity, FileTime, UnixMillis};
+pub use syscall::Syscall;
 
 /// An operation on a file that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{op} {}: {source}", path.display())]
 pub struct Error {
-    /// The operation, by its system call's name.
-    pub op: &'static str,
+    /// The operation, by its system call.
+    pub op: Syscall,
     /// What it was applied to.
     pub path: PathBuf,
     /// What the kernel said.
     pub source: io::Error,
 }
-
-/// What [`Error::op`] says of opening a file.
-pub const OPEN: &str = "open";
-/// What it says of opening a directory.
-pub const OPEN_DIR: &str = "open directory";
-/// What it says of making one.
-pub const MKDIR: &str = "mkdir";
-/// What it says of reading a file.
-pub const READ: &str = "pread";
-/// What [`Error::op`] says of renaming one.
-pub const RENAME: &str = "rename";
-/// What it says of giving it a second name.
-pub const LINK: &str = "link";
 
 /// The mode of directories that others read, or share: the umask, a default ACL and the parent's setgid bit say what is left
 /// of it.
@@ -126,7 +115,7 @@ pub struct Stat {
 
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DirEntry {
     /// The name, any bytes but `/` and NUL.
     pub name: OsString,
     /// None where the file system does not tell kinds in listings.
@@ -188,7 +177,7 @@ pub trait Fs: Clone + Send + Sync + 'static {
     /// An open file. Dropping it closes it and gives up its lease and its lock.
     type File: Send + Sync;
     /// A listing under way.
-    type Listing: Iterator<Item = Result<Entry>>;
+    type Listing: Iterator<Item = Result<DirEntry>>;
 
     /// Opens a directory by path, following links in it (the operator's own paths may be links).
     fn open_dir(&self, path: &Path) -> Result<Self::Dir>;
@@ -299,7 +288,7 @@ pub fn write_all_at<F: Fs>(fs: &F, file: &F::File, mut bytes: &[u8], mut offset:
     if bytes.is_empty() {
         return Ok(());
     }
-    Err(Error { op: "pwrite", path: PathBuf::new(), source: io::ErrorKind::WriteZero.into() })
+    Err(Error { op: Syscall::Pwrite, path: PathBuf::new(), source: io::ErrorKind::WriteZero.into() })
 }
 
 /// Reads until `buffer` is full or the file ends; returns how many bytes there were.

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use inotify::{EventMask, Inotify, WatchMask};
+use inotify::{EventMask, WatchMask};
 
 /// Bytes for one read of events: room for about 1,000 short names.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
@@ -37,18 +37,18 @@ pub enum Hint {
 }
 
 /// A watch on one directory.
-pub struct Watch {
-    inotify: Inotify,
+pub struct Inotify {
+    inotify: inotify::Inotify,
     buffer: Vec<u8>,
 }
 
-impl Watch {
+impl Inotify {
     /// Watches `directory`.
     ///
     /// # Errors
     /// Where the kernel has no inotify, or its limits (`/proc/sys/fs/inotify`) are used up.
-    pub fn new(directory: &Path) -> io::Result<Watch> {
-        let inotify = Inotify::init()?;
+    pub fn new(directory: &Path) -> io::Result<Inotify> {
+        let inotify = inotify::Inotify::init()?;
         // Not MODIFY: a writer would wake us at each write, and its close tells all there is to know.
         let mask = WatchMask::CREATE
             | WatchMask::MOVED_TO
@@ -58,7 +58,7 @@ impl Watch {
             | WatchMask::DELETE_SELF
             | WatchMask::ONLYDIR;
         inotify.watches().add(directory, mask)?;
-        Ok(Watch { inotify, buffer: vec![0; EVENT_BUFFER_BYTES] })
+        Ok(Inotify { inotify, buffer: vec![0; EVENT_BUFFER_BYTES] })
     }
 
     /// True if nothing can happen in `directory` that is not reported.

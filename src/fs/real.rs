@@ -21,8 +21,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Entry, Error, Fs, Lease, Open, Result, Stat, SyncCall, lease, mark, owner};
-use crate::pulse::waiting;
+use super::{DirEntry, Error, Fs, Lease, Open, Result, Stat, SyncCall, lease, mark, owner};
+use crate::fs::Syscall;
+use crate::heartbeat::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 use calls::{leased, retry, retry_io};
 use stat::{kind_of, stat_of, statx};
@@ -63,17 +64,17 @@ pub struct RealFile {
 }
 
 impl RealFile {
-    fn error(&self, op: &'static str, source: impl Into<io::Error>) -> Error {
+    fn error(&self, op: Syscall, source: impl Into<io::Error>) -> Error {
         Error { op, path: self.dir.join(&self.name), source: source.into() }
     }
 }
 
 impl RealDir {
-    fn error(&self, op: &'static str, source: impl Into<io::Error>) -> Error {
+    fn error(&self, op: Syscall, source: impl Into<io::Error>) -> Error {
         Error { op, path: self.path.to_path_buf(), source: source.into() }
     }
 
-    fn error_at(&self, op: &'static str, name: &OsStr, source: impl Into<io::Error>) -> Error {
+    fn error_at(&self, op: Syscall, name: &OsStr, source: impl Into<io::Error>) -> Error {
         Error { op, path: self.path.join(name), source: source.into() }
     }
 }
@@ -86,14 +87,14 @@ pub struct RealListing {
 }
 
 impl Iterator for RealListing {
-    type Item = Result<Entry>;
+    type Item = Result<DirEntry>;
 
-    fn next(&mut self) -> Option<Result<Entry>> {
+    fn next(&mut self) -> Option<Result<DirEntry>> {
         loop {
             let entry = match waiting(|| self.entries.next())? {
                 Ok(entry) => entry,
                 Err(errno) => {
-                    let error = Error { op: "getdents", path: self.path.to_path_buf(), source: errno.into() };
+                    let error = Error { op: Syscall::Getdents, path: self.path.to_path_buf(), source: errno.into() };
                     return Some(Err(error));
                 }
             };
@@ -105,7 +106,7 @@ impl Iterator for RealListing {
                 sys::FileType::Unknown => None,
                 known => Some(kind_of(known)),
             };
-            return Some(Ok(Entry { name: OsStr::from_bytes(name).to_owned(), kind }));
+            return Some(Ok(DirEntry { name: OsStr::from_bytes(name).to_owned(), kind }));
         }
     }
 }
@@ -157,7 +158,7 @@ impl RealFs {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => {
                 let _ = unlink(to, to_name);
-                Err(from.error_at("unlink", from_name, errno))
+                Err(from.error_at(Syscall::Unlink, from_name, errno))
             }
         }
     }
@@ -180,7 +181,7 @@ impl Fs for RealFs {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match retry(|| sys::open(path, flags, Mode::empty())) {
             Ok(fd) => Ok(RealDir { file: fd.into(), path: path.into() }),
-            Err(errno) => Err(Error { op: super::OPEN_DIR, path: path.to_path_buf(), source: errno.into() }),
+            Err(errno) => Err(Error { op: Syscall::OpenDir, path: path.to_path_buf(), source: errno.into() }),
         }
     }
 
@@ -188,7 +189,7 @@ impl Fs for RealFs {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match retry(|| sys::openat(&dir.file, name, flags, Mode::empty())) {
             Ok(fd) => Ok(RealDir { file: fd.into(), path: dir.path.join(name).into() }),
-            Err(errno) => Err(dir.error_at(super::OPEN_DIR, name, errno)),
+            Err(errno) => Err(dir.error_at(Syscall::OpenDir, name, errno)),
         }
     }
 
@@ -199,28 +200,30 @@ impl Fs for RealFs {
     fn stat_dir(&self, dir: &RealDir) -> Result<Stat> {
         match statx(&dir.file, OsStr::new(""), AtFlags::EMPTY_PATH) {
             Ok(Some(stat)) => Ok(stat),
-            _ => waiting(|| sys::fstat(&dir.file)).map(|raw| stat_of(&raw)).map_err(|errno| dir.error("fstat", errno)),
+            _ => waiting(|| sys::fstat(&dir.file))
+                .map(|raw| stat_of(&raw))
+                .map_err(|errno| dir.error(Syscall::Fstat, errno)),
         }
     }
 
     fn create_dir(&self, parent: &RealDir, name: &OsStr, mode: u32) -> Result<()> {
         retry(|| sys::mkdirat(&parent.file, name, Mode::from_raw_mode(mode)))
-            .map_err(|errno| parent.error_at(super::MKDIR, name, errno))?;
+            .map_err(|errno| parent.error_at(Syscall::Mkdir, name, errno))?;
         owner::hand_over_dir(&parent.file, name, self.service());
         Ok(())
     }
 
     fn list(&self, dir: &RealDir) -> Result<RealListing> {
-        let entries = waiting(|| sys::Dir::read_from(&dir.file)).map_err(|errno| dir.error(super::OPEN_DIR, errno))?;
+        let entries = waiting(|| sys::Dir::read_from(&dir.file)).map_err(|errno| dir.error(Syscall::OpenDir, errno))?;
         Ok(RealListing { entries, path: dir.path.clone() })
     }
 
     fn stat(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
-        statx(&dir.file, name, AtFlags::empty()).map_err(|errno| dir.error_at("stat", name, errno))
+        statx(&dir.file, name, AtFlags::empty()).map_err(|errno| dir.error_at(Syscall::Stat, name, errno))
     }
 
     fn stat_fresh(&self, dir: &RealDir, name: &OsStr) -> Result<Option<Stat>> {
-        statx(&dir.file, name, AtFlags::STATX_FORCE_SYNC).map_err(|errno| dir.error_at("stat", name, errno))
+        statx(&dir.file, name, AtFlags::STATX_FORCE_SYNC).map_err(|errno| dir.error_at(Syscall::Stat, name, errno))
     }
 
     fn rename(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
@@ -239,15 +242,15 @@ impl Fs for RealFs {
                     }
                     // A full disk is waited for, whichever call finds it.
                     Err(error) if error.is_taken() || error.is_not_found() || error.is_no_space() => Err(error),
-                    Err(error) if error.op == super::LINK => Err(from.error_at(super::RENAME, from_name, errno)),
+                    Err(error) if error.op == Syscall::Link => Err(from.error_at(Syscall::Rename, from_name, errno)),
                     failed => failed,
                 }
             }
             // Which of the two names is at fault, the kernel does not say.
             Err(errno @ (Errno::EXIST | Errno::NOSPC | Errno::DQUOT)) => {
-                Err(to.error_at(super::RENAME, to_name, errno))
+                Err(to.error_at(Syscall::Rename, to_name, errno))
             }
-            Err(errno) => Err(from.error_at(super::RENAME, from_name, errno)),
+            Err(errno) => Err(from.error_at(Syscall::Rename, from_name, errno)),
         }
     }
 
@@ -258,28 +261,29 @@ impl Fs for RealFs {
     fn link(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
         match retry(|| sys::linkat(&from.file, from_name, &to.file, to_name, AtFlags::empty())) {
             Err(Errno::EXIST) if is_one_file(from, from_name, to, to_name) => Ok(()),
-            linked => linked.map_err(|errno| to.error_at(super::LINK, to_name, errno)),
+            linked => linked.map_err(|errno| to.error_at(Syscall::Link, to_name, errno)),
         }
     }
 
     fn set_aside(&self, dir: &RealDir, name: &OsStr, aside: &OsStr) -> Result<()> {
         if self.stat(dir, aside)?.is_some() {
-            return Err(dir.error_at(super::RENAME, aside, Errno::EXIST));
+            return Err(dir.error_at(Syscall::Rename, aside, Errno::EXIST));
         }
         let renamed = retry(|| sys::renameat(&dir.file, name, &dir.file, aside));
-        renamed.map_err(|errno| dir.error_at(super::RENAME, name, errno))
+        renamed.map_err(|errno| dir.error_at(Syscall::Rename, name, errno))
     }
 
     fn unlink(&self, dir: &RealDir, name: &OsStr) -> Result<()> {
-        retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty())).map_err(|errno| dir.error_at("unlink", name, errno))
+        retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty()))
+            .map_err(|errno| dir.error_at(Syscall::Unlink, name, errno))
     }
 
     fn sync_dir(&self, dir: &RealDir) -> Result<()> {
-        self.timed(SyncCall::Fsync, || sys::fsync(&dir.file)).map_err(|errno| dir.error("fsync", errno))
+        self.timed(SyncCall::Fsync, || sys::fsync(&dir.file)).map_err(|errno| dir.error(Syscall::Fsync, errno))
     }
 
     fn sync_fs(&self, dir: &RealDir) -> Result<()> {
-        self.timed(SyncCall::Syncfs, || sys::syncfs(&dir.file)).map_err(|errno| dir.error("syncfs", errno))
+        self.timed(SyncCall::Syncfs, || sys::syncfs(&dir.file)).map_err(|errno| dir.error(Syscall::Syncfs, errno))
     }
 
     fn is_well_known(&self, dir: &RealDir) -> bool {
@@ -287,7 +291,7 @@ impl Fs for RealFs {
     }
 
     fn free_bytes(&self, dir: &RealDir) -> Result<u64> {
-        waiting(|| fs2::available_space(&*dir.path)).map_err(|source| dir.error("statvfs", source))
+        waiting(|| fs2::available_space(&*dir.path)).map_err(|source| dir.error(Syscall::Statvfs, source))
     }
 
     fn open(&self, dir: &RealDir, name: &OsStr, how: Open) -> Result<RealFile> {
@@ -307,7 +311,7 @@ impl Fs for RealFs {
             }
             opened => opened,
         };
-        let fd: OwnedFd = opened.map_err(|errno| dir.error_at(super::OPEN, name, errno))?;
+        let fd: OwnedFd = opened.map_err(|errno| dir.error_at(Syscall::Open, name, errno))?;
         if matches!(how, Open::Create { .. }) {
             owner::hand_over(&dir.file, fd.as_fd(), self.service());
         }
@@ -315,19 +319,19 @@ impl Fs for RealFs {
     }
 
     fn stat_file(&self, file: &RealFile) -> Result<Stat> {
-        waiting(|| sys::fstat(&file.file)).map(|raw| stat_of(&raw)).map_err(|errno| file.error("fstat", errno))
+        waiting(|| sys::fstat(&file.file)).map(|raw| stat_of(&raw)).map_err(|errno| file.error(Syscall::Fstat, errno))
     }
 
     fn read_at(&self, file: &RealFile, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        retry_io(|| file.file.read_at(buffer, offset)).map_err(|source| file.error(super::READ, source))
+        retry_io(|| file.file.read_at(buffer, offset)).map_err(|source| file.error(Syscall::Pread, source))
     }
 
     fn write_at(&self, file: &RealFile, bytes: &[u8], offset: u64) -> Result<usize> {
-        retry_io(|| file.file.write_at(bytes, offset)).map_err(|source| file.error("pwrite", source))
+        retry_io(|| file.file.write_at(bytes, offset)).map_err(|source| file.error(Syscall::Pwrite, source))
     }
 
     fn set_len(&self, file: &RealFile, len: u64) -> Result<()> {
-        retry(|| sys::ftruncate(&file.file, len)).map_err(|errno| file.error("ftruncate", errno))
+        retry(|| sys::ftruncate(&file.file, len)).map_err(|errno| file.error(Syscall::Ftruncate, errno))
     }
 
     fn set_meta(&self, file: &RealFile, mode: u32, mtime: FileTime) -> Result<()> {
@@ -335,41 +339,42 @@ impl Fs for RealFs {
         let omit = sys::Timespec { tv_sec: 0, tv_nsec: sys::UTIME_OMIT };
         let stamp = sys::Timespec { tv_sec: mtime.sec, tv_nsec: i64::from(mtime.nsec) };
         let times = sys::Timestamps { last_access: omit, last_modification: stamp };
-        waiting(|| sys::futimens(&file.file, &times)).map_err(|errno| file.error("futimens", errno))?;
-        moded.map_err(|errno| file.error("fchmod", errno))
+        waiting(|| sys::futimens(&file.file, &times)).map_err(|errno| file.error(Syscall::Futimens, errno))?;
+        moded.map_err(|errno| file.error(Syscall::Fchmod, errno))
     }
 
     fn sync_data(&self, file: &RealFile) -> Result<()> {
-        self.timed(SyncCall::Fdatasync, || sys::fdatasync(&file.file)).map_err(|errno| file.error("fdatasync", errno))
+        self.timed(SyncCall::Fdatasync, || sys::fdatasync(&file.file))
+            .map_err(|errno| file.error(Syscall::Fdatasync, errno))
     }
 
     fn sync_all(&self, file: &RealFile) -> Result<()> {
-        self.timed(SyncCall::Fsync, || sys::fsync(&file.file)).map_err(|errno| file.error("fsync", errno))
+        self.timed(SyncCall::Fsync, || sys::fsync(&file.file)).map_err(|errno| file.error(Syscall::Fsync, errno))
     }
 
     fn drop_cache(&self, file: &RealFile) -> Result<()> {
         waiting(|| sys::fadvise(&file.file, 0, None, sys::Advice::DontNeed))
-            .map_err(|errno| file.error("fadvise", errno))
+            .map_err(|errno| file.error(Syscall::Fadvise, errno))
     }
 
     fn lease(&self, file: &RealFile) -> Result<Lease> {
-        waiting(|| lease::take(file.file.as_fd())).map_err(|source| file.error("fcntl F_SETLEASE", source))
+        waiting(|| lease::take(file.file.as_fd())).map_err(|source| file.error(Syscall::SetLease, source))
     }
 
     fn lease_broken(&self, file: &RealFile) -> Result<bool> {
-        waiting(|| lease::is_broken(file.file.as_fd())).map_err(|source| file.error("fcntl F_GETLEASE", source))
+        waiting(|| lease::is_broken(file.file.as_fd())).map_err(|source| file.error(Syscall::GetLease, source))
     }
 
     fn try_lock_file(&self, file: &RealFile) -> Result<bool> {
-        try_lock(&file.file).map_err(|source| file.error("flock", source))
+        try_lock(&file.file).map_err(|source| file.error(Syscall::Flock, source))
     }
 
     fn unlock_file(&self, file: &RealFile) -> Result<()> {
-        waiting(|| fs2::FileExt::unlock(&file.file)).map_err(|source| file.error("flock", source))
+        waiting(|| fs2::FileExt::unlock(&file.file)).map_err(|source| file.error(Syscall::Flock, source))
     }
 
     fn try_lock_dir(&self, dir: &RealDir) -> Result<bool> {
-        waiting(|| mark::take(dir.file.as_fd())).map_err(|source| dir.error("fcntl F_OFD_SETLK", source))
+        waiting(|| mark::take(dir.file.as_fd())).map_err(|source| dir.error(Syscall::OfdSetlk, source))
     }
 
     fn dir_lock_holder(&self, dir: &RealDir) -> Option<u32> {

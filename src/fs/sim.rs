@@ -88,12 +88,13 @@ use super::{Error, Result};
 use self::machine::machine;
 use self::state::State;
 use self::units::{NS_PER_MS, nanos};
+use crate::fs::Syscall;
 use crate::types::UnixMillis;
 
 pub use self::door::{SimDir, SimFile, SimListing};
 pub use self::faults::{Fault, Logged, Op};
 pub use self::machine::{Call, Gate, Hook, SimFs, Upstream};
-pub use self::odd::{Odd, Refusal};
+pub use self::odd::{Odd, RefusedName};
 pub use self::rng::Survival;
 pub use self::upstream::WriterId;
 
@@ -185,7 +186,7 @@ impl SimFs {
     pub fn mount(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let mounted = self.world().state.mount(path);
-        mounted.map(drop).map_err(|source| Error { op: "mount", path: path.to_path_buf(), source })
+        mounted.map(drop).map_err(|source| Error { op: Syscall::Mount, path: path.to_path_buf(), source })
     }
 
     /// Limits the device that holds `path`, in bytes; None for no limit. What is there already stays.
@@ -193,7 +194,7 @@ impl SimFs {
         let (path, mut world) = (path.as_ref(), self.world());
         match world.state.walk(path, true) {
             Ok(place) => world.state.device(place).capacity = bytes,
-            Err(source) => return Err(Error { op: "set_capacity", path: path.to_path_buf(), source }),
+            Err(source) => return Err(Error { op: Syscall::SetCapacity, path: path.to_path_buf(), source }),
         }
         Ok(())
     }

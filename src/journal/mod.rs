@@ -17,7 +17,7 @@ mod log;
 mod memory;
 
 pub use care::{compact, rebuild, repair, salvage, verify};
-pub use disk::error::{Corrupt, Damage, Error, NotTorn, Refused};
+pub use disk::error::{Corrupt, Damage, Error, NotTorn, Rejected};
 pub use disk::ids::{from_hex, hex};
 pub use disk::{expired, format, frame, lifecycle, names, record, relocations, segment, snapshot};
 pub use log::beside::{exists, read};

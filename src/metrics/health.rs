@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::labels::{Label, label};
-use crate::pulse::{Pulses, Stall};
+use crate::heartbeat::{Heartbeats, Stall};
 
 /// How long a thread may be at one thing: a batch, a slice of a scan, a piece of a large file. Some 13 GB of dirty pages, which
 /// a machine with 64 GiB may have, take a spinning disk two minutes to sync; beyond twice that it is stuck.
@@ -37,7 +37,7 @@ pub(super) struct Health {
     phase: AtomicUsize,
     /// How many threads wait for room on a disk.
     full: AtomicUsize,
-    pub(super) pulses: Pulses,
+    pub(super) heartbeats: Heartbeats,
 }
 
 impl Health {
@@ -58,7 +58,7 @@ impl Health {
         let less = |full: usize| Some(full.saturating_sub(1));
         let _ = self.full.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         // Others have waited behind those who waited for room.
-        self.pulses.begin_anew();
+        self.heartbeats.begin_anew();
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -79,7 +79,7 @@ impl Health {
     }
 
     pub(super) fn stalled(&self, longer_than: Duration) -> Option<Stall> {
-        if self.is_full() { None } else { self.pulses.stalled(longer_than) }
+        if self.is_full() { None } else { self.heartbeats.stalled(longer_than) }
     }
 }
 
@@ -91,8 +91,8 @@ mod tests {
     fn a_full_disk_is_no_stall_and_not_ready() {
         let health = Health::default();
         health.enter(Phase::Running);
-        let _beating = health.pulses.begin("commit");
-        crate::pulse::step();
+        let _beating = health.heartbeats.begin("commit");
+        crate::heartbeat::step();
         std::thread::sleep(Duration::from_millis(50));
         assert!(health.stalled(Duration::from_millis(40)).is_some() && health.not_ready().is_none());
         // The committer and the intake may both have met it.

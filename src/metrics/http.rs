@@ -51,7 +51,7 @@ impl Listener {
                         // What becomes of a connection is its client's concern.
                         Ok((stream, _)) => {
                             busy.fetch_add(1, Ordering::Relaxed);
-                            drop(converse(stream, &Patience::begin(&busy), &metrics, &exposition));
+                            drop(converse(stream, &Deadline::begin(&busy), &metrics, &exposition));
                             busy.fetch_sub(1, Ordering::Relaxed);
                         }
                         Err(_) => thread::sleep(ACCEPT_RETRY),
@@ -65,15 +65,15 @@ impl Listener {
 }
 
 /// How long a connection may last.
-struct Patience<'a> {
+struct Deadline<'a> {
     began: Instant,
     /// Threads that have a connection, of [`HTTP_THREADS`].
     busy: &'a AtomicUsize,
 }
 
-impl Patience<'_> {
-    fn begin(busy: &AtomicUsize) -> Patience<'_> {
-        Patience { began: Instant::now(), busy }
+impl Deadline<'_> {
+    fn begin(busy: &AtomicUsize) -> Deadline<'_> {
+        Deadline { began: Instant::now(), busy }
     }
 
     /// The time that is left, as it looks now; an error when there is none.
@@ -98,7 +98,7 @@ impl Patience<'_> {
 /// One request and its answer.
 fn converse(
     mut stream: TcpStream,
-    patience: &Patience<'_>,
+    patience: &Deadline<'_>,
     metrics: &Metrics,
     exposition: &Exposition,
 ) -> io::Result<()> {
@@ -126,14 +126,14 @@ struct Request {
 }
 
 /// Reads a request's head. An error is the connection's; a request that is none is answered.
-fn read_request(stream: &mut TcpStream, patience: &Patience<'_>) -> io::Result<Result<Request, Answer>> {
+fn read_request(stream: &mut TcpStream, patience: &Deadline<'_>) -> io::Result<Result<Request, Response>> {
     let mut buffer = [0; HTTP_REQUEST_BYTES_MAX];
     let mut filled = 0;
     while filled < buffer.len() {
         match read(stream, &mut buffer[filled..], patience) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => filled += read,
-            Err(error) if is_late(&error) => return Ok(Err(Answer::text(408, "the request did not come in time\n"))),
+            Err(error) if is_late(&error) => return Ok(Err(Response::text(408, "the request did not come in time\n"))),
             Err(error) => return Err(error),
         }
         let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
@@ -145,46 +145,46 @@ fn read_request(stream: &mut TcpStream, patience: &Patience<'_>) -> io::Result<R
                 let path = path.split_once('?').map_or(path, |(path, _)| path).to_owned();
                 return Ok(Ok(Request { method: request.method.unwrap_or_default().to_owned(), path }));
             }
-            Err(httparse::Error::TooManyHeaders) => return Ok(Err(Answer::text(431, "too many headers\n"))),
-            Err(_) => return Ok(Err(Answer::text(400, "this is not HTTP\n"))),
+            Err(httparse::Error::TooManyHeaders) => return Ok(Err(Response::text(431, "too many headers\n"))),
+            Err(_) => return Ok(Err(Response::text(400, "this is not HTTP\n"))),
         }
     }
-    Ok(Err(Answer::text(431, "the request is too long\n")))
+    Ok(Err(Response::text(431, "the request is too long\n")))
 }
 
-fn answer(request: &Request, metrics: &Metrics, exposition: &Exposition) -> Answer {
+fn answer(request: &Request, metrics: &Metrics, exposition: &Exposition) -> Response {
     let is_known = ["/", "/metrics", "/healthz", "/readyz"].contains(&&*request.path);
     let is_head = request.method == "HEAD";
     let answer = match &*request.path {
-        _ if !is_known => Answer::text(404, "there are /metrics, /healthz and /readyz\n"),
-        _ if !is_head && request.method != "GET" => Answer::text(405, "only GET and HEAD\n"),
+        _ if !is_known => Response::text(404, "there are /metrics, /healthz and /readyz\n"),
+        _ if !is_head && request.method != "GET" => Response::text(405, "only GET and HEAD\n"),
         "/metrics" => match text(exposition) {
-            Ok(text) => Answer { code: 200, content_type: CONTENT_TYPE, body: text, is_head: false },
-            Err(_) => Answer::text(500, "the metrics could not be written\n"),
+            Ok(text) => Response { code: 200, content_type: CONTENT_TYPE, body: text, is_head: false },
+            Err(_) => Response::text(500, "the metrics could not be written\n"),
         },
         "/healthz" => match metrics.stalled() {
-            Some(stall) => Answer::text(503, &format!("{stall}\n")),
-            None => Answer::text(200, "ok\n"),
+            Some(stall) => Response::text(503, &format!("{stall}\n")),
+            None => Response::text(200, "ok\n"),
         },
         "/readyz" => match metrics.not_ready() {
-            Some(why) => Answer::text(503, &format!("{why}\n")),
-            None => Answer::text(200, "ok\n"),
+            Some(why) => Response::text(503, &format!("{why}\n")),
+            None => Response::text(200, "ok\n"),
         },
-        _ => Answer::text(200, "csv-ingestor\n/metrics\n/healthz\n/readyz\n"),
+        _ => Response::text(200, "csv-ingestor\n/metrics\n/healthz\n/readyz\n"),
     };
-    Answer { is_head, ..answer }
+    Response { is_head, ..answer }
 }
 
-struct Answer {
+struct Response {
     code: u16,
     content_type: &'static str,
     body: String,
     is_head: bool,
 }
 
-impl Answer {
-    fn text(code: u16, body: &str) -> Answer {
-        Answer { code, content_type: PLAIN, body: body.to_owned(), is_head: false }
+impl Response {
+    fn text(code: u16, body: &str) -> Response {
+        Response { code, content_type: PLAIN, body: body.to_owned(), is_head: false }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -214,7 +214,7 @@ impl Answer {
     }
 }
 
-fn read(stream: &mut TcpStream, buffer: &mut [u8], patience: &Patience<'_>) -> io::Result<usize> {
+fn read(stream: &mut TcpStream, buffer: &mut [u8], patience: &Deadline<'_>) -> io::Result<usize> {
     patience.spend(|time| {
         stream.set_read_timeout(Some(time))?;
         stream.read(buffer)
@@ -222,7 +222,7 @@ fn read(stream: &mut TcpStream, buffer: &mut [u8], patience: &Patience<'_>) -> i
 }
 
 /// As `Write::write_all`, but the patience is for all of it, however few bytes the client takes at a time.
-fn write_all(stream: &mut TcpStream, bytes: &[u8], patience: &Patience<'_>) -> io::Result<()> {
+fn write_all(stream: &mut TcpStream, bytes: &[u8], patience: &Deadline<'_>) -> io::Result<()> {
     // Most answers fit into the socket's buffer: one that did not ask in time is told so, all the same.
     stream.set_write_timeout(Some(ACCEPT_RETRY))?;
     let mut written = match stream.write(bytes) {

@@ -24,12 +24,12 @@ pub use exposition::{Exposition, text};
 pub use labels::FailureReason;
 
 use crate::fs::SyncCall;
+use crate::heartbeat::{Heartbeats, Stall};
 use crate::journal::files::Usage;
 use crate::journal::ingest::{Ingest, Original};
 use crate::journal::record::{AbandonReason, DuplicateAction, QuarantineCause, Quarantined};
 use crate::journal::snapshot::SnapshotHeader;
 use crate::log;
-use crate::pulse::{Pulses, Stall};
 use crate::types::{Sha256, UnixMillis};
 use durations::Durations;
 use health::{Health, Phase, STALL_MAX};
@@ -151,7 +151,7 @@ pub struct RecoveryCounts {
 
 /// The files that the intake knows and that are not done.
 #[derive(Clone, Copy, Debug)]
-pub struct Queue {
+pub struct QueueDepths {
     /// Not complete yet.
     pub waiting: usize,
     /// Refused, and looked at again later.
@@ -245,8 +245,8 @@ impl Metrics {
     }
 
     /// Where threads show whether they move.
-    pub fn pulses(&self) -> &Pulses {
-        &self.health.pulses
+    pub fn heartbeats(&self) -> &Heartbeats {
+        &self.health.heartbeats
     }
 
     /// A sync has taken so long.
@@ -278,7 +278,7 @@ impl Metrics {
     }
 
     /// The files that are not done yet.
-    pub fn queue(&self, queue: &Queue) {
+    pub fn queue(&self, queue: &QueueDepths) {
         self.stages.of(Stage::Waiting).set(queue.waiting as u64);
         self.stages.of(Stage::Held).set(queue.held as u64);
         self.stages.of(Stage::Ready).set(queue.ready as u64);

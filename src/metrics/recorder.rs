@@ -23,7 +23,7 @@ pub struct Recorder {
 }
 
 /// What it does each time.
-struct Work<F> {
+struct Recording<F> {
     fs: F,
     metrics: Arc<Metrics>,
     state_path: PathBuf,
@@ -39,7 +39,7 @@ impl Recorder {
         textfile: Option<&Path>,
         interval: Duration,
     ) -> std::io::Result<Recorder> {
-        let mut work = Work {
+        let mut work = Recording {
             fs: fs.clone(),
             metrics: metrics.clone(),
             state_path: state_path.to_path_buf(),
@@ -67,7 +67,7 @@ impl Recorder {
     }
 }
 
-impl<F: Fs> Work<F> {
+impl<F: Fs> Recording<F> {
     fn once(&mut self) {
         // What cannot be measured now is as it was.
         if let Ok(usage) = Usage::measure(&self.fs, &self.state_path) {

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::fs::Syscall;
 use crate::fs::{self, DIR_MODE, Fs};
 
 /// Open directories that are remembered: today's and yesterday's partition, staging, copies, duplicates, and room.
@@ -130,6 +131,10 @@ impl<F: Fs> Dirs<F> {
 pub fn split(path: &Path) -> fs::Result<(&Path, &OsStr)> {
     match (path.parent(), path.file_name()) {
         (Some(dir), Some(name)) => Ok((dir, name)),
-        _ => Err(fs::Error { op: "open", path: path.to_path_buf(), source: std::io::ErrorKind::InvalidInput.into() }),
+        _ => Err(fs::Error {
+            op: Syscall::Open,
+            path: path.to_path_buf(),
+            source: std::io::ErrorKind::InvalidInput.into(),
+        }),
     }
 }

@@ -1,7 +1,7 @@
 //! Hashing, with the guards against a file that changes under us, and copying where a rename will not do.
 //!
 //! Invariants:
-//! - What is returned as [`Hashed`] was, from before its first byte was read until now, the file that was settled:
+//! - What is returned as [`HashedFile`] was, from before its first byte was read until now, the file that was settled:
 //!   same identity before and after, on one descriptor, and with a lease held where leases exist.
 //! - A copy is complete and durable before it is returned; a copy that is not returned is removed.
 //! - One read of the data, whether it is copied or not.
@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::csv::Profiler;
 use super::places::private_dir;
-use super::sidecar::{Demand, Found, Notes, SIDECAR_BYTES_MAX, Summer};
-use super::{HashResult, Hashed, Refusal, Refused, Settled};
+use super::sidecar::{Demand, FoundSums, Notes, SIDECAR_BYTES_MAX, Summer};
+use super::{HashResult, HashedFile, Refusal, Refused, Settled};
+use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::{Copy, Profile, Validation};
 use crate::log;
@@ -84,7 +85,7 @@ impl<F: Fs> Hasher<F> {
     /// The same. `between` is called behind each piece of it, and may do something else meanwhile.
     pub fn hash_between(&mut self, settled: Settled, sync: bool, between: &mut dyn FnMut()) -> HashResult<F> {
         match self.try_hash(&settled, sync, between) {
-            Ok(content) => Ok(Hashed {
+            Ok(content) => Ok(HashedFile {
                 settled,
                 file: content.file,
                 leased: content.leased,
@@ -98,7 +99,12 @@ impl<F: Fs> Hasher<F> {
         }
     }
 
-    fn try_hash(&mut self, settled: &Settled, sync: bool, between: &mut dyn FnMut()) -> Result<Content<F>, Refusal> {
+    fn try_hash(
+        &mut self,
+        settled: &Settled,
+        sync: bool,
+        between: &mut dyn FnMut(),
+    ) -> Result<HashedContent<F>, Refusal> {
         let shared = self.shared.clone();
         if shared.stop.load(Ordering::Relaxed) {
             return Err(Refusal::Interrupted);
@@ -120,7 +126,7 @@ impl<F: Fs> Hasher<F> {
         }
         self.say(settled, &vouched);
         let durable = sync || copy.is_some();
-        Ok(Content { file, leased, sha256: sums.sha256, durable, copy, profile: look.profile, verified_by })
+        Ok(HashedContent { file, leased, sha256: sums.sha256, durable, copy, profile: look.profile, verified_by })
     }
 
     /// Opens the file that was settled, and no other, with a lease if leases exist.
@@ -181,7 +187,7 @@ impl<F: Fs> Hasher<F> {
         demand: &Demand,
         target: Option<&F::File>,
         beside: &mut Beside<'_>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<FoundSums, Refusal> {
         let fs = self.shared.fs.clone();
         let mut summer = Summer::new(demand);
         let mut offset = 0;
@@ -215,12 +221,12 @@ impl<F: Fs> Hasher<F> {
         demand: &Demand,
         copies: &F::Dir,
         beside: &mut Beside<'_>,
-    ) -> Result<(Found, Option<Copy>), Refusal> {
+    ) -> Result<(FoundSums, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
         if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
             // Copying it until the disk is full would take the room that journal and manifest need.
             let source = std::io::Error::from_raw_os_error(libc::ENOSPC);
-            return Err(fs::Error { op: "copy", path: fs.dir_path(copies).to_path_buf(), source }.into());
+            return Err(fs::Error { op: Syscall::Copy, path: fs.dir_path(copies).to_path_buf(), source }.into());
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
@@ -256,7 +262,7 @@ pub fn digest_of<F: Fs>(fs: &F, file: &F::File) -> fs::Result<Sha256> {
 }
 
 /// The same, and the sums that are demanded.
-pub fn sums_of<F: Fs>(fs: &F, file: &F::File, demand: &Demand) -> fs::Result<Found> {
+pub fn sums_of<F: Fs>(fs: &F, file: &F::File, demand: &Demand) -> fs::Result<FoundSums> {
     let mut summer = Summer::new(demand);
     let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
     loop {
@@ -270,12 +276,12 @@ pub fn sums_of<F: Fs>(fs: &F, file: &F::File, demand: &Demand) -> fs::Result<Fou
 }
 
 /// The strongest of the sums that are demanded; refused if one that decides is another.
-fn checked(demand: &Demand, sums: &Found) -> Result<Option<Algorithm>, Refusal> {
+fn checked(demand: &Demand, sums: &FoundSums) -> Result<Option<Algorithm>, Refusal> {
     demand.check(sums).map_err(|mismatch| Refusal::ChecksumDiffers(Box::new(mismatch)))
 }
 
 /// What hashing yields.
-struct Content<F: Fs> {
+struct HashedContent<F: Fs> {
     file: F::File,
     leased: bool,
     sha256: Sha256,

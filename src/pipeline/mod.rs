@@ -2,7 +2,7 @@
 //! file skips one:
 //!
 //! ```text
-//! scan ──▶ settle ──▶ Settled ──▶ hash ──▶ Hashed ──▶ commit ──▶ Report
+//! scan ──▶ settle ──▶ Settled ──▶ hash ──▶ HashedFile ──▶ commit ──▶ Report
 //! ```
 //!
 //! Invariants:
@@ -29,5 +29,5 @@ pub mod warehouse;
 mod why_not;
 
 pub use error::Error;
-pub use stage::{HashResult, Hashed, Outcome, Refused, Report, Settled};
+pub use stage::{HashResult, HashedFile, Outcome, Refused, Report, Settled};
 pub use why_not::{Refusal, WhyNot};

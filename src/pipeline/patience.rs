@@ -29,7 +29,7 @@ impl Patience {
     pub fn run<T>(&mut self, mut effect: impl FnMut() -> fs::Result<T>) -> Result<T, Error> {
         loop {
             match effect() {
-                Err(error) if error.is_no_space() && !error.op.contains("sync") => {
+                Err(error) if error.is_no_space() && !error.op.is_sync() => {
                     self.wait_for_room(&error.to_string())?;
                 }
                 result => {

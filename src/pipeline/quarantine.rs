@@ -40,7 +40,7 @@ pub struct Quarantine {
 
 /// Why a file goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct Fault {
     /// In one word.
     pub cause: QuarantineCause,
     /// Where in the file, if that can be told.
@@ -61,7 +61,7 @@ impl Quarantine {
     }
 
     /// Why a file that was refused cannot be ingested for good; None if that may change.
-    pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Finding> {
+    pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Fault> {
         let cause = refused.refusal.cause();
         let is_again = refused.settled.failing == cause;
         let tries = if is_again { refused.settled.failures.saturating_add(1) } else { 1 };
@@ -84,7 +84,7 @@ impl Quarantine {
             refusal => refusal.error().unwrap_or_default(),
         };
         detail.truncate(detail.floor_char_boundary(TEXT_BYTES_MAX));
-        Some(Finding { cause, line, detail })
+        Some(Fault { cause, line, detail })
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Recovered {
 }
 
 /// Where the content of a HASHED file is.
-enum Place {
+enum Whereabouts {
     /// At its warehouse path.
     Arrived,
     /// Where it can be moved from.
@@ -83,7 +83,7 @@ enum SecondName {
 
 /// What stands at the three places where a HASHED file's content may be.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     arrived: Option<FileIdentity>,
     source: Option<FileIdentity>,
     copy: Option<FileIdentity>,
@@ -95,9 +95,9 @@ struct Seen {
     has_two_names: bool,
 }
 
-impl Seen {
+impl Observed {
     /// Where it is, as far as that can be told without a look at its warehouse path.
-    fn without_the_warehouse(&self, ingest: &Ingest, target: &Target, error: fs::Error) -> Place {
+    fn without_the_warehouse(&self, ingest: &Ingest, target: &Target, error: fs::Error) -> Whereabouts {
         let is_elsewhere = match &target.copy {
             // Its source stays until all is done, and says nothing.
             Some(_) => self.copy.is_some(),
@@ -108,28 +108,28 @@ impl Seen {
         match is_elsewhere && !is_last {
             // It was not moved, then; where it is, it is found again. With a second name it may stand there as well: a rename
             // that was cut off left both.
-            true if !self.has_two_names => Place::Refused(error),
-            _ => Place::Unseen(error),
+            true if !self.has_two_names => Whereabouts::Refused(error),
+            _ => Whereabouts::Unseen(error),
         }
     }
 }
 
 /// The HASHED rows of the table above.
-fn judge(ingest: &Ingest, target: &Target, seen: &Seen) -> Place {
+fn judge(ingest: &Ingest, target: &Target, seen: &Observed) -> Whereabouts {
     let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
     match &seen.arrived {
-        Some(arrived) if arrived.same_but_renamed(moving) => return Place::Arrived,
-        Some(arrived) if arrived.key() == moving.key() => return Place::Spoilt(AbandonReason::Changed),
+        Some(arrived) if arrived.same_but_renamed(moving) => return Whereabouts::Arrived,
+        Some(arrived) if arrived.key() == moving.key() => return Whereabouts::Spoilt(AbandonReason::Changed),
         _ => {}
     }
     let copy_is_there =
         matches!((&target.copy, &seen.copy), (Some(copy), Some(seen)) if seen.same_but_renamed(&copy.identity));
     match seen.source {
-        Some(source) if source != ingest.identity => Place::Lost(AbandonReason::Changed),
-        _ if copy_is_there => Place::Ready,
-        Some(_) if target.copy.is_some() => Place::Again,
-        Some(_) => Place::Ready,
-        None => Place::Lost(AbandonReason::Vanished),
+        Some(source) if source != ingest.identity => Whereabouts::Lost(AbandonReason::Changed),
+        _ if copy_is_there => Whereabouts::Ready,
+        Some(_) if target.copy.is_some() => Whereabouts::Again,
+        Some(_) => Whereabouts::Ready,
+        None => Whereabouts::Lost(AbandonReason::Vanished),
     }
 }
 
@@ -171,28 +171,28 @@ impl<F: Fs> Committer<F> {
         for ingest in self.open_in(FileState::Hashed) {
             let mut work = work_of(&ingest)?;
             let mut place = self.find(&ingest)?;
-            if matches!(place, Place::Lost(_))
+            if matches!(place, Whereabouts::Lost(_))
                 && let Some(error) = self.return_mistaken(&ingest)?
             {
-                place = Place::Unseen(error);
+                place = Whereabouts::Unseen(error);
             }
             match self.guard_or_doubt(&ingest, &mut work, place)? {
-                Place::Arrived => placed.push(work),
-                Place::Ready => to_place.push(work),
-                Place::Again => match self.resume_source(&ingest, &recovered.resumed)? {
+                Whereabouts::Arrived => placed.push(work),
+                Whereabouts::Ready => to_place.push(work),
+                Whereabouts::Again => match self.resume_source(&ingest, &recovered.resumed)? {
                     Ok(settled) => recovered.resumed.push((ingest.id, settled)),
                     Err(reason) => dropped.push(Dropped { work, reason, error: None }),
                 },
-                Place::Spoilt(reason) => {
+                Whereabouts::Spoilt(reason) => {
                     if self.put_back(ingest.id)? {
                         dropped.push(Dropped { work, reason, error: None });
                     }
                 }
-                Place::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
-                Place::Refused(error) => {
+                Whereabouts::Lost(reason) => dropped.push(Dropped { work, reason, error: None }),
+                Whereabouts::Refused(error) => {
                     dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
                 }
-                Place::Unseen(error) => {
+                Whereabouts::Unseen(error) => {
                     self.report_unseen(&ingest, &error);
                     if let Some(target) = ingest.target {
                         self.pending.undecided.insert(target.warehouse_path);
@@ -278,10 +278,10 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Where it is, once what a link may have left is settled.
-    fn find(&mut self, ingest: &Ingest) -> Result<Place, Error> {
+    fn find(&mut self, ingest: &Ingest) -> Result<Whereabouts, Error> {
         if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_none()) {
             match self.staging.resolve_link(ingest.id, &ingest.source_path, &target.warehouse_path) {
-                Err(error) if error.spares_others() && !error.is_not_found() => return Ok(Place::Unseen(error)),
+                Err(error) if error.spares_others() && !error.is_not_found() => return Ok(Whereabouts::Unseen(error)),
                 resolved => resolved?,
             }
         }
@@ -289,8 +289,8 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Looks at the three places.
-    fn see(&mut self, ingest: &Ingest, target: &Target) -> Result<Seen, Error> {
-        let mut seen = Seen::default();
+    fn see(&mut self, ingest: &Ingest, target: &Target) -> Result<Observed, Error> {
+        let mut seen = Observed::default();
         match self.staging.dirs.look(&target.warehouse_path) {
             Err(error) if error.spares_others() => seen.unseen = Some(error),
             stat => seen.arrived = stat?.map(|stat| stat.identity),
@@ -311,7 +311,7 @@ impl<F: Fs> Committer<F> {
         Ok(seen)
     }
 
-    fn locate(&mut self, ingest: &Ingest) -> Result<Place, Error> {
+    fn locate(&mut self, ingest: &Ingest) -> Result<Whereabouts, Error> {
         let Some(target) = &ingest.target else {
             return Err(Error::Transition("a hashed file has no target", ingest.id));
         };
@@ -319,23 +319,23 @@ impl<F: Fs> Committer<F> {
         let mut place = judge(ingest, target, &seen);
         match (seen.unseen.take(), seen.refused.take()) {
             (Some(error), _) => return Ok(seen.without_the_warehouse(ingest, target, error)),
-            (None, Some(error)) if !matches!(place, Place::Arrived | Place::Spoilt(_)) => {
+            (None, Some(error)) if !matches!(place, Whereabouts::Arrived | Whereabouts::Spoilt(_)) => {
                 if !self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)? {
                     // What stands there may be what was moved by mistake, which only its old name could tell.
                     let is_taken = seen.arrived.is_some() && target.copy.is_none();
-                    return Ok(if is_taken { Place::Unseen(error) } else { Place::Refused(error) });
+                    return Ok(if is_taken { Whereabouts::Unseen(error) } else { Whereabouts::Refused(error) });
                 }
-                place = Place::Arrived;
+                place = Whereabouts::Arrived;
             }
             _ => {}
         }
         // Device numbers may change at a reboot, and inode numbers on some file systems: the hash decides.
-        if matches!(place, Place::Lost(_) | Place::Again)
+        if matches!(place, Whereabouts::Lost(_) | Whereabouts::Again)
             && self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
         {
-            place = Place::Arrived;
+            place = Whereabouts::Arrived;
         }
-        if matches!(place, Place::Arrived) {
+        if matches!(place, Whereabouts::Arrived) {
             // A killed process may have made the partition, or renamed the file, without syncing either.
             let (partition, _) = split(&target.warehouse_path)?;
             let (staging, _) = split(&ingest.source_path)?;
@@ -347,12 +347,12 @@ impl<F: Fs> Committer<F> {
 
     /// The writer guard: the lease ended with the process that held it, so a writer may have come since, and gone again.
     /// A copy needs none for itself, but its source must still be complete.
-    fn guard(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Place) -> Result<Place, Error> {
+    fn guard(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Whereabouts) -> Result<Whereabouts, Error> {
         let copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
         let path = match (&place, &ingest.target) {
-            (Place::Arrived, Some(target)) if copied => return self.guard_copy(ingest, target),
-            (Place::Arrived, Some(target)) if !copied => &target.warehouse_path,
-            (Place::Ready, _) => &ingest.source_path,
+            (Whereabouts::Arrived, Some(target)) if copied => return self.guard_copy(ingest, target),
+            (Whereabouts::Arrived, Some(target)) if !copied => &target.warehouse_path,
+            (Whereabouts::Ready, _) => &ingest.source_path,
             _ => return Ok(place),
         };
         let (dir, name) = split(path)?;
@@ -364,13 +364,13 @@ impl<F: Fs> Committer<F> {
             Err(error) if error.spares_others() => return Ok(self.unreadable(ingest, &place, &error)),
             file => file?,
         };
-        if matches!(place, Place::Ready) && !copied && self.fs.stat_file(&file)?.identity != ingest.identity {
+        if matches!(place, Whereabouts::Ready) && !copied && self.fs.stat_file(&file)?.identity != ingest.identity {
             // Replaced since we looked: what is there now was not hashed.
-            return Ok(Place::Lost(AbandonReason::Changed));
+            return Ok(Whereabouts::Lost(AbandonReason::Changed));
         }
         let spoilt = |reason| match place {
-            Place::Arrived => Place::Spoilt(reason),
-            _ => Place::Lost(reason),
+            Whereabouts::Arrived => Whereabouts::Spoilt(reason),
+            _ => Whereabouts::Lost(reason),
         };
         let lease = match self.fs.lease(&file) {
             Err(error) if error.spares_others() => Lease::Unsupported,

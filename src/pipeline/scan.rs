@@ -12,12 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::ignored::{Counts, IgnoredNames};
+use self::ignored::{IgnoredCounts, IgnoredNames};
 use self::names::{Ignored, ignored_always};
 use self::patterns::Patterns;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{Notes, data_name, sidecar_name};
-use crate::fs::{self, Entry, FileKind, Fs};
+use crate::fs::{self, DirEntry, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
 use crate::log;
 use crate::types::FileIdentity;
@@ -146,7 +146,7 @@ impl<F: Fs> Scanner<F> {
     }
 
     /// By a sidecar its file is looked at, too: it may be missing. Each of them only once.
-    fn look_at_entry(&mut self, settle: &mut Settle, entry: &Entry, now: Duration) -> fs::Result<()> {
+    fn look_at_entry(&mut self, settle: &mut Settle, entry: &DirEntry, now: Duration) -> fs::Result<()> {
         let of_kind = entry.kind.and_then(Ignored::of_kind);
         let why = of_kind.or_else(|| self.rules.ignored(&entry.name));
         if let Some(why) = why {
@@ -259,7 +259,7 @@ impl<F: Fs> Scanner<F> {
     }
 
     /// What the last whole scan has counted of what is not taken.
-    pub fn ignored(&self) -> &Counts {
+    pub fn ignored(&self) -> &IgnoredCounts {
         self.ignored.counts()
     }
 

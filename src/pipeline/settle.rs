@@ -30,7 +30,7 @@ use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 use abandonments::Abandonments;
 pub use abandonments::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use census::{Census, second};
-pub use look::Look;
+pub use look::Tracking;
 use presence::Presence;
 pub use report::Reaction;
 pub use tracked::{Mode, Sighting};

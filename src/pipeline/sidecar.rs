@@ -17,7 +17,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use hashbrown::HashMap;
 
 pub use notes::Notes;
-pub use sums::{Demand, Found, Mismatch, Sum, Summer};
+pub use sums::{Demand, FoundSums, Mismatch, Sum, Summer};
 use tokens::{Token, tokens};
 use unit::{Names, Naming, Unit, unit_of};
 

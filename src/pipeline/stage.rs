@@ -49,7 +49,7 @@ impl Settled {
 }
 
 /// A settled file whose content is known. Made by `hash`.
-pub struct Hashed<F: Fs> {
+pub struct HashedFile<F: Fs> {
     /// What was hashed.
     pub settled: Settled,
     /// The open file; holds the lease until it is dropped.
@@ -78,7 +78,7 @@ pub struct Refused {
 }
 
 /// What a worker makes of a settled file. Boxed, since refusals are rare and large.
-pub type HashResult<F> = std::result::Result<Hashed<F>, Box<Refused>>;
+pub type HashResult<F> = std::result::Result<HashedFile<F>, Box<Refused>>;
 
 /// What became of a settled file.
 #[derive(Debug)]

@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use super::sidecar::Mismatch;
-use crate::fs::{self, OPEN, READ};
+use crate::fs::Syscall;
+use crate::fs::{self};
 use crate::journal::record::{AbandonReason, CsvFault, QuarantineCause};
 use crate::metrics::FailureReason;
 use crate::types::Algorithm;
@@ -165,7 +166,7 @@ impl Refusal {
     /// The same in a word. Of the operations that fail, those that come before a file of staging is copied or moved are its
     /// own fault.
     pub fn failure_reason(&self, input: Option<&Path>) -> FailureReason {
-        let reads = [fs::OPEN, "fstat", fs::READ, "fdatasync", "fcntl F_SETLEASE"];
+        let reads = [Syscall::Open, Syscall::Fstat, Syscall::Pread, Syscall::Fdatasync, Syscall::SetLease];
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,
@@ -182,5 +183,6 @@ impl Refusal {
 /// No permission, or the disk cannot.
 pub(super) fn is_unreadable(error: &fs::Error) -> bool {
     let errnos = [libc::EACCES, libc::EPERM, libc::EIO];
-    [OPEN, READ].contains(&error.op) && error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+    [Syscall::Open, Syscall::Pread].contains(&error.op)
+        && error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }

@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
-use csv_ingestor::journal::frame::{self, Place};
+use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Moved, Record, Settings};
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::journal::snapshot::Snapshot;
-use csv_ingestor::journal::{self, Refused, names, record};
+use csv_ingestor::journal::{self, Rejected, names, record};
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 pub mod snapshot;
@@ -78,7 +78,7 @@ fn segment() -> Vec<u8> {
     for (after_ms, records) in frames() {
         let mut frame = vec![0; FRAME_HEADER_BYTES];
         records.iter().for_each(|record| record.encode(&mut frame));
-        let (place, count) = (Place { next_lsn, chain }, records.len() as u32);
+        let (place, count) = (Position { next_lsn, chain }, records.len() as u32);
         let written_at = UnixMillis(CREATED_AT_MS + after_ms);
         chain = frame::seal_frame(&mut frame, FrameKind::Data, count, &place, written_at, header.salt);
         next_lsn = next_lsn.plus(u64::from(count));
@@ -136,7 +136,7 @@ fn the_specifications_example_is_a_journal() {
             unreachable!("the example has none")
         }
 
-        fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+        fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
             self.0.push((lsn, written_at, record));
             Ok(())
         }

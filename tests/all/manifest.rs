@@ -4,7 +4,7 @@ use std::path::Path;
 
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
-use csv_ingestor::pipeline::manifest::{Manifests, Progress};
+use csv_ingestor::pipeline::manifest::{AppendProgress, Manifests};
 
 const ROOT: &str = "/manifests";
 const HOUR: &str = "/manifests/2026/01/02/03";
@@ -79,7 +79,7 @@ fn a_foreign_torn_line_is_cut_off() {
 
     let fs = machine(&[lines(1..=2).concat(), foreign.to_vec()].concat());
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut Progress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
 
@@ -95,13 +95,13 @@ fn a_record_that_lacks_its_newline_alone_gets_it() {
 
     let fs = machine(&saved);
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut Progress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
     assert_eq!(content(&fs), lines(1..=3).concat());
 
     // Its owner comes back, and finds it whole.
     let fs = machine(&saved);
     manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut Progress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
     assert_eq!(ensure(&fs, &lines(2..=2)), 0);
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
@@ -122,7 +122,7 @@ fn what_is_written_survives_a_power_cut() {
         fs.upstream().mkdir_all(ROOT).unwrap();
         fs.upstream().sync();
         let mut manifests = Manifests::new(fs.clone());
-        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3), &mut Progress::default()).unwrap();
+        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3), &mut AppendProgress::default()).unwrap();
         ensure(&fs, &lines(3..=4));
         fs.crash(seed);
         assert_eq!(content(&fs), lines(1..=4).concat(), "seed {seed}");
@@ -135,7 +135,7 @@ fn a_full_disk_interrupts_a_batch() {
     let batch = lines(1..=50);
     let fs = machine(b"");
     let mut manifests = Manifests::new(fs.clone());
-    let mut progress = Progress::default();
+    let mut progress = AppendProgress::default();
     fs.inject(Fault::short().only(&[Op::WriteAt]).nth(1));
     fs.inject(Fault::errno(libc::ENOSPC).only(&[Op::WriteAt]).nth(2));
     let mut append = || manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut progress);
@@ -166,7 +166,7 @@ fn a_manifest_that_is_replaced_while_the_disk_is_full_gets_each_line_once() {
         for before in [Vec::new(), b"{\"path\":\"/elsewhere/x.csv\"}\n".to_vec()] {
             let fs = machine(b"");
             let mut manifests = Manifests::new(fs.clone());
-            let mut progress = Progress::default();
+            let mut progress = AppendProgress::default();
             fs.set_capacity(ROOT, Some(6 * 4096)).unwrap();
             let mut append = || manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut progress);
             assert!(append().unwrap_err().is_no_space());
@@ -208,7 +208,8 @@ fn whole_lines_behind_a_bad_one_stay() {
 fn a_manifest_that_was_moved_away_is_begun_anew() {
     let fs = machine(b"");
     let mut manifests = Manifests::new(fs.clone());
-    let mut append = |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(id)], &mut Progress::default());
+    let mut append =
+        |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(id)], &mut AppendProgress::default());
     append(1).unwrap();
     fs.upstream().rename(FILE, "/manifests/old.jsonl").unwrap();
     append(2).unwrap();
@@ -252,7 +253,12 @@ fn a_power_cut_never_makes_up_a_line_of_two() {
     let ours = format!("{{\"path\":\"/staging/{}\",\"ingest_id\":7}}\n", "7".repeat(1_490)).into_bytes();
     let appended = |fs: &SimFs| {
         let mut manifests = Manifests::new(fs.clone());
-        drop(manifests.append(Path::new(ROOT), Path::new(HOUR), std::slice::from_ref(&ours), &mut Progress::default()));
+        drop(manifests.append(
+            Path::new(ROOT),
+            Path::new(HOUR),
+            std::slice::from_ref(&ours),
+            &mut AppendProgress::default(),
+        ));
     };
     let ensured = |fs: &SimFs| {
         drop(Manifests::new(fs.clone()).ensure(Path::new(ROOT), Path::new(HOUR), std::slice::from_ref(&ours)));

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use csv_ingestor::fs::Syscall;
 use csv_ingestor::fs::{FileKind, Stat};
 use csv_ingestor::journal::ingest::Kept;
 use csv_ingestor::journal::record::AbandonReason;
@@ -122,7 +123,7 @@ fn failures_are_retried_with_growing_delay() {
         settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, now);
         take(&mut settle).expect("its time has come");
         let error = csv_ingestor::fs::Error {
-            op: "open",
+            op: Syscall::Open,
             path: "/staging/a".into(),
             source: std::io::ErrorKind::PermissionDenied.into(),
         };

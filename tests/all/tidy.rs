@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["log"],
     &["limits"],
     // Whoever makes a call that may take long says so there.
-    &["pulse"],
+    &["heartbeat"],
     &["types"],
 ];
 

@@ -10,9 +10,9 @@ use crate::Error;
 use crate::daemon::channels::{ToCommit, ToHash};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
+use crate::heartbeat;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN};
 use crate::pipeline::Settled;
-use crate::pulse;
 
 impl Intake {
     /// Hands out complete files until the queue or the limit is full.
@@ -68,13 +68,13 @@ impl Intake {
             // And what an orphaned sidecar releases is decided by what is in that, so nothing is said before.
             if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed && !settled.orphaned {
                 let note = ToCommit::Note(settled.clone());
-                pulse::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;
+                heartbeat::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;
             }
             if settled.is_small() {
                 bytes += settled.identity.size;
                 chunk.push(settled);
             } else {
-                pulse::waiting(|| large.send(settled).map_err(|_| Error::Thread("hash")))?;
+                heartbeat::waiting(|| large.send(settled).map_err(|_| Error::Thread("hash")))?;
             }
         }
         Ok((!chunk.is_empty()).then_some(chunk))

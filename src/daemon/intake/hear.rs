@@ -9,15 +9,15 @@ use crossbeam::channel::{self, Sender};
 
 use super::{Full, Intake};
 use crate::Error;
-use crate::control::Told;
+use crate::control::StagedStatus;
 use crate::daemon::channels::ToCommit;
 use crate::daemon::socket::Asked;
 use crate::fs::real::RealFs;
+use crate::heartbeat;
 use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, KEPT_GONE_BATCH_MAX};
 use crate::metrics::{FailureReason, seconds};
 use crate::pipeline::settle::Reaction;
 use crate::pipeline::{Outcome, Refusal, Report};
-use crate::pulse;
 
 impl Intake {
     /// Tells what is known of a file.
@@ -26,7 +26,7 @@ impl Intake {
             self.asked = channel::never();
             return;
         };
-        let told = self.settle.tell(&name, now).map(|tracked| Told {
+        let told = self.settle.tell(&name, now).map(|tracked| StagedStatus {
             phase: tracked.phase.to_owned(),
             reason: tracked.why.map(|why| why.text().to_owned()),
             unchanged_seconds: tracked.unchanged.map(seconds),
@@ -54,7 +54,7 @@ impl Intake {
     pub(super) fn tell_gone(&mut self, to_commit: &Sender<ToCommit<RealFs>>) -> Result<(), Error> {
         for gone in self.settle.take_gone().chunks(KEPT_GONE_BATCH_MAX) {
             let gone = ToCommit::Gone(gone.to_vec());
-            pulse::waiting(|| to_commit.send(gone).map_err(|_| Error::Thread("commit")))?;
+            heartbeat::waiting(|| to_commit.send(gone).map_err(|_| Error::Thread("commit")))?;
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ impl Schedule {
             Mode::Stability(window) => window,
             Mode::Sidecar => Duration::ZERO,
         });
-        let metrics_interval = config.map_or(SLEEP_MAX, |config| config.exposure.interval);
+        let metrics_interval = config.map_or(SLEEP_MAX, |config| config.metrics.interval);
         Schedule {
             scan_interval: config.filter(|_| !once).map(|config| config.scan_interval),
             next_scan: config.map(|_| Duration::ZERO),

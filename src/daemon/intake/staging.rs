@@ -14,7 +14,7 @@ use crate::limits::FULL_DISK_RETRY;
 use crate::pipeline::hash::Shared;
 
 /// What is known of it.
-pub(super) struct Staging {
+pub(super) struct StagingHealth {
     /// Device and inode of what we have open and locked.
     pub(super) key: Option<(u64, u64)>,
     /// It could not be looked at the last time.
@@ -25,10 +25,10 @@ pub(super) struct Staging {
     pub(super) retry_in: Duration,
 }
 
-impl Staging {
-    pub(super) fn new(shared: &Arc<Shared<RealFs>>, config: Option<&Config>) -> Staging {
+impl StagingHealth {
+    pub(super) fn new(shared: &Arc<Shared<RealFs>>, config: Option<&Config>) -> StagingHealth {
         let key = shared.fs.stat_dir(&shared.staging).ok().map(|stat| stat.identity.key());
         let retry_in = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
-        Staging { key, is_failing: false, scans_failed: 0, retry_in }
+        StagingHealth { key, is_failing: false, scans_failed: 0, retry_in }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::pulse::waiting;
+use crate::heartbeat::waiting;
 
 /// How often a file is opened again that somebody has a lease on: for half a second in all.
 const LEASED_TRIES: u32 = 10;

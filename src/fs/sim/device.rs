@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use super::content::PAGE;
-use super::names::{Half, Journal, NameChange};
+use super::names::{Half, NameChange, NameLog};
 use super::node::{Both, Change, Meta, Node, NodeId};
 use super::rng::Fate;
 use super::units::errno;
@@ -36,7 +36,7 @@ pub(super) struct Device {
     pub(super) root: NodeId,
     /// Bytes; None for no limit.
     pub(super) capacity: Option<u64>,
-    pub(super) journal: Journal,
+    pub(super) journal: NameLog,
     nodes: BTreeMap<NodeId, Arc<Node>>,
     node_ids: NodeId,
     /// Numbers below `next_number` that no program sees any more.
@@ -79,7 +79,7 @@ impl Device {
             number,
             root: 1,
             capacity: None,
-            journal: Journal::default(),
+            journal: NameLog::default(),
             nodes: BTreeMap::from([(1, Arc::new(root))]),
             node_ids: 1,
             free: BTreeSet::new(),

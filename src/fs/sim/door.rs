@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::faults::Op;
-use super::machine::{Mode, SimFs};
+use super::machine::{Effect, SimFs};
 use super::state::{Place, State};
 use super::units::{errno, millis, nanos};
-use crate::fs::{Entry, Error, FileKind, Fs, Lease, Open, Result, Stat};
+use crate::fs::Syscall;
+use crate::fs::{DirEntry, Error, FileKind, Fs, Lease, Open, Result, Stat};
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
 const UMASK: u32 = 0o022;
@@ -35,19 +36,19 @@ pub struct SimDir(Descriptor);
 pub struct SimFile(Descriptor);
 
 /// A listing: what the directory held when it was asked for, in no order.
-pub struct SimListing(std::vec::IntoIter<Result<Entry>>);
+pub struct SimListing(std::vec::IntoIter<Result<DirEntry>>);
 
 impl Iterator for SimListing {
-    type Item = Result<Entry>;
+    type Item = Result<DirEntry>;
 
-    fn next(&mut self) -> Option<Result<Entry>> {
+    fn next(&mut self) -> Option<Result<DirEntry>> {
         self.0.next()
     }
 }
 
 /// One call of pread or pwrite with a fault transfers less than `len`, but something.
-fn transfer_len(state: &mut State, mode: Mode, len: usize) -> usize {
-    if mode == Mode::Short && len > 1 { 1 + state.rng.index(len - 1) } else { len }
+fn transfer_len(state: &mut State, mode: Effect, len: usize) -> usize {
+    if mode == Effect::Short && len > 1 { 1 + state.rng.index(len - 1) } else { len }
 }
 
 /// EISDIR or ESPIPE for what has no content to read or write at an offset.
@@ -112,14 +113,14 @@ fn open_dir_at(state: &mut State, place: Place) -> io::Result<u64> {
     if node.unreadable { Err(errno(libc::EACCES)) } else { state.open(place, false) }
 }
 
-fn list(state: &mut State, dir: Place) -> io::Result<Vec<Entry>> {
+fn list(state: &mut State, dir: Place) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for name in state.node(dir)?.entries.seen.clone().keys() {
         let kind = match state.child(dir, name)? {
             Some(place) if state.manners.list_kinds => Some(state.node(place)?.kind),
             _ => None,
         };
-        entries.push(Entry { name: name.to_os_string(), kind });
+        entries.push(DirEntry { name: name.to_os_string(), kind });
     }
     // Real directories are hashed: a program that relies on an order shall fail.
     for last in (1..entries.len()).rev() {
@@ -128,8 +129,8 @@ fn list(state: &mut State, dir: Place) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn sync_file(state: &mut State, place: Place, mode: Mode, all: bool) -> io::Result<()> {
-    if mode == Mode::Lose {
+fn sync_file(state: &mut State, place: Place, mode: Effect, all: bool) -> io::Result<()> {
+    if mode == Effect::Lose {
         let mut fate = state.failed_sync_fate();
         state.device(place).node_mut(place.node)?.fail_sync(fate.as_mut());
         return Ok(());
@@ -167,7 +168,7 @@ impl SimFs {
         op: Op,
         dir: &SimDir,
         name: Option<&OsStr>,
-        body: impl FnOnce(&mut State, Place, Mode) -> io::Result<R>,
+        body: impl FnOnce(&mut State, Place, Effect) -> io::Result<R>,
     ) -> Result<R> {
         let path = name.map_or_else(|| dir.0.path.to_path_buf(), |name| dir.0.path.join(name));
         let at = path.clone();
@@ -200,7 +201,7 @@ impl SimFs {
         &self,
         op: Op,
         file: &SimFile,
-        body: impl FnOnce(&mut State, u64, Mode) -> io::Result<R>,
+        body: impl FnOnce(&mut State, u64, Effect) -> io::Result<R>,
     ) -> Result<R> {
         self.run(op, file.0.path.to_path_buf(), |state, mode| {
             let id = self.own(&file.0)?;
@@ -213,7 +214,7 @@ impl SimFs {
     fn wrap(&self, opened: Result<()>, id: Option<u64>, path: PathBuf) -> Result<Descriptor> {
         let descriptor = id.map(|id| Descriptor { fs: self.clone(), id, path: path.clone().into() });
         opened?;
-        descriptor.ok_or_else(|| Error { op: "open", path, source: errno(libc::EIO) })
+        descriptor.ok_or_else(|| Error { op: Syscall::Open, path, source: errno(libc::EIO) })
     }
 }
 
@@ -259,11 +260,11 @@ impl Fs for SimFs {
 
     fn list(&self, dir: &SimDir) -> Result<SimListing> {
         self.in_dir(Op::List, dir, None, |state, place, mode| {
-            let mut entries: Vec<Result<Entry>> = list(state, place)?.into_iter().map(Ok).collect();
-            if mode == Mode::Short {
+            let mut entries: Vec<Result<DirEntry>> = list(state, place)?.into_iter().map(Ok).collect();
+            if mode == Effect::Short {
                 entries.truncate(entries.len() / 2);
                 let path = dir.0.path.to_path_buf();
-                entries.push(Err(Error { op: Op::List.name(), path, source: errno(libc::EIO) }));
+                entries.push(Err(Error { op: Op::List.syscall(), path, source: errno(libc::EIO) }));
             }
             Ok(SimListing(entries.into_iter()))
         })
@@ -332,7 +333,7 @@ impl Fs for SimFs {
 
     fn sync_dir(&self, dir: &SimDir) -> Result<()> {
         self.in_dir(Op::SyncDir, dir, None, |state, place, mode| {
-            if mode == Mode::Lose {
+            if mode == Effect::Lose {
                 state.device(place).fail_sync_dir(place.node);
                 return Ok(());
             }
@@ -342,7 +343,7 @@ impl Fs for SimFs {
 
     fn sync_fs(&self, dir: &SimDir) -> Result<()> {
         self.in_dir(Op::SyncFs, dir, None, |state, place, mode| {
-            if mode == Mode::Lose {
+            if mode == Effect::Lose {
                 let fate = state.failed_sync_fate();
                 state.device(place).fail_sync_fs(fate);
             } else {

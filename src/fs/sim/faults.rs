@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use crate::fs::Syscall;
+
 /// An operation of the trait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // Each is the trait's method of that name.
@@ -42,30 +44,30 @@ pub(super) const OPS: usize = Op::Pause as usize + 1;
 
 impl Op {
     /// The operation's name in errors, as [`super::super::real`] gives it.
-    pub fn name(self) -> &'static str {
+    pub fn syscall(self) -> Syscall {
         match self {
-            Op::OpenDir => crate::fs::OPEN_DIR,
-            Op::StatDir | Op::StatFile => "fstat",
-            Op::CreateDir => "mkdir",
-            Op::List => "getdents",
-            Op::Stat => "stat",
-            Op::Rename => crate::fs::RENAME,
-            Op::Unlink => "unlink",
-            Op::SyncDir | Op::SyncAll => "fsync",
-            Op::SyncFs => "syncfs",
-            Op::FreeBytes => "statvfs",
-            Op::Open => crate::fs::OPEN,
-            Op::ReadAt => crate::fs::READ,
-            Op::WriteAt => "pwrite",
-            Op::SetLen => "ftruncate",
-            Op::SetMeta => "futimens",
-            Op::SyncData => "fdatasync",
-            Op::DropCache => "fadvise",
-            Op::Lease => "fcntl F_SETLEASE",
-            Op::LeaseBroken => "fcntl F_GETLEASE",
-            Op::TryLockFile | Op::UnlockFile => "flock",
-            Op::TryLockDir => "fcntl F_OFD_SETLK",
-            Op::Pause => "nanosleep",
+            Op::OpenDir => Syscall::OpenDir,
+            Op::StatDir | Op::StatFile => Syscall::Fstat,
+            Op::CreateDir => Syscall::Mkdir,
+            Op::List => Syscall::Getdents,
+            Op::Stat => Syscall::Stat,
+            Op::Rename => Syscall::Rename,
+            Op::Unlink => Syscall::Unlink,
+            Op::SyncDir | Op::SyncAll => Syscall::Fsync,
+            Op::SyncFs => Syscall::Syncfs,
+            Op::FreeBytes => Syscall::Statvfs,
+            Op::Open => Syscall::Open,
+            Op::ReadAt => Syscall::Pread,
+            Op::WriteAt => Syscall::Pwrite,
+            Op::SetLen => Syscall::Ftruncate,
+            Op::SetMeta => Syscall::Futimens,
+            Op::SyncData => Syscall::Fdatasync,
+            Op::DropCache => Syscall::Fadvise,
+            Op::Lease => Syscall::SetLease,
+            Op::LeaseBroken => Syscall::GetLease,
+            Op::TryLockFile | Op::UnlockFile => Syscall::Flock,
+            Op::TryLockDir => Syscall::OfdSetlk,
+            Op::Pause => Syscall::Nanosleep,
         }
     }
 
@@ -166,7 +168,7 @@ impl Fault {
 
 /// What becomes of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Fate {
     Go,
     Short,
     Fail { errno: i32, happened: bool },
@@ -174,16 +176,16 @@ pub(super) enum Verdict {
 }
 
 /// Asks every fault (each counts what it matches) and returns the first that strikes.
-pub(super) fn verdict(faults: &mut [Fault], number: u64, op: Op, path: &Path) -> Verdict {
-    let mut verdict = Verdict::Go;
+pub(super) fn verdict(faults: &mut [Fault], number: u64, op: Op, path: &Path) -> Fate {
+    let mut verdict = Fate::Go;
     for fault in faults {
-        if !fault.strikes(number, op, path) || verdict != Verdict::Go {
+        if !fault.strikes(number, op, path) || verdict != Fate::Go {
             continue;
         }
         verdict = match fault.effect {
-            Effect::Errno(errno) => Verdict::Fail { errno, happened: fault.happened },
-            Effect::Short => Verdict::Short,
-            Effect::Crash => Verdict::Crash { happened: fault.happened },
+            Effect::Errno(errno) => Fate::Fail { errno, happened: fault.happened },
+            Effect::Short => Fate::Short,
+            Effect::Crash => Fate::Crash { happened: fault.happened },
         };
     }
     verdict

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::faults::{self, Log, Logged, Op, Verdict};
+use super::faults::{self, Fate, Log, Logged, Op};
 use super::state::State;
 use super::units::errno;
 use crate::fs::{Error, Result};
@@ -48,7 +48,7 @@ pub(super) struct World {
 
 /// How an operation is to be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum Effect {
     Whole,
     /// Only a part of the transfer.
     Short,
@@ -63,7 +63,7 @@ pub(super) fn machine(state: State) -> SimFs {
 
 impl World {
     /// Numbers an operation, lets others act before it, and decides what becomes of it. None if we are dead.
-    pub(super) fn begin(&mut self, op: Op, path: &Path) -> Option<Verdict> {
+    pub(super) fn begin(&mut self, op: Op, path: &Path) -> Option<Fate> {
         let state = &mut self.state;
         if state.dead {
             return None;
@@ -81,24 +81,24 @@ impl World {
     pub(super) fn carry_out<R>(
         &mut self,
         op: Op,
-        verdict: Verdict,
-        body: impl FnOnce(&mut State, Mode) -> io::Result<R>,
+        verdict: Fate,
+        body: impl FnOnce(&mut State, Effect) -> io::Result<R>,
     ) -> io::Result<R> {
         match verdict {
-            Verdict::Go => body(&mut self.state, Mode::Whole),
-            Verdict::Short => body(&mut self.state, Mode::Short),
-            Verdict::Fail { errno: code, happened } => {
+            Fate::Go => body(&mut self.state, Effect::Whole),
+            Fate::Short => body(&mut self.state, Effect::Short),
+            Fate::Fail { errno: code, happened } => {
                 if happened {
-                    body(&mut self.state, Mode::Whole)?;
+                    body(&mut self.state, Effect::Whole)?;
                 } else if op.is_sync() && code != libc::EINTR {
-                    body(&mut self.state, Mode::Lose)?;
+                    body(&mut self.state, Effect::Lose)?;
                 }
                 Err(errno(code))
             }
-            Verdict::Crash { happened } => {
+            Fate::Crash { happened } => {
                 if happened {
                     // Nobody is left to hear of the result.
-                    let _ = body(&mut self.state, Mode::Whole);
+                    let _ = body(&mut self.state, Effect::Whole);
                 }
                 self.state.dead = true;
                 Err(errno(libc::EIO))
@@ -118,20 +118,20 @@ impl SimFs {
         &self,
         op: Op,
         path: PathBuf,
-        body: impl FnOnce(&mut State, Mode) -> io::Result<R>,
+        body: impl FnOnce(&mut State, Effect) -> io::Result<R>,
     ) -> Result<R> {
         if let Some(gate) = &self.gate {
             gate();
         }
         let mut world = self.world();
         let Some(verdict) = world.begin(op, &path) else {
-            return Err(Error { op: op.name(), path, source: errno(libc::EIO) });
+            return Err(Error { op: op.syscall(), path, source: errno(libc::EIO) });
         };
         let result = world.carry_out(op, verdict, body);
         let code = result.as_ref().err().and_then(io::Error::raw_os_error);
         let number = world.state.operations;
         world.log.push(Logged { number, op, path: path.clone(), errno: code });
-        result.map_err(|source| Error { op: op.name(), path, source })
+        result.map_err(|source| Error { op: op.syscall(), path, source })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Changes of one entry (directory and name) reach the disk in order.
-//! - A rename is one change. Where the halves go apart ([`Journal::split`]), the removal of the old name still waits
+//! - A rename is one change. Where the halves go apart ([`NameLog::split`]), the removal of the old name still waits
 //!   for the new name, so that a file is never nameless by itself; but an fsync of the old directory writes that, and no
 //!   more.
 //! - What a change waits for always stands before it.
@@ -50,14 +50,14 @@ impl NameChange {
 
 /// The unsynced changes of one device, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Journal {
+pub(super) struct NameLog {
     changes: Vec<Arc<NameChange>>,
     ids: u64,
     /// The halves of a rename across directories reach the disk apart.
     pub(super) split: bool,
 }
 
-impl Journal {
+impl NameLog {
     /// Notes a change; it waits for `after` and for the last change of each entry that it touches.
     pub(super) fn push(&mut self, halves: Vec<Half>, after: Vec<u64>) -> u64 {
         self.push_paired(halves, after, None)
@@ -111,7 +111,7 @@ impl Journal {
         self.take_with_causes(|change| change.touches(dir), |change, id| change.pair != Some(id))
     }
 
-    /// As [`Journal::take_dir`], but only what is about one name; and with the other half, lest a file be lost by what
+    /// As [`NameLog::take_dir`], but only what is about one name; and with the other half, lest a file be lost by what
     /// upstreams do alone.
     pub(super) fn take_name(&mut self, dir: NodeId, name: &OsStr) -> Vec<Arc<NameChange>> {
         let is_about = |change: &NameChange| change.halves.iter().any(|half| half.dir == dir && *half.name == *name);

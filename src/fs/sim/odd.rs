@@ -21,12 +21,12 @@ pub struct Odd {
     /// A file that is renamed gets another inode number.
     pub renumbers: bool,
     /// What is refused by name.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RefusedName>,
 }
 
 /// A name that is refused below a directory, by some operations, in whichever directory it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusedName {
     /// Below this directory.
     pub under: PathBuf,
     /// The name.
@@ -40,7 +40,7 @@ pub struct Refusal {
 impl Odd {
     /// EINVAL and the like, for a name that is refused.
     pub(super) fn check(&self, op: Op, path: &Path) -> io::Result<()> {
-        let is_it = |refusal: &&Refusal| {
+        let is_it = |refusal: &&RefusedName| {
             refusal.ops.contains(&op)
                 && path.starts_with(&refusal.under)
                 && path.file_name() == Some(OsStr::new(&refusal.name))

@@ -78,7 +78,7 @@ pub(super) struct State {
     locks: BTreeMap<Place, Lock>,
     /// Directories that ingestors have marked as theirs.
     marks: BTreeMap<Place, Lock>,
-    pub(super) clock: Clock,
+    pub(super) clock: SimClock,
     pub(super) rng: Rng,
     pub(super) operations: u64,
     pub(super) counts: [u64; OPS],
@@ -86,12 +86,12 @@ pub(super) struct State {
     /// The process is dead: every operation fails.
     pub(super) dead: bool,
     pub(super) process: u32,
-    pub(super) manners: Manners,
+    pub(super) manners: Behaviour,
 }
 
 /// The machine's time, in nanoseconds.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(super) struct SimClock {
     now_ns: u64,
     /// Time that has passed, whatever the clock was set to.
     steady_ns: u64,
@@ -103,7 +103,7 @@ pub(super) struct Clock {
 
 /// What the file systems know, and how they behave.
 #[derive(Clone, Debug)]
-pub(super) struct Manners {
+pub(super) struct Behaviour {
     pub(super) leases: bool,
     pub(super) list_kinds: bool,
     pub(super) torn_syncs: bool,
@@ -122,14 +122,14 @@ impl State {
             handle_ids: 0,
             locks: BTreeMap::new(),
             marks: BTreeMap::new(),
-            clock: Clock { now_ns: CLOCK_START_NS, steady_ns: 0, tick_ns: TICK_NS, granularity_ns: 1 },
+            clock: SimClock { now_ns: CLOCK_START_NS, steady_ns: 0, tick_ns: TICK_NS, granularity_ns: 1 },
             rng: Rng::new(seed),
             operations: 0,
             counts: [0; OPS],
             faults: Vec::new(),
             dead: false,
             process: 1000,
-            manners: Manners {
+            manners: Behaviour {
                 leases: true,
                 list_kinds: true,
                 torn_syncs: false,

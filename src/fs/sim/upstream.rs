@@ -12,6 +12,7 @@ use super::machine::{SimFs, Upstream, machine};
 use super::node::{Change, Meta};
 use super::state::{Place, State};
 use super::units::{NS_PER_MS, errno, millis, nanos};
+use crate::fs::Syscall;
 use crate::fs::{Error, FileKind, Result, Stat};
 use crate::types::{FileTime, UnixMillis};
 
@@ -75,7 +76,7 @@ fn gather(state: &State, dir: Place, path: &Path, found: &mut Vec<(PathBuf, Vec<
 impl<'a> Upstream<'a> {
     fn run<R>(
         &mut self,
-        op: &'static str,
+        op: Syscall,
         path: impl AsRef<Path>,
         body: impl FnOnce(&mut State, &Path) -> io::Result<R>,
     ) -> Result<R> {
@@ -88,7 +89,7 @@ impl<'a> Upstream<'a> {
     /// As `run`, but no time passes.
     fn look<R>(
         &mut self,
-        op: &'static str,
+        op: Syscall,
         path: impl AsRef<Path>,
         body: impl FnOnce(&mut State, &Path) -> io::Result<R>,
     ) -> Result<R> {
@@ -98,7 +99,7 @@ impl<'a> Upstream<'a> {
 
     /// Writes a whole file: creates or truncates it, writes, closes. Waits for a lease like every write here.
     pub fn write(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
-        self.run("upstream write", path, |state, path| {
+        self.run(Syscall::Upstream("upstream write"), path, |state, path| {
             let place = open_or_make(state, path)?;
             // Not only if there is something to cut: what waits for a lease may come first.
             state.change(place, Change::Length(0))?;
@@ -108,7 +109,7 @@ impl<'a> Upstream<'a> {
 
     /// Appends to a file, which is made if it is missing.
     pub fn append(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
-        self.run("upstream append", path, |state, path| {
+        self.run(Syscall::Upstream("upstream append"), path, |state, path| {
             let place = open_or_make(state, path)?;
             state.change(place, Change::Append(bytes.into()))
         })
@@ -116,7 +117,7 @@ impl<'a> Upstream<'a> {
 
     /// Overwrites in place, or beyond the end.
     pub fn write_at(&mut self, path: impl AsRef<Path>, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.run("upstream write", path, |state, path| {
+        self.run(Syscall::Upstream("upstream write"), path, |state, path| {
             let place = open_or_make(state, path)?;
             state.change(place, Change::At(offset, bytes.into()))
         })
@@ -124,7 +125,7 @@ impl<'a> Upstream<'a> {
 
     /// Makes a file shorter or, with zeros, longer (a writer that preallocates).
     pub fn truncate(&mut self, path: impl AsRef<Path>, len: u64) -> Result<()> {
-        self.run("upstream truncate", path, |state, path| {
+        self.run(Syscall::Upstream("upstream truncate"), path, |state, path| {
             let place = open_or_make(state, path)?;
             state.change(place, Change::Length(len))
         })
@@ -133,7 +134,7 @@ impl<'a> Upstream<'a> {
     /// Opens a file for writing, as it is; made if it is missing. While it is open there is no lease to be had on it.
     /// A lease that is held starts to break.
     pub fn open_writer(&mut self, path: impl AsRef<Path>) -> Result<WriterId> {
-        self.run("upstream open", path, |state, path| {
+        self.run(Syscall::Upstream("upstream open"), path, |state, path| {
             let place = open_or_make(state, path)?;
             state.open_writer(place).map(WriterId)
         })
@@ -141,7 +142,7 @@ impl<'a> Upstream<'a> {
 
     /// Appends to an open file, wherever it is named by now. While a lease is held, the write waits for its end.
     pub fn write_via(&mut self, writer: WriterId, bytes: &[u8]) -> Result<()> {
-        self.run("upstream write", "", |state, _| {
+        self.run(Syscall::Upstream("upstream write"), "", |state, _| {
             let place = state.writer(writer.0)?;
             state.change(place, Change::Append(bytes.into()))
         })
@@ -154,17 +155,17 @@ impl<'a> Upstream<'a> {
 
     /// Renames, but replaces nothing.
     pub fn rename(&mut self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream rename", from, |state, from| rename(state, from, to.as_ref(), false))
+        self.run(Syscall::Upstream("upstream rename"), from, |state, from| rename(state, from, to.as_ref(), false))
     }
 
     /// Renames over whatever has the new name.
     pub fn replace(&mut self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream rename", from, |state, from| rename(state, from, to.as_ref(), true))
+        self.run(Syscall::Upstream("upstream rename"), from, |state, from| rename(state, from, to.as_ref(), true))
     }
 
     /// Removes a name, or an empty directory.
     pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream remove", path, |state, path| {
+        self.run(Syscall::Upstream("upstream remove"), path, |state, path| {
             let (dir, name) = state.parent(path)?;
             state.check_not_mount(dir, name)?;
             let now = state.stamp();
@@ -174,7 +175,7 @@ impl<'a> Upstream<'a> {
 
     /// Gives a file a second name.
     pub fn link(&mut self, existing: impl AsRef<Path>, new: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream link", existing, |state, existing| {
+        self.run(Syscall::Upstream("upstream link"), existing, |state, existing| {
             let place = state.walk(existing, false)?;
             let (dir, name) = state.parent(new.as_ref())?;
             if place.device != dir.device {
@@ -187,7 +188,7 @@ impl<'a> Upstream<'a> {
 
     /// Makes a symbolic link.
     pub fn symlink(&mut self, target: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream symlink", path, |state, path| {
+        self.run(Syscall::Upstream("upstream symlink"), path, |state, path| {
             let place = make(state, path, FileKind::Symlink, 0o777)?;
             state.device(place).node_mut(place.node)?.target = Some(target.as_ref().into());
             Ok(())
@@ -196,17 +197,21 @@ impl<'a> Upstream<'a> {
 
     /// Makes a FIFO.
     pub fn fifo(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream mkfifo", path, |state, path| make(state, path, FileKind::Special, 0o644).map(drop))
+        self.run(Syscall::Upstream("upstream mkfifo"), path, |state, path| {
+            make(state, path, FileKind::Special, 0o644).map(drop)
+        })
     }
 
     /// Makes a directory.
     pub fn mkdir(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream mkdir", path, |state, path| make(state, path, FileKind::Directory, 0o755).map(drop))
+        self.run(Syscall::Upstream("upstream mkdir"), path, |state, path| {
+            make(state, path, FileKind::Directory, 0o755).map(drop)
+        })
     }
 
     /// Makes a directory and what is missing before it.
     pub fn mkdir_all(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream mkdir", path, |state, path| {
+        self.run(Syscall::Upstream("upstream mkdir"), path, |state, path| {
             let mut missing: Vec<&Path> = path.ancestors().collect();
             missing.retain(|ancestor| state.walk(ancestor, true).is_err());
             missing.iter().rev().try_for_each(|path| make(state, path, FileKind::Directory, 0o755).map(drop))
@@ -214,7 +219,7 @@ impl<'a> Upstream<'a> {
     }
 
     fn set_meta(&mut self, path: &Path, change: impl FnOnce(&mut Meta)) -> Result<()> {
-        self.run("upstream setattr", path, |state, path| {
+        self.run(Syscall::Upstream("upstream setattr"), path, |state, path| {
             let place = state.walk(path, true)?;
             let mut meta = Meta { ctime: state.stamp(), ..state.node(place)?.meta };
             change(&mut meta);
@@ -235,7 +240,7 @@ impl<'a> Upstream<'a> {
 
     /// Lets opening fail with EACCES, or no longer. Survives everything.
     pub fn set_unreadable(&mut self, path: impl AsRef<Path>, unreadable: bool) -> Result<()> {
-        self.run("upstream chmod", path, |state, path| {
+        self.run(Syscall::Upstream("upstream chmod"), path, |state, path| {
             let place = state.walk(path, true)?;
             state.device(place).node_mut(place.node)?.unreadable = unreadable;
             Ok(())
@@ -244,12 +249,12 @@ impl<'a> Upstream<'a> {
 
     /// The content that programs see.
     pub fn read(&mut self, path: impl AsRef<Path>) -> Result<Vec<u8>> {
-        self.look("upstream read", path, |state, path| content(state, state.walk(path, true)?))
+        self.look(Syscall::Upstream("upstream read"), path, |state, path| content(state, state.walk(path, true)?))
     }
 
     /// Every file below a directory that programs see, with its content; one that a link stands for has the link's path.
     pub fn files(&mut self, dir: impl AsRef<Path>) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-        self.look("upstream find", dir, |state, path| {
+        self.look(Syscall::Upstream("upstream find"), dir, |state, path| {
             let mut found = Vec::new();
             gather(state, state.walk(path, true)?, path, &mut found)?;
             Ok(found)
@@ -258,7 +263,7 @@ impl<'a> Upstream<'a> {
 
     /// The names in a directory that programs see, sorted.
     pub fn list(&mut self, path: impl AsRef<Path>) -> Result<Vec<OsString>> {
-        self.look("upstream list", path, |state, path| {
+        self.look(Syscall::Upstream("upstream list"), path, |state, path| {
             let node = state.node(state.walk(path, true)?)?;
             if node.kind != FileKind::Directory {
                 return Err(errno(libc::ENOTDIR));
@@ -269,7 +274,7 @@ impl<'a> Upstream<'a> {
 
     /// What a name stands for; links are not followed.
     pub fn stat(&mut self, path: impl AsRef<Path>) -> Result<Stat> {
-        self.look("upstream stat", path, |state, path| state.stat(state.walk(path, false)?))
+        self.look(Syscall::Upstream("upstream stat"), path, |state, path| state.stat(state.walk(path, false)?))
     }
 
     /// True if the name is there.
@@ -285,7 +290,7 @@ impl<'a> Upstream<'a> {
     /// fsync(2) of one file and of its name, as a careful upstream does; nothing else in its directory becomes durable
     /// but what the name had to wait for.
     pub fn sync_path(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream fsync", path, |state, path| {
+        self.run(Syscall::Upstream("upstream fsync"), path, |state, path| {
             let place = state.walk(path, false)?;
             let (dir, name) = state.parent(path)?;
             state.device(place).node_mut(place.node)?.sync_all();
@@ -296,7 +301,7 @@ impl<'a> Upstream<'a> {
 
     /// flock(2) of a file or directory, exclusive, until `unlock_all`; nothing happens if somebody has it.
     pub fn lock(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.run("upstream flock", path, |state, path| {
+        self.run(Syscall::Upstream("upstream flock"), path, |state, path| {
             let place = state.walk(path, true)?;
             state.lock_by_stranger(place, STRANGERS_PID);
             Ok(())
@@ -317,7 +322,7 @@ impl<'a> Upstream<'a> {
     /// True if a write to the file waits for a lease to go.
     pub fn waits(&mut self, path: impl AsRef<Path>) -> bool {
         let waits = |state: &mut State, path: &Path| Ok(!state.node(state.walk(path, true)?)?.blocked.is_empty());
-        self.look("upstream stat", path, waits).unwrap_or(false)
+        self.look(Syscall::Upstream("upstream stat"), path, waits).unwrap_or(false)
     }
 
     /// True if a device has given up, and nothing can be written to it.

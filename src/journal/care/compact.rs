@@ -15,9 +15,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::merge::{Expiry, Merged, NewRows, Quality, merge};
 use crate::fs::Fs;
-use crate::journal::disk::error::{Corrupt, Damage, Error, Refused};
+use crate::journal::disk::error::{Corrupt, Damage, Error, Rejected};
 use crate::journal::disk::ids::random_u32;
-use crate::journal::disk::lifecycle::{Counts, FileState};
+use crate::journal::disk::lifecycle::{FileState, StateCounts};
 use crate::journal::disk::names;
 use crate::journal::disk::record::Record;
 use crate::journal::disk::snapshot::{Contents, Snapshot, Spare, Writer};
@@ -62,7 +62,7 @@ pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Res
     let rows = fold.rows.sorted();
     let mut finished = fold.history.finished();
     finished[FileState::Manifested as usize] = rows.len() as u64;
-    let before = replayed.snapshot.as_ref().map_or(Counts::default(), |snapshot| snapshot.header().finished);
+    let before = replayed.snapshot.as_ref().map_or(StateCounts::default(), |snapshot| snapshot.header().finished);
     finished.iter_mut().zip(before).for_each(|(count, before)| *count += before);
     let rows_max = replayed.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().rows) + rows.len() as u64;
     let mut writer = Writer::create(fs, &dir, lsn, random_u32(fs), rows_max)?;
@@ -127,7 +127,7 @@ impl Visitor for Fold {
         snapshot.survivors(&mut |lsn, at, record| self.record(lsn, at, record))
     }
 
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
         let is_manifested = matches!(record, Record::Manifested(_));
         if let Some(file) = self.history.record(lsn, written_at, record)?
             && is_manifested

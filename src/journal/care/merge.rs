@@ -22,7 +22,7 @@ pub(in crate::journal) struct NewRows {
     /// Of the snapshot that the rows are merged with, and more.
     pub(in crate::journal) directories: Directories,
     bytes: Vec<u8>,
-    order: Vec<Place>,
+    order: Vec<RowPlace>,
 }
 
 /// How much of a row is known. Of the same file's rows, the best counts.
@@ -39,7 +39,7 @@ pub(in crate::journal) enum Quality {
 
 /// Where an encoded row lies.
 #[derive(Clone, Copy)]
-struct Place {
+struct RowPlace {
     /// Front of the SHA-256: decides nearly every comparison.
     front: u64,
     /// Of its MANIFESTED.
@@ -56,13 +56,13 @@ impl NewRows {
         let mut front = [0; 8];
         front.copy_from_slice(&row.sha256.0[..8]);
         let length = (self.bytes.len() - begin) as u16;
-        self.order.push(Place { front: u64::from_be_bytes(front), lsn: row.lsn, begin, length, quality });
+        self.order.push(RowPlace { front: u64::from_be_bytes(front), lsn: row.lsn, begin, length, quality });
     }
 
     /// In the order of their SHA-256, of equal ones the older first, and each file's once.
     pub(in crate::journal) fn sorted(&mut self) -> SortedRows {
         let (bytes, mut order) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.order));
-        let sha256 = |place: &Place| &bytes[place.begin..place.begin + 32];
+        let sha256 = |place: &RowPlace| &bytes[place.begin..place.begin + 32];
         order.sort_unstable_by(|one, other| {
             let by_front = one.front.cmp(&other.front);
             let by_age = (one.lsn, one.quality).cmp(&(other.lsn, other.quality));
@@ -83,7 +83,7 @@ impl NewRows {
 /// New rows in order.
 pub(in crate::journal) struct SortedRows {
     bytes: Vec<u8>,
-    order: Vec<Place>,
+    order: Vec<RowPlace>,
     next: usize,
 }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::renew::{is_cut_off, renew};
 use super::salvage::Salvage;
 use super::verify::verify;
+use crate::fs::Syscall;
 use crate::journal::disk::error::Error;
 use crate::journal::disk::names;
 use crate::journal::disk::snapshot::Snapshot;
@@ -93,9 +94,12 @@ fn begin<F: Fs>(
 /// Copies every file of the journal into a new directory, durably.
 fn copy_all<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, copy: &Path, with_lock: bool) -> Result<usize, Error> {
     let (Some(parent), Some(name)) = (copy.parent(), copy.file_name()) else {
-        return Err(
-            fs::Error { op: "mkdir", path: copy.into(), source: std::io::ErrorKind::InvalidInput.into() }.into()
-        );
+        return Err(fs::Error {
+            op: Syscall::Mkdir,
+            path: copy.into(),
+            source: std::io::ErrorKind::InvalidInput.into(),
+        }
+        .into());
     };
     let parent = fs.open_dir(parent)?;
     fs.create_dir(&parent, name, fs::PRIVATE_MODE)?;

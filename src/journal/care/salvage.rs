@@ -15,10 +15,10 @@ use crate::fs::Fs;
 use crate::journal::disk::error::{Corrupt, Error};
 use crate::journal::disk::format::{BLOCK_BYTES, FrameKind};
 use crate::journal::disk::frame::FrameHeader;
-use crate::journal::disk::lifecycle::{Counts, FileState};
+use crate::journal::disk::lifecycle::{FileState, StateCounts};
 use crate::journal::disk::names;
 use crate::journal::disk::record::{ClockJumped, Record};
-use crate::journal::disk::segment::{Found, SegmentReader, is_made_by_repair};
+use crate::journal::disk::segment::{FrameRead, SegmentReader, is_made_by_repair};
 use crate::journal::disk::snapshot::{Damaged, Row, Snapshot};
 use crate::journal::log::clock::Follow;
 use crate::journal::log::files::Files;
@@ -73,7 +73,7 @@ pub(in crate::journal) struct Sums {
     /// Rows that `base` and `rows` should have.
     pub(in crate::journal) rows_expected: u64,
     /// Files that are finished and not in the history.
-    pub(in crate::journal) finished: Counts,
+    pub(in crate::journal) finished: StateCounts,
     /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
     pub(in crate::journal) forgotten: u64,
 }
@@ -294,7 +294,7 @@ impl Salvage {
         let (mut bad, mut is_sealed) = (None, false);
         while offset < reader.header().capacity {
             let path = reader.path().to_path_buf();
-            if let Found::Frame(header, payload) = reader.frame(offset)? {
+            if let FrameRead::Frame(header, payload) = reader.frame(offset)? {
                 if let Some(bad) = bad.take() {
                     let what = format!("from offset {bad} to {offset} there are no good frames");
                     self.damaged.push((path, what));

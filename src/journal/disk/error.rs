@@ -59,7 +59,7 @@ fn holder(pid: Option<u32>) -> String {
 
 /// Why a record is not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum Rejected {
     /// It cannot come after those before it.
     #[error("{0}")]
     Contradiction(&'static str),
@@ -68,15 +68,15 @@ pub enum Refused {
     Unknown(Box<Error>),
 }
 
-impl From<&'static str> for Refused {
-    fn from(why: &'static str) -> Refused {
-        Refused::Contradiction(why)
+impl From<&'static str> for Rejected {
+    fn from(why: &'static str) -> Rejected {
+        Rejected::Contradiction(why)
     }
 }
 
-impl From<Error> for Refused {
-    fn from(error: Error) -> Refused {
-        Refused::Unknown(Box::new(error))
+impl From<Error> for Rejected {
+    fn from(error: Error) -> Rejected {
+        Rejected::Unknown(Box::new(error))
     }
 }
 

@@ -42,24 +42,24 @@ impl FrameHeader {
     }
 
     /// Rule 5.
-    pub fn follows(&self, place: &Place) -> bool {
+    pub fn follows(&self, place: &Position) -> bool {
         self.first_lsn == place.next_lsn && self.chain == place.chain
     }
 }
 
 /// What a frame has to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// The LSN of the next record.
     pub next_lsn: Lsn,
     /// The checksum of the header before.
     pub chain: u32,
 }
 
-impl Place {
+impl Position {
     /// The place after a frame.
-    pub fn after(frame: &FrameHeader) -> Place {
-        Place { next_lsn: frame.first_lsn.plus(u64::from(frame.record_count)), chain: frame.checksum }
+    pub fn after(frame: &FrameHeader) -> Position {
+        Position { next_lsn: frame.first_lsn.plus(u64::from(frame.record_count)), chain: frame.checksum }
     }
 }
 
@@ -128,7 +128,7 @@ pub fn seal_frame(
     frame: &mut Vec<u8>,
     kind: FrameKind,
     count: u32,
-    place: &Place,
+    place: &Position,
     written_at: UnixMillis,
     salt: u32,
 ) -> u32 {
@@ -205,7 +205,7 @@ pub fn decode(bytes: &[u8], salt: u32) -> Result<(FrameHeader, &[u8]), FrameFaul
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { next_lsn: Lsn(7), chain: 0xdead_beef };
+    const PLACE: Position = Position { next_lsn: Lsn(7), chain: 0xdead_beef };
 
     fn frame(payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![0xff; FRAME_HEADER_BYTES];
@@ -221,7 +221,7 @@ mod tests {
         let (header, payload) = decode(&bytes, 99).unwrap();
         assert_eq!(payload, b"payload");
         assert!(header.follows(&PLACE));
-        assert_eq!(Place::after(&header), Place { next_lsn: Lsn(9), chain: header.checksum });
+        assert_eq!(Position::after(&header), Position { next_lsn: Lsn(9), chain: header.checksum });
     }
 
     #[test]

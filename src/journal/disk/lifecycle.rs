@@ -28,7 +28,7 @@ pub enum FileState {
 }
 
 /// So many files in each state: `counts[state as usize]`.
-pub type Counts = [u64; FileState::ALL.len()];
+pub type StateCounts = [u64; FileState::ALL.len()];
 
 impl FileState {
     /// All of them, in the order of their numbers.

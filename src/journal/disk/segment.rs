@@ -14,7 +14,7 @@ use super::format::{
     BLOCK_BYTES, COMPATIBLE_FEATURES, FORMAT_MAJOR, FORMAT_MINOR, FRAME_BYTES_MAX, FrameKind, INCOMPATIBLE_FEATURES,
     SEGMENT_MAGIC, segment_field as field,
 };
-use super::frame::{self, FrameFault, FrameHeader, Place, array_at, u16_at, u32_at, u64_at};
+use super::frame::{self, FrameFault, FrameHeader, Position, array_at, u16_at, u32_at, u64_at};
 use super::record::Record;
 use super::{names, salt};
 use crate::fs::{self, Fs, Open};
@@ -221,7 +221,7 @@ pub struct SegmentReader<F: Fs> {
 }
 
 /// What stands at an offset.
-pub enum Found<'a> {
+pub enum FrameRead<'a> {
     /// A frame that is valid by its own bytes (rules 1 to 4), with its payload.
     Frame(FrameHeader, &'a [u8]),
     /// Something else, or nothing.
@@ -339,8 +339,8 @@ impl<F: Fs> SegmentReader<F> {
     }
 
     /// What the first frame has to continue.
-    pub fn start(&self) -> Place {
-        Place { next_lsn: self.header.first_lsn, chain: self.header_checksum }
+    pub fn start(&self) -> Position {
+        Position { next_lsn: self.header.first_lsn, chain: self.header_checksum }
     }
 
     /// Up to `length` bytes at `offset`: fewer only at the end of the segment.
@@ -365,7 +365,7 @@ impl<F: Fs> SegmentReader<F> {
     }
 
     /// What stands at `offset`.
-    pub fn frame(&mut self, offset: u64) -> Result<Found<'_>, Error> {
+    pub fn frame(&mut self, offset: u64) -> Result<FrameRead<'_>, Error> {
         let salt = self.header.salt;
         let header = match frame::decode_header(self.bytes(offset, BLOCK_BYTES)?, salt) {
             Ok(header) => header,
@@ -373,17 +373,17 @@ impl<F: Fs> SegmentReader<F> {
                 let what = format!("frame format version {version} at offset {offset} is not known");
                 return Err(Error::Newer { file: self.path.clone(), what });
             }
-            Err(fault) => return Ok(Found::Fault(fault)),
+            Err(fault) => return Ok(FrameRead::Fault(fault)),
         };
         Ok(match frame::decode(self.bytes(offset, header.frame_bytes())?, salt) {
-            Ok((header, payload)) => Found::Frame(header, payload),
-            Err(fault) => Found::Fault(fault),
+            Ok((header, payload)) => FrameRead::Frame(header, payload),
+            Err(fault) => FrameRead::Fault(fault),
         })
     }
 
     /// Looks at everything from `offset` to the end of the segment: where the last non-zero byte ends (None if there
     /// is none), and whether a valid frame that does not come before `place` lies there.
-    pub fn examine_rest(&mut self, offset: u64, place: &Place) -> Result<(Option<u64>, bool), Error> {
+    pub fn examine_rest(&mut self, offset: u64, place: &Position) -> Result<(Option<u64>, bool), Error> {
         let mut last_nonzero = None;
         let mut valid_frame = false;
         let mut at = offset;
@@ -396,7 +396,7 @@ impl<F: Fs> SegmentReader<F> {
                 && let Some(position) = block.iter().rposition(|byte| *byte != 0)
             {
                 last_nonzero = Some(at + position as u64 + 1);
-                if let Found::Frame(header, _) = self.frame(at)? {
+                if let FrameRead::Frame(header, _) = self.frame(at)? {
                     valid_frame |= header.first_lsn >= place.next_lsn;
                 }
             }

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use super::files::Files;
 use super::verdict::{Behind, Evidence, Verdict, judge};
 use crate::fs::Fs;
-use crate::journal::disk::error::{Corrupt, Damage, Error, NotTorn, Refused};
+use crate::journal::disk::error::{Corrupt, Damage, Error, NotTorn, Rejected};
 use crate::journal::disk::format::{BLOCK_BYTES, FrameKind};
-use crate::journal::disk::frame::{FrameFault, FrameHeader, Place};
+use crate::journal::disk::frame::{FrameFault, FrameHeader, Position};
 use crate::journal::disk::record::Record;
-use crate::journal::disk::segment::{Found, Predecessor, SegmentHeader, SegmentReader, frame_reach, is_made_by_repair};
+use crate::journal::disk::segment::{
+    FrameRead, Predecessor, SegmentHeader, SegmentReader, frame_reach, is_made_by_repair,
+};
 use crate::journal::disk::snapshot::{Snapshot, Spare};
 use crate::types::{Lsn, UnixMillis};
 
@@ -29,7 +31,7 @@ pub trait Visitor {
     /// A valid frame, before its records.
     fn frame(&mut self, _offset: u64, _header: &FrameHeader) {}
     /// A record and when it was written. An error says why it cannot be.
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused>;
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected>;
 }
 
 /// How the journal ends.
@@ -160,7 +162,7 @@ fn check_beginning<F: Fs>(snapshot: Option<&Snapshot>, first: Option<&SegmentRea
     Ok(())
 }
 
-fn corrupt<F: Fs>(reader: &SegmentReader<F>, offset: u64, place: Place, damage: Damage) -> Error {
+fn corrupt<F: Fs>(reader: &SegmentReader<F>, offset: u64, place: Position, damage: Damage) -> Error {
     Corrupt { file: reader.path().to_path_buf(), offset, lsn: place.next_lsn, damage }.into()
 }
 
@@ -186,7 +188,7 @@ fn check_neighbours<F: Fs>(reader: &SegmentReader<F>, successor: &SegmentReader<
 /// Where a walk through a segment is.
 struct Cursor {
     offset: u64,
-    place: Place,
+    place: Position,
     last_frame: Option<FrameKind>,
 }
 
@@ -209,9 +211,9 @@ fn step<F: Fs>(
 ) -> Result<Result<(), FrameFault>, Error> {
     let path = reader.path().to_path_buf();
     let (header, payload) = match reader.frame(cursor.offset)? {
-        Found::Frame(header, _) if !header.follows(&cursor.place) => return Ok(Err(FrameFault::Chain)),
-        Found::Frame(header, payload) => (header, payload),
-        Found::Fault(fault) => return Ok(Err(fault)),
+        FrameRead::Frame(header, _) if !header.follows(&cursor.place) => return Ok(Err(FrameFault::Chain)),
+        FrameRead::Frame(header, payload) => (header, payload),
+        FrameRead::Fault(fault) => return Ok(Err(fault)),
     };
     visitor.frame(cursor.offset, &header);
     let mut rest = payload;
@@ -220,8 +222,8 @@ fn step<F: Fs>(
         let damage = |damage| Corrupt { file: path.clone(), offset: cursor.offset, lsn, damage };
         let (record, length) = Record::decode(rest).ok_or_else(|| damage(Damage::Record))?;
         visitor.record(lsn, header.written_at, record).map_err(|refused| match refused {
-            Refused::Contradiction(why) => damage(Damage::Transition(why)).into(),
-            Refused::Unknown(error) => *error,
+            Rejected::Contradiction(why) => damage(Damage::Transition(why)).into(),
+            Rejected::Unknown(error) => *error,
         })?;
         rest = &rest[length..];
     }
@@ -230,7 +232,7 @@ fn step<F: Fs>(
         return Err(Corrupt { file: path, offset: cursor.offset, lsn: cursor.place.next_lsn, damage }.into());
     }
     cursor.offset += header.frame_bytes() as u64;
-    cursor.place = Place::after(&header);
+    cursor.place = Position::after(&header);
     cursor.last_frame = Some(header.kind);
     Ok(Ok(()))
 }
@@ -257,7 +259,7 @@ fn walk_followed<F: Fs>(
         return Err(corrupt(successor, 0, successor.start(), damage));
     }
     // Only the seal may follow; what a crash left behind is no valid frame.
-    if let Found::Frame(header, payload) = reader.frame(cursor.offset)? {
+    if let FrameRead::Frame(header, payload) = reader.frame(cursor.offset)? {
         let names_successor = payload == successor.header().first_lsn.0.to_le_bytes();
         if header.kind != FrameKind::Seal || !names_successor || !header.follows(&cursor.place) {
             let damage = Damage::Successor("the one before goes on where it says that it ends");
@@ -271,8 +273,8 @@ fn walk_followed<F: Fs>(
 /// The next start has written a seal behind a clean shutdown, and nothing else may stand there.
 fn is_seal<F: Fs>(reader: &mut SegmentReader<F>, cursor: &Cursor) -> Result<bool, Error> {
     Ok(match reader.frame(cursor.offset)? {
-        Found::Frame(header, _) => header.kind == FrameKind::Seal && header.follows(&cursor.place),
-        Found::Fault(_) => false,
+        FrameRead::Frame(header, _) => header.kind == FrameKind::Seal && header.follows(&cursor.place),
+        FrameRead::Fault(_) => false,
     })
 }
 

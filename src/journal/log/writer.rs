@@ -19,10 +19,11 @@ use super::clock::{Clock, Follow, Sight};
 use super::files::{Files, remove_temporaries};
 use super::lock::{lock, refuse_missing, write_lock};
 use super::replay::{self, Ending, Replayed, Visitor};
+use crate::fs::Syscall;
 use crate::fs::{self, Fs, Open, PRIVATE_MODE};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::format::{BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, SEGMENT_BYTES};
-use crate::journal::disk::frame::{self, Place};
+use crate::journal::disk::frame::{self, Position};
 use crate::journal::disk::ids::random_u32;
 use crate::journal::disk::names;
 use crate::journal::disk::record::Record;
@@ -60,7 +61,7 @@ struct Active<F: Fs> {
     file: F::File,
     header: SegmentHeader,
     offset: u64,
-    place: Place,
+    place: Position,
     last_frame: Option<FrameKind>,
     /// Up to here, remains of a frame that a full disk cut short may lie.
     remains_end: u64,
@@ -338,7 +339,7 @@ impl<F: Fs> Journal<F> {
             return Err(error.into());
         }
         active.offset = frame_end;
-        active.place = Place { next_lsn: active.place.next_lsn.plus(u64::from(count)), chain };
+        active.place = Position { next_lsn: active.place.next_lsn.plus(u64::from(count)), chain };
         active.last_frame = Some(kind);
         self.written_at = written_at;
         self.sight.get_or_insert(Sight { wall, steady: Some(steady) });
@@ -382,7 +383,7 @@ impl<F: Fs> Journal<F> {
         }
         let mut frame = vec![0; FRAME_HEADER_BYTES];
         frame.extend_from_slice(&self.active.header.first_lsn.0.to_le_bytes());
-        let place = Place { next_lsn: end.last_lsn.plus(1), chain: end.chain };
+        let place = Position { next_lsn: end.last_lsn.plus(1), chain: end.chain };
         frame::seal_frame(&mut frame, FrameKind::Seal, 0, &place, self.fs.now(), header.salt);
         fs::write_all_at(&self.fs, file, &frame, end.end)?;
         self.fs.sync_data(file)?;
@@ -392,7 +393,7 @@ impl<F: Fs> Journal<F> {
 
 /// A write that a full disk refused changed nothing that counts; any other failure leaves the disk unknown.
 fn leaves_valid(error: &fs::Error) -> bool {
-    error.is_no_space() && error.op == "pwrite"
+    error.is_no_space() && error.op == Syscall::Pwrite
 }
 
 /// Sees to it that what is about to be read is what the disk holds. A killed process's frames may be in the page
@@ -440,7 +441,7 @@ fn start_segment<F: Fs>(fs: &F, dir: &F::Dir, last: Option<&(SegmentHeader, Pred
 
 fn activate<F: Fs>(fs: &F, dir: &F::Dir, header: SegmentHeader, next_size: usize) -> Result<Active<F>, Error> {
     let (file, chain) = segment::create(fs, dir, &header)?;
-    let place = Place { next_lsn: header.first_lsn, chain };
+    let place = Position { next_lsn: header.first_lsn, chain };
     let offset = BLOCK_BYTES as u64;
     Ok(Active { file, header, offset, place, last_frame: None, remains_end: offset, next_size })
 }

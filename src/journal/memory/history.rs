@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use hashbrown::{HashMap, HashSet};
 
 use crate::journal::disk::expired::Expired;
-use crate::journal::disk::lifecycle::{Counts, FileState, ON_ITS_WAY};
+use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
     Discovered, DuplicateAction, Hashed, Moved, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
 };
@@ -127,7 +127,7 @@ pub struct History {
     /// The last FORGOTTEN of each content: what was finished before it has expired.
     forgotten: BTreeMap<Sha256, Stamped<()>>,
     /// Files that are finished and not in the history any more; contents that became rows are not counted.
-    finished: Counts,
+    finished: StateCounts,
 }
 
 /// The error of a record about a file that is not known, or finished.
@@ -140,7 +140,7 @@ impl History {
     }
 
     /// Files that were finished and are not here any more, without those that are MANIFESTED.
-    pub fn finished(&self) -> Counts {
+    pub fn finished(&self) -> StateCounts {
         self.finished
     }
 

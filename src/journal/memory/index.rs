@@ -18,9 +18,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::ingest::{Duplicate, Ingest, Kept, Original, Target};
-use crate::journal::disk::error::{Error, Refused};
+use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::expired::Expired;
-use crate::journal::disk::lifecycle::{Counts, FileState, ON_ITS_WAY};
+use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
     Discovered, DuplicateAction, Hashed, Moved, Record, Rules, Settings, SkippedDuplicate,
 };
@@ -46,7 +46,7 @@ pub struct Index {
     kept: HashMap<(u64, u64), Kept>,
     /// How many kept duplicates each content has.
     kept_of: HashMap<Sha256, u32>,
-    counts: Counts,
+    counts: StateCounts,
 }
 
 impl Index {
@@ -175,13 +175,13 @@ impl Index {
     }
 
     /// As `apply_at`, of a record that was written nobody knows when: it looks as young as can be.
-    pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Refused> {
+    pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Rejected> {
         self.apply_at(lsn, UnixMillis(u64::MAX), record)
     }
 
     /// Adds the record with this LSN, which was written at that instant. An error says why it cannot come after those
     /// before it; the state is then as it was.
-    pub fn apply_at(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Refused> {
+    pub fn apply_at(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Rejected> {
         match record {
             Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
             Record::Rules(rules) => self.rules = rules.clone(),
@@ -214,7 +214,7 @@ impl Index {
     }
 
     /// Adds a record that is about no single file.
-    fn note(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Refused> {
+    fn note(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Rejected> {
         match record {
             Record::ClockJumped(jumped) => self.notes.clock.take(lsn, at, jumped),
             Record::ExpiredRanges(ranges) => self.notes.expired.take(lsn, ranges)?,
@@ -229,7 +229,7 @@ impl Index {
         Ok(())
     }
 
-    fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), Refused> {
+    fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), Rejected> {
         let settings = self.settings.clone().ok_or("DISCOVERED before any settings")?;
         // The file is looked at anew, so what was known of this inode is history.
         self.unkeep(found.identity.key());
@@ -251,7 +251,7 @@ impl Index {
         Ok(())
     }
 
-    fn hash(&mut self, hashed: &Hashed, record: &Record) -> Result<(), Refused> {
+    fn hash(&mut self, hashed: &Hashed, record: &Record) -> Result<(), Rejected> {
         self.next_state(hashed.ingest_id, record)?;
         if self.original(&hashed.sha256)?.is_some() {
             return Err("HASHED of a content that is in the warehouse".into());
@@ -265,7 +265,7 @@ impl Index {
         Ok(())
     }
 
-    fn move_in(&mut self, moved: &Moved, record: &Record) -> Result<(), Refused> {
+    fn move_in(&mut self, moved: &Moved, record: &Record) -> Result<(), Rejected> {
         let id = moved.ingest_id;
         self.next_state(id, record)?;
         let target = self.open.get(&id).and_then(|ingest| ingest.target.as_ref()).ok_or("MOVED without HASHED")?;
@@ -281,7 +281,7 @@ impl Index {
         Ok(())
     }
 
-    fn skip(&mut self, skipped: &SkippedDuplicate, record: &Record) -> Result<(), Refused> {
+    fn skip(&mut self, skipped: &SkippedDuplicate, record: &Record) -> Result<(), Rejected> {
         let ingest = self.enter(skipped.ingest_id, record)?;
         ingest.duplicate = Some(Duplicate {
             of: skipped.duplicate_of,
@@ -322,7 +322,7 @@ impl Index {
         self.open.get(&id).ok_or("a record of a file that is not open")?.state.after(record)
     }
 
-    /// Counts a file in its next state.
+    /// StateCounts a file in its next state.
     fn enter(&mut self, id: IngestId, record: &Record) -> Result<&mut Ingest, &'static str> {
         let next = self.next_state(id, record)?;
         let ingest = self.open.get_mut(&id).ok_or("a record of a file that is not open")?;
@@ -349,7 +349,7 @@ impl Visitor for Index {
         Ok(())
     }
 
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
         self.apply_at(lsn, written_at, &record)
     }
 }

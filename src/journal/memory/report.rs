@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::history::{File, History};
 use super::index::Index;
-use crate::journal::disk::error::{Error, Refused};
+use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::lifecycle::FileState;
 use crate::journal::disk::record::{Quarantined, Record};
 use crate::journal::disk::relocations::Relocations;
@@ -18,7 +18,7 @@ use crate::types::{Algorithm, IngestId, Lsn, Sha256, UnixMillis};
 
 /// What is known of one file, as far as the journal was read.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct FileReport {
     /// Its name for life.
     pub id: IngestId,
     /// Of its newest record.
@@ -60,7 +60,7 @@ pub struct Skipped {
     pub moved_to: Option<PathBuf>,
 }
 
-impl Entry {
+impl FileReport {
     /// Who brought its content, if it is a duplicate.
     pub fn duplicate_of(&self) -> Option<IngestId> {
         self.duplicate.as_ref().map(|duplicate| duplicate.of)
@@ -71,9 +71,9 @@ impl Entry {
         self.duplicate.as_ref().and_then(|duplicate| duplicate.moved_to.as_ref())
     }
 
-    fn of_file(file: &File, relocations: &Relocations) -> Entry {
+    fn of_file(file: &File, relocations: &Relocations) -> FileReport {
         let found = &file.found.value;
-        let mut entry = Entry {
+        let mut entry = FileReport {
             id: file.id,
             lsn: file.lsn,
             state: file.state,
@@ -107,9 +107,9 @@ impl Entry {
         entry
     }
 
-    fn of_row(mut row: Row, relocations: &Relocations) -> Entry {
+    fn of_row(mut row: Row, relocations: &Relocations) -> FileReport {
         row.renew(relocations);
-        Entry {
+        FileReport {
             id: row.ingest_id,
             lsn: row.lsn,
             state: FileState::Manifested,
@@ -142,7 +142,7 @@ pub struct JournalReport {
 
 /// Where a file is to be found.
 #[derive(Clone, Copy)]
-pub enum Found<'a> {
+pub enum FoundFile<'a> {
     /// In memory.
     File(&'a File),
     /// By its number in the snapshot.
@@ -156,15 +156,15 @@ impl JournalReport {
     }
 
     /// Shows every file once, in no order, until one is refused. Returns the damage that ended it before all were shown.
-    pub fn files<'a>(&'a self, show: &mut dyn FnMut(Entry, Found<'a>)) -> Result<Option<Error>, Error> {
+    pub fn files<'a>(&'a self, show: &mut dyn FnMut(FileReport, FoundFile<'a>)) -> Result<Option<Error>, Error> {
         let relocations = self.history.relocations();
         for file in self.finished.iter().chain(self.history.files()) {
-            show(Entry::of_file(file, relocations), Found::File(file));
+            show(FileReport::of_file(file, relocations), FoundFile::File(file));
         }
         let mut rows = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
         for number in 0.. {
             match rows.as_mut().map_or(Ok(None), RowReader::next_row) {
-                Ok(Some(row)) => show(Entry::of_row(row, relocations), Found::Row(number)),
+                Ok(Some(row)) => show(FileReport::of_row(row, relocations), FoundFile::Row(number)),
                 Ok(None) => break,
                 Err(corrupt @ Error::Corrupt(_)) => return Ok(Some(corrupt)),
                 Err(error) => return Err(error),
@@ -174,13 +174,13 @@ impl JournalReport {
     }
 
     /// One file, once more. None if its row is gone.
-    pub fn entry(&self, found: &Found<'_>) -> Result<Option<Entry>, Error> {
+    pub fn entry(&self, found: &FoundFile<'_>) -> Result<Option<FileReport>, Error> {
         let relocations = self.history.relocations();
         match found {
-            Found::File(file) => Ok(Some(Entry::of_file(file, relocations))),
-            Found::Row(number) => {
+            FoundFile::File(file) => Ok(Some(FileReport::of_file(file, relocations))),
+            FoundFile::Row(number) => {
                 let row = self.snapshot.as_ref().map(|snapshot| snapshot.row(*number)).transpose()?;
-                Ok(row.flatten().map(|row| Entry::of_row(row, relocations)))
+                Ok(row.flatten().map(|row| FileReport::of_row(row, relocations)))
             }
         }
     }
@@ -201,7 +201,7 @@ impl Visitor for JournalReport {
         })
     }
 
-    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Rejected> {
         self.state.apply_at(lsn, at, &record)?;
         self.finished.extend(self.history.record(lsn, at, record)?.map(|file| *file));
         Ok(())

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::clean_up::Taken;
 use super::{Committer, Work};
+use crate::fs::Fs;
+use crate::fs::Syscall;
 use crate::fs::blame::twice;
-use crate::fs::{Fs, MKDIR, OPEN_DIR, RENAME};
 use crate::journal::ingest::{Duplicate, Ingest, Kept};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDuplicate};
@@ -22,7 +23,7 @@ use crate::pipeline::{Error, Outcome, Report};
 use crate::types::Sha256;
 
 /// What is done before a file has moved, and by which it moves.
-const MOVES: [&str; 3] = [OPEN_DIR, MKDIR, RENAME];
+const MOVES: [Syscall; 3] = [Syscall::OpenDir, Syscall::Mkdir, Syscall::Rename];
 
 impl<F: Fs> Committer<F> {
     /// Removes or moves duplicates away, and what goes to quarantine; returns those that are gone, each with the record that
@@ -138,7 +139,7 @@ impl<F: Fs> Committer<F> {
         let above = dir.parent().unwrap_or(dir);
         let (source, identity) = (&ingest.source_path, &ingest.identity);
         let placed = match self.patiently(|staging| staging.place(Some(ingest.id), source, above, path, identity)) {
-            Ok(Placed::Refused(error)) if error.op == OPEN_DIR && error.is_not_found() => {
+            Ok(Placed::Refused(error)) if error.op == Syscall::OpenDir && error.is_not_found() => {
                 self.patiently(|staging| staging.place(Some(ingest.id), source, Path::new("/"), path, identity))
             }
             placed => placed,

@@ -27,17 +27,17 @@ use super::hash::Shared;
 use super::manifest::Manifests;
 use super::patience::{OnFull, Patience};
 use super::places::Places;
-use super::quarantine::{Finding, Quarantine};
+use super::quarantine::{Fault, Quarantine};
 use super::staging::Staging;
 use super::warehouse::{Local, Warehouse};
-use super::{Error, HashResult, Hashed, Report, Settled};
+use super::{Error, HashResult, HashedFile, Report, Settled};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::compact::Compacted;
 use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, ClockJumped, KeptGone, Record, Rules, Settings};
-use crate::journal::{Journal, Refused};
+use crate::journal::{Journal, Rejected};
 use crate::limits::{COMPACTION_BYTES_MIN, RECENT_CONTENTS_MAX};
 use crate::metrics::{Metrics, events};
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
@@ -73,7 +73,7 @@ pub(super) struct Pending<F: Fs> {
     /// Files whose DISCOVERED goes into the next frame, ahead of their hash.
     noted: Vec<Settled>,
     /// Files that wait for one of equal content in the batch before.
-    deferred: Vec<Hashed<F>>,
+    deferred: Vec<HashedFile<F>>,
     /// MANIFESTED and the like, for the next frame.
     closings: Vec<Record>,
     /// Warehouse paths of files that stay HASHED for the next start: what stands there is judged as theirs, so no other file
@@ -251,7 +251,7 @@ impl<F: Fs> Committer<F> {
         Ok(reports)
     }
 
-    fn finding(&self, refused: &super::Refused) -> Option<Finding> {
+    fn finding(&self, refused: &super::Refused) -> Option<Fault> {
         self.quarantine.as_ref()?.finding(refused, &self.settings.input)
     }
 
@@ -394,8 +394,8 @@ impl<F: Fs> Committer<F> {
 
     fn apply(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Error> {
         self.index.apply_at(lsn, at, record).map_err(|refused| match refused {
-            Refused::Contradiction(why) => Error::Transition(why, IngestId(lsn.0)),
-            Refused::Unknown(error) => Error::Journal(*error),
+            Rejected::Contradiction(why) => Error::Transition(why, IngestId(lsn.0)),
+            Rejected::Unknown(error) => Error::Journal(*error),
         })
     }
 

@@ -13,13 +13,13 @@ use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Profiled, Quarantined, Record, Sidecar,
     SkippedDuplicate,
 };
-use crate::pipeline::quarantine::{Finding, quarantine_name};
+use crate::pipeline::quarantine::{Fault, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
-use crate::pipeline::{Error, Hashed, Outcome, Refusal, Report, Settled};
+use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
 
 /// What a batch decides before anything is written.
-pub(super) struct Plan<F: Fs> {
+pub(super) struct BatchPlan<F: Fs> {
     pub(super) records: Vec<Record>,
     pub(super) ingests: Vec<Work<F>>,
     pub(super) duplicates: Vec<Work<F>>,
@@ -69,8 +69,8 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Decides for each file whether it is new, a duplicate, or has to wait, and what the journal will say.
-    pub(super) fn plan(&mut self, hashed: Vec<Hashed<F>>) -> Result<Plan<F>, Error> {
-        let mut plan = Plan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
+    pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
+        let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
         let mut claimed: HashSet<Sha256> = HashSet::new();
         for file in hashed {
@@ -132,9 +132,9 @@ impl<F: Fs> Committer<F> {
     }
 
     /// What the journal will say of files that cannot be ingested.
-    pub(super) fn plan_quarantine(&mut self, to_confine: Vec<(Settled, Finding)>, plan: &mut Plan<F>) {
+    pub(super) fn plan_quarantine(&mut self, to_confine: Vec<(Settled, Fault)>, plan: &mut BatchPlan<F>) {
         let Some(dir) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return };
-        for (settled, Finding { cause, line, detail }) in to_confine {
+        for (settled, Fault { cause, line, detail }) in to_confine {
             let id = self.discover(&settled, &mut plan.records);
             let target = dir.join(quarantine_name(&settled.name, &self.journal.store(), id, 0));
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));

@@ -6,7 +6,8 @@
 
 use super::clean_up::Taken;
 use super::{Committer, Work};
-use crate::fs::{self, Fs, RENAME, Stat};
+use crate::fs::Syscall;
+use crate::fs::{self, Fs, Stat};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::limits::FEW_FILES;
@@ -21,7 +22,7 @@ use crate::pipeline::{Error, Outcome, Refusal};
 const NAMES_MAX: u32 = 16;
 
 /// What became of the reason.
-enum Reason {
+enum ReasonWritten {
     Written,
     /// Something else has its name.
     Taken,
@@ -87,7 +88,7 @@ impl<F: Fs> Committer<F> {
                 let text =
                     format!("{}: {}; not moved to quarantine: {error}", quarantined.cause.text(), quarantined.detail);
                 let source = std::io::Error::new(error.source.kind(), text);
-                let error = fs::Error { op: RENAME, path: ingest.source_path.clone(), source };
+                let error = fs::Error { op: Syscall::Rename, path: ingest.source_path.clone(), source };
                 (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
             }
         })
@@ -160,7 +161,7 @@ impl<F: Fs> Committer<F> {
         let (dir, _) = split(target)?;
         let (staging, _) = split(&ingest.source_path)?;
         self.staging.dirs.touch(staging, dir);
-        if let Reason::Refused(error) = self.write_reason(work, ingest, quarantined)? {
+        if let ReasonWritten::Refused(error) = self.write_reason(work, ingest, quarantined)? {
             // Nobody would know why it is there.
             self.return_there(work, target, &ingest.source_path)?;
             return Ok(Some(Confined::Refused(error)));
@@ -237,25 +238,30 @@ impl<F: Fs> Committer<F> {
         let (dir, _) = split(&quarantined.target)?;
         let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
         Ok(match self.write_reason(work, ingest, quarantined)? {
-            Reason::Written => match self.staging.place(Some(work.id), source, dir, target, identity) {
+            ReasonWritten::Written => match self.staging.place(Some(work.id), source, dir, target, identity) {
                 // Only of the rename: behind it, it is there.
-                Err(error) if error.op == RENAME && error.is_of_the_place() => (true, Placed::Refused(error)),
+                Err(error) if error.op == Syscall::Rename && error.is_of_the_place() => (true, Placed::Refused(error)),
                 Ok(Placed::Renumbered) if self.staging.renumbers(identity.device) => (true, Placed::Done),
                 placed => (true, placed?),
             },
-            Reason::Taken => (false, Placed::Taken),
-            Reason::Refused(error) => (true, Placed::Refused(error)),
+            ReasonWritten::Taken => (false, Placed::Taken),
+            ReasonWritten::Refused(error) => (true, Placed::Refused(error)),
         })
     }
 
     /// Writes the reason, durably but for its name.
-    fn write_reason(&mut self, work: &Work<F>, ingest: &Ingest, quarantined: &Quarantined) -> Result<Reason, Error> {
+    fn write_reason(
+        &mut self,
+        work: &Work<F>,
+        ingest: &Ingest,
+        quarantined: &Quarantined,
+    ) -> Result<ReasonWritten, Error> {
         let path = reason_path(&quarantined.target);
         let text = reason(ingest);
         match self.staging.write_new(work.id, Aside::Reason, &path, &text) {
-            Ok(true) => Ok(Reason::Written),
-            Ok(false) => Ok(Reason::Taken),
-            Err(error) if error.is_of_the_place() => Ok(Reason::Refused(error)),
+            Ok(true) => Ok(ReasonWritten::Written),
+            Ok(false) => Ok(ReasonWritten::Taken),
+            Err(error) if error.is_of_the_place() => Ok(ReasonWritten::Refused(error)),
             Err(error) => Err(error.into()),
         }
     }
@@ -304,5 +310,5 @@ impl<F: Fs> Committer<F> {
 }
 
 fn cannot_rename(path: &std::path::Path, errno: i32) -> fs::Error {
-    fs::Error { op: RENAME, path: path.to_path_buf(), source: std::io::Error::from_raw_os_error(errno) }
+    fs::Error { op: Syscall::Rename, path: path.to_path_buf(), source: std::io::Error::from_raw_os_error(errno) }
 }

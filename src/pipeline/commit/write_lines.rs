@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{Committer, Work};
 use crate::fs::Fs;
 use crate::pipeline::Error;
-use crate::pipeline::manifest::{self, Progress};
+use crate::pipeline::manifest::{self, AppendProgress};
 use crate::types::IngestId;
 
 impl<F: Fs> Committer<F> {
@@ -38,7 +38,7 @@ impl<F: Fs> Committer<F> {
                 }
                 self.patience.run(|| self.manifests.ensure(&root, &dir, &lines))?;
             } else {
-                let mut progress = Progress::default();
+                let mut progress = AppendProgress::default();
                 self.patience.run(|| self.manifests.append(&root, &dir, &lines, &mut progress))?;
             }
         }

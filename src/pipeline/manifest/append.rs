@@ -73,7 +73,13 @@ impl<F: Fs> Manifests<F> {
 
     /// Appends whole lines, durably. A call that failed on a full disk can be repeated with the same lines and the same
     /// `progress`, which says that some of them may be there.
-    pub fn append(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>], progress: &mut Progress) -> fs::Result<()> {
+    pub fn append(
+        &mut self,
+        root: &Path,
+        dir: &Path,
+        lines: &[Vec<u8>],
+        progress: &mut AppendProgress,
+    ) -> fs::Result<()> {
         if progress.has_begun {
             // Meanwhile others may have appended, cut off what we had begun, or put another file there: as after a crash.
             return self.ensure(root, dir, lines).map(drop);
@@ -108,7 +114,7 @@ impl<F: Fs> Manifests<F> {
 
 /// What is known of an append.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct AppendProgress {
     /// Some of it may have been written.
     has_begun: bool,
 }

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::fs::Syscall;
 use crate::fs::{self, Fs, Open};
+use crate::heartbeat;
 use crate::limits::{LOCK_PAUSE_MAX, LOCK_PAUSE_MIN, LOCK_STOP_TIME_MAX, LOCK_TOLD_FIRST, LOCK_TOLD_NEXT};
 use crate::log;
-use crate::pulse;
 
 /// Below the manifests: what is for no reader.
 const PRIVATE_DIR: &str = ".csv-ingestor";
@@ -121,7 +122,7 @@ impl Wait {
             if self.waited - since >= LOCK_STOP_TIME_MAX {
                 let text = format!("held by another process{}, and waited for until a signal came", pid_text(holder()));
                 let source = io::Error::new(io::ErrorKind::Interrupted, text);
-                return Err(fs::Error { op: "flock", path: path.to_path_buf(), source });
+                return Err(fs::Error { op: Syscall::Flock, path: path.to_path_buf(), source });
             }
         }
         if self.waited >= self.told {
@@ -137,7 +138,7 @@ impl Wait {
         let pause = (self.waited / 4).clamp(LOCK_PAUSE_MIN, LOCK_PAUSE_MAX);
         fs.pause(pause);
         self.waited += pause;
-        pulse::step();
+        heartbeat::step();
         Ok(())
     }
 }

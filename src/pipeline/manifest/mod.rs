@@ -15,5 +15,5 @@ mod line;
 mod lock;
 pub mod read;
 
-pub use append::{Manifests, Progress};
+pub use append::{AppendProgress, Manifests};
 pub use line::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir, json_path, line};

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use super::line::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir};
+use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::from_hex;
@@ -298,7 +299,7 @@ impl<F: Fs> Lines<F> {
 fn open<F: Fs>(fs: &F, manifest: &Path) -> Result<F::File, Error> {
     let (Some(dir), Some(name)) = (manifest.parent(), manifest.file_name()) else {
         let source = std::io::ErrorKind::InvalidInput.into();
-        return Err(fs::Error { op: fs::OPEN, path: manifest.to_path_buf(), source }.into());
+        return Err(fs::Error { op: Syscall::Open, path: manifest.to_path_buf(), source }.into());
     };
     let dir = fs.open_dir(dir)?;
     let unless_irregular = |kind: FileKind| match kind {
@@ -316,7 +317,7 @@ fn open<F: Fs>(fs: &F, manifest: &Path) -> Result<F::File, Error> {
 
 /// Where a line was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePlace {
     /// The manifest.
     pub manifest: PathBuf,
     /// From 1.
@@ -325,7 +326,7 @@ pub struct Place {
 
 /// The lines with that ingest id in the manifest of the hour of `at`: one, if all is as it should be; several where
 /// several ingestors share the manifests.
-pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<Vec<(Place, Listed)>, Error> {
+pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<Vec<(LinePlace, Listed)>, Error> {
     let manifest = hour_dir(root, at).join(MANIFEST_NAME);
     let mut lines = match Lines::open(fs, &manifest, 0) {
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
@@ -335,7 +336,7 @@ pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<
     while let Some(line) = lines.next_line()? {
         let number = line.number;
         let listed = line.parse().ok().filter(|listed| listed.ingest_id == id);
-        found.extend(listed.map(|listed| (Place { manifest: manifest.clone(), number }, listed)));
+        found.extend(listed.map(|listed| (LinePlace { manifest: manifest.clone(), number }, listed)));
     }
     Ok(found)
 }

@@ -71,7 +71,7 @@ struct Accepted {
 
 /// What the newest manifests say.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum AgeVerdict {
     /// The journal knows all that it should.
     Known,
     /// It does not, and its repair has said so: that is to be accepted, so that it is no matter any more later.
@@ -84,10 +84,10 @@ pub enum Verdict {
 ///
 /// # Errors
 /// The journal's snapshot cannot be read.
-pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Verdict, journal::Error> {
+pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<AgeVerdict, journal::Error> {
     let root = &known.settings.manifests;
     let accepted = known.store.map_or_else(Vec::new, |store| read_accepted(fs, root, &store));
-    let mut look = Look { fs, known, lookups: OLDER_LOOKUPS_MAX, is_here: HashMap::new(), staging: None, excused: 0 };
+    let mut look = Search { fs, known, lookups: OLDER_LOOKUPS_MAX, is_here: HashMap::new(), staging: None, excused: 0 };
     look.staging =
         fs.open_dir(&known.settings.input).and_then(|dir| fs.stat_dir(&dir)).ok().map(|it| it.identity.key());
     let mut bytes = 0;
@@ -105,17 +105,17 @@ pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<Verdict, journal::E
         for (offset, listed) in ours.into_iter().rev() {
             if !accepted.iter().any(|accepted| accepted.covers(&hour, offset)) && look.is_unknown(&listed)? {
                 let number = number_of(fs, &manifest, offset);
-                return Ok(Verdict::Older(Box::new(Unknown { manifest, number, listed })));
+                return Ok(AgeVerdict::Older(Box::new(Unknown { manifest, number, listed })));
             }
         }
         if bytes >= OLDER_BYTES_MAX {
             break;
         }
     }
-    Ok(if look.excused > 0 { Verdict::Mended } else { Verdict::Known })
+    Ok(if look.excused > 0 { AgeVerdict::Mended } else { AgeVerdict::Known })
 }
 
-struct Look<'a, F: Fs> {
+struct Search<'a, F: Fs> {
     fs: &'a F,
     known: &'a Knowledge<'a>,
     /// Contents that may still be looked up on the disk.
@@ -127,7 +127,7 @@ struct Look<'a, F: Fs> {
     excused: usize,
 }
 
-impl<F: Fs> Look<'_, F> {
+impl<F: Fs> Search<'_, F> {
     /// Adds to `ours` the lines at a manifest's end that count, with where they begin. Returns from where to where it has read.
     fn tail(&mut self, manifest: &Path, bytes: u64, ours: &mut Vec<(u64, Listed)>) -> (u64, u64) {
         let read = Lines::open_tail(self.fs, manifest, bytes).and_then(|mut lines| {

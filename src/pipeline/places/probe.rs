@@ -6,13 +6,14 @@
 
 use std::ffi::OsString;
 
-use crate::fs::{self, Fs, Open, RENAME};
+use crate::fs::Syscall;
+use crate::fs::{self, Fs, Open};
 use crate::pipeline::staging::names::{Aside, aside_name};
 use crate::types::IngestId;
 
 /// What a file system cannot do, and that it can.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Suitability {
     /// All that is needed.
     Suited {
         /// Behind a rename the file has one name, as far as the file system tells.
@@ -40,20 +41,20 @@ fn is_denied(error: &fs::Error) -> bool {
 ///
 /// # Errors
 /// A sync failed, or what no file system should answer.
-pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdict> {
+pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Suitability> {
     let names = [Aside::Probe, Aside::ProbeRenamed].map(|what| aside_name(store, IngestId(0), what));
     let clean = || names.iter().for_each(|name| drop(fs.unlink(dir, name)));
     clean();
     let verdict = try_out(fs, dir, &names);
     clean();
     let goes_on = |error: &fs::Error| error.spares_others() || error.is_no_space();
-    if !matches!(verdict, Ok(Verdict::Unsuited(_))) && verdict.as_ref().err().is_none_or(goes_on) {
+    if !matches!(verdict, Ok(Suitability::Unsuited(_))) && verdict.as_ref().err().is_none_or(goes_on) {
         // With the next start it is not tried again: what is left now would be left for ever.
         for name in &names {
             if fs.stat(dir, name)?.is_some() {
                 match fs.unlink(dir, name) {
                     Err(error) if is_denied(&error) => {
-                        return Ok(Verdict::Unsuited(format!(
+                        return Ok(Suitability::Unsuited(format!(
                             "what was made there cannot be removed: {}",
                             error.source
                         )));
@@ -65,18 +66,18 @@ pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Verdic
         fs.sync_dir(dir)?;
     }
     match verdict {
-        Err(error) if goes_on(&error) => Ok(Verdict::Unknown),
+        Err(error) if goes_on(&error) => Ok(Suitability::Unknown),
         verdict => verdict,
     }
 }
 
-fn try_out<F: Fs>(fs: &F, dir: &F::Dir, [old, new]: &[OsString; 2]) -> fs::Result<Verdict> {
-    let unsuited = |why: String| Ok(Verdict::Unsuited(why));
+fn try_out<F: Fs>(fs: &F, dir: &F::Dir, [old, new]: &[OsString; 2]) -> fs::Result<Suitability> {
+    let unsuited = |why: String| Ok(Suitability::Unsuited(why));
     let file = fs.open(dir, old, Open::Create { mode: 0o600 })?;
     let before = fs.stat_file(&file)?.identity;
     // It stays open, as one that is ingested: file systems in user space keep a hidden name of such a file.
     match fs.rename(dir, old, dir, new) {
-        Err(error) if error.op == RENAME && is_unsupported(&error) => {
+        Err(error) if error.op == Syscall::Rename && is_unsupported(&error) => {
             return unsuited(format!(
                 "it renames no file without replacing another (RENAME_NOREPLACE), and has no hard links: {}",
                 error.source
@@ -104,5 +105,5 @@ fn try_out<F: Fs>(fs: &F, dir: &F::Dir, [old, new]: &[OsString; 2]) -> fs::Resul
     }
     drop(file);
     let keeps_inodes = there.identity.key() == before.key();
-    Ok(Verdict::Suited { counts_links: there.links == 1, keeps_inodes })
+    Ok(Suitability::Suited { counts_links: there.links == 1, keeps_inodes })
 }

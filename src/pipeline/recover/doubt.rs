@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is listed in a manifest is never put back.
 
-use super::{Committer, Error, Place, Target, Work};
+use super::{Committer, Error, Target, Whereabouts, Work};
 use crate::fs::{self, Fs, Open};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::AbandonReason;
@@ -12,13 +12,18 @@ use crate::pipeline::hash;
 
 impl<F: Fs> Committer<F> {
     /// [`Committer::guard`], and what comes of it where it fails, or where the content is known by now.
-    pub(super) fn guard_or_doubt(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Place) -> Result<Place, Error> {
-        let is_in_staging = matches!(place, Place::Ready | Place::Again);
+    pub(super) fn guard_or_doubt(
+        &mut self,
+        ingest: &Ingest,
+        work: &mut Work<F>,
+        place: Whereabouts,
+    ) -> Result<Whereabouts, Error> {
+        let is_in_staging = matches!(place, Whereabouts::Ready | Whereabouts::Again);
         let place = match self.guard(ingest, work, place) {
             // It is in staging still, and found anew.
-            Err(Error::Io(error)) if error.spares_others() && is_in_staging => Place::Refused(error),
+            Err(Error::Io(error)) if error.spares_others() && is_in_staging => Whereabouts::Refused(error),
             // What was at its name a moment ago cannot be looked at now. Nothing is lost by looking at it later.
-            Err(Error::Io(error)) if error.spares_others() => Place::Unseen(error),
+            Err(Error::Io(error)) if error.spares_others() => Whereabouts::Unseen(error),
             place => place?,
         };
         let Some(target) = &ingest.target else { return Ok(place) };
@@ -26,11 +31,11 @@ impl<F: Fs> Committer<F> {
         let Some(original) = self.index.original(&target.sha256)? else { return Ok(place) };
         Ok(match place {
             // That one stands there.
-            Place::Arrived | Place::Spoilt(_) if *original.warehouse_path == *target.warehouse_path => {
-                Place::Lost(AbandonReason::Changed)
+            Whereabouts::Arrived | Whereabouts::Spoilt(_) if *original.warehouse_path == *target.warehouse_path => {
+                Whereabouts::Lost(AbandonReason::Changed)
             }
-            Place::Arrived => Place::Spoilt(AbandonReason::Changed),
-            Place::Ready | Place::Again => Place::Lost(AbandonReason::Changed),
+            Whereabouts::Arrived => Whereabouts::Spoilt(AbandonReason::Changed),
+            Whereabouts::Ready | Whereabouts::Again => Whereabouts::Lost(AbandonReason::Changed),
             place => place,
         })
     }
@@ -42,24 +47,24 @@ impl<F: Fs> Committer<F> {
     }
 
     /// A copy that has its name in the warehouse: with MOVED its source may go, so it has to have the content still.
-    pub(super) fn guard_copy(&mut self, ingest: &Ingest, target: &Target) -> Result<Place, Error> {
+    pub(super) fn guard_copy(&mut self, ingest: &Ingest, target: &Target) -> Result<Whereabouts, Error> {
         let (dir, name) = split(&target.warehouse_path)?;
         let dir = self.staging.dirs.dir(dir)?;
         let found = self.fs.open(&dir, name, Open::Read).and_then(|file| hash::digest_of(&self.fs, &file));
         match found {
-            Ok(found) if found == target.sha256 => Ok(Place::Arrived),
-            Ok(_) => Ok(Place::Spoilt(AbandonReason::Changed)),
-            Err(error) if error.spares_others() => Ok(self.unreadable(ingest, &Place::Arrived, &error)),
+            Ok(found) if found == target.sha256 => Ok(Whereabouts::Arrived),
+            Ok(_) => Ok(Whereabouts::Spoilt(AbandonReason::Changed)),
+            Err(error) if error.spares_others() => Ok(self.unreadable(ingest, &Whereabouts::Arrived, &error)),
             Err(error) => Err(error.into()),
         }
     }
 
     /// One bad file must not keep all others from being ingested, at this start and every other.
-    pub(super) fn unreadable(&self, ingest: &Ingest, place: &Place, error: &fs::Error) -> Place {
+    pub(super) fn unreadable(&self, ingest: &Ingest, place: &Whereabouts, error: &fs::Error) -> Whereabouts {
         self.metrics.file_failed(&ingest.source_path, FailureReason::Unreadable, &error.to_string(), None);
         match place {
-            Place::Arrived => Place::Spoilt(AbandonReason::Failed),
-            _ => Place::Lost(AbandonReason::Failed),
+            Whereabouts::Arrived => Whereabouts::Spoilt(AbandonReason::Failed),
+            _ => Whereabouts::Lost(AbandonReason::Failed),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Place, Seen, judge};
+use super::{Observed, Whereabouts, judge};
 use crate::fs::{self, Fs};
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
@@ -41,11 +41,19 @@ fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
         return Ok("complete its manifest line");
     }
     let copy = target.copy.as_ref().map(|copy| look(&copy.path)).transpose()?.flatten();
-    Ok(match judge(ingest, target, &Seen { arrived: look(&target.warehouse_path)?, source, copy, ..Seen::default() }) {
-        Place::Arrived => "confirm that it is in the warehouse, and list it",
-        Place::Ready => "move it to the warehouse, and list it",
-        Place::Again => "hash it again and ingest it",
-        Place::Spoilt(_) => "put it back: it was written to",
-        Place::Lost(_) | Place::Refused(_) | Place::Unseen(_) => "abandon it: it vanished or changed",
-    })
+    Ok(
+        match judge(
+            ingest,
+            target,
+            &Observed { arrived: look(&target.warehouse_path)?, source, copy, ..Observed::default() },
+        ) {
+            Whereabouts::Arrived => "confirm that it is in the warehouse, and list it",
+            Whereabouts::Ready => "move it to the warehouse, and list it",
+            Whereabouts::Again => "hash it again and ingest it",
+            Whereabouts::Spoilt(_) => "put it back: it was written to",
+            Whereabouts::Lost(_) | Whereabouts::Refused(_) | Whereabouts::Unseen(_) => {
+                "abandon it: it vanished or changed"
+            }
+        },
+    )
 }

@@ -16,7 +16,7 @@ use crate::log;
 use crate::metrics::labels::{By, IgnoredReason, Label as _};
 
 /// So many files are ignored, by reason.
-pub type Counts = By<IgnoredReason, usize>;
+pub type IgnoredCounts = By<IgnoredReason, usize>;
 
 /// The memory of what is not taken.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ pub struct IgnoredNames {
     named: HashMap<Arc<OsStr>, Named>,
     scan: u16,
     /// Of the scan under way, and of the last one that came to its end.
-    counting: Counts,
-    counted: Counts,
+    counting: IgnoredCounts,
+    counted: IgnoredCounts,
     said: Said,
 }
 
@@ -50,7 +50,7 @@ impl IgnoredNames {
     /// What is seen from now on belongs to a new scan.
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
-        self.counting = Counts::default();
+        self.counting = IgnoredCounts::default();
     }
 
     /// The scan under way has seen this.
@@ -132,7 +132,7 @@ impl IgnoredNames {
     }
 
     /// What the last whole scan has counted.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &IgnoredCounts {
         &self.counted
     }
 

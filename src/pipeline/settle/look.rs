@@ -9,9 +9,9 @@ use crate::pipeline::WhyNot;
 
 impl Settle {
     /// What is known of one file; None if it was not seen, or is known to stay.
-    pub fn tell(&self, name: &OsStr, now: Duration) -> Option<Look> {
+    pub fn tell(&self, name: &OsStr, now: Duration) -> Option<Tracking> {
         let tracked = self.tracked.get(name)?;
-        let mut look = Look {
+        let mut look = Tracking {
             phase: "ready",
             why: None,
             unchanged: None,
@@ -20,11 +20,12 @@ impl Settle {
         };
         match tracked.phase {
             Phase::Waiting { since, why } => {
-                look = Look { phase: "waiting", why: Some(why), unchanged: Some(now.saturating_sub(since)), ..look };
+                look =
+                    Tracking { phase: "waiting", why: Some(why), unchanged: Some(now.saturating_sub(since)), ..look };
             }
             Phase::Held { until, why } => {
                 let retry_in = until.map(|until| until.saturating_sub(now));
-                look = Look { phase: "held", why: Some(why), retry_in, ..look };
+                look = Tracking { phase: "held", why: Some(why), retry_in, ..look };
             }
             Phase::InFlight { .. } => look.phase = "in_flight",
             Phase::Ready => {}
@@ -35,7 +36,7 @@ impl Settle {
 
 /// What is known of a file, for who asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Tracking {
     /// `waiting`, `held`, `ready` or `in_flight`.
     pub phase: &'static str,
     /// Why it waits or is held.

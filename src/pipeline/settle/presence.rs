@@ -12,7 +12,7 @@ use crate::types::FileIdentity;
 
 /// Something that is known by its inode.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Watched {
+pub(super) struct Present {
     pub(super) identity: FileIdentity,
     pub(super) is_sidecar: bool,
     /// The last scan that has shown it.
@@ -26,7 +26,7 @@ pub(super) struct Watched {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    pub(super) watched: HashMap<(u64, u64), Watched>,
+    pub(super) watched: HashMap<(u64, u64), Present>,
     /// The scan under way looks at every name.
     pub(super) searches: bool,
     pub(super) search_next: bool,
@@ -39,7 +39,7 @@ pub(super) struct Presence {
 
 impl Presence {
     pub(super) fn watch(&mut self, identity: FileIdentity, is_sidecar: bool, scan: u16) {
-        let watched = Watched { identity, is_sidecar, scan, missed: false, hidden: false };
+        let watched = Present { identity, is_sidecar, scan, missed: false, hidden: false };
         self.watched.insert(identity.key(), watched);
     }
 
@@ -55,7 +55,7 @@ impl Presence {
     }
 
     /// Ends a scan. `may_be` says whether a file of that size waits. Returns what is gone.
-    pub(super) fn end_scan(&mut self, scan: u16, may_be: impl Fn(u64) -> bool) -> Vec<Watched> {
+    pub(super) fn end_scan(&mut self, scan: u16, may_be: impl Fn(u64) -> bool) -> Vec<Present> {
         if self.is_blind {
             return Vec::new();
         }

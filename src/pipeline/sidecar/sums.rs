@@ -48,7 +48,7 @@ impl Demand {
     ///
     /// # Errors
     /// Which one does not match.
-    pub fn check(&self, found: &Found) -> Result<Option<Algorithm>, Mismatch> {
+    pub fn check(&self, found: &FoundSums) -> Result<Option<Algorithm>, Mismatch> {
         let mut strongest = None;
         for group in &self.groups {
             let matching = group.iter().filter(|sum| found.hex(sum.algorithm).as_ref() == Some(&sum.hex));
@@ -93,7 +93,7 @@ pub struct Summer {
 }
 
 /// A file's sums.
-pub struct Found {
+pub struct FoundSums {
     /// Always computed.
     pub sha256: Sha256,
     others: Vec<Sum>,
@@ -126,7 +126,7 @@ impl Summer {
     }
 
     /// The sums of all pieces.
-    pub fn finish(self) -> Found {
+    pub fn finish(self) -> FoundSums {
         fn sum<D: Digest>(digest: Option<D>, algorithm: Algorithm) -> Option<Sum> {
             let digest = digest?.finalize();
             Some(Sum { algorithm, hex: digest.iter().map(|byte| format!("{byte:02x}")).collect() })
@@ -137,11 +137,11 @@ impl Summer {
             sum(self.sha384, Algorithm::Sha384),
             sum(self.sha512, Algorithm::Sha512),
         ];
-        Found { sha256: Sha256(self.sha256.finalize().into()), others: others.into_iter().flatten().collect() }
+        FoundSums { sha256: Sha256(self.sha256.finalize().into()), others: others.into_iter().flatten().collect() }
     }
 }
 
-impl Found {
+impl FoundSums {
     /// One of those that were demanded, or SHA-256.
     pub fn hex(&self, algorithm: Algorithm) -> Option<String> {
         match algorithm {

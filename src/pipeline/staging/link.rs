@@ -12,13 +12,11 @@ use std::path::Path;
 
 use super::Staging;
 use super::names::{Aside, aside_name};
+use crate::fs::Syscall;
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs};
 use crate::pipeline::dirs::split;
 use crate::types::IngestId;
-
-/// An operation that must not fail.
-const GIVE_BACK: &str = "rename back";
 
 impl<F: Fs> Staging<F> {
     /// [`Fs::rename`]. Where that is made of a link and an unlink, an upstream may put another file in the place of a staged one
@@ -35,7 +33,7 @@ impl<F: Fs> Staging<F> {
         self.fs.link(from, from_name, to, to_name)?;
         // Where names reach the disk in any order, a power cut could keep the removal and not the new name.
         let done = self.fs.sync_dir(to).and_then(|()| self.end_link(id, (from, from_name), (to, to_name)));
-        if done.as_ref().is_err_and(|error| error.op != GIVE_BACK) {
+        if done.as_ref().is_err_and(|error| error.op != Syscall::RenameBack) {
             // Whoever is told that it failed finds the old name, and no other.
             let _ = self.fs.unlink(to, to_name);
         }
@@ -76,7 +74,7 @@ impl<F: Fs> Staging<F> {
         };
         // Nothing may stay hidden: if it cannot go back, the next start sees to it.
         let given_back = self.give_back(id, from, &aside, from, from_name);
-        given_back.map_err(|error| fs::Error { op: GIVE_BACK, ..error })?;
+        given_back.map_err(|error| fs::Error { op: Syscall::RenameBack, ..error })?;
         ended
     }
 

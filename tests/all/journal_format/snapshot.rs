@@ -5,7 +5,7 @@ use std::path::Path;
 
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::sim::SimFs;
-use csv_ingestor::journal::frame::{self, Place};
+use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::journal::snapshot::{Contents, Directories, Row, Snapshot, Spare, Survivor, Writer};
@@ -40,7 +40,7 @@ fn folded_in() -> Predecessor {
     let mut frame = vec![0; FRAME_HEADER_BYTES];
     Record::Manifested(IngestId(2)).encode(&mut frame);
     let written_at = UnixMillis(CREATED_AT_MS + 400);
-    let place = Place { next_lsn: LSN, chain };
+    let place = Position { next_lsn: LSN, chain };
     let chain = frame::seal_frame(&mut frame, FrameKind::Data, 1, &place, written_at, header().salt);
     Predecessor { first_lsn: Lsn(1), end: (end + BLOCK_BYTES) as u64, last_lsn: LSN, chain }
 }

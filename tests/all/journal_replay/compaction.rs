@@ -15,7 +15,7 @@ use csv_ingestor::journal::files::Files;
 use csv_ingestor::journal::format::snapshot_field as field;
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept};
-use csv_ingestor::journal::lifecycle::{Counts, FileState};
+use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, Rules, SkippedDuplicate,
 };
@@ -48,7 +48,7 @@ struct Told {
     kept: Vec<Kept>,
     originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
     rules: Rules,
-    counts: Counts,
+    counts: StateCounts,
 }
 
 const CONTENTS: u64 = 24;

@@ -12,7 +12,7 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept, Original};
-use csv_ingestor::journal::lifecycle::{Counts, FileState};
+use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Replayed};
 use csv_ingestor::journal::{self, Corrupt, Error, names};
@@ -157,7 +157,7 @@ pub(super) struct Told {
     pub(super) open: Vec<Ingest>,
     pub(super) kept: Vec<Kept>,
     pub(super) originals: Vec<(Sha256, Found)>,
-    pub(super) counts: Counts,
+    pub(super) counts: StateCounts,
 }
 
 impl Told {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept};
-use csv_ingestor::journal::lifecycle::{Counts, FileState};
+use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record,
     Settings, SkippedDuplicate,
@@ -26,7 +26,7 @@ struct Told {
     kept: Vec<Kept>,
     originals: Vec<Option<(IngestId, PathBuf)>>,
     remembered: u64,
-    counts: Counts,
+    counts: StateCounts,
 }
 
 fn told(state: &Index) -> Told {

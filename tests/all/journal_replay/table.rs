@@ -5,7 +5,7 @@ use std::path::Path;
 use csv_ingestor::journal::format::{
     BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, frame_field, segment_field,
 };
-use csv_ingestor::journal::frame::{FrameFault, Place};
+use csv_ingestor::journal::frame::{FrameFault, Position};
 use csv_ingestor::journal::replay::Ending;
 use csv_ingestor::journal::{Damage, Error, NotTorn};
 use csv_ingestor::types::Lsn;
@@ -44,8 +44,8 @@ impl Behind {
 
     fn put(self, forge: &mut Forge) {
         let end = forge.end;
-        let later = Place { next_lsn: forge.place.next_lsn.plus(1), chain: 42 };
-        let frame = |place: &Place| forge.frame(FrameKind::Data, &[moved(Lsn(2))], place).0;
+        let later = Position { next_lsn: forge.place.next_lsn.plus(1), chain: 42 };
+        let frame = |place: &Position| forge.frame(FrameKind::Data, &[moved(Lsn(2))], place).0;
         match self {
             Behind::Zeros => {}
             Behind::Within => forge.put(end + 5_000, b"torn"),
@@ -53,8 +53,8 @@ impl Behind {
             Behind::FirstByteFurther => forge.put(end + FRAME_BYTES_MAX, &[1]),
             Behind::ValidFrame => forge.put(end + BLOCK_BYTES, &frame(&later)),
             Behind::ValidFrameFurther => forge.put(end + FRAME_BYTES_MAX + BLOCK_BYTES, &frame(&later)),
-            Behind::FrameWithAnotherChain => forge.put(end, &frame(&Place { chain: 42, ..forge.place })),
-            Behind::EarlierFrame => forge.put(end + BLOCK_BYTES, &frame(&Place { next_lsn: Lsn(0), chain: 42 })),
+            Behind::FrameWithAnotherChain => forge.put(end, &frame(&Position { chain: 42, ..forge.place })),
+            Behind::EarlierFrame => forge.put(end + BLOCK_BYTES, &frame(&Position { next_lsn: Lsn(0), chain: 42 })),
             Behind::FrameOfAnotherSegment => {
                 let other =
                     Forge::with(csv_ingestor::journal::segment::SegmentHeader { salt: 1, ..forge.header.clone() });

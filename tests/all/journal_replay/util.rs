@@ -8,13 +8,13 @@ use std::sync::Arc;
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
-use csv_ingestor::journal::frame::{self, FrameHeader, Place};
+use csv_ingestor::journal::frame::{self, FrameHeader, Position};
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Moved, Record, Settings};
 use csv_ingestor::journal::replay::{Replayed, Visitor};
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::journal::snapshot::Snapshot;
-use csv_ingestor::journal::{self, Corrupt, Error, Journal, Refused, names};
+use csv_ingestor::journal::{self, Corrupt, Error, Journal, Rejected, names};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 /// A frame, and the segment it lies in.
@@ -55,7 +55,7 @@ impl Visitor for Collected {
         Ok(())
     }
 
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
         self.state.apply_at(lsn, written_at, &record)?;
         self.records.push((lsn, record));
         Ok(())
@@ -195,7 +195,7 @@ pub(crate) struct Forge {
     pub(crate) header: SegmentHeader,
     pub(crate) bytes: Vec<u8>,
     pub(crate) end: usize,
-    pub(crate) place: Place,
+    pub(crate) place: Position,
     /// When its frames are written.
     pub(crate) now: UnixMillis,
 }
@@ -217,7 +217,7 @@ impl Forge {
         let (block, chain) = header.encode();
         let mut bytes = vec![0; header.capacity as usize];
         bytes[..BLOCK_BYTES].copy_from_slice(&block);
-        let place = Place { next_lsn: header.first_lsn, chain };
+        let place = Position { next_lsn: header.first_lsn, chain };
         Forge { header, bytes, end: BLOCK_BYTES, place, now: UnixMillis(2_000) }
     }
 
@@ -243,7 +243,7 @@ impl Forge {
     }
 
     /// A frame's bytes, and the chain value behind it.
-    pub(crate) fn frame(&self, kind: FrameKind, records: &[Record], place: &Place) -> (Vec<u8>, u32) {
+    pub(crate) fn frame(&self, kind: FrameKind, records: &[Record], place: &Position) -> (Vec<u8>, u32) {
         let mut frame = vec![0; FRAME_HEADER_BYTES];
         records.iter().for_each(|record| record.encode(&mut frame));
         if kind == FrameKind::Seal {
@@ -259,7 +259,7 @@ impl Forge {
         let (frame, chain) = self.frame(kind, records, &self.place);
         self.bytes[self.end..self.end + frame.len()].copy_from_slice(&frame);
         self.end += frame.len();
-        self.place = Place { next_lsn: self.place.next_lsn.plus(records.len() as u64), chain };
+        self.place = Position { next_lsn: self.place.next_lsn.plus(records.len() as u64), chain };
     }
 
     /// Puts any bytes anywhere.

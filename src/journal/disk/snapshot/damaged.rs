@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 
 use super::block::{block_checksum, nth};
-use super::header::{Extent, SnapshotHeader, Spare};
+use super::header::{SnapshotHeader, Span, Spare};
 use super::index::RowIndex;
 use super::reader::{OnRecord, ReadAt, Snapshot, read_header};
 use super::row::{Directories, Row};
@@ -13,7 +13,7 @@ use crate::fs::{self, Fs, Open};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::format::{BLOCK_BYTES, ROW_BLOCK_PAGES_MAX, Section};
 use crate::journal::disk::frame::{u16_at, u32_at};
-use crate::journal::disk::lifecycle::Counts;
+use crate::journal::disk::lifecycle::StateCounts;
 use crate::journal::disk::segment::Predecessor;
 use crate::journal::disk::{names, salt};
 use crate::types::{Lsn, UnixMillis};
@@ -153,8 +153,8 @@ fn made_up(lsn: Lsn, file_bytes: u64, salt: u32) -> SnapshotHeader {
         rows: 0,
         blocks: 0,
         forgotten: 0,
-        finished: Counts::default(),
+        finished: StateCounts::default(),
         bucket_bits: 0,
-        sections: [Extent { offset: file_bytes, length: 0, checksum: 0 }; Section::COUNT],
+        sections: [Span { offset: file_bytes, length: 0, checksum: 0 }; Section::COUNT],
     }
 }

@@ -10,13 +10,13 @@ use crate::journal::disk::format::{
     SNAPSHOT_MAGIC, Section, segment_field as common, snapshot_field as field,
 };
 use crate::journal::disk::frame::{array_at, u32_at, u64_at};
-use crate::journal::disk::lifecycle::{Counts, FileState};
+use crate::journal::disk::lifecycle::{FileState, StateCounts};
 use crate::journal::disk::segment::{self, HeaderFault, Predecessor};
 use crate::types::{Lsn, UnixMillis};
 
 /// Where a list lies, and its checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct Span {
     pub(super) offset: u64,
     pub(super) length: u64,
     pub(super) checksum: u32,
@@ -79,9 +79,9 @@ pub struct SnapshotHeader {
     pub forgotten: u64,
     /// Files that are finished and left no record here. MANIFESTED ones are counted whether their content is remembered or
     /// not.
-    pub finished: Counts,
+    pub finished: StateCounts,
     pub(super) bucket_bits: u32,
-    pub(super) sections: [Extent; Section::COUNT],
+    pub(super) sections: [Span; Section::COUNT],
 }
 
 impl SnapshotHeader {
@@ -142,11 +142,11 @@ impl SnapshotHeader {
             (1, lsn) => Spare::Snapshot(Lsn(lsn)),
             _ => return Err(HeaderFault::Damaged("what it says of the generation before cannot be")),
         };
-        let mut finished = Counts::default();
+        let mut finished = StateCounts::default();
         FINISHED_FIELDS.iter().for_each(|(state, at)| finished[*state as usize] = u64_at(*at));
         let section = |index: usize| {
             let at = field::SECTIONS + index * field::SECTION_BYTES;
-            Extent { offset: u64_at(at), length: u64_at(at + 8), checksum: u32_at(block, at + 16) }
+            Span { offset: u64_at(at), length: u64_at(at + 8), checksum: u32_at(block, at + 16) }
         };
         let header = SnapshotHeader {
             salt: u32_at(block, common::SALT),

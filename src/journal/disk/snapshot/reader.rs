@@ -7,12 +7,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::block::{block_checksum, nth, section_checksum};
-use super::header::{Extent, SnapshotHeader};
+use super::header::{SnapshotHeader, Span};
 use super::index::{RowIndex, Which};
 use super::row::{Directories, Row, sha256_of};
 use super::survivor::Survivor;
 use crate::fs::{self, Fs, Open};
-use crate::journal::disk::error::{Corrupt, Damage, Error, Refused};
+use crate::journal::disk::error::{Corrupt, Damage, Error, Rejected};
 use crate::journal::disk::format::{BLOCK_BYTES, ROW_BLOCK_HEADER_BYTES, ROW_BLOCK_PAGES_MAX, Section};
 use crate::journal::disk::frame::{u16_at, u32_at};
 use crate::journal::disk::names;
@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub(super) type ReadAt = Box<dyn Fn(&mut [u8], u64) -> fs::Result<usize> + Send + Sync>;
 
 /// Is told a record, its LSN, and when it was written.
-pub(super) type OnRecord<'a> = &'a mut dyn FnMut(Lsn, UnixMillis, Record) -> Result<(), Refused>;
+pub(super) type OnRecord<'a> = &'a mut dyn FnMut(Lsn, UnixMillis, Record) -> Result<(), Rejected>;
 
 /// An open snapshot.
 pub struct Snapshot {
@@ -129,7 +129,7 @@ impl Snapshot {
         Ok(numbers)
     }
 
-    fn extent(&self, section: Section) -> &Extent {
+    fn extent(&self, section: Section) -> &Span {
         &self.header.sections[section as usize]
     }
 
@@ -224,10 +224,10 @@ impl Snapshot {
             last = survivor.lsn;
             rest = &rest[survivor.length..];
             on_record(survivor.lsn, survivor.written_at, survivor.record).map_err(|refused| match refused {
-                Refused::Contradiction(why) => {
+                Rejected::Contradiction(why) => {
                     self.corrupt(self.extent(Section::Survivors).offset, Damage::Transition(why))
                 }
-                Refused::Unknown(error) => *error,
+                Rejected::Unknown(error) => *error,
             })?;
         }
         Ok(())

@@ -8,14 +8,14 @@
 use std::ffi::OsStr;
 
 use super::block::{block_checksum, section_checksum};
-use super::header::{Extent, SnapshotHeader, Spare};
+use super::header::{SnapshotHeader, Span, Spare};
 use super::index::Builder;
 use super::reader::Snapshot;
 use super::row::{Directories, ROW_BYTES_MAX, sha256_of};
 use crate::fs::{self, Fs, Open};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::format::{BLOCK_BYTES, ROW_BLOCK_HEADER_BYTES, ROW_BLOCK_PAGES_MAX, Section};
-use crate::journal::disk::lifecycle::Counts;
+use crate::journal::disk::lifecycle::StateCounts;
 use crate::journal::disk::names;
 use crate::journal::disk::segment::Predecessor;
 use crate::types::Lsn;
@@ -41,7 +41,7 @@ pub struct Contents {
     /// Contents forgotten so far.
     pub forgotten: u64,
     /// Files that are finished and left no survivor.
-    pub finished: Counts,
+    pub finished: StateCounts,
     /// The directories that the rows name.
     pub directories: Directories,
     /// The survivors' bytes, in LSN order.
@@ -136,7 +136,7 @@ impl<'a, F: Fs> Writer<'a, F> {
     }
 
     /// Adds a list behind what is there, at the beginning of a page.
-    fn section(&mut self, section: Section, parts: impl Iterator<Item = [u8; 4]>) -> Result<Extent, Error> {
+    fn section(&mut self, section: Section, parts: impl Iterator<Item = [u8; 4]>) -> Result<Span, Error> {
         let offset = self.offset + self.out.len() as u64;
         let (mut length, mut checksum) = (0, section_checksum(self.salt, section));
         let mut parts = parts.peekable();
@@ -151,10 +151,10 @@ impl<'a, F: Fs> Writer<'a, F> {
             }
         }
         self.pad();
-        Ok(Extent { offset, length, checksum })
+        Ok(Span { offset, length, checksum })
     }
 
-    fn bytes(&mut self, section: Section, bytes: &[u8]) -> Result<Extent, Error> {
+    fn bytes(&mut self, section: Section, bytes: &[u8]) -> Result<Span, Error> {
         let offset = self.offset + self.out.len() as u64;
         let checksum = crc32c::crc32c_append(section_checksum(self.salt, section), bytes);
         for part in bytes.chunks(WRITE_BYTES) {
@@ -164,7 +164,7 @@ impl<'a, F: Fs> Writer<'a, F> {
             }
         }
         self.pad();
-        Ok(Extent { offset, length: bytes.len() as u64, checksum })
+        Ok(Span { offset, length: bytes.len() as u64, checksum })
     }
 
     fn pad(&mut self) {

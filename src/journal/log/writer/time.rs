@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Journal;
 use crate::fs::Fs;
-use crate::journal::disk::error::{Error, Refused};
+use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::expired::{Expired, Ranges};
 use crate::journal::disk::record::{ClockJumped, Record};
 use crate::journal::log::clock::{Clock, Jumped, Sight};
@@ -65,8 +65,8 @@ impl<F: Fs> Journal<F> {
             for (index, record) in rest[..written].iter().enumerate() {
                 let lsn = first.plus(index as u64);
                 visitor.record(lsn, self.written_at, record.clone()).map_err(|refused| match refused {
-                    Refused::Contradiction(why) => Error::Poisoned { cause: why.to_owned() },
-                    Refused::Unknown(error) => *error,
+                    Rejected::Contradiction(why) => Error::Poisoned { cause: why.to_owned() },
+                    Rejected::Unknown(error) => *error,
                 })?;
             }
             rest = &rest[written..];

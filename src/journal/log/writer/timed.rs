@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::journal::disk::error::{Error, Refused};
+use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::format::FrameKind;
 use crate::journal::disk::frame::FrameHeader;
 use crate::journal::disk::record::Record;
@@ -42,7 +42,7 @@ impl Visitor for Timed<'_> {
         self.visitor.frame(offset, header);
     }
 
-    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Refused> {
+    fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
         self.visitor.record(lsn, written_at, record)
     }
 }

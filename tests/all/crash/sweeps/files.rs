@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::FileKind;
-use csv_ingestor::fs::sim::{Fault, Odd, Op, Refusal, SimFs, Upstream};
+use csv_ingestor::fs::sim::{Fault, Odd, Op, RefusedName, SimFs, Upstream};
 use csv_ingestor::journal::record::DuplicateAction;
 
 use super::{is_thorough, operations, sweep, writes};
@@ -93,8 +93,8 @@ const ERRNOS: [i32; 8] = [
 ];
 
 /// The places where one name is refused, and the operations that refuse it.
-fn refusals(number: u64) -> Vec<Refusal> {
-    let all = |under: &str, ops: &[Op]| Refusal {
+fn refusals(number: u64) -> Vec<RefusedName> {
+    let all = |under: &str, ops: &[Op]| RefusedName {
         under: under.into(),
         name: "b.csv".into(),
         ops: ops.to_vec(),

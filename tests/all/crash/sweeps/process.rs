@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::{Fault, Op, Upstream};
-use csv_ingestor::pipeline::manifest::{Manifests, Progress};
+use csv_ingestor::pipeline::manifest::{AppendProgress, Manifests};
 
 use super::{operations, sweep};
 use crate::crash::act::Act;
@@ -145,7 +145,8 @@ fn a_neighbour_appends_while_the_disk_is_full() {
                         // It gives up if the lock is not free.
                         let mut neighbour = Manifests::stopped_by(fs.clone(), Arc::new(AtomicBool::new(true)));
                         let line = foreign_line(waits);
-                        let appended = neighbour.append(Path::new(MANIFESTS), hour, &[line], &mut Progress::default());
+                        let appended =
+                            neighbour.append(Path::new(MANIFESTS), hour, &[line], &mut AppendProgress::default());
                         appended.unwrap_or_else(|error| panic!("the lock was not free: {error}"));
                     }
                     waits < 100

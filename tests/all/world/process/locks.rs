@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use csv_ingestor::fs::sim::{Op, SimFs};
-use csv_ingestor::pipeline::manifest::{Manifests, Progress};
+use csv_ingestor::pipeline::manifest::{AppendProgress, Manifests};
 use rustix::process::Signal;
 
 use crate::harness::{Daemon, PATIENCE, Place, csv, err, has, json_lines, skip, wait_until};
@@ -207,12 +207,12 @@ fn the_lock_is_not_held_while_a_disk_is_full() {
     let theirs = b"{\"c\":3}\n";
     fs.inject(csv_ingestor::fs::sim::Fault::short().only(&[Op::WriteAt]).nth(1));
     fs.inject(csv_ingestor::fs::sim::Fault::errno(libc::ENOSPC).only(&[Op::WriteAt]).nth(2));
-    let mut progress = Progress::default();
+    let mut progress = AppendProgress::default();
     assert!(manifests.append(root, hour, &lines, &mut progress).unwrap_err().is_no_space());
     let stopped = Arc::new(AtomicBool::new(false));
     let mut neighbour = Manifests::stopped_by(fs.clone(), stopped.clone());
     stopped.store(true, Ordering::Relaxed);
-    neighbour.append(root, hour, &[theirs.to_vec()], &mut Progress::default()).expect("the lock is free");
+    neighbour.append(root, hour, &[theirs.to_vec()], &mut AppendProgress::default()).expect("the lock is free");
     manifests.append(root, hour, &lines, &mut progress).unwrap();
     let text = fs.upstream().read(hour.join("manifest.jsonl")).unwrap();
     let count = |line: &[u8]| text.split_inclusive(|byte| *byte == b'\n').filter(|found| *found == line).count();

@@ -1,14 +1,14 @@
 //! Signs of life of the threads that the work depends on, so that a watchdog can tell a hang from a slow disk, and a probe
 //! whether anything moves at all.
 //!
-//! A thread that has a pulse takes a *step* whenever it turns its loop, has come further with a large file, and at every
+//! A thread that has a heartbeat takes a *step* whenever it turns its loop, has come further with a large file, and at every
 //! file call; it says so while it *waits* in a call, and while it *rests*, having nothing to do. There are two questions:
 //!
 //! - Is it *stuck*? That is one that neither waits in a call nor takes a step: on a lock, on a channel, in a loop. How long a
 //!   call to the kernel takes is no business of a watchdog: a restart does not make a disk faster.
 //! - Is it *stalled*? That is one that does not rest, and has not turned for long, whatever the reason.
 //!
-//! Invariants: only the thread itself writes its pulse, but for [`Pulses::begin_anew`]. A thread without one pays a look at
+//! Invariants: only the thread itself writes its heartbeat, but for [`Heartbeats::begin_anew`]. A thread without one pays a look at
 //! a thread-local variable; only a turn reads the clock, a file call does not.
 
 use std::cell::RefCell;
@@ -18,12 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    static OWN: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
+    static OWN: RefCell<Option<Arc<Heartbeat>>> = const { RefCell::new(None) };
 }
 
 /// One thread's sign of life.
 #[derive(Debug)]
-struct Pulse {
+struct Heartbeat {
     thread: Arc<str>,
     steps: AtomicU64,
     waits: AtomicBool,
@@ -32,7 +32,7 @@ struct Pulse {
     turned_at: AtomicU64,
 }
 
-impl Pulse {
+impl Heartbeat {
     fn step(&self) {
         let steps = self.steps.load(Ordering::Relaxed);
         self.steps.store(steps.wrapping_add(1), Ordering::Release);
@@ -74,50 +74,50 @@ impl fmt::Display for Stall {
     }
 }
 
-/// The pulses of all threads that are watched together.
+/// The heartbeats of all threads that are watched together.
 #[derive(Clone, Debug, Default)]
-pub struct Pulses {
-    all: Arc<Mutex<Vec<Arc<Pulse>>>>,
+pub struct Heartbeats {
+    all: Arc<Mutex<Vec<Arc<Heartbeat>>>>,
 }
 
 /// While this lives, the thread that made it is watched.
 #[must_use]
 pub struct Beating {
-    pulse: Arc<Pulse>,
-    pulses: Pulses,
+    heartbeat: Arc<Heartbeat>,
+    heartbeats: Heartbeats,
 }
 
-impl Pulses {
-    /// Gives the calling thread a pulse, under this name. It rests until its first step.
+impl Heartbeats {
+    /// Gives the calling thread a heartbeat, under this name. It rests until its first step.
     pub fn begin(&self, thread: &str) -> Beating {
-        let pulse = Arc::new(Pulse {
+        let heartbeat = Arc::new(Heartbeat {
             thread: thread.into(),
             steps: AtomicU64::new(0),
             waits: AtomicBool::new(false),
             origin: Instant::now(),
             turned_at: AtomicU64::new(0),
         });
-        self.with(|all| all.push(pulse.clone()));
-        OWN.set(Some(pulse.clone()));
-        Beating { pulse, pulses: self.clone() }
+        self.with(|all| all.push(heartbeat.clone()));
+        OWN.set(Some(heartbeat.clone()));
+        Beating { heartbeat, heartbeats: self.clone() }
     }
 
     /// The thread that has been at one thing for the longest time, if that is longer than this.
     pub fn stalled(&self, longer_than: Duration) -> Option<Stall> {
         self.with(|all| {
-            let at_work = all.iter().filter_map(|pulse| Some((pulse.since_turn()?, pulse)));
-            let (lasts, pulse) = at_work.max_by_key(|(lasts, _)| *lasts)?;
-            (lasts > longer_than).then(|| Stall { thread: pulse.thread.clone(), lasts })
+            let at_work = all.iter().filter_map(|heartbeat| Some((heartbeat.since_turn()?, heartbeat)));
+            let (lasts, heartbeat) = at_work.max_by_key(|(lasts, _)| *lasts)?;
+            (lasts > longer_than).then(|| Stall { thread: heartbeat.thread.clone(), lasts })
         })
     }
 
     /// What threads were at until now does not count: something is over that all of them may have waited for.
     pub fn begin_anew(&self) {
-        self.with(|all| all.iter().for_each(|pulse| pulse.turn_if_at_work()));
+        self.with(|all| all.iter().for_each(|heartbeat| heartbeat.turn_if_at_work()));
     }
 
-    fn with<T>(&self, use_them: impl FnOnce(&mut Vec<Arc<Pulse>>) -> T) -> T {
-        // A list of pulses is whole whenever its lock is free, whoever panicked.
+    fn with<T>(&self, use_them: impl FnOnce(&mut Vec<Arc<Heartbeat>>) -> T) -> T {
+        // A list of heartbeats is whole whenever its lock is free, whoever panicked.
         use_them(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -125,41 +125,41 @@ impl Pulses {
 impl Drop for Beating {
     fn drop(&mut self) {
         OWN.set(None);
-        self.pulses.with(|all| all.retain(|pulse| !Arc::ptr_eq(pulse, &self.pulse)));
+        self.heartbeats.with(|all| all.retain(|heartbeat| !Arc::ptr_eq(heartbeat, &self.heartbeat)));
     }
 }
 
-fn with_own(use_it: impl FnOnce(&Pulse)) {
+fn with_own(use_it: impl FnOnce(&Heartbeat)) {
     OWN.with_borrow(|own| {
-        if let Some(pulse) = own {
-            use_it(pulse);
+        if let Some(heartbeat) = own {
+            use_it(heartbeat);
         }
     });
 }
 
 /// The calling thread has gone on: it has turned its loop, or has come further with what takes long.
 pub fn step() {
-    with_own(|pulse| {
-        pulse.step();
-        pulse.turn();
+    with_own(|heartbeat| {
+        heartbeat.step();
+        heartbeat.turn();
     });
 }
 
 /// The calling thread has nothing to do, until its next step.
 pub fn rest() {
-    with_own(|pulse| {
-        pulse.step();
-        pulse.turned_at.store(0, Ordering::Relaxed);
+    with_own(|heartbeat| {
+        heartbeat.step();
+        heartbeat.turned_at.store(0, Ordering::Relaxed);
     });
 }
 
 /// Does what may take as long as the kernel likes.
 pub fn waiting<T>(call: impl FnOnce() -> T) -> T {
     let set = |waits| {
-        with_own(|pulse| {
+        with_own(|heartbeat| {
             // The step first: whoever sees that the wait is over sees the step, too.
-            pulse.step();
-            pulse.waits.store(waits, Ordering::Release);
+            heartbeat.step();
+            heartbeat.waits.store(waits, Ordering::Release);
         });
     };
     set(true);
@@ -168,33 +168,33 @@ pub fn waiting<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Feels the pulses, again and again.
+/// Feels the heartbeats, again and again.
 #[derive(Debug, Default)]
 pub struct Examiner {
-    pulses: Pulses,
+    heartbeats: Heartbeats,
     /// What was felt the last time.
-    before: Vec<(Arc<Pulse>, u64)>,
+    before: Vec<(Arc<Heartbeat>, u64)>,
 }
 
 impl Examiner {
     /// One that has not felt anything yet.
-    pub fn new(pulses: &Pulses) -> Examiner {
-        Examiner { pulses: pulses.clone(), before: Vec::new() }
+    pub fn new(heartbeats: &Heartbeats) -> Examiner {
+        Examiner { heartbeats: heartbeats.clone(), before: Vec::new() }
     }
 
     /// The threads that have not taken a step since the last time, and wait for no call to the kernel.
     pub fn stuck(&mut self) -> Vec<String> {
-        let feel = |pulse: &Arc<Pulse>| {
-            let waits = pulse.waits.load(Ordering::Acquire);
-            (pulse.clone(), waits, pulse.steps.load(Ordering::Acquire))
+        let feel = |heartbeat: &Arc<Heartbeat>| {
+            let waits = heartbeat.waits.load(Ordering::Acquire);
+            (heartbeat.clone(), waits, heartbeat.steps.load(Ordering::Acquire))
         };
-        let now: Vec<_> = self.pulses.with(|all| all.iter().map(feel).collect());
-        let is_stuck = |pulse: &Arc<Pulse>, waits: bool, steps: u64| {
-            !waits && self.before.iter().any(|(known, then)| Arc::ptr_eq(known, pulse) && *then == steps)
+        let now: Vec<_> = self.heartbeats.with(|all| all.iter().map(feel).collect());
+        let is_stuck = |heartbeat: &Arc<Heartbeat>, waits: bool, steps: u64| {
+            !waits && self.before.iter().any(|(known, then)| Arc::ptr_eq(known, heartbeat) && *then == steps)
         };
-        let stuck = now.iter().filter(|(pulse, waits, steps)| is_stuck(pulse, *waits, *steps));
-        let stuck = stuck.map(|(pulse, ..)| pulse.thread.to_string()).collect();
-        self.before = now.into_iter().map(|(pulse, _, steps)| (pulse, steps)).collect();
+        let stuck = now.iter().filter(|(heartbeat, waits, steps)| is_stuck(heartbeat, *waits, *steps));
+        let stuck = stuck.map(|(heartbeat, ..)| heartbeat.thread.to_string()).collect();
+        self.before = now.into_iter().map(|(heartbeat, _, steps)| (heartbeat, steps)).collect();
         stuck
     }
 }
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn who_takes_no_step_is_stuck_unless_it_waits_for_the_kernel_or_has_ended() {
-        let pulses = Pulses::default();
-        let mut examiner = Examiner::new(&pulses);
-        let beating = pulses.begin("a");
+        let heartbeats = Heartbeats::default();
+        let mut examiner = Examiner::new(&heartbeats);
+        let beating = heartbeats.begin("a");
         assert_eq!(examiner.stuck(), [""; 0], "nothing to compare with yet");
         assert_eq!(examiner.stuck(), ["a"]);
         step();
@@ -221,33 +221,33 @@ mod tests {
         drop(beating);
         assert_eq!(examiner.stuck(), [""; 0]);
         step();
-        assert_eq!(waiting(|| 1), 1, "without a pulse nothing happens");
+        assert_eq!(waiting(|| 1), 1, "without a heartbeat nothing happens");
     }
 
     #[test]
     fn who_is_at_one_thing_for_long_is_stalled_and_who_rests_is_not() {
         const LONG: Duration = Duration::from_millis(30);
-        let pulses = Pulses::default();
-        let _beating = pulses.begin("one");
+        let heartbeats = Heartbeats::default();
+        let _beating = heartbeats.begin("one");
         std::thread::sleep(LONG);
-        assert_eq!(pulses.stalled(Duration::ZERO), None, "it has not begun anything yet");
+        assert_eq!(heartbeats.stalled(Duration::ZERO), None, "it has not begun anything yet");
         step();
-        assert_eq!(pulses.stalled(Duration::from_secs(300)), None);
+        assert_eq!(heartbeats.stalled(Duration::from_secs(300)), None);
         waiting(|| std::thread::sleep(2 * LONG));
-        let stall = pulses.stalled(LONG).expect("it does not matter that this was a call");
+        let stall = heartbeats.stalled(LONG).expect("it does not matter that this was a call");
         assert_eq!(&*stall.thread, "one");
         assert!(stall.lasts >= 2 * LONG);
-        pulses.begin_anew();
-        let lasts = pulses.stalled(Duration::ZERO).map_or(Duration::ZERO, |stall| stall.lasts);
+        heartbeats.begin_anew();
+        let lasts = heartbeats.stalled(Duration::ZERO).map_or(Duration::ZERO, |stall| stall.lasts);
         assert!(lasts < stall.lasts);
         rest();
         std::thread::sleep(LONG);
-        assert_eq!(pulses.stalled(Duration::ZERO), None);
-        pulses.begin_anew();
+        assert_eq!(heartbeats.stalled(Duration::ZERO), None);
+        heartbeats.begin_anew();
         std::thread::sleep(LONG);
-        assert_eq!(pulses.stalled(Duration::ZERO), None, "it still rests");
+        assert_eq!(heartbeats.stalled(Duration::ZERO), None, "it still rests");
         step();
         std::thread::sleep(LONG);
-        assert!(pulses.stalled(Duration::ZERO).is_some());
+        assert!(heartbeats.stalled(Duration::ZERO).is_some());
     }
 }
