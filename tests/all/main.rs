@@ -9,6 +9,7 @@ mod audit;
 mod bad_input;
 mod cli;
 mod crash;
+mod fixtures;
 mod journal_format;
 mod journal_replay;
 mod kill;
