@@ -10,6 +10,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod documents;
+mod fixtures;
 mod journal_format;
 mod journal_replay;
 mod kill;

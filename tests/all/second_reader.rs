@@ -20,7 +20,7 @@ const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_journal");
 
 const BLOCK_BYTES: usize = 4096;
 
-fn second_reader(state: &Path) -> Output {
+pub fn second_reader(state: &Path) -> Output {
     Command::new("python3").arg(READER).arg(state).output().unwrap()
 }
 

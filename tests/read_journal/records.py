@@ -9,6 +9,7 @@ from common import HEADER_MAX
 KEEP, REMOVE, MOVE = 1, 2, 3
 STEPS_MAX, MOVES_MAX = 1024, 64
 CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed"}
+ALGORITHMS = {1: "md5", 2: "sha1", 3: "sha256", 4: "sha384", 5: "sha512"}
 
 
 def instant(milliseconds):
@@ -144,14 +145,15 @@ class Journal:
 
     def hashed(self, fields, *when):
         _, file = self.transition(fields, *when, "HASHED", ("DISCOVERED", "HASHED"))
-        file["sha256"], file["warehouse_path"] = fields.take(32).hex(), fields.path()
+        file["sha256"], file["warehouse_path"], file["verified"] = fields.take(32).hex(), fields.path(), None
         self.placed[file["ingest_id"]] = file["lsn"]
         fields.optional(fields.identity, fields.path)
         self.is_new(file["sha256"])
+        return file
 
     def verified(self, fields, *when):
-        self.hashed(fields, *when)
-        fields.choice(5)
+        file = self.hashed(fields, *when)
+        file["verified"] = ALGORITHMS[fields.choice(5)]
 
     def moved(self, fields, *when):
         _, file = self.transition(fields, *when, "MOVED", ("HASHED",))
@@ -261,11 +263,13 @@ class Journal:
         for _, file in sorted(self.files.items()):
             shown = {}
             for key, value in file.items():
-                if key == "quarantine":
+                if key in ("quarantine", "verified"):
                     continue
                 if key == "duplicate_of" and file["state"] == "QUARANTINED":
                     path, shown["reason"], lsn = file["quarantine"]
                     shown["quarantine_path"] = self.today(path, lsn).decode(errors="replace")
+                if key == "duplicate_of" and file.get("verified"):
+                    shown["verified_by"] = file["verified"]
                 if key == "source_path":
                     value = self.today(value, file["ingest_id"])
                 if key == "warehouse_path" and value is not None:
