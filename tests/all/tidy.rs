@@ -2,6 +2,8 @@
 //!
 //! A rule that has to be broken gets a commented entry in the exceptions here, never a weaker rule.
 
+mod skips;
+
 use std::path::{Path, PathBuf};
 
 /// Lines that a file may have.
@@ -397,6 +399,16 @@ fn the_documents_are_there() {
         let text = std::fs::read_to_string(repository().join(name)).unwrap_or_default();
         assert!(text.lines().count() > 3, "{name} is missing or empty");
     }
+}
+
+/// Why: whoever adds a test looks there for its place; a topic that is missing gets its tests anywhere.
+#[test]
+fn each_topic_is_in_the_table_of_tests() {
+    let text = std::fs::read_to_string(repository().join("tests/all/main.rs")).unwrap();
+    let modules = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let missing: Vec<String> =
+        modules.filter(|module| !text.contains(&format!("`{module}`"))).map(str::to_owned).collect();
+    assert_none("not in the table of tests/all/main.rs", &missing);
 }
 
 /// Why: the rules above are only as good as their eyes; each is shown what it must see and what it must not.
