@@ -136,6 +136,9 @@ impl Promises {
 
     fn is_as_the_line_says(&self, line: &Line) -> Verdict {
         ensure!(line.profile.is_some() == self.rules.validate.is_some(), "looked into, or not: {line:?}");
+        let is_malformed = line.profile.as_ref().is_some_and(|(_, reason)| reason.is_some());
+        let refuses = self.rules.validate.is_some_and(|validate| validate.refuse);
+        ensure!(!refuses || !is_malformed, "malformed, and ingested: {line:?}");
         if let (Some((rows, reason)), Some(profile)) = (&line.profile, self.profiles.get(&line.sha256)) {
             ensure!(*rows == profile.rows, "it has other rows: {line:?}, {profile:?}");
             let fault = profile.fault.as_ref().map(|fault| &fault.reason);

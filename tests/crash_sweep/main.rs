@@ -56,11 +56,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn fail(why: &str) -> ExitCode {
-    println!("FAIL: {why}");
-    ExitCode::FAILURE
+/// Why the sweep failed, and whether its directories are worth a look.
+struct Failed {
+    why: String,
+    keeps: bool,
 }
 
+/// The verdict comes last.
 fn run(options: &Options) -> ExitCode {
     if !common::skip::has("strace") {
         return ExitCode::SUCCESS;
@@ -69,14 +71,29 @@ fn run(options: &Options) -> ExitCode {
     end_on_signals(ground.clone());
     let templates = Templates::new();
     let sweeper = Sweeper { ground: &ground, templates: &templates };
-    let (verdict, keeps) = match &options.case {
+    let verdict = match &options.case {
         Some(case) => try_one(&sweeper, case.clone()),
         None => try_all(&sweeper, options),
     };
-    if !keeps {
-        ground.remove();
+    match &verdict {
+        Err(failed) if failed.keeps => {
+            let other = ground.other.clone().unwrap_or_default();
+            println!("kept: {} {}", ground.cases.display(), other.display());
+        }
+        _ => ground.remove(),
     }
-    verdict
+    match verdict {
+        Ok(told) => {
+            println!("PASS: {told}");
+            ExitCode::SUCCESS
+        }
+        Err(failed) => fail(&failed.why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    println!("FAIL: {why}");
+    ExitCode::FAILURE
 }
 
 /// Ends what runs, and leaves nothing.
@@ -91,42 +108,38 @@ fn end_on_signals(ground: Arc<Ground>) {
     });
 }
 
-/// The verdict, and whether the directories are kept.
-fn try_one(sweeper: &Sweeper<'_>, case: Case) -> (ExitCode, bool) {
+fn try_one(sweeper: &Sweeper<'_>, case: Case) -> Result<String, Failed> {
     let name = case.to_string();
     let tried = sweeper.try_case(case);
     if let Some(failure) = tried.failure {
-        println!("its directory: {}", failure.dir.display());
-        return (fail(&failure.problems.join("; ")), true);
+        return Err(Failed { why: failure.problems.join("; "), keeps: true });
     }
     if !tried.reached {
         println!("the call was not reached");
     }
-    println!("PASS: {name}");
-    (ExitCode::SUCCESS, false)
+    Ok(name)
 }
 
-fn try_all(sweeper: &Sweeper<'_>, options: &Options) -> (ExitCode, bool) {
+fn try_all(sweeper: &Sweeper<'_>, options: &Options) -> Result<String, Failed> {
     let began = Instant::now();
     let results = sweeper.sweep(options);
     table::print(&results);
-    let total = results.total();
-    let seconds = began.elapsed().as_secs();
+    for failure in &results.failures {
+        println!("scripts/crash_sweep --case {}", failure.case);
+        failure.problems.iter().for_each(|problem| println!("    {problem}"));
+        println!("    its directory: {}", failure.dir.display());
+    }
+    let (total, failures) = (results.total(), results.failures.len());
     let told = format!("{} moments, {} cases", total.moments, total.cases);
-    if !results.failures.is_empty() {
-        for failure in &results.failures {
-            println!("scripts/crash_sweep --case {}", failure.case);
-            failure.problems.iter().for_each(|problem| println!("    {problem}"));
-            println!("    its directory: {}", failure.dir.display());
-        }
-        return (fail(&format!("{} of {told} failed, {seconds} s", results.failures.len())), true);
+    let seconds = began.elapsed().as_secs();
+    if failures > 0 {
+        return Err(Failed { why: format!("{failures} of {told} failed, {seconds} s"), keeps: true });
     }
     if total.cases == 0 {
-        return (fail("nothing to sweep"), false);
+        return Err(Failed { why: "nothing to sweep".to_owned(), keeps: false });
     }
     if results.are_few() {
-        return (fail(&format!("far fewer calls were reached than were counted: {told}")), false);
+        return Err(Failed { why: format!("far fewer calls were reached than were counted: {told}"), keeps: false });
     }
-    println!("PASS: crash sweep: {told}, {seconds} s");
-    (ExitCode::SUCCESS, false)
+    Ok(format!("crash sweep: {told}, {seconds} s"))
 }

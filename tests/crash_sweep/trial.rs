@@ -145,8 +145,11 @@ impl<'a> Trial<'a> {
 
     /// The same under strace. When any one thread comes to its N-th call, the fault strikes.
     pub fn run_traced<S: AsRef<str>>(&mut self, words: &[S]) {
-        // Not with --seccomp-bpf: the signal would not come.
         let mut strace = Command::new("strace");
+        // It stops the program at the calls in question only; but then a signal does not come.
+        if self.case.fault != Fault::Kill {
+            strace.arg("--seccomp-bpf");
+        }
         strace.args(["-f", "-qq", "-o"]).arg(self.trace()).args(self.strace_options()).arg("--").arg(&*PROGRAM);
         let running = self.start(without_settings(strace, words));
         self.finish(running);
