@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts here share: finding the program, starting and ending one of it, waiting, and the verdict.
+# What the scripts here share: finding the program, starting and ending one of it, waiting, skipping, and the verdict.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -40,6 +40,27 @@ fail() {
     fi
     say "FAIL: $*"
     exit 1
+}
+
+# Where CI is set, everything has to run. CI services set it to `true`.
+is_ci() { [ -n "${CI:-}" ] && [ "$CI" != false ]; }
+
+# Says why a part of a check does not run here, and goes on. Fails in CI.
+skip_part() {
+    if is_ci; then fail "cannot be skipped in CI: $*"; fi
+    say "SKIPPED: $*"
+}
+
+# The same of all that is left to do.
+skip() {
+    skip_part "$@"
+    exit 0
+}
+
+# The same for what the host itself does not give, whatever is installed on it: also in CI, if .ci/run lets it pass.
+skip_on_this_host() {
+    say "SKIPPED: $*"
+    exit 0
 }
 
 # Finds the program, building it unless CSV_INGESTOR_BIN names one.

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::Digest;
 
+pub use crate::common::skip::{has, is_root, skip};
+
 /// The longest that any test waits for something that should happen. Not a measure of speed: machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,33 +27,6 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Says why a test does not run here. Where `CI` is set, everything has to run: there it fails.
-#[track_caller]
-pub fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "cannot be skipped in CI: {why}");
-    eprintln!("SKIPPED: {why}");
-}
-
-/// True if `program` can be run; a test that needs it says so and is skipped otherwise.
-#[track_caller]
-pub fn has(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success();
-    if !found {
-        skip(&format!("{program} is not installed"));
-    }
-    found
-}
-
-/// True for root; a test that needs it says so and is skipped otherwise.
-#[track_caller]
-pub fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        skip("needs root");
-    }
-    root
 }
 
 /// Directories for one test.
@@ -82,12 +57,13 @@ impl Place {
     /// Staging and the rest on two file systems; None (and a word about it) where there is only one.
     pub fn across_file_systems() -> Option<(Place, tempfile::TempDir)> {
         let mut place = Place::new();
-        let other = tempfile::Builder::new().prefix("csv-ingestor-test-").tempdir_in("/dev/shm").ok()?;
         let device = |path: &Path| std::fs::metadata(path).unwrap().dev();
-        if device(other.path()) == device(place.root.path()) {
+        let other = tempfile::Builder::new().prefix("csv-ingestor-test-").tempdir_in("/dev/shm");
+        let other = other.ok().filter(|other| device(other.path()) != device(place.root.path()));
+        let Some(other) = other else {
             skip("/dev/shm is not another file system than the temporary directory");
             return None;
-        }
+        };
         place.warehouse = other.path().join("warehouse");
         Some((place, other))
     }

@@ -4,9 +4,10 @@
 
 mod graph;
 mod sizes;
+mod skips;
 mod source;
 
-use source::{Source, has_word, is_word, program_lines, sources, src};
+use source::{Source, has_word, is_word, program_lines, repository, sources, src};
 
 /// From the top down; a module imports its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
@@ -222,6 +223,16 @@ fn nothing_names_a_developers_machine_or_a_package_registry() {
         }
     }
     assert_none("names of machines", &violations);
+}
+
+/// Why: whoever adds a test looks there for its place; a topic that is missing gets its tests anywhere.
+#[test]
+fn each_topic_is_in_the_table_of_tests() {
+    let text = std::fs::read_to_string(repository().join("tests/all/main.rs")).unwrap();
+    let modules = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let missing: Vec<String> =
+        modules.filter(|module| !text.contains(&format!("`{module}`"))).map(str::to_owned).collect();
+    assert_none("not in the table of tests/all/main.rs", &missing);
 }
 
 /// Why: the rules above are only as good as their eyes; each is shown what it must see and what it must not.

@@ -114,6 +114,17 @@ fn a_pipe_is_not_opened() {
     assert!(writer.0.try_wait().unwrap().is_none(), "the pipe was opened");
 }
 
+/// Nobody but root gets in meanwhile. Afterwards who cleans up has to.
+fn while_closed<T>(paths: &[PathBuf], work: impl FnOnce() -> T) -> T {
+    let set = |mode: u32| {
+        paths.iter().for_each(|path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap());
+    };
+    set(0o000);
+    let done = work();
+    set(0o755);
+    done
+}
+
 /// Why: no permission is no damage, but without the lines there is no word for the files that they list: that may not pass
 /// for a clean warehouse, nor end the audit of all others.
 #[test]
@@ -124,16 +135,8 @@ fn one_without_permission_is_unreadable_and_the_rest_is_audited() {
     std::fs::create_dir_all(hour[1].join("01/01/00")).unwrap();
     hour[0].push("manifest.jsonl");
     std::fs::copy(&manifest, &hour[0]).unwrap();
-    for closed in &hour {
-        std::fs::set_permissions(closed, std::fs::Permissions::from_mode(0o000)).unwrap();
-    }
     std::fs::write(at(&place, "1.csv"), csv(9, 300)).unwrap();
-    let audited = audit_as_nobody(&place);
-    for closed in &hour {
-        // Who cleans up has to come in again.
-        std::fs::set_permissions(closed, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let Some(audited) = audited else { return };
+    let Some(audited) = while_closed(&hour, || audit_as_nobody(&place)) else { return };
     audited.found(&["altered", "unreadable", "unreadable"]);
     let told = |closed: &Path| audited.findings.iter().find(|finding| path(finding) == closed).unwrap();
     for closed in &hour {

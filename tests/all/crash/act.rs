@@ -9,7 +9,7 @@ use csv_ingestor::types::UnixMillis;
 
 use super::model::{Model, Writer};
 use super::scenario::{MANIFESTS, STAGING};
-use super::view::{FOREIGN, UNFINISHED, View, digest};
+use super::view::{FOREIGN, UNFINISHED, View, digest, sidecar_of};
 use crate::harness::csv;
 
 /// Names in staging that acts are about.
@@ -84,10 +84,6 @@ pub fn content_of(body: Body) -> Vec<u8> {
     content
 }
 
-pub fn sidecar_of(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.ok", path.display()))
-}
-
 /// Does it. Acts on files that are not there do nothing, as with real programs.
 pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     model.before_act(upstream);
@@ -95,7 +91,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         return;
     }
     let withdraws = matches!(act, Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
-    model.withdrew |= model.sidecars && withdraws;
+    model.withdrew |= model.rules.sidecars && withdraws;
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
@@ -103,7 +99,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
             let hidden = Path::new(STAGING).join(UNFINISHED);
             model.may_become(&content_of(*body));
             upstream.write(&hidden, &content_of(*body)).unwrap();
-            if model.syncs {
+            if model.rules.syncs {
                 upstream.sync_path(&hidden).unwrap();
             }
             with_sidecar(upstream, model, &path_of(*name), &content_of(*body));
@@ -188,7 +184,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
             None
         }
     };
-    if let Some(path) = synced.filter(|path| model.syncs && upstream.exists(path)) {
+    if let Some(path) = synced.filter(|path| model.rules.syncs && upstream.exists(path)) {
         // What waits for a lease is written later, and synced by nobody.
         model.lossy |= upstream.waits(&path);
         upstream.sync_path(&path).unwrap();
@@ -208,13 +204,13 @@ fn delete_duplicates(upstream: &mut Upstream<'_>) {
 
 /// In sidecar mode whoever writes a file writes its sidecar, too.
 fn with_sidecar(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) {
-    if model.sidecars {
+    if model.rules.sidecars {
         model.release(content);
         let sidecar = sidecar_of(path);
         upstream.write(&sidecar, format!("{}  {}\n", digest(content), path.display()).as_bytes()).unwrap();
         // The ingestor is reading the one that was there: until it is through, that one counts.
         model.withdrew |= upstream.waits(&sidecar);
-        if model.syncs {
+        if model.rules.syncs {
             upstream.sync_path(&sidecar).unwrap();
         }
     }

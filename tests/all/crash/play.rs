@@ -66,6 +66,10 @@ impl<'a> Play<'a> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn view(&self) -> View {
+        View::of(&mut self.fs.upstream())
+    }
+
     pub fn fork(&self) -> Play<'a> {
         let model = Arc::new(Mutex::new(self.model().clone()));
         let (fs, story) = (self.fs.fork(), self.story.clone());
@@ -144,8 +148,7 @@ impl<'a> Play<'a> {
     pub fn kill(&mut self) {
         self.fs.kill();
         self.story.push("killed".to_owned());
-        let view = View::of(&mut self.fs.upstream());
-        let verdict = self.model().always(&view);
+        let verdict = self.model().always(&self.view());
         verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
     }
 
@@ -160,17 +163,17 @@ impl<'a> Play<'a> {
         match ended {
             Ok(Ended::AtRest) => self.check_the_end(),
             // A file whose sidecar has another checksum is looked at again and again.
-            Ok(Ended::Waiting) if self.model().has_wrong_sidecars(&mut self.fs.upstream()) => self.check_the_end(),
+            Ok(Ended::Waiting) if self.model().has_wrong_sidecars(&self.view()) => self.check_the_end(),
             Ok(Ended::Waiting) => panic!("{}: it does not come to an end", self.told()),
             Err(error) => panic!("{}: {error}", self.told()),
         }
     }
 
     fn check_the_end(&self) {
-        let verdict = self.model().at_the_end(&self.fs);
+        let view = self.view();
+        let verdict = self.model().at_the_end(&view);
         verdict.unwrap_or_else(|wrong| panic!("{}: at the end: {wrong}", self.told()));
         let state = engine::read_state(&self.fs, std::path::Path::new(STATE)).unwrap();
-        let view = View::of(&mut self.fs.upstream());
         assert_eq!(state.open().count(), 0, "{}: half done at the end", self.told());
         let listed = view.lines.len() as u64;
         assert_eq!(state.count(FileState::Manifested), listed, "{}: listed, as the journal has it", self.told());
@@ -185,10 +188,10 @@ impl<'a> Play<'a> {
         let mut once = self.fork();
         let mut recover = || {
             once.recover();
-            let view = View::of(&mut once.fs.upstream());
+            let view = once.view();
             let state = engine::read_state(&once.fs, std::path::Path::new(STATE)).unwrap();
             let open: Vec<_> = state.open().map(|ingest| (ingest.id, ingest.state)).collect();
-            (format!("{view:?}"), open)
+            (view, open)
         };
         let (first, second) = (recover(), recover());
         assert_eq!(first, second, "{}: recovered once, and twice", self.told());

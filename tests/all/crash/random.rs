@@ -239,7 +239,7 @@ impl Part {
         // Nor do syncs fail for ever: where a file cannot even be opened after that, the cache shows what is nowhere else.
         let kinds = &FALLIBLE[if for_ever { SYNCS } else { 0 }..];
         let fault = Fault::errno(errno).only(kinds);
-        let is_unsynced = !play.model().syncs || play.model().writer.is_some();
+        let is_unsynced = !play.model().rules.syncs || play.model().writer.is_some();
         play.model().lossy |= is_unsynced;
         // What cannot be removed from staging stays there.
         play.model().withdrew |= for_ever;

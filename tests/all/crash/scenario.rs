@@ -11,6 +11,7 @@ use csv_ingestor::pipeline::quarantine::Quarantine;
 use super::act::{self, Act, MALFORMED};
 use super::model::Model;
 use super::view::digest;
+use crate::common::promises::Rules;
 
 pub const STAGING: &str = "/staging";
 pub const WAREHOUSE: &str = "/warehouse";
@@ -328,7 +329,7 @@ impl Scenario {
         if self.cross {
             fs.mount(WAREHOUSE).unwrap();
         }
-        let mut model = Model::new(self);
+        let mut model = Model::new(self.rules(), self.leases);
         if !self.strangers.is_empty() {
             let partition = Path::new(WAREHOUSE).join(fs.now().date_partition());
             upstream.mkdir_all(&partition).unwrap();
@@ -346,6 +347,17 @@ impl Scenario {
         fs.set_aborts(self.aborts);
         fs.set_odd(self.odd.clone());
         (fs, model)
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            staging: STAGING.into(),
+            syncs: self.syncs,
+            sidecars: self.sidecars,
+            duplicates: self.duplicates,
+            validate: self.validate,
+            quarantines: self.quarantines,
+        }
     }
 
     /// At the first finding: later ones come to the same. Two reasons are many, so that both ways to sync them are taken.

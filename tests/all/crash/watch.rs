@@ -109,7 +109,7 @@ impl Watch {
 
     fn judge_with(&mut self, call: &Call<'_>, view: &View, floor: &Floor, model: &Model) -> Verdict {
         let Floor { disk, state } = floor;
-        model.always_on_disk(disk)?;
+        model.always_but_unsynced(disk)?;
         for line in &view.lines {
             let there = disk.warehouse.get(&line.warehouse_path);
             ensure!(there == Some(&line.sha256), "listed before it was durable: {line:?}");

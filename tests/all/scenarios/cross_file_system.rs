@@ -65,7 +65,7 @@ struct LoopMount {
 
 impl LoopMount {
     /// None, and a word about it, where this is not possible (no root, no loop devices).
-    fn new(place: &Place) -> Option<LoopMount> {
+    fn mount(place: &Place) -> Option<LoopMount> {
         if !is_root() || !has("mkfs.ext4") || !has("mount") {
             return None;
         }
@@ -104,7 +104,7 @@ fn is_mount_point(path: &Path) -> bool {
 #[test]
 fn warehouse_on_a_mounted_file_system() {
     let mut place = Place::new();
-    let Some(mount) = LoopMount::new(&place) else { return };
+    let Some(mount) = LoopMount::mount(&place) else { return };
     assert!(is_mount_point(&mount.point));
     place.warehouse = mount.point.join("warehouse");
     files_move_whole(&place);
@@ -114,7 +114,7 @@ fn warehouse_on_a_mounted_file_system() {
 #[test]
 fn staging_is_a_mount_point() {
     let mut place = Place::new();
-    let Some(mount) = LoopMount::new(&place) else { return };
+    let Some(mount) = LoopMount::mount(&place) else { return };
     place.staging = mount.point.join("staging");
     std::fs::create_dir(&place.staging).unwrap();
     files_move_whole(&place);

@@ -105,3 +105,75 @@ pub(super) fn has_word(line: &str, word: &str) -> bool {
         !is_word(at.checked_sub(1).map(|before| bytes[before])) && !is_word(bytes.get(at + word.len()).copied())
     })
 }
+
+/// A function: line, name, lines, parameters.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Function {
+    pub(super) at: usize,
+    pub(super) name: String,
+    pub(super) lines: usize,
+    pub(super) parameters: usize,
+}
+
+pub(super) fn functions(source: &Source) -> Vec<Function> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let Some((before, after)) = code.split_once("fn ") else { continue };
+        let is_modifier = |word: &str| {
+            word.starts_with("pub") || ["const", "async", "unsafe", "extern", "\"C\"", "in", "super)"].contains(&word)
+        };
+        if code.starts_with("//") || !before.split_whitespace().all(is_modifier) {
+            continue;
+        }
+        let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let closing = format!("{}}}", indent(line));
+        let length = match line.ends_with('}') || line.ends_with(';') {
+            true => 1,
+            // A declaration that spans lines ends with `;` at the same depth; rustfmt puts `)` first there.
+            false => {
+                lines[index..].iter().position(|line| *line == closing || is_declaration_end(line, &closing)).unwrap()
+                    + 1
+            }
+        };
+        let signature = lines[index..index + length].join("\n");
+        found.push(Function { at: index + 1, name, lines: length, parameters: parameters(&signature) });
+    }
+    found
+}
+
+pub(super) fn indent(line: &str) -> &str {
+    &line[..line.len() - line.trim_start().len()]
+}
+
+fn is_declaration_end(line: &str, closing: &str) -> bool {
+    let end = closing.replace('}', ")");
+    line.starts_with(&end) && line.ends_with(';')
+}
+
+/// Parameters between the first parentheses that are not inside of `<...>`.
+fn parameters(signature: &str) -> usize {
+    let (mut angles, mut depth, mut count, mut is_empty) = (0_i32, 0, 0, true);
+    let mut before = ' ';
+    for character in signature.chars() {
+        match character {
+            '<' => angles += 1,
+            '>' if before != '-' && before != '=' => angles -= 1,
+            '(' | '[' | '{' if depth > 0 || angles == 0 => depth += 1,
+            ')' | ']' | '}' if depth == 1 => return count + usize::from(!is_empty),
+            ')' | ']' | '}' if depth > 0 => depth -= 1,
+            ',' if depth == 1 && angles == 0 => {
+                count += 1;
+                is_empty = true;
+            }
+            _ if depth == 1 && !character.is_whitespace() => is_empty = false,
+            _ => {}
+        }
+        if depth > 1 {
+            is_empty = false;
+        }
+        before = character;
+    }
+    count
+}

@@ -20,7 +20,7 @@ struct LoopDevice(String);
 
 impl LoopDevice {
     /// None where that cannot be done.
-    fn new(image: &Path) -> Option<LoopDevice> {
+    fn attach(image: &Path) -> Option<LoopDevice> {
         if !is_root() || !has("losetup") {
             return None;
         }
@@ -175,7 +175,7 @@ fn a_file_system_that_lacks_what_is_needed_is_refused() {
     }
     assert!(Command::new("mkfs.exfat").arg(&image).output().unwrap().status.success());
     // It mounts a device only.
-    let Some(device) = LoopDevice::new(&image) else { return };
+    let Some(device) = LoopDevice::attach(&image) else { return };
     let Some(_mount) = mount(&top, "mount.exfat-fuse", &[&device.0, text(&top)]) else { return };
     place.warehouse = top.join("wh");
     place.stage("a.csv", csv(1, 100));
