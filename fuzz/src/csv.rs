@@ -29,11 +29,8 @@ enum At {
 /// Reads a file whose fields are separated by commas; with this quote around them, if any.
 pub fn read(content: &[u8], quote: Option<u8>) -> Seen {
     let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content);
-    let good = match std::str::from_utf8(text) {
-        Ok(_) => text.len(),
-        // All that is complete before what is wrong, or cut off, counts.
-        Err(error) => error.valid_up_to(),
-    };
+    // All that is complete before what is wrong, or cut off, counts.
+    let good = std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len);
     let mut reader = Reader { seen: Seen { rows: Some(0), columns: None, header: None, fault: None }, line: 1 };
     let (mut fields, mut field, mut at, mut begun) = (Vec::new(), Vec::new(), At::FieldStart, None);
     for byte in text[..good].iter().copied() {
@@ -77,17 +74,14 @@ pub fn read(content: &[u8], quote: Option<u8>) -> Seen {
         }
         reader.line += u64::from(byte == b'\n');
     }
-    if good < text.len() {
-        reader.fail(reader.line);
-    } else if at == At::Cr {
-        reader.fail(reader.line);
-    } else if let Some(begun) = begun {
-        if at == At::Quoted {
-            reader.fail(begun);
-        } else {
+    match begun {
+        _ if good < text.len() || at == At::Cr => reader.fail(reader.line),
+        Some(begun) if at == At::Quoted => reader.fail(begun),
+        Some(begun) => {
             fields.push(field);
             reader.record(fields, begun);
         }
+        None => {}
     }
     reader.seen
 }

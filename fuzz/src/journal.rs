@@ -103,22 +103,26 @@ impl Builder {
     }
 }
 
+fn identity(inode: u64) -> FileIdentity {
+    let time = FileTime { sec: 1_767_323_000, nsec: 500 };
+    FileIdentity { device: 1, inode, size: 14, mtime: time, ctime: time }
+}
+
+fn found(inode: u64, sidecar: Option<Sidecar>) -> Record {
+    Record::Discovered(Discovered {
+        identity: identity(inode),
+        discovered_at: UnixMillis(1_767_323_045_778),
+        source_path: format!("/in/{inode}.csv").into(),
+        sidecar,
+    })
+}
+
 /// One of each kind of record, in an order that the fold accepts; the first has this LSN.
 pub fn records(first_lsn: u64) -> Vec<Record> {
-    let time = FileTime { sec: 1_767_323_000, nsec: 500 };
-    let identity = |inode| FileIdentity { device: 1, inode, size: 14, mtime: time, ctime: time };
     let id = |index: u64| IngestId(first_lsn + index);
-    let found = |inode: u64, sidecar| {
-        Record::Discovered(Discovered {
-            identity: identity(inode),
-            discovered_at: UnixMillis(1_767_323_045_778),
-            source_path: format!("/in/{inode}.csv").into(),
-            sidecar,
-        })
-    };
     let sha256 = Sha256([first_lsn as u8; 32]);
     let copy = Some(Copy { identity: identity(9), path: "/warehouse/.csv-ingestor/9.tmp".into() });
-    vec![
+    let mut records = vec![
         Record::Settings(Settings {
             input: "/in".into(),
             warehouse: "/warehouse".into(),
@@ -146,6 +150,15 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
             target: Some("/duplicates/2.csv".into()),
         }),
         Record::DuplicateCleared(id(2)),
+    ];
+    records.extend(later_records(first_lsn, sha256));
+    records
+}
+
+/// Those about files that cannot be ingested, and about no single file.
+fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
+    let id = |index: u64| IngestId(first_lsn + index);
+    vec![
         Record::Abandoned(Abandoned { ingest_id: id(3), reason: AbandonReason::Vanished }),
         Record::Expired(UnixMillis(1_767_323_045_779)),
         found(5, None),

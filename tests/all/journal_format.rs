@@ -4,11 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use csv_ingestor::fs::real::RealFs;
+use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
-use csv_ingestor::journal::record::{Discovered, DuplicateAction, Hashed, Moved, Record, Settings};
+use csv_ingestor::journal::record::{
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
+    Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
+    Validation,
+};
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::journal::snapshot::Snapshot;
@@ -249,29 +255,47 @@ fn the_specifications_constants_are_the_codes() {
     assert_eq!(record::RECORD_BYTES_MAX, 65_539);
 }
 
-/// Each record's kind and fields, against bytes written down by hand from the specification's tables.
+/// The fields that the cases share.
+const IDENTITY: FileIdentity = FileIdentity {
+    device: 1,
+    inode: 2,
+    size: 3,
+    mtime: FileTime { sec: -4, nsec: 5 },
+    ctime: FileTime { sec: 6, nsec: 7 },
+};
+const IDENTITY_HEX: &str =
+    "0100000000000000 0200000000000000 0300000000000000 fcffffffffffffff 05000000 0600000000000000 07000000";
+const ID: IngestId = IngestId(9);
+const SHA256: Sha256 = Sha256([0xab; 32]);
+const PATH_HEX: &str = "0200 2f70";
+
+fn path() -> PathBuf {
+    "/p".into()
+}
+
+/// A record, and its bytes written down by hand from the specification's tables.
+fn assert_encoded(cases: Vec<(Record, String)>) {
+    for (record, hex) in cases {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let expected: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let mut encoded = Vec::new();
+        record.encode(&mut encoded);
+        assert_eq!(encoded, expected, "{record:?}");
+        assert_eq!(Record::decode(&expected), Some((record, expected.len())));
+    }
+}
+
 #[test]
-fn every_kind_of_record_is_encoded_as_specified() {
-    use journal::expired::{Cutoffs, Ranges};
-    use journal::record::{
-        AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, KeptGone, Profile, Profiled, QuarantineCause,
-        Quarantined, Relocated, Rules, Sidecar, SkippedDuplicate, Validation,
-    };
-    let identity = FileIdentity {
-        device: 1,
-        inode: 2,
-        size: 3,
-        mtime: FileTime { sec: -4, nsec: 5 },
-        ctime: FileTime { sec: 6, nsec: 7 },
-    };
-    let identity_hex =
-        "0100000000000000 0200000000000000 0300000000000000 fcffffffffffffff 05000000 0600000000000000 07000000";
-    let (id, sha256) = (IngestId(9), Sha256([0xab; 32]));
+fn the_records_of_a_files_way_are_encoded_as_specified() {
     let sha_hex = "ab".repeat(32);
-    let (path, path_hex) = (|| "/p".into(), "0200 2f70");
-    let sidecar = Some(Sidecar { identity, path: path() });
-    let found = Discovered { identity, discovered_at: UnixMillis(8), source_path: path(), sidecar };
-    let copy = Some(Copy { identity, path: path() });
+    let found = Discovered {
+        identity: IDENTITY,
+        discovered_at: UnixMillis(8),
+        source_path: path(),
+        sidecar: Some(Sidecar { identity: IDENTITY, path: path() }),
+    };
+    let copy = Some(Copy { identity: IDENTITY, path: path() });
     let settings = Settings {
         input: path(),
         warehouse: path(),
@@ -279,9 +303,41 @@ fn every_kind_of_record_is_encoded_as_specified() {
         duplicates: DuplicateAction::Move,
         duplicates_dir: Some(path()),
     };
+    assert_encoded(vec![
+        (Record::Settings(settings), format!("01 00 1200 {PATH_HEX} {PATH_HEX} {PATH_HEX} 03 01 {PATH_HEX}")),
+        (
+            Record::Discovered(found),
+            format!("02 00 7100 {IDENTITY_HEX} 0800000000000000 {PATH_HEX} 01 {IDENTITY_HEX} {PATH_HEX}"),
+        ),
+        (
+            Record::Hashed(Hashed {
+                ingest_id: ID,
+                sha256: SHA256,
+                warehouse_path: path(),
+                copy: None,
+                verified_by: Some(Algorithm::Sha384),
+            }),
+            format!("10 00 2e00 0900000000000000 {sha_hex} {PATH_HEX} 00 04"),
+        ),
+        (
+            Record::Hashed(Hashed { ingest_id: ID, sha256: SHA256, warehouse_path: path(), copy, verified_by: None }),
+            format!("03 00 6100 0900000000000000 {sha_hex} {PATH_HEX} 01 {IDENTITY_HEX} {PATH_HEX}"),
+        ),
+        (Record::Moved(Moved { ingest_id: ID, published: None }), "04 00 0800 0900000000000000".to_owned()),
+        (
+            Record::Moved(Moved { ingest_id: ID, published: Some(IDENTITY) }),
+            format!("0f 00 3800 0900000000000000 {IDENTITY_HEX}"),
+        ),
+        (Record::Manifested(ID), "05 00 0800 0900000000000000".to_owned()),
+    ]);
+}
+
+#[test]
+fn the_records_that_end_a_files_way_are_encoded_as_specified() {
+    let sha_hex = "ab".repeat(32);
     let skipped = SkippedDuplicate {
-        ingest_id: id,
-        sha256,
+        ingest_id: ID,
+        sha256: SHA256,
         duplicate_of: IngestId(10),
         action: DuplicateAction::Remove,
         target: Some(path()),
@@ -293,46 +349,20 @@ fn every_kind_of_record_is_encoded_as_specified() {
         fault: Some(CsvFault { line: 4, reason: "x".to_owned() }),
     };
     let quarantined = Quarantined {
-        ingest_id: id,
+        ingest_id: ID,
         cause: QuarantineCause::Malformed,
         line: Some(4),
         detail: "x".to_owned(),
         target: path(),
     };
-    let cases = [
-        (Record::Settings(settings), format!("01 00 1200 {path_hex} {path_hex} {path_hex} 03 01 {path_hex}")),
-        (
-            Record::Discovered(found),
-            format!("02 00 7100 {identity_hex} 0800000000000000 {path_hex} 01 {identity_hex} {path_hex}"),
-        ),
-        (
-            Record::Hashed(Hashed {
-                ingest_id: id,
-                sha256,
-                warehouse_path: path(),
-                copy: None,
-                verified_by: Some(Algorithm::Sha384),
-            }),
-            format!("10 00 2e00 0900000000000000 {sha_hex} {path_hex} 00 04"),
-        ),
-        (
-            Record::Hashed(Hashed { ingest_id: id, sha256, warehouse_path: path(), copy, verified_by: None }),
-            format!("03 00 6100 0900000000000000 {sha_hex} {path_hex} 01 {identity_hex} {path_hex}"),
-        ),
-        (Record::Moved(Moved { ingest_id: id, published: None }), "04 00 0800 0900000000000000".to_owned()),
-        (
-            Record::Moved(Moved { ingest_id: id, published: Some(identity) }),
-            format!("0f 00 3800 0900000000000000 {identity_hex}"),
-        ),
-        (Record::Manifested(id), "05 00 0800 0900000000000000".to_owned()),
+    assert_encoded(vec![
         (
             Record::SkippedDuplicate(skipped),
-            format!("06 00 3600 0900000000000000 {sha_hex} 0a00000000000000 02 01 {path_hex}"),
+            format!("06 00 3600 0900000000000000 {sha_hex} 0a00000000000000 02 01 {PATH_HEX}"),
         ),
-        (Record::DuplicateCleared(id), "07 00 0800 0900000000000000".to_owned()),
-        (Record::Expired(UnixMillis(8)), "09 00 0800 0800000000000000".to_owned()),
+        (Record::DuplicateCleared(ID), "07 00 0800 0900000000000000".to_owned()),
         (
-            Record::Profiled(Profiled { ingest_id: id, sha256, profile }),
+            Record::Profiled(Profiled { ingest_id: ID, sha256: SHA256, profile }),
             format!(
                 "0a 00 4e00 0900000000000000 {sha_hex} 01 0200000000000000 01 0300000000000000 01 0200 0100 61 0000 01 \
                  0400000000000000 0100 78"
@@ -340,17 +370,29 @@ fn every_kind_of_record_is_encoded_as_specified() {
         ),
         (
             Record::Quarantined(quarantined),
-            format!("0b 00 1900 0900000000000000 03 01 0400000000000000 0100 78 {path_hex}"),
+            format!("0b 00 1900 0900000000000000 03 01 0400000000000000 0100 78 {PATH_HEX}"),
         ),
-        (Record::QuarantineDone(id), "0c 00 0800 0900000000000000".to_owned()),
-        (Record::Forgotten(sha256), format!("0d 00 2000 {sha_hex}")),
+        (Record::QuarantineDone(ID), "0c 00 0800 0900000000000000".to_owned()),
+        (
+            Record::Abandoned(Abandoned { ingest_id: ID, reason: AbandonReason::NeedsCopy }),
+            "08 00 0900 0900000000000000 06".to_owned(),
+        ),
+    ]);
+}
+
+#[test]
+fn the_records_of_no_single_file_are_encoded_as_specified() {
+    let sha_hex = "ab".repeat(32);
+    assert_encoded(vec![
+        (Record::Expired(UnixMillis(8)), "09 00 0800 0800000000000000".to_owned()),
+        (Record::Forgotten(SHA256), format!("0d 00 2000 {sha_hex}")),
         (
             Record::Rules(Rules {
                 quarantine: Some(path()),
                 validation: Some(Validation { delimiter: b';', quote: Some(b'"'), refuse: true }),
                 require_checksum: false,
             }),
-            format!("0e 00 0800 01 {path_hex} 01 3b 01"),
+            format!("0e 00 0800 01 {PATH_HEX} 01 3b 01"),
         ),
         (
             Record::Rules(Rules {
@@ -382,19 +424,6 @@ fn every_kind_of_record_is_encoded_as_specified() {
                 .to_owned(),
         ),
         (Record::KeptGone(KeptGone { device: 1, inode: 2 }), "13 00 1000 0100000000000000 0200000000000000".to_owned()),
-        (Record::Relocated(Relocated { old: path(), new: "b".into() }), format!("14 00 0700 {path_hex} 0100 62")),
-        (
-            Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::NeedsCopy }),
-            "08 00 0900 0900000000000000 06".to_owned(),
-        ),
-    ];
-    for (record, hex) in cases {
-        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-        let expected: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
-        let mut encoded = Vec::new();
-        record.encode(&mut encoded);
-        assert_eq!(encoded, expected, "{record:?}");
-        assert_eq!(Record::decode(&expected), Some((record, expected.len())));
-    }
+        (Record::Relocated(Relocated { old: path(), new: "b".into() }), format!("14 00 0700 {PATH_HEX} 0100 62")),
+    ]);
 }

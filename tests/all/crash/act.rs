@@ -95,17 +95,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
-        Act::Replace(name, body) => {
-            let hidden = Path::new(STAGING).join(UNFINISHED);
-            model.may_become(&content_of(*body));
-            upstream.write(&hidden, &content_of(*body)).unwrap();
-            if model.rules.syncs {
-                upstream.sync_path(&hidden).unwrap();
-            }
-            with_sidecar(upstream, model, &path_of(*name), &content_of(*body));
-            upstream.replace(&hidden, path_of(*name)).unwrap();
-            Some(path_of(*name))
-        }
+        Act::Replace(name, body) => replace(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Rename(from, to) => {
             let _ = upstream.rename(path_of(*from), path_of(*to));
             upstream.exists(path_of(*to)).then(|| path_of(*to))
@@ -125,19 +115,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
             true => open(upstream, model, &path_of(*name), &[]),
             false => None,
         },
-        Act::Close(body) => {
-            let writer = model.writer.take();
-            if let Some(writer) = &writer {
-                let content = [&writer.content[..], &content_of(*body)[..]].concat();
-                model.may_become(&content);
-                let _ = upstream.write_via(writer.id, &content_of(*body));
-                upstream.close_writer(writer.id);
-                // His file may have another name by now, on its way or given back beside a new one, or wait for a lease: the
-                // sync below is not of what he wrote.
-                model.lossy |= upstream.read(&writer.path).ok().is_none_or(|found| found != content);
-            }
-            writer.map(|writer| writer.path)
-        }
+        Act::Close(body) => close(upstream, model, &content_of(*body)),
         Act::WrongSidecar(name) => {
             upstream.write(sidecar_of(&path_of(*name)), digest(b"something else").as_bytes()).unwrap();
             Some(sidecar_of(&path_of(*name)))
@@ -153,34 +131,8 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
             upstream.write(path_of(*name), &content[..content.len() / 2]).unwrap();
             Some(path_of(*name))
         }
-        Act::Wait(hours) => {
-            upstream.advance(Duration::from_secs(3600 * u64::from(*hours)));
-            None
-        }
-        Act::Foreign { whole } => {
-            if let Some(path) = newest_manifest(upstream) {
-                model.shares_manifests = true;
-                let line = format!("{FOREIGN}\"{}\"}}\n", "x".repeat(600));
-                upstream.append(path, if *whole { line.as_bytes() } else { &line.as_bytes()[..300] }).unwrap();
-            }
-            None
-        }
-        Act::DropCaches => {
-            upstream.drop_caches();
-            None
-        }
-        Act::Jump(days) => {
-            let by = DAY_MS.saturating_mul(u64::from(days.unsigned_abs()));
-            let now = upstream.now().0;
-            upstream.set_clock(UnixMillis(if *days < 0 { now.saturating_sub(by) } else { now + by }));
-            None
-        }
-        Act::Sleep(days) => {
-            upstream.advance(Duration::from_millis(DAY_MS * u64::from(*days)));
-            None
-        }
-        Act::DeleteDuplicates => {
-            delete_duplicates(upstream);
+        _ => {
+            happen(act, upstream, model);
             None
         }
     };
@@ -190,6 +142,63 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         upstream.sync_path(&path).unwrap();
     }
     model.after_act(upstream);
+}
+
+/// What is no upstream's.
+fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
+    match act {
+        Act::Wait(hours) => {
+            upstream.advance(Duration::from_secs(3600 * u64::from(*hours)));
+        }
+        Act::Foreign { whole } => {
+            if let Some(path) = newest_manifest(upstream) {
+                model.shares_manifests = true;
+                let line = format!("{FOREIGN}\"{}\"}}\n", "x".repeat(600));
+                upstream.append(path, if *whole { line.as_bytes() } else { &line.as_bytes()[..300] }).unwrap();
+            }
+        }
+        Act::DropCaches => {
+            upstream.drop_caches();
+        }
+        Act::Jump(days) => {
+            let by = DAY_MS.saturating_mul(u64::from(days.unsigned_abs()));
+            let now = upstream.now().0;
+            upstream.set_clock(UnixMillis(if *days < 0 { now.saturating_sub(by) } else { now + by }));
+        }
+        Act::Sleep(days) => {
+            upstream.advance(Duration::from_millis(DAY_MS * u64::from(*days)));
+        }
+        Act::DeleteDuplicates => {
+            delete_duplicates(upstream);
+        }
+        _ => unreachable!("{act:?} is an upstream's"),
+    }
+}
+
+fn replace(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {
+    let hidden = Path::new(STAGING).join(UNFINISHED);
+    model.may_become(content);
+    upstream.write(&hidden, content).unwrap();
+    if model.rules.syncs {
+        upstream.sync_path(&hidden).unwrap();
+    }
+    with_sidecar(upstream, model, path, content);
+    upstream.replace(&hidden, path).unwrap();
+    Some(path.to_path_buf())
+}
+
+fn close(upstream: &mut Upstream<'_>, model: &mut Model, more: &[u8]) -> Option<PathBuf> {
+    let writer = model.writer.take();
+    if let Some(writer) = &writer {
+        let content = [&writer.content[..], more].concat();
+        model.may_become(&content);
+        let _ = upstream.write_via(writer.id, more);
+        upstream.close_writer(writer.id);
+        // His file may have another name by now, on its way or given back beside a new one, or wait for a lease: the
+        // sync below is not of what he wrote.
+        model.lossy |= upstream.read(&writer.path).ok().is_none_or(|found| found != content);
+    }
+    writer.map(|writer| writer.path)
 }
 
 fn delete_duplicates(upstream: &mut Upstream<'_>) {

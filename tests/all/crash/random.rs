@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use super::act::{self, Act, MALFORMED};
 use super::play::Play;
-use super::scenario::{Compacts, Scenario};
+use super::scenario::{Compacts, Failing, Scenario};
 
 /// How one run of the ingestor ends, and when.
 #[derive(Clone, Debug)]
@@ -142,10 +142,8 @@ impl History {
             cross: self.cross,
             sidecars: self.sidecars,
             syncs: self.syncs,
-            split_renames: self.split_renames,
-            torn_syncs: self.torn_syncs,
+            failing: Failing { split_renames: self.split_renames, torn_syncs: self.torn_syncs, aborts: true },
             // Otherwise the next start would have to know by itself which names a sync has lost.
-            aborts: true,
             leases: self.leases,
             quarantines: self.quarantines,
             validate: (self.validates < 2).then_some(Validation {

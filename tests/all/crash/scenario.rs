@@ -45,6 +45,20 @@ pub enum Compacts {
     },
 }
 
+/// How a disk fails.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Failing {
+    /// Of a rename, a power cut may keep either half.
+    pub split_renames: bool,
+    /// Of a sync that fails, some sectors reach the disk.
+    pub torn_syncs: bool,
+    /// A file system that cannot write names any more gives up, as one with a journal does.
+    pub aborts: bool,
+}
+
+/// Renames come in halves.
+pub const HALVES: Failing = Failing { split_renames: true, torn_syncs: false, aborts: false };
+
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub name: &'static str,
@@ -63,18 +77,30 @@ pub struct Scenario {
     pub syncs: bool,
     /// Names that are taken in the warehouse by files unknown to the journal.
     pub strangers: Vec<&'static str>,
-    pub split_renames: bool,
-    pub torn_syncs: bool,
-    /// A file system that cannot write names any more gives up, as one with a journal does.
-    pub aborts: bool,
+    /// How the disk fails.
+    pub failing: Failing,
     pub leases: bool,
     pub compacts: Compacts,
     /// The file systems are odd.
     pub odd: Odd,
-    /// Only this many operations before the end are crashed at; None for all.
-    pub operations_max: Option<u64>,
-    /// Of its operations one in so many is crashed at, unless it is to be thorough: a long run.
-    pub thin: u64,
+    /// At which of its operations it is crashed.
+    pub crashed: Crashed,
+}
+
+/// At which operations of a scenario it is crashed.
+#[derive(Clone, Copy, Debug)]
+pub struct Crashed {
+    /// Only so many before the end; None for all.
+    pub last: Option<u64>,
+    /// Of these, one in so many, unless it is to be thorough: a long run.
+    pub one_in: u64,
+}
+
+impl Crashed {
+    /// At one in so many.
+    pub const fn one_in(one_in: u64) -> Crashed {
+        Crashed { last: None, one_in }
+    }
 }
 
 impl Scenario {
@@ -91,27 +117,24 @@ impl Scenario {
             acts: Vec::new(),
             syncs: true,
             strangers: Vec::new(),
-            split_renames: false,
-            torn_syncs: false,
-            aborts: false,
+            failing: Failing::default(),
             leases: true,
             compacts: Compacts::Never,
             odd: Odd::default(),
-            operations_max: None,
-            thin: 1,
+            crashed: Crashed::one_in(1),
         }
     }
 
     /// All that the sweeps go through.
     pub fn all() -> Vec<Scenario> {
         let of_files = [Scenario::places(), Scenario::of_duplicates(), Scenario::of_quarantine()].concat();
-        [of_files, Scenario::of_upstreams(), Scenario::of_the_journal()].concat()
+        [of_files, Scenario::of_upstreams(), Scenario::of_writers(), Scenario::of_the_journal()].concat()
     }
 
     fn places() -> Vec<Scenario> {
         vec![
             Scenario::plain("same file system"),
-            Scenario { split_renames: true, ..Scenario::plain("same file system, renames in halves") },
+            Scenario { failing: HALVES, ..Scenario::plain("same file system, renames in halves") },
             Scenario { cross: true, ..Scenario::plain("across file systems") },
             Scenario { sidecars: true, ..Scenario::plain("sidecars") },
             Scenario { sidecars: true, cross: true, ..Scenario::plain("sidecars across file systems") },
@@ -191,23 +214,23 @@ impl Scenario {
         };
         vec![
             Scenario {
-                split_renames: true,
-                thin: 2,
+                failing: HALVES,
+                crashed: Crashed::one_in(2),
                 name: "wrong sidecars, with quarantine, renames in halves",
                 ..wrong.clone()
             },
-            Scenario { thin: 4, ..wrong },
+            Scenario { crashed: Crashed::one_in(4), ..wrong },
             Scenario {
                 cross: true,
-                thin: 4,
+                crashed: Crashed::one_in(4),
                 name: "malformed files, with quarantine, across file systems",
                 ..malformed.clone()
             },
-            Scenario { thin: 2, ..malformed },
+            Scenario { crashed: Crashed::one_in(2), ..malformed },
             Scenario {
                 validate: Some(Validation { delimiter: b',', quote: Some(b'"'), refuse: false }),
                 before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, 3)],
-                thin: 3,
+                crashed: Crashed::one_in(3),
                 ..Scenario::plain("malformed files are marked")
             },
         ]
@@ -246,6 +269,12 @@ impl Scenario {
                 acts: vec![at(1, Phase::Scan, Act::Append(3, 5)), at(2, Phase::Scan, Act::Append(4, 6))],
                 ..Scenario::plain("hard links")
             },
+        ]
+    }
+
+    fn of_writers() -> Vec<Scenario> {
+        let at = |round, phase, act| ((round, phase), act);
+        vec![
             Scenario {
                 acts: vec![
                     at(0, Phase::Commit, Act::Open(0, 5)),
@@ -292,31 +321,34 @@ impl Scenario {
                 duplicates: DuplicateAction::Remove,
                 acts: more(),
                 compacts: Compacts::Between,
-                thin: 3,
+                crashed: Crashed::one_in(3),
                 ..Scenario::plain("compaction between batches")
             },
             Scenario {
                 acts: more(),
                 compacts: Compacts::Meanwhile { seed: 1 },
-                thin: 3,
+                crashed: Crashed::one_in(3),
                 ..Scenario::plain("compaction while ingesting")
             },
             Scenario {
                 cross: true,
                 acts: more(),
                 compacts: Compacts::Meanwhile { seed: 2 },
-                thin: 5,
+                crashed: Crashed::one_in(5),
                 ..Scenario::plain("compaction while ingesting, across file systems")
             },
             Scenario {
                 acts: (1..=ROTATION_ROUNDS)
                     .map(|round| ((round, Phase::Scan), Act::Write(round as u8, round as u8 + 9)))
                     .collect(),
-                operations_max: Some(240),
-                thin: 3,
+                crashed: Crashed { last: Some(240), one_in: 3 },
                 ..Scenario::plain(ROTATION)
             },
-            Scenario { torn_syncs: true, acts: more(), ..Scenario::plain("syncs that fail half-way") },
+            Scenario {
+                failing: Failing { torn_syncs: true, ..Failing::default() },
+                acts: more(),
+                ..Scenario::plain("syncs that fail half-way")
+            },
         ]
     }
 
@@ -342,9 +374,9 @@ impl Scenario {
         for act in &self.before {
             act::perform(act, &mut upstream, &mut model);
         }
-        fs.set_split_renames(self.split_renames);
-        fs.set_torn_syncs(self.torn_syncs);
-        fs.set_aborts(self.aborts);
+        fs.set_split_renames(self.failing.split_renames);
+        fs.set_torn_syncs(self.failing.torn_syncs);
+        fs.set_aborts(self.failing.aborts);
         fs.set_odd(self.odd.clone());
         (fs, model)
     }

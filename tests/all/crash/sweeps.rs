@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::play::Play;
-use super::scenario::{ROTATION, Scenario};
+use super::scenario::{Crashed, ROTATION, Scenario};
 use super::watch::Watch;
 use csv_ingestor::fs::sim::Op;
 
@@ -58,8 +58,8 @@ impl Subject {
         let first = play.fs.operations() + 1;
         play.end();
         let last = play.fs.operations();
-        let first = scenario.operations_max.map_or(first, |count| last.saturating_sub(count).max(first));
-        let thin = if is_thorough() { 1 } else { scenario.thin };
+        let first = scenario.crashed.last.map_or(first, |count| last.saturating_sub(count).max(first));
+        let thin = if is_thorough() { 1 } else { scenario.crashed.one_in };
         let counts =
             |number: u64, op: Op| number >= first && (reads || !READS.contains(&op)) && number.is_multiple_of(thin);
         let log = play.fs.log().into_iter().map(|logged| (logged.number, logged.op));
@@ -135,7 +135,7 @@ fn every_scenario_without_a_crash() {
 #[test]
 fn the_journal_goes_on_to_another_segment() {
     let scenario = Scenario::all().into_iter().find(|scenario| scenario.name == ROTATION).unwrap();
-    let subject = Subject::new(Scenario { thin: 1, ..scenario.clone() }, true);
+    let subject = Subject::new(Scenario { crashed: Crashed::one_in(1), ..scenario.clone() }, true);
     let mut play = Play::new(&scenario);
     play.end();
     let made: Vec<u64> = play

@@ -9,7 +9,7 @@ use csv_ingestor::journal::record::DuplicateAction;
 use super::{killed_when_hashed, view};
 use crate::crash::act::{self, Act, content_of};
 use crate::crash::play::Play;
-use crate::crash::scenario::{MANIFESTS, Phase, STAGING, Scenario};
+use crate::crash::scenario::{HALVES, MANIFESTS, Phase, STAGING, Scenario};
 use crate::crash::view::digest;
 
 fn staged(name: &str) -> PathBuf {
@@ -121,7 +121,7 @@ fn recovery_removes_nothing_that_a_writer_has_open() {
 fn nobody_writes_to_the_warehouse_by_an_old_name() {
     let mut met = 0;
     for leases in [true, false] {
-        let scenario = Scenario { split_renames: true, leases, ..Scenario::plain("both names") };
+        let scenario = Scenario { failing: HALVES, leases, ..Scenario::plain("both names") };
         let mut stopped = Play::new(&scenario);
         stopped.fs.inject(Fault::crash().only(&[Op::SyncDir]).under(STAGING).nth(3));
         stopped.run().unwrap_err();

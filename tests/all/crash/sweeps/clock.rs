@@ -8,7 +8,7 @@ use csv_ingestor::journal::record::DuplicateAction;
 use super::{sweep, writes};
 use crate::crash::act::Act;
 use crate::crash::play::Play;
-use crate::crash::scenario::{Compacts, Phase, STATE, Scenario};
+use crate::crash::scenario::{Compacts, Crashed, Phase, STATE, Scenario};
 
 /// Years, in days.
 const AHEAD: i32 = 7_300;
@@ -37,12 +37,12 @@ fn scenarios() -> Vec<Scenario> {
             at(8, &[Act::Write(2, 7), Act::Write(3, 6)]),
         ]
         .concat(),
-        thin: 2,
+        crashed: Crashed::one_in(2),
         ..Scenario::plain("the clock jumps, and nothing is forgotten")
     };
     let meanwhile = Scenario {
         compacts: Compacts::Meanwhile { seed: 5 },
-        thin: 5,
+        crashed: Crashed::one_in(5),
         name: "the clock jumps while a compaction goes on",
         ..jumps.clone()
     };
@@ -59,7 +59,7 @@ fn scenarios() -> Vec<Scenario> {
             at(7, &[Act::Write(5, 10)]),
         ]
         .concat(),
-        thin: 2,
+        crashed: Crashed::one_in(2),
         ..Scenario::plain("kept duplicates are replaced, and deleted")
     };
     vec![jumps, meanwhile, deleted]

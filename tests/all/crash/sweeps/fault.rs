@@ -7,7 +7,7 @@ use csv_ingestor::fs::sim::{Fault, Op};
 use super::files::odd_scenarios;
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::play::Play;
-use crate::crash::scenario::{STATE, Scenario};
+use crate::crash::scenario::{Failing, STATE, Scenario};
 
 /// Where each of these fails, not only one, a source or a sidecar stays in staging that cannot be removed or looked at.
 const STAYS: [Op; 9] =
@@ -175,7 +175,7 @@ fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
 /// A file system that could not write names gives up, and so does whoever starts on it again, until it is mounted anew. One
 /// that could not write data goes on, and shows what it does not have.
 fn gives_up(scenario: &Scenario, operation: u64, fault: Fault) {
-    let scenario = Scenario { aborts: true, ..scenario.clone() };
+    let scenario = Scenario { failing: Failing { aborts: true, ..scenario.failing }, ..scenario.clone() };
     let mut play = Play::new(&scenario);
     play.story.push(format!("operation {operation} fails, and the file system gives up"));
     play.fs.inject(fault);

@@ -5,7 +5,7 @@ use csv_ingestor::fs::sim::{Fault, Odd, Op};
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::act::{self, Act, Name, content_of};
 use crate::crash::play::Play;
-use crate::crash::scenario::Scenario;
+use crate::crash::scenario::{HALVES, Scenario};
 
 fn acts() -> Vec<Act> {
     vec![
@@ -187,7 +187,7 @@ fn a_file_is_written_over_between_two_reads() {
 fn a_file_goes_back_while_others_go_there() {
     const CUTS: u64 = 16;
     const SEEDS: u64 = 4;
-    let halves = Scenario { split_renames: true, ..Scenario::plain("a file goes back, renames in halves") };
+    let halves = Scenario { failing: HALVES, ..Scenario::plain("a file goes back, renames in halves") };
     sweep("going back", operations([halves]), 700, |scenario, operation, op| {
         let acts = if op == Op::Rename { 0..3 } else { 0..0 };
         let mut states = 0;

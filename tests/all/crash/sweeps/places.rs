@@ -13,7 +13,7 @@ use super::{sweep, writes};
 use crate::crash::act::{self, Act};
 use crate::crash::ingestor::{self, Ended, Listener};
 use crate::crash::play::Play;
-use crate::crash::scenario::{MANIFESTS, Moment, Phase, STATE, Scenario, WAREHOUSE};
+use crate::crash::scenario::{Crashed, MANIFESTS, Moment, Phase, STATE, Scenario, WAREHOUSE};
 use crate::crash::view::{Digest, View, files};
 
 /// Where something is put aside.
@@ -247,7 +247,8 @@ fn mount(fs: &SimFs, dir: &str) {
 #[test]
 fn a_disk_that_is_not_mounted_after_every_crash() {
     let [one, cross, _] = scenarios();
-    let subjects = writes([Scenario { thin: 2, ..one }, Scenario { thin: 3, ..cross }]);
+    let subjects =
+        writes([Scenario { crashed: Crashed::one_in(2), ..one }, Scenario { crashed: Crashed::one_in(3), ..cross }]);
     let refused = std::sync::atomic::AtomicU64::new(0);
     sweep("disks that are not mounted", subjects, 200, |scenario, operation, _| {
         let mut states = 0;
@@ -285,7 +286,7 @@ fn a_disk_that_is_not_mounted_after_every_crash() {
 #[test]
 fn a_disk_that_is_lost_after_every_crash_is_replaced() {
     let [one, cross, leaseless] = scenarios();
-    let thin = |scenario| Scenario { thin: 2, ..scenario };
+    let thin = |scenario| Scenario { crashed: Crashed::one_in(2), ..scenario };
     let half_done = std::sync::atomic::AtomicU64::new(0);
     sweep("disks that are lost", writes([thin(one), thin(cross), thin(leaseless)]), 300, |scenario, operation, _| {
         let mut states = 0;

@@ -59,7 +59,7 @@ fn killed_at_every_operation() {
 fn power_cut_at_every_operation_of_the_recovery() {
     sweep("power cuts in a recovery", writes(Scenario::all()), 78_000, |scenario, operation, _| {
         let mut states = 0;
-        let both = is_thorough() || scenario.split_renames;
+        let both = is_thorough() || scenario.failing.split_renames;
         for is_kill in [true, false].into_iter().filter(|is_kill| both || *is_kill == (operation % 2 == 0)) {
             let mut stopped = Play::new(scenario);
             stopped.run_until(operation, operation % 4 == 0);

@@ -77,49 +77,10 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
             sidecar: None,
         }),
         Step::File(kind, file, seed) => {
-            let ingest_id = *open.get(usize::from(file) % open.len().max(1))?;
-            let sha256 = content(u64::from(seed) % CONTENTS);
-            let keeps = seed % 2 == 0;
-            match kind {
-                0 => {
-                    let warehouse_path = format!("/warehouse/{seed}").into();
-                    Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None, verified_by: None })
-                }
-                1 => Record::Moved(Moved { ingest_id, published: keeps.then(|| identity(u64::from(seed))) }),
-                2 => Record::Manifested(ingest_id),
-                3 => Record::SkippedDuplicate(SkippedDuplicate {
-                    ingest_id,
-                    sha256,
-                    duplicate_of: state.original(&sha256).unwrap()?.ingest_id,
-                    action: if keeps { DuplicateAction::Keep } else { DuplicateAction::Remove },
-                    target: None,
-                }),
-                4 => Record::DuplicateCleared(ingest_id),
-                5 => Record::Profiled(Profiled { ingest_id, sha256, profile: Profile::default() }),
-                6 => Record::Quarantined(Quarantined {
-                    ingest_id,
-                    cause: QuarantineCause::Unreadable,
-                    line: None,
-                    detail: String::new(),
-                    target: format!("/quarantine/{seed}").into(),
-                }),
-                7 => Record::QuarantineDone(ingest_id),
-                _ => Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Vanished }),
-            }
+            record_of_file(kind, *open.get(usize::from(file) % open.len().max(1))?, seed, state)?
         }
         Step::Expire(part) => Record::Expired(UnixMillis(next_lsn.0 * 10 * u64::from(part) / u64::from(u16::MAX))),
-        Step::ExpireRanges(lsn, time) => {
-            let part = |of: u64, part: u16| of * u64::from(part) / u64::from(u16::MAX);
-            let end = part(next_lsn.0 + 3, lsn);
-            // Each step of the history lets an hour pass.
-            let before = UnixMillis(BEGIN_MS + part(next_lsn.0 * STEP_MS, time));
-            let steps = [(Lsn(end / 2), UnixMillis(before.0 / 2)), (Lsn(end.max(1)), before)];
-            let steps = steps.into_iter().filter(|(end, _)| end.0 > 0).collect::<Vec<_>>();
-            let mut steps: Vec<_> = steps.into_iter().rev().collect();
-            steps.dedup_by_key(|(end, _)| *end);
-            steps.reverse();
-            Record::ExpiredRanges(Ranges { listed: Cutoffs::new(steps).unwrap(), ..Ranges::default() })
-        }
+        Step::ExpireRanges(lsn, time) => expired(next_lsn, lsn, time),
         Step::Jump(by) => Record::ClockJumped(ClockJumped {
             from: Lsn(next_lsn.0.saturating_sub(u64::from(by % 4))),
             shift_ms: i64::from(by) * 1_000,
@@ -134,6 +95,51 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
         Step::Forget(seed) => Record::Forgotten(content(u64::from(seed) % CONTENTS)),
         Step::Restart | Step::Compact => return None,
     })
+}
+
+/// A record of one file, if there can be such a one.
+fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Option<Record> {
+    let sha256 = content(u64::from(seed) % CONTENTS);
+    let keeps = seed % 2 == 0;
+    Some(match kind {
+        0 => {
+            let warehouse_path = format!("/warehouse/{seed}").into();
+            Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None, verified_by: None })
+        }
+        1 => Record::Moved(Moved { ingest_id, published: keeps.then(|| identity(u64::from(seed))) }),
+        2 => Record::Manifested(ingest_id),
+        3 => Record::SkippedDuplicate(SkippedDuplicate {
+            ingest_id,
+            sha256,
+            duplicate_of: state.original(&sha256).unwrap()?.ingest_id,
+            action: if keeps { DuplicateAction::Keep } else { DuplicateAction::Remove },
+            target: None,
+        }),
+        4 => Record::DuplicateCleared(ingest_id),
+        5 => Record::Profiled(Profiled { ingest_id, sha256, profile: Profile::default() }),
+        6 => Record::Quarantined(Quarantined {
+            ingest_id,
+            cause: QuarantineCause::Unreadable,
+            line: None,
+            detail: String::new(),
+            target: format!("/quarantine/{seed}").into(),
+        }),
+        7 => Record::QuarantineDone(ingest_id),
+        _ => Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Vanished }),
+    })
+}
+
+fn expired(next_lsn: Lsn, lsn: u16, time: u16) -> Record {
+    let part = |of: u64, part: u16| of * u64::from(part) / u64::from(u16::MAX);
+    let end = part(next_lsn.0 + 3, lsn);
+    // Each step of the history lets an hour pass.
+    let before = UnixMillis(BEGIN_MS + part(next_lsn.0 * STEP_MS, time));
+    let steps = [(Lsn(end / 2), UnixMillis(before.0 / 2)), (Lsn(end.max(1)), before)];
+    let steps = steps.into_iter().filter(|(end, _)| end.0 > 0).collect::<Vec<_>>();
+    let mut steps: Vec<_> = steps.into_iter().rev().collect();
+    steps.dedup_by_key(|(end, _)| *end);
+    steps.reverse();
+    Record::ExpiredRanges(Ranges { listed: Cutoffs::new(steps).unwrap(), ..Ranges::default() })
 }
 
 proptest! {
