@@ -71,7 +71,7 @@ find_ingestor() {
         return
     fi
     # Cargo itself says where it put the program: that depends on CARGO_TARGET_DIR and its configuration.
-    INGESTOR=$(cd "$ROOT" && cargo build --release --locked --bin csv-ingestor \
+    INGESTOR=$(cd "$ROOT" && cargo build --profile "${CSV_INGESTOR_PROFILE:-release}" --locked --bin csv-ingestor \
         --message-format=json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p') ||
         fail "cargo could not build csv-ingestor"
 }
