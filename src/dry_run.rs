@@ -73,7 +73,7 @@ pub enum Forecast {
 /// Looks, waits out one stability window, looks again, and tells.
 pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let staging = Arc::new(fs.open_dir(&config.paths.input)?);
-    let state = engine::foresee(fs, &config.paths.state, &config.settings(), config.accepts)?;
+    let index = engine::foresee(fs, &config.paths.state, &config.settings(), config.accepts)?;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
         staging: staging.clone(),
@@ -88,13 +88,13 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         stop: AtomicBool::new(false),
         signalled: Arc::default(),
     });
-    let kept = state.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
+    let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
     let mut settle = Settle::new(config.mode, config.scan_interval, kept);
     settle.note_kept();
     let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules()).with_notes(shared.notes.clone());
     watch(&mut scanner, &mut settle, config.mode)?;
 
-    let mut forecaster = Forecaster { fs, config, state: &state, planned: HashMap::new(), taken: Vec::new() };
+    let mut forecaster = Forecaster { fs, config, index: &index, planned: HashMap::new(), taken: Vec::new() };
     let mut forecasts = Vec::new();
     while settle.ready() > 0 {
         let chunk: Vec<Settled> =
@@ -105,7 +105,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     }
     let input = &config.paths.input;
     for (name, sha256) in settle.take_kept() {
-        let of = state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
+        let of = index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
         forecasts.push(Forecast::Duplicate { path: input.join(&*name), of });
     }
     let waiting = settle.waiting().map(|(name, why)| forecaster.waiting(name, why.text()));
@@ -183,7 +183,7 @@ fn hash_all<F: Fs>(
 struct Forecaster<'a, F: Fs> {
     fs: &'a F,
     config: &'a Config,
-    state: &'a Index,
+    index: &'a Index,
     planned: HashMap<Sha256, PathBuf>,
     taken: Vec<PathBuf>,
 }
@@ -200,7 +200,7 @@ impl<F: Fs> Forecaster<'_, F> {
                 return Ok(self.waiting(&settled.name, &(refusal_text(&refusal) + goes)));
             }
         };
-        let known = self.state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
+        let known = self.index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
         if let Some(of) = known.or_else(|| self.planned.get(&sha256).cloned()) {
             return Ok(Forecast::Duplicate { path, of });
         }

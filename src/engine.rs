@@ -71,24 +71,24 @@ pub struct Engine<F: Fs> {
 /// # Errors
 /// A start would be refused.
 pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: Accepts) -> Result<Index, Error> {
-    let mut state = Index::default();
-    let replayed = journal::read(fs, state_path, &mut state)?;
+    let mut index = Index::default();
+    let replayed = journal::read(fs, state_path, &mut index)?;
     let begins = match &replayed {
-        Some(replayed) => Beginning::new(state_path, &state, replayed),
-        None => Beginning { state_path, state: &state, store: None, next_lsn: Lsn(1), is_mended: false },
+        Some(replayed) => Beginning::new(state_path, &index, replayed),
+        None => Beginning { state_path, index: &index, store: None, next_lsn: Lsn(1), is_mended: false },
     };
     places::check(fs, &begins, settings, accepts)?;
     if let Some(store) = replayed.and_then(|replayed| replayed.store()) {
-        relocate::foresee(fs, &store, &mut state, settings)?;
+        relocate::foresee(fs, &store, &mut index, settings)?;
     }
-    Ok(state)
+    Ok(index)
 }
 
 /// Reads the journal without locking or changing anything. An absent one is an empty state.
 pub fn read_state<F: Fs>(fs: &F, state_path: &Path) -> Result<Index, Error> {
-    let mut state = Index::default();
-    journal::read(fs, state_path, &mut state)?;
-    Ok(state)
+    let mut index = Index::default();
+    journal::read(fs, state_path, &mut index)?;
+    Ok(index)
 }
 
 /// Opens the engine and finishes what was half done. None if neither the caller nor the journal knows any

@@ -44,9 +44,9 @@ pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Reloca
         let unusable = |error: fs::Error| Error::Usage(format!("{option} {}: {}", path.display(), error.source));
         fs.open_dir(path).map_err(unusable)?;
     }
-    let mut state = Index::default();
-    let opening = Opening::begin(fs, state_path, &mut state)?;
-    let moves = match plan(fs, state_path, opening.replayed.store(), &state, roots) {
+    let mut index = Index::default();
+    let opening = Opening::begin(fs, state_path, &mut index)?;
+    let moves = match plan(fs, state_path, opening.replayed.store(), &index, roots) {
         Ok(moves) => moves,
         Err(error) => {
             opening.abandon();
@@ -54,7 +54,7 @@ pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Reloca
         }
     };
     let (mut journal, _) = opening.start()?;
-    let written = write(fs, &mut journal, &mut state, roots, &moves);
+    let written = write(fs, &mut journal, &mut index, roots, &moves);
     journal.shut_down()?;
     written.map(|()| moves)
 }
@@ -64,14 +64,14 @@ fn plan<F: Fs>(
     fs: &F,
     state_path: &Path,
     store: Option<[u8; 16]>,
-    state: &Index,
+    index: &Index,
     roots: &Roots,
 ) -> Result<Vec<Relocated>, Error> {
-    let (Some(known), Some(store)) = (state.settings(), store) else {
+    let (Some(known), Some(store)) = (index.settings(), store) else {
         return Err(Error::Usage("the journal names no directories yet: there is nothing to relocate".to_owned()));
     };
     check_places(state_path, known, roots)?;
-    if let Some(open) = state.open().find(|ingest| ingest.state != FileState::Discovered) {
+    if let Some(open) = index.open().find(|ingest| ingest.state != FileState::Discovered) {
         let (id, path) = (open.id, state_path.display());
         return Err(Error::Usage(format!(
             "ingest id {id} is half done: move the directories back to where they were, run: csv-ingestor replay \
@@ -88,7 +88,7 @@ fn plan<F: Fs>(
         of(&known.input, &roots.input),
     ];
     let moves: Vec<Relocated> = moves.into_iter().flatten().collect();
-    if moves.len() > state.relocations().room() {
+    if moves.len() > index.relocations().room() {
         return Err(Error::Usage(
             "directories were relocated too often: csv-ingestor journal rebuild makes a journal of the new paths"
                 .to_owned(),
@@ -100,29 +100,29 @@ fn plan<F: Fs>(
                 .to_owned(),
         ));
     }
-    check_evidence(fs, &store, state, known, roots)?;
+    check_evidence(fs, &store, index, known, roots)?;
     Ok(moves)
 }
 
 fn write<F: Fs>(
     fs: &F,
     journal: &mut Journal<F>,
-    state: &mut Index,
+    index: &mut Index,
     roots: &Roots,
     moves: &[Relocated],
 ) -> Result<(), Error> {
-    let (mut records, jumped) = journal.opening(state.clock(), state.expired());
+    let (mut records, jumped) = journal.opening(index.clock(), index.expired());
     jumped.iter().for_each(events::clock_jumped);
     records.extend(moves.iter().cloned().map(Record::Relocated));
     // These private directories say that the places are the journal's; a copy that left out hidden names has none.
     if let Some(warehouse) = &roots.warehouse {
         places::make_private_dir(fs, warehouse, &journal.store())?;
     }
-    let known = state.settings().map(|known| &known.warehouse);
+    let known = index.settings().map(|known| &known.warehouse);
     if let (Some(warehouse), Some(manifests)) = (roots.warehouse.as_ref().or(known), &roots.manifests) {
         places::mark_manifests(fs, warehouse, manifests, &journal.store())?;
     }
-    Ok(journal.append_all(state, &records)?)
+    Ok(journal.append_all(index, &records)?)
 }
 
 /// Refuses places that `run` would refuse: a slip here is in the journal for ever.
@@ -169,7 +169,7 @@ fn are_entangled(known: &Settings, moves: &[Relocated]) -> bool {
 fn check_evidence<F: Fs>(
     fs: &F,
     store: &[u8; 16],
-    state: &Index,
+    index: &Index,
     known: &Settings,
     roots: &Roots,
 ) -> Result<(), Error> {
@@ -182,14 +182,14 @@ fn check_evidence<F: Fs>(
     };
     if let Some(new) = roots.warehouse.as_ref().filter(|new| **new != known.warehouse)
         && !is_marked(new)
-        && holds_what_is_known(fs, state, &known.warehouse, new)? == Some(false)
+        && holds_what_is_known(fs, index, &known.warehouse, new)? == Some(false)
     {
         return refuse("--warehouse", new);
     }
     if let Some(new) = roots.manifests.as_ref().filter(|new| **new != known.manifests)
         && !is_marked(new)
-        && state.any_listed()?.is_some()
-        && !lists_what_is_known(fs, state, new)?
+        && index.any_listed()?.is_some()
+        && !lists_what_is_known(fs, index, new)?
     {
         return refuse("--manifests", new);
     }
@@ -197,8 +197,8 @@ fn check_evidence<F: Fs>(
 }
 
 /// Whether files that the journal knows below `old` are there below `new`; None if it knows none.
-fn holds_what_is_known<F: Fs>(fs: &F, state: &Index, old: &Path, new: &Path) -> Result<Option<bool>, journal::Error> {
-    let known = state.listed_below(old)?;
+fn holds_what_is_known<F: Fs>(fs: &F, index: &Index, old: &Path, new: &Path) -> Result<Option<bool>, journal::Error> {
+    let known = index.listed_below(old)?;
     let is_there = |original: &Original| {
         let path = new.join(original.warehouse_path.strip_prefix(old).ok()?);
         let stat = fs.stat(&fs.open_dir(path.parent()?).ok()?, path.file_name()?).ok()??;
@@ -213,34 +213,34 @@ fn holds_what_is_known<F: Fs>(fs: &F, state: &Index, old: &Path, new: &Path) -> 
 ///
 /// # Errors
 /// The journal cannot be written or read.
-pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, state: &mut Index, now: &Settings) -> Result<(), Error> {
-    let moves = moves(fs, &journal.store(), state, now)?;
+pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, index: &mut Index, now: &Settings) -> Result<(), Error> {
+    let moves = moves(fs, &journal.store(), index, now)?;
     moves.iter().for_each(|roots| events::relocated(&roots.old, &roots.new));
     let records: Vec<Record> = moves.into_iter().map(Record::Relocated).collect();
-    Ok(journal.append_all(state, &records)?)
+    Ok(journal.append_all(index, &records)?)
 }
 
 /// The same for a dry run: only the state is changed.
 ///
 /// # Errors
 /// The journal cannot be read.
-pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], state: &mut Index, now: &Settings) -> Result<(), Error> {
-    for roots in moves(fs, store, state, now)? {
+pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], index: &mut Index, now: &Settings) -> Result<(), Error> {
+    for roots in moves(fs, store, index, now)? {
         // Behind everything that was read; there is room for it, and nothing is on its way.
-        let _ = state.apply(Lsn(u64::MAX), &Record::Relocated(roots));
+        let _ = index.apply(Lsn(u64::MAX), &Record::Relocated(roots));
     }
     Ok(())
 }
 
 /// The directories that were moved, as far as that can be told. None while a file is on its way.
-fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &Index, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
-    let Some(known) = state.settings() else { return Ok(Vec::new()) };
+fn moves<F: Fs>(fs: &F, store: &[u8; 16], index: &Index, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
+    let Some(known) = index.settings() else { return Ok(Vec::new()) };
     let is_gone = |old: &Path, new: &Path| old != new && fs.open_dir(old).is_err_and(|error| error.is_not_found());
     // Each warehouse that was ever used has a marker, so that is not enough: what lay at the old path has to be there.
     let warehouse = is_gone(&known.warehouse, &now.warehouse)
         && fs.open_dir(&places::private_dir(&now.warehouse, store)).is_ok()
-        && holds_what_is_known(fs, state, &known.warehouse, &now.warehouse)? == Some(true);
-    let manifests = is_gone(&known.manifests, &now.manifests) && lists_what_is_known(fs, state, &now.manifests)?;
+        && holds_what_is_known(fs, index, &known.warehouse, &now.warehouse)? == Some(true);
+    let manifests = is_gone(&known.manifests, &now.manifests) && lists_what_is_known(fs, index, &now.manifests)?;
     let input = is_gone(&known.input, &now.input) && (warehouse || manifests);
     let moves = [
         (warehouse, &known.warehouse, &now.warehouse),
@@ -252,13 +252,13 @@ fn moves<F: Fs>(fs: &F, store: &[u8; 16], state: &Index, now: &Settings) -> Resu
         .filter(|(is_moved, ..)| *is_moved)
         .map(|(_, old, new)| Relocated { old: old.clone(), new: new.clone() })
         .collect();
-    let is_told = moves.len() <= state.relocations().room() && !state.is_half_done() && !are_entangled(known, &moves);
+    let is_told = moves.len() <= index.relocations().room() && !index.is_half_done() && !are_entangled(known, &moves);
     Ok(if is_told { moves } else { Vec::new() })
 }
 
 /// True if the manifests there list a content that the journal knows.
-fn lists_what_is_known<F: Fs>(fs: &F, state: &Index, manifests: &Path) -> Result<bool, journal::Error> {
-    let Some((sha256, original)) = state.any_listed()? else { return Ok(false) };
+fn lists_what_is_known<F: Fs>(fs: &F, index: &Index, manifests: &Path) -> Result<bool, journal::Error> {
+    let Some((sha256, original)) = index.any_listed()? else { return Ok(false) };
     let found = read::find(fs, manifests, original.discovered_at, original.ingest_id);
     Ok(found.is_ok_and(|found| found.iter().any(|(_, listed)| listed.sha256 == sha256)))
 }

@@ -30,11 +30,11 @@ pub(super) struct CompactArgs {
 }
 
 /// Writes what is due before any other record, and says so if the clock has jumped.
-pub(super) fn note_opening(journal: &mut Journal<RealFs>, state: &mut Index) -> Result<(), Error> {
+pub(super) fn note_opening(journal: &mut Journal<RealFs>, index: &mut Index) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
-    let (records, jumped) = journal.opening(state.clock(), state.expired());
+    let (records, jumped) = journal.opening(index.clock(), index.expired());
     jumped.iter().for_each(events::clock_jumped);
-    Ok(journal.append_all(state, &records)?)
+    Ok(journal.append_all(index, &records)?)
 }
 
 /// Writes a snapshot now and drops what it replaces.
@@ -47,12 +47,12 @@ pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     }
     // A start does not look at rows. Damage there is found before anything is written.
     verify(&fs, &state_path)?;
-    let mut state = Index::default();
-    let (mut journal, _) = Journal::open(&fs, &state_path, &mut state)?;
-    note_opening(&mut journal, &mut state)?;
+    let mut index = Index::default();
+    let (mut journal, _) = Journal::open(&fs, &state_path, &mut index)?;
+    note_opening(&mut journal, &mut index)?;
     if let Some(remember) = arguments.remember {
-        let expiry = journal.expiry(state.clock(), state.expired(), remember);
-        journal.append_all(&mut state, expiry.as_slice())?;
+        let expiry = journal.expiry(index.clock(), index.expired(), remember);
+        journal.append_all(&mut index, expiry.as_slice())?;
         journal.seal()?;
     }
     let compacted = compact(&fs, &state_path, journal.active_first_lsn(), &AtomicBool::new(false))?;

@@ -39,13 +39,13 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
     }
     let wanted: Vec<Wanted> = arguments.contents.iter().map(|text| Wanted::of(text)).collect::<Result<_, Error>>()?;
     // Under the lock, so that nothing is ingested between the look and the records; nothing is modified if it is refused.
-    let mut state = Index::default();
-    let (mut journal, _) = Journal::open(&fs, &state_path, &mut state)?;
-    let chosen = forget::choose(&fs, &state_path, &state, &wanted);
+    let mut index = Index::default();
+    let (mut journal, _) = Journal::open(&fs, &state_path, &mut index)?;
+    let chosen = forget::choose(&fs, &state_path, &index, &wanted);
     if let Ok(chosen) = &chosen {
         let records: Vec<Record> = chosen.keys().map(|sha256| Record::Forgotten(*sha256)).collect();
-        note_opening(&mut journal, &mut state)?;
-        journal.append_all(&mut state, &records)?;
+        note_opening(&mut journal, &mut index)?;
+        journal.append_all(&mut index, &records)?;
     }
     journal.shut_down()?;
     let lines = chosen?.into_values().map(|entry| if arguments.json { json_line(&entry) } else { text_line(&entry) });

@@ -43,16 +43,16 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     let state_path = std::path::absolute(&arguments.state_path)?;
     let accepts = Accepts { journal: arguments.new_journal, warehouse: arguments.new_warehouse };
     // A journal is not made here: a mistyped path must not look like one with nothing to do.
-    let mut state = Index::default();
-    let Some(replayed) = crate::journal::read(&RealFs::default(), &state_path, &mut state)? else {
+    let mut index = Index::default();
+    let Some(replayed) = crate::journal::read(&RealFs::default(), &state_path, &mut index)? else {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     };
     if arguments.dry_run {
-        if let Some(settings) = state.settings() {
-            let begins = Beginning::new(&state_path, &state, &replayed);
+        if let Some(settings) = index.settings() {
+            let begins = Beginning::new(&state_path, &index, &replayed);
             places::check(&RealFs::default(), &begins, settings, accepts)?;
         }
-        return forecast(&state, arguments.json);
+        return forecast(&index, arguments.json);
     }
     let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
     let replay = daemon::replay(state_path, accepts, concurrency)?;
@@ -64,7 +64,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
             "cleared": replay.cleared,
             "resumed": replay.resumed,
             "torn_bytes": torn_bytes,
-            "states": counts(&replay.state),
+            "states": counts(&replay.index),
         });
         return Ok(print_lines([json_line(summary, &[])])?);
     }
@@ -74,22 +74,22 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
         format!("duplicates removed or moved, files moved to quarantine: {}", replay.cleared),
         format!("torn bytes dropped from the journal: {torn_bytes}"),
     ];
-    lines.extend(FileState::ALL.iter().map(|state| format!("{}: {}", state.text(), replay.state.count(*state))));
+    lines.extend(FileState::ALL.iter().map(|state| format!("{}: {}", state.text(), replay.index.count(*state))));
     Ok(print_lines(lines)?)
 }
 
-fn counts(state: &Index) -> serde_json::Value {
+fn counts(index: &Index) -> serde_json::Value {
     FileState::ALL
         .iter()
-        .map(|each| (each.text().to_owned(), state.count(*each).into()))
+        .map(|each| (each.text().to_owned(), index.count(*each).into()))
         .collect::<serde_json::Map<_, _>>()
         .into()
 }
 
-fn forecast(state: &Index, as_json: bool) -> Result<(), Error> {
+fn forecast(index: &Index, as_json: bool) -> Result<(), Error> {
     let fs = RealFs::default();
     let mut lines = Vec::new();
-    for ingest in state.open() {
+    for ingest in index.open() {
         let action = recover::foresee(&fs, ingest)?;
         let (state, id) = (ingest.state.text(), ingest.id);
         lines.push(if as_json {

@@ -129,9 +129,9 @@ impl Status {
     }
 
     fn json(&self, report: &JournalReport) -> Value {
-        let state = &report.state;
+        let index = &report.index;
         let path = |path: &Path| json_path(path).0.into_owned();
-        let settings = state.settings();
+        let settings = index.settings();
         let file = |entry: &Option<FileReport>| {
             entry.as_ref().map(|entry| {
                 let mut told = json!({
@@ -145,7 +145,7 @@ impl Status {
                 told
             })
         };
-        let open = state.open().take(IN_FLIGHT_SHOWN_MAX).map(|ingest| {
+        let open = index.open().take(IN_FLIGHT_SHOWN_MAX).map(|ingest| {
             let mut told = json!({
                 "ingest_id": ingest.id,
                 "state": ingest.state,
@@ -156,7 +156,7 @@ impl Status {
             add_exact(&mut told, &[("path", &ingest.source_path)]);
             told
         });
-        let counts = FileState::ALL.iter().map(|each| (each.text().to_owned(), state.count(*each).into()));
+        let counts = FileState::ALL.iter().map(|each| (each.text().to_owned(), index.count(*each).into()));
         let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
         let mut told = json!({
             "state_path": path(&self.state_path),
@@ -168,10 +168,10 @@ impl Status {
             "states": counts.collect::<serde_json::Map<_, _>>(),
             "remembered_files": self.files,
             "remembered_bytes": self.bytes,
-            "kept_duplicates": state.kept().count(),
+            "kept_duplicates": index.kept().count(),
             "oldest": file(&self.oldest),
             "newest": file(&self.newest),
-            "in_flight": state.open().count(),
+            "in_flight": index.open().count(),
             "in_flight_files": open.collect::<Vec<_>>(),
             "updated_at": (self.updated_at > UnixMillis(0)).then(|| self.updated_at.rfc3339()),
             "segments": segments,
@@ -187,10 +187,10 @@ impl Status {
     }
 
     fn text(&self, report: &JournalReport) -> Vec<String> {
-        let state = &report.state;
+        let index = &report.index;
         let running = self.pid.map_or("no".to_owned(), |pid| format!("yes (pid {pid})"));
         let mut lines = vec![format!("running:     {running}")];
-        if let Some(settings) = state.settings() {
+        if let Some(settings) = index.settings() {
             lines.push(format!("input:       {}", path_text(&settings.input)));
             lines.push(format!("warehouse:   {}", path_text(&settings.warehouse)));
             lines.push(format!("manifests:   {}", path_text(&settings.manifests)));
@@ -202,15 +202,15 @@ impl Status {
                 lines.push(format!("{:<12} {} {place}", format!("{what}:"), entry.created_at.rfc3339()));
             }
         }
-        lines.extend(FileState::ALL.iter().map(|each| format!("{:<18} {}", each.text(), state.count(*each))));
-        lines.push(format!("kept duplicates in staging: {}", state.kept().count()));
+        lines.extend(FileState::ALL.iter().map(|each| format!("{:<18} {}", each.text(), index.count(*each))));
+        lines.push(format!("kept duplicates in staging: {}", index.kept().count()));
         let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
         let journal =
             format!("{segments} segments, {segment_bytes} bytes; {snapshots} snapshots, {snapshot_bytes} bytes");
         lines.push(format!("journal:     {journal}"));
-        let open = state.open().count();
+        let open = index.open().count();
         lines.push(format!("in flight:   {open}"));
-        lines.extend(state.open().take(IN_FLIGHT_LINES_MAX).map(|ingest| {
+        lines.extend(index.open().take(IN_FLIGHT_LINES_MAX).map(|ingest| {
             let (id, path, since) = (ingest.id, path_text(&ingest.source_path), ingest.discovered_at.rfc3339());
             format!("  {id:>8} {:17} {since} {path}", ingest.state.text())
         }));

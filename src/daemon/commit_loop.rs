@@ -51,7 +51,7 @@ pub(super) fn run<F: Fs>(
 }
 
 fn grown<F: Fs>(metrics: &Metrics, committer: &Committer<F>) {
-    metrics.journal_grown(committer.state().remembered(), committer.journal().sealed_bytes());
+    metrics.journal_grown(committer.index().remembered(), committer.journal().sealed_bytes());
 }
 
 fn work<F: Fs>(

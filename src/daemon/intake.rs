@@ -186,10 +186,10 @@ impl Intake {
     }
 
     /// What is left in staging, and why.
-    pub(super) fn left(mut self, input: &Path, state: &Index) -> Result<Vec<Left>, Error> {
+    pub(super) fn left(mut self, input: &Path, index: &Index) -> Result<Vec<Left>, Error> {
         let mut left = Vec::new();
         for (name, sha256) in self.settle.take_kept() {
-            let original = state.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
+            let original = index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
             left.push(Left::Duplicate(input.join(&*name), original));
         }
         left.extend(self.settle.waiting().map(|(name, why)| Left::Waiting(input.join(&**name), why)));

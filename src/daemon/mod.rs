@@ -106,17 +106,17 @@ fn run_as(
     log_started(config, &engine.recovered);
     service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
-    let kept = engine.committer.state().kept().copied().collect();
+    let kept = engine.committer.index().kept().copied().collect();
     let control = (!once).then(|| socket::listen(&config.paths.state, control::RunningRules::of(config)));
     let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
     let source = Source::Staging { config, kept, hints, asked };
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), metrics);
-    let (state, intake) = drive(engine, source, load, &stop, compactor, service)?;
+    let (index, intake) = drive(engine, source, load, &stop, compactor, service)?;
     metrics.stopped();
     if !once {
         return Ok(Ended::default());
     }
-    let left = intake.left(&config.paths.input, &state)?;
+    let left = intake.left(&config.paths.input, &index)?;
     let waiting = left.iter().filter(|left| matches!(left, Left::Waiting(_, why) if why.is_failure())).count();
     let failures = metrics.settled_failures() + waiting as u64;
     Ok(Ended { left, failures: if stop.flag.load(Ordering::Relaxed) { 0 } else { failures } })
@@ -142,14 +142,14 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else {
-        let (ending, state) = (Ending::Empty, Index::default());
-        return Ok(Replay { completed: 0, abandoned: 0, cleared: 0, resumed: 0, ending, state });
+        let (ending, index) = (Ending::Empty, Index::default());
+        return Ok(Replay { completed: 0, abandoned: 0, cleared: 0, resumed: 0, ending, index });
     };
     let (abandoned, cleared) = (engine.recovered.counts.abandoned, engine.recovered.counts.cleared);
     let (resumed, ending) = (engine.recovered.counts.resumed, engine.replayed.ending);
     let compactor = Compactor::none(&fs, &metrics);
-    let (state, _) = drive(engine, Source::Resumed, load, &stop, compactor, &Service::none(&metrics))?;
-    Ok(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, state })
+    let (index, _) = drive(engine, Source::Resumed, load, &stop, compactor, &Service::none(&metrics))?;
+    Ok(Replay { completed: metrics.totals().files, abandoned, cleared, resumed, ending, index })
 }
 
 /// What `replay` did.
@@ -165,7 +165,7 @@ pub struct Replay {
     /// How the journal ended.
     pub ending: Ending,
     /// What the journal adds up to now.
-    pub state: Index,
+    pub index: Index,
 }
 
 /// Starts the threads, feeds them until the source ends or a signal comes, and stops them in order.
@@ -212,9 +212,9 @@ fn drive(
     }
     let committed = committing.join().map_err(|_| Error::Thread("commit"))?;
     // The committer's error is the cause; the intake's, if both have one, is that the committer is gone.
-    let state = committed?;
+    let index = committed?;
     fed?;
-    Ok((state, intake))
+    Ok((index, intake))
 }
 
 fn start_workers(

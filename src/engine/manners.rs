@@ -20,13 +20,13 @@ pub(super) struct Manners {
 /// Asks each place once; and again at each start where the kind of file system is not well known.
 pub(super) fn of<F: Fs>(
     fs: &F,
-    state: &Index,
+    index: &Index,
     settings: &Settings,
     store: &[u8; 16],
     dirs: [&F::Dir; 2],
 ) -> Result<Manners, Error> {
     let is_first =
-        state.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
+        index.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
     let mut manners = Manners::default();
     for dir in dirs.into_iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
         let path = fs.dir_path(dir);

@@ -28,7 +28,7 @@ pub struct Beginning<'a> {
     /// Its directory.
     pub state_path: &'a Path,
     /// What it adds up to.
-    pub state: &'a Index,
+    pub index: &'a Index,
     /// Its UUID; None if there is none yet.
     pub store: Option<[u8; 16]>,
     /// Where it goes on.
@@ -39,9 +39,9 @@ pub struct Beginning<'a> {
 
 impl<'a> Beginning<'a> {
     /// Of a journal that is about to be written to.
-    pub fn new(state_path: &'a Path, state: &'a Index, replayed: &Replayed) -> Beginning<'a> {
+    pub fn new(state_path: &'a Path, index: &'a Index, replayed: &Replayed) -> Beginning<'a> {
         let (store, next_lsn) = (replayed.store(), replayed.next_lsn());
-        Beginning { state_path, state, store, next_lsn, is_mended: replayed.is_mended() }
+        Beginning { state_path, index, store, next_lsn, is_mended: replayed.is_mended() }
     }
 }
 
@@ -54,13 +54,13 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
         check_markers(fs, begins, settings)?;
     }
     if let Some(store) = &begins.store {
-        check_mounted(fs, begins.state, store, accepts)?;
+        check_mounted(fs, begins.index, store, accepts)?;
     }
     if accepts.journal {
         return Ok(accepts);
     }
-    let &Beginning { state, store, next_lsn, is_mended, .. } = begins;
-    match older::judge(fs, &Knowledge { settings, state, store, next_lsn, is_mended })? {
+    let &Beginning { index, store, next_lsn, is_mended, .. } = begins;
+    match older::judge(fs, &Knowledge { settings, index, store, next_lsn, is_mended })? {
         AgeVerdict::Known => {
             check_owner(fs, begins, settings)?;
             Ok(accepts)
@@ -79,7 +79,7 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
 /// Refuses a journal that is not the one which has worked with the staging directory last. A rebuilt one takes its place, and
 /// where nothing is listed yet, nothing can be listed again.
 fn check_owner<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Result<(), Error> {
-    let is_rebuilt = begins.state.settings().is_none() && begins.state.count(FileState::Manifested) > 0;
+    let is_rebuilt = begins.index.settings().is_none() && begins.index.count(FileState::Manifested) > 0;
     if is_rebuilt || hours::newest(fs, &settings.manifests, None, 1).is_empty() {
         return Ok(());
     }
@@ -101,10 +101,10 @@ fn check_markers<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> 
     let Some(store) = &begins.store else { return Ok(()) };
     let missing = |option, path: &Path, marker| Err(Error::MarkerMissing { option, path: path.to_path_buf(), marker });
     // A journal that was rebuilt knows no directories yet.
-    let Some(known) = begins.state.settings() else { return Ok(()) };
+    let Some(known) = begins.index.settings() else { return Ok(()) };
     // By whatever path it is named now, and also if another one was used in between.
     let was_used = is_one_place(fs, &known.warehouse, &settings.warehouse)
-        || !begins.state.listed_below(&settings.warehouse)?.is_empty();
+        || !begins.index.listed_below(&settings.warehouse)?.is_empty();
     if was_used && !may_be_there(fs, &private_dir(&settings.warehouse, store)) {
         return missing(WAREHOUSE, &settings.warehouse, private_dir(&settings.warehouse, store));
     }
@@ -124,8 +124,8 @@ fn is_one_place<F: Fs>(fs: &F, one: &Path, other: &Path) -> bool {
 
 /// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
 /// not mounted than removed, and a file that cannot be seen would be given up. What is said to be lost need not be there.
-fn check_mounted<F: Fs>(fs: &F, state: &Index, store: &[u8; 16], accepts: Accepts) -> Result<(), Error> {
-    for ingest in state.open().filter(|ingest| ingest.state != FileState::Discovered) {
+fn check_mounted<F: Fs>(fs: &F, index: &Index, store: &[u8; 16], accepts: Accepts) -> Result<(), Error> {
+    for ingest in index.open().filter(|ingest| ingest.state != FileState::Discovered) {
         // The copies' directory was durable before anything was HASHED; a bare mount point has none.
         let settings = &ingest.settings;
         let copies = private_dir(&settings.warehouse, store);

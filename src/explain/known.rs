@@ -48,7 +48,7 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
         .with("ingest_id", entry.id.0)
         .with("ingested_at", entry.created_at.rfc3339())
         .with("state", entry.state.text());
-    let Some(settings) = context.report.state.settings() else { return Ok(answer) };
+    let Some(settings) = context.report.index.settings() else { return Ok(answer) };
     if entry.state != FileState::Manifested {
         return Ok(answer);
     }

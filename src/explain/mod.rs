@@ -49,7 +49,7 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     }
     let key =
         |dir: &Path| context.fs.open_dir(dir).and_then(|dir| context.fs.stat_dir(&dir)).map(|it| it.identity.key());
-    if let Some(settings) = context.report.state.settings()
+    if let Some(settings) = context.report.index.settings()
         && let (Some(dir), Some(name)) = (path.parent(), path.file_name())
         && key(dir).is_ok_and(|there| key(&settings.input).is_ok_and(|input| input == there))
     {
@@ -59,7 +59,7 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     let is_there = split(&known).is_ok_and(|(dir, name)| {
         context.fs.open_dir(dir).and_then(|dir| context.fs.stat(&dir, name)).is_ok_and(|stat| stat.is_some())
     });
-    if is_there { known } else { context.report.state.relocations().now(Lsn(0), &known) }
+    if is_there { known } else { context.report.index.relocations().now(Lsn(0), &known) }
 }
 
 fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> Result<Answer, Error> {
@@ -81,7 +81,7 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> 
         let answer = Answer::new(path, "DUPLICATE", "its content is in the warehouse already; it was moved here");
         return of_original(context, answer.with_path("path", &entry.source_path), entry.duplicate_of());
     }
-    let settings = context.report.state.settings();
+    let settings = context.report.index.settings();
     let parent = path.parent();
     match settings {
         Some(settings) if parent == Some(&settings.input) => {

@@ -37,8 +37,8 @@ pub(super) fn explain<F: Fs>(
             context.are_rules_told.then_some("an ingestor runs: this is by the options that it was started with");
         return Ok(answer("IGNORED", &why).with("ingestor", by_whom));
     }
-    if let Some(kept) = context.report.state.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
-        let original = context.report.state.original(&kept.sha256)?;
+    if let Some(kept) = context.report.index.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
+        let original = context.report.index.original(&kept.sha256)?;
         let summary = match settings.duplicates {
             DuplicateAction::Keep => "its content is in the warehouse already; it stays here (--duplicates keep)",
             _ => {
@@ -70,7 +70,7 @@ pub(super) fn explain<F: Fs>(
 }
 
 fn is_open<F: Fs>(context: &Context<'_, F>, entry: &FileReport) -> bool {
-    context.report.state.ingest(entry.id).is_some()
+    context.report.index.ingest(entry.id).is_some()
 }
 
 /// Nothing is there: where did it go?
@@ -217,12 +217,12 @@ fn complete<F: Fs>(
     path: &Path,
     sha256: Sha256,
 ) -> Result<Answer, Error> {
-    if let Some(original) = context.report.state.original(&sha256)? {
+    if let Some(original) = context.report.index.original(&sha256)? {
         let action = settings.duplicates.text();
         let summary = format!("its content is in the warehouse already; an ingestor will {action} it");
         return of_original(context, Answer::new(path, "DUPLICATE", summary), Some(original.ingest_id));
     }
-    let summary = match context.report.state.rules().validation {
+    let summary = match context.report.index.rules().validation {
         Some(_) => "an ingestor takes it when it has been unchanged for long enough, and looks into it (--validate)",
         None => "nothing speaks against it: an ingestor takes it when it has been unchanged for long enough",
     };

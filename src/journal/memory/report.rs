@@ -133,7 +133,7 @@ impl FileReport {
 #[derive(Default)]
 pub struct JournalReport {
     /// What its records add up to.
-    pub state: Index,
+    pub index: Index,
     snapshot: Option<Arc<Snapshot>>,
     history: History,
     /// Files that are finished, since the snapshot.
@@ -192,7 +192,7 @@ impl Visitor for JournalReport {
     }
 
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
-        self.state = Index::from_snapshot(snapshot)?;
+        self.index = Index::from_snapshot(snapshot)?;
         self.snapshot = Some(snapshot.clone());
         let (history, finished) = (&mut self.history, &mut self.finished);
         snapshot.survivors(&mut |lsn, at, record| {
@@ -202,7 +202,7 @@ impl Visitor for JournalReport {
     }
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Rejected> {
-        self.state.apply_at(lsn, at, &record)?;
+        self.index.apply_at(lsn, at, &record)?;
         self.finished.extend(self.history.record(lsn, at, record)?.map(|file| *file));
         Ok(())
     }

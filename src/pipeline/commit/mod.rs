@@ -161,7 +161,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// What the journal adds up to.
-    pub fn state(&self) -> &Index {
+    pub fn index(&self) -> &Index {
         &self.index
     }
 

@@ -41,7 +41,7 @@ pub struct Knowledge<'a> {
     /// The directories.
     pub settings: &'a Settings,
     /// What the journal adds up to.
-    pub state: &'a Index,
+    pub index: &'a Index,
     /// The journal's UUID; None if there is none yet.
     pub store: Option<[u8; 16]>,
     /// Ids from here on were not given out by it.
@@ -156,27 +156,27 @@ impl<F: Fs> Search<'_, F> {
     fn counts(&mut self, listed: &Listed) -> bool {
         // Another journal's line is that of a neighbour, who may call its staging directory what we call ours: hosts and
         // containers do. Only a journal that has not begun yet may be one that was lost here.
-        let may_be_ours = listed.journal.is_none() || self.known.state.settings().is_none();
+        let may_be_ours = listed.journal.is_none() || self.known.index.settings().is_none();
         self.is_own(listed) || may_be_ours && self.is_from_here(listed)
     }
 
     fn is_unknown(&mut self, listed: &Listed) -> Result<bool, journal::Error> {
-        let Knowledge { state, next_lsn, is_mended, .. } = *self.known;
+        let Knowledge { index, next_lsn, is_mended, .. } = *self.known;
         let IngestId(id) = listed.ingest_id;
         if self.is_own(listed) && id >= next_lsn.0 {
             return Ok(true);
         }
         // Of a file on its way it knows the content once it is MOVED, and no line comes before.
-        if state.may_have_forgotten(&listed.sha256, listed.ingest_id, listed.ingested_at) {
+        if index.may_have_forgotten(&listed.sha256, listed.ingest_id, listed.ingested_at) {
             return Ok(false);
         }
-        if state.is_looked_up(&listed.sha256) {
+        if index.is_looked_up(&listed.sha256) {
             if self.lookups == 0 {
                 return Ok(false);
             }
             self.lookups -= 1;
         }
-        let is_unknown = state.original(&listed.sha256)?.is_none();
+        let is_unknown = index.original(&listed.sha256)?.is_none();
         let is_excused = is_unknown && is_mended && id < next_lsn.0;
         self.excused += usize::from(is_excused);
         Ok(is_unknown && !is_excused)

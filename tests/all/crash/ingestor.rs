@@ -130,7 +130,7 @@ impl<'a> Run<'a> {
         let mode = if scenario.sidecars { Mode::Sidecar } else { Mode::Stability(Duration::ZERO) };
         // Only who keeps duplicates passes over what was kept.
         let keeps = scenario.duplicates == DuplicateAction::Keep;
-        let kept: Vec<_> = committer.state().kept().filter(|_| keeps).copied().collect();
+        let kept: Vec<_> = committer.index().kept().filter(|_| keeps).copied().collect();
         let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
         let rules = NameRules { sidecar_suffix: scenario.sidecars.then(|| ".ok".into()), ..NameRules::default() };
         let mut resumed = Vec::new();
