@@ -127,7 +127,7 @@ impl IgnoredNames {
                 sidecar = of(IgnoredReason::Sidecar),
                 not_included = others,
                 excluded = of(IgnoredReason::Excluded),
-                message = "said once; --log-level debug names each of them",
+                message = "logged once; --log-level debug names each of them",
             );
         }
     }
