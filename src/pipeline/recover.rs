@@ -3,7 +3,7 @@
 //!
 //! | journal says | on the disk | what is done |
 //! |---|---|---|
-//! | DISCOVERED | source unchanged, same directories | hashed again, same id and instant |
+//! | DISCOVERED | source unchanged, same directories | hashed again, same id and time |
 //! | DISCOVERED | anything else | ABANDONED |
 //! | HASHED | the file (or its copy) is at its warehouse path | goes on to MOVED |
 //! | HASHED | the copy exists, source unchanged or gone | the copy is placed, goes on to MOVED |

@@ -53,8 +53,8 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// True if the file is still in staging and its original is no longer intact: whoever repairs the warehouse looks for
-    /// the bytes where they were sent. An event reports it.
+    /// True if the file is still in staging and its original is no longer intact: an operator who repairs the warehouse
+    /// looks for the bytes where they were sent. An event reports it.
     pub(super) fn is_last_copy(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
         let path = &ingest.source_path;
         let is_there = match self.staging.dirs.look(path) {

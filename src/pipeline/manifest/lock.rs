@@ -4,7 +4,7 @@
 //! - The lock is on a file of its own, `.csv-ingestor/lock`, which only processes that may write manifests can open. A
 //!   reader that locks a manifest blocks no ingestor.
 //! - Waiting for it is bounded: a signal ends it. The lock is never held while waiting for anything else.
-//! - The holder has locked the file that has the name now: a lock on a removed file excludes nobody.
+//! - The holder has locked the file that has the name now: a lock on a removed file excludes no process.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,8 +1,8 @@
 //! Checks, at the start and while running, that the directories the ingestor depends on are the ones it knows.
 //!
 //! Invariants:
-//! - A journal whose settings name a warehouse has a marker there: `WAREHOUSE/.csv-ingestor/<store>`, made before the settings
-//!   are written. Without it the path is a bare mount point, or another warehouse.
+//! - A journal whose settings name a warehouse has a marker there: `WAREHOUSE/.csv-ingestor/<store>`, made before the
+//!   settings are written. Without it the path is a bare mount point, or another warehouse.
 //! - The manifests have the same marker. A directory beside the warehouse's marker records that it was made, and is made
 //!   after it. Journals of older versions have neither, and get both.
 //! - A directory counts as missing only if that is certain: no such name, not a directory, or another inode. Any other

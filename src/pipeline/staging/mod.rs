@@ -1,4 +1,5 @@
-//! Names in staging, which upstreams use at the same time: moves a file out, sets it aside, removes it, gives it back.
+//! Operations on names in staging, which upstreams use at the same time: moves a file out, sets it aside, removes it,
+//! gives it back.
 //!
 //! Invariants:
 //! - No name that exists is ever replaced.

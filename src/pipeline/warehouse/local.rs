@@ -33,7 +33,7 @@ pub struct Local<F: Fs> {
 }
 
 impl<F: Fs> Local<F> {
-    /// `shared` is also used by the hashing workers: it tells them when every file must be copied.
+    /// `shared` is also used by the hashing workers, which learn from it when every file must be copied.
     pub fn new(shared: Arc<Shared<F>>) -> Local<F> {
         Local { shared, linked: 0 }
     }
@@ -93,7 +93,8 @@ impl<F: Fs> Local<F> {
             }
         };
         Ok(match staging.recognize(placed, &target.warehouse_path, file.identity.size, &target.sha256)? {
-            // No other process has ever had a name of our own copy: some file systems report a wrong link count.
+            // No other process has ever had a name of the ingestor's own copy: some file systems report a wrong link
+            // count.
             Placed::Linked if target.copy.is_some() => Placed::Done,
             placed => placed,
         })
