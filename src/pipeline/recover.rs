@@ -346,7 +346,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Guards against writers: the lease ended with the process that held it, so a writer may have opened the file since,
-    /// and closed it again. A copy needs no guard of its own, but its source must still be complete.
+    /// and closed it again. A copy needs no lease of its own, but its source must still be complete.
     fn guard(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Whereabouts) -> Result<Whereabouts, Error> {
         let copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
         let path = match (&place, &ingest.target) {
