@@ -1,31 +1,30 @@
-//! What a CSV file is made of: rows, columns, header, and the first thing that is wrong with it.
+//! Profiles a CSV file: rows, columns, header, and the first fault.
 //!
 //! Invariants:
-//! - It is fed with the pieces of a file in order, as they are hashed: nothing is read for it, and no more is kept than the
-//!   header.
-//! - Where the pieces begin and end makes no difference.
+//! - It takes the pieces of a file in order, as they are hashed: no extra reads, and nothing is kept beyond the header.
+//! - The boundaries between pieces make no difference.
 //!
-//! RFC 4180 is the measure: the text is UTF-8 without NUL bytes, each record has as many fields as the first, lines end in LF
-//! or CRLF, a quote begins its field, and behind the one that ends it the field ends. A byte order mark is passed over, and
-//! so are empty lines before the header and where records have several columns; where they have one, an empty line is a
-//! record.
+//! The standard is RFC 4180: the text is UTF-8 without NUL bytes, each record has as many fields as the first, lines end
+//! in LF or CRLF, an opening quote is the first character of its field, and a closing quote is the last. A byte order
+//! mark is skipped, and so are empty lines before the header and, if records have several columns, everywhere; if they
+//! have one column, an empty line is a record.
 
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 use crate::journal::format::HEADER_BYTES_MAX;
 use crate::journal::record::{CsvFault, Profile, Validation};
 
-/// At the very beginning of a file it says that it is UTF-8, and belongs to no field.
+/// At the beginning of a file it marks the text as UTF-8, and belongs to no field.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// The longest character in UTF-8.
 const CHARACTER_BYTES_MAX: usize = 4;
 
-/// Names of files whose bytes are something else than the text.
+/// Suffixes of files whose bytes are not the text itself.
 const COMPRESSED: [&[u8]; 8] = [b".gz", b".bz2", b".xz", b".zst", b".lz4", b".br", b".zip", b".parquet"];
-/// Names of files whose fields are separated by tabs, whatever others use.
+/// Suffixes of files whose fields are separated by tabs, whatever the options say.
 const TABBED: [&[u8]; 2] = [b".tsv", b".tab"];
 
-/// So far a byte is looked for one by one: that is faster than to begin with many at once.
+/// A byte is searched for one by one over this distance: for near bytes that is faster than starting a vectorized search.
 const NEAR_BYTES: usize = 32;
 
 const NUL: &str = "it has a NUL byte: it is UTF-16, or a transfer broke off";
@@ -33,48 +32,48 @@ const NOT_UTF_8: &str = "it is not UTF-8";
 const CUT_CHARACTER: &str = "it ends in the middle of a UTF-8 character";
 const LONE_CR: &str = "a line ends in CR alone";
 const BEHIND_A_QUOTE: &str = "text follows a closing quote";
-const BARE_QUOTE: &str = "a quote stands inside an unquoted field";
+const BARE_QUOTE: &str = "a quote is inside an unquoted field";
 const OPEN_QUOTE: &str = "a quote that is opened in this record is never closed";
 
-/// Where in a record the next byte stands.
+/// The position of the next byte in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     /// Before its first field, or between two records.
     Begin,
-    /// Before the first byte of another field.
+    /// Before the first byte of a further field.
     Field,
     /// In a field without quotes.
     Bare,
     /// Between quotes.
     Quoted,
-    /// Behind a quote between quotes: the field's end, or half of a doubled one.
+    /// After a quote inside quotes: the field's end, or half of a doubled quote.
     Quote,
-    /// Behind a CR that ends the record, or stands alone.
+    /// After a CR, which ends the record or is alone.
     Cr,
 }
 
-/// Looks at one file.
+/// Profiles one file.
 pub struct Profiler {
     delimiter: u8,
     quote: Option<u8>,
-    /// What ends a run of fields without quotes: quotes, and ends of lines.
+    /// Bytes that end a run of unquoted text: quotes and line ends.
     ends: [bool; 256],
     at: At,
-    /// Nothing has come yet.
+    /// No byte was fed yet.
     is_new: bool,
-    /// The front of a character that the last piece has cut.
+    /// The first bytes of a character that the last piece cut off.
     character: Vec<u8>,
     header: Header,
-    /// Delimiters in the record under way.
+    /// Delimiters in the current record so far.
     delimiters: u64,
     /// The line of the next byte.
     line: u64,
-    /// Where the record under way begins; None between two records.
+    /// The line on which the current record begins; None between two records.
     begins_at: Option<u64>,
     profile: Profile,
 }
 
-/// How far it is to the next quote, and how many lines end before that.
+/// The distance to the next quote, and the number of line ends before it.
 fn quoted_run(quote: u8, text: &[u8]) -> (usize, u64) {
     let (near, far) = text.split_at(text.len().min(NEAR_BYTES));
     let mut lines = 0;
@@ -88,7 +87,7 @@ fn quoted_run(quote: u8, text: &[u8]) -> (usize, u64) {
     (near.len() + far.len(), lines + memchr_iter(b'\n', far).count() as u64)
 }
 
-/// The first record's fields, as far as they are kept.
+/// The fields of the first record, as far as they are kept.
 #[derive(Default)]
 struct Header {
     bytes: Vec<u8>,
@@ -98,7 +97,7 @@ struct Header {
 
 impl Header {
     fn has_room(&mut self, bytes: usize, ends: usize) -> bool {
-        // As the journal counts: two bytes for each name besides its own.
+        // As the journal counts: two bytes for each name in addition to its text.
         let needed = self.bytes.len() + bytes + 2 * (self.ends.len() + ends);
         self.is_too_long |= needed > HEADER_BYTES_MAX;
         if self.is_too_long {
@@ -132,7 +131,8 @@ impl Header {
 }
 
 impl Profiler {
-    /// One for a file of that name, whose fields are separated and quoted as most are; None if it is no text.
+    /// A profiler for a file of this name; None if its bytes are not text. `look` gives delimiter and quote, except for
+    /// tab-separated files.
     pub fn of(name: &[u8], look: &Validation) -> Option<Profiler> {
         let name = name.to_ascii_lowercase();
         let is_one_of = |endings: &[&[u8]]| endings.iter().any(|ending| name.ends_with(ending));
@@ -158,12 +158,12 @@ impl Profiler {
         }
     }
 
-    /// True once something is wrong: no more has to be fed.
+    /// True once a fault was found: no more needs to be fed.
     pub fn has_fault(&self) -> bool {
         self.profile.fault.is_some()
     }
 
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub fn feed(&mut self, piece: &[u8]) {
         if self.has_fault() {
             return;
@@ -185,22 +185,22 @@ impl Profiler {
         }
     }
 
-    /// What the whole file showed.
+    /// The profile of the whole file.
     pub fn finish(mut self) -> Profile {
         match self.at {
             _ if self.has_fault() => {}
             _ if !self.character.is_empty() => self.fail(self.line, CUT_CHARACTER),
             At::Cr => self.fail(self.line, LONE_CR),
             At::Quoted => self.fail(self.begins_at.unwrap_or(self.line), OPEN_QUOTE),
-            // The last line may lack its end.
+            // The last line may lack its line end.
             _ if self.begins_at.is_some() => self.end_record(),
             _ => {}
         }
         self.profile
     }
 
-    /// Takes the rest of a character that was cut, whole, so that nothing is decided by its first bytes. None if there is
-    /// nothing else to be looked at.
+    /// Completes a character that was cut off, so that nothing is decided by its first bytes. None if nothing else
+    /// remains to be checked.
     fn end_character<'a>(&mut self, piece: &'a [u8]) -> Option<&'a [u8]> {
         let mut taken = 0;
         while !self.character.is_empty() {
@@ -221,7 +221,7 @@ impl Profiler {
         Some(&piece[taken..])
     }
 
-    /// Takes whole characters.
+    /// Adds text of whole characters.
     fn characters(&mut self, mut text: &[u8]) {
         if text.is_empty() {
             return;
@@ -250,7 +250,7 @@ impl Profiler {
                     self.at = At::Quoted;
                     &text[1..]
                 }
-                // The field has ended: what may follow is what may follow a bare one.
+                // The field has ended: from here on it is like an unquoted one.
                 At::Quote if [self.delimiter, b'\r', b'\n'].contains(&first) => self.plain(text),
                 At::Quote => {
                     self.fail(self.line, BEHIND_A_QUOTE);
@@ -268,7 +268,7 @@ impl Profiler {
         }
     }
 
-    /// Takes what stands before the next end of a line or quote, and that one. Returns the rest.
+    /// Consumes the text up to and including the next line end or quote. Returns the rest.
     fn plain<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         let (length, delimiters) = self.run(text);
         let (run, rest) = text.split_at(length);
@@ -291,7 +291,8 @@ impl Profiler {
         &rest[1..]
     }
 
-    /// Takes what stands before the end of a quoted field, and its quote; and further ones behind it. Returns the rest.
+    /// Consumes a quoted field up to and including its closing quote, and any further quoted fields after it. Returns the
+    /// rest.
     fn quoted<'a>(&mut self, mut text: &'a [u8]) -> &'a [u8] {
         let Some(quote) = self.quote else { return self.plain(text) };
         loop {
@@ -315,7 +316,7 @@ impl Profiler {
         }
     }
 
-    /// How far it is to the next end of a line or quote, and how many delimiters stand before that.
+    /// The distance to the next line end or quote, and the number of delimiters before it.
     fn run(&self, text: &[u8]) -> (usize, u64) {
         let (near, far) = text.split_at(text.len().min(NEAR_BYTES));
         let mut delimiters = 0;
@@ -333,7 +334,7 @@ impl Profiler {
         (near.len() + far.len(), delimiters + memchr_iter(self.delimiter, far).count() as u64)
     }
 
-    /// Keeps the fields in a run without quotes and ends of lines, if it is of the header.
+    /// Keeps the fields of a run of unquoted text, if it belongs to the header.
     fn keep_fields(&mut self, run: &[u8]) {
         if self.profile.columns.is_none() && !self.header.is_too_long {
             let mut parts = run.split(|byte| *byte == self.delimiter);
@@ -345,7 +346,7 @@ impl Profiler {
         }
     }
 
-    /// Keeps a part of a quoted field, if it is one of the header.
+    /// Keeps a part of a quoted field, if it belongs to the header.
     fn keep(&mut self, part: &[u8]) {
         if self.profile.columns.is_none() {
             self.header.add(part);
@@ -381,7 +382,7 @@ impl Profiler {
         }
     }
 
-    /// The first fault counts.
+    /// Records a fault; only the first counts.
     fn fail(&mut self, line: u64, reason: impl Into<String>) {
         if !self.has_fault() {
             self.profile.rows = None;

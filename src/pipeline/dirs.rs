@@ -1,4 +1,4 @@
-//! Directories that are kept open, and the names in them that have changed.
+//! Keeps directories open, and tracks in which of them names have changed.
 //!
 //! Invariant: nothing here is durable until [`Dirs::sync`] has returned.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::fs::Syscall;
 use crate::fs::{self, DIR_MODE, Fs};
 
-/// Open directories that are remembered: today's and yesterday's partition, staging, copies, duplicates, and room.
+/// Directories that are kept open: today's and yesterday's partition, staging, copies, duplicates, and some more.
 const OPEN_DIRS_MAX: usize = 16;
 
 /// Open directories, by path.
@@ -19,20 +19,20 @@ pub struct Dirs<F: Fs> {
     open: Vec<(PathBuf, Arc<F::Dir>)>,
     /// Directories whose own names are durable.
     durable: HashSet<PathBuf>,
-    /// Directories that gained names, and those that lost some. The former are synced first: on a file system that
-    /// keeps no journal, a file should rather have two names than none.
+    /// Directories that gained names, and those that lost some. The former are synced first: on a file system without a
+    /// journal, a file should rather have two names than none.
     gained: BTreeSet<PathBuf>,
     lost: BTreeSet<PathBuf>,
 }
 
 impl<F: Fs> Dirs<F> {
-    /// None is open yet.
+    /// No directory is open yet.
     pub fn new(fs: F) -> Dirs<F> {
         let (open, durable, gained, lost) = (Vec::new(), HashSet::new(), BTreeSet::new(), BTreeSet::new());
         Dirs { fs, open, durable, gained, lost }
     }
 
-    /// The open directory of that path, which must exist.
+    /// The directory of that path, opened if it is not open yet. It must exist.
     pub fn dir(&mut self, path: &Path) -> fs::Result<Arc<F::Dir>> {
         if let Some((_, dir)) = self.open.iter().find(|(known, _)| known == path) {
             return Ok(dir.clone());
@@ -51,13 +51,13 @@ impl<F: Fs> Dirs<F> {
         self.open.push((path.to_path_buf(), dir));
     }
 
-    /// Closes a directory: what has its path is opened anew.
+    /// Closes a directory; the next use opens its path anew.
     pub fn forget(&mut self, path: &Path) {
         self.open.retain(|(known, _)| known != path);
         self.durable.remove(path);
     }
 
-    /// Names in a directory that cannot be opened any more need not be made durable: whoever took it away has taken them, too.
+    /// Drops the pending sync of a directory that can no longer be opened: its names are gone with it.
     pub fn forget_missing(&mut self, path: &Path) {
         if self.dir(path).is_err() {
             self.gained.remove(path);
@@ -65,7 +65,7 @@ impl<F: Fs> Dirs<F> {
         }
     }
 
-    /// The open directory of that path below `root`; it and its name are made, durably, if they are missing.
+    /// The directory of that path below `root`. It and its name are made, durably, if they are missing.
     pub fn made_dir(&mut self, root: &Path, path: &Path) -> fs::Result<Arc<F::Dir>> {
         if self.durable.contains(path) {
             return self.dir(path);
@@ -77,7 +77,7 @@ impl<F: Fs> Dirs<F> {
         Ok(dir)
     }
 
-    /// What stands at `path`; None if nothing does, or if its directory is missing.
+    /// The file at `path`; None if the name, or its directory, does not exist.
     pub fn look(&mut self, path: &Path) -> fs::Result<Option<fs::Stat>> {
         let (dir, name) = split(path)?;
         match self.dir(dir) {
@@ -86,7 +86,7 @@ impl<F: Fs> Dirs<F> {
         }
     }
 
-    /// The same, from the file system itself and not from what it has kept in a cache.
+    /// The same, from the file system itself instead of its attribute cache.
     pub fn look_afresh(&mut self, path: &Path) -> fs::Result<Option<fs::Stat>> {
         let (dir, name) = split(path)?;
         match self.dir(dir) {
@@ -95,18 +95,19 @@ impl<F: Fs> Dirs<F> {
         }
     }
 
-    /// Says that names in `to` are about to come from `from`: both are synced, even if the move finds nothing. A killed
-    /// process may have moved it without syncing, and a power cut would undo that after we have called it done.
+    /// Marks both directories for `sync`: names in `to` are about to come from `from`. They are synced even if the move
+    /// finds nothing: a killed process may have moved the file without syncing, and a power cut would undo that after it
+    /// was recorded as done.
     pub fn touch(&mut self, from: &Path, to: &Path) {
         self.lost.insert(from.to_path_buf());
         self.gained.insert(to.to_path_buf());
     }
-    /// Says that a name in this directory goes.
+    /// Marks a directory for `sync` that is about to lose a name.
     pub fn touch_lost(&mut self, dir: &Path) {
         self.lost.insert(dir.to_path_buf());
     }
 
-    /// Removes a file of our own, if it is there.
+    /// Removes a file that this program made, if it exists.
     pub fn discard(&mut self, copy: &Path) -> fs::Result<()> {
         let (dir, name) = split(copy)?;
         match self.dir(dir).and_then(|dir| self.fs.unlink(&dir, name)) {
@@ -114,7 +115,7 @@ impl<F: Fs> Dirs<F> {
             result => result,
         }
     }
-    /// Makes every directory that was touched durable, once each.
+    /// Syncs every directory that was marked, once each.
     pub fn sync(&mut self) -> fs::Result<()> {
         let gained = std::mem::take(&mut self.gained);
         let mut lost = std::mem::take(&mut self.lost);
@@ -127,7 +128,7 @@ impl<F: Fs> Dirs<F> {
     }
 }
 
-/// Directory and name of a path.
+/// Splits a path into directory and name.
 pub fn split(path: &Path) -> fs::Result<(&Path, &OsStr)> {
     match (path.parent(), path.file_name()) {
         (Some(dir), Some(name)) => Ok((dir, name)),

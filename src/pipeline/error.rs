@@ -4,22 +4,22 @@ use crate::fs;
 use crate::journal;
 use crate::types::IngestId;
 
-/// What ends the pipeline. Nothing is lost by it: the next start resumes from the journal.
+/// An error that ends the pipeline. Nothing is lost: the next start resumes from the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] journal::Error),
-    /// An effect on a file failed, and going on could break a promise.
+    /// An effect on a file failed, and continuing could break a promise.
     #[error("{0}; nothing is lost: the next start resumes")]
     Io(#[from] fs::Error),
-    /// The disk is full, and we were told not to wait.
+    /// The disk is full, and the process is not to wait for room.
     #[error("disk is full: {0}; nothing is lost: make room, and the next start resumes")]
     Full(String),
-    /// A directory that is relied on is not the one any more that was opened.
+    /// A directory that is in use is no longer the one that was opened.
     #[error(
-        "{what} {} was removed or replaced while running: nothing more is ingested, since nobody would find it; see to it that \
-         the one that was there is there, and start again", path.display()
+        "{what} {} was removed or replaced while running: nothing more is ingested, because no reader would find it; put \
+         the original directory back, and start again", path.display()
     )]
     Replaced {
         /// The option that names it.

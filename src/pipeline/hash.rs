@@ -1,7 +1,7 @@
-//! Hashing, with the guards against a file that changes under us, and copying where a rename will not do.
+//! Hashing, with guards against a file that changes meanwhile, and copying where a rename is not possible.
 //!
 //! Invariants:
-//! - What is returned as [`HashedFile`] was, from before its first byte was read until now, the file that was settled:
+//! - A file returned as [`HashedFile`] was, from before its first byte was read until now, the file that was settled:
 //!   same identity before and after, on one descriptor, and with a lease held where leases exist.
 //! - A copy is complete and durable before it is returned; a copy that is not returned is removed.
 //! - One read of the data, whether it is copied or not.
@@ -24,10 +24,10 @@ use crate::journal::record::{Copy, Profile, Validation};
 use crate::log;
 use crate::types::{Algorithm, Sha256};
 
-/// What a copy keeps of its source's mode.
+/// The bits of its source's mode that a copy keeps.
 const PERMISSIONS: u32 = 0o777;
 
-/// Bytes read at once: small enough for the cache, large enough that system calls do not count.
+/// Bytes read at once: few enough for the CPU cache, enough to make the cost of system calls negligible.
 const READ_BYTES: usize = 256 << 10;
 const _: () = assert!(SIDECAR_BYTES_MAX <= READ_BYTES, "a sidecar is read at once");
 
@@ -36,7 +36,7 @@ pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> std::path::PathBuf {
     private_dir(warehouse, store)
 }
 
-/// What all workers share.
+/// State that all workers share.
 pub struct Shared<F: Fs> {
     /// The file system.
     pub fs: F,
@@ -44,23 +44,23 @@ pub struct Shared<F: Fs> {
     pub staging: Arc<F::Dir>,
     /// Where copies are made; None for a dry run, which copies and syncs nothing.
     pub copies: Option<Arc<F::Dir>>,
-    /// In sidecar mode, the ending of sidecars.
+    /// In sidecar mode, the suffix of sidecars.
     pub sidecar_suffix: Option<OsString>,
-    /// Files are looked into while they are hashed.
+    /// Whether and how CSV files are validated while they are hashed.
     pub validate: Option<Validation>,
-    /// Only those are taken that a checksum in their sidecar vouches for.
+    /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
-    /// What was said of sidecars.
+    /// Which messages about sidecars were already logged.
     pub notes: Arc<Notes>,
     /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
     pub copy_all: AtomicBool,
-    /// Set once leases have turned out to be unsupported, so that it is said once.
+    /// Set once leases have turned out to be unsupported, so that it is logged once.
     pub leases_missing: AtomicBool,
-    /// Small files on their way to the committer: handed to workers, and not yet received by it.
+    /// How many small files were handed to workers and not yet received by the committer.
     pub under_way: AtomicUsize,
     /// Set when the process is to stop.
     pub stop: AtomicBool,
-    /// Set by the first signal, ahead of that.
+    /// Set by the first signal, before `stop`.
     pub signalled: Arc<AtomicBool>,
 }
 
@@ -76,13 +76,13 @@ impl<F: Fs> Hasher<F> {
         Hasher { shared, buffer: vec![0; READ_BYTES] }
     }
 
-    /// Hashes a file. With `sync`, or if it is large, its bytes are durable afterwards; otherwise the committer sees
-    /// to that for a whole batch at once.
+    /// Hashes a file. With `sync`, or if it is large, its bytes are durable on return; otherwise the committer syncs a
+    /// whole batch at once.
     pub fn hash(&mut self, settled: Settled, sync: bool) -> HashResult<F> {
         self.hash_between(settled, sync, &mut || ())
     }
 
-    /// The same. `between` is called behind each piece of it, and may do something else meanwhile.
+    /// The same. `between` is called after each piece, and may do other work.
     pub fn hash_between(&mut self, settled: Settled, sync: bool, between: &mut dyn FnMut()) -> HashResult<F> {
         match self.try_hash(&settled, sync, between) {
             Ok(content) => Ok(HashedFile {
@@ -129,7 +129,7 @@ impl<F: Fs> Hasher<F> {
         Ok(HashedContent { file, leased, sha256: sums.sha256, durable, copy, profile: look.profile, verified_by })
     }
 
-    /// Opens the file that was settled, and no other, with a lease if leases exist.
+    /// Opens the file that was settled, and no other; the flag is true if a lease is held.
     fn open(&self, settled: &Settled) -> Result<(F::File, bool), Refusal> {
         let shared = &self.shared;
         let file = shared.fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?;
@@ -149,14 +149,14 @@ impl<F: Fs> Hasher<F> {
         };
         check_unchanged(&shared.fs.stat_file(&file)?, settled)?;
         if leased && shared.copies.is_none() {
-            // A dry run only asks whether there is a writer; it must not keep one waiting.
+            // A dry run only checks whether there is a writer; it must not keep one waiting.
             drop(file);
             return Ok((shared.fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?, false));
         }
         Ok((file, leased))
     }
 
-    /// The open file, whether it is leased, and the digest of its content: nothing is copied or synced.
+    /// The open file, whether it is leased, and the digest of its content. Copies and syncs nothing.
     pub fn verify(&mut self, settled: &Settled) -> Result<(F::File, bool, Sha256), Refusal> {
         let (file, leased) = self.open(settled)?;
         let sums = self.digest(
@@ -169,8 +169,8 @@ impl<F: Fs> Hasher<F> {
         Ok((file, leased, sums.sha256))
     }
 
-    /// Makes a staged file's bytes durable. If that fails, the page cache is emptied of what never reached the disk,
-    /// so that the next attempt hashes what is really there instead of trusting a second fsync.
+    /// Makes a staged file's bytes durable. If that fails, the pages that never reached the disk are dropped from the
+    /// page cache, so that the next attempt hashes what is on the disk instead of trusting a second fsync.
     fn sync(&self, file: &F::File) -> Result<(), Refusal> {
         self.shared.fs.sync_data(file).map_err(|error| {
             let _ = self.shared.fs.drop_cache(file);
@@ -178,8 +178,8 @@ impl<F: Fs> Hasher<F> {
         })
     }
 
-    /// The sums of the file's content, which must be as long as it was and not change meanwhile. Each piece is also
-    /// written to `target`, and looked into.
+    /// The checksums of the file's content, which must have the settled size and not change meanwhile. Each piece is also
+    /// written to `target`, and validated.
     fn digest(
         &mut self,
         file: &F::File,
@@ -213,7 +213,7 @@ impl<F: Fs> Hasher<F> {
         Ok(summer.finish())
     }
 
-    /// Copies the file while hashing it. The copy keeps mode and mtime, and is durable but for its name.
+    /// Copies the file while hashing it. The copy keeps mode and mtime. It is durable on return, except for its name.
     fn copy(
         &mut self,
         file: &F::File,
@@ -224,19 +224,20 @@ impl<F: Fs> Hasher<F> {
     ) -> Result<(FoundSums, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
         if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
-            // Copying it until the disk is full would take the room that journal and manifest need.
+            // Copying until the disk is full would use the room that journal and manifest need.
             let source = std::io::Error::from_raw_os_error(libc::ENOSPC);
             return Err(fs::Error { op: Syscall::Copy, path: fs.dir_path(copies).to_path_buf(), source }.into());
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
         let made = self.digest(file, settled, demand, Some(&target), beside).and_then(|sums| {
-            // A copy that the sidecar disowns would only be thrown away.
+            // A copy whose checksum differs would only be discarded.
             checked(demand, &sums)?;
-            // It is ours: with its source's setuid bit, whoever wrote that would run it as us.
+            // The copy belongs to the user that runs this program: with the source's setuid bit, the file's author could
+            // run code as that user.
             let mode = fs.stat_file(file)?.mode & PERMISSIONS;
             match fs.set_meta(&target, mode, settled.identity.mtime) {
-                // Where modes or times cannot be set, it is a copy nevertheless.
+                // A file system that cannot set modes or times still holds a valid copy.
                 Err(error) if is_unsupported(&error) => {}
                 set => set?,
             }
@@ -261,7 +262,7 @@ pub fn digest_of<F: Fs>(fs: &F, file: &F::File) -> fs::Result<Sha256> {
     sums_of(fs, file, &Demand::default()).map(|sums| sums.sha256)
 }
 
-/// The same, and the sums that are demanded.
+/// The SHA-256 and the demanded checksums of an open file's whole content.
 pub fn sums_of<F: Fs>(fs: &F, file: &F::File, demand: &Demand) -> fs::Result<FoundSums> {
     let mut summer = Summer::new(demand);
     let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
@@ -275,12 +276,12 @@ pub fn sums_of<F: Fs>(fs: &F, file: &F::File, demand: &Demand) -> fs::Result<Fou
     }
 }
 
-/// The strongest of the sums that are demanded; refused if one that decides is another.
+/// The strongest demanded checksum; refused if one that decides differs.
 fn checked(demand: &Demand, sums: &FoundSums) -> Result<Option<Algorithm>, Refusal> {
     demand.check(sums).map_err(|mismatch| Refusal::ChecksumDiffers(Box::new(mismatch)))
 }
 
-/// What hashing yields.
+/// The result of hashing.
 struct HashedContent<F: Fs> {
     file: F::File,
     leased: bool,
@@ -291,14 +292,14 @@ struct HashedContent<F: Fs> {
     verified_by: Option<Algorithm>,
 }
 
-/// What is done with each piece of a file besides hashing it.
+/// What else is done with each piece of a file.
 struct Beside<'a> {
     look: &'a mut Look,
-    /// Whatever else has its turn.
+    /// Other work of the caller.
     between: &'a mut dyn FnMut(),
 }
 
-/// A look into a file while it is hashed.
+/// Validation of a file while it is hashed.
 struct Look {
     profiler: Option<Profiler>,
     refuse: bool,
@@ -321,7 +322,8 @@ impl Look {
         }
     }
 
-    /// Only at the end it is certain that the file did not change meanwhile: what was seen of one that did says nothing.
+    /// A fault counts only after the last fstat has shown that the file did not change: until then it may be a fault of a
+    /// half-written file.
     fn finish(&mut self) -> Result<(), Refusal> {
         self.profile = self.profiler.take().map(Profiler::finish);
         match self.profile.as_ref().and_then(|profile| profile.fault.clone()).filter(|_| self.refuse) {
@@ -340,7 +342,7 @@ impl From<fs::Error> for Refusal {
 fn refuse_open(error: fs::Error) -> Refusal {
     let not_regular = [libc::ELOOP, libc::ENXIO, libc::ENODEV];
     if error.source.kind() == std::io::ErrorKind::WouldBlock {
-        // Another program holds a lease for writing: Samba gives such to its clients (fcntl(2), F_SETLEASE).
+        // Another program holds a lease for writing, as Samba does for its clients (fcntl(2), F_SETLEASE).
         Refusal::OpenForWriting
     } else if error.is_not_found() {
         Refusal::Vanished
@@ -351,20 +353,20 @@ fn refuse_open(error: fs::Error) -> Refusal {
     }
 }
 
-/// The file system knows no such modes or times, or lets nobody set them.
+/// True if the file system does not support such modes or times, or does not permit setting them.
 fn is_unsupported(error: &fs::Error) -> bool {
     let errnos = [libc::EPERM, libc::EACCES, libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS];
     error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }
 
-/// The file that is open is the one that was settled, in the same state.
+/// Checks that the open file is the one that was settled, in the same state.
 fn check_unchanged(now: &Stat, settled: &Settled) -> Result<(), Refusal> {
     let unchanged = now.kind == FileKind::Regular && now.identity == settled.identity;
     if unchanged { Ok(()) } else { Err(Refusal::Changed) }
 }
 
-/// Empties the private directory: what recovery could use of it is in the warehouse by now, but for what is `needed`
-/// still. What cannot be removed takes room, and is no reason to stop.
+/// Empties the private directory, except for the names in `needed`: recovery has moved every other useful copy to the
+/// warehouse. A file that cannot be removed takes room, and is no reason to stop.
 pub fn remove_leftovers<F: Fs>(fs: &F, copies: &F::Dir, needed: &[OsString]) -> fs::Result<()> {
     let entries: fs::Result<Vec<_>> = fs.list(copies)?.collect();
     for entry in entries? {

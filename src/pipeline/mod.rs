@@ -1,13 +1,14 @@
-//! A file's way from staging to the manifest. Each stage has a type, and only the stage before can make it, so no
-//! file skips one:
+//! The path of a file from staging to the manifest. Each stage has a type that only the stage before it can make, so no
+//! file skips a stage:
 //!
 //! ```text
 //! scan ──▶ settle ──▶ Settled ──▶ hash ──▶ HashedFile ──▶ commit ──▶ Report
 //! ```
 //!
 //! Invariants:
-//! - `scan`, `settle` and `hash` change nothing anywhere but the copies in the warehouse's private directory.
-//! - Every ordered, durable effect is the committer's, which is one thread: it alone owns journal and state.
+//! - `scan`, `settle` and `hash` change nothing on disk except the copies in the warehouse's private directory.
+//! - Every ordered, durable effect belongs to the committer, which is one thread: it alone owns the journal and the
+//!   index.
 
 pub mod commit;
 pub mod csv;

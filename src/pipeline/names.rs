@@ -1,21 +1,21 @@
-//! Names that are made of others.
+//! Names that are made from other names.
 //!
-//! Invariants: every name fits [`NAME_BYTES_MAX`]; what the name's end says of the file (its extensions) stays its end.
+//! Invariants: every name fits [`NAME_BYTES_MAX`]; the extensions stay at the end of the name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-/// The longest name that Linux's file systems take.
+/// The longest name that Linux file systems accept.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Endings that compress what the extension before them says.
+/// Extensions of compression formats: the extension before them belongs to the file's type.
 const COMPRESSIONS: [&[u8]; 6] = [b"gz", b"bz2", b"xz", b"zst", b"lz4", b"br"];
 
-/// `STEM-SUFFIX.EXT`; the stem is cut where the name would have more bytes than `bytes_max`.
+/// `STEM-SUFFIX.EXT`. The stem is cut so that the name has at most `bytes_max` bytes.
 pub fn suffixed_name(name: &OsStr, suffix: &str, bytes_max: usize) -> OsString {
     let bytes = name.as_bytes();
     let (mut stem, mut extension) = bytes.split_at(extension_start(bytes));
-    // An "extension" that leaves no room for the suffix is none.
+    // An "extension" that leaves no room for the suffix does not count as one.
     if extension.len() + suffix.len() + 2 > bytes_max {
         (stem, extension) = (bytes, b"");
     }
@@ -27,7 +27,7 @@ pub fn suffixed_name(name: &OsStr, suffix: &str, bytes_max: usize) -> OsString {
     OsString::from_vec(result)
 }
 
-/// The first `room` bytes, without half a UTF-8 character at the end.
+/// The first `room` bytes, fewer if that would split a UTF-8 character.
 fn cut(stem: &[u8], room: usize) -> &[u8] {
     if stem.len() <= room {
         return stem;
@@ -38,7 +38,8 @@ fn cut(stem: &[u8], room: usize) -> &[u8] {
     }
 }
 
-/// Where the extension begins, its dot included: `.csv`, and `.csv.gz` as one. A leading dot begins none.
+/// Where the extension begins, including its dot: `.csv`, and `.csv.gz` as one. A leading dot does not begin an
+/// extension.
 fn extension_start(name: &[u8]) -> usize {
     let last_dot = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
     let Some(dot) = last_dot(name) else { return name.len() };

@@ -1,4 +1,4 @@
-//! Waiting for room on a full disk.
+//! Waits for room on a full disk.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::metrics::Metrics;
 /// Called while the disk is full: waits, and says whether to try again.
 pub type OnFull = Box<dyn FnMut() -> bool + Send>;
 
-/// Repeats what finds no room, and says so once.
+/// Repeats an effect that finds the disk full, and logs that once.
 pub struct Patience {
     metrics: Arc<Metrics>,
     on_full: OnFull,
-    /// The disk was full when last tried.
+    /// The disk was full at the last attempt.
     is_full: bool,
 }
 
 impl Patience {
-    /// It asks `on_full` each time.
+    /// Calls `on_full` each time an effect finds the disk full.
     pub fn new(metrics: Arc<Metrics>, on_full: OnFull) -> Patience {
         Patience { metrics, on_full, is_full: false }
     }
@@ -40,7 +40,7 @@ impl Patience {
         }
     }
 
-    /// The disk is full: waits. An error if nobody is to wait.
+    /// Called when the disk is full: waits. An error if `on_full` does not want to wait.
     pub fn wait_for_room(&mut self, error: &str) -> Result<(), Error> {
         if !self.is_full {
             self.metrics.disk_full(error, FULL_DISK_RETRY);
@@ -49,7 +49,7 @@ impl Patience {
         if (self.on_full)() { Ok(()) } else { Err(Error::Full(error.to_owned())) }
     }
 
-    /// Something found room.
+    /// Called when an effect has found room.
     pub fn has_room(&mut self) {
         if std::mem::take(&mut self.is_full) {
             self.metrics.disk_has_room();
@@ -57,11 +57,11 @@ impl Patience {
     }
 }
 
-/// What a warehouse works with besides its own.
+/// What the committer lends to a warehouse.
 pub struct Hands<'a, F: Fs> {
-    /// Staging, and all open directories.
+    /// Staging, with all open directories.
     pub staging: &'a mut Staging<F>,
-    /// For a full disk.
+    /// For waiting while the disk is full.
     pub patience: &'a mut Patience,
 }
 

@@ -1,6 +1,7 @@
-//! Files that cannot be ingested as they are: which, under what name they leave staging, and what is written beside them.
+//! Quarantine: which files cannot be ingested as they are, under which name they leave staging, and the reason that is
+//! written beside them.
 //!
-//! Invariant: name and reason are functions of the journal's records, so a recovery finds or makes the same ones again.
+//! Invariant: name and reason are functions of the journal's records, so recovery finds or makes the same ones again.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,48 +20,48 @@ use crate::limits::{CHECKSUM_TRIES, FEW_FILES, UNREADABLE_TRIES};
 use crate::log::json;
 use crate::types::IngestId;
 
-/// What a file's name gets to be that of its reason.
+/// The name of a reason is the name of its file and this suffix.
 pub const REASON_SUFFIX: &str = ".reason.json";
-/// So many hex digits of the journal's UUID tell it from others.
+/// How many hex digits of the journal's UUID are in a name, to distinguish it from the names of other ingestors.
 const STORE_DIGITS: usize = 8;
 
-/// Where such files go, and when.
+/// Where files in quarantine go, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantine {
-    /// On the staging directory's file system.
+    /// The directory, on the staging directory's file system.
     pub dir: PathBuf,
-    /// A file whose sidecar has another SHA-256 goes when that was found so often, in the same state: it might be on its
-    /// way still, where no lease tells that.
+    /// A file goes when its SHA-256 differed from its sidecar's in so many attempts, in the same state: where no lease
+    /// reports a writer, it may still be being written.
     pub checksum_tries: u32,
-    /// One that cannot be read goes after so many attempts: somebody might be about to mend it.
+    /// A file that cannot be read goes after so many attempts: the operator may be about to correct it.
     pub unreadable_tries: u32,
-    /// Up to so many reasons of a batch are synced each on its own.
+    /// Up to so many reasons of a batch are synced one by one.
     pub few_reasons: usize,
 }
 
-/// Why a file goes.
+/// Why a file goes to quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// In one word.
+    /// As a keyword.
     pub cause: QuarantineCause,
-    /// Where in the file, if that can be told.
+    /// The line of the file, if known.
     pub line: Option<u64>,
-    /// For people.
+    /// A description for people.
     pub detail: String,
 }
 
 impl Quarantine {
-    /// For a running ingestor.
+    /// The settings of a running ingestor.
     pub fn patiently(dir: PathBuf) -> Quarantine {
         Quarantine { checksum_tries: CHECKSUM_TRIES, ..Quarantine::at_once(dir) }
     }
 
-    /// For who does not wait for a second look.
+    /// The settings of a run that makes no second attempt.
     pub fn at_once(dir: PathBuf) -> Quarantine {
         Quarantine { dir, checksum_tries: 1, unreadable_tries: UNREADABLE_TRIES, few_reasons: FEW_FILES }
     }
 
-    /// Why a file that was refused cannot be ingested for good; None if that may change.
+    /// Why a refused file cannot be ingested for good; None if that may change. `staging` is the staging directory.
     pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Fault> {
         let cause = refused.refusal.cause();
         let is_again = refused.settled.failing == cause;
@@ -68,8 +69,8 @@ impl Quarantine {
         let line = match (cause?, &refused.refusal) {
             (QuarantineCause::Malformed, Refusal::Malformed(fault)) => Some(fault.line),
             (QuarantineCause::ChecksumDiffers, _) if tries >= self.checksum_tries => None,
-            // Only if it is this file that cannot be read: a warehouse that fails is no reason to empty staging, nor is a
-            // server that is away.
+            // Only if this file itself cannot be read: a failing warehouse or an unreachable server is no reason to empty
+            // staging.
             (QuarantineCause::Unreadable, Refusal::Failed(error))
                 if tries >= self.unreadable_tries && error.path == staging.join(&*refused.settled.name) =>
             {
@@ -79,7 +80,7 @@ impl Quarantine {
         };
         let cause = cause?;
         let mut detail = match &refused.refusal {
-            // The line stands beside it.
+            // The line has a field of its own.
             Refusal::Malformed(fault) => fault.reason.clone(),
             refusal => refusal.error().unwrap_or_default(),
         };
@@ -88,15 +89,15 @@ impl Quarantine {
     }
 }
 
-/// The name that a file gets there: with the journal's and its own number, so that it is nobody else's, in a directory that
-/// several ingestors share too. `attempt` counts from 0.
+/// The name of a file in quarantine. It has the journal's UUID and the ingest id in it, so it is unique even in a
+/// directory that several ingestors share. `attempt` counts from 0.
 pub fn quarantine_name(staged: &std::ffi::OsStr, store: &[u8; 16], id: IngestId, attempt: u32) -> OsString {
     let store = &hex(store)[..STORE_DIGITS];
     let suffix = if attempt == 0 { format!("{store}-{id}") } else { format!("{store}-{id}-{attempt}") };
     suffixed_name(staged, &suffix, NAME_BYTES_MAX - REASON_SUFFIX.len())
 }
 
-/// Where the reason stands.
+/// The path of the reason beside `target`.
 pub fn reason_path(target: &Path) -> PathBuf {
     let mut path = target.as_os_str().to_owned();
     path.push(REASON_SUFFIX);
@@ -117,7 +118,7 @@ struct Reason<'a> {
     found_at: String,
 }
 
-/// What is written beside the file, with its newline. Empty for one that is not QUARANTINED.
+/// The content of the reason file, with its newline. Empty for an ingest that is not QUARANTINED.
 pub fn reason(ingest: &Ingest) -> Vec<u8> {
     let Some(quarantined) = &ingest.quarantined else { return Vec::new() };
     let (path, path_base64) = json_path(&ingest.source_path);
@@ -142,7 +143,7 @@ mod tests {
     use super::*;
     use std::ffi::OsStr;
 
-    /// Beside it stands its reason, whose name is longer.
+    /// The name of the reason is longer, and has to fit as well.
     #[test]
     fn names_leave_room_for_the_reasons() {
         let name = |staged: &str, attempt| {

@@ -1,26 +1,26 @@
-//! Finishing what a crash left half done. The daemon's start and `replay` both come here, and from the first point at
-//! which a file is where the journal says, they go on by the committer's own code.
+//! Finishes what a crash left half done. The daemon's start and `replay` both use it. As soon as a file is where the
+//! journal says, recovery continues with the committer's own code.
 //!
 //! | journal says | on the disk | what is done |
 //! |---|---|---|
-//! | DISCOVERED | source unchanged, same directories | hashed again, same id and instant |
+//! | DISCOVERED | source unchanged, same directories | hashed again, same id and time |
 //! | DISCOVERED | anything else | ABANDONED |
-//! | HASHED | the file (or its copy) stands at its warehouse path | goes on to MOVED |
-//! | HASHED | the copy is there, source unchanged or gone | is placed, goes on |
+//! | HASHED | the file (or its copy) is at its warehouse path | goes on to MOVED |
+//! | HASHED | the copy exists, source unchanged or gone | the copy is placed, goes on to MOVED |
 //! | HASHED | the copy is gone, source unchanged | hashed and copied again |
-//! | HASHED | the source is there, unchanged | is placed, goes on |
-//! | HASHED | our inode at the warehouse path, but written to, or with a further name that is not ours | put back, ABANDONED; stays HASHED if it cannot be put back |
-//! | HASHED | the warehouse path cannot be looked at, but the source, with no second name, or its copy is there | ABANDONED |
-//! | HASHED | the same, and neither is there, or the source has a second name | stays HASHED for the next start |
-//! | HASHED | the source cannot be looked at, and something else stands at the warehouse path | stays HASHED for the next start |
-//! | HASHED | none of these | ABANDONED; what stands at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
-//! | MOVED | | its line is completed or written if it is missing; cleaned up; MANIFESTED |
+//! | HASHED | the source exists, unchanged | the source is placed, goes on to MOVED |
+//! | HASHED | the file's inode is at the warehouse path, but was written to, or has a further name given by an upstream | put back, ABANDONED; stays HASHED if it cannot be put back |
+//! | HASHED | the warehouse path cannot be checked, but the source, with no second name, or its copy exists | ABANDONED |
+//! | HASHED | the same, and neither exists, or the source has a second name | stays HASHED for the next start |
+//! | HASHED | the source cannot be checked, and another file is at the warehouse path | stays HASHED for the next start |
+//! | HASHED | none of these | ABANDONED; the file at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
+//! | MOVED | | its line is completed, or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
 //!
-//! Where inode and times say that a HASHED file is what was hashed, its content is asked, too; but not that of a copy
-//! without a name, which nobody else writes to.
+//! Even where inode and times say that a HASHED file is the one that was hashed, its content is checked, except for a
+//! copy that has no name in the warehouse yet: no other process writes to it.
 //!
-//! Invariant: every effect here can be cut off and begun again, so recovering twice equals recovering once.
+//! Invariant: every effect here can be interrupted and begun again, so recovering twice equals recovering once.
 
 mod doubt;
 mod foresee;
@@ -47,7 +47,7 @@ pub use foresee::foresee;
 /// What recovery did.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// In numbers.
+    /// Counts.
     pub counts: RecoveryCounts,
     /// Files that have to be hashed again.
     pub resumed: Vec<(IngestId, Settled)>,
@@ -57,57 +57,57 @@ pub struct Recovered {
 enum Whereabouts {
     /// At its warehouse path.
     Arrived,
-    /// Where it can be moved from.
+    /// At a place from which it can be moved.
     Ready,
     /// Only at its source; it has to be hashed again.
     Again,
-    /// At its warehouse path, but written to since, or about to be.
+    /// At its warehouse path, but it was written to since, or a writer has it open.
     Spoilt(AbandonReason),
     /// Nowhere.
     Lost(AbandonReason),
-    /// It can be told where it is, but not moved.
+    /// Its place is known, but it cannot be moved.
     Refused(fs::Error),
-    /// It may be at its warehouse path, which cannot be looked at.
+    /// It may be at its warehouse path, which cannot be checked.
     Unseen(fs::Error),
 }
 
-/// What came of a file's name in staging, when it had one in the warehouse as well.
+/// The result of removing a file's name in staging when it has one in the warehouse as well.
 enum SecondName {
-    /// It stands in the warehouse alone.
+    /// The file has its name in the warehouse only.
     Gone,
-    /// It has its name in staging alone.
+    /// The file has its name in staging only.
     Stays(AbandonReason),
-    /// It was to go back, and could not.
+    /// The file had to go back, and could not.
     NotPutBack,
 }
 
-/// What stands at the three places where a HASHED file's content may be.
+/// The files at the three places where a HASHED file's content may be.
 #[derive(Default)]
 struct Observed {
     arrived: Option<FileIdentity>,
     source: Option<FileIdentity>,
     copy: Option<FileIdentity>,
-    /// Why the warehouse path cannot be looked at.
+    /// Why the warehouse path cannot be checked.
     unseen: Option<fs::Error>,
-    /// Why the source, or the copy, cannot be looked at.
+    /// Why the source, or the copy, cannot be checked.
     refused: Option<fs::Error>,
-    /// The source has another name.
+    /// The source has a second name.
     has_two_names: bool,
 }
 
 impl Observed {
-    /// Where it is, as far as that can be told without a look at its warehouse path.
+    /// Decides where the file is, without knowing its warehouse path.
     fn without_the_warehouse(&self, ingest: &Ingest, target: &Target, error: fs::Error) -> Whereabouts {
         let is_elsewhere = match &target.copy {
-            // Its source stays until all is done, and says nothing.
+            // The source of a copy stays until the end, so it proves nothing.
             Some(_) => self.copy.is_some(),
             None => self.source.is_some_and(|source| source.same_but_renamed(&ingest.identity)),
         };
-        // Its copy may be all there is.
+        // The copy may be the only one left.
         let is_last = target.copy.is_some() && self.source.is_none();
         match is_elsewhere && !is_last {
-            // It was not moved, then; where it is, it is found again. With a second name it may stand there as well: a rename
-            // that was cut off left both.
+            // Then it was not moved, and the next scan finds it again. A file with a second name may be in the warehouse
+            // as well: a rename that was cut off leaves both.
             true if !self.has_two_names => Whereabouts::Refused(error),
             _ => Whereabouts::Unseen(error),
         }
@@ -134,7 +134,7 @@ fn judge(ingest: &Ingest, target: &Target, seen: &Observed) -> Whereabouts {
 }
 
 impl<F: Fs> Committer<F> {
-    /// Finishes every half-done file. The files that have to be hashed again are returned, not hashed.
+    /// Finishes every half-done file. Files that must be hashed again are returned, not hashed.
     pub fn recover(&mut self) -> Result<Recovered, Error> {
         self.is_recovering = true;
         let mut recovered = Recovered::default();
@@ -149,7 +149,7 @@ impl<F: Fs> Committer<F> {
         Ok(recovered)
     }
 
-    /// DISCOVERED: hashed again, or given up.
+    /// DISCOVERED: prepared to be hashed again, or abandoned.
     fn resume_discovered(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
         let mut records = Vec::new();
         for ingest in self.open_in(FileState::Discovered) {
@@ -165,7 +165,7 @@ impl<F: Fs> Committer<F> {
         self.write(&records)
     }
 
-    /// HASHED: MOVED, or given up, or left for the next start. Returns the copies of those that are left.
+    /// HASHED: becomes MOVED, is abandoned, or is left for the next start. Returns the copies of the files that are left.
     fn finish_hashed(&mut self, recovered: &mut Recovered) -> Result<Vec<Copy>, Error> {
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for ingest in self.open_in(FileState::Hashed) {
@@ -209,7 +209,7 @@ impl<F: Fs> Committer<F> {
         Ok(unseen)
     }
 
-    /// MOVED, SKIPPED_DUPLICATE and QUARANTINED: to the end.
+    /// MOVED, SKIPPED_DUPLICATE and QUARANTINED: taken to the end.
     fn finish_moved(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
         let mut moved = self.open_in(FileState::Moved).iter().map(work_of).collect::<Result<Vec<_>, Error>>()?;
         self.write_lines(&mut moved, true)?;
@@ -220,9 +220,9 @@ impl<F: Fs> Committer<F> {
         self.finish(moved, duplicates, &mut Vec::new())
     }
 
-    /// MOVED for what has arrived.
+    /// Writes MOVED for the files that have arrived.
     fn settle_moves(&mut self, placed: Vec<Work<F>>, mut dropped: Vec<Dropped<F>>) -> Result<(), Error> {
-        // Before the leases are asked: by a second name a writer could still find what is in the warehouse.
+        // Before the leases are checked: a writer could still open a file in the warehouse by its second name.
         self.patiently(|staging| staging.dirs.sync())?;
         let placed = self.remove_second_names(placed, &mut dropped)?;
         let moved = self.confirm(placed, &mut dropped)?;
@@ -239,8 +239,8 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// A settled file to be hashed, if the source is what it was and the directories are those that it was found
-    /// under.
+    /// The source as a settled file, to be hashed again, if it is unchanged and the directories are still those of the
+    /// settings under which it was found.
     fn resume_source(
         &mut self,
         ingest: &Ingest,
@@ -250,7 +250,7 @@ impl<F: Fs> Committer<F> {
         if known.input != now.input || known.warehouse != now.warehouse || known.manifests != now.manifests {
             return Ok(Err(AbandonReason::SettingsChanged));
         }
-        // One file is one file: a second open record of it would be handed out, and reported, twice.
+        // Two open records of one file would have it hashed and reported twice.
         if resumed.iter().any(|(_, settled)| settled.identity.key() == ingest.identity.key()) {
             return Ok(Err(AbandonReason::Changed));
         }
@@ -277,7 +277,7 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// Where it is, once what a link may have left is settled.
+    /// Finishes what a link may have left, then locates the file.
     fn find(&mut self, ingest: &Ingest) -> Result<Whereabouts, Error> {
         if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_none()) {
             match self.staging.resolve_link(ingest.id, &ingest.source_path, &target.warehouse_path) {
@@ -288,7 +288,7 @@ impl<F: Fs> Committer<F> {
         self.locate(ingest)
     }
 
-    /// Looks at the three places.
+    /// Checks the three places.
     fn see(&mut self, ingest: &Ingest, target: &Target) -> Result<Observed, Error> {
         let mut seen = Observed::default();
         match self.staging.dirs.look(&target.warehouse_path) {
@@ -296,7 +296,7 @@ impl<F: Fs> Committer<F> {
             stat => seen.arrived = stat?.map(|stat| stat.identity),
         }
         match self.look_at_source(ingest) {
-            // One that is missing as a whole is not a file's.
+            // If the whole staging directory is missing, the error is not about this file.
             Err(error) if error.spares_others() && !error.is_not_found() => seen.refused = Some(error),
             source => {
                 let source = source?;
@@ -321,7 +321,7 @@ impl<F: Fs> Committer<F> {
             (Some(error), _) => return Ok(seen.without_the_warehouse(ingest, target, error)),
             (None, Some(error)) if !matches!(place, Whereabouts::Arrived | Whereabouts::Spoilt(_)) => {
                 if !self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)? {
-                    // What stands there may be what was moved by mistake, which only its old name could tell.
+                    // The file there may have been moved by mistake, which only a check of its old name could show.
                     let is_taken = seen.arrived.is_some() && target.copy.is_none();
                     return Ok(if is_taken { Whereabouts::Unseen(error) } else { Whereabouts::Refused(error) });
                 }
@@ -329,7 +329,7 @@ impl<F: Fs> Committer<F> {
             }
             _ => {}
         }
-        // Device numbers may change at a reboot, and inode numbers on some file systems: the hash decides.
+        // Device numbers may change at a reboot, and inode numbers on some file systems: the content decides.
         if matches!(place, Whereabouts::Lost(_) | Whereabouts::Again)
             && self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
         {
@@ -345,8 +345,8 @@ impl<F: Fs> Committer<F> {
         Ok(place)
     }
 
-    /// The writer guard: the lease ended with the process that held it, so a writer may have come since, and gone again.
-    /// A copy needs none for itself, but its source must still be complete.
+    /// Guards against writers: the lease ended with the process that held it, so a writer may have opened the file since,
+    /// and closed it again. A copy needs no lease of its own, but its source must still be complete.
     fn guard(&mut self, ingest: &Ingest, work: &mut Work<F>, place: Whereabouts) -> Result<Whereabouts, Error> {
         let copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
         let path = match (&place, &ingest.target) {
@@ -358,14 +358,14 @@ impl<F: Fs> Committer<F> {
         let (dir, name) = split(path)?;
         let dir = self.staging.dirs.dir(dir)?;
         let file = match self.fs.open(&dir, name, Open::Read) {
-            // The source of a copy may be gone; and who may not read a file may still rename it.
+            // The source of a copy may be gone; and a process that may not read a file may still rename it.
             Err(error) if error.is_not_to_be_read() => return Ok(place),
-            // One bad file must not keep all others from being ingested, at this start and every other.
+            // One bad file must not keep all others from being ingested, at this start and every later one.
             Err(error) if error.spares_others() => return Ok(self.unreadable(ingest, &place, &error)),
             file => file?,
         };
         if matches!(place, Whereabouts::Ready) && !copied && self.fs.stat_file(&file)?.identity != ingest.identity {
-            // Replaced since we looked: what is there now was not hashed.
+            // Replaced since the check: the file there now was not hashed.
             return Ok(Whereabouts::Lost(AbandonReason::Changed));
         }
         let spoilt = |reason| match place {
@@ -382,30 +382,30 @@ impl<F: Fs> Committer<F> {
         if copied {
             return Ok(place);
         }
-        // A power cut may have taken back the times of what was written since the process ended, and left its bytes: data
-        // goes to the disk ahead of the inode. So the content decides.
+        // After the process ended, an upstream may have written to the file, and a power cut may have kept the new bytes
+        // but lost the new mtime and ctime: data reaches the disk before the inode. So the content decides.
         let sha256 = ingest.target.as_ref().map(|target| target.sha256);
         match hash::digest_of(&self.fs, &file) {
             Ok(found) if Some(found) == sha256 => {}
             Ok(_) => return Ok(spoilt(AbandonReason::Changed)),
             Err(error) => return Ok(self.unreadable(ingest, &place, &error)),
         }
-        // Open, it keeps its inode number, so that no other file can be taken for it.
+        // While it is open, its inode number is not reused, so no other file can be taken for it.
         (work.held, work.leased) = (Some(file), lease == Lease::Held);
         Ok(place)
     }
 
-    /// What stands at the source. A staging directory that is missing as a whole is an error: perhaps it is not
-    /// mounted, and then nothing can be said about its files.
+    /// The file at the source path. A missing staging directory is an error: perhaps it is not mounted, and then nothing
+    /// is known about its files.
     fn look_at_source(&mut self, ingest: &Ingest) -> fs::Result<Option<fs::Stat>> {
         let (dir, name) = split(&ingest.source_path)?;
         let dir = self.staging.dirs.dir(dir)?;
         self.fs.stat(&dir, name)
     }
 
-    /// A rename that was cut off may have left both names (so may one made of link and unlink). The new one is
-    /// durable by now, so the old one goes. What was written to by the old one until then goes back, and so does what has
-    /// a further name.
+    /// A rename that a crash cut off, by link and unlink or not, may have left both names. The new one is durable by now,
+    /// so the old one is removed. A file that was written to by its old name until then goes back, and so does one with a
+    /// further name.
     fn remove_second_names(
         &mut self,
         placed: Vec<Work<F>>,
@@ -417,7 +417,7 @@ impl<F: Fs> Committer<F> {
                 Ok(SecondName::Gone) => left.push(work),
                 Ok(SecondName::Stays(reason)) => dropped.push(Dropped { work, reason, error: None }),
                 Ok(SecondName::NotPutBack) => {}
-                // By a name that cannot be looked at somebody could write to it.
+                // A process could write to the file by a name that cannot be checked.
                 Err(Error::Io(error)) if error.spares_others() => {
                     if self.put_back(work.id)? {
                         dropped.push(Dropped { work, reason: AbandonReason::Failed, error: Some(error) });
@@ -437,7 +437,7 @@ impl<F: Fs> Committer<F> {
             Some(copy) => (&copy.path, &copy.identity),
             None => (&ingest.source_path, &ingest.identity),
         };
-        // What an earlier run took aside first.
+        // First the file that an earlier run set aside.
         self.resolve_aside(work.id, Aside::Second, from, Some(moving))?;
         let (old, new) = (self.staging.dirs.look(from)?, self.staging.dirs.look(&target.warehouse_path)?);
         if let (Some(old), Some(new)) = (old, new)
@@ -445,21 +445,22 @@ impl<F: Fs> Committer<F> {
             && !matches!(self.remove(work.id, Aside::Second, from, moving, work.lease())?, Removed::Done)
             && self.staging.dirs.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
         {
-            // Written to, or wanted by a writer, by its name in staging: that is the one that stays.
+            // It was written to by its name in staging, or a writer has it open: that name stays.
             self.staging.unlink_second_name(&target.warehouse_path)?;
             return Ok(SecondName::Stays(AbandonReason::Changed));
         }
         let now = self.staging.dirs.look_afresh(&target.warehouse_path)?;
         let reason = match now.filter(|now| now.identity.key() == moving.key()) {
             Some(now) if !now.identity.same_but_renamed(moving) => AbandonReason::Changed,
-            // An upstream has given it a name of his own, by which he could write to it.
+            // An upstream has given it a further name, through which it could write to it.
             Some(now) if now.links > 1 && target.copy.is_none() => AbandonReason::NeedsCopy,
             _ => return Ok(SecondName::Gone),
         };
         Ok(if self.put_back(work.id)? { SecondName::Stays(reason) } else { SecondName::NotPutBack })
     }
 
-    /// What a HASHED record names was placed, or is of no use: whoever has to be hashed again is copied again.
+    /// Every copy that a HASHED record names was placed or is useless: a file that must be hashed again is copied again.
+    /// `unseen` are the copies that are still needed.
     fn remove_leftover_copies(&mut self, unseen: &[Copy]) -> Result<(), Error> {
         let needed: Vec<_> = unseen.iter().filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
         Ok(self.warehouse.discard_others(&needed)?)

@@ -1,6 +1,6 @@
-//! What lies in the staging directory: listing it in slices, and looking at single names.
+//! Lists the staging directory in slices, and checks single names.
 //!
-//! Invariants: only regular files are shown to anybody; nothing is opened; a name is never followed.
+//! Invariants: only regular files are passed on; nothing is opened; links are never followed.
 
 pub mod ignored;
 pub mod names;
@@ -23,17 +23,17 @@ use crate::log;
 use crate::types::FileIdentity;
 use orphans::Orphans;
 
-/// Names looked at before the scan lets others go on.
+/// Names that are checked before the scan lets other work go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
 
-/// Which names are for us.
+/// Which names are ingested.
 #[derive(Clone, Debug, Default)]
 pub struct NameRules {
     /// What `--include` allows; None allows all.
     pub include: Option<Patterns>,
-    /// What `--exclude` takes from that.
+    /// What `--exclude` removes from that.
     pub exclude: Option<Patterns>,
-    /// In sidecar mode, the ending of sidecars.
+    /// In sidecar mode, the suffix of sidecars.
     pub sidecar_suffix: Option<OsString>,
 }
 
@@ -63,7 +63,7 @@ impl NameRules {
         is_excluded.then_some(Ignored::Excluded)
     }
 
-    /// True for a name that is taken although `--exclude` would match it in another case.
+    /// True for a name that is ingested although `--exclude` would match it in another case.
     pub fn escapes_by_case(&self, name: &OsStr) -> bool {
         self.exclude.as_ref().is_some_and(|exclude| exclude.matches_but_for_case(name))
     }
@@ -76,7 +76,7 @@ impl NameRules {
     }
 }
 
-/// The eyes on the staging directory.
+/// Scans the staging directory.
 pub struct Scanner<F: Fs> {
     fs: F,
     staging: Arc<F::Dir>,
@@ -88,24 +88,24 @@ pub struct Scanner<F: Fs> {
 }
 
 impl<F: Fs> Scanner<F> {
-    /// Looks at `staging` by `rules`.
+    /// A scanner of `staging`, with these rules.
     pub fn new(fs: F, staging: Arc<F::Dir>, rules: NameRules) -> Scanner<F> {
         let (orphans, notes) = (Orphans::default(), Arc::default());
         Scanner { fs, staging, rules, listing: None, ignored: IgnoredNames::default(), orphans, notes }
     }
 
-    /// The same, saying of sidecars what these notes do not have yet.
+    /// The same, logging only those messages about sidecars that `notes` does not have yet.
     pub fn with_notes(self, notes: Arc<Notes>) -> Scanner<F> {
         Scanner { notes, ..self }
     }
 
-    /// The names of sidecars that are there without their files.
+    /// The names of sidecars whose files do not exist.
     pub fn orphans(&self) -> Vec<OsString> {
         let Some(suffix) = &self.rules.sidecar_suffix else { return Vec::new() };
         self.orphans.names().map(|name| sidecar_name(name, suffix)).collect()
     }
 
-    /// Begins a scan of the whole directory, unless one is under way.
+    /// Begins a scan of the whole directory, unless one is running.
     pub fn begin(&mut self, settle: &mut Settle) -> fs::Result<()> {
         if self.listing.is_none() {
             self.listing = Some(self.fs.list(&self.staging)?);
@@ -116,19 +116,19 @@ impl<F: Fs> Scanner<F> {
         Ok(())
     }
 
-    /// True while a scan is under way.
+    /// True while a scan is running.
     pub fn is_scanning(&self) -> bool {
         self.listing.is_some()
     }
 
-    /// Gives up the scan under way: what it has not shown may be there all the same.
+    /// Ends the running scan early: files that it has not shown may still exist.
     pub fn abandon(&mut self, settle: &mut Settle) {
         if self.listing.take().is_some() {
             settle.abandon_scan();
         }
     }
 
-    /// Looks at the next names of the scan under way.
+    /// Checks the next names of the running scan.
     pub fn slice(&mut self, settle: &mut Settle, now: Duration) -> fs::Result<()> {
         for _ in 0..SCAN_SLICE_NAMES {
             let Some(listing) = &mut self.listing else { return Ok(()) };
@@ -145,7 +145,8 @@ impl<F: Fs> Scanner<F> {
         Ok(())
     }
 
-    /// By a sidecar its file is looked at, too: it may be missing. Each of them only once.
+    /// Checks one entry. For a sidecar, its data file is checked, because it may be missing; each data file only once per
+    /// scan.
     fn look_at_entry(&mut self, settle: &mut Settle, entry: &DirEntry, now: Duration) -> fs::Result<()> {
         let of_kind = entry.kind.and_then(Ignored::of_kind);
         let why = of_kind.or_else(|| self.rules.ignored(&entry.name));
@@ -174,7 +175,7 @@ impl<F: Fs> Scanner<F> {
         Ok(())
     }
 
-    /// Looks at what an event was about.
+    /// Checks the file that an event was about.
     pub fn look(&mut self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
         let Some(name) = self.rules.subject(name) else { return Ok(()) };
         let name = Arc::from(name);
@@ -184,7 +185,7 @@ impl<F: Fs> Scanner<F> {
         Ok(())
     }
 
-    /// Looks at a data file by its name; returns why it is none, if something else has the name.
+    /// Checks a data file by its name. Returns why it is not one, if the name belongs to something else.
     pub fn look_at(
         &mut self,
         settle: &mut Settle,
@@ -195,12 +196,12 @@ impl<F: Fs> Scanner<F> {
         let suffix = self.rules.sidecar_suffix.clone();
         let mut stat = self.stat(settle, name)?;
         let sidecar = suffix.as_ref().and_then(|suffix| {
-            // A sidecar whose name would be too long cannot exist.
+            // A sidecar with too long a name cannot exist.
             let found = self.fs.stat(&self.staging, &sidecar_name(name, suffix)).unwrap_or(None);
             found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
         });
         if stat == Some(None) && sidecar.is_some() {
-            // Both may have come since the first look.
+            // Both may have come since the first stat.
             stat = self.stat(settle, name)?;
         }
         let is_missing = stat == Some(None);
@@ -222,10 +223,10 @@ impl<F: Fs> Scanner<F> {
                     self.say_orphaned(name, &sidecar);
                 }
             }
-            // While a file is on its way, its sidecar goes after it.
+            // While a file is in flight, its sidecar is removed after it.
             (None, Some(sidecar)) if is_missing && !settle.is_in_flight(name) => {
                 self.orphans.note(name, sidecar, clocks());
-                // What was only heard of may be about to come: a scan tells.
+                // After a mere event, the file may be about to come: a scan will show.
                 if !nudged {
                     self.say_orphaned(name, &sidecar);
                 }
@@ -237,12 +238,12 @@ impl<F: Fs> Scanner<F> {
         Ok(other)
     }
 
-    /// What the name stands for; None if it cannot be told.
+    /// The file of that name, or None if there is none; None as a whole if it cannot be determined.
     fn stat(&self, settle: &mut Settle, name: &OsStr) -> fs::Result<Option<Option<fs::Stat>>> {
         match self.fs.stat(&self.staging, name) {
-            // Nothing can be looked at there: that says nothing of this name.
+            // The directory as a whole fails: the error is not about this name.
             Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => Err(error),
-            // One bad inode is no reason to stop; it is seen again at the next scan.
+            // One bad inode is no reason to stop; the next scan checks it again.
             Err(error) => {
                 tracing::warn!(event = "stat_failed", path = log::path(&error.path), error = %error);
                 settle.could_not_look();
@@ -258,19 +259,19 @@ impl<F: Fs> Scanner<F> {
         }
     }
 
-    /// What the last whole scan has counted of what is not taken.
+    /// How many files the last whole scan ignored.
     pub fn ignored(&self) -> &IgnoredCounts {
         self.ignored.counts()
     }
 
-    /// What is not taken, by name, and how many more there are.
+    /// The ignored names, and how many more there are.
     pub fn into_ignored(self) -> (Vec<(Arc<OsStr>, Ignored)>, usize) {
         self.ignored.into_names()
     }
 }
 
-/// How long to wait for the next scan, behind one that took so long. Where nothing can have been missed, scans take a small
-/// part of the time only: each looks at every kept duplicate, and there may be a great many.
+/// How long to wait before the next scan, after one that took this long. If events report everything, scans may use only
+/// a small part of the time: each checks every kept duplicate, and there may be very many.
 pub fn scan_pause(interval: Duration, took: Duration, hears_all: bool) -> Duration {
     if !hears_all {
         return interval;

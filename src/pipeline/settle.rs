@@ -1,9 +1,9 @@
-//! Which files are complete: the rules of the two modes, and the memory of what was seen when.
+//! Decides which files are complete: the rules of the two modes, and the memory of what was seen when.
 //!
 //! Invariants:
-//! - It does no I/O: it is told what was seen, and when on the monotonic clock.
-//! - A file is handed out at most once until a report says what became of it.
-//! - Nothing depends on mtime but the order in which complete files are handed out.
+//! - It does no I/O: the caller passes in what was seen, and the monotonic time of it.
+//! - A file is handed out at most once until a report gives its outcome.
+//! - The mtime determines only the order in which complete files are handed out.
 
 mod abandonments;
 mod census;
@@ -36,24 +36,25 @@ pub use report::Reaction;
 pub use tracked::{Mode, Sighting};
 use tracked::{Phase, Tracked};
 
-/// The same for a file that can be read, but is not what it should be: to hash it again is for the log alone.
+/// The longest delay before a file that can be read, but is not as it should be, is hashed again: that serves only as a
+/// reminder in the log.
 pub const REMINDER_DELAY_MAX: Duration = Duration::from_secs(3600);
 
-/// So many complete files wait for the end of a scan, so that the oldest goes first. With more there is work enough for a
-/// while, and a scan of a large directory takes long.
+/// How many complete files wait for the end of a scan, so that the oldest is handed out first. With more there is enough
+/// work for a while, and a scan of a large directory takes long.
 const FOUND_FILES_MAX: usize = 256;
 
-/// The memory of what lies in staging.
+/// The memory of the files in staging.
 pub struct Settle {
     mode: Mode,
     /// How long to wait before a file that a writer has open is tried again.
     busy_delay: Duration,
-    /// Boxed, since a table has twice the places that it needs, and a million files may be staged.
+    /// Boxed: a hash table has up to twice as many slots as entries, and a million files may be staged.
     tracked: HashMap<Arc<OsStr>, Box<Tracked>>,
     kept: HashMap<(u64, u64), Kept>,
     used_sidecars: HashMap<(u64, u64), FileIdentity>,
     queues: Queues,
-    /// Kept duplicates that were seen, if somebody wants to know.
+    /// Kept duplicates that were seen, if the caller wants to know.
     kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
     in_flight: usize,
     census: Census,
@@ -63,21 +64,21 @@ pub struct Settle {
     next_ticket: u64,
 }
 
-/// Names in the order of their turn.
+/// Names, in the order in which they are due.
 #[derive(Default)]
 struct Queues {
-    /// Complete, the oldest first.
+    /// Complete files, the oldest first.
     ready: BinaryHeap<Reverse<(FileTime, Arc<OsStr>)>>,
-    /// Found complete by the scan under way: they wait for its end, so that the oldest goes first, but not if they are many.
+    /// Found complete by the current scan: they wait for its end, so that the oldest goes first, unless they are many.
     found: Vec<Reverse<(FileTime, Arc<OsStr>)>>,
-    /// What is found waits for the end of the scan.
+    /// Complete files go to `found` until the scan ends.
     holds: bool,
-    /// To be looked at again, at that time.
+    /// To be checked again, at that time.
     due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
 }
 
 impl Settle {
-    /// Starts with the duplicates that are known to stay in staging.
+    /// Starts with the duplicates that are known as kept.
     pub fn new(mode: Mode, busy_delay: Duration, kept: impl Iterator<Item = Kept>) -> Settle {
         let mut settle = Settle {
             mode,
@@ -106,7 +107,7 @@ impl Settle {
         }
     }
 
-    /// From now on notes which kept duplicates are seen.
+    /// Records from now on which kept duplicates are seen.
     pub fn note_kept(&mut self) {
         self.kept_names = Some(Vec::new());
     }
@@ -114,20 +115,20 @@ impl Settle {
     /// The kept duplicates that were seen, with their content's hash.
     pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Sha256)> {
         let mut names = self.kept_names.take().unwrap_or_default();
-        // By its sidecar a file is looked at a second time.
+        // A scan checks a file a second time when it comes to its sidecar.
         names.sort_unstable();
         names.dedup();
         names
     }
 
-    /// What is seen from now on belongs to a new scan.
+    /// Whatever is seen from now on belongs to a new scan.
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
         self.presence.begin_scan();
         self.queues.holds = true;
     }
 
-    /// The scan is complete: what it did not show is gone.
+    /// The scan is complete: files that it did not show are gone.
     pub fn end_scan(&mut self) {
         let scan = self.scan;
         self.abandon_scan();
@@ -142,13 +143,14 @@ impl Settle {
         self.find_gone();
     }
 
-    /// The scan came to no end: what it has found goes on, and nothing is known to be gone.
+    /// The scan ended early: the files that it found go on, and none counts as gone.
     pub fn abandon_scan(&mut self) {
         self.queues.holds = false;
         self.queues.ready.extend(self.queues.found.drain(..));
     }
 
-    /// One look at a name. `nudged` says that something happened to it, so a refusal for a writer's sake is void.
+    /// Takes in one check of a name. `nudged` says that an event on the name was reported, so a hold because of a writer
+    /// is void.
     pub fn see(&mut self, name: &Arc<OsStr>, sighting: Option<&Sighting>, nudged: bool, now: Duration) {
         self.note_presence(sighting);
         let Some(sighting) = sighting else {
@@ -201,7 +203,7 @@ impl Settle {
         tracked.identity = identity;
         let since = match tracked.phase {
             Phase::Waiting { since, .. } if !changed => since,
-            // A hold that ran out has waited long enough already.
+            // A file whose hold ran out has waited long enough.
             Phase::Held { .. } if hold_is_void && !changed && !nudged => Duration::ZERO,
             Phase::Ready | Phase::Held { .. } if !changed && !hold_is_void => return,
             _ => now,
@@ -216,7 +218,7 @@ impl Settle {
         let why = match (self.mode, tracked.sidecar.as_deref()) {
             (Mode::Stability(window), _) if now.saturating_sub(since) >= window => None,
             (Mode::Stability(window), _) => {
-                // Once for each beginning: further looks within the window find it in the queue already.
+                // Once for each start of the window: later checks within it find it in the queue already.
                 let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since);
                 if since == now || !is_known {
                     self.queues.due.push(Reverse((since + window, name.clone())));
@@ -226,7 +228,7 @@ impl Settle {
             (Mode::Sidecar, None) => Some(WhyNot::NoSidecar),
             (Mode::Sidecar, Some(sidecar)) => {
                 let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
-                // What another one holds is seen when it is read.
+                // What a non-empty sidecar contains is known when it is read.
                 let is_void = tracked.orphaned && sidecar.size == 0;
                 used.then_some(WhyNot::UsedSidecar).or(is_void.then_some(WhyNot::OrphanedSidecar))
             }
@@ -252,7 +254,7 @@ impl Settle {
         };
     }
 
-    /// The oldest complete file, by mtime; it is in flight from now on.
+    /// The oldest complete file, by mtime; it is in flight from now on. `complete_at` is the time to record for it.
     pub fn take_ready(&mut self, complete_at: UnixMillis) -> Option<Settled> {
         while let Some(Reverse((mtime, name))) = self.queues.ready.pop() {
             let Some(tracked) = self.tracked.get_mut(&name) else { continue };
@@ -279,7 +281,7 @@ impl Settle {
         None
     }
 
-    /// Takes in a file that recovery resumes: it is in flight already.
+    /// Takes in a file that recovery resumes: it is already in flight.
     pub fn adopt(&mut self, settled: &mut Settled) {
         self.next_ticket += 1;
         settled.ticket = self.next_ticket;

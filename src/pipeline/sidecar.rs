@@ -1,8 +1,8 @@
-//! What a sidecar file says about its data file: nothing, something that no checksum is in, or checksums.
+//! Parses what a sidecar says about its data file: nothing, text without a checksum, or checksums.
 //!
 //! Invariants:
-//! - A sidecar in which something looks like a checksum never counts as one that holds none.
-//! - If one of its sums is this file's by name, that one decides; otherwise the file has to have one of them.
+//! - A sidecar with anything that looks like a checksum never counts as one without.
+//! - If the sidecar has this file's name beside a sum, that sum decides; otherwise the file must have one of the sums.
 
 mod json;
 mod notes;
@@ -23,7 +23,7 @@ use unit::{Names, Naming, Unit, unit_of};
 
 use crate::types::{Algorithm, FileIdentity, FileTime};
 
-/// A sidecar that is longer is not read, and releases nothing: who knows what is in it?
+/// A longer sidecar is not read and releases nothing, because its content is unknown.
 pub const SIDECAR_BYTES_MAX: usize = 256 << 10;
 
 /// The name of `name`'s sidecar.
@@ -33,39 +33,40 @@ pub fn sidecar_name(name: &OsStr, suffix: &OsStr) -> OsString {
     sidecar
 }
 
-/// The name whose sidecar `name` is, if it is one.
+/// The name of the data file whose sidecar `name` is; None if it is not a sidecar.
 pub fn data_name(name: &OsStr, suffix: &OsStr) -> Option<OsString> {
     let stem = name.as_bytes().strip_suffix(suffix.as_bytes())?;
     (!stem.is_empty()).then(|| OsString::from_vec(stem.to_vec()))
 }
 
-/// What a sidecar says.
+/// The content of a sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
-    /// Nothing: the file is complete.
+    /// Empty: the file is complete.
     Silent,
-    /// Something in which no checksum is, such as "done" or a number of rows: the file is complete.
+    /// Text without a checksum, such as "done" or a number of rows: the file is complete.
     Other,
     /// The file is complete if it has these sums.
     Demands(Demand),
-    /// Something is in it that looks like a checksum and is none that is known; what, for people.
+    /// It has something that looks like a checksum, but of no known kind; the text is for people.
     Odd(String),
 }
 
 impl Statement {
-    /// Of a sidecar that is not read.
+    /// The statement of a sidecar that is too long to be read.
     pub fn too_long() -> Statement {
         Statement::Odd(format!("the sidecar is longer than {SIDECAR_BYTES_MAX} bytes"))
     }
 }
 
-/// True for a sidecar that was as it is before its file was made. Only the kernel sets these times. (An upstream that writes a
-/// file under a temporary name may rename it after it has written the sidecar: the file is older all the same.)
+/// True for a sidecar whose last change precedes the creation of its file. Only the kernel sets these times. (An upstream
+/// that writes a file under a temporary name may rename it after it has written the sidecar; the file is still the older
+/// one.)
 pub fn is_older(sidecar: &FileIdentity, born: Option<FileTime>) -> bool {
     born.is_some_and(|born| sidecar.ctime < born)
 }
 
-/// What a sidecar of `name` says.
+/// Parses the sidecar of `name`.
 pub fn statement(content: &[u8], name: &OsStr) -> Statement {
     if content.len() > SIDECAR_BYTES_MAX {
         return Statement::too_long();
@@ -79,7 +80,7 @@ pub fn statement(content: &[u8], name: &OsStr) -> Statement {
     judge(units)
 }
 
-/// Of all sums those count that are closest to this file's name.
+/// Of all sums, only those count that are most closely tied to this file's name.
 fn judge(units: Vec<Unit>) -> Statement {
     let with_sums = || units.iter().filter(|unit| !unit.sums.is_empty());
     let Some(naming) = with_sums().map(|unit| unit.naming).max() else { return Statement::Other };
@@ -88,7 +89,7 @@ fn judge(units: Vec<Unit>) -> Statement {
     let is_any_known = all().any(|token| token.algorithm().is_some());
     let is_odd = |token: &&Token| token.algorithm().is_none() && !(is_any_known && token.foreign.is_some());
     if let Some(odd) = all().find(is_odd) {
-        let text = "that is no MD5, SHA-1, SHA-256, SHA-384 or SHA-512";
+        let text = "not an MD5, SHA-1, SHA-256, SHA-384 or SHA-512";
         return Statement::Odd(match &odd.foreign {
             Some(label) => format!("the sidecar holds a sum called {label}: {text}"),
             None => format!("the sidecar holds {} hex digits: {text}", odd.hex.len()),
@@ -106,7 +107,8 @@ fn judge(units: Vec<Unit>) -> Statement {
     Statement::Demands(Demand { groups })
 }
 
-/// Sums of one kind are of several files, perhaps; those of different kinds are of one.
+/// Groups sums by algorithm. Several sums of one algorithm may belong to several files, so one of them must match; sums
+/// of different algorithms belong to one file, so each algorithm must.
 fn by_algorithm(sums: Vec<Sum>) -> Vec<Vec<Sum>> {
     let of = |algorithm| sums.iter().filter(|sum| sum.algorithm == algorithm).cloned().collect();
     let groups = Algorithm::ALL.into_iter().map(of);
@@ -115,9 +117,9 @@ fn by_algorithm(sums: Vec<Sum>) -> Vec<Vec<Sum>> {
 
 /// The sums in a text, line by line.
 fn lines(text: &[u8], names: &Names) -> Vec<Unit> {
-    // Mac OS of old ended lines in CR.
+    // Classic Mac OS ended lines with CR.
     let end = if text.contains(&b'\n') { b'\n' } else { b'\r' };
-    // A sum in groups may go on in the next line: by its first digits it belongs to one.
+    // A sum in digit groups may continue on the next line: it belongs to the line of its first digits.
     let mut all = tokens(text).into_iter().peekable();
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == end).collect();
     let (mut units, mut begin) = (Vec::new(), 0);
@@ -143,8 +145,8 @@ fn lines(text: &[u8], names: &Names) -> Vec<Unit> {
     units
 }
 
-/// A line that has this file's name and no sum is about the one that stands next to it, as certutil and Format-List write it:
-/// in the next line, or above in the same paragraph, and in the same record if the lines' keys tell where one begins.
+/// A line with this file's name and no sum is about a sum nearby, as certutil and Format-List write it: on the next line,
+/// or above in the same paragraph, and in the same record if the keys of the lines show where records begin.
 fn bind(units: &mut [Unit], lines: &[&[u8]]) {
     let (records, is_empty) = (records(lines), |index: &usize| lines[*index].trim_ascii().is_empty());
     for at in 0..units.len() {
@@ -161,7 +163,8 @@ fn bind(units: &mut [Unit], lines: &[&[u8]]) {
     }
 }
 
-/// Each line's record: one begins with every line that has the key which comes first of those that come again.
+/// The record number of each line. A record begins with every line that has the record key: the first key in the text
+/// that occurs more than once.
 fn records(lines: &[&[u8]]) -> Vec<usize> {
     let key = |line: &[u8]| -> Option<Vec<u8>> {
         let end = line.iter().position(|byte| b":=".contains(byte))?;
@@ -179,8 +182,8 @@ fn records(lines: &[&[u8]]) -> Vec<usize> {
     keys.iter().map(number).collect()
 }
 
-/// The sum and the name in a line as `sha256sum` and its like write it, plain (`HASH  NAME`, `HASH *NAME`), or tagged
-/// (`SHA256 (NAME) = HASH`; OpenSSL leaves the blanks out).
+/// The sum and the name in a line as `sha256sum` and similar tools write it, plain (`HASH  NAME`, `HASH *NAME`) or tagged
+/// (`SHA256 (NAME) = HASH`; OpenSSL omits the blanks).
 fn known_form<'a>(line: &'a [u8], names: &Names) -> Option<(Token, &'a [u8])> {
     let sum = |digits: &[u8]| {
         let found = tokens(digits);
@@ -195,12 +198,12 @@ fn known_form<'a>(line: &'a [u8], names: &Names) -> Option<(Token, &'a [u8])> {
         let is_of_a_tag = |byte: &u8| byte.is_ascii_alphanumeric() || b"-/".contains(byte);
         return tag.trim_ascii().iter().all(is_of_a_tag).then(|| (sum.labelled(tag), &name[1..]));
     }
-    // A leading backslash says that the name is escaped.
+    // A leading backslash means that the name is escaped.
     let line = line.strip_prefix(b"\\").unwrap_or(line);
     let end = line.iter().position(u8::is_ascii_whitespace)?;
     let of = line[end..].trim_ascii_start();
     let of = of.strip_prefix(b"*").unwrap_or(of);
-    // What has another sum in it is no name, unless it is the file's.
+    // Text with another sum in it is not a name, unless it is this file's.
     let is_name = names.is(of) || tokens(of).is_empty();
     sum(&line[..end]).filter(|_| is_name).map(|sum| (sum, of))
 }

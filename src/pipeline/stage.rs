@@ -1,4 +1,4 @@
-//! A file on its way: each stage has a type, and only the stage before can make it.
+//! The stages of a file: each has a type that only the stage before it can make.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -16,23 +16,24 @@ use crate::types::{Algorithm, FileIdentity, Sha256, UnixMillis};
 pub struct Settled {
     /// Its name in the staging directory.
     pub name: Arc<OsStr>,
-    /// Which file, in which state.
+    /// Its identity, as it was found complete.
     pub identity: FileIdentity,
-    /// Names that the inode has: with more than one, a rename would leave a second way into the warehouse's file.
+    /// The inode's link count: with more than one name, a rename would leave a second way to write to the warehouse's
+    /// file.
     pub links: u64,
-    /// The state of the sidecar that released it.
+    /// The identity of the sidecar that released it.
     pub sidecar: Option<FileIdentity>,
-    /// That sidecar was there before the file: it releases nothing, unless it holds a checksum.
+    /// That sidecar existed before the file: it releases nothing, unless it has a checksum.
     pub orphaned: bool,
-    /// The sidecar's name, where the journal tells it; otherwise it follows from the file's.
+    /// The sidecar's name, if the journal has it; otherwise it follows from the file's.
     pub sidecar_name: Option<OsString>,
     /// When it was found complete.
     pub complete_at: UnixMillis,
-    /// Names this attempt within the process.
+    /// The number of this attempt, unique within the process.
     pub ticket: u64,
-    /// How often it has failed in this state in the same way, one time behind the other.
+    /// How often in a row it has failed in the same way in this state.
     pub failures: u32,
-    /// In which way, if that tells something of the file itself.
+    /// In which way, if that indicates a fault of the file itself.
     pub failing: Option<QuarantineCause>,
 }
 
@@ -42,7 +43,7 @@ impl Settled {
         self.sidecar_name.clone().or_else(|| suffix.map(|suffix| sidecar::sidecar_name(&self.name, suffix)))
     }
 
-    /// True for a file that is hashed in a moment, and whose bytes are made durable together with others'.
+    /// True for a file that is hashed quickly, and whose bytes are made durable together with those of others.
     pub fn is_small(&self) -> bool {
         self.identity.size < SMALL_BYTES_END
     }
@@ -50,19 +51,19 @@ impl Settled {
 
 /// A settled file whose content is known. Made by `hash`.
 pub struct HashedFile<F: Fs> {
-    /// What was hashed.
+    /// The file that was hashed.
     pub settled: Settled,
     /// The open file; holds the lease until it is dropped.
     pub file: F::File,
     /// Whether a lease is held, so that `lease_broken` means something.
     pub leased: bool,
-    /// Of its content.
+    /// The SHA-256 of its content.
     pub sha256: Sha256,
-    /// Whether its bytes (or its copy's) were made durable already.
+    /// Whether its bytes (or its copy's) are already durable.
     pub durable: bool,
     /// The finished copy, if it has to be copied.
     pub copy: Option<Copy>,
-    /// What a look into it showed, if there was one.
+    /// The result of validating it, if it was validated.
     pub profile: Option<Profile>,
     /// The strongest checksum in its sidecar that matched.
     pub verified_by: Option<Algorithm>,
@@ -77,10 +78,10 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
-/// What a worker makes of a settled file. Boxed, since refusals are rare and large.
+/// A worker's result for a settled file. Boxed, since refusals are rare and large.
 pub type HashResult<F> = std::result::Result<HashedFile<F>, Box<Refused>>;
 
-/// What became of a settled file.
+/// The outcome of a settled file.
 #[derive(Debug)]
 pub enum Outcome {
     /// It is in the warehouse and in the manifest.
@@ -88,7 +89,7 @@ pub enum Outcome {
         /// A sidecar that could not be removed: it must not release another file.
         used_sidecar: Option<FileIdentity>,
     },
-    /// It is a duplicate and stays where it is.
+    /// It is a duplicate and stays in staging.
     Kept(Kept),
     /// It was a duplicate, and was removed or moved away.
     Cleared,
@@ -97,17 +98,17 @@ pub enum Outcome {
         /// As above.
         used_sidecar: Option<FileIdentity>,
     },
-    /// It changed or vanished under us; if it is still there it begins anew.
+    /// It changed or vanished meanwhile; if it still exists it begins anew.
     Abandoned(AbandonReason),
     /// It was refused before anything was decided.
     Refused(Refusal),
 }
 
-/// Tells `settle` what became of a file.
+/// Reports the outcome of a file to `settle`.
 #[derive(Debug)]
 pub struct Report {
     /// Its name in the staging directory.
     pub name: Arc<OsStr>,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }

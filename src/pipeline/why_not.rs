@@ -1,7 +1,7 @@
-//! Why a file is not ingested: one vocabulary for `settle`, `hash`, the journal, quarantine, metrics and people.
+//! Why a file is not ingested: one set of reasons for `settle`, `hash`, the journal, quarantine, metrics and messages.
 //!
-//! Invariant: each reason is one variant of [`WhyNot`]; how the journal, a metric or a person calls it is said here and
-//! nowhere else. A [`Refusal`] is a reason with what shows it.
+//! Invariant: each reason is one variant of [`WhyNot`]. Its names in the journal, in metrics and in messages are defined
+//! here and nowhere else. A [`Refusal`] is a reason with its evidence.
 
 use std::path::Path;
 
@@ -15,29 +15,29 @@ use crate::types::Algorithm;
 /// Why a file is not ingested, now or for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhyNot {
-    /// It was seen too short a time ago, or has changed since.
+    /// It was first seen too recently, or has changed since.
     Settling,
     /// Its sidecar is missing.
     NoSidecar,
-    /// Its sidecar released another file already.
+    /// Its sidecar has already released another file.
     UsedSidecar,
-    /// Its sidecar was there before it, and holds no checksum.
+    /// Its sidecar existed before it, and has no checksum.
     OrphanedSidecar,
-    /// A writer has it open, or its sidecar.
+    /// A writer has the file or its sidecar open.
     OpenForWriting,
     /// It is gone.
     Vanished,
-    /// It is not what was listed, or was written to.
+    /// It is not the file that was listed, or was written to.
     Changed,
-    /// The sidecar is another than the one that released it, or gone.
+    /// The sidecar is not the one that released it, or is gone.
     SidecarChanged,
-    /// Its sidecar holds another checksum.
+    /// Its sidecar has another checksum.
     ChecksumDiffers(Algorithm),
-    /// Its sidecar holds what looks like a checksum and is none that is known.
+    /// Its sidecar has something that looks like a checksum, but of no known kind.
     SidecarOdd,
-    /// Its sidecar holds no checksum, and one is required.
+    /// Its sidecar has no checksum, and one is required.
     NoChecksum,
-    /// It is no CSV file.
+    /// It is not a valid CSV file.
     Malformed,
     /// It could not be read, copied or moved; it is tried again.
     Failed,
@@ -46,7 +46,7 @@ pub enum WhyNot {
 }
 
 impl WhyNot {
-    /// True if something is wrong with the file, rather than that its time has not come.
+    /// True if something is wrong with the file, rather than that it has to wait.
     pub fn is_failure(self) -> bool {
         matches!(self, WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::Failed)
     }
@@ -77,7 +77,7 @@ impl WhyNot {
         }
     }
 
-    /// How the journal puts it.
+    /// The reason in the journal's terms.
     pub fn abandon_reason(self) -> AbandonReason {
         match self {
             WhyNot::Vanished => AbandonReason::Vanished,
@@ -97,26 +97,26 @@ impl WhyNot {
     }
 }
 
-/// A reason, with what shows it: why a file was not hashed to its end.
+/// A reason, with its evidence: why a file was not hashed to its end.
 #[derive(Debug)]
 pub enum Refusal {
     /// It is gone.
     Vanished,
-    /// It is not what was listed, or was written to.
+    /// It is not the file that was listed, or was written to.
     Changed,
-    /// A writer has it open, or its sidecar.
+    /// A writer has the file or its sidecar open.
     OpenForWriting,
-    /// The sidecar is another than the one that released it, or gone.
+    /// The sidecar is not the one that released it, or is gone.
     SidecarChanged,
-    /// The sidecar holds another checksum.
+    /// The sidecar has another checksum.
     ChecksumDiffers(Box<Mismatch>),
-    /// The sidecar holds what looks like a checksum and is none that is known; what, for people.
+    /// The sidecar has something that looks like a checksum, but of no known kind; the text is for people.
     SidecarOdd(String),
-    /// The sidecar holds no checksum, and one is required.
+    /// The sidecar has no checksum, and one is required.
     NoChecksum,
-    /// The sidecar was there before its file, and holds no checksum.
+    /// The sidecar existed before its file, and has no checksum.
     OrphanedSidecar,
-    /// It is no CSV file, and such files are not wanted.
+    /// It is not a valid CSV file, and such files are refused.
     Malformed(CsvFault),
     /// It could not be read or copied.
     Failed(fs::Error),
@@ -142,7 +142,7 @@ impl Refusal {
         }
     }
 
-    /// In which way the file itself fails; None if that may have nothing to do with it.
+    /// In which way the file itself fails; None if the failure may not be the file's.
     pub fn cause(&self) -> Option<QuarantineCause> {
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => Some(QuarantineCause::ChecksumDiffers),
@@ -152,7 +152,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong, for people; None if nothing is, and the file only has to begin anew.
+    /// The error, for people; None if nothing is wrong, and the file only has to begin anew.
     pub fn error(&self) -> Option<String> {
         match self {
             Refusal::ChecksumDiffers(mismatch) => Some(mismatch.to_string()),
@@ -163,8 +163,8 @@ impl Refusal {
         }
     }
 
-    /// The same in a word. Of the operations that fail, those that come before a file of staging is copied or moved are its
-    /// own fault.
+    /// The reason as a metric's label. A failed operation counts as the file's own fault if it comes before the file is
+    /// copied or moved.
     pub fn failure_reason(&self, input: Option<&Path>) -> FailureReason {
         let reads = [Syscall::Open, Syscall::Fstat, Syscall::Pread, Syscall::Fdatasync, Syscall::SetLease];
         match self {
@@ -180,7 +180,7 @@ impl Refusal {
     }
 }
 
-/// No permission, or the disk cannot.
+/// True if there is no permission to read the file, or the disk cannot.
 pub(super) fn is_unreadable(error: &fs::Error) -> bool {
     let errnos = [libc::EACCES, libc::EPERM, libc::EIO];
     [Syscall::Open, Syscall::Pread].contains(&error.op)

@@ -1,7 +1,7 @@
-//! What is done in staging once the content is durable in the warehouse.
+//! What is done in staging after the content is durable in the warehouse.
 //!
-//! Invariant (P2): nothing is removed but what is still the file that was hashed, and only after its content is
-//! durable elsewhere.
+//! Invariant (P2): a file is removed only if it is still the file that was hashed, and only after its content is durable
+//! elsewhere.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::pipeline::{Error, Outcome, Report, Settled};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
-    /// Removes what the files left in staging, does what is to be done with duplicates, and closes all of them.
+    /// Removes what the files left in staging, handles the duplicates, and closes all of them.
     pub(in crate::pipeline) fn finish(
         &mut self,
         moved: Vec<Work<F>>,
@@ -47,8 +47,8 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// Removes the source of a copy, and the sidecar, if they are still what they were. A sidecar that cannot be
-    /// removed is returned: it must not release another file.
+    /// Removes the source of a copy, and the sidecar, if they are unchanged. Returns a sidecar that cannot be removed: it
+    /// must not release another file.
     pub(super) fn clean_up(&mut self, work: &Work<F>) -> Result<Option<FileIdentity>, Error> {
         let ingest = self.ingest(work.id)?;
         let is_copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
@@ -61,7 +61,7 @@ impl<F: Fs> Committer<F> {
                 let removed = self.remove_staged(work, Aside::Source, &ingest, &target.sha256)?;
                 self.report_refused(&ingest.source_path, &removed);
             } else {
-                // It stays, and so does what released it. An earlier run may have taken them aside.
+                // The source stays, and so does its sidecar. An earlier run may have set them aside.
                 self.resolve_aside(work.id, Aside::Source, &ingest.source_path, None)?;
                 if let Some(sidecar) = &ingest.sidecar {
                     self.resolve_aside(work.id, Aside::Sidecar, &sidecar.path, None)?;
@@ -72,7 +72,7 @@ impl<F: Fs> Committer<F> {
         self.remove_used_sidecar(work, &ingest)
     }
 
-    /// Removes the sidecar, if it is still what it was; returns one that cannot be removed.
+    /// Removes the sidecar, if it is unchanged; returns one that cannot be removed.
     pub(super) fn remove_used_sidecar(
         &mut self,
         work: &Work<F>,
@@ -91,10 +91,10 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// [`Staging::remove`]. A full disk can be in the way of that too: the name aside is a longer one, for which the
-    /// directory may need a block, and some file systems write anew what they remove from.
+    /// [`Staging::remove`]. A full disk can prevent a removal as well: the name aside is longer, so the directory may
+    /// need another block, and copy-on-write file systems need room for every change.
     ///
-    /// [`Staging::remove`]: crate::pipeline::publish::Staging::remove
+    /// [`Staging::remove`]: crate::pipeline::staging::Staging::remove
     pub(in crate::pipeline) fn remove(
         &mut self,
         id: IngestId,
@@ -115,13 +115,13 @@ impl<F: Fs> Committer<F> {
     ) -> Result<bool, Error> {
         let mut resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, identity, None));
         if resolved.as_ref().is_err_and(|error| matches!(error, Error::Io(error) if error.spares_others())) {
-            // What cannot be removed gets its name back.
+            // A file that cannot be removed gets its name back.
             resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, None, None));
         }
         match resolved {
-            // It stays there, hidden. No other file has this id, so it is in nobody's way.
+            // It stays there, hidden. No other file has this ingest id, so the name is in no other file's way.
             Err(Error::Io(error)) if error.spares_others() => {
-                let error = format!("cannot be looked at where it was taken aside: {error}");
+                let error = format!("cannot be checked where it was set aside: {error}");
                 self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
                 Ok(false)
             }
@@ -129,7 +129,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Removes a staged file whose content is durable elsewhere, if it is still what it was.
+    /// Removes a staged file whose content is durable elsewhere, if it is unchanged.
     pub(super) fn remove_staged(
         &mut self,
         work: &Work<F>,
@@ -139,7 +139,7 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Removed, Error> {
         match twice(Error::spares_others, || self.try_remove_staged(work, what, ingest, sha256)) {
             Err(Error::Io(error)) if error.spares_others() => {
-                // What an earlier run took aside must not stay hidden.
+                // A file that an earlier run set aside must not stay hidden.
                 self.resolve_aside(work.id, what, &ingest.source_path, None)?;
                 Ok(Removed::Refused(error))
             }
@@ -159,7 +159,7 @@ impl<F: Fs> Committer<F> {
             return Ok(Removed::Done);
         }
         let Some(there) = self.staging.dirs.look(path)?.map(|stat| stat.identity) else {
-            // An earlier run has come so far, or somebody else has done it.
+            // An earlier run has removed it, or another process has.
             let (dir, _) = split(path)?;
             self.staging.dirs.touch(dir, dir);
             return Ok(Removed::Done);
@@ -181,21 +181,22 @@ impl<F: Fs> Committer<F> {
         self.remove(work.id, what, path, &there.identity, lease)
     }
 
-    /// Recovery: ends a removal that an earlier run began, whatever stands at the name by now. True if nothing is left to be
-    /// removed.
+    /// Recovery: finishes a removal that an earlier run began, whatever file has the name by now. True if nothing is left
+    /// to remove.
     fn end_removal(&mut self, work: &Work<F>, what: Aside, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
         let (path, identity) = (&ingest.source_path, &ingest.identity);
         let aside = self.staging.aside_path(work.id, what, path)?;
         let taken = self.take_again(work, &aside, identity)?;
         let is_free = !matches!(taken, Taken::Busy(_)) || self.is_renumbered(&aside, identity, sha256)?;
         let is_removed = self.resolve_aside(work.id, what, path, is_free.then_some(identity))?;
-        // A rename made of a link that was cut off has left this name, too.
+        // A link that a crash cut off before the unlink has left this name, too.
         let is_there = |stat: fs::Stat| stat.identity.same_but_renamed(identity);
         Ok(is_removed && !self.staging.dirs.look(path)?.is_some_and(is_there))
     }
 
-    /// Recovery holds no file open. A crash that undid the renames of an unfinished removal leaves their ctime: then the
-    /// content decides. Without a crash another ctime means another state of the file, which is not ours.
+    /// Recovery holds no file open. A crash that undid the renames of an unfinished removal may keep the ctime they set:
+    /// then the content decides. Without a crash, another ctime means another state of the file, which must not be
+    /// removed.
     fn remove_by_content(
         &mut self,
         work: &Work<F>,
@@ -229,8 +230,8 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// The file at `path` has the content, and all that a renamed file keeps but its inode number: then this device gives
-    /// renamed files new ones.
+    /// True if the file at `path` has the content, and differs from `identity` only in what a rename may change, the
+    /// inode number included: then this device renumbers renamed files.
     fn is_renumbered(&mut self, path: &Path, identity: &FileIdentity, sha256: &Sha256) -> Result<bool, Error> {
         let Some(there) = self.staging.dirs.look(path)?.map(|stat| stat.identity) else { return Ok(false) };
         let is_doubtful = self.staging.take_renumbered() || !there.same_but_renamed(identity);
@@ -242,9 +243,9 @@ impl<F: Fs> Committer<F> {
         Ok(is_it)
     }
 
-    /// Recovery holds nothing: leases ended with the process that held them, and a writer may have come since. What he
-    /// writes to a file that is removed or moved away would be lost. The open file also keeps its inode number from being
-    /// given to another while we compare identities.
+    /// Opens and leases a file again before it is removed or moved away. Recovery holds no files: leases ended with the
+    /// process that held them, and a writer may have opened the file since. Whatever it writes to a removed or moved file
+    /// would be lost. The open file also keeps its inode number from being reused while identities are compared.
     pub(super) fn take_again(
         &mut self,
         work: &Work<F>,
@@ -261,8 +262,8 @@ impl<F: Fs> Committer<F> {
             Err(error) if error.is_not_to_be_read() => return Ok(Taken::Already),
             file => file?,
         };
-        // Aside it has been renamed, which changes the ctime. At its own name another ctime means another file, or another
-        // state of it: an inode number can be used again between a look and an open.
+        // A file aside has been renamed, which changes the ctime. At its own name, another ctime means another file or
+        // another state of it: an inode number can be reused between a stat and an open.
         let there = self.fs.stat_file(&file)?.identity;
         if there != *identity && !(is_aside && there.same_but_renamed(identity)) {
             return Ok(Taken::Busy(AbandonReason::Changed));
@@ -274,11 +275,11 @@ impl<F: Fs> Committer<F> {
     }
 }
 
-/// A staged file that is about to be removed or moved away.
+/// Whether a staged file that is about to be removed or moved away is held.
 pub(super) enum Taken<F: Fs> {
-    /// It is held since it was hashed, or cannot be held.
+    /// Held since it was hashed, or not to be opened.
     Already,
-    /// A writer has it, or it is another file.
+    /// A writer has it open, or it is another file.
     Busy(AbandonReason),
     Now {
         file: F::File,

@@ -1,8 +1,9 @@
 //! Duplicates: removed, moved away, or kept, as their records say.
 //!
 //! Invariants:
-//! - P2: a duplicate goes only while its original stands.
-//! - What stays after all gets a record that says so; what an earlier run took aside has its name back before that.
+//! - P2: a duplicate is removed or moved only while its original is intact.
+//! - A duplicate that stays after all gets a record that says so. Before that, whatever an earlier run set aside has its
+//!   name back.
 
 use std::path::{Path, PathBuf};
 
@@ -22,12 +23,12 @@ use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
 use crate::pipeline::{Error, Outcome, Report};
 use crate::types::Sha256;
 
-/// What is done before a file has moved, and by which it moves.
+/// The system calls up to the rename: if one of them fails, the file has not moved.
 const MOVES: [Syscall; 3] = [Syscall::OpenDir, Syscall::Mkdir, Syscall::Rename];
 
 impl<F: Fs> Committer<F> {
-    /// Removes or moves duplicates away, and what goes to quarantine; returns those that are gone, each with the record that
-    /// closes it. A duplicate that stays is closed already.
+    /// Removes or moves duplicates, and moves files to quarantine. Returns the files that are gone, each with the record
+    /// that closes it. A duplicate that stays is already closed.
     pub(super) fn clear_duplicates(
         &mut self,
         duplicates: Vec<Work<F>>,
@@ -64,7 +65,7 @@ impl<F: Fs> Committer<F> {
         Ok(Some(Report { name: work.name.clone(), outcome: Outcome::Kept(kept) }))
     }
 
-    /// Does with one duplicate what its record says. None if it had to be kept after all, which is then recorded.
+    /// Handles one duplicate as its record says. None if it had to be kept after all, which is then recorded.
     pub(super) fn clear(&mut self, work: &Work<F>, ingest: Ingest) -> Result<Option<Outcome>, Error> {
         let Some(duplicate) = ingest.duplicate.clone() else {
             return Err(Error::Transition("a duplicate has no original", work.id));
@@ -82,7 +83,7 @@ impl<F: Fs> Committer<F> {
                 let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, &sidecar.identity, None)?;
                 self.report_refused(&sidecar.path, &removed);
             }
-            // An earlier run may have taken it aside.
+            // An earlier run may have set it aside.
             Some(sidecar) => drop(self.resolve_aside(work.id, Aside::Sidecar, &sidecar.path, None)?),
             None => {}
         }
@@ -92,7 +93,7 @@ impl<F: Fs> Committer<F> {
         Ok(Some(outcome))
     }
 
-    /// None if it stays: its original may have been removed since, or damaged, and then these bytes are the last.
+    /// None if it stays: its original may have been removed or damaged since, and then these bytes are the last copy.
     fn remove_duplicate(&mut self, work: &Work<F>, ingest: &Ingest, sha256: &Sha256) -> Result<Option<Outcome>, Error> {
         if !self.original_stands(&ingest.source_path, &ingest.identity, sha256)? {
             self.resolve_aside(work.id, Aside::Duplicate, &ingest.source_path, None)?;
@@ -108,8 +109,8 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// Records that a duplicate stays. An earlier run may have taken its sidecar aside. The record closes the ingest, so no
-    /// later run looks for what is aside: the names that were given back are durable before it.
+    /// Records that a duplicate stays. An earlier run may have set its sidecar aside. The record closes the ingest, so no
+    /// later run looks for names aside: the names that were given back must be durable before it.
     fn keep_after_all(&mut self, work: &Work<F>, ingest: &Ingest, duplicate: &Duplicate) -> Result<(), Error> {
         if let Some(sidecar) = &ingest.sidecar {
             self.resolve_aside(work.id, Aside::Sidecar, &sidecar.path, None)?;
@@ -125,7 +126,8 @@ impl<F: Fs> Committer<F> {
         self.write(&[Record::SkippedDuplicate(record)])
     }
 
-    /// Moves a duplicate to its place. Refused, it stays for good, so what may be a moment's is tried twice.
+    /// Moves a duplicate to its place. A refused one stays for good, so a refusal, which may be temporary, is tried
+    /// twice.
     fn place_duplicate(&mut self, ingest: &Ingest, path: &Path) -> Result<Placed, Error> {
         match self.try_place_duplicate(ingest, path)? {
             Placed::Refused(_) => self.try_place_duplicate(ingest, path),
@@ -133,7 +135,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// The directory is made again if somebody has removed it, and what is above it too.
+    /// One attempt. Makes the directory, and those above it, again if another process has removed them.
     fn try_place_duplicate(&mut self, ingest: &Ingest, path: &Path) -> Result<Placed, Error> {
         let (dir, _) = split(path)?;
         let above = dir.parent().unwrap_or(dir);
@@ -145,7 +147,8 @@ impl<F: Fs> Committer<F> {
             placed => placed,
         };
         match placed {
-            // The place does not take it: the file stays, and the others go on. Behind the rename, it is there.
+            // The place refuses it: the file stays, and the others continue. An error after the rename does not count:
+            // the file has moved.
             Err(Error::Io(error)) if MOVES.contains(&error.op) && error.is_of_the_place() => Ok(Placed::Refused(error)),
             placed => placed,
         }
@@ -174,7 +177,7 @@ impl<F: Fs> Committer<F> {
                 resolved => resolved?,
             }
             if self.return_mistaken_duplicate(ingest, path)? {
-                // An earlier run has moved what an upstream had put in the duplicate's place.
+                // An earlier run has moved a file that an upstream had put in the duplicate's place.
                 return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
             }
         }
@@ -189,7 +192,7 @@ impl<F: Fs> Committer<F> {
             let placed = self.staging.recognize(placed, &path, ingest.identity.size, &sha256)?;
             match placed {
                 Placed::Vanished => return Ok(Some(Outcome::Cleared)),
-                // Further names do no harm here: nobody takes it for the warehouse's.
+                // Further names do no harm here: this is not a file of the warehouse.
                 Placed::Done | Placed::Linked => {
                     let lease = work.lease().or(taken.lease());
                     if !lease.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
@@ -202,7 +205,7 @@ impl<F: Fs> Committer<F> {
                     self.return_there(work, &path, &ingest.source_path)?;
                     return Ok(Some(Outcome::Abandoned(AbandonReason::Changed)));
                 }
-                Placed::NeedsCopy => return Ok(self.duplicate_stays(ingest, &path, "it lies on another file system")),
+                Placed::NeedsCopy => return Ok(self.duplicate_stays(ingest, &path, "it is on another file system")),
                 Placed::Refused(error) => return Ok(self.duplicate_stays(ingest, &path, &error.to_string())),
                 Placed::Unseen(error) => {
                     self.return_there(work, &path, &ingest.source_path)?;
@@ -221,7 +224,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// The first name from the choice `taken` on that is free; None if it cannot be told.
+    /// The first free name from choice `taken` on; None if the directory cannot be checked.
     fn free_name(
         &mut self,
         dir: &Path,

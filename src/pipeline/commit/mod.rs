@@ -1,12 +1,12 @@
-//! The committer: journal, publish, manifest, clean up, in batches, on one thread.
+//! The committer: journal, publish, manifest, clean-up, in batches, on one thread.
 //!
-//! Invariants, each tied to a promise of the design:
-//! - P3: a step's records are durable before the step; the next step's records are written only after its effects
-//!   were synced. The order is [`Committer::commit`]'s body, top to bottom.
-//! - P1: a content is claimed by at most one file at a time, and a duplicate is decided only against content that is
-//!   durably MOVED.
+//! Invariants, each with the promise of the design that it serves:
+//! - P3: a step's records are durable before the step; the next step's records are written only after the step's effects
+//!   were synced. The order is the body of [`Committer::commit`], top to bottom.
+//! - P1: at most one file at a time claims a content, and a duplicate is decided only against content that is durably
+//!   MOVED.
 //! - P2: nothing in staging is removed before MOVED (or, for a duplicate, its original) is durable.
-//! - Syncs are counted by batches and touched directories, never by files.
+//! - The number of syncs depends on the batches and the directories they touch, never on the number of files.
 
 mod clean_up;
 mod duplicates;
@@ -42,12 +42,12 @@ use crate::limits::{COMPACTION_BYTES_MIN, RECENT_CONTENTS_MAX};
 use crate::metrics::{Metrics, events};
 use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
-/// The one writer of journal, warehouse and manifests.
+/// The only writer of journal, warehouse and manifests.
 pub struct Committer<F: Fs> {
     pub(super) fs: F,
     pub(super) shared: Arc<Shared<F>>,
     pub(super) journal: Journal<F>,
-    /// What the journal adds up to.
+    /// The index: what the journal adds up to.
     pub(super) index: Index,
     pub(super) settings: Arc<Settings>,
     pub(super) staging: Staging<F>,
@@ -55,31 +55,32 @@ pub struct Committer<F: Fs> {
     pub(super) manifests: Manifests<F>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) patience: Patience,
-    /// What has to stay in its place.
+    /// The directories that must not be removed or replaced while running.
     places: Option<Arc<Places<F>>>,
-    /// Where files go that cannot be ingested; None: they stay.
+    /// Where files go that cannot be ingested; None: they stay in staging.
     quarantine: Option<Quarantine>,
-    /// What stands at a name that was chosen for a file was perhaps moved there by an earlier run.
+    /// Recovery is running: the file at a name that was chosen for an ingest may have been moved there by an earlier run.
     pub(super) is_recovering: bool,
     pub(super) pending: Pending<F>,
-    /// Originals that were read and found right, and what stood there then.
+    /// The identities of originals that were read and had the right content.
     verified: HashMap<Sha256, FileIdentity>,
 }
 
-/// What waits for a later frame, a later batch, or the next start.
+/// Work that waits for a later frame, a later batch, or the next start.
 pub(super) struct Pending<F: Fs> {
-    /// Files whose DISCOVERED is durable already, by ticket.
+    /// Files whose DISCOVERED is already durable, by ticket.
     pub(super) tickets: HashMap<u64, IngestId>,
     /// Files whose DISCOVERED goes into the next frame, ahead of their hash.
     noted: Vec<Settled>,
-    /// Files that wait for one of equal content in the batch before.
+    /// Files that wait for a file of equal content in the batch before.
     deferred: Vec<HashedFile<F>>,
-    /// MANIFESTED and the like, for the next frame.
+    /// MANIFESTED and other closing records, for the next frame.
     closings: Vec<Record>,
-    /// Warehouse paths of files that stay HASHED for the next start: what stands there is judged as theirs, so no other file
-    /// may go there.
+    /// Warehouse paths of files that stay HASHED for the next start. That start takes the file at such a path for the one
+    /// that was HASHED, so no other file may go there.
     pub(super) undecided: HashSet<PathBuf>,
-    /// Files of the last batch that are in the warehouse, open still: closing them costs time that somebody else may have.
+    /// Files of the last batch that are in the warehouse, still open: closing them takes time, and another thread can do
+    /// it.
     finished: Vec<F::File>,
 }
 
@@ -100,18 +101,18 @@ impl<F: Fs> Work<F> {
     }
 }
 
-/// A file that does not go on, and why.
+/// A file that drops out of its batch, and why.
 pub(super) struct Dropped<F: Fs> {
     pub(super) work: Work<F>,
     pub(super) reason: AbandonReason,
     pub(super) error: Option<fs::Error>,
 }
 
-/// The files that have arrived, and those that have not.
+/// The files that have arrived, and those that dropped out.
 type Placings<F> = (Vec<Work<F>>, Vec<Dropped<F>>);
 
 impl<F: Fs> Committer<F> {
-    /// Takes over the journal and what it adds up to. `shared` is what the hashing workers share.
+    /// Takes over the journal and its index. `shared` is also used by the hashing workers.
     pub fn new(
         shared: Arc<Shared<F>>,
         (journal, index): (Journal<F>, Index),
@@ -150,17 +151,17 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Has these looked at before each batch.
+    /// Checks these directories before each batch.
     pub fn watch(&mut self, places: Arc<Places<F>>) {
         self.places = Some(places);
     }
 
-    /// On this device a renamed file gets another inode number, as was tried out.
+    /// Notes that this device gives a renamed file another inode number, as a probe has shown.
     pub fn note_renumbering(&mut self, device: u64) {
         self.staging.note_renumbering(device);
     }
 
-    /// What the journal adds up to.
+    /// The index: what the journal adds up to.
     pub fn index(&self) -> &Index {
         &self.index
     }
@@ -170,7 +171,7 @@ impl<F: Fs> Committer<F> {
         &self.journal
     }
 
-    /// Writes settings and rules into the journal, if they are not those that are in force.
+    /// Writes settings and rules to the journal, unless they are the ones already in force.
     pub fn begin(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         if self.index.settings().is_none_or(|known| **known != *self.settings) {
@@ -187,35 +188,36 @@ impl<F: Fs> Committer<F> {
         self.write(&records)
     }
 
-    /// Says that a file which recovery found DISCOVERED is being hashed under this ticket.
+    /// Registers the ticket under which a file that recovery found DISCOVERED is hashed.
     pub fn resume(&mut self, ticket: u64, id: IngestId) {
         self.pending.tickets.insert(ticket, id);
     }
 
-    /// Has the DISCOVERED of a file written ahead of its hash, because that takes long.
+    /// Queues a file's DISCOVERED to be written before its hash is known, because hashing it takes long.
     pub fn note(&mut self, settled: Settled) {
         self.pending.noted.push(settled);
     }
 
-    /// Has it written that these kept duplicates are not in staging any more, unless they are known to be others by now.
+    /// Queues records that these kept duplicates are no longer in staging, except where the index has another file by
+    /// now.
     pub fn note_gone(&mut self, gone: &[FileIdentity]) {
         let known = |gone: &&FileIdentity| self.index.kept_at(gone.key()).is_some_and(|it| it.identity == **gone);
         let records = gone.iter().filter(known).map(|gone| KeptGone { device: gone.device, inode: gone.inode });
         self.pending.closings.extend(records.map(Record::KeptGone));
     }
 
-    /// True if there are records that go into the next frame, or files that wait for the next batch.
+    /// True if records wait for the next frame, or files for the next batch.
     pub fn has_pending(&self) -> bool {
         !self.pending.closings.is_empty() || !self.pending.noted.is_empty() || !self.pending.deferred.is_empty()
     }
 
-    /// True if files wait for the next batch, because others of equal content were in the one before.
+    /// True if files wait for the next batch because files of equal content were in the one before.
     pub fn has_deferred(&self) -> bool {
         !self.pending.deferred.is_empty()
     }
 
-    /// Takes one batch of files all the way: journal, publish, journal, manifest, clean up. Files of equal content
-    /// wait for the next batch (which may be empty otherwise).
+    /// Takes one batch of files all the way: journal, publish, journal, manifest, clean-up. A file whose content another
+    /// file of the batch has claimed waits for the next batch (which may otherwise be empty).
     pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
         self.pending.finished.clear();
         if let Some(places) = &self.places {
@@ -235,10 +237,10 @@ impl<F: Fs> Committer<F> {
             }
         }
         if hashed.iter().any(|file| !file.durable) {
-            // One call for all. Its failure ends the process: which file it concerns, nobody can tell.
+            // One call for all. Its failure ends the process: it does not show which file it concerns.
             self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
         }
-        // What no kept duplicate holds any more may have expired: the plan has to know.
+        // An original that no kept duplicate holds any more may have expired: the index must know before the plan.
         if self.pending.closings.iter().any(|record| matches!(record, Record::KeptGone(_))) {
             self.flush()?;
         }
@@ -255,13 +257,14 @@ impl<F: Fs> Committer<F> {
         self.quarantine.as_ref()?.finding(refused, &self.settings.input)
     }
 
-    /// The files that the last batch has brought into the warehouse. Dropping them closes them, and gives up their leases.
+    /// The files that the last batch moved into the warehouse. Dropping them closes them and gives up their leases.
     pub fn take_finished(&mut self) -> Vec<F::File> {
         std::mem::take(&mut self.pending.finished)
     }
 
-    /// After a failed syncfs: the pages that were not written are marked clean, those of the batch and those of files that
-    /// wait for a later one. The next start must not read them. What fails here cannot be helped: the process is about to end.
+    /// After a failed syncfs the kernel marks the unwritten pages clean, those of the batch and those of files that wait
+    /// for a later one. The next start must not read them, so the page cache is dropped. Errors are ignored: the process
+    /// is about to end.
     pub(super) fn forget_staged_pages(&self) {
         let Ok(entries) = self.fs.list(&self.shared.staging) else { return };
         for entry in entries.flatten().filter(|entry| entry.kind.is_none_or(|kind| kind == FileKind::Regular)) {
@@ -271,7 +274,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Everything that follows once files are at their names in the warehouse. Recovery joins here.
+    /// All steps after the files have their names in the warehouse. Recovery joins here.
     pub(super) fn carry_through(
         &mut self,
         placed: Vec<Work<F>>,
@@ -285,18 +288,19 @@ impl<F: Fs> Committer<F> {
         self.finish(moved, duplicates, reports)
     }
 
-    /// True if enough has come since the last snapshot to be worth a new one.
+    /// True if enough records were written since the last snapshot to be worth a new one.
     pub fn wants_compaction(&self) -> bool {
         let (sealed_bytes, snapshot_bytes) = (self.journal.sealed_bytes(), self.index.snapshot_bytes());
         sealed_bytes >= COMPACTION_BYTES_MIN.max(snapshot_bytes / 2)
             || sealed_bytes > 0 && self.index.recent() >= RECENT_CONTENTS_MAX
     }
 
-    /// Gets the journal ready to be compacted: returns the LSN before which all is to be folded in. What is older than
-    /// `remember` is forgotten by it; that is a record, so that recovery comes to the same.
+    /// Prepares a compaction: returns the LSN before which all records are to be folded in. Contents older than
+    /// `remember` are forgotten; a record says so, so that recovery forgets the same.
     pub fn prepare_compaction(&mut self, remember: Option<Duration>) -> Result<Lsn, Error> {
         if let Some(remember) = remember {
-            // On a full disk it is not waited for room: the compaction may make some. What is old is forgotten the next time.
+            // Do not wait for room on a full disk: the compaction may make some. Old contents are forgotten the next
+            // time.
             match self.forget_older(remember) {
                 Err(error) if error.is_no_space() => return Ok(self.journal.active_first_lsn()),
                 forgotten => forgotten?,
@@ -317,7 +321,7 @@ impl<F: Fs> Committer<F> {
         self.journal.append_all(&mut self.index, expiry.as_slice())
     }
 
-    /// Adds the record of a jump that the clock has made since the last frame, if it has.
+    /// Adds a record if the clock has jumped since the last frame.
     fn note_clock(&mut self, records: &mut Vec<Record>) {
         if let Some(jumped) = self.journal.look_at_clock() {
             events::clock_jumped(&jumped);
@@ -327,30 +331,30 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Writes what is due before any other record behind a start.
+    /// Writes the records that must come first after a start.
     pub fn note_opening(&mut self) -> Result<(), Error> {
         let (records, jumped) = self.journal.opening(self.index.clock(), self.index.expired());
         jumped.iter().for_each(events::clock_jumped);
         self.write(&records)
     }
 
-    /// Takes the result of a compaction: what it holds needs no room in memory any more.
+    /// Takes over the result of a compaction: contents in its snapshot need no room in memory any more.
     pub fn adopt(&mut self, compacted: Compacted) {
         self.journal.folded_in(compacted.snapshot.header().lsn);
         self.index.adopt(compacted.snapshot);
     }
 
-    /// Writes what is pending, without waiting for another batch.
+    /// Writes pending records, without waiting for another batch.
     pub fn flush(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         self.take_pending(&mut records);
         self.write(&records)
     }
 
-    /// Marks the journal as quiet.
+    /// Marks the journal as idle.
     pub fn mark_idle(&mut self) -> Result<(), Error> {
         match self.journal.mark_idle() {
-            // A mark promises nothing: on a full disk there is none.
+            // A mark promises nothing: on a full disk it is left out.
             Err(error) if error.is_no_space() => Ok(()),
             marked => Ok(marked?),
         }
@@ -361,7 +365,7 @@ impl<F: Fs> Committer<F> {
         self.journal.wants_idle_mark()
     }
 
-    /// Writes what is pending and the clean-shutdown mark.
+    /// Writes pending records and the clean-shutdown mark.
     pub fn shut_down(mut self) -> Result<Index, Error> {
         self.flush()?;
         match self.journal.shut_down() {
@@ -371,7 +375,7 @@ impl<F: Fs> Committer<F> {
         Ok(self.index)
     }
 
-    /// Makes records durable, in order, and only then part of the state. Waits while the disk is full.
+    /// Makes records durable, in order, and only then applies them to the index. Waits while the disk is full.
     pub(super) fn write(&mut self, records: &[Record]) -> Result<(), Error> {
         let mut rest = records;
         while !rest.is_empty() {
@@ -411,7 +415,7 @@ impl<F: Fs> Committer<F> {
         ingest(&self.index, id)
     }
 
-    /// What is left to do for the files of a state, oldest first.
+    /// The open ingests in a state, oldest first.
     pub(super) fn open_in(&self, state: FileState) -> Vec<Ingest> {
         self.index.open().filter(|ingest| ingest.state == state).cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! Into the warehouse: from HASHED, which is durable, to MOVED.
+//! Moves files into the warehouse: from HASHED, which is durable, to MOVED.
 //!
 //! Invariant (P3): names are durable before MOVED is written.
 
@@ -18,8 +18,8 @@ use crate::pipeline::{Error, Outcome, Refusal, Report};
 use crate::types::{FileIdentity, IngestId};
 
 impl<F: Fs> Committer<F> {
-    /// Moves each file to its name in the warehouse. A name that is taken leads to the next choice, which goes into
-    /// the journal first.
+    /// Moves each file to its name in the warehouse. If a name is taken, the file gets the next choice, which is first
+    /// recorded in the journal.
     pub(in crate::pipeline) fn place_all(&mut self, works: Vec<Work<F>>) -> Result<Placings<F>, Error> {
         let (mut placed, mut dropped) = (Vec::with_capacity(works.len()), Vec::new());
         let mut left = works;
@@ -44,7 +44,7 @@ impl<F: Fs> Committer<F> {
         Ok(works.into_iter().zip(published).collect())
     }
 
-    /// A file that does not go on.
+    /// Adds a file to those that drop out of the batch.
     fn give_up(&mut self, work: Work<F>, published: Published, dropped: &mut Vec<Dropped<F>>) -> Result<(), Error> {
         let (reason, error) = match published {
             Published::Done | Published::Taken => return Err(Error::Transition("it was published", work.id)),
@@ -57,22 +57,22 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// It was published, should not be there, and cannot go back. A running ingestor ends: the next start tries again what may
-    /// work by then. Where a start cannot do it, an error says so, and the file stays HASHED, so that the next start tries
-    /// again; it is no reason to keep all others waiting.
+    /// The file was published, must not stay there, and cannot go back. A running ingestor ends: the next start tries
+    /// again, and may succeed. If a start fails as well, it logs an error and leaves the file HASHED for the following
+    /// one, so that the other files need not wait.
     fn leave_undecided(&mut self, id: IngestId, error: fs::Error) -> Result<(), Error> {
         if !self.is_recovering {
             return Err(error.into());
         }
         let ingest = self.ingest(id)?;
         let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path).clone();
-        let error = format!("cannot be put back, which the next start will try again: {error}");
+        let error = format!("cannot be put back; the next start tries again: {error}");
         self.metrics.file_failed(&path, FailureReason::NotPutBack, &error, None);
         self.pending.undecided.insert(path);
         Ok(())
     }
 
-    /// Gives files whose name is taken the next one that is free, in the journal.
+    /// Gives each file whose name is taken the next free one, and records it in the journal.
     pub(super) fn choose_again(
         &mut self,
         collided: Vec<Work<F>>,
@@ -134,7 +134,7 @@ impl<F: Fs> Committer<F> {
         Ok(moved)
     }
 
-    /// Gives a file that was placed its old name back. False if it stays where it is, for the next start.
+    /// Gives a placed file its old name back. False if it stays where it is, for the next start.
     pub(in crate::pipeline) fn put_back(&mut self, id: IngestId) -> Result<bool, Error> {
         match twice(Error::spares_others, || self.withdraw(id)) {
             Err(Error::Io(error)) if error.spares_others() => self.leave_undecided(id, error).map(|()| false),
@@ -148,7 +148,8 @@ impl<F: Fs> Committer<F> {
         self.warehouse.withdraw(&mut hands, file)
     }
 
-    /// Puts back what was moved to `path` and should not be there. Where that cannot be done it stays, and an error says so.
+    /// Puts back a file that was moved to `path` and must not stay there. If recovery cannot, the file stays and an error
+    /// is logged.
     pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
         match self.patiently(|staging| staging.put_back(work.id, path, source)) {
             Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
@@ -160,7 +161,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// MOVED and ABANDONED into the journal.
+    /// Writes MOVED and ABANDONED.
     pub(in crate::pipeline) fn record_moves(
         &mut self,
         moved: &[Work<F>],
@@ -191,7 +192,8 @@ impl<F: Fs> Committer<F> {
         self.write(&records)
     }
 
-    /// What stands at the file's name in the warehouse, if that is the file: with it, nobody need ever read it to know that.
+    /// The identity of the file at its warehouse path, if it is the file that was moved. Recorded in MOVED, it saves
+    /// later checks from reading the file.
     fn published(&mut self, id: IngestId) -> fs::Result<Option<FileIdentity>> {
         let Some(ingest) = self.index.ingest(id) else { return Ok(None) };
         let Some(target) = &ingest.target else { return Ok(None) };
@@ -203,7 +205,7 @@ impl<F: Fs> Committer<F> {
         Ok(there.map(|stat| stat.identity).filter(|there| there.same_but_renamed(moving)))
     }
 
-    /// One that cannot be removed now is at the next start.
+    /// Discards a copy. One that cannot be removed now is removed at the next start.
     pub(super) fn discard_copy(&mut self, path: &Path) -> Result<(), Error> {
         let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
         match self.warehouse.discard(&mut hands, path) {

@@ -1,9 +1,11 @@
-//! Whether what was published still stands in the warehouse: asked before anything in staging is removed because of it.
+//! Checks that a published original is still intact in the warehouse, before its duplicate or source is removed from
+//! staging.
 //!
 //! Invariants:
-//! - P2: bytes in staging are the last good copy until the contrary is shown. It is shown by the identity that was noted
-//!   behind the publishing rename (a change of content changes the ctime, which nobody can set), or by the content.
-//! - What the content has shown holds as long as that identity does.
+//! - P2: bytes in staging count as the last good copy until the opposite is shown. It is shown by the identity that was
+//!   recorded after the publishing rename (a change of content changes the ctime, which no process can set), or by the
+//!   content.
+//! - A check by content stays valid as long as the identity does not change.
 
 use std::path::Path;
 
@@ -17,17 +19,18 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::hash::digest_of;
 use crate::types::{FileIdentity, Sha256};
 
-/// What was found at an original's name.
+/// The state of the file at an original's name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Its content.
+    /// It has the content.
     Intact,
-    /// Not its content, or nobody can tell: why.
+    /// It does not have the content, or that is unknown; the reason why.
     Damaged(String),
 }
 
 impl<F: Fs> Committer<F> {
-    /// Whether the content can be removed from staging, where it is `staged`. If not, an event says why.
+    /// True if the content, whose staged file has the identity `staged`, may be removed from staging. If not, an event
+    /// says why.
     pub(super) fn original_stands(
         &mut self,
         path: &Path,
@@ -41,7 +44,7 @@ impl<F: Fs> Committer<F> {
                 self.metrics.original_damaged(path, &original.warehouse_path, &why);
                 Ok(false)
             }
-            // It cannot be asked: that is no reason to stop, and none to remove anything.
+            // The check itself fails: that is no reason to stop, and no permission to remove anything.
             Err(error) if error.spares_others() => {
                 self.metrics.original_damaged(path, &original.warehouse_path, &error.to_string());
                 Ok(false)
@@ -50,12 +53,12 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// True if the file is in staging still and its original is not what it was: whoever heals the warehouse looks for the bytes
-    /// where they were sent. An event says so.
+    /// True if the file is still in staging and its original is no longer intact: an operator who repairs the warehouse
+    /// looks for the bytes where they were sent. An event reports it.
     pub(super) fn is_last_copy(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
         let path = &ingest.source_path;
         let is_there = match self.staging.dirs.look(path) {
-            // The move says what is wrong.
+            // The move will report the error.
             Err(error) if error.spares_others() => return Ok(false),
             stat => stat?.is_some(),
         };
@@ -66,14 +69,14 @@ impl<F: Fs> Committer<F> {
         let damaged = |why: &str| Ok(Standing::Damaged(why.to_owned()));
         let path = &original.warehouse_path;
         let (dir, name) = split(path)?;
-        // By its path, and not by what is open: the directory may have been moved away since.
+        // Opened by its path, not taken from the cache: the directory may have been moved away since.
         let dir = match self.fs.open_dir(dir) {
             Err(error) if error.is_not_found() => return damaged("it is missing"),
             dir => dir?,
         };
         let Some(stat) = self.fs.stat_fresh(&dir, name)? else { return damaged("it is missing") };
         if stat.kind != FileKind::Regular {
-            return damaged("it is no regular file");
+            return damaged("it is not a regular file");
         }
         if stat.identity.key() == staged.key() {
             return damaged("it is the very same file");

@@ -1,6 +1,6 @@
-//! What a batch decides before anything is written: for each file whether it is new, a duplicate, or has to wait.
+//! The decisions of a batch before anything is written: for each file whether it is new, a duplicate, or has to wait.
 //!
-//! Invariant (P1): a content is claimed once in a batch, and never if it is durably MOVED.
+//! Invariant (P1): a content is claimed at most once in a batch, and never if it is durably MOVED.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
 
-/// What a batch decides before anything is written.
+/// The decisions of a batch: what to write and which files to move.
 pub(super) struct BatchPlan<F: Fs> {
     pub(super) records: Vec<Record>,
     pub(super) ingests: Vec<Work<F>>,
@@ -26,11 +26,11 @@ pub(super) struct BatchPlan<F: Fs> {
 }
 
 impl<F: Fs> Committer<F> {
-    /// A file that was not hashed to its end. If its DISCOVERED is durable, that is taken back.
+    /// Reports a file that was not hashed to its end. If its DISCOVERED is durable, it is abandoned.
     pub(super) fn refuse(&mut self, settled: Settled, refusal: Refusal) -> Report {
         self.pending.noted.retain(|noted| noted.ticket != settled.ticket);
         let interrupted = matches!(refusal, Refusal::Interrupted);
-        // An interrupted file stays DISCOVERED: the next start resumes it, with the same instant.
+        // An interrupted file stays DISCOVERED: the next start resumes it, with the same time.
         if !interrupted && let Some(ingest_id) = self.pending.tickets.remove(&settled.ticket) {
             let reason = refusal.why().abandon_reason();
             self.metrics.file_abandoned(&self.settings.input.join(&*settled.name), reason);
@@ -39,13 +39,13 @@ impl<F: Fs> Committer<F> {
         Report { name: settled.name, outcome: Outcome::Refused(refusal) }
     }
 
-    /// What is due in the next frame, ahead of anything else.
+    /// Takes the records that the next frame must begin with.
     pub(super) fn take_pending(&mut self, records: &mut Vec<Record>) {
         self.note_clock(records);
         records.append(&mut self.pending.closings);
         for settled in std::mem::take(&mut self.pending.noted) {
-            // The DISCOVERED of a kept duplicate ends its hold on the original, which may be old enough to be forgotten:
-            // it goes into the frame that says what the file is now.
+            // The DISCOVERED of a kept duplicate ends its hold on the original, which may be old enough to be forgotten.
+            // So it goes into the same frame as the record that says what the file is now.
             let is_kept = self.index.kept_at(settled.identity.key()).is_some();
             if is_kept || self.pending.tickets.contains_key(&settled.ticket) {
                 continue;
@@ -68,7 +68,7 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// Decides for each file whether it is new, a duplicate, or has to wait, and what the journal will say.
+    /// Decides for each file whether it is new, a duplicate, or has to wait, and adds the records.
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
         let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
@@ -90,7 +90,8 @@ impl<F: Fs> Committer<F> {
             match original {
                 Some(original) => {
                     plan.records.push(self.skipped(id, &file.settled.name, &file.sha256, original));
-                    // A copy of what is there already is of no use; what stays is removed at the next start.
+                    // The warehouse has this content: the copy is useless. If it cannot be removed, the next start
+                    // removes it.
                     if let Some(copy) = file.copy {
                         let _ = self.staging.dirs.discard(&copy.path);
                     }
@@ -121,7 +122,7 @@ impl<F: Fs> Committer<F> {
         choices.find(|path| !self.pending.undecided.contains(path)).unwrap_or_else(|| partition.join(name))
     }
 
-    /// The file's id: that of its DISCOVERED, which is added if it is not durable already.
+    /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.
     fn discover(&mut self, settled: &Settled, records: &mut Vec<Record>) -> IngestId {
         if let Some(id) = self.pending.tickets.remove(&settled.ticket) {
             return id;
@@ -131,7 +132,7 @@ impl<F: Fs> Committer<F> {
         id
     }
 
-    /// What the journal will say of files that cannot be ingested.
+    /// Adds the records of files that cannot be ingested.
     pub(super) fn plan_quarantine(&mut self, to_confine: Vec<(Settled, Fault)>, plan: &mut BatchPlan<F>) {
         let Some(dir) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return };
         for (settled, Fault { cause, line, detail }) in to_confine {

@@ -1,8 +1,10 @@
-//! Files that cannot be ingested as they are leave staging, with the reason beside them.
+//! Moves files that cannot be ingested as they are out of staging, with the reason beside them.
 //!
 //! Invariants:
-//! - P3: QUARANTINED is durable before either is written; QUARANTINE_DONE is written after both are durable.
-//! - P2: nothing is removed but the sidecar that was used; what is moved is the file that was judged, or it goes back.
+//! - P3: QUARANTINED is durable before the reason is written and the file is moved; QUARANTINE_DONE is written after both
+//!   are durable.
+//! - P2: nothing is removed except the used sidecar. The file that is moved is the one that was checked; any other goes
+//!   back.
 
 use super::clean_up::Taken;
 use super::{Committer, Work};
@@ -18,36 +20,37 @@ use crate::pipeline::staging::names::{Aside, is_aside};
 use crate::pipeline::why_not::is_unreadable;
 use crate::pipeline::{Error, Outcome, Refusal};
 
-/// So many names are tried there. Each has the ingest id in it, so only another ingestor can have the first.
+/// How many names are tried in quarantine. Each has the ingest id in it, so only another ingestor can have taken the
+/// first.
 const NAMES_MAX: u32 = 16;
 
-/// What became of the reason.
+/// The result of writing the reason.
 enum ReasonWritten {
     Written,
-    /// Something else has its name.
+    /// Another file has its name.
     Taken,
-    /// The place does not take it.
+    /// The place refuses it.
     Refused(fs::Error),
 }
 
-/// What became of the move.
+/// The result of moving the file.
 enum Confined {
     Done,
-    /// It is another file by now, or in somebody's hands: it is judged anew.
+    /// It is another file by now, or a process has it open for writing: it begins anew.
     Abandoned(AbandonReason),
     /// It cannot be moved.
     Refused(fs::Error),
-    /// It is no longer in staging, and where it should be by now cannot be looked at.
+    /// It is no longer in staging, and the place where it should be cannot be checked.
     Unseen(fs::Error),
 }
 
 impl<F: Fs> Committer<F> {
-    /// Moves a QUARANTINED file away; returns what became of it, and the record that closes it.
+    /// Moves a QUARANTINED file away; returns the outcome, and the record that closes it.
     pub(super) fn confine(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(Outcome, Record), Error> {
         let Some(quarantined) = ingest.quarantined.as_deref() else {
             return Err(Error::Transition("a file in quarantine has no place there", work.id));
         };
-        // What is wrong with the place is no reason to stop: the file stays, and the others go on.
+        // A fault of the place is no reason to stop: the file stays, and the others continue.
         let confined = match self.staging.dirs.look(&quarantined.target) {
             Err(error) if error.spares_others() => match self.staging.dirs.look(&ingest.source_path) {
                 Ok(Some(_)) => Confined::Refused(error),
@@ -62,7 +65,7 @@ impl<F: Fs> Committer<F> {
         Ok(match confined {
             Confined::Done => {
                 let used_sidecar = self.remove_used_sidecar(work, ingest)?;
-                // The record of the name that it got in the end.
+                // Read again: the record has the name that the file got in the end.
                 if let Some(quarantined) = &self.ingest(work.id)?.quarantined {
                     self.metrics.file_quarantined(&ingest.source_path, quarantined);
                 }
@@ -81,7 +84,7 @@ impl<F: Fs> Committer<F> {
             }
             Confined::Refused(error) => {
                 self.give_back_taken(work, ingest)?;
-                // Of the name that it got in the end.
+                // Read again, as above.
                 if let Some(quarantined) = self.ingest(work.id)?.quarantined.clone() {
                     self.discard_reason(work, &quarantined)?;
                 }
@@ -94,7 +97,7 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// The file stays in staging: what an earlier run may have taken aside there gets its name back.
+    /// The file stays in staging: whatever an earlier run set aside there gets its name back.
     fn give_back_taken(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(), Error> {
         self.resolve_aside(work.id, Aside::Second, &ingest.source_path, None)?;
         if let Some(sidecar) = &ingest.sidecar {
@@ -103,8 +106,8 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// Once for each batch that has something for quarantine, or for the directory of duplicates: it may have been replaced, and
-    /// what is open is the old one.
+    /// Forgets the open directories of quarantine and duplicates, once for each batch that uses them: a directory may
+    /// have been replaced, and the open one would be the old.
     pub(super) fn look_at_targets_again(&mut self, works: &[Work<F>]) {
         let target = |work: &Work<F>| {
             let ingest = self.index.ingest(work.id)?;
@@ -116,8 +119,8 @@ impl<F: Fs> Committer<F> {
         dirs.iter().for_each(|dir| self.staging.dirs.forget(dir));
     }
 
-    /// Writes the reasons of a batch that has many of them, so that one sync serves them all. Where that fails for one of them,
-    /// it is found out again, and said, when its turn comes.
+    /// Writes the reasons of a batch in advance if there are many, so that one sync serves all. A failure for one of them
+    /// is not reported here: it occurs again when that file's turn comes, and is reported then.
     pub(super) fn prepare_reasons(&mut self, works: &[Work<F>]) -> Result<(), Error> {
         self.staging.forget_prepared();
         let few = self.quarantine.as_ref().map_or(FEW_FILES, |quarantine| quarantine.few_reasons);
@@ -135,12 +138,12 @@ impl<F: Fs> Committer<F> {
                 prepared => prepared?,
             }
         }
-        // As with the files of a batch: if it fails, nobody can tell which of all these were written.
+        // As with the files of a batch: a failure does not show which of them were not written.
         Ok(self.staging.sync_prepared().inspect_err(|_| self.forget_staged_pages())?)
     }
 
-    /// What an earlier run left: it has moved the file, or, by mistake, what an upstream had put in its place. None if there
-    /// is nothing. The name has the ingest id in it, so nothing else is expected there.
+    /// Handles what an earlier run left at the target: the file itself, or, moved by mistake, a file that an upstream had
+    /// put in its place. None if nothing is there. The name has the ingest id in it, so no other file is expected there.
     fn confined_before(
         &mut self,
         work: &Work<F>,
@@ -162,11 +165,11 @@ impl<F: Fs> Committer<F> {
         let (staging, _) = split(&ingest.source_path)?;
         self.staging.dirs.touch(staging, dir);
         if let ReasonWritten::Refused(error) = self.write_reason(work, ingest, quarantined)? {
-            // Nobody would know why it is there.
+            // A file must not be in quarantine without its reason.
             self.return_there(work, target, &ingest.source_path)?;
             return Ok(Some(Confined::Refused(error)));
         }
-        // A rename that was cut off may have left both names: the old one goes, when the new one is durable.
+        // A rename that a crash cut off may have left both names: the old one is removed after the new one is durable.
         self.patiently(|staging| staging.dirs.sync())?;
         self.resolve_aside(work.id, Aside::Second, &ingest.source_path, Some(&ingest.identity))?;
         if self.staging.dirs.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
@@ -177,9 +180,9 @@ impl<F: Fs> Committer<F> {
 
     fn move_there(&mut self, work: &Work<F>, ingest: &Ingest, first: Quarantined) -> Result<Confined, Error> {
         let taken = match self.take_again(work, &ingest.source_path, &ingest.identity) {
-            // This is why it cannot be ingested.
+            // That is why it goes to quarantine.
             Err(Error::Io(error)) if is_unreadable(&error) => Taken::Already,
-            // Another program's lease, for writing.
+            // Another program holds a lease for writing.
             Err(Error::Io(error)) if error.source.kind() == std::io::ErrorKind::WouldBlock => {
                 Taken::Busy(AbandonReason::OpenForWriting)
             }
@@ -194,7 +197,7 @@ impl<F: Fs> Committer<F> {
             let (source, target) = (&ingest.source_path, &quarantined.target);
             let (is_ours, placed) = self.place_with_reason(work, ingest, &quarantined)?;
             let confined = match placed {
-                // Further names do no harm here: nobody takes it for the warehouse's.
+                // Further names do no harm here: this is not a file of the warehouse.
                 Placed::Done | Placed::Linked => {
                     if !taken.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))? {
                         return Ok(Confined::Done);
@@ -228,7 +231,8 @@ impl<F: Fs> Committer<F> {
         Ok(Confined::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
     }
 
-    /// Writes the reason, and moves the file beside it. True if the reason is ours, whatever came of the move.
+    /// Writes the reason, and moves the file beside it. The flag is true if the reason is this ingest's own, whatever the
+    /// result of the move.
     fn place_with_reason(
         &mut self,
         work: &Work<F>,
@@ -239,7 +243,7 @@ impl<F: Fs> Committer<F> {
         let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
         Ok(match self.write_reason(work, ingest, quarantined)? {
             ReasonWritten::Written => match self.staging.place(Some(work.id), source, dir, target, identity) {
-                // Only of the rename: behind it, it is there.
+                // Only for the rename: after it, the file has moved.
                 Err(error) if error.op == Syscall::Rename && error.is_of_the_place() => (true, Placed::Refused(error)),
                 Ok(Placed::Renumbered) if self.staging.renumbers(identity.device) => (true, Placed::Done),
                 placed => (true, placed?),
@@ -249,7 +253,7 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// Writes the reason, durably but for its name.
+    /// Writes the reason. Its content is durable, its name is not yet.
     fn write_reason(
         &mut self,
         work: &Work<F>,
@@ -266,7 +270,8 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Removes unfinished reasons that a place kept which let nothing be removed. With nothing open, nobody needs one.
+    /// Removes unfinished reasons that could not be removed earlier. No ingest is QUARANTINED any more, so none is
+    /// needed.
     pub(in crate::pipeline) fn remove_leftover_reasons(&mut self) -> Result<(), Error> {
         let Some(path) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return Ok(()) };
         let store = self.journal.store();
@@ -288,7 +293,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Removes the reason, and what an earlier run may have left of it.
+    /// Removes the reason, and its unfinished file if an earlier run left one.
     fn discard_reason(&mut self, work: &Work<F>, quarantined: &Quarantined) -> Result<(), Error> {
         let path = reason_path(&quarantined.target);
         let (dir, _) = split(&path)?;
@@ -300,7 +305,8 @@ impl<F: Fs> Committer<F> {
         let unfinished = self.staging.aside_path(work.id, Aside::Reason, &path)?;
         for path in [&unfinished, &path] {
             match self.staging.dirs.discard(path) {
-                // Where nothing can be written nothing was; unless that is since a moment ago, then the next start removes it.
+                // Where nothing can be written, no reason was written. If that changed only just now, the next start
+                // removes the reason.
                 Err(error) if error.is_of_the_place() => {}
                 discarded => discarded?,
             }

@@ -1,4 +1,4 @@
-//! Into the manifest: from MOVED, which is durable, to the line.
+//! Writes manifest lines: from MOVED, which is durable, to the line.
 //!
 //! Invariant (P3): MOVED is durable before the line is written.
 
@@ -11,7 +11,7 @@ use crate::pipeline::manifest::{self, AppendProgress};
 use crate::types::IngestId;
 
 impl<F: Fs> Committer<F> {
-    /// Writes the manifest lines, in the order of ingest ids, which recovery can tell again. With `search`, only
+    /// Writes the manifest lines in the order of ingest ids, so that recovery writes the same. With `search`, writes only
     /// those that are missing.
     pub(in crate::pipeline) fn write_lines(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
         moved.sort_by_key(|work| work.id);
@@ -29,7 +29,8 @@ impl<F: Fs> Committer<F> {
         for (root, dir, ids) in hours {
             let mut lines = self.lines_of(&ids, Some(&store))?;
             if search {
-                // A version that wrote lines without the journal's id may have been killed behind them.
+                // An earlier version, which wrote lines without the journal's UUID, may have been killed after writing
+                // them.
                 let former = self.lines_of(&ids, None)?;
                 let are_there = self.patience.run(|| self.manifests.holds(&root, &dir, &former))?;
                 for ((line, former), _) in lines.iter_mut().zip(former).zip(are_there).filter(|(_, is_there)| *is_there)

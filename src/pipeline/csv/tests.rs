@@ -1,4 +1,4 @@
-//! Files as people send them, and what is wrong with others.
+//! Files as people send them, and faulty ones.
 
 use super::*;
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn faults_are_told_with_their_line() {
     assert_eq!(fault(b"a,b\n1\n1,\xff\n").0, 2);
 }
 
-/// Why: a transfer with preallocation that broke off leaves zeros up to the full size, and UTF-16 has a zero in every other
+/// Why: an interrupted transfer with preallocation leaves zeros up to the full size, and UTF-16 has a zero in every other
 /// byte. Both counted as rows.
 #[test]
 fn nul_bytes_are_no_text() {
@@ -71,13 +71,13 @@ fn nul_bytes_are_no_text() {
         let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
         assert_eq!((fault(&little).0, fault(&big).0), (1, 1), "{text:?}");
     }
-    // What comes first counts.
+    // The first fault counts.
     assert_eq!(fault(b"a,b\n1\n\0"), (2, "it has 1 columns, the first record 2".to_owned()));
     assert_eq!(fault(b"a,b\n\xff\0"), (2, NOT_UTF_8.to_owned()));
     assert_eq!(fault(b"a,b\n\0\xff"), (2, NUL.to_owned()));
 }
 
-/// Why: RFC 4180 knows LF and CRLF; a reader that takes CR for an end sees other rows than one that does not.
+/// Why: RFC 4180 allows LF and CRLF; a reader that takes CR for a line end sees other rows than one that does not.
 #[test]
 fn a_carriage_return_alone_ends_no_line() {
     assert_eq!(fault(b"a,b\r1,2\r"), (1, LONE_CR.to_owned()));
@@ -112,7 +112,7 @@ fn where_there_is_one_column_an_empty_line_is_a_record() {
     assert_eq!(good("email\n"), (0, 1, name));
 }
 
-/// Why: tab-separated values, as databases write them, know no quotes: a quote is a character like others.
+/// Why: tab-separated values, as databases write them, have no quoting: a quote is an ordinary character.
 #[test]
 fn without_quotes_a_quote_is_a_character() {
     let look = |quote| Validation { quote, ..COMMAS };
@@ -137,7 +137,7 @@ fn the_name_tells_how_a_file_is_to_be_read() {
     }
 }
 
-/// A header of any length must not end up in the journal, and must not keep the rest from being looked at.
+/// A header of any length must not end up in the journal, nor keep the rest from being checked.
 #[test]
 fn a_header_that_is_too_long_is_left_out() {
     for header in [vec!["x".repeat(2_000)], vec!["name".to_owned(); 10_000]] {
@@ -147,7 +147,7 @@ fn a_header_that_is_too_long_is_left_out() {
     }
 }
 
-/// Found by a reader: a file of commas took thirty bytes of memory for each of its own, before its header was found to be
+/// Found in a review: a file of commas took thirty bytes of memory for each of its own before its header was found to be
 /// too long; and again at the next start.
 #[test]
 fn a_header_of_nothing_but_commas_takes_no_memory() {

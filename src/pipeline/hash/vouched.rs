@@ -1,22 +1,22 @@
-//! What a file's sidecar vouches for, before the file is read.
+//! Reads what a file's sidecar demands, before the file is read.
 
 use super::Hasher;
 use crate::fs::{self, Fs, Lease, Open};
 use crate::pipeline::sidecar::{Demand, SIDECAR_BYTES_MAX, Statement, statement};
 use crate::pipeline::{Refusal, Settled};
 
-/// What a file's sidecar says of it.
+/// What a file's sidecar says about it.
 #[derive(Default)]
 pub(super) struct Vouched {
-    /// The sums that it must have.
+    /// The checksums that the file must have.
     pub(super) demand: Demand,
-    /// Something is in the sidecar that no checksum is in.
+    /// The sidecar has content, but no checksum.
     is_other: bool,
 }
 
 impl<F: Fs> Hasher<F> {
-    /// What the sidecar demands. The sidecar must be the one that released the file, and complete itself:
-    /// `sha256sum foo.csv > foo.csv.ok` shows an empty one until the sum is known, which must not count as a marker.
+    /// The demands of the sidecar. It must be the sidecar that released the file, and complete itself: `sha256sum foo.csv
+    /// > foo.csv.ok` leaves it empty until the sum is known, and this must not count as a marker.
     pub(super) fn vouched(&mut self, settled: &Settled) -> Result<Vouched, Refusal> {
         let vouched = match self.statement(settled)? {
             Statement::Demands(demand) => return Ok(Vouched { demand, is_other: false }),
@@ -36,7 +36,7 @@ impl<F: Fs> Hasher<F> {
         Ok(vouched)
     }
 
-    /// Says, once, that a file's sidecar is not understood.
+    /// Logs, once, that a file's sidecar is not understood.
     pub(super) fn say(&self, settled: &Settled, vouched: &Vouched) {
         if let Some((identity, path)) = settled.sidecar.zip(self.sidecar_path(settled)).filter(|_| vouched.is_other) {
             self.shared.notes.not_understood(&identity, &path);
@@ -54,11 +54,11 @@ impl<F: Fs> Hasher<F> {
         let fs = &self.shared.fs;
         let file = match fs.open(&self.shared.staging, &name, Open::Read) {
             Err(error) if error.is_not_found() => return Err(Refusal::SidecarChanged),
-            // Nothing is to be read in an empty one; so one that we may not read still is a marker.
+            // An empty sidecar has no content to read, so it counts as a marker even without read permission.
             Err(error) if error.is_denied() && identity.size == 0 => return Ok(Statement::Silent),
             file => file?,
         };
-        // The lease goes with the descriptor: whoever opens the sidecar later changes it, and is too late.
+        // The lease ends with the descriptor. A writer that opens the sidecar later changes it too late.
         if fs.lease(&file)? == Lease::Writer {
             return Err(Refusal::OpenForWriting);
         }

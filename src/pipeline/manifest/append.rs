@@ -1,6 +1,6 @@
-//! Appending lines, under the lock.
+//! Appends lines, under the lock.
 //!
-//! Invariant: no line is half written by us and then left: what a failed call may have left, the next one completes.
+//! Invariant: no call leaves a half-written line for good: the next call completes what a failed one may have left.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::line::MANIFEST_NAME;
 use super::lock::ManifestLock;
 use crate::fs::{self, DIR_MODE, FILE_MODE, Fs, Open};
 
-/// Writes manifests; keeps the current hour's open.
+/// Writes manifests; keeps the current hour's manifest open.
 pub struct Manifests<F: Fs> {
     fs: F,
     open: Option<OpenManifest<F>>,
@@ -31,21 +31,21 @@ impl<F: Fs> Manifests<F> {
         Manifests::stopped_by(fs, Arc::default())
     }
 
-    /// As `new`; to wait for the lock ends when the flag is set.
+    /// As `new`; waiting for the lock ends when `stop` is set.
     pub fn stopped_by(fs: F, stop: Arc<AtomicBool>) -> Manifests<F> {
         Manifests { lock: ManifestLock::new(fs.clone(), stop), fs, open: None }
     }
 
-    /// Does that under the lock.
+    /// Runs `body` under the lock.
     fn locked<T>(&mut self, root: &Path, body: impl FnOnce(&mut Self) -> fs::Result<T>) -> fs::Result<T> {
         self.lock.take(root)?;
         let result = body(self);
-        // Also if it failed: a full disk is waited for without it.
+        // After a failure as well: waiting for room on a full disk must not happen under the lock.
         let given_up = self.lock.give_up();
         result.and_then(|done| given_up.map(|()| done))
     }
 
-    /// Opens the manifest in `dir`, making it and what is missing of `dir`; their names are durable afterwards. One
+    /// Opens the manifest in `dir`, making it and the missing directories; their names are durable on return. A manifest
     /// that was removed or renamed since it was opened is opened anew.
     fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<&F::File> {
         let name = OsStr::new(MANIFEST_NAME);
@@ -72,7 +72,7 @@ impl<F: Fs> Manifests<F> {
     }
 
     /// Appends whole lines, durably. A call that failed on a full disk can be repeated with the same lines and the same
-    /// `progress`, which says that some of them may be there.
+    /// `progress`, which records that some of them may have been written.
     pub fn append(
         &mut self,
         root: &Path,
@@ -81,7 +81,8 @@ impl<F: Fs> Manifests<F> {
         progress: &mut AppendProgress,
     ) -> fs::Result<()> {
         if progress.has_begun {
-            // Meanwhile others may have appended, cut off what we had begun, or put another file there: as after a crash.
+            // Other processes may have appended meanwhile, cut off the unfinished line, or replaced the file: proceed as
+            // after a crash.
             return self.ensure(root, dir, lines).map(drop);
         }
         self.locked(root, |this| {
@@ -94,16 +95,15 @@ impl<F: Fs> Manifests<F> {
         })
     }
 
-    /// Which of `lines` stand in the manifest as whole lines.
+    /// For each of `lines`, whether the manifest has it as a whole line.
     pub fn holds(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<Vec<bool>> {
         let fs = self.fs.clone();
         let file = self.open(root, dir)?;
         Ok(search(&fs, file, lines)?.at.iter().map(Option::is_some).collect())
     }
 
-    /// Sees to it that every one of `lines` stands in the manifest, once, durably; returns how many were missing.
-    /// For recovery: `lines` are all that a crash may have left unfinished in this hour, in the order in which they
-    /// were written.
+    /// Makes sure that the manifest has each of `lines` once, durably; returns how many were missing. For recovery:
+    /// `lines` are all lines of this hour that a crash may have left unfinished, in the order in which they were written.
     pub fn ensure(&mut self, root: &Path, dir: &Path, lines: &[Vec<u8>]) -> fs::Result<usize> {
         self.locked(root, |this| {
             let fs = this.fs.clone();
@@ -112,7 +112,7 @@ impl<F: Fs> Manifests<F> {
     }
 }
 
-/// What is known of an append.
+/// The progress of an append.
 #[derive(Debug, Default)]
 pub struct AppendProgress {
     /// Some of it may have been written.

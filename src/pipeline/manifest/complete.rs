@@ -1,22 +1,23 @@
-//! Completing a manifest: what a crash has left of a batch, and what else stands behind its last whole line.
+//! Completes a manifest after a crash: the batch that was being written, and any other text after the last whole line.
 //!
 //! Invariants:
-//! - Whole lines stay, whatever they are.
-//! - What is cut off is a last line that has no end, and is not ours to complete.
+//! - Whole lines stay, whatever they contain.
+//! - Only one thing is ever cut off: a last line that has no end and that this ingestor cannot complete.
 
 use serde::de::IgnoredAny;
 
 use super::line::LINE_BYTES_MAX;
 use crate::fs::{self, Fs};
 
-/// Bytes read at once while a manifest is searched.
+/// Bytes read at once when a manifest is searched.
 const SEARCH_BYTES: usize = 256 << 10;
 
-/// Sees to it that every one of `lines` stands in the manifest, once, durably; returns how many were missing.
+/// Makes sure that the manifest has each of `lines` once, durably; returns how many were missing.
 pub(super) fn complete<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<usize> {
     let found = search(fs, file, lines)?;
-    // What is found may be in the page cache alone, left clean there by a sync that failed; and where others have written
-    // to the same page since, the cache could not be emptied of it. Written once more, it is synced below.
+    // After a failed fsync the kernel marks the pages clean, so a line that is found here may exist in the page cache
+    // only. Dropping the cache does not help where another process has written to the same page since. So every found
+    // line is written again, which makes its page dirty, and is synced below.
     for (line, at) in lines.iter().zip(&found.at) {
         if let Some(at) = at {
             fs::write_all_at(fs, file, line, *at)?;
@@ -26,12 +27,12 @@ pub(super) fn complete<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::
         let missing = lines.iter().zip(&found.at).filter(|(_, at)| at.is_none_or(|at| at >= limit));
         missing.flat_map(|(line, _)| line.iter().copied()).collect::<Vec<u8>>()
     };
-    // Behind the last line that is not one of ours to write, only our own batch can stand: as it was left.
+    // After the last line that is not one of `lines`, there can only be this batch, as the crash left it.
     let batch = missing_before(found.others_end);
     if is_torn_from(fs, file, found.others_end, found.len, &batch)? {
         fs::write_all_at(fs, file, &batch, found.others_end)?;
     } else {
-        // Something else was torn there. Whole lines stay, whatever they are.
+        // The tail is not of this batch. Whole lines stay, whatever they contain.
         let rest = missing_before(u64::MAX);
         let end = end_last_line(fs, file, found.lines_end, found.len, lines)?;
         fs::write_all_at(fs, file, &rest, end)?;
@@ -40,14 +41,14 @@ pub(super) fn complete<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::
     Ok(found.at.iter().filter(|at| at.is_none()).count())
 }
 
-/// The end of the file's last whole line. What another ingestor's crash left behind it is cut off; that one's recovery will
-/// write its line anew.
+/// The end of the file's last whole line. A torn line after it, left by another ingestor's crash, is cut off; that
+/// ingestor's recovery writes it again.
 pub(super) fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
     let len = fs.stat_file(file)?.identity.size;
     let mut end = len;
     while end > 0 {
         let start = end.saturating_sub(SEARCH_BYTES as u64);
-        // The last byte alone first: it is nearly always the newline.
+        // Read the last byte alone first: it is nearly always the newline.
         let start = if end == len { end - 1 } else { start };
         let mut piece = vec![0; (end - start) as usize];
         fs::read_full_at(fs, file, &mut piece, start)?;
@@ -60,9 +61,9 @@ pub(super) fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
     end_last_line(fs, file, end, len, &[])
 }
 
-/// Sees to it that the file, whose last newline stands before `start`, ends behind a whole line; returns where. A record that
-/// lacks nothing but its newline (an editor may save a file so) gets that; it is no torn one, since no beginning of an
-/// object is an object. What else stands there is cut off, and so is one of `lines`, which the caller writes.
+/// Makes the file, whose last newline is before `start`, end with a whole line; returns its new end. A record that lacks
+/// only its newline (an editor may save a file like this) gets one. It cannot be torn, since no proper prefix of a JSON
+/// object is a JSON object. Any other text is cut off, and so is one of `lines`, which the caller writes.
 fn end_last_line<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, lines: &[Vec<u8>]) -> fs::Result<u64> {
     if start >= len {
         return Ok(start);
@@ -83,20 +84,20 @@ fn end_last_line<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, lines: &[V
     Ok(start)
 }
 
-/// What a search through a manifest found.
+/// The result of searching a manifest.
 pub(super) struct Search {
-    /// For each line asked for, where it stands.
+    /// For each requested line, its offset.
     pub(super) at: Vec<Option<u64>>,
-    /// Behind the last whole line that was not asked for.
+    /// The end of the last whole line that was not requested.
     others_end: u64,
-    /// Behind the last line that has its end, whatever it holds.
+    /// The end of the last line that has a newline, whatever it contains.
     lines_end: u64,
-    /// Behind the last byte that was read.
+    /// The end of the last byte that was read.
     len: u64,
 }
 
-/// Reads the manifest from its beginning to its end. A line that is none (with zeros where a power cut took a sector,
-/// or what somebody else wrote) is passed over.
+/// Reads the manifest from beginning to end. Text that is not a line of an ingestor (with zeros where a power cut lost a
+/// sector, or written by another program) is skipped.
 pub(super) fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search> {
     let wanted: hashbrown::HashMap<&[u8], usize> =
         lines.iter().enumerate().map(|(index, line)| (line.as_slice(), index)).collect();
@@ -104,12 +105,12 @@ pub(super) fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Re
     let mut pending: Vec<u8> = Vec::new();
     let mut piece = vec![0; SEARCH_BYTES];
     let mut offset = 0;
-    // Bytes of the line under way that are not kept, and whether they may be an object's.
+    // Bytes of the current line that were dropped, and whether they may belong to an object.
     let (mut passed_over, mut passed_object) = (0, true);
     loop {
         let read = fs.read_at(file, &mut piece, offset)?;
         if read == 0 {
-            // Not what stat said before: somebody who does not ask for the lock may append meanwhile.
+            // Not the size that stat returned before: a process that does not take the lock may append meanwhile.
             search.len = offset;
             return Ok(search);
         }
@@ -131,7 +132,7 @@ pub(super) fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Re
         }
         pending.drain(..taken);
         if pending.len() > LINE_BYTES_MAX {
-            // No line of ours: it is passed over, and only its last byte kept, which may be an object's end.
+            // Longer than any line of an ingestor: skip it and keep only its last byte, which may end an object.
             let passed = pending.len() - 1;
             let begins = if passed_over == 0 { pending.starts_with(b"{") } else { passed_object };
             passed_object = begins && !pending.contains(&0);
@@ -141,7 +142,7 @@ pub(super) fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Re
     }
 }
 
-/// A line of JSON has no raw zero in it, and is an object.
+/// True for a line that looks like a JSON object: it contains no raw zero.
 fn is_line(line: &[u8]) -> bool {
     line.starts_with(b"{") && is_end_of_line(line)
 }
@@ -150,8 +151,8 @@ fn is_end_of_line(line: &[u8]) -> bool {
     line.ends_with(b"}\n") && !line.contains(&0)
 }
 
-/// True if everything from `start` to the file's end is `batch`, as far as it was written: its beginning, perhaps with
-/// zeros where sectors are missing.
+/// True if the file from `start` to its end is `batch` as far as it was written: a prefix, perhaps with zeros where
+/// sectors are missing.
 fn is_torn_from<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, batch: &[u8]) -> fs::Result<bool> {
     let length = len - start;
     if length > batch.len() as u64 {

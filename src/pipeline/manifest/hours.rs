@@ -1,6 +1,6 @@
-//! Which manifests there are, hour by hour.
+//! Lists the manifests, hour by hour.
 //!
-//! Invariant: it only reads; a directory that cannot be looked into does not hide the others, and is told.
+//! Invariant: it only reads; a directory that cannot be listed does not hide the others, and is reported.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -26,12 +26,12 @@ pub struct Unread {
     pub why: Error,
 }
 
-/// Which manifests there are.
+/// The manifests that were found.
 #[derive(Debug, Default)]
 pub struct Hours {
-    /// Their paths, oldest first; whether they can be read is seen when they are opened.
+    /// Their paths, oldest first. Opening one shows whether it can be read.
     pub manifests: Vec<PathBuf>,
-    /// Directories that cannot be looked into.
+    /// Directories that cannot be listed.
     pub unread: Vec<Unread>,
 }
 
@@ -64,8 +64,8 @@ pub fn manifests<F: Fs>(fs: &F, root: &Path, since: Option<UnixMillis>) -> fs::R
     Ok(hours)
 }
 
-/// The newest manifests, at most `count_max`, newest first: those of the hour of `until` and before it, or all. Only the
-/// directories on the way to these are listed; one that cannot be looked into is passed over.
+/// The newest manifests, at most `count_max`, newest first: those of the hour of `until` and before, or of all hours.
+/// Only the directories on the way to them are listed; one that cannot be listed is skipped.
 pub fn newest<F: Fs>(fs: &F, root: &Path, until: Option<UnixMillis>, count_max: usize) -> Vec<PathBuf> {
     let until = until.map(|until| hour_dir(root, until));
     let mut found = Vec::new();
@@ -98,7 +98,7 @@ fn descend<F: Fs>(
 }
 
 impl Hours {
-    /// What was asked of a directory; one that cannot tell is remembered, unless it was removed meanwhile.
+    /// The result of an operation on a directory. A failure is recorded, unless the directory was removed meanwhile.
     fn unless_unread<F: Fs, T>(&mut self, fs: &F, dir: &Path, asked: fs::Result<T>) -> Option<T> {
         match asked {
             Ok(told) => Some(told),
@@ -111,13 +111,13 @@ impl Hours {
     }
 }
 
-/// True if something has that name: a link that leads nowhere, too.
+/// True if the name exists, even as a link that leads nowhere.
 fn is_there<F: Fs>(fs: &F, path: &Path) -> bool {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return false };
     fs.open_dir(parent).and_then(|parent| fs.stat(&parent, name)).is_ok_and(|stat| stat.is_some())
 }
 
-/// The directories in `dir` whose names are so many digits.
+/// The directories in `dir` whose names have this many digits.
 fn levels<F: Fs>(fs: &F, dir: &Path, digits: usize) -> fs::Result<Vec<PathBuf>> {
     let handle = fs.open_dir(dir)?;
     let mut found = Vec::new();
@@ -163,8 +163,8 @@ mod tests {
         assert_eq!(since(Some(1_795_466_162_965 + 86_400_000)), Vec::<String>::new());
     }
 
-    /// Why: a year that cannot be looked into must neither hide the others nor pass for one without manifests; what is gone
-    /// when it is looked into was removed.
+    /// Why: a year that cannot be listed must neither hide the others nor count as one without manifests; a directory
+    /// that is gone when it is listed was removed.
     #[test]
     fn what_cannot_be_looked_into_is_told() {
         let fs = SimFs::new(1);

@@ -1,4 +1,4 @@
-//! One line: a pure function of the journal's records.
+//! One line, a pure function of the journal's records.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use crate::journal::ingest::Ingest;
 use crate::journal::record::Profile;
 use crate::types::{Algorithm, IngestId, UnixMillis};
 
-/// The file's name within its hour's directory.
+/// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
-/// The longest line: two paths of 4,096 bytes, each byte escaped to six, each once more as base64; the names of columns,
-/// each byte escaped to six; and the rest.
+/// The longest line: two paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
+/// column names, with each byte escaped to six; and the rest.
 pub const LINE_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ struct Line<'a> {
     profile: Option<ProfileFields<'a>>,
 }
 
-/// Of a file that was looked into. Null where it could not be told.
+/// The fields of a validated file. Null where unknown.
 #[derive(Serialize)]
 struct ProfileFields<'a> {
     rows: Option<u64>,
@@ -66,14 +66,14 @@ impl<'a> ProfileFields<'a> {
     }
 }
 
-/// A path for JSON: as text, and the exact bytes beside it if it is not UTF-8.
+/// A path for JSON: as text, and also the exact bytes as base64 if it is not UTF-8.
 pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
     let exact = path.to_str().is_none().then(|| BASE64.encode(path.as_os_str().as_bytes()));
     (path.to_string_lossy(), exact)
 }
 
-/// The manifest line of a file that has a target, with its newline. `journal` is the journal's UUID; without it, the line is
-/// as versions before 0.2 wrote it.
+/// Appends the manifest line of a file that has a target, with its newline. `journal` is the journal's UUID; without it,
+/// the line is as versions before 0.2 wrote it.
 pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
@@ -94,7 +94,7 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
         verified_by: target.verified_by,
         profile: ingest.profile().map(ProfileFields::of),
     };
-    // Strings and numbers into memory: there is nothing in it that could fail.
+    // Writing strings and numbers to memory cannot fail.
     let written = serde_json::to_writer(&mut *out, &line);
     debug_assert!(written.is_ok());
     out.push(b'\n');

@@ -1,10 +1,10 @@
 //! The lock between ingestors that share a manifests directory.
 //!
 //! Invariants:
-//! - It lies on a file of our own, `.csv-ingestor/lock`, which only those can open who may write manifests. Whoever locks a
-//!   manifest, to read it, locks nobody out.
-//! - It is waited for with an end: a signal ends it. It is never held while something else is waited for.
-//! - Who holds it holds the lock on the file that has the name: one that was removed meanwhile locks nobody out.
+//! - The lock is on a file of its own, `.csv-ingestor/lock`, which only processes that may write manifests can open. A
+//!   reader that locks a manifest blocks no ingestor.
+//! - Waiting for it is bounded: a signal ends it. The lock is never held while waiting for anything else.
+//! - The holder has locked the file that has the name now: a lock on a removed file excludes no process.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,18 +19,18 @@ use crate::heartbeat;
 use crate::limits::{LOCK_PAUSE_MAX, LOCK_PAUSE_MIN, LOCK_STOP_TIME_MAX, LOCK_TOLD_FIRST, LOCK_TOLD_NEXT};
 use crate::log;
 
-/// Below the manifests: what is for no reader.
+/// Below the manifests: the directory that readers ignore.
 const PRIVATE_DIR: &str = ".csv-ingestor";
 /// The file's name in it.
 const LOCK_NAME: &str = "lock";
 
-/// What others of the group may do where they may write manifests, and where they may not.
+/// The lock file's mode if the group may write manifests, and if it may not.
 const SHARED_MODE: u32 = 0o660;
 const OWN_MODE: u32 = 0o600;
 /// The permission bit for a group that may write.
 const GROUP_WRITES: u32 = 0o020;
 
-/// One manifests directory's lock.
+/// The lock of one manifests directory.
 pub(super) struct ManifestLock<F: Fs> {
     fs: F,
     /// Set by the first signal.
@@ -70,7 +70,7 @@ impl<F: Fs> ManifestLock<F> {
         }
     }
 
-    /// Gives it up.
+    /// Releases the lock.
     pub(super) fn give_up(&mut self) -> fs::Result<()> {
         self.open.as_ref().map_or(Ok(()), |(_, file)| self.fs.unlock_file(file))
     }
@@ -85,7 +85,8 @@ fn private_dir<F: Fs>(fs: &F, root: &Path) -> fs::Result<F::Dir> {
     }
 }
 
-/// Opens the lock's file, making it if it is missing. It need not be durable: after a power cut nobody holds it.
+/// Opens the lock file, making it if it is missing. Its name need not be durable: after a power cut no process holds the
+/// lock.
 fn open<F: Fs>(fs: &F, root: &Path, dir: &F::Dir) -> fs::Result<F::File> {
     let name = OsStr::new(LOCK_NAME);
     match fs.open(dir, name, Open::Write) {
@@ -97,30 +98,30 @@ fn open<F: Fs>(fs: &F, root: &Path, dir: &F::Dir) -> fs::Result<F::File> {
                 created => created,
             }
         }
-        // Another user made it under a umask that lets the group read only. That suffices for a lock.
+        // Another user made it under a umask that lets the group only read. That suffices for a lock.
         Err(error) if error.is_denied() => fs.open(dir, name, Open::Read).map_err(|_| error),
         opened => opened,
     }
 }
 
-/// How long somebody else has had it.
+/// How long another process has held the lock.
 struct Wait {
     stop: Arc<AtomicBool>,
     waited: Duration,
-    /// `waited`, when the signal was seen.
+    /// The value of `waited` when the signal was seen.
     stopping: Option<Duration>,
-    /// `waited`, when it is told next.
+    /// The value of `waited` at which the next warning is due.
     told: Duration,
 }
 
 impl Wait {
-    /// Waits for a moment, longer each time. An error if the process is to stop, and the lock does not come soon.
+    /// Pauses, longer each time. An error if the process is to stop and the lock is not released soon.
     fn step<F: Fs>(&mut self, fs: &F, path: &Path, holder: impl Fn() -> Option<u32>) -> fs::Result<()> {
         if self.stop.load(Ordering::Relaxed) {
-            // A neighbour needs milliseconds, and the batch is nearly done.
+            // Another ingestor needs milliseconds, and the batch is nearly done.
             let since = *self.stopping.get_or_insert(self.waited);
             if self.waited - since >= LOCK_STOP_TIME_MAX {
-                let text = format!("held by another process{}, and waited for until a signal came", pid_text(holder()));
+                let text = format!("held by another process{}; a signal ended the wait", pid_text(holder()));
                 let source = io::Error::new(io::ErrorKind::Interrupted, text);
                 return Err(fs::Error { op: Syscall::Flock, path: path.to_path_buf(), source });
             }

@@ -1,12 +1,12 @@
-//! The manifest: one line per ingested file, exactly one.
+//! The manifest: exactly one line per ingested file.
 //!
 //! Invariants:
 //! - A line is a pure function of the journal's records.
-//! - Lines are appended under a lock, so that several ingestors may share a manifests directory. It is not on the manifest, which
-//!   readers may lock, and it is not held while a full disk is waited for.
-//! - A whole line that a reader may have seen is never taken back: what a crash left of a batch is completed in place, and so
-//!   is a record that lacks its newline alone; only a last line that is torn and is not ours is cut off. What somebody else
-//!   wrote between the lines stays.
+//! - Lines are appended under a lock, so that several ingestors may share a manifests directory. The lock is not on the
+//!   manifest, which readers may lock, and it is not held while waiting for room on a full disk.
+//! - A whole line that a reader may have seen is never taken back. A batch that a crash cut off is completed in place,
+//!   and so is a record that lacks only its newline. Only a last line that is torn and that this ingestor cannot complete
+//!   is cut off. Lines that other programs wrote stay.
 
 mod append;
 mod complete;

@@ -1,11 +1,11 @@
-//! Reading manifests: their lines, one after the other.
+//! Reads manifests, line by line.
 //!
 //! Invariants:
-//! - It only reads, and takes no lock: a last line without its end may be one that is just being written.
-//! - What has a manifest's name and is no regular file is not opened.
-//! - No line is held in memory beyond [`LINE_BYTES_MAX`].
-//! - What is no line of an ingestor is told from one, with its file and number; it never ends the reading.
-//! - Keys that are not known are accepted: newer versions may say more.
+//! - It only reads, and takes no lock: a last line without its end may be one that is being written.
+//! - Anything with a manifest's name that is not a regular file is not opened.
+//! - No line longer than [`LINE_BYTES_MAX`] is held in memory.
+//! - Text that is not a line of an ingestor is reported with its file and number; it never ends the reading.
+//! - Unknown keys are accepted: newer versions may add some.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -26,12 +26,12 @@ use crate::types::{IngestId, Sha256, UnixMillis};
 /// Bytes read at once: more than the longest line.
 const WINDOW_BYTES: usize = 4 * LINE_BYTES_MAX;
 
-/// What a manifest line says.
+/// The content of a manifest line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Where the file was found.
     pub source_path: PathBuf,
-    /// Of its content.
+    /// The SHA-256 of its content.
     pub sha256: Sha256,
     /// `st_dev` of the staged file.
     pub device: u64,
@@ -41,17 +41,17 @@ pub struct Listed {
     pub size: u64,
     /// Seconds since the epoch.
     pub mtime_sec: i64,
-    /// Where it is.
+    /// Its path in the warehouse.
     pub warehouse_path: PathBuf,
     /// Unique within one journal.
     pub ingest_id: IngestId,
-    /// Which journal that is; lines of older versions do not say.
+    /// The journal's UUID; lines of older versions do not have it.
     pub journal: Option<[u8; 16]>,
     /// When it was found complete.
     pub ingested_at: UnixMillis,
 }
 
-/// The keys, as they stand in a line.
+/// The keys of a line.
 #[derive(Deserialize)]
 struct Keys<'a> {
     #[serde(borrow)]
@@ -78,17 +78,17 @@ struct Keys<'a> {
 /// Reads one line, without its newline.
 ///
 /// # Errors
-/// Why it is none.
+/// The reason why it is not a line of an ingestor.
 pub fn parse(line: &[u8]) -> Result<Listed, String> {
     if line.contains(&0) {
         return Err("it holds zeros, as a power cut leaves them".to_owned());
     }
-    // The values alone would do for the deserializer, which knows their order.
+    // The deserializer would accept an array of the values in order.
     if line.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err("it is no JSON object".to_owned());
     }
     let keys: Keys<'_> = serde_json::from_slice(line).map_err(|error| {
-        // Its own "line 1" would be taken for the manifest's.
+        // A reader would take the parser's "line 1" for the manifest's.
         let place = format!(" at line {} column {}", error.line(), error.column());
         format!("{} (at its byte {})", error.to_string().trim_end_matches(&place), error.column())
     })?;
@@ -125,12 +125,12 @@ fn exact_path(key: &str, text: &str, base64: Option<&str>) -> Result<PathBuf, St
 /// Why a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What has its name is none, and was not opened.
+    /// The name is not a regular file, and was not opened.
     #[error("{} is {}, not a regular file", path.display(), kind_text(*.kind))]
     Irregular {
         /// The manifest's path.
         path: PathBuf,
-        /// What is there.
+        /// The kind of file that it is.
         kind: FileKind,
     },
     /// A file operation failed.
@@ -139,7 +139,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Nothing has that name.
+    /// True if the name does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Io(error) if error.is_not_found())
     }
@@ -154,30 +154,30 @@ fn kind_text(kind: FileKind) -> &'static str {
     }
 }
 
-/// What stands in a manifest between two newlines.
+/// The text between two newlines of a manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Text<'a> {
-    /// A line that has its end (which is left out here).
+    /// A line with its newline (which is left out here).
     Whole(&'a [u8]),
-    /// Longer than any line of an ingestor; it was passed over.
+    /// Longer than any line of an ingestor; it was skipped.
     TooLong,
-    /// What stands behind the last newline: torn by a crash, or just being written.
+    /// The text after the last newline: torn by a crash, or being written.
     Unfinished(&'a [u8]),
 }
 
-/// A line and its place.
+/// A line and its position.
 #[derive(Debug)]
 pub struct Line<'a> {
     /// Where it begins.
     pub offset: u64,
-    /// From 1, of those that were read.
+    /// Counted from 1, among the lines that were read.
     pub number: u64,
-    /// What it is.
+    /// Its text.
     pub text: Text<'a>,
 }
 
 impl Line<'_> {
-    /// What it says, or why it is no line of an ingestor.
+    /// The parsed line, or the reason why it is not a line of an ingestor.
     pub fn parse(&self) -> Result<Listed, String> {
         match self.text {
             Text::Whole(line) => parse(line),
@@ -202,25 +202,25 @@ pub struct Lines<F: Fs> {
 }
 
 impl<F: Fs> Lines<F> {
-    /// Opens a manifest, to be read from the line that begins at `offset`.
+    /// Opens a manifest for reading from the line that begins at `offset`.
     ///
     /// # Errors
-    /// It is no regular file, or I/O.
+    /// It is not a regular file, or an I/O error.
     pub fn open(fs: &F, manifest: &Path, offset: u64) -> Result<Lines<F>, Error> {
         let file = open(fs, manifest)?;
         let (fs, window) = (fs.clone(), vec![0; WINDOW_BYTES]);
         Ok(Lines { fs, file, window, base: offset, begin: 0, end: 0, number: 0, lines_end: offset })
     }
 
-    /// Opens a manifest, to be read from the first line that begins in its last `bytes`.
+    /// Opens a manifest for reading from the first line that begins in its last `bytes`.
     ///
     /// # Errors
-    /// It is no regular file, or I/O.
+    /// It is not a regular file, or an I/O error.
     pub fn open_tail(fs: &F, manifest: &Path, bytes: u64) -> Result<Lines<F>, Error> {
         let mut lines = Lines::open(fs, manifest, 0)?;
         let len = fs.stat_file(&lines.file)?.identity.size;
         if len > bytes {
-            // One byte earlier: then what is left out is the end of a line, if only its newline.
+            // One byte earlier: then the first line, which is skipped, is the end of a line, if only its newline.
             (lines.base, lines.lines_end) = (len - bytes - 1, len - bytes - 1);
             lines.next_line()?;
             lines.number = 0;
@@ -228,7 +228,7 @@ impl<F: Fs> Lines<F> {
         Ok(lines)
     }
 
-    /// Behind the last line that was read and has its end.
+    /// The end of the last line that was read and has its newline.
     pub fn lines_end(&self) -> u64 {
         self.lines_end
     }
@@ -269,7 +269,7 @@ impl<F: Fs> Lines<F> {
         Line { offset: self.base + from as u64, number: self.number, text }
     }
 
-    /// A line that is longer than any of ours: only its end is looked for.
+    /// Skips the rest of a line that is longer than any line of an ingestor.
     fn pass_over(&mut self) -> fs::Result<Line<'static>> {
         let offset = self.base + self.begin as u64;
         self.number += 1;
@@ -285,7 +285,7 @@ impl<F: Fs> Lines<F> {
         }
     }
 
-    /// Reads more, behind what is still to be handed out; 0 at the end of the file.
+    /// Reads more bytes after those still to be handed out; 0 at the end of the file.
     fn fill(&mut self) -> fs::Result<usize> {
         self.window.copy_within(self.begin..self.end, 0);
         self.base += self.begin as u64;
@@ -306,7 +306,8 @@ fn open<F: Fs>(fs: &F, manifest: &Path) -> Result<F::File, Error> {
         FileKind::Regular => Ok(()),
         kind => Err(Error::Irregular { path: manifest.to_path_buf(), kind }),
     };
-    // A look first: opening a pipe would let go who waits at its other end, and opening a device may do anything.
+    // Check first: opening a pipe would release a process that waits at its other end, and opening a device may do
+    // anything.
     if let Some(stat) = fs.stat(&dir, name)? {
         unless_irregular(stat.kind)?;
     }
@@ -324,8 +325,8 @@ pub struct LinePlace {
     pub number: u64,
 }
 
-/// The lines with that ingest id in the manifest of the hour of `at`: one, if all is as it should be; several where
-/// several ingestors share the manifests.
+/// The lines with this ingest id in the manifest of the hour of `at`: normally one; several where several ingestors share
+/// the manifests.
 pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<Vec<(LinePlace, Listed)>, Error> {
     let manifest = hour_dir(root, at).join(MANIFEST_NAME);
     let mut lines = match Lines::open(fs, &manifest, 0) {
@@ -367,7 +368,7 @@ mod tests {
         assert_eq!(parse(exact.as_bytes()).unwrap().source_path.as_os_str().as_encoded_bytes(), b"/in/\xff");
     }
 
-    /// What a line says, without the keys.
+    /// The values of a line, without the keys.
     fn values_alone() -> String {
         let sha256 = "ab".repeat(32);
         format!(r#"["/in/a.csv",null,"{sha256}",1,7,46,-5,"/wh/a.csv",null,6,"2026-11-23T20:02:42.965Z"]"#)

@@ -1,12 +1,12 @@
-//! Which journal works with a staging directory: it says so beside its marker in the manifests.
+//! Records which journal works with a staging directory: a claim beside the journal's marker in the manifests.
 //!
 //! Invariants:
-//! - A journal claims one staging directory, and takes the claims of all others on it away: so one that is lost, was exchanged
-//!   for another, or comes back after it was replaced, is told from the one whose turn it is.
-//! - A directory is known by its inode number and the time at which it was made: the device's number is another after every
-//!   mount. Where the file system does not tell that time, nothing is claimed. Hosts that were copied from one image have
-//!   the same numbers, so the host's id counts too, where both have one.
-//! - What cannot be read says nothing.
+//! - A journal claims one staging directory, and removes all other journals' claims on it. So a journal that was lost,
+//!   exchanged for another, or came back after it was replaced, is distinguished from the current one.
+//! - A directory is identified by its inode number and its creation time: the device number changes with every mount.
+//!   Where the file system does not record that time, nothing is claimed. Hosts that were copied from one image have the
+//!   same numbers, so the host's id counts too, where both have one.
+//! - A claim that cannot be read counts as none.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ use crate::journal::hex;
 use crate::limits::CLAIMS_MAX;
 use crate::types::FileTime;
 
-/// The claim, in a journal's own directory in the manifests.
+/// The claim's name, in a journal's own directory in the manifests.
 const CLAIM: &str = "staging";
-/// The same before it is whole.
+/// Its name before it is complete.
 const UNFINISHED: &str = "staging.tmp";
 /// More than the longest claim.
 const CLAIM_BYTES_MAX: usize = 256;
-/// What tells one host from another, machine-id(5).
+/// The file that identifies the host: machine-id(5).
 const HOST: (&str, &str) = ("/etc", "machine-id");
-/// Of that; it has 32 digits.
+/// Bytes that are read of it; it has 32 digits.
 const HOST_BYTES_MAX: usize = 64;
 
-/// A staging directory, wherever it is mounted.
+/// The identity of a staging directory, independent of its mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Staging {
     inode: u64,
@@ -37,7 +37,7 @@ struct Staging {
 }
 
 impl Staging {
-    /// None where nothing tells it from others for good.
+    /// None where nothing identifies it permanently.
     fn at<F: Fs>(fs: &F, input: &Path) -> Option<Staging> {
         let stat = fs.open_dir(input).and_then(|dir| fs.stat_dir(&dir)).ok()?;
         let host = fs.open_dir(Path::new(HOST.0)).ok().and_then(|etc| read(fs, &etc, HOST.1, HOST_BYTES_MAX));
@@ -87,7 +87,7 @@ fn others<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, staging: &S
     all.filter(|marker| claimed(fs, marker).is_some_and(|claimed| claimed.is(staging))).collect()
 }
 
-/// The marker of another journal that has worked with this staging directory last, and not this one.
+/// The marker of another journal that claims this staging directory; None if this journal's own claim is valid.
 pub fn owner<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, input: &Path) -> Option<PathBuf> {
     let staging = Staging::at(fs, input)?;
     let own = store.and_then(|store| claimed(fs, &private_dir(manifests, store)));
@@ -97,10 +97,10 @@ pub fn owner<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, input: &
     others(fs, manifests, store, &staging).into_iter().next()
 }
 
-/// Claims the staging directory, durably, and takes it from all others.
+/// Claims the staging directory, durably, and removes all other claims on it.
 ///
 /// # Errors
-/// A file operation failed: somebody else's claim may stand still.
+/// A file operation failed: another journal's claim may still exist.
 pub fn take<F: Fs>(fs: &F, manifests: &Path, store: &[u8; 16], input: &Path) -> fs::Result<()> {
     let Some(staging) = Staging::at(fs, input) else { return Ok(()) };
     let own = private_dir(manifests, store);
@@ -131,7 +131,7 @@ fn write<F: Fs>(fs: &F, dir: &F::Dir, staging: &Staging) -> fs::Result<()> {
     fs.sync_dir(dir)
 }
 
-/// The journal's id in a marker's path, for people.
+/// The journal's UUID in a marker's path, for people.
 pub fn journal_of(marker: &Path) -> String {
     marker.file_name().map_or_else(|| hex(&[0; 16]), |name| name.to_string_lossy().into_owned())
 }

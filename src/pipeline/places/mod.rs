@@ -1,11 +1,12 @@
-//! The directories that a running ingestor relies on: whether they are those that it knows, at the start and while it runs.
+//! Checks, at the start and while running, that the directories the ingestor depends on are the ones it knows.
 //!
 //! Invariants:
-//! - A journal whose settings name a warehouse has a marker there: `WAREHOUSE/.csv-ingestor/<store>`, made before the settings
-//!   are written. Without it the path is a bare mount point, or another warehouse.
-//! - The manifests have the same marker. That it was made says a directory beside the warehouse's marker, which is made behind
-//!   it: journals of older versions have none, and get both.
-//! - Only what is certain counts as missing: no such name, no directory, another inode. Any other error says nothing.
+//! - A journal whose settings name a warehouse has a marker there: `WAREHOUSE/.csv-ingestor/<store>`, made before the
+//!   settings are written. Without it the path is a bare mount point, or another warehouse.
+//! - The manifests have the same marker. A directory beside the warehouse's marker records that it was made, and is made
+//!   after it. Journals of older versions have neither, and get both.
+//! - A directory counts as missing only if that is certain: no such name, not a directory, or another inode. Any other
+//!   error proves nothing.
 
 pub mod claim;
 pub mod older;
@@ -18,28 +19,29 @@ use crate::fs::{self, DIR_MODE, Fs, PRIVATE_MODE};
 use crate::journal::{Journal, hex};
 use crate::pipeline::Error;
 
-/// What the operator takes upon himself.
+/// What the operator accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accepts {
-    /// The manifests may list what the journal does not know.
+    /// The manifests may list contents that the journal does not know.
     pub journal: bool,
-    /// Warehouse and manifests may be others than before.
+    /// Warehouse and manifests may be different directories than before.
     pub warehouse: bool,
 }
 
 /// The option that names a journal's directory.
 const STATE_PATH: &str = "--state-path";
-/// What everything is in that is not for readers. Several ingestors, of several users, may have their own directory in it.
+/// The directory for everything that readers ignore. Several ingestors, of several users, may have their own directories
+/// in it.
 const PRIVATE: &str = ".csv-ingestor";
-/// Behind the name of the warehouse's marker: there is one for the manifests, too.
+/// The suffix of the warehouse's marker that records that the manifests have one, too.
 const MANIFESTS_MARKED: &str = "-manifests";
 
-/// The directory that a journal has for itself below a warehouse or manifests.
+/// A journal's own directory below a warehouse or manifests.
 pub fn private_dir(root: &Path, store: &[u8; 16]) -> PathBuf {
     root.join(PRIVATE).join(hex(store))
 }
 
-/// The directories that journals have for themselves below a warehouse or manifests, as far as they can be listed.
+/// The journals' own directories below a warehouse or manifests, at most `count_max`, as far as they can be listed.
 pub fn private_dirs<F: Fs>(fs: &F, root: &Path, count_max: usize) -> Vec<PathBuf> {
     let shared = root.join(PRIVATE);
     let Ok(entries) = fs.open_dir(&shared).and_then(|dir| fs.list(&dir)) else { return Vec::new() };
@@ -52,24 +54,24 @@ fn manifests_marked(warehouse: &Path, store: &[u8; 16]) -> PathBuf {
     warehouse.join(PRIVATE).join(hex(store) + MANIFESTS_MARKED)
 }
 
-/// Opens a journal's own directory below `root`, making it, and its names, durably.
+/// Opens a journal's own directory below `root`, making it if it is missing; its name is durable on return.
 pub fn make_private_dir<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Result<F::Dir> {
     let shared = root.join(PRIVATE);
     fs::open_dir_durable(fs, root, &shared, DIR_MODE)?;
     fs::open_dir_durable(fs, &shared, &private_dir(root, store), PRIVATE_MODE)
 }
 
-/// True if there is a directory of that path; what cannot be looked at may be one.
+/// True if a directory of that path exists, or if that cannot be determined.
 pub fn may_be_there<F: Fs>(fs: &F, path: &Path) -> bool {
     fs.open_dir(path).map_or_else(|error| !is_missing(&error), |_| true)
 }
 
-/// True if this warehouse says that the manifests have one, too.
+/// True if the warehouse records that the manifests have a marker, too.
 pub fn are_manifests_marked<F: Fs>(fs: &F, warehouse: &Path, store: &[u8; 16]) -> bool {
     fs.open_dir(&manifests_marked(warehouse, store)).is_ok()
 }
 
-/// Marks the manifests; then, beside the warehouse's marker, that they are marked. Both are durable afterwards.
+/// Makes the marker in the manifests; then records it beside the warehouse's marker. Both are durable on return.
 pub fn mark_manifests<F: Fs>(fs: &F, warehouse: &Path, manifests: &Path, store: &[u8; 16]) -> fs::Result<F::Dir> {
     let marker = make_private_dir(fs, manifests, store)?;
     fs::open_dir_durable(fs, &warehouse.join(PRIVATE), &manifests_marked(warehouse, store), PRIVATE_MODE)?;
@@ -83,15 +85,15 @@ fn is_missing(error: &fs::Error) -> bool {
 /// A directory that is watched.
 struct Watched<F: Fs> {
     what: &'static str,
-    /// What is told to be gone.
+    /// The path to report as gone.
     told: PathBuf,
     path: PathBuf,
     dir: F::Dir,
-    /// A file in it, and (device, inode) of that.
+    /// A file in it, with its (device, inode).
     file: Option<(&'static str, (u64, u64))>,
 }
 
-/// The directories that have to stay what they were at the start.
+/// The directories that must stay the same after the start.
 pub struct Places<F: Fs> {
     fs: F,
     watched: Vec<Watched<F>>,
@@ -103,7 +105,7 @@ impl<F: Fs> Places<F> {
         Places { fs, watched: Vec::new() }
     }
 
-    /// Watches a journal's directory, and the lock in it.
+    /// Watches a journal's directory, and the lock file in it.
     pub fn watch_state(&mut self, path: &Path, dir: F::Dir, lock: (&'static str, (u64, u64))) {
         let (what, file) = (STATE_PATH, Some(lock));
         self.watched.push(Watched { what, told: path.to_path_buf(), path: path.to_path_buf(), dir, file });
@@ -114,16 +116,16 @@ impl<F: Fs> Places<F> {
         self.watched.push(Watched { what, told: root.to_path_buf(), path, dir, file: None });
     }
 
-    /// Looks whether each path still stands for the directory that is open.
+    /// Checks that each path still leads to the open directory.
     ///
     /// # Errors
-    /// One does not. What is open can be written to still, and nobody would find it.
+    /// One does not: the open directory can still be written to, but no reader would find its files.
     pub fn look(&self) -> Result<(), Error> {
         let gone = self.watched.iter().find(|watched| self.is_gone(watched));
         gone.map_or(Ok(()), |watched| Err(Error::Replaced { what: watched.what, path: watched.told.clone() }))
     }
 
-    /// Looks whether the journal's active segment has its name still.
+    /// Checks that the journal's active segment still has its name.
     ///
     /// # Errors
     /// It does not.

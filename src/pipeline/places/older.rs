@@ -1,15 +1,16 @@
-//! Whether the manifests list what the journal should know and does not: then it is older than they are (a state directory
-//! from a backup, a copied machine), or was begun anew beside them; and content that they list would be ingested again.
+//! Checks whether the manifests list contents that the journal should know and does not. Then the journal is older than
+//! they are (a state directory from a backup, a copied machine), or was begun anew beside them, and content that they
+//! list would be ingested again.
 //!
 //! Invariants:
 //! - It only reads, except [`accept`].
-//! - It looks at the newest hours by name, and at those that are newest by the clock: either may be wrong. From each it takes
-//!   the end, and more of it where all of that is other journals'; what it costs does not grow with the manifests.
-//! - A line counts if this journal wrote it, by the id in it. One without an id, or of another journal while this one has not
-//!   begun yet, counts if its file came from this staging directory. A second ingestor with a staging directory of its own is none
-//!   of ours, even where both call it by the same path.
-//! - What the journal was told to forget, or let expire, it need not know.
-//! - What cannot be read says nothing: one bad manifest must not keep the ingestor from starting.
+//! - It checks the hours that are newest by name and those that are newest by the clock: either may be wrong. From each
+//!   it reads the end, and more if all of that belongs to other journals. The cost does not grow with the manifests.
+//! - A line counts if this journal wrote it, according to the UUID in it. A line without a UUID, or of another journal
+//!   while this one has not begun yet, counts if its file came from this staging directory. A second ingestor with its
+//!   own staging directory does not count, even if both use the same path for it.
+//! - The journal need not know contents that it was told to forget or that expired.
+//! - A manifest that cannot be read is skipped: one bad manifest must not keep the ingestor from starting.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -29,24 +30,24 @@ use crate::pipeline::manifest::read::{Lines, Listed};
 use crate::pipeline::manifest::{MANIFEST_NAME, hour_dir};
 use crate::types::{IngestId, Lsn, UnixMillis};
 
-/// How the names of files begin that say what was accepted.
+/// The prefix of the files that record what was accepted.
 const ACCEPTED: &str = "accepted-";
-/// Such a file before it is whole.
+/// The name of such a file before it is complete.
 const UNFINISHED: &str = "accepted.tmp";
 /// Bytes of such a file, at most: a line for each manifest.
 const ACCEPTED_BYTES_MAX: usize = 64 << 10;
 
-/// What the manifests are held against.
+/// What is known of the journal.
 pub struct Knowledge<'a> {
     /// The directories.
     pub settings: &'a Settings,
-    /// What the journal adds up to.
+    /// The journal's index.
     pub index: &'a Index,
     /// The journal's UUID; None if there is none yet.
     pub store: Option<[u8; 16]>,
-    /// Ids from here on were not given out by it.
+    /// The journal has not used ids from here on.
     pub next_lsn: Lsn,
-    /// It was repaired, which said what was lost: that need not be known.
+    /// The journal was repaired, and the repair reported what was lost: it need not know that.
     pub is_mended: bool,
 }
 
@@ -55,32 +56,33 @@ pub struct Knowledge<'a> {
 pub struct Unknown {
     /// The manifest.
     pub manifest: PathBuf,
-    /// From 1; 0 if it could not be told any more.
+    /// Counted from 1; 0 if it could not be determined any more.
     pub number: u64,
-    /// What it says.
+    /// The parsed line.
     pub listed: Listed,
 }
 
-/// How far manifests were accepted, by the hour's path below their root.
+/// How far the manifests were accepted, by the hour's path below their root.
 #[derive(Default)]
 struct Accepted {
-    /// What is older was not looked at.
+    /// Older hours were not checked.
     floor: Option<String>,
     ends: HashMap<String, u64>,
 }
 
-/// What the newest manifests say.
+/// The result of the check.
 #[derive(Debug)]
 pub enum AgeVerdict {
-    /// The journal knows all that it should.
+    /// The journal knows everything that it should.
     Known,
-    /// It does not, and its repair has said so: that is to be accepted, so that it is no matter any more later.
+    /// It does not, but a repair reported the loss. The caller should accept the manifests as they are, so that it does
+    /// not matter at later starts.
     Mended,
     /// It does not know this line.
     Older(Box<Unknown>),
 }
 
-/// Looks for a line that the journal should know and does not.
+/// Searches for a line that the journal should know and does not.
 ///
 /// # Errors
 /// The journal's snapshot cannot be read.
@@ -101,7 +103,7 @@ pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<AgeVerdict, journal
                 break;
             }
         }
-        // Newest first: they are the likeliest to be unknown, and the look-ups may not do for all.
+        // Newest first: these are the most likely to be unknown, and the lookups may not suffice for all.
         for (offset, listed) in ours.into_iter().rev() {
             if !accepted.iter().any(|accepted| accepted.covers(&hour, offset)) && look.is_unknown(&listed)? {
                 let number = number_of(fs, &manifest, offset);
@@ -118,17 +120,17 @@ pub fn judge<F: Fs>(fs: &F, known: &Knowledge<'_>) -> Result<AgeVerdict, journal
 struct Search<'a, F: Fs> {
     fs: &'a F,
     known: &'a Knowledge<'a>,
-    /// Contents that may still be looked up on the disk.
+    /// How many contents may still be looked up on the disk.
     lookups: usize,
-    /// By the directory of a line's file: whether it is our staging directory.
+    /// For the directory of a line's file: whether it is this staging directory.
     is_here: HashMap<PathBuf, bool>,
     staging: Option<(u64, u64)>,
-    /// Lines that a repair has lost.
+    /// How many lines a repair has lost.
     excused: usize,
 }
 
 impl<F: Fs> Search<'_, F> {
-    /// Adds to `ours` the lines at a manifest's end that count, with where they begin. Returns from where to where it has read.
+    /// Adds to `ours` the lines at a manifest's end that count, each with its offset. Returns the range that was read.
     fn tail(&mut self, manifest: &Path, bytes: u64, ours: &mut Vec<(u64, Listed)>) -> (u64, u64) {
         let read = Lines::open_tail(self.fs, manifest, bytes).and_then(|mut lines| {
             let mut first = None;
@@ -142,7 +144,7 @@ impl<F: Fs> Search<'_, F> {
         read.unwrap_or_else(|error| {
             if !error.is_not_found() {
                 let manifest = manifest.display();
-                tracing::warn!(event = "manifest_unread", path = %manifest, %error, "not held against the journal");
+                tracing::warn!(event = "manifest_unread", path = %manifest, %error, "not compared with the journal");
             }
             (0, 0)
         })
@@ -152,11 +154,11 @@ impl<F: Fs> Search<'_, F> {
         listed.journal.is_some() && listed.journal == self.known.store
     }
 
-    /// Whether this journal should know the line.
+    /// True if this journal should know the line.
     fn counts(&mut self, listed: &Listed) -> bool {
-        // Another journal's line is that of a neighbour, who may call its staging directory what we call ours: hosts and
-        // containers do. Only a journal that has not begun yet may be one that was lost here.
-        let may_be_ours = listed.journal.is_none() || self.known.index.settings().is_none();
+        // A line of another journal is usually a neighbour's, which may have the same path for its staging directory:
+        // hosts and containers do. Only a journal that has not begun yet may replace one that was lost here.
+        let may_be_ours = listed.journal.is_none() || self.known.state.settings().is_none();
         self.is_own(listed) || may_be_ours && self.is_from_here(listed)
     }
 
@@ -166,7 +168,8 @@ impl<F: Fs> Search<'_, F> {
         if self.is_own(listed) && id >= next_lsn.0 {
             return Ok(true);
         }
-        // Of a file on its way it knows the content once it is MOVED, and no line comes before.
+        // No exception for files in flight: a line is written only after MOVED, and from MOVED on the index knows the
+        // content.
         if index.may_have_forgotten(&listed.sha256, listed.ingest_id, listed.ingested_at) {
             return Ok(false);
         }
@@ -182,7 +185,7 @@ impl<F: Fs> Search<'_, F> {
         Ok(is_unknown && !is_excused)
     }
 
-    /// The line's file came from our staging directory, by whatever path that was reached.
+    /// True if the line's file came from this staging directory, by whatever path.
     fn is_from_here(&mut self, listed: &Listed) -> bool {
         let Some(dir) = listed.source_path.parent() else { return false };
         if dir == self.known.settings.input {
@@ -200,10 +203,10 @@ impl<F: Fs> Search<'_, F> {
     }
 }
 
-/// The manifests that are looked at, newest first.
+/// The manifests to be checked, newest first.
 fn newest<F: Fs>(fs: &F, root: &Path) -> Vec<PathBuf> {
     let mut found = newest_until(fs, root, None);
-    // Somebody's clock was ahead once: behind those hours come none for a long time.
+    // A clock was ahead once: for a long time no newer hours come after those.
     found.extend(newest_until(fs, root, Some(fs.now())));
     found.sort_unstable();
     found.dedup();
@@ -211,7 +214,7 @@ fn newest<F: Fs>(fs: &F, root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What is much older than the newest was written before anything that is not known could be.
+/// Hours that are much older than the newest were written before any content could become unknown.
 fn newest_until<F: Fs>(fs: &F, root: &Path, until: Option<UnixMillis>) -> Vec<PathBuf> {
     let mut found = hours::newest(fs, root, until, OLDER_MANIFESTS_MAX);
     let newest = found.first().and_then(|manifest| instant_of(&hour_of(root, manifest)));
@@ -221,7 +224,7 @@ fn newest_until<F: Fs>(fs: &F, root: &Path, until: Option<UnixMillis>) -> Vec<Pa
     found
 }
 
-/// The instant at which an hour begins, by its path.
+/// The time at which an hour begins, from its path.
 fn instant_of(hour: &str) -> Option<UnixMillis> {
     let parts: Vec<&str> = hour.split('/').collect();
     let [year, month, day, hour] = parts[..] else { return None };
@@ -229,7 +232,7 @@ fn instant_of(hour: &str) -> Option<UnixMillis> {
     Some(UnixMillis::from_system_time(instant))
 }
 
-/// Counted only for the message.
+/// The line's number, counted only for the message.
 fn number_of<F: Fs>(fs: &F, manifest: &Path, offset: u64) -> u64 {
     let number = Lines::open(fs, manifest, 0).and_then(|mut lines| {
         while let Some(line) = lines.next_line()? {
@@ -281,14 +284,14 @@ fn read_accepted<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> Vec<Accepted> 
     (1..=OLDER_ACCEPTED_MAX).map_while(read).collect()
 }
 
-/// Remembers, durably, that the manifests may list what the journal does not know, as far as they go now.
+/// Records, durably, that the manifests as they are now may list contents that the journal does not know.
 ///
 /// # Errors
 /// A file operation failed.
 pub fn accept<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Result<()> {
     let dir = make_private_dir(fs, root, store)?;
     let manifests = newest(fs, root);
-    // By the clock: what lies before is not looked at while that is right.
+    // By the clock: while it is right, older hours are not checked.
     let by_clock = newest_until(fs, root, Some(fs.now()));
     let mut text = by_clock.last().map_or_else(String::new, |oldest| format!("{} floor\n", hour_of(root, oldest)));
     for manifest in manifests {
@@ -304,7 +307,7 @@ pub fn accept<F: Fs>(fs: &F, root: &Path, store: &[u8; 16]) -> fs::Result<()> {
     let file = fs.open(&dir, OsStr::new(UNFINISHED), Open::Create { mode: FILE_MODE })?;
     fs::write_all_at(fs, &file, text.as_bytes(), 0)?;
     fs.sync_all(&file)?;
-    // More would say the same: it is the newest that counts, so the last name is given anew.
+    // There need not be more files: only the newest counts, so the last name is reused.
     for number in 1..=OLDER_ACCEPTED_MAX {
         if number == OLDER_ACCEPTED_MAX && fs.stat(&dir, &accepted_name(number))?.is_some() {
             fs.unlink(&dir, &accepted_name(number))?;

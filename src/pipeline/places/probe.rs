@@ -1,8 +1,8 @@
-//! What the file systems can do on which everything depends: tried out in our own directory in the warehouse, and in
-//! staging, before the first file is moved.
+//! Probes what the file systems must support: in the ingestor's own directory in the warehouse, and in staging, before
+//! the first file is moved.
 //!
-//! Invariants: nothing but two hidden files of our own is touched, and they are gone afterwards; after a crash, with the
-//! next try. Where nothing can be written nothing is found out: that shows with the first file.
+//! Invariants: it touches only two hidden files of its own, and removes them afterwards; after a crash, the next probe
+//! does. Where nothing can be written, nothing is found out: the first file will show it.
 
 use std::ffi::OsString;
 
@@ -11,23 +11,23 @@ use crate::fs::{self, Fs, Open};
 use crate::pipeline::staging::names::{Aside, aside_name};
 use crate::types::IngestId;
 
-/// What a file system cannot do, and that it can.
+/// The result of a probe.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Suitability {
-    /// All that is needed.
+    /// It supports all that is needed.
     Suited {
-        /// Behind a rename the file has one name, as far as the file system tells.
+        /// After a rename, the file's link count is still 1.
         counts_links: bool,
-        /// It has its inode number still.
+        /// After a rename, the file has the same inode number.
         keeps_inodes: bool,
     },
-    /// This is missing.
+    /// This is not supported.
     Unsuited(String),
-    /// Nothing can be written there, or there is no room.
+    /// Nothing can be written there, or the disk is full.
     Unknown,
 }
 
-/// Errors that say that there is no such operation.
+/// True for errors that mean that the operation is not supported.
 fn is_unsupported(error: &fs::Error) -> bool {
     let errnos = [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOTTY];
     error.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
@@ -37,10 +37,10 @@ fn is_denied(error: &fs::Error) -> bool {
     error.source.raw_os_error().is_some_and(|errno| [libc::EPERM, libc::EACCES].contains(&errno))
 }
 
-/// Tries out what is needed in this directory.
+/// Probes the file system of `dir`.
 ///
 /// # Errors
-/// A sync failed, or what no file system should answer.
+/// A sync failed, or an operation failed in a way that no file system should.
 pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Suitability> {
     let names = [Aside::Probe, Aside::ProbeRenamed].map(|what| aside_name(store, IngestId(0), what));
     let clean = || names.iter().for_each(|name| drop(fs.unlink(dir, name)));
@@ -49,13 +49,13 @@ pub fn probe<F: Fs>(fs: &F, dir: &F::Dir, store: &[u8; 16]) -> fs::Result<Suitab
     clean();
     let goes_on = |error: &fs::Error| error.spares_others() || error.is_no_space();
     if !matches!(verdict, Ok(Suitability::Unsuited(_))) && verdict.as_ref().err().is_none_or(goes_on) {
-        // With the next start it is not tried again: what is left now would be left for ever.
+        // The next start does not probe again: files left now would stay forever.
         for name in &names {
             if fs.stat(dir, name)?.is_some() {
                 match fs.unlink(dir, name) {
                     Err(error) if is_denied(&error) => {
                         return Ok(Suitability::Unsuited(format!(
-                            "what was made there cannot be removed: {}",
+                            "a file made there cannot be removed: {}",
                             error.source
                         )));
                     }
@@ -75,11 +75,11 @@ fn try_out<F: Fs>(fs: &F, dir: &F::Dir, [old, new]: &[OsString; 2]) -> fs::Resul
     let unsuited = |why: String| Ok(Suitability::Unsuited(why));
     let file = fs.open(dir, old, Open::Create { mode: 0o600 })?;
     let before = fs.stat_file(&file)?.identity;
-    // It stays open, as one that is ingested: file systems in user space keep a hidden name of such a file.
+    // The file stays open, like one that is ingested: file systems in user space keep a hidden name for such a file.
     match fs.rename(dir, old, dir, new) {
         Err(error) if error.op == Syscall::Rename && is_unsupported(&error) => {
             return unsuited(format!(
-                "it renames no file without replacing another (RENAME_NOREPLACE), and has no hard links: {}",
+                "it has neither a rename that replaces nothing (RENAME_NOREPLACE) nor hard links: {}",
                 error.source
             ));
         }
@@ -93,7 +93,7 @@ fn try_out<F: Fs>(fs: &F, dir: &F::Dir, [old, new]: &[OsString; 2]) -> fs::Resul
     }
     drop(fs.open(dir, old, Open::Create { mode: 0o600 })?);
     match fs.rename(dir, old, dir, new) {
-        Ok(()) => return unsuited("a rename replaces what it must not replace".to_owned()),
+        Ok(()) => return unsuited("a rename replaces an existing file although it must not".to_owned()),
         Err(error) if error.is_taken() => {}
         Err(error) => return Err(error),
     }

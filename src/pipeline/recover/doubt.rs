@@ -1,6 +1,7 @@
-//! HASHED files of which something is not certain: what cannot be looked at, a copy, a content that another file has brought.
+//! HASHED files about which something is uncertain: a place that cannot be checked, a copy, a content that another file
+//! has brought meanwhile.
 //!
-//! Invariant: what is listed in a manifest is never put back.
+//! Invariant: a file that is listed in a manifest is never put back.
 
 use super::{Committer, Error, Target, Whereabouts, Work};
 use crate::fs::{self, Fs, Open};
@@ -11,7 +12,7 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::hash;
 
 impl<F: Fs> Committer<F> {
-    /// [`Committer::guard`], and what comes of it where it fails, or where the content is known by now.
+    /// [`Committer::guard`], and the decision if it fails, or if the content is already ingested.
     pub(super) fn guard_or_doubt(
         &mut self,
         ingest: &Ingest,
@@ -20,17 +21,18 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Whereabouts, Error> {
         let is_in_staging = matches!(place, Whereabouts::Ready | Whereabouts::Again);
         let place = match self.guard(ingest, work, place) {
-            // It is in staging still, and found anew.
+            // It is still in staging, and a scan finds it again.
             Err(Error::Io(error)) if error.spares_others() && is_in_staging => Whereabouts::Refused(error),
-            // What was at its name a moment ago cannot be looked at now. Nothing is lost by looking at it later.
+            // The file was there a moment ago, and cannot be checked now. Nothing is lost by leaving it to the next
+            // start.
             Err(Error::Io(error)) if error.spares_others() => Whereabouts::Unseen(error),
             place => place?,
         };
         let Some(target) = &ingest.target else { return Ok(place) };
-        // Another file has brought the content, while this one could not be looked at.
+        // Another file has brought this content while this one could not be checked.
         let Some(original) = self.index.original(&target.sha256)? else { return Ok(place) };
         Ok(match place {
-            // That one stands there.
+            // The file there is that other one.
             Whereabouts::Arrived | Whereabouts::Spoilt(_) if *original.warehouse_path == *target.warehouse_path => {
                 Whereabouts::Lost(AbandonReason::Changed)
             }
@@ -42,11 +44,12 @@ impl<F: Fs> Committer<F> {
 
     pub(super) fn report_unseen(&self, ingest: &Ingest, error: &fs::Error) {
         let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
-        let error = format!("it may be here, which the next start will look at again: {error}");
+        let error = format!("the file may be here; the next start checks again: {error}");
         self.metrics.file_failed(path, FailureReason::NotMoved, &error, None);
     }
 
-    /// A copy that has its name in the warehouse: with MOVED its source may go, so it has to have the content still.
+    /// Guards a copy that has its name in the warehouse. After MOVED its source may be removed, so the copy must still
+    /// have the content.
     pub(super) fn guard_copy(&mut self, ingest: &Ingest, target: &Target) -> Result<Whereabouts, Error> {
         let (dir, name) = split(&target.warehouse_path)?;
         let dir = self.staging.dirs.dir(dir)?;
@@ -59,7 +62,8 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// One bad file must not keep all others from being ingested, at this start and every other.
+    /// Reports a file that cannot be read. One bad file must not keep all others from being ingested, at this start and
+    /// every later one.
     pub(super) fn unreadable(&self, ingest: &Ingest, place: &Whereabouts, error: &fs::Error) -> Whereabouts {
         self.metrics.file_failed(&ingest.source_path, FailureReason::Unreadable, &error.to_string(), None);
         match place {

@@ -1,6 +1,6 @@
-//! What a recovery would do.
+//! Tells what a recovery would do.
 //!
-//! Invariant: it only looks.
+//! Invariant: it changes nothing.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::types::FileIdentity;
 /// What recovery would do with a file, for `replay --dry-run`. Changes nothing.
 pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
     match try_foresee(fs, ingest) {
-        Err(error) if error.spares_others() => Ok("look at it again, and abandon it if that fails as it does now"),
+        Err(error) if error.spares_others() => Ok("check it again, and abandon it if the check still fails"),
         foreseen => foreseen,
     }
 }

@@ -1,17 +1,17 @@
-//! A file that was moved by mistake: an upstream replaced the source between our last look and our rename, and the
-//! process ended before it could look at what had arrived, and put it back.
+//! Files that were moved by mistake: an upstream replaced the source between the last check and the rename, and the
+//! process ended before it could check the file that arrived, and put it back.
 //!
-//! Such a file stands in the warehouse, is in no manifest, and no staging directory has it any more. What stands there
-//! may also be somebody else's, since an upstream may have withdrawn the source just as well:
+//! Such a file is in the warehouse, in no manifest, and no longer in any staging directory. But the file at that name may
+//! also be another process's, because the upstream may just as well have withdrawn the source:
 //!
-//! | what stands at the name | what is done |
+//! | at the name | what is done |
 //! |---|---|
-//! | a directory; something on another device than staging, or with a ctime from before the source was found | nothing: not moved by us |
-//! | a content that is in the warehouse at this very name | nothing |
-//! | anything else, where other ingestors use the warehouse, too | nothing, and an error says so: it may be theirs |
-//! | anything else | put back, and judged anew like any file in staging |
+//! | a directory; a file on another device than staging, or with a ctime from before the source was found | nothing: this program did not move it |
+//! | a file whose content is ingested under this very name | nothing |
+//! | any other file, if other ingestors use the warehouse as well | nothing, and an error is logged: it may be another ingestor's |
+//! | any other file | put back, and handled like any new file in staging |
 //!
-//! rename(2) updates the ctime on all of Linux's disk file systems, though POSIX does not ask for it.
+//! rename(2) updates the ctime on all disk file systems of Linux, although POSIX does not require it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,12 +25,13 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::{Error, hash};
 use crate::types::{Sha256, UnixMillis};
 
-/// File times may be as coarse as a second (ext3, ext4 with small inodes), and a timer's tick behind the clock.
+/// File times may be as coarse as one second (ext3, ext4 with small inodes), and up to a timer tick behind the clock.
 const TIMES_SLACK: Duration = Duration::from_secs(2);
 
 impl<F: Fs> Committer<F> {
-    /// Looks at what stands at the warehouse path of a HASHED file that is nowhere, and puts back what we moved there. What
-    /// kept it from that is returned: given up, the file would stand there for good, so the next start has to try again.
+    /// Checks the warehouse path of a HASHED file that was found nowhere, and puts back a file that was moved there by
+    /// mistake. Returns the error that prevented it: if the ingest were abandoned, that file would stay there for good,
+    /// so the next start has to try again.
     pub(super) fn return_mistaken(&mut self, ingest: &Ingest) -> Result<Option<fs::Error>, Error> {
         match twice(Error::spares_others, || self.try_return_mistaken(ingest)) {
             Err(Error::Io(error)) if error.spares_others() => Ok(Some(error)),
@@ -50,14 +51,14 @@ impl<F: Fs> Committer<F> {
             return Ok(());
         }
         if self.shares_warehouse(&ingest.settings.warehouse)? {
-            let why = "it stands where a file was to go that is gone, and no manifest of this ingestor lists it";
+            let why = "it is at the name chosen for a file that is now gone, and no manifest of this ingestor lists it";
             self.metrics.file_failed(path, FailureReason::NotPutBack, why, None);
             return Ok(());
         }
         self.put_back_mistaken(ingest, path)
     }
 
-    /// What stands at `path`, if our rename of the ingest's source may have brought it there.
+    /// The file at `path`, if the rename of the ingest's source may have brought it there.
     pub(in crate::pipeline) fn moved_by_us(&mut self, ingest: &Ingest, path: &Path) -> fs::Result<Option<Stat>> {
         let Some(stat) = self.staging.dirs.look(path)? else { return Ok(None) };
         let (staging, _) = split(&ingest.source_path)?;
@@ -69,7 +70,7 @@ impl<F: Fs> Committer<F> {
         Ok(Some(stat).filter(|stat| is_file && stat.identity.device == device && is_later))
     }
 
-    /// The SHA-256 of a regular file that we may read.
+    /// The SHA-256 of a regular file; None if it may not or cannot be read.
     fn content_at(&mut self, path: &Path) -> Result<Option<Sha256>, Error> {
         let (dir, name) = split(path)?;
         let dir = self.staging.dirs.dir(dir)?;
@@ -79,8 +80,8 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// True if another ingestor has used the warehouse: each has directories of its own there, whose names begin with its id. The
-    /// lock of manifests that lie in the same directory is nobody's.
+    /// True if another ingestor has used the warehouse: each has directories of its own there, whose names begin with its
+    /// UUID. The lock file of manifests in the same directory belongs to no ingestor.
     fn shares_warehouse(&mut self, warehouse: &Path) -> Result<bool, Error> {
         let ours = hash::copies_dir(warehouse, &self.journal.store());
         let (all, ours) = split(&ours)?;
@@ -96,7 +97,7 @@ impl<F: Fs> Committer<F> {
         Ok(false)
     }
 
-    /// Takes a mistaken file back to staging; where a rename was cut in halves it has its old name there still.
+    /// Moves a mistaken file back to staging. Where a rename was cut off halfway, it still has its old name there.
     fn put_back_mistaken(&mut self, ingest: &Ingest, path: &Path) -> Result<(), Error> {
         let (new, old) = (self.staging.dirs.look(path)?, self.staging.dirs.look(&ingest.source_path)?);
         if let (Some(new), Some(old)) = (new, old)
@@ -107,15 +108,15 @@ impl<F: Fs> Committer<F> {
         self.withdraw(ingest.id)
     }
 
-    /// Puts back what stands in the directory for duplicates at the name that was chosen for one, and is no duplicate, or
-    /// is open for writing and may soon be none. True if that was so.
+    /// Puts back the file at the name that was chosen for a duplicate, if it is not a duplicate, or is open for writing
+    /// and may soon not be one. True if it was put back.
     pub(in crate::pipeline) fn return_mistaken_duplicate(
         &mut self,
         ingest: &Ingest,
         path: &Path,
     ) -> Result<bool, Error> {
         let stat = match self.moved_by_us(ingest, path) {
-            // Where nothing can be seen nothing can be put back from; the move says what is wrong.
+            // A place that cannot be checked has nothing to put back; the move will report the error.
             Err(error) if error.spares_others() => None,
             stat => stat?,
         };

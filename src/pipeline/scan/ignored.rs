@@ -1,8 +1,8 @@
-//! What lies in staging and is not taken: named once each, counted by each scan.
+//! Files in staging that are not ingested: each named once in the log, counted by each scan.
 //!
 //! Invariants:
-//! - At most [`IGNORED_NAMES_MAX`] names are remembered; what is beyond is counted.
-//! - A name is forgotten when a whole scan has not seen it, and named again when it comes back.
+//! - At most [`IGNORED_NAMES_MAX`] names are remembered; further ones are only counted.
+//! - A name is forgotten when a whole scan has not seen it, and is named again when it comes back.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,15 +15,15 @@ use crate::limits::IGNORED_NAMES_MAX;
 use crate::log;
 use crate::metrics::labels::{By, IgnoredReason, Label as _};
 
-/// So many files are ignored, by reason.
+/// How many files are ignored, by reason.
 pub type IgnoredCounts = By<IgnoredReason, usize>;
 
-/// The memory of what is not taken.
+/// The memory of ignored names.
 #[derive(Debug, Default)]
 pub struct IgnoredNames {
     named: HashMap<Arc<OsStr>, Named>,
     scan: u16,
-    /// Of the scan under way, and of the last one that came to its end.
+    /// The counts of the running scan, and of the last complete one.
     counting: IgnoredCounts,
     counted: IgnoredCounts,
     said: Said,
@@ -35,7 +35,7 @@ struct Named {
     scan: u16,
 }
 
-/// What is said once in the life of a process.
+/// The messages that are logged once per process.
 #[derive(Debug, Default)]
 struct Said {
     that_some_are_left: bool,
@@ -47,13 +47,13 @@ struct Said {
 }
 
 impl IgnoredNames {
-    /// What is seen from now on belongs to a new scan.
+    /// Whatever is seen from now on belongs to a new scan.
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
         self.counting = IgnoredCounts::default();
     }
 
-    /// The scan under way has seen this.
+    /// The running scan has seen this name.
     pub fn count(&mut self, dir: &Path, name: &OsStr, why: Ignored) {
         if let Some(reason) = why.reason() {
             *self.counting.of_mut(reason) += 1;
@@ -61,7 +61,7 @@ impl IgnoredNames {
         }
     }
 
-    /// Names it, unless that was done already.
+    /// Names it in the log, unless that was done already.
     pub fn name(&mut self, dir: &Path, name: &OsStr, why: Ignored) {
         let Some(reason) = why.reason() else { return };
         if why == (Ignored::NotIncluded { but_for_case: true }) && !self.said.that_case_differs {
@@ -85,17 +85,18 @@ impl IgnoredNames {
         tracing::debug!(event = "file_ignored", path = log::path(&path), reason = reason.text(), message = why.text());
     }
 
-    /// A name is taken.
+    /// A name matched, and is ingested.
     pub fn matched(&mut self) {
         self.said.a_match = true;
     }
 
-    /// True until that was said: a name is taken although a pattern of `--exclude` matches it in another case.
+    /// True until [`IgnoredNames::escaped`] was called: a name is ingested although a pattern of `--exclude` matches it
+    /// in another case.
     pub fn minds_escapes(&self) -> bool {
         !self.said.that_case_escapes
     }
 
-    /// Says it.
+    /// Logs that.
     pub fn escaped(&mut self, dir: &Path, name: &OsStr) {
         self.said.that_case_escapes = true;
         warn_of_case("--exclude", dir, name, "is taken: the pattern would match it only in another case");
@@ -110,7 +111,7 @@ impl IgnoredNames {
         let others = of(IgnoredReason::NotIncluded);
         if is_selective && others > 0 && !self.said.a_match && !self.said.that_nothing_matches {
             self.said.that_nothing_matches = true;
-            let message = "--include matches none of the files that lie in staging";
+            let message = "--include matches none of the files in staging";
             tracing::warn!(event = "include_matches_nothing", path = log::path(dir), files = others, message);
         }
         if self.total() > 0 && !self.said.that_some_are_left {
@@ -126,12 +127,12 @@ impl IgnoredNames {
                 sidecar = of(IgnoredReason::Sidecar),
                 not_included = others,
                 excluded = of(IgnoredReason::Excluded),
-                message = "said once; --log-level debug names each of them",
+                message = "logged once; --log-level debug names each of them",
             );
         }
     }
 
-    /// What the last whole scan has counted.
+    /// How many files the last whole scan ignored.
     pub fn counts(&self) -> &IgnoredCounts {
         &self.counted
     }
@@ -156,7 +157,7 @@ fn warn_of_case(option: &str, dir: &Path, name: &OsStr, message: &str) {
 mod tests {
     use super::*;
 
-    /// Why: a staging directory may hold a million names that are not ours, and each transfer has a new one.
+    /// Why: a staging directory may hold a million names that are not ingested, and each transfer has a new one.
     #[test]
     fn the_memory_is_bounded_and_what_is_gone_is_forgotten() {
         let dir = Path::new("/in");

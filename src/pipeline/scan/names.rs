@@ -1,11 +1,11 @@
-//! Names that are never data, and the reasons for which something in staging is not taken.
+//! Names that are never data, and the reasons why something in staging is ignored.
 //!
-//! Invariant: a name is judged by itself: neither the file behind it nor any other name changes the verdict.
+//! Invariant: the result depends on the name alone, not on the file it belongs to nor on other names.
 
 use crate::fs::FileKind;
 use crate::metrics::labels::IgnoredReason;
 
-/// Endings of files that are still being written, in any case.
+/// Suffixes of files that are still being written, in any case.
 const TEMPORARY_SUFFIXES: [&[u8]; 18] = [
     b".tmp",
     b".part",
@@ -17,7 +17,7 @@ const TEMPORARY_SUFFIXES: [&[u8]; 18] = [
     b".download",
     b".opdownload",
     b"._copying_",
-    // aria2's state, DownThemAll, Free Download Manager, gsutil, Spring Integration, and those that say it in plain words.
+    // aria2's state, DownThemAll, Free Download Manager, gsutil, Spring Integration, and suffixes in plain words.
     b".aria2",
     b".dtapart",
     b".fdmdownload",
@@ -29,7 +29,7 @@ const TEMPORARY_SUFFIXES: [&[u8]; 18] = [
     b".downloading",
 ];
 
-/// Endings of what editors, desktops and file servers put beside a file, in any case: backups, locks, attributes.
+/// Suffixes of files that editors, desktops and file servers put beside a file, in any case: backups, locks, attributes.
 const COMPANION_SUFFIXES: [&[u8]; 7] = [
     b"~",
     b"___jb_tmp___",
@@ -41,11 +41,11 @@ const COMPANION_SUFFIXES: [&[u8]; 7] = [
     b"@synoresource",
 ];
 
-/// Whole names of what desktops put into a directory, in any case.
+/// Whole names of files that desktops put into a directory, in any case.
 const DESKTOP_NAMES: [&[u8]; 6] =
     [b"thumbs.db", b"thumbs.db:encryptable", b"ehthumbs.db", b"ehthumbs_vista.db", b"desktop.ini", b"icon\r"];
 
-/// Why something in staging is not taken, and never will be under this name.
+/// Why something in staging is ignored, and always will be under this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ignored {
     /// A directory.
@@ -56,17 +56,17 @@ pub enum Ignored {
     Special,
     /// The name begins with a dot.
     Hidden,
-    /// The name of a transfer that is not finished.
+    /// The name of an unfinished transfer.
     Temporary,
-    /// What a desktop or an editor leaves.
+    /// A file that a desktop or an editor leaves.
     NotData,
     /// The sidecar of a data file.
     Sidecar,
-    /// The sidecar of a name that is ignored itself.
+    /// The sidecar of a name that is itself ignored.
     SidecarOfIgnored,
-    /// `--include` does not match; `but_for_case`: it would in another case.
+    /// `--include` does not match.
     NotIncluded {
-        /// Only the case differs.
+        /// It would match in another case.
         but_for_case: bool,
     },
     /// `--exclude` matches.
@@ -74,7 +74,7 @@ pub enum Ignored {
 }
 
 impl Ignored {
-    /// What is not a regular file, whatever its name.
+    /// The reason for anything but a regular file, whatever its name.
     pub fn of_kind(kind: FileKind) -> Option<Ignored> {
         match kind {
             FileKind::Regular => None,
@@ -101,7 +101,7 @@ impl Ignored {
         }
     }
 
-    /// The label under which it is counted. None: nobody has to hear of it, since its file tells.
+    /// The label under which it is counted. None for a sidecar that is used: its data file is counted.
     pub fn reason(self) -> Option<IgnoredReason> {
         Some(match self {
             Ignored::Directory => IgnoredReason::Directory,
@@ -118,7 +118,7 @@ impl Ignored {
     }
 }
 
-/// Names that no option makes data.
+/// Why a name is never data, whatever the options; None if it may be.
 pub fn ignored_always(name: &[u8]) -> Option<Ignored> {
     if name.starts_with(b".") {
         Some(Ignored::Hidden)
@@ -131,22 +131,22 @@ pub fn ignored_always(name: &[u8]) -> Option<Ignored> {
     }
 }
 
-/// True for an ending that says that the file is not finished.
+/// True for a suffix of unfinished files.
 pub fn ends_as_temporary(name: &[u8]) -> bool {
     TEMPORARY_SUFFIXES.iter().any(|suffix| ends_with(name, suffix))
 }
 
-/// Thumbnails, settings of folders, backups, owner files and autosaved states.
+/// Thumbnails, folder settings, backups, owner files and autosaved states.
 fn is_of_a_desktop_or_editor(name: &[u8]) -> bool {
     DESKTOP_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
         || COMPANION_SUFFIXES.iter().any(|suffix| ends_with(name, suffix))
-        // Office's owner files, and Emacs' autosaved `#a.csv#`.
+        // Owner files of Office, and `#a.csv#` as Emacs autosaves it.
         || name.starts_with(b"~$")
         || matches!(name, [b'#', _, .., b'#'])
         || is_of_word(name)
 }
 
-/// Word's own: `~WRL0001.tmp` and the like, under whatever ending.
+/// Word's temporary files: `~WRL0001.tmp` and the like, with any extension.
 fn is_of_word(name: &[u8]) -> bool {
     match name {
         [b'~', w, r, kind, digits @ ..] if w.eq_ignore_ascii_case(&b'w') && r.eq_ignore_ascii_case(&b'r') => {
@@ -160,7 +160,7 @@ fn is_of_word(name: &[u8]) -> bool {
     }
 }
 
-/// There must be something before it: a name that is nothing else says nothing of another file.
+/// There must be a stem: a name that is only a suffix is not about another file.
 fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
     let stem = name.len().checked_sub(suffix.len()).filter(|stem| *stem > 0);
     stem.is_some_and(|stem| name[stem..].eq_ignore_ascii_case(suffix))
@@ -174,7 +174,8 @@ mod tests {
         ignored_always(name.as_bytes())
     }
 
-    /// Why: what a broken transfer leaves behind looks like a file that nobody writes to any more, and so like a complete one.
+    /// Why: what a broken transfer leaves looks like a file to which no process writes any more, and so like a complete
+    /// one.
     #[test]
     fn unfinished_transfers_are_no_data_whatever_the_case() {
         let names = "a.csv.tmp a.TMP up.csv.PART a.Part a.swp report.csv.filepart report.csv.FilePart \
@@ -185,7 +186,7 @@ mod tests {
         }
     }
 
-    /// Why: a folder that people open in Explorer, Finder, Office or an editor gets files that nobody has sent.
+    /// Why: a folder that people open in Explorer, Finder, Office or an editor gets files that no upstream has sent.
     #[test]
     fn what_desktops_and_editors_leave_is_no_data() {
         let names = "Thumbs.db thumbs.DB ehthumbs.db desktop.ini Desktop.ini ~$book.xlsx ~$a.csv a.csv~ a.csv.~1~ #a.csv# \
@@ -198,7 +199,7 @@ mod tests {
         }
     }
 
-    /// Why: a name that only reminds of those is somebody's data, and would never be ingested.
+    /// Why: a name that only resembles these is data, and would never be ingested.
     #[test]
     fn names_that_only_remind_of_these_are_data() {
         let names = "a.csv tmp part partial.csv download.csv counterpart a.partial.csv ~a.csv ~WR.csv ~WRL1.csv #1.csv # ## \

@@ -1,7 +1,8 @@
-//! Sidecars that are there without their files.
+//! Sidecars without their data files.
 //!
-//! Invariant: a sidecar that was seen so, and has not changed since, is an orphan, whatever comes under its file's name; unless
-//! the file itself is older than the sidecar, which a rename shows, and no clock was set back in between.
+//! Invariant: a sidecar that was seen without its file, and has not changed since, is an orphan, whatever file later gets
+//! the name; unless that file is itself older than the sidecar (it was renamed into place) and the clock was not set back
+//! in between.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -13,18 +14,18 @@ use crate::limits::{CLOCK_SLACK, ORPHANS_REMEMBERED_MAX};
 use crate::pipeline::sidecar::is_older;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
 
-/// One that was seen without its file.
+/// A sidecar that was seen without its file.
 #[derive(Clone, Copy, Debug)]
 struct Alone {
     sidecar: FileIdentity,
-    /// The wall clock then, and the monotonic one.
+    /// When: by the wall clock, and by the monotonic clock.
     seen_at: (UnixMillis, Duration),
-    /// Its file is not there still, as the last look showed.
+    /// Its file is still missing, as of the last check.
     is_alone: bool,
     scan: u32,
 }
 
-/// By their files' names.
+/// The sidecars, by the names of their data files.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     seen: HashMap<Arc<OsStr>, Alone>,
@@ -36,13 +37,13 @@ impl Orphans {
         self.scan = self.scan.wrapping_add(1);
     }
 
-    /// What the scan has not shown is gone.
+    /// Sidecars that the scan has not shown are gone.
     pub(super) fn end_scan(&mut self) {
         let scan = self.scan;
         self.seen.retain(|_, alone| alone.scan == scan);
     }
 
-    /// A sidecar is there, and its file is not.
+    /// A sidecar exists, and its file does not.
     pub(super) fn note(&mut self, name: &Arc<OsStr>, sidecar: FileIdentity, clocks: (UnixMillis, Duration)) {
         let scan = self.scan;
         if let Some(alone) = self.seen.get_mut(name).filter(|alone| alone.sidecar == sidecar) {
@@ -52,12 +53,12 @@ impl Orphans {
         }
     }
 
-    /// Nothing is known of that name's sidecar any more.
+    /// Forgets the sidecar of that name.
     pub(super) fn forget(&mut self, name: &OsStr) {
         self.seen.remove(name);
     }
 
-    /// Both are there: was the sidecar first?
+    /// Both exist: true if the sidecar came first.
     pub(super) fn is_orphan(
         &mut self,
         name: &OsStr,
@@ -77,7 +78,7 @@ impl Orphans {
         is_older(sidecar, born) || born.is_none() || was_set_back
     }
 
-    /// The names whose sidecars are there without them.
+    /// The names of missing files whose sidecars exist.
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<OsStr>> {
         self.seen.iter().filter(|(_, alone)| alone.is_alone).map(|(name, _)| name)
     }
@@ -101,7 +102,7 @@ mod tests {
         (UnixMillis(seconds * 1000), SECOND * u32::try_from(seconds).unwrap())
     }
 
-    /// One whose sidecar was seen alone at second 10.
+    /// A file whose sidecar was seen alone at second 10.
     fn seen_alone() -> (Arc<OsStr>, Orphans) {
         let (name, mut orphans) = (Arc::from(OsStr::new("a.csv")), Orphans::default());
         orphans.begin_scan();
@@ -121,7 +122,7 @@ mod tests {
         assert!(!never_seen.is_orphan(&name, None, &sidecar(5), || clocks(30)));
     }
 
-    /// Why: NFS and old inodes of ext4 do not know when a file was made.
+    /// Why: NFS, and ext4 with small inodes, do not record when a file was made.
     #[test]
     fn without_times_what_was_seen_counts() {
         let (name, mut orphans) = seen_alone();
@@ -139,7 +140,7 @@ mod tests {
         assert!(!orphans.is_orphan(&name, None, &sidecar(5), || clocks(30)));
     }
 
-    /// Why: a clock that was set back makes a file look older than a sidecar that was there before it.
+    /// Why: after a clock was set back, a file looks older than a sidecar that existed before it.
     #[test]
     fn a_clock_that_was_set_back_proves_nothing() {
         let (name, mut orphans) = seen_alone();

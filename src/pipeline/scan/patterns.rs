@@ -1,7 +1,7 @@
 //! The patterns of `--include` and `--exclude`.
 //!
-//! Invariant: a pattern that can match nothing, or that is rather several patterns, is refused with the right form: otherwise
-//! nothing would be ingested, or too much, without a word.
+//! Invariant: a pattern that can match nothing, or that looks like several patterns in one, is refused, and the message
+//! shows the right form. Otherwise nothing, or too much, would be ingested without any message.
 
 use std::ffi::OsStr;
 
@@ -9,7 +9,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::names::{Ignored, ends_as_temporary, ignored_always};
 
-/// Patterns of names: one of them has to match.
+/// Patterns of names, of which one has to match.
 #[derive(Clone, Debug)]
 pub struct Patterns {
     exact: GlobSet,
@@ -17,62 +17,62 @@ pub struct Patterns {
     texts: Vec<String>,
 }
 
-/// A pattern that is not what was meant.
+/// A pattern that is probably not what the user meant.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// Not a pattern at all.
+    /// The pattern has a syntax error.
     #[error("{0}")]
     Glob(String),
     /// No name is empty.
     #[error("the pattern is empty, so it matches no name; leave the option out, or write '*.csv'")]
     Empty,
-    /// A name has none.
+    /// No name contains a slash.
     #[error("{pattern:?} holds a '/', so it matches no name: names are matched, not paths; write {right:?}")]
     Slash {
-        /// As it was given.
+        /// The pattern.
         pattern: String,
-        /// What was meant, most likely.
+        /// Probably what the user meant.
         right: String,
     },
-    /// Several in one.
+    /// Several patterns in one.
     #[error(
         "{pattern:?} is one pattern, with {separator:?} in it; for alternatives write {right:?} (for the character itself, {literal:?})"
     )]
     Several {
-        /// As it was given.
+        /// The pattern.
         pattern: String,
-        /// What stands between them.
+        /// The separator between them.
         separator: char,
-        /// What was meant, most likely.
+        /// Probably what the user meant.
         right: String,
         /// How to write the character itself.
         literal: String,
     },
-    /// A shell would have taken them off.
+    /// A pattern in quotes, which a shell would have removed.
     #[error("{pattern:?} has quotes in it, so it matches only names with quotes; write {right}")]
     Quoted {
-        /// As it was given.
+        /// The pattern.
         pattern: String,
-        /// What was meant, most likely.
+        /// Probably what the user meant.
         right: String,
     },
-    /// What it matches is ignored always.
+    /// All names that it matches are always ignored.
     #[error("{pattern:?} can match nothing: {why}{}", right.as_ref().map_or(String::new(), |right| format!("; write {right:?}")))]
     Ignored {
-        /// As it was given.
+        /// The pattern.
         pattern: String,
         /// Why these names are ignored.
         why: &'static str,
-        /// What was meant, perhaps.
+        /// Perhaps what the user meant.
         right: Option<String>,
     },
 }
 
-/// What stands between patterns that somebody takes for alternatives.
+/// Characters that users take for separators of alternatives.
 const SEPARATORS: [char; 4] = [',', ';', '|', ' '];
 
 impl Patterns {
-    /// Any patterns; None if there are none.
+    /// Compiles patterns; None if there are none.
     pub fn new(texts: &[String]) -> Result<Option<Patterns>, Error> {
         if texts.is_empty() {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Patterns {
         Ok(Some(Patterns { exact, any_case, texts: texts.to_vec() }))
     }
 
-    /// Patterns of names that are to be taken. One that asks for what is ignored always is refused, too.
+    /// Compiles patterns of names to be ingested. A pattern for names that are always ignored is refused as well.
     pub fn of_wanted(texts: &[String]) -> Result<Option<Patterns>, Error> {
         let patterns = Patterns::new(texts)?;
         texts.iter().try_for_each(|text| check_wanted(text)).map(|()| patterns)
@@ -101,12 +101,12 @@ impl Patterns {
         self.exact.is_match(name)
     }
 
-    /// True if none does, but one would in another case.
+    /// True if none matches, but one would in another case.
     pub fn matches_but_for_case(&self, name: &OsStr) -> bool {
         self.any_case.is_match(name) && !self.exact.is_match(name)
     }
 
-    /// As they were given.
+    /// The patterns, as given.
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
@@ -121,10 +121,10 @@ fn check(text: &str) -> Result<(), Error> {
     if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
         return Err(Error::Quoted { pattern: pattern(), right: inner.to_owned() });
     }
-    // `**/` matches no directory at all, too.
+    // `**/` also matches no directory at all.
     if text.trim_start_matches("**/").contains('/') {
         let right = match text.trim_end_matches('/').rsplit('/').next() {
-            // A part of braces is no pattern.
+            // A part of a brace group is not a pattern.
             Some(last) if last.contains(['{', '}']) => "{*.csv,*.tsv}",
             Some(last) if !last.is_empty() && last != "**" => last,
             _ => "*.csv",
@@ -135,7 +135,7 @@ fn check(text: &str) -> Result<(), Error> {
         let parts: Vec<&str> = outside_of_groups(text, separator);
         let given: Vec<&str> = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
         let are_meant = match separator {
-            // At an end of a pattern it separates from nothing.
+            // At an end of the pattern it separates nothing.
             ',' => given.len() < parts.len() || given.iter().all(|part| part.contains(['.', '*', '?', '['])),
             _ => given.iter().all(|part| part.contains('.') && part.contains(['*', '?'])),
         };
@@ -150,7 +150,7 @@ fn check(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The parts between separators that stand in no braces and no brackets, and behind no backslash.
+/// The parts of a pattern between separators that are in no braces, in no brackets, and not escaped with a backslash.
 fn outside_of_groups(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut begin, mut braces, mut in_class, mut is_escaped) = (Vec::new(), 0, 0_u32, false, false);
     for (at, character) in text.char_indices() {
@@ -174,7 +174,7 @@ fn outside_of_groups(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// What has no special meaning at the end of a pattern is the end of every name that it matches, and so at its beginning.
+/// Refuses a pattern whose literal beginning or end makes every name that it matches an ignored one.
 fn check_wanted(text: &str) -> Result<(), Error> {
     const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
     let refuse =
@@ -184,7 +184,7 @@ fn check_wanted(text: &str) -> Result<(), Error> {
         return refuse(Ignored::Hidden, right);
     }
     let end = text.rfind(SPECIAL).map_or(0, |at| at + 1);
-    // Whatever the special characters before it stand for.
+    // Whatever the special characters before the end match.
     if end > 0 && ends_as_temporary(format!("x{}", &text[end..]).as_bytes()) {
         return refuse(Ignored::Temporary, None);
     }
@@ -202,7 +202,7 @@ mod tests {
         Patterns::of_wanted(&[text.to_owned()]).err().map(|error| error.to_string())
     }
 
-    /// Why: with such a pattern nothing was ingested, for months if need be, and nothing said why.
+    /// Why: with such a pattern nothing was ingested, possibly for months, and no message said why.
     #[test]
     fn patterns_that_can_match_nothing_are_refused_with_the_right_form() {
         for (pattern, right) in [
@@ -235,7 +235,7 @@ mod tests {
         assert!(refused("{*.csv").is_some() && refused("[").is_some());
     }
 
-    /// Why: a name may hold any of these characters.
+    /// Why: a name may contain any of these characters.
     #[test]
     fn patterns_that_mean_what_they_say_are_taken() {
         for pattern in [

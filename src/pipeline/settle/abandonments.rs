@@ -1,6 +1,7 @@
-//! Files that were on their way, and had to begin anew: how often, one time behind the other.
+//! How often in a row a file was on its way and had to begin anew.
 //!
-//! Invariant: it holds at most [`ABANDONED_REMEMBERED_MAX`] names; with more it forgets all, and counts anew.
+//! Invariant: it holds at most [`ABANDONED_REMEMBERED_MAX`] names; when it is full, it forgets all and starts counting
+//! again.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Abandonments(HashMap<Arc<OsStr>, u32>);
 
 impl Abandonments {
-    /// Counts one; from the third on returns how many there were, and how long to wait: twice as long each time.
+    /// Counts one abandonment. Once there were [`ABANDONED_TIMES_MAX`], returns their number and how long to wait: twice
+    /// as long each time.
     pub(super) fn add(&mut self, name: &Arc<OsStr>) -> Option<(u32, Duration)> {
         if self.0.len() >= ABANDONED_REMEMBERED_MAX && !self.0.contains_key(name) {
             self.0.clear();
@@ -30,7 +32,7 @@ impl Abandonments {
         Some((*times, RETRY_DELAY_MIN.saturating_mul(1 << over.min(16)).min(RETRY_DELAY_MAX)))
     }
 
-    /// It came to an end, or is gone.
+    /// The file came to an end, or is gone.
     pub(super) fn end(&mut self, name: &OsStr) {
         self.0.remove(name);
     }

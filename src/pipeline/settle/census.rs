@@ -1,12 +1,12 @@
-//! How many files wait, and since when, without looking at each of them.
+//! Counts how many files wait and since when, without iterating over them.
 //!
-//! Invariant: what came and has not left is counted in the second in which it came, so there are never more seconds than
-//! files, and mostly a handful.
+//! Invariant: a file that came and has not left is counted in the second in which it came, so there are never more
+//! seconds than files, and usually only a few.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The second that an instant of the monotonic clock lies in; it begins with the process, so 136 years fit.
+/// The second of a time on the monotonic clock, which begins with the process, so 136 years fit.
 pub(super) fn second(now: Duration) -> u32 {
     u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
@@ -24,7 +24,7 @@ impl Census {
         *self.by_second.entry(second).or_default() += 1;
     }
 
-    /// A file that came in this second is done, or gone.
+    /// A file that came in this second is finished, or gone.
     pub(super) fn left(&mut self, second: u32) {
         if let Some(count) = self.by_second.get_mut(&second) {
             *count -= 1;
@@ -34,7 +34,7 @@ impl Census {
         }
     }
 
-    /// The first second whose files are not all done.
+    /// The first second whose files are not all finished.
     pub(super) fn oldest(&self) -> Option<Duration> {
         self.by_second.first_key_value().map(|(second, _)| Duration::from_secs(u64::from(*second)))
     }

@@ -1,4 +1,4 @@
-//! How many files are how far.
+//! How many files are in which phase.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::tracked::{Phase, Tracked};
 use crate::pipeline::WhyNot;
 
 impl Settle {
-    /// Files handed out and not reported yet.
+    /// Files that were handed out and not reported yet.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -19,35 +19,35 @@ impl Settle {
         self.queues.ready.len()
     }
 
-    /// Files that were refused and are looked at again later, for a while or until they change.
+    /// Files that were refused and are checked again later, after a time or when they change.
     pub fn held(&self) -> usize {
         self.census.held()
     }
 
-    /// Files that are not complete, as far as we know.
+    /// Files that are not known to be complete.
     pub fn incomplete(&self) -> usize {
         let others = self.queues.ready.len() + self.queues.found.len() + self.in_flight + self.census.held();
         self.tracked.len().saturating_sub(others)
     }
 
-    /// When the file was first seen, on the monotonic clock and to the second, that has been here for longest and is neither
-    /// ingested nor a duplicate. A file that is another by now under the same name begins anew.
+    /// When the file that has been here longest, and is neither ingested nor a duplicate, was first seen: on the
+    /// monotonic clock, to the second. Another file under the same name counts from its own first sight.
     pub fn oldest_seen(&self) -> Option<Duration> {
         self.census.oldest()
     }
 
-    /// True if the name is of a file that is not ingested yet.
+    /// True if the name belongs to a file that is not ingested yet.
     pub fn knows(&self, name: &OsStr) -> bool {
         self.tracked.contains_key(name)
     }
 
-    /// True if the name was looked at in the scan under way, or is of a file that is on its way.
+    /// True if the current scan has checked the name, or its file is in flight.
     pub fn is_seen(&self, name: &OsStr) -> bool {
         let is_seen = |it: &Tracked| it.scan == self.scan || matches!(it.phase, Phase::InFlight { .. });
         self.tracked.get(name).is_some_and(|tracked| is_seen(tracked))
     }
 
-    /// True if the name is of a file that is on its way.
+    /// True if the name's file is in flight.
     pub fn is_in_flight(&self, name: &OsStr) -> bool {
         self.tracked.get(name).is_some_and(|tracked| matches!(tracked.phase, Phase::InFlight { .. }))
     }
@@ -60,7 +60,7 @@ impl Settle {
         })
     }
 
-    /// The name is done with, or gone.
+    /// The name's file is finished, or gone.
     pub(super) fn forget(&mut self, name: &OsStr) {
         if let Some(tracked) = self.tracked.remove(name) {
             tracked.leave(&mut self.census);

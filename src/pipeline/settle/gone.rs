@@ -1,4 +1,4 @@
-//! What a scan has shown, and has not: what follows for duplicates that are kept and sidecars that were used.
+//! Draws conclusions from what a scan has shown and has not: for kept duplicates and used sidecars.
 
 use hashbrown::HashSet;
 
@@ -8,17 +8,17 @@ use crate::pipeline::WhyNot;
 use crate::types::FileIdentity;
 
 impl Settle {
-    /// Watches a duplicate that the journal calls kept, whether it is recognized or looked at anew.
+    /// Watches a duplicate that the journal has as kept, whether it is recognized or checked anew.
     pub fn watch_kept(&mut self, identity: FileIdentity) {
         self.presence.watch(identity, false, self.scan);
     }
 
-    /// True if the scan under way is to look at every name, and tell what it finds to [`Settle::found_elsewhere`].
+    /// True if the current scan must check every name, and pass other files to [`Settle::found_elsewhere`].
     pub fn searches(&self) -> bool {
         self.presence.searches
     }
 
-    /// A file lies in staging under a name that is not ingested.
+    /// A file is in staging under a name that is not ingested.
     pub fn found_elsewhere(&mut self, identity: &FileIdentity) {
         let scan = self.scan;
         if let Some(watched) = self.presence.watched.get_mut(&identity.key()).filter(|watched| watched.scan != scan) {
@@ -26,27 +26,27 @@ impl Settle {
         }
     }
 
-    /// The scan under way could not look at a name: from what it does not show, nothing follows.
+    /// The current scan could not check a name: a file that it does not show may still be there.
     pub fn could_not_look(&mut self) {
         self.presence.is_blind = true;
     }
 
-    /// True if another scan at once would tell whether something is gone.
+    /// True if another scan right now would show whether a file is gone.
     pub fn wants_another_scan(&self) -> bool {
         self.presence.again
     }
 
-    /// True if the last scan has not shown something that is not known to be gone.
+    /// True if the last scan has not shown a watched file that is not yet known to be gone.
     pub fn misses_something(&self) -> bool {
         self.presence.search_next
     }
 
-    /// The kept duplicates that were found gone since the last time.
+    /// The kept duplicates that were found gone since the last call.
     pub fn take_gone(&mut self) -> Vec<FileIdentity> {
         std::mem::take(&mut self.presence.gone)
     }
 
-    /// A file that may be ingested, and its sidecar, are there.
+    /// A file that may be ingested, and its sidecar, exist.
     pub(super) fn note_presence(&mut self, sighting: Option<&Sighting>) {
         let Some(sighting) = sighting else { return };
         self.presence.saw(sighting.stat.identity.key(), self.scan);
@@ -55,10 +55,10 @@ impl Settle {
         }
     }
 
-    /// At the end of a whole scan.
+    /// Concludes a whole scan.
     pub(super) fn find_gone(&mut self) {
         let (scan, tracked) = (self.scan, &self.tracked);
-        // What waits for its sidecar, or is held, is hashed when that changes, and not before.
+        // A file that is held or waits for its sidecar is hashed only when that changes.
         let may_be_it = |phase: &Phase| match phase {
             Phase::Held { .. } => false,
             Phase::Waiting { why, .. } => !matches!(why, WhyNot::NoSidecar | WhyNot::UsedSidecar),
@@ -80,7 +80,7 @@ impl Settle {
         }
     }
 
-    /// A sidecar must not release another file, as long as it is there.
+    /// As long as this sidecar exists, it must not release another file.
     pub(super) fn use_sidecar(&mut self, sidecar: FileIdentity) {
         self.used_sidecars.insert(sidecar.key(), sidecar);
         if self.mode == Mode::Sidecar {

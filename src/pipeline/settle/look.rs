@@ -1,4 +1,4 @@
-//! What is known of one file, for who asks.
+//! Reports what is known of one file.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::tracked::Phase;
 use crate::pipeline::WhyNot;
 
 impl Settle {
-    /// What is known of one file; None if it was not seen, or is known to stay.
+    /// What is known of one file; None if it was not seen, or is a kept duplicate.
     pub fn tell(&self, name: &OsStr, now: Duration) -> Option<Tracking> {
         let tracked = self.tracked.get(name)?;
         let mut look = Tracking {
@@ -34,17 +34,17 @@ impl Settle {
     }
 }
 
-/// What is known of a file, for who asks.
+/// What is known of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Tracking {
     /// `waiting`, `held`, `ready` or `in_flight`.
     pub phase: &'static str,
     /// Why it waits or is held.
     pub why: Option<WhyNot>,
-    /// Of one that waits: seen unchanged for so long.
+    /// For a waiting file: for how long it was seen unchanged.
     pub unchanged: Option<Duration>,
-    /// Of one that is held: looked at again then at the latest.
+    /// For a held file: after how long it is checked again at the latest.
     pub retry_in: Option<Duration>,
-    /// Failures in this state, one behind the other.
+    /// Failures in a row in this state.
     pub failures: Option<u32>,
 }

@@ -1,38 +1,38 @@
-//! Which of the files that are known by their inode still lie in staging.
+//! Tracks which of the files that are known by their inode are still in staging.
 //!
 //! Invariants:
-//! - A kept duplicate is called gone only after two whole scans, one behind the other, have not shown its inode, the second of
-//!   which has looked at every name, also at those that are not ingested.
-//! - It is not called gone while a file of equal size waits: that may be it, under another inode number, and its content must
-//!   not be forgotten before that one is known.
+//! - A kept duplicate counts as gone only after two consecutive whole scans have not shown its inode, the second of which
+//!   has checked every name, including those that are not ingested.
+//! - It does not count as gone while a file of equal size waits: that file may be the same one under another inode
+//!   number, and the content must not be forgotten before that is known.
 
 use hashbrown::HashMap;
 
 use crate::types::FileIdentity;
 
-/// Something that is known by its inode.
+/// A file or sidecar that is known by its inode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Present {
     pub(super) identity: FileIdentity,
     pub(super) is_sidecar: bool,
-    /// The last scan that has shown it.
+    /// The last scan that showed it.
     pub(super) scan: u16,
-    /// The scan before has not shown it.
+    /// The scan before did not show it.
     pub(super) missed: bool,
-    /// It lies under a name that is not ingested.
+    /// It has a name that is not ingested.
     pub(super) hidden: bool,
 }
 
-/// All of them.
+/// All watched files and sidecars.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     pub(super) watched: HashMap<(u64, u64), Present>,
-    /// The scan under way looks at every name.
+    /// The current scan checks every name.
     pub(super) searches: bool,
     pub(super) search_next: bool,
-    /// Something was missed for the first time: another scan at once tells more.
+    /// A file was missed for the first time: another scan right now would show more.
     pub(super) again: bool,
-    /// The scan under way could not look at something.
+    /// The current scan could not check a name.
     pub(super) is_blind: bool,
     pub(super) gone: Vec<FileIdentity>,
 }
@@ -54,7 +54,7 @@ impl Presence {
         }
     }
 
-    /// Ends a scan. `may_be` says whether a file of that size waits. Returns what is gone.
+    /// Ends a scan. `may_be` says whether a file of that size waits. Returns the files that are gone.
     pub(super) fn end_scan(&mut self, scan: u16, may_be: impl Fn(u64) -> bool) -> Vec<Present> {
         if self.is_blind {
             return Vec::new();

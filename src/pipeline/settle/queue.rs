@@ -1,7 +1,7 @@
-//! Which names are to be looked at again, and when.
+//! The names that are to be checked again, and when.
 //!
-//! Invariant: both queues hold at most a bounded number of stale entries beyond twice as many as there are files, however often
-//! a file changes: an entry is stale when its file has begun anew, and stale ones are thrown out when they are many.
+//! Invariant: beyond twice the number of files, each queue holds at most a bounded number of stale entries, however often
+//! a file changes. An entry is stale when its file has begun anew; stale entries are removed when there are many.
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use crate::limits::STALE_ENTRIES_MAX;
 use crate::pipeline::WhyNot;
 
 impl Tracked {
-    /// When it is to be looked at again.
+    /// When the file is to be checked again.
     fn due(&self, mode: Mode) -> Option<Duration> {
         match (&self.phase, mode) {
             (Phase::Waiting { since, why: WhyNot::Settling }, Mode::Stability(window)) => Some(*since + window),
@@ -25,12 +25,12 @@ impl Tracked {
 }
 
 impl Settle {
-    /// The earliest time at which a name is to be looked at again.
+    /// The earliest time at which a name is to be checked again.
     pub fn next_due(&self) -> Option<Duration> {
         self.queues.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Up to `max` names that are to be looked at again now.
+    /// Up to `max` names that are to be checked again now.
     pub fn take_due(&mut self, now: Duration, max: usize) -> Vec<Arc<OsStr>> {
         let mut names = Vec::new();
         while names.len() < max && self.next_due().is_some_and(|due| due <= now) {
@@ -43,7 +43,7 @@ impl Settle {
         names
     }
 
-    /// The name was to be looked at, and could not be: it is due still.
+    /// The name was due and could not be checked: it stays due.
     pub fn remind(&mut self, name: &Arc<OsStr>) {
         let due = self.tracked.get(name).and_then(|tracked| tracked.due(self.mode));
         self.queues.due.extend(due.map(|due| Reverse((due, name.clone()))));
@@ -53,7 +53,7 @@ impl Settle {
         self.tracked.get(name).is_some_and(|tracked| tracked.due(self.mode) == Some(due))
     }
 
-    /// Throws out what is stale, if that may be much.
+    /// Removes stale entries, if there may be many.
     pub(super) fn trim(&mut self) {
         let entries_max = 2 * self.tracked.len() + STALE_ENTRIES_MAX;
         if self.queues.due.len() > entries_max {
@@ -92,8 +92,8 @@ mod tests {
         Sighting { stat, sidecar: None, orphaned: false }
     }
 
-    /// Why: a log file that somebody keeps in staging is written to for months, and each write was an entry that stayed for a
-    /// window, or, complete at first sight on a full disk, for ever.
+    /// Why: a log file that is kept in staging is written to for months, and each write was an entry that stayed for one
+    /// window or, if it was complete at first sight while the disk was full, forever.
     #[test]
     fn a_file_that_is_touched_for_ever_takes_no_memory() {
         let name: Arc<OsStr> = Arc::from(OsStr::new("a.csv"));
@@ -104,7 +104,7 @@ mod tests {
                 let entries = settle.queues.due.len() + settle.queues.ready.len() + settle.queues.found.len();
                 assert!(entries <= STALE_ENTRIES_MAX + 4, "{entries} after {touch}");
             }
-            // It goes on as if it had been touched once.
+            // It continues as if the file had been touched once.
             let later = Duration::from_secs(2 * 3600);
             let due = settle.take_due(later, usize::MAX);
             assert_eq!(due.len(), usize::from(!window.is_zero()));
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// Why: so does a name that comes and goes, and each time a new one.
+    /// Why: the same happens with names that come and go, a new one each time.
     #[test]
     fn names_that_come_and_go_take_no_memory() {
         let window = Mode::Stability(Duration::from_secs(3600));
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Why: staging may be out of reach at the moment at which a file is due, and nothing else may ever look at it.
+    /// Why: staging may be unreachable when a file is due, and nothing else may ever cause another check.
     #[test]
     fn what_could_not_be_looked_at_is_due_still() {
         let name: Arc<OsStr> = Arc::from(OsStr::new("a.csv"));

@@ -1,4 +1,4 @@
-//! What became of a file that was handed out, and when it is tried again.
+//! Takes in the outcome of a file that was handed out, and decides when it is tried again.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -10,8 +10,7 @@ use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::pipeline::{Outcome, Refusal, Report, WhyNot};
 
 impl Settle {
-    /// Hears what became of a file. True if the name should be looked at at once, since something happened to it.
-    /// `retry_in` of a failure is returned for the log.
+    /// Takes in a file's outcome, and returns what to do next.
     pub fn report(&mut self, report: &Report, now: Duration) -> Reaction {
         let none = Reaction { look_again: false, retry_in: None, abandoned: 0 };
         let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
@@ -44,11 +43,11 @@ impl Settle {
                 return Reaction { look_again: dirty, ..none };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
-                // Nothing is wrong with the file: it goes again at once, and is copied.
+                // Nothing is wrong with the file: it is handed out again at once, and copied.
                 tracked.copies = true;
                 tracked.phase = Phase::Ready;
                 self.queues.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
-                // It was renamed there and back, which its ctime tells: as it was known, it would be refused.
+                // It was renamed there and back, which changed its ctime: with the known identity it would be refused.
                 return Reaction { look_again: true, ..none };
             }
             Outcome::Abandoned(AbandonReason::Failed) => None,
@@ -68,8 +67,8 @@ impl Settle {
         Reaction { look_again: dirty, retry_in: delay, abandoned: 0 }
     }
 
-    /// A file that has begun anew too often waits. Where that goes on, it is not the file, but what this file system says of
-    /// it.
+    /// A file that has begun anew too often waits. If that continues, the cause is not the file, but what its file system
+    /// reports about it.
     fn hold_abandoned(&mut self, report: &Report, dirty: bool, now: Duration) -> Option<Reaction> {
         let Outcome::Abandoned(reason @ (AbandonReason::NeedsCopy | AbandonReason::Changed)) = &report.outcome else {
             return None;
@@ -85,10 +84,10 @@ impl Settle {
     }
 }
 
-/// Nothing holds it: it is looked at at once, as if it had just come.
+/// True if nothing holds the file: it is checked at once, as if it had just come.
 fn begins_anew(refusal: Option<&Refusal>, refused: bool) -> bool {
     match refusal {
-        // After a while: a writer that never pauses would otherwise have it hashed again and again.
+        // If refused, it waits first: otherwise a writer that never pauses would have it hashed again and again.
         Some(Refusal::Changed) => !refused,
         Some(Refusal::Vanished | Refusal::SidecarChanged | Refusal::Interrupted) => true,
         _ => false,
@@ -101,14 +100,14 @@ impl Tracked {
         let (cause, why) = (refusal.and_then(Refusal::cause), refusal.map_or(WhyNot::Failed, Refusal::why));
         match why {
             WhyNot::OpenForWriting => (Some(busy_delay), why),
-            // Hashing it again helps only if it was read wrongly; but who looks at the log finds it there again.
+            // Hashing it again helps only if it was read wrongly, but repeats the message for readers of the log.
             WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed => {
                 (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why)
             }
-            // Only another sidecar, or another file, changes that.
+            // Only another sidecar or another file changes that.
             WhyNot::NoChecksum | WhyNot::OrphanedSidecar => (None, why),
             WhyNot::Failed => {
-                // A full disk is not the file's fault, and may be over at any time.
+                // A full disk is not the file's fault, and may have room again at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());
                 let delay_max = if is_full { FULL_DISK_RETRY_MAX } else { RETRY_DELAY_MAX };
                 (Some(self.fail(cause, RETRY_DELAY_MIN, delay_max)), why)
@@ -118,13 +117,13 @@ impl Tracked {
     }
 }
 
-/// What a report leads to.
+/// What to do after a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reaction {
-    /// Look at the name now.
+    /// Check the name now.
     pub look_again: bool,
-    /// When a failed file is tried again.
+    /// After how long a failed file is tried again.
     pub retry_in: Option<Duration>,
-    /// So often in a row it was on its way and had to begin anew, if that is too often: then it has failed.
+    /// How often in a row the file had to begin anew, if that is too often and counts as a failure; otherwise 0.
     pub abandoned: u32,
 }

@@ -1,4 +1,4 @@
-//! What is known of one file that is there and not done.
+//! What is known of a file that is in staging and not finished.
 
 use std::time::Duration;
 
@@ -11,51 +11,51 @@ use crate::types::FileIdentity;
 /// When a file counts as complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Once size and mtime have not changed for so long.
+    /// When its size and mtime have not changed for this long.
     Stability(Duration),
-    /// Once its sidecar is there.
+    /// When its sidecar exists.
     Sidecar,
 }
 
-/// What one look at a name showed.
+/// What one check of a name showed.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
-    /// The file: regular, or it would not be shown to us.
+    /// The file; it is a regular one.
     pub stat: Stat,
     /// Its sidecar.
     pub sidecar: Option<FileIdentity>,
-    /// The sidecar was there before the file.
+    /// The sidecar existed before the file.
     pub orphaned: bool,
 }
 
-/// How far a file has come.
+/// The phase of a file.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Not complete, as far as we know; seen unchanged since then.
+    /// Not known to be complete; seen unchanged since then.
     Waiting { since: Duration, why: WhyNot },
-    /// Complete, and in the queue of those to be handed out.
+    /// Complete, and queued to be handed out.
     Ready,
-    /// Handed out. `dirty`: something happened to the name meanwhile.
+    /// Handed out. `dirty`: the name had an event since.
     InFlight { dirty: bool },
-    /// Refused: looked at again when it changes, or at a certain time.
+    /// Refused: checked again when it changes, or at a certain time.
     Held { until: Option<Duration>, why: WhyNot },
 }
 
-/// A file that is there and not done.
+/// A file that is in staging and not finished.
 #[derive(Debug)]
 pub(super) struct Tracked {
     pub(super) identity: FileIdentity,
     pub(super) links: u64,
-    /// It has to be copied, whatever its links say: a rename has shown that.
+    /// It must be copied, whatever its link count says: a rename has shown that.
     pub(super) copies: bool,
-    /// Boxed: where a great many files wait, they have none.
+    /// Boxed: where very many files wait, they have no sidecar.
     pub(super) sidecar: Option<Box<FileIdentity>>,
-    /// The sidecar was there before the file.
+    /// The sidecar existed before the file.
     pub(super) orphaned: bool,
     pub(super) phase: Phase,
     /// When it was first seen, on the monotonic clock.
     pub(super) first_seen_seconds: u32,
-    /// How often it has failed in the same way, one time behind the other.
+    /// How often in a row it has failed in the same way.
     pub(super) failures: u8,
     pub(super) failing: Option<QuarantineCause>,
     pub(super) scan: u16,
@@ -94,7 +94,7 @@ impl Tracked {
 }
 
 impl Tracked {
-    /// It is no longer among those that wait.
+    /// Removes it from the counts of waiting files.
     pub(super) fn leave(&self, census: &mut Census) {
         census.left(self.first_seen_seconds);
         if matches!(self.phase, Phase::Held { .. }) {

@@ -1,19 +1,19 @@
-//! Sums in a sidecar that is JSON, or JSON Lines.
+//! Finds sums in a sidecar that is JSON or JSON Lines.
 //!
-//! Invariant: as deep as the parser goes, and no deeper.
+//! Invariant: the recursion is no deeper than the parser's limit.
 
 use serde_json::{Map, Value};
 
 use super::tokens::tokens;
 use super::unit::{Names, Naming, Unit, unit};
 
-/// Keys under which names stand.
+/// Keys whose values are names.
 const NAME_KEYS: [&str; 6] = ["name", "file", "filename", "file_name", "path", "key"];
 
-/// How keys begin under which sums stand; what else is hexadecimal beside them (a commit, a job) is none.
+/// Parts of keys whose values are sums; beside them, other hexadecimal values (a commit, a job) are not sums.
 const SUM_KEYS: [&str; 9] = ["md5", "sha", "checksum", "hash", "digest", "sum", "etag", "content", "crc"];
 
-/// The sums in it, object by object. None if it is no JSON object or array, nor a sequence of such.
+/// The sums in the text, object by object. None if it is neither a JSON object or array nor a sequence of them.
 pub(super) fn units(text: &[u8], names: &Names) -> Option<Vec<Unit>> {
     if !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return None;
@@ -37,7 +37,8 @@ fn walk(value: &Value, around: Naming, names: &Names, found: &mut Vec<Unit>) {
     }
 }
 
-/// What an object says of its file is in its own strings, in those of objects in it that hold no sums, and in what lies below.
+/// An object's file is named in its own strings, or in those of nested objects without sums. Objects below inherit the
+/// naming.
 fn walk_object(object: &Map<String, Value>, around: Naming, names: &Names, found: &mut Vec<Unit>) {
     let own = strings(object);
     let beside = object.values().filter_map(Value::as_object).map(strings);

@@ -1,4 +1,4 @@
-//! What was said of sidecars, so that it is said once.
+//! Remembers which messages about sidecars were logged, so that each is logged once.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::limits::SIDECARS_TOLD_MAX;
 use crate::log;
 use crate::types::FileIdentity;
 
-/// The sidecars of which something was said, the newest last.
+/// The sidecars with a logged message, the newest last.
 #[derive(Debug, Default)]
 pub struct Notes {
     told: Mutex<VecDeque<(u8, FileIdentity)>>,
@@ -30,7 +30,7 @@ impl Notes {
         true
     }
 
-    /// A sidecar was there before its file.
+    /// Logs, once, that a sidecar existed before its file.
     pub fn orphaned(&self, sidecar: &FileIdentity, path: &Path) {
         if self.is_first(ORPHANED, sidecar) {
             tracing::warn!(
@@ -41,7 +41,7 @@ impl Notes {
         }
     }
 
-    /// A sidecar holds something, and no checksum.
+    /// Logs, once, that a sidecar has content but no checksum.
     pub fn not_understood(&self, sidecar: &FileIdentity, path: &Path) {
         if self.is_first(NOT_UNDERSTOOD, sidecar) {
             tracing::warn!(

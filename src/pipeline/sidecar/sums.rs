@@ -1,6 +1,6 @@
-//! The checksums that a file is asked for, and those that it has.
+//! The checksums that a sidecar demands, and those that the file has.
 //!
-//! Invariant: only what is asked for is computed, in one pass.
+//! Invariant: besides SHA-256, only demanded checksums are computed, all in one pass.
 
 use md5::Md5;
 use sha1::Sha1;
@@ -17,25 +17,25 @@ pub struct Sum {
     pub hex: String,
 }
 
-/// What a sidecar demands of its file: of each of these groups one sum must be the file's.
+/// The checksums that a sidecar demands: from each of these groups, one sum must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     pub(super) groups: Vec<Vec<Sum>>,
 }
 
-/// A file whose sums are others than its sidecar says.
+/// A file that does not have the checksum in its sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// What the file has; it is of the first sum of the group that does not match.
+    /// The file's sum, by the algorithm of `expected`.
     pub actual: Sum,
-    /// What the sidecar says.
+    /// The first sum of the group that does not match.
     pub expected: Sum,
-    /// How many others it lists.
+    /// How many further sums the group has.
     pub others: usize,
 }
 
 impl Demand {
-    /// True if it is met by any file.
+    /// True if every file meets it.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
@@ -47,7 +47,7 @@ impl Demand {
     /// The strongest sum that matched; None if nothing is demanded.
     ///
     /// # Errors
-    /// Which one does not match.
+    /// The first group without a match.
     pub fn check(&self, found: &FoundSums) -> Result<Option<Algorithm>, Mismatch> {
         let mut strongest = None;
         for group in &self.groups {
@@ -71,19 +71,19 @@ impl std::fmt::Display for Mismatch {
         write!(f, "{} is {}, but the sidecar says {}", actual.algorithm.name(), actual.hex, expected.hex)?;
         match self.others {
             0 => Ok(()),
-            others => write!(f, " (and {others} more, of which none matches)"),
+            others => write!(f, " (and {others} more; none matches)"),
         }
     }
 }
 
 impl Mismatch {
-    /// How the sum was computed that is another.
+    /// The algorithm of the sum that differs.
     pub fn algorithm(&self) -> Algorithm {
         self.expected.algorithm
     }
 }
 
-/// Computes a file's sums.
+/// Computes the checksums of a file.
 pub struct Summer {
     sha256: sha2::Sha256,
     md5: Option<Md5>,
@@ -92,7 +92,7 @@ pub struct Summer {
     sha512: Option<Sha512>,
 }
 
-/// A file's sums.
+/// The checksums of a file.
 pub struct FoundSums {
     /// Always computed.
     pub sha256: Sha256,
@@ -100,7 +100,7 @@ pub struct FoundSums {
 }
 
 impl Summer {
-    /// For SHA-256 and what is demanded.
+    /// Computes SHA-256 and the demanded checksums.
     pub fn new(demand: &Demand) -> Summer {
         Summer {
             sha256: sha2::Sha256::new(),
@@ -111,7 +111,7 @@ impl Summer {
         }
     }
 
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub fn update(&mut self, piece: &[u8]) {
         fn more<D: Digest>(digest: &mut Option<D>, piece: &[u8]) {
             if let Some(digest) = digest {
@@ -125,7 +125,7 @@ impl Summer {
         more(&mut self.sha512, piece);
     }
 
-    /// The sums of all pieces.
+    /// The checksums of all pieces.
     pub fn finish(self) -> FoundSums {
         fn sum<D: Digest>(digest: Option<D>, algorithm: Algorithm) -> Option<Sum> {
             let digest = digest?.finalize();
@@ -142,7 +142,7 @@ impl Summer {
 }
 
 impl FoundSums {
-    /// One of those that were demanded, or SHA-256.
+    /// The sum of a demanded algorithm, or SHA-256.
     pub fn hex(&self, algorithm: Algorithm) -> Option<String> {
         match algorithm {
             Algorithm::Sha256 => Some(self.sha256.hex()),

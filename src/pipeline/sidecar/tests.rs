@@ -1,4 +1,4 @@
-//! What sidecars of all sorts say.
+//! How sidecars of all sorts are understood.
 
 use std::ffi::OsStr;
 
@@ -16,7 +16,7 @@ fn sums() -> Vec<String> {
     Algorithm::ALL.iter().map(|algorithm| found.hex(*algorithm).unwrap()).collect()
 }
 
-/// What came of a sidecar.
+/// The result of a sidecar.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     Silent,
@@ -50,7 +50,8 @@ fn utf_16(text: &str) -> Vec<u8> {
     [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
 }
 
-/// Why: a sum was understood only as `sha256sum` writes it; everything else released its file unchecked, and without a word.
+/// Why: only the format of `sha256sum` was understood; a sidecar in any other format released its file unchecked, and
+/// without any message.
 #[test]
 fn sums_are_found_in_every_form() {
     for (algorithm, right) in Algorithm::ALL.into_iter().zip(sums()) {
@@ -108,7 +109,7 @@ fn sums_are_found_in_every_form() {
     }
 }
 
-/// Why: a list has sums of other files, too. Where this file's name stands, no other sum may release it.
+/// Why: a list has sums of other files, too. If this file's name is in it, no other sum may release the file.
 #[test]
 fn in_a_list_the_line_with_the_name_decides() {
     let (md5, right) = (&sums()[0], &sums()[2]);
@@ -142,11 +143,12 @@ fn in_a_list_the_line_with_the_name_decides() {
             "[{{\"meta\":{{\"name\":\"bar.csv\"}},\"sum\":{{\"sha256\":\"{other}\"}}}},\
              {{\"meta\":{{\"name\":\"foo.csv\"}},\"sum\":{{\"sha256\":\"{right}\"}}}}]"
         ),
-        // What else is hexadecimal is no sum beside one that is called so, nor is one of a kind that is not computed.
+        // Other hexadecimal text is not a sum if another one is called so, nor is a sum of an algorithm that is not
+        // computed.
         format!("{{\"name\":\"foo.csv\",\"sha256\":\"{right}\",\"git_commit\":\"{}\"}}", &other[..40]),
         format!("BLAKE2b (foo.csv) = {}\nSHA3-256 (foo.csv) = {other}\nSHA256 (foo.csv) = {right}\n", other.repeat(2)),
         format!("{{\"file\":\"foo.csv\",\"sha3_256\":\"{other}\",\"sha256\":\"{right}\"}}"),
-        // Not this file's name anywhere: any of them will do.
+        // This file's name is nowhere: any of them will do.
         format!("{other}  bar.csv\n{right}  baz.csv\n"),
         format!("md5 {}\nsha256 {right}\n", &other[..32]),
         format!("{md5}  foo.csv\n{right}  foo.csv\n"),
@@ -177,7 +179,7 @@ fn in_a_list_no_other_line_releases_it() {
         format!("{{\"{right}\":\"bar.csv\",\"{other}\":\"foo.csv\"}}"),
         // "In a list that lacks this name."
         format!("{other}  bar.csv\n{other}  baz.csv\n"),
-        // One of several sums with its name is another's.
+        // One of several sums with its name is another file's.
         format!("{md5}  foo.csv\n{other}  foo.csv\n"),
         format!("foo.csv {md5} {other}\n"),
     ] {
@@ -185,7 +187,7 @@ fn in_a_list_no_other_line_releases_it() {
     }
 }
 
-/// Why: a sum that lost a digit, or of a kind that we do not compute, is a sum all the same.
+/// Why: a sum that lost a digit, or of an algorithm that is not computed, is still a sum.
 #[test]
 fn what_looks_like_a_sum_and_is_none_holds_the_file_back() {
     let right = &sums()[2];
@@ -206,7 +208,7 @@ fn what_looks_like_a_sum_and_is_none_holds_the_file_back() {
     assert_eq!(verdict(utf_16(&right[1..])), Verdict::Odd);
 }
 
-/// Why: a marker may say what it likes.
+/// Why: a marker may contain any text.
 #[test]
 fn other_text_says_only_that_the_file_is_complete() {
     for text in ["", "\n\n", "\u{feff}", " \r\n", "\u{feff}\r\n"] {
@@ -222,7 +224,7 @@ fn other_text_says_only_that_the_file_is_complete() {
     assert_eq!(verdict("2f8a4c1e-9d3b-4a5c-8e7f-0123456789ab"), Verdict::Other);
 }
 
-/// Why: files are called by hashes and numbers of batches, too; what is a name is no sum.
+/// Why: files are also named by hashes and batch numbers; a name is not a sum.
 #[test]
 fn names_that_look_like_sums_are_names() {
     let sums = sums();

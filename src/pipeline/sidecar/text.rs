@@ -1,6 +1,6 @@
-//! A sidecar's bytes as text, whatever encoding its writer uses.
+//! Decodes a sidecar's bytes to text, whatever encoding its writer uses.
 //!
-//! Invariant: what is returned holds no NUL byte; and the bytes of names that are not UTF-8 are kept as they are.
+//! Invariant: the returned text has no NUL byte, and the bytes of names that are not UTF-8 are kept as they are.
 
 use std::borrow::Cow;
 
@@ -8,9 +8,9 @@ const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF_16_LE_MARK: &[u8] = b"\xff\xfe";
 const UTF_16_BE_MARK: &[u8] = b"\xfe\xff";
 
-/// The text, and whether there were zeros in it: UTF-8 with or without a byte order mark, UTF-16 with one, or without if that
-/// is plain to see. What is left of NUL bytes is left out where it is half of all (UTF-32), or at the end; elsewhere it ends
-/// lines, as `sha256sum --zero` writes them.
+/// The text, and whether it contained NUL bytes. Accepts UTF-8 with or without a byte order mark, and UTF-16 with one, or
+/// without one if the zeros show it. Remaining NUL bytes are removed if they are half of all bytes (UTF-32) or at the
+/// end; elsewhere they become line ends, as `sha256sum --zero` writes them.
 pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
     let text = if let Some(rest) = bytes.strip_prefix(UTF_8_MARK) {
         Cow::Borrowed(rest)
@@ -27,7 +27,7 @@ pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
     };
     let has_zeros = text.contains(&0);
     let text = if has_zeros { Cow::Owned(without_zeros(&text)) } else { text };
-    // What joins files leaves a mark behind a mark.
+    // A tool that joins files leaves one mark after another.
     match text {
         Cow::Owned(text) if text.starts_with(UTF_8_MARK) => (Cow::Owned(text[UTF_8_MARK.len()..].to_vec()), has_zeros),
         text => (text, has_zeros),
@@ -44,7 +44,7 @@ fn without_zeros(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| if *byte == 0 { b'\n' } else { *byte }).collect()
 }
 
-/// Whether most of the first halves of all pairs are zero and no second one, and the other way round.
+/// The first flag: most pairs have a zero as first byte, and none has one as second byte. The second flag: the reverse.
 fn zeros(bytes: &[u8]) -> (bool, bool) {
     let pairs = bytes.chunks_exact(2);
     let (count, mut first, mut second) = (pairs.len(), 0, 0);

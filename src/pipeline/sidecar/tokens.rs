@@ -1,15 +1,16 @@
-//! What looks like a checksum in a text.
+//! Finds everything in a text that looks like a checksum.
 //!
-//! Invariant: it takes time that grows with the text's length, and what it returns is no longer than the text.
+//! Invariant: its time is linear in the text's length, and its result is no longer than the text.
 
 use crate::types::Algorithm;
 
-/// From so many hex digits on, a word is meant to be a checksum: shorter ones are numbers, dates, and sums of 64 bits or less.
+/// From this many hex digits on, a word counts as a checksum: shorter ones are numbers, dates, and sums of 64 bits or
+/// less.
 const SUM_DIGITS_MIN: usize = 24;
-/// Groups of so many digits may stand for one sum: `d4 1d 8c`, `D41D 8CD9`, `9F86D081 884C7D65`.
+/// Groups of this many digits may form one sum: `d4 1d 8c`, `D41D 8CD9`, `9F86D081 884C7D65`.
 const GROUP_DIGITS: [usize; 3] = [2, 4, 8];
 
-/// How the names of algorithms begin whose sums are as long as those of others, and are not computed here.
+/// Prefixes of the names of algorithms that are not computed here, but whose sums are as long as those that are.
 const FOREIGN: [&str; 13] = [
     "blake",
     "sha3",
@@ -29,22 +30,22 @@ const FOREIGN: [&str; 13] = [
 /// A checksum, or what looks like one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Token {
-    /// In lower case.
+    /// The hex digits, in lower case.
     pub(super) hex: String,
-    /// Its place in the text.
+    /// Its offset in the text.
     pub(super) begin: usize,
-    /// The algorithm that it is labelled with, if that is none of ours.
+    /// The algorithm in its label, if that is one not computed here.
     pub(super) foreign: Option<String>,
 }
 
 impl Token {
-    /// How it was computed, as its length tells; None if no sum is so long.
+    /// The algorithm, according to its length; None if no known sum has that length.
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
         let of_that_length = |algorithm: &Algorithm| algorithm.hex_digits() == self.hex.len();
         Algorithm::ALL.into_iter().find(of_that_length).filter(|_| self.foreign.is_none())
     }
 
-    /// The same, with what it is labelled with.
+    /// The same token, with its label taken into account.
     pub(super) fn labelled(self, label: &[u8]) -> Token {
         let label = String::from_utf8_lossy(label).trim().to_owned();
         let is_foreign = FOREIGN.iter().any(|foreign| label.to_ascii_lowercase().starts_with(foreign));
@@ -59,12 +60,13 @@ struct Word {
     end: usize,
 }
 
-/// Letters and digits. What is no ASCII ends a word: it may be a quotation mark, an ellipsis, or white space.
+/// Letters and digits. A byte that is not ASCII ends a word: it may be part of a quotation mark, an ellipsis, or white
+/// space.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
-/// All in a text, in order.
+/// All tokens of a text, in order.
 pub(super) fn tokens(text: &[u8]) -> Vec<Token> {
     let words = words(text);
     let mut found = Vec::new();
@@ -77,7 +79,7 @@ pub(super) fn tokens(text: &[u8]) -> Vec<Token> {
             at += group;
             continue;
         }
-        // What stands right beside them (`0x`, `sha256`, a format's `h`) makes of digits nothing else.
+        // Letters directly beside the digits (`0x`, `sha256`, a format's `h`) do not change them.
         let runs = text[word.begin..word.end].chunk_by(|one, other| is_digit(one) && is_digit(other));
         let mut begin = word.begin;
         for run in runs {
@@ -107,8 +109,8 @@ fn words(text: &[u8]) -> Vec<Word> {
     words
 }
 
-/// How many of the words make one sum, written in groups: all of one length, with white space, or one colon or hyphen each,
-/// between them. 0 if they do not.
+/// How many of the words form one sum in groups: all of one length, separated by white space, or by one colon or hyphen
+/// each. 0 if they do not.
 fn group(text: &[u8], words: &[Word]) -> usize {
     let Some(first) = words.first() else { return 0 };
     let length = first.end - first.begin;
@@ -132,7 +134,7 @@ fn group(text: &[u8], words: &[Word]) -> usize {
         count += 1;
     }
     let digits = count * length;
-    // Numbers, such as years and dates, may stand in a row, too.
+    // Numbers, such as years and dates, may also stand in a row.
     let has_letter =
         || words[..count].iter().any(|word| text[word.begin..word.end].iter().any(u8::is_ascii_alphabetic));
     let is_known = Algorithm::ALL.iter().any(|algorithm| algorithm.hex_digits() == digits);
@@ -153,13 +155,13 @@ fn lower(hex: impl Iterator<Item = u8>) -> String {
     hex.map(|byte| char::from(byte.to_ascii_lowercase())).collect()
 }
 
-/// Part of a path, as `HEX.csv` and `/data/HEX/a.csv` have it.
+/// True for a part of a path, as in `HEX.csv` and `/data/HEX/a.csv`.
 fn is_of_a_name(text: &[u8], word: &Word) -> bool {
     let is_name_at = |at: usize| text.get(at).is_some_and(|byte| is_word(*byte) || !byte.is_ascii());
     match text.get(word.end) {
         Some(b'.') => is_name_at(word.end + 1),
         Some(b'/') => true,
-        // Else it is the escape of something: echo's `\n`, or JSON in JSON.
+        // Otherwise the backslash begins an escape: `\n` of echo, or JSON in JSON.
         Some(b'\\') => word.begin > 0 && b"/\\".contains(&text[word.begin - 1]),
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Sums that belong together, and whether they are this file's.
+//! Groups sums that belong together, and decides whether they are this file's.
 
 use std::ffi::OsStr;
 use std::ops::Range;
@@ -6,14 +6,14 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::tokens::{Token, tokens};
 
-/// How sure it is that sums are those of this file.
+/// How certain it is that sums belong to this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Naming {
-    /// Nothing says so.
+    /// Nothing indicates it.
     None,
-    /// Its name is found beside them.
+    /// Its name is beside them.
     Beside,
-    /// They stand in a line of a known form with exactly its name.
+    /// They are in a line of a known form with exactly its name.
     Exact,
 }
 
@@ -24,10 +24,10 @@ pub(super) struct Unit {
     pub(super) sums: Vec<Token>,
 }
 
-/// A file's name, as it may stand in a sidecar.
+/// A file's name, in the forms that a sidecar may use.
 pub(super) struct Names {
     pub(super) plain: Vec<u8>,
-    /// As sha256sum escapes it.
+    /// The name as sha256sum escapes it.
     escaped: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl Names {
         })
     }
 
-    /// Where the name stands in a text, by itself or at a path's end.
+    /// The ranges of the name in a text, by itself or at the end of a path.
     pub(super) fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut places = Vec::new();
         for name in [&self.plain, &self.escaped] {
@@ -78,19 +78,19 @@ fn is_of_names(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"._-".contains(&byte)
 }
 
-/// The sums in a text that is a whole by itself, and whether this file's name stands beside them.
+/// The sums in a self-contained text, and whether this file's name is beside them.
 pub(super) fn unit(text: &[u8], names: &Names) -> Unit {
     unit_of(text, tokens(text), names)
 }
 
-/// `sums` are those in the text.
+/// The same, with the sums of the text already found.
 pub(super) fn unit_of(text: &[u8], mut sums: Vec<Token>, names: &Names) -> Unit {
     let places = names.places(text);
-    // A file may be called by its sum; what is a name does not count, unless there is nothing else.
+    // A file may be named by a hash: a name does not count as a sum, unless the text has nothing else.
     if text.trim_ascii() != names.plain {
         sums.retain(|token| !places.iter().any(|place| place.contains(&token.begin)));
     }
-    // `SUM NAME, SUM NAME`: each stands before its name.
+    // `SUM NAME, SUM NAME`: each sum precedes its name.
     if let (Some(place), true) =
         (places.first(), sums.first().is_some_and(|sum| text[..sum.begin].trim_ascii().is_empty()))
     {

@@ -1,4 +1,4 @@
-//! A file is told by its content where its numbers do not.
+//! Identifies a file by its content where its identity is not enough.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::pipeline::hash::digest_of;
 use crate::types::Sha256;
 
 impl<F: Fs> Staging<F> {
-    /// True if a file of that size and content stands at `path`.
+    /// True if a regular file of this size and content is at `path`. A file that cannot be read counts as another one.
     pub fn holds(&mut self, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
         let (dir, name) = split(path)?;
         let is_candidate = |stat: fs::Stat| stat.kind == FileKind::Regular && stat.identity.size == size;
@@ -23,7 +23,8 @@ impl<F: Fs> Staging<F> {
         }
     }
 
-    /// What has another inode number behind its rename is what was hashed if it has its content.
+    /// Decides [`Placed::Renumbered`]: if the file at `path` has the content that was hashed, it is the same file under a
+    /// new inode number, otherwise another one.
     pub fn recognize(&mut self, placed: Placed, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<Placed> {
         if !matches!(placed, Placed::Renumbered) {
             return Ok(placed);

@@ -1,8 +1,8 @@
-//! Giving a file back to where it came from.
+//! Gives a file back to the name it came from.
 //!
 //! Invariants:
-//! - Nothing is replaced: where the old name is taken, the file gets one beside it that the next scan finds.
-//! - Names are never used up.
+//! - Nothing is replaced: if the old name is taken, the file gets a name beside it that the next scan finds.
+//! - There is always another name to try: numbered names first, then random ones.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -13,19 +13,21 @@ use crate::fs::{self, Fs};
 use crate::pipeline::dirs::split;
 use crate::types::IngestId;
 
-/// How many numbered names are tried for a file that goes back where its own name is taken; then come random ones.
+/// How many numbered names are tried when a file's own name is taken; random names follow.
 const RETURNED_NAMES_MAX: u32 = 16;
-/// How many random ones. Who has taken the numbered names cannot have guessed one of these.
+/// How many random names are tried. A process that took the numbered names cannot have guessed these.
 const RANDOM_NAMES_MAX: u32 = 16;
 
 impl<F: Fs> Staging<F> {
-    /// Undoes a `place`: the file at `to` goes back to `from`, or, if that name is taken again, beside it under a
-    /// name that the next scan finds.
+    /// Undoes a `place`: renames the file at `to` back to `from`, or, if that name is taken by now, to a name beside it
+    /// that the next scan finds.
     pub fn put_back(&mut self, id: IngestId, to: &Path, from: &Path) -> fs::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
         let (source, target) = (self.dirs.dir(from_dir)?, self.dirs.dir(to_dir)?);
-        // Each directory gains a name that the other loses. Where a rename comes in halves (ext2), no order of two syncs is
-        // right for files on both ways: those that went there are made durable before, and this one by itself.
+        // Without a journal (ext2), the two halves of a rename, the new name in one directory and the removal of the old
+        // name in the other, reach the disk separately. Syncing the target directory first is safe, but with renames in
+        // both directions each directory is the target of one of them. So the renames into `to_dir` are made durable
+        // first, and this one afterwards by itself.
         self.dirs.sync()?;
         self.dirs.touch(to_dir, from_dir);
         self.give_back(id, &target, to_name, &source, from_name)?;
@@ -41,14 +43,15 @@ impl<F: Fs> Staging<F> {
         name: &OsStr,
     ) -> fs::Result<()> {
         let numbered = (1..RETURNED_NAMES_MAX).map(|n| returned_name(name, id, &n.to_string()));
-        // Other names are in the way, whatever they stand for: none of them may keep a file from going back.
+        // Existing names, whatever files they belong to, must not keep a file from going back.
         let random = (0..RANDOM_NAMES_MAX).map(|_| returned_name(name, id, &crate::journal::hex(&self.fs.random())));
         let mut taken = None;
         for name in std::iter::once(name.to_owned()).chain(numbered).chain(random) {
             match self.fs.rename(at, at_name, dir, &name) {
                 Err(error) if error.is_taken() => taken = Some(error),
                 Err(error) if error.is_not_found() => return Ok(()),
-                // Perhaps it is only this name. Where a link does the work, it may have come half-way: once is enough then.
+                // Perhaps only this name is at fault: try the next. But where rename is link and unlink, the link may
+                // exist already; do not add another.
                 Err(error) if error.spares_others() && !self.is_one_file(at, at_name, dir, &name) => {
                     taken = Some(error)
                 }
@@ -58,7 +61,7 @@ impl<F: Fs> Staging<F> {
         taken.map_or(Ok(()), Err)
     }
 
-    /// Both names stand for one file.
+    /// True if both names belong to one file.
     fn is_one_file(&self, one: &F::Dir, one_name: &OsStr, other: &F::Dir, other_name: &OsStr) -> bool {
         let both = [self.fs.stat(one, one_name), self.fs.stat(other, other_name)];
         matches!(both, [Ok(Some(one)), Ok(Some(other))] if one.identity.key() == other.identity.key())

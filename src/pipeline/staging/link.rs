@@ -1,10 +1,11 @@
-//! Taking a staged file's name away where no rename replaces nothing, and a link and an unlink do its work.
+//! Takes a staged file's name away where the file system has no rename that replaces nothing, so that link(2) and
+//! unlink(2) have to do.
 //!
 //! Invariants:
-//! - What an upstream puts at a staged file's name between link and unlink is not removed: the name is taken aside by rename(2)
-//!   first, to one that nobody else gives, and judged there.
-//! - The new name is durable before the old one goes.
-//! - Nothing stays aside: what cannot go back ends the process, and the next start sees to it.
+//! - A file that an upstream puts at a staged file's name between link and unlink is not removed: the old name is first
+//!   renamed with rename(2) to a name that no other process uses, and checked there.
+//! - The new name is durable before the old one is removed.
+//! - Nothing stays aside: if a file cannot go back, the process ends, and the next start resolves it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,8 +20,8 @@ use crate::pipeline::dirs::split;
 use crate::types::IngestId;
 
 impl<F: Fs> Staging<F> {
-    /// [`Fs::rename`]. Where that is made of a link and an unlink, an upstream may put another file in the place of a staged one
-    /// between the two, so the old name is taken aside and judged there.
+    /// [`Fs::rename`]. Where that is link and unlink, an upstream may replace the staged file between the two, so the old
+    /// name is renamed aside and checked there.
     pub(super) fn move_name(
         &self,
         staged: Option<IngestId>,
@@ -31,16 +32,17 @@ impl<F: Fs> Staging<F> {
             return self.fs.rename(from, from_name, to, to_name);
         };
         self.fs.link(from, from_name, to, to_name)?;
-        // Where names reach the disk in any order, a power cut could keep the removal and not the new name.
+        // Names may reach the disk in any order: a power cut could keep the removal and lose the new name.
         let done = self.fs.sync_dir(to).and_then(|()| self.end_link(id, (from, from_name), (to, to_name)));
         if done.as_ref().is_err_and(|error| error.op != Syscall::RenameBack) {
-            // Whoever is told that it failed finds the old name, and no other.
+            // After a failure the caller expects the old name and no other.
             let _ = self.fs.unlink(to, to_name);
         }
         done
     }
 
-    /// Removes the name that a file has had before it was linked to another one. What stands there meanwhile goes back.
+    /// Removes the old name of a file that has been linked to a new one. If another file has that name by now, it gets
+    /// the name back.
     fn end_link(
         &self,
         id: IngestId,
@@ -49,9 +51,9 @@ impl<F: Fs> Staging<F> {
     ) -> fs::Result<()> {
         let aside = aside_name(&self.store, id, Aside::Second);
         match self.fs.set_aside(from, from_name, &aside) {
-            // Somebody else has removed the old name; the new one may be the last.
+            // Another process has removed the old name; the new one may be the last.
             Err(error) if error.is_not_found() => return Ok(()),
-            // Not that the new one is taken.
+            // `aside` is taken, not the new name: the caller must not take this for a collision.
             Err(error) if error.is_taken() => {
                 return Err(fs::Error { source: io::Error::from_raw_os_error(libc::EBUSY), ..error });
             }
@@ -69,30 +71,30 @@ impl<F: Fs> Staging<F> {
                 failed => failed,
             },
             Ok(false) => Ok(()),
-            // It is not known which file this is: undo the link.
+            // Unknown which file this is: undo the link.
             Err(error) => Err(error),
         };
-        // Nothing may stay hidden: if it cannot go back, the next start sees to it.
+        // Nothing may stay hidden: if the file cannot go back, the next start resolves it.
         let given_back = self.give_back(id, from, &aside, from, from_name);
         given_back.map_err(|error| fs::Error { op: Syscall::RenameBack, ..error })?;
         ended
     }
 
-    /// Ends what [`Staging::place`] may have left of a link: the name aside is removed if `to` is the same file, else it goes
-    /// back.
+    /// Finishes a link that [`Staging::place`] may have left half done: removes the name aside if it belongs to the same
+    /// file as `to`, else gives that file its old name back.
     pub fn resolve_link(&mut self, id: IngestId, from: &Path, to: &Path) -> fs::Result<()> {
         let ((from_path, from_name), aside) = (split(from)?, aside_name(&self.store, id, Aside::Second));
         let from_dir = self.dirs.dir(from_path)?;
         let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
         self.dirs.touch(from_path, from_path);
         if self.dirs.look(to)?.is_some_and(|stat| self.is_same(&there.identity, &stat.identity)) {
-            // The new name was durable before this one was taken aside.
+            // The new name was durable before the old one was renamed aside.
             return self.fs.unlink(&from_dir, &aside);
         }
         self.give_back(id, &from_dir, &aside, &from_dir, from_name)
     }
 
-    /// Gives a file in staging a name of ours.
+    /// Renames a file in staging to a name aside.
     pub(super) fn take(&self, dir: &F::Dir, name: &OsStr, aside: &OsStr) -> fs::Result<()> {
         match self.fs.renames_by_link(dir) {
             true => self.fs.set_aside(dir, name, aside),
@@ -100,7 +102,7 @@ impl<F: Fs> Staging<F> {
         }
     }
 
-    /// Unlinks a name that is a second one of a file which has a durable name elsewhere.
+    /// Unlinks the second name of a file whose other name is durable.
     pub fn unlink_second_name(&mut self, path: &Path) -> fs::Result<()> {
         let (dir_path, name) = split(path)?;
         let dir = self.dirs.dir(dir_path)?;

@@ -1,4 +1,4 @@
-//! Moving a file out of staging: into the warehouse, to quarantine, to the directory of duplicates.
+//! Moves a file out of staging: into the warehouse, to quarantine, to the directory of duplicates.
 
 use std::path::Path;
 
@@ -7,35 +7,35 @@ use crate::fs::{self, FileKind, Fs};
 use crate::pipeline::dirs::split;
 use crate::types::{FileIdentity, IngestId};
 
-/// What came of moving a file to its place.
+/// The result of moving a file to its place.
 #[derive(Debug)]
 pub enum Placed {
-    /// It is there (and it is the right one).
+    /// The file is there, and it is the right one.
     Done,
-    /// The name is taken by something else.
+    /// The name is taken by another file.
     Taken,
     /// The source is gone.
     Vanished,
-    /// What has arrived is another file, or was written to: it has to be put back.
+    /// The file that arrived is another one, or was written to: it must be put back.
     Changed,
-    /// A rename cannot do it: another mount.
+    /// A rename is not possible: the target is on another mount.
     NeedsCopy,
-    /// The inode has further names, by which the warehouse's file could be written to: it has to be put back, and
+    /// The inode has further names, through which a process could write to the warehouse's file: it must be put back, and
     /// copied.
     Linked,
-    /// What has arrived has another inode number, and the same size and times. There are file systems that number a file
-    /// anew when it is renamed; its content decides.
+    /// The file that arrived has another inode number, but the same size and times. Some file systems renumber a file
+    /// when it is renamed; the content decides.
     Renumbered,
     /// This file cannot be moved; others may.
     Refused(fs::Error),
-    /// It was moved, and cannot be looked at: it has to be put back.
+    /// It was moved, and cannot be checked: it must be put back.
     Unseen(fs::Error),
 }
 
 impl<F: Fs> Staging<F> {
-    /// Renames `from` to `to` if `to` is free, then checks that the file now at `to` is `identity`. What is not has to
-    /// be put back by the caller.
-    /// `staged` is the ingest whose file others may replace at `from` at any moment; None for a copy of our own.
+    /// Renames `from` to `to` if `to` is free, then checks that the file now at `to` is `identity`. If it is not, the
+    /// caller must put it back. `root` is the directory below which missing directories are made. `staged` is the ingest
+    /// of a staged file, which an upstream may replace at `from` at any moment; None for a copy made by this program.
     pub fn place(
         &mut self,
         staged: Option<IngestId>,
@@ -56,7 +56,7 @@ impl<F: Fs> Staging<F> {
             Ok(Some(stat)) if stat.kind != FileKind::Regular => Placed::Changed,
             Ok(Some(stat)) if !stat.identity.same_but_renamed(identity) => {
                 match stat.identity.same_but_renumbered(identity) {
-                    // Somebody has given it another name meanwhile, through which it can be written to.
+                    // Another process has given it another name meanwhile, and can write to it by that.
                     true if stat.links > 1 => Placed::Linked,
                     true => Placed::Renumbered,
                     false => Placed::Changed,
@@ -70,7 +70,7 @@ impl<F: Fs> Staging<F> {
         })
     }
 
-    /// The rename. None if something stands at `to` now that was at `from`.
+    /// The rename. None if it was done: the file of `from` is now at `to`.
     fn bring(
         &mut self,
         staged: Option<IngestId>,
@@ -90,7 +90,7 @@ impl<F: Fs> Staging<F> {
             if self.fs.stat(&source, from_name)?.is_none() {
                 return Ok(Some(Placed::Vanished));
             }
-            // Then it is the partition that somebody removed under us.
+            // Then another process has removed the partition.
             self.dirs.forget(to_dir);
             target = self.dirs.made_dir(root, to_dir)?;
             renamed = self.move_name(staged, (&source, from_name), (&target, to_name));
@@ -100,18 +100,18 @@ impl<F: Fs> Staging<F> {
             Err(error) if error.is_taken() => Ok(Some(Placed::Taken)),
             Err(error) if error.is_not_found() => Ok(Some(Placed::Vanished)),
             Err(error) if error.is_cross_device() => Ok(Some(Placed::NeedsCopy)),
-            // Only the two names tell what came of it.
+            // Only the two names show whether the rename was done.
             Err(error) if error.is_outcome_unknown() && error.spares_others() => {
                 let is_it = |stat: Option<fs::Stat>| stat.is_some_and(|stat| stat.identity.same_but_renamed(identity));
                 match (self.fs.stat_fresh(&target, to_name), self.fs.stat_fresh(&source, from_name)) {
                     (Ok(there), Ok(None)) if is_it(there) => Ok(None),
-                    // Where a rename is made of halves, only the first may have been.
+                    // Where rename is link and unlink, only the link may have been done.
                     (Ok(there), Ok(here)) if is_it(there) && is_it(here) => {
                         self.fs.unlink(&target, to_name)?;
                         Err(error)
                     }
                     (Ok(_), Ok(_)) => Err(error),
-                    // What has its old name still was not moved, whatever the other one says.
+                    // A file that still has its old name was not moved, whatever is wrong with the new one.
                     (Err(_), Ok(here)) if is_it(here) => Err(error),
                     _ => Ok(Some(Placed::Unseen(error))),
                 }

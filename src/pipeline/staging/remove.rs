@@ -1,4 +1,4 @@
-//! Removing a staged file, by a name aside.
+//! Removes a staged file, by way of a name aside.
 
 use std::path::{Path, PathBuf};
 
@@ -9,24 +9,24 @@ use crate::fs::{self, Fs};
 use crate::pipeline::dirs::split;
 use crate::types::{FileIdentity, IngestId};
 
-/// What came of removing a file.
+/// The result of removing a file.
 #[derive(Debug)]
 pub enum Removed {
     /// It is gone.
     Done,
-    /// Nothing of that identity is there.
+    /// No file of that identity is there, or a writer wants it.
     Other,
     /// It cannot be removed; others may.
     Refused(fs::Error),
 }
 
 impl<F: Fs> Staging<F> {
-    /// Removes the file at `path` if it is still `identity`. The file is taken aside first and judged there, so that
-    /// one which an upstream renames into place at this very moment is never the one removed; and if `leased` is
-    /// given, a writer that came meanwhile (and now waits for the lease) keeps it.
+    /// Removes the file at `path` if it is still `identity`. The file is renamed aside first and checked there, so a file
+    /// that an upstream renames into place at this moment is never removed. If `leased` is given and a writer has come
+    /// meanwhile (it waits for the lease), the file gets its name back.
     ///
-    /// Repeating it after a crash finishes what was begun. The crash may have given the file its name back but left
-    /// the ctime of the renames: `identity` is compared without the ctime, so callers who hold no lease look first.
+    /// Calling it again after a crash finishes the removal. The crash may have undone the renames and kept the ctime they
+    /// set, so `identity` is compared without the ctime. A caller that holds no lease must check the ctime first.
     pub fn remove(
         &mut self,
         id: IngestId,
@@ -36,7 +36,7 @@ impl<F: Fs> Staging<F> {
         leased: Option<&F::File>,
     ) -> fs::Result<Removed> {
         match twice(fs::Error::spares_others, || self.take_away(id, what, path, identity, leased)) {
-            // One that cannot be looked at, or removed, must not stay hidden.
+            // A file that cannot be checked or removed must not stay hidden.
             Err(error) if error.spares_others() => {
                 let (dir_path, name) = split(path)?;
                 if let Ok(dir) = self.dirs.dir(dir_path) {
@@ -61,14 +61,14 @@ impl<F: Fs> Staging<F> {
         let dir = self.dirs.dir(dir_path)?;
         let aside = aside_name(&self.store, id, what);
         match self.fs.stat(&dir, name)? {
-            // A rename made of a link that was cut off has left this name, too.
+            // A link that a crash cut off before the unlink has left this name, too.
             Some(stat) if self.is_same(&stat.identity, identity) => {}
             _ if is_removed => return Ok(Removed::Done),
             _ => return Ok(Removed::Other),
         }
         let mut renamed = self.take(&dir, name, &aside);
         if renamed.as_ref().is_err_and(fs::Error::is_taken) {
-            // By what came there since a moment ago.
+            // By a file that appeared there just now.
             self.resolve_aside(id, what, path, None, None)?;
             renamed = self.take(&dir, name, &aside);
         }
@@ -80,13 +80,13 @@ impl<F: Fs> Staging<F> {
         Ok(if gone { Removed::Done } else { Removed::Other })
     }
 
-    /// Where `remove` takes a file aside.
+    /// The name aside that `remove` uses.
     pub fn aside_path(&self, id: IngestId, what: Aside, path: &Path) -> fs::Result<PathBuf> {
         Ok(split(path)?.0.join(aside_name(&self.store, id, what)))
     }
 
-    /// Ends what `remove` began: a file that stands aside is removed if it is `identity` and no writer waits for its lease,
-    /// true then; anything else gets its name back. The directory is synced in any case, see `touch`.
+    /// Finishes a `remove`: if the file aside is `identity` and no writer waits for its lease, removes it and returns
+    /// true. Any other file gets its name back. The directory is synced in any case, see `touch`.
     pub fn resolve_aside(
         &mut self,
         id: IngestId,

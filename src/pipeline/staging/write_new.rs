@@ -1,4 +1,4 @@
-//! Writing a file of our own that nobody sees before it is whole: the reason beside a file in quarantine.
+//! Writes a new file that is never visible before it is complete: the reason beside a file in quarantine.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -11,8 +11,9 @@ use crate::pipeline::dirs::split;
 use crate::types::IngestId;
 
 impl<F: Fs> Staging<F> {
-    /// Writes a file that nobody sees before it is whole, under a name that must be free; true if it stands there now, as it
-    /// may already. Its content is durable; its name is when `sync` has returned.
+    /// Writes a file under a name that must be free; no process sees the name before the file is complete. True if `path`
+    /// now has this content, which it may have had before. The content is durable on return; the name is when `sync` has
+    /// returned.
     pub fn write_new(&mut self, id: IngestId, what: Aside, path: &Path, content: &[u8]) -> fs::Result<bool> {
         let (dir_path, name) = split(path)?;
         let dir = self.dirs.made_dir(dir_path.parent().unwrap_or(dir_path), dir_path)?;
@@ -35,8 +36,8 @@ impl<F: Fs> Staging<F> {
         }
     }
 
-    /// Does beforehand what `write_new` would do first, for one of many such files: it is synced with all others, by
-    /// `sync_prepared`, which must come before `write_new`.
+    /// Does the first part of `write_new` in advance, for one of many files: writes the content without a sync.
+    /// `sync_prepared` then syncs all of them at once, and must be called before `write_new`.
     pub fn prepare_new(&mut self, id: IngestId, what: Aside, path: &Path, content: &[u8]) -> fs::Result<()> {
         let (dir_path, name) = split(path)?;
         let dir = self.dirs.made_dir(dir_path.parent().unwrap_or(dir_path), dir_path)?;
@@ -47,12 +48,12 @@ impl<F: Fs> Staging<F> {
         Ok(())
     }
 
-    /// What was prepared until now, and not written for good, has been discarded.
+    /// Forgets all prepared files that `write_new` has not finished: they have been discarded.
     pub fn forget_prepared(&mut self) {
         self.prepared.clear();
     }
 
-    /// One `syncfs` for everything that was prepared, on each file system that it may lie on.
+    /// Makes all prepared content durable: one `syncfs` per directory.
     pub fn sync_prepared(&mut self) -> fs::Result<()> {
         let dirs: BTreeSet<PathBuf> = self.prepared.iter().filter_map(|path| Some(path.parent()?.to_owned())).collect();
         for dir in dirs {
@@ -72,7 +73,7 @@ impl<F: Fs> Staging<F> {
         Ok(file)
     }
 
-    /// The file of that name has this content, and no more.
+    /// True if the file of that name has exactly this content.
     fn is_written(&self, dir: &F::Dir, name: &OsStr, content: &[u8]) -> fs::Result<bool> {
         if self.fs.stat(dir, name)?.is_none_or(|stat| stat.kind != FileKind::Regular) {
             return Ok(false);

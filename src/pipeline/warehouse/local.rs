@@ -1,10 +1,12 @@
-//! A warehouse in a directory: a file comes there by a rename, or, from another file system, as a copy that is renamed.
+//! A warehouse in a directory. A file gets there by a rename, or, from another file system, as a copy that is then
+//! renamed.
 //!
 //! Invariants:
-//! - What has arrived is checked behind the rename, and goes back if it is another file, was written to, or has a further name
-//!   by which it could be.
-//! - P3: a name counts when its directory was synced; only then is a writer's lease asked, because until then a writer that had
-//!   found the file by its old name was held back, and from then on nobody can find it by that.
+//! - A file is checked after its rename, and goes back if it is another file, was written to, or has a further name by
+//!   which a process could write to it.
+//! - P3: a name counts only after its directory was synced. Only then is the lease checked for a writer: until then the
+//!   lease holds back a writer that opened the file by its old name, and from then on no process can open it by that
+//!   name.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -26,12 +28,12 @@ use crate::types::Sha256;
 /// The warehouse.
 pub struct Local<F: Fs> {
     shared: Arc<Shared<F>>,
-    /// So many files had further names behind their renames, one behind the other.
+    /// How many files in a row had further names after their renames.
     linked: u32,
 }
 
 impl<F: Fs> Local<F> {
-    /// `shared` is what the hashing workers share: they are told when everything has to be copied.
+    /// `shared` is also used by the hashing workers, which learn from it when every file must be copied.
     pub fn new(shared: Arc<Shared<F>>) -> Local<F> {
         Local { shared, linked: 0 }
     }
@@ -50,7 +52,7 @@ impl<F: Fs> Local<F> {
                 return Ok(Published::NotComplete(AbandonReason::NeedsCopy));
             }
             Placed::Refused(error) => return Ok(Published::Refused(error)),
-            // If it cannot go back either, nothing is decided: the next start looks again.
+            // If it cannot go back either, the error ends the process: the next start checks again.
             Placed::Unseen(error) => {
                 self.withdraw(hands, file)?;
                 return Ok(Published::Refused(error));
@@ -62,7 +64,8 @@ impl<F: Fs> Local<F> {
         if matches!(published, Published::NotComplete(AbandonReason::NeedsCopy)) {
             self.linked += 1;
             if self.linked == LINKED_FILES_MAX {
-                // That many upstreams do not give further names to their files at this very moment.
+                // So many files in a row do not all get a second link just before their rename: the link counts are wrong
+                // here.
                 self.copy_all();
             }
         }
@@ -73,7 +76,7 @@ impl<F: Fs> Local<F> {
         self.shared.copy_all.store(true, Ordering::Relaxed);
     }
 
-    /// Gives a file that has arrived its old name back.
+    /// Gives an arrived file its old name back.
     fn put_back(&mut self, hands: &mut Hands<'_, F>, file: &Ingest, why: AbandonReason) -> Result<Published, Error> {
         match twice(Error::spares_others, || self.withdraw(hands, file)) {
             Err(Error::Io(error)) if error.spares_others() => Ok(Published::Unknown(error)),
@@ -90,14 +93,15 @@ impl<F: Fs> Local<F> {
             }
         };
         Ok(match staging.recognize(placed, &target.warehouse_path, file.identity.size, &target.sha256)? {
-            // It is our own, and nobody else has ever had a name of it: some file systems count badly.
+            // No other process has ever had a name of the ingestor's own copy: some file systems report a wrong link
+            // count.
             Placed::Linked if target.copy.is_some() => Placed::Done,
             placed => placed,
         })
     }
 
-    /// The copy is of the file as it was. If that was removed since, the copy is all there is; if it was changed, it was not
-    /// complete, and the copy is discarded.
+    /// The copy has the content of the file as it was. If the file was removed since, the copy is the only one left, and
+    /// is placed. If the file was changed, it was not complete, and the copy is discarded.
     fn place_copy(
         &mut self,
         staging: &mut Staging<F>,

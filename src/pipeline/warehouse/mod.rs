@@ -1,9 +1,9 @@
-//! The seam between the committer and what holds the ingested files.
+//! The interface between the committer and the store of ingested files.
 //!
 //! Invariants:
-//! - The committer decides (which content, which name, what the journal says); a warehouse carries it out.
+//! - The committer decides (which content, which name, what the journal records); a warehouse carries it out.
 //! - Nothing is overwritten: a name that is taken stays as it is, and the committer chooses another one.
-//! - Nothing counts as published before [`Warehouse::confirm`] has returned: then it is durable.
+//! - Nothing counts as published before [`Warehouse::confirm`] has returned; then it is durable.
 
 mod local;
 pub mod names;
@@ -20,33 +20,33 @@ use crate::journal::ingest::Ingest;
 use crate::journal::record::AbandonReason;
 use crate::types::Sha256;
 
-/// What came of publishing a file.
+/// The result of publishing a file.
 #[derive(Debug)]
 pub enum Published {
-    /// It is there, and it is the right one.
+    /// The file is there, and it is the right one.
     Done,
-    /// The name is taken by something else.
+    /// The name is taken by another file.
     Taken,
     /// The source is gone.
     Gone,
-    /// It is not what was hashed, or cannot come this way. It is in staging, as if nothing had happened.
+    /// It is not the file that was hashed, or cannot be moved this way. It is back in staging, unchanged.
     NotComplete(AbandonReason),
     /// This file cannot be published; others may. It is in staging.
     Refused(fs::Error),
-    /// Nobody can tell where it is, or it cannot go back: it is for the next start.
+    /// It is unknown where the file is, or it cannot go back: the next start decides.
     Unknown(fs::Error),
 }
 
-/// What holds the ingested files. A file is told by its ingest, which says where it was found, whether there is a draft of it
-/// (a copy that a worker has made), and which name it gets.
+/// A store of ingested files. An [`Ingest`] describes a file: where it was found, whether it has a draft (a copy that a
+/// worker has made), and which name it gets.
 pub trait Warehouse<F: Fs>: Send {
-    /// Brings files to their names, and says of each what came of it. None of it is durable yet.
+    /// Moves files to their names, and returns the result for each. None of it is durable yet.
     ///
     /// # Errors
     /// An effect failed, and going on could break a promise.
     fn publish(&mut self, hands: &mut Hands<'_, F>, files: &[&Ingest]) -> Result<Vec<Published>, Error>;
 
-    /// Makes what was published durable; then asks each lease whether a writer came meanwhile. A file that one wants goes back.
+    /// Makes the published files durable, then checks each lease: if a writer has come meanwhile, that file goes back.
     ///
     /// # Errors
     /// As [`Warehouse::publish`].
@@ -56,22 +56,22 @@ pub trait Warehouse<F: Fs>: Send {
         files: &[(&Ingest, Option<&F::File>)],
     ) -> Result<Vec<Published>, Error>;
 
-    /// Takes back what was published and should not be there: gives the file, or its draft, its old name.
+    /// Takes back a file that was published by mistake: gives the file, or its draft, its old name.
     ///
     /// # Errors
     /// It could not be done.
     fn withdraw(&mut self, hands: &mut Hands<'_, F>, file: &Ingest) -> Result<(), Error>;
 
-    /// What stands at a name; None if nothing does.
+    /// The file at a path; None if there is no such name.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// The file system cannot report it.
     fn look(&mut self, hands: &mut Hands<'_, F>, path: &Path) -> fs::Result<Option<Stat>>;
 
-    /// True if a file of that size and content stands at a name. It is read.
+    /// True if a file of that size and content is at a path. Reads the file.
     ///
     /// # Errors
-    /// It cannot be looked at; what cannot be read is no such file.
+    /// The file system cannot report it. A file that cannot be read counts as another one.
     fn holds(&mut self, hands: &mut Hands<'_, F>, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool>;
 
     /// Discards a draft that will not be published.
@@ -80,7 +80,7 @@ pub trait Warehouse<F: Fs>: Send {
     /// It could not be removed.
     fn discard(&mut self, hands: &mut Hands<'_, F>, draft: &Path) -> Result<(), Error>;
 
-    /// Lists the drafts that are left, and discards all but those of these names.
+    /// Discards all remaining drafts except those with these names.
     ///
     /// # Errors
     /// They cannot be listed or removed.

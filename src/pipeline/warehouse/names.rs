@@ -1,26 +1,28 @@
 //! Names in the warehouse.
 //!
-//! Invariant: a name is a function of the staged name, the content and the ingest id, so recovery finds the same one again.
+//! Invariant: a name is a function of the staged name, the content, the ingest id and the number of names that were
+//! taken, so recovery finds the same one again.
 
 use std::ffi::{OsStr, OsString};
 
 use crate::pipeline::names::{NAME_BYTES_MAX, suffixed_name};
 use crate::types::{IngestId, Sha256};
 
-/// How many hex digits of the hash a name carries, in the order in which they are tried: none at first.
+/// How many hex digits of the hash the first names carry, in the order in which they are tried: none at first.
 const HASH_DIGITS: [usize; 5] = [0, 8, 16, 32, 64];
 
-/// How many it carries beside the ingest id.
+/// How many hex digits a name carries together with the ingest id.
 const ID_HASH_DIGITS: usize = 8;
 
-/// So many choices are counted to find out which one a name was; a name further on is looked for from the first with the id.
+/// How many choices are compared to find out which one a name was. For a later one, the search starts again from the
+/// first with the id.
 const CHOICES_COUNTED_MAX: usize = 1024;
 
-/// The name that a file gets in the warehouse when the first `taken` choices belong to others: with more and more of its
-/// hash in it, then with its ingest id, then with that and a number. There is always one more.
+/// The name of a file in the warehouse when the first `taken` choices are taken: first with more and more digits of its
+/// hash, then with its ingest id, then with the id and a number. There is always one more.
 pub fn warehouse_name(staged: &OsStr, sha256: &Sha256, id: IngestId, taken: usize) -> OsString {
     if taken == 0 {
-        // Most get this one: for them no hash is written out.
+        // Most files get this one: the hash is not formatted for them.
         return staged.to_owned();
     }
     let hash = sha256.hex();
@@ -32,7 +34,7 @@ pub fn warehouse_name(staged: &OsStr, sha256: &Sha256, id: IngestId, taken: usiz
     suffixed_name(staged, &suffix, NAME_BYTES_MAX)
 }
 
-/// How many choices come before `name`, and `name` itself: where to go on when it turns out to be taken.
+/// How many choices there are up to and including `name`: the number to continue with when `name` is taken.
 pub fn choices_up_to(staged: &OsStr, sha256: &Sha256, id: IngestId, name: &OsStr) -> usize {
     let chosen = |taken: &usize| warehouse_name(staged, sha256, id, *taken) == name;
     (0..CHOICES_COUNTED_MAX).find(chosen).map_or(HASH_DIGITS.len(), |taken| taken + 1)
@@ -72,7 +74,7 @@ mod tests {
         }
     }
 
-    /// A cut in the middle of a character would make a name that is not UTF-8 out of one that is.
+    /// A cut inside a character would make an invalid UTF-8 name of a valid one.
     #[test]
     fn long_names_are_cut_to_fit_at_a_character() {
         for length in 240..=255 {
