@@ -158,7 +158,7 @@ impl<F: Fs> Search<'_, F> {
     fn counts(&mut self, listed: &Listed) -> bool {
         // A line of another journal is usually a neighbour's, which may have the same path for its staging directory:
         // hosts and containers do. Only a journal that has not begun yet may replace one that was lost here.
-        let may_be_ours = listed.journal.is_none() || self.known.state.settings().is_none();
+        let may_be_ours = listed.journal.is_none() || self.known.index.settings().is_none();
         self.is_own(listed) || may_be_ours && self.is_from_here(listed)
     }
 
