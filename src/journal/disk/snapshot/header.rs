@@ -34,7 +34,7 @@ pub enum Spare {
 }
 
 impl Spare {
-    /// The last LSN before this generation: snapshots before it, and segments up to it, are not part of it.
+    /// The LSN after which this generation begins: older snapshots, and segments up to this LSN, are not part of it.
     pub fn begins_after(self) -> Option<Lsn> {
         match self {
             Spare::None => None,
