@@ -287,8 +287,8 @@ impl<F: Fs> Journal<F> {
 
     /// Writes an idle frame if one is due, so that the last records are no longer in the last frame.
     pub fn mark_idle(&mut self) -> Result<(), Error> {
-        // A segment without records must stay without frames: its successor's name would skip an LSN, and with it
-        // all the ids that callers have predicted.
+        // A segment without records must stay without frames: otherwise its successor would skip an LSN, and the ids
+        // that callers have predicted would be wrong.
         if self.wants_idle_mark() { self.mark(FrameKind::Idle) } else { self.check() }
     }
 
