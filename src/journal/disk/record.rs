@@ -122,7 +122,7 @@ pub struct Validation {
 /// A complete file in staging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovered {
-    /// Which file, in which state.
+    /// Its identity.
     pub identity: FileIdentity,
     /// When it was found complete: decides both partitions.
     pub discovered_at: UnixMillis,
@@ -135,7 +135,7 @@ pub struct Discovered {
 /// A file that says another file is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecar {
-    /// Which file, in which state.
+    /// Its identity.
     pub identity: FileIdentity,
     /// Its path.
     pub path: PathBuf,
@@ -159,7 +159,7 @@ pub struct Hashed {
 /// A finished, durable copy that waits for its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
-    /// Which file.
+    /// Its identity.
     pub identity: FileIdentity,
     /// Its temporary path.
     pub path: PathBuf,

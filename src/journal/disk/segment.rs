@@ -34,7 +34,7 @@ const WINDOW_BYTES: usize = 2 << 20;
 pub struct SegmentHeader {
     /// Mixed into every frame's checksum.
     pub salt: u32,
-    /// Which journal it belongs to.
+    /// The UUID of its journal.
     pub store: [u8; 16],
     /// 1 for the journal's first segment, then one more each.
     pub number: u64,

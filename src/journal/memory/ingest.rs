@@ -16,7 +16,7 @@ pub struct Ingest {
     pub id: IngestId,
     /// Its state.
     pub state: FileState,
-    /// Which file, in which state.
+    /// Its identity.
     pub identity: FileIdentity,
     /// When it was found complete.
     pub discovered_at: UnixMillis,

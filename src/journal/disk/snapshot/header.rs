@@ -57,7 +57,7 @@ const FINISHED_FIELDS: [(FileState, usize); 4] = [
 pub struct SnapshotHeader {
     /// Mixed into every checksum of the file.
     pub salt: u32,
-    /// Which journal it belongs to.
+    /// The UUID of its journal.
     pub store: [u8; 16],
     /// Every record up to it is folded in; the file's name.
     pub lsn: Lsn,

@@ -31,7 +31,7 @@ const _: () = assert!(ROW_BYTES_MAX <= u16::MAX as usize);
 
 /// The content of a snapshot besides its rows.
 pub struct Contents {
-    /// Which journal it belongs to.
+    /// The UUID of its journal.
     pub store: [u8; 16],
     /// The number of the last segment folded in.
     pub segment_number: u64,
