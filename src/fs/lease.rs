@@ -1,5 +1,5 @@
-//! Read leases and marks on directories (fcntl(2), `F_SETLEASE` and `F_OFD_SETLK`): the only unsafe code in the crate, because
-//! no safe wrapper exists.
+//! Read leases and the locks for marks on directories (fcntl(2), `F_SETLEASE` and `F_OFD_SETLK`): the only unsafe code
+//! in the crate, because no safe wrapper exists.
 //!
 //! A conflicting open sends SIGIO to the holder; the daemon installs a handler for it, since its default is to kill.
 #![allow(unsafe_code)]

@@ -182,7 +182,7 @@ pub struct SkippedDuplicate {
     pub ingest_id: IngestId,
     /// The hash of its content.
     pub sha256: Sha256,
-    /// The file that brought the content.
+    /// The file that had the content first.
     pub duplicate_of: IngestId,
     /// What is done with it.
     pub action: DuplicateAction,
