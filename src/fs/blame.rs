@@ -1,25 +1,25 @@
-//! Whose fault an error is: of one file, of a place, of a full disk, or of the disk as a whole.
+//! Classifies errors: they concern one file, a place (a directory or mount), a full disk, or the disk as a whole.
 //!
-//! Invariant: a sync that fails is never a file's (P5). Whoever asks may go on with other files after [`Blame::File`] and
-//! [`Blame::Place`], and with nothing after [`Blame::Disk`].
+//! Invariant: a failed sync never concerns only one file (P5). After [`Blame::File`] and [`Blame::Place`] the caller
+//! may continue with other files; after [`Blame::Disk`] it must stop.
 
 use super::{Error, Syscall};
 
-/// Who is to blame for an error.
+/// The extent of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// This file, or its name: others may go through.
+    /// This file, or its name: others may succeed.
     File,
-    /// The place: others that go there may meet the same, until somebody mends it.
+    /// The place: other files there may fail in the same way until an operator repairs it.
     Place,
-    /// There is no room: it may go through later.
+    /// There is no space: the operation may succeed later.
     Room,
-    /// The disk, the kernel or this process: what comes next may be wrong, too.
+    /// The disk, the kernel or this process: later operations may fail or go wrong, too.
     Disk,
 }
 
-/// Errors that one file or name meets where others do not: it is immutable, busy, too large, damaged or odd, its name is
-/// one that this file system does not take, or something is in its way.
+/// Errors of one file or name where others succeed: it is immutable, busy, too large, damaged or odd, the file system
+/// refuses its name, or another file is in its way.
 const OF_A_FILE: [i32; 31] = [
     libc::EACCES,
     libc::EAGAIN,
@@ -54,7 +54,7 @@ const OF_A_FILE: [i32; 31] = [
     libc::ERANGE,
 ];
 
-/// Errors of a mount as a whole: read-only, away, or replaced on its server.
+/// Errors of a mount as a whole: read-only, unreachable, or replaced on its server.
 const OF_A_PLACE: [i32; 14] = [
     libc::ECONNABORTED,
     libc::ECONNREFUSED,
@@ -72,7 +72,7 @@ const OF_A_PLACE: [i32; 14] = [
     libc::ETIMEDOUT,
 ];
 
-/// What failed without saying whether it has happened.
+/// Errors that leave it unknown whether the operation had its effect.
 const OUTCOME_UNKNOWN: [i32; 6] =
     [libc::EIO, libc::EPROTO, libc::EREMOTEIO, libc::ESTALE, libc::ETIMEDOUT, libc::ECONNABORTED];
 
@@ -94,7 +94,7 @@ const ON_A_FILE: [Syscall; 14] = [
     Syscall::Copy,
 ];
 
-/// Who is to blame for an operation, by its system call's name, that failed with this error number.
+/// Classifies an operation that failed with this error number.
 pub fn blame(op: Syscall, errno: i32) -> Blame {
     let on_a_place = [Syscall::OpenDir, Syscall::Mkdir, Syscall::Statvfs, Syscall::Getdents].contains(&op);
     if !on_a_place && !ON_A_FILE.contains(&op) {
@@ -115,29 +115,29 @@ pub fn blame(op: Syscall, errno: i32) -> Blame {
 }
 
 impl Error {
-    /// See [`blame`]. What is no error number of the kernel's is the disk's.
+    /// See [`blame`]. An error without a number from the kernel is [`Blame::Disk`].
     pub fn blame(&self) -> Blame {
         self.source.raw_os_error().map_or(Blame::Disk, |errno| blame(self.op, errno))
     }
 
-    /// It concerns one file or its place: others may go on.
+    /// It concerns one file or its place: others may continue.
     pub fn spares_others(&self) -> bool {
         matches!(self.blame(), Blame::File | Blame::Place)
     }
 
-    /// It concerns no more than the place, which may not be written to, is full, or is gone.
+    /// It concerns at most the place, which may be read-only, full, or gone.
     pub fn is_of_the_place(&self) -> bool {
         self.blame() != Blame::Disk
     }
 
-    /// The operation may have had its effect nevertheless.
+    /// The operation may have had its effect despite the error.
     pub fn is_outcome_unknown(&self) -> bool {
         self.source.raw_os_error().is_some_and(|errno| OUTCOME_UNKNOWN.contains(&errno))
     }
 }
 
-/// Repeats once what failed in a way that [`Blame`]s no more than a file or a place: that may have been a moment's. Only for an
-/// effect that can be repeated, and whose failure would be for good.
+/// Repeats an effect once if its error concerns only a file or a place: the cause may have been momentary. Only for
+/// effects that can be repeated, and whose failure would be permanent.
 pub fn twice<T, E>(spares_others: fn(&E) -> bool, mut effect: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     match effect() {
         Err(error) if spares_others(&error) => effect(),
@@ -160,7 +160,7 @@ mod tests {
         Syscall::Pwrite,
     ];
 
-    /// One file's error stopped all others, at every start: each of these was met with on some file system.
+    /// Why: one file's error stopped all others, at every start; each of these occurred on some file system.
     #[test]
     fn what_is_a_files_spares_the_others() {
         for errno in OF_A_FILE {
@@ -188,7 +188,8 @@ mod tests {
         }
     }
 
-    /// P5: what a sync says is never one file's, whatever it says; nor are locks, and what only a defect can cause.
+    /// P5: an error of a sync never concerns only one file, whatever its number; nor do errors of locks, and errors
+    /// that only a defect can cause.
     #[test]
     fn syncs_locks_and_defects_spare_nobody() {
         for errno in OF_A_FILE.into_iter().chain(OF_A_PLACE).chain([libc::ENOSPC, libc::EDQUOT]) {

@@ -1,8 +1,9 @@
-//! What the process was started with, as far as only `/proc` tells.
+//! Properties inherited from the parent process that only `/proc` reports.
 //!
-//! Invariant: without `/proc` nothing is inherited that would change what we do.
+//! Invariant: without `/proc` nothing counts as inherited.
 
-/// True if the signal was ignored by whoever started us, as `nohup` does with SIGHUP. Ask before a handler is installed.
+/// True if the parent process set the signal to be ignored, as `nohup` does with SIGHUP. Call it before a handler is
+/// installed.
 pub fn is_signal_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)

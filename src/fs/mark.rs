@@ -1,13 +1,14 @@
-//! Which ingestor works on a directory: a lock on the directory that no other program takes by chance.
+//! Marks a directory as used by one ingestor: a lock on the directory that no other program takes by chance.
 //!
-//! flock(2) on a directory is what scripts use (`flock DIR command`), and whoever may read the directory can hold it. A lock on a
-//! file in it would have a name that upstreams could take first. So an ingestor holds a shared record lock on one byte of the
-//! directory, far behind what any file has: its place says the process, and nobody else's flock is in its way. The kernel gives it
-//! up when the process ends, however it ends.
+//! Scripts use flock(2) on directories (`flock DIR command`), and any user who may read the directory can hold it. A
+//! lock file in the directory would have a name that upstreams could create first. So an ingestor holds a shared record
+//! lock on one byte of the directory, far beyond the size of any file: its offset encodes the process, and no flock
+//! conflicts with it. The kernel releases it when the process ends, however it ends.
 //!
 //! Invariants:
-//! - Two ingestors never both have a directory. Of two that come at the same moment at most one gets it.
-//! - The lock belongs to the open directory, not to the process: to open and close it elsewhere gives nothing up.
+//! - Two ingestors never have the same directory. If two try at the same moment, at most one gets it.
+//! - The lock belongs to the open directory, not to the process: opening and closing the directory elsewhere does not
+//!   release it.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,21 +16,21 @@ use std::time::Duration;
 
 use super::lease::{Range, held_by_others, set_shared};
 
-/// "csv", and 32 bits for the process.
+/// "csv" as the high bytes; the low 32 bits are the pid.
 const BASE: i64 = 0x63_73_76 << 32;
-/// No process has a larger number (2^22, proc_sys_kernel(5)).
+/// No pid is larger (at most 2^22, proc_sys_kernel(5)).
 const PIDS: i64 = 1 << 32;
-/// How often, and how often at most, one that came at the same moment is given time to take its mark away.
+/// The wait, and the most waits, for an ingestor that tried at the same moment to remove its mark.
 const RETREAT_PAUSE: Duration = Duration::from_millis(10);
 const RETREAT_PAUSES_MAX: u32 = 20;
 
-/// The other ingestor that has marked the directory.
+/// The pid of another ingestor that has marked the directory.
 pub(super) fn holder(dir: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let held = held_by_others(dir, Range { start: BASE, len: PIDS })?;
     Ok(held.map(|start| u32::try_from(start - BASE).unwrap_or(0)))
 }
 
-/// Marks the directory as ours; false if another ingestor has marked it.
+/// Marks the directory for this process; false if another ingestor has marked it.
 pub(super) fn take(dir: BorrowedFd<'_>) -> io::Result<bool> {
     if holder(dir)?.is_some() {
         return Ok(false);
@@ -37,8 +38,8 @@ pub(super) fn take(dir: BorrowedFd<'_>) -> io::Result<bool> {
     let own = i64::from(std::process::id());
     let mine = Range { start: BASE + own, len: 1 };
     set_shared(dir, mine, true)?;
-    // Another one may have looked and marked at the same moment. The lower number stays, the other goes; one that was through
-    // before we came does not go.
+    // Another ingestor may have checked and marked at the same moment. The one with the lower pid stays, the other
+    // removes its mark; an ingestor that was already done keeps its mark.
     for _ in 0..RETREAT_PAUSES_MAX {
         match holder(dir)? {
             None => return Ok(true),
@@ -83,7 +84,7 @@ mod tests {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(attempt)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        // Until here nobody has closed anything.
+        // No attempt has closed its directory until here.
         let winners = attempts.iter().filter(|(won, _)| *won).count();
         assert!(winners <= 1);
     }

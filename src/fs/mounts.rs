@@ -1,5 +1,5 @@
-//! Where a path lies on its file system, whatever that is mounted as. By `mount --bind`, or by a second mount, one directory has
-//! several paths that no link tells of.
+//! Finds a path's location on its file system, independent of mounts. After `mount --bind`, or a second mount, one
+//! directory has several paths without any link.
 //!
 //! Source: proc_pid_mountinfo(5).
 
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 /// The mounts that this process sees.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// One line of it.
+/// One line of the file.
 struct Mount<'a> {
     device: &'a [u8],
-    /// What of the file system is mounted.
+    /// The directory of the file system that is mounted.
     root: PathBuf,
     point: PathBuf,
 }
 
-/// True if `inner` lies inside `outer`, or is it, by the mounts that this process sees; false where they cannot be read. Both
-/// are absolute and without links.
+/// True if `inner` is inside `outer`, or the same directory, according to the mounts of this process; false if they
+/// cannot be read. Both paths must be absolute and without links.
 pub fn is_inside(inner: &Path, outer: &Path) -> bool {
     std::fs::read(MOUNTS).is_ok_and(|mounts| is_inside_by(&mounts, inner, outer))
 }
@@ -33,10 +33,10 @@ fn is_inside_by(mounts: &[u8], inner: &Path, outer: &Path) -> bool {
     }
 }
 
-/// The device, and the path on it.
+/// The device of a path, and the path on it.
 fn place<'a>(mounts: &'a [u8], path: &Path) -> Option<(&'a [u8], PathBuf)> {
     let above = mounts.split(|byte| *byte == b'\n').filter_map(parse).filter(|mount| path.starts_with(&mount.point));
-    // Of several at the same point the last one hides the others.
+    // Of several mounts at the same point the last one hides the others.
     let mount = above.max_by_key(|mount| mount.point.as_os_str().len())?;
     let below = path.strip_prefix(&mount.point).ok()?;
     Some((mount.device, mount.root.join(below)))
@@ -48,7 +48,7 @@ fn parse(line: &[u8]) -> Option<Mount<'_>> {
     Some(Mount { device, root: unescape(root).into(), point: unescape(point).into() })
 }
 
-/// A blank, for one, is `\040` there.
+/// Decodes octal escapes: a space, for example, is `\040`.
 fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(is_inside_by(TEXT.as_bytes(), Path::new(inner), Path::new(outer)), expected);
     }
 
-    /// Why: a directory inside the warehouse, mounted elsewhere, was taken for staging.
+    /// Why: a directory inside the warehouse, mounted elsewhere, was accepted as staging directory.
     #[test]
     fn what_is_mounted_twice_is_one_place() {
         check("/staging", "/lake/warehouse", true);

@@ -1,7 +1,7 @@
 //! inotify(7), as a hint that wakes the scan early.
 //!
-//! Invariant: nothing depends on it. NFS has no inotify and queues overflow, so whatever this misses the periodic
-//! scan finds; whatever it reports is looked at again with `stat`.
+//! Invariant: nothing depends on it. NFS has no inotify and queues overflow, so the periodic scan finds the names that
+//! this misses; each reported name is checked again with `stat`.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,11 +9,11 @@ use std::path::Path;
 
 use inotify::{EventMask, WatchMask};
 
-/// Bytes for one read of events: room for about 1,000 short names.
+/// Bytes for one read of events: about 1,000 short names.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// File systems of this machine alone: whatever happens on them, this kernel has done it, and inotify tells of it. Of any
-/// other (NFS, SMB, FUSE...) that cannot be said. The numbers are those of statfs(2) and of linux/magic.h.
+/// Local file systems: this kernel makes every change on them, so inotify reports it. That is not certain for others
+/// (NFS, SMB, FUSE...). The numbers are those of statfs(2) and of linux/magic.h.
 const LOCAL: [u32; 8] = [
     0xEF53,      // ext2, ext3, ext4
     0x5846_5342, // XFS
@@ -25,7 +25,7 @@ const LOCAL: [u32; 8] = [
     0x3153_464A, // JFS
 ];
 
-/// What the kernel reports of the staging directory.
+/// A report of the kernel about the staging directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Hint {
     /// These names were created, renamed in, closed after writing, or changed.
@@ -46,10 +46,10 @@ impl Inotify {
     /// Watches `directory`.
     ///
     /// # Errors
-    /// Where the kernel has no inotify, or its limits (`/proc/sys/fs/inotify`) are used up.
+    /// The kernel has no inotify, or its limits (`/proc/sys/fs/inotify`) are reached.
     pub fn new(directory: &Path) -> io::Result<Inotify> {
         let inotify = inotify::Inotify::init()?;
-        // Not MODIFY: a writer would wake us at each write, and its close tells all there is to know.
+        // Not MODIFY: it would wake the scan at each write, and the close at the end is enough.
         let mask = WatchMask::CREATE
             | WatchMask::MOVED_TO
             | WatchMask::CLOSE_WRITE
@@ -61,13 +61,13 @@ impl Inotify {
         Ok(Inotify { inotify, buffer: vec![0; EVENT_BUFFER_BYTES] })
     }
 
-    /// True if nothing can happen in `directory` that is not reported.
+    /// True if every change in `directory` is reported.
     pub fn hears_all(directory: &Path) -> bool {
-        // The type of the number differs from one architecture to the next; its value needs 32 bits.
+        // The type of the number depends on the architecture; its value needs 32 bits.
         rustix::fs::statfs(directory).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
     }
 
-    /// Waits for events; returns all that one read brought, each name once in a run of equal ones.
+    /// Waits for events. Returns the names from one read, without consecutive repetitions.
     pub fn wait(&mut self) -> io::Result<Hint> {
         let mut names: Vec<OsString> = Vec::new();
         for event in self.inotify.read_events_blocking(&mut self.buffer)? {

@@ -1,9 +1,10 @@
-//! What root makes for a service, or in somebody else's directory, is given to whose it is: a command that is run as root beside
-//! a service user must leave nothing that the service cannot open.
+//! Files that root creates for a service, or in another user's directory, get that user as owner: a command that is run
+//! as root must leave nothing that the service cannot open.
 //!
 //! Invariants:
-//! - Only what was made a moment ago is given away, by its descriptor, never by a name that somebody may have replaced.
-//! - It is done as well as it can be: a root without the capability, or in a user namespace, keeps what it made.
+//! - Only a file or directory that was just created changes its owner, by its descriptor, never by a name that another
+//!   process may have replaced.
+//! - Errors are ignored: a root without the capability, or in a user namespace, remains the owner.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{self as sys, Gid, Mode, OFlags, Uid};
 use rustix::process::geteuid;
 
-/// Who is to have what root makes.
+/// The owner of files that root creates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
     uid: Uid,
@@ -20,7 +21,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// The owner and group of a directory, if we are root and it is somebody else's.
+    /// The owner and group of a directory, if this process is root and the owner is not.
     pub(super) fn of(dir: &File) -> Option<Owner> {
         if !geteuid().is_root() {
             return None;
@@ -31,8 +32,8 @@ impl Owner {
     }
 }
 
-/// Gives a file that we have just made in `dir` to the service that we act for, or else to the directory's owner. The group is
-/// the directory's where its setgid bit says so.
+/// Changes the owner of a file just created in `dir` to `service`, or else to the directory's owner. If the directory
+/// has the setgid bit, the file keeps the directory's group.
 pub(super) fn hand_over(dir: &File, made: BorrowedFd<'_>, service: Option<Owner>) {
     let Some(owner) = service.or_else(|| Owner::of(dir)) else { return };
     let is_inherited = sys::fstat(dir).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::SGID));
@@ -46,7 +47,8 @@ pub(super) fn hand_over_dir(parent: &File, name: &OsStr, service: Option<Owner>)
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(made) = sys::openat(parent, name, flags, Mode::empty()) else { return };
-    // The owner of the parent may have put another one in its place: what is not ours, or not empty, was not made just now.
+    // The parent's owner may have put another directory in its place: one that root does not own, or that has
+    // subdirectories, was not just created.
     let is_ours = sys::fstat(&made).is_ok_and(|stat| Uid::from_raw(stat.st_uid).is_root() && stat.st_nlink <= 2);
     if is_ours {
         hand_over(parent, made.as_fd(), service);

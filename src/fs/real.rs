@@ -1,7 +1,10 @@
-//! The real file system: the only place where this crate asks the kernel for files.
+//! The real file system: [`Fs`] by system calls.
 //!
-//! Invariants: every call is relative to an open descriptor but `open_dir`; nothing is retried but EINTR; whatever may take
-//! long is done as `waiting`, so that a watchdog does not take a slow disk for a hang.
+//! Invariants: every method of [`Fs`] works on an open descriptor, or on a name relative to one. The exceptions take a
+//! path: `open_dir`, `free_bytes` (the path with which the directory was opened) and `lock_holder` (`/proc/locks`); so
+//! do the functions outside the trait. Only two errors are retried: EINTR, and EAGAIN of an open that another process's
+//! lease delays. Methods that may take long run as `waiting`, so that a watchdog does not mistake a slow disk for a
+//! hang.
 
 mod calls;
 mod stat;
@@ -28,7 +31,7 @@ use crate::types::{FileIdentity, FileTime, UnixMillis};
 use calls::{leased, retry, retry_io};
 use stat::{kind_of, stat_of, statx};
 
-/// Is told how long each sync took, whatever came of it. Called on the thread that has synced.
+/// Receives the duration of each sync, successful or not. Called on the thread that made the sync.
 pub type OnSync = dyn Fn(SyncCall, Duration) + Send + Sync;
 
 /// statfs(2) of ext2 to ext4, XFS, Btrfs, tmpfs, F2FS and overlayfs.
@@ -38,13 +41,13 @@ const WELL_KNOWN: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf
 #[derive(Clone, Default)]
 pub struct RealFs {
     on_sync: Option<Arc<OnSync>>,
-    /// Devices that know no `RENAME_NOREPLACE`: there link and unlink do its work.
+    /// Devices without `RENAME_NOREPLACE`: link and unlink replace it there.
     link_devices: Arc<Mutex<HashSet<u64>>>,
-    /// There are any.
+    /// True if there are such devices.
     links: Arc<AtomicBool>,
-    /// Whom root acts for, if that was told.
+    /// The owner for whom root creates files, if it was set.
     service: Arc<Mutex<Option<owner::Owner>>>,
-    /// Set once `O_NOATIME` was refused: it takes the file's owner or `CAP_FOWNER`.
+    /// Set once `O_NOATIME` was refused: it requires the file's owner or `CAP_FOWNER`.
     atime: Arc<AtomicBool>,
 }
 
@@ -79,7 +82,7 @@ impl RealDir {
     }
 }
 
-/// A listing under way.
+/// An unfinished listing.
 #[derive(Debug)]
 pub struct RealListing {
     entries: sys::Dir,
@@ -112,7 +115,7 @@ impl Iterator for RealListing {
 }
 
 impl RealFs {
-    /// One whose syncs are timed.
+    /// A file system whose syncs are timed.
     pub fn observed(on_sync: Arc<OnSync>) -> RealFs {
         RealFs { on_sync: Some(on_sync), ..RealFs::default() }
     }
@@ -142,19 +145,20 @@ impl RealFs {
         }
     }
 
-    /// For where nothing renames without replacing. Done by halves it would be a file that is published and still taken
-    /// for one that is not: if the old name cannot be removed, the new one goes, and what an earlier attempt left
-    /// of itself is no obstacle.
+    /// A rename for file systems without `RENAME_NOREPLACE`. Half of it would leave a file under both names, published
+    /// and still waiting in staging: if the old name cannot be removed, the new one is removed again; and a new name
+    /// left by an earlier attempt is accepted.
     fn rename_by_link(&self, from: &RealDir, from_name: &OsStr, to: &RealDir, to_name: &OsStr) -> Result<()> {
         let unlink = |dir: &RealDir, name: &OsStr| retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty()));
         self.link(from, from_name, to, to_name)?;
-        // Where names reach the disk in any order, a power cut could keep the removal and not the new name.
+        // Without this sync, on a file system that writes names in any order, a power cut could keep the removal and
+        // lose the new name.
         if let Err(error) = self.sync_dir(to) {
             let _ = unlink(to, to_name);
             return Err(error);
         }
         match unlink(from, from_name) {
-            // Somebody else has removed the old name; the new one may be the last.
+            // Another process has removed the old name; the new one may be the last.
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => {
                 let _ = unlink(to, to_name);
@@ -164,7 +168,7 @@ impl RealFs {
     }
 }
 
-/// True if both names stand for one inode.
+/// True if both names belong to one inode.
 fn is_one_file(one: &RealDir, one_name: &OsStr, other: &RealDir, other_name: &OsStr) -> bool {
     let key = |dir: &RealDir, name: &OsStr| {
         sys::statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
@@ -233,20 +237,20 @@ impl Fs for RealFs {
         let rename = || sys::renameat_with(&from.file, from_name, &to.file, to_name, RenameFlags::NOREPLACE);
         match retry(rename) {
             Ok(()) => Ok(()),
-            // An old kernel, a file system that knows no flags, or one that does not take this name.
+            // An old kernel, a file system without flags, or one that refuses this name.
             Err(errno @ (Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => {
                 match self.rename_by_link(from, from_name, to, to_name) {
                     Ok(()) => {
                         self.note_links(to);
                         Ok(())
                     }
-                    // A full disk is waited for, whichever call finds it.
+                    // The caller waits for space, whichever call reports a full disk.
                     Err(error) if error.is_taken() || error.is_not_found() || error.is_no_space() => Err(error),
                     Err(error) if error.op == Syscall::Link => Err(from.error_at(Syscall::Rename, from_name, errno)),
                     failed => failed,
                 }
             }
-            // Which of the two names is at fault, the kernel does not say.
+            // The kernel does not report which of the two names caused the error; for these it is the new one.
             Err(errno @ (Errno::EXIST | Errno::NOSPC | Errno::DQUOT)) => {
                 Err(to.error_at(Syscall::Rename, to_name, errno))
             }
@@ -296,7 +300,8 @@ impl Fs for RealFs {
 
     fn open(&self, dir: &RealDir, name: &OsStr, how: Open) -> Result<RealFile> {
         let always = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        // The first read of a file would change its inode, and each of these changes is written by the next sync.
+        // Without O_NOATIME the first read of a file changes its inode, and the next sync has to write each of these
+        // changes.
         let quiet = if self.atime.load(Ordering::Relaxed) { OFlags::empty() } else { OFlags::NOATIME };
         let (flags, mode) = match how {
             Open::Read => (OFlags::RDONLY | quiet, Mode::empty()),
@@ -412,8 +417,8 @@ impl Fs for RealFs {
 
     fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        // getrandom(2) cannot fail for 16 bytes once the pool is up; should a sandbox forbid it, time and pid still
-        // tell one start from another, which is all that salts and names need.
+        // getrandom(2) cannot fail for 16 bytes once the pool is initialised. If a sandbox forbids it, time and pid
+        // still differ between starts, which is enough for salts and names.
         if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
             let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
             bytes = (nanos ^ (u128::from(std::process::id()) << 96)).to_le_bytes();
@@ -430,8 +435,8 @@ fn try_lock(file: &StdFile) -> io::Result<bool> {
     }
 }
 
-/// The path, absolute, with every link in the part of it that exists resolved: for telling whether one directory
-/// lies inside another.
+/// The absolute path, with all links in its existing part resolved: for checking whether one directory is inside
+/// another.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     let mut missing = Vec::new();
@@ -447,7 +452,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     Ok(absolute)
 }
 
-/// Makes a socket to which nobody else may connect (unix(7): that takes permission to write).
+/// Creates a socket to which no other user may connect (unix(7): connecting requires write permission).
 pub fn bind_private(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
     let listener = std::os::unix::net::UnixListener::bind(path)?;
@@ -455,9 +460,10 @@ pub fn bind_private(path: &Path) -> io::Result<std::os::unix::net::UnixListener>
     Ok(listener)
 }
 
-/// Raises the soft limit of open descriptors to the hard one and returns it: each file in flight holds one. The kernel's
-/// table for `count` of them is made, too: while other threads run, each time it grows costs all of them an RCU grace period
-/// (`expand_fdtable` in fs/file.c), which is ten milliseconds and more. So this comes first.
+/// Raises the soft limit of open descriptors to the hard limit and returns it: each file in flight holds one. Also
+/// makes the kernel allocate its table for `count` descriptors: while other threads run, each growth of the table costs
+/// all of them an RCU grace period (`expand_fdtable` in fs/file.c), ten milliseconds and more. So call this before
+/// threads are started.
 pub fn raise_descriptor_limit(count: u64) -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -465,7 +471,7 @@ pub fn raise_descriptor_limit(count: u64) -> u64 {
     let reached = if setrlimit(Resource::Nofile, wanted).is_ok() { limit.maximum } else { limit.current };
     let reached = reached.unwrap_or(u64::MAX);
     let last = i32::try_from(count.min(reached).saturating_sub(1)).unwrap_or(i32::MAX);
-    // Without it, it is slower, and nothing else.
+    // If this fails, the process is only slower.
     if let Ok(root) = StdFile::open("/") {
         let _ = rustix::io::fcntl_dupfd_cloexec(&root, last);
     }

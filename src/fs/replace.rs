@@ -1,7 +1,7 @@
-//! A small file that is written anew, whole: for what other programs read and nobody recovers from.
+//! Replaces a small file as a whole: for files that other programs read and that no recovery needs.
 //!
-//! Invariants: a reader sees the text before or the text after, never a part; nothing is synced, since a power cut may
-//! take it; no link is followed but those in the directory's path.
+//! Invariants: a reader sees the old text or the new text, never a part; nothing is synced, since a power cut may lose
+//! the file; only links in the directory's path are followed.
 
 use std::ffi::OsString;
 use std::fs::{Permissions, remove_file, rename};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use super::{Error, Result, Syscall};
 
-/// Appended to the name while it is being written: no reader that picks files by their ending takes it.
+/// Appended to the name while the file is written: a reader that selects files by extension ignores it.
 const UNFINISHED: &str = ".tmp";
 
-/// Everybody may read it: whoever collects such files runs as another user.
+/// All users may read it: the collector of such files runs as another user.
 const MODE: u32 = 0o644;
 
-/// Writes `text` to `path`, replacing what is there, by way of a file beside it.
+/// Writes `text` to a temporary file beside `path` and renames it to `path`, replacing the old file.
 pub fn replace(path: &Path, text: &str) -> Result<()> {
     let unfinished = unfinished(path);
     let failed = |op: Syscall, source: io::Error| Error { op, path: unfinished.clone(), source };
@@ -30,7 +30,7 @@ pub fn replace(path: &Path, text: &str) -> Result<()> {
     let written = file
         .write_all(text.as_bytes())
         .map_err(|error| failed(Syscall::Pwrite, error))
-        // The umask may have taken the readers' bits away.
+        // The umask may have removed the readers' bits.
         .and_then(|()| {
             file.set_permissions(Permissions::from_mode(MODE)).map_err(|error| failed(Syscall::Fchmod, error))
         })

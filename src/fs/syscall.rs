@@ -1,72 +1,72 @@
-//! The system calls by which operations on files are known in errors.
+//! The names of file operations in errors: system calls, mostly.
 
 use std::fmt;
 
-/// What failed.
+/// The operation that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syscall {
     /// Opening a file.
     Open,
     /// Opening a directory.
     OpenDir,
-    /// Making one.
+    /// Creating a directory.
     Mkdir,
-    /// Listing one.
+    /// Listing a directory.
     Getdents,
-    /// Looking at a name.
+    /// Reading the metadata of a name.
     Stat,
-    /// Looking at what is open.
+    /// Reading the metadata of an open file or directory.
     Fstat,
-    /// Giving a file another name.
+    /// Renaming a file.
     Rename,
-    /// Giving it its old name; this must not fail.
+    /// Giving a file its old name again; this must not fail.
     RenameBack,
-    /// Giving it a second name.
+    /// Giving a file a second name.
     Link,
-    /// Taking a name away.
+    /// Removing a name.
     Unlink,
     /// Reading a file.
     Pread,
-    /// Writing to one.
+    /// Writing to a file.
     Pwrite,
-    /// Cutting one off.
+    /// Changing a file's length.
     Ftruncate,
-    /// Setting its mode.
+    /// Setting a file's mode.
     Fchmod,
-    /// Setting its times.
+    /// Setting a file's times.
     Futimens,
-    /// Dropping it from the page cache.
+    /// Dropping a file from the page cache.
     Fadvise,
     /// Making a file, or the names in a directory, durable.
     Fsync,
-    /// Making its data durable.
+    /// Making a file's data durable.
     Fdatasync,
     /// Making a whole file system durable.
     Syncfs,
-    /// Asking how much room there is.
+    /// Reading the free space.
     Statvfs,
-    /// Taking a lease.
+    /// Requesting a lease.
     SetLease,
-    /// Asking whether it is wanted back.
+    /// Checking whether a lease is being broken.
     GetLease,
     /// Locking a file.
     Flock,
-    /// Locking a directory.
+    /// Marking a directory.
     OfdSetlk,
-    /// Waiting for somebody.
+    /// Waiting.
     Nanosleep,
-    /// Making room for a copy.
+    /// Checking that a copy fits on the disk.
     Copy,
     /// Mounting a simulated device.
     Mount,
-    /// Making a simulated device larger or smaller.
+    /// Changing the size of a simulated device.
     SetCapacity,
-    /// What another program does on a simulated machine.
+    /// An operation of another program on a simulated machine.
     Upstream(&'static str),
 }
 
 impl Syscall {
-    /// As people know it.
+    /// The text in messages.
     pub fn text(self) -> &'static str {
         match self {
             Syscall::Open => "open",
@@ -101,7 +101,7 @@ impl Syscall {
         }
     }
 
-    /// True for those that make something durable.
+    /// True for the calls that make something durable.
     pub fn is_sync(self) -> bool {
         matches!(self, Syscall::Fsync | Syscall::Fdatasync | Syscall::Syncfs)
     }

@@ -1,15 +1,15 @@
-//! The write-ahead journal: every state transition, in order, durable before anything is done about it.
+//! The write-ahead journal: every state transition, in order, durable before anything acts on it.
 //!
-//! Four wings, each of which uses only those before it:
+//! Four parts; each uses only the parts before it:
 //!
-//! - `disk`: what lies there: records, frames, segments, snapshots
-//! - `log`: written and read: the writer, the one reader, the lock
-//! - `memory`: what the records add up to
-//! - `care`: what keeps it: compaction, verification, repair
+//! - `disk`: the on-disk formats: records, frames, segments, snapshots
+//! - `log`: the writer, the reader, the lock
+//! - `memory`: the state in memory that the records add up to
+//! - `care`: maintenance: compaction, verification, repair
 //!
 //! Invariants:
-//! - Nothing here writes but [`writer`], [`compact`], [`repair`] and [`rebuild`].
-//! - What is written and named is never changed; what replaces it is durable before it is removed.
+//! - Only [`writer`], [`compact`], [`repair`] and [`rebuild`] write.
+//! - A file that is complete and has its final name is never changed; its replacement is durable before it is removed.
 
 mod care;
 mod disk;

@@ -1,4 +1,4 @@
-//! System calls that are made again: a signal has interrupted them, or a lease is in the way.
+//! Repeats system calls that a signal has interrupted or that a lease delays.
 
 use std::io;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::heartbeat::waiting;
 
-/// How often a file is opened again that somebody has a lease on: for half a second in all.
+/// How often the open of a file with another process's lease is retried: half a second in all.
 const LEASED_TRIES: u32 = 10;
 const LEASED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -21,7 +21,8 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
     }
 }
 
-/// Opens a file on which another process (an NFS or SMB server) may have a lease: a failed open asks for it, a later one works.
+/// Opens a file on which another process (an NFS or SMB server) may have a lease: the failed open breaks the lease, and
+/// a later one succeeds.
 pub(super) fn leased<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     for _ in 0..LEASED_TRIES {
         match open() {

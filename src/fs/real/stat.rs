@@ -1,4 +1,4 @@
-//! What the kernel says of a file, in our own words.
+//! Converts the kernel's file metadata to this crate's types.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ pub(super) fn kind_of(kind: sys::FileType) -> FileKind {
     }
 }
 
-/// The kernel's nanoseconds lie in 0..1e9 by its own rule; anything else would be a broken file system's.
+/// The kernel guarantees nanoseconds in 0..1e9; anything else comes from a broken file system.
 fn file_time(sec: i64, nsec: u64) -> FileTime {
     FileTime { sec, nsec: u32::try_from(nsec).unwrap_or(0) }
 }
@@ -40,11 +40,11 @@ pub(super) fn stat_of(raw: &sys::Stat) -> Stat {
     }
 }
 
-/// The same with the time at which the inode was made.
+/// The same for statx, which also reports when the inode was created.
 fn statx_of(raw: &sys::Statx) -> Stat {
     let time = |time: sys::StatxTimestamp| file_time(time.tv_sec, u64::from(time.tv_nsec));
     let (ctime, born) = (time(raw.stx_ctime), time(raw.stx_btime));
-    // A file that was made after its last change is told by who does not know.
+    // A creation time after the last change, or of 0, comes from a file system that does not know it.
     let is_known = raw.stx_mask & StatxFlags::BTIME.bits() != 0 && born <= ctime && born != FileTime::default();
     Stat {
         identity: FileIdentity {
@@ -61,11 +61,11 @@ fn statx_of(raw: &sys::Statx) -> Stat {
     }
 }
 
-/// What a name stands for. `how` says whether a file system may answer from what it has kept in a cache.
+/// The metadata of a name; None if it does not exist. `how` says whether the file system may answer from a cache.
 pub(super) fn statx(dir: impl AsFd, name: &OsStr, how: AtFlags) -> Result<Option<Stat>, Errno> {
     let (flags, wanted) = (AtFlags::SYMLINK_NOFOLLOW | how, StatxFlags::BASIC_STATS | StatxFlags::BTIME);
     let found = match retry(|| sys::statx(&dir, name, flags, wanted)) {
-        // A kernel before 4.11, or a sandbox that knows no statx.
+        // A kernel before 4.11, or a sandbox that does not know statx.
         Err(Errno::NOSYS | Errno::PERM) => {
             retry(|| sys::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)).map(|raw| stat_of(&raw))
         }

@@ -1,32 +1,32 @@
-//! Bytes of one file: sparse pages that cost nothing to copy, and writes that have not reached the disk.
+//! The bytes of one file: sparse pages that are cheap to copy, and writes that have not reached the disk.
 //!
 //! Invariants:
-//! - A page that is absent reads as zeros, so a file of zeros takes no memory whatever its size.
+//! - A missing page reads as zeros, so a file of zeros takes no memory, whatever its size.
 //! - Copies share their pages until one of them writes.
-//! - A [`Write`] holds whole sectors, as the page cache showed them just after the write: that is what the kernel
-//!   would send to the disk, and it makes every sector's survival independent of every other's.
+//! - A [`Write`] holds whole sectors, as in the page cache just after the write: the kernel would send these to the
+//!   disk, and so each sector survives independently of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::rng::{Fate, Odds};
 
-/// What a disk writes in one piece or not at all.
+/// The unit that a disk writes atomically.
 pub(super) const SECTOR: u64 = 512;
-/// What the page cache keeps, cleans and drops in one piece; also the unit in which space is charged.
+/// The unit of the page cache, and of charged space.
 pub(super) const PAGE: u64 = 4096;
 
 type Page = [u8; PAGE as usize];
 
 const ZEROS: Page = [0; PAGE as usize];
 
-/// The bytes of a file; how many of them count is kept beside it.
+/// The bytes of a file; its size is kept elsewhere.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     pages: Arc<BTreeMap<u64, Arc<Page>>>,
 }
 
-/// The part of `offset..end` that lies in the page of `offset`: its number, and the range within it.
+/// The part of `offset..end` in the page of `offset`: the page's number, and the range within it.
 fn in_page(offset: u64, end: u64) -> (u64, std::ops::Range<usize>) {
     let page = offset / PAGE;
     let start = offset - page * PAGE;
@@ -34,7 +34,7 @@ fn in_page(offset: u64, end: u64) -> (u64, std::ops::Range<usize>) {
     (page, start as usize..stop as usize)
 }
 
-/// By memcmp(3): most of what a simulation does is writing zeros ahead.
+/// Compares with memcmp(3): most writes of a simulation are zeros written ahead.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(ZEROS.len()).all(|piece| *piece == ZEROS[..piece.len()])
 }
@@ -81,7 +81,7 @@ impl Content {
         }
     }
 
-    /// Makes zeros of `from..to`; costs nothing where there is nothing.
+    /// Zeroes `from..to`; missing pages cost nothing.
     pub(super) fn zero(&mut self, from: u64, to: u64) {
         let touched: Vec<u64> = match from < to {
             true => self.pages.range(from / PAGE..to.div_ceil(PAGE)).map(|(page, _)| *page).collect(),
@@ -100,13 +100,13 @@ impl Content {
         }
     }
 
-    /// Forgets everything from `len` on.
+    /// Zeroes everything from `len` on.
     pub(super) fn truncate(&mut self, len: u64) {
         let end = self.pages.last_key_value().map_or(0, |(page, _)| (page + 1) * PAGE);
         self.zero(len, end);
     }
 
-    /// Takes over every page of `other` but those in `except`.
+    /// Takes every page from `other` except those in `except`.
     pub(super) fn revert(&mut self, other: &Content, except: &BTreeSet<u64>) {
         let mut pages = (*other.pages).clone();
         for page in except {
@@ -119,17 +119,17 @@ impl Content {
     }
 }
 
-/// A write that the page cache shows and the disk does not have.
+/// A write that is in the page cache and not on the disk.
 #[derive(Clone, Debug)]
 pub(super) struct Write {
     first: u64,
     sectors: u64,
-    /// None for zeros, so that a segment zero-written ahead costs nothing.
+    /// None for zeros, so that a zero-filled segment costs nothing.
     bytes: Option<Arc<[u8]>>,
 }
 
 impl Write {
-    /// The sectors that `offset..offset + len` touches, as `cache` shows them.
+    /// The sectors of `offset..offset + len`, as in `cache`.
     pub(super) fn capture(cache: &Content, offset: u64, len: u64) -> Write {
         let first = offset / SECTOR;
         let sectors = if len == 0 { 0 } else { (offset + len).div_ceil(SECTOR) - first };
@@ -141,7 +141,7 @@ impl Write {
         Write { first, sectors, bytes: Some(bytes.into()) }
     }
 
-    /// `from..to` was cut off: zeros, and before them what is left of the sector of `from`.
+    /// The writes for a file whose `from..to` was cut off: the rest of the sector of `from`, then zeros.
     pub(super) fn cut(cache: &Content, from: u64, to: u64) -> [Write; 2] {
         let whole = from.next_multiple_of(SECTOR).min(to);
         let first = from.div_ceil(SECTOR);
@@ -166,20 +166,20 @@ impl Write {
         }
     }
 
-    /// The pages it makes dirty.
+    /// The pages that it makes dirty.
     pub(super) fn pages(&self) -> std::ops::Range<u64> {
         self.first * SECTOR / PAGE..((self.first + self.sectors) * SECTOR).div_ceil(PAGE)
     }
 }
 
-/// Each sector by itself ends as it was, or as any one of the writes to it left it.
+/// Each sector independently keeps its state, or gets the state after any one of the writes to it.
 pub(super) fn apply_some(writes: &[Write], disk: &mut Content, fate: &mut Fate, odds: Odds) {
     match odds.certain() {
         Some(false) => return,
         Some(true) => return writes.iter().for_each(|write| write.apply(disk)),
         None => {}
     }
-    // For each sector: how many writes touch it, then the number of the one that was its last to survive.
+    // For each sector: the number of writes to it, then the number of the last one that survives.
     let mut last: BTreeMap<u64, usize> = BTreeMap::new();
     for write in writes {
         for sector in write.first..write.first + write.sectors {
@@ -197,7 +197,7 @@ pub(super) fn apply_some(writes: &[Write], disk: &mut Content, fate: &mut Fate, 
                 *left = left.wrapping_sub(1);
                 mine
             });
-            // Neighbours go in one piece: a page is copied once, not eight times.
+            // Adjacent sectors are written together: a page is copied once, not eight times.
             if mine {
                 run += 1;
             } else if run > 0 {

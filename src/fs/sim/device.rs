@@ -1,9 +1,9 @@
 //! One file system: its inodes, its names and its space.
 //!
 //! Invariants:
-//! - An inode stays in the table as long as a program has it open or the disk may still hold a name of it.
-//! - The number of an inode that no program sees any more is free, and the lowest free one goes first, as on ext4.
-//!   A new file waits, on the disk, for the removal that freed its number: no two files ever hold one number.
+//! - An inode stays in the table while programs see it, or while the disk may still hold a name of it.
+//! - The number of an inode that no program sees any more is free, and the lowest free number is used first, as on
+//!   ext4. On the disk, a new file waits for the removal that freed its number: two files never have the same number.
 //! - Each file is charged its size in whole pages, each directory one page.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +20,12 @@ use super::units::errno;
 use crate::fs::FileKind;
 use crate::types::FileTime;
 
-/// ext4 keeps the numbers before 11 for itself and gives 2 to the root.
+/// ext4 reserves the numbers before 11 and gives 2 to the root.
 const FIRST_NUMBER: u64 = 11;
 const ROOT_NUMBER: u64 = 2;
 /// Longest name (limits.h, `NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
-/// What `statvfs` says of a device without a limit.
+/// Free space that `statvfs` reports for a device without a limit.
 const UNLIMITED_BYTES: u64 = 1 << 46;
 
 /// One file system.
@@ -42,17 +42,17 @@ pub(super) struct Device {
     /// Numbers below `next_number` that no program sees any more.
     free: BTreeSet<u64>,
     next_number: u64,
-    /// Free numbers whose removal will never reach the disk, because a sync failed.
+    /// Free numbers of files whose removal will never reach the disk, because a sync failed.
     stuck: BTreeSet<u64>,
-    /// A sync of names that fails ends all writing, until a power cut.
+    /// True if a failed sync of names ends all writing, until a power cut.
     pub(super) aborts: bool,
     pub(super) aborted: bool,
-    /// Inodes that only the disk may still know.
+    /// Inodes that may exist only on the disk.
     dead: Vec<NodeId>,
     used: u64,
 }
 
-/// Bytes that a file is charged.
+/// Bytes that an inode is charged.
 fn charge(node: &Node) -> u64 {
     match node.kind {
         FileKind::Regular => node.size.next_multiple_of(PAGE),
@@ -61,7 +61,7 @@ fn charge(node: &Node) -> u64 {
     }
 }
 
-/// A name that could stand in a directory.
+/// Checks that a name is valid in a directory.
 fn checked(name: &OsStr) -> io::Result<()> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') || bytes.contains(&0) {
@@ -96,18 +96,18 @@ impl Device {
         self.nodes.get(&id).map(|node| &**node).ok_or_else(|| errno(libc::ESTALE))
     }
 
-    /// The inode for changing: a copy of its own, if a fork shares it.
+    /// The inode for changing; copied if a fork shares it.
     pub(super) fn node_mut(&mut self, id: NodeId) -> io::Result<&mut Node> {
         self.nodes.get_mut(&id).map(Arc::make_mut).ok_or_else(|| errno(libc::ESTALE))
     }
 
-    /// The inode that programs see under a number.
+    /// The inode that programs see with this number.
     pub(super) fn by_number(&self, number: u64) -> Option<NodeId> {
         let seen = |node: &Node| node.number == number && (node.links.seen > 0 || node.open > 0);
         self.nodes.iter().find(|(_, node)| seen(node)).map(|(id, _)| *id)
     }
 
-    /// What programs see under a name.
+    /// The inode that programs see under this name.
     pub(super) fn find(&self, dir: NodeId, name: &OsStr) -> io::Result<Option<NodeId>> {
         checked(name)?;
         let dir = self.node(dir)?;
@@ -118,7 +118,7 @@ impl Device {
         }
     }
 
-    /// EROFS once the file system has given up.
+    /// EROFS once the file system has aborted.
     pub(super) fn check_writable(&self) -> io::Result<()> {
         if self.aborted { Err(errno(libc::EROFS)) } else { Ok(()) }
     }
@@ -127,7 +127,7 @@ impl Device {
         self.capacity.unwrap_or(UNLIMITED_BYTES).saturating_sub(self.used)
     }
 
-    /// A number for a new inode, and what must reach the disk before it does.
+    /// A number for a new inode, and the changes that must reach the disk before it does.
     fn take_number(&mut self) -> (u64, Vec<u64>) {
         let lowest = self.free.iter().find(|number| !self.stuck.contains(number)).copied();
         let number = lowest.unwrap_or(self.next_number);
@@ -147,7 +147,7 @@ impl Device {
         Ok(())
     }
 
-    /// Makes an inode with one name.
+    /// Creates an inode with one name.
     pub(super) fn make(&mut self, dir: NodeId, name: &OsStr, kind: FileKind, meta: Meta) -> io::Result<NodeId> {
         self.check_writable()?;
         if self.find(dir, name)?.is_some() {
@@ -171,7 +171,7 @@ impl Device {
         Ok(id)
     }
 
-    /// Changes what programs see under a name; the links are counted, nothing is noted or freed yet.
+    /// Changes an entry as programs see it, and the link counts; the change is not logged and no inode is freed yet.
     fn set_entry(&mut self, dir: NodeId, name: Arc<OsStr>, now: Option<NodeId>, time: FileTime) -> io::Result<Half> {
         let node = self.node_mut(dir)?;
         let entries = Arc::make_mut(&mut node.entries.seen);
@@ -189,7 +189,7 @@ impl Device {
         Ok(Half { dir, name, was, now })
     }
 
-    /// A further name for an inode.
+    /// Adds a name to an inode.
     pub(super) fn link(&mut self, id: NodeId, dir: NodeId, name: &OsStr, time: FileTime) -> io::Result<()> {
         self.check_writable()?;
         if self.find(dir, name)?.is_some() {
@@ -213,7 +213,7 @@ impl Device {
         if !node.entries.seen.is_empty() {
             return Err(errno(libc::ENOTEMPTY));
         }
-        // What was moved out of the directory must not go down with it.
+        // The removal must not take files with it that were moved out of the directory.
         let after = if node.kind == FileKind::Directory { self.journal.changes_in(id) } else { Vec::new() };
         let half = self.set_entry(dir, name.into(), None, time)?;
         self.journal.push(vec![half], after);
@@ -269,8 +269,8 @@ impl Device {
         }
     }
 
-    /// Unsynced moves of directories: they reach the disk in order, lest two of them make a loop that hangs from
-    /// nothing.
+    /// Unsynced moves of directories: they reach the disk in order; otherwise two of them could make a loop that is
+    /// detached from the root.
     fn directory_renames(&self) -> Vec<u64> {
         let is_dir = |id| self.node(id).is_ok_and(|node| node.kind == FileKind::Directory);
         self.journal.ids_of(|change| change.halves.len() > 1 && change.halves[0].now.is_some_and(is_dir))
@@ -293,7 +293,7 @@ impl Device {
         }
     }
 
-    /// Forgets the inodes that the disk cannot bring back either.
+    /// Drops the dead inodes of which the disk has no name either.
     fn forget_dead(&mut self) {
         let (nodes, journal) = (&mut self.nodes, &self.journal);
         self.dead.retain(|id| {
@@ -349,7 +349,7 @@ impl Device {
         Ok(())
     }
 
-    /// A change of content by somebody else, at once.
+    /// Carries out a change of content by another program.
     pub(super) fn change(&mut self, id: NodeId, change: &Change, now: FileTime) -> io::Result<()> {
         let (offset, bytes) = match change {
             Change::At(offset, bytes) => (*offset, bytes),
@@ -370,14 +370,14 @@ impl Device {
         Ok(())
     }
 
-    /// The unsynced changes of one name, and what they wait for, reach the disk.
+    /// Writes the unsynced changes of one name, and those for which they wait, to the disk.
     pub(super) fn sync_name(&mut self, dir: NodeId, name: &OsStr) {
         let changes = self.journal.take_name(dir, name);
         self.apply(&changes);
         self.forget_dead();
     }
 
-    /// An fsync of a directory that failed: its unsynced names will never reach the disk.
+    /// A failed fsync of a directory: its unsynced names will never reach the disk.
     pub(super) fn fail_sync_dir(&mut self, dir: NodeId) {
         self.aborted |= self.aborts;
         let changes = self.journal.take_failed(dir);
@@ -397,9 +397,9 @@ impl Device {
         self.forget_dead();
     }
 
-    /// A syncfs that failed.
+    /// A failed syncfs.
     pub(super) fn fail_sync_fs(&mut self, mut fate: Option<Fate>) {
-        // With a journal: it is data that could not be written, the names are due still.
+        // With a journal, data could not be written; the names can still be synced later.
         if !self.aborts {
             let changes = self.journal.take_all();
             self.note_stuck(&changes);
@@ -436,7 +436,7 @@ impl Device {
         }
     }
 
-    /// A power cut: what survives of the names, then of each inode that still has one.
+    /// A power cut: first chooses the surviving names, then the state of each inode that still has one.
     pub(super) fn crash(&mut self, fate: &mut Fate) {
         self.aborted = false;
         let survivors = self.journal.take_survivors(fate);
@@ -454,7 +454,7 @@ impl Device {
         self.recount();
     }
 
-    /// How many names each inode has that hangs from the root on the disk.
+    /// The number of names of each inode that can be reached from the root on the disk.
     fn durable_tree(&self) -> BTreeMap<NodeId, u64> {
         let mut links = BTreeMap::from([(self.root, 1)]);
         let mut dirs = vec![self.root];
@@ -480,7 +480,7 @@ impl Device {
         self.dead.clear();
     }
 
-    /// What a page cache dropped as a whole leaves: see [`Node::drop_cache`].
+    /// Drops the whole page cache: see [`Node::drop_cache`].
     pub(super) fn drop_caches(&mut self) {
         for node in self.nodes.values_mut() {
             if !node.is_settled() {

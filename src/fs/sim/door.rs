@@ -1,4 +1,4 @@
-//! The trait [`Fs`] on the simulated machine: what each system call checks before it does anything.
+//! The trait [`Fs`] on the simulated machine: the checks of each system call, before it has an effect.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,7 +16,7 @@ use crate::types::{FileIdentity, FileTime, UnixMillis};
 
 const UMASK: u32 = 0o022;
 
-/// An open descriptor; closed when it is dropped.
+/// An open descriptor; closed when dropped.
 struct Descriptor {
     fs: SimFs,
     id: u64,
@@ -35,7 +35,7 @@ pub struct SimDir(Descriptor);
 /// An open file.
 pub struct SimFile(Descriptor);
 
-/// A listing: what the directory held when it was asked for, in no order.
+/// A listing: the content of the directory at the time of the call, in random order.
 pub struct SimListing(std::vec::IntoIter<Result<DirEntry>>);
 
 impl Iterator for SimListing {
@@ -46,12 +46,12 @@ impl Iterator for SimListing {
     }
 }
 
-/// One call of pread or pwrite with a fault transfers less than `len`, but something.
+/// The length of a transfer: with a short fault at least one byte, but less than `len`.
 fn transfer_len(state: &mut State, mode: Effect, len: usize) -> usize {
     if mode == Effect::Short && len > 1 { 1 + state.rng.index(len - 1) } else { len }
 }
 
-/// EISDIR or ESPIPE for what has no content to read or write at an offset.
+/// EISDIR or ESPIPE if the inode is not a regular file.
 fn check_regular(state: &State, place: Place) -> io::Result<()> {
     match state.node(place)?.kind {
         FileKind::Regular => Ok(()),
@@ -60,7 +60,7 @@ fn check_regular(state: &State, place: Place) -> io::Result<()> {
     }
 }
 
-/// A rename, or the first half of one that is made of a link and an unlink.
+/// A rename, or the first half of one that consists of a link and an unlink.
 fn rename(state: &mut State, from: (Place, &OsStr), to: (Place, &OsStr)) -> io::Result<()> {
     let ((source, from_name), (target, to_name)) = (from, to);
     let now = state.stamp();
@@ -68,7 +68,7 @@ fn rename(state: &mut State, from: (Place, &OsStr), to: (Place, &OsStr)) -> io::
     if !state.manners.odd.links {
         state.device(source).rename((source.node, from_name), (target.node, to_name), false, now)?;
     } else if state.node(child)?.kind == FileKind::Directory {
-        // The one that knows no hard links of directories.
+        // Such a file system cannot rename directories: they have no hard links.
         return Err(errno(libc::EINVAL));
     } else if state.child(target, to_name)? != Some(child) {
         state.device(target).link(child.node, target.node, to_name, now)?;
@@ -76,7 +76,7 @@ fn rename(state: &mut State, from: (Place, &OsStr), to: (Place, &OsStr)) -> io::
     state.was_renamed(child)
 }
 
-/// What openat(2) with `O_NOFOLLOW | O_NONBLOCK` does; returns the descriptor's number.
+/// openat(2) with `O_NOFOLLOW | O_NONBLOCK`; returns the descriptor's number.
 fn open(state: &mut State, dir: Place, name: &OsStr, how: Open) -> io::Result<u64> {
     let found = state.child(dir, name)?;
     if let Open::Create { mode } = how {
@@ -93,7 +93,7 @@ fn open(state: &mut State, dir: Place, name: &OsStr, how: Open) -> io::Result<u6
         _ if node.unreadable => return Err(errno(libc::EACCES)),
         _ => {}
     }
-    // O_NONBLOCK: the lease starts to break, and we are told to come again.
+    // O_NONBLOCK: the lease starts to break, and the open fails until it is released.
     if writable && state.break_leases(place) {
         return Err(errno(libc::EWOULDBLOCK));
     }
@@ -122,7 +122,7 @@ fn list(state: &mut State, dir: Place) -> io::Result<Vec<DirEntry>> {
         };
         entries.push(DirEntry { name: name.to_os_string(), kind });
     }
-    // Real directories are hashed: a program that relies on an order shall fail.
+    // Real directories are hashed: a program that relies on an order must fail.
     for last in (1..entries.len()).rev() {
         entries.swap(last, state.rng.index(last + 1));
     }
@@ -135,7 +135,7 @@ fn sync_file(state: &mut State, place: Place, mode: Effect, all: bool) -> io::Re
         state.device(place).node_mut(place.node)?.fail_sync(fate.as_mut());
         return Ok(());
     }
-    // A look first: changing a node copies it, if a fork shares it.
+    // Check first: `node_mut` copies the node if a fork shares it.
     if state.node(place)?.is_synced() {
         return Ok(());
     }
@@ -150,14 +150,14 @@ fn sync_file(state: &mut State, place: Place, mode: Effect, all: bool) -> io::Re
 }
 
 impl SimFs {
-    /// The number of a descriptor that is this machine's own.
+    /// The number of a descriptor; EBADF if it belongs to another machine.
     fn own(&self, descriptor: &Descriptor) -> io::Result<u64> {
         if Arc::ptr_eq(&self.world, &descriptor.fs.world) { Ok(descriptor.id) } else { Err(errno(libc::EBADF)) }
     }
 
     fn close(&self, id: u64) {
         let mut world = self.world();
-        // A dead process closes nothing: whether its kernel lives to do it, kill() or crash() will tell.
+        // A dead process closes nothing: kill() or crash() decides what becomes of its descriptors.
         if !world.state.dead {
             world.state.close(id);
         }
@@ -210,7 +210,7 @@ impl SimFs {
         })
     }
 
-    /// Wraps the descriptor that an operation made; if it made one and failed nevertheless, closes it.
+    /// Wraps the descriptor that an operation opened; if the operation opened one but failed, closes it.
     fn wrap(&self, opened: Result<()>, id: Option<u64>, path: PathBuf) -> Result<Descriptor> {
         let descriptor = id.map(|id| Descriptor { fs: self.clone(), id, path: path.clone().into() });
         opened?;
@@ -235,7 +235,7 @@ impl Fs for SimFs {
     fn open_subdir(&self, dir: &SimDir, name: &OsStr) -> Result<SimDir> {
         let mut made = None;
         let opened = self.in_dir(Op::OpenDir, dir, Some(name), |state, place, _| {
-            // A link is no directory: it is not followed.
+            // A link is not a directory, and is not followed.
             let child = state.child(place, name)?.ok_or_else(|| errno(libc::ENOENT))?;
             made = Some(open_dir_at(state, child)?);
             Ok(())
@@ -288,14 +288,14 @@ impl Fs for SimFs {
         let mut renamed = self.move_name((from, from_name), (to, to_name), rename);
         if self.renames_by_link(to) && renamed.is_ok() {
             renamed = self.sync_dir(to).and_then(|()| self.unlink(from, from_name));
-            // As the real one: whoever is told that it failed finds the old name, and no other.
+            // As in the real one: after a failure only the old name exists.
             match &renamed {
                 Err(error) if error.is_not_found() => renamed = Ok(()),
                 Err(_) => drop(self.unlink(to, to_name)),
                 Ok(()) => {}
             }
         }
-        // As the real one: which of the two names is at fault, the kernel does not say.
+        // As in the real one: the kernel does not report which of the two names caused the error.
         renamed.map_err(|error| match error.is_taken() || error.is_no_space() {
             true => Error { path: to.0.path.join(to_name), ..error },
             false => error,
@@ -379,7 +379,7 @@ impl Fs for SimFs {
         self.on_file(Op::ReadAt, file, |state, id, mode| {
             let place = state.place(id)?;
             check_regular(state, place)?;
-            // Less than there is: a small file in a large buffer would never be read in pieces otherwise.
+            // Less than the rest of the file: otherwise a small file would never be read in pieces into a large buffer.
             let left = usize::try_from(state.node(place)?.size.saturating_sub(offset)).unwrap_or(usize::MAX);
             let len = transfer_len(state, mode, buffer.len().min(left));
             Ok(state.node(place)?.read(offset, &mut buffer[..len]))

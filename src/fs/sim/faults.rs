@@ -1,7 +1,7 @@
-//! What goes wrong, when; and the log of what was asked.
+//! Faults and their timing, and the log of operations.
 //!
-//! Invariants: operations are numbered from 1, each call of the trait that stands for a system call once, whether it
-//! reads or changes anything, and whether it succeeds. The numbers go on over crashes and forks.
+//! Invariants: operations are numbered from 1; each call of the trait that is a system call gets one number, whether it
+//! reads or writes, and whether it succeeds. The numbers continue over crashes and forks.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -39,11 +39,11 @@ pub enum Op {
     Pause,
 }
 
-/// How many kinds of operations there are.
+/// The number of kinds of operations.
 pub(super) const OPS: usize = Op::Pause as usize + 1;
 
 impl Op {
-    /// The operation's name in errors, as [`super::super::real`] gives it.
+    /// The operation's name in errors, as in [`super::super::real`].
     pub fn syscall(self) -> Syscall {
         match self {
             Op::OpenDir => Syscall::OpenDir,
@@ -71,7 +71,7 @@ impl Op {
         }
     }
 
-    /// True for the four that make something durable.
+    /// True for the four operations that make something durable.
     pub fn is_sync(self) -> bool {
         matches!(self, Op::SyncDir | Op::SyncFs | Op::SyncData | Op::SyncAll)
     }
@@ -84,17 +84,17 @@ enum Effect {
     Crash,
 }
 
-/// Something that goes wrong: what, and when. Unless told otherwise it goes wrong every time.
+/// A fault, and the operations that it strikes: all, unless restricted.
 #[derive(Clone, Debug)]
 pub struct Fault {
     effect: Effect,
-    /// The operation has its effect before it fails.
+    /// True if the operation has its effect before it fails.
     happened: bool,
     first: u64,
     last: u64,
     ops: Vec<Op>,
     under: PathBuf,
-    /// Which of the matching operations it strikes: counts down to 1. None for every one.
+    /// Counts down over the matching operations; the one at 1 is struck. None for all of them.
     nth: Option<u64>,
 }
 
@@ -104,18 +104,18 @@ impl Fault {
         Fault { effect, happened: false, first: 0, last: u64::MAX, ops, under, nth: None }
     }
 
-    /// The operation fails with this error number and has no effect; but see [`super`] for what a failed sync does.
+    /// The operation fails with this error number and has no effect; but see [`super`] for the effects of a failed
+    /// sync.
     pub fn errno(errno: i32) -> Fault {
         Fault::new(Effect::Errno(errno))
     }
 
-    /// A read or a write transfers only a part, at least one byte; a listing breaks off with EIO.
+    /// A read or a write transfers only a part, at least one byte; a listing ends early with EIO.
     pub fn short() -> Fault {
         Fault::new(Effect::Short)
     }
 
-    /// The process is dead: this operation and all after it fail, until [`super::SimFs::crash`] or
-    /// [`super::SimFs::kill`].
+    /// The process dies: this operation and all after it fail, until [`super::SimFs::crash`] or [`super::SimFs::kill`].
     pub fn crash() -> Fault {
         Fault::new(Effect::Crash)
     }
@@ -145,7 +145,7 @@ impl Fault {
         Fault { nth: Some(n), ..self }
     }
 
-    /// The operation has its whole effect before the error is returned, or before the process dies.
+    /// The operation has its full effect before the error is returned, or before the process dies.
     pub fn happened(self) -> Fault {
         Fault { happened: true, ..self }
     }
@@ -166,7 +166,7 @@ impl Fault {
     }
 }
 
-/// What becomes of one operation.
+/// The outcome of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Go,
@@ -175,7 +175,7 @@ pub(super) enum Fate {
     Crash { happened: bool },
 }
 
-/// Asks every fault (each counts what it matches) and returns the first that strikes.
+/// Checks every fault (each counts its matches) and returns the outcome by the first that strikes.
 pub(super) fn verdict(faults: &mut [Fault], number: u64, op: Op, path: &Path) -> Fate {
     let mut verdict = Fate::Go;
     for fault in faults {
@@ -196,15 +196,15 @@ pub(super) fn verdict(faults: &mut [Fault], number: u64, op: Op, path: &Path) ->
 pub struct Logged {
     /// The operation's number.
     pub number: u64,
-    /// Which it was.
+    /// Its kind.
     pub op: Op,
-    /// What it was applied to (of a rename: the old name).
+    /// Its path (of a rename: the old name).
     pub path: PathBuf,
-    /// The error number it failed with.
+    /// The error number with which it failed.
     pub errno: Option<i32>,
 }
 
-/// How many lines the log keeps.
+/// The most lines that the log keeps.
 const LOG_LINES_MAX: usize = 10_000;
 
 /// The last operations, oldest first.

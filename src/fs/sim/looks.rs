@@ -1,4 +1,4 @@
-//! What a look at a file shows, where the file system is odd.
+//! The result of a stat on a file system that deviates.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use super::state::{Place, State};
 use crate::fs::{FileKind, Stat};
 
 impl State {
-    /// A file has been renamed to this place.
+    /// Called when a file was renamed.
     pub(super) fn was_renamed(&mut self, place: Place) -> io::Result<()> {
         if self.node(place)?.kind != FileKind::Regular {
             return Ok(());
@@ -20,7 +20,7 @@ impl State {
         Ok(())
     }
 
-    /// What a look shows; `fresh` if the file system itself is asked.
+    /// The result of a stat; `fresh` for [`crate::fs::Fs::stat_fresh`].
     pub(super) fn look(&mut self, place: Place, fresh: bool) -> io::Result<Stat> {
         let mut stat = self.stat(place)?;
         let counts = fresh && !self.manners.odd.always_stale;

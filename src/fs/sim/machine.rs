@@ -1,7 +1,7 @@
-//! The simulated machine as one value behind a lock, and the two ways to it: ours, operation by operation, and that of the
-//! other programs.
+//! The simulated machine as one value behind a lock, with two interfaces: one for the program under test, operation by
+//! operation, and one for the other programs.
 //!
-//! Invariant: no call blocks, but for the lock, which is held for the length of one operation.
+//! Invariant: no call blocks, except on the lock, which is held during one operation.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,57 +12,57 @@ use super::state::State;
 use super::units::errno;
 use crate::fs::{Error, Result};
 
-/// An operation that is about to be carried out.
+/// An operation that is about to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// Its number.
     pub number: u64,
-    /// Which it is.
+    /// Its kind.
     pub op: Op,
-    /// What it is applied to (of a rename: the old name).
+    /// Its path (of a rename: the old name).
     pub path: &'a Path,
 }
 
-/// Called before each operation. It may do to the files what other programs would, and fork the machine; it must not
-/// call the [`SimFs`] itself nor drop a file of it, which would wait for ever.
+/// Called before each operation. It may act as other programs, and fork the machine; it must not call the [`SimFs`]
+/// itself nor drop a file of it, which would deadlock.
 pub type Hook = Box<dyn FnMut(&Call<'_>, &mut Upstream<'_>) + Send>;
 
-/// Called before each operation on the thread that asks for it, while nothing is locked: it may hold the thread back, and
-/// so decide in which order the operations of several threads are carried out.
+/// Called before each operation, on its thread, without the lock: it may block the thread, and so choose the order of
+/// the operations of several threads.
 pub type Gate = Arc<dyn Fn() + Send + Sync>;
 
 /// A simulated machine's file systems; clones are the same machine.
 #[derive(Clone)]
 pub struct SimFs {
     pub(super) world: Arc<Mutex<World>>,
-    /// Of this clone of the handle and of those made from it.
+    /// The gate of this handle and of its clones.
     pub(super) gate: Option<Gate>,
 }
 
-/// The machine, and who looks on.
+/// The machine, its hook and its log.
 pub(super) struct World {
     pub(super) state: State,
     pub(super) hook: Option<Hook>,
     pub(super) log: Log,
 }
 
-/// How an operation is to be carried out.
+/// How an operation runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Whole,
-    /// Only a part of the transfer.
+    /// It transfers only a part.
     Short,
-    /// A sync that loses what it should write.
+    /// A sync that loses the data it should write.
     Lose,
 }
 
-/// A machine of its own, without hook and with an empty log.
+/// A new machine, without hook and with an empty log.
 pub(super) fn machine(state: State) -> SimFs {
     SimFs { world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })), gate: None }
 }
 
 impl World {
-    /// Numbers an operation, lets others act before it, and decides what becomes of it. None if we are dead.
+    /// Numbers an operation, calls the hook, and decides its outcome. None if the process is dead.
     pub(super) fn begin(&mut self, op: Op, path: &Path) -> Option<Fate> {
         let state = &mut self.state;
         if state.dead {
@@ -97,7 +97,7 @@ impl World {
             }
             Fate::Crash { happened } => {
                 if happened {
-                    // Nobody is left to hear of the result.
+                    // The process is dead: no caller receives the result.
                     let _ = body(&mut self.state, Effect::Whole);
                 }
                 self.state.dead = true;
@@ -109,11 +109,11 @@ impl World {
 
 impl SimFs {
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        // A test that failed while it held the lock has left plain data behind.
+        // A test that panicked with the lock held leaves plain data, which is safe to use.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out one operation of the trait.
+    /// Runs one operation of the trait.
     pub(super) fn run<R>(
         &self,
         op: Op,
@@ -135,15 +135,16 @@ impl SimFs {
     }
 }
 
-/// What others do. Paths are absolute; links in them are followed, at their end only where the content is meant.
+/// The actions of other programs. Paths are absolute; links in them are followed, at the end only by operations on the
+/// content.
 pub struct Upstream<'a> {
     machine: Machine<'a>,
 }
 
 enum Machine<'a> {
-    /// From a test, between operations.
+    /// In a test, between operations.
     Outside(SimFs),
-    /// From a hook, in the middle of one.
+    /// In a hook, before an operation.
     Inside(&'a mut State),
 }
 

@@ -1,11 +1,11 @@
-//! Changes of names that are not yet on the disk, and which of them may be there without which others.
+//! Changes of names that are not yet on the disk, and the order in which they may reach it.
 //!
 //! Invariants:
 //! - Changes of one entry (directory and name) reach the disk in order.
-//! - A rename is one change. Where the halves go apart ([`NameLog::split`]), the removal of the old name still waits
-//!   for the new name, so that a file is never nameless by itself; but an fsync of the old directory writes that, and no
-//!   more.
-//! - What a change waits for always stands before it.
+//! - A rename is one change. If its halves are split ([`NameLog::split`]), the removal of the old name still waits for
+//!   the new name, so that a file does not lose both names on its own; but an fsync of the old directory writes only
+//!   the removal.
+//! - A change waits only for earlier changes.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::node::NodeId;
 use super::rng::{Fate, Of};
 
-/// One entry gets another inode, or none.
+/// The change of one entry: it gets another inode, or none.
 #[derive(Clone, Debug)]
 pub(super) struct Half {
     pub(super) dir: NodeId,
@@ -30,7 +30,7 @@ pub(super) struct NameChange {
     pub(super) halves: Vec<Half>,
     /// Changes that must be on the disk before this one may be.
     after: Vec<u64>,
-    /// The other half of a rename whose halves go apart; lost with it if a sync fails.
+    /// The other half of a split rename; lost with it if a sync fails.
     pair: Option<u64>,
 }
 
@@ -53,12 +53,12 @@ impl NameChange {
 pub(super) struct NameLog {
     changes: Vec<Arc<NameChange>>,
     ids: u64,
-    /// The halves of a rename across directories reach the disk apart.
+    /// The halves of a rename across directories reach the disk separately.
     pub(super) split: bool,
 }
 
 impl NameLog {
-    /// Notes a change; it waits for `after` and for the last change of each entry that it touches.
+    /// Adds a change; it waits for `after` and for the last change of each entry that it touches.
     pub(super) fn push(&mut self, halves: Vec<Half>, after: Vec<u64>) -> u64 {
         self.push_paired(halves, after, None)
     }
@@ -75,7 +75,7 @@ impl NameLog {
         self.ids
     }
 
-    /// Notes a rename: `old` loses the name, `new` gets it.
+    /// Adds a rename: `old` loses the name, `new` gets it.
     pub(super) fn push_rename(&mut self, old: Half, new: Half, after: Vec<u64>, whole: bool) {
         if whole || !self.split || old.dir == new.dir {
             self.push(vec![new, old], after);
@@ -105,14 +105,14 @@ impl NameLog {
         self.changes.iter().any(|change| change.mentions(node))
     }
 
-    /// Takes out all that touch `dir`, and whatever those wait for, oldest first: what an fsync of it writes. The other
-    /// half of a rename that was cut in two is in another directory, and not written.
+    /// Removes and returns the changes that an fsync of `dir` writes, oldest first: all that touch `dir`, and those for
+    /// which they wait. The other half of a split rename is in another directory and is not written.
     pub(super) fn take_dir(&mut self, dir: NodeId) -> Vec<Arc<NameChange>> {
         self.take_with_causes(|change| change.touches(dir), |change, id| change.pair != Some(id))
     }
 
-    /// As [`NameLog::take_dir`], but only what is about one name; and with the other half, lest a file be lost by what
-    /// upstreams do alone.
+    /// As [`NameLog::take_dir`], but only for changes of one name; and with the other half of a split rename, so that
+    /// actions of upstreams alone never lose a file.
     pub(super) fn take_name(&mut self, dir: NodeId, name: &OsStr) -> Vec<Arc<NameChange>> {
         let is_about = |change: &NameChange| change.halves.iter().any(|half| half.dir == dir && *half.name == *name);
         self.take_with_causes(is_about, |_, _| true)
@@ -133,13 +133,13 @@ impl NameLog {
         self.take(|change| wanted.contains(&change.id))
     }
 
-    /// Takes out all that touch `dir` and that no later sync will write: its sync failed.
+    /// After a failed sync of `dir`: removes and returns the changes that touch it; no later sync writes them.
     pub(super) fn take_failed(&mut self, dir: NodeId) -> Vec<Arc<NameChange>> {
         let failed: BTreeSet<u64> = self.changes_in(dir).into_iter().collect();
         self.take(|change| failed.contains(&change.id) || change.pair.is_some_and(|pair| failed.contains(&pair)))
     }
 
-    /// Takes out all.
+    /// Removes and returns all changes.
     pub(super) fn take_all(&mut self) -> Vec<Arc<NameChange>> {
         std::mem::take(&mut self.changes)
     }
@@ -150,8 +150,8 @@ impl NameLog {
         taken
     }
 
-    /// Takes out all; returns those that survive a power cut: any subset in which nothing stands without what it
-    /// waits for.
+    /// Removes all changes; returns those that survive a power cut: any subset that contains, with each change, those
+    /// for which it waits.
     pub(super) fn take_survivors(&mut self, fate: &mut Fate) -> Vec<Arc<NameChange>> {
         let odds = fate.odds(Of::Names);
         let mut lost = BTreeSet::new();

@@ -1,10 +1,10 @@
-//! One inode: what programs see of it (the page cache), what the disk holds of it, and what lies between.
+//! One inode: the state that programs see (the page cache), the state on the disk, and the changes between the two.
 //!
 //! Invariants:
-//! - What programs see is never changed by a sync, a failed sync or the end of a process: only by a write, by
-//!   [`Node::drop_cache`] and by a power cut.
-//! - `unsynced` holds every state the disk may be in, oldest first; the newest is what programs see.
-//! - `disk` is what remains if nothing of `unsynced` survives.
+//! - A sync, a failed sync or the end of a process never changes what programs see: only a write, [`Node::drop_cache`]
+//!   and a power cut do.
+//! - `unsynced` holds every state in which the disk may be, oldest first; programs see the newest.
+//! - `disk` is the state that remains if nothing of `unsynced` survives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -16,23 +16,23 @@ use super::rng::{Fate, Of};
 use crate::fs::FileKind;
 use crate::types::FileTime;
 
-/// Names an inode for good: never used again, unlike its number.
+/// Identifies an inode permanently: never reused, unlike its number.
 pub(super) type NodeId = u64;
 
 /// The names in a directory.
 pub(super) type Entries = BTreeMap<Arc<OsStr>, NodeId>;
 
-/// What the inode says beside the size.
+/// The inode's metadata except the size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) mode: u32,
     pub(super) mtime: FileTime,
     pub(super) ctime: FileTime,
-    /// When the inode was made; never changed.
+    /// When the inode was created; never changed.
     pub(super) born: FileTime,
 }
 
-/// What the disk holds for certain.
+/// The state that is certainly on the disk.
 #[derive(Clone, Debug)]
 struct Disk {
     meta: Meta,
@@ -40,7 +40,7 @@ struct Disk {
     content: Content,
 }
 
-/// What the disk may or may not hold.
+/// Changes that the disk may or may not hold.
 #[derive(Clone, Debug, Default)]
 struct Unsynced {
     writes: Vec<Write>,
@@ -48,18 +48,18 @@ struct Unsynced {
     metas: Vec<Meta>,
 }
 
-/// A change of the content that waits for a lease to go (see fcntl(2), "Leases").
+/// A change of the content; it may wait for a lease (see fcntl(2), "Leases").
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    /// At this offset.
+    /// A write at this offset.
     At(u64, Arc<[u8]>),
-    /// Wherever the file ends by then.
+    /// A write at the end of the file, wherever that is by then.
     Append(Arc<[u8]>),
     /// ftruncate(2).
     Length(u64),
 }
 
-/// What programs see, and what is on the disk.
+/// A value as programs see it, and as it is on the disk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Both<T> {
     pub(super) seen: T,
@@ -71,25 +71,25 @@ pub(super) struct Both<T> {
 pub(super) struct Node {
     pub(super) number: u64,
     pub(super) kind: FileKind,
-    /// Changes of names that freed the number: no name of this inode reaches the disk before them.
+    /// Changes of names that freed the number: names of this inode reach the disk only after them.
     pub(super) after: Vec<u64>,
-    /// Names that it has.
+    /// The number of its names.
     pub(super) links: Both<u64>,
-    /// Descriptors, ours and the upstreams'.
+    /// Open descriptors of all programs.
     pub(super) open: u64,
     /// Opening it gives EACCES.
     pub(super) unreadable: bool,
-    /// What a symbolic link says.
+    /// The target of a symbolic link.
     pub(super) target: Option<Arc<Path>>,
     pub(super) meta: Meta,
     pub(super) size: u64,
     pub(super) entries: Both<Arc<Entries>>,
-    /// Writes that wait for a lease to go, in order.
+    /// Writes that wait for a lease, in order.
     pub(super) blocked: Vec<Change>,
     cache: Content,
     disk: Disk,
     unsynced: Unsynced,
-    /// Set by a failed sync: from then on clean pages may show what the disk does not have.
+    /// Set by a failed sync: from then on clean pages may differ from the disk.
     diverged: bool,
 }
 
@@ -134,8 +134,8 @@ impl Node {
         self.set_meta(Meta { mtime: now, ctime: now, ..self.meta });
     }
 
-    /// ftruncate(2). What is cut off becomes zeros, sector by sector, each of which may reach the disk before the
-    /// size does: on ext4 and xfs that holds for the last page only, here for all.
+    /// ftruncate(2). The part cut off becomes zeros, sector by sector, each of which may reach the disk before the size
+    /// does: on ext4 and xfs only those of the last page, here all.
     pub(super) fn set_len(&mut self, len: u64, now: FileTime) {
         if len < self.size {
             self.cache.truncate(len);
@@ -159,7 +159,7 @@ impl Node {
         }
     }
 
-    /// A directory's names changed.
+    /// Updates the times of a directory whose names changed.
     pub(super) fn touch(&mut self, now: FileTime) {
         self.set_meta(Meta { mtime: now, ctime: now, ..self.meta });
     }
@@ -167,7 +167,7 @@ impl Node {
     /// fdatasync(2): content, and the size, without which the content could not be read back.
     pub(super) fn sync_data(&mut self) {
         if self.diverged {
-            // Only what was written since the failure: the pages it left clean are not written again.
+            // Only writes since the failure: the pages that it marked clean are not written again.
             self.unsynced.writes.iter().for_each(|write| write.apply(&mut self.disk.content));
         } else {
             self.disk.content = self.cache.clone();
@@ -188,9 +188,9 @@ impl Node {
         self.unsynced.metas.clear();
     }
 
-    /// A sync that failed. As ext4 does (Rebello et al., ATC'20): the pages are marked clean, so nothing will write
-    /// them again, and they stay in the cache, so every program still reads them. The inode goes by the journal
-    /// and stays due: the size may become durable over content that never does.
+    /// A failed sync, as on ext4 (Rebello et al., ATC'20): the pages are marked clean, so they are not written again,
+    /// and they stay in the cache, so every program still reads them. The inode is written by the journal and stays
+    /// dirty: its size may become durable although the content never does.
     ///
     /// `fate` decides which sectors reached the disk before the failure; without it none did.
     pub(super) fn fail_sync(&mut self, fate: Option<&mut Fate>) {
@@ -205,7 +205,7 @@ impl Node {
         self.diverged = true;
     }
 
-    /// Clean pages go, so that the next read shows what the disk has; dirty pages stay.
+    /// Drops clean pages, so that the next read returns the content of the disk; dirty pages stay.
     pub(super) fn drop_cache(&mut self) {
         if !self.diverged {
             return;
@@ -220,7 +220,7 @@ impl Node {
         self.unsynced.writes.is_empty() && self.unsynced.sizes.is_empty() && self.unsynced.metas.is_empty()
     }
 
-    /// True if a power cut would leave this inode as it is.
+    /// True if a power cut would not change this inode.
     pub(super) fn is_settled(&self) -> bool {
         self.is_synced()
             && !self.diverged
@@ -230,8 +230,8 @@ impl Node {
             && self.blocked.is_empty()
     }
 
-    /// A power cut. Content, size and the rest of the inode each end in a state of their own; what the size covers
-    /// and no write reached reads as zeros.
+    /// A power cut. Content, size and the rest of the inode each end in an independent state; bytes within the size
+    /// that no write reached read as zeros.
     pub(super) fn crash(&mut self, fate: &mut Fate) {
         let unsynced = std::mem::take(&mut self.unsynced);
         if !unsynced.metas.is_empty() {

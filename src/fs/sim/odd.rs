@@ -1,6 +1,6 @@
-//! File systems that are odd, as some in user space are: what they do not know, count wrongly, or refuse by name.
+//! File systems that deviate, as some in user space do: they lack a call, count links wrongly, or refuse names.
 //!
-//! Invariant: without [`Odd`] everything is as on a disk file system of the kernel's.
+//! Invariant: without [`Odd`] everything behaves as on a disk file system of the kernel.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,36 +9,36 @@ use std::path::{Path, PathBuf};
 use super::faults::Op;
 use super::units::errno;
 
-/// In what way a machine's file systems are odd.
+/// How a machine's file systems deviate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Odd {
-    /// They know no rename without replacing: it is made of a link, a sync of that name, and an unlink.
+    /// There is no rename without replacing: it consists of a link, a sync of that name, and an unlink.
     pub links: bool,
-    /// So many looks at a file behind its rename show one name too many.
+    /// This many stats of a file after its rename report one link too many.
     pub stale_links: u64,
-    /// Even those that ask the file system itself.
+    /// Even [`crate::fs::Fs::stat_fresh`] reports it.
     pub always_stale: bool,
-    /// A file that is renamed gets another inode number.
+    /// A renamed file gets another inode number.
     pub renumbers: bool,
-    /// What is refused by name.
+    /// Refused names.
     pub refusals: Vec<RefusedName>,
 }
 
-/// A name that is refused below a directory, by some operations, in whichever directory it is.
+/// A name that some operations refuse in every directory below one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedName {
-    /// Below this directory.
+    /// The directory.
     pub under: PathBuf,
     /// The name.
     pub name: OsString,
-    /// Which operations refuse it; of renames, those to it as well as those from it.
+    /// The operations that refuse it; a rename refuses it as old and as new name.
     pub ops: Vec<Op>,
-    /// With this error.
+    /// The error number.
     pub errno: i32,
 }
 
 impl Odd {
-    /// EINVAL and the like, for a name that is refused.
+    /// Returns the error for a refused name.
     pub(super) fn check(&self, op: Op, path: &Path) -> io::Result<()> {
         let is_it = |refusal: &&RefusedName| {
             refusal.ops.contains(&op)

@@ -1,6 +1,6 @@
-//! Chance that can be replayed: one small generator, and what a power cut keeps of what was not synced.
+//! Reproducible randomness: a small generator, and the choice of unsynced changes that survive a power cut.
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA'14): one word of state, and any seed will do, zero too.
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA'14): one word of state; any seed works, zero too.
 #[derive(Clone, Debug)]
 pub(super) struct Rng(u64);
 
@@ -19,7 +19,7 @@ impl Rng {
 
     /// A number in `0..bound`; 0 if the bound is 0.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        // The upper half of the product: no division, and a bias that no test could see.
+        // The upper half of the product: no division, and a bias too small for any test to notice.
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
@@ -29,10 +29,10 @@ impl Rng {
     }
 }
 
-/// What a power cut keeps of everything that was not synced.
+/// The unsynced changes that survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survival {
-    /// Nothing: only what the sync methods promised is left.
+    /// Nothing: only synced data is left.
     Nothing,
     /// Everything, as if the kernel had written it all back a moment before.
     Everything,
@@ -40,21 +40,21 @@ pub enum Survival {
     Seed(u64),
 }
 
-/// How likely one unsynced change is to survive, in 1/256. Both ends are certain.
+/// The probability that one unsynced change survives, in 1/256. Both ends are certain.
 ///
-/// A fair coin alone would almost never lose, or keep, all of a file of 100 sectors, and it is just these corners
-/// (all names and no content, all sizes and no content) where programs break.
+/// A fair coin alone would almost never lose, or keep, all 100 sectors of a file, and programs break in just these
+/// corner cases (all names and no content, all sizes and no content).
 const ODDS: [u64; 6] = [0, 24, 128, 128, 232, 256];
 
-/// Decides, change by change, what one power cut keeps.
+/// Decides for each change whether it survives one power cut.
 pub(super) struct Fate {
     rng: Rng,
     survival: Survival,
-    /// The odds that most changes of one kind share in this power cut.
+    /// The odds that most changes of a kind share in this power cut.
     common: [u64; 4],
 }
 
-/// What the odds are drawn for, each kind by itself.
+/// The kinds of changes; odds are drawn for each separately.
 #[derive(Clone, Copy)]
 pub(super) enum Of {
     Names,
@@ -68,7 +68,7 @@ pub(super) enum Of {
 pub(super) struct Odds(u64);
 
 impl Odds {
-    /// What is certain to become of a change; None if it is left to chance.
+    /// Whether a change certainly survives or certainly does not; None if it is random.
     pub(super) fn certain(self) -> Option<bool> {
         match self.0 {
             0 => Some(false),
@@ -88,7 +88,7 @@ impl Fate {
         Fate { rng, survival, common }
     }
 
-    /// The odds for the next file: two times in three those that most files share.
+    /// The odds for the next file: in two cases of three the common ones.
     pub(super) fn odds(&mut self, of: Of) -> Odds {
         match self.survival {
             Survival::Nothing => Odds(0),
@@ -103,12 +103,12 @@ impl Fate {
         self.rng.below(256) < odds.0
     }
 
-    /// Which of a series of states the disk is left with: 0 is the durable one, `states` the newest.
+    /// Chooses the state that the disk ends in: 0 is the durable one, `states` the newest.
     pub(super) fn pick(&mut self, odds: Odds, states: usize) -> usize {
         match odds.0 {
             0 => 0,
             256 => states,
-            // States in the middle get their share whatever the odds are.
+            // States in the middle are chosen sometimes, whatever the odds are.
             _ if self.rng.below(4) == 0 => self.rng.index(states + 1),
             _ if self.keeps(odds) => states,
             _ => 0,

@@ -1,7 +1,7 @@
 //! The whole machine: devices and where they are mounted, open descriptors, locks, leases, the clock.
 //!
-//! Invariants: everything here is plain data, so a copy of it is a copy of the machine; nothing here knows of
-//! operation numbers but to count them.
+//! Invariants: everything here is plain data, so a copy of it is a copy of the machine; operation numbers are only
+//! counted here, and decide nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -17,36 +17,36 @@ use super::units::errno;
 use crate::fs::{FileKind, Lease, Stat};
 use crate::types::{FileIdentity, FileTime};
 
-/// Symbolic links that one path may lead through, as in Linux (path_resolution(7)).
+/// The most symbolic links in the resolution of one path, as in Linux (path_resolution(7)).
 const LINKS_FOLLOWED_MAX: u32 = 40;
-/// How long a writer waits for a lease before the kernel takes it away (`/proc/sys/fs/lease-break-time`).
+/// How long a writer waits for a lease before the kernel breaks it (`/proc/sys/fs/lease-break-time`).
 const LEASE_BREAK_NS: u64 = 45 * NS_PER_SECOND;
 pub(super) const NS_PER_SECOND: u64 = 1_000_000_000;
 /// 2025-11-18T09:30:00Z.
 const CLOCK_START_NS: u64 = 1_763_458_200 * NS_PER_SECOND;
 const TICK_NS: u64 = 10_000;
-/// The first device's `st_dev`; any number will do, but 0 and small ones hide mistakes.
+/// The first device's `st_dev`; any number works, but 0 and small ones hide mistakes.
 const FIRST_DEVICE: u64 = 0x801;
 
-/// Where an inode is.
+/// An inode on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) device: usize,
     pub(super) node: NodeId,
 }
 
-/// A read lease as fcntl(2) has it.
+/// A read lease as in fcntl(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeaseState {
     None,
     Held,
-    /// Somebody wants to write, since then, and waits.
+    /// A writer has been waiting since this time.
     Breaking(u64),
     /// The holder took too long.
     Gone,
 }
 
-/// An open descriptor of ours.
+/// An open descriptor of the program under test.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     pub(super) place: Place,
@@ -54,7 +54,7 @@ pub(super) struct Handle {
     lease: LeaseState,
 }
 
-/// The handle of what other programs have locked.
+/// The handle of locks of other programs.
 const STRANGER: u64 = u64::MAX;
 
 /// An flock(2), or a mark.
@@ -68,15 +68,15 @@ struct Lock {
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) devices: Vec<Device>,
-    /// From the directory covered to the root that covers it.
+    /// From the covered directory to the root mounted on it.
     mounts: BTreeMap<Place, Place>,
     handles: BTreeMap<u64, Handle>,
-    /// Files that others have open for writing.
+    /// Files that other programs have open for writing.
     writers: BTreeMap<u64, Place>,
     /// The last number given to a handle or a writer; never used again.
     handle_ids: u64,
     locks: BTreeMap<Place, Lock>,
-    /// Directories that ingestors have marked as theirs.
+    /// Directories that ingestors have marked.
     marks: BTreeMap<Place, Lock>,
     pub(super) clock: SimClock,
     pub(super) rng: Rng,
@@ -93,22 +93,22 @@ pub(super) struct State {
 #[derive(Clone, Debug)]
 pub(super) struct SimClock {
     now_ns: u64,
-    /// Time that has passed, whatever the clock was set to.
+    /// Time that has passed, independent of settings of the clock.
     steady_ns: u64,
-    /// So much passes with each operation.
+    /// The time that passes with each operation.
     pub(super) tick_ns: u64,
-    /// How coarse file times are.
+    /// The granularity of file times.
     pub(super) granularity_ns: u64,
 }
 
-/// What the file systems know, and how they behave.
+/// The features of the file systems, and how they behave.
 #[derive(Clone, Debug)]
 pub(super) struct Behaviour {
     pub(super) leases: bool,
     pub(super) list_kinds: bool,
     pub(super) torn_syncs: bool,
     pub(super) odd: Odd,
-    /// How many looks at a file show a name too many still.
+    /// For each file: how many further stats report one link too many.
     pub(super) stale: BTreeMap<Place, u64>,
 }
 
@@ -155,7 +155,7 @@ impl State {
         self.clock.now_ns
     }
 
-    /// The clock as file times show it.
+    /// The clock, rounded as file times are.
     pub(super) fn stamp(&self) -> FileTime {
         let ns = self.clock.now_ns - self.clock.now_ns % self.clock.granularity_ns.max(1);
         FileTime { sec: (ns / NS_PER_SECOND) as i64, nsec: (ns % NS_PER_SECOND) as u32 }
@@ -174,7 +174,7 @@ impl State {
         self.clock.now_ns = ns;
     }
 
-    /// Lets time pass; leases whose holders took too long are taken away.
+    /// Lets time pass; breaks leases whose holders took too long.
     pub(super) fn advance(&mut self, passed_ns: u64) {
         self.clock.now_ns = self.clock.now_ns.saturating_add(passed_ns);
         self.clock.steady_ns = self.clock.steady_ns.saturating_add(passed_ns);
@@ -198,7 +198,7 @@ impl State {
         Place { device: 0, node: self.devices[0].root }
     }
 
-    /// What a name in a directory leads to, through a mount if there is one.
+    /// The inode of a name in a directory, or the root of the device mounted there.
     pub(super) fn child(&self, dir: Place, name: &OsStr) -> io::Result<Option<Place>> {
         if name == "." {
             return Ok(Some(dir));
@@ -210,14 +210,14 @@ impl State {
         }))
     }
 
-    /// EBUSY for a name that something is mounted on.
+    /// EBUSY for a name on which a device is mounted.
     pub(super) fn check_not_mount(&self, dir: Place, name: &OsStr) -> io::Result<()> {
         let found = self.devices[dir.device].find(dir.node, name)?;
         let busy = found.is_some_and(|node| self.mounts.contains_key(&Place { node, ..dir }));
         if busy { Err(errno(libc::EBUSY)) } else { Ok(()) }
     }
 
-    /// Follows a path from the root; links in it are followed, one at its end only if `follow_last`.
+    /// Resolves a path from the root; links in it are followed, one at its end only with `follow_last`.
     pub(super) fn walk(&self, path: &Path, follow_last: bool) -> io::Result<Place> {
         let mut todo = steps(path);
         let mut trail = vec![self.root()];
@@ -249,7 +249,7 @@ impl State {
         Ok((self.walk(path.parent().unwrap_or(Path::new("/")), true)?, name))
     }
 
-    /// Puts a new device at a directory, which is made if it is missing; the way to it is durable at once.
+    /// Mounts a new device at a directory, which is created durably if it does not exist.
     pub(super) fn mount(&mut self, path: &Path) -> io::Result<usize> {
         let mut here = self.root();
         for name in steps(path).into_iter().rev() {
@@ -285,7 +285,7 @@ impl State {
             mtime: node.meta.mtime,
             ctime: node.meta.ctime,
         };
-        // A directory is also its own `.`.
+        // A directory also has the link `.`.
         let links = node.links.seen + u64::from(is_dir && node.links.seen > 0);
         Ok(Stat { identity, kind: node.kind, links, mode: node.meta.mode, born: Some(node.meta.born) })
     }
@@ -299,7 +299,7 @@ impl State {
         Ok(self.handle_ids)
     }
 
-    /// The open descriptor; EIO if a crash has taken it.
+    /// The open descriptor; EIO if a crash has closed it.
     pub(super) fn handle(&self, id: u64) -> io::Result<&Handle> {
         self.handles.get(&id).ok_or_else(|| errno(libc::EIO))
     }
@@ -314,7 +314,7 @@ impl State {
         if handle.writable { Ok(handle.place) } else { Err(errno(libc::EBADF)) }
     }
 
-    /// Closes a descriptor: its lock and its lease go, and who waited for the lease goes on.
+    /// Closes a descriptor and releases its lock and its lease; writers that waited for the lease continue.
     pub(super) fn close(&mut self, id: u64) {
         let Some(handle) = self.handles.remove(&id) else { return };
         self.locks.retain(|_, lock| lock.handle != id);
@@ -323,8 +323,8 @@ impl State {
         self.device(handle.place).closed(handle.place.node);
     }
 
-    /// Another program opens a file for writing. A lease on it starts to break; the program waits only when it
-    /// writes, which to everybody else looks the same.
+    /// Another program opens a file for writing. A lease on it starts to break; the program waits only when it writes,
+    /// which makes no difference to the others.
     pub(super) fn open_writer(&mut self, place: Place) -> io::Result<u64> {
         self.break_leases(place);
         self.device(place).opened(place.node)?;
@@ -350,7 +350,7 @@ impl State {
         self.handles.values().any(|handle| handle.place == place && holds(handle))
     }
 
-    /// Tells the holders that somebody wants to write; true if there is one.
+    /// Starts to break the leases on a file; true if there is one.
     pub(super) fn break_leases(&mut self, place: Place) -> bool {
         let since = self.clock.steady_ns;
         for handle in self.handles.values_mut().filter(|handle| handle.place == place) {
@@ -361,7 +361,7 @@ impl State {
         self.is_leased(place)
     }
 
-    /// Changes a file's content, now or when the lease on it goes.
+    /// Changes a file's content, now or when the lease on it is released.
     pub(super) fn change(&mut self, place: Place, change: Change) -> io::Result<()> {
         if self.break_leases(place) {
             self.device(place).node_mut(place.node)?.blocked.push(change);
@@ -371,7 +371,7 @@ impl State {
         self.device(place).change(place.node, &change, now)
     }
 
-    /// Lets those write who waited for the last lease on a file.
+    /// Carries out the writes that waited for the last lease on a file.
     fn release_blocked(&mut self, place: Place) {
         if self.is_leased(place) || self.node(place).map_or(true, |node| node.blocked.is_empty()) {
             return;
@@ -380,7 +380,7 @@ impl State {
         let device = self.device(place);
         let blocked = device.node_mut(place.node).map(|node| std::mem::take(&mut node.blocked)).unwrap_or_default();
         for change in blocked {
-            // A full disk is the writer's trouble; what fitted is in the file, as it would be.
+            // The writer must handle a full disk; the part that fitted is in the file.
             let _ = device.change(place.node, &change, now);
         }
     }
@@ -422,7 +422,7 @@ impl State {
         Ok(())
     }
 
-    /// What an ingestor holds on a directory; no flock is in its way.
+    /// An ingestor's mark on a directory; it does not conflict with an flock.
     pub(super) fn mark(&mut self, id: u64) -> io::Result<bool> {
         let place = self.place(id)?;
         let mark = Lock { handle: id, process: self.process };
@@ -434,12 +434,12 @@ impl State {
         self.marks.get(&place).filter(|mark| mark.handle != id).map(|mark| mark.process)
     }
 
-    /// flock(2), exclusive, by another program; nothing happens if the file is locked.
+    /// flock(2), exclusive, by another program; does nothing if the file is locked.
     pub(super) fn lock_by_stranger(&mut self, place: Place, process: u32) {
         self.locks.entry(place).or_insert(Lock { handle: STRANGER, process });
     }
 
-    /// The other programs give up all that they have locked.
+    /// Releases all locks of the other programs.
     pub(super) fn unlock_strangers(&mut self) {
         self.locks.retain(|_, lock| lock.handle != STRANGER);
     }
@@ -452,14 +452,14 @@ impl State {
 
     // --- the end
 
-    /// The end of our process: what it had open is closed, what it wrote stays.
+    /// The end of the program under test: its files are closed, its writes stay.
     pub(super) fn kill(&mut self) {
         self.dead = false;
         let ids: Vec<u64> = self.handles.keys().copied().collect();
         ids.into_iter().for_each(|id| self.close(id));
     }
 
-    /// The end of every process, and of all that was not on the disk but for what `survival` keeps.
+    /// A power cut: every process ends, and only synced data and the changes chosen by `survival` remain.
     pub(super) fn crash(&mut self, survival: Survival) {
         self.dead = false;
         self.handles.clear();
@@ -470,7 +470,7 @@ impl State {
         self.devices.iter_mut().for_each(|device| device.crash(&mut fate));
     }
 
-    /// Which sectors reached the disk before a sync failed.
+    /// Decides which sectors reached the disk before a sync failed; None if none did.
     pub(super) fn failed_sync_fate(&mut self) -> Option<Fate> {
         if self.manners.torn_syncs { Some(Fate::new(Survival::Seed(self.rng.next()))) } else { None }
     }

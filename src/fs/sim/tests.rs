@@ -1,7 +1,7 @@
-//! Each rule of the model has a test here that fails if the rule is broken.
+//! Each rule of the model has a test here that fails if the model breaks the rule.
 //!
-//! Most ask for the exact set of outcomes over many seeds: a power cut that loses too little proves nothing, and one
-//! that loses too much finds faults that are none.
+//! Most check the exact set of outcomes over many seeds: a power cut that loses too little proves nothing, and one that
+//! loses too much finds faults that do not exist.
 
 mod actors;
 mod content;
@@ -17,7 +17,7 @@ use std::path::Path;
 use super::{SimDir, SimFile, SimFs};
 use crate::fs::{Error, Fs as _, Open, Result, write_all_at};
 
-/// Enough that an outcome with one chance in a hundred is not missed.
+/// Enough not to miss an outcome with a probability of one in a hundred.
 const SEEDS: u64 = 1_500;
 
 fn name(text: &str) -> &OsStr {
@@ -75,7 +75,7 @@ fn code<T>(result: Result<T>) -> Option<i32> {
     result.err().and_then(|error: Error| error.source.raw_os_error())
 }
 
-/// Everything that a power cut now may leave, as `look` sees it.
+/// All possible outcomes of a power cut now, as `look` sees them.
 fn outcomes<T: Ord>(fs: &SimFs, look: impl Fn(&SimFs) -> T) -> BTreeSet<T> {
     let crashed = |seed| {
         let fork = fs.fork();

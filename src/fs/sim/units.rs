@@ -1,4 +1,4 @@
-//! Error numbers and times, as the simulated machine has them.
+//! Error numbers and times of the simulated machine.
 
 use std::io;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! The other programs on the machine: upstreams that drop files, people who move them, and tests that look.
+//! The other programs on the machine: upstreams that write files, operators who move them, and tests that read them.
 //!
-//! Invariants: nothing here counts as an operation, meets a fault or calls the hook; everything here is as unsynced
-//! as what other programs leave, until [`Upstream::sync`].
+//! Invariants: nothing here counts as an operation, meets a fault or calls the hook; every change here is unsynced
+//! until [`Upstream::sync`].
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,14 +16,14 @@ use crate::fs::Syscall;
 use crate::fs::{Error, FileKind, Result, Stat};
 use crate::types::{FileTime, UnixMillis};
 
-/// The process that takes the locks of other programs.
+/// The pid of the locks of other programs.
 const STRANGERS_PID: u32 = 99;
 
 /// A file that an upstream has open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WriterId(u64);
 
-/// The file at a path, made if it is missing.
+/// The file at a path, created if it does not exist.
 fn open_or_make(state: &mut State, path: &Path) -> io::Result<Place> {
     match state.walk(path, true) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(state, path, FileKind::Regular, 0o644),
@@ -51,7 +51,7 @@ fn rename(state: &mut State, from: &Path, to: &Path, replace: bool) -> io::Resul
     state.device(source).rename((source.node, from_name), (target.node, to_name), replace, now)
 }
 
-/// The content of a node that programs see.
+/// The content of an inode as programs see it.
 fn content(state: &State, place: Place) -> io::Result<Vec<u8>> {
     let node = state.node(place)?;
     let mut bytes = vec![0; usize::try_from(node.size).map_err(|_| errno(libc::EFBIG))?];
@@ -59,7 +59,7 @@ fn content(state: &State, place: Place) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Adds every file below a directory, by its path.
+/// Adds every file below a directory to `found`, with its path.
 fn gather(state: &State, dir: Place, path: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) -> io::Result<()> {
     for name in state.node(dir)?.entries.seen.keys() {
         let Some(place) = state.child(dir, name)? else { continue };
@@ -97,17 +97,17 @@ impl<'a> Upstream<'a> {
         self.with(|state| body(state, path)).map_err(|source| Error { op, path: path.to_path_buf(), source })
     }
 
-    /// Writes a whole file: creates or truncates it, writes, closes. Waits for a lease like every write here.
+    /// Writes a whole file: creates or truncates it, writes, closes. Like every write here it waits for a lease.
     pub fn write(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         self.run(Syscall::Upstream("upstream write"), path, |state, path| {
             let place = open_or_make(state, path)?;
-            // Not only if there is something to cut: what waits for a lease may come first.
+            // Even if the file is empty: writes that wait for a lease may come first.
             state.change(place, Change::Length(0))?;
             state.change(place, Change::At(0, bytes.into()))
         })
     }
 
-    /// Appends to a file, which is made if it is missing.
+    /// Appends to a file, which is created if it does not exist.
     pub fn append(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         self.run(Syscall::Upstream("upstream append"), path, |state, path| {
             let place = open_or_make(state, path)?;
@@ -115,7 +115,7 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// Overwrites in place, or beyond the end.
+    /// Writes at an offset, which may be beyond the end.
     pub fn write_at(&mut self, path: impl AsRef<Path>, offset: u64, bytes: &[u8]) -> Result<()> {
         self.run(Syscall::Upstream("upstream write"), path, |state, path| {
             let place = open_or_make(state, path)?;
@@ -123,7 +123,7 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// Makes a file shorter or, with zeros, longer (a writer that preallocates).
+    /// Shortens a file or extends it with zeros (a writer that preallocates).
     pub fn truncate(&mut self, path: impl AsRef<Path>, len: u64) -> Result<()> {
         self.run(Syscall::Upstream("upstream truncate"), path, |state, path| {
             let place = open_or_make(state, path)?;
@@ -131,8 +131,8 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// Opens a file for writing, as it is; made if it is missing. While it is open there is no lease to be had on it.
-    /// A lease that is held starts to break.
+    /// Opens a file for writing without truncating it; creates it if it does not exist. While it is open no lease on it
+    /// is granted. A lease that is held starts to break.
     pub fn open_writer(&mut self, path: impl AsRef<Path>) -> Result<WriterId> {
         self.run(Syscall::Upstream("upstream open"), path, |state, path| {
             let place = open_or_make(state, path)?;
@@ -140,7 +140,7 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// Appends to an open file, wherever it is named by now. While a lease is held, the write waits for its end.
+    /// Appends to an open file, whatever its name is by now. While a lease is held, the write waits for its release.
     pub fn write_via(&mut self, writer: WriterId, bytes: &[u8]) -> Result<()> {
         self.run(Syscall::Upstream("upstream write"), "", |state, _| {
             let place = state.writer(writer.0)?;
@@ -148,7 +148,7 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// Closes an open file; nothing happens if a crash has done so.
+    /// Closes an open file; does nothing if a crash has closed it.
     pub fn close_writer(&mut self, writer: WriterId) {
         self.with(|state| state.close_writer(writer.0));
     }
@@ -209,7 +209,7 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// Makes a directory and what is missing before it.
+    /// Makes a directory and its missing parents.
     pub fn mkdir_all(&mut self, path: impl AsRef<Path>) -> Result<()> {
         self.run(Syscall::Upstream("upstream mkdir"), path, |state, path| {
             let mut missing: Vec<&Path> = path.ancestors().collect();
@@ -238,7 +238,7 @@ impl<'a> Upstream<'a> {
         self.set_meta(path.as_ref(), |meta| meta.mode = mode & 0o7777)
     }
 
-    /// Lets opening fail with EACCES, or no longer. Survives everything.
+    /// Sets whether opening fails with EACCES. Survives everything.
     pub fn set_unreadable(&mut self, path: impl AsRef<Path>, unreadable: bool) -> Result<()> {
         self.run(Syscall::Upstream("upstream chmod"), path, |state, path| {
             let place = state.walk(path, true)?;
@@ -252,7 +252,7 @@ impl<'a> Upstream<'a> {
         self.look(Syscall::Upstream("upstream read"), path, |state, path| content(state, state.walk(path, true)?))
     }
 
-    /// Every file below a directory that programs see, with its content; one that a link stands for has the link's path.
+    /// Every file below a directory as programs see it, with its content; the target of a link has the link's path.
     pub fn files(&mut self, dir: impl AsRef<Path>) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         self.look(Syscall::Upstream("upstream find"), dir, |state, path| {
             let mut found = Vec::new();
@@ -261,7 +261,7 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// The names in a directory that programs see, sorted.
+    /// The names in a directory as programs see it, sorted.
     pub fn list(&mut self, path: impl AsRef<Path>) -> Result<Vec<OsString>> {
         self.look(Syscall::Upstream("upstream list"), path, |state, path| {
             let node = state.node(state.walk(path, true)?)?;
@@ -272,12 +272,12 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// What a name stands for; links are not followed.
+    /// The metadata of a name; links are not followed.
     pub fn stat(&mut self, path: impl AsRef<Path>) -> Result<Stat> {
         self.look(Syscall::Upstream("upstream stat"), path, |state, path| state.stat(state.walk(path, false)?))
     }
 
-    /// True if the name is there.
+    /// True if the name exists.
     pub fn exists(&mut self, path: impl AsRef<Path>) -> bool {
         self.stat(path).is_ok()
     }
@@ -287,8 +287,8 @@ impl<'a> Upstream<'a> {
         self.with(|state| state.devices.iter_mut().for_each(|device| device.sync_fs()));
     }
 
-    /// fsync(2) of one file and of its name, as a careful upstream does; nothing else in its directory becomes durable
-    /// but what the name had to wait for.
+    /// fsync(2) of one file and of its name, as a careful upstream does; of the other names in its directory only those
+    /// for which the name waits become durable.
     pub fn sync_path(&mut self, path: impl AsRef<Path>) -> Result<()> {
         self.run(Syscall::Upstream("upstream fsync"), path, |state, path| {
             let place = state.walk(path, false)?;
@@ -299,7 +299,7 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// flock(2) of a file or directory, exclusive, until `unlock_all`; nothing happens if somebody has it.
+    /// flock(2) of a file or directory, exclusive, until `unlock_all`; does nothing if it is locked already.
     pub fn lock(&mut self, path: impl AsRef<Path>) -> Result<()> {
         self.run(Syscall::Upstream("upstream flock"), path, |state, path| {
             let place = state.walk(path, true)?;
@@ -308,29 +308,29 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// True if somebody holds an flock on it.
+    /// True if a process holds an flock on it.
     pub fn is_locked(&mut self, path: impl AsRef<Path>) -> bool {
         let identity = self.stat(path).map(|stat| stat.identity);
         self.with(|state| identity.is_ok_and(|identity| state.lock_holder(&identity).is_some()))
     }
 
-    /// Gives up all that `lock` has locked.
+    /// Releases everything that `lock` has locked.
     pub fn unlock_all(&mut self) {
         self.with(|state| state.unlock_strangers());
     }
 
-    /// True if a write to the file waits for a lease to go.
+    /// True if a write to the file waits for a lease.
     pub fn waits(&mut self, path: impl AsRef<Path>) -> bool {
         let waits = |state: &mut State, path: &Path| Ok(!state.node(state.walk(path, true)?)?.blocked.is_empty());
         self.look(Syscall::Upstream("upstream stat"), path, waits).unwrap_or(false)
     }
 
-    /// True if a device has given up, and nothing can be written to it.
+    /// True if a device has aborted, so that nothing can be written to it.
     pub fn is_aborted(&mut self) -> bool {
         self.with(|state| state.devices.iter().any(|device| device.aborted))
     }
 
-    /// `echo 3 > /proc/sys/vm/drop_caches`: every clean page goes.
+    /// `echo 3 > /proc/sys/vm/drop_caches`: drops every clean page.
     pub fn drop_caches(&mut self) {
         self.with(|state| state.devices.iter_mut().for_each(|device| device.drop_caches()));
     }
@@ -340,7 +340,7 @@ impl<'a> Upstream<'a> {
         self.with(|state| state.advance(nanos(time)));
     }
 
-    /// Sets the wall clock, backwards too; no time passes.
+    /// Sets the wall clock, which may go backwards; no time passes.
     pub fn set_clock(&mut self, now: UnixMillis) {
         self.with(|state| state.set_clock(now.0.saturating_mul(NS_PER_MS)));
     }
@@ -350,7 +350,7 @@ impl<'a> Upstream<'a> {
         self.with(|state| millis(state.clock_ns()))
     }
 
-    /// [`SimFs::fork`]; from a hook, the machine just before the operation.
+    /// [`SimFs::fork`]; in a hook, of the machine just before the operation.
     pub fn fork(&mut self) -> SimFs {
         machine(self.with(|state| state.clone()))
     }

@@ -1,12 +1,13 @@
-//! Compaction: folds the newest snapshot and the full segments behind it into a new snapshot, and removes what that
-//! replaces.
+//! Compaction: folds the newest snapshot and the full segments after it into a new snapshot, and removes files that are
+//! no longer needed.
 //!
 //! Invariants:
-//! - It reads immutable files only, so it runs beside the writer and shares nothing with it.
+//! - It reads only immutable files, so it can run while the writer does, and shares nothing with it.
 //! - The order of effects, each durable before the next: the new snapshot under a temporary name, read back from the
-//!   disk; its real name; the removals, oldest first. Cut off anywhere, the journal says the same as before.
-//! - The generation before stays: that is the snapshot that was the newest so far, and every segment behind it.
-//! - A snapshot is a function of the files it is made of: what is to be forgotten is itself a record.
+//!   disk; its final name; the removals, oldest first. If it is cut off at any point, the journal has the same content
+//!   as before.
+//! - The previous generation stays: the snapshot that was the newest so far, and every segment after it.
+//! - A snapshot is a function of the files from which it is made: forgetting is itself a record.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -26,30 +27,30 @@ use crate::journal::log::replay::{Replayed, Visitor, replay};
 use crate::journal::memory::history::History;
 use crate::types::{Lsn, UnixMillis};
 
-/// What a compaction did.
+/// The result of a compaction.
 #[derive(Debug)]
 pub struct Compacted {
     /// The new snapshot.
     pub snapshot: Arc<Snapshot>,
-    /// Contents that were forgotten this time.
+    /// Contents forgotten by this compaction.
     pub forgotten: u64,
     /// Files removed.
     pub removed: usize,
 }
 
-/// Folds everything before the segment whose first LSN is `until` into a new snapshot. None if there is nothing to fold,
-/// or `stop` was set meanwhile; then nothing has changed.
+/// Folds everything before the segment whose first LSN is `until` into a new snapshot. None if there is nothing to
+/// fold, or if `stop` was set meanwhile; nothing has changed then.
 ///
 /// # Errors
-/// On any error but damage the journal says what it said before, and the call may be repeated: it goes on where the
-/// snapshot has its name already.
+/// On any error but damage the content of the journal is unchanged, and the call may be repeated: if the snapshot has
+/// its name already, only the removals are left.
 pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Result<Option<Compacted>, Error> {
     let dir = fs.open_dir(path)?;
     let files = Files::list(fs, &dir)?;
     let mut fold = Fold::default();
     let replayed = replay(fs, &dir, &files, Some(until), &mut fold)?;
     let Some((last, segment)) = &replayed.last else {
-        // An earlier call came as far as the snapshot's name; what is left of it are the removals.
+        // An earlier call gave the snapshot its name and then failed; only the removals are left.
         let Some(snapshot) = replayed.snapshot else { return Ok(None) };
         let removed = remove_before(fs, &dir, &files, snapshot.header().spare)?;
         return Ok(Some(Compacted { snapshot, forgotten: 0, removed }));
@@ -92,12 +93,12 @@ pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Res
     Ok(Some(Compacted { snapshot, forgotten, removed }))
 }
 
-/// Removes every file that is older than the spare generation, oldest first. Should it be cut off, what is left is
-/// ignored by readers, and removed the next time.
+/// Removes every file that is older than the spare generation, oldest first. If it is cut off, readers ignore the rest,
+/// and the next compaction removes it.
 fn remove_before<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, spare: Spare) -> Result<usize, Error> {
     let Some(begin) = spare.begins_after() else { return Ok(0) };
     if !files.snapshots.contains(&begin) {
-        // Somebody took the spare generation away: what is older may be all there is beside the newest.
+        // The spare snapshot is missing, or there was none: the older files may be the only other copy.
         return Ok(0);
     }
     let segments = files.segments.iter().filter(|lsn| **lsn <= begin).map(|lsn| (*lsn, names::segment(*lsn)));
@@ -122,7 +123,7 @@ struct Fold {
 
 impl Visitor for Fold {
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
-        // Its rows are merged as they are, so the directories keep their numbers.
+        // Its rows are copied unchanged, so the directories must keep their numbers.
         self.rows.directories = snapshot.directories().clone();
         snapshot.survivors(&mut |lsn, at, record| self.record(lsn, at, record))
     }
@@ -138,7 +139,7 @@ impl Visitor for Fold {
     }
 }
 
-/// Two MOVED records of one content, which no writer makes.
+/// The error for two MOVED records of one content, which no writer produces.
 fn moved_twice(replayed: &Replayed) -> Error {
     let last = replayed.last.as_ref();
     let (file, lsn) = match (&replayed.snapshot, last) {

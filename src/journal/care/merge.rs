@@ -1,6 +1,6 @@
-//! Rows of a snapshot and rows that came since, merged into a new snapshot.
+//! Merges the rows of a snapshot and newer rows into a new snapshot.
 //!
-//! Invariants: of each content one row is written, the newest; what has expired is not written.
+//! Invariants: one row is written for each content, the newest; expired contents are not written.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,36 +13,36 @@ use crate::journal::disk::snapshot::{Directories, Row, RowReader, Snapshot, Writ
 use crate::journal::memory::history::History;
 use crate::types::{Lsn, Sha256};
 
-/// Rows between two looks at whether to stop.
+/// Rows between two checks of the stop flag.
 const ROWS_A_LOOK: u64 = 1024;
 
-/// Rows that came since the snapshot, encoded already: a file takes little more memory here than on the disk.
+/// Rows since the snapshot, already encoded: a file takes little more memory here than on disk.
 #[derive(Default)]
 pub(in crate::journal) struct NewRows {
-    /// Of the snapshot that the rows are merged with, and more.
+    /// The directories of the snapshot that the rows are merged with, followed by new ones.
     pub(in crate::journal) directories: Directories,
     bytes: Vec<u8>,
     order: Vec<RowPlace>,
 }
 
-/// How much of a row is known. Of the same file's rows, the best counts.
+/// How much of a row is known. Of several rows of the same file, the best counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::journal) enum Quality {
-    /// Which directories it names is lost.
+    /// The directories that it names are lost.
     WithoutDirectories,
     /// The file's DISCOVERED is lost.
     WithoutDiscovered,
-    /// The file's MOVED is lost, and with it what stood in the warehouse then.
+    /// The file's MOVED is lost, and with it the identity of the published file.
     WithoutMoved,
     Whole,
 }
 
-/// Where an encoded row lies.
+/// The position of an encoded row.
 #[derive(Clone, Copy)]
 struct RowPlace {
-    /// Front of the SHA-256: decides nearly every comparison.
+    /// First eight bytes of the SHA-256: decide nearly every comparison.
     front: u64,
-    /// Of its MANIFESTED.
+    /// The LSN of its MANIFESTED.
     lsn: Lsn,
     begin: usize,
     length: u16,
@@ -59,7 +59,7 @@ impl NewRows {
         self.order.push(RowPlace { front: u64::from_be_bytes(front), lsn: row.lsn, begin, length, quality });
     }
 
-    /// In the order of their SHA-256, of equal ones the older first, and each file's once.
+    /// Sorts the rows by SHA-256, equal ones by age, the oldest first; each file's row once.
     pub(in crate::journal) fn sorted(&mut self) -> SortedRows {
         let (bytes, mut order) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.order));
         let sha256 = |place: &RowPlace| &bytes[place.begin..place.begin + 32];
@@ -68,7 +68,7 @@ impl NewRows {
             let by_age = (one.lsn, one.quality).cmp(&(other.lsn, other.quality));
             by_front.then_with(|| sha256(one).cmp(sha256(other))).then(by_age)
         });
-        // A repair meets a row in damaged snapshots and in the segments that they were made of.
+        // A repair finds the same row in damaged snapshots and in the segments from which they were made.
         order.dedup_by(|better, kept| {
             let is_same = better.lsn == kept.lsn && sha256(better) == sha256(kept);
             if is_same {
@@ -80,7 +80,7 @@ impl NewRows {
     }
 }
 
-/// New rows in order.
+/// New rows, sorted.
 pub(in crate::journal) struct SortedRows {
     bytes: Vec<u8>,
     order: Vec<RowPlace>,
@@ -92,23 +92,23 @@ impl SortedRows {
         self.order.len()
     }
 
-    /// The row that comes so many places after the next.
+    /// The row `places` after the next one.
     fn peek(&self, places: usize) -> Option<&[u8]> {
         let place = self.order.get(self.next + places)?;
         Some(&self.bytes[place.begin..place.begin + usize::from(place.length)])
     }
 }
 
-/// What has expired.
+/// Decides which rows have expired.
 pub(in crate::journal) struct Expiry {
     expired: Expired,
-    /// What was listed before that LSN was to be forgotten.
+    /// Rows of a content that were listed before this LSN are forgotten.
     forgotten: HashMap<Sha256, Lsn>,
     referred_to: HashSet<Sha256>,
 }
 
 impl Expiry {
-    /// As the history's records say.
+    /// Makes it from the history's records.
     pub(in crate::journal) fn of(history: &History) -> Expiry {
         Expiry {
             expired: history.expired().clone(),
@@ -127,7 +127,7 @@ impl Expiry {
         self.forgotten.get(sha256).is_some_and(|forgotten| lsn < *forgotten)
     }
 
-    /// True for a row that a compaction leaves out.
+    /// True if a compaction would drop the row.
     pub(in crate::journal) fn forgets(&self, row: &Row) -> bool {
         let is_old = self.expired.covers(row.lsn, row.manifested_at, row.discovered_at);
         (is_old || self.was_to_go(&row.sha256, row.lsn)) && !self.referred_to.contains(&row.sha256)
@@ -138,20 +138,20 @@ impl Expiry {
     }
 }
 
-/// What came of it.
+/// The result of a merge.
 pub(in crate::journal) enum Merged {
-    /// All was written.
+    /// All rows were written.
     Done {
-        /// Rows that were left out because they have expired.
+        /// Rows that were dropped because they have expired.
         forgotten: u64,
-        /// Rows that a newer one of the same content replaced although they had not expired: no writer makes that.
+        /// Rows that a newer row of the same content replaced although they had not expired: no writer produces that.
         replaced: u64,
     },
-    /// It was told to stop.
+    /// `stop` was set.
     Stopped,
 }
 
-/// Writes the rows of `old` and the `new` ones.
+/// Writes the rows of `old` and of `new`, in order.
 pub(in crate::journal) fn merge<F: Fs>(
     writer: &mut Writer<'_, F>,
     old: Option<&Snapshot>,
@@ -170,12 +170,12 @@ pub(in crate::journal) fn merge<F: Fs>(
         let (old_sha256, new_sha256) = (old_row.and_then(sha256_of), new_row.and_then(sha256_of));
         let (row, next, is_old) = match (old_row, new_row) {
             (None, None) => break,
-            // Of equal contents the older first.
+            // Of equal contents the older row first.
             (Some(row), Some(_)) if old_sha256 <= new_sha256 => (row, new_sha256, true),
             (Some(row), None) => (row, None, true),
             (_, Some(row)) => (row, new.peek(1).and_then(sha256_of), false),
         };
-        // A content that was forgotten and came again has two rows: the older goes.
+        // A content that was forgotten and ingested again has two rows: the older is dropped.
         let is_replaced = next.is_some() && next == sha256_of(row);
         if is_replaced && !expiry.is_old(row) {
             replaced += 1;

@@ -1,6 +1,6 @@
-//! What keeps a journal small and whole: compaction, verification, repair.
+//! Maintenance that keeps a journal small and sound: compaction, verification, repair.
 //!
-//! Invariant: what replaces something is durable before that is removed.
+//! Invariant: a replacement is durable before the files it replaces are removed.
 
 pub mod compact;
 pub(in crate::journal) mod merge;

@@ -1,11 +1,11 @@
-//! Making a journal where it was lost, of rows that others remember. Only ever on request.
+//! Makes a journal in place of a lost one, from rows of other sources. Only ever on request.
 //!
 //! Invariants:
-//! - The lock is held from the beginning to the end, and a directory that holds a journal is refused.
-//! - The order of effects is that of a repair, by the same code: a new segment; the snapshot with all rows, which makes a
-//!   journal of it. Cut off before the snapshot has its name, there is no journal: nothing, or a lone empty segment that every
-//!   start refuses and that the next rebuild replaces.
-//! - No LSN that is known is given out again.
+//! - The lock is held from beginning to end, and a directory that holds a journal is refused.
+//! - The order of effects is that of a repair, with the same code: a new segment; then the snapshot with all rows,
+//!   which completes the journal. If it is cut off before the snapshot has its name, there is no journal: nothing, or a
+//!   lone empty segment that every start refuses and that the next rebuild replaces.
+//! - No known LSN is used again.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -29,17 +29,18 @@ pub struct Rebuild<F: Fs> {
     dir: F::Dir,
     lock: F::File,
     lock_is_new: bool,
-    /// What an earlier rebuild left that was cut off.
+    /// Leftovers of an earlier rebuild that was cut off.
     files: Files,
     store: [u8; 16],
     salvage: Salvage,
 }
 
 impl<F: Fs> Rebuild<F> {
-    /// Locks the directory, making it if it is not there.
+    /// Locks the directory, creating it if it does not exist.
     ///
     /// # Errors
-    /// Exists, if there is a journal; locked, foreign, I/O. Then nothing has changed, but that the directory may be new.
+    /// Exists, if there is a journal; locked, foreign, I/O. Nothing has changed then, except that the directory may be
+    /// new.
     pub fn begin(fs: &F, path: &Path) -> Result<Rebuild<F>, Error> {
         let dir = fs::open_dir_durable(fs, Path::new("/"), path, fs::PRIVATE_MODE)?;
         fs.act_for(&dir);
@@ -75,16 +76,16 @@ impl<F: Fs> Rebuild<F> {
         Ok((files, store, salvage))
     }
 
-    /// Adds a content. Of equal ones that with the greater LSN counts; each id must be above 0, below its LSN, and not there
-    /// twice.
+    /// Adds a content. Of equal contents the one with the greatest LSN counts. Each ingest id must be above 0, below
+    /// its LSN, and unique.
     pub fn push(&mut self, row: &Row) {
         self.salvage.last_lsn = self.salvage.last_lsn.max(row.lsn).max(Lsn(row.ingest_id.0));
         self.salvage.rows.push(row, Quality::Whole);
     }
 
-    /// Writes the journal, and gives up the lock.
+    /// Writes the journal, and releases the lock.
     pub fn finish(mut self) -> Result<Snapshot, Error> {
-        // What the clock says now is what a later start compares it with.
+        // Gives the journal a record with the present time, with which a later start compares the clock.
         let (lsn, record) = (self.salvage.last_lsn.plus(1), Record::ExpiredRanges(Ranges::default()));
         if self.salvage.history.record(lsn, self.fs.now(), record).is_ok() {
             self.salvage.last_lsn = lsn;
@@ -93,7 +94,7 @@ impl<F: Fs> Rebuild<F> {
         renew(&self.fs, &self.dir, &self.files, &self.lock, self.store, &mut self.salvage).map(|(snapshot, _)| snapshot)
     }
 
-    /// Gives up, and leaves nothing but the directory.
+    /// Gives up, and leaves only the directory.
     pub fn abandon(self) {
         if self.lock_is_new {
             let _ = self.fs.unlink(&self.dir, OsStr::new(names::LOCK));

@@ -1,9 +1,9 @@
-//! A new generation of what was saved or is remembered elsewhere: what a repair and a rebuild end with.
+//! Writes a new generation from saved records, or from rows of other sources: the last step of repair and rebuild.
 //!
 //! Invariants:
-//! - The order of effects, each durable before the next: a new segment; the snapshot, which makes a journal of it; the removal of
-//!   what it replaces.
-//! - No LSN that may ever have been given out is given out again.
+//! - The order of effects, each durable before the next: a new segment; the snapshot, which completes the journal; the
+//!   removal of the files that it replaces.
+//! - No LSN that may ever have been used is used again.
 
 use std::ffi::OsStr;
 use std::sync::atomic::AtomicBool;
@@ -22,9 +22,9 @@ use crate::journal::log::files::Files;
 use crate::journal::log::lock::write_lock;
 use crate::types::Lsn;
 
-/// LSNs that are left out behind the last that is known: more than could have been given out in a segment that is lost.
+/// LSNs skipped after the last known one: more than a lost segment can have used.
 const LSN_GAP: u64 = 1 << 24;
-/// Begins a new generation with what was saved, in place of `files`; also returns how many contents are lost.
+/// Writes a new generation with the saved content, in place of `files`. Also returns how many contents are lost.
 pub(in crate::journal) fn renew<F: Fs>(
     fs: &F,
     dir: &F::Dir,
@@ -51,7 +51,7 @@ pub(in crate::journal) fn renew<F: Fs>(
     Ok(written)
 }
 
-/// Writes the snapshot; also returns how many contents are lost.
+/// Writes the snapshot. Also returns how many contents are lost.
 fn write<F: Fs>(
     fs: &F,
     dir: &F::Dir,
@@ -65,7 +65,7 @@ fn write<F: Fs>(
     let mut writer = Writer::create(fs, dir, end.last_lsn, random_u32(fs), rows_max)?;
     let merged = merge(&mut writer, base, new, &Expiry::of(&salvage.history), &AtomicBool::new(false));
     let forgotten = match merged {
-        // Everything since `base` was merged anew, what a newer snapshot had forgotten too.
+        // Everything since `base` was merged again, including contents that a newer snapshot had forgotten.
         Ok(Merged::Done { forgotten, .. }) => {
             base.map_or(salvage.sums.forgotten, |base| base.header().forgotten) + forgotten
         }
@@ -75,7 +75,7 @@ fn write<F: Fs>(
             return Err(error);
         }
     };
-    // Every content was MANIFESTED once, whatever headers were lost.
+    // Every content was MANIFESTED once, even if the header that counted it is lost.
     let mut finished = salvage.sums.finished;
     let manifested = &mut finished[FileState::Manifested as usize];
     *manifested = (*manifested).max(writer.rows() + forgotten);
@@ -95,7 +95,7 @@ fn write<F: Fs>(
     Ok((snapshot, lost))
 }
 
-/// Removes what the new snapshot replaces: all of it is in the copy.
+/// Removes the files that the new snapshot replaces. A repair has copied them before.
 fn remove_old<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, lsn: Lsn) -> Result<(), Error> {
     let segments = files.segments.iter().filter(|old| **old <= lsn).map(|old| names::segment(*old));
     let snapshots = files.snapshots.iter().filter(|old| **old < lsn).map(|old| names::snapshot(*old));
@@ -106,7 +106,7 @@ fn remove_old<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, lsn: Lsn) -> Result<()
     Ok(())
 }
 
-/// True if the directory holds what a rebuild leaves that was cut off, and nothing else.
+/// True if the directory holds only the leftovers of a rebuild that was cut off.
 pub(in crate::journal) fn is_cut_off<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<bool, Error> {
     if !files.snapshots.is_empty() {
         return Ok(false);
@@ -119,7 +119,8 @@ pub(in crate::journal) fn is_cut_off<F: Fs>(fs: &F, dir: &F::Dir, files: &Files)
     Ok(true)
 }
 
-/// The number and store of a segment that a rebuild made before it was cut off; None if it is something else.
+/// The number and the journal's UUID of a segment that a rebuild made before it was cut off; None if it is something
+/// else.
 pub(in crate::journal) fn cut_off<F: Fs>(fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<Option<(u64, [u8; 16])>, Error> {
     let mut reader = match SegmentReader::open(fs, dir, lsn) {
         Err(Error::Corrupt(_)) => return Ok(None),

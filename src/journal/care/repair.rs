@@ -1,11 +1,11 @@
-//! Repair: makes a journal of what can be saved of a damaged one. Only ever on request.
+//! Repair: makes a new journal from the intact parts of a damaged one. Only ever on request.
 //!
 //! Invariants:
 //! - Everything is copied, durably, before anything is changed.
-//! - The order of effects, each durable before the next: the copy; a new segment; the snapshot with all that was saved, which
-//!   makes a journal of it; the removals. Cut off before the snapshot has its name, the journal is as damaged as before, and
-//!   a second repair finds all that the first one found.
-//! - No LSN that may ever have been given out is given out again.
+//! - The order of effects, each durable before the next: the copy; a new segment; the snapshot with everything that was
+//!   saved, which completes the journal; the removals. If it is cut off before the snapshot has its name, the journal
+//!   is as damaged as before, and a second repair finds everything that the first one found.
+//! - No LSN that may ever have been used is used again.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -26,26 +26,26 @@ use crate::journal::log::beside::foreign_or_missing;
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
 
-/// What a repair did.
+/// The result of a repair.
 pub struct Repaired {
-    /// What it found.
+    /// The intact parts that it found.
     pub salvage: Salvage,
-    /// What it made of it.
+    /// The new snapshot.
     pub snapshot: Snapshot,
-    /// Contents that a damaged snapshot held and that were found nowhere else.
+    /// Contents of a damaged snapshot that were not found anywhere.
     pub lost_contents: u64,
     /// Files copied.
     pub copied: usize,
 }
 
-/// What a repair would find. Changes nothing.
+/// Returns what a repair would find. Changes nothing.
 pub fn preview<F: Fs>(fs: &F, path: &Path) -> Result<Salvage, Error> {
     let dir = fs.open_dir(path)?;
     Salvage::read(fs, &dir, &Files::list(fs, &dir)?)
 }
 
-/// Copies the journal in `path` to the new directory `copy`, and makes a journal of what can be saved. None if nothing is
-/// wrong with it that a start would mind; then nothing was done.
+/// Copies the journal in `path` to the new directory `copy`, and makes a new journal from its intact parts. None if it
+/// has no damage that makes a start fail, now or later; nothing was done then.
 ///
 /// # Errors
 /// Nothing is changed if the journal is locked, lost, or written by a newer version, or if the copy cannot be made.
@@ -71,7 +71,7 @@ pub fn repair<F: Fs>(fs: &F, path: &Path, copy: &Path) -> Result<Option<Repaired
     Ok(Some(Repaired { salvage, snapshot, lost_contents, copied }))
 }
 
-/// Under the lock: copies everything, if anything is wrong, and finds out what can be saved.
+/// Under the lock: if the journal is damaged, copies everything and reads the intact parts.
 fn begin<F: Fs>(
     fs: &F,
     path: &Path,
@@ -80,7 +80,7 @@ fn begin<F: Fs>(
     lock_is_new: bool,
 ) -> Result<Option<(Files, usize, Salvage)>, Error> {
     match verify(fs, path) {
-        // Nothing is left to be saved; a journal that remembers nothing is no repair.
+        // Nothing is left to save, and a journal without any content would not be a repair.
         Err(lost @ Error::Corrupt(_)) if is_cut_off(fs, dir, &Files::list(fs, dir)?)? => return Err(lost),
         Err(Error::Corrupt(_)) => {}
         verified => return verified.map(|_| None),
@@ -136,7 +136,7 @@ fn copy_file<F: Fs>(fs: &F, from: &F::Dir, to: &F::Dir, name: &OsStr) -> Result<
     Ok(())
 }
 
-/// Where the copy goes if nothing else is said: beside the journal.
+/// The default directory for the copy: beside the journal.
 pub fn default_copy(path: &Path, now: crate::types::UnixMillis) -> PathBuf {
     let stamp: String = now.rfc3339()[..19].chars().filter(|c| !"-:".contains(*c)).collect();
     let mut name = path.as_os_str().to_owned();

@@ -1,9 +1,10 @@
-//! What can be saved of a damaged journal: every record whose frame is right by its own checksums, wherever it stands.
+//! Reads the intact parts of a damaged journal: every record whose frame is valid by its own checksums, at any offset.
 //!
 //! Invariants:
 //! - It only reads.
-//! - Nothing is guessed: what contradicts the records before it, or lacks them, is counted as an orphan and left out.
-//! - The LSNs that are missing are told, each of them, as ranges.
+//! - Nothing is guessed: a record that contradicts the records before it, or lacks them, is counted as an orphan and
+//!   left out.
+//! - Every missing LSN is reported, as part of a range.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,74 +26,75 @@ use crate::journal::log::files::Files;
 use crate::journal::memory::history::{File, History};
 use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 
-/// LSNs of which no record was found.
+/// A range of LSNs without a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// The first.
     pub from: Lsn,
-    /// The last; None if records may have followed of which nothing is known.
+    /// The last; None if an unknown number of records may have followed.
     pub to: Option<Lsn>,
 }
 
-/// What was saved.
+/// The result.
 #[derive(Default)]
 pub struct Salvage {
-    /// Which journal it is, if a header says so.
+    /// The journal's UUID, if a header says it.
     pub store: Option<[u8; 16]>,
     /// The newest snapshot that is wholly intact.
     pub(in crate::journal) base: Option<Arc<Snapshot>>,
     pub(in crate::journal) history: History,
-    /// Who has moved a content into the warehouse, and is not finished.
+    /// For each content that is in the warehouse, the file that moved it there and is not finished.
     moved: HashMap<Sha256, IngestId>,
     /// Rows that are not in `base`.
     pub(in crate::journal) rows: NewRows,
-    /// What the snapshot that was begun with had forgotten, if there is no `base`: rows of it may turn up again.
+    /// If there is no `base`: the expiries of the snapshot with whose records the salvage begins. Rows that it had
+    /// forgotten may turn up again.
     forgotten_before: Option<Expiry>,
-    /// What headers say, in numbers.
+    /// Counts from the headers.
     pub(in crate::journal) sums: Sums,
-    /// Records that were read from segments.
+    /// Records read from segments.
     pub records: u64,
-    /// Records that lack those before them: their LSNs, and the files that they are about.
+    /// Records whose predecessors are missing: their LSNs, and the files that they are about.
     pub orphans: Vec<(Lsn, IngestId)>,
-    /// Places of files that are in the warehouse, but whose DISCOVERED is lost: a manifest may lack their lines.
+    /// Paths of files that are in the warehouse, but whose DISCOVERED is lost: a manifest may lack their lines.
     pub unlisted: Vec<PathBuf>,
     /// LSNs that are lost, in order.
     pub lost: Vec<Lost>,
-    /// Files that are not as they should be, and what is wrong.
+    /// Damaged files, and what is wrong with them.
     pub damaged: Vec<(PathBuf, String)>,
-    /// The greatest LSN that anything speaks of.
+    /// The greatest LSN that any file mentions.
     pub last_lsn: Lsn,
     /// The number of the last segment.
     pub(in crate::journal) last_number: u64,
     tail: Tail,
 }
 
-/// What headers say, in numbers.
+/// Counts from the headers.
 #[derive(Default)]
 pub(in crate::journal) struct Sums {
     /// Rows that `base` and `rows` should have.
     pub(in crate::journal) rows_expected: u64,
     /// Files that are finished and not in the history.
     pub(in crate::journal) finished: StateCounts,
-    /// Contents that had been forgotten when that snapshot was made whose surviving records were read.
+    /// Contents that were forgotten before the snapshot whose surviving records were read.
     pub(in crate::journal) forgotten: u64,
 }
 
-/// How far the reading has come.
+/// The progress of the reading.
 #[derive(Default)]
 struct Tail {
     /// The next LSN, if nothing is lost.
     expected: Lsn,
     times: Follow,
-    /// Of the newest snapshot, by its name: all LSNs up to it were given out.
+    /// The LSN in the name of the newest snapshot: all LSNs up to it were used.
     snapshot_lsn: Lsn,
-    /// The first LSN of the last segment whose seal says that it holds no record: its successor skips that LSN.
+    /// The first LSN of the last segment whose seal says that it holds no record. Its successor skips that LSN.
     unused: Option<Lsn>,
-    /// More may have followed behind the last good frame.
+    /// True if more frames may have followed the last good one.
     end_is_open: bool,
 }
 
-/// The segments in the order of their records, whatever their names are: (first LSN, the one in the name).
+/// The segments in the order of the LSNs in their headers, not of their names: (first LSN, LSN in the name).
 fn in_order<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<(Lsn, Lsn)>, Error> {
     let first_lsn = |name: &Lsn| Ok((SegmentReader::first_lsn(fs, dir, *name)?.unwrap_or(*name), *name));
     let mut segments = files.segments.iter().map(first_lsn).collect::<Result<Vec<_>, Error>>()?;
@@ -100,7 +102,7 @@ fn in_order<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<(Lsn, Lsn)
     Ok(segments)
 }
 
-/// A snapshot, whole or not.
+/// A snapshot, intact or damaged.
 enum Candidate {
     Intact(Arc<Snapshot>),
     Damaged(Lsn, Box<Damaged>),
@@ -110,7 +112,7 @@ impl Salvage {
     /// Reads all files of a journal.
     ///
     /// # Errors
-    /// Newer, if a newer version has written any of them; I/O. Damage is no error here.
+    /// Newer, if a newer version wrote any of them; I/O. Damage is not an error here.
     pub fn read<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Salvage, Error> {
         let mut salvage = Salvage { tail: Tail { expected: Lsn(1), ..Tail::default() }, ..Salvage::default() };
         salvage.last_lsn = files.snapshots.iter().chain(&files.segments).max().copied().unwrap_or_default();
@@ -126,7 +128,7 @@ impl Salvage {
         Ok(salvage)
     }
 
-    /// The newest snapshot that is intact, and those that are newer.
+    /// Opens the newest intact snapshot and all newer ones, the newest first.
     fn open_snapshots<F: Fs>(&mut self, fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<Candidate>, Error> {
         let mut candidates = Vec::new();
         for lsn in files.snapshots.iter().rev() {
@@ -153,7 +155,7 @@ impl Salvage {
         self.damaged.push((damage.file, what));
     }
 
-    /// Begins with the newest snapshot whose surviving records can be read; returns its LSN, 0 if there is none.
+    /// Begins with the newest snapshot whose surviving records can be read. Returns its LSN; 0 if there is none.
     fn begin(&mut self, candidates: &[Candidate]) -> Result<Lsn, Error> {
         for candidate in candidates {
             let mut told = Vec::new();
@@ -177,7 +179,7 @@ impl Salvage {
             self.last_number = header.segment_number;
             self.tail.times.newest = told.last().map(|(_, at, _)| *at);
             for (lsn, at, record) in told {
-                // They were read under a right checksum; what does not fit all the same is left out.
+                // Their checksum is correct; a record that contradicts the others anyway is left out.
                 let _ = self.history.record(lsn, at, record);
             }
             self.know_moved();
@@ -191,7 +193,7 @@ impl Salvage {
         self.moved = moved.filter_map(|file| Some((file.sha256()?, file.id))).collect();
     }
 
-    /// Rows of damaged snapshots, from all that is left of them and from the segments that they were made of.
+    /// Collects rows of damaged snapshots, from their intact blocks and from the segments from which they were made.
     fn harvest<F: Fs>(
         &mut self,
         fs: &F,
@@ -203,7 +205,7 @@ impl Salvage {
         let Some(Candidate::Damaged(..)) = candidates.first() else { return Ok(()) };
         let base = self.base.clone();
         self.forgotten_before = base.is_none().then(|| Expiry::of(&self.history));
-        // A content that was forgotten and came again has an older row in `base`.
+        // A content that was forgotten and ingested again has an older row in `base`.
         let is_new = |row: &Row| match &base {
             Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none_or(|known| known.lsn < row.lsn)),
             None => Ok(true),
@@ -222,7 +224,8 @@ impl Salvage {
             let quality = if remains.knows_directories() { Quality::Whole } else { Quality::WithoutDirectories };
             rows.iter().for_each(|row| self.push(row, quality));
         }
-        // The records up to `begun` are known by the snapshot that was begun with; they are read for their rows alone.
+        // The surviving records up to `begun` are in the snapshot that the salvage begins with; these segments are read
+        // only for rows.
         let forgotten_before = self.forgotten_before.take();
         let mut history =
             Salvage { tail: Tail { expected: Lsn(1), ..Tail::default() }, forgotten_before, ..Salvage::default() };
@@ -244,7 +247,7 @@ impl Salvage {
         Ok(())
     }
 
-    /// Takes every good frame of a segment.
+    /// Reads every valid frame of a segment.
     fn segment<F: Fs>(&mut self, fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<(), Error> {
         let path = fs.dir_path(dir).join(names::segment(lsn));
         let was_open = std::mem::replace(&mut self.tail.end_is_open, true);
@@ -261,7 +264,7 @@ impl Salvage {
             }
             Err(error) => return Err(error),
             Ok(mut reader) => {
-                // An earlier repair was cut off: what it skipped is not lost.
+                // An earlier repair was cut off: the LSNs that it skipped are not lost.
                 if is_made_by_repair(reader.header()) && reader.is_zero(BLOCK_BYTES as u64)? {
                     self.tail.end_is_open = was_open;
                     return Ok(());
@@ -281,14 +284,14 @@ impl Salvage {
         };
         let bad = self.frames(&mut reader)?;
         if let Some(offset) = bad {
-            let what = format!("what stands at offset {offset} is no frame: damaged, or torn by a crash");
+            let what = format!("there is no frame at offset {offset}: damaged, or torn by a crash");
             self.damaged.push((path, what));
             self.tail.end_is_open = true;
         }
         Ok(())
     }
 
-    /// Takes the good frames; returns where others stand behind them.
+    /// Reads the valid frames. Returns the offset of bad bytes after the last one, if there are any.
     fn frames<F: Fs>(&mut self, reader: &mut SegmentReader<F>) -> Result<Option<u64>, Error> {
         let mut offset = BLOCK_BYTES as u64;
         let (mut bad, mut is_sealed) = (None, false);
@@ -296,11 +299,12 @@ impl Salvage {
             let path = reader.path().to_path_buf();
             if let FrameRead::Frame(header, payload) = reader.frame(offset)? {
                 if let Some(bad) = bad.take() {
-                    let what = format!("from offset {bad} to {offset} there are no good frames");
+                    let what = format!("there are no valid frames from offset {bad} to {offset}");
                     self.damaged.push((path, what));
                 }
                 self.frame(&header, payload);
-                // What a torn write left behind the seal is of no account; that the successor exists, is.
+                // After a seal, the rest of a torn write does not matter: no frame belongs there. But the seal proves
+                // that a successor exists, so more frames may have followed.
                 is_sealed = header.kind == FrameKind::Seal;
                 if is_sealed && header.first_lsn == reader.header().first_lsn {
                     self.tail.unused = Some(header.first_lsn);
@@ -317,17 +321,18 @@ impl Salvage {
         Ok(bad)
     }
 
-    /// A segment begins at `first_lsn`, whatever is left of it.
+    /// Called for a segment that begins at `first_lsn`, even if it is damaged. If it follows a segment without records,
+    /// the LSN that it skips is not lost.
     fn skip_unused(&mut self, first_lsn: Lsn) {
         if self.tail.unused.is_some_and(|unused| unused.plus(1) == first_lsn) {
             self.tail.expected = self.tail.expected.max(first_lsn);
         }
     }
 
-    /// Something says that every LSN before `next` was given out, or left out from `unused` on.
+    /// Notes that every LSN before `next` was used, or skipped from `unused` on; those without a record are lost.
     fn reach(&mut self, next: Lsn, unused: Option<Lsn>) {
         let end = unused.map_or(next, |unused| unused.min(next));
-        // Of a segment without records the seal says so, even if the successor that leaves its LSN out is lost.
+        // The seal of a segment without records says that its LSN is skipped, even if the successor is lost.
         let from =
             if self.tail.unused == Some(self.tail.expected) { self.tail.expected.plus(1) } else { self.tail.expected };
         if end > from {
@@ -338,7 +343,7 @@ impl Salvage {
     }
 
     fn frame(&mut self, header: &FrameHeader, payload: &[u8]) {
-        // An older copy of what was read already.
+        // An older copy of frames that were read already.
         if header.first_lsn < self.tail.expected {
             return;
         }
@@ -354,7 +359,7 @@ impl Salvage {
         self.last_lsn = self.last_lsn.max(Lsn(self.tail.expected.0.saturating_sub(1)));
     }
 
-    /// Between this frame and the one before some are lost: perhaps with the record that says that the clock has jumped.
+    /// If frames before this one are lost, a CLOCK_JUMPED may be among them: adds one if the clock has jumped.
     fn note_jump(&mut self, header: &FrameHeader) {
         if header.first_lsn > self.tail.expected && header.kind != FrameKind::Seal {
             let shift_ms = self.tail.times.jump_to(self.history.clock().shift_ms(), header.written_at);
@@ -388,8 +393,9 @@ impl Salvage {
         }
     }
 
-    /// This file's content is about to be moved into the warehouse. If another file has done so before, that one is
-    /// finished and its content was forgotten since, whatever is lost: or else there would be no such record.
+    /// This file's content is about to be moved into the warehouse. If another file moved it there before, that file is
+    /// finished and its content was forgotten since, even if those records are lost: otherwise this record could not
+    /// exist.
     fn finish_forgotten(&mut self, id: IngestId, sha256: &Sha256) {
         let other = self.moved.get(sha256).copied().filter(|other| *other != id);
         if let Some(file) = other.and_then(|other| self.history.take(other)) {
@@ -400,7 +406,7 @@ impl Salvage {
     fn row(&mut self, file: File) {
         let quality = match &file.moved {
             _ if file.found.value.source_path.as_os_str().is_empty() => Quality::WithoutDiscovered,
-            // Told from the MANIFESTED: of the same LSN.
+            // The MOVED was derived from the MANIFESTED: it has the same LSN.
             Some(moved) if moved.lsn == file.lsn => Quality::WithoutMoved,
             _ => Quality::Whole,
         };
@@ -418,7 +424,7 @@ impl Salvage {
         }
     }
 
-    /// Closes what cannot go on.
+    /// Closes the files that cannot continue.
     fn end(&mut self) {
         for file in self.history.close_incomplete() {
             self.unlisted.extend(file.warehouse_path().cloned());
@@ -431,7 +437,7 @@ impl Salvage {
         }
     }
 
-    /// Files that are not finished, and duplicates that stay in staging.
+    /// The number of files that are not finished, kept duplicates included.
     pub fn unfinished(&self) -> usize {
         self.history.files().count()
     }

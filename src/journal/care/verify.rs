@@ -1,6 +1,6 @@
-//! Reading every byte of a journal, those too that a start does not look at.
+//! Reads every byte of a journal, including those that a start does not read.
 //!
-//! Invariants: it never writes; of what a start reads it judges as a start does, by the same code.
+//! Invariants: it never writes; the parts that a start reads are checked with the same code, to the same result.
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use crate::journal::log::replay::{Replayed, replay};
 use crate::journal::memory::index::Index;
 use crate::types::Lsn;
 
-/// What was found out about a journal whose newest generation is intact.
+/// The result for a journal whose newest generation is intact.
 #[derive(Debug)]
 pub struct Verified {
     /// The newest generation, as a start reads it.
     pub replayed: Replayed,
-    /// The generation before; None if there is none.
+    /// The previous generation; None if there is none.
     pub spare: Option<SpareVerdict>,
 }
 
-/// What was found out about the spare generation.
+/// The result for the spare generation.
 #[derive(Debug)]
 pub enum SpareVerdict {
     /// A repair could rely on it.
@@ -31,15 +31,15 @@ pub enum SpareVerdict {
     Damaged(Box<Corrupt>),
 }
 
-/// Reads everything, beside a running writer too. None if there is no journal.
+/// Reads everything; a writer may be running. None if there is no journal.
 ///
 /// # Errors
-/// Corrupt or newer, if a start would refuse the journal or stumble over it later.
+/// Corrupt or newer, if a start would refuse the journal or fail because of it later.
 pub fn verify<F: Fs>(fs: &F, path: &Path) -> Result<Option<Verified>, Error> {
     let mut verified = steadily(fs, path, || verify_once(fs, path))?;
     for _ in 1..READS_MAX {
         let is_damaged = |verified: &Verified| matches!(verified.spare, Some(SpareVerdict::Damaged(_)));
-        // A compaction beside us may have removed that generation since its snapshot was read.
+        // A compaction in another process may have removed that generation since its snapshot was read.
         if !verified.as_ref().is_some_and(is_damaged) || !is_being_written(fs, path) {
             break;
         }
@@ -77,7 +77,7 @@ fn verify_spare<F: Fs>(
     files.snapshots = if begin > Lsn(0) { vec![begin] } else { Vec::new() };
     files.segments.retain(|lsn| *lsn > begin);
     let replayed = match replay(fs, dir, &files, Some(until), &mut Index::default()) {
-        // Named by the newest snapshot, so it has to be there.
+        // The newest snapshot names it, so it must exist.
         Err(Error::Io(error)) if error.is_not_found() && begin > Lsn(0) => {
             return Err(newest.spare_is_missing(begin));
         }

@@ -1,4 +1,4 @@
-//! What can go wrong with a journal, with what an operator needs to act on it.
+//! The journal's errors, with the information an operator needs to act on them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub enum Error {
     /// The journal is damaged, and not in the way a crash damages it. Nothing was modified.
     #[error(transparent)]
     Corrupt(Box<Corrupt>),
-    /// Written by a newer version of this program. Nothing was modified.
+    /// A newer version of this program wrote the file. Nothing was modified.
     #[error("{}: {what}; use a newer csv-ingestor (nothing was modified)", file.display())]
     Newer {
         /// The file.
@@ -20,35 +20,36 @@ pub enum Error {
         /// What is newer about it.
         what: String,
     },
-    /// A new file that the disk does not give back as it was written. It was not used; the journal is as it was.
-    #[error("the disk does not give back what was written: {}; the journal is as it was", .0.place())]
+    /// A new file reads back from the disk differently from what was written. It was not used; the journal is
+    /// unchanged.
+    #[error("the disk returns other bytes than were written: {}; the journal is unchanged", .0.place())]
     NotAsWritten(Box<Corrupt>),
-    /// An operation on a file failed. The journal is as it was.
+    /// An operation on a file failed. The journal is unchanged.
     #[error(transparent)]
     Io(#[from] fs::Error),
-    /// A write or fsync failed, now or before: what is on the disk is unknown until the next start has read it.
+    /// A write or fsync failed, now or earlier: the content of the disk is unknown until the next start has read it.
     #[error("journal is poisoned by a failed write ({cause}); nothing more is written: restart to recover")]
     Poisoned {
         /// The first failure.
         cause: String,
     },
-    /// Another process writes this journal.
+    /// Another process has this journal open for writing.
     #[error("{} is held by another csv-ingestor{}", path.display(), holder(*pid))]
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// Who holds it, if that can be told.
+        /// The process that holds it, if known.
         pid: Option<u32>,
     },
-    /// A journal was to be made where there is one.
-    #[error("{}: there is a journal already; nothing was modified. If it is damaged, run: csv-ingestor journal repair --state-path {}", .0.display(), .0.display())]
+    /// A journal already exists where one was to be created.
+    #[error("{}: a journal already exists; nothing was modified. If it is damaged, run: csv-ingestor journal repair --state-path {}", .0.display(), .0.display())]
     Exists(PathBuf),
-    /// The state directory is something else's.
+    /// The state directory belongs to something else.
     #[error("{} is not a journal's directory: it holds {}; give --state-path a directory of its own", dir.display(), name.display())]
     Foreign {
         /// The directory.
         dir: PathBuf,
-        /// What was found in it.
+        /// The foreign file in it.
         name: PathBuf,
     },
 }
@@ -57,13 +58,13 @@ fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(|| " (pid unknown)".to_owned(), |pid| format!(" (pid {pid})"))
 }
 
-/// Why a record is not taken.
+/// Why a record is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
-    /// It cannot come after those before it.
+    /// It contradicts the records before it.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// Whether it can, could not be told.
+    /// The check failed: whether it contradicts them is unknown.
     #[error(transparent)]
     Unknown(Box<Error>),
 }
@@ -86,21 +87,21 @@ impl From<Error> for Rejected {
 pub struct Corrupt {
     /// The file.
     pub file: PathBuf,
-    /// Where in it the first bad byte may lie.
+    /// The lowest offset at which a byte may be bad.
     pub offset: u64,
-    /// The LSN that should stand there.
+    /// The LSN that should be there.
     pub lsn: Lsn,
     /// What is wrong.
     pub damage: Damage,
 }
 
 impl Corrupt {
-    /// File, offset, LSN, and what is wrong there.
+    /// File, offset, LSN, and damage, for messages.
     pub fn place(&self) -> String {
         format!("{} at offset {}, LSN {}: {}", self.file.display(), self.offset, self.lsn, self.damage)
     }
 
-    /// The subcommand of `journal` to run next: what nothing is left of can only be made anew.
+    /// The subcommand of `journal` to run next: `rebuild` if nothing is left to repair, otherwise `otherwise`.
     pub fn next<'a>(&self, otherwise: &'a str) -> &'a str {
         let is_lost = matches!(self.damage, Damage::MissingSnapshot(_) | Damage::JournalMissing(_));
         if is_lost { "rebuild" } else { otherwise }
@@ -115,7 +116,7 @@ impl Corrupt {
 /// What is wrong with a corrupt journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// A frame that is not valid, in a place where a crash leaves none.
+    /// A frame that is not valid, at a position where a crash cannot leave one.
     #[error("{0}, and it is not a torn tail: {1}")]
     Frame(FrameFault, NotTorn),
     /// The segment's header block is not valid.
@@ -124,18 +125,18 @@ pub enum Damage {
     /// The file was cut or has grown.
     #[error("segment is {actual} bytes long instead of {expected}")]
     SegmentLength {
-        /// Bytes that the header says.
+        /// The length in bytes according to the header.
         expected: u64,
-        /// Bytes that there are.
+        /// The actual length in bytes.
         actual: u64,
     },
-    /// The segment that has to follow is not there.
+    /// The next segment does not exist.
     #[error("the segment that follows (first LSN {0}) is missing")]
     MissingSuccessor(Lsn),
-    /// The segment that has to come before is not there.
+    /// The previous segment does not exist.
     #[error("the segment before (first LSN {0}) is missing")]
     MissingPredecessor(Lsn),
-    /// A snapshot is missing, of which the empty segment behind it tells that a repair or a rebuild made it.
+    /// A snapshot is missing. The empty segment after it shows that a repair or a rebuild made it.
     #[error(
         "the snapshot before (LSN {0}) is missing: it was lost, or a `journal rebuild` was cut off and has to be run again"
     )]
@@ -143,7 +144,7 @@ pub enum Damage {
     /// Two neighbouring segments do not fit together.
     #[error("segment does not continue the one before it: {0}")]
     Successor(&'static str),
-    /// A frame with a right checksum holds what is no record.
+    /// A frame with a correct checksum holds bytes that are not a record.
     #[error("record cannot be read")]
     Record,
     /// The snapshot's header block is not valid.
@@ -152,27 +153,27 @@ pub enum Damage {
     /// The file was cut or has grown.
     #[error("snapshot is {actual} bytes long instead of {expected}")]
     SnapshotLength {
-        /// Bytes that the header says.
+        /// The length in bytes according to the header.
         expected: u64,
-        /// Bytes that there are.
+        /// The actual length in bytes.
         actual: u64,
     },
-    /// One of a snapshot's lists.
+    /// One of a snapshot's lists is not valid.
     #[error("snapshot's {0} is not valid: {1}")]
     Section(&'static str, &'static str),
-    /// A block of a snapshot's rows.
+    /// A block of a snapshot's rows is not valid.
     #[error("snapshot's block of rows is not valid: {0}")]
     RowBlock(&'static str),
-    /// A snapshot and the segment behind it do not fit together.
+    /// A snapshot and the segment after it do not fit together.
     #[error("segment does not continue the snapshot: {0}")]
     Snapshot(&'static str),
-    /// The generation before the newest snapshot.
-    #[error("the generation before it (from LSN {0}) is not all there")]
+    /// The generation before the newest snapshot is incomplete.
+    #[error("the generation before it (from LSN {0}) is incomplete")]
     SpareMissing(Lsn),
     /// The records contradict each other.
     #[error("record contradicts those before it: {0}")]
     Transition(&'static str),
-    /// The lock file says that there was a journal; there is none.
+    /// The lock file names a journal, but no segment exists.
     #[error("all segments of store {0} are missing")]
     JournalMissing(String),
 }
@@ -180,22 +181,22 @@ pub enum Damage {
 /// Why bad bytes are not a torn tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTorn {
-    /// A later segment was begun.
+    /// A later segment exists.
     #[error("a later segment exists")]
     LaterSegment,
-    /// A valid frame lies behind the bad bytes.
+    /// A valid frame follows the bad bytes.
     #[error("a valid frame follows")]
     ValidFrameBeyond,
-    /// More bytes than one write can have left.
-    #[error("bytes follow further than one frame reaches")]
+    /// There are bytes beyond the reach of one write.
+    #[error("bytes follow beyond the reach of one frame")]
     BytesBeyondOneFrame,
-    /// Nothing was written after a clean shutdown.
+    /// A clean shutdown is before it, and nothing is written after one.
     #[error("it follows a clean shutdown")]
     AfterShutdown,
 }
 
 impl Error {
-    /// A full disk: waiting may help, and the journal is as it was.
+    /// True if the disk is full: waiting may help, and the journal is unchanged.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Error::Io(error) if error.is_no_space())
     }

@@ -1,23 +1,23 @@
-//! Which contents have expired.
+//! Decides which contents have expired.
 //!
 //! Invariants:
-//! - An expiry concerns only what was finished before the LSN that it names, which is never behind its own record. What is
-//!   ingested afterwards is not touched by it, however wrong the clock was.
-//! - What has expired stays expired: cutoffs only grow.
-//! - Everybody asks here: state, compaction, repair and audit.
+//! - An expiry applies only to files that were finished before the LSN that it names, and that LSN is never after its
+//!   own record. It does not affect files ingested later, however wrong the clock was.
+//! - An expired content stays expired: cutoffs only grow.
+//! - Index, compaction, repair and audit all decide by this code.
 
 use super::format::EXPIRED_STEPS_MAX;
 use crate::types::{Lsn, UnixMillis};
 
-/// An instant for each LSN: what was finished at that LSN, before that instant, has expired.
+/// An instant for each LSN: a file that was finished at that LSN, before that instant, has expired.
 ///
-/// A step function: a step holds from the end of the one before up to its own end, which is not part of it. Behind the last
-/// step nothing has expired.
+/// A step function: a step begins at the end of the previous step and ends before its own end. After the last step
+/// nothing has expired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cutoffs(Vec<(Lsn, UnixMillis)>);
 
 impl Cutoffs {
-    /// Steps whose ends ascend, not more than a record may hold.
+    /// Makes it from steps. None if their ends do not ascend, or if a record cannot hold that many.
     pub fn new(steps: Vec<(Lsn, UnixMillis)>) -> Option<Cutoffs> {
         let ascend = steps.windows(2).all(|pair| pair[0].0 < pair[1].0);
         (ascend && steps.len() <= EXPIRED_STEPS_MAX).then_some(Cutoffs(steps))
@@ -28,13 +28,13 @@ impl Cutoffs {
         &self.0
     }
 
-    /// The instant that holds at an LSN.
+    /// The instant at an LSN.
     fn at(&self, lsn: Lsn) -> UnixMillis {
         let step = self.0.partition_point(|(end, _)| *end <= lsn);
         self.0.get(step).map_or(UnixMillis(0), |(_, before)| *before)
     }
 
-    /// The same, with nothing at or behind an LSN.
+    /// The same cutoffs before `lsn`, and none from `lsn` on.
     fn up_to(&self, lsn: Lsn) -> Cutoffs {
         let mut steps: Vec<(Lsn, UnixMillis)> = self.0.iter().copied().take_while(|(end, _)| *end <= lsn).collect();
         let rest = self.0.get(steps.len()).map(|(_, before)| (lsn, *before));
@@ -42,7 +42,7 @@ impl Cutoffs {
         Cutoffs(steps)
     }
 
-    /// At each LSN the later instant of both, in as few steps as that takes.
+    /// At each LSN the later instant of the two, in as few steps as possible.
     fn union(&self, other: &Cutoffs) -> Cutoffs {
         let mut ends: Vec<Lsn> = self.0.iter().chain(&other.0).map(|(end, _)| *end).collect();
         ends.sort_unstable();
@@ -64,26 +64,26 @@ impl Cutoffs {
 /// The fields of an EXPIRED_RANGES record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
-    /// By when a file's MANIFESTED was written.
+    /// Cutoffs for the time when a file's MANIFESTED was written.
     pub listed: Cutoffs,
-    /// By when a file was found complete: what EXPIRED records said, which had no end.
+    /// Cutoffs for the time when a file was found complete: from EXPIRED records, which had no end.
     pub found: Cutoffs,
-    /// The LSN of the EXPIRED record that said most of `found`; 0 if there was none.
+    /// The LSN of the EXPIRED record with the latest instant; 0 if there was none.
     pub old_lsn: Lsn,
 }
 
-/// All that has expired, as the records so far say.
+/// All expiries so far, according to the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
     ranges: Ranges,
-    /// What was found complete before this instant, whenever it was or will be finished: an EXPIRED record behind the last
-    /// EXPIRED_RANGES.
+    /// From an EXPIRED record after the last EXPIRED_RANGES: files found complete before this instant have expired,
+    /// whenever they were or will be finished.
     open: UnixMillis,
     has_ranges: bool,
 }
 
 impl Expired {
-    /// Takes an EXPIRED record; true if it says more than those before it.
+    /// Takes an EXPIRED record. Returns true if its instant is later than all before it.
     pub fn take_open(&mut self, lsn: Lsn, before: UnixMillis) -> bool {
         let says_more = before > self.open;
         if says_more {
@@ -93,10 +93,10 @@ impl Expired {
         says_more
     }
 
-    /// Takes an EXPIRED_RANGES record. What has no end so far ends at it.
+    /// Takes an EXPIRED_RANGES record. An expiry without an end ends at this record.
     ///
     /// # Errors
-    /// It says more than a record can: then nothing has changed.
+    /// The result has more steps than a record can hold; then nothing has changed.
     pub fn take(&mut self, lsn: Lsn, ranges: &Ranges) -> Result<(), &'static str> {
         let closed = Cutoffs(if self.open.0 > 0 { vec![(lsn, self.open)] } else { Vec::new() });
         let listed = self.ranges.listed.union(&ranges.listed.up_to(lsn));
@@ -109,20 +109,20 @@ impl Expired {
         Ok(())
     }
 
-    /// True if a content has expired, unless a duplicate refers to it: its file's MANIFESTED has this LSN and was written at
-    /// that instant, and the file was found complete at this one.
+    /// True if a content has expired, unless a duplicate refers to it. `lsn` and `listed_at` are those of its file's
+    /// MANIFESTED; at `found_at` the file was found complete.
     pub fn covers(&self, lsn: Lsn, listed_at: UnixMillis, found_at: UnixMillis) -> bool {
         found_at < self.open || found_at < self.ranges.found.at(lsn) || listed_at < self.ranges.listed.at(lsn)
     }
 
-    /// True if an expiry may explain that a content is in a manifest line and not in the journal, or is listed again. It may not
-    /// if the line's file came behind the record that was meant for older ones.
+    /// True if an expiry may explain that a content is in a manifest line but not in the journal, or that it is listed
+    /// again. It explains neither if the line's file came after the record that was meant for older files.
     pub fn excuses(&self, ingest_id: Lsn, found_at: UnixMillis) -> bool {
         let found = self.open.max(self.ranges.found.at(ingest_id));
         ingest_id < self.ranges.old_lsn && found_at < found || found_at < self.ranges.listed.at(ingest_id)
     }
 
-    /// True if an EXPIRED record is in force that has no end yet.
+    /// True if an EXPIRED record without an end is in force.
     pub fn is_open(&self) -> bool {
         self.open.0 > 0
     }
@@ -137,7 +137,7 @@ impl Expired {
         self.has_ranges
     }
 
-    /// What the EXPIRED_RANGES records add up to.
+    /// The sum of the EXPIRED_RANGES records.
     pub fn ranges(&self) -> &Ranges {
         &self.ranges
     }
@@ -151,7 +151,7 @@ mod tests {
         Cutoffs::new(steps.iter().map(|(end, before)| (Lsn(*end), UnixMillis(*before))).collect()).unwrap()
     }
 
-    /// Why: the state is the union of all such records, and must say of each LSN what the strongest of them says.
+    /// Why: the index holds the union of all such records, so at each LSN the strongest of them must hold.
     #[test]
     fn a_union_is_the_later_instant_at_each_lsn() {
         let sets = [
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    /// Why: one compaction with the clock years ahead switched the recognition of duplicates off for years.
+    /// Why: one compaction with the clock years ahead disabled the recognition of duplicates for years.
     #[test]
     fn an_expiry_is_for_what_was_finished_before_it() {
         let mut expired = Expired::default();

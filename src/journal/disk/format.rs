@@ -1,14 +1,14 @@
-//! The journal's constants, shared by writer and reader. `journal-format.md` explains them; golden-byte tests tie
-//! the two together.
+//! The journal's constants, shared by writer and reader. `journal-format.md` explains them; golden-byte tests check
+//! that the two agree.
 //!
-//! Invariant: a change here is a change of the on-disk format, and needs a new version or feature bit.
+//! Invariant: a change here changes the on-disk format, and needs a new version or feature bit.
 
-/// Every frame and every header begins at a multiple of this, so no 4 KiB sector is ever written twice.
+/// Every frame and every header begins at a multiple of this, so no 4 KiB sector is written twice.
 pub const BLOCK_BYTES: usize = 4096;
 
 /// The first eight bytes of a segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"CSVI-WAL";
-/// A reader refuses another major version.
+/// A reader refuses any other major version.
 pub const FORMAT_MAJOR: u16 = 1;
 /// A reader accepts any minor version.
 pub const FORMAT_MINOR: u16 = 0;
@@ -16,11 +16,11 @@ pub const FORMAT_MINOR: u16 = 0;
 pub const FEATURE_SNAPSHOTS: u32 = 1;
 /// There may be PROFILED, QUARANTINED, QUARANTINE_DONE and FORGOTTEN records.
 pub const FEATURE_QUARANTINE: u32 = 2;
-/// There may be records of the kinds 15 to 20, and rows may say how a file was published.
+/// There may be records of kinds 15 to 20, and rows may hold the identity of the published file.
 pub const FEATURE_EVIDENCE: u32 = 4;
-/// Features that an older reader must know to read the file; it refuses bits it does not know.
+/// Features that a reader must know to read the file; it refuses bits it does not know.
 pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE;
-/// Features that an older reader may ignore.
+/// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 
 /// Byte offsets in a segment's header block.
@@ -47,11 +47,11 @@ pub mod segment_field {
     pub const CAPACITY: usize = 56;
     /// u64, milliseconds since the epoch.
     pub const CREATED_AT: usize = 64;
-    /// u64: `FIRST_LSN` of the segment before, 0 for none.
+    /// u64: `FIRST_LSN` of the previous segment, 0 for none.
     pub const PREDECESSOR: usize = 72;
-    /// u64: where the last good frame of the segment before ends.
+    /// u64: where the last good frame of the previous segment ends.
     pub const PREDECESSOR_END: usize = 80;
-    /// u64: the last LSN in the segment before, or its `FIRST_LSN` - 1 if it has no record.
+    /// u64: the last LSN in the previous segment, or its `FIRST_LSN` - 1 if it has no record.
     pub const PREDECESSOR_LAST_LSN: usize = 88;
     /// u32: the chain value after that frame.
     pub const PREDECESSOR_CHAIN: usize = 96;
@@ -86,7 +86,7 @@ pub mod frame_field {
     pub const FIRST_LSN: usize = 16;
     /// u64, milliseconds since the epoch: when the frame was written.
     pub const WRITTEN_AT: usize = 24;
-    /// u32: the header checksum of the frame before; of a segment's first frame, the segment header's.
+    /// u32: the header checksum of the previous frame; in a segment's first frame, the segment header's.
     pub const CHAIN: usize = 32;
     /// u32: CRC32C of the payload.
     pub const PAYLOAD_CHECKSUM: usize = 36;
@@ -96,23 +96,23 @@ pub mod frame_field {
     pub const CHECKSUM: usize = 60;
 }
 
-/// What a frame is for.
+/// The kinds of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum FrameKind {
     /// Records: one group commit.
     Data = 1,
-    /// Nothing; written when it is quiet, so that the frame before it is no longer the last.
+    /// No records; written when there is no work, so that the frame before it is no longer the last.
     Idle = 2,
     /// The segment is full; the payload is the u64 `FIRST_LSN` of its successor, which exists already.
     Seal = 3,
-    /// The ingestor stopped cleanly: nothing may follow.
+    /// The ingestor stopped cleanly: no frame may follow.
     Shutdown = 4,
 }
 
 impl FrameKind {
-    /// The kind with this number.
+    /// The kind with this byte.
     pub fn from_byte(byte: u8) -> Option<FrameKind> {
         [FrameKind::Data, FrameKind::Idle, FrameKind::Seal, FrameKind::Shutdown]
             .into_iter()
@@ -126,29 +126,29 @@ pub const RECORD_HEADER_BYTES: usize = 4;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// The longest text in a record.
 pub const TEXT_BYTES_MAX: usize = 1024;
-/// The longest header of a CSV file in a record: the bytes of all names, and two for each.
+/// The longest CSV header in a record: the bytes of all names, plus two for each.
 pub const HEADER_BYTES_MAX: usize = 16 << 10;
 
-/// The most steps of one of the two lists in an EXPIRED_RANGES record.
+/// The most steps in each of the two lists of an EXPIRED_RANGES record.
 pub const EXPIRED_STEPS_MAX: usize = 1024;
 
-/// Sizes of segments: the first after a start is the smallest, so that starting is cheap and a short run leaves
-/// little behind; each rotation takes the next size. The largest is a compromise: what a compaction cannot take yet is
-/// at most one segment, and making one holds up the commit that fills the one before.
+/// Sizes of segments: the first after a start is the smallest, so that starting is cheap and a short run uses little
+/// space; each rotation takes the next size. The largest is a compromise: compaction cannot fold in the current
+/// segment, and creating a segment delays the commit that fills the previous one.
 pub const SEGMENT_BYTES: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
 
 /// The first eight bytes of a snapshot.
 pub const SNAPSHOT_MAGIC: [u8; 8] = *b"CSVI-SNP";
-/// The longest block of rows, in blocks of [`BLOCK_BYTES`]: one row with two paths of the greatest length fits.
+/// The longest block of rows, in units of [`BLOCK_BYTES`]: one row with two paths of the greatest length fits.
 pub const ROW_BLOCK_PAGES_MAX: usize = 3;
 /// Bytes before the rows in a block: checksum u32, number of rows u16, length in pages u16.
 pub const ROW_BLOCK_HEADER_BYTES: usize = 8;
-/// Bits of a row's SHA-256 that the index keeps beside its bucket's number.
+/// Bits of a row's SHA-256 that the index keeps in addition to the bucket's number.
 pub const FRAGMENT_BITS: u32 = 32;
-/// Most bits of a bucket's number: with 4 billion rows, four rows a bucket.
+/// The most bits of a bucket's number: with 4 billion rows, four rows per bucket.
 pub const BUCKET_BITS_MAX: u32 = 30;
 
-/// Byte offsets in a snapshot's header block. Up to `STORE_UUID` it is as a segment's.
+/// Byte offsets in a snapshot's header block. Up to `STORE_UUID` they are those of a segment's header.
 pub mod snapshot_field {
     /// u64: every LSN up to it is folded in; the file's name.
     pub const LSN: usize = 40;
@@ -158,11 +158,11 @@ pub mod snapshot_field {
     pub const CREATED_AT: usize = 56;
     /// u64: the number of the last segment folded in.
     pub const SEGMENT_NUMBER: usize = 64;
-    /// Four fields as `segment_field::PREDECESSOR` has them: where that segment ended.
+    /// The same four fields as at `segment_field::PREDECESSOR`: where that segment ended.
     pub const SEGMENT: usize = 72;
-    /// u32: 1 if the generation before was kept whole, 0 if there is none.
+    /// u32: 1 if the previous generation was kept whole, 0 if there is none.
     pub const HAS_SPARE: usize = 100;
-    /// u64: the LSN of the snapshot before, 0 if that generation begins with the journal's first segment.
+    /// u64: the LSN of the previous snapshot, 0 if that generation begins with the journal's first segment.
     pub const SPARE_LSN: usize = 104;
     /// u64: rows.
     pub const ROWS: usize = 112;
@@ -172,7 +172,7 @@ pub mod snapshot_field {
     pub const FORGOTTEN: usize = 128;
     /// u64: files that are MANIFESTED, forgotten ones too.
     pub const MANIFESTED: usize = 136;
-    /// u64: files that are finished as SKIPPED_DUPLICATE and left no survivor.
+    /// u64: files that are finished as SKIPPED_DUPLICATE and have no surviving record.
     pub const SKIPPED: usize = 144;
     /// u64: files that are ABANDONED.
     pub const ABANDONED: usize = 152;
@@ -188,15 +188,15 @@ pub mod snapshot_field {
     pub const CHECKSUM: usize = super::BLOCK_BYTES - 4;
 }
 
-/// What stands behind a snapshot's rows, in this order.
+/// The lists after a snapshot's rows, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Section {
-    /// For each block of rows: its first row's number u32, its place in the file in pages u32.
+    /// For each block of rows: its first row's number u32, its offset in the file in pages u32.
     Blocks = 0,
-    /// For each bucket: the number of its first row, u32; and behind them the number of rows.
+    /// For each bucket: the number of its first row, u32; at the end the number of rows.
     Buckets = 1,
-    /// For each row: the `FRAGMENT_BITS` of its SHA-256 behind the bucket's, u32.
+    /// For each row: the `FRAGMENT_BITS` of its SHA-256 after those of the bucket, u32.
     Fragments = 2,
     /// The directories that rows name: length u16, bytes.
     Directories = 3,
@@ -205,7 +205,7 @@ pub enum Section {
 }
 
 impl Section {
-    /// How many there are.
+    /// The number of sections.
     pub const COUNT: usize = 5;
     /// All of them, in their order.
     pub const ALL: [Section; Section::COUNT] =

@@ -1,13 +1,13 @@
-//! One frame: encoding, and the list of what makes one valid.
+//! One frame: its encoding, and the rules that make it valid.
 //!
 //! A frame is valid if and only if, in this order:
-//! 1. it begins with the magic, its version is ours, and its reserved bytes are zero;
-//! 2. its header checksum, over the segment's salt and the header, is right;
+//! 1. it begins with the magic, its version is `FORMAT_MAJOR`, and its reserved bytes are zero;
+//! 2. its header checksum, over the segment's salt and the header, is correct;
 //! 3. its kind is known, and its length is within the limit and within the segment;
-//! 4. its payload checksum is right;
-//! 5. its first LSN and its chain are those that the frame before it asks for.
+//! 4. its payload checksum is correct;
+//! 5. its first LSN and its chain continue the previous frame.
 //!
-//! Rules 1 to 4 need nothing but the bytes and the salt (`decode`); rule 5 needs the place (`follows`).
+//! Rules 1 to 4 need only the bytes and the salt (`decode`); rule 5 needs the position (`follows`).
 
 use super::format::{
     BLOCK_BYTES, FORMAT_MAJOR, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameKind, frame_field as field,
@@ -17,7 +17,7 @@ use crate::types::{Lsn, UnixMillis};
 /// A frame's header, decoded and checked by rules 1 to 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// What it is for.
+    /// Its kind.
     pub kind: FrameKind,
     /// Bytes of payload.
     pub payload_len: usize,
@@ -27,7 +27,7 @@ pub struct FrameHeader {
     pub first_lsn: Lsn,
     /// When it was written.
     pub written_at: UnixMillis,
-    /// The chain value of the frame before.
+    /// The chain value of the previous frame.
     pub chain: u32,
     /// CRC32C of the payload.
     pub payload_checksum: u32,
@@ -47,17 +47,17 @@ impl FrameHeader {
     }
 }
 
-/// What a frame has to continue.
+/// The position that the next frame must continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The LSN of the next record.
     pub next_lsn: Lsn,
-    /// The checksum of the header before.
+    /// The checksum of the previous header.
     pub chain: u32,
 }
 
 impl Position {
-    /// The place after a frame.
+    /// The position after a frame.
     pub fn after(frame: &FrameHeader) -> Position {
         Position { next_lsn: frame.first_lsn.plus(u64::from(frame.record_count)), chain: frame.checksum }
     }
@@ -69,14 +69,14 @@ pub enum FrameFault {
     /// Rule 1.
     #[error("no frame begins here")]
     Magic,
-    /// Rule 1, with a right checksum: written by a newer version.
+    /// Rule 1, with a correct checksum: a newer version wrote it.
     #[error("frame of format version {0}")]
     Version(u8),
     /// Rule 2.
     #[error("frame header checksum is wrong")]
     HeaderChecksum,
     /// Rule 3.
-    #[error("frame header says what cannot be")]
+    #[error("frame header holds impossible values")]
     Header,
     /// Rule 4.
     #[error("frame payload checksum is wrong")]
@@ -106,7 +106,7 @@ pub(in crate::journal) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, at))
 }
 
-/// `N` bytes at `at`; zeros where `bytes` is too short, which callers rule out by checking the length first.
+/// `N` bytes at `at`; zeros if `bytes` is too short, which callers rule out by checking the length first.
 pub(in crate::journal) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..at + N).and_then(|slice| slice.try_into().ok()).unwrap_or([0; N])
 }
@@ -115,14 +115,14 @@ fn header_checksum(salt: u32, header: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &header[..field::CHECKSUM])
 }
 
-/// If these bytes begin as a frame does: its header's checksum, and the bytes behind the salt that it covers.
+/// If these bytes begin with a frame's magic: the header's checksum, and the bytes that it covers after the salt.
 pub(in crate::journal) fn checksummed(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let header = bytes.get(..FRAME_HEADER_BYTES)?;
     (header[field::MAGIC..field::MAGIC + 4] == FRAME_MAGIC)
         .then(|| (u32_at(header, field::CHECKSUM), &header[..field::CHECKSUM]))
 }
 
-/// Writes the header into the first bytes of `frame` (whose payload stands behind it already) and pads the frame.
+/// Writes the header into the first bytes of `frame`, which already holds the payload after them, and pads the frame.
 /// Returns the header's checksum, the chain value for the next frame.
 pub fn seal_frame(
     frame: &mut Vec<u8>,

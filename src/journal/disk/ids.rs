@@ -1,6 +1,6 @@
-//! Random numbers that name things: a journal's UUID, and the salts of its files.
+//! Random identifiers: a journal's UUID, and the salts of its files.
 //!
-//! Invariant: what [`hex`] writes, [`from_hex`] reads, and nothing else.
+//! Invariant: [`from_hex`] accepts exactly the output of [`hex`].
 
 use crate::fs::Fs;
 
@@ -9,7 +9,7 @@ pub fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
-/// Reads what [`hex`] writes.
+/// Parses the output of [`hex`].
 pub fn from_hex(text: &str) -> Option<[u8; 16]> {
     let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let store = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();

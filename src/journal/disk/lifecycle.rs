@@ -1,21 +1,22 @@
-//! The states that a file goes through, and which record leads from one to the next.
+//! The states of a file, and the records that lead from one to the next.
 //!
-//! Invariant: a file in the warehouse (MOVED) is never abandoned, skipped or quarantined; it can only be listed.
+//! Invariant: a file in the warehouse (MOVED) is never abandoned, skipped or quarantined; the only next step is its
+//! manifest line.
 
 use super::record::Record;
 
-/// Why a RELOCATED cannot come now.
+/// Why a RELOCATED is refused.
 pub(in crate::journal) const ON_ITS_WAY: &str = "RELOCATED while a file is on its way";
 
-/// How far a file has come.
+/// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FileState {
     /// Found complete.
     Discovered,
-    /// Content known and durable; on its way to the warehouse.
+    /// Its content is known and durable; it is about to be moved to the warehouse.
     Hashed,
-    /// In the warehouse; on its way to the manifest.
+    /// In the warehouse; its manifest line is about to be written.
     Moved,
     /// Done.
     Manifested,
@@ -27,7 +28,7 @@ pub enum FileState {
     Quarantined,
 }
 
-/// So many files in each state: `counts[state as usize]`.
+/// The number of files in each state: `counts[state as usize]`.
 pub type StateCounts = [u64; FileState::ALL.len()];
 
 impl FileState {
@@ -42,7 +43,7 @@ impl FileState {
         FileState::Quarantined,
     ];
 
-    /// As the contract writes it.
+    /// The spelling in output and documentation.
     pub fn text(self) -> &'static str {
         match self {
             FileState::Discovered => "DISCOVERED",
@@ -55,7 +56,7 @@ impl FileState {
         }
     }
 
-    /// The state after a record of that file. An error says why the record cannot follow.
+    /// The state after a record of this file. The error says why the record cannot follow.
     pub fn after(self, record: &Record) -> Result<FileState, &'static str> {
         use FileState::{Abandoned, Discovered, Hashed, Manifested, Moved, Quarantined, SkippedDuplicate};
         match (record, self) {

@@ -1,8 +1,8 @@
-//! What lies in the state directory: the bytes of segments and snapshots, and the states of a file that they tell.
+//! The files in the state directory: the formats of segments and snapshots, and the states of a file that they record.
 //!
 //! Invariants:
-//! - What is written and named is never changed.
-//! - Nothing here knows what the records add up to.
+//! - A file that is complete and has its final name is never changed.
+//! - Nothing here depends on the state that the records add up to.
 
 pub(in crate::journal) mod error;
 pub mod expired;

@@ -1,15 +1,15 @@
-//! The names of the files in the state directory: built and parsed here, nowhere else.
+//! The names of the files in the state directory: built and parsed only here.
 
 use std::ffi::OsStr;
 
 use crate::types::Lsn;
 
-/// Held by the one process that writes. Holds that process's pid and, once a journal exists, its UUID.
+/// Locked by the one process that writes. Holds that process's pid and, once a journal exists, its UUID.
 pub const LOCK: &str = "LOCK";
-/// The socket to which a running ingestor listens. No part of the journal: readers pass over it.
+/// The socket on which a running ingestor listens. Not part of the journal: readers skip it.
 pub const CONTROL: &str = "control";
 
-/// What a file in the state directory is, by its name.
+/// The kind of a file in the state directory, according to its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileName {
     /// `LOCK`.
@@ -20,7 +20,7 @@ pub enum FileName {
     Snapshot(Lsn),
     /// `*.tmp`: under construction, or left over from a crash; never read.
     Temporary,
-    /// Not ours.
+    /// Not a file of the journal.
     Foreign,
 }
 
@@ -44,7 +44,7 @@ pub fn snapshot_temporary(lsn: Lsn) -> String {
     format!("snap-{:020}.tmp", lsn.0)
 }
 
-/// Reads a name.
+/// Parses a name.
 pub fn parse(name: &OsStr) -> FileName {
     let Some(name) = name.to_str() else { return FileName::Foreign };
     if name == LOCK {

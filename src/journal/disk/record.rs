@@ -1,6 +1,6 @@
-//! The records: what can happen to a file.
+//! The records: one for each step of a file.
 //!
-//! Invariants: no record is longer than [`RECORD_BYTES_MAX`]. Paths are bytes, since Linux's names are.
+//! Invariants: no record is longer than [`RECORD_BYTES_MAX`]. Paths are bytes, since file names on Linux are.
 
 mod code;
 
@@ -13,10 +13,10 @@ use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 /// The longest record, header included: its payload length is a u16.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + u16::MAX as usize;
 
-/// One thing that happened.
+/// One step of one file, or a change that concerns all files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The places and rules in force for the records that follow.
+    /// The directories and options in force for the records that follow.
     Settings(Settings),
     /// A file was found complete. Its LSN is the file's ingest id.
     Discovered(Discovered),
@@ -24,43 +24,43 @@ pub enum Record {
     Hashed(Hashed),
     /// It is in the warehouse, durably; its manifest line is about to be written.
     Moved(Moved),
-    /// Its manifest line is durable, and what it left in staging is gone: done.
+    /// Its manifest line is durable, and its leftovers in staging are removed: done.
     Manifested(IngestId),
-    /// Its content is in the warehouse already; what `action` says is about to be done with it.
+    /// Its content is in the warehouse already; `action` is about to be done.
     SkippedDuplicate(SkippedDuplicate),
-    /// What `action` said has been done.
+    /// `action` has been done.
     DuplicateCleared(IngestId),
     /// It vanished or changed before it was moved.
     Abandoned(Abandoned),
     /// Contents of files that were found complete before this instant are forgotten: they may be ingested again.
     Expired(UnixMillis),
-    /// What a look into the file showed; its HASHED, with the same content, follows.
+    /// The result of parsing the file as CSV; its HASHED, with the same content, follows.
     Profiled(Profiled),
     /// It cannot be ingested as it is, and is about to be moved out of staging.
     Quarantined(Quarantined),
-    /// It has been moved there.
+    /// It has been moved to the quarantine.
     QuarantineDone(IngestId),
     /// This content may be ingested again, if it was ingested before.
     Forgotten(Sha256),
-    /// What is done with files besides: in force for those that follow, and for what a recovery hashes again.
+    /// Further options: in force for the files that follow, and for files that a recovery hashes again.
     Rules(Rules),
     /// The wall clock has jumped.
     ClockJumped(ClockJumped),
-    /// Contents that were listed before these instants, at LSNs up to these, are forgotten. Takes the place of
+    /// Contents that were listed before these instants, at LSNs before these, are forgotten. Replaces
     /// [`Record::Expired`], which has no end.
     ExpiredRanges(Ranges),
-    /// A duplicate that was to stay in staging is not there any more.
+    /// A duplicate that was kept in staging is gone.
     KeptGone(KeptGone),
-    /// A directory was moved: what earlier records name below its old path is below the new one.
+    /// A directory was moved: paths in earlier records below its old path are now below the new one.
     Relocated(Relocated),
 }
 
-/// A step of the wall clock that no passing of time explains.
+/// A step of the wall clock that the passing of time does not explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockJumped {
-    /// The first LSN that was written by the new time; this record's own or an earlier one.
+    /// The first LSN that was written with the new time: this record's own or an earlier one.
     pub from: Lsn,
-    /// The wall clock's time from then on, less the time that has passed by the journal's own evidence.
+    /// The wall clock's time from then on, minus the time that has passed according to the journal itself.
     pub shift_ms: i64,
 }
 
@@ -73,16 +73,16 @@ pub struct KeptGone {
     pub inode: u64,
 }
 
-/// Two paths of one directory.
+/// The old and the new path of one directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relocated {
-    /// Before.
+    /// The path before the move.
     pub old: PathBuf,
-    /// Since.
+    /// The path since.
     pub new: PathBuf,
 }
 
-/// Where things are and what the rules are.
+/// The directories and options of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Staging directory.
@@ -91,62 +91,62 @@ pub struct Settings {
     pub warehouse: PathBuf,
     /// Manifests root.
     pub manifests: PathBuf,
-    /// What becomes of duplicates.
+    /// What is done with duplicates.
     pub duplicates: DuplicateAction,
     /// Where `move` moves them.
     pub duplicates_dir: Option<PathBuf>,
 }
 
-/// What is done with files besides moving and listing them.
+/// Options beyond moving files and listing them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Where files go that cannot be ingested; None: they stay.
+    /// Directory for files that cannot be ingested; None: they stay in staging.
     pub quarantine: Option<PathBuf>,
-    /// They are looked into.
+    /// How files are parsed as CSV; None: they are not.
     pub validation: Option<Validation>,
-    /// Only those are taken that a checksum in their sidecar vouches for.
+    /// Only files whose content matches a checksum in their sidecar are ingested.
     pub require_checksum: bool,
 }
 
-/// How files are looked into.
+/// How files are parsed as CSV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validation {
-    /// Between two fields.
+    /// The byte between two fields.
     pub delimiter: u8,
-    /// Around a field; None where a quote is a character like others.
+    /// The byte around a quoted field; None if there is no quoting.
     pub quote: Option<u8>,
-    /// A file in which something is wrong is refused; or else only marked.
+    /// True: a malformed file is refused; false: it is only marked.
     pub refuse: bool,
 }
 
 /// A complete file in staging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovered {
-    /// Which file, in which state.
+    /// Its identity.
     pub identity: FileIdentity,
     /// When it was found complete: decides both partitions.
     pub discovered_at: UnixMillis,
-    /// Where it lies.
+    /// Its path in staging.
     pub source_path: PathBuf,
     /// The `.ok` file that released it.
     pub sidecar: Option<Sidecar>,
 }
 
-/// The file that says another file is complete.
+/// A file that says another file is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecar {
-    /// Which file, in which state.
+    /// Its identity.
     pub identity: FileIdentity,
     /// Its path.
     pub path: PathBuf,
 }
 
-/// A file with its content's hash, and where it is to go.
+/// A file with the hash of its content and its planned path in the warehouse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashed {
     /// The file.
     pub ingest_id: IngestId,
-    /// Of its content.
+    /// The hash of its content.
     pub sha256: Sha256,
     /// Where it is about to be published.
     pub warehouse_path: PathBuf,
@@ -159,7 +159,7 @@ pub struct Hashed {
 /// A finished, durable copy that waits for its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
-    /// Which file.
+    /// Its identity.
     pub identity: FileIdentity,
     /// Its temporary path.
     pub path: PathBuf,
@@ -170,8 +170,8 @@ pub struct Copy {
 pub struct Moved {
     /// The file.
     pub ingest_id: IngestId,
-    /// What stands at that name, behind the rename and its sync; None if that was not noted, as it was not at first. As
-    /// long as the name stands for exactly this, its content needs no reading.
+    /// The identity of the file at that name after the rename and its sync; None if it was not recorded, as in older
+    /// journals. As long as the file at that name has exactly this identity, its content need not be read.
     pub published: Option<FileIdentity>,
 }
 
@@ -180,17 +180,17 @@ pub struct Moved {
 pub struct SkippedDuplicate {
     /// The file.
     pub ingest_id: IngestId,
-    /// Of its content.
+    /// The hash of its content.
     pub sha256: Sha256,
-    /// The file that brought the content.
+    /// The file that had the content first.
     pub duplicate_of: IngestId,
-    /// What is to be done with it.
+    /// What is done with it.
     pub action: DuplicateAction,
     /// Where `Move` moves it.
     pub target: Option<PathBuf>,
 }
 
-/// What becomes of a staged file whose content is in the warehouse already.
+/// What is done with a staged file whose content is in the warehouse already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
@@ -204,7 +204,7 @@ pub enum DuplicateAction {
 }
 
 impl DuplicateAction {
-    /// As the option and the log write it.
+    /// The spelling of the option and of the log.
     pub fn text(self) -> &'static str {
         match self {
             DuplicateAction::Keep => "keep",
@@ -214,27 +214,27 @@ impl DuplicateAction {
     }
 }
 
-/// What a look into a file showed.
+/// The result of parsing a file as CSV.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profiled {
     /// The file.
     pub ingest_id: IngestId,
-    /// Of the content that was looked at.
+    /// The hash of the content that was parsed.
     pub sha256: Sha256,
-    /// What it showed.
+    /// The result.
     pub profile: Profile,
 }
 
-/// What a CSV file is made of, as far as that can be told.
+/// The shape of a CSV file, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// Records behind the first, which is the header; None if a fault ended the count.
+    /// Records after the first, which is the header; None if a fault ended the count.
     pub rows: Option<u64>,
-    /// Columns of the first record; None if there is none.
+    /// Columns of the first record; None if the file has no record.
     pub columns: Option<u64>,
-    /// The first record's fields; None if they are too long to be kept.
+    /// The first record's fields; None if they are too long for a record.
     pub header: Option<Vec<String>>,
-    /// The first thing that is wrong with it.
+    /// The first fault.
     pub fault: Option<CsvFault>,
 }
 
@@ -248,7 +248,7 @@ pub struct CsvFault {
 }
 
 impl Profile {
-    /// True if these fields can be kept.
+    /// True if these fields fit into a record.
     pub fn fits(header: &[String]) -> bool {
         let bytes: usize = header.iter().map(|name| name.len() + 2).sum();
         bytes <= HEADER_BYTES_MAX && header.iter().all(|name| name.len() <= TEXT_BYTES_MAX)
@@ -262,11 +262,11 @@ pub struct Quarantined {
     pub ingest_id: IngestId,
     /// Why.
     pub cause: QuarantineCause,
-    /// Where in the file, if that can be told: the first line is 1.
+    /// The line of the fault, if it is known: the first line is 1.
     pub line: Option<u64>,
     /// What exactly, for people.
     pub detail: String,
-    /// Where it is moved.
+    /// The path that it is moved to.
     pub target: PathBuf,
 }
 
@@ -279,7 +279,7 @@ pub enum QuarantineCause {
     ChecksumDiffers = 1,
     /// It cannot be read.
     Unreadable = 2,
-    /// It is no CSV file.
+    /// It is not valid CSV.
     Malformed = 3,
 }
 
@@ -287,7 +287,7 @@ impl QuarantineCause {
     const ALL: [QuarantineCause; 3] =
         [QuarantineCause::ChecksumDiffers, QuarantineCause::Unreadable, QuarantineCause::Malformed];
 
-    /// As the log and the reason file write it.
+    /// The spelling of the log and of the reason file.
     pub fn text(self) -> &'static str {
         match self {
             QuarantineCause::ChecksumDiffers => "checksum_differs",
@@ -297,7 +297,7 @@ impl QuarantineCause {
     }
 }
 
-/// A file that will not be ingested in the state it was found in.
+/// A file that will not be ingested in the state in which it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {
     /// The file.
@@ -319,7 +319,7 @@ pub enum AbandonReason {
     OpenForWriting = 3,
     /// It could not be read or copied.
     Failed = 4,
-    /// The directories are others than when it was found.
+    /// The directories have changed since it was found.
     SettingsChanged = 5,
     /// It has to be copied, not renamed: it got another name, or the directories are on different mounts.
     NeedsCopy = 6,
@@ -349,7 +349,8 @@ impl AbandonReason {
 }
 
 impl Record {
-    /// The file that it is about; None for those about no file, and for DISCOVERED, whose LSN is the id.
+    /// The file that the record is about; None for records about no single file, and for DISCOVERED, whose LSN is the
+    /// id.
     pub fn ingest_id(&self) -> Option<IngestId> {
         match self {
             Record::Settings(_)

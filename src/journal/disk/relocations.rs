@@ -1,7 +1,7 @@
-//! Directories that were moved to other paths, and what the paths of earlier records mean since.
+//! Directories that were moved to other paths, and the present meaning of the paths in earlier records.
 //!
-//! Invariants: a record's path is read by the moves behind that record, in their order, and by no others; what is moved is a
-//! whole directory, never a part of a name.
+//! Invariants: the moves after a record apply to its paths, in LSN order, and no other moves do; a move renames a whole
+//! directory, never a part of a name.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::format::PATH_BYTES_MAX;
 use super::record::Relocated;
 use crate::types::{Lsn, UnixMillis};
 
-/// Moves that a journal remembers.
+/// The most moves that a journal remembers.
 pub const RELOCATIONS_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Relocations {
     /// Takes a RELOCATED record.
     ///
     /// # Errors
-    /// There are too many: then nothing has changed.
+    /// There are too many moves; then nothing has changed.
     pub fn take(&mut self, lsn: Lsn, at: UnixMillis, roots: &Relocated) -> Result<(), &'static str> {
         if self.0.len() >= RELOCATIONS_MAX {
             return Err("too many RELOCATED");
@@ -36,7 +36,7 @@ impl Relocations {
         Ok(())
     }
 
-    /// Adds a move that no record tells, for whatever names the old root.
+    /// Adds a move without a record; it applies to every path under the old root.
     pub fn assume(&mut self, old: PathBuf, new: PathBuf) {
         let roots = Relocated { old, new };
         self.0.push(Move { lsn: Lsn(u64::MAX), at: UnixMillis(0), roots });
@@ -52,18 +52,18 @@ impl Relocations {
         self.0.is_empty()
     }
 
-    /// The records that say this.
+    /// The RELOCATED records.
     pub fn records(&self) -> impl Iterator<Item = (Lsn, UnixMillis, &Relocated)> {
         self.0.iter().map(|it| (it.lsn, it.at, &it.roots))
     }
 
-    /// What a path means today that the record of this LSN names.
+    /// The present form of a path that the record with this LSN holds.
     pub fn now(&self, lsn: Lsn, path: &Path) -> PathBuf {
         let moves = self.0.iter().filter(|it| it.lsn > lsn);
         moves.fold(path.to_path_buf(), |path, it| it.roots.of(&path).unwrap_or(path))
     }
 
-    /// The same, of a path that is changed in place.
+    /// Like `now`, but changes the path in place.
     pub fn renew(&self, lsn: Lsn, path: &mut PathBuf) {
         if !self.0.is_empty() {
             *path = self.now(lsn, path);
@@ -72,7 +72,7 @@ impl Relocations {
 }
 
 impl Relocated {
-    /// The new path, if the old one is the old root or lies below it.
+    /// The new path, if `path` is the old root or below it.
     pub fn of(&self, path: &Path) -> Option<PathBuf> {
         let rest = path.strip_prefix(&self.old).ok()?;
         let new = if rest.as_os_str().is_empty() { self.new.clone() } else { self.new.join(rest) };
@@ -91,7 +91,7 @@ impl Relocated {
 mod tests {
     use super::*;
 
-    /// Why: the old place may be used again, by other files.
+    /// Why: the old path may be used again, by other files.
     #[test]
     fn a_move_is_for_the_paths_before_it() {
         let mut relocations = Relocations::default();

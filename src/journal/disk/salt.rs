@@ -1,13 +1,13 @@
-//! Finding a file's salt again when its header is lost: every checksum in the file begins with it.
+//! Recovers a file's salt when its header is lost: every checksum in the file begins with the salt.
 //!
-//! A CRC of four unknown bytes and many known ones can be run backwards, so each frame (or block) names the one salt that
-//! makes it right. A good frame names the true one, a bad one anything; two that agree are no accident.
+//! A CRC of four unknown bytes and many known ones can be run backwards, so each frame (or block) yields the one salt
+//! that makes it valid. A good frame yields the true salt, a bad one a random value; two that agree are no accident.
 
 use hashbrown::HashMap;
 
 /// The Castagnoli polynomial, reflected.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
-/// Frames or blocks that are asked, at most.
+/// The most frames or blocks that vote.
 pub(in crate::journal) const VOTERS_MAX: usize = 1 << 16;
 
 /// One bit of a CRC, backwards.
@@ -24,7 +24,7 @@ pub(in crate::journal) fn from_checksum(checksum: u32, known: &[u8]) -> u32 {
     !(0..32).fold(register, |register, _| back(register))
 }
 
-/// Counts which salt is named how often.
+/// Counts the votes for each salt.
 #[derive(Default)]
 pub(in crate::journal) struct Votes(HashMap<u32, u32>);
 
@@ -33,7 +33,7 @@ impl Votes {
         *self.0.entry(salt).or_default() += 1;
     }
 
-    /// The one that is named most often, by two at least: a single voter may be damaged, and vouch for itself.
+    /// The salt with the most votes, at least two: a single voter may be damaged, since each one fits its own salt.
     pub(in crate::journal) fn winner(&self) -> Option<u32> {
         let most = self.0.iter().max_by_key(|(salt, count)| (**count, **salt));
         most.filter(|(_, count)| **count >= 2).map(|(salt, _)| *salt)

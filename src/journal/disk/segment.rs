@@ -1,8 +1,8 @@
-//! A segment file: its header block, how one is made, and how frames are read from one.
+//! A segment file: its header block, its creation, and reading frames from it.
 //!
 //! Invariants:
-//! - A file with a segment's name is complete: header and zeros were durable before it got that name. So a bad
-//!   header, or a length other than the header's capacity, is damage and never the mark of a crash.
+//! - A file with a segment's name is complete: header and zeros were durable before it got that name. So a bad header,
+//!   or a length other than the header's capacity, is damage and never the result of a crash.
 //! - The last block of a segment is kept free for the seal.
 //! - Reading never writes.
 
@@ -23,10 +23,10 @@ use crate::types::{Lsn, UnixMillis};
 /// Bytes zeroed in one write while a segment is made.
 const ZERO_CHUNK_BYTES: usize = 1 << 20;
 
-/// What an unused block holds.
+/// The content of an unused block.
 const ZERO_BLOCK: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
-/// Bytes read ahead of the frame that is asked for.
+/// Bytes read at once, from the requested frame on.
 const WINDOW_BYTES: usize = 2 << 20;
 
 /// A segment's header.
@@ -34,7 +34,7 @@ const WINDOW_BYTES: usize = 2 << 20;
 pub struct SegmentHeader {
     /// Mixed into every frame's checksum.
     pub salt: u32,
-    /// Which journal it belongs to.
+    /// The UUID of its journal.
     pub store: [u8; 16],
     /// 1 for the journal's first segment, then one more each.
     pub number: u64,
@@ -42,30 +42,30 @@ pub struct SegmentHeader {
     pub first_lsn: Lsn,
     /// The file's length in bytes.
     pub capacity: u64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixMillis,
-    /// Where the segment before ended.
+    /// Where the previous segment ended.
     pub predecessor: Option<Predecessor>,
 }
 
-/// Where a segment ended, as its successor's header says.
+/// Where a segment ended, as recorded in its successor's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     /// Its first LSN, which is its name.
     pub first_lsn: Lsn,
-    /// The offset behind its last good frame.
+    /// The offset after its last good frame.
     pub end: u64,
     /// The last LSN in it; `first_lsn` - 1 if it holds no record.
     pub last_lsn: Lsn,
-    /// The chain value behind its last good frame.
+    /// The chain value after its last good frame.
     pub chain: u32,
 }
 
-/// Bytes that a [`Predecessor`] takes in a header.
+/// Bytes of a [`Predecessor`] in a header.
 const PREDECESSOR_BYTES: usize = field::RESERVED - field::PREDECESSOR;
 
 impl Predecessor {
-    /// As headers hold it.
+    /// The bytes that headers hold.
     pub(in crate::journal) fn encode(&self) -> [u8; PREDECESSOR_BYTES] {
         let mut bytes = [0; PREDECESSOR_BYTES];
         let mut put = |at: usize, field: &[u8]| bytes[at - field::PREDECESSOR..][..field.len()].copy_from_slice(field);
@@ -76,7 +76,7 @@ impl Predecessor {
         bytes
     }
 
-    /// Reads what `encode` makes from the front of `bytes`.
+    /// Decodes the output of `encode` from the front of `bytes`.
     pub(in crate::journal) fn decode(bytes: &[u8]) -> Predecessor {
         let at = |field: usize| field - field::PREDECESSOR;
         Predecessor {
@@ -87,8 +87,8 @@ impl Predecessor {
         }
     }
 
-    /// The first LSN of a segment that follows: past all records, and different from the predecessor's own even if
-    /// that holds no record.
+    /// The first LSN of the next segment: after all records, and different from this segment's own even if it holds no
+    /// record.
     pub fn successor_first_lsn(&self) -> Lsn {
         self.last_lsn.max(self.first_lsn).plus(1)
     }
@@ -138,22 +138,22 @@ impl SegmentHeader {
     }
 }
 
-/// True for the segment that a repair makes, which names a predecessor that cannot be: one record in no bytes.
+/// True for a segment that a repair made. It names an impossible predecessor: one record in no bytes.
 pub(in crate::journal) fn is_made_by_repair(header: &SegmentHeader) -> bool {
     header.predecessor.is_some_and(|end| end.first_lsn == end.last_lsn && end.end == BLOCK_BYTES as u64)
 }
 
-/// Why a block is no header.
+/// Why a block is not a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
-    /// Not as it was written.
+    /// It is not as it was written.
     Damaged(&'static str),
-    /// Written by a version that we do not understand.
+    /// A newer version of this program wrote it.
     Newer(String),
 }
 
-/// Checks what segments and snapshots begin with, in every version: magic, checksum, version, features. Returns the
-/// checksum.
+/// Checks the fields with which segments and snapshots begin in every version: magic, checksum, version, features.
+/// Returns the checksum.
 pub(in crate::journal) fn check_front(
     block: &[u8],
     magic: &[u8; 8],
@@ -176,10 +176,10 @@ pub(in crate::journal) fn check_front(
     Ok(checksum)
 }
 
-/// Makes a segment file, durable under its name; returns it open for writing, and the first chain value.
+/// Creates a segment file, durable under its name. Returns it open for writing, and the first chain value.
 ///
-/// The zeros are written, not merely allocated: overwriting them later changes no metadata, so that a commit costs
-/// one device flush instead of two on ext4 and xfs.
+/// The zeros are written, not merely allocated: overwriting them later changes no metadata, so a commit costs one
+/// device flush instead of two on ext4 and xfs.
 pub fn create<F: Fs>(fs: &F, dir: &F::Dir, header: &SegmentHeader) -> fs::Result<(F::File, u32)> {
     let temporary = names::segment_temporary(header.first_lsn);
     let temporary = OsStr::new(&temporary);
@@ -187,9 +187,9 @@ pub fn create<F: Fs>(fs: &F, dir: &F::Dir, header: &SegmentHeader) -> fs::Result
     let name = OsStr::new(&name);
     let made = make(fs, dir, temporary, header)
         .and_then(|made| fs.rename(dir, temporary, dir, name).map(|()| made))
-        // A leftover would only be removed at the next start; on a full disk its room is wanted now.
+        // Otherwise the leftover stays until the next start; on a full disk its space is needed now.
         .inspect_err(|_| drop(fs.unlink(dir, temporary)))?;
-    // A name that may never become durable: nobody must build on it, not even the next start, which would see it.
+    // This name may never become durable, so nothing must depend on it, not even the next start, which would see it.
     fs.sync_dir(dir).inspect_err(|_| drop(fs.unlink(dir, name)))?;
     Ok(made)
 }
@@ -220,16 +220,16 @@ pub struct SegmentReader<F: Fs> {
     window_start: u64,
 }
 
-/// What stands at an offset.
+/// The result of reading at an offset.
 pub enum FrameRead<'a> {
     /// A frame that is valid by its own bytes (rules 1 to 4), with its payload.
     Frame(FrameHeader, &'a [u8]),
-    /// Something else, or nothing.
+    /// No valid frame.
     Fault(FrameFault),
 }
 
 impl<F: Fs> SegmentReader<F> {
-    /// Opens the segment with that name, and checks its header and length.
+    /// Opens the segment with this first LSN, and checks its header and length.
     pub fn open(fs: &F, dir: &F::Dir, first_lsn: Lsn) -> Result<SegmentReader<F>, Error> {
         let name = names::segment(first_lsn);
         let path = fs.dir_path(dir).join(&name);
@@ -252,7 +252,7 @@ impl<F: Fs> SegmentReader<F> {
         Ok(SegmentReader { fs: fs.clone(), file, path, header, header_checksum, window: Vec::new(), window_start: 0 })
     }
 
-    /// The first LSN of what stands under that name, if it has a header that is right.
+    /// The first LSN in the header of the segment file named after `name`; None if its header is damaged or newer.
     pub(in crate::journal) fn first_lsn(fs: &F, dir: &F::Dir, name: Lsn) -> Result<Option<Lsn>, Error> {
         let file = fs.open(dir, OsStr::new(&names::segment(name)), Open::Read)?;
         let mut block = vec![0; BLOCK_BYTES];
@@ -260,8 +260,8 @@ impl<F: Fs> SegmentReader<F> {
         Ok(SegmentHeader::decode(&block[..read]).ok().map(|(header, _)| header.first_lsn))
     }
 
-    /// Opens a segment whose header or length is damaged: as long as it is, and with the salt that makes most of its
-    /// frames right. None if there is no such thing.
+    /// Opens a segment whose header or length is damaged: with its actual length, and with the salt that makes most of
+    /// its frames valid. None if no salt can be found.
     pub(in crate::journal) fn open_damaged(
         fs: &F,
         dir: &F::Dir,
@@ -281,7 +281,7 @@ impl<F: Fs> SegmentReader<F> {
         let (fs, path) = (fs.clone(), fs.dir_path(dir).join(&name));
         let mut reader =
             SegmentReader { fs, file, path, header, header_checksum: 0, window: Vec::new(), window_start: 0 };
-        // Of another length, or under another name: then the salt is known.
+        // Only the length or the name is wrong: then the header says the salt.
         if let Ok((known, _)) = SegmentHeader::decode(reader.bytes(0, BLOCK_BYTES)?) {
             (reader.header.salt, reader.header.store) = (known.salt, known.store);
             return Ok(Some(reader));
@@ -299,14 +299,15 @@ impl<F: Fs> SegmentReader<F> {
             }
             offset += BLOCK_BYTES as u64;
         }
-        // The frame at the front has to have the LSN that the file is named by: so it may stand alone.
+        // The first frame must have the LSN that is in the file's name, so it is evidence enough on its own.
         Ok(votes.winner().or(front).map(|salt| {
             reader.header.salt = salt;
             reader
         }))
     }
 
-    /// The salt of a frame that is right in all other ways: none that could be told to be damaged has a say.
+    /// The salt that makes the frame at `offset` valid, if everything else about the frame is valid: a frame that is
+    /// visibly damaged gets no vote.
     fn salt_of(&mut self, offset: u64) -> Result<Option<u32>, Error> {
         let first_lsn = self.header.first_lsn;
         let Some((checksum, covered)) = frame::checksummed(self.bytes(offset, BLOCK_BYTES)?) else { return Ok(None) };
@@ -323,7 +324,7 @@ impl<F: Fs> SegmentReader<F> {
         Ok((is_in_place && records == header.record_count).then_some(salt))
     }
 
-    /// True if the block at `offset` holds nothing.
+    /// True if the block at `offset` is all zeros.
     pub(in crate::journal) fn is_zero(&mut self, offset: u64) -> Result<bool, Error> {
         Ok(self.bytes(offset, BLOCK_BYTES)?.iter().all(|byte| *byte == 0))
     }
@@ -338,7 +339,7 @@ impl<F: Fs> SegmentReader<F> {
         &self.path
     }
 
-    /// What the first frame has to continue.
+    /// The position that the first frame must continue.
     pub fn start(&self) -> Position {
         Position { next_lsn: self.header.first_lsn, chain: self.header_checksum }
     }
@@ -350,7 +351,8 @@ impl<F: Fs> SegmentReader<F> {
         if !covered {
             let left = self.header.capacity.saturating_sub(offset);
             let wanted = (length.max(WINDOW_BYTES) as u64).min(left) as usize;
-            // Zeroed pages cost nothing; resize writes every byte, which unoptimised builds (the tests) feel.
+            // `vec!` gets zeroed pages for free; `resize` writes every byte, which is slow in unoptimised builds (the
+            // tests).
             if self.window.is_empty() {
                 self.window = vec![0; wanted];
             }
@@ -364,7 +366,7 @@ impl<F: Fs> SegmentReader<F> {
         Ok(self.window.get(from..to).unwrap_or(&[]))
     }
 
-    /// What stands at `offset`.
+    /// Reads the frame at `offset`.
     pub fn frame(&mut self, offset: u64) -> Result<FrameRead<'_>, Error> {
         let salt = self.header.salt;
         let header = match frame::decode_header(self.bytes(offset, BLOCK_BYTES)?, salt) {
@@ -381,8 +383,8 @@ impl<F: Fs> SegmentReader<F> {
         })
     }
 
-    /// Looks at everything from `offset` to the end of the segment: where the last non-zero byte ends (None if there
-    /// is none), and whether a valid frame that does not come before `place` lies there.
+    /// Reads everything from `offset` to the end of the segment. Returns where the last non-zero byte ends (None if all
+    /// are zero), and whether there is a valid frame whose LSN is not before `place`.
     pub fn examine_rest(&mut self, offset: u64, place: &Position) -> Result<(Option<u64>, bool), Error> {
         let mut last_nonzero = None;
         let mut valid_frame = false;
@@ -406,7 +408,7 @@ impl<F: Fs> SegmentReader<F> {
     }
 }
 
-/// The furthest that one write of a frame at `offset` reaches.
+/// The furthest offset that one write of a frame at `offset` can reach.
 pub fn frame_reach(offset: u64) -> u64 {
     offset + FRAME_BYTES_MAX as u64
 }

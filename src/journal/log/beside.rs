@@ -1,6 +1,6 @@
-//! Reading a journal beside its writer, which may change it meanwhile.
+//! Reading a journal while its writer may be changing it.
 //!
-//! Invariant: while somebody writes, what looks damaged is read again before it is called so.
+//! Invariant: while a writer is running, a journal that looks damaged is read again before damage is reported.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::fs::{Fs, Open};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::names;
 
-/// How often a journal that looks damaged is read before it is called so, while somebody may be writing it: the list
-/// of segments and each frame may be half old and half new.
+/// How often a journal is read before damage is reported while a writer may be running: the list of segments, and each
+/// frame, may be half old and half new.
 pub(in crate::journal) const READS_MAX: usize = 3;
 
-/// Opens the directory for reading only, beside a running writer too. None if there is no journal in it, or no
-/// directory.
+/// Reads the journal without changing it; its writer may be running. None if there is no journal in the directory, or
+/// no directory.
 pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Option<Replayed>, Error> {
     let mut is_first = true;
     steadily(fs, path, || {
@@ -28,7 +28,7 @@ pub fn read<F: Fs>(fs: &F, path: &Path, visitor: &mut dyn Visitor) -> Result<Opt
     })
 }
 
-/// Reads again what a writer beside us may have changed under our eyes.
+/// Reads again if a running writer may have changed files during the read.
 pub(in crate::journal) fn steadily<F: Fs, T>(
     fs: &F,
     path: &Path,
@@ -44,7 +44,8 @@ pub(in crate::journal) fn steadily<F: Fs, T>(
     read()
 }
 
-/// True if there is a journal (or the sign of a lost one) in the directory: a mistyped path must not make one.
+/// True if there is a journal (or the lock file of a lost one) in the directory: a mistyped path must not create a
+/// journal.
 pub fn exists<F: Fs>(fs: &F, path: &Path) -> Result<bool, Error> {
     let dir = match fs.open_dir(path) {
         Err(error) if error.is_not_found() => return Ok(false),
@@ -53,7 +54,7 @@ pub fn exists<F: Fs>(fs: &F, path: &Path) -> Result<bool, Error> {
     Ok(!Files::list(fs, &dir)?.is_empty() || fs.stat(&dir, OsStr::new(names::LOCK))?.is_some())
 }
 
-/// True if a process holds the journal's lock, as far as the kernel tells.
+/// True if the kernel reports a process that holds the journal's lock.
 pub(in crate::journal) fn is_being_written<F: Fs>(fs: &F, path: &Path) -> bool {
     let lock = fs.open_dir(path).and_then(|dir| fs.stat(&dir, OsStr::new(names::LOCK)));
     lock.is_ok_and(|lock| lock.is_some_and(|stat| fs.lock_holder(&stat.identity).is_some()))
@@ -77,7 +78,7 @@ pub(in crate::journal) fn open_existing<F: Fs>(fs: &F, path: &Path) -> Result<Op
     Ok(Some((dir, files)))
 }
 
-/// Where there is no journal: refuses a directory that holds other things, and one whose journal is lost.
+/// For a directory without a journal: refuses it if it holds foreign files or its journal is lost.
 pub(in crate::journal) fn foreign_or_missing<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<(), Error> {
     if let Some(name) = &files.foreign {
         return Err(Error::Foreign { dir: fs.dir_path(dir).to_path_buf(), name: name.into() });

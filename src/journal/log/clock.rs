@@ -1,11 +1,12 @@
-//! The journal's own time: how long ago something was, whatever the wall clock said meanwhile.
+//! The journal's own time: the age of records, independent of jumps of the wall clock.
 //!
 //! Invariants:
-//! - Between two records the wall clock's step counts as time that has passed if it is no longer than [`CLOCK_STEP_MAX`] either
-//!   way, or if the process's own steady clock confirms it. Any other step counts as nothing. So a clock that is wrong makes
-//!   things look younger, never older.
-//! - A frame's time never differs from the one before by more than that without such a confirmation or a CLOCK_JUMPED in it.
-//! - What is forgotten to stay within a limit makes things look younger, never older.
+//! - Between two records a step of the wall clock counts as passed time if it is no longer than [`CLOCK_STEP_MAX`] in
+//!   either direction, or if the process's steady clock confirms it. Any other step counts as no time. So a wrong clock
+//!   makes contents look younger, never older.
+//! - A frame's time never differs from the previous frame's by more than that without such a confirmation or a
+//!   CLOCK_JUMPED in it.
+//! - Jumps that are merged to stay within a limit make contents look younger, never older.
 
 use std::time::Duration;
 
@@ -14,25 +15,25 @@ use crate::journal::disk::format::EXPIRED_STEPS_MAX;
 use crate::journal::disk::record::{ClockJumped, Record};
 use crate::types::{Lsn, UnixMillis};
 
-/// The longest step of the wall clock from one record to the next that is believed by itself.
+/// The longest step of the wall clock between two records that is believed without confirmation.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Jumps that are remembered. With more, two neighbours become one.
+/// The most jumps that are remembered. Beyond it, two neighbours are merged.
 pub const CLOCK_JUMPS_MAX: usize = 128;
 
 const STEP_MAX_MS: i64 = CLOCK_STEP_MAX.as_millis() as i64;
 
-/// A jump that holds from an LSN on.
+/// A jump of the wall clock, in force from an LSN on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Jump {
     from: Lsn,
-    /// The wall clock's time, less the journal's own.
+    /// The wall clock's time minus the journal's own.
     shift_ms: i64,
-    /// Of its record.
+    /// The LSN of its record.
     lsn: Lsn,
     at: UnixMillis,
 }
 
-/// The wall clock's jumps, as the records so far say.
+/// The wall clock's jumps, according to the records so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     jumps: Vec<Jump>,
@@ -49,12 +50,12 @@ impl Clock {
         }
     }
 
-    /// Makes one of the two neighbours that differ least. What was written under either looks as young as it can. The last is
-    /// left as it is: by it the age of everything is told.
+    /// Merges the two neighbours that differ least. Records written under either of them then look as young as
+    /// possible. The last jump is left unchanged: every age is computed from it.
     fn merge(&mut self) {
         let shift = |index: usize| if index == 0 { 0 } else { self.jumps[index - 1].shift_ms };
         let differ = |index: &usize| shift(*index).abs_diff(shift(index + 1));
-        // Nothing was written before a jump that holds from the very beginning.
+        // No record was written before a jump that begins at LSN 0.
         let begins = self.jumps.first().is_some_and(|jump| jump.from == Lsn(0));
         let Some(first) = (usize::from(begins)..self.jumps.len().saturating_sub(1)).min_by_key(differ) else { return };
         let least = shift(first).min(shift(first + 1));
@@ -67,7 +68,7 @@ impl Clock {
         }
     }
 
-    /// The wall clock's time, less the journal's own, for records from now on.
+    /// The wall clock's time minus the journal's own, for records from now on.
     pub fn shift_ms(&self) -> i64 {
         self.jumps.last().map_or(0, |jump| jump.shift_ms)
     }
@@ -77,13 +78,13 @@ impl Clock {
         self.jumps.is_empty()
     }
 
-    /// The records that say all this: LSN, when written, and fields.
+    /// The CLOCK_JUMPED records: LSN, time of writing, and fields.
     pub fn records(&self) -> impl Iterator<Item = (Lsn, UnixMillis, ClockJumped)> {
         self.jumps.iter().map(|jump| (jump.lsn, jump.at, ClockJumped { from: jump.from, shift_ms: jump.shift_ms }))
     }
 
-    /// What is to expire of the files that are finished before `lsn`, if contents are remembered for so long and it is `now` by
-    /// the wall clock: what was listed longer ago than that by the journal's own time.
+    /// The cutoffs for files that were finished before `lsn`, at the wall clock's time `now`: a content expires if it
+    /// was listed longer than `remember` ago by the journal's own time.
     fn cutoffs(&self, now: UnixMillis, remember: Duration, lsn: Lsn) -> Option<Cutoffs> {
         let remember = i64::try_from(remember.as_millis()).unwrap_or(i64::MAX);
         let own = millis(now).saturating_sub(self.shift_ms()).saturating_sub(remember);
@@ -93,13 +94,13 @@ impl Clock {
         Cutoffs::new(steps.map(|(end, shift)| (end, instant(own.saturating_add(shift)))).collect())
     }
 
-    /// The record by which a compaction forgets what is older than `remember`. None if there were too many changes to tell them
-    /// all in one record: then it is remembered for longer.
+    /// The record with which a compaction forgets contents older than `remember`. None if one record cannot hold all
+    /// steps; the contents are then remembered for longer.
     pub fn expiry(&self, expired: &Expired, now: UnixMillis, remember: Duration, lsn: Lsn) -> Option<Record> {
         let ranges = Ranges { listed: self.cutoffs(now, remember, lsn)?, ..Ranges::default() };
         let mut after = expired.clone();
         after.take(lsn, &ranges).ok()?;
-        // Room is left for what a repair may find besides.
+        // Leaves room for further steps that a repair may find.
         (after.ranges().listed.steps().len() <= EXPIRED_STEPS_MAX / 2).then_some(Record::ExpiredRanges(ranges))
     }
 }
@@ -115,16 +116,16 @@ fn instant(millis: i64) -> UnixMillis {
 /// A jump that was just noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jumped {
-    /// By how much the wall clock is off, backwards if it is negative.
+    /// The size of the jump in milliseconds; negative if backwards.
     pub by_ms: i64,
     /// The time of the journal's newest record.
     pub newest: UnixMillis,
-    /// What the wall clock says.
+    /// The wall clock's time.
     pub now: UnixMillis,
 }
 
-/// What the writer knows of the time: the wall clock's at some moment that it believed in, and the steady clock's at the same
-/// moment, if that was in this process.
+/// The writer's reference point: a wall clock time that it believed, and the steady clock's time at the same moment, if
+/// that was in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Sight {
     pub(in crate::journal) wall: UnixMillis,
@@ -132,8 +133,8 @@ pub(in crate::journal) struct Sight {
 }
 
 impl Sight {
-    /// What is known at a start: from here on the steady clock counts, unless a record has to say first that the wall clock has
-    /// jumped since the newest record.
+    /// The reference point at a start: from here on the steady clock counts, unless the wall clock has jumped since the
+    /// newest record, which a record must say first.
     pub(in crate::journal) fn begin(newest: UnixMillis, wall: UnixMillis, steady: Duration) -> Sight {
         let before = Sight { wall: newest, steady: None };
         match before.jumped_ms(wall, steady) {
@@ -142,35 +143,35 @@ impl Sight {
         }
     }
 
-    /// What the wall clock should say when the steady one says `steady`, if it has not jumped. Without a steady clock to go by,
-    /// no time has passed.
+    /// The wall clock's time at the steady clock's time `steady`, if it has not jumped. Without a reference for the
+    /// steady clock, no time has passed.
     fn expected_ms(&self, steady: Duration) -> i64 {
         let passed = self.steady.map_or(Duration::ZERO, |then| steady.saturating_sub(then));
         millis(self.wall).saturating_add(i64::try_from(passed.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// By how much the wall clock has jumped, if it has.
+    /// The size of the jump of the wall clock in milliseconds, if it has jumped.
     pub(in crate::journal) fn jumped_ms(&self, wall: UnixMillis, steady: Duration) -> Option<i64> {
         let by = millis(wall).saturating_sub(self.expected_ms(steady));
         (by.abs() > STEP_MAX_MS).then_some(by)
     }
 
-    /// The time by which a frame is written that does not say that the clock has jumped.
+    /// The time of a frame that holds no CLOCK_JUMPED.
     pub(in crate::journal) fn believed(&self, wall: UnixMillis, steady: Duration) -> UnixMillis {
         self.jumped_ms(wall, steady).map_or(wall, |_| instant(self.expected_ms(steady)))
     }
 }
 
-/// Follows the times of frames that are read, and notes the jumps between them.
+/// Follows the times of the frames read, and collects the jumps between them.
 #[derive(Default)]
 pub(in crate::journal) struct Follow {
     pub(in crate::journal) newest: Option<UnixMillis>,
-    /// Of a journal whose writers did not note them.
+    /// Jumps without a CLOCK_JUMPED, from journals whose writers did not record them.
     pub(in crate::journal) jumps: Clock,
 }
 
 impl Follow {
-    /// Behind frames that are lost: the shift from here on, if the clock has jumped since the last that is known.
+    /// After lost frames: the shift from here on, if the clock has jumped since the last known frame.
     pub(in crate::journal) fn jump_to(&self, shift_ms: i64, written_at: UnixMillis) -> Option<i64> {
         let by = millis(written_at).saturating_sub(millis(self.newest?));
         (by.abs() > STEP_MAX_MS).then(|| shift_ms.saturating_add(by))
@@ -187,8 +188,8 @@ impl Follow {
     }
 }
 
-/// When each of these was, if it is `now` and nothing is known of them but their order and what the wall clock said: a step from one
-/// to the next of more than [`CLOCK_STEP_MAX`] counts as nothing, and so does the time since the last.
+/// Converts wall clock times, in the order in which they occurred, to times relative to `now`: a step of more than
+/// [`CLOCK_STEP_MAX`] from one to the next counts as no time, and so does the time since the last.
 pub fn instants_before(now: UnixMillis, times: &[UnixMillis]) -> Vec<UnixMillis> {
     let mut own = Vec::with_capacity(times.len());
     let (mut before, mut shift_ms) = (None, 0_i64);
@@ -213,7 +214,7 @@ mod tests {
         ClockJumped { from: Lsn(from), shift_ms: shift_days * DAY as i64 }
     }
 
-    /// Why: what a wrong clock said of a record is read by the clock of that time.
+    /// Why: a time that a wrong clock gave to a record must be compared by that same clock.
     #[test]
     fn ages_are_told_by_the_journals_own_time() {
         let mut clock = Clock::default();
@@ -224,7 +225,7 @@ mod tests {
         assert_eq!(days, [(10, 19_910), (20, 27_210), (30, 19_910)]);
     }
 
-    /// Why: memory is bounded, and to stay so must never let anything look older.
+    /// Why: memory is bounded, and the merging that keeps it so must never make anything look older.
     #[test]
     fn too_many_jumps_make_things_look_younger() {
         let (mut clock, mut all) = (Clock::default(), vec![(0, 0)]);
@@ -244,7 +245,7 @@ mod tests {
         }
     }
 
-    /// Why: neighbours at the very beginning became one for ever, so that a start never came to its end.
+    /// Why: neighbours at the very beginning were merged in an endless loop, so a start never finished.
     #[test]
     fn jumps_at_the_beginning_are_merged_once() {
         for sign in [1, -1] {
@@ -257,7 +258,7 @@ mod tests {
         }
     }
 
-    /// Why: a rebuilt journal knows no more of the clock than what the lines say.
+    /// Why: a rebuilt journal knows only the times in the manifest lines.
     #[test]
     fn what_is_rebuilt_looks_as_young_as_it_can() {
         let hour = DAY / 24;

@@ -1,4 +1,4 @@
-//! What lies in the state directory, by name.
+//! Lists the files in the state directory by name.
 //!
 //! Invariants: lists ascend; nothing is opened.
 
@@ -17,9 +17,9 @@ pub struct Files {
     pub segments: Vec<Lsn>,
     /// The LSNs of the snapshots.
     pub snapshots: Vec<Lsn>,
-    /// What is under construction, or was.
+    /// Temporary files: under construction, or leftovers.
     pub temporaries: Vec<OsString>,
-    /// A name that is not ours, if there is one.
+    /// A name that is not the journal's, if there is one.
     pub foreign: Option<OsString>,
 }
 
@@ -33,7 +33,7 @@ impl Files {
                 FileName::Segment(lsn) => files.segments.push(lsn),
                 FileName::Snapshot(lsn) => files.snapshots.push(lsn),
                 FileName::Temporary => files.temporaries.push(name),
-                // The root of a file system of its own has the first; a killed process leaves the second.
+                // `lost+found` exists at the root of a file system; a killed process leaves the control socket.
                 FileName::Foreign if name != "lost+found" && name != names::CONTROL => files.foreign = Some(name),
                 FileName::Foreign | FileName::Lock => {}
             }
@@ -48,7 +48,7 @@ impl Files {
         self.segments.is_empty() && self.snapshots.is_empty()
     }
 
-    /// The newest snapshot (of an LSN below `until`, if that is given), and all segments that follow it.
+    /// The newest snapshot (with an LSN below `until`, if given), and all segments after it.
     pub fn generation(&self, until: Option<Lsn>) -> (Option<Lsn>, Vec<Lsn>) {
         let is_before = |lsn: &Lsn| until.is_none_or(|until| *lsn < until);
         let snapshot = self.snapshots.iter().copied().rfind(is_before);
@@ -57,7 +57,7 @@ impl Files {
     }
 }
 
-/// Removes what a process left under construction.
+/// Removes temporary files that a process left.
 pub(in crate::journal) fn remove_temporaries<F: Fs>(fs: &F, dir: &F::Dir) -> Result<(), Error> {
     for name in Files::list(fs, dir)?.temporaries {
         fs.unlink(dir, &name)?;
@@ -65,10 +65,10 @@ pub(in crate::journal) fn remove_temporaries<F: Fs>(fs: &F, dir: &F::Dir) -> Res
     Ok(())
 }
 
-/// What a journal takes on the disk.
+/// The size of a journal on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of all segments, those included that are zeros still.
+    /// Bytes of all segments, including unused zeros.
     pub segment_bytes: u64,
     /// Bytes of all snapshots.
     pub snapshot_bytes: u64,
@@ -77,7 +77,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Looks at the files of the journal in `path`, beside its writer, too: what comes or goes meanwhile may be missed.
+    /// Measures the files of the journal in `path`. Its writer may be running: files that appear or disappear meanwhile
+    /// may be missed.
     pub fn measure<F: Fs>(fs: &F, path: &Path) -> Result<Usage, Error> {
         let dir = fs.open_dir(path)?;
         let files = Files::list(fs, &dir)?;

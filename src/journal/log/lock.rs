@@ -1,6 +1,6 @@
-//! The lock file: who writes, and which journal it is.
+//! The lock file: names the process that writes, and the journal's UUID.
 //!
-//! Invariant: it never says that there is a journal before there is one.
+//! Invariant: it never names a journal that does not exist yet.
 
 use std::ffi::OsStr;
 
@@ -11,7 +11,7 @@ use crate::journal::disk::names;
 use crate::journal::disk::segment::SegmentHeader;
 use crate::types::Lsn;
 
-/// Takes the journal's lock, and says whether its file is new.
+/// Takes the journal's lock. Also returns whether its file is new.
 pub(in crate::journal) fn lock<F: Fs>(fs: &F, dir: &F::Dir) -> Result<(F::File, bool), Error> {
     let name = OsStr::new(names::LOCK);
     let (file, is_new) = match fs.open(dir, name, Open::Create { mode: 0o600 }) {
@@ -23,14 +23,14 @@ pub(in crate::journal) fn lock<F: Fs>(fs: &F, dir: &F::Dir) -> Result<(F::File, 
     }
     let mut text = [0; 64];
     let read = fs::read_full_at(fs, &file, &mut text, 0)?;
-    // The kernel knows best; what the file says may be the holder's predecessor's.
+    // Prefer the kernel's answer: the pid in the file may be that of an earlier holder.
     let held = fs.lock_holder(&fs.stat_file(&file)?.identity);
     let pid = held
         .or_else(|| std::str::from_utf8(&text[..read]).ok().and_then(|text| text.lines().next()?.trim().parse().ok()));
     Err(Error::Locked { path: fs.dir_path(dir).join(names::LOCK), pid })
 }
 
-/// The store's UUID in the lock file, if a journal was ever completed there.
+/// The journal's UUID from the lock file, if a journal was ever completed here.
 pub(in crate::journal) fn read_store<F: Fs>(fs: &F, lock: &F::File) -> Result<Option<String>, Error> {
     let mut text = [0; 64];
     let read = fs::read_full_at(fs, lock, &mut text, 0)?;
@@ -38,8 +38,8 @@ pub(in crate::journal) fn read_store<F: Fs>(fs: &F, lock: &F::File) -> Result<Op
     Ok(store.filter(|store| store.len() == 32).map(str::to_owned))
 }
 
-/// Writes pid and UUID into the lock file: the pid for whoever is refused, the UUID so that a directory whose
-/// segments are all gone is told from one that never had any.
+/// Writes pid and UUID into the lock file: the pid for the message of a process that is refused; the UUID to
+/// distinguish a directory whose segments are all lost from one that never had any.
 pub(in crate::journal) fn write_lock<F: Fs>(
     fs: &F,
     dir: &F::Dir,
@@ -56,7 +56,7 @@ pub(in crate::journal) fn write_lock<F: Fs>(
     Ok(())
 }
 
-/// A lock file that knows a journal, in a directory without segments.
+/// In a directory without segments: refuses if the lock file names a journal.
 pub(in crate::journal) fn refuse_missing<F: Fs>(fs: &F, dir: &F::Dir, lock: &F::File) -> Result<(), Error> {
     let Some(store) = read_store(fs, lock)? else { return Ok(()) };
     let file = fs.dir_path(dir).join(names::LOCK);

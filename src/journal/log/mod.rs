@@ -1,7 +1,7 @@
-//! The log, written and read: one writer, and one reader for whoever reads.
+//! The log: one writer, and one reader that every other part uses.
 //!
 //! Invariants:
-//! - Reader and writer are apart, and all read by the same code ([`replay`]).
+//! - Reader and writer are separate, and every reader uses the same code ([`replay`]).
 //! - Reading never writes.
 
 pub(in crate::journal) mod beside;

@@ -1,9 +1,9 @@
 //! Reading a whole journal, from its newest snapshot (or first segment) to its end.
 //!
 //! Invariants:
-//! - It never writes: recovery, `inspect` and `verify` share it.
-//! - Records are handed on in LSN order, each once, and only from frames whose whole prefix is valid.
-//! - What it returns depends on the files alone.
+//! - It never writes: recovery, `inspect` and `verify` all use it.
+//! - Records reach the visitor in LSN order, each once, and only from frames whose whole prefix is valid.
+//! - The result depends only on the files.
 
 use std::sync::Arc;
 
@@ -20,17 +20,17 @@ use crate::journal::disk::segment::{
 use crate::journal::disk::snapshot::{Snapshot, Spare};
 use crate::types::{Lsn, UnixMillis};
 
-/// Is told what a journal holds.
+/// Receives the content of a journal.
 pub trait Visitor {
-    /// What was told so far does not count: the journal is read once more from its beginning.
+    /// Discards everything so far: the journal is read once more from its beginning.
     fn restart(&mut self) {}
-    /// The journal begins with this snapshot instead of its first records.
+    /// The journal begins with this snapshot, which replaces its first records.
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error>;
     /// A segment begins.
     fn segment(&mut self, _header: &SegmentHeader) {}
     /// A valid frame, before its records.
     fn frame(&mut self, _offset: u64, _header: &FrameHeader) {}
-    /// A record and when it was written. An error says why it cannot be.
+    /// A record and the time at which it was written. An error says why the record is refused.
     fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected>;
 }
 
@@ -50,10 +50,10 @@ pub enum Ending {
     },
 }
 
-/// What reading a journal found out.
+/// The result of reading a journal.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// The snapshot that it begins with.
+    /// The snapshot with which it begins.
     pub snapshot: Option<Arc<Snapshot>>,
     /// The last segment, and where it ends.
     pub last: Option<(SegmentHeader, Predecessor)>,
@@ -63,7 +63,7 @@ pub struct Replayed {
     pub segments: u64,
     /// Bytes of frames read.
     pub bytes: u64,
-    /// The segments that were read: first LSN, and bytes of the file.
+    /// The segments read: first LSN, and bytes of the file.
     pub files: Vec<(Lsn, u64)>,
 }
 
@@ -73,20 +73,21 @@ impl Replayed {
         self.last.as_ref().map(|(header, _)| header.store)
     }
 
-    /// True if a repair or a rebuild made it, and nothing was folded in since: then it may lack what was listed.
+    /// True if a repair or a rebuild made it, and no compaction has run since: it may then lack contents that manifests
+    /// list.
     pub fn is_mended(&self) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| snapshot.header().spare == Spare::None)
     }
 
-    /// The LSN behind the last record.
+    /// The LSN that the next record will get.
     pub fn next_lsn(&self) -> Lsn {
         self.last.as_ref().map_or(Lsn(1), |(_, end)| end.successor_first_lsn())
     }
 }
 
-/// Reads the journal that [`Files::list`] found: the newest snapshot, and the segments behind it.
+/// Reads the journal that [`Files::list`] found: the newest snapshot, and the segments after it.
 ///
-/// With `until`, as if the segment of that first LSN were not written yet: the newest snapshot before it, and the
+/// With `until`, reads as if the segment with that first LSN did not exist yet: the newest snapshot before it, and the
 /// segments between the two, which do not change any more.
 pub fn replay<F: Fs>(
     fs: &F,
@@ -131,7 +132,7 @@ pub fn replay<F: Fs>(
     Ok(replayed)
 }
 
-/// The first segment is the journal's first, or continues the snapshot.
+/// Checks that the first segment is the journal's first, or continues the snapshot.
 fn check_beginning<F: Fs>(snapshot: Option<&Snapshot>, first: Option<&SegmentReader<F>>) -> Result<(), Error> {
     let Some(snapshot) = snapshot else {
         let Some(first) = first else { return Ok(()) };
@@ -144,7 +145,7 @@ fn check_beginning<F: Fs>(snapshot: Option<&Snapshot>, first: Option<&SegmentRea
     };
     let header = snapshot.header();
     let next_lsn = header.lsn.plus(1);
-    // A snapshot is made of segments that had a successor, so there is one.
+    // A snapshot is made from segments that had a successor, so the successor must exist.
     let Some(first) = first.filter(|first| first.header().first_lsn == next_lsn) else {
         let (file, damage) = (snapshot.path().to_path_buf(), Damage::MissingSuccessor(next_lsn));
         return Err(Corrupt { file, offset: 0, lsn: next_lsn, damage }.into());
@@ -166,7 +167,7 @@ fn corrupt<F: Fs>(reader: &SegmentReader<F>, offset: u64, place: Position, damag
     Corrupt { file: reader.path().to_path_buf(), offset, lsn: place.next_lsn, damage }.into()
 }
 
-/// The headers of two segments, one after the other, agree with each other.
+/// Checks that the headers of two consecutive segments agree.
 fn check_neighbours<F: Fs>(reader: &SegmentReader<F>, successor: &SegmentReader<F>) -> Result<(), Error> {
     let (header, next) = (reader.header(), successor.header());
     let refuse = |damage| Err(corrupt(successor, 0, successor.start(), damage));
@@ -185,7 +186,7 @@ fn check_neighbours<F: Fs>(reader: &SegmentReader<F>, successor: &SegmentReader<
     Ok(())
 }
 
-/// Where a walk through a segment is.
+/// The current position in a segment.
 struct Cursor {
     offset: u64,
     place: Position,
@@ -203,7 +204,7 @@ impl Cursor {
     }
 }
 
-/// Takes the frame at the cursor, if there is one that continues the journal.
+/// Reads the frame at the cursor and advances, if it continues the journal. Otherwise returns its fault.
 fn step<F: Fs>(
     reader: &mut SegmentReader<F>,
     cursor: &mut Cursor,
@@ -237,7 +238,7 @@ fn step<F: Fs>(
     Ok(Ok(()))
 }
 
-/// Reads a segment that has a successor, whose header says where this one ended.
+/// Reads a segment that has a successor; the successor's header says where this segment ended.
 fn walk_followed<F: Fs>(
     reader: &mut SegmentReader<F>,
     successor: &SegmentReader<F>,
@@ -255,14 +256,14 @@ fn walk_followed<F: Fs>(
     }
     let found = cursor.predecessor(reader);
     if found != said {
-        let damage = Damage::Successor("the one before ends elsewhere than it says");
+        let damage = Damage::Successor("the segment before does not end where it says");
         return Err(corrupt(successor, 0, successor.start(), damage));
     }
-    // Only the seal may follow; what a crash left behind is no valid frame.
+    // Only the seal may follow; the leftovers of a crash are not a valid frame.
     if let FrameRead::Frame(header, payload) = reader.frame(cursor.offset)? {
         let names_successor = payload == successor.header().first_lsn.0.to_le_bytes();
         if header.kind != FrameKind::Seal || !names_successor || !header.follows(&cursor.place) {
-            let damage = Damage::Successor("the one before goes on where it says that it ends");
+            let damage = Damage::Successor("the segment before continues after the end that it names");
             return Err(corrupt(successor, 0, successor.start(), damage));
         }
         visitor.frame(cursor.offset, &header);
@@ -270,7 +271,7 @@ fn walk_followed<F: Fs>(
     Ok(found)
 }
 
-/// The next start has written a seal behind a clean shutdown, and nothing else may stand there.
+/// True if the seal that the next start writes after a clean shutdown is at the cursor; no other frame may be there.
 fn is_seal<F: Fs>(reader: &mut SegmentReader<F>, cursor: &Cursor) -> Result<bool, Error> {
     Ok(match reader.frame(cursor.offset)? {
         FrameRead::Frame(header, _) => header.kind == FrameKind::Seal && header.follows(&cursor.place),
@@ -278,7 +279,7 @@ fn is_seal<F: Fs>(reader: &mut SegmentReader<F>, cursor: &Cursor) -> Result<bool
     })
 }
 
-/// Reads the last segment, and judges what stands behind its last good frame.
+/// Reads the last segment, and decides what the bytes after its last good frame mean.
 fn walk_last<F: Fs>(reader: &mut SegmentReader<F>, visitor: &mut dyn Visitor) -> Result<(Predecessor, Ending), Error> {
     let mut cursor = Cursor { offset: BLOCK_BYTES as u64, place: reader.start(), last_frame: None };
     let fault = loop {

@@ -1,52 +1,52 @@
-//! The decision table: what bad bytes behind the last good frame of the last segment mean.
+//! The decision table: the meaning of bad bytes after the last good frame of the last segment.
 //!
-//! | last good frame | non-zero bytes behind it | valid frame among them | verdict |
+//! | last good frame | non-zero bytes after it | valid frame among them | verdict |
 //! |---|---|---|---|
 //! | seal | any | any | corrupt: the successor it names is missing |
 //! | any other | none | - | end of the journal |
 //! | shutdown | some | any | corrupt: nothing is written after it |
 //! | data, idle or none | some | yes | corrupt: frames are written one at a time, each after the one before is durable |
-//! | data, idle or none | further than one frame reaches | no | corrupt: one write cannot reach there |
-//! | data, idle or none | within one frame | no | torn tail: the mark of a crash |
+//! | data, idle or none | further than one frame reaches | no | corrupt: one write cannot reach that far |
+//! | data, idle or none | within one frame | no | torn tail: the result of a crash |
 //!
-//! A segment that has a successor has no such doubt: the successor's header says where it ended, and anything bad
-//! before that is corrupt.
+//! A segment with a successor needs no table: the successor's header says where it ended, and anything bad before that
+//! is corruption.
 //!
-//! That the last of all frames was torn, or was whole once and has rotted, cannot be told apart (Alagappan et al.,
-//! "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18). Idle and shutdown frames see to it that the last
-//! frame is seldom one with records.
+//! A last frame that was torn cannot be distinguished from one that was whole and has rotted since (Alagappan et al.,
+//! "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18). Because of idle and shutdown frames, the last frame
+//! seldom holds records.
 
 use crate::journal::disk::error::NotTorn;
 use crate::journal::disk::format::FrameKind;
 
-/// What lies behind the last good frame.
+/// The bytes after the last good frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behind {
     /// Zeros to the end of the segment.
     Zeros,
     /// Non-zero bytes, all within the reach of one frame.
     WithinOneFrame,
-    /// Non-zero bytes further away than that.
+    /// Non-zero bytes beyond the reach of one frame.
     Further,
 }
 
-/// What the verdict rests on.
+/// The input of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// The kind of the last good frame; None if the segment has none.
     pub last_frame: Option<FrameKind>,
-    /// What lies behind it.
+    /// The bytes after it.
     pub behind: Behind,
-    /// A frame that is valid by its own bytes, with this segment's salt and no earlier LSN, lies there.
+    /// True if those bytes hold a frame that is valid on its own, with this segment's salt and no earlier LSN.
     pub valid_frame_beyond: bool,
 }
 
-/// What it means.
+/// The result of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The journal ends here.
     End,
-    /// A write was cut off here: what it held was never acknowledged, and is dropped.
+    /// A write was cut off here: its records were never acknowledged, and are dropped.
     TornTail,
     /// A seal without its successor.
     MissingSuccessor,
@@ -70,7 +70,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
 mod tests {
     use super::*;
 
-    /// Every combination there is, against a second statement of the rules.
+    /// Checks every combination against a second statement of the rules.
     #[test]
     fn every_row_of_the_table() {
         let frames =

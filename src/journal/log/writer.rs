@@ -3,11 +3,12 @@
 //! Invariants:
 //! - One process writes; it holds `LOCK`.
 //! - A frame is one group commit: one write, one fdatasync. The next is never written before this one is durable.
-//! - After a failed write or fsync nothing more is written (P5). A full disk is no failure: nothing was promised.
-//! - A frame's time never steps far from the one before, unless time has passed or the frame says that the clock has jumped
-//!   ([`super::clock`]).
+//! - After a failed write or fsync nothing more is written (P5). A full disk is not such a failure: nothing was
+//!   acknowledged.
+//! - A frame's time never differs much from the previous frame's, unless time has passed or the frame says that the
+//!   clock has jumped ([`super::clock`]).
 //! - Opening reads the old segments, then starts a new one; it never continues an old one, so a crash while opening
-//!   leaves what was there.
+//!   leaves the old ones unchanged.
 
 mod time;
 mod timed;
@@ -31,28 +32,28 @@ use crate::journal::disk::segment::{self, Predecessor, SegmentHeader};
 use crate::types::{Lsn, UnixMillis};
 use timed::{Timed, newest_survivor};
 
-/// Segments whose bytes may still be in the page cache only, when a killed process's journal is opened: the last,
-/// and the one before it, whose seal may have been under way.
+/// Segments of a killed process whose bytes may be only in the page cache: the last, and the one before it, whose seal
+/// may not have been synced.
 const UNSYNCED_SEGMENTS: usize = 2;
 
 /// A journal open for writing.
 pub struct Journal<F: Fs> {
     fs: F,
     dir: F::Dir,
-    /// Held for as long as the journal is open.
+    /// Held while the journal is open.
     lock: F::File,
     active: Active<F>,
     /// The full segments that are in no snapshot yet: first LSN, and bytes of the file.
     sealed: Vec<(Lsn, u64)>,
     poison: Option<String>,
     buffer: Vec<u8>,
-    /// What is known of the time; None in a journal without records.
+    /// The reference point of the clock; None in a journal without records.
     sight: Option<Sight>,
-    /// The moment at which the clock was last seen to have jumped.
+    /// The clocks when a jump was last noticed.
     looked: Option<Sight>,
-    /// When the last frame was written, as it says.
+    /// The time in the last frame.
     written_at: UnixMillis,
-    /// The jumps between the frames that were read.
+    /// The jumps between the frames that the start read.
     old_jumps: Clock,
 }
 
@@ -63,7 +64,7 @@ struct Active<F: Fs> {
     offset: u64,
     place: Position,
     last_frame: Option<FrameKind>,
-    /// Up to here, remains of a frame that a full disk cut short may lie.
+    /// Up to here there may be remains of a frame that a full disk cut short.
     remains_end: u64,
     /// Index into `SEGMENT_BYTES` of the segment after this one.
     next_size: usize,
@@ -85,20 +86,21 @@ impl<F: Fs> Active<F> {
     }
 }
 
-/// A journal that is locked and was read, and that nothing was written to yet.
+/// A journal that is locked and was read, but not written to yet.
 pub struct Opening<F: Fs> {
     fs: F,
     dir: F::Dir,
     lock: F::File,
     lock_is_new: bool,
-    /// The times of what was read.
+    /// The times of the frames that were read.
     follow: Follow,
-    /// What reading it found out.
+    /// The result of reading it.
     pub replayed: Replayed,
 }
 
 impl<F: Fs> Opening<F> {
-    /// Locks the journal in `path`, making its directory if there is none, and hands all its records to `visitor`.
+    /// Locks the journal in `path`, creating its directory if it does not exist, and passes all its records to
+    /// `visitor`.
     ///
     /// # Errors
     /// Nothing is modified if the journal is corrupt, newer, locked or not a journal at all.
@@ -120,14 +122,14 @@ impl<F: Fs> Opening<F> {
         Ok(Opening { fs: fs.clone(), dir, lock, lock_is_new, follow, replayed })
     }
 
-    /// Gives up, and leaves nothing but the directory: a journal can be rebuilt in it.
+    /// Gives up. If there was no journal, only the directory is left, so that a journal can be rebuilt in it.
     pub fn abandon(self) {
         if self.lock_is_new {
             let _ = self.fs.unlink(&self.dir, OsStr::new(names::LOCK));
         }
     }
 
-    /// Gets ready to write.
+    /// Prepares for writing.
     pub fn start(self) -> Result<(Journal<F>, Replayed), Error> {
         let Opening { fs, dir, lock, follow, replayed, .. } = self;
         Journal::start(&fs, dir, lock, follow, replayed)
@@ -135,8 +137,8 @@ impl<F: Fs> Opening<F> {
 }
 
 impl<F: Fs> Journal<F> {
-    /// Locks the journal in `path`, making it if there is none, hands all its records to `visitor`, and gets ready
-    /// to write.
+    /// Locks the journal in `path`, creating it if it does not exist, passes all its records to `visitor`, and prepares
+    /// for writing.
     ///
     /// # Errors
     /// As for [`Opening::begin`].
@@ -180,7 +182,7 @@ impl<F: Fs> Journal<F> {
 
     /// Reads the journal under its lock.
     fn recover(fs: &F, dir: &F::Dir, lock: &F::File, visitor: &mut dyn Visitor) -> Result<Replayed, Error> {
-        // Listed again under the lock: another process may have written since.
+        // List again under the lock: another process may have written since.
         let files = Files::list(fs, dir)?;
         if files.is_empty() {
             refuse_missing(fs, dir, lock)?;
@@ -189,13 +191,14 @@ impl<F: Fs> Journal<F> {
         replay::replay(fs, dir, &files, None, visitor)
     }
 
-    /// (device, inode) of the directory and of the lock file in it, as they are open.
+    /// (device, inode) of the open directory and of the open lock file.
     pub fn keys(&self) -> fs::Result<((u64, u64), (u64, u64))> {
         Ok((self.fs.stat_dir(&self.dir)?.identity.key(), self.fs.stat_file(&self.lock)?.identity.key()))
     }
 
-    /// True unless the active segment has lost its name, or another file has it: what is written then, nobody would find. The
-    /// inode number alone says nothing: some file systems make it of the path, and the segment was renamed.
+    /// True unless the active segment has lost its name or another file has taken it: records written then could never
+    /// be found. The inode number alone is no proof: some file systems derive it from the path, and the segment was
+    /// renamed.
     pub fn is_in_place(&self) -> bool {
         let name = names::segment(self.active.header.first_lsn);
         let (Ok(there), Ok(ours)) = (self.fs.stat(&self.dir, OsStr::new(&name)), self.fs.stat_file(&self.active.file))
@@ -220,17 +223,17 @@ impl<F: Fs> Journal<F> {
         self.sealed.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// The first LSN of the segment that is being written: what lies before it does not change any more.
+    /// The first LSN of the active segment: everything before it does not change any more.
     pub fn active_first_lsn(&self) -> Lsn {
         self.active.header.first_lsn
     }
 
-    /// Says that everything up to this LSN is in a snapshot now.
+    /// Notes that a snapshot now holds everything up to this LSN.
     pub fn folded_in(&mut self, lsn: Lsn) {
         self.sealed.retain(|(first_lsn, _)| *first_lsn > lsn);
     }
 
-    /// Begins a new segment, unless nothing was written to this one: what was appended so far can be folded in then.
+    /// Begins a new segment, unless this one has no records: a compaction can then fold in everything appended so far.
     pub fn seal(&mut self) -> Result<(), Error> {
         self.check()?;
         if self.active.place.next_lsn == self.active.header.first_lsn { Ok(()) } else { self.rotate() }
@@ -241,11 +244,11 @@ impl<F: Fs> Journal<F> {
         self.active.header.store
     }
 
-    /// Makes as many of the records durable as fit into one frame; returns how many. They have the LSNs from
+    /// Makes as many of the records durable as fit into one frame; returns how many. They get the LSNs from
     /// [`Journal::next_lsn`] on.
     ///
     /// # Errors
-    /// On a full disk ([`Error::is_no_space`]) the journal is as it was and the call may be repeated. After any other
+    /// On a full disk ([`Error::is_no_space`]) the journal is unchanged and the call may be repeated. After any other
     /// error it is poisoned.
     pub fn append(&mut self, records: &[Record]) -> Result<usize, Error> {
         self.check()?;
@@ -267,7 +270,7 @@ impl<F: Fs> Journal<F> {
         Ok(count)
     }
 
-    /// Encodes records into the buffer, as many as a frame of `frame_bytes_max` holds.
+    /// Encodes as many records into the buffer as a frame of `frame_bytes_max` holds; returns how many.
     fn fill(&mut self, records: &[Record], frame_bytes_max: usize) -> usize {
         self.buffer.clear();
         self.buffer.resize(FRAME_HEADER_BYTES, 0);
@@ -282,26 +285,26 @@ impl<F: Fs> Journal<F> {
         records.len()
     }
 
-    /// Says in the journal that it is quiet, so that the last records are no longer in the last frame.
+    /// Writes an idle frame if one is due, so that the last records are no longer in the last frame.
     pub fn mark_idle(&mut self) -> Result<(), Error> {
-        // A segment without records must stay without frames: its successor's name would skip an LSN, and with it
-        // all the ids that callers have predicted.
+        // A segment without records must stay without frames: otherwise its successor would skip an LSN, and the ids
+        // that callers have predicted would be wrong.
         if self.wants_idle_mark() { self.mark(FrameKind::Idle) } else { self.check() }
     }
 
-    /// Says in the journal that nothing will follow.
+    /// Writes a shutdown frame: nothing will follow.
     pub fn shut_down(mut self) -> Result<(), Error> {
         self.mark(FrameKind::Shutdown)
     }
 
-    /// True if the last frame holds records, so that a mark behind it is due.
+    /// True if the last frame holds records, so that an idle frame after it is due.
     pub fn wants_idle_mark(&self) -> bool {
         self.active.last_frame == Some(FrameKind::Data) && self.active.room() >= BLOCK_BYTES
     }
 
     fn mark(&mut self, kind: FrameKind) -> Result<(), Error> {
         self.check()?;
-        // A mark is worth no new segment: a full one is followed by records or by nothing.
+        // A mark alone does not justify a new segment: only records follow a full one.
         if self.active.room() < BLOCK_BYTES {
             return Ok(());
         }
@@ -330,8 +333,8 @@ impl<F: Fs> Journal<F> {
         let written = fs::write_all_at(&self.fs, &active.file, &self.buffer, active.offset);
         let durable = written.and_then(|()| self.fs.sync_data(&active.file));
         if let Err(error) = durable {
-            // ENOSPC from pwrite (a copy-on-write file system) left no frame, and the next write goes to the same
-            // place. From fdatasync it is a failure like any other: the pages are lost.
+            // ENOSPC from pwrite (on a copy-on-write file system) left no frame, and the next write goes to the same
+            // offset. From fdatasync it is a failure like any other: the pages are lost.
             active.remains_end = active.remains_end.max(frame_end);
             if !leaves_valid(&error) {
                 self.poison = Some(error.to_string());
@@ -374,10 +377,11 @@ impl<F: Fs> Journal<F> {
         self.write_seal(&file, header, end)
     }
 
-    /// Writes the seal behind the last good frame of a segment whose successor is the active one. A torn tail there
-    /// is overwritten: the successor's header, which is durable, says that it does not count.
+    /// Writes the seal after the last good frame of a segment whose successor is the active one. It overwrites a torn
+    /// tail there: the successor's header, which is durable, says where the segment ends.
     fn write_seal(&self, file: &F::File, header: &SegmentHeader, end: &Predecessor) -> Result<(), Error> {
-        // We keep its block free; should another writer not have, a segment without a seal is better than a longer one.
+        // This writer keeps a block free for the seal; if another did not, a segment without a seal is better than a
+        // longer file.
         if end.end + BLOCK_BYTES as u64 > header.capacity {
             return Ok(());
         }
@@ -391,13 +395,14 @@ impl<F: Fs> Journal<F> {
     }
 }
 
-/// A write that a full disk refused changed nothing that counts; any other failure leaves the disk unknown.
+/// True if a full disk refused a write, which changes nothing of value; after any other failure the state of the disk
+/// is unknown.
 fn leaves_valid(error: &fs::Error) -> bool {
     error.is_no_space() && error.op == Syscall::Pwrite
 }
 
-/// Sees to it that what is about to be read is what the disk holds. A killed process's frames may be in the page
-/// cache only, and look durable; and after a failed write-back the cache shows what never reached the disk.
+/// Makes the following reads return what the disk holds. Frames of a killed process may be only in the page cache, and
+/// look durable; and after a failed write-back the cache shows data that never reached the disk.
 fn sync_and_drop_cache<F: Fs>(fs: &F, dir: &F::Dir, segments: &[Lsn]) -> Result<(), Error> {
     for lsn in segments.iter().rev().take(UNSYNCED_SEGMENTS) {
         let file = fs.open(dir, OsStr::new(&names::segment(*lsn)), Open::Write)?;
@@ -422,7 +427,7 @@ fn successor_header<F: Fs>(fs: &F, before: &SegmentHeader, end: &Predecessor, si
     }
 }
 
-/// Makes the segment that this process's records go to.
+/// Creates the segment for this process's records.
 fn start_segment<F: Fs>(fs: &F, dir: &F::Dir, last: Option<&(SegmentHeader, Predecessor)>) -> Result<Active<F>, Error> {
     let header = match last {
         Some((before, end)) => successor_header(fs, before, end, 0),

@@ -1,11 +1,12 @@
-//! What each file's records said, each with its LSN and time: what `inspect` shows, and what a compaction keeps.
+//! The records of each file, with their LSNs and times: for `inspect`, and for compaction.
 //!
-//! The running ingestor needs much less of a file ([`super::index`]); here nothing is left out.
+//! The running ingestor needs much less of a file ([`super::index`]); the history leaves nothing out.
 //!
 //! Invariants:
-//! - The history is a function of the records in LSN order. Fed with a history's survivors, it says the same of every file.
-//! - It holds the files that are not finished and the duplicates that stay in staging. A file that is finished is handed
-//!   out, once.
+//! - The history is a function of the records in LSN order. Replaying a history's survivors gives the same result for
+//!   every file.
+//! - It holds the files that are not finished and the duplicates that stay in staging. A finished file is returned to
+//!   the caller, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -25,24 +26,24 @@ use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 /// A record's fields, its LSN, and when it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped<T> {
-    /// Its place.
+    /// The record's LSN.
     pub lsn: Lsn,
-    /// When its frame was written.
+    /// When the record's frame was written.
     pub at: UnixMillis,
     /// The fields.
     pub value: T,
 }
 
-/// All that is known of one file.
+/// Everything known about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Its name for life.
+    /// Its ingest id, which never changes.
     pub id: IngestId,
-    /// How far it has come.
+    /// Its state.
     pub state: FileState,
     /// The LSN of its newest record.
     pub lsn: Lsn,
-    /// When that was written.
+    /// When its newest record was written.
     pub updated_at: UnixMillis,
     /// The LSN of the settings under which it was found.
     settings: Lsn,
@@ -61,18 +62,18 @@ pub struct File {
 }
 
 impl File {
-    /// Of its content, if that is known.
+    /// The hash of its content, if known.
     pub fn sha256(&self) -> Option<Sha256> {
         let skipped = self.skipped.as_ref().map(|skipped| skipped.value.sha256);
         skipped.or_else(|| self.hashed.as_ref().map(|hashed| hashed.value.sha256))
     }
 
-    /// Its place in the warehouse, as far as one was chosen.
+    /// Its path in the warehouse, if one was chosen.
     pub fn warehouse_path(&self) -> Option<&PathBuf> {
         self.hashed.as_ref().map(|hashed| &hashed.value.warehouse_path)
     }
 
-    /// What a snapshot keeps of it, once it is MANIFESTED.
+    /// The row that a snapshot keeps of it, once it is MANIFESTED. None without a HASHED.
     pub fn into_row(self) -> Option<Row> {
         let hashed = self.hashed?.value;
         let Discovered { identity, discovered_at, source_path, .. } = self.found.value;
@@ -92,7 +93,7 @@ impl File {
         })
     }
 
-    /// Its records, without those that a later one made void.
+    /// Its records, without those that a later one replaced.
     fn survivors(&self) -> Vec<(Lsn, UnixMillis, Record)> {
         let mut records = vec![(self.found.lsn, self.found.at, Record::Discovered(self.found.value.clone()))];
         let profiled = self.profiled.as_ref();
@@ -109,28 +110,28 @@ impl File {
     }
 }
 
-/// All files, by what was said of them.
+/// The history of all files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     settings: BTreeMap<Lsn, Stamped<Settings>>,
     expired: Expired,
-    /// The EXPIRED record that is in force and has no end.
+    /// The EXPIRED record in force without an end.
     open_expiry: Option<Stamped<()>>,
     /// The last EXPIRED_RANGES.
     ranges: Option<Stamped<()>>,
     clock: Clock,
     relocations: Relocations,
     rules: Option<Stamped<Rules>>,
-    /// Boxed, because each goes in and out once, and is some 500 bytes.
+    /// Boxed, because each is inserted and removed once, and is about 500 bytes.
     open: HashMap<IngestId, Box<File>>,
     kept: HashMap<(u64, u64), Box<File>>,
-    /// The last FORGOTTEN of each content: what was finished before it has expired.
+    /// The last FORGOTTEN of each content: a file of it that finished earlier has expired.
     forgotten: BTreeMap<Sha256, Stamped<()>>,
-    /// Files that are finished and not in the history any more; contents that became rows are not counted.
+    /// Files that are finished and no longer in the history; contents that became rows are not counted.
     finished: StateCounts,
 }
 
-/// The error of a record about a file that is not known, or finished.
+/// The error for a record about a file that is unknown or finished.
 const NOT_OPEN: &str = "a record of a file that is not open";
 
 impl History {
@@ -139,7 +140,7 @@ impl History {
         self.open.values().chain(self.kept.values()).map(|file| &**file)
     }
 
-    /// Files that were finished and are not here any more, without those that are MANIFESTED.
+    /// Files that are finished and no longer here, without the MANIFESTED ones.
     pub fn finished(&self) -> StateCounts {
         self.finished
     }
@@ -153,7 +154,7 @@ impl History {
         self.finished[state as usize] += files;
     }
 
-    /// What has expired.
+    /// The expiries so far.
     pub fn expired(&self) -> &Expired {
         &self.expired
     }
@@ -173,10 +174,10 @@ impl History {
         self.files().filter_map(|file| file.skipped.as_ref()).map(|skipped| skipped.value.sha256).collect()
     }
 
-    /// Adds a record; returns the file that it finished, or of which it took the place.
+    /// Adds a record. Returns the file that it finished or replaced, if any.
     ///
     /// # Errors
-    /// Why it cannot come after those before it.
+    /// Says why the record cannot follow those before it.
     pub fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
         let Some(id) = record.ingest_id() else { return self.begin(lsn, at, record) };
         let file = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
@@ -208,8 +209,9 @@ impl History {
         if is_finished { self.open.remove(&id).ok_or(NOT_OPEN).map(Some) } else { Ok(None) }
     }
 
-    /// As `record`, of a journal that has lost some: what can be told all the same from the rest of a file's records is
-    /// told. Of a file without DISCOVERED, `close_incomplete` decides.
+    /// As `record`, for a journal with missing records: adds a record even if an earlier one of its file is missing, as
+    /// far as the remaining records prove what the missing one said. A HASHED without DISCOVERED stands in for it
+    /// (`close_incomplete` decides what becomes of the file), a MANIFESTED without MOVED for the MOVED.
     pub(in crate::journal) fn salvage(
         &mut self,
         lsn: Lsn,
@@ -223,7 +225,7 @@ impl History {
                     let found = Discovered { identity, discovered_at: at, source_path: PathBuf::new(), sidecar: None };
                     self.begin(Lsn(id.0), at, Record::Discovered(found))?;
                 }
-                // Nothing is listed that was not moved.
+                // A file is listed only after it was moved.
                 (Record::Manifested(_), Some(FileState::Hashed)) => {
                     let moved = Moved { ingest_id: id, published: None };
                     drop(self.record(lsn, at, Record::Moved(moved))?);
@@ -239,13 +241,14 @@ impl History {
         self.open.get(&id).and_then(|file| file.sha256())
     }
 
-    /// Takes out a file of which it is known by others that it is finished.
+    /// Removes a file that is finished according to another file's records.
     pub(in crate::journal) fn take(&mut self, id: IngestId) -> Option<File> {
         self.open.remove(&id).map(|file| *file)
     }
 
-    /// Of a journal that has lost records: gives up the files that cannot go on, because their DISCOVERED is lost, or all
-    /// SETTINGS. Those of which it is known that they are in the warehouse are returned; the others are found anew.
+    /// For a journal with missing records: gives up the files that cannot continue, because their DISCOVERED is
+    /// missing, or all SETTINGS are. Returns those known to be in the warehouse (MOVED); the others are counted as
+    /// abandoned, and the ingestor finds them anew.
     pub(in crate::journal) fn close_incomplete(&mut self) -> Vec<File> {
         let any_settings = self.settings.first_key_value().map(|(_, settings)| settings.clone());
         let cannot_go_on = |file: &File| any_settings.is_none() || file.found.value.source_path.as_os_str().is_empty();
@@ -254,7 +257,7 @@ impl History {
             let kept = self.kept.drain().count() as u64;
             self.count(FileState::SkippedDuplicate, kept);
         }
-        // Files that were found under settings that are lost go on under those that are known.
+        // Files that were found under lost settings continue under the earliest known ones.
         let without = self.open.values_mut().chain(self.kept.values_mut()).filter(|file| file.settings == Lsn(0));
         let mut earliest = None;
         for file in without {
@@ -270,7 +273,7 @@ impl History {
         moved
     }
 
-    /// Adds a record that is about no file that is known; returns the one whose place it takes.
+    /// Adds a record that is about no known file. Returns the file that it replaces, if any.
     fn begin(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
         match record {
             Record::Settings(settings) => {
@@ -328,9 +331,9 @@ impl History {
         Ok(None)
     }
 
-    /// The records that still matter, as a snapshot holds them: in LSN order, those of the files here, the settings
-    /// under which they were found and the newest ones, what has expired, what was to be forgotten, the clock's jumps,
-    /// directories that were moved, and the newest rules.
+    /// The records that still matter, encoded as in a snapshot, in LSN order: those of the files here, the settings
+    /// under which they were found and the newest ones, the expiries, the FORGOTTEN records, the clock's jumps, the
+    /// moved directories, and the newest rules.
     pub fn survivors(&self) -> Vec<u8> {
         let mut records: Vec<(Lsn, UnixMillis, Record)> = self.files().flat_map(File::survivors).collect();
         let mut settings: BTreeSet<Lsn> = self.files().map(|file| file.settings).collect();

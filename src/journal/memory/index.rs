@@ -1,12 +1,12 @@
-//! What the journal's records add up to: the one fold that start, recovery and the running ingestor share.
+//! The index: the sum of the journal's records. Start, recovery and the running ingestor share this one fold.
 //!
 //! Invariants:
-//! - The state is a function of the records in LSN order, and of nothing else: folding a snapshot and the records behind
-//!   it gives the same as folding all records.
-//! - A content is known if and only if a MOVED record of it is durable, and it has not expired; no content that is known
-//!   is moved again.
-//! - What has expired stays expired: it only grows, and nothing refers anew to a content that is not known.
-//! - `open` holds what is unfinished and nothing else, so it is as small as the number of files in flight.
+//! - The index is a function of the records in LSN order, and of nothing else: a snapshot plus the records after it
+//!   gives the same result as all records.
+//! - A content is known if and only if a MOVED record of it is durable and it has not expired; a known content is not
+//!   moved again.
+//! - An expired content stays expired: cutoffs only grow, and no new duplicate refers to a content that is not known.
+//! - `open` holds exactly the unfinished files, so it is as small as the number of files in flight.
 
 mod evidence;
 mod notes;
@@ -36,15 +36,15 @@ pub struct Index {
     settings: Option<Arc<Settings>>,
     rules: Rules,
     open: BTreeMap<IngestId, Ingest>,
-    /// Contents up to this snapshot that were finished then.
+    /// Contents of files that were finished up to this snapshot.
     snapshot: Option<Arc<Snapshot>>,
-    /// The other contents. Where both have one, this one counts: the snapshot's has expired.
+    /// The other contents. If both hold a content, this entry counts: the snapshot's has expired.
     recent: HashMap<Sha256, Original>,
     notes: notes::Notes,
-    /// The last FORGOTTEN of each content: what was finished before it has expired.
+    /// The last FORGOTTEN of each content: a file of it that finished earlier has expired.
     forgotten: HashMap<Sha256, Lsn>,
     kept: HashMap<(u64, u64), Kept>,
-    /// How many kept duplicates each content has.
+    /// The number of kept duplicates of each content.
     kept_of: HashMap<Sha256, u32>,
     counts: StateCounts,
 }
@@ -61,7 +61,7 @@ impl Index {
         Ok(state)
     }
 
-    /// Takes a newer snapshot of records that are part of this state: what it holds is looked up in it from now on.
+    /// Adopts a newer snapshot of records that are part of this index: its contents are looked up in it from now on.
     pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
         let folded_in = snapshot.header().lsn;
         self.recent.retain(|_, original| original.finished.is_none_or(|lsn| lsn > folded_in));
@@ -79,7 +79,7 @@ impl Index {
         &self.rules
     }
 
-    /// What is unfinished, oldest first.
+    /// The unfinished files, oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Ingest> {
         self.open.values()
     }
@@ -89,7 +89,7 @@ impl Index {
         self.open.get(&id)
     }
 
-    /// What has expired.
+    /// The expiries so far.
     pub fn expired(&self) -> &Expired {
         &self.notes.expired
     }
@@ -104,12 +104,12 @@ impl Index {
         &self.notes.relocations
     }
 
-    /// True if a file has come further than DISCOVERED, so that its directories must stay where they are.
+    /// True if a file is unfinished and past DISCOVERED, so that directories must not be relocated.
     pub fn is_half_done(&self) -> bool {
         self.open.values().any(|ingest| ingest.state != FileState::Discovered)
     }
 
-    /// Who brought this content, if it is known: durably in the warehouse, and not forgotten.
+    /// The original of this content, if it is known: durably in the warehouse, and not forgotten.
     ///
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
@@ -124,18 +124,18 @@ impl Index {
         Ok(original.filter(|original| !self.has_expired(sha256, original)))
     }
 
-    /// True if this content may have been known, and is not any more: it is old enough, or it was asked for.
+    /// True if this content may have been known and forgotten since: it is old enough, or an operator asked for it.
     pub fn may_have_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
         self.notes.expired.excuses(Lsn(id.0), ingested_at) || self.forgotten.contains_key(sha256)
     }
 
-    /// True if looking for this content takes a read of the snapshot.
+    /// True if [`Index::original`] looks for this content in the snapshot.
     pub fn is_looked_up(&self, sha256: &Sha256) -> bool {
         self.snapshot.is_some() && !self.recent.contains_key(sha256)
     }
 
-    /// Old enough to be forgotten (or it was asked for), finished, and nobody's original that is still in staging: a duplicate that is kept
-    /// there must not turn into a new file.
+    /// True if the content is old enough to be forgotten (or an operator asked for it), its file is finished, and no
+    /// duplicate of it is in staging: a duplicate that is kept there must not turn into a new file.
     fn has_expired(&self, sha256: &Sha256, original: &Original) -> bool {
         let refers = |ingest: &Ingest| ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256);
         let Some(finished) = original.finished else { return false };
@@ -154,12 +154,12 @@ impl Index {
         self.kept.get(&key)
     }
 
-    /// Contents that are remembered, those included that have expired since the last compaction.
+    /// Contents that are remembered, including those that have expired since the last compaction.
     pub fn remembered(&self) -> u64 {
         self.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().rows) + self.recent.len() as u64
     }
 
-    /// Contents that came since the last compaction: each takes some 200 bytes of memory, one in the snapshot five.
+    /// Contents since the last compaction: each takes about 200 bytes of memory; one in the snapshot takes five.
     pub fn recent(&self) -> usize {
         self.recent.len()
     }
@@ -169,18 +169,18 @@ impl Index {
         self.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().file_bytes)
     }
 
-    /// How many files are in `state`.
+    /// The number of files in `state`.
     pub fn count(&self, state: FileState) -> u64 {
         self.counts[state as usize]
     }
 
-    /// As `apply_at`, of a record that was written nobody knows when: it looks as young as can be.
+    /// As `apply_at`, for a record whose time is unknown: it looks as young as possible.
     pub fn apply(&mut self, lsn: Lsn, record: &Record) -> Result<(), Rejected> {
         self.apply_at(lsn, UnixMillis(u64::MAX), record)
     }
 
-    /// Adds the record with this LSN, which was written at that instant. An error says why it cannot come after those
-    /// before it; the state is then as it was.
+    /// Adds the record with this LSN, which was written at `at`. An error says why the record cannot follow those
+    /// before it; the index is then unchanged.
     pub fn apply_at(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Rejected> {
         match record {
             Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
@@ -231,7 +231,7 @@ impl Index {
 
     fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), Rejected> {
         let settings = self.settings.clone().ok_or("DISCOVERED before any settings")?;
-        // The file is looked at anew, so what was known of this inode is history.
+        // The file is processed anew, so an earlier kept duplicate with this inode no longer counts.
         self.unkeep(found.identity.key());
         let ingest = Ingest {
             id,
@@ -300,7 +300,7 @@ impl Index {
         Ok(())
     }
 
-    /// Duplicates of it that stay in staging are looked at anew: the first of them is an original then.
+    /// Kept duplicates of a forgotten content are processed anew: the first of them becomes an original.
     fn forget(&mut self, lsn: Lsn, sha256: &Sha256) {
         self.forgotten.insert(*sha256, lsn);
         if self.kept_of.remove(sha256).is_some() {
@@ -322,7 +322,7 @@ impl Index {
         self.open.get(&id).ok_or("a record of a file that is not open")?.state.after(record)
     }
 
-    /// StateCounts a file in its next state.
+    /// Moves a file to its next state, and updates the counts.
     fn enter(&mut self, id: IngestId, record: &Record) -> Result<&mut Ingest, &'static str> {
         let next = self.next_state(id, record)?;
         let ingest = self.open.get_mut(&id).ok_or("a record of a file that is not open")?;

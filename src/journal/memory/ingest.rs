@@ -1,4 +1,4 @@
-//! What the index holds of a file and of a content.
+//! The index's entries for a file and for a content.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 /// A file that is not finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingest {
-    /// Its name for life.
+    /// Its ingest id, which never changes.
     pub id: IngestId,
-    /// How far it has come.
+    /// Its state.
     pub state: FileState,
-    /// Which file, in which state.
+    /// Its identity.
     pub identity: FileIdentity,
     /// When it was found complete.
     pub discovered_at: UnixMillis,
-    /// Where it was found.
+    /// Its path in staging.
     pub source_path: PathBuf,
-    /// What released it.
+    /// The sidecar that released it.
     pub sidecar: Option<Sidecar>,
     /// The directories in force when it was found.
     pub settings: Arc<Settings>,
@@ -30,26 +30,26 @@ pub struct Ingest {
     pub target: Option<Target>,
     /// From SKIPPED_DUPLICATE on.
     pub duplicate: Option<Duplicate>,
-    /// What a look into the file showed, if there was one. Boxed, since few have it.
+    /// The result of parsing the file as CSV, if that was done. Boxed, since few files have it.
     pub profiled: Option<Box<Profiled>>,
     /// From QUARANTINED on.
     pub quarantined: Option<Box<Quarantined>>,
 }
 
 impl Ingest {
-    /// What a look into the content that it has now showed.
+    /// The result of parsing its current content as CSV.
     pub fn profile(&self) -> Option<&Profile> {
         let sha256 = self.target.as_ref()?.sha256;
         self.profiled.as_ref().filter(|profiled| profiled.sha256 == sha256).map(|profiled| &profiled.profile)
     }
 }
 
-/// Where an ingest's content goes.
+/// The content of a file and its planned path in the warehouse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Of its content.
+    /// The hash of its content.
     pub sha256: Sha256,
-    /// Its place in the warehouse.
+    /// Its path in the warehouse.
     pub warehouse_path: PathBuf,
     /// The copy that gets that name, if the file itself does not.
     pub copy: Option<Copy>,
@@ -57,14 +57,14 @@ pub struct Target {
     pub verified_by: Option<Algorithm>,
 }
 
-/// What is being done with a duplicate.
+/// A duplicate, and what is done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duplicate {
-    /// The file that brought the content.
+    /// The file that had the content first.
     pub of: IngestId,
-    /// Of its content.
+    /// The hash of its content.
     pub sha256: Sha256,
-    /// What is done.
+    /// What is done with it.
     pub action: DuplicateAction,
     /// Where `move` moves it.
     pub target: Option<PathBuf>,
@@ -73,22 +73,22 @@ pub struct Duplicate {
 /// A content that is in the warehouse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Original {
-    /// The file that brought it.
+    /// The file that had it first.
     pub ingest_id: IngestId,
-    /// Where it is.
+    /// Its path in the warehouse.
     pub warehouse_path: Box<Path>,
     /// When that file was found complete.
     pub discovered_at: UnixMillis,
-    /// The LSN of its MANIFESTED; None as long as it is not finished.
+    /// The LSN of its MANIFESTED; None while it is not finished.
     pub finished: Option<Lsn>,
-    /// What stood there when it was published, if that was noted.
+    /// The identity of the file at that path when it was published, if it was recorded.
     pub published: Option<FileIdentity>,
-    /// When that was written: decides when it is forgotten.
+    /// When its MANIFESTED was written: decides when the content is forgotten.
     pub listed_at: UnixMillis,
 }
 
 impl Original {
-    /// Of a content that a snapshot holds.
+    /// Makes the entry of a content that a snapshot holds.
     pub fn of_row(row: &Row, relocations: &Relocations) -> Original {
         Original {
             ingest_id: row.ingest_id,
@@ -104,10 +104,10 @@ impl Original {
 /// A duplicate that stays in staging, so that it is not hashed again at each scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The file as it was hashed.
+    /// The file's identity when it was hashed.
     pub identity: FileIdentity,
-    /// Of its content.
+    /// The hash of its content.
     pub sha256: Sha256,
-    /// The sidecar that released it: it must not release a successor.
+    /// The sidecar that released it: it must not release another file.
     pub sidecar: Option<FileIdentity>,
 }

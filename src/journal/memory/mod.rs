@@ -1,6 +1,6 @@
-//! What the records add up to.
+//! The state in memory that the records add up to.
 //!
-//! Invariant: each sum is a function of the records in LSN order, and of nothing else.
+//! Invariant: each of these states is a function of the records in LSN order, and of nothing else.
 
 pub mod history;
 pub mod index;

@@ -1,7 +1,7 @@
-//! All that a journal says of its files, for those who ask: `inspect`, `status`, `explain`, `forget`.
+//! Everything that a journal says about its files, for `inspect`, `status`, `explain` and `forget`.
 //!
-//! Invariants: it only reads, beside a writer too; what the journal's rules forbid, it refuses as every other reader does.
-//! Rows of the snapshot stay on the disk until somebody goes through them.
+//! Invariants: it only reads, and a writer may be running; it refuses whatever the journal's rules forbid, as every
+//! other reader does. Rows of the snapshot stay on disk until they are iterated over.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,32 +16,32 @@ use crate::journal::disk::snapshot::{Row, RowReader, Snapshot};
 use crate::journal::log::replay::Visitor;
 use crate::types::{Algorithm, IngestId, Lsn, Sha256, UnixMillis};
 
-/// What is known of one file, as far as the journal was read.
+/// Everything known about one file, as far as the journal was read.
 #[derive(Clone, Debug)]
 pub struct FileReport {
-    /// Its name for life.
+    /// Its ingest id, which never changes.
     pub id: IngestId,
-    /// Of its newest record.
+    /// The LSN of its newest record.
     pub lsn: Lsn,
-    /// How far it has come.
+    /// Its state.
     pub state: FileState,
     /// `st_dev` of the staged file.
     pub device: u64,
-    /// `st_ino`.
+    /// `st_ino` of the staged file.
     pub inode: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Seconds since the epoch.
+    /// Modification time, in seconds since the epoch.
     pub mtime_sec: i64,
-    /// Where it was found.
+    /// Its path in staging.
     pub source_path: PathBuf,
-    /// Of its content, if that is known.
+    /// The hash of its content, if known.
     pub sha256: Option<Sha256>,
-    /// Its place in the warehouse, as far as one was chosen.
+    /// Its path in the warehouse, if one was chosen.
     pub warehouse_path: Option<PathBuf>,
-    /// The checksum in its sidecar that matched, as far as the records are still there.
+    /// The checksum in its sidecar that matched; rows of a snapshot do not keep it.
     pub verified_by: Option<Algorithm>,
-    /// What is done with it, if it is a duplicate.
+    /// Its original, and where it was moved, if it is a duplicate.
     pub duplicate: Option<Skipped>,
     /// Why and where it was moved, if it could not be ingested.
     pub quarantined: Option<Quarantined>,
@@ -54,14 +54,14 @@ pub struct FileReport {
 /// A duplicate.
 #[derive(Clone, Debug)]
 pub struct Skipped {
-    /// Who brought its content.
+    /// The file that had its content first.
     pub of: IngestId,
     /// Where it was moved.
     pub moved_to: Option<PathBuf>,
 }
 
 impl FileReport {
-    /// Who brought its content, if it is a duplicate.
+    /// The file that had its content first, if it is a duplicate.
     pub fn duplicate_of(&self) -> Option<IngestId> {
         self.duplicate.as_ref().map(|duplicate| duplicate.of)
     }
@@ -129,23 +129,23 @@ impl FileReport {
     }
 }
 
-/// What the journal holds.
+/// The content of a journal.
 #[derive(Default)]
 pub struct JournalReport {
-    /// What its records add up to.
+    /// The sum of its records.
     pub index: Index,
     snapshot: Option<Arc<Snapshot>>,
     history: History,
-    /// Files that are finished, since the snapshot.
+    /// Files that finished after the snapshot.
     finished: Vec<File>,
 }
 
-/// Where a file is to be found.
+/// Where a file was found.
 #[derive(Clone, Copy)]
 pub enum FoundFile<'a> {
     /// In memory.
     File(&'a File),
-    /// By its number in the snapshot.
+    /// In the snapshot, at the row with this number.
     Row(u32),
 }
 
@@ -155,7 +155,8 @@ impl JournalReport {
         self.snapshot.as_deref()
     }
 
-    /// Shows every file once, in no order, until one is refused. Returns the damage that ended it before all were shown.
+    /// Passes every file to `show` once, in no particular order. Returns the damage that prevented reading all of them,
+    /// if any.
     pub fn files<'a>(&'a self, show: &mut dyn FnMut(FileReport, FoundFile<'a>)) -> Result<Option<Error>, Error> {
         let relocations = self.history.relocations();
         for file in self.finished.iter().chain(self.history.files()) {
@@ -173,7 +174,7 @@ impl JournalReport {
         Ok(None)
     }
 
-    /// One file, once more. None if its row is gone.
+    /// Reads one file again. None if its row is gone.
     pub fn entry(&self, found: &FoundFile<'_>) -> Result<Option<FileReport>, Error> {
         let relocations = self.history.relocations();
         match found {

@@ -1,4 +1,4 @@
-//! Others on the machine: hooks, upstream writers, leases, locks.
+//! Other programs on the machine: hooks, upstream writers, leases, locks.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn a_hook_can_fork_the_machine_at_every_operation() {
     let expected = [(first - 1, none.clone()), (first, none), (first + 1, empty), (first + 2, full)];
     assert_eq!(states, expected);
     assert_eq!(forks[2].0, first + 2);
-    // No fork has the hook, or this would wait for the lock that we hold.
+    // A fork has no hook, or this would wait for the lock that is held here.
     sync_dir(&forks[0].1, "/in");
 }
 
@@ -128,7 +128,7 @@ fn our_own_writers_refuse_the_lease_too() {
     assert_eq!((fs.lease(&writing).unwrap(), fs.lease(&reading).unwrap()), (Lease::Writer, Lease::Writer));
     drop(writing);
     assert_eq!(fs.lease(&reading).unwrap(), Lease::Held);
-    // O_NONBLOCK: told to come again, and the lease breaks.
+    // O_NONBLOCK: the open fails, and the lease starts to break.
     assert_eq!(code(open(&fs, "/in/a", Open::Write)), Some(libc::EWOULDBLOCK));
     assert!(fs.lease_broken(&reading).unwrap());
 }

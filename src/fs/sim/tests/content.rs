@@ -1,4 +1,4 @@
-//! Content, size and inode over a power cut.
+//! Content, size and inode after a power cut.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ fn each_sector_of_an_overwrite_survives_by_itself() {
         assert!(bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])), "a torn sector");
         sectors
     };
-    // Every mix of old and new, so a later sector without an earlier one too.
+    // Every mix of old and new, including a later sector without an earlier one.
     assert_eq!(outcomes(&fs, firsts).len(), 8);
 }
 
@@ -32,7 +32,7 @@ fn a_sector_ends_as_any_write_left_it() {
     }
     fs.write_at(&file, b"4", 3).unwrap();
     let left = outcomes(&fs, |fs| text(fs, "/in/a").unwrap());
-    // The sector goes as it stands in the cache: the fourth write carries the third.
+    // A sector is written as it is in the cache: the fourth write includes the third.
     assert_eq!(left, ["0000", "1000", "2000", "3000", "3004"].map(str::to_owned).into());
 }
 
@@ -53,7 +53,7 @@ fn a_lost_append_leaves_the_old_end_or_zeros() {
     fs.write_at(&file, b"two,", 4).unwrap();
     let left = outcomes(&fs, |fs| text(fs, "/in/a").unwrap());
     assert_eq!(left, ["one,", "one,\0\0\0\0", "one,two,"].map(str::to_owned).into());
-    // Content that the size fell behind does not come back when the file grows again.
+    // Content beyond a shortened size does not come back when the file grows again.
     let grown = |fs: &SimFs| {
         fs.upstream().stat("/in/a").unwrap().identity.size == 4 && {
             fs.upstream().truncate("/in/a", 8).unwrap();
@@ -203,7 +203,7 @@ fn a_fork_and_its_origin_do_not_see_each_other() {
     assert!(!exists(&fs, "/in/b"));
     assert_eq!(fork.operations() + 1, fs.operations());
     assert_eq!(code(fork.read_at(&file, &mut [0], 0)), Some(libc::EBADF));
-    // A sync on one side is none on the other.
+    // A sync of one machine does not sync the other.
     fs.upstream().sync();
     fork.crash_to(Survival::Nothing);
     assert!(!exists(&fork, "/in/a") && exists(&fs, "/in/a"));

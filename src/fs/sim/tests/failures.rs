@@ -1,4 +1,4 @@
-//! Faults: failed syncs above all.
+//! Faults, mostly failed syncs.
 
 use super::*;
 use crate::fs::sim::{Fault, Op, Survival};
@@ -41,7 +41,7 @@ fn what_a_failed_fsync_lost_is_durable_once_it_is_written_again() {
     assert!(fs.sync_data(&file).is_err());
     fs.write_at(&file, b"?", 3).unwrap();
     fs.sync_data(&file).unwrap();
-    // The sector goes as a whole, as the cache shows it.
+    // A sector is written as a whole, as it is in the cache.
     assert_eq!(left(&fs), ["new?".to_owned()].into());
 }
 
@@ -133,7 +133,7 @@ fn a_failed_sync_dir_loses_its_names() {
     sync_dir(&fs, "/out");
     let look = |fs: &SimFs| (exists(fs, "/in/a"), exists(fs, "/out/b"));
     assert_eq!(outcomes(&fs, look), [(false, true)].into());
-    // A new change of the entry is due like any other.
+    // A new change of the entry can be synced like any other.
     rename(&fs, "/in/a", "/in/z").unwrap();
     sync_dir(&fs, "/in");
     assert_eq!(outcomes(&fs, |fs| text(fs, "/in/z")), [Some("abc".to_owned())].into());

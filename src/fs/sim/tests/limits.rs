@@ -1,4 +1,4 @@
-//! What the kernel refuses, and what it tells.
+//! Errors and metadata that the kernel returns.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn a_full_device_takes_what_fits() {
     fs.create_dir(&small, name("d"), 0o755).unwrap();
     fs.write_at(&file, b"x", 12_288).unwrap();
     assert_eq!(fs.free_bytes(&small).unwrap(), 0);
-    // Space comes back with the last name and the last descriptor.
+    // Space is freed with the last name and the last descriptor.
     fs.unlink(&small, name("a")).unwrap();
     assert_eq!(fs.free_bytes(&small).unwrap(), 0);
     drop(file);
@@ -177,7 +177,7 @@ fn time_passes_with_operations_and_when_told() {
     assert!(second > first && changed == second);
     fs.set_meta(&file, 0o600, FileTime { sec: 1, nsec: 2 }).unwrap();
     assert!(times().0 == FileTime { sec: 1, nsec: 2 } && times().1 > changed);
-    // Two quick writes may share their time.
+    // Two writes in quick succession may have the same time.
     fs.set_granularity(Duration::from_millis(10));
     fs.write_at(&file, b"1", 0).unwrap();
     let coarse = times();

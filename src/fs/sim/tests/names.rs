@@ -1,4 +1,4 @@
-//! Names over a power cut.
+//! Names after a power cut.
 
 use super::*;
 use crate::fs::sim::Survival;
@@ -94,7 +94,7 @@ fn a_synced_rename_takes_what_it_waits_for_with_it() {
     let _other = create(&fs, "/in/other", b"");
     rename(&fs, "/in/a", "/out/a").unwrap();
     sync_dir(&fs, "/out");
-    // The creation of the old name went along; another name of the same directory did not.
+    // The creation of the old name was written too; another name in the same directory was not.
     assert_eq!(outcomes(&fs, names), sets(&[&["/out/a"], &["/in/other", "/out/a"]]));
 }
 
@@ -117,7 +117,7 @@ fn split_renames_leave_both_names_but_never_none() {
     assert_eq!(outcomes(&target, names), sets(&[&["/in/a", "/out/a"], &["/out/a"]]));
     let source = fs.fork();
     sync_dir(&source, "/in");
-    // That wrote no more than the removal: whoever syncs the old directory first may be left with no name at all.
+    // That wrote only the removal: a program that syncs the old directory first may lose both names.
     assert_eq!(outcomes(&source, names), sets(&[&[], &["/out/a"]]));
 }
 

@@ -1,4 +1,4 @@
-//! Random stories: what must hold whatever happens.
+//! Random sequences of operations, and the rules that must always hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ fn pick(rng: &mut Rng) -> String {
     format!("/{}/{}", ["in", "out"][rng.index(2)], ["a", "b", "c", "d"][rng.index(4)])
 }
 
-/// One step of a story in which nothing is ever removed.
+/// One step of a sequence in which nothing is removed.
 fn step(fs: &SimFs, rng: &mut Rng, made: &mut u64, is_split: bool) {
     let (from, to) = (pick(rng), pick(rng));
     match rng.below(8) {
@@ -23,7 +23,7 @@ fn step(fs: &SimFs, rng: &mut Rng, made: &mut u64, is_split: bool) {
                 fs.sync_all(&create(fs, &to, made.to_string().as_bytes())).unwrap();
             }
         }
-        // Not one of them alone: that may leave the file of a rename in halves without a name.
+        // Not only one of them: the file of a split rename could then lose both names.
         2 if is_split => fs.upstream().sync(),
         2 => sync_dir(fs, ["/in", "/out"][rng.index(2)]),
         _ => drop(rename(fs, &from, &to)),
@@ -70,7 +70,7 @@ fn renames_lose_no_file_and_invent_none() {
     }
 }
 
-/// Different inodes have different numbers, and the links are counted right.
+/// Different inodes have different numbers, and link counts are correct.
 fn check_numbers(fs: &SimFs) {
     let mut by_number: BTreeMap<u64, (String, u64, u64)> = BTreeMap::new();
     for (path, content) in contents(fs) {
@@ -105,7 +105,7 @@ fn removals_and_reuse_never_mix_files_up() {
             let fork = fs.fork();
             fork.crash(story * CRASHES + seed);
             check_numbers(&fork);
-            // A crash leaves nothing unsynced: the next one changes nothing.
+            // A crash leaves nothing unsynced, so the next one changes nothing.
             let before = contents(&fork);
             fork.crash(seed);
             assert_eq!(contents(&fork), before);

@@ -1,4 +1,4 @@
-//! Records as bytes.
+//! The encoding of records.
 //!
 //! Invariants: `decode(encode(r)) == r`; `decode` accepts nothing that `encode` does not make.
 
@@ -30,17 +30,17 @@ const KIND_QUARANTINE_DONE: u8 = 12;
 const KIND_FORGOTTEN: u8 = 13;
 const KIND_RULES: u8 = 14;
 const KIND_MOVED_AS: u8 = 15;
-/// As HASHED, and the checksum that the content was verified by.
+/// HASHED plus the algorithm of the checksum that verified the content.
 const KIND_VERIFIED: u8 = 16;
 const KIND_CLOCK_JUMPED: u8 = 17;
 const KIND_EXPIRED_RANGES: u8 = 18;
 const KIND_KEPT_GONE: u8 = 19;
 const KIND_RELOCATED: u8 = 20;
-/// In the second byte of a look: malformed files are refused.
+/// In the second byte of a [`Validation`]: malformed files are refused.
 const LOOK_REFUSES: u8 = 1;
-/// In the second byte of a look: a third one says what the quote is.
+/// In the second byte of a [`Validation`]: a third byte holds the quote.
 const LOOK_QUOTE: u8 = 2;
-/// The quote where none is told.
+/// The quote if no third byte is there.
 const QUOTE: u8 = b'"';
 
 impl Record {
@@ -108,7 +108,7 @@ impl Record {
         }
     }
 
-    /// The payload of a record that is about no single file.
+    /// Encodes the payload of a record that is about no single file.
     fn encode_note(&self, out: &mut Vec<u8>) -> u8 {
         match self {
             Record::ClockJumped(jumped) => {
@@ -136,7 +136,7 @@ impl Record {
         }
     }
 
-    /// Reads the record at the front of `bytes` and the number of bytes it takes; None if there is none.
+    /// Reads the record at the front of `bytes`. Returns it and its length in bytes; None if there is no valid record.
     pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
         let (header, rest) = bytes.split_at_checked(RECORD_HEADER_BYTES)?;
         let length = usize::from(u16::from_le_bytes([header[2], header[3]]));
@@ -212,7 +212,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
     put_option(out, rules.quarantine.as_ref(), |out, path| put_path(out, path));
     put_option(out, rules.validation, put_validation);
-    // Absent, as in journals of old, it is false.
+    // Absent means false: older journals do not have this byte.
     out.extend(rules.require_checksum.then_some(1));
 }
 
@@ -273,7 +273,7 @@ fn put_identity(out: &mut Vec<u8>, identity: &FileIdentity) {
     put_time(out, identity.ctime);
 }
 
-/// What is left to read of a record's payload.
+/// The unread rest of a record's payload.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -335,7 +335,7 @@ impl Fields<'_> {
         })
     }
 
-    /// A record that is about no single file.
+    /// Reads a record that is about no single file.
     fn note(&mut self, kind: u8) -> Option<Record> {
         Some(match kind {
             KIND_CLOCK_JUMPED => {
@@ -442,7 +442,7 @@ impl Fields<'_> {
         let quote = match bits & LOOK_QUOTE {
             0 => Some(QUOTE),
             _ => match self.byte()? {
-                // That has the shorter form.
+                // The default quote has only the shorter form.
                 QUOTE => return None,
                 0 => None,
                 quote => Some(quote),
@@ -451,7 +451,7 @@ impl Fields<'_> {
         Some(Validation { delimiter, quote, refuse: bits & LOOK_REFUSES != 0 })
     }
 
-    /// True if a 1 is left, false if nothing is.
+    /// True if a 1 is left, false if no byte is left.
     fn flag_at_the_end(&mut self) -> Option<bool> {
         if self.0.is_empty() {
             return Some(false);

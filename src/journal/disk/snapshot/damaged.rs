@@ -1,6 +1,6 @@
-//! What is left of a damaged snapshot: every block of rows whose checksum is right, whatever else is wrong.
+//! Reads the intact parts of a damaged snapshot: every block of rows whose checksum is correct, whatever else is wrong.
 //!
-//! Invariant: nothing is taken from a block, or a list, whose checksum is not right.
+//! Invariant: only blocks and lists whose checksum is correct are used.
 
 use std::ffi::OsStr;
 
@@ -21,16 +21,16 @@ use crate::types::{Lsn, UnixMillis};
 /// A snapshot that may be damaged anywhere.
 pub(in crate::journal) struct Damaged {
     snapshot: Snapshot,
-    /// Only with a right header are the lists known, and how many rows there should be.
+    /// Only a valid header says where the lists are and how many rows there should be.
     header_is_right: bool,
     knows_directories: bool,
 }
 
 impl Damaged {
-    /// Opens whatever stands under that snapshot's name.
+    /// Opens the file with the name of the snapshot of `lsn`.
     ///
     /// # Errors
-    /// Newer, if a newer version has written it; I/O. Damage is no error.
+    /// Newer, if a newer version wrote it; I/O. Damage is not an error.
     pub(in crate::journal) fn open<F: Fs>(fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<Damaged, Error> {
         let name = names::snapshot(lsn);
         let path = fs.dir_path(dir).join(&name);
@@ -47,7 +47,7 @@ impl Damaged {
             Some(header) => header,
             None => match find_salt(&read_at, file_bytes)? {
                 Some(salt) => made_up(lsn, file_bytes, salt),
-                // No block can be told from a damaged one.
+                // No block can be checked without the salt.
                 None => made_up(lsn, 0, 0),
             },
         };
@@ -62,7 +62,7 @@ impl Damaged {
         Ok(Damaged { snapshot, header_is_right, knows_directories })
     }
 
-    /// The header, if it is right.
+    /// The header, if it is valid.
     pub(in crate::journal) fn header(&self) -> Option<&SnapshotHeader> {
         self.header_is_right.then_some(&self.snapshot.header)
     }
@@ -72,7 +72,8 @@ impl Damaged {
         self.knows_directories
     }
 
-    /// Tells the surviving records; false if their list is not right, and then nothing that was told counts.
+    /// Passes the surviving records to `on_record`. Returns false if their list is damaged; the caller must then
+    /// discard what it received.
     pub(in crate::journal) fn survivors(&self, on_record: OnRecord<'_>) -> Result<bool, Error> {
         if !self.header_is_right {
             return Ok(false);
@@ -83,8 +84,8 @@ impl Damaged {
         }
     }
 
-    /// Hands on every row of every good block; returns how many there were. Rows of directories that are lost name a
-    /// directory that cannot be instead.
+    /// Passes every row of every valid block to `on_row`; returns the number of rows. If the list of directories is
+    /// lost, the rows name an impossible directory instead.
     pub(in crate::journal) fn rows(&self, on_row: &mut dyn FnMut(Row)) -> Result<u64, Error> {
         let stand_in = Directories::lost();
         let directories = if self.knows_directories { &self.snapshot.directories } else { &stand_in };
@@ -109,21 +110,21 @@ impl Damaged {
 }
 
 impl Directories {
-    /// For rows whose directories are not known.
+    /// Stands in for the directories if their list is lost.
     fn lost() -> Directories {
         const NUMBERS: u64 = 1 << 16;
         Directories::repeated(b"(lost)", NUMBERS)
     }
 }
 
-/// The block of rows that begins at the front of `bytes`, if one does.
+/// The valid block of rows at the front of `bytes`, if there is one.
 fn block_at(bytes: &[u8], page: u32, salt: u32) -> Option<&[u8]> {
     let pages = usize::from(u16_at(bytes, 6));
     let block = bytes.get(..pages * BLOCK_BYTES).filter(|block| !block.is_empty())?;
     (u32_at(block, 0) == block_checksum(salt, page, block)).then_some(block)
 }
 
-/// The salt that makes most blocks right.
+/// The salt that makes most blocks valid.
 fn find_salt(read_at: &ReadAt, file_bytes: u64) -> Result<Option<u32>, Error> {
     let mut votes = salt::Votes::default();
     let mut buffer = vec![0; ROW_BLOCK_PAGES_MAX * BLOCK_BYTES];
@@ -139,7 +140,7 @@ fn find_salt(read_at: &ReadAt, file_bytes: u64) -> Result<Option<u32>, Error> {
     Ok(votes.winner())
 }
 
-/// Stands in for a header that cannot be read: all of the file may be rows.
+/// Stands in for a header that is damaged: the whole file may be rows.
 fn made_up(lsn: Lsn, file_bytes: u64, salt: u32) -> SnapshotHeader {
     SnapshotHeader {
         salt,

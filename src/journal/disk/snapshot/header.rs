@@ -1,7 +1,7 @@
 //! A snapshot's header block.
 //!
-//! Invariants: as in a segment, magic, versions, features and checksum keep their places in every version; what it says
-//! of the file (its length, where its lists lie) is consistent in itself.
+//! Invariants: as in a segment, magic, versions, features and checksum have the same offsets in every version; the
+//! file's length and the extents of its lists agree with each other.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::journal::disk::lifecycle::{FileState, StateCounts};
 use crate::journal::disk::segment::{self, HeaderFault, Predecessor};
 use crate::types::{Lsn, UnixMillis};
 
-/// Where a list lies, and its checksum.
+/// Offset, length and checksum of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) offset: u64,
@@ -22,19 +22,19 @@ pub(super) struct Span {
     pub(super) checksum: u32,
 }
 
-/// The generation that a compaction left standing.
+/// The previous generation, which a compaction keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spare {
-    /// There is none: a repair made this snapshot.
+    /// None: a repair or a rebuild made this snapshot.
     None,
-    /// The journal's first segment and all that follow.
+    /// The journal's first segment and all segments after it.
     FromTheBeginning,
-    /// The snapshot with this LSN and the segments that follow it.
+    /// The snapshot with this LSN and the segments after it.
     Snapshot(Lsn),
 }
 
 impl Spare {
-    /// Files of an LSN up to this one are no part of it.
+    /// The LSN after which this generation begins: older snapshots, and segments up to this LSN, are not part of it.
     pub fn begins_after(self) -> Option<Lsn> {
         match self {
             Spare::None => None,
@@ -44,7 +44,7 @@ impl Spare {
     }
 }
 
-/// Where the header counts the files that are finished.
+/// Where the header holds the numbers of finished files.
 const FINISHED_FIELDS: [(FileState, usize); 4] = [
     (FileState::Manifested, field::MANIFESTED),
     (FileState::SkippedDuplicate, field::SKIPPED),
@@ -57,7 +57,7 @@ const FINISHED_FIELDS: [(FileState, usize); 4] = [
 pub struct SnapshotHeader {
     /// Mixed into every checksum of the file.
     pub salt: u32,
-    /// Which journal it belongs to.
+    /// The UUID of its journal.
     pub store: [u8; 16],
     /// Every record up to it is folded in; the file's name.
     pub lsn: Lsn,
@@ -69,23 +69,23 @@ pub struct SnapshotHeader {
     pub segment_number: u64,
     /// Where that segment ended: the next segment's header says the same.
     pub segment: Predecessor,
-    /// What was left standing.
+    /// The previous generation that is kept.
     pub spare: Spare,
-    /// Contents.
+    /// Rows, one for each content.
     pub rows: u64,
-    /// Blocks that hold them.
+    /// Blocks that hold the rows.
     pub blocks: u64,
     /// Contents forgotten so far, in this compaction and all before.
     pub forgotten: u64,
-    /// Files that are finished and left no record here. MANIFESTED ones are counted whether their content is remembered or
-    /// not.
+    /// Files that are finished and have no record here. MANIFESTED files are counted whether their content is
+    /// remembered or not.
     pub finished: StateCounts,
     pub(super) bucket_bits: u32,
     pub(super) sections: [Span; Section::COUNT],
 }
 
 impl SnapshotHeader {
-    /// Where the rows lie.
+    /// The extent of the rows, in bytes.
     pub(super) fn rows_extent(&self) -> Range<u64> {
         BLOCK_BYTES as u64..self.sections[0].offset
     }
@@ -140,7 +140,7 @@ impl SnapshotHeader {
             (0, 0) => Spare::None,
             (1, 0) => Spare::FromTheBeginning,
             (1, lsn) => Spare::Snapshot(Lsn(lsn)),
-            _ => return Err(HeaderFault::Damaged("what it says of the generation before cannot be")),
+            _ => return Err(HeaderFault::Damaged("its fields about the previous generation contradict each other")),
         };
         let mut finished = StateCounts::default();
         FINISHED_FIELDS.iter().for_each(|(state, at)| finished[*state as usize] = u64_at(*at));
@@ -168,18 +168,18 @@ impl SnapshotHeader {
         Ok(header)
     }
 
-    /// The lists follow each other, are as long as the numbers ask, and end where the file ends.
+    /// Checks that the lists follow each other, have the lengths that the counts require, and end where the file ends.
     fn check(&self) -> Result<(), HeaderFault> {
         let refuse = |what| Err(HeaderFault::Damaged(what));
         if self.segment.last_lsn.max(self.segment.first_lsn) != self.lsn || self.lsn == Lsn(0) {
             return refuse("its LSN is not where its last segment ends");
         }
-        // What is older than the spare generation is removed: it must never be this snapshot itself.
+        // Files older than the spare generation are removed: this snapshot must never be one of them.
         if self.spare.begins_after().is_some_and(|spare| spare >= self.lsn) {
             return refuse("the generation before it is not older than itself");
         }
         if self.rows > u64::from(u32::MAX) || self.blocks > self.rows || self.bucket_bits > BUCKET_BITS_MAX {
-            return refuse("its numbers cannot be");
+            return refuse("its counts are impossible");
         }
         let files = self.finished.into_iter().try_fold(0, u64::checked_add);
         let manifested = self.finished[FileState::Manifested as usize];

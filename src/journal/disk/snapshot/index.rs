@@ -1,23 +1,23 @@
-//! Which row a SHA-256 may be in: four and a half bytes of memory a row.
+//! Finds the rows that may hold a SHA-256, in four and a half bytes of memory per row.
 //!
-//! Rows are sorted by SHA-256, whose bits are uniform. The first `bucket_bits` of it name a bucket, of some eight rows;
-//! the next 32 are the row's *fragment*. So a look-up reads two places of memory, and of 2^29 look-ups of contents that are
-//! not there one has to read a row to find that out: 8 rows against 32 bits.
+//! Rows are sorted by SHA-256, whose bits are uniform. The first `bucket_bits` select a bucket of about eight rows; the
+//! next 32 are the row's *fragment*. So a look-up reads two places in memory, and of 2^29 look-ups of unknown contents
+//! one has to read a row: 8 rows against 32 bits.
 //!
-//! Why not a column of 8-byte prefixes with an interpolation search: that takes twice the memory and twice the time to
-//! read at start, and a look-up touches two to three places in it.
+//! Why not a column of 8-byte prefixes with an interpolation search: it needs twice the memory and twice the time to
+//! read at a start, and a look-up touches two to three places in it.
 //!
-//! Invariant: what is found here is a hint; only the row's whole SHA-256 decides.
+//! Invariant: the result is a hint; only the row's whole SHA-256 decides.
 
 use std::ops::Range;
 
 use crate::journal::disk::format::{BUCKET_BITS_MAX, FRAGMENT_BITS};
 use crate::types::Sha256;
 
-/// Rows that a bucket should have, at most, on average.
+/// The greatest average number of rows in a bucket.
 const BUCKET_ROWS: u64 = 8;
 
-/// How many bits name a bucket, for so many rows.
+/// Bits of a bucket's number, for this many rows.
 pub(super) fn bucket_bits(rows: u64) -> u32 {
     (rows / BUCKET_ROWS).checked_ilog2().map_or(0, |bits| (bits + 1).min(BUCKET_BITS_MAX))
 }
@@ -35,15 +35,15 @@ fn place(sha256: &Sha256, bucket_bits: u32) -> (usize, u32) {
 #[derive(Debug)]
 pub(super) struct RowIndex {
     pub(super) bucket_bits: u32,
-    /// For each bucket the number of its first row; and the number of rows.
+    /// For each bucket the number of its first row; at the end the number of rows.
     pub(super) buckets: Vec<u32>,
     pub(super) fragments: Vec<u32>,
-    /// For each block of rows: the number of its first row, and its place in pages.
+    /// For each block of rows: the number of its first row, and its offset in pages.
     pub(super) blocks: Vec<(u32, u32)>,
 }
 
 impl RowIndex {
-    /// The rows whose fragment is that of `sha256`.
+    /// The rows with the same bucket and fragment as `sha256`.
     pub(super) fn candidates(&self, sha256: &Sha256) -> Range<u32> {
         let (bucket, fragment) = place(sha256, self.bucket_bits);
         let (first, end) = (self.buckets[bucket], self.buckets[bucket + 1]);
@@ -60,7 +60,7 @@ impl RowIndex {
         Some((index, self.blocks[index].0))
     }
 
-    /// Why the lists cannot be those of `rows` rows in blocks that end before the page `pages_end`; None if they can.
+    /// Why the lists cannot belong to `rows` rows in blocks that end before page `pages_end`; None if they can.
     pub(super) fn fault(&self, rows: u32, pages_end: u64) -> Option<(Which, &'static str)> {
         let ascending = |list: &[u32]| list.windows(2).all(|pair| pair[0] <= pair[1]);
         if self.buckets.first() != Some(&0) || self.buckets.last() != Some(&rows) || !ascending(&self.buckets) {
@@ -84,20 +84,20 @@ impl RowIndex {
     }
 }
 
-/// Which list is at fault.
+/// The list that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     Buckets,
     Blocks,
 }
 
-/// An index that grows row by row, in ascending order.
+/// Builds an index row by row, in ascending order.
 pub(super) struct Builder {
     index: RowIndex,
 }
 
 impl Builder {
-    /// For about `rows_max` rows; with more, buckets are larger.
+    /// Prepares for about `rows_max` rows; with more, buckets become larger.
     pub(super) fn new(rows_max: u64) -> Builder {
         let bucket_bits = bucket_bits(rows_max);
         let buckets = vec![0; (1 << bucket_bits) + 1];

@@ -1,10 +1,10 @@
-//! A snapshot: what all records up to an LSN add up to, in one immutable file.
+//! A snapshot: the sum of all records up to an LSN, in one immutable file.
 //!
 //! Invariants:
-//! - A file with a snapshot's name is complete and was read back before it got that name: anything wrong with it is
-//!   damage and never the mark of a crash.
-//! - Opening reads header and index only, whatever the number of rows; every row is checked when it is read.
-//! - Every checksum covers the file's salt and the place, so that nothing is taken for something else.
+//! - A file with a snapshot's name is complete and was read back before it got that name: any fault in it is damage and
+//!   never the result of a crash.
+//! - Opening reads only header and index, however many rows there are; each row is checked when it is read.
+//! - Every checksum covers the file's salt and the position, so that bytes of another file or position never pass.
 //! - Reading never writes.
 
 mod block;

@@ -1,6 +1,6 @@
-//! Reading a snapshot: header and index at once, a row when it is asked for.
+//! Reading a snapshot: header and index when it is opened, a row when it is requested.
 //!
-//! Invariant: nothing is handed out whose checksum was not right.
+//! Invariant: only data whose checksum is correct is handed out.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -20,13 +20,14 @@ use crate::journal::disk::record::Record;
 use crate::journal::disk::segment::HeaderFault;
 use crate::types::{Lsn, Sha256, UnixMillis};
 
-/// Bytes read at once of a list.
+/// Bytes of a list read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Reads a file at an offset, as [`Fs::read_at`] does: so that a snapshot's type does not name the file system.
+/// Reads a file at an offset until the buffer is full or the file ends. A closure, so that the type of a snapshot does
+/// not depend on the file system's.
 pub(super) type ReadAt = Box<dyn Fn(&mut [u8], u64) -> fs::Result<usize> + Send + Sync>;
 
-/// Is told a record, its LSN, and when it was written.
+/// Receives a record, its LSN, and the time at which it was written.
 pub(super) type OnRecord<'a> = &'a mut dyn FnMut(Lsn, UnixMillis, Record) -> Result<(), Rejected>;
 
 /// An open snapshot.
@@ -44,7 +45,7 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// The header of the snapshot under a name, and its length as it should be.
+/// Reads and checks the header of a snapshot, and checks that the file's length is the one in the header.
 pub(super) fn read_header<F: Fs>(
     fs: &F,
     file: &F::File,
@@ -69,15 +70,15 @@ pub(super) fn read_header<F: Fs>(
 }
 
 impl Snapshot {
-    /// Opens the snapshot of that LSN.
+    /// Opens the snapshot with this LSN.
     ///
     /// # Errors
-    /// Corrupt if header, length or index are not as they were written. Rows and surviving records are not looked at.
+    /// Corrupt if header, length or index are not as they were written. Rows and surviving records are not checked.
     pub fn open<F: Fs>(fs: &F, dir: &F::Dir, lsn: Lsn) -> Result<Snapshot, Error> {
         Snapshot::open_as(fs, dir, &names::snapshot(lsn), lsn)
     }
 
-    /// Opens it under any name.
+    /// Opens a snapshot under any name.
     pub(super) fn open_as<F: Fs>(fs: &F, dir: &F::Dir, name: &str, lsn: Lsn) -> Result<Snapshot, Error> {
         let path = fs.dir_path(dir).join(name);
         let file = fs.open(dir, OsStr::new(name), Open::Read)?;
@@ -133,7 +134,8 @@ impl Snapshot {
         &self.header.sections[section as usize]
     }
 
-    /// Hands on a list's bytes in parts (each but the last a multiple of 8 long), and then checks them.
+    /// Passes a list's bytes to `part` in pieces (the length of each but the last is a multiple of 8), then checks the
+    /// checksum of all of them.
     fn read_section(&self, section: Section, mut part: impl FnMut(&[u8])) -> Result<(), Error> {
         let extent = *self.extent(section);
         let mut checksum = section_checksum(self.header.salt, section);
@@ -180,10 +182,10 @@ impl Snapshot {
         self.index.memory_bytes()
     }
 
-    /// The row of this content. A content that is not there costs no I/O.
+    /// The row of this content. An unknown content nearly always costs no I/O.
     ///
     /// # Errors
-    /// Corrupt if the block that has to be looked at is not as it was written.
+    /// Corrupt if the block that must be read is not as it was written.
     pub fn find(&self, sha256: &Sha256) -> Result<Option<Row>, Error> {
         let mut buffer = Vec::new();
         for number in self.index.candidates(sha256) {
@@ -209,8 +211,8 @@ impl Snapshot {
         self.decode(block, row).map(Some)
     }
 
-    /// Tells the records that still matter, in LSN order: of files that were not finished, of duplicates that stay in
-    /// staging, and the settings under which those were found.
+    /// Passes the records that still matter to `on_record`, in LSN order: those of files that were not finished, those
+    /// of duplicates that stay in staging, and the settings under which these files were found.
     pub fn survivors(&self, on_record: OnRecord<'_>) -> Result<(), Error> {
         let mut bytes = Vec::new();
         self.read_section(Section::Survivors, |part| bytes.extend_from_slice(part))?;
@@ -233,7 +235,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The error that the generation before, which begins at that snapshot (or segment), is not all there.
+    /// The error that the previous generation, which begins with the snapshot (or segment) of this LSN, is incomplete.
     pub(in crate::journal) fn spare_is_missing(&self, begin: Lsn) -> Error {
         self.corrupt(0, Damage::SpareMissing(begin))
     }
@@ -247,7 +249,7 @@ impl Snapshot {
         self.corrupt(u64::from(page) * BLOCK_BYTES as u64, Damage::RowBlock(what))
     }
 
-    /// Where a block lies, and its length, in pages.
+    /// Offset and length of a block, in pages.
     pub(super) fn block_extent(&self, block: usize) -> (u32, usize) {
         let page = self.index.blocks[block].1;
         let rows_end = (self.header.rows_extent().end / BLOCK_BYTES as u64) as u32;
@@ -255,7 +257,7 @@ impl Snapshot {
         (page, (end - page) as usize)
     }
 
-    /// Rows in a block, as the index has it.
+    /// Rows in a block, according to the index.
     fn block_rows(&self, block: usize) -> u32 {
         let end = self.index.blocks.get(block + 1).map_or(self.header.rows as u32, |(first, _)| *first);
         end - self.index.blocks[block].0
@@ -271,7 +273,7 @@ impl Snapshot {
         self.check_block(block, &buffer[..read])
     }
 
-    /// The block is as it was written, and the one that the index means.
+    /// Checks that the block is as it was written, and that it is the one in the index.
     pub(super) fn check_block(&self, block: usize, bytes: &[u8]) -> Result<(), Error> {
         let (page, pages) = self.block_extent(block);
         if bytes.len() != pages * BLOCK_BYTES || bytes.len() < ROW_BLOCK_HEADER_BYTES {

@@ -1,7 +1,7 @@
-//! One remembered content: what a MANIFESTED file's records said, in as few bytes as is simple.
+//! One remembered content: the fields of a MANIFESTED file's records, in a simple, compact encoding.
 //!
-//! Invariants: `decode(encode(row)) == row`, for the same directories; a row is at most [`ROW_BYTES_MAX`] long; rows stay
-//! valid when directories are added behind the others.
+//! Invariants: `decode(encode(row)) == row`, for the same directories; a row is at most [`ROW_BYTES_MAX`] long; rows
+//! stay valid when directories are appended.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,37 +18,37 @@ const VARINT_BYTES_MAX: usize = 10;
 /// The longest row: a digest, nineteen numbers and two names.
 pub(super) const ROW_BYTES_MAX: usize = 32 + 19 * VARINT_BYTES_MAX + 2 * PATH_BYTES_MAX;
 
-/// A content that was ingested, and everything that `inspect` shows of the file that brought it.
+/// A content that was ingested, and everything that `inspect` shows about its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Of the content.
+    /// The hash of the content.
     pub sha256: Sha256,
     /// The file.
     pub ingest_id: IngestId,
-    /// Of its MANIFESTED.
+    /// The LSN of its MANIFESTED.
     pub lsn: Lsn,
     /// `st_dev` of the staged file.
     pub device: u64,
-    /// `st_ino`.
+    /// `st_ino` of the staged file.
     pub inode: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Seconds since the epoch.
+    /// Modification time, in seconds since the epoch.
     pub mtime_sec: i64,
     /// When it was found complete.
     pub discovered_at: UnixMillis,
     /// When its MANIFESTED was written.
     pub manifested_at: UnixMillis,
-    /// Where it was found.
+    /// Its path in staging.
     pub source_path: PathBuf,
-    /// Where it is.
+    /// Its path in the warehouse.
     pub warehouse_path: PathBuf,
-    /// What stood there when it was published, if that was noted.
+    /// The identity of the file there when it was published, if it was recorded.
     pub published: Option<FileIdentity>,
 }
 
 impl Row {
-    /// Reads its paths as they are since these moves.
+    /// Applies moves of directories to its paths.
     pub fn renew(&mut self, relocations: &Relocations) {
         relocations.renew(Lsn(self.ingest_id.0), &mut self.source_path);
         relocations.renew(self.lsn, &mut self.warehouse_path);
@@ -71,7 +71,7 @@ impl Row {
         put_varint(out, directories.number(warehouse_directory));
         put_varint(out, source_name.len() as u64);
         out.extend_from_slice(source_name);
-        // Nearly always the same name.
+        // Nearly always it is the same name.
         if warehouse_name == source_name {
             put_varint(out, 0);
         } else {
@@ -83,7 +83,8 @@ impl Row {
         }
     }
 
-    /// Differences from what was staged: a file that was renamed is the same one.
+    /// Encodes differences to the staged file: a renamed file has the same device, inode, size and mtime, so they are
+    /// 0.
     fn encode_published(&self, published: &FileIdentity, out: &mut Vec<u8>) {
         let difference = |now: u64, before: u64| zigzag(now.wrapping_sub(before) as i64);
         put_varint(out, difference(published.device, self.device));
@@ -105,7 +106,7 @@ impl Row {
         Some(FileIdentity { device, inode, size, mtime, ctime })
     }
 
-    /// Reads a row that fills `bytes`; None if it is none.
+    /// Decodes a row that fills `bytes`; None if they are not a row.
     pub fn decode(bytes: &[u8], directories: &Directories) -> Option<Row> {
         let (sha256, rest) = bytes.split_first_chunk::<32>()?;
         let mut fields = Fields(rest);
@@ -146,10 +147,10 @@ pub(in crate::journal) fn sha256_of(row: &[u8]) -> Option<Sha256> {
     row.first_chunk::<32>().map(|digest| Sha256(*digest))
 }
 
-/// What decides whether a row has expired: compaction looks at every row's.
+/// The fields that decide whether a row has expired; compaction reads them of every row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Stamps {
-    /// The LSN of its MANIFESTED, and when that was written.
+    /// The LSN of its MANIFESTED, and when it was written.
     pub(in crate::journal) lsn: Lsn,
     pub(in crate::journal) listed_at: UnixMillis,
     /// When the file was found complete.
@@ -169,7 +170,7 @@ pub(in crate::journal) fn stamps(row: &[u8]) -> Option<Stamps> {
     Some(Stamps { lsn, listed_at, found_at: UnixMillis(found_at) })
 }
 
-/// A path's directory, None if it has none, and its name.
+/// A path's directory (None if it has no slash) and its name.
 fn split(path: &Path) -> (Option<&[u8]>, &[u8]) {
     let bytes = path.as_os_str().as_bytes();
     match bytes.iter().rposition(|byte| *byte == b'/') {
@@ -178,13 +179,13 @@ fn split(path: &Path) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// The directories that rows name by number, so that each is written once: staging, and one a day in the warehouse. 0 is
-/// "none", so that a path without a slash comes back as it was.
+/// The directories that rows name by number, so that each is stored once: staging, and one per day in the warehouse. 0
+/// means "no directory", so that a path without a slash decodes unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct Directories {
     names: Vec<Box<[u8]>>,
     numbers: HashMap<Box<[u8]>, u64>,
-    /// The last two that were asked for: rows come with the same ones again and again.
+    /// The last two numbers returned: consecutive rows mostly have the same directories.
     last: [u64; 2],
 }
 
@@ -223,7 +224,7 @@ impl Directories {
         (path.len() <= PATH_BYTES_MAX).then(|| PathBuf::from(std::ffi::OsString::from_vec(path)))
     }
 
-    /// One name for all numbers up to `count`.
+    /// The same name for all numbers up to `count`.
     pub(super) fn repeated(name: &[u8], count: u64) -> Directories {
         Directories { names: (0..count).map(|_| name.into()).collect(), ..Directories::default() }
     }
@@ -238,7 +239,7 @@ impl Directories {
         out
     }
 
-    /// Reads a section.
+    /// Decodes a section.
     pub(super) fn decode(mut bytes: &[u8]) -> Option<Directories> {
         let mut directories = Directories::default();
         while !bytes.is_empty() {
@@ -268,7 +269,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Small for numbers near 0 of either sign.
+/// Maps numbers near 0 of either sign to small numbers.
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
@@ -277,7 +278,7 @@ fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-/// What is left to read of a row.
+/// The unread rest of a row.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -367,7 +368,7 @@ mod tests {
             assert_eq!(sha256_of(bytes), Some(row.sha256));
             let (lsn, listed_at, found_at) = (row.lsn, row.manifested_at, row.discovered_at);
             assert_eq!(stamps(bytes), Some(Stamps { lsn, listed_at, found_at }));
-            // Cut off before what was published, it is a row of the time when that was not noted.
+            // Cut off before `published`, it is a row from a version that did not record it.
             let bare = Row { published: None, ..row.clone() };
             let cut: Vec<Row> =
                 (0..bytes.len()).filter_map(|length| Row::decode(&bytes[..length], &directories)).collect();

@@ -1,6 +1,6 @@
-//! The rows of a snapshot, one after the other: what `inspect`, `verify` and compaction read.
+//! Iterates over the rows of a snapshot, for `inspect`, `verify` and compaction.
 //!
-//! Invariant: a row is handed out only from a block whose checksum was right.
+//! Invariant: a row is handed out only from a block whose checksum is correct.
 
 use super::block::extent;
 use super::reader::Snapshot;
@@ -18,10 +18,10 @@ impl Snapshot {
         RowReader::new(self)
     }
 
-    /// Reads every byte that means anything.
+    /// Checks every byte that has a meaning.
     ///
     /// # Errors
-    /// Corrupt if anything is not as it was written, or contradicts the rest.
+    /// Corrupt if something is not as it was written, or contradicts the rest.
     pub fn verify(&self) -> Result<(), Error> {
         self.survivors(&mut |_, _, _| Ok(()))?;
         let mut rows = self.rows();
@@ -33,10 +33,10 @@ impl Snapshot {
                 return Err(self.block_fault(block, "rows do not ascend"));
             }
             if row.lsn > self.header.lsn || row.ingest_id.0 >= row.lsn.0 {
-                return Err(self.block_fault(block, "a row's LSN cannot be"));
+                return Err(self.block_fault(block, "a row's LSN is impossible"));
             }
             if !self.index.candidates(&row.sha256).contains(&count) {
-                return Err(self.section_fault(Section::Fragments, "a row is not where it says"));
+                return Err(self.section_fault(Section::Fragments, "the index does not lead to a row"));
             }
             last = Some(row.sha256);
             count += 1;
@@ -49,11 +49,11 @@ impl Snapshot {
 pub struct RowReader<'a> {
     snapshot: &'a Snapshot,
     window: Vec<u8>,
-    /// Page of the window's first byte.
+    /// The page of the window's first byte.
     window_page: u32,
-    /// The block that is being read, and those before it.
+    /// The number of blocks begun, the current one included.
     blocks_begun: usize,
-    /// In the window: where the block ends, the row that was gone to, and the next one.
+    /// Offsets in the window: the end of the block, the current row, and the next row.
     block_end: usize,
     row: Option<(usize, usize)>,
     next_row: usize,
@@ -74,7 +74,7 @@ impl<'a> RowReader<'a> {
         }
     }
 
-    /// Goes on to the next row; false if there is none.
+    /// Advances to the next row; false if there is none.
     pub fn advance(&mut self) -> Result<bool, Error> {
         self.row = None;
         while self.rows_left == 0 {
@@ -92,12 +92,12 @@ impl<'a> RowReader<'a> {
         Ok(true)
     }
 
-    /// The bytes of the row that `advance` has gone to.
+    /// The bytes of the current row.
     pub fn row(&self) -> Option<&[u8]> {
         self.row.and_then(|(from, to)| self.window.get(from..to))
     }
 
-    /// Goes on to the next row and decodes it.
+    /// Advances to the next row and decodes it.
     pub fn next_row(&mut self) -> Result<Option<Row>, Error> {
         if !self.advance()? {
             return Ok(None);
@@ -105,7 +105,7 @@ impl<'a> RowReader<'a> {
         self.snapshot.decode(self.block(), self.row().unwrap_or(&[])).map(Some)
     }
 
-    /// The number of that row's block.
+    /// The number of the current row's block.
     pub(super) fn block(&self) -> usize {
         self.blocks_begun.saturating_sub(1)
     }

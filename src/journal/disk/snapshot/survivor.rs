@@ -1,6 +1,6 @@
-//! A record that outlives its segment: how a snapshot holds it.
+//! A record that outlives its segment, as a snapshot holds it.
 //!
-//! Invariant: the record's bytes are those of its frame; before them stand its LSN and its time.
+//! Invariant: the record is encoded as in its frame; its LSN and its time precede it.
 
 use crate::journal::disk::record::Record;
 use crate::types::{Lsn, UnixMillis};
@@ -13,11 +13,11 @@ pub struct Survivor {
     pub written_at: UnixMillis,
     /// The record.
     pub record: Record,
-    /// Bytes that it takes.
+    /// Its encoded length in bytes.
     pub(super) length: usize,
 }
 
-/// Bytes before a surviving record: LSN and time.
+/// Bytes of LSN and time before a surviving record.
 const STAMP_BYTES: usize = 16;
 
 impl Survivor {

@@ -1,9 +1,10 @@
 //! Writing a snapshot, row by row.
 //!
 //! Invariants:
-//! - It gets its name when it is complete, durable, and was read back from the disk; until then it has a temporary one.
-//! - The header is written last, so that a file that was cut off has none.
-//! - What is not yet durable is bounded: the disk is never flooded, so commits beside it do not wait for long.
+//! - The file gets its name once it is complete, durable, and read back from the disk; until then it has a temporary
+//!   one.
+//! - The header is written last, so an incomplete file has none.
+//! - The amount of unsynced data is bounded, so that commits at the same time do not wait long for the disk.
 
 use std::ffi::OsStr;
 
@@ -28,19 +29,19 @@ const SYNC_BYTES: u64 = 8 << 20;
 const _: () = assert!(ROW_BLOCK_HEADER_BYTES + 2 + ROW_BYTES_MAX <= ROW_BLOCK_PAGES_MAX * BLOCK_BYTES);
 const _: () = assert!(ROW_BYTES_MAX <= u16::MAX as usize);
 
-/// What a snapshot says besides its rows.
+/// The content of a snapshot besides its rows.
 pub struct Contents {
-    /// Which journal it belongs to.
+    /// The UUID of its journal.
     pub store: [u8; 16],
     /// The number of the last segment folded in.
     pub segment_number: u64,
     /// Where that segment ended.
     pub segment: Predecessor,
-    /// What is left standing.
+    /// The previous generation that is kept.
     pub spare: Spare,
     /// Contents forgotten so far.
     pub forgotten: u64,
-    /// Files that are finished and left no survivor.
+    /// Files that are finished and have no surviving record.
     pub finished: StateCounts,
     /// The directories that the rows name.
     pub directories: Directories,
@@ -59,17 +60,17 @@ pub struct Writer<'a, F: Fs> {
     /// The block that is being filled.
     block: Vec<u8>,
     block_rows: u16,
-    /// What is to be written at `offset`.
+    /// Bytes that are to be written at `offset`.
     out: Vec<u8>,
     offset: u64,
     synced: u64,
 }
 
 impl<'a, F: Fs> Writer<'a, F> {
-    /// Begins the snapshot of that LSN, of about `rows_max` rows.
+    /// Begins the snapshot with this LSN, for about `rows_max` rows.
     pub fn create(fs: &'a F, dir: &'a F::Dir, lsn: Lsn, salt: u32, rows_max: u64) -> Result<Writer<'a, F>, Error> {
         let name = names::snapshot_temporary(lsn);
-        // A leftover of an earlier try in this process: nobody reads it.
+        // A leftover of an earlier attempt in this process: it is never read.
         if fs.stat(dir, OsStr::new(&name))?.is_some() {
             fs.unlink(dir, OsStr::new(&name))?;
         }
@@ -79,7 +80,7 @@ impl<'a, F: Fs> Writer<'a, F> {
         Ok(Writer { fs, dir, file, lsn, salt, index, block, block_rows: 0, out: Vec::new(), offset, synced: 0 })
     }
 
-    /// Adds a row; they come in ascending order of their SHA-256, each once.
+    /// Adds a row. Rows must come in ascending order of their SHA-256, each once.
     pub fn push(&mut self, row: &[u8]) -> Result<(), Error> {
         let Some(sha256) = sha256_of(row) else { return Ok(()) };
         debug_assert!(row.len() <= ROW_BYTES_MAX);
@@ -96,7 +97,7 @@ impl<'a, F: Fs> Writer<'a, F> {
         Ok(())
     }
 
-    /// How many rows were added.
+    /// The number of rows added so far.
     pub fn rows(&self) -> u64 {
         self.index.rows() as u64
     }
@@ -135,7 +136,7 @@ impl<'a, F: Fs> Writer<'a, F> {
         Ok(())
     }
 
-    /// Adds a list behind what is there, at the beginning of a page.
+    /// Appends a list, which begins and ends at a page boundary.
     fn section(&mut self, section: Section, parts: impl Iterator<Item = [u8; 4]>) -> Result<Span, Error> {
         let offset = self.offset + self.out.len() as u64;
         let (mut length, mut checksum) = (0, section_checksum(self.salt, section));
@@ -205,13 +206,13 @@ impl<'a, F: Fs> Writer<'a, F> {
         drop(index);
         fs::write_all_at(self.fs, &self.file, &header.encode(), 0)?;
         self.fs.sync_all(&self.file)?;
-        // What the page cache holds was just written; what counts is what the disk gives back.
+        // The page cache holds what was just written; the read-back must come from the disk.
         self.fs.drop_cache(&self.file)?;
         Ok(())
     }
 
-    /// Finishes the file, gives it its name and makes that durable. It is read back *before* it gets its name: so there
-    /// is no moment in which a start could meet a snapshot that nobody has read.
+    /// Finishes the file, gives it its name and makes the name durable. It is read back *before* it gets its name, so a
+    /// start never finds a snapshot that has not been checked.
     pub fn finish(mut self, contents: &Contents) -> Result<Snapshot, Error> {
         let temporary = names::snapshot_temporary(self.lsn);
         let name = names::snapshot(self.lsn);
@@ -224,7 +225,7 @@ impl<'a, F: Fs> Writer<'a, F> {
             self.abandon();
             return Err(error);
         }
-        // As with a segment: a name that may never become durable is one that nobody must build on.
+        // As with a segment: this name may never become durable, so nothing must depend on it.
         self.fs.sync_dir(self.dir).inspect_err(|_| drop(self.fs.unlink(self.dir, OsStr::new(&name))))?;
         Snapshot::open(self.fs, self.dir, self.lsn)
     }
@@ -237,7 +238,7 @@ impl<'a, F: Fs> Writer<'a, F> {
         })
     }
 
-    /// Removes what was written; on a full disk its room is wanted now. What stays is removed at the next start.
+    /// Removes the unfinished file; on a full disk its space is needed now. If that fails, the next start removes it.
     pub fn abandon(self) {
         let _ = self.fs.unlink(self.dir, OsStr::new(&names::snapshot_temporary(self.lsn)));
     }

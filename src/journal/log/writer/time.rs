@@ -1,4 +1,4 @@
-//! What the writer makes of the clock: the records that say that it has jumped, and what is forgotten by it.
+//! The writer's use of the clock: records of its jumps, and expiry by its time.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::journal::log::replay::Visitor;
 use crate::types::UnixMillis;
 
 impl<F: Fs> Journal<F> {
-    /// When the last frame was written, as it says.
+    /// The time in the last frame.
     pub fn written_at(&self) -> UnixMillis {
         self.written_at
     }
 
-    /// The record by which what is older is forgotten, by the clock as far as it is believed. None if that is too much for one
-    /// record: then it is remembered for longer.
+    /// The record that forgets contents older than `remember`, by the time that the writer believes. None if one record
+    /// cannot hold it; the contents are then remembered for longer.
     pub fn expiry(&self, clock: &Clock, expired: &Expired, remember: Duration) -> Option<Record> {
         let (wall, steady) = (self.fs.now(), self.fs.steady());
         let now = self.sight.map_or(wall, |sight| sight.believed(wall, steady));
         clock.expiry(expired, now, remember, self.next_lsn())
     }
 
-    /// Looks at the clock. A jump must be said by a CLOCK_JUMPED in a frame that is appended after this.
+    /// Checks whether the clock has jumped. If so, the caller must append a CLOCK_JUMPED next.
     pub fn look_at_clock(&mut self) -> Option<Jumped> {
         let (now, steady) = (self.fs.now(), self.fs.steady());
         let by_ms = self.sight?.jumped_ms(now, steady)?;
@@ -33,8 +33,8 @@ impl<F: Fs> Journal<F> {
         Some(Jumped { by_ms, newest: self.written_at, now })
     }
 
-    /// The records that are due before any other behind a start, and the jump that they tell: jumps that earlier writers did
-    /// not note; the one since the newest record; the end of an expiry that has none.
+    /// The records that must come first after a start: jumps that earlier writers did not record; the jump since the
+    /// newest record, which is also returned; the end of an expiry that has none.
     pub fn opening(&mut self, clock: &Clock, expired: &Expired) -> (Vec<Record>, Option<Jumped>) {
         let mut records = Vec::new();
         let mut shift_ms = clock.shift_ms();
@@ -53,10 +53,10 @@ impl<F: Fs> Journal<F> {
         (records, jumped)
     }
 
-    /// Appends records, and hands them to whoever has visited those before.
+    /// Appends records and passes each to `visitor`, which must have received all before them.
     ///
     /// # Errors
-    /// As [`Journal::append`]; what was appended so far was handed on.
+    /// As [`Journal::append`]; the visitor has received the records appended so far.
     pub fn append_all(&mut self, visitor: &mut dyn Visitor, records: &[Record]) -> Result<(), Error> {
         let mut rest = records;
         while !rest.is_empty() {

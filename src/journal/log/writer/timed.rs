@@ -1,6 +1,6 @@
-//! The times of what a start reads.
+//! Follows the times of the frames that a start reads.
 //!
-//! Invariant: what is read is handed on as it is.
+//! Invariant: everything reaches the inner visitor unchanged.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::journal::log::clock::Follow;
 use crate::journal::log::replay::{Replayed, Visitor};
 use crate::types::{Lsn, UnixMillis};
 
-/// Hands on what is read, and follows its times.
+/// Passes everything to the inner visitor, and follows the frames' times.
 pub(super) struct Timed<'a> {
     pub(super) visitor: &'a mut dyn Visitor,
     pub(super) follow: Follow,
@@ -35,7 +35,7 @@ impl Visitor for Timed<'_> {
     }
 
     fn frame(&mut self, offset: u64, header: &FrameHeader) {
-        // A seal is written into the segment before, by whatever the clock says.
+        // A seal is written into the previous segment with the raw wall clock.
         if header.kind != FrameKind::Seal {
             self.follow.frame(header.first_lsn, header.written_at);
         }
@@ -47,7 +47,7 @@ impl Visitor for Timed<'_> {
     }
 }
 
-/// When the newest record in the snapshot was written.
+/// The time of the newest surviving record in the snapshot.
 pub(super) fn newest_survivor(replayed: &Replayed) -> Result<Option<UnixMillis>, Error> {
     let mut newest = None;
     if let Some(snapshot) = &replayed.snapshot {

@@ -1,4 +1,4 @@
-//! A few contents of many: whether warehouse and manifests are the ones that the journal knows is told by them.
+//! A sample of contents, with which a start checks that warehouse and manifests are those of the journal.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::limits::{EVIDENCE_MAX, EVIDENCE_ROWS_MAX};
 use crate::types::Sha256;
 
 impl Index {
-    /// Some content that is in the warehouse and in a manifest, if there is any.
+    /// A content that is in the warehouse and in a manifest, if there is one.
     ///
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
@@ -21,7 +21,8 @@ impl Index {
         Ok(row.map(|row| (row.sha256, Original::of_row(&row, &self.notes.relocations))))
     }
 
-    /// Some contents that are in a manifest, and in the warehouse below `root`: a few of the newest, or of all.
+    /// A sample of contents that are in a manifest, and in the warehouse below `root`: a few since the last snapshot,
+    /// and a few rows of the snapshot.
     ///
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.

@@ -1,6 +1,6 @@
-//! What the records say that are about no single file: what has expired, the wall clock's jumps, directories that were moved.
+//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories.
 //!
-//! Invariant: as the rest of the index, a function of the records in LSN order.
+//! Invariant: like the rest of the index, a function of the records in LSN order.
 
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::relocations::Relocations;

@@ -1,4 +1,4 @@
-//! RELOCATED: every path that is in memory is read by the new one from now on.
+//! RELOCATED: changes every path in memory to the new root.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::journal::disk::record::{Relocated, Settings};
 use crate::journal::memory::ingest::Ingest;
 
 impl Index {
-    /// What is in memory is read by the new path from now on; rows of the snapshot, when they are looked up.
+    /// Changes all paths in memory. Paths of the snapshot's rows are changed when the rows are looked up.
     pub(super) fn relocate(&mut self, roots: &Relocated) {
         if let Some(settings) = &mut self.settings {
             renew_settings(roots, settings);
