@@ -106,7 +106,10 @@ fn only_one(index: &Index, what: &str, matching: Vec<Sha256>) -> Result<(Sha256,
         1 => Ok(known.remove(0)),
         _ => {
             let all: Vec<String> = known.iter().map(|(sha256, _)| sha256.to_string()).collect();
-            Err(Error::Usage(format!("{what}: several contents were at this path, give one of them: {}", all.join(" "))))
+            Err(Error::Usage(format!(
+                "{what}: several contents were at this path, give one of them: {}",
+                all.join(" ")
+            )))
         }
     }
 }

@@ -51,7 +51,12 @@ pub(super) fn listen(state_path: &Path, rules: RunningRules) -> Control {
     match try_listen(&path, rules) {
         Ok(asked) => Control { socket: identity(&path), path, asked },
         Err(error) => {
-            tracing::info!(event = "control_unavailable", path = log::path(&path), error, "`explain` cannot ask the ingestor");
+            tracing::info!(
+                event = "control_unavailable",
+                path = log::path(&path),
+                error,
+                "`explain` cannot ask the ingestor"
+            );
             Control { path, socket: None, asked: channel::never() }
         }
     }

@@ -129,7 +129,8 @@ fn elsewhere<F: Fs>(context: &Context<'_, F>, settings: Option<&Settings>, path:
             "it is below a directory in staging; only files directly in staging are ingested".to_owned()
         }
         Some(_) if path.starts_with(&settings.warehouse) => {
-            "this journal did not bring it here: another ingestor or program did, or its content was forgotten".to_owned()
+            "this journal did not bring it here: another ingestor or program did, or its content was forgotten"
+                .to_owned()
         }
         Some(_) => format!("it is not in {}, and not in the warehouse", text(&settings.input)),
         None => "nothing is there, and the journal knows of nothing that was".to_owned(),

@@ -33,8 +33,9 @@ pub(super) fn explain<F: Fs>(
     };
     let answer = |status, summary: &str| Answer::new(path, status, summary);
     if let Some(why) = ignored(context, path, kind)? {
-        let by_whom =
-            context.are_rules_told.then_some("an ingestor runs: this follows from the options that it was started with");
+        let by_whom = context
+            .are_rules_told
+            .then_some("an ingestor runs: this follows from the options that it was started with");
         return Ok(answer("IGNORED", &why).with("ingestor", by_whom));
     }
     if let Some(kept) = context.report.state.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
