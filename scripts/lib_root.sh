@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# A copy of this machine's file system that can be thrown away, for scripts that install something: what is written goes
-# to memory, and nothing of it is left. Sourced after lib.sh.
+# A temporary copy of this machine's file system, for scripts that install something: changes go to memory and are
+# discarded. Sourced after lib.sh.
 
 COPY='' COPY_MOUNTS=()
 
-# Makes the copy: $COPY. The data of the services in it lies on a real disk, $COPY_DATA, which it has as /srv: leases and
-# renames are to be seen as they are there.
+# Makes the copy: $COPY. The data of its services is on a real disk, in $COPY_DATA, which is /srv in the copy: leases
+# and renames must behave as they do there.
 copy_this_machine() {
     [ "$(id -u)" -eq 0 ] || fail "it takes root"
     local layers=$WORK/layers
@@ -26,17 +26,17 @@ clean_up_more() {
     for mounted in "${COPY_MOUNTS[@]}"; do umount -- "$mounted" || umount -l -- "$mounted" || true; done
 }
 
-# What cannot be done here is neither passed nor failed.
+# A check that cannot run here neither passes nor fails.
 skip() {
     say "SKIPPED: $*"
     exit 0
 }
 
-# Runs a program of the copy in it: behind --as-pid2, as a process beside others; with --boot, below a systemd of its own.
-# The arguments are systemd-nspawn's.
+# Runs a program of the copy in it: with --as-pid2 as an ordinary process, with --boot below the copy's own systemd. The
+# arguments are systemd-nspawn's.
 run_in_copy() {
     command -v systemd-nspawn >/dev/null || skip "systemd-nspawn is not installed (Debian: systemd-container)"
-    # A network of its own, without a way out. Not registered anywhere: a systemd outside is not needed.
+    # In its own network, without a connection. Not registered: a systemd outside is not needed.
     systemd-nspawn --quiet --directory="$COPY" --bind="$COPY_DATA:/srv" --private-network \
         --machine="csv-ingestor-$$" --link-journal=no --register=no --keep-unit "$@" </dev/null
 }
