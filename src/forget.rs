@@ -102,7 +102,7 @@ fn only_one(index: &Index, what: &str, matching: Vec<Sha256>) -> Result<(Sha256,
         known.extend(index.original(&sha256)?.map(|original| (sha256, original)));
     }
     match known.len() {
-        0 => Err(Error::Usage(format!("{what}: the journal remembers no content for it"))),
+        0 => Err(Error::Usage(format!("{what}: no content is remembered for it"))),
         1 => Ok(known.remove(0)),
         _ => {
             let all: Vec<String> = known.iter().map(|(sha256, _)| sha256.to_string()).collect();

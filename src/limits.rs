@@ -67,7 +67,7 @@ pub const COMPACTION_RETRY_BYTES: u64 = 16 << 20;
 /// Up to so many files are synced one by one; for more, one `syncfs` is used, which also waits for the writes of other
 /// programs.
 pub const FEW_FILES: usize = 4;
-/// With quarantine: a file is moved there after its sidecar was found to have another SHA-256 so often. Twice, one scan
+/// With quarantine: a file is moved there after its sidecar was found to have another checksum so often. Twice, one scan
 /// interval apart: where there are no leases, the file may still have been in transfer.
 pub const CHECKSUM_TRIES: u32 = 2;
 /// With quarantine: a file is moved there after so many failed reads, with pauses of 1, 2, 4, 8 and 16 seconds.

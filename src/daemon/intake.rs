@@ -1,9 +1,9 @@
 //! The intake: decides when to scan staging, and hands complete files to the workers.
 //!
-//! Invariant: apart from its own select, it waits in only two places, with its heartbeat marked as waiting: in sends to
-//! the committer (DISCOVERED notes and removed kept duplicates), while the committer waits for the disk; and in sends
-//! to the queue of large files, which has room for all files in flight. It never waits for the queue of small files:
-//! when that is full, it tries again after the next report.
+//! Invariant: apart from its own select and its file calls, it waits in only two places, with its heartbeat marked as
+//! waiting: in sends to the committer (DISCOVERED notes and removed kept duplicates), while the committer waits for the
+//! disk; and in sends to the queue of large files, which has room for all files in flight. It never waits for the queue
+//! of small files: when that is full, it tries again after the next report.
 
 mod feed;
 mod hear;
