@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# A copy of this machine's file system that can be thrown away, for scripts that install something: what is written goes
-# to memory, and nothing of it is left. Sourced after lib.sh.
+# A temporary copy of this machine's file system, for scripts that install something: changes go to memory and are
+# discarded. Sourced after lib.sh.
 
 COPY='' COPY_MOUNTS=()
 
-# Makes the copy: $COPY. The data of the services in it lies on a real disk, $COPY_DATA, which it has as /srv: leases and
-# renames are to be seen as they are there.
+# Makes the copy: $COPY. The data of its services is on a real disk, in $COPY_DATA, which is /srv in the copy: leases
+# and renames must behave as they do there.
 copy_this_machine() {
-    [ "$(id -u)" -eq 0 ] || skip "it takes root"
+    [ "$(id -u)" -eq 0 ] || skip "it needs root"
     local layers=$WORK/layers
     mkdir -p "$layers" "$WORK/data"
     mount -t tmpfs -o mode=755 tmpfs "$layers" || skip "nothing can be mounted here"
@@ -30,7 +30,7 @@ clean_up_more() {
 # The arguments are systemd-nspawn's.
 run_in_copy() {
     command -v systemd-nspawn >/dev/null || skip "systemd-nspawn is not installed (Debian: systemd-container)"
-    # A network of its own, without a way out. Not registered anywhere: a systemd outside is not needed.
+    # In its own network, without a connection. Not registered: a systemd outside is not needed.
     systemd-nspawn --quiet --directory="$COPY" --bind="$COPY_DATA:/srv" --private-network \
         --machine="csv-ingestor-$$" --link-journal=no --register=no --keep-unit "$@" </dev/null
 }

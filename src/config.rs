@@ -1,6 +1,6 @@
 //! The settings after validation.
 //!
-//! Invariants: making a [`Config`] has no side effects; one that exists is consistent.
+//! Invariants: making a [`Config`] has no side effects; every `Config` is consistent.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::Mode;
 
-/// What the user asked for, still unchecked.
+/// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// Staging directory.
@@ -32,7 +32,7 @@ pub struct Paths {
     pub state: PathBuf,
     /// Where duplicates are moved.
     pub duplicates: Option<PathBuf>,
-    /// Where files are moved that cannot be ingested.
+    /// Where files that cannot be ingested are moved.
     pub quarantine: Option<PathBuf>,
     /// Where the metrics are written for node_exporter.
     pub metrics_textfile: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub enum Extent {
     Forever,
     /// One scan, one window.
     Once,
-    /// As once, but only saying what would happen.
+    /// As once, but it only reports what would happen.
     DryRun,
 }
 
@@ -58,29 +58,29 @@ pub struct Config {
     pub mode: Mode,
     /// The ending of sidecars.
     pub sidecar_suffix: OsString,
-    /// Between two scans.
+    /// The time between two scans.
     pub scan_interval: Duration,
     /// Hashing threads.
     pub concurrency: usize,
-    /// Which names are for us; None: all.
+    /// Which names are ingested; None: all.
     pub include: Option<Patterns>,
-    /// Which of them are not.
+    /// Which of these names are not.
     pub exclude: Option<Patterns>,
-    /// What becomes of duplicates.
+    /// What happens to duplicates.
     pub duplicates: DuplicateAction,
-    /// Files are looked into.
+    /// How files are validated, if they are.
     pub validate: Option<Validation>,
-    /// Only those are taken that a checksum in their sidecar vouches for.
+    /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
-    /// How long contents are remembered; None for ever.
+    /// How long contents are remembered; None: for ever.
     pub remember: Option<Duration>,
     /// How long to run.
     pub extent: Extent,
-    /// What the operator takes upon himself.
+    /// The risks that the operator accepts.
     pub accepts: Accepts,
     /// What is logged, and how.
     pub logging: Logging,
-    /// When and where it shows how things stand.
+    /// When and where metrics are published.
     pub metrics: MetricsOptions,
 }
 
@@ -89,21 +89,21 @@ pub struct Config {
 pub struct Logging {
     /// Least important level that is logged.
     pub level: LogLevel,
-    /// None if it was not asked for.
+    /// None if the option was not given.
     pub format: Option<LogFormat>,
 }
 
-/// When and where the ingestor shows how things stand.
+/// When and where the ingestor publishes its metrics.
 #[derive(Clone, Debug)]
 pub struct MetricsOptions {
-    /// Between two `metrics` events.
+    /// The time between two `metrics` events.
     pub interval: Duration,
     /// Where the metrics are served.
     pub listen: Option<String>,
 }
 
 impl Config {
-    /// The part that the journal keeps.
+    /// The settings that the journal records.
     pub fn settings(&self) -> Settings {
         Settings {
             input: self.paths.input.clone(),
@@ -114,7 +114,7 @@ impl Config {
         }
     }
 
-    /// What becomes of files that cannot be ingested; None: they stay.
+    /// What happens to files that cannot be ingested; None: they stay.
     pub fn quarantine(&self) -> Option<Quarantine> {
         let dir = self.paths.quarantine.clone()?;
         Some(match self.extent {
@@ -123,28 +123,28 @@ impl Config {
         })
     }
 
-    /// Which names are for us.
+    /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
         let sidecar_suffix = (self.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
         NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix }
     }
 }
 
-/// A setting that cannot be.
+/// A setting that is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The path does not exist, is no directory, or cannot be read.
+    /// The path does not exist, is not a directory, or cannot be read.
     #[error("{option} {}: {source}", path.display())]
     Path {
         /// The option.
         option: &'static str,
         /// Its value.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error that the kernel reported.
         source: std::io::Error,
     },
-    /// One directory lies inside another, where it must not.
-    #[error("{inner} {} lies inside {outer} {} (or is the same): give it a place of its own", inner_path.display(), outer_path.display())]
+    /// One directory is inside another, where it must not be.
+    #[error("{inner} {} is inside {outer} {} (or is the same): give it a directory of its own", inner_path.display(), outer_path.display())]
     Inside {
         /// The option.
         inner: &'static str,
@@ -155,15 +155,15 @@ pub enum Error {
         /// Its value.
         outer_path: PathBuf,
     },
-    /// Nothing can be served there.
+    /// The ingestor cannot listen on this address.
     #[error("--metrics-listen {address}: {source}")]
     Listen {
         /// The address, as it was given.
         address: String,
-        /// What the kernel said.
+        /// The error that the kernel reported.
         source: std::io::Error,
     },
-    /// Two options that belong together.
+    /// Options that do not fit together, or a path that does not fit.
     #[error("{0}")]
     Options(String),
 }
@@ -177,7 +177,10 @@ const QUARANTINE: &str = "--quarantine";
 const TEXTFILE: &str = "--metrics-textfile";
 
 impl Paths {
-    /// The paths, absolute, if they fit together. Touches nothing.
+    /// Makes the paths absolute and checks that they fit together. Creates and changes nothing.
+    ///
+    /// # Errors
+    /// A path cannot be used, or two of them do not fit together.
     pub fn check(self) -> Result<Paths, Error> {
         let absolute = |option: &'static str, path: PathBuf| {
             let absolute = std::path::absolute(&path).map_err(|source| Error::Path { option, path, source })?;
@@ -205,7 +208,7 @@ impl Paths {
         paths.check_apart()?;
         for (option, path) in paths.renamed_to() {
             if device(INPUT, &paths.input)? != device(option, path)? {
-                let text = format!("{option} must lie on the file system of {INPUT}: files are renamed there");
+                let text = format!("{option} must be on the file system of {INPUT}: files are renamed there");
                 return Err(Error::Options(text));
             }
         }
@@ -218,7 +221,8 @@ impl Paths {
         Ok(paths)
     }
 
-    /// No directory lies where its files would be taken for another's, by whatever path. Touches nothing.
+    /// Checks that no directory is inside another one where its files would be mistaken for that one's, by whatever
+    /// path it is reached. Creates and changes nothing.
     ///
     /// # Errors
     /// The first pair that does not fit together.
@@ -227,11 +231,12 @@ impl Paths {
         for (option, path) in self.made() {
             must_not_be_inside((option, path), (INPUT, &self.input))?;
         }
-        // Readers of these would find what is still being written; and what a reader writes there would be ingested.
+        // Readers of these would find files that are still being written; and a file that a reader writes there would
+        // be ingested.
         for outer in read_by_others {
             must_not_be_inside((INPUT, &self.input), outer)?;
         }
-        // Readers of these would find there what is none of theirs.
+        // Readers of these would find files there that do not belong to them.
         for (option, path) in self.renamed_to() {
             for outer in read_by_others {
                 must_not_be_inside((option, path), outer)?;
@@ -250,7 +255,7 @@ impl Paths {
         Ok(())
     }
 
-    /// True if warehouse and manifests are one directory, by whatever paths.
+    /// True if warehouse and manifests are the same directory, by whatever paths.
     ///
     /// # Errors
     /// A path cannot be resolved.
@@ -259,20 +264,20 @@ impl Paths {
         Ok(is_inside(warehouse, manifests)? && is_inside(manifests, warehouse)?)
     }
 
-    /// The directories that are made if they are missing.
+    /// The directories that are created if they are missing.
     fn made(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
         let always = [(WAREHOUSE, &self.warehouse), (MANIFESTS, &self.manifests), (STATE, &self.state)];
         always.into_iter().chain(self.renamed_to())
     }
 
-    /// Where staged files are renamed to that do not get into the warehouse.
+    /// Directories into which staged files are renamed that do not get into the warehouse.
     fn renamed_to(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
         let both = [(DUPLICATES, &self.duplicates), (QUARANTINE, &self.quarantine)];
         both.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)))
     }
 }
 
-/// The file need not be there, but what it will lie in. node_exporter reads no other names, and says nothing about them.
+/// The file need not exist, but its directory must. node_exporter ignores files with other names, without a message.
 fn check_textfile(path: &Path) -> Result<(), Error> {
     if path.extension() != Some(OsStr::new("prom")) {
         let text = format!("{TEXTFILE} {} must end in .prom: node_exporter reads no others", path.display());
@@ -290,7 +295,7 @@ fn must_be_directory(option: &'static str, path: &Path) -> Result<(), Error> {
     opened.map(drop).map_err(|error| Error::Path { option, path: path.to_path_buf(), source: error.source })
 }
 
-/// The device that a path is, or will be, on.
+/// The device of a path, or of the directory in which it will be created.
 fn device(option: &'static str, path: &Path) -> Result<u64, Error> {
     let fs = RealFs::default();
     let existing = path.ancestors().find_map(|ancestor| fs.open_dir(ancestor).ok());
@@ -319,13 +324,13 @@ fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)
     Ok(())
 }
 
-/// True also if both are one directory.
+/// True also if both are the same directory.
 fn is_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<bool, Error> {
     let (inside, outside) = (resolved(inner.0, inner.1)?, resolved(outer.0, outer.1)?);
     Ok(inside.starts_with(&outside) || is_reached_through(&inside, &outside) || mounts::is_inside(&inside, &outside))
 }
 
-/// True if a directory above `inner` (or itself) is `outer` by another path, as where one is mounted a second time.
+/// True if `inner` or a directory above it is `outer` by another path, as where one is mounted a second time.
 fn is_reached_through(inner: &Path, outer: &Path) -> bool {
     let fs = RealFs::default();
     let key = |path: &Path| fs.open_dir(path).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key());
@@ -345,7 +350,7 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Reads what stands between two fields.
+/// Reads the delimiter of fields.
 pub fn parse_delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         b"tab" | b"\\t" => Ok(b'\t'),
@@ -354,7 +359,7 @@ pub fn parse_delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Reads what stands around a field; None for nothing.
+/// Reads the quote character; None for none.
 pub fn parse_quote(text: &str) -> Result<Quote, String> {
     match text.as_bytes() {
         b"none" => Ok(Quote(None)),
@@ -363,20 +368,20 @@ pub fn parse_quote(text: &str) -> Result<Quote, String> {
     }
 }
 
-/// What stands around a field, if anything does.
+/// The quote character of fields, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quote(pub Option<u8>);
 
-/// Reads a duration that is not zero.
+/// Reads a duration, at least [`SCAN_INTERVAL_MIN`].
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 5s or 1m"))?;
     if duration < SCAN_INTERVAL_MIN || duration > DURATION_MAX {
-        return Err("must lie between 10ms and a year".to_owned());
+        return Err("must be between 10ms and a year".to_owned());
     }
     Ok(duration)
 }
 
-/// Looks at an address to listen at; whether it can be had is seen when it is bound.
+/// Checks the form of an address to listen on; whether it is available is found out when it is bound.
 pub fn parse_address(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let is_bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
@@ -391,7 +396,7 @@ pub fn parse_remember(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write 90d, 12months or 5years"))?;
     if duration < REMEMBER_MIN || duration > REMEMBER_MAX {
-        return Err("must lie between 1s and 1000years".to_owned());
+        return Err("must be between 1s and 1000years".to_owned());
     }
     Ok(duration)
 }

@@ -1,8 +1,8 @@
-//! What `explain` asks a running ingestor, and what that answers: through a socket in the state directory.
+//! The questions that `explain` asks a running ingestor, and its answers, through a socket in the state directory.
 //!
 //! Invariants:
 //! - Questions and answers are single lines of JSON, each of a bounded length.
-//! - Without an answer everything works but what only the ingestor knows.
+//! - Without an answer, everything works except what only the running ingestor knows.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -21,43 +21,43 @@ use crate::journal::names;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
 
-/// The longest answer that is read: patterns come from a command line, which holds no more.
+/// The longest answer that is read: patterns come from a command line, which cannot be longer.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
-/// For each step of a conversation.
+/// The time limit for each step of a conversation.
 pub const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What the ingestor knows of a staged file.
+/// What the ingestor knows about a staged file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StagedStatus {
     /// `waiting`, `held` (refused, until it changes or for a while), `ready` or `in_flight`.
     pub phase: String,
     /// Why it waits or is held.
     pub reason: Option<String>,
-    /// Unchanged, by its own observation, for so long.
+    /// How long it has been unchanged, as the ingestor observed it.
     pub unchanged_seconds: Option<f64>,
-    /// How long it has to stay so in stability mode.
+    /// How long it has to stay unchanged in stability mode.
     pub window_seconds: Option<f64>,
-    /// When it is looked at again at the latest, if that is certain.
+    /// When it is checked again at the latest, if that is certain.
     pub retry_in_seconds: Option<f64>,
     /// How often it has failed in this state.
     pub failures: Option<u32>,
-    /// What went wrong the last time.
+    /// The last error.
     pub error: Option<String>,
 }
 
-/// By what the ingestor judges names and sidecars: the options that it was started with.
+/// The rules by which the ingestor checks names and sidecars: the options that it was started with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunningRules {
     include: Vec<String>,
     exclude: Vec<String>,
     /// In sidecar mode, as base64.
     sidecar_suffix: Option<String>,
-    /// Only those are taken that a checksum in their sidecar vouches for.
+    /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
 }
 
 impl RunningRules {
-    /// Of these settings.
+    /// The rules of these settings.
     pub fn of(config: &Config) -> RunningRules {
         let names = config.name_rules();
         let texts = |patterns: &Option<Patterns>| patterns.as_ref().map_or(Vec::new(), |it| it.texts().to_vec());
@@ -69,7 +69,8 @@ impl RunningRules {
         }
     }
 
-    /// Which names are for it. None if this program does not understand them: the ingestor is of another version.
+    /// Which names the ingestor takes. None if this program does not understand the rules: the ingestor has another
+    /// version.
     pub fn names(&self) -> Option<NameRules> {
         let suffix = self.sidecar_suffix.as_ref().map(|suffix| BASE64.decode(suffix)).transpose().ok()?;
         Some(NameRules {
@@ -84,20 +85,21 @@ impl RunningRules {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
-    /// What is known of the file of this name, which is base64.
+    /// What the ingestor knows about the file with this name, in base64.
     Explain(String),
-    /// By which rules it goes.
-    RunningRules,
+    /// The rules that the ingestor applies.
+    Rules,
 }
 
-/// Asks the ingestor that runs on this state directory. None if nobody answers; inside, None if it does not know the file.
+/// Asks the ingestor that runs on this state directory. None if there is no answer; inside, None if it does not know
+/// the file.
 pub fn ask(state_path: &Path, name: &OsStr) -> Option<Option<StagedStatus>> {
     answer(state_path, &Question::Explain(BASE64.encode(name.as_bytes())))
 }
 
-/// By which rules the ingestor goes that runs on this state directory. None if nobody answers.
+/// The rules of the ingestor that runs on this state directory. None if there is no answer.
 pub fn rules(state_path: &Path) -> Option<RunningRules> {
-    answer(state_path, &Question::RunningRules)
+    answer(state_path, &Question::Rules)
 }
 
 fn answer<T: DeserializeOwned>(state_path: &Path, question: &Question) -> Option<T> {

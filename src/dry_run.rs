@@ -1,6 +1,6 @@
-//! `--dry-run`: what would happen, said on stdout. The same rules as the real thing, up to the first effect.
+//! `--dry-run`: writes to stdout what would happen. It applies the same rules as a real run, up to the first effect.
 //!
-//! Invariant: it writes nothing anywhere: no directory, no journal, no lock, no copy, no sync.
+//! Invariant: it changes nothing: no directory, no journal, no lock, no copy, no sync.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -27,7 +27,7 @@ use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Refusal, Settled, WhyNot};
 use crate::types::{IngestId, Sha256};
 
-/// What is said of a sidecar without a file.
+/// The message for a sidecar without a file.
 pub const ORPHAN_TEXT: &str = "orphaned sidecar: its file is not there";
 
 /// What would happen to one file.
@@ -37,31 +37,31 @@ pub enum Forecast {
     Ready {
         /// The staged file.
         path: PathBuf,
-        /// Where it would go.
+        /// The path that it would get.
         warehouse_path: PathBuf,
     },
-    /// Its content is, or by then would be, in the warehouse.
+    /// Its content is in the warehouse, or would be by then.
     Duplicate {
         /// The staged file.
         path: PathBuf,
-        /// The first one's place.
+        /// The path of the file with that content.
         of: PathBuf,
     },
-    /// It would stay where it is.
+    /// It would stay in staging.
     Waiting {
         /// The staged file.
         path: PathBuf,
         /// Why.
         reason: String,
     },
-    /// It is never taken.
+    /// It is never ingested.
     Ignored {
-        /// What lies in staging.
+        /// The entry in staging.
         path: PathBuf,
         /// Why.
         why: Ignored,
     },
-    /// So are others, too many to be named.
+    /// Further ignored entries, too many to list.
     MoreIgnored {
         /// Staging.
         path: PathBuf,
@@ -70,7 +70,7 @@ pub enum Forecast {
     },
 }
 
-/// Looks, waits out one stability window, looks again, and tells.
+/// Scans, waits for one stability window, checks again, and reports.
 pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let staging = Arc::new(fs.open_dir(&config.paths.input)?);
     let index = engine::foresee(fs, &config.paths.state, &config.settings(), config.accepts)?;
@@ -131,7 +131,7 @@ impl Forecast {
     }
 }
 
-/// One scan, and one more look at each name when its window has passed.
+/// One scan, and another look at each name after its window.
 fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Result<(), Error> {
     let started = Instant::now();
     scanner.begin(settle)?;
@@ -152,7 +152,7 @@ fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Re
     }
 }
 
-/// Hashes files on several threads; the results are in the order of the files.
+/// Hashes files on several threads; returns the results in the order of the files.
 fn hash_all<F: Fs>(
     shared: &Arc<Shared<F>>,
     files: Vec<Settled>,
@@ -160,7 +160,7 @@ fn hash_all<F: Fs>(
 ) -> Vec<(Settled, Result<Sha256, Refusal>)> {
     let (sender, queue) = channel::bounded(files.len());
     for indexed in files.into_iter().enumerate() {
-        // There is room for all of them.
+        // The queue has room for all of them.
         let _ = sender.send(indexed);
     }
     drop(sender);
@@ -205,7 +205,7 @@ impl<F: Fs> Forecaster<'_, F> {
             return Ok(Forecast::Duplicate { path, of });
         }
         let partition = self.config.paths.warehouse.join(settled.complete_at.date_partition());
-        // Which id it will get, nobody knows yet: that is in those names only that come last.
+        // The ingest id is not known yet: it occurs only in the names that are tried last.
         for taken in 0.. {
             let name = warehouse_name(&settled.name, &sha256, IngestId(0), taken);
             let warehouse_path = partition.join(&name);

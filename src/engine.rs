@@ -1,6 +1,7 @@
-//! Opening the ingestor's engine: locks, journal, recovery. The daemon, `replay` and the simulation all begin here.
+//! Opens the ingestor's engine: locks, journal, recovery. The daemon, `replay` and the simulation all begin here.
 //!
-//! Invariants: both locks are held before anything is modified; what recovery leaves is returned, nothing is begun.
+//! Invariants: both locks are held before anything is modified; files that recovery has to resume are returned, not
+//! begun.
 
 mod manners;
 pub mod places;
@@ -28,27 +29,28 @@ use crate::relocate;
 use crate::types::Lsn;
 use places::{Beginning, Marked};
 
-/// What opening needs to know.
+/// The parameters of [`open`].
 pub struct Options {
     /// The journal's directory.
     pub state_path: PathBuf,
-    /// The directories; None for those that the journal knows.
+    /// The directories; None: those that the journal knows.
     pub settings: Option<Settings>,
     /// In sidecar mode, the ending of sidecars.
     pub sidecar_suffix: Option<OsString>,
-    /// Files are looked into while they are hashed. Without directories, this and the next two are what the journal knows.
+    /// How files are validated while they are hashed. If `settings` is None, the journal's values replace this and the
+    /// next two.
     pub validate: Option<Validation>,
-    /// Only those are taken that a checksum in their sidecar vouches for.
+    /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
-    /// Where files go that cannot be ingested; None: they stay.
+    /// Where files go that cannot be ingested; None: they stay in staging.
     pub quarantine: Option<Quarantine>,
-    /// What the operator takes upon himself.
+    /// The risks that the operator accepts.
     pub accepts: Accepts,
     /// Counts and logs.
     pub metrics: Arc<Metrics>,
     /// Called while the disk is full.
     pub on_full: OnFull,
-    /// Set by the first signal: nothing is waited for any longer.
+    /// Set by the first signal: from then on the engine waits for nothing.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -58,15 +60,15 @@ pub struct Engine<F: Fs> {
     pub committer: Committer<F>,
     /// What hashing workers need.
     pub shared: Arc<Shared<F>>,
-    /// What recovery did.
+    /// The files that recovery finished, resumed or abandoned.
     pub recovered: Recovered,
-    /// What reading the journal found.
+    /// What the replay of the journal found.
     pub replayed: Replayed,
-    /// The directories that have to stay what they are.
+    /// The directories that must not be replaced.
     pub places: Arc<Places<F>>,
 }
 
-/// Reads the journal without locking or changing anything, and checks what a start would check.
+/// Reads the journal without locking or changing anything, and makes the checks of a start.
 ///
 /// # Errors
 /// A start would be refused.
@@ -84,25 +86,25 @@ pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: A
     Ok(index)
 }
 
-/// Reads the journal without locking or changing anything. An absent one is an empty state.
+/// Reads the journal without locking or changing anything. If there is none, the index is empty.
 pub fn read_state<F: Fs>(fs: &F, state_path: &Path) -> Result<Index, Error> {
     let mut index = Index::default();
     journal::read(fs, state_path, &mut index)?;
     Ok(index)
 }
 
-/// Opens the engine and finishes what was half done. None if neither the caller nor the journal knows any
-/// directories: then there is nothing to do.
+/// Opens the engine and finishes what was half done. None if neither the caller nor the journal names directories: then
+/// there is nothing to do.
 pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Error> {
     let started = Instant::now();
     let Some(begun) = begin(fs, &mut options)? else { return Ok(None) };
     let Begun { mut journal, replayed, mut index, staging, settings, accepts, is_told } = begun;
-    // Before anything is made at the new paths: that is how they are known.
+    // Before anything is created at the new paths: their present content shows that they are the same directories.
     if is_told {
         relocate::notice(fs, &mut journal, &mut index, &settings)?;
     }
     let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
-    // Who only finishes what was begun can do so without it: what was to go there stays.
+    // A caller that only finishes what was begun does not need these directories: files that should go there stay.
     let quarantine_dir = options.quarantine.as_ref().map(|quarantine| &quarantine.dir);
     for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
         fs::open_dir_durable(fs, Path::new("/"), dir, DIR_MODE)?;
@@ -137,7 +139,7 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
     Ok(Some(Engine { committer, shared, recovered, replayed, places }))
 }
 
-/// A journal that was locked and read, and the directories that it is to work with, which were checked.
+/// A journal that was locked and replayed, and the directories to work with, which were checked.
 struct Begun<F: Fs> {
     journal: Journal<F>,
     replayed: Replayed,
@@ -145,19 +147,19 @@ struct Begun<F: Fs> {
     staging: F::Dir,
     settings: Settings,
     accepts: Accepts,
-    /// The caller has named the directories.
+    /// The caller named the directories.
     is_told: bool,
 }
 
-/// Locks and reads; nothing is changed where a check fails. Rules that the caller does not name are those that the journal
-/// knows.
+/// Locks and reads; if a check fails, nothing is changed. The journal's values replace rules that the caller does not
+/// give.
 fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error> {
     let staging = options.settings.as_ref().map(|settings| lock_input(fs, settings)).transpose()?;
     let mut index = Index::default();
     let opening = Opening::begin(fs, &options.state_path, &mut index)?;
     let is_told = options.settings.is_some();
     if !is_told {
-        // As the ingestor was told that left what there is to do.
+        // Use the rules of the ingestor that left the files half done.
         let rules = index.rules();
         (options.validate, options.require_checksum) = (rules.validation, rules.require_checksum);
         options.quarantine = rules.quarantine.clone().map(Quarantine::at_once);

@@ -1,10 +1,10 @@
-//! Every way in which a command ends badly, and its exit code.
+//! All errors that end a command, and their exit codes.
 
 use std::path::PathBuf;
 
 use crate::{config, fs, journal, pipeline};
 
-/// A staging directory that another journal works with.
+/// A staging directory with which another journal works.
 #[derive(Debug)]
 pub struct StagingOfAnother {
     /// The staging directory.
@@ -13,7 +13,7 @@ pub struct StagingOfAnother {
     pub marker: PathBuf,
     /// This journal's directory.
     pub state: PathBuf,
-    /// There is a journal in it.
+    /// A journal exists in it.
     pub is_there: bool,
     /// The directories in force.
     pub warehouse: PathBuf,
@@ -21,10 +21,10 @@ pub struct StagingOfAnother {
     pub manifests: PathBuf,
 }
 
-/// What ends a command.
+/// The error that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A setting that cannot be.
+    /// A setting that is not valid.
     #[error(transparent)]
     Config(#[from] config::Error),
     /// The pipeline stopped.
@@ -38,17 +38,17 @@ pub enum Error {
     InputLocked {
         /// The staging directory.
         path: PathBuf,
-        /// Who holds it, if that can be told.
+        /// The process that holds the lock, if it is known.
         pid: Option<u32>,
     },
-    /// The staging directory's path stands for another directory than at the start.
+    /// The path of the staging directory leads to another directory than at the start, or to none.
     #[error("--input {} was removed or replaced while running; restart to watch the new one", .0.display())]
     InputReplaced(PathBuf),
-    /// The manifests list what the journal should know.
+    /// The manifests list a file that the journal should know, and does not.
     #[error(
-        "{}, line {}: its file ({}, ingest id {}) is not known to the journal in {}, which is older than the manifests, or was \
-         begun anew beside them: it would ingest again what they list. Nothing was modified. {}csv-ingestor journal rebuild \
-         --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
+        "{}, line {}: its file ({}, ingest id {}) is unknown to the journal in {}. This journal is older than the manifests, \
+         or was created anew beside them, and would ingest again what they list. Nothing was modified. {}csv-ingestor journal \
+         rebuild --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
         unknown.manifest.display(), unknown.number, unknown.listed.source_path.display(), unknown.listed.ingest_id,
         state.display(), if *is_there { "Move it away and run: " } else { "Run: " },
         state.display(), warehouse.display(), manifests.display()
@@ -58,91 +58,91 @@ pub enum Error {
         unknown: Box<pipeline::places::older::Unknown>,
         /// The journal's directory.
         state: PathBuf,
-        /// There is a journal in it.
+        /// A journal exists in it.
         is_there: bool,
         /// The directories in force.
         warehouse: PathBuf,
         /// As above.
         manifests: PathBuf,
     },
-    /// Another journal has worked with the staging directory last.
+    /// Another journal was the last to work with the staging directory.
     #[error(
-        "--input {}: {} says that journal {} has worked with it, and not the one in {}, which would ingest again what that one \
-         has listed. Nothing was modified. Give that journal's --state-path; or, if it is lost, {}csv-ingestor journal \
+        "--input {}: {} says that journal {} has worked with it, not the journal in {}, which would ingest again the files that \
+         the other one has listed. Nothing was modified. Give that journal's --state-path; or, if it is lost, {}csv-ingestor journal \
          rebuild --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
         .0.input.display(), .0.marker.display(), pipeline::places::claim::journal_of(&.0.marker), .0.state.display(),
         if .0.is_there { "move this one away and run: " } else { "run: " },
         .0.state.display(), .0.warehouse.display(), .0.manifests.display()
     )]
     StagingOfAnother(Box<StagingOfAnother>),
-    /// A place in which the journal has worked, and that does not look so.
+    /// A directory in which the journal has worked lacks the journal's marker.
     #[error(
-        "{option} {}: {} is missing, which this journal's ingestor made there: mount it, or give the right directory; or, if it \
-         is to begin anew there, start with --new-warehouse", path.display(), marker.display()
+        "{option} {}: {} is missing, which this journal's ingestor created there: mount the directory, or give the right one; \
+         or, to begin with an empty one, start with --new-warehouse", path.display(), marker.display()
     )]
     MarkerMissing {
         /// The option.
         option: &'static str,
         /// Its value.
         path: PathBuf,
-        /// What is missing.
+        /// The marker that is missing.
         marker: PathBuf,
     },
-    /// Half-done files lie in a directory that is missing.
-    #[error("{} is missing, and files that are half done lie in it: mount it{hint} and start again ({source})", path.display())]
+    /// A directory that contains half-done files is missing.
+    #[error("{} is missing, and it contains half-done files: mount it{hint} and start again ({source})", path.display())]
     NotMounted {
         /// The directory.
         path: PathBuf,
-        /// What else can be done.
+        /// What else the operator can do.
         hint: &'static str,
-        /// What the kernel said.
+        /// The error that the kernel reported.
         source: fs::Error,
     },
-    /// A file system that cannot do what everything depends on.
+    /// A file system without an operation that the ingestor depends on.
     #[error("{} is on a file system that cannot be used: {why}", path.display())]
     Unsuited {
         /// The directory.
         path: PathBuf,
-        /// What is missing.
+        /// The operation that is missing.
         why: String,
     },
-    /// Not what the ingestor needs, but what a repair could need.
+    /// The damage is not in what the ingestor needs, but in what a repair could need.
     #[error("the journal is intact, but not the generation before, which is kept for a repair: {}; nothing was modified. \
              Look at the disk; then run: csv-ingestor journal compact --state-path {}", .0.place(), .0.dir().display())]
     SpareDamaged(Box<journal::Corrupt>),
-    /// The verdict of `verify`.
+    /// The verdict of `verify` on a corrupt journal.
     #[error("journal is corrupt: {}; nothing was modified. Run: csv-ingestor journal {} --state-path {}", .0.place(), .0.next("repair"), .0.dir().display())]
     Unrepaired(Box<journal::Corrupt>),
-    /// What an audit, or a look at the warehouse, came to.
+    /// An audit, or a check of the warehouse, had findings.
     #[error("{0} findings, as listed")]
     Found(u64),
-    /// `--once` is through, and some files failed.
-    #[error("through, but not every file: {0} failed, as logged")]
+    /// `--once` is finished, and some files failed.
+    #[error("finished, but not every file was ingested: {0} failed, see the log")]
     NotEveryFile(u64),
-    /// A signal ended a command that has no verdict without its end.
-    #[error("interrupted before it was through: there is no verdict")]
+    /// A signal ended a command that has a verdict only when it runs to its end.
+    #[error("interrupted before it finished: there is no verdict")]
     Interrupted,
-    /// Lines that were there are not any more.
+    /// Lines of the manifests disappeared while they were read.
     #[error(
         "the manifests were changed while they were read: stop what writes to them, and try again; nothing was modified"
     )]
     ManifestsChanged,
-    /// Not all that has to be remembered can be read.
+    /// A manifest that a rebuild needs cannot be read.
     #[error(
-        "{0}. No journal was made, since one that does not know what is listed there would let it be ingested again: make it \
-             readable, or move it away, and try again"
+        "{0}. No journal was made: without this manifest's lines it would allow their files to be ingested again. Make \
+             the manifest readable, or move it away, and try again"
     )]
     ManifestUnread(pipeline::manifest::read::Error),
     /// A manifest cannot be read.
     #[error(transparent)]
     Manifest(#[from] pipeline::manifest::read::Error),
-    /// A filter or pattern on the command line.
+    /// A filter or pattern on the command line is not valid.
     #[error("{0}")]
     Usage(String),
     /// Writing results to standard output failed.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
-    /// A thread could not be started, or died.
+    /// A thread could not be started, or panicked.
     #[error("thread {0} ended unexpectedly; nothing is lost: the next start resumes")]
     Thread(&'static str),
 }

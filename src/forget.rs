@@ -1,7 +1,7 @@
-//! Which contents are meant by what the operator wants to be forgotten.
+//! Finds the contents that the operator wants the journal to forget.
 //!
-//! Invariant: each wish stands for exactly one content that is remembered, and of which nothing is half done; otherwise none is
-//! chosen.
+//! Invariant: each argument identifies exactly one content that is remembered, and of which nothing is half done;
+//! otherwise none is chosen.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::journal::report::{FileReport, JournalReport};
 use crate::log;
 use crate::types::{Lsn, Sha256};
 
-/// What was asked for.
+/// What the operator asked for.
 pub enum Wanted {
     /// This content.
     Content(Sha256),
-    /// That which a path in staging or in the warehouse stands for.
+    /// The content of a file at this path, in staging or in the warehouse.
     Path(PathBuf),
 }
 
 impl Wanted {
-    /// What a text stands for: 64 hex digits are a content's SHA-256, anything else is a path.
+    /// Interprets an argument: 64 hex digits are a content's SHA-256, anything else is a path.
     ///
     /// # Errors
-    /// There is no current directory to which a relative path could belong.
+    /// A relative path, and there is no current directory.
     pub fn of(text: &Path) -> Result<Wanted, Error> {
         match Sha256::from_hex(text.as_os_str().as_encoded_bytes()) {
             Some(sha256) => Ok(Wanted::Content(sha256)),
@@ -46,7 +46,7 @@ impl Wanted {
         match self {
             Wanted::Content(sha256) => entry.sha256 == Some(*sha256),
             Wanted::Path(path) => {
-                // Lines of a manifest name the paths of their time.
+                // Lines of a manifest contain the paths of their time.
                 let now = index.relocations().now(Lsn(0), path);
                 let is_there =
                     |path: &PathBuf| entry.source_path == *path || entry.warehouse_path.as_ref() == Some(path);
@@ -56,10 +56,10 @@ impl Wanted {
     }
 }
 
-/// The contents that are to be forgotten, each with the file that brought it.
+/// The contents to forget, each with the file that brought it.
 ///
 /// # Errors
-/// Usage, if a wish stands for no content, for several, or for one that is half done; the journal is damaged.
+/// Usage, if an argument identifies no content, several, or one that is half done; or the journal is damaged.
 pub fn choose<F: Fs>(
     fs: &F,
     state_path: &Path,
@@ -95,18 +95,21 @@ pub fn choose<F: Fs>(
     Ok(chosen.into_iter().filter_map(|(sha256, (_, entry))| Some((sha256, entry?))).collect())
 }
 
-/// The one content of these that is remembered.
+/// The only one of these contents that is remembered.
 fn only_one(index: &Index, what: &str, matching: Vec<Sha256>) -> Result<(Sha256, Original), Error> {
     let mut known = Vec::new();
     for sha256 in matching {
         known.extend(index.original(&sha256)?.map(|original| (sha256, original)));
     }
     match known.len() {
-        0 => Err(Error::Usage(format!("{what}: no content is remembered for that"))),
+        0 => Err(Error::Usage(format!("{what}: no content is remembered for it"))),
         1 => Ok(known.remove(0)),
         _ => {
             let all: Vec<String> = known.iter().map(|(sha256, _)| sha256.to_string()).collect();
-            Err(Error::Usage(format!("{what} stood for several contents, name one of them: {}", all.join(" "))))
+            Err(Error::Usage(format!(
+                "{what}: several contents were at this path, give one of them: {}",
+                all.join(" ")
+            )))
         }
     }
 }

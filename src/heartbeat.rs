@@ -1,15 +1,16 @@
-//! Signs of life of the threads that the work depends on, so that a watchdog can tell a hang from a slow disk, and a probe
-//! whether anything moves at all.
+//! Signs of life of the threads that the work depends on: a watchdog uses them to distinguish a hang from a slow disk,
+//! and a probe to find out whether anything moves at all.
 //!
-//! A thread that has a heartbeat takes a *step* whenever it turns its loop, has come further with a large file, and at every
-//! file call; it says so while it *waits* in a call, and while it *rests*, having nothing to do. There are two questions:
+//! A thread with a heartbeat takes a *step* whenever it turns its loop, makes progress with a large file, or makes a
+//! file call. It sets a mark while it *waits* in a call, and while it *rests*, having nothing to do. There are two
+//! questions:
 //!
-//! - Is it *stuck*? That is one that neither waits in a call nor takes a step: on a lock, on a channel, in a loop. How long a
-//!   call to the kernel takes is no business of a watchdog: a restart does not make a disk faster.
-//! - Is it *stalled*? That is one that does not rest, and has not turned for long, whatever the reason.
+//! - Is a thread *stuck*? It neither waits in a call nor takes a step: it waits for a lock or a channel, or loops. How
+//!   long a call to the kernel takes does not concern a watchdog: a restart does not make a disk faster.
+//! - Is a thread *stalled*? It does not rest, and has not turned for long, for whatever reason.
 //!
-//! Invariants: only the thread itself writes its heartbeat, but for [`Heartbeats::begin_anew`]. A thread without one pays a look at
-//! a thread-local variable; only a turn reads the clock, a file call does not.
+//! Invariants: only the thread itself writes its heartbeat, except [`Heartbeats::begin_anew`]. For a thread without a
+//! heartbeat, all of this costs one read of a thread-local variable. Only a turn reads the clock; a file call does not.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -28,7 +29,7 @@ struct Heartbeat {
     steps: AtomicU64,
     waits: AtomicBool,
     origin: Instant,
-    /// Milliseconds since `origin`, plus one, when it last turned; 0 while it rests.
+    /// Milliseconds since `origin`, plus one, at its last turn; 0 while it rests.
     turned_at: AtomicU64,
 }
 
@@ -42,7 +43,7 @@ impl Heartbeat {
         self.turned_at.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Unless it rests: by the time that somebody else has looked, it may have begun to.
+    /// Unless the thread rests: it may have begun to since the caller looked.
     fn turn_if_at_work(&self) {
         let now = self.now();
         let _ = self.turned_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |then| (then != 0).then_some(now));
@@ -59,12 +60,12 @@ impl Heartbeat {
     }
 }
 
-/// A thread that does not move.
+/// A thread that makes no progress.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stall {
     /// Its name.
     pub thread: Arc<str>,
-    /// For how long it has been at the same thing.
+    /// How long it has been busy with the same thing.
     pub lasts: Duration,
 }
 
@@ -80,7 +81,7 @@ pub struct Heartbeats {
     all: Arc<Mutex<Vec<Arc<Heartbeat>>>>,
 }
 
-/// While this lives, the thread that made it is watched.
+/// While this exists, the thread that made it is watched.
 #[must_use]
 pub struct Beating {
     heartbeat: Arc<Heartbeat>,
@@ -88,7 +89,7 @@ pub struct Beating {
 }
 
 impl Heartbeats {
-    /// Gives the calling thread a heartbeat, under this name. It rests until its first step.
+    /// Gives the calling thread a heartbeat with this name. It rests until its first step.
     pub fn begin(&self, thread: &str) -> Beating {
         let heartbeat = Arc::new(Heartbeat {
             thread: thread.into(),
@@ -102,7 +103,7 @@ impl Heartbeats {
         Beating { heartbeat, heartbeats: self.clone() }
     }
 
-    /// The thread that has been at one thing for the longest time, if that is longer than this.
+    /// The thread that has been busy with one thing for the longest time, if that is longer than `longer_than`.
     pub fn stalled(&self, longer_than: Duration) -> Option<Stall> {
         self.with(|all| {
             let at_work = all.iter().filter_map(|heartbeat| Some((heartbeat.since_turn()?, heartbeat)));
@@ -111,13 +112,13 @@ impl Heartbeats {
         })
     }
 
-    /// What threads were at until now does not count: something is over that all of them may have waited for.
+    /// Restarts the time of all busy threads: something has ended for which all of them may have waited.
     pub fn begin_anew(&self) {
         self.with(|all| all.iter().for_each(|heartbeat| heartbeat.turn_if_at_work()));
     }
 
     fn with<T>(&self, use_them: impl FnOnce(&mut Vec<Arc<Heartbeat>>) -> T) -> T {
-        // A list of heartbeats is whole whenever its lock is free, whoever panicked.
+        // The list of heartbeats is valid whenever its lock is free, even after a panic.
         use_them(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -137,7 +138,7 @@ fn with_own(use_it: impl FnOnce(&Heartbeat)) {
     });
 }
 
-/// The calling thread has gone on: it has turned its loop, or has come further with what takes long.
+/// The calling thread has made progress: it has turned its loop, or done a part of something that takes long.
 pub fn step() {
     with_own(|heartbeat| {
         heartbeat.step();
@@ -153,11 +154,11 @@ pub fn rest() {
     });
 }
 
-/// Does what may take as long as the kernel likes.
+/// Makes a call that may take as long as the kernel needs.
 pub fn waiting<T>(call: impl FnOnce() -> T) -> T {
     let set = |waits| {
         with_own(|heartbeat| {
-            // The step first: whoever sees that the wait is over sees the step, too.
+            // The step first: a reader that sees the end of the wait must see the step, too.
             heartbeat.step();
             heartbeat.waits.store(waits, Ordering::Release);
         });
@@ -168,21 +169,21 @@ pub fn waiting<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Feels the heartbeats, again and again.
+/// Checks the heartbeats repeatedly, and compares each with its state at the check before.
 #[derive(Debug, Default)]
 pub struct Examiner {
     heartbeats: Heartbeats,
-    /// What was felt the last time.
+    /// The steps at the last check.
     before: Vec<(Arc<Heartbeat>, u64)>,
 }
 
 impl Examiner {
-    /// One that has not felt anything yet.
+    /// One that has not checked anything yet.
     pub fn new(heartbeats: &Heartbeats) -> Examiner {
         Examiner { heartbeats: heartbeats.clone(), before: Vec::new() }
     }
 
-    /// The threads that have not taken a step since the last time, and wait for no call to the kernel.
+    /// The threads that have not taken a step since the last check, and do not wait in a call to the kernel.
     pub fn stuck(&mut self) -> Vec<String> {
         let feel = |heartbeat: &Arc<Heartbeat>| {
             let waits = heartbeat.waits.load(Ordering::Acquire);

@@ -6,23 +6,23 @@
 //!                                (+ copy)   journal → publish → journal → manifest → clean up
 //! ```
 //!
-//! Everything that reads data runs on many threads; every ordered, durable effect is the committer's, which is one.
-//! Each step's records are durable in the journal before the step, so whatever is cut off, the next start knows what
-//! was intended and finds out how far it came ([`pipeline::recover`]).
+//! Hashing runs on many threads; every ordered, durable effect runs on one thread, the committer. The records of a step
+//! are durable in the journal before the step begins, so after any crash the next start knows what was intended, and
+//! finds out how far it came ([`pipeline::recover`]).
 //!
 //! The modules, from the top down; each uses only those below it:
 //!
-//! - [`cli`]: arguments, a file per subcommand
+//! - [`cli`]: arguments, one file per subcommand
 //! - [`explain`]: why a file is where it is
 //! - [`daemon`], [`dry_run`]: threads, channels and signals; the same without any effect
-//! - [`rebuild`]: a journal from the manifests, where it was lost
-//! - [`audit`]: warehouse, manifests and journal held against each other
-//! - [`engine`]: locks, journal, recovery: how everything begins
+//! - [`rebuild`]: rebuilds a lost journal from the manifests
+//! - [`audit`]: compares warehouse, manifests and journal
+//! - [`engine`]: locks, journal, recovery: the beginning of every run
 //! - [`config`]: validated settings
-//! - [`pipeline`]: the stages of the picture, and recovery
+//! - [`pipeline`]: the stages of the picture above, and recovery
 //! - [`metrics`], [`log`]: counters and events
-//! - [`journal`]: the write-ahead journal, and what it adds up to
-//! - [`fs`]: the one door to the operating system's files, and the simulator that takes its place in tests
+//! - [`journal`]: the write-ahead journal, and the index of its records
+//! - [`fs`]: the only way to the operating system's files, and the simulator that replaces it in tests
 //! - [`heartbeat`]: signs of life of the threads, for a watchdog
 //! - [`limits`], [`types`]: named limits, small values
 

@@ -1,11 +1,11 @@
 //! The log: one event a line on stderr, as JSON or as text.
 //!
 //! Invariants:
-//! - A line is written with one `write` of whole lines, so lines of several threads never mix.
-//! - Whoever logs never waits for the log's reader (the module `sink`).
-//! - No text from outside (names above all) can end a line or forge one, nor make a terminal obey: both formats escape such
-//!   characters.
-//! - A path that is not UTF-8 has its exact bytes beside it, in a field of the same name and `_base64`.
+//! - Each `write` contains only whole lines, so lines of several threads never mix.
+//! - A thread that logs never waits for the log's reader (see the module `sink`).
+//! - No text from outside (file names above all) can end a line, forge one, or control a terminal: both formats escape
+//!   such characters.
+//! - A path that is not UTF-8 also has its exact bytes, in a field of the same name with the suffix `_base64`.
 
 mod escape;
 pub mod json;
@@ -27,10 +27,10 @@ pub use escape::{escaped, is_dangerous, path_text};
 use line::{AS_JSON, json_line, level_text, text_line};
 pub use sink::{dropped, finish};
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// For people.
     Text,
@@ -59,7 +59,7 @@ impl LogLevel {
     }
 }
 
-/// Bytes that a batch of lines may hold before it is written early.
+/// Bytes that a batch of lines may have before it is written early.
 const BATCH_BYTES_MAX: usize = 64 << 10;
 
 thread_local! {
@@ -74,8 +74,8 @@ pub fn start(level: LogLevel, format: LogFormat) {
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
 }
 
-/// Says why the command ends badly: as an event where the log is JSON, as plain text otherwise, so that a command in it
-/// can be copied.
+/// Logs why the command failed: as an event where the log is JSON, as plain text otherwise, so that a command in the
+/// text can be copied.
 pub fn failure(error: &str) {
     if AS_JSON.load(Ordering::Relaxed) {
         tracing::error!(event = "failed", error);
@@ -84,12 +84,12 @@ pub fn failure(error: &str) {
     }
 }
 
-/// A path as the value of a field.
+/// A path, as the value of a field.
 pub fn path(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// While this lives, this thread's lines are gathered and written together: a system call per batch, not per file.
+/// While this exists, this thread's lines are gathered and written together: one system call per batch, not per file.
 #[must_use]
 pub struct Batch(());
 
@@ -106,7 +106,7 @@ impl Drop for Batch {
     }
 }
 
-/// Lets this thread's lines be written.
+/// Hands this thread's lines to the writer.
 fn write_out(is_urgent: bool) {
     LINES.with_borrow_mut(|lines| {
         if !lines.is_empty() {
@@ -132,7 +132,7 @@ impl<S: Subscriber> Layer<S> for LineLayer {
             lines.push(b'\n');
             lines.len() >= BATCH_BYTES_MAX
         });
-        // What is wrong is said at once: the batch may be waiting for room on a full disk.
+        // Problems are logged at once: the batch may be waiting for room on a full disk.
         let urgent = *event.metadata().level() <= Level::WARN;
         if full || urgent || !BATCHING.get() {
             write_out(urgent);
@@ -144,7 +144,7 @@ impl<S: Subscriber> Layer<S> for LineLayer {
 mod tests {
     use super::*;
 
-    /// What a thread logs, in that format.
+    /// The lines that a thread logs in this format.
     fn logged(format: LogFormat, log: impl FnOnce()) -> String {
         let subscriber = tracing_subscriber::registry().with(LineLayer { format });
         BATCHING.set(true);

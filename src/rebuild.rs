@@ -1,10 +1,10 @@
-//! A lost journal's memory, rebuilt from the manifests.
+//! Rebuilds a lost journal from the manifests.
 //!
 //! Invariants:
-//! - Every content that a line lists is known afterwards, whether its file is still in the warehouse or not; of several
-//!   lines of one content the newest counts.
-//! - No ingest id is there twice: where lines of several ingestors have the same, the oldest keeps it.
-//! - A manifest that cannot be read ends it: there is no journal that forgets what one of them lists.
+//! - Every content that a line lists is known afterwards, whether its file is still in the warehouse or not; if several
+//!   lines list a content, the newest counts.
+//! - No ingest id occurs twice: where lines of several ingestors have the same id, the oldest keeps it.
+//! - A manifest that cannot be read ends the rebuild: no journal is made that lacks what one of them lists.
 //! - Manifests and warehouse are only read.
 
 use std::path::PathBuf;
@@ -21,32 +21,33 @@ use crate::pipeline::manifest::hours::Unread;
 use crate::pipeline::manifest::read::Listed;
 use crate::types::{IngestId, Lsn, UnixMillis};
 
-/// LSNs of a file's records, as close together as they can be: DISCOVERED, HASHED, MOVED, MANIFESTED.
+/// From the LSN of a file's DISCOVERED record to that of its MANIFESTED, if they are as close together as possible:
+/// DISCOVERED, HASHED, MOVED, MANIFESTED.
 const RECORDS_A_FILE: u64 = 3;
-/// Ids above are nobody's: there is no room behind them for new ones.
+/// Larger ids are not used: they would leave no room for new ones after them.
 const ID_MAX: u64 = 1 << 52;
 
-/// What came of it.
+/// The result of a rebuild.
 #[derive(Debug)]
 pub struct Rebuilt {
-    /// Contents that are known now.
+    /// Contents that the journal knows now.
     pub contents: u64,
-    /// Lines whose content a newer line lists, too.
+    /// Lines whose content a newer line lists as well.
     pub older: u64,
-    /// Contents that got another ingest id, because theirs stood in several lines.
+    /// Contents that got another ingest id, because several lines had theirs.
     pub renumbered: u64,
     /// The snapshot.
     pub snapshot: PathBuf,
-    /// The journal goes on behind it.
+    /// The journal continues after this LSN.
     pub lsn: Lsn,
-    /// What looking at the warehouse came to.
+    /// The result of the check of the warehouse.
     pub summary: Summary,
 }
 
-/// Rebuilds the journal in `state` from the plan's manifests, and then looks at the warehouse as the plan says.
+/// Rebuilds the journal in `state` from the plan's manifests, and then checks the warehouse as the plan says.
 ///
 /// # Errors
-/// There is a journal already, it is locked, or I/O. Up to the moment in which all is written, there is no journal.
+/// A journal exists already, it is locked, or I/O failed. Until everything is written, no journal exists.
 pub fn run<F: Fs>(fs: &F, state: &std::path::Path, plan: &Plan, watch: &Watch<'_>) -> Result<Rebuilt, Error> {
     fs.open_dir(&plan.warehouse)?;
     fs.open_dir(&plan.manifests)?;
@@ -71,14 +72,14 @@ pub fn run<F: Fs>(fs: &F, state: &std::path::Path, plan: &Plan, watch: &Watch<'_
     Ok(Rebuilt { contents, older, renumbered, snapshot: path, lsn, summary })
 }
 
-/// A journal that does not know what one manifest lists would let all of that be ingested again, and there is no second
-/// rebuild: so it is none of them or all.
+/// A journal that lacks the lines of one manifest would allow their files to be ingested again, and there is no second
+/// rebuild: so either all manifests are read, or no journal is made.
 fn unless_unread(unread: &mut Vec<Unread>) -> Result<(), Error> {
     unread.pop().map_or(Ok(()), |unread| Err(Error::ManifestUnread(unread.why)))
 }
 
-/// Adds a row for each content; returns how many lines were older ones of the same content, and how many contents got a new
-/// id.
+/// Adds a row for each content; returns how many lines were older lines of the same content, and how many contents got
+/// a new id.
 fn fill<F: Fs>(fs: &F, table: &Table, rebuild: &mut Rebuild<F>, watch: &Watch<'_>) -> Result<(u64, u64), Error> {
     let entries = table.entries();
     let newest = |line: &usize| entries.get(line + 1).is_none_or(|next| next.sha256 != entries[*line].sha256);
@@ -101,7 +102,7 @@ fn fill<F: Fs>(fs: &F, table: &Table, rebuild: &mut Rebuild<F>, watch: &Watch<'_
     Ok(((entries.len() - count) as u64, new_ids.len() as u64))
 }
 
-/// Ids for the lines whose own is taken, or none.
+/// New ids for the lines that have none, or one that another line has.
 fn new_ids(table: &Table, lines: &[u32]) -> HashMap<u32, IngestId> {
     let entries = table.entries();
     let is_good = |id: u64| id > 0 && id <= ID_MAX;
@@ -120,7 +121,7 @@ fn new_ids(table: &Table, lines: &[u32]) -> HashMap<u32, IngestId> {
     new_ids
 }
 
-/// When each line was written, as far as that can be told: nothing may look older than it is.
+/// When each line was written, as far as it can be determined: nothing may look older than it is.
 fn listed_at(table: &Table, now: UnixMillis) -> Vec<UnixMillis> {
     let entries = table.entries();
     let mut order: Vec<u32> = (0..entries.len() as u32).collect();
@@ -147,7 +148,7 @@ fn row(listed: Listed, new_id: Option<IngestId>, manifested_at: UnixMillis) -> R
         manifested_at,
         source_path: listed.source_path,
         warehouse_path: listed.warehouse_path,
-        // What stands there by now may be another content.
+        // The file at that path may have another content by now.
         published: None,
     }
 }

@@ -1,11 +1,11 @@
-//! A warehouse, manifests or staging that were moved to another path.
+//! Relocation: a warehouse, manifests or a staging directory that was moved to another path.
 //!
 //! Invariants:
-//! - Nothing is moved here: it is written into the journal what has been moved.
-//! - Nothing is written that `run` would refuse as directories that lie in each other.
-//! - While a file is half done, nothing is written: where it goes is a matter of the old paths.
-//! - Without being asked, a directory counts as moved only if it is gone from its old path, and what the journal knows of is
-//!   found at the new one.
+//! - Nothing is moved here: the journal records what has been moved.
+//! - Nothing is recorded that `run` would refuse because one directory is inside another.
+//! - Nothing is recorded while a file is half done: its destination depends on the old paths.
+//! - Unless the operator asks for it, a directory counts as moved only if it is missing at its old path, and files that
+//!   the journal knows are found at the new one.
 
 use std::path::{Path, PathBuf};
 
@@ -22,22 +22,22 @@ use crate::pipeline::manifest::read;
 use crate::pipeline::places;
 use crate::types::Lsn;
 
-/// The paths at which directories are now; None for those that were not moved.
+/// The new paths of the directories; None for those that were not moved.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     /// The warehouse.
     pub warehouse: Option<PathBuf>,
     /// The manifests.
     pub manifests: Option<PathBuf>,
-    /// Staging.
+    /// The staging directory.
     pub input: Option<PathBuf>,
 }
 
-/// Writes into the journal that directories were moved. Returns the old and new paths of those that were.
+/// Records in the journal that directories were moved. Returns the old and new paths of those that were.
 ///
 /// # Errors
-/// A new path is no directory or `run` would refuse it, a file is half done, or the journal cannot be had: then nothing has
-/// changed.
+/// A new path is not a directory or `run` would refuse it, a file is half done, or the journal cannot be opened: then
+/// nothing has changed.
 pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Relocated>, Error> {
     let given = [("--warehouse", &roots.warehouse), ("--manifests", &roots.manifests), ("--input", &roots.input)];
     for (option, path) in given.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))) {
@@ -59,7 +59,7 @@ pub fn run<F: Fs>(fs: &F, state_path: &Path, roots: &Roots) -> Result<Vec<Reloca
     written.map(|()| moves)
 }
 
-/// What was moved, if all of it can be. Only reads.
+/// The moves to record, if all of them are possible. Only reads.
 fn plan<F: Fs>(
     fs: &F,
     state_path: &Path,
@@ -114,7 +114,7 @@ fn write<F: Fs>(
     let (mut records, jumped) = journal.opening(index.clock(), index.expired());
     jumped.iter().for_each(events::clock_jumped);
     records.extend(moves.iter().cloned().map(Record::Relocated));
-    // These private directories say that the places are the journal's; a copy that left out hidden names has none.
+    // These private directories mark the places as this journal's; a copy without hidden names does not contain them.
     if let Some(warehouse) = &roots.warehouse {
         places::make_private_dir(fs, warehouse, &journal.store())?;
     }
@@ -125,7 +125,7 @@ fn write<F: Fs>(
     Ok(journal.append_all(index, &records)?)
 }
 
-/// Refuses places that `run` would refuse: a slip here is in the journal for ever.
+/// Refuses directories that `run` would refuse: the journal would keep a mistake for ever.
 fn check_places(state_path: &Path, known: &Settings, roots: &Roots) -> Result<(), Error> {
     let of = |new: &Option<PathBuf>, old: &PathBuf| new.as_ref().unwrap_or(old).clone();
     let before = Paths {
@@ -144,7 +144,7 @@ fn check_places(state_path: &Path, known: &Settings, roots: &Roots) -> Result<()
         ..before.clone()
     };
     after.check_apart()?;
-    // `run` takes one directory for both. That two become one is a slip.
+    // `run` accepts one directory for both. But if two become one, it is a mistake.
     if after.are_warehouse_and_manifests_one()? && !before.are_warehouse_and_manifests_one()? {
         let path = after.warehouse.display();
         return Err(Error::Usage(format!(
@@ -154,7 +154,7 @@ fn check_places(state_path: &Path, known: &Settings, roots: &Roots) -> Result<()
     Ok(())
 }
 
-/// True if the moves would be read otherwise one after the other than at once.
+/// True if the moves would have another meaning one after the other than all at once.
 fn are_entangled(known: &Settings, moves: &[Relocated]) -> bool {
     let roots = [&known.warehouse, &known.manifests, &known.input];
     let meets = |one: &Path, other: &Path| one.starts_with(other) || other.starts_with(one);
@@ -165,7 +165,7 @@ fn are_entangled(known: &Settings, moves: &[Relocated]) -> bool {
     })
 }
 
-/// An empty mount point is no moved warehouse: something that the journal knows has to be there.
+/// An empty mount point is not a moved warehouse: something that the journal knows has to be there.
 fn check_evidence<F: Fs>(
     fs: &F,
     store: &[u8; 16],
@@ -176,7 +176,7 @@ fn check_evidence<F: Fs>(
     let is_marked = |root: &Path| fs.open_dir(&places::private_dir(root, store)).is_ok();
     let refuse = |option: &str, path: &Path| {
         Err(Error::Usage(format!(
-            "{option} {}: nothing is there that this journal knows: mount it, or give the directory that was moved",
+            "{option} {}: it contains nothing that this journal knows: mount it, or give the directory that was moved",
             path.display()
         )))
     };
@@ -196,7 +196,7 @@ fn check_evidence<F: Fs>(
     Ok(())
 }
 
-/// Whether files that the journal knows below `old` are there below `new`; None if it knows none.
+/// Whether files that the journal knows below `old` are below `new`; None if it knows none.
 fn holds_what_is_known<F: Fs>(fs: &F, index: &Index, old: &Path, new: &Path) -> Result<Option<bool>, journal::Error> {
     let known = index.listed_below(old)?;
     let is_there = |original: &Original| {
@@ -208,8 +208,8 @@ fn holds_what_is_known<F: Fs>(fs: &F, index: &Index, old: &Path, new: &Path) -> 
     Ok((!known.is_empty()).then(|| known.iter().any(|original| is_there(original) == Some(true))))
 }
 
-/// At a start: notices that the directories that are given now are those that the journal knows by other paths, and writes that
-/// into the journal.
+/// At a start: detects that given directories are those that the journal knows by other paths, and records that in the
+/// journal.
 ///
 /// # Errors
 /// The journal cannot be written or read.
@@ -220,23 +220,24 @@ pub fn notice<F: Fs>(fs: &F, journal: &mut Journal<F>, index: &mut Index, now: &
     Ok(journal.append_all(index, &records)?)
 }
 
-/// The same for a dry run: only the state is changed.
+/// The same for a dry run: only the index is changed.
 ///
 /// # Errors
 /// The journal cannot be read.
 pub fn foresee<F: Fs>(fs: &F, store: &[u8; 16], index: &mut Index, now: &Settings) -> Result<(), Error> {
     for roots in moves(fs, store, index, now)? {
-        // Behind everything that was read; there is room for it, and nothing is on its way.
+        // An LSN after everything that was read; there is room for it, and no file is half done.
         let _ = index.apply(Lsn(u64::MAX), &Record::Relocated(roots));
     }
     Ok(())
 }
 
-/// The directories that were moved, as far as that can be told. None while a file is on its way.
+/// The directories that were moved, as far as it can be determined. Empty while a file is half done.
 fn moves<F: Fs>(fs: &F, store: &[u8; 16], index: &Index, now: &Settings) -> Result<Vec<Relocated>, journal::Error> {
     let Some(known) = index.settings() else { return Ok(Vec::new()) };
     let is_gone = |old: &Path, new: &Path| old != new && fs.open_dir(old).is_err_and(|error| error.is_not_found());
-    // Each warehouse that was ever used has a marker, so that is not enough: what lay at the old path has to be there.
+    // Each warehouse that was ever used has a marker, so a marker is not enough: files that were at the old path have
+    // to be there.
     let warehouse = is_gone(&known.warehouse, &now.warehouse)
         && fs.open_dir(&places::private_dir(&now.warehouse, store)).is_ok()
         && holds_what_is_known(fs, index, &known.warehouse, &now.warehouse)? == Some(true);

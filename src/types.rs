@@ -1,6 +1,6 @@
-//! The small values that everything else is made of.
+//! Small values that all other modules use.
 //!
-//! Invariants: a value of these types is always well formed; none of them does I/O.
+//! Invariants: a value of these types is always well formed; none of these types does I/O.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Names one file's way through the ingestor: the LSN of its DISCOVERED record, so unique and increasing.
+/// Identifies one file's way through the ingestor: the LSN of its DISCOVERED record, so unique and increasing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct IngestId(pub u64);
@@ -65,7 +65,7 @@ impl Sha256 {
     }
 }
 
-/// How a checksum is computed; a later one is stronger.
+/// How a checksum is computed; a later variant is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
@@ -87,7 +87,7 @@ impl Algorithm {
     pub const ALL: [Algorithm; 5] =
         [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
 
-    /// As manifest lines write it.
+    /// The name in manifest lines.
     pub fn text(self) -> &'static str {
         match self {
             Algorithm::Md5 => "md5",
@@ -98,7 +98,7 @@ impl Algorithm {
         }
     }
 
-    /// For people.
+    /// The name in texts for people.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Md5 => "MD5",
@@ -109,7 +109,7 @@ impl Algorithm {
         }
     }
 
-    /// Hex digits of a sum.
+    /// Hex digits of a checksum.
     pub fn hex_digits(self) -> usize {
         match self {
             Algorithm::Md5 => 32,
@@ -142,9 +142,9 @@ pub struct FileTime {
     pub nsec: u32,
 }
 
-/// What tells one state of one file from every other: where it lives and when it last changed.
+/// What distinguishes one state of one file from every other: where the file is and when it last changed.
 ///
-/// Inode numbers are reused, so two files are taken for the same only if all five agree; the hash decides the rest.
+/// Inode numbers are reused, so two files count as the same only if all five fields agree; the hash decides the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct FileIdentity {
     /// `st_dev`.
@@ -153,26 +153,26 @@ pub struct FileIdentity {
     pub inode: u64,
     /// Bytes.
     pub size: u64,
-    /// Last change of the content; anybody may set it.
+    /// Last change of the content; any program may set it.
     pub mtime: FileTime,
     /// Last change of content or inode; only the kernel sets it.
     pub ctime: FileTime,
 }
 
 impl FileIdentity {
-    /// (device, inode): the key of what lies in staging.
+    /// (device, inode): the key of a staged file.
     pub fn key(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 
-    /// Same file, same content as far as the inode says, but perhaps renamed: rename(2) changes the ctime on most
+    /// Same file and, according to the inode, same content, but possibly renamed: rename(2) changes the ctime on most
     /// file systems.
     pub fn same_but_renamed(&self, other: &FileIdentity) -> bool {
         self.key() == other.key() && self.size == other.size && self.mtime == other.mtime
     }
 
-    /// Another inode number, and perhaps the same file all the same: some file systems in user space make these numbers
-    /// up, and give a file another one when it is renamed. Content has to decide.
+    /// Another inode number, but possibly the same file: some file systems in user space invent these numbers, and give
+    /// a file another one when it is renamed. The content has to decide.
     pub fn same_but_renumbered(&self, other: &FileIdentity) -> bool {
         self.device == other.device && self.size == other.size && self.mtime == other.mtime
     }
@@ -182,10 +182,10 @@ impl FileIdentity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UnixMillis(pub u64);
 
-/// The last instant RFC 3339 can write: 9999-12-31T23:59:59.999Z.
+/// The last instant that RFC 3339 can express: 9999-12-31T23:59:59.999Z.
 const RFC3339_LAST_MS: u64 = 253_402_300_799_999;
 
-/// How the names of the warehouse's partitions begin.
+/// Prefix of the names of the warehouse's partitions.
 pub const PARTITION_PREFIX: &str = "ingest_date=";
 
 impl UnixMillis {
@@ -195,7 +195,7 @@ impl UnixMillis {
         UnixMillis(u64::try_from(since_epoch.as_millis()).map_or(RFC3339_LAST_MS, |ms| ms.min(RFC3339_LAST_MS)))
     }
 
-    /// So much earlier, but not before the epoch.
+    /// The instant `duration` earlier, but not before the epoch.
     pub fn minus(self, duration: Duration) -> UnixMillis {
         UnixMillis(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
@@ -211,7 +211,7 @@ impl UnixMillis {
         format!("{PARTITION_PREFIX}{}", &self.rfc3339()[..10])
     }
 
-    /// The manifest's directory, one component a level: `["2026", "11", "18", "09"]`.
+    /// The manifest's directory, one component per level: `["2026", "11", "18", "09"]`.
     pub fn hour_partition(self) -> [String; 4] {
         let text = self.rfc3339();
         [&text[0..4], &text[5..7], &text[8..10], &text[11..13]].map(str::to_owned)

@@ -1,4 +1,4 @@
-//! The file system that is measured: where, what kind, how fast.
+//! The file system that is measured: where it is, its type, its speed.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -10,25 +10,25 @@ use rustix::fs::{FsWord, statfs};
 use crate::interrupt::on_interrupt;
 use crate::rounds::median;
 
-/// `TMPFS_MAGIC` of statfs(2): memory, where a sync costs nothing and says nothing.
+/// `TMPFS_MAGIC` of statfs(2): memory, where a sync costs nothing and proves nothing.
 const TMPFS: FsWord = 0x0102_1994;
 const BLOCK_BYTES: usize = 4096;
-/// Blocks that are written to find out what a sync costs.
+/// Blocks that are written to measure the cost of a sync.
 const PACE_BLOCKS: usize = 200;
 
-/// From this load on, times are those of waiting for a processor.
+/// From this load on, the times include waits for a processor.
 const BUSY_LOAD: f64 = 1.0;
-const BUSY: &str = "\nThe machine is busy: a thread that its sync has woken may wait for others by the millisecond.";
+const BUSY: &str = "\nThe machine is busy: after its sync, a thread may wait for a processor for milliseconds.";
 
-/// Until whoever still writes into a directory has noticed that it is over.
+/// Time for processes that still write into a directory to notice the end.
 const REMOVE_TRIES: usize = 10;
 const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 
-/// A directory for all that is written; gone afterwards, after a signal too.
+/// A directory for everything that is written; removed afterwards, also after a signal.
 pub struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    /// Makes it in `dir`, by default where cargo builds, or else in the current directory.
+    /// Creates it in `dir`, by default in cargo's build directory, or else in the current directory.
     pub fn new(dir: Option<PathBuf>) -> Scratch {
         let exe = std::env::current_exe().unwrap();
         let built = exe.parent().unwrap().to_path_buf();
@@ -36,12 +36,12 @@ impl Scratch {
         let dir = dir.unwrap_or_else(|| if is_memory(&built) { PathBuf::from(".") } else { built });
         let dir = std::path::absolute(dir).unwrap();
         if is_memory(&dir) {
-            eprintln!("  {} is in memory: what is measured there says nothing about a disk", dir.display());
+            eprintln!("  {} is in memory: measurements there say nothing about a disk", dir.display());
         }
         Scratch::within(&dir)
     }
 
-    /// Makes it there.
+    /// Creates it in `dir`.
     pub fn within(dir: &Path) -> Scratch {
         let scratch = tempfile::Builder::new().prefix("csv-ingestor-bench-").tempdir_in(dir).unwrap();
         let path = scratch.path().to_path_buf();
@@ -56,7 +56,7 @@ impl Scratch {
         Scratch(scratch)
     }
 
-    /// A name in it.
+    /// The path of a name in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -64,14 +64,14 @@ impl Scratch {
 
 /// A mounted file system.
 pub struct Mount {
-    /// Device, or what stands for it.
+    /// The device, or its substitute.
     pub device: String,
     /// `ext4`, `tmpfs`, ...
     pub kind: String,
 }
 
 impl Mount {
-    /// The one that a path is on.
+    /// The mount of a path.
     pub fn of(path: &Path) -> Mount {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let of_path = |line: &&str| line.split(' ').nth(1).is_some_and(|point| path.starts_with(point));
@@ -82,7 +82,7 @@ impl Mount {
     }
 }
 
-/// Where it is measured: file system, device, and what a sync costs there.
+/// Describes the place of the measurement: file system, device, and the cost of a sync.
 pub fn describe(scratch: &Scratch) -> String {
     let mount = Mount::of(scratch.0.path());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -100,7 +100,7 @@ pub fn describe(scratch: &Scratch) -> String {
     )
 }
 
-/// What one block costs that replaces another, durably: the least that any commit can cost.
+/// The cost of replacing one block durably: the least that any commit can cost.
 fn sync_ms(path: &Path) -> f64 {
     let file = File::create(path).unwrap();
     file.write_all_at(&vec![0; PACE_BLOCKS * BLOCK_BYTES], 0).unwrap();

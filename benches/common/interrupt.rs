@@ -1,4 +1,4 @@
-//! What is left to do when a signal ends a benchmark: nothing is dropped then.
+//! Clean-up when a signal ends a benchmark: destructors do not run then.
 
 use std::sync::{Mutex, Once};
 use std::{panic, thread};
@@ -10,7 +10,7 @@ type Duty = Box<dyn FnOnce() + Send>;
 static DUTIES: Mutex<Vec<Duty>> = Mutex::new(Vec::new());
 static LISTENS: Once = Once::new();
 
-/// Has it done, after what was asked for before, when SIGINT or SIGTERM comes; then the program ends.
+/// Runs `duty`, after those registered before it, when SIGINT or SIGTERM comes; then the program ends.
 pub fn on_interrupt(duty: impl FnOnce() + Send + 'static) {
     DUTIES.lock().unwrap().push(Box::new(duty));
     LISTENS.call_once(|| {
@@ -18,7 +18,7 @@ pub fn on_interrupt(duty: impl FnOnce() + Send + 'static) {
         thread::spawn(move || {
             let signal = signals.forever().next().unwrap_or(SIGINT);
             let own = thread::current().id();
-            // Whatever fails from here on does so because things are taken away from it: let it wait for the end.
+            // From here on other threads fail only because of this clean-up: let them wait for the end.
             panic::set_hook(Box::new(move |_| {
                 while thread::current().id() != own {
                     thread::park();

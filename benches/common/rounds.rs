@@ -1,25 +1,25 @@
-//! Rounds in which contenders take turns, and the number in the middle of what comes out.
+//! Rounds in which contenders take turns, and the median of the results.
 
-/// The order in which so many contenders take their turn in a round: back and forth, so that what changes with time
-/// favours nobody.
+/// The order of the contenders in a round: alternately forwards and backwards, so that changes over time favour none of
+/// them.
 pub fn turns(round: usize, contenders: usize) -> Vec<usize> {
     let forth = 0..contenders;
     if round.is_multiple_of(2) { forth.collect() } else { forth.rev().collect() }
 }
 
-/// Of an odd number of values the one in the middle.
+/// The median of an odd number of values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
 }
 
-/// Of each round the first contender's number by the second's.
+/// For each round, the first contender's number divided by the second's.
 pub fn ratios(ours: &[f64], other: &[f64]) -> Vec<f64> {
     ours.iter().zip(other).map(|(ours, other)| ours / other).collect()
 }
 
-/// Of these ratios the one in the middle.
+/// The median of these ratios.
 pub fn ratio(ours: &[f64], other: &[f64]) -> f64 {
     median(&ratios(ours, other))
 }

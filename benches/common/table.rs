@@ -1,12 +1,12 @@
-//! The table that all measurements end in.
+//! The table of all results.
 
 use std::fmt;
 
-/// Whether a number is what was aimed at.
+/// Whether a number reaches its target.
 enum Verdict {
     Ok,
     Short,
-    /// Nothing was aimed at.
+    /// There is no target.
     Information,
     Skipped,
 }
@@ -22,7 +22,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// A measurement, and what came out for us.
+    /// A measurement, and our result.
     pub fn new(what: impl Into<String>, ours: impl Into<String>) -> Line {
         let (other, ratio, target) = (String::new(), String::new(), String::new());
         Line { what: what.into(), ours: ours.into(), other, ratio, target, verdict: Verdict::Information }
@@ -33,12 +33,12 @@ impl Line {
         Line { verdict: Verdict::Skipped, ..Line::new(what, format!("SKIPPED: {why}")) }
     }
 
-    /// What came out for another.
+    /// The other contender's result.
     pub fn other(self, other: impl Into<String>) -> Line {
         Line { other: other.into(), ..self }
     }
 
-    /// Ours divided by the other's.
+    /// Our result divided by the other's.
     pub fn ratio(self, ratio: f64) -> Line {
         Line { ratio: format!("{ratio:.2}x"), ..self }
     }
@@ -69,7 +69,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one; `place` says where it was measured, `is_full` whether the numbers mean something.
+    /// An empty table; `place` describes where it was measured, `is_full` is true if the numbers are meaningful.
     pub fn new(place: String, is_full: bool) -> Table {
         Table { place, is_full, lines: Vec::new() }
     }
@@ -107,7 +107,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Tells whoever waits what is going on.
+/// Reports the progress.
 pub fn progress(text: &str) {
     eprintln!("  {}", text.trim_end());
 }
@@ -125,7 +125,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// So many in a second.
+/// A rate per second.
 pub fn per_second(rate: f64) -> String {
     format!("{}/s", count(rate.round() as u64))
 }

@@ -1,4 +1,4 @@
-//! How long dropped files take until their lines can be read.
+//! The time from the drop of a file until its line can be read.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,23 +9,24 @@ use crate::manifest::Manifest;
 use crate::place::Place;
 use crate::upstream::{Order, Ready, Schedule};
 
-/// Between two looks at the manifest: so much later than it could be, at most, a line is seen.
+/// The pause between two reads of the manifest: a line is seen at most this much late.
 const LOOK_PAUSE: Duration = Duration::from_micros(100);
-/// Whoever has said nothing for so long will not say it at all.
+/// A line that has not come after this time will not come at all.
 const PATIENCE: Duration = Duration::from_secs(120);
 const FILE_BYTES: u64 = 1 << 10;
 
-/// A file's way.
+/// The times of one file.
 #[derive(Clone, Copy)]
 pub struct Arrival {
     pub dropped: Instant,
     pub ms: f64,
 }
 
-/// Drops so many files, `pause` before each, and waits for all their lines; `others` is told of all other lines.
+/// Drops the files with these numbers, with `pause` before each, and waits for all their lines; `others` gets the names
+/// in all other lines.
 ///
-/// Time begins before the file is renamed into staging, which its sidecar follows. Its content is written right
-/// before, and nobody has synced it, as it is where a producer has just finished.
+/// A file's time begins before it is renamed into staging; its sidecar is renamed after that. Its content is written
+/// just before, and not synced, as when a producer has just finished.
 pub fn measure(
     place: &Place,
     numbers: std::ops::Range<u64>,
@@ -63,7 +64,7 @@ pub fn measure(
     arrivals
 }
 
-/// Of these, the time that so many percent do not exceed.
+/// The time that this percentage of the files does not exceed.
 pub fn percentile(arrivals: &[Arrival], percent: usize) -> f64 {
     let mut times: Vec<f64> = arrivals.iter().map(|arrival| arrival.ms).collect();
     times.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Whether one very large file is in the way of small ones.
+//! Whether one very large file delays small ones.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -18,9 +18,9 @@ use crate::upstream::{Order, Ready};
 
 const P99_MS_MAX: f64 = 500.0;
 const BIG: &str = "big.csv";
-/// No small one's.
+/// A number that no small file has.
 const BIG_NUMBER: u64 = 1 << 33;
-/// The part of the file that is hashed to find out how long all of it will take.
+/// The part of the file that is hashed to estimate the time for the whole file.
 const TRIAL_SHARE: u64 = 20;
 
 pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
@@ -32,7 +32,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     }
     let place = Place::within(scratch.path("big"));
     let big = Ready::write(&place, BIG, BIG_NUMBER, scale.big_bytes);
-    // Writing 10 GB back to the disk is the kernel's work, and not what is measured here.
+    // Writing 10 GB back to the disk is the kernel's work, and is not measured here.
     place.settle();
     let pause = seconds_to_hash(&place.incoming().join(BIG), scale.big_bytes) / scale.beside_big as f64;
     let daemon = Daemon::start(&place, &["--mode", "sidecar"]);
@@ -61,7 +61,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     table.add(line.target(format!("<= {P99_MS_MAX:.0} ms"), p99 <= P99_MS_MAX));
 }
 
-/// How long one thread will need for all of it.
+/// The time that one thread will need for the whole file.
 fn seconds_to_hash(path: &Path, bytes: u64) -> f64 {
     let (mut file, mut buffer) = (File::open(path).unwrap(), vec![0; 1 << 20]);
     let (mut hash, mut done, begun) = (Sha256::new(), 0, Instant::now());

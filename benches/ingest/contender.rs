@@ -1,4 +1,4 @@
-//! What takes turns with the ingestor at the same files.
+//! Contenders that take turns at the same files.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,20 +11,20 @@ use crate::process::{Ended, Process};
 const SQLITE_DESIGN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/ingest/sqlite_design.py");
 const PYTHON: &str = "python3";
 
-/// One of them.
+/// One contender.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Contender {
     Ours,
-    /// The same, looking into the files.
+    /// The ingestor with validation.
     OursValidating,
-    /// The least that anybody could do.
+    /// The least work that any program could do.
     Floor,
-    /// What one would otherwise write.
+    /// The obvious design without an own journal.
     SqliteDesign,
 }
 
 impl Contender {
-    /// Takes all that is staged; the seconds from the start of the process to its end.
+    /// Ingests all staged files; returns the seconds from the start of the process to its end.
     pub fn seconds(self, place: &Place) -> f64 {
         match self {
             Contender::Ours => ours::run(&mut ours::once(place), place).seconds,
@@ -51,7 +51,7 @@ fn database(place: &Place) -> PathBuf {
     place.state().join("files.db")
 }
 
-/// Is there something to run the SQLite design with?
+/// Whether the SQLite design can be run.
 pub fn has_python() -> bool {
     Command::new(PYTHON).arg("--version").output().is_ok_and(|output| output.status.success())
 }

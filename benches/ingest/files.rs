@@ -5,12 +5,12 @@ use std::io::Write as _;
 use std::path::Path;
 
 const HEADING: &str = "id,value,label\n";
-/// What follows a file's own first line, again and again.
+/// The part that is repeated after a file's own first line.
 const BODY_BYTES: usize = 1 << 20;
-/// What a file takes on a disk is a multiple of this, and about as much again for its inode, its names and its lines.
+/// A file's size on a disk is a multiple of this; about as much again goes to its inode, its names and its lines.
 const BLOCK_BYTES: u64 = 4096;
 
-/// So many of one size.
+/// A number of files of the same size.
 #[derive(Clone, Copy)]
 pub struct Set {
     pub count: u64,
@@ -18,12 +18,12 @@ pub struct Set {
 }
 
 impl Set {
-    /// All of their bytes.
+    /// The bytes of all files.
     pub fn total_bytes(self) -> u64 {
         self.count * self.bytes
     }
 
-    /// What they take on a disk, with what becomes of them there.
+    /// Their size on a disk, with everything that belongs to them.
     pub fn disk_bytes(self) -> u64 {
         self.count * (self.bytes.next_multiple_of(BLOCK_BYTES) + BLOCK_BYTES)
     }
@@ -37,7 +37,7 @@ impl Set {
     }
 }
 
-/// Of the file with this number.
+/// The name of the file with this number.
 pub fn name(number: u64) -> String {
     format!("part-{number:07}.csv")
 }
@@ -52,7 +52,7 @@ fn write_with(path: &Path, number: u64, bytes: u64, body: &[u8]) {
     assert!(head.len() as u64 <= bytes, "no two are the same");
     let mut file = File::create(path).unwrap();
     let mut left = bytes - head.len() as u64;
-    // In one piece, if it is small.
+    // In one write, if it is small.
     let first = body.len().min(left as usize);
     file.write_all(&[head.as_bytes(), &body[..first]].concat()).unwrap();
     left -= first as u64;
@@ -63,7 +63,7 @@ fn write_with(path: &Path, number: u64, bytes: u64, body: &[u8]) {
     }
 }
 
-/// Lines of other rows.
+/// Rows that follow the first one.
 fn body() -> Vec<u8> {
     let mut body = Vec::with_capacity(BODY_BYTES);
     let mut row: u64 = 0;

@@ -1,6 +1,6 @@
-//! The least that the job can be: list, hash on every processor, rename, one manifest, a sync at the very end.
+//! The least work that the task needs: list, hash on every processor, rename, one manifest, a sync at the very end.
 //!
-//! It has no journal and cannot be interrupted: no design that keeps what it promises does less for a file.
+//! It has no journal and cannot be interrupted: no design with the ingestor's guarantees can do less for a file.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -15,14 +15,14 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-/// This program's argument; behind it the staging directory, the warehouse, and the manifest to write.
+/// This program's argument; the staging directory, the warehouse and the manifest follow it.
 pub const CHILD: &str = "floor";
 /// The first argument of a child.
 pub const CHILD_FLAG: &str = "--child";
 
 const READ_BYTES: usize = 256 << 10;
 
-/// All of it. The warehouse is one directory that is there already.
+/// Ingests all files. The warehouse is one existing directory.
 pub fn child(staging: &Path, warehouse: &Path, manifest: &Path) {
     let names: Vec<OsString> = fs::read_dir(staging).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let device = |path: &Path| path.metadata().unwrap().dev();
@@ -47,7 +47,7 @@ pub fn child(staging: &Path, warehouse: &Path, manifest: &Path) {
     }
 }
 
-/// One file; `copies` if it cannot be renamed.
+/// Ingests one file; `copies` is true if it cannot be renamed.
 fn ingest(source: &Path, target: &Path, copies: bool, buffer: &mut [u8], lines: &mut String) {
     let mut file = File::open(source).unwrap();
     let status = file.metadata().unwrap();

@@ -1,4 +1,4 @@
-//! What the ingestor does where nothing is to be done.
+//! The ingestor's activity when there is nothing to do.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use crate::scale::Scale;
 use crate::table::{Line, Table, count, mib};
 
 const PERCENT_MAX: f64 = 1.0;
-/// Of what is staged: more would mean that files are read again.
+/// Share of the staged bytes: more would mean that files are read again.
 const READ_SHARE_MAX: f64 = 0.1;
 const FILE_BYTES: u64 = 100;
 const SKIPPED: &str = r#""event":"duplicate_skipped""#;

@@ -1,4 +1,4 @@
-//! From a file's drop to its line, while others come too.
+//! The time from a file's drop to its line, while other files come as well.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,16 +15,16 @@ use crate::upstream::{Order, Ready, Schedule};
 const P50_MS_MAX: f64 = 20.0;
 const P99_MS_MAX: f64 = 100.0;
 
-/// Between two of the others: 200 a second.
+/// The pause between two of the other files: 200 a second.
 const OTHERS_PAUSE: Duration = Duration::from_millis(5);
 const OTHERS_BYTES: u64 = 1 << 10;
-/// From here on numbers are theirs.
+/// Numbers of the other files begin here.
 const OTHERS_FROM: u64 = 1 << 32;
-/// They come alone at first.
+/// At first only the other files come.
 const LEAD: Duration = Duration::from_millis(500);
-/// Between two files that are measured: between these, so that they fall now before, now behind one of the others.
+/// The range of pauses between two measured files, so that they fall at varying moments between the others.
 const PAUSE_MICROSECONDS: [u64; 2] = [15_000, 25_000];
-/// Has no divisor in common with what it is multiplied for.
+/// Has no common divisor with the range of pauses.
 const STRIDE: u64 = 7_919;
 
 fn pause(number: u64) -> Duration {
@@ -67,7 +67,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     }
 }
 
-/// Ends the others also where the measurement fails, or else their thread would be waited for.
+/// Ends the other files even if the measurement fails: otherwise the scope would wait for their thread for ever.
 struct SetWhenDropped<'a>(&'a AtomicBool);
 
 impl Drop for SetWhenDropped<'_> {

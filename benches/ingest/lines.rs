@@ -1,4 +1,4 @@
-//! A file that somebody appends lines to.
+//! A file to which another process appends lines.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,22 +6,22 @@ use std::path::Path;
 
 const READ_BYTES: usize = 1 << 16;
 
-/// An open one.
+/// An open file.
 pub struct Lines {
     file: File,
     buffer: Vec<u8>,
-    /// The beginning of a line whose end is not there yet.
+    /// The beginning of a line whose end has not been written yet.
     rest: Vec<u8>,
 }
 
 impl Lines {
-    /// From the first line on; nothing if there is no such file.
+    /// Reads from the first line on; None if the file does not exist.
     pub fn open(path: &Path) -> Option<Lines> {
         let file = File::open(path).ok()?;
         Some(Lines { file, buffer: vec![0; READ_BYTES], rest: Vec::new() })
     }
 
-    /// Acts on each line that has come since the last call.
+    /// Calls `act` for each line that has come since the last call.
     pub fn for_each(&mut self, mut act: impl FnMut(&str)) {
         loop {
             let read = self.file.read(&mut self.buffer).unwrap();

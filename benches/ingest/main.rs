@@ -1,11 +1,12 @@
-//! The real program against its targets, beside the least that the job can be and beside what one would otherwise
-//! write: one table.
+//! Compares the real program with its targets, with the least work that the task needs, and with the obvious design
+//! without an own journal: one table.
 //!
-//! `cargo bench --bench ingest`; behind `--`: `--quick` for a small run that only shows that all of it works, `--dir DIR`
-//! for the file system to measure, `--other DIR` for one to stage files on that go to another, `--plot FILE` for a
-//! picture of the speeds, and names of rows, if not all are wanted. Times never make it fail.
+//! `cargo bench --bench ingest`; after `--`: `--quick` for a small run that only shows that everything works, `--dir
+//! DIR` for the file system to measure, `--other DIR` for a second one, from which files are ingested into the first,
+//! `--plot FILE` for a picture of the speeds, and names of rows, if not all are wanted. It never fails because of
+//! times.
 
-// A measurement that cannot go on is best ended where it stands.
+// A measurement that cannot continue is best ended at once.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/disk.rs"]
@@ -47,9 +48,7 @@ use plot::Bar;
 use scale::Scale;
 use table::Table;
 
-/// The first argument of a process that is a contender.
-
-/// The rows, by the names that choose them.
+/// The rows, by their names on the command line.
 const NAMES: [&str; 14] = [
     "small",
     "sqlite",
@@ -67,7 +66,7 @@ const NAMES: [&str; 14] = [
     "big",
 ];
 
-/// A file system that is most often not the disk's.
+/// A file system that in most cases is not on the disk.
 const OTHER: &str = "/dev/shm";
 
 fn main() {
@@ -88,7 +87,7 @@ fn main() {
             "--dir" => dir = Some(path()),
             "--other" => other = path(),
             "--plot" => plot = Some(path()),
-            // From cargo.
+            // Passed by cargo.
             "--bench" => {}
             name if NAMES.contains(&name) => chosen.push(name.to_owned()),
             _ => {
@@ -111,7 +110,7 @@ fn main() {
     }
 }
 
-/// A directory on the other file system, or why there is none.
+/// A directory on the other file system, or the reason why there is none.
 fn other_scratch(dir: &Path, scratch: &Scratch) -> Result<Scratch, String> {
     let device = |path: &Path| path.metadata().map(|metadata| metadata.dev());
     match device(dir) {
@@ -132,7 +131,7 @@ fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: 
             "small" | "medium" | "large" => bars.extend(throughput::measure(name, scale, scratch, &mut table)),
             "sqlite" => {
                 let ratio = throughput::measure_sqlite(scale, scratch, &mut table);
-                // Beside the small files, which are what it has been given too.
+                // The SQLite design's ratio is to the small files: it was measured with the same ones.
                 let small = bars.iter().find(|bar| bar.label == "small").map(|bar| bar.share);
                 let share = small.zip(ratio).map(|(small, ratio)| small / ratio);
                 bars.extend(share.map(|share| Bar { label: "SQLite design".into(), share, target: None }));

@@ -1,4 +1,4 @@
-//! The manifest, as somebody reads it who waits for the next line.
+//! Reads the manifests and waits for new lines.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -7,10 +7,10 @@ use csv_ingestor::types::UnixMillis;
 
 use crate::lines::Lines;
 
-/// Every hour's file that there has been since we began.
+/// All hours' manifests since the start.
 pub struct Manifest {
     root: PathBuf,
-    /// An hour may get lines when the next one has begun.
+    /// An hour's manifest may get lines after the next hour has begun.
     open: Vec<(PathBuf, Lines)>,
 }
 
@@ -19,7 +19,7 @@ impl Manifest {
         Manifest { root, open: Vec::new() }
     }
 
-    /// Acts on the name of each file whose line has come.
+    /// Calls `act` with the name of each file whose line has come.
     pub fn for_each(&mut self, mut act: impl FnMut(&str)) {
         let hour = UnixMillis::from_system_time(SystemTime::now()).hour_partition();
         let path = hour.iter().fold(self.root.clone(), |path, part| path.join(part)).join("manifest.jsonl");

@@ -1,4 +1,4 @@
-//! Whether a file costs more where more are staged, in time and in memory.
+//! Whether a file costs more time and memory when more files are staged.
 
 use crate::disk::Scratch;
 use crate::files::Set;

@@ -1,4 +1,4 @@
-//! The ingestor, as users run it: with a log, in a file on the same disk.
+//! The ingestor, as users run it: with a log in a file on the same disk.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -12,20 +12,20 @@ use crate::process::{Ended, Process};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_csv-ingestor");
 
-/// In the log line of a start that is done.
+/// A part of the log line of a finished start.
 pub const STARTED: &str = r#""event":"started""#;
 
-/// How often a log is looked at, where that may take its time.
+/// The interval at which a log is read.
 const LOG_PAUSE: Duration = Duration::from_millis(20);
-/// Whoever has said nothing for so long will not say it at all.
+/// A log line that has not come after this time will not come at all.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// `USER_HZ`, in which proc(5) counts: the same on all that this runs on.
+/// `USER_HZ`, the unit of times in proc(5): the same on all systems that this runs on.
 const TICKS_A_SECOND: f64 = 100.0;
-/// In /proc/PID/stat, from 0 behind the name: `utime` and `stime`.
+/// Fields of /proc/PID/stat, counted from 0 after the name: `utime` and `stime`.
 const STAT_TIMES: [usize; 2] = [11, 12];
 
-/// With the options that all uses have in common. The log goes nowhere yet.
+/// The command with the options that all uses have in common. The log is not redirected yet.
 pub fn command(place: &Place) -> Command {
     let mut command = Command::new(PROGRAM);
     command.arg("--input").arg(&place.staging).arg("--warehouse").arg(place.warehouse());
@@ -34,21 +34,21 @@ pub fn command(place: &Place) -> Command {
     command
 }
 
-/// Lets it take what is complete at first sight, and end then.
+/// Ingests the files that are complete at first sight, and ends.
 pub fn once(place: &Place) -> Command {
     let mut command = command(place);
     command.args(["--once", "--stability-seconds", "0"]).stderr(File::create(place.log()).unwrap());
     command
 }
 
-/// Runs a command to its end, which must be a good one.
+/// Runs a command to its end, and fails unless the exit code is 0.
 pub fn run(command: &mut Command, place: &Place) -> Ended {
     let ended = Process::start(command).unwrap().wait();
     assert_eq!(ended.code, Some(0), "{command:?}: {}", last_words(place));
     ended
 }
 
-/// The log is gone when somebody would look for it.
+/// The last line of the log: the log itself is removed after a failure.
 fn last_words(place: &Place) -> String {
     let log = fs::read_to_string(place.log()).unwrap_or_default();
     log.lines().next_back().unwrap_or("nothing in the log").to_owned()
@@ -61,7 +61,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it with more options, and waits until it is ready.
+    /// Starts it with additional options, and waits until it is ready.
     pub fn start(place: &Place, options: &[&str]) -> Daemon {
         let log = File::create(place.log()).unwrap();
         let process = Process::start(command(place).args(options).stderr(log)).unwrap();
@@ -70,7 +70,7 @@ impl Daemon {
         daemon
     }
 
-    /// Waits until so many lines with this text are in the log, whoever has read them before.
+    /// Waits until the whole log contains this many lines with this text.
     pub fn await_lines(&self, count: u64, text: &str) {
         let mut log = Lines::open(&self.log).unwrap();
         let (begun, mut found) = (Instant::now(), 0);
@@ -81,7 +81,7 @@ impl Daemon {
         }
     }
 
-    /// Time that it has been on a processor.
+    /// The processor time that it has used.
     pub fn processor_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -95,7 +95,7 @@ impl Daemon {
         io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
     }
 
-    /// Ends it, which it must do well.
+    /// Ends it, and fails unless the exit code is 0.
     pub fn stop(self, place: &Place) {
         assert_eq!(self.process.stop().code, Some(0), "{}", last_words(place));
     }

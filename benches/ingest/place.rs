@@ -1,4 +1,4 @@
-//! The directories of one ingestor, and what there is in them.
+//! The directories of one ingestor, and their content.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -15,7 +15,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes both; staging may be on another file system.
+    /// Creates both; staging may be on another file system.
     pub fn new(staging: PathBuf, root: PathBuf) -> Place {
         let place = Place { staging, root };
         fs::create_dir_all(&place.staging).unwrap();
@@ -24,7 +24,7 @@ impl Place {
         place
     }
 
-    /// All of it within one directory.
+    /// Everything within one directory.
     pub fn within(root: PathBuf) -> Place {
         Place::new(root.join("staging"), root)
     }
@@ -45,12 +45,12 @@ impl Place {
         self.root.join("log")
     }
 
-    /// Where files are written before they are dropped into staging, on its file system.
+    /// The directory where files are written before they are dropped into staging, on the same file system.
     pub fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
     }
 
-    /// As nobody has used it, but for what is staged; nothing waits to be written to either disk.
+    /// Empties all directories except staging; afterwards nothing waits to be written to either disk.
     pub fn renew(&self) {
         for dir in [self.warehouse(), self.manifests(), self.state(), self.incoming()] {
             remove(&dir);
@@ -61,14 +61,14 @@ impl Place {
         self.settle();
     }
 
-    /// Lets everything be written that waits for it.
+    /// Waits until everything is written to the disks.
     pub fn settle(&self) {
         for dir in [&self.staging, &self.root] {
             rustix::fs::syncfs(File::open(dir).unwrap()).unwrap();
         }
     }
 
-    /// Fails unless so many files are in the warehouse, and as many lines in the manifests.
+    /// Fails unless this many files are in the warehouse, and as many lines in the manifests.
     pub fn check(&self, count: u64) {
         let mut files = 0;
         for_each_file(&self.warehouse(), &mut |_| files += 1);
@@ -78,7 +78,7 @@ impl Place {
         assert_eq!(lines, count, "lines in the manifests");
     }
 
-    /// Puts what is in the warehouse back into staging.
+    /// Moves the files of the warehouse back into staging.
     pub fn move_back(&self) {
         let staging = &self.staging;
         for_each_file(&self.warehouse(), &mut |path| {
@@ -86,7 +86,7 @@ impl Place {
         });
     }
 
-    /// Removes all of it.
+    /// Removes everything.
     pub fn remove(self) {
         remove(&self.staging);
         remove(&self.root);
@@ -99,7 +99,7 @@ fn remove(dir: &Path) {
     }
 }
 
-/// Not those in hidden directories, which hold no ingested files. They may be millions: no list is made of them.
+/// Skips hidden directories, which contain no ingested files. There may be millions of files: no list of them is made.
 fn for_each_file(dir: &Path, act: &mut dyn FnMut(&Path)) {
     for entry in fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
@@ -124,7 +124,7 @@ fn lines_of(path: &Path) -> u64 {
     }
 }
 
-/// Says if a directory's file system has less room than that.
+/// Describes the lack if a directory's file system has less room than this.
 pub fn lacks(dir: &Path, bytes: u64) -> Option<String> {
     let room = rustix::fs::statvfs(dir).unwrap();
     let free = room.f_bavail * room.f_frsize;

@@ -1,28 +1,28 @@
-//! A picture of the table's speeds.
+//! Draws the table's speeds.
 
 use std::path::Path;
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// A row's speed, as a part of the floor's.
+/// A row's speed, as a share of the floor's.
 pub struct Bar {
     pub label: String,
     pub share: f64,
-    /// What it should be at least, if anybody said so.
+    /// The target, if there is one.
     pub target: Option<f64>,
 }
 
 const WIDTH: u32 = 800;
 const ROW_HEIGHT: u32 = 36;
-/// Title and axis.
+/// The height of title and axis.
 const REST_HEIGHT: u32 = 110;
 const LABEL_WIDTH: u32 = 130;
-/// Room for the number behind the longest bar.
+/// Leaves room for the number after the longest bar.
 const SHARE_MAX: f64 = 1.15;
-/// What a number takes of the width.
+/// The share of the width that a number needs.
 const NUMBER_SHARE: f64 = 0.1;
-/// Of a row's height, on both sides of its middle.
+/// Share of a row's height, above and below its middle.
 const BAR_HALF: f64 = 0.32;
 const MARK_HALF: f64 = 0.42;
 
@@ -33,12 +33,12 @@ const OURS: RGBColor = RGBColor(0x2a, 0x6f, 0xb0);
 const OTHER: RGBColor = RGBColor(0xb0, 0x78, 0x2a);
 const TARGET: RGBColor = RGBColor(0xc0, 0x30, 0x30);
 
-/// Writes it as SVG. A bar without a target is not ours.
+/// Writes the plot as SVG. Bars without a target belong to other contenders.
 pub fn draw(path: &Path, bars: &[Bar]) {
     let rows = bars.len() as f64;
     let height = REST_HEIGHT + ROW_HEIGHT * bars.len() as u32;
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
-    // Not transparent: it has to be readable in the dark too.
+    // Not transparent: it must be readable on a dark background as well.
     area.fill(&WHITE).unwrap();
     let longest = bars.iter().map(|bar| bar.share).fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
@@ -72,7 +72,7 @@ pub fn draw(path: &Path, bars: &[Bar]) {
     let behind = (FONT, TEXT_SIZE).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
     chart
         .draw_series(bars.iter().enumerate().map(|(index, bar)| {
-            // Neither on the bar nor on the mark.
+            // The number must be neither on the bar nor on the mark.
             let room = bar.share..bar.share + longest * NUMBER_SHARE;
             let end = bar.target.filter(|target| room.contains(target)).unwrap_or(bar.share);
             let text = format!("{:.*} %", usize::from(bar.share < 0.1), bar.share * 100.0);

@@ -1,6 +1,6 @@
-//! Processes that we start: none outlives us, and each tells what it took.
+//! Processes that the benchmark starts: none outlives it, and each reports the time and memory that it used.
 
-// wait4(2) alone says how much memory a process took, and it has no safe wrapper.
+// Only wait4(2) reports a process's memory, and it has no safe wrapper.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,10 +14,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_pro
 
 use crate::interrupt::on_interrupt;
 
-/// Those that have not been waited for: their numbers are theirs.
+/// Processes that have not been waited for, so their numbers are not reused.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Has all that run killed when a signal ends us, and no more started.
+/// When a signal ends the benchmark, kills all running processes, and starts no more.
 pub fn kill_on_interrupt() {
     on_interrupt(|| {
         let running = RUNNING.lock().unwrap();
@@ -25,12 +25,12 @@ pub fn kill_on_interrupt() {
             let _ = kill_process_group(*pid, Signal::KILL);
             let _ = waitid(WaitId::Pid(*pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         }
-        // Whoever would start another one waits for the end.
+        // A thread that wants to start another process waits for the end.
         forget(running);
     });
 }
 
-/// A running process, with a process group of its own; killed if it is dropped.
+/// A running process in its own process group; killed when dropped.
 pub struct Process {
     pid: Pid,
     begun: Instant,
@@ -39,13 +39,14 @@ pub struct Process {
     pub stderr: Option<ChildStderr>,
 }
 
-/// What became of a process.
+/// The result of a process.
 pub struct Ended {
     /// From its start to its end.
     pub seconds: f64,
     /// Exit code, if it exited by itself.
     pub code: Option<i32>,
-    /// The most memory that it had at any time; no less than we had when we started it, as its first moments are ours.
+    /// The largest amount of memory that it had; at least that of the benchmark when it started the process, since a
+    /// process begins as its copy.
     pub resident_bytes: u64,
 }
 
@@ -73,21 +74,21 @@ impl Process {
         self.await_end()
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends SIGTERM, and waits for its end.
     pub fn stop(self) -> Ended {
         kill_process(self.pid, Signal::TERM).unwrap();
         self.wait()
     }
 
     fn await_end(&mut self) -> Ended {
-        // Its number stays taken until nobody can mean it any more.
+        // Its number stays in use until no other thread can refer to it.
         waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
         let seconds = self.begun.elapsed().as_secs_f64();
         let mut running = RUNNING.lock().unwrap();
         running.retain(|pid| *pid != self.pid);
         let mut status = 0;
         let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: both pointers are to memory of ours that is large enough, and an all-zero `rusage` is a valid one.
+        // SAFETY: both pointers are to our own memory that is large enough, and an all-zero `rusage` is valid.
         let (result, usage) = unsafe {
             let result = libc::wait4(self.id(), &raw mut status, 0, usage.as_mut_ptr());
             (result, usage.assume_init())

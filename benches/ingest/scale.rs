@@ -1,4 +1,4 @@
-//! How much is measured.
+//! The sizes of a measurement.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ pub struct Scale {
     pub small: Set,
     pub medium: Set,
     pub large: Set,
-    /// For the SQLite design, which takes some hundred times as long for a file.
+    /// For the SQLite design, which takes about a hundred times as long per file.
     pub sqlite: Set,
-    /// How many files are staged at once where that is what matters, each time more.
+    /// The numbers of staged files, in ascending order, for the measurement that depends on them.
     pub staged: [u64; 3],
-    /// Files whose way to the manifest is timed.
+    /// Files whose time to the manifest is measured.
     pub samples: u64,
     /// Duplicates that stay in staging.
     pub duplicates: u64,
-    /// How long the ingestor is left alone with them before its work is counted, and how long that is counted.
+    /// How long the ingestor is left alone with them before its work is measured, and how long that takes.
     pub rest: Duration,
     pub idle: Duration,
     pub starts: usize,
-    /// One file that is large enough to be in everybody's way, and how many others come meanwhile.
+    /// One file that is large enough to delay others, and the number of files that come meanwhile.
     pub big_bytes: u64,
     pub beside_big: u64,
-    /// Rounds of contenders in turn.
+    /// Rounds in which contenders take turns.
     pub rounds: usize,
-    /// True if the numbers mean something.
+    /// True if the numbers are meaningful.
     pub is_full: bool,
 }
 
-/// What the targets are about.
+/// The sizes for which the targets are set.
 pub const FULL: Scale = Scale {
     small: Set { count: 20_000, bytes: 1 << 10 },
     medium: Set { count: 2_000, bytes: 100_000 },
@@ -48,7 +48,7 @@ pub const FULL: Scale = Scale {
     is_full: true,
 };
 
-/// Shows that everything works.
+/// Sizes that only show that everything works.
 pub const QUICK: Scale = Scale {
     small: Set { count: 100, bytes: 1 << 10 },
     medium: Set { count: 10, bytes: 100_000 },

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What one would write without a journal of one's own: a pool of threads, and a SQLite table of states.
+"""The obvious design without an own journal: a pool of threads, and a SQLite table of states.
 
 The table is in WAL mode with synchronous=FULL, and each of a file's transitions is a transaction of its own. A file is
 renamed, then both directories are synced; its manifest line is appended, then the manifest is synced.
 
 usage: sqlite_design.py STAGING WAREHOUSE MANIFESTS DATABASE
 
-Prints the seconds that it took: without the interpreter's own start, which is not the design's.
+Prints the seconds that it took, without the start of the interpreter, which is not part of the design.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def sync_directory(path):
 class Ingestor:
     def __init__(self, staging, warehouse, manifests, database):
         self.staging, self.warehouse, self.manifests = staging, warehouse, manifests
-        # Autocommit: a statement is a transaction.
+        # Autocommit: each statement is a transaction.
         self.database = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
         self.database.execute("PRAGMA journal_mode = WAL")
         self.database.execute("PRAGMA synchronous = FULL")
@@ -69,7 +69,7 @@ class Ingestor:
             self.database.execute(statement, values)
 
     def hashed(self, key, digest):
-        """Remembers the hash; says whether it is new."""
+        """Stores the hash; returns whether it is new."""
         with self.database_lock:
             is_known = self.database.execute(KNOWN, (digest,)).fetchone() is not None
             if is_known:
@@ -111,7 +111,7 @@ class Ingestor:
         with os.scandir(self.staging) as entries:
             sources = [entry.path for entry in entries if entry.is_file() and not entry.name.startswith(".")]
         with ThreadPoolExecutor(THREADS) as pool:
-            # Whatever was raised in a thread is raised here.
+            # An exception of a thread is raised here.
             for _ in pool.map(self.ingest, sources):
                 pass
 

@@ -1,4 +1,4 @@
-//! How long it takes to start, and to find that there is nothing to do.
+//! The time to start, and to find that there is nothing to do.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -14,7 +14,7 @@ use crate::table::{Line, Table};
 
 const MS_MAX: f64 = 10.0;
 
-/// Until the log says so.
+/// The time until the log reports the start.
 fn started_ms(place: &Place) -> f64 {
     let mut process = Process::start(ours::command(place).stderr(Stdio::piped())).unwrap();
     let mut log = BufReader::new(process.stderr.take().unwrap());
@@ -28,7 +28,7 @@ fn started_ms(place: &Place) -> f64 {
     ms
 }
 
-/// Until it has ended.
+/// The time until the process has ended.
 fn once_ms(place: &Place) -> f64 {
     ours::run(&mut ours::once(place), place).seconds * 1000.0
 }

@@ -1,4 +1,4 @@
-//! How often the disk is waited for.
+//! The number of waits for the disk.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::table::{Line, Table, count};
 
 const CALLS_MAX: u64 = 200;
 const SYNCS: [&str; 3] = ["fsync", "fdatasync", "syncfs"];
-/// The column of calls in the table that `strace -c` writes; the last one is the name.
+/// The column of calls in the table of `strace -c`; the last column is the name.
 const CALLS_COLUMN: usize = 3;
 
 pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
@@ -37,7 +37,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     table.add(line.target(format!("<= {CALLS_MAX}"), all <= CALLS_MAX));
 }
 
-/// Of each of the calls.
+/// The number of calls, by name.
 fn calls(report: &str) -> [u64; 3] {
     SYNCS.map(|name| {
         let rows = report.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! How fast all that is staged is taken, beside the floor and beside the SQLite design.
+//! The speed at which all staged files are ingested, compared with the floor and with the SQLite design.
 
 use std::path::Path;
 
@@ -16,13 +16,13 @@ const MEDIUM_MIN: f64 = 0.85;
 const LARGE_MIN: f64 = 0.95;
 const ACROSS_MIN: f64 = 0.7;
 const OVER_SQLITE_MIN: f64 = 50.0;
-/// Of the speed without it.
+/// Share of the speed without validation.
 const VALIDATING_MIN: f64 = 0.5;
 
-/// From this size on it is bytes that take the time, not files.
+/// From this size on, bytes determine the time, not files.
 const LARGE_BYTES: u64 = 10_000;
 
-/// Sizes of files, and which part of the floor's speed is wanted.
+/// The size of the files, and the wanted share of the floor's speed.
 struct Kind {
     what: &'static str,
     set: Set,
@@ -39,7 +39,7 @@ fn kind(name: &str, scale: &Scale) -> Kind {
     Kind { what, set, min: if is_across { ACROSS_MIN } else { min } }
 }
 
-/// Files, or bytes if those are what counts.
+/// Files per second, or bytes per second for large files.
 fn speed(set: Set, seconds: f64) -> String {
     match set.bytes < LARGE_BYTES {
         true => per_second(set.count as f64 / seconds),
@@ -55,7 +55,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Against the floor, on one file system.
+/// Compares with the floor, on one file system.
 pub fn measure(name: &str, scale: &Scale, scratch: &Scratch, table: &mut Table) -> Option<Bar> {
     let kind = kind(name, scale);
     let what = format!("{}: {} files of {}", kind.what, count(kind.set.count), size(kind.set.bytes));
@@ -67,7 +67,7 @@ pub fn measure(name: &str, scale: &Scale, scratch: &Scratch, table: &mut Table) 
     Some(against_floor(name, what, &kind, &place, scale, table)).inspect(|_| place.remove())
 }
 
-/// The same, from a staging directory on another file system, if there is one.
+/// The same, with a staging directory on another file system, if there is one.
 pub fn measure_across(
     name: &str,
     scale: &Scale,
@@ -107,7 +107,7 @@ fn against_floor(name: &str, what: String, kind: &Kind, place: &Place, scale: &S
     Bar { label: name.to_owned(), share: ratio, target: Some(kind.min) }
 }
 
-/// With a look into the files, against without.
+/// Compares runs with and without validation.
 pub fn measure_validation(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     let set = scale.medium;
     let what = format!("medium with --validate csv: {} files of {}", count(set.count), size(set.bytes));
@@ -125,7 +125,7 @@ pub fn measure_validation(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     table.add(line.target(format!(">= {VALIDATING_MIN:.2}x"), ratio >= VALIDATING_MIN));
 }
 
-/// Against the SQLite design; the ratio.
+/// Compares with the SQLite design; returns the ratio.
 pub fn measure_sqlite(scale: &Scale, scratch: &Scratch, table: &mut Table) -> Option<f64> {
     let (ours, sqlite) = (scale.small, scale.sqlite);
     let what = format!("small: {} files of {}", count(ours.count), size(ours.bytes));
@@ -156,7 +156,7 @@ fn spread(ratios: &[f64]) -> String {
     format!("{least:.2}-{most:.2}x")
 }
 
-/// Files a second of two contenders in turn, each at a place that may be the other's too.
+/// Files per second of two contenders in turn, each in its place; both may use the same place.
 fn rates(contenders: [(Contender, Set); 2], places: [&Place; 2], scale: &Scale) -> [Vec<f64>; 2] {
     let mut rates: [Vec<f64>; 2] = Default::default();
     for round in 0..scale.rounds {
@@ -171,7 +171,7 @@ fn rates(contenders: [(Contender, Set); 2], places: [&Place; 2], scale: &Scale) 
     rates
 }
 
-/// Puts the files there: those that were there before, if their names are all that has changed.
+/// Stages the files: moves them back if only their names have changed, writes them otherwise.
 fn stage(set: Set, place: &Place) {
     if is_empty(&place.warehouse()) {
         set.make(&place.staging);
@@ -188,7 +188,7 @@ fn is_empty(dir: &Path) -> bool {
     dir.read_dir().unwrap().next().is_none()
 }
 
-/// Whether a rename leads from staging to the warehouse.
+/// Whether files can be renamed from staging to the warehouse.
 fn is_same_file_system(place: &Place) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let [staging, warehouse] = [&place.staging, &place.warehouse()].map(|dir| dir.metadata().unwrap().dev());

@@ -1,4 +1,4 @@
-//! Somebody who sends files with sidecars.
+//! An upstream that sends files with sidecars.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use crate::place::Place;
 
 const SIDECAR: &str = ".ok";
 
-/// What is dropped into staging first.
+/// Which of the two is dropped into staging first.
 #[derive(Clone, Copy)]
 pub enum Order {
     DataFirst,
     SidecarFirst,
 }
 
-/// A file that is written, but not where it will be taken from.
+/// A file that is written, but not dropped into staging yet.
 pub struct Ready {
     path: PathBuf,
     target: PathBuf,
@@ -55,7 +55,7 @@ impl Ready {
     }
 }
 
-/// Instants at which something is due, whether or not the one before was late.
+/// Instants at which something is due, whether or not the previous one was late.
 pub struct Schedule(Instant);
 
 impl Schedule {
@@ -63,7 +63,7 @@ impl Schedule {
         Schedule(Instant::now())
     }
 
-    /// Sleeps until the next one, so long after the last.
+    /// Sleeps until the next instant, `pause` after the last one.
     pub fn next(&mut self, pause: Duration) {
         self.0 += pause;
         thread::sleep(self.0.saturating_duration_since(Instant::now()));

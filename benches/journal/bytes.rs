@@ -1,4 +1,4 @@
-//! Bytes on the disk for each remembered file.
+//! Bytes on the disk per remembered file.
 
 use crate::data::{SOURCE_BYTES, WAREHOUSE_BYTES};
 use crate::disk::Scratch;
@@ -16,10 +16,11 @@ pub fn measure(scale: &Scale, scratch: &Scratch, database_bytes: u64, table: &mu
     }
 }
 
-/// With so many files remembered. The database has its size for each file at `scale.rows`; more files change little.
+/// Measures with `rows` remembered files. The database's size per file is that at `scale.rows`; more files change
+/// little.
 fn bytes_of(rows: u64, scale: &Scale, scratch: &Scratch, database_bytes: u64, table: &mut Table) {
     let path = scratch.path("bytes");
-    // A snapshot, what comes until the next compaction, and that one: so there is a spare generation, as always.
+    // A snapshot, new files, and a compaction of both: so there is a spare generation, as in operation.
     ours::create(&path, rows - scale.new);
     let mut ours = Ours::open(&path);
     ours.add(rows - scale.new..rows);

@@ -1,22 +1,24 @@
-//! What our index is compared with: one sorted column of the first 8 bytes of every SHA-256, searched by interpolation.
+//! The structure that the index is compared with: one sorted column of the first 8 bytes of every SHA-256, searched by
+//! interpolation.
 
 use crate::data;
 
-/// Steps of interpolation, each of which leaves about the square root of the distance: then neighbours are looked at.
+/// Steps of interpolation, each of which leaves about the square root of the distance; then the search continues step
+/// by step.
 const STEPS: usize = 3;
 
 /// The column.
 pub struct Column(Vec<u64>);
 
 impl Column {
-    /// Of the files from 0 to `rows`.
+    /// The column of the files from 0 to `rows`.
     pub fn new(rows: u64) -> Column {
         let mut prefixes: Vec<u64> = (0..rows).map(data::prefix).collect();
         prefixes.sort_unstable();
         Column(prefixes)
     }
 
-    /// Is there one with this prefix?
+    /// Whether there is a content with this prefix.
     pub fn has(&self, prefix: u64) -> bool {
         let Column(prefixes) = self;
         let last = prefixes.len() as i64 - 1;
@@ -35,7 +37,7 @@ impl Column {
         prefixes[at] == prefix
     }
 
-    /// Bytes of memory, and of what a start has to read.
+    /// Its bytes in memory; a start has to read as many.
     pub fn bytes(&self) -> u64 {
         8 * self.0.len() as u64
     }

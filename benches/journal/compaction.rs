@@ -1,4 +1,4 @@
-//! How fast a compaction is, everything included: reading, merging, writing, syncs, reading back.
+//! The speed of a compaction, with all of its work: reading, merging, writing, syncs, reading back.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,10 +16,10 @@ pub const CHILD: &str = "compact";
 
 const ROWS_A_SECOND_MIN: f64 = 1_000_000.0;
 
-/// Rows of the new snapshot a second, and a second of processor time.
+/// Rows of the new snapshot per second, and per second of processor time.
 type Rates = [f64; 2];
 
-/// Adds files to a journal that is there, or not, and compacts it.
+/// Adds files to a journal, which is created if it does not exist, and compacts it.
 fn rates(path: &Path, files: std::ops::Range<u64>) -> Rates {
     let mut ours = Ours::open(path);
     ours.add(files);
@@ -68,7 +68,7 @@ fn large_one(scale: &Scale, large: &Path, new: std::ops::Range<u64>, table: &mut
     table.add(line.other(format!("{} before", mib(before))));
 }
 
-/// Opens a journal, compacts it beside that, and prints rows, time and memory.
+/// Opens a journal, compacts it while it is open, and prints rows, time and memory.
 pub fn child(path: &Path) {
     let ours = Ours::open(path);
     let before = status_bytes("VmRSS");

@@ -10,16 +10,16 @@ use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMil
 pub const SOURCE_BYTES: usize = 60;
 /// Length of every path in the warehouse.
 pub const WAREHOUSE_BYTES: usize = 70;
-/// From here on numbers are of files that no store was made with.
+/// Numbers from here on belong to files that no store contains at the beginning.
 pub const UNKNOWN_FROM: u64 = 1 << 32;
 
-/// When the first file came: 2026-11-25.
+/// When the first file was discovered: 2026-11-25.
 const BEGIN_MS: u64 = 1_795_564_800_000;
-/// Between two files: 100,000 a day.
+/// The interval between two files: 100,000 a day.
 const INTERVAL_MS: u64 = 864;
 const DEVICE: u64 = 0xfe00;
 
-/// A file's way, a durable transition each.
+/// A step of a file, each a durable transition.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Discovered,
@@ -28,11 +28,11 @@ pub enum Step {
     Manifested,
 }
 
-/// All of it.
+/// All steps in their order.
 pub const STEPS: [Step; 4] = [Step::Discovered, Step::Hashed, Step::Moved, Step::Manifested];
 
 impl Step {
-    /// As the database has it.
+    /// The name in the database.
     pub fn text(self) -> &'static str {
         match self {
             Step::Discovered => "DISCOVERED",
@@ -53,7 +53,7 @@ pub struct File {
     pub warehouse_path: PathBuf,
 }
 
-/// Scatters numbers over all 64 bits; no two come to the same (it is `SplitMix64`'s output function).
+/// Scatters numbers over all 64 bits; no two give the same result (`SplitMix64`'s output function).
 fn scatter(number: u64) -> u64 {
     let mut bits = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -66,7 +66,7 @@ pub fn prefix(number: u64) -> u64 {
     scatter(number)
 }
 
-/// A digest as good as any: uniform, and different for each number.
+/// A pseudo-random digest: uniformly distributed, and different for each number.
 pub fn sha256(number: u64) -> Sha256 {
     let mut digest = [0; 32];
     for (index, part) in digest.chunks_exact_mut(8).enumerate() {
@@ -110,7 +110,7 @@ impl File {
         }
     }
 
-    /// What a snapshot keeps of it.
+    /// The row of the file in a snapshot.
     pub fn row(&self, id: IngestId) -> Row {
         Row {
             sha256: self.sha256,
@@ -129,7 +129,7 @@ impl File {
     }
 }
 
-/// The record that every journal begins with.
+/// The first record of every journal.
 pub fn settings() -> Record {
     Record::Settings(Settings {
         input: "/data/staging/upstream-eu-01".into(),

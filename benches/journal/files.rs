@@ -1,4 +1,4 @@
-//! Files on the disk: how fast they are read, how much they take.
+//! Files on the disk: the speed of reading, and their size.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -11,7 +11,7 @@ use csv_ingestor::fs::{Fs as _, Open};
 
 const READ_BYTES: usize = 1 << 20;
 
-/// Lets the next reads of a directory's files come from the disk.
+/// Drops the caches of a directory's files, so that the next reads come from the disk.
 pub fn drop_caches(dir: &Path) {
     let real = RealFs::default();
     let opened = real.open_dir(dir).unwrap();
@@ -22,7 +22,7 @@ pub fn drop_caches(dir: &Path) {
     }
 }
 
-/// Bytes a second at which the largest file in a directory is read from front to back.
+/// Bytes per second at which the largest file in a directory is read from beginning to end.
 pub fn read_rate(dir: &Path) -> f64 {
     let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let largest = files.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
@@ -38,7 +38,7 @@ pub fn read_rate(dir: &Path) -> f64 {
     }
 }
 
-/// Bytes that a file, or a directory's files, take on the disk.
+/// Bytes that a file, or the files of a directory, use on the disk.
 pub fn allocated_bytes(path: &Path) -> u64 {
     if path.is_dir() {
         let entries = fs::read_dir(path).unwrap();

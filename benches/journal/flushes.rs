@@ -1,4 +1,4 @@
-//! What a commit costs the device: flushes, counted by the kernel on an ext4 of our own.
+//! The cost of a commit for the device: flushes, counted by the kernel on a separate ext4 file system.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -18,9 +18,9 @@ pub const CHILD: &str = "flushes";
 const IMAGE_BYTES: u64 = 256 << 20;
 /// Files, of four commits each: they fit into one segment of 1 MiB.
 const FILES: u64 = 50;
-/// In `/sys/block/*/stat`, from 0: flush requests completed (Documentation/block/stat.rst).
+/// Field of `/sys/block/*/stat`, counted from 0: flush requests completed (Documentation/block/stat.rst).
 const STAT_FLUSHES: usize = 15;
-/// Longer than it takes: or else ext4's own commit, every 5 s, is counted too.
+/// Longer than the measurement takes: otherwise ext4's own commit, every 5 s, would be counted as well.
 const EXT4_COMMIT_SECONDS: u32 = 300;
 
 pub fn measure(scratch: &Scratch, table: &mut Table) {
@@ -31,7 +31,7 @@ pub fn measure(scratch: &Scratch, table: &mut Table) {
     }
     let dir = scratch.path("flushes");
     fs::create_dir(&dir).unwrap();
-    // In a mount namespace of its own: however the child ends, mount and loop device end with it.
+    // In a separate mount namespace: however the child ends, its mount and loop device end as well.
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private"]).arg(std::env::current_exe().unwrap());
     match child_numbers(&mut command, CHILD, &dir) {
@@ -56,7 +56,7 @@ pub fn child(dir: &Path) {
     let device = loop_device(&mount);
 
     let mut ours = Ours::open(&mount.join("state"));
-    // What was written so far fills the first segment: the second has room for all.
+    // The records written so far go into the first segment: the second has room for all others.
     ours.journal.seal().unwrap();
     let segment = ours.journal.active_first_lsn();
     let our_flushes = flushes(&mut ours, &device);
@@ -78,7 +78,7 @@ fn run(command: &mut Command) {
     }
 }
 
-/// The device's name, as in `/sys/block`.
+/// The device's name in `/sys/block`.
 fn loop_device(mount: &Path) -> String {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let line = mounts.lines().find(|line| line.split(' ').nth(1).is_some_and(|point| Path::new(point) == mount));

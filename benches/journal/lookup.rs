@@ -1,4 +1,4 @@
-//! Is this content known?
+//! The time to find out whether a content is known.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -21,15 +21,15 @@ use crate::table::{Line, Table, count, mib};
 
 const MISS_MICROSECONDS_MAX: f64 = 0.3;
 const HIT_MICROSECONDS_MAX: f64 = 20.0;
-/// From here on no measurement before has added a file.
+/// Numbers from here on were not used by an earlier measurement.
 const UNKNOWN_FROM: u64 = 2 * data::UNKNOWN_FROM;
-/// Hits cost some ten times as much as misses.
+/// Hits cost about ten times as much as misses.
 const HITS_SHARE: u64 = 10;
 
-/// What answers, and how many files it remembers.
+/// The number of files that a contender remembers, and its look-up.
 type Contender<'a> = (u64, &'a dyn Fn(&Sha256) -> bool);
 
-/// Microseconds that one look-up takes, for each contender in each round; all of them must come to `expected`.
+/// Microseconds of one look-up, for each contender in each round; all look-ups must return `expected`.
 fn microseconds(scale: &Scale, expected: bool, contenders: [Contender<'_>; 2]) -> [Vec<f64>; 2] {
     let mut times: [Vec<f64>; 2] = Default::default();
     for round in 0..scale.rounds {
@@ -46,7 +46,7 @@ fn microseconds(scale: &Scale, expected: bool, contenders: [Contender<'_>; 2]) -
     times
 }
 
-/// Other files in each round: the digests of neighbours lie anywhere.
+/// Other files in each round: digests of neighbouring numbers are scattered.
 fn numbers(scale: &Scale, expected: bool, known: u64, round: u64) -> Range<u64> {
     let count = if expected { (scale.lookups / HITS_SHARE).min(known) } else { scale.lookups };
     let begin = if expected { round * count % (known - count + 1) } else { UNKNOWN_FROM + round * count };
@@ -70,7 +70,7 @@ pub fn measure(scale: &Scale, large: &Path, database: &Path, table: &mut Table) 
     against_column(scale, large, table);
 }
 
-/// Our index alone, against the simpler one.
+/// Compares the index alone with the simpler one.
 fn against_column(scale: &Scale, large: &Path, table: &mut Table) {
     let fs = RealFs::default();
     let dir = fs.open_dir(large).unwrap();

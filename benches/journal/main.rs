@@ -1,9 +1,10 @@
-//! The journal against its targets, and against SQLite and redb, side by side on one file system: one table.
+//! Compares the journal with its targets, and with SQLite and redb on the same file system: one table.
 //!
-//! `cargo bench --bench journal`; behind `--`: `--quick` for a small run that only shows that all of it works,
-//! `--dir DIR` for the file system to measure, and names of measurements, if not all are wanted. Times never make it fail.
+//! `cargo bench --bench journal`; after `--`: `--quick` for a small run that only shows that everything works, `--dir
+//! DIR` for the file system to measure, and names of measurements, if not all are wanted. It never fails because of
+//! times.
 
-// A measurement that cannot go on is best ended where it stands.
+// A measurement that cannot continue is best ended at once.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/disk.rs"]
@@ -42,9 +43,7 @@ use disk::Scratch;
 use scale::Scale;
 use table::Table;
 
-/// The first argument of a process that measures itself for us.
-
-/// The measurements, by the names that choose them.
+/// The measurements, by their names on the command line.
 const NAMES: [&str; 9] =
     ["transitions", "producers", "flushes", "start", "memory", "lookup", "bytes", "compaction", "pause"];
 
@@ -61,7 +60,7 @@ fn main() {
         match arg.as_str() {
             "--quick" => scale = scale::QUICK,
             "--dir" => dir = Some(PathBuf::from(args.next().expect("--dir takes a directory"))),
-            // From cargo.
+            // Passed by cargo.
             "--bench" => {}
             name if NAMES.contains(&name) => chosen.push(name.to_owned()),
             _ => {

@@ -1,4 +1,4 @@
-//! How much memory a start leaves in use.
+//! The memory in use after a start.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ pub fn measure(scale: &Scale, large: &Path, table: &mut Table) {
     table.add(line.target(format!("<= {}", mib(RESIDENT_BYTES_MAX)), resident <= RESIDENT_BYTES_MAX));
 }
 
-/// Opens the journal and prints what that took.
+/// Opens the journal and prints the memory in use.
 pub fn child(path: &Path) {
     let ours = Ours::open(path);
     println!("{} {}", status_bytes("VmRSS"), status_bytes("VmHWM"));

@@ -20,16 +20,16 @@ use csv_ingestor::types::{IngestId, Lsn};
 use crate::data::{self, File, STEPS, Step};
 use crate::side::Side;
 
-/// An open journal, and what it adds up to.
+/// An open journal, and its index.
 pub struct Ours {
     pub journal: Journal<RealFs>,
     pub state: Index,
-    /// The file that `transition` is about.
+    /// The id of the file that `transition` is about.
     id: IngestId,
 }
 
 impl Ours {
-    /// Opens the journal in a directory, as the ingestor does; makes one if there is none.
+    /// Opens the journal in a directory, like the ingestor; creates it if there is none.
     pub fn open(path: &Path) -> Ours {
         let mut state = Index::default();
         let (journal, _) = Journal::open(&RealFs::default(), path, &mut state).unwrap();
@@ -40,7 +40,7 @@ impl Ours {
         ours
     }
 
-    /// Makes records durable, in as few frames as they fit into, and applies them; returns the first one's LSN.
+    /// Makes records durable, in as few frames as possible, and applies them; returns the first one's LSN.
     pub fn commit(&mut self, records: &[Record]) -> Lsn {
         let first_lsn = self.journal.next_lsn();
         let mut done = 0;
@@ -53,8 +53,8 @@ impl Ours {
         first_lsn
     }
 
-    /// Ingests files in batches, with the frames that the ingestor would write: intent, MOVED, and MANIFESTED with the
-    /// next batch's intent.
+    /// Ingests files in batches, with the frames that the ingestor would write: intent, MOVED, and MANIFESTED together
+    /// with the next batch's intent.
     pub fn add(&mut self, numbers: Range<u64>) {
         let mut manifested: Vec<Record> = Vec::new();
         for begin in numbers.clone().step_by(BATCH_FILES_MAX) {
@@ -122,7 +122,7 @@ pub fn create(path: &Path, rows: u64) {
     segment::create(&fs, &dir, &header).unwrap();
 }
 
-/// Folds everything before `until` into a snapshot; how long that took.
+/// Folds everything before `until` into a snapshot; returns it, and the time.
 pub fn compact_until(path: &Path, until: Lsn) -> (Compacted, Duration) {
     let begun = Instant::now();
     let compacted = compact(&RealFs::default(), path, until, &AtomicBool::new(false)).unwrap();

@@ -1,4 +1,4 @@
-//! Does a compaction hold up commits?
+//! Whether a compaction delays commits.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::scale::Scale;
 use crate::table::{Line, Table, count};
 
 const LONGER_MS_MAX: f64 = 100.0;
-/// Files in one group commit: as many as arrive together under load.
+/// Files in one group commit: about as many as arrive together under load.
 const GROUP_FILES: u64 = 64;
 
-/// Commits one group after the other until `is_over`; the longest time from one to the next, in milliseconds.
+/// Commits group after group until `is_over`; returns the longest time from one commit to the next, in milliseconds.
 fn longest_gap_ms(ours: &mut Ours, next: &mut u64, mut is_over: impl FnMut() -> bool) -> f64 {
     let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     while !is_over() {
@@ -51,14 +51,14 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
             beside.push(longest_gap_ms(&mut ours, &mut next, || compaction.is_finished()));
             compaction.join().unwrap()
         });
-        // The next run without one takes as long.
+        // The next run without a compaction takes as long.
         time = compaction.1;
         ours.journal.folded_in(compaction.0.snapshot.header().lsn);
         ours.state.adopt(compaction.0.snapshot);
     }
     ours.shut_down();
     let longest = |gaps: &[f64]| gaps.iter().copied().fold(0.0, f64::max);
-    // Of all runs, not in the median: a pause that comes now and then is one.
+    // The maximum of all runs, not the median: an occasional pause counts as well.
     let longer = longest(&beside) - longest(&alone);
     let what = format!("longest gap between commits while {} rows are compacted", count(scale.rows));
     let cell = |gaps: &[f64]| format!("{:.0} ms (median {:.0})", longest(gaps), median(gaps));

@@ -1,4 +1,4 @@
-//! Processes: how much they use, and children that measure themselves.
+//! Processes: their use of resources, and children that measure themselves.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,13 @@ pub fn status_bytes(field: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// Time that this thread has been on a processor: with it, what others on this machine take is told from what we take.
+/// The processor time of this thread: it does not include the use by other programs on this machine.
 pub fn processor_seconds() -> f64 {
     let nanoseconds = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     nanoseconds.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
-/// Runs this program again, as a child that measures itself; the numbers that it prints.
+/// Runs this program again, as a child that measures itself; returns the numbers that it prints.
 pub fn child_numbers(command: &mut std::process::Command, what: &str, path: &Path) -> Result<Vec<u64>, String> {
     let output = command.args([CHILD, what]).arg(path).output().map_err(|error| error.to_string())?;
     if !output.status.success() {

@@ -1,4 +1,4 @@
-//! Many producers, each waiting for its own transition.
+//! Many producers, each of which waits for its own transition.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,13 +24,13 @@ const OVER_SQLITE_MIN: f64 = 10.0;
 /// Makes one transition durable, for one producer.
 type Transition<'a> = Box<dyn FnMut(&File, Step) + 'a>;
 
-/// A producer's wish, and where it waits.
+/// A producer's request, and the channel for its answer.
 struct Request<T> {
     wish: T,
     done: Sender<u64>,
 }
 
-/// Transitions a second of all producers together; each gets its own way to make one from `connect`.
+/// Transitions per second of all producers together; `connect` gives each a function that makes one.
 fn rate<'a>(next: &AtomicU64, time: Duration, connect: impl Fn() -> Transition<'a> + Sync) -> f64 {
     let (stop, begin, transitions) = (AtomicBool::new(false), Barrier::new(PRODUCERS + 1), AtomicU64::new(0));
     let mut begun = Instant::now();
@@ -54,7 +54,7 @@ fn rate<'a>(next: &AtomicU64, time: Duration, connect: impl Fn() -> Transition<'
     transitions.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// The thread that commits: takes whatever waits as one group. `commit` returns the first one's number.
+/// The committing thread: takes all waiting requests as one group. `commit` returns the first one's number.
 fn commit_loop<T>(requests: &Receiver<Request<T>>, mut commit: impl FnMut(&[T]) -> u64) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
@@ -66,7 +66,7 @@ fn commit_loop<T>(requests: &Receiver<Request<T>>, mut commit: impl FnMut(&[T]) 
     }
 }
 
-/// Hands wishes to the committing thread and waits.
+/// Returns a function that sends a request to the committing thread and waits.
 fn ask<T>(requests: Sender<Request<T>>) -> impl FnMut(T) -> u64 {
     let (done, answers) = channel::bounded(1);
     move |wish| {

@@ -1,4 +1,4 @@
-//! The same transitions in redb: a durable write transaction each.
+//! The same transitions in redb, each a durable write transaction.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -8,9 +8,9 @@ use redb::{Database, Durability, TableDefinition};
 use crate::data::{File, Step};
 use crate::side::Side;
 
-/// By device and inode, what the specified table holds.
+/// The content of the SQL table, by device and inode.
 const FILES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("files");
-/// By content: device and inode, as the specified table's unique index.
+/// Device and inode by content, like the SQL table's unique index.
 const CONTENTS: TableDefinition<&[u8; 32], (u64, u64)> = TableDefinition::new("contents");
 
 /// An open database.
@@ -20,7 +20,7 @@ pub struct Redb {
 }
 
 impl Redb {
-    /// Makes one.
+    /// Creates a database.
     pub fn create(path: &Path) -> Redb {
         Redb { database: Database::create(path).unwrap(), row: Vec::new() }
     }

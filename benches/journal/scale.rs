@@ -1,4 +1,4 @@
-//! How much is measured.
+//! The sizes of a measurement.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ pub struct Scale {
     pub large: u64,
     /// Files remembered elsewhere.
     pub rows: u64,
-    /// Files that come between two compactions.
+    /// Files between two compactions.
     pub new: u64,
-    /// Look-ups of contents that are not there, in one round; of contents that are there, a tenth.
+    /// Look-ups of unknown contents in one round; there are a tenth as many of known contents.
     pub lookups: u64,
     /// How long each contender works in one round.
     pub round: Duration,
-    /// Rounds of contenders in turn.
+    /// Rounds in which contenders take turns.
     pub rounds: usize,
-    /// Runs of what takes seconds by itself.
+    /// Runs of measurements that take seconds each.
     pub runs: usize,
-    /// True if the numbers mean something.
+    /// True if the numbers are meaningful.
     pub is_full: bool,
 }
 
-/// What the targets are about.
+/// The sizes for which the targets are set.
 pub const FULL: Scale = Scale {
     large: 10_000_000,
     rows: 1_000_000,
@@ -34,7 +34,7 @@ pub const FULL: Scale = Scale {
     is_full: true,
 };
 
-/// Shows that everything works.
+/// Sizes that only show that everything works.
 pub const QUICK: Scale = Scale {
     large: 100_000,
     rows: 20_000,

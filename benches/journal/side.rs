@@ -1,9 +1,9 @@
-//! What the benchmark compares: our journal, and databases that could take its place.
+//! The sides of the comparison: the journal, and databases that could replace it.
 
 use crate::data::{File, Step};
 
-/// Something that remembers transitions.
+/// A store that remembers transitions.
 pub trait Side {
-    /// Makes one durable.
+    /// Makes one transition durable.
     fn transition(&mut self, file: &File, step: Step);
 }

@@ -1,4 +1,4 @@
-//! The same transitions in SQLite: the table that was specified first, WAL, `synchronous=FULL`.
+//! The same transitions in SQLite: one table of files, WAL, `synchronous=FULL`.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -22,23 +22,23 @@ const HASHED: &str =
     "UPDATE files SET sha256 = ?3, warehouse_path = ?4, state = ?5, updated_at = ?6 WHERE device = ?1 AND inode = ?2";
 const STATE: &str = "UPDATE files SET state = ?3, updated_at = ?4 WHERE device = ?1 AND inode = ?2";
 
-/// As much as the index of a million files takes, so that it never waits for its own pages; negative: KiB.
+/// As much as the index of a million files needs, so that no page is read twice; negative: KiB.
 const CACHE_KIB: i64 = -(256 << 10);
 /// For connections that share the memory with 63 others.
 const SMALL_CACHE_KIB: i64 = -(8 << 10);
-/// Longer than any of them waits for another.
+/// Longer than any connection waits for another.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An open database.
 pub struct Sqlite(Connection);
 
 impl Sqlite {
-    /// With plenty of memory.
+    /// Opens a database with a large cache.
     pub fn open(path: &Path) -> Sqlite {
         Sqlite::open_with(path, CACHE_KIB)
     }
 
-    /// One of many.
+    /// Opens one of many connections, with a small cache.
     pub fn open_small(path: &Path) -> Sqlite {
         Sqlite::open_with(path, SMALL_CACHE_KIB)
     }
@@ -57,7 +57,7 @@ impl Sqlite {
         self.0.prepare_cached(sql).unwrap().execute([]).unwrap();
     }
 
-    /// All of them in one transaction, which is durable afterwards.
+    /// Makes all transitions in one transaction, which is durable afterwards.
     pub fn commit<'a>(&self, transitions: impl Iterator<Item = (&'a File, Step)>) {
         self.run("BEGIN IMMEDIATE");
         transitions.for_each(|(file, step)| self.write(file, step));
@@ -85,7 +85,7 @@ impl Sqlite {
         }
     }
 
-    /// Who brought this content?
+    /// The warehouse path of this content, if it is known.
     pub fn find(&self, sha256: &Sha256) -> Option<String> {
         let mut statement = self.0.prepare_cached("SELECT warehouse_path FROM files WHERE sha256 = ?1").unwrap();
         statement.query_row([sha256.hex()], |row| row.get(0)).optional().unwrap()

@@ -1,4 +1,4 @@
-//! How long a start takes.
+//! The time of a start.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::table::{Line, Table, count};
 const WARM_SECONDS_MAX: f64 = 0.5;
 const COLD_SECONDS_MAX: f64 = 1.0;
 
-/// Until the journal is ready to be written to, as the ingestor opens it.
+/// The time until the journal is ready to be written to, opened like by the ingestor.
 fn seconds(path: &Path) -> f64 {
     let begun = Instant::now();
     let ours = Ours::open(path);

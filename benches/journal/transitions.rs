@@ -15,7 +15,7 @@ use crate::table::{Line, Table, per_second};
 const OVER_SQLITE_MIN: f64 = 1.2;
 const OVER_REDB_MIN: f64 = 1.0;
 
-/// Transitions a second.
+/// Transitions per second.
 fn rate(side: &mut dyn Side, next: &mut u64, time: Duration) -> f64 {
     let (begun, mut count) = (Instant::now(), 0);
     while begun.elapsed() < time {

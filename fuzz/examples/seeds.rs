@@ -1,5 +1,5 @@
-//! Writes the seed corpora: `cargo run --example seeds` in `fuzz/`. Their names begin with `seed-`; what the fuzzer itself
-//! finds has other names and is not committed.
+//! Writes the seed corpora: `cargo run --example seeds` in `fuzz/`. Their names begin with `seed-`; inputs that the
+//! fuzzer itself finds have other names and are not committed.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// One of each thing that a file may have in it.
+/// One seed for each feature of a file.
 fn csv() -> Vec<Seed> {
     let files: [(&str, &[u8]); 12] = [
         ("plain", b"id,name\n1,Ada\n2,Bob\n"),
@@ -51,7 +51,7 @@ fn csv() -> Vec<Seed> {
     files.into_iter().map(seed).collect()
 }
 
-/// One of each form.
+/// One seed for each format.
 fn sidecar() -> Vec<Seed> {
     let sum = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     let forms = [
@@ -86,7 +86,7 @@ fn frame() -> Vec<Seed> {
     seeds
 }
 
-/// Bodies, and one of each kind of damage: a mode, then steps of eight bytes (`src/mutate.rs`).
+/// Bodies, and one seed for each kind of damage: a mode, then steps of eight bytes (`src/mutate.rs`).
 fn replay() -> Vec<Seed> {
     let first = &segments(FrameKind::Data)[0];
     let body = |mode: u8, length: usize| {
@@ -108,8 +108,8 @@ fn replay() -> Vec<Seed> {
     seeds
 }
 
-/// Each journal as it is, a file and pieces of the smallest, and one of each kind of damage: a mode, the number of the
-/// journal, then steps of eight bytes (`src/snapshot/mutate.rs`).
+/// Each undamaged journal, a file and pieces of the smallest ones, and one seed for each kind of damage: a mode, the
+/// number of the journal, then steps of eight bytes (`src/snapshot/mutate.rs`).
 fn snapshot() -> Vec<Seed> {
     let mut seeds: Vec<Seed> = (0..BASES.len() as u8).map(|base| (format!("intact-{base}"), vec![3, base])).collect();
     seeds.push(("raw".to_owned(), [&[0, 3][..], &BASES[3].bytes[..176]].concat()));
@@ -129,7 +129,7 @@ fn snapshot() -> Vec<Seed> {
     seeds
 }
 
-/// Each kind of step behind two lines, in each mode: a mode, the lines that are due, a power cut's seed, then steps of four
+/// Each kind of step after a line, in each mode: a mode, the lines that are due, a power cut's seed, then steps of four
 /// bytes (`src/manifest.rs`).
 fn manifest() -> Vec<Seed> {
     let mut seeds: Vec<Seed> = Vec::new();
@@ -145,8 +145,8 @@ fn manifest() -> Vec<Seed> {
     seeds
 }
 
-/// Lines as they are, and one with each member in each way; manifests, whole and in pieces; and files to write the lines of
-/// (`src/lines.rs`).
+/// Unchanged lines, and lines with each member changed in each way; manifests, read whole and in pieces; and files
+/// whose lines are to be written (`src/lines.rs`).
 fn lines() -> Vec<Seed> {
     let mut seeds: Vec<Seed> = Vec::new();
     for (index, line) in manifest::POOL.iter().enumerate() {
@@ -171,7 +171,7 @@ fn lines() -> Vec<Seed> {
             seeds.push((format!("{name}-{kind}"), [&[mode, 0b0001_1000, kind][..], &steps].concat()));
         }
     }
-    // Longer than any line: as the last one, and with others behind.
+    // Longer than any line: as the last one, and with others after it.
     for (name, behind) in [("long", &[][..]), ("long-inside", &[5, 1, 0, 0, 0, 1, 0, 0])] {
         seeds.push((name.to_owned(), [&[0x62, 0, 1][..], &[10, 0x70, 0xff, 0xff], behind].concat()));
     }

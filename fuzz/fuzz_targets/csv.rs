@@ -1,5 +1,5 @@
-//! A file's rows, columns and header, and the line of what is wrong with it, as a second reader sees them; however the file is
-//! cut in pieces.
+//! A file's rows, columns and header, and the line of its first fault: the same as a second reader finds, however the
+//! file is cut into pieces.
 
 #![no_main]
 
@@ -8,13 +8,13 @@ use csv_ingestor::pipeline::csv::Profiler;
 use csv_ingestor_fuzz::csv::{Seen, read};
 use libfuzzer_sys::fuzz_target;
 
-/// A header that is longer is left out.
+/// Longer headers are left out.
 const NAME_BYTES_MAX: usize = 1024;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
 fuzz_target!(|input: &[u8]| {
     let Some((piece, content)) = input.split_first() else { return };
-    // The highest bit says whether there are quotes.
+    // The highest bit selects whether there are quotes.
     let quote = (*piece < 0x80).then_some(b'"');
     let look = Validation { delimiter: b',', quote, refuse: false };
     let mut profiler = Profiler::of(b"a.csv", &look).unwrap();

@@ -1,4 +1,4 @@
-//! The decoders on arbitrary bytes: they must not panic, and whatever they accept has exactly one encoding.
+//! The decoders on arbitrary bytes: they must not panic, and any input that they accept has exactly one encoding.
 
 #![no_main]
 
@@ -45,10 +45,10 @@ fn frame(bytes: &[u8], salt: u32) {
 
 fn segment(bytes: &[u8]) {
     let Ok((header, checksum)) = SegmentHeader::decode(bytes) else { return };
-    // What an older reader ignores is not kept: all else is.
+    // Fields that an older reader ignores are not kept: all others are.
     let mut expected = bytes[..BLOCK_BYTES].to_vec();
     expected[segment_field::MINOR..segment_field::INCOMPATIBLE].fill(0);
-    // A reader takes a segment without the bit; a writer sets it.
+    // A reader accepts a segment without the bit; a writer sets it.
     expected[segment_field::INCOMPATIBLE..segment_field::SALT].copy_from_slice(&INCOMPATIBLE_FEATURES.to_le_bytes());
     expected[segment_field::RESERVED..segment_field::CHECKSUM].fill(0);
     if header.predecessor.is_none() {
@@ -62,7 +62,7 @@ fn segment(bytes: &[u8]) {
     assert_eq!(bytes[segment_field::CHECKSUM..BLOCK_BYTES], checksum.to_le_bytes());
 }
 
-/// The bytes as a frame with right checksums.
+/// The bytes as a frame with correct checksums.
 fn mended_frame(bytes: &[u8], salt: u32) -> Vec<u8> {
     let mut frame = bytes.to_vec();
     frame.resize(frame.len().max(FRAME_HEADER_BYTES), 0);
@@ -77,7 +77,7 @@ fn mended_frame(bytes: &[u8], salt: u32) -> Vec<u8> {
     frame
 }
 
-/// The bytes as a header block with a right checksum.
+/// The bytes as a header block with a correct checksum.
 fn mended_segment(bytes: &[u8]) -> Vec<u8> {
     let mut block = bytes.to_vec();
     block.resize(BLOCK_BYTES, 0);

@@ -1,5 +1,5 @@
-//! Manifests and their lines, as audit and rebuild read them: what is accepted, and what it says, is what a second reader
-//! sees; and a line that an ingestor has written is read back as what it was made of.
+//! Manifests and their lines, as audit and rebuild read them: a second reader must accept the same lines with the same
+//! values; and a line that an ingestor has written must be read back as the values that it was made from.
 
 #![no_main]
 
@@ -24,15 +24,15 @@ static ALLOCATOR: Bounded = Bounded;
 
 const HOUR: &str = "/manifests/2026/01/02/03";
 const FILE: &str = "/manifests/2026/01/02/03/manifest.jsonl";
-/// In the mode: the manifest is the input itself, not made by steps.
+/// Bit of the mode: the manifest is the input itself, not made by steps.
 const RAW: u8 = 0x80;
-/// In the mode: the manifest may be long.
+/// Bit of the mode: the manifest may be long.
 const LONG: u8 = 0x40;
-/// In the mode: what is read comes in pieces.
+/// Bit of the mode: reads return short pieces.
 const SHORT: u8 = 0x20;
 /// The last instant that an ingestor writes: the end of the year 9999.
 const INSTANT_END: u64 = 253_402_300_800_000;
-/// Of a header that is kept, names and all, and of the reason of a fault.
+/// Bytes of a kept header (all names together), and of the reason of a fault.
 const NAME_BYTES_MAX: usize = 1024;
 
 static EMPTY: LazyLock<SimFs> = LazyLock::new(|| {
@@ -51,11 +51,11 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Both readers accept it and say the same, or both refuse it.
+/// Both readers accept the line with the same values, or both refuse it.
 fn assert_read(line: &[u8]) {
     let (found, seen) = (parse(line), read(line));
     let Ok(found) = found else {
-        // Of an instant in another form, the second reader has no opinion.
+        // The second reader does not decide about an instant in another form.
         assert!(
             seen.as_ref().is_none_or(|said| said.ingested_at.is_none()),
             "refused: {found:?}, but it says {seen:?}"
@@ -78,7 +78,8 @@ fn assert_read(line: &[u8]) {
     assert_eq!(found, seen);
 }
 
-/// Lines, numbers, offsets and ends of a whole manifest, however its bytes come; and of one that is read from a line on.
+/// Checks lines, numbers, offsets and ends of a whole manifest, however its bytes are read; and of one that is read
+/// from some line on.
 fn file(mode: u8, rest: &[u8]) {
     let [due, from, rest @ ..] = rest else { return };
     let bytes_max = if mode & LONG != 0 { LONG_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
@@ -117,12 +118,12 @@ fn assert_lines(fs: &SimFs, expected: &[(u64, &[u8], bool)]) {
     assert_eq!(lines.lines_end(), lines_end);
 }
 
-/// Any file that an ingestor can have taken.
+/// Any file that an ingestor can have ingested.
 fn written(rest: &[u8]) {
     let Some((numbers, rest)) = rest.split_first_chunk::<49>() else { return };
     let number = |at: usize| u64::from_le_bytes(numbers[at..at + 8].try_into().unwrap());
     let flags = numbers[48];
-    // Names, of the file in staging and in the warehouse, and of columns: any bytes but those that no name has.
+    // Names of the file in staging and in the warehouse, and of columns: any bytes except those that no name can have.
     let mut names = rest.split(|byte| *byte == 0 || *byte == b'/').filter(|name| !name.is_empty());
     let mut name = || names.next().filter(|name| *name != b"." && *name != b"..").unwrap_or(b"a.csv");
     let path =

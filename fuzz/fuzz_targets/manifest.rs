@@ -1,5 +1,5 @@
-//! A manifest as a crash or somebody else left it, on a simulated disk: recovery must leave every whole line, each line that
-//! is due once, and nothing else; also if it is cut off itself and begun again.
+//! A manifest as a crash or another program left it, on a simulated disk: recovery must leave every whole line, each
+//! line that is due once, and nothing else; also if the recovery itself is cut off and started again.
 
 #![no_main]
 
@@ -21,11 +21,11 @@ static ALLOCATOR: Bounded = Bounded;
 const ROOT: &str = "/manifests";
 const HOUR: &str = "/manifests/2026/01/02/03";
 const FILE: &str = "/manifests/2026/01/02/03/manifest.jsonl";
-/// In the mode: the manifest is the input itself, not made by steps.
+/// Bit of the mode: the manifest is the input itself, not made by steps.
 const RAW: u8 = 0x80;
-/// In the mode, but for those that are interrupted: the manifest may be long.
+/// Bit of the mode, except for interrupted repairs: the manifest may be long.
 const LONG: u8 = 0x40;
-/// What a repair does to the file, each at most once.
+/// The effects of a repair on the file, each at most once.
 const EFFECTS: [Op; 3] = [Op::SetLen, Op::WriteAt, Op::SyncData];
 
 static EMPTY: LazyLock<SimFs> = LazyLock::new(|| {
@@ -48,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A machine whose manifest holds this, durably.
+/// A machine whose manifest durably has this content.
 fn machine(content: &[u8]) -> SimFs {
     let fs = EMPTY.fork();
     fs.upstream().write(FILE, content).unwrap();
@@ -78,7 +78,7 @@ fn ensure(before: &[u8], due: &[Vec<u8>]) {
     assert!(read(&fs) == after, "it is not durable");
 }
 
-/// A power cut in the middle of the repair, or while lines are appended, and another repair.
+/// A power cut during the repair, or while lines are appended, and another repair.
 fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     let fs = machine(before);
     let fault = Fault::crash().only(&EFFECTS).nth(u64::from(operation / 2 % 3) + 1);
@@ -99,7 +99,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     assert_lines_kept(before, &read(&fs), due);
 }
 
-/// What an ingestor that goes on writes stands behind the last whole line.
+/// An ingestor that continues appends its lines after the last whole line.
 fn append(before: &[u8], batch: &[Vec<u8>]) {
     let fs = machine(before);
     let mut manifests = Manifests::new(fs.clone());
@@ -108,7 +108,7 @@ fn append(before: &[u8], batch: &[Vec<u8>]) {
     assert!(read(&fs) == [lines(before).0.concat(), batch.concat()].concat());
 }
 
-/// Any name gives one line, whose length is bounded, and which is an object.
+/// Any name gives one line of bounded length, which is an object.
 fn line(name: &[u8]) {
     let line = line_of(u64::MAX, name);
     assert!(line.len() <= LINE_BYTES_MAX && line.starts_with(b"{") && line.ends_with(b"}\n"));

@@ -1,5 +1,5 @@
-//! A damaged journal, on a simulated disk: the reader must say what the oracle says, record for record, and modify
-//! nothing; and a start on what is readable must leave the same records readable.
+//! A damaged journal, on a simulated disk: the reader must return what the oracle returns, record by record, and modify
+//! nothing; and a start on a readable journal must leave the same records readable.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ use csv_ingestor_fuzz::oracle::{self, Outcome};
 use libfuzzer_sys::fuzz_target;
 
 const DIR: &str = "/state";
-/// Inputs of which one is also started on.
+/// One of this many inputs is also used for a start.
 const STARTS_EVERY: u32 = 16;
 
 static EMPTY: LazyLock<SimFs> = LazyLock::new(|| {
@@ -43,7 +43,7 @@ impl Visitor for Records {
     }
 
     fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
-        // The folds may refuse what they want, but must not panic.
+        // The folds may refuse any record, but must not panic.
         let _ = self.state.apply_at(lsn, written_at, &record);
         let _ = self.history.record(lsn, written_at, record.clone());
         let mut bytes = Vec::new();
@@ -98,10 +98,10 @@ fuzz_target!(|input: &[u8]| {
     }
     let (outcome, seen) = read(&fs);
     assert_eq!(outcome, expected);
-    assert_eq!(seen, before_damage, "a record from behind the damage, or too few");
+    assert_eq!(seen, before_damage, "a record from after the damage, or too few");
     assert!(is_untouched(&fs, &segments), "reading modified a segment");
 
-    // A start makes a segment, which takes longer than all the rest together.
+    // A start creates a segment, which takes longer than everything else together.
     if !crc32c::crc32c(input).is_multiple_of(STARTS_EVERY) {
         return;
     }

@@ -1,4 +1,4 @@
-//! What a sidecar says: the same in every encoding, and never nothing where a sum stands by itself.
+//! The statement of a sidecar: the same in every encoding, and never empty if a sum is alone on a line.
 
 #![no_main]
 

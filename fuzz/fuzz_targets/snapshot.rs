@@ -1,5 +1,5 @@
-//! A damaged snapshot, on a simulated disk: the reader must say what the oracle says, row for row, and modify nothing; and
-//! where a journal that begins with it can be folded, folding it once more must change nothing.
+//! A damaged snapshot, on a simulated disk: the reader must return what the oracle returns, row by row, and modify
+//! nothing; and if a journal that begins with it can be folded, folding it once more must change nothing.
 
 #![no_main]
 
@@ -28,7 +28,7 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded;
 
-/// Inputs of which one is also folded once more.
+/// One of this many inputs is also folded once more.
 const FOLDS_EVERY: u32 = 4;
 
 fuzz_target!(|input: &[u8]| {
@@ -76,14 +76,14 @@ fn refusal(error: &Error) -> Refusal {
     }
 }
 
-/// A whole snapshot: every way to read it gives the same, and what the oracle read.
+/// An intact snapshot: every way to read it gives the same result as the oracle.
 fn says(snapshot: &Snapshot, whole: &Whole) {
     snapshot.verify().unwrap();
     let mut rows = snapshot.rows();
     for (index, expected) in whole.rows.iter().enumerate() {
         let row = rows.next_row().unwrap().expect("there is one more");
         assert_eq!(plain(&row), *expected);
-        // By itself a row costs a whole block.
+        // Reading a single row costs a whole block.
         if whole.rows.len() < 16 || index % 8 == 3 {
             assert_eq!(snapshot.row(index as u32).unwrap().as_ref(), Some(&row));
             assert_eq!(snapshot.find(&row.sha256).unwrap().as_ref(), Some(&row));
@@ -123,7 +123,7 @@ fn plain(row: &Row) -> oracle::Row {
     }
 }
 
-/// A damaged one whose lists could be read: anything may be an error, but nothing else.
+/// A damaged snapshot whose lists could be read: every call may return an error, but must not panic.
 fn does_not_panic(snapshot: &Snapshot) {
     let mut count = 0;
     let mut rows = snapshot.rows();
@@ -143,7 +143,7 @@ fn does_not_panic(snapshot: &Snapshot) {
     let _ = snapshot.survivors(&mut |_, _, _| Ok(()));
 }
 
-/// The segment behind the snapshot is there, and says so itself.
+/// The segment after the snapshot exists, and its header agrees.
 fn is_continued(case: &Case) -> bool {
     let behind = case.base.segments.iter().find(|segment| segment.name > case.name);
     behind.is_some_and(|segment| {
@@ -154,7 +154,7 @@ fn is_continued(case: &Case) -> bool {
     })
 }
 
-/// The journal's sum, as a start adds it up.
+/// The index, as a start computes it.
 #[derive(Debug, Default)]
 struct Sum(Index);
 
@@ -180,7 +180,7 @@ fn fold(fs: &SimFs) -> Result<Index, Refusal> {
     }
 }
 
-/// What the ingestor asks its state for.
+/// The answers that the ingestor gets from its index.
 #[derive(Debug, PartialEq)]
 struct Answers {
     counts: StateCounts,
@@ -202,13 +202,13 @@ fn answers(state: &Index) -> Result<Answers, Refusal> {
     })
 }
 
-/// The journal says the same after a compaction as before; if the snapshot is not whole (what is wrong with it has right
-/// checksums, or it would be refused), it is refused or folded as it is.
+/// The journal gives the same answers after a compaction as before. If the snapshot is not intact (its damage has
+/// correct checksums, otherwise it would be refused), it is refused or folded as it is.
 fn fold_once_more(fs: &SimFs, case: &Case, before: &Index, is_whole: bool) {
     let until = Lsn(case.base.segments[1..].last().unwrap_or(&case.base.segments[0]).name);
     match compact(fs, Path::new(DIR), until, &AtomicBool::new(false)) {
         Ok(compacted) => {
-            // With nothing to fold, it is the snapshot that is there.
+            // If there is nothing to fold, this is the existing snapshot.
             assert!(compacted.is_some());
             let after = fold(fs);
             if is_whole {

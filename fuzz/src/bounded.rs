@@ -1,9 +1,9 @@
-//! An allocator that ends the process when a reader believes what a damaged length says. Sanitizers have a limit of their
-//! own, but the long runs are without one.
+//! An allocator that ends the process when a reader trusts the length in a damaged field. Sanitizers have their own
+//! limit, but the long runs do not use them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The largest allocation: much more than any input, any machine and any window needs.
+/// The largest allocation: much more than any input, any simulated machine and any window needs.
 pub const ALLOCATION_BYTES_MAX: usize = 64 << 20;
 
 /// The system's allocator, for allocations of at most [`ALLOCATION_BYTES_MAX`].
@@ -16,7 +16,7 @@ fn check(bytes: usize) {
     }
 }
 
-// Sound because every call is the system allocator's own.
+// Sound because every call is passed on to the system's allocator.
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         check(layout.size());

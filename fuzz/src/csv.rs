@@ -1,16 +1,16 @@
-//! A second reader of CSV, written from RFC 4180 and docs/files.md alone: the whole text in memory, a byte at a time, nothing shared
-//! with the crate. Where the two disagree, one of them, or the text, is wrong.
+//! A second reader of CSV, written only from RFC 4180 and docs/files.md: the whole text in memory, one byte at a time,
+//! without code of the crate. If the two disagree, one of them, or the text, is wrong.
 
-/// What is in a file.
+/// The content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Records behind the first; None if something is wrong.
+    /// Records after the first; None if there is a fault.
     pub rows: Option<u64>,
-    /// Of the first record.
+    /// Columns of the first record.
     pub columns: Option<u64>,
     /// The first record's fields.
     pub header: Option<Vec<Vec<u8>>>,
-    /// The line of the first thing that is wrong.
+    /// The line of the first fault.
     pub fault: Option<u64>,
 }
 
@@ -20,13 +20,13 @@ enum At {
     FieldStart,
     Bare,
     Quoted,
-    /// Behind a quote within quotes: the field's end, or half of a doubled one.
+    /// After a quote within quotes: the field's end, or half of a doubled quote.
     QuoteInQuoted,
-    /// Behind a CR, which only an LF may follow.
+    /// After a CR, which only an LF may follow.
     Cr,
 }
 
-/// Reads a file whose fields are separated by commas; with this quote around them, if any.
+/// Reads a file whose fields are separated by commas, and enclosed in this quote, if any.
 pub fn read(content: &[u8], quote: Option<u8>) -> Seen {
     let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content);
     // All that is complete before what is wrong, or cut off, counts.
@@ -45,7 +45,7 @@ pub fn read(content: &[u8], quote: Option<u8>) -> Seen {
             }
             (_, b'\r') => at = At::Cr,
             (_, b'\n') => {
-                // Where there is one column, an empty line is a record.
+                // If there is one column, an empty line is a record.
                 let is_record = begun.is_some() || reader.seen.columns == Some(1);
                 let line = begun.take().unwrap_or(reader.line);
                 at = At::FieldStart;
@@ -92,7 +92,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// False if that is one too many or too few.
+    /// False if the record has too many or too few fields.
     fn record(&mut self, fields: Vec<Vec<u8>>, line: u64) -> bool {
         let count = fields.len() as u64;
         match self.seen.columns {

@@ -1,5 +1,5 @@
-//! A small journal of three segments, each of sixteen blocks, with every kind of frame and record: made with the crate's
-//! own encoders, so that what is mutated is what is really written.
+//! A small journal of three segments, each of sixteen blocks, with every kind of frame and record: made with the
+//! crate's own encoders, so that the mutated bytes are those that are really written.
 
 use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
@@ -18,9 +18,9 @@ pub const SEGMENT_BLOCKS: usize = 16;
 /// A segment file: the LSN in its name, and its bytes.
 #[derive(Clone)]
 pub struct Segment {
-    /// In the name.
+    /// The LSN in its name.
     pub name: u64,
-    /// The file.
+    /// The bytes of the file.
     pub bytes: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ impl Builder {
         }
     }
 
-    /// Seals it and begins the next.
+    /// Seals the segment and begins the next one.
     pub fn rotate(mut self) -> (Segment, Builder) {
         let predecessor = self.predecessor();
         let next = Builder::new(SegmentHeader {
@@ -97,7 +97,7 @@ impl Builder {
         (self.finish(), next)
     }
 
-    /// The file as it is.
+    /// The file as it is now.
     pub fn finish(self) -> Segment {
         Segment { name: self.header.first_lsn.0, bytes: self.bytes }
     }
@@ -207,7 +207,7 @@ fn steps(steps: &[(u64, u64)]) -> Cutoffs {
     Cutoffs::new(steps.collect()).expect("they ascend")
 }
 
-/// The journal; its last segment ends with a frame of the kind `last`.
+/// The journal; its last segment ends with a frame of kind `last`.
 pub fn segments(last: FrameKind) -> Vec<Segment> {
     let mut builder = Builder::first(SEGMENT_BLOCKS);
     let some = records(1);
@@ -216,7 +216,7 @@ pub fn segments(last: FrameKind) -> Vec<Segment> {
     builder.push(FrameKind::Idle, &[]);
     builder.push(FrameKind::Data, &some[5..]);
     let (first, mut builder) = builder.rotate();
-    // Two blocks and a half.
+    // Two and a half blocks.
     let long = format!("/in/{}", "x".repeat(3_000));
     let settings = |path: &str| {
         Record::Settings(Settings {

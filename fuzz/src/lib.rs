@@ -1,5 +1,5 @@
-//! What the fuzz targets share: journals, snapshots and manifests to damage, and second
-//! readers to compare with.
+//! The code that the fuzz targets share: journals, snapshots and manifests to damage, and second readers to compare
+//! with.
 
 pub mod bounded;
 pub mod csv;

@@ -1,12 +1,13 @@
-//! A second reader of manifests, written from docs/manifest-format.md alone: the whole file in memory, a line's values taken from an untyped
-//! JSON document, base64 and dates by hand. And lines to give to both, made value by value.
+//! A second reader of manifests, written only from docs/manifest-format.md: the whole file in memory, a line's values
+//! taken from an untyped JSON document, base64 and dates decoded by hand. And lines for both readers, made value by
+//! value.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-/// The keys of a line that somebody reads; others are accepted, whatever they hold.
+/// The keys of a line that readers use; others are accepted with any value.
 const KEYS: [&str; 12] = [
     "path",
     "path_base64",
@@ -25,7 +26,7 @@ const KEYS: [&str; 12] = [
 const PATH_BYTES_MAX: usize = 4096;
 const BASE64_DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// What a line says.
+/// The values of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     pub path: Vec<u8>,
@@ -38,11 +39,11 @@ pub struct Said {
     pub ingest_id: u64,
     /// Hex digits; older lines have none.
     pub journal: Option<String>,
-    /// None for an instant that no ingestor writes so: it may be taken or refused.
+    /// None for an instant in a form that no ingestor writes: it may be accepted or refused.
     pub ingested_at: Option<u64>,
 }
 
-/// An object's members that matter, in order; those that stand there twice, twice.
+/// An object's members with these keys, in their order; repeated ones are repeated.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -72,7 +73,7 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 impl Members {
-    /// The one value of a key.
+    /// The value of a key.
     fn get(&self, key: &str) -> Option<&Value> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
@@ -93,7 +94,7 @@ fn is_path(path: &[u8]) -> bool {
     path.starts_with(b"/") && path.len() <= PATH_BYTES_MAX && last.is_some_and(|name| name != b"..")
 }
 
-/// Bytes from base64 with padding, of which there is one for each.
+/// Decodes base64 with padding; every byte sequence has exactly one encoding.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
     let mut bits = Vec::new();
@@ -107,8 +108,8 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
     is_whole.then(|| bytes.chunks(8).map(byte).collect())
 }
 
-/// An instant as an ingestor writes it, in milliseconds since the epoch. The outer None: it cannot be; the inner one: it
-/// is written in another way.
+/// An instant as an ingestor writes it, in milliseconds since the epoch. The outer None: it is not valid; the inner
+/// None: it is written in another form.
 fn instant(text: &str) -> Option<Option<u64>> {
     let is_like = |pattern: &str| {
         let fits = |(byte, like): (u8, u8)| if like == b'd' { byte.is_ascii_digit() } else { byte == like };
@@ -130,7 +131,7 @@ fn instant(text: &str) -> Option<Option<u64>> {
         return None;
     }
     if second > 59 {
-        // A leap second is no mistake.
+        // A leap second is not an error.
         return (second == 60).then_some(None);
     }
     let days = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum::<u64>();
@@ -138,7 +139,7 @@ fn instant(text: &str) -> Option<Option<u64>> {
     Some(Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + milli))
 }
 
-/// What a line says; None if it is no line of an ingestor.
+/// The values of a line; None if it is not a line of an ingestor.
 pub fn read(line: &[u8]) -> Option<Said> {
     let members: Members = serde_json::from_slice(line).ok().filter(|_| !line.contains(&0))?;
     let is_repeated = |key: &&str| members.0.iter().filter(|(name, _)| name == key).count() > 1;
@@ -169,7 +170,7 @@ pub fn read(line: &[u8]) -> Option<Said> {
     })
 }
 
-/// A manifest's lines, each with where it begins; the last one may have no end.
+/// A manifest's lines, each with its offset; the last one may be incomplete.
 pub fn split(content: &[u8]) -> Vec<(u64, &[u8], bool)> {
     let mut begin = 0;
     let lines = content.split_inclusive(|byte| *byte == b'\n');
@@ -184,8 +185,9 @@ pub fn split(content: &[u8]) -> Vec<(u64, &[u8], bool)> {
     line.collect()
 }
 
-/// A line made member by member: of a right one, some are replaced, left out, repeated or added. A step is a byte for the
-/// key, one for the kind of value, one for what is done with it, one for the length of what follows for the value.
+/// A line made member by member: starting from a valid line, some members are replaced, left out, repeated or added. A
+/// step has a byte for the key, one for the kind of value, one for the change, one for the length of the bytes that
+/// follow for the value.
 pub fn made(mut steps: &[u8]) -> Vec<u8> {
     let right = [
         ("path", "\"/in/a.csv\"".to_owned()),

@@ -1,5 +1,5 @@
-//! Manifests as a crash, or somebody else, may leave them; and what must hold after they were repaired, said of whole lines
-//! and of bytes, without the repair's own terms.
+//! Manifests as a crash, or another program, may leave them; and the conditions that must hold after a repair,
+//! expressed in whole lines and bytes, without the repair's own terms.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -12,13 +12,13 @@ use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::pipeline::manifest;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
 
-/// Lines of ours.
+/// Number of lines in [`POOL`].
 const LINES: u64 = 8;
 /// Bytes of one step.
 const STEP_BYTES: usize = 4;
 /// Kinds of steps.
 pub const KINDS: u8 = 14;
-/// Longest manifest, and one that is longer than the longest line, and than what is read at once: these are slow.
+/// The longest manifest, and one that is longer than the longest line and than one read: these are slow.
 pub const FILE_BYTES_MAX: usize = 16 << 10;
 /// See [`FILE_BYTES_MAX`].
 pub const LONG_FILE_BYTES_MAX: usize = 320 << 10;
@@ -72,12 +72,12 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
     }
 }
 
-/// The lines that are due, by the bits of a byte.
+/// The lines that are due, selected by the bits of a byte.
 pub fn expected(bits: u8) -> Vec<Vec<u8>> {
     POOL.iter().enumerate().filter(|(index, _)| bits >> index & 1 != 0).map(|(_, line)| line.clone()).collect()
 }
 
-/// The manifest that these steps make, at most so long; `batch` are the lines that are due.
+/// The manifest that these steps make, at most `bytes_max` long; `batch` are the lines that are due.
 pub fn content(steps: &[u8], batch: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
     let batch = batch.concat();
     let mut content = Vec::new();
@@ -87,13 +87,13 @@ pub fn content(steps: &[u8], batch: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
         let (kind, low, place) = (step[0] % KINDS, step[1], usize::from(u16::from_le_bytes([step[2], step[3]])));
         let line = &POOL[usize::from(low) % POOL.len()];
         match kind {
-            // Lines of ours, and the beginning of one.
+            // Lines of the ingestor, and the beginning of one.
             0 | 1 => content.extend_from_slice(line),
             2 => content.extend_from_slice(&line[..place % line.len()]),
             // The beginning of the batch, and its end.
             3 => content.extend_from_slice(&batch[..place.min(batch.len())]),
             4 => content.extend_from_slice(&batch[batch.len() - place.min(batch.len())..]),
-            // Somebody else's.
+            // Lines of another program.
             5 => content.extend_from_slice(format!("{{\"n\":{low}}}\n").as_bytes()),
             6 => content.extend_from_slice(format!("{{\"n\":{low},\"to").as_bytes()),
             7 => {
@@ -102,7 +102,7 @@ pub fn content(steps: &[u8], batch: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
                 rest = behind;
             }
             8 => content.push(b'\n'),
-            // A sector, or more, that a power cut took.
+            // One or more sectors that a power cut lost.
             9 => {
                 let from = (place % 64 * 512).min(content.len());
                 let to = (from + 512 * (1 + usize::from(low % 4))).min(content.len());
@@ -123,7 +123,7 @@ pub fn content(steps: &[u8], batch: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
     content
 }
 
-/// The whole lines of a manifest, each with its end, and what is behind the last.
+/// The whole lines of a manifest, each with its end, and the bytes after the last.
 pub fn lines(content: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let mut lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
     let torn = lines.pop_if(|last| !last.ends_with(b"\n")).unwrap_or(&[]);
@@ -138,17 +138,17 @@ fn has_zeros(line: &[u8]) -> bool {
     line.contains(&0)
 }
 
-/// Of the lines that are due, those that do not stand there.
+/// The lines that are due and not in the manifest.
 pub fn missing<'a>(before: &[u8], due: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
     let (there, _) = lines(before);
     due.iter().map(Vec::as_slice).filter(|line| !there.contains(line)).collect()
 }
 
-/// What must hold after any repair, one after a crash in the middle of a repair too: no whole line is lost, those that are
-/// due stand there once, and nothing is there that nobody wrote.
+/// Must hold after any repair, also one after a crash during a repair: no whole line is lost, those that are due occur
+/// once, and there is no line that nothing has written.
 pub fn assert_lines_kept(before: &[u8], after: &[u8], due: &[Vec<u8>]) {
     let ((were, _), (are, torn)) = (lines(before), lines(after));
-    assert!(torn.is_empty(), "it does not end with a line's end");
+    assert!(torn.is_empty(), "it does not end with a line end");
     for line in due {
         assert_eq!(count(&are, line), count(&were, line).max(1), "a line that is due");
     }
@@ -158,12 +158,12 @@ pub fn assert_lines_kept(before: &[u8], after: &[u8], due: &[Vec<u8>]) {
     }
     for line in are.iter().filter(|line| !has_zeros(line)) {
         let is_known = were.contains(line) || due.iter().any(|due| due == line);
-        assert!(is_known, "a line that nobody wrote: {:?}", String::from_utf8_lossy(line));
+        assert!(is_known, "a line that nothing has written: {:?}", String::from_utf8_lossy(line));
     }
 }
 
-/// What must hold after a repair that nothing interrupted: the whole lines and then what was missing; or, where a power cut
-/// took sectors of what was being written, that, with what is missing filled in.
+/// Must hold after a repair that was not interrupted: the whole lines are followed by the missing ones; or, if a power
+/// cut lost sectors of what was being written, the old bytes with the lost ones filled in.
 pub fn assert_repaired(before: &[u8], after: &[u8], due: &[Vec<u8>]) {
     assert_lines_kept(before, after, due);
     let (were, _) = lines(before);
@@ -174,7 +174,8 @@ pub fn assert_repaired(before: &[u8], after: &[u8], due: &[Vec<u8>]) {
     assert!(appended || filled_in, "neither appended to nor filled in");
 }
 
-/// True if nothing may be cut off: what is behind the last whole line of somebody else's is the beginning of what is due.
+/// True if nothing may be cut off: the bytes after another program's last whole line are the beginning of the lines
+/// that are due.
 pub fn is_begun(before: &[u8], due: &[Vec<u8>]) -> bool {
     let (were, torn) = lines(before);
     let is_due = |line: &[u8]| due.iter().any(|due| due == line);

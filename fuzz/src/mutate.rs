@@ -1,19 +1,19 @@
-//! A fuzzer's bytes, read as damage to a journal. Plain damage nearly always ends at the first checksum, so some steps put
-//! the checksums right again: then the rules behind them are reached, too.
+//! Interprets a fuzzer's bytes as damage to a journal. Plain damage nearly always stops at the first checksum, so some
+//! steps correct the checksums: then the rules after them are reached as well.
 
 use csv_ingestor::journal::format::FrameKind;
 
 use crate::journal::{Builder, Segment, segments};
 
 const BLOCK: usize = 4096;
-/// Blocks of a body that is given as it is.
+/// Blocks of a body that is used unchanged, at most.
 const BODY_BLOCKS_MAX: usize = 16;
 /// Blocks of a segment that is longer than one frame reaches.
 const LONG_BLOCKS: usize = 300;
 /// Bytes of one step.
 const STEP_BYTES: usize = 8;
 
-/// The journal that these bytes stand for. Never empty; in the order of the names.
+/// The journal that these bytes describe. Never empty; in the order of the names.
 pub fn journal(input: &[u8]) -> Vec<Segment> {
     let Some((mode, rest)) = input.split_first() else { return segments(FrameKind::Data) };
     let mut segments = match mode {
@@ -31,17 +31,17 @@ pub fn journal(input: &[u8]) -> Vec<Segment> {
     segments
 }
 
-/// The bytes behind a valid header.
+/// The bytes after a valid header.
 fn body(bytes: &[u8]) -> Segment {
     let blocks = bytes.len().div_ceil(BLOCK).clamp(1, BODY_BLOCKS_MAX);
-    // The header before it, and the block of the seal behind it.
+    // The header before them, and the block of the seal after them.
     let mut segment = Builder::first(1 + blocks + 1).finish();
     let length = bytes.len().min(blocks * BLOCK);
     segment.bytes[BLOCK..BLOCK + length].copy_from_slice(&bytes[..length]);
     segment
 }
 
-/// The same, with right checksums and chain on whatever begins like a frame.
+/// The same, with correct checksums and chain in every block that begins like a frame.
 fn mended_body(bytes: &[u8]) -> Segment {
     let mut segment = body(bytes);
     for block in 1..segment.bytes.len() / BLOCK {
@@ -77,16 +77,16 @@ fn apply(segments: &mut Vec<Segment>, steps: &[u8]) {
         let blocks = segment.bytes.len() / BLOCK;
         let block_at = |block: usize| block % blocks.max(1) * BLOCK;
         match step[0] % 13 {
-            // A byte in a block's first 256, where what means something is.
+            // A byte in a block's first 256, which contain the fields.
             0 => put(&mut segment.bytes, block_at(from) + usize::from(low), |byte| byte ^ high),
             1 => put(&mut segment.bytes, block_at(from) + usize::from(low), |_| high),
             // A byte anywhere.
             2 => put(&mut segment.bytes, from * 16 + usize::from(low), |byte| byte ^ high),
-            // A block of zeros, or of something else; a block from somewhere, also from another segment.
+            // A block of zeros, or of other bytes; a block from elsewhere, also from another segment.
             3 => fill(&mut segment.bytes, block_at(from), 0),
             4 => fill(&mut segment.bytes, block_at(from), low),
             5 => copy(&mut segment.bytes, block_at(from), &other.bytes, to % SEGMENT_BLOCKS * BLOCK),
-            // Half a block, as a torn write leaves it.
+            // Half a block is lost, as after a torn write.
             6 => tear(&mut segment.bytes, block_at(from) + usize::from(low) % 8 * 512),
             7 => segment.bytes.truncate(from * BLOCK + usize::from(low)),
             8 => segment.bytes.resize((segment.bytes.len() + from % 64 * 64).min(LONG_BLOCKS * BLOCK), low),
@@ -126,7 +126,7 @@ fn tear(bytes: &mut [u8], at: usize) {
     }
 }
 
-/// Makes the header's checksum right, and its capacity too if wished.
+/// Corrects the header's checksum, and optionally its capacity and first LSN.
 fn mend_header(segment: &mut Segment, capacity: bool) {
     let length = segment.bytes.len() as u64;
     let Some(header) = segment.bytes.get_mut(..BLOCK) else { return };
@@ -138,8 +138,8 @@ fn mend_header(segment: &mut Segment, capacity: bool) {
     header[4092..].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Makes the checksums of what stands in a block right, and its chain if wished: it then follows whatever frame, or
-/// header, stands nearest before it.
+/// Corrects the checksums of the frame in a block, and optionally its chain: it then follows the nearest frame, or the
+/// header, before it.
 fn mend_frame(segment: &mut Segment, block: usize, chain: bool) {
     let at = block * BLOCK;
     if block == 0 || segment.bytes.len() < at + BLOCK {

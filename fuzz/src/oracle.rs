@@ -1,17 +1,17 @@
-//! A second reader, written from `journal-format.md` alone, in the simplest way there is: whole files in memory, no windows,
-//! nothing shared with the crate but the CRC. Where the two disagree, one of them, or the text, is wrong.
+//! A second reader, written only from `journal-format.md`, in the simplest way: whole files in memory, no windows, no
+//! code of the crate except the CRC. If the two disagree, one of them, or the text, is wrong.
 
 use crate::journal::Segment;
 
 const BLOCK: usize = 4096;
 const REACH: usize = 1 << 20;
 
-/// What reading says.
+/// The result of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Damaged: nothing is modified.
     Corrupt,
-    /// Of a newer format: nothing is modified.
+    /// Written in a newer format: nothing is modified.
     Newer,
     /// A journal.
     Journal {
@@ -29,9 +29,9 @@ pub enum Outcome {
 pub enum Ending {
     /// Without a clean stop.
     Killed,
-    /// With one.
+    /// With a clean stop.
     Shutdown,
-    /// So many bytes from the end to the last that is not zero.
+    /// The number of bytes from the end to the last byte that is not zero.
     Torn(u64),
 }
 
@@ -60,7 +60,7 @@ const DATA: u8 = 1;
 const SEAL: u8 = 3;
 const SHUTDOWN: u8 = 4;
 
-/// A number at an offset.
+/// The number at an offset.
 pub fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
     bytes[at..at + size].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
@@ -126,9 +126,9 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
     Ok(Some(Frame { kind, count, first_lsn, chain, checksum, payload }))
 }
 
-/// Takes the fields of a record's payload, a letter each: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, `l`ook, `v`erified by, a 1 or nothing (`z`), steps (`k`),
-/// `(` optional fields `)`.
+/// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
+/// `s`ha, `c`ause, `t`ext, `h`eader, va`l`idation, `v`erified by, a 1 or nothing (`z`), steps (`k`), `(` optional
+/// fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
     for letter in grammar.chars() {
@@ -176,7 +176,7 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// How many bytes the steps at the front of these take: ends, which ascend, and instants.
+/// The length of the steps at the beginning of these bytes: ends, which ascend, and instants.
 fn steps(bytes: &[u8]) -> Option<usize> {
     let count = number(bytes.get(..2)?, 0, 2) as usize;
     let steps = bytes.get(2..2 + 16 * count)?;
@@ -185,14 +185,14 @@ fn steps(bytes: &[u8]) -> Option<usize> {
     (ascend && count <= 1024).then_some(2 + 16 * count)
 }
 
-/// How many bytes a text at the front of these takes.
+/// The length of the text at the beginning of these bytes.
 fn text(bytes: &[u8]) -> Option<usize> {
     let length = number(bytes.get(..2)?, 0, 2) as usize;
     let text = std::str::from_utf8(bytes.get(2..2 + length)?).ok()?;
     (text.len() <= 1024).then_some(length + 2)
 }
 
-/// The record at the front of these bytes.
+/// The record at the beginning of these bytes.
 pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
     let record = bytes.get(..4 + number(bytes.get(..4)?, 2, 2) as usize)?;
     let grammar = match record[0] {
@@ -216,7 +216,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)
 }
 
-/// Takes the records of a payload, which must be exactly `count`; those before a wrong one are taken, too.
+/// Reads the records of a payload, which must be exactly `count`; those before an invalid one are also added.
 fn split(frame: &Frame, records: &mut Vec<(u64, Vec<u8>)>) -> Option<()> {
     let mut payload = &frame.payload[..];
     for index in 0..frame.count {
@@ -227,7 +227,7 @@ fn split(frame: &Frame, records: &mut Vec<(u64, Vec<u8>)>) -> Option<()> {
     payload.is_empty().then_some(())
 }
 
-/// Where a reader is in a segment.
+/// The position of a reader in a segment.
 struct Walk {
     at: usize,
     next_lsn: u64,
@@ -240,7 +240,7 @@ impl Walk {
         Walk { at: BLOCK, next_lsn: header.first_lsn, chain: header.checksum, last_kind: 0 }
     }
 
-    /// Takes a frame by rule 7 and its records; false if there is none.
+    /// Reads a frame by rule 7, and its records; false if there is none.
     fn step(&mut self, bytes: &[u8], salt: u32, records: &mut Vec<(u64, Vec<u8>)>) -> Result<bool, Outcome> {
         let Some(frame) = frame(bytes, self.at, salt)?.filter(|frame| self.is_next(frame)) else { return Ok(false) };
         if frame.kind == DATA {
@@ -257,7 +257,8 @@ impl Walk {
     }
 }
 
-/// Reads the segments, which are in the order of their names. Also gives every record before the place where it stopped.
+/// Reads the segments, which are in the order of their names. Also returns every record before the position where it
+/// stopped.
 pub fn read(segments: &[Segment]) -> (Outcome, Vec<(u64, Vec<u8>)>) {
     let mut records = Vec::new();
     let outcome = match try_read(segments, &mut records) {
@@ -317,7 +318,8 @@ fn followed(
     if ends_there && only_the_seal { Ok(()) } else { Err(Outcome::Corrupt) }
 }
 
-/// Bytes up to the last that is not zero; None if there is none. By blocks: the fuzzer counts every comparison.
+/// The number of bytes up to the last that is not zero; None if all are zero. By blocks: the fuzzer counts every
+/// comparison.
 fn nonzero_length(bytes: &[u8]) -> Option<usize> {
     let blocks = bytes.chunks(BLOCK).enumerate();
     let (index, block) = blocks.rev().find(|(_, block)| **block != [0; BLOCK][..block.len()])?;

@@ -1,8 +1,9 @@
-//! Holding the manifests' lines against each other, and against the journal.
+//! Compares the manifests' lines with each other, and with the journal.
 //!
 //! Invariants:
-//! - Nothing is held in memory for a line or a row that is as it should be.
-//! - What a journal cannot know (lines of other ingestors, contents that it was told to forget) is counted, not reported.
+//! - No memory is used for a line or a row without a problem.
+//! - Lines that a journal cannot know (of other ingestors, or of contents that it was told to forget) are counted, not
+//!   reported.
 
 use std::ops::Range;
 
@@ -22,18 +23,18 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::snapshot::Row;
 use crate::types::Sha256;
 
-/// Gets a row, and which lines list its content.
+/// Gets a row, and the lines that list its content.
 type OnRow<'a> = &'a mut dyn FnMut(&Row, Range<usize>) -> Result<(), Error>;
 
 impl<F: Fs> Audit<'_, '_, F> {
-    /// Goes through the journal's rows and the lines together, content by content. `each` gets a row and the range of the
-    /// lines of its content; `lone` the range of lines whose content the journal does not remember.
+    /// Iterates over the journal's rows and the lines together, content by content. `each` gets a row and the range of
+    /// the lines of its content; `lone` gets each line whose content the journal does not remember.
     fn side_by_side(&self, known: &Known, each: OnRow<'_>, lone: &mut dyn FnMut(usize)) -> Result<(), Error> {
         let entries = self.table.entries();
         let mut rows = known.rows(&self.table.relocations);
         let mut at = 0;
         while let Some(row) = rows.next_row()? {
-            // Also where it is not compared: the lines of its content are known then.
+            // Also for rows that are not compared: the journal knows the content of their lines.
             while entries.get(at).is_some_and(|entry| entry.sha256 < row.sha256) {
                 lone(at);
                 at += 1;
@@ -51,7 +52,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(())
     }
 
-    /// Of the lines of a row's content, the one that is the row's.
+    /// The line of this row, among the lines of its content.
     fn match_row(&self, place: u64, row: &Row, lines: Range<usize>) -> Option<usize> {
         let entries = &self.table.entries()[lines.clone()];
         let at = entries.iter().position(|entry| entry.id == row.ingest_id && entry.place == place);
@@ -60,7 +61,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         at.map(|at| lines.start + at)
     }
 
-    /// Compares lines and journal. Files that only the journal knows are queued. Returns the lines whose content the
+    /// Compares lines and journal. Queues files that only the journal knows. Returns the lines whose content the
     /// journal does not remember.
     pub(super) fn compare(&self, known: &Known, choice: Choice, queue: &mut Queue<F>) -> Result<Vec<u32>, Error> {
         let (mut unknown, mut without_line) = (Vec::new(), 0_u64);
@@ -88,7 +89,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(unknown)
     }
 
-    /// Reports the rows that have no line; returns the lines of unknown content that are about the same files.
+    /// Reports the rows without a line; returns the lines of unknown content that are about the same files.
     fn without_line(
         &self,
         known: &Known,
@@ -122,16 +123,17 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(contradicted)
     }
 
-    /// True if a line of the row's ingest id is about the row's file.
+    /// True if a line with the row's ingest id is about the row's file.
     fn is_of(&self, line: u32, place: u64, row: &Row) -> bool {
         let entry = self.table.entry(line);
         entry.place == place || self.table.input_path(entry.input()) == row.source_path.parent()
     }
 
-    /// What line and row do not agree on.
+    /// The differences between line and row.
     fn differences(&self, entry: &Entry, place: u64, row: &Row) -> Option<String> {
         let mut differ = Vec::new();
-        // One id in the lines of two ingestors: a journal that was rebuilt from them gave one of the files another.
+        // If lines of two ingestors have the same id, a journal rebuilt from them has given one of the files another
+        // id.
         if entry.id != row.ingest_id && !self.table.repeated_ids.contains(&entry.id.0) {
             differ.push(format!("its ingest id is {}", row.ingest_id));
         }
@@ -179,7 +181,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         self.look_at(&file, choice, dirs, queue);
     }
 
-    /// Queues the files that have arrived in the warehouse, but whose lines are not written yet.
+    /// Queues the files that are in the warehouse, but whose lines are not written yet.
     fn look_at_moved(&self, known: &Known, choice: Choice, queue: &mut Queue<F>) {
         let (mut dirs, mut places) = (OpenDirs::new(self.warehouse), self.table.places(self.warehouse));
         for file in known.on_their_way().filter(|file| file.state == FileState::Moved) {
@@ -190,7 +192,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         }
     }
 
-    /// Queues a file that has no line.
+    /// Queues a file without a line.
     fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut OpenDirs<'_, F>, queue: &mut Queue<F>) {
         let &OnItsWay { sha256, size, id, .. } = file;
         let (dir, name) = split(&file.warehouse_path);
@@ -205,8 +207,8 @@ impl<F: Fs> Audit<'_, '_, F> {
         }
     }
 
-    /// Reports contents, places and ingest ids that stand in several lines. Returns how many lines are no finding, because
-    /// their content was forgotten before it came again.
+    /// Reports contents, places and ingest ids that occur in several lines. Returns how many lines are not reported
+    /// because their content was forgotten before it came again.
     pub(super) fn listed_twice(&self, known: Option<&Known>) -> u64 {
         let excused = self.same_contents(known);
         let is_told = |one: u32, other: u32| {
@@ -220,7 +222,7 @@ impl<F: Fs> Audit<'_, '_, F> {
                 let listed = self.reread(self.table.entry(line));
                 listed.and_then(|it| it.warehouse_path.file_name().map(ToOwned::to_owned))
             };
-            // Other names can have one hash.
+            // Different names can have the same hash.
             if name(*one) == name(*other) {
                 self.report_twice(&[*one, *other], "this place in the warehouse");
             }
@@ -256,13 +258,13 @@ impl<F: Fs> Audit<'_, '_, F> {
         excused
     }
 
-    /// Whose lines they are: the journal's ingestor's, or those of others, by their staging directory.
+    /// The owner of a line: the journal's own ingestor, or another one, by its staging directory.
     fn owner(&self, line: u32) -> usize {
         let input = self.table.entry(line).input();
         if self.inputs.get(input).is_some_and(|input| input.is_own) { usize::MAX } else { input }
     }
 
-    /// Of the lines of one content, without those that came before it was forgotten.
+    /// The lines of one content, without those from before it was forgotten.
     fn not_forgotten(&self, known: Option<&Known>, sha256: &Sha256, lines: &[u32]) -> Vec<u32> {
         let Some(known) = known else { return lines.to_vec() };
         let last = lines.last().copied();
@@ -274,7 +276,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         lines.iter().copied().filter(counts).collect()
     }
 
-    /// Pairs of lines with one ingest id.
+    /// Pairs of lines with the same ingest id.
     fn same_ids(&self) -> Vec<(u32, u32)> {
         let entries = self.table.entries().iter().enumerate();
         let repeated = entries.filter(|(_, entry)| self.table.repeated_ids.contains(&entry.id.0));
@@ -289,7 +291,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         let entry = self.table.entry(lines[0]);
         let Some(listed) = self.reread(entry) else { return };
         let places = lines.iter().filter_map(|line| self.line_place(self.table.entry(*line)));
-        let detail = format!("{what} stands in {} lines", lines.len());
+        let detail = format!("{what} is in {} lines", lines.len());
         self.report(&Finding {
             ingest_id: Some(entry.id),
             expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
@@ -298,7 +300,8 @@ impl<F: Fs> Audit<'_, '_, F> {
         });
     }
 
-    /// Judges lines whose content the journal did not remember when it was read, with a journal that was read later.
+    /// Decides about lines whose content the journal did not remember when it was read, with a journal that was read
+    /// later.
     pub(super) fn judge_unknown(&mut self, lines: &[u32], known: &Known) -> Result<(), Error> {
         for line in lines {
             let entry = self.table.entry(*line);

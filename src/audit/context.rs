@@ -1,4 +1,4 @@
-//! An audit under way: what its parts share, and how they tell what they find.
+//! An audit in progress: the state that its parts share, and how they report findings.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -19,16 +19,16 @@ use crate::pipeline::manifest::hours::Unread;
 use crate::pipeline::manifest::read::{self, LinePlace, Listed};
 use crate::types::UnixMillis;
 
-/// What the journal knows of a staging directory.
+/// What the journal knows about a staging directory.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Input {
-    /// It is in its settings.
+    /// It is in the journal's settings.
     pub(super) is_own: bool,
-    /// It is, or files that it remembers came from there: those that a rebuilt journal remembers of others, too.
+    /// It is, or files that the journal remembers came from there; a rebuilt journal also remembers files of others.
     pub(super) is_known: bool,
 }
 
-/// An audit under way.
+/// An audit in progress.
 pub(super) struct Audit<'a, 'w, F: Fs> {
     pub(super) fs: &'a F,
     pub(super) state: Option<PathBuf>,
@@ -37,9 +37,9 @@ pub(super) struct Audit<'a, 'w, F: Fs> {
     pub(super) since: Option<UnixMillis>,
     pub(super) watch: &'a Watch<'w>,
     pub(super) table: &'a Table,
-    /// Lines by place, where several have one.
+    /// Lines by place, for places with several lines.
     pub(super) rivals: &'a HashMap<u64, Vec<u32>>,
-    /// By their numbers, what the journal knows of staging directories.
+    /// What the journal knows about the staging directories, by their numbers.
     pub(super) inputs: Vec<Input>,
     pub(super) unreads: RefCell<Unreads>,
     pub(super) undecided: Cell<u64>,
@@ -71,7 +71,7 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
         }
     }
 
-    /// Notes what the journal knows of the staging directories, and how many files are on their way.
+    /// Records what the journal knows about the staging directories, and how many files are on their way.
     pub(super) fn note_journal(&mut self, known: Option<&Known>) {
         let Some(known) = known else { return };
         let input = |input: &PathBuf| Input { is_own: known.is_own_input(input), is_known: known.is_input(input) };
@@ -80,7 +80,7 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
         self.summary.on_their_way = moved.count() as u64;
     }
 
-    /// What was looked at.
+    /// The numbers of the finished audit.
     pub(super) fn sum_up(&self) -> Summary {
         let progress = self.watch.progress;
         Summary {
@@ -97,28 +97,28 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
         self.watch.reporter.report(finding);
     }
 
-    /// Tells of a manifest that cannot be read.
+    /// Reports a manifest that cannot be read.
     pub(super) fn note_unread(&self, unread: Unread) {
         self.unreads.borrow_mut().add(unread, self.watch.reporter);
     }
 
-    /// What was asked of an entry's manifest; None, and a finding, if it cannot be read any more.
+    /// The answer of an entry's manifest; None, and a finding, if it cannot be read any more.
     pub(super) fn asked<T>(&self, entry: &Entry, answer: Result<T, read::Error>) -> Option<T> {
         let unread = |why| self.note_unread(Unread { path: self.table.manifest_of(entry).to_path_buf(), why });
         answer.map_err(unread).ok()
     }
 
-    /// What an entry's line says; None if it does not stand there any more.
+    /// The content of an entry's line; None if it is not there any more.
     pub(super) fn reread(&self, entry: &Entry) -> Option<Listed> {
         self.asked(entry, self.table.read(self.fs, entry)).flatten()
     }
 
-    /// Where an entry's line stands.
+    /// The position of an entry's line.
     pub(super) fn line_place(&self, entry: &Entry) -> Option<LinePlace> {
         self.asked(entry, self.table.line_place(self.fs, entry))
     }
 
-    /// Counts something of which nothing can be said.
+    /// Counts items that the audit cannot decide about.
     pub(super) fn leave_undecided(&self, count: usize) {
         self.undecided.set(self.undecided.get() + count as u64);
     }
@@ -127,7 +127,7 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
         self.state.is_some()
     }
 
-    /// Reads the journal as it is now, if it is not left out.
+    /// Reads the journal as it is now, if it is part of the audit.
     pub(super) fn read_journal(&self) -> Result<Option<Known>, journal::Error> {
         self.state.as_ref().map_or(Ok(None), |state| Known::read(self.fs, state))
     }

@@ -1,9 +1,9 @@
-//! Looking at the files themselves, on several threads.
+//! Checks the files themselves, on several threads.
 //!
 //! Invariants:
 //! - The queue to the threads is bounded, and each has one buffer.
-//! - What is hashed comes from the disk, not from the page cache, as far as the kernel follows that advice.
-//! - A file is called altered after two reads that agree; one that reads differently each time is unreadable.
+//! - Hashed bytes come from the disk, not from the page cache, as far as the kernel follows that advice.
+//! - A file is reported as altered only after two reads that agree; one that reads differently each time is unreadable.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -23,13 +23,13 @@ use crate::types::{IngestId, Sha256};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
-/// Files that travel to a thread together, and such bunches that wait: small files cost little so, and a large one keeps
-/// no other waiting behind it.
+/// Files that go to a thread together, and the number of such bunches that may wait: this makes small files cheap, and
+/// no file waits for a large one in its bunch.
 const BUNCH_FILES: usize = 64;
 const BUNCH_BYTES: u64 = 1 << 20;
 const BUNCHES_MAX: usize = 64;
 
-/// A file that should be there.
+/// A file that should exist.
 pub(super) struct Job<F: Fs> {
     pub(super) dir: Arc<F::Dir>,
     pub(super) name: OsString,
@@ -38,22 +38,22 @@ pub(super) struct Job<F: Fs> {
     pub(super) id: IngestId,
     /// Its line, if it has one.
     pub(super) line: Option<u32>,
-    /// That line's number, if it is known already.
+    /// The line's number, if it is known already.
     pub(super) number: Option<u64>,
-    /// Read all of it.
+    /// Hash the whole file.
     pub(super) hash: bool,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 pub(super) struct Checker<'a, 'w, F: Fs> {
     pub(super) fs: &'a F,
     pub(super) table: &'a Table,
-    /// Lines by place, where several have one place: each is content with what one of them says.
+    /// Lines by place, for places with several lines: the file may match any of them.
     pub(super) rivals: &'a HashMap<u64, Vec<u32>>,
     pub(super) watch: &'a Watch<'w>,
 }
 
-/// Takes jobs.
+/// The sender of jobs.
 pub(super) struct Queue<F: Fs> {
     sender: Sender<Vec<Job<F>>>,
     bunch: Vec<Job<F>>,
@@ -77,7 +77,7 @@ impl<F: Fs> Queue<F> {
 }
 
 impl<F: Fs> Checker<'_, '_, F> {
-    /// Runs `feed`, and the threads on what it queues; returns when all is done.
+    /// Runs `feed`, and the threads on the jobs that it queues; returns when all of it is done.
     pub(super) fn run<T>(&self, threads: usize, feed: impl FnOnce(&mut Queue<F>) -> T) -> T {
         let (sender, receiver) = channel::bounded::<Vec<Job<F>>>(BUNCHES_MAX);
         thread::scope(|scope| {
@@ -96,7 +96,7 @@ impl<F: Fs> Checker<'_, '_, F> {
     fn work(&self, jobs: &Receiver<Vec<Job<F>>>) {
         let mut buffer = vec![0; READ_BYTES];
         for job in jobs.iter().flatten() {
-            // What is queued when it is to stop is taken and dropped, so that whoever feeds is not kept waiting.
+            // After a stop, queued jobs are taken and dropped, so that the feeding thread does not block.
             if self.watch.is_stopped() {
                 continue;
             }
@@ -124,7 +124,7 @@ impl<F: Fs> Checker<'_, '_, F> {
         let actual = match self.read(job, buffer) {
             Ok(actual) => actual?,
             Err(error) if error.is_not_found() => {
-                return Some(self.finding(job, Kind::Missing, "it was removed while it was looked at"));
+                return Some(self.finding(job, Kind::Missing, "it was removed while it was checked"));
             }
             Err(error) => return Some(self.finding(job, Kind::Unreadable, error.to_string())),
         };
@@ -142,7 +142,7 @@ impl<F: Fs> Checker<'_, '_, F> {
         Some(self.altered(job, Content { size: Some(size), sha256: Some(actual) }))
     }
 
-    /// True if what is there is what a line of that place says.
+    /// True if the file matches a line of its place.
     fn fits(&self, job: &Job<F>, is_right: impl Fn(u64, Sha256) -> bool) -> bool {
         let of_line = |index: &u32| {
             let entry = self.table.entry(*index);
@@ -152,10 +152,10 @@ impl<F: Fs> Checker<'_, '_, F> {
         is_right(job.size, job.sha256) || rivals.is_some_and(|rivals| rivals.iter().any(of_line))
     }
 
-    /// The digest of all of it; None if it was told to stop.
+    /// The digest of the whole file; None if the audit was stopped.
     fn read(&self, job: &Job<F>, buffer: &mut [u8]) -> fs::Result<Option<Sha256>> {
         let file = self.fs.open(&job.dir, &job.name, Open::Read)?;
-        // Advice only: where it does not work, what is in memory is looked at.
+        // Only advice: where it has no effect, the cached bytes are read.
         let _ = self.fs.drop_cache(&file);
         let mut hasher = sha2::Sha256::new();
         let mut offset = 0;
@@ -171,16 +171,16 @@ impl<F: Fs> Checker<'_, '_, F> {
                 return Ok(None);
             }
         }
-        // A whole warehouse must not push everybody else's files out of memory.
+        // A whole warehouse must not push other programs' files out of memory.
         let _ = self.fs.drop_cache(&file);
         Ok(Some(Sha256(hasher.finalize().into())))
     }
 
     fn altered(&self, job: &Job<F>, actual: Content) -> Finding {
         let differ = match (actual.size == Some(job.size), actual.sha256) {
-            (true, _) => "its content is another one",
-            (false, None) => "its size is another one",
-            (false, Some(_)) => "its size and its content are others",
+            (true, _) => "its content has changed",
+            (false, None) => "its size has changed",
+            (false, Some(_)) => "its size and its content have changed",
         };
         Finding { actual, ..self.finding(job, Kind::Altered, differ) }
     }
@@ -192,7 +192,7 @@ impl<F: Fs> Checker<'_, '_, F> {
         Finding { ingest_id: Some(job.id), expected, lines, ..Finding::new(kind, path, detail) }
     }
 
-    /// Where a line stands. If the manifest cannot be read any more, as much of it as is known.
+    /// The position of a line; without its number if the manifest cannot be read any more.
     fn place(&self, line: u32, number: Option<u64>) -> LinePlace {
         let entry = self.table.entry(line);
         let place = |number| LinePlace { manifest: self.table.manifest_of(entry).to_path_buf(), number };

@@ -1,6 +1,6 @@
-//! What an audit finds, and who is told.
+//! The findings of an audit, and their reporter.
 //!
-//! Invariant: each finding is told once, at once, and counted.
+//! Invariant: each finding is reported once, at once, and counted.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,32 +9,32 @@ use std::sync::{Mutex, PoisonError};
 use crate::pipeline::manifest::read::LinePlace;
 use crate::types::{IngestId, Sha256};
 
-/// What kind of finding.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// It should be in the warehouse, and is not.
+    /// It should be in the warehouse, but is not.
     Missing,
-    /// Its size or SHA-256 is another one.
+    /// Its size or SHA-256 has changed.
     Altered,
-    /// Its path leads out of the warehouse, or through a link: it was not looked at.
+    /// Its path leads out of the warehouse, or through a link: the file was not opened.
     Outside,
-    /// In the warehouse, and known to nobody.
+    /// It is in the warehouse, but neither listed nor in the journal.
     Extra,
     /// The same content, place or ingest id in several lines.
     ListedTwice,
-    /// MANIFESTED in the journal, and in no manifest.
+    /// MANIFESTED in the journal, but in no manifest.
     NotListed,
     /// A line of this journal's ingestor that the journal does not know.
     NotInJournal,
-    /// Line and journal say different things of one file.
+    /// Line and journal contradict each other about one file.
     Contradiction,
-    /// A line of a manifest that is none.
+    /// A line of a manifest that is not valid.
     MalformedLine,
-    /// A last line without its end.
+    /// A last line without its line end.
     TornLine,
-    /// What has a manifest's name is no regular file: a link, a directory, a pipe.
+    /// An entry with a manifest's name that is not a regular file: a link, a directory, a pipe.
     IrregularManifest,
-    /// It cannot be read, so nothing can be said of it.
+    /// It cannot be read, so it cannot be checked.
     Unreadable,
 }
 
@@ -55,7 +55,7 @@ impl Kind {
         Kind::Unreadable,
     ];
 
-    /// As the contract writes it.
+    /// The name in the audit's output.
     pub fn text(self) -> &'static str {
         match self {
             Kind::Missing => "missing",
@@ -79,26 +79,26 @@ impl Kind {
 pub struct Content {
     /// Bytes.
     pub size: Option<u64>,
-    /// Of the bytes.
+    /// The SHA-256 of the bytes.
     pub sha256: Option<Sha256>,
 }
 
 /// One finding.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
     /// The file or manifest that it is about.
     pub path: PathBuf,
     /// The file's ingest id.
     pub ingest_id: Option<IngestId>,
-    /// What it should be.
+    /// The content that it should have.
     pub expected: Content,
-    /// What it is.
+    /// The content that it has.
     pub actual: Content,
     /// The manifest lines that it is about.
     pub lines: Vec<LinePlace>,
-    /// What is wrong, in words.
+    /// A description of the problem.
     pub detail: String,
 }
 
@@ -110,10 +110,10 @@ impl Finding {
     }
 }
 
-/// Is told each finding.
+/// Receives each finding.
 pub type Sink = Box<dyn FnMut(&Finding) -> io::Result<()> + Send>;
 
-/// Hands findings on from any thread, and counts them.
+/// Passes findings from any thread to the sink, and counts them.
 pub struct Reporter {
     told: Mutex<Told>,
 }
@@ -125,12 +125,12 @@ struct Told {
 }
 
 impl Reporter {
-    /// Begins at nothing.
+    /// A reporter without findings.
     pub fn new(sink: Sink) -> Reporter {
         Reporter { told: Mutex::new(Told { sink, counts: [0; Kind::ALL.len()], failed: None }) }
     }
 
-    /// Tells one.
+    /// Reports a finding.
     pub fn report(&self, finding: &Finding) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.counts[finding.kind as usize] += 1;
@@ -141,10 +141,10 @@ impl Reporter {
         }
     }
 
-    /// How many of each kind, in the order of [`Kind::ALL`].
+    /// How many findings of each kind there were, in the order of [`Kind::ALL`].
     ///
     /// # Errors
-    /// Telling one of them failed.
+    /// The sink failed for one of them.
     pub fn counts(&self) -> io::Result<[u64; Kind::ALL.len()]> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.failed.take().map_or(Ok(told.counts), Err)

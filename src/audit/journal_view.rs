@@ -1,7 +1,7 @@
-//! What the journal knows, for comparison: every content that it remembers, in the order of the SHA-256, and the files on
-//! their way.
+//! The journal's knowledge for a comparison: every content that it remembers, in the order of the SHA-256, and the
+//! files on their way.
 //!
-//! Invariants: it only reads, without the lock; rows of a snapshot are streamed, not held.
+//! Invariants: it only reads, without the lock; rows of a snapshot are streamed, not kept in memory.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,16 +24,17 @@ use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 /// What the journal knew when it was read.
 #[derive(Default)]
 pub struct Known {
-    /// Refuses what the journal's rules forbid, as every other reader does.
+    /// Refuses records that the journal's rules forbid, as every other reader does.
     rules: Index,
     snapshot: Option<Arc<Snapshot>>,
     history: History,
-    /// Files that were MANIFESTED since the snapshot; in the order of the SHA-256 once all is read.
+    /// Files that were MANIFESTED since the snapshot; in the order of the SHA-256 once the whole journal is read.
     recent: Vec<Row>,
-    /// Staging directories of all settings that were met.
+    /// Staging directories of all settings in the journal.
     inputs: BTreeSet<PathBuf>,
     last_lsn: Lsn,
-    /// Contents that it was told to forget, one by one, whether they have come again or not: up to which LSN.
+    /// Contents that the journal was told to forget, one by one, and up to which LSN; whether they have come again or
+    /// not.
     forgotten: HashMap<Sha256, Lsn>,
 }
 
@@ -51,7 +52,7 @@ impl Known {
     /// Reads the journal; None if there is none.
     ///
     /// # Errors
-    /// Damage, and what else ends a reading.
+    /// Damage, and every other error of reading.
     pub fn read<F: Fs>(fs: &F, path: &Path) -> Result<Option<Known>, journal::Error> {
         let mut known = Known::default();
         if journal::read(fs, path, &mut known)?.is_none() {
@@ -74,20 +75,20 @@ impl Known {
         self.inputs.contains(dir)
     }
 
-    /// True if files from that staging directory were this journal's: as far as it remembers.
+    /// True if files from that staging directory belonged to this journal, as far as it remembers.
     pub(super) fn is_input(&self, dir: &Path) -> bool {
         let is_it = |known: &Path| known == dir || self.relocations().now(Lsn(0), known) == dir;
         let of_rows = || self.snapshot.as_ref().is_some_and(|it| it.directories().iter().any(is_it));
         self.inputs.contains(dir) || of_rows()
     }
 
-    /// The last LSN that was given out.
+    /// The last LSN that was assigned.
     pub(super) fn last_lsn(&self) -> Lsn {
         self.last_lsn
     }
 
-    /// True if the content of a file with that id, found complete at that instant, was to be forgotten since: by somebody, or
-    /// because it was old. What came later than the record that says so is not meant by it.
+    /// True if the content of a file with this id, found complete at this instant, was forgotten since: because it was
+    /// requested, or because it expired. A file that came after the record of that is not affected.
     pub(super) fn has_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
         let was_asked_for = self.forgotten.get(sha256).is_some_and(|forgotten| id.0 < forgotten.0);
         was_asked_for || self.history.expired().excuses(Lsn(id.0), ingested_at)
@@ -98,12 +99,12 @@ impl Known {
         self.history.relocations()
     }
 
-    /// Who brought this content, and whether he is finished; None if it is not remembered.
+    /// True if the journal remembers this content.
     pub(super) fn knows(&self, sha256: &Sha256) -> Result<bool, journal::Error> {
         Ok(self.rules.original(sha256)?.is_some())
     }
 
-    /// The files that have a place in the warehouse chosen, and are not finished.
+    /// The files whose place in the warehouse is chosen, and that are not finished.
     pub(super) fn on_their_way(&self) -> impl Iterator<Item = OnItsWay> {
         let open = self.history.files().filter(|file| matches!(file.state, FileState::Hashed | FileState::Moved));
         open.filter_map(|file| {
@@ -116,7 +117,7 @@ impl Known {
         })
     }
 
-    /// Every MANIFESTED file whose content is remembered, its paths as they are by these moves.
+    /// Every MANIFESTED file whose content is remembered, with its paths after these relocations.
     pub(super) fn rows<'a>(&'a self, relocations: &'a Relocations) -> Rows<'a> {
         let older = self.snapshot.as_ref().map(|snapshot| snapshot.rows());
         Rows { older, next_older: None, recent: &self.recent, is_begun: false, relocations }
@@ -133,7 +134,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The next one.
+    /// The next row.
     pub(super) fn next_row(&mut self) -> Result<Option<Row>, journal::Error> {
         let mut row = self.next_as_written()?;
         row.iter_mut().for_each(|row| row.renew(self.relocations));
@@ -145,7 +146,7 @@ impl Rows<'_> {
             self.advance()?;
         }
         loop {
-            // Of a content that was forgotten and came again, the newest counts.
+            // If a content was forgotten and came again, the newest row counts.
             let recent = self
                 .recent
                 .first()

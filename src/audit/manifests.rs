@@ -1,6 +1,7 @@
-//! Reading the manifests: all lines into the table, and what is none.
+//! Reads the manifests: valid lines go into the table, others into the doubts.
 //!
-//! Invariant: each manifest is read once, from its front; what is appended behind that is left to the second look.
+//! Invariant: each manifest is read once, from its beginning; lines that are appended after that are left to the second
+//! check.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -23,27 +24,27 @@ pub struct Suspect {
     pub(super) why: String,
 }
 
-/// What was read of the manifests.
+/// The result of reading the manifests.
 pub struct Read<F: Fs> {
     /// All lines.
     pub table: Table,
-    /// What is none.
+    /// Lines that are not valid, and manifests that cannot be read.
     pub doubts: Doubts,
     pub(super) warehouse: WarehouseView<F>,
 }
 
-/// What of the manifests says nothing.
+/// The parts of the manifests that could not be used.
 #[derive(Default)]
 pub struct Doubts {
     pub(super) suspects: Vec<Suspect>,
-    /// What could not be read at all, or not to its end.
+    /// Manifests that could not be read at all, or not to their end.
     pub unread: Vec<Unread>,
 }
 
-/// Reads all lines that the plan is about.
+/// Reads all lines that the plan asks for.
 ///
 /// # Errors
-/// The warehouse cannot be opened, the manifests' directory not be listed, or it was stopped.
+/// The warehouse cannot be opened, the manifests' directory cannot be listed, or the audit was stopped.
 pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<Read<F>, Error> {
     let warehouse = WarehouseView::open(fs, &plan.warehouse)?;
     let hours = manifests(fs, &plan.manifests, plan.since)?;
@@ -64,7 +65,7 @@ pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<R
     Ok(read)
 }
 
-/// Reads the lines of one manifest, until it is to stop.
+/// Reads the lines of one manifest, until the audit is stopped.
 fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read<F>) -> Result<(), read::Error> {
     let mut lines = Lines::open(fs, manifest, 0)?;
     read.table.begin_manifest(manifest.to_path_buf());

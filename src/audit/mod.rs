@@ -1,13 +1,13 @@
-//! Audit: holds warehouse, manifests and journal against each other, and re-hashes the files.
+//! Audit: compares warehouse, manifests and journal, and hashes the files again.
 //!
 //! Invariants:
-//! - It changes nothing, anywhere, and takes no lock: it runs beside ingestors.
-//! - It looks at files in the warehouse only, whatever path a line or the journal names (in `warehouse`).
-//! - The order of reading: journal, manifests, names and files in the warehouse. What the journal calls MANIFESTED has its
-//!   line when the manifests are read, and what is listed has its file when the warehouse is looked at. For what goes
-//!   the other way round (a file without a line, a line that the journal does not know) there is a second look
-//!   (in `recheck`) before it is reported.
-//! - Memory: some 90 bytes for each line, whatever is wrong with it; queues are bounded.
+//! - It changes nothing and takes no lock: it can run while ingestors run.
+//! - It opens only files in the warehouse, whatever path a line or the journal names (see `warehouse`).
+//! - It reads in this order: journal, manifests, names and files in the warehouse. So a file that is MANIFESTED in the
+//!   journal has its line when the manifests are read, and a listed file is there when the warehouse is read. The
+//!   opposite cases (a file without a line, a line that the journal does not know) may be files on their way: they are
+//!   checked a second time (see `recheck`) before they are reported.
+//! - Memory: about 90 bytes per line, whatever is wrong with it; queues are bounded.
 
 mod compare;
 mod context;
@@ -42,17 +42,17 @@ use context::Audit;
 use files::Checker;
 use sample::Choice;
 
-/// Audits, with what the journal knew before.
+/// Audits, with the journal as it was read before.
 ///
 /// # Errors
-/// The journal is damaged, the warehouse or the manifests' directory cannot be read, or a finding could not be told. What
-/// is wrong with a single file or manifest is a finding.
+/// The journal is damaged, the warehouse or the manifests' directory cannot be read, or a finding could not be
+/// reported. A problem of a single file or manifest is a finding.
 pub fn run<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>, known: Option<Known>) -> Result<Summary, Error> {
     let read = read_manifests(fs, plan, watch)?;
     audit(fs, plan, watch, known, read)
 }
 
-/// Compares what was read, and looks at the files.
+/// Compares what was read, and checks the files.
 pub fn audit<F: Fs>(
     fs: &F,
     plan: &Plan,
@@ -82,7 +82,7 @@ pub fn audit<F: Fs>(
         };
         Ok::<_, Error>((extras, unknown))
     })?;
-    // Its memory is wanted for the second reading.
+    // The second reading needs its memory.
     drop(known);
     if !watch.is_stopped() {
         audit.look_again(extras, doubts.suspects, &unknown)?;
@@ -90,10 +90,10 @@ pub fn audit<F: Fs>(
     Ok(audit.sum_up())
 }
 
-/// Says how much there is to look at.
+/// Sets the totals of the progress.
 fn announce(watch: &Watch<'_>, table: &Table, choice: Choice) {
     let chosen = table.entries().iter().filter(|entry| choice.takes(&entry.sha256));
-    // What lines say is not what there is.
+    // Sizes in lines may be wrong.
     let bytes = chosen.fold(0_u64, |bytes, entry| bytes.saturating_add(entry.size));
     watch.progress.bytes_total.store(bytes, Ordering::Relaxed);
     watch.progress.files_total.store(table.entries().len() as u64, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Lines that name a directory by a path at which it was before.
+//! Lines that name a directory by an earlier path.
 //!
-//! Invariants: what the journal says of its moves counts first. Where nothing says it, a warehouse counts as moved only if it
-//! is gone from its old path, and a file that a line puts there is found, with its content, below the one that is looked at.
+//! Invariants: relocations in the journal take precedence. Without one, a warehouse counts as moved only if it is
+//! missing at its old path, and a file that a line has there is found, with its content, below the audited warehouse.
 
 use std::path::Path;
 
@@ -12,15 +12,15 @@ use crate::pipeline::hash::digest_of;
 use crate::pipeline::manifest::read::Listed;
 use crate::types::{Lsn, PARTITION_PREFIX};
 
-/// Files of one old warehouse that are looked for, at most.
+/// Files of one old warehouse that are looked up, at most.
 const LOOKS_MAX: u32 = 64;
-/// Old warehouses that are looked for, at most.
+/// Old warehouses that are looked up, at most.
 const ROOTS_MAX: usize = 64;
-/// Larger files are not read for that.
+/// Larger files are not read for this.
 const BYTES_MAX: u64 = 64 << 20;
 
 impl Table {
-    /// A line with its paths as they are today.
+    /// The line with its paths as they are today.
     pub(super) fn understood(&self, mut listed: Listed) -> Listed {
         let lsn = Lsn(listed.ingest_id.0);
         self.relocations.renew(lsn, &mut listed.source_path);
@@ -28,7 +28,7 @@ impl Table {
         listed
     }
 
-    /// The same, of a line that is read for the first time.
+    /// The same, for a line that is read for the first time.
     pub(super) fn understand<F: Fs>(&mut self, fs: &F, warehouse: &WarehouseView<F>, listed: Listed) -> Listed {
         let listed = self.understood(listed);
         if listed.warehouse_path.starts_with(warehouse.path()) {
@@ -40,7 +40,7 @@ impl Table {
         }
     }
 
-    /// Finds out whether the line's warehouse is the one that is looked at, and notes it.
+    /// Finds out whether the line's warehouse is the audited one under an earlier path, and records that.
     fn is_moved<F: Fs>(&mut self, fs: &F, warehouse: &WarehouseView<F>, listed: &Listed) -> bool {
         let Some(partition) = listed.warehouse_path.parent() else { return false };
         let (Some(root), Some(name)) = (partition.parent(), partition.file_name()) else { return false };

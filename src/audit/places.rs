@@ -1,7 +1,7 @@
-//! PlaceFinder in the warehouse, as numbers.
+//! Places in the warehouse, as numbers.
 //!
-//! Invariant: a place is known by its directory (the same by whatever path; by its path where it must not be opened) and its
-//! name, as a keyed hash of 64 bits.
+//! Invariant: a place is identified by its directory (the same by whatever path; by its path if it must not be opened)
+//! and its name, as a keyed hash of 64 bits.
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,7 +18,7 @@ pub(super) fn split(path: &Path) -> (&Path, &OsStr) {
     (path.parent().unwrap_or(path), path.file_name().unwrap_or_default())
 }
 
-/// KnownDirectories by path: the same directory has the same number by whatever path.
+/// Numbers of directories: the same directory has the same number by whatever path.
 pub(super) struct KnownDirectories {
     numbers: HashMap<Box<[u8]>, u64>,
     by_identity: HashMap<(u64, u64), u64>,
@@ -30,7 +30,7 @@ impl KnownDirectories {
         KnownDirectories { numbers: HashMap::new(), by_identity: HashMap::new(), hasher: RandomState::new() }
     }
 
-    /// The number of a directory; one that is met for the first time gets one.
+    /// The number of a directory; a new one is assigned at the first call for it.
     pub(super) fn number<F: Fs>(&mut self, warehouse: &WarehouseView<F>, dir: &Path) -> u64 {
         if let Some(number) = self.numbers.get(dir.as_os_str().as_bytes()) {
             return *number;
@@ -44,7 +44,7 @@ impl KnownDirectories {
         number
     }
 
-    /// The number of a directory that no line may name.
+    /// The number of a directory that may be in no line.
     fn known_number<F: Fs>(&self, warehouse: &WarehouseView<F>, dir: &Path) -> u64 {
         let known = self.numbers.get(dir.as_os_str().as_bytes()).copied();
         known.unwrap_or_else(|| self.number_of(warehouse.identity(dir), dir))
@@ -56,13 +56,13 @@ impl KnownDirectories {
         known.unwrap_or_else(|| self.hasher.hash_one(dir) | 1 << 63)
     }
 
-    /// The place of a name in the directory with that number.
+    /// The place of a name in the directory with this number.
     pub(super) fn place_in(&self, number: u64, name: &OsStr) -> u64 {
         self.hasher.hash_one((number, name.as_bytes()))
     }
 }
 
-/// Finds the places of paths; each directory is looked at once, since there are few.
+/// Finds the places of paths; each directory is looked up once, since there are few.
 pub(super) struct PlaceFinder<'a, F: Fs> {
     warehouse: &'a WarehouseView<F>,
     directories: &'a KnownDirectories,

@@ -1,4 +1,4 @@
-//! What is to be audited, and what was.
+//! The parameters of an audit, and its result.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::sample::Sample;
 use crate::journal::relocations::Relocations;
 use crate::types::UnixMillis;
 
-/// What is to be audited.
+/// The parameters of an audit.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The journal's directory; None leaves the journal out.
@@ -15,21 +15,21 @@ pub struct Plan {
     pub warehouse: PathBuf,
     /// The manifests.
     pub manifests: PathBuf,
-    /// Only what was ingested from this instant on: the beginning of a day.
+    /// Only files that were ingested at this instant or later: the beginning of a day.
     pub since: Option<UnixMillis>,
     /// How much is hashed.
     pub sample: Sample,
-    /// Chooses the sample.
+    /// The seed that selects the sample.
     pub seed: u64,
-    /// Report what stands in several lines.
+    /// Report contents, places and ids that are in several lines.
     pub compare_lines: bool,
     /// Threads that hash.
     pub concurrency: usize,
-    /// Directories that were moved, as the journal says.
+    /// Directories that were moved, according to the journal.
     pub relocations: Relocations,
 }
 
-/// What was looked at.
+/// The result of an audit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Manifest lines.
@@ -38,15 +38,16 @@ pub struct Summary {
     pub files: u64,
     /// Bytes hashed.
     pub bytes: u64,
-    /// Files that were in the warehouse, their lines not written yet: the next start finishes them, if nobody is at it.
+    /// Files in the warehouse whose lines are not written yet: the next start finishes them, unless an ingestor is
+    /// running.
     pub on_their_way: u64,
     /// Lines of contents that the journal was told to forget.
     pub forgotten: u64,
     /// Lines that the journal does not know, of files from staging directories that are not its own.
     pub of_others: u64,
-    /// Rows of the journal, and names in the warehouse, that a manifest may list which cannot be read: nothing is said of
-    /// them.
+    /// Rows of the journal, and names in the warehouse, that may be listed in a manifest that cannot be read: they are
+    /// not reported.
     pub undecided: u64,
-    /// It was stopped before it was through.
+    /// It was stopped before it finished.
     pub is_interrupted: bool,
 }

@@ -1,10 +1,10 @@
-//! The second look: before anything is reported that a file on its way could explain, journal and manifests are read once
-//! more, and what is still so young that its ingestor may be at it is waited for.
+//! The second check. Before anything is reported that a file on its way could explain, journal and manifests are read
+//! once more, and the audit waits for items so young that an ingestor may still be working on them.
 //!
 //! Invariants:
-//! - Each look reads in the order in which nothing can come between: the names were seen before the lines and the journal
-//!   that have to know them are read.
-//! - The waiting is bounded: [`LOOKS_MAX`] looks, and none for what is older than [`SETTLE`].
+//! - Each check reads in a fixed order: the names were seen before the lines and the journal that have to contain them
+//!   are read. So a file that arrives in between cannot cause a finding.
+//! - The wait is bounded: [`LOOKS_MAX`] checks, and none for items older than [`SETTLE`].
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -25,17 +25,17 @@ use crate::pipeline::manifest::hours::{Unread, manifests};
 use crate::pipeline::manifest::read::{self, LinePlace, Lines, Listed, Text};
 use crate::types::FileTime;
 
-/// How long an ingestor may take between a file's arrival and its line, if all goes well.
+/// How long an ingestor may take between a file's arrival and its line, if nothing fails.
 const SETTLE: Duration = Duration::from_secs(5);
-/// The first wait between two looks; each next one is twice as long.
+/// The first pause between two checks; each further one is twice as long.
 const NAP_MIN: Duration = Duration::from_millis(200);
-/// Looks, at most.
+/// Checks, at most.
 const LOOKS_MAX: usize = 8;
-/// Between two looks at whether to stop.
+/// The interval at which a pause checks whether to stop.
 const STOP_WAIT: Duration = Duration::from_millis(50);
 
 impl<F: Fs> Audit<'_, '_, F> {
-    /// Looks again, and reports what is still so.
+    /// Checks again, and reports what has not been explained.
     pub(super) fn look_again(
         &mut self,
         mut extras: Vec<Extra>,
@@ -88,7 +88,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(())
     }
 
-    /// Those that still cannot be read.
+    /// The lines that still cannot be read.
     fn still_suspect(&self, suspects: Vec<Suspect>) -> Vec<Suspect> {
         let still = |mut suspect: Suspect| match self.is_suspect(&mut suspect) {
             Ok(is_suspect) => is_suspect.then_some(suspect),
@@ -110,7 +110,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(true)
     }
 
-    /// The places of the lines that have come since the manifests were read.
+    /// The places of the lines that were appended since the manifests were read.
     fn listed_since(&self) -> Result<HashSet<u64>, Error> {
         let read: HashMap<&Path, u64> =
             self.table.manifests.iter().map(|manifest| (manifest.path.as_path(), manifest.end)).collect();
@@ -155,7 +155,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         self.summary.on_their_way = known.on_their_way().filter(|file| file.state == FileState::Moved).count() as u64;
     }
 
-    /// Drops what the journal calls MANIFESTED: it is told already that there is no line.
+    /// Drops files that are MANIFESTED in the journal: their missing line is reported already.
     fn drop_known(&self, extras: &mut Vec<Extra>, known: &Known) -> Result<(), Error> {
         let mut places = self.table.places(self.warehouse);
         let wanted: HashSet<u64> = extras.iter().map(|extra| extra.place).collect();
@@ -168,10 +168,11 @@ impl<F: Fs> Audit<'_, '_, F> {
         Ok(())
     }
 
-    /// For how long something that is left is still so young that somebody may be at it; None if nothing is.
+    /// How long the youngest remaining item is still young enough that an ingestor may be working on it; None if there
+    /// is no such item.
     fn young_for(&self, extras: &[Extra], suspects: &[Suspect]) -> Option<Duration> {
         let mut youngest = None;
-        // For what is not told anyway, nobody waits.
+        // There is no wait for items that are not reported anyway.
         let unreads = self.unreads.borrow();
         for extra in extras.iter().filter(|extra| !unreads.may_list_in(&extra.dir)) {
             let dir = self.warehouse.open_dir(&extra.dir).ok();
@@ -194,7 +195,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         }
     }
 
-    /// When a name's file last changed, in milliseconds since the epoch.
+    /// When the file at this name last changed, in milliseconds since the epoch.
     fn changed_at(&self, dir: &F::Dir, name: &OsStr) -> Option<u64> {
         let FileTime { sec, nsec } = self.fs.stat(dir, name).ok()??.identity.ctime;
         Some(u64::try_from(sec).ok()? * 1000 + u64::from(nsec) / 1_000_000)

@@ -1,39 +1,39 @@
 //! Which files are hashed.
 //!
-//! Invariant: the same seed chooses the same contents among the same lines, in whatever order they come.
+//! Invariant: the same seed selects the same contents among the same lines, in whatever order they come.
 
 use super::table::Entry;
 use crate::types::Sha256;
 
-/// How much is hashed.
+/// How many files are hashed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sample {
     /// Every file.
     All,
-    /// None: files are not looked at, only names.
+    /// None: files are not checked, only names.
     Nothing,
-    /// So many.
+    /// This many contents.
     Count(u64),
-    /// So many of a hundred.
+    /// This percentage of the contents.
     Percent(f64),
 }
 
-/// The choice: contents whose number is not above the limit.
+/// The selected sample: contents whose number is not above the limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
     seed: u64,
-    /// None chooses nothing.
+    /// None selects nothing.
     limit: Option<u64>,
 }
 
 impl Choice {
-    /// Chooses among these lines.
+    /// Selects among these lines.
     pub(super) fn new(sample: Sample, seed: u64, entries: &[Entry]) -> Choice {
         let limit = match sample {
             Sample::All => Some(u64::MAX),
             Sample::Nothing => None,
             Sample::Count(0) => Some(0),
-            // Saturates: all of them from 100 on.
+            // The conversion saturates: from 100 on, all are selected.
             Sample::Percent(percent) => Some((percent / 100.0 * u64::MAX as f64) as u64),
             Sample::Count(count) if count >= entries.len() as u64 => Some(u64::MAX),
             Sample::Count(count) => {
@@ -44,18 +44,18 @@ impl Choice {
         Choice { seed, limit }
     }
 
-    /// True if files are looked at, at all.
+    /// True if files are checked at all.
     pub(super) fn looks_at_files(&self) -> bool {
         self.limit.is_some()
     }
 
-    /// True for a content that is to be hashed.
+    /// True if the content is to be hashed.
     pub(super) fn takes(&self, sha256: &Sha256) -> bool {
         self.limit.is_some_and(|limit| number(sha256, self.seed) <= limit)
     }
 }
 
-/// A content's number under a seed: as good as random (splitmix64).
+/// A content's pseudo-random number under a seed (splitmix64).
 fn number(sha256: &Sha256, seed: u64) -> u64 {
     let mut front = [0; 8];
     front.copy_from_slice(&sha256.0[..8]);

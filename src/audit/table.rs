@@ -1,10 +1,11 @@
-//! All manifest lines, in as little memory as their comparison needs: what a line says in words is read again from its
-//! place when it has to be told.
+//! All manifest lines, in as little memory as their comparison needs: the texts of a line are read again from its
+//! position when they have to be reported.
 //!
 //! Invariants:
-//! - Entries are in the order of their SHA-256, of equal ones the older line first; a built table does not change.
-//! - A place in the warehouse is known by its directory (the same by whatever path; by its path where it must not be opened)
-//!   and its name, as a keyed hash of 64 bits. Two places with one hash are told apart before anything is reported of them.
+//! - Entries are sorted by SHA-256, equal ones by age, the oldest first; a table does not change after it is built.
+//! - A place in the warehouse is identified by its directory (the same by whatever path; by its path if it must not be
+//!   opened) and its name, as a keyed hash of 64 bits. Two places with the same hash are distinguished before anything
+//!   is reported about them.
 
 use std::path::{Path, PathBuf};
 
@@ -18,11 +19,12 @@ use crate::pipeline::manifest::hours::Unread;
 use crate::pipeline::manifest::read::{self, Line, LinePlace, Lines, Listed};
 use crate::types::{IngestId, Sha256, UnixMillis};
 
-/// Between two lines whose place is remembered, so that a line's number is found without counting from the beginning.
+/// The number of lines between two remembered offsets, so that a line's number is found without counting from the
+/// beginning.
 const LINES_A_MARK: u64 = 256;
-/// Bits of an offset in a manifest; the rest of 64 names the manifest.
+/// Bits of an offset in a manifest; the rest of the 64 bits is the manifest's number.
 const OFFSET_BITS: u32 = 40;
-/// Bits of an instant in milliseconds; the rest of 64 names the staging directory.
+/// Bits of an instant in milliseconds; the rest of the 64 bits is the staging directory's number.
 const INSTANT_BITS: u32 = 48;
 /// All staging directories from this number on count as one.
 const INPUTS_MAX: usize = u16::MAX as usize;
@@ -30,9 +32,9 @@ const INPUTS_MAX: usize = u16::MAX as usize;
 /// One line.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Of the content.
+    /// The content's SHA-256.
     pub sha256: Sha256,
-    /// Where it is in the warehouse.
+    /// The place in the warehouse.
     pub(super) place: u64,
     /// Bytes.
     pub size: u64,
@@ -50,7 +52,7 @@ impl Entry {
         UnixMillis(self.found & ((1 << INSTANT_BITS) - 1))
     }
 
-    /// Which staging directory it came from: a number.
+    /// The number of the staging directory that it came from.
     pub(super) fn input(&self) -> usize {
         (self.found >> INSTANT_BITS) as usize
     }
@@ -67,14 +69,14 @@ impl Entry {
 /// A manifest that was read.
 pub(super) struct Manifest {
     pub(super) path: PathBuf,
-    /// Behind the last line that has its end.
+    /// The end of the last complete line.
     pub(super) end: u64,
-    /// Offsets of the first line and of every [`LINES_A_MARK`]-th behind it.
+    /// Offsets of the first line and of every [`LINES_A_MARK`]-th line after it.
     marks: Vec<u64>,
 }
 
 impl Manifest {
-    /// The last mark before an offset: how many lines stand before it, and where it is.
+    /// The last mark at or before an offset: the number of lines before it, and its offset.
     fn mark_before(&self, offset: u64) -> (u64, u64) {
         let mark = self.marks.partition_point(|mark| *mark <= offset).saturating_sub(1);
         (mark as u64 * LINES_A_MARK, self.marks.get(mark).copied().unwrap_or(0))
@@ -88,16 +90,16 @@ pub struct Table {
     pub(super) manifests: Vec<Manifest>,
     inputs: Vec<PathBuf>,
     input_numbers: HashMap<PathBuf, usize>,
-    /// Ingest ids that stand in several lines.
+    /// Ingest ids that occur in several lines.
     pub(super) repeated_ids: HashSet<u64>,
-    /// Pairs of lines with one place.
+    /// Pairs of lines with the same place.
     pub(super) same_place: Vec<(u32, u32)>,
     pub(super) directories: KnownDirectories,
     last_input: Option<(PathBuf, usize)>,
     last_dir: Option<(PathBuf, u64)>,
-    /// KnownDirectories that were moved: lines name the old paths.
+    /// Directories that were moved: lines contain the old paths.
     pub(super) relocations: Relocations,
-    /// Warehouses that are not there any more, and how often their files were looked for.
+    /// Warehouses that do not exist any more, and how often their files were looked up.
     pub(super) looked_for: HashMap<PathBuf, u32>,
 }
 
@@ -121,19 +123,19 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Begins with a manifest's lines.
+    /// Begins a manifest.
     pub(super) fn begin_manifest(&mut self, path: PathBuf) {
         self.manifests.push(Manifest { path, end: 0, marks: Vec::new() });
     }
 
-    /// Ends the last manifest: behind its last line that has its end.
+    /// Ends the last manifest: `end` is the end of its last complete line.
     pub(super) fn end_manifest(&mut self, end: u64) {
         if let Some(manifest) = self.manifests.last_mut() {
             manifest.end = end;
         }
     }
 
-    /// Lines by place, where several have one.
+    /// Lines by place, for places with several lines.
     pub(super) fn rivals(&self) -> std::collections::HashMap<u64, Vec<u32>> {
         let mut rivals: std::collections::HashMap<u64, Vec<u32>> = std::collections::HashMap::new();
         for (one, other) in &self.same_place {
@@ -142,7 +144,7 @@ impl Table {
         rivals
     }
 
-    /// Notes where a line stands, whatever it says.
+    /// Records the offset of a line, valid or not.
     pub(super) fn mark(&mut self, line: &Line<'_>) {
         if let Some(manifest) = self.manifests.last_mut()
             && (line.number - 1).is_multiple_of(LINES_A_MARK)
@@ -195,7 +197,7 @@ impl Table {
         number
     }
 
-    /// Sorts, and finds what stands there more than once.
+    /// Sorts the entries, and finds places and ids that occur more than once.
     pub(super) fn build(&mut self) {
         self.entries.shrink_to_fit();
         self.entries.sort_unstable_by(|one, other| {
@@ -218,7 +220,7 @@ impl Table {
         }
     }
 
-    /// All of them.
+    /// All entries.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -228,13 +230,13 @@ impl Table {
         &self.entries[index as usize]
     }
 
-    /// True if the line's id is none, or also another line's.
+    /// True if the line's id is not good, or another line has it as well.
     pub fn has_doubtful_id(&self, line: u32, is_good: impl Fn(u64) -> bool) -> bool {
         let id = self.entry(line).id.0;
         !is_good(id) || self.repeated_ids.contains(&id)
     }
 
-    /// The line of the file at a place, the first if there are several.
+    /// The line of the file at a place; the first if there are several.
     pub(super) fn at_place(&self, place: u64) -> Option<u32> {
         self.by_place.find(place, |index| self.entry(*index).place == place).copied()
     }
@@ -249,21 +251,21 @@ impl Table {
         &self.inputs
     }
 
-    /// The staging directory with that number.
+    /// The staging directory with this number.
     pub(super) fn input_path(&self, number: usize) -> Option<&Path> {
         self.inputs.get(number).map(PathBuf::as_path)
     }
 
-    /// Reads the entry's line again.
+    /// Reads the entry's line again. None if it is not there any more.
     ///
     /// # Errors
-    /// The manifest cannot be read any more. None if the line does not stand there any more.
+    /// The manifest cannot be read any more.
     pub(super) fn read<F: Fs>(&self, fs: &F, entry: &Entry) -> Result<Option<Listed>, read::Error> {
         let mut lines = Lines::open(fs, &self.manifests[entry.manifest()].path, entry.offset())?;
         Ok(lines.next_line()?.and_then(|line| line.parse().ok()).map(|listed| self.understood(listed)))
     }
 
-    /// Where the entry's line stands, for people.
+    /// The position of the entry's line, for people.
     ///
     /// # Errors
     /// The manifest cannot be read any more.
@@ -280,13 +282,13 @@ impl Table {
         Ok(LinePlace { manifest: manifest.path.clone(), number })
     }
 
-    /// The manifest that an entry's line stands in.
+    /// The manifest of an entry's line.
     pub(super) fn manifest_of(&self, entry: &Entry) -> &Path {
         &self.manifests[entry.manifest()].path
     }
 
-    /// Reads the lines of many entries again, each manifest once and in order. What does not stand there any more is left
-    /// out; `each` says whether to go on. Returns the manifests that cannot be read any more.
+    /// Reads the lines of many entries again, each manifest once and in order. Lines that are not there any more are
+    /// left out; `each` returns whether to continue. Returns the manifests that cannot be read any more.
     pub fn read_all<F: Fs>(
         &self,
         fs: &F,
@@ -305,7 +307,7 @@ impl Table {
         unread
     }
 
-    /// The same for entries of one manifest, in order; false if `each` has said not to go on.
+    /// The same for entries of one manifest, in order; false if `each` returned false.
     fn read_some<F: Fs>(
         &self,
         fs: &F,

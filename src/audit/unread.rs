@@ -1,8 +1,8 @@
 //! Manifests that cannot be read, as a whole or from some byte on.
 //!
 //! Invariants:
-//! - Each is told once, with its path.
-//! - Of what such a manifest may list, nothing is said that only its lines could say.
+//! - Each is reported once, with its path.
+//! - About files that such a manifest may list, nothing is reported that only its lines could prove.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::pipeline::manifest::read::Error;
 use crate::pipeline::manifest::{MANIFEST_NAME, hour_dir};
 use crate::types::{PARTITION_PREFIX, UnixMillis};
 
-/// Those that were met so far.
+/// The unreadable manifests found so far.
 pub(super) struct Unreads {
     root: PathBuf,
     /// Manifests, and directories of manifests.
@@ -21,12 +21,12 @@ pub(super) struct Unreads {
 }
 
 impl Unreads {
-    /// None yet, in the manifests below `root`.
+    /// No unreadable manifest yet, below `root`.
     pub(super) fn none(root: &Path) -> Unreads {
         Unreads { root: root.to_path_buf(), paths: BTreeSet::new() }
     }
 
-    /// Adds one, and tells it if it is new.
+    /// Adds one, and reports it if it is new.
     pub(super) fn add(&mut self, Unread { path, why }: Unread, reporter: &Reporter) {
         if !self.paths.insert(path.clone()) {
             return;
@@ -35,16 +35,16 @@ impl Unreads {
             Error::Irregular { .. } => Kind::IrregularManifest,
             Error::Io(_) => Kind::Unreadable,
         };
-        reporter.report(&Finding::new(kind, path, format!("{why}; what it should list is not compared")));
+        reporter.report(&Finding::new(kind, path, format!("{why}; its lines are not compared")));
     }
 
-    /// True if a file that was found complete at that instant may have its line in one of them.
+    /// True if a file that was found complete at this instant may have its line in one of them.
     pub(super) fn may_list(&self, at: UnixMillis) -> bool {
         let manifest = hour_dir(&self.root, at).join(MANIFEST_NAME);
         !self.paths.is_empty() && manifest.ancestors().any(|path| self.paths.contains(path))
     }
 
-    /// True if a file in that partition may.
+    /// The same for a file in this partition.
     pub(super) fn may_list_in(&self, partition: &Path) -> bool {
         let name = partition.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let Some(date) = name.strip_prefix(PARTITION_PREFIX) else { return false };

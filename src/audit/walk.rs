@@ -1,6 +1,7 @@
-//! Going through the warehouse's partitions, and then after what is listed and was not met there.
+//! Walks the warehouse's partitions, and then looks for the listed files that were not met there.
 //!
-//! Invariants: hidden names are not looked at, and links not followed; the newest partition comes first, since that is where files come meanwhile.
+//! Invariants: hidden names are skipped, and links not followed; the newest partition comes first, since new files
+//! arrive there.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub(super) struct Extra {
     pub(super) place: u64,
 }
 
-/// The lines whose files were met.
+/// A set of the lines whose files were met.
 pub(super) struct MetLines(Vec<u64>);
 
 impl MetLines {
@@ -41,7 +42,7 @@ impl MetLines {
     }
 }
 
-/// The partitions from the one of `since` on, newest first.
+/// The partitions from that of `since` on, the newest first.
 fn partitions<F: Fs>(fs: &F, root: &F::Dir, since: Option<UnixMillis>) -> Result<Vec<OsString>, Error> {
     let first = since.map(UnixMillis::date_partition);
     let mut found = Vec::new();
@@ -58,14 +59,14 @@ fn partitions<F: Fs>(fs: &F, root: &F::Dir, since: Option<UnixMillis>) -> Result
 }
 
 impl<F: Fs> Audit<'_, '_, F> {
-    /// Queues every listed file that is met; returns the names that no line lists, and which lines were met.
+    /// Queues every listed file that is met; returns the names that no line lists, and the lines that were met.
     pub(super) fn walk(&self, choice: Choice, queue: &mut Queue<F>) -> Result<(Vec<Extra>, MetLines), Error> {
         let mut seen = MetLines::none(self.table.entries().len());
         let mut extras = Vec::new();
         for partition in partitions(self.fs, self.warehouse.root(), self.since)? {
             let path = self.warehouse.path().join(&partition);
             if let Err(stray) = self.walk_partition(&path, choice, queue, &mut seen, &mut extras) {
-                // It is not the whole warehouse that cannot be read; and one that is gone by now was removed.
+                // Only this partition cannot be read, not the whole warehouse; and a missing one was just removed.
                 if stray.kind() != Kind::Missing {
                     self.report(&Finding::new(stray.kind(), path, stray.to_string()));
                 }

@@ -1,10 +1,11 @@
-//! The warehouse, and the way to what is in it.
+//! The warehouse, and how its files are reached.
 //!
 //! Invariants:
-//! - Whatever a line, or the journal, says: what is opened is the warehouse's own directory and, from there, one directory
+//! - Whatever a line or the journal says, only the warehouse's own directory is opened and, from there, one directory
 //!   below the other, none of them through a link.
-//! - The warehouse's own path is the operator's, and may be a link; and a line may name the same directory by another path.
-//!   To tell that, what a line takes for the warehouse is opened as a directory, and neither listed nor read.
+//! - The warehouse's own path is chosen by the operator, and may be a link; and a line may name the same directory by
+//!   another path. To find that out, the directory that a line names as the warehouse is opened, but neither listed nor
+//!   read.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -15,7 +16,7 @@ use super::finding::Kind;
 use crate::fs::{self, FileKind, Fs};
 use crate::types::PARTITION_PREFIX;
 
-/// Directories held open at once for files that come in no order.
+/// Directories kept open at a time, for files that come in no order.
 const OPEN_DIRS_MAX: usize = 64;
 
 /// Why a directory is not opened.
@@ -33,7 +34,7 @@ pub(super) enum Stray {
 }
 
 impl Stray {
-    /// As what it is told of a file that should be there.
+    /// The kind of finding that this is for a file that should exist.
     pub(super) fn kind(&self) -> Kind {
         match self {
             Stray::Elsewhere | Stray::Linked(_) => Kind::Outside,
@@ -48,12 +49,12 @@ pub(super) struct WarehouseView<F: Fs> {
     fs: F,
     path: PathBuf,
     root: Arc<F::Dir>,
-    /// Which directory it is.
+    /// Device and inode.
     key: (u64, u64),
 }
 
 impl<F: Fs> WarehouseView<F> {
-    /// Opens it by the operator's path.
+    /// Opens it at the operator's path.
     pub(super) fn open(fs: &F, path: &Path) -> fs::Result<WarehouseView<F>> {
         let root = Arc::new(fs.open_dir(path)?);
         let key = fs.stat_dir(&root)?.identity.key();
@@ -78,33 +79,33 @@ impl<F: Fs> WarehouseView<F> {
             if kind == Some(FileKind::Symlink) {
                 return Err(Stray::Linked(self.fs.dir_path(&dir).join(name)));
             }
-            // One that has become a link by now is refused here.
+            // A directory that has been replaced by a link is refused here.
             dir = Arc::new(self.fs.open_subdir(&dir, name)?);
         }
         Ok(dir)
     }
 
-    /// The names that lead from the warehouse to a directory; None if it is none of the warehouse's.
+    /// The names that lead from the warehouse to a directory; None if it is not in the warehouse.
     fn way_to<'a>(&self, path: &'a Path) -> Option<Vec<&'a OsStr>> {
         let below = path.strip_prefix(&self.path).ok().and_then(|rest| {
             let name = |step| if let Component::Normal(name) = step { Some(name) } else { None };
             rest.components().map(name).collect()
         });
         below.or_else(|| {
-            // By another path, it has to be a partition, as an ingestor makes them.
+            // By another path, it has to be a partition, as an ingestor creates them.
             let (parent, name) = (path.parent()?, path.file_name()?);
             let is_partition = name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes());
             (is_partition && self.is(parent)).then(|| vec![name])
         })
     }
 
-    /// True if that path stands for the warehouse.
+    /// True if this path leads to the warehouse.
     fn is(&self, path: &Path) -> bool {
         let stat = self.fs.open_dir(path).and_then(|dir| self.fs.stat_dir(&dir));
         stat.is_ok_and(|stat| stat.identity.key() == self.key)
     }
 
-    /// Which directory stands at a path; None if it cannot be opened, or must not be.
+    /// Device and inode of the directory at a path; None if it cannot be opened, or must not be.
     pub(super) fn identity(&self, path: &Path) -> Option<(u64, u64)> {
         let stat = self.fs.stat_dir(&*self.open_dir(path).ok()?).ok()?;
         Some(stat.identity.key())
@@ -140,8 +141,8 @@ mod tests {
     use super::*;
     use crate::fs::sim::{Op, SimFs};
 
-    /// Why: lines come from files that others may write to. Whatever stands there, nothing outside is listed, and no file
-    /// there opened.
+    /// Why: lines come from files to which other programs may write. Whatever a path leads to, no directory outside is
+    /// listed, and no file there opened.
     #[test]
     fn no_path_leads_out_of_it() {
         let fs = SimFs::new(1);

@@ -17,7 +17,7 @@ use crate::limits::CONCURRENCY_MAX;
 use crate::metrics::seconds;
 use crate::types::UnixMillis;
 
-/// Milliseconds of a day.
+/// Milliseconds in a day.
 const DAY_MS: u64 = 24 * 3_600_000;
 
 #[derive(Debug, Args)]
@@ -25,30 +25,31 @@ pub(super) struct AuditArgs {
     /// The journal's directory; without it, the journal is left out
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: Option<PathBuf>,
-    /// The warehouse [default: as the journal says]
+    /// The warehouse [default: the journal's]
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
     warehouse: Option<PathBuf>,
-    /// The manifests [default: as the journal says]
+    /// The manifests [default: the journal's]
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_MANIFESTS")]
     manifests: Option<PathBuf>,
-    /// Only what was ingested on that day (2026-01-31, UTC) or later, or so long ago (7d, 12h: from the beginning of that day)
+    /// Only files ingested on that day (2026-01-31, UTC) or later, or that long ago (7d, 12h: from the beginning of
+    /// that day)
     #[arg(long, value_name = "DATE|DURATION", value_parser = parse_since)]
     since: Option<UnixMillis>,
-    /// Hash only so many files, or so many of a hundred, chosen at random. Names and sizes of all are compared
+    /// Hash only N files, or a percentage, chosen at random. Names and sizes of all files are compared
     #[arg(long, value_name = "N|PERCENT%", value_parser = parse_sample)]
     sample: Option<Sample>,
-    /// Choose the same files as another audit did, which printed this number
+    /// Choose the same files as an earlier audit, which printed this number
     #[arg(long, value_name = "N", requires = "sample")]
     seed: Option<u64>,
     /// Hashing threads [default: number of CPUs]
     #[arg(long, value_name = "N", value_parser = parse_concurrency, env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
-    /// JSON Lines, also on a terminal
+    /// Print JSON Lines, also on a terminal
     #[arg(long)]
     json: bool,
 }
 
-/// Audits, and prints what was found.
+/// Audits, and prints the findings.
 pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let started = Instant::now();
@@ -94,11 +95,11 @@ pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
 fn random_seed(fs: &RealFs) -> u64 {
     let mut front = [0; 4];
     front.copy_from_slice(&fs.random()[..4]);
-    // Short enough to be typed.
+    // Short enough to type.
     u64::from(u32::from_le_bytes(front))
 }
 
-/// So many threads, or one for each processor.
+/// The given number of threads, or one per processor.
 pub(super) fn concurrency(given: Option<usize>) -> usize {
     given.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).min(CONCURRENCY_MAX)
 }
@@ -123,12 +124,12 @@ fn text_summary(plan: &Plan, summary: &Summary, counts: &FindingCounts, elapsed:
         );
     }
     for (count, what) in [
-        (on_their_way, "files have no line yet: the ingestor is at it, or its next start finishes them"),
+        (on_their_way, "files have no line yet: the running ingestor, or its next start, finishes them"),
         (forgotten, "lines are of contents that the journal was told to forget"),
-        (of_others, "lines are of other ingestors, which this journal does not know"),
+        (of_others, "lines belong to other ingestors, and this journal does not know them"),
         (
             undecided,
-            "rows of the journal or names in the warehouse may be listed where nothing could be read: not compared",
+            "rows of the journal or names in the warehouse may be listed in an unreadable manifest: not compared",
         ),
     ] {
         text.extend((count > 0).then(|| format!("{count} {what}")));
@@ -164,7 +165,7 @@ fn json_summary(plan: &Plan, summary: &Summary, counts: &FindingCounts, elapsed:
 /// Reads `--concurrency`.
 pub(super) fn parse_concurrency(text: &str) -> Result<usize, String> {
     let threads = text.parse().ok().filter(|threads| (1..=CONCURRENCY_MAX).contains(threads));
-    threads.ok_or_else(|| format!("must lie between 1 and {CONCURRENCY_MAX}"))
+    threads.ok_or_else(|| format!("must be between 1 and {CONCURRENCY_MAX}"))
 }
 
 /// Reads `--since`: the beginning of a day.

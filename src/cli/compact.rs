@@ -23,13 +23,13 @@ pub(super) struct CompactArgs {
     /// The journal's directory
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
-    /// Forget content that was ingested longer ago than that: sent again, it is ingested again. 90d, 12months, 5years
+    /// Forget content that was ingested longer ago than this: sent again, it is ingested again. 90d, 12months, 5years
     /// [default: never forget]
     #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
     remember: Option<Duration>,
 }
 
-/// Writes what is due before any other record, and says so if the clock has jumped.
+/// Appends the records that must precede any other, and logs a warning if the clock has jumped.
 pub(super) fn note_opening(journal: &mut Journal<RealFs>, index: &mut Index) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
     let (records, jumped) = journal.opening(index.clock(), index.expired());
@@ -37,7 +37,7 @@ pub(super) fn note_opening(journal: &mut Journal<RealFs>, index: &mut Index) -> 
     Ok(journal.append_all(index, &records)?)
 }
 
-/// Writes a snapshot now and drops what it replaces.
+/// Writes a snapshot now and removes the files that it replaces.
 pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     let started = Instant::now();
     let fs = RealFs::default();
@@ -45,7 +45,7 @@ pub(super) fn execute(arguments: &CompactArgs) -> Result<(), Error> {
     if !journal::exists(&fs, &state_path)? {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
-    // A start does not look at rows. Damage there is found before anything is written.
+    // A start does not read the rows of a snapshot. Find damage in them before anything is written.
     verify(&fs, &state_path)?;
     let mut index = Index::default();
     let (mut journal, _) = Journal::open(&fs, &state_path, &mut index)?;

@@ -1,4 +1,5 @@
-//! `csv-ingestor completions`: what a shell needs to complete our commands and options, made of their definitions.
+//! `csv-ingestor completions`: the scripts with which shells complete commands and options, made from their
+//! definitions.
 
 use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell, generate};
@@ -8,7 +9,7 @@ use crate::Error;
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
-    /// For which shell
+    /// The shell
     #[arg(value_enum, value_name = "SHELL")]
     shell: ShellName,
 }
@@ -20,22 +21,24 @@ enum ShellName {
     Zsh,
 }
 
-/// Prints the shell's script.
+/// Prints the script for the shell.
 pub(super) fn execute(arguments: &CompletionsArgs, program: Command) -> Result<(), Error> {
     let shell = match arguments.shell {
         ShellName::Bash => Shell::Bash,
         ShellName::Fish => Shell::Fish,
         ShellName::Zsh => Shell::Zsh,
     };
-    // `run` may be left out, so its options complete without it, too. None is required here: that is for parsing.
+    // `run` may be left out, so its options also complete without it. None is required here: that matters only for
+    // parsing.
     let run = program.find_subcommand("run").cloned().unwrap_or_default();
     let options = run.get_arguments().filter(|argument| argument.get_long().is_some_and(|name| name != "help"));
     let options: Vec<_> = options.cloned().map(|option| option.required(false)).collect();
     let mut program = program.args(options);
     let mut script = Vec::new();
     if shell == Shell::Bash {
-        // clap_complete gives the functions of a program whose name has a hyphen two different names. So it is told
-        // another name, and only the last word, what is completed, is ours.
+        // For a program with a hyphen in its name, clap_complete uses two different function names. So the script is
+        // made for another name, and only its last word, the name of the completed command, is replaced by the real
+        // one.
         generate(shell, &mut program, PROGRAM_IN_BASH, &mut script);
         let script =
             String::from_utf8_lossy(&script).replace(&format!(" {PROGRAM_IN_BASH}\n"), &format!(" {PROGRAM}\n"));

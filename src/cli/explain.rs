@@ -19,11 +19,11 @@ use crate::journal::report::JournalReport;
 use crate::log::path_text;
 use crate::pipeline::scan::NameRules;
 
-/// How long it is looked whether a file grows.
+/// How long to watch whether a file grows.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// The options that the ingestor was started with decide what it takes. One that runs is asked for them. For one that does not
-/// run, give the same options here, or in the environment.
+/// Which files the ingestor takes depends on the options that it was started with. A running ingestor is asked for
+/// them. If none runs, give the same options here, or in the environment.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// The journal's directory
@@ -32,19 +32,19 @@ pub(super) struct ExplainArgs {
     /// Print JSON Lines
     #[arg(long)]
     json: bool,
-    /// As the ingestor was started with
+    /// As given to the ingestor
     #[arg(long, value_enum, default_value = "stability", env = "CSV_INGESTOR_MODE")]
     mode: ModeName,
-    /// As the ingestor was started with
+    /// As given to the ingestor
     #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
     sidecar_suffix: OsString,
-    /// As the ingestor was started with
+    /// As given to the ingestor
     #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
     require_checksum: bool,
-    /// As the ingestor was started with
+    /// As given to the ingestor
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
     include: Vec<String>,
-    /// As the ingestor was started with
+    /// As given to the ingestor
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
     /// Files in staging, in the warehouse, or in quarantine
@@ -52,7 +52,7 @@ pub(super) struct ExplainArgs {
     paths: Vec<PathBuf>,
 }
 
-/// Tells why each file is where it is. Only reads, beside a running ingestor too, which is asked what it knows.
+/// Reports why each file is where it is. Only reads, also while an ingestor runs; that one is asked what it knows.
 pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
@@ -65,7 +65,7 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         exclude: exclude(&arguments.exclude)?,
         sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
     };
-    // One that runs knows better what it was started with.
+    // A running ingestor knows its own options.
     let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum)));
     let are_rules_told = told.is_some();
     let (rules, require_checksum) = told.unwrap_or((given, arguments.require_checksum));

@@ -1,6 +1,6 @@
 //! Findings and progress of `audit` and `journal rebuild`: findings on standard output, the bar on a terminal.
 //!
-//! Invariant: a bar is drawn only where standard error is a terminal, and never through a finding.
+//! Invariant: a bar is drawn only if standard error is a terminal, and never over a finding.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,10 @@ use crate::daemon::signals;
 use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
 
-/// Between two looks at how far it has come.
+/// The time between two updates of the bar.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// Does `work` under a bar and with what it finds printed; SIGINT and SIGTERM stop it.
+/// Runs `work` with a progress bar, and prints its findings; SIGINT and SIGTERM stop it.
 pub(super) fn watched<T>(
     as_json: bool,
     work: impl FnOnce(&Watch<'_>) -> Result<T, Error>,
@@ -59,7 +59,7 @@ fn reading() -> ProgressStyle {
     style("reading manifests: {human_pos} lines, {per_sec}")
 }
 
-/// Draws until it is done.
+/// Draws until the work is done.
 fn draw(bar: &ProgressBar, progress: &Progress, is_done: &AtomicBool) {
     let mut is_checking = false;
     while !is_done.load(Ordering::Relaxed) {
@@ -89,7 +89,7 @@ fn draw(bar: &ProgressBar, progress: &Progress, is_done: &AtomicBool) {
     bar.finish_and_clear();
 }
 
-/// A line on standard output, at once. A reader that went away (`| head`) is no error.
+/// Prints a line at once. It is not an error if the reader has gone away (`| head`).
 fn print(line: &str) -> io::Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -97,7 +97,7 @@ fn print(line: &str) -> io::Result<()> {
     }
 }
 
-/// How many findings of each kind.
+/// The number of findings of each kind.
 pub(super) struct FindingCounts([u64; Kind::ALL.len()]);
 
 impl FindingCounts {
@@ -125,7 +125,7 @@ impl FindingCounts {
             .into()
     }
 
-    /// The same in one word.
+    /// The verdict in one word.
     pub(super) fn verdict_text(&self, summary: &Summary) -> &'static str {
         match (self.total(), summary.is_interrupted) {
             (_, true) => "interrupted",
@@ -134,7 +134,7 @@ impl FindingCounts {
         }
     }
 
-    /// What the command ends with.
+    /// The result of the command.
     pub(super) fn verdict(&self, summary: &Summary) -> Result<(), Error> {
         match self.total() {
             0 if summary.is_interrupted => Err(Error::Interrupted),

@@ -25,12 +25,12 @@ pub(super) struct ForgetArgs {
     /// Print JSON Lines
     #[arg(long)]
     json: bool,
-    /// What may be ingested again: a content's SHA-256, or a path in the warehouse or in staging that stands for one
+    /// Contents that may be ingested again: each a SHA-256, or the path of a file in the warehouse or in staging
     #[arg(value_name = "SHA256|PATH", required = true)]
     contents: Vec<PathBuf>,
 }
 
-/// Writes FORGOTTEN records, if all that was asked for is known.
+/// Writes FORGOTTEN records, if all given contents are known.
 pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
@@ -38,7 +38,8 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
     let wanted: Vec<Wanted> = arguments.contents.iter().map(|text| Wanted::of(text)).collect::<Result<_, Error>>()?;
-    // Under the lock, so that nothing is ingested between the look and the records; nothing is modified if it is refused.
+    // Under the lock, so that nothing is ingested between the check and the records; if it is refused, nothing is
+    // modified.
     let mut index = Index::default();
     let (mut journal, _) = Journal::open(&fs, &state_path, &mut index)?;
     let chosen = forget::choose(&fs, &state_path, &index, &wanted);

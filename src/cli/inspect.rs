@@ -25,7 +25,7 @@ use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
 use crate::types::{IngestId, Lsn, UnixMillis};
 
-/// Lines made before they are printed.
+/// The number of lines that are made before they are printed.
 const LINES_AT_ONCE: usize = 1024;
 
 #[derive(Debug, Args)]
@@ -33,19 +33,19 @@ pub(super) struct InspectArgs {
     /// The journal's directory
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
-    /// JSON Lines
+    /// Print JSON Lines
     #[arg(long)]
     json: bool,
     /// Only files in this state
     #[arg(long, value_enum)]
     state: Option<StateName>,
-    /// Only files whose SHA-256 begins so
+    /// Only files whose SHA-256 begins with this
     #[arg(long, value_name = "PREFIX")]
     sha256: Option<String>,
     /// Only files whose source path matches
     #[arg(long, value_name = "GLOB")]
     path: Option<OsString>,
-    /// At most so many, the newest
+    /// At most this many files, the newest
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Show segments and frames instead of files
@@ -81,7 +81,7 @@ pub(super) fn execute(arguments: &InspectArgs) -> Result<(), Error> {
     if let Ok(None) = read {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
-    // What could be read is printed; the damage decides the exit code.
+    // Whatever could be read is printed; the damage decides the exit code.
     print(&inspection, &filter, arguments)?;
     read.map(drop).map_err(Error::from)
 }
@@ -115,15 +115,16 @@ struct Filter {
     path: Option<PathGlob>,
 }
 
-/// A pattern of any bytes, as paths are.
+/// A pattern of arbitrary bytes, like paths.
 struct PathGlob {
     glob: GlobMatcher,
-    /// What stands for each byte, in the pattern as in paths, if the pattern is not UTF-8.
+    /// The substitute of each byte, in the pattern and in paths, if the pattern is not UTF-8.
     stands_for: Option<Box<[u8; 256]>>,
 }
 
 impl PathGlob {
-    /// Globs are text: bytes of the pattern that are not ASCII get control characters that it does not have in their place.
+    /// Globs are text: bytes of the pattern that are not ASCII are replaced by control characters that do not occur in
+    /// it.
     fn new(pattern: &OsStr) -> Result<PathGlob, String> {
         let make = |text: &str| Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|error| error.to_string());
         if let Some(text) = pattern.to_str() {
@@ -133,7 +134,7 @@ impl PathGlob {
         let is_there = |byte: &u8| pattern.contains(byte);
         let mut stands_for: Box<[u8; 256]> = Box::new(std::array::from_fn(|byte| byte as u8));
         let mut spare = (1..b' ').filter(|byte| !is_there(byte));
-        // In a path such a control character must not look like the byte that it stands for.
+        // In a path such a control character must not look like the byte that it replaces.
         let other = (0x80..=0xff).find(|byte| !is_there(byte)).ok_or("too many bytes that are not ASCII")?;
         for byte in (0x80..=0xff).filter(is_there) {
             let place = spare.next().ok_or("too many bytes that are not ASCII")?;
@@ -224,18 +225,18 @@ fn text(entry: &FileReport) -> String {
     format!("{id:>8} {:17} {} {sha256} {source}{target}", entry.state.text(), entry.updated_at.rfc3339())
 }
 
-/// What is printed: files, or segments and frames.
+/// The output: files, or segments and frames.
 #[derive(Default)]
 struct Inspection {
     report: JournalReport,
     frames: Option<Vec<Value>>,
 }
 
-/// What matches, and the damage that ended the search.
+/// The matching files, and the damage that ended the search.
 type Matching<'a> = (Vec<(IngestId, FoundFile<'a>)>, Option<journal::Error>);
 
-/// The files that match, oldest first; of what is only in the snapshot, one number each. A damaged block of rows ends the
-/// rows, and is returned beside what stands before it.
+/// The files that match, oldest first; for rows of the snapshot, only a number each. A damaged block of rows ends the
+/// search, and is returned together with the rows before it.
 fn matching<'a>(report: &'a JournalReport, filter: &Filter) -> Result<Matching<'a>, Error> {
     let mut matching = Vec::new();
     let damage = report.files(&mut |entry, found| {

@@ -1,4 +1,5 @@
-//! `csv-ingestor man`: the manual pages, made of the same definitions as `--help`, so that they cannot go stale.
+//! `csv-ingestor man`: the manual pages, made from the same definitions as `--help`, so that they cannot become
+//! outdated.
 
 use clap::{Args, Command};
 use clap_mangen::Man;
@@ -9,10 +10,10 @@ use crate::Error;
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Which page [default: csv-ingestor]
+    /// The page [default: csv-ingestor]
     #[arg(value_name = "PAGE", conflicts_with = "list")]
     page: Option<String>,
-    /// Print the names of all pages, a line each
+    /// Print the names of all pages, one per line
     #[arg(long)]
     list: bool,
 }
@@ -25,20 +26,20 @@ pub(super) fn execute(arguments: &ManArgs, program: Command) -> Result<(), Error
     }
     let wanted = arguments.page.as_deref().unwrap_or(PROGRAM);
     let Some(page) = pages.iter().find(|page| name(page) == wanted) else {
-        return Err(Error::Usage(format!("there is no page {wanted}; csv-ingestor man --list names all")));
+        return Err(Error::Usage(format!("there is no page {wanted}; csv-ingestor man --list lists all")));
     };
     Ok(print(&render(page, &pages)?)?)
 }
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
-/// The pages, as commands: the program's, then one for each subcommand, a group's before those of its members.
+/// The pages, as commands: the program's, then one per subcommand, a group's before those of its members.
 fn pages(program: Command) -> Vec<Command> {
     fn collect(command: &Command, pages: &mut Vec<Command>) {
         pages.push(command.clone().disable_help_subcommand(true));
         command.get_subcommands().for_each(|command| collect(command, pages));
     }
-    // Without it the `help` subcommand, which is clap's, would have a page for each subcommand.
+    // Without this, clap's own `help` subcommand would have a page for each subcommand.
     let mut program = program.disable_help_subcommand(true);
     program.build();
     let mut pages = Vec::new();
@@ -53,7 +54,7 @@ fn name(page: &Command) -> &str {
 fn render(page: &Command, pages: &[Command]) -> Result<Vec<u8>, Error> {
     let own = name(page).to_owned();
     let (title, version) = (own.to_uppercase(), env!("CARGO_PKG_VERSION"));
-    // The date is empty: a page that tells when it was made would be another one each time.
+    // The date is empty: a page with the date of its creation would be different each time.
     let mut text = format!(".TH {title} 1 \"\" \"{PROGRAM} {version}\" \"User Commands\"\n").into_bytes();
     let man = Man::new(page.clone());
     man.render_name_section(&mut text)?;
@@ -89,14 +90,15 @@ fn render(page: &Command, pages: &[Command]) -> Result<Vec<u8>, Error> {
     Ok(text)
 }
 
-/// As `src/error.rs` decides them.
+/// The exit codes of `src/error.rs`.
 const EXIT_CODES: &[(&str, &str)] = &[
-    ("0", "Done; also after SIGTERM or SIGINT: the batch under way is finished, nothing new is begun."),
-    ("1", "Failed at run time (an I/O error, a full disk with --once). Nothing is lost, the next start resumes."),
+    ("0", "Done; also after SIGTERM or SIGINT: the current batch is finished, and nothing new begins."),
+    ("1", "Failed at run time (an I/O error, a full disk with --once). Nothing is lost; the next start resumes."),
     ("2", "Wrong usage or configuration."),
     ("3", "The journal is corrupt, or written by a newer version. Nothing was modified."),
     ("4", "Another process holds the state directory or the staging directory; the message names its pid."),
-    ("5", "An audit, or the look that journal rebuild takes at manifests and warehouse, has found something."),
+    ("5", "An audit, or the check of manifests and warehouse in journal rebuild, had findings."),
+    ("6", "run --once has finished, but some file failed."),
     (
         "130",
         "Ended at once by a second signal; the next start resumes. Or an audit was ended by a signal: there is no verdict.",
@@ -106,12 +108,12 @@ const EXIT_CODES: &[(&str, &str)] = &[
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "CSV_INGESTOR_*",
-        "Each option of run can be given by the variable CSV_INGESTOR_ followed by its name, as CSV_INGESTOR_SCAN_INTERVAL \
-         for --scan-interval. The command line wins.",
+        "Each option of run can be given by the variable CSV_INGESTOR_ followed by its name, such as \
+         CSV_INGESTOR_SCAN_INTERVAL for --scan-interval. The command line takes precedence.",
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC",
-        "Set by systemd. If they are, it is told of readiness (after recovery), status, stopping, and signs of life.",
+        "Set by systemd. If they are, readiness (after recovery), status, stopping and signs of life are reported to it.",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! The command line: types for clap, and a file per subcommand.
+//! The command line: types for clap, and one file per subcommand.
 //!
 //! Invariant: arguments are parsed and validated before anything is done.
 
@@ -28,14 +28,14 @@ use crate::daemon::signals;
 
 /// Moves complete CSV files from a staging directory into a date-partitioned warehouse, exactly once.
 ///
-/// With no subcommand it runs: `csv-ingestor --input DIR …` is `csv-ingestor run --input DIR …`; its options are
-/// listed by `csv-ingestor run --help`.
+/// Without a subcommand it runs: `csv-ingestor --input DIR …` is `csv-ingestor run --input DIR …`; `csv-ingestor run
+/// --help` lists its options.
 #[derive(Debug, Parser)]
 #[command(name = "csv-ingestor", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done; 1 failed at run time, nothing lost; 2 usage or configuration; \
 3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory; \
-5 an audit, or the look that a rebuild takes at the warehouse, found something; \
-6 `run --once` is through, but some file failed; 130 ended by a signal before it was through.")]
+5 an audit, or a rebuild's check of the warehouse, had findings; \
+6 `run --once` finished, but some file failed; 130 ended by a signal before it finished.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -43,50 +43,51 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch the staging directory and ingest what is complete (the default)
+    /// Watch the staging directory and ingest complete files (the default)
     Run(Box<run::RunArgs>),
     /// After a crash, without the daemon: finish every half-done file, and print a summary
     Replay(replay::ReplayArgs),
-    /// Counts, sizes, what is under way, and whether an ingestor runs; beside a running one too
+    /// Show counts, sizes, files in flight, and whether an ingestor runs; works while one runs
     Status(status::StatusArgs),
-    /// Why is this file (in staging, in the warehouse, in quarantine) where it is?
+    /// Explain why a file (in staging, in the warehouse, in quarantine) is where it is
     Explain(explain::ExplainArgs),
-    /// Let a content be ingested again; refuses while a daemon holds the journal
+    /// Allow a content to be ingested again; refused while a daemon holds the journal
     Forget(forget::ForgetArgs),
-    /// After warehouse, manifests or staging were moved to other paths: tell the journal; refuses while a daemon holds it
+    /// Record that warehouse, manifests or staging were moved to other paths; refused while a daemon holds the journal
     Relocate(relocate::RelocateArgs),
-    /// Hold warehouse, manifests and journal against each other, and re-hash the files; changes nothing, and works beside a
-    /// running daemon
+    /// Compare warehouse, manifests and journal, and hash the files again; changes nothing, and works while a daemon
+    /// runs
     Audit(audit::AuditArgs),
-    /// Look into the journal
+    /// Show, check or repair the journal
     #[command(subcommand)]
     Journal(JournalCommand),
     /// Print a manual page, as roff: csv-ingestor man csv-ingestor-run | man -l -
     Man(man::ManArgs),
-    /// Print what bash, zsh or fish needs to complete commands and options
+    /// Print the script with which bash, zsh or fish completes commands and options
     Completions(completions::CompletionsArgs),
 }
 
 #[derive(Debug, Subcommand)]
 enum JournalCommand {
-    /// Print the records, a line per file; works beside a running daemon, and on a damaged journal up to the damage
+    /// Print the records, one line per file; works while a daemon runs, and on a damaged journal up to the damage
     Inspect(inspect::InspectArgs),
-    /// Write a snapshot now and drop what it replaces; refuses while a daemon holds the journal
+    /// Write a snapshot now and remove what it replaces; refused while a daemon holds the journal
     Compact(compact::CompactArgs),
-    /// Read every byte and say whether the journal is intact, ends in a torn tail (normal after a crash), or is corrupt
+    /// Read every byte and report whether the journal is intact, ends in a torn tail (normal after a crash), or is
+    /// corrupt
     Verify(verify::VerifyArgs),
-    /// After corruption: keep a copy of everything, save every intact record, and say exactly which LSNs are lost
+    /// After corruption: keep a copy of everything, save every intact record, and report exactly which LSNs are lost
     Repair(repair::RepairArgs),
-    /// After the state directory was lost: make a journal that remembers what the manifests list
+    /// After the loss of the state directory: make a journal that remembers what the manifests list
     Rebuild(rebuild::RebuildArgs),
 }
 
-/// Parses the process's arguments; on a usage error or `--help`, prints and exits as clap does (exit code 2 or 0).
+/// Parses the process's arguments; on a usage error or `--help`, prints and exits like clap (exit code 2 or 0).
 pub fn parse() -> Cli {
     Cli::parse_from(with_default_command(std::env::args_os().collect()))
 }
 
-/// Puts `run` in front of arguments that name no subcommand, so that the plain form works.
+/// Inserts `run` before arguments that name no subcommand, so that the short form works.
 fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let global = ["-h", "--help", "-V", "--version"];
     let first = arguments.get(1).map(|argument| argument.to_string_lossy().into_owned());
@@ -101,7 +102,7 @@ fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Executes the command.
     pub fn execute(self) -> Result<(), Error> {
         signals::survive()?;
         match self.command {

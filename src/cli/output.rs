@@ -1,4 +1,4 @@
-//! Results on standard output: paths as text that cannot break a line.
+//! Results on standard output, with paths as text that cannot break a line.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::log::{escaped, is_dangerous, json};
 use crate::pipeline::manifest::json_path;
 
-/// JSON on one line. Where a path is not UTF-8, its exact bytes are beside it: `paths` are what the object has under these keys.
+/// JSON on one line. For each path that is not UTF-8, it also has the exact bytes: `paths` are the object's paths with
+/// their keys.
 pub(super) fn json_line(mut object: Value, paths: &[(&str, &Path)]) -> String {
     add_exact(&mut object, paths);
     json::text(&object)
@@ -23,7 +24,7 @@ pub(super) fn add_exact(object: &mut Value, paths: &[(&str, &Path)]) {
     }
 }
 
-/// Prints lines. A reader that went away (`| head`) is no error.
+/// Prints lines. It is not an error if the reader has gone away (`| head`).
 pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     heard(lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()))
@@ -42,7 +43,7 @@ fn heard(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Names come from upstreams, and end up on somebody's terminal.
+/// Names come from upstreams, and are printed on terminals.
 pub(super) fn plain(text: &str) -> String {
     if text.chars().any(is_dangerous) { escaped(text) } else { text.to_owned() }
 }

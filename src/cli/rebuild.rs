@@ -20,27 +20,27 @@ use crate::{Error, rebuild};
 
 #[derive(Debug, Args)]
 pub(super) struct RebuildArgs {
-    /// The directory of the journal that was lost; made if it is missing
+    /// The directory of the journal that was lost; created if missing
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
-    /// The manifests, whose lines are what is remembered
+    /// The manifests whose lines are to be remembered
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_MANIFESTS")]
     manifests: PathBuf,
-    /// The warehouse, in which files are looked for that no line lists
+    /// The warehouse; files there that no line lists are reported
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
     warehouse: PathBuf,
-    /// Afterwards, hash every listed file, and say which are missing or altered. Their contents are remembered all the same
+    /// Then hash every listed file, and report missing or altered ones. Their contents are remembered all the same
     #[arg(long)]
     verify: bool,
     /// Hashing threads [default: number of CPUs]
     #[arg(long, value_name = "N", value_parser = parse_concurrency, env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
-    /// Print JSON Lines: a line for each finding, and the summary last
+    /// Print JSON Lines: one line per finding, and the summary last
     #[arg(long)]
     json: bool,
 }
 
-/// Makes a journal of what the manifests remember.
+/// Makes a journal from the manifests.
 pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state = std::path::absolute(arguments.state_path)?;
@@ -70,23 +70,23 @@ fn text_summary(verify: bool, rebuilt: &Rebuilt, counts: &FindingCounts) -> Vec<
         (rebuilt.older, "lines are older ones of a content that a newer line lists: the newest counts"),
         (
             rebuilt.renumbered,
-            "contents got a new ingest id: another line has theirs, as where several ingestors share manifests",
+            "contents got a new ingest id: another line has the same one, as when several ingestors share manifests",
         ),
     ] {
         lines.extend((count > 0).then(|| format!("{count} {what}")));
     }
-    lines.push(format!("wrote {}; the journal goes on at LSN {}", path_text(&rebuilt.snapshot), rebuilt.lsn.plus(1)));
+    lines.push(format!("wrote {}; the journal continues at LSN {}", path_text(&rebuilt.snapshot), rebuilt.lsn.plus(1)));
     if verify {
-        lines.push(format!("{} files looked at, {} bytes hashed", rebuilt.summary.files, rebuilt.summary.bytes));
+        lines.push(format!("{} files checked, {} bytes hashed", rebuilt.summary.files, rebuilt.summary.bytes));
     }
     lines.push(match rebuilt.summary.is_interrupted {
-        true => format!("interrupted, the journal is complete; so far {}", counts.text()),
+        true => format!("interrupted, but the journal is complete; so far {}", counts.text()),
         false => counts.text(),
     });
     lines
 }
 
-/// With the keys of an audit's summary for what both have.
+/// Uses the keys of an audit's summary where both have the same values.
 fn json_summary(state: &Path, verify: bool, rebuilt: &Rebuilt, counts: &FindingCounts, elapsed: Duration) -> String {
     let summary = &rebuilt.summary;
     let mut keys = Map::new();

@@ -18,13 +18,13 @@ pub(super) struct RepairArgs {
     /// The journal's directory
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
-    /// Where everything is copied to first: a directory that does not exist yet [default: beside the journal, with
-    /// .damaged- and the time behind its name]
+    /// A new directory, into which everything is copied first [default: next to the journal, its name with .damaged-
+    /// and the time appended]
     #[arg(long, value_name = "DIR")]
     copy_to: Option<PathBuf>,
 }
 
-/// Makes a journal of what can be saved of a damaged one.
+/// Makes a journal from the intact parts of a damaged one.
 pub(super) fn execute(arguments: &RepairArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
@@ -42,7 +42,7 @@ pub(super) fn execute(arguments: &RepairArgs) -> Result<(), Error> {
     let mut lines = vec![format!("copied {} files to {}", repaired.copied, path_text(&copy))];
     lines.extend(findings(&repaired.salvage));
     if repaired.lost_contents > 0 {
-        lines.push(format!("lost: {} contents that only a damaged snapshot held", repaired.lost_contents));
+        lines.push(format!("lost: {} contents that only a damaged snapshot contained", repaired.lost_contents));
     }
     lines.push(format!(
         "saved: {} contents, and {} files that are half done or kept as duplicates",
@@ -50,14 +50,14 @@ pub(super) fn execute(arguments: &RepairArgs) -> Result<(), Error> {
         repaired.salvage.unfinished()
     ));
     lines.push(format!(
-        "wrote {}; the journal goes on at LSN {}",
+        "wrote {}; the journal continues at LSN {}",
         path_text(repaired.snapshot.path()),
         header.lsn.plus(1)
     ));
     Ok(print_lines(lines)?)
 }
 
-/// What was found, as lines.
+/// The results of the search, as lines.
 pub(super) fn findings(salvage: &Salvage) -> Vec<String> {
     let mut lines: Vec<String> =
         salvage.damaged.iter().map(|(path, what)| format!("damaged: {}: {what}", path_text(path))).collect();

@@ -23,13 +23,13 @@ pub(super) struct ReplayArgs {
     /// The journal's directory
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
-    /// Replay although the manifests list what this journal does not know; see `run`
+    /// Replay although the manifests list files that this journal does not know; see `run`
     #[arg(long)]
     new_journal: bool,
-    /// Replay although warehouse or manifests lack what this journal's ingestor made there; see `run`
+    /// Replay although warehouse or manifests lack the marks of this journal; see `run`
     #[arg(long)]
     new_warehouse: bool,
-    /// Say what would be done, and touch nothing
+    /// Print what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Print JSON
@@ -42,7 +42,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
     let state_path = std::path::absolute(&arguments.state_path)?;
     let accepts = Accepts { journal: arguments.new_journal, warehouse: arguments.new_warehouse };
-    // A journal is not made here: a mistyped path must not look like one with nothing to do.
+    // No journal is created here: a mistyped path must not look like a journal with nothing to do.
     let mut index = Index::default();
     let Some(replayed) = crate::journal::read(&RealFs::default(), &state_path, &mut index)? else {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
@@ -70,7 +70,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     }
     let mut lines = vec![
         format!("completed: {}", replay.completed),
-        format!("abandoned: {} (ingested anew if they are there)", replay.abandoned),
+        format!("abandoned: {} (ingested again if they still exist)", replay.abandoned),
         format!("duplicates removed or moved, files moved to quarantine: {}", replay.cleared),
         format!("torn bytes dropped from the journal: {torn_bytes}"),
     ];

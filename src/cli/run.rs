@@ -27,8 +27,8 @@ use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 
-// Each option also reads its environment variable. The groups are those of the code alone: `--help` shows one list, and a doc
-// comment on a group would take the place of the command's own text.
+// Each option also reads its environment variable. The groups exist only in the code: `--help` shows one list, and a
+// doc comment on a group would replace the command's own text.
 
 // The options of `run`.
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub(super) struct RunArgs {
     output: OutputArgs,
 }
 
-// Where everything lies.
+// The directories.
 #[derive(Debug, Args)]
 struct PlaceArgs {
     /// Staging directory; must exist
@@ -62,7 +62,7 @@ struct PlaceArgs {
     state_path: PathBuf,
 }
 
-// Which files are taken, and when.
+// Which files are ingested, and when.
 #[derive(Debug, Args)]
 struct IntakeArgs {
     /// When a file counts as complete
@@ -75,54 +75,53 @@ struct IntakeArgs {
     /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
     #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
     sidecar_suffix: OsString,
-    /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer behind
-    /// a scan that took long
+    /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer after a
+    /// scan that took long
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration,
           env = "CSV_INGESTOR_SCAN_INTERVAL")]
     scan_interval: Duration,
     /// Hashing (and copying) threads [default: number of CPUs]
     #[arg(long, value_name = "N", env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
-    /// Take only names that match; repeatable; {*.csv,*.tsv} gives alternatives [default: every regular file].
-    /// Case counts. Ignored always: hidden names, those of unfinished transfers (.tmp .part .filepart and the like), and what
-    /// desktops and editors leave (Thumbs.db, NAME~)
+    /// Take only names that match; repeatable; {*.csv,*.tsv} gives alternatives [default: every regular file]. Case
+    /// matters. Always ignored: hidden names, unfinished transfers (.tmp .part .filepart and the like), and files that
+    /// desktops and editors create (Thumbs.db, NAME~)
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
     include: Vec<String>,
-    /// Leave names alone that match, whatever --include says; repeatable
+    /// Never take names that match, whatever --include says; repeatable
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
 }
 
-// What becomes of files by what is in them.
+// What happens to files because of their content.
 #[derive(Debug, Args)]
 struct ContentArgs {
-    /// What becomes of a staged file whose content is in the warehouse already
+    /// What happens to a staged file whose content is in the warehouse already
     #[arg(long, value_enum, default_value = "keep", env = "CSV_INGESTOR_DUPLICATES")]
     duplicates: DuplicatesName,
     /// Where `--duplicates move` moves them; on the staging directory's file system
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_DUPLICATES_DIR")]
     duplicates_dir: Option<PathBuf>,
-    /// Where files are moved that cannot be ingested as they are, each with its NAME.reason.json: those whose sidecar has
-    /// another checksum, that cannot be read, or are malformed; on the staging directory's file system [default: they stay]
+    /// Where files are moved that cannot be ingested, each with its NAME.reason.json: unreadable or malformed files,
+    /// and those whose sidecar has another checksum; on the staging directory's file system [default: they stay]
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_QUARANTINE")]
     quarantine: Option<PathBuf>,
-    /// Look into files while they are hashed: UTF-8 without NUL, the same number of columns everywhere, quotes as RFC 4180
-    /// has them. Manifest lines
-    /// get `rows`, `columns` and `header`
+    /// Check files while they are hashed: UTF-8 without NUL, the same number of columns everywhere, quotes according to
+    /// RFC 4180. Manifest lines get `rows`, `columns` and `header`
     #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
     validate: Option<ValidateName>,
-    /// What becomes of a malformed file [default: quarantine if --quarantine is given, or else mark]
+    /// What happens to a malformed file [default: quarantine if --quarantine is given, otherwise mark]
     #[arg(long, value_enum, requires = "validate", env = "CSV_INGESTOR_MALFORMED")]
     malformed: Option<MalformedName>,
-    /// What stands between two fields: one character, or tab; in .tsv and .tab files it is a tab always
+    /// The character between two fields, or tab; in .tsv and .tab files it is always a tab
     #[arg(long, value_name = "C", default_value = ",", value_parser = parse_delimiter,
           env = "CSV_INGESTOR_CSV_DELIMITER")]
     csv_delimiter: u8,
-    /// What stands around a field: one character, or none where a quote is a character like others
+    /// The character around a field; none if a quote is a character like others
     #[arg(long, value_name = "CHAR|none", default_value = "\"", value_parser = parse_quote,
           env = "CSV_INGESTOR_CSV_QUOTE")]
     csv_quote: Quote,
-    /// Sidecar mode: take only files whose sidecar holds a checksum that matches; others wait
+    /// Sidecar mode: take only files whose sidecar has a checksum that matches; others wait
     #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
     require_checksum: bool,
 }
@@ -130,53 +129,53 @@ struct ContentArgs {
 // How it runs.
 #[derive(Debug, Args)]
 struct RunningArgs {
-    /// Forget content that was ingested longer ago than that, whenever the journal is compacted: sent again, it is ingested
-    /// again. 90d, 12months, 5years [default: never forget]
+    /// Forget content that was ingested longer ago than this, whenever the journal is compacted: sent again, it is
+    /// ingested again. 90d, 12months, 5years [default: never forget]
     #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
     remember: Option<Duration>,
-    /// Take what is there now, wait out one stability window, ingest what became complete, say what was left, exit
+    /// Take what is there, wait for one window, ingest what became complete, print what was left, exit
     #[arg(long, env = "CSV_INGESTOR_ONCE", value_parser = BoolishValueParser::new())]
     once: bool,
-    /// Start although the manifests list what this journal does not know: it is from a backup, or new, and what they list may
-    /// be ingested again. Remembered: give it once
+    /// Start although the manifests list files that this journal does not know: it is from a backup, or new, and these
+    /// files may be ingested again. It is remembered: give it once
     #[arg(long, env = "CSV_INGESTOR_NEW_JOURNAL", value_parser = BoolishValueParser::new())]
     new_journal: bool,
-    /// Start although warehouse or manifests lack what this journal's ingestor made there: they are new, and mounted. Give it
-    /// once
+    /// Start although warehouse or manifests lack the marks of this journal: they are new, and mounted. Give it once
     #[arg(long, env = "CSV_INGESTOR_NEW_WAREHOUSE", value_parser = BoolishValueParser::new())]
     new_warehouse: bool,
-    /// Say what would happen, and write nothing at all, anywhere
+    /// Print what would happen, and write nothing at all, anywhere
     #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
 }
 
-// What it shows of itself.
+// Logs and metrics.
 #[derive(Debug, Args)]
 struct OutputArgs {
     /// Least important level that is logged
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info", env = "CSV_INGESTOR_LOG_LEVEL")]
     log_level: LogLevel,
-    /// How log lines look [default: json]
+    /// Format of log lines [default: json]
     #[arg(long, value_enum, env = "CSV_INGESTOR_LOG_FORMAT")]
     log_format: Option<LogFormat>,
-    /// Time between two `metrics` events, and between two writings of --metrics-textfile
+    /// Time between two `metrics` events, and between two writes of --metrics-textfile
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration,
           env = "CSV_INGESTOR_METRICS_INTERVAL")]
     metrics_interval: Duration,
-    /// Serve Prometheus metrics at http://ADDR/metrics, and /healthz and /readyz: 127.0.0.1:9464. Port 0: a free one, named
-    /// by the event metrics_listening
+    /// Serve Prometheus metrics at http://ADDR/metrics, and /healthz and /readyz: 127.0.0.1:9464. With port 0, the
+    /// event metrics_listening has the port
     #[arg(long, value_name = "ADDR", value_parser = parse_address, env = "CSV_INGESTOR_METRICS_LISTEN")]
     metrics_listen: Option<String>,
-    /// Write the metrics to this file for node_exporter's textfile collector, also when --once ends. The name ends in .prom
+    /// Write the metrics to this file for node_exporter's textfile collector, also when --once ends. The name must end
+    /// in .prom
     #[arg(long, value_name = "PATH", env = "CSV_INGESTOR_METRICS_TEXTFILE")]
     metrics_textfile: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ModeName {
-    /// Once size and mtime have not changed for a while
+    /// When size and mtime have not changed for a while
     Stability,
-    /// Once its sidecar file appears
+    /// When its sidecar exists
     Sidecar,
 }
 
@@ -192,20 +191,20 @@ enum DuplicatesName {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ValidateName {
-    /// Text with a header and delimiters, as RFC 4180 has it
+    /// Text with a header and delimiters, according to RFC 4180
     Csv,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum MalformedName {
-    /// Is ingested; its manifest line says what is wrong
+    /// Is ingested; its manifest line has the error
     Mark,
     /// Is moved to --quarantine
     Quarantine,
 }
 
 impl ContentArgs {
-    /// What is looked at in files.
+    /// How files are validated.
     fn validation(&self) -> Result<Option<Validation>, &'static str> {
         let malformed = self.malformed.unwrap_or(match self.quarantine {
             Some(_) => MalformedName::Quarantine,
@@ -226,7 +225,7 @@ impl ContentArgs {
 }
 
 impl RunArgs {
-    /// What options say of each other.
+    /// Checks options against each other.
     fn check(&self) -> Result<(), &'static str> {
         let (intake, content) = (&self.intake, &self.content);
         if (content.duplicates == DuplicatesName::Move) != content.duplicates_dir.is_some() {
@@ -251,7 +250,7 @@ impl RunArgs {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
         if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
-            return Err(refuse(&format!("--concurrency must lie between 1 and {CONCURRENCY_MAX}")));
+            return Err(refuse(&format!("--concurrency must be between 1 and {CONCURRENCY_MAX}")));
         }
         let paths = Paths {
             input: places.input,
@@ -293,12 +292,12 @@ impl RunArgs {
     }
 }
 
-/// What `--include` allows.
+/// The patterns of `--include`.
 pub(super) fn include(patterns: &[String]) -> Result<Option<Patterns>, config::Error> {
     Patterns::of_wanted(patterns).map_err(|error| refused("--include", &error))
 }
 
-/// What `--exclude` takes from that.
+/// The patterns of `--exclude`.
 pub(super) fn exclude(patterns: &[String]) -> Result<Option<Patterns>, config::Error> {
     Patterns::new(patterns).map_err(|error| refused("--exclude", &error))
 }

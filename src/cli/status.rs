@@ -19,7 +19,7 @@ use crate::log::path_text;
 use crate::pipeline::manifest::json_path;
 use crate::types::UnixMillis;
 
-/// Files in flight that are told one by one.
+/// Files in flight that are listed, at most.
 const IN_FLIGHT_SHOWN_MAX: usize = 100;
 /// The same in text, for people.
 const IN_FLIGHT_LINES_MAX: usize = 10;
@@ -34,7 +34,7 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-/// Counts, sizes, what is under way, and whether an ingestor runs. Only reads, beside a running one too.
+/// Prints counts, sizes, files in flight, and whether an ingestor runs. Only reads, also while one runs.
 pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
@@ -51,13 +51,13 @@ pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
     Ok(print_lines(lines)?)
 }
 
-/// What is not in the journal's records, or has to be added up.
+/// Values that are not in the journal's records, or have to be added up.
 struct Status {
     state_path: PathBuf,
-    /// Of the process that holds the journal.
+    /// The process that holds the journal.
     pid: Option<u32>,
     disk: Disk,
-    /// Of the files that are MANIFESTED and remembered.
+    /// Number of the files that are MANIFESTED and remembered; `bytes` is their size.
     files: u64,
     bytes: u64,
     oldest: Option<FileReport>,
@@ -79,7 +79,7 @@ impl Disk {
     fn of(fs: &RealFs, state_path: &Path) -> Result<(Disk, Option<u32>), Error> {
         let dir = fs.open_dir(state_path)?;
         let files = Files::list(fs, &dir)?;
-        // One that a compaction beside us removes is not there any more.
+        // A file that a running compaction removes counts as 0 bytes.
         let bytes =
             |name: String| Ok::<_, Error>(fs.stat(&dir, OsStr::new(&name))?.map_or(0, |stat| stat.identity.size));
         let mut disk = Disk { segments: files.segments.len(), snapshots: files.snapshots.len(), ..Disk::default() };

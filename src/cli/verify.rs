@@ -20,13 +20,13 @@ pub(super) struct VerifyArgs {
     state_path: PathBuf,
 }
 
-/// Reads every byte of the journal and says what it is: intact, with a torn tail, or (exit code 3) corrupt.
+/// Reads every byte of the journal and reports its condition: intact, with a torn tail, or (exit code 3) corrupt.
 pub(super) fn execute(arguments: &VerifyArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
     let verified = match verify(&fs, &state_path) {
         Err(journal::Error::Corrupt(damage)) => {
-            // What can be said of the rest is for the operator who has to decide; the verdict is the error.
+            // The lines about the rest help the operator to decide; the verdict is the error.
             if let Ok(salvage) = preview(&fs, &state_path) {
                 print_lines(["corrupt; what a repair would find:".to_owned()].into_iter().chain(findings(&salvage)))?;
             }
@@ -59,7 +59,7 @@ pub(super) fn execute(arguments: &VerifyArgs) -> Result<(), Error> {
     Ok(print_lines(lines)?)
 }
 
-/// What was read.
+/// The size of what was read.
 fn contents(read: &Replayed) -> String {
     let last_lsn = read.last.as_ref().map_or(0, |(_, end)| end.last_lsn.0);
     let segments = format!("{} segments, {} bytes of frames, up to LSN {last_lsn}", read.segments, read.bytes);

@@ -1,4 +1,4 @@
-//! What travels between the threads, and how much of it at once.
+//! The messages between the threads, and how many files may be under way at once.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,59 +12,59 @@ use crate::limits;
 use crate::pipeline::{HashResult, Report, Settled};
 use crate::types::FileIdentity;
 
-/// What travels to the committer.
+/// A message to the committer.
 pub(super) enum ToCommit<F: Fs> {
-    /// A file that will be hashed for long: its DISCOVERED goes ahead.
+    /// A file whose hashing will take long: its DISCOVERED is written first.
     Note(Settled),
-    /// Files that were hashed, or refused.
+    /// Files that were hashed or refused.
     Files(Vec<HashResult<F>>),
     /// Kept duplicates that are not in staging any more.
     Gone(Vec<FileIdentity>),
 }
 
-/// What came of a batch.
+/// The results of a batch.
 pub(super) struct Committed<F: Fs> {
     pub(super) reports: Vec<Report>,
-    /// Open files that nobody needs any more.
+    /// Open files that are not needed any more.
     pub(super) finished: Vec<F::File>,
 }
 
-/// What inotify tells.
+/// The hints of inotify.
 pub(super) struct Hints {
     pub(super) receiver: Receiver<Hint>,
-    /// Set when there was no room for one.
+    /// Set when there was no room for a hint.
     pub(super) overflowed: Arc<AtomicBool>,
-    /// True if it misses nothing, so that scans are only a second look.
+    /// True if it misses nothing, so that scans are only a second check.
     pub(super) hears_all: bool,
 }
 
 impl Hints {
-    /// Nothing is told.
+    /// No hints will come.
     pub(super) fn none() -> Hints {
         Hints { receiver: crossbeam::channel::never(), overflowed: Arc::default(), hears_all: false }
     }
 }
 
-/// Where complete files go.
+/// The queues of complete files.
 pub(super) struct ToHash {
-    /// Small ones, some together.
+    /// Small files, some of them together.
     pub(super) small: Sender<Vec<Settled>>,
-    /// Large ones.
+    /// Large files.
     pub(super) large: Sender<Settled>,
 }
 
-/// How much is under way at once.
+/// How many files may be under way at once.
 #[derive(Clone, Copy)]
 pub(super) struct Load {
-    /// Threads that hash.
+    /// The number of hashing threads.
     pub(super) concurrency: usize,
-    /// Files that are handed out and not finished.
+    /// Files that were handed out and are not finished, at most.
     pub(super) in_flight_max: usize,
 }
 
 impl Load {
-    /// As much as the process may have descriptors: each file in flight holds one; a worker opens two more for a copy or a
-    /// sidecar.
+    /// As many files as the process may have descriptors for: each file in flight has one; a worker opens two more for
+    /// a copy or a sidecar.
     pub(super) fn new(concurrency: usize) -> Load {
         let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
         let reserved = limits::DESCRIPTORS_RESERVED + 2 * concurrency as u64;

@@ -1,5 +1,5 @@
-//! The committer's thread: takes whatever has been hashed as one batch. While it waits for the disk, the workers
-//! fill the next one.
+//! The committer's thread: takes all files that have been hashed as one batch. While it waits for the disk, the workers
+//! hash the files of the next batch.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,17 +19,17 @@ use crate::metrics::health::Phase;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::{Error, HashResult, Report};
 
-/// What comes in.
+/// The committer's input.
 pub(super) struct Inbox<'a, F: Fs> {
     pub(super) to_commit: &'a Receiver<ToCommit<F>>,
-    /// Counts the small files that workers have and we have not.
+    /// The number of small files that workers have and the committer does not have yet.
     pub(super) under_way: &'a AtomicUsize,
-    /// The longest that is waited for something to come.
+    /// The longest wait for input.
     pub(super) turn_max: Duration,
 }
 
-/// Works until nobody sends any more, then closes the journal. An error ends it at once: what is half done is for
-/// the next start.
+/// Runs until all senders are gone, then closes the journal. An error ends it at once: files that are half done are
+/// left to the next start.
 pub(super) fn run<F: Fs>(
     mut committer: Committer<F>,
     mut compactor: Compactor<F>,
@@ -39,7 +39,7 @@ pub(super) fn run<F: Fs>(
     let metrics = compactor.metrics.clone();
     grown(&metrics, &committer);
     if let Err(error) = work(&mut committer, &mut compactor, inbox, reports) {
-        // It takes a moment until the process has ended; nobody should send it anything meanwhile.
+        // It takes a moment until the process has ended; meanwhile it must not count as ready.
         metrics.enter(Phase::Failed);
         compactor.give_up();
         return Err(error);
@@ -90,14 +90,14 @@ fn work<F: Fs>(
         let batch_reports = committer.commit(Vec::new())?;
         report(batch_reports, committer, reports);
     }
-    // Before the compaction is waited for, which may take a while.
+    // Before the wait for the compaction, which may take a while.
     committer.flush()
 }
 
-/// Fills the batch with what is there; and, while more than half of the small files in sight are still being hashed,
-/// with those, for a moment. A batch costs the same few syncs whatever it holds, so when there is much to do, the number
-/// of syncs follows the number of files in flight and not the speed of the disk. One file alone waits for nobody, and
-/// nobody waits for a large one.
+/// Fills the batch with the files that are ready. While more than half of the known small files are still being hashed,
+/// it waits a moment for those as well. A batch costs the same few syncs whatever its size, so under load the number of
+/// syncs depends on the number of files in flight and not on the speed of the disk. A single file does not wait for
+/// others, and no file waits for a large one.
 fn gather<F: Fs>(
     batch: &mut Batch<F>,
     committer: &mut Committer<F>,
@@ -117,7 +117,7 @@ fn gather<F: Fs>(
     }
 }
 
-/// What goes into one batch.
+/// The files of one batch.
 struct Batch<F: Fs> {
     files: Vec<HashResult<F>>,
     bytes: u64,
@@ -145,8 +145,9 @@ impl<F: Fs> Batch<F> {
     }
 }
 
-/// An empty message would take a place that is counted on for a file in flight. That nobody hears it means that the
-/// intake has ended; the files are safe all the same.
+/// Sends a batch's reports to the intake. An empty message is not sent: the channel has room for one message per file
+/// in flight, and an empty one would take the place of a file's report. If the send fails, the intake has ended; the
+/// files are safe all the same.
 fn report<F: Fs>(batch_reports: Vec<Report>, committer: &mut Committer<F>, reports: &Sender<Committed<F>>) {
     let finished = committer.take_finished();
     if !batch_reports.is_empty() {
@@ -156,14 +157,14 @@ fn report<F: Fs>(batch_reports: Vec<Report>, committer: &mut Committer<F>, repor
 
 enum Next<F: Fs> {
     Message(ToCommit<F>),
-    /// Files that waited for the batch before.
+    /// Files that the batch before has deferred.
     Deferred,
     /// The compaction has ended.
     Compacted(Compaction),
     End,
 }
 
-/// Waits for something to do; when there is nothing, writes what is pending, and marks the journal when it is quiet.
+/// Waits for something to do. Meanwhile it writes pending records, and marks the journal as idle when it is quiet.
 fn next<F: Fs>(
     committer: &mut Committer<F>,
     &Inbox { to_commit, turn_max, .. }: &Inbox<'_, F>,
@@ -191,7 +192,7 @@ fn next<F: Fs>(
             heartbeat::rest();
             select! {
                 recv(to_commit) -> message => return Ok(message.map_or(Next::End, Next::Message)),
-                // Nothing came and nobody will send: the next look finds that out.
+                // The compaction's thread ended without a result: the next look at the compactor notices that.
                 recv(compacted) -> outcome => return Ok(outcome.map_or(Next::Deferred, Next::Compacted)),
                 default(turn_max) => {}
             }

@@ -1,10 +1,11 @@
-//! Compaction beside the running ingestor: when it is due, the thread that does it, and what becomes of its result.
+//! Compaction while the ingestor runs: when it is due, the thread that does it, and the use of its result.
 //!
 //! Invariants:
-//! - The thread shares nothing with the committer but files that do not change any more; the committer never waits for it
-//!   but at the end of `--once`.
-//! - There is one at a time. One that failed has changed nothing, and is tried again when the journal has grown. Damage
-//!   that it finds ends the process, as damage does everywhere; in a row, a start would not have seen it.
+//! - The thread and the committer share only files that do not change any more; the committer waits for it only before
+//!   the process ends.
+//! - There is one compaction at a time. A failed one has changed nothing, and is tried again when the journal has
+//!   grown. Damage that it finds ends the process, as damage does everywhere; the start does not notice damage within
+//!   the rows of a snapshot.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,20 +24,20 @@ use crate::metrics::Metrics;
 use crate::pipeline::Error;
 use crate::pipeline::commit::Committer;
 
-/// What the thread sends when it is done.
+/// The message that the thread sends when it ends.
 pub(super) type Compaction = Result<Option<Compacted>, journal::Error>;
 
 /// Decides when to compact.
 pub(super) struct Compactor<F: Fs> {
     fs: F,
-    /// None: never.
+    /// None: it never compacts.
     state_path: Option<PathBuf>,
     remember: Option<Duration>,
-    /// Set when the process is to stop: a compaction under way is given up then.
+    /// Set when the process is to stop: a running compaction then gives up.
     stop: Arc<AtomicBool>,
     pub(super) metrics: Arc<Metrics>,
     running: Option<(Receiver<Compaction>, Instant)>,
-    /// After a failure: not before the journal has so many bytes.
+    /// After a failure: not before the journal has this many bytes.
     not_before_bytes: u64,
 }
 
@@ -65,12 +66,12 @@ impl<F: Fs> Compactor<F> {
         Compactor { state_path: None, ..never }
     }
 
-    /// Where the result will come; never, if nothing is running.
+    /// The channel of the result; one that is never ready if nothing is running.
     pub(super) fn outcome(&self) -> Receiver<Compaction> {
         self.running.as_ref().map_or_else(channel::never, |(outcome, _)| outcome.clone())
     }
 
-    /// Takes in a result that has come, and begins a compaction if one is due.
+    /// Handles a result that has come, and begins a compaction if one is due.
     pub(super) fn look(&mut self, committer: &mut Committer<F>) -> Result<(), Error> {
         if let Some((outcome, _)) = &self.running {
             match outcome.try_recv() {
@@ -98,7 +99,7 @@ impl<F: Fs> Compactor<F> {
         Ok(())
     }
 
-    /// What became of the compaction that was running.
+    /// Handles the result of the compaction that was running.
     pub(super) fn hear(&mut self, outcome: Compaction, committer: &mut Committer<F>) -> Result<(), Error> {
         let begun = self.running.take().map_or_else(Instant::now, |(_, begun)| begun);
         match outcome {
@@ -119,7 +120,7 @@ impl<F: Fs> Compactor<F> {
         self.not_before_bytes = bytes + COMPACTION_RETRY_BYTES;
     }
 
-    /// Has a compaction that is running given up, and waits for it: the lock must not go before the thread.
+    /// Makes a running compaction give up, and waits for it: the lock must not be released before the thread has ended.
     pub(super) fn give_up(self) {
         if let Some((outcome, _)) = &self.running {
             self.stop.store(true, Ordering::Relaxed);
@@ -127,8 +128,8 @@ impl<F: Fs> Compactor<F> {
         }
     }
 
-    /// Waits for a compaction that is running. After a signal it gives up before it has merged all rows, or else goes on
-    /// to its end.
+    /// Waits for a running compaction. After a signal the compaction gives up if it has not merged all rows yet;
+    /// otherwise it runs to its end.
     pub(super) fn finish(mut self, committer: &mut Committer<F>) -> Result<(), Error> {
         let Some((outcome, _)) = &self.running else { return Ok(()) };
         match waiting(|| outcome.recv()) {

@@ -1,7 +1,7 @@
-//! What the running ingestor shows of itself: the listener, and what is recorded at its own pace.
+//! What the running ingestor publishes: the HTTP listener, and metrics that are recorded at fixed intervals.
 //!
-//! Invariant: an address that cannot be listened at, and everything else that is wrong with the settings, is found before
-//! anything is touched; what goes wrong later stops nothing.
+//! Invariant: an unusable address, like everything else that is wrong with the settings, is found before anything is
+//! modified; later failures stop nothing.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::metrics::health::Phase;
 use crate::metrics::http::Listener;
 use crate::metrics::recorder::{Recorder, Textfile};
 
-/// The exit code of a process that found another one at work.
+/// The exit code of a process that found another one running.
 const LOCKED: u8 = 4;
 
 pub(super) struct Exposure<'a> {
@@ -24,7 +24,7 @@ pub(super) struct Exposure<'a> {
 }
 
 impl<'a> Exposure<'a> {
-    /// Binds the address; nobody answers there yet.
+    /// Binds the address; requests are not answered yet.
     pub(super) fn new(config: &'a Config, metrics: &'a Arc<Metrics>) -> Result<Exposure<'a>, Error> {
         let bind = |address: &String| {
             Listener::bind(address).map_err(|source| config::Error::Listen { address: address.clone(), source })
@@ -33,14 +33,14 @@ impl<'a> Exposure<'a> {
         Ok(Exposure { config, metrics, listener, recorder: None })
     }
 
-    /// Answers from now on: during recovery, too, which may take a while.
+    /// Answers requests from now on, also during recovery, which may take a while.
     pub(super) fn listen(&mut self) -> Result<(), Error> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         listener.serve(self.metrics).map_err(|_| Error::Thread("http"))
     }
 
-    /// Records from now on, if somebody will see it. Not before the locks are held: the journal is ours then, and so is the
-    /// textfile.
+    /// Records metrics from now on, if they are published anywhere. Only after the locks are held: from then on the
+    /// journal and the textfile belong to this process.
     pub(super) fn record(&mut self, fs: &RealFs) -> Result<(), Error> {
         let (state, textfile) = (&self.config.paths.state, self.config.paths.metrics_textfile.as_deref());
         if textfile.is_some() || self.config.metrics.listen.is_some() {
@@ -50,13 +50,13 @@ impl<'a> Exposure<'a> {
         Ok(())
     }
 
-    /// Shows for the last time how things stand.
+    /// Publishes the metrics for the last time.
     pub(super) fn finish(self, error: Option<&Error>) {
         self.metrics.enter(if error.is_none() { Phase::Stopped } else { Phase::Failed });
         let is_ours = error.is_none_or(|error| error.exit_code() != LOCKED);
         match (self.recorder, &self.config.paths.metrics_textfile) {
             (Some(recorder), _) => recorder.finish(),
-            // It ended before it began; the textfile of an ingestor that is at work here is not ours to write.
+            // It ended before recording began; the textfile of another running ingestor must not be overwritten.
             (None, Some(path)) if is_ours => Textfile::new(path, self.metrics).write(),
             (None, _) => {}
         }

@@ -1,7 +1,7 @@
-//! A hashing worker: files in, hashed files out.
+//! A hashing worker: takes complete files, returns hashed files.
 //!
-//! Invariant: no small file waits for a large one to be read. Whoever hashes a large file looks for small ones behind each
-//! piece of it, so this holds for one worker, and for as many large files as there are workers.
+//! Invariant: no small file waits until a large one is read. A worker that hashes a large file checks for small ones
+//! after each piece of it, so this holds even for one worker, and for as many large files as there are workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,17 @@ use crate::limits::FEW_FILES;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::{HashResult, Settled};
 
-/// What waits for a worker.
+/// The queues of files that wait for a worker.
 #[derive(Clone)]
 pub(super) struct HashQueues {
-    /// Small files, those together that travel together.
+    /// Small files, in chunks that travel together.
     pub(super) small: Receiver<Vec<Settled>>,
-    /// Large ones.
+    /// Large files.
     pub(super) large: Receiver<Settled>,
 }
 
-/// Works until both queues are closed and empty, or nobody takes the results. Turns once in `turn_max`, at least.
+/// Works until both queues are closed and empty, or the committer has ended. It turns its loop at least once per
+/// `turn_max`.
 pub(super) fn run<F: Fs>(
     shared: Arc<Shared<F>>,
     queues: &HashQueues,
@@ -57,12 +58,12 @@ pub(super) fn run<F: Fs>(
         }
     }
     heartbeat::rest();
-    // They are closed at the same time, but may hold something still.
+    // They are closed at the same time, but may still contain files.
     queues.small.iter().for_each(|chunk| small.hash(chunk));
     queues.large.iter().for_each(|settled| large(settled, &mut small));
 }
 
-/// The small files, and where all results go.
+/// The small files, and the channel for all results.
 struct Small<'a, F: Fs> {
     hasher: Hasher<F>,
     queues: &'a HashQueues,
@@ -71,7 +72,7 @@ struct Small<'a, F: Fs> {
 }
 
 impl<F: Fs> Small<'_, F> {
-    /// Hashes what has come meanwhile: once, so that the large file gets its turn, too.
+    /// Hashes one chunk of small files that has arrived: only one, so that the large file makes progress as well.
     fn one(&mut self) {
         if let Ok(chunk) = self.queues.small.try_recv() {
             self.hash(chunk);
@@ -87,7 +88,8 @@ impl<F: Fs> Small<'_, F> {
 
     fn send(&mut self, files: Vec<HashResult<F>>) {
         heartbeat::rest();
-        // As long as the committer likes, which has a heartbeat of its own: it may wait for room on a full disk.
+        // This may take as long as the committer needs, which has its own heartbeat: it may be waiting for room on a
+        // full disk.
         self.is_heard &= heartbeat::waiting(|| self.to_commit.send(ToCommit::Files(files)).is_ok());
     }
 }
@@ -103,8 +105,8 @@ mod tests {
     use crate::fs::sim::SimFs;
     use crate::heartbeat::Heartbeats;
 
-    /// Found by a reader: one that nothing had come for since the start counted as at work. After five minutes `/healthz` said
-    /// so, and whoever believes it would have had a quiet ingestor killed, again and again.
+    /// Found in a review: a worker that had received nothing since the start counted as busy. After five minutes
+    /// `/healthz` reported it as stalled, and a supervisor would have killed a quiet ingestor, again and again.
     #[test]
     fn a_worker_that_has_nothing_to_do_rests() {
         let fs = SimFs::new(1);

@@ -1,6 +1,9 @@
-//! The intake: decides when to look at staging, and hands complete files to the workers.
+//! The intake: decides when to scan staging, and hands complete files to the workers.
 //!
-//! Invariant: it never waits for anything but its own select; full queues are tried again when a report comes.
+//! Invariant: apart from its own select and its file calls, it waits in only two places, with its heartbeat marked as
+//! waiting: in sends to the committer (DISCOVERED notes and removed kept duplicates), while the committer waits for the
+//! disk; and in sends to the queue of large files, which has room for all files in flight. It never waits for the queue
+//! of small files: when that is full, it tries again after the next report.
 
 mod feed;
 mod hear;
@@ -49,14 +52,14 @@ pub(super) enum Source<'a> {
     Staging {
         /// The settings.
         config: &'a Config,
-        /// Duplicates that are known to lie there.
+        /// Kept duplicates that are known to be in staging.
         kept: Vec<Kept>,
         /// From inotify.
         hints: Hints,
-        /// Questions about single files.
+        /// Questions of `explain` about single files.
         asked: Receiver<Asked>,
     },
-    /// Only what recovery resumes.
+    /// Only files that recovery resumes.
     Resumed,
 }
 
@@ -78,17 +81,17 @@ pub(super) struct Intake {
     staging: StagingHealth,
     hints: Hints,
     asked: Receiver<Asked>,
-    /// What went wrong with files that are still there, the last time; oldest first.
+    /// The last errors of files that are still there, the oldest first.
     errors: VecDeque<(Arc<OsStr>, String)>,
     schedule: Schedule,
     outbox: Outbox,
-    /// What has to stay in its place.
+    /// The directories that must not be replaced.
     places: Option<Arc<Places<RealFs>>>,
 }
 
-/// What waits to be handed out.
+/// Files that wait to be handed out.
 struct Outbox {
-    /// Small files for which there was no room.
+    /// Small files for which the queue had no room.
     chunk: Option<Vec<Settled>>,
     resumed: Vec<Settled>,
     load: Load,
@@ -97,7 +100,7 @@ struct Outbox {
 }
 
 impl Intake {
-    /// It sleeps no longer than `turn_max`.
+    /// It never sleeps longer than `turn_max`.
     pub(super) fn new(
         source: Source<'_>,
         engine: (&Arc<Shared<RealFs>>, Arc<Places<RealFs>>),
@@ -129,7 +132,7 @@ impl Intake {
         }
     }
 
-    /// Takes in what recovery found DISCOVERED.
+    /// Takes over the files that recovery found DISCOVERED.
     pub(super) fn adopt(&mut self, recovered: Recovered, committer: &mut Committer<RealFs>) {
         for (id, mut settled) in recovered.resumed {
             self.settle.adopt(&mut settled);
@@ -185,7 +188,7 @@ impl Intake {
         }
     }
 
-    /// What is left in staging, and why.
+    /// The files that are left in staging, and why.
     pub(super) fn left(mut self, input: &Path, index: &Index) -> Result<Vec<Left>, Error> {
         let mut left = Vec::new();
         for (name, sha256) in self.settle.take_kept() {
@@ -201,9 +204,9 @@ impl Intake {
         Ok(left)
     }
 
-    /// One slice of whatever is due: single names, the scan, the metrics.
+    /// One step of whatever is due: single names, a slice of the scan, the metrics.
     fn look_around(&mut self, now: Duration) -> Result<(), Error> {
-        // However long scans may rest.
+        // This check is independent of how long scans pause.
         if let (Some(places), Some(interval)) =
             (self.places.as_ref().filter(|_| now >= self.schedule.next_look), self.schedule.scan_interval)
         {
@@ -226,7 +229,8 @@ impl Intake {
                 if self.settle.wants_another_scan() {
                     self.schedule.next_scan = Some(now);
                 }
-                // Unless somebody has asked for another meanwhile: what this one has passed it may have missed.
+                // Unless another scan was requested meanwhile: this one may have missed changes in the part that it had
+                // already read.
                 self.schedule.next_scan =
                     self.schedule.next_scan.or(self.schedule.scan_interval.map(|interval| now + pause(interval)));
                 if !self.schedule.searches_last {
@@ -247,7 +251,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Shows how things stand.
+    /// Publishes the lengths of the queues.
     fn publish(&self) {
         self.metrics.queue(&QueueDepths {
             waiting: self.settle.incomplete(),
@@ -258,7 +262,7 @@ impl Intake {
         });
     }
 
-    /// A scan is under way, and what it finds does not only wait: each name takes memory until its file is ingested.
+    /// A scan is under way, and there is room for what it finds: each name uses memory until its file is ingested.
     fn may_scan(&self) -> bool {
         self.scanner.is_scanning() && self.settle.ready() < READY_FILES_MAX
     }
@@ -275,7 +279,7 @@ impl Intake {
                 }
             }
             Some(Hint::Rescan) => self.schedule.next_scan = Some(now),
-            // The periodic scan goes on, and will find out what became of the directory.
+            // The periodic scan continues, and will find out what happened to the directory.
             Some(Hint::Ended) | None => self.hints_ended(now),
         }
         Ok(())
@@ -286,7 +290,7 @@ impl Intake {
         self.schedule.next_scan = Some(now);
     }
 
-    /// True when nothing is left to wait for: only `--once` and `replay` ever are.
+    /// True when nothing is left to wait for: only `--once` and `replay` ever finish.
     fn is_finished(&self, now: Duration) -> bool {
         let ends = self.schedule.window.is_some() || self.schedule.deadline.is_some();
         let is_under_way =
@@ -299,7 +303,7 @@ impl Intake {
         }
         let Some(deadline) = self.schedule.deadline else { return false };
         let nothing_due = self.settle.next_due().is_none_or(|due| due > deadline);
-        // Another scan may be wanted, to tell what is gone.
+        // Another scan may be wanted, to find out which files are gone.
         !self.scanner.is_scanning()
             && self.schedule.next_scan.is_none()
             && now >= deadline
@@ -307,7 +311,7 @@ impl Intake {
             && self.settle.ready() == 0
     }
 
-    /// At the end of `--once`: begins a last scan, if something was missed that could be among the files that were taken.
+    /// At the end of `--once`: begins a last scan, if a file that belongs to those taken may have been missed.
     fn wants_last_search(&mut self, now: Duration) -> bool {
         let wants = self.schedule.window.is_some()
             && !self.schedule.searches_last
@@ -341,13 +345,13 @@ impl Intake {
     }
 }
 
-/// Which files are complete, by these settings; `kept` are duplicates that are known to lie in staging.
+/// Decides which files are complete, by these settings; `kept` are duplicates that are known to be in staging.
 fn settle(config: Option<&Config>, kept: &[Kept]) -> Settle {
     let mode = config.map_or(Mode::Stability(Duration::ZERO), |config| config.mode);
     let busy_delay = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
     let recognizes = config.is_some_and(|config| config.duplicates == DuplicateAction::Keep);
     let mut settle = Settle::new(mode, busy_delay, kept.iter().copied().filter(|_| recognizes));
-    // Under another rule they are looked at anew; those that are not there any more are noticed all the same.
+    // Under another setting they are ingested like new files; the intake still notices which of them disappear.
     kept.iter().filter(|_| !recognizes).for_each(|kept| settle.watch_kept(kept.identity));
     if config.is_none_or(|config| config.extent == Extent::Once) {
         settle.note_kept();

@@ -1,27 +1,27 @@
-//! What is left in staging at the end of `--once`, and why.
+//! The files that are left in staging at the end of `--once`, and why.
 
 use std::path::{Path, PathBuf};
 
 use crate::pipeline::WhyNot;
 use crate::pipeline::scan::names::Ignored;
 
-/// What is left in staging at the end of `--once`.
+/// A file that is left in staging at the end of `--once`.
 #[derive(Debug)]
 pub enum Left {
     /// Not ingested, for a reason.
     Waiting(PathBuf, WhyNot),
-    /// A sidecar whose file is not there.
+    /// A sidecar without its file.
     Orphan(PathBuf),
     /// A kept duplicate, and its original if that is known.
     Duplicate(PathBuf, Option<PathBuf>),
     /// Never taken.
     Ignored(PathBuf, Ignored),
-    /// So many more are never taken.
+    /// Further ignored entries, only counted.
     MoreIgnored(usize),
 }
 
 impl Left {
-    /// Of the file; None for a number of files.
+    /// The path; None for a count.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Left::Waiting(path, _) | Left::Duplicate(path, _) | Left::Ignored(path, _) | Left::Orphan(path) => {

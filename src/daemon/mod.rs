@@ -8,8 +8,8 @@
 //!
 //! Invariants:
 //! - Every channel is bounded. Reports never block the committer: there are never more of them than files in flight,
-//!   and there is room for all of those.
-//! - The committer finishes its batch before it ends; nobody else has anything that could be lost.
+//!   and the channel has room for all of those.
+//! - The committer finishes its batch before it ends; no other thread has anything that could be lost.
 
 mod channels;
 mod commit_loop;
@@ -55,19 +55,19 @@ use intake::{Intake, Source};
 pub use left::Left;
 use service::Service;
 
-/// How `run` has ended.
+/// The result of `run`.
 #[derive(Debug, Default)]
 pub struct Ended {
-    /// Of `--once`: what is left in staging.
+    /// With `--once`: the files left in staging.
     pub left: Vec<Left>,
-    /// Of `--once`, if no signal ended it: files that failed.
+    /// With `--once`, unless a signal ended it: files that failed.
     pub failures: u64,
 }
 
 /// Runs the ingestor until it is stopped, or once.
 pub fn run(config: &Config) -> Result<Ended, Error> {
     let metrics = Arc::new(Metrics::default());
-    // An address that is taken is found out before anything is touched.
+    // Find out that an address is in use before anything is modified.
     let mut exposure = Exposure::new(config, &metrics)?;
     let mut service = Service::begin(&metrics);
     let ended = run_as(&mut service, &mut exposure, config, &metrics);
@@ -122,8 +122,8 @@ fn run_as(
     Ok(Ended { left, failures: if stop.flag.load(Ordering::Relaxed) { 0 } else { failures } })
 }
 
-/// Recovers by the journal alone, hashing what has to be hashed again. A journal that knows no directories yet has
-/// nothing to recover.
+/// Recovers from the journal alone, hashing again where needed. A journal that names no directories yet has nothing to
+/// recover.
 pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Result<Replay, Error> {
     let load = Load::new(concurrency);
     let stop = signals::install()?;
@@ -156,7 +156,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
 pub struct Replay {
     /// Files that are in warehouse and manifest now and were not before.
     pub completed: u64,
-    /// Files that were given up.
+    /// Files that were abandoned.
     pub abandoned: u64,
     /// Duplicates that were removed or moved.
     pub cleared: u64,
@@ -164,7 +164,7 @@ pub struct Replay {
     pub resumed: u64,
     /// How the journal ended.
     pub ending: Ending,
-    /// What the journal adds up to now.
+    /// The index at the end.
     pub index: Index,
 }
 
@@ -179,7 +179,7 @@ fn drive(
 ) -> Result<(Index, Intake), Error> {
     let Engine { mut committer, shared, recovered, places, .. } = engine;
     let (small_sender, small) = channel::bounded(limits::HASH_QUEUE_CHUNKS_MAX);
-    // There is room for all that may be in flight: a large file that waits must not keep small ones from being handed out.
+    // Room for all files that may be in flight: a large file that waits must not block small ones.
     let (large_sender, large) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
     let to_hash = ToHash { small: small_sender, large: large_sender };
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
@@ -203,7 +203,8 @@ fn drive(
     let fed = intake.run(&to_hash, &commit_sender, &reports, stop);
     drop(beating);
     service.stopping();
-    // From here on nothing new begins: workers refuse what they have not begun, the committer finishes its batch.
+    // From here on nothing new begins: workers refuse files that they have not begun, and the committer finishes its
+    // batch.
     metrics.enter(Phase::Stopping);
     shared.stop.store(true, Ordering::Relaxed);
     drop((to_hash, commit_sender));
@@ -211,7 +212,7 @@ fn drive(
         worker.join().map_err(|_| Error::Thread("hash"))?;
     }
     let committed = committing.join().map_err(|_| Error::Thread("commit"))?;
-    // The committer's error is the cause; the intake's, if both have one, is that the committer is gone.
+    // The committer's error is the cause; if both have one, the intake's only says that the committer is gone.
     let index = committed?;
     fed?;
     Ok((index, intake))
@@ -240,7 +241,7 @@ fn start_workers(
     (0..count).map(start).collect()
 }
 
-/// Starts the thread that waits for inotify. It ends with the process: there is nothing to clean up.
+/// Starts the thread that waits for inotify. It ends with the process: it needs no clean-up.
 fn watch(config: &Config) -> Hints {
     let input = &config.paths.input;
     let missed = |error: &dyn std::fmt::Display| {
@@ -258,7 +259,7 @@ fn watch(config: &Config) -> Hints {
         loop {
             let hint = watch.wait().unwrap_or(Hint::Ended);
             let ended = hint == Hint::Ended;
-            // Whoever takes one of the many hints that are there finds out, and makes it good by a scan.
+            // If the channel is full, the intake sees the flag when it takes one of the hints in it, and scans.
             if sender.try_send(hint).is_err_and(|error| error.is_full()) {
                 overflowed.store(true, Ordering::Relaxed);
             }
@@ -273,7 +274,7 @@ fn watch(config: &Config) -> Hints {
     }
 }
 
-/// Waits a moment while the disk is full; false if the process is to stop.
+/// Waits a moment while the disk is full; returns false if the process is to stop.
 fn wait_for_room(stop: &AtomicBool) -> bool {
     const STEP: Duration = Duration::from_millis(50);
     let mut waited = Duration::ZERO;

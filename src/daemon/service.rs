@@ -1,11 +1,11 @@
-//! What the service manager (systemd, `Type=notify`) is told: ready, stopping, how it goes, and that it goes on.
+//! Messages to the service manager (systemd, `Type=notify`): ready, stopping, a status line, and signs of life.
 //!
 //! Invariants:
 //! - Without `NOTIFY_SOCKET` nothing happens, and no thread is started.
-//! - The watchdog hears from us only while every thread that the work depends on goes on, or waits for the kernel: a
-//!   thread of our own asks the others, and does not speak for them.
+//! - The watchdog gets a sign of life only while every thread that the work depends on makes progress, or waits for the
+//!   kernel: a separate thread checks the others.
 //! - No text from outside can add a line to a message.
-//! - A service manager that does not read holds nobody up for longer than a moment.
+//! - A service manager that does not read delays the process only for a moment.
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,25 +24,25 @@ use crate::limits::{SERVICE_SEND_MAX, SERVICE_STATUS_INTERVAL, WATCHDOG_PARTS};
 use crate::log;
 use crate::metrics::Metrics;
 
-/// The service manager's ear.
+/// The connection to the service manager.
 pub(super) struct Service {
     listens: bool,
     metrics: Arc<Metrics>,
-    /// Time in which each of these threads has to turn once at least.
+    /// The time in which each watched thread has to turn at least once.
     pub(super) turn_max: Duration,
-    /// Dropped, it ends the thread.
+    /// When dropped, it ends the thread.
     teller: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-/// systemd drops a message of more than 4,096 bytes; a character has 4 at most.
+/// systemd drops messages of more than 4,096 bytes; a character has at most 4.
 const STATUS_CHARS_MAX: usize = 1000;
-/// Between two tries to send one.
+/// The pause between two tries to send a message.
 const SEND_PAUSE: Duration = Duration::from_millis(10);
-/// How long a thread may sleep when nobody watches it.
+/// The longest sleep of a thread that is not watched.
 const UNWATCHED: Duration = Duration::from_secs(3600);
 
 impl Service {
-    /// Says that recovery begins, if somebody listens.
+    /// Reports that recovery begins, if there is a service manager.
     pub(super) fn begin(metrics: &Arc<Metrics>) -> Service {
         let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
         let turn_max = watchdog().filter(|_| listens).map_or(UNWATCHED, |limit| limit / WATCHDOG_PARTS);
@@ -51,12 +51,12 @@ impl Service {
         service
     }
 
-    /// For a command that is no service.
+    /// For a command that is not a service.
     pub(super) fn none(metrics: &Arc<Metrics>) -> Service {
         Service { listens: false, metrics: metrics.clone(), turn_max: UNWATCHED, teller: None }
     }
 
-    /// Says that recovery is done, and tells from now on how it goes.
+    /// Reports that recovery is done, and updates the status from now on.
     pub(super) fn ready(&mut self) {
         if !self.listens {
             return;
@@ -79,19 +79,19 @@ impl Service {
                 }
             }
         };
-        // Without the thread a watchdog would end us; that is better than work that nobody watches.
+        // Without the thread a watchdog would end the process; that is better than unwatched work.
         match thread::Builder::new().name("service".to_owned()).spawn(teller) {
             Ok(thread) => self.teller = Some((end, thread)),
             Err(error) => tracing::warn!(event = "service_unwatched", error = %error),
         }
     }
 
-    /// Says that nothing new is begun. What is under way may take as long as the unit allows for a stop.
+    /// Reports that nothing new begins. Files under way may take as long as the unit allows for a stop.
     pub(super) fn stopping(&self) {
         self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping: finishing what is under way")]);
     }
 
-    /// The last word: why it ended badly.
+    /// The last message: why the process failed.
     pub(super) fn failed(&mut self, error: &dyn std::fmt::Display) {
         self.end();
         let status = log::escaped_line(&format!("failed: {error}"));
@@ -119,15 +119,15 @@ impl Drop for Service {
     }
 }
 
-/// Nobody's work depends on whether this is heard.
+/// No work depends on whether the message arrives.
 fn send(state: &[NotifyState<'_>]) {
     if let Err(error) = try_send(state) {
         tracing::debug!(event = "service_not_told", error = %error);
     }
 }
 
-/// Sends one datagram. A service manager that hangs reads none, and a send that waits for it would hold up the start and the
-/// end: so it waits for a moment only, which a manager that loads itself anew may need.
+/// Sends one datagram. A service manager that hangs reads none, and a blocking send would delay the start and the end:
+/// so it waits only for a moment, which a manager that is reloading may need.
 fn try_send(state: &[NotifyState<'_>]) -> io::Result<()> {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match name.as_bytes() {
@@ -148,12 +148,12 @@ fn try_send(state: &[NotifyState<'_>]) -> io::Result<()> {
     }
 }
 
-/// How long the watchdog waits for a sign of life, if there is one.
+/// The watchdog's timeout, if there is one.
 fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())
 }
 
-/// Feels the heartbeats each time that a thread should have turned.
+/// Checks the heartbeats each time that all threads should have turned.
 struct Watchdog {
     examiner: Examiner,
     turn_max: Duration,
@@ -171,7 +171,8 @@ impl Watchdog {
         if now < self.next {
             return;
         }
-        // A thread sleeps for one turn at most. Two are asked for, so that none has to be on time to the millisecond.
+        // A thread sleeps for one turn at most. The interval is two turns, so that none has to be on time to the
+        // millisecond.
         self.next = now + 2 * self.turn_max;
         let stuck = self.examiner.stuck();
         if stuck.is_empty() {

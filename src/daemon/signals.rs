@@ -1,8 +1,8 @@
-//! Signals: SIGTERM, SIGINT and SIGHUP stop cleanly; those that would kill without a reason are survived.
+//! Signals: SIGTERM, SIGINT and SIGHUP stop the process cleanly; signals that would kill it without need are survived.
 //!
 //! Invariants:
-//! - A second SIGTERM or SIGINT ends the process at once, whatever it waits for. SIGHUP never does: a closing terminal and
-//!   systemd (`SendSIGHUP=`) send it beside another one.
+//! - A second SIGTERM or SIGINT ends the process at once, whatever it waits for. SIGHUP never does: a closing terminal
+//!   and systemd (`SendSIGHUP=`) send it together with another signal.
 //! - A SIGHUP that was ignored at the start (`nohup`) stays ignored.
 
 use std::sync::Arc;
@@ -15,29 +15,29 @@ use signal_hook::iterator::Signals;
 use crate::Error;
 use crate::fs::inherited::is_signal_ignored;
 
-/// Tells that the process is to stop.
+/// Reports that the process is to stop.
 pub(super) struct Stop {
     /// Set by the first signal.
     pub(super) flag: Arc<AtomicBool>,
-    /// Wakes whoever waits; disconnected from the first signal on.
+    /// Wakes the receiver: disconnected from the first signal on.
     pub(super) wake: Receiver<()>,
 }
 
 impl Drop for Stop {
-    /// What comes now is output, which may wait for its reader: there the first signal ends the process.
+    /// Only output follows, which may wait for its reader: from now on the first signal ends the process.
     fn drop(&mut self) {
         self.flag.store(true, Ordering::Relaxed);
     }
 }
 
-/// The exit code of a process that a second signal ended: as a shell counts it, for SIGINT.
+/// The exit code of a process that a second signal ended: a shell's code for SIGINT.
 const ENDED_BY_SIGNAL: i32 = 130;
 
-/// Survives the signals whose default kills, and that ask for nothing we could do:
+/// Survives signals whose default action kills, and that need no action:
 ///
-/// - SIGIO comes when a lease is broken, which `F_GETLEASE` tells.
-/// - SIGXFSZ comes with EFBIG, from a write beyond `RLIMIT_FSIZE`. The error says which file it was.
-/// - SIGUSR1 and SIGUSR2 ask other programs to show how they stand, or to open their logs anew.
+/// - SIGIO is sent when a lease is broken, which `F_GETLEASE` reports.
+/// - SIGXFSZ comes with EFBIG, from a write beyond `RLIMIT_FSIZE`. The error names the file.
+/// - SIGUSR1 and SIGUSR2 make other programs show their status, or open their logs again.
 ///
 /// Rust's runtime ignores SIGPIPE.
 pub fn survive() -> Result<(), Error> {
@@ -73,7 +73,7 @@ fn flag_of(signals: &[i32]) -> Result<Arc<AtomicBool>, Error> {
 
 /// Installs the handlers.
 pub(super) fn install() -> Result<Stop, Error> {
-    // Asked once: with a handler, a signal is not ignored any more.
+    // Read once: after a handler is installed, the signal is not ignored any more.
     let stopping = stopping();
     let flag = flag_of(&stopping)?;
     let mut signals = Signals::new(&stopping)?;

@@ -1,10 +1,10 @@
-//! The socket by which `explain` asks the running ingestor ([`crate::control`]): the side that answers.
+//! The socket through which `explain` asks the running ingestor ([`crate::control`]): the side that answers.
 //!
 //! Invariants:
-//! - Whoever may enter the state directory (mode 0700) may ask; nothing can be changed by it.
-//! - One question at a time, of a bounded length, with a time limit on each step: nobody can hold up the ingestor, and the
-//!   intake answers from memory.
-//! - A failure is logged, and no more.
+//! - Any user who may enter the state directory (mode 0700) may ask; no question changes anything.
+//! - One question at a time, of a bounded length, with a time limit on each step: no client can delay the ingestor, and
+//!   the intake answers from memory.
+//! - A failure is logged, and has no other effect.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
@@ -23,9 +23,9 @@ use crate::fs::real::{RealFs, bind_private};
 use crate::journal::names;
 use crate::log;
 
-/// The longest question: a name of 255 bytes as base64, and its frame.
+/// The longest question: a name of 255 bytes as base64, and the JSON around it.
 const QUESTION_BYTES_MAX: usize = 1024;
-/// After a connection that could not be accepted.
+/// The pause after a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The longest path of a socket: `sun_path` with its terminator (unix(7)).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -36,21 +36,27 @@ pub(super) struct Asked {
     pub(super) answer: Sender<Option<StagedStatus>>,
 }
 
-/// A socket that is removed when nobody listens any more.
+/// A socket that is removed when this is dropped.
 pub(super) struct Control {
     path: PathBuf,
-    /// Which one is ours.
+    /// (device, inode) of this process's socket.
     socket: Option<(u64, u64)>,
     pub(super) asked: Receiver<Asked>,
 }
 
-/// Begins to listen. The lock on the state directory must be held: what stands at the name is a dead process's.
+/// Begins to listen. The lock on the state directory must be held: a socket at this path then belongs to a process that
+/// has ended.
 pub(super) fn listen(state_path: &Path, rules: RunningRules) -> Control {
     let path = state_path.join(names::CONTROL);
     match try_listen(&path, rules) {
         Ok(asked) => Control { socket: identity(&path), path, asked },
         Err(error) => {
-            tracing::info!(event = "control_unavailable", path = log::path(&path), error, "`explain` cannot ask");
+            tracing::info!(
+                event = "control_unavailable",
+                path = log::path(&path),
+                error,
+                "`explain` cannot ask the ingestor"
+            );
             Control { path, socket: None, asked: channel::never() }
         }
     }
@@ -66,7 +72,7 @@ fn try_listen(path: &Path, rules: RunningRules) -> Result<Receiver<Asked>, Strin
     let serve = move || {
         for stream in listener.incoming() {
             match stream {
-                // Whoever goes away, or asks nonsense, gets no answer.
+                // A client that disconnects or asks nonsense gets no answer.
                 Ok(stream) => drop(converse(&stream, &rules, &sender)),
                 // Out of descriptors, most likely: it would fail again at once.
                 Err(_) => std::thread::sleep(ACCEPT_PAUSE),
@@ -80,7 +86,7 @@ fn try_listen(path: &Path, rules: RunningRules) -> Result<Receiver<Asked>, Strin
 fn converse(stream: &UnixStream, rules: &RunningRules, intake: &Sender<Asked>) -> Option<()> {
     stream.set_write_timeout(Some(STEP_TIME_MAX)).ok()?;
     let mut text = match serde_json::from_slice(&question(stream)?).ok()? {
-        Question::RunningRules => serde_json::to_string(rules).ok()?,
+        Question::Rules => serde_json::to_string(rules).ok()?,
         Question::Explain(name) => {
             let name = OsString::from_vec(BASE64.decode(name).ok()?);
             let (answer, answered) = channel::bounded(1);
@@ -93,7 +99,7 @@ fn converse(stream: &UnixStream, rules: &RunningRules, intake: &Sender<Asked>) -
     stream.write_all(text.as_bytes()).ok()
 }
 
-/// A line, if it comes in time as a whole: who sends a byte now and then keeps others waiting.
+/// One line, if all of it arrives in time: a client that sends a byte now and then would keep others waiting.
 fn question(mut stream: &UnixStream) -> Option<Vec<u8>> {
     let until = Instant::now() + STEP_TIME_MAX;
     let (mut line, mut piece) = (Vec::new(), [0; 256]);
@@ -112,7 +118,7 @@ fn question(mut stream: &UnixStream) -> Option<Vec<u8>> {
 }
 
 impl Drop for Control {
-    /// The lock is free by now: what stands there may be the next ingestor's.
+    /// The lock is free by now: the socket at this path may belong to the next ingestor.
     fn drop(&mut self) {
         if self.socket.is_some() && self.socket == identity(&self.path) {
             remove(&self.path);
@@ -120,7 +126,7 @@ impl Drop for Control {
     }
 }
 
-/// (device, inode) of what stands there.
+/// (device, inode) of the socket at this path.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let fs = RealFs::default();
     let dir = fs.open_dir(path.parent()?).ok()?;

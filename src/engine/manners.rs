@@ -1,6 +1,6 @@
-//! What the file systems of staging and warehouse do with a rename, tried out before the first file is moved there.
+//! Tries out what the file systems of staging and warehouse do with a rename, before the first file is moved there.
 //!
-//! Invariant: a file system that lacks what is needed is refused before anything is ingested.
+//! Invariant: a file system that lacks a needed operation is refused before anything is ingested.
 
 use crate::Error;
 use crate::fs::Fs;
@@ -8,16 +8,17 @@ use crate::journal::index::Index;
 use crate::journal::record::Settings;
 use crate::pipeline::places::probe::{Suitability, probe};
 
-/// How both places are treated.
+/// How files in both places are treated.
 #[derive(Debug, Default)]
 pub(super) struct Manners {
-    /// The link count of a renamed file cannot be trusted: files are copied, for nobody else has a name of a copy.
+    /// The link count of a renamed file cannot be trusted: files are copied, since no other program has a link to a
+    /// copy.
     pub(super) copies_all: bool,
     /// Devices on which a renamed file gets another inode number.
     pub(super) renumbering: Vec<u64>,
 }
 
-/// Asks each place once; and again at each start where the kind of file system is not well known.
+/// Probes each directory once; and again at each start if its kind of file system is not well known.
 pub(super) fn of<F: Fs>(
     fs: &F,
     index: &Index,

@@ -1,7 +1,7 @@
-//! Before anything is written: whether the directories are those that the journal knows, and the journal the one that the
-//! manifests were written with.
+//! Checks before anything is written: whether the directories are those that the journal knows, and whether the journal
+//! is the one with which the manifests were written.
 //!
-//! Invariant: it only reads, except [`mark`], which comes behind all checks.
+//! Invariant: everything here only reads, except [`mark`], which runs after all checks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,32 +23,32 @@ const WAREHOUSE: &str = "--warehouse";
 const MANIFESTS: &str = "--manifests";
 const IF_IT_IS_LOST: &str = ", or give --new-warehouse if what it held is lost,";
 
-/// What was read of a journal.
+/// The result of reading a journal.
 pub struct Beginning<'a> {
     /// Its directory.
     pub state_path: &'a Path,
-    /// What it adds up to.
+    /// The index of its records.
     pub index: &'a Index,
     /// Its UUID; None if there is none yet.
     pub store: Option<[u8; 16]>,
-    /// Where it goes on.
+    /// The LSN of its next record.
     pub next_lsn: crate::types::Lsn,
     /// It was repaired.
     pub is_mended: bool,
 }
 
 impl<'a> Beginning<'a> {
-    /// Of a journal that is about to be written to.
+    /// For a journal that is about to be written to.
     pub fn new(state_path: &'a Path, index: &'a Index, replayed: &Replayed) -> Beginning<'a> {
         let (store, next_lsn) = (replayed.store(), replayed.next_lsn());
         Beginning { state_path, index, store, next_lsn, is_mended: replayed.is_mended() }
     }
 }
 
-/// Everything that has to be as the journal knows it. Returns what is to be accepted, then.
+/// Checks that everything is as the journal knows it. Returns what is to be accepted from now on.
 ///
 /// # Errors
-/// It is not; nothing was changed.
+/// A check failed; nothing was changed.
 pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts: Accepts) -> Result<Accepts, Error> {
     if !accepts.warehouse {
         check_markers(fs, begins, settings)?;
@@ -76,8 +76,8 @@ pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts
     }
 }
 
-/// Refuses a journal that is not the one which has worked with the staging directory last. A rebuilt one takes its place, and
-/// where nothing is listed yet, nothing can be listed again.
+/// Refuses a journal that was not the last one to work with the staging directory. A rebuilt journal takes that
+/// journal's place; and while nothing is listed, nothing can be listed twice.
 fn check_owner<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Result<(), Error> {
     let is_rebuilt = begins.index.settings().is_none() && begins.index.count(FileState::Manifested) > 0;
     if is_rebuilt || hours::newest(fs, &settings.manifests, None, 1).is_empty() {
@@ -96,13 +96,13 @@ fn check_owner<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Re
     })
 }
 
-/// A bare mount point has no marker. A path that the settings do not name is a new place.
+/// A bare mount point has no marker. A path that the journal's settings do not name is a new place.
 fn check_markers<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> Result<(), Error> {
     let Some(store) = &begins.store else { return Ok(()) };
     let missing = |option, path: &Path, marker| Err(Error::MarkerMissing { option, path: path.to_path_buf(), marker });
-    // A journal that was rebuilt knows no directories yet.
+    // A rebuilt journal knows no directories yet.
     let Some(known) = begins.index.settings() else { return Ok(()) };
-    // By whatever path it is named now, and also if another one was used in between.
+    // By whatever path it is given now, and also if another one was used in between.
     let was_used = is_one_place(fs, &known.warehouse, &settings.warehouse)
         || !begins.index.listed_below(&settings.warehouse)?.is_empty();
     if was_used && !may_be_there(fs, &private_dir(&settings.warehouse, store)) {
@@ -116,17 +116,18 @@ fn check_markers<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> 
     Ok(())
 }
 
-/// True if both paths lead to the same directory, or are the same.
+/// True if both paths are equal or lead to the same directory.
 fn is_one_place<F: Fs>(fs: &F, one: &Path, other: &Path) -> bool {
     let key = |path: &Path| fs.open_dir(path).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key());
     one == other || key(one).is_some_and(|one| key(other) == Some(one))
 }
 
-/// Refuses to judge half-done files while the directories that they are in are missing as a whole: they are rather
-/// not mounted than removed, and a file that cannot be seen would be given up. What is said to be lost need not be there.
+/// Refuses to continue half-done files while a whole directory with them is missing: it is more likely unmounted than
+/// removed, and recovery would abandon each file that it cannot see. Directories that the operator declared lost need
+/// not exist.
 fn check_mounted<F: Fs>(fs: &F, index: &Index, store: &[u8; 16], accepts: Accepts) -> Result<(), Error> {
     for ingest in index.open().filter(|ingest| ingest.state != FileState::Discovered) {
-        // The copies' directory was durable before anything was HASHED; a bare mount point has none.
+        // The copies' directory was durable before any file was HASHED; a bare mount point has none.
         let settings = &ingest.settings;
         let copies = private_dir(&settings.warehouse, store);
         let published = [&copies, &settings.manifests].map(|path| (path, IF_IT_IS_LOST));
@@ -144,11 +145,11 @@ pub struct Marked<F: Fs> {
     pub warehouse: F::Dir,
     /// The marker in it, where copies are made.
     pub copies: F::Dir,
-    /// What is watched from now on.
+    /// The directories to watch from now on.
     pub places: Arc<Places<F>>,
 }
 
-/// Makes what is missing of warehouse, manifests and their markers, durably; and remembers what was accepted.
+/// Creates, durably, whatever is missing of warehouse, manifests and their markers; and records what was accepted.
 ///
 /// # Errors
 /// A file operation failed.
@@ -170,7 +171,7 @@ pub fn mark<F: Fs>(
     if let Err(error) = claim::take(fs, &settings.manifests, &store, &settings.input) {
         // The claim only guards against an operator's mistake: a full disk must not keep the ingestor from starting.
         let path = settings.input.display();
-        tracing::warn!(event = "staging_not_claimed", %path, %error, "another journal would not be told");
+        tracing::warn!(event = "staging_not_claimed", %path, %error, "another journal would not be refused");
     }
     let mut places = Places::new(fs.clone());
     let (_, lock) = journal.keys()?;

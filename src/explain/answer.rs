@@ -1,4 +1,4 @@
-//! An answer, and what it goes by.
+//! An answer, and its inputs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::journal::report::JournalReport;
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::scan::NameRules;
 
-/// What the answers go by.
+/// The inputs of all answers.
 pub struct Context<'a, F: Fs> {
     /// The file system.
     pub fs: &'a F,
     /// The journal.
     pub report: &'a JournalReport,
-    /// Which names are for the ingestor, and the ending of sidecars in sidecar mode.
+    /// Which names the ingestor takes, and in sidecar mode the suffix of sidecars.
     pub rules: NameRules,
-    /// These rules are those of an ingestor that runs.
+    /// `rules` came from a running ingestor.
     pub are_rules_told: bool,
-    /// Only those are taken that a checksum in their sidecar vouches for.
+    /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
-    /// How long to look whether a file grows.
+    /// How long to watch whether a file grows.
     pub watch: Duration,
     /// Asks the running ingestor about a staged file: None if none runs, or it does not answer.
     pub ask: &'a dyn Fn(&std::ffi::OsStr) -> Option<Option<StagedStatus>>,
@@ -34,11 +34,11 @@ pub struct Context<'a, F: Fs> {
 pub struct Answer {
     /// The path that was asked about.
     pub path: PathBuf,
-    /// In one word: INGESTED, DUPLICATE, WAITING, READY, IN_FLIGHT, QUARANTINED, IGNORED, GONE, MISSING or UNKNOWN.
+    /// One of INGESTED, DUPLICATE, WAITING, READY, IN_FLIGHT, QUARANTINED, IGNORED, GONE, MISSING or UNKNOWN.
     pub status: &'static str,
-    /// In one sentence.
+    /// The reason, in one sentence.
     pub summary: String,
-    /// What it rests on.
+    /// The facts behind it.
     pub facts: Map<String, Value>,
 }
 
@@ -55,7 +55,7 @@ impl Answer {
         self
     }
 
-    /// A path, and its exact bytes beside it if it is not UTF-8.
+    /// Adds a path, and its exact bytes if it is not UTF-8.
     pub(super) fn with_path(self, key: &str, path: &Path) -> Answer {
         let (text, exact) = json_path(path);
         self.with(key, text.into_owned()).with(&format!("{key}_base64"), exact)

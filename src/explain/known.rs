@@ -1,4 +1,4 @@
-//! What the journal, the manifest and a reason in quarantine say of a file.
+//! What the journal, the manifests and the reason file in quarantine say about a file.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use crate::pipeline::manifest::read;
 use crate::pipeline::quarantine::{REASON_SUFFIX, reason_path};
 use crate::types::IngestId;
 
-/// Of what once was at a path, so many are told.
+/// Earlier files at the same path that an answer lists, at most.
 const HISTORY_MAX: usize = 5;
-/// More of a reason in quarantine is not read.
+/// Bytes of a reason file that are read, at most.
 const REASON_BYTES_MAX: usize = 64 << 10;
 
-/// All files for which that holds, the oldest first.
+/// All files for which `holds` is true, the oldest first.
 pub(super) fn matching(report: &JournalReport, holds: &dyn Fn(&FileReport) -> bool) -> Result<Vec<FileReport>, Error> {
     let mut entries = Vec::new();
     let damage = report.files(&mut |entry, _| {
@@ -35,7 +35,7 @@ pub(super) fn matching(report: &JournalReport, holds: &dyn Fn(&FileReport) -> bo
     Ok(entries)
 }
 
-/// What the journal and the manifest say of an ingested file.
+/// Adds what the journal and the manifest say about an ingested file.
 pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &FileReport) -> Result<Answer, Error> {
     let answer = answer.with_path("source_path", &entry.source_path);
     let answer = match &entry.warehouse_path {
@@ -56,11 +56,11 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
     let line = found.into_iter().find(|(_, listed)| Some(listed.sha256) == entry.sha256);
     Ok(match line {
         Some((place, _)) => answer.with_path("manifest", &place.manifest).with("manifest_line", place.number),
-        None => answer.with("manifest", "its line is not found: csv-ingestor audit looks in all of them"),
+        None => answer.with("manifest", "its line was not found: csv-ingestor audit searches all manifests"),
     })
 }
 
-/// The file that brought the content of a duplicate.
+/// Adds the facts about the file that brought the content of a duplicate.
 pub(super) fn of_original<F: Fs>(
     context: &Context<'_, F>,
     answer: Answer,
@@ -73,16 +73,16 @@ pub(super) fn of_original<F: Fs>(
     }
 }
 
-/// What stands beside a file in quarantine.
+/// Adds the content of the reason file in quarantine.
 pub(super) fn with_reason<F: Fs>(context: &Context<'_, F>, answer: Answer, path: &Path) -> Answer {
     let reason = read(context.fs, &reason_path(path), REASON_BYTES_MAX);
     match reason.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok()) {
         Some(reason) => reason.into_iter().fold(answer, |answer, (key, value)| answer.with(&key, value)),
-        None => answer.with("error", format!("there is no {REASON_SUFFIX} beside it")),
+        None => answer.with("error", format!("it has no {REASON_SUFFIX} file")),
     }
 }
 
-/// What a path once stood for, the newest first.
+/// The earlier files at a path, the newest first.
 pub(super) fn history(entries: &[&FileReport]) -> Value {
     let tell = |entry: &&FileReport| {
         let mut told = json!({

@@ -1,4 +1,4 @@
-//! A look at the files themselves.
+//! Reads the files themselves.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::fs::{FileKind, Fs};
 use crate::pipeline::dirs::split;
 use crate::types::FileIdentity;
 
-/// Bytes of a file; None if there is none.
+/// Size of a file; None if it does not exist.
 pub(super) fn stat<F: Fs>(fs: &F, path: &Path) -> Result<Option<u64>, Error> {
     Ok(identity(fs, path)?.map(|(identity, _)| identity.size))
 }

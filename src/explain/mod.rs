@@ -1,8 +1,8 @@
-//! Why a file is where it is: what the journal, the manifests, a running ingestor, and a look at the file itself say of it.
+//! Why a file is where it is, according to the journal, the manifests, a running ingestor, and the file itself.
 //!
 //! Invariants:
-//! - It only reads. It opens a staged file as the ingestor does, and no lease outlives the look.
-//! - Each question is answered by the rules that the ingestor goes by, in its order.
+//! - It only reads. It opens a staged file as the ingestor does, and holds no lease after the check.
+//! - It applies the ingestor's rules, in the ingestor's order.
 
 mod answer;
 mod known;
@@ -25,7 +25,7 @@ use answer::text;
 use known::{matching, of_entry, of_original, with_reason};
 use look::stat;
 
-/// Answers for each path, in their order.
+/// Answers for each path, in the given order.
 pub fn explain<F: Fs>(context: &Context<'_, F>, paths: &[PathBuf]) -> Result<Vec<Answer>, Error> {
     let asked: Vec<PathBuf> = paths.iter().map(|path| as_known(context, path)).collect();
     let entries = matching(context.report, &|entry| {
@@ -38,7 +38,7 @@ pub fn explain<F: Fs>(context: &Context<'_, F>, paths: &[PathBuf]) -> Result<Vec
     asked.iter().map(|path| one(context, path, &entries)).collect()
 }
 
-/// As the journal has it: without `..`, and by the staging directory's own path, however it was named.
+/// The path as the journal has it: without `..`, and below the staging directory's own path, however it was given.
 fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     let mut known = PathBuf::new();
     for part in path.components() {
@@ -55,7 +55,8 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     {
         return settings.input.join(name);
     }
-    // Lines of a manifest name the paths of their time. What is at such a path now is asked as it is.
+    // Lines of a manifest contain the paths of their time. But if a file is at such a path now, the question is about
+    // it.
     let is_there = split(&known).is_ok_and(|(dir, name)| {
         context.fs.open_dir(dir).and_then(|dir| context.fs.stat(&dir, name)).is_ok_and(|stat| stat.is_some())
     });
@@ -69,7 +70,7 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> 
     }
     if let Some(entry) = newest(&|entry| entry.quarantined.as_ref().is_some_and(|it| it.target == path)) {
         if stat(context.fs, path)?.is_none() || entry.state != FileState::Quarantined {
-            let summary = "a file was to be here in quarantine, and is not: it was moved back, or stayed where it was";
+            let summary = "a file should be here in quarantine, but is not: it was moved back, or was never moved";
             return Ok(Answer::new(path, "GONE", summary).with_path("path", &entry.source_path));
         }
         let summary = "it could not be ingested, and was moved to quarantine";
@@ -92,7 +93,7 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> 
     }
 }
 
-/// A file in the warehouse that the journal knows.
+/// A file of the warehouse that the journal knows.
 fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &FileReport) -> Result<Answer, Error> {
     let there = stat(context.fs, path)?;
     let (status, summary) = match (&there, entry.state) {
@@ -100,11 +101,11 @@ fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &FileReport
             ("IN_FLIGHT", "it is being ingested, or was when a process ended".to_owned())
         }
         (_, FileState::Abandoned | FileState::SkippedDuplicate | FileState::Quarantined) => {
-            ("UNKNOWN", format!("a file was to get this name, and came to nothing ({})", entry.state.text()))
+            ("UNKNOWN", format!("a file should have got this name, but was not ingested ({})", entry.state.text()))
         }
         (None, _) => ("MISSING", "it was ingested, and is not there any more".to_owned()),
         (Some(size), _) if *size != entry.size => {
-            ("INGESTED", format!("it was ingested, and is not as it was: {size} bytes instead of {}", entry.size))
+            ("INGESTED", format!("it was ingested, and has changed since: {size} bytes instead of {}", entry.size))
         }
         _ => ("INGESTED", format!("ingested from {}", text(&entry.source_path))),
     };
@@ -112,11 +113,11 @@ fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &FileReport
     of_entry(context, answer, entry)
 }
 
-/// A path that is neither in staging nor known.
+/// A path that is not in staging, and that the journal does not know.
 fn elsewhere<F: Fs>(context: &Context<'_, F>, settings: Option<&Settings>, path: &Path) -> Result<Answer, Error> {
     if stat(context.fs, &reason_path(path))?.is_some() {
         let answer =
-            Answer::new(path, "QUARANTINED", "it was moved to quarantine; the journal remembers no more of it");
+            Answer::new(path, "QUARANTINED", "it was moved to quarantine; the journal does not remember it any more");
         return Ok(with_reason(context, answer, path));
     }
     let Some(settings) = settings else {
@@ -125,10 +126,11 @@ fn elsewhere<F: Fs>(context: &Context<'_, F>, settings: Option<&Settings>, path:
     let summary = match stat(context.fs, path)? {
         _ if path == settings.input => "it is the staging directory".to_owned(),
         _ if path.starts_with(&settings.input) => {
-            "it lies below a directory in staging; only files directly in staging are taken".to_owned()
+            "it is below a directory in staging; only files directly in staging are ingested".to_owned()
         }
         Some(_) if path.starts_with(&settings.warehouse) => {
-            "this journal has not brought it here: another ingestor, somebody else, or it was forgotten".to_owned()
+            "this journal did not bring it here: another ingestor or program did, or its content was forgotten"
+                .to_owned()
         }
         Some(_) => format!("it is not in {}, and not in the warehouse", text(&settings.input)),
         None => "nothing is there, and the journal knows of nothing that was".to_owned(),

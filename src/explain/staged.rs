@@ -21,7 +21,7 @@ use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
 use crate::types::{FileIdentity, Sha256};
 
-/// Answers for a path directly in staging; `known` is what the journal says of files that were found there.
+/// Answers for a path directly in staging; `known` contains the files that the journal knows at this path.
 pub(super) fn explain<F: Fs>(
     context: &Context<'_, F>,
     settings: &Settings,
@@ -33,8 +33,9 @@ pub(super) fn explain<F: Fs>(
     };
     let answer = |status, summary: &str| Answer::new(path, status, summary);
     if let Some(why) = ignored(context, path, kind)? {
-        let by_whom =
-            context.are_rules_told.then_some("an ingestor runs: this is by the options that it was started with");
+        let by_whom = context
+            .are_rules_told
+            .then_some("an ingestor runs: this follows from the options that it was started with");
         return Ok(answer("IGNORED", &why).with("ingestor", by_whom));
     }
     if let Some(kept) = context.report.index.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
@@ -42,8 +43,8 @@ pub(super) fn explain<F: Fs>(
         let summary = match settings.duplicates {
             DuplicateAction::Keep => "its content is in the warehouse already; it stays here (--duplicates keep)",
             _ => {
-                "its content was in the warehouse already when it came; it stays here: --duplicates was keep then, or that \
-                 file was not what was published (event original_damaged; audit finds it)"
+                "its content was in the warehouse already when it came; it stays here: --duplicates was keep then, or the \
+                 file in the warehouse was not as published (event original_damaged; audit finds it)"
             }
         };
         return of_original(context, answer("DUPLICATE", summary), original.map(|original| original.ingest_id));
@@ -64,7 +65,7 @@ pub(super) fn explain<F: Fs>(
     let running = match told {
         Some(Some(_)) => Value::Null,
         Some(None) => "an ingestor runs, and has not seen it yet".into(),
-        None => "no ingestor answers: this is by a look at the file alone".into(),
+        None => "no ingestor answers: only the file itself was checked".into(),
     };
     Ok(answer.with("ingestor", running).with("history", history(known)))
 }
@@ -73,7 +74,7 @@ fn is_open<F: Fs>(context: &Context<'_, F>, entry: &FileReport) -> bool {
     context.report.index.ingest(entry.id).is_some()
 }
 
-/// Nothing is there: where did it go?
+/// The file does not exist any more: what happened to it?
 fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&FileReport]) -> Result<Answer, Error> {
     let Some(last) = known.last() else {
         return Ok(Answer::new(path, "GONE", "nothing is there, and the journal knows of nothing that was"));
@@ -95,7 +96,7 @@ fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&FileReport]) -> 
     Ok(answer.with("history", told))
 }
 
-/// Why no ingestor will ever take what has this name.
+/// Why no ingestor will ever take an entry with this name.
 fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Result<Option<String>, Error> {
     let (_, name) = split(path)?;
     let why = Ignored::of_kind(kind).or_else(|| context.rules.ignored(name));
@@ -103,8 +104,8 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
     let of = suffix.and_then(|suffix| data_name(name, suffix)).unwrap_or_default();
     if why == Some(Ignored::Sidecar) && super::stat(context.fs, &path.with_file_name(&of))?.is_none() {
         return Ok(Some(format!(
-            "it is the sidecar of {0}, and an orphaned sidecar: {0} is not there. If that comes now, this will not release \
-             it, unless it holds a checksum or is written anew",
+            "it is the sidecar of {0}, and an orphaned sidecar: {0} is not there. If that file comes now, this sidecar will not \
+             release it, unless it contains a checksum or is written again",
             of.to_string_lossy()
         )));
     }
@@ -115,7 +116,7 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
     }))
 }
 
-/// What the running ingestor says.
+/// The running ingestor's answer.
 fn by_the_ingestor(path: &Path, told: &StagedStatus) -> Option<Answer> {
     let (status, summary) = match (told.phase.as_str(), &told.reason) {
         ("in_flight", _) => ("IN_FLIGHT", "it is being hashed or moved at this moment".to_owned()),
@@ -134,7 +135,7 @@ fn by_the_ingestor(path: &Path, told: &StagedStatus) -> Option<Answer> {
     )
 }
 
-/// What a look at the file shows, in the ingestor's order.
+/// The result of checking the file itself, in the ingestor's order.
 fn by_a_look<F: Fs>(
     context: &Context<'_, F>,
     settings: &Settings,
@@ -152,7 +153,7 @@ fn by_a_look<F: Fs>(
         Err(error) => return Ok(waiting("it cannot be read").with("error", error.to_string())),
     };
     if context.fs.lease(&file)? == Lease::Writer {
-        return Ok(waiting("somebody has it open for writing"));
+        return Ok(waiting("another process has it open for writing"));
     }
     drop(file);
     if let Some(suffix) = context.rules.sidecar_suffix.as_deref() {
@@ -160,7 +161,7 @@ fn by_a_look<F: Fs>(
         let Some(content) = read(context.fs, &sidecar, SIDECAR_BYTES_MAX + 1) else {
             return Ok(waiting("its sidecar is not there").with_path("sidecar", &sidecar));
         };
-        // The ingestor knows better than a look whether it was used already, and what is wrong.
+        // The ingestor knows more than this check: whether the sidecar was used already, and what is wrong.
         if let Some(told) = told {
             return Ok(told);
         }
@@ -180,7 +181,7 @@ fn by_a_look<F: Fs>(
     }
     thread::sleep(context.watch);
     match identity(context.fs, path)? {
-        None => return Ok(Answer::new(path, "GONE", "it has gone at this moment")),
+        None => return Ok(Answer::new(path, "GONE", "it has just disappeared")),
         Some((now, _)) if now.size != found.size => {
             let (more, time) = (now.size.abs_diff(found.size), context.watch.as_secs_f64());
             let how = if now.size > found.size { "growing" } else { "shrinking" };
@@ -201,7 +202,7 @@ fn sums<F: Fs>(context: &Context<'_, F>, path: &Path, demand: &Demand) -> Result
     Ok(sums_of(context.fs, &file, demand)?)
 }
 
-/// The sidecar was there before its file, as far as their times tell.
+/// The sidecar existed before its file, as far as their times show.
 fn is_orphaned<F: Fs>(context: &Context<'_, F>, path: &Path, sidecar: &Path) -> Result<bool, Error> {
     let (dir, name) = split(path)?;
     let dir = context.fs.open_dir(dir)?;
@@ -210,7 +211,7 @@ fn is_orphaned<F: Fs>(context: &Context<'_, F>, path: &Path, sidecar: &Path) -> 
     Ok(sidecar.is_some_and(|sidecar| is_older(&sidecar.identity, born)))
 }
 
-/// Nothing speaks against it: is its content new?
+/// No check has failed: is its content new?
 fn complete<F: Fs>(
     context: &Context<'_, F>,
     settings: &Settings,
@@ -223,8 +224,8 @@ fn complete<F: Fs>(
         return of_original(context, Answer::new(path, "DUPLICATE", summary), Some(original.ingest_id));
     }
     let summary = match context.report.index.rules().validation {
-        Some(_) => "an ingestor takes it when it has been unchanged for long enough, and looks into it (--validate)",
-        None => "nothing speaks against it: an ingestor takes it when it has been unchanged for long enough",
+        Some(_) => "an ingestor takes it when it has been unchanged for long enough, and validates it (--validate)",
+        None => "it passes all checks: an ingestor takes it when it has been unchanged for long enough",
     };
     Ok(Answer::new(path, "READY", summary).with("sha256", sha256.hex()))
 }

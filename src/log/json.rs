@@ -1,30 +1,31 @@
-//! JSON that anything may be printed as: what a terminal or a line would obey is in it as `\uXXXX`, nothing else is changed.
+//! JSON that is safe to print anywhere: characters that would end a line or control a terminal are written as `\uXXXX`,
+//! and nothing else is changed.
 //!
-//! Invariant: all JSON that leaves the program is made here, but the manifests' lines, which are data, and are compared byte by
-//! byte with what earlier versions wrote.
+//! Invariant: all JSON that leaves the program is made here, except the manifests' lines: they are data, and are
+//! compared byte by byte with lines that earlier versions wrote.
 
 use serde::Serialize;
 
 use super::escape::is_dangerous;
 
-/// On one line.
+/// The value on one line.
 pub fn text(value: &(impl Serialize + ?Sized)) -> String {
     let mut json = Vec::new();
     append(&mut json, value);
-    // What serde_json writes is UTF-8.
+    // serde_json writes only UTF-8.
     String::from_utf8_lossy(&json).into_owned()
 }
 
-/// Appends it, on one line.
+/// Appends the value, on one line.
 pub(super) fn append(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let begin = json.len();
-    // Numbers and text into memory: there is nothing that could fail.
+    // Writing numbers and text to memory cannot fail.
     let written = serde_json::to_writer(&mut *json, value);
     debug_assert!(written.is_ok());
     escape(json, begin);
 }
 
-/// On several lines, for people, without an end of line behind the last.
+/// The value on several lines, for people, without a line end after the last.
 pub fn pretty(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
     let mut json = Vec::new();
     let written = serde_json::to_writer_pretty(&mut json, value);
@@ -33,10 +34,10 @@ pub fn pretty(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
     json
 }
 
-/// Escapes what is dangerous from there on. Outside of strings JSON is ASCII without control characters but line ends, and within
-/// them serde_json has escaped those of ASCII, but DEL.
+/// Escapes dangerous characters from `begin` on. Outside of strings, JSON is ASCII without control characters except
+/// line ends; inside of strings, serde_json has escaped those of ASCII, except DEL.
 fn escape(json: &mut Vec<u8>, begin: usize) {
-    // Nearly always there is nothing to do.
+    // In most cases there is nothing to do.
     if json[begin..].iter().all(|byte| *byte < 0x7f) {
         return;
     }
@@ -44,7 +45,7 @@ fn escape(json: &mut Vec<u8>, begin: usize) {
     json.truncate(begin);
     for character in text.chars() {
         if character >= '\u{7f}' && is_dangerous(character) {
-            // All of them lie in the basic plane, where one escape is one character.
+            // All of them are in the basic plane, where one escape is one character.
             json.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
         } else {
             json.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());

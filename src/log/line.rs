@@ -1,6 +1,7 @@
-//! One event as a line: JSON or text.
+//! Writes one event as a line of JSON or text.
 //!
-//! Invariant: every field that the event declares is there, in that order; one without a value is null (or left out, as text).
+//! Invariant: a line has every field that the event declares, in that order; a field without a value is null (or left
+//! out, as text).
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -21,12 +22,12 @@ use super::json;
 /// The field that names an event.
 const EVENT: &str = "event";
 
-/// The exact bytes of what is not UTF-8.
+/// The exact bytes, in base64, if they are not UTF-8.
 fn exact(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).is_err().then(|| BASE64.encode(bytes))
 }
 
-/// How the field is called beside a field of that name.
+/// Suffix of the field with the exact bytes.
 const EXACT_SUFFIX: &str = "_base64";
 
 /// Lines are JSON.
@@ -76,12 +77,12 @@ thread_local! {
     static JSON: RefCell<JsonFields> = RefCell::new(JsonFields::default());
 }
 
-/// The fields of an event as JSON, each where its field says. One of these serves all events of a thread: there is a line
-/// for each file, so lines must cost little.
+/// The fields of an event as JSON, found by their index. One object serves all events of a thread: there is a line for
+/// each file, so lines must cost little.
 #[derive(Default)]
 struct JsonFields {
     json: Vec<u8>,
-    /// Where each field's value is in `json`, by the field's index; an empty one has no value.
+    /// The range of each field's value in `json`, by the field's index; an empty range means no value.
     places: Vec<Range<usize>>,
     text: String,
     /// Exact bytes of fields that are not UTF-8, by the field's index.
@@ -142,7 +143,7 @@ impl Visit for JsonFields {
     }
 }
 
-/// Appends an event: its name first, then every field that it declares, in that order; one without a value is null.
+/// Appends an event: its name first, then every field that it declares, in that order; a field without a value is null.
 pub(super) fn json_line(line: &mut Vec<u8>, timestamp: &dyn fmt::Display, level: &str, event: &Event<'_>) {
     let declared = event.metadata().fields();
     JSON.with_borrow_mut(|fields| {
@@ -161,7 +162,7 @@ pub(super) fn json_line(line: &mut Vec<u8>, timestamp: &dyn fmt::Display, level:
     });
 }
 
-/// The same for people.
+/// The same as text for people.
 pub(super) fn text_line(line: &mut Vec<u8>, timestamp: &dyn fmt::Display, level: &str, event: &Event<'_>) {
     let declared = event.metadata().fields().iter();
     let mut fields = Fields(declared.map(|field| (field.name().to_owned(), Value::Null)).collect());
@@ -170,7 +171,7 @@ pub(super) fn text_line(line: &mut Vec<u8>, timestamp: &dyn fmt::Display, level:
     let event = fields.shift_remove(EVENT).unwrap_or_else(|| "log".into());
     let mut out = format!("{timestamp} {level:5} {}", event.as_str().unwrap_or("log"));
     for (key, value) in fields {
-        // A bare word stays bare; anything else is quoted and escaped as JSON does it.
+        // A plain word is written as it is; anything else is quoted and escaped.
         let _ = match value.as_str() {
             Some(text) if is_plain(text) => write!(out, " {key}={text}"),
             Some(text) => write!(out, " {key}={}", escaped(text)),
@@ -181,7 +182,7 @@ pub(super) fn text_line(line: &mut Vec<u8>, timestamp: &dyn fmt::Display, level:
     line.extend_from_slice(out.as_bytes());
 }
 
-/// Says that lines were dropped. By the writer itself, whatever the level: it is about the log.
+/// The line that reports dropped lines. The writer makes it itself, at every log level: it is about the log.
 pub(super) fn dropped_line(lines: u64) -> Vec<u8> {
     const NAME: &str = "log_lines_dropped";
     let (timestamp, level) = (humantime::format_rfc3339_millis(SystemTime::now()), level_text(Level::WARN));

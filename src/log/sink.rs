@@ -1,10 +1,10 @@
-//! What is logged on its way to standard error: a bounded buffer, and a thread of its own that writes it.
+//! The way of log lines to standard error: a bounded buffer, and a separate thread that writes it.
 //!
 //! Invariants:
-//! - Whoever logs never waits for the reader: a line that finds no room is dropped and counted.
-//! - Lines come out in the order in which they were handed over, each whole, unless the write itself breaks off.
-//! - What was dropped is told in one line, as soon as a line can be written again.
-//! - Standard error stays as it was given to us: other processes share it, so it is not made non-blocking.
+//! - A thread that logs never waits for the reader: a line for which there is no room is dropped and counted.
+//! - Lines are written in the order in which they were handed over, each whole, unless a write fails in the middle.
+//! - Dropped lines are reported in one line, as soon as a line can be written again.
+//! - Standard error keeps its flags: other processes share it, so it is not made non-blocking.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use crate::limits::{
     LOG_BUFFER_BYTES_MAX, LOG_FINISH_STALL_MAX, LOG_FINISH_TIME_MAX, LOG_URGENT_BYTES, LOG_WRITE_BYTES_MAX,
 };
 
-/// Lines that were dropped since the start, also those that could not be written.
+/// Lines that were dropped since the start, including those that could not be written.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// The process has one standard error.
@@ -35,14 +35,14 @@ struct Sink {
     written: Condvar,
 }
 
-/// What waits to be written.
+/// The lines that wait to be written.
 struct Queue {
     lines: Vec<u8>,
-    /// Dropped, and not told yet.
+    /// Dropped, and not reported yet.
     untold: u64,
-    /// The writer has lines of its own.
+    /// The writer has taken lines and is writing them.
     is_writing: bool,
-    /// Counts pieces that were written, or given up.
+    /// Counts pieces that were written or given up.
     pieces: u64,
     has_writer: bool,
 }
@@ -66,7 +66,7 @@ impl Queue {
     }
 }
 
-/// Behind the last whole line.
+/// The end of the last whole line.
 fn end_of_lines(lines: &[u8]) -> usize {
     lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
 }
@@ -75,18 +75,18 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Lines that were dropped since the start: nobody read the log, or it could not be written.
+/// Lines that were dropped since the start, because the log was not read or could not be written.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Hands whole lines over. Urgent ones (warnings and errors) find room when others do not any more.
+/// Hands over whole lines. Urgent ones (warnings and errors) have additional room.
 pub(super) fn hand_over(lines: &[u8], is_urgent: bool) {
     WRITER.call_once(start);
     let mut queue = lock();
     if !queue.has_writer {
         drop(queue);
-        // Without the thread there is nothing better than to write as well as it goes.
+        // Without the thread, write directly, as well as possible.
         let mut writer = Writer::default();
         writer.write(lines);
         return;
@@ -96,7 +96,7 @@ pub(super) fn hand_over(lines: &[u8], is_urgent: bool) {
     SINK.filled.notify_one();
 }
 
-/// Waits until everything is written: as long as it goes on, but not for ever. Lines that are left then are lost.
+/// Waits until everything is written, as long as there is progress, but not for ever. Lines that are left are lost.
 pub fn finish() {
     let until = Instant::now() + LOG_FINISH_TIME_MAX;
     let mut queue = lock();
@@ -115,7 +115,7 @@ pub fn finish() {
 }
 
 fn lock() -> MutexGuard<'static, Queue> {
-    // Lines are whole whenever the lock is free, whoever panicked.
+    // The queue contains whole lines whenever its lock is free, even after a panic.
     SINK.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -127,7 +127,7 @@ fn start() {
 /// The writer's thread. It ends with the process.
 fn write_all() {
     let (mut writer, mut lines) = (Writer::default(), Vec::new());
-    // Dropped, and not told yet.
+    // Dropped, and not reported yet.
     let mut dropped = 0;
     loop {
         let mut queue = lock();
@@ -138,7 +138,7 @@ fn write_all() {
         }
         std::mem::swap(&mut queue.lines, &mut lines);
         queue.is_writing = true;
-        // These came behind the lines, what was dropped before came ahead of them.
+        // The lines counted here came after those in `lines`; those counted in `dropped` came before.
         let untold = std::mem::take(&mut queue.untold);
         drop(queue);
         writer.tell(&mut dropped);
@@ -151,12 +151,12 @@ fn write_all() {
 /// Writes to standard error.
 #[derive(Default)]
 struct Writer {
-    /// The last write broke off within a line.
+    /// The last write ended within a line.
     is_torn: bool,
 }
 
 impl Writer {
-    /// Says how many lines were dropped, if that can be written.
+    /// Reports how many lines were dropped, if that can be written.
     fn tell(&mut self, dropped: &mut u64) {
         if *dropped > 0 {
             let line = dropped_line(*dropped);
@@ -166,7 +166,7 @@ impl Writer {
         }
     }
 
-    /// Writes whole lines, piece by piece; returns how many are lost.
+    /// Writes whole lines, piece by piece; returns how many were lost.
     fn write(&mut self, mut lines: &[u8]) -> u64 {
         let mut lost = 0;
         while !lines.is_empty() {
@@ -182,9 +182,9 @@ impl Writer {
         lost
     }
 
-    /// How many bytes of the piece were written.
+    /// Returns how many bytes of the piece were written.
     fn write_piece(&mut self, piece: &[u8]) -> usize {
-        // Half a line is there: what comes now must not look like the rest of it.
+        // Half a line was written: the next one must not look like its rest.
         if self.is_torn && put(b"\n") == 0 {
             return 0;
         }
@@ -211,14 +211,14 @@ fn piece_bytes(lines: &[u8]) -> usize {
     }
 }
 
-/// One write that is not interrupted; 0 if it failed. Not by way of [`io::Stderr`], whose lock would be held for as long as
-/// nobody reads: a panic's message needs it, too.
+/// One write, repeated if interrupted; 0 if it failed. It does not use [`io::Stderr`], whose lock would be held while
+/// there is no reader: the message of a panic needs that lock as well.
 fn put(bytes: &[u8]) -> usize {
     loop {
         match rustix::io::write(io::stderr(), bytes) {
             Ok(written) => return written,
             Err(Errno::INTR) => {}
-            // Whoever shares it with us has made it non-blocking.
+            // Another process that shares it has made it non-blocking.
             Err(Errno::AGAIN) => {
                 let stderr = io::stderr();
                 let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];

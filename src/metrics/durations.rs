@@ -1,7 +1,7 @@
 //! Histograms of durations.
 //!
-//! Invariant: an observation is three additions to atomics; nobody waits for a scrape, and no scrape for anybody. So a scrape
-//! may see one of the three before the others, which the next one makes good.
+//! Invariant: an observation is two additions to atomics; no observation waits for a scrape, and no scrape for an
+//! observation. So a scrape may see one of the two before the other, which the next scrape corrects.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,41 +10,41 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Of one sync: a flash disk with a capacitor takes 0.05 ms, one without 1 ms, a spinning one 10 ms; from 0.25 s on
-/// something is wrong, and from 30 s on the kernel itself complains soon.
+/// Bounds for one sync: a flash disk with a capacitor takes 0.05 ms, one without 1 ms, a spinning disk 10 ms; from 0.25
+/// s on something is wrong, and from 30 s on the kernel itself will soon complain.
 pub const SYNC_SECONDS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// Of one batch, which is a handful of syncs and up to 2,048 renames.
+/// Bounds for one batch: a few syncs and up to 2,048 renames.
 pub const COMMIT_SECONDS: &[f64] =
     &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// From complete to the line: milliseconds for a small file, minutes for one of 100 GB, and hours where the process was down
-/// or a disk was full in between.
+/// Bounds for the time from complete to the manifest line: milliseconds for a small file, minutes for one of 100 GB,
+/// and hours if the process was down or a disk was full in between.
 pub const COMPLETE_TO_MANIFEST_SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 
-/// A histogram. Its buckets' upper bounds are in seconds and ascend.
+/// A histogram. The upper bounds of its buckets are in seconds, in ascending order.
 pub struct Durations {
     bounds: &'static [f64],
-    /// One for each bound, and one for what is above all.
+    /// One per bound, and one for longer durations.
     counts: Box<[AtomicU64]>,
     nanos: AtomicU64,
 }
 
 impl Durations {
-    /// Nothing observed yet.
+    /// A histogram without observations.
     pub fn new(bounds: &'static [f64]) -> Durations {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Durations { bounds, counts, nanos: AtomicU64::new(0) }
     }
 
-    /// Adds one.
+    /// Adds one observation.
     pub fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        // 584 years fit.
+        // A u64 holds 584 years.
         self.nanos.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! Events that change no count, for the daemon and for commands.
+//! Events without a counter, for the daemon and for commands.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use crate::log;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// `clock_jumped`: the wall clock is more than a day off what the journal says. Nothing is forgotten any sooner by it.
+/// `clock_jumped`: the wall clock differs from the journal's time by more than a day. Nothing is forgotten earlier
+/// because of it.
 pub fn clock_jumped(jumped: &Jumped) {
     let hours = jumped.by_ms.unsigned_abs() / HOUR_MS;
     tracing::warn!(

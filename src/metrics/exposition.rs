@@ -1,6 +1,8 @@
-//! The metrics in Prometheus' text format, 0.0.4: what every Prometheus and node_exporter's textfile collector read.
+//! The metrics in Prometheus' text format, version 0.0.4, which every Prometheus and node_exporter's textfile collector
+//! read.
 //!
-//! Invariant: what is exposed is this file's table, and docs/monitoring.md has a line for each; a test compares the two.
+//! Invariant: the metrics in this file are all that is exposed, and docs/monitoring.md has a line for each; a test
+//! compares the two.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,25 +20,25 @@ use super::health::Phase;
 use super::labels::{By, Stage};
 use super::{Metrics, Value};
 
-/// What all names begin with.
+/// Prefix of all names.
 const PREFIX: &str = "csv_ingestor";
 
-/// A way to expose the metrics, made once.
+/// One way to expose the metrics; made once.
 pub struct Exposition {
     registry: Registry,
     process: Registry,
 }
 
 impl Exposition {
-    /// For who scrapes this process.
+    /// For a scrape of this process.
     pub fn of_process(metrics: &Arc<Metrics>) -> Exposition {
         let mut process = Registry::default();
         process.register_collector(Box::new(Process(metrics.clone())));
         Exposition { registry: registry(metrics, None), process }
     }
 
-    /// For a file among others, in which each series is told from those of other ingestors by a label. What is called by the
-    /// name of any process is left out: it would be taken for the collector's own.
+    /// For a file among others: a label distinguishes each series from those of other ingestors. Metrics that every
+    /// process has under the same name are left out: they would count as the collector's own.
     pub fn of_file(metrics: &Arc<Metrics>, ingestor: String) -> Exposition {
         let label = (Cow::Borrowed("ingestor"), Cow::Owned(ingestor));
         Exposition { registry: registry(metrics, Some(label)), process: Registry::default() }
@@ -60,7 +62,7 @@ pub fn text(exposition: &Exposition) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// Only while it is known.
+/// A gauge, exposed only while its value is known.
 impl TypedMetric for Value {
     const TYPE: MetricType = MetricType::Gauge;
 }
@@ -75,7 +77,7 @@ impl EncodeMetric for Value {
     }
 }
 
-/// Writes one metric after the other.
+/// Writes metrics one by one.
 struct Table<'a>(DescriptorEncoder<'a>);
 
 impl Table<'_> {
@@ -87,7 +89,7 @@ impl Table<'_> {
         self.row(name, help, &ConstGauge::new(value))
     }
 
-    /// A time or a timestamp in milliseconds, if it is known: a series that says 1970 would set off every alert.
+    /// A time or a timestamp in milliseconds, if it is known: a series with the value 1970 would raise every alert.
     fn seconds(&mut self, name: &str, help: &str, millis: &Value) -> fmt::Result {
         let Some(millis) = millis.get() else { return Ok(()) };
         self.row(name, help, &ConstGauge::new(millis as f64 / 1000.0))
@@ -98,7 +100,7 @@ impl Table<'_> {
     }
 }
 
-/// The metrics whose names begin with ours.
+/// The metrics with this program's prefix.
 #[derive(Debug)]
 struct Ours(Arc<Metrics>);
 
@@ -128,20 +130,20 @@ impl Ours {
             "Failures by reason: each file_failed, file_quarantined or disk_full in the log",
             &metrics.failures,
         )?;
-        table.row("quarantined", "Those of them that were moved to quarantine, by reason", &metrics.quarantined)?;
-        table.row("abandoned", "Files that were given up before they were moved, by reason", &metrics.abandoned)
+        table.row("quarantined", "Failures that moved a file to quarantine, by reason", &metrics.quarantined)?;
+        table.row("abandoned", "Files that were abandoned before they were moved, by reason", &metrics.abandoned)
     }
 
     fn queue(&self, table: &mut Table<'_>) -> fmt::Result {
         let metrics = &*self.0;
         let of = |stage| metrics.stages.of(stage).get().unwrap_or(0);
         let depth = By::from(|stage| match stage {
-            // Until the intake hears of a batch, its files are among those that it has handed out.
+            // Until the intake gets the reports of a batch, its files still count among those that were handed out.
             Stage::Hashing => ConstGauge::new(of(Stage::Hashing).saturating_sub(of(Stage::Committing))),
             stage => ConstGauge::new(of(stage)),
         });
         table.row("queue_depth", "Files that are known and not done, by stage", &depth)?;
-        let help = "What the last scan of the staging directory saw and did not take, by reason";
+        let help = "Entries that the last scan of the staging directory ignored, by reason";
         let ignored = By::from(|reason| ConstGauge::new(metrics.scan.ignored.of(reason).get().unwrap_or(0)));
         table.row("ignored_files", help, &ignored)?;
         let waiting = metrics
@@ -168,7 +170,7 @@ impl Ours {
 
     fn journal(&self, table: &mut Table<'_>) -> fmt::Result {
         let metrics = &*self.0;
-        let help = "What the journal takes on the disk: segments and snapshots, both generations";
+        let help = "Bytes of the journal on the disk: segments and snapshots, both generations";
         table.known("journal_bytes", help, &metrics.journal.bytes)?;
         table.known(
             "snapshot_bytes",
@@ -190,12 +192,12 @@ impl Ours {
         let phase = metrics.health.phase();
         let states = By::from(|state: Phase| ConstGauge::new(u64::from(state == phase)));
         table.row("state", "1 for the state that the process is in", &states)?;
-        let help = "Log lines that were dropped because nobody read them or they could not be written";
+        let help = "Log lines that were dropped because the log was not read or could not be written";
         table.row("log_lines_dropped", help, &ConstCounter::new(crate::log::dropped()))?;
-        let help = "Files that the last start found half done, by what became of them";
+        let help = "Files that the last start found half done, by outcome";
         let recovered = By::from(|outcome| ConstGauge::new(metrics.recovery.files.of(outcome).get()));
         table.row("recovered_files", help, &recovered)?;
-        table.seconds("recovery_seconds", "How long that took", &metrics.recovery.millis)?;
+        table.seconds("recovery_seconds", "How long the last recovery took", &metrics.recovery.millis)?;
         let help = "When the process began";
         table.row("start_time_seconds", help, &ConstGauge::new(metrics.started_at.0 as f64 / 1000.0))?;
         let metric = ConstGauge::new(1_u64);
@@ -205,7 +207,7 @@ impl Ours {
     }
 }
 
-/// What every process has under the same name.
+/// Metrics that every process has under the same name.
 #[derive(Debug)]
 struct Process(Arc<Metrics>);
 

@@ -1,9 +1,9 @@
-//! Is the process alive, and is it ready? For `/healthz`, `/readyz`, and whoever else watches it.
+//! Is the process alive, and is it ready? For `/healthz`, `/readyz` and other monitors.
 //!
 //! Invariants:
-//! - Ready: recovery is over, nothing is paused, nothing is ending.
-//! - Alive: no thread has worked at one thing for longer than [`STALL_MAX`]. Whoever waits for work is not at work; nor is
-//!   one that waits for room on a full disk, which is for an operator to end and not for a restart.
+//! - Ready: recovery is finished, the process is not paused, and not ending.
+//! - Alive: no thread has been busy with one thing for longer than [`STALL_MAX`]. A thread that waits for work is not
+//!   busy; nor is one that waits for room on a full disk, which an operator has to provide: a restart would not help.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,20 +11,21 @@ use std::time::Duration;
 use super::labels::{Label, label};
 use crate::heartbeat::{Heartbeats, Stall};
 
-/// How long a thread may be at one thing: a batch, a slice of a scan, a piece of a large file. Some 13 GB of dirty pages, which
-/// a machine with 64 GiB may have, take a spinning disk two minutes to sync; beyond twice that it is stuck.
+/// How long a thread may be busy with one thing: a batch, a slice of a scan, a piece of a large file. A machine with 64
+/// GiB of memory may have 13 GB of dirty pages, which a spinning disk syncs in two minutes; after more than twice that
+/// time the thread is stuck.
 pub const STALL_MAX: Duration = Duration::from_secs(300);
 
 label!(
-    /// Where the process is in its life.
+    /// The phases of the process.
     Phase, "state", {
-        /// The journal is read, and what was half done is finished.
+        /// The journal is read, and files that were half done are finished.
         Recovering = "recovering",
-        /// Files are taken.
+        /// Files are ingested.
         Running = "running",
-        /// What has been begun is finished.
+        /// Files that were begun are finished.
         Stopping = "stopping",
-        /// It has ended well.
+        /// It has ended without an error.
         Stopped = "stopped",
         /// It has ended, or is about to, with an error.
         Failed = "failed",
@@ -35,7 +36,7 @@ label!(
 #[derive(Debug, Default)]
 pub(super) struct Health {
     phase: AtomicUsize,
-    /// How many threads wait for room on a disk.
+    /// The number of threads that wait for room on a disk.
     full: AtomicUsize,
     pub(super) heartbeats: Heartbeats,
 }
@@ -45,7 +46,7 @@ impl Health {
         Phase::ALL.get(self.phase.load(Ordering::Relaxed)).copied().unwrap_or(Phase::Failed)
     }
 
-    /// Goes on to a later phase; never back, so that whoever stops does not hide that something failed.
+    /// Enters a later phase; never an earlier one, so that a stop does not hide a failure.
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase.index(), Ordering::Relaxed);
     }
@@ -57,7 +58,7 @@ impl Health {
     pub(super) fn disk_has_room(&self) {
         let less = |full: usize| Some(full.saturating_sub(1));
         let _ = self.full.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        // Others have waited behind those who waited for room.
+        // Other threads may have waited for the threads that waited for room.
         self.heartbeats.begin_anew();
     }
 
@@ -95,13 +96,13 @@ mod tests {
         crate::heartbeat::step();
         std::thread::sleep(Duration::from_millis(50));
         assert!(health.stalled(Duration::from_millis(40)).is_some() && health.not_ready().is_none());
-        // The committer and the intake may both have met it.
+        // The committer and the intake may both have found the disk full.
         health.disk_full();
         health.disk_full();
         health.disk_has_room();
         assert!(health.stalled(Duration::ZERO).is_none() && health.not_ready().is_some());
         health.disk_has_room();
-        // What it was at while the disk was full does not count.
+        // The time while the disk was full does not count.
         assert!(health.stalled(Duration::from_millis(40)).is_none() && health.not_ready().is_none());
     }
 

@@ -1,9 +1,9 @@
 //! `--metrics-listen`: a small HTTP server for `/metrics`, `/healthz` and `/readyz`.
 //!
 //! Invariants:
-//! - It reads atomics and nothing else: no request can wait for the pipeline or for a disk, or hold them up.
-//! - So many connections at a time as it has threads, so many bytes of a request, so many seconds for all of it, and far fewer
-//!   while others may be waiting; whatever comes in, the answer is one of a few, and the connection is closed.
+//! - Requests read only atomics: no request can wait for the pipeline or for a disk, or delay them.
+//! - The number of connections at a time, the bytes of a request and the time for a connection are limited, and the
+//!   time much more while all threads are busy. Each connection gets one of a few answers, and is closed.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,12 +19,12 @@ use crate::limits::{
     HTTP_STACK_BYTES, HTTP_THREADS,
 };
 
-/// How long to wait when no connection could be accepted, as while the process has no descriptors left.
+/// The pause after a connection could not be accepted, as when the process has no descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// A listening socket that nobody answers at yet.
+/// A listening socket whose connections are not answered yet.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
@@ -39,7 +39,7 @@ impl Listener {
         Ok(Listener { listener, address })
     }
 
-    /// Answers from now on, until the process ends.
+    /// Answers requests from now on, until the process ends.
     pub fn serve(self, metrics: &Arc<Metrics>) -> io::Result<()> {
         let (listener, busy) = (Arc::new(self.listener), Arc::<AtomicUsize>::default());
         for index in 0..HTTP_THREADS {
@@ -48,7 +48,7 @@ impl Listener {
                 let exposition = Exposition::of_process(&metrics);
                 loop {
                     match listener.accept() {
-                        // What becomes of a connection is its client's concern.
+                        // A failed connection concerns only its client.
                         Ok((stream, _)) => {
                             busy.fetch_add(1, Ordering::Relaxed);
                             drop(converse(stream, &Deadline::begin(&busy), &metrics, &exposition));
@@ -64,10 +64,10 @@ impl Listener {
     }
 }
 
-/// How long a connection may last.
+/// The time limit of a connection.
 struct Deadline<'a> {
     began: Instant,
-    /// Threads that have a connection, of [`HTTP_THREADS`].
+    /// The number of threads that have a connection, out of [`HTTP_THREADS`].
     busy: &'a AtomicUsize,
 }
 
@@ -76,7 +76,7 @@ impl Deadline<'_> {
         Deadline { began: Instant::now(), busy }
     }
 
-    /// The time that is left, as it looks now; an error when there is none.
+    /// The time that is left at the current load; an error if there is none.
     fn left(&self) -> io::Result<Duration> {
         let is_crowded = self.busy.load(Ordering::Relaxed) >= HTTP_THREADS;
         let limit = if is_crowded { HTTP_CROWDED_TIME_MAX } else { HTTP_REQUEST_TIME_MAX };
@@ -84,7 +84,8 @@ impl Deadline<'_> {
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 
-    /// Repeats a call that waits for the client, a part of the time that is left each time: it may become less.
+    /// Repeats a call that waits for the client, each time for a part of the time that is left: the limit may become
+    /// shorter.
     fn spend<T>(&self, mut call: impl FnMut(Duration) -> io::Result<T>) -> io::Result<T> {
         loop {
             match call(self.left()?.min(HTTP_CROWDED_TIME_MAX)) {
@@ -107,7 +108,7 @@ fn converse(
         Err(refusal) => refusal,
     };
     write_all(&mut stream, &answer.bytes(), patience)?;
-    // A socket that is closed while bytes lie unread in it is reset, and the client may lose the answer.
+    // A socket that is closed while it contains unread bytes is reset, and the client may lose the answer.
     stream.shutdown(Shutdown::Write)?;
     let (mut buffer, mut drained) = ([0; 1024], 0);
     while drained < HTTP_LINGER_BYTES_MAX {
@@ -119,13 +120,13 @@ fn converse(
     Ok(())
 }
 
-/// What was asked for.
+/// The request line.
 struct Request {
     method: String,
     path: String,
 }
 
-/// Reads a request's head. An error is the connection's; a request that is none is answered.
+/// Reads a request's head. The outer error is the connection's; the inner one is the answer to an invalid request.
 fn read_request(stream: &mut TcpStream, patience: &Deadline<'_>) -> io::Result<Result<Request, Response>> {
     let mut buffer = [0; HTTP_REQUEST_BYTES_MAX];
     let mut filled = 0;
@@ -221,9 +222,10 @@ fn read(stream: &mut TcpStream, buffer: &mut [u8], patience: &Deadline<'_>) -> i
     })
 }
 
-/// As `Write::write_all`, but the patience is for all of it, however few bytes the client takes at a time.
+/// Like `Write::write_all`, but the time limit applies to the whole answer, however few bytes the client accepts at a
+/// time.
 fn write_all(stream: &mut TcpStream, bytes: &[u8], patience: &Deadline<'_>) -> io::Result<()> {
-    // Most answers fit into the socket's buffer: one that did not ask in time is told so, all the same.
+    // Most answers fit into the socket's buffer: a client whose request was late still gets an answer.
     stream.set_write_timeout(Some(ACCEPT_RETRY))?;
     let mut written = match stream.write(bytes) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,

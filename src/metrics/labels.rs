@@ -1,7 +1,7 @@
 //! Labels, and metrics that have one.
 //!
-//! Invariant: the values of a label are an enum's, never a name or a path from outside, so the number of series is fixed; all
-//! of them are there from the start, at zero, so that a rate sees the first event.
+//! Invariant: a label's values are those of an enum, never a name or a path from outside, so the number of series is
+//! fixed. All of them exist from the start, at zero, so that a rate includes the first event.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,11 +20,11 @@ pub trait Label: Copy + Send + Sync + 'static {
     const ALL: &'static [Self];
     /// The value, as it is exposed.
     fn text(self) -> &'static str;
-    /// Its place in [`Label::ALL`].
+    /// Its position in [`Label::ALL`].
     fn index(self) -> usize;
 }
 
-/// An enum that is a label: a line for each value.
+/// An enum that is a label: one line per value.
 macro_rules! label {
     ($(#[$about:meta])* $name:ident, $label:literal, { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$about])*
@@ -52,31 +52,32 @@ macro_rules! label {
 pub(super) use label;
 
 label!(
-    /// Why something failed, in few words.
+    /// Why something failed.
     FailureReason, "reason", {
         /// A staged file could not be opened or read.
         Unreadable = "unreadable",
-        /// The sidecar holds another SHA-256.
+        /// The sidecar has another checksum.
         Checksum = "checksum",
-        /// It is no CSV file.
+        /// It is not a valid CSV file.
         Malformed = "malformed",
         /// It could not be copied or moved into the warehouse.
         NotMoved = "not_moved",
         /// A source or sidecar could not be removed afterwards.
         NotRemoved = "not_removed",
-        /// A file that is not ours was moved to the warehouse by mistake, and could not be put back.
+        /// A file that does not belong to the ingestor was moved to the warehouse by mistake, and could not be put
+        /// back.
         NotPutBack = "not_put_back",
-        /// There was no room. Counted once for each time of being full.
+        /// There was no room. Counted once each time that the disk becomes full.
         DiskFull = "disk_full",
     }
 );
 
 label!(
-    /// Where files are that are not done yet.
+    /// The stage of a file that is not done yet.
     Stage, "stage", {
         /// Not complete yet.
         Waiting = "waiting",
-        /// Refused: a writer has it open, its checksum differs, it could not be read. Looked at again later.
+        /// Refused: a writer has it open, its checksum differs, or it could not be read. Checked again later.
         Held = "held",
         /// Complete, and waiting for its turn.
         Ready = "ready",
@@ -88,7 +89,7 @@ label!(
 );
 
 label!(
-    /// Why something in staging is not taken, whatever becomes of it.
+    /// Why an entry in staging is never taken.
     IgnoredReason, "reason", {
         /// A directory.
         Directory = "directory",
@@ -100,7 +101,7 @@ label!(
         Hidden = "hidden",
         /// The name of an unfinished transfer.
         Temporary = "temporary",
-        /// What a desktop or an editor leaves.
+        /// A file that desktops or editors create.
         NotData = "not_data",
         /// The sidecar of a name that is ignored.
         Sidecar = "sidecar",
@@ -112,7 +113,7 @@ label!(
 );
 
 label!(
-    /// What came of a compaction.
+    /// The result of a compaction.
     SnapshotResult, "result", {
         /// A snapshot was written.
         Written = "written",
@@ -173,7 +174,7 @@ impl From<QuarantineCause> for FailureReason {
 
 impl Label for AbandonReason {
     const NAME: &'static str = "reason";
-    /// All but one: a file that has to be copied goes again at once, and is not given up.
+    /// All but `NeedsCopy`: such a file is tried again at once, and does not count as abandoned.
     const ALL: &'static [Self] = &[
         AbandonReason::Vanished,
         AbandonReason::Changed,
@@ -198,34 +199,34 @@ impl Label for AbandonReason {
     }
 }
 
-/// A metric for each value of a label.
+/// One metric per value of a label.
 pub struct By<L: Label, M> {
     metrics: Box<[M]>,
     label: PhantomData<L>,
 }
 
 impl<L: Label, M> By<L, M> {
-    /// One metric for each value.
+    /// One metric per value.
     pub fn new(make: impl Fn() -> M) -> By<L, M> {
         By { metrics: L::ALL.iter().map(|_| make()).collect(), label: PhantomData }
     }
 
-    /// One metric for each value, made from it.
+    /// One metric per value, made from it.
     pub fn from(make: impl Fn(L) -> M) -> By<L, M> {
         By { metrics: L::ALL.iter().map(|value| make(*value)).collect(), label: PhantomData }
     }
 
-    /// The one with this value.
+    /// The metric of this value.
     pub fn of(&self, value: L) -> &M {
         &self.metrics[value.index()]
     }
 
-    /// The one with this value, to be changed.
+    /// The metric of this value, mutable.
     pub fn of_mut(&mut self, value: L) -> &mut M {
         &mut self.metrics[value.index()]
     }
 
-    /// All of them, with their values.
+    /// All metrics, with their values.
     pub fn iter(&self) -> impl Iterator<Item = (L, &M)> {
         L::ALL.iter().copied().zip(&self.metrics)
     }

@@ -1,8 +1,8 @@
-//! Counters and events: one method per event, which counts it and logs it; and how things stand, for those who look on.
+//! Counters and events: one method per event, which counts and logs it; and the present state, for monitors.
 //!
 //! Invariants:
-//! - Field names, and the names of what is exposed, are the contract's; nobody else writes these events.
-//! - Whatever the pipeline calls is a few additions to atomics: it never waits for a reader.
+//! - The names of fields and of metrics are part of the contract; no other module writes these events.
+//! - Methods that the pipeline calls do a few additions to atomics: they never wait for a reader.
 
 pub mod durations;
 pub mod events;
@@ -35,7 +35,7 @@ use durations::Durations;
 use health::{Health, Phase, STALL_MAX};
 use labels::{By, IgnoredReason, Label, SnapshotResult, Stage, label};
 
-/// What has happened since the start, and how things stand.
+/// Counts since the start, and the present state.
 #[derive(Debug)]
 pub struct Metrics {
     started: Instant,
@@ -62,7 +62,7 @@ struct RecoveryMetrics {
     millis: Value,
 }
 
-/// How long things take.
+/// Histograms of durations.
 #[derive(Debug)]
 struct Latency {
     syncs: By<SyncCall, Durations>,
@@ -70,7 +70,7 @@ struct Latency {
     complete_to_manifest: Durations,
 }
 
-/// What lies in staging.
+/// The staging directory.
 #[derive(Debug, Default)]
 struct ScanMetrics {
     ignored: By<IgnoredReason, Value>,
@@ -127,7 +127,7 @@ label!(
     Recovery, "outcome", {
         /// It is in warehouse and manifest now.
         Completed = "completed",
-        /// It was given up.
+        /// It was abandoned.
         Abandoned = "abandoned",
         /// It has to be hashed again.
         Resumed = "resumed",
@@ -141,7 +141,7 @@ label!(
 pub struct RecoveryCounts {
     /// Files that are in warehouse and manifest now.
     pub completed: u64,
-    /// Files that were given up (they are discovered anew if they are there).
+    /// Files that were abandoned (if they still exist, they are discovered again).
     pub abandoned: u64,
     /// Files that have to be hashed again.
     pub resumed: u64,
@@ -154,13 +154,13 @@ pub struct RecoveryCounts {
 pub struct QueueDepths {
     /// Not complete yet.
     pub waiting: usize,
-    /// Refused, and looked at again later.
+    /// Refused, and checked again later.
     pub held: usize,
     /// Complete, and waiting for their turn.
     pub ready: usize,
     /// Handed out.
     pub in_flight: usize,
-    /// When the one that was seen first of all these was seen first.
+    /// When the oldest of these files was first seen.
     pub oldest: Option<Instant>,
 }
 
@@ -177,7 +177,7 @@ pub struct Totals {
     pub failures: u64,
     /// Complete files that are known and not finished.
     pub queue_depth: u64,
-    /// Since the start.
+    /// The time since the start.
     pub elapsed: Duration,
 }
 
@@ -208,7 +208,7 @@ impl Default for Metrics {
     }
 }
 
-/// How things stand. No events: these are asked for, or exposed.
+/// The present state. These methods log no events.
 impl Metrics {
     /// The counters now.
     pub fn totals(&self) -> Totals {
@@ -224,32 +224,32 @@ impl Metrics {
         }
     }
 
-    /// True while nothing is taken because a disk is full.
+    /// True while no file is ingested because a disk is full.
     pub fn is_disk_full(&self) -> bool {
         self.health.is_full()
     }
 
-    /// Why no files are taken now; None if they are.
+    /// Why no files are ingested now; None if they are.
     pub fn not_ready(&self) -> Option<&'static str> {
         self.health.not_ready()
     }
 
-    /// A thread that is stuck.
+    /// A thread that is stalled.
     pub fn stalled(&self) -> Option<Stall> {
         self.health.stalled(STALL_MAX)
     }
 
-    /// Where the process is in its life.
+    /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
         self.health.enter(phase);
     }
 
-    /// Where threads show whether they move.
+    /// The heartbeats of the threads.
     pub fn heartbeats(&self) -> &Heartbeats {
         &self.health.heartbeats
     }
 
-    /// A sync has taken so long.
+    /// A sync has taken this long.
     pub fn synced(&self, call: SyncCall, took: Duration) {
         self.latency.syncs.of(call).observe(took);
     }
@@ -265,13 +265,13 @@ impl Metrics {
         self.stages.of(Stage::Committing).set(0);
     }
 
-    /// What the journal's writer knows: contents that are remembered, and bytes of full segments that are in no snapshot.
+    /// The journal's size: contents that are remembered, and bytes of full segments that are in no snapshot.
     pub fn journal_grown(&self, remembered: u64, unfolded_bytes: u64) {
         self.journal.remembered.set(remembered);
         self.journal.unfolded_bytes.set(unfolded_bytes);
     }
 
-    /// What the journal takes on the disk.
+    /// The journal's size on the disk.
     pub fn journal_measured(&self, usage: &Usage) {
         self.journal.bytes.set(usage.segment_bytes + usage.snapshot_bytes);
         self.journal.snapshot_bytes.set(usage.newest_snapshot_bytes);
@@ -282,7 +282,7 @@ impl Metrics {
         self.stages.of(Stage::Waiting).set(queue.waiting as u64);
         self.stages.of(Stage::Held).set(queue.held as u64);
         self.stages.of(Stage::Ready).set(queue.ready as u64);
-        // Those in the committer's batch are among them until they are reported.
+        // Files in the committer's batch count here until they are reported.
         self.stages.of(Stage::Hashing).set(queue.in_flight as u64);
         match queue.oldest {
             Some(oldest) => self.scan.oldest_waiting.set(millis(oldest.saturating_duration_since(self.started))),
@@ -290,7 +290,7 @@ impl Metrics {
         }
     }
 
-    /// A scan of the whole directory has ended, and has seen so much that is not taken.
+    /// A scan of the whole directory has ended, with these numbers of ignored entries.
     pub fn scanned(&self, now: UnixMillis, took: Duration, ignored: &By<IgnoredReason, usize>) {
         ignored.iter().for_each(|(reason, count)| self.scan.ignored.of(reason).set(*count as u64));
         self.scan.last.set(now.0);
@@ -355,8 +355,8 @@ impl Metrics {
         );
     }
 
-    /// `original_damaged`: a file in staging has the content that should be in the warehouse, and stays, because there it is
-    /// not, or perhaps not.
+    /// `original_damaged`: a file in staging has a content that the journal knows as ingested, and stays, because the
+    /// file in the warehouse is damaged or missing, or could not be checked.
     pub fn original_damaged(&self, path: &Path, original: &Path, why: &str) {
         tracing::warn!(
             event = "original_damaged",
@@ -369,7 +369,7 @@ impl Metrics {
     /// `file_abandoned`.
     pub fn file_abandoned(&self, path: &Path, reason: AbandonReason) {
         if reason == AbandonReason::NeedsCopy {
-            // Nothing is wrong with it: it goes again at once.
+            // This is not a failure: it is tried again at once.
             tracing::debug!(event = "file_needs_copy", path = log::path(path));
             return;
         }
@@ -391,7 +391,7 @@ impl Metrics {
         );
     }
 
-    /// `file_failed`. `retry_in` is null if nothing but a change of the file will help.
+    /// `file_failed`. `retry_in` is null if only a change of the file can help.
     pub fn file_failed(&self, path: &Path, reason: FailureReason, error: &str, retry_in: Option<Duration>) {
         self.failures.of(reason).inc();
         tracing::error!(
@@ -402,15 +402,15 @@ impl Metrics {
         );
     }
 
-    /// `disk_full`: nothing more is taken until there is room. For each of these there is a `disk_has_room`, or the process
-    /// ends.
+    /// `disk_full`: no file is ingested until there is room. Each of these is followed by a `disk_has_room`, or the
+    /// process ends.
     pub fn disk_full(&self, error: &str, retry_in: Duration) {
         self.failures.of(FailureReason::DiskFull).inc();
         self.health.disk_full();
         tracing::error!(event = "disk_full", error, retry_in = %humantime::format_duration(retry_in));
     }
 
-    /// `disk_has_room`: going on.
+    /// `disk_has_room`: ingestion continues.
     pub fn disk_has_room(&self) {
         self.health.disk_has_room();
         tracing::info!(event = "disk_has_room");
@@ -430,7 +430,7 @@ impl Metrics {
         );
     }
 
-    /// `snapshot_failed`: the journal is as it was, and this is tried again later.
+    /// `snapshot_failed`: the journal is unchanged, and the compaction is tried again later.
     pub fn snapshot_failed(&self, error: &str) {
         self.journal.snapshots.of(SnapshotResult::Failed).inc();
         tracing::warn!(event = "snapshot_failed", error);

@@ -1,6 +1,6 @@
-//! What is done about the metrics at their own pace: the journal is measured, and `--metrics-textfile` is written.
+//! The work on metrics that is done at fixed intervals: the journal is measured, and `--metrics-textfile` is written.
 //!
-//! Invariant: it has a thread of its own, so a disk that hangs stops nothing but this.
+//! Invariant: it has its own thread, so a disk that hangs stops only this.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Recorder {
     finished: Receiver<()>,
 }
 
-/// What it does each time.
+/// The work of each interval.
 struct Recording<F> {
     fs: F,
     metrics: Arc<Metrics>,
@@ -31,7 +31,7 @@ struct Recording<F> {
 }
 
 impl Recorder {
-    /// Begins at once, and goes on each `interval`.
+    /// Records at once, and then after each `interval`.
     pub fn start<F: Fs>(
         fs: &F,
         metrics: &Arc<Metrics>,
@@ -60,7 +60,7 @@ impl Recorder {
         Ok(Recorder { stop, finished })
     }
 
-    /// Has it all done once more and waits for that; not for ever, should it hang.
+    /// Records once more and waits for that, for a limited time.
     pub fn finish(self) {
         drop(self.stop);
         let _ = self.finished.recv_timeout(RECORDER_FINISH_MAX);
@@ -69,7 +69,7 @@ impl Recorder {
 
 impl<F: Fs> Recording<F> {
     fn once(&mut self) {
-        // What cannot be measured now is as it was.
+        // After a failed measurement the old values stay.
         if let Ok(usage) = Usage::measure(&self.fs, &self.state_path) {
             self.metrics.journal_measured(&usage);
         }
@@ -87,13 +87,13 @@ pub struct Textfile {
 }
 
 impl Textfile {
-    /// Will write to `path`.
+    /// A writer for `path`; writes nothing yet.
     pub fn new(path: &Path, metrics: &Arc<Metrics>) -> Textfile {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Textfile { path: path.to_path_buf(), exposition: Exposition::of_file(metrics, name), has_failed: false }
     }
 
-    /// Replaces the file. That it cannot is said once, until it could.
+    /// Replaces the file. A failure is logged once, until a write succeeds.
     pub fn write(&mut self) {
         let Ok(text) = text(&self.exposition) else { return };
         let written = replace(&self.path, &text);

@@ -1,5 +1,5 @@
-//! Journals that begin with a snapshot, made by the crate's own compaction, so that what is mutated is what is really
-//! written; what is done to them; and a second reader of snapshots.
+//! Journals that begin with a snapshot, made by the crate's own compaction, so that the mutated bytes are those that
+//! are really written; changes to them; and a second reader of snapshots.
 
 pub mod mutate;
 pub mod oracle;
@@ -21,33 +21,33 @@ use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMil
 
 use crate::journal::{Builder, Segment};
 
-/// Where the journals lie.
+/// The directory of the journals.
 pub const DIR: &str = "/state";
 /// When the first file was found.
 const BEGIN_MS: u64 = 1_767_323_045_778;
-/// Contents that the journals may hold.
+/// Contents that the journals may have, at most.
 const CONTENTS: u64 = 128;
 
 /// A journal that begins with a snapshot.
 pub struct Base {
-    /// A machine with its segments, but without the snapshot.
+    /// A machine with the segments, but without the snapshot.
     pub machine: SimFs,
     /// The LSN in the snapshot's name.
     pub lsn: u64,
     /// The snapshot.
     pub bytes: Vec<u8>,
-    /// What lies behind it, two segments at least.
+    /// The segments after it, at least two.
     pub segments: Vec<Segment>,
 }
 
-/// The journals: of many contents, the same folded once more, of three contents, of none.
+/// The journals: with many contents, the same folded once more, with three contents, with none.
 pub static BASES: LazyLock<[Base; 4]> = LazyLock::new(|| {
     let many = Script::run(100);
     let (once, twice) = (many.folded(1), many.folded(2));
     [once, twice, Script::run(3).folded(1), Script::run(0).folded(1)]
 });
 
-/// A content's digest. Of each sixteen, the last two begin with the same eight bytes.
+/// A content's digest. Of each sixteen contents, the last two have the same first eight bytes.
 pub fn sha256(content: u64) -> Sha256 {
     let word = |n: u64| {
         let mixed = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -58,7 +58,7 @@ pub fn sha256(content: u64) -> Sha256 {
     Sha256(words.concat().try_into().unwrap_or_default())
 }
 
-/// The digests of all contents that any of the journals knows or knew, and of some that none does.
+/// The digests of all contents that any of the journals knows or knew, and of some that none knows.
 pub fn known_contents() -> impl Iterator<Item = Sha256> {
     (0..CONTENTS).map(sha256)
 }
@@ -76,7 +76,7 @@ fn identity(number: u64) -> FileIdentity {
 }
 
 impl Script {
-    /// What happens, with so many files in the first segment; in the two behind it there are a few more.
+    /// The events, with this many files in the first segment; the two segments after it have a few more.
     fn run(files: u64) -> Vec<Segment> {
         let mut script = Script { builder: Builder::first(48), pending: Vec::new(), segments: Vec::new() };
         script.settings("/in");
@@ -89,7 +89,7 @@ impl Script {
         script.expire(30);
         script.rotate();
         if files > 0 {
-            // What has expired comes again; a duplicate that stayed is another file now.
+            // A content that has expired comes again; a kept duplicate is another file now.
             script.ingested(5);
             script.found(201);
             script.ingested(120);
@@ -136,7 +136,7 @@ impl Script {
         self.add(Record::Expired(UnixMillis(BEGIN_MS + after_ms)));
     }
 
-    /// A file is found; its inode, and when, come from the number.
+    /// A file is found; its inode and time come from the number.
     fn found(&mut self, number: u64) -> IngestId {
         let identity = identity(number);
         let source_path = match number {
@@ -188,7 +188,7 @@ impl Script {
         ingest_id
     }
 
-    /// A file in every state, and other settings among them.
+    /// A file in every state, with changes of the settings between them.
     fn unfinished(&mut self) {
         self.found(200);
         self.duplicate(201, 0, DuplicateAction::Keep);
@@ -227,7 +227,7 @@ trait Fold {
 }
 
 impl Fold for Vec<Segment> {
-    /// The journal in which so many segments are folded, one after the other.
+    /// The journal in which this many segments are folded, one after the other.
     fn folded(&self, count: usize) -> Base {
         let machine = SimFs::new(1);
         machine.upstream().mkdir_all(DIR).unwrap();

@@ -1,5 +1,5 @@
-//! A fuzzer's bytes, read as damage to a snapshot. Some steps are done to its pieces, before it is put together with right
-//! checksums; the others to the file, with steps among them that put checksums right again.
+//! Interprets a fuzzer's bytes as damage to a snapshot. Some steps change its pieces, before it is assembled with
+//! correct checksums; others change the file, and some of them correct checksums.
 
 use super::parts::{PAGE, Parts, extent, mend, mend_block, mend_header, mend_lists};
 use super::{BASES, Base};
@@ -7,13 +7,13 @@ use crate::oracle::number;
 
 /// Bytes of one step.
 const STEP_BYTES: usize = 8;
-/// Longest file.
+/// Length of the longest file.
 const FILE_BYTES_MAX: usize = 64 * PAGE;
-/// Kinds of steps that are done to the pieces.
+/// Number of kinds of steps that change the pieces.
 const KINDS_OF_PIECES: u8 = 12;
-/// Kinds of steps.
+/// Number of kinds of steps.
 pub const KINDS: u8 = 26;
-/// In the mode: all checksums are put right at last.
+/// Bit of the mode: finally all checksums are corrected.
 pub const MENDED: u8 = 0x40;
 
 /// A snapshot in a journal.
@@ -26,7 +26,7 @@ pub struct Case {
     pub bytes: Vec<u8>,
 }
 
-/// The case that these bytes stand for: a mode, the number of the journal, and the rest.
+/// The case that these bytes describe: a mode, the number of the journal, and the rest.
 pub fn snapshot(input: &[u8]) -> Case {
     let (mode, base, rest) = match input {
         [mode, base, rest @ ..] => (*mode, &BASES[usize::from(*base) % BASES.len()], rest),
@@ -46,7 +46,7 @@ pub fn snapshot(input: &[u8]) -> Case {
     case
 }
 
-/// The bytes over a part of a right snapshot.
+/// A valid snapshot, partly overwritten with the bytes.
 fn overlaid(base: &Base, bytes: &[u8]) -> Vec<u8> {
     let mut file = base.bytes.clone();
     if let [low, high, bytes @ ..] = bytes {
@@ -56,7 +56,7 @@ fn overlaid(base: &Base, bytes: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The bytes as pieces: each is a length in two bytes and so much of what follows; directories, survivors, rows.
+/// The bytes as pieces: each is a length in two bytes and that many bytes; directories, survivors, rows.
 fn of_pieces(base: &Base, mut bytes: &[u8]) -> Parts {
     let mut pieces = Vec::new();
     while let [low, high, rest @ ..] = bytes {
@@ -141,7 +141,7 @@ fn change_file(case: &mut Case, step: &Step) {
     let (from, to) = (step.from % pages, step.to % pages);
     let in_page = step.to % PAGE;
     match step.kind {
-        // A byte in the front of a page, where what means something is; or anywhere.
+        // A byte at the beginning of a page, where the fields are; or anywhere.
         12 => put(bytes, from * PAGE + usize::from(step.low), |byte| byte ^ step.high),
         13 => put(bytes, from * PAGE + usize::from(step.low), |_| step.high),
         14 => put(bytes, from * PAGE + in_page, |byte| byte ^ step.high),
@@ -166,7 +166,7 @@ fn change_file(case: &mut Case, step: &Step) {
     }
 }
 
-/// One of the header's numbers.
+/// Changes one of the header's numbers.
 fn change_field(bytes: &mut [u8], step: &Step) {
     let at = 40 + 4 * (step.from % 62);
     let size = if step.to.is_multiple_of(2) { 8 } else { 4 };
@@ -187,7 +187,7 @@ fn change_field(bytes: &mut [u8], step: &Step) {
     bytes[at..at + size].copy_from_slice(&changed.to_le_bytes()[..size]);
 }
 
-/// A number in one of the lists.
+/// Changes a number in one of the lists.
 fn change_list(bytes: &mut [u8], step: &Step) {
     if bytes.len() < PAGE {
         return;
@@ -206,7 +206,7 @@ fn change_list(bytes: &mut [u8], step: &Step) {
     field.copy_from_slice(&changed.to_le_bytes());
 }
 
-/// The lists behind it move on.
+/// The lists after the page are moved.
 fn insert_page(bytes: &mut Vec<u8>, page: usize, value: u8) {
     let at = (page * PAGE).min(bytes.len());
     for list in 0..5 {

@@ -1,46 +1,46 @@
-//! A second reader of snapshots, written from `journal-format.md` alone, in the simplest way there is: everything that a
-//! reader can check, at once, in memory.
+//! A second reader of snapshots, written only from `journal-format.md`, in the simplest way: all checks of a reader, at
+//! once, in memory.
 
 use super::parts::PAGE;
 use crate::oracle::{number, record};
 
-/// Why there is no snapshot.
+/// Why a snapshot is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Damaged.
     Corrupt,
-    /// Of a newer format.
+    /// Written in a newer format.
     Newer,
 }
 
-/// All that a snapshot says.
+/// The content of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
-    /// In their order.
+    /// The rows in their order.
     pub rows: Vec<Row>,
     /// LSN, milliseconds and bytes of the surviving records.
     pub survivors: Vec<(u64, u64, Vec<u8>)>,
 }
 
-/// A row, with the numbers that its differences stand for.
+/// A row, with all numbers as absolute values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Of the content.
+    /// SHA-256 of the content.
     pub sha256: [u8; 32],
     /// When the file was found complete, its id, the LSN of its MANIFESTED, device, inode, size, and when MANIFESTED was
     /// written.
     pub numbers: [u64; 7],
-    /// Seconds.
+    /// Seconds since the epoch.
     pub mtime: i64,
-    /// In staging.
+    /// Path in staging.
     pub source: Vec<u8>,
-    /// In the warehouse.
+    /// Path in the warehouse.
     pub warehouse: Vec<u8>,
-    /// What stood there when it was published: device, inode, size, and two times of seconds and nanoseconds.
+    /// The file's identity when it was published: device, inode, size, and two times of seconds and nanoseconds.
     pub published: Option<([u64; 3], [(i64, u32); 2])>,
 }
 
-/// Reads the snapshot that lies under the name of this LSN.
+/// Reads the snapshot with the name of this LSN.
 pub fn read(bytes: &[u8], name: u64) -> Result<Whole, Refusal> {
     if bytes.len() < PAGE || !bytes.starts_with(b"CSVI-SNP") {
         return Err(Refusal::Corrupt);
@@ -54,7 +54,7 @@ pub fn read(bytes: &[u8], name: u64) -> Result<Whole, Refusal> {
     header_agrees(bytes, name).and_then(|()| whole(bytes)).ok_or(Refusal::Corrupt)
 }
 
-/// The header agrees with itself, with the name, and with the file's length.
+/// Checks that the header agrees with itself, with the name, and with the file's length.
 fn header_agrees(bytes: &[u8], name: u64) -> Option<()> {
     let lsn = number(bytes, 40, 8);
     let folded_until = number(bytes, 72, 8).max(number(bytes, 88, 8));
@@ -69,7 +69,7 @@ fn header_agrees(bytes: &[u8], name: u64) -> Option<()> {
     (counts && lsn > 0 && lsn == name && lsn == folded_until && spare && length).then_some(())
 }
 
-/// The bytes of the lists. They follow each other, and the file ends with the last.
+/// The bytes of the lists. They follow each other, and the file ends with the last one.
 fn lists(bytes: &[u8]) -> Option<[&[u8]; 5]> {
     let (rows, blocks, bits) = (number(bytes, 112, 8), number(bytes, 120, 8), number(bytes, 160, 4));
     if rows >= 1 << 32 || blocks > rows || bits > 30 {
@@ -138,7 +138,7 @@ fn block(bytes: &[u8], page: usize, directories: &[&[u8]], rows: &mut Vec<Row>) 
     Some(pages)
 }
 
-/// So many bytes behind the first `skip`, and what follows.
+/// `length` bytes after the first `skip`, and the rest.
 fn counted(bytes: &[u8], length: u64, skip: usize) -> Option<(&[u8], &[u8])> {
     bytes.get(skip..)?.split_at_checked(usize::try_from(length).ok()?)
 }
@@ -216,7 +216,7 @@ fn directories(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     Some(directories)
 }
 
-/// The lists of buckets and fragments are those of these rows.
+/// Checks that the lists of buckets and fragments are those of these rows.
 fn index_agrees(rows: &[Row], bits: u64, buckets: &[u8], fragments: &[u8]) -> bool {
     let front = |row: &Row| u128::from_be_bytes(row.sha256[..16].try_into().unwrap_or_default());
     let bucket = |row: &Row| front(row) >> 64 >> (64 - bits);

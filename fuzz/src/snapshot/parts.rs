@@ -1,10 +1,10 @@
-//! A snapshot taken to pieces, and put together again with right checksums and lists: so that whatever was done to the
-//! pieces, the reader gets as far as to them.
+//! A snapshot taken to pieces, and assembled with correct checksums and lists: so that the reader reaches the pieces,
+//! however they were changed.
 
 use crate::oracle::number;
 
 pub(super) const PAGE: usize = 4096;
-/// Most bits of a bucket's number here.
+/// Bits of a bucket's number here, at most.
 const BUCKET_BITS_MAX: u32 = 12;
 
 /// The pieces.
@@ -12,17 +12,17 @@ const BUCKET_BITS_MAX: u32 = 12;
 pub struct Parts {
     /// The header block.
     pub header: Vec<u8>,
-    /// As they stand in the blocks, without their lengths.
+    /// The rows as they are in the blocks, without their lengths.
     pub rows: Vec<Vec<u8>>,
     /// The list of directories.
     pub directories: Vec<u8>,
     /// The list of surviving records.
     pub survivors: Vec<u8>,
-    /// How many bits of a digest name its bucket.
+    /// The number of bits of a digest that select its bucket.
     pub bucket_bits: u32,
 }
 
-/// Where a list begins, and its length.
+/// The offset of a list, and its length.
 pub(super) fn extent(header: &[u8], list: usize) -> (u64, u64) {
     (number(header, 168 + 24 * list, 8), number(header, 176 + 24 * list, 8))
 }
@@ -38,7 +38,7 @@ fn put(bytes: &mut [u8], at: usize, value: u64, size: usize) {
 }
 
 impl Parts {
-    /// Of an undamaged snapshot.
+    /// The pieces of an undamaged snapshot.
     pub fn of(bytes: &[u8]) -> Parts {
         let mut rows = Vec::new();
         let mut at = PAGE;
@@ -61,7 +61,7 @@ impl Parts {
         }
     }
 
-    /// The file.
+    /// The assembled file.
     pub fn assemble(&self) -> Vec<u8> {
         let mut file = self.header.clone();
         let mut blocks = Vec::new();
@@ -123,7 +123,7 @@ impl Parts {
     }
 }
 
-/// Makes all checksums right that can be.
+/// Corrects all checksums that are within the file.
 pub(super) fn mend(bytes: &mut [u8]) {
     if bytes.len() < PAGE {
         return;
@@ -138,7 +138,7 @@ pub(super) fn mend(bytes: &mut [u8]) {
     mend_header(bytes);
 }
 
-/// Of what stands at a page, taken as a block of rows.
+/// Corrects the checksum of the page, as that of a block of rows.
 pub(super) fn mend_block(bytes: &mut [u8], page: usize) {
     let at = page * PAGE;
     if page == 0 || bytes.len() < at + PAGE {
@@ -151,7 +151,7 @@ pub(super) fn mend_block(bytes: &mut [u8], page: usize) {
     put(bytes, at, u64::from(checksum), 4);
 }
 
-/// Of the lists that lie in the file.
+/// Corrects the checksums of the lists that are within the file.
 pub(super) fn mend_lists(bytes: &mut [u8]) {
     for number in 0..5 {
         let place = crc32c::crc32c_append(crc32c::crc32c(&bytes[20..24]), &(number as u32).to_le_bytes());
@@ -160,7 +160,7 @@ pub(super) fn mend_lists(bytes: &mut [u8]) {
     }
 }
 
-/// Of the header.
+/// Corrects the checksum of the header.
 pub(super) fn mend_header(bytes: &mut [u8]) {
     let checksum = crc32c::crc32c(&bytes[..4092]);
     put(bytes, 4092, u64::from(checksum), 4);

@@ -1,4 +1,4 @@
-//! Handing complete files to the workers.
+//! Hands complete files to the workers.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN};
 use crate::pipeline::Settled;
 
 impl Intake {
-    /// Hands out complete files until the queue or the limit is full.
+    /// Hands out complete files until the queue or the limit is reached.
     pub(super) fn feed(
         &mut self,
         to_hash: &ToHash,
@@ -26,7 +26,7 @@ impl Intake {
             return Ok(());
         }
         self.schedule.paused_until = None;
-        // The file that found no room may be gone; then nobody is known to want any.
+        // The file that found no room may be gone; then no file is known to need room.
         if self.outbox.full.as_ref().is_some_and(|full| !self.settle.knows(&full.name)) {
             self.outbox.full = None;
             self.metrics.disk_has_room();
@@ -48,7 +48,7 @@ impl Intake {
         }
     }
 
-    /// The next small files, as few as keep every worker busy. Large ones that come between them go their own way.
+    /// The next small files, only so many that every worker gets some. Large files in between go to their own queue.
     fn next_chunk(
         &mut self,
         large: &Sender<Settled>,
@@ -64,8 +64,8 @@ impl Intake {
             {
                 self.metrics.file_ready(&input.join(&*settled.name), settled.identity.size);
             }
-            // What is resumed stands in the journal already, with the id and instant that it keeps.
-            // And what an orphaned sidecar releases is decided by what is in that, so nothing is said before.
+            // The journal already has the DISCOVERED of a resumed file, with its id and time. And whether an orphaned
+            // sidecar releases its file depends on its content, so nothing is recorded before it is read.
             if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed && !settled.orphaned {
                 let note = ToCommit::Note(settled.clone());
                 heartbeat::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;

@@ -1,4 +1,4 @@
-//! What became of files, and who asks for them.
+//! Handles reports about files, and answers questions about them.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::pipeline::settle::Reaction;
 use crate::pipeline::{Outcome, Refusal, Report};
 
 impl Intake {
-    /// Tells what is known of a file.
+    /// Answers what is known about a file.
     pub(super) fn answer(&mut self, asked: Option<Asked>, now: Duration) {
         let Some(Asked { name, answer }) = asked else {
             self.asked = channel::never();
@@ -35,11 +35,11 @@ impl Intake {
             failures: tracked.failures,
             error: self.errors.iter().rev().find(|(of, _)| **of == *name).map(|(_, error)| error.clone()),
         });
-        // There is room for it; whether anybody reads it is not our concern.
+        // The channel has room for it; whether the answer is read does not matter here.
         let _ = answer.try_send(told);
     }
 
-    /// Logs what is wrong with a file, and remembers it for who asks; of a few files only.
+    /// Logs an error of a file, and remembers it for `explain`; for a limited number of files.
     fn file_failed(&mut self, name: &Arc<OsStr>, reason: FailureReason, error: String, retry_in: Option<Duration>) {
         let path = self.input.as_deref().unwrap_or(Path::new("")).join(&**name);
         self.metrics.file_failed(&path, reason, &error, retry_in);
@@ -59,11 +59,11 @@ impl Intake {
         Ok(())
     }
 
-    /// Hears what became of a file.
+    /// Handles the report about a file.
     pub(super) fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
         let reaction = self.settle.report(report, now);
         self.log_refusal(report, &reaction, now);
-        // `replay` watches nothing: what is not finished by what the journal knows is for the daemon to find.
+        // `replay` watches nothing: files that it cannot finish from the journal are left for the daemon to find.
         if reaction.look_again && self.input.is_some() {
             let seen = self.scanner.look_at(&mut self.settle, &report.name, true, now);
             self.is_seen(seen.map(drop), now)?;

@@ -1,6 +1,6 @@
-//! Looking at staging, and what follows where that fails.
+//! Reads staging, and handles errors of that.
 //!
-//! Invariant: a look that failed ends no process by itself, except that of `--once` when it fails again and again.
+//! Invariant: a failed read does not end the process by itself, except with `--once` when scans fail again and again.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::limits::ONCE_STAGING_TRIES;
 use crate::pipeline::scan::SCAN_SLICE_NAMES;
 
 impl Intake {
-    /// Looks at the files whose time has come.
+    /// Checks the files that are due.
     pub(super) fn look_at_due(&mut self, until: Duration, now: Duration) -> Result<(), Error> {
-        // The next scan finds out whether anything can be seen again; until then they are due still.
+        // The next scan finds out whether staging can be read again; until then they stay due.
         if self.staging.is_failing {
             return Ok(());
         }
@@ -27,7 +27,11 @@ impl Intake {
         Ok(())
     }
 
-    /// The staging path still stands for the directory that we have open and locked; or it cannot be told.
+    /// Checks that the staging path still leads to the directory that is open and locked. Returns an error that does
+    /// not answer the question.
+    ///
+    /// # Errors
+    /// The path leads to another directory, or to none.
     pub(super) fn check_input(&self) -> Result<Option<fs::Error>, Error> {
         let Some(input) = &self.input else { return Ok(None) };
         let fs = &self.shared.fs;
@@ -39,7 +43,7 @@ impl Intake {
         }
     }
 
-    /// Hears whether a part of a scan succeeded. `--once` gives up when it has failed too often.
+    /// Handles the result of a part of a scan. `--once` gives up after too many failures.
     pub(super) fn is_scanned(&mut self, seen: fs::Result<()>, now: Duration) -> Result<(), Error> {
         let Err(error) = seen else { return Ok(()) };
         self.staging.scans_failed = self.staging.scans_failed.saturating_add(1);
@@ -49,7 +53,7 @@ impl Intake {
         self.is_seen(Err(error), now)
     }
 
-    /// Hears whether a look at staging succeeded. If not, the next scan comes soon.
+    /// Handles the result of reading staging. After an error, the next scan comes soon.
     pub(super) fn is_seen(&mut self, seen: fs::Result<()>, now: Duration) -> Result<(), Error> {
         let (Err(error), Some(input)) = (seen, &self.input) else { return Ok(()) };
         if !std::mem::replace(&mut self.staging.is_failing, true) {
@@ -59,13 +63,13 @@ impl Intake {
         let retry = now + self.staging.retry_in;
         self.schedule.next_scan = Some(self.schedule.next_scan.map_or(retry, |next| next.min(retry)));
         if self.schedule.window.is_some() {
-            // Nothing is through before a scan is.
+            // `--once` cannot finish before a scan has.
             self.schedule.deadline = None;
         }
         Ok(())
     }
 
-    /// A scan came to its end.
+    /// A scan has finished.
     pub(super) fn staging_was_seen(&mut self) {
         if let Some(input) = self.input.as_ref().filter(|_| self.staging.is_failing) {
             self.metrics.staging_available(input);
@@ -74,7 +78,7 @@ impl Intake {
     }
 }
 
-/// ENOENT and ENOTDIR: the path stands for no directory any more.
+/// ENOENT and ENOTDIR: the path does not lead to a directory any more.
 fn proves_absence(error: &fs::Error) -> bool {
     error.is_not_found() || error.source.raw_os_error() == Some(libc::ENOTDIR)
 }

@@ -1,11 +1,11 @@
-//! When the intake does what: scans, looks, reports. All instants count from its start.
+//! When the intake does what: scans, checks, reports. All instants are relative to its start.
 
 use std::time::Duration;
 
 use crate::config::{Config, Extent};
 use crate::pipeline::settle::Mode;
 
-/// The longest that the intake sleeps when nothing is due.
+/// The longest sleep of the intake when nothing is due.
 pub(super) const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// What is due when.
@@ -15,24 +15,24 @@ pub(super) struct Schedule {
     pub(super) next_scan: Option<Duration>,
     /// How long the scan under way has taken so far.
     pub(super) scan_took: Duration,
-    /// When the places are looked at again that must not go away.
+    /// When the directories that must not be replaced are checked again.
     pub(super) next_look: Duration,
-    /// Of `--once`: how long after the scan files may still become complete.
+    /// With `--once`: how long after the scan files may still become complete.
     pub(super) window: Option<Duration>,
-    /// Nothing more is taken after this time; what was taken is finished.
+    /// No file is taken after this time; files that were taken are finished.
     pub(super) deadline: Option<Duration>,
-    /// Of `--once`: the last scan has begun.
+    /// With `--once`: the last scan has begun.
     pub(super) searches_last: bool,
     pub(super) metrics_interval: Duration,
     pub(super) next_metrics: Duration,
-    /// A copy found no room: nothing is tried before then.
+    /// A copy found no room: no file is handed out before this time.
     pub(super) paused_until: Option<Duration>,
-    /// The longest that it sleeps: so often a watchdog looks whether it goes on.
+    /// The longest sleep: the watchdog expects a turn that often.
     pub(super) turn_max: Duration,
 }
 
 impl Schedule {
-    /// Without settings, nothing is scanned: only what recovery resumes is handed out.
+    /// Without a config, nothing is scanned: only files that recovery resumes are handed out.
     pub(super) fn new(config: Option<&Config>, turn_max: Duration) -> Schedule {
         let once = config.is_none_or(|config| config.extent == Extent::Once);
         let window = config.map_or(Duration::ZERO, |config| match config.mode {

@@ -1,8 +1,8 @@
-//! The staging directory as a whole: is it still there, and can it be looked at?
+//! The staging directory as a whole: does it still exist, and can it be read?
 //!
-//! Invariant: only what proves that the path stands for nothing, or for another directory, ends the process. Anything else (no
-//! permission for a moment, a server that is away, no descriptors left) says nothing of the files: it is said once, and tried
-//! again with the next scan.
+//! Invariant: only a proof that the path leads to nothing, or to another directory, ends the process. Any other error
+//! (missing permission for a moment, an unreachable server, no descriptors left) proves nothing about the files: it is
+//! logged once, and the next scan tries again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::fs::real::RealFs;
 use crate::limits::FULL_DISK_RETRY;
 use crate::pipeline::hash::Shared;
 
-/// What is known of it.
+/// The state of the staging directory.
 pub(super) struct StagingHealth {
-    /// Device and inode of what we have open and locked.
+    /// Device and inode of the directory that is open and locked.
     pub(super) key: Option<(u64, u64)>,
-    /// It could not be looked at the last time.
+    /// The last read of it failed.
     pub(super) is_failing: bool,
-    /// Scans that came to nothing, one behind the other.
+    /// Scans that failed in a row.
     pub(super) scans_failed: u32,
-    /// After so long it is tried again.
+    /// The time after which it is tried again.
     pub(super) retry_in: Duration,
 }
 

@@ -48,7 +48,7 @@ fn everything_is_copied_and_what_is_lost_is_told() {
     assert!(text.starts_with(&format!("copied {} files to {}\n", before.len(), copy.display())), "{text}");
     assert!(text.contains(&format!("damaged: {}: ", path.display())), "{text}");
     assert!(text.contains(&format!("\nlost: LSN {first} to {last}\n")), "{text}");
-    assert!(text.contains("\nsaved: ") && text.contains("the journal goes on at LSN "), "{text}");
+    assert!(text.contains("\nsaved: ") && text.contains("the journal continues at LSN "), "{text}");
     assert!(contents(&copy) == before, "the copy is not what there was");
     ok(&place.subcommand(&["journal", "verify"]));
     assert_eq!(ok(&place.subcommand(&["journal", "repair"])), "nothing to repair\n");

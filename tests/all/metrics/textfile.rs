@@ -161,10 +161,10 @@ fn it_may_not_lie_where_it_does_harm() {
         assert!(err(&output).contains("--metrics-textfile") && err(&output).contains(word), "{}", err(&output));
         assert_eq!(snapshot(place.root.path()), before, "{}", path.display());
     };
-    inside.iter().for_each(|dir| refused(&dir.join("x.prom"), "lies inside"));
+    inside.iter().for_each(|dir| refused(&dir.join("x.prom"), "is inside"));
     let link = place.root.path().parent().unwrap().join(format!("csv-ingestor-link-{}", std::process::id()));
     std::os::unix::fs::symlink(&place.state, &link).unwrap();
-    refused(&link.join("x.prom"), "lies inside");
+    refused(&link.join("x.prom"), "is inside");
     std::fs::remove_file(&link).unwrap();
     refused(&place.root.path().join("x.txt"), "must end in .prom");
     refused(&place.root.path().join("missing/x.prom"), "No such file");

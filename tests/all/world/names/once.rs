@@ -64,5 +64,5 @@ fn what_only_waits_is_no_failure() {
 fn help_names_it() {
     let help = out(&crate::harness::bare(&["--help"]).output().unwrap());
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("6 `run --once` is through, but some file failed"), "{words}");
+    assert!(words.contains("6 `run --once` finished, but some file failed"), "{words}");
 }
