@@ -77,10 +77,10 @@ fn all() -> Vec<Fixture> {
     found
 }
 
-/// Does it with each of them, on two threads: most of it is waiting for processes. Tells all that fail.
+/// Does it with each of them, on some threads: much of it is waiting for the disk. Tells all that fail.
 #[track_caller]
 fn with_each(fixtures: &[Fixture], check: impl Fn(&Fixture) + Sync) {
-    const THREADS: usize = 2;
+    const THREADS: usize = 4;
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -107,8 +107,10 @@ fn each_is_read_as_it_was_and_goes_on() {
             assert_lines(found, &fixture.text(file), file);
         }
         assert_says(&looked.facts, &expected["as_it_is"], "as it is");
+        look::second_reader_agrees(&place);
         let after = go_on::go_on(&place, &fixture.options(), &fixture.contents());
         assert_says(&after, &expected["after"], "after");
+        look::second_reader_agrees(&place);
     });
 }
 
