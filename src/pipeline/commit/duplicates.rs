@@ -44,7 +44,7 @@ impl<F: Fs> Committer<F> {
                 continue;
             };
             if ingest.state == FileState::Quarantined {
-                let (outcome, closing) = self.confine(&work, &ingest)?;
+                let (outcome, closing) = self.quarantine_file(&work, &ingest)?;
                 cleared.push((work, outcome, closing));
                 continue;
             }

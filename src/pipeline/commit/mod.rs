@@ -226,12 +226,12 @@ impl<F: Fs> Committer<F> {
         }
         let mut reports = Vec::with_capacity(batch.len());
         let mut hashed = std::mem::take(&mut self.pending.deferred);
-        let mut to_confine = Vec::new();
+        let mut to_quarantine = Vec::new();
         for item in batch {
             match item {
                 Ok(file) => hashed.push(file),
                 Err(refused) => match self.finding(&refused) {
-                    Some(finding) => to_confine.push((refused.settled, finding)),
+                    Some(finding) => to_quarantine.push((refused.settled, finding)),
                     None => reports.push(self.refuse(refused.settled, refused.refusal)),
                 },
             }
@@ -245,7 +245,7 @@ impl<F: Fs> Committer<F> {
             self.flush()?;
         }
         let mut plan = self.plan(hashed)?;
-        self.plan_quarantine(to_confine, &mut plan);
+        self.plan_quarantine(to_quarantine, &mut plan);
         self.write(&plan.records)?;
 
         let (placed, dropped) = self.place_all(plan.ingests)?;

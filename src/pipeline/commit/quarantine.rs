@@ -34,7 +34,7 @@ enum ReasonWritten {
 }
 
 /// The result of moving the file.
-enum Confined {
+enum Removal {
     Done,
     /// It is another file by now, or a process has it open for writing: it begins anew.
     Abandoned(AbandonReason),
@@ -46,24 +46,24 @@ enum Confined {
 
 impl<F: Fs> Committer<F> {
     /// Moves a QUARANTINED file away; returns the outcome, and the record that closes it.
-    pub(super) fn confine(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(Outcome, Record), Error> {
+    pub(super) fn quarantine_file(&mut self, work: &Work<F>, ingest: &Ingest) -> Result<(Outcome, Record), Error> {
         let Some(quarantined) = ingest.quarantined.as_deref() else {
             return Err(Error::Transition("a file in quarantine has no place there", work.id));
         };
         // A fault of the place is no reason to stop: the file stays, and the others continue.
-        let confined = match self.staging.dirs.look(&quarantined.target) {
+        let removal = match self.staging.dirs.look(&quarantined.target) {
             Err(error) if error.spares_others() => match self.staging.dirs.look(&ingest.source_path) {
-                Ok(Some(_)) => Confined::Refused(error),
-                _ => Confined::Unseen(error),
+                Ok(Some(_)) => Removal::Refused(error),
+                _ => Removal::Unseen(error),
             },
-            there => match self.confined_before(work, ingest, quarantined, there?)? {
-                Some(confined) => confined,
+            there => match self.quarantined_before(work, ingest, quarantined, there?)? {
+                Some(removal) => removal,
                 None => self.move_there(work, ingest, quarantined.clone())?,
             },
         };
         let abandoned = |reason| Record::Abandoned(Abandoned { ingest_id: work.id, reason });
-        Ok(match confined {
-            Confined::Done => {
+        Ok(match removal {
+            Removal::Done => {
                 let used_sidecar = self.remove_used_sidecar(work, ingest)?;
                 // Read again: the record has the name that the file got in the end.
                 if let Some(quarantined) = &self.ingest(work.id)?.quarantined {
@@ -71,18 +71,18 @@ impl<F: Fs> Committer<F> {
                 }
                 (Outcome::Quarantined { used_sidecar }, Record::QuarantineDone(work.id))
             }
-            Confined::Abandoned(reason) => {
+            Removal::Abandoned(reason) => {
                 self.give_back_taken(work, ingest)?;
                 self.metrics.file_abandoned(&ingest.source_path, reason);
                 (Outcome::Abandoned(reason), abandoned(reason))
             }
-            Confined::Unseen(error) => {
+            Removal::Unseen(error) => {
                 let ((staging, _), (dir, _)) = (split(&ingest.source_path)?, split(&quarantined.target)?);
                 self.staging.dirs.touch(staging, dir);
                 self.give_back_taken(work, ingest)?;
                 (Outcome::Refused(Refusal::Failed(error)), abandoned(AbandonReason::Failed))
             }
-            Confined::Refused(error) => {
+            Removal::Refused(error) => {
                 self.give_back_taken(work, ingest)?;
                 // Read again, as above.
                 if let Some(quarantined) = self.ingest(work.id)?.quarantined.clone() {
@@ -144,13 +144,13 @@ impl<F: Fs> Committer<F> {
 
     /// Handles what an earlier run left at the target: the file itself, or, moved by mistake, a file that an upstream had
     /// put in its place. None if nothing is there. The name has the ingest id in it, so no other file is expected there.
-    fn confined_before(
+    fn quarantined_before(
         &mut self,
         work: &Work<F>,
         ingest: &Ingest,
         quarantined: &Quarantined,
         there: Option<Stat>,
-    ) -> Result<Option<Confined>, Error> {
+    ) -> Result<Option<Removal>, Error> {
         let target = &quarantined.target;
         let Some(there) = there else { return Ok(None) };
         if !there.identity.same_but_renamed(&ingest.identity) {
@@ -159,7 +159,7 @@ impl<F: Fs> Committer<F> {
             }
             self.return_there(work, target, &ingest.source_path)?;
             self.discard_reason(work, quarantined)?;
-            return Ok(Some(Confined::Abandoned(AbandonReason::Changed)));
+            return Ok(Some(Removal::Abandoned(AbandonReason::Changed)));
         }
         let (dir, _) = split(target)?;
         let (staging, _) = split(&ingest.source_path)?;
@@ -167,7 +167,7 @@ impl<F: Fs> Committer<F> {
         if let ReasonWritten::Refused(error) = self.write_reason(work, ingest, quarantined)? {
             // A file must not be in quarantine without its reason.
             self.return_there(work, target, &ingest.source_path)?;
-            return Ok(Some(Confined::Refused(error)));
+            return Ok(Some(Removal::Refused(error)));
         }
         // A rename that a crash cut off may have left both names: the old one is removed after the new one is durable.
         self.patiently(|staging| staging.dirs.sync())?;
@@ -175,10 +175,10 @@ impl<F: Fs> Committer<F> {
         if self.staging.dirs.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
             self.remove(work.id, Aside::Second, &ingest.source_path, &ingest.identity, None)?;
         }
-        Ok(Some(Confined::Done))
+        Ok(Some(Removal::Done))
     }
 
-    fn move_there(&mut self, work: &Work<F>, ingest: &Ingest, first: Quarantined) -> Result<Confined, Error> {
+    fn move_there(&mut self, work: &Work<F>, ingest: &Ingest, first: Quarantined) -> Result<Removal, Error> {
         let taken = match self.take_again(work, &ingest.source_path, &ingest.identity) {
             // That is why it goes to quarantine.
             Err(Error::Io(error)) if is_unreadable(&error) => Taken::Already,
@@ -190,45 +190,45 @@ impl<F: Fs> Committer<F> {
         };
         if let Taken::Busy(reason) = taken {
             self.discard_reason(work, &first)?;
-            return Ok(Confined::Abandoned(reason));
+            return Ok(Removal::Abandoned(reason));
         }
         let mut quarantined = first;
         for attempt in 1..=NAMES_MAX {
             let (source, target) = (&ingest.source_path, &quarantined.target);
             let (is_ours, placed) = self.place_with_reason(work, ingest, &quarantined)?;
-            let confined = match placed {
+            let removal = match placed {
                 // Further names do no harm here: this is not a file of the warehouse.
                 Placed::Done | Placed::Linked => {
                     if !taken.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))? {
-                        return Ok(Confined::Done);
+                        return Ok(Removal::Done);
                     }
                     self.return_there(work, target, source)?;
-                    Some(Confined::Abandoned(AbandonReason::OpenForWriting))
+                    Some(Removal::Abandoned(AbandonReason::OpenForWriting))
                 }
                 Placed::Changed | Placed::Renumbered => {
                     self.return_there(work, target, source)?;
-                    Some(Confined::Abandoned(AbandonReason::Changed))
+                    Some(Removal::Abandoned(AbandonReason::Changed))
                 }
-                Placed::Vanished => Some(Confined::Abandoned(AbandonReason::Vanished)),
-                Placed::Refused(error) => Some(Confined::Refused(error)),
+                Placed::Vanished => Some(Removal::Abandoned(AbandonReason::Vanished)),
+                Placed::Refused(error) => Some(Removal::Refused(error)),
                 Placed::Unseen(error) => {
                     self.return_there(work, target, source)?;
-                    Some(Confined::Refused(error))
+                    Some(Removal::Refused(error))
                 }
-                Placed::NeedsCopy => Some(Confined::Refused(cannot_rename(target, libc::EXDEV))),
+                Placed::NeedsCopy => Some(Removal::Refused(cannot_rename(target, libc::EXDEV))),
                 Placed::Taken => None,
             };
             if is_ours {
                 self.discard_reason(work, &quarantined)?;
             }
-            if let Some(confined) = confined {
-                return Ok(confined);
+            if let Some(removal) = removal {
+                return Ok(removal);
             }
             let (dir, _) = split(&quarantined.target)?;
             quarantined.target = dir.join(quarantine_name(&work.name, &self.journal.store(), work.id, attempt));
             self.write(&[Record::Quarantined(quarantined.clone())])?;
         }
-        Ok(Confined::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
+        Ok(Removal::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
     }
 
     /// Writes the reason, and moves the file beside it. The flag is true if the reason is this ingest's own, whatever the
