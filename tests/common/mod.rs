@@ -1,6 +1,6 @@
-//! What both test binaries use: how a test says that it cannot run here, and the model of what must hold.
+//! Used by both test binaries: how a test reports that it cannot run here, and the model of what must hold.
 
-// Each binary uses its part.
+// Each binary uses only a part of it.
 #![allow(dead_code)]
 
 pub mod promises;

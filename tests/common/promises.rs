@@ -1,15 +1,16 @@
-//! What must hold: a few sets of contents, held against a [`View`] of a machine's files, whether its disk is simulated or real.
-//! Whoever acts on the machine from outside keeps the sets.
+//! What must hold: a few sets of contents, checked against a [`View`] of a machine's files, on a simulated or a real disk.
+//! The code that acts on the machine from outside keeps the sets up to date.
 //!
-//! - P2: a content that an upstream left whole in staging is there, or at a final name in the warehouse, at every moment;
-//!   of one that its upstream made durable, the disk alone says so, too.
-//! - P1: no content is listed twice, and what is listed is there, with the right bytes: at every moment, and on the disk
+//! - P2: a content that an upstream left whole in staging is at every moment in staging or at a final name in the warehouse.
+//!   If its upstream made it durable, this holds for the disk alone, too.
+//! - P1: no content is listed twice, and each listed file exists with the right bytes: at every moment, and on the disk
 //!   alone after a power cut. After each recovery no content is at two names in the warehouse.
-//! - An ingest id stands for one content for ever, and what was reported as ingested stays so.
-//! - What cannot be ingested and was durable in staging is there, or in quarantine, at every moment; at the end in quarantine,
-//!   with its reason.
-//! - Of a file that was looked into, its line says what is in it.
-//! - At the end each content that should be is in the warehouse and listed, nothing else is, and nothing is left over.
+//! - An ingest id belongs to one content for ever, and a content that was reported as ingested stays ingested.
+//! - A content that cannot be ingested and was durable in staging is at every moment in staging or in quarantine; at the end
+//!   it is in quarantine, with its reason.
+//! - The manifest line of a validated file says what is in the file.
+//! - At the end each content that should be ingested is in the warehouse and listed, nothing else is, and nothing is left
+//!   over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use super::view::{Digest, Line, View, is_data};
 #[derive(Clone)]
 pub struct Rules {
     pub staging: PathBuf,
-    /// Upstreams fsync what they write; or nothing can be lost that was not synced.
+    /// Upstreams fsync what they write, or unsynced data cannot be lost.
     pub syncs: bool,
     /// A file is complete when its sidecar says so.
     pub sidecars: bool,
@@ -33,40 +34,40 @@ pub struct Rules {
     pub quarantines: bool,
 }
 
-/// What upstreams did, what readers saw, and what the ingestor said.
+/// What upstreams did, what readers saw, and what the ingestor reported.
 #[derive(Clone)]
 pub struct Promises {
     pub rules: Rules,
-    /// Contents that cannot be ingested, and that the disk has.
+    /// Contents that cannot be ingested and are durable.
     pub confined: BTreeSet<Digest>,
-    /// What is in contents that ever stood in staging.
+    /// The result of validating each content that has ever been in staging.
     profiles: BTreeMap<Digest, Profile>,
     /// Contents that must get into the warehouse, and whether their upstream made them durable.
     pub must: BTreeMap<Digest, bool>,
-    /// Contents that may: all that ever stood in staging.
+    /// Contents that may get there: all that have ever been in staging.
     pub may: BTreeSet<Digest>,
     /// In sidecar mode: contents that a sidecar has released.
     pub released: BTreeSet<Digest>,
-    /// Contents that came to stand in staging a second time, or under a second name: there may be duplicates.
+    /// Contents that were sent to staging a second time, or under a second name: they may be duplicates.
     pub sent_again: BTreeSet<Digest>,
-    /// Contents at final names that were there before we came.
+    /// Contents that were at final names before the ingestor first ran.
     pub strangers: BTreeSet<Digest>,
-    /// Which content each ingest id was listed for.
+    /// The content that each ingest id was listed for.
     listed: BTreeMap<u64, Digest>,
     /// Contents that were reported as ingested.
     reported: BTreeSet<Digest>,
-    /// Somebody else wrote to the manifests.
+    /// Another process has written to the manifests.
     pub shares_manifests: bool,
-    /// In sidecar mode: an upstream took a file or a sidecar back, and left the other.
+    /// In sidecar mode: an upstream withdrew a file or its sidecar, and left the other.
     pub withdrew: bool,
-    /// The disk may have lost what nobody had synced, and left something else in its place.
+    /// The disk may have lost unsynced data, and left other data in its place.
     pub lossy: bool,
 }
 
-/// What is wrong, if anything is.
+/// The error says what is wrong.
 pub type Verdict = Result<(), String>;
 
-/// Refuses with a message unless the condition holds.
+/// Returns an error with this message unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)*) => {
         if !$condition {
@@ -95,12 +96,12 @@ impl Promises {
         }
     }
 
-    /// The ingestor said that it has this content in the warehouse and in the manifest.
+    /// The ingestor reported that this content is in the warehouse and in the manifest.
     pub fn reported(&mut self, digest: Digest) {
         self.reported.insert(digest);
     }
 
-    /// What holds of the disk alone, while the machine is running; and if what nobody had synced may be gone.
+    /// Checks what holds for the disk alone while the machine runs, and also when unsynced data may be gone.
     pub fn always_but_unsynced(&self, view: &View) -> Verdict {
         for (digest, durable) in &self.must {
             let due = *durable || self.reported.contains(digest);
@@ -109,7 +110,7 @@ impl Promises {
         self.listed_is_there(view)
     }
 
-    /// What holds at every moment.
+    /// Checks what holds at every moment.
     pub fn always(&self, view: &View) -> Verdict {
         for digest in self.must.keys() {
             ensure!(view.holds(digest), "a content is lost: {digest}");
@@ -124,30 +125,30 @@ impl Promises {
         let (mut contents, mut ids) = (BTreeSet::new(), BTreeSet::new());
         for line in &view.lines {
             let there = view.warehouse.get(&line.warehouse_path);
-            ensure!(there == Some(&line.sha256), "listed, and not there: {line:?}, but {there:?}");
+            ensure!(there == Some(&line.sha256), "listed, and not in the warehouse: {line:?}, but {there:?}");
             ensure!(contents.insert(&line.sha256), "a content is listed twice: {line:?}");
             ensure!(ids.insert(line.ingest_id), "an id is listed twice: {line:?}");
             self.is_as_the_line_says(line)?;
             let known = self.listed.get(&line.ingest_id);
-            ensure!(known.is_none_or(|known| *known == line.sha256), "an id was given anew: {line:?}");
+            ensure!(known.is_none_or(|known| *known == line.sha256), "an id was given again: {line:?}");
         }
         Ok(())
     }
 
     fn is_as_the_line_says(&self, line: &Line) -> Verdict {
-        ensure!(line.profile.is_some() == self.rules.validate.is_some(), "looked into, or not: {line:?}");
+        ensure!(line.profile.is_some() == self.rules.validate.is_some(), "validated, or not: {line:?}");
         let is_malformed = line.profile.as_ref().is_some_and(|(_, reason)| reason.is_some());
         let refuses = self.rules.validate.is_some_and(|validate| validate.refuse);
         ensure!(!refuses || !is_malformed, "malformed, and ingested: {line:?}");
         if let (Some((rows, reason)), Some(profile)) = (&line.profile, self.profiles.get(&line.sha256)) {
-            ensure!(*rows == profile.rows, "it has other rows: {line:?}, {profile:?}");
+            ensure!(*rows == profile.rows, "another number of rows: {line:?}, {profile:?}");
             let fault = profile.fault.as_ref().map(|fault| &fault.reason);
-            ensure!(reason.as_ref() == fault, "something else is wrong with it: {line:?}, {profile:?}");
+            ensure!(reason.as_ref() == fault, "malformed for another reason: {line:?}, {profile:?}");
         }
         Ok(())
     }
 
-    /// Released, and not malformed where such files are not wanted.
+    /// True if the file is released, and not malformed where malformed files are refused.
     pub fn is_wanted(&mut self, view: &View, path: &Path, digest: &Digest) -> bool {
         let is_released = !self.rules.sidecars || view.is_released(path, digest);
         let Some(validate) = self.rules.validate else { return is_released };
@@ -159,7 +160,8 @@ impl Promises {
         is_released && (profile.fault.is_none() || !validate.refuse)
     }
 
-    /// No content is at two names in the warehouse. At every moment, if nobody changes what the ingestor has on its way.
+    /// No content is at two names in the warehouse. This holds at every moment if no upstream changes files while they are
+    /// being ingested.
     pub fn once(&self, view: &View) -> Verdict {
         let mut places: BTreeMap<&Digest, &PathBuf> = BTreeMap::new();
         for (path, digest) in &view.warehouse {
@@ -172,10 +174,10 @@ impl Promises {
         Ok(())
     }
 
-    /// After a recovery: what it promises before anything else is begun.
+    /// Checks what a recovery promises before any other work begins.
     pub fn recovered(&mut self, view: &View) -> Verdict {
         self.always(view)?;
-        // Not before: what an upstream has put in a file's place may be moved by mistake, and goes back.
+        // Only now: a file that an upstream has put in another's place may be moved by mistake, and is then moved back.
         self.once(view)?;
         ensure!(self.shares_manifests || view.torn.is_empty(), "the manifest is torn: {:?}", view.torn);
         for digest in &self.reported {
@@ -185,14 +187,14 @@ impl Promises {
         Ok(())
     }
 
-    /// Remembers who was listed under which id.
+    /// Remembers which content was listed under which id.
     pub fn note(&mut self, view: &View) {
         for line in &view.lines {
             self.listed.insert(line.ingest_id, line.sha256.clone());
         }
     }
 
-    /// When nothing is left to do, and nobody else does anything.
+    /// Checks what holds when nothing is left to do and no other process acts.
     pub fn at_the_end(&mut self, view: &View) -> Verdict {
         self.recovered(view)?;
         let warehouse: BTreeSet<&Digest> = view.warehouse.values().collect();
@@ -203,7 +205,7 @@ impl Promises {
             let known = self.lossy || self.may.contains(digest) || self.strangers.contains(digest);
             let is_due = !self.rules.sidecars || self.lossy || !self.rules.syncs || self.released.contains(digest);
             ensure!(is_due || self.strangers.contains(digest), "no sidecar has released {}", path.display());
-            ensure!(known, "nobody wrote {}: {digest}", path.display());
+            ensure!(known, "no upstream wrote {}: {digest}", path.display());
         }
         let listed: BTreeSet<&Digest> = view.lines.iter().map(|line| &line.sha256).collect();
         for digest in warehouse.iter().filter(|digest| !self.strangers.contains(**digest)) {
@@ -211,7 +213,7 @@ impl Promises {
         }
         ensure!(view.copies.is_empty(), "copies were left over: {:?}", view.copies);
         for (path, digest) in &view.duplicates {
-            // A duplicate's own bytes are nobody's promise: those in the warehouse are.
+            // A duplicate's own bytes are not promised: those in the warehouse are.
             ensure!(
                 self.lossy || !self.rules.syncs || warehouse.contains(digest),
                 "moved away, and no duplicate: {}",
@@ -222,7 +224,7 @@ impl Promises {
         self.left_in_staging(view, &warehouse)
     }
 
-    /// A file waits in staging for a sidecar with its checksum.
+    /// True if a file waits in staging because its sidecar has another checksum.
     pub fn has_wrong_sidecars(&self, view: &View) -> bool {
         let mut staged = view.staged().filter(|(path, _)| is_data(path));
         let is_wrong =
@@ -230,11 +232,11 @@ impl Promises {
         self.rules.sidecars && !self.rules.quarantines && staged.any(is_wrong)
     }
 
-    /// Each file there has its reason beside it, and nothing else is there.
+    /// Each file in quarantine has its reason beside it, and nothing else is there.
     fn in_quarantine(&self, view: &View) -> Verdict {
         let mut contents = BTreeSet::new();
         for (path, digest) in &view.quarantine {
-            ensure!(self.may.contains(digest), "nobody wrote {}", path.display());
+            ensure!(self.may.contains(digest), "no upstream wrote {}", path.display());
             let is_sure = self.rules.syncs && !self.lossy && !self.sent_again.contains(digest);
             let is_staged = view.staging.values().any(|staged| staged == digest);
             ensure!(!is_sure || !is_staged, "in quarantine, and in staging: {}", path.display());
@@ -255,13 +257,13 @@ impl Promises {
         Ok(())
     }
 
-    /// The end is an end for the disk, too: a power cut now takes nothing of it back.
+    /// The end is durable: a power cut now takes nothing of it back.
     pub fn survives_a_power_cut(&self, now: &View, disk: &View) -> Verdict {
         for line in &now.lines {
             let there = disk.warehouse.get(&line.warehouse_path);
             ensure!(there == Some(&line.sha256), "listed, and not on the disk: {line:?}, but {there:?}");
             let is_listed = disk.lines.iter().any(|other| other.ingest_id == line.ingest_id);
-            ensure!(is_listed, "listed, and the line is not on the disk: {line:?}");
+            ensure!(is_listed, "a line is not on the disk: {line:?}");
         }
         for (path, digest) in now.quarantine.iter().filter(|_| self.rules.syncs && !self.lossy) {
             let there = disk.quarantine.get(path);
@@ -283,15 +285,16 @@ impl Promises {
                 let of = path.with_extension("");
                 ensure!(view.staging.contains_key(&of), "a sidecar was left without its file: {name}");
             }
-            // A kept duplicate is not looked at again when only its sidecar becomes a wrong one, nor when a power cut tears what
-            // nobody had synced: it is known by its inode. That may also empty a sidecar, which releases then.
+            // A kept duplicate is recognized by its inode. So it is not checked again when only its sidecar becomes wrong,
+            // nor when a power cut tears its unsynced bytes. A power cut may also empty an unsynced sidecar, which then
+            // releases its file.
             let is_known = self.lossy || !self.rules.syncs || warehouse.contains(digest);
             if !is_data(path) || !self.is_wanted(view, path, digest) {
-                // What a power cut has left empty of an unsynced sidecar may be older than its file, and releases nothing then.
+                // An unsynced sidecar that a power cut has emptied may be older than its file, and then releases nothing.
                 let sidecar = view.sidecar(path);
                 let is_missing = sidecar.is_none_or(|sidecar| !self.rules.syncs && sidecar.is_empty());
                 let waits_for_its_sidecar = self.rules.sidecars && is_missing;
-                // Nor does the sidecar of a duplicate release, or disown, what was written over it later.
+                // The sidecar of a duplicate neither releases nor rejects a file that was later written over the duplicate.
                 let is_used = warehouse.iter().any(|there| view.is_released(path, there));
                 let may_be_kept = self.rules.duplicates == DuplicateAction::Keep && (is_known || is_used);
                 let may_stay = !self.rules.quarantines || !is_data(path) || waits_for_its_sidecar || may_be_kept;
@@ -302,7 +305,7 @@ impl Promises {
                 self.sent_again.contains(digest) || !is_steady,
                 "left in staging, though nothing was sent twice: {name}"
             );
-            // As above; its content is in the warehouse, and nothing but its remains are lost.
+            // As above: the content is in the warehouse, or only the torn rest of a duplicate is lost.
             let keeps = self.rules.duplicates == DuplicateAction::Keep;
             ensure!(keeps && is_known, "left in staging: {name}, {digest}, all: {:?}", view.staging);
         }
@@ -310,7 +313,7 @@ impl Promises {
     }
 }
 
-/// In quarantine because reading it failed.
+/// True if the content is in quarantine because reading it failed.
 fn is_unreadable(view: &View, digest: &Digest) -> bool {
     let mut there = view.quarantine.iter().filter(|(_, found)| *found == digest);
     there.any(|(path, _)| {

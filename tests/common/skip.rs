@@ -1,13 +1,13 @@
-//! The one way in which a test does not run: it says why, and where `CI` is set it fails.
+//! The only way in which a test is skipped: it prints why, and fails where `CI` is set.
 
 use std::process::Command;
 
-/// In CI everything has to run. CI services set the variable to `true`.
+/// True in CI, where every test has to run. CI services set the variable to `true`.
 pub fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// Says why a test, or a part of it, does not run here. Fails in CI.
+/// Prints why a test, or a part of it, does not run here. Fails in CI.
 #[track_caller]
 pub fn skip(why: &str) {
     assert!(!is_ci(), "cannot be skipped in CI: {why}");

@@ -1,4 +1,4 @@
-//! What everybody can see of a machine at one moment, whether its disk is simulated or real.
+//! The state of a machine's files at one moment, as any process can see it, on a simulated or a real disk.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,20 +11,19 @@ use hashbrown::HashMap;
 use serde_json::Value;
 use sha2::Digest as _;
 
-/// Of a content: its SHA-256 in hex, as the manifest has it.
+/// SHA-256 of a content in hex, as in the manifest.
 pub type Digest = String;
 
-/// What other programs append to a manifest begins so.
+/// Lines that other programs append to a manifest begin like this.
 pub const FOREIGN: &str = "{\"foreign\":";
 
-/// The ingestor's own directory in a warehouse and among the manifests.
+/// The ingestor's own directory in the warehouse and in the manifests directory.
 const PRIVATE: &str = ".csv-ingestor";
 
-/// How the names begin under which upstreams write what they rename into place, or throw away: no files that anybody has
-/// to care for.
+/// Prefix of the names under which upstreams write files that they then rename into place or remove. Such files are ignored.
 pub const UNFINISHED: &str = ".upstream";
 
-/// Where a machine has what.
+/// The directories of a machine.
 #[derive(Clone, Copy)]
 pub struct Places<'a> {
     pub staging: &'a Path,
@@ -34,35 +33,35 @@ pub struct Places<'a> {
     pub quarantine: &'a Path,
 }
 
-/// Regular files, with what is in them.
+/// Regular files, with their bytes.
 pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// Keys of a manifest line that are in every one, in this order.
+/// Keys that every manifest line has, in this order.
 const LINE_KEYS: [&str; 5] = ["path", "sha256", "warehouse_path", "ingest_id", "ingested_at"];
 
-/// One line of a manifest that has its end.
+/// One complete line of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub ingest_id: u64,
     pub sha256: Digest,
     pub warehouse_path: PathBuf,
-    /// Of a file that was looked into: rows, or what is wrong with it.
+    /// Of a validated file: the number of rows, and what is wrong with it.
     pub profile: Option<(Option<u64>, Option<String>)>,
 }
 
-/// What stands in a manifest and is no whole line of the ingestor.
+/// Text in a manifest that is not a complete line of the ingestor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     pub manifest: PathBuf,
     pub text: String,
 }
 
-/// All that matters of a machine's files.
+/// Everything about a machine's files that the checks need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// Every file in staging, hidden ones too.
     pub staging: BTreeMap<PathBuf, Digest>,
-    /// What is in them.
+    /// Their bytes.
     pub staged_contents: Files,
     /// Files at their final names.
     pub warehouse: BTreeMap<PathBuf, Digest>,
@@ -72,19 +71,19 @@ pub struct View {
     pub duplicates: BTreeMap<PathBuf, Digest>,
     /// Files in quarantine.
     pub quarantine: BTreeMap<PathBuf, Digest>,
-    /// What stands there beside them: reasons, and what is unfinished.
+    /// The files beside them: reasons, and unfinished files.
     pub reasons: Files,
     /// The ingestor's lines, in order.
     pub lines: Vec<Line>,
     pub torn: Vec<Torn>,
 }
 
-/// So many contents are remembered with what they are; then it begins anew.
+/// Contents that a thread remembers, with their results, before it forgets all of them.
 const REMEMBERED_MAX: usize = 4096;
 
 type Memory<T> = RefCell<HashMap<Box<[u8]>, T>>;
 
-/// What `of` says of a content. The sweeps ask for the same few again and again, so a thread remembers.
+/// Returns `of(content)`. The sweeps use the same few contents again and again, so each thread caches the results.
 fn remembered<T: Clone>(memory: &'static LocalKey<Memory<T>>, content: &[u8], of: impl FnOnce(&[u8]) -> T) -> T {
     memory.with_borrow_mut(|memory| {
         if let Some(known) = memory.get(content) {
@@ -115,7 +114,7 @@ fn begins_with(path: &Path, prefix: &str) -> bool {
     path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| name.starts_with(prefix)))
 }
 
-/// True for a file that is to be ingested, and no sidecar.
+/// True for a file that is to be ingested, false for a sidecar.
 pub fn is_data(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "csv")
 }
@@ -147,7 +146,7 @@ fn digests(files: Files) -> BTreeMap<PathBuf, Digest> {
 }
 
 impl View {
-    /// `files_below` says what regular files there are below a directory, which need not be there.
+    /// `files_below` returns the regular files below a directory, which need not exist.
     pub fn taken(places: Places<'_>, mut files_below: impl FnMut(&Path) -> Files) -> View {
         let mut view = View { staged_contents: files_below(places.staging), ..View::default() };
         view.staged_contents.retain(|path, _| !begins_with(path, UNFINISHED));
@@ -185,8 +184,8 @@ impl View {
         }
     }
 
-    /// True for a content that stands in staging, at a final name in the warehouse, in quarantine, or was moved away as a
-    /// duplicate (by mistake even, until that is noticed).
+    /// True for a content that is in staging, at a final name in the warehouse, or in quarantine, or was moved away as a
+    /// duplicate (even by mistake, until that is noticed).
     pub fn holds(&self, digest: &Digest) -> bool {
         self.staging
             .values()
@@ -196,17 +195,17 @@ impl View {
             .any(|found| found == digest)
     }
 
-    /// Files in staging under names that upstreams give.
+    /// Files in staging, without hidden ones.
     pub fn staged(&self) -> impl Iterator<Item = (&PathBuf, &Digest)> {
         self.staging.iter().filter(|(path, _)| !is_hidden(path))
     }
 
-    /// What is in the sidecar of a file in staging, if it is there.
+    /// Bytes of the sidecar of a file in staging, if it exists.
     pub fn sidecar(&self, path: &Path) -> Option<&[u8]> {
         self.staged_contents.get(&sidecar_of(path)).map(Vec::as_slice)
     }
 
-    /// The sidecar of this file is there and has the checksum of this content.
+    /// True if this file has a sidecar with the checksum of this content.
     pub fn is_released(&self, path: &Path, digest: &Digest) -> bool {
         self.sidecar(path).is_some_and(|sidecar| sidecar.starts_with(digest.as_bytes()))
     }

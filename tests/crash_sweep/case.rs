@@ -22,7 +22,7 @@ macro_rules! named {
             fn from_str(text: &str) -> Result<$name, String> {
                 match text {
                     $($text => Ok($name::$variant),)*
-                    _ => Err(format!("{text} is no {}", stringify!($name).to_lowercase())),
+                    _ => Err(format!("{text} is not a {}", stringify!($name).to_lowercase())),
                 }
             }
         }
@@ -39,13 +39,13 @@ named!(
 );
 
 named!(
-    /// By what rules files are ingested.
+    /// How files are ingested.
     Variant {
         Keep = "keep",
         Remove = "remove",
         /// In sidecar mode, and duplicates are moved away.
         Sidecar = "sidecar",
-        /// As on an old kernel, or a file system that cannot rename without replacing.
+        /// As on an old kernel, or on a file system that cannot rename without replacing.
         Links = "links",
         /// One file is malformed.
         Quarantine = "quarantine",
@@ -53,19 +53,19 @@ named!(
 );
 
 named!(
-    /// What is hurt: a thread of a daemon, or a run.
+    /// Where the fault strikes: in a thread of a daemon, or in a run.
     Place {
-        /// A first start, with all that it makes.
+        /// A first start, which creates everything.
         Once = "once",
         Hash = "hash-0",
         Commit = "commit",
         /// The start after a crash between the renames into the warehouse.
         Moving = "moving",
-        /// `replay` after a crash between the manifest's lines and the clean-up, with the last line cut as by a power cut.
+        /// `replay` after a crash between manifest lines and clean-up, where the last line is cut off as by a power cut.
         Listing = "listing",
-        /// The same, and another ingestor has left half a line.
+        /// The same, but another ingestor has left half a line.
         Garbled = "garbled",
-        /// A compaction of what a run left.
+        /// A compaction of the journal that a run left.
         Compact = "compact",
     }
 );
@@ -78,19 +78,19 @@ impl Place {
 
 named!(
     Fault {
-        /// None: the calls are counted.
+        /// No fault: the calls are counted.
         Count = "count",
         /// SIGKILL on entering the call.
         Kill = "kill",
         Eio = "EIO",
         Enospc = "ENOSPC",
-        /// From this call on.
+        /// EIO from this call on.
         EioFromOn = "EIO+",
     }
 );
 
 impl Fault {
-    /// The faults of a call.
+    /// The faults that are tried with a call.
     pub fn of(call: &str) -> &'static [Fault] {
         match call {
             "fsync" | "fdatasync" | "syncfs" => &[Fault::Kill, Fault::Eio, Fault::Enospc, Fault::EioFromOn],
@@ -99,7 +99,7 @@ impl Fault {
     }
 }
 
-/// What runs where.
+/// What runs, and in which layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Combination {
     pub layout: Layout,
@@ -153,7 +153,7 @@ impl FromStr for Combination {
 
     fn from_str(text: &str) -> Result<Combination, String> {
         let [layout, variant, place] = text.split('/').collect::<Vec<_>>()[..] else {
-            return Err(format!("{text} is no LAYOUT/VARIANT/PLACE"));
+            return Err(format!("{text} is not LAYOUT/VARIANT/PLACE"));
         };
         Ok(Combination { layout: layout.parse()?, variant: variant.parse()?, place: place.parse()? })
     }
@@ -165,7 +165,7 @@ impl Display for Combination {
     }
 }
 
-/// The fault strikes when any one of the threads that are traced comes to its N-th call of that name.
+/// The fault strikes when any traced thread makes its N-th call of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     pub combination: Combination,
@@ -178,7 +178,7 @@ impl FromStr for Case {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Case, String> {
-        let wrong = || format!("{text} is no LAYOUT/VARIANT/PLACE/FAULT/CALL/N");
+        let wrong = || format!("{text} is not LAYOUT/VARIANT/PLACE/FAULT/CALL/N");
         let mut words = text.rsplitn(4, '/');
         let n = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0).ok_or_else(wrong)?;
         let (Some(call), Some(fault), Some(combination)) = (words.next(), words.next(), words.next()) else {

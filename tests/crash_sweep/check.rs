@@ -1,5 +1,5 @@
-//! What must hold after the fault, and after the next start: what the model of the sweeps promises, and what only can be
-//! promised where nobody but the ingestor acts.
+//! What must hold after the fault, and after the next start: the promises of the sweeps' model, and those that hold only
+//! where no process but the ingestor acts.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::common::view::View;
 use super::disk::{paths_below, photograph};
 use super::trial::{Trial, read};
 
-/// Everything that a start without anything to do must leave as it is.
+/// Everything that a start with nothing to do must leave unchanged.
 #[derive(PartialEq)]
 struct Picture {
     files: BTreeMap<PathBuf, String>,
@@ -17,7 +17,7 @@ struct Picture {
 }
 
 impl Trial<'_> {
-    /// Right after the fault: nothing is lost, and what is said is true.
+    /// Right after the fault: nothing is lost, and every line and report is true.
     pub fn check_after_fault(&mut self) {
         self.note_reports();
         let view = self.site.view();
@@ -29,8 +29,8 @@ impl Trial<'_> {
         self.site.promises.note(&view);
     }
 
-    /// Starts again, undisturbed, and checks the end; then twice must be as once. Every other time it is replay that finishes
-    /// what was half done, and only then a start takes the rest.
+    /// Starts again without a fault, and checks the end; yet another start must change nothing. For every other N, `replay`
+    /// first finishes what was half done, and only then a start ingests the rest.
     pub fn recover_and_check(&mut self) {
         if self.case.n.is_multiple_of(2) && self.must_replay() {
             self.note_reports();
@@ -43,10 +43,10 @@ impl Trial<'_> {
         self.must_succeed(&["audit"]);
         let picture = self.picture();
         for state in ["DISCOVERED", "HASHED", "MOVED"] {
-            self.must(count_of_state(&picture.journal, state) == 0, format!("half done after all: {state}"));
+            self.must(count_of_state(&picture.journal, state) == 0, format!("still half done: {state}"));
         }
         let (listed, lines) = (count_of_state(&picture.journal, "MANIFESTED"), self.site.view().lines.len());
-        self.must(listed == lines, format!("{lines} lines, and {listed} as the journal has it"));
+        self.must(listed == lines, format!("{lines} lines, but {listed} in the journal"));
         self.must_replay();
         self.must_get_through();
         let after = self.picture();
@@ -59,12 +59,12 @@ impl Trial<'_> {
         }
     }
 
-    /// What was reported as ingested stays so.
+    /// A content that was reported as ingested must stay ingested.
     fn note_reports(&mut self) {
         self.reported().into_iter().for_each(|digest| self.site.promises.reported(digest));
     }
 
-    /// What must have come of it after a start that nothing disturbed.
+    /// Checks the result of a start without a fault.
     fn check_end(&mut self) {
         self.note_reports();
         let view = self.site.view();
@@ -76,7 +76,7 @@ impl Trial<'_> {
         let (aside, moved) = (view.duplicates.len() + view.quarantine.len() + view.reasons.len(), self.site.moved);
         self.must(aside == moved, format!("{aside} files moved away instead of {moved}"));
         let is_confined = self.site.promises.confined.iter().eq(view.quarantine.values());
-        self.must(is_confined, "what is in quarantine is not what cannot be ingested");
+        self.must(is_confined, "quarantine does not hold exactly the files that cannot be ingested");
         let mut unfinished = paths_below(&self.site.state);
         unfinished.retain(|path| path.extension().is_some_and(|extension| extension == "tmp"));
         self.must(unfinished.is_empty(), format!("left over: {unfinished:?}"));
@@ -89,7 +89,8 @@ impl Trial<'_> {
         Picture { files, journal: read(&self.out()) }
     }
 
-    /// A start that was killed before the journal had its name leaves none, and replay says so. True if there was one.
+    /// A start that was killed before the journal had its name leaves no journal, and replay reports that. True if there was
+    /// one.
     fn must_replay(&mut self) -> bool {
         let mut segments = paths_below(&self.site.state);
         segments.retain(|path| {
@@ -105,7 +106,7 @@ impl Trial<'_> {
         true
     }
 
-    /// A start that nothing disturbs.
+    /// A start without a fault.
     fn must_get_through(&mut self) {
         self.run_plain(&self.once());
         self.must(self.is_through(), format!("run --once without a fault: exit code {}", self.status));
@@ -121,11 +122,11 @@ fn count_of_state(journal: &str, state: &str) -> usize {
     journal.lines().filter(|line| line.contains(&format!("\"state\":\"{state}\""))).count()
 }
 
-/// Each line that has its end is one of the ingestor, and the ids increase: one file after the other was taken.
+/// Each complete line is one of the ingestor, and the ids increase: files were committed one after the other.
 fn has_no_false_line(view: &View) -> Verdict {
     let mut torn = view.torn.iter();
     let whole = torn.find(|torn| torn.text.ends_with('\n'));
-    ensure!(whole.is_none(), "no manifest line: {whole:?}");
+    ensure!(whole.is_none(), "not a manifest line: {whole:?}");
     let ids: Vec<u64> = view.lines.iter().map(|line| line.ingest_id).collect();
     ensure!(ids.is_sorted_by(|one, next| one < next), "ids do not increase: {ids:?}");
     Ok(())

@@ -1,4 +1,4 @@
-//! What everybody can see of real directories.
+//! Views of real directories.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ impl View {
     }
 }
 
-/// Every regular file below `dir`, which need not be there, in no order.
+/// Every regular file below `dir`, which need not exist; in no particular order.
 pub fn paths_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut pending = vec![dir.to_owned()];
@@ -33,7 +33,7 @@ pub fn paths_below(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Two that are equal mean that no file was written, made or removed.
+/// Inode, size and times of each file. If two results are equal, no file was written, created or removed in between.
 pub fn photograph(dirs: &[&Path]) -> BTreeMap<PathBuf, String> {
     let photograph = |path: PathBuf| {
         let stat = std::fs::symlink_metadata(&path).unwrap();

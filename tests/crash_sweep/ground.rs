@@ -1,4 +1,4 @@
-//! Where cases happen: directories on one or two file systems, and the files that are staged in them.
+//! Where cases run: directories on one or two file systems, and the files that are staged in them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -63,21 +63,21 @@ impl Ground {
     }
 }
 
-/// What each case of a variant stages, and what must come of it.
+/// The files that each case of a variant stages, and the expected result.
 struct Template {
     /// By name.
     files: BTreeMap<String, Vec<u8>>,
     promises: Promises,
     /// Files that stay in staging.
     left: usize,
-    /// Files that are moved to neither warehouse nor staging.
+    /// Files that are moved to the duplicates directory or to quarantine, with their reasons.
     moved: usize,
 }
 
-/// All that cases stage, by variant.
+/// Everything that cases stage, by variant.
 pub struct Templates(BTreeMap<Variant, Template>);
 
-/// A CSV file of so many rows; the tag makes it another.
+/// A CSV file with this many rows; another tag makes another content.
 fn csv(tag: &str, rows: usize) -> Vec<u8> {
     let mut text = format!("id,name,amount,{tag}\n");
     (1..=rows).for_each(|row| writeln!(text, "{row},customer {row},{row}.50,x").unwrap());
@@ -93,7 +93,7 @@ fn plain_files() -> BTreeMap<String, Vec<u8>> {
     let files = [
         ("again-small.csv", small.clone()),
         ("empty.csv", Vec::new()),
-        // Large enough to be made durable where it is hashed.
+        // Large enough that the hashing thread syncs it.
         ("large.csv", csv("large", 60_000)),
         ("rows.csv", rows.clone()),
         ("small.csv", small),
@@ -102,7 +102,7 @@ fn plain_files() -> BTreeMap<String, Vec<u8>> {
     files.map(|(name, content)| (name.to_owned(), content)).into()
 }
 
-/// Some are mere markers, some hold the sum.
+/// Some are mere markers, some have the checksum.
 fn sidecars_of(files: &BTreeMap<String, Vec<u8>>) -> Vec<(String, Vec<u8>)> {
     let sidecar = |(name, content): (&String, &Vec<u8>)| {
         let text = match name.as_str() {
@@ -139,21 +139,21 @@ impl Template {
         let quarantines = variant == Variant::Quarantine;
         let validate = quarantines.then_some(Validation { delimiter: b',', quote: Some(b'"'), refuse: true });
         let sidecars = variant == Variant::Sidecar;
-        // A process that is killed takes nothing with it that was written, so nothing depends on who syncs.
+        // A killed process loses nothing that it has written, so it does not matter whether upstreams sync.
         let rules = Rules { staging: PathBuf::new(), syncs: true, sidecars, duplicates, validate, quarantines };
         let promises = promises(rules, &files);
         Template { files, promises, left, moved }
     }
 }
 
-/// All files are complete, and as durable as can be.
+/// Promises for files that are all complete and durable.
 fn promises(rules: Rules, files: &BTreeMap<String, Vec<u8>>) -> Promises {
     let mut promises = Promises::new(rules);
     let staged_contents: Files = files.iter().map(|(name, content)| (name.into(), content.clone())).collect();
     let view = View { staged_contents, ..View::default() };
     for (path, content) in view.staged_contents.iter().filter(|(path, _)| is_data(path)) {
         let digest = digest(content);
-        // Also by a mere marker.
+        // A mere marker releases it, too.
         if view.staged_contents.contains_key(&sidecar_of(path)) {
             promises.released.insert(digest.clone());
         }
@@ -181,14 +181,14 @@ impl Templates {
 /// The directories of one case.
 pub struct Site<'a> {
     template: &'a Template,
-    /// All of it, but a warehouse on another file system.
+    /// Holds everything, except a warehouse on another file system.
     pub dir: PathBuf,
     elsewhere: Option<PathBuf>,
     pub staging: PathBuf,
     pub warehouse: PathBuf,
     pub manifests: PathBuf,
     pub state: PathBuf,
-    /// Where duplicates or quarantine go.
+    /// Where duplicates or files for quarantine are moved.
     aside: PathBuf,
     pub left: usize,
     pub moved: usize,
@@ -255,7 +255,7 @@ impl<'a> Site<'a> {
         self.template.files.iter().for_each(|(name, content)| std::fs::write(dir.join(name), content).unwrap());
     }
 
-    /// Renames them from there into staging, in the order of their names.
+    /// Renames them from that directory into staging, in the order of their names.
     pub fn move_files(&self, from: &Path) {
         self.template.files.keys().for_each(|name| std::fs::rename(from.join(name), self.staging.join(name)).unwrap());
     }

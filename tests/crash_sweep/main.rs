@@ -1,13 +1,13 @@
-//! The crash sweep: the real program is hurt at every system call with which it changes something. `--help` says how to
-//! ask for it; `scripts/crash_sweep` does.
+//! The crash sweep: kills the real program at every system call that changes something, or makes that call fail.
+//! `scripts/crash_sweep` runs it; `--help` lists its options.
 //!
 //! - A [`case`] is one moment and one fault; the [`plan`] says which moments there are.
 //! - The [`ground`] has the directories and files of a case.
-//! - A [`trial`] runs the program there: into the fault ([`strike`], [`thread`]), and on. It [`judge`]s how that ended, and
-//!   [`check`]s what is there then, by the model that the simulated sweeps have, too.
+//! - A [`trial`] runs the program there: into the fault ([`strike`], [`thread`]), and again. It [`judge`]s how the run
+//!   ended, and [`check`]s the files then, by the same model as the simulated sweeps.
 //! - A [`sweep`] tries all cases.
 //!
-//! `cargo test` runs this binary with words that are for other tests; then it does nothing, and says so.
+//! `cargo test` runs this binary with arguments that are for other tests; then it only says that it does nothing.
 
 // Clippy's exception for tests covers test functions only.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -56,13 +56,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why the sweep failed, and whether its directories are worth a look.
+/// Why the sweep failed, and whether its directories are worth keeping.
 struct Failed {
     why: String,
     keeps: bool,
 }
 
-/// The verdict comes last.
+/// Prints the verdict last.
 fn run(options: &Options) -> ExitCode {
     if !common::skip::has("strace") {
         return ExitCode::SUCCESS;
@@ -96,7 +96,7 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Ends what runs, and leaves nothing.
+/// On SIGINT or SIGTERM, ends the running processes and removes all directories.
 fn end_on_signals(ground: Arc<Ground>) {
     let mut signals = Signals::new([SIGINT, SIGTERM]).unwrap();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What is asked for on the command line.
+//! The command line.
 
 use super::case::Case;
 
@@ -18,7 +18,7 @@ The faults: SIGKILL on entering the call; EIO and ENOSPC from it, once; and for 
 Prints a table of how many moments were tried, and PASS, or FAIL with the cases that failed. Needs strace.
 ";
 
-/// Cases at a time, for each processor.
+/// Cases at a time, per processor.
 const JOBS_PER_CPU: usize = 4;
 
 #[derive(Debug, Default)]
@@ -33,12 +33,12 @@ pub struct Options {
 pub enum Asked {
     Sweep(Options),
     Help,
-    /// By `cargo test`, whose words are for other tests, too.
+    /// Started by `cargo test`, whose arguments are for other tests, too.
     Nothing,
 }
 
 impl Asked {
-    /// Behind `--sweep` each word must be known.
+    /// After `--sweep` each argument must be known.
     pub fn parse(words: &[String]) -> Result<Asked, String> {
         let Some(("--sweep", words)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) else {
             return Ok(Asked::Nothing);
@@ -63,5 +63,5 @@ impl Asked {
 }
 
 fn number(word: &str) -> Result<usize, String> {
-    word.parse().map_err(|_| format!("{word} is no number; see --help"))
+    word.parse().map_err(|_| format!("{word} is not a number; see --help"))
 }

@@ -1,4 +1,4 @@
-//! Which moments are tried: as many as the program has calls when nothing disturbs it.
+//! Which moments are tried: as many as an undisturbed run makes calls.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -6,23 +6,24 @@ use std::fmt::{self, Display};
 use super::case::{Combination, Fault, Variant};
 use super::options::Options;
 
-/// Of so many moments, a quick sweep tries one.
+/// A quick sweep tries one of this many moments.
 const QUICK_STEP: usize = 10;
 
-/// In full sweeps, an end for calls that never stop.
+/// Limit of a full sweep, for calls that never stop.
 const MOMENTS_MAX: usize = 500;
 
-/// The log and the results of the program.
+/// Stands for the program's writes of its log and its results.
 pub const STANDARD_STREAM: &str = "write to a standard stream";
 
-/// How often which call is made in each combination.
+/// Number of calls by combination and call.
 pub type Counts = BTreeMap<(Combination, String), usize>;
 
-/// The calls of a trace, with how often the thread that makes most of them makes each: strace counts them for each thread.
+/// The calls of a trace, with the number in the thread that makes most of them: strace counts each thread's calls by
+/// themselves.
 pub fn count_calls(trace: &str) -> BTreeMap<String, usize> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for line in trace.lines() {
-        // With -f a line begins with the thread; what is resumed was counted when it began.
+        // With -f a line begins with the thread id. A resumed call was counted when it began.
         let (thread, text) = match line.split_once(' ') {
             Some((first, rest)) if first.bytes().all(|byte| byte.is_ascii_digit()) => (first, rest.trim_start()),
             _ => ("", line),
@@ -48,7 +49,7 @@ pub struct Sequence {
     pub fault: Fault,
     pub call: String,
     pub moments: Vec<usize>,
-    /// So many of them should be reached.
+    /// Number of them that should be reached.
     pub expected: usize,
 }
 
@@ -59,12 +60,12 @@ impl Display for Sequence {
 }
 
 fn is_swept(combination: Combination, call: &str, options: &Options) -> bool {
-    // Of a run that makes renames of links, only what differs from one that can rename without replacing.
+    // In the variant that replaces renames by links, only those calls differ from the other variants.
     let is_other = combination.variant != Variant::Links || ["linkat", "unlinkat"].contains(&call);
     is_other && call != STANDARD_STREAM && options.only.as_ref().is_none_or(|only| only == call)
 }
 
-/// The longest first: at the end nobody should wait for one that was begun last.
+/// The longest first, so that no long one is begun last and waited for.
 pub fn sequences(counts: &Counts, options: &Options) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     let swept = counts.iter().filter(|((combination, call), _)| is_swept(*combination, call, options));
@@ -72,7 +73,7 @@ pub fn sequences(counts: &Counts, options: &Options) -> Vec<Sequence> {
     for (index, ((combination, call), count, fault)) in (1..).zip(faults) {
         let (moments, expected) = match options.quick {
             true => quick_moments(index + options.offset, options.offset, count),
-            // One more than there should be, to see the end.
+            // Goes on until a call is not reached, to see the end.
             false => ((1..=MOMENTS_MAX).collect(), count),
         };
         if !moments.is_empty() {
@@ -85,7 +86,7 @@ pub fn sequences(counts: &Counts, options: &Options) -> Vec<Sequence> {
 
 fn quick_moments(at: usize, offset: usize, count: usize) -> (Vec<usize>, usize) {
     let mut moments: Vec<usize> = (1 + at % QUICK_STEP..=count).step_by(QUICK_STEP).collect();
-    // Few calls: one of them all the same, but not for each fault.
+    // Few calls: still try one of them, but not for each fault.
     if moments.is_empty() && at.is_multiple_of(3) {
         moments.push(1 + offset % count);
     }

@@ -1,4 +1,4 @@
-//! Processes that never outlive the sweep: each has a process group of its own, which ends with it.
+//! Processes that never outlive the sweep: each has its own process group, which is killed with it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
-/// What CI or a person asks for ends the sweep, and first what it has started.
+/// Ids of the running processes. A signal from CI or a person ends these first, then the sweep.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 fn running() -> MutexGuard<'static, BTreeSet<i32>> {
@@ -25,7 +25,7 @@ fn kill_group(id: i32) {
     }
 }
 
-/// Ends all that runs, and sees to it that nothing is started any more, as long as the guard lives.
+/// Kills all running processes. None can be started as long as the guard lives.
 pub fn end_all() -> impl Drop {
     let running = running();
     running.iter().for_each(|id| kill_group(*id));
@@ -34,7 +34,7 @@ pub fn end_all() -> impl Drop {
 
 pub struct Running {
     child: Child,
-    /// It has ended, and its id may be another's by now.
+    /// It has ended, and its id may belong to another process by now.
     is_over: bool,
     /// Becomes readable when the process ends.
     end: OwnedFd,
@@ -56,7 +56,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits for its end, but not longer; true if it has come.
+    /// Waits until it ends, at most this long; true if it has ended.
     pub fn ends_within(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         loop {
@@ -73,14 +73,16 @@ impl Running {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
-    /// The exit code as a shell has it. What does not end in time is killed, with all that it has started; None then.
+    /// Exit code as in a shell. If the process does not end in time, kills it and everything that it has started, and
+    /// returns `None`.
     pub fn wait(mut self, time: Duration) -> Option<i32> {
         let in_time = self.ends_within(time);
         let status = self.end();
         in_time.then(|| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
     }
 
-    /// Also what it has started: a program outlives the strace that has followed it. Until it is waited for, its id is its own.
+    /// Also kills the processes that it has started: a program outlives the strace that has followed it. Its id is not
+    /// reused before `wait`.
     fn end(&mut self) -> ExitStatus {
         let id = self.child.id().cast_signed();
         let mut running = running();

@@ -1,11 +1,11 @@
-//! Lets the program run into the fault.
+//! Runs the program into the fault.
 
 use std::io::Write as _;
 
 use super::case::{Fault, Place, Variant};
 use super::trial::Trial;
 
-/// So much of a manifest's last line is cut off as by a power cut.
+/// Bytes of a manifest's last line that are cut off as by a power cut.
 const CUT_BYTES: u64 = 40;
 
 /// A line that another ingestor has not finished.
@@ -18,7 +18,7 @@ impl Trial<'_> {
         if place.is_thread() {
             return self.run_on_thread();
         }
-        // The first start tries out the file systems, which must not be counted where calls are.
+        // The first start probes the file systems; those calls must not be counted.
         if matches!(place, Place::Moving | Place::Listing | Place::Garbled) {
             self.run_plain(&once);
             self.must(self.status == 0, "the start before failed");
@@ -49,10 +49,10 @@ impl Trial<'_> {
         }
     }
 
-    /// What a crash left half done, for the start that is then hurt itself.
+    /// Leaves work half done by a crash, for the start that then meets the fault.
     fn half_done(&mut self, call: &str, n: usize) {
         let combination = self.case.combination;
-        // Where renames are made of links, those are counted.
+        // Where links replace renames, links are counted.
         let call = if combination.variant == Variant::Links && call == "renameat2" { "linkat" } else { call };
         let real = std::mem::replace(&mut self.case, combination.case(Fault::Kill, call, n));
         self.run_traced(&self.once());

@@ -1,4 +1,4 @@
-//! All cases, several at a time.
+//! Tries all cases, several at a time.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use super::options::Options;
 use super::plan::{Counts, Sequence, count_calls, sequences};
 use super::trial::{Trial, read};
 
-/// After so many it is clear enough.
+/// The sweep stops after this many failures.
 const FAILURES_MAX: usize = 10;
 
-/// Of the moments that were expected, so many of a hundred must be reached. How many calls there are differs a little from run
-/// to run; but a sweep that tries hardly anything must not pass.
+/// Percentage of the expected moments that must be reached. The number of calls differs a little from run to run, but a
+/// sweep that tries hardly anything must not pass.
 const REACHED_PERCENT: usize = 80;
 
 pub struct Failure {
@@ -24,10 +24,10 @@ pub struct Failure {
     pub dir: PathBuf,
 }
 
-/// What came of a sequence, or of many.
+/// The result of a sequence, or of many.
 #[derive(Clone, Copy, Default)]
 pub struct Tally {
-    /// In so many cases the fault struck.
+    /// Cases in which the fault struck.
     pub moments: usize,
     pub cases: usize,
     pub expected: usize,
@@ -56,7 +56,7 @@ impl Results {
         total
     }
 
-    /// Far fewer calls were reached than were counted.
+    /// True if far fewer calls were reached than were counted.
     pub fn are_few(&self) -> bool {
         let mut by_fault: BTreeMap<Fault, Tally> = BTreeMap::new();
         self.tallies.iter().for_each(|((_, _, fault), tally)| by_fault.entry(*fault).or_default().add(*tally));
@@ -64,13 +64,13 @@ impl Results {
     }
 }
 
-/// Where cases happen, and with what.
+/// Where cases run, and with which files.
 pub struct Sweeper<'a> {
     pub ground: &'a Ground,
     pub templates: &'a Templates,
 }
 
-/// One case that was tried.
+/// The result of one case.
 pub struct Tried {
     /// The fault struck.
     pub reached: bool,
@@ -78,7 +78,7 @@ pub struct Tried {
 }
 
 impl Sweeper<'_> {
-    /// If all is as it must be, nothing is left of it.
+    /// Removes the directories of a case without problems.
     pub fn try_case(&self, case: Case) -> Tried {
         let mut trial = Trial::new(self.ground, self.templates, case);
         trial.run_into_fault();
@@ -144,7 +144,7 @@ impl Sweeper<'_> {
     }
 }
 
-/// Does the work for each item, so many at a time. A panic in one is one of all.
+/// Does the work for each item, `jobs` at a time. Panics if one of them panics.
 fn in_parallel<T: Sync>(jobs: usize, items: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {

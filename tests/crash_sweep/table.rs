@@ -7,7 +7,7 @@ use super::plan::STANDARD_STREAM;
 use super::sweep::Results;
 use super::trial::CHANGING_CALLS;
 
-/// A line for each layout and call, a column for each fault.
+/// One line per layout and call, one column per fault.
 pub fn print(results: &Results) {
     println!("{:8} {:10} {:>6} {:>6} {:>6} {:>12}", "layout", "call", "kill", "EIO", "ENOSPC", "EIO from on");
     let rows: BTreeSet<_> = results.tallies.keys().map(|(layout, call, _)| (*layout, call)).collect();

@@ -1,4 +1,4 @@
-//! Hurts one thread of a daemon.
+//! Injects the fault into one thread of a daemon.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,12 +8,12 @@ use super::case::Fault;
 use super::process::Running;
 use super::trial::{STEP, Trial, read};
 
-/// How often somebody looks whether something has happened.
+/// How often a condition is checked.
 const NAP: Duration = Duration::from_millis(5);
-/// The journal's last frame may be on its way for so long.
+/// The journal's last frame may still be unwritten for this long.
 const LAST_FRAME: Duration = Duration::from_millis(100);
 
-/// The id of the process's thread of that name.
+/// Id of the process's thread with this name.
 fn find_thread(process: u32, name: &str) -> Option<String> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).ok()?;
     let mut tasks = tasks.filter_map(Result::ok).map(|task| task.path());
@@ -27,8 +27,9 @@ fn is_traced(process: u32, thread: &str) -> bool {
 }
 
 impl Trial<'_> {
-    /// A daemon that waits for files; then strace on that one thread of it, then the files. So N counts from the first file on
-    /// and on that thread only: in a run that is traced as a whole, the main thread's calls come first, and hide the others'.
+    /// Starts a daemon that waits for files, attaches strace to one of its threads, and only then sends the files. So N
+    /// counts from the first file on and in that thread only: in a run that is traced as a whole, the main thread's calls
+    /// come first, and hide those of the other threads.
     pub fn run_on_thread(&mut self) {
         let incoming = self.site.dir.join("incoming");
         std::fs::create_dir(&incoming).unwrap();
@@ -62,7 +63,7 @@ impl Trial<'_> {
         tracer.wait(STEP);
     }
 
-    /// Waits until the condition holds; false if the process ends before, or it takes too long.
+    /// Waits until the condition holds; false if the process ends first, or it takes too long.
     fn until(&mut self, process: &Running, what: &str, mut condition: impl FnMut(&Self) -> bool) -> bool {
         let deadline = Instant::now() + STEP;
         while !condition(self) {
@@ -77,7 +78,8 @@ impl Trial<'_> {
         true
     }
 
-    /// Everything that came is dealt with. After a fault that lasts, a file that is tried again and again is as much as can be.
+    /// True if the daemon has dealt with every file. After a fault that lasts, it is enough that a file was tried and
+    /// failed, since it is tried again and again.
     fn is_quiet(&self) -> bool {
         if self.case.fault == Fault::EioFromOn && self.logged("file_failed") {
             return true;
@@ -86,7 +88,7 @@ impl Trial<'_> {
         {
             return false;
         }
-        // What is still waiting for room would be cut short by SIGTERM.
+        // SIGTERM would cut short a daemon that still waits for room.
         !self.logged("disk_full") || self.logged("disk_has_room")
     }
 }

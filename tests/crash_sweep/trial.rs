@@ -1,4 +1,4 @@
-//! A case while it is tried: what runs in its directories, and what is wrong with it.
+//! A case while it is tried: the runs in its directories, and the problems found.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,12 +11,12 @@ use super::case::{Case, Fault, Variant};
 use super::ground::{Ground, Site, Templates};
 use super::process::Running;
 
-/// A step that takes longer hangs.
+/// A step that takes longer counts as hung.
 pub const STEP: Duration = Duration::from_secs(60);
 
-/// What changes something durable or makes it durable, in this program and in others: which of them it really uses is
-/// counted. Opening is not in the list: a file that was only created is the same to the next start as one that is not there,
-/// and the call that comes next on that thread is.
+/// System calls that change something durable or make it durable, in this program and in others; which of them it really
+/// uses is counted. `open` is not in the list: for the next start, a file that was only created is the same as one that does
+/// not exist, and the next call of that thread is in the list.
 pub const CHANGING_CALLS: [&str; 38] = [
     "pwrite64",
     "write",
@@ -58,7 +58,7 @@ pub const CHANGING_CALLS: [&str; 38] = [
     "fsetxattr",
 ];
 
-/// The program: that of this build, or the one in the environment.
+/// The program: the one of this build, or the one that the environment names.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     let named = std::env::var_os("CSV_INGESTOR_BIN");
     named.map_or_else(|| env!("CARGO_BIN_EXE_csv-ingestor").into(), |path| std::fs::canonicalize(path).unwrap())
@@ -102,7 +102,7 @@ impl<'a> Trial<'a> {
         self.site.dir.join("trace")
     }
 
-    /// What all runs have logged so far.
+    /// The log of all runs so far.
     pub fn log(&self) -> String {
         std::fs::read(self.log_path()).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
     }
@@ -121,7 +121,7 @@ impl<'a> Trial<'a> {
             .collect()
     }
 
-    /// The program with these words, and nothing of what the environment of the person who sweeps says.
+    /// The program with these arguments, without the caller's settings in the environment.
     pub fn program<S: AsRef<str>>(&self, words: &[S]) -> Command {
         without_settings(Command::new(&*PROGRAM), words)
     }
@@ -137,16 +137,16 @@ impl<'a> Trial<'a> {
         self.status = ended.unwrap_or(137);
     }
 
-    /// Runs the program with these words to its end.
+    /// Runs the program with these arguments to its end.
     pub fn run_plain<S: AsRef<str>>(&mut self, words: &[S]) {
         let running = self.start(self.program(words));
         self.finish(running);
     }
 
-    /// The same under strace. When any one thread comes to its N-th call, the fault strikes.
+    /// The same under strace. The fault strikes when any thread makes its N-th call.
     pub fn run_traced<S: AsRef<str>>(&mut self, words: &[S]) {
         let mut strace = Command::new("strace");
-        // It stops the program at the calls in question only; but then a signal does not come.
+        // With it, strace stops the program at the traced calls only; but then an injected signal does not arrive.
         if self.case.fault != Fault::Kill {
             strace.arg("--seccomp-bpf");
         }
@@ -160,7 +160,7 @@ impl<'a> Trial<'a> {
         let Case { combination, fault, call, n } = &self.case;
         let is_linked = combination.variant == Variant::Links;
         let trace = match fault {
-            // On processors that lack an old call, strace ignores its name after the question mark.
+            // The question mark makes strace ignore a name that this processor does not have.
             Fault::Count => CHANGING_CALLS.map(|call| format!("?{call}")).join(","),
             _ if is_linked => format!("{call},renameat2"),
             _ => call.clone(),
@@ -181,12 +181,12 @@ impl<'a> Trial<'a> {
         [&["run".to_owned(), "--once".to_owned()], &self.site.options[..]].concat()
     }
 
-    /// A subcommand on the journal.
+    /// Arguments of a subcommand that works on the journal.
     pub fn on_journal(&self, words: &[&str]) -> Vec<String> {
         [words, &["--state-path", self.site.state.to_str().unwrap()]].concat().iter().map(|&word| word.into()).collect()
     }
 
-    /// True if the last run came to its end. Not every file comes in where some are malformed (exit code 6).
+    /// True if the last run succeeded. Where a file is malformed, not every file is ingested (exit code 6).
     pub fn is_through(&self) -> bool {
         self.status == 0 || self.status == 6 && self.case.combination.variant == Variant::Quarantine
     }
