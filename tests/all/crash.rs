@@ -1,10 +1,10 @@
-//! The proof by crashing: the whole ingestor on a disk that may do anything a disk may do.
+//! Crash tests: the whole ingestor on a simulated disk that may do anything that a real disk may do.
 //!
-//! - A [`scenario`] says what lies in staging, by what rules it is ingested, and what upstreams do meanwhile.
-//! - A [`play`] is one history of it on a simulated machine: it can be forked, killed and cut off, and goes on.
-//! - The [`model`] knows what was promised, and looks after each crash, each recovery and at the end whether it was kept.
-//! - A [`watch`] looks before every single operation, and follows the manifests as a reader would.
-//! - The [`sweeps`] crash at every operation, at every operation of the recovery, and let every operation fail.
+//! - A [`scenario`] says which files are in staging, how they are ingested, and what upstreams do meanwhile.
+//! - A [`play`] is one history of it on a simulated machine: it can be forked, killed and cut off, and continues.
+//! - The [`model`] knows the promises, and checks them after each crash, after each recovery and at the end.
+//! - A [`watch`] checks before every single operation, and follows the manifests as a reader would.
+//! - The [`sweeps`] crash at every operation, at every operation of the recovery, and make every operation fail.
 //! - [`random`] histories do all of that in any order, for as long as you like (`scripts/crash_simulation`).
 
 pub mod act;

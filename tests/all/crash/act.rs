@@ -1,4 +1,4 @@
-//! What others on the machine do while the ingestor works.
+//! What other processes on the machine do while the ingestor runs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,47 +12,48 @@ use super::scenario::{MANIFESTS, STAGING};
 use super::view::{FOREIGN, UNFINISHED, View, digest, sidecar_of};
 use crate::harness::csv;
 
-/// Names in staging that acts are about.
+/// Names in staging that acts use.
 pub const NAMES: [&str; 6] = ["a.csv", "b.csv", "c.csv", "d.csv", "e.csv", "f.csv"];
 
-/// Inodes that are taken so that one is used again, at most: it may be open still, and then it is not.
+/// Files that are created, at most, until one gets the same inode number again. It never does if the old file is still open.
 const INODES_TAKEN_MAX: usize = 8;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-/// One of [`NAMES`], by its number; any number will do.
+/// Number of one of [`NAMES`]; any number is valid.
 pub type Name = u8;
-/// One of the contents there are, by its number.
+/// Number of a content.
 pub type Body = u8;
 
-/// One thing that somebody else does, between two operations of the ingestor.
+/// One action of another process, between two operations of the ingestor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
-    /// A whole file is written in place, over what is there, and closed.
+    /// A whole file is written in place, over the existing one, and closed.
     Write(Name, Body),
     /// More is written to the end of a file, or to a new one.
     Append(Name, Body),
-    /// A whole file is written under a hidden name and renamed into place, over what is there.
+    /// A whole file is written under a hidden name and renamed into place, over the existing one.
     Replace(Name, Body),
     Rename(Name, Name),
     /// A file gets a second name.
     Link(Name, Name),
     Remove(Name),
-    /// A file is removed, and another of equal size and mtime takes its name and, if the file system likes, its inode.
+    /// A file is removed, and another one of equal size and mtime gets its name and, if the file system reuses it, its
+    /// inode.
     Disguise(Name),
-    /// A file is opened for writing, something is appended, and it stays open. One at a time.
+    /// A file is opened for writing, something is appended, and it stays open. Only one file at a time.
     Open(Name, Body),
     /// A file is opened for writing, and nothing is written until it is closed.
     OpenSilently(Name),
-    /// The open file gets more and is closed.
+    /// More is written to the open file, and it is closed.
     Close(Body),
     /// A sidecar with a wrong checksum appears.
     WrongSidecar(Name),
-    /// A sidecar without a checksum appears, as one that was left over: empty, or with a word in it.
+    /// A sidecar without a checksum appears, as a leftover one: empty, or with a word in it.
     Orphan(Name),
-    /// The first half of a file is written in place, and nobody says that it is whole.
+    /// The first half of a file is written in place, and no sidecar says that it is whole.
     Half(Name, Body),
-    /// Time passes: hours.
+    /// So many hours pass.
     Wait(u8),
     /// Another program appends a line to the newest manifest, or half of one.
     Foreign {
@@ -60,11 +61,11 @@ pub enum Act {
     },
     /// Clean pages are dropped.
     DropCaches,
-    /// Somebody sets the clock, by so many days: no time passes.
+    /// The clock is set by so many days; no time passes.
     Jump(i32),
     /// So many days pass.
     Sleep(u16),
-    /// Somebody removes every file in staging whose content is in the warehouse.
+    /// Every file in staging whose content is in the warehouse is removed.
     DeleteDuplicates,
 }
 
@@ -72,7 +73,7 @@ pub fn path_of(name: Name) -> PathBuf {
     Path::new(STAGING).join(NAMES[usize::from(name) % NAMES.len()])
 }
 
-/// From this number on contents are malformed.
+/// Contents with this number or a higher one are malformed.
 pub const MALFORMED: Body = 100;
 
 /// Sizes around a sector, a page and several of both.
@@ -84,7 +85,7 @@ pub fn content_of(body: Body) -> Vec<u8> {
     content
 }
 
-/// Does it. Acts on files that are not there do nothing, as with real programs.
+/// Performs the act. An act on a file that does not exist does nothing, as with real programs.
 pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     model.before_act(upstream);
     if upstream.is_aborted() {
@@ -137,14 +138,14 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         }
     };
     if let Some(path) = synced.filter(|path| model.rules.syncs && upstream.exists(path)) {
-        // What waits for a lease is written later, and synced by nobody.
+        // A write that waits for a lease happens later, and is not synced.
         model.lossy |= upstream.waits(&path);
         upstream.sync_path(&path).unwrap();
     }
     model.after_act(upstream);
 }
 
-/// What is no upstream's.
+/// Acts that are not an upstream's.
 fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     match act {
         Act::Wait(hours) => {
@@ -171,7 +172,7 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::DeleteDuplicates => {
             delete_duplicates(upstream);
         }
-        _ => unreachable!("{act:?} is an upstream's"),
+        _ => unreachable!("{act:?} is an act of an upstream"),
     }
 }
 
@@ -194,8 +195,8 @@ fn close(upstream: &mut Upstream<'_>, model: &mut Model, more: &[u8]) -> Option<
         model.may_become(&content);
         let _ = upstream.write_via(writer.id, more);
         upstream.close_writer(writer.id);
-        // His file may have another name by now, on its way or given back beside a new one, or wait for a lease: the
-        // sync below is not of what he wrote.
+        // The file may have another name by now, in flight or given back beside a new one, or the write may wait for a
+        // lease: then the sync below does not cover what was written.
         model.lossy |= upstream.read(&writer.path).ok().is_none_or(|found| found != content);
     }
     writer.map(|writer| writer.path)
@@ -211,13 +212,13 @@ fn delete_duplicates(upstream: &mut Upstream<'_>) {
     }
 }
 
-/// In sidecar mode whoever writes a file writes its sidecar, too.
+/// In sidecar mode an upstream that writes a file writes its sidecar, too.
 fn with_sidecar(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) {
     if model.rules.sidecars {
         model.release(content);
         let sidecar = sidecar_of(path);
         upstream.write(&sidecar, format!("{}  {}\n", digest(content), path.display()).as_bytes()).unwrap();
-        // The ingestor is reading the one that was there: until it is through, that one counts.
+        // The ingestor is reading the old sidecar; that one counts until it has finished.
         model.withdrew |= upstream.waits(&sidecar);
         if model.rules.syncs {
             upstream.sync_path(&sidecar).unwrap();
@@ -255,7 +256,7 @@ fn disguise(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path) -> Opti
     let other: Vec<u8> = upstream.read(path).unwrap().iter().map(|byte| byte ^ 1).collect();
     upstream.remove(path).unwrap();
     upstream.write(path, &other).unwrap();
-    // The lowest free number goes first: others take those before it.
+    // The lowest free inode number is used first, so other files take the numbers before the wanted one.
     let hidden = |n: usize| Path::new(STAGING).join(format!("{UNFINISHED}-{n}"));
     let mut taken = 0;
     while taken < INODES_TAKEN_MAX && upstream.stat(path).unwrap().identity.inode != stat.identity.inode {
@@ -270,7 +271,7 @@ fn disguise(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path) -> Opti
 }
 
 fn open(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u8]) -> Option<PathBuf> {
-    // Without leases a silent writer can be seen by nobody: that is documented, and no promise.
+    // Without leases a silent writer cannot be noticed: that is documented, and not promised.
     if model.writer.is_some() || upstream.waits(path) || !model.leases {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The whole ingestor on one thread, round by round, so that the same machine always does the same.
+//! The whole ingestor on one thread, round by round, so that the same machine always behaves the same.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -28,22 +28,22 @@ use super::view::Digest;
 
 /// Rounds of one run.
 const ROUNDS_MAX: u32 = 40;
-/// Rounds in which every file was refused, one after the other: more would come to the same.
+/// Consecutive rounds in which every file was refused; after that, more rounds would not change anything.
 const FRUITLESS_ROUNDS_MAX: u32 = 3;
 /// Time from one round to the next: longer than any refusal lasts.
 const ROUND: Duration = Duration::from_secs(3600);
 
-/// Who is told what happens, and may act then.
+/// Is notified of what happens, and may act then.
 pub trait Listener {
-    /// Recovery is through.
+    /// Recovery is complete.
     fn recovered(&mut self, fs: &SimFs);
-    /// Somebody else may act. True if more is to come at a later moment.
+    /// Other processes may act. True if more acts are due at a later moment.
     fn at(&mut self, moment: Moment, fs: &SimFs) -> bool;
     /// A file with this content was reported as ingested.
     fn ingested(&mut self, digest: Digest);
 }
 
-/// Whom nothing is expected of.
+/// A listener that does nothing.
 pub struct Nobody;
 
 impl Listener for Nobody {
@@ -71,12 +71,12 @@ pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
     }
 }
 
-/// How a run ended that nothing has ended from outside.
+/// How a run ended that was not ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Nothing is left to do.
     AtRest,
-    /// Files wait for something that did not come within many hours: room, a writer who closes them, a disk that works.
+    /// Files wait for something that did not happen within many hours: room, a writer that closes them, a disk that works.
     Waiting,
 }
 
@@ -102,7 +102,7 @@ pub fn run(scenario: &Scenario, fs: &SimFs, on_full: OnFull, listener: &mut dyn 
     })
 }
 
-/// A compactor that may be started, and where its thread lives.
+/// A compactor that may be started, and the scope of its thread.
 type Compactor<'a, 'scope, 'env> = (&'a Meanwhile, &'scope std::thread::Scope<'scope, 'env>);
 
 struct Run<'a> {
@@ -114,7 +114,7 @@ struct Run<'a> {
     hasher: Hasher<SimFs>,
     scanner: Scanner<SimFs>,
     batch: Vec<HashResult<SimFs>>,
-    /// The contents of files that are on their way, by name.
+    /// Contents of the files in flight, by name.
     digests: BTreeMap<Arc<OsStr>, Digest>,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
         let Engine { mut committer, shared, recovered, .. } = engine;
         listener.recovered(fs);
         let mode = if scenario.sidecars { Mode::Sidecar } else { Mode::Stability(Duration::ZERO) };
-        // Only who keeps duplicates passes over what was kept.
+        // Kept duplicates are skipped only where duplicates are kept.
         let keeps = scenario.duplicates == DuplicateAction::Keep;
         let kept: Vec<_> = committer.index().kept().filter(|_| keeps).copied().collect();
         let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
         self.batch.push(hashed);
     }
 
-    /// Until nothing is left to do, and nobody else will act.
+    /// Runs rounds until nothing is left to do and no other process will act.
     fn rounds<'scope>(&mut self, compactor: Option<Compactor<'_, 'scope, '_>>) -> Result<Ended, Error> {
         let mut fruitless = 0;
         for round in 0..ROUNDS_MAX {
@@ -175,7 +175,8 @@ impl<'a> Run<'a> {
         Ok(Ended::Waiting)
     }
 
-    /// One scan and what it finds. None if there was nothing to do; otherwise whether all was not in vain.
+    /// One scan, and the files that it finds. `None` if there was nothing to do, otherwise true unless every file was
+    /// refused.
     fn round(&mut self, round: u32, more: &mut bool) -> Result<Option<bool>, Error> {
         let now = ROUND * (round + 1);
         self.scanner.begin(&mut self.settle)?;
@@ -185,8 +186,8 @@ impl<'a> Run<'a> {
         self.committer.note_gone(&self.settle.take_gone());
         *more |= self.settle.wants_another_scan();
         *more |= self.listener.at((round, Phase::Hash), self.fs);
-        // The first is noted ahead of its hash, as a large one would be. Some are synced alone, in every other round the first:
-        // with no other behind it, nothing else makes it durable.
+        // The first file is noted before it is hashed, as a large one would be. Some files are synced one by one, in every
+        // other round the first: if it is the only one, nothing else makes it durable.
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
             if self.batch.is_empty() {
                 self.committer.note(settled.clone());

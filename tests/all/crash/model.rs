@@ -1,4 +1,4 @@
-//! What upstreams of a simulated machine did, beside what was promised of it.
+//! What upstreams of a simulated machine did, in addition to the promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
@@ -10,31 +10,31 @@ use super::view::{Digest, View, is_data, is_hidden};
 use crate::common::promises::{Promises, Rules};
 pub(super) use crate::common::promises::{Verdict, ensure};
 
-/// The promises, and what those have to know who act on the machine from outside.
+/// The promises, and the state of those that act on the machine from outside.
 #[derive(Clone)]
 pub struct Model {
     promises: Promises,
-    /// Leases are to be had.
+    /// The file systems have leases.
     pub leases: bool,
-    /// What stood at each name in staging when somebody had last acted.
+    /// The content at each name in staging after the last act.
     seen: BTreeMap<PathBuf, Digest>,
-    /// Contents that upstreams were seen to have put into staging.
+    /// Contents that upstreams have put into staging.
     sent: BTreeSet<Digest>,
-    /// Contents that a power cut or a failed sync made of what nobody had synced: they may go as well as stay.
+    /// Contents that a power cut or a failed sync made of unsynced data: they may vanish or stay.
     torn: BTreeSet<Digest>,
     /// A file that an upstream has open for writing.
     pub writer: Option<Writer>,
 }
 
-/// Somebody who has a file open for writing.
+/// A process that has a file open for writing.
 #[derive(Clone)]
 pub struct Writer {
     pub id: WriterId,
-    /// Where it was opened.
+    /// The name under which it was opened.
     pub path: PathBuf,
-    /// What it held when it was opened.
+    /// Its content when it was opened.
     pub before: Digest,
-    /// What it holds when all that was written so far has got through.
+    /// Its content once all writes so far have been carried out.
     pub content: Vec<u8>,
 }
 
@@ -58,28 +58,28 @@ impl Model {
         Model { promises: Promises::new(rules), leases, seen, sent, torn, writer: None }
     }
 
-    /// A writer has closed his file: what he wrote must not have gone down with a name that the ingestor took away.
+    /// A writer has closed its file: the content must not be lost with a name that the ingestor took away.
     pub fn after_close(&self, upstream: &mut Upstream<'_>, content: &[u8]) {
         let digest = super::view::digest(content);
-        assert!(View::of(upstream).holds(&digest), "what a writer wrote is nowhere: {digest}");
+        assert!(View::of(upstream).holds(&digest), "what a writer wrote is lost: {digest}");
     }
 
-    /// Something may come to stand in staging with this content, at some later moment.
+    /// This content may appear in staging at a later moment.
     pub fn may_become(&mut self, content: &[u8]) {
         let digest = super::view::digest(content);
-        // Even over what is the same: that may be on its way.
+        // Even if it replaces the same content: that one may be in flight.
         if self.sent.contains(&digest) {
             self.sent_again.insert(digest.clone());
         }
         self.may.insert(digest);
     }
 
-    /// A sidecar with the right checksum of this content is written.
+    /// A sidecar with the checksum of this content is written.
     pub fn release(&mut self, content: &[u8]) {
         self.released.insert(super::view::digest(content));
     }
 
-    /// While nobody is on the way, the sidecar of this content is replaced by a wrong one.
+    /// While no file is in flight, the sidecar of this content is replaced by a wrong one.
     pub fn hold_back(&mut self, content: &[u8]) {
         self.released.remove(&super::view::digest(content));
     }
@@ -88,22 +88,22 @@ impl Model {
         self.writer.as_ref().is_some_and(|writer| writer.path == path)
     }
 
-    /// Whatever is missing now, the ingestor has lost: nobody else has acted since the last look.
+    /// If anything is missing now, the ingestor has lost it: no other process has acted since the last check.
     pub fn before_act(&mut self, upstream: &mut Upstream<'_>) {
         let view = View::of(upstream);
-        // What was taken from a name since then stands there no more.
+        // Names whose file was moved since then no longer hold that content.
         self.seen.retain(|path, digest| view.staging.get(path) == Some(digest));
-        // A disk that fails may have lost what nobody had synced, and what is not synced only.
+        // A disk that fails may have lost unsynced data, but nothing else.
         let verdict = if self.lossy { self.always_but_unsynced(&view) } else { self.always(&view) };
-        verdict.unwrap_or_else(|wrong| panic!("before somebody acts: {wrong}"));
+        verdict.unwrap_or_else(|wrong| panic!("before another process acts: {wrong}"));
     }
 
-    /// What is missing now was destroyed by who has just acted; what is new is to be ingested.
+    /// A content that is missing now was destroyed by the act; a new one is to be ingested.
     pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
         let view = View::of(upstream);
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path)) {
             let is_new = self.seen.insert(path.clone(), digest.clone()).as_ref() != Some(digest);
-            // By a name that half a rename has left, somebody may write to what stands under the other one, too.
+            // Through a name that half a rename has left, an upstream may also write to the file under its other name.
             let has_two_names = view.warehouse.values().any(|other| other == digest);
             if is_new && (!self.sent.insert(digest.clone()) || has_two_names) {
                 self.sent_again.insert(digest.clone());
@@ -125,8 +125,8 @@ impl Model {
         let floor = upstream.fork();
         floor.crash_to(Survival::Nothing);
         let durable = View::of(&mut floor.upstream());
-        // What is in flight, wherever it stands, stays due, unless a writer waits for its lease: then it may go back. What
-        // stands nowhere any more, or not whole, is its upstream's loss.
+        // A content in flight stays due, wherever it is, unless a writer waits for its lease: then it may be moved back. If
+        // a content exists nowhere any more, or not whole, its upstream has lost it.
         let aside = view.staging.iter().filter(|(path, _)| is_hidden(path));
         let away = view.warehouse.iter().chain(&view.duplicates).chain(&view.quarantine).chain(aside);
         let mut in_flight: BTreeSet<&Digest> = away.clone().map(|(_, digest)| digest).collect();
@@ -136,13 +136,13 @@ impl Model {
             }
         }
         if let Some(writer) = &self.writer {
-            // Not left whole, for whoever has it open may write at any time: it goes back as it is, and by its name it may be
-            // gone already.
+            // Not left whole, since the process that has it open may write at any time: it is moved back as it is, and its
+            // name may be gone already.
             in_flight.remove(&writer.before);
         }
         self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
         for (digest, is_durable) in &mut self.promises.must {
-            // What the disk still has in staging of a file that was removed there may go at any time.
+            // If a file was removed from staging but the disk still has it there, it may vanish at any time.
             let is_there = durable.warehouse.values().any(|found| found == digest);
             *is_durable &= is_there || complete.contains(digest) && durable.holds(digest);
         }
@@ -151,16 +151,16 @@ impl Model {
         unwanted.retain(|digest| self.rules.quarantines && is_sure && durable.holds(digest));
         self.confined = unwanted;
         for digest in complete.into_iter().filter(|digest| !self.torn.contains(digest)) {
-            // What waited for a lease was written over a file that the disk may still hold as it was, and synced by nobody.
+            // A write that waited for a lease changed a file that the disk may still hold as it was, and was not synced.
             let is_durable = is_sure && durable.holds(&digest);
             *self.promises.must.entry(digest).or_default() |= is_durable;
         }
     }
 
-    /// After a power cut: what upstreams had not made durable may be gone, if it was not ingested either.
+    /// After a power cut: contents that upstreams had not made durable may be gone, unless they were ingested.
     pub fn after_power_cut(&mut self, upstream: &mut Upstream<'_>) -> Verdict {
         let view = View::of(upstream);
-        // What was being written is torn anyhow.
+        // The file that was being written is torn in any case.
         self.lossy |= self.writer.take().is_some();
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
@@ -168,12 +168,13 @@ impl Model {
             ensure!(self.may.contains(digest) || !is_data(path), "what was synced is torn: {}", path.display());
         }
         if self.rules.sidecars && !self.rules.syncs {
-            // Sidecars that nobody synced may be gone; or look like the one they were written over, and go with that, later, too.
+            // Unsynced sidecars may be gone, or have the content of the sidecar that they replaced and vanish with it, also
+            // later.
             let due: BTreeSet<&Digest> = view.warehouse.values().collect();
             self.must.retain(|digest, _| due.contains(digest));
             self.torn.extend(view.staged().map(|(_, digest)| digest.clone()));
         } else if self.withdrew {
-            // The cut may have undone our move, but not that.
+            // The power cut may have undone the ingestor's move, but not the withdrawal.
             let mut due: BTreeSet<&Digest> = view.warehouse.values().collect();
             due.extend(view.staged().filter(|(path, digest)| view.is_released(path, digest)).map(|(_, digest)| digest));
             self.must.retain(|digest, _| due.contains(digest));
@@ -182,7 +183,7 @@ impl Model {
         Ok(())
     }
 
-    /// What a file has become that was not synced may be ingested like any other; under whatever name it stands.
+    /// Whatever an unsynced file has become may be ingested like any other, under any name.
     fn note_torn(&mut self, view: &View) {
         let left = view.staging.values().chain(view.duplicates.values()).chain(view.quarantine.values());
         self.torn.extend(left.clone().filter(|digest| !self.promises.may.contains(*digest)).cloned());
@@ -194,7 +195,7 @@ impl Model {
         }
     }
 
-    /// A disk did not take what upstreams had not made durable: then nobody else can have it either.
+    /// A sync failed for data that upstreams had not made durable: it may be gone, since it exists nowhere else.
     pub fn after_failed_sync(&mut self, upstream: &mut Upstream<'_>) -> Verdict {
         let view = View::of(upstream);
         self.always_but_unsynced(&view)?;

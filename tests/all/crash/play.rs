@@ -1,4 +1,4 @@
-//! One history of a scenario: it can be forked, killed and cut off, goes on, and is looked at whenever that happens.
+//! One history of a scenario: it can be forked, killed and cut off, continues after that, and is checked each time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,7 +38,7 @@ impl Listener for Play<'_> {
         let acts = &self.scenario.acts;
         if !fs.is_dead() {
             while let Some((_, act)) = acts.get(self.acts_done).filter(|(due, _)| *due <= moment) {
-                // In a later run, recovery may have it on the way already.
+                // In a later run, recovery may have the file in flight already.
                 if let (Act::WrongSidecar(name), Phase::Scan, 1) = (act, moment.1, self.story.len()) {
                     let content = fs.upstream().read(act::path_of(*name)).unwrap_or_default();
                     self.model().hold_back(&content);
@@ -80,18 +80,18 @@ impl<'a> Play<'a> {
         self.story.join(", ")
     }
 
-    /// Runs the ingestor until nothing is left to do, or until something that was injected ends it.
+    /// Runs the ingestor until nothing is left to do, or until an injected fault ends it.
     pub fn run(&mut self) -> Result<Ended, Error> {
         self.run_waiting(Box::new(|| false))
     }
 
-    /// The same, with somebody who is asked whether to wait on a full disk.
+    /// The same, with a callback that decides whether to wait on a full disk.
     pub fn run_waiting(&mut self, on_full: OnFull) -> Result<Ended, Error> {
         let fs = self.fs.clone();
         ingestor::run(self.scenario, &fs, on_full, self)
     }
 
-    /// The same, and looks before each operation.
+    /// The same, with checks before each operation.
     pub fn run_watched(&mut self, reader: Watch) -> (Result<Ended, Error>, Watch) {
         let watch = Arc::new(Mutex::new(reader.told(self.told())));
         let (looks, model) = (watch.clone(), self.model.clone());
@@ -105,23 +105,23 @@ impl<'a> Play<'a> {
         (ended, watch)
     }
 
-    /// The next run goes until this operation, and no further: with `happened`, it is carried out still.
+    /// The next run stops at this operation; with `happened`, the operation is still carried out.
     pub fn stop_at(&mut self, operation: u64, happened: bool) {
         let fault = Fault::crash().at(operation);
         self.fs.inject(if happened { fault.happened() } else { fault });
-        let when = if happened { "behind" } else { "at" };
+        let when = if happened { "after" } else { "at" };
         self.story.push(format!("stopped {when} operation {operation}"));
     }
 
     /// Runs until this operation.
     pub fn run_until(&mut self, operation: u64, happened: bool) {
         self.stop_at(operation, happened);
-        // Cut off in the very last operations, the run may have come to its end all the same.
+        // A run that is stopped in the very last operations may nevertheless have finished.
         let _ = self.run();
         self.fs.clear_faults();
     }
 
-    /// Only recovers, and is killed then. Returns the number of the last operation.
+    /// Only recovers, and is then killed. Returns the number of the last operation.
     pub fn recover(&mut self) -> u64 {
         let opened = engine::open(&self.fs, ingestor::options(self.scenario, Box::new(|| false)));
         drop(opened.unwrap_or_else(|error| panic!("{}: {error}", self.told())));
@@ -130,7 +130,7 @@ impl<'a> Play<'a> {
         last
     }
 
-    /// A power cut; what was promised of the disk alone must hold.
+    /// A power cut; the promises for the disk alone must hold.
     pub fn cut_power(&mut self, seed: u64) {
         self.fs.crash(seed);
         self.story.push(format!("power cut, seed {seed}"));
@@ -138,13 +138,13 @@ impl<'a> Play<'a> {
         verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
     }
 
-    /// A sync has failed: what upstreams had not made durable may be gone with it.
+    /// A sync has failed: data that upstreams had not made durable may be gone with it.
     pub fn note_failed_sync(&self) {
         let verdict = self.model().after_failed_sync(&mut self.fs.upstream());
         verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
     }
 
-    /// The process dies, the machine goes on.
+    /// The process is killed, the machine keeps running.
     pub fn kill(&mut self) {
         self.fs.kill();
         self.story.push("killed".to_owned());
@@ -152,17 +152,17 @@ impl<'a> Play<'a> {
         verdict.unwrap_or_else(|wrong| panic!("{}: {wrong}", self.told()));
     }
 
-    /// The rest of the history, undisturbed, and what must hold at its end.
+    /// Runs the rest of the history without a fault, and checks the end.
     pub fn end(&mut self) {
         let ended = self.run();
         self.check_ended(ended);
     }
 
-    /// A run that nothing disturbed has come to its end, and that is the right one.
+    /// Checks that a run without a fault ended, and in the right state.
     pub fn check_ended(&self, ended: Result<Ended, Error>) {
         match ended {
             Ok(Ended::AtRest) => self.check_the_end(),
-            // A file whose sidecar has another checksum is looked at again and again.
+            // A file whose sidecar has another checksum is checked again and again.
             Ok(Ended::Waiting) if self.model().has_wrong_sidecars(&self.view()) => self.check_the_end(),
             Ok(Ended::Waiting) => panic!("{}: it does not come to an end", self.told()),
             Err(error) => panic!("{}: {error}", self.told()),
@@ -176,14 +176,14 @@ impl<'a> Play<'a> {
         let state = engine::read_state(&self.fs, std::path::Path::new(STATE)).unwrap();
         assert_eq!(state.open().count(), 0, "{}: half done at the end", self.told());
         let listed = view.lines.len() as u64;
-        assert_eq!(state.count(FileState::Manifested), listed, "{}: listed, as the journal has it", self.told());
+        assert_eq!(state.count(FileState::Manifested), listed, "{}: lines, as the journal counts them", self.told());
         let floor = self.fs.fork();
         floor.crash_to(Survival::Nothing);
         let verdict = self.model().survives_a_power_cut(&view, &View::of(&mut floor.upstream()));
         verdict.unwrap_or_else(|wrong| panic!("{}: at the end: {wrong}", self.told()));
     }
 
-    /// Recovering twice is recovering once: the second changes nothing that anybody can see.
+    /// Recovering twice is the same as once: the second recovery changes nothing visible.
     pub fn check_recovery_is_repeatable(&self) {
         let mut once = self.fork();
         let mut recover = || {

@@ -15,7 +15,7 @@ use super::act::{self, Act, MALFORMED};
 use super::play::Play;
 use super::scenario::{Compacts, Failing, Scenario};
 
-/// How one run of the ingestor ends, and when.
+/// How one run of the ingestor ends, and at which moment.
 #[derive(Clone, Debug)]
 enum End {
     AtRest,
@@ -25,7 +25,7 @@ enum End {
     Short { at: u16 },
 }
 
-/// One run, and what others do meanwhile.
+/// One run, and what other processes do meanwhile.
 #[derive(Clone, Debug)]
 struct Part {
     acts: Vec<(u16, Act)>,
@@ -41,17 +41,17 @@ pub struct History {
     torn_syncs: bool,
     leases: bool,
     quarantines: bool,
-    /// 0: files are looked into, 1: and refused if they are malformed; more: they are not.
+    /// 0: files are validated, 1: and malformed ones are refused; more: files are not validated.
     validates: u8,
     duplicates: u8,
     compacts: u8,
-    /// 0: renames are made of links, 1: link counts are behind, 2: inode numbers change; more: nothing is odd.
+    /// 0: links replace renames, 1: link counts are stale, 2: inode numbers change; more: nothing is odd.
     odd: u8,
     parts: Vec<Part>,
 }
 
 const ERRNOS: [i32; 3] = [libc::EIO, libc::ENOSPC, libc::EINTR];
-/// All operations that need the disk; those first that make content durable.
+/// All operations that need the disk; first those that make content durable.
 const FALLIBLE: [Op; 19] = [
     Op::SyncFs,
     Op::SyncData,
@@ -74,9 +74,9 @@ const FALLIBLE: [Op; 19] = [
     Op::Lease,
 ];
 const SYNCS: usize = 3;
-/// Looks that show a name too many, where link counts are behind.
+/// Calls that report one link too many, where link counts are stale.
 const STALE_LINKS: u64 = 3;
-/// Moments of a run are drawn in thousandths of what it would be if nothing happened.
+/// Moments of a run are drawn in thousandths of an undisturbed run.
 const WHOLE: u16 = 1000;
 
 fn act() -> impl Strategy<Value = Act> {
@@ -143,7 +143,7 @@ impl History {
             sidecars: self.sidecars,
             syncs: self.syncs,
             failing: Failing { split_renames: self.split_renames, torn_syncs: self.torn_syncs, aborts: true },
-            // Otherwise the next start would have to know by itself which names a sync has lost.
+            // `aborts`, since otherwise the next start would have to find out by itself which names a failed sync has lost.
             leases: self.leases,
             quarantines: self.quarantines,
             validate: (self.validates < 2).then_some(Validation {
@@ -168,7 +168,7 @@ impl History {
         }
     }
 
-    /// Lives through it, and to the right end. Returns in how many states the machine was left.
+    /// Plays the history and checks its end. Returns the number of states in which the machine was left.
     pub fn check(&self) -> u64 {
         let scenario = self.scenario();
         let mut play = Play::new(&scenario);
@@ -223,7 +223,7 @@ impl Part {
                 self.fail(play, moment(at), ERRNOS[usize::from(errno) % ERRNOS.len()], for_ever);
                 match then_cut {
                     Some(seed) => play.cut_power(seed),
-                    // Mounting again is the least that helps, and as hard on what was not synced.
+                    // At least a new mount is needed, and that loses unsynced data just as a power cut does.
                     None if play.fs.upstream().is_aborted() => play.cut_power(u64::from(at)),
                     None => play.kill(),
                 }
@@ -232,14 +232,14 @@ impl Part {
     }
 
     fn fail(&self, play: &mut Play<'_>, at: u64, errno: i32, for_ever: bool) {
-        // Which kind of operation it will be, only the run itself can tell; so all kinds fail from there on. But to forget
-        // clean pages takes no disk, and what a failed sync leaves in the cache can be known by nobody after that.
-        // Nor do syncs fail for ever: where a file cannot even be opened after that, the cache shows what is nowhere else.
+        // Only the run itself determines the kind of the operation, so all kinds fail from there on. Except `DropCache`,
+        // which needs no disk; and if it failed, nobody could know what a failed sync has left in the cache. Nor do syncs
+        // fail for ever: if the file cannot even be opened after that, the cache shows data that exists nowhere else.
         let kinds = &FALLIBLE[if for_ever { SYNCS } else { 0 }..];
         let fault = Fault::errno(errno).only(kinds);
         let is_unsynced = !play.model().rules.syncs || play.model().writer.is_some();
         play.model().lossy |= is_unsynced;
-        // What cannot be removed from staging stays there.
+        // A file that cannot be removed from staging stays there.
         play.model().withdrew |= for_ever;
         play.fs.inject(if for_ever { fault.from(at) } else { fault.at(at) });
         play.story.push(format!("errno {errno} at operation {at}, for ever: {for_ever}"));
@@ -257,7 +257,7 @@ fn runner(seed: u64, cases: u32) -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-/// Checks that many histories from this seed; a failure names the smallest that fails.
+/// Checks this many histories from this seed; a failure names the smallest one that fails.
 fn check_seed(seed: u64, cases: u32) -> u64 {
     let states = AtomicU64::new(0);
     let result = runner(seed, cases).run(&history(), |history| {
@@ -271,7 +271,7 @@ fn check_seed(seed: u64, cases: u32) -> u64 {
     }
 }
 
-/// Always the same histories, so that a failure is one for everybody.
+/// Always the same histories, so that everyone can reproduce a failure.
 #[test]
 fn random_histories() {
     let began = Instant::now();
@@ -286,9 +286,9 @@ fn number(variable: &str, default: u64) -> u64 {
         .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{variable}: {value}")))
 }
 
-/// For as long as you like: `CRASH_SECONDS`, from the seed `CRASH_SEED` on, on all processors.
+/// Runs for `CRASH_SECONDS`, from the seed `CRASH_SEED` on, on all processors.
 #[test]
-#[ignore = "runs for as long as it is told: scripts/crash_simulation"]
+#[ignore = "runs as long as CRASH_SECONDS says: scripts/crash_simulation"]
 fn random_histories_for_long() {
     const CASES: u32 = 200;
     let (seconds, first) = (number("CRASH_SECONDS", 60), number("CRASH_SEED", 1_000));

@@ -1,4 +1,4 @@
-//! What lies in staging, by what rules it is ingested, and what upstreams do meanwhile.
+//! The files in staging, how they are ingested, and what upstreams do meanwhile.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,13 +20,13 @@ pub const STATE: &str = "/state";
 pub const DUPLICATES: &str = "/duplicates";
 pub const QUARANTINE: &str = "/quarantine";
 
-/// A moment of a run that comes in each of its rounds.
+/// A moment in each round of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Scan,
     Hash,
     Commit,
-    /// Behind the commit.
+    /// After the commit.
     Rest,
 }
 
@@ -37,9 +37,9 @@ pub type Moment = (u32, Phase);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compacts {
     Never,
-    /// Between batches; and what is older than a year is forgotten (nothing is).
+    /// Between batches; contents older than a year are forgotten (there are none).
     Between,
-    /// On a thread of its own, while batches are committed; the seed decides whose turn it is.
+    /// On its own thread, while batches are committed; the seed decides which thread's turn it is.
     Meanwhile {
         seed: u64,
     },
@@ -48,15 +48,15 @@ pub enum Compacts {
 /// How a disk fails.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Failing {
-    /// Of a rename, a power cut may keep either half.
+    /// A power cut may keep either half of a rename.
     pub split_renames: bool,
-    /// Of a sync that fails, some sectors reach the disk.
+    /// Some sectors reach the disk although the sync fails.
     pub torn_syncs: bool,
-    /// A file system that cannot write names any more gives up, as one with a journal does.
+    /// A file system that fails to write names shuts down, as one with a journal does.
     pub aborts: bool,
 }
 
-/// Renames come in halves.
+/// A power cut may keep either half of a rename.
 pub const HALVES: Failing = Failing { split_renames: true, torn_syncs: false, aborts: false };
 
 #[derive(Clone, Debug)]
@@ -65,17 +65,17 @@ pub struct Scenario {
     pub cross: bool,
     pub sidecars: bool,
     pub duplicates: DuplicateAction,
-    /// Files are looked into.
+    /// Files are validated.
     pub validate: Option<Validation>,
-    /// What cannot be ingested goes to quarantine.
+    /// Files that cannot be ingested are moved to quarantine.
     pub quarantines: bool,
-    /// What is done before the ingestor starts for the first time.
+    /// Acts before the ingestor starts for the first time.
     pub before: Vec<Act>,
-    /// What is done later, in this order.
+    /// Acts after that, in this order.
     pub acts: Vec<(Moment, Act)>,
     /// Upstreams fsync what they write.
     pub syncs: bool,
-    /// Names that are taken in the warehouse by files unknown to the journal.
+    /// Names in the warehouse that are taken by files unknown to the journal.
     pub strangers: Vec<&'static str>,
     /// How the disk fails.
     pub failing: Failing,
@@ -83,21 +83,21 @@ pub struct Scenario {
     pub compacts: Compacts,
     /// The file systems are odd.
     pub odd: Odd,
-    /// At which of its operations it is crashed.
+    /// The operations at which it is crashed.
     pub crashed: Crashed,
 }
 
-/// At which operations of a scenario it is crashed.
+/// The operations at which a scenario is crashed.
 #[derive(Clone, Copy, Debug)]
 pub struct Crashed {
-    /// Only so many before the end; None for all.
+    /// Only this many operations before the end; `None` for all.
     pub last: Option<u64>,
-    /// Of these, one in so many, unless it is to be thorough: a long run.
+    /// One in this many of them, unless the sweep is thorough: for a long run.
     pub one_in: u64,
 }
 
 impl Crashed {
-    /// At one in so many.
+    /// One in this many of all operations.
     pub const fn one_in(one_in: u64) -> Crashed {
         Crashed { last: None, one_in }
     }
@@ -125,7 +125,7 @@ impl Scenario {
         }
     }
 
-    /// All that the sweeps go through.
+    /// The scenarios that are swept.
     pub fn all() -> Vec<Scenario> {
         let of_files = [Scenario::places(), Scenario::of_duplicates(), Scenario::of_quarantine()].concat();
         [of_files, Scenario::of_upstreams(), Scenario::of_writers(), Scenario::of_the_journal()].concat()
@@ -204,7 +204,7 @@ impl Scenario {
             validate: Some(Validation { delimiter: b',', quote: Some(b'"'), refuse: true }),
             quarantines: true,
             before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, MALFORMED + 1)],
-            // Under the same name; and one in another's place, while that is on its way.
+            // One under the same name, and one in another file's place while that is in flight.
             acts: vec![
                 at(1, Phase::Scan, Act::Write(1, MALFORMED + 2)),
                 at(1, Phase::Commit, Act::Replace(1, 4)),
@@ -245,7 +245,7 @@ impl Scenario {
             },
             Scenario {
                 before: vec![Act::Write(0, 1), Act::Write(1, 1), Act::Write(2, 2)],
-                // In the second round the duplicate is held open still.
+                // In the second round the duplicate is still held open.
                 acts: vec![
                     at(1, Phase::Scan, Act::Disguise(1)),
                     at(3, Phase::Scan, Act::Write(1, 2)),
@@ -265,7 +265,7 @@ impl Scenario {
             },
             Scenario {
                 before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Link(0, 3), Act::Link(1, 4)],
-                // By another name an upstream must not reach what is in the warehouse.
+                // Through another name an upstream must not reach a file in the warehouse.
                 acts: vec![at(1, Phase::Scan, Act::Append(3, 5)), at(2, Phase::Scan, Act::Append(4, 6))],
                 ..Scenario::plain("hard links")
             },
@@ -352,7 +352,7 @@ impl Scenario {
         ]
     }
 
-    /// The machine before the ingestor's first start, and what is known of it.
+    /// The machine before the ingestor's first start, and its model.
     pub fn machine(&self) -> (SimFs, Model) {
         let fs = SimFs::new(7);
         fs.set_leases(self.leases);
@@ -392,7 +392,8 @@ impl Scenario {
         }
     }
 
-    /// At the first finding: later ones come to the same. Two reasons are many, so that both ways to sync them are taken.
+    /// Quarantine at the first failure: later ones would give the same result. Two reasons count as many, so that both ways
+    /// to sync them are used.
     pub fn quarantine(&self) -> Option<Quarantine> {
         self.quarantines.then(|| Quarantine {
             dir: QUARANTINE.into(),
@@ -413,10 +414,10 @@ impl Scenario {
     }
 }
 
-/// In this scenario the journal goes on to its second segment, near the end.
+/// The scenario in which the journal continues in a second segment, near the end.
 pub const ROTATION: &str = "the journal goes on to another segment";
-/// Rounds of one file each, of which each takes some frames: enough to fill the first segment of a run.
+/// Rounds of one file each, with some frames each: enough to fill the first segment of a run.
 const ROTATION_ROUNDS: u32 = 18;
 
-/// Time for which contents are remembered where anything is forgotten at all.
+/// How long contents are remembered where any are forgotten.
 pub const REMEMBERED: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -1,7 +1,7 @@
 //! Crashes and faults at every operation of every scenario.
 //!
 //! A state is one way in which a machine was left: by a power cut (with one seed for what survived), by the death of the
-//! process, by a fault. Each is looked at as it is, then the ingestor starts on it again, and must come to the right end.
+//! process, or by a fault. Each state is checked as it is; then the ingestor starts on it again, and must end correctly.
 
 mod clock;
 mod content;
@@ -22,14 +22,15 @@ use super::scenario::{Crashed, ROTATION, Scenario};
 use super::watch::Watch;
 use csv_ingestor::fs::sim::Op;
 
-/// With this variable in the environment the sweeps leave nothing out, and draw more seeds.
+/// If this environment variable is set, the sweeps leave nothing out, and draw more seeds.
 pub const THOROUGH: &str = "CRASH_THOROUGH";
 
 pub fn is_thorough() -> bool {
     std::env::var_os(THOROUGH).is_some()
 }
 
-/// Operations that change nothing on any disk: a machine that stops before one of them is left as before the next.
+/// Operations that change nothing on any disk: stopping before one of them leaves the same machine as stopping before the
+/// next.
 const READS: [Op; 12] = [
     Op::OpenDir,
     Op::StatDir,
@@ -45,14 +46,14 @@ const READS: [Op; 12] = [
     Op::Pause,
 ];
 
-/// A scenario and the operations at which it is to be disturbed.
+/// A scenario, and the operations at which it is disturbed.
 struct Subject {
     scenario: Scenario,
     operations: Vec<(u64, Op)>,
 }
 
 impl Subject {
-    /// `reads` too, or only what may leave another state.
+    /// With `reads`, all operations; otherwise only those that may leave another state.
     fn new(scenario: Scenario, reads: bool) -> Subject {
         let mut play = Play::new(&scenario);
         let first = play.fs.operations() + 1;
@@ -68,17 +69,17 @@ impl Subject {
     }
 }
 
-/// Where a crash leaves anything different.
+/// The operations at which a crash leaves another state.
 fn writes(scenarios: impl IntoIterator<Item = Scenario>) -> Vec<Subject> {
     scenarios.into_iter().map(|scenario| Subject::new(scenario, false)).collect()
 }
 
-/// Everything that may fail, or that others may come between.
+/// All operations: each may fail, and other processes may act between any two.
 fn operations(scenarios: impl IntoIterator<Item = Scenario>) -> Vec<Subject> {
     scenarios.into_iter().map(|scenario| Subject::new(scenario, true)).collect()
 }
 
-/// When one thread has found something, the others need not go on.
+/// When one thread panics, the others stop.
 struct EndsAll<'a> {
     next: &'a AtomicUsize,
     jobs: usize,
@@ -92,8 +93,8 @@ impl Drop for EndsAll<'_> {
     }
 }
 
-/// Does `job` for each operation of each scenario, on all processors; each returns how many states it has checked.
-/// There must be `states_min` of them, so that a sweep cannot shrink unseen.
+/// Runs `job` for each operation of each scenario, on all processors; each returns how many states it has checked. The sum
+/// must be at least `states_min`, so that a sweep cannot shrink unnoticed.
 fn sweep(name: &str, subjects: Vec<Subject>, states_min: u64, job: impl Fn(&Scenario, u64, Op) -> u64 + Sync) {
     let began = Instant::now();
     let jobs: Vec<(&Scenario, u64, Op)> = subjects
@@ -116,8 +117,7 @@ fn sweep(name: &str, subjects: Vec<Subject>, states_min: u64, job: impl Fn(&Scen
     assert!(states >= states_min, "{name}: only {states} states");
 }
 
-/// The scenarios do what they are there for when nothing goes wrong; otherwise the sweeps would prove little. Each
-/// operation is looked at.
+/// The scenarios end correctly when nothing goes wrong; otherwise the sweeps would prove little. Each operation is checked.
 #[test]
 fn every_scenario_without_a_crash() {
     let mut looks = 0;
@@ -128,10 +128,10 @@ fn every_scenario_without_a_crash() {
         looks += watch.looks;
         play.end();
     }
-    println!("{looks} operations were looked at");
+    println!("{looks} operations were checked");
 }
 
-/// The window that is swept of the longest scenario holds what it is about.
+/// The swept part of the longest scenario includes the change of segments.
 #[test]
 fn the_journal_goes_on_to_another_segment() {
     let scenario = Scenario::all().into_iter().find(|scenario| scenario.name == ROTATION).unwrap();

@@ -1,7 +1,7 @@
-//! Two threads whose operations are carried out in an order that a seed decides: a compaction beside the committer.
+//! Two threads whose operations are carried out in an order that a seed decides: a compaction and the committer.
 //!
-//! Invariants: whose turn it is is drawn only when both threads wait for theirs (or only one is left), so the order does
-//! not depend on the machine that the test runs on; a thread that is not in the game waits for nobody.
+//! Invariants: the next turn is drawn only when both threads wait for one (or only one is left), so the order does not
+//! depend on the machine that the test runs on; a thread that takes no part never waits.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -25,14 +25,14 @@ thread_local! {
 #[derive(Debug)]
 struct Game {
     random: u64,
-    /// Who takes part, and who of these waits for a turn.
+    /// Which threads take part, and which of these wait for a turn.
     plays: [bool; 2],
     waits: [bool; 2],
     turn: Option<usize>,
 }
 
 impl Game {
-    /// Gives the turn to one of those who wait, once nobody is between two operations.
+    /// Gives the turn to one of the waiting threads, unless one is between two operations.
     fn deal(&mut self) {
         if self.turn.is_some() || (0..2).any(|player| self.plays[player] && !self.waits[player]) {
             return;
@@ -85,7 +85,7 @@ impl Turns {
         self.changed.notify_all();
     }
 
-    /// Waits until the other player waits, too, or is through: what can be seen then does not depend on who is faster.
+    /// Waits until the other thread waits, too, or has ended: what can be seen then does not depend on which is faster.
     fn settle(&self, other: usize) {
         let mut game = self.game();
         while game.plays[other] && !game.waits[other] {
@@ -96,7 +96,7 @@ impl Turns {
 
 type Outcome = Result<Option<Compacted>, journal::Error>;
 
-/// A compaction that goes on while batches are committed.
+/// A compaction while batches are committed.
 pub struct Meanwhile {
     fs: SimFs,
     turns: Arc<Turns>,
@@ -114,12 +114,12 @@ impl Meanwhile {
         Meanwhile { fs, turns, result: Arc::default(), under_way: Cell::new(false) }
     }
 
-    /// The machine, by a handle on which turns are taken.
+    /// A handle of the machine whose operations take turns.
     pub fn fs(&self) -> &SimFs {
         &self.fs
     }
 
-    /// Starts folding in what lies before `until`.
+    /// Starts a compaction of the records before `until`.
     pub fn start<'scope>(&self, scope: &'scope std::thread::Scope<'scope, '_>, until: Lsn) {
         let (fs, turns, result) = (self.fs.clone(), self.turns.clone(), self.result.clone());
         self.under_way.set(true);
@@ -132,7 +132,7 @@ impl Meanwhile {
         });
     }
 
-    /// What the compaction came to, if it is through by now.
+    /// The result of the compaction, if it has ended.
     pub fn result(&self) -> Option<Outcome> {
         self.turns.settle(COMPACTOR);
         let result = self.result.lock().unwrap().take();
@@ -146,12 +146,12 @@ impl Meanwhile {
         !self.under_way.get()
     }
 
-    /// While this lives, the committer takes turns; then what is under way comes to its end alone.
+    /// While this lives, the committer takes turns; after that, a running compaction finishes alone.
     pub fn committer(&self) -> impl Drop + '_ {
         Leaves(&self.turns, COMMITTER)
     }
 
-    /// Waits for the end of what is under way.
+    /// Waits for a running compaction to end.
     pub fn finish(&self) {
         let mut game = self.turns.game();
         while game.plays[COMPACTOR] {
@@ -160,7 +160,7 @@ impl Meanwhile {
     }
 }
 
-/// Leaves the game when dropped: in a panic, too, or the other would wait for ever.
+/// Leaves the game when dropped, also in a panic: otherwise the other thread would wait for ever.
 struct Leaves<'a>(&'a Turns, usize);
 
 impl Drop for Leaves<'_> {

@@ -1,4 +1,4 @@
-//! What everybody can see of a simulated machine.
+//! Views of a simulated machine.
 
 use std::path::Path;
 

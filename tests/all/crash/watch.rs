@@ -1,7 +1,7 @@
-//! Looks before every single operation: at what programs see, and at what the disk alone would say.
+//! Checks before every single operation, both what programs see and what the disk alone holds.
 //!
-//! P3: what can be seen in the warehouse was intended in the journal, durably, before; what can be read in a manifest is
-//! durably MOVED, and durably in the warehouse. A reader that follows the manifests never sees a line withdrawn.
+//! P3: a file is in the warehouse only after the journal's intention is durable; a line can be read in a manifest only after
+//! its MOVED and its file in the warehouse are durable. A reader that follows the manifests never sees a line withdrawn.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,19 +20,19 @@ use super::view::View;
 pub struct Watch {
     /// The ids in the manifests, as a reader that follows them has seen them.
     seen: Vec<u64>,
-    /// What was seen in quarantine in this run.
+    /// Files that were seen in quarantine in this run.
     confined: Option<BTreeSet<PathBuf>>,
-    /// Operations looked at.
+    /// Operations that were checked.
     pub looks: u64,
     /// Only follows the manifests.
     blind: bool,
     /// What happened before, for messages.
     story: String,
-    /// What the disk alone would say, since the last sync.
+    /// What the disk alone holds since the last sync.
     floor: Option<Arc<Floor>>,
 }
 
-/// What a power cut would leave if nothing survived that need not.
+/// What a power cut would leave if nothing unsynced survived.
 struct Floor {
     disk: View,
     state: Index,
@@ -50,12 +50,12 @@ impl Floor {
 }
 
 impl Watch {
-    /// A reader, who sees the manifests only: much cheaper.
+    /// Checks the manifests only, as a reader: much cheaper.
     pub fn blind() -> Watch {
         Watch { blind: true, ..Watch::default() }
     }
 
-    /// The same, with eyes for everything.
+    /// Continues, and checks everything.
     pub fn seeing(self) -> Watch {
         Watch { blind: false, ..self }
     }
@@ -65,7 +65,7 @@ impl Watch {
     }
 
     pub fn look(&mut self, call: &Call<'_>, upstream: &mut Upstream<'_>, model: &Model) {
-        // What only reads changes nothing; so the next operation that does finds the same.
+        // A read changes nothing, so the next operation that writes finds the same.
         let reads = [Op::OpenDir, Op::StatDir, Op::List, Op::Stat, Op::StatFile, Op::ReadAt, Op::FreeBytes];
         if reads.contains(&call.op) {
             return;
@@ -93,8 +93,8 @@ impl Watch {
         if self.blind {
             return Ok(());
         }
-        // What is on the disk changes with syncs, and by what others do. Where the last look says that all is well, nobody
-        // else has done anything that matters; otherwise a new one decides.
+        // The disk changes with syncs, and by what other processes do. If the last floor passes the checks, no other process
+        // has done anything that matters; otherwise a new floor decides.
         if let Some(floor) = self.floor.take()
             && self.judge_with(call, &view, &floor, model).is_ok()
         {
@@ -123,7 +123,7 @@ impl Watch {
                 || original(state, digest).is_some_and(|original| *original.warehouse_path == **path);
             ensure!(intended, "in the warehouse before HASHED was durable: {}", path.display());
         }
-        // At first: what an earlier run has finished there.
+        // At first, the files that an earlier run has moved there.
         let confined = self.confined.get_or_insert_with(|| view.quarantine.keys().cloned().collect());
         for path in view.quarantine.keys().filter(|path| !confined.contains(*path)) {
             let mut open = state.open().filter_map(|ingest| ingest.quarantined.as_ref());
@@ -144,11 +144,11 @@ impl Watch {
         }
         let foreign = call.op == Op::WriteAt && !call.path.starts_with(MANIFESTS) && !call.path.starts_with(STATE);
         let may_be = call.path.starts_with(WAREHOUSE) || call.path.starts_with(QUARANTINE);
-        ensure!(!foreign || may_be, "written where nothing is to be written");
+        ensure!(!foreign || may_be, "written where nothing may be written");
         Ok(())
     }
 
-    /// Whole lines that were there are there, in the same order.
+    /// All complete lines seen before still exist, in the same order.
     fn follow(&mut self, view: &View) -> Verdict {
         let now: Vec<u64> = view.lines.iter().map(|line| line.ingest_id).collect();
         ensure!(now.starts_with(&self.seen), "a line was withdrawn: {:?}, now {now:?}", self.seen);
@@ -156,7 +156,7 @@ impl Watch {
         Ok(())
     }
 
-    /// After a power cut a reader may find less, until the recovery is through.
+    /// After a power cut a reader may find fewer lines until the recovery is complete.
     pub fn after_recovery(&mut self, view: &View) -> Verdict {
         self.follow(view)
     }

@@ -1,4 +1,4 @@
-//! The clock jumps, with a compaction that forgets in each round; and duplicates that are deleted.
+//! The clock jumps, with a compaction that forgets in each round; and kept duplicates are deleted.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ fn scenarios() -> Vec<Scenario> {
             at(5, &[Act::Jump(BEHIND), Act::Write(3, 7)]),
             at(6, &[Act::Jump(-BEHIND), Act::Write(4, 7), Act::Write(5, 1)]),
             at(7, &[Act::Write(0, 7), Act::Write(1, 6)]),
-            // Behind a compaction by a process that knows of the jumps from a snapshot alone.
+            // After a compaction by a process that knows the jumps from a snapshot only.
             at(8, &[Act::Write(2, 7), Act::Write(3, 6)]),
         ]
         .concat(),
@@ -46,7 +46,7 @@ fn scenarios() -> Vec<Scenario> {
         name: "the clock jumps while a compaction goes on",
         ..jumps.clone()
     };
-    // What is old enough is forgotten, but not what a duplicate refers to that lies in staging still, as another file by now.
+    // Old contents are forgotten, except those whose duplicate is still in staging, even as another file by now.
     let deleted = Scenario {
         before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2)],
         compacts: Compacts::Between,
@@ -65,7 +65,8 @@ fn scenarios() -> Vec<Scenario> {
     vec![jumps, meanwhile, deleted]
 }
 
-/// What was written under a wrong clock is as old as it is only as long as the jumps are known, and compactions fold them in.
+/// The age of contents that were written under a wrong clock is known only as long as the jumps are, and compactions keep
+/// them.
 fn end(play: &mut Play<'_>) {
     play.end();
     let jumps = play.scenario.acts.iter().filter(|(_, act)| matches!(act, Act::Jump(_))).count();
@@ -73,8 +74,8 @@ fn end(play: &mut Play<'_>) {
     assert!(jumps == 0 || !state.clock().is_empty(), "{}: the clock's jumps are forgotten", play.told());
 }
 
-/// P1: no content that was ingested is listed twice because of a jump, wherever the power is cut or the process dies; and all is
-/// known at the end.
+/// P1: no ingested content is listed twice because of a jump, wherever the power is cut or the process is killed; and all
+/// jumps are known at the end.
 #[test]
 fn clocks_that_jump_with_power_cuts() {
     for scenario in &scenarios() {

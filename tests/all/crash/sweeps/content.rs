@@ -1,4 +1,4 @@
-//! What sidecars say, whatever is cut off in between: orphans release nothing, and sums are asked for by a recovery, too.
+//! Sidecars and crashes: orphans release nothing, and a recovery checks checksums, too.
 
 use super::{operations, sweep, writes};
 use crate::crash::act::Act;
@@ -12,7 +12,7 @@ fn scenarios() -> Vec<Scenario> {
     let orphans = Scenario {
         sidecars: true,
         before: vec![Act::Orphan(0), Act::Orphan(1), Act::Half(1, 3), Act::Write(2, 2)],
-        // Halves of files come to them, and then the files as a whole, with sums.
+        // Halves of files arrive beside them, and later the whole files, with checksums.
         acts: vec![at(1, Act::Half(0, 1)), at(2, Act::Write(3, 4)), at(2, Act::Write(0, 1)), at(3, Act::Write(1, 3))],
         ..Scenario::plain("orphaned sidecars, and halves of files")
     };
@@ -20,7 +20,7 @@ fn scenarios() -> Vec<Scenario> {
     vec![orphans, across]
 }
 
-/// The scenarios do what they are there for when nothing goes wrong. Each operation is looked at.
+/// The scenarios end correctly when nothing goes wrong. Each operation is checked.
 #[test]
 fn orphans_without_a_crash() {
     for scenario in scenarios() {
@@ -31,8 +31,8 @@ fn orphans_without_a_crash() {
     }
 }
 
-/// A half that an orphan seems to release is in the warehouse at no time, wherever power is cut or the process killed; and
-/// the whole that comes later is.
+/// Half a file that an orphan seems to release is never in the warehouse, wherever the power is cut or the process is
+/// killed; and the whole file that comes later is.
 #[test]
 fn orphans_release_nothing_after_a_crash() {
     sweep("orphaned sidecars", writes(scenarios()), 700, |scenario, operation, _| {
@@ -50,7 +50,7 @@ fn orphans_release_nothing_after_a_crash() {
     });
 }
 
-/// The same when a look at one of them fails.
+/// The same when `stat` of a file or a sidecar fails.
 #[test]
 fn orphans_release_nothing_when_a_look_fails() {
     sweep("orphaned sidecars, looks that fail", operations(scenarios()), 90, |scenario, operation, op| {

@@ -1,4 +1,4 @@
-//! Disks that fill up: of every size at which anything could not fit, for journal, warehouse and manifests each.
+//! Disks that fill up, in every size that may be too small, for the journal, the warehouse and the manifests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,10 @@ use crate::crash::play::Play;
 use crate::crash::scenario::{MANIFESTS, ROTATION, STATE, Scenario, WAREHOUSE};
 
 const PAGE: u64 = 4096;
-/// More than any of these disks comes to hold.
+/// More than any of these disks will hold.
 const PAGES_MAX: u64 = 400;
 
-/// A play in which one directory is a disk of its own, of so many pages; the rest of the machine has room.
+/// A play in which one directory is on its own disk, of this many pages; the rest of the machine has room.
 fn on_small_disk<'a>(scenario: &'a Scenario, full: &str, pages: u64) -> Play<'a> {
     let play = Play::new(scenario);
     if full != WAREHOUSE || !scenario.cross {
@@ -27,11 +27,11 @@ fn make_room(fs: &SimFs, full: &str) {
     fs.set_capacity(full, None).unwrap();
 }
 
-/// The journal ahead of its first frame, the copies, the manifest's directories: whatever does not fit, the ingestor waits
-/// and goes on by itself when there is room; or it is killed or cut off while it waits, and goes on at the next start.
+/// The journal before its first frame, the copies, the manifest's directories: if anything does not fit, the ingestor waits
+/// and continues by itself when there is room; or it is killed or cut off while it waits, and continues at the next start.
 #[test]
 fn a_disk_of_every_size() {
-    // The first segment of a run is there before its first file; only a second one has to wait for room.
+    // The first segment of a run exists before its first file; only a second one has to wait for room.
     let long = Scenario::all().into_iter().find(|scenario| scenario.name == ROTATION).unwrap();
     let plain = Scenario::plain("a full disk");
     let cross = Scenario { cross: true, sidecars: true, ..Scenario::plain("a full warehouse") };
@@ -40,7 +40,7 @@ fn a_disk_of_every_size() {
         let waits = Arc::new(AtomicU64::new(0));
         let mut pages = 0;
         loop {
-            // Room comes with the second try.
+            // There is room at the second try.
             let mut play = on_small_disk(scenario, full, pages);
             play.story.push(format!("{full} has {pages} pages"));
             let (machine, counter, tries) = (play.fs.clone(), waits.clone(), AtomicU64::new(0));
@@ -59,7 +59,7 @@ fn a_disk_of_every_size() {
             play.kill();
             play.end();
 
-            // Nobody makes room; what is under way is cut off.
+            // There is never room, and the run is killed or cut off.
             let mut play = on_small_disk(scenario, full, pages);
             play.story.push(format!("{full} has {pages} pages, for good"));
             let rested = matches!(play.run(), Ok(Ended::AtRest));
@@ -79,7 +79,7 @@ fn a_disk_of_every_size() {
             }
             pages += 1;
         }
-        assert!(waits.load(Ordering::Relaxed) > 0, "{full}: nobody ever waited for room");
+        assert!(waits.load(Ordering::Relaxed) > 0, "{full}: the ingestor never waited for room");
         println!("{full}: {pages} sizes, waited {} times", waits.load(Ordering::Relaxed));
     }
     println!("full disks: {states} states");

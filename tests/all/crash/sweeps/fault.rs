@@ -1,4 +1,4 @@
-//! Every operation fails: once and for ever, with each of the errors that disks give, or half-way.
+//! Every operation fails: once and for ever, with each of the errors that disks report, or half-way.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::{is_thorough, operations, sweep, writes};
 use crate::crash::play::Play;
 use crate::crash::scenario::{Failing, STATE, Scenario};
 
-/// Where each of these fails, not only one, a source or a sidecar stays in staging that cannot be removed or looked at.
+/// If all operations of one of these kinds fail, a source or a sidecar that cannot be removed or checked stays in staging.
 const STAYS: [Op; 9] =
     [Op::Lease, Op::LeaseBroken, Op::OpenDir, Op::Open, Op::Stat, Op::StatFile, Op::ReadAt, Op::Rename, Op::Unlink];
 
@@ -17,11 +17,11 @@ const STAYS: [Op; 9] =
 #[derive(Clone, Copy, Debug)]
 enum How {
     Once(i32),
-    /// This one, and all of its kind after it.
+    /// This operation, and all later ones of its kind.
     ForEver(i32),
-    /// It transfers a part only.
+    /// It transfers only a part.
     Short,
-    /// It, and every read and write after it.
+    /// This operation, and every later read and write.
     ShortForEver,
 }
 
@@ -37,7 +37,7 @@ impl How {
 }
 
 impl How {
-    /// All that can go wrong with an operation of this kind.
+    /// Everything that can go wrong with an operation of this kind.
     fn all(op: Op) -> Vec<How> {
         let mut hows = vec![
             How::Once(libc::EIO),
@@ -48,7 +48,7 @@ impl How {
         ];
         match op {
             Op::ReadAt | Op::WriteAt => hows.extend([How::Short, How::ShortForEver]),
-            // A listing breaks off.
+            // A listing ends early.
             Op::List => hows.push(How::Short),
             _ => {}
         }
@@ -56,8 +56,8 @@ impl How {
     }
 }
 
-/// P5 and the rest: the run may fail, but nothing is lost, and the next one finishes: on the same machine, and after a
-/// power cut. A transfer that is short is no failure at all.
+/// P5 and the other promises: the run may fail, but nothing is lost, and the next one finishes, on the same machine and
+/// after a power cut. A short transfer is no failure at all.
 #[test]
 fn every_operation_fails() {
     sweep("faults", operations(Scenario::all()), 54_000, |scenario, operation, op| {
@@ -65,19 +65,19 @@ fn every_operation_fails() {
     });
 }
 
-/// The same where a link does a rename's work, link counts are stale and inode numbers change: what is done in several steps
-/// there can break off between any two.
+/// The same where links replace renames, link counts are stale and inode numbers change: there an action of several steps
+/// can stop between any two of them.
 #[test]
 fn every_operation_fails_on_odd_file_systems() {
     let hows = [How::Once(libc::EIO), How::Once(libc::ENOSPC), How::ForEver(libc::EIO)];
     sweep("faults on odd file systems", operations(odd_scenarios()), 15_000, |scenario, operation, op| {
-        // Where no link can ever be taken back, second names stay.
+        // If no link can ever be removed, second names stay.
         let hows = hows.iter().filter(|how| op != Op::Unlink || !matches!(how, How::ForEver(_)));
         hows.map(|how| fails(scenario, operation, op, *how)).sum()
     });
 }
 
-/// Returns how many states were looked at.
+/// Returns how many states were checked.
 fn fails(scenario: &Scenario, operation: u64, op: Op, how: How) -> u64 {
     let mut play = Play::new(scenario);
     play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
@@ -108,7 +108,7 @@ fn fails(scenario: &Scenario, operation: u64, op: Op, how: How) -> u64 {
     2
 }
 
-/// P5: a journal that could not be synced is written to no more, and neither is anything else.
+/// P5: after a failed sync of the journal nothing is written any more, neither to the journal nor elsewhere.
 fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
     let log = play.fs.log();
     let is_journal = |path: &Path| path.starts_with(STATE) && path.to_string_lossy().contains("wal-");
@@ -117,7 +117,7 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
     }
     assert!(has_ended, "{}: it goes on with a journal that could not be synced", play.told());
     let writes = [Op::WriteAt, Op::SetLen, Op::SyncData, Op::SyncAll, Op::SyncFs, Op::Rename, Op::CreateDir];
-    // A compaction on a thread of its own reads what is durable, and may come to its end.
+    // A compaction on its own thread reads durable data only, and may finish.
     let is_snapshot = |path: &Path| path.to_string_lossy().contains("snap-");
     let later = log
         .iter()
@@ -134,7 +134,7 @@ fn every_operation_of_a_recovery_fails() {
     });
 }
 
-/// Stopped at an operation, it recovers, and every one of so many operations fails. Returns how many states were looked at.
+/// Stops at an operation and recovers; one in `step` operations of the recovery fails. Returns how many states were checked.
 fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
     let mut stopped = Play::new(scenario);
     stopped.run_until(operation, operation.is_multiple_of(2));
@@ -156,13 +156,13 @@ fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
         }
         states += 1;
         if matches!(how, How::ForEver(_)) && STAYS.contains(&logged.op) {
-            // Who could look at nothing leaves things lying about. But nothing may be lost, nor listed twice.
+            // A process that could check nothing leaves files behind. But nothing may be lost, nor listed twice.
             play.kill();
             let _ = play.run();
             play.kill();
             continue;
         }
-        // After a lost name only a mount helps, see `gives_up`.
+        // After a lost name only a new mount helps, see `gives_up`.
         match logged.number % 3 == 0 || matches!(logged.op, Op::SyncDir | Op::SyncFs) {
             true => play.cut_power(logged.number),
             false => play.kill(),
@@ -172,8 +172,8 @@ fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
     states
 }
 
-/// A file system that could not write names gives up, and so does whoever starts on it again, until it is mounted anew. One
-/// that could not write data goes on, and shows what it does not have.
+/// A file system that failed to write names shuts down, and every start on it fails until it is mounted again. One that
+/// failed to write data keeps running, and shows data that it does not have.
 fn gives_up(scenario: &Scenario, operation: u64, fault: Fault) {
     let scenario = Scenario { failing: Failing { aborts: true, ..scenario.failing }, ..scenario.clone() };
     let mut play = Play::new(&scenario);

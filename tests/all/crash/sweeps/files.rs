@@ -1,4 +1,4 @@
-//! Odd file systems, names that are refused or in the way, originals that are damaged: at every operation.
+//! Odd file systems, names that are refused or in the way, and damaged originals, at every operation.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::crash::play::Play;
 use crate::crash::scenario::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, Scenario, WAREHOUSE};
 use crate::crash::view::{View, digest, files};
 
-/// Of each kind of oddness, with each kind of place.
+/// Each kind of odd file system, with each kind of place.
 pub(super) fn odd_scenarios() -> Vec<Scenario> {
     let links = Odd { links: true, ..Odd::default() };
     let stale = Odd { stale_links: 2, ..links.clone() };
@@ -53,7 +53,7 @@ pub(super) fn odd_scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// A file on bindfs was moved, found to have two names, put back, and moved again, for ever.
+/// Why: on bindfs a file was moved, found to have two names, moved back, and moved again, for ever.
 #[test]
 fn odd_file_systems_come_to_an_end() {
     for scenario in odd_scenarios() {
@@ -62,7 +62,7 @@ fn odd_file_systems_come_to_an_end() {
     }
 }
 
-/// And crash safely: killed and cut off at every operation.
+/// Odd file systems are crash-safe, too: killed and cut off at every operation.
 #[test]
 fn odd_file_systems_crash() {
     let seeds = if is_thorough() { 32 } else { 3 };
@@ -80,7 +80,7 @@ fn odd_file_systems_crash() {
     });
 }
 
-/// What one file system or another has been seen to answer.
+/// Errors that some file system has been seen to return.
 const ERRNOS: [i32; 8] = [
     libc::EINVAL,
     libc::EILSEQ,
@@ -111,8 +111,8 @@ fn refusals(number: u64) -> Vec<RefusedName> {
     ]
 }
 
-/// One name is refused from some operation on: the run goes on with the others; killed, so does the next start, and the file
-/// itself once nothing refuses it any more.
+/// One name is refused from some operation on: the run continues with the other files. After a kill, so does the next start,
+/// and once the name is no longer refused, that file is ingested, too.
 #[test]
 fn one_name_is_refused_from_every_operation_on() {
     let plain = Scenario::plain("one name is refused");
@@ -127,7 +127,7 @@ fn one_name_is_refused_from_every_operation_on() {
         for (index, refusal) in (0..).zip(refusals(operation)) {
             let mut play = Play::new(scenario);
             play.story.push(format!("{refusal:?} from operation {operation} on"));
-            // What cannot be removed from staging stays there, and the source of a copy that cannot be looked at.
+            // A file that cannot be removed from staging stays there, as does the source of a copy that cannot be checked.
             play.model().withdrew = refusal.under == Path::new(STAGING) || scenario.cross;
             play.run_until(operation, index % 2 == 0);
             play.kill();
@@ -153,7 +153,7 @@ fn body_of_c(act: &Act) -> Option<u8> {
     }
 }
 
-/// The hidden names and those for files that go back: of the ids that these runs give.
+/// Hidden names, and names for files that are moved back, for the ingest ids of these runs.
 fn names_in_the_way(upstream: &mut Upstream<'_>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let stores = upstream.list(Path::new(WAREHOUSE).join(".csv-ingestor")).unwrap_or_default();
@@ -180,7 +180,7 @@ fn names_in_the_way(upstream: &mut Upstream<'_>) -> Vec<PathBuf> {
     paths
 }
 
-/// All that a file's name and content give.
+/// All names that are chosen from a file's name and content.
 fn chosen_names() -> Vec<OsString> {
     let mut names = Vec::new();
     for (name, body) in [("a", 1), ("b", 3), ("c", 2), ("d", 1), ("a", 8)] {
@@ -191,8 +191,8 @@ fn chosen_names() -> Vec<OsString> {
     names
 }
 
-/// Directories take every name that the ingestor makes up, while a file that was replaced has to go back, a duplicate goes
-/// away and another file to quarantine: no name is the last, and none of them ends the process.
+/// Directories take every name that the ingestor makes up, while a replaced file has to be moved back, a duplicate is moved
+/// away and another file is quarantined: there is always another name, and none of the directories ends the process.
 #[test]
 fn directories_are_in_the_way_of_every_name() {
     let batch = || vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2), Act::Write(3, 1)];
@@ -240,7 +240,7 @@ fn run(scenario: &Scenario, fs: &SimFs) -> Result<Ended, csv_ingestor::Error> {
     ingestor::run(scenario, fs, Box::new(|| false), &mut ingestor::Nobody)
 }
 
-/// Is the content anywhere where somebody would look for it?
+/// True if the content is in staging or in the warehouse.
 fn is_there(fs: &SimFs, content: &[u8]) -> bool {
     let mut upstream = fs.upstream();
     let mut found = files(&mut upstream, Path::new(STAGING));
@@ -248,10 +248,10 @@ fn is_there(fs: &SimFs, content: &[u8]) -> bool {
     found.values().any(|found| found == content)
 }
 
-/// What befalls a file in the warehouse.
+/// Damage to a file in the warehouse.
 #[derive(Clone, Copy, Debug)]
 enum Harm {
-    /// Other bytes, as many; the mtime is set back, as `touch -r` does.
+    /// Other bytes, the same size; the mtime is set back, as by `touch -r`.
     Bytes,
     Shorter,
     Removed,
@@ -293,8 +293,8 @@ fn harm(harm: Harm, upstream: &mut Upstream<'_>) {
     }
 }
 
-/// P2: an upstream sends a file again because the one in the warehouse is damaged, and `--duplicates remove` deleted it: a
-/// file of that size was there. At each operation of the second run the damage may come, and the process may die.
+/// P2: an upstream sends a file again because the one in the warehouse is damaged. Why: `--duplicates remove` deleted it,
+/// since a file of that size was there. The damage may come, and the process may die, at each operation of the second run.
 #[test]
 fn the_last_good_copy_is_never_removed() {
     let removes = Scenario {
@@ -327,7 +327,7 @@ fn the_last_good_copy_is_never_removed() {
             states += 1;
         }
     }
-    // The source of a copy: the damage comes at any time before it is removed, and the process dies there.
+    // The source of a copy: the damage comes at any time before the source is removed, and the process dies then.
     let first = Play::new(&cross).fs.operations() + 1;
     let calm = Play::new(&cross);
     run(&cross, &calm.fs).unwrap();
@@ -348,8 +348,9 @@ fn the_last_good_copy_is_never_removed() {
     assert!(states > 400, "{states}");
 }
 
-/// P2: a killed run has taken a duplicate aside; then its original is damaged, so the next one gives it back and closes it. The
-/// power is cut at each operation of that: the name has to be there, since nobody looks for what is aside of a closed ingest.
+/// P2: a killed run has renamed a duplicate to a hidden name; then the original is damaged, so the next run moves the
+/// duplicate back and closes its ingest. The power is cut at each operation of that: the old name must exist, since nothing
+/// looks for hidden files of a closed ingest.
 #[test]
 fn a_duplicate_that_stays_after_all_keeps_its_name() {
     let removes = Scenario {
@@ -389,8 +390,8 @@ fn a_duplicate_that_stays_after_all_keeps_its_name() {
                 cut.clear_faults();
                 cut.crash(second * 4 + seed);
                 run(&removes, &cut).unwrap();
-                assert!(!is_hidden(&cut), "killed at {operation}, cut off at {second}: it stays hidden");
-                assert!(is_there(&cut, &content), "killed at {operation}, cut off at {second}: it is gone");
+                assert!(!is_hidden(&cut), "killed at {operation}, cut off at {second}: the duplicate stays hidden");
+                assert!(is_there(&cut, &content), "killed at {operation}, cut off at {second}: the content is gone");
                 states += 1;
             }
         }
@@ -399,8 +400,8 @@ fn a_duplicate_that_stays_after_all_keeps_its_name() {
     assert!(states > 300, "{states}");
 }
 
-/// An original that somebody has only touched is no reason to keep its duplicates for ever, nor one of a journal that noted
-/// nothing: it is read.
+/// An original that was only touched does not keep its duplicates for ever, nor does one of a journal that noted no
+/// identity: it is read.
 #[test]
 fn an_original_that_was_touched_is_read() {
     let removes = Scenario {
@@ -419,7 +420,8 @@ fn an_original_that_was_touched_is_read() {
     assert!(files(&mut play.fs.upstream(), Path::new(STAGING)).is_empty());
 }
 
-/// A copy belongs to who made it: with the setuid bit of its source, whoever may write to it could run as that user.
+/// A copy belongs to the ingestor's user: with the setuid bit of its source, anyone who may write to it could run code as
+/// that user.
 #[test]
 fn a_copy_keeps_permissions_only() {
     for mode in [0o4755, 0o2750, 0o1777, 0o7777, 0o644] {
@@ -438,8 +440,8 @@ fn a_copy_keeps_permissions_only() {
     }
 }
 
-/// The manifest is replaced while the ingestor waits for room in it, by an empty one or by a copy of what is there so far:
-/// each line stands there once, and nothing torn.
+/// The manifest is replaced while the ingestor waits for room in it, by an empty file or by a copy of its lines so far: each
+/// line is there once, and nothing is torn.
 #[test]
 fn a_manifest_is_replaced_while_the_disk_is_full() {
     let before: Vec<Act> = (0..6).map(|name| Act::Write(name, name + 10)).collect();
@@ -448,7 +450,7 @@ fn a_manifest_is_replaced_while_the_disk_is_full() {
     for (piece, copies) in (0..12).flat_map(|piece| [false, true].map(|copies| (piece, copies))) {
         let mut play = Play::new(&scenario);
         play.story.push(format!("piece {piece}, copies: {copies}"));
-        // A part of the batch is written, and then there is no room.
+        // A part of the batch is written, and then the disk is full.
         let writes = Fault::short().only(&[Op::WriteAt]).under(MANIFESTS);
         play.fs.inject(writes.nth(1 + piece / 4));
         play.fs.inject(Fault::errno(libc::ENOSPC).only(&[Op::WriteAt]).under(MANIFESTS).nth(2 + piece / 4));
@@ -470,5 +472,5 @@ fn a_manifest_is_replaced_while_the_disk_is_full() {
         waited += counter.load(std::sync::atomic::Ordering::Relaxed);
         play.check_ended(ended);
     }
-    assert!(waited > 2, "nobody waited for room: {waited}");
+    assert!(waited > 2, "the ingestor never waited for room: {waited}");
 }

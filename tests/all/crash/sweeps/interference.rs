@@ -1,4 +1,4 @@
-//! Somebody else acts between any two operations.
+//! Another process acts between any two operations.
 
 use csv_ingestor::fs::sim::{Fault, Odd, Op};
 
@@ -28,7 +28,7 @@ fn acts() -> Vec<Act> {
     ]
 }
 
-/// Scenarios that between them have every kind of place and of duplicate.
+/// Scenarios that together have every kind of place and of duplicate.
 const NAMED: [&str; 9] = [
     "same file system",
     "across file systems",
@@ -40,7 +40,7 @@ const NAMED: [&str; 9] = [
     "names taken across file systems",
     "malformed files, with quarantine",
 ];
-/// Where a recovery has more to look at: nothing is held, and nobody has synced anything.
+/// Scenarios in which a recovery has more to check: no leases, or unsynced sources.
 const UNSYNCED: [&str; 4] = [
     "nobody synced the sources",
     "nobody synced the sources, across file systems",
@@ -52,7 +52,7 @@ fn scenarios(names: &[&str]) -> Vec<Scenario> {
     Scenario::all().into_iter().filter(|scenario| is_thorough() || names.contains(&scenario.name)).collect()
 }
 
-/// The next run meets this act before that operation.
+/// Performs this act before that operation of the next run.
 fn act_at(play: &mut Play<'_>, act: &Act, operation: u64) {
     play.story.push(format!("{act:?} before operation {operation}"));
     let (model, act) = (play.model.clone(), act.clone());
@@ -63,10 +63,10 @@ fn act_at(play: &mut Play<'_>, act: &Act, operation: u64) {
     }));
 }
 
-/// The name that [`acts`] give to a file that has one already.
+/// The second name that [`acts`] gives to a file.
 const SECOND_NAME: Name = 5;
 
-/// How the run ends in which somebody acts.
+/// How the run ends in which another process acts.
 #[derive(Clone, Copy)]
 enum Stop {
     AtRest,
@@ -75,7 +75,7 @@ enum Stop {
     Killed(u64),
 }
 
-/// Goes on: to the end, or until it is stopped and then to the end.
+/// Runs to the end, or until it is stopped and then to the end.
 fn go_on(mut play: Play<'_>, act: &Act, stop: Stop) {
     match stop {
         Stop::AtRest => {
@@ -97,7 +97,7 @@ fn go_on(mut play: Play<'_>, act: &Act, stop: Stop) {
     close_writer(&play);
     play.end();
     if matches!(act, Act::Link(..)) {
-        // By that name nobody may reach what is in the warehouse.
+        // Through that name an upstream must not reach a file in the warehouse.
         let later = Act::Append(SECOND_NAME, 9);
         play.story.push(format!("{later:?}"));
         act::perform(&later, &mut play.fs.upstream(), &mut play.model());
@@ -105,9 +105,9 @@ fn go_on(mut play: Play<'_>, act: &Act, stop: Stop) {
     }
 }
 
-/// The pipeline meets files that are not what they were a moment ago: at every moment, each of the things that upstreams do,
-/// and once more with a power cut soon after. What a name stands for matters most when it is about to be moved or removed:
-/// there the run is also stopped right behind that.
+/// Files change at every moment: before each operation, each of the acts of upstreams, and once more with a power cut soon
+/// after. This matters most when a name is about to be moved or removed: there the run is also stopped right after that
+/// operation.
 #[test]
 fn an_upstream_acts_at_every_operation() {
     sweep("upstreams", operations(scenarios(&NAMED)), 42_000, |scenario, operation, op| {
@@ -128,8 +128,8 @@ fn an_upstream_acts_at_every_operation() {
     });
 }
 
-/// Why: where a file system renames only by replacing, a link and an unlink do the work, with a sync between the two; what an
-/// upstream renamed into place meanwhile was unlinked.
+/// Why: where a file system can only rename by replacing, a link and an unlink replace the rename, with a sync between the
+/// two; a file that an upstream had renamed into place meanwhile was unlinked.
 #[test]
 fn an_upstream_acts_while_a_link_does_the_work_of_a_rename() {
     let names = [
@@ -160,15 +160,15 @@ fn an_upstream_acts_while_a_link_does_the_work_of_a_rename() {
     });
 }
 
-/// A file that is read in pieces, and written over between two of them, by somebody whom no lease holds up: what comes of it
-/// is neither the one content nor the other, and must not be ingested.
+/// A file is read in pieces, and overwritten between two of them by a process that no lease delays: the bytes read are
+/// neither of the two contents, and must not be ingested.
 #[test]
 fn a_file_is_written_over_between_two_reads() {
     let plain = Scenario { leases: false, ..Scenario::plain("written over between two reads") };
     let across = Scenario { cross: true, name: "written over between two reads, across file systems", ..plain.clone() };
     sweep("between two reads", operations([plain, across]), 24, |scenario, operation, op| {
         let acts = if op == Op::ReadAt { 0..4 } else { 0..0 };
-        // The longest content: what is behind its end is read, too.
+        // The longest content, so that bytes after the old end are read, too.
         let acts = acts.map(|name| Act::Write(name, 8));
         let count = acts.len() as u64;
         for act in acts {
@@ -181,8 +181,9 @@ fn a_file_is_written_over_between_two_reads() {
     });
 }
 
-/// One file of a batch goes back while others go there. Where a rename comes in halves, one sync of each directory is wrong in
-/// either order: a random history lost others' old names before their new ones were durable.
+/// One file of a batch is moved back while others are moved into the warehouse. Why: where a power cut may keep half a
+/// rename, one sync of each directory is wrong in either order: a random history lost the old names of other files before
+/// their new ones were durable.
 #[test]
 fn a_file_goes_back_while_others_go_there() {
     const CUTS: u64 = 16;
@@ -206,8 +207,8 @@ fn a_file_goes_back_while_others_go_there() {
     });
 }
 
-/// So does the recovery: one of them before each of its operations, and each of them while nobody runs, with a power cut
-/// behind it, unless a file stays open.
+/// The same in the recovery: one act before each of its operations, and each act while no ingestor runs, followed by a power
+/// cut unless a file stays open.
 #[test]
 fn an_upstream_acts_at_every_operation_of_a_recovery() {
     let names = [&NAMED[..], &UNSYNCED[..]].concat();
@@ -243,7 +244,7 @@ fn an_upstream_acts_at_every_operation_of_a_recovery() {
     });
 }
 
-/// What is still open for writing is closed, so that it can be ingested.
+/// Closes a file that is still open for writing, so that it can be ingested.
 fn close_writer(play: &Play<'_>) {
     let mut model = play.model();
     let Some(writer) = model.writer.clone() else { return };

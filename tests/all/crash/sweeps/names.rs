@@ -1,4 +1,4 @@
-//! Somebody removes the directory for duplicates, or puts a file in its place, between any two operations.
+//! The duplicates directory is removed, or a file takes its place, between any two operations.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::crash::view::View;
 use csv_ingestor::Error;
 use csv_ingestor::fs::sim::{Op, Upstream};
 
-/// Scenarios in which duplicates are moved, without upstreams that take their names in staging again.
+/// Scenarios in which duplicates are moved, and upstreams do not use their names in staging again.
 const NAMED: [&str; 2] = ["duplicates moved, in one batch", "duplicates moved, across batches"];
 
 fn scenarios() -> impl Iterator<Item = Scenario> {
@@ -24,7 +24,7 @@ fn remove(upstream: &mut Upstream<'_>) {
     let _ = upstream.remove(DUPLICATES);
 }
 
-/// What was done to the directory ends no run, unless it cannot begin.
+/// A change of the directory does not end a run that has begun.
 fn check_goes_on(play: &Play<'_>, ended: &Result<Ended, Error>) {
     if let Err(error) = ended {
         let has_begun = play.fs.log().iter().any(|logged| logged.op == Op::Rename && logged.path.starts_with(STAGING));
@@ -32,7 +32,7 @@ fn check_goes_on(play: &Play<'_>, ended: &Result<Ended, Error>) {
     }
 }
 
-/// It is made again, in a recovery too: no duplicate stays, and nothing ends the process.
+/// The directory is created again, also in a recovery: no duplicate stays, and nothing ends the process.
 #[test]
 fn the_directory_for_duplicates_is_removed_at_every_operation() {
     sweep("duplicates' directory removed", operations(scenarios()), 200, |scenario, operation, _| {
@@ -59,7 +59,7 @@ fn the_directory_for_duplicates_is_removed_at_every_operation() {
     });
 }
 
-/// Where it cannot be made the duplicates stay, and nothing ends the process.
+/// If it cannot be created, the duplicates stay, and nothing ends the process.
 #[test]
 fn a_file_takes_the_place_of_the_directory_for_duplicates() {
     sweep("a file in the place of duplicates", operations(scenarios()), 100, |scenario, operation, _| {

@@ -1,5 +1,5 @@
-//! Directories that are exchanged: the state for an older one of its own, the warehouse or the manifests for a bare mount point,
-//! between two runs and while one is under way.
+//! Directories are exchanged: the state directory for an older copy, the warehouse or the manifests for a bare mount point,
+//! between two runs and during one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::crash::play::Play;
 use crate::crash::scenario::{Crashed, MANIFESTS, Moment, Phase, STATE, Scenario, WAREHOUSE};
 use crate::crash::view::{Digest, View, files};
 
-/// Where something is put aside.
+/// The name to which directories are moved away.
 const AWAY: &str = "/away";
 
 fn scenarios() -> [Scenario; 3] {
@@ -34,12 +34,12 @@ fn scenarios() -> [Scenario; 3] {
     ]
 }
 
-/// The journal's files, and everything that readers see.
+/// The files of the state directory.
 fn journal_of(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
     files(&mut fs.upstream(), Path::new(STATE))
 }
 
-/// As `cp` brings a backup back.
+/// Restores a backup of the state directory, as `cp` would.
 fn put_back(fs: &SimFs, backup: &BTreeMap<PathBuf, Vec<u8>>) {
     let mut upstream = fs.upstream();
     for path in files(&mut upstream, Path::new(STATE)).keys() {
@@ -51,7 +51,7 @@ fn put_back(fs: &SimFs, backup: &BTreeMap<PathBuf, Vec<u8>>) {
     upstream.sync();
 }
 
-/// What is in warehouse and manifests.
+/// The files of the warehouse and the lines of the manifests.
 fn seen(fs: &SimFs) -> String {
     let view = View::of(&mut fs.upstream());
     format!("{:?} {:?}", view.warehouse, view.lines)
@@ -61,9 +61,9 @@ fn is_older(error: &Error) -> bool {
     matches!(error, Error::JournalOlder { .. } | Error::StagingOfAnother(_)) && error.exit_code() == 3
 }
 
-/// A backup of every state that a run ever had, brought back when all is done, and everything is sent again: either the journal
-/// knows all that is listed, and goes on; or it is refused, and nothing is touched. In no case is anything listed twice, or an
-/// id for a second content.
+/// A backup of every state that a run ever had is restored when everything is done, and everything is sent again: either the
+/// journal knows all that is listed, and continues; or it is refused, and nothing is touched. In no case is a content listed
+/// twice, or an id used for a second content.
 #[test]
 fn a_state_of_every_age() {
     let refused = std::sync::atomic::AtomicU64::new(0);
@@ -96,7 +96,8 @@ fn a_state_of_every_age() {
     assert!(refused.into_inner() > 200, "hardly any was refused");
 }
 
-/// A lost state, begun anew: refused as soon as one line is there. Accepted, it is accepted for good, whatever is cut off then.
+/// A new journal after the loss of the state directory: it is refused as soon as one line exists. Once accepted, it stays
+/// accepted, wherever it is cut off then.
 #[test]
 fn a_new_state_beside_manifests() {
     let scenario = &scenarios()[0];
@@ -133,8 +134,8 @@ fn a_new_state_beside_manifests() {
     }
 }
 
-/// A journal is given up for lost, another one takes its place, wherever its first start is cut off, and then the lost one is
-/// found and put back: it is refused, although no line says so. Nor does it help that the power is cut in between.
+/// A journal is believed lost and replaced by a new one, whose first start is cut off anywhere; then the lost one is found
+/// and restored. It is refused, although no line shows that it is old, also after a power cut in between.
 #[test]
 fn a_journal_that_comes_back() {
     let scenario = &scenarios()[0];
@@ -151,7 +152,7 @@ fn a_journal_that_comes_back() {
     let first = whole.fs.operations() + 1;
     accepting(&whole.fs).unwrap();
     let last = whole.fs.operations();
-    // The last is not cut off.
+    // The last one is not cut off.
     for operation in first..=last + 1 {
         let mut play = play.fork();
         play.stop_at(operation, operation % 2 == 0);
@@ -173,8 +174,8 @@ fn a_journal_that_comes_back() {
     }
 }
 
-/// A journal of a version that marked the warehouse only, at its first start with this one, which is cut off anywhere: the next
-/// start must not miss what was never made.
+/// The journal of a version that marked only the warehouse, at its first start with this version, which is cut off anywhere:
+/// the next start must not miss marks that were never made.
 #[test]
 fn an_upgrade_is_cut_off() {
     let scenario = Scenario::plain("an upgrade");
@@ -202,7 +203,8 @@ fn an_upgrade_is_cut_off() {
     }
 }
 
-/// A version that wrote lines without the journal's id is killed anywhere, and this one goes on: no line is written once more.
+/// A version that wrote lines without the journal's id is killed anywhere, and this version continues: no line is written
+/// twice.
 #[test]
 fn lines_of_an_older_version_are_found() {
     let [one, ..] = scenarios();
@@ -226,7 +228,7 @@ fn lines_of_an_older_version_are_found() {
     });
 }
 
-/// Puts a directory aside, with an empty one in its place, as when a disk is not mounted.
+/// Moves a directory away and puts an empty one in its place, as when a disk is not mounted.
 fn unmount(fs: &SimFs, dir: &str) {
     let mut upstream = fs.upstream();
     upstream.rename(dir, AWAY).unwrap();
@@ -241,9 +243,9 @@ fn mount(fs: &SimFs, dir: &str) {
     upstream.rename(AWAY, dir).unwrap();
 }
 
-/// A crash anywhere, and the disk of the warehouse, or of the manifests, is not mounted at the next start: nothing is made below
-/// the mount point once anything was ingested, and with the disk all is well. A power cut keeps what was promised, so a start
-/// with all disks is never refused.
+/// After a crash anywhere, the disk of the warehouse or of the manifests is not mounted at the next start: nothing is
+/// created below the mount point once anything was ingested, and with the disk everything is right. A power cut keeps the
+/// promises, so a start with all disks is never refused.
 #[test]
 fn a_disk_that_is_not_mounted_after_every_crash() {
     let [one, cross, _] = scenarios();
@@ -253,7 +255,7 @@ fn a_disk_that_is_not_mounted_after_every_crash() {
     sweep("disks that are not mounted", subjects, 200, |scenario, operation, _| {
         let mut states = 0;
         for (dir, cut) in [(WAREHOUSE, false), (MANIFESTS, false), (WAREHOUSE, true), (MANIFESTS, true)] {
-            // A mount of its own cannot be renamed.
+            // A mount point cannot be renamed.
             if scenario.cross && dir == WAREHOUSE {
                 continue;
             }
@@ -280,9 +282,9 @@ fn a_disk_that_is_not_mounted_after_every_crash() {
     assert!(refused.into_inner() > 100, "hardly any was refused");
 }
 
-/// Why: a warehouse whose disk has died was refused for the sake of the files that were on their way, also with
-/// `--new-warehouse`, and nothing else could be done than to give up the journal. What is in staging comes in; what was on the
-/// disk alone is lost, as all that was there before; the start behind it needs nobody's word.
+/// Why: a warehouse whose disk had died was refused because of the files in flight, even with `--new-warehouse`, and the
+/// only way out was to give up the journal. Files in staging are ingested; those that were only on the disk are lost, as is
+/// everything else that was there; the next start needs no option.
 #[test]
 fn a_disk_that_is_lost_after_every_crash_is_replaced() {
     let [one, cross, leaseless] = scenarios();
@@ -351,8 +353,8 @@ impl Listener for Exchange<'_, '_> {
     }
 }
 
-/// The state, its journal, the warehouse or the manifests are removed or replaced while the ingestor runs, with files on their way: no batch
-/// begins after that.
+/// The state directory, its journal, the warehouse or the manifests are removed or replaced while the ingestor runs, with
+/// files in flight: no batch begins after that.
 #[test]
 fn an_exchange_while_it_runs() {
     let marker = |fs: &SimFs, root: &str| {

@@ -6,8 +6,8 @@ use crate::crash::scenario::Scenario;
 use crate::crash::view::View;
 use crate::crash::watch::Watch;
 
-/// P1, P2 and P3 at every operation: power is cut there, any subset of what was not synced survives, the next start and
-/// the rest of the run bring everything to the same end.
+/// P1, P2 and P3 at every operation: the power is cut there, any subset of the unsynced data survives, and the next start
+/// and the rest of the run lead to the same end.
 #[test]
 fn power_cut_at_every_operation() {
     let seeds = if is_thorough() { 128 } else { 16 };
@@ -26,8 +26,8 @@ fn power_cut_at_every_operation() {
     });
 }
 
-/// Only our process dies: what it wrote is there, whether synced or not. A reader that follows the manifests sees nothing
-/// withdrawn, and each operation of every fifth recovery is looked at.
+/// Only the ingestor is killed: everything that it wrote is there, whether synced or not. A reader that follows the
+/// manifests sees no line withdrawn, and each operation of every fifth recovery is checked.
 #[test]
 fn killed_at_every_operation() {
     sweep("kills", writes(Scenario::all()), 4_900, |scenario, operation, _| {
@@ -52,9 +52,9 @@ fn killed_at_every_operation() {
     });
 }
 
-/// A second crash, at every operation of the recovery from the first. Every other first one is a power cut; what a killed
-/// process wrote looks durable to the recovery, and is not. Where renames come in halves both are tried: there a directory
-/// that is not synced is missed soonest.
+/// A second crash, at every operation of the recovery from the first one. Every other first crash is a power cut; data that
+/// a killed process wrote looks durable to the recovery, but is not. Where a power cut may keep half a rename, both are
+/// tried: there a missing sync of a directory shows most easily.
 #[test]
 fn power_cut_at_every_operation_of_the_recovery() {
     sweep("power cuts in a recovery", writes(Scenario::all()), 78_000, |scenario, operation, _| {
@@ -82,7 +82,7 @@ fn power_cut_at_every_operation_of_the_recovery() {
     });
 }
 
-/// What a reader has seen before a power cut is there again when the recovery is through, in the same order.
+/// Lines that a reader has seen before a power cut are there again when the recovery is complete, in the same order.
 #[test]
 fn what_a_reader_saw_before_a_power_cut_is_seen_again() {
     sweep("readers", writes(Scenario::all()), 2_400, |scenario, operation, _| {

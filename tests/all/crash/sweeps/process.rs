@@ -1,4 +1,4 @@
-//! Others lock what they can reach, and another ingestor writes to the same manifests.
+//! Other processes lock everything that they can open, and another ingestor writes to the same manifests.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::crash::play::Play;
 use crate::crash::scenario::{MANIFESTS, Phase, STAGING, Scenario, WAREHOUSE};
 use crate::crash::view::{FOREIGN, files};
 
-/// What ingestors lock before they write to a manifest.
+/// The file that ingestors lock before they write to a manifest.
 const LOCK: &str = "/manifests/.csv-ingestor/lock";
 
 fn scenarios() -> Vec<Scenario> {
@@ -26,7 +26,7 @@ fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// The manifests that are there.
+/// The existing manifests.
 fn manifests(upstream: &mut Upstream<'_>) -> Vec<PathBuf> {
     files(upstream, Path::new(MANIFESTS)).into_keys().filter(|path| path.ends_with("manifest.jsonl")).collect()
 }
@@ -35,14 +35,14 @@ fn foreign_line(number: u64) -> Vec<u8> {
     format!("{FOREIGN}{number}}}\n").into_bytes()
 }
 
-/// How many lines of others stand in the manifests as they were written.
+/// Number of other programs' lines that are in the manifests as they were written.
 fn foreign_lines(play: &Play<'_>) -> usize {
     let found = files(&mut play.fs.upstream(), Path::new(MANIFESTS));
     let lines = found.values().flat_map(|content| content.split_inclusive(|byte| *byte == b'\n'));
     lines.filter(|line| line.starts_with(FOREIGN.as_bytes()) && line.ends_with(b"}\n")).count()
 }
 
-/// A reader that takes a manifest with `flock`, and a script that takes staging with it: neither is waited for.
+/// A reader locks a manifest with `flock`, and a script locks staging: the ingestor waits for neither.
 #[test]
 fn a_stranger_locks_what_it_can_open() {
     sweep("strangers' locks", operations(scenarios()), 200, |scenario, operation, _| {
@@ -62,7 +62,7 @@ fn a_stranger_locks_what_it_can_open() {
     });
 }
 
-/// Another ingestor has the lock for a while, whenever that may be.
+/// Another ingestor holds the lock for a while, at any time.
 #[test]
 fn a_neighbour_has_the_lock_for_a_while() {
     sweep("a neighbour's lock", operations(scenarios()), 200, |scenario, operation, _| {
@@ -83,8 +83,8 @@ fn a_neighbour_has_the_lock_for_a_while() {
     });
 }
 
-/// Another ingestor appends as soon as nobody has the lock, be it in the middle of a batch, and once with a lock that somebody
-/// has removed before. No line overwrites another one.
+/// Another ingestor appends as soon as the lock is free, even in the middle of a batch, and once after the lock file was
+/// removed. No line overwrites another one.
 #[test]
 fn a_neighbour_appends_when_the_lock_is_free() {
     sweep("a neighbour appends", operations(scenarios()), 400, |scenario, operation, _| {
@@ -102,7 +102,7 @@ fn a_neighbour_appends_when_the_lock_is_free() {
                     upstream.remove(LOCK).unwrap();
                 }
                 let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
-                // What is written to without the lock is written to here, between any two operations.
+                // If the ingestor wrote without the lock, this would append between any two of its operations.
                 for path in manifests(upstream) {
                     *count += 1;
                     upstream.append(&path, &foreign_line(*count)).unwrap();
@@ -118,8 +118,8 @@ fn a_neighbour_appends_when_the_lock_is_free() {
     });
 }
 
-/// The disk is full in the middle of a batch's lines. The lock is free meanwhile: another ingestor cuts off the half line and
-/// appends its own. Afterwards each line is there once, and none was withdrawn.
+/// The disk is full in the middle of a batch's lines. The lock is free meanwhile: another ingestor cuts off the half line
+/// and appends its own. Afterwards each line is there once, and none was withdrawn.
 #[test]
 fn a_neighbour_appends_while_the_disk_is_full() {
     let mut states = 0;
