@@ -1,6 +1,6 @@
-//! A place with staging, warehouse, manifests and state, and the real binary working on it.
+//! Directories for staging, warehouse, manifests and state, and the real program running on them.
 //!
-//! Tests end only processes that they started, by id; a daemon that a test leaves behind is killed when it is dropped.
+//! Tests end only processes that they started, by id; a daemon that a test leaves running is killed when it is dropped.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use sha2::Digest;
 
 pub use crate::common::skip::{has, is_root, skip};
 
-/// The longest that any test waits for something that should happen. Not a measure of speed: machines are shared.
+/// The longest time that a test waits for something that should happen. Not a measure of speed: machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_csv-ingestor");
@@ -54,7 +54,7 @@ impl Place {
         place
     }
 
-    /// Staging and the rest on two file systems; None (and a word about it) where there is only one.
+    /// Staging and warehouse on two file systems; skips and returns `None` where there is only one.
     pub fn across_file_systems() -> Option<(Place, tempfile::TempDir)> {
         let mut place = Place::new();
         let device = |path: &Path| std::fs::metadata(path).unwrap().dev();
@@ -68,14 +68,14 @@ impl Place {
         Some((place, other))
     }
 
-    /// Writes a file into staging, in one go.
+    /// Writes a file into staging, with one call.
     pub fn stage(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.staging.join(name);
         std::fs::write(&path, content).unwrap();
         path
     }
 
-    /// The same, and nobody sees it before it is whole: for ingestors that may take no lease on it.
+    /// The same, but the file is visible only when it is whole: for ingestors that may take no lease on it.
     pub fn stage_whole(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let hidden = self.stage(format!(".{}", name.as_ref().display()), content);
         let path = self.staging.join(name);
@@ -94,7 +94,7 @@ impl Place {
         ] {
             command.arg(option).arg(path);
         }
-        // What the environment of the person who runs the tests says is not for them.
+        // The settings of the person who runs the tests are not for them.
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CSV_INGESTOR_")).for_each(
             |(name, _)| {
                 command.env_remove(name);
@@ -104,7 +104,7 @@ impl Place {
         command
     }
 
-    /// Runs `--once --stability-seconds 0` plus `more`; returns what came of it.
+    /// Runs `--once --stability-seconds 0` plus `more`.
     pub fn once(&self, more: &[&str]) -> Output {
         self.command().args(["--once", "--stability-seconds", "0"]).args(more).output().unwrap()
     }
@@ -117,7 +117,7 @@ impl Place {
         output
     }
 
-    /// As `once`, and it must come to its end with some file that failed.
+    /// As `once`, and it must finish with some file that failed (exit code 6).
     #[track_caller]
     pub fn once_failing(&self, more: &[&str]) -> Output {
         let output = self.once(more);
@@ -137,7 +137,7 @@ impl Place {
         self.spawn(command)
     }
 
-    /// Starts a daemon by a command made elsewhere; its log goes to a file in this place.
+    /// Starts a daemon with this command; its log goes to a file in this place.
     pub fn spawn(&self, mut command: Command) -> Daemon {
         let log = self.root.path().join("log.jsonl");
         let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
@@ -145,14 +145,14 @@ impl Place {
         Daemon { child, log }
     }
 
-    /// Every file in the warehouse that readers see, by path, with its content.
+    /// Every file in the warehouse that readers see, with its content.
     pub fn warehouse_files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         visible_files(&self.warehouse, &mut files);
         files
     }
 
-    /// Every manifest line, in no order.
+    /// Every manifest line, in no particular order.
     pub fn manifest_lines(&self) -> Vec<Value> {
         let mut files = BTreeMap::new();
         visible_files(&self.manifests, &mut files);
@@ -184,8 +184,8 @@ impl Place {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// What must hold whenever nothing is half done: each content once in the warehouse, each with exactly one
-    /// manifest line that tells the truth about it, and a journal that says the same. Returns the number of files.
+    /// Checks what must hold whenever nothing is half done: each content is in the warehouse once, with exactly one manifest
+    /// line that is right, and the journal says the same. Returns the number of files.
     #[track_caller]
     pub fn check_consistent(&self) -> usize {
         let files = self.warehouse_files();
@@ -258,7 +258,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Its log so far, an object a line (of all daemons started in this place).
+    /// Its log so far, one object per line (of all daemons started in this place).
     pub fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.log).unwrap();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -276,7 +276,7 @@ impl Daemon {
         self.events(name)
     }
 
-    /// Waits until it works.
+    /// Waits for the event `started`.
     #[track_caller]
     pub fn wait_started(&self) {
         self.wait_for("started", 1);
@@ -287,7 +287,7 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// SIGTERM, and the exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap()
@@ -316,7 +316,7 @@ pub fn sh(program: &str, arguments: &[&OsStr]) {
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The binary with these words, and nothing of what the environment of the person who runs the tests says.
+/// The binary with these arguments, without the settings in the environment of the person who runs the tests.
 pub fn bare(words: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     let ours = |name: &OsStr| name.to_string_lossy().starts_with("CSV_INGESTOR_");
@@ -335,15 +335,15 @@ pub fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// The log lines in a JSON log; every line must be one.
+/// The objects of a JSON log; every line must be one.
 #[track_caller]
 pub fn json_lines(text: &str) -> Vec<Value> {
     let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
     text.lines().map(parse).collect()
 }
 
-/// Everything below `top`, itself included: kind, mode, inode, times and content. Of times only that of access is
-/// left out. Two that are equal mean that nothing was written.
+/// Everything below `top`, itself included: kind, mode, inode, size, content, and all times except that of access. If two
+/// results are equal, nothing was written in between.
 pub fn snapshot(top: &Path) -> BTreeMap<PathBuf, String> {
     let mut seen = BTreeMap::new();
     let mut pending = vec![top.to_path_buf()];
@@ -361,7 +361,7 @@ pub fn snapshot(top: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 impl Place {
-    /// A file that takes long to hash and no room: a hole behind its first line.
+    /// A file that takes long to hash but needs no room: a hole after its first lines.
     pub fn stage_large(&self, name: &str, seed: u64, bytes: u64) -> PathBuf {
         let hidden = self.stage(format!(".{name}"), csv(seed, 0));
         std::fs::File::options().write(true).open(&hidden).unwrap().set_len(bytes).unwrap();
@@ -379,8 +379,8 @@ impl Place {
         })
     }
 
-    /// Nothing can be moved into the warehouse until [`Place::unblock`]: a file stands where the partition should be. Not
-    /// beside a daemon that has used the partition, and has it open.
+    /// Nothing can be moved into the warehouse until [`Place::unblock`]: a file is in the partition's place. Does not work
+    /// with a daemon that has used the partition, and has it open.
     pub fn block(&self) {
         for (day, partition) in self.partitions().iter().enumerate() {
             std::fs::create_dir_all(&self.warehouse).unwrap();
@@ -389,7 +389,7 @@ impl Place {
         }
     }
 
-    /// As before [`Place::block`].
+    /// Undoes [`Place::block`].
     pub fn unblock(&self) {
         for (day, partition) in self.partitions().iter().enumerate() {
             std::fs::remove_file(partition).unwrap();
@@ -397,7 +397,7 @@ impl Place {
         }
     }
 
-    /// Makes files in the warehouse of these names, in whatever partition is used now.
+    /// Creates files with these names in the warehouse, in the partition that is used now, whichever that is.
     pub fn occupy(&self, names: &[String]) {
         for partition in self.partitions() {
             std::fs::create_dir_all(&partition).unwrap();
@@ -406,7 +406,7 @@ impl Place {
     }
 }
 
-/// The names that a file of this name and content may get in the warehouse (`STEM.csv`), before its ingest id goes in.
+/// The names that a file of this name and content may get in the warehouse (`STEM.csv`), before one with its ingest id.
 pub fn warehouse_names(stem: &str, content: &[u8]) -> Vec<String> {
     let sha256 = sha256_hex(content);
     let suffixed = |digits: usize| format!("{stem}-{}.csv", &sha256[..digits]);

@@ -1,4 +1,4 @@
-//! kill -9 at any moment, under load, again and again: each content once, nothing lost (P1, P2).
+//! kill -9 at any moment, under load, again and again: each content is ingested once, and nothing is lost (P1, P2).
 //!
 //! The seed is printed; `CSV_TEST_SEED` sets it.
 
@@ -30,17 +30,17 @@ impl Random {
         Random(seed.wrapping_mul(1000).wrapping_add(stream))
     }
 
-    /// Less than `bound`.
+    /// A number less than `bound`.
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
 
-/// Files that wait in staging, at most: a producer that runs ahead of a killed ingestor would fill the disk.
+/// Limit of files waiting in staging: a producer that runs ahead of a killed ingestor would fill the disk.
 const WAITING_FILES_MAX: usize = 300;
 
-/// Content of that seed: mostly small, sometimes large enough that its DISCOVERED goes ahead of its hash.
+/// Content of this seed: mostly small, sometimes so large that DISCOVERED is recorded before the file is hashed.
 fn content(seed: u64) -> Vec<u8> {
     let mut content = csv(seed, usize::try_from(seed % 7).unwrap() * 900);
     match seed % 400 {
@@ -51,8 +51,7 @@ fn content(seed: u64) -> Vec<u8> {
     content
 }
 
-/// An upstream that never stops: new content, and old content again under new names. Returns how many contents there
-/// are.
+/// An upstream that never stops: it sends new contents, and old ones again under new names. Returns the number of contents.
 fn produce(place: &Place, mut random: Random, stop: &AtomicBool, sent: &AtomicUsize) -> u64 {
     let (mut contents, mut waiting_at_rest) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
@@ -76,7 +75,7 @@ fn produce(place: &Place, mut random: Random, stop: &AtomicBool, sent: &AtomicUs
     contents
 }
 
-/// Runs a command that must end, and end well.
+/// Runs a command, which must succeed in time.
 #[track_caller]
 fn finish(command: &mut Command) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -96,14 +95,14 @@ fn once(place: &Place, options: &[&str]) -> Output {
     finish(place.command().args(["--once", "--stability-seconds", "0"]).args(options))
 }
 
-/// `inspect`; nothing where there is no journal yet.
+/// `journal inspect`; empty if there is no journal yet.
 fn inspected(place: &Place) -> Vec<Value> {
     let output = place.subcommand(&["journal", "inspect", "--json"]);
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Starts the daemon, lets it work for a moment, and kills it.
+/// Starts the daemon, lets it run for a moment, and kills it.
 fn run_and_kill(place: &Place, random: &mut Random, options: &[&str]) {
     let options = [&["--stability-seconds", "0", "--scan-interval", "30ms"], options].concat();
     let mut daemon = place.start(&options);
@@ -114,8 +113,8 @@ fn run_and_kill(place: &Place, random: &mut Random, options: &[&str]) {
     assert_eq!(status.signal(), Some(9), "it ended by itself: {status}, {:?}", log());
 }
 
-/// Kills the daemon again and again under load; `between` is done after each kill. Then one clean run, after which all
-/// must be well.
+/// Kills the daemon again and again under load, and runs `between` after each kill. Then it runs once without a kill, and
+/// everything must be right.
 fn kill_again_and_again(place: &Place, kills: u32, stream: u64, duplicates: &str, mut between: impl FnMut(&Place)) {
     let mut random = Random::new(stream);
     let producer_random = Random(random.below(u64::MAX >> 33) + stream);
@@ -135,7 +134,7 @@ fn kill_again_and_again(place: &Place, kills: u32, stream: u64, duplicates: &str
         contents
     });
     let sent = sent.into_inner();
-    // The second one finds nothing to do.
+    // The second run finds nothing to do.
     once(place, &options);
     let again = once(place, &options);
     let log = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -160,19 +159,19 @@ fn kill_again_and_again(place: &Place, kills: u32, stream: u64, duplicates: &str
     assert!(leftover_copies(&place.warehouse).is_empty());
     let states = |state: &str| place.inspect().iter().filter(|file| file["state"] == state).count();
     eprintln!("{kills} kills, {sent} files sent, {files} contents, {} duplicates", states("SKIPPED_DUPLICATE"));
-    // No file was changed or removed, so none had to be given up.
+    // No file was changed or removed, so none was abandoned.
     for state in ["DISCOVERED", "HASHED", "MOVED", "ABANDONED"] {
         assert_eq!(states(state), 0, "{state}");
     }
 }
 
-/// The plain case, and the one where most can go wrong with removing: duplicates are removed.
+/// The plain case, with the riskiest option: duplicates are removed.
 #[test]
 fn killed_100_times_on_one_file_system() {
     kill_again_and_again(&Place::new(), 100, 1, "remove", |_| {});
 }
 
-/// With copies: unfinished ones, finished ones without a name, and sources that are still there.
+/// With copies: unfinished ones, finished ones without a name, and sources that still exist.
 #[test]
 fn killed_60_times_across_file_systems() {
     if let Some((place, _other)) = Place::across_file_systems() {
@@ -185,7 +184,7 @@ fn snapshot(place: &Place) -> (Vec<Value>, Vec<PathBuf>, Vec<Value>) {
     (place.inspect(), place.warehouse_files().into_keys().collect(), place.manifest_lines())
 }
 
-/// Runs `replay`; its summary. None if the daemon was killed before there was anything to replay.
+/// Runs `replay` and returns its summary; `None` if the daemon was killed before there was anything to replay.
 fn replay(place: &Place) -> Option<Value> {
     if inspected(place).is_empty() {
         return None;
@@ -194,7 +193,7 @@ fn replay(place: &Place) -> Option<Value> {
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// Replays until nothing is half done, which must be at once.
+/// Replays twice: after the first time nothing may be half done, and the second may change nothing.
 fn replay_twice_equals_once(place: &Place) {
     if replay(place).is_none() {
         return;
@@ -211,8 +210,8 @@ fn replay_twice_equals_once(place: &Place) {
     assert!(snapshot(place) == once, "the second replay changed something");
 }
 
-/// What an operator does after a crash, without the daemon: it finishes what was half done, and doing it twice
-/// changes nothing more.
+/// An operator may run `replay` after a crash, without the daemon: it finishes what was half done, and a second run changes
+/// nothing more.
 #[test]
 fn killed_25_times_with_replays_between() {
     kill_again_and_again(&Place::new(), 25, 3, "keep", replay_twice_equals_once);
@@ -226,8 +225,8 @@ fn killed_15_times_across_file_systems_with_replays_between() {
     }
 }
 
-/// A large file takes longer to hash than the time between two crashes. Each start resumes it, under the id and the
-/// instant that it has; a second record of it would be there for ever, and two of them make four with the next crash.
+/// A large file takes longer to hash than the time between two crashes. Each start resumes it, with the id and the time that
+/// it has; a second record of it would remain for ever, and the next crash would make four of the two.
 #[test]
 fn a_large_file_keeps_its_id_over_many_kills() {
     let place = Place::new();
@@ -239,7 +238,7 @@ fn a_large_file_keeps_its_id_over_many_kills() {
         let daemon = place.start(&["--stability-seconds", "0"]);
         daemon.wait_for("started", start);
         wait_until("the file to be discovered", || !inspected(&place).is_empty());
-        // Time for a second record, if one were written; but not for all of the file.
+        // Time enough for a second record, if one were written, but not to hash the whole file.
         std::thread::sleep(Duration::from_millis(20));
         daemon.kill();
         found.extend(inspected(&place).into_iter().map(|file| (file["ingest_id"].clone(), file["created_at"].clone())));
@@ -251,7 +250,7 @@ fn a_large_file_keeps_its_id_over_many_kills() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Files that the tests below ingest: enough for them to be synced together, not each on its own.
+/// Files that the tests below ingest: enough that they are synced together, not one by one.
 const FILES: u64 = 6;
 
 /// strace's options to kill on entering the n-th of these calls.
@@ -267,8 +266,8 @@ fn stage_some(place: &Place) {
     place.stage("again.csv", csv(0, 2_000));
 }
 
-/// Ingests some files and a duplicate for the first time, killed on entering the n-th call of `call` on any one
-/// thread. False if it was not reached.
+/// Ingests some files and a duplicate in a first run, which is killed when any thread makes its n-th call of `call`. False
+/// if no thread does.
 fn first_run_killed(place: &Place, call: &str, number: u32) -> bool {
     stage_some(place);
     let mut command = place.command();
@@ -280,7 +279,7 @@ fn first_run_killed(place: &Place, call: &str, number: u32) -> bool {
     killed
 }
 
-/// The committer's thread.
+/// The id of the committer's thread.
 fn committer(daemon: &Daemon) -> Option<String> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap();
     let mut tasks = tasks.map(|task| task.unwrap().path());
@@ -288,8 +287,7 @@ fn committer(daemon: &Daemon) -> Option<String> {
     Some(task.file_name().unwrap().to_str().unwrap().to_owned())
 }
 
-/// The same in a running daemon, and counting the calls of its committer only: on a first run most calls are those of
-/// the start.
+/// The same in a running daemon, counting only its committer's calls: most calls of a first run belong to the start.
 fn committer_killed(place: &Place, call: &str, number: u32) -> bool {
     let mut daemon = place.start(&["--stability-seconds", "0.1", "--duplicates", "remove"]);
     wait_until("the committer to start", || committer(&daemon).is_some());
@@ -311,8 +309,8 @@ fn committer_killed(place: &Place, call: &str, number: u32) -> bool {
     !status.success()
 }
 
-/// Cuts the manifest's last line off in the middle, as a power cut does while the line is not durable yet, if the
-/// journal does not say that it is.
+/// Cuts off half of the manifest's last line, as a power cut does before the line is durable, unless the journal says that
+/// it is.
 fn tear_manifest(place: &Place) -> bool {
     let lines = place.manifest_lines();
     let Some(last) = lines.last() else { return false };
@@ -328,8 +326,8 @@ fn tear_manifest(place: &Place) -> bool {
     true
 }
 
-/// One ingestion after another, each killed one call later, until one is not reached; each is finished by the next
-/// start, or by `replay`. Returns in how many of them a manifest line was torn.
+/// One ingestion after another, each killed one call later, until that call is not reached; the next start, or `replay`,
+/// finishes each of them. Returns in how many of them a manifest line was torn.
 fn killed_at_each(call: &str, killed_at: fn(&Place, &str, u32) -> bool) -> u32 {
     let (mut torn, mut number) = (0, 1);
     loop {
@@ -355,8 +353,8 @@ fn killed_at_each(call: &str, killed_at: fn(&Place, &str, u32) -> bool) -> u32 {
 /// System calls that change something durable, or make it so.
 const DURABLE_CALLS: [&str; 7] = ["fdatasync", "fsync", "syncfs", "renameat2", "pwrite64", "unlinkat", "mkdirat"];
 
-/// Random moments seldom hit the narrow ones, so here each durable step is one. A first start makes directories and
-/// the journal besides.
+/// Random moments seldom hit narrow windows, so this test kills at each durable step. A first start also creates directories
+/// and the journal.
 #[test]
 fn killed_at_each_durable_step_of_a_first_run() {
     if has("strace") {
@@ -366,7 +364,7 @@ fn killed_at_each_durable_step_of_a_first_run() {
     }
 }
 
-/// Each durable step of the committer. Where the manifest's line was written and is not durable, it is torn as well.
+/// Each durable step of the committer. A manifest line that was written but is not durable is torn, too.
 #[test]
 fn killed_at_each_durable_step_of_the_committer() {
     if has("strace") {

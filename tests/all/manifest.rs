@@ -1,4 +1,4 @@
-//! Exactly one whole line per file, whatever a crash left of a batch, and no line ever taken back.
+//! Exactly one complete line per file, whatever a crash left of a batch, and no line is ever withdrawn.
 
 use std::path::Path;
 
@@ -35,8 +35,8 @@ fn content(fs: &SimFs) -> Vec<u8> {
     fs.upstream().read(FILE).unwrap()
 }
 
-/// A process that is killed leaves a prefix of its batch. Every prefix is completed in place: what a reader has seen
-/// of it stays where it was.
+/// A killed process leaves a prefix of its batch. Every prefix is completed in place: the lines that a reader has seen stay
+/// where they were.
 #[test]
 fn every_prefix_of_a_batch_is_completed() {
     let (before, batch) = (lines(1..=2).concat(), lines(3..=5));
@@ -45,13 +45,13 @@ fn every_prefix_of_a_batch_is_completed() {
         let fs = machine(&whole[..length]);
         ensure(&fs, &batch);
         assert_eq!(content(&fs), whole, "cut at {length}");
-        assert_eq!(fs.count(Op::SetLen), 0, "cut at {length}: nothing was to be taken back");
+        assert_eq!(fs.count(Op::SetLen), 0, "cut at {length}: nothing may be cut off");
         assert_eq!(ensure(&fs, &batch), 0, "recovering twice equals recovering once");
         assert_eq!(content(&fs), whole);
     }
 }
 
-/// A power cut may keep the new size and lose any sector: they read as zeros, in the middle too.
+/// A power cut may keep the new size and lose any sector, also in the middle: lost sectors read as zeros.
 #[test]
 fn lost_sectors_are_filled_in() {
     let (before, batch) = (lines(1..=40).concat(), lines(41..=120));
@@ -69,7 +69,7 @@ fn lost_sectors_are_filled_in() {
     }
 }
 
-/// A torn line that is not ours is another ingestor's, which will write it anew; the lines before it stay.
+/// A torn line that this ingestor did not write belongs to another one, which will write it again; the lines before it stay.
 #[test]
 fn a_foreign_torn_line_is_cut_off() {
     let foreign = b"{\"path\":\"/elsewhere/x.csv\",\"inge";
@@ -83,8 +83,8 @@ fn a_foreign_torn_line_is_cut_off() {
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
 
-/// Why: an editor that saves a manifest without a newline at its end made the next append cut the last line off, of a file
-/// that was ingested long ago. A beginning of an object is no object, so what is one is no torn line.
+/// Why: an editor that saves a manifest without a newline at its end made the next append cut off the last line, of a file
+/// that was ingested long ago. The beginning of an object is not an object, so a complete object is not a torn line.
 #[test]
 fn a_record_that_lacks_its_newline_alone_gets_it() {
     let mut saved = lines(1..=2).concat();
@@ -98,7 +98,7 @@ fn a_record_that_lacks_its_newline_alone_gets_it() {
     manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
     assert_eq!(content(&fs), lines(1..=3).concat());
 
-    // Its owner comes back, and finds it whole.
+    // The ingestor that wrote the line runs again, and finds it complete.
     let fs = machine(&saved);
     manifests = Manifests::new(fs.clone());
     manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
@@ -106,7 +106,7 @@ fn a_record_that_lacks_its_newline_alone_gets_it() {
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
 
-/// What stands there already is not written again, wherever it stands.
+/// Lines that exist are not written again, wherever they are.
 #[test]
 fn lines_that_are_there_are_found() {
     let fs = machine(&lines(1..=9).concat());
@@ -129,7 +129,7 @@ fn what_is_written_survives_a_power_cut() {
     }
 }
 
-/// A full disk in the middle of a batch: the call goes on where it stopped, and no line is doubled or torn.
+/// A full disk in the middle of a batch: the next call continues where the last one stopped, and no line is doubled or torn.
 #[test]
 fn a_full_disk_interrupts_a_batch() {
     let batch = lines(1..=50);
@@ -152,12 +152,13 @@ fn a_full_disk_interrupts_a_batch() {
                 .unwrap()
         )
         .unwrap(),
-        "the lock was given up"
+        "the lock was released"
     );
 }
 
-/// The manifest was replaced while a batch waited for room in it: it went on in the new file where it had stopped in the old
-/// one, behind 4,096 zeros and with half a line. The new one may have lines of the batch already, if it was made of the old.
+/// Why: the manifest was replaced while a batch waited for room in it, and the batch continued in the new file at the offset
+/// where it had stopped in the old one, after 4,096 zeros and with half a line. The new file may have lines of the batch
+/// already, if it was made from the old one.
 #[test]
 fn a_manifest_that_is_replaced_while_the_disk_is_full_gets_each_line_once() {
     let batch = lines(1..=50);
@@ -182,8 +183,8 @@ fn a_manifest_that_is_replaced_while_the_disk_is_full_gets_each_line_once() {
     }
 }
 
-/// What somebody else wrote between the lines, or what a power cut left of another ingestor's line, must not cost the
-/// lines behind it: they may be durable and MANIFESTED, and nobody would write them again.
+/// Text that another program wrote between the lines, or that a power cut left of another ingestor's line, must not cost the
+/// lines after it: they may be durable and MANIFESTED, and would not be written again.
 #[test]
 fn whole_lines_behind_a_bad_one_stay() {
     for bad in [&b"# a note\n"[..], b"\n", b"{\"path\":\"\0\0\0\0\"}\n", b"\0\0\0\0\n"] {
@@ -191,19 +192,19 @@ fn whole_lines_behind_a_bad_one_stay() {
         let fs = machine(&before);
         assert_eq!(ensure(&fs, &lines(3..=4)), 1);
         assert_eq!(content(&fs), [before.clone(), line(4)].concat());
-        // A batch of ours behind it is completed in place all the same.
+        // A batch of this ingestor after it is still completed in place.
         let torn = [&before[..], &line(4)[..10]].concat();
         let fs = machine(&torn);
         ensure(&fs, &lines(4..=5));
         assert_eq!(content(&fs), [before.clone(), lines(4..=5).concat()].concat());
-        // And a bad line that is the last whole one is kept, too.
+        // A bad line that is the last complete one is kept, too.
         let fs = machine(&[line(1), bad.to_vec()].concat());
         ensure(&fs, &lines(2..=2));
         assert!(content(&fs).starts_with(&line(1)) && content(&fs).ends_with(&line(2)));
     }
 }
 
-/// An operator who moves the current hour's manifest away must not make us write into the moved one.
+/// If an operator moves the current hour's manifest away, the ingestor must not write into the moved one.
 #[test]
 fn a_manifest_that_was_moved_away_is_begun_anew() {
     let fs = machine(b"");
@@ -217,9 +218,9 @@ fn a_manifest_that_was_moved_away_is_begun_anew() {
     assert_eq!(fs.upstream().read("/manifests/old.jsonl").unwrap(), line(1));
 }
 
-/// A torn tail may be longer than any line of ours: a large batch of another ingestor, whose size reached the disk and
-/// whose bytes did not. It was passed over as if it had its end, and our line was put behind it: on a line with the junk, so
-/// that no reader could find it, and every later recovery took it for written.
+/// Why: a torn tail may be longer than any line of this ingestor: a large batch of another one, whose size reached the disk
+/// but whose bytes did not. It was taken for a complete line, and the new line was appended directly after it: on one line
+/// with the junk, so no reader could find it, and every later recovery believed it written.
 #[test]
 fn a_torn_tail_longer_than_a_line_is_cut_off() {
     let wanted = lines(7..=7);
@@ -230,23 +231,22 @@ fn a_torn_tail_longer_than_a_line_is_cut_off() {
         assert_eq!(content(&fs), [before, wanted[0].clone()].concat());
         assert_eq!(ensure(&fs, &wanted), 0);
     }
-    // Somebody's object, however long it is, is a line like others: what of ours is begun behind it is completed, not
-    // taken back.
+    // Another program's object is a line like others, however long it is: a line begun after it is completed, not cut off.
     let long = format!("{{\"n\":\"{}\"}}\n", "x".repeat(400_000)).into_bytes();
     for cut in [0, 1, 20] {
         let fs = machine(&[long.clone(), wanted[0][..cut].to_vec()].concat());
         ensure(&fs, &wanted);
         assert_eq!((content(&fs), fs.count(Op::SetLen)), ([long.clone(), wanted[0].clone()].concat(), 0));
     }
-    // With its end it is somebody's line, and stays.
+    // With a newline the junk is another program's line, and stays.
     let junk = [vec![b'x'; 400_000], b"\n".to_vec()].concat();
     let fs = machine(&junk);
     ensure(&fs, &wanted);
     assert_eq!(content(&fs), [junk, wanted[0].clone()].concat());
 }
 
-/// Somebody's torn line is cut off and ours written in its place. If the power goes then, a sector of the torn line and a
-/// sector of ours could make up a line that nobody wrote, unless the cut is durable first.
+/// Another program's torn line is cut off, and a new one written in its place. If the power fails then, a sector of each
+/// could make up a line that no program wrote, unless the cut is durable first.
 #[test]
 fn a_power_cut_never_makes_up_a_line_of_two() {
     let torn = format!("{{\"path\":\"/other/{}", "4".repeat(1_500)).into_bytes();

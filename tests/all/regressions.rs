@@ -1,4 +1,4 @@
-//! What reviewers and sweeps found once, each with its why.
+//! Faults that reviewers and sweeps once found, each with the reason for its test.
 
 mod histories;
 mod others;
@@ -43,8 +43,8 @@ fn view(play: &Play<'_>) -> View {
     View::of(&mut play.fs.upstream())
 }
 
-/// The lease ends with the process that held it. A writer that came since and is silent would go on writing into the
-/// warehouse's file.
+/// The lease ends with the process that held it. A silent writer that has come since then would otherwise write into the
+/// file in the warehouse.
 #[test]
 fn recovery_asks_for_writers_again() {
     let scenario = Scenario::plain("a writer came after the crash");
@@ -58,8 +58,8 @@ fn recovery_asks_for_writers_again() {
     play.end();
 }
 
-/// Device and inode numbers may be others after a reboot: a file that has arrived must be known by its content then,
-/// or it stays in the warehouse without a line, and a second time when it is sent again.
+/// Device and inode numbers may differ after a reboot: a file that has arrived must then be recognized by its content, or it
+/// stays in the warehouse without a line, and comes there a second time when it is sent again.
 #[test]
 fn a_file_that_has_arrived_is_known_by_its_content() {
     let scenario = Scenario::plain("another inode number after the crash");
@@ -78,7 +78,7 @@ fn a_file_that_has_arrived_is_known_by_its_content() {
     play.end();
 }
 
-/// One source that cannot be removed (immutable, or another's in a sticky directory) must not stop the others, now and
+/// One source that cannot be removed (immutable, or another user's in a sticky directory) must not stop the others, now and
 /// at every start.
 #[test]
 fn a_source_that_cannot_be_removed_stops_nobody() {
@@ -92,18 +92,18 @@ fn a_source_that_cannot_be_removed_stops_nobody() {
     }
     let state = engine::read_state(&play.fs, Path::new(STATE)).unwrap();
     assert_eq!((state.open().count(), state.count(FileState::Manifested)), (0, 3));
-    assert_eq!(state.kept().count(), 1, "what stayed is a duplicate of what was ingested from it");
+    assert_eq!(state.kept().count(), 1, "the source that stays is a duplicate of the ingested file");
 }
 
-/// A file that is resumed after a crash has to pass its sidecar's checksum, by the name that the journal has for it:
-/// `replay` knows no `--sidecar-suffix`, and the daemon may have been given another.
+/// A file that is resumed after a crash must match its sidecar's checksum. The sidecar's name comes from the journal:
+/// `replay` has no `--sidecar-suffix`, and the daemon may have another one now.
 #[test]
 fn a_resumed_file_must_match_its_sidecar() {
     let scenario = Scenario { sidecars: true, ..Scenario::plain("a resumed file and its sidecar") };
     let mut play = Play::new(&scenario);
     let wrong = format!("{}  a.csv\n", sha256_hex(b"something else"));
     play.fs.upstream().write(Path::new(STAGING).join("a.csv.ok"), wrong.as_bytes()).unwrap();
-    // The first file is noted ahead of its hash; the crash comes when it is opened.
+    // The first file is noted before it is hashed; the crash comes when it is opened.
     play.fs.inject(Fault::crash().only(&[Op::Lease]).nth(1));
     play.run().unwrap_err();
     play.fs.clear_faults();
@@ -128,7 +128,8 @@ fn a_resumed_file_must_match_its_sidecar() {
     assert!(matches!(refused.refusal, Refusal::ChecksumDiffers { .. }), "{:?}", refused.refusal);
 }
 
-/// Somebody's own file under a name like those that we give must neither be taken for ours nor keep a used sidecar.
+/// Another program's file under a name like the ingestor's own must not be taken for the ingestor's, nor keep a used sidecar
+/// in staging.
 #[test]
 fn a_strangers_hidden_file_is_not_taken_for_ours() {
     let scenario = Scenario { sidecars: true, ..Scenario::plain("squatted names") };
@@ -139,7 +140,7 @@ fn a_strangers_hidden_file_is_not_taken_for_ours() {
     play.end();
 }
 
-/// A dry run asks for leases, too. The signal that a writer's open then sends must not kill it, and the writer must not
+/// A dry run takes leases, too. The signal that comes when a writer opens the file must not kill it, and the writer must not
 /// be kept waiting.
 #[test]
 fn a_dry_run_survives_writers() {
@@ -162,11 +163,11 @@ fn a_dry_run_survives_writers() {
     assert!(status.success(), "{status}");
 }
 
-/// An upstream renames another file over one that was hashed, just before we move it; the process ends just behind. What
-/// was moved by mistake stood in the warehouse then, in no manifest, and no staging directory had it any more.
+/// Why: an upstream renames another file over a hashed one just before the ingestor moves it, and the process ends right
+/// after that. The file that was moved by mistake was then in the warehouse, in no manifest, and no longer in staging.
 #[test]
 fn what_was_moved_by_mistake_is_not_forgotten() {
-    // New content, content that another staged file has, and content that is in the warehouse already.
+    // A new content, the content of another staged file, and a content that is in the warehouse already.
     for (body, then) in [(9, "ingested"), (2, "a duplicate"), (7, "a duplicate of an earlier one")] {
         let scenario =
             Scenario { acts: vec![((1, Phase::Scan), Act::Write(0, 1))], ..Scenario::plain("moved by mistake") };
@@ -195,7 +196,7 @@ fn what_was_moved_by_mistake_is_not_forgotten() {
     }
 }
 
-/// The same on the way to the directory for duplicates.
+/// The same for a move to the duplicates directory.
 #[test]
 fn what_was_moved_away_by_mistake_is_not_forgotten() {
     let scenario = Scenario {
@@ -222,13 +223,13 @@ fn what_was_moved_away_by_mistake_is_not_forgotten() {
     play.end();
 }
 
-/// A copy that was discarded comes back with a power cut, and has the inode number that a later copy had: it was taken for
-/// that one, and stayed.
+/// Why: a discarded copy came back with a power cut, with the inode number that a later copy had had: it was taken for that
+/// one, and stayed.
 #[test]
 fn no_copy_is_left_over_after_a_power_cut() {
     let named = |scenario: &Scenario| scenario.name == "the first of two duplicates vanishes, across file systems";
     let scenario = Scenario::all().into_iter().find(named).unwrap();
-    // Frame by frame: one of them is the HASHED of the later copy, whose name is not durable yet.
+    // Crashes at each frame: one of them is the HASHED of the later copy, whose name is not durable yet.
     for frame in 1..20 {
         let mut stopped = Play::new(&scenario);
         stopped.fs.inject(Fault::crash().only(&[Op::SyncData]).under(STATE).nth(frame));
@@ -242,12 +243,12 @@ fn no_copy_is_left_over_after_a_power_cut() {
     }
 }
 
-/// Removing can find the disk full: the name that a file gets on its way out is a long one, for which the directory may
-/// need a block, and some file systems write anew what they remove from. That ended the daemon, which waits for room
-/// everywhere else.
+/// Why: a removal can fail because the disk is full: the file first gets a long hidden name, for which the directory may
+/// need a block, and some file systems rewrite the directory from which they remove. That ended the daemon, which waits for
+/// room everywhere else.
 #[test]
 fn a_full_disk_is_waited_out_while_staging_is_cleaned_up() {
-    /// At most so many of the operations are a start's.
+    /// At most this many of the operations belong to the start.
     const STARTS_MAX: u64 = 8;
     let before = vec![Act::Write(0, 1), Act::Write(1, 1)];
     let scenarios = [
@@ -269,7 +270,7 @@ fn a_full_disk_is_waited_out_while_staging_is_cleaned_up() {
                 });
                 play.run_waiting(on_full).unwrap_or_else(|error| panic!("{}, {op:?} {nth}: {error}", scenario.name));
                 play.end();
-                // The first ones are a start's, which asks what the file system can, and waits for nothing.
+                // The first ones belong to the start, which probes the file system and never waits.
                 let is_met = waited.load(Ordering::Relaxed);
                 has_waited |= is_met;
                 if !is_met && nth > STARTS_MAX {
@@ -281,8 +282,8 @@ fn a_full_disk_is_waited_out_while_staging_is_cleaned_up() {
     }
 }
 
-/// Where nothing renames without replacing, a rename is made of link and unlink. If only the unlink found the disk full,
-/// the next attempt took its own new name for somebody else's, and the content was in the warehouse twice.
+/// Why: where no rename without replacing exists, a link and an unlink do the work. If only the unlink failed because the
+/// disk was full, the next attempt took its own new name for another file's, and the content was in the warehouse twice.
 #[test]
 fn a_rename_made_of_link_and_unlink_is_not_done_by_halves() {
     if !has("strace") {
@@ -290,7 +291,7 @@ fn a_rename_made_of_link_and_unlink_is_not_done_by_halves() {
     }
     let place = Place::new();
     let options = ["-qq", "-o", "/dev/null", "-e", "trace=renameat2,unlinkat"];
-    // Each thread counts for itself: the main thread unlinks once, when it makes the journal.
+    // Each thread's calls are counted by themselves: the main thread unlinks once, when it creates the journal.
     let faults = ["-e", "inject=renameat2:error=EINVAL", "-e", "inject=unlinkat:error=ENOSPC:when=2"];
     let mut command = place.command();
     command.args(["--stability-seconds", "0"]);
@@ -300,7 +301,7 @@ fn a_rename_made_of_link_and_unlink_is_not_done_by_halves() {
     daemon.wait_for("file_ingested", 3);
     assert_eq!(daemon.events("disk_full").len(), 1, "the test is about a full disk");
     assert_eq!(daemon.events("disk_has_room").len(), 1);
-    // Not strace, which takes no signals.
+    // The daemon itself, not strace, which ignores the signal.
     let pid = daemon.events("started")[0]["pid"].as_i64().unwrap();
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::TERM).unwrap();
     wait_until("the daemon to stop", || daemon.child.try_wait().unwrap().is_some());

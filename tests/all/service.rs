@@ -1,4 +1,4 @@
-//! What a service manager is told, heard on a real socket; `scripts/check_service` does the same with a real systemd.
+//! The messages to a service manager, received on a real socket; `scripts/check_service` tests the same with a real systemd.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
@@ -9,18 +9,18 @@ use rustix::process::Signal;
 use crate::harness::{BINARY, Daemon, PATIENCE, Place, csv, has, skip, wait_until};
 
 const QUICK: [&str; 4] = ["--stability-seconds", "0", "--scan-interval", "50ms"];
-/// Of the watchdog in these tests. Well above what a busy machine lets a thread wait.
+/// The watchdog's limit in these tests, well above the time that a thread may have to wait on a busy machine.
 const LIMIT: Duration = Duration::from_secs(4);
 
 /// The service manager's end.
 struct Manager {
     socket: UnixDatagram,
-    /// Every line so far.
+    /// Every line received so far.
     heard: Vec<String>,
 }
 
 impl Manager {
-    /// Listens, and makes the command one that tells it.
+    /// Listens, and makes the command send its messages here.
     fn listen(place: &Place, command: &mut Command) -> Manager {
         let path = place.root.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -28,7 +28,7 @@ impl Manager {
         Manager { socket, heard: Vec::new() }
     }
 
-    /// Starts the daemon; with a watchdog if `limit` says so.
+    /// Starts the daemon; with a watchdog if there is a `limit`.
     fn start(place: &Place, limit: Option<Duration>) -> (Manager, Daemon) {
         let mut command = place.command();
         command.args(QUICK);
@@ -41,7 +41,7 @@ impl Manager {
         (manager, daemon)
     }
 
-    /// The next message's lines; none if nothing comes before `until`.
+    /// The next message's lines; `None` if no message arrives before `until`.
     fn next(&mut self, until: Instant) -> Option<Vec<String>> {
         let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         self.socket.set_read_timeout(Some(wait)).unwrap();
@@ -53,7 +53,7 @@ impl Manager {
         Some(lines)
     }
 
-    /// True as soon as a line that begins so comes.
+    /// True as soon as a line with this beginning arrives.
     fn hears(&mut self, line: &str, within: Duration) -> bool {
         let until = Instant::now() + within;
         while Instant::now() < until {
@@ -64,17 +64,17 @@ impl Manager {
         false
     }
 
-    /// Takes what has come already.
+    /// Reads the messages that have arrived.
     fn drain(&mut self) {
         while self.next(Instant::now()).is_some() {}
     }
 }
 
-/// strace on one thread of a running process, which is let go when this is dropped.
+/// strace on one thread of a running process, which is released when this is dropped.
 struct Held(Child);
 
 impl Held {
-    /// None (and a word about it) where nothing can be traced.
+    /// Skips and returns `None` where nothing can be traced.
     fn hold(daemon: &Daemon, thread: &str, call: &str, how: &str) -> Option<Held> {
         if !has("strace") {
             return None;
@@ -105,7 +105,7 @@ impl Drop for Held {
     }
 }
 
-/// A thread's id. The intake is the main thread.
+/// A thread's id. The intake runs on the main thread.
 fn thread_id(daemon: &Daemon, thread: &str) -> String {
     let pid = daemon.child.id();
     if thread == "intake" {
@@ -124,8 +124,8 @@ fn threads(pid: u32) -> Vec<String> {
     tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Why: what is ordered after this service must find every half-done file finished. The first syncs take two seconds each, so
-/// the process is in its recovery for as long: READY must wait with it.
+/// Why: a unit that is ordered after this service must find every half-done file finished. The first syncs take two seconds
+/// each, so the recovery takes as long: READY must wait for it.
 #[test]
 fn it_is_ready_only_when_recovery_is_done() {
     if !has("strace") {
@@ -151,7 +151,7 @@ fn it_is_ready_only_when_recovery_is_done() {
     assert!(daemon.stop().success());
 }
 
-/// Why: `systemctl status` is the first thing that anybody looks at.
+/// Why: `systemctl status` is the first thing that an operator looks at.
 #[test]
 fn the_status_line_tells_how_it_goes_and_stopping_is_told() {
     let place = Place::new();
@@ -160,15 +160,15 @@ fn the_status_line_tells_how_it_goes_and_stopping_is_told() {
     place.stage("b.csv", "a\n1\n");
     daemon.wait_for("duplicate_skipped", 1);
     assert!(manager.hears("STATUS=ingested 1 (4 B), waiting 0, duplicates 1, failures 0", PATIENCE));
-    assert!(!manager.heard.contains(&"WATCHDOG=1".to_owned()), "nobody has asked for it");
+    assert!(!manager.heard.contains(&"WATCHDOG=1".to_owned()), "it was not requested");
     assert!(daemon.stop().success());
     manager.drain();
     let last = &manager.heard[manager.heard.len() - 2..];
     assert_eq!(last, ["STOPPING=1", "STATUS=stopping: finishing what is under way"]);
 }
 
-/// Why: at three in the morning the status line of a dead service should say what it died of. And a directory's name must
-/// not speak in our name: a line of its own could make the manager believe anything.
+/// Why: at three in the morning the status line of a dead service should say why it ended. And a directory's name must not
+/// add a line of its own: that could make the manager believe anything.
 #[test]
 fn a_failure_is_the_last_status_and_no_name_adds_a_line() {
     let mut place = Place::new();
@@ -184,7 +184,7 @@ fn a_failure_is_the_last_status_and_no_name_adds_a_line() {
     assert!(manager.heard.iter().all(|line| known.iter().any(|it| line.starts_with(it))), "{:?}", manager.heard);
 }
 
-/// Why: who started us from a shell has not asked for a thread more.
+/// Why: an ingestor that was started from a shell needs no additional thread.
 #[test]
 fn without_a_manager_nothing_is_begun() {
     let place = Place::new();
@@ -201,7 +201,7 @@ fn without_a_manager_nothing_is_begun() {
     assert!(daemon.stop().success());
 }
 
-/// Why: a manager that hears nothing kills, so an idle ingestor has to be heard; one that is stopped must not be.
+/// Why: a manager that receives nothing kills the service, so an idle ingestor must send messages; a stopped one must not.
 #[test]
 fn it_gives_signs_of_life_while_it_is_idle_and_none_while_it_is_stopped() {
     let place = Place::new();
@@ -219,13 +219,13 @@ fn it_gives_signs_of_life_while_it_is_idle_and_none_while_it_is_stopped() {
     assert!(daemon.stop().success());
 }
 
-/// Why: a thread that only says that it lives itself would keep a hung ingestor running for ever.
+/// Why: a thread that reports only its own life would keep a hung ingestor running for ever.
 #[test]
 fn one_stuck_thread_is_enough_for_silence() {
     let is_missed = |thread| {
         let place = Place::new();
         let (mut manager, daemon) = Manager::start(&place, Some(LIMIT));
-        // It never comes back from waiting for the others.
+        // It never returns from waiting for the others.
         let Some(held) = Held::hold(&daemon, thread, "futex", "delay_exit=3600s") else { return };
         let withheld = daemon.wait_for("watchdog_withheld", 1);
         assert_eq!(withheld[0]["threads"], thread);
@@ -241,7 +241,7 @@ fn one_stuck_thread_is_enough_for_silence() {
     });
 }
 
-/// Why: a slow disk is no hang. A restart would not make it faster, and the next one would be killed just so.
+/// Why: a slow disk is not a hang. A restart would not make it faster, and the next process would be killed just the same.
 #[test]
 fn a_slow_disk_is_no_reason_for_silence() {
     let place = Place::new();
@@ -262,7 +262,7 @@ fn a_slow_disk_is_no_reason_for_silence() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: a file of many gigabytes is hashed for longer than any watchdog waits.
+/// Why: hashing a file of many gigabytes takes longer than any watchdog waits.
 #[test]
 fn a_large_file_is_no_reason_for_silence() {
     let place = Place::new();
@@ -278,7 +278,7 @@ fn a_large_file_is_no_reason_for_silence() {
     assert!(daemon.stop().success());
 }
 
-/// Why: `--once` and the other commands run as services, too, and a command that ends is not one that failed.
+/// Why: `--once` and the other commands run as services, too, and a command that ends has not failed.
 #[test]
 fn once_is_ready_and_then_done() {
     let place = Place::new();
@@ -293,5 +293,5 @@ fn once_is_ready_and_then_done() {
     let mut replay = Command::new(BINARY);
     replay.args(["replay", "--state-path"]).arg(&place.state).env("NOTIFY_SOCKET", place.root.path().join("notify"));
     assert!(replay.output().unwrap().status.success());
-    assert!(manager.next(Instant::now()).is_none(), "replay is no service");
+    assert!(manager.next(Instant::now()).is_none(), "replay is not a service");
 }

@@ -1,4 +1,4 @@
-//! When a file counts as complete, and in which order complete files go.
+//! When a file counts as complete, and in which order complete files are ingested.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn refused(name: &Arc<OsStr>, refusal: Refusal) -> Report {
     Report { name: name.clone(), outcome: Outcome::Refused(refusal) }
 }
 
-/// Size and mtime unchanged for N seconds by our own observation: an old mtime proves nothing.
+/// Size and mtime must be unchanged for N seconds by the ingestor's own observation: an old mtime proves nothing.
 #[test]
 fn the_window_begins_at_first_sight_and_anew_at_each_change() {
     let (mut settle, a) = (stability(), name("a"));
@@ -58,14 +58,14 @@ fn the_window_begins_at_first_sight_and_anew_at_each_change() {
     settle.see(&a, Some(&sighting(identity(1, 11, 5))), false, seconds(9));
     settle.see(&a, Some(&sighting(identity(1, 11, 5))), false, seconds(12));
     assert!(take(&mut settle).is_none(), "it grew 3 seconds ago");
-    assert_eq!(settle.next_due(), Some(seconds(10)), "an earlier appointment may stand; it finds nothing to do");
+    assert_eq!(settle.next_due(), Some(seconds(10)), "an earlier time may remain; then there is nothing to do");
     settle.see(&a, Some(&sighting(identity(1, 11, 6))), false, seconds(18));
     settle.see(&a, Some(&sighting(identity(1, 11, 6))), false, seconds(28));
     assert_eq!(take(&mut settle).unwrap().identity, identity(1, 11, 6));
     assert!(take(&mut settle).is_none(), "handed out once");
 }
 
-/// Names that are due are told, so that a file does not wait for the next scan.
+/// `take_due` returns the names that are due, so that a file does not wait for the next scan.
 #[test]
 fn a_file_is_due_when_its_window_ends() {
     let (mut settle, a) = (stability(), name("a"));
@@ -74,8 +74,8 @@ fn a_file_is_due_when_its_window_ends() {
     assert_eq!(settle.take_due(seconds(10), 10), [a]);
 }
 
-/// Oldest first within what a scan finds; but what was ready before goes while the scan is under way: a directory of
-/// 100,000 files holds nothing up.
+/// The files that a scan finds are taken oldest first; but a file that was ready before is taken during the scan: a
+/// directory of 100,000 files holds nothing up.
 #[test]
 fn a_scan_holds_back_what_it_finds_and_nothing_else() {
     let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
@@ -102,7 +102,7 @@ fn an_old_mtime_after_newer_ones_is_taken() {
     assert!(take(&mut settle).is_some());
 }
 
-/// What one scan does not show is gone, and begins anew if it comes back.
+/// A file that a scan does not find is gone, and starts again if it comes back.
 #[test]
 fn what_vanishes_is_forgotten() {
     let (mut settle, a) = (stability(), name("a"));
@@ -139,7 +139,7 @@ fn failures_are_retried_with_growing_delay() {
     assert!(take(&mut settle).is_some(), "it changed");
 }
 
-/// A file that a writer has open is tried again after a while, or when something happens to it.
+/// A file that a writer has open is tried again after a while, or when an event names it.
 #[test]
 fn a_writer_holds_a_file_back() {
     let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
@@ -159,7 +159,7 @@ fn a_writer_holds_a_file_back() {
     assert!(take(&mut settle).is_some(), "its writer closed it");
 }
 
-/// What happens to a name while its file is in flight is looked at when the file has landed.
+/// An event for a name whose file is in flight is handled when that file is done.
 #[test]
 fn news_of_a_file_in_flight_is_kept() {
     let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
@@ -177,8 +177,8 @@ fn news_of_a_file_in_flight_is_kept() {
     assert!(take(&mut settle).is_some());
 }
 
-/// A kept duplicate is not hashed again while nothing about it changes; the sidecar that released it does not release
-/// its successor.
+/// A kept duplicate is not hashed again while nothing about it changes; the sidecar that released it does not release the
+/// next file of that name.
 #[test]
 fn a_kept_duplicate_rests_and_its_sidecar_is_used_up() {
     let (file, sidecar) = (identity(1, 10, 1), identity(2, 0, 1));
@@ -196,7 +196,7 @@ fn a_kept_duplicate_rests_and_its_sidecar_is_used_up() {
     assert!(take(&mut settle).is_some());
 }
 
-/// A file that must be copied after all goes again at once: with `--once` there would be no second window.
+/// A file that turns out to need a copy is taken again at once: with `--once` there would be no second window.
 #[test]
 fn a_file_that_needs_a_copy_goes_again_at_once() {
     let (mut settle, a) = (stability(), name("a"));

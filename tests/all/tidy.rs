@@ -1,6 +1,6 @@
-//! Style rules as tests over the source tree: what matters and can be checked by a machine is not left to prose.
+//! Style rules as tests of the source tree: a rule that matters and that a program can check is a test, not prose.
 //!
-//! A rule that has to be broken gets a commented entry in the exceptions here, never a weaker rule.
+//! A rule that has to be broken gets an exception here with a comment; the rule itself is never weakened.
 
 mod graph;
 mod sizes;
@@ -9,7 +9,7 @@ mod source;
 
 use source::{Source, has_word, is_word, program_lines, repository, sources, src};
 
-/// From the top down; a module imports its own layer and those below it.
+/// From the top down; a module may import from its own layer and the layers below.
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
@@ -17,18 +17,18 @@ const LAYERS: &[&[&str]] = &[
     &["daemon", "dry_run", "rebuild"],
     &["engine", "audit"],
     &["control", "forget", "relocate"],
-    // Every command's error holds those of the modules below; `crate::Error` is its name for those above.
+    // Every command's error includes those of the modules below; the modules above call it `crate::Error`.
     &["error"],
-    // The settings are made of the pipeline's and the journal's own types.
+    // The settings use the types of the pipeline and the journal.
     &["config"],
     &["pipeline"],
-    // The pipeline counts and logs through it; it speaks of the journal's records.
+    // The pipeline counts and logs through it; it uses the journal's records.
     &["metrics"],
     &["journal"],
     &["fs"],
     &["log"],
     &["limits"],
-    // Whoever makes a call that may take long says so there.
+    // Code that makes a slow call reports that there.
     &["heartbeat"],
     &["types"],
 ];
@@ -36,7 +36,7 @@ const LAYERS: &[&[&str]] = &[
 /// (importing module, imported module): imports that point up, with the reason.
 const IMPORTS_THAT_POINT_UP: &[(&str, &str)] = &[];
 
-/// What touches files. Only `src/fs/` may.
+/// Calls that access files. Only `src/fs/` may make them.
 const FILE_CALLS: &[&str] = &[
     "std::fs",
     "rustix::fs",
@@ -55,7 +55,7 @@ const FILE_CALLS: &[&str] = &[
     ".read_link(",
 ];
 
-/// (file, needle): what looks like a file call and is none.
+/// (file, needle): text that looks like a file call but is not one.
 const NO_FILE_CALLS: &[(&str, &str)] = &[
     // The metadata of a tracing event.
     ("src/log.rs", ".metadata("),
@@ -66,7 +66,7 @@ fn assert_none(what: &str, violations: &[String]) {
     assert!(violations.is_empty(), "{what}:\n  {}", violations.join("\n  "));
 }
 
-/// Why: what goes around the file-system trait, the simulator cannot crash, so nothing about it is proved.
+/// Why: the simulator cannot crash code that bypasses the file-system trait, so nothing about it is tested.
 #[test]
 fn only_src_fs_touches_files() {
     let mut violations = Vec::new();
@@ -79,10 +79,10 @@ fn only_src_fs_touches_files() {
             }
         }
     }
-    assert_none("files are touched outside of src/fs/", &violations);
+    assert_none("files are accessed outside of src/fs/", &violations);
 }
 
-/// Why: one small file of unsafe code can be reviewed by anybody; unsafe code that is spread cannot.
+/// Why: one small file of unsafe code can be reviewed; unsafe code in many places cannot.
 #[test]
 fn only_the_leases_are_unsafe() {
     let mut violations = Vec::new();
@@ -95,7 +95,7 @@ fn only_the_leases_are_unsafe() {
     assert_none("unsafe outside of src/fs/lease.rs", &violations);
 }
 
-/// Why: a panic in the middle of a batch says nothing to the operator; an error says what, where and what next.
+/// Why: a panic in the middle of a batch does not help the operator; an error says what failed, where, and what to do.
 #[test]
 fn the_program_does_not_panic_on_purpose() {
     let needles = [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "dbg!("];
@@ -107,7 +107,7 @@ fn the_program_does_not_panic_on_purpose() {
     assert_none("panics outside of #[cfg(test)]", &violations);
 }
 
-/// Why: whoever opens a file learns first what it is for and what always holds in it.
+/// Why: a reader of a file should first learn its purpose and its invariants.
 #[test]
 fn every_module_opens_with_what_it_is_for() {
     let files = src();
@@ -170,8 +170,8 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// Why: imports that point down only let a newcomer read the crate from the bottom, and keep the journal free of the
-/// daemon's concerns.
+/// Why: if all imports point down, a newcomer can read the crate from the bottom up, and the journal stays independent of
+/// the daemon.
 #[test]
 fn imports_point_down() {
     let (mut violations, mut used) = (Vec::new(), Vec::new());
@@ -202,10 +202,10 @@ fn imports_point_down() {
     assert_none("imports that do not point down", &violations);
 }
 
-/// Why: a path of one developer's machine works nowhere else, and tests must not depend on a network.
+/// Why: a path of one developer's machine is valid nowhere else, and tests must not depend on a network.
 #[test]
 fn nothing_names_a_developers_machine_or_a_package_registry() {
-    // Put together here, so that this file does not contain them.
+    // Concatenated, so that this file does not contain them.
     let forbidden = [
         concat!("/", "work/"),
         concat!("crates", ".io"),
@@ -225,7 +225,7 @@ fn nothing_names_a_developers_machine_or_a_package_registry() {
     assert_none("names of machines", &violations);
 }
 
-/// Why: whoever adds a test looks there for its place; a topic that is missing gets its tests anywhere.
+/// Why: the table says where a new test belongs; if a topic is missing there, its tests end up anywhere.
 #[test]
 fn each_topic_is_in_the_table_of_tests() {
     let text = std::fs::read_to_string(repository().join("tests/all/main.rs")).unwrap();
@@ -235,7 +235,7 @@ fn each_topic_is_in_the_table_of_tests() {
     assert_none("not in the table of tests/all/main.rs", &missing);
 }
 
-/// Why: the rules above are only as good as their eyes; each is shown what it must see and what it must not.
+/// Why: a rule is only as good as its search; here each search is shown text that it must find and text that it must not.
 #[test]
 fn the_rules_see_what_they_should() {
     let text = "use crate::{a::{b, c}, d};\nfn f() {\n    x.unwrap(); // y\n}\n#[cfg(test)]\nmod tests {\n    z.unwrap();\n}\n\

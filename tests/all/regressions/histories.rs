@@ -1,4 +1,4 @@
-//! What random histories of upstreams and crashes have found, each reduced to what it is about.
+//! Faults that random histories of upstreams and crashes have found, each reduced to its core.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ fn staged(name: &str) -> PathBuf {
     Path::new(STAGING).join(name)
 }
 
-/// Does something once, before the first operation that meets the condition. Returns whether that came.
+/// Runs `act` once, before the first operation that meets the condition. The result says whether that has happened.
 fn before_first(
     play: &Play<'_>,
     condition: impl Fn(&Call<'_>) -> bool + Send + 'static,
@@ -34,7 +34,7 @@ fn before_first(
     done
 }
 
-/// A duplicate that is moved away takes what a writer writes to it a moment later along, out of everybody's sight.
+/// If a duplicate is moved away while a writer has it open, the bytes that are written a moment later are lost with it.
 #[test]
 fn a_duplicate_that_a_writer_waits_for_is_not_moved_away() {
     let scenario = Scenario {
@@ -55,11 +55,11 @@ fn a_duplicate_that_a_writer_waits_for_is_not_moved_away() {
     act::perform(&Act::Close(6), &mut play.fs.upstream(), &mut play.model.lock().unwrap());
     play.end();
     let whole = [content_of(1), content_of(5), content_of(6)].concat();
-    assert!(view(&play).warehouse.values().any(|found| *found == digest(&whole)), "what he wrote was ingested");
+    assert!(view(&play).warehouse.values().any(|found| *found == digest(&whole)), "the writer's content was ingested");
 }
 
-/// A file gets a second name just before it is moved, and the process ends before it can see that: by the second name its
-/// upstream could write to what is in the warehouse. So the recovery has to look, too.
+/// A file gets a second name just before it is moved, and the process ends before it can notice that: through the second
+/// name its upstream could write to the file in the warehouse. So the recovery has to check, too.
 #[test]
 fn recovery_leaves_no_file_in_the_warehouse_that_has_a_second_name() {
     let scenario = Scenario::plain("a second name, and a crash");
@@ -88,8 +88,8 @@ fn recovery_leaves_no_file_in_the_warehouse_that_has_a_second_name() {
     assert!(view(&play).warehouse.values().any(|found| *found == digest(&content_of(3))), "b.csv is as it was");
 }
 
-/// Leases end with the process that holds them. A writer who has come since, and is silent still, must keep his file: what
-/// he writes to one that the recovery has removed or moved away is lost.
+/// Leases end with the process that holds them. A silent writer that has come since then must keep its file: whatever it
+/// writes to a file that the recovery has removed or moved away is lost.
 #[test]
 fn recovery_removes_nothing_that_a_writer_has_open() {
     use DuplicateAction::{Keep, Move, Remove};
@@ -111,12 +111,12 @@ fn recovery_removes_nothing_that_a_writer_has_open() {
         let whole = [&content_of(1)[..], b"the last row\n"].concat();
         play.model().may_become(&whole);
         play.end();
-        assert!(view(&play).warehouse.values().any(|found| *found == digest(&whole)), "{name}: what he wrote is lost");
+        assert!(view(&play).warehouse.values().any(|found| *found == digest(&whole)), "{name}: its content is lost");
     }
 }
 
-/// Where the halves of a rename reach the disk apart, a power cut leaves both names. By the old one an upstream could write
-/// to what was about to be listed under its former SHA-256.
+/// Where a power cut may keep half a rename, both names may remain. Through the old one an upstream could write to a file
+/// that was about to be listed with its former SHA-256.
 #[test]
 fn nobody_writes_to_the_warehouse_by_an_old_name() {
     let mut met = 0;
@@ -148,8 +148,8 @@ fn nobody_writes_to_the_warehouse_by_an_old_name() {
     assert!(met > 20, "only {met} power cuts left both names");
 }
 
-/// A duplicate was removed and its sidecar taken aside when the process ended: nothing stood at the duplicate's name, which
-/// was taken for a change of mind, and the sidecar stayed where nobody looks.
+/// Why: a duplicate had been removed and its sidecar renamed to a hidden name when the process ended. No file had the
+/// duplicate's name, which looked as if the duplicate had been withdrawn, so the sidecar stayed under its hidden name.
 #[test]
 fn the_sidecar_of_a_removed_duplicate_is_not_left_aside() {
     let scenario = Scenario {
@@ -166,8 +166,8 @@ fn the_sidecar_of_a_removed_duplicate_is_not_left_aside() {
     play.end();
 }
 
-/// Recovery compares what it has moved by inode, size and mtime. Without a descriptor that keeps the inode number, another
-/// file of equal size and mtime can get it in the meantime.
+/// Recovery compares a file that it has moved by inode, size and mtime. Unless a descriptor keeps the inode number in use,
+/// another file of equal size and mtime can get it in the meantime.
 #[test]
 fn another_file_under_the_same_inode_number_is_not_moved_by_a_recovery() {
     let scenario = Scenario { leases: false, ..Scenario::plain("an inode used again during a recovery") };
@@ -185,7 +185,7 @@ fn another_file_under_the_same_inode_number_is_not_moved_by_a_recovery() {
     }
 }
 
-/// The same for what a recovery removes: the source of a copy that is in the warehouse.
+/// The same when a recovery removes a file: the source of a copy that is in the warehouse.
 #[test]
 fn another_file_under_the_same_inode_number_is_not_removed_by_a_recovery() {
     let scenario = Scenario { cross: true, ..Scenario::plain("an inode used again while a source is removed") };
@@ -205,8 +205,8 @@ fn another_file_under_the_same_inode_number_is_not_removed_by_a_recovery() {
     play.end();
 }
 
-/// Others may write to a manifest without asking for its lock. One who did so while the recovery read it made the end of
-/// the lines lie behind the end of the file, as it had been before.
+/// Why: other programs may write to a manifest without taking its lock. When one did so while the recovery read the
+/// manifest, the end of the last line was after the file's end as it had been read before.
 #[test]
 fn somebody_appends_while_the_recovery_reads_the_manifest() {
     let scenario = Scenario::plain("a manifest grows while it is read");
@@ -226,8 +226,8 @@ fn somebody_appends_while_the_recovery_reads_the_manifest() {
     play.end();
 }
 
-/// Data goes to the disk ahead of the inode (ext4's `data=ordered`): a power cut can leave what was written over a file in
-/// place, under the times that it had before. So a file that was hashed before the cut is hashed again after it.
+/// Data reaches the disk before the inode (ext4's `data=ordered`): a power cut can leave data that was written over a file
+/// in place, with the file's old times. So a file that was hashed before the cut is hashed again after it.
 #[test]
 fn after_a_power_cut_the_content_decides() {
     let scenario = Scenario::plain("written to between a kill and a power cut");
@@ -240,15 +240,15 @@ fn after_a_power_cut_the_content_decides() {
         let mut play = killed.fork();
         play.cut_power(seed);
         play.run().unwrap();
-        // Whatever is listed has the SHA-256 that is listed: the play has looked, after the recovery.
+        // Each listed file has the SHA-256 of its line: the play has checked that after the recovery.
         let seen = view(&play);
         assert!(seen.lines.iter().all(|line| seen.warehouse.get(&line.warehouse_path) == Some(&line.sha256)), "{seed}");
     }
 }
 
-/// After a failed sync a manifest's lines may be in the page cache alone, and clean, so that no later sync writes them. If
-/// somebody else's line has made their page dirty again, the cache cannot be emptied of it either: they look as if they were
-/// on the disk. So what the recovery finds it writes once more.
+/// After a failed sync a manifest's lines may be in the page cache only, and clean, so no later sync writes them. If another
+/// program's line has made their page dirty again, the cache cannot drop it either, so the lines look as if they were on the
+/// disk. So the recovery writes the lines that it finds once more.
 #[test]
 fn a_line_that_was_never_synced_is_written_again_beside_another_programs() {
     let scenario = Scenario::plain("a manifest that could not be synced");

@@ -1,5 +1,5 @@
-//! What others may have done by the time of a recovery: other ingestors in the same warehouse, upstreams, bad disks. What a
-//! reviewer found, each reduced to what it is about.
+//! What other ingestors in the same warehouse, upstreams and bad disks may have done before a recovery. Faults that a
+//! reviewer found, each reduced to its core.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn staged(name: &str) -> PathBuf {
     Path::new(STAGING).join(name)
 }
 
-/// Another ingestor, which shares the warehouse, publishes a file, durably.
+/// Another ingestor with the same warehouse publishes a file, durably.
 fn published_by_another(play: &Play<'_>, name: &str, content: &[u8]) -> PathBuf {
     play.fs.advance(Duration::from_secs(5));
     let dir = Path::new(WAREHOUSE).join(play.fs.now().date_partition());
@@ -36,8 +36,8 @@ fn withdraw(play: &Play<'_>, name: &str) {
     play.model().after_act(&mut play.fs.upstream());
 }
 
-/// Our file was to go to a name that another ingestor has given to its own meanwhile: neither do we list that, nor take it
-/// away. Whether ours is gone, is there still and open, or the other's content is one that we have, too.
+/// A file was to get a name in the warehouse that another ingestor has used in the meantime: the recovery neither lists nor
+/// removes the other's file, whether its own is gone, is still there and open, or has the same content as the other's.
 #[test]
 fn another_ingestors_file_is_left_alone() {
     let others: [(&[u8], bool); 3] = [(b"another's\n", true), (b"another's\n", false), (&content_of(3), true)];
@@ -59,7 +59,7 @@ fn another_ingestors_file_is_left_alone() {
     }
 }
 
-/// A directory under the name is nothing that a rename of a file brought there.
+/// A directory at the name cannot be the result of a file's rename.
 #[test]
 fn a_directory_at_a_files_name_is_left_alone() {
     let scenario = Scenario::plain("a directory at a file's name");
@@ -73,10 +73,10 @@ fn a_directory_at_a_files_name_is_left_alone() {
     assert!(play.fs.upstream().exists(&dir));
 }
 
-/// One file that cannot be read must not keep all others from being ingested, at this start and every other.
+/// One unreadable file must not keep all others from being ingested, at this start and every later one.
 #[test]
 fn one_bad_file_stops_no_start() {
-    // Its own sectors are bad.
+    // The file's own sectors are bad.
     let scenario = Scenario::plain("a bad sector");
     let mut play = killed_when_hashed(&scenario);
     play.fs.inject(Fault::errno(libc::EIO).only(&[Op::ReadAt]).under(staged("a.csv")));
@@ -85,7 +85,7 @@ fn one_bad_file_stops_no_start() {
     play.fs.clear_faults();
     play.end();
 
-    // An unreadable file of equal size stands at its name in the warehouse.
+    // An unreadable file of equal size is at its name in the warehouse.
     let scenario = Scenario::plain("an unreadable stranger");
     let mut play = killed_when_hashed(&scenario);
     let other: Vec<u8> = content_of(1).iter().map(|byte| byte ^ 1).collect();
@@ -96,7 +96,7 @@ fn one_bad_file_stops_no_start() {
     assert_eq!(view(&play).lines.len(), 2);
 }
 
-/// Killed just before, or just behind, the rename of a duplicate to the directory for duplicates.
+/// Killed just before, or right after, the rename of a duplicate into the duplicates directory.
 fn killed_at_a_move(scenario: &Scenario, happened: bool) -> Play<'_> {
     let mut play = Play::new(scenario);
     let fault = Fault::crash().only(&[Op::Rename]).under(staged("d.csv")).nth(1);
@@ -115,7 +115,7 @@ fn moves_duplicates() -> Scenario {
     }
 }
 
-/// The same for duplicates: a link has taken its place, or nobody may read it where it has arrived.
+/// The same for duplicates: a symbolic link has taken the duplicate's place, or the moved duplicate is unreadable.
 #[test]
 fn one_bad_duplicate_stops_no_start() {
     let scenario = moves_duplicates();
@@ -131,7 +131,7 @@ fn one_bad_duplicate_stops_no_start() {
     play.recover();
 }
 
-/// What was moved away by mistake is not forgotten because its name is in use again.
+/// A file that was moved away by mistake comes back although its name is in use again.
 #[test]
 fn a_mistaken_duplicate_comes_back_beside_a_new_file() {
     let scenario = moves_duplicates();
@@ -153,8 +153,8 @@ fn a_mistaken_duplicate_comes_back_beside_a_new_file() {
     play.end();
 }
 
-/// What an upstream has put in the place of a file that was complete need not be complete: it goes back and waits for its
-/// sidecar, wherever it was moved to by mistake.
+/// A file that an upstream has put in the place of a complete one need not be complete: it is moved back and waits for its
+/// sidecar, wherever it was moved by mistake.
 #[test]
 fn what_was_moved_by_mistake_is_judged_anew() {
     let scenario = Scenario { sidecars: true, ..Scenario::plain("half of the next file, moved by mistake") };
@@ -180,8 +180,8 @@ fn what_was_moved_by_mistake_is_judged_anew() {
     assert_eq!(seen.staging.get(&staged("a.csv")), Some(&digest(b"the first half, ")));
 }
 
-/// A rename that was cut in halves leaves two names; an upstream may rename a new file over the old one at any time. It is
-/// taken aside and looked at before it is removed, like everything in staging.
+/// Half a rename leaves two names, and an upstream may rename a new file over the old one at any time. That file is renamed
+/// to a hidden name and checked before it is removed, like everything in staging.
 #[test]
 fn a_new_file_at_an_old_name_is_not_removed() {
     let scenario = Scenario { failing: HALVES, ..Scenario::plain("a new file at an old name") };
@@ -214,7 +214,7 @@ fn a_new_file_at_an_old_name_is_not_removed() {
     assert!(met > 10, "only {met} power cuts left both names");
 }
 
-/// File times may be as coarse as a second: then a file that was moved by mistake seems to be older than it is.
+/// File times may be as coarse as a second: then a file that was moved by mistake seems older than it is.
 #[test]
 fn what_was_moved_by_mistake_is_known_by_coarse_times() {
     for offset_ms in (0..1_000).step_by(100) {

@@ -1,27 +1,28 @@
-//! Which file of a crate uses which, as far as its text says.
+//! Which file of a crate uses which other, according to their text.
 //!
-//! - A name is followed through re-exports to the file that defines it: `pub use` alone hands a name on, and uses nothing.
-//! - `mod child;` alone uses nothing either; the name of a module is followed to what is taken from it.
-//! - Methods are not seen, nor what a macro makes: an arrow can be missing, but none is made up.
+//! - A name is followed through re-exports to the file that defines it: `pub use` only passes a name on, and is no use of
+//!   it.
+//! - `mod child;` is no use either; a module's name is followed to the items that are used from it.
+//! - Methods and the output of macros are not seen: an arrow can be missing, but each one found is real.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::source::{Source, program_lines, repository, sources};
 
-/// A name is re-exported through so many modules at most.
+/// Limit of re-exports that a name is followed through.
 const REEXPORTS_MAX: usize = 16;
 
-/// A module, its path from the root of its crate: `["journal", "frame"]`; the root is empty.
+/// A module's path from the root of its crate: `["journal", "frame"]`; the root's is empty.
 type ModulePath = Vec<String>;
 
 /// One file and what it brings into scope.
 struct Module {
     file: String,
     children: BTreeSet<String>,
-    /// By the name that it has here.
+    /// By the name in this module.
     imports: BTreeMap<String, Import>,
-    /// Paths that stand in the code itself: `state::State::new`.
+    /// Paths in the code itself: `state::State::new`.
     paths: Vec<Vec<String>>,
     /// All other words of the code.
     words: BTreeSet<String>,
@@ -39,7 +40,7 @@ enum Target {
     Item(ModulePath, String),
 }
 
-/// For each file the files that it uses, and by which names.
+/// For each file the files that it uses, and the names that it uses from them.
 type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// A crate: the tree of modules below one root file.
@@ -48,14 +49,14 @@ struct Crate {
 }
 
 impl Crate {
-    /// `read` gives the source of a path relative to the repository, if there is such a file.
+    /// `read` returns the source at a path relative to the repository, if the file exists.
     fn load(root: &str, read: &dyn Fn(&str) -> Option<Source>) -> Self {
         let mut found = Self { modules: BTreeMap::new() };
         found.add(root, Vec::new(), true, read);
         found
     }
 
-    /// The files that belong to it.
+    /// The crate's files.
     fn files(&self) -> impl Iterator<Item = &str> {
         self.modules.values().map(|module| module.file.as_str())
     }
@@ -78,7 +79,7 @@ impl Crate {
         }
     }
 
-    /// Which file uses which.
+    /// Which file uses which other.
     fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (path, module) in &self.modules {
@@ -98,7 +99,7 @@ impl Crate {
         arrows
     }
 
-    /// None for what is of another crate, or local.
+    /// `None` for an item of another crate, or a local one.
     fn resolve(&self, from: &ModulePath, names: &[String], depth: usize) -> Option<Target> {
         let (first, mut rest) = names.split_first()?;
         let module = &self.modules[from];
@@ -132,12 +133,12 @@ impl Crate {
     }
 
     fn follow(&self, from: &ModulePath, import: &Import, depth: usize) -> Option<Target> {
-        // `use std::fs` beside `mod fs` is not meant here; what names itself would go round for ever.
+        // `use std::fs` beside `mod fs` is not meant here; a name that refers to itself would be followed for ever.
         self.resolve(from, &import.path, depth.checked_sub(1)?)
     }
 }
 
-/// Where `mod name;` of `file` is.
+/// The file of `mod name;` in `file`.
 fn child_file(
     file: &str,
     is_root: bool,
@@ -171,8 +172,8 @@ fn plain(path: &Path) -> String {
     plain.to_str().unwrap().to_owned()
 }
 
-/// Words, `::` and single other characters of what is compiled into the program; strings are left out but for the path
-/// of a module.
+/// Words, strings, `::` and other single characters of the text that is compiled into the program. Only the strings of
+/// `path` attributes are used.
 fn tokens(source: &Source) -> Vec<String> {
     let text = program_lines(source).into_iter().fold(String::new(), |text, (_, line)| text + line + "\n");
     let mut tokens = Vec::new();
@@ -194,7 +195,7 @@ fn tokens(source: &Source) -> Vec<String> {
     tokens
 }
 
-/// What stands in `mod name { ... }` belongs to the file: its `super` is the file's own module.
+/// The code in `mod name { ... }` counts as the file's own: its `super` is the file's module.
 fn without_inline_modules(mut tokens: Vec<String>) -> Vec<String> {
     let (mut depth, mut inline) = (0, Vec::new());
     for at in 0..tokens.len() {
@@ -216,7 +217,7 @@ fn without_inline_modules(mut tokens: Vec<String>) -> Vec<String> {
     tokens
 }
 
-/// Up to and with the quote that ends it.
+/// Length up to and including the closing quote.
 fn string_length(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -235,7 +236,7 @@ fn is_name(token: &str) -> bool {
 }
 
 impl Module {
-    /// Takes the file in; returns its children, with the path that an attribute gives them.
+    /// Reads the file's tokens; returns its child modules, with the path of an attribute if there is one.
     fn read(&mut self, tokens: &[String]) -> Vec<(String, Option<String>)> {
         let mut children = Vec::new();
         let mut at = 0;
@@ -274,7 +275,7 @@ impl Module {
         end + 1
     }
 
-    /// `a::{b, c as d}` behind `prefix`.
+    /// `a::{b, c as d}` after `prefix`.
     fn read_tree(&mut self, tokens: &[String], prefix: &[String], is_public: bool) {
         let path = if tokens.first().is_some_and(|token| is_name(token)) { path_at(tokens, 0) } else { Vec::new() };
         let whole = [prefix, &path].concat();
@@ -313,7 +314,7 @@ fn path_at(tokens: &[String], at: usize) -> Vec<String> {
     path
 }
 
-/// What stands between the commas of a group.
+/// The items between the commas of a group.
 fn items(tokens: &[String]) -> Vec<&[String]> {
     let (mut items, mut depth, mut begin) = (Vec::new(), 0, 0);
     for (at, token) in tokens.iter().enumerate() {
@@ -333,7 +334,7 @@ fn items(tokens: &[String]) -> Vec<&[String]> {
     items
 }
 
-/// The groups of files that reach each other, each in order.
+/// The groups of files that use each other, each sorted.
 fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         arrows.keys().map(|file| (file.as_str(), reached_from(arrows, file))).collect();
@@ -363,7 +364,7 @@ fn reached_from<'a>(arrows: &'a Arrows, file: &str) -> BTreeSet<&'a str> {
     reached
 }
 
-/// The roots of our crates.
+/// The root files of this repository's crates.
 fn roots() -> Vec<String> {
     let roots =
         ["src/lib.rs", "benches/journal/main.rs", "benches/ingest/main.rs", "fuzz/src/lib.rs", "tests/all/main.rs"];
@@ -371,7 +372,7 @@ fn roots() -> Vec<String> {
     roots.into_iter().map(str::to_owned).chain(targets).collect()
 }
 
-/// Why: two files that import each other can only be read together, and moved together; and so on, round the circle.
+/// Why: files that import each other in a circle can only be read together, and moved together.
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let read = |path: &str| {

@@ -1,24 +1,24 @@
-//! How much a file, a function and a type may hold.
+//! Limits for the sizes of files, functions and types.
 //!
-//! It reads what rustfmt has formatted: an item ends at the closing brace that stands as far to the right as its beginning.
+//! The checks rely on rustfmt: an item ends at the closing brace with the indentation of its first line.
 
 use std::collections::HashMap;
 
 use super::assert_none;
 use super::source::{Function, Source, functions, indent, sources};
 
-/// Lines that a file may have.
+/// Lines of a file.
 const FILE_LINES_MAX: usize = 500;
-/// Lines that a function may have, signature and closing brace included: a screen.
+/// Lines of a function, signature and closing brace included: a screen.
 const FUNCTION_LINES_MAX: usize = 60;
 /// Parameters of a function, `self` included.
 const PARAMETERS_MAX: usize = 6;
 /// Fields of a struct, or of a variant of an enum.
 const FIELDS_MAX: usize = 15;
-/// Lines that may stand twice in src, one behind the other.
+/// Consecutive lines that may occur twice in src.
 const RUN_LINES_MAX: usize = 12;
 
-/// All Rust that we keep.
+/// All Rust files of the repository.
 fn all() -> Vec<Source> {
     let files: Vec<Source> = ["src", "tests", "benches", "fuzz"].iter().flat_map(|top| sources(top, &["rs"])).collect();
     assert!(files.len() > 200, "the source tree was not found");
@@ -60,8 +60,8 @@ fn files_are_short() {
     assert_none("files are too long", &violations);
 }
 
-/// Why: a function that does not fit a screen cannot be checked at a glance, and recovery code must be; one that is called with
-/// seven values is called with two of them exchanged.
+/// Why: a function that does not fit on a screen cannot be checked at a glance, and recovery code must be; calls with seven
+/// arguments get two of them exchanged.
 #[test]
 fn functions_fit_a_screen_and_take_few_parameters() {
     let (mut long, mut wide, mut count) = (Vec::new(), Vec::new(), 0);
@@ -78,7 +78,7 @@ fn functions_fit_a_screen_and_take_few_parameters() {
     assert_none("functions take too much", &wide);
 }
 
-/// Why: a type of twenty fields holds several things, of which no method needs more than one.
+/// Why: a type of twenty fields holds several things, and no method needs more than one of them.
 #[test]
 fn types_hold_one_thing() {
     let (mut violations, mut count) = (Vec::new(), 0);
@@ -92,13 +92,13 @@ fn types_hold_one_thing() {
     assert_none("types hold too much", &violations);
 }
 
-/// The lines of code of a file, without what stands around them: number, text.
+/// The lines of code of a file, without comments, blank lines and indentation: number, text.
 fn code(source: &Source) -> Vec<(usize, &str)> {
     let lines = source.text.lines().map(str::trim).enumerate();
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with("//")).map(|(at, line)| (at + 1, line)).collect()
 }
 
-/// Runs of so many lines that stand at two places: the second, and the first.
+/// Runs of `run` lines that occur at two places: the second place, and the first.
 fn repeated(files: &[Source], run: usize) -> Vec<String> {
     let mut seen: HashMap<Vec<&str>, String> = HashMap::new();
     let mut found: Vec<String> = Vec::new();
@@ -117,13 +117,13 @@ fn repeated(files: &[Source], run: usize) -> Vec<String> {
     found
 }
 
-/// Why: what stands twice is mended once.
+/// Why: code that exists twice gets fixed once.
 #[test]
 fn nothing_stands_twice() {
-    assert_none("runs of lines stand twice", &repeated(&sources("src", &["rs"]), RUN_LINES_MAX + 1));
+    assert_none("runs of lines occur twice", &repeated(&sources("src", &["rs"]), RUN_LINES_MAX + 1));
 }
 
-/// Why: a rule that sees nothing is always kept.
+/// Why: a rule whose search finds nothing never fails.
 #[test]
 fn the_counting_sees_what_it_should() {
     let text = "fn f() {\n    x.unwrap();\n}\nfn g<T: Fn(u8, u8) -> u8>(\n    &self,\n    (a, b): (u8, u8),\n    c: HashMap<u8, u8>,\n) {\n}\n\

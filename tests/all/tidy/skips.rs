@@ -1,17 +1,17 @@
-//! Tests that do not run say so, and fail in CI: there is one way not to run, and no quiet one.
+//! A test that does not run says so, and fails in CI: there is one way to skip a test, and it is not silent.
 
 use std::collections::BTreeSet;
 
 use super::assert_none;
 use super::source::{self, Source, functions, sources, without_comment};
 
-/// The one way.
+/// The file with the only way to skip.
 const HELPER: &str = "tests/common/skip.rs";
 
-/// What only the helper may name, put together here so that this file does not contain it: `(needle, what it is)`.
+/// Texts that only the helper may contain, concatenated so that this file does not contain them: `(needle, what it does)`.
 const ITS_OWN: [(&str, &str); 3] = [
     (concat!("SKIPPED", ":"), "says that something is skipped"),
-    (concat!("\"C", "I\""), "asks for CI"),
+    (concat!("\"C", "I\""), "checks for CI"),
     (concat!("command ", "-v"), "looks for a program"),
 ];
 
@@ -49,14 +49,14 @@ fn calls(text: &str, name: &str) -> bool {
 }
 
 impl Function<'_> {
-    /// Says by its result whether something can be had here.
+    /// True if its result can say whether something is available here.
     fn is_asked(&self) -> bool {
         let signature = self.lines.iter().take_while(|line| !line.ends_with('{')).chain(self.lines.first());
         let signature: String = signature.copied().collect();
         signature.contains("-> bool") || signature.contains("-> Option<")
     }
 
-    /// `return` in a test, and not of a closure in it, each with the statement that it stands in: (line number, statement).
+    /// Each `return` of a test, not of a closure in it, with the statement around it: (line number, statement).
     fn quiet_ends(&self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         for (index, line) in self.lines.iter().enumerate() {
@@ -80,14 +80,14 @@ impl Function<'_> {
         found
     }
 
-    /// Tries again and again, and ends when it has caught the moment; never having caught it fails.
+    /// True if it tries again and again until it hits the right moment, and fails if it never does.
     fn tries_until_caught(&self) -> bool {
         self.lines.iter().rev().nth(1).is_some_and(|last| last.trim_start().starts_with("panic!("))
     }
 }
 
-/// The functions that say by the helper that something cannot be had here. One by the name of `new` would make every `new`
-/// look like it.
+/// The functions that use the helper to report that something is not available here. None called `new`: then every `new`
+/// would look like it.
 fn gates(all: &[Function<'_>]) -> BTreeSet<String> {
     let mut gates: BTreeSet<String> = ["skip", "has", "is_root"].map(str::to_owned).into();
     loop {
@@ -103,7 +103,7 @@ fn gates(all: &[Function<'_>]) -> BTreeSet<String> {
     }
 }
 
-/// Why: a test that finds no `strace` and returns looks as if it had passed, on the machine that decides, too.
+/// Why: a test that finds no `strace` and returns looks as if it had passed, even in CI.
 #[test]
 fn no_test_is_left_out_without_a_word() {
     let sources = tests();
@@ -132,10 +132,10 @@ fn no_test_is_left_out_without_a_word() {
         }
     }
     assert!(ends > 40, "only {ends} early ends were found: the search is broken");
-    assert_none("tests are left out without a word", &violations);
+    assert_none("tests are skipped silently", &violations);
 }
 
-/// Why: what says SKIPPED by itself does not fail in CI.
+/// Why: a test that prints SKIPPED by itself does not fail in CI.
 #[test]
 fn only_the_helpers_skip() {
     let mut violations = Vec::new();
@@ -157,10 +157,10 @@ fn only_the_helpers_skip() {
         }
     }
     assert!(scripts > 10, "the scripts were not found");
-    assert_none("skipped by other ways than the helpers", &violations);
+    assert_none("skipped without the helper", &violations);
 }
 
-/// Why: as of all rules, what it must see and what not.
+/// Why: as for all rules, the search is shown text that it must find and text that it must not.
 #[test]
 fn the_rule_sees_early_ends() {
     let text = "fn can() -> bool {\n    has(\"x\")\n}\n#[test]\nfn good() {\n    if !can() {\n        END;\n    }\n    \

@@ -1,4 +1,4 @@
-//! The source tree as text: its files, and of a file what is compiled into the program.
+//! The source tree as text: its files, and the part of each file that is compiled into the program.
 
 use std::path::{Path, PathBuf};
 
@@ -44,12 +44,12 @@ pub(super) fn src() -> Vec<Source> {
     found
 }
 
-/// True for files that are tests as a whole: `mod tests;` and what is below it.
+/// True for files that contain only tests: `mod tests;` and the files below it.
 pub(super) fn is_test_file(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
-/// (line number, line) of what is compiled into the program: without `#[cfg(test)]` items and without comments.
+/// (line number, line) of the code that is compiled into the program: without `#[cfg(test)]` items and comments.
 pub(super) fn program_lines(source: &Source) -> Vec<(usize, &str)> {
     if is_test_file(&source.path) {
         return Vec::new();
@@ -59,7 +59,7 @@ pub(super) fn program_lines(source: &Source) -> Vec<(usize, &str)> {
     while let Some((number, line)) = lines.next() {
         if line.trim() == "#[cfg(test)]" {
             let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
-            // Until the item ends: at its closing brace, or, without a body, at its semicolon.
+            // Skip to the item's end: its closing brace or, without a body, its semicolon.
             let mut is_first = true;
             for (_, line) in lines.by_ref() {
                 let ends_here = if is_first { line.ends_with(';') || line.ends_with('}') } else { line == end };
@@ -131,7 +131,7 @@ pub(super) fn functions(source: &Source) -> Vec<Function> {
         let closing = format!("{}}}", indent(line));
         let length = match line.ends_with('}') || line.ends_with(';') {
             true => 1,
-            // A declaration that spans lines ends with `;` at the same depth; rustfmt puts `)` first there.
+            // A declaration of several lines ends with `;` at the same indentation; rustfmt puts `)` first there.
             false => {
                 lines[index..].iter().position(|line| *line == closing || is_declaration_end(line, &closing)).unwrap()
                     + 1
@@ -152,7 +152,7 @@ fn is_declaration_end(line: &str, closing: &str) -> bool {
     line.starts_with(&end) && line.ends_with(';')
 }
 
-/// Parameters between the first parentheses that are not inside of `<...>`.
+/// Parameters in the first parentheses that are not inside `<...>`.
 fn parameters(signature: &str) -> usize {
     let (mut angles, mut depth, mut count, mut is_empty) = (0_i32, 0, 0, true);
     let mut before = ' ';
