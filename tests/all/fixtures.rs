@@ -1,7 +1,7 @@
-//! What earlier versions have written, read and continued by this one: tests/fixtures/README.md says what is there.
+//! Files that earlier versions have written, read and continued by this version; tests/fixtures/README.md describes them.
 //!
-//! Fixtures are found by listing, so those of a new version are taken as they are. One that fails here was written by a
-//! version that is out there: it is the program that has to be mended, never the fixture.
+//! Fixtures are found by listing, so those of a new version are included automatically. A fixture that fails here was
+//! written by a version in use: fix the program, never the fixture.
 
 mod contents;
 mod go_on;
@@ -27,7 +27,7 @@ use site::Ground;
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 /// The tree of a fixture.
 const TREE: &str = "tree.txt";
-/// What has to be so.
+/// The expected results.
 const EXPECTED: &str = "expected.json";
 
 /// One situation, as one version has left it.
@@ -47,7 +47,7 @@ impl Fixture {
         serde_json::from_str(&self.text(EXPECTED)).unwrap()
     }
 
-    /// With which it is continued.
+    /// The options with which it is continued.
     fn options(&self) -> Vec<String> {
         let expected = self.expected();
         expected["options"].as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect()
@@ -65,7 +65,7 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// All of all versions.
+/// The fixtures of all versions.
 fn all() -> Vec<Fixture> {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let of = |version: &PathBuf| {
@@ -77,7 +77,7 @@ fn all() -> Vec<Fixture> {
     found
 }
 
-/// Does it with each of them, on some threads: much of it is waiting for the disk. Tells all that fail.
+/// Runs `check` on each of them, on several threads, since much of it waits for the disk. Reports all that fail.
 #[track_caller]
 fn with_each(fixtures: &[Fixture], check: impl Fn(&Fixture) + Sync) {
     const THREADS: usize = 4;
@@ -95,7 +95,7 @@ fn with_each(fixtures: &[Fixture], check: impl Fn(&Fixture) + Sync) {
     assert!(failed.is_empty(), "{} of {} fixtures failed: {}", failed.len(), fixtures.len(), failed.join(", "));
 }
 
-/// Why: what a version has written is out there; whoever upgrades has it read by the next one, and goes on.
+/// Why: users have journals of every released version; after an upgrade the next version reads and continues them.
 #[test]
 fn each_is_read_as_it_was_and_goes_on() {
     let ground = Ground::take();
@@ -114,7 +114,7 @@ fn each_is_read_as_it_was_and_goes_on() {
     });
 }
 
-/// Every line says what it said; a later version may say more in it.
+/// Every line still says what it said; a later version may add to it.
 #[track_caller]
 fn assert_lines(found: &str, golden: &str, what: &str) {
     let (found, golden) = (json_lines(found), json_lines(golden));
@@ -124,18 +124,18 @@ fn assert_lines(found: &str, golden: &str, what: &str) {
     assert_eq!(found.len(), golden.len(), "lines of {what}");
 }
 
-/// Why: a backup is restored on another host, to other paths; and where the state directory was not in it, the journal is
-/// rebuilt of the manifests.
+/// Why: a backup is restored on another host, to other paths; and if the state directory was not in it, the journal is
+/// rebuilt from the manifests.
 #[test]
 fn each_goes_on_at_another_path_and_is_rebuilt() {
-    // While it is held, nothing is at the old paths.
+    // While it is held, nothing exists at the old paths.
     let _ground = Ground::take();
     with_each(&all(), |fixture| {
         let contents = fixture.contents();
         let expected = fixture.expected();
         let status = &expected["as_it_is"]["status"];
         let is_whole = expected["as_it_is"]["verify"]["exit_code"] == 0 && status["input"].is_string();
-        // What is half done is finished where it was begun; and options name directories at the old paths.
+        // A half-done file is finished where it was begun, and options name directories at the old paths.
         if is_whole && status["in_flight"] == 0 && fixture.options().is_empty() {
             goes_on_elsewhere(fixture, &contents);
         }
@@ -143,7 +143,7 @@ fn each_goes_on_at_another_path_and_is_rebuilt() {
     });
 }
 
-/// The fixture's tree in a directory of its own.
+/// The fixture's tree in a new directory.
 fn elsewhere(fixture: &Fixture) -> (tempfile::TempDir, Place) {
     let top = tempfile::Builder::new().prefix("csv-ingestor-test-").tempdir().unwrap();
     tree::unpack(&fixture.text(TREE), top.path());
@@ -162,7 +162,7 @@ fn goes_on_elsewhere(fixture: &Fixture, contents: &[Content]) {
     assert_says(&after, &fixture.expected()["after"], "after, elsewhere");
 }
 
-/// What the manifests list is known to the new journal, and nothing else is.
+/// The new journal knows exactly the contents that the manifests list.
 fn is_rebuilt(fixture: &Fixture, contents: &[Content]) {
     let (_top, place) = elsewhere(fixture);
     let before = go_on::lines_by_content(&place);
