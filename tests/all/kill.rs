@@ -151,7 +151,7 @@ fn kill_again_and_again(place: &Place, kills: u32, stream: u64, duplicates: &str
         assert_eq!(left.len() + files, sent, "each file is in the warehouse, or a duplicate that was kept");
         for name in &left {
             let content = std::fs::read(place.staging.join(name)).unwrap();
-            assert!(ingested.contains(&sha256_hex(&content)), "{name} is no duplicate");
+            assert!(ingested.contains(&sha256_hex(&content)), "{name} is not a duplicate");
         }
     } else {
         assert!(left.is_empty(), "{left:?}");

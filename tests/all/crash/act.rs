@@ -51,7 +51,7 @@ pub enum Act {
     WrongSidecar(Name),
     /// A sidecar without a checksum appears, as a leftover one: empty, or with a word in it.
     Orphan(Name),
-    /// The first half of a file is written in place, and no sidecar says that it is whole.
+    /// The first half of a file is written in place, and the upstream does not release it.
     Half(Name, Body),
     /// So many hours pass.
     Wait(u8),

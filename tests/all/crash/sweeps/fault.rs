@@ -115,7 +115,7 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
     if !log.iter().any(|logged| logged.number == operation && is_journal(&logged.path)) {
         return;
     }
-    assert!(has_ended, "{}: it goes on with a journal that could not be synced", play.told());
+    assert!(has_ended, "{}: it continues with a journal that could not be synced", play.told());
     let writes = [Op::WriteAt, Op::SetLen, Op::SyncData, Op::SyncAll, Op::SyncFs, Op::Rename, Op::CreateDir];
     // A compaction on its own thread reads durable data only, and may finish.
     let is_snapshot = |path: &Path| path.to_string_lossy().contains("snap-");
@@ -185,7 +185,7 @@ fn gives_up(scenario: &Scenario, operation: u64, fault: Fault) {
     play.note_failed_sync();
     play.kill();
     if play.fs.upstream().is_aborted() {
-        assert!(play.run().is_err(), "{}: it goes on where nothing can be written", play.told());
+        assert!(play.run().is_err(), "{}: it continues where nothing can be written", play.told());
         play.cut_power(operation);
     }
     play.end();

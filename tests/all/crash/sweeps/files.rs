@@ -293,8 +293,9 @@ fn harm(harm: Harm, upstream: &mut Upstream<'_>) {
     }
 }
 
-/// P2: an upstream sends a file again because the one in the warehouse is damaged. Why: `--duplicates remove` deleted it,
-/// since a file of that size was there. The damage may come, and the process may die, at each operation of the second run.
+/// P2: an upstream sends a file again because the one in the warehouse is damaged. Why: `--duplicates remove` deleted the
+/// new one, since a file of that size was in the warehouse. The damage may come, and the process may die, at each operation
+/// of the second run.
 #[test]
 fn the_last_good_copy_is_never_removed() {
     let removes = Scenario {
@@ -400,8 +401,8 @@ fn a_duplicate_that_stays_after_all_keeps_its_name() {
     assert!(states > 300, "{states}");
 }
 
-/// An original that was only touched does not keep its duplicates for ever, nor does one of a journal that noted no
-/// identity: it is read.
+/// An original that was only touched does not keep its duplicates for ever, nor does one whose identity the journal did not
+/// note: it is read.
 #[test]
 fn an_original_that_was_touched_is_read() {
     let removes = Scenario {

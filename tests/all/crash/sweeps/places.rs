@@ -170,7 +170,7 @@ fn a_journal_that_comes_back() {
         assert!(is_older(&error), "{}: {error}", play.told());
         assert_eq!(before, seen(&play.fs), "{}: something was done", play.told());
         put_back(&play.fs, &new);
-        assert!(play.run().is_ok(), "{}: the new one does not go on", play.told());
+        assert!(play.run().is_ok(), "{}: the new journal does not continue", play.told());
     }
 }
 
