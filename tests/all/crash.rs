@@ -10,6 +10,7 @@
 pub mod act;
 pub mod ingestor;
 pub mod model;
+pub mod places;
 pub mod play;
 mod random;
 pub mod scenario;

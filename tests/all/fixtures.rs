@@ -6,6 +6,7 @@
 mod contents;
 mod go_on;
 mod look;
+mod made;
 mod make;
 mod records;
 mod site;

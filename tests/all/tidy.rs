@@ -59,6 +59,7 @@ const FILE_CALLS: &[&str] = &[
 const NO_FILE_CALLS: &[(&str, &str)] = &[
     // The metadata of a tracing event.
     ("src/log.rs", ".metadata("),
+    ("src/log/line.rs", ".metadata("),
 ];
 
 #[track_caller]

@@ -8,7 +8,7 @@ use csv_ingestor::fs::sim::Upstream;
 use csv_ingestor::types::UnixMillis;
 
 use super::model::{Model, Writer};
-use super::scenario::{MANIFESTS, STAGING};
+use super::places::{MANIFESTS, STAGING};
 use super::view::{FOREIGN, UNFINISHED, View, digest, sidecar_of};
 use crate::harness::csv;
 

@@ -13,12 +13,7 @@ use super::model::Model;
 use super::view::digest;
 use crate::common::promises::Rules;
 
-pub const STAGING: &str = "/staging";
-pub const WAREHOUSE: &str = "/warehouse";
-pub const MANIFESTS: &str = "/manifests";
-pub const STATE: &str = "/state";
-pub const DUPLICATES: &str = "/duplicates";
-pub const QUARANTINE: &str = "/quarantine";
+pub use super::places::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, STATE, WAREHOUSE};
 
 /// A moment in each round of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

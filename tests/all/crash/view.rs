@@ -5,7 +5,7 @@ use std::path::Path;
 use csv_ingestor::fs::FileKind;
 use csv_ingestor::fs::sim::Upstream;
 
-use super::scenario::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, WAREHOUSE};
+use super::places::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, WAREHOUSE};
 pub use crate::common::view::{
     Digest, FOREIGN, Files, Places, UNFINISHED, View, digest, is_data, is_hidden, sidecar_of,
 };
