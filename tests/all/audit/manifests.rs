@@ -9,7 +9,7 @@ use super::lines::one_manifest;
 use super::{at, audit, audit_as_nobody, audit_without_journal, path};
 use crate::harness::{Place, csv};
 
-/// Replaces a manifest, which is renamed to `.aside` beside it; returns the word that the finding must have for the new file.
+/// Replaces a manifest, which is renamed to `.aside`; returns the word that the finding must have for the new file.
 type Replace = fn(&Path) -> &'static str;
 
 fn aside(manifest: &Path) -> PathBuf {

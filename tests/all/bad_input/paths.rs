@@ -30,7 +30,8 @@ fn refuse(place: &Place, option: &str, path: &Path, words: &[&str]) {
 
 const OTHERS: [&str; 4] = ["--warehouse", "--manifests", "--state-path", "--duplicates-dir"];
 
-/// Why: a mistyped staging path must be distinguished from an empty directory; an ingestor that waits for ever shows nothing.
+/// Why: a mistyped staging path must be distinguished from an empty directory; an ingestor that waits for ever shows no
+/// error.
 #[test]
 fn input_must_exist_and_be_a_directory() {
     let place = Place::new();
