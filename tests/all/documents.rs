@@ -240,7 +240,7 @@ fn each_table_stands_on_one_page_alone() {
 /// Why: there is no alarm for an event that no page names.
 #[test]
 fn the_table_of_events_has_each_of_them() {
-    // The names of some events are written elsewhere, and one is of a test.
+    // One event's name is not written in this form, and the event `e` is of a test.
     let mut logged: BTreeSet<String> = ["log_lines_dropped"].map(str::to_owned).into();
     let mut pending = vec![root().join("src")];
     while let Some(path) = pending.pop() {

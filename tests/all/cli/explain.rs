@@ -23,8 +23,8 @@ fn assert_says(told: &Value, status: &str, words: &[&str]) {
     words.iter().for_each(|word| assert!(text.contains(word), "{word}: {told}"));
 }
 
-/// The answer has the file's path in the warehouse, its source, its time and its line: for the file in the warehouse, for its
-/// path in staging, and for a duplicate.
+/// The answer has the file's path in the warehouse, its source, its time and its line: for the file in the warehouse, for
+/// its path in staging, and for a duplicate.
 #[test]
 fn what_was_ingested() {
     let place = Place::new();

@@ -33,7 +33,7 @@ fn check(truth: &Truth, fs: &SimFs, harm: &Harm) -> bool {
         return false;
     };
     assert!(is_corrupt, "{harm:?}: an intact journal was repaired");
-    assert!(contents(fs, Path::new(COPY)) == damaged, "{harm:?}: the copy is not what there was");
+    assert!(contents(fs, Path::new(COPY)) == damaged, "{harm:?}: the copy is not equal to the original");
     let left = truth.left(harm);
     let state = accepted(fs, &format!("{harm:?}"));
     let told = Told::of(&state, &truth.generations.contents);

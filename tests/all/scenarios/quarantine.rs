@@ -147,7 +147,7 @@ fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
     assert_eq!((place.staged_names().len(), confined(&place).len()), (0, 1));
 }
 
-/// Found in a review: the failed read of a file had another name than in the rule for quarantine.
+/// Found in a review: the failure of a read had another reason than the rule for quarantine expects.
 #[test]
 fn a_file_that_the_disk_cannot_read_goes_too() {
     if !has("strace") {
