@@ -1,4 +1,4 @@
-//! `csv-ingestor audit`: each kind of finding, made by damaging a real warehouse; and what must not be one.
+//! `csv-ingestor audit`: each kind of finding, made by damaging a real warehouse; and cases that must not be findings.
 
 mod beside;
 mod journal;
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::harness::{Place, bare, csv, has, is_root, json_lines, out, sha256_hex, snapshot};
 
-/// What an audit said.
+/// The output of an audit.
 pub(super) struct Audited {
     pub(super) code: Option<i32>,
     pub(super) findings: Vec<Value>,
@@ -35,7 +35,7 @@ impl Audited {
         audited
     }
 
-    /// The kinds of what was found, in order.
+    /// The kinds of the findings, in order.
     pub(super) fn kinds(&self) -> Vec<&str> {
         let mut kinds: Vec<&str> = self.findings.iter().map(|finding| finding["finding"].as_str().unwrap()).collect();
         kinds.sort_unstable();
@@ -48,7 +48,7 @@ impl Audited {
         assert_eq!(self.summary["verdict"], "clean");
     }
 
-    /// These findings and no other; returns the first.
+    /// Checks that these are the findings, and no others; returns the first.
     #[track_caller]
     pub(super) fn found(&self, kinds: &[&str]) -> &Value {
         assert_eq!((self.code, self.kinds()), (Some(5), kinds.to_vec()), "{:?}", self.findings);
@@ -62,7 +62,7 @@ pub(super) fn audit(place: &Place, more: &[&str]) -> Audited {
     Audited::of(&bare(&[&["audit", "--state-path", place.state.to_str().unwrap()], more].concat()).output().unwrap())
 }
 
-/// Warehouse and manifests alone.
+/// Audits warehouse and manifests alone.
 #[track_caller]
 pub(super) fn audit_without_journal(place: &Place, more: &[&str]) -> Audited {
     let (warehouse, manifests) = (place.warehouse.to_str().unwrap(), place.manifests.to_str().unwrap());
@@ -71,7 +71,7 @@ pub(super) fn audit_without_journal(place: &Place, more: &[&str]) -> Audited {
     )
 }
 
-/// The same as somebody whom permissions hold back; None where nobody can be somebody else.
+/// The same as a user who is subject to permissions; None if the tests cannot change the user.
 fn audit_as_nobody(place: &Place) -> Option<Audited> {
     let (warehouse, manifests) = (place.warehouse.to_str().unwrap(), place.manifests.to_str().unwrap());
     let words = ["audit", "--warehouse", warehouse, "--manifests", manifests];
@@ -82,7 +82,7 @@ fn audit_as_nobody(place: &Place) -> Option<Audited> {
         return None;
     }
     std::fs::set_permissions(place.root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    // Somebody else may not be able to come to where the program was built.
+    // Another user may not have access to the build directory.
     let program = place.root.path().join("csv-ingestor");
     std::fs::copy(crate::harness::BINARY, &program).unwrap();
     let mut command = std::process::Command::new("setpriv");
@@ -90,7 +90,7 @@ fn audit_as_nobody(place: &Place) -> Option<Audited> {
     Some(Audited::of(&command.output().unwrap()))
 }
 
-/// A place where so many files were ingested: `1.csv` with `csv(1, 300)`, and so on.
+/// A place with this many ingested files: `1.csv` with `csv(1, 300)`, and so on.
 pub(super) fn ingested(files: u64) -> Place {
     let place = Place::new();
     ingest(&place, 1..=files);
@@ -104,7 +104,7 @@ pub(super) fn ingest(place: &Place, seeds: std::ops::RangeInclusive<u64>) {
     place.once_ok(&[]);
 }
 
-/// Where a file is in the warehouse.
+/// The path of a file in the warehouse.
 pub(super) fn at(place: &Place, name: &str) -> PathBuf {
     let found = place.warehouse_files().into_keys().find(|path| path.file_name().unwrap() == name);
     found.unwrap_or_else(|| panic!("{name} is not in the warehouse"))
@@ -114,7 +114,7 @@ fn path(finding: &Value) -> &Path {
     Path::new(finding["path"].as_str().unwrap())
 }
 
-/// Why: an operator runs it on what he must not lose. It changes nothing, and finds nothing where nothing is wrong.
+/// Why: an operator runs it on data that must not be lost. It changes nothing, and an intact warehouse has no findings.
 #[test]
 fn what_is_as_it_should_be_is_clean_and_untouched() {
     let place = ingested(7);
@@ -148,7 +148,7 @@ fn a_file_that_is_gone_is_missing() {
     let number = line["line"].as_u64().unwrap() as usize;
     assert!(text.lines().nth(number - 1).unwrap().contains("/2.csv"), "{line} in {text}");
     audit_without_journal(&place, &[]).found(&["missing"]);
-    // The whole partition, as where a disk is not mounted.
+    // The whole partition, as when a disk is not mounted.
     std::fs::remove_dir_all(gone.parent().unwrap()).unwrap();
     audit(&place, &[]).found(&["missing"; 3]);
 }
@@ -176,7 +176,7 @@ fn a_file_with_other_content_is_altered() {
     assert!(of(&link)["detail"].as_str().unwrap().contains("regular file"));
 }
 
-/// Why: what somebody else puts into a partition is read as data by every query. Hidden names are not.
+/// Why: every query reads any file in a partition as data, whoever put it there. Hidden names are not read.
 #[test]
 fn a_file_that_nobody_knows_is_extra() {
     let place = ingested(2);
@@ -204,7 +204,7 @@ fn what_cannot_be_read_is_a_finding_of_its_own() {
     assert!(finding["detail"].as_str().unwrap().contains("denied"), "{finding}");
 }
 
-/// Why: paths are bytes, in lines as in directories.
+/// Why: paths are bytes, in manifest lines as in directories.
 #[test]
 fn names_that_are_not_utf8_are_told_apart() {
     use std::os::unix::ffi::OsStrExt as _;
@@ -222,7 +222,7 @@ fn names_that_are_not_utf8_are_told_apart() {
     assert_eq!(base64::engine::general_purpose::STANDARD.decode(exact).unwrap(), gone.as_os_str().as_bytes());
 }
 
-/// Why: the same directory by another path must not turn all that is in it into findings.
+/// Why: if the same directory is given by another path, its files must not become findings.
 #[test]
 fn a_warehouse_by_another_path_is_the_same() {
     let place = ingested(3);

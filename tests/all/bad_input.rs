@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 
 use crate::harness::{BINARY, Place, err, has, out, sh, skip};
 
-/// It was refused with this exit code, and its message holds all of these words.
+/// Checks that it was refused with this exit code, and that its message has all of these words.
 #[track_caller]
 fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     let text = err(output);
@@ -33,8 +33,8 @@ pub(crate) fn chmod(path: &Path, mode: u32) {
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// The same command as a user who is not root, to whom all of `place` is given; None (and a word about it) where
-/// that cannot be done. Root ignores permission bits, so tests of them need somebody else.
+/// The same command as a user who is not root and owns all of `place`; None (and a message) if that cannot be done. Root
+/// ignores permission bits, so tests of them need another user.
 pub(crate) fn as_nobody(place: &Place, command: &Command) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
         let mut same = Command::new(command.get_program());
@@ -52,7 +52,7 @@ pub(crate) fn as_nobody(place: &Place, command: &Command) -> Option<Command> {
     sh("chown", &["-R".as_ref(), NOBODY.to_string().as_ref(), place.root.path().as_os_str()]);
     let mut program = Path::new(BINARY).to_path_buf();
     if !can_run(&program) {
-        // The build directory is private; a copy is not.
+        // The build directory may be private; the copy is not.
         program = place.root.path().join("csv-ingestor");
         std::fs::copy(BINARY, &program).unwrap();
     }
@@ -65,7 +65,7 @@ pub(crate) fn as_nobody(place: &Place, command: &Command) -> Option<Command> {
     Some(wrapped)
 }
 
-/// Gives one path to the user that `as_nobody` becomes.
+/// Gives one path to the user of `as_nobody`.
 fn give_to_nobody(path: &Path) {
     if rustix::process::geteuid().is_root() {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();

@@ -1,5 +1,5 @@
-//! The command line as the contract has it: options and their environment variables, logs, dry run, `replay`,
-//! and the commands for the journal.
+//! The command line as documented: options and their environment variables, logs, dry run, `replay`, and the commands for
+//! the journal.
 
 mod compact;
 mod documents;
@@ -17,10 +17,10 @@ mod verify;
 
 use crate::harness::{Place, wait_until};
 
-/// A place whose journal holds exactly one file, DISCOVERED: the ingestor was killed while it hashed `large.csv`.
+/// A place whose journal has exactly one file, DISCOVERED: the ingestor was killed while it hashed `large.csv`.
 fn killed_while_hashing() -> Place {
     const BYTES: u64 = 1 << 29;
-    // The file may be done before we look; then once more.
+    // The file may be ingested already; then the test tries again.
     for _ in 0..20 {
         let place = Place::new();
         place.stage_large("large.csv", 1, BYTES);

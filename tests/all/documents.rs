@@ -1,11 +1,11 @@
-//! The documents: each page is there, each link leads somewhere, and what has a table in one place has it there alone.
+//! The documents: each page exists, each link has a target, and each table exists only once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::harness::{bare, out};
 
-/// What docs/ has to hold.
+/// The pages in docs/.
 const PAGES: [&str; 16] = [
     "audit",
     "benchmarks",
@@ -25,7 +25,7 @@ const PAGES: [&str; 16] = [
     "sending",
 ];
 
-/// The documents at the top whose links are checked, too.
+/// The documents in the top directory whose links are checked as well.
 const AT_THE_TOP: [&str; 4] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "journal-format.md"];
 
 const README_LINES_MAX: usize = 200;
@@ -58,7 +58,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// As GitHub makes them: in lower case, without punctuation, blanks as hyphens, and a number where one comes again.
+/// Anchors as GitHub makes them: in lower case, without punctuation, blanks as hyphens, and a number if one is repeated.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let headings = prose(text).filter_map(|(_, line)| {
@@ -81,7 +81,7 @@ fn links(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in prose(text) {
         // Code is between the first and the second backtick, and so on.
-        assert!(line.matches('`').count() % 2 == 0, "code goes on in the next line: {line}");
+        assert!(line.matches('`').count() % 2 == 0, "code continues in the next line: {line}");
         let outside: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
         for link in outside.split("](").skip(1) {
             found.push((number, link.split(')').next().unwrap_or_default().to_owned()));
@@ -90,8 +90,8 @@ fn links(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// What the links of a document do not find; `read` gives what is at a path in the repository, `Some(None)` for what is no
-/// document.
+/// The broken links of a document. `read` returns the text at a path in the repository, and `Some(None)` for a file that is
+/// no document.
 fn broken(from: &Path, text: &str, read: &dyn Fn(&Path) -> Option<Option<String>>) -> Vec<String> {
     let mut broken = Vec::new();
     for (number, link) in links(text) {
@@ -124,8 +124,8 @@ fn in_the_repository(path: &Path) -> Option<Option<String>> {
     root().join(path).exists().then(|| is_document.then(|| document(path)))
 }
 
-/// Why: what a newcomer, an operator or an author of a reader looks for has one place; and what is there must say at once what
-/// it is about.
+/// Why: newcomers, operators and authors of readers must find each topic on one page; and each page must begin with its
+/// topic.
 #[test]
 fn every_page_is_there_and_begins_with_what_it_is_about() {
     let there = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
@@ -143,7 +143,7 @@ fn every_page_is_there_and_begins_with_what_it_is_about() {
     }
 }
 
-/// Why: nobody reads a README of a thousand lines, and it grows by itself.
+/// Why: nobody reads a README of a thousand lines, and it tends to grow.
 #[test]
 fn readme_is_short_and_leads_to_every_page() {
     let readme = document("README.md");
@@ -164,7 +164,7 @@ fn every_link_leads_somewhere() {
     assert!(count > 150, "only {count} links were found: the search is broken");
 }
 
-/// Why: the test above is only as good as its eyes.
+/// Why: the test above is only as good as its search for broken links.
 #[test]
 fn the_search_sees_what_it_should() {
     let text = "# A `b` c\n\n## Two: of, it\n```\n# no heading\n[no](link)\n```\n## Two: of, it\n`[no](code)` [x](a.md#y) ![z](b.svg)\n";
@@ -184,7 +184,7 @@ fn the_search_sees_what_it_should() {
     assert_eq!(broken(from, &wrong, &with_itself).len(), 5);
 }
 
-/// Why: whoever is woken at three in the morning must find a section under the very name of the alert.
+/// Why: an operator who is woken by an alert must find a section with the alert's name.
 #[test]
 fn every_alert_and_exit_code_has_its_section_in_the_runbook() {
     let (alerts, runbook) = (document("monitoring/alerts.yml"), document("docs/runbook.md"));
@@ -200,7 +200,7 @@ fn every_alert_and_exit_code_has_its_section_in_the_runbook() {
         let link = format!("page: docs/runbook.md#{}\n", name.to_lowercase());
         assert!(rule.contains(&link), "{name} has no `{}`", link.trim());
     }
-    // As `--help` has them: a number at the beginning, and behind each semicolon.
+    // As in `--help`: a number at the beginning, and after each semicolon.
     let help = out(&bare(&["--help"]).output().unwrap()).split_whitespace().collect::<Vec<_>>().join(" ");
     let codes = help.split("Exit codes: ").nth(1).unwrap().split("; ");
     let codes: Vec<&str> =
@@ -215,7 +215,7 @@ fn every_alert_and_exit_code_has_its_section_in_the_runbook() {
     assert_eq!(of("By exit code"), sections);
 }
 
-/// Why: two tables of one thing differ after a while, and readers believe the wrong one.
+/// Why: two tables of the same things will differ after a while, and readers trust the wrong one.
 #[test]
 fn each_table_stands_on_one_page_alone() {
     let documents = documents();
@@ -237,10 +237,10 @@ fn each_table_stands_on_one_page_alone() {
     }
 }
 
-/// Why: an event that no page names is one that nobody has an alarm for.
+/// Why: there is no alarm for an event that no page names.
 #[test]
 fn the_table_of_events_has_each_of_them() {
-    // Of two the name stands elsewhere, and one is of a test.
+    // One event's name is not written in this form, and the event `e` is of a test.
     let mut logged: BTreeSet<String> = ["log_lines_dropped"].map(str::to_owned).into();
     let mut pending = vec![root().join("src")];
     while let Some(path) = pending.pop() {

@@ -1,5 +1,5 @@
-//! `journal-format.md` and the code say the same, byte for byte. The example in it was made by a program that shares
-//! nothing with this crate, from the text alone: so this also shows that the text suffices to write the format.
+//! `journal-format.md` and the code agree, byte for byte. The document's example was made by a program that shares no code
+//! with this crate, from the text alone: so this also shows that the text suffices to write the format.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -39,7 +39,7 @@ fn header() -> SegmentHeader {
     }
 }
 
-/// The frames of the example: milliseconds after the segment was made, and records.
+/// The frames of the example: milliseconds after the segment was created, and records.
 fn frames() -> [(u64, Vec<Record>); 3] {
     let settings = Record::Settings(Settings {
         input: "/data/in".into(),
@@ -98,7 +98,7 @@ fn listing() -> Vec<(usize, Vec<u8>)> {
     lines("```hex")
 }
 
-/// The same of all listings that begin with this line.
+/// The same for all listings that begin with this line.
 fn lines(fence: &str) -> Vec<(usize, Vec<u8>)> {
     let mut lines = Vec::new();
     let mut inside = false;
@@ -116,8 +116,8 @@ fn lines(fence: &str) -> Vec<(usize, Vec<u8>)> {
     lines
 }
 
-/// A reader in another language is written from the specification: a byte that it gets wrong, or leaves out, would
-/// make that reader refuse real journals.
+/// A reader in another language is written from the specification: if that has a wrong or missing byte, the reader refuses
+/// real journals.
 #[test]
 fn the_specifications_example_is_what_the_code_writes() {
     let written = segment();
@@ -133,7 +133,7 @@ fn the_specifications_example_is_what_the_code_writes() {
     assert_eq!(unlisted, None, "a byte that is not listed has to be zero");
 }
 
-/// The example is a journal, not only bytes: it is read back from a real file.
+/// The example is a valid journal: it is read back from a real file.
 #[test]
 fn the_specifications_example_is_a_journal() {
     struct Records(Vec<(Lsn, UnixMillis, Record)>);
@@ -194,7 +194,7 @@ fn starts(ranges: &[Range<usize>]) -> Vec<usize> {
     ranges.iter().map(|range| range.start).collect()
 }
 
-/// Offsets and sizes in a table that nothing checks would drift from the code unseen.
+/// Without a check, offsets and sizes in the tables would drift from the code unnoticed.
 #[test]
 fn the_specifications_header_tables_are_the_codes_offsets() {
     use format::{frame_field, segment_field};
@@ -235,7 +235,7 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
     assert_eq!(starts(&ranges("## Frame", FRAME_HEADER_BYTES)), frame);
 }
 
-/// The same for the numbers, names and limits that stand in the specification's prose.
+/// The same for the numbers, names and limits in the specification's prose.
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
@@ -273,7 +273,7 @@ fn path() -> PathBuf {
     "/p".into()
 }
 
-/// A record, and its bytes written down by hand from the specification's tables.
+/// Each case is a record, and its bytes, written by hand from the specification's tables.
 fn assert_encoded(cases: Vec<(Record, String)>) {
     for (record, hex) in cases {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();

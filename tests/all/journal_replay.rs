@@ -1,4 +1,4 @@
-//! The journal on a real file system: what is written is read back, and nothing else ever is.
+//! The journal on a real file system: exactly the records that were written are read back.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,12 +30,12 @@ use csv_ingestor::types::Lsn;
 
 use util::{append_all, batch, contents, discovered, hashed, moved, open, read, settings};
 
-/// A path so long that few records fill a segment.
+/// A path long enough that few records fill a segment.
 fn long_path(seed: u64) -> String {
     format!("/in/{seed:04}{}", "/0123456789abcde".repeat(240))
 }
 
-/// The reason for a journal: what was appended is there again, in order, under the LSNs that were promised.
+/// The purpose of a journal: the appended records are read again, in order, with the LSNs that `append` returned.
 #[test]
 fn records_come_back_after_a_kill_and_after_a_clean_stop() {
     let dir = tempfile::tempdir().unwrap();
@@ -62,8 +62,8 @@ fn records_come_back_after_a_kill_and_after_a_clean_stop() {
     assert_eq!(collected.records, expected);
 }
 
-/// Ids are given out before their records are written (a HASHED names the LSN of a DISCOVERED in the same frame), so a
-/// rotation in between must not move them. Several segments of growing size, and not a gap in the LSNs.
+/// Ids are assigned before their records are written (a HASHED names the LSN of a DISCOVERED in the same frame), so a
+/// rotation in between must not shift them. Several segments of growing size, and no gap in the LSNs.
 #[test]
 fn lsns_go_on_without_a_gap_across_rotations() {
     let dir = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn lsns_go_on_without_a_gap_across_rotations() {
     assert_eq!(collected.state.count(FileState::Hashed), (next_lsn.0 - 2) / 2);
 }
 
-/// One call may be given more than a frame, or than the segment, holds: it says how much it took.
+/// A call may get more records than fit into a frame, or into the segment: it returns how many it took.
 #[test]
 fn a_batch_larger_than_a_frame_is_taken_in_parts() {
     let dir = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ fn a_batch_larger_than_a_frame_is_taken_in_parts() {
     assert_eq!(collected.records.len(), 801);
     let frame_bytes_max = collected.frames.iter().map(|frame| frame.header.frame_bytes()).max().unwrap();
     assert!(frame_bytes_max <= FRAME_BYTES_MAX && frame_bytes_max > FRAME_BYTES_MAX / 2, "{frame_bytes_max}");
-    // Room for the seal is never given away.
+    // The block for the seal is never used for anything else.
     for located in &collected.frames {
         let header = collected.segments.iter().find(|header| header.first_lsn == located.segment).unwrap();
         let last_block = header.capacity - BLOCK_BYTES as u64;
@@ -119,8 +119,8 @@ fn a_batch_larger_than_a_frame_is_taken_in_parts() {
     }
 }
 
-/// A frame that does not fit into what is left of a *fresh* segment, on which nothing but an idle mark stands: the
-/// segment that follows an empty one skips an LSN, and would break the ids that the caller has predicted.
+/// A frame that does not fit into the rest of a *fresh* segment, which has only an idle mark: the segment that follows an
+/// empty one skips an LSN, and would break the ids that the caller has predicted.
 // FAILS when this was written: `append` rotates away from a segment that has a frame but no record, and the first
 // record gets LSN 2. Replay then refuses the journal for ever ("HASHED without DISCOVERED").
 #[test]
@@ -137,7 +137,7 @@ fn predicted_ids_hold_after_an_idle_mark_in_a_segment_without_records() {
     assert_eq!(collected.records.len(), records.len());
 }
 
-/// Each start makes a segment, and a start that writes nothing leaves an empty one: names must stay unique.
+/// Each start creates a segment, and a start that writes nothing leaves an empty one: names must stay unique.
 #[test]
 fn starts_without_records_leave_empty_segments_with_names_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ fn starts_without_records_leave_empty_segments_with_names_of_their_own() {
         let (journal, replayed, _) = open(dir.path()).unwrap();
         assert_eq!(journal.next_lsn(), Lsn(expected));
         assert_eq!(replayed.segments, expected - 1);
-        // Killed, stopped cleanly, and quiet: all three.
+        // All three: killed, stopped cleanly, and idle.
         match expected % 3 {
             0 => drop(journal),
             1 => journal.shut_down().unwrap(),
@@ -163,7 +163,7 @@ fn starts_without_records_leave_empty_segments_with_names_of_their_own() {
     assert_eq!(collected.records, [(Lsn(6), settings())]);
 }
 
-/// The mark takes the doubt from the last records; it must not be written twice, nor over anything.
+/// The mark proves that the last records were durable; it must not be written twice, nor over other data.
 #[test]
 fn an_idle_mark_is_wanted_once_after_records() {
     let dir = tempfile::tempdir().unwrap();
@@ -204,7 +204,7 @@ fn marks_on_a_full_segment_are_left_out() {
     assert_eq!(read(dir.path()).unwrap().1.records.len() as u64, frames + 1);
 }
 
-/// Two writers would overwrite each other's frames. The lock goes with the writer, however that ends.
+/// Two writers would overwrite each other's frames. The lock ends with the writer, however that ends.
 #[test]
 fn a_second_writer_is_refused_and_told_who_holds_the_lock() {
     let dir = tempfile::tempdir().unwrap();
@@ -224,7 +224,7 @@ fn a_second_writer_is_refused_and_told_who_holds_the_lock() {
     assert_eq!(open(dir.path()).unwrap().2.records.len(), 2);
 }
 
-/// `--state-path ~` must not fill somebody's home directory with segments.
+/// `--state-path ~` must not fill a home directory with segments.
 #[test]
 fn a_directory_that_holds_other_things_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -235,7 +235,7 @@ fn a_directory_that_holds_other_things_is_refused() {
     }
 }
 
-/// A file system mounted for the state has this directory, and it is nobody's data.
+/// A file system that is mounted for the state has this directory, which is nobody's data.
 #[test]
 fn lost_and_found_is_no_foreign_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -243,7 +243,7 @@ fn lost_and_found_is_no_foreign_file() {
     drop(open(dir.path()).unwrap());
 }
 
-/// There is no journal yet: reading says so, and makes none.
+/// If there is no journal, reading reports that, and creates none.
 #[test]
 fn reading_where_there_is_no_journal_makes_none() {
     let dir = tempfile::tempdir().unwrap();
@@ -255,8 +255,8 @@ fn reading_where_there_is_no_journal_makes_none() {
     assert!(contents(dir.path()).is_empty());
 }
 
-/// A directory whose segments were all deleted looks like a new one, but for the lock file: starting afresh would
-/// ingest everything again.
+/// A directory whose segments were all deleted looks like a new one except for the lock file: a new journal there would
+/// cause everything to be ingested again.
 #[test]
 fn a_lock_with_a_uuid_and_no_segments_is_a_lost_journal() {
     let dir = tempfile::tempdir().unwrap();
@@ -275,7 +275,7 @@ fn a_lock_with_a_uuid_and_no_segments_is_a_lost_journal() {
     assert!(contents(dir.path()) == before);
 }
 
-/// The same loss has to be seen by a reader: `journal verify` must not call a lost journal an empty one.
+/// A reader must notice the same loss: `journal verify` must not report a lost journal as an empty one.
 // FAILS when this was written: `journal::read` says `Ok(None)`, no journal, without looking at LOCK.
 #[test]
 fn a_reader_sees_that_the_journal_is_lost() {
@@ -286,8 +286,8 @@ fn a_reader_sees_that_the_journal_is_lost() {
     assert!(matches!(damage, Damage::JournalMissing(_)), "{damage}");
 }
 
-/// A crash while the very first segment was made leaves a lock file without a UUID, and perhaps half a segment under its
-/// temporary name: neither is a journal, neither is foreign.
+/// A crash while the very first segment is created leaves a lock file without a UUID, and perhaps half a segment under its
+/// temporary name: these are no journal, and no foreign files either.
 #[test]
 fn what_a_crash_during_the_first_start_leaves_is_no_journal() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What the running ingestor shows of itself: the metrics, their HTTP server and textfile, and what is made of them.
+//! The metrics of a running ingestor, their HTTP server and textfile, and the alerts and dashboards made from them.
 
 mod counts;
 mod documents;
@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use crate::harness::{Daemon, PATIENCE, Place, has, wait_until};
 
-/// Quick to take files, and listening.
+/// Options to ingest quickly, and to listen.
 const LISTENING: &[&str] = &["--stability-seconds", "0", "--scan-interval", "50ms", "--metrics-listen", "127.0.0.1:0"];
 
-/// The journal is measured, and the event is written, that often.
+/// The interval at which the journal is measured and the `metrics` event is written.
 const MEASURING: [&str; 2] = ["--metrics-interval", "50ms"];
 
-/// Starts a daemon that listens; waits until it works.
+/// Starts a daemon that listens, and waits until it is ready.
 fn listening(place: &Place, more: &[&str]) -> (Daemon, Client) {
     let daemon = place.start(&[LISTENING, &MEASURING, more].concat());
     daemon.wait_started();
@@ -38,12 +38,12 @@ fn traced(command: &Command, options: &[&str]) -> Option<Command> {
     Some(strace)
 }
 
-/// Asks one ingestor.
+/// An HTTP client of one ingestor.
 struct Client {
     address: String,
 }
 
-/// What came back.
+/// A response.
 struct Response {
     code: u16,
     head: String,
@@ -51,7 +51,7 @@ struct Response {
 }
 
 impl Client {
-    /// Of the daemon, as soon as it listens.
+    /// The client for a daemon, as soon as that listens.
     fn of(daemon: &Daemon) -> Client {
         let address = daemon.wait_for("metrics_listening", 1)[0]["address"].as_str().unwrap().to_owned();
         Client { address }
@@ -63,7 +63,7 @@ impl Client {
         stream
     }
 
-    /// Sends these bytes and reads to the end; None if the connection broke.
+    /// Sends these bytes and reads the response to its end; None if the connection failed.
     fn send(&self, bytes: &[u8]) -> Option<Response> {
         let mut stream = self.connect();
         stream.write_all(bytes).ok()?;
@@ -104,7 +104,7 @@ fn read_response(stream: &mut TcpStream) -> Option<Response> {
     Some(Response { code, head: head.to_owned(), body: body.to_owned() })
 }
 
-/// Series with their values, in the order of the text; names without our prefix.
+/// Series with their values, in the order of the text; names without the program's prefix.
 struct Samples(Vec<(String, f64)>);
 
 impl Samples {
@@ -128,7 +128,7 @@ impl Samples {
     }
 }
 
-/// Waits for a moment in which something that must not happen would happen.
+/// Waits long enough for an event that must not happen.
 fn a_moment() {
     std::thread::sleep(Duration::from_millis(300));
 }

@@ -1,4 +1,4 @@
-//! `csv-ingestor journal rebuild`: a lost state directory, and what remembers instead.
+//! `csv-ingestor journal rebuild`: a lost state directory is rebuilt from the manifests.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,7 +31,7 @@ fn verified(place: &Place) -> String {
     out(&output)
 }
 
-/// What a journal says of each file, without what a manifest does not hold.
+/// The journal's entry for each file, without the fields that a manifest does not have.
 fn told(place: &Place) -> BTreeMap<String, Value> {
     let mut files = place.inspect();
     for file in &mut files {
@@ -46,7 +46,7 @@ fn audit(place: &Place) -> Audited {
     crate::audit::audit(place, &[])
 }
 
-/// Why: this is what it is for. The dedupe memory is as before, and no id is given out twice.
+/// Why: this is its purpose. The same contents are known as before, and no id is assigned twice.
 #[test]
 fn a_lost_state_directory_is_made_good() {
     let place = ingested(6);
@@ -61,10 +61,10 @@ fn a_lost_state_directory_is_made_good() {
     assert_eq!(std::fs::metadata(&place.state).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(verified(&place).starts_with("intact; "), "{}", verified(&place));
     assert_eq!(told(&place), before);
-    // It names no directories until somebody runs it with some; there is nothing to finish.
+    // It names no directories until a run gives some; there is nothing to finish.
     let replay = place.subcommand(&["replay"]);
     assert!(replay.status.success(), "{}", err(&replay));
-    // Re-sends are duplicates, new content is not.
+    // Files that are sent again are duplicates, new contents are not.
     for seed in 4..=9 {
         place.stage(format!("again-{seed}.csv"), csv(seed, 300));
     }
@@ -79,7 +79,7 @@ fn a_lost_state_directory_is_made_good() {
     audit(&place).clean();
 }
 
-/// Why: what is left of a lost journal is often its lock file, and it says which store's copies are ours.
+/// Why: often only the lock file of a lost journal is left, and it identifies the journal's own unfinished copies.
 #[test]
 fn a_lock_file_that_is_left_says_which_journal_it_was() {
     let place = ingested(3);
@@ -103,7 +103,7 @@ fn a_lock_file_that_is_left_says_which_journal_it_was() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Why: a rebuild in the wrong place would forget what only the journal knows.
+/// Why: a rebuild over an existing journal would lose everything that only the journal knows.
 #[test]
 fn where_there_is_a_journal_it_is_refused() {
     let place = ingested(2);
@@ -116,7 +116,7 @@ fn where_there_is_a_journal_it_is_refused() {
     daemon.wait_started();
     assert_eq!(rebuild(&place, &[]).status.code(), Some(4));
     assert!(daemon.stop().success());
-    // A directory of something else; a manifests directory that is not there.
+    // A directory of another program; a missing manifests directory.
     std::fs::remove_dir_all(&place.state).unwrap();
     std::fs::create_dir(&place.state).unwrap();
     std::fs::write(place.state.join("notes.txt"), "x").unwrap();
@@ -128,7 +128,7 @@ fn where_there_is_a_journal_it_is_refused() {
     assert!(err(&output).contains("manifests") && !place.state.exists(), "{}", err(&output));
 }
 
-/// Why: several ingestors give out the same ids; a journal may hold each once. And of one content the newest line counts.
+/// Why: several ingestors assign the same ids; a journal may have each only once. And of one content the newest line counts.
 #[test]
 fn ids_of_several_ingestors_and_older_lines_are_told_apart() {
     let one = ingested(4);
@@ -152,7 +152,7 @@ fn ids_of_several_ingestors_and_older_lines_are_told_apart() {
         let expected = newest.get(file["sha256"].as_str().unwrap());
         assert!(expected.is_none_or(|path| file["warehouse_path"] == path.as_str()), "{file}");
     }
-    // Lines whose ids are other files' do not contradict it.
+    // Lines whose ids the journal has for other files do not contradict it.
     one.once_ok(&[]);
     audit(&one).clean();
 }
@@ -165,14 +165,14 @@ fn manifest(place: &Place) -> PathBuf {
     path
 }
 
-/// Why: what was MOVED without a line is in the warehouse, and not known: that has to be said, file by file.
+/// Why: a file that was MOVED without a line is in the warehouse, but unknown: each such file must be reported.
 #[test]
 fn what_cannot_be_read_or_is_not_listed_is_told() {
     let (place, manifest, text) = loop {
         let place = ingested(4);
         let manifest = manifest(&place);
         let text = std::fs::read_to_string(&manifest).unwrap();
-        // Otherwise the hour ended in between.
+        // Otherwise the hour ended meanwhile.
         if text.lines().count() == 4 {
             break (place, manifest, text);
         }
@@ -194,7 +194,7 @@ fn what_cannot_be_read_or_is_not_listed_is_told() {
     assert!(text.contains("3 lines: 3 contents are remembered"), "{text}");
     verified(&place);
     assert_eq!(place.inspect().len(), 3);
-    // As was said: sent again, it is ingested again. The torn line is gone then.
+    // As reported: if it is sent again, it is ingested again. The torn line is removed then.
     place.stage("again.csv", csv(4, 300));
     place.stage("known.csv", csv(3, 300));
     place.once_ok(&[]);
@@ -202,7 +202,8 @@ fn what_cannot_be_read_or_is_not_listed_is_told() {
     assert_eq!(place.inspect().iter().filter(|file| file["state"] == "MANIFESTED").count(), 4);
 }
 
-/// Why: a journal that lacks one hour would ingest again whatever is sent again of it, and could not be rebuilt once more.
+/// Why: with a journal that lacks one hour, that hour's files would be ingested again if sent again, and it could not be
+/// rebuilt once more.
 #[test]
 fn a_manifest_that_cannot_be_read_ends_it_without_a_journal() {
     let place = ingested(3);
@@ -226,7 +227,7 @@ fn a_manifest_that_cannot_be_read_ends_it_without_a_journal() {
     assert_eq!(place.inspect().len(), 3);
 }
 
-/// Why: who rebuilds a hundred state directories has a script read what came of it, and must find an audit's keys there.
+/// Why: an operator who rebuilds a hundred state directories reads the results with a script, and expects an audit's keys.
 #[test]
 fn json_says_the_same_to_scripts() {
     let place = ingested(4);
@@ -256,19 +257,19 @@ fn json_says_the_same_to_scripts() {
     }
     let audited = crate::audit::audit_without_journal(&place, &[]);
     assert_eq!(summary["findings"].as_object().unwrap().len(), audited.summary["findings"].as_object().unwrap().len());
-    // With a finding, which is told as an audit tells it.
+    // With a finding, which is reported as by an audit.
     std::fs::remove_dir_all(&place.state).unwrap();
     let found = Audited::of(&rebuild(&place, &["--verify", "--json"]));
     assert_eq!(found.found(&["missing"]), &audited.findings[0]);
     let bytes: usize = place.warehouse_files().values().map(Vec::len).sum();
     assert_eq!((&found.summary["verified"], &found.summary["bytes_hashed"]), (&true.into(), &bytes.into()));
     assert_eq!(found.summary["findings"]["missing"], 1);
-    // Refused, it prints nothing for scripts to take for a summary.
+    // If refused, it prints nothing that a script could take for a summary.
     let refused = rebuild(&place, &["--json"]);
     assert_eq!((refused.status.code(), out(&refused)), (Some(2), String::new()));
 }
 
-/// Why: a summary that cannot be read is none, whatever the directory is called.
+/// Why: the summary must be valid JSON, whatever the directory's name is.
 #[test]
 fn json_holds_paths_that_are_not_utf8() {
     use base64::Engine as _;
@@ -284,7 +285,7 @@ fn json_holds_paths_that_are_not_utf8() {
     );
 }
 
-/// Why: what was removed from the warehouse, or is damaged there, stays known, as with the journal that was lost.
+/// Why: a content whose file was removed from the warehouse, or is damaged there, stays known, as in the lost journal.
 #[test]
 fn verify_tells_what_is_missing_or_altered_and_remembers_it_all_the_same() {
     let place = ingested(4);
@@ -303,13 +304,13 @@ fn verify_tells_what_is_missing_or_altered_and_remembers_it_all_the_same() {
     }
     place.once_ok(&[]);
     assert_eq!((place.staged_names().len(), place.manifest_lines().len()), (4, 4));
-    // Without --verify, files are not looked at.
+    // Without --verify, files are not examined.
     std::fs::remove_dir_all(&place.state).unwrap();
     rebuilt(&place, &[]);
 }
 
-/// Why: cut off at the one moment between its two files, it is no journal: nothing starts, it says what to do, and doing
-/// that works.
+/// Why: if it is interrupted between its two files, the result is no journal: no ingestor starts, the message says what to
+/// do, and that works.
 #[test]
 fn a_rebuild_that_was_cut_off_is_refused_and_begun_again() {
     let place = ingested(3);
@@ -319,7 +320,7 @@ fn a_rebuild_that_was_cut_off_is_refused_and_begun_again() {
         let entries = std::fs::read_dir(&place.state).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.extension().is_some_and(|it| it == extension)).collect::<Vec<_>>()
     };
-    // As a crash leaves it: the segment, and the snapshot under its temporary name.
+    // As after a crash: the segment, and the snapshot under its temporary name.
     let whole = named("snap").remove(0);
     std::fs::rename(&whole, whole.with_extension("tmp")).unwrap();
     std::fs::remove_file(place.state.join("LOCK")).unwrap();
@@ -334,14 +335,14 @@ fn a_rebuild_that_was_cut_off_is_refused_and_begun_again() {
     rebuilt(&place, &[]);
     verified(&place);
     assert_eq!((named("snap").len(), named("log").len(), named("tmp").len()), (1, 1, 0));
-    assert!(named("snap")[0] > whole, "an LSN was given out twice");
+    assert!(named("snap")[0] > whole, "an LSN was assigned twice");
     place.stage("again.csv", csv(2, 300));
     place.once_ok(&[]);
     assert_eq!(place.check_consistent(), 3);
     audit(&place).clean();
 }
 
-/// Why: who has lost the state directory has perhaps years of manifests, and a daemon that waits.
+/// Why: there may be years of manifests, and ingestion stops until the rebuild is finished.
 #[test]
 fn a_hundred_thousand_lines_are_a_matter_of_seconds() {
     const LINES: u64 = 100_000;
@@ -391,7 +392,7 @@ fn the_help_names_every_option() {
     assert_eq!(output.status.code(), Some(2), "{}", err(&output));
 }
 
-/// Why: what an audit says without a journal is the same after it.
+/// Why: an audit without a journal has the same result after a rebuild.
 #[test]
 fn the_rebuilt_journal_knows_what_the_manifests_list() {
     let place = ingested(5);

@@ -1,4 +1,4 @@
-//! The specification's scenarios (section 6), and what operators and upstreams do besides, with the real binary.
+//! The specification's scenarios (section 6), and other actions of operators and upstreams, with the real binary.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,10 +22,10 @@ use serde_json::Value;
 
 use super::harness::{Daemon, Place, wait_until};
 
-/// Options of a daemon that looks often and waits little.
+/// Options of a daemon that scans often and has a short window.
 const QUICK: &[&str] = &["--stability-seconds", "0.2", "--scan-interval", "50ms"];
 
-/// The events of that name that a command logged.
+/// The events with that name in a command's log.
 fn events(output: &Output, name: &str) -> Vec<Value> {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -36,13 +36,13 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Waits until nothing that readers see is left in staging.
+/// Waits until no visible file is left in staging.
 #[track_caller]
 fn wait_until_taken(place: &Place) {
     wait_until("everything to be taken from staging", || place.staged_names().iter().all(|name| name.starts_with('.')));
 }
 
-/// Stops the daemon, which must end well.
+/// Stops the daemon, which must end with success.
 #[track_caller]
 fn stop(daemon: Daemon) {
     let status = daemon.stop();
@@ -65,7 +65,7 @@ fn assert_contents(place: &Place, expected: impl IntoIterator<Item = Vec<u8>>) {
     assert!(contents == expected, "sizes {:?}, not {:?}", sizes(&contents), sizes(&expected));
 }
 
-/// The one file in the warehouse.
+/// The only file in the warehouse.
 #[track_caller]
 fn only_file(place: &Place) -> PathBuf {
     let files = place.warehouse_files();
@@ -91,13 +91,13 @@ pub(super) fn traced(command: &Command, options: &[&str]) -> Command {
     traced
 }
 
-/// Runs a command under strace; it must succeed. Returns how often it asked for a sync of any kind.
+/// Runs a command under strace; it must succeed. Returns the number of its syncs of any kind.
 fn count_syncs(place: &Place, command: &Command) -> u64 {
     let summary = place.root.path().join("summary");
     let options = ["-qq", "--seccomp-bpf", "-c", "-o", summary.to_str().unwrap(), "-e"];
     let traced_calls = "trace=fsync,fdatasync,syncfs,sync,sync_file_range,msync";
     let output = traced(command, &[&options[..], &[traced_calls]].concat()).output().unwrap();
-    // Some files may fail, as asked for.
+    // Some files may fail, since the test wants that.
     assert!(matches!(output.status.code(), Some(0 | 6)), "{}", String::from_utf8_lossy(&output.stderr));
     let summary = std::fs::read_to_string(summary).unwrap();
     eprintln!("{summary}");

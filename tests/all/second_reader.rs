@@ -1,5 +1,5 @@
-//! `tests/read_journal`, a reader written in Python from `journal-format.md` alone, reads what the program writes:
-//! so the document suffices, and says nothing wrong.
+//! `tests/read_journal`, a reader written in Python from `journal-format.md` alone, reads the journals that the program
+//! writes: so the document is sufficient and correct.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -24,7 +24,7 @@ pub fn second_reader(state: &Path) -> Output {
     Command::new("python3").arg(READER).arg(state).output().unwrap()
 }
 
-/// Both readers say the same, line by line; returns what they say.
+/// Checks that both readers print the same lines; returns them.
 #[track_caller]
 fn assert_same(place: &Place, when: &str) -> Vec<Value> {
     let second = second_reader(&place.state);
@@ -37,7 +37,7 @@ fn assert_same(place: &Place, when: &str) -> Vec<Value> {
     inspected
 }
 
-/// Runs once with these options, after which both readers must say the same.
+/// Runs once with these options; then both readers must agree.
 #[track_caller]
 fn once_and_compare(place: &Place, options: &[&str]) -> Vec<Value> {
     place.once_ok(options);
@@ -55,7 +55,7 @@ fn segments(state: &Path) -> Vec<PathBuf> {
     files_of_kind(state, "log")
 }
 
-/// Kills a daemon while it hashes a large file, which is returned: the journal ends in the middle of an ingest.
+/// Kills a daemon while it hashes a large file, so the journal ends in the middle of an ingest. Returns the file's path.
 fn kill_while_hashing(place: &Place) -> PathBuf {
     for seed in 1000..1020 {
         let path = place.stage_large(&format!("large-{seed}.csv"), seed, 1 << 29);
@@ -64,7 +64,7 @@ fn kill_while_hashing(place: &Place) -> PathBuf {
         wait_until("the file is in the journal", || place.inspect().iter().any(known));
         assert_same(place, "beside a running daemon, or after it was done");
         daemon.kill();
-        // It may be done already; then once more.
+        // It may be ingested already; then the test tries again.
         if assert_same(place, "after a kill").into_iter().find(known).unwrap()["state"] == "DISCOVERED" {
             return path;
         }
@@ -72,7 +72,7 @@ fn kill_while_hashing(place: &Place) -> PathBuf {
     panic!("never caught it while it was hashing");
 }
 
-/// What a write that was cut off by a crash leaves behind the last frame.
+/// Writes bytes after the last frame, as a write that a crash interrupted leaves them.
 fn tear_the_tail(state: &Path) {
     let path = segments(state).pop().unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
@@ -82,9 +82,9 @@ fn tear_the_tail(state: &Path) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Everything that brings a kind of record into the journal, with a start of the ingestor for each.
+/// Causes every kind of record, with a start of the ingestor for each.
 fn eventful(place: &Place) {
-    // Files of all kinds of names, and duplicates that stay.
+    // Files with all kinds of names, and kept duplicates.
     place.stage("plain.csv", csv(1, 100));
     place.stage(OsStr::from_bytes(b"not utf-8 \xff\xc3(\xe2\x82.csv"), csv(2, 5000));
     place.stage("two\nlines \u{1b} \"quoted\" \\ \u{7f} ünïcödé.csv", csv(3, 300));
@@ -93,13 +93,13 @@ fn eventful(place: &Place) {
     place.stage(OsStr::from_bytes(b"kept \xfe.csv"), csv(2, 5000));
     once_and_compare(place, &["--duplicates", "keep"]);
 
-    // A daemon that is killed in the middle, with a torn tail besides; then its file vanishes.
+    // A daemon that is killed in the middle, and a torn tail; then its file vanishes.
     let large = kill_while_hashing(place);
     tear_the_tail(&place.state);
     assert_same(place, "with a torn tail");
     std::fs::remove_file(large).unwrap();
 
-    // Names that are taken, and duplicates that go, one way and the other.
+    // Names that are taken, and duplicates that are moved or removed.
     place.stage("plain.csv", csv(4, 100));
     place.stage("removed.csv", csv(3, 300));
     once_and_compare(place, &["--duplicates", "remove"]);
@@ -127,7 +127,7 @@ fn eventful(place: &Place) {
     assert!(segments(&place.state).len() >= 7, "one for each start");
 }
 
-/// Both readers refuse, and name the file.
+/// Checks that both readers refuse, and name the file.
 #[track_caller]
 fn assert_corrupt(place: &Place, path: &Path, offset: usize) {
     let name = path.file_name().unwrap().to_str().unwrap();
@@ -140,7 +140,7 @@ fn assert_corrupt(place: &Place, path: &Path, offset: usize) {
     assert!(second.stdout.is_empty(), "damage is refused as a whole");
 }
 
-/// A byte of the first frame in each segment that begins with records: other frames, or other segments, are behind it.
+/// Flips bytes of the first frame in each segment that begins with records: other frames or segments follow it.
 fn flipped_bytes_are_seen(place: &Place) {
     const DATA: u8 = 1;
     let mut flipped = 0;
@@ -172,7 +172,7 @@ fn a_second_reader_reads_the_same() {
     }
 }
 
-/// With copies, whose HASHED records say more.
+/// With copies, whose HASHED records have more fields.
 #[test]
 fn a_second_reader_reads_the_same_across_file_systems() {
     if has("python3")
@@ -182,7 +182,7 @@ fn a_second_reader_reads_the_same_across_file_systems() {
     }
 }
 
-/// The example that the document ends with is a journal to the second reader as well.
+/// The second reader accepts the example at the end of the document.
 #[test]
 fn the_documents_example_is_read() {
     if !has("python3") {

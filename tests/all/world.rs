@@ -1,5 +1,5 @@
-//! What the world does to a program that is right in its own model: clocks, users, strangers, odd file systems, lost state.
-//! Each test is of one such report, and opens with what happened.
+//! Conditions outside of the program's model: wrong clocks, other users and programs, odd file systems, lost state. Each test
+//! covers one such report, and begins with the observed fault.
 
 mod clock;
 mod content;

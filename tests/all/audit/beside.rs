@@ -1,4 +1,4 @@
-//! Beside a daemon under load: files, lines and records come at every moment, and none of it is a finding.
+//! Beside a daemon under load: files, lines and records appear at any moment, and none of them is a finding.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{audit, audit_without_journal};
 use crate::harness::{Place, csv};
 
-/// How long it goes on.
+/// How long the load lasts.
 const LOAD: Duration = Duration::from_secs(8);
 
 #[test]
@@ -25,7 +25,7 @@ fn nothing_is_found_beside_daemons_under_load() {
             while !is_over.load(Ordering::Relaxed) {
                 let seed = sent.fetch_add(1, Ordering::Relaxed);
                 let place = if seed.is_multiple_of(3) { &other } else { &one };
-                // One in ten was sent before.
+                // One file in ten was sent before.
                 let content = csv(if seed.is_multiple_of(10) { seed / 2 } else { seed }, 200);
                 place.stage(format!(".{seed}"), content);
                 std::fs::rename(place.staging.join(format!(".{seed}")), place.staging.join(format!("{seed}.csv")))

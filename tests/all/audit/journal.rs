@@ -1,4 +1,4 @@
-//! What the journal knows, and what it cannot know.
+//! What an audit takes from the journal, and what the journal cannot know.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// Why: a state directory from a backup is intact, and does not know what came since: sent again, it comes twice.
+/// Why: a state directory from a backup is intact, but does not know newer files: they are ingested twice if sent again.
 #[test]
 fn a_journal_that_is_older_than_the_manifests_is_found_out() {
     let place = ingested(2);
@@ -28,7 +28,7 @@ fn a_journal_that_is_older_than_the_manifests_is_found_out() {
     assert!(finding["detail"].as_str().unwrap().contains("older than the manifests"), "{finding}");
 }
 
-/// Why: what was forgotten on purpose is no finding, neither before it came again nor after.
+/// Why: a content that was forgotten on purpose is no finding, neither before it is sent again nor after.
 #[test]
 fn forgotten_contents_are_no_findings() {
     let place = ingested(3);
@@ -43,14 +43,14 @@ fn forgotten_contents_are_no_findings() {
     assert_eq!(place.manifest_lines().len(), 4);
     let audited = audit(&place, &[]);
     audited.clean();
-    // One of the three is remembered again; its old line is not the journal's.
+    // One of the three is remembered again, but the journal does not know its old line.
     assert_eq!(audited.summary["forgotten"], 3);
     // Compacted once more: now the rows are in a snapshot.
     assert!(place.subcommand(&["journal", "compact"]).status.success());
     audit(&place, &[]).clean();
 }
 
-/// Why: contents are forgotten one by one, too; the journal says which, for ever.
+/// Why: contents are also forgotten one by one; the journal keeps which ones, for ever.
 #[test]
 fn a_content_that_was_forgotten_by_itself_is_no_finding() {
     let place = ingested(3);
@@ -66,7 +66,7 @@ fn a_content_that_was_forgotten_by_itself_is_no_finding() {
     audit(&place, &[]).clean();
 }
 
-/// Why: several ingestors may share warehouse and manifests; each journal knows only its own, and ids repeat.
+/// Why: several ingestors may share warehouse and manifests; each journal knows only its own lines, and ids repeat.
 #[test]
 fn lines_of_other_ingestors_are_counted_not_reported() {
     let one = ingested(4);
@@ -82,13 +82,13 @@ fn lines_of_other_ingestors_are_counted_not_reported() {
     }
 }
 
-/// Why: between MOVED and its line there is a moment, and a crash can make it long.
+/// Why: between MOVED and the manifest line some time passes, and a crash can make it long.
 #[test]
 fn a_file_that_waits_for_its_line_is_no_finding_but_must_be_there() {
     let place = Place::new();
     place.stage("1.csv", csv(1, 300));
     std::fs::create_dir(&place.manifests).unwrap();
-    // No directory can be made for this year, nor for the next.
+    // No manifest directory can be created for this year, nor for the next.
     let years = [0, 24].map(|hours| {
         let time = std::time::SystemTime::now() + std::time::Duration::from_secs(hours * 3600);
         place.manifests.join(&humantime::format_rfc3339(time).to_string()[..4])
@@ -111,7 +111,7 @@ fn a_file_that_waits_for_its_line_is_no_finding_but_must_be_there() {
     audit(&place, &[]).clean();
 }
 
-/// Why: a journal that cannot be read must not pass for one that has nothing against it.
+/// Why: a journal that cannot be read must not count as one that agrees.
 #[test]
 fn a_damaged_journal_ends_the_audit() {
     let place = ingested(3);
@@ -129,7 +129,7 @@ fn a_damaged_journal_ends_the_audit() {
     assert!(err(&output).contains("there is no journal") && !nowhere.exists());
 }
 
-/// Why: the options win over what the journal says, as where a warehouse was moved and linked to its old place.
+/// Why: options win over the journal's settings, for example when a warehouse was moved and linked to its old place.
 #[test]
 fn options_win_over_the_journals_settings() {
     let place = ingested(2);

@@ -1,4 +1,4 @@
-//! What is wrong with the manifests.
+//! Faults in the manifests' lines.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Audited, at, audit, audit_without_journal, ingest, ingested};
 use crate::harness::{Place, csv};
 
-/// The one manifest; a test that runs while an hour ends begins anew.
+/// A place with one manifest, and its path. If the hour ends meanwhile, it starts again.
 pub(super) fn one_manifest(files: u64) -> (Place, PathBuf) {
     for _ in 0..3 {
         let place = ingested(files);
@@ -71,7 +71,7 @@ fn a_line_that_stands_there_twice_is_told_once_with_both_places() {
     audit_without_journal(&place, &[]).found(&["listed_twice"]);
 }
 
-/// Why: nothing is ever overwritten, so a place that two contents claim has lost one of them.
+/// Why: nothing is ever overwritten, so if two contents have the same path, one of them is lost.
 #[test]
 fn one_place_or_one_id_in_two_lines_is_a_finding() {
     let (place, manifest) = one_manifest(2);
@@ -99,7 +99,7 @@ fn what_is_no_line_is_told_with_its_number() {
     let (place, manifest) = one_manifest(2);
     append(&manifest, "not JSON\n{\"path\":1}\n");
     let again = line_of(&manifest, "1.csv").replace("/1.csv", "/x.csv");
-    // A newer version may say more; and a line of hundreds of kilobytes is nobody's.
+    // A newer version may add keys; no version writes a line of hundreds of kilobytes.
     edit_text(&manifest, |text| text.replacen("\"device\"", "\"rows\":7,\"header\":[\"id\"],\"device\"", 1));
     append(&manifest, &format!("{}\n", "x".repeat(600_000)));
     append(&manifest, &again[..again.len() - 20]);
@@ -124,11 +124,11 @@ fn a_manifested_file_without_its_line_is_not_listed() {
     let finding = audited.found(&["not_listed"]);
     assert_eq!(finding["path"], at(&place, "2.csv").to_str().unwrap());
     assert!(finding["lines"].as_array().unwrap().is_empty());
-    // Without a journal, the file is one that nobody knows.
+    // Without a journal, the file is unknown.
     audit_without_journal(&place, &[]).found(&["extra"]);
     std::fs::remove_file(at(&place, "2.csv")).unwrap();
     audit(&place, &[]).found(&["missing", "not_listed"]);
-    // All manifests lost.
+    // All manifests are lost.
     std::fs::remove_dir_all(&place.manifests).unwrap();
     std::fs::create_dir(&place.manifests).unwrap();
     audit(&place, &[]).found(&["missing", "not_listed", "not_listed", "not_listed"]);
@@ -150,7 +150,7 @@ fn a_line_that_says_something_else_than_the_journal_is_a_contradiction() {
         let detail =
             contradiction.unwrap_or_else(|| panic!("{key}: {:?}", audited.findings))["detail"].as_str().unwrap();
         assert!(detail.contains(said), "{detail}");
-        // The file is not what such a line says.
+        // The file does not match such a line.
         let file =
             if key == "sha256" || key == "size" { vec!["altered", "contradiction"] } else { vec!["contradiction"] };
         assert_eq!(audited.kinds(), if key == "size" { vec!["contradiction"] } else { file }, "{key}");
@@ -164,7 +164,7 @@ fn a_line_that_says_something_else_than_the_journal_is_a_contradiction() {
     audit(&place, &[]).found(&["contradiction"]);
 }
 
-/// Why: where manifests are pruned, or an audit is run each night, only some days count.
+/// Why: if old manifests are pruned, or an audit runs each night, only some days matter.
 #[test]
 fn since_leaves_older_days_out() {
     let (place, manifest) = one_manifest(1);
@@ -185,7 +185,7 @@ fn since_leaves_older_days_out() {
     audited.clean();
     assert_eq!((&audited.summary["lines"], &audited.summary["since"]), (&1.into(), &"2020-02-04T00:00:00.000Z".into()));
     audit(&place, &["--since", "2d"]).clean();
-    // What the journal has of later days only.
+    // The journal's files are older than that day.
     ingest(&place, 2..=2);
     audit(&place, &["--since", "9999-01-01"]).clean();
 }

@@ -1,4 +1,4 @@
-//! Manifests that cannot be read: each is a finding, and all that does not depend on it is audited all the same.
+//! Manifests that cannot be read: each is a finding, and everything that does not depend on it is still audited.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
@@ -9,7 +9,7 @@ use super::lines::one_manifest;
 use super::{at, audit, audit_as_nobody, audit_without_journal, path};
 use crate::harness::{Place, csv};
 
-/// Puts something else in a manifest's place, which goes to `.aside` beside it; says how its finding has to call that.
+/// Replaces a manifest, which is renamed to `.aside`; returns the word that the finding must have for the new file.
 type Replace = fn(&Path) -> &'static str;
 
 fn aside(manifest: &Path) -> PathBuf {
@@ -39,14 +39,14 @@ const REPLACEMENTS: [Replace; 4] = [
     },
 ];
 
-/// An hour of long ago with such a manifest, beside the one manifest of the place.
+/// The path of a manifest of an hour long ago, beside the one manifest of the place.
 fn another_hour(place: &Place) -> PathBuf {
     let hour = place.manifests.join("2020/02/03/04");
     std::fs::create_dir_all(&hour).unwrap();
     hour.join("manifest.jsonl")
 }
 
-/// Why: one wrong name among years of manifests must not keep an operator from learning what is wrong with the rest.
+/// Why: one wrong file among years of manifests must not keep an operator from auditing the rest.
 #[test]
 fn what_is_no_regular_file_is_a_finding_and_the_rest_is_audited() {
     for replace in REPLACEMENTS {
@@ -57,18 +57,18 @@ fn what_is_no_regular_file_is_a_finding_and_the_rest_is_audited() {
         std::fs::write(at(&place, "2.csv"), csv(9, 300)).unwrap();
         let audited = audit(&place, &[]);
         let finding = audited.found(&["altered", "irregular_manifest"]);
-        // It is told first, and what a link leads to is not read: the lines there would be listed twice.
+        // It is reported first, and a link is not followed: the lines in its target would be listed twice.
         assert_eq!((path(finding), &finding["finding"]), (other.as_path(), &"irregular_manifest".into()));
         assert!(finding["detail"].as_str().unwrap().contains(called), "{finding}");
         assert_eq!((&audited.summary["lines"], &audited.summary["files"]), (&3.into(), &3.into()));
         assert_eq!(audited.summary["undecided"], 0);
-        // Of a later day, it is not looked at.
+        // With a later `--since`, it is not read.
         audit(&place, &["--since", "2020-02-04"]).found(&["altered"]);
     }
 }
 
-/// Why: that a file is listed nowhere cannot be said by somebody who has not read what may list it. But the journal knows
-/// what it has to be.
+/// Why: a file cannot be reported as unlisted if a manifest that may list it was not read. But the journal knows what the
+/// file must be.
 #[test]
 fn what_its_lines_would_say_is_not_guessed() {
     for replace in REPLACEMENTS {
@@ -89,7 +89,7 @@ fn what_its_lines_would_say_is_not_guessed() {
     }
 }
 
-/// Whoever writes into a pipe waits until somebody opens it for reading.
+/// A process that writes into a pipe: it waits until another process opens the pipe for reading.
 struct Writer(Child);
 
 impl Drop for Writer {
@@ -99,7 +99,7 @@ impl Drop for Writer {
     }
 }
 
-/// Why: to open a pipe is to act on whoever waits at its other end; an audit acts on nobody.
+/// Why: opening a pipe affects the process at its other end; an audit must have no effects.
 #[test]
 fn a_pipe_is_not_opened() {
     let (place, _) = one_manifest(1);
@@ -108,13 +108,13 @@ fn a_pipe_is_not_opened() {
     let mut writer = Writer(Command::new("sh").args(["-c", "echo {} >\"$0\""]).arg(&pipe).spawn().unwrap());
     // It waits in open(2).
     std::thread::sleep(std::time::Duration::from_millis(300));
-    assert!(writer.0.try_wait().unwrap().is_none(), "nobody waits at the pipe");
+    assert!(writer.0.try_wait().unwrap().is_none(), "the writer does not wait at the pipe");
     audit(&place, &[]).found(&["irregular_manifest"]);
     std::thread::sleep(std::time::Duration::from_millis(100));
     assert!(writer.0.try_wait().unwrap().is_none(), "the pipe was opened");
 }
 
-/// Nobody but root gets in meanwhile. Afterwards who cleans up has to.
+/// Only root has access meanwhile. Afterwards the clean-up needs access.
 fn while_closed<T>(paths: &[PathBuf], work: impl FnOnce() -> T) -> T {
     let set = |mode: u32| {
         paths.iter().for_each(|path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap());
@@ -125,8 +125,8 @@ fn while_closed<T>(paths: &[PathBuf], work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Why: no permission is no damage, but without the lines there is no word for the files that they list: that may not pass
-/// for a clean warehouse, nor end the audit of all others.
+/// Why: a missing permission is no damage, but without the lines the files that they list cannot be checked: that must not
+/// count as a clean warehouse, nor end the audit of the rest.
 #[test]
 fn one_without_permission_is_unreadable_and_the_rest_is_audited() {
     let (place, manifest) = one_manifest(2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Audited, at, audit, ingested};
 use crate::harness::{BINARY, Place, bare, err, has, out, wait_until};
 
-/// Other content of the same length in every file.
+/// Replaces the content of every file by another of the same length.
 fn spoil(place: &Place) {
     for (path, content) in place.warehouse_files() {
         std::fs::write(path, content.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>()).unwrap();
@@ -18,7 +18,7 @@ fn paths(audited: &Audited) -> BTreeSet<String> {
     audited.findings.iter().map(|finding| finding["path"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Why: a warehouse of terabytes is looked at a little each night; what was found can be looked at again.
+/// Why: a warehouse of terabytes is audited in parts, one each night; and a sample with findings can be repeated.
 #[test]
 fn a_sample_hashes_some_and_compares_the_names_and_sizes_of_all() {
     let place = ingested(40);
@@ -35,7 +35,7 @@ fn a_sample_hashes_some_and_compares_the_names_and_sizes_of_all() {
     audit(&place, &["--sample", "1000"]).found(&["altered"; 40]);
     let half = audit(&place, &["--sample", "50%", "--seed", "3"]);
     assert!((8..=32).contains(&half.findings.len()), "{} of 40", half.findings.len());
-    // The printed seed is the one that was used.
+    // The seed in the summary is the one that was used.
     let random = audit(&place, &["--sample", "5"]);
     let seed = random.summary["seed"].to_string();
     assert_eq!(paths(&audit(&place, &["--sample", "5", "--seed", &seed])), paths(&random));
@@ -83,7 +83,7 @@ fn the_help_names_every_option_and_the_exit_code() {
     assert!(help.contains("audit") && help.contains("5 an audit") && help.contains("130"), "{help}");
 }
 
-/// On a terminal of its own, as somebody sees it.
+/// Runs it on a terminal of its own; returns its exit code and the text that a user sees.
 fn on_a_terminal(words: &str) -> Option<(Option<i32>, String)> {
     if !has("script") {
         return None;
@@ -92,12 +92,12 @@ fn on_a_terminal(words: &str) -> Option<(Option<i32>, String)> {
     Some((output.status.code(), out(&output)))
 }
 
-/// Why: a bar with rate and time left is for people; a file or a pipe gets whole lines of JSON, and no bar.
+/// Why: the progress bar with rate and remaining time is for people; a file or a pipe gets whole lines of JSON and no bar.
 #[test]
 fn a_terminal_gets_a_bar_and_text_everybody_else_json() {
     let place = ingested(2);
     std::fs::write(at(&place, "1.csv"), "x").unwrap();
-    // Long enough that the bar is drawn while it is hashed.
+    // Large enough that the bar is drawn while it is hashed.
     let large = at(&place, "2.csv");
     std::fs::File::options().write(true).open(&large).unwrap().set_len(1 << 30).unwrap();
     let state = place.state.display();
@@ -112,15 +112,15 @@ fn a_terminal_gets_a_bar_and_text_everybody_else_json() {
     assert!(text.starts_with("{\"finding\":\"altered\"") && !text.contains(" left; "), "{text:?}");
 }
 
-/// Why: an audit of hours must end when it is told to, and must not look as if it had found nothing.
+/// Why: an audit that takes hours must end on a signal, and must not look as if it had found nothing.
 #[test]
 fn a_signal_ends_it_without_a_verdict() {
     for (signal, spoilt) in [(rustix::process::Signal::INT, false), (rustix::process::Signal::TERM, true)] {
         let place = ingested(2);
-        // Its line says so, too: it is hashed for long, and would be right.
+        // Its line has the same size, so the file is hashed, which takes long.
         std::fs::File::options().write(true).open(at(&place, "2.csv")).unwrap().set_len(1 << 36).unwrap();
         if spoilt {
-            // What is found before the files are looked at.
+            // A finding from before the files are hashed.
             let mut manifest = place.manifests.clone();
             while manifest.is_dir() {
                 manifest = std::fs::read_dir(&manifest).unwrap().next().unwrap().unwrap().path();

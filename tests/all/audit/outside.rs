@@ -1,4 +1,4 @@
-//! Paths that lead out of the warehouse: they are told, and nothing there is looked at.
+//! Paths that lead out of the warehouse: they are reported, and no file there is examined.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
@@ -12,14 +12,14 @@ use super::lines::{edit, one_manifest};
 use super::{Audited, at, audit, audit_without_journal, ingested, path};
 use crate::harness::{Place, bare, csv, out};
 
-/// Where the line of `2.csv` says that it is.
+/// Sets the path of `2.csv` in its line.
 fn place_line(place: &Place, manifest: &PathBuf, there: &Path) {
     edit(manifest, "2.csv", |line| line["warehouse_path"] = there.to_str().unwrap().into());
     assert!(there.starts_with(place.root.path()) || there.starts_with("/proc"));
 }
 
-/// Why: who can write to a manifest may not have an audit, perhaps as root, read what he cannot read, tell of it by its
-/// hash, or call a file good that is nowhere in the warehouse.
+/// Why: a user who can write to a manifest must not be able to make an audit, which may run as root, read a file that the
+/// user cannot read, reveal its hash, or accept a file that is not in the warehouse.
 #[test]
 fn a_line_that_leads_elsewhere_is_told_and_not_followed() {
     let content = csv(2, 300);
@@ -33,7 +33,7 @@ fn a_line_that_leads_elsewhere_is_told_and_not_followed() {
         let (place, manifest) = one_manifest(3);
         let partition = place.root.path().join("elsewhere/ingest_date=2026-01-01");
         std::fs::create_dir_all(&partition).unwrap();
-        // What the line promises is there.
+        // The file that the line describes is at that path.
         std::fs::rename(at(&place, "2.csv"), partition.join("2.csv")).unwrap();
         let there = path_of(&place);
         place_line(&place, &manifest, &there);
@@ -44,15 +44,15 @@ fn a_line_that_leads_elsewhere_is_told_and_not_followed() {
         assert!(finding["actual_sha256"].is_null() && finding["lines"][0]["line"].is_u64(), "{finding}");
         let bytes: usize = place.warehouse_files().values().map(Vec::len).sum();
         assert_eq!(without.summary["bytes_hashed"], bytes);
-        // The journal knows where it was put.
+        // The journal knows the real path.
         let audited = audit(&place, &[]);
         audited.found(&["contradiction", "outside"]);
-        // In the sample or not: it is no matter of hashing.
+        // In the sample or not: the path is checked without hashing.
         audit_without_journal(&place, &["--sample", "1"]).found(&["outside"]);
     }
 }
 
-/// Why: the same by a link within the warehouse, on which no line has to look strange.
+/// Why: the same with a link in the warehouse, where every line looks normal.
 #[test]
 fn a_partition_that_is_a_link_is_told_and_not_followed() {
     let place = ingested(3);
@@ -62,7 +62,7 @@ fn a_partition_that_is_a_link_is_told_and_not_followed() {
     std::fs::write(away.join("extra.csv"), "x").unwrap();
     symlink(&away, &partition).unwrap();
     for audited in [audit(&place, &[]), audit_without_journal(&place, &[])] {
-        // The link, and each file that should be behind it.
+        // The link, and each file below it.
         audited.found(&["outside"; 4]);
         assert_eq!(path(&audited.findings[0]), partition);
         for finding in &audited.findings {
@@ -71,7 +71,7 @@ fn a_partition_that_is_a_link_is_told_and_not_followed() {
         assert_eq!((&audited.summary["lines"], &audited.summary["bytes_hashed"]), (&3.into(), &0.into()));
     }
     audit(&place, &["--since", "9999-01-01"]).clean();
-    // One that leads nowhere, or back into the warehouse, is no better.
+    // A link to nothing, or back into the warehouse, is reported as well.
     for target in ["nowhere", "."] {
         std::fs::remove_file(&partition).unwrap();
         symlink(target, &partition).unwrap();
@@ -82,7 +82,7 @@ fn a_partition_that_is_a_link_is_told_and_not_followed() {
     audit(&place, &[]).found(&["extra"]);
 }
 
-/// Why: a link that no walk meets, because only a line names it.
+/// Why: a link that only a line names, so that no listing of the partitions shows it.
 #[test]
 fn a_line_through_a_link_is_told_and_not_followed() {
     let (place, manifest) = one_manifest(2);
@@ -91,18 +91,18 @@ fn a_line_through_a_link_is_told_and_not_followed() {
     symlink(&partition, &linked).unwrap();
     place_line(&place, &manifest, &linked.join("2.csv"));
     let audited = audit_without_journal(&place, &[]);
-    // Nobody lists the file itself now.
+    // No line lists the file's real path now.
     audited.found(&["extra", "outside"]);
     let finding = audited.findings.iter().find(|finding| finding["finding"] == "outside").unwrap();
     assert_eq!(path(finding), linked.join("2.csv"));
-    // A directory of its own in the warehouse is no partition, but in it.
+    // A real directory in the warehouse is no partition, but not outside.
     std::fs::remove_file(&linked).unwrap();
     std::fs::create_dir(&linked).unwrap();
     std::fs::rename(at(&place, "2.csv"), linked.join("2.csv")).unwrap();
     audit_without_journal(&place, &[]).clean();
 }
 
-/// Why: the two directories are the operator's own; where he links one, or climbs on the way to it, nothing is outside.
+/// Why: the operator chooses the two directories: a link or `..` in the path to one of them puts nothing outside.
 #[test]
 fn the_way_to_the_warehouse_may_be_any() {
     let place = ingested(3);
@@ -115,7 +115,7 @@ fn the_way_to_the_warehouse_may_be_any() {
     }
 }
 
-/// Why: a rebuilt journal remembers what was ingested, wherever a line says that it is; but it does not look there.
+/// Why: a rebuilt journal remembers each ingested content, whatever path its line has; but it does not open that path.
 #[test]
 fn a_rebuild_with_verify_tells_it_too() {
     let (place, manifest) = one_manifest(2);
@@ -129,17 +129,17 @@ fn a_rebuild_with_verify_tells_it_too() {
     assert_eq!(output.status.code(), Some(5), "{text}");
     assert!(text.contains("2 contents are remembered") && text.contains("OUTSIDE: "), "{text}");
     assert!(text.ends_with("1 finding: 1 outside\n"), "{text}");
-    // Nor does an audit by that journal, which has it from the line.
+    // Nor does an audit with that journal, which has the path from the line.
     let words = ["--warehouse", place.warehouse.to_str().unwrap(), "--manifests", place.manifests.to_str().unwrap()];
     audit(&place, &words).found(&["outside"]);
-    // Without the line, too.
+    // The same without the line.
     std::fs::write(&manifest, std::fs::read_to_string(&manifest).unwrap().lines().next().unwrap().to_owned() + "\n")
         .unwrap();
     let audited: Audited = audit(&place, &words);
     assert!(audited.kinds().contains(&"not_listed"), "{:?}", audited.findings);
 }
 
-/// Why: what keeps the audit inside is one call, so the simulated disk must be as strict as the real one.
+/// Why: one call keeps the audit inside the warehouse, so the simulated disk must be as strict as the real one.
 fn subdirectories<F: Fs>(fs: &F, top: &Path) {
     let top = fs.open_dir(top).unwrap();
     let dir = fs.open_subdir(&top, OsStr::new("dir")).unwrap();

@@ -1,4 +1,4 @@
-//! On the simulated disk, where reads can fail: what one file does is told, and the others are looked at all the same.
+//! On the simulated disk, where reads can fail: a failure is reported for its file, and the other files are still audited.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +12,7 @@ use crate::harness::sha256_hex;
 const HOUR: &str = "/mf/2026/01/02/03";
 const DAY: &str = "/wh/ingest_date=2026-01-02";
 
-/// A machine with so many files, listed as they are.
+/// A machine with this many files, listed correctly.
 fn machine(files: u64) -> SimFs {
     let fs = SimFs::new(1);
     let mut upstream = fs.upstream();
@@ -87,7 +87,7 @@ fn nothing_is_written_and_nothing_found() {
     assert_eq!((summary.lines, summary.files, writes(&fs) - before), (9, 9, 0));
 }
 
-/// Why: an EIO on one file is what an audit is run for; it must name the file and go on.
+/// Why: an audit is run to find files with EIO; it must name the file and continue.
 #[test]
 fn a_read_error_is_a_finding_and_the_others_are_looked_at() {
     let fs = machine(5);
@@ -99,7 +99,7 @@ fn a_read_error_is_a_finding_and_the_others_are_looked_at() {
     assert_eq!(summary.files, 5);
 }
 
-/// Why: an audit may run as somebody who may read everything, on lines that others may have written.
+/// Why: an audit may run as a user who can read everything, on lines that other users may have written.
 #[test]
 fn no_line_makes_it_open_or_list_anything_outside() {
     let fs = machine(2);
@@ -128,7 +128,7 @@ fn no_line_makes_it_open_or_list_anything_outside() {
     }
 }
 
-/// A second hour, whose manifest lists the first hour's files as well as one that is not there.
+/// A second hour, whose manifest lists the first hour's files and one that is missing.
 fn second_hour(fs: &SimFs) -> String {
     let hour = "/mf/2026/01/02/04";
     fs.upstream().mkdir_all(hour).unwrap();
@@ -141,8 +141,8 @@ fn kinds(found: &[Finding]) -> Vec<Kind> {
     found.iter().map(|finding| finding.kind).collect()
 }
 
-/// Why: of what a disk that fails has kept to itself, nothing may be claimed: not that a file is listed nowhere, and not
-/// that all is well.
+/// Why: nothing may be claimed about data that a failing disk did not return: neither that a file is not listed, nor that
+/// everything is intact.
 #[test]
 fn a_manifest_with_a_read_error_is_a_finding_and_what_it_may_list_is_left_open() {
     for op in [Op::Open, Op::ReadAt] {
@@ -160,7 +160,7 @@ fn a_manifest_with_a_read_error_is_a_finding_and_what_it_may_list_is_left_open()
     }
 }
 
-/// Why: what can be read once and then no more is the disk's last word; the audit tells of it and goes on.
+/// Why: a disk that fails may return a file once and never again; the audit reports that and continues.
 #[test]
 fn a_manifest_that_fails_or_is_replaced_after_it_was_read_does_not_end_it() {
     for replaces in [false, true] {
@@ -170,7 +170,7 @@ fn a_manifest_that_fails_or_is_replaced_after_it_was_read_does_not_end_it() {
         let mut is_done = false;
         if replaces {
             fs.set_hook(Box::new(move |call, upstream| {
-                // The warehouse is listed: the manifests were read before.
+                // The warehouse is being listed, so the manifests have been read.
                 if !is_done && call.op == Op::List && call.path == Path::new(DAY) {
                     is_done = true;
                     upstream.remove(&wanted).unwrap();
@@ -178,18 +178,17 @@ fn a_manifest_that_fails_or_is_replaced_after_it_was_read_does_not_end_it() {
                 }
             }));
         } else {
-            // Its first read, and the one that finds its end, go well.
+            // Its first read, and the one that finds its end, succeed.
             (3..9).for_each(|n| fs.inject(Fault::errno(libc::EIO).only(&[Op::ReadAt]).under(&manifest).nth(n)));
         }
         let (summary, found) = run(&fs);
-        // Where the missing file should be stands in the line that is needed once more.
+        // The path of the missing file is in the line, which has to be read again.
         assert_eq!(kinds(&found), [if replaces { Kind::IrregularManifest } else { Kind::Unreadable }], "{found:?}");
         assert_eq!((found[0].path.as_path(), summary.lines, summary.files), (Path::new(&manifest), 4, 3));
     }
 }
 
-/// Why: memory that flips a bit once is not a file that was altered; whoever restores that file from a backup looks in
-/// the wrong place.
+/// Why: if memory flips a bit once, the file was not altered; restoring it from a backup would not help.
 #[test]
 fn a_file_that_reads_differently_each_time_is_not_called_altered() {
     let fs = machine(3);
@@ -199,7 +198,7 @@ fn a_file_that_reads_differently_each_time_is_not_called_altered() {
     fs.set_hook(Box::new(move |call, upstream| {
         if call.op == Op::ReadAt && call.path == Path::new(&wanted) {
             reads += 1;
-            // The first read of it sees other bytes than the later ones.
+            // The first read returns other bytes than the later ones.
             let bytes: &[u8] = if reads == 1 { b"id\nX\n" } else { b"id\n2\n" };
             upstream.write(&wanted, bytes).unwrap();
         }
@@ -210,8 +209,8 @@ fn a_file_that_reads_differently_each_time_is_not_called_altered() {
     assert!(found[0].detail.contains("differently"), "{}", found[0].detail);
 }
 
-/// A line that is completed between the two looks was being written; one that is not is torn. A file whose line comes
-/// meanwhile is no extra.
+/// A line that is completed between the two reads was being written; one that is not is torn. A file whose line is written
+/// meanwhile is not extra.
 #[test]
 fn what_comes_between_the_two_looks_is_no_finding() {
     for completes in [true, false] {
@@ -219,12 +218,12 @@ fn what_comes_between_the_two_looks_is_no_finding() {
         let late = line(9, "id\n9\n");
         fs.upstream().append(format!("{HOUR}/manifest.jsonl"), &late.as_bytes()[..50]).unwrap();
         fs.upstream().write(format!("{DAY}/9.csv"), b"id\n9\n").unwrap();
-        // Long enough ago that nobody is waited for.
+        // Long enough ago that the audit waits for no writer.
         fs.advance(std::time::Duration::from_secs(60));
         let mut is_done = false;
         let rest = late.clone();
         fs.set_hook(Box::new(move |call, upstream| {
-            // The warehouse is listed: the manifest was read before.
+            // The warehouse is being listed, so the manifest has been read.
             if completes && !is_done && call.op == Op::List && call.path == Path::new(DAY) {
                 is_done = true;
                 upstream.append(format!("{HOUR}/manifest.jsonl"), &rest.as_bytes()[50..]).unwrap();

@@ -1,4 +1,4 @@
-//! Files and directories that change, vanish or cannot be read while we work on them.
+//! Files and directories that change, vanish or cannot be read while the ingestor works on them.
 
 use std::io::Write;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::{as_nobody, chmod, give_to_nobody};
 use crate::harness::{Daemon, Place, csv, json_lines, skip, wait_until};
 
 const OPTIONS: [&str; 6] = ["--stability-seconds", "0", "--scan-interval", "50ms", "--log-level", "debug"];
-/// Long enough in hashing that something can be done to it meanwhile; a hole, so it takes no room.
+/// Large enough that the test can change the file while it is hashed; sparse, so it needs no space.
 const LARGE: u64 = 1 << 29;
 
 fn start(place: &Place) -> Daemon {
@@ -20,8 +20,8 @@ fn retry_seconds(event: &serde_json::Value) -> Duration {
     humantime::parse_duration(event["retry_in"].as_str().unwrap()).unwrap()
 }
 
-/// Why: one file with wrong permissions must neither stop the others nor be forgotten; whoever repairs it should
-/// not have to restart anything.
+/// Why: one file with wrong permissions must neither stop the others nor be forgotten; once they are corrected, no restart
+/// is needed.
 #[test]
 fn an_unreadable_file_is_tried_again_and_the_rest_goes_on() {
     let place = Place::new();
@@ -45,7 +45,7 @@ fn an_unreadable_file_is_tried_again_and_the_rest_goes_on() {
     }
     let delays: Vec<Duration> = failures.iter().map(retry_seconds).collect();
     assert!(delays[0] < delays[1] && delays[1] < delays[2], "{delays:?}");
-    // It is not tried earlier than it says.
+    // It is not tried earlier than the event says.
     let at = |event: &serde_json::Value| humantime::parse_rfc3339(event["timestamp"].as_str().unwrap()).unwrap();
     assert!(at(&failures[1]).duration_since(at(&failures[0])).unwrap() + Duration::from_millis(50) >= delays[0]);
 
@@ -57,13 +57,13 @@ fn an_unreadable_file_is_tried_again_and_the_rest_goes_on() {
     assert_eq!(place.manifest_lines().len(), 2);
 }
 
-/// Does something to `large.csv` while it is being hashed; false if it was done too early.
+/// Calls `act`, which changes `large.csv`, while the file is being hashed; false if that was too early or too late.
 fn while_hashing(place: &Place, daemon: &Daemon, act: impl FnOnce() -> bool) -> bool {
     wait_until("it is being hashed", || !daemon.events("file_ready").is_empty());
     act() && place.warehouse_files().is_empty()
 }
 
-/// Why: what vanishes is not in the warehouse, and what then comes under its name is another file.
+/// Why: a file that vanishes is not in the warehouse, and a new file under its name is another file.
 #[test]
 fn a_file_that_vanishes_while_it_is_hashed_leaves_nothing() {
     for seed in 0..20 {
@@ -84,15 +84,15 @@ fn a_file_that_vanishes_while_it_is_hashed_leaves_nothing() {
     panic!("never caught it while it was hashing");
 }
 
-/// Why: a writer that comes back to a file (an `scp` that resumes) must end with all of its bytes in the warehouse,
-/// once, and never with a part of them.
+/// Why: if a writer opens a file again (an `scp` that resumes), all of its bytes must end in the warehouse, once, and never
+/// a part of them.
 #[test]
 fn a_file_that_grows_while_it_is_hashed_arrives_whole() {
     let place = Place::new();
     let path = place.stage_large("large.csv", 1, LARGE);
     let daemon = start(&place);
     wait_until("it is being hashed", || !daemon.events("file_ready").is_empty());
-    // Where leases work this waits until the ingestor has let go of the file.
+    // Where leases work, this waits until the ingestor has released the file.
     let mut file = std::fs::File::options().append(true).open(&path).expect("large enough to be caught");
     for _ in 0..3 {
         file.write_all(b"more,1\n").unwrap();
@@ -107,8 +107,8 @@ fn a_file_that_grows_while_it_is_hashed_arrives_whole() {
     assert!(content.ends_with(b"more,1\nmore,1\nmore,1\n"));
 }
 
-/// Why: a producer that renames new versions over the old one: whichever we get, it is a whole one, and the last one
-/// always comes through.
+/// Why: an upstream may rename new versions over the old one: each ingested version is whole, and the last one is always
+/// ingested.
 #[test]
 fn a_file_that_is_replaced_again_and_again_is_always_a_whole_one() {
     let place = Place::new();
@@ -125,12 +125,12 @@ fn a_file_that_is_replaced_again_and_again_is_always_a_whole_one() {
     assert!(place.check_consistent() >= 1);
     let files: Vec<Vec<u8>> = place.warehouse_files().into_values().collect();
     let versions: Vec<Vec<u8>> = (0..VERSIONS).map(version).collect();
-    assert!(files.iter().all(|content| versions.contains(content)), "a file that nobody wrote");
+    assert!(files.iter().all(|content| versions.contains(content)), "a file that was never written");
     assert!(files.contains(&versions[VERSIONS as usize - 1]), "the last version was lost");
 }
 
-/// Why: the same, rewritten in place: what is in the warehouse was the file's content at some time when no writer had
-/// it open.
+/// Why: the same, rewritten in place: the content in the warehouse was the file's content at a time when no writer had it
+/// open.
 #[test]
 fn a_file_that_is_open_for_writing_waits() {
     let place = Place::new();
@@ -156,7 +156,7 @@ fn a_file_that_is_open_for_writing_waits() {
     assert!(place.warehouse_files().values().any(|content| content == b"first,half\nsecond,half\n"));
 }
 
-/// Why: an ingestor that watches a directory which is no longer there looks healthy and does nothing.
+/// Why: an ingestor that watches a directory that no longer exists looks healthy and does nothing.
 #[test]
 fn a_staging_directory_that_is_removed_or_replaced_ends_the_ingestor() {
     for replace in [false, true] {
@@ -187,7 +187,7 @@ fn a_staging_directory_that_is_removed_or_replaced_ends_the_ingestor() {
     }
 }
 
-/// Why: an operator's `rm -r` of an old partition must not end the ingestor, and what comes next is not lost.
+/// Why: an operator's `rm -r` of an old partition must not end the ingestor, and the next file must not be lost.
 #[test]
 fn a_partition_that_is_removed_is_made_again() {
     let place = Place::new();

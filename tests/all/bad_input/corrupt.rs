@@ -1,4 +1,4 @@
-//! A journal that is damaged: refused, told where, and nothing modified.
+//! A damaged journal: it is refused with the position of the damage, and nothing is modified.
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -45,8 +45,8 @@ fn flip(path: &PathBuf, offset: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
 
-/// Why: a journal that is read past its damage forgets files (and ingests them again) or invents them. It must stop,
-/// say where, and leave everything as evidence.
+/// Why: an ingestor that reads past damage forgets files (and ingests them again) or invents them. It must stop, report
+/// the position, and leave everything as evidence.
 #[test]
 fn run_and_replay_refuse_and_touch_nothing() {
     let place = three_files();
@@ -79,14 +79,14 @@ fn run_and_replay_refuse_and_touch_nothing() {
     assert_eq!(place.check_consistent(), 4);
 }
 
-/// Why: what is before the damage is still known, and is what the operator decides by.
+/// Why: the records before the damage are still known, and the operator needs them to decide.
 #[test]
 fn inspect_prints_what_precedes_the_damage() {
     let place = three_files();
     let whole = place.inspect();
     let frames = data_frames(&place);
     let segment = only_segment(&place);
-    // The frame in which the second file is discovered.
+    // The frame with the second file's first record.
     let second = whole[1]["ingest_id"].as_u64().unwrap();
     let holds = |frame: &&Value| {
         let first = frame["first_lsn"].as_u64().unwrap();
@@ -114,7 +114,7 @@ fn inspect_prints_what_precedes_the_damage() {
     assert_eq!(snapshot(&place.state), before);
 }
 
-/// Why: the message sends the operator to a command; it must exist.
+/// Why: the message names a command for the operator to run; it must exist.
 #[test]
 fn the_command_that_the_message_names_exists() {
     let place = three_files();
@@ -131,7 +131,7 @@ fn the_command_that_the_message_names_exists() {
     assert!(told.contains(segment.file_name().unwrap().to_str().unwrap()), "{told}");
 }
 
-/// Why: a journal that is gone as a whole looks like a fresh start, and everything would be ingested again.
+/// Why: a journal whose segments are all missing looks like a first start, and everything would be ingested again.
 #[test]
 fn missing_segments_are_damage() {
     let place = three_files();

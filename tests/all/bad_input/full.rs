@@ -1,4 +1,4 @@
-//! Full disks: nothing is lost, it is said, and it goes on by itself when there is room.
+//! Full disks: nothing is lost, the log reports it, and the ingestor continues by itself when there is space.
 //!
 //! The full disks are small tmpfs mounts, so these tests need root.
 
@@ -17,7 +17,7 @@ use crate::harness::{Daemon, Place, csv, err, is_root, skip, snapshot, wait_unti
 pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    /// None (and a word about it) where that cannot be done.
+    /// None (and a message) if that cannot be done.
     pub(crate) fn mount(place: &Place, size: &str) -> Option<Disk> {
         if !is_root() {
             return None;
@@ -56,7 +56,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a test that failed may have left a daemon that still has it open.
+        // Lazily: a failed test may have left a daemon that still has it open.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
@@ -67,17 +67,17 @@ fn start(place: &Place) -> Daemon {
     daemon
 }
 
-/// Says so while it is full, and that it is over; each once for one time of being full.
+/// Checks that the log reports once that the disk is full, and once that there is space again.
 #[track_caller]
 fn check_events(daemon: &Daemon) {
     let full = daemon.events("disk_full");
     assert_eq!(full[0]["level"], "error");
     assert!(full[0]["error"].as_str().unwrap().contains("No space left"), "{}", full[0]);
-    assert_eq!(full.len(), 1, "said more than once: {full:?}");
+    assert_eq!(full.len(), 1, "reported more than once: {full:?}");
     wait_until("disk_has_room", || !daemon.events("disk_has_room").is_empty());
 }
 
-/// Why: a full warehouse is the commonest accident; staging must be kept as it is, and nobody should have to restart.
+/// Why: a full warehouse is the commonest accident; staging must stay unchanged, and no restart may be needed.
 #[test]
 fn a_full_warehouse_is_waited_for() {
     let mut place = Place::new();
@@ -106,8 +106,8 @@ fn a_full_warehouse_is_waited_for() {
     assert_eq!(left, 0, "unfinished copies were left");
 }
 
-/// Why: what found no room may turn out to be a duplicate once it finds some. If that were not said, the alarm would stay
-/// on, and the next full disk would not be said either.
+/// Why: a file for which there was no space may turn out to be a duplicate later. If the end were not reported then, the
+/// alarm would stay on, and the next full disk would not be reported either.
 #[test]
 fn a_duplicate_that_found_no_room_ends_it_too() {
     let mut place = Place::new();
@@ -129,8 +129,8 @@ fn a_duplicate_that_found_no_room_ends_it_too() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: one file that never fits must not stop the others, neither while it is there nor after its upstream has given up
-/// and removed it.
+/// Why: one file that never fits must not stop the others, neither while it is staged nor after its upstream has removed
+/// it.
 #[test]
 fn a_file_that_never_fits_stops_nobody() {
     let mut place = Place::new();
@@ -149,7 +149,7 @@ fn a_file_that_never_fits_stops_nobody() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: while one file is too large for what is left, SIGTERM must still end the ingestor.
+/// Why: while one file is too large for the remaining space, SIGTERM must still end the ingestor.
 #[test]
 fn it_can_be_stopped_while_the_warehouse_is_full() {
     let mut place = Place::new();
@@ -165,7 +165,7 @@ fn it_can_be_stopped_while_the_warehouse_is_full() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: a job must not wait for ever; it ends with 1 and says why, and the next one finishes.
+/// Why: a job must not wait for ever; it ends with 1 and says why, and the next run finishes the work.
 #[test]
 fn once_ends_with_1_when_the_warehouse_is_full() {
     let mut place = Place::new();
@@ -174,7 +174,7 @@ fn once_ends_with_1_when_the_warehouse_is_full() {
     let content = csv(2, 600 << 10);
     place.stage("large.csv", &content);
     disk.fill();
-    // The first start asks what the directory's file system can, which changes its time.
+    // The first start tests the features of the directory's file system, which changes its time.
     assert_refused(&place.once(&[]), 1, &["No space left", "nothing is lost"]);
     let before = snapshot(&place.staging);
     for _ in 0..2 {
@@ -187,8 +187,8 @@ fn once_ends_with_1_when_the_warehouse_is_full() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: with the manifest on a full disk the file is in the warehouse already; its line must come, once and whole.
-/// The page that the first line began has room for some more, so a line is cut in the middle.
+/// Why: if the manifest's disk is full, the file is already in the warehouse; its line must be written, once and whole. The
+/// page with the first line has space for some more, so a line is cut in the middle.
 #[test]
 fn full_manifests_are_waited_for() {
     let mut place = Place::new();
@@ -211,7 +211,7 @@ fn full_manifests_are_waited_for() {
     assert_eq!(place.check_consistent(), 39);
 }
 
-/// Why: what was stopped in the middle of a manifest line is completed by the next start, not written a second time.
+/// Why: the next start must complete a manifest line that was cut in the middle, not write it a second time.
 #[test]
 fn a_manifest_line_that_a_full_disk_cut_is_completed_at_the_next_start() {
     for kill in [false, true] {
@@ -229,7 +229,7 @@ fn a_manifest_line_that_a_full_disk_cut_is_completed_at_the_next_start() {
         daemon.signal(if kill { Signal::KILL } else { Signal::TERM });
         let status = daemon.child.wait().unwrap();
         assert!(kill || status.code() == Some(1), "{status}");
-        // Still full: a job says so and changes nothing about it.
+        // Still full: a job reports it and changes nothing.
         assert_refused(&place.once(&[]), 1, &["No space left"]);
         disk.make_room();
         place.once_ok(&[]);
@@ -237,7 +237,7 @@ fn a_manifest_line_that_a_full_disk_cut_is_completed_at_the_next_start() {
     }
 }
 
-/// Why: without room for a journal there is no promise to make; nothing may be begun.
+/// Why: without space for a journal, nothing can be guaranteed; no work may begin.
 #[test]
 fn a_start_without_room_for_the_journal_changes_nothing() {
     let mut place = Place::new();
@@ -270,7 +270,8 @@ fn fill_the_journal(place: &Place, daemon: &Daemon) -> usize {
     panic!("the journal never grew");
 }
 
-/// Why: a journal that cannot grow makes no promise it cannot keep; when there is room it goes on where it was.
+/// Why: while the journal cannot grow, nothing may be done that it does not record; when there is space, work continues
+/// where it stopped.
 #[test]
 fn a_journal_that_cannot_grow_is_waited_for() {
     let mut place = Place::new();
@@ -278,7 +279,7 @@ fn a_journal_that_cannot_grow_is_waited_for() {
     place.state = disk.path("state");
     let daemon = start(&place);
     let count = fill_the_journal(&place, &daemon);
-    // More comes meanwhile, and is kept.
+    // More files arrive meanwhile, and are kept.
     for seed in 1..20 {
         place.stage(format!("more-{seed}.csv"), csv(1000 + seed, 100));
     }
@@ -291,7 +292,7 @@ fn a_journal_that_cannot_grow_is_waited_for() {
     check_no_leftovers(&place.state);
 }
 
-/// Why: killed or stopped at that moment, the next start must find a journal that is whole.
+/// Why: if the ingestor is killed or stopped at that moment, the next start must find an intact journal.
 #[test]
 fn a_journal_that_could_not_grow_is_whole_at_the_next_start() {
     for kill in [false, true] {

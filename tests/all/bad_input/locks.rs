@@ -1,4 +1,4 @@
-//! One ingestor per place.
+//! One ingestor for each state directory and each staging directory.
 
 use std::os::unix::fs::symlink;
 
@@ -11,7 +11,7 @@ fn start(place: &Place) -> Daemon {
     daemon
 }
 
-/// Another place that shares with `place` what `share` says.
+/// Another place that shares the directories that `share` sets with `place`.
 fn neighbour(place: &Place, share: impl Fn(&mut Place)) -> Place {
     let mut other = Place::new();
     share(&mut other);
@@ -19,7 +19,7 @@ fn neighbour(place: &Place, share: impl Fn(&mut Place)) -> Place {
     other
 }
 
-/// The second is refused, names the first, and has made nothing; the first goes on.
+/// Checks that the second ingestor is refused, names the first, and has created nothing; the first one continues.
 #[track_caller]
 fn check(place: &Place, other: &Place, option_path: &std::path::Path) {
     let daemon = start(place);
@@ -43,7 +43,7 @@ fn one_ingestor_per_state_directory() {
     check(&place, &other, &place.state);
 }
 
-/// Why: two ingestors on one staging directory would ingest each file twice, each by its own journal.
+/// Why: two ingestors on one staging directory would ingest each file twice, each with its own journal.
 #[test]
 fn one_ingestor_per_input_directory() {
     let place = Place::new();
@@ -52,7 +52,7 @@ fn one_ingestor_per_input_directory() {
     assert!(!other.state.exists(), "it made a journal although it was refused");
 }
 
-/// Why: the same directories by other names are the same directories.
+/// Why: the same directories under other names are the same directories.
 #[test]
 fn a_link_to_a_directory_is_that_directory() {
     let place = Place::new();
@@ -82,7 +82,7 @@ fn locks_end_with_their_holder() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: what differs may share: two ingestors with their own staging and journal, one warehouse and one manifest.
+/// Why: two ingestors with their own staging directories and journals may share one warehouse and its manifests.
 #[test]
 fn warehouse_and_manifests_may_be_shared() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! File names that are legal and nasty.
+//! File names that are legal but difficult.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::harness::{Place, csv, err, json_lines, out};
 
-/// Every byte but `/` and NUL may stand in a name; 255 of them at most.
+/// A name may have any byte but `/` and NUL, and at most 255 bytes.
 fn nasty_names() -> Vec<OsString> {
     let mut names: Vec<Vec<u8>> = [
         "with space.csv",
@@ -76,8 +76,8 @@ fn exact_path(line: &Value, key: &str) -> OsString {
     }
 }
 
-/// Why: upstreams name files as they like; the warehouse's name is byte for byte the same, and records must lead
-/// back to the file exactly.
+/// Why: upstreams may use any name; the name in the warehouse is byte for byte the same, and every record must identify
+/// the file exactly.
 #[test]
 fn names_survive_byte_for_byte() {
     let place = Place::new();
@@ -105,7 +105,7 @@ fn names_survive_byte_for_byte() {
     }
 }
 
-/// Why: keys of a manifest line come in the contract's order also where the exact bytes are added.
+/// Why: the keys of a manifest line are in the documented order even if the exact bytes are added.
 #[test]
 fn the_exact_bytes_stand_beside_the_text() {
     let place = Place::new();
@@ -119,7 +119,7 @@ fn the_exact_bytes_stand_beside_the_text() {
     assert_eq!(line["path"], format!("{}/\u{fffd}.csv", place.staging.display()));
 }
 
-/// Why: a name that ends a log line could forge the next one; a name with escape sequences could forge a terminal.
+/// Why: a name that ends a log line could forge the next one; a name with escape sequences could control a terminal.
 #[test]
 fn logs_stay_one_line_an_event() {
     let place = Place::new();
@@ -144,7 +144,7 @@ fn logs_stay_one_line_an_event() {
     assert!(!text.contains('\u{202e}') && !text.contains('\u{2028}'), "a character that reorders lines");
 }
 
-/// Why: what is printed for people and scripts is a line a file as well.
+/// Why: results for people and scripts have one line for each file as well.
 #[test]
 fn results_stay_one_line_a_file() {
     let place = Place::new();
@@ -161,13 +161,13 @@ fn results_stay_one_line_a_file() {
     let lines = json_lines(&out(&place.once_ok(&["--dry-run", "--log-format", "json"])));
     assert_eq!(lines.len(), count);
     let waiting = out(&place.once_ok(&["--mode", "sidecar"]));
-    // a.csv.ok is a sidecar in this mode, and one without its file.
+    // In this mode a.csv.ok is a sidecar, whose file is missing.
     assert_eq!(clean(&waiting), count);
     place.once_ok(&[]);
     assert_eq!(clean(&out(&place.subcommand(&["journal", "inspect"]))), count);
 }
 
-/// Why: the same long name with other content needs a suffix, and 255 bytes are all there is.
+/// Why: the same long name with other content needs a suffix, and a name has at most 255 bytes.
 #[test]
 fn the_longest_names_get_a_suffix_that_fits() {
     let place = Place::new();
@@ -184,7 +184,7 @@ fn the_longest_names_get_a_suffix_that_fits() {
     }
 }
 
-/// Why: hidden files and those that are still being written are not ours, whatever they hold.
+/// Why: hidden and temporary files are never ingested, whatever their content.
 #[test]
 fn hidden_and_temporary_names_are_left_alone() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Directories that are missing, are none, cannot be read, or lie inside each other.
+//! Directories that are missing, are no directories, cannot be read, or are inside each other.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{as_nobody, assert_refused, chmod};
 use crate::harness::{Place, bare, csv, err, snapshot};
 
-/// Runs with one option changed (or, `--duplicates-dir`, added); nothing below the place may change.
+/// Runs with one option changed (or `--duplicates-dir` added); nothing below the place may change.
 #[track_caller]
 fn refuse(place: &Place, option: &str, path: &Path, words: &[&str]) {
     let mut command = bare(&["--once", "--stability-seconds", "0"]);
@@ -30,7 +30,8 @@ fn refuse(place: &Place, option: &str, path: &Path, words: &[&str]) {
 
 const OTHERS: [&str; 4] = ["--warehouse", "--manifests", "--state-path", "--duplicates-dir"];
 
-/// Why: a mistyped staging path must be told from an empty one; an ingestor that waits for ever tells nothing.
+/// Why: a mistyped staging path must be distinguished from an empty directory; an ingestor that waits for ever shows no
+/// error.
 #[test]
 fn input_must_exist_and_be_a_directory() {
     let place = Place::new();
@@ -46,7 +47,7 @@ fn input_must_exist_and_be_a_directory() {
     refuse(&place, "--input", &looped, &["symbolic links"]);
 }
 
-/// Why: permissions are the commonest mistake of a fresh installation; the message must point at the option.
+/// Why: wrong permissions are the commonest mistake of a new installation; the message must name the option.
 #[test]
 fn input_must_be_readable() {
     let place = Place::new();
@@ -61,7 +62,7 @@ fn input_must_be_readable() {
     assert!(!place.state.exists() && !place.warehouse.exists() && !place.manifests.exists());
 }
 
-/// Why: nothing may be put beside, or instead of, a file that is somebody's.
+/// Why: an existing file must not be replaced, and nothing may be created beside it.
 #[test]
 fn a_file_in_the_place_of_a_directory_is_refused() {
     for option in OTHERS {
@@ -75,7 +76,7 @@ fn a_file_in_the_place_of_a_directory_is_refused() {
     }
 }
 
-/// Why: what we write there would be taken for staged files; a journal that ingests itself would be the end of it.
+/// Why: files that the ingestor writes there would be taken for staged files; it would even ingest its own journal.
 #[test]
 fn nothing_may_lie_inside_the_input() {
     for option in OTHERS {
@@ -123,7 +124,7 @@ fn nothing_may_lie_inside_the_input_by_another_name_of_it() {
     }
 }
 
-/// Why: a path beside the input whose name only begins like it is none inside it.
+/// Why: a path beside the input that only begins with the same name is not inside it.
 #[test]
 fn a_name_that_only_begins_alike_is_fine() {
     let mut place = Place::new();
@@ -150,7 +151,7 @@ fn the_state_may_not_be_the_warehouse_nor_lie_in_it() {
     }
 }
 
-/// Why: whoever cleans out the state directory must not clean out the warehouse.
+/// Why: an operator who empties the state directory must not empty the warehouse with it.
 #[test]
 fn nothing_may_lie_inside_the_state() {
     let place = Place::new();
@@ -162,7 +163,7 @@ fn nothing_may_lie_inside_the_state() {
     }
 }
 
-/// Why: a reason that is not the real one sends the operator the wrong way.
+/// Why: a message with the wrong reason misleads the operator.
 #[test]
 fn the_reason_fits_the_option() {
     let place = Place::new();
@@ -189,7 +190,7 @@ fn the_duplicates_may_not_lie_in_the_warehouse() {
     refuse(&place, "--duplicates-dir", &place.warehouse.join("duplicates"), &["--warehouse"]);
 }
 
-/// Why: a warehouse that cannot be written to is found at the first file at the latest; nothing may be lost by it.
+/// Why: an unwritable warehouse is found at the first file at the latest; nothing may be lost because of it.
 #[test]
 fn a_warehouse_that_cannot_be_written_loses_nothing() {
     let place = Place::new();
@@ -209,7 +210,7 @@ fn a_warehouse_that_cannot_be_written_loses_nothing() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: a state directory that is something else's (a database, a home) must stay what it is.
+/// Why: a directory of another program or user (a database, a home) must stay unchanged.
 #[test]
 fn a_state_directory_that_is_something_elses_is_refused() {
     let place = Place::new();

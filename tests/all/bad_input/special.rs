@@ -1,4 +1,4 @@
-//! Things in staging that are no plain files, and plain files that are special.
+//! Directory entries in staging that are no regular files, and regular files that are special.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -7,7 +7,7 @@ use inotify::{Inotify, WatchMask};
 
 use crate::harness::{Place, csv, has, is_root, sh, skip, snapshot, wait_until};
 
-/// What was opened or read of the watched paths since the last call.
+/// The number of times that a watched path was opened or read since the last call.
 fn opened(watch: &mut Inotify) -> usize {
     let mut buffer = [0; 4096];
     match watch.read_events(&mut buffer) {
@@ -123,7 +123,7 @@ fn an_empty_file_is_ingested_and_a_second_one_is_a_duplicate() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: a second name of the inode would let its holder write into the warehouse long after.
+/// Why: through a second name of the inode, another process could change the file in the warehouse long afterwards.
 #[test]
 fn a_hard_link_leaves_no_way_into_the_warehouse() {
     let place = Place::new();
@@ -147,7 +147,7 @@ fn a_hard_link_leaves_no_way_into_the_warehouse() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: the second name may lie outside of staging, where we never see it.
+/// Why: the second name may be outside of staging, where the ingestor never sees it.
 #[test]
 fn a_hard_link_outside_of_staging_leaves_no_way_either() {
     let place = Place::new();
@@ -162,7 +162,7 @@ fn a_hard_link_outside_of_staging_leaves_no_way_either() {
     assert_eq!(place.warehouse_files().into_values().next().unwrap(), content);
 }
 
-/// Why: a daemon meets them one after the other; the second name must not become a second file.
+/// Why: a daemon finds the names one after the other; the second name must not become a second file.
 #[test]
 fn a_hard_link_that_comes_later_is_a_duplicate() {
     let place = Place::new();
@@ -180,7 +180,7 @@ fn a_hard_link_that_comes_later_is_a_duplicate() {
     assert_eq!(std::fs::metadata(&outside).unwrap().nlink(), 1);
 }
 
-/// Why: a file may be old when it comes (`cp -p`, `rsync -t`), or from a machine whose clock is wrong.
+/// Why: a file may be old when it arrives (`cp -p`, `rsync -t`), or come from a machine with a wrong clock.
 #[test]
 fn times_of_any_age_are_taken_as_they_are() {
     let place = Place::new();

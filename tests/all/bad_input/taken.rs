@@ -1,10 +1,10 @@
-//! Names in the warehouse that are taken.
+//! Names in the warehouse that already exist.
 
 use std::os::unix::fs::symlink;
 
 use crate::harness::{Place, csv, err, json_lines, out, sha256_hex, snapshot, warehouse_names};
 
-/// Why: what is in the warehouse is somebody's data; the new file goes beside it.
+/// Why: an existing file in the warehouse is data; the new file gets another name beside it.
 #[test]
 fn a_taken_name_is_not_overwritten() {
     let content = csv(1, 100);
@@ -45,7 +45,7 @@ fn the_suffix_stands_before_the_whole_extension() {
     }
 }
 
-/// Why: a link in the warehouse must not be followed, and a directory not be moved into.
+/// Why: a link in the warehouse must not be followed, and a file must not be moved into a directory.
 #[test]
 fn links_and_directories_take_a_name_as_well() {
     let place = Place::new();
@@ -65,8 +65,8 @@ fn links_and_directories_take_a_name_as_well() {
     }
 }
 
-/// Why: names were used up with the fifth, and the file stayed for ever. Its ingest id makes one that nobody else has; and
-/// a number behind it, where somebody has taken that all the same.
+/// Why: a fixed number of names can be used up, and then the file stays for ever. Its ingest id makes a name unique; and if
+/// that name exists too, a number follows the id.
 #[test]
 fn names_are_never_used_up() {
     let place = Place::new();
@@ -90,7 +90,7 @@ fn names_are_never_used_up() {
     }
 }
 
-/// Why: one file that cannot be moved stays, and is said: on stdout, and by the exit code.
+/// Why: a file that cannot be moved stays, and is reported on stdout and by the exit code.
 #[test]
 fn once_says_what_could_not_be_placed() {
     let place = Place::new();
@@ -101,7 +101,7 @@ fn once_says_what_could_not_be_placed() {
     assert!(json_lines(&err(&output)).iter().any(|line| line["event"] == "file_failed"));
     assert_eq!(std::fs::read(&path).unwrap(), csv(1, 100));
     assert!(place.manifest_lines().is_empty());
-    // The place is mended: it goes there by itself.
+    // Once the obstacle is removed, the file is moved without further action.
     place.unblock();
     place.once_ok(&[]);
     assert_eq!(place.check_consistent(), 1);

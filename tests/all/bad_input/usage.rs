@@ -1,4 +1,4 @@
-//! Mistakes on the command line: exit 2, the option's name, and nothing done.
+//! Mistakes on the command line: exit code 2, the option's name in the message, and nothing done.
 
 use super::assert_refused;
 use crate::harness::{Place, bare, csv, snapshot};
@@ -57,7 +57,7 @@ fn a_negative_value_after_a_space_is_refused_for_its_value() {
     assert_refused(&output, 2, &["--stability-seconds", "negative"]);
 }
 
-/// Why: half of this pair alone would keep duplicates where the operator does not look for them.
+/// Why: with only one option of this pair, duplicates would be kept where the operator does not expect them.
 #[test]
 fn duplicates_move_and_its_directory_go_together() {
     let place = Place::new();
@@ -75,7 +75,7 @@ fn duplicates_move_and_its_directory_go_together() {
     assert!(!place.state.exists());
 }
 
-/// Why: without one of these there is nothing sensible to do; the message must say which one is missing.
+/// Why: each of these is required; the message must say which one is missing.
 #[test]
 fn missing_options_are_named() {
     let required = ["--input", "--warehouse", "--manifests", "--state-path"];

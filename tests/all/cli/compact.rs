@@ -3,7 +3,7 @@
 use super::snapshots::{files, newest_snapshot, ok, refused, two_generations};
 use crate::harness::{Place, bare, csv, snapshot};
 
-/// Why: it is the operator's way to a small journal; nothing that the journal says may change by it.
+/// Why: with it, an operator makes the journal small; the journal's content must not change.
 #[test]
 fn it_writes_a_snapshot_and_changes_nothing_that_is_told() {
     let place = Place::new();
@@ -16,14 +16,14 @@ fn it_writes_a_snapshot_and_changes_nothing_that_is_told() {
     assert!(text.contains(&format!("wrote {}\n", written.display())), "{text}");
     assert!(text.contains("2 contents in ") && text.contains("forgotten: 0 now, 0 in all\n"), "{text}");
     assert_eq!(place.inspect(), before);
-    // The content is still known.
+    // The content is still remembered.
     place.stage("again.csv", csv(1, 100));
     place.once_ok(&[]);
     assert_eq!(place.inspect().last().unwrap()["state"], "SKIPPED_DUPLICATE");
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: one generation is kept for a repair; more would be a leak.
+/// Why: one earlier generation is kept for a repair; more would be a leak.
 #[test]
 fn it_keeps_the_generation_before_and_drops_what_is_older() {
     let place = two_generations();
@@ -37,7 +37,7 @@ fn it_keeps_the_generation_before_and_drops_what_is_older() {
     assert_eq!(place.check_consistent(), 6);
 }
 
-/// Why: what is forgotten can be ingested again, and is, so it must be told how much that was.
+/// Why: a forgotten content is ingested again if it is sent again, so the output must say how many were forgotten.
 #[test]
 fn with_remember_it_forgets_and_says_so() {
     let place = two_generations();
@@ -55,7 +55,7 @@ fn with_remember_it_forgets_and_says_so() {
     refused(&output, 2, &["--remember"]);
 }
 
-/// Why: the daemon compacts itself; two that do it at once would remove each other's files.
+/// Why: the daemon compacts its journal itself; two concurrent compactions would remove each other's files.
 #[test]
 fn beside_a_daemon_it_refuses_and_names_it() {
     let place = two_generations();
@@ -69,7 +69,7 @@ fn beside_a_daemon_it_refuses_and_names_it() {
     assert_eq!(place.check_consistent(), 6);
 }
 
-/// Why: a mistyped path must not become a journal.
+/// Why: a mistyped path must not create a journal.
 #[test]
 fn without_a_journal_they_all_refuse() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! What the program tells of itself: manual pages, completions, and the documents beside them.
+//! The program's own documentation: manual pages, completions, and the documents that must agree with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ fn page(name: &str) -> String {
     out(&output)
 }
 
-/// The words of the command that a page is about: no command has a hyphen in its name.
+/// The words of the command that a page is about. No command has a hyphen in its name.
 fn words(page: &str) -> Vec<&str> {
     page.strip_prefix("csv-ingestor").unwrap().split('-').filter(|word| !word.is_empty()).collect()
 }
@@ -32,7 +32,7 @@ fn help(page: &str) -> String {
     out(&output)
 }
 
-/// The options that `--help` lists, `--help` and `--version` too.
+/// The options that `--help` lists, including `--help` and `--version`.
 fn options(help: &str) -> Vec<String> {
     let listed = help.lines().filter_map(|line| {
         let line = line.trim_start();
@@ -84,7 +84,7 @@ fn options_of_the_page() -> BTreeMap<String, BTreeSet<String>> {
     page.split("\n## `csv-ingestor ").skip(1).map(section).collect()
 }
 
-/// Why: an option that the manual does not know is one that nobody finds at three in the morning.
+/// Why: an operator in trouble cannot find an option that is not in the manual.
 #[test]
 fn each_command_and_option_is_in_the_manual_and_in_the_documents() {
     let pages = pages();
@@ -97,7 +97,7 @@ fn each_command_and_option_is_in_the_manual_and_in_the_documents() {
             assert!(text.contains(&format!("{name}-{command}").replace('-', "\\-")), "{name} does not name {command}");
         }
         let spoken = words(name).join(" ");
-        // `journal` alone does nothing, and neither does no command.
+        // `journal` alone is no command, nor is the program's name alone.
         if commands(&help).is_empty() {
             assert!(listed_commands.remove(&spoken), "README's table lacks {spoken}");
             let ours = options(&help).into_iter().filter(|option| !["--help", "--version"].contains(&&**option));
@@ -119,7 +119,7 @@ fn each_command_and_option_is_in_the_manual_and_in_the_documents() {
     assert!(pages.len() >= 10 && count > 40, "{} pages, {count} options: the search is broken", pages.len());
 }
 
-/// Why: a page that a formatter stumbles over shows half of itself.
+/// Why: if a formatter finds a fault in a page, it shows only a part of it.
 #[test]
 fn formatters_take_every_page() {
     let place = tempfile::tempdir().unwrap();
@@ -152,7 +152,7 @@ fn a_page_or_shell_that_is_not_there_is_wrong_usage() {
     assert_eq!(out(&bare(&["man"]).output().unwrap()), page("csv-ingestor"));
 }
 
-/// Runs a shell's own script behind the completions for it.
+/// Runs a script in a shell after the completions for that shell; returns its output.
 fn with_completions(shell: &str, options: &[&str], script: &str) -> Option<String> {
     if !has(shell) {
         return None;
@@ -169,7 +169,7 @@ fn with_completions(shell: &str, options: &[&str], script: &str) -> Option<Strin
     Some(out(&output))
 }
 
-/// What is typed, word by word, and what must be among the answers.
+/// The typed text, and a completion that must be among the answers.
 const TYPED: [(&str, &str); 6] = [
     ("csv-ingestor jour", "journal"),
     ("csv-ingestor journal insp", "inspect"),
@@ -201,12 +201,12 @@ fn fish_completes() {
     let ask = TYPED.map(|(typed, _)| format!("complete -C '{typed}' | head -n 1"));
     let script = format!("source $COMPLETIONS\n{}", ask.join("\n"));
     let Some(answers) = with_completions("fish", &["--no-config"], &script) else { return };
-    // Behind each answer stands what it is.
+    // Each answer is followed by its description.
     let answers: Vec<&str> = answers.lines().map(|line| line.split('\t').next().unwrap()).collect();
     assert_eq!(answers, TYPED.map(|(_, answer)| answer));
 }
 
-/// zsh completes at a terminal only, so it is given one.
+/// zsh completes only at a terminal, so the test gives it one.
 #[test]
 fn zsh_completes() {
     let script = r#"

@@ -1,4 +1,4 @@
-//! `--dry-run`: says what would happen, and touches nothing.
+//! `--dry-run`: reports what would happen, and changes nothing.
 
 use std::time::SystemTime;
 
@@ -8,7 +8,7 @@ fn today() -> String {
     humantime::format_rfc3339(SystemTime::now()).to_string()[..10].to_owned()
 }
 
-/// Runs a test again if midnight (UTC) fell into it: its forecast is for the day on which it was made.
+/// Runs a test again if it ran over midnight (UTC): a forecast is for the day on which it was made.
 fn within_one_day(test: impl Fn()) {
     loop {
         let before = today();
@@ -21,7 +21,7 @@ fn within_one_day(test: impl Fn()) {
     }
 }
 
-/// Why: an operator tries it on production directories; anything written there, a lock too, would break the promise.
+/// Why: operators try it on production directories, so it must write nothing there, not even a lock.
 #[test]
 fn a_dry_run_writes_nothing_anywhere() {
     let place = Place::new();
@@ -34,7 +34,7 @@ fn a_dry_run_writes_nothing_anywhere() {
     assert!(!place.warehouse.exists() && !place.manifests.exists() && !place.state.exists());
     assert_eq!(out(&output).lines().count(), 3, "{}", out(&output));
 
-    // The same with all directories and a journal there.
+    // The same when all directories and a journal exist.
     place.once_ok(&[]);
     place.stage("c.csv", csv(3, 5000));
     place.stage("d.csv", csv(1, 5000));
@@ -47,7 +47,7 @@ fn a_dry_run_writes_nothing_anywhere() {
     assert_eq!(snapshot(place.root.path()), before);
 }
 
-/// Why: the forecast is only worth something if it comes true to the letter.
+/// Why: the forecast is useful only if it comes true to the letter.
 #[test]
 fn the_forecast_comes_true() {
     within_one_day(|| {
@@ -75,7 +75,7 @@ fn the_forecast_comes_true() {
     });
 }
 
-/// Why: of two equal files one will be ingested; a forecast that says READY twice would be wrong for one of them.
+/// Why: only one of two equal files will be ingested; a forecast with READY twice would be wrong for one of them.
 #[test]
 fn two_equal_files_are_one_ready_and_one_duplicate() {
     let place = Place::new();
@@ -87,7 +87,7 @@ fn two_equal_files_are_one_ready_and_one_duplicate() {
     assert_eq!(ready.rsplit(" -> ").next(), duplicate.rsplit(" = ").next(), "{forecast}");
 }
 
-/// Why: what is not complete must be told apart from what is, with the reason.
+/// Why: incomplete files must be distinguished from complete ones, with the reason.
 #[test]
 fn what_waits_is_said_with_the_reason() {
     let place = Place::new();
@@ -97,13 +97,13 @@ fn what_waits_is_said_with_the_reason() {
     let forecast = out(&place.once_ok(&["--dry-run", "--mode", "sidecar"]));
     let lines: Vec<_> = forecast.lines().collect();
     assert_eq!(lines[0], format!("WAITING: {} (no sidecar)", path.display()));
-    // A lease needs a local file system; where there is none the writer is not seen.
+    // A lease needs a local file system; elsewhere the writer is not detected.
     let prefix = format!("WAITING: {} (open for writing)", place.staging.join("open.csv").display());
     assert!(lines[1] == prefix || lines[1].starts_with("READY: "), "{forecast}");
     drop(open);
 }
 
-/// Why: the forecast is for scripts too, but only who asks for JSON gets it: the default of the log is JSON.
+/// Why: the forecast is also for scripts, but it is JSON only if that is requested: the log's default is JSON.
 #[test]
 fn json_is_given_to_who_asks_for_it() {
     let place = Place::new();
@@ -128,7 +128,7 @@ fn json_is_given_to_who_asks_for_it() {
     assert!(!path.exists());
 }
 
-/// Why: the moment to ask is while the daemon runs; the question must neither wait for its locks nor disturb it.
+/// Why: it is used mostly while the daemon runs; it must neither wait for the daemon's locks nor disturb it.
 #[test]
 fn it_works_beside_a_running_daemon() {
     let place = Place::new();
@@ -143,7 +143,7 @@ fn it_works_beside_a_running_daemon() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: the window is part of the forecast: what still grows would not be ingested either.
+/// Why: the window is part of the forecast: a file that is growing would not be ingested either.
 #[test]
 fn it_waits_out_the_window() {
     let place = Place::new();
@@ -153,7 +153,7 @@ fn it_waits_out_the_window() {
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut size = 100;
-    // For as long as it looks the file grows.
+    // The file grows as long as the dry run takes.
     while child.try_wait().unwrap().is_none() {
         size += 100;
         std::fs::write(place.staging.join("a.csv"), csv(1, size)).unwrap();

@@ -1,4 +1,4 @@
-//! `csv-ingestor explain`: each answer, produced for real.
+//! `csv-ingestor explain`: each answer, from a real situation.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -23,7 +23,8 @@ fn assert_says(told: &Value, status: &str, words: &[&str]) {
     words.iter().for_each(|word| assert!(text.contains(word), "{word}: {told}"));
 }
 
-/// Where it went, from where, when, and its line: of a file in the warehouse, of its old place, and of a duplicate.
+/// The answer has the file's path in the warehouse, its source, its time and its line: for the file in the warehouse, for
+/// its path in staging, and for a duplicate.
 #[test]
 fn what_was_ingested() {
     let place = Place::new();
@@ -40,7 +41,7 @@ fn what_was_ingested() {
     let number = told["manifest_line"].as_u64().unwrap();
     assert_eq!(serde_json::from_str::<Value>(manifest.lines().nth(number as usize - 1).unwrap()).unwrap(), line);
     assert_says(&ask(&place, &sent, &[]), "GONE", &["it was ingested", there.to_str().unwrap()]);
-    // A duplicate, before an ingestor has seen it and after.
+    // A duplicate, before and after an ingestor has seen it.
     let duplicate = place.stage("again.csv", csv(1, 1_000));
     let words = [there.to_str().unwrap(), sent.to_str().unwrap(), "will keep it"];
     assert_says(&ask(&place, &duplicate, &[]), "DUPLICATE", &words);
@@ -53,7 +54,7 @@ fn what_was_ingested() {
     assert!(text.contains("\n  manifest line: 1"), "{text}");
 }
 
-/// What is never taken, and why.
+/// Files that are never ingested, and the reason.
 #[test]
 fn what_is_ignored() {
     let place = Place::new();
@@ -77,7 +78,7 @@ fn what_is_ignored() {
     assert_says(&ask(&place, Path::new("/elsewhere/a.csv"), &[]), "UNKNOWN", &["nothing is there"]);
 }
 
-/// Without an ingestor, by a look alone. Nothing is changed by it.
+/// Without a running ingestor, explain examines the file itself. It changes nothing.
 #[test]
 fn why_it_waits_by_a_look() {
     let place = Place::new();
@@ -94,7 +95,7 @@ fn why_it_waits_by_a_look() {
     let writer = std::fs::File::options().append(true).open(&path).unwrap();
     assert_says(&ask(&place, &path, &[]), "WAITING", &["open for writing"]);
     drop(writer);
-    // An upstream that opens it again for each piece.
+    // An upstream that opens the file again for each piece.
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -111,7 +112,7 @@ fn why_it_waits_by_a_look() {
     });
 }
 
-/// Beside a running ingestor, which knows since when, how often, and when again.
+/// With a running ingestor, which knows how long the file has waited, how often it failed, and when the next attempt is.
 #[test]
 fn why_it_waits_by_the_ingestor() {
     let place = Place::new();
@@ -138,8 +139,7 @@ fn why_it_waits_by_the_ingestor() {
     assert!(!place.state.join("control").exists(), "the socket goes with the ingestor");
 }
 
-/// Why: a name that the running ingestor never takes was READY, and "nothing speaks against it": only who repeated all its
-/// options got the true answer.
+/// Why: a name that the running ingestor ignores was reported as READY, unless the operator repeated all of its options.
 #[test]
 fn a_running_ingestor_tells_its_rules() {
     let place = Place::new();
@@ -158,17 +158,17 @@ fn a_running_ingestor_tells_its_rules() {
         &["orphaned sidecar", "alone.csv is not there"],
         &["it is the sidecar of b.csv"],
     ]) {
-        // Whatever it is told, and whatever the environment says.
+        // Whatever options explain gets, and whatever is in the environment.
         for more in [&[][..], &["--include", "*"], &["--mode", "stability", "--exclude", "x"]] {
             assert_says(&ask(&place, path, more), "IGNORED", &[words, &[by_it]].concat());
         }
     }
     assert_says(&ask(&place, &paths[6], &[]), "WAITING", &["checksum"]);
     assert_says(&ask(&place, &paths[7], &[]), "WAITING", &["its sidecar is not there", "c.csv.done"]);
-    // A name that it does not ignore, whatever explain is given.
+    // A name that the ingestor does not ignore, whatever options explain gets.
     assert_says(&ask(&place, &paths[7], &["--include", "*.txt"]), "WAITING", &["c.csv.done"]);
     daemon.stop();
-    // Without it, by what explain is given.
+    // Without the ingestor, explain uses its own options.
     let told = ask(&place, &paths[0], &[]);
     assert_says(&told, "READY", &["no ingestor answers"]);
     let told = ask(&place, &paths[0], &options);
@@ -176,7 +176,7 @@ fn a_running_ingestor_tells_its_rules() {
     assert_eq!(told.get("ingestor"), None, "{told}");
 }
 
-/// Why: an `explain` of another version asks as it always did.
+/// Why: an `explain` of another version sends the same questions.
 #[test]
 fn questions_and_answers_keep_their_form() {
     use std::io::{Read as _, Write as _};
@@ -203,7 +203,7 @@ fn questions_and_answers_keep_their_form() {
     daemon.stop();
 }
 
-/// A killed ingestor leaves its socket: nobody answers there, and the next one takes its place.
+/// A killed ingestor leaves its socket: no process answers there, and the next ingestor replaces it.
 #[test]
 fn a_dead_ingestors_socket_is_in_nobodys_way() {
     let place = Place::new();
@@ -216,7 +216,7 @@ fn a_dead_ingestors_socket_is_in_nobodys_way() {
     assert_says(&ask(&place, &path, &[]), "READY", &["no ingestor answers"]);
     let daemon = place.start(&options);
     wait_until("it is seen", || ask(&place, &path, &[]).get("ingestor").is_none());
-    // Whoever asks nonsense, or nothing, keeps nobody waiting.
+    // A client that sends nonsense, or nothing, does not block the others.
     let silent = std::os::unix::net::UnixStream::connect(place.state.join("control")).unwrap();
     let told = ask(&place, &path, &[]);
     assert_eq!(told["status"], "WAITING", "{told}");
@@ -237,10 +237,10 @@ fn what_cannot_be_read_and_what_is_in_quarantine() {
     let file = names.filter(|path| path.extension().is_some_and(|extension| extension == "csv")).min().unwrap();
     let words = ["checksum_differs", path.to_str().unwrap(), &sha256_hex(b"something else")];
     assert_says(&ask(&place, &file, &[]), "QUARANTINED", &words);
-    // What the journal does not remember any more, the reason beside it still tells.
+    // If the journal has forgotten the file, the reason beside it still gives the answer.
     assert!(place.subcommand(&["journal", "compact"]).status.success());
     assert_says(&ask(&place, &file, &[]), "QUARANTINED", &words);
-    // By another way to the same place; and moved back.
+    // By another path to the same file; and after it was moved back.
     let around = place.staging.join("../quarantine").join(file.file_name().unwrap());
     assert_says(&ask(&place, &around, &[]), "QUARANTINED", &words);
     std::fs::rename(&file, &path).unwrap();

@@ -6,7 +6,7 @@ fn forget(place: &Place, what: &[&str]) -> std::process::Output {
     place.subcommand(&[&["forget"], what].concat())
 }
 
-/// What it is for: a content that is wanted again (its table was lost, its file was removed) comes in again when it is sent
+/// Its purpose: a content that is needed again (its table was lost, its file was removed) is ingested again when it is sent
 /// again, once.
 #[test]
 fn a_forgotten_content_is_ingested_again_once() {
@@ -42,7 +42,7 @@ fn it_stays_forgotten_through_compactions_and_repairs() {
     assert_eq!(known(), 1, "until the next compaction it is shown");
     compact();
     assert_eq!(known(), 0);
-    // The newest snapshot is damaged: what is left is the generation before, and the records behind it.
+    // The newest snapshot is damaged: the generation before is left, and the records after it.
     let mut snapshots: Vec<_> = std::fs::read_dir(&place.state).unwrap().map(|entry| entry.unwrap().path()).collect();
     snapshots.retain(|path| path.extension().is_some_and(|extension| extension == "snap"));
     snapshots.sort();
@@ -56,8 +56,8 @@ fn it_stays_forgotten_through_compactions_and_repairs() {
     assert_eq!(place.manifest_lines().len(), 2);
 }
 
-/// By any path that stands for it: where it is, where it came from, and a duplicate that waits in staging, which is what
-/// is wanted then.
+/// It accepts any path of the content: in the warehouse, in staging, and of a kept duplicate, which is the file to be
+/// ingested then.
 #[test]
 fn it_takes_paths() {
     let place = Place::new();
@@ -74,10 +74,10 @@ fn it_takes_paths() {
     place.once_ok(&[]);
     assert!(place.staged_names().is_empty(), "the duplicate is an original now");
     assert_eq!(place.manifest_lines().len(), 2);
-    // Where it is now.
+    // The path in the warehouse.
     let last = place.manifest_lines().pop().unwrap();
     assert!(forget(&place, &[last["warehouse_path"].as_str().unwrap()]).status.success());
-    // The name under which two contents came: the message names both.
+    // A name under which two contents were sent: the message names both.
     place.stage("a.csv", csv(1, 1_000));
     place.once_ok(&[]);
     place.stage("a.csv", csv(2, 1_000));
@@ -87,7 +87,7 @@ fn it_takes_paths() {
     assert!([1, 2].iter().all(|seed| err(&output).contains(&sha256_hex(&csv(*seed, 1_000)))), "{}", err(&output));
 }
 
-/// What cannot be done is not done by halves.
+/// If it cannot be done, nothing is changed.
 #[test]
 fn it_refuses_and_changes_nothing() {
     let place = Place::new();

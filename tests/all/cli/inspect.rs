@@ -47,7 +47,7 @@ fn by_state(lines: &[Value], state: &str) -> Value {
     of_state[0].clone()
 }
 
-/// Why: scripts read these lines; every key is always there, in the contract's order, null where nothing is known.
+/// Why: scripts read these lines; every key is always present, in the documented order, null if its value is unknown.
 #[test]
 fn json_lines_have_the_contracts_keys() {
     use std::os::unix::fs::MetadataExt;
@@ -76,7 +76,7 @@ fn json_lines_have_the_contracts_keys() {
     assert_eq!(by_state(&lines, "ABANDONED")["source_path"], place.staging.join("taken.csv").to_str().unwrap());
 }
 
-/// Why: as above, for a file of which only its discovery is known.
+/// Why: as above, for a file that was only discovered.
 #[test]
 fn what_is_not_known_yet_is_null() {
     let place = killed_while_hashing();
@@ -90,7 +90,7 @@ fn what_is_not_known_yet_is_null() {
     assert!(inspect(&place, &[]).contains("DISCOVERED"));
 }
 
-/// Why: nobody reads a million lines; each filter must narrow, and several must narrow together.
+/// Why: nobody reads a million lines; each filter must reduce them, and several filters must combine.
 #[test]
 fn filters_narrow() {
     let place = three_files();
@@ -125,7 +125,7 @@ fn filters_narrow() {
     assert_eq!(newest["ingest_id"].as_u64(), ids.max().unwrap());
 }
 
-/// Why: a line a file is what `grep` and `wc -l` take; names that would break it must not.
+/// Why: `grep` and `wc -l` need one line for each file, whatever the name.
 #[test]
 fn text_is_a_line_a_file() {
     let place = Place::new();
@@ -139,7 +139,7 @@ fn text_is_a_line_a_file() {
     assert_eq!(text.matches("MANIFESTED").count(), 2, "{text}");
 }
 
-/// Why: who doubts the journal wants to see its frames.
+/// Why: an operator who doubts the journal needs to see its frames.
 #[test]
 fn frames_shows_segments_and_frames() {
     let place = three_files();
@@ -158,7 +158,7 @@ fn frames_shows_segments_and_frames() {
     assert_eq!(output.status.code(), Some(2), "--frames takes no filter for files");
 }
 
-/// Why: one looks into the journal when something seems wrong, and that is while the daemon runs.
+/// Why: an operator inspects the journal when something seems wrong, and then the daemon runs.
 #[test]
 fn it_works_beside_a_running_daemon_and_changes_nothing() {
     let place = Place::new();
@@ -177,7 +177,7 @@ fn it_works_beside_a_running_daemon_and_changes_nothing() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: "no file" and "no journal" are different answers, and looking must not make one.
+/// Why: "no file" and "no journal" are different answers, and inspecting must not create a journal.
 #[test]
 fn without_a_journal_it_refuses() {
     let place = Place::new();
@@ -192,7 +192,7 @@ fn without_a_journal_it_refuses() {
     assert_eq!(snapshot(place.root.path()), before);
 }
 
-/// Why: a filter that cannot match anything by its form is a mistake, not an empty answer.
+/// Why: a filter whose form cannot match anything is a mistake, not an empty answer.
 #[test]
 fn bad_filters_are_refused_by_name() {
     let place = three_files();
@@ -205,7 +205,7 @@ fn bad_filters_are_refused_by_name() {
     }
 }
 
-/// Why: units set the state path by its variable; the tools beside them should find it there.
+/// Why: units set the state path with its variable; the other commands must read it there.
 #[test]
 fn the_state_path_can_come_from_the_environment() {
     let place = three_files();

@@ -1,4 +1,4 @@
-//! The log: what every event carries, formats and levels.
+//! The log: the fields of every event, formats and levels.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ fn check(event: &Value, level: &str, fields: &[&str]) {
     assert!(missing.is_empty(), "{missing:?} missing in {event}");
 }
 
-/// Why: log pipelines key on these names; the contract promises them, order of the first three included.
+/// Why: log pipelines depend on these names; they are documented, including the order of the first three.
 #[test]
 fn events_carry_what_the_contract_promises() {
     let place = Place::new();
@@ -70,7 +70,7 @@ fn events_carry_what_the_contract_promises() {
     check(&stopped, "info", &["files_processed", "bytes_processed", "duplicates_skipped", "failures"]);
 }
 
-/// Why: the first line of a log must say what was running and how, or an incident cannot be reconstructed.
+/// Why: the first line of a log must have the version and the settings, or an incident cannot be reconstructed.
 #[test]
 fn started_tells_version_and_settings() {
     let place = Place::new();
@@ -90,7 +90,7 @@ fn started_tells_version_and_settings() {
     assert_eq!((&event["mode"], &event["sidecar_suffix"]), (&"sidecar".into(), &".done".into()));
 }
 
-/// Why: a file that the journal calls ABANDONED was promised and not delivered; the operator has to hear of it.
+/// Why: a file that is ABANDONED in the journal was announced and not delivered; the log must report it.
 #[test]
 fn a_file_that_vanishes_while_it_is_hashed_is_logged_as_abandoned() {
     for seed in 0..20 {
@@ -101,7 +101,7 @@ fn a_file_that_vanishes_while_it_is_hashed_is_logged_as_abandoned() {
             daemon.wait_started();
             !place.inspect().is_empty()
         });
-        // It may be done already; then once more.
+        // It may be ingested already; then the test tries again.
         if std::fs::remove_file(&path).is_err() {
             continue;
         }
@@ -119,7 +119,7 @@ fn a_file_that_vanishes_while_it_is_hashed_is_logged_as_abandoned() {
     panic!("never caught it while it was hashing");
 }
 
-/// Why: a level that lets more through floods the log; one that lets less through hides failures.
+/// Why: a level that logs too much floods the log; one that logs too little hides failures.
 #[test]
 fn levels_filter() {
     let events = |level: &str| -> Vec<String> {
@@ -146,7 +146,7 @@ fn levels_filter() {
     assert!(has(&events("debug"), "file_ready") && has(&events("trace"), "file_ready"));
 }
 
-/// Why: people read the text format, and `grep` by line: time, level, event, then the fields.
+/// Why: people read the text format, and search it by line: time, level, event, then the fields.
 #[test]
 fn text_lines_begin_with_time_level_and_event() {
     let place = Place::new();
@@ -163,7 +163,7 @@ fn text_lines_begin_with_time_level_and_event() {
     assert!(text.lines().any(|line| line.contains(" file_ingested ") && line.contains(&path)), "{text}");
 }
 
-/// Why: scripts read stdout; a log line there would be taken for a result, and a result in the log would be lost.
+/// Why: scripts read stdout; a log line there would be taken for a result, and they would miss a result in the log.
 #[test]
 fn once_says_on_stdout_what_was_left_and_why() {
     let place = Place::new();

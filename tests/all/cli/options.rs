@@ -55,7 +55,7 @@ fn started(output: &Output) -> serde_json::Value {
     json_lines(&err(output)).into_iter().find(|line| line["event"] == "started").unwrap()
 }
 
-/// Why: an operator who meets the program for the first time has nothing but its help; scripts check `--version`.
+/// Why: an operator who is new to the program has only its help; scripts check `--version`.
 #[test]
 fn help_and_version_go_to_stdout_and_exit_0() {
     for words in
@@ -72,7 +72,7 @@ fn help_and_version_go_to_stdout_and_exit_0() {
     }
 }
 
-/// Why: an option that help does not name does not exist for its users.
+/// Why: users cannot find an option that is not in the help.
 #[test]
 fn help_names_every_option_and_its_variable() {
     let help = out(&bare(&["run", "--help"]).output().unwrap());
@@ -90,7 +90,7 @@ fn help_names_every_option_and_its_variable() {
     }
 }
 
-/// Why: the contract's commands must be found from the top, with the exit codes that scripts build on.
+/// Why: the main help must list the commands, and the exit codes that scripts depend on.
 #[test]
 fn help_names_the_commands_and_the_exit_codes() {
     let help = out(&bare(&["--help"]).output().unwrap());
@@ -102,7 +102,7 @@ fn help_names_the_commands_and_the_exit_codes() {
     }
 }
 
-/// Why: after corruption the message sends the operator to these; they must be there.
+/// Why: after corruption, the message refers the operator to these commands; they must exist.
 #[test]
 fn the_journal_has_its_commands() {
     for command in ["inspect", "verify"] {
@@ -111,7 +111,7 @@ fn the_journal_has_its_commands() {
     }
 }
 
-/// Why: containers and units configure by environment; a variable that is not read is a silent wrong default.
+/// Why: containers and units are configured by environment variables; one that is not read silently leaves the default.
 #[test]
 fn every_required_option_can_come_from_the_environment() {
     let place = Place::new();
@@ -126,7 +126,7 @@ fn every_required_option_can_come_from_the_environment() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: as above, for the settings that change what is taken and what becomes of it.
+/// Why: as above, for the settings that determine which files are ingested, and how.
 #[test]
 fn optional_settings_can_come_from_the_environment() {
     let place = Place::new();
@@ -156,7 +156,7 @@ fn optional_settings_can_come_from_the_environment() {
     assert_eq!(place.staged_names(), ["b.txt", "b.txt.done", "c.csv", "c.csv.ok"]);
     assert_eq!(place.check_consistent(), 2);
 
-    // And what becomes of duplicates.
+    // And the settings for duplicates.
     let duplicates = place.root.path().join("duplicates");
     let content = place.warehouse_files().into_values().next().unwrap();
     place.stage("again.csv", &content);
@@ -171,7 +171,7 @@ fn optional_settings_can_come_from_the_environment() {
     assert_eq!(std::fs::read(duplicates.join("again.csv")).unwrap(), content);
 }
 
-/// Why: a variable whose value is nonsense must be refused as the option is, not ignored.
+/// Why: a variable with an invalid value must be refused like the option, not ignored.
 #[test]
 fn a_bad_value_in_a_variable_is_refused_by_the_options_name() {
     let place = Place::new();
@@ -206,7 +206,7 @@ fn a_bad_value_in_a_variable_is_refused_by_the_options_name() {
     assert!(!place.warehouse.exists() && !place.manifests.exists() && !place.state.exists());
 }
 
-/// Why: a unit's environment gives defaults; what an operator types must win.
+/// Why: a unit's environment gives defaults; an operator's command line must win.
 #[test]
 fn an_option_wins_over_its_variable() {
     let place = Place::new();
@@ -233,7 +233,7 @@ fn an_option_wins_over_its_variable() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: `CSV_INGESTOR_DRY_RUN=false` in a unit file must mean no dry run, and `true` must mean one.
+/// Why: `CSV_INGESTOR_DRY_RUN=false` in a unit file must not cause a dry run, and `true` must.
 #[test]
 fn flags_read_true_and_false() {
     let place = Place::new();
@@ -268,7 +268,7 @@ fn run_may_be_left_out() {
     }
 }
 
-/// Why: one worker must not starve, and eight must not ingest anything twice or out of the journal's order.
+/// Why: one worker must not block, and eight must not ingest anything twice or out of the journal's order.
 #[test]
 fn one_worker_and_eight_do_the_same() {
     for concurrency in ["1", "8"] {
@@ -280,7 +280,7 @@ fn one_worker_and_eight_do_the_same() {
     }
 }
 
-/// Why: relative paths are what people type; records must be absolute, or a start from elsewhere loses them.
+/// Why: people type relative paths; the records must be absolute, or a start from another directory does not find the files.
 #[test]
 fn relative_paths_become_absolute() {
     let place = Place::new();
@@ -295,7 +295,7 @@ fn relative_paths_become_absolute() {
     assert!(place.root.path().join("state.db").is_dir());
 }
 
-/// Why: the journal tells every name that was ever ingested; other users of the machine have no business in it.
+/// Why: the journal has the name of every ingested file; other users of the machine must not read it.
 #[test]
 fn the_state_directory_is_private() {
     use std::os::unix::fs::PermissionsExt;

@@ -11,27 +11,27 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     entries.map(|entry| (entry.file_name().into(), std::fs::read(entry.path()).unwrap())).collect()
 }
 
-/// Why: whoever repairs to be on the safe side must not lose the generation before by it.
+/// Why: an operator who repairs an intact journal to be safe must not lose the generation before.
 #[test]
 fn an_intact_journal_is_left_alone() {
     let place = two_generations();
     let before = snapshot(place.root.path());
     assert_eq!(ok(&place.subcommand(&["journal", "repair"])), "nothing to repair\n");
     assert_eq!(snapshot(place.root.path()), before);
-    // The generation before is of no matter to a start.
+    // A start does not need the generation before.
     flip(&files(&place, "snap")[0], ROWS + 40);
     let before = snapshot(place.root.path());
     assert_eq!(ok(&place.subcommand(&["journal", "repair"])), "nothing to repair\n");
     assert_eq!(snapshot(place.root.path()), before);
 }
 
-/// Why: the damaged file may be read better one day, or by somebody else: first of all, everything is kept.
+/// Why: a later version, or another tool, may recover more from the damaged file: so everything is copied first.
 #[test]
 fn everything_is_copied_and_what_is_lost_is_told() {
     let place = two_generations();
     let segment = newest_segments(&place).remove(0);
     let copy = place.root.path().join("evidence");
-    // The second file's last records, as the first start behind the snapshot wrote them.
+    // The second file's last records, written by the first start after the snapshot.
     let frames = crate::harness::json_lines(&ok(&place.subcommand(&["journal", "inspect", "--frames", "--json"])));
     let data: Vec<_> = frames.iter().filter(|line| line["kind"] == "data").collect();
     let frame = data[data.len() - 1];
@@ -49,10 +49,10 @@ fn everything_is_copied_and_what_is_lost_is_told() {
     assert!(text.contains(&format!("damaged: {}: ", path.display())), "{text}");
     assert!(text.contains(&format!("\nlost: LSN {first} to {last}\n")), "{text}");
     assert!(text.contains("\nsaved: ") && text.contains("the journal continues at LSN "), "{text}");
-    assert!(contents(&copy) == before, "the copy is not what there was");
+    assert!(contents(&copy) == before, "the copy is not equal to the original");
     ok(&place.subcommand(&["journal", "verify"]));
     assert_eq!(ok(&place.subcommand(&["journal", "repair"])), "nothing to repair\n");
-    // Who was ingested is known, and nothing is ingested twice.
+    // The ingested contents are known, and nothing is ingested twice.
     for seed in 1..=6 {
         place.stage(format!("again-{seed}.csv"), csv(seed, 100));
     }
@@ -60,7 +60,7 @@ fn everything_is_copied_and_what_is_lost_is_told() {
     assert_eq!(place.check_consistent(), 6);
 }
 
-/// Why: with the generation before, damage to the newest snapshot costs nothing; the copy lies beside the journal.
+/// Why: with the generation before, damage to the newest snapshot loses nothing; the copy is beside the journal.
 #[test]
 fn by_default_the_copy_lies_beside_the_journal() {
     let place = two_generations();
@@ -80,7 +80,7 @@ fn by_default_the_copy_lies_beside_the_journal() {
     assert_eq!(place.check_consistent(), 6);
 }
 
-/// Why: a copy that is mixed with another is none; and nothing may be changed without one.
+/// Why: a copy in a directory with other files is not reliable; and without a copy nothing may be changed.
 #[test]
 fn without_a_copy_nothing_is_changed() {
     let place = two_generations();
@@ -96,7 +96,7 @@ fn without_a_copy_nothing_is_changed() {
     assert_eq!(snapshot(place.root.path()), before);
 }
 
-/// Why: a daemon that runs has its own view of the journal; it would go on by it.
+/// Why: a running daemon has its own index of the journal, and would continue with it.
 #[test]
 fn beside_a_daemon_it_refuses_and_names_it() {
     let place = two_generations();
@@ -110,11 +110,11 @@ fn beside_a_daemon_it_refuses_and_names_it() {
     assert!(daemon.stop().success());
 }
 
-/// Why: after a downgrade, the older version must not touch what it does not understand, whatever it is asked to do; a
-/// repair would throw it away.
+/// Why: after a downgrade, no command of the older version may modify files that it does not understand; a repair would
+/// drop them.
 #[test]
 fn a_newer_snapshot_is_left_alone_by_every_command() {
-    // Major version 2; an incompatible feature that nobody knows yet.
+    // Major version 2; an unknown incompatible feature.
     for (offset, value) in [(8, 2), (16, 15)] {
         let place = two_generations();
         place.stage("later.csv", csv(9, 100));
@@ -146,8 +146,8 @@ fn a_newer_snapshot_is_left_alone_by_every_command() {
     }
 }
 
-/// Why: as above, if something else is damaged besides: that must not open the door for a repair.
-// FAILS when this was written: the remains of a crash were removed before the newer file was met.
+/// Why: as above, if another file is damaged as well: that must not make a repair possible.
+// FAILS when this was written: the remains of a crash were removed before the newer file was read.
 #[test]
 fn a_newer_snapshot_behind_damage_is_left_alone_too() {
     let place = two_generations();

@@ -3,7 +3,7 @@
 use super::killed_while_hashing;
 use crate::harness::{Place, bare, csv, err, json_lines, out, snapshot};
 
-/// Why: "is anything half done?" is asked far more often than the answer is yes; no must be said plainly.
+/// Why: mostly there is nothing to do, and then the output must say so plainly.
 #[test]
 fn nothing_to_do_is_said() {
     let place = Place::new();
@@ -25,7 +25,7 @@ fn nothing_to_do_is_said() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: a dry run that takes the lock or starts a segment is none.
+/// Why: a dry run must not take the lock or create a segment.
 #[test]
 fn a_dry_run_touches_nothing_and_says_what_it_would_do() {
     let place = killed_while_hashing();
@@ -42,7 +42,7 @@ fn a_dry_run_touches_nothing_and_says_what_it_would_do() {
     assert!(json[0]["action"].is_string());
 }
 
-/// Why: after a crash the half-done file must be finished without the daemon, with the instant that was recorded.
+/// Why: after a crash the unfinished file must be finished without the daemon, with the recorded time.
 #[test]
 fn it_finishes_what_a_crash_left() {
     let place = killed_while_hashing();
@@ -56,12 +56,12 @@ fn it_finishes_what_a_crash_left() {
     let line = place.manifest_lines().remove(0);
     assert_eq!((&line["ingested_at"], &line["ingest_id"]), (&found["created_at"], &found["ingest_id"]));
     assert!(place.staged_names().is_empty());
-    // And once more: nothing.
+    // A second replay has nothing to do.
     let summary = json_lines(&out(&place.subcommand(&["replay", "--json"]))).remove(0);
     assert_eq!(summary["completed"], 0, "{summary}");
 }
 
-/// Why: a mistyped path must not look like a journal with nothing to do, and must not become one.
+/// Why: a mistyped path must not look like a journal with nothing to do, and must not create one.
 #[test]
 fn without_a_journal_it_refuses() {
     let place = Place::new();
@@ -80,7 +80,7 @@ fn without_a_journal_it_refuses() {
     assert_eq!(snapshot(place.root.path()), before);
 }
 
-/// Why: two writers on one journal would be the end of it.
+/// Why: two writers would destroy the journal.
 #[test]
 fn beside_a_daemon_it_refuses_and_names_it() {
     let place = Place::new();
@@ -89,7 +89,7 @@ fn beside_a_daemon_it_refuses_and_names_it() {
     let output = place.subcommand(&["replay"]);
     assert_eq!(output.status.code(), Some(4), "{}", err(&output));
     assert!(err(&output).contains(&format!("pid {}", daemon.child.id())), "{}", err(&output));
-    // What reads only is welcome.
+    // Commands that only read are allowed.
     assert!(place.subcommand(&["replay", "--dry-run"]).status.success());
     place.stage("a.csv", csv(1, 100));
     daemon.wait_for("file_ingested", 1);

@@ -1,4 +1,4 @@
-//! What the commands for journals with snapshots have in common: places to try them on, and damage.
+//! Helpers for the tests of the journal's commands: places with snapshots, and damage.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Output;
 
 use crate::harness::{Place, csv, err, out};
 
-/// Three runs of two files each, with a compaction between them: two snapshots, and segments behind each.
+/// Three runs of two files each, with a compaction between them: two snapshots, and segments after each.
 pub(super) fn two_generations() -> Place {
     let place = Place::new();
     for run in 0..3_u64 {
@@ -34,7 +34,7 @@ pub(super) fn newest_snapshot(place: &Place) -> PathBuf {
     files(place, "snap").pop().unwrap()
 }
 
-/// The segments behind the newest snapshot.
+/// The segments after the newest snapshot.
 pub(super) fn newest_segments(place: &Place) -> Vec<PathBuf> {
     let digits = |path: &Path| path.file_stem().unwrap().to_str().unwrap().split('-').nth(1).unwrap().to_owned();
     let snapshot = digits(&newest_snapshot(place));
@@ -50,7 +50,7 @@ pub(super) fn flip(path: &Path, offset: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
 
-/// Where a block of rows begins.
+/// The offset of the first block of rows.
 pub(super) const ROWS: u64 = 4096;
 
 /// The output of a command that must succeed.
@@ -60,7 +60,7 @@ pub(super) fn ok(output: &Output) -> String {
     out(output)
 }
 
-/// A command that must be refused with this exit code, and say these words; returns what it printed before.
+/// Checks that a command was refused with this exit code and with these words; returns its standard output.
 #[track_caller]
 pub(super) fn refused(output: &Output, code: i32, words: &[&str]) -> String {
     assert_eq!(output.status.code(), Some(code), "{}{}", out(output), err(output));

@@ -11,7 +11,7 @@ fn status(place: &Place) -> Value {
     serde_json::from_str(&out(&output)).unwrap()
 }
 
-/// The first look of whoever is called at night: does it run, what has it done, what is it doing?
+/// The first questions of an operator: does it run, what has it done, what is it doing?
 #[test]
 fn it_tells_what_is_there() {
     let place = Place::new();
@@ -41,7 +41,7 @@ fn it_tells_what_is_there() {
     assert_eq!((&told["remembered_files"], &told["states"]["MANIFESTED"]), (&2.into(), &2.into()));
 }
 
-/// What a crash left half done is told, and nothing is touched.
+/// It reports unfinished files after a crash, and changes nothing.
 #[test]
 fn it_tells_what_is_half_done_and_only_reads() {
     let place = killed_while_hashing();

@@ -14,7 +14,7 @@ fn killed() -> Place {
     place
 }
 
-/// Why: who asks wants to know that all of it was read, both generations.
+/// Why: the operator needs to know that the whole journal was read, both generations.
 #[test]
 fn an_intact_journal_is_said_to_be_intact() {
     let place = two_generations();
@@ -28,7 +28,7 @@ fn an_intact_journal_is_said_to_be_intact() {
     assert!(text.starts_with("intact; not closed: the ingestor is running, or was killed\n"), "{text}");
 }
 
-/// Why: the remains of a crash are normal; an operator who is alarmed by them stops believing in alarms.
+/// Why: the remains of a crash are normal; alarms about them would make operators ignore alarms.
 #[test]
 fn a_torn_tail_is_told_from_damage() {
     let place = killed();
@@ -41,7 +41,7 @@ fn a_torn_tail_is_told_from_damage() {
     assert!(text.starts_with("intact up to a torn tail of 100 bytes, the mark of a crash"), "{text}");
 }
 
-/// Why: a start does not read the rows, so it is here that damage in them is found; exit code, place and remedy.
+/// Why: a start does not read the rows, so only `verify` finds damage in them; it reports exit code, position and remedy.
 #[test]
 fn damage_is_told_with_its_place_and_what_a_repair_would_find() {
     for in_rows in [true, false] {
@@ -59,7 +59,7 @@ fn damage_is_told_with_its_place_and_what_a_repair_would_find() {
     }
 }
 
-/// Why: nothing is wrong yet, but the next damage could not be repaired; that must not look like "intact".
+/// Why: nothing is lost yet, but the next damage could not be repaired; that must not look like "intact".
 #[test]
 fn damage_in_the_generation_before_is_a_verdict_of_its_own() {
     let place = two_generations();
@@ -70,14 +70,14 @@ fn damage_in_the_generation_before_is_a_verdict_of_its_own() {
     let name = spare.file_name().unwrap().to_str().unwrap();
     let text = refused(&output, 3, &["the journal is intact, but not the generation before", name, &remedy]);
     assert!(text.starts_with("intact; it was closed cleanly\n"), "{text}");
-    // A start does not mind, and the remedy is one.
+    // A start is not affected, and the remedy works.
     assert_eq!(place.inspect().len(), 6);
     ok(&place.subcommand(&["journal", "compact"]));
     ok(&place.subcommand(&["journal", "verify"]));
     assert_eq!(place.check_consistent(), 6);
 }
 
-/// Why: who doubts the journal wants to see its files; a journal begins with its snapshot.
+/// Why: an operator who doubts the journal needs to see its files; a journal begins with its snapshot.
 #[test]
 fn frames_begin_with_the_snapshot() {
     let place = two_generations();
@@ -93,12 +93,12 @@ fn frames_begin_with_the_snapshot() {
     assert!(text.starts_with("snapshot=") && text.lines().count() == lines.len(), "{text}");
 }
 
-/// Why: what is before the damage is still known, and is what the operator decides by.
+/// Why: the records before the damage are still known, and the operator needs them to decide.
 #[test]
 fn inspect_prints_the_snapshot_up_to_the_damage() {
     let place = two_generations();
     let whole = place.inspect();
-    // The first segment with files behind the snapshot: its second frame.
+    // The second frame of the first segment with files after the snapshot.
     let frames = json_lines(&ok(&place.subcommand(&["journal", "inspect", "--frames", "--json"])));
     let lsn = whole[4]["ingest_id"].as_u64().unwrap();
     let holds = |line: &serde_json::Value| {
@@ -114,14 +114,14 @@ fn inspect_prints_the_snapshot_up_to_the_damage() {
     let output = place.subcommand(&["journal", "inspect", "--json"]);
     let lines = json_lines(&refused(&output, 3, &[path.to_str().unwrap()]));
     assert_eq!(lines, whole[..4]);
-    // Damage in the snapshot's rows: nothing is made up.
+    // Damage in the snapshot's rows: nothing is invented.
     flip(&newest_snapshot(&place), ROWS + 40);
     let output = place.subcommand(&["journal", "inspect", "--json"]);
     let text = refused(&output, 3, &["corrupt"]);
     assert!(json_lines(&text).iter().all(|line| whole.contains(line)), "{text}");
 }
 
-/// Why: one looks when something seems wrong, and that is while the daemon runs, and compacts.
+/// Why: an operator looks when something seems wrong, and then the daemon runs, and compacts.
 #[test]
 fn both_work_beside_a_running_daemon() {
     let place = two_generations();

@@ -1,5 +1,5 @@
-//! The example of a snapshot in `journal-format.md` is what the code writes. It continues the example of a segment: the
-//! line in the manifest is written, and then the journal is compacted.
+//! The code writes exactly the example of a snapshot in `journal-format.md`. It continues the example of a segment: the
+//! manifest line is written, and then the journal is compacted.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub fn specified() -> (&'static str, Vec<u8>) {
     ("snap-00000000000000000005.snap", bytes)
 }
 
-/// Where the example's segment ends once MANIFESTED is written.
+/// The end of the example's segment once MANIFESTED is written.
 fn folded_in() -> Predecessor {
     let segment = segment();
     let end = segment.len();
@@ -45,7 +45,7 @@ fn folded_in() -> Predecessor {
     Predecessor { first_lsn: Lsn(1), end: (end + BLOCK_BYTES) as u64, last_lsn: LSN, chain }
 }
 
-/// The segment behind the snapshot, its name and bytes: empty.
+/// Name and bytes of the empty segment after the snapshot.
 pub fn behind() -> (&'static str, Vec<u8>) {
     let header = SegmentHeader { number: 2, first_lsn: Lsn(6), predecessor: Some(folded_in()), ..header() };
     let mut bytes = header.encode().0.to_vec();
@@ -72,7 +72,7 @@ fn row() -> Row {
     }
 }
 
-/// Writes the example's snapshot, on a machine whose clock stands still.
+/// Writes the example's snapshot, on a machine whose clock does not advance.
 fn write(fs: &SimFs) -> Snapshot {
     fs.upstream().mkdir_all(STATE).unwrap();
     fs.set_tick(std::time::Duration::ZERO);
@@ -97,8 +97,7 @@ fn write(fs: &SimFs) -> Snapshot {
     writer.finish(&contents).unwrap()
 }
 
-/// As with the segment: a byte that the document gets wrong, or leaves out, would make another reader refuse real
-/// journals.
+/// As with the segment: if the document has a wrong or missing byte, another reader refuses real journals.
 #[test]
 fn the_specifications_snapshot_is_what_the_code_writes() {
     let fs = SimFs::new(1);

@@ -1,4 +1,4 @@
-//! Compaction: what the journal says is the same before, after, and wherever it was cut off.
+//! Compaction: the journal's content is the same before it, after it, and wherever it is interrupted.
 
 mod random;
 
@@ -28,7 +28,7 @@ fn dir() -> &'static Path {
     Path::new("/state")
 }
 
-/// Contents that a test may bring: some share the first 8 bytes, some the first 31.
+/// Contents for the tests: some share the first 8 bytes of their SHA-256, some the first 31.
 fn content(seed: u64) -> Sha256 {
     let mut bytes = [0x5a; 32];
     bytes[..8].copy_from_slice(&(seed / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
@@ -40,7 +40,7 @@ fn content(seed: u64) -> Sha256 {
     Sha256(bytes)
 }
 
-/// Everything that a state says, as far as anybody can ask it.
+/// Everything that can be read from an index.
 #[derive(Debug, PartialEq)]
 struct Told {
     settings: Option<csv_ingestor::journal::record::Settings>,
@@ -81,8 +81,8 @@ fn compact_now<F: Fs>(fs: &F, dir: &Path, journal: &Journal<F>) -> Option<Compac
     compact(fs, dir, journal.active_first_lsn(), &AtomicBool::new(false)).unwrap()
 }
 
-/// All that a file can go through, one after the other: `count` files, every fifth one a kept duplicate, some abandoned,
-/// the last two half done.
+/// Every course that a file can take: `count` files, every fifth one a kept duplicate, some abandoned, the last two
+/// unfinished.
 fn history(first_lsn: Lsn, seeds: std::ops::Range<u64>) -> Vec<Record> {
     let mut records = vec![settings()];
     let end = seeds.end;
@@ -115,14 +115,14 @@ fn history(first_lsn: Lsn, seeds: std::ops::Range<u64>) -> Vec<Record> {
     records
 }
 
-/// Two contents that share a prefix are two contents, however long the prefix is: the index only hints, the whole SHA-256
-/// decides. Were it not so, a new file would be skipped as a duplicate of another, and be lost.
+/// Two contents that share a prefix are two contents, however long the prefix is: the index is only a hint, and the whole
+/// SHA-256 decides. Otherwise a new file would be skipped as a duplicate of another, and be lost.
 #[test]
 fn contents_with_equal_prefixes_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, ..) = open(dir.path()).unwrap();
     let mut records = vec![settings()];
-    // Of each three that share a prefix, one stays away.
+    // Of each three that share a prefix, one is left out.
     let brought: BTreeSet<u64> = (0..300).filter(|seed| seed / 3 % 3 != seed % 3).collect();
     for seed in &brought {
         let id = Lsn(records.len() as u64 + 1);
@@ -144,7 +144,7 @@ fn contents_with_equal_prefixes_are_told_apart() {
     }
 }
 
-/// What a compaction leaves: one generation before, and nothing that is older.
+/// A compaction keeps one earlier generation, and nothing older.
 #[test]
 fn the_generation_before_stays_and_nothing_older() {
     let place = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ fn the_generation_before_stays_and_nothing_older() {
         let verified = verify(&fs, place.path()).unwrap().unwrap();
         assert!(matches!(verified.spare, Some(SpareVerdict::Intact(_))), "round {round}");
         journal.shut_down().unwrap();
-        // The older generation says the same: so a snapshot that is lost is no loss.
+        // The older generation has the same content, so a lost snapshot costs nothing.
         let aside = place.path().with_extension("aside");
         let newest = place.path().join(journal::names::snapshot(known[known.len() - 1]));
         std::fs::rename(&newest, &aside).unwrap();
@@ -179,7 +179,7 @@ fn the_generation_before_stays_and_nothing_older() {
     }
 }
 
-/// A journal on a simulated disk with `compactions` compactions behind it and records since.
+/// A journal on a simulated disk after `compactions` compactions, with records after the last one.
 fn machine(compactions: u64) -> SimFs {
     let fs = SimFs::new(7);
     for round in 0..=compactions {
@@ -196,7 +196,7 @@ fn machine(compactions: u64) -> SimFs {
     fs
 }
 
-/// The whole of it, as `journal compact` does it; also what is appended beside it.
+/// A whole compaction, as `journal compact` does it, and the mark and the shutdown that are appended besides.
 fn compact_once(fs: &SimFs) -> Result<(), journal::Error> {
     let mut state = Index::default();
     let (mut journal, _) = Journal::open(fs, dir(), &mut state)?;
@@ -205,7 +205,7 @@ fn compact_once(fs: &SimFs) -> Result<(), journal::Error> {
     journal.shut_down()
 }
 
-/// After whatever happened: the state is that of before, every byte is right, and another compaction goes through.
+/// Checks that the state is the same as before, every byte is right, and another compaction succeeds.
 fn check(fs: &SimFs, expected: &Told, what: &str) {
     let state = read_on(fs, dir());
     assert!(told(&state) == *expected, "{what}: {:#?}\n{expected:#?}", told(&state));
@@ -217,8 +217,8 @@ fn check(fs: &SimFs, expected: &Told, what: &str) {
     assert!(told(&read_on(fs, dir())) == *expected, "{what}, compacted again");
 }
 
-/// P3, P4: power is cut at each operation of a compaction, and any subset of what was not synced survives. First
-/// compaction (nothing to remove), second, and third (with a whole generation to remove).
+/// P3, P4: power is cut at each operation of a compaction, and any subset of the unsynced writes survives. First compaction
+/// (nothing to remove), second, and third (with a whole generation to remove).
 #[test]
 fn a_power_cut_at_any_operation_of_a_compaction_changes_nothing() {
     let mut states = 0;
@@ -251,8 +251,8 @@ fn a_power_cut_at_any_operation_of_a_compaction_changes_nothing() {
     assert!(states > 600, "{states}");
 }
 
-/// P5: an operation that fails leaves the journal as it was, whatever it was: nothing is removed before what replaces it is
-/// durable and was read back.
+/// P5: if any operation fails, the journal's content is unchanged: no file is removed before its replacement is durable and
+/// was read back.
 #[test]
 fn a_compaction_that_fails_changes_nothing() {
     let origin = machine(2);
@@ -275,8 +275,8 @@ fn a_compaction_that_fails_changes_nothing() {
     }
 }
 
-/// A disk that takes everything and gives back something else: that is why a snapshot is read back before it gets its
-/// name. A byte of each block is damaged between the write and the reading; the compaction must fail and remove nothing.
+/// A disk may accept every write and return other bytes: that is why a snapshot is read back before it gets its name. A
+/// byte of each block is damaged between the write and the read; the compaction must fail and remove nothing.
 #[test]
 fn a_snapshot_that_comes_back_wrong_never_gets_its_name() {
     let origin = machine(1);
@@ -308,8 +308,8 @@ fn a_snapshot_that_comes_back_wrong_never_gets_its_name() {
     }
 }
 
-/// The snapshot has its name, but the removals fail. The next call finds nothing to fold and must finish what the first one
-/// began, or the caller would begin a compaction again and again for segments that are in a snapshot already.
+/// The snapshot has its name, but the removals fail. The next call finds nothing to fold and must finish the removals, or
+/// the caller would begin a compaction again and again for segments that are already in a snapshot.
 #[test]
 fn a_compaction_whose_removals_fail_is_finished_by_the_next() {
     let fs = machine(2);
@@ -331,8 +331,9 @@ fn a_compaction_whose_removals_fail_is_finished_by_the_next() {
     check(&fs, &expected, "after the second call");
 }
 
-/// A compaction that finishes the removals of a cut-off one goes by what the snapshot says of its spare generation. The
-/// fuzzer made one whose spare was not older than itself, under a right checksum: with that, the newest generation went.
+/// A compaction that finishes the removals of an interrupted one uses the snapshot's note of its spare generation. The
+/// fuzzer made a snapshot whose spare was not older than itself, with a right checksum: then the newest generation was
+/// removed.
 #[test]
 fn a_spare_that_is_not_older_than_its_snapshot_is_corrupt_and_removes_nothing() {
     let origin = machine(2);
@@ -355,7 +356,7 @@ fn a_spare_that_is_not_older_than_its_snapshot_is_corrupt_and_removes_nothing() 
     }
 }
 
-/// It is told to stop: nothing has changed, and nothing is left behind.
+/// If it is told to stop, nothing has changed, and no temporary file is left.
 #[test]
 fn a_compaction_that_is_stopped_leaves_nothing_behind() {
     let fs = machine(1);
@@ -366,8 +367,8 @@ fn a_compaction_that_is_stopped_leaves_nothing_behind() {
     assert_eq!(fs.upstream().list(dir()).unwrap(), before);
 }
 
-/// A compaction reads only what does not change any more, so a writer beside it neither waits nor is waited for. Real
-/// files, real threads.
+/// A compaction reads only files that no longer change, so it does not wait for a concurrent writer, nor the writer for it.
+/// Real files, real threads.
 #[test]
 fn appending_goes_on_beside_a_compaction() {
     let place = tempfile::tempdir().unwrap();
@@ -435,8 +436,8 @@ fn manifested(journal: &mut Journal<SimFs>, seed: u64, found_at: u64) -> IngestI
     ingest_id
 }
 
-/// `--remember`: what is old enough is forgotten, and may come again; but not the original of a duplicate that still
-/// lies in staging, which would turn into a new file otherwise.
+/// `--remember`: a content that is old enough is forgotten, and may be ingested again; but not the original of a duplicate
+/// that is still in staging, since that would become a new file.
 #[test]
 fn contents_expire_but_not_under_a_kept_duplicate() {
     let fs = SimFs::new(1);
@@ -463,9 +464,9 @@ fn contents_expire_but_not_under_a_kept_duplicate() {
     assert_eq!((compacted.forgotten, compacted.snapshot.header().rows), (2, 4));
     assert_eq!(known(&read_on(&fs, dir())), as_told);
 
-    // What was forgotten comes again, and once more after the next compaction its first life is gone for good.
+    // The forgotten content is ingested again; after the next compaction its first ingest is gone for good.
     let again = manifested(&mut journal, 0, 1_000);
-    // The duplicate leaves; its original expires by that.
+    // The duplicate is gone, so its original expires.
     append_all(&mut journal, &[discovered(77, "/in/other")]);
     let state = read_on(&fs, dir());
     assert_eq!(known(&state), [0, 3, 4, 5]);
@@ -474,12 +475,12 @@ fn contents_expire_but_not_under_a_kept_duplicate() {
     let compacted = compact_now(&fs, dir(), &journal).unwrap();
     assert_eq!((compacted.forgotten, compacted.snapshot.header().forgotten), (1, 3));
     assert_eq!(known(&read_on(&fs, dir())), [0, 3, 4, 5]);
-    // Both generations tell it the same way.
+    // Both generations agree.
     fs.upstream().remove(dir().join(journal::names::snapshot(compacted.snapshot.header().lsn))).unwrap();
     assert_eq!(known(&read_on(&fs, dir())), [0, 3, 4, 5]);
 }
 
-/// A content that expired and came again within the same stretch of segments has two rows; the later one counts.
+/// A content that expired and was ingested again within the same compaction has two rows; the later one counts.
 #[test]
 fn a_content_that_came_again_before_the_compaction_has_one_row() {
     let fs = SimFs::new(1);

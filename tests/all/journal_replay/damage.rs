@@ -1,5 +1,5 @@
-//! Damage done to a real journal of three segments, one thing at a time. Each case ends as the same records, as a torn
-//! tail where a torn tail can be, or as corruption that names the place: never as other records, never as a panic.
+//! Damage to a real journal of three segments, one fault at a time. Each case ends with the same records, with a torn tail
+//! where one is possible, or with corruption that names the position: never with other records, never with a panic.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -46,11 +46,11 @@ fn three_segments(dir: &Path, last: FrameKind) {
     }
 }
 
-/// What one flipped bit has to lead to.
+/// The required result of one flipped bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Expected {
     Same,
-    /// The last frame is dropped, or bytes behind it are.
+    /// The last frame, or bytes after it, are dropped.
     Torn {
         frame_lost: bool,
     },
@@ -59,7 +59,7 @@ enum Expected {
     },
 }
 
-/// The specification's answer for a flipped bit at `at` in this segment, from the frames of the undamaged journal.
+/// The specified result for a flipped bit at `at` in this segment, from the frames of the undamaged journal.
 fn expected(frames: &[Located], segment: Lsn, at: usize, journal_frames: &[Located]) -> Expected {
     let is_last_segment = journal_frames.last().unwrap().segment == segment;
     if at < BLOCK_BYTES {
@@ -82,13 +82,13 @@ fn expected(frames: &[Located], segment: Lsn, at: usize, journal_frames: &[Locat
     }
 }
 
-/// The records that are left when the last frame is lost.
+/// The records without those of the last frame.
 fn without_last_frame(collected: &Collected) -> Vec<(Lsn, Record)> {
     let lost = collected.frames.last().unwrap().header.record_count as usize;
     collected.records[..collected.records.len() - lost].to_vec()
 }
 
-/// Reads the damaged journal and compares. Returns the error, if it was refused.
+/// Reads the damaged journal and compares. Returns the error if it was refused.
 fn check(dir: &Path, good: &(Ending, Collected), file: &Path, expected: &Expected, case: &str) -> Option<Error> {
     let outcome = read(dir);
     match (expected, outcome) {
@@ -125,7 +125,7 @@ fn bits(frames: &[Located], thorough: bool) -> Vec<usize> {
     let in_payloads = frames.iter().flat_map(|frame| {
         let start = frame.offset as usize + FRAME_HEADER_BYTES;
         let end = start + frame.header.payload_len;
-        // In the middle of a long one, all bytes are alike.
+        // In the middle of a long one, all bytes are equivalent.
         let step = if end - start < 1_000 { payload_step } else { payload_step * 20 };
         (start * 8..(end + 4) * 8).step_by(step)
     });
@@ -159,7 +159,7 @@ fn flip_bits_of_a_journal_that_ends_in(last: FrameKind, thorough: bool) {
             let expected = expected(&frames, segment, bit / 8, &good.1.frames);
             if let Some(error) = check(dir, &good, &path, &expected, &case) {
                 refused += 1;
-                // Opening does more than reading, so it may modify more; looking at every byte takes its time.
+                // Opening does more than reading, so it may modify more; comparing every byte is slow.
                 if refused.is_multiple_of(if thorough { 509 } else { 97 }) {
                     assert_eq!(error.to_string(), super::util::refused(dir).to_string(), "{case}");
                 }
@@ -174,13 +174,13 @@ fn flip_bits_of_a_journal_that_ends_in(last: FrameKind, thorough: bool) {
     assert!(refused > 100);
 }
 
-/// A disk that returns other bytes than were written, with records in the last frame.
+/// A disk that returns other bytes than were written; the last frame has records.
 #[test]
 fn no_flipped_bit_goes_unseen_when_records_are_last() {
     flip_bits_of_a_journal_that_ends_in(FrameKind::Data, true);
 }
 
-/// With a mark behind them, the last records are out of doubt: a flip in them is corruption, not a torn tail.
+/// A mark after the last records proves that they were durable: a flip in them is corruption, not a torn tail.
 #[test]
 fn no_flipped_bit_goes_unseen_behind_an_idle_mark() {
     flip_bits_of_a_journal_that_ends_in(FrameKind::Idle, false);
@@ -192,8 +192,8 @@ fn no_flipped_bit_goes_unseen_after_a_clean_stop() {
     flip_bits_of_a_journal_that_ends_in(FrameKind::Shutdown, false);
 }
 
-/// A file system check after a crash, or a careless copy, cuts files. A segment never changes its length, so every other
-/// length is damage, and so is a longer file.
+/// A file system check after a crash, or a careless copy, may truncate files. A segment never changes its length, so every
+/// other length is damage, a longer one too.
 #[test]
 fn a_segment_of_another_length_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -226,9 +226,9 @@ fn a_segment_of_another_length_is_refused() {
     assert!(contents(dir) == files);
 }
 
-/// Each subset of the segments, removed: only the whole journal is a journal.
-// FAILS when this was written: a seal behind a shutdown frame is not read, so the loss of what follows it is reported
-// as bytes after a clean shutdown instead of as a missing segment. (It is refused all the same.)
+/// Each subset of the segments is removed: only the whole journal is accepted.
+// FAILS when this was written: a seal after a shutdown frame is not read, so the loss of the next segment is reported as
+// bytes after a clean shutdown instead of as a missing segment. (It is still refused.)
 #[test]
 fn a_journal_with_segments_missing_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -242,7 +242,7 @@ fn a_journal_with_segments_missing_is_refused() {
         let (kept, gone): (Vec<usize>, Vec<usize>) = (0..segments.len()).partition(|index| kept & (1 << index) != 0);
         gone.iter().for_each(|index| std::fs::remove_file(path(*index)).unwrap());
         let corrupt = corrupt(dir);
-        // The first place where the chain is broken: the first segment kept, one behind a gap, or the end.
+        // The first break of the chain: at the first segment kept, at one after a gap, or at the end.
         let behind_gap = kept.iter().find(|index| gone.contains(&index.wrapping_sub(1)));
         let (file, damage) = match behind_gap {
             Some(index) => (path(*index), Damage::MissingPredecessor(segments[index - 1])),
@@ -252,7 +252,7 @@ fn a_journal_with_segments_missing_is_refused() {
     }
 }
 
-/// The lock file is no part of the data: without it, or with nonsense in it, the journal is what it was.
+/// The lock file is no part of the data: if it is missing or has other content, the journal is the same.
 #[test]
 fn the_lock_file_may_be_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -271,8 +271,8 @@ fn the_lock_file_may_be_lost() {
     assert_eq!(open(dir).unwrap().2.records, expected);
 }
 
-/// A start that is refused promises that nothing was modified, and a new file is a modification.
-// FAILS when this was written: `Journal::open` makes an empty LOCK before it has read the journal.
+/// A refused start reports that nothing was modified, and a new file is a modification.
+// FAILS when this was written: `Journal::open` creates an empty LOCK before it has read the journal.
 #[test]
 fn a_refused_start_makes_no_lock_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -283,7 +283,7 @@ fn a_refused_start_makes_no_lock_file() {
     corrupt(dir);
 }
 
-/// Files restored under each other's names: all checksums in them are right.
+/// Files restored under each other's names: all of their checksums are right.
 #[test]
 fn two_segments_that_were_swapped_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -302,7 +302,7 @@ fn two_segments_that_were_swapped_are_refused() {
     }
 }
 
-/// A segment of another journal under the right name, as a mixed-up backup leaves it.
+/// A segment of another journal under the right name, as after a mixed-up backup.
 #[test]
 fn a_segment_of_another_journal_is_refused() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -317,7 +317,7 @@ fn a_segment_of_another_journal_is_refused() {
     }
 }
 
-/// Frames that changed places, or came twice, have right checksums each: the chain finds it.
+/// Frames that were exchanged or repeated have right checksums: only the chain detects them.
 #[test]
 fn frames_that_changed_places_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -342,7 +342,7 @@ fn frames_that_changed_places_are_refused() {
     }
 }
 
-/// A block that was never written, or written elsewhere, reads as zeros. In front of a later frame that is a hole.
+/// A block that was never written, or was written elsewhere, reads as zeros. Before a later frame that is a hole.
 #[test]
 fn a_frame_of_zeros_before_a_later_frame_is_refused() {
     let dir = tempfile::tempdir().unwrap();

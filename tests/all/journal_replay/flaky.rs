@@ -1,5 +1,5 @@
-//! A disk that fails, fills up or loses its power: what was acknowledged is there afterwards, in order, and what was
-//! not is there as a prefix or not at all. On a simulated disk, at every single operation.
+//! A disk that fails, fills up or loses its power: all acknowledged records exist afterwards, in order, and of the others
+//! a prefix or none. On a simulated disk, at every single operation.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ fn dir() -> &'static Path {
     Path::new(DIR)
 }
 
-/// Records of which few fill a segment.
+/// Records so large that few of them fill a segment.
 fn large_batch(next_lsn: Lsn, count: u64) -> Vec<Record> {
     batch(next_lsn, count, &format!("/in/{}", "x".repeat(3_900)))
 }
 
-/// What was asked of a journal, and what it said yes to.
+/// The records that a journal was given, and those that it acknowledged.
 #[derive(Default)]
 struct Told {
     attempted: Vec<Record>,
@@ -43,7 +43,7 @@ impl Told {
     }
 }
 
-/// A run with commits of every size, marks, a rotation and a clean stop, until something goes wrong.
+/// A run with commits of every size, marks, a rotation and a clean stop, until an operation fails.
 fn run(fs: &SimFs, told: &mut Told) -> Result<(), Error> {
     let (mut journal, _, before) = open_on(fs, dir())?;
     told.attempted = before.records.into_iter().map(|(_, record)| record).collect();
@@ -59,8 +59,8 @@ fn run(fs: &SimFs, told: &mut Told) -> Result<(), Error> {
     journal.shut_down()
 }
 
-/// The journal opens, and holds everything acknowledged, in order, and nothing but what was attempted. Otherwise what is
-/// wrong, behind the case.
+/// None if the journal opens, and has every acknowledged record, in order, and only records that were attempted. Otherwise
+/// the case and what is wrong.
 fn lacks(fs: &SimFs, told: &Told, case: &str) -> Option<String> {
     let records: Vec<_> = match open_on(fs, dir()) {
         Ok((_, _, collected)) => collected.records.into_iter().map(|(_, record)| record).collect(),
@@ -69,10 +69,10 @@ fn lacks(fs: &SimFs, told: &Told, case: &str) -> Option<String> {
     if records.len() < told.acknowledged {
         return Some(format!("{case}: {} of {} records", records.len(), told.acknowledged));
     }
-    (!told.attempted.starts_with(&records)).then(|| format!("{case}: records that nobody wrote"))
+    (!told.attempted.starts_with(&records)).then(|| format!("{case}: records that were never written"))
 }
 
-/// How many operations a run takes, on a machine that has a journal already.
+/// A machine that already has a journal, and the number of operations of a run on it.
 fn with_history() -> (SimFs, u64) {
     let fs = SimFs::new(7);
     run(&fs, &mut Told::default()).unwrap();
@@ -83,8 +83,8 @@ fn with_history() -> (SimFs, u64) {
     (fs, fork.operations() - before)
 }
 
-/// P3: what was acknowledged is durable. The power goes at each operation of a start, a run and a stop, and once more
-/// during the recovery from that.
+/// P3: acknowledged records are durable. Power is cut at each operation of a start, a run and a stop, and once more during
+/// the recovery.
 #[test]
 fn a_power_cut_at_any_operation_loses_nothing_acknowledged() {
     let (origin, operations) = with_history();
@@ -97,7 +97,7 @@ fn a_power_cut_at_any_operation_loses_nothing_acknowledged() {
             let mut told = Told::default();
             assert!(run(&fs, &mut told).is_err());
             if told.attempted.is_empty() {
-                // It died before it had read what was there.
+                // Power was cut before it had read the journal.
                 run(&origin.fork(), &mut told).unwrap();
                 told.attempted.truncate(told.attempted.len() / 2);
                 told.acknowledged = told.attempted.len();
@@ -105,7 +105,7 @@ fn a_power_cut_at_any_operation_loses_nothing_acknowledged() {
             fs.clear_faults();
             fs.crash(number);
             let case = format!("power cut at operation {number} (happened: {happened})");
-            // The second cut: a dozen places spread over the recovery.
+            // The second cut: at a dozen operations spread over the recovery.
             let again = fs.fork();
             again.inject(Fault::crash().at(again.operations() + 1 + number % 60));
             let recovered = open_on(&again, dir()).map(drop);
@@ -118,10 +118,10 @@ fn a_power_cut_at_any_operation_loses_nothing_acknowledged() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// P5: after a failed operation nothing is acknowledged that the disk does not hold. Each operation fails once, with an
-/// I/O error and with a full disk; the caller goes on as if nothing had happened, as long as it is let.
-// FAILS when this was written, for the fsync of the directory behind a new segment's rename: the next start sees that name,
-// builds on it, and a power cut then takes it away, because that fsync was the only one that could have made it durable.
+/// P5: after a failed operation, no record is acknowledged that is not on the disk. Each operation fails once, with an I/O
+/// error and with a full disk; the caller continues as if nothing had happened, as long as the journal accepts records.
+// FAILS when this was written, for the fsync of the directory after a new segment's rename: the next start sees that name
+// and relies on it, and a power cut then removes it, because only that fsync could have made it durable.
 #[test]
 fn an_operation_that_fails_loses_nothing_acknowledged() {
     let (origin, operations) = with_history();
@@ -145,7 +145,7 @@ fn an_operation_that_fails_loses_nothing_acknowledged() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Like `run`, but repeats what failed, as a caller on a full disk does.
+/// Like `run`, but repeats each failed call, as a caller on a full disk does.
 fn stubborn_run(fs: &SimFs, told: &mut Told) {
     let Ok((mut journal, _, before)) = open_on(fs, dir()).or_else(|_| open_on(fs, dir())) else { return };
     told.attempted = before.records.into_iter().map(|(_, record)| record).collect();
@@ -169,7 +169,8 @@ fn with_settings() -> (SimFs, Journal<SimFs>) {
     (fs, journal)
 }
 
-/// P5: after a failed fsync the pages are clean and the next fsync lies, so there must be no next one.
+/// P5: after a failed fsync the kernel marks the pages clean and the next fsync succeeds falsely, so there must be no next
+/// one.
 #[test]
 fn nothing_is_written_after_a_failed_fsync() {
     for errno in [libc::EIO, libc::ENOSPC] {
@@ -185,10 +186,10 @@ fn nothing_is_written_after_a_failed_fsync() {
 }
 
 /// The same for the seal, which is written with a commit but is no commit.
-// FAILS when this was written: `rotate` passes the seal's error on without poisoning the journal.
+// FAILS when this was written: `rotate` returns the seal's error without poisoning the journal.
 #[test]
 fn a_failed_fsync_of_a_seal_poisons_like_any_other() {
-    // The first fdatasync of a rotation is the seal's; so is the third write, after header and zeros of the successor.
+    // The first fdatasync of a rotation is the seal's; so is the third write, after the successor's header and zeros.
     for (op, nth) in [(Op::SyncData, 1), (Op::WriteAt, 3)] {
         let (fs, mut journal) = with_settings();
         append_all(&mut journal, &large_batch(Lsn(2), 20));
@@ -199,8 +200,8 @@ fn a_failed_fsync_of_a_seal_poisons_like_any_other() {
     }
 }
 
-/// On a copy-on-write file system a write may find the disk full although the segment was zeroed. Nothing was promised,
-/// so the journal goes on when there is room.
+/// On a copy-on-write file system a write may find the disk full although the segment was zeroed. Nothing was acknowledged,
+/// so the journal continues when there is space.
 #[test]
 fn a_commit_refused_for_want_of_space_may_be_repeated() {
     let (fs, mut journal) = with_settings();
@@ -214,10 +215,10 @@ fn a_commit_refused_for_want_of_space_may_be_repeated() {
     assert_eq!((replayed.ending, collected.records.len()), (Ending::Shutdown, 2));
 }
 
-/// A large write that was cut short by a full disk leaves its first blocks behind. What is written instead may be smaller,
-/// and its remains must not be taken for damage.
-// FAILS when this was written: the remains stand behind the shutdown frame, and every later start refuses the journal
-// ("it follows a clean shutdown").
+/// A large write that a full disk cut short leaves its first blocks. The write after it may be smaller, and the remains
+/// must not be taken for damage.
+// FAILS when this was written: the remains are after the shutdown frame, and every later start refuses the journal ("it
+// follows a clean shutdown").
 #[test]
 fn the_remains_of_a_write_cut_short_by_a_full_disk_are_no_damage() {
     let (fs, mut journal) = with_settings();
@@ -231,9 +232,9 @@ fn the_remains_of_a_write_cut_short_by_a_full_disk_are_no_damage() {
     assert_eq!((replayed.ending, collected.records.len()), (Ending::Shutdown, 1));
 }
 
-/// The next segment does not fit: the journal stays as it was and leaves nothing behind, until there is room. Each
-/// operation of making a segment may be the one that finds the disk full.
-// FAILS when this was written, for `Rename`: the temporary file stays, and the repeated call dies of EEXIST.
+/// The next segment does not fit: the journal stays as it is and leaves no temporary file, until there is space. Each
+/// operation of creating a segment may be the one that finds the disk full.
+// FAILS when this was written, for `Rename`: the temporary file stays, and the repeated call fails with EEXIST.
 #[test]
 fn a_rotation_refused_for_want_of_space_may_be_repeated() {
     for op in [Op::Open, Op::WriteAt, Op::SyncAll, Op::Rename] {

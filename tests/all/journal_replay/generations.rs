@@ -1,5 +1,5 @@
-//! A journal of two generations, made by hand so that its segments are small: everything that a journal can hold, before
-//! and behind its newest snapshot. And what lies where in each of its files, read by the format's document alone.
+//! A journal of two generations, made by hand so that its segments are small: everything that a journal can contain, before
+//! and after its newest snapshot. And the layout of each of its files, parsed from the format's document alone.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,11 +22,11 @@ use super::script::{Frame, Segment, script};
 
 pub(super) const STATE: &str = "/state";
 
-/// A file's place in the journal.
+/// A file's role in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Lock,
-    /// Older than the spare generation: left over by a compaction that was cut off.
+    /// Older than the spare generation: left by an interrupted compaction.
     Older,
     SpareSnapshot,
     SpareSegment,
@@ -45,7 +45,7 @@ impl Role {
     }
 }
 
-/// What some bytes of a file are.
+/// A part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Header,
@@ -55,7 +55,7 @@ pub(super) enum Part {
     Rows,
     /// One of a snapshot's lists.
     List(usize),
-    /// Padding, or behind the end: no checksum covers it.
+    /// Padding, or after the end: no checksum covers it.
     Free,
 }
 
@@ -102,18 +102,18 @@ impl JournalFile {
         matches!(self.role, Role::SpareSnapshot | Role::Newest)
     }
 
-    /// What a byte is, and where that begins.
+    /// The part that a byte belongs to, and the offset at which that begins.
     pub(super) fn part_at(&self, at: usize) -> (Part, usize) {
         let found = self.parts.iter().find(|(range, _)| range.contains(&at));
         found.map_or((Part::Free, at), |(range, part)| (*part, range.start))
     }
 
-    /// Where the last frame and its padding end.
+    /// The end of the last frame and its padding.
     pub(super) fn end(&self) -> usize {
         self.frames.last().map_or(BLOCK_BYTES, Frame::padded_end)
     }
 
-    /// The bytes as they were when only so many frames were written.
+    /// The bytes as they were when only this many frames were written.
     pub(super) fn with_frames(&self, count: usize) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         let end = self.frames.get(count).map_or(self.end(), |frame| frame.offset);
@@ -121,7 +121,7 @@ impl JournalFile {
         bytes
     }
 
-    /// The contents of the rows in the block that begins there.
+    /// The contents of the rows in the block at that offset.
     pub(super) fn rows(&self, offset: usize) -> Vec<Sha256> {
         let count = u16::from_le_bytes([self.bytes[offset + 4], self.bytes[offset + 5]]);
         let mut at = offset + 8;
@@ -140,17 +140,17 @@ fn u32_at(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
 
-/// Where one of a snapshot's lists lies.
+/// The extent of one of a snapshot's lists.
 fn list_extent(bytes: &[u8], list: usize) -> Range<usize> {
     let entry = &bytes[168 + 24 * list..][..16];
     let offset = u32_at(entry, 0);
     offset..offset + u32_at(entry, 8)
 }
 
-/// Who brought a content, or why that cannot be told.
+/// The original of a content, or the damage that prevents the answer.
 pub(super) type Found = Result<Option<Original>, Box<Corrupt>>;
 
-/// Everything that a state tells, so that two of them can be compared.
+/// Everything that can be read from an index, so that two can be compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Told {
     pub(super) settings: Option<csv_ingestor::journal::record::Settings>,
@@ -181,15 +181,15 @@ impl Told {
 /// The journal.
 #[derive(Clone)]
 pub(super) struct Generations {
-    /// LOCK, what is older than the spare generation, the spare generation, the newest; each in order.
+    /// LOCK, files older than the spare generation, the spare generation, the newest one; each in order.
     pub(super) files: Vec<JournalFile>,
-    /// Every content that any record names, and some that none does.
+    /// Every content that any record names, and some that no record names.
     pub(super) contents: Vec<Sha256>,
     pub(super) told: Told,
     pub(super) ending: Ending,
 }
 
-/// Finds the one file of that role.
+/// Returns the only file with that role.
 pub(super) fn only(files: &[JournalFile], role: Role) -> &JournalFile {
     let mut found = files.iter().filter(|file| file.role == role);
     let only = found.next().unwrap();
@@ -198,7 +198,7 @@ pub(super) fn only(files: &[JournalFile], role: Role) -> &JournalFile {
 }
 
 impl Generations {
-    /// Whose last frame is of the kind `last`. Journals with different seeds have nothing in common but their LSNs.
+    /// A journal whose last frame is of the kind `last`. Journals with different seeds have only their LSNs in common.
     pub(super) fn new(seed: u8, last: FrameKind) -> Generations {
         let (segments, contents) = script(seed, last);
         let [z1, z2, a1, a2, a3, a4, b1, b2, b3] = &segments[..] else { panic!("{} segments", segments.len()) };
@@ -233,7 +233,7 @@ impl Generations {
         Generations { files, contents, told, ending: replayed.ending }
     }
 
-    /// Without what is older than the spare generation.
+    /// The same without the files that are older than the spare generation.
     pub(super) fn without_older(mut self) -> Generations {
         self.files.retain(|file| file.role != Role::Older);
         self
@@ -252,7 +252,7 @@ impl Generations {
         self.files.iter().position(|file| file.name == name).unwrap()
     }
 
-    /// The state, and the end, when only so many frames were in the last segment.
+    /// The state and the ending when only this many frames are in the last segment.
     pub(super) fn ended_after(&self, frames: usize) -> (Told, Ending) {
         let fs = self.machine();
         let last = self.only(Role::LastSegment);
@@ -262,7 +262,7 @@ impl Generations {
     }
 }
 
-/// A machine whose state directory holds these files, durably.
+/// A machine whose state directory has these files, durably.
 pub(super) fn machine(files: &[JournalFile]) -> SimFs {
     let fs = SimFs::new(3);
     let mut upstream = fs.upstream();
@@ -274,7 +274,7 @@ pub(super) fn machine(files: &[JournalFile]) -> SimFs {
     fs
 }
 
-/// Gives a file other bytes.
+/// Replaces a file's bytes.
 pub(super) fn put(fs: &SimFs, name: &str, bytes: &[u8]) {
     fs.upstream().write(Path::new(STATE).join(name), bytes).unwrap();
 }
@@ -296,13 +296,13 @@ pub(super) fn contents(fs: &SimFs, dir: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// How many operations there were that modify something.
+/// The number of operations that modify something.
 pub(super) fn modifications(fs: &SimFs) -> u64 {
     let ops = [Op::WriteAt, Op::SetLen, Op::SetMeta, Op::Rename, Op::Unlink, Op::CreateDir];
     ops.iter().map(|op| fs.count(*op)).sum()
 }
 
-/// Does `work` on all cases, on as many threads as there are processors, each with a machine of its own.
+/// Calls `work` for all cases, on as many threads as there are processors, each with a machine of its own.
 pub(super) fn on_all_processors<C: Sync>(
     generations: &Generations,
     cases: &[C],
@@ -327,7 +327,7 @@ pub(super) fn on_all_processors<C: Sync>(
     });
 }
 
-/// The journal is what it should be; otherwise the sweeps would prove little.
+/// The journal has everything that it should have; otherwise the sweeps would prove little.
 #[test]
 fn there_is_everything_in_both_generations() {
     let generations = Generations::new(7, FrameKind::Data);

@@ -1,5 +1,5 @@
-//! Damage done to a journal of two generations before a repair, and what is left of it: told from the undamaged journal,
-//! less what was hit, and not from the program that repairs.
+//! Damage to a journal of two generations before a repair, and what is left of it: computed from the undamaged journal less
+//! the damaged parts, without the code that repairs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use csv_ingestor::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 use super::generations::{Generations, JournalFile, Part, STATE};
 
-/// What is done to a part of a file.
+/// The damage to a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum How {
-    /// This bit of it, counted from its beginning, is flipped.
+    /// This bit, counted from the beginning of the part, is flipped.
     Bit(usize),
     Zeroed,
 }
 
-/// Everything that is done to a journal: to files and their parts, by their numbers.
+/// All damage to a journal: to files and their parts, by their numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Harm {
     pub(super) hits: Vec<(usize, usize, How)>,
@@ -63,12 +63,12 @@ impl Harm {
             || self.cut.iter().any(|(cut, length)| *cut == file && *length < end)
     }
 
-    /// True if the file's header, or its length, is not what it was.
+    /// True if the file's header or length is damaged.
     fn hits_header(&self, files: &[JournalFile], file: usize) -> bool {
         self.hits(files, file, 0) || self.cut.iter().any(|(cut, _)| *cut == file)
     }
 
-    /// True if nothing at all was done to the file.
+    /// True if the file is undamaged.
     fn spares(&self, file: usize) -> bool {
         !self.gone.contains(&file)
             && !self.hits.iter().any(|(hit, ..)| *hit == file)
@@ -82,11 +82,11 @@ struct Known {
     rows: HashMap<Sha256, Row>,
 }
 
-/// The undamaged journal, and all that it says.
+/// The undamaged journal and its content.
 pub(super) struct Truth {
     pub(super) generations: Generations,
     snapshots: BTreeMap<usize, Known>,
-    /// Who moved a content into the warehouse, ever.
+    /// Every ingest that has moved a content into the warehouse.
     pub(super) moved: HashMap<Sha256, HashSet<IngestId>>,
     pub(super) found: HashMap<IngestId, FileIdentity>,
     pub(super) last_lsn: Lsn,
@@ -140,7 +140,7 @@ impl Truth {
         }
     }
 
-    /// What is left after that damage.
+    /// What is left of the journal after that damage.
     pub(super) fn left(&self, harm: &Harm) -> Left {
         let files = &self.generations.files;
         let mut left = Left::default();
@@ -186,8 +186,8 @@ impl Truth {
         left
     }
 
-    /// True if the salt of that segment is certain: by its header, by two frames that agree, or by the one that has to
-    /// stand at its front.
+    /// True if the salt of that segment is certain: from its header, from two frames that agree, or from the frame that
+    /// must be the first one.
     fn knows_salt(&self, harm: &Harm, index: usize) -> bool {
         let files = &self.generations.files;
         let good: Vec<usize> = (1..files[index].parts.len()).filter(|part| !harm.hits(files, index, *part)).collect();
@@ -198,7 +198,7 @@ impl Truth {
         let file = &self.generations.files[index];
         let blocks = (0..file.parts.len()).filter(|part| file.parts[*part].1 == Part::Rows);
         let good: Vec<usize> = blocks.filter(|part| !harm.hits(&self.generations.files, index, *part)).collect();
-        // Without a header, two blocks have to agree on their salt.
+        // Without a header, two blocks must agree on their salt.
         if !has_header && good.len() < 2 {
             return;
         }
@@ -224,7 +224,7 @@ impl Truth {
         good.flat_map(|part| frame_records(file, part - 1)).collect()
     }
 
-    /// The LSNs whose records are lost: ranges, of which the last may have no end.
+    /// The ranges of LSNs whose records are lost; the last one may have no end.
     fn lost(&self, harm: &Harm, begun: Lsn) -> Vec<Lost> {
         let files = &self.generations.files;
         let (mut lost, mut witness, mut is_open) = (BTreeSet::new(), begun, false);
@@ -232,7 +232,7 @@ impl Truth {
         let segments: Vec<(usize, &JournalFile)> = segments.collect();
         lost.extend(begun.0 + 1..segments[0].1.lsn.0);
         for (at, (index, file)) in segments.iter().copied().enumerate() {
-            // That a segment without records leaves its LSN out, its seal says, and its successor's header; or nobody.
+            // Only its seal and its successor's header show that a segment without records skips its LSN.
             let seal_is_hit = file.frames.len() == 1 && harm.hits(files, index, 1);
             if seal_is_hit && segments.get(at + 1).is_some_and(|(next, _)| harm.hits_header(files, *next)) {
                 lost.insert(file.lsn.0);
@@ -242,7 +242,7 @@ impl Truth {
                 witness = file.lsn;
             }
             is_open = !knows_header;
-            // Nobody can tell that there were frames where there are zeros to the end.
+            // If there are only zeros up to the end, nothing shows that there were frames.
             let is_zeroed = |number: &usize| harm.hits.contains(&(index, number + 1, How::Zeroed));
             let is_last = index + 1 == files.len();
             let zeroed = (0..file.frames.len()).rev().take_while(is_zeroed).count() * usize::from(is_last);
@@ -273,7 +273,7 @@ impl Truth {
     }
 }
 
-/// Without borders between neighbours.
+/// Merges adjacent ranges.
 pub(super) fn normal(ranges: &[Lost]) -> Vec<Lost> {
     let mut merged: Vec<Lost> = Vec::new();
     for range in ranges {
@@ -300,22 +300,22 @@ fn records_of(file: &JournalFile) -> Vec<(Lsn, Record)> {
 pub(super) struct Left {
     /// The newest snapshot whose surviving records are left.
     pub(super) begun: Option<Lsn>,
-    /// The surviving records, and the intact ones behind them.
+    /// The surviving records of that snapshot, and the intact ones after it.
     pub(super) records: Vec<(Lsn, Record)>,
-    /// As above, those included that are lost.
+    /// As above, including the lost ones.
     pub(super) all_behind: Vec<(Lsn, Record)>,
-    /// Who brought a content, and where it is.
+    /// The ingests of each content, with the paths in the warehouse.
     pub(super) contents: HashMap<Sha256, HashSet<(IngestId, PathBuf)>>,
     /// The rows of intact blocks whose directories are known.
     pub(super) rows: HashMap<Sha256, Row>,
     pub(super) directories_lost: bool,
-    /// More may be told than is certain.
+    /// The repair may report more than is certain.
     pub(super) is_unsure: bool,
     pub(super) lost: Vec<Lost>,
 }
 
 impl Left {
-    /// Contents of which records say where they are, and that they are there.
+    /// Adds the contents that the records show as ingested, with their paths.
     fn ingested(&mut self, records: &[(Lsn, Record)], moved_suffices: bool) {
         let mut hashed = HashMap::new();
         for (_, record) in records {

@@ -1,5 +1,5 @@
-//! Power is cut, and every operation fails, at every operation of a rebuild: afterwards there is no journal, or a whole one;
-//! never one that remembers only some of it. Begun again, it comes to the same.
+//! At every operation of a rebuild, power is cut or the operation fails: afterwards there is no journal, or a whole one;
+//! never one that remembers only some contents. A second rebuild has the same result.
 
 use std::path::Path;
 
@@ -44,8 +44,8 @@ fn rebuild(fs: &SimFs) -> Result<Lsn, Error> {
     rebuild.finish().map(|snapshot| snapshot.header().lsn)
 }
 
-/// The state directory is not there, is empty, holds a LOCK that knows a journal, or what a rebuild left that was cut off
-/// between its two files.
+/// The state directory is missing, is empty, has a LOCK that names a journal, or has the files of a rebuild that was
+/// interrupted between its two files.
 fn machines() -> Vec<(&'static str, SimFs)> {
     let bare = SimFs::new(5);
     bare.upstream().mkdir_all("/disk").unwrap();
@@ -68,7 +68,7 @@ fn machines() -> Vec<(&'static str, SimFs)> {
     vec![("absent", bare), ("empty", empty), ("lock", locked), ("half", half)]
 }
 
-/// No journal, or all of it.
+/// True if there is the whole journal, false if there is none; any other result fails the test.
 fn is_whole(fs: &SimFs, what: &str) -> bool {
     match verify(fs, Path::new(STATE)) {
         Ok(None) => false,
@@ -86,7 +86,7 @@ fn is_whole(fs: &SimFs, what: &str) -> bool {
         Err(Error::Corrupt(damage)) => {
             let is_none = matches!(damage.damage, Damage::MissingSnapshot(_) | Damage::JournalMissing(_));
             assert!(is_none, "{what}: {damage}");
-            // Nothing starts on it.
+            // No ingestor starts on it.
             let opened = Journal::open(&fs.fork(), Path::new(STATE), &mut Index::default());
             assert!(matches!(opened, Err(Error::Corrupt(_))), "{what}: a start took it for a new one");
             false
@@ -149,8 +149,8 @@ fn a_rebuild_of_which_any_operation_fails_is_nothing_or_whole() {
                 let result = rebuild(&fs);
                 fs.clear_faults();
                 let what = format!("{name}, operation {operation}, errno {errno}");
-                assert!(result.is_err() || is_whole(&fs, &what), "{what}: it said that it was through");
-                // The power fails, too: what was not synced may be gone.
+                assert!(result.is_err() || is_whole(&fs, &what), "{what}: it reported success");
+                // Power is cut as well: unsynced writes may be lost.
                 for seed in 0..SEEDS {
                     let cut = fs.fork();
                     cut.crash(seed);

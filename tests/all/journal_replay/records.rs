@@ -1,4 +1,4 @@
-//! Every record there and back, and no bytes whatever that make the decoders panic.
+//! Every record is encoded and decoded again, and no bytes make the decoders panic.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -19,7 +19,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample;
 
-/// Any bytes: names are not UTF-8, and what is not absolute or has `//` in it must come back as it was.
+/// Any bytes: names need not be UTF-8, and a path that is not absolute or has `//` in it must be decoded unchanged.
 fn path() -> impl Strategy<Value = PathBuf> {
     prop_oneof![
         9 => vec(any::<u8>(), 0..60),
@@ -67,7 +67,7 @@ fn text() -> impl Strategy<Value = String> {
 
 fn profiled() -> impl Strategy<Value = Record> {
     let fault = (any::<u64>(), text()).prop_map(|(line, reason)| CsvFault { line, reason });
-    // Fifteen texts of the greatest length are as many as fit.
+    // At most fifteen texts of the greatest length fit.
     let parts =
         (option::of(any::<u64>()), option::of(any::<u64>()), option::of(vec(text(), 0..=15)), option::of(fault));
     (id(), any::<[u8; 32]>(), parts).prop_map(|(ingest_id, sha256, (rows, columns, header, fault))| {
@@ -162,8 +162,8 @@ fn encoded(record: &Record) -> Vec<u8> {
 }
 
 proptest! {
-    /// What recovery decides from is what was written. Paths compare by component in Rust (`a//b` equals `a/b`), so the
-    /// bytes are compared, too.
+    /// Recovery decides from exactly the records that were written. Rust compares paths by component (`a//b` equals
+    /// `a/b`), so the bytes are compared, too.
     #[test]
     fn records_go_there_and_back(records in vec(record(), 1..5)) {
         let mut bytes = Vec::new();
@@ -179,15 +179,15 @@ proptest! {
         prop_assert!(rest.is_empty());
     }
 
-    /// A record that is cut off is none, at every length: no field is read from what is not there.
+    /// A record that is cut off at any length is refused: no field is read past the end.
     #[test]
     fn a_record_cut_off_is_none(record in record(), cut in any::<prop::sample::Index>()) {
         let bytes = encoded(&record);
         prop_assert_eq!(Record::decode(&bytes[..cut.index(bytes.len())]), None);
     }
 
-    /// Recovery must be able to refuse anything, so it must not panic over anything. And whatever is accepted has one
-    /// encoding only.
+    /// Recovery must be able to refuse any bytes, so no bytes may make it panic. And each accepted record has exactly one
+    /// encoding.
     #[test]
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..22, salt in any::<u32>()) {
         let mut likely = bytes.clone();
@@ -207,7 +207,7 @@ proptest! {
         }
     }
 
-    /// A changed byte makes another record or none, but never bytes that nobody would write.
+    /// A changed byte results in another record or in none, but never in bytes that the encoder would not write.
     #[test]
     fn a_changed_byte_is_never_read_as_the_same(record in record(), at in any::<prop::sample::Index>(), xor in 1_u8..) {
         let mut bytes = encoded(&record);

@@ -1,5 +1,5 @@
-//! Repair: of every damaged journal it keeps a copy, saves what the intact records tell, says which LSNs are lost, and
-//! invents nothing.
+//! Repair: it keeps a copy of every damaged journal, saves everything that the intact records show, reports the lost LSNs,
+//! and invents nothing.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use super::util;
 
 pub(super) const COPY: &str = "/copy";
 
-/// Repairs, and checks everything that must hold for whatever damage. False if there was nothing to repair.
+/// Repairs, and checks everything that must hold for any damage. False if there was nothing to repair.
 fn check(truth: &Truth, fs: &SimFs, harm: &Harm) -> bool {
     harm.apply(fs, &truth.generations.files);
     let damaged = contents(fs, Path::new(STATE));
@@ -33,7 +33,7 @@ fn check(truth: &Truth, fs: &SimFs, harm: &Harm) -> bool {
         return false;
     };
     assert!(is_corrupt, "{harm:?}: an intact journal was repaired");
-    assert!(contents(fs, Path::new(COPY)) == damaged, "{harm:?}: the copy is not what there was");
+    assert!(contents(fs, Path::new(COPY)) == damaged, "{harm:?}: the copy is not equal to the original");
     let left = truth.left(harm);
     let state = accepted(fs, &format!("{harm:?}"));
     let told = Told::of(&state, &truth.generations.contents);
@@ -47,7 +47,7 @@ fn check(truth: &Truth, fs: &SimFs, harm: &Harm) -> bool {
     true
 }
 
-/// Readers, verifiers and writers take the repaired journal; new LSNs come after all others.
+/// Checks that readers, `verify` and writers accept the repaired journal, and that new LSNs follow all others.
 fn accepted(fs: &SimFs, what: &str) -> Index {
     let (_, state) = read(fs).unwrap_or_else(|error| panic!("{what}: the repaired journal is refused: {error}"));
     let verified = verify(fs, Path::new(STATE)).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -57,7 +57,7 @@ fn accepted(fs: &SimFs, what: &str) -> Index {
     state
 }
 
-/// Every content is known of which anything is left that says so, and no other.
+/// Every content is known that any intact data shows as ingested, and no other.
 fn check_contents(truth: &Truth, left: &Left, told: &Told, what: &str) {
     let originals = told.originals.iter().zip(&truth.generations.told.originals);
     for ((sha256, found), (_, good)) in originals {
@@ -92,7 +92,7 @@ fn is_referred_to(truth: &Truth, sha256: &Sha256) -> bool {
         || told.open.iter().any(|file| file.duplicate.as_ref().is_some_and(|it| it.sha256 == *sha256))
 }
 
-/// Files of which no record is lost are what they were; the others are at least not invented.
+/// Files without lost records are unchanged; the others are at least not invented.
 fn check_files(truth: &Truth, left: &Left, state: &Index, what: &str) {
     let good = &truth.generations.told;
     let settings = left.settings();
@@ -122,7 +122,7 @@ fn check_files(truth: &Truth, left: &Left, state: &Index, what: &str) {
     }
 }
 
-/// A row that is left is taken as it is, and not made anew of less.
+/// An intact row is kept as it is, and not made again from fewer records.
 fn check_rows(truth: &Truth, left: &Left, repaired: &Repaired, harm: &Harm) {
     for (sha256, row) in &left.rows {
         let newest = truth.moved[sha256].iter().max();
@@ -134,14 +134,14 @@ fn check_rows(truth: &Truth, left: &Left, repaired: &Repaired, harm: &Harm) {
     }
 }
 
-/// Exactly the LSNs are reported that are lost, and none is given out again.
+/// Exactly the lost LSNs are reported, and none is assigned again.
 fn check_lost(truth: &Truth, left: &Left, repaired: &Repaired, harm: &Harm) {
     let found = normal(&repaired.salvage.lost);
     if !left.is_unsure {
         assert_eq!(found, left.lost, "{harm:?}: lost LSNs");
     }
     assert!(repaired.snapshot.header().lsn > truth.last_lsn, "{harm:?}");
-    // Of contents, as many as are not there any more, but for those that were about to be forgotten.
+    // The contents that no longer exist are counted, except those that were about to be forgotten.
     if left.begun == Some(truth.generations.only(Role::Newest).lsn) && found.is_empty() {
         let good = &truth.generations.told.originals;
         let (mut lost, mut old) = (0, 0);
@@ -161,7 +161,7 @@ fn is_open(truth: &Truth, sha256: &Sha256) -> bool {
     truth.generations.told.open.iter().any(|file| file.target.as_ref().is_some_and(|target| target.sha256 == *sha256))
 }
 
-/// Does it to all of the cases; says how many needed a repair.
+/// Checks all cases; prints how many needed a repair.
 fn sweep(name: &str, cases: &[Harm]) {
     let truth = Truth::new(Generations::new(7, FrameKind::Idle).without_older());
     let repaired = std::sync::atomic::AtomicUsize::new(0);
@@ -192,7 +192,7 @@ fn hit(parts: &[(usize, usize)], how: How) -> Harm {
     Harm { hits: parts.iter().map(|(file, part)| (*file, *part, how)).collect(), ..Harm::default() }
 }
 
-/// One thing at a time: each part of each file, each file cut, each file gone.
+/// One fault at a time: each part of each file, each file truncated, each file removed.
 #[test]
 fn one_part_is_lost() {
     let journal = journal();
@@ -211,7 +211,7 @@ fn one_part_is_lost() {
     sweep("one part", &cases);
 }
 
-/// Two frames, headers or files behind the newest snapshot.
+/// Two frames, headers or files after the newest snapshot.
 #[test]
 fn two_parts_of_the_newest_segments_are_lost() {
     let journal = journal();
@@ -234,7 +234,7 @@ fn two_parts_of_the_newest_segments_are_lost() {
     sweep("two parts behind the newest snapshot", &cases);
 }
 
-/// The newest snapshot is damaged, and the generation before too: each part of the one with each of the other.
+/// Both snapshots' generations are damaged: each part of the newest snapshot with each part of the generation before.
 #[test]
 fn both_generations_are_damaged() {
     let journal = journal();
@@ -259,7 +259,7 @@ fn both_generations_are_damaged() {
     sweep("both generations", &cases);
 }
 
-/// Many things at once, drawn at random.
+/// Many faults at once, chosen at random.
 #[test]
 fn many_parts_are_lost() {
     let journal = journal();
@@ -310,7 +310,7 @@ fn with_the_generation_before_the_newest_snapshot_is_restored() {
     }
 }
 
-/// Contents that are forgotten once the whole journal is folded into a snapshot.
+/// The number of contents that are forgotten once the whole journal is folded into a snapshot.
 fn forgotten_in_all(truth: &Truth) -> u64 {
     use std::sync::atomic::AtomicBool;
     let fs = truth.generations.machine();

@@ -1,4 +1,4 @@
-//! Repairs of journals that are made for one question each.
+//! Repairs of journals that are each made for one case.
 
 use std::path::Path;
 
@@ -46,8 +46,8 @@ fn segments(before: &[&[Record]], frames: &[&[Record]]) -> (SimFs, Forge) {
     (fs, last)
 }
 
-/// Why: a row is met in the damaged snapshot and again in the segments that it was made of; and what the newest snapshot
-/// had forgotten, the older one still holds. Counted twice, what is forgotten hides what is lost.
+/// Why: a row is read in the damaged snapshot and again in the segments that it was made from; and the older snapshot still
+/// has contents that the newest one had forgotten. If they were counted twice, the forgotten ones would hide the lost ones.
 #[test]
 fn what_is_forgotten_is_counted_once() {
     let journal = journal();
@@ -58,12 +58,12 @@ fn what_is_forgotten_is_counted_once() {
         let hits = vec![part(&journal, Role::Newest, wanted)];
         Harm { hits, ..Harm::default() }.apply(&fs, &journal.files);
         let (repaired, _) = repaired(&fs);
-        // Behind the newest snapshot, seven more contents are old by now, and two young ones were to be forgotten; of each
-        // one has come again.
+        // After the newest snapshot, seven more contents have expired, and two young ones were to be forgotten; one of each
+        // was ingested again.
         assert_eq!(repaired.snapshot.header().forgotten - before, 9, "{wanted:?}");
         assert_eq!(repaired.lost_contents, 0, "{wanted:?}");
     }
-    // Without the generation before, the rows of the block are lost, and that is said.
+    // Without the generation before, the rows of the block are lost, and that is reported.
     let fs = journal.machine();
     let hits = vec![part(&journal, Role::Newest, Part::Rows), part(&journal, Role::SpareSnapshot, Part::Header)];
     let rows = journal.only(Role::Newest).rows(journal.only(Role::Newest).parts[1].0.start);
@@ -77,8 +77,8 @@ fn what_is_forgotten_is_counted_once() {
     assert!(lost > 0 && repaired.lost_contents >= lost, "{} of {lost}", repaired.lost_contents);
 }
 
-/// Why: a content that was forgotten and came again has an older row in the older snapshot. Its new row is in the newest
-/// one; taken for known already, it was left out, and the content ingested a third time.
+/// Why: a content that was forgotten and ingested again has an older row in the older snapshot, and its new row is in the
+/// newest one. If that is taken for a known row and left out, the content is ingested a third time.
 #[test]
 fn the_newer_of_two_rows_is_saved() {
     let journal = journal();
@@ -91,7 +91,7 @@ fn the_newer_of_two_rows_is_saved() {
     let (newest, ..) = part(&journal, Role::Newest, Part::Header);
     let other_part =
         journal.files[newest].parts.iter().position(|(range, _)| Some(range.start) == other_block).unwrap();
-    // Every frame of the segment in which it came again, and a block that does not hold its row.
+    // Every frame of the segment in which it was ingested again, and a block without its row.
     let segment = journal
         .files
         .iter()
@@ -104,8 +104,8 @@ fn the_newer_of_two_rows_is_saved() {
     assert_eq!(state.original(&again).unwrap().unwrap().ingest_id, good.ingest_id);
 }
 
-/// Why: nothing was wrong but a lock file that is gone, and "nothing was done" must be true; and a copy is of what there
-/// was.
+/// Why: if only the lock file is missing, "nothing was done" must be true; and a copy must be a copy of the original files
+/// only.
 // FAILS when this was written: a LOCK without a UUID was left, and copied.
 #[test]
 fn a_repair_makes_no_lock_file_of_its_own() {
@@ -122,8 +122,8 @@ fn a_repair_makes_no_lock_file_of_its_own() {
     assert!(contents(&fs, Path::new(STATE)).contains_key(names::LOCK), "the repaired journal has one");
 }
 
-/// Why: a file whose MANIFESTED is lost looks half done. Did its content expire and come again, both would be half done
-/// with one content, which the journal's rules forbid: the repaired journal was refused, by the repair itself too.
+/// Why: a file whose MANIFESTED is lost looks unfinished. If its content expired and was ingested again, two unfinished
+/// files have one content, which the journal's rules forbid: the repaired journal would be refused, even by the repair.
 #[test]
 fn a_content_that_came_again_shows_that_its_first_file_was_finished() {
     let expired = Record::Expired(UnixMillis(5));
@@ -157,8 +157,8 @@ fn a_content_that_came_again_shows_that_its_first_file_was_finished() {
     }
 }
 
-/// Why: with its header, a segment loses its salt, and each frame names the one that makes it right. A single frame that is
-/// damaged itself vouches for itself: its records must not turn up under other LSNs, which are other files' ids.
+/// Why: without its header, a segment has no salt, and for each frame a salt can be computed that makes it valid. So a
+/// single damaged frame would seem valid: its records must not appear under other LSNs, which are other files' ids.
 #[test]
 fn a_damaged_frame_does_not_vouch_for_itself() {
     let records = [discovered(4, "/in/a"), hashed(Lsn(4), "/warehouse/a")];
@@ -179,8 +179,8 @@ fn a_damaged_frame_does_not_vouch_for_itself() {
     }
 }
 
-/// Why: as above, for the one block of rows of a small snapshot: a row that is damaged is another content, and another
-/// place in the warehouse.
+/// Why: as above, for the only block of rows of a small snapshot: a damaged row would be another content, and another path
+/// in the warehouse.
 #[test]
 fn a_damaged_block_does_not_vouch_for_itself() {
     let journal = journal();
@@ -190,7 +190,7 @@ fn a_damaged_block_does_not_vouch_for_itself() {
     let (newest, ..) = part(&journal, Role::Newest, Part::Header);
     for bit in (0..2_000).step_by(37) {
         let fs = journal.machine();
-        // All blocks but the first are zeroed, and of that a bit is flipped.
+        // All blocks but the first are zeroed, and a bit of the first is flipped.
         let mut hits = vec![part(&journal, Role::SpareSnapshot, Part::Header), (spare_index, 1, How::Bit(80 + bit))];
         hits.extend((2..=rows.len()).map(|part| (spare_index, part, How::Zeroed)));
         Harm { hits, gone: vec![newest], ..Harm::default() }.apply(&fs, &journal.files);
@@ -204,7 +204,7 @@ fn a_damaged_block_does_not_vouch_for_itself() {
     assert!(journal::exists(&journal.machine(), Path::new(STATE)).unwrap());
 }
 
-/// Why: a segment that was cut has a header still, and in it the salt: there is nothing to guess.
+/// Why: a truncated segment still has its header with the salt, so nothing has to be guessed.
 #[test]
 fn of_a_segment_that_was_cut_the_header_is_used() {
     let (fs, last) = segments(&[&[settings()]], &[&[discovered(2, "/in/a")], &[discovered(3, "/in/b")]]);
@@ -217,7 +217,7 @@ fn of_a_segment_that_was_cut_the_header_is_used() {
     assert_eq!(repaired.salvage.lost[0].from, Lsn(2));
 }
 
-/// Why: behind a segment without records one LSN is skipped. Without its seal nobody can tell that it had none, and a lost
+/// Why: after a segment without records one LSN is skipped. Without its seal, nothing shows that it had none, and a lost
 /// record must not be taken for a skipped LSN.
 #[test]
 fn a_lost_record_is_no_skipped_lsn() {
@@ -240,8 +240,8 @@ fn a_lost_record_is_no_skipped_lsn() {
     }
 }
 
-/// Why: names that were mixed up cost nothing as long as every file is there: each header says whose it is.
-// FAILS when this was written: the records of the one that came too late were left out as older copies.
+/// Why: exchanged names cost nothing as long as every file exists: each header identifies its file.
+// FAILS when this was written: the records of the segment that was read too late were left out as older copies.
 #[test]
 fn segments_under_each_others_names_are_read_in_their_order() {
     let journal = journal();
@@ -256,7 +256,8 @@ fn segments_under_each_others_names_are_read_in_their_order() {
     }
 }
 
-/// Why: a mixed-up backup brings another journal's segment under one of our names. Its records are right, and not ours.
+/// Why: a mixed-up backup may restore another journal's segment under one of this journal's names. Its records are valid,
+/// but belong to the other journal.
 #[test]
 fn another_journals_records_are_not_taken() {
     let (journal, other) = (journal(), Generations::new(9, FrameKind::Idle).without_older());
@@ -264,7 +265,7 @@ fn another_journals_records_are_not_taken() {
     for segment in &segments {
         for foreign in other.files.iter().filter(|file| file.is_segment() && file.role.is_newest()) {
             let fs = journal.machine();
-            // Files that only the other journal speaks of: other inodes.
+            // Files that only the other journal knows: other inodes.
             put(&fs, &segment.name, &foreign.bytes);
             let (repaired, _) = repaired(&fs);
             let taken = segments.iter().filter(|it| it.name != segment.name).flat_map(|it| &it.frames);

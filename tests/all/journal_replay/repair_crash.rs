@@ -1,5 +1,5 @@
-//! Power is cut at every operation of a repair: the journal is as damaged as before, and a second repair saves the same; or
-//! it is repaired. The copy is whole before anything is changed.
+//! Power is cut at every operation of a repair: either the journal is as damaged as before, and a second repair saves the
+//! same; or it is repaired. The copy is complete before anything is changed.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use super::util;
 const COPY: &str = "/copy";
 const SEEDS: u64 = 3;
 
-/// What a repair comes to.
+/// The result of a repair.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     told: Told,
@@ -106,7 +106,7 @@ fn check(
             let again = outcome(fs, journal, "/second");
             assert_eq!(again.lost, expected.lost, "{what}: LSNs lost by the second repair");
             assert_eq!(&again, expected, "{what}: the second repair");
-            // Whoever kept the first copy still has everything.
+            // The first copy still has everything.
             let kept = contents(fs, Path::new("/second"));
             let is_old = |(name, bytes): (&String, &Vec<u8>)| *name == names::LOCK || kept.get(name) == Some(bytes);
             assert!(damaged.iter().all(is_old), "{what}: the second copy");

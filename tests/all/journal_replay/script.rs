@@ -1,4 +1,4 @@
-//! What happens in the journal of two generations, record by record.
+//! The journal of two generations, record by record.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use sha2::Digest as _;
 
 use super::util::{Forge, identity, settings};
 
-/// Room for twelve frames of a block each.
+/// Space for twelve frames of one block each.
 const CAPACITY: u64 = 56 << 10;
 
-/// What it is published as: noted for some files, as in a journal that is older than its newest program.
+/// MOVED; the published identity is noted only for some files, as in a journal that older versions began.
 pub(super) fn moved(id: u64) -> Record {
     let published = (!id.is_multiple_of(3)).then(|| identity(id));
     Record::Moved(Moved { ingest_id: IngestId(id), published })
 }
 
-/// A frame, and what it holds.
+/// A frame and its content.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub(super) offset: usize,
@@ -33,7 +33,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Where the bytes end that its checksums cover.
+    /// The end of the bytes that its checksums cover.
     pub(super) fn covered_end(&self) -> usize {
         self.offset + FRAME_HEADER_BYTES + self.payload_len
     }
@@ -42,7 +42,7 @@ impl Frame {
         self.covered_end().next_multiple_of(BLOCK_BYTES)
     }
 
-    /// The LSN behind its last record.
+    /// The LSN after its last record.
     pub(super) fn next_lsn(&self) -> Lsn {
         self.first_lsn.plus(self.records.len() as u64)
     }
@@ -83,7 +83,7 @@ impl Script {
         let mut payload = Vec::new();
         records.iter().for_each(|record| record.encode(&mut payload));
         let payload_len = if kind == FrameKind::Seal { 8 } else { payload.len() };
-        // After all of its files were found.
+        // After all of its files were discovered.
         self.forge.now = UnixMillis(found_at(self.lsn() + records.len() as u64).0 + 500);
         self.forge.push(kind, &records);
         self.frames.push(Frame { offset, payload_len, kind, first_lsn, records });
@@ -93,7 +93,7 @@ impl Script {
         self.frame(FrameKind::Data, records);
     }
 
-    /// Goes on in the next segment.
+    /// Continues in the next segment.
     fn next(&mut self, is_sealed: bool) {
         let next = self.forge.successor();
         if is_sealed {
@@ -104,14 +104,14 @@ impl Script {
         self.done.push(Segment { lsn: full.header.first_lsn, bytes: full.bytes, frames });
     }
 
-    /// Files that are found, moved and listed; each with a name of its own.
+    /// Files that are discovered, moved and listed; each with a name of its own.
     fn ingest(&mut self, files: &[(u64, String)]) {
         let mut ids = Vec::new();
         let mut records = Vec::new();
         for (seed, name) in files {
             let id = self.lsn() + records.len() as u64;
             ids.push(id);
-            // A long name gets another one in the warehouse, so that its row takes two pages.
+            // A file with a long name gets another one in the warehouse, so that its row takes two pages.
             let other = if name.len() > 2_000 { format!("{}w", &name[1..]) } else { name.clone() };
             records.extend([found(id, id, name), self.hashed(id, *seed, &other)]);
         }
@@ -138,7 +138,7 @@ impl Script {
         Record::SkippedDuplicate(SkippedDuplicate { ingest_id, sha256: content(seed), duplicate_of, action, target })
     }
 
-    /// DISCOVERED, and what `then` makes of its id.
+    /// DISCOVERED, and the records that `then` makes with its id.
     fn file(&mut self, inode: Option<u64>, then: impl FnOnce(&mut Script, u64) -> Vec<Record>) -> u64 {
         let id = self.lsn();
         let mut records = vec![found(id, inode.unwrap_or(id), &format!("{id}.csv"))];
@@ -186,7 +186,7 @@ fn long(letter: &str) -> String {
 /// Inodes of duplicates that stay in staging.
 const KEPT: [u64; 3] = [9_001, 9_002, 9_003];
 
-/// Before the spare generation: two segments. Returns the files that stay half done.
+/// Before the spare generation: two segments. Returns the files that stay unfinished.
 fn beginning(script: &mut Script) -> [u64; 4] {
     script.data(vec![settings()]);
     script.ingest(&numbered(1..=12));
@@ -199,7 +199,7 @@ fn beginning(script: &mut Script) -> [u64; 4] {
         records.extend([found(id, inode, &format!("kept-{seed}.csv")), skipped]);
     }
     script.data(records);
-    // One that was moved away, one that came to nothing.
+    // A duplicate that was moved away, and a file that was abandoned.
     let id = script.lsn();
     let gone = Record::Abandoned(Abandoned { ingest_id: IngestId(id + 3), reason: AbandonReason::Vanished });
     let skipped = script.skipped(id, 5, DuplicateAction::Move);
@@ -230,7 +230,7 @@ fn beginning(script: &mut Script) -> [u64; 4] {
     [first, first + 1, first + 3, first + 6]
 }
 
-/// The spare generation's segments. Returns the files that stay half done.
+/// The spare generation's segments. Returns the files that stay unfinished.
 fn spare(script: &mut Script, half_done: [u64; 4]) -> [u64; 4] {
     let [sidecar, _, half, duplicate] = half_done;
     script.data(vec![changed_settings("/in2", DuplicateAction::Move)]);
@@ -242,17 +242,17 @@ fn spare(script: &mut Script, half_done: [u64; 4]) -> [u64; 4] {
     script.data(vec![Record::Manifested(IngestId(id)), Record::Manifested(IngestId(sidecar))]);
     script.frame(FrameKind::Idle, Vec::new());
     script.next(true);
-    // Contents 1 to 8 are old now. 2 and 3 have duplicates that refer to them; 4 comes again.
+    // Contents 1 to 8 are old now. 2 and 3 have duplicates that refer to them; 4 is ingested again.
     let before = found_at(script.ids[&9]);
     script.data(vec![Record::Expired(before)]);
     script.ingest(&[(4, "again.csv".to_owned())]);
-    // Two that are young yet: one of them comes again. And what goes to quarantine.
+    // Two young contents, of which one is ingested again. And files that are quarantined.
     script.data(vec![Record::Forgotten(content(17)), Record::Forgotten(content(18))]);
     script.ingest(&[(18, "wanted-again.csv".to_owned())]);
     script.file(None, |_, id| vec![quarantined(id), Record::QuarantineDone(IngestId(id))]);
     let end = script.forge.end;
     script.next(false);
-    // The remains of a write that was cut off.
+    // The remains of a torn write.
     script.done.last_mut().unwrap().bytes[end + 30..end + 5_000].fill(0x55);
     // A start that wrote nothing.
     script.next(true);
@@ -279,7 +279,7 @@ fn spare(script: &mut Script, half_done: [u64; 4]) -> [u64; 4] {
     [first, first + 1, first + 3, first + 6]
 }
 
-/// The segments behind the newest snapshot.
+/// The segments after the newest snapshot.
 fn newest(script: &mut Script, half_done: [u64; 4], last: FrameKind) {
     let [first, _, third, fourth] = half_done;
     script.data(vec![changed_settings("/in", DuplicateAction::Keep)]);
@@ -288,11 +288,11 @@ fn newest(script: &mut Script, half_done: [u64; 4], last: FrameKind) {
     script.ingest(&numbered(80..=81));
     script.frame(FrameKind::Idle, Vec::new());
     script.next(true);
-    // Rows of the newest snapshot are old now. One of those contents comes again.
+    // Rows of the newest snapshot are old now. One of their contents is ingested again.
     let before = found_at(script.ids[&16]);
     script.data(vec![Record::Expired(before)]);
     script.ingest(&[(10, "back.csv".to_owned())]);
-    // Of the newest snapshot's rows, young ones; of one a duplicate stays in staging.
+    // Young rows of the newest snapshot; one of them has a duplicate that stays in staging.
     script.data(vec![Record::Forgotten(content(60)), Record::Forgotten(content(61))]);
     script.ingest(&[(60, "again-60.csv".to_owned())]);
     script.data(vec![Record::DuplicateCleared(IngestId(fourth))]);
@@ -315,7 +315,7 @@ fn newest(script: &mut Script, half_done: [u64; 4], last: FrameKind) {
     script.next(false);
 }
 
-/// All segments, and all contents that a record names (and some more).
+/// All segments, and all contents that a record names, with some more.
 pub(super) fn script(seed: u8, last: FrameKind) -> (Vec<Segment>, Vec<Sha256>) {
     let forge = Forge::with(SegmentHeader {
         salt: 0x0123_4567 * u32::from(seed),

@@ -1,4 +1,4 @@
-//! The fold: which records may follow which. What is refused leaves the state as it was.
+//! The fold: which records may follow which. A refused record leaves the index unchanged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use csv_ingestor::types::{IngestId, Lsn, Sha256};
 
 use super::util::{digest, discovered, hashed, identity, moved, settings};
 
-/// The file under test, and one that brought its content before.
+/// The file under test, and one that was ingested before with its content.
 const ID: Lsn = Lsn(10);
 const ORIGINAL: Lsn = Lsn(2);
 
-/// Everything that a state tells, so that two of them can be compared.
+/// Everything that can be read from an index, so that two can be compared.
 #[derive(Debug, PartialEq)]
 struct Told {
     settings: Option<Arc<Settings>>,
@@ -59,7 +59,7 @@ fn abandoned() -> Record {
     Record::Abandoned(Abandoned { ingest_id: IngestId(ID.0), reason: AbandonReason::Vanished })
 }
 
-/// PROFILED of the file under test, when it had this content.
+/// PROFILED of the file under test, with this content.
 fn profiled(content: u64) -> Record {
     let profile = Profile { rows: Some(1), ..Profile::default() };
     Record::Profiled(Profiled { ingest_id: IngestId(ID.0), sha256: digest(content), profile })
@@ -75,7 +75,7 @@ fn quarantined() -> Record {
     })
 }
 
-/// HASHED of the file under test with the content that is in the warehouse already.
+/// HASHED of the file under test, with the content that is already in the warehouse.
 fn hashed_again() -> Record {
     Record::Hashed(Hashed {
         ingest_id: IngestId(ID.0),
@@ -94,7 +94,7 @@ fn fold(records: impl IntoIterator<Item = (Lsn, Record)>) -> Index {
     state
 }
 
-/// A state with one finished original, and the file under test as far as `records` bring it.
+/// An index with one finished original, and the file under test after `records`.
 fn state_after(records: &[Record]) -> Index {
     let id = Record::Manifested(IngestId(ORIGINAL.0));
     let original =
@@ -104,7 +104,7 @@ fn state_after(records: &[Record]) -> Index {
     fold(original.chain(file))
 }
 
-/// The life of a file, and what is known of it on the way.
+/// The states of a file, and what the index knows in each.
 #[test]
 fn a_file_goes_its_way() {
     let mut state = state_after(&[discovered(ID.0, "/in/b")]);
@@ -126,8 +126,8 @@ fn a_file_goes_its_way() {
     assert_eq!(FileState::ALL.map(|file_state| state.count(file_state)), [0, 0, 0, 2, 0, 0, 0]);
 }
 
-/// Every record against every state. Half of the pairs are impossible, and a journal that says otherwise is damaged:
-/// guessing on would move a file twice, or forget one.
+/// Every record in every state. Half of the pairs are impossible, and a journal with one of them is damaged: to continue
+/// would move a file twice, or forget one.
 #[test]
 fn every_record_in_every_state() {
     let found = discovered(ID.0, "/in/b");
@@ -172,8 +172,8 @@ fn every_record_in_every_state() {
     }
 }
 
-/// The manifest's line says what was seen in the content that is listed: a file that changed before it was hashed again
-/// has lost what was seen in it before.
+/// The manifest line has the profile of the content that is listed: if a file changed before it was hashed again, its
+/// earlier profile is dropped.
 #[test]
 fn a_profile_counts_for_the_content_that_was_looked_at() {
     let mut state = state_after(&[discovered(ID.0, "/in/b"), profiled(ID.0), hashed(ID, "/warehouse/b")]);
@@ -186,8 +186,8 @@ fn a_profile_counts_for_the_content_that_was_looked_at() {
     assert_eq!(state.ingest(IngestId(ID.0)).unwrap().profile(), None);
 }
 
-/// What somebody had forgotten may come again, once; what came after that stays known. Duplicates that stay in staging are
-/// looked at anew: who asks for it wants one of them to be ingested.
+/// A content that an operator had forgotten may be ingested again, once; after that it stays known. Duplicates that stay in
+/// staging are examined again: the operator wants one of them to be ingested.
 #[test]
 fn a_forgotten_content_may_come_again_once() {
     let mut state = state_after(&[discovered(ID.0, "/in/b"), skipped(DuplicateAction::Keep)]);
@@ -210,7 +210,7 @@ fn a_forgotten_content_may_come_again_once() {
     assert_eq!(state.original(&digest(ORIGINAL.0)).unwrap().unwrap().ingest_id, IngestId(30));
 }
 
-/// A file's directories are those in force when it was found: without any, its way is undefined.
+/// A file's directories are those of the settings when it was discovered: without settings, its paths are undefined.
 #[test]
 fn nothing_is_discovered_before_any_settings() {
     let mut state = Index::default();
@@ -232,7 +232,7 @@ fn one_content_is_moved_once() {
     let untouched = told(&state);
     assert!(state.apply(Lsn(23), &moved(ID)).is_err());
     assert_eq!(told(&state), untouched);
-    // The second one has a way out.
+    // The second one can be abandoned.
     state.apply(Lsn(23), &abandoned()).unwrap();
     assert_eq!(state.open().count(), 1);
 }
@@ -252,7 +252,7 @@ fn an_abandoned_file_leaves_no_claim_on_its_content() {
     assert_eq!(state.original(&digest(ID.0)).unwrap().unwrap().ingest_id, IngestId(30));
 }
 
-/// A duplicate that stays in staging is remembered by its inode until that inode is looked at anew.
+/// A duplicate that stays in staging is remembered by its inode until that inode is discovered again.
 #[test]
 fn a_kept_duplicate_is_remembered_until_it_is_discovered_anew() {
     let mut state = state_after(&[discovered(ID.0, "/in/b"), skipped(DuplicateAction::Keep)]);

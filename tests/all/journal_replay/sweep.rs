@@ -1,6 +1,6 @@
-//! Every bit of a journal of two generations, flipped, one at a time; and every sector and block of it, zeroed. Each case
-//! ends as the same state, as a torn tail where a torn tail can be, or as corruption that names the place; damage to the
-//! generation before is told by `verify` and hurts nobody else. Never another state, never a panic, never a write.
+//! Every bit of a journal of two generations is flipped, one at a time; and every sector and block is zeroed. Each case ends
+//! with the same state, with a torn tail where one is possible, or with corruption that names the position; damage to the
+//! generation before is reported by `verify` and has no other effect. Never another state, never a panic, never a write.
 
 use std::fmt;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::generations::{
 };
 use super::util;
 
-/// Where damage has to be reported.
+/// The position at which damage must be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) file: String,
@@ -37,33 +37,32 @@ impl Place {
     }
 }
 
-/// What damage has to lead to.
+/// The required result of damage.
 #[derive(Clone, Debug)]
 pub(super) enum Expected {
-    /// Nothing: it is in no place that means anything.
+    /// Nothing: the damaged bytes have no meaning.
     Same,
-    /// The generation before is damaged; a start does not look at it.
+    /// The generation before is damaged; a start does not read it.
     Spare(Place),
-    /// As above, by a file that is not where the damage was done.
+    /// As above, reported for another file than the damaged one.
     SpareAnywhere,
-    /// A block of rows is damaged: found out when a row of it is needed.
+    /// A block of rows is damaged: it is found when one of its rows is needed.
     Rows(Place, Vec<Sha256>),
     Corrupt(Place),
     /// Corrupt, in one of the journal's files.
     CorruptAnywhere,
-    /// The last segment ends after so many frames.
+    /// The last segment ends after this many frames.
     Ends {
         frames: usize,
         torn: bool,
     },
-    /// The newest snapshot is gone; the generation before takes its place.
+    /// The newest snapshot is missing; the generation before replaces it.
     Before {
         spare_is_intact: bool,
     },
 }
 
-/// The specification's answer, if the bytes from `at` on (in one page, up to the end of what they are part of) are
-/// damaged.
+/// The specified result if the bytes from `at` on (in one page, up to the end of their part) are damaged.
 fn expected(file: &JournalFile, at: usize, zeroed_to: Option<usize>) -> Expected {
     let (part, offset) = file.part_at(at);
     let lsn = match part {
@@ -95,13 +94,13 @@ fn expected(file: &JournalFile, at: usize, zeroed_to: Option<usize>) -> Expected
 /// A sweep over one journal.
 pub(super) struct Sweep {
     pub(super) generations: Generations,
-    /// The state, and the end, when only so many frames were in the last segment.
+    /// The state and the ending when only this many frames are in the last segment.
     prefixes: Vec<(Told, Ending)>,
     refused: AtomicUsize,
     accepted: AtomicUsize,
 }
 
-/// How often a case is opened for writing too: opening does more than reading, so it may modify more.
+/// One case in this many is also opened for writing: opening does more than reading, so it may modify more.
 const REFUSED_A_START: usize = 97;
 const ACCEPTED_A_START: usize = 499;
 
@@ -151,7 +150,7 @@ impl Sweep {
         }
     }
 
-    /// The journal is accepted, with or without its end, or its spare generation.
+    /// Checks a journal that is accepted, with or without its end or its spare generation.
     fn is_read(&self, expected: &Expected, ending: Ending, state: &Index, verified: &Verified, case: &dyn fmt::Debug) {
         let told = Told::of(state, &self.generations.contents);
         let whole = (&self.generations.told, self.generations.ending);
@@ -181,7 +180,7 @@ impl Sweep {
         }
     }
 
-    /// Every content whose row is lost is refused, every other one is what it was.
+    /// Looking up a content whose row is lost is refused; every other content is unchanged.
     fn rows_are_refused(&self, state: &Index, place: &Place, rows: &[Sha256], case: &dyn fmt::Debug) {
         let good = &self.generations.told;
         let told = Told::of(state, &self.generations.contents);
@@ -192,7 +191,7 @@ impl Sweep {
                     assert!(place.is_told_by(damage) && rows.contains(sha256), "{case:?}: {sha256}: {damage}");
                     refused += 1;
                 }
-                // A content that came again since is not looked up in the snapshot.
+                // A content that was ingested again since is not looked up in the snapshot.
                 found => assert!(found == whole && !rows.contains(sha256), "{case:?}: {sha256} is {found:?}"),
             }
         }
@@ -200,7 +199,7 @@ impl Sweep {
         assert_eq!(Told { originals: good.originals.clone(), ..told }, *good, "{case:?}");
     }
 
-    /// The damage names one of the journal's files, a place in it, and an LSN.
+    /// Checks that the damage names one of the journal's files, a position in it, and an LSN.
     fn is_a_place(&self, damage: &Corrupt, case: &dyn fmt::Debug) {
         let name = damage.file.strip_prefix(STATE).unwrap().to_str().unwrap();
         let file = self.generations.files.iter().find(|file| file.name == name);
@@ -208,7 +207,7 @@ impl Sweep {
         assert!(damage.offset < file.bytes.len() as u64 && damage.lsn > Lsn(0), "{case:?}: {damage}");
     }
 
-    /// Now and then: a start refuses what a reader refuses, and modifies nothing; it takes what a reader takes.
+    /// For some of the cases: a start refuses what a reader refuses, and modifies nothing; it accepts what a reader accepts.
     fn start_too(&self, fs: &SimFs, refused: Option<&Corrupt>, case: &dyn fmt::Debug) {
         let (count, every) = match refused {
             Some(_) => (&self.refused, REFUSED_A_START),
@@ -231,12 +230,12 @@ impl Sweep {
     }
 }
 
-/// What is done to a file.
+/// The damage to a file.
 #[derive(Clone, Copy)]
 struct Damage<'a> {
     file: &'a JournalFile,
     from: usize,
-    /// The bytes up to here become zeros; without it, a bit is flipped.
+    /// The bytes up to this offset become zeros; if None, a bit is flipped.
     to: Option<usize>,
     bit: u8,
 }
@@ -265,13 +264,13 @@ impl Damage<'_> {
     }
 }
 
-/// Zeros, or any other byte many times over: within them, one bit of each byte, or of each so many zeros, is flipped.
+/// Longer runs of equal bytes are sampled: one bit of each byte is flipped, or one in [`ZEROS_A_BIT`] zeros.
 const RUN_BYTES: usize = 48;
 const ZEROS_A_BIT: usize = 61;
-/// What is behind a segment's end, or a list's, no checksum covers.
+/// No checksum covers the bytes after the end of a segment or list, so one bit in this many bytes suffices.
 const FREE_BYTES_A_BIT: usize = 509;
 
-/// The bits to flip in a file: all of them, but in long runs of equal bytes a sample.
+/// The bits to flip in a file: all of them, but only a sample in long runs of equal bytes.
 fn flips(file: &JournalFile) -> Vec<Damage<'_>> {
     let mut found = Vec::new();
     let mut run = 0;
@@ -291,7 +290,7 @@ fn flips(file: &JournalFile) -> Vec<Damage<'_>> {
     found
 }
 
-/// Each aligned piece of that size, unless it holds nothing but zeros; it begins where the first other byte is.
+/// Each aligned piece of that size, unless it has only zeros; the damage begins at the first other byte.
 fn zeroed(file: &JournalFile, size: usize) -> Vec<Damage<'_>> {
     let pieces = (0..file.bytes.len()).step_by(size).map(|from| (from, (from + size).min(file.bytes.len())));
     pieces
@@ -324,7 +323,7 @@ fn no_flipped_bit_goes_unseen_in_two_generations() {
     eprintln!("{cases} flipped bits");
 }
 
-/// The same for the last segment, if it ends otherwise.
+/// The same for last segments with other endings.
 #[test]
 fn no_flipped_bit_goes_unseen_at_the_end_of_two_generations() {
     let mut cases = 0;
@@ -334,7 +333,7 @@ fn no_flipped_bit_goes_unseen_at_the_end_of_two_generations() {
     eprintln!("{cases} flipped bits in last segments");
 }
 
-/// Blocks that were never written, or written elsewhere, read as zeros.
+/// Blocks that were never written, or were written elsewhere, read as zeros.
 #[test]
 fn no_zeroed_block_goes_unseen_in_two_generations() {
     let mut cases = 0;

@@ -1,5 +1,5 @@
-//! Whole files of a journal of two generations: cut, grown, removed, exchanged, replaced by an older one or by another
-//! journal's. What each case has to lead to, see [`super::sweep`].
+//! Whole files of a journal of two generations: truncated, extended, removed, exchanged, replaced by an older version or by
+//! another journal's file. For the required result of each case see [`super::sweep`].
 
 use std::fmt;
 use std::path::Path;
@@ -11,14 +11,14 @@ use csv_ingestor::types::Lsn;
 use super::generations::{Generations, JournalFile, Part, Role, STATE, on_all_processors};
 use super::sweep::{Expected, Place, Sweep};
 
-/// What is done to the files, by their number.
+/// The damage to the files, by their numbers.
 enum Damage {
     Length(usize, usize),
     Remove(Vec<usize>),
     /// This one gets these bytes.
     Put(usize, Vec<u8>),
     Swap(usize, usize),
-    /// The first gets the second's bytes, and with `true` the second is gone.
+    /// The first gets the second's bytes, and with `true` the second is removed.
     Instead(usize, usize, bool),
 }
 
@@ -59,7 +59,7 @@ impl Case {
     }
 }
 
-/// If this file is not what it was from its first byte on.
+/// The required result if this file is replaced from its first byte on.
 fn replaced(file: &JournalFile) -> Expected {
     match file.role {
         Role::Lock | Role::Older => Expected::Same,
@@ -79,7 +79,7 @@ fn sweep(generations: Generations, cases: impl Fn(&[JournalFile]) -> Vec<Case>) 
     cases.len()
 }
 
-/// The lengths to cut a file to, or to let it grow to: all, but in long runs of zeros a sample.
+/// The lengths to truncate or extend a file to: all of them, but only a sample in long runs of zeros.
 fn lengths(file: &JournalFile) -> Vec<usize> {
     const ZEROS: usize = 64;
     let size = file.bytes.len();
@@ -91,7 +91,7 @@ fn lengths(file: &JournalFile) -> Vec<usize> {
     shorter.chain([size + 1, size + 4095, size + 4096, size * 2]).collect()
 }
 
-/// A file system check after a crash, or a careless copy, cuts files. No file of a journal ever changes its length.
+/// A file system check after a crash, or a careless copy, may truncate files. No file of a journal ever changes its length.
 #[test]
 fn a_file_of_another_length_is_seen_in_either_generation() {
     let cases = sweep(Generations::new(7, FrameKind::Idle), |files| {
@@ -108,7 +108,7 @@ fn a_file_of_another_length_is_seen_in_either_generation() {
     eprintln!("{cases} lengths");
 }
 
-/// What removing one file leads to.
+/// The required result of removing one file.
 fn removed(files: &[JournalFile], index: usize) -> Expected {
     let file = &files[index];
     let neighbour = |step: isize| &files[index.checked_add_signed(step).unwrap()];
@@ -116,7 +116,7 @@ fn removed(files: &[JournalFile], index: usize) -> Expected {
     match file.role {
         Role::Lock | Role::Older => Expected::Same,
         Role::SpareSnapshot => Expected::Spare(Place::header(newest)),
-        // What is missing behind a snapshot is told of the snapshot; between two segments, of the later one.
+        // A file missing after a snapshot is reported for the snapshot; between two segments, for the later one.
         Role::SpareSegment | Role::Segment if neighbour(-1).is_snapshot() => {
             let place = Place { lsn: file.lsn, ..Place::header(neighbour(-1)) };
             if file.role.is_spare() { Expected::Spare(place) } else { Expected::Corrupt(place) }
@@ -138,7 +138,7 @@ fn removed(files: &[JournalFile], index: usize) -> Expected {
     }
 }
 
-/// A file that is gone. If it is the newest snapshot, the generation before says all that it said.
+/// A file is missing. If it is the newest snapshot, the generation before has the same content.
 #[test]
 fn a_file_that_is_removed_is_missed() {
     let mut cases = 0;
@@ -151,7 +151,7 @@ fn a_file_that_is_removed_is_missed() {
                 what: format!("without {}", files[index].name),
             };
             let each = (0..files.len()).map(one);
-            // All segments behind the newest snapshot; both snapshots; the whole newest generation.
+            // All segments after the newest snapshot; both snapshots; the whole newest generation.
             let of = |roles: &[Role]| (0..files.len()).filter(|index| roles.contains(&files[*index].role)).collect();
             let newest = files.iter().find(|file| file.role == Role::Newest).unwrap();
             let behind = Place { lsn: newest.lsn.plus(1), ..Place::header(newest) };
@@ -171,11 +171,11 @@ fn a_file_that_is_removed_is_missed() {
     eprintln!("{cases} files removed");
 }
 
-/// Files restored under each other's names, copied over each other, or renamed: every checksum in them is right.
+/// Files restored under each other's names, copied over each other, or renamed: all of their checksums are right.
 #[test]
 fn files_that_were_exchanged_are_seen() {
     let cases = sweep(Generations::new(7, FrameKind::Shutdown), |files| {
-        // In the order in which a reader comes to them.
+        // In the order in which a reader reads them.
         let first_of = |one: usize, other: usize| {
             let order = |file: &JournalFile| (!file.role.is_newest(), !file.is_snapshot(), file.lsn);
             let (one, other) = (&files[one], &files[other]);
@@ -210,7 +210,7 @@ fn files_that_were_exchanged_are_seen() {
 fn renamed(files: &[JournalFile], one: usize, other: usize) -> Expected {
     let (one, other_role) = (&files[one], files[other].role);
     if other_role == Role::Newest && !one.role.is_newest() {
-        // The generation before takes its place, if that is whole.
+        // The generation before replaces it, if that is whole.
         return match one.role {
             Role::Lock => Expected::Before { spare_is_intact: true },
             Role::Older => Expected::Before { spare_is_intact: false },
@@ -224,8 +224,8 @@ fn renamed(files: &[JournalFile], one: usize, other: usize) -> Expected {
     }
 }
 
-/// An older state of a file comes back: a write that was lost, or a backup of one file. Only of the last segment's last
-/// frames can nobody tell that they were ever there; so says the format's document among its downsides.
+/// A file returns to an older state: a write was lost, or a backup of one file was restored. Only the loss of the last
+/// segment's last frames cannot be detected; the format's document says so among its downsides.
 #[test]
 fn an_older_state_of_a_file_is_seen_unless_it_is_the_journals_end() {
     let mut cases = 0;
@@ -246,7 +246,7 @@ fn an_older_state_of_a_file_is_seen_unless_it_is_the_journals_end() {
                     cases.push(Case { damage: Damage::Put(index, file.with_frames(frames)), expected, what });
                 }
             }
-            // A snapshot that is older than its name says.
+            // A snapshot with the content of an older one.
             let snapshots: Vec<usize> =
                 (0..files.len()).filter(|index| files[*index].name.ends_with(".snap")).collect();
             for pair in snapshots.windows(2) {
@@ -260,7 +260,7 @@ fn an_older_state_of_a_file_is_seen_unless_it_is_the_journals_end() {
     eprintln!("{cases} older states");
 }
 
-/// Files of another journal, of the same names, LSNs and lengths, as a mixed-up backup leaves them.
+/// Files of another journal with the same names, LSNs and lengths, as after a mixed-up backup.
 #[test]
 fn files_of_another_journal_are_seen() {
     let other = Generations::new(9, FrameKind::Data);

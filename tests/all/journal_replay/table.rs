@@ -1,4 +1,4 @@
-//! The decision table of `verdict.rs`, each row on a real file; and what a reader of another version must not touch.
+//! The decision table of `verdict.rs`, each row on a real file; and files that a reader of another version must not modify.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use csv_ingestor::types::Lsn;
 
 use super::util::{Forge, batch, contents, corrupt, discovered, moved, open, read, refused, segment_path, settings};
 
-/// Large enough for bytes further away than one frame reaches.
+/// Large enough for bytes that are further away than the length of one frame.
 const CAPACITY: u64 = 4 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ enum Behind {
     ValidFrame,
     ValidFrameFurther,
     FrameWithAnotherChain,
-    /// A frame of this segment that was valid earlier on: no reason to think that anything is lost.
+    /// A frame that was valid earlier in this segment: it does not show that anything is lost.
     EarlierFrame,
     FrameOfAnotherSegment,
 }
@@ -63,7 +63,7 @@ impl Behind {
         }
     }
 
-    /// Bytes from the end of the last good frame to the last that is not zero, if this can be a torn tail.
+    /// The bytes from the end of the last good frame to the last nonzero byte, if this can be a torn tail.
     fn torn_bytes(self) -> Option<u64> {
         let frame_bytes = (FRAME_HEADER_BYTES + 12 - 7) as u64; // The record's id is 2, in 8 bytes.
         match self {
@@ -75,7 +75,7 @@ impl Behind {
     }
 }
 
-/// What the specification's table says.
+/// The result according to the specification's table.
 fn expected(last: Option<FrameKind>, behind: Behind) -> Result<Ending, NotTorn> {
     match (last, behind) {
         (Some(FrameKind::Shutdown), Behind::Zeros) => Ok(Ending::Shutdown),
@@ -89,7 +89,7 @@ fn expected(last: Option<FrameKind>, behind: Behind) -> Result<Ending, NotTorn> 
     }
 }
 
-/// A wrong row either loses what was acknowledged, or refuses to start after an ordinary crash.
+/// A wrong row either loses acknowledged records, or refuses to start after an ordinary crash.
 #[test]
 fn every_row_of_the_table_on_a_real_file() {
     for last in [None, Some(FrameKind::Data), Some(FrameKind::Idle), Some(FrameKind::Seal), Some(FrameKind::Shutdown)] {
@@ -135,7 +135,7 @@ fn every_row_of_the_table_on_a_real_file() {
     }
 }
 
-/// A start settles a torn tail for good: what is written next is found next time, and the tail never comes back.
+/// Checks that a start settles a torn tail for good: the next start finds the new records, and never the tail.
 fn starts_again(dir: &Path, row: &str) {
     let (mut journal, _, before) = open(dir).expect(row);
     let next = journal.next_lsn();
@@ -149,7 +149,7 @@ fn starts_again(dir: &Path, row: &str) {
     journal.shut_down().unwrap();
 }
 
-/// A power cut in the middle of a write leaves any subset of its sectors: old zeros, new bytes, or something of both.
+/// A power cut in the middle of a write leaves any subset of its sectors: old zeros, new bytes, or some of both.
 #[test]
 fn a_last_frame_torn_in_any_way_is_dropped() {
     let long = format!("/in/{}", "x".repeat(3_000));
@@ -190,7 +190,7 @@ fn a_last_frame_torn_in_any_way_is_dropped() {
     }
 }
 
-/// Two segments, of which the second says where the first ended.
+/// Two segments; the header of the second has the end of the first.
 fn two_segments(dir: &Path, change: impl FnOnce(&mut Forge, &mut Forge)) -> (Forge, Forge) {
     let mut first = Forge::new(256 << 10);
     first.push(FrameKind::Data, &[settings()]);
@@ -203,8 +203,8 @@ fn two_segments(dir: &Path, change: impl FnOnce(&mut Forge, &mut Forge)) -> (For
     (first, second)
 }
 
-/// A crash between making a successor and sealing leaves the full segment without its seal, perhaps with a torn one, or
-/// with the torn tail that the successor's header has settled.
+/// A crash after a successor was created and before the seal leaves the full segment without its seal, perhaps with a torn
+/// one, or with the torn tail that the successor's header has settled.
 #[test]
 fn a_segment_with_a_successor_needs_no_seal() {
     let changes: [fn(&mut Forge); 4] = [
@@ -234,7 +234,7 @@ fn starts_again_after(dir: &Path, segments: u64) {
     assert_eq!(read(dir).unwrap().0.segments, segments);
 }
 
-/// A later segment proves that everything before it was durable: there, nothing is ever a torn tail.
+/// A later segment proves that everything before it was durable: damage there is never a torn tail.
 #[test]
 fn bad_bytes_before_a_later_segment_are_corruption() {
     let dir = tempfile::tempdir().unwrap();
@@ -245,8 +245,8 @@ fn bad_bytes_before_a_later_segment_are_corruption() {
     assert_eq!((corrupt.offset, corrupt.lsn), (2 * BLOCK_BYTES as u64, Lsn(2)));
 }
 
-/// A frame behind the place where the successor says that the segment ended was written by a second writer, or the
-/// successor is an old copy: either way something acknowledged would be dropped.
+/// A frame after the end that the successor's header names was written by a second writer, or the successor is an old copy:
+/// in both cases acknowledged records would be dropped.
 #[test]
 fn a_frame_behind_the_end_that_the_successor_names_is_corruption() {
     for kind in [FrameKind::Data, FrameKind::Idle, FrameKind::Shutdown] {
@@ -259,7 +259,7 @@ fn a_frame_behind_the_end_that_the_successor_names_is_corruption() {
     }
 }
 
-/// Segments that do not belong together: each has right checksums, so only the comparison finds it.
+/// Segments that do not belong together: each has right checksums, so only the comparison detects it.
 #[test]
 fn neighbours_that_do_not_fit_are_corruption() {
     let changes: [fn(&mut csv_ingestor::journal::segment::SegmentHeader); 8] = [
@@ -291,7 +291,7 @@ fn newer(dir: &Path) -> String {
     }
 }
 
-/// A downgrade must not read what it misunderstands, nor take it for damage.
+/// After a downgrade, the program must not misread newer files, nor take them for damage.
 #[test]
 fn a_newer_formats_segment_is_refused_as_newer() {
     let patches: [(usize, &[u8]); 3] = [
@@ -309,14 +309,14 @@ fn a_newer_formats_segment_is_refused_as_newer() {
     }
 }
 
-/// Puts the right checksum under a patched header block.
+/// Corrects the checksum of a patched header block.
 fn repair_header(forge: &mut Forge) {
     let checksum = crc32c::crc32c(&forge.bytes[..segment_field::CHECKSUM]);
     forge.put(segment_field::CHECKSUM, &checksum.to_le_bytes());
     forge.place.chain = checksum;
 }
 
-/// Minor versions, compatible features and reserved bytes are there to be ignored: else they would be of no use.
+/// Minor versions, compatible features and reserved bytes must be ignored: otherwise they would be useless.
 #[test]
 fn what_an_older_reader_may_ignore_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
@@ -330,7 +330,7 @@ fn what_an_older_reader_may_ignore_is_ignored() {
     assert_eq!(read(dir.path()).unwrap().1.records.len(), 1);
 }
 
-/// The same for a frame: a right checksum says that it was meant, so it is no torn tail either.
+/// The same for a frame: a right checksum shows that it was written on purpose, so it is no torn tail either.
 #[test]
 fn a_newer_formats_frame_is_refused_as_newer() {
     for blocks_behind in [0, 3] {
@@ -348,13 +348,13 @@ fn a_newer_formats_frame_is_refused_as_newer() {
     }
 }
 
-/// A right checksum over wrong records is no crash's work: a bug, or somebody's hand. Never a torn tail.
+/// Wrong records with a right checksum come from a bug or an edit, not from a crash. Never a torn tail.
 #[test]
 fn a_frame_whose_records_cannot_be_is_corruption() {
     type Change = fn(&mut Forge);
     type Check = fn(&Damage) -> bool;
     let changes: [(Change, Check); 4] = [
-        // Not the number of records that the header says, in both directions.
+        // Fewer or more records than the header says.
         (|forge| push_raw(forge, 1, &[settings(), settings()]), |damage| *damage == Damage::Record),
         (|forge| push_raw(forge, 2, &[settings()]), |damage| *damage == Damage::Record),
         // No DISCOVERED before it.
@@ -381,7 +381,7 @@ fn push_raw(forge: &mut Forge, count: u32, records: &[csv_ingestor::journal::rec
     forge.put(forge.end, &frame);
 }
 
-/// Numbers at the end of their range, under right checksums, must be refused and not make the reader panic.
+/// Numbers at the end of their range, with right checksums, must be refused and not make the reader panic.
 // FAILS when this was written: `next_lsn.0 - 1` for a first LSN of 0, and `number + 1`, overflow.
 #[test]
 fn numbers_out_of_range_are_refused_without_a_panic() {
@@ -398,5 +398,5 @@ fn numbers_out_of_range_are_refused_without_a_panic() {
         *first = Forge::with(header);
     });
     let outcome = std::panic::catch_unwind(|| corrupt(dir.path()));
-    assert!(outcome.is_ok(), "the last segment number there is");
+    assert!(outcome.is_ok(), "the greatest segment number");
 }

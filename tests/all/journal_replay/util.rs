@@ -1,4 +1,4 @@
-//! What the journal's tests share: sample records, a journal in a directory of its own, and segments made by hand.
+//! Helpers of the journal's tests: sample records, a journal in a directory of its own, and segments made by hand.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::{self, Corrupt, Error, Journal, Rejected, names};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
-/// A frame, and the segment it lies in.
+/// A frame, and its segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Located {
     pub(crate) segment: Lsn,
@@ -25,7 +25,7 @@ pub(crate) struct Located {
     pub(crate) header: FrameHeader,
 }
 
-/// Collects what a journal holds, and folds it.
+/// Collects a journal's segments, frames and records, and folds them.
 #[derive(Default)]
 pub(crate) struct Collected {
     pub(crate) segments: Vec<SegmentHeader>,
@@ -45,7 +45,7 @@ impl Visitor for Collected {
     }
 
     fn frame(&mut self, offset: u64, header: &FrameHeader) {
-        let segment = self.segments.last().expect("a frame lies in a segment").first_lsn;
+        let segment = self.segments.last().expect("a frame is in a segment").first_lsn;
         self.frames.push(Located { segment, offset, header: *header });
     }
 
@@ -68,8 +68,8 @@ pub(crate) fn open_on<F: Fs>(fs: &F, dir: &Path) -> Result<(Journal<F>, Replayed
     Ok((journal, replayed, collected))
 }
 
-/// Opens a journal that this process may have closed a moment ago. A child that another test is just starting may
-/// still hold the lock's descriptor, between its fork and its exec.
+/// Opens a journal that this process may have closed a moment ago. A child of another test may still hold the lock's
+/// descriptor, between its fork and its exec.
 pub(crate) fn open(dir: &Path) -> Result<(Journal<RealFs>, Replayed, Collected), Error> {
     for _ in 0..100 {
         match open_on(&RealFs::default(), dir) {
@@ -80,7 +80,7 @@ pub(crate) fn open(dir: &Path) -> Result<(Journal<RealFs>, Replayed, Collected),
     open_on(&RealFs::default(), dir)
 }
 
-/// Reads a journal that is there.
+/// Reads an existing journal.
 pub(crate) fn read(dir: &Path) -> Result<(Replayed, Collected), Error> {
     let mut collected = Collected::default();
     let replayed = journal::read(&RealFs::default(), dir, &mut collected)?;
@@ -103,7 +103,7 @@ pub(crate) fn restore(dir: &Path, files: &BTreeMap<OsString, Vec<u8>>) {
     }
 }
 
-/// Reading and opening are both refused, for the same reason, and leave every byte as it was.
+/// Checks that reading and opening are both refused, for the same reason, and leave every byte unchanged.
 pub(crate) fn refused(dir: &Path) -> Error {
     let before = contents(dir);
     let mut collected = Collected::default();
@@ -115,7 +115,7 @@ pub(crate) fn refused(dir: &Path) -> Error {
     opened
 }
 
-/// The damage that both refuse.
+/// The damage because of which both are refused.
 pub(crate) fn corrupt(dir: &Path) -> Corrupt {
     match refused(dir) {
         Error::Corrupt(corrupt) => *corrupt,
@@ -172,13 +172,13 @@ pub(crate) fn moved(id: Lsn) -> Record {
     Record::Moved(Moved { ingest_id: IngestId(id.0), published: None })
 }
 
-/// DISCOVERED and HASHED of `count` files, whose ids are predicted from the LSN that the journal will give next.
+/// DISCOVERED and HASHED of `count` files, whose ids are predicted from the LSN that the journal will assign next.
 pub(crate) fn batch(next_lsn: Lsn, count: u64, path: &str) -> Vec<Record> {
     let ids = (0..count).map(|index| next_lsn.plus(2 * index));
     ids.flat_map(|id| [discovered(id.0, path), hashed(id, path)]).collect()
 }
 
-/// Appends all the records, in as many frames as it takes.
+/// Appends all the records, in as many frames as needed.
 pub(crate) fn append_all<F: Fs>(journal: &mut Journal<F>, mut records: &[Record]) -> u64 {
     let mut frames = 0;
     while !records.is_empty() {
@@ -190,13 +190,13 @@ pub(crate) fn append_all<F: Fs>(journal: &mut Journal<F>, mut records: &[Record]
     frames
 }
 
-/// A segment made by hand, for what no run of the program writes.
+/// A segment made by hand, for cases that no run of the program writes.
 pub(crate) struct Forge {
     pub(crate) header: SegmentHeader,
     pub(crate) bytes: Vec<u8>,
     pub(crate) end: usize,
     pub(crate) place: Position,
-    /// When its frames are written.
+    /// The time at which its frames are written.
     pub(crate) now: UnixMillis,
 }
 
@@ -221,7 +221,7 @@ impl Forge {
         Forge { header, bytes, end: BLOCK_BYTES, place, now: UnixMillis(2_000) }
     }
 
-    /// The successor that a start or a rotation would make.
+    /// The successor that a start or a rotation would create.
     pub(crate) fn successor(&self) -> Forge {
         let predecessor = self.predecessor();
         Forge::with(SegmentHeader {
@@ -242,7 +242,7 @@ impl Forge {
         }
     }
 
-    /// A frame's bytes, and the chain value behind it.
+    /// A frame's bytes, and the chain value after it.
     pub(crate) fn frame(&self, kind: FrameKind, records: &[Record], place: &Position) -> (Vec<u8>, u32) {
         let mut frame = vec![0; FRAME_HEADER_BYTES];
         records.iter().for_each(|record| record.encode(&mut frame));
@@ -254,7 +254,7 @@ impl Forge {
         (frame, chain)
     }
 
-    /// Puts a frame at the end.
+    /// Appends a frame.
     pub(crate) fn push(&mut self, kind: FrameKind, records: &[Record]) {
         let (frame, chain) = self.frame(kind, records, &self.place);
         self.bytes[self.end..self.end + frame.len()].copy_from_slice(&frame);
@@ -262,12 +262,12 @@ impl Forge {
         self.place = Position { next_lsn: self.place.next_lsn.plus(records.len() as u64), chain };
     }
 
-    /// Puts any bytes anywhere.
+    /// Writes these bytes at this offset.
     pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Writes the segment, and a lock file as a journal has it.
+    /// Writes the segment, and a lock file as a journal has one.
     pub(crate) fn write(&self, dir: &Path) -> PathBuf {
         let path = segment_path(dir, self.header.first_lsn);
         std::fs::write(&path, &self.bytes).expect("write");

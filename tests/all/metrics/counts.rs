@@ -1,4 +1,4 @@
-//! Each metric moves as it should.
+//! Each metric changes as it should.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// Why: what a dashboard shows of a normal day.
+/// Why: a dashboard shows these metrics on a normal day.
 #[test]
 fn files_bytes_and_durations_are_counted() {
     let place = Place::new();
@@ -41,7 +41,7 @@ fn files_bytes_and_durations_are_counted() {
     assert_eq!(after.of("complete_to_manifest_seconds_bucket{le=\"+Inf\"}"), 7.0);
     let batches = after.of("commit_seconds_count");
     assert!((1.0..=7.0).contains(&batches), "{batches}");
-    // Two frames of the journal and a manifest for each batch, and the directories.
+    // For each batch two frames of the journal, a manifest, and the directories.
     for (call, at_least) in [("fdatasync", 3.0 * batches), ("fsync", batches)] {
         let count = after.of(&format!("fsync_seconds_count{{call=\"{call}\"}}"));
         let sum = after.of(&format!("fsync_seconds_sum{{call=\"{call}\"}}"));
@@ -94,13 +94,13 @@ fn duplicates_are_counted_by_what_becomes_of_them() {
             assert_eq!(samples.of(series), if at == index { 2.0 } else { 0.0 }, "{action}: {series}");
         }
         assert_eq!(samples.of("files_processed_total"), 1.0);
-        // A kept one waits for nothing.
+        // A kept duplicate does not count as waiting.
         client.wait_for("oldest_waiting_seconds", 0.0);
         assert!(daemon.stop().success());
     }
 }
 
-/// Why: which kind of failure it is decides who is woken.
+/// Why: the kind of failure decides who is alerted.
 #[test]
 fn failures_are_counted_by_reason() {
     let place = Place::new();
@@ -117,7 +117,7 @@ fn failures_are_counted_by_reason() {
     client.wait_until("abandoned", |samples| samples.of("abandoned_total{reason=\"failed\"}") >= 1.0);
     client.wait_for("queue_depth{stage=\"held\"}", 2.0);
     assert_eq!(client.metrics().of("failures_total{reason=\"unreadable\"}"), 0.0);
-    // A held file that goes is held no more.
+    // A file that is removed is no longer counted as held.
     std::fs::remove_file(place.staging.join("wrong.csv")).unwrap();
     client.wait_for("queue_depth{stage=\"held\"}", 1.0);
     let failures = daemon.events("file_failed").len();
@@ -125,7 +125,7 @@ fn failures_are_counted_by_reason() {
     assert!(daemon.stop().success());
 }
 
-/// Why: permissions are the commonest mistake, and look like nothing at all from outside.
+/// Why: wrong permissions are the commonest mistake, and cannot be seen from outside.
 #[test]
 fn a_file_that_cannot_be_read_is_counted() {
     let place = Place::new();
@@ -141,7 +141,7 @@ fn a_file_that_cannot_be_read_is_counted() {
     assert!(daemon.stop().success());
 }
 
-/// Why: a source that stays after its content was taken fills staging, and nobody notices.
+/// Why: a source that stays after its content was ingested fills staging, and nobody notices.
 #[test]
 fn a_sidecar_that_cannot_be_removed_is_counted() {
     if !is_root() || !has("chattr") {
@@ -149,7 +149,7 @@ fn a_sidecar_that_cannot_be_removed_is_counted() {
     }
     let place = Place::new();
     let (daemon, client) = listening(&place, &["--mode", "sidecar"]);
-    // Older than its sidecar, as a sidecar that is older than its file is nobody's.
+    // The file must be older than its sidecar: an older sidecar is orphaned.
     let file = place.root.path().join("a.csv");
     std::fs::write(&file, csv(1, 100)).unwrap();
     let sidecar = place.stage("a.csv.ok", "");
@@ -165,7 +165,7 @@ fn a_sidecar_that_cannot_be_removed_is_counted() {
     assert!(daemon.stop().success());
 }
 
-/// Why: a file that an upstream took away under us was promised and not delivered.
+/// Why: a file that an upstream removed while it was ingested was announced and not delivered.
 #[test]
 fn abandoned_files_are_counted_by_reason() {
     for seed in 0..20 {
@@ -173,9 +173,9 @@ fn abandoned_files_are_counted_by_reason() {
         let (daemon, client) = listening(&place, &[]);
         let path = place.stage_large("large.csv", seed, 1 << 29);
         wait_until("it is being hashed", || !place.inspect().is_empty());
-        // It may be done already; then once more.
+        // It may be ingested already; then the test tries again.
         if std::fs::remove_file(&path).is_ok() {
-            // An open file that is removed has another ctime; one that was not opened yet is not found.
+            // An open file that is removed gets another ctime; one that was not opened yet is not found.
             let counts = ["vanished", "changed"].map(|reason| format!("abandoned_total{{reason=\"{reason}\"}}"));
             client
                 .wait_until("abandoned", |samples| counts.iter().map(|series| samples.of(series)).sum::<f64>() == 1.0);
@@ -187,7 +187,7 @@ fn abandoned_files_are_counted_by_reason() {
     panic!("never caught it while it was hashing");
 }
 
-/// Why: a file that waits for a sidecar that never comes is the one that somebody asks about a week later.
+/// Why: a file may wait for a sidecar that is never sent; without a metric, it is missed only a week later.
 #[test]
 fn the_oldest_waiting_file_is_known() {
     let place = Place::new();
@@ -201,10 +201,10 @@ fn the_oldest_waiting_file_is_known() {
     assert!(client.metrics().of("oldest_waiting_seconds") > 2.0);
     place.stage("first.csv.ok", "");
     daemon.wait_for("file_ingested", 1);
-    // The second one is younger, and that goes on without anything that happens.
+    // The second one is younger, and the metric changes without any event.
     client.wait_until("the second", |samples| samples.of("oldest_waiting_seconds") < 2.0);
     client.wait_until("it grows", |samples| samples.of("oldest_waiting_seconds") > 2.0);
-    // Another file under the same name begins anew.
+    // Another file under the same name starts at zero.
     place.stage(".other", csv(3, 100));
     std::fs::rename(place.staging.join(".other"), place.staging.join("second.csv")).unwrap();
     client.wait_until("anew", |samples| samples.of("oldest_waiting_seconds") < 2.0);
@@ -214,7 +214,7 @@ fn the_oldest_waiting_file_is_known() {
     assert!(daemon.stop().success());
 }
 
-/// Why: the commonest accident; it must be told from a quiet day.
+/// Why: a full disk is the commonest accident; it must be distinguished from a quiet day.
 #[test]
 fn a_full_disk_is_seen_and_so_is_its_end() {
     let mut place = Place::new();
@@ -236,13 +236,12 @@ fn a_full_disk_is_seen_and_so_is_its_end() {
     daemon.wait_for("file_ingested", 1);
     assert!(!path.exists());
     assert_eq!(client.metrics().of("failures_total{reason=\"disk_full\"}"), 1.0);
-    // In the log's totals it is no failure of a file.
+    // The log's totals do not count it as a failure of a file.
     assert_eq!(daemon.events("metrics").pop().unwrap()["failures"], 0);
     assert!(daemon.stop().success());
 }
 
-/// Why: if the file that found no room is taken away, nothing wants any; an alert that stays on for ever is one that is
-/// switched off.
+/// Why: if the file that did not fit is removed, no more space is needed; an alert that stays on for ever gets switched off.
 #[test]
 fn a_full_disk_is_over_when_nobody_wants_room() {
     let mut place = Place::new();
@@ -258,7 +257,7 @@ fn a_full_disk_is_over_when_nobody_wants_room() {
     assert!(daemon.stop().success());
 }
 
-/// Why: the journal is what grows on the local disk; its metric must be what `du` says.
+/// Why: the journal grows on the local disk; its metric must agree with `du`.
 #[test]
 fn the_journal_is_measured() {
     let place = Place::new();
@@ -282,7 +281,7 @@ fn the_journal_is_measured() {
     assert!(daemon.stop().success());
 }
 
-/// Why: after a crash, what was half done is what people ask about.
+/// Why: after a crash, operators ask about the unfinished files.
 #[test]
 fn recovery_is_shown() {
     for _ in 0..20 {
@@ -300,7 +299,7 @@ fn recovery_is_shown() {
         let client = Client::of(&daemon);
         client.wait_for("recovered_files{outcome=\"resumed\"}", 1.0);
         daemon.wait_for("file_ingested", 1);
-        // Its way began before the crash.
+        // It was complete before the crash.
         let took = client.metrics().of("complete_to_manifest_seconds_sum");
         assert!(took > 0.0, "{took}");
         assert!(daemon.stop().success());
@@ -309,7 +308,7 @@ fn recovery_is_shown() {
     panic!("never caught it while it was hashing");
 }
 
-/// Why: a scrape must not itself be work for the disk.
+/// Why: a scrape must not access the disk.
 #[test]
 fn scrapes_leave_an_idle_ingestor_idle() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! What is written about the metrics, and what is made of them, agrees with what the binary exposes.
+//! The documents, alerts and dashboards use exactly the metrics that the binary exposes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 use super::listening;
 use crate::harness::{Place, csv};
 
-/// Names that others expose.
+/// Metrics that other programs expose.
 const FOREIGN: [&str; 3] = ["up", "node_textfile_mtime_seconds", "process_start_time_seconds"];
 
-/// Absent until the first compaction: `the_journal_is_compacted_while_files_come_in` has seen it.
+/// Absent until the first compaction: `the_journal_is_compacted_while_files_come_in` checks it.
 const ABSENT: [&str; 1] = ["csv_ingestor_last_snapshot_timestamp_seconds"];
 
 fn document(name: &str) -> String {
     std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// What a running ingestor exposes: names with their types.
+/// The metrics of a running ingestor: names with their types.
 fn exposed() -> BTreeMap<String, String> {
     let place = Place::new();
     let (daemon, client) = listening(&place, &[]);
@@ -40,7 +40,7 @@ fn exposed() -> BTreeMap<String, String> {
     exposed
 }
 
-/// Every name of a metric in an expression or a text, a histogram's without its suffix.
+/// Every name of a metric in an expression or a text, for a histogram without its suffix.
 fn names_in(text: &str, exposed: &BTreeMap<String, String>) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = words.filter(|word| word.starts_with("csv_ingestor_"));
@@ -57,7 +57,7 @@ fn assert_exposed(what: &str, text: &str, exposed: &BTreeMap<String, String>) {
     let names = names_in(text, exposed);
     assert!(!names.is_empty(), "{what} names no metric");
     let unknown: Vec<_> = names.iter().filter(|name| !exposed.contains_key(*name)).collect();
-    assert!(unknown.is_empty(), "{what} names what is not exposed: {unknown:?}");
+    assert!(unknown.is_empty(), "{what} names unknown metrics: {unknown:?}");
 }
 
 /// Why: an alert on a name that does not exist never fires, and nobody notices.
@@ -81,7 +81,7 @@ fn alerts_dashboard_and_monitoring_page_name_what_is_exposed() {
         .map(|name| name.split('{').next().unwrap().to_owned())
         .collect();
     let names: BTreeSet<String> = exposed.into_keys().collect();
-    assert_eq!(rows, names, "the table of docs/monitoring.md on the left, what is exposed on the right");
+    assert_eq!(rows, names, "the table of docs/monitoring.md on the left, the exposed ones on the right");
 }
 
 /// Every string under that key.
@@ -100,7 +100,7 @@ fn gather(value: &Value, key: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Why: two panels of one id hide each other, and a datasource of one installation is found in no other.
+/// Why: two panels with one id hide each other, and a data source of one installation does not exist in another.
 #[test]
 fn the_dashboard_can_be_imported() {
     let dashboard: Value = serde_json::from_str(&document("monitoring/grafana-dashboard.json")).unwrap();
@@ -116,7 +116,7 @@ fn the_dashboard_can_be_imported() {
     }
 }
 
-/// Why: whoever is woken by an alert needs to know what to do; and an alert without a test may never fire.
+/// Why: an operator who is woken by an alert must know what to do; and an alert without a test may never fire.
 #[test]
 fn every_alert_says_what_to_do_and_is_tested() {
     let (alerts, tests) = (document("monitoring/alerts.yml"), document("monitoring/alerts_test.yml"));

@@ -1,10 +1,10 @@
-//! `/healthz` and `/readyz`: what a probe learns, at each moment of a process's life.
+//! `/healthz` and `/readyz`: the answers to a probe at each stage of a process's life.
 
 use super::{Client, LISTENING, listening, traced};
 use crate::harness::{Place, csv, wait_until};
 use rustix::process::Signal;
 
-/// Why: a probe decides by these two words.
+/// Why: a probe decides by these two answers.
 #[test]
 fn an_ingestor_that_works_is_healthy_and_ready() {
     let place = Place::new();
@@ -17,8 +17,8 @@ fn an_ingestor_that_works_is_healthy_and_ready() {
     assert!(daemon.stop().success());
 }
 
-/// Why: recovery may take a while. A probe that found nobody listening would have the process killed in the middle of it,
-/// again and again.
+/// Why: recovery may take a while. If the port did not answer, a failed probe would kill the process in the middle of
+/// recovery, again and again.
 #[test]
 fn while_it_recovers_it_is_healthy_and_not_ready() {
     let place = Place::new();
@@ -29,7 +29,7 @@ fn while_it_recovers_it_is_healthy_and_not_ready() {
     let daemon = place.spawn(slow);
     let client = Client::of(&daemon);
     let ready = client.get("/readyz");
-    assert!(daemon.events("started").is_empty(), "it was too quick");
+    assert!(daemon.events("started").is_empty(), "the start was too quick");
     assert_eq!((ready.code, ready.body.lines().count()), (503, 1));
     assert!(ready.body.starts_with("recovering"), "{}", ready.body);
     assert_eq!(client.get("/healthz").code, 200);
@@ -39,7 +39,8 @@ fn while_it_recovers_it_is_healthy_and_not_ready() {
     assert!(daemon.stop().success());
 }
 
-/// Why: whoever sends files elsewhere by /readyz must hear at once that this one is going, not when it is gone.
+/// Why: an upstream that uses /readyz to send files elsewhere must learn at once that this process is stopping, not when it
+/// has ended.
 #[test]
 fn while_it_stops_it_is_not_ready() {
     let place = Place::new();
@@ -61,16 +62,16 @@ fn while_it_stops_it_is_not_ready() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: after a failed fsync nothing more is promised. The process ends at once; should its end take a moment, nobody may be
-/// told meanwhile that it is ready.
+/// Why: after a failed fsync nothing more is guaranteed. The process ends at once; if that takes a moment, it must not be
+/// reported as ready meanwhile.
 #[test]
 fn after_the_journal_was_poisoned_it_is_not_ready() {
     let place = Place::new();
     let textfile = place.root.path().join("poisoned.prom");
     let mut command = place.command();
     command.args(LISTENING).args(["--metrics-interval", "1h", "--metrics-textfile", textfile.to_str().unwrap()]);
-    // The committer's second sync fails (the worker has synced the file itself). The last writing of the textfile keeps the
-    // process there for a while.
+    // The committer's second sync fails (the worker has synced the file itself). The last write of the textfile delays the
+    // end of the process.
     let faults = ["-e", "inject=fdatasync:error=EIO:when=2+", "-e", "inject=rename:delay_enter=1500000"];
     let Some(faulty) = traced(&command, &[&["-e", "trace=fdatasync,rename"], &faults[..]].concat()) else { return };
     let mut daemon = place.spawn(faulty);

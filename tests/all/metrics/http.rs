@@ -1,4 +1,4 @@
-//! The server: what it answers, and that nothing which comes in can harm it or the ingestion.
+//! The server: its answers, and that no request can harm it or the ingestion.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Client, a_moment, listening, read_response};
 use crate::harness::{Place, bare, csv, err, wait_until};
 
-/// Why: what a Prometheus, a browser and `curl -I` ask.
+/// Why: these are the requests of Prometheus, a browser and `curl -I`.
 #[test]
 fn it_answers_get_and_head() {
     let place = Place::new();
@@ -35,7 +35,7 @@ fn it_answers_get_and_head() {
     assert!(daemon.stop().success());
 }
 
-/// Why: a port on a network meets scanners, browsers and worse.
+/// Why: a port on a network gets requests from scanners, browsers and worse.
 #[test]
 fn garbage_is_refused_and_harms_nothing() {
     let place = Place::new();
@@ -53,7 +53,7 @@ fn garbage_is_refused_and_harms_nothing() {
         assert_eq!(client.send(bytes).unwrap().code, 400, "{bytes:?}");
     }
     let long = [b"GET /".as_slice(), &vec![b'a'; 100_000]].concat();
-    // The client may still be sending when the answer is there.
+    // The client may still be sending when the answer arrives.
     assert!(client.send(&long).is_none_or(|response| response.code == 431));
     let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
     assert_eq!(client.send(many.as_bytes()).unwrap().code, 431);
@@ -76,12 +76,12 @@ fn garbage_is_refused_and_harms_nothing() {
     assert!(daemon.stop().success());
 }
 
-/// Why: somebody who says nothing must not be able to keep the port for himself, nor hold up a single file.
+/// Why: a silent client must not be able to block the port, nor delay a single file.
 #[test]
 fn slow_clients_are_left_and_hold_nothing_up() {
     let place = Place::new();
     let (daemon, client) = listening(&place, &[]);
-    // More than there are threads; before them all, a probe that waits no longer than probes do.
+    // More than the server has threads; meanwhile a probe is answered within a probe's timeout.
     let silent: Vec<_> = (0..60).map(|_| client.connect()).collect();
     a_moment();
     let probed = Instant::now();
@@ -94,7 +94,7 @@ fn slow_clients_are_left_and_hold_nothing_up() {
     (0..20).for_each(|seed| drop(place.stage(format!("{seed}.csv"), csv(seed, 100))));
     daemon.wait_for("file_ingested", 20);
     assert!(began.elapsed() < Duration::from_secs(10), "files waited for clients");
-    // It comes to everybody's turn, and each was told why it went.
+    // All of them get their turn, and each gets an answer before its connection is closed.
     assert_eq!(client.get("/healthz").code, 200);
     for mut stream in silent.into_iter().take(2) {
         assert_eq!(read_response(&mut stream).unwrap().code, 408);
@@ -102,7 +102,7 @@ fn slow_clients_are_left_and_hold_nothing_up() {
     assert!(daemon.stop().success(), "clients kept it from ending");
 }
 
-/// Why: scrapes by two servers and probes come at once.
+/// Why: scrapes by two servers, and probes, arrive at the same time.
 #[test]
 fn many_clients_at_once_all_get_an_answer() {
     let place = Place::new();
@@ -124,7 +124,7 @@ fn many_clients_at_once_all_get_an_answer() {
     assert!(daemon.stop().success());
 }
 
-/// Why: two ingestors with one port is a mistake in a unit file; it must be found at once, and nothing be touched by then.
+/// Why: two ingestors with one port are a mistake in a unit file; it must be found at once, before anything is changed.
 #[test]
 fn an_address_that_is_taken_is_refused_before_anything_is_touched() {
     let place = Place::new();
@@ -144,7 +144,7 @@ fn an_address_that_is_taken_is_refused_before_anything_is_touched() {
     }
 }
 
-/// Why: the operator must see in the log what is listened at; with port 0 nothing else tells.
+/// Why: the operator must find the address in the log; with port 0 nothing else shows it.
 #[test]
 fn the_log_names_the_address() {
     let place = Place::new();
@@ -153,7 +153,7 @@ fn the_log_names_the_address() {
     assert_eq!(daemon.events("metrics_listening")[0]["level"], "info");
     assert_eq!(daemon.events("started")[0]["metrics_listen"], "127.0.0.1:0");
     assert!(daemon.stop().success());
-    // Also by a variable, and by name.
+    // Also with the environment variable, and with a host name.
     let mut command = place.command();
     command.args(["--stability-seconds", "0"]).env("CSV_INGESTOR_METRICS_LISTEN", "localhost:0");
     let daemon = place.spawn(command);

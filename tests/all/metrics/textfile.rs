@@ -1,4 +1,4 @@
-//! `--metrics-textfile`: whole at every moment, there for cron, and never a reason to stop.
+//! `--metrics-textfile`: whole at every moment, usable from cron, and never a reason to stop.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ const QUICK: &[&str] = &["--stability-seconds", "0", "--scan-interval", "50ms", 
 fn read(path: &Path) -> Samples {
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.lines().last().unwrap().starts_with("csv_ingestor_build_info{"), "half a file: {text}");
-    // node_exporter has these itself.
+    // node_exporter adds these itself.
     assert!(!text.contains("process_start_time_seconds") && !text.contains("# EOF"), "{text}");
     Samples::parse(&text)
 }
 
-/// Why: cron jobs have nobody who could scrape them; what the last run did must be there after it.
+/// Why: a cron job cannot be scraped; the result of its last run must be readable after it.
 #[test]
 fn once_leaves_it_behind() {
     let place = Place::new();
@@ -31,9 +31,9 @@ fn once_leaves_it_behind() {
     assert_eq!(samples.of("queue_depth{ingestor=\"orders\",stage=\"waiting\"}"), 0.0);
     assert!(samples.of("journal_bytes{ingestor=\"orders\"}") > 0.0);
     use std::os::unix::fs::PermissionsExt;
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644, "others collect it");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644, "the collector needs access");
 
-    // By its variable, and over the one before.
+    // With its environment variable, and replacing the previous file.
     let mut command = place.command();
     command.args(["--once", "--stability-seconds", "0"]).env("CSV_INGESTOR_METRICS_TEXTFILE", &path);
     place.stage("3.csv", csv(3, 100));
@@ -41,15 +41,15 @@ fn once_leaves_it_behind() {
     assert_eq!(read(&path).of("files_processed_total{ingestor=\"orders\"}"), 1.0);
 }
 
-/// Why: a collector reads at any time, and takes half a file for a broken one; what is unfinished must not have a name that
-/// it reads.
+/// Why: a collector reads at any time, and takes half a file for a broken one; an unfinished file must not have a name that
+/// the collector reads.
 #[test]
 fn a_reader_never_sees_half_of_it() {
     let place = Place::new();
     let dir = place.root.path().join("textfiles");
     std::fs::create_dir(&dir).unwrap();
     let path = dir.join("x.prom");
-    // What an earlier run was killed in the middle of is in nobody's way.
+    // A temporary file of an earlier run that was killed does no harm.
     std::fs::write(dir.join("x.prom.tmp"), "half").unwrap();
     let daemon = place.start(&[QUICK, &["--metrics-textfile", path.to_str().unwrap()]].concat());
     daemon.wait_started();
@@ -69,7 +69,7 @@ fn a_reader_never_sees_half_of_it() {
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "something was left behind");
 }
 
-/// Why: that a graph has a gap is no reason to stop ingesting, nor one to fill the log.
+/// Why: a gap in a graph is no reason to stop ingesting, nor to fill the log.
 #[test]
 fn a_failure_to_write_it_is_said_once_and_stops_nothing() {
     let place = Place::new();
@@ -88,8 +88,8 @@ fn a_failure_to_write_it_is_said_once_and_stops_nothing() {
     a_moment();
     place.stage("a.csv", csv(1, 100));
     daemon.wait_for("file_ingested", 1);
-    assert_eq!(daemon.events("metrics_textfile_failed").len(), 1, "said more than once");
-    // It goes on by itself, and the next failure is said again.
+    assert_eq!(daemon.events("metrics_textfile_failed").len(), 1, "reported more than once");
+    // It continues by itself, and the next failure is reported again.
     std::fs::rename(&gone, &dir).unwrap();
     wait_until("it is written again", || read(&path).of("files_processed_total{ingestor=\"x\"}") == 1.0);
     std::fs::rename(&dir, &gone).unwrap();
@@ -98,7 +98,7 @@ fn a_failure_to_write_it_is_said_once_and_stops_nothing() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: a job that fails before it has begun is the one that nobody hears of.
+/// Why: a job that fails before it has begun would otherwise go unnoticed.
 #[test]
 fn a_run_that_failed_says_so() {
     let place = Place::new();
@@ -116,8 +116,8 @@ fn a_run_that_failed_says_so() {
     assert_eq!(read(&path).of("state{ingestor=\"x\",state=\"failed\"}"), 1.0);
 }
 
-/// Why: cron starts one while the last one is still at work; the second ends at once, and must not say that the first has
-/// failed.
+/// Why: cron may start a job while the last one is still running; the second ends at once, and must not report that the
+/// first has failed.
 #[test]
 fn a_second_ingestor_leaves_the_firsts_alone() {
     let place = Place::new();
@@ -144,8 +144,8 @@ fn a_dry_run_writes_none() {
     assert_eq!(snapshot(place.root.path()), before);
 }
 
-/// Why: in staging it would be ingested, in the state directory it would be damage, in the others their readers would meet
-/// it; and a name that the collector does not read would be noticed by nobody.
+/// Why: in staging it would be ingested, in the state directory it would count as damage, and in the others their readers
+/// would find it; and with a name that the collector does not read, nobody would notice.
 #[test]
 fn it_may_not_lie_where_it_does_harm() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! Compaction beside the real ingestor. The journal has to grow by 64 MiB for it: a staging directory with a very long
-//! path does that with ten thousand small files.
+//! Compaction in the real ingestor. The journal must grow by 64 MiB first: with a very long path of the staging directory,
+//! ten thousand small files suffice.
 
 use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::journal::index::Index;
@@ -8,7 +8,7 @@ use csv_ingestor::journal::{Error, Journal};
 use super::super::harness::{Place, csv};
 use super::{events, stop};
 
-/// A place whose paths are as long as they may be, nearly.
+/// A place whose paths have nearly the greatest length.
 fn long_paths() -> Place {
     let mut place = Place::new();
     let deep = |top: &std::path::Path| (0..13).fold(top.to_path_buf(), |path, _| path.join("d".repeat(250)));
@@ -22,7 +22,7 @@ fn snapshots(place: &Place) -> usize {
     names.filter(|name| name.to_string_lossy().ends_with(".snap")).count()
 }
 
-/// The journal folds itself up while files come in; what it remembers after that comes from the snapshot.
+/// The journal is compacted while files arrive; after that, the older contents are remembered from the snapshot.
 #[test]
 fn the_journal_is_compacted_while_files_come_in() {
     const FILES: u64 = 11_500;
@@ -47,7 +47,7 @@ fn the_journal_is_compacted_while_files_come_in() {
     assert_eq!(snapshots(&place), 1);
     assert_eq!(place.check_consistent(), FILES as usize);
 
-    // Some of what is sent again is in the snapshot, some came since.
+    // Some of the files that are sent again are in the snapshot, some are newer.
     for seed in (0..FILES).step_by(500) {
         place.stage(format!("again-{seed}.csv"), format!("{seed}\n"));
     }
@@ -72,12 +72,12 @@ fn a_journal_that_is_due_is_compacted_by_the_next_start() {
     let output = place.subcommand(&["journal", "compact"]);
     assert!(output.status.success());
     assert_eq!(snapshots(&place), 1);
-    // Each start takes a segment of 256 KiB, and cron may start it every minute: these must not pile up.
+    // Each start creates a segment of 256 KiB, and cron may start it every minute: the segments must not pile up.
     let segments = || std::fs::read_dir(&place.state).unwrap().count();
     while segments() < (64 << 20) / (256 << 10) + 4 {
         match Journal::open(&RealFs::default(), &place.state, &mut Index::default()) {
             Ok(journal) => drop(journal),
-            // A child that another test is starting has a copy of the lock's descriptor, until it executes its program.
+            // A child of another test has a copy of the lock's descriptor until it executes its program.
             Err(error) => assert!(matches!(error, Error::Locked { .. }), "{error}"),
         }
     }
@@ -86,17 +86,18 @@ fn a_journal_that_is_due_is_compacted_by_the_next_start() {
     let written = daemon.wait_for("snapshot_written", 1);
     assert_eq!(written[0]["entries"], 1);
     stop(daemon);
-    // These are the generation before by now; with the next compaction they go.
+    // These are now the generation before; the next compaction removes them.
     place.subcommand(&["journal", "compact"]);
     assert!(segments() < 10, "{before} files before, {} after", segments());
     assert_eq!(place.check_consistent(), 1);
-    // Known still.
+    // The content is still known.
     place.stage("again.csv", csv(1, 100));
     assert_eq!(events(&place.once_ok(&[]), "duplicate_skipped").len(), 1);
 }
 
-/// A kept duplicate holds its original, however old that is: looked at anew, it must still be a duplicate. A large file
-/// has its DISCOVERED written ahead of its hash, which ended the hold before anybody asked: it was ingested a second time.
+/// A kept duplicate protects its original from expiry, however old that is: when it is examined again, it must still be a
+/// duplicate. The DISCOVERED of a large file is written before its hash is known; that ended the protection too early, and
+/// the file was ingested a second time.
 #[test]
 fn a_large_kept_duplicate_of_an_old_file_stays_a_duplicate() {
     let place = Place::new();
@@ -108,7 +109,7 @@ fn a_large_kept_duplicate_of_an_old_file_stays_a_duplicate() {
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let output = place.subcommand(&["journal", "compact", "--remember", "1s"]);
     assert!(output.status.success());
-    // Another ctime: it has to be hashed again.
+    // The ctime changes, so it is hashed again.
     std::fs::File::options().write(true).open(&copy).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
     let output = place.once_ok(&["--duplicates", "remove"]);
     assert_eq!(events(&output, "duplicate_skipped").len(), 1);

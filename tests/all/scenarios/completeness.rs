@@ -1,4 +1,4 @@
-//! Which files are taken, and when: slow copies, temporary names, inotify.
+//! Which files are ingested, and when: slow copies, temporary names, inotify.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::super::harness::{Place, csv, wait_until};
 use super::{QUICK, assert_contents, stop, wait_until_taken};
 
-/// Appends to a staged file as a slow upstream does, opening it anew for each chunk. Returns the longest time for
-/// which it did not change, and when it began to write last.
+/// Appends to a staged file like a slow upstream, opening it again for each chunk. Returns the longest time for which the
+/// file did not change, and the time of the last write.
 fn copy_slowly(place: &Place, content: &[u8], pause: Duration) -> (Duration, SystemTime) {
     let (mut longest, mut last) = (Duration::ZERO, SystemTime::now());
     let mut written = Instant::now();
@@ -29,7 +29,7 @@ fn copy_slowly(place: &Place, content: &[u8], pause: Duration) -> (Duration, Sys
     (longest, last)
 }
 
-/// Ingests a slow copy in `place`. False if this machine paused so long that the copy looked complete in between.
+/// Ingests a slow copy in `place`. False if this machine paused so long that the copy looked complete too early.
 fn slow_copy_is_taken_whole(place: &Place, window: Duration) -> bool {
     let content = csv(1, 300_000);
     let seconds = window.as_secs_f64().to_string();
@@ -63,7 +63,7 @@ fn slow_copy_is_taken_whole(place: &Place, window: Duration) -> bool {
     assert_contents(place, [content]);
     assert_eq!(place.check_consistent(), 1);
     let found = humantime::parse_rfc3339(place.inspect()[0]["created_at"].as_str().unwrap()).unwrap();
-    // The journal's instants are whole milliseconds.
+    // The journal's times are whole milliseconds.
     assert!(found + Duration::from_millis(2) >= last + window, "taken too early: {found:?}, written at {last:?}");
     true
 }
@@ -78,7 +78,7 @@ fn slow_copy() {
     }
 }
 
-/// 6.1 and 6.4 together: with a copy in between, a part could be seen if the copy were made under the final name.
+/// 6.1 and 6.4 together: across file systems, readers could see a part if the copy were written under the final name.
 #[test]
 fn slow_copy_across_file_systems() {
     let mut window = Duration::from_secs(1);
@@ -89,7 +89,7 @@ fn slow_copy_across_file_systems() {
     }
 }
 
-/// 6.2: temporary and hidden names are not for us, however long they lie there; renamed, they are.
+/// 6.2: temporary and hidden names are ignored, however old; after a rename, the files are ingested.
 #[test]
 fn temporary_names_are_ignored_until_they_are_renamed() {
     let place = Place::new();
@@ -100,7 +100,7 @@ fn temporary_names_are_ignored_until_they_are_renamed() {
     for (name, content) in temporary.iter().zip(&contents) {
         place.stage(name, content);
     }
-    // What came later and has waited out its window shows that the others have done so too.
+    // When a later file has waited out its window, the others have done so as well.
     place.stage("marker.csv", &contents[5]);
     daemon.wait_for("file_ingested", 1);
     assert_eq!(place.staged_names().len(), temporary.len());
@@ -120,7 +120,7 @@ fn temporary_names_are_ignored_until_they_are_renamed() {
     assert_eq!(sources, expected.map(|path| path.to_str().unwrap().to_owned()));
 }
 
-/// With a long scan interval it is inotify that finds files; without it this would wait an hour.
+/// With a long scan interval only inotify finds files in time; without it this would take an hour.
 #[test]
 fn inotify_finds_files_between_scans() {
     let place = Place::new();
@@ -131,7 +131,7 @@ fn inotify_finds_files_between_scans() {
     std::fs::write(place.staging.join("renamed.tmp"), csv(2, 1000)).unwrap();
     std::fs::rename(place.staging.join("renamed.tmp"), place.staging.join("renamed.csv")).unwrap();
     daemon.wait_for("file_ingested", 2);
-    // Closed without another write: only the closing says so.
+    // Closed without another write: only the event of the close shows it.
     let held = File::create(place.staging.join("held.csv")).unwrap();
     (&held).write_all(b"id\n1\n").unwrap();
     place.stage("marker.csv", csv(3, 1000));
@@ -142,7 +142,7 @@ fn inotify_finds_files_between_scans() {
     assert_eq!(place.check_consistent(), 4);
 }
 
-/// More files at once than the kernel's queue of events holds (16,384 by default; a file makes three).
+/// More files at once than fit into the kernel's event queue (16,384 events by default; a file causes three).
 #[test]
 fn a_flood_of_files_between_scans_loses_none() {
     const FILES: u64 = 8_000;

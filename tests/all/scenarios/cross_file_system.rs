@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::super::harness::{Place, csv, has, is_root, sh, skip};
 use super::{QUICK, assert_contents, leftover_copies, only_file, stop};
 
-/// Ingests files across, and checks that what arrives is what was there.
+/// Ingests files across file systems, and checks that they arrive unchanged.
 fn files_move_whole(place: &Place) {
     let mtime = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
     let content = csv(1, 700_000);
@@ -29,7 +29,7 @@ fn files_move_whole(place: &Place) {
     assert_eq!(place.manifest_lines()[0]["mtime"], 1_000_000_000);
     place.check_consistent();
 
-    // And as a daemon: new ones, one of them big, an empty one, and duplicates, which are not worth a copy that stays.
+    // And with a daemon: new files, one of them large, an empty one, and duplicates, whose copies must not stay.
     let daemon = place.start(&[QUICK, &["--duplicates", "remove"]].concat());
     daemon.wait_started();
     place.stage("again.csv", &content);
@@ -50,7 +50,7 @@ fn files_move_whole(place: &Place) {
     assert!(leftover_copies(&place.warehouse).is_empty());
 }
 
-/// Where a rename will not do: copy, sync, rename, and only then is the source removed.
+/// Where a rename is impossible: copy, sync, rename, and only then is the source removed.
 #[test]
 fn files_move_to_another_file_system() {
     if let Some((place, _other)) = Place::across_file_systems() {
@@ -58,13 +58,13 @@ fn files_move_to_another_file_system() {
     }
 }
 
-/// A file system of its own in an image file; unmounted when dropped, whatever the test came to.
+/// A file system of its own in an image file; unmounted when dropped, whatever the result of the test.
 struct LoopMount {
     point: PathBuf,
 }
 
 impl LoopMount {
-    /// None, and a word about it, where this is not possible (no root, no loop devices).
+    /// None (and a message) if this is not possible (no root, no loop devices).
     fn mount(place: &Place) -> Option<LoopMount> {
         if !is_root() || !has("mkfs.ext4") || !has("mount") {
             return None;
@@ -100,7 +100,7 @@ fn is_mount_point(path: &Path) -> bool {
         .any(|at| at == path.as_os_str().as_bytes())
 }
 
-/// The warehouse on a real second disk: ext4, where what was not synced can be lost.
+/// The warehouse on a second, real file system: ext4, which can lose unsynced writes.
 #[test]
 fn warehouse_on_a_mounted_file_system() {
     let mut place = Place::new();
@@ -110,7 +110,7 @@ fn warehouse_on_a_mounted_file_system() {
     files_move_whole(&place);
 }
 
-/// Staging itself a mount point, with the `lost+found` of a fresh ext4 in it.
+/// Staging is itself a mount point, with the `lost+found` of a new ext4.
 #[test]
 fn staging_is_a_mount_point() {
     let mut place = Place::new();

@@ -1,4 +1,4 @@
-//! 6.3: content that is sent again, at once or later, under the same name or another.
+//! 6.3: a content that is sent again, at once or later, under the same name or another.
 
 use std::path::Path;
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn equal_content_is_ingested_once_and_each_copy_reported() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Empty files are equal files like any other.
+/// Two empty files are duplicates like any others.
 #[test]
 fn two_empty_files_are_duplicates() {
     let place = Place::new();
@@ -75,7 +75,7 @@ fn duplicates_are_removed_if_so_wished() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// `move`: to the other directory, whole, and without overwriting one that was moved there before under that name.
+/// `move`: to the other directory, whole, and without overwriting an earlier duplicate of that name.
 #[test]
 fn duplicates_are_moved_if_so_wished() {
     let place = Place::new();
@@ -101,14 +101,13 @@ fn duplicates_are_moved_if_so_wished() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// What the process has read so far, by read(2) and its like.
+/// The number of bytes that the process has read so far, by read(2) and similar calls.
 fn bytes_read(daemon: &Daemon) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{}/io", daemon.child.id())).unwrap();
     io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
-/// A kept duplicate is seen at each scan. Hashing it each time would read it for ever; so would doing so after each
-/// restart.
+/// Each scan finds a kept duplicate. It must not be hashed each time, nor after each restart.
 #[test]
 fn a_kept_duplicate_is_not_hashed_again() {
     const BYTES: usize = 8 << 20;
@@ -124,7 +123,7 @@ fn a_kept_duplicate_is_not_hashed_again() {
     let records = place.inspect();
     let before = bytes_read(&daemon);
     assert!(before >= BYTES as u64);
-    // Many scans, on any machine; and the file that comes at the end shows that the daemon is at work.
+    // Many scans, on any machine; and the file at the end shows that the daemon is running.
     std::thread::sleep(Duration::from_millis(700));
     place.stage("marker.csv", csv(2, 1000));
     daemon.wait_for("file_ingested", 1);
@@ -143,7 +142,7 @@ fn a_kept_duplicate_is_not_hashed_again() {
     assert_eq!(place.staged_names(), ["b.csv"]);
 }
 
-/// A kept duplicate that is changed is another file: remembering it by name would hide the corrected content.
+/// A kept duplicate that is changed is another file: if it were remembered by name, the corrected content would be ignored.
 #[test]
 fn a_kept_duplicate_that_changes_is_ingested() {
     let place = Place::new();

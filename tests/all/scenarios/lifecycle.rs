@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::harness::{BINARY, Place, csv, has, json_lines, skip, wait_until};
 use super::{QUICK, assert_contents, count_syncs, stop, wait_until_taken};
 
-/// Section 7, word for word but for the place: it is what everybody will type first.
+/// Section 7, word for word except for the paths: it is the command that everybody types first.
 #[test]
 fn the_run_example_of_the_specification() {
     let place = Place::new();
@@ -56,7 +56,7 @@ fn last_frame(place: &Place) -> Value {
     frames.rfind(|frame| frame.get("kind").is_some()).unwrap()["kind"].clone()
 }
 
-/// A clean stop: exit code 0, a journal whose last frame says that nothing was going on, nothing half done.
+/// A clean stop: exit code 0, a shutdown frame at the end of the journal, no unfinished file.
 #[test]
 fn signals_stop_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -92,7 +92,7 @@ fn a_stop_does_not_wait_for_a_large_file() {
     let found = inspected(&place).remove(0);
     stop(daemon);
     let records = place.inspect();
-    // On a fast machine it may have been done already.
+    // On a fast machine it may have been ingested already.
     let (ingested, id) = (place.warehouse_files().len(), found["ingest_id"].clone());
     assert_eq!(place.staged_names().len() + ingested, 1);
     assert_eq!(records[0]["state"], if ingested == 1 { "MANIFESTED" } else { "DISCOVERED" });
@@ -103,14 +103,14 @@ fn a_stop_does_not_wait_for_a_large_file() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// `inspect` beside a daemon that may not have made the journal yet.
+/// `inspect` beside a daemon that may not have created the journal yet.
 fn inspected(place: &Place) -> Vec<Value> {
     let output = place.subcommand(&["journal", "inspect", "--json"]);
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// strace on a running process; ends when it is dropped, which lets the process go.
+/// strace on a running process; it ends when dropped, which releases the process.
 struct Tracer(Child);
 
 impl Drop for Tracer {
@@ -174,13 +174,13 @@ fn a_second_signal_ends_at_once() {
 }
 
 /// The number of syncs depends on the number of batches, not of files nor of workers: one for each frame of the journal, and
-/// for a batch three more, of staging, the warehouse and the manifest. How few batches there are on a quiet machine, the
-/// benchmark says; on a busy one they are small.
+/// three more for a batch: staging, the warehouse and the manifest. The benchmark shows how few batches there are on a quiet
+/// machine; on a busy one they are small.
 #[test]
 fn syncs_are_shared_by_many_files() {
     const FILES: u64 = 20_000;
     const PER_FRAME: u64 = 4;
-    /// Directories and files that are made at the start.
+    /// Syncs of directories and files that are created at the start.
     const ONCE: u64 = 50;
     if !has("strace") {
         return;

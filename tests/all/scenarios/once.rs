@@ -1,4 +1,4 @@
-//! `--once`, and what it makes easy to check: which names, in which order, under which names.
+//! `--once`, and properties that it makes easy to check: which files, in which order, under which names.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::super::harness::{Place, csv, sha256_hex};
 use super::{assert_contents, stdout};
 
-/// Takes what is there, waits out one window, says what was left and why, and exits with 0; a file that still changes
-/// is left alone.
+/// It waits out one window, ingests the staged files, reports which files were left and why, and exits with 0; a file that
+/// is still changing is left alone.
 #[test]
 fn once_takes_what_is_complete_and_reports_the_rest() {
     let place = Place::new();
@@ -33,7 +33,7 @@ fn once_takes_what_is_complete_and_reports_the_rest() {
     });
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let line = stdout(&output);
-    // Whichever of the two signs of a writer shows first.
+    // Whichever of the two signs of a writer is noticed first.
     let reasons = ["not stable yet", "open for writing"];
     let waits = |why| line.starts_with(&format!("WAITING: {} ({why})\nIGNORED: ", growing.display()));
     assert!(reasons.into_iter().any(waits) && line.lines().count() == 2, "{line}");
@@ -67,7 +67,7 @@ fn include_takes_matching_names_only() {
     assert_eq!(place.check_consistent(), names.len());
 }
 
-/// Oldest first: after an outage, what has waited longest goes first, and readers that follow ids see it in that order.
+/// Oldest first: after an outage, files are ingested in the order of their age, and readers that follow ids see that order.
 #[test]
 fn oldest_files_first() {
     let place = Place::new();
@@ -85,7 +85,8 @@ fn oldest_files_first() {
     assert_eq!(names, (0..60).map(|position| format!("{position:02}.csv")).collect::<Vec<_>>());
 }
 
-/// Contents in turn under one name; the names that they get. None if midnight came in between: then no name is taken.
+/// Ingests contents one after the other under one name; returns the names that they get. None if midnight passed meanwhile:
+/// then no name is taken.
 fn names_in_turn(name: &str, contents: &[Vec<u8>]) -> Option<Vec<String>> {
     let place = Place::new();
     for content in contents {
@@ -102,8 +103,8 @@ fn names_in_turn(name: &str, contents: &[Vec<u8>]) -> Option<Vec<String>> {
     same_day.then(|| split.iter().map(|(_, name)| (*name).to_owned()).collect())
 }
 
-/// A name that other content has already gets digits of the hash; `.csv.gz` stays one extension, so that readers
-/// still know how to read it.
+/// If another content already has the name, the new file's name gets digits of the hash; `.csv.gz` stays one extension, so
+/// that readers still recognize the format.
 #[test]
 fn a_taken_name_gets_digits_of_the_hash() {
     let contents = [csv(1, 1000), csv(2, 1000), csv(3, 1000)];
@@ -115,7 +116,7 @@ fn a_taken_name_gets_digits_of_the_hash() {
     }
 }
 
-/// What somebody else put into the warehouse is never overwritten, nor listed.
+/// A file that another process put into the warehouse is never overwritten, nor listed.
 #[test]
 fn files_of_others_in_the_warehouse_stay() {
     let place = Place::new();
@@ -139,14 +140,14 @@ fn files_of_others_in_the_warehouse_stay() {
     assert!(midnight_came || ours.exists());
 }
 
-/// One very large file takes a worker for minutes; where there is only one, everything else would wait for it.
+/// One very large file occupies a worker for minutes; with only one worker, all other files would wait for it.
 #[test]
 fn small_files_do_not_wait_for_a_large_one() {
     const LARGE_BYTES: u64 = 512 << 20;
     let place = Place::new();
     let large = std::fs::File::create(place.staging.join("large.csv")).unwrap();
     large.set_len(LARGE_BYTES).unwrap();
-    // The oldest goes first.
+    // The oldest file is first.
     large.set_modified(std::time::UNIX_EPOCH).unwrap();
     drop(large);
     (0..40).for_each(|n| drop(place.stage(format!("small-{n}.csv"), csv(n, 300))));

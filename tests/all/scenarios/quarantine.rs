@@ -1,4 +1,4 @@
-//! Files that cannot be ingested as they are: `--quarantine`, and without it.
+//! Files that cannot be ingested as they are: with `--quarantine`, and without it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn quarantine(place: &Place) -> PathBuf {
     place.root.path().join("quarantine")
 }
 
-/// What lies in quarantine, in order of names: each file's name, its content, and its reason.
+/// The files in quarantine, in order of names: each file's name, its content, and its reason.
 fn confined(place: &Place) -> Vec<(String, Vec<u8>, Value)> {
     let dir = quarantine(place);
     let entries = std::fs::read_dir(&dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
@@ -33,8 +33,8 @@ fn confined(place: &Place) -> Vec<(String, Vec<u8>, Value)> {
     files.into_iter().map(with_reason).collect()
 }
 
-/// The reason for quarantine: a wrong file must not wait where a right one is expected under its name, and whoever looks
-/// for it must find out why it is there. The sidecar goes, so that it does not release what comes next.
+/// The purpose of quarantine: a wrong file must not block the name under which a right one is expected, and its reason must
+/// be found beside it. The sidecar is removed, so that it does not release the next file.
 #[test]
 fn a_wrong_checksum_leads_to_quarantine() {
     let place = Place::new();
@@ -66,7 +66,7 @@ fn a_wrong_checksum_leads_to_quarantine() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Without it nobody's file is moved: it stays, and the log says so again, with growing delays, for who comes to look later.
+/// Without it the file is not moved: it stays, and the log repeats that, with growing delays, for operators who look later.
 #[test]
 fn without_quarantine_it_stays_and_is_reported_again() {
     let place = Place::new();
@@ -76,14 +76,14 @@ fn without_quarantine_it_stays_and_is_reported_again() {
     let failed = daemon.wait_for("file_failed", 4);
     let delays: Vec<&str> = failed.iter().take(4).map(|event| event["retry_in"].as_str().unwrap()).collect();
     assert_eq!(delays, ["50ms", "100ms", "200ms", "400ms"]);
-    // Put right, it is taken without waiting for that.
+    // Once corrected, it is ingested without waiting for that delay.
     place.stage("a.csv.ok", sha256_hex(&csv(1, 5_000)));
     daemon.wait_for("file_ingested", 1);
     stop(daemon);
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// As from cron: who runs once does not wait for a second look.
+/// As from cron: with `--once` there is no second attempt to wait for.
 #[test]
 fn once_moves_at_the_first_finding() {
     let place = Place::new();
@@ -96,7 +96,7 @@ fn once_moves_at_the_first_finding() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Why: a file that nobody may read is retried for ever otherwise; but somebody may be about to mend it, so not at once.
+/// Why: otherwise an unreadable file is retried for ever; but its permissions may be corrected soon, so not at once.
 #[test]
 fn what_cannot_be_read_goes_after_some_attempts() {
     let place = Place::new();
@@ -117,8 +117,8 @@ fn what_cannot_be_read_goes_after_some_attempts() {
     assert!(reason["error"].as_str().unwrap().contains("Permission denied"), "{reason}");
 }
 
-/// Found by a reader: a directory that may not be written to ended the process, and every start after it, with
-/// `--quarantine` and without; one that is gone ended it, too. The file stays, and the others go on.
+/// Found in a review: an unwritable directory ended the process, and every later start, with `--quarantine` and without; a
+/// missing one ended it, too. The file stays, and the others are ingested.
 #[test]
 fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
     let place = Place::new();
@@ -137,7 +137,7 @@ fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
     assert!(error.contains("it has 1 columns") && error.contains("Permission denied"), "{error}");
     place.stage_whole("good.csv", csv(1, 100));
     daemon.wait_for("file_ingested", 1);
-    // Nor may it be looked into.
+    // Nor may it be searched.
     chmod(&dir, 0o000);
     let before = daemon.events("file_failed").len();
     daemon.wait_for("file_failed", before + 1);
@@ -147,7 +147,7 @@ fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
     assert_eq!((place.staged_names().len(), confined(&place).len()), (0, 1));
 }
 
-/// Found by a reader: the read of a file was called otherwise than the rule for quarantine called it.
+/// Found in a review: the failure of a read had another reason than the rule for quarantine expects.
 #[test]
 fn a_file_that_the_disk_cannot_read_goes_too() {
     if !has("strace") {
@@ -168,7 +168,7 @@ fn a_file_that_the_disk_cannot_read_goes_too() {
     assert_eq!((confined(&place).len(), place.check_consistent()), (1, 1));
 }
 
-/// A program that holds a lease for writing on a file until its input ends, as Samba does for its clients.
+/// A program that holds a write lease on a file until its input ends, as Samba does for its clients.
 const HOLDER: &str = "
 import fcntl, os, signal, sys
 signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -178,8 +178,8 @@ print('held', flush=True)
 sys.stdin.read()
 ";
 
-/// Found by a reader: another program's lease for writing (Samba and NFS servers hold such for their clients) looked like a
-/// file that cannot be read, and it was moved away under the writer's hands.
+/// Found in a review: a file with another program's write lease (Samba and NFS servers hold them for their clients) was
+/// taken for an unreadable one, and was moved while it was being written.
 #[test]
 fn somebody_elses_lease_for_writing_is_a_writer() {
     let place = Place::new();
@@ -205,7 +205,7 @@ fn somebody_elses_lease_for_writing_is_a_writer() {
     stop(daemon);
 }
 
-/// Found by a reader: after a crash `replay` took what the ingestor would have refused.
+/// Found in a review: after a crash, `replay` ingested a file that the ingestor would have refused.
 #[test]
 fn replay_goes_by_what_the_ingestor_was_started_with() {
     let place = Place::new();
@@ -217,8 +217,8 @@ fn replay_goes_by_what_the_ingestor_was_started_with() {
     assert_eq!((place.manifest_lines().len(), confined(&place).len()), (0, 1));
 }
 
-/// Found by a reader: a replay did not begin where quarantine may not even be looked into. What is wrong with the place is
-/// no reason not to finish what is half done; the file stays, as with a running ingestor.
+/// Found in a review: a replay did not begin if the quarantine directory could not be searched. That is no reason not to
+/// finish the unfinished files; the file stays, as with a running ingestor.
 #[test]
 fn replay_goes_on_without_a_quarantine_that_cannot_be_used() {
     let place = Place::new();
@@ -237,7 +237,7 @@ fn replay_goes_on_without_a_quarantine_that_cannot_be_used() {
     assert_eq!(place.staged_names(), ["large.csv"]);
 }
 
-/// Starts an ingestor, as `by` says, and kills it while it hashes a malformed file; false if that cannot be had here.
+/// Starts an ingestor with `by`, and kills it while it hashes a malformed file; false if that is not possible here.
 fn killed_while_it_hashes_a_malformed_file(place: &Place, by: impl FnOnce(Command) -> Option<Command>) -> bool {
     if !has("strace") {
         return false;
@@ -259,7 +259,7 @@ fn killed_while_it_hashes_a_malformed_file(place: &Place, by: impl FnOnce(Comman
     true
 }
 
-/// What was looked into goes with the line where it was found, in both ways of completeness and across file systems.
+/// A malformed file is quarantined with the line of the fault, in both modes of completeness and across file systems.
 #[test]
 fn malformed_files_go_with_their_line() {
     let place = Place::new();
@@ -286,7 +286,7 @@ fn malformed_files_go_with_their_line() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Quarantine means a rename, like `--duplicates-dir`: on another file system it would be a copy and a removal.
+/// Quarantine is a rename, as with `--duplicates-dir`: on another file system it would be a copy and a removal.
 #[test]
 fn quarantine_must_be_a_place_of_its_own() {
     let Some((place, other)) = Place::across_file_systems() else { return };
@@ -304,8 +304,8 @@ fn quarantine_must_be_a_place_of_its_own() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// The reason for one sync for many reasons: an upstream that sends thousands of malformed files must not hold up those who
-/// send good ones, and a sync of a few milliseconds for each would.
+/// Many reason files share one sync: an upstream that sends thousands of malformed files must not delay those that send good
+/// ones, and a sync of a few milliseconds for each file would.
 #[test]
 fn many_reasons_share_their_syncs() {
     const MALFORMED: u64 = 1000;
@@ -326,8 +326,8 @@ fn many_reasons_share_their_syncs() {
     assert_contents(&place, [csv(1, 100)]);
 }
 
-/// The reason for a look at the start: what a place did not let us remove at the time must not lie there for ever. What is
-/// another ingestor's stays.
+/// Each start searches for leftovers: a file that could not be removed at the time must not stay for ever. Files of other
+/// ingestors stay.
 #[test]
 fn unfinished_reasons_are_removed_at_the_start() {
     let place = Place::new();

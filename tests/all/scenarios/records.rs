@@ -1,4 +1,4 @@
-//! What is written down about each file: partitions, manifest lines, the journal's records.
+//! The data about each file: partitions, manifest lines, the journal's records.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn keys(line: &Value) -> Vec<&str> {
     line.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// Readers parse these lines, and find both partitions from the instant in them; it is UTC wherever the machine is.
+/// Readers parse these lines, and derive both partitions from the time in them; it is UTC, whatever the machine's time zone.
 #[test]
 fn manifest_lines_and_partitions_tell_the_truth() {
     let place = Place::new();
@@ -45,7 +45,7 @@ fn manifest_lines_and_partitions_tell_the_truth() {
     }
     let before = SystemTime::now() - Duration::from_millis(1);
     let mut command = place.command();
-    // UTC+14: it is tomorrow there already, most of the day.
+    // UTC+14: for most of the day it is already tomorrow there.
     command.env("TZ", "Pacific/Kiritimati").args(["--once", "--stability-seconds", "0.2"]);
     assert!(command.output().unwrap().status.success());
     let after = SystemTime::now();
@@ -88,8 +88,7 @@ fn manifest_lines_and_partitions_tell_the_truth() {
     place.check_consistent();
 }
 
-/// Ids increase over restarts, and follow one another within a manifest file: recovery relies on it, and so may
-/// readers.
+/// Ids increase over restarts, and within a manifest: recovery relies on it, and readers may as well.
 #[test]
 fn ingest_ids_are_unique_and_increase() {
     let place = Place::new();
@@ -123,7 +122,7 @@ fn ingest_ids_are_unique_and_increase() {
     assert_eq!(place.check_consistent(), 80);
 }
 
-/// The events that operators' dashboards are built on.
+/// The events that operators' dashboards use.
 #[test]
 fn log_events_have_their_fields() {
     let place = Place::new();

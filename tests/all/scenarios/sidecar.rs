@@ -1,4 +1,4 @@
-//! Sidecar mode: `foo.csv` is complete once `foo.csv.ok` is there, and what the sidecar says of it.
+//! Sidecar mode: `foo.csv` is complete once `foo.csv.ok` exists; and the checksums in sidecars.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use super::{assert_contents, events, stdout, stop};
 
 const SIDECAR: &[&str] = &["--mode", "sidecar", "--scan-interval", "50ms"];
 
-/// The rule of the mode, in a running daemon: without a sidecar nothing is taken, however long it lies there.
+/// The rule of the mode, in a running daemon: a file without a sidecar is not ingested, however old it is.
 #[test]
 fn a_file_is_taken_when_its_sidecar_appears() {
     let place = Place::new();
@@ -20,7 +20,7 @@ fn a_file_is_taken_when_its_sidecar_appears() {
     assert_eq!(place.staged_names(), ["a.csv"], "the sidecar goes with its file, and only with that");
     place.stage("a.csv.ok", "");
     daemon.wait_for("file_ingested", 2);
-    // A sidecar that is there first, which says what file it means, and one without a file.
+    // A sidecar that is older than its file, with the file's checksum, and a sidecar without a file.
     place.stage("c.csv.ok", sha256_hex(&csv(3, 5_000)));
     place.stage("lonely.csv.ok", "");
     place.stage("c.csv", csv(3, 5_000));
@@ -31,7 +31,7 @@ fn a_file_is_taken_when_its_sidecar_appears() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Another ending, and `--once`, which says what it waits for.
+/// Another suffix; and `--once`, which reports what each file waits for.
 #[test]
 fn the_ending_of_sidecars_can_be_chosen() {
     let place = Place::new();
@@ -48,7 +48,7 @@ fn the_ending_of_sidecars_can_be_chosen() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// A right checksum in each form that tools write.
+/// A right checksum in each format that tools write.
 #[test]
 fn a_right_checksum_releases_the_file() {
     let place = Place::new();
@@ -72,8 +72,8 @@ fn a_right_checksum_releases_the_file() {
     assert_eq!(place.check_consistent(), 6);
 }
 
-/// A wrong checksum: a truncated transfer must not get into the warehouse, and must be heard of; corrected, either
-/// the sidecar or the file, it is taken.
+/// A wrong checksum: a truncated transfer must not get into the warehouse, and must be reported; once either the sidecar or
+/// the file is corrected, it is ingested.
 #[test]
 fn a_wrong_checksum_holds_the_file_back_until_it_is_corrected() {
     let place = Place::new();
@@ -95,7 +95,7 @@ fn a_wrong_checksum_holds_the_file_back_until_it_is_corrected() {
     place.stage("a.csv.ok", sha256_hex(&right));
     daemon.wait_for("file_ingested", 2);
 
-    // The other way round: the file was cut off, the sidecar is right.
+    // The other way round: the file was truncated, the sidecar is right.
     place.stage("b.csv", &csv(3, 5_000)[..2_000]);
     place.stage("b.csv.ok", sha256_hex(&csv(3, 5_000)));
     daemon.wait_for("file_failed", 2);
@@ -107,9 +107,9 @@ fn a_wrong_checksum_holds_the_file_back_until_it_is_corrected() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// `sha256sum a.csv > a.csv.ok` makes an empty sidecar first, and fills it when it has read the whole file. Taken for a
-/// mere marker, it released a truncated file that its checksum would have held back. (Found by a test that wrote a
-/// wrong checksum and lost the race.)
+/// `sha256sum a.csv > a.csv.ok` creates an empty sidecar first, and writes to it when it has read the whole file. Taken for
+/// a mere marker, it released a truncated file in spite of its checksum. (Found by a test that wrote a wrong checksum and
+/// lost the race.)
 #[test]
 fn a_sidecar_that_is_being_written_releases_nothing() {
     let place = Place::new();
@@ -137,7 +137,7 @@ fn a_sidecar_that_is_being_written_releases_nothing() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// The same across file systems: a copy that the sidecar disowns does not stay either.
+/// The same across file systems: a copy with another checksum than the sidecar's does not stay either.
 #[test]
 fn a_wrong_checksum_leaves_no_copy_behind() {
     let Some((place, _other)) = Place::across_file_systems() else { return };
@@ -154,7 +154,7 @@ fn a_wrong_checksum_leaves_no_copy_behind() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// A kept duplicate keeps its sidecar too. That sidecar must not release what is then written in its place.
+/// A kept duplicate keeps its sidecar, too. That sidecar must not release a file that is later written under the same name.
 #[test]
 fn a_used_sidecar_does_not_release_a_successor() {
     let place = Place::new();
@@ -164,7 +164,7 @@ fn a_used_sidecar_does_not_release_a_successor() {
         place.once_ok(SIDECAR);
     }
     assert_eq!(place.staged_names(), ["b.csv", "b.csv.ok"]);
-    // Half of the successor is there; the sidecar is still the old one.
+    // Half of the successor exists; the sidecar is still the old one.
     let path = place.stage("b.csv", csv(2, 2_000));
     for _ in 0..2 {
         let output = place.once_ok(SIDECAR);
@@ -203,8 +203,7 @@ fn a_used_sidecar_does_not_release_a_successor_in_a_running_daemon() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Duplicates that are removed or moved take their sidecars with them: left behind, they would release the next file
-/// of that name.
+/// When a duplicate is removed or moved, so is its sidecar: otherwise it would release the next file of that name.
 #[test]
 fn the_sidecar_of_a_cleared_duplicate_goes_too() {
     let place = Place::new();

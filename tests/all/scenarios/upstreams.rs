@@ -1,4 +1,4 @@
-//! Real upstream tools, as they are: rsync, cp, mv.
+//! Real upstream tools: rsync, cp, mv.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ fn contents(first: u64, count: u64, bytes: usize) -> Vec<Vec<u8>> {
     (first..first + count).map(|seed| csv(seed, bytes)).collect()
 }
 
-/// A directory's path as rsync wants it, to mean what is in it.
+/// A directory's path in the form by which rsync means the directory's files.
 fn inside(dir: &Path) -> String {
     format!("{}/", dir.display())
 }
@@ -34,7 +34,7 @@ fn finish(mut child: Child) {
     assert!(child.wait().unwrap().success());
 }
 
-/// rsync writes to a hidden temporary name and renames; with old times, as `-t` gives them.
+/// rsync writes to a hidden temporary name and renames; with `-t` it sets old times.
 #[test]
 fn rsync() {
     if !has("rsync") {
@@ -47,7 +47,7 @@ fn rsync() {
     daemon.wait_started();
     sh("rsync", &["-rt".as_ref(), inside(&source).as_ref(), inside(&place.staging).as_ref()]);
     daemon.wait_for("file_ingested", 10);
-    // rsync finds none of them at the other side and sends all of them again.
+    // rsync finds none of them at the destination and sends all of them again.
     sh("rsync", &["-rt".as_ref(), inside(&source).as_ref(), inside(&place.staging).as_ref()]);
     daemon.wait_for("duplicate_skipped", 10);
     stop(daemon);
@@ -74,7 +74,7 @@ fn rsync_in_place() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// An mtime of 2001: a scan that trusts times would never see the file.
+/// An mtime of 2001: a scan that trusts times would never find the file.
 #[test]
 fn cp_that_keeps_an_old_mtime() {
     let place = Place::new();
@@ -141,8 +141,8 @@ fn several_tools_at_once() {
     assert_contents(&place, sent);
 }
 
-/// An upstream that appends to what it sent before, under the same name: the new content is a new file; the first
-/// one's name in the warehouse stays the first one's.
+/// An upstream appends to a file that it sent before, under the same name: the new content is a new file; the first file
+/// keeps its name in the warehouse.
 #[test]
 fn a_name_that_is_sent_again_with_other_content() {
     let place = Place::new();

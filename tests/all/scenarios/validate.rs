@@ -1,11 +1,11 @@
-//! `--validate csv`: what the manifest says of what is in the files.
+//! `--validate csv`: the manifest's keys for the files' rows and columns.
 
 use serde_json::{Value, json};
 
 use super::super::harness::{Place, csv};
 use super::events;
 
-/// Rows, columns and header, or what is wrong, of each file, by name.
+/// Rows, columns and header, or the fault, of each file, by name.
 fn profiles(place: &Place) -> Vec<(String, Value)> {
     let mut lines = place.manifest_lines();
     lines.sort_by_key(|line| line["path"].to_string());
@@ -19,7 +19,7 @@ fn profiles(place: &Place) -> Vec<(String, Value)> {
     lines.iter().map(|line| (name(line), profile(line))).collect()
 }
 
-/// The question that a warehouse's owner asks of each file: how much is in it, and is it whole?
+/// The owner of a warehouse needs to know for each file: how many rows has it, and is it whole?
 #[test]
 fn manifest_lines_say_what_is_in_the_files() {
     let place = Place::new();
@@ -40,7 +40,7 @@ fn manifest_lines_say_what_is_in_the_files() {
             }),
         ),
         ("c.tsv", json!({ "rows": 1, "columns": 2, "header": ["id", "name, full"] })),
-        // Its bytes are not the text.
+        // Compressed files are not parsed.
         ("d.csv.gz", json!({})),
         ("e.csv", json!({ "rows": 0, "columns": null, "header": null })),
     ];
@@ -48,7 +48,7 @@ fn manifest_lines_say_what_is_in_the_files() {
     assert_eq!(place.check_consistent(), 5);
 }
 
-/// Off unless it is asked for: the line has the keys that it always had.
+/// It is off by default: then the line has the same keys as before.
 #[test]
 fn nothing_is_looked_into_unless_it_is_asked_for() {
     let place = Place::new();
@@ -69,7 +69,7 @@ fn the_delimiter_can_be_chosen() {
     }
 }
 
-/// Across file systems the same pass copies; and large files are read in many pieces.
+/// Across file systems the file is copied in the same pass; and large files are read in many pieces.
 #[test]
 fn copies_are_looked_into_too() {
     let Some((place, _other)) = Place::across_file_systems() else { return };

@@ -1,4 +1,4 @@
-//! Writers that size and mtime do not betray: open and silent, or coming at the wrong moment.
+//! Writers that size and mtime do not show: idle with the file open, or starting at the wrong moment.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -6,8 +6,8 @@ use std::io::{ErrorKind, Write};
 use super::super::harness::{Place, csv, wait_until};
 use super::{QUICK, assert_contents, stdout, stop, wait_until_taken};
 
-/// A writer that pauses for longer than the window, its file open: only the lease knows. Closed, the file is taken,
-/// and whole.
+/// A writer that pauses for longer than the window with its file open: only the lease shows it. After the close, the whole
+/// file is ingested.
 #[test]
 fn an_open_file_is_held_back_until_it_is_closed() {
     let place = Place::new();
@@ -18,7 +18,7 @@ fn an_open_file_is_held_back_until_it_is_closed() {
     let content = csv(1, 20_000);
     writer.write_all(&content[..9_000]).unwrap();
     for seed in 2..5 {
-        // Each of these begins to wait when the one before has waited out its window.
+        // The window of each begins when that of the one before has ended.
         place.stage(format!("{seed}.csv"), csv(seed, 1000));
         daemon.wait_for("file_ingested", seed as usize - 1);
     }
@@ -32,7 +32,7 @@ fn an_open_file_is_held_back_until_it_is_closed() {
     assert_eq!(place.check_consistent(), 4);
 }
 
-/// The same with no window at all, where the lease is all there is; and `--once` says why it left the file.
+/// The same without a window, with only the lease; and `--once` reports why it left the file.
 #[test]
 fn once_leaves_an_open_file_and_says_why() {
     let place = Place::new();
@@ -48,7 +48,7 @@ fn once_leaves_an_open_file_and_says_why() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Readers are no writers: a file that somebody reads is taken.
+/// A file that another process has open for reading is ingested.
 #[test]
 fn a_reader_does_not_hold_a_file_back() {
     let place = Place::new();
@@ -62,15 +62,15 @@ const LARGE_BYTES: u64 = 256 << 20;
 
 /// Opens a large file for appending while it is being hashed (or copied), and writes to it.
 ///
-/// The kernel lets the writer wait for the lease. When it may go on, the file is at its name in staging, so what it
-/// writes is ingested with the rest; or the file was taken already, and there is nothing to open. Never do its bytes get
-/// into the warehouse's file.
+/// The kernel makes the writer wait for the lease. When the writer continues, the file still has its name in staging, and
+/// its new bytes are ingested with the rest; or the file was ingested already, and the open fails. The writer's bytes never
+/// get into the file in the warehouse.
 fn a_writer_comes_while_a_file_is_read(place: &Place) {
     let name = place.staging.join("large.csv");
     let hidden = place.staging.join(".large");
     let mut large = File::create(&hidden).unwrap();
     large.write_all(&csv(1, 10_000)).unwrap();
-    // Mostly a hole: quick to make, and as long to hash as any other.
+    // Mostly a hole: quick to create, and as slow to hash as any other.
     large.set_len(LARGE_BYTES).unwrap();
     drop(large);
     let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "50ms"]);
@@ -100,13 +100,13 @@ fn a_writer_comes_while_a_file_is_read(place: &Place) {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Where files are renamed: the file goes back to staging if a writer waits for it.
+/// Where files are renamed: the file is put back into staging if a writer waits for it.
 #[test]
 fn a_writer_that_comes_while_a_file_is_hashed_loses_nothing() {
     a_writer_comes_while_a_file_is_read(&Place::new());
 }
 
-/// Where files are copied: the copy is thrown away.
+/// Where files are copied: the copy is removed.
 #[test]
 fn a_writer_that_comes_while_a_file_is_copied_loses_nothing() {
     let Some((place, _other)) = Place::across_file_systems() else { return };
@@ -136,7 +136,7 @@ fn a_file_that_is_replaced_while_it_is_hashed() {
         stop(daemon);
         let contents: Vec<Vec<u8>> = place.warehouse_files().into_values().collect();
         assert!(contents.contains(&csv(2, 1000)), "the successor was lost");
-        // The first one was either taken before it was replaced, or is gone as any file is that is replaced.
+        // The first file was either ingested before it was replaced, or is gone like any replaced file.
         assert_eq!(place.check_consistent(), contents.len());
     }
 }

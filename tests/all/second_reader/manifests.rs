@@ -1,5 +1,5 @@
-//! `tests/read_manifest.py`, a strict reader written from `docs/manifest-format.md` alone, reads the manifests that the program
-//! writes: while it writes, after it was killed, and after it was started again.
+//! `tests/read_manifest.py`, a strict reader written from `docs/manifest-format.md` alone, reads the manifests that the
+//! program writes: while it writes, after it was killed, and after it was started again.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use super::super::harness::{Place, csv, err, has, json_lines, out, sha256_hex, w
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_manifest.py");
 
-/// How often the ingestor is started and killed, and how many files it gets each time, at most.
+/// The number of times that the ingestor is started and killed, and the greatest number of files for each time.
 const LIVES: u64 = 4;
 const FILES_A_LIFE_MAX: u64 = 5000;
 
@@ -22,7 +22,7 @@ fn reader(words: &[&OsStr]) -> Output {
     Command::new("python3").arg(READER).args(words).output().unwrap()
 }
 
-/// Reads all manifests, and refuses them if lines that it has read before are not there any more.
+/// Reads all manifests; it fails if lines that were read before are missing.
 #[track_caller]
 fn check(place: &Place) -> Vec<Value> {
     let seen = place.root.path().join("seen.json");
@@ -36,7 +36,7 @@ fn by_id(mut lines: Vec<Value>) -> Vec<Value> {
     lines
 }
 
-/// Why: a reader that refuses nothing proves nothing.
+/// Why: a reader that accepts everything proves nothing.
 #[test]
 fn wrong_lines_are_refused() {
     if !has("python3") {
@@ -61,7 +61,7 @@ fn wrong_lines_are_refused() {
     }
 }
 
-/// Why: the page is only as good as what it says of every kind of line.
+/// Why: the page must describe every kind of line.
 #[test]
 fn every_kind_of_line_is_as_the_page_says() {
     if !has("python3") {
@@ -93,7 +93,7 @@ fn every_kind_of_line_is_as_the_page_says() {
     assert_eq!((null("rows"), null("columns"), null("header")), (2, 2, 3));
 }
 
-/// Why: readers follow manifests while they are written, and do not notice a crash.
+/// Why: readers follow manifests while they are written, and must not notice a crash.
 #[test]
 fn no_line_is_changed_or_withdrawn_by_a_crash() {
     if !has("python3") {
@@ -113,7 +113,7 @@ fn no_line_is_changed_or_withdrawn_by_a_crash() {
                     std::thread::sleep(Duration::from_millis(2));
                 }
             });
-            // Seen while it works, three times, and killed then.
+            // It is read three times while it works, and then killed.
             let (mut growths, mut before) = (0, 0);
             wait_until("lines that come while others are read", || {
                 let lines = if place.manifests.join(".csv-ingestor").exists() { check(place).len() } else { 0 };
@@ -131,7 +131,7 @@ fn no_line_is_changed_or_withdrawn_by_a_crash() {
     assert_eq!(place.check_consistent(), staged);
 }
 
-/// Set when it goes out of scope, also in a panic: else the thread that waits for it would never end.
+/// Set when it is dropped, also by a panic: otherwise the thread that waits for it would never end.
 #[derive(Default)]
 struct Over(Arc<AtomicBool>);
 

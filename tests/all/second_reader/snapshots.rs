@@ -1,4 +1,4 @@
-//! Journals that begin with a snapshot: both readers say the same of them, and both see what is damaged.
+//! Journals that begin with a snapshot: both readers agree on them, and both detect damage.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ fn snapshots(state: &Path) -> Vec<PathBuf> {
     files_of_kind(state, "snap")
 }
 
-/// Compacts the journal, after which both readers must say the same.
+/// Compacts the journal; then both readers must agree.
 #[track_caller]
 fn compact(place: &Place, options: &[&str]) -> Vec<Value> {
     let before = snapshots(&place.state).pop();
@@ -31,26 +31,26 @@ fn of_state(files: &[Value], state: &str) -> Vec<Value> {
     files.iter().filter(|file| file["state"] == state).cloned().collect()
 }
 
-/// The files of that content.
+/// The files with that content.
 fn of_content(files: &[Value], content: &[u8]) -> Vec<Value> {
     let sha256 = sha256_hex(content);
     files.iter().filter(|file| file["sha256"] == sha256.as_str()).cloned().collect()
 }
 
-/// What was ingested is all there, whatever else a compaction leaves out.
+/// Checks that all ingested files are still listed, whatever else a compaction drops.
 #[track_caller]
 fn assert_nothing_is_forgotten(before: &[Value], after: &[Value]) {
     assert_eq!(of_state(before, "MANIFESTED"), of_state(after, "MANIFESTED"));
 }
 
-/// A compaction of everything that there can be in a journal, with records behind it, and a second one.
+/// A compaction of every kind of record, more records after it, and a second compaction.
 fn snapshots_with_records_behind_them(place: &Place) {
     let before = assert_same(place, "before the first compaction");
     let after = compact(place, &[]);
     assert_nothing_is_forgotten(&before, &after);
-    assert!(of_state(&after, "ABANDONED").is_empty(), "what is over left no record");
+    assert!(of_state(&after, "ABANDONED").is_empty(), "abandoned files leave no record");
 
-    // Duplicates of what only the snapshot knows, one of them with a name that is not UTF-8; and what is new.
+    // Duplicates of contents that only the snapshot has, one with a name that is not UTF-8; and new files.
     place.stage("again.csv", csv(100, 200));
     place.stage(OsStr::from_bytes(b"again \xff.csv"), csv(1, 100));
     place.stage(OsStr::from_bytes(b"new \xfe.csv"), csv(301, 200));
@@ -58,18 +58,18 @@ fn snapshots_with_records_behind_them(place: &Place) {
     let kept = of_state(&files, "SKIPPED_DUPLICATE");
     assert!(kept.len() >= 2 && kept.iter().any(|file| file.get("source_path_base64").is_some()), "{kept:?}");
 
-    // The kept duplicates survive, and there is a spare generation now.
+    // The kept duplicates survive, and a spare generation exists now.
     let after = compact(place, &[]);
     assert_nothing_is_forgotten(&files, &after);
     assert_eq!(of_state(&after, "SKIPPED_DUPLICATE"), kept);
     assert_eq!(snapshots(&place.state).len(), 2, "the newest and the spare");
     assert!(segments(&place.state).len() >= 2, "the segments of both");
-    // They are found and kept again: other records about the same files.
+    // They are discovered and kept again: other records about the same files.
     once_and_compare(place, &["--duplicates", "keep"]);
     assert_eq!(of_state(&compact(place, &[]), "SKIPPED_DUPLICATE").len(), kept.len());
 }
 
-/// A snapshot of a journal that ends in the middle of an ingest, and in a torn tail; what is unfinished goes on behind it.
+/// A snapshot of a journal that ends in the middle of an ingest, with a torn tail; the unfinished file continues after it.
 fn unfinished_files_survive(place: &Place) {
     let large = kill_while_hashing(place);
     tear_the_tail(&place.state);
@@ -83,11 +83,11 @@ fn unfinished_files_survive(place: &Place) {
     }
     std::fs::remove_file(&large).unwrap();
     let files = of_large(&once_and_compare(place, &[]));
-    assert_eq!(files[0]["state"], "ABANDONED", "a record behind the snapshot about a file in it");
+    assert_eq!(files[0]["state"], "ABANDONED", "a record after the snapshot about a file in it");
     assert!(of_large(&compact(place, &[])).is_empty());
 }
 
-/// Contents that are forgotten, come again, and are ingested again; those of kept duplicates are not forgotten.
+/// Forgotten contents are sent and ingested again; those of kept duplicates are not forgotten.
 fn contents_expire(place: &Place) {
     let (forgotten, kept) = (csv(150, 200), csv(1, 100));
     std::thread::sleep(Duration::from_millis(1100));
@@ -106,7 +106,7 @@ fn contents_expire(place: &Place) {
     assert_eq!(of_content(&of_state(&compact(place, &[]), "MANIFESTED"), &forgotten), again);
 }
 
-/// A journal in which nothing happened has a snapshot as well: without rows.
+/// An empty journal gets a snapshot as well: without rows.
 fn nothing_is_compacted() {
     let place = Place::new();
     once_and_compare(&place, &[]);
@@ -129,7 +129,7 @@ fn a_second_reader_reads_snapshots() {
     }
 }
 
-/// With copies, whose HASHED records say more.
+/// With copies, whose HASHED records have more fields.
 #[test]
 fn a_second_reader_reads_snapshots_across_file_systems() {
     if has("python3")
@@ -141,7 +141,7 @@ fn a_second_reader_reads_snapshots_across_file_systems() {
     }
 }
 
-/// The document's example of a snapshot is one to the second reader as well.
+/// The second reader accepts the document's example of a snapshot.
 #[test]
 fn the_documents_snapshot_is_read() {
     if !has("python3") {
@@ -156,21 +156,21 @@ fn the_documents_snapshot_is_read() {
     assert_eq!((files.len(), &files[0]["state"], &files[0]["lsn"]), (1, &"MANIFESTED".into(), &5.into()));
 }
 
-/// The snapshot's header says where its lists are: offset and length of each.
+/// Offset and length of each list, from the snapshot's header.
 fn lists(snapshot: &[u8]) -> [(usize, usize); 5] {
     let number = |at: usize| u64::from_le_bytes(snapshot[at..at + 8].try_into().unwrap()) as usize;
     std::array::from_fn(|list| (number(168 + 24 * list), number(176 + 24 * list)))
 }
 
-/// A flipped bit in the header, in each list, in the first and the last block of rows, in a surviving record: both
-/// readers refuse and say where.
+/// A flipped bit in the header, in each list, in the first and the last block of rows, in a surviving record: both readers
+/// refuse and report the position.
 fn flipped_bytes_are_seen(place: &Place) {
     let path = snapshots(&place.state).pop().unwrap();
     let whole = std::fs::read(&path).unwrap();
     let lists = lists(&whole);
     let last_block = lists[0].0 - BLOCK_BYTES;
     assert!(last_block > 2 * BLOCK_BYTES, "several blocks of rows");
-    // In the header: magic, LSN, what is reserved, checksum.
+    // In the header: magic, LSN, a reserved field, checksum.
     let mut flips: Vec<_> = [0, 40, 2000, 4092].map(|at| (0, at)).to_vec();
     // In a block: number of rows, a row, the last byte.
     flips.extend([BLOCK_BYTES, last_block].iter().flat_map(|block| [4, 30, 4095].map(|at| (*block, block + at))));
@@ -187,7 +187,7 @@ fn flipped_bytes_are_seen(place: &Place) {
     assert_same(place, "mended again");
 }
 
-/// A snapshot that is cut, or longer than it should be, or without the segment behind it.
+/// A snapshot that is truncated, or too long, or without the segment after it.
 fn damaged_as_a_whole(place: &Place, path: &Path, whole: &[u8]) {
     for length in [0, BLOCK_BYTES, whole.len() - 1, whole.len() + BLOCK_BYTES] {
         let mut bytes = whole.to_vec();
@@ -202,7 +202,7 @@ fn damaged_as_a_whole(place: &Place, path: &Path, whole: &[u8]) {
         std::fs::rename(segment, segment.with_extension("away")).unwrap();
     }
     for output in [super::second_reader(&place.state), place.subcommand(&["journal", "inspect", "--json"])] {
-        assert_eq!(output.status.code(), Some(3), "nothing is behind the snapshot: {}", err(&output));
+        assert_eq!(output.status.code(), Some(3), "no segment after the snapshot: {}", err(&output));
     }
     for segment in &behind {
         std::fs::rename(segment.with_extension("away"), segment).unwrap();

@@ -1,5 +1,5 @@
-//! Clocks that are wrong for a while, and what is remembered meanwhile; kept duplicates that somebody deletes; a warehouse that
-//! moves to another path.
+//! Clocks that are wrong for a while, and the contents that are remembered; kept duplicates that are deleted; a warehouse
+//! that is moved to another path.
 
 mod gone;
 mod moved;
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use crate::harness::{Place, err, json_lines, out};
 
-/// How many manifest lines list a file that came under this name.
+/// The number of manifest lines of files that were staged under this name.
 fn lines_of(place: &Place, name: &str) -> usize {
     let is_it = |line: &&Value| line["path"].as_str().is_some_and(|path| path.ends_with(&format!("/{name}")));
     place.manifest_lines().iter().filter(is_it).count()
 }
 
-/// The events of that name that a command logged as JSON.
+/// The events with that name in a command's JSON log.
 fn events(output: &Output, name: &str) -> Vec<Value> {
     json_lines(&err(output)).into_iter().filter(|line| line["event"] == name).collect()
 }
@@ -33,7 +33,7 @@ fn status(place: &Place) -> Value {
     serde_json::from_str(&out(&place.subcommand(&["status", "--json"]))).unwrap()
 }
 
-/// What nobody may need any more, after a second.
+/// Forgets the contents that are older than a second; returns the output.
 fn forget_older(place: &Place) -> String {
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     let output = place.subcommand(&["journal", "compact", "--remember", "1s"]);

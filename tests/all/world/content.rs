@@ -1,4 +1,4 @@
-//! What is in files and sidecars, as the world writes them.
+//! The content of files and sidecars as other programs write them.
 
 mod orphans;
 mod sidecars;
@@ -16,7 +16,7 @@ fn events(output: &Output, name: &str) -> Vec<Value> {
     json_lines(&err(output)).into_iter().filter(|line| line["event"] == name).collect()
 }
 
-/// `run --once` in sidecar mode with these options; what it printed, without the directories.
+/// Runs `run --once` in sidecar mode with these options; returns its WAITING lines, without the directories.
 fn waiting(place: &Place, more: &[&str]) -> (Vec<String>, Output) {
     let output = place.once(&[SIDECAR, more].concat());
     let prefix = format!("WAITING: {}/", place.staging.display());

@@ -1,4 +1,4 @@
-//! File systems, names and files as they are elsewhere, with the real program.
+//! Unusual file systems, names and files, with the real program.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::harness::{Place, csv, err, has, is_root, json_lines, out, sha256_hex, skip};
 
-/// A mount that goes when it is dropped.
+/// A mount; unmounted when dropped.
 struct Mount(PathBuf);
 
 impl Drop for Mount {
@@ -15,11 +15,11 @@ impl Drop for Mount {
     }
 }
 
-/// A file as a device; no longer when it is dropped.
+/// A file as a loop device; detached when dropped.
 struct LoopDevice(String);
 
 impl LoopDevice {
-    /// None where that cannot be done.
+    /// None if that cannot be done.
     fn attach(image: &Path) -> Option<LoopDevice> {
         if !is_root() || !has("losetup") {
             return None;
@@ -39,7 +39,7 @@ impl Drop for LoopDevice {
     }
 }
 
-/// Runs a program that mounts something at `at`; None where that cannot be done.
+/// Runs a program that mounts a file system at `at`; None if that cannot be done.
 fn mount(at: &Path, program: &str, arguments: &[&str]) -> Option<Mount> {
     std::fs::create_dir_all(at).unwrap();
     if !is_root() || !has(program) {
@@ -53,7 +53,7 @@ fn mount(at: &Path, program: &str, arguments: &[&str]) -> Option<Mount> {
     Some(Mount(at.to_path_buf()))
 }
 
-/// All of it below this directory.
+/// Puts all of the place's directories below this one.
 fn below(place: &mut Place, top: &Path) {
     (place.staging, place.warehouse, place.manifests) = (top.join("staging"), top.join("wh"), top.join("man"));
     std::fs::create_dir(&place.staging).unwrap();
@@ -63,7 +63,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A few files, one of them twice, come in; and none of it needs a second thought.
+/// Checks that a few files, one of them sent twice, are ingested without any failure.
 #[track_caller]
 fn check_ingests(place: &Place) {
     for n in 0..4 {
@@ -81,8 +81,8 @@ fn check_ingests(place: &Place) {
     assert_eq!(place.check_consistent(), 5);
 }
 
-/// Why: it knows no rename without replacing, and shows two names of a file that has one. Each file was moved, put back and
-/// moved again, for ever, without a word.
+/// Why: it has no rename that replaces nothing, and reports two links of a file with one. Each file was moved, put back and
+/// moved again, for ever, and nothing was logged.
 #[test]
 fn bindfs() {
     let mut place = Place::new();
@@ -93,7 +93,7 @@ fn bindfs() {
     check_ingests(&place);
 }
 
-/// The same, with a warehouse elsewhere: what is copied is removed there, by a name aside.
+/// The same, with a warehouse on another file system: sources of copies are removed from staging under a second name.
 #[test]
 fn bindfs_to_another_file_system() {
     let mut place = Place::new();
@@ -105,7 +105,7 @@ fn bindfs_to_another_file_system() {
     check_ingests(&place);
 }
 
-/// Why: it makes up inode numbers of its own.
+/// Why: it makes up its inode numbers.
 #[test]
 fn mergerfs() {
     let mut place = Place::new();
@@ -114,12 +114,12 @@ fn mergerfs() {
     let (both, top) = (format!("{}:{}", branches[0].display(), branches[1].display()), place.root.path().join("mount"));
     let Some(_mount) = mount(&top, "mergerfs", &[&both, text(&top)]) else { return };
     below(&mut place, &top);
-    // The journal, too: it renames its segments, and looks whether they are where they were.
+    // The journal, too: it renames its segments, and checks that they still have their names.
     place.state = top.join("state");
     check_ingests(&place);
 }
 
-/// An NTFS in a file, mounted.
+/// Mounts an NTFS image.
 fn ntfs(place: &Place, options: &str) -> Option<Mount> {
     let (image, top) = (place.root.path().join("image"), place.root.path().join("ntfs"));
     std::fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
@@ -131,7 +131,7 @@ fn ntfs(place: &Place, options: &str) -> Option<Mount> {
     mount(&top, "ntfs-3g", &[text(&image), text(&top), "-o", options])
 }
 
-/// All on one such file system.
+/// Everything is on one such file system.
 #[test]
 fn ntfs_3g() {
     let mut place = Place::new();
@@ -140,7 +140,7 @@ fn ntfs_3g() {
     check_ingests(&place);
 }
 
-/// Why: one file whose name the warehouse does not take ended the process with EINVAL, and every start behind it.
+/// Why: one file whose name the warehouse does not accept ended the process with EINVAL, and every later start.
 #[test]
 fn a_name_that_the_warehouse_does_not_take() {
     let mut place = Place::new();
@@ -152,7 +152,7 @@ fn a_name_that_the_warehouse_does_not_take() {
     let failures: Vec<_> = json_lines(&err(&output)).into_iter().filter(|it| it["event"] == "file_failed").collect();
     assert_eq!(failures[0]["path"], text(&poison), "{}", err(&output));
     assert!(failures[0]["retry_in"].is_string());
-    // A start finds it in the journal; so does one that is killed.
+    // A start finds it in the journal, also after a kill.
     place.stage("later.csv", csv(3, 100));
     place.once(&[]);
     assert_eq!(place.check_consistent(), 2);
@@ -163,8 +163,8 @@ fn a_name_that_the_warehouse_does_not_take() {
     assert_eq!(place.staged_names(), Vec::<String>::new());
 }
 
-/// Why: a FAT in user space has neither a rename that replaces nothing nor hard links, so no file ever came in, and each
-/// failed for itself. It is refused, with the reason.
+/// Why: FAT in user space has neither a rename that replaces nothing nor hard links, so no file was ever ingested, and each
+/// failed by itself. It is refused, with the reason.
 #[test]
 fn a_file_system_that_lacks_what_is_needed_is_refused() {
     let mut place = Place::new();
@@ -174,7 +174,7 @@ fn a_file_system_that_lacks_what_is_needed_is_refused() {
         return;
     }
     assert!(Command::new("mkfs.exfat").arg(&image).output().unwrap().status.success());
-    // It mounts a device only.
+    // It can only mount a device.
     let Some(device) = LoopDevice::attach(&image) else { return };
     let Some(_mount) = mount(&top, "mount.exfat-fuse", &[&device.0, text(&top)]) else { return };
     place.warehouse = top.join("wh");
@@ -189,13 +189,13 @@ fn a_file_system_that_lacks_what_is_needed_is_refused() {
     assert_eq!(place.staged_names(), ["a.csv"]);
 }
 
-/// What was published, by its path.
+/// The path of the file in the warehouse.
 fn published(place: &Place) -> PathBuf {
     place.warehouse_files().into_keys().next().unwrap()
 }
 
-/// Why: an upstream that is asked to send a damaged file again sent the only good copy, and `--duplicates remove` deleted it,
-/// because a file of that size was there.
+/// Why: an upstream was asked to send a damaged file again and sent the only good copy, and `--duplicates remove` deleted it,
+/// because the warehouse had a file of that size.
 #[test]
 fn a_duplicate_of_a_damaged_file_stays() {
     type Harm = fn(&Path);
@@ -237,13 +237,13 @@ fn a_duplicate_of_a_damaged_file_stays() {
         let event = log.iter().find(|line| line["event"] == "original_damaged").expect("original_damaged");
         assert_eq!((&event["level"], &event["path"]), (&"warn".into(), &text(&again).into()), "{event}");
         assert!(event["original"].as_str().unwrap().ends_with("/a.csv") && event["reason"].is_string(), "{event}");
-        // Whoever asks why it stays is not told that --duplicates keep was given.
+        // `explain` does not give --duplicates keep as the reason.
         let explained = out(&place.subcommand(&["explain", text(&again)]));
         assert!(explained.contains("DUPLICATE") && explained.contains("original_damaged"), "{explained}");
     }
 }
 
-/// Why: whoever finds a file `altered` has to know how it is mended, and that must work.
+/// Why: an operator who finds a file `altered` must know how to repair it, and that must work.
 #[test]
 fn a_damaged_file_is_mended_by_forgetting_it() {
     let place = Place::new();
@@ -260,7 +260,8 @@ fn a_damaged_file_is_mended_by_forgetting_it() {
     assert_eq!(place.staged_names(), Vec::<String>::new());
 }
 
-/// Why: a backup that makes hard links, or a chmod, changes the ctime; the content is read then, once, and duplicates go.
+/// Why: a backup that makes hard links, or a chmod, changes the ctime; then the content is read once, and duplicates are
+/// removed.
 #[test]
 fn a_duplicate_of_a_touched_file_goes() {
     let place = Place::new();
@@ -275,7 +276,7 @@ fn a_duplicate_of_a_touched_file_goes() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: a copy is ours. With the setuid bit of its source, whoever writes to it runs as us.
+/// Why: the ingestor owns a copy. With the setuid bit of its source, it would run with the ingestor's rights.
 #[test]
 fn copies_have_no_setuid_bits() {
     let Some((place, _other)) = Place::across_file_systems() else { return };
@@ -289,7 +290,7 @@ fn copies_have_no_setuid_bits() {
     }
 }
 
-/// The same where a second hard link has it copied on one file system. One that is renamed keeps what its owner gave it.
+/// The same if a file is copied within one file system because of a second hard link. A renamed file keeps its owner's mode.
 #[test]
 fn linked_copies_have_no_setuid_bits() {
     let place = Place::new();
@@ -304,8 +305,8 @@ fn linked_copies_have_no_setuid_bits() {
     assert_eq!(modes, [0o755, 0o4755]);
 }
 
-/// Why: the sixth file of one name and content on one day was never ingested: all names that its hash makes were taken by
-/// its predecessors, which had been forgotten.
+/// Why: the sixth file with one name and content on one day was never ingested: all names with its hash were taken by its
+/// predecessors, which had been forgotten.
 #[test]
 fn one_content_of_one_name_comes_many_times() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Names that are no data, files that wait for ever, and what `--once` says of all that.
+//! Names that are no data, files that wait for ever, and what `--once` reports about them.
 
 mod duplicates_dir;
 mod ignored;

@@ -1,4 +1,4 @@
-//! Directories that are missing, replaced, older than each other, or used by several users.
+//! Directories that are missing, replaced, restored from a backup, or used by several users.
 
 mod claims;
 mod missing;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::harness::sh;
 
-/// A copy with owners, modes and times, as a backup has them.
+/// Copies with owners, modes and times, like a backup.
 fn copy(from: &Path, to: &Path) {
     sh("cp", &["-a".as_ref(), "-T".as_ref(), from.as_ref(), to.as_ref()]);
 }

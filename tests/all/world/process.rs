@@ -1,4 +1,4 @@
-//! Locks, logs and signals: what others on the machine do to the process.
+//! Locks, logs and signals: how other processes on the machine affect this one.
 
 mod json;
 mod locks;

@@ -1,5 +1,5 @@
-//! The same on a real, journaled file system: blocks that are allocated late, directories that need blocks, inodes that
-//! run out. A small ext4 image on a loop device.
+//! The same on a real, journaled file system: delayed allocation, directories that need blocks, no inodes left. A small
+//! ext4 image on a loop device.
 
 use super::{Disk, Place, check_events, check_no_leftovers, csv, fill_the_journal, is_root, start};
 use crate::harness::{Daemon, has, skip};
@@ -8,7 +8,7 @@ use std::process::Command;
 
 const IMAGE_BYTES: u64 = 12 << 20;
 
-/// An ext4 of 12 MiB with that many inodes; None (and a word about it) where that cannot be done.
+/// An ext4 file system of 12 MiB with that many inodes; None (and a message) if that cannot be done.
 fn ext4(place: &Place, inodes: u32) -> Option<Disk> {
     if !is_root() || !has("mkfs.ext4") {
         return None;
@@ -16,7 +16,7 @@ fn ext4(place: &Place, inodes: u32) -> Option<Disk> {
     let (image, at) = (place.root.path().join("image"), place.root.path().join("disk"));
     std::fs::File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
     std::fs::create_dir(&at).unwrap();
-    // -m 0: no blocks that only root may use, which we are.
+    // -m 0: no blocks are reserved for root, since the tests run as root.
     let made = Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-N", &inodes.to_string()]).arg(&image).output();
     assert!(made.unwrap().status.success());
     let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output();
@@ -27,13 +27,13 @@ fn ext4(place: &Place, inodes: u32) -> Option<Disk> {
     Some(Disk(at))
 }
 
-/// Makes empty files until there is no inode left; returns them.
+/// Creates empty files until no inode is left; returns them.
 fn use_up_inodes(disk: &Disk) -> Vec<std::path::PathBuf> {
     let names = (0..).map(|number| disk.path(&format!("empty-{number}")));
     names.take_while(|name| std::fs::File::create(name).is_ok()).collect()
 }
 
-/// It went on by itself: everything is there once, and a further start finds nothing to do.
+/// Checks that it continued by itself: each file was ingested once, and another start finds nothing to do.
 #[track_caller]
 fn check_went_on(place: &Place, daemon: Daemon, files: usize) {
     daemon.wait_for("file_ingested", files);
@@ -54,7 +54,8 @@ fn left_copies(warehouse: &Path) -> usize {
     stores.map(|store| std::fs::read_dir(store.path()).unwrap().count()).sum()
 }
 
-/// Why: the warehouse is what fills up; copies are written in pieces, and blocks are promised before they are found.
+/// Why: the warehouse is the directory that fills up; copies are written in pieces, and ext4 accepts writes before it
+/// allocates their blocks.
 #[test]
 fn a_full_warehouse_is_waited_for() {
     let mut place = Place::new();
@@ -73,7 +74,7 @@ fn a_full_warehouse_is_waited_for() {
     check_went_on(&place, daemon, 3);
 }
 
-/// Why: a disk with room can be full all the same, for want of inodes.
+/// Why: a disk with free blocks is still full if it has no free inodes.
 #[test]
 fn a_warehouse_without_inodes_is_waited_for() {
     let mut place = Place::new();
@@ -92,7 +93,7 @@ fn a_warehouse_without_inodes_is_waited_for() {
     check_went_on(&place, daemon, 4);
 }
 
-/// Why: the file is in the warehouse already when its line finds no block; it must come, once and whole.
+/// Why: the file is already in the warehouse when there is no block for its line; the line must be written, once and whole.
 #[test]
 fn full_manifests_are_waited_for() {
     let mut place = Place::new();
@@ -111,7 +112,7 @@ fn full_manifests_are_waited_for() {
     check_went_on(&place, daemon, 39);
 }
 
-/// Why: a journal that cannot grow makes no promise it cannot keep.
+/// Why: while the journal cannot grow, nothing may be done that it does not record.
 #[test]
 fn a_journal_that_cannot_grow_is_waited_for() {
     let mut place = Place::new();
@@ -127,8 +128,8 @@ fn a_journal_that_cannot_grow_is_waited_for() {
     check_went_on(&place, daemon, count + 19);
 }
 
-/// Why: with everything on one disk everything is full at once: nothing may be half done in a way that needs more room
-/// to be undone.
+/// Why: with everything on one disk, everything is full at once: no step may leave a state that needs more space to be
+/// undone.
 #[test]
 fn everything_on_one_full_disk_is_waited_for() {
     let mut place = Place::new();
@@ -141,8 +142,8 @@ fn everything_on_one_full_disk_is_waited_for() {
     let daemon = start(&place);
     place.stage("0.csv", csv(0, 100));
     daemon.wait_for("file_ingested", 1);
-    // They have their room already; only their names are not yet those that are taken. Even that may need a block for
-    // the directory: what does not find one comes later.
+    // Their blocks are allocated already; only their names are still hidden. Even a rename may need a block for the
+    // directory: a file that gets none is renamed later.
     let hidden = |seed: u64| place.staging.join(format!(".{seed}"));
     let reveal = |seed: &u64| std::fs::rename(hidden(*seed), place.staging.join(format!("f{seed}")));
     for seed in 1..200 {

@@ -1,4 +1,4 @@
-//! Random histories with compactions anywhere in them.
+//! Random histories with compactions at any point.
 
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::sim::SimFs;
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::super::util::{append_all, identity, settings};
 use super::{CONTENTS, compact_now, content, dir, read_on, told};
 
-/// When a history begins, and how long each step takes.
+/// The time at which a history begins, and the duration of each step.
 const BEGIN_MS: u64 = 1_800_000_000_000;
 const STEP_MS: u64 = 3_600_000;
 
@@ -25,10 +25,10 @@ const STEP_MS: u64 = 3_600_000;
 enum Step {
     Settings(u8),
     Discover(u8),
-    /// A kind of record, the file (of those that are open) it is about, and a content.
+    /// A kind of record, the unfinished file that it is about, and a content.
     File(u8, u8, u8),
     Expire(u16),
-    /// Up to which part of the LSNs, and which part of the time.
+    /// The part of the LSNs, and of the time, up to which contents expire.
     ExpireRanges(u16, u16),
     Jump(u8),
     KeptGone(u8),
@@ -54,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The record of a step, if there is a file for it.
+/// The record of a step, if there is a file for one.
 fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
     let open: Vec<IngestId> = state.open().map(|ingest| ingest.id).collect();
     Some(match step {
@@ -97,7 +97,7 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
     })
 }
 
-/// A record of one file, if there can be such a one.
+/// A record of one file, if such a record is possible.
 fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Option<Record> {
     let sha256 = content(u64::from(seed) % CONTENTS);
     let keeps = seed % 2 == 0;
@@ -132,7 +132,7 @@ fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Opt
 fn expired(next_lsn: Lsn, lsn: u16, time: u16) -> Record {
     let part = |of: u64, part: u16| of * u64::from(part) / u64::from(u16::MAX);
     let end = part(next_lsn.0 + 3, lsn);
-    // Each step of the history lets an hour pass.
+    // Each step of the history takes an hour.
     let before = UnixMillis(BEGIN_MS + part(next_lsn.0 * STEP_MS, time));
     let steps = [(Lsn(end / 2), UnixMillis(before.0 / 2)), (Lsn(end.max(1)), before)];
     let steps = steps.into_iter().filter(|(end, _)| end.0 > 0).collect::<Vec<_>>();
@@ -145,8 +145,8 @@ fn expired(next_lsn: Lsn, lsn: u16, time: u16) -> Record {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// The reason for everything here: however a journal is compacted on its way, it adds up to what its records add up to
-    /// without. Also in the memory of the running process, which takes each snapshot in.
+    /// The main property: however often a journal is compacted on the way, its state is the same as without compactions.
+    /// So is the index in the memory of the running process, which adopts each snapshot.
     #[test]
     fn any_history_adds_up_to_the_same_with_compactions_and_without(steps in proptest::collection::vec(step(), 1..160)) {
         let fs = SimFs::new(3);
@@ -176,7 +176,7 @@ proptest! {
                 step => {
                     let lsn = journal.next_lsn();
                     let Some(record) = record_of(step, &reference, lsn) else { continue };
-                    // The time that the frame will have: the clock does not tick by a millisecond until then.
+                    // The time that the frame will have: the clock advances by less than a millisecond until then.
                     let at = fs.now();
                     let expected = reference.apply_at(lsn, at, &record).is_ok();
                     prop_assert_eq!(running.apply_at(lsn, at, &record).is_ok(), expected, "{:?}", record);

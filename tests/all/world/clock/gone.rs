@@ -1,4 +1,4 @@
-//! Kept duplicates that somebody deletes.
+//! Kept duplicates that are deleted by another process.
 
 use super::{forget_older, lines_of, status};
 use crate::harness::{Place, csv, wait_until};
@@ -20,7 +20,7 @@ fn with_duplicates(count: usize) -> Place {
     place
 }
 
-/// Why: they were counted, and remembered, for ever, and held their original in spite of `--remember`.
+/// Why: they were counted and remembered for ever, and kept their original from expiring in spite of `--remember`.
 #[test]
 fn a_deleted_duplicate_is_not_kept_any_more() {
     let place = with_duplicates(3);
@@ -40,7 +40,7 @@ fn a_deleted_duplicate_is_not_kept_any_more() {
     assert_eq!(lines_of(&place, "again.csv"), 1);
 }
 
-/// Why: `status` tells what lies in staging now, beside a daemon that runs for months.
+/// Why: `status` must report the kept duplicates that are in staging now, beside a daemon that runs for months.
 #[test]
 fn a_daemon_notices_by_itself() {
     let place = with_duplicates(2);
@@ -57,7 +57,7 @@ fn a_daemon_notices_by_itself() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: what only has another name lies in staging still. Were its original forgotten, it would turn into a new file.
+/// Why: a renamed duplicate is still in staging. If its original were forgotten, it would become a new file.
 #[test]
 fn a_duplicate_under_a_name_that_is_not_ingested_is_still_there() {
     let place = with_duplicates(2);
@@ -73,7 +73,7 @@ fn a_duplicate_under_a_name_that_is_not_ingested_is_still_there() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: under another rule they are looked at anew, and those that are gone stayed in the journal.
+/// Why: with another rule for duplicates they are examined again, and those that are gone stayed in the journal.
 #[test]
 fn they_go_under_another_rule_too() {
     let place = with_duplicates(3);
@@ -83,8 +83,8 @@ fn they_go_under_another_rule_too() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Why: after a restart of the machine a device may have another number; then each duplicate is looked at anew, and must be
-/// known as one before the old record of it ends its hold on the original.
+/// Why: after a reboot a device may have another number; then each duplicate is examined again, and must be recognized as one
+/// before its old record stops protecting the original.
 #[test]
 fn a_copy_in_its_place_is_known_before_the_hold_ends() {
     let place = with_duplicates(1);

@@ -1,4 +1,4 @@
-//! Warehouse, manifests and staging at other paths than before.
+//! Warehouse, manifests and staging are moved to other paths.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use super::{audit, events, lines_of, status};
 use crate::harness::{BINARY, Place, csv, err, has, out, snapshot};
 
-/// Moves the directories of that name below `new`, and goes on there.
+/// Moves the directories with these names below `new`, and uses them there.
 fn move_to(place: &mut Place, names: &[&str]) -> PathBuf {
     let new = place.root.path().join("new");
     std::fs::create_dir_all(&new).unwrap();
@@ -45,7 +45,7 @@ fn in_warehouse(place: &Place, name: &str) -> PathBuf {
     place.warehouse_files().into_keys().find(|path| path.ends_with(name)).unwrap()
 }
 
-/// What everybody must understand, wherever things are now.
+/// Checks that all commands and the second reader work with the new paths.
 #[track_caller]
 fn check(place: &Place, files: u64) {
     let (summary, code) = audit(place);
@@ -66,8 +66,8 @@ fn check(place: &Place, files: u64) {
     }
 }
 
-/// Why: after a move, duplicates stayed in spite of `--duplicates remove`, every line led out of the warehouse, and neither
-/// `explain` nor `forget` knew any path.
+/// Why: after a move, duplicates stayed in spite of `--duplicates remove`, every line's path was outside of the warehouse, and
+/// neither `explain` nor `forget` knew any path.
 #[test]
 fn a_start_notices_that_all_of_it_was_moved() {
     let mut place = with_files();
@@ -85,7 +85,7 @@ fn a_start_notices_that_all_of_it_was_moved() {
     check(&place, 3);
     let again = place.once_ok(&[]);
     assert!(events(&again, "relocated").is_empty());
-    // A snapshot and the records behind it say the same as the records alone.
+    // A snapshot with the records after it has the same result as the records alone.
     for _ in 0..2 {
         assert!(place.subcommand(&["journal", "compact"]).status.success());
         check(&place, 3);
@@ -99,7 +99,7 @@ fn a_start_notices_that_all_of_it_was_moved() {
     check(&place, 4);
 }
 
-/// Why: the same by hand, before anything starts at the new place.
+/// Why: the same with a command, before an ingestor starts at the new paths.
 #[test]
 fn relocate_tells_the_journal() {
     let mut place = with_files();
@@ -117,7 +117,7 @@ fn relocate_tells_the_journal() {
     // The start finds nothing new: the journal knows these directories.
     let output = place.once_ok(&["--duplicates", "remove"]);
     assert!(events(&output, "relocated").is_empty());
-    assert!(place.staged_names().is_empty(), "the kept one finds its original");
+    assert!(place.staged_names().is_empty(), "the kept duplicate's original was found");
     check(&place, 2);
     let history = out(&place.subcommand(&["explain", input.join("b.csv").to_str().unwrap()]));
     assert!(
@@ -126,7 +126,7 @@ fn relocate_tells_the_journal() {
     );
 }
 
-/// Why: a wrong word here would have every path of the journal read wrongly.
+/// Why: with a wrong argument, every path of the journal would be read wrongly.
 #[test]
 fn it_refuses_what_cannot_be_and_changes_nothing() {
     let place = with_files();
@@ -153,8 +153,8 @@ fn it_refuses_what_cannot_be_and_changes_nothing() {
     assert!(!nowhere.state.exists());
 }
 
-/// Why: what `run` would refuse was written into the journal, and a record is there for ever: a slip of the keyboard left a
-/// journal whose paths nobody could tell apart any more.
+/// Why: directories that `run` would refuse were written to the journal, and a record cannot be removed: a typing error left
+/// a journal with ambiguous paths.
 #[test]
 fn it_refuses_directories_that_lie_in_each_other() {
     let place = with_files();
@@ -188,7 +188,7 @@ fn it_refuses_directories_that_lie_in_each_other() {
     check(&place, 2);
 }
 
-/// Why: `run` takes one directory for warehouse and manifests, so those who have that must be able to move it.
+/// Why: `run` accepts one directory for warehouse and manifests, so it must be possible to move it.
 #[test]
 fn one_directory_for_both_can_be_moved() {
     let mut place = Place::new();
@@ -204,7 +204,7 @@ fn one_directory_for_both_can_be_moved() {
     assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());
 }
 
-/// Why: where a half-done file goes is written in its records; under other paths it could not be told from one that is lost.
+/// Why: the records of an unfinished file have its paths; with other paths it could not be distinguished from a lost file.
 #[test]
 fn it_refuses_while_a_file_is_half_done() {
     use csv_ingestor::fs::real::RealFs;
@@ -226,7 +226,7 @@ fn it_refuses_while_a_file_is_half_done() {
     let refused = relocate(&place, &[("--warehouse", &*new)]);
     assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
     assert!(err(&refused).contains("replay"), "{}", err(&refused));
-    // What it says to do, works.
+    // The advice in the message works.
     std::fs::rename(&new, &old).unwrap();
     assert!(place.subcommand(&["replay"]).status.success());
     std::fs::rename(&old, &new).unwrap();
@@ -234,7 +234,7 @@ fn it_refuses_while_a_file_is_half_done() {
     check(&place, 2);
 }
 
-/// Why: another warehouse while the old one is still there is no move; nor is one that this journal has made nothing in.
+/// Why: another warehouse is no move while the old one still exists; nor is one without files of this journal.
 #[test]
 fn another_place_is_no_move() {
     let mut place = with_files();
@@ -253,7 +253,7 @@ fn another_place_is_no_move() {
     assert_eq!(paths.iter().filter(|path| Path::new(path).starts_with(&old)).count(), 2, "{paths:?}");
 }
 
-/// Why: a disk is exchanged, and the files come back to where they were; and the old path is used again, by new files.
+/// Why: a disk is exchanged, and the files return to their old path; and new files use the old path again.
 #[test]
 fn there_and_back_and_the_old_path_used_again() {
     let mut place = with_files();
@@ -272,7 +272,7 @@ fn there_and_back_and_the_old_path_used_again() {
     check(&place, 4);
 }
 
-/// Why: after a move and the loss of the state directory, every line led out of the warehouse.
+/// Why: after a move and the loss of the state directory, every line's path was outside of the warehouse.
 #[test]
 fn a_rebuild_understands_lines_of_the_old_path() {
     let mut place = with_files();
@@ -288,7 +288,7 @@ fn a_rebuild_understands_lines_of_the_old_path() {
     assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());
     let (summary, code) = audit(&place);
     assert_eq!((summary["lines"].as_u64(), code), (Some(3), Some(0)), "{summary}");
-    // Without a journal, by the directories alone.
+    // Without a journal, from the directories alone.
     let alone =
         Command::new(BINARY).args(["audit", "--manifests", &manifests, "--warehouse", &warehouse]).output().unwrap();
     assert_eq!(alone.status.code(), Some(0), "{}", out(&alone));

@@ -1,4 +1,4 @@
-//! A clock that is years off, in either direction, for a moment or for a while.
+//! A clock that is years wrong, in either direction, for a moment or for a while.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,7 +16,8 @@ use super::{audit, events, forget_older, lines_of};
 use crate::harness::{BINARY, Place, csv, err, out, skip};
 use crate::journal_replay::util::{digest, discovered, hashed, moved, settings};
 
-/// The library by which a program sees another time. The steady clock is left alone, as no wrong clock touches it.
+/// The library that gives a program another time. It does not change the monotonic clock, since a wrong clock does not
+/// either.
 fn faketime() -> Option<PathBuf> {
     let found = ["x86_64", "aarch64"]
         .map(|machine| PathBuf::from(format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1")));
@@ -49,15 +50,15 @@ fn compact_at(place: &Place, library: &PathBuf, time: &str, remember: &str) -> s
     output
 }
 
-/// Sends a content again under another name; true if it is known.
+/// Sends a content again under another name; true if it is still known.
 fn is_known(place: &Place, seed: u64, name: &str) -> bool {
     place.stage(name, csv(seed, 100));
     let output = place.once_ok(&["--duplicates", "remove"]);
     !events(&output, "duplicate_skipped").is_empty()
 }
 
-/// Why: one compaction while the clock was 20 years ahead (a dead battery, a wrong answer of NTP) forgot everything, and what
-/// came in the next 20 years at once.
+/// Why: one compaction while the clock was 20 years ahead (a dead battery, a wrong NTP answer) forgot every content, and for
+/// the next 20 years each new content at once.
 #[test]
 fn one_compaction_with_the_clock_years_ahead_forgets_nothing() {
     let Some(library) = faketime() else { return };
@@ -80,14 +81,14 @@ fn one_compaction_with_the_clock_years_ahead_forgets_nothing() {
     }
     assert_eq!(place.check_consistent(), 2);
     assert_eq!(audit(&place).1, Some(0));
-    // A clock that is right is believed again.
+    // A right clock is trusted again.
     assert!(forget_older(&place).contains("\n0 contents in "));
     assert!(!is_known(&place, 1, "again.csv"));
     let (summary, code) = audit(&place);
     assert_eq!((summary["forgotten"].as_u64(), code), (Some(2), Some(0)), "{summary}");
 }
 
-/// Why: it is also ahead for a while, and the ingestor works meanwhile; what came then must be known, then and later.
+/// Why: files are also ingested while the clock is ahead; their contents must be known, then and later.
 #[test]
 fn what_is_ingested_while_the_clock_is_ahead_is_known() {
     let Some(library) = faketime() else { return };
@@ -109,12 +110,12 @@ fn what_is_ingested_while_the_clock_is_ahead_is_known() {
     }
     assert_eq!(place.check_consistent(), 3);
     assert_eq!(audit(&place).1, Some(0));
-    // As old as it is, and no older.
+    // It counts as no older than it is.
     assert!(forget_older(&place).contains("\n0 contents in "));
 }
 
-/// Why: a machine without a battery starts in 1970 and gets the time later. What was ingested until then was forgotten by the
-/// first compaction.
+/// Why: a machine without a battery starts in 1970 and gets the time later. The first compaction forgot everything that was
+/// ingested until then.
 #[test]
 fn a_file_that_was_ingested_in_1970_is_as_old_as_it_is() {
     let Some(library) = faketime() else { return };
@@ -136,8 +137,8 @@ fn a_file_that_was_ingested_in_1970_is_as_old_as_it_is() {
     }
 }
 
-/// Why: the daemon runs on while somebody sets the clock, and compacts itself. It says so once, and by which time the record is
-/// that says so.
+/// Why: an operator may set the clock while the daemon runs, and compacts its journal. The jump is logged once; and the test
+/// checks the time of its record.
 #[test]
 fn a_clock_that_is_set_while_it_runs_is_noticed() {
     let Some(library) = faketime() else { return };
@@ -166,7 +167,7 @@ fn a_clock_that_is_set_while_it_runs_is_noticed() {
     assert!(forget_older(&place).contains("\n0 contents in "));
 }
 
-/// A journal as versions before wrote it, after a compaction with the clock years ahead.
+/// A journal as earlier versions wrote it, after a compaction with the clock years ahead.
 fn expired_in_the_old_way(place: &Place) {
     let (mut state, year) = (Index::default(), 365 * 24 * 3_600_000);
     let (mut journal, _) = Journal::open(&RealFs::default(), &place.state, &mut state).unwrap();
@@ -175,14 +176,15 @@ fn expired_in_the_old_way(place: &Place) {
     journal.shut_down().unwrap();
 }
 
-/// Why: such journals are out there. What they forgot stays forgotten, but the next start ends it, whatever is read again later.
+/// Why: such journals exist. The contents that they forgot stay forgotten, but the next start ends the expiry, whatever is
+/// read again later.
 #[test]
 fn an_expiry_without_end_ends_at_the_next_start() {
     let place = Place::new();
     place.stage("a.csv", csv(1, 100));
     place.once_ok(&[]);
     expired_in_the_old_way(&place);
-    // As it was read: what has expired may have come again, and the records of that must not be called damage.
+    // As it was read: an expired content may have been ingested again, and its records must not count as damage.
     place.stage("a2.csv", csv(1, 100));
     place.once_ok(&[]);
     place.stage("b.csv", csv(2, 100));
@@ -197,7 +199,7 @@ fn an_expiry_without_end_ends_at_the_next_start() {
     assert_eq!(audit(&place).1, Some(0), "what was forgotten by the record, and came again, is excused");
 }
 
-/// Why: what was listed twice because of such an expiry counted as forgotten, and was excused: nobody saw it.
+/// Why: a content that was listed twice because of such an expiry counted as forgotten, so no finding reported it.
 #[test]
 fn an_audit_finds_what_a_wrong_clock_let_in_twice() {
     let place = Place::new();
@@ -207,7 +209,7 @@ fn an_audit_finds_what_a_wrong_clock_let_in_twice() {
     place.stage("b.csv", csv(2, 100));
     place.once_ok(&[]);
     assert_eq!(audit(&place).1, Some(0));
-    // A version before took b once more.
+    // An earlier version ingested b once more.
     let mut line =
         place.manifest_lines().into_iter().find(|line| line["path"].as_str().unwrap().ends_with("/b.csv")).unwrap();
     let there = PathBuf::from(line["warehouse_path"].as_str().unwrap());
@@ -233,8 +235,8 @@ fn walk(dir: &std::path::Path) -> Vec<PathBuf> {
     found
 }
 
-/// Why: a quiet weekend of a process that runs is time that has passed; the same between two processes may be a wrong clock. And
-/// once records show that time passes, it counts again, so that `--remember` forgets in the end.
+/// Why: a quiet weekend of a running process is elapsed time; the same between two processes may be a wrong clock. And once
+/// records show that time passes, it counts again, so that `--remember` forgets in the end.
 #[test]
 fn time_that_a_process_has_seen_pass_counts() {
     let fs = SimFs::new(5);
@@ -263,7 +265,7 @@ fn time_that_a_process_has_seen_pass_counts() {
     drop(journal);
     fs.kill();
     fs.advance(3 * day);
-    // Another process: it may have been a weekend, or not.
+    // Another process: it may have been a weekend, or a wrong clock.
     let mut state = Index::default();
     let (mut journal, jumped) = open(&mut state);
     assert_eq!(jumped.map(|jumped| jumped.by_ms / 3_600_000), Some(72));
@@ -295,7 +297,7 @@ fn a_quiet_weekend_counts() {
     let expiry = journal.expiry(state.clock(), state.expired(), 2 * day).unwrap();
     journal.append_all(&mut state, &[expiry]).unwrap();
     assert_eq!(state.original(&digest(2)).unwrap(), None);
-    // A jump of the clock in the same process is one.
+    // A jump of the clock within one process is recognized.
     fs.set_clock(UnixMillis(fs.now().0 + 400 * 24 * 3_600_000));
     assert_eq!(journal.look_at_clock().map(|jumped| jumped.by_ms / 3_600_000), Some(400 * 24));
 }

@@ -1,18 +1,18 @@
-//! Sidecars that were there before their files.
+//! Sidecars that are older than their files.
 
 use std::time::Duration;
 
 use super::{SIDECAR, events, waiting};
 use crate::harness::{Place, csv, out, sha256_hex, wait_until};
 
-/// Kernels give files the time of their last tick: two that are made one behind the other may have the same.
+/// The kernel gives files the time of its last tick: two files that are created one after the other may have the same time.
 fn tick() {
     std::thread::sleep(Duration::from_millis(30));
 }
 
 const HELD: &str = "a.csv (orphaned sidecar: it was there before the file, and holds no checksum)";
 
-/// Why: the sidecar of a transfer that broke off released half of the next one.
+/// Why: the sidecar of an interrupted transfer released half of the next one.
 #[test]
 fn an_orphaned_sidecar_does_not_release_half_a_file() {
     for marker in ["", "done\n"] {
@@ -32,7 +32,7 @@ fn an_orphaned_sidecar_does_not_release_half_a_file() {
         }
         let dry = out(&place.once(&[SIDECAR, &["--dry-run"]].concat()));
         assert!(dry.contains(HELD), "{dry}");
-        // The rest comes, and the sidecar anew.
+        // The rest arrives, and a new sidecar.
         place.stage("a.csv", csv(1, 5_000));
         assert_eq!(waiting(&place, &[]).0, [HELD]);
         tick();
@@ -44,7 +44,7 @@ fn an_orphaned_sidecar_does_not_release_half_a_file() {
     }
 }
 
-/// The same in a daemon, which says it once.
+/// The same in a daemon, which reports it once.
 #[test]
 fn a_running_daemon_holds_it_back_too() {
     let place = Place::new();
@@ -69,7 +69,7 @@ fn a_running_daemon_holds_it_back_too() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: a sum proves that the file is whole, whichever came first.
+/// Why: a checksum proves that the file is whole, whichever of the two is older.
 #[test]
 fn a_sum_releases_whatever_came_first() {
     let place = Place::new();
@@ -82,8 +82,8 @@ fn a_sum_releases_whatever_came_first() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: what works must go on working: old times, and files that are written under another name before their sidecar and
-/// renamed after it.
+/// Why: these must still work: old times, and files that are written under another name before their sidecar and renamed
+/// after it.
 #[test]
 fn the_orders_in_which_upstreams_send() {
     let place = Place::new();
@@ -93,7 +93,7 @@ fn the_orders_in_which_upstreams_send() {
     tick();
     place.stage("old.csv.ok", "");
     std::fs::File::options().write(true).open(place.staging.join("old.csv.ok")).unwrap().set_modified(old).unwrap();
-    // A temporary name, and a rename when all is there.
+    // A temporary name, and a rename when the file is complete.
     place.stage("late.csv.part", csv(2, 300));
     tick();
     place.stage("late.csv.ok", "");
@@ -115,7 +115,7 @@ fn the_orders_in_which_upstreams_send() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Why: whoever wonders about a sidecar asks.
+/// Why: `explain` must also answer for a sidecar.
 #[test]
 fn explain_tells_of_orphans() {
     let place = Place::new();

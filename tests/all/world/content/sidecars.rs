@@ -1,4 +1,4 @@
-//! Sums in sidecars, from the file to the manifest line, the journal and quarantine.
+//! Checksums in sidecars, from the file to the manifest line, the journal and quarantine.
 
 use super::{SIDECAR, events, line_of, waiting};
 use crate::harness::{Place, csv, out, sha256_hex};
@@ -17,7 +17,7 @@ fn utf_16(text: &str) -> Vec<u8> {
     [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
 }
 
-/// Why: a wrong sum that was not written as `sha256sum` writes it released its file unchecked, without a word.
+/// Why: a wrong checksum in another format than `sha256sum`'s released its file unchecked and unreported.
 #[test]
 fn a_wrong_sum_in_any_form_holds_its_file_back() {
     let place = Place::new();
@@ -48,7 +48,7 @@ fn a_wrong_sum_in_any_form_holds_its_file_back() {
     assert_eq!(failed.len(), forms.len());
     let says = |text: &str| failed.iter().any(|event| event["error"].as_str().unwrap().contains(text));
     assert!(says("the sidecar holds 63 hex digits") && says("MD5 is ") && says("SHA-512 is "), "{failed:?}");
-    // The right sum comes.
+    // The right checksums arrive.
     for (seed, (name, _)) in forms.iter().enumerate() {
         place.stage(format!("{name}.ok"), sha256_hex(&csv(seed as u64, 300)));
     }
@@ -56,7 +56,7 @@ fn a_wrong_sum_in_any_form_holds_its_file_back() {
     assert_eq!(place.check_consistent(), forms.len());
 }
 
-/// Why: a reader of the manifest is to know which files were compared with a sum, and which only had a marker.
+/// Why: a reader of the manifest must know which files were compared with a checksum, and which only had a marker.
 #[test]
 fn the_line_says_by_what_a_file_was_verified() {
     let place = Place::new();
@@ -89,7 +89,7 @@ fn the_line_says_by_what_a_file_was_verified() {
     assert_eq!(place.check_consistent(), 6);
 }
 
-/// Why: the line must be the same whenever it is written: by a recovery, too, and behind a compaction.
+/// Why: the line must be the same whenever it is written, also by a recovery, and after a compaction.
 #[test]
 fn a_recovery_writes_the_same_line() {
     let place = Place::new();
@@ -104,7 +104,7 @@ fn a_recovery_writes_the_same_line() {
     assert_eq!(line["verified_by"], "md5");
 }
 
-/// Why: who wants nothing unverified in the warehouse has to be able to say so.
+/// Why: an operator must be able to keep unverified files out of the warehouse.
 #[test]
 fn with_require_checksum_others_wait() {
     let place = Place::new();
@@ -130,7 +130,7 @@ fn with_require_checksum_others_wait() {
     ]);
     assert!(out(&explained).contains("WAITING: sidecar has no checksum"), "{}", out(&explained));
     assert_eq!(place.check_consistent(), 1);
-    // It is for sidecars.
+    // The option needs sidecar mode.
     let refused = place.once(&["--require-checksum"]);
     assert_eq!(refused.status.code(), Some(2));
     place.stage("empty.csv.ok", sha256_hex(&csv(0, 300)));
@@ -139,7 +139,7 @@ fn with_require_checksum_others_wait() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Why: what is quarantined for a wrong SHA-256 goes there for a wrong MD5, and for half of a sum, too.
+/// Why: a file is quarantined for a wrong MD5 and for half a checksum, as for a wrong SHA-256.
 #[test]
 fn what_is_held_back_goes_to_quarantine() {
     let place = Place::new();
@@ -156,7 +156,7 @@ fn what_is_held_back_goes_to_quarantine() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Why: a sidecar that is longer than what is read of it may hold anything behind.
+/// Why: only the beginning of a long sidecar is read, and the rest may contain anything.
 #[test]
 fn a_sidecar_that_is_too_long_holds_its_file_back() {
     let place = Place::new();
@@ -170,7 +170,7 @@ fn a_sidecar_that_is_too_long_holds_its_file_back() {
     assert_eq!(waiting(&place, &[]).0, [""; 0]);
 }
 
-/// Found on the way: by its sidecar a kept duplicate was looked at a second time, and printed twice.
+/// Found by chance: because of its sidecar, a kept duplicate was examined a second time, and printed twice.
 #[test]
 fn a_kept_duplicate_with_a_sidecar_is_told_once() {
     let place = Place::new();

@@ -1,9 +1,9 @@
-//! `--validate csv` on files that break RFC 4180, and on those of one column or without quotes.
+//! `--validate csv` on files that violate RFC 4180, and on files with one column or without quotes.
 
 use super::line_of;
 use crate::harness::{Place, out};
 
-/// Why: each of these counted as a good file, with rows that no reader sees.
+/// Why: each of these counted as a valid file, with rows that no reader finds.
 #[test]
 fn what_rfc_4180_forbids_is_malformed() {
     let place = Place::new();
@@ -29,7 +29,7 @@ fn what_rfc_4180_forbids_is_malformed() {
     }
 }
 
-/// Why: in a file of one column an empty line is an empty field, and a record.
+/// Why: in a file with one column an empty line is an empty field, and thus a record.
 #[test]
 fn empty_lines_count_where_there_is_one_column() {
     let place = Place::new();
@@ -40,7 +40,8 @@ fn empty_lines_count_where_there_is_one_column() {
     assert_eq!(line_of(&place, "two.csv").unwrap()["rows"], 2);
 }
 
-/// Why: tab-separated files of databases know no quotes. The journal remembers that, so that a replay reads as the ingestor did.
+/// Why: databases write tab-separated files without quotes. The journal records that, so that a replay reads like the
+/// ingestor.
 #[test]
 fn quotes_are_what_the_option_says() {
     let place = Place::new();

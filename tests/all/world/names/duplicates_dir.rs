@@ -1,4 +1,4 @@
-//! A `--duplicates-dir` that somebody has removed, replaced or closed.
+//! A `--duplicates-dir` that was removed or replaced, or whose permissions were taken away.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ fn options(dir: &std::path::Path) -> Vec<&str> {
     [&quick[..], &[dir.to_str().unwrap()]].concat()
 }
 
-/// Why: a directory that was cleaned up together with what lay in it ended the process with the next duplicate, and each start
-/// after it that had the duplicate half done. It is made again, and what lies above it too, as the partitions are.
+/// Why: if the directory was removed with its files, the next duplicate ended the process, and each later start with the
+/// unfinished duplicate. It is created again, with the directories above it, like the partitions.
 #[test]
 fn a_directory_that_was_removed_is_made_again() {
     let place = Place::new();
@@ -25,7 +25,7 @@ fn a_directory_that_was_removed_is_made_again() {
         daemon.wait_for("duplicate_skipped", count);
         assert!(dir.join(format!("again-{count}.csv")).exists(), "{}", removed.display());
     }
-    // Replaced by another one: what is open is the old one.
+    // Replaced by another directory, while the old one is open.
     std::fs::rename(&dir, dir.with_extension("old")).unwrap();
     std::fs::create_dir(&dir).unwrap();
     place.stage("again-4.csv", csv(1, 100));
@@ -38,7 +38,7 @@ fn a_directory_that_was_removed_is_made_again() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Why: where it cannot be made the file is as safe in staging; to end the process for it would stop all others.
+/// Why: if it cannot be created, the file is just as safe in staging; to end the process would stop all other files.
 #[test]
 fn where_it_cannot_be_made_the_duplicate_stays_and_that_is_said() {
     let place = Place::new();
@@ -57,14 +57,14 @@ fn where_it_cannot_be_made_the_duplicate_stays_and_that_is_said() {
     assert!(daemon.stop().success());
     assert_eq!(place.staged_names(), ["again.csv"]);
     assert_eq!(place.check_consistent(), 2);
-    // At the next start it is tried again, once the place can be used.
+    // The next start tries again, once the path can be used.
     std::fs::remove_file(&dir).unwrap();
     let output = place.command().args(options(&dir)).arg("--once").output().unwrap();
     assert!(output.status.success() && output.stdout.is_empty(), "{}{}", out(&output), err(&output));
     assert!(dir.join("again.csv").exists() && place.staged_names().is_empty());
 }
 
-/// Why: the same for a directory that may not be written to.
+/// Why: the same for an unwritable directory.
 #[test]
 fn a_directory_that_is_closed_ends_nothing() {
     let place = Place::new();

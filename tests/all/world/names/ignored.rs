@@ -1,10 +1,10 @@
-//! What lies in staging and is never taken.
+//! Files in staging that are never ingested.
 
 use std::os::unix::fs::symlink;
 
 use crate::harness::{Place, csv, err, json_lines, out, sh};
 
-/// Names of unfinished transfers, and of what desktops and editors leave, as other projects list them.
+/// Names of unfinished transfers, and of files that desktops and editors leave, as other projects list them.
 const NO_DATA: &[&str] = &[
     "report.csv.filepart",
     "report.csv.FILEPART",
@@ -29,8 +29,9 @@ const NO_DATA: &[&str] = &[
     "._a.csv",
 ];
 
-/// Why: a transfer that broke off leaves its temporary name behind, which nobody writes to any more: in the warehouse it is half a
-/// file under a name that no reader expects. Whatever is left for its name is named, so that nobody waits for it.
+/// Why: an interrupted transfer leaves a file with a temporary name that is no longer written to: in the warehouse it would be
+/// half a file under a name that no reader expects. Each file that is ignored for its name is reported, so that nobody waits
+/// for it.
 #[test]
 fn names_that_are_no_data_are_left_and_named() {
     let place = Place::new();
@@ -52,7 +53,8 @@ fn names_that_are_no_data_are_left_and_named() {
     assert!(json.iter().all(|line| line["status"] == "IGNORED" && line["reason"].is_string()), "{json:?}");
 }
 
-/// Why: somebody sends files into a directory below staging, or links there, and waits: nothing said that they are never taken.
+/// Why: an upstream sends files into a directory below staging, or creates links, and waits: nothing reported that they are
+/// never ingested.
 #[test]
 fn what_is_no_regular_file_is_named_once() {
     let place = Place::new();
@@ -70,7 +72,7 @@ fn what_is_no_regular_file_is_named_once() {
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 
-    // By the daemon once each, however often it scans; and again when it has come back.
+    // The daemon reports each once, however often it scans; and again when it reappears.
     let daemon = place.start(&["--stability-seconds", "0", "--scan-interval", "20ms", "--log-level", "debug"]);
     daemon.wait_for("file_ignored", 3);
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -85,8 +87,8 @@ fn what_is_no_regular_file_is_named_once() {
     assert!(daemon.stop().success());
 }
 
-/// Why: in sidecar mode each file has a second one that is no data; it must not be said each time. One that can release nothing,
-/// since the name before its ending is ignored, is.
+/// Why: in sidecar mode each file has a second one that is no data; that must not be reported each time. But a sidecar that
+/// can release nothing, since its file's name is ignored, is reported.
 #[test]
 fn sidecars_are_only_named_where_their_file_is_ignored() {
     let place = Place::new();
@@ -104,7 +106,7 @@ fn sidecars_are_only_named_where_their_file_is_ignored() {
     assert!(ignored[1].contains("old-d.csv.ok (sidecar"), "{said}");
 }
 
-/// Why: who asks about one file gets the same answer as who runs once.
+/// Why: `explain` must give the same answer as `--once`.
 #[test]
 fn explain_says_the_same() {
     let place = Place::new();
@@ -125,7 +127,7 @@ fn explain_says_the_same() {
     }
 }
 
-/// Why: a dashboard is where somebody looks who wonders why files do not arrive.
+/// Why: an operator looks at a dashboard to find out why files do not arrive.
 #[test]
 fn they_are_counted_by_reason() {
     let place = Place::new();
@@ -156,7 +158,7 @@ fn they_are_counted_by_reason() {
     }
 }
 
-/// Why: staging may hold a million names that are not ours; what is said, and remembered, has an end.
+/// Why: staging may have a million ignored names; the number of those that are logged and remembered must be limited.
 #[test]
 fn a_great_many_are_counted_not_named() {
     const FILES: usize = csv_ingestor::limits::IGNORED_NAMES_MAX + 10;

@@ -3,7 +3,7 @@
 use super::super::super::bad_input::{as_nobody, chmod};
 use crate::harness::{Place, csv, err, out, sha256_hex};
 
-/// Why: cron mails what ends with another code than 0; a file that nobody may read was left behind every night, and nobody knew.
+/// Why: cron reports only jobs that end with another code than 0; an unreadable file was left every night, and nobody knew.
 #[test]
 fn a_file_that_cannot_be_read_is_told_by_the_exit_code() {
     let place = Place::new();
@@ -15,11 +15,11 @@ fn a_file_that_cannot_be_read_is_told_by_the_exit_code() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", err(&output));
     assert!(err(&output).contains("not every file"), "{}", err(&output));
-    assert!(out(&output).contains("secret.csv (failed"), "what is left is said all the same: {}", out(&output));
+    assert!(out(&output).contains("secret.csv (failed"), "the file that is left is still reported: {}", out(&output));
     assert_eq!(place.warehouse_files().len(), 1, "the others went on");
 }
 
-/// Why: the same for every way in which a file can fail: it stays, or goes to quarantine, and was not ingested.
+/// Why: the same for every way in which a file can fail: it stays, or is quarantined, and was not ingested.
 #[test]
 fn so_is_each_other_failure() {
     let place = Place::new();
@@ -38,7 +38,7 @@ fn so_is_each_other_failure() {
     assert_eq!(place.check_consistent(), 1, "marked, it is ingested");
 }
 
-/// Why: a code that also means "nothing is wrong, come back later" would be ignored by everybody.
+/// Why: everybody would ignore a code that also means "nothing is wrong, try again later".
 #[test]
 fn what_only_waits_is_no_failure() {
     let place = Place::new();
@@ -55,11 +55,11 @@ fn what_only_waits_is_no_failure() {
     place.once_ok(&["--mode", "sidecar"]);
     let output = place.command().args(["--once", "--stability-seconds", "0.2"]).output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
-    // One that was mended in time has not failed.
+    // A file that was corrected in time has not failed.
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Why: the code has to be found where scripts are written.
+/// Why: authors of scripts must find the exit code in the help.
 #[test]
 fn help_names_it() {
     let help = out(&crate::harness::bare(&["--help"]).output().unwrap());

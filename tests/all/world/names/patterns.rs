@@ -2,8 +2,8 @@
 
 use crate::harness::{Place, csv, err, json_lines, out};
 
-/// Why: with such a pattern nothing was ingested, and nothing said why. It is refused in a variable, by `explain` and by a dry run
-/// too.
+/// Why: with such a pattern nothing was ingested, and nothing reported why. It is also refused in a variable, by `explain` and
+/// by a dry run.
 #[test]
 fn a_pattern_that_can_match_nothing_is_refused_with_the_right_form() {
     let place = Place::new();
@@ -42,8 +42,8 @@ fn a_pattern_that_can_match_nothing_is_refused_with_the_right_form() {
     assert!(!place.state.exists() && place.staged_names() == ["a.csv"]);
 }
 
-/// Why: what an upstream sends beside its data has no ending in common with it; to name all that is wanted takes a list that
-/// grows.
+/// Why: the other files that an upstream sends beside its data have no common suffix; a list of all wanted names would keep
+/// growing.
 #[test]
 fn exclude_takes_names_away_from_what_is_included() {
     let place = Place::new();
@@ -58,7 +58,7 @@ fn exclude_takes_names_away_from_what_is_included() {
     assert_eq!(place.staged_names(), ["_SUCCESS", "c.csv.md5"]);
 }
 
-/// Why: a wrong pattern is found by its effect: nothing arrives. One line says so, and it is not said each scan.
+/// Why: a wrong pattern is noticed by its effect: no file is ingested. One line reports that, and not each scan.
 #[test]
 fn a_pattern_that_matches_nothing_that_is_there_is_warned_of_once() {
     let place = Place::new();
@@ -76,7 +76,7 @@ fn a_pattern_that_matches_nothing_that_is_there_is_warned_of_once() {
     let said = daemon.events("include_matches_nothing");
     assert!(said.len() == 1 && said[0]["level"] == "warn", "{said:?}");
     assert!(daemon.stop().success());
-    // Something else matches, or nothing is there that could.
+    // Another file matches, or there is no file to match.
     place.stage("c.csv", csv(3, 100));
     assert_eq!(events(&place.once_ok(&["--include", "*.csv"]), "include_matches_nothing"), 0);
     std::fs::remove_file(place.staging.join("a.txt")).unwrap();
@@ -84,7 +84,7 @@ fn a_pattern_that_matches_nothing_that_is_there_is_warned_of_once() {
     assert_eq!(events(&place.once_ok(&["--include", "*.csv"]), "include_matches_nothing"), 0);
 }
 
-/// Why: a Windows upstream sends `ORDERS.CSV`, which `*.csv` does not match; the pattern looks right to everybody.
+/// Why: a Windows upstream sends `ORDERS.CSV`, which `*.csv` does not match, though the pattern looks right.
 #[test]
 fn where_only_the_case_differs_it_is_said() {
     let place = Place::new();
@@ -96,7 +96,7 @@ fn where_only_the_case_differs_it_is_said() {
     let warned: Vec<_> = log.iter().filter(|line| line["event"] == "pattern_case_differs").collect();
     assert_eq!(warned.len(), 1, "{log:?}");
     assert_eq!((&warned[0]["level"], &warned[0]["option"]), (&"warn".into(), &"--include".into()));
-    // The other way round it is taken, which nobody wanted.
+    // The other way round, the file is ingested, which was not intended.
     let output = place.once_ok(&["--exclude", "orders*"]);
     let log = json_lines(&err(&output));
     let warned: Vec<_> = log.iter().filter(|line| line["event"] == "pattern_case_differs").collect();

@@ -1,4 +1,4 @@
-//! A staging directory that cannot be looked at for a moment.
+//! A staging directory that cannot be read for a moment.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use crate::harness::{Place, csv, err, wait_until};
 
 const QUICK: [&str; 4] = ["--stability-seconds", "0.1", "--scan-interval", "50ms"];
 
-/// Why: an administrator who changes modes recursively, or a server that is away for a moment, ended the process as "removed or
-/// replaced". It is said once, tried again, and said when it is over; what came meanwhile is taken.
+/// Why: a recursive change of modes, or a server that is unavailable for a moment, ended the process with "removed or
+/// replaced". The failure is reported once and retried, and its end is reported; files that arrived meanwhile are ingested.
 #[test]
 fn a_moment_without_permission_ends_nothing() {
-    // Neither listed nor searched, not listed, not searched.
+    // Neither listing nor searching is allowed; no listing; no searching.
     for mode in [0o000, 0o300, 0o600] {
         let place = Place::new();
         let mut command = place.command();
@@ -21,7 +21,7 @@ fn a_moment_without_permission_ends_nothing() {
         let mut daemon = place.spawn(command);
         daemon.wait_for("file_ingested", 1);
         chmod(&place.staging, mode);
-        // Root may write there all the same; the name is heard of by inotify.
+        // Root can still write there, and inotify reports the name.
         let came_meanwhile = rustix::process::geteuid().is_root();
         if came_meanwhile {
             place.stage_whole("meanwhile.csv", csv(2, 100));
@@ -42,7 +42,7 @@ fn a_moment_without_permission_ends_nothing() {
     }
 }
 
-/// Why: a file whose window ends in that moment must not be forgotten.
+/// Why: a file whose window ends at that moment must not be forgotten.
 #[test]
 fn what_is_due_in_that_moment_is_taken_afterwards() {
     let place = Place::new();
@@ -62,18 +62,18 @@ fn what_is_due_in_that_moment_is_taken_afterwards() {
     assert_eq!(place.check_consistent(), 1);
 }
 
-/// Why: who runs it once wants an answer: it is tried a few times, and then the error says what is wrong, and with what.
+/// Why: `--once` must end: it tries a few times, and then the error has the reason and the path.
 #[test]
 fn once_gives_up_and_names_it() {
     let place = Place::new();
     let mut command = place.command();
-    // For as long as the window lasts nothing is through.
+    // No file can be ingested before the window ends.
     command.args(["--once", "--stability-seconds", "2", "--scan-interval", "50ms"]);
     let Some(mut command) = as_nobody(&place, &command) else { return };
     place.stage_whole("a.csv", csv(1, 100));
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
-    // It has begun when its journal is there.
+    // It has begun when its journal exists.
     wait_until("the journal", || place.state.join("LOCK").exists());
     std::thread::sleep(Duration::from_millis(700));
     chmod(&place.staging, 0o000);
@@ -85,7 +85,7 @@ fn once_gives_up_and_names_it() {
     assert!(!said.contains("removed or replaced"), "{said}");
 }
 
-/// Why: these prove that what was watched is not there any more, and must still end the process.
+/// Why: these prove that the watched directory no longer exists, and must still end the process.
 #[test]
 fn a_directory_that_is_gone_or_another_still_ends_it() {
     for replace in [false, true] {

@@ -1,4 +1,4 @@
-//! Which journal works with a staging directory, where its lines do not tell.
+//! Which journal works with a staging directory, when the manifest lines do not show it.
 
 use crate::harness::{Place, csv, err};
 
@@ -28,8 +28,8 @@ fn is_refused(place: &Place, more: &[&str]) {
     assert_eq!(place.manifest_lines().len(), before);
 }
 
-/// Why: the volume with the state was lost in a reboot that also numbered the devices anew. No line seemed to come from here any
-/// more, and all that was sent again was listed again.
+/// Why: the volume with the state was lost in a reboot that also changed the device numbers. No line seemed to come from this
+/// staging directory any more, and every file that was sent again was listed again.
 #[test]
 fn a_journal_that_is_lost_while_devices_are_renumbered_is_missed() {
     let place = Place::new();
@@ -50,8 +50,8 @@ fn a_journal_that_is_lost_while_devices_are_renumbered_is_missed() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Why: a journal was given up for lost and begun anew; a week later somebody found the old volume and put it back, and all that
-/// had come in between was ingested and listed again.
+/// Why: a journal was given up for lost and a new one begun; a week later the old volume was found and mounted again, and every
+/// file of that week that was sent again was ingested and listed again.
 #[test]
 fn a_journal_that_comes_back_after_it_was_replaced_is_refused() {
     let place = Place::new();
@@ -73,14 +73,14 @@ fn a_journal_that_comes_back_after_it_was_replaced_is_refused() {
     place.once_ok(&["--duplicates", "remove"]);
     assert_eq!(place.manifest_lines().len(), 2);
 
-    // Whoever means it can have it.
+    // With the option, an operator can still use it.
     std::fs::rename(&place.state, &new).unwrap();
     std::fs::rename(&old, &place.state).unwrap();
     place.once_ok(&["--new-journal"]);
     place.once_ok(&[]);
 }
 
-/// Why: two ingestors share a warehouse, and a restore exchanged their state directories: each took all of its files for new.
+/// Why: two ingestors share a warehouse, and a restore exchanged their state directories: all files were new to each of them.
 #[test]
 fn journals_that_were_exchanged_are_told_apart() {
     let one = Place::new();

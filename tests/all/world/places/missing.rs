@@ -1,10 +1,10 @@
-//! A warehouse or manifests that are not mounted, or lie where they must not.
+//! A warehouse or manifests that are not mounted, or are at a path where they must not be.
 
 use std::path::Path;
 
 use crate::harness::{Place, csv, err, has, is_root, sh};
 
-/// A place in which something was ingested, with a new file in staging.
+/// A place with an ingested file, and a new file in staging.
 fn used() -> Place {
     let place = Place::new();
     place.stage("a.csv", csv(1, 100));
@@ -27,8 +27,7 @@ fn refused(place: &Place, dir: &Path) {
     assert_eq!(place.staged_names(), ["b.csv"]);
 }
 
-/// Why: the warehouse's disk was not mounted, and files went below the mount point, where nobody looks, and where the mount
-/// hides them.
+/// Why: the warehouse's disk was not mounted, and files were moved below the mount point, where the mount hides them.
 #[test]
 fn a_mount_point_without_its_disk_is_refused() {
     for is_there in [true, false] {
@@ -40,7 +39,7 @@ fn a_mount_point_without_its_disk_is_refused() {
                 std::fs::create_dir(dir).unwrap();
             }
             refused(&place, dir);
-            assert!(!is_there || std::fs::read_dir(dir).unwrap().next().is_none(), "nothing was made below it");
+            assert!(!is_there || std::fs::read_dir(dir).unwrap().next().is_none(), "nothing was created below it");
             if is_there {
                 std::fs::remove_dir(dir).unwrap();
             }
@@ -51,7 +50,7 @@ fn a_mount_point_without_its_disk_is_refused() {
     }
 }
 
-/// Why: as before, with a real disk.
+/// Why: as above, with a real disk.
 #[test]
 fn a_disk_that_is_not_mounted_is_missed() {
     if !is_root() || !has("mount") {
@@ -64,7 +63,7 @@ fn a_disk_that_is_not_mounted_is_missed() {
     mount();
     place.stage("a.csv", csv(1, 100));
     place.once_ok(&[]);
-    // What is kept while it is away: a tmpfs would forget it.
+    // A copy of its files while it is unmounted: a tmpfs would lose them.
     unmount();
     place.stage("b.csv", csv(2, 100));
     refused(&place, &place.warehouse);
@@ -73,7 +72,7 @@ fn a_disk_that_is_not_mounted_is_missed() {
     assert_eq!(place.warehouse_files().len(), 1);
 }
 
-/// Why: a warehouse may be replaced on purpose; it is said once.
+/// Why: a warehouse may be replaced on purpose; the operator confirms it once.
 #[test]
 fn a_new_warehouse_is_accepted_once() {
     let place = used();
@@ -91,7 +90,7 @@ fn a_new_warehouse_is_accepted_once() {
     place.once_ok(&[]);
 }
 
-/// Why: to go on with other directories is a change of settings, and worked before.
+/// Why: continuing with other directories is a change of settings, and must still work.
 #[test]
 fn another_path_is_a_new_place() {
     let mut place = used();
@@ -106,8 +105,8 @@ fn another_path_is_a_new_place() {
     assert_eq!(place.once(&[]).status.code(), Some(2));
 }
 
-/// Why: journals of version 0.1 have marked the warehouse, and never the manifests: an upgrade must not be refused, and makes
-/// the mark.
+/// Why: journals of version 0.1 have marked the warehouse, but not the manifests: an upgrade must not be refused, and makes the
+/// mark.
 #[test]
 fn manifests_that_were_never_marked_are_marked() {
     let place = used();
@@ -123,7 +122,7 @@ fn manifests_that_were_never_marked_are_marked() {
     refused(&place, &place.manifests);
 }
 
-/// Why: a half-written file in `WAREHOUSE/staging` is a whole one to everybody who reads `WAREHOUSE/**/*.csv`.
+/// Why: readers of `WAREHOUSE/**/*.csv` take a half-written file in `WAREHOUSE/staging` for a whole one.
 #[test]
 fn staging_inside_warehouse_or_manifests_is_refused() {
     let place = Place::new();
@@ -139,7 +138,7 @@ fn staging_inside_warehouse_or_manifests_is_refused() {
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));
         assert!(err(&output).contains("--input"), "{}", err(&output));
-        assert!(!place.state.exists(), "something was made");
+        assert!(!place.state.exists(), "something was created");
     };
     let (other, around) = (root.join("other"), root.join("around"));
     std::os::unix::fs::symlink(root, &around).unwrap();
@@ -150,7 +149,7 @@ fn staging_inside_warehouse_or_manifests_is_refused() {
             run(&other, outer, input);
         }
     }
-    // The warehouse is the directory above.
+    // The warehouse is the parent directory.
     let top = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(top.path().join("data/in")).unwrap();
     std::os::unix::fs::symlink(top.path().join("data"), top.path().join("link")).unwrap();

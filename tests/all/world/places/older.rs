@@ -1,4 +1,4 @@
-//! A journal that is older than the manifests, or was begun anew beside them.
+//! A journal that is older than the manifests, or a new one beside older manifests.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ fn restored() -> Place {
     place.once_ok(&[]);
     let backup = place.root.path().join("backup");
     copy(&place.state, &backup);
-    // One after the other: two that are hashed side by side are listed in either order.
+    // One after the other: two files that are hashed in parallel may be listed in either order.
     for (name, seed) in [("b.csv", 2), ("c.csv", 3)] {
         place.stage(name, csv(seed, 100));
         place.once_ok(&[]);
@@ -22,14 +22,14 @@ fn restored() -> Place {
     place
 }
 
-/// The one manifest, or the newest.
+/// The newest manifest.
 fn manifest(place: &Place) -> PathBuf {
     let find = format!("find {} -name manifest.jsonl | sort", place.manifests.display());
     let output = std::process::Command::new("sh").args(["-c", &find]).output().unwrap();
     PathBuf::from(out(&output).lines().last().unwrap())
 }
 
-/// Makes the lines what a version without the key wrote.
+/// Changes the lines to the form of versions without the key.
 fn without_key(place: &Place) {
     let manifest = manifest(place);
     let text = std::fs::read_to_string(&manifest).unwrap();
@@ -40,8 +40,8 @@ fn without_key(place: &Place) {
     std::fs::write(&manifest, text.lines().map(strip).collect::<String>()).unwrap();
 }
 
-/// Why: the state directory came back from last night's backup; the same content was ingested and listed a second time, its
-/// ingest id was given out twice, and nobody was told.
+/// Why: the state directory was restored from last night's backup; the same content was ingested and listed a second time, an
+/// ingest id was assigned twice, and nothing reported it.
 #[test]
 fn a_state_directory_from_a_backup_is_refused() {
     let place = restored();
@@ -60,7 +60,7 @@ fn a_state_directory_from_a_backup_is_refused() {
     }
     assert_eq!((place.staged_names().len(), place.manifest_lines().len()), (2, 3));
 
-    // As the message says: moved away, and rebuilt.
+    // As the message advises: it is moved away, and rebuilt.
     std::fs::rename(&place.state, place.root.path().join("away")).unwrap();
     let (warehouse, manifests) = (place.warehouse.to_str().unwrap(), place.manifests.to_str().unwrap());
     let rebuilt = place.subcommand(&["journal", "rebuild", "--warehouse", warehouse, "--manifests", manifests]);
@@ -69,8 +69,8 @@ fn a_state_directory_from_a_backup_is_refused() {
     assert_eq!(place.check_consistent(), 4);
 }
 
-/// Why: who has lost the journal for good, and does not want it back, must be able to go on; and must not be asked each time.
-/// But a second backup that is brought back later is a second accident.
+/// Why: an operator who has lost the journal for good must be able to continue without confirming it at each start. But if an
+/// older backup is restored later, that is a second accident.
 #[test]
 fn a_journal_that_is_accepted_once_is_accepted() {
     let place = restored();
@@ -95,8 +95,8 @@ fn a_journal_that_is_accepted_once_is_accepted() {
     place.once_ok(&[]);
 }
 
-/// Why: a volume with the state directory was lost, and a new journal begun beside the old manifests took everything that was
-/// sent again for new. Refused, it must leave nothing in the way of a rebuild.
+/// Why: a volume with the state directory was lost, and to a new journal beside the old manifests every file that was sent
+/// again was new. The refused start must leave nothing that prevents a rebuild.
 #[test]
 fn a_journal_that_is_begun_anew_beside_its_manifests_is_refused() {
     for are_old_lines in [false, true] {
@@ -122,8 +122,8 @@ fn a_journal_that_is_begun_anew_beside_its_manifests_is_refused() {
     }
 }
 
-/// Why: a neighbour that shares the manifests writes thousands of lines an hour, and hid the few of an ingestor whose journal was
-/// lost or came back from a backup.
+/// Why: another ingestor that shares the manifests writes thousands of lines an hour, which hid the few lines of an ingestor
+/// whose journal was lost or restored from a backup.
 #[test]
 fn a_neighbours_many_lines_hide_nothing() {
     let lost = Place::new();
@@ -144,7 +144,7 @@ fn a_neighbours_many_lines_hide_nothing() {
     }
 }
 
-/// Why: `--new-journal` on a lost journal must last, too; and by another path the staging directory is the same.
+/// Why: the effect of `--new-journal` after a loss must be permanent; and by another path the staging directory is the same.
 #[test]
 fn a_new_journal_is_remembered_and_a_link_does_not_hide_it() {
     let place = Place::new();
@@ -189,7 +189,7 @@ fn lines_without_the_key_are_judged_by_their_staging_directory() {
     assert_eq!(output.status.code(), Some(3), "{}", err(&output));
 }
 
-/// Why: several ingestors may share manifests; what one has never seen is none of its business.
+/// Why: several ingestors may share manifests; lines of the others do not concern an ingestor.
 #[test]
 fn a_second_ingestor_with_a_staging_directory_of_its_own_starts() {
     for are_old_lines in [false, true] {
@@ -219,7 +219,7 @@ fn a_second_ingestor_with_a_staging_directory_of_its_own_starts() {
     }
 }
 
-/// Why: what was to be forgotten is listed and unknown, as it should be.
+/// Why: a content that was forgotten on purpose is listed and unknown, which is correct.
 #[test]
 fn what_was_forgotten_need_not_be_known() {
     let place = Place::new();
@@ -240,7 +240,7 @@ fn what_was_forgotten_need_not_be_known() {
     assert_eq!(place.manifest_lines().len(), 3);
 }
 
-/// Why: after a clock that was ahead, the newest hours by name are years away, and hide today's.
+/// Why: after the clock was ahead, the newest hours by name are years in the future, and hide today's.
 #[test]
 fn hours_ahead_of_the_clock_hide_nothing() {
     let place = restored();
@@ -255,7 +255,7 @@ fn hours_ahead_of_the_clock_hide_nothing() {
     }
     let output = place.once(&[]);
     assert_eq!(output.status.code(), Some(3), "{}", err(&output));
-    // And the other way round: only what is ahead is unknown.
+    // And the other way round: only the lines in the future are unknown.
     let place = restored();
     let today = manifest(&place);
     let dir = place.manifests.join("2031/02/03/04");
@@ -268,7 +268,7 @@ fn hours_ahead_of_the_clock_hide_nothing() {
     assert!(err(&output).contains(&named), "{named}: {}", err(&output));
 }
 
-/// Why: a manifest that cannot be read, or holds what is no line, says nothing, and must not stop everything.
+/// Why: a manifest that cannot be read, or has invalid lines, proves nothing, and must not stop the ingestor.
 #[test]
 fn what_is_no_manifest_says_nothing() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! What happens to the directories while an ingestor works in them.
+//! Changes to the directories while an ingestor works in them.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ fn started() -> (Place, Daemon) {
     let daemon = place.start(&QUICK);
     daemon.wait_started();
     place.stage("a.csv", csv(1, 100));
-    // Its line comes before it is done with.
+    // Its manifest line is written before the file is finished.
     let log = place.root.path().join("log.jsonl");
     wait_until("the first file", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("file_ingested")));
     (place, daemon)
 }
 
-/// The daemon ends by itself, names the directory, and takes nothing more.
+/// Checks that the daemon ends by itself, names the directory, and ingests nothing more.
 #[track_caller]
 fn ends(place: &Place, mut daemon: Daemon, dir: &Path) {
     let lines = place.manifest_lines().len();
@@ -31,12 +31,11 @@ fn ends(place: &Place, mut daemon: Daemon, dir: &Path) {
     assert_eq!(status.unwrap().code(), Some(1));
     let log = std::fs::read_to_string(place.root.path().join("log.jsonl")).unwrap();
     assert!(log.contains(&format!("{} was removed or replaced while running", dir.display())), "{log}");
-    assert!(place.staged_names().contains(&"late.csv".to_owned()), "it was taken");
+    assert!(place.staged_names().contains(&"late.csv".to_owned()), "it was ingested");
     assert_eq!(place.manifest_lines().len(), lines);
 }
 
-/// Why: somebody removed the state directory under a running ingestor, which went on for days, with a journal that nobody could
-/// ever find again.
+/// Why: the state directory of a running ingestor was removed, and it continued for days with a journal that had no name.
 #[test]
 fn a_state_directory_that_is_removed_ends_it() {
     let (place, daemon) = started();
@@ -45,7 +44,7 @@ fn a_state_directory_that_is_removed_ends_it() {
     ends(&place, daemon, &dir);
 }
 
-/// Why: the same, with something else in its place: a copy, an empty directory, a link, a file; or another lock.
+/// Why: the same if it is replaced: by a copy, an empty directory, a link, a file; or with another lock.
 #[test]
 fn a_state_directory_that_is_replaced_ends_it() {
     type Replace = fn(&Path, &Path);
@@ -69,8 +68,8 @@ fn a_state_directory_that_is_replaced_ends_it() {
     }
 }
 
-/// Why: a journal was tidied away or put back from a backup under a running ingestor, file by file: the lock stood where it was,
-/// and what was written next was in a file without a name.
+/// Why: the journal of a running ingestor was deleted or restored from a backup, file by file: the lock kept its name, and the
+/// next records were written to a file without a name.
 #[test]
 fn a_journal_that_is_removed_or_replaced_ends_it() {
     for is_replaced in [false, true] {
@@ -91,7 +90,7 @@ fn a_journal_that_is_removed_or_replaced_ends_it() {
     }
 }
 
-/// Why: with nothing arriving it must be noticed, too, and not only when a file is lost by it.
+/// Why: it must also be noticed while no file arrives, and not only when a file is lost because of it.
 #[test]
 fn it_is_noticed_with_nothing_to_do() {
     for of_state in [true, false] {
@@ -107,8 +106,8 @@ fn it_is_noticed_with_nothing_to_do() {
     }
 }
 
-/// Why: a warehouse that is unmounted under a running ingestor must not get files below its mount point, nor manifests lines
-/// there.
+/// Why: if the warehouse is unmounted while an ingestor runs, no file may be moved below its mount point; likewise for
+/// manifests and lines.
 #[test]
 fn a_warehouse_or_manifests_that_go_away_end_it() {
     for of_warehouse in [true, false] {
@@ -125,7 +124,7 @@ fn a_warehouse_or_manifests_that_go_away_end_it() {
             }
             ends(&place, daemon, &dir);
             let left = std::fs::read_dir(&dir).map_or(0, |entries| entries.count());
-            assert_eq!(left, 0, "something was made there");
+            assert_eq!(left, 0, "something was created there");
             let again = place.once(&[]);
             assert_eq!(again.status.code(), Some(if of_warehouse { 2 } else { 0 }), "{}", err(&again));
         }

@@ -1,4 +1,4 @@
-//! Root beside a service user, and two users of one warehouse. They take root, `setpriv` and, for ACLs, `setfacl`.
+//! Root beside a service user, and two users of one warehouse. The tests need root, `setpriv` and, for ACLs, `setfacl`.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::harness::{BINARY, Place, csv, err, has, is_root, sh};
 
-/// Nobody's on any machine that runs tests.
+/// User ids that no machine that runs tests has assigned.
 const ONE: u32 = 61_001;
 const OTHER: u32 = 61_002;
 const GROUP: u32 = 61_003;
@@ -15,7 +15,7 @@ fn can_be_tried() -> bool {
     is_root() && has("setpriv")
 }
 
-/// A program that other users may run, too.
+/// A copy of the program that other users may run.
 fn binary(place: &Place) -> PathBuf {
     let binary = place.root.path().join("csv-ingestor");
     if !binary.exists() {
@@ -59,7 +59,7 @@ fn stage_as(place: &Place, uid: u32, name: &str, content: Vec<u8>) {
     chown(place.stage(name, content), Some(uid), Some(uid)).unwrap();
 }
 
-/// A place of a service user's.
+/// A place that a service user owns.
 fn service() -> Place {
     let place = Place::new();
     binary(&place);
@@ -72,7 +72,7 @@ fn service() -> Place {
     place
 }
 
-/// Everything below `top` belongs to the service.
+/// Checks that the service user owns everything below `top`.
 #[track_caller]
 fn is_the_services(top: &Path) {
     for (path, _) in crate::harness::snapshot(top) {
@@ -98,7 +98,7 @@ fn what_root_makes_in_the_state_directory_is_the_services() {
     stage_as(&place, ONE, "b.csv", csv(2, 100));
     runs_as(&place, ONE, ONE, "022");
 
-    // Damaged, and repaired.
+    // The journal is damaged, and repaired.
     let segments = std::fs::read_dir(&place.state).unwrap().map(|entry| entry.unwrap().path());
     let mut segments: Vec<_> = segments.filter(|path| path.extension().is_some_and(|it| it == "log")).collect();
     segments.sort();
@@ -109,7 +109,7 @@ fn what_root_makes_in_the_state_directory_is_the_services() {
     assert!(err(&output).is_empty() || output.status.success(), "{}", err(&output));
     is_the_services(&place.state);
 
-    // Lost, and rebuilt.
+    // It is lost, and rebuilt.
     std::fs::remove_dir_all(&place.state).unwrap();
     std::fs::create_dir(&place.state).unwrap();
     chown(&place.state, Some(ONE), Some(ONE)).unwrap();
@@ -122,7 +122,8 @@ fn what_root_makes_in_the_state_directory_is_the_services() {
     assert_eq!(place.warehouse_files().len(), 3);
 }
 
-/// Why: `replay`, or a `run` by root, may make today's partition and this hour's manifest, which the service has to go on with.
+/// Why: `replay`, or a `run` by root, may create today's partition and this hour's manifest, and the service must be able to
+/// write to them.
 #[test]
 fn what_root_makes_in_warehouse_and_manifests_is_the_services() {
     if !can_be_tried() {
@@ -147,8 +148,8 @@ fn what_root_makes_in_warehouse_and_manifests_is_the_services() {
     assert_eq!(place.warehouse_files().len(), 2);
 }
 
-/// Why: two users with a common group share a warehouse and its manifests; with modes that were built in, who came second
-/// could not write to what the first had made.
+/// Why: two users with a common group share a warehouse and its manifests; with built-in modes, the second could not write to
+/// the directories and manifests that the first had created.
 #[test]
 fn two_users_share_a_warehouse_and_its_manifests() {
     if !can_be_tried() {
@@ -186,7 +187,7 @@ fn two_users_share_a_warehouse_and_its_manifests() {
             let output = as_user(&place, *uid, GROUP, "002", &words);
             assert!(output.status.success(), "as {uid}: {}", err(&output));
             let mode = std::fs::metadata(state).unwrap().permissions().mode() & 0o777;
-            assert!(mode == 0o755, "the directory that was there keeps its mode: {mode:o}");
+            assert!(mode == 0o755, "an existing directory keeps its mode: {mode:o}");
             let lock = std::fs::metadata(state.join("LOCK")).unwrap().permissions().mode() & 0o777;
             assert_eq!(lock, 0o600);
         }
@@ -205,7 +206,7 @@ fn two_users_share_a_warehouse_and_its_manifests() {
     }
 }
 
-/// Why: the umask and a default ACL are how an operator says who may read what; both were overridden.
+/// Why: with the umask and default ACLs an operator controls access; both were overridden.
 #[test]
 fn the_umask_and_a_default_acl_are_heeded() {
     if !can_be_tried() {

@@ -1,5 +1,5 @@
-//! What is printed and logged of names that nobody chose with care: no character that a terminal or a line would obey, and the
-//! exact bytes of what is no text.
+//! The output and the log for arbitrary names: no character that controls a terminal or ends a line, and the exact bytes of
+//! names that are not UTF-8.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::harness::{Place, bare, csv, sha256_hex};
 
-/// What docs/scripting.md promises: U+007F to U+009F, U+2028, U+2029, and what changes the direction of text.
+/// The characters that docs/scripting.md excludes: U+007F to U+009F, U+2028, U+2029, and those that change the direction of
+/// text.
 fn obeys(character: char) -> bool {
     matches!(
         u32::from(character),
@@ -31,7 +32,7 @@ fn assert_harmless(what: &str, bytes: &[u8]) {
     assert!(raw.is_empty(), "{what}: {raw:?} in {text}");
 }
 
-/// Both streams are harmless; the lines of standard output as JSON.
+/// Checks that both streams are harmless; returns the lines of standard output as JSON.
 #[track_caller]
 fn checked(what: &str, output: &Output) -> Vec<Value> {
     assert_harmless(what, &output.stdout);
@@ -57,7 +58,7 @@ fn exact(value: &Value) -> Vec<(String, OsString)> {
     }
 }
 
-/// The keys under which exactly this path is told.
+/// The keys that have exactly this path.
 fn keys_of(lines: &[Value], path: &OsStr) -> Vec<String> {
     let mut keys: Vec<String> =
         lines.iter().flat_map(exact).filter(|(_, told)| told == path).map(|(key, _)| key).collect();
@@ -66,8 +67,8 @@ fn keys_of(lines: &[Value], path: &OsStr) -> Vec<String> {
     keys
 }
 
-/// Why: JSON logs and `--json` outputs passed everything above ASCII's control characters raw, and a name could move the cursor or
-/// turn around the text of whoever looked at them; and of names that are not UTF-8 most of them told something that is no name.
+/// Why: JSON logs and `--json` outputs had all characters above ASCII's control characters unescaped, so a name could move the
+/// cursor or reverse the text on a terminal; and for names that are not UTF-8, most of them had a text that is not the name.
 #[test]
 fn no_output_passes_what_a_terminal_obeys_and_each_has_the_exact_bytes() {
     let place = Place::new();
@@ -87,7 +88,7 @@ fn no_output_passes_what_a_terminal_obeys_and_each_has_the_exact_bytes() {
     let stored = place.warehouse_files().into_keys().find(|path| path.to_str().is_none()).unwrap();
     assert_eq!(keys_of(&events, odd.as_os_str()), ["path"]);
     assert_eq!(keys_of(&events, stored.as_os_str()), ["warehouse_path"]);
-    assert!(events.iter().any(|event| event["path"] == nasty.to_str().unwrap()), "nothing is changed by it");
+    assert!(events.iter().any(|event| event["path"] == nasty.to_str().unwrap()), "JSON parsers get the same text");
 
     // Duplicates, in both formats of the log.
     for (format, seed) in [("text", 1), ("json", 2)] {
@@ -124,12 +125,12 @@ fn no_output_passes_what_a_terminal_obeys_and_each_has_the_exact_bytes() {
     assert_eq!(keys_of(&lines, stored.as_os_str()), ["path"]);
     let forgotten = place.subcommand(&["forget", "--json", &sha256_hex(&csv(2, 100))]);
     assert_eq!(keys_of(&checked("forget", &forgotten), odd.as_os_str()), ["source_path"]);
-    // Errors, too.
+    // Errors as well.
     let mut command = bare(&["forget", "--state-path"]);
     checked("error", &command.arg(&place.state).arg(place.staging.join(format!("no-{NASTY}"))).output().unwrap());
 }
 
-/// Why: events about sidecars, ignored names, patterns and damaged originals had no exact bytes: nobody could find the file.
+/// Why: events about sidecars, ignored names, patterns and damaged originals had no exact bytes, so the file could not be found.
 #[test]
 fn each_event_has_the_exact_bytes_of_its_paths() {
     let place = Place::new();
@@ -167,7 +168,7 @@ fn each_event_has_the_exact_bytes_of_its_paths() {
     assert_eq!(keys_of(&events, stored.as_os_str()), ["original"]);
 }
 
-/// Why: the reason beside a quarantined file is read on a terminal, by whoever wants to know what is wrong.
+/// Why: operators read the reason beside a quarantined file on a terminal.
 #[test]
 fn the_reason_of_a_quarantined_file_is_harmless() {
     let place = Place::new();
@@ -195,7 +196,7 @@ fn the_reason_of_a_quarantined_file_is_harmless() {
     assert!(lines.iter().flat_map(exact).any(|(key, _)| key == "quarantine_path"));
 }
 
-/// Why: a pattern for a path that is not UTF-8 was refused as a usage error, so such files could not be asked for.
+/// Why: a pattern for a path that is not UTF-8 was refused as a usage error, so such files could not be selected.
 #[test]
 fn inspect_takes_a_pattern_of_any_bytes() {
     let place = Place::new();
@@ -221,10 +222,10 @@ fn inspect_takes_a_pattern_of_any_bytes() {
     }
 }
 
-/// Why: as soon as one place makes its JSON by itself, the others are safe in vain.
+/// Why: all JSON must be made by the safe code; one exception would make it useless.
 #[test]
 fn json_is_made_in_one_place() {
-    // The manifests' lines are data; what goes over the control socket is read by ourselves.
+    // The manifests' lines are data; only this program reads the control socket's messages.
     const OTHERS: [&str; 4] =
         ["src/log/json.rs", "src/pipeline/manifest/line.rs", "src/control.rs", "src/daemon/socket.rs"];
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -242,7 +243,7 @@ fn json_is_made_in_one_place() {
 }
 
 proptest! {
-    /// Whatever the text: as JSON it is harmless, and read back it is the same.
+    /// Any text is harmless as JSON, and is parsed to the same text.
     #[test]
     fn any_text_is_harmless_as_json_and_comes_back(text in any_text()) {
         let value = serde_json::json!({ text.clone(): [text.clone()] });

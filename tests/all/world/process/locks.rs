@@ -1,4 +1,4 @@
-//! Locks that strangers take, and those that ingestors take.
+//! Locks of other programs, and those of ingestors.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,8 @@ fn started(place: &Place) -> Daemon {
     daemon
 }
 
-/// Why: whoever may read a manifest could hold an flock on it, as a reader does that wants no half lines. That stopped the
-/// ingestion, and SIGTERM.
+/// Why: any reader of a manifest could hold an flock on it, for example to get no half lines. That stopped the ingestion, and
+/// SIGTERM.
 #[test]
 fn a_reader_that_locks_a_manifest_stops_nothing() {
     let place = Place::new();
@@ -55,8 +55,8 @@ fn a_reader_that_locks_a_manifest_stops_nothing() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Why: an NFS or SMB server has a lease on a manifest for a client that reads it, and gives it up when it is asked. The open
-/// that asks for it failed with EAGAIN, which ended the process.
+/// Why: an NFS or SMB server holds a lease on a manifest for a client that reads it, and releases it when another process opens
+/// the file. That open failed with EAGAIN, which ended the process.
 #[test]
 fn a_lease_on_a_manifest_is_waited_for() {
     if !has("python3") {
@@ -87,7 +87,7 @@ fn a_lease_on_a_manifest_is_waited_for() {
     child.wait().unwrap();
 }
 
-/// Why: `flock /data/staging command` is how upstreams keep each other out. It stopped every start, as "held by another
+/// Why: upstreams exclude each other with `flock /data/staging command`. It stopped every start with "held by another
 /// csv-ingestor".
 #[test]
 fn a_script_that_locks_a_directory_stops_nothing() {
@@ -101,7 +101,7 @@ fn a_script_that_locks_a_directory_stops_nothing() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: what upstreams may write to, they may fill with whatever name we would like to lock.
+/// Why: in a directory that upstreams can write to, they can create any name, also that of a lock file.
 #[test]
 fn a_name_in_staging_is_no_lock() {
     let place = Place::new();
@@ -120,7 +120,7 @@ fn a_name_in_staging_is_no_lock() {
     assert!(daemon.stop().success());
 }
 
-/// Why: the lock keeps two ingestors from writing into each other's lines, so nobody else may be able to hold it.
+/// Why: the lock keeps two ingestors from writing into each other's lines, so no other program may be able to hold it.
 #[test]
 fn the_lock_is_for_those_who_may_write_manifests() {
     for (mode, expected) in [(0o755, 0o600), (0o2775, 0o640)] {
@@ -138,7 +138,8 @@ fn the_lock_is_for_those_who_may_write_manifests() {
     }
 }
 
-/// Why: whatever holds the lock, and however long: it is told, nothing is lost, and the first SIGTERM ends it.
+/// Why: whatever process holds the lock, and however long: it is reported, nothing is lost, and the first SIGTERM ends the
+/// ingestor.
 #[test]
 fn a_lock_that_does_not_come_is_told_and_ended_by_sigterm() {
     let place = Place::new();
@@ -155,7 +156,7 @@ fn a_lock_that_does_not_come_is_told_and_ended_by_sigterm() {
     let failed = daemon.events("failed").pop().unwrap();
     let pid = format!("(pid {})", std::process::id());
     assert!(failed["error"].as_str().unwrap().contains(&pid), "{failed}");
-    // A recovery waits in the same way.
+    // Recovery waits in the same way.
     let mut again = place.start(&QUICK);
     again.wait_for("manifests_locked", 2);
     again.signal(Signal::TERM);
@@ -165,7 +166,7 @@ fn a_lock_that_does_not_come_is_told_and_ended_by_sigterm() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: a neighbour that has the lock for a moment, also while it is to stop, costs a moment.
+/// Why: if another ingestor has the lock for a moment, even during a stop, that costs only a moment.
 #[test]
 fn a_lock_that_comes_is_waited_for() {
     let place = Place::new();
@@ -180,7 +181,7 @@ fn a_lock_that_comes_is_waited_for() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: somebody tidies up what is hidden; two ingestors must not lock two files then, and neither may wait for ever.
+/// Why: if the hidden lock file is deleted, two ingestors must not lock two different files, and neither may wait for ever.
 #[test]
 fn a_lock_file_that_is_removed_is_made_again() {
     let place = Place::new();
@@ -195,7 +196,7 @@ fn a_lock_file_that_is_removed_is_made_again() {
     assert_eq!(place.check_consistent(), 5);
 }
 
-/// Why: a full disk is waited out for hours, and held the lock as long, against all neighbours.
+/// Why: an ingestor may wait for hours on a full disk, and held the lock for that time, against all other ingestors.
 #[test]
 fn the_lock_is_not_held_while_a_disk_is_full() {
     let fs = SimFs::new(1);
@@ -219,7 +220,7 @@ fn the_lock_is_not_held_while_a_disk_is_full() {
     assert!(lines.iter().all(|line| count(line) == 1) && count(theirs) == 1, "{}", String::from_utf8_lossy(&text));
 }
 
-/// Why: it looked like a lock of an ingestor, and was refused with exit code 4.
+/// Why: it was taken for a lock of an ingestor, and the start was refused with exit code 4.
 #[test]
 fn two_ingestors_on_one_staging_directory_are_refused_whoever_locks_it_besides() {
     let place = Place::new();
@@ -231,7 +232,7 @@ fn two_ingestors_on_one_staging_directory_are_refused_whoever_locks_it_besides()
     assert_eq!(output.status.code(), Some(4));
     let failed = json_lines(&err(&output)).pop().unwrap();
     let pid = format!("(pid {})", daemon.child.id());
-    assert!(failed["error"].as_str().unwrap().contains(&pid), "the ingestor's, and not the stranger's: {failed}");
+    assert!(failed["error"].as_str().unwrap().contains(&pid), "the ingestor's, and not the other process's: {failed}");
     drop(held);
     assert!(daemon.stop().success());
 }

@@ -1,4 +1,4 @@
-//! Standard error and the service manager's socket, while nobody reads them.
+//! Standard error and the service manager's socket, while no process reads them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -15,7 +15,7 @@ use crate::harness::{PATIENCE, Place, csv, json_lines, wait_until};
 
 const QUICK: [&str; 4] = ["--stability-seconds", "0", "--scan-interval", "50ms"];
 
-/// A daemon whose log goes where the test wants it.
+/// A daemon whose log is written to a file of the test's choice.
 struct Mute {
     child: Child,
     textfile: PathBuf,
@@ -40,7 +40,7 @@ impl Mute {
         line.map_or(0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
     }
 
-    /// The first SIGTERM ends it, soon.
+    /// Checks that the first SIGTERM ends it soon.
     #[track_caller]
     fn stop(&mut self) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), Signal::TERM).unwrap();
@@ -58,7 +58,7 @@ impl Drop for Mute {
     }
 }
 
-/// Many files whose lines in the log are long.
+/// Stages many files whose lines in the log are long.
 fn stage_many(place: &Place, count: u64) {
     for seed in 0..count {
         place.stage(format!("{seed:05}-{}.csv", "n".repeat(200)), csv(seed, 0));
@@ -70,17 +70,18 @@ fn wait_ingested(place: &Place) {
     wait_until("all are ingested", || place.staged_names().is_empty());
 }
 
-/// The paths of the files that the log calls ingested, each once.
+/// The paths of the files that the log reports as ingested; each must occur once.
 fn ingested(log: &[Value]) -> BTreeSet<&str> {
     let lines = log.iter().filter(|line| line["event"] == "file_ingested");
     let paths: Vec<&str> = lines.map(|line| line["path"].as_str().unwrap()).collect();
     let distinct: BTreeSet<&str> = paths.iter().copied().collect();
-    assert_eq!(paths.len(), distinct.len(), "a line came twice");
+    assert_eq!(paths.len(), distinct.len(), "a line is repeated");
     distinct
 }
 
-/// Why: a log shipper that hangs, or Ctrl-S in a terminal, stopped the ingestion for ever, and SIGTERM too, while the probes
-/// said ok. What no buffer can hold is dropped and counted, and the log says how much, when it is read again.
+/// Why: a log shipper that hangs, or Ctrl-S in a terminal, stopped the ingestion for ever, and SIGTERM, while the probes
+/// succeeded. Lines that do not fit into the buffer are dropped and counted, and the log reports their number when it is read
+/// again.
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     const FILES: u64 = 9_000;
@@ -114,8 +115,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     assert_eq!(place.check_consistent() as u64, FILES);
 }
 
-/// Why: as above, while nobody ever reads it again: the process must end all the same, within the time that a service manager
-/// waits.
+/// Why: as above, if the log is never read again: the process must still end within the time that a service manager waits.
 #[test]
 fn it_ends_although_nobody_reads_its_log() {
     let place = Place::new();
@@ -128,7 +128,7 @@ fn it_ends_although_nobody_reads_its_log() {
     assert_eq!(place.check_consistent(), 1_001);
 }
 
-/// Why: a reader that is merely slow must get every line, in order, also what is written just before the end.
+/// Why: a slow reader must get every line, in order, including those that are written just before the end.
 #[test]
 fn a_slow_reader_gets_every_line() {
     let place = Place::new();
@@ -151,8 +151,8 @@ fn a_slow_reader_gets_every_line() {
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
 }
 
-/// Why: standard error may be shared, and whoever shares it may have made it non-blocking. A write that finds the pipe full is
-/// tried again; and we leave it as we found it.
+/// Why: standard error may be shared, and another process may have made it non-blocking. A write that finds the pipe full is
+/// tried again; and the program does not change that flag.
 #[test]
 fn a_pipe_that_does_not_block_is_waited_for() {
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -179,7 +179,7 @@ fn a_pipe_that_does_not_block_is_waited_for() {
     }
 }
 
-/// Why: a log that is closed, or on a full disk, loses lines, and nothing else. They are counted.
+/// Why: a log that is closed, or on a full disk, only loses lines. They are counted.
 #[test]
 fn a_log_that_cannot_be_written_loses_lines_only() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -195,7 +195,7 @@ fn a_log_that_cannot_be_written_loses_lines_only() {
     }
 }
 
-/// Why: a FIFO whose reader went away and came back is whole again, and says how much is missing.
+/// Why: after the reader of a FIFO has closed it and opened it again, the log continues, and reports how many lines are missing.
 #[test]
 fn a_reader_that_comes_back_hears_how_much_it_missed() {
     let place = Place::new();
@@ -209,7 +209,7 @@ fn a_reader_that_comes_back_hears_how_much_it_missed() {
     place.stage("missed.csv", csv(1, 10));
     wait_ingested(&place);
     wait_until("lines are counted", || daemon.dropped() >= 1);
-    // Non-blocking, since its writer may be anywhere.
+    // Non-blocking, since the state of its writer is unknown.
     let back = BufReader::new(open(true));
     place.stage("heard.csv", csv(2, 10));
     let told = back.lines().map(|line| line.unwrap()).find(|line| line.contains("log_lines_dropped")).unwrap();
@@ -217,8 +217,8 @@ fn a_reader_that_comes_back_hears_how_much_it_missed() {
     daemon.stop();
 }
 
-/// Why: a service manager that hangs does not read its socket. A message to it waited for ever once its queue was full: then
-/// neither did the ingestion begin nor did SIGTERM end it.
+/// Why: a service manager that hangs does not read its socket. Once the socket's queue was full, a message to it waited for
+/// ever: the ingestion did not begin, and SIGTERM did not end the process.
 #[test]
 fn a_service_manager_that_hangs_holds_nobody_up() {
     let place = Place::new();

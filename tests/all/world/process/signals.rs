@@ -1,4 +1,4 @@
-//! Signals that somebody sends, and limits that the process was started with.
+//! Signals from other processes, and limits that the process was started with.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::harness::{Daemon, Place, csv, err, json_lines, wait_until};
 
 const QUICK: [&str; 4] = ["--stability-seconds", "0", "--scan-interval", "50ms"];
 
-/// The place's command, behind what a shell does first.
+/// The place's command in a shell, after the command `first`.
 fn behind(place: &Place, first: &str, more: &[&str]) -> Command {
     let mut plain = place.command();
     plain.args(more);
@@ -28,8 +28,8 @@ fn goes_on(place: &Place, daemon: &Daemon, seed: u64) {
     daemon.wait_for("file_ingested", before + 1);
 }
 
-/// Why: logrotate, a closing terminal and `systemctl kill` send SIGHUP. It ended the process without a word, and systemd counts
-/// that as a clean end and does not start it anew.
+/// Why: logrotate, a closing terminal and `systemctl kill` send SIGHUP. It ended the process without a message, and systemd
+/// counts that as a clean end and does not restart it.
 #[test]
 fn sighup_ends_it_in_order() {
     for count in [1, 2] {
@@ -37,7 +37,7 @@ fn sighup_ends_it_in_order() {
         let mut daemon = place.start(&QUICK);
         daemon.wait_started();
         goes_on(&place, &daemon, 1);
-        // A closing terminal sends it twice: by the kernel and by the shell.
+        // When a terminal is closed, both the kernel and the shell send it.
         (0..count).for_each(|_| daemon.signal(Signal::HUP));
         assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "{count}");
         assert_eq!(daemon.events("stopped").len(), 1);
@@ -45,7 +45,7 @@ fn sighup_ends_it_in_order() {
     }
 }
 
-/// Why: who starts it with `nohup` wants it to outlive the terminal; a handler would undo that.
+/// Why: with `nohup` the process must outlive the terminal; a handler would prevent that.
 #[test]
 fn a_sighup_that_was_ignored_stays_ignored() {
     let place = Place::new();
@@ -58,7 +58,7 @@ fn a_sighup_that_was_ignored_stays_ignored() {
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
 }
 
-/// Why: their default is death, and none of them is meant so: other programs open their logs anew at SIGUSR1.
+/// Why: by default these signals end a process, but senders do not intend that: other programs reopen their logs at SIGUSR1.
 #[test]
 fn signals_that_ask_for_nothing_are_survived() {
     let place = Place::new();
@@ -71,8 +71,8 @@ fn signals_that_ask_for_nothing_are_survived() {
     assert!(daemon.stop().success());
 }
 
-/// Why: with a limit on the size of files (`ulimit -f`, `LimitFSIZE=`) SIGXFSZ killed it, without a word. The error names the
-/// file, and what is half done is made good as after every other error.
+/// Why: with a limit on the size of files (`ulimit -f`, `LimitFSIZE=`) SIGXFSZ killed it without a message. The error names the
+/// file, and unfinished files are recovered as after every other error.
 #[test]
 fn a_limit_on_the_size_of_files_is_an_error_that_is_told() {
     let place = Place::new();
@@ -82,7 +82,7 @@ fn a_limit_on_the_size_of_files_is_an_error_that_is_told() {
     let failed = json_lines(&err(&output)).pop().unwrap();
     assert_eq!(failed["event"], "failed");
     assert!(failed["error"].as_str().unwrap().contains("File too large"), "{failed}");
-    // Every other command that writes to the journal.
+    // All other commands that write to the journal.
     place.once_ok(&[]);
     for words in [&["replay"][..], &["journal", "compact"], &["forget", &crate::harness::sha256_hex(&csv(1, 100))]] {
         let mut command = Command::new("sh");
@@ -96,7 +96,7 @@ fn a_limit_on_the_size_of_files_is_an_error_that_is_told() {
     assert_eq!(place.check_consistent(), 2);
 }
 
-/// Why: a log that is as large as it may be is no reason to stop, nor to die.
+/// Why: a log that has reached the limit is no reason to stop or to crash.
 #[test]
 fn a_limit_on_the_size_of_the_log_stops_nothing() {
     let place = Place::new();
