@@ -100,7 +100,7 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
 /// A record of one file, if such a record is possible.
 fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Option<Record> {
     let sha256 = content(u64::from(seed) % CONTENTS);
-    let keeps = seed % 2 == 0;
+    let keeps = seed.is_multiple_of(2);
     Some(match kind {
         0 => {
             let warehouse_path = format!("/warehouse/{seed}").into();
