@@ -1,9 +1,9 @@
-"""Small CSV files, each read by the ingestor and by three readers in strict mode: Python's csv, DuckDB and Polars.
+"""Reads small CSV files with the ingestor and with three readers in strict mode: Python's csv, DuckDB and Polars.
 
 check_csv.py PROGRAM DIR [--list]
 
-A verdict is "malformed", or the number of rows and of columns. Where a reader's is another, DIFFERENCES has it, and why;
-anything else fails, and so does a difference that is none any more. --list prints every verdict.
+A verdict is "malformed", or the numbers of rows and columns. If a reader's verdict differs, DIFFERENCES has it, with the
+reason; any other difference fails, and so does an entry that no longer applies. --list prints every verdict.
 """
 
 import csv
@@ -18,7 +18,7 @@ import polars
 
 MALFORMED = "malformed"
 
-# How each group of files is read: the ending, the delimiter, the quote.
+# For each group of files: the suffix, the delimiter, the quote.
 GROUPS = {"commas": (".csv", ",", '"'), "semicolons": (".csv", ";", '"'), "tabs": (".tsv", "\t", None)}
 
 BOM = b"\xef\xbb\xbf"
@@ -111,7 +111,7 @@ TABS = {
 }
 CORPUS = {"commas": COMMAS, "semicolons": SEMICOLONS, "tabs": TABS}
 
-# Why a reader sees something else, and what.
+# The reasons for differences.
 MIXED = "it wants one kind of line ends in a file"
 EMPTY = "an empty line is a record of nulls"
 FILLED = "what is missing from a record is null"
@@ -192,7 +192,7 @@ def python(path, delimiter, quote):
     if not records:
         return (0, 0)
     columns = len(records[0])
-    # It gives an empty record for an empty line; where there is one column, that is one empty field.
+    # It returns an empty record for an empty line; if there is one column, that is one empty field.
     rows = [record or [""] for record in records[1:] if record or columns == 1]
     return (len(rows), columns) if all(len(row) == columns for row in rows) else MALFORMED
 

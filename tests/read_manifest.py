@@ -1,11 +1,11 @@
 """A strict reader of manifests, written from docs/manifest-format.md alone, with Python's standard library.
 
     read_manifest.py check DIR [SEEN]    reads every manifest below DIR; prints a JSON object for each line
-    read_manifest.py self-test           shows it what is wrong: it must refuse each of them
+    read_manifest.py self-test           reads many invalid manifests: it must refuse each of them
 
-It refuses what the page does not allow a writer to write. A reader for daily use accepts more: keys that it does not know,
-another order of keys, white space. SEEN is a file in which it remembers what it has read: the next check refuses a manifest
-whose whole lines are not those of the check before, with more behind them.
+It refuses everything that the page does not allow a writer to write. A reader for daily use accepts more: unknown keys,
+another order of keys, white space. SEEN is a file that records which lines were read: the next check refuses a manifest
+whose whole lines do not begin with those of the check before.
 """
 
 import base64
@@ -26,7 +26,7 @@ MANIFEST = "manifest.jsonl"
 LEVELS = ["[0-9]{4}", "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])", "([01][0-9]|2[0-3])"]
 ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 
-# In the order of the page's table.
+# The keys in the order of the page's table.
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
     "path", "path_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "warehouse_path_base64",
@@ -37,7 +37,7 @@ MALFORMED = ["malformed_line", "malformed_reason"]
 
 
 class Wrong(Exception):
-    """What the page does not allow."""
+    """The page does not allow this."""
 
 
 def must(condition, message):
@@ -49,7 +49,7 @@ def must(condition, message):
 
 
 def integer(value, low, high):
-    # True is an int to Python, and 1.0 is none.
+    # In Python, True is an int, and 1.0 is not.
     return type(value) is int and low <= value <= high
 
 
@@ -122,7 +122,7 @@ def check_validated(line):
 
 
 def parse(raw, hour=None):
-    """What a line says, which is given without its newline; `hour` is YYYY/MM/DD/HH of the manifest that it stands in."""
+    """Parses and checks a line without its newline; `hour` is YYYY/MM/DD/HH of its manifest."""
     must(len(raw) <= LINE_BYTES_MAX, "it is too long")
     must(b"\0" not in raw, "it holds zeros")
     try:
@@ -161,7 +161,7 @@ def parse(raw, hour=None):
 
 
 def hours(top):
-    """The manifests' hours, oldest first; refuses a directory that is laid out in another way."""
+    """The manifests' hours, oldest first; refuses a directory with another layout."""
     found = [""]
     for depth, pattern in enumerate(LEVELS):
         below = []
@@ -183,10 +183,10 @@ def hours(top):
 
 
 class Reader:
-    """Reads again and again: what it has read once must stay."""
+    """Reads the manifests repeatedly: lines that it has read once must stay."""
 
     def __init__(self, top):
-        # By hour: how many bytes of whole lines were there, and their SHA-256.
+        # By hour: the number of bytes of whole lines, and their SHA-256.
         self.top, self.seen = top, {}
 
     def load(self, path):
@@ -231,7 +231,7 @@ class Reader:
 
 
 def check_together(lines):
-    """No file has two lines; and, as long as nothing was forgotten, no content."""
+    """Checks that no file has two lines; nor, as long as nothing was forgotten, a content."""
     for what in [("journal", "ingest_id"), ("journal", "sha256"), ("warehouse_path", "warehouse_path_base64")]:
         known = set()
         for line in lines:
@@ -240,7 +240,7 @@ def check_together(lines):
             known.add(value)
 
 
-# ---- What it must refuse
+# ---- Cases that it must refuse
 
 GOOD = {
     "path": "/staging/orders.csv",
@@ -391,7 +391,7 @@ def self_test():
 
 
 def wrong_layouts(line):
-    """Directories that are laid out in another way, each made of one that is right; returns how many."""
+    """Makes directories with wrong layouts, each from a right one; returns their number."""
 
     def rename(old, new):
         return lambda top: os.rename(os.path.join(top, old), os.path.join(top, new))

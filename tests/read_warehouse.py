@@ -1,12 +1,12 @@
-"""Reads a warehouse as people do, for scripts/check_readers: with the code blocks of docs/reading.md. Beside them, at every
-moment, a strict reader (read_manifest.py) reads the manifests: what it refuses, or what these readers do not see, is a failure.
+"""Reads a warehouse with the code blocks of docs/reading.md, for scripts/check_readers. Each time, a strict reader
+(read_manifest.py) reads the manifests as well: it is a failure if that refuses a line, or if the readers miss one.
 
     read_warehouse.py stage DIR DAY PREFIX FILES ROWS     puts new files into DIR/staging
     read_warehouse.py during DIR PID [--all]              reads while the ingestor PID runs, is stopped, and is killed
-    read_warehouse.py final DIR [--all]                   waits until everything has come, and reads it
+    read_warehouse.py final DIR [--all]                   waits until every staged file is ingested, and reads them
 
-DIR holds staging, warehouse, manifests, and expected.json: what was staged. Each file says in each of its rows which file it
-is and how many rows it has, so a part of one is noticed. --all: pandas and Spark too, not only DuckDB and Polars.
+DIR has staging, warehouse, manifests, and expected.json with the staged files. Each row of a file has the file's name and
+its number of rows, so a part of a file is noticed. --all: also pandas and Spark, not only DuckDB and Polars.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ LIVE_SECONDS = 6
 LIVE_FILES_A_SECOND = 40
 LIVE_ROWS = 300
 LARGE_ROWS = 1_500_000
-HOUR = "2026/01/31/23"  # for a manifest with half a line, in a place of its own
+HOUR = "2026/01/31/23"  # for a manifest with half a line, in its own directory
 
 
 def fail(message):
@@ -44,17 +44,17 @@ def must(condition, message):
         fail(message)
 
 
-# ---- What was staged
+# ---- The staged files
 
 
 class Expected:
-    """By name: sha256, size, rows, sum of the values, and the day (None: that of the clock when it comes)."""
+    """By name: sha256, size, rows, sum of the values, and the day (None: the day on which it is ingested)."""
 
     def __init__(self, top):
         self.top, self.path = top, os.path.join(top, "expected.json")
         self.warehouse, self.manifests = os.path.join(top, "warehouse"), os.path.join(top, "manifests")
         self.files = {}
-        # What was seen of the manifests, also by an earlier run of this program: nothing of it may go, whatever was killed.
+        # The lines that this or an earlier run has read: none of them may vanish, whatever process was killed.
         self.seen = os.path.join(top, "seen.json")
         self.strict = read_manifest.Reader(self.manifests)
         self.strict.load(self.seen)
@@ -78,7 +78,7 @@ class Expected:
         os.rename(hidden, os.path.join(self.top, "staging", name))
 
     def strictly_listed(self):
-        """The names that the manifests list, each line being as docs/manifest-format.md has it."""
+        """The names that the manifests list; each line must conform to docs/manifest-format.md."""
         try:
             lines = self.strict.read()
         except read_manifest.Wrong as wrong:
@@ -95,14 +95,14 @@ class Expected:
             json.dump(self.files, file)
 
 
-# ---- Who reads. Each gives, after `read`, what is in its `manifest` and `warehouse`:
+# ---- The readers. After `read`, each returns the content of its `manifest` and `warehouse`:
 #      listed():  rows of (sha256, warehouse_path, size, rows, path, ingested_at)
 #      found():   rows of (warehouse_path, day, name, name, count, least total, greatest total, sum of rows, sum of values)
 #      joined():  rows of (warehouse_path, size, rows of the manifest, count)
 
 
 def blocks():
-    """The page's blocks by what they use."""
+    """The page's code blocks by the library that they use."""
     with open(PAGE, encoding="utf-8") as file:
         page = file.read()
     found = {}
@@ -235,7 +235,7 @@ class Spark(Reader):
 
 READERS = {"duckdb": DuckDB, "polars": Polars, "pandas": Pandas, "pyspark": Spark}
 FAST = ["duckdb", "polars"]
-# All of these are good. What docs/reading.md warns of is not here, but `has_copy` shows that it would have been seen.
+# All of these are safe. The unsafe pattern of docs/reading.md is missing, but `has_copy` shows that it would find copies.
 PATTERNS = ["ingest_date=*/*.csv", "*/*.csv", "**/*.csv"]
 
 
@@ -243,11 +243,11 @@ def readers(expected, names):
     return [READERS[name](name, expected.warehouse, expected.manifests) for name in names]
 
 
-# ---- What must hold
+# ---- The checks
 
 
 def check_found(expected, who, rows):
-    """Whole files, each under its day; returns their names."""
+    """Checks that all files are whole and in the partition of their day; returns their names."""
     today = datetime.datetime.now(datetime.timezone.utc).date()
     names = set()
     for path, day, least, name, count, total_least, total, row_sum, value_sum in rows:
@@ -263,7 +263,7 @@ def check_found(expected, who, rows):
 
 
 def check_listed(expected, who, rows):
-    """True lines; returns their names."""
+    """Checks that all lines are right; returns their names."""
     names = set()
     for sha256, path, size, rows_listed, source, ingested_at in rows:
         name = os.path.basename(source)
@@ -289,7 +289,7 @@ def check_joined(expected, who, rows):
 
 
 def look(expected, reader, known=frozenset()):
-    """One reading. Lines come after files and nothing goes away, whatever happens meanwhile."""
+    """Reads once. Each line appears after its file, and nothing vanishes, whatever happens meanwhile."""
     before = expected.strictly_listed()
     reader.read()
     listed = check_listed(expected, reader.name, reader.listed())
@@ -302,7 +302,7 @@ def look(expected, reader, known=frozenset()):
 
 
 def look_every_way(expected, names):
-    """By all readers and all patterns while nothing moves: all the same."""
+    """Reads with all readers and all patterns while no file is ingested: all results are equal."""
     said = {}
     for reader in readers(expected, names):
         listed, found = look(expected, reader)
@@ -319,7 +319,7 @@ def look_every_way(expected, names):
     return first
 
 
-# ---- The moments
+# ---- The situations
 
 
 def copies(expected):
@@ -329,7 +329,7 @@ def copies(expected):
 
 
 def has_copy(expected, size):
-    """An unfinished copy lies there, and a query that is not careful would read it."""
+    """True if there is an unfinished copy, which a careless query would read."""
     unfinished = [path for path, found in copies(expected) if 0 < found < size]
     if unfinished:
         seen = duckdb.sql(f"SELECT file FROM glob('{expected.warehouse}/**') WHERE file LIKE '%.copy'").fetchall()
@@ -344,11 +344,11 @@ def catch(expected, pid, name, how):
     while time.monotonic() < end:
         if any(size // 10 < found < size * 9 // 10 for _, found in copies(expected)):
             os.kill(pid, how)
-            time.sleep(0.1)  # until a system call that was under way has ended
+            time.sleep(0.1)  # until a system call in progress has ended
             if has_copy(expected, size):
                 return size
             must(how == signal.SIGSTOP, "the copy was finished before the ingestor was killed")
-            # It was just done: then another one.
+            # It was finished just before: try with another file.
             os.kill(pid, signal.SIGCONT)
             name = f"again-{name}"
             expected.stage(name, LARGE_ROWS + len(name))
@@ -357,7 +357,7 @@ def catch(expected, pid, name, how):
 
 
 def live(expected):
-    """Readings while small files arrive all the time."""
+    """Reads while small files arrive all the time."""
     ends, staged = threading.Event(), 0
 
     def send():
@@ -410,7 +410,7 @@ def final(expected, names):
 
 
 def half_line(expected, names):
-    """Manifests, the last of which ends in the middle of a line."""
+    """Reads manifests of which the last one ends in the middle of a line."""
     other = os.path.join(expected.top, "half")
     lines = []
     for path in glob.glob(f"{expected.manifests}/*/*/*/*/manifest.jsonl"):
@@ -438,7 +438,7 @@ def main():
         case ["stage", _, day, prefix, files, rows]:
             for number in range(int(files)):
                 expected.stage(f"{prefix}-{number}.csv", int(rows) + number, day)
-            # What readers could take for a pattern, a partition, or something escaped.
+            # A name that readers could take for a pattern, a partition, or an escape.
             expected.stage(f"{prefix} +[a]*%20ü'=1.csv", int(rows) + int(files), day)
         case ["during", _, pid]:
             during(expected, int(pid), names)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Fits the patches of tests/mutants to the tree again after code has moved.
+"""Adapts the patches of tests/mutants to the tree after code has moved.
 
     refit_mutants.py            rewrites each patch whose lines are found at exactly one place
-    refit_mutants.py --check    only says which patches would not be found
+    refit_mutants.py --check    only reports the patches that would not be found
 
-A patch is fitted by the lines that it removes or stands between, wherever they are now: another file, another depth, other
-comments around them. A line that was rewritten is not found: that patch is mended by hand. Afterwards `scripts/mutants NAME`
-shows whether the mutant is still caught.
+A patch is located by the lines that it removes and their context, wherever they are now: in another file, with another
+indentation, with other comments around them. A rewritten line is not found: then correct the patch by hand. Afterwards
+`scripts/mutants NAME` shows whether the mutant is still caught.
 """
 
 import difflib
@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 
-# Lines of context before and behind a change, the most first: fewer are tried while the place is not found.
+# Lines of context before and after a change, the most first: fewer are tried until exactly one place is found.
 CONTEXTS = [(3, 3), (2, 2), (3, 1), (1, 3), (2, 1), (1, 2), (1, 1), (2, 0), (0, 2), (1, 0), (0, 1), (0, 0)]
 
 
@@ -44,7 +44,7 @@ class Tree:
             self.code[name] = (kept, [plain(lines[at]) for at in kept])
 
     def find(self, block):
-        """The places (file, index among its lines of code) at which these lines stand."""
+        """The places (file, index among its lines of code) of these lines."""
         found = []
         for name, (_, code) in self.code.items():
             found += [(name, at) for at, line in enumerate(code) if line == block[0] and code[at : at + len(block)] == block]
@@ -52,7 +52,7 @@ class Tree:
 
 
 def changes(patch):
-    """(title, [(lines before, removed, added, lines behind)]) of a patch."""
+    """(title, [(lines before, removed, added, lines after)]) of a patch."""
     title, _, body = patch.partition("\n--- ")
     found = []
     for hunk in re.split(r"^@@.*\n", body, flags=re.M)[1:]:

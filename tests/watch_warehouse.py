@@ -1,10 +1,10 @@
-"""Looks at a warehouse from outside, for scripts/check_upstreams.
+"""Checks a warehouse from outside, for scripts/check_upstreams.
 
-    watch_warehouse.py watch WAREHOUSE SUMS           until SIGTERM: every file that can be seen there is a whole one
-    watch_warehouse.py check DIR SUMS LOG             at the end: each content once, with one line, and nothing else
+    watch_warehouse.py watch WAREHOUSE SUMS           until SIGTERM: every visible file is a whole one
+    watch_warehouse.py check DIR SUMS LOG             at the end: each content once, with one line, and no other file
 
-SUMS is what `sha256sum` prints: every content that was sent, and no other. DIR holds staging, warehouse and manifests.
-Exit code 1, with a line for each problem, if something is not as it must be.
+SUMS is the output of `sha256sum` for every content that was sent, and no other. DIR has staging, warehouse and manifests.
+Exit code 1, with a line for each problem, if a check fails.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ import signal
 import sys
 import time
 
-PAUSE_SECONDS = 0.01  # between two looks; a look at names that were seen before is a few system calls
+PAUSE_SECONDS = 0.01  # between two scans; for known names, a scan is a few system calls
 
 
 def read_sums(path):
-    """SHA-256 to name."""
+    """The names by SHA-256."""
     with open(path, encoding="utf-8") as lines:
         return dict(line.rstrip("\n").split("  ", 1) for line in lines)
 
@@ -29,7 +29,7 @@ def sha256_of(path):
 
 
 def visible(top):
-    """Files below it, as a reader finds them that skips names beginning with a dot."""
+    """The files below it that a reader finds, which skips names beginning with a dot."""
     for entry in os.scandir(top):
         if entry.name.startswith("."):
             continue

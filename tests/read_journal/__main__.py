@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """A second reader of csv-ingestor's journal, independent of the program: it was written from journal-format.md alone,
-and proves that the document suffices. It shares no code with the program and needs Python's standard library only.
+which shows that the document suffices. It shares no code with the program and needs only Python's standard library.
 
 usage: python3 read_journal STATE_DIR
 
-Prints a JSON object for each file record: what `csv-ingestor journal inspect --json` prints. Checks all that the
-document tells a reader to check, writes nothing, and takes no lock. A torn tail (the mark of a crash) is fine.
+Prints a JSON object for each file, like `csv-ingestor journal inspect --json`. Checks everything that the document requires
+of a reader, writes nothing, and takes no lock. A torn tail (the mark of a crash) is accepted.
 
-exit codes: 0 done; 1 the journal cannot be read; 2 usage, or there is no journal; 3 the journal is corrupt, or of a newer
-format: nothing is printed then but, on stderr, which file, which offset, which LSN, and why.
+exit codes: 0 success; 1 the journal cannot be read; 2 wrong usage, or there is no journal; 3 the journal is corrupt, or has
+a newer format: then only file, offset, LSN and reason are printed, on stderr.
 """
 
 import os
@@ -16,14 +16,14 @@ import re
 import sys
 import time
 
-sys.dont_write_bytecode = True  # not into the source tree
+sys.dont_write_bytecode = True  # do not write into the source tree
 
 from common import NUMBER_END, Corrupt, lsn_in  # noqa: E402
 from records import Journal  # noqa: E402
 from segment import Segment, read_inner, read_last  # noqa: E402
 from snapshot import Snapshot  # noqa: E402
 
-READINGS = 5  # before damage is believed in: beside a running writer, a frame can be seen half written
+READINGS = 5  # before damage is reported: beside a running writer, a frame may be read half written
 
 
 def read_file(state_dir, name):
@@ -39,13 +39,13 @@ def lock_has_uuid(state_dir):
 
 
 def numbered(state_dir, pattern):
-    """The names of that pattern, in order."""
+    """The names with that pattern, in order."""
     names = [name for name in os.listdir(state_dir) if re.fullmatch(pattern, name)]
     return sorted(name for name in names if lsn_in(name) < NUMBER_END)
 
 
 def choose(state_dir):
-    """The newest snapshot's name, if there is one, and the names of the segments behind it, in order."""
+    """The newest snapshot's name, if there is one, and the names of the segments after it, in order."""
     snapshots = numbered(state_dir, r"snap-[0-9]{20}\.snap")
     segments = numbered(state_dir, r"wal-[0-9]{20}\.log")
     if not snapshots:
@@ -94,7 +94,7 @@ def main(arguments):
         try:
             journal, problem = read_journal(state_dir), None
             break
-        except (Corrupt, OSError) as error:  # a file that was listed can be gone by now, as well
+        except (Corrupt, OSError) as error:  # a listed file may also have been removed since
             problem = error
     if isinstance(problem, Corrupt):
         print(f"read_journal: corrupt: {os.fsencode(state_dir).decode(errors='replace')}: {problem}", file=sys.stderr)

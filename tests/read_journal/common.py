@@ -1,4 +1,4 @@
-"""What segments and snapshots share: how damage is told, checksums, the beginning of a header, and fields."""
+"""Common parts of segments and snapshots: errors, checksums, the beginning of a header, and fields."""
 
 import struct
 
@@ -11,14 +11,14 @@ VARINT_BYTES_MAX = 10
 
 
 class Corrupt(Exception):
-    """What is wrong, and where."""
+    """The damage and its position."""
 
     def __init__(self, name, offset, lsn, why):
         super().__init__(f"{name}, offset {offset}, LSN {lsn}: {why}")
 
 
 class Newer(Corrupt):
-    """Not damage, but a version or a feature that this reader does not know."""
+    """No damage, but a version or a feature that this reader does not know."""
 
 
 def crc32c_table():
@@ -50,7 +50,7 @@ def lsn_in(name):
 
 
 def check_header(name, data, magic):
-    """What all header blocks have in common, in the document's order. Returns the salt and the store UUID."""
+    """Checks the common part of all header blocks, in the document's order. Returns the salt and the store UUID."""
     if len(data) < BLOCK or data[:8] != magic:
         raise Corrupt(name, 0, lsn_in(name), "no header begins here")
     if crc32c(data[: BLOCK - 4]) != struct.unpack_from("<I", data, BLOCK - 4)[0]:
@@ -62,7 +62,7 @@ def check_header(name, data, magic):
 
 
 class Fields:
-    """Takes fields one after the other; a ValueError says what is wrong with one."""
+    """Takes fields one after the other; a ValueError has the fault of a field."""
 
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -115,7 +115,7 @@ class Fields:
         return self.take(length).decode()  # a UnicodeDecodeError is a ValueError
 
     def identity(self):
-        """device, inode, size, and the seconds of mtime; the rest is not printed."""
+        """Device, inode, size, and the seconds of mtime; the rest is not printed."""
         return struct.unpack("<QQQqIqI", self.take(48))[:4]
 
     def optional(self, *kinds):

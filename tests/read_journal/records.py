@@ -1,4 +1,4 @@
-"""What the records say of each file, and which record may follow which."""
+"""The meaning of the records for each file, and which record may follow which."""
 
 import base64
 import datetime
@@ -19,14 +19,14 @@ def instant(milliseconds):
 
 
 class Journal:
-    """All files by ingest id, and which contents are known. A ValueError says what is wrong with a record."""
+    """All files by ingest id, and the known contents. A ValueError has the fault of a record."""
 
     def __init__(self):
         self.files, self.has_settings = {}, False
-        self.unfinished = set()  # ids that records may follow for
+        self.unfinished = set()  # the ids for which records may follow
         self.moved_by = {}  # the last ingest that MOVED a content, by hash
-        self.forgotten_before = 0  # what EXPIRED records say, as long as no EXPIRED_RANGES has given them an end
-        self.expired, self.ranges_count, self.expired_count = [], 0, 0  # (which instant, first LSN, end LSN, before)
+        self.forgotten_before = 0  # from EXPIRED records, until an EXPIRED_RANGES gives them an end
+        self.expired, self.ranges_count, self.expired_count = [], 0, 0  # (which time, first LSN, end LSN, before)
         self.moved_roots = []  # (LSN, old root, new root)
         self.referring = {}  # the ids of the duplicates that refer to a content, by hash
         self.placed = {}  # the LSN of the last HASHED, by ingest id
@@ -40,7 +40,7 @@ class Journal:
         fields.end()
 
     def transition(self, fields, lsn, written_at, state, before):
-        """The file whose id comes next, which must be unfinished and in one of the states `before`."""
+        """The file with the next field's id, which must be unfinished and in one of the states `before`."""
         ingest_id = fields.number()
         file = self.files.get(ingest_id)
         if file is None or ingest_id not in self.unfinished or file["state"] not in before:
@@ -57,7 +57,7 @@ class Journal:
         return is_old and not self.referring.get(file["sha256"])
 
     def was_to_go(self, file):
-        """Whether a MANIFESTED file is old enough, or was listed before somebody had its content forgotten."""
+        """Whether a MANIFESTED file is old enough, or was listed before its content was forgotten by a command."""
         ranges = any(begin <= file["lsn"] < end and file[key] < before for key, begin, end, before in self.expired)
         open_ended = file["created_at"] < self.forgotten_before
         return ranges or open_ended or file["lsn"] < self.forgotten.get(file["sha256"], 0)
@@ -74,7 +74,7 @@ class Journal:
         self.referring.get(sha256, set()).discard(ingest_id)
 
     def rename(self, device_and_inode):
-        """A record names the file again that a kept duplicate was."""
+        """A record names the file of a kept duplicate again."""
         ingest_id = self.kept.pop(device_and_inode, None)
         if ingest_id is not None:
             self.refer_no_more(ingest_id)
@@ -107,7 +107,7 @@ class Journal:
         self.ranges_count += 1
 
     def clock_jumped(self, fields, _lsn, _written_at):
-        fields.number(), fields.number("<q")  # says how old a file is; what has expired is said by EXPIRED_RANGES
+        fields.number(), fields.number("<q")  # only for the age of files; EXPIRED_RANGES says what has expired
 
     def kept_gone(self, fields, _lsn, _written_at):
         self.rename((fields.number(), fields.number()))
@@ -120,7 +120,7 @@ class Journal:
         self.moved_roots.append((lsn, fields.path(), fields.path()))
 
     def today(self, path, lsn):
-        """The path that a record of that LSN names, as it is since the directories above it were moved."""
+        """The present path for a path in a record with that LSN, after all moves of the directories above it."""
         for moved_at, old, new in self.moved_roots:
             if moved_at > lsn and path == old:
                 path = new

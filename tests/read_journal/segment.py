@@ -32,7 +32,7 @@ class Segment:
         return Corrupt(self.name, 0, lsn_in(self.name), why)
 
     def follows(self, before, last_lsn):
-        """Checks that it is what follows the segment `before`, which ends with `last_lsn`."""
+        """Checks that it follows the segment `before`, which ends with `last_lsn`."""
         this = self.header
         if this.store != before.store:
             raise self.wrong_header("it belongs to another journal")
@@ -88,7 +88,7 @@ def read_frame(segment, offset, lsn):
 
 
 class Walk:
-    """Goes along a segment's valid frames: the offset, LSN and chain value at which the next one has to be."""
+    """Walks along a segment's valid frames: offset, LSN and chain value that the next one must have."""
 
     def __init__(self, segment, journal):
         self.segment, self.journal = segment, journal
@@ -120,7 +120,7 @@ class Walk:
 
 
 def read_inner(segment, successor, journal):
-    """A segment with a successor, whose header says where this one ends. Returns the last LSN."""
+    """Reads a segment with a successor, whose header has the end of this one. Returns the last LSN."""
     walk, end = Walk(segment, journal), successor.pred_end
     while walk.offset < end:
         frame = walk.peek()
@@ -137,10 +137,10 @@ def read_inner(segment, successor, journal):
 
 
 def read_last(segment, journal):
-    """The segment without a successor: it may end in a torn tail."""
+    """Reads the segment without a successor: it may end in a torn tail."""
     walk = Walk(segment, journal)
     frame = walk.peek()
-    # Behind a shutdown, nothing but a seal is read.
+    # After a shutdown, only a seal is read.
     while frame is not None and walk.last_kind != SEAL and (walk.last_kind != SHUTDOWN or frame.kind == SEAL):
         walk.step(frame)
         frame = walk.peek()

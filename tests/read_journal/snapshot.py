@@ -13,7 +13,7 @@ BLOCKS, BUCKETS, FRAGMENTS, DIRECTORIES, SURVIVING = range(5)
 
 
 def numbers(data):
-    """The 4-byte numbers that these bytes are."""
+    """The 4-byte numbers in these bytes."""
     return [number for (number,) in struct.iter_unpack("<I", data)]
 
 
@@ -57,7 +57,7 @@ class Snapshot:
             raise self.corrupt(0, "more files than there can be")
 
     def check_places(self):
-        """The lists follow each other without gaps, and the last one ends the file."""
+        """Checks that the lists follow each other without gaps, and that the last one ends the file."""
         lengths = {BLOCKS: 8 * self.block_count, BUCKETS: 4 * ((1 << self.bits) + 1), FRAGMENTS: 4 * self.row_count}
         expected = self.places[BLOCKS][0]
         if expected % BLOCK != 0 or expected < BLOCK or (self.block_count == 0 and expected != BLOCK):
@@ -86,7 +86,7 @@ class Snapshot:
         return found
 
     def read_surviving(self, journal):
-        """Judges the surviving records one after the other."""
+        """Applies the surviving records one after the other."""
         fields, before = Fields(self.lists[SURVIVING]), 0
         try:
             while not fields.is_at_end():
@@ -100,7 +100,7 @@ class Snapshot:
             raise self.corrupt_list(SURVIVING, error) from None
 
     def read_rows(self, journal):
-        """Reads every block and every row, and checks that the lists say the same of them."""
+        """Reads every block and every row, and checks that the lists agree with them."""
         block_list, hashes = [], []
         offset, end = BLOCK, self.places[BLOCKS][0]
         while offset < end:
@@ -125,7 +125,7 @@ class Snapshot:
                 raise self.corrupt_list(number, "it does not fit the rows")
 
     def buckets(self, hashes):
-        """The number of the first row in each bucket, or behind it; and at last the number of rows."""
+        """The number of the first row in or after each bucket; and at the end the number of rows."""
         entries = [0] * (2**self.bits + 1)
         for sha256 in hashes:
             entries[(int.from_bytes(sha256[:4], "big") >> 32 - self.bits) + 1] += 1

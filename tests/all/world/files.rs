@@ -93,7 +93,7 @@ fn bindfs() {
     check_ingests(&place);
 }
 
-/// The same, with a warehouse on another file system: sources of copies are removed from staging under a second name.
+/// The same, with a warehouse on another file system: each source is renamed to a temporary name before it is removed.
 #[test]
 fn bindfs_to_another_file_system() {
     let mut place = Place::new();
@@ -194,8 +194,8 @@ fn published(place: &Place) -> PathBuf {
     place.warehouse_files().into_keys().next().unwrap()
 }
 
-/// Why: an upstream was asked to send a damaged file again and sent the only good copy, and `--duplicates remove` deleted it,
-/// because the warehouse had a file of that size.
+/// Why: an upstream was asked to send a damaged file again and sent the only good copy, and `--duplicates remove` deleted
+/// it, because the warehouse had a file of that size.
 #[test]
 fn a_duplicate_of_a_damaged_file_stays() {
     type Harm = fn(&Path);

@@ -83,8 +83,8 @@ fn they_go_under_another_rule_too() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Why: after a reboot a device may have another number; then each duplicate is examined again, and must be recognized as one
-/// before its old record stops protecting the original.
+/// Why: after a reboot a device may have another number; then each duplicate is examined again, and must be recognized as
+/// one before its old record stops protecting the original.
 #[test]
 fn a_copy_in_its_place_is_known_before_the_hold_ends() {
     let place = with_duplicates(1);

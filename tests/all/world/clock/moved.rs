@@ -66,8 +66,8 @@ fn check(place: &Place, files: u64) {
     }
 }
 
-/// Why: after a move, duplicates stayed in spite of `--duplicates remove`, every line's path was outside of the warehouse, and
-/// neither `explain` nor `forget` knew any path.
+/// Why: after a move, duplicates stayed in spite of `--duplicates remove`, every line's path was outside of the warehouse,
+/// and neither `explain` nor `forget` knew any path.
 #[test]
 fn a_start_notices_that_all_of_it_was_moved() {
     let mut place = with_files();

@@ -29,9 +29,9 @@ const NO_DATA: &[&str] = &[
     "._a.csv",
 ];
 
-/// Why: an interrupted transfer leaves a file with a temporary name that is no longer written to: in the warehouse it would be
-/// half a file under a name that no reader expects. Each file that is ignored for its name is reported, so that nobody waits
-/// for it.
+/// Why: an interrupted transfer leaves a file with a temporary name that is no longer written to: in the warehouse it would
+/// be half a file under a name that no reader expects. Each file that is ignored for its name is reported, so that nobody
+/// waits for it.
 #[test]
 fn names_that_are_no_data_are_left_and_named() {
     let place = Place::new();

@@ -2,8 +2,8 @@
 
 use crate::harness::{Place, csv, err, json_lines, out};
 
-/// Why: with such a pattern nothing was ingested, and nothing reported why. It is also refused in a variable, by `explain` and
-/// by a dry run.
+/// Why: with such a pattern nothing was ingested, and nothing reported why. It is also refused in a variable, by `explain`
+/// and by a dry run.
 #[test]
 fn a_pattern_that_can_match_nothing_is_refused_with_the_right_form() {
     let place = Place::new();

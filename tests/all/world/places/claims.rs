@@ -28,8 +28,8 @@ fn is_refused(place: &Place, more: &[&str]) {
     assert_eq!(place.manifest_lines().len(), before);
 }
 
-/// Why: the volume with the state was lost in a reboot that also changed the device numbers. No line seemed to come from this
-/// staging directory any more, and every file that was sent again was listed again.
+/// Why: the volume with the state was lost in a reboot that also changed the device numbers. No line seemed to come from
+/// this staging directory any more, and every file that was sent again was listed again.
 #[test]
 fn a_journal_that_is_lost_while_devices_are_renumbered_is_missed() {
     let place = Place::new();
@@ -50,8 +50,8 @@ fn a_journal_that_is_lost_while_devices_are_renumbered_is_missed() {
     assert!(place.staged_names().is_empty());
 }
 
-/// Why: a journal was given up for lost and a new one begun; a week later the old volume was found and mounted again, and every
-/// file of that week that was sent again was ingested and listed again.
+/// Why: a journal was given up for lost and a new one begun; a week later the old volume was found and mounted again, and
+/// every file of that week that was sent again was ingested and listed again.
 #[test]
 fn a_journal_that_comes_back_after_it_was_replaced_is_refused() {
     let place = Place::new();
@@ -80,7 +80,8 @@ fn a_journal_that_comes_back_after_it_was_replaced_is_refused() {
     place.once_ok(&[]);
 }
 
-/// Why: two ingestors share a warehouse, and a restore exchanged their state directories: all files were new to each of them.
+/// Why: two ingestors share a warehouse, and a restore exchanged their state directories: all files were new to each of
+/// them.
 #[test]
 fn journals_that_were_exchanged_are_told_apart() {
     let one = Place::new();

@@ -105,8 +105,8 @@ fn another_path_is_a_new_place() {
     assert_eq!(place.once(&[]).status.code(), Some(2));
 }
 
-/// Why: journals of version 0.1 have marked the warehouse, but not the manifests: an upgrade must not be refused, and makes the
-/// mark.
+/// Why: journals of version 0.1 have marked the warehouse, but not the manifests: an upgrade must not be refused, and makes
+/// the mark.
 #[test]
 fn manifests_that_were_never_marked_are_marked() {
     let place = used();

@@ -40,8 +40,8 @@ fn without_key(place: &Place) {
     std::fs::write(&manifest, text.lines().map(strip).collect::<String>()).unwrap();
 }
 
-/// Why: the state directory was restored from last night's backup; the same content was ingested and listed a second time, an
-/// ingest id was assigned twice, and nothing reported it.
+/// Why: the state directory was restored from last night's backup; the same content was ingested and listed a second time,
+/// an ingest id was assigned twice, and nothing reported it.
 #[test]
 fn a_state_directory_from_a_backup_is_refused() {
     let place = restored();
@@ -69,8 +69,8 @@ fn a_state_directory_from_a_backup_is_refused() {
     assert_eq!(place.check_consistent(), 4);
 }
 
-/// Why: an operator who has lost the journal for good must be able to continue without confirming it at each start. But if an
-/// older backup is restored later, that is a second accident.
+/// Why: an operator who has lost the journal for good must be able to continue without confirming it at each start. But if
+/// an older backup is restored later, that is a second accident.
 #[test]
 fn a_journal_that_is_accepted_once_is_accepted() {
     let place = restored();

@@ -12,7 +12,7 @@ fn started() -> (Place, Daemon) {
     let daemon = place.start(&QUICK);
     daemon.wait_started();
     place.stage("a.csv", csv(1, 100));
-    // Its manifest line is written before the file is finished.
+    // The log, not the manifest, shows that the file is finished: its line is written earlier.
     let log = place.root.path().join("log.jsonl");
     wait_until("the first file", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("file_ingested")));
     (place, daemon)
@@ -68,8 +68,8 @@ fn a_state_directory_that_is_replaced_ends_it() {
     }
 }
 
-/// Why: the journal of a running ingestor was deleted or restored from a backup, file by file: the lock kept its name, and the
-/// next records were written to a file without a name.
+/// Why: the journal of a running ingestor was deleted or restored from a backup, file by file: the lock kept its name, and
+/// the next records were written to a file without a name.
 #[test]
 fn a_journal_that_is_removed_or_replaced_ends_it() {
     for is_replaced in [false, true] {

@@ -81,8 +81,8 @@ fn is_the_services(top: &Path) {
     }
 }
 
-/// Why: an administrator ran `journal compact`, `repair` or `replay` as root beside a service of another user, which could not
-/// open its own journal afterwards.
+/// Why: an administrator ran `journal compact`, `repair` or `replay` as root beside a service of another user, which could
+/// not open its own journal afterwards.
 #[test]
 fn what_root_makes_in_the_state_directory_is_the_services() {
     if !can_be_tried() {
@@ -148,8 +148,8 @@ fn what_root_makes_in_warehouse_and_manifests_is_the_services() {
     assert_eq!(place.warehouse_files().len(), 2);
 }
 
-/// Why: two users with a common group share a warehouse and its manifests; with built-in modes, the second could not write to
-/// the directories and manifests that the first had created.
+/// Why: two users with a common group share a warehouse and its manifests; with built-in modes, the second could not write
+/// to the directories and manifests that the first had created.
 #[test]
 fn two_users_share_a_warehouse_and_its_manifests() {
     if !can_be_tried() {

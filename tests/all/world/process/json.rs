@@ -67,8 +67,9 @@ fn keys_of(lines: &[Value], path: &OsStr) -> Vec<String> {
     keys
 }
 
-/// Why: JSON logs and `--json` outputs had all characters above ASCII's control characters unescaped, so a name could move the
-/// cursor or reverse the text on a terminal; and for names that are not UTF-8, most of them had a text that is not the name.
+/// Why: JSON logs and `--json` outputs had all characters above ASCII's control characters unescaped, so a name could move
+/// the cursor or reverse the text on a terminal; and for names that are not UTF-8, most of them had a text that is not the
+/// name.
 #[test]
 fn no_output_passes_what_a_terminal_obeys_and_each_has_the_exact_bytes() {
     let place = Place::new();
@@ -130,7 +131,8 @@ fn no_output_passes_what_a_terminal_obeys_and_each_has_the_exact_bytes() {
     checked("error", &command.arg(&place.state).arg(place.staging.join(format!("no-{NASTY}"))).output().unwrap());
 }
 
-/// Why: events about sidecars, ignored names, patterns and damaged originals had no exact bytes, so the file could not be found.
+/// Why: events about sidecars, ignored names, patterns and damaged originals had no exact bytes, so the file could not be
+/// found.
 #[test]
 fn each_event_has_the_exact_bytes_of_its_paths() {
     let place = Place::new();

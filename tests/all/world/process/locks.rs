@@ -38,8 +38,8 @@ fn started(place: &Place) -> Daemon {
     daemon
 }
 
-/// Why: any reader of a manifest could hold an flock on it, for example to get no half lines. That stopped the ingestion, and
-/// SIGTERM.
+/// Why: any reader of a manifest could hold an flock on it, for example to get no half lines. That stopped the ingestion,
+/// and SIGTERM.
 #[test]
 fn a_reader_that_locks_a_manifest_stops_nothing() {
     let place = Place::new();
@@ -55,8 +55,8 @@ fn a_reader_that_locks_a_manifest_stops_nothing() {
     assert_eq!(place.check_consistent(), 3);
 }
 
-/// Why: an NFS or SMB server holds a lease on a manifest for a client that reads it, and releases it when another process opens
-/// the file. That open failed with EAGAIN, which ended the process.
+/// Why: an NFS or SMB server holds a lease on a manifest for a client that reads it, and releases it when another process
+/// opens the file. That open failed with EAGAIN, which ended the process.
 #[test]
 fn a_lease_on_a_manifest_is_waited_for() {
     if !has("python3") {

@@ -80,8 +80,8 @@ fn ingested(log: &[Value]) -> BTreeSet<&str> {
 }
 
 /// Why: a log shipper that hangs, or Ctrl-S in a terminal, stopped the ingestion for ever, and SIGTERM, while the probes
-/// succeeded. Lines that do not fit into the buffer are dropped and counted, and the log reports their number when it is read
-/// again.
+/// succeeded. Lines that do not fit into the buffer are dropped and counted, and the log reports their number when it is
+/// read again.
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     const FILES: u64 = 9_000;
@@ -195,7 +195,8 @@ fn a_log_that_cannot_be_written_loses_lines_only() {
     }
 }
 
-/// Why: after the reader of a FIFO has closed it and opened it again, the log continues, and reports how many lines are missing.
+/// Why: after the reader of a FIFO has closed it and opened it again, the log continues, and reports how many lines are
+/// missing.
 #[test]
 fn a_reader_that_comes_back_hears_how_much_it_missed() {
     let place = Place::new();

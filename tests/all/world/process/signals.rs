@@ -71,8 +71,8 @@ fn signals_that_ask_for_nothing_are_survived() {
     assert!(daemon.stop().success());
 }
 
-/// Why: with a limit on the size of files (`ulimit -f`, `LimitFSIZE=`) SIGXFSZ killed it without a message. The error names the
-/// file, and unfinished files are recovered as after every other error.
+/// Why: with a limit on the size of files (`ulimit -f`, `LimitFSIZE=`) SIGXFSZ killed it without a message. The error names
+/// the file, and unfinished files are recovered as after every other error.
 #[test]
 fn a_limit_on_the_size_of_files_is_an_error_that_is_told() {
     let place = Place::new();
