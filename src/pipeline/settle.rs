@@ -33,8 +33,8 @@ use census::{Census, second};
 pub use look::Tracking;
 use presence::Presence;
 pub use report::Reaction;
+use tracked::{Failing, Phase, Tracked};
 pub use tracked::{Mode, Sighting};
-use tracked::{Phase, Tracked};
 
 /// The longest delay before a file that can be read, but is not as it should be, is hashed again: that serves only as a
 /// reminder in the log.
@@ -275,7 +275,7 @@ impl Settle {
                 complete_at,
                 ticket: self.next_ticket,
                 failures: u32::from(tracked.failures),
-                failing: tracked.failing,
+                failing: tracked.failing.cause(),
             });
         }
         None
@@ -295,7 +295,7 @@ impl Settle {
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,
             failures: 0,
-            failing: None,
+            failing: Failing::Not,
             scan: self.scan,
         };
         self.census.came(tracked.first_seen_seconds);

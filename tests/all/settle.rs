@@ -8,6 +8,7 @@ use csv_ingestor::fs::Syscall;
 use csv_ingestor::fs::{FileKind, Stat};
 use csv_ingestor::journal::ingest::Kept;
 use csv_ingestor::journal::record::AbandonReason;
+use csv_ingestor::limits::ABANDONED_TIMES_MAX;
 use csv_ingestor::pipeline::WhyNot;
 use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting};
 use csv_ingestor::pipeline::{Outcome, Refusal, Report, Settled};
@@ -205,4 +206,30 @@ fn a_file_that_needs_a_copy_goes_again_at_once() {
     take(&mut settle).unwrap();
     settle.report(&Report { name: a, outcome: Outcome::Abandoned(AbandonReason::NeedsCopy) }, seconds(11));
     assert!(take(&mut settle).is_some());
+}
+
+/// Why: abandonments are counted by themselves. A file that was abandoned several times and then fails is tried again
+/// after the shortest delay, not after one that its abandonments have lengthened.
+#[test]
+fn the_first_failure_after_abandonments_waits_the_shortest_time() {
+    let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
+    let (a, mut now) = (name("a"), seconds(0));
+    let mut abandoned = 0;
+    while abandoned < ABANDONED_TIMES_MAX + 2 {
+        settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, now);
+        take(&mut settle).expect("its time has come");
+        let outcome = Outcome::Abandoned(AbandonReason::Changed);
+        let reaction = settle.report(&Report { name: a.clone(), outcome }, now);
+        abandoned += 1;
+        now += reaction.retry_in.unwrap_or_default();
+    }
+    settle.see(&a, Some(&sighting(identity(1, 10, 1))), false, now);
+    take(&mut settle).expect("its time has come");
+    let error = csv_ingestor::fs::Error {
+        op: Syscall::Open,
+        path: "/staging/a".into(),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    };
+    let reaction = settle.report(&refused(&a, Refusal::Failed(error)), now);
+    assert_eq!(reaction.retry_in, Some(RETRY_DELAY_MIN));
 }

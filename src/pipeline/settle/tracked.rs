@@ -28,6 +28,26 @@ pub struct Sighting {
     pub orphaned: bool,
 }
 
+/// How a file failed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// It has not failed. It may have been abandoned: that is counted, too.
+    Not,
+    /// In a way that is a reason for quarantine.
+    For(QuarantineCause),
+    /// In a way that may have nothing to do with the file.
+    Otherwise,
+}
+
+impl Failing {
+    pub(super) fn cause(self) -> Option<QuarantineCause> {
+        match self {
+            Failing::For(cause) => Some(cause),
+            Failing::Not | Failing::Otherwise => None,
+        }
+    }
+}
+
 /// The phase of a file.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -57,7 +77,7 @@ pub(super) struct Tracked {
     pub(super) first_seen_seconds: u32,
     /// How often in a row it has failed in the same way.
     pub(super) failures: u8,
-    pub(super) failing: Option<QuarantineCause>,
+    pub(super) failing: Failing,
     pub(super) scan: u16,
 }
 
@@ -72,7 +92,7 @@ impl Tracked {
             orphaned: sighting.orphaned,
             phase: Phase::Waiting { since: now, why: WhyNot::Settling },
             failures: 0,
-            failing: None,
+            failing: Failing::Not,
             scan,
         }
     }
@@ -80,10 +100,11 @@ impl Tracked {
     /// Counts a failure; returns how long to wait: twice as long each time.
     pub(super) fn fail(
         &mut self,
-        failing: Option<QuarantineCause>,
+        cause: Option<QuarantineCause>,
         delay_min: Duration,
         delay_max: Duration,
     ) -> Duration {
+        let failing = cause.map_or(Failing::Otherwise, Failing::For);
         if std::mem::replace(&mut self.failing, failing) != failing {
             self.failures = 0;
         }
