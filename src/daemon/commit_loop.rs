@@ -79,13 +79,9 @@ fn work<F: Fs>(
         }
         gather(&mut batch, committer, inbox);
         let (lines, began) = (log::batch(), Instant::now());
-        // A batch of records only (a DISCOVERED ahead of a long hash) is not a sample of how long files take.
-        let holds_files = !batch.files.is_empty() || committer.has_deferred();
         metrics.batch_begun(batch.files.len());
         let batch_reports = committer.commit(batch.files)?;
-        if holds_files {
-            metrics.batch_committed(began.elapsed());
-        }
+        metrics.batch_committed(began.elapsed());
         grown(&metrics, committer);
         drop(lines);
         report(batch_reports, committer, reports);
