@@ -41,8 +41,9 @@ fn files_bytes_and_durations_are_counted() {
     assert_eq!(after.of("complete_to_manifest_seconds_bucket{le=\"+Inf\"}"), 7.0);
     let batches = after.of("commit_seconds_count");
     assert!((1.0..=7.0).contains(&batches), "{batches}");
-    // For each batch two frames of the journal, a manifest, and the directories.
-    for (call, at_least) in [("fdatasync", 3.0 * batches), ("fsync", batches)] {
+    // Two frames of the journal, a manifest and the directories, for each batch that ingests something. Only one such batch
+    // is certain: on a busy machine, a file may first be refused because its writer has not closed it yet.
+    for (call, at_least) in [("fdatasync", 3.0), ("fsync", 1.0)] {
         let count = after.of(&format!("fsync_seconds_count{{call=\"{call}\"}}"));
         let sum = after.of(&format!("fsync_seconds_sum{{call=\"{call}\"}}"));
         assert!(count >= at_least && sum > 0.0, "{call}: {count} in {sum} s for {batches} batches");
