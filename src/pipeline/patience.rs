@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::error::Error;
-use super::staging::Staging;
-use crate::fs::{self, Fs};
+use crate::fs;
 use crate::limits::FULL_DISK_RETRY;
 use crate::metrics::Metrics;
 
@@ -54,20 +53,5 @@ impl Patience {
         if std::mem::take(&mut self.is_full) {
             self.metrics.disk_has_room();
         }
-    }
-}
-
-/// What the committer lends to a warehouse.
-pub struct Hands<'a, F: Fs> {
-    /// Staging, with all open directories.
-    pub staging: &'a mut Staging<F>,
-    /// For waiting while the disk is full.
-    pub patience: &'a mut Patience,
-}
-
-impl<F: Fs> Hands<'_, F> {
-    /// See [`Patience::run`].
-    pub fn patiently<T>(&mut self, mut effect: impl FnMut(&mut Staging<F>) -> fs::Result<T>) -> Result<T, Error> {
-        self.patience.run(|| effect(self.staging))
     }
 }

@@ -291,7 +291,7 @@ impl<F: Fs> Committer<F> {
     /// Checks the three places.
     fn see(&mut self, ingest: &Ingest, target: &Target) -> Result<Observed, Error> {
         let mut seen = Observed::default();
-        match self.staging.dirs.look(&target.warehouse_path) {
+        match self.look_in_warehouse(&target.warehouse_path) {
             Err(error) if error.spares_others() => seen.unseen = Some(error),
             stat => seen.arrived = stat?.map(|stat| stat.identity),
         }
@@ -320,7 +320,7 @@ impl<F: Fs> Committer<F> {
         match (seen.unseen.take(), seen.refused.take()) {
             (Some(error), _) => return Ok(seen.without_the_warehouse(ingest, target, error)),
             (None, Some(error)) if !matches!(place, Whereabouts::Arrived | Whereabouts::Spoilt(_)) => {
-                if !self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)? {
+                if !self.has_arrived(ingest, target)? {
                     // The file there may have been moved by mistake, which only a check of its old name could show.
                     let is_taken = seen.arrived.is_some() && target.copy.is_none();
                     return Ok(if is_taken { Whereabouts::Unseen(error) } else { Whereabouts::Refused(error) });
@@ -330,9 +330,7 @@ impl<F: Fs> Committer<F> {
             _ => {}
         }
         // Device numbers may change at a reboot, and inode numbers on some file systems: the content decides.
-        if matches!(place, Whereabouts::Lost(_) | Whereabouts::Again)
-            && self.staging.holds(&target.warehouse_path, ingest.identity.size, &target.sha256)?
-        {
+        if matches!(place, Whereabouts::Lost(_) | Whereabouts::Again) && self.has_arrived(ingest, target)? {
             place = Whereabouts::Arrived;
         }
         if matches!(place, Whereabouts::Arrived) {
@@ -439,7 +437,7 @@ impl<F: Fs> Committer<F> {
         };
         // First the file that an earlier run set aside.
         self.resolve_aside(work.id, Aside::Second, from, Some(moving))?;
-        let (old, new) = (self.staging.dirs.look(from)?, self.staging.dirs.look(&target.warehouse_path)?);
+        let (old, new) = (self.staging.dirs.look(from)?, self.look_in_warehouse(&target.warehouse_path)?);
         if let (Some(old), Some(new)) = (old, new)
             && old.identity.key() == new.identity.key()
             && !matches!(self.remove(work.id, Aside::Second, from, moving, work.lease())?, Removed::Done)

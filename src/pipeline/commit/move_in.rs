@@ -6,14 +6,13 @@ use std::path::Path;
 
 use super::{Committer, Dropped, Placings, Work, ingest};
 use crate::fs::blame::twice;
-use crate::fs::{self, Fs};
-use crate::journal::ingest::Ingest;
+use crate::fs::{self, Fs, Stat};
+use crate::journal::ingest::{Ingest, Target};
 use crate::journal::record::{AbandonReason, Abandoned, Hashed as HashedRecord, Moved, Record};
 use crate::metrics::FailureReason;
 use crate::pipeline::dirs::split;
-use crate::pipeline::patience::Hands;
-use crate::pipeline::warehouse::Published;
 use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
+use crate::pipeline::warehouse::{Access, Published};
 use crate::pipeline::{Error, Outcome, Refusal, Report};
 use crate::types::{FileIdentity, IngestId};
 
@@ -39,8 +38,8 @@ impl<F: Fs> Committer<F> {
 
     fn publish(&mut self, works: Vec<Work<F>>) -> Result<Vec<(Work<F>, Published)>, Error> {
         let files: Vec<&Ingest> = works.iter().map(|work| ingest(&self.index, work.id)).collect::<Result<_, _>>()?;
-        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
-        let published = self.warehouse.publish(&mut hands, &files)?;
+        let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
+        let published = self.warehouse.publish(&mut access, &files)?;
         Ok(works.into_iter().zip(published).collect())
     }
 
@@ -88,7 +87,7 @@ impl<F: Fs> Committer<F> {
             };
             let free = loop {
                 let path = dir.join(warehouse_name(&work.name, &target.sha256, work.id, taken));
-                match self.staging.dirs.look(&path) {
+                match self.look_in_warehouse(&path) {
                     Ok(None) if !self.pending.undecided.contains(&path) => break Ok(path),
                     Ok(_) => taken += 1,
                     Err(error) => break Err(error),
@@ -122,8 +121,8 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Vec<Work<F>>, Error> {
         let file = |work: &Work<F>| ingest(&self.index, work.id);
         let files: Vec<_> = placed.iter().map(|work| Ok((file(work)?, work.lease()))).collect::<Result<_, Error>>()?;
-        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
-        let confirmed = self.warehouse.confirm(&mut hands, &files)?;
+        let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
+        let confirmed = self.warehouse.confirm(&mut access, &files)?;
         let mut moved = Vec::with_capacity(placed.len());
         for (work, confirmed) in placed.into_iter().zip(confirmed) {
             match confirmed {
@@ -144,8 +143,20 @@ impl<F: Fs> Committer<F> {
 
     pub(in crate::pipeline) fn withdraw(&mut self, id: IngestId) -> Result<(), Error> {
         let file = ingest(&self.index, id)?;
-        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
-        self.warehouse.withdraw(&mut hands, file)
+        let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
+        self.warehouse.withdraw(&mut access, file)
+    }
+
+    /// The file at a path in the warehouse.
+    pub(in crate::pipeline) fn look_in_warehouse(&mut self, path: &Path) -> fs::Result<Option<Stat>> {
+        let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
+        self.warehouse.look(&mut access, path)
+    }
+
+    /// True if the file at the chosen path has the size and content of the one that was hashed. Reads the file.
+    pub(in crate::pipeline) fn has_arrived(&mut self, ingest: &Ingest, target: &Target) -> fs::Result<bool> {
+        let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
+        self.warehouse.holds(&mut access, &target.warehouse_path, ingest.identity.size, &target.sha256)
     }
 
     /// Puts back a file that was moved to `path` and must not stay there. If recovery cannot, the file stays and an error
@@ -198,7 +209,8 @@ impl<F: Fs> Committer<F> {
         let Some(ingest) = self.index.ingest(id) else { return Ok(None) };
         let Some(target) = &ingest.target else { return Ok(None) };
         let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
-        let there = match self.staging.dirs.look(&target.warehouse_path) {
+        let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
+        let there = match self.warehouse.look(&mut access, &target.warehouse_path) {
             Err(error) if error.spares_others() => None,
             there => there?,
         };
@@ -207,8 +219,8 @@ impl<F: Fs> Committer<F> {
 
     /// Discards a copy. One that cannot be removed now is removed at the next start.
     pub(super) fn discard_copy(&mut self, path: &Path) -> Result<(), Error> {
-        let mut hands = Hands { staging: &mut self.staging, patience: &mut self.patience };
-        match self.warehouse.discard(&mut hands, path) {
+        let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
+        match self.warehouse.discard(&mut access, path) {
             Err(Error::Io(error)) if error.spares_others() => Ok(()),
             discarded => discarded,
         }

@@ -60,7 +60,7 @@ impl<F: Fs> Committer<F> {
 
     /// The file at `path`, if the rename of the ingest's source may have brought it there.
     pub(in crate::pipeline) fn moved_by_us(&mut self, ingest: &Ingest, path: &Path) -> fs::Result<Option<Stat>> {
-        let Some(stat) = self.staging.dirs.look(path)? else { return Ok(None) };
+        let Some(stat) = self.look_in_warehouse(path)? else { return Ok(None) };
         let (staging, _) = split(&ingest.source_path)?;
         let staging = self.staging.dirs.dir(staging)?;
         let device = self.fs.stat_dir(&staging)?.identity.device;
@@ -99,7 +99,7 @@ impl<F: Fs> Committer<F> {
 
     /// Moves a mistaken file back to staging. Where a rename was cut off halfway, it still has its old name there.
     fn put_back_mistaken(&mut self, ingest: &Ingest, path: &Path) -> Result<(), Error> {
-        let (new, old) = (self.staging.dirs.look(path)?, self.staging.dirs.look(&ingest.source_path)?);
+        let (new, old) = (self.look_in_warehouse(path)?, self.staging.dirs.look(&ingest.source_path)?);
         if let (Some(new), Some(old)) = (new, old)
             && new.identity.key() == old.identity.key()
         {

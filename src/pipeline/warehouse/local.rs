@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Published, Warehouse};
+use super::{Access, Published, Warehouse};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Stat};
 use crate::journal::ingest::{Ingest, Target};
@@ -21,7 +21,6 @@ use crate::journal::record::{AbandonReason, Copy};
 use crate::limits::LINKED_FILES_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::hash::{self, Shared};
-use crate::pipeline::patience::Hands;
 use crate::pipeline::staging::{Placed, Staging};
 use crate::types::Sha256;
 
@@ -38,9 +37,9 @@ impl<F: Fs> Local<F> {
         Local { shared, linked: 0 }
     }
 
-    fn publish_one(&mut self, hands: &mut Hands<'_, F>, file: &Ingest) -> Result<Published, Error> {
+    fn publish_one(&mut self, access: &mut Access<'_, F>, file: &Ingest) -> Result<Published, Error> {
         let Some(target) = &file.target else { return Ok(Published::Gone) };
-        let arrived_as = match hands.patiently(|staging| self.place(staging, file, target))? {
+        let arrived_as = match access.patiently(|staging| self.place(staging, file, target))? {
             Placed::Done => {
                 self.linked = 0;
                 return Ok(Published::Done);
@@ -54,13 +53,13 @@ impl<F: Fs> Local<F> {
             Placed::Refused(error) => return Ok(Published::Refused(error)),
             // If it cannot go back either, the error ends the process: the next start checks again.
             Placed::Unseen(error) => {
-                self.withdraw(hands, file)?;
+                self.withdraw(access, file)?;
                 return Ok(Published::Refused(error));
             }
             Placed::Changed | Placed::Renumbered => AbandonReason::Changed,
             Placed::Linked => AbandonReason::NeedsCopy,
         };
-        let published = self.put_back(hands, file, arrived_as)?;
+        let published = self.put_back(access, file, arrived_as)?;
         if matches!(published, Published::NotComplete(AbandonReason::NeedsCopy)) {
             self.linked += 1;
             if self.linked == LINKED_FILES_MAX {
@@ -77,8 +76,8 @@ impl<F: Fs> Local<F> {
     }
 
     /// Gives an arrived file its old name back.
-    fn put_back(&mut self, hands: &mut Hands<'_, F>, file: &Ingest, why: AbandonReason) -> Result<Published, Error> {
-        match twice(Error::spares_others, || self.withdraw(hands, file)) {
+    fn put_back(&mut self, access: &mut Access<'_, F>, file: &Ingest, why: AbandonReason) -> Result<Published, Error> {
+        match twice(Error::spares_others, || self.withdraw(access, file)) {
             Err(Error::Io(error)) if error.spares_others() => Ok(Published::Unknown(error)),
             done => done.map(|()| Published::NotComplete(why)),
         }
@@ -122,43 +121,43 @@ impl<F: Fs> Local<F> {
 }
 
 impl<F: Fs> Warehouse<F> for Local<F> {
-    fn publish(&mut self, hands: &mut Hands<'_, F>, files: &[&Ingest]) -> Result<Vec<Published>, Error> {
-        files.iter().map(|file| self.publish_one(hands, file)).collect()
+    fn publish(&mut self, access: &mut Access<'_, F>, files: &[&Ingest]) -> Result<Vec<Published>, Error> {
+        files.iter().map(|file| self.publish_one(access, file)).collect()
     }
 
     fn confirm(
         &mut self,
-        hands: &mut Hands<'_, F>,
+        access: &mut Access<'_, F>,
         files: &[(&Ingest, Option<&F::File>)],
     ) -> Result<Vec<Published>, Error> {
-        hands.patiently(|staging| staging.dirs.sync())?;
+        access.patiently(|staging| staging.dirs.sync())?;
         let mut confirmed = Vec::with_capacity(files.len());
         for (file, lease) in files {
             confirmed.push(match lease.map_or(Ok(false), |lease| self.shared.fs.lease_broken(lease))? {
-                true => self.put_back(hands, file, AbandonReason::OpenForWriting)?,
+                true => self.put_back(access, file, AbandonReason::OpenForWriting)?,
                 false => Published::Done,
             });
         }
-        hands.staging.dirs.sync()?;
+        access.staging.dirs.sync()?;
         Ok(confirmed)
     }
 
-    fn withdraw(&mut self, hands: &mut Hands<'_, F>, file: &Ingest) -> Result<(), Error> {
+    fn withdraw(&mut self, access: &mut Access<'_, F>, file: &Ingest) -> Result<(), Error> {
         let Some(target) = &file.target else { return Ok(()) };
         let from = target.copy.as_ref().map_or(&file.source_path, |copy| &copy.path);
-        hands.patiently(|staging| staging.put_back(file.id, &target.warehouse_path, from))
+        access.patiently(|staging| staging.put_back(file.id, &target.warehouse_path, from))
     }
 
-    fn look(&mut self, hands: &mut Hands<'_, F>, path: &Path) -> fs::Result<Option<Stat>> {
-        hands.staging.dirs.look(path)
+    fn look(&mut self, access: &mut Access<'_, F>, path: &Path) -> fs::Result<Option<Stat>> {
+        access.staging.dirs.look(path)
     }
 
-    fn holds(&mut self, hands: &mut Hands<'_, F>, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
-        hands.staging.holds(path, size, sha256)
+    fn holds(&mut self, access: &mut Access<'_, F>, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool> {
+        access.staging.holds(path, size, sha256)
     }
 
-    fn discard(&mut self, hands: &mut Hands<'_, F>, draft: &Path) -> Result<(), Error> {
-        hands.patiently(|staging| staging.dirs.discard(draft))
+    fn discard(&mut self, access: &mut Access<'_, F>, draft: &Path) -> Result<(), Error> {
+        access.patiently(|staging| staging.dirs.discard(draft))
     }
 
     fn discard_others(&mut self, needed: &[OsString]) -> fs::Result<()> {

@@ -2,6 +2,8 @@
 //!
 //! Invariants:
 //! - The committer decides (which content, which name, what the journal records); a warehouse carries it out.
+//! - What recovery does about a rename or a link that a crash cut off is in `recover`, not here: two names of one file
+//!   exist only where publishing is a rename. Workers make drafts (`hash`), because that takes as long as hashing.
 //! - Nothing is overwritten: a name that is taken stays as it is, and the committer chooses another one.
 //! - Nothing counts as published before [`Warehouse::confirm`] has returned; then it is durable.
 
@@ -14,7 +16,8 @@ use std::path::Path;
 pub use local::Local;
 
 use super::error::Error;
-use super::patience::Hands;
+use super::patience::Patience;
+use super::staging::Staging;
 use crate::fs::{self, Fs, Stat};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::AbandonReason;
@@ -37,14 +40,30 @@ pub enum Published {
     Unknown(fs::Error),
 }
 
-/// A store of ingested files. An [`Ingest`] describes a file: where it was found, whether it has a draft (a copy that a
-/// worker has made), and which name it gets.
+/// What a warehouse may use of the committer's.
+pub struct Access<'a, F: Fs> {
+    /// Staging, with all open directories.
+    pub staging: &'a mut Staging<F>,
+    /// For waiting while the disk is full.
+    pub patience: &'a mut Patience,
+}
+
+impl<F: Fs> Access<'_, F> {
+    /// See [`Patience::run`].
+    pub fn patiently<T>(&mut self, mut effect: impl FnMut(&mut Staging<F>) -> fs::Result<T>) -> Result<T, Error> {
+        self.patience.run(|| effect(self.staging))
+    }
+}
+
+/// A store of ingested files. An [`Ingest`] describes a file: where it was found, whether it has a draft (the copy
+/// that a worker has made), and which name it gets.
 pub trait Warehouse<F: Fs>: Send {
-    /// Moves files to their names, and returns the result for each. None of it is durable yet.
+    /// Moves files to their names, and returns the result for each. None of it is durable yet. A file that is
+    /// [`Published::Unknown`] does not stop those after it: the journal has them all as HASHED.
     ///
     /// # Errors
     /// An effect failed, and going on could break a promise.
-    fn publish(&mut self, hands: &mut Hands<'_, F>, files: &[&Ingest]) -> Result<Vec<Published>, Error>;
+    fn publish(&mut self, access: &mut Access<'_, F>, files: &[&Ingest]) -> Result<Vec<Published>, Error>;
 
     /// Makes the published files durable, then checks each lease: if a writer has come meanwhile, that file goes back.
     ///
@@ -52,7 +71,7 @@ pub trait Warehouse<F: Fs>: Send {
     /// As [`Warehouse::publish`].
     fn confirm(
         &mut self,
-        hands: &mut Hands<'_, F>,
+        access: &mut Access<'_, F>,
         files: &[(&Ingest, Option<&F::File>)],
     ) -> Result<Vec<Published>, Error>;
 
@@ -60,25 +79,25 @@ pub trait Warehouse<F: Fs>: Send {
     ///
     /// # Errors
     /// It could not be done.
-    fn withdraw(&mut self, hands: &mut Hands<'_, F>, file: &Ingest) -> Result<(), Error>;
+    fn withdraw(&mut self, access: &mut Access<'_, F>, file: &Ingest) -> Result<(), Error>;
 
     /// The file at a path; None if there is no such name.
     ///
     /// # Errors
     /// The file system cannot report it.
-    fn look(&mut self, hands: &mut Hands<'_, F>, path: &Path) -> fs::Result<Option<Stat>>;
+    fn look(&mut self, access: &mut Access<'_, F>, path: &Path) -> fs::Result<Option<Stat>>;
 
     /// True if a file of that size and content is at a path. Reads the file.
     ///
     /// # Errors
     /// The file system cannot report it. A file that cannot be read counts as another one.
-    fn holds(&mut self, hands: &mut Hands<'_, F>, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool>;
+    fn holds(&mut self, access: &mut Access<'_, F>, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool>;
 
     /// Discards a draft that will not be published.
     ///
     /// # Errors
     /// It could not be removed.
-    fn discard(&mut self, hands: &mut Hands<'_, F>, draft: &Path) -> Result<(), Error>;
+    fn discard(&mut self, access: &mut Access<'_, F>, draft: &Path) -> Result<(), Error>;
 
     /// Discards all remaining drafts except those with these names.
     ///
