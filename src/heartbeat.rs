@@ -9,7 +9,7 @@
 //!   long a call to the kernel takes does not concern a watchdog: a restart does not make a disk faster.
 //! - Is a thread *stalled*? It does not rest, and has not turned for long, for whatever reason.
 //!
-//! Invariants: only the thread itself writes its heartbeat, except [`Heartbeats::begin_anew`]. For a thread without a
+//! Invariants: only the thread itself writes its heartbeat, except [`Heartbeats::restart`]. For a thread without a
 //! heartbeat, all of this costs one read of a thread-local variable. Only a turn reads the clock; a file call does not.
 
 use std::cell::RefCell;
@@ -113,7 +113,7 @@ impl Heartbeats {
     }
 
     /// Restarts the time of all busy threads: something has ended for which all of them may have waited.
-    pub fn begin_anew(&self) {
+    pub fn restart(&self) {
         self.with(|all| all.iter().for_each(|heartbeat| heartbeat.turn_if_at_work()));
     }
 
@@ -238,13 +238,13 @@ mod tests {
         let stall = heartbeats.stalled(LONG).expect("it does not matter that this was a call");
         assert_eq!(&*stall.thread, "one");
         assert!(stall.lasts >= 2 * LONG);
-        heartbeats.begin_anew();
+        heartbeats.restart();
         let lasts = heartbeats.stalled(Duration::ZERO).map_or(Duration::ZERO, |stall| stall.lasts);
         assert!(lasts < stall.lasts);
         rest();
         std::thread::sleep(LONG);
         assert_eq!(heartbeats.stalled(Duration::ZERO), None);
-        heartbeats.begin_anew();
+        heartbeats.restart();
         std::thread::sleep(LONG);
         assert_eq!(heartbeats.stalled(Duration::ZERO), None, "it still rests");
         step();

@@ -18,6 +18,8 @@
 //! - [`rebuild`]: rebuilds a lost journal from the manifests
 //! - [`audit`]: compares warehouse, manifests and journal
 //! - [`engine`]: locks, journal, recovery: the beginning of every run
+//! - [`control`], [`forget`], [`relocate`]: questions to a running ingestor; what is recorded at an operator's request
+//! - `error`: every error of a run, and its exit code
 //! - [`config`]: validated settings
 //! - [`pipeline`]: the stages of the picture above, and recovery
 //! - [`metrics`], [`log`]: counters and events

@@ -86,7 +86,7 @@ pub(super) struct Intake {
     schedule: Schedule,
     outbox: Outbox,
     /// The directories that must not be replaced.
-    places: Option<Arc<Places<RealFs>>>,
+    places: Arc<Places<RealFs>>,
 }
 
 /// Files that wait to be handed out.
@@ -128,7 +128,7 @@ impl Intake {
             errors: VecDeque::new(),
             schedule: Schedule::new(config, turn_max),
             outbox: Outbox { chunk: None, resumed: Vec::new(), load, full: None },
-            places: Some(places),
+            places,
         }
     }
 
@@ -207,10 +207,8 @@ impl Intake {
     /// One step of whatever is due: single names, a slice of the scan, the metrics.
     fn look_around(&mut self, now: Duration) -> Result<(), Error> {
         // This check is independent of how long scans pause.
-        if let (Some(places), Some(interval)) =
-            (self.places.as_ref().filter(|_| now >= self.schedule.next_look), self.schedule.scan_interval)
-        {
-            places.look()?;
+        if let Some(interval) = self.schedule.scan_interval.filter(|_| now >= self.schedule.next_look) {
+            self.places.look()?;
             self.check_input()?;
             self.schedule.next_look = now + interval;
         }

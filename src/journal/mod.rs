@@ -5,7 +5,7 @@
 //! - `disk`: the on-disk formats: records, frames, segments, snapshots
 //! - `log`: the writer, the reader, the lock
 //! - `memory`: the state in memory that the records add up to
-//! - `care`: maintenance: compaction, verification, repair
+//! - `care`: maintenance: compaction, verification, repair, rebuilding
 //!
 //! Invariants:
 //! - Only [`writer`], [`compact`], [`repair`] and [`rebuild`] write.

@@ -59,7 +59,7 @@ impl Health {
         let less = |full: usize| Some(full.saturating_sub(1));
         let _ = self.full.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         // Other threads may have waited for the threads that waited for room.
-        self.heartbeats.begin_anew();
+        self.heartbeats.restart();
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -70,10 +70,10 @@ impl Health {
         match self.phase() {
             Phase::Recovering => Some("recovering: what an earlier run left half done is being finished"),
             Phase::Running if self.is_full() => {
-                Some("paused: a disk is full; it goes on by itself when there is room (event disk_full in the log)")
+                Some("paused: a disk is full; it continues by itself when there is room (event disk_full in the log)")
             }
             Phase::Running => None,
-            Phase::Stopping => Some("stopping: what was begun is being finished"),
+            Phase::Stopping => Some("stopping: it finishes what it has begun"),
             Phase::Stopped => Some("stopped"),
             Phase::Failed => Some("failed: the process is ending (event failed in the log); the next start resumes"),
         }

@@ -51,7 +51,7 @@ impl<F: Fs> Dirs<F> {
         self.open.push((path.to_path_buf(), dir));
     }
 
-    /// Closes a directory; the next use opens its path anew.
+    /// Closes a directory; the next use opens its path again.
     pub fn forget(&mut self, path: &Path) {
         self.open.retain(|(known, _)| known != path);
         self.durable.remove(path);

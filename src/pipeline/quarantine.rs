@@ -41,7 +41,7 @@ pub struct Quarantine {
 
 /// Why a file goes to quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct QuarantineReason {
     /// As a keyword.
     pub cause: QuarantineCause,
     /// The line of the file, if known.
@@ -62,7 +62,7 @@ impl Quarantine {
     }
 
     /// Why a refused file cannot be ingested for good; None if that may change. `staging` is the staging directory.
-    pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<Fault> {
+    pub fn finding(&self, refused: &Refused, staging: &Path) -> Option<QuarantineReason> {
         let cause = refused.refusal.cause();
         let is_again = refused.settled.failing == cause;
         let tries = if is_again { refused.settled.failures.saturating_add(1) } else { 1 };
@@ -85,7 +85,7 @@ impl Quarantine {
             refusal => refusal.error().unwrap_or_default(),
         };
         detail.truncate(detail.floor_char_boundary(TEXT_BYTES_MAX));
-        Some(Fault { cause, line, detail })
+        Some(QuarantineReason { cause, line, detail })
     }
 }
 

@@ -176,38 +176,7 @@ impl Settle {
             Box::new(Tracked::new(sighting, scan, now))
         });
         tracked.scan = scan;
-        if let Phase::InFlight { dirty } = &mut tracked.phase {
-            *dirty |= nudged;
-            return;
-        }
-        let changed =
-            !tracked.identity.same_but_renamed(&identity) || tracked.sidecar.as_deref() != sighting.sidecar.as_ref();
-        tracked.links = sighting.stat.links;
-        tracked.sidecar = sighting.sidecar.map(Box::new);
-        tracked.orphaned = sighting.orphaned;
-        let hold_is_void = match &tracked.phase {
-            Phase::Held { why, until } => {
-                changed || until.is_some_and(|until| now >= until) || (nudged && *why == WhyNot::OpenForWriting)
-            }
-            _ => false,
-        };
-        if changed {
-            tracked.failures = 0;
-            tracked.copies = false;
-        }
-        if tracked.identity.key() != identity.key() {
-            self.census.left(tracked.first_seen_seconds);
-            tracked.first_seen_seconds = second(now);
-            self.census.came(tracked.first_seen_seconds);
-        }
-        tracked.identity = identity;
-        let since = match tracked.phase {
-            Phase::Waiting { since, .. } if !changed => since,
-            // A file whose hold ran out has waited long enough.
-            Phase::Held { .. } if hold_is_void && !changed && !nudged => Duration::ZERO,
-            Phase::Ready | Phase::Held { .. } if !changed && !hold_is_void => return,
-            _ => now,
-        };
+        let Some(since) = tracked.observe(sighting, nudged, now, census) else { return };
         self.judge(name, since, now);
         self.trim();
     }

@@ -98,7 +98,7 @@ pub enum Outcome {
         /// As above.
         used_sidecar: Option<FileIdentity>,
     },
-    /// It changed or vanished meanwhile; if it still exists it begins anew.
+    /// It changed or vanished meanwhile; if it still exists, it starts again.
     Abandoned(AbandonReason),
     /// It was refused before anything was decided.
     Refused(Refusal),

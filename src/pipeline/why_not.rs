@@ -1,7 +1,7 @@
 //! Why a file is not ingested: one set of reasons for `settle`, `hash`, the journal, quarantine, metrics and messages.
 //!
-//! Invariant: each reason is one variant of [`WhyNot`]. Its names in the journal, in metrics and in messages are defined
-//! here and nowhere else. A [`Refusal`] is a reason with its evidence.
+//! Invariant: each reason is one variant of [`WhyNot`], and only here is it decided which cause of the journal, which label
+//! of a metric and which message belongs to it. A [`Refusal`] is a reason with its evidence.
 
 use std::path::Path;
 
@@ -152,7 +152,7 @@ impl Refusal {
         }
     }
 
-    /// The error, for people; None if nothing is wrong, and the file only has to begin anew.
+    /// The error, for people; None if nothing is wrong, and the file only has to start again.
     pub fn error(&self) -> Option<String> {
         match self {
             Refusal::ChecksumDiffers(mismatch) => Some(mismatch.to_string()),

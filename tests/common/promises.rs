@@ -39,7 +39,7 @@ pub struct Rules {
 pub struct Promises {
     pub rules: Rules,
     /// Contents that cannot be ingested and are durable.
-    pub confined: BTreeSet<Digest>,
+    pub quarantined: BTreeSet<Digest>,
     /// The result of validating each content that has ever been in staging.
     profiles: BTreeMap<Digest, Profile>,
     /// Contents that must get into the warehouse, and whether their upstream made them durable.
@@ -81,7 +81,7 @@ impl Promises {
     pub fn new(rules: Rules) -> Promises {
         Promises {
             rules,
-            confined: BTreeSet::new(),
+            quarantined: BTreeSet::new(),
             profiles: BTreeMap::new(),
             must: BTreeMap::new(),
             may: BTreeSet::new(),
@@ -119,7 +119,7 @@ impl Promises {
     }
 
     fn listed_is_there(&self, view: &View) -> Verdict {
-        for digest in self.confined.iter().filter(|_| !self.lossy) {
+        for digest in self.quarantined.iter().filter(|_| !self.lossy) {
             ensure!(view.holds(digest), "a content that cannot be ingested is lost: {digest}");
         }
         let (mut contents, mut ids) = (BTreeSet::new(), BTreeSet::new());

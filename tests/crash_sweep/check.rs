@@ -75,8 +75,8 @@ impl Trial<'_> {
         self.must(staged == left, format!("{staged} files left in staging instead of {left}"));
         let (aside, moved) = (view.duplicates.len() + view.quarantine.len() + view.reasons.len(), self.site.moved);
         self.must(aside == moved, format!("{aside} files moved away instead of {moved}"));
-        let is_confined = self.site.promises.confined.iter().eq(view.quarantine.values());
-        self.must(is_confined, "quarantine does not hold exactly the files that cannot be ingested");
+        let is_quarantined = self.site.promises.quarantined.iter().eq(view.quarantine.values());
+        self.must(is_quarantined, "quarantine does not hold exactly the files that cannot be ingested");
         let mut unfinished = paths_below(&self.site.state);
         unfinished.retain(|path| path.extension().is_some_and(|extension| extension == "tmp"));
         self.must(unfinished.is_empty(), format!("left over: {unfinished:?}"));

@@ -164,7 +164,7 @@ fn promises(rules: Rules, files: &BTreeMap<String, Vec<u8>>) -> Promises {
         }
         match is_wanted {
             true => drop(promises.must.insert(digest, true)),
-            false => drop(promises.confined.insert(digest)),
+            false => drop(promises.quarantined.insert(digest)),
         }
     }
     assert_eq!(promises.sent_again.len(), DUPLICATES);

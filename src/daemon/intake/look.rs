@@ -1,6 +1,10 @@
 //! Reads staging, and handles errors of that.
 //!
-//! Invariant: a failed read does not end the process by itself, except with `--once` when scans fail again and again.
+//! Invariants:
+//! - Only a proof that the path leads to nothing, or to another directory, ends the process. Any other error (missing
+//!   permission for a moment, an unreachable server, no descriptors left) proves nothing about the files: it is logged
+//!   once, and the next scan tries again.
+//! - With `--once`, scans that fail again and again end the process as well.
 
 use std::time::Duration;
 

@@ -1,8 +1,4 @@
-//! The staging directory as a whole: does it still exist, and can it be read?
-//!
-//! Invariant: only a proof that the path leads to nothing, or to another directory, ends the process. Any other error
-//! (missing permission for a moment, an unreachable server, no descriptors left) proves nothing about the files: it is
-//! logged once, and the next scan tries again.
+//! The state of the staging directory as a whole; `look.rs` acts on it.
 
 use std::sync::Arc;
 use std::time::Duration;

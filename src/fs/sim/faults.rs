@@ -78,7 +78,7 @@ impl Op {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
+enum FaultKind {
     Errno(i32),
     Short,
     Crash,
@@ -87,7 +87,7 @@ enum Effect {
 /// A fault, and the operations that it strikes: all, unless restricted.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    effect: Effect,
+    effect: FaultKind,
     /// True if the operation has its effect before it fails.
     happened: bool,
     first: u64,
@@ -99,7 +99,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn new(effect: Effect) -> Fault {
+    fn new(effect: FaultKind) -> Fault {
         let (ops, under) = (Vec::new(), PathBuf::new());
         Fault { effect, happened: false, first: 0, last: u64::MAX, ops, under, nth: None }
     }
@@ -107,17 +107,17 @@ impl Fault {
     /// The operation fails with this error number and has no effect; but see [`super`] for the effects of a failed
     /// sync.
     pub fn errno(errno: i32) -> Fault {
-        Fault::new(Effect::Errno(errno))
+        Fault::new(FaultKind::Errno(errno))
     }
 
     /// A read or a write transfers only a part, at least one byte; a listing ends early with EIO.
     pub fn short() -> Fault {
-        Fault::new(Effect::Short)
+        Fault::new(FaultKind::Short)
     }
 
     /// The process dies: this operation and all after it fail, until [`super::SimFs::crash`] or [`super::SimFs::kill`].
     pub fn crash() -> Fault {
-        Fault::new(Effect::Crash)
+        Fault::new(FaultKind::Crash)
     }
 
     /// Only operation number `number`.
@@ -168,7 +168,7 @@ impl Fault {
 
 /// The outcome of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Injection {
     Go,
     Short,
     Fail { errno: i32, happened: bool },
@@ -176,16 +176,16 @@ pub(super) enum Fate {
 }
 
 /// Checks every fault (each counts its matches) and returns the outcome by the first that strikes.
-pub(super) fn verdict(faults: &mut [Fault], number: u64, op: Op, path: &Path) -> Fate {
-    let mut verdict = Fate::Go;
+pub(super) fn verdict(faults: &mut [Fault], number: u64, op: Op, path: &Path) -> Injection {
+    let mut verdict = Injection::Go;
     for fault in faults {
-        if !fault.strikes(number, op, path) || verdict != Fate::Go {
+        if !fault.strikes(number, op, path) || verdict != Injection::Go {
             continue;
         }
         verdict = match fault.effect {
-            Effect::Errno(errno) => Fate::Fail { errno, happened: fault.happened },
-            Effect::Short => Fate::Short,
-            Effect::Crash => Fate::Crash { happened: fault.happened },
+            FaultKind::Errno(errno) => Injection::Fail { errno, happened: fault.happened },
+            FaultKind::Short => Injection::Short,
+            FaultKind::Crash => Injection::Crash { happened: fault.happened },
         };
     }
     verdict

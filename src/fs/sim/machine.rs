@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::faults::{self, Fate, Log, Logged, Op};
+use super::faults::{self, Injection, Log, Logged, Op};
 use super::state::State;
 use super::units::errno;
 use crate::fs::{Error, Result};
@@ -63,7 +63,7 @@ pub(super) fn machine(state: State) -> SimFs {
 
 impl World {
     /// Numbers an operation, calls the hook, and decides its outcome. None if the process is dead.
-    pub(super) fn begin(&mut self, op: Op, path: &Path) -> Option<Fate> {
+    pub(super) fn begin(&mut self, op: Op, path: &Path) -> Option<Injection> {
         let state = &mut self.state;
         if state.dead {
             return None;
@@ -81,13 +81,13 @@ impl World {
     pub(super) fn carry_out<R>(
         &mut self,
         op: Op,
-        verdict: Fate,
+        verdict: Injection,
         body: impl FnOnce(&mut State, Effect) -> io::Result<R>,
     ) -> io::Result<R> {
         match verdict {
-            Fate::Go => body(&mut self.state, Effect::Whole),
-            Fate::Short => body(&mut self.state, Effect::Short),
-            Fate::Fail { errno: code, happened } => {
+            Injection::Go => body(&mut self.state, Effect::Whole),
+            Injection::Short => body(&mut self.state, Effect::Short),
+            Injection::Fail { errno: code, happened } => {
                 if happened {
                     body(&mut self.state, Effect::Whole)?;
                 } else if op.is_sync() && code != libc::EINTR {
@@ -95,7 +95,7 @@ impl World {
                 }
                 Err(errno(code))
             }
-            Fate::Crash { happened } => {
+            Injection::Crash { happened } => {
                 if happened {
                     // The process is dead: no caller receives the result.
                     let _ = body(&mut self.state, Effect::Whole);

@@ -1,4 +1,4 @@
-//! Maintenance that keeps a journal small and sound: compaction, verification, repair.
+//! Maintenance that keeps a journal small and sound: compaction, verification, repair, rebuilding.
 //!
 //! Invariant: a replacement is durable before the files it replaces are removed.
 

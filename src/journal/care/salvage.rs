@@ -168,7 +168,7 @@ impl Salvage {
                     snapshot.survivors(&mut listen)?;
                     Some(snapshot.header())
                 }
-                Candidate::Damaged(_, remains) => remains.survivors(&mut listen)?.then(|| remains.header()).flatten(),
+                Candidate::Damaged(_, damaged) => damaged.survivors(&mut listen)?.then(|| damaged.header()).flatten(),
             };
             let Some(header) = header else { continue };
             self.store = Some(header.store);
@@ -211,17 +211,17 @@ impl Salvage {
             None => Ok(true),
         };
         for candidate in candidates {
-            let Candidate::Damaged(lsn, remains) = candidate else { continue };
+            let Candidate::Damaged(lsn, damaged) = candidate else { continue };
             let mut rows = Vec::new();
             let mut failed = Ok(());
-            remains.rows(&mut |row| match is_new(&row) {
+            damaged.rows(&mut |row| match is_new(&row) {
                 Ok(true) => rows.push(row),
                 Ok(false) => {}
                 Err(error) => failed = Err(error),
             })?;
             failed?;
             self.last_lsn = self.last_lsn.max(*lsn);
-            let quality = if remains.knows_directories() { Quality::Whole } else { Quality::WithoutDirectories };
+            let quality = if damaged.knows_directories() { Quality::Whole } else { Quality::WithoutDirectories };
             rows.iter().for_each(|row| self.push(row, quality));
         }
         // The surviving records up to `begun` are in the snapshot that the salvage begins with; these segments are read

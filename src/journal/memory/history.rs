@@ -248,7 +248,7 @@ impl History {
 
     /// For a journal with missing records: gives up the files that cannot continue, because their DISCOVERED is
     /// missing, or all SETTINGS are. Returns those known to be in the warehouse (MOVED); the others are counted as
-    /// abandoned, and the ingestor finds them anew.
+    /// abandoned, and the ingestor finds them again.
     pub(in crate::journal) fn close_incomplete(&mut self) -> Vec<File> {
         let any_settings = self.settings.first_key_value().map(|(_, settings)| settings.clone());
         let cannot_go_on = |file: &File| any_settings.is_none() || file.found.value.source_path.as_os_str().is_empty();

@@ -231,7 +231,7 @@ impl Index {
 
     fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), Rejected> {
         let settings = self.settings.clone().ok_or("DISCOVERED before any settings")?;
-        // The file is processed anew, so an earlier kept duplicate with this inode no longer counts.
+        // The file is processed again, so an earlier kept duplicate with this inode no longer counts.
         self.unkeep(found.identity.key());
         let ingest = Ingest {
             id,
@@ -300,7 +300,7 @@ impl Index {
         Ok(())
     }
 
-    /// Kept duplicates of a forgotten content are processed anew: the first of them becomes an original.
+    /// Kept duplicates of a forgotten content are processed again: the first of them becomes an original.
     fn forget(&mut self, lsn: Lsn, sha256: &Sha256) {
         self.forgotten.insert(*sha256, lsn);
         if self.kept_of.remove(sha256).is_some() {

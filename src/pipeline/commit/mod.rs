@@ -27,7 +27,7 @@ use super::hash::Shared;
 use super::manifest::Manifests;
 use super::patience::{OnFull, Patience};
 use super::places::Places;
-use super::quarantine::{Fault, Quarantine};
+use super::quarantine::{Quarantine, QuarantineReason};
 use super::staging::Staging;
 use super::warehouse::{Local, Warehouse};
 use super::{Error, HashResult, HashedFile, Report, Settled};
@@ -253,7 +253,7 @@ impl<F: Fs> Committer<F> {
         Ok(reports)
     }
 
-    fn finding(&self, refused: &super::Refused) -> Option<Fault> {
+    fn finding(&self, refused: &super::Refused) -> Option<QuarantineReason> {
         self.quarantine.as_ref()?.finding(refused, &self.settings.input)
     }
 

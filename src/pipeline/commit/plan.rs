@@ -13,7 +13,7 @@ use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Profiled, Quarantined, Record, Sidecar,
     SkippedDuplicate,
 };
-use crate::pipeline::quarantine::{Fault, quarantine_name};
+use crate::pipeline::quarantine::{QuarantineReason, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
@@ -133,9 +133,9 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Adds the records of files that cannot be ingested.
-    pub(super) fn plan_quarantine(&mut self, to_quarantine: Vec<(Settled, Fault)>, plan: &mut BatchPlan<F>) {
+    pub(super) fn plan_quarantine(&mut self, to_quarantine: Vec<(Settled, QuarantineReason)>, plan: &mut BatchPlan<F>) {
         let Some(dir) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return };
-        for (settled, Fault { cause, line, detail }) in to_quarantine {
+        for (settled, QuarantineReason { cause, line, detail }) in to_quarantine {
             let id = self.discover(&settled, &mut plan.records);
             let target = dir.join(quarantine_name(&settled.name, &self.journal.store(), id, 0));
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));

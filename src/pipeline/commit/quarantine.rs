@@ -36,7 +36,7 @@ enum ReasonWritten {
 /// The result of moving the file.
 enum Removal {
     Done,
-    /// It is another file by now, or a process has it open for writing: it begins anew.
+    /// It is another file by now, or a process has it open for writing: it starts again.
     Abandoned(AbandonReason),
     /// It cannot be moved.
     Refused(fs::Error),

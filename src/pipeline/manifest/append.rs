@@ -46,7 +46,7 @@ impl<F: Fs> Manifests<F> {
     }
 
     /// Opens the manifest in `dir`, making it and the missing directories; their names are durable on return. A manifest
-    /// that was removed or renamed since it was opened is opened anew.
+    /// that was removed or renamed since it was opened is opened again.
     fn open(&mut self, root: &Path, dir: &Path) -> fs::Result<&F::File> {
         let name = OsStr::new(MANIFEST_NAME);
         let is_current = match &self.open {

@@ -85,7 +85,7 @@ fn end_last_line<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, lines: &[V
 }
 
 /// The result of searching a manifest.
-pub(super) struct Search {
+pub(super) struct LinesFound {
     /// For each requested line, its offset.
     pub(super) at: Vec<Option<u64>>,
     /// The end of the last whole line that was not requested.
@@ -98,10 +98,10 @@ pub(super) struct Search {
 
 /// Reads the manifest from beginning to end. Text that is not a line of an ingestor (with zeros where a power cut lost a
 /// sector, or written by another program) is skipped.
-pub(super) fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<Search> {
+pub(super) fn search<F: Fs>(fs: &F, file: &F::File, lines: &[Vec<u8>]) -> fs::Result<LinesFound> {
     let wanted: hashbrown::HashMap<&[u8], usize> =
         lines.iter().enumerate().map(|(index, line)| (line.as_slice(), index)).collect();
-    let mut search = Search { at: vec![None; lines.len()], others_end: 0, lines_end: 0, len: 0 };
+    let mut search = LinesFound { at: vec![None; lines.len()], others_end: 0, lines_end: 0, len: 0 };
     let mut pending: Vec<u8> = Vec::new();
     let mut piece = vec![0; SEARCH_BYTES];
     let mut offset = 0;

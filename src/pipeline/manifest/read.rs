@@ -85,7 +85,7 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
     }
     // The deserializer would accept an array of the values in order.
     if line.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        return Err("it is no JSON object".to_owned());
+        return Err("it is not a JSON object".to_owned());
     }
     let keys: Keys<'_> = serde_json::from_slice(line).map_err(|error| {
         // A reader would take the parser's "line 1" for the manifest's.
@@ -387,7 +387,7 @@ mod tests {
             (LINE.replace("46", "\0\0"), "zeros"),
             (LINE[..LINE.len() - 1].to_owned(), "EOF"),
             (format!("{LINE}{LINE}"), "trailing"),
-            (values_alone(), "no JSON object"),
+            (values_alone(), "not a JSON object"),
         ] {
             let error = parse(bad.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{bad}: {error}");

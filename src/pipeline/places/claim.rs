@@ -30,22 +30,22 @@ const HOST_BYTES_MAX: usize = 64;
 
 /// The identity of a staging directory, independent of its mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Staging {
+struct StagingId {
     inode: u64,
     born: FileTime,
     host: Option<String>,
 }
 
-impl Staging {
+impl StagingId {
     /// None where nothing identifies it permanently.
-    fn at<F: Fs>(fs: &F, input: &Path) -> Option<Staging> {
+    fn at<F: Fs>(fs: &F, input: &Path) -> Option<StagingId> {
         let stat = fs.open_dir(input).and_then(|dir| fs.stat_dir(&dir)).ok()?;
         let host = fs.open_dir(Path::new(HOST.0)).ok().and_then(|etc| read(fs, &etc, HOST.1, HOST_BYTES_MAX));
         let host = host.map(|text| text.trim().to_owned()).filter(|text| is_word(text));
-        Some(Staging { inode: stat.identity.inode, born: stat.born?, host })
+        Some(StagingId { inode: stat.identity.inode, born: stat.born?, host })
     }
 
-    fn is(&self, other: &Staging) -> bool {
+    fn is(&self, other: &StagingId) -> bool {
         let is_one_host = self.host.as_ref().zip(other.host.as_ref()).is_none_or(|(one, other)| one == other);
         self.inode == other.inode && self.born == other.born && is_one_host
     }
@@ -55,12 +55,12 @@ impl Staging {
         format!("{} {sec} {nsec} {}\n", self.inode, self.host.as_deref().unwrap_or("-"))
     }
 
-    fn parse(text: &str) -> Option<Staging> {
+    fn parse(text: &str) -> Option<StagingId> {
         let mut words = text.strip_suffix('\n')?.split(' ');
         let inode = words.next()?.parse().ok()?;
         let born = FileTime { sec: words.next()?.parse().ok()?, nsec: words.next()?.parse().ok()? };
         let host = words.next().filter(|host| is_word(host)).map(str::to_owned);
-        Some(Staging { inode, born, host })
+        Some(StagingId { inode, born, host })
     }
 }
 
@@ -76,12 +76,12 @@ fn read<F: Fs>(fs: &F, dir: &F::Dir, name: &str, bytes_max: usize) -> Option<Str
     String::from_utf8(text).ok()
 }
 
-fn claimed<F: Fs>(fs: &F, marker: &Path) -> Option<Staging> {
-    Staging::parse(&read(fs, &fs.open_dir(marker).ok()?, CLAIM, CLAIM_BYTES_MAX)?)
+fn claimed<F: Fs>(fs: &F, marker: &Path) -> Option<StagingId> {
+    StagingId::parse(&read(fs, &fs.open_dir(marker).ok()?, CLAIM, CLAIM_BYTES_MAX)?)
 }
 
 /// The markers of other journals that claim the staging directory.
-fn others<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, staging: &Staging) -> Vec<PathBuf> {
+fn others<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, staging: &StagingId) -> Vec<PathBuf> {
     let own = store.map(|store| private_dir(manifests, store));
     let all = private_dirs(fs, manifests, CLAIMS_MAX).into_iter().filter(|marker| own.as_ref() != Some(marker));
     all.filter(|marker| claimed(fs, marker).is_some_and(|claimed| claimed.is(staging))).collect()
@@ -89,7 +89,7 @@ fn others<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, staging: &S
 
 /// The marker of another journal that claims this staging directory; None if this journal's own claim is valid.
 pub fn owner<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, input: &Path) -> Option<PathBuf> {
-    let staging = Staging::at(fs, input)?;
+    let staging = StagingId::at(fs, input)?;
     let own = store.and_then(|store| claimed(fs, &private_dir(manifests, store)));
     if own.is_some_and(|own| own.is(&staging)) {
         return None;
@@ -102,7 +102,7 @@ pub fn owner<F: Fs>(fs: &F, manifests: &Path, store: Option<&[u8; 16]>, input: &
 /// # Errors
 /// A file operation failed: another journal's claim may still exist.
 pub fn take<F: Fs>(fs: &F, manifests: &Path, store: &[u8; 16], input: &Path) -> fs::Result<()> {
-    let Some(staging) = Staging::at(fs, input) else { return Ok(()) };
+    let Some(staging) = StagingId::at(fs, input) else { return Ok(()) };
     let own = private_dir(manifests, store);
     if claimed(fs, &own).is_none_or(|claimed| claimed != staging) {
         write(fs, &make_private_dir(fs, manifests, store)?, &staging)?;
@@ -117,7 +117,7 @@ pub fn take<F: Fs>(fs: &F, manifests: &Path, store: &[u8; 16], input: &Path) -> 
     Ok(())
 }
 
-fn write<F: Fs>(fs: &F, dir: &F::Dir, staging: &Staging) -> fs::Result<()> {
+fn write<F: Fs>(fs: &F, dir: &F::Dir, staging: &StagingId) -> fs::Result<()> {
     let unlink = |name: &str| match fs.unlink(dir, OsStr::new(name)) {
         Err(error) if error.is_not_found() => Ok(()),
         removed => removed,
@@ -144,14 +144,14 @@ mod tests {
     fn a_claim_is_what_was_written() {
         let born = FileTime { sec: -5, nsec: 999_999_999 };
         for host in [None, Some("0123456789abcdef0123456789abcdef".to_owned())] {
-            let staging = Staging { inode: u64::MAX, born, host };
+            let staging = StagingId { inode: u64::MAX, born, host };
             assert!(staging.text().len() <= CLAIM_BYTES_MAX);
-            assert_eq!(Staging::parse(&staging.text()), Some(staging));
+            assert_eq!(StagingId::parse(&staging.text()), Some(staging));
         }
         for torn in ["", "1", "1 2 3 -", "1 2\n", "x 2 3 -\n"] {
-            assert_eq!(Staging::parse(torn), None, "{torn}");
+            assert_eq!(StagingId::parse(torn), None, "{torn}");
         }
-        let one = |inode, host: Option<&str>| Staging { inode, born, host: host.map(str::to_owned) };
+        let one = |inode, host: Option<&str>| StagingId { inode, born, host: host.map(str::to_owned) };
         assert!(one(1, None).is(&one(1, Some("a"))) && one(1, Some("a")).is(&one(1, Some("a"))));
         assert!(!one(1, Some("a")).is(&one(1, Some("b"))) && !one(1, None).is(&one(2, None)));
     }

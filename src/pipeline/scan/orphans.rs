@@ -130,7 +130,7 @@ mod tests {
         orphans.end_scan();
         assert!(orphans.is_orphan(&name, None, &sidecar(5), || clocks(30)));
         assert_eq!(orphans.names().count(), 0);
-        // Written anew.
+        // Written again.
         assert!(!orphans.is_orphan(&name, None, &sidecar(25), || clocks(30)));
         assert!(!orphans.is_orphan(&name, None, &sidecar(5), || clocks(30)));
         // Gone in between.

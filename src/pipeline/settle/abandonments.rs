@@ -1,4 +1,4 @@
-//! How often in a row a file was on its way and had to begin anew.
+//! How often in a row a file was on its way and had to start again.
 //!
 //! Invariant: it holds at most [`ABANDONED_REMEMBERED_MAX`] names; when it is full, it forgets all and starts counting
 //! again.

@@ -8,7 +8,7 @@ use crate::pipeline::WhyNot;
 use crate::types::FileIdentity;
 
 impl Settle {
-    /// Watches a duplicate that the journal has as kept, whether it is recognized or checked anew.
+    /// Watches a duplicate that the journal has as kept, whether it is recognized or checked again.
     pub fn watch_kept(&mut self, identity: FileIdentity) {
         self.presence.watch(identity, false, self.scan);
     }

@@ -1,7 +1,7 @@
 //! The names that are to be checked again, and when.
 //!
 //! Invariant: beyond twice the number of files, each queue holds at most a bounded number of stale entries, however often
-//! a file changes. An entry is stale when its file has begun anew; stale entries are removed when there are many.
+//! a file changes. An entry is stale when its file has started again; stale entries are removed when there are many.
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;

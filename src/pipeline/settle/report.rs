@@ -55,7 +55,7 @@ impl Settle {
             Outcome::Abandoned(_) => Some(&Refusal::Changed),
             Outcome::Refused(refusal) => Some(refusal),
         };
-        if begins_anew(refusal, refused) {
+        if starts_again(refusal, refused) {
             self.forget(&report.name);
             return Reaction { look_again: true, ..none };
         }
@@ -67,7 +67,7 @@ impl Settle {
         Reaction { look_again: dirty, retry_in: delay, abandoned: 0 }
     }
 
-    /// A file that has begun anew too often waits. If that continues, the cause is not the file, but what its file system
+    /// A file that has started again too often waits. If that continues, the cause is not the file, but what its file system
     /// reports about it.
     fn hold_abandoned(&mut self, report: &Report, dirty: bool, now: Duration) -> Option<Reaction> {
         let Outcome::Abandoned(reason @ (AbandonReason::NeedsCopy | AbandonReason::Changed)) = &report.outcome else {
@@ -85,7 +85,7 @@ impl Settle {
 }
 
 /// True if nothing holds the file: it is checked at once, as if it had just come.
-fn begins_anew(refusal: Option<&Refusal>, refused: bool) -> bool {
+fn starts_again(refusal: Option<&Refusal>, refused: bool) -> bool {
     match refusal {
         // If refused, it waits first: otherwise a writer that never pauses would have it hashed again and again.
         Some(Refusal::Changed) => !refused,
@@ -124,6 +124,6 @@ pub struct Reaction {
     pub look_again: bool,
     /// After how long a failed file is tried again.
     pub retry_in: Option<Duration>,
-    /// How often in a row the file had to begin anew, if that is too often and counts as a failure; otherwise 0.
+    /// How often in a row the file had to start again, if that is too often and counts as a failure; otherwise 0.
     pub abandoned: u32,
 }

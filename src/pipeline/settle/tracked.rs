@@ -97,6 +97,49 @@ impl Tracked {
         }
     }
 
+    /// Takes in what a check showed. Returns since when the file has been unchanged; None if there is nothing to decide.
+    pub(super) fn observe(
+        &mut self,
+        sighting: &Sighting,
+        nudged: bool,
+        now: Duration,
+        census: &mut Census,
+    ) -> Option<Duration> {
+        if let Phase::InFlight { dirty } = &mut self.phase {
+            *dirty |= nudged;
+            return None;
+        }
+        let identity = sighting.stat.identity;
+        let changed =
+            !self.identity.same_but_renamed(&identity) || self.sidecar.as_deref() != sighting.sidecar.as_ref();
+        self.links = sighting.stat.links;
+        self.sidecar = sighting.sidecar.map(Box::new);
+        self.orphaned = sighting.orphaned;
+        if changed {
+            self.failures = 0;
+            self.copies = false;
+        }
+        if self.identity.key() != identity.key() {
+            census.left(self.first_seen_seconds);
+            self.first_seen_seconds = second(now);
+            census.came(self.first_seen_seconds);
+        }
+        self.identity = identity;
+        let hold_is_void = match &self.phase {
+            Phase::Held { why, until } => {
+                changed || until.is_some_and(|until| now >= until) || (nudged && *why == WhyNot::OpenForWriting)
+            }
+            _ => false,
+        };
+        match self.phase {
+            Phase::Waiting { since, .. } if !changed => Some(since),
+            // A file whose hold ran out has waited long enough.
+            Phase::Held { .. } if hold_is_void && !changed && !nudged => Some(Duration::ZERO),
+            Phase::Ready | Phase::Held { .. } if !changed && !hold_is_void => None,
+            _ => Some(now),
+        }
+    }
+
     /// Counts a failure; returns how long to wait: twice as long each time.
     pub(super) fn fail(
         &mut self,

@@ -36,7 +36,7 @@ impl Notes {
             tracing::warn!(
                 event = "orphaned_sidecar",
                 path = log::path(path),
-                "it was there before its file: unless it holds a checksum, it releases nothing until it is written anew"
+                "it was there before its file: unless it holds a checksum, it releases nothing until it is written again"
             );
         }
     }

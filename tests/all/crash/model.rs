@@ -149,7 +149,7 @@ impl Model {
         unwanted.extend(view.quarantine.values().cloned());
         let is_sure = self.rules.syncs && !self.lossy;
         unwanted.retain(|digest| self.rules.quarantines && is_sure && durable.holds(digest));
-        self.confined = unwanted;
+        self.quarantined = unwanted;
         for digest in complete.into_iter().filter(|digest| !self.torn.contains(digest)) {
             // A write that waited for a lease changed a file that the disk may still hold as it was, and was not synced.
             let is_durable = is_sure && durable.holds(&digest);

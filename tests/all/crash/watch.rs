@@ -21,7 +21,7 @@ pub struct Watch {
     /// The ids in the manifests, as a reader that follows them has seen them.
     seen: Vec<u64>,
     /// Files that were seen in quarantine in this run.
-    confined: Option<BTreeSet<PathBuf>>,
+    quarantined: Option<BTreeSet<PathBuf>>,
     /// Operations that were checked.
     pub looks: u64,
     /// Only follows the manifests.
@@ -61,7 +61,7 @@ impl Watch {
     }
 
     pub fn told(self, story: String) -> Watch {
-        Watch { story, confined: None, ..self }
+        Watch { story, quarantined: None, ..self }
     }
 
     pub fn look(&mut self, call: &Call<'_>, upstream: &mut Upstream<'_>, model: &Model) {
@@ -124,8 +124,8 @@ impl Watch {
             ensure!(intended, "in the warehouse before HASHED was durable: {}", path.display());
         }
         // At first, the files that an earlier run has moved there.
-        let confined = self.confined.get_or_insert_with(|| view.quarantine.keys().cloned().collect());
-        for path in view.quarantine.keys().filter(|path| !confined.contains(*path)) {
+        let quarantined = self.quarantined.get_or_insert_with(|| view.quarantine.keys().cloned().collect());
+        for path in view.quarantine.keys().filter(|path| !quarantined.contains(*path)) {
             let mut open = state.open().filter_map(|ingest| ingest.quarantined.as_ref());
             ensure!(
                 open.any(|quarantined| quarantined.target == *path),
@@ -133,7 +133,7 @@ impl Watch {
                 path.display()
             );
         }
-        confined.extend(view.quarantine.keys().cloned());
+        quarantined.extend(view.quarantine.keys().cloned());
         let hidden = call.path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| name.starts_with('.')));
         if call.op == Op::Rename && call.path.starts_with(STAGING) && !hidden {
             let intended = state.open().any(|ingest| {

@@ -17,7 +17,7 @@ fn quarantine(place: &Place) -> PathBuf {
 }
 
 /// The files in quarantine, in order of names: each file's name, its content, and its reason.
-fn confined(place: &Place) -> Vec<(String, Vec<u8>, Value)> {
+fn quarantined(place: &Place) -> Vec<(String, Vec<u8>, Value)> {
     let dir = quarantine(place);
     let entries = std::fs::read_dir(&dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
     let mut paths: Vec<PathBuf> = entries.unwrap_or_default();
@@ -53,7 +53,7 @@ fn a_wrong_checksum_leads_to_quarantine() {
     stop(daemon);
     assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());
     assert_contents(&place, [csv(2, 5_000)]);
-    let [(name, content, reason)] = &confined(&place)[..] else { panic!("{:?}", confined(&place)) };
+    let [(name, content, reason)] = &quarantined(&place)[..] else { panic!("{:?}", quarantined(&place)) };
     assert_eq!((Some(dir.join(name).to_str().unwrap()), content), (event["target"].as_str(), &csv(1, 5_000)));
     let end = format!("-{}.csv", reason["ingest_id"]);
     assert!(name.starts_with("a-") && name.ends_with(&end) && name.len() == "a-12345678".len() + end.len(), "{name}");
@@ -92,7 +92,7 @@ fn once_moves_at_the_first_finding() {
     place.stage("a.csv.ok", sha256_hex(b"something else"));
     let output = place.once_failing(&["--mode", "sidecar", "--quarantine", dir.to_str().unwrap()]);
     assert_eq!(events(&output, "file_quarantined").len(), 1);
-    assert_eq!(confined(&place).len(), 1);
+    assert_eq!(quarantined(&place).len(), 1);
     assert!(place.staged_names().is_empty());
 }
 
@@ -112,7 +112,7 @@ fn what_cannot_be_read_goes_after_some_attempts() {
     daemon.wait_for("file_quarantined", 1);
     assert_eq!(daemon.events("file_failed").len(), 5, "so many attempts come before");
     stop(daemon);
-    let [(_, content, reason)] = &confined(&place)[..] else { panic!("{:?}", confined(&place)) };
+    let [(_, content, reason)] = &quarantined(&place)[..] else { panic!("{:?}", quarantined(&place)) };
     assert_eq!((content, &reason["reason"]), (&csv(1, 100), &"unreadable".into()));
     assert!(reason["error"].as_str().unwrap().contains("Permission denied"), "{reason}");
 }
@@ -144,7 +144,7 @@ fn a_quarantine_that_cannot_be_used_is_no_reason_to_stop() {
     std::fs::remove_dir(&dir).unwrap();
     daemon.wait_for("file_quarantined", 1);
     stop(daemon);
-    assert_eq!((place.staged_names().len(), confined(&place).len()), (0, 1));
+    assert_eq!((place.staged_names().len(), quarantined(&place).len()), (0, 1));
 }
 
 /// Found in a review: the failure of a read had another reason than the rule for quarantine expects.
@@ -165,7 +165,7 @@ fn a_file_that_the_disk_cannot_read_goes_too() {
     assert_eq!(event["reason"], "unreadable");
     assert_eq!(daemon.events("file_failed").len(), 5);
     stop(daemon);
-    assert_eq!((confined(&place).len(), place.check_consistent()), (1, 1));
+    assert_eq!((quarantined(&place).len(), place.check_consistent()), (1, 1));
 }
 
 /// A program that holds a write lease on a file until its input ends, as Samba does for its clients.
@@ -214,7 +214,7 @@ fn replay_goes_by_what_the_ingestor_was_started_with() {
     }
     let output = place.subcommand(&["replay"]);
     assert!(output.status.success(), "{}", err(&output));
-    assert_eq!((place.manifest_lines().len(), confined(&place).len()), (0, 1));
+    assert_eq!((place.manifest_lines().len(), quarantined(&place).len()), (0, 1));
 }
 
 /// Found in a review: a replay did not begin if the quarantine directory could not be searched. That is no reason not to
@@ -233,7 +233,7 @@ fn replay_goes_on_without_a_quarantine_that_cannot_be_used() {
     let output = as_nobody(&place, &replay).unwrap().output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
     chmod(&dir, 0o755);
-    assert_eq!((place.manifest_lines().len(), confined(&place).len()), (0, 0));
+    assert_eq!((place.manifest_lines().len(), quarantined(&place).len()), (0, 0));
     assert_eq!(place.staged_names(), ["large.csv"]);
 }
 
@@ -273,7 +273,7 @@ fn malformed_files_go_with_their_line() {
     let goes = "malformed, line 3: it has 1 columns, the first record 2; goes to quarantine";
     assert!(forecast.contains(goes), "{forecast}");
     place.once_failing(&options);
-    let found: Vec<(String, Value)> = confined(&place)
+    let found: Vec<(String, Value)> = quarantined(&place)
         .into_iter()
         .map(|(_, _, reason)| (reason["error"].as_str().unwrap().to_owned(), reason["line"].clone()))
         .collect();
@@ -322,7 +322,7 @@ fn many_reasons_share_their_syncs() {
     command.arg(quarantine(&place));
     let syncs = count_syncs(&place, &command);
     assert!(syncs < MALFORMED / 2, "{syncs} syncs");
-    assert_eq!(confined(&place).len() as u64, MALFORMED);
+    assert_eq!(quarantined(&place).len() as u64, MALFORMED);
     assert_contents(&place, [csv(1, 100)]);
 }
 
