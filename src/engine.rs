@@ -3,7 +3,7 @@
 //! Invariants: both locks are held before anything is modified; files that recovery has to resume are returned, not
 //! begun.
 
-mod manners;
+mod file_systems;
 pub mod places;
 
 use std::ffi::OsString;
@@ -98,18 +98,18 @@ pub fn read_state<F: Fs>(fs: &F, state_path: &Path) -> Result<Index, Error> {
 pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Error> {
     let started = Instant::now();
     let Some(begun) = begin(fs, &mut options)? else { return Ok(None) };
-    let Begun { mut journal, replayed, mut index, staging, settings, accepts, is_told } = begun;
+    let Begun { mut journal, replayed, mut index, staging, settings, accepts, has_settings } = begun;
     // Before anything is created at the new paths: their present content shows that they are the same directories.
-    if is_told {
+    if has_settings {
         relocate::notice(fs, &mut journal, &mut index, &settings)?;
     }
     let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     // A caller that only finishes what was begun does not need these directories: files that should go there stay.
     let quarantine_dir = options.quarantine.as_ref().map(|quarantine| &quarantine.dir);
-    for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| is_told) {
+    for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| has_settings) {
         fs::open_dir_durable(fs, Path::new("/"), dir, DIR_MODE)?;
     }
-    let manners = manners::of(fs, &index, &settings, &journal.store(), [&copies, &staging])?;
+    let handling = file_systems::probe_both(fs, &index, &settings, &journal.store(), [&copies, &staging])?;
     let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
@@ -119,7 +119,7 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
         validate: options.validate,
         require_checksum: options.require_checksum,
         notes: Arc::default(),
-        copy_all: AtomicBool::new(manners.copies_all || !same_device),
+        copy_all: AtomicBool::new(handling.copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
@@ -131,7 +131,7 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
         Committer::new(shared.clone(), journal, settings, options.quarantine, metrics.clone(), options.on_full);
     committer.watch(places.clone());
     committer.note_opening()?;
-    manners.renumbering.into_iter().for_each(|device| committer.note_renumbering(device));
+    handling.renumbering.into_iter().for_each(|device| committer.note_renumbering(device));
     let recovered = committer.recover()?;
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
@@ -148,7 +148,7 @@ struct Begun<F: Fs> {
     settings: Settings,
     accepts: Accepts,
     /// The caller named the directories.
-    is_told: bool,
+    has_settings: bool,
 }
 
 /// Locks and reads; if a check fails, nothing is changed. The journal's values replace rules that the caller does not
@@ -157,8 +157,8 @@ fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error
     let staging = options.settings.as_ref().map(|settings| lock_input(fs, settings)).transpose()?;
     let mut index = Index::default();
     let opening = Opening::begin(fs, &options.state_path, &mut index)?;
-    let is_told = options.settings.is_some();
-    if !is_told {
+    let has_settings = options.settings.is_some();
+    if !has_settings {
         // Use the rules of the ingestor that left the files half done.
         let rules = index.rules();
         (options.validate, options.require_checksum) = (rules.validation, rules.require_checksum);
@@ -181,7 +181,7 @@ fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error
         }
     };
     let (journal, replayed) = opening.start()?;
-    Ok(Some(Begun { journal, replayed, index, staging, settings, accepts, is_told }))
+    Ok(Some(Begun { journal, replayed, index, staging, settings, accepts, has_settings }))
 }
 
 /// Opens and locks the staging directory.

@@ -79,7 +79,7 @@ pub const WATCHDOG_PARTS: u32 = 8;
 /// Sidecars that were seen without their files and are remembered, at most.
 pub const ORPHANS_REMEMBERED_MAX: usize = 4096;
 /// Sidecars about which a message was logged and is remembered, at most: with more, it is logged again.
-pub const SIDECARS_TOLD_MAX: usize = 4096;
+pub const SIDECARS_LOGGED_MAX: usize = 4096;
 /// If the wall clock was set back by more than this after a sidecar was seen without its file, their times do not prove
 /// which of them is older.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(1);
@@ -146,10 +146,10 @@ pub const SERVICE_SEND_MAX: Duration = Duration::from_secs(2);
 pub const LOCK_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// See [`LOCK_PAUSE_MIN`].
 pub const LOCK_PAUSE_MAX: Duration = Duration::from_millis(100);
-/// After so long the ingestor logs that the lock is held; [`LOCK_TOLD_NEXT`] is the interval after that.
-pub const LOCK_TOLD_FIRST: Duration = Duration::from_secs(5);
-/// See [`LOCK_TOLD_FIRST`].
-pub const LOCK_TOLD_NEXT: Duration = Duration::from_secs(300);
+/// After so long the ingestor logs that the lock is held; [`LOCK_LOGGED_NEXT`] is the interval after that.
+pub const LOCK_LOGGED_FIRST: Duration = Duration::from_secs(5);
+/// See [`LOCK_LOGGED_FIRST`].
+pub const LOCK_LOGGED_NEXT: Duration = Duration::from_secs(300);
 /// The longest wait for the lock once the process is to stop.
 pub const LOCK_STOP_TIME_MAX: Duration = Duration::from_secs(1);
 /// Files of the warehouse that are looked up under another path, at most, to find out whether it was moved there.

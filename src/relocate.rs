@@ -253,8 +253,9 @@ fn moves<F: Fs>(fs: &F, store: &[u8; 16], index: &Index, now: &Settings) -> Resu
         .filter(|(is_moved, ..)| *is_moved)
         .map(|(_, old, new)| Relocated { old: old.clone(), new: new.clone() })
         .collect();
-    let is_told = moves.len() <= index.relocations().room() && !index.is_half_done() && !are_entangled(known, &moves);
-    Ok(if is_told { moves } else { Vec::new() })
+    let may_record =
+        moves.len() <= index.relocations().room() && !index.is_half_done() && !are_entangled(known, &moves);
+    Ok(if may_record { moves } else { Vec::new() })
 }
 
 /// True if the manifests there list a content that the journal knows.

@@ -211,11 +211,11 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// because their content was forgotten before it came again.
     pub(super) fn listed_twice(&self, known: Option<&Known>) -> u64 {
         let excused = self.same_contents(known);
-        let is_told = |one: u32, other: u32| {
+        let is_reported = |one: u32, other: u32| {
             self.table.entry(one).sha256 == self.table.entry(other).sha256 && self.owner(one) == self.owner(other)
         };
         for (one, other) in &self.table.same_place {
-            if is_told(*one, *other) {
+            if is_reported(*one, *other) {
                 continue;
             }
             let name = |line: u32| {
@@ -228,8 +228,8 @@ impl<F: Fs> Audit<'_, '_, F> {
             }
         }
         for (one, other) in self.same_ids() {
-            let is_told = is_told(one, other) || self.table.entry(one).place == self.table.entry(other).place;
-            if !is_told && self.owner(one) == self.owner(other) {
+            let is_reported = is_reported(one, other) || self.table.entry(one).place == self.table.entry(other).place;
+            if !is_reported && self.owner(one) == self.owner(other) {
                 self.report_twice(&[one, other], "this ingest id");
             }
         }

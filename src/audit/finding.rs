@@ -115,10 +115,10 @@ pub type Sink = Box<dyn FnMut(&Finding) -> io::Result<()> + Send>;
 
 /// Passes findings from any thread to the sink, and counts them.
 pub struct Reporter {
-    told: Mutex<Told>,
+    output: Mutex<Output>,
 }
 
-struct Told {
+struct Output {
     sink: Sink,
     counts: [u64; Kind::ALL.len()],
     failed: Option<io::Error>,
@@ -127,17 +127,17 @@ struct Told {
 impl Reporter {
     /// A reporter without findings.
     pub fn new(sink: Sink) -> Reporter {
-        Reporter { told: Mutex::new(Told { sink, counts: [0; Kind::ALL.len()], failed: None }) }
+        Reporter { output: Mutex::new(Output { sink, counts: [0; Kind::ALL.len()], failed: None }) }
     }
 
     /// Reports a finding.
     pub fn report(&self, finding: &Finding) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.counts[finding.kind as usize] += 1;
-        if told.failed.is_none()
-            && let Err(error) = (told.sink)(finding)
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output.counts[finding.kind as usize] += 1;
+        if output.failed.is_none()
+            && let Err(error) = (output.sink)(finding)
         {
-            told.failed = Some(error);
+            output.failed = Some(error);
         }
     }
 
@@ -146,7 +146,7 @@ impl Reporter {
     /// # Errors
     /// The sink failed for one of them.
     pub fn counts(&self) -> io::Result<[u64; Kind::ALL.len()]> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.failed.take().map_or(Ok(told.counts), Err)
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output.failed.take().map_or(Ok(output.counts), Err)
     }
 }

@@ -67,11 +67,11 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     };
     // A running ingestor knows its own options.
     let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum)));
-    let are_rules_told = told.is_some();
+    let are_rules_known = told.is_some();
     let (rules, require_checksum) = told.unwrap_or((given, arguments.require_checksum));
     let ask = |name: &OsStr| control::ask(&state_path, name);
     let context =
-        Context { fs: &fs, report: &report, rules, are_rules_told, require_checksum, watch: WATCH, ask: &ask };
+        Context { fs: &fs, report: &report, rules, are_rules_known, require_checksum, watch: WATCH, ask: &ask };
     let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
     let answers = explain(&context, &paths)?;
     let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });

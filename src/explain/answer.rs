@@ -20,7 +20,7 @@ pub struct Context<'a, F: Fs> {
     /// Which names the ingestor takes, and in sidecar mode the suffix of sidecars.
     pub rules: NameRules,
     /// `rules` came from a running ingestor.
-    pub are_rules_told: bool,
+    pub are_rules_known: bool,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
     /// How long to watch whether a file grows.

@@ -34,7 +34,7 @@ pub(super) fn explain<F: Fs>(
     let answer = |status, summary: &str| Answer::new(path, status, summary);
     if let Some(why) = ignored(context, path, kind)? {
         let by_whom = context
-            .are_rules_told
+            .are_rules_known
             .then_some("an ingestor runs: this follows from the options that it was started with");
         return Ok(answer("IGNORED", &why).with("ingestor", by_whom));
     }

@@ -216,22 +216,22 @@ impl SimFs {
 
     /// Whether some sectors may reach the disk before a sync fails; otherwise none do.
     pub fn set_torn_syncs(&self, torn: bool) {
-        self.world().state.manners.torn_syncs = torn;
+        self.world().state.behaviour.torn_syncs = torn;
     }
 
     /// How all file systems deviate, from now on.
     pub fn set_odd(&self, odd: Odd) {
-        self.world().state.manners.odd = odd;
+        self.world().state.behaviour.odd = odd;
     }
 
     /// Whether leases are supported; otherwise [`super::Lease::Unsupported`].
     pub fn set_leases(&self, supported: bool) {
-        self.world().state.manners.leases = supported;
+        self.world().state.behaviour.leases = supported;
     }
 
     /// Whether listings report types.
     pub fn set_list_kinds(&self, told: bool) {
-        self.world().state.manners.list_kinds = told;
+        self.world().state.behaviour.list_kinds = told;
     }
 
     /// The process that takes locks from now on.

@@ -114,10 +114,10 @@ impl<F: Fs> Hasher<F> {
         let demand = &vouched.demand;
         let copies = shared.copies.as_ref();
         let mut look = Look::into(settled, shared.validate);
-        let mut beside = Beside { look: &mut look, between };
+        let mut per_piece = PerPiece { look: &mut look, between };
         let (sums, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
-            Some(copies) => self.copy(&file, settled, demand, copies, &mut beside)?,
-            None => (self.digest(&file, settled, demand, None, &mut beside)?, None),
+            Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
+            None => (self.digest(&file, settled, demand, None, &mut per_piece)?, None),
         };
         let verified_by = checked(demand, &sums)?;
         let sync = copy.is_none() && copies.is_some() && (sync || !settled.is_small());
@@ -164,7 +164,7 @@ impl<F: Fs> Hasher<F> {
             settled,
             &Demand::default(),
             None,
-            &mut Beside { look: &mut Look::none(), between: &mut || () },
+            &mut PerPiece { look: &mut Look::none(), between: &mut || () },
         )?;
         Ok((file, leased, sums.sha256))
     }
@@ -186,7 +186,7 @@ impl<F: Fs> Hasher<F> {
         settled: &Settled,
         demand: &Demand,
         target: Option<&F::File>,
-        beside: &mut Beside<'_>,
+        per_piece: &mut PerPiece<'_>,
     ) -> Result<FoundSums, Refusal> {
         let fs = self.shared.fs.clone();
         let mut summer = Summer::new(demand);
@@ -198,7 +198,7 @@ impl<F: Fs> Hasher<F> {
             }
             let piece = &self.buffer[..read];
             summer.update(piece);
-            beside.look.at(piece);
+            per_piece.look.at(piece);
             if let Some(target) = target {
                 fs::write_all_at(&fs, target, piece, offset)?;
             }
@@ -206,10 +206,10 @@ impl<F: Fs> Hasher<F> {
             if self.shared.stop.load(Ordering::Relaxed) && offset < settled.identity.size {
                 return Err(Refusal::Interrupted);
             }
-            (beside.between)();
+            (per_piece.between)();
         }
         check_unchanged(&fs.stat_file(file)?, settled)?;
-        beside.look.finish()?;
+        per_piece.look.finish()?;
         Ok(summer.finish())
     }
 
@@ -220,7 +220,7 @@ impl<F: Fs> Hasher<F> {
         settled: &Settled,
         demand: &Demand,
         copies: &F::Dir,
-        beside: &mut Beside<'_>,
+        per_piece: &mut PerPiece<'_>,
     ) -> Result<(FoundSums, Option<Copy>), Refusal> {
         let fs = &self.shared.fs.clone();
         if !settled.is_small() && fs.free_bytes(copies)? < settled.identity.size {
@@ -230,7 +230,7 @@ impl<F: Fs> Hasher<F> {
         }
         let name = OsString::from(format!("{}.copy", crate::journal::hex(&fs.random())));
         let target = fs.open(copies, &name, Open::Create { mode: 0o600 })?;
-        let made = self.digest(file, settled, demand, Some(&target), beside).and_then(|sums| {
+        let made = self.digest(file, settled, demand, Some(&target), per_piece).and_then(|sums| {
             // A copy whose checksum differs would only be discarded.
             checked(demand, &sums)?;
             // The copy belongs to the user that runs this program: with the source's setuid bit, the file's author could
@@ -293,7 +293,7 @@ struct HashedContent<F: Fs> {
 }
 
 /// What else is done with each piece of a file.
-struct Beside<'a> {
+struct PerPiece<'a> {
     look: &'a mut Look,
     /// Other work of the caller.
     between: &'a mut dyn FnMut(),

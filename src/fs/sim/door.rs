@@ -65,7 +65,7 @@ fn rename(state: &mut State, from: (Place, &OsStr), to: (Place, &OsStr)) -> io::
     let ((source, from_name), (target, to_name)) = (from, to);
     let now = state.stamp();
     let child = state.child(source, from_name)?.ok_or_else(|| errno(libc::ENOENT))?;
-    if !state.manners.odd.links {
+    if !state.behaviour.odd.links {
         state.device(source).rename((source.node, from_name), (target.node, to_name), false, now)?;
     } else if state.node(child)?.kind == FileKind::Directory {
         // Such a file system cannot rename directories: they have no hard links.
@@ -117,7 +117,7 @@ fn list(state: &mut State, dir: Place) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for name in state.node(dir)?.entries.seen.clone().keys() {
         let kind = match state.child(dir, name)? {
-            Some(place) if state.manners.list_kinds => Some(state.node(place)?.kind),
+            Some(place) if state.behaviour.list_kinds => Some(state.node(place)?.kind),
             _ => None,
         };
         entries.push(DirEntry { name: name.to_os_string(), kind });
@@ -174,7 +174,7 @@ impl SimFs {
         let at = path.clone();
         self.run(op, path, |state, mode| {
             let place = state.place(self.own(&dir.0)?)?;
-            state.manners.odd.check(op, &at)?;
+            state.behaviour.odd.check(op, &at)?;
             body(state, place, mode)
         })
     }
@@ -189,7 +189,7 @@ impl SimFs {
         self.in_dir(Op::Rename, from, Some(from_name), |state, source, _| {
             let target = state.place(self.own(&to.0)?)?;
             state.check_not_mount(source, from_name)?;
-            state.manners.odd.check(Op::Rename, &to_path)?;
+            state.behaviour.odd.check(Op::Rename, &to_path)?;
             if source.device != target.device {
                 return Err(errno(libc::EXDEV));
             }
@@ -303,7 +303,7 @@ impl Fs for SimFs {
     }
 
     fn renames_by_link(&self, _: &SimDir) -> bool {
-        self.world().state.manners.odd.links
+        self.world().state.behaviour.odd.links
     }
 
     fn link(&self, from: &SimDir, from_name: &OsStr, to: &SimDir, to_name: &OsStr) -> Result<()> {
@@ -355,7 +355,7 @@ impl Fs for SimFs {
     }
 
     fn is_well_known(&self, _: &SimDir) -> bool {
-        self.world().state.manners.odd == super::Odd::default()
+        self.world().state.behaviour.odd == super::Odd::default()
     }
 
     fn free_bytes(&self, dir: &SimDir) -> Result<u64> {

@@ -11,10 +11,10 @@ impl State {
         if self.node(place)?.kind != FileKind::Regular {
             return Ok(());
         }
-        if self.manners.odd.stale_links > 0 {
-            self.manners.stale.insert(place, self.manners.odd.stale_links);
+        if self.behaviour.odd.stale_links > 0 {
+            self.behaviour.stale.insert(place, self.behaviour.odd.stale_links);
         }
-        if self.manners.odd.renumbers {
+        if self.behaviour.odd.renumbers {
             self.device(place).renumber(place.node)?;
         }
         Ok(())
@@ -23,8 +23,8 @@ impl State {
     /// The result of a stat; `fresh` for [`crate::fs::Fs::stat_fresh`].
     pub(super) fn look(&mut self, place: Place, fresh: bool) -> io::Result<Stat> {
         let mut stat = self.stat(place)?;
-        let counts = fresh && !self.manners.odd.always_stale;
-        if let Some(left) = self.manners.stale.get_mut(&place).filter(|left| **left > 0 && !counts) {
+        let counts = fresh && !self.behaviour.odd.always_stale;
+        if let Some(left) = self.behaviour.stale.get_mut(&place).filter(|left| **left > 0 && !counts) {
             *left -= 1;
             stat.links += 1;
         }

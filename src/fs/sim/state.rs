@@ -86,7 +86,7 @@ pub(super) struct State {
     /// The process is dead: every operation fails.
     pub(super) dead: bool,
     pub(super) process: u32,
-    pub(super) manners: Behaviour,
+    pub(super) behaviour: Behaviour,
 }
 
 /// The machine's time, in nanoseconds.
@@ -129,7 +129,7 @@ impl State {
             faults: Vec::new(),
             dead: false,
             process: 1000,
-            manners: Behaviour {
+            behaviour: Behaviour {
                 leases: true,
                 list_kinds: true,
                 torn_syncs: false,
@@ -388,7 +388,7 @@ impl State {
     pub(super) fn lease(&mut self, id: u64) -> io::Result<Lease> {
         let place = self.place(id)?;
         let node = self.node(place)?;
-        if !self.manners.leases || node.kind != FileKind::Regular {
+        if !self.behaviour.leases || node.kind != FileKind::Regular {
             return Ok(Lease::Unsupported);
         }
         let written = self.writers.values().any(|writer| *writer == place)
@@ -472,7 +472,7 @@ impl State {
 
     /// Decides which sectors reached the disk before a sync failed; None if none did.
     pub(super) fn failed_sync_fate(&mut self) -> Option<Fate> {
-        if self.manners.torn_syncs { Some(Fate::new(Survival::Seed(self.rng.next()))) } else { None }
+        if self.behaviour.torn_syncs { Some(Fate::new(Survival::Seed(self.rng.next()))) } else { None }
     }
 }
 

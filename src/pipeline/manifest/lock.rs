@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::fs::Syscall;
 use crate::fs::{self, Fs, Open};
 use crate::heartbeat;
-use crate::limits::{LOCK_PAUSE_MAX, LOCK_PAUSE_MIN, LOCK_STOP_TIME_MAX, LOCK_TOLD_FIRST, LOCK_TOLD_NEXT};
+use crate::limits::{LOCK_LOGGED_FIRST, LOCK_LOGGED_NEXT, LOCK_PAUSE_MAX, LOCK_PAUSE_MIN, LOCK_STOP_TIME_MAX};
 use crate::log;
 
 /// Below the manifests: the directory that readers ignore.
@@ -47,7 +47,8 @@ impl<F: Fs> ManifestLock<F> {
     /// Takes the lock of the manifests below `root`, waiting for it.
     pub(super) fn take(&mut self, root: &Path) -> fs::Result<()> {
         let fs = self.fs.clone();
-        let mut wait = Wait { stop: self.stop.clone(), waited: Duration::ZERO, stopping: None, told: LOCK_TOLD_FIRST };
+        let mut wait =
+            Wait { stop: self.stop.clone(), waited: Duration::ZERO, stopping: None, told: LOCK_LOGGED_FIRST };
         loop {
             let dir = private_dir(&fs, root)?;
             let file = match self.open.take().filter(|(known, _)| known == root) {
@@ -127,7 +128,7 @@ impl Wait {
             }
         }
         if self.waited >= self.told {
-            self.told = self.waited + LOCK_TOLD_NEXT;
+            self.told = self.waited + LOCK_LOGGED_NEXT;
             tracing::warn!(
                 event = "manifests_locked",
                 path = log::path(path),

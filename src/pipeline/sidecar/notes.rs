@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use crate::limits::SIDECARS_TOLD_MAX;
+use crate::limits::SIDECARS_LOGGED_MAX;
 use crate::log;
 use crate::types::FileIdentity;
 
@@ -23,7 +23,7 @@ impl Notes {
         if told.contains(&(what, *sidecar)) {
             return false;
         }
-        if told.len() >= SIDECARS_TOLD_MAX {
+        if told.len() >= SIDECARS_LOGGED_MAX {
             told.pop_front();
         }
         told.push_back((what, *sidecar));

@@ -156,8 +156,8 @@ impl<F: Fs> Warehouse<F> for Local<F> {
         access.staging.holds(path, size, sha256)
     }
 
-    fn discard(&mut self, access: &mut Access<'_, F>, draft: &Path) -> Result<(), Error> {
-        access.patiently(|staging| staging.dirs.discard(draft))
+    fn discard(&mut self, access: &mut Access<'_, F>, copy: &Path) -> Result<(), Error> {
+        access.patiently(|staging| staging.dirs.discard(copy))
     }
 
     fn discard_others(&mut self, needed: &[OsString]) -> fs::Result<()> {

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - The committer decides (which content, which name, what the journal records); a warehouse carries it out.
 //! - What recovery does about a rename or a link that a crash cut off is in `recover`, not here: two names of one file
-//!   exist only where publishing is a rename. Workers make drafts (`hash`), because that takes as long as hashing.
+//!   exist only where publishing is a rename. Workers make the copies (`hash`), because that takes as long as hashing.
 //! - Nothing is overwritten: a name that is taken stays as it is, and the committer chooses another one.
 //! - Nothing counts as published before [`Warehouse::confirm`] has returned; then it is durable.
 
@@ -55,8 +55,8 @@ impl<F: Fs> Access<'_, F> {
     }
 }
 
-/// A store of ingested files. An [`Ingest`] describes a file: where it was found, whether it has a draft (the copy
-/// that a worker has made), and which name it gets.
+/// A store of ingested files. An [`Ingest`] describes a file: where it was found, whether a worker has
+/// made a copy of it, and which name it gets.
 pub trait Warehouse<F: Fs>: Send {
     /// Moves files to their names, and returns the result for each. None of it is durable yet. A file that is
     /// [`Published::Unknown`] does not stop those after it: the journal has them all as HASHED.
@@ -75,7 +75,7 @@ pub trait Warehouse<F: Fs>: Send {
         files: &[(&Ingest, Option<&F::File>)],
     ) -> Result<Vec<Published>, Error>;
 
-    /// Takes back a file that was published by mistake: gives the file, or its draft, its old name.
+    /// Takes back a file that was published by mistake: gives the file, or its copy, its old name.
     ///
     /// # Errors
     /// It could not be done.
@@ -93,13 +93,13 @@ pub trait Warehouse<F: Fs>: Send {
     /// The file system cannot report it. A file that cannot be read counts as another one.
     fn holds(&mut self, access: &mut Access<'_, F>, path: &Path, size: u64, sha256: &Sha256) -> fs::Result<bool>;
 
-    /// Discards a draft that will not be published.
+    /// Discards a copy that will not be published.
     ///
     /// # Errors
     /// It could not be removed.
-    fn discard(&mut self, access: &mut Access<'_, F>, draft: &Path) -> Result<(), Error>;
+    fn discard(&mut self, access: &mut Access<'_, F>, copy: &Path) -> Result<(), Error>;
 
-    /// Discards all remaining drafts except those with these names.
+    /// Discards all remaining copies except those with these names.
     ///
     /// # Errors
     /// They cannot be listed or removed.

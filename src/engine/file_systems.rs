@@ -8,9 +8,9 @@ use crate::journal::index::Index;
 use crate::journal::record::Settings;
 use crate::pipeline::places::probe::{Suitability, probe};
 
-/// How files in both places are treated.
+/// How files in staging and warehouse are handled.
 #[derive(Debug, Default)]
-pub(super) struct Manners {
+pub(super) struct Handling {
     /// The link count of a renamed file cannot be trusted: files are copied, since no other program has a link to a
     /// copy.
     pub(super) copies_all: bool,
@@ -19,16 +19,16 @@ pub(super) struct Manners {
 }
 
 /// Probes each directory once; and again at each start if its kind of file system is not well known.
-pub(super) fn of<F: Fs>(
+pub(super) fn probe_both<F: Fs>(
     fs: &F,
     index: &Index,
     settings: &Settings,
     store: &[u8; 16],
     dirs: [&F::Dir; 2],
-) -> Result<Manners, Error> {
+) -> Result<Handling, Error> {
     let is_first =
         index.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
-    let mut manners = Manners::default();
+    let mut handling = Handling::default();
     for dir in dirs.into_iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
         let path = fs.dir_path(dir);
         let verdict = probe(fs, dir, store)?;
@@ -36,13 +36,13 @@ pub(super) fn of<F: Fs>(
         match verdict {
             Suitability::Unsuited(why) => return Err(Error::Unsuited { path: path.to_path_buf(), why }),
             Suitability::Suited { counts_links, keeps_inodes } => {
-                manners.copies_all |= !counts_links;
+                handling.copies_all |= !counts_links;
                 if !keeps_inodes {
-                    manners.renumbering.push(fs.stat_dir(dir)?.identity.device);
+                    handling.renumbering.push(fs.stat_dir(dir)?.identity.device);
                 }
             }
             Suitability::Unknown => {}
         }
     }
-    Ok(manners)
+    Ok(handling)
 }
