@@ -103,12 +103,12 @@ impl Intake {
     /// It never sleeps longer than `turn_max`.
     pub(super) fn new(
         source: Source<'_>,
-        engine: (&Arc<Shared<RealFs>>, Arc<Places<RealFs>>),
+        shared: &Arc<Shared<RealFs>>,
+        places: Arc<Places<RealFs>>,
         load: Load,
         metrics: Arc<Metrics>,
         turn_max: Duration,
     ) -> Intake {
-        let (shared, places) = engine;
         let (kept, hints, asked, config) = match source {
             Source::Staging { config, kept, hints, asked } => (kept, hints, asked, Some(config)),
             Source::Resumed => (Vec::new(), Hints::none(), channel::never(), None),

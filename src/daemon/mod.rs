@@ -185,7 +185,7 @@ fn drive(
     let (commit_sender, to_commit) = channel::bounded(limits::IN_FLIGHT_FILES_MAX);
     let (report_sender, reports) = channel::bounded(limits::IN_FLIGHT_FILES_MAX + recovered.resumed.len());
     let metrics = compactor.metrics.clone();
-    let mut intake = Intake::new(source, (&shared, places), load, metrics.clone(), service.turn_max);
+    let mut intake = Intake::new(source, &shared, places, load, metrics.clone(), service.turn_max);
     intake.adopt(recovered, &mut committer);
 
     let workers =
