@@ -16,7 +16,7 @@ ENV CSV_INGESTOR_WAREHOUSE=/data/warehouse
 ENV CSV_INGESTOR_MANIFESTS=/data/manifests
 ENV CSV_INGESTOR_STATE_PATH=/data/state
 VOLUME /data
-# Somebody who is not root; --user gives the owner of the volume.
+# Not root; --user names the owner of the volume.
 USER 65532:65532
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/csv-ingestor"]

@@ -16,7 +16,7 @@ INGESTOR_LOG=$WORK/ingestor.log
 # No other run of these scripts has used it: in names and in contents.
 TAG=$(date +%s)-$$-$RANDOM
 
-# A script that has more to clean up defines it anew.
+# A script that has more to clean up defines this function again.
 clean_up_more() { :; }
 
 clean_up() {
@@ -45,19 +45,20 @@ fail() {
 # Where CI is set, everything has to run. CI services set it to `true`.
 is_ci() { [ -n "${CI:-}" ] && [ "$CI" != false ]; }
 
-# Says why a part of a check does not run here, and goes on. Fails in CI.
+# Says why a part of a check does not run here, and continues. Fails in CI.
 skip_part() {
     if is_ci; then fail "cannot be skipped in CI: $*"; fi
     say "SKIPPED: $*"
 }
 
-# The same of all that is left to do.
+# The same for all that is left to do.
 skip() {
     skip_part "$@"
     exit 0
 }
 
-# The same for what the host itself does not give, whatever is installed on it: also in CI, if .ci/run lets it pass.
+# The same for what the host itself does not allow, whatever is installed on it. Also in CI, for a step of .ci/run that accepts
+# it.
 skip_on_this_host() {
     say "SKIPPED: $*"
     exit 0

@@ -26,7 +26,7 @@ clean_up_more() {
     for mounted in "${COPY_MOUNTS[@]}"; do umount -- "$mounted" || umount -l -- "$mounted" || true; done
 }
 
-# Runs a program of the copy in it: behind --as-pid2, as a process beside others; with --boot, below a systemd of its own.
+# Runs a program of the copy in it: with --as-pid2, as a process beside others; with --boot, below a systemd of its own.
 # The arguments are systemd-nspawn's.
 run_in_copy() {
     command -v systemd-nspawn >/dev/null || skip "systemd-nspawn is not installed (Debian: systemd-container)"
