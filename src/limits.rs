@@ -142,6 +142,11 @@ pub const LOG_FINISH_STALL_MAX: Duration = Duration::from_secs(2);
 pub const LOG_FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 /// The longest that a message waits for a service manager that does not read.
 pub const SERVICE_SEND_MAX: Duration = Duration::from_secs(2);
+/// By default, how long an ingestor may take between a file's arrival in the warehouse and its line, until an audit reports
+/// the file: a few syncs of a busy disk, and the wait for the manifests' lock.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// The longest grace that an audit can be given.
+pub const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// The shortest and the longest pause between two tries to take a lock that another ingestor holds while it appends.
 pub const LOCK_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// See [`LOCK_PAUSE_MIN`].

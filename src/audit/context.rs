@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::finding::Finding;
 use super::journal_view::Known;
@@ -35,6 +36,7 @@ pub(super) struct Audit<'a, 'w, F: Fs> {
     pub(super) warehouse: &'a WarehouseView<F>,
     pub(super) manifests: PathBuf,
     pub(super) since: Option<UnixMillis>,
+    pub(super) grace: Duration,
     pub(super) watch: &'a Watch<'w>,
     pub(super) table: &'a Table,
     /// Lines by place, for places with several lines.
@@ -61,6 +63,7 @@ impl<'a, 'w, F: Fs> Audit<'a, 'w, F> {
             warehouse,
             manifests: plan.manifests.clone(),
             since: plan.since,
+            grace: plan.grace,
             watch,
             table,
             rivals,

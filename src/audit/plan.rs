@@ -1,6 +1,7 @@
 //! The parameters of an audit, and its result.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::sample::Sample;
 use crate::journal::relocations::Relocations;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub seed: u64,
     /// Report contents, places and ids that are in several lines.
     pub compare_lines: bool,
+    /// How long an ingestor may take between a file's arrival and its line. An item that is older is reported at once.
+    pub grace: Duration,
     /// Threads that hash.
     pub concurrency: usize,
     /// Directories that were moved, according to the journal.

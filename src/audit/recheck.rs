@@ -4,7 +4,7 @@
 //! Invariants:
 //! - Each check reads in a fixed order: the names were seen before the lines and the journal that have to contain them
 //!   are read. So a file that arrives in between cannot cause a finding.
-//! - The wait is bounded: [`LOOKS_MAX`] checks, and none for items older than [`SETTLE`].
+//! - The wait is bounded: the grace of the plan in all, whatever changes meanwhile; none for items that are older.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -25,12 +25,10 @@ use crate::pipeline::manifest::hours::{Unread, manifests};
 use crate::pipeline::manifest::read::{self, LinePlace, Lines, Listed, Text};
 use crate::types::FileTime;
 
-/// How long an ingestor may take between a file's arrival and its line, if nothing fails.
-const SETTLE: Duration = Duration::from_secs(5);
-/// The first pause between two checks; each further one is twice as long.
+/// The first pause between two checks; each further one is twice as long, up to [`NAP_MAX`].
 const NAP_MIN: Duration = Duration::from_millis(200);
-/// Checks, at most.
-const LOOKS_MAX: usize = 8;
+/// See [`NAP_MIN`].
+const NAP_MAX: Duration = Duration::from_secs(5);
 /// The interval at which a pause checks whether to stop.
 const STOP_WAIT: Duration = Duration::from_millis(50);
 
@@ -43,11 +41,8 @@ impl<F: Fs> Audit<'_, '_, F> {
         unknown: &[u32],
     ) -> Result<(), Error> {
         let mut known = None;
-        let mut nap = NAP_MIN;
-        for _ in 0..LOOKS_MAX {
-            if suspects.is_empty() && extras.is_empty() && unknown.is_empty() {
-                break;
-            }
+        let (mut nap, mut waited) = (NAP_MIN, Duration::ZERO);
+        while !(suspects.is_empty() && extras.is_empty() && unknown.is_empty()) {
             suspects = self.still_suspect(suspects);
             if !extras.is_empty() {
                 let listed = self.listed_since()?;
@@ -58,8 +53,12 @@ impl<F: Fs> Audit<'_, '_, F> {
                 self.drop_on_their_way(&mut extras, known);
             }
             let Some(left) = self.young_for(&extras, &suspects) else { break };
-            self.sleep(left.min(nap));
-            nap *= 2;
+            let pause = left.min(nap).min(self.grace.saturating_sub(waited));
+            if pause.is_zero() {
+                break;
+            }
+            self.sleep(pause);
+            (nap, waited) = (NAP_MAX.min(nap * 2), waited + pause);
             if self.watch.is_stopped() {
                 return Ok(());
             }
@@ -184,7 +183,7 @@ impl<F: Fs> Audit<'_, '_, F> {
             youngest = youngest.max(dir.and_then(|dir| self.changed_at(&dir, name)));
         }
         let age = Duration::from_millis(self.fs.now().0.saturating_sub(youngest?));
-        SETTLE.checked_sub(age).filter(|left| !left.is_zero())
+        self.grace.checked_sub(age).filter(|left| !left.is_zero())
     }
 
     fn sleep(&self, mut left: Duration) {

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::audit::{self, Known, Plan, Sample, Summary};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
-use crate::limits::CONCURRENCY_MAX;
+use crate::limits::{CONCURRENCY_MAX, GRACE, GRACE_MAX};
 use crate::metrics::seconds;
 use crate::types::UnixMillis;
 
@@ -41,6 +41,9 @@ pub(super) struct AuditArgs {
     /// Choose the same files as an earlier audit, which printed this number
     #[arg(long, value_name = "N", requires = "sample")]
     seed: Option<u64>,
+    /// How long other ingestors may take to list a file that has arrived; what is younger is looked at again
+    #[arg(long, value_name = "DURATION", default_value_t = GRACE.into(), value_parser = parse_grace)]
+    grace: humantime::Duration,
     /// Hashing threads [default: number of CPUs]
     #[arg(long, value_name = "N", value_parser = parse_concurrency, env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
@@ -81,6 +84,7 @@ pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
         sample: arguments.sample.unwrap_or(Sample::All),
         seed: arguments.seed.unwrap_or_else(|| random_seed(&fs)),
         compare_lines: true,
+        grace: *arguments.grace,
         concurrency: concurrency(arguments.concurrency),
         relocations: known.as_ref().map(|known| known.relocations().clone()).unwrap_or_default(),
     };
@@ -166,6 +170,15 @@ fn json_summary(plan: &Plan, summary: &Summary, counts: &FindingCounts, elapsed:
 pub(super) fn parse_concurrency(text: &str) -> Result<usize, String> {
     let threads = text.parse().ok().filter(|threads| (1..=CONCURRENCY_MAX).contains(threads));
     threads.ok_or_else(|| format!("must be between 1 and {CONCURRENCY_MAX}"))
+}
+
+/// Reads `--grace`.
+pub(super) fn parse_grace(text: &str) -> Result<humantime::Duration, String> {
+    let grace: humantime::Duration = text.parse().map_err(|error| format!("{error}; write 0s, 30s or 5m"))?;
+    if *grace > GRACE_MAX {
+        return Err(format!("must be at most {}", humantime::format_duration(GRACE_MAX)));
+    }
+    Ok(grace)
 }
 
 /// Reads `--since`: the beginning of a day.

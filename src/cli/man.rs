@@ -121,8 +121,8 @@ const FILES: &[(&str, &str)] = &[
     ("WAREHOUSE/ingest_date=YYYY-MM-DD/NAME", "An ingested file."),
     ("MANIFESTS/YYYY/MM/DD/HH/manifest.jsonl", "A line of JSON for each ingested file."),
     (
-        "/etc/csv-ingestor/SOURCE.env",
-        "The settings of the service csv-ingestor@SOURCE, where the Debian package is installed.",
+        "/etc/csv-ingestor/NAME.env",
+        "The settings of the service csv-ingestor@NAME, where the Debian package is installed.",
     ),
-    ("/var/lib/csv-ingestor/SOURCE", "Its journal."),
+    ("/var/lib/csv-ingestor/NAME", "Its journal."),
 ];

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::audit::{concurrency, parse_concurrency};
+use super::audit::{concurrency, parse_concurrency, parse_grace};
 use super::findings::{FindingCounts, watched};
 use super::output::{json_line, print_lines};
 use crate::audit::{Plan, Sample};
 use crate::fs::real::RealFs;
 use crate::journal::relocations::Relocations;
+use crate::limits::GRACE;
 use crate::log::path_text;
 use crate::metrics::seconds;
 use crate::pipeline::manifest::json_path;
@@ -32,6 +33,9 @@ pub(super) struct RebuildArgs {
     /// Then hash every listed file, and report missing or altered ones. Their contents are remembered all the same
     #[arg(long)]
     verify: bool,
+    /// How long other ingestors may take to list a file that has arrived; what is younger is looked at again
+    #[arg(long, value_name = "DURATION", default_value_t = GRACE.into(), value_parser = parse_grace)]
+    grace: humantime::Duration,
     /// Hashing threads [default: number of CPUs]
     #[arg(long, value_name = "N", value_parser = parse_concurrency, env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
@@ -52,6 +56,7 @@ pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
         sample: if arguments.verify { Sample::All } else { Sample::Nothing },
         seed: 0,
         compare_lines: false,
+        grace: *arguments.grace,
         concurrency: concurrency(arguments.concurrency),
         relocations: Relocations::default(),
     };

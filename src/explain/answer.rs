@@ -57,8 +57,11 @@ impl Answer {
 
     /// Adds a path, and its exact bytes if it is not UTF-8.
     pub(super) fn with_path(self, key: &str, path: &Path) -> Answer {
-        let (text, exact) = json_path(path);
-        self.with(key, text.into_owned()).with(&format!("{key}_base64"), exact)
+        let ((text, exact), key_exact) = (json_path(path), format!("{key}_base64"));
+        let mut answer = self.with(key, text.into_owned());
+        // Those of another path may be there, from a file that anybody could write.
+        answer.facts.remove(&key_exact);
+        answer.with(&key_exact, exact)
     }
 }
 

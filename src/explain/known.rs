@@ -12,7 +12,7 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::report::{FileReport, JournalReport};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::manifest::read;
-use crate::pipeline::quarantine::{REASON_SUFFIX, reason_path};
+use crate::pipeline::quarantine::{REASON_KEYS, REASON_SUFFIX, reason_path};
 use crate::types::IngestId;
 
 /// Earlier files at the same path that an answer lists, at most.
@@ -73,11 +73,15 @@ pub(super) fn of_original<F: Fs>(
     }
 }
 
-/// Adds the content of the reason file in quarantine.
+/// Adds the content of the reason file in quarantine: only the keys of such a file, each with one value, so that it cannot
+/// answer for the program.
 pub(super) fn with_reason<F: Fs>(context: &Context<'_, F>, answer: Answer, path: &Path) -> Answer {
     let reason = read(context.fs, &reason_path(path), REASON_BYTES_MAX);
     match reason.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok()) {
-        Some(reason) => reason.into_iter().fold(answer, |answer, (key, value)| answer.with(&key, value)),
+        Some(mut reason) => REASON_KEYS.iter().fold(answer, |answer, key| {
+            let value = reason.remove(*key).filter(|value| !value.is_array() && !value.is_object());
+            answer.with(key, value)
+        }),
         None => answer.with("error", format!("it has no {REASON_SUFFIX} file")),
     }
 }

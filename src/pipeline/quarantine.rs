@@ -104,6 +104,10 @@ pub fn reason_path(target: &Path) -> PathBuf {
     path.into()
 }
 
+/// The keys of a reason file. Whoever may write to the quarantine directory can put others into it.
+pub const REASON_KEYS: [&str; 9] =
+    ["path", "path_base64", "reason", "error", "line", "size", "mtime", "ingest_id", "found_at"];
+
 #[derive(Serialize)]
 struct Reason<'a> {
     path: &'a str,

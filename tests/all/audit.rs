@@ -57,6 +57,9 @@ impl Audited {
     }
 }
 
+/// Without a wait for what could be on its way: for tests in which nothing is.
+pub(super) const AT_ONCE: [&str; 2] = ["--grace", "0s"];
+
 #[track_caller]
 pub(super) fn audit(place: &Place, more: &[&str]) -> Audited {
     Audited::of(&bare(&[&["audit", "--state-path", place.state.to_str().unwrap()], more].concat()).output().unwrap())
@@ -188,8 +191,8 @@ fn a_file_that_nobody_knows_is_extra() {
     audit(&place, &[]).clean();
     let extra = partition.join("extra.csv");
     std::fs::write(&extra, "a").unwrap();
-    assert_eq!(path(audit(&place, &[]).found(&["extra"])), extra);
-    let audited = audit_without_journal(&place, &[]);
+    assert_eq!(path(audit(&place, &AT_ONCE).found(&["extra"])), extra);
+    let audited = audit_without_journal(&place, &AT_ONCE);
     assert!(audited.found(&["extra"])["detail"].as_str().unwrap().contains("no manifest"));
 }
 
@@ -231,7 +234,7 @@ fn a_warehouse_by_another_path_is_the_same() {
     audit(&place, &["--warehouse", other.to_str().unwrap()]).clean();
     if is_root() {
         std::fs::write(at(&place, "1.csv").with_file_name("x.csv"), "x").unwrap();
-        let audited = audit(&place, &["--warehouse", other.to_str().unwrap()]);
+        let audited = audit(&place, &[&AT_ONCE[..], &["--warehouse", other.to_str().unwrap()]].concat());
         assert!(path(audited.found(&["extra"])).starts_with(&other));
     }
 }

@@ -171,7 +171,8 @@ fn is_rebuilt(fixture: &Fixture, contents: &[Content]) {
         return;
     }
     std::fs::remove_dir_all(&place.state).unwrap();
-    let mut command = bare(&["journal", "rebuild", "--json", "--state-path", place.state.to_str().unwrap()]);
+    let mut command =
+        bare(&["journal", "rebuild", "--json", "--grace", "0s", "--state-path", place.state.to_str().unwrap()]);
     let rebuilt = command.arg("--warehouse").arg(&place.warehouse).arg("--manifests").arg(&place.manifests).output();
     let rebuilt = rebuilt.unwrap();
     assert!(matches!(rebuilt.status.code(), Some(0 | 5)), "{}", err(&rebuilt));

@@ -1,6 +1,6 @@
 //! The decisions of a batch before anything is written: for each file whether it is new, a duplicate, or has to wait.
 //!
-//! Invariant (P1): a content is claimed at most once in a batch, and never if it is durably MOVED.
+//! Invariant (P1): a content is taken at most once in a batch, and never if it is durably MOVED.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -72,10 +72,10 @@ impl<F: Fs> Committer<F> {
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
         let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
-        let mut claimed: HashSet<Sha256> = HashSet::new();
+        let mut taken: HashSet<Sha256> = HashSet::new();
         for file in hashed {
             let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
-            if original.is_none() && !claimed.insert(file.sha256) {
+            if original.is_none() && !taken.insert(file.sha256) {
                 self.pending.deferred.push(file);
                 continue;
             }

@@ -4,11 +4,41 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{audit, audit_without_journal};
-use crate::harness::{Place, csv};
+use super::{AT_ONCE, audit, audit_without_journal};
+use crate::harness::{Place, csv, wait_until};
 
 /// How long the load lasts.
 const LOAD: Duration = Duration::from_secs(8);
+/// How long an ingestor waits for its line: more than a disk takes that is not busy.
+const SLOW: Duration = Duration::from_secs(7);
+
+/// Why: with a slow disk, or while it waits for the lock, an ingestor takes long from a file's arrival to its line. The
+/// audit of another one, or without a journal, called the file extra after five seconds.
+#[test]
+fn a_file_of_another_ingestor_that_waits_long_for_its_line_is_no_finding() {
+    let (one, mut other) = (Place::new(), Place::new());
+    (other.warehouse, other.manifests) = (one.warehouse.clone(), one.manifests.clone());
+    one.stage("one.csv", csv(1, 100));
+    one.once_ok(&[]);
+    let daemon = other.start(&["--stability-seconds", "0", "--scan-interval", "50ms"]);
+    daemon.wait_started();
+    let lock = std::fs::File::open(one.manifests.join(".csv-ingestor/lock")).unwrap();
+    fs2::FileExt::lock_exclusive(&lock).unwrap();
+    other.stage("other.csv", csv(2, 100));
+    wait_until("it is in the warehouse", || one.warehouse_files().len() == 2);
+    thread::scope(|scope| {
+        let hasty = scope.spawn(|| audit_without_journal(&one, &AT_ONCE));
+        let without = scope.spawn(|| audit_without_journal(&one, &[]));
+        let with = scope.spawn(|| audit(&one, &[]));
+        hasty.join().unwrap().found(&["extra"]);
+        thread::sleep(SLOW);
+        assert!(!without.is_finished() && !with.is_finished());
+        drop(lock);
+        without.join().unwrap().clean();
+        with.join().unwrap().clean();
+    });
+    assert!(daemon.stop().success());
+}
 
 #[test]
 fn nothing_is_found_beside_daemons_under_load() {

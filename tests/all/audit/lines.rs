@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Audited, at, audit, audit_without_journal, ingest, ingested};
+use super::{AT_ONCE, Audited, at, audit, audit_without_journal, ingest, ingested};
 use crate::harness::{Place, csv};
 
 /// A place with one manifest, and its path. If the hour ends meanwhile, it starts again.
@@ -103,7 +103,7 @@ fn what_is_no_line_is_told_with_its_number() {
     edit_text(&manifest, |text| text.replacen("\"device\"", "\"rows\":7,\"header\":[\"id\"],\"device\"", 1));
     append(&manifest, &format!("{}\n", "x".repeat(600_000)));
     append(&manifest, &again[..again.len() - 20]);
-    let audited = audit(&place, &[]);
+    let audited = audit(&place, &AT_ONCE);
     audited.found(&["malformed_line", "malformed_line", "malformed_line", "torn_line"]);
     let lines: Vec<&Value> = audited.findings.iter().map(|finding| &finding["lines"][0]["line"]).collect();
     assert_eq!(lines, [3, 4, 5, 6]);
@@ -125,7 +125,7 @@ fn a_manifested_file_without_its_line_is_not_listed() {
     assert_eq!(finding["path"], at(&place, "2.csv").to_str().unwrap());
     assert!(finding["lines"].as_array().unwrap().is_empty());
     // Without a journal, the file is unknown.
-    audit_without_journal(&place, &[]).found(&["extra"]);
+    audit_without_journal(&place, &AT_ONCE).found(&["extra"]);
     std::fs::remove_file(at(&place, "2.csv")).unwrap();
     audit(&place, &[]).found(&["missing", "not_listed"]);
     // All manifests are lost.
@@ -179,7 +179,7 @@ fn since_leaves_older_days_out() {
     std::fs::write(hour.join("manifest.jsonl"), format!("{line}\n")).unwrap();
     std::fs::create_dir(place.warehouse.join("ingest_date=2020-02-02")).unwrap();
     std::fs::write(place.warehouse.join("ingest_date=2020-02-02/x.csv"), "x").unwrap();
-    audit(&place, &[]).found(&["extra", "missing"]);
+    audit(&place, &AT_ONCE).found(&["extra", "missing"]);
     audit(&place, &["--since", "2020-02-03"]).found(&["missing"]);
     let audited = audit(&place, &["--since", "2020-02-04"]);
     audited.clean();

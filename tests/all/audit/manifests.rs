@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use super::lines::one_manifest;
-use super::{at, audit, audit_as_nobody, audit_without_journal, path};
+use super::{AT_ONCE, at, audit, audit_as_nobody, audit_without_journal, path};
 use crate::harness::{Place, csv};
 
 /// Replaces a manifest, which is renamed to `.aside`; returns the word that the finding must have for the new file.
@@ -85,7 +85,7 @@ fn what_its_lines_would_say_is_not_guessed() {
         let other_day = place.warehouse.join("ingest_date=2020-02-03");
         std::fs::create_dir(&other_day).unwrap();
         std::fs::write(other_day.join("x.csv"), "x").unwrap();
-        audit(&place, &[]).found(&["altered", "extra", "irregular_manifest"]);
+        audit(&place, &AT_ONCE).found(&["altered", "extra", "irregular_manifest"]);
     }
 }
 

@@ -9,7 +9,7 @@ use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::fs::sim::SimFs;
 
 use super::lines::{edit, one_manifest};
-use super::{Audited, at, audit, audit_without_journal, ingested, path};
+use super::{AT_ONCE, Audited, at, audit, audit_without_journal, ingested, path};
 use crate::harness::{Place, bare, csv, out};
 
 /// Sets the path of `2.csv` in its line.
@@ -79,7 +79,7 @@ fn a_partition_that_is_a_link_is_told_and_not_followed() {
     }
     std::fs::remove_file(&partition).unwrap();
     std::fs::rename(&away, &partition).unwrap();
-    audit(&place, &[]).found(&["extra"]);
+    audit(&place, &AT_ONCE).found(&["extra"]);
 }
 
 /// Why: a link that only a line names, so that no listing of the partitions shows it.
@@ -90,7 +90,7 @@ fn a_line_through_a_link_is_told_and_not_followed() {
     let linked = place.warehouse.join("linked");
     symlink(&partition, &linked).unwrap();
     place_line(&place, &manifest, &linked.join("2.csv"));
-    let audited = audit_without_journal(&place, &[]);
+    let audited = audit_without_journal(&place, &AT_ONCE);
     // No line lists the file's real path now.
     audited.found(&["extra", "outside"]);
     let finding = audited.findings.iter().find(|finding| finding["finding"] == "outside").unwrap();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use csv_ingestor::audit::{self, Finding, Kind, Plan, Progress, Reporter, Sample, Summary, Watch};
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
@@ -54,6 +55,7 @@ fn run(fs: &SimFs) -> (Summary, Vec<Finding>) {
         sample: Sample::All,
         seed: 0,
         compare_lines: true,
+        grace: Duration::ZERO,
         concurrency: 1,
         relocations: csv_ingestor::journal::relocations::Relocations::default(),
     };

@@ -224,6 +224,24 @@ fn a_dead_ingestors_socket_is_in_nobodys_way() {
     daemon.stop();
 }
 
+/// Why: the keys of a reason file replaced the answer's own, so whoever could write to the quarantine directory could have
+/// it say that a file is ingested, and send control characters to a terminal.
+fn a_forged_reason_says_nothing_else(place: &Place, file: &Path) {
+    let path = format!("{}.reason.json", file.to_str().unwrap());
+    let mut reason: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for key in ["asked", "asked_base64", "status", "summary", "warehouse_path", "sha256", "\u{1b}[2J", "a\nb"] {
+        reason[key] = "forged".into();
+    }
+    reason["size"] = serde_json::json!({ "status": "forged" });
+    reason["mtime"] = serde_json::json!(["forged"]);
+    std::fs::write(&path, reason.to_string()).unwrap();
+    let said = ask(place, file, &[]);
+    assert_says(&said, "QUARANTINED", &["checksum_differs"]);
+    assert!(!said.to_string().contains("forged"), "{said}");
+    let text = out(&place.subcommand(&["explain", file.to_str().unwrap()]));
+    assert!(!text.contains("forged") && !text.contains('\u{1b}'), "{text}");
+}
+
 #[test]
 fn what_cannot_be_read_and_what_is_in_quarantine() {
     let place = Place::new();
@@ -237,9 +255,11 @@ fn what_cannot_be_read_and_what_is_in_quarantine() {
     let file = names.filter(|path| path.extension().is_some_and(|extension| extension == "csv")).min().unwrap();
     let words = ["checksum_differs", path.to_str().unwrap(), &sha256_hex(b"something else")];
     assert_says(&ask(&place, &file, &[]), "QUARANTINED", &words);
+    a_forged_reason_says_nothing_else(&place, &file);
     // If the journal has forgotten the file, the reason beside it still gives the answer.
     assert!(place.subcommand(&["journal", "compact"]).status.success());
     assert_says(&ask(&place, &file, &[]), "QUARANTINED", &words);
+    a_forged_reason_says_nothing_else(&place, &file);
     // By another path to the same file; and after it was moved back.
     let around = place.staging.join("../quarantine").join(file.file_name().unwrap());
     assert_says(&ask(&place, &around, &[]), "QUARANTINED", &words);
