@@ -10,7 +10,7 @@ use crate::fs::real::{RealFs, resolve};
 use crate::fs::{Fs as _, mounts};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings, Validation};
-use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN};
+use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
@@ -366,6 +366,20 @@ pub fn parse_quote(text: &str) -> Result<Quote, String> {
         [byte] if byte.is_ascii_graphic() && !byte.is_ascii_alphanumeric() => Ok(Quote(Some(*byte))),
         _ => Err("must be one character, such as \" or ', or none".to_owned()),
     }
+}
+
+/// Reads the character with which comments begin.
+pub fn parse_comment(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] if byte.is_ascii_graphic() && !byte.is_ascii_alphanumeric() => Ok(*byte),
+        _ => Err("must be one character, such as # or %".to_owned()),
+    }
+}
+
+/// Reads how many lines at the beginning of a file are skipped.
+pub fn parse_skip_rows(text: &str) -> Result<u16, String> {
+    let count = text.parse().ok().filter(|count| *count <= SKIP_ROWS_MAX);
+    count.ok_or_else(|| format!("must be a number of lines, at most {SKIP_ROWS_MAX}"))
 }
 
 /// The quote character of fields, if there is one.

@@ -30,6 +30,15 @@ pub const HASH_QUEUE_CHUNKS_MAX: usize = 128;
 pub const NOTE_BYTES_MIN: u64 = 16 << 20;
 /// Removed kept duplicates in one message to the committer, at most.
 pub const KEPT_GONE_BATCH_MAX: usize = 2048;
+/// Lines at the beginning of a file that `--csv-skip-rows` skips, at most.
+pub const SKIP_ROWS_MAX: u16 = 1000;
+/// What each byte of a `.gz` may unpack to, on average. CSV files are compressed to a tenth or a hundredth, and deflate
+/// reaches 1 : 1032 with nothing but repetition.
+pub const UNPACKED_RATIO_MAX: u64 = 256;
+/// What any `.gz` may unpack to, however small it is: that takes about a second.
+pub const UNPACKED_FREE_BYTES: u64 = 256 << 20;
+/// What a `.gz` may unpack to, however large it is: that takes about an hour.
+pub const UNPACKED_BYTES_MAX: u64 = 1 << 40;
 /// Groups of inotify hints that wait for the scan, at most; a group that does not fit causes a full scan.
 pub const HINTS_MAX: usize = 1024;
 /// Staged files whose last error is remembered for `explain`, at most.

@@ -1,4 +1,4 @@
-"""Reads small CSV files with the ingestor and with three readers in strict mode: Python's csv, DuckDB and Polars.
+"""Reads small CSV files, plain and compressed, with the ingestor and with three readers in strict mode: Python's csv, DuckDB and Polars.
 
 check_csv.py PROGRAM DIR [--list]
 
@@ -6,20 +6,34 @@ A verdict is "malformed", or the numbers of rows and columns. If a reader's verd
 reason; any other difference fails, and so does an entry that no longer applies. --list prints every verdict.
 """
 
+import collections
 import csv
+import gzip
+import itertools
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import zlib
 
 import duckdb
 import polars
 
 MALFORMED = "malformed"
 
-# For each group of files: the suffix, the delimiter, the quote.
-GROUPS = {"commas": (".csv", ",", '"'), "semicolons": (".csv", ";", '"'), "tabs": (".tsv", "\t", None)}
+Look = collections.namedtuple("Look", "suffix delimiter quote comment skip", defaults=(",", '"', None, 0))
+
+# For each group of files, how they are read.
+GROUPS = {
+    "commas": Look(".csv"),
+    "semicolons": Look(".csv", ";"),
+    "tabs": Look(".tsv", "\t", None),
+    "comments": Look(".csv", comment="#"),
+    "titles": Look(".csv", ";", skip=2),
+    "packed": Look(".csv.gz"),
+    "cut": Look(".csv.gz"),
+}
 
 BOM = b"\xef\xbb\xbf"
 COMMAS = {
@@ -109,7 +123,41 @@ TABS = {
     "quote-closed": b'id\ttitle\n1\t"x"y\n',
     "too-few": b'id\ttitle\n"1\t2"\n3\n',
 }
-CORPUS = {"commas": COMMAS, "semicolons": SEMICOLONS, "tabs": TABS}
+COMMENTS = {
+    "first": b"# title\nid,name\n1,Ada\n",
+    "between": b"id,name\n1,Ada\n# a comment, of three, fields\n2,Bob\n",
+    "last": b"id,name\n1,Ada\n# end",
+    "crlf": b"# title\r\nid,name\r\n# x\r\n1,Ada\r\n",
+    "quote-inside": b'id,name\n# "open\n1,Ada\n',
+    "in-quotes": b'id,name\n1,"A\n# da"\n',
+    "in-a-field": b"id,name\n1,#Ada\n",
+    "none": b"id,name\n1,Ada\n",
+    "too-few": b"id,name\n# x\n1\n",
+}
+TITLES = {
+    "sep": b"sep=;\n\nid;name\n1;Ada\n",
+    "title": b"a title\nof two lines\nid;name\n1;Ada\n2;Bob\n",
+    "crlf": b"sep=;\r\nx\r\nid;name\r\n1;Ada\r\n",
+    "fields": b"a;b;c\nd;e;f\nid;name\n1;Ada\n",
+    "too-few": b"a\nb\nid;name\n1\n",
+}
+ROWS = b"id,name\n" + b"".join(b"%d,%d\n" % (n, n * n) for n in range(20_000))
+MEMBERS = gzip.compress(ROWS[:100_000]) + gzip.compress(ROWS[100_000:])
+PACKED = {name: gzip.compress(content) for name, content in COMMAS.items()}
+PACKED |= {"members": MEMBERS, "zeros-behind": gzip.compress(ROWS) + bytes(512), "stored": gzip.compress(ROWS, 0)}
+CUT = {
+    "empty": b"",
+    "header": MEMBERS[:7],
+    "data": MEMBERS[:50_000],
+    "trailer": MEMBERS[:-3],
+    "checksum": MEMBERS[:-8] + bytes(4) + MEMBERS[-4:],
+    "plain": b"id,name\n1,Ada\n",
+    "behind": MEMBERS + b"rest",
+}
+CORPUS = {
+    "commas": COMMAS, "semicolons": SEMICOLONS, "tabs": TABS, "comments": COMMENTS, "titles": TITLES, "packed": PACKED,
+    "cut": CUT,
+}  # fmt: skip
 
 # The reasons for differences.
 MIXED = "it wants one kind of line ends in a file"
@@ -179,13 +227,16 @@ DIFFERENCES = {
 }
 
 
-def python(path, delimiter, quote):
-    quoting = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
+def python(path, look):
+    quoting = {"quotechar": look.quote} if look.quote else {"quoting": csv.QUOTE_NONE}
     csv.field_size_limit(1 << 20)
+    opened = gzip.open if path.endswith(".gz") else open
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            records = list(csv.reader(file, delimiter=delimiter, strict=True, **quoting))
-    except (csv.Error, UnicodeDecodeError):
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            lines = itertools.islice(file, look.skip, None)
+            lines = (line for line in lines if look.comment is None or not line.startswith(look.comment))
+            records = list(csv.reader(lines, delimiter=look.delimiter, strict=True, **quoting))
+    except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error):
         return MALFORMED
     while records and not records[0]:
         del records[0]
@@ -197,20 +248,25 @@ def python(path, delimiter, quote):
     return (len(rows), columns) if all(len(row) == columns for row in rows) else MALFORMED
 
 
-def by_duckdb(path, delimiter, quote):
+def by_duckdb(path, look):
+    delimiter, quote = look.delimiter, look.quote
+    more = f", comment = '{look.comment}'" if look.comment else ""
+    more += f", skip = {look.skip}" if look.skip else ""
     try:
         table = duckdb.sql(
             f"SELECT * FROM read_csv('{path}', header = true, delim = '{delimiter}', quote = '{quote or ''}', "
-            "escape = '" + (quote or "") + "', all_varchar = true, strict_mode = true, auto_detect = true, sample_size = -1)"
+            "escape = '" + (quote or "") + "', all_varchar = true, strict_mode = true, auto_detect = true, sample_size = -1"
+            f"{more})"
         )
         return (len(table.fetchall()), len(table.columns))
     except duckdb.Error:
         return MALFORMED
 
 
-def by_polars(path, delimiter, quote):
+def by_polars(path, look):
+    more = {"comment_prefix": look.comment, "skip_lines": look.skip}
     try:
-        table = polars.read_csv(path, separator=delimiter, quote_char=quote, infer_schema=False)
+        table = polars.read_csv(path, separator=look.delimiter, quote_char=look.quote, infer_schema=False, **more)
         return table.shape
     except polars.exceptions.PolarsError:
         return MALFORMED
@@ -220,41 +276,45 @@ READERS = {"python": python, "duckdb": by_duckdb, "polars": by_polars}
 
 
 def by_the_ingestor(program, place, group):
-    _, delimiter, quote = GROUPS[group]
+    look = GROUPS[group]
     dirs = [place / name for name in ("warehouse", "manifests", "state")]
     options = zip(("--input", "--warehouse", "--manifests", "--state-path"), [place / "staging", *dirs])
     command = [program, "run", "--once", "--stability-seconds", "0", "--validate", "csv", "--malformed", "mark"]
     command += [word for pair in options for word in map(str, pair)]
-    command += ["--csv-delimiter", delimiter.replace("\t", "tab"), "--csv-quote", quote or "none"]
+    command += ["--csv-delimiter", look.delimiter.replace("\t", "tab"), "--csv-quote", look.quote or "none"]
+    command += ["--csv-skip-rows", str(look.skip)] + (["--csv-comment", look.comment] if look.comment else [])
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     found = {}
     for manifest in (place / "manifests").glob("*/*/*/*/manifest.jsonl"):
         for line in map(json.loads, manifest.read_text().splitlines()):
             verdict = MALFORMED if "malformed_line" in line else (line["rows"], line["columns"] or 0)
-            found[pathlib.Path(line["path"]).stem] = verdict
+            found[pathlib.Path(line["path"]).name.removesuffix(look.suffix)] = verdict
     return found
 
 
 def main(program, top, *options):
     wrong, count = [], 0
     for group, files in CORPUS.items():
-        ending, delimiter, quote = GROUPS[group]
+        look = GROUPS[group]
         place = pathlib.Path(top) / group
         for name in ("staging", "files"):
             os.makedirs(place / name)
         for name, content in files.items():
             for directory in ("staging", "files"):
-                (place / directory / (name + ending)).write_bytes(content)
+                (place / directory / (name + look.suffix)).write_bytes(content)
         ours = by_the_ingestor(program, place, group)
         for name in files:
             count += 1
             for reader, read in READERS.items():
-                theirs = read(str(place / "files" / (name + ending)), delimiter, quote)
+                theirs = read(str(place / "files" / (name + look.suffix)), look)
                 key = f"{group}/{name}"
+                known = DIFFERENCES.get(reader, {})
+                # A reader sees the same in a text whether it was compressed or not.
+                difference = known.get(key) or (known.get(f"commas/{name}") if group == "packed" else None)
                 if "--list" in options:
                     print(key, reader, theirs, "" if theirs == ours[name] else f"!= {ours[name]}")
-                expected = DIFFERENCES.get(reader, {}).get(key, (ours[name],))[0]
-                if theirs != expected or (expected == ours[name] and key in DIFFERENCES.get(reader, {})):
+                expected = difference[0] if difference else ours[name]
+                if theirs != expected or (difference and expected == ours[name]):
                     wrong.append(f"{key}: {reader} says {theirs}, expected {expected}; the ingestor says {ours[name]}")
     print("\n".join(wrong))
     print(f"{count} files, {len(READERS)} readers, {sum(map(len, DIFFERENCES.values()))} differences that are known")

@@ -19,6 +19,7 @@ import sys
 import tempfile
 
 LINE_BYTES_MAX = 262_144
+HEADER_FAULTS_MAX = 32
 PATH_BYTES_MAX = 4_096
 U64_MAX, I64_MIN, I64_MAX = 2**64 - 1, -(2**63), 2**63 - 1
 PRIVATE = ".csv-ingestor"
@@ -30,7 +31,8 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
     "path", "path_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "warehouse_path_base64",
-    "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "malformed_line", "malformed_reason",
+    "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "header_faults", "malformed_line",
+    "malformed_reason",
 ]
 VALIDATED = ["rows", "columns", "header"]
 MALFORMED = ["malformed_line", "malformed_reason"]
@@ -100,13 +102,29 @@ def instant(text):
         raise Wrong(f"ingested_at: {error}") from error
 
 
+def check_header_faults(line, columns):
+    faults, before = line["header_faults"], 0
+    must(type(faults) is list and 1 <= len(faults) <= HEADER_FAULTS_MAX, "header_faults is no array of that length")
+    for fault in faults:
+        must(type(fault) is dict and list(fault) == ["column", "fault", "first_column"], "a header fault has other keys")
+        column, first = fault["column"], fault["first_column"]
+        must(columns is not None and integer(column, before + 1, columns), "the columns of header_faults do not ascend")
+        is_blank = fault["fault"] == "blank" and first is None
+        must(is_blank or (fault["fault"] == "repeated" and integer(first, 1, column - 1)), "no such header fault")
+        if line["header"] is not None:
+            name = line["header"][column - 1]
+            must(is_blank or line["header"][first - 1] == name, "a name that is not repeated")
+            must(not is_blank or name.strip() == "", "a name that is not blank")
+        before = column
+
+
 def check_validated(line):
     present = [key for key in VALIDATED if key in line]
     must(present in ([], VALIDATED), f"{present} without the others of {VALIDATED}")
     malformed = [key for key in MALFORMED if key in line]
     must(malformed in ([], MALFORMED), f"{malformed} without the other of {MALFORMED}")
     if not present:
-        must(not malformed, "malformed, and not validated")
+        must(not malformed and "header_faults" not in line, "not validated, and a result of it")
         return
     rows, columns, header = (line[key] for key in VALIDATED)
     must(rows is None or integer(rows, 0, U64_MAX), "rows is no number")
@@ -116,6 +134,8 @@ def check_validated(line):
     must(header is None or len(header) == columns, "header has another number of names than columns says")
     must((rows is None) == bool(malformed), "rows is null if and only if the file is malformed")
     must(columns is not None or rows in (None, 0), "there are rows without columns")
+    if "header_faults" in line:
+        check_header_faults(line, columns)
     if malformed:
         must(integer(line["malformed_line"], 1, U64_MAX), "malformed_line is no number")
         must(type(line["malformed_reason"]) is str and line["malformed_reason"] != "", "malformed_reason is no text")
@@ -256,6 +276,10 @@ GOOD = {
 }
 CSV = {"rows": 2, "columns": 2, "header": ["id", "name"]}
 BAD_CSV = {"rows": None, "columns": 2, "header": None, "malformed_line": 3, "malformed_reason": "it is not UTF-8"}
+BAD_END = {"malformed_line": 3, "malformed_reason": "it is not UTF-8"}
+BLANK = {"column": 2, "fault": "blank", "first_column": None}
+REPEATED = {"column": 3, "fault": "repeated", "first_column": 1}
+NAMES = {"rows": 0, "columns": 3, "header": ["id", " ", "id"], "header_faults": [BLANK, REPEATED]}
 ODD = {"path": "/staging/o\ufffd.csv", "path_base64": base64.b64encode(b"/staging/o\xff.csv").decode()}
 HOUR = "2026/11/23/20"
 
@@ -268,6 +292,8 @@ def good_lines():
     yield written(GOOD)
     yield written(GOOD | CSV)
     yield written(GOOD | BAD_CSV)
+    yield written(GOOD | NAMES)
+    yield written(GOOD | NAMES | {"header": None})
     yield written(GOOD | {"rows": 0, "columns": None, "header": None})
     yield written(GOOD | ODD)
     yield written(GOOD | {"verified_by": "md5", "path": '/staging/a"\\\n\x7f\u2028é.csv', "inode": U64_MAX})
@@ -326,6 +352,17 @@ def bad_lines():
         BAD_CSV | {"malformed_line": 0},
         BAD_CSV | {"malformed_reason": ""},
         {"malformed_line": 3, "malformed_reason": "it is not UTF-8"},
+        {"header_faults": [BLANK]},
+        NAMES | {"header_faults": []},
+        NAMES | {"header_faults": [REPEATED, BLANK]},
+        NAMES | {"header_faults": [BLANK | {"column": 4}]},
+        NAMES | {"header_faults": [BLANK | {"column": 1}]},
+        NAMES | {"header_faults": [BLANK | {"first_column": 1}]},
+        NAMES | {"header_faults": [REPEATED | {"first_column": 3}]},
+        NAMES | {"header_faults": [REPEATED | {"first_column": None}]},
+        NAMES | {"header_faults": [REPEATED | {"fault": "odd"}]},
+        NAMES | {"header": ["id", "x", "id"]},
+        NAMES | {"columns": None, "header": None, "rows": None} | BAD_END,
         {key: value for key, value in BAD_CSV.items() if key != "malformed_reason"},
         {key: value for key, value in BAD_CSV.items() if key != "malformed_line"},
     ]:

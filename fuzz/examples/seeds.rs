@@ -2,6 +2,7 @@
 //! fuzzer itself finds have other names and are not committed.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use csv_ingestor::journal::format::FrameKind;
@@ -9,6 +10,7 @@ use csv_ingestor_fuzz::journal::{records, segments};
 use csv_ingestor_fuzz::manifest;
 use csv_ingestor_fuzz::snapshot::mutate::{KINDS, MENDED};
 use csv_ingestor_fuzz::snapshot::{BASES, parts::Parts};
+use flate2::{Compression, write::GzEncoder};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -19,6 +21,7 @@ fn main() -> std::io::Result<()> {
         ("manifest", manifest()),
         ("lines", lines()),
         ("csv", csv()),
+        ("gzip", gzip()),
         ("sidecar", sidecar()),
     ];
     for (target, seeds) in targets {
@@ -47,8 +50,28 @@ fn csv() -> Vec<Seed> {
         ("bare", b"a,b\n1,2\" x\n"),
         ("one", b"a\n\n\"\"\n\n"),
     ];
-    let seed = |(name, content): (&str, &[u8])| (name.to_owned(), [&[3], content].concat());
-    files.into_iter().map(seed).collect()
+    let seed = |(name, content): (&str, &[u8])| (name.to_owned(), [&[3, 0], content].concat());
+    let mut seeds: Vec<Seed> = files.into_iter().map(seed).collect();
+    seeds.push(("aside".to_owned(), b"\x03\x81sep=\"\na,,a\n#\"\r\n1,\"\n#\",3\n".to_vec()));
+    seeds
+}
+
+/// Texts that are packed by the target, and files that are packed here.
+fn gzip() -> Vec<Seed> {
+    let text = b"id,name\n1,Ada\n2,Bob Bob Bob Bob Bob\n";
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).expect("it is written to memory");
+    let member = encoder.finish().expect("it is written to memory");
+    let named = [&b"\x1f\x8b\x08\x1c\0\0\0\0\0\x03\x02\0ab"[..], b"a.csv\0c\0", &member[10..]].concat();
+    let files = [
+        ("text", text.to_vec()),
+        ("member", member.clone()),
+        ("members", [&member[..], &member].concat()),
+        ("zeros", [&member[..], &[0; 9]].concat()),
+        ("named", named),
+        ("cut", member[..20].to_vec()),
+    ];
+    files.map(|(name, content)| (name.to_owned(), [&[7, 6, 100], &content[..]].concat())).into()
 }
 
 /// One seed for each format.

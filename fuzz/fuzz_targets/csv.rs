@@ -5,7 +5,7 @@
 
 use csv_ingestor::journal::record::Validation;
 use csv_ingestor::pipeline::csv::Profiler;
-use csv_ingestor_fuzz::csv::{Seen, read};
+use csv_ingestor_fuzz::csv::{Look, Seen, faults, read};
 use libfuzzer_sys::fuzz_target;
 
 /// Longer headers are left out.
@@ -13,18 +13,24 @@ const NAME_BYTES_MAX: usize = 1024;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((piece, content)) = input.split_first() else { return };
-    // The highest bit selects whether there are quotes.
+    let Some(([piece, aside], content)) = input.split_first_chunk::<2>() else { return };
+    // The highest bit selects whether there are quotes; of the other byte, whether there are comments.
     let quote = (*piece < 0x80).then_some(b'"');
-    let look = Validation { delimiter: b',', quote, refuse: false };
-    let mut profiler = Profiler::of(b"a.csv", &look).unwrap();
+    let comment = (*aside >= 0x80).then_some(b'#');
+    let look = Validation { quote, comment, skip_rows: u16::from(*aside % 4), ..Validation::default() };
+    let mut profiler = Profiler::of(b"a.csv", &look, content.len() as u64).unwrap();
     content.chunks(usize::from(*piece & 0x7f).max(1)).for_each(|piece| profiler.feed(piece));
     let profile = profiler.finish();
-    let seen = read(content, quote);
+    let seen = read(content, &Look { quote, comment, skip_rows: u64::from(look.skip_rows) });
     let fits = |header: &Vec<Vec<u8>>| {
         let bytes: usize = header.iter().map(|name| name.len() + 2).sum();
         bytes <= HEADER_BYTES_MAX && header.iter().all(|name| name.len() <= NAME_BYTES_MAX)
     };
+    let told: Vec<_> = profile.header_faults.iter().map(|it| (it.column, it.first.unwrap_or(0))).collect();
+    // Of a header that is not kept there may be some or none.
+    if let Some(header) = seen.header.as_ref().filter(|header| fits(header)) {
+        assert_eq!(told, faults(header));
+    }
     let found = Seen {
         rows: profile.rows,
         columns: profile.columns,

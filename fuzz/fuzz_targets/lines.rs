@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::journal::hex;
-use csv_ingestor::journal::record::{CsvFault, Profile, Profiled};
+use csv_ingestor::journal::record::{CsvFault, HeaderFault, Profile, Profiled};
 use csv_ingestor::pipeline::manifest::read::{Lines, Text, parse};
 use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, line};
 use csv_ingestor::types::{IngestId, Sha256, UnixMillis};
@@ -146,6 +146,7 @@ fn written(rest: &[u8]) {
             columns: (flags & 4 != 0).then(|| number(16)),
             header: (flags & 8 != 0).then(|| names.take(16).map(column).collect()),
             fault: (flags & 16 != 0).then_some(fault),
+            header_faults: (1..=flags % 4).map(|it| HeaderFault { column: it.into(), first: (it > 1).then_some(1) }).collect(),
         };
         ingest.profiled = Some(Box::new(Profiled { ingest_id: IngestId(number(0)), sha256, profile }));
     }

@@ -24,19 +24,56 @@ enum At {
     QuoteInQuoted,
     /// After a CR, which only an LF may follow.
     Cr,
+    /// In a line that is not looked at, or a comment.
+    Aside,
 }
 
-/// Reads a file whose fields are separated by commas, and enclosed in this quote, if any.
-pub fn read(content: &[u8], quote: Option<u8>) -> Seen {
+/// How a file is read.
+pub struct Look {
+    /// The quote around fields, if any.
+    pub quote: Option<u8>,
+    /// The first byte of comments, if any.
+    pub comment: Option<u8>,
+    /// Lines at the beginning that are not looked at.
+    pub skip_rows: u64,
+}
+
+/// The numbers of the columns whose names are blank, each with 0, or repeated, each with the number of the first; 32 at
+/// most.
+pub fn faults(header: &[Vec<u8>]) -> Vec<(u16, u16)> {
+    let mut found = Vec::new();
+    for (at, name) in header.iter().enumerate() {
+        let first = header.iter().position(|other| other == name).unwrap_or(at);
+        let is_blank = String::from_utf8_lossy(name).chars().all(char::is_whitespace);
+        if is_blank || first < at {
+            found.push((at as u16 + 1, if is_blank { 0 } else { first as u16 + 1 }));
+        }
+    }
+    found.truncate(32);
+    found
+}
+
+/// Reads a file whose fields are separated by commas.
+pub fn read(content: &[u8], look: &Look) -> Seen {
+    let quote = look.quote;
     let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content);
     // All that is complete before what is wrong, or cut off, counts.
     let good = std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len);
     let mut reader = Reader { seen: Seen { rows: Some(0), columns: None, header: None, fault: None }, line: 1 };
     let (mut fields, mut field, mut at, mut begun) = (Vec::new(), Vec::new(), At::FieldStart, None);
+    let mut is_aside = false;
     for byte in text[..good].iter().copied() {
         let is_quote = Some(byte) == quote;
+        let is_first = at == At::FieldStart && begun.is_none();
+        is_aside = match at {
+            At::FieldStart if is_first => reader.line <= look.skip_rows || Some(byte) == look.comment,
+            _ => is_aside && begun.is_none(),
+        };
         match (at, byte) {
             _ if byte == 0 || (at == At::Cr && byte != b'\n') => return reader.failed(),
+            (_, b'\r') if is_aside => at = At::Cr,
+            (_, b'\n') if is_aside => at = At::FieldStart,
+            _ if is_aside => at = At::Aside,
             (At::Quoted, byte) if !is_quote => field.push(byte),
             (At::Quoted, _) => at = At::QuoteInQuoted,
             (At::QuoteInQuoted, _) if is_quote => {

@@ -5,8 +5,8 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
-    Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
+    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
     Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
@@ -170,6 +170,15 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
                 columns: Some(3),
                 header: Some(vec!["id".to_owned(), "näme".to_owned(), String::new()]),
                 fault: Some(CsvFault { line: 2, reason: "torn".to_owned() }),
+                ..Profile::default()
+            },
+        }),
+        Record::Profiled(Profiled {
+            ingest_id: id(11),
+            sha256,
+            profile: Profile {
+                header_faults: vec![HeaderFault { column: 2, first: None }, HeaderFault { column: 3, first: Some(1) }],
+                ..Profile::default()
             },
         }),
         Record::Quarantined(Quarantined {
@@ -183,17 +192,17 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
         Record::Forgotten(sha256),
         Record::Rules(Rules {
             quarantine: Some("/quarantine".into()),
-            validation: Some(Validation { delimiter: b';', quote: Some(b'"'), refuse: true }),
+            validation: Some(Validation { comment: Some(b'#'), skip_rows: 258, refuse: true, ..Validation::default() }),
             require_checksum: false,
         }),
         Record::Rules(Rules {
             quarantine: None,
-            validation: Some(Validation { delimiter: b'\t', quote: None, refuse: false }),
+            validation: Some(Validation { delimiter: b'\t', quote: None, ..Validation::default() }),
             require_checksum: true,
         }),
-        Record::ClockJumped(ClockJumped { from: Lsn(first_lsn + 17), shift_ms: -86_400_001 }),
+        Record::ClockJumped(ClockJumped { from: Lsn(first_lsn + 18), shift_ms: -86_400_001 }),
         Record::ExpiredRanges(Ranges {
-            listed: steps(&[(first_lsn + 17, 1_767_323_045_779), (first_lsn + 18, 1_767_236_645_778)]),
+            listed: steps(&[(first_lsn + 18, 1_767_323_045_779), (first_lsn + 19, 1_767_236_645_778)]),
             found: steps(&[(first_lsn + 10, 1_767_323_045_779)]),
             old_lsn: Lsn(first_lsn + 10),
         }),

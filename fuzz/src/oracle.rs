@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !7 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !15 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -127,7 +127,7 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, va`l`idation, `v`erified by, a 1 or nothing (`z`), steps (`k`), `(` optional
+/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), steps (`k`), `(` optional
 /// fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
@@ -143,10 +143,10 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             'a' => (1..=3).contains(rest.first()?).then_some(1)?,
             'r' => (1..=6).contains(rest.first()?).then_some(1)?,
             'l' => match rest.get(..2)? {
-                [_, 0 | 1] => 2,
-                [_, 2 | 3] => (*rest.get(2)? != b'"').then_some(3)?,
+                [_, more @ ..=15] => look(rest, *more)?,
                 _ => return None,
             },
+            'f' => faults(rest)?,
             'v' => (1..=5).contains(rest.first()?).then_some(1)?,
             'z' => (rest.is_empty() || *rest == [1]).then_some(rest.len())?,
             'c' => (1..=3).contains(rest.first()?).then_some(1)?,
@@ -185,6 +185,25 @@ fn steps(bytes: &[u8]) -> Option<usize> {
     (ascend && count <= 1024).then_some(2 + 16 * count)
 }
 
+/// The length of how files are parsed: these bits say what follows.
+fn look(bytes: &[u8], more: u8) -> Option<usize> {
+    let quote = usize::from(more & 2 != 0);
+    let skip = 2 + quote + usize::from(more & 4 != 0);
+    if quote > 0 && *bytes.get(2)? == b'"' || more & 8 != 0 && number(bytes.get(skip..skip + 2)?, 0, 2) == 0 {
+        return None;
+    }
+    Some(skip + if more & 8 != 0 { 2 } else { 0 })
+}
+
+/// The length of the faults of a header: columns, which ascend, and for each an earlier one or 0.
+fn faults(bytes: &[u8]) -> Option<usize> {
+    let count = usize::from(*bytes.first()?);
+    let faults = bytes.get(1..1 + 4 * count)?;
+    let pairs: Vec<(u64, u64)> = faults.chunks(4).map(|it| (number(it, 0, 2), number(it, 2, 2))).collect();
+    let is_right = pairs.windows(2).all(|two| two[0].0 < two[1].0) && pairs.iter().all(|(column, first)| first < column);
+    ((1..=32).contains(&count) && is_right).then_some(1 + 4 * count)
+}
+
 /// The length of the text at the beginning of these bytes.
 fn text(bytes: &[u8]) -> Option<usize> {
     let length = number(bytes.get(..2)?, 0, 2) as usize;
@@ -211,6 +230,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         17 | 19 => "nn",
         18 => "kkn",
         20 => "pp",
+        21 => "ns(n)(n)(h)(nt)f",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

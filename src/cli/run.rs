@@ -12,8 +12,8 @@ use serde_json::json;
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
-    self, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_delimiter, parse_duration,
-    parse_quote, parse_remember, parse_seconds,
+    self, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_comment, parse_delimiter,
+    parse_duration, parse_quote, parse_remember, parse_seconds, parse_skip_rows,
 };
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
@@ -107,7 +107,7 @@ struct ContentArgs {
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_QUARANTINE")]
     quarantine: Option<PathBuf>,
     /// Check files while they are hashed: UTF-8 without NUL, the same number of columns everywhere, quotes according to
-    /// RFC 4180. Manifest lines get `rows`, `columns` and `header`
+    /// RFC 4180; .gz files are unpacked for it. Manifest lines get `rows`, `columns` and `header`
     #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
     validate: Option<ValidateName>,
     /// What happens to a malformed file [default: quarantine if --quarantine is given, otherwise mark]
@@ -121,6 +121,14 @@ struct ContentArgs {
     #[arg(long, value_name = "CHAR|none", default_value = "\"", value_parser = parse_quote,
           env = "CSV_INGESTOR_CSV_QUOTE")]
     csv_quote: Quote,
+    /// Lines that begin with this character are comments: no records [default: there are none]
+    #[arg(long, value_name = "C", requires = "validate", value_parser = parse_comment,
+          env = "CSV_INGESTOR_CSV_COMMENT")]
+    csv_comment: Option<u8>,
+    /// Skip the first N lines of each file, such as a title or sep=; [default: 0]
+    #[arg(long, value_name = "N", requires = "validate", value_parser = parse_skip_rows,
+          env = "CSV_INGESTOR_CSV_SKIP_ROWS")]
+    csv_skip_rows: Option<u16>,
     /// Sidecar mode: take only files whose sidecar has a checksum that matches; others wait
     #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
     require_checksum: bool,
@@ -216,10 +224,18 @@ impl ContentArgs {
         if self.csv_quote.0 == Some(self.csv_delimiter) {
             return Err("--csv-quote and --csv-delimiter must differ");
         }
+        if self.csv_comment.is_some() && self.csv_comment == self.csv_quote.0 {
+            return Err("--csv-comment and --csv-quote must differ");
+        }
+        if self.csv_comment == Some(self.csv_delimiter) {
+            return Err("--csv-comment and --csv-delimiter must differ");
+        }
         Ok(self.validate.map(|ValidateName::Csv| Validation {
             delimiter: self.csv_delimiter,
             quote: self.csv_quote.0,
             refuse: malformed == MalformedName::Quarantine,
+            comment: self.csv_comment,
+            skip_rows: self.csv_skip_rows.unwrap_or(0),
         }))
     }
 }

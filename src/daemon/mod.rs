@@ -316,6 +316,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         quarantine = config.paths.quarantine.as_deref().map(path),
         validate = config.validate.map(|_| "csv"),
         csv_quote = config.validate.map(|validate| validate.quote.map_or("none".to_owned(), |it| char::from(it).to_string())),
+        csv_comment = config.validate.and_then(|validate| validate.comment.map(|it| char::from(it).to_string())),
+        csv_skip_rows = config.validate.map(|validate| validate.skip_rows),
         require_checksum = config.require_checksum,
         malformed = config.validate.map(|validate| if validate.refuse { "quarantine" } else { "mark" }),
         remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),

@@ -312,7 +312,8 @@ impl Look {
     }
 
     fn into(settled: &Settled, validate: Option<Validation>) -> Look {
-        let profiler = validate.and_then(|validate| Profiler::of(settled.name.as_bytes(), &validate));
+        let of = |validate| Profiler::of(settled.name.as_bytes(), &validate, settled.identity.size);
+        let profiler = validate.and_then(of);
         Look { profiler, refuse: validate.is_some_and(|validate| validate.refuse), profile: None }
     }
 

@@ -251,6 +251,13 @@ pub fn csv(seed: u64, bytes: usize) -> Vec<u8> {
     content
 }
 
+/// A gzip file of this text.
+pub fn packed(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, text.as_ref()).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// A running ingestor.
 pub struct Daemon {
     pub child: Child,

@@ -11,9 +11,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
-    Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
-    Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
+    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
+    SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
@@ -239,11 +239,11 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 7));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 15));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);
-    assert_eq!((format::TEXT_BYTES_MAX, format::HEADER_BYTES_MAX), (1024, 16_384));
+    assert_eq!((format::TEXT_BYTES_MAX, format::HEADER_BYTES_MAX, format::HEADER_FAULTS_MAX), (1024, 16_384, 32));
     assert_eq!(format::SEGMENT_BYTES.map(|bytes| bytes >> 10), [256, 1 << 10, 4 << 10, 16 << 10]);
     let kinds = [FrameKind::Data, FrameKind::Idle, FrameKind::Seal, FrameKind::Shutdown];
     assert_eq!(kinds.map(|kind| kind as u8), [1, 2, 3, 4]);
@@ -346,8 +346,11 @@ fn the_records_that_end_a_files_way_are_encoded_as_specified() {
         rows: Some(2),
         columns: Some(3),
         header: Some(vec!["a".to_owned(), String::new()]),
+        header_faults: Vec::new(),
         fault: Some(CsvFault { line: 4, reason: "x".to_owned() }),
     };
+    let header_faults = vec![HeaderFault { column: 2, first: None }, HeaderFault { column: 3, first: Some(1) }];
+    let profile_of_names = Profile { columns: Some(3), header_faults, ..Profile::default() };
     let quarantined = Quarantined {
         ingest_id: ID,
         cause: QuarantineCause::Malformed,
@@ -367,6 +370,10 @@ fn the_records_that_end_a_files_way_are_encoded_as_specified() {
                 "0a 00 4e00 0900000000000000 {sha_hex} 01 0200000000000000 01 0300000000000000 01 0200 0100 61 0000 01 \
                  0400000000000000 0100 78"
             ),
+        ),
+        (
+            Record::Profiled(Profiled { ingest_id: ID, sha256: SHA256, profile: profile_of_names }),
+            format!("15 00 3d00 0900000000000000 {sha_hex} 00 01 0300000000000000 00 00 02 0200 0000 0300 0100"),
         ),
         (
             Record::Quarantined(quarantined),
@@ -389,7 +396,7 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
         (
             Record::Rules(Rules {
                 quarantine: Some(path()),
-                validation: Some(Validation { delimiter: b';', quote: Some(b'"'), refuse: true }),
+                validation: Some(Validation { delimiter: b';', refuse: true, ..Validation::default() }),
                 require_checksum: false,
             }),
             format!("0e 00 0800 01 {PATH_HEX} 01 3b 01"),
@@ -397,7 +404,7 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
         (
             Record::Rules(Rules {
                 quarantine: None,
-                validation: Some(Validation { delimiter: b'\t', quote: None, refuse: false }),
+                validation: Some(Validation { delimiter: b'\t', quote: None, ..Validation::default() }),
                 require_checksum: true,
             }),
             "0e 00 0600 00 01 09 02 00 01".to_owned(),
@@ -405,10 +412,18 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
         (
             Record::Rules(Rules {
                 quarantine: None,
-                validation: Some(Validation { delimiter: b',', quote: Some(b'\''), refuse: true }),
+                validation: Some(Validation { quote: Some(b'\''), refuse: true, ..Validation::default() }),
                 require_checksum: false,
             }),
             "0e 00 0500 00 01 2c 03 27".to_owned(),
+        ),
+        (
+            Record::Rules(Rules {
+                quarantine: None,
+                validation: Some(Validation { comment: Some(b'#'), skip_rows: 258, ..Validation::default() }),
+                require_checksum: false,
+            }),
+            "0e 00 0700 00 01 2c 0c 23 0201".to_owned(),
         ),
         (
             Record::ClockJumped(ClockJumped { from: Lsn(9), shift_ms: -2 }),

@@ -153,8 +153,9 @@ impl Promises {
         let is_released = !self.rules.sidecars || view.is_released(path, digest);
         let Some(validate) = self.rules.validate else { return is_released };
         let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
-            let mut profiler = Profiler::of(b"a.csv", &validate).unwrap();
-            profiler.feed(&view.staged_contents[path]);
+            let content = &view.staged_contents[path];
+            let mut profiler = Profiler::of(b"a.csv", &validate, content.len() as u64).unwrap();
+            profiler.feed(content);
             profiler.finish()
         });
         is_released && (profile.fault.is_none() || !validate.refuse)

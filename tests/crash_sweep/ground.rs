@@ -137,7 +137,7 @@ impl Template {
             _ => {}
         }
         let quarantines = variant == Variant::Quarantine;
-        let validate = quarantines.then_some(Validation { delimiter: b',', quote: Some(b'"'), refuse: true });
+        let validate = quarantines.then_some(Validation { refuse: true, ..Validation::default() });
         let sidecars = variant == Variant::Sidecar;
         // A killed process loses nothing that it has written, so it does not matter whether upstreams sync.
         let rules = Rules { staging: PathBuf::new(), syncs: true, sidecars, duplicates, validate, quarantines };

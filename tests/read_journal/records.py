@@ -7,7 +7,7 @@ import json
 from common import HEADER_MAX
 
 KEEP, REMOVE, MOVE = 1, 2, 3
-STEPS_MAX, MOVES_MAX = 1024, 64
+STEPS_MAX, MOVES_MAX, FAULTS_MAX = 1024, 64, 32
 CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed"}
 ALGORITHMS = {1: "md5", 2: "sha1", 3: "sha256", 4: "sha384", 5: "sha512"}
 
@@ -200,6 +200,15 @@ class Journal:
         fields.optional(lambda: self.header(fields))
         fields.optional(fields.number, fields.text)
 
+    def profiled_faults(self, fields, *when):
+        self.profiled(fields, *when)
+        count, before = fields.choice(FAULTS_MAX), 0
+        for _ in range(count):
+            column, first = fields.number("<H"), fields.number("<H")
+            if column <= before or first >= column:
+                raise ValueError("a header has no such faults")
+            before = column
+
     def header(self, fields):
         begin = fields.at
         for _ in range(fields.number("<H")):
@@ -225,8 +234,13 @@ class Journal:
 
     def look(self, fields):
         fields.take(1)
-        if fields.choice(3, 0) & 2 and fields.take(1) == b'"':
+        more = fields.choice(15, 0)
+        if more & 2 and fields.take(1) == b'"':
             raise ValueError("the usual quote is not told")
+        if more & 4:
+            fields.take(1)
+        if more & 8 and fields.number("<H") == 0:
+            raise ValueError("lines are skipped, but none")
 
     def forgets(self, fields, lsn, _written_at):
         sha256 = fields.take(32).hex()
@@ -240,6 +254,7 @@ class Journal:
         10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
         15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
+        21: profiled_faults,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.

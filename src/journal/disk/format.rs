@@ -18,8 +18,10 @@ pub const FEATURE_SNAPSHOTS: u32 = 1;
 pub const FEATURE_QUARANTINE: u32 = 2;
 /// There may be records of kinds 15 to 20, and rows may hold the identity of the published file.
 pub const FEATURE_EVIDENCE: u32 = 4;
+/// There may be records of kind 21, and RULES may name comments and lines that are skipped.
+pub const FEATURE_CSV: u32 = 8;
 /// Features that a reader must know to read the file; it refuses bits it does not know.
-pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE;
+pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE | FEATURE_CSV;
 /// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 
@@ -128,6 +130,8 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const TEXT_BYTES_MAX: usize = 1024;
 /// The longest CSV header in a record: the bytes of all names, plus two for each.
 pub const HEADER_BYTES_MAX: usize = 16 << 10;
+/// The most faults of a header in a record.
+pub const HEADER_FAULTS_MAX: usize = 32;
 
 /// The most steps in each of the two lists of an EXPIRED_RANGES record.
 pub const EXPIRED_STEPS_MAX: usize = 1024;

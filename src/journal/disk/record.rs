@@ -3,11 +3,14 @@
 //! Invariants: no record is longer than [`RECORD_BYTES_MAX`]. Paths are bytes, since file names on Linux are.
 
 mod code;
+mod csv;
 
 use std::path::PathBuf;
 
+pub use csv::{CsvFault, HeaderFault, Profile, Profiled, Validation};
+
 use super::expired::Ranges;
-use super::format::{HEADER_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
+use super::format::RECORD_HEADER_BYTES;
 use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
@@ -108,17 +111,6 @@ pub struct Rules {
     pub require_checksum: bool,
 }
 
-/// How files are parsed as CSV.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validation {
-    /// The byte between two fields.
-    pub delimiter: u8,
-    /// The byte around a quoted field; None if there is no quoting.
-    pub quote: Option<u8>,
-    /// True: a malformed file is refused; false: it is only marked.
-    pub refuse: bool,
-}
-
 /// A complete file in staging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovered {
@@ -211,47 +203,6 @@ impl DuplicateAction {
             DuplicateAction::Remove => "remove",
             DuplicateAction::Move => "move",
         }
-    }
-}
-
-/// The result of parsing a file as CSV.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profiled {
-    /// The file.
-    pub ingest_id: IngestId,
-    /// The hash of the content that was parsed.
-    pub sha256: Sha256,
-    /// The result.
-    pub profile: Profile,
-}
-
-/// The shape of a CSV file, as far as it is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Profile {
-    /// Records after the first, which is the header; None if a fault ended the count.
-    pub rows: Option<u64>,
-    /// Columns of the first record; None if the file has no record.
-    pub columns: Option<u64>,
-    /// The first record's fields; None if they are too long for a record.
-    pub header: Option<Vec<String>>,
-    /// The first fault.
-    pub fault: Option<CsvFault>,
-}
-
-/// What is wrong with a CSV file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsvFault {
-    /// Where: the first line is 1.
-    pub line: u64,
-    /// What, for people.
-    pub reason: String,
-}
-
-impl Profile {
-    /// True if these fields fit into a record.
-    pub fn fits(header: &[String]) -> bool {
-        let bytes: usize = header.iter().map(|name| name.len() + 2).sum();
-        bytes <= HEADER_BYTES_MAX && header.iter().all(|name| name.len() <= TEXT_BYTES_MAX)
     }
 }
 

@@ -1,12 +1,22 @@
 //! Files as people send them, and faulty ones.
 
+mod packed;
+
+use super::text::{BARE_QUOTE, BEHIND_A_QUOTE, LONE_CR, NOT_UTF_8, NUL};
 use super::*;
+use crate::journal::format::{HEADER_BYTES_MAX, HEADER_FAULTS_MAX};
+use crate::journal::record::HeaderFault;
 use proptest::prelude::*;
 
-const COMMAS: Validation = Validation { delimiter: b',', quote: Some(b'"'), refuse: false };
+const COMMAS: Validation =
+    Validation { delimiter: b',', quote: Some(b'"'), refuse: false, comment: None, skip_rows: 0 };
 
 fn profile(content: &[u8], piece: usize) -> Profile {
-    let mut profiler = Profiler::of(b"a.csv", &COMMAS).unwrap();
+    profile_as(b"a.csv", &COMMAS, content, piece)
+}
+
+fn profile_as(name: &[u8], look: &Validation, content: &[u8], piece: usize) -> Profile {
+    let mut profiler = Profiler::of(name, look, content.len() as u64).unwrap();
     content.chunks(piece.max(1)).for_each(|piece| profiler.feed(piece));
     profiler.finish()
 }
@@ -117,7 +127,7 @@ fn where_there_is_one_column_an_empty_line_is_a_record() {
 fn without_quotes_a_quote_is_a_character() {
     let look = |quote| Validation { quote, ..COMMAS };
     let read = |content: &[u8], quote| {
-        let mut profiler = Profiler::of(b"a.tsv", &look(quote)).unwrap();
+        let mut profiler = Profiler::of(b"a.tsv", &look(quote), 0).unwrap();
         content.chunks(3).for_each(|piece| profiler.feed(piece));
         profiler.finish()
     };
@@ -129,11 +139,12 @@ fn without_quotes_a_quote_is_a_character() {
 
 #[test]
 fn the_name_tells_how_a_file_is_to_be_read() {
-    let mut tabs = Profiler::of(b"a.TSV", &COMMAS).unwrap();
-    tabs.feed(b"a\tb,c\n");
-    assert_eq!(tabs.finish().columns, Some(2));
-    for name in [&b"a.csv.gz"[..], b"a.ZIP"] {
-        assert!(Profiler::of(name, &COMMAS).is_none());
+    assert_eq!(profile_as(b"a.TSV", &COMMAS, b"a\tb,c\n", 9).columns, Some(2));
+    for name in [&b"a.csv.zst"[..], b"a.ZIP", b"a.parquet.gz", b"a.tar.gz", b"a.tar", b"a.csv.gz.gz"] {
+        assert!(Profiler::of(name, &COMMAS, 0).is_none());
+    }
+    for name in [&b"a.csv"[..], b"a.csv.gz", b"A.CSV.GZ", b"a.gz", b"a.txt.gz"] {
+        assert!(Profiler::of(name, &COMMAS, 0).is_some());
     }
 }
 
@@ -151,21 +162,110 @@ fn a_header_that_is_too_long_is_left_out() {
 /// too long; and again at the next start.
 #[test]
 fn a_header_of_nothing_but_commas_takes_no_memory() {
-    let mut profiler = Profiler::of(b"a.csv", &COMMAS).unwrap();
+    let mut profiler = Profiler::of(b"a.csv", &COMMAS, 0).unwrap();
     let piece = vec![b','; 1 << 20];
     for _ in 0..8 {
         profiler.feed(&piece);
-        assert!(profiler.header.bytes.capacity() + profiler.header.ends.capacity() <= HEADER_BYTES_MAX);
+        assert!(profiler.text.header_capacity() <= HEADER_BYTES_MAX);
     }
     let found = profiler.finish();
     assert_eq!((found.columns, found.header), (Some((8 << 20) + 1), None));
+    assert_eq!(found.header_faults, []);
+}
+
+fn aside(comment: Option<u8>, skip_rows: u16) -> Validation {
+    Validation { comment, skip_rows, ..COMMAS }
+}
+
+fn rows_of(content: &str, look: &Validation) -> Option<u64> {
+    profile_as(b"a.csv", look, content.as_bytes(), 3).rows
+}
+
+/// Why: programs write titles and comments before and between the records, and Excel a line `sep=;`.
+#[test]
+fn comments_are_no_records() {
+    let look = aside(Some(b'#'), 0);
+    let names = names(&["id", "name"]);
+    for content in [
+        "# title\nid,name\n1,Ada\n",
+        "\u{feff}#\n#,,\"\n\nid,name\r\n# \"open\r\n1,Ada\r\n#last",
+        "id,name\n1,\"A\n#da\"\n",
+        "id,name\n1,#Ada\n#",
+    ] {
+        let found = profile_as(b"a.csv", &look, content.as_bytes(), 1);
+        assert_eq!((found.fault, found.rows, found.header), (None, Some(1), Some(names.clone())), "{content:?}");
+    }
+    // It begins a line, not a field, and not a line after a blank.
+    assert_eq!(rows_of("id\n #1\n#2\n3\n", &look), Some(2));
+    assert_eq!(rows_of("email\na@x\n#\n\nb@x\n", &look), Some(3), "an empty line is a record, a comment is not");
+    assert_eq!(rows_of("#a,b\n", &look), Some(0));
+    assert_eq!(rows_of("#a,b\n1,2\n", &COMMAS), Some(1), "without the option it is text");
+    let fault = profile_as(b"a.csv", &look, b"#\n#\r\na,b\n# x\n1\n", 4).fault.unwrap();
+    assert_eq!(fault.line, 5);
+}
+
+#[test]
+fn skipped_lines_are_lines_not_records() {
+    assert_eq!(rows_of("sep=;\nid,name\n1,2\n", &aside(None, 1)), Some(1));
+    assert_eq!(rows_of("a \"title,\r\n\n\"of three\nid,name\n1,2\n", &aside(None, 3)), Some(1));
+    assert_eq!(rows_of("\n\nid\n1\n", &aside(None, 2)), Some(1));
+    assert_eq!(rows_of("# a\n# b\nid\n1\n", &aside(Some(b'#'), 1)), Some(1));
+    for short in ["", "a", "a\nb", "a\nb\nc"] {
+        let found = profile_as(b"a.csv", &aside(None, 3), short.as_bytes(), 9);
+        assert_eq!((found.rows, found.columns, found.fault), (Some(0), None, None), "{short:?}");
+    }
+    let fault = |content: &[u8]| profile_as(b"a.csv", &aside(None, 1), content, 2).fault.unwrap();
+    assert_eq!(fault(b"sep=;\na,b\n1\n").line, 3);
+}
+
+/// Why: a file that is no text is none because of its title either; a file of an old Mac is one line, and would be passed
+/// over as a whole.
+#[test]
+fn lines_that_are_skipped_are_text_all_the_same() {
+    let reason = |content: &[u8], piece| {
+        let fault = profile_as(b"a.csv", &aside(Some(b'#'), 1), content, piece).fault.unwrap();
+        (fault.line, fault.reason)
+    };
+    for piece in [1, 2, 100] {
+        assert_eq!(reason(b"t\xffitle\na\n", piece), (1, NOT_UTF_8.to_owned()));
+        assert_eq!(reason(b"t\0itle\na\n", piece), (1, NUL.to_owned()));
+        assert_eq!(reason(b"a,b\r1,2\r", piece), (1, LONE_CR.to_owned()));
+        assert_eq!(reason(b"title\na,b\n#x\ry\n", piece), (3, LONE_CR.to_owned()));
+        assert_eq!(reason(b"title\r", piece), (1, LONE_CR.to_owned()));
+    }
+}
+
+/// Why: such a file is valid, but readers rename these columns, each in its own way, or refuse the file.
+#[test]
+fn names_that_are_blank_or_repeated_are_told() {
+    let faults = |content: &str| {
+        let found = profile(content.as_bytes(), 2).header_faults;
+        found.iter().map(|fault| (fault.column, fault.first)).collect::<Vec<_>>()
+    };
+    assert_eq!(faults("id,name\n1,2\n"), []);
+    assert_eq!(faults("id,,\" \",\u{a0}\n"), [(2, None), (3, None), (4, None)]);
+    assert_eq!(faults("a,b,a,A,\"b\",a, a\n"), [(3, Some(1)), (5, Some(2)), (6, Some(1))]);
+    assert_eq!(faults("\"\"\n1\n"), [(1, None)]);
+    assert_eq!(faults("a,a\n1\n"), [(2, Some(1))], "the file is malformed, and its header is told all the same");
+    assert_eq!(faults("a,a\"\n"), [], "the header is not whole");
+    // A name that is too long for a record does not hide the others.
+    assert_eq!(faults(&format!("a,{},a\n", "x".repeat(2_000))), [(3, Some(1))]);
+    // The header is not kept.
+    assert_eq!(faults(&format!("a,a,{}\n", "x".repeat(20_000))), []);
+    let many = profile(",".repeat(500).as_bytes(), 7).header_faults;
+    assert_eq!((many.len(), many[31]), (HEADER_FAULTS_MAX, HeaderFault { column: 32, first: None }));
+    assert!(Profile::are_faults(&many));
 }
 
 proptest! {
     /// Why: a file is read in pieces, and a piece ends anywhere.
     #[test]
     fn pieces_make_no_difference(
-        parts in prop::collection::vec(prop::sample::select(&[",", "\n", "\r\n", "\r", "\"", "ä", "𝄞", "ab", "\0", "\u{feff}"][..]), 0..40),
+        parts in prop::collection::vec(
+            prop::sample::select(&[",", "\n", "\r\n", "\r", "\"", "#", "ä", "𝄞", "ab", "\0", "\u{feff}"][..]),
+            0..40,
+        ),
+        look in (prop::option::of(Just(b'#')), 0..3_u16),
         torn in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
         piece in 1_usize..9,
     ) {
@@ -174,6 +274,7 @@ proptest! {
             let at = at.index(content.len());
             content[at] = byte;
         }
-        prop_assert_eq!(profile(&content, piece), profile(&content, content.len()));
+        let read = |piece| profile_as(b"a.csv", &aside(look.0, look.1), &content, piece);
+        prop_assert_eq!(read(piece), read(content.len()));
     }
 }

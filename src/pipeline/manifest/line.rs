@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use crate::journal::hex;
 use crate::journal::ingest::Ingest;
-use crate::journal::record::Profile;
+use crate::journal::record::{HeaderFault, Profile};
 use crate::types::{Algorithm, IngestId, UnixMillis};
 
 /// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
 /// The longest line: two paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
-/// column names, with each byte escaped to six; and the rest.
+/// column names, with each byte escaped to six; the header's faults, of 60 bytes at most; and the rest.
 pub const LINE_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Serialize)]
@@ -48,6 +48,8 @@ struct ProfileFields<'a> {
     rows: Option<u64>,
     columns: Option<u64>,
     header: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    header_faults: Vec<HeaderFaultFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     malformed_line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,9 +62,26 @@ impl<'a> ProfileFields<'a> {
             rows: profile.rows,
             columns: profile.columns,
             header: profile.header.as_deref(),
+            header_faults: profile.header_faults.iter().map(HeaderFaultFields::of).collect(),
             malformed_line: profile.fault.as_ref().map(|fault| fault.line),
             malformed_reason: profile.fault.as_ref().map(|fault| fault.reason.as_str()),
         }
+    }
+}
+
+/// A name of the header that is blank, or that a column before it has.
+#[derive(Serialize)]
+struct HeaderFaultFields {
+    column: u16,
+    fault: &'static str,
+    /// Null for a blank name: all objects have the same keys, so that readers see one type.
+    first_column: Option<u16>,
+}
+
+impl HeaderFaultFields {
+    fn of(fault: &HeaderFault) -> HeaderFaultFields {
+        let text = if fault.first.is_some() { "repeated" } else { "blank" };
+        HeaderFaultFields { column: fault.column, fault: text, first_column: fault.first }
     }
 }
 

@@ -146,11 +146,8 @@ impl History {
             // `aborts`, since otherwise the next start would have to find out by itself which names a failed sync has lost.
             leases: self.leases,
             quarantines: self.quarantines,
-            validate: (self.validates < 2).then_some(Validation {
-                delimiter: b',',
-                quote: Some(b'"'),
-                refuse: self.quarantines && self.validates == 1,
-            }),
+            validate: (self.validates < 2)
+                .then_some(Validation { refuse: self.quarantines && self.validates == 1, ..Validation::default() }),
             duplicates: [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
                 [usize::from(self.duplicates) % 3],
             compacts: match self.compacts {

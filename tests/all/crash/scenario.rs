@@ -196,7 +196,7 @@ impl Scenario {
             ..Scenario::plain("wrong sidecars, with quarantine")
         };
         let malformed = Scenario {
-            validate: Some(Validation { delimiter: b',', quote: Some(b'"'), refuse: true }),
+            validate: Some(Validation { refuse: true, ..Validation::default() }),
             quarantines: true,
             before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, MALFORMED + 1)],
             // One under the same name, and one in another file's place while that is in flight.
@@ -223,7 +223,7 @@ impl Scenario {
             },
             Scenario { crashed: Crashed::one_in(2), ..malformed },
             Scenario {
-                validate: Some(Validation { delimiter: b',', quote: Some(b'"'), refuse: false }),
+                validate: Some(Validation::default()),
                 before: vec![Act::Write(0, 1), Act::Write(1, MALFORMED), Act::Write(2, 3)],
                 crashed: Crashed::one_in(3),
                 ..Scenario::plain("malformed files are marked")

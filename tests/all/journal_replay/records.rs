@@ -5,12 +5,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use csv_ingestor::journal::expired::{Cutoffs, Ranges};
-use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, PATH_BYTES_MAX};
+use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, HEADER_FAULTS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
-    Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings, Sidecar,
-    SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
+    Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings,
+    Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -70,9 +70,19 @@ fn profiled() -> impl Strategy<Value = Record> {
     // At most fifteen texts of the greatest length fit.
     let parts =
         (option::of(any::<u64>()), option::of(any::<u64>()), option::of(vec(text(), 0..=15)), option::of(fault));
-    (id(), any::<[u8; 32]>(), parts).prop_map(|(ingest_id, sha256, (rows, columns, header, fault))| {
-        let profile = Profile { rows, columns, header, fault };
+    (id(), any::<[u8; 32]>(), parts, header_faults()).prop_map(|(ingest_id, sha256, parts, header_faults)| {
+        let (rows, columns, header, fault) = parts;
+        let profile = Profile { rows, columns, header, header_faults, fault };
         Record::Profiled(Profiled { ingest_id, sha256: Sha256(sha256), profile })
+    })
+}
+
+fn header_faults() -> impl Strategy<Value = Vec<HeaderFault>> {
+    let firsts = prop_oneof![1 => Just(std::collections::BTreeMap::new()),
+                             1 => proptest::collection::btree_map(1_u16.., any::<u16>(), 0..=HEADER_FAULTS_MAX)];
+    firsts.prop_map(|firsts| {
+        let first = |column, first| (1..column).contains(&first).then_some(first);
+        firsts.into_iter().map(|(column, it)| HeaderFault { column, first: first(column, it % column) }).collect()
     })
 }
 
@@ -85,11 +95,16 @@ fn quarantined() -> impl Strategy<Value = Record> {
 }
 
 fn rules() -> impl Strategy<Value = Record> {
-    let validation = (any::<(u8, bool)>(), option::of(1_u8..)).prop_map(|((delimiter, refuse), quote)| Validation {
-        delimiter,
-        quote,
-        refuse,
-    });
+    let aside = (option::of(any::<u8>()), prop_oneof![Just(0), any::<u16>()]);
+    let validation = (any::<(u8, bool)>(), option::of(1_u8..), aside).prop_map(
+        |((delimiter, refuse), quote, (comment, skip_rows))| Validation {
+            delimiter,
+            quote,
+            refuse,
+            comment,
+            skip_rows,
+        },
+    );
     (option::of(path()), option::of(validation), any::<bool>()).prop_map(
         |(quarantine, validation, require_checksum)| Record::Rules(Rules { quarantine, validation, require_checksum }),
     )

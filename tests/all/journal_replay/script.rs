@@ -155,7 +155,7 @@ fn found(id: u64, inode: u64, name: &str) -> Record {
 
 fn profiled(id: u64, seed: u64) -> Record {
     let header = Some(vec!["id".to_owned(), "name".to_owned()]);
-    let profile = Profile { rows: Some(3), columns: Some(2), header, fault: None };
+    let profile = Profile { rows: Some(3), columns: Some(2), header, ..Profile::default() };
     Record::Profiled(Profiled { ingest_id: IngestId(id), sha256: content(seed), profile })
 }
 

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::super::harness::{Place, csv};
+use super::super::harness::{Place, csv, packed};
 use super::events;
 
 /// Rows, columns and header, or the fault, of each file, by name.
 fn profiles(place: &Place) -> Vec<(String, Value)> {
     let mut lines = place.manifest_lines();
     lines.sort_by_key(|line| line["path"].to_string());
-    let keys = ["rows", "columns", "header", "malformed_line", "malformed_reason"];
+    let keys = ["rows", "columns", "header", "header_faults", "malformed_line", "malformed_reason"];
     let profile = |line: &Value| {
         let object = line.as_object().unwrap();
         let known = keys.iter().filter_map(|key| Some(((*key).to_owned(), object.get(*key)?.clone())));
@@ -28,6 +28,9 @@ fn manifest_lines_say_what_is_in_the_files() {
     place.stage("c.tsv", "id\tname, full\n1\tAda\n");
     place.stage("d.csv.gz", b"\x1f\x8b\x08\x00");
     place.stage("e.csv", "");
+    place.stage("f.csv.gz", packed("id,name\n1,Ada\n"));
+    place.stage("g.csv", "id, ,id,ID\n1,2,3,4\n");
+    place.stage("h.csv.zst", "no csv");
     let output = place.once_ok(&["--validate", "csv"]);
     assert_eq!(events(&output, "started")[0]["validate"], "csv");
     let marked = "it has 1 columns, the first record 2";
@@ -40,12 +43,30 @@ fn manifest_lines_say_what_is_in_the_files() {
             }),
         ),
         ("c.tsv", json!({ "rows": 1, "columns": 2, "header": ["id", "name, full"] })),
-        // Compressed files are not parsed.
-        ("d.csv.gz", json!({})),
+        (
+            "d.csv.gz",
+            json!({
+                "rows": null, "columns": null, "header": null, "malformed_line": 1,
+                "malformed_reason": "it is cut off: it ends in a gzip header"
+            }),
+        ),
         ("e.csv", json!({ "rows": 0, "columns": null, "header": null })),
+        ("f.csv.gz", json!({ "rows": 1, "columns": 2, "header": ["id", "name"] })),
+        (
+            "g.csv",
+            json!({
+                "rows": 1, "columns": 4, "header": ["id", " ", "id", "ID"],
+                "header_faults": [
+                    { "column": 2, "fault": "blank", "first_column": null },
+                    { "column": 3, "fault": "repeated", "first_column": 1 }
+                ]
+            }),
+        ),
+        // These are not parsed.
+        ("h.csv.zst", json!({})),
     ];
     assert_eq!(profiles(&place), expected.map(|(name, profile)| (name.to_owned(), profile)));
-    assert_eq!(place.check_consistent(), 5);
+    assert_eq!(place.check_consistent(), 8);
 }
 
 /// It is off by default: then the line has the same keys as before.

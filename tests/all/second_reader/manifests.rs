@@ -77,7 +77,9 @@ fn every_kind_of_line_is_as_the_page_says() {
     place.stage("bad.csv", "id,name\n1\n");
     place.stage("no-record.csv", "\n\n");
     place.stage("wrong.csv", b"\xff");
-    place.stage("packed.csv.gz", "no csv");
+    place.stage("packed.csv.gz", "no gzip");
+    place.stage("packed.csv.zst", "no csv");
+    place.stage("names.csv", "id,,id\n");
     place.stage("header.csv", format!("{}\n", "x".repeat(2000)));
     place.once_ok(&["--validate", "csv"]);
     let content = csv(4, 200);
@@ -87,10 +89,11 @@ fn every_kind_of_line_is_as_the_page_says() {
     let lines = check(&place);
     assert_eq!(by_id(lines.clone()), by_id(place.manifest_lines()));
     let with = |key: &str| lines.iter().filter(|line| line.get(key).is_some()).count();
-    assert_eq!((lines.len(), with("path_base64"), with("warehouse_path_base64")), (11, 1, 1));
-    assert_eq!((with("rows"), with("header"), with("malformed_reason"), with("verified_by")), (5, 5, 2, 1));
+    assert_eq!((lines.len(), with("path_base64"), with("warehouse_path_base64")), (13, 1, 1));
+    assert_eq!((with("rows"), with("header"), with("malformed_reason"), with("verified_by")), (7, 7, 3, 1));
+    assert_eq!(with("header_faults"), 1);
     let null = |key: &str| lines.iter().filter(|line| line.get(key) == Some(&Value::Null)).count();
-    assert_eq!((null("rows"), null("columns"), null("header")), (2, 2, 3));
+    assert_eq!((null("rows"), null("columns"), null("header")), (3, 3, 4));
 }
 
 /// Why: readers follow manifests while they are written, and must not notice a crash.

@@ -1,6 +1,7 @@
 //! The content of files and sidecars as other programs write them.
 
 mod orphans;
+mod packed;
 mod sidecars;
 mod validate;
 

@@ -2,17 +2,22 @@
 //!
 //! Invariants: `decode(encode(r)) == r`; `decode` accepts nothing that `encode` does not make.
 
+mod csv;
+mod fields;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use csv::{put_header_faults, put_profile, put_validation};
+use fields::{Fields, put_option, put_text, put_u64};
+
 use super::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, KeptGone, Moved,
-    Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
-    Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profiled,
+    QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
-use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES, TEXT_BYTES_MAX};
+use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
 use crate::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
 const KIND_SETTINGS: u8 = 1;
@@ -36,12 +41,8 @@ const KIND_CLOCK_JUMPED: u8 = 17;
 const KIND_EXPIRED_RANGES: u8 = 18;
 const KIND_KEPT_GONE: u8 = 19;
 const KIND_RELOCATED: u8 = 20;
-/// In the second byte of a [`Validation`]: malformed files are refused.
-const LOOK_REFUSES: u8 = 1;
-/// In the second byte of a [`Validation`]: a third byte holds the quote.
-const LOOK_QUOTE: u8 = 2;
-/// The quote if no third byte is there.
-const QUOTE: u8 = b'"';
+/// PROFILED plus the faults of the header.
+const KIND_PROFILED_FAULTS: u8 = 21;
 
 impl Record {
     /// Appends the record's bytes.
@@ -84,7 +85,7 @@ impl Record {
                 put_u64(out, profiled.ingest_id.0);
                 out.extend_from_slice(&profiled.sha256.0);
                 put_profile(out, &profiled.profile);
-                KIND_PROFILED
+                if put_header_faults(out, &profiled.profile) { KIND_PROFILED_FAULTS } else { KIND_PROFILED }
             }
             Record::Quarantined(quarantined) => {
                 put_quarantined(out, quarantined);
@@ -146,10 +147,6 @@ impl Record {
     }
 }
 
-fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
 fn put_id(out: &mut Vec<u8>, id: IngestId, kind: u8) -> u8 {
     put_u64(out, id.0);
     kind
@@ -202,26 +199,11 @@ fn put_path(out: &mut Vec<u8>, path: &Path) {
     out.extend_from_slice(bytes);
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    debug_assert!(text.len() <= TEXT_BYTES_MAX, "whoever makes a text cuts it");
-    let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
-    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-}
-
 fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
     put_option(out, rules.quarantine.as_ref(), |out, path| put_path(out, path));
     put_option(out, rules.validation, put_validation);
     // Absent means false: older journals do not have this byte.
     out.extend(rules.require_checksum.then_some(1));
-}
-
-fn put_validation(out: &mut Vec<u8>, it: Validation) {
-    let refuses = if it.refuse { LOOK_REFUSES } else { 0 };
-    match it.quote {
-        Some(QUOTE) => out.extend_from_slice(&[it.delimiter, refuses]),
-        quote => out.extend_from_slice(&[it.delimiter, refuses | LOOK_QUOTE, quote.unwrap_or(0)]),
-    }
 }
 
 fn put_skipped(out: &mut Vec<u8>, skipped: &SkippedDuplicate) {
@@ -240,26 +222,6 @@ fn put_quarantined(out: &mut Vec<u8>, quarantined: &Quarantined) {
     put_path(out, &quarantined.target);
 }
 
-fn put_profile(out: &mut Vec<u8>, profile: &Profile) {
-    put_option(out, profile.rows, put_u64);
-    put_option(out, profile.columns, put_u64);
-    put_option(out, profile.header.as_ref().filter(|header| Profile::fits(header)), |out, header| {
-        out.extend_from_slice(&(header.len() as u16).to_le_bytes());
-        header.iter().for_each(|name| put_text(out, name));
-    });
-    put_option(out, profile.fault.as_ref(), |out, fault| {
-        put_u64(out, fault.line);
-        put_text(out, &fault.reason);
-    });
-}
-
-fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
-    out.push(u8::from(value.is_some()));
-    if let Some(value) = value {
-        put(out, value);
-    }
-}
-
 fn put_time(out: &mut Vec<u8>, time: FileTime) {
     out.extend_from_slice(&time.sec.to_le_bytes());
     out.extend_from_slice(&time.nsec.to_le_bytes());
@@ -272,9 +234,6 @@ fn put_identity(out: &mut Vec<u8>, identity: &FileIdentity) {
     put_time(out, identity.mtime);
     put_time(out, identity.ctime);
 }
-
-/// The unread rest of a record's payload.
-struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     fn record(&mut self, kind: u8) -> Option<Record> {
@@ -312,10 +271,10 @@ impl Fields<'_> {
             KIND_DUPLICATE_CLEARED => Record::DuplicateCleared(self.id()?),
             KIND_ABANDONED => Record::Abandoned(Abandoned { ingest_id: self.id()?, reason: self.reason()? }),
             KIND_EXPIRED => Record::Expired(UnixMillis(self.u64()?)),
-            KIND_PROFILED => Record::Profiled(Profiled {
+            KIND_PROFILED | KIND_PROFILED_FAULTS => Record::Profiled(Profiled {
                 ingest_id: self.id()?,
                 sha256: Sha256(self.array()?),
-                profile: self.profile()?,
+                profile: self.profile(kind == KIND_PROFILED_FAULTS)?,
             }),
             KIND_QUARANTINED => Record::Quarantined(Quarantined {
                 ingest_id: self.id()?,
@@ -352,20 +311,6 @@ impl Fields<'_> {
         })
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (front, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*front)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
     fn id(&mut self) -> Option<IngestId> {
         self.u64().map(IngestId)
     }
@@ -381,36 +326,6 @@ impl Fields<'_> {
         let (path, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         (length <= PATH_BYTES_MAX).then(|| PathBuf::from(OsStr::from_bytes(path)))
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let length = usize::from(u16::from_le_bytes(self.array()?));
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).ok().filter(|text| text.len() <= TEXT_BYTES_MAX)
-    }
-
-    fn profile(&mut self) -> Option<Profile> {
-        Some(Profile {
-            rows: self.option(Fields::u64)?,
-            columns: self.option(Fields::u64)?,
-            header: self.option(Fields::header)?,
-            fault: self.option(|fields| Some(CsvFault { line: fields.u64()?, reason: fields.text()? }))?,
-        })
-    }
-
-    fn header(&mut self) -> Option<Vec<String>> {
-        let count = u16::from_le_bytes(self.array()?);
-        let header = (0..count).map(|_| self.text()).collect::<Option<Vec<String>>>()?;
-        Profile::fits(&header).then_some(header)
-    }
-
-    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.byte()? {
-            0 => Some(None),
-            1 => read(self).map(Some),
-            _ => None,
-        }
     }
 
     fn time(&mut self) -> Option<FileTime> {
@@ -432,23 +347,6 @@ impl Fields<'_> {
         [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
             .into_iter()
             .find(|action| *action as u8 == byte)
-    }
-
-    fn validation(&mut self) -> Option<Validation> {
-        let [delimiter, bits] = self.array()?;
-        if bits & !(LOOK_REFUSES | LOOK_QUOTE) != 0 {
-            return None;
-        }
-        let quote = match bits & LOOK_QUOTE {
-            0 => Some(QUOTE),
-            _ => match self.byte()? {
-                // The default quote has only the shorter form.
-                QUOTE => return None,
-                0 => None,
-                quote => Some(quote),
-            },
-        };
-        Some(Validation { delimiter, quote, refuse: bits & LOOK_REFUSES != 0 })
     }
 
     /// True if a 1 is left, false if no byte is left.
