@@ -146,7 +146,9 @@ fn written(rest: &[u8]) {
             columns: (flags & 4 != 0).then(|| number(16)),
             header: (flags & 8 != 0).then(|| names.take(16).map(column).collect()),
             fault: (flags & 16 != 0).then_some(fault),
-            header_faults: (1..=flags % 4).map(|it| HeaderFault { column: it.into(), first: (it > 1).then_some(1) }).collect(),
+            header_faults: (1..=flags % 4)
+                .map(|it| HeaderFault { column: it.into(), first: (it > 1).then_some(1) })
+                .collect(),
         };
         ingest.profiled = Some(Box::new(Profiled { ingest_id: IngestId(number(0)), sha256, profile }));
     }

@@ -60,20 +60,16 @@ pub fn read(content: &[u8], look: &Look) -> Seen {
     // All that is complete before what is wrong, or cut off, counts.
     let good = std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len);
     let mut reader = Reader { seen: Seen { rows: Some(0), columns: None, header: None, fault: None }, line: 1 };
-    let (mut fields, mut field, mut at, mut begun) = (Vec::new(), Vec::new(), At::FieldStart, None);
-    let mut is_aside = false;
+    let (mut fields, mut field, mut at, mut begun, mut is_aside) = (vec![], vec![], At::FieldStart, None, false);
     for byte in text[..good].iter().copied() {
         let is_quote = Some(byte) == quote;
-        let is_first = at == At::FieldStart && begun.is_none();
         is_aside = match at {
-            At::FieldStart if is_first => reader.line <= look.skip_rows || Some(byte) == look.comment,
+            At::FieldStart if begun.is_none() => reader.line <= look.skip_rows || Some(byte) == look.comment,
             _ => is_aside && begun.is_none(),
         };
         match (at, byte) {
             _ if byte == 0 || (at == At::Cr && byte != b'\n') => return reader.failed(),
-            (_, b'\r') if is_aside => at = At::Cr,
-            (_, b'\n') if is_aside => at = At::FieldStart,
-            _ if is_aside => at = At::Aside,
+            _ if is_aside && byte != b'\r' && byte != b'\n' => at = At::Aside,
             (At::Quoted, byte) if !is_quote => field.push(byte),
             (At::Quoted, _) => at = At::QuoteInQuoted,
             (At::QuoteInQuoted, _) if is_quote => {
@@ -83,14 +79,11 @@ pub fn read(content: &[u8], look: &Look) -> Seen {
             (_, b'\r') => at = At::Cr,
             (_, b'\n') => {
                 // If there is one column, an empty line is a record.
-                let is_record = begun.is_some() || reader.seen.columns == Some(1);
+                let is_record = begun.is_some() || reader.seen.columns == Some(1) && !is_aside;
                 let line = begun.take().unwrap_or(reader.line);
                 at = At::FieldStart;
-                if is_record {
-                    fields.push(std::mem::take(&mut field));
-                    if !reader.record(std::mem::take(&mut fields), line) {
-                        return reader.seen;
-                    }
+                if is_record && !reader.record(std::mem::take(&mut fields), std::mem::take(&mut field), line) {
+                    return reader.seen;
                 }
             }
             (_, byte) => {
@@ -111,13 +104,12 @@ pub fn read(content: &[u8], look: &Look) -> Seen {
         }
         reader.line += u64::from(byte == b'\n');
     }
+    if good < text.len() || at == At::Cr {
+        return reader.failed();
+    }
     match begun {
-        _ if good < text.len() || at == At::Cr => reader.fail(reader.line),
         Some(begun) if at == At::Quoted => reader.fail(begun),
-        Some(begun) => {
-            fields.push(field);
-            reader.record(fields, begun);
-        }
+        Some(begun) => _ = reader.record(fields, field, begun),
         None => {}
     }
     reader.seen
@@ -130,7 +122,8 @@ struct Reader {
 
 impl Reader {
     /// False if the record has too many or too few fields.
-    fn record(&mut self, fields: Vec<Vec<u8>>, line: u64) -> bool {
+    fn record(&mut self, mut fields: Vec<Vec<u8>>, last: Vec<u8>, line: u64) -> bool {
+        fields.push(last);
         let count = fields.len() as u64;
         match self.seen.columns {
             None => (self.seen.columns, self.seen.header) = (Some(count), Some(fields)),

@@ -6,8 +6,8 @@ use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
-    Validation,
+    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
+    SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};

@@ -200,7 +200,8 @@ fn faults(bytes: &[u8]) -> Option<usize> {
     let count = usize::from(*bytes.first()?);
     let faults = bytes.get(1..1 + 4 * count)?;
     let pairs: Vec<(u64, u64)> = faults.chunks(4).map(|it| (number(it, 0, 2), number(it, 2, 2))).collect();
-    let is_right = pairs.windows(2).all(|two| two[0].0 < two[1].0) && pairs.iter().all(|(column, first)| first < column);
+    let is_right =
+        pairs.windows(2).all(|two| two[0].0 < two[1].0) && pairs.iter().all(|(column, first)| first < column);
     ((1..=32).contains(&count) && is_right).then_some(1 + 4 * count)
 }
 
