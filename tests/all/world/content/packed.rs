@@ -63,11 +63,16 @@ fn a_transfer_that_broke_off_is_quarantined() {
     let whole = packed(csv(2, 2 << 20));
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 0x10;
-    let cases: [(&str, &[u8], &str); 7] = [
+    let (mut sum, mut length) = (whole.clone(), whole.clone());
+    sum[whole.len() - 8] ^= 1;
+    length[whole.len() - 4] ^= 1;
+    let cases: [(&str, &[u8], &str); 9] = [
         ("half.csv.gz", &whole[..whole.len() / 2], "cut off"),
         ("header.csv.gz", &whole[..7], "cut off"),
         ("trailer.csv.gz", &whole[..whole.len() - 1], "cut off"),
         ("flipped.csv.gz", &flipped, "damaged"),
+        ("sum.csv.gz", &sum, "checksum of the text differs"),
+        ("length.csv.gz", &length, "length of the text differs"),
         ("none.csv.gz", b"", "empty"),
         ("plain.csv.gz", b"id,name\n1,Ada\n", "no gzip"),
         ("behind.csv.gz", &[&whole[..], b"rest"].concat(), "no gzip follow"),
