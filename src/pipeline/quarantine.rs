@@ -161,7 +161,7 @@ mod tests {
             ingest_id: IngestId(4),
             found_at: "t".to_owned(),
         };
-        let written = serde_json::to_value(&reason).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&json::pretty(&reason)).unwrap();
         let mut keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
         let mut known = REASON_KEYS;
         keys.sort_unstable();
