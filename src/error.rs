@@ -47,7 +47,7 @@ pub enum Error {
     /// The manifests list a file that the journal should know, and does not.
     #[error(
         "{}, line {}: its file ({}, ingest id {}) is unknown to the journal in {}. This journal is older than the manifests, \
-         or was created again beside them, and would ingest again what they list. Nothing was modified. {}csv-ingestor journal \
+         or was newly created beside them, and would ingest again what they list. Nothing was modified. {}csv-ingestor journal \
          rebuild --state-path {} --warehouse {} --manifests {}; or, to go on with this journal as it is, start with --new-journal",
         unknown.manifest.display(), unknown.number, unknown.listed.source_path.display(), unknown.listed.ingest_id,
         state.display(), if *is_there { "Move it away and run: " } else { "Run: " },

@@ -59,7 +59,7 @@ impl Answer {
     pub(super) fn with_path(self, key: &str, path: &Path) -> Answer {
         let ((text, exact), key_exact) = (json_path(path), format!("{key}_base64"));
         let mut answer = self.with(key, text.into_owned());
-        // Those of another path may be there, from a file that anybody could write.
+        // A reason file may have given bytes that belong to no path of ours.
         answer.facts.remove(&key_exact);
         answer.with(&key_exact, exact)
     }

@@ -104,7 +104,7 @@ pub fn reason_path(target: &Path) -> PathBuf {
     path.into()
 }
 
-/// The keys of a reason file. Whoever may write to the quarantine directory can put others into it.
+/// The keys of a reason file. A program that may write to the quarantine directory can put others into it.
 pub const REASON_KEYS: [&str; 9] =
     ["path", "path_base64", "reason", "error", "line", "size", "mtime", "ingest_id", "found_at"];
 
@@ -146,6 +146,28 @@ pub fn reason(ingest: &Ingest) -> Vec<u8> {
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+
+    /// Why: a key that is written and not listed would silently be missing in `explain`.
+    #[test]
+    fn each_key_of_a_reason_is_listed() {
+        let reason = Reason {
+            path: "a",
+            path_base64: Some("YQ==".to_owned()),
+            reason: QuarantineCause::Malformed,
+            error: "e",
+            line: Some(1),
+            size: 2,
+            mtime: 3,
+            ingest_id: IngestId(4),
+            found_at: "t".to_owned(),
+        };
+        let written: serde_json::Value = serde_json::from_slice(&json::pretty(&reason)).unwrap();
+        let mut keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut known = REASON_KEYS;
+        keys.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(keys, known);
+    }
 
     /// The name of the reason is longer, and has to fit as well.
     #[test]

@@ -3,8 +3,8 @@
 //! Invariants, each with the promise of the design that it serves:
 //! - P3: a step's records are durable before the step; the next step's records are written only after the step's effects
 //!   were synced. The order is the body of [`Committer::commit`], top to bottom.
-//! - P1: at most one file at a time is under way with a content, and a duplicate is decided only against content that is durably
-//!   MOVED.
+//! - P1: of each content, at most one file at a time is under way, and a duplicate is decided only against content that is
+//!   durably MOVED.
 //! - P2: nothing in staging is removed before MOVED (or, for a duplicate, its original) is durable.
 //! - The number of syncs depends on the batches and the directories they touch, never on the number of files.
 
@@ -216,8 +216,8 @@ impl<F: Fs> Committer<F> {
         !self.pending.deferred.is_empty()
     }
 
-    /// Takes one batch of files all the way: journal, publish, journal, manifest, clean-up. A file whose content another
-    /// file of the batch is under way with waits for the next batch (which may otherwise be empty).
+    /// Takes one batch of files all the way: journal, publish, journal, manifest, clean-up. Of several files with one
+    /// content, all but the first wait for the next batch (which may otherwise be empty).
     pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
         self.pending.finished.clear();
         if let Some(places) = &self.places {

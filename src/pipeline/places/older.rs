@@ -1,5 +1,5 @@
 //! Checks whether the manifests list contents that the journal should know and does not. Then the journal is older than
-//! they are (a state directory from a backup, a copied machine), or was started again beside them, and content that they
+//! they are (a state directory from a backup, a copied machine), or was newly created beside them, and content that they
 //! list would be ingested again.
 //!
 //! Invariants:
