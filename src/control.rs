@@ -74,7 +74,7 @@ impl RunningRules {
             sidecar_suffix: names.sidecar_suffix.map(|suffix| BASE64.encode(suffix.as_bytes())),
             require_checksum: config.require_checksum,
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
-            size_max: Some(bounds.size_max),
+            size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
         }
     }
 

@@ -183,21 +183,29 @@ fn by_a_look<F: Fs>(
         }
         return complete(context, settings, path, found, sums.sha256);
     }
-    thread::sleep(context.watch);
-    match identity(context.fs, path)? {
-        None => return Ok(Answer::new(path, "GONE", "it has just disappeared")),
-        Some((now, _)) if now.size != found.size => {
-            let (more, time) = (now.size.abs_diff(found.size), context.watch.as_secs_f64());
-            let how = if now.size > found.size { "growing" } else { "shrinking" };
-            return Ok(waiting(&format!("it is {how}: {more} bytes in {time} s")));
-        }
-        Some((now, _)) if now.mtime != found.mtime => return Ok(waiting("it is being written to")),
-        _ => {}
+    if let Some(moving) = by_watching(context, path, found)? {
+        return Ok(if moving.status == "WAITING" { waiting(&moving.summary) } else { moving });
     }
     match told {
         Some(told) => Ok(told),
         None => complete(context, settings, path, found, sums(context, path, &Demand::default())?.sha256),
     }
+}
+
+/// Watches the file for a moment: what happened to it meanwhile, if anything did.
+fn by_watching<F: Fs>(context: &Context<'_, F>, path: &Path, found: &FileIdentity) -> Result<Option<Answer>, Error> {
+    let waiting = |summary: &str| Answer::new(path, "WAITING", summary);
+    thread::sleep(context.watch);
+    Ok(match identity(context.fs, path)? {
+        None => Some(Answer::new(path, "GONE", "it has just disappeared")),
+        Some((now, _)) if now.size != found.size => {
+            let (more, time) = (now.size.abs_diff(found.size), context.watch.as_secs_f64());
+            let how = if now.size > found.size { "growing" } else { "shrinking" };
+            Some(waiting(&format!("it is {how}: {more} bytes in {time} s")))
+        }
+        Some((now, _)) if now.mtime != found.mtime => Some(waiting("it is being written to")),
+        _ => None,
+    })
 }
 
 fn sums<F: Fs>(context: &Context<'_, F>, path: &Path, demand: &Demand) -> Result<FoundSums, Error> {

@@ -204,9 +204,9 @@ impl Settle {
         }
         let why = self.incomplete_for(name, since, now);
         let Some(tracked) = self.tracked.get_mut(name) else { return };
-        // Whatever the wall clock says by now, it was watched for as long as it was too young.
-        let was_watched =
-            matches!(tracked.phase, Phase::Held { until: Some(until), why: WhyNot::TooYoung } if until <= now);
+        // Whatever the wall clock says: it was watched, unchanged, for as long as it was too young. After a hold that ran out,
+        // `since` is zero.
+        let was_watched = since.is_zero() && matches!(tracked.phase, Phase::Held { why: WhyNot::TooYoung, .. });
         if why.is_none() && age < self.bounds.min_age && !was_watched {
             return self.hold(name, Some(now + self.bounds.min_age - age), WhyNot::TooYoung);
         }
