@@ -18,6 +18,7 @@ use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::Mode;
+use crate::pipeline::settle::bounds::Bounds;
 
 /// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
@@ -54,8 +55,8 @@ pub enum Extent {
 pub struct Config {
     /// Absolute, checked against each other.
     pub paths: Paths,
-    /// When a file counts as complete.
-    pub mode: Mode,
+    /// When a file counts as complete, and which ones stay.
+    pub completeness: Completeness,
     /// The ending of sidecars.
     pub sidecar_suffix: OsString,
     /// The time between two scans.
@@ -82,6 +83,15 @@ pub struct Config {
     pub logging: Logging,
     /// When and where metrics are published.
     pub metrics: MetricsOptions,
+}
+
+/// When a file counts as complete, and which ones stay.
+#[derive(Clone, Copy, Debug)]
+pub struct Completeness {
+    /// By what it counts as complete.
+    pub mode: Mode,
+    /// How old it has to be, and how large it may be.
+    pub bounds: Bounds,
 }
 
 /// What is logged, and how.
@@ -125,7 +135,7 @@ impl Config {
 
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
-        let sidecar_suffix = (self.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
+        let sidecar_suffix = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
         NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix }
     }
 }
@@ -395,6 +405,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Reads an age: at most a year; 0s for none.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let age = humantime::parse_duration(text).map_err(|error| format!("{error}; write 30s, 5m or 1h"))?;
+    if age > DURATION_MAX {
+        return Err("must be at most a year".to_owned());
+    }
+    Ok(age)
+}
+
+/// Reads a number of bytes, at least 1: with a unit or without.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let unit = UNITS.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?.trim_end(), *bits)));
+    let (digits, bits) = unit.unwrap_or((text, 0));
+    let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(1 << bits)).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "must be a number of bytes, such as 1000000, 500MiB or 2GiB".to_owned())
+}
+
 /// Checks the form of an address to listen on; whether it is available is found out when it is bound.
 pub fn parse_address(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
@@ -426,6 +454,16 @@ mod tests {
         }
         for bad in ["", "9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "::1:9464", "127.0.0.1:65536"] {
             assert!(parse_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_units_that_mean_one_thing() {
+        for (text, bytes) in [("1", 1), ("2KiB", 2_048), ("3 MiB", 3 << 20), ("4GiB", 4 << 30), ("5TiB", 5 << 40)] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "0", "-1", "1.5", "1KB", "1k", "KiB", "16777216TiB", "18446744073709551616", "1 000"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::journal::names;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
+use crate::pipeline::settle::bounds::Bounds;
 
 /// The longest answer that is read: patterns come from a command line, which cannot be longer.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
@@ -54,19 +55,33 @@ pub struct RunningRules {
     sidecar_suffix: Option<String>,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
+    /// How old a file has to be.
+    #[serde(default)]
+    min_age_ms: u64,
+    /// How large it may be.
+    #[serde(default)]
+    size_max: Option<u64>,
 }
 
 impl RunningRules {
     /// The rules of these settings.
     pub fn of(config: &Config) -> RunningRules {
-        let names = config.name_rules();
+        let (names, bounds) = (config.name_rules(), config.completeness.bounds);
         let texts = |patterns: &Option<Patterns>| patterns.as_ref().map_or(Vec::new(), |it| it.texts().to_vec());
         RunningRules {
             include: texts(&names.include),
             exclude: texts(&names.exclude),
             sidecar_suffix: names.sidecar_suffix.map(|suffix| BASE64.encode(suffix.as_bytes())),
             require_checksum: config.require_checksum,
+            min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
+            size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
         }
+    }
+
+    /// How old a file has to be, and how large it may be.
+    pub fn bounds(&self) -> Bounds {
+        let size_max = self.size_max.unwrap_or(u64::MAX);
+        Bounds { min_age: Duration::from_millis(self.min_age_ms), size_max }
     }
 
     /// Which names the ingestor takes. None if this program does not understand the rules: the ingestor has another

@@ -89,10 +89,11 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         signalled: Arc::default(),
     });
     let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
-    let mut settle = Settle::new(config.mode, config.scan_interval, kept);
+    let mut settle =
+        Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
     settle.note_kept();
     let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules()).with_notes(shared.notes.clone());
-    watch(&mut scanner, &mut settle, config.mode)?;
+    watch(&mut scanner, &mut settle, config.completeness.mode)?;
 
     let mut forecaster = Forecaster { fs, config, index: &index, planned: HashMap::new(), taken: Vec::new() };
     let mut forecasts = Vec::new();

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use super::output::{self, plain, print_lines};
-use super::run::{ModeName, exclude, include};
+use super::run::{BoundArgs, ModeName, exclude, include};
 use crate::Error;
 use crate::control;
 use crate::explain::{Answer, Context, explain};
@@ -41,6 +41,8 @@ pub(super) struct ExplainArgs {
     /// As given to the ingestor
     #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
     require_checksum: bool,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// As given to the ingestor
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
     include: Vec<String>,
@@ -66,12 +68,13 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
     };
     // A running ingestor knows its own options.
-    let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum)));
+    let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));
     let are_rules_known = told.is_some();
-    let (rules, require_checksum) = told.unwrap_or((given, arguments.require_checksum));
+    let (rules, require_checksum, bounds) =
+        told.unwrap_or((given, arguments.require_checksum, arguments.bounds.bounds()));
     let ask = |name: &OsStr| control::ask(&state_path, name);
     let context =
-        Context { fs: &fs, report: &report, rules, are_rules_known, require_checksum, watch: WATCH, ask: &ask };
+        Context { fs: &fs, report: &report, rules, are_rules_known, require_checksum, bounds, watch: WATCH, ask: &ask };
     let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
     let answers = explain(&context, &paths)?;
     let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
-    self, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_comment, parse_delimiter,
-    parse_duration, parse_quote, parse_remember, parse_seconds, parse_skip_rows,
+    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_age, parse_bytes,
+    parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds, parse_skip_rows,
 };
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
@@ -26,6 +26,7 @@ use crate::pipeline::manifest::json_path;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
+use crate::pipeline::settle::bounds::Bounds;
 
 // Each option also reads its environment variable. The groups exist only in the code: `--help` shows one list, and a
 // doc comment on a group would replace the command's own text.
@@ -75,6 +76,8 @@ struct IntakeArgs {
     /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
     #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
     sidecar_suffix: OsString,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer after a
     /// scan that took long
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration,
@@ -91,6 +94,24 @@ struct IntakeArgs {
     /// Never take names that match, whatever --include says; repeatable
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
+}
+
+// Which files wait or stay, in either mode.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct BoundArgs {
+    /// A file also waits until it is this old, since its last change (mtime or ctime): 30s, 5m
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_age, env = "CSV_INGESTOR_MIN_AGE")]
+    min_age: Duration,
+    /// A file of more bytes is not ingested: it stays, and file_failed reports it, also while it is still growing.
+    /// 1000000, 500MiB, 2GiB [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, env = "CSV_INGESTOR_MAX_SIZE")]
+    max_size: Option<u64>,
+}
+
+impl BoundArgs {
+    pub(super) fn bounds(self) -> Bounds {
+        Bounds { min_age: self.min_age, size_max: self.max_size.unwrap_or(u64::MAX) }
+    }
 }
 
 // What happens to files because of their content.
@@ -281,9 +302,12 @@ impl RunArgs {
             include: include(&intake.include)?,
             exclude: exclude(&intake.exclude)?,
             paths: paths.check()?,
-            mode: match intake.mode {
-                ModeName::Stability => Mode::Stability(intake.stability_seconds),
-                ModeName::Sidecar => Mode::Sidecar,
+            completeness: Completeness {
+                mode: match intake.mode {
+                    ModeName::Stability => Mode::Stability(intake.stability_seconds),
+                    ModeName::Sidecar => Mode::Sidecar,
+                },
+                bounds: intake.bounds.bounds(),
             },
             sidecar_suffix: intake.sidecar_suffix,
             scan_interval: intake.scan_interval,

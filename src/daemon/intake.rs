@@ -42,6 +42,7 @@ use crate::pipeline::hash::Shared;
 use crate::pipeline::places::Places;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, Scanner, scan_pause};
+use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::{Mode, Settle};
 use schedule::{SLEEP_MAX, Schedule};
 use staging::StagingHealth;
@@ -155,6 +156,7 @@ impl Intake {
             let (hints, asked) = (self.hints.receiver.clone(), self.asked.clone());
             let now = self.started.elapsed();
             self.look_around(now)?;
+            self.tell_too_large();
             self.tell_gone(to_commit)?;
             self.feed(to_hash, to_commit, now)?;
             if self.is_finished(now) && !self.wants_last_search(now) {
@@ -345,10 +347,11 @@ impl Intake {
 
 /// Decides which files are complete, by these settings; `kept` are duplicates that are known to be in staging.
 fn settle(config: Option<&Config>, kept: &[Kept]) -> Settle {
-    let mode = config.map_or(Mode::Stability(Duration::ZERO), |config| config.mode);
+    let mode = config.map_or(Mode::Stability(Duration::ZERO), |config| config.completeness.mode);
+    let bounds = config.map_or_else(Bounds::default, |config| config.completeness.bounds);
     let busy_delay = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
     let recognizes = config.is_some_and(|config| config.duplicates == DuplicateAction::Keep);
-    let mut settle = Settle::new(mode, busy_delay, kept.iter().copied().filter(|_| recognizes));
+    let mut settle = Settle::new(mode, busy_delay, kept.iter().copied().filter(|_| recognizes)).with_bounds(bounds);
     // Under another setting they are ingested like new files; the intake still notices which of them disappear.
     kept.iter().filter(|_| !recognizes).for_each(|kept| settle.watch_kept(kept.identity));
     if config.is_none_or(|config| config.extent == Extent::Once) {

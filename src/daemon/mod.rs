@@ -298,11 +298,11 @@ fn log_started(config: &Config, recovered: &Recovered) {
         warehouse = path(&config.paths.warehouse),
         manifests = path(&config.paths.manifests),
         state_path = path(&config.paths.state),
-        mode = match config.mode {
+        mode = match config.completeness.mode {
             crate::pipeline::settle::Mode::Stability(_) => "stability",
             crate::pipeline::settle::Mode::Sidecar => "sidecar",
         },
-        stability_seconds = match config.mode {
+        stability_seconds = match config.completeness.mode {
             crate::pipeline::settle::Mode::Stability(window) => Some(window.as_secs_f64()),
             crate::pipeline::settle::Mode::Sidecar => None,
         },

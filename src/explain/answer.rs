@@ -10,6 +10,7 @@ use crate::fs::Fs;
 use crate::journal::report::JournalReport;
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::scan::NameRules;
+use crate::pipeline::settle::bounds::Bounds;
 
 /// The inputs of all answers.
 pub struct Context<'a, F: Fs> {
@@ -23,6 +24,8 @@ pub struct Context<'a, F: Fs> {
     pub are_rules_known: bool,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
+    /// How old a file has to be, and how large it may be.
+    pub bounds: Bounds,
     /// How long to watch whether a file grows.
     pub watch: Duration,
     /// Asks the running ingestor about a staged file: None if none runs, or it does not answer.

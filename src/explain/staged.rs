@@ -18,6 +18,7 @@ use crate::pipeline::WhyNot;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
 use crate::pipeline::scan::names::Ignored;
+use crate::pipeline::settle::bounds::age;
 use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
 use crate::types::{FileIdentity, Sha256};
 
@@ -147,6 +148,9 @@ fn by_a_look<F: Fs>(
         let told = told.clone().unwrap_or_else(|| Answer::new(path, "WAITING", ""));
         Answer { summary: summary.to_owned(), ..told }
     };
+    if found.size > context.bounds.size_max {
+        return Ok(waiting(WhyNot::TooLarge.text()));
+    }
     let (dir, name) = split(path)?;
     let file = match context.fs.open(&context.fs.open_dir(dir)?, name, Open::Read) {
         Ok(file) => file,
@@ -177,23 +181,31 @@ fn by_a_look<F: Fs>(
             let why = WhyNot::ChecksumDiffers(mismatch.algorithm()).text();
             return Ok(waiting(&format!("its {why}")).with("error", mismatch.to_string()));
         }
-        return complete(context, settings, path, sums.sha256);
+        return complete(context, settings, path, found, sums.sha256);
     }
-    thread::sleep(context.watch);
-    match identity(context.fs, path)? {
-        None => return Ok(Answer::new(path, "GONE", "it has just disappeared")),
-        Some((now, _)) if now.size != found.size => {
-            let (more, time) = (now.size.abs_diff(found.size), context.watch.as_secs_f64());
-            let how = if now.size > found.size { "growing" } else { "shrinking" };
-            return Ok(waiting(&format!("it is {how}: {more} bytes in {time} s")));
-        }
-        Some((now, _)) if now.mtime != found.mtime => return Ok(waiting("it is being written to")),
-        _ => {}
+    if let Some(moving) = by_watching(context, path, found)? {
+        return Ok(if moving.status == "WAITING" { waiting(&moving.summary) } else { moving });
     }
     match told {
         Some(told) => Ok(told),
-        None => complete(context, settings, path, sums(context, path, &Demand::default())?.sha256),
+        None => complete(context, settings, path, found, sums(context, path, &Demand::default())?.sha256),
     }
+}
+
+/// Watches the file for a moment: what happened to it meanwhile, if anything did.
+fn by_watching<F: Fs>(context: &Context<'_, F>, path: &Path, found: &FileIdentity) -> Result<Option<Answer>, Error> {
+    let waiting = |summary: &str| Answer::new(path, "WAITING", summary);
+    thread::sleep(context.watch);
+    Ok(match identity(context.fs, path)? {
+        None => Some(Answer::new(path, "GONE", "it has just disappeared")),
+        Some((now, _)) if now.size != found.size => {
+            let (more, time) = (now.size.abs_diff(found.size), context.watch.as_secs_f64());
+            let how = if now.size > found.size { "growing" } else { "shrinking" };
+            Some(waiting(&format!("it is {how}: {more} bytes in {time} s")))
+        }
+        Some((now, _)) if now.mtime != found.mtime => Some(waiting("it is being written to")),
+        _ => None,
+    })
 }
 
 fn sums<F: Fs>(context: &Context<'_, F>, path: &Path, demand: &Demand) -> Result<FoundSums, Error> {
@@ -216,8 +228,12 @@ fn complete<F: Fs>(
     context: &Context<'_, F>,
     settings: &Settings,
     path: &Path,
+    found: &FileIdentity,
     sha256: Sha256,
 ) -> Result<Answer, Error> {
+    if age(found, context.fs.now()) < context.bounds.min_age {
+        return Ok(Answer::new(path, "WAITING", WhyNot::TooYoung.text()));
+    }
     if let Some(original) = context.report.index.original(&sha256)? {
         let action = settings.duplicates.text();
         let summary = format!("its content is in the warehouse already; an ingestor will {action} it");

@@ -60,6 +60,8 @@ label!(
         Checksum = "checksum",
         /// It is not a valid CSV file.
         Malformed = "malformed",
+        /// It is larger than --max-size.
+        TooLarge = "too_large",
         /// It could not be copied or moved into the warehouse.
         NotMoved = "not_moved",
         /// A source or sidecar could not be removed afterwards.

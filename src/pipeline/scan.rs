@@ -15,6 +15,7 @@ use std::time::Duration;
 use self::ignored::{IgnoredCounts, IgnoredNames};
 use self::names::{Ignored, ignored_always};
 use self::patterns::Patterns;
+use super::settle::bounds::age;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{Notes, data_name, sidecar_name};
 use crate::fs::{self, DirEntry, FileKind, Fs};
@@ -234,7 +235,8 @@ impl<F: Fs> Scanner<F> {
             (_, None) => self.orphans.forget(name),
             (None, Some(_)) => {}
         }
-        settle.see(name, file.map(|stat| Sighting { stat, sidecar, orphaned }).as_ref(), nudged, now);
+        let sighting = file.map(|stat| Sighting { stat, sidecar, orphaned, age: age(&stat.identity, self.fs.now()) });
+        settle.see(name, sighting.as_ref(), nudged, now);
         Ok(other)
     }
 

@@ -6,6 +6,7 @@
 //! - The mtime determines only the order in which complete files are handed out.
 
 mod abandonments;
+pub mod bounds;
 mod census;
 mod counts;
 mod gone;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use self::bounds::Bounds;
 use super::{Settled, WhyNot};
 use crate::journal::ingest::Kept;
 use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
@@ -47,6 +49,7 @@ const FOUND_FILES_MAX: usize = 256;
 /// The memory of the files in staging.
 pub struct Settle {
     mode: Mode,
+    bounds: Bounds,
     /// How long to wait before a file that a writer has open is tried again.
     busy_delay: Duration,
     /// Boxed: a hash table has up to twice as many slots as entries, and a million files may be staged.
@@ -56,6 +59,8 @@ pub struct Settle {
     queues: Queues,
     /// Kept duplicates that were seen, if the caller wants to know.
     kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
+    /// Files that were found too large and are not told yet.
+    too_large: Vec<Arc<OsStr>>,
     in_flight: usize,
     census: Census,
     abandonments: Abandonments,
@@ -82,12 +87,14 @@ impl Settle {
     pub fn new(mode: Mode, busy_delay: Duration, kept: impl Iterator<Item = Kept>) -> Settle {
         let mut settle = Settle {
             mode,
+            bounds: Bounds::default(),
             busy_delay,
             tracked: HashMap::new(),
             kept: HashMap::new(),
             used_sidecars: HashMap::new(),
             queues: Queues::default(),
             kept_names: None,
+            too_large: Vec::new(),
             in_flight: 0,
             census: Census::default(),
             abandonments: Abandonments::default(),
@@ -97,6 +104,11 @@ impl Settle {
         };
         kept.for_each(|kept| settle.keep(kept));
         settle
+    }
+
+    /// The same, with these bounds.
+    pub fn with_bounds(self, bounds: Bounds) -> Settle {
+        Settle { bounds, ..self }
     }
 
     fn keep(&mut self, kept: Kept) {
@@ -177,31 +189,27 @@ impl Settle {
         });
         tracked.scan = scan;
         let Some(since) = tracked.observe(sighting, nudged, now, census) else { return };
-        self.judge(name, since, now);
+        self.judge(name, since, sighting.age, now);
         self.trim();
     }
 
-    /// Decides whether a tracked file, unchanged since `since`, is complete.
-    fn judge(&mut self, name: &Arc<OsStr>, since: Duration, now: Duration) {
+    /// Decides whether a tracked file of this age, unchanged since `since`, is complete, and within the bounds.
+    fn judge(&mut self, name: &Arc<OsStr>, since: Duration, age: Duration, now: Duration) {
+        if let Some(tracked) = self.tracked.get_mut(name).filter(|it| it.identity.size > self.bounds.size_max) {
+            // At once, and not only when it is complete: a sender that ran away never stops.
+            if !std::mem::replace(&mut tracked.is_told_too_large, true) {
+                self.too_large.push(name.clone());
+            }
+            return self.hold(name, None, WhyNot::TooLarge);
+        }
+        let why = self.incomplete_for(name, since, now);
         let Some(tracked) = self.tracked.get_mut(name) else { return };
-        let why = match (self.mode, tracked.sidecar.as_deref()) {
-            (Mode::Stability(window), _) if now.saturating_sub(since) >= window => None,
-            (Mode::Stability(window), _) => {
-                // Once for each start of the window: later checks within it find it in the queue already.
-                let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since);
-                if since == now || !is_known {
-                    self.queues.due.push(Reverse((since + window, name.clone())));
-                }
-                Some(WhyNot::Settling)
-            }
-            (Mode::Sidecar, None) => Some(WhyNot::NoSidecar),
-            (Mode::Sidecar, Some(sidecar)) => {
-                let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
-                // What a non-empty sidecar contains is known when it is read.
-                let is_void = tracked.orphaned && sidecar.size == 0;
-                used.then_some(WhyNot::UsedSidecar).or(is_void.then_some(WhyNot::OrphanedSidecar))
-            }
-        };
+        // Whatever the wall clock says: it was watched, unchanged, for as long as it was too young. After a hold that ran out,
+        // `since` is zero.
+        let was_watched = since.is_zero() && matches!(tracked.phase, Phase::Held { why: WhyNot::TooYoung, .. });
+        if why.is_none() && age < self.bounds.min_age && !was_watched {
+            return self.hold(name, Some(now + self.bounds.min_age - age), WhyNot::TooYoung);
+        }
         if matches!(tracked.phase, Phase::Held { .. }) {
             self.census.release();
         }
@@ -221,6 +229,45 @@ impl Settle {
                 Phase::Ready
             }
         };
+    }
+
+    /// Holds a file until it changes, or until then.
+    pub(super) fn hold(&mut self, name: &Arc<OsStr>, until: Option<Duration>, why: WhyNot) {
+        let Some(tracked) = self.tracked.get_mut(name) else { return };
+        if !matches!(tracked.phase, Phase::Held { .. }) {
+            self.census.hold();
+        }
+        tracked.phase = Phase::Held { until, why };
+        self.queues.due.extend(until.map(|until| Reverse((until, name.clone()))));
+    }
+
+    /// Why a tracked file, unchanged since `since`, is not complete by the rules of the mode.
+    fn incomplete_for(&mut self, name: &Arc<OsStr>, since: Duration, now: Duration) -> Option<WhyNot> {
+        let tracked = self.tracked.get(name)?;
+        match (self.mode, tracked.sidecar.as_deref()) {
+            (Mode::Stability(window), _) if now.saturating_sub(since) >= window => None,
+            (Mode::Stability(window), _) => {
+                // Once for each start of the window: later checks within it find it in the queue already.
+                let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since);
+                if since == now || !is_known {
+                    self.queues.due.push(Reverse((since + window, name.clone())));
+                }
+                Some(WhyNot::Settling)
+            }
+            (Mode::Sidecar, None) => Some(WhyNot::NoSidecar),
+            (Mode::Sidecar, Some(sidecar)) => {
+                let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
+                // What a non-empty sidecar contains is known when it is read.
+                let is_void = tracked.orphaned && sidecar.size == 0;
+                used.then_some(WhyNot::UsedSidecar).or(is_void.then_some(WhyNot::OrphanedSidecar))
+            }
+        }
+    }
+
+    /// The files that were found too large since the last call: each once, however often it grows.
+    pub fn take_too_large(&mut self) -> Vec<(Arc<OsStr>, u64)> {
+        let size = |name: Arc<OsStr>| Some((name.clone(), self.tracked.get(&name)?.identity.size));
+        std::mem::take(&mut self.too_large).into_iter().filter_map(size).collect()
     }
 
     /// The oldest complete file, by mtime; it is in flight from now on. `complete_at` is the time to record for it.
@@ -261,6 +308,7 @@ impl Settle {
             copies: false,
             sidecar: settled.sidecar.map(Box::new),
             orphaned: settled.orphaned,
+            is_told_too_large: false,
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,
             failures: 0,

@@ -17,6 +17,10 @@ use crate::types::Algorithm;
 pub enum WhyNot {
     /// It was first seen too recently, or has changed since.
     Settling,
+    /// It is younger than files have to be.
+    TooYoung,
+    /// It is larger than files may be.
+    TooLarge,
     /// Its sidecar is missing.
     NoSidecar,
     /// Its sidecar has already released another file.
@@ -48,13 +52,18 @@ pub enum WhyNot {
 impl WhyNot {
     /// True if something is wrong with the file, rather than that it has to wait.
     pub fn is_failure(self) -> bool {
-        matches!(self, WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::Failed)
+        matches!(
+            self,
+            WhyNot::TooLarge | WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::Failed
+        )
     }
 
     /// For people.
     pub fn text(self) -> &'static str {
         match self {
             WhyNot::Settling => "not stable yet",
+            WhyNot::TooYoung => "younger than --min-age",
+            WhyNot::TooLarge => "larger than --max-size",
             WhyNot::NoSidecar => "no sidecar",
             WhyNot::UsedSidecar => "sidecar was used already",
             WhyNot::OrphanedSidecar => "orphaned sidecar: it was there before the file, and holds no checksum",
@@ -84,6 +93,8 @@ impl WhyNot {
             WhyNot::Changed | WhyNot::SidecarChanged => AbandonReason::Changed,
             WhyNot::OpenForWriting => AbandonReason::OpenForWriting,
             WhyNot::Settling
+            | WhyNot::TooYoung
+            | WhyNot::TooLarge
             | WhyNot::NoSidecar
             | WhyNot::UsedSidecar
             | WhyNot::OrphanedSidecar

@@ -10,6 +10,7 @@ use csv_ingestor::journal::ingest::Kept;
 use csv_ingestor::journal::record::AbandonReason;
 use csv_ingestor::limits::ABANDONED_TIMES_MAX;
 use csv_ingestor::pipeline::WhyNot;
+use csv_ingestor::pipeline::settle::bounds::Bounds;
 use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting};
 use csv_ingestor::pipeline::{Outcome, Refusal, Report, Settled};
 use csv_ingestor::types::{FileIdentity, FileTime, Sha256, UnixMillis};
@@ -35,6 +36,7 @@ fn sighting(identity: FileIdentity) -> Sighting {
         stat: Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644, born: None },
         sidecar: None,
         orphaned: false,
+        age: Duration::ZERO,
     }
 }
 
@@ -232,4 +234,74 @@ fn the_first_failure_after_abandonments_waits_the_shortest_time() {
     };
     let reaction = settle.report(&refused(&a, Refusal::Failed(error)), now);
     assert_eq!(reaction.retry_in, Some(RETRY_DELAY_MIN));
+}
+
+fn bounded(mode: Mode, bounds: Bounds) -> Settle {
+    Settle::new(mode, BUSY, std::iter::empty()).with_bounds(bounds)
+}
+
+/// A file that is complete waits until it is old enough; a new change makes it young again.
+#[test]
+fn a_young_file_waits_until_it_is_old_enough() {
+    let bounds = Bounds { min_age: Duration::from_secs(60), ..Bounds::default() };
+    for mode in [Mode::Stability(Duration::ZERO), Mode::Sidecar] {
+        let (mut settle, a) = (bounded(mode, bounds), name("a"));
+        let aged = |size, age| {
+            let sidecar = Some(identity(9, 0, 1));
+            Sighting { sidecar, age: Duration::from_secs(age), ..sighting(identity(1, size, 1)) }
+        };
+        settle.see(&a, Some(&aged(10, 20)), false, seconds(0));
+        assert!(take(&mut settle).is_none(), "{mode:?}");
+        assert_eq!(settle.tell(&a, seconds(10)).unwrap().why, Some(WhyNot::TooYoung));
+        assert_eq!(settle.tell(&a, seconds(10)).unwrap().retry_in, Some(Duration::from_secs(30)));
+        assert_eq!(settle.take_due(seconds(40), 10), [a.clone()]);
+        // It was written to meanwhile.
+        settle.see(&a, Some(&aged(11, 1)), false, seconds(40));
+        assert!(take(&mut settle).is_none(), "{mode:?}");
+        assert_eq!(settle.take_due(seconds(99), 10), [a.clone()]);
+        settle.see(&a, Some(&aged(11, 60)), false, seconds(99));
+        assert_eq!(take(&mut settle).unwrap().identity.size, 11);
+        assert_eq!((settle.held(), settle.incomplete(), settle.in_flight()), (0, 0, 1));
+    }
+}
+
+/// Why: a wall clock that was set back, or a file from a host whose clock is ahead, must not hold a file for ever: it was
+/// watched for as long as it had to wait.
+#[test]
+fn a_wall_clock_that_is_wrong_holds_no_file_for_longer_than_the_age() {
+    let bounds = Bounds { min_age: Duration::from_secs(60), ..Bounds::default() };
+    let (mut settle, a) = (bounded(Mode::Stability(WINDOW), bounds), name("a"));
+    let young = sighting(identity(1, 10, i64::MAX / 2));
+    settle.see(&a, Some(&young), false, seconds(0));
+    assert_eq!(settle.take_due(seconds(10), 10), [a.clone()]);
+    settle.see(&a, Some(&young), false, seconds(10));
+    // Looks and events in between change nothing.
+    settle.see(&a, Some(&young), true, seconds(30));
+    assert!(take(&mut settle).is_none());
+    assert_eq!(settle.take_due(seconds(70), 10), [a.clone()]);
+    settle.see(&a, Some(&young), false, seconds(70));
+    assert!(take(&mut settle).is_some());
+}
+
+/// Why: a sender that ran away never stops, so it must be told while the file grows; once, and not at each write.
+#[test]
+fn a_file_that_is_too_large_is_told_once_and_stays() {
+    let bounds = Bounds { size_max: 100, ..Bounds::default() };
+    let (mut settle, a) = (bounded(Mode::Stability(WINDOW), bounds), name("a"));
+    for (at, size) in [(0, 100), (1, 101), (2, 102), (30, 102), (31, 1 << 40)] {
+        settle.see(&a, Some(&sighting(identity(1, size, i64::try_from(at).unwrap()))), true, seconds(at));
+        let told: Vec<u64> = settle.take_too_large().into_iter().map(|(_, size)| size).collect();
+        assert_eq!(told, if at == 1 { vec![101] } else { vec![] }, "at {at}");
+        assert!(take(&mut settle).is_none());
+    }
+    assert_eq!(settle.tell(&a, seconds(31)).unwrap().why, Some(WhyNot::TooLarge));
+    assert_eq!((settle.held(), settle.incomplete()), (1, 0));
+    // Another file of that name is told again.
+    settle.see(&a, Some(&sighting(identity(2, 200, 40))), true, seconds(40));
+    assert_eq!(settle.take_too_large(), [(a.clone(), 200)]);
+    // It was truncated: it starts again.
+    settle.see(&a, Some(&sighting(identity(2, 99, 50))), true, seconds(50));
+    settle.see(&a, Some(&sighting(identity(2, 99, 50))), false, seconds(60));
+    assert_eq!(take(&mut settle).unwrap().identity.size, 99);
+    assert_eq!(settle.held(), 0);
 }

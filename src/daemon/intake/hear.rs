@@ -50,6 +50,14 @@ impl Intake {
         self.errors.push_back((name.clone(), error));
     }
 
+    /// Reports the files that stay because of their size.
+    pub(super) fn tell_too_large(&mut self) {
+        for (name, size) in self.settle.take_too_large() {
+            let error = format!("it has {size} bytes: more than --max-size");
+            self.file_failed(&name, FailureReason::TooLarge, error, None);
+        }
+    }
+
     /// Tells the committer which kept duplicates are not in staging any more.
     pub(super) fn tell_gone(&mut self, to_commit: &Sender<ToCommit<RealFs>>) -> Result<(), Error> {
         for gone in self.settle.take_gone().chunks(KEPT_GONE_BATCH_MAX) {

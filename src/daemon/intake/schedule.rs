@@ -35,7 +35,7 @@ impl Schedule {
     /// Without a config, nothing is scanned: only files that recovery resumes are handed out.
     pub(super) fn new(config: Option<&Config>, turn_max: Duration) -> Schedule {
         let once = config.is_none_or(|config| config.extent == Extent::Once);
-        let window = config.map_or(Duration::ZERO, |config| match config.mode {
+        let window = config.map_or(Duration::ZERO, |config| match config.completeness.mode {
             Mode::Stability(window) => window,
             Mode::Sidecar => Duration::ZERO,
         });

@@ -60,7 +60,7 @@ impl Settle {
         let (scan, tracked) = (self.scan, &self.tracked);
         // A file that is held or waits for its sidecar is hashed only when that changes.
         let may_be_it = |phase: &Phase| match phase {
-            Phase::Held { .. } => false,
+            Phase::Held { why, .. } => *why == WhyNot::TooYoung,
             Phase::Waiting { why, .. } => !matches!(why, WhyNot::NoSidecar | WhyNot::UsedSidecar),
             Phase::Ready | Phase::InFlight { .. } => true,
         };

@@ -89,7 +89,7 @@ mod tests {
         let time = FileTime { sec: 1_000 + i64::from(touch), nsec: 0 };
         let identity = FileIdentity { device: 1, inode, size: 1, mtime: time, ctime: time };
         let stat = Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644, born: None };
-        Sighting { stat, sidecar: None, orphaned: false }
+        Sighting { stat, sidecar: None, orphaned: false, age: Duration::ZERO }
     }
 
     /// Why: a log file that is kept in staging is written to for months, and each write was an entry that stayed for one

@@ -60,10 +60,7 @@ impl Settle {
             return Reaction { look_again: true, ..none };
         }
         let (delay, why) = tracked.hold(refusal, self.busy_delay);
-        let until = delay.map(|delay| now + delay);
-        tracked.phase = Phase::Held { until, why };
-        self.census.hold();
-        self.queues.due.extend(until.map(|until| Reverse((until, report.name.clone()))));
+        self.hold(&report.name, delay.map(|delay| now + delay), why);
         Reaction { look_again: dirty, retry_in: delay, abandoned: 0 }
     }
 
@@ -76,10 +73,8 @@ impl Settle {
         let (times, delay) = self.abandonments.add(&report.name)?;
         let tracked = self.tracked.get_mut(&report.name)?;
         tracked.copies |= *reason == AbandonReason::NeedsCopy;
-        tracked.phase = Phase::Held { until: Some(now + delay), why: WhyNot::Failed };
         tracked.failures = tracked.failures.saturating_add(1);
-        self.census.hold();
-        self.queues.due.push(Reverse((now + delay, report.name.clone())));
+        self.hold(&report.name, Some(now + delay), WhyNot::Failed);
         Some(Reaction { look_again: dirty, retry_in: Some(delay), abandoned: times })
     }
 }

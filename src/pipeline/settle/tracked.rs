@@ -26,6 +26,8 @@ pub struct Sighting {
     pub sidecar: Option<FileIdentity>,
     /// The sidecar existed before the file.
     pub orphaned: bool,
+    /// How old the file is: see [`super::bounds::age`].
+    pub age: Duration,
 }
 
 /// How a file failed last.
@@ -72,6 +74,8 @@ pub(super) struct Tracked {
     pub(super) sidecar: Option<Box<FileIdentity>>,
     /// The sidecar existed before the file.
     pub(super) orphaned: bool,
+    /// It is too large, and that was told.
+    pub(super) is_told_too_large: bool,
     pub(super) phase: Phase,
     /// When it was first seen, on the monotonic clock.
     pub(super) first_seen_seconds: u32,
@@ -90,6 +94,7 @@ impl Tracked {
             copies: false,
             sidecar: sighting.sidecar.map(Box::new),
             orphaned: sighting.orphaned,
+            is_told_too_large: false,
             phase: Phase::Waiting { since: now, why: WhyNot::Settling },
             failures: 0,
             failing: Failing::Not,
@@ -123,6 +128,7 @@ impl Tracked {
             census.left(self.first_seen_seconds);
             self.first_seen_seconds = second(now);
             census.came(self.first_seen_seconds);
+            self.is_told_too_large = false;
         }
         self.identity = identity;
         let hold_is_void = match &self.phase {

@@ -1,5 +1,6 @@
 //! The content of files and sidecars as other programs write them.
 
+mod bounds;
 mod orphans;
 mod packed;
 mod sidecars;
