@@ -2,6 +2,8 @@
 //!
 //! Invariants: making a [`Config`] has no side effects; every `Config` is consistent.
 
+pub mod file;
+
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

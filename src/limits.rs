@@ -94,6 +94,10 @@ pub const SIDECARS_LOGGED_MAX: usize = 4096;
 pub const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// Hashing threads, at most.
 pub const CONCURRENCY_MAX: usize = 256;
+/// Bytes of a configuration file, at most: room for every option and as many comments.
+pub const CONFIG_BYTES_MAX: usize = 64 << 10;
+/// Problems of a configuration file that are reported, at most.
+pub const CONFIG_PROBLEMS_MAX: usize = 100;
 /// The longest duration that options accept.
 pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The longest and the shortest time for which contents are remembered, if not for ever.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let code = match csv_ingestor::cli::parse().execute() {
+    let code = match csv_ingestor::cli::parse().and_then(csv_ingestor::cli::Cli::execute) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             csv_ingestor::log::failure(&error.to_string());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
+use super::file::FileArgs;
 use super::findings::{FindingCounts, watched};
 use super::output::{json_line, print_lines};
 use crate::Error;
@@ -22,6 +23,8 @@ const DAY_MS: u64 = 24 * 3_600_000;
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArgs {
+    #[command(flatten)]
+    _file: FileArgs,
     /// The journal's directory; without it, the journal is left out
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: Option<PathBuf>,

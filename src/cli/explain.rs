@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
+use super::file::FileArgs;
 use super::output::{self, plain, print_lines};
 use super::run::{BoundArgs, ModeName, exclude, include};
 use crate::Error;
@@ -26,6 +27,8 @@ const WATCH: Duration = Duration::from_secs(1);
 /// them. If none runs, give the same options here, or in the environment.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
+    #[command(flatten)]
+    _file: FileArgs,
     /// The journal's directory
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,

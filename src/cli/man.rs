@@ -109,7 +109,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "CSV_INGESTOR_*",
         "Each option of run can be given by the variable CSV_INGESTOR_ followed by its name, such as \
-         CSV_INGESTOR_SCAN_INTERVAL for --scan-interval. The command line takes precedence.",
+         CSV_INGESTOR_SCAN_INTERVAL for --scan-interval. The command line takes precedence, and both over the file of \
+         --config.",
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC",
@@ -118,6 +119,12 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 ];
 
 const FILES: &[(&str, &str)] = &[
+    (
+        "The file of --config",
+        "TOML: a key is an option of run without the two hyphens, as in stability-seconds = 30; options that can be repeated \
+         take a list, flags true or false. The options once, dry-run, new-journal, new-warehouse and config cannot be in it. \
+         Relative paths begin at the current directory. csv-ingestor config check finds mistakes.",
+    ),
     ("WAREHOUSE/ingest_date=YYYY-MM-DD/NAME", "An ingested file."),
     ("MANIFESTS/YYYY/MM/DD/HH/manifest.jsonl", "A line of JSON for each ingested file."),
     (

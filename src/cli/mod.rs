@@ -3,9 +3,11 @@
 //! Invariant: arguments are parsed and validated before anything is done.
 
 mod audit;
+mod check;
 mod compact;
 mod completions;
 mod explain;
+mod file;
 mod findings;
 mod forget;
 mod inspect;
@@ -61,6 +63,9 @@ enum Command {
     /// Show, check or repair the journal
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Check a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print a manual page, as roff: csv-ingestor man csv-ingestor-run | man -l -
     Man(man::ManArgs),
     /// Print the script with which bash, zsh or fish completes commands and options
@@ -82,9 +87,21 @@ enum JournalCommand {
     Rebuild(rebuild::RebuildArgs),
 }
 
-/// Parses the process's arguments; on a usage error or `--help`, prints and exits like clap (exit code 2 or 0).
-pub fn parse() -> Cli {
-    Cli::parse_from(with_default_command(std::env::args_os().collect()))
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print what is wrong with the file, line by line: unknown keys, wrong values, options that do not fit together.
+    /// Looks only at the file; `run --dry-run --config FILE` also looks at the directories
+    Check(check::CheckArgs),
+}
+
+/// Parses the process's arguments, and the configuration file that they or the environment name; on a usage error or
+/// `--help`, prints and exits like clap (exit code 2 or 0).
+///
+/// # Errors
+/// The file has problems, which are logged, or cannot be read.
+pub fn parse() -> Result<Cli, Error> {
+    let arguments = with_default_command(std::env::args_os().collect());
+    Ok(Cli::parse_from(file::with_file(arguments, Cli::command())?))
 }
 
 /// Inserts `run` before arguments that name no subcommand, so that the short form works.
@@ -118,6 +135,7 @@ impl Cli {
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
             Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),
             Command::Journal(JournalCommand::Repair(arguments)) => repair::execute(&arguments),
+            Command::Config(ConfigCommand::Check(arguments)) => check::execute(&arguments, &Cli::command()),
             Command::Man(arguments) => man::execute(&arguments, Cli::command()),
             Command::Completions(arguments) => completions::execute(&arguments, Cli::command()),
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::file::FileArgs;
 use super::output::{json_line, print_lines};
 use crate::engine::places::{self, Beginning};
 use crate::fs::real::RealFs;
@@ -20,6 +21,8 @@ use crate::{Error, daemon};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    _file: FileArgs,
     /// The journal's directory
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,

@@ -5,10 +5,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser as _};
+use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
 use serde_json::json;
 
+use super::audit::parse_concurrency;
+use super::file::FileArgs;
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
@@ -34,6 +36,8 @@ use crate::pipeline::settle::bounds::Bounds;
 // The options of `run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
+    #[command(flatten)]
+    _file: FileArgs,
     #[command(flatten)]
     places: PlaceArgs,
     #[command(flatten)]
@@ -74,7 +78,8 @@ struct IntakeArgs {
           env = "CSV_INGESTOR_STABILITY_SECONDS")]
     stability_seconds: Duration,
     /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
-    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
+    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
+          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
     sidecar_suffix: OsString,
     #[command(flatten)]
     bounds: BoundArgs,
@@ -84,15 +89,15 @@ struct IntakeArgs {
           env = "CSV_INGESTOR_SCAN_INTERVAL")]
     scan_interval: Duration,
     /// Hashing (and copying) threads [default: number of CPUs]
-    #[arg(long, value_name = "N", env = "CSV_INGESTOR_CONCURRENCY")]
+    #[arg(long, value_name = "N", value_parser = parse_concurrency, env = "CSV_INGESTOR_CONCURRENCY")]
     concurrency: Option<usize>,
     /// Take only names that match; repeatable; {*.csv,*.tsv} gives alternatives [default: every regular file]. Case
     /// matters. Always ignored: hidden names, unfinished transfers (.tmp .part .filepart and the like), and files that
     /// desktops and editors create (Thumbs.db, NAME~)
-    #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_INCLUDE")]
+    #[arg(long, value_name = "GLOB", value_parser = checked_include, env = "CSV_INGESTOR_INCLUDE")]
     include: Vec<String>,
     /// Never take names that match, whatever --include says; repeatable
-    #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
+    #[arg(long, value_name = "GLOB", value_parser = checked_exclude, env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
 }
 
@@ -132,7 +137,7 @@ struct ContentArgs {
     #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
     validate: Option<ValidateName>,
     /// What happens to a malformed file [default: quarantine if --quarantine is given, otherwise mark]
-    #[arg(long, value_enum, requires = "validate", env = "CSV_INGESTOR_MALFORMED")]
+    #[arg(long, value_enum, env = "CSV_INGESTOR_MALFORMED")]
     malformed: Option<MalformedName>,
     /// The character between two fields, or tab; in .tsv and .tab files it is always a tab
     #[arg(long, value_name = "C", default_value = ",", value_parser = parse_delimiter,
@@ -143,11 +148,11 @@ struct ContentArgs {
           env = "CSV_INGESTOR_CSV_QUOTE")]
     csv_quote: Quote,
     /// Lines that begin with this character are comments: no records [default: there are none]
-    #[arg(long, value_name = "C", requires = "validate", value_parser = parse_comment,
+    #[arg(long, value_name = "C", value_parser = parse_comment,
           env = "CSV_INGESTOR_CSV_COMMENT")]
     csv_comment: Option<u8>,
     /// Skip the first N lines of each file, such as a title or sep=; [default: 0]
-    #[arg(long, value_name = "N", requires = "validate", value_parser = parse_skip_rows,
+    #[arg(long, value_name = "N", value_parser = parse_skip_rows,
           env = "CSV_INGESTOR_CSV_SKIP_ROWS")]
     csv_skip_rows: Option<u16>,
     /// Sidecar mode: take only files whose sidecar has a checksum that matches; others wait
@@ -233,62 +238,70 @@ enum MalformedName {
 }
 
 impl ContentArgs {
-    /// How files are validated.
-    fn validation(&self) -> Result<Option<Validation>, &'static str> {
-        let malformed = self.malformed.unwrap_or(match self.quarantine {
+    fn malformed(&self) -> MalformedName {
+        self.malformed.unwrap_or(match self.quarantine {
             Some(_) => MalformedName::Quarantine,
             None => MalformedName::Mark,
-        });
-        if malformed == MalformedName::Quarantine && self.quarantine.is_none() {
-            return Err("--malformed quarantine needs --quarantine DIR");
-        }
-        if self.csv_quote.0 == Some(self.csv_delimiter) {
-            return Err("--csv-quote and --csv-delimiter must differ");
-        }
-        if self.csv_comment.is_some() && self.csv_comment == self.csv_quote.0 {
-            return Err("--csv-comment and --csv-quote must differ");
-        }
-        if self.csv_comment == Some(self.csv_delimiter) {
-            return Err("--csv-comment and --csv-delimiter must differ");
-        }
-        Ok(self.validate.map(|ValidateName::Csv| Validation {
+        })
+    }
+
+    /// How files are validated.
+    fn validation(&self) -> Option<Validation> {
+        self.validate.map(|ValidateName::Csv| Validation {
             delimiter: self.csv_delimiter,
             quote: self.csv_quote.0,
-            refuse: malformed == MalformedName::Quarantine,
+            refuse: self.malformed() == MalformedName::Quarantine,
             comment: self.csv_comment,
             skip_rows: self.csv_skip_rows.unwrap_or(0),
-        }))
+        })
+    }
+}
+
+/// Checks options against each other.
+fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
+    let rules = [
+        (
+            (content.duplicates == DuplicatesName::Move) == content.duplicates_dir.is_some(),
+            "--duplicates move and --duplicates-dir DIR go together",
+        ),
+        (content.malformed.is_none() || content.validate.is_some(), "--malformed needs --validate csv"),
+        (
+            content.malformed() == MalformedName::Mark || content.quarantine.is_some(),
+            "--malformed quarantine needs --quarantine DIR",
+        ),
+        (content.csv_quote.0 != Some(content.csv_delimiter), "--csv-quote and --csv-delimiter must differ"),
+        (content.csv_comment.is_none() || content.validate.is_some(), "--csv-comment needs --validate csv"),
+        (content.csv_skip_rows.is_none() || content.validate.is_some(), "--csv-skip-rows needs --validate csv"),
+        (
+            content.csv_comment.is_none() || content.csv_comment != content.csv_quote.0,
+            "--csv-comment and --csv-quote must differ",
+        ),
+        (content.csv_comment != Some(content.csv_delimiter), "--csv-comment and --csv-delimiter must differ"),
+        (
+            !content.require_checksum || matches!(intake.mode, ModeName::Sidecar),
+            "--require-checksum needs --mode sidecar: checksums are in sidecars",
+        ),
+    ];
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, text)| text).collect()
+}
+
+/// The options that do not fit together, of those that were given.
+pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
+    match (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
+        (Ok(intake), Ok(content)) => check(&intake, &content),
+        _ => Vec::new(),
     }
 }
 
 impl RunArgs {
-    /// Checks options against each other.
-    fn check(&self) -> Result<(), &'static str> {
-        let (intake, content) = (&self.intake, &self.content);
-        if (content.duplicates == DuplicatesName::Move) != content.duplicates_dir.is_some() {
-            return Err("--duplicates move and --duplicates-dir DIR go together");
-        }
-        let suffix = intake.sidecar_suffix.as_bytes();
-        if suffix.is_empty() || suffix.contains(&b'/') {
-            return Err("--sidecar-suffix must be the end of a file name");
-        }
-        content.validation()?;
-        if content.require_checksum && !matches!(intake.mode, ModeName::Sidecar) {
-            return Err("--require-checksum needs --mode sidecar: checksums are in sidecars");
-        }
-        Ok(())
-    }
-
     fn validate(self) -> Result<Config, config::Error> {
-        let refuse = |text: &str| config::Error::Options(text.to_owned());
-        self.check().map_err(refuse)?;
-        let validate = self.content.validation().map_err(refuse)?;
-        let RunArgs { places, intake, content, running, output } = self;
+        if let Some(conflict) = check(&self.intake, &self.content).first() {
+            return Err(config::Error::Options((*conflict).to_owned()));
+        }
+        let validate = self.content.validation();
+        let RunArgs { places, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
-        if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
-            return Err(refuse(&format!("--concurrency must be between 1 and {CONCURRENCY_MAX}")));
-        }
         let paths = Paths {
             input: places.input,
             warehouse: places.warehouse,
@@ -330,6 +343,24 @@ impl RunArgs {
             metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
         })
     }
+}
+
+/// Reads `--sidecar-suffix`.
+fn checked_suffix(suffix: OsString) -> Result<OsString, &'static str> {
+    let bytes = suffix.as_bytes();
+    if bytes.is_empty() || bytes.contains(&b'/') { Err("must be the end of a file name") } else { Ok(suffix) }
+}
+
+/// Reads one `--include`.
+fn checked_include(pattern: &str) -> Result<String, patterns::Error> {
+    let pattern = [pattern.to_owned()];
+    Patterns::of_wanted(&pattern).map(|_| pattern.concat())
+}
+
+/// Reads one `--exclude`.
+fn checked_exclude(pattern: &str) -> Result<String, patterns::Error> {
+    let pattern = [pattern.to_owned()];
+    Patterns::new(&pattern).map(|_| pattern.concat())
 }
 
 /// The patterns of `--include`.

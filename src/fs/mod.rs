@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - Everything that staging, warehouse, manifests and journal hold is read and written through [`Fs`]: the simulator
-//!   cannot crash an operation that it does not see. Other access to files is in this module only ([`replace`],
-//!   [`mounts`], [`notify`], [`inherited`], helpers in [`real`]), and no recovery depends on it.
+//!   cannot crash an operation that it does not see. Other access to files is in this module only ([`operators`],
+//!   [`replace`], [`mounts`], [`notify`], [`inherited`], helpers in [`real`]), and no recovery depends on it.
 //! - Names are relative to an open directory, and symbolic links at a name are not followed; only [`Fs::open_dir`]
 //!   takes a path.
 //! - Every error names the operation and the path.
@@ -15,6 +15,7 @@ mod lease;
 mod mark;
 pub mod mounts;
 pub mod notify;
+pub mod operators;
 mod owner;
 pub mod real;
 pub mod replace;

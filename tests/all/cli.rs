@@ -1,7 +1,8 @@
-//! The command line as documented: options and their environment variables, logs, dry run, `replay`, and the commands for
-//! the journal.
+//! The command line as documented: options, their environment variables and the configuration file, logs, dry run, `replay`,
+//! and the commands for the journal.
 
 mod compact;
+mod config;
 mod documents;
 mod dry_run;
 mod explain;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | the specification's section 6, and other uses by operators and upstreams | `scenarios` | the real program |
 //! | when a file is complete, and which is taken first | `settle` | the real program |
-//! | exit codes, options, `--dry-run`, `explain`, `replay`, `journal ...`, logs | `cli` | the real program |
+//! | exit codes, options, the configuration file, `--dry-run`, `explain`, `replay`, `journal ...`, logs | `cli` | the real program |
 //! | bad input, paths, disks and processes, and the reaction to them | `bad_input` | the real program; as root small disks that fill up |
 //! | faults that only a real system showed; each module opens with the report | `world` | the real program; as root mounts, users, clocks |
 //! | what must survive kills at random moments | `kill` | the real program, `strace` |

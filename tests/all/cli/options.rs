@@ -4,7 +4,8 @@ use std::process::Output;
 
 use crate::harness::{Place, bare, csv, err, json_lines, out};
 
-const RUN_OPTIONS: [&str; 20] = [
+const RUN_OPTIONS: [&str; 21] = [
+    "--config",
     "--input",
     "--warehouse",
     "--manifests",
@@ -176,6 +177,7 @@ fn optional_settings_can_come_from_the_environment() {
 fn a_bad_value_in_a_variable_is_refused_by_the_options_name() {
     let place = Place::new();
     let bad = [
+        ("--config", "/nonexistent/config.toml"),
         ("--input", "/nonexistent/input"),
         ("--warehouse", "/proc/version"),
         ("--manifests", "/proc/version"),
