@@ -23,8 +23,8 @@ impl Default for Bounds {
 /// (`cp -p`, `rsync -t`) does not make it older. Zero if the clock is behind both.
 pub fn age(file: &FileIdentity, now: UnixMillis) -> Duration {
     let changed = file.mtime.max(file.ctime);
-    let since_epoch =
-        u64::try_from(changed.sec).unwrap_or(0).saturating_mul(1_000) + u64::from(changed.nsec / 1_000_000);
+    let seconds = u64::try_from(changed.sec).unwrap_or(0);
+    let since_epoch = seconds.saturating_mul(1_000).saturating_add(u64::from(changed.nsec / 1_000_000));
     Duration::from_millis(now.0.saturating_sub(since_epoch))
 }
 
