@@ -8,6 +8,7 @@
 //! |---|---|
 //! | a directory; a file on another device than staging, or with a ctime from before the source was found | nothing: this program did not move it |
 //! | a file whose content is ingested under this very name | nothing |
+//! | a file whose content the disk does not give | nothing; the ingest stays HASHED, and the next start looks again |
 //! | any other file, if other ingestors use the warehouse as well | nothing, and an error is logged: it may be another ingestor's |
 //! | any other file | put back, and handled like any new file in staging |
 //!
@@ -70,13 +71,14 @@ impl<F: Fs> Committer<F> {
         Ok(Some(stat).filter(|stat| is_file && stat.identity.device == device && is_later))
     }
 
-    /// The SHA-256 of a regular file; None if it may not or cannot be read.
+    /// The SHA-256 of a regular file; None if it may not be read. An error of the disk proves nothing: the file may be one
+    /// that a manifest lists, and must stay where it is.
     fn content_at(&mut self, path: &Path) -> Result<Option<Sha256>, Error> {
         let (dir, name) = split(path)?;
         let dir = self.staging.dirs.dir(dir)?;
         match self.fs.open(&dir, name, Open::Read) {
-            Err(error) if error.is_not_to_be_read() || error.spares_others() => Ok(None),
-            file => Ok(hash::digest_of(&self.fs, &file?).ok()),
+            Err(error) if error.is_not_to_be_read() => Ok(None),
+            file => Ok(Some(hash::digest_of(&self.fs, &file?)?)),
         }
     }
 
