@@ -237,3 +237,26 @@ fn what_was_moved_by_mistake_is_known_by_coarse_times() {
         play.end();
     }
 }
+
+/// Why: a file was to get the name of one that a manifest lists, its source was replaced, and the recovery could not read the
+/// file at that name: it took it for one moved by mistake, and moved the listed file back to staging.
+#[test]
+fn a_listed_file_that_cannot_be_read_stays_where_it_is() {
+    let scenario = Scenario::plain("a listed file that cannot be read");
+    let mut play = Play::new(&scenario);
+    play.end();
+    let listed = Path::new(WAREHOUSE).join(play.fs.now().date_partition()).join("a.csv");
+    act::perform(&Act::Write(0, 7), &mut play.fs.upstream(), &mut play.model());
+    // HASHED is durable, and the rename to a name that is taken is next.
+    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("a.csv")).nth(1));
+    play.run().unwrap_err();
+    play.fs.clear_faults();
+    play.kill();
+    act::perform(&Act::Replace(0, 9), &mut play.fs.upstream(), &mut play.model());
+    play.fs.inject(Fault::errno(libc::EIO).only(&[Op::ReadAt]).under(&listed).nth(1));
+    let _ = play.run();
+    play.fs.clear_faults();
+    assert!(play.fs.upstream().exists(&listed), "it was moved away");
+    play.kill();
+    play.end();
+}
