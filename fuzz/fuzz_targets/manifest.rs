@@ -10,7 +10,7 @@ use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, Manifests, AppendProgress};
 use csv_ingestor_fuzz::bounded::Bounded;
 use csv_ingestor_fuzz::manifest::{
-    FILE_BYTES_MAX, LONG_FILE_BYTES_MAX, assert_lines_kept, assert_repaired, content, expected, is_begun, line_of,
+    FILE_BYTES_MAX, LONG_FILE_BYTES_MAX, assert_lines_kept, assert_repaired, content, ended, expected, is_begun, line_of,
     lines, missing,
 };
 use libfuzzer_sys::fuzz_target;
@@ -66,9 +66,10 @@ fn repair(fs: &SimFs, due: &[Vec<u8>]) -> csv_ingestor::fs::Result<usize> {
 
 fn ensure(before: &[u8], due: &[Vec<u8>]) {
     let fs = machine(before);
-    assert_eq!(repair(&fs, due).unwrap(), missing(before, due).len());
+    let whole = ended(before, due);
+    assert_eq!(repair(&fs, due).unwrap(), missing(&whole, due).len());
     let after = read(&fs);
-    assert_repaired(before, &after, due);
+    assert_repaired(&whole, &after, due);
     if is_begun(before, due) {
         assert!(after.starts_with(before) && fs.count(Op::SetLen) == 0, "what a reader may have seen was taken back");
     }
@@ -81,22 +82,23 @@ fn ensure(before: &[u8], due: &[Vec<u8>]) {
 /// A power cut during the repair, or while lines are appended, and another repair.
 fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     let fs = machine(before);
+    let whole = ended(before, due);
     let fault = Fault::crash().only(&EFFECTS).nth(u64::from(operation / 2 % 3) + 1);
     fs.inject(if operation.is_multiple_of(2) { fault } else { fault.happened() });
     let cut_off = if operation < 16 {
         repair(&fs, due).is_err()
     } else {
-        let batch = missing(before, due).into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let batch = missing(&whole, due).into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
         let mut manifests = Manifests::new(fs.clone());
         manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut AppendProgress::default()).is_err()
     };
     fs.clear_faults();
     fs.crash(u64::from(seed));
     if !cut_off {
-        assert_repaired(before, &read(&fs), due);
+        assert_repaired(&whole, &read(&fs), due);
     }
     repair(&fs, due).unwrap();
-    assert_lines_kept(before, &read(&fs), due);
+    assert_lines_kept(&whole, &read(&fs), due);
 }
 
 /// An ingestor that continues appends its lines after the last whole line.
@@ -105,7 +107,7 @@ fn append(before: &[u8], batch: &[Vec<u8>]) {
     let mut manifests = Manifests::new(fs.clone());
     manifests.append(Path::new(ROOT), Path::new(HOUR), batch, &mut AppendProgress::default()).unwrap();
     fs.crash(0);
-    assert!(read(&fs) == [lines(before).0.concat(), batch.concat()].concat());
+    assert!(read(&fs) == [lines(&ended(before, &[])).0.concat(), batch.concat()].concat());
 }
 
 /// Any name gives one line of bounded length, which is an object.

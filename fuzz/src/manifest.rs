@@ -10,7 +10,9 @@ use csv_ingestor::journal::record::{DuplicateAction, Settings};
 use csv_ingestor::journal::ingest::{Ingest, Target};
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::pipeline::manifest;
+use csv_ingestor::pipeline::manifest::LINE_BYTES_MAX;
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
+use serde::de::IgnoredAny;
 
 /// Number of lines in [`POOL`].
 const LINES: u64 = 8;
@@ -128,6 +130,21 @@ pub fn lines(content: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let mut lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
     let torn = lines.pop_if(|last| !last.ends_with(b"\n")).unwrap_or(&[]);
     (lines, torn)
+}
+
+/// The manifest with a newline after its last record, if that alone is missing: an editor may save it like this, or a power
+/// cut leave zeros there. The record counts as a whole line, unless it is due: then the repair writes it.
+pub fn ended(before: &[u8], due: &[Vec<u8>]) -> Vec<u8> {
+    let (whole, torn) = lines(before);
+    let zeros = torn.iter().rev().take_while(|byte| **byte == 0).count();
+    let record = &torn[..torn.len() - zeros];
+    let is_object = record.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(record).is_ok();
+    let is_due = due.iter().any(|due| due.strip_suffix(b"\n") == Some(record));
+    if is_object && torn.len() < LINE_BYTES_MAX && !is_due {
+        [&whole.concat(), record, b"\n"].concat()
+    } else {
+        before.to_vec()
+    }
 }
 
 fn count(lines: &[&[u8]], wanted: &[u8]) -> usize {

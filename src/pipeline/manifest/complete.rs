@@ -62,26 +62,41 @@ pub(super) fn end_of_lines<F: Fs>(fs: &F, file: &F::File) -> fs::Result<u64> {
 }
 
 /// Makes the file, whose last newline is before `start`, end with a whole line; returns its new end. A record that lacks
-/// only its newline (an editor may save a file like this) gets one. It cannot be torn, since no proper prefix of a JSON
-/// object is a JSON object. Any other text is cut off, and so is one of `lines`, which the caller writes.
+/// only its newline (an editor may save it like this, and a power cut leave a zero in its place) gets one. It cannot be
+/// torn, since no proper prefix of a JSON object is a JSON object. Any other text is cut off, and so is one of `lines`,
+/// which the caller writes.
 fn end_last_line<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64, lines: &[Vec<u8>]) -> fs::Result<u64> {
     if start >= len {
         return Ok(start);
     }
-    if len - start < LINE_BYTES_MAX as u64 {
-        let mut last = vec![0; (len - start) as usize];
-        let read = fs::read_full_at(fs, file, &mut last, start)?;
-        let is_whole =
-            read == last.len() && last.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&last).is_ok();
-        last.push(b'\n');
-        if is_whole && !lines.contains(&last) {
-            fs::write_all_at(fs, file, b"\n", len)?;
-            return Ok(len + 1);
+    let end = match whole_record(fs, file, start, len)? {
+        Some(record) if !lines.contains(&record) => {
+            let end = start + record.len() as u64;
+            fs::write_all_at(fs, file, b"\n", end - 1)?;
+            end
         }
+        _ => start,
+    };
+    if end < len {
+        fs.set_len(file, end)?;
     }
-    fs.set_len(file, start)?;
+    // Durable before anything follows: of two writes, a power cut may keep the later one alone.
     fs.sync_data(file)?;
-    Ok(start)
+    Ok(end)
+}
+
+/// The record between `start` and the file's end, with the newline that it lacks; None if there is anything else.
+fn whole_record<F: Fs>(fs: &F, file: &F::File, start: u64, len: u64) -> fs::Result<Option<Vec<u8>>> {
+    if len - start >= LINE_BYTES_MAX as u64 {
+        return Ok(None);
+    }
+    let mut last = vec![0; (len - start) as usize];
+    let read = fs::read_full_at(fs, file, &mut last, start)?;
+    let is_read = read == last.len();
+    last.truncate(last.iter().rposition(|byte| *byte != 0).map_or(0, |end| end + 1));
+    let is_record = is_read && last.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&last).is_ok();
+    last.push(b'\n');
+    Ok(is_record.then_some(last))
 }
 
 /// The result of searching a manifest.
