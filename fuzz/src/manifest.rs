@@ -9,8 +9,7 @@ use std::sync::{Arc, LazyLock};
 use csv_ingestor::journal::record::{DuplicateAction, Settings};
 use csv_ingestor::journal::ingest::{Ingest, Target};
 use csv_ingestor::journal::lifecycle::FileState;
-use csv_ingestor::pipeline::manifest;
-use csv_ingestor::pipeline::manifest::LINE_BYTES_MAX;
+use csv_ingestor::pipeline::manifest::{self, LINE_BYTES_MAX};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
 use serde::de::IgnoredAny;
 
