@@ -139,7 +139,7 @@ fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Re
     while scanner.is_scanning() {
         scanner.slice(settle, started.elapsed())?;
     }
-    let Mode::Stability(window) = mode else { return Ok(()) };
+    let Some(window) = mode.window() else { return Ok(()) };
     let deadline = started.elapsed() + window;
     thread::sleep(if settle.next_due().is_some() { window } else { Duration::ZERO });
     loop {

@@ -54,6 +54,16 @@ pub const VERIFIED_ORIGINALS_MAX: usize = 4096;
 /// Files in a row that had a further link after their rename, and none before. After so many, the link counts of this
 /// file system are wrong, and all files are copied.
 pub const LINKED_FILES_MAX: u32 = 3;
+/// Members of a group, at most: each holds a descriptor and a lease until all of them are in the warehouse.
+pub const GROUP_MEMBERS_MAX: usize = 256;
+/// Bytes of the names of a group's members, at most: some of them go into one record and into one line.
+pub const GROUP_NAMES_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a group file, at most: room for its sums and names, escaped, and as many comments.
+pub const GROUP_FILE_BYTES_MAX: usize = 128 << 10;
+/// Groups that wait for members and are watched, at most; the group files of further ones are not read before.
+pub const GROUPS_WATCHED_MAX: usize = 4096;
+/// Missing members of a group that a message names, at most.
+pub const GROUP_MISSING_NAMED_MAX: usize = 16;
 /// A file that was abandoned so often in a row has failed, and waits longer each time.
 pub const ABANDONED_TIMES_MAX: u32 = 3;
 /// Files whose number of such failures is remembered, at most.

@@ -301,11 +301,9 @@ fn log_started(config: &Config, recovered: &Recovered) {
         mode = match config.completeness.mode {
             crate::pipeline::settle::Mode::Stability(_) => "stability",
             crate::pipeline::settle::Mode::Sidecar => "sidecar",
+            crate::pipeline::settle::Mode::Group(_) => "group",
         },
-        stability_seconds = match config.completeness.mode {
-            crate::pipeline::settle::Mode::Stability(window) => Some(window.as_secs_f64()),
-            crate::pipeline::settle::Mode::Sidecar => None,
-        },
+        stability_seconds = config.completeness.mode.window().map(|window| window.as_secs_f64()),
         sidecar_suffix = sidecar_suffix.as_deref(),
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,

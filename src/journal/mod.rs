@@ -23,4 +23,4 @@ pub use disk::{expired, format, frame, lifecycle, names, record, relocations, se
 pub use log::beside::{exists, read};
 pub use log::writer::{Journal, Opening};
 pub use log::{clock, files, replay, verdict, writer};
-pub use memory::{history, index, ingest, report};
+pub use memory::{groups, history, index, ingest, report};

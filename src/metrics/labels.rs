@@ -183,6 +183,7 @@ impl Label for AbandonReason {
         AbandonReason::OpenForWriting,
         AbandonReason::Failed,
         AbandonReason::SettingsChanged,
+        AbandonReason::Group,
     ];
 
     fn text(self) -> &'static str {
@@ -193,6 +194,7 @@ impl Label for AbandonReason {
             AbandonReason::Failed => "failed",
             AbandonReason::SettingsChanged => "settings_changed",
             AbandonReason::NeedsCopy => "must_be_copied",
+            AbandonReason::Group => "group",
         }
     }
 

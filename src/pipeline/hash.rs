@@ -95,6 +95,10 @@ impl<F: Fs> Hasher<F> {
                 profile: content.profile,
                 verified_by: content.verified_by,
             }),
+            // The sum that differs was not in a sidecar.
+            Err(Refusal::ChecksumDiffers(mismatch)) if settled.group.is_some() => {
+                Err(Box::new(Refused { settled, refusal: Refusal::OtherSum(mismatch) }))
+            }
             Err(refusal) => Err(Box::new(Refused { settled, refusal })),
         }
     }

@@ -14,6 +14,7 @@ pub mod commit;
 pub mod csv;
 pub mod dirs;
 mod error;
+pub mod group;
 pub mod hash;
 pub mod manifest;
 pub mod names;

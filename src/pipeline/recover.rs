@@ -273,6 +273,7 @@ impl<F: Fs> Committer<F> {
                 ticket: 0,
                 failures: 0,
                 failing: None,
+                group: None,
             }),
         })
     }

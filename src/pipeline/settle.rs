@@ -10,6 +10,7 @@ pub mod bounds;
 mod census;
 mod counts;
 mod gone;
+mod groups;
 mod look;
 mod presence;
 mod queue;
@@ -32,6 +33,8 @@ use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 use abandonments::Abandonments;
 pub use abandonments::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use census::{Census, second};
+use groups::Groups;
+pub use groups::Overdue;
 pub use look::Tracking;
 use presence::Presence;
 pub use report::Reaction;
@@ -65,6 +68,7 @@ pub struct Settle {
     census: Census,
     abandonments: Abandonments,
     presence: Presence,
+    groups: Groups,
     scan: u16,
     next_ticket: u64,
 }
@@ -99,6 +103,7 @@ impl Settle {
             census: Census::default(),
             abandonments: Abandonments::default(),
             presence: Presence::default(),
+            groups: Groups::default(),
             scan: 0,
             next_ticket: 0,
         };
@@ -137,6 +142,7 @@ impl Settle {
     pub fn begin_scan(&mut self) {
         self.scan = self.scan.wrapping_add(1);
         self.presence.begin_scan();
+        self.groups.begun += 1;
         self.queues.holds = true;
     }
 
@@ -153,6 +159,7 @@ impl Settle {
             stays
         });
         self.find_gone();
+        self.end_scan_of_groups();
     }
 
     /// The scan ended early: the files that it found go on, and none counts as gone.
@@ -207,7 +214,8 @@ impl Settle {
         // Whatever the wall clock says: it was watched, unchanged, for as long as it was too young. After a hold that ran out,
         // `since` is zero.
         let was_watched = since.is_zero() && matches!(tracked.phase, Phase::Held { why: WhyNot::TooYoung, .. });
-        if why.is_none() && age < self.bounds.min_age && !was_watched {
+        let is_settled = matches!(why, None | Some(WhyNot::NoGroup | WhyNot::GroupIncomplete));
+        if is_settled && age < self.bounds.min_age && !was_watched {
             return self.hold(name, Some(now + self.bounds.min_age - age), WhyNot::TooYoung);
         }
         if matches!(tracked.phase, Phase::Held { .. }) {
@@ -246,7 +254,8 @@ impl Settle {
         let tracked = self.tracked.get(name)?;
         match (self.mode, tracked.sidecar.as_deref()) {
             (Mode::Stability(window), _) if now.saturating_sub(since) >= window => None,
-            (Mode::Stability(window), _) => {
+            (Mode::Group(window), _) if now.saturating_sub(since) >= window => Some(self.waits_for_group(name)),
+            (Mode::Stability(window) | Mode::Group(window), _) => {
                 // Once for each start of the window: later checks within it find it in the queue already.
                 let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since);
                 if since == now || !is_known {
@@ -272,6 +281,9 @@ impl Settle {
 
     /// The oldest complete file, by mtime; it is in flight from now on. `complete_at` is the time to record for it.
     pub fn take_ready(&mut self, complete_at: UnixMillis) -> Option<Settled> {
+        if let Some(settled) = self.take_grouped() {
+            return Some(settled);
+        }
         while let Some(Reverse((mtime, name))) = self.queues.ready.pop() {
             let Some(tracked) = self.tracked.get_mut(&name) else { continue };
             // An entry for an earlier state of the file is stale.
@@ -292,6 +304,7 @@ impl Settle {
                 ticket: self.next_ticket,
                 failures: u32::from(tracked.failures),
                 failing: tracked.failing.cause(),
+                group: None,
             });
         }
         None
@@ -321,9 +334,6 @@ impl Settle {
 
     /// How long a file has to stay unchanged; None in sidecar mode.
     pub fn window(&self) -> Option<Duration> {
-        match self.mode {
-            Mode::Stability(window) => Some(window),
-            Mode::Sidecar => None,
-        }
+        self.mode.window()
     }
 }

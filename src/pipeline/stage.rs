@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
+use super::group::Group;
 use super::sidecar;
 use super::why_not::Refusal;
 use crate::fs::Fs;
@@ -35,6 +36,8 @@ pub struct Settled {
     pub failures: u32,
     /// In which way, if that indicates a fault of the file itself.
     pub failing: Option<QuarantineCause>,
+    /// The group to which it belongs, which was found complete as a whole.
+    pub group: Option<Arc<Group>>,
 }
 
 impl Settled {
@@ -102,6 +105,8 @@ pub enum Outcome {
     Abandoned(AbandonReason),
     /// It was refused before anything was decided.
     Refused(Refusal),
+    /// An answer about a group that waits: for each of its members, whether its content is in the warehouse.
+    Known(Vec<bool>),
 }
 
 /// Reports the outcome of a file to `settle`.

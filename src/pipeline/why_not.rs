@@ -47,6 +47,14 @@ pub enum WhyNot {
     Failed,
     /// The process is stopping.
     Interrupted,
+    /// Its group file has another SHA-256.
+    OtherSum,
+    /// No group file names it.
+    NoGroup,
+    /// Its group is not complete.
+    GroupIncomplete,
+    /// It is a group file that cannot be used.
+    GroupFaulty,
 }
 
 impl WhyNot {
@@ -54,7 +62,14 @@ impl WhyNot {
     pub fn is_failure(self) -> bool {
         matches!(
             self,
-            WhyNot::TooLarge | WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::Failed
+            WhyNot::TooLarge
+                | WhyNot::ChecksumDiffers(_)
+                | WhyNot::SidecarOdd
+                | WhyNot::Malformed
+                | WhyNot::Failed
+                | WhyNot::OtherSum
+                | WhyNot::GroupIncomplete
+                | WhyNot::GroupFaulty
         )
     }
 
@@ -83,6 +98,10 @@ impl WhyNot {
             WhyNot::Malformed => "malformed",
             WhyNot::Failed => "failed, will be tried again",
             WhyNot::Interrupted => "interrupted",
+            WhyNot::OtherSum => "its group file has another SHA-256",
+            WhyNot::NoGroup => "no group file names it",
+            WhyNot::GroupIncomplete => "its group is not complete",
+            WhyNot::GroupFaulty => "the group file cannot be used",
         }
     }
 
@@ -103,7 +122,11 @@ impl WhyNot {
             | WhyNot::NoChecksum
             | WhyNot::Malformed
             | WhyNot::Failed
+            | WhyNot::OtherSum
+            | WhyNot::NoGroup
+            | WhyNot::GroupFaulty
             | WhyNot::Interrupted => AbandonReason::Failed,
+            WhyNot::GroupIncomplete => AbandonReason::Group,
         }
     }
 }
@@ -133,6 +156,10 @@ pub enum Refusal {
     Failed(fs::Error),
     /// The process is stopping.
     Interrupted,
+    /// Its group file has another checksum.
+    OtherSum(Box<Mismatch>),
+    /// Another file of its group was refused.
+    Group,
 }
 
 impl Refusal {
@@ -150,6 +177,8 @@ impl Refusal {
             Refusal::Malformed(_) => WhyNot::Malformed,
             Refusal::Failed(_) => WhyNot::Failed,
             Refusal::Interrupted => WhyNot::Interrupted,
+            Refusal::OtherSum(_) => WhyNot::OtherSum,
+            Refusal::Group => WhyNot::GroupIncomplete,
         }
     }
 
@@ -167,6 +196,10 @@ impl Refusal {
     pub fn error(&self) -> Option<String> {
         match self {
             Refusal::ChecksumDiffers(mismatch) => Some(mismatch.to_string()),
+            Refusal::OtherSum(mismatch) => {
+                let (actual, expected) = (&mismatch.actual.hex, &mismatch.expected.hex);
+                Some(format!("SHA-256 is {actual}, but its group file says {expected}"))
+            }
             Refusal::SidecarOdd(what) => Some(what.clone()),
             Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
             Refusal::Failed(error) => Some(error.to_string()),
@@ -179,7 +212,7 @@ impl Refusal {
     pub fn failure_reason(&self, input: Option<&Path>) -> FailureReason {
         let reads = [Syscall::Open, Syscall::Fstat, Syscall::Pread, Syscall::Fdatasync, Syscall::SetLease];
         match self {
-            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => FailureReason::Checksum,
+            Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) | Refusal::OtherSum(_) => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,
             Refusal::Failed(error)
                 if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::config::{Config, Extent};
-use crate::pipeline::settle::Mode;
 
 /// The longest sleep of the intake when nothing is due.
 pub(super) const SLEEP_MAX: Duration = Duration::from_secs(3600);
@@ -35,10 +34,7 @@ impl Schedule {
     /// Without a config, nothing is scanned: only files that recovery resumes are handed out.
     pub(super) fn new(config: Option<&Config>, turn_max: Duration) -> Schedule {
         let once = config.is_none_or(|config| config.extent == Extent::Once);
-        let window = config.map_or(Duration::ZERO, |config| match config.completeness.mode {
-            Mode::Stability(window) => window,
-            Mode::Sidecar => Duration::ZERO,
-        });
+        let window = config.and_then(|config| config.completeness.mode.window()).unwrap_or_default();
         let metrics_interval = config.map_or(SLEEP_MAX, |config| config.metrics.interval);
         Schedule {
             scan_interval: config.filter(|_| !once).map(|config| config.scan_interval),

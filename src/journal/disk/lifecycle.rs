@@ -87,6 +87,8 @@ impl FileState {
                 | Record::ExpiredRanges(_)
                 | Record::KeptGone(_)
                 | Record::Relocated(_)
+                | Record::Group(_)
+                | Record::GroupDone(_)
                 | Record::Rules(_),
                 _,
             ) => Err("a record that is not about a known file"),

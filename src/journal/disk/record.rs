@@ -4,10 +4,12 @@
 
 mod code;
 mod csv;
+mod group;
 
 use std::path::PathBuf;
 
 pub use csv::{CsvFault, HeaderFault, Profile, Profiled, Validation};
+pub use group::{Group, KnownMember};
 
 use super::expired::Ranges;
 use super::format::RECORD_HEADER_BYTES;
@@ -56,6 +58,10 @@ pub enum Record {
     KeptGone(KeptGone),
     /// A directory was moved: paths in earlier records below its old path are now below the new one.
     Relocated(Relocated),
+    /// A group of files is about to be moved, all of them or none.
+    Group(Group),
+    /// The group with that LSN is done: all its members are listed and its group file is removed, or all were put back.
+    GroupDone(Lsn),
 }
 
 /// A step of the wall clock that the passing of time does not explain.
@@ -274,16 +280,19 @@ pub enum AbandonReason {
     SettingsChanged = 5,
     /// It has to be copied, not renamed: it got another name, or the directories are on different mounts.
     NeedsCopy = 6,
+    /// Another file of its group cannot be moved, so that none is.
+    Group = 7,
 }
 
 impl AbandonReason {
-    const ALL: [AbandonReason; 6] = [
+    const ALL: [AbandonReason; 7] = [
         AbandonReason::Vanished,
         AbandonReason::Changed,
         AbandonReason::OpenForWriting,
         AbandonReason::Failed,
         AbandonReason::SettingsChanged,
         AbandonReason::NeedsCopy,
+        AbandonReason::Group,
     ];
 
     /// For logs and `inspect`.
@@ -295,6 +304,7 @@ impl AbandonReason {
             AbandonReason::Failed => "failed",
             AbandonReason::SettingsChanged => "settings changed",
             AbandonReason::NeedsCopy => "must be copied",
+            AbandonReason::Group => "its group was put back",
         }
     }
 }
@@ -312,6 +322,8 @@ impl Record {
             | Record::ExpiredRanges(_)
             | Record::KeptGone(_)
             | Record::Relocated(_)
+            | Record::Group(_)
+            | Record::GroupDone(_)
             | Record::Rules(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),
             Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),

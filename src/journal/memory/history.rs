@@ -13,10 +13,11 @@ use std::path::PathBuf;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::groups::{HAS_OPEN, NOT_OPEN as GROUP_NOT_OPEN, check_members};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Hashed, Moved, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
+    Discovered, DuplicateAction, Group, Hashed, Moved, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};
@@ -122,6 +123,8 @@ pub struct History {
     clock: Clock,
     relocations: Relocations,
     rules: Option<Stamped<Rules>>,
+    /// Groups that are not done.
+    groups: BTreeMap<Lsn, Stamped<Group>>,
     /// Boxed, because each is inserted and removed once, and is about 500 bytes.
     open: HashMap<IngestId, Box<File>>,
     kept: HashMap<(u64, u64), Box<File>>,
@@ -295,11 +298,16 @@ impl History {
                 return Ok(gone);
             }
             Record::Relocated(roots) => {
-                if self.open.values().any(|file| file.state != FileState::Discovered) {
+                if !self.groups.is_empty() || self.open.values().any(|file| file.state != FileState::Discovered) {
                     return Err(ON_ITS_WAY);
                 }
                 self.relocations.take(lsn, at, &roots)?;
             }
+            Record::Group(group) => {
+                check_members(lsn, &group)?;
+                self.groups.insert(lsn, Stamped { lsn, at, value: group });
+            }
+            Record::GroupDone(lsn) => self.end_group(lsn)?,
             Record::Rules(rules) => self.rules = Some(Stamped { lsn, at, value: rules }),
             Record::Forgotten(sha256) => {
                 self.forgotten.insert(sha256, Stamped { lsn, at, value: () });
@@ -331,6 +339,15 @@ impl History {
         Ok(None)
     }
 
+    fn end_group(&mut self, lsn: Lsn) -> Result<(), &'static str> {
+        let group = self.groups.get(&lsn).ok_or(GROUP_NOT_OPEN)?;
+        if group.value.moving.iter().any(|id| self.open.contains_key(id)) {
+            return Err(HAS_OPEN);
+        }
+        self.groups.remove(&lsn);
+        Ok(())
+    }
+
     /// The records that still matter, encoded as in a snapshot, in LSN order: those of the files here, the settings
     /// under which they were found and the newest ones, the expiries, the FORGOTTEN records, the clock's jumps, the
     /// moved directories, and the newest rules.
@@ -348,6 +365,7 @@ impl History {
         let moved = self.relocations.records();
         records.extend(moved.map(|(lsn, at, roots)| (lsn, at, Record::Relocated(roots.clone()))));
         records.extend(self.rules.iter().map(|it| (it.lsn, it.at, Record::Rules(it.value.clone()))));
+        records.extend(self.groups.values().map(|it| (it.lsn, it.at, Record::Group(it.value.clone()))));
         records.extend(self.forgotten.iter().map(|(sha256, it)| (it.lsn, it.at, Record::Forgotten(*sha256))));
         records.sort_unstable_by_key(|(lsn, ..)| *lsn);
         let mut bytes = Vec::new();

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::groups::OpenGroup;
 use super::ingest::{Duplicate, Ingest, Kept, Original, Target};
 use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::expired::Expired;
@@ -104,9 +105,14 @@ impl Index {
         &self.notes.relocations
     }
 
-    /// True if a file is unfinished and past DISCOVERED, so that directories must not be relocated.
+    /// The groups that are not done, oldest first.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<OpenGroup>> {
+        self.notes.groups.open()
+    }
+
+    /// True if a file is unfinished and past DISCOVERED, or a group is not done, so that directories must not be relocated.
     pub fn is_half_done(&self) -> bool {
-        self.open.values().any(|ingest| ingest.state != FileState::Discovered)
+        !self.notes.groups.is_empty() || self.open.values().any(|ingest| ingest.state != FileState::Discovered)
     }
 
     /// The original of this content, if it is known: durably in the warehouse, and not forgotten.
@@ -206,9 +212,12 @@ impl Index {
             }
             Record::Forgotten(sha256) => self.forget(lsn, sha256),
             Record::Abandoned(abandoned) => drop(self.close(abandoned.ingest_id, record)?),
-            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
-                self.note(lsn, at, record)?;
-            }
+            Record::ClockJumped(_)
+            | Record::ExpiredRanges(_)
+            | Record::KeptGone(_)
+            | Record::Relocated(_)
+            | Record::Group(_)
+            | Record::GroupDone(_) => self.note(lsn, at, record)?,
         }
         Ok(())
     }
@@ -224,6 +233,8 @@ impl Index {
                 self.notes.relocations.take(lsn, at, roots)?;
                 self.relocate(roots);
             }
+            Record::Group(group) => self.notes.groups.begin(lsn, group)?,
+            Record::GroupDone(of) => self.notes.groups.end(*of, |id| self.open.contains_key(id))?,
             _ => {}
         }
         Ok(())
@@ -245,6 +256,7 @@ impl Index {
             duplicate: None,
             profiled: None,
             quarantined: None,
+            group: self.notes.groups.of(id).cloned(),
         };
         self.counts[FileState::Discovered as usize] += 1;
         self.open.insert(id, ingest);

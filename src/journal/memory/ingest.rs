@@ -7,6 +7,7 @@ use crate::journal::disk::lifecycle::FileState;
 use crate::journal::disk::record::{Copy, DuplicateAction, Profile, Profiled, Quarantined, Settings, Sidecar};
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Row;
+use crate::journal::memory::groups::OpenGroup;
 use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
 
 /// A file that is not finished.
@@ -34,6 +35,8 @@ pub struct Ingest {
     pub profiled: Option<Box<Profiled>>,
     /// From QUARANTINED on.
     pub quarantined: Option<Box<Quarantined>>,
+    /// The group with which it is moved and listed.
+    pub group: Option<Arc<OpenGroup>>,
 }
 
 impl Ingest {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each of these states is a function of the records in LSN order, and of nothing else.
 
+pub mod groups;
 pub mod history;
 pub mod index;
 pub mod ingest;

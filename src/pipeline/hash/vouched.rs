@@ -15,9 +15,13 @@ pub(super) struct Vouched {
 }
 
 impl<F: Fs> Hasher<F> {
-    /// The demands of the sidecar. It must be the sidecar that released the file, and complete itself: `sha256sum foo.csv
+    /// The demands of the sidecar, or of the group file. The sidecar must be the sidecar that released the file, and complete itself: `sha256sum foo.csv
     /// > foo.csv.ok` leaves it empty until the sum is known, and this must not count as a marker.
     pub(super) fn vouched(&mut self, settled: &Settled) -> Result<Vouched, Refusal> {
+        if let Some(group) = &settled.group {
+            let member = group.member(&settled.name).ok_or(Refusal::Group)?;
+            return Ok(Vouched { demand: Demand::sha256(&member.sha256), is_other: false });
+        }
         let vouched = match self.statement(settled)? {
             Statement::Demands(demand) => return Ok(Vouched { demand, is_other: false }),
             Statement::Odd(what) => return Err(Refusal::SidecarOdd(what)),

@@ -16,7 +16,7 @@ impl Settle {
 
     /// Files that wait to be handed out.
     pub fn ready(&self) -> usize {
-        self.queues.ready.len()
+        self.queues.ready.len() + self.groups.out.len()
     }
 
     /// Files that were refused and are checked again later, after a time or when they change.
@@ -65,5 +65,6 @@ impl Settle {
         if let Some(tracked) = self.tracked.remove(name) {
             tracked.leave(&mut self.census);
         }
+        self.groups.forget(name);
     }
 }

@@ -16,8 +16,8 @@ use crate::pipeline::WhyNot;
 impl Tracked {
     /// When the file is to be checked again.
     fn due(&self, mode: Mode) -> Option<Duration> {
-        match (&self.phase, mode) {
-            (Phase::Waiting { since, why: WhyNot::Settling }, Mode::Stability(window)) => Some(*since + window),
+        match (&self.phase, mode.window()) {
+            (Phase::Waiting { since, why: WhyNot::Settling }, Some(window)) => Some(*since + window),
             (Phase::Held { until, .. }, _) => *until,
             _ => None,
         }

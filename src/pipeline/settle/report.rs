@@ -20,6 +20,9 @@ impl Settle {
         if !matches!(report.outcome, Outcome::Abandoned(_) | Outcome::Refused(_)) {
             self.abandonments.end(&report.name);
         }
+        if let Some(reaction) = self.report_grouped(report, dirty) {
+            return reaction;
+        }
         if let Some(reaction) = self.hold_abandoned(report, dirty, now) {
             return reaction;
         }
@@ -32,7 +35,7 @@ impl Settle {
                 }
                 return Reaction { look_again: dirty, ..none };
             }
-            Outcome::Cleared => {
+            Outcome::Cleared | Outcome::Known(_) => {
                 self.forget(&report.name);
                 return Reaction { look_again: dirty, ..none };
             }
@@ -96,7 +99,7 @@ impl Tracked {
         match why {
             WhyNot::OpenForWriting => (Some(busy_delay), why),
             // Hashing it again helps only if it was read wrongly, but repeats the message for readers of the log.
-            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed => {
+            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::OtherSum | WhyNot::Malformed => {
                 (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why)
             }
             // Only another sidecar or another file changes that.

@@ -15,6 +15,18 @@ pub enum Mode {
     Stability(Duration),
     /// When its sidecar exists.
     Sidecar,
+    /// As with `Stability`, and its group is complete.
+    Group(Duration),
+}
+
+impl Mode {
+    /// How long a file has to stay unchanged; None in sidecar mode.
+    pub fn window(self) -> Option<Duration> {
+        match self {
+            Mode::Stability(window) | Mode::Group(window) => Some(window),
+            Mode::Sidecar => None,
+        }
+    }
 }
 
 /// What one check of a name showed.

@@ -35,6 +35,11 @@ pub struct Mismatch {
 }
 
 impl Demand {
+    /// The demand for one SHA-256.
+    pub fn sha256(sha256: &Sha256) -> Demand {
+        Demand { groups: vec![vec![Sum { algorithm: Algorithm::Sha256, hex: sha256.hex() }]] }
+    }
+
     /// True if every file meets it.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()

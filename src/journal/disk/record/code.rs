@@ -4,6 +4,7 @@
 
 mod csv;
 mod fields;
+mod group;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use csv::{put_header_faults, put_profile, put_validation};
 use fields::{Fields, put_option, put_text, put_u64};
+use group::put_group;
 
 use super::{
     AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profiled,
@@ -43,6 +45,8 @@ const KIND_KEPT_GONE: u8 = 19;
 const KIND_RELOCATED: u8 = 20;
 /// PROFILED plus the faults of the header.
 const KIND_PROFILED_FAULTS: u8 = 21;
+const KIND_GROUP: u8 = 23;
+const KIND_GROUP_DONE: u8 = 24;
 
 impl Record {
     /// Appends the record's bytes.
@@ -99,9 +103,12 @@ impl Record {
                 put_rules(out, rules);
                 KIND_RULES
             }
-            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
-                self.encode_note(out)
-            }
+            Record::ClockJumped(_)
+            | Record::ExpiredRanges(_)
+            | Record::KeptGone(_)
+            | Record::Relocated(_)
+            | Record::Group(_)
+            | Record::GroupDone(_) => self.encode_note(out),
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(moved) => put_moved(out, moved),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
@@ -132,6 +139,14 @@ impl Record {
                 put_path(out, &roots.old);
                 put_path(out, &roots.new);
                 KIND_RELOCATED
+            }
+            Record::Group(group) => {
+                put_group(out, group);
+                KIND_GROUP
+            }
+            Record::GroupDone(lsn) => {
+                put_u64(out, lsn.0);
+                KIND_GROUP_DONE
             }
             _ => 0,
         }
@@ -307,6 +322,8 @@ impl Fields<'_> {
             }),
             KIND_KEPT_GONE => Record::KeptGone(KeptGone { device: self.u64()?, inode: self.u64()? }),
             KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
+            KIND_GROUP => Record::Group(self.group()?),
+            KIND_GROUP_DONE => Record::GroupDone(Lsn(self.u64()?)),
             _ => return None,
         })
     }

@@ -1,10 +1,11 @@
-//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories.
+//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories, groups.
 //!
 //! Invariant: like the rest of the index, a function of the records in LSN order.
 
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::log::clock::Clock;
+use crate::journal::memory::groups::Groups;
 
 /// The sum of these records.
 #[derive(Clone, Debug, Default)]
@@ -12,4 +13,5 @@ pub(super) struct Notes {
     pub(super) expired: Expired,
     pub(super) clock: Clock,
     pub(super) relocations: Relocations,
+    pub(super) groups: Groups,
 }

@@ -1,0 +1,35 @@
+//! The encoding of groups.
+
+use super::fields::{Fields, put_u64};
+use super::{put_identity, put_path};
+use crate::journal::disk::record::{Group, KnownMember};
+use crate::types::{IngestId, Sha256};
+
+pub(super) fn put_group(out: &mut Vec<u8>, group: &Group) {
+    put_path(out, &group.path);
+    put_identity(out, &group.identity);
+    out.extend_from_slice(&(group.moving.len() as u16).to_le_bytes());
+    group.moving.iter().for_each(|id| put_u64(out, id.0));
+    out.extend_from_slice(&(group.known.len() as u16).to_le_bytes());
+    for known in &group.known {
+        put_path(out, &known.name);
+        out.extend_from_slice(&known.sha256.0);
+        put_u64(out, known.of.0);
+    }
+}
+
+impl Fields<'_> {
+    pub(super) fn group(&mut self) -> Option<Group> {
+        let (path, identity) = (self.path()?, self.identity()?);
+        let count = u16::from_le_bytes(self.array()?);
+        let moving: Vec<IngestId> = (0..count).map(|_| self.u64().map(IngestId)).collect::<Option<_>>()?;
+        if !moving.is_sorted_by(|one, next| one < next) {
+            return None;
+        }
+        let count = u16::from_le_bytes(self.array()?);
+        let known = (0..count).map(|_| {
+            Some(KnownMember { name: self.path()?, sha256: Sha256(self.array()?), of: IngestId(self.u64()?) })
+        });
+        Some(Group { path, identity, moving, known: known.collect::<Option<_>>()? })
+    }
+}

@@ -1,0 +1,38 @@
+//! Groups: files that are ingested together or not at all.
+//!
+//! Invariant: the members' ids ascend, and lie after the LSN of their GROUP and before that of the next one.
+
+use std::path::PathBuf;
+
+use crate::types::{FileIdentity, IngestId, Sha256};
+
+/// A group, all of whose members were found and have their sums. From here on all are moved, or all are put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The path of the group file in staging.
+    pub path: PathBuf,
+    /// The group file's identity when it was read.
+    pub identity: FileIdentity,
+    /// The members that are about to be moved to the warehouse. Their DISCOVERED records follow this record.
+    pub moving: Vec<IngestId>,
+    /// The members whose content is in the warehouse already, or is that of a member before them.
+    pub known: Vec<KnownMember>,
+}
+
+/// A member of a group that counts as there, because its content is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownMember {
+    /// Its name, as the group file has it.
+    pub name: PathBuf,
+    /// The hash of its content.
+    pub sha256: Sha256,
+    /// The file that brought this content.
+    pub of: IngestId,
+}
+
+impl Group {
+    /// How many members it has.
+    pub fn size(&self) -> usize {
+        self.moving.len() + self.known.len()
+    }
+}
