@@ -94,6 +94,8 @@ pub struct Completeness {
     pub mode: Mode,
     /// How old it has to be, and how large it may be.
     pub bounds: Bounds,
+    /// After how long an incomplete group is reported; None: never.
+    pub group_timeout: Option<Duration>,
 }
 
 /// What is logged, and how.
@@ -138,7 +140,8 @@ impl Config {
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
         let sidecar_suffix = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
-        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix }
+        let groups = matches!(self.completeness.mode, Mode::Group(_));
+        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix, groups }
     }
 }
 

@@ -44,6 +44,12 @@ pub struct StagedStatus {
     pub failures: Option<u32>,
     /// The last error.
     pub error: Option<String>,
+    /// The group file that names it, or that it is.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Some of the members that this group lacks, and why.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// The rules by which the ingestor checks names and sidecars: the options that it was started with.
@@ -61,6 +67,9 @@ pub struct RunningRules {
     /// How large it may be.
     #[serde(default)]
     size_max: Option<u64>,
+    /// Files are ingested in groups.
+    #[serde(default)]
+    groups: bool,
 }
 
 impl RunningRules {
@@ -75,6 +84,7 @@ impl RunningRules {
             require_checksum: config.require_checksum,
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
+            groups: names.groups,
         }
     }
 
@@ -92,6 +102,7 @@ impl RunningRules {
             include: Patterns::new(&self.include).ok()?,
             exclude: Patterns::new(&self.exclude).ok()?,
             sidecar_suffix: suffix.map(OsString::from_vec),
+            groups: self.groups,
         })
     }
 }

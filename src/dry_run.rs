@@ -2,6 +2,8 @@
 //!
 //! Invariant: it changes nothing: no directory, no journal, no lock, no copy, no sync.
 
+mod groups;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -92,25 +94,30 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
     settle.note_kept();
-    let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules()).with_notes(shared.notes.clone());
-    watch(&mut scanner, &mut settle, config.completeness.mode)?;
+    let mut scanner = Scanner::new(fs.clone(), staging.clone(), config.name_rules()).with_notes(shared.notes.clone());
+    let now = watch(&mut scanner, &mut settle, config.completeness.mode)?;
+    let faulty = groups::find(&shared, &mut scanner, &mut settle, &index, now)?;
 
     let mut forecaster = Forecaster { fs, config, index: &index, planned: HashMap::new(), taken: Vec::new() };
-    let mut forecasts = Vec::new();
+    let (mut forecasts, mut hashed) = (Vec::new(), Vec::new());
     while settle.ready() > 0 {
         let chunk: Vec<Settled> =
             std::iter::from_fn(|| settle.take_ready(fs.now())).take(CHUNK_FILES_MAX * config.concurrency).collect();
-        for (settled, hashed) in hash_all(&shared, chunk, config.concurrency) {
-            forecasts.push(forecaster.forecast(&settled, hashed)?);
-        }
+        hashed.extend(hash_all(&shared, chunk, config.concurrency));
+    }
+    for (settled, hashed) in groups::all_or_none(hashed) {
+        forecasts.push(forecaster.forecast(&settled, hashed)?);
     }
     let input = &config.paths.input;
     for (name, sha256) in settle.take_kept() {
         let of = index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
         forecasts.push(Forecast::Duplicate { path: input.join(&*name), of });
     }
-    let waiting = settle.waiting().map(|(name, why)| forecaster.waiting(name, why.text()));
-    forecasts.extend(waiting);
+    let text = |name: &OsStr, why: WhyNot| match faulty.iter().find(|(of, _)| **of == *name) {
+        Some((_, fault)) => format!("{}: {fault}", why.text()),
+        None => why.text().to_owned(),
+    };
+    forecasts.extend(settle.waiting().map(|(name, why)| forecaster.waiting(name, &text(name, why))));
     forecasts.extend(scanner.orphans().iter().map(|name| forecaster.waiting(name, ORPHAN_TEXT)));
     let (ignored, more) = scanner.into_ignored();
     forecasts.extend(ignored.into_iter().map(|(name, why)| Forecast::Ignored { path: input.join(&*name), why }));
@@ -132,20 +139,20 @@ impl Forecast {
     }
 }
 
-/// One scan, and another look at each name after its window.
-fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Result<(), Error> {
+/// One scan, and another look at each name after its window. Returns the time of that.
+fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Result<Duration, Error> {
     let started = Instant::now();
     scanner.begin(settle)?;
     while scanner.is_scanning() {
         scanner.slice(settle, started.elapsed())?;
     }
-    let Some(window) = mode.window() else { return Ok(()) };
+    let Some(window) = mode.window() else { return Ok(started.elapsed()) };
     let deadline = started.elapsed() + window;
     thread::sleep(if settle.next_due().is_some() { window } else { Duration::ZERO });
     loop {
         let names = settle.take_due(deadline, SCAN_SLICE_NAMES);
         if names.is_empty() {
-            return Ok(());
+            return Ok(started.elapsed().max(deadline));
         }
         for name in names {
             scanner.look_at(settle, &name, false, started.elapsed().max(deadline))?;

@@ -69,6 +69,7 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         include: include(&arguments.include)?,
         exclude: exclude(&arguments.exclude)?,
         sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
+        groups: matches!(arguments.mode, ModeName::Group),
     };
     // A running ingestor knows its own options.
     let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));

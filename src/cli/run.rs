@@ -73,7 +73,7 @@ struct IntakeArgs {
     /// When a file counts as complete
     #[arg(long, value_enum, default_value = "stability", env = "CSV_INGESTOR_MODE")]
     mode: ModeName,
-    /// Stability mode: size and mtime unchanged for N seconds; decimals allowed; 0: complete at first sight
+    /// Stability and group mode: size and mtime unchanged for N seconds; decimals allowed; 0: complete at first sight
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse_seconds, allow_hyphen_values = true,
           env = "CSV_INGESTOR_STABILITY_SECONDS")]
     stability_seconds: Duration,
@@ -81,6 +81,9 @@ struct IntakeArgs {
     #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
           value_parser = OsStringValueParser::new().try_map(checked_suffix))]
     sidecar_suffix: OsString,
+    /// Group mode: report a group that has been incomplete for so long, and what it lacks: 30m, 2h [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, env = "CSV_INGESTOR_GROUP_TIMEOUT")]
+    group_timeout: Option<Duration>,
     #[command(flatten)]
     bounds: BoundArgs,
     /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer after a
@@ -211,6 +214,9 @@ pub(super) enum ModeName {
     Stability,
     /// When its sidecar exists
     Sidecar,
+    /// When all files that a NAME.group names are there, unchanged for a while, with the SHA-256 that it gives: all of
+    /// them are ingested, or none. Other files stay
+    Group,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -264,6 +270,10 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             (content.duplicates == DuplicatesName::Move) == content.duplicates_dir.is_some(),
             "--duplicates move and --duplicates-dir DIR go together",
         ),
+        (
+            intake.group_timeout.is_none() || matches!(intake.mode, ModeName::Group),
+            "--group-timeout needs --mode group",
+        ),
         (content.malformed.is_none() || content.validate.is_some(), "--malformed needs --validate csv"),
         (
             content.malformed() == MalformedName::Mark || content.quarantine.is_some(),
@@ -278,7 +288,7 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
         ),
         (content.csv_comment != Some(content.csv_delimiter), "--csv-comment and --csv-delimiter must differ"),
         (
-            !content.require_checksum || matches!(intake.mode, ModeName::Sidecar),
+            !content.require_checksum || !matches!(intake.mode, ModeName::Stability),
             "--require-checksum needs --mode sidecar: checksums are in sidecars",
         ),
     ];
@@ -319,8 +329,10 @@ impl RunArgs {
                 mode: match intake.mode {
                     ModeName::Stability => Mode::Stability(intake.stability_seconds),
                     ModeName::Sidecar => Mode::Sidecar,
+                    ModeName::Group => Mode::Group(intake.stability_seconds),
                 },
                 bounds: intake.bounds.bounds(),
+                group_timeout: intake.group_timeout,
             },
             sidecar_suffix: intake.sidecar_suffix,
             scan_interval: intake.scan_interval,

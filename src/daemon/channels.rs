@@ -9,6 +9,7 @@ use crate::fs::Fs;
 use crate::fs::notify::Hint;
 use crate::fs::real::raise_descriptor_limit;
 use crate::limits;
+use crate::pipeline::group::Group;
 use crate::pipeline::{HashResult, Report, Settled};
 use crate::types::FileIdentity;
 
@@ -20,6 +21,10 @@ pub(super) enum ToCommit<F: Fs> {
     Files(Vec<HashResult<F>>),
     /// Kept duplicates that are not in staging any more.
     Gone(Vec<FileIdentity>),
+    /// A group that has no file in staging.
+    Group(Arc<Group>),
+    /// A group, to find out which of its contents are in the warehouse.
+    Ask(Arc<Group>),
 }
 
 /// The results of a batch.

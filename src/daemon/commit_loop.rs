@@ -132,6 +132,8 @@ impl<F: Fs> Batch<F> {
         let files = match message {
             ToCommit::Note(settled) => return committer.note(settled),
             ToCommit::Gone(gone) => return committer.note_gone(&gone),
+            ToCommit::Group(group) => return committer.take_group(group),
+            ToCommit::Ask(group) => return committer.ask(group),
             ToCommit::Files(files) => files,
         };
         let mut small = 0;

@@ -6,6 +6,7 @@
 //! of small files: when that is full, it tries again after the next report.
 
 mod feed;
+mod groups;
 mod hear;
 mod look;
 mod schedule;
@@ -88,6 +89,8 @@ pub(super) struct Intake {
     outbox: Outbox,
     /// The directories that must not be replaced.
     places: Arc<Places<RealFs>>,
+    /// After how long an incomplete group is reported.
+    group_timeout: Option<Duration>,
 }
 
 /// Files that wait to be handed out.
@@ -130,6 +133,7 @@ impl Intake {
             schedule: Schedule::new(config, turn_max),
             outbox: Outbox { chunk: None, resumed: Vec::new(), load, full: None },
             places,
+            group_timeout: config.and_then(|config| config.completeness.group_timeout),
         }
     }
 
@@ -158,6 +162,7 @@ impl Intake {
             self.look_around(now)?;
             self.tell_too_large();
             self.tell_gone(to_commit)?;
+            self.tend_groups(to_commit, now)?;
             self.feed(to_hash, to_commit, now)?;
             if self.is_finished(now) && !self.wants_last_search(now) {
                 return match self.outbox.full.take() {

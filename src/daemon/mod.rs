@@ -305,6 +305,7 @@ fn log_started(config: &Config, recovered: &Recovered) {
         },
         stability_seconds = config.completeness.mode.window().map(|window| window.as_secs_f64()),
         sidecar_suffix = sidecar_suffix.as_deref(),
+        group_timeout = config.completeness.group_timeout.map(|it| tracing::field::display(humantime::format_duration(it))),
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,
         include = patterns(&config.include),

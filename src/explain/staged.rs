@@ -132,7 +132,9 @@ fn by_the_ingestor(path: &Path, told: &StagedStatus) -> Option<Answer> {
             .with("window_seconds", told.window_seconds.filter(|_| told.phase == "waiting"))
             .with("retry_in_seconds", told.retry_in_seconds)
             .with("failures", told.failures.filter(|failures| *failures > 0))
-            .with("error", told.error.clone().filter(|_| about_the_last_failure)),
+            .with("error", told.error.clone().filter(|_| about_the_last_failure))
+            .with("group", told.group.clone())
+            .with("missing", (!told.missing.is_empty()).then(|| told.missing.clone())),
     )
 }
 

@@ -131,7 +131,10 @@ impl Ours {
             &metrics.failures,
         )?;
         table.row("quarantined", "Failures that moved a file to quarantine, by reason", &metrics.quarantined)?;
-        table.row("abandoned", "Files that were abandoned before they were moved, by reason", &metrics.abandoned)
+        table.row("abandoned", "Files that were abandoned before they were moved, by reason", &metrics.abandoned)?;
+        table.row("groups", "Groups whose files are all in the warehouse", &metrics.groups.ingested)?;
+        let help = "Groups that have waited for longer than --group-timeout; absent without that option";
+        table.known("groups_overdue", help, &metrics.groups.overdue)
     }
 
     fn queue(&self, table: &mut Table<'_>) -> fmt::Result {

@@ -62,6 +62,8 @@ label!(
         Malformed = "malformed",
         /// It is larger than --max-size.
         TooLarge = "too_large",
+        /// It is a group file that cannot be used.
+        Group = "group",
         /// It could not be copied or moved into the warehouse.
         NotMoved = "not_moved",
         /// A source or sidecar could not be removed afterwards.

@@ -7,6 +7,7 @@
 pub mod durations;
 pub mod events;
 mod exposition;
+mod groups;
 pub mod health;
 pub mod http;
 pub mod labels;
@@ -52,6 +53,7 @@ pub struct Metrics {
     stages: By<Stage, Value>,
     scan: ScanMetrics,
     last_ingest: Value,
+    groups: GroupMetrics,
     journal: JournalMetrics,
 }
 
@@ -78,6 +80,14 @@ struct ScanMetrics {
     oldest_waiting: Value,
     last: Value,
     last_millis: Value,
+}
+
+/// Groups.
+#[derive(Debug, Default)]
+struct GroupMetrics {
+    ingested: Counter,
+    /// Those that have waited for longer than --group-timeout.
+    overdue: Value,
 }
 
 /// The journal.
@@ -203,6 +213,7 @@ impl Default for Metrics {
             stages: By::default(),
             scan: ScanMetrics::default(),
             last_ingest: Value::default(),
+            groups: GroupMetrics::default(),
             journal: JournalMetrics::default(),
         }
     }

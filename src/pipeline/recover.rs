@@ -14,6 +14,10 @@
 //! | HASHED | the same, and neither exists, or the source has a second name | stays HASHED for the next start |
 //! | HASHED | the source cannot be checked, and another file is at the warehouse path | stays HASHED for the next start |
 //! | HASHED | none of these | ABANDONED; the file at the warehouse path may be there by mistake: see `recover/mistaken.rs` |
+//! | GROUP, none of its files MOVED | all are HASHED, and each has arrived or can be moved | all go on to MOVED, in one frame |
+//! | GROUP, none of its files MOVED | one of them may have arrived, and cannot be checked | all stay for the next start |
+//! | GROUP, none of its files MOVED | anything else | those that have arrived are put back; all are ABANDONED |
+//! | GROUP | its files are MOVED | after their lines, the group file is removed; GROUP_DONE |
 //! | MOVED | | its line is completed, or written if it is missing; cleaned up; MANIFESTED |
 //! | SKIPPED_DUPLICATE | not done yet | removed or moved away, as recorded |
 //!
@@ -24,6 +28,7 @@
 
 mod doubt;
 mod foresee;
+mod groups;
 mod mistaken;
 
 use std::ffi::OsStr;
@@ -138,8 +143,9 @@ impl<F: Fs> Committer<F> {
     pub fn recover(&mut self) -> Result<Recovered, Error> {
         self.is_recovering = true;
         let mut recovered = Recovered::default();
+        let mut unseen = self.recover_groups(&mut recovered)?;
         self.resume_discovered(&mut recovered)?;
-        let unseen = self.finish_hashed(&mut recovered)?;
+        unseen.extend(self.finish_hashed(&mut recovered)?);
         self.finish_moved(&mut recovered)?;
         self.is_recovering = false;
         self.flush()?;
@@ -152,7 +158,7 @@ impl<F: Fs> Committer<F> {
     /// DISCOVERED: prepared to be hashed again, or abandoned.
     fn resume_discovered(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
         let mut records = Vec::new();
-        for ingest in self.open_in(FileState::Discovered) {
+        for ingest in self.open_alone(FileState::Discovered) {
             match self.resume_source(&ingest, &recovered.resumed)? {
                 Ok(settled) => recovered.resumed.push((ingest.id, settled)),
                 Err(reason) => {
@@ -168,15 +174,9 @@ impl<F: Fs> Committer<F> {
     /// HASHED: becomes MOVED, is abandoned, or is left for the next start. Returns the copies of the files that are left.
     fn finish_hashed(&mut self, recovered: &mut Recovered) -> Result<Vec<Copy>, Error> {
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for ingest in self.open_in(FileState::Hashed) {
+        for ingest in self.open_alone(FileState::Hashed) {
             let mut work = work_of(&ingest)?;
-            let mut place = self.find(&ingest)?;
-            if matches!(place, Whereabouts::Lost(_))
-                && let Some(error) = self.return_mistaken(&ingest)?
-            {
-                place = Whereabouts::Unseen(error);
-            }
-            match self.guard_or_doubt(&ingest, &mut work, place)? {
+            match self.whereabouts(&ingest, &mut work)? {
                 Whereabouts::Arrived => placed.push(work),
                 Whereabouts::Ready => to_place.push(work),
                 Whereabouts::Again => match self.resume_source(&ingest, &recovered.resumed)? {
@@ -194,10 +194,7 @@ impl<F: Fs> Committer<F> {
                 }
                 Whereabouts::Unseen(error) => {
                     self.report_unseen(&ingest, &error);
-                    if let Some(target) = ingest.target {
-                        self.pending.undecided.insert(target.warehouse_path);
-                        unseen.extend(target.copy);
-                    }
+                    unseen.extend(self.leave(ingest));
                 }
             }
         }
@@ -209,6 +206,31 @@ impl<F: Fs> Committer<F> {
         Ok(unseen)
     }
 
+    /// The open ingests in a state that belong to no group, oldest first.
+    fn open_alone(&self, state: FileState) -> Vec<Ingest> {
+        let mut open = self.open_in(state);
+        open.retain(|ingest| ingest.group.is_none());
+        open
+    }
+
+    /// Where a HASHED file is; if it is there, `work` holds it.
+    fn whereabouts(&mut self, ingest: &Ingest, work: &mut Work<F>) -> Result<Whereabouts, Error> {
+        let mut place = self.find(ingest)?;
+        if matches!(place, Whereabouts::Lost(_))
+            && let Some(error) = self.return_mistaken(ingest)?
+        {
+            place = Whereabouts::Unseen(error);
+        }
+        self.guard_or_doubt(ingest, work, place)
+    }
+
+    /// Leaves a file HASHED for the next start; returns its copy, which is still needed.
+    fn leave(&mut self, ingest: Ingest) -> Option<Copy> {
+        let target = ingest.target?;
+        self.pending.undecided.insert(target.warehouse_path);
+        target.copy
+    }
+
     /// MOVED, SKIPPED_DUPLICATE and QUARANTINED: taken to the end.
     fn finish_moved(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
         let mut moved = self.open_in(FileState::Moved).iter().map(work_of).collect::<Result<Vec<_>, Error>>()?;
@@ -217,17 +239,34 @@ impl<F: Fs> Committer<F> {
         let duplicates: Vec<_> = to_clear.iter().map(work_of).collect::<Result<_, _>>()?;
         recovered.counts.completed = moved.len() as u64;
         recovered.counts.cleared = duplicates.len() as u64;
-        self.finish(moved, duplicates, &mut Vec::new())
+        let done = self.end_groups()?;
+        self.finish(moved, duplicates, &mut Vec::new())?;
+        self.pending.closings.extend(done.into_iter().map(Record::GroupDone));
+        Ok(())
     }
 
     /// Writes MOVED for the files that have arrived.
     fn settle_moves(&mut self, placed: Vec<Work<F>>, mut dropped: Vec<Dropped<F>>) -> Result<(), Error> {
+        let placed = self.with_one_name(placed, &mut dropped)?;
+        let moved = self.confirm(placed, &mut dropped)?;
+        self.record_and_tell(&moved, dropped)
+    }
+
+    /// The files that have arrived and have no second name.
+    fn with_one_name(
+        &mut self,
+        placed: Vec<Work<F>>,
+        dropped: &mut Vec<Dropped<F>>,
+    ) -> Result<Vec<Work<F>>, Error> {
         // Before the leases are checked: a writer could still open a file in the warehouse by its second name.
         self.patiently(|staging| staging.dirs.sync())?;
-        let placed = self.remove_second_names(placed, &mut dropped)?;
-        let moved = self.confirm(placed, &mut dropped)?;
+        self.remove_second_names(placed, dropped)
+    }
+
+    /// Writes MOVED and ABANDONED, and logs what failed.
+    fn record_and_tell(&mut self, moved: &[Work<F>], dropped: Vec<Dropped<F>>) -> Result<(), Error> {
         let mut reports = Vec::new();
-        self.record_moves(&moved, dropped, &mut reports)?;
+        self.record_moves(moved, dropped, &mut reports)?;
         for report in reports {
             if let Outcome::Refused(refusal) = &report.outcome
                 && let Some(error) = refusal.error()

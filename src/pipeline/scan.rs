@@ -15,6 +15,7 @@ use std::time::Duration;
 use self::ignored::{IgnoredCounts, IgnoredNames};
 use self::names::{Ignored, ignored_always};
 use self::patterns::Patterns;
+use super::group::{Member, is_group_file};
 use super::settle::bounds::age;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{Notes, data_name, sidecar_name};
@@ -36,6 +37,8 @@ pub struct NameRules {
     pub exclude: Option<Patterns>,
     /// In sidecar mode, the suffix of sidecars.
     pub sidecar_suffix: Option<OsString>,
+    /// In group mode, names with the suffix of group files are theirs, whatever the patterns say.
+    pub groups: bool,
 }
 
 impl NameRules {
@@ -56,6 +59,9 @@ impl NameRules {
     fn ignored_as_data(&self, name: &OsStr) -> Option<Ignored> {
         if let Some(always) = ignored_always(name.as_bytes()) {
             return Some(always);
+        }
+        if self.groups && is_group_file(name) {
+            return None;
         }
         if let Some(include) = self.include.as_ref().filter(|include| !include.matches(name)) {
             return Some(Ignored::NotIncluded { but_for_case: include.matches_but_for_case(name) });
@@ -261,6 +267,20 @@ impl<F: Fs> Scanner<F> {
         }
     }
 
+    /// The members of a group, if each of them has a name that is ingested.
+    ///
+    /// # Errors
+    /// Says which one has not.
+    pub fn check_members(&self, members: Vec<Member>) -> Result<Vec<Member>, String> {
+        for member in &members {
+            let name = member.name.file_name().unwrap_or_default();
+            if let Some(why) = self.rules.ignored(name) {
+                return Err(format!("{} is never ingested: {}", member.name.display(), why.text()));
+            }
+        }
+        Ok(members)
+    }
+
     /// How many files the last whole scan ignored.
     pub fn ignored(&self) -> &IgnoredCounts {
         self.ignored.counts()
@@ -309,7 +329,7 @@ mod tests {
         let rules = NameRules {
             include: Patterns::new(&["*.csv".to_owned()]).unwrap(),
             exclude: Patterns::new(&["old*".to_owned()]).unwrap(),
-            sidecar_suffix: None,
+            ..NameRules::default()
         };
         let judge = |name: &str| rules.ignored(OsStr::new(name));
         assert_eq!(judge("A.CSV"), Some(Ignored::NotIncluded { but_for_case: true }));

@@ -31,6 +31,7 @@ impl Intake {
             self.outbox.full = None;
             self.metrics.disk_has_room();
         }
+        self.release_group();
         loop {
             if self.outbox.chunk.is_none() {
                 self.outbox.chunk = self.next_chunk(&to_hash.large, to_commit)?;
@@ -66,7 +67,9 @@ impl Intake {
             }
             // The journal already has the DISCOVERED of a resumed file, with its id and time. And whether an orphaned
             // sidecar releases its file depends on its content, so nothing is recorded before it is read.
-            if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed && !settled.orphaned {
+            // The DISCOVERED of a group's file follows the group's own record.
+            let is_alone = !settled.orphaned && settled.group.is_none();
+            if settled.identity.size >= NOTE_BYTES_MIN && !is_resumed && is_alone {
                 let note = ToCommit::Note(settled.clone());
                 heartbeat::waiting(|| to_commit.send(note).map_err(|_| Error::Thread("commit")))?;
             }
@@ -84,6 +87,10 @@ impl Intake {
     fn next_file(&mut self) -> Option<(Settled, bool)> {
         if let Some(settled) = self.outbox.resumed.pop() {
             return Some((settled, true));
+        }
+        // The committer waits for all files of a group that was handed out.
+        if let Some(settled) = self.settle.take_grouped() {
+            return Some((settled, false));
         }
         if self.settle.in_flight() >= self.outbox.load.in_flight_max {
             return None;

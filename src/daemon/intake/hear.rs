@@ -16,6 +16,7 @@ use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, KEPT_GONE_BATCH_MAX};
 use crate::metrics::{FailureReason, seconds};
+use crate::pipeline::group::is_group_file;
 use crate::pipeline::settle::Reaction;
 use crate::pipeline::{Outcome, Refusal, Report};
 
@@ -26,6 +27,8 @@ impl Intake {
             self.asked = channel::never();
             return;
         };
+        let group = if is_group_file(&name) { Some(&*name) } else { self.settle.group_of(&name).map(|group| &**group) };
+        let status = group.and_then(|group| self.settle.group_status(group, now));
         let told = self.settle.tell(&name, now).map(|tracked| StagedStatus {
             phase: tracked.phase.to_owned(),
             reason: tracked.why.map(|why| why.text().to_owned()),
@@ -33,6 +36,8 @@ impl Intake {
             window_seconds: self.settle.window().map(seconds),
             retry_in_seconds: tracked.retry_in.map(seconds),
             failures: tracked.failures,
+            group: status.as_ref().map(|status| status.name.to_string_lossy().into_owned()),
+            missing: status.map(|status| status.texts).unwrap_or_default(),
             error: self.errors.iter().rev().find(|(of, _)| **of == *name).map(|(_, error)| error.clone()),
         });
         // The channel has room for it; whether the answer is read does not matter here.
@@ -40,7 +45,7 @@ impl Intake {
     }
 
     /// Logs an error of a file, and remembers it for `explain`; for a limited number of files.
-    fn file_failed(&mut self, name: &Arc<OsStr>, reason: FailureReason, error: String, retry_in: Option<Duration>) {
+    pub(super) fn file_failed(&mut self, name: &Arc<OsStr>, reason: FailureReason, error: String, retry_in: Option<Duration>) {
         let path = self.input.as_deref().unwrap_or(Path::new("")).join(&**name);
         self.metrics.file_failed(&path, reason, &error, retry_in);
         self.errors.retain(|(of, _)| of != name);

@@ -84,7 +84,7 @@ impl<F: Fs> Committer<F> {
         Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))
     }
 
-    pub(super) fn report_refused(&self, path: &Path, removed: &Removed) {
+    pub(in crate::pipeline) fn report_refused(&self, path: &Path, removed: &Removed) {
         if let Removed::Refused(error) = removed {
             let error = format!("cannot be removed: {error}");
             self.metrics.file_failed(path, FailureReason::NotRemoved, &error, None);

@@ -10,6 +10,8 @@
 
 mod clean_up;
 mod duplicates;
+mod gather;
+mod groups;
 mod move_in;
 mod original;
 mod plan;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::group::Group;
 use super::hash::Shared;
 use super::manifest::Manifests;
 use super::patience::{OnFull, Patience};
@@ -75,13 +78,15 @@ pub(super) struct Pending<F: Fs> {
     /// Files that wait for a file of equal content in the batch before.
     deferred: Vec<HashedFile<F>>,
     /// MANIFESTED and other closing records, for the next frame.
-    closings: Vec<Record>,
+    pub(super) closings: Vec<Record>,
     /// Warehouse paths of files that stay HASHED for the next start. That start takes the file at such a path for the one
     /// that was HASHED, so no other file may go there.
     pub(super) undecided: HashSet<PathBuf>,
     /// Files of the last batch that are in the warehouse, still open: closing them takes time, and another thread can do
     /// it.
     finished: Vec<F::File>,
+    /// Groups of which some files are not hashed yet, or that wait for the next batch.
+    groups: gather::Groups<F>,
 }
 
 /// A file on its way through one batch.
@@ -145,6 +150,7 @@ impl<F: Fs> Committer<F> {
                 closings: Vec::new(),
                 undecided: HashSet::new(),
                 finished: Vec::new(),
+                groups: gather::Groups::default(),
             },
             verified: HashMap::new(),
             fs,
@@ -208,12 +214,12 @@ impl<F: Fs> Committer<F> {
 
     /// True if records wait for the next frame, or files for the next batch.
     pub fn has_pending(&self) -> bool {
-        !self.pending.closings.is_empty() || !self.pending.noted.is_empty() || !self.pending.deferred.is_empty()
+        !self.pending.closings.is_empty() || !self.pending.noted.is_empty() || self.has_deferred()
     }
 
     /// True if files wait for the next batch because files of equal content were in the one before.
     pub fn has_deferred(&self) -> bool {
-        !self.pending.deferred.is_empty()
+        !self.pending.deferred.is_empty() || self.pending.groups.are_ready()
     }
 
     /// Takes one batch of files all the way: journal, publish, journal, manifest, clean-up. Of several files with one
@@ -225,6 +231,14 @@ impl<F: Fs> Committer<F> {
             places.must_hold(&self.journal)?;
         }
         let mut reports = Vec::with_capacity(batch.len());
+        for group in std::mem::take(&mut self.pending.groups.asked) {
+            reports.push(self.answer(&group)?);
+        }
+        let batch = self.gather(batch, &mut reports);
+        if batch.is_empty() && self.pending.deferred.is_empty() && self.pending.groups.are_ready() {
+            self.commit_groups(&mut reports)?;
+            return Ok(reports);
+        }
         let mut hashed = std::mem::take(&mut self.pending.deferred);
         let mut to_quarantine = Vec::new();
         for item in batch {
@@ -240,17 +254,33 @@ impl<F: Fs> Committer<F> {
             // One call for all. Its failure ends the process: it does not show which file it concerns.
             self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
         }
-        // An original that no kept duplicate holds any more may have expired: the index must know before the plan.
-        if self.pending.closings.iter().any(|record| matches!(record, Record::KeptGone(_))) {
-            self.flush()?;
-        }
+        self.flush_kept_gone()?;
         let mut plan = self.plan(hashed)?;
         self.plan_quarantine(to_quarantine, &mut plan);
         self.write(&plan.records)?;
 
         let (placed, dropped) = self.place_all(plan.ingests)?;
         self.carry_through(placed, dropped, plan.duplicates, &mut reports)?;
+        self.commit_groups(&mut reports)?;
         Ok(reports)
+    }
+
+    /// Takes over a group that has no file in staging.
+    pub fn take_group(&mut self, group: Arc<Group>) {
+        self.pending.groups.take_whole(group);
+    }
+
+    /// An original that no kept duplicate holds any more may have expired: the index must know before a plan.
+    fn flush_kept_gone(&mut self) -> Result<(), Error> {
+        match self.pending.closings.iter().any(|record| matches!(record, Record::KeptGone(_))) {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes over a question about a group. The next batch's reports have the answer.
+    pub fn ask(&mut self, group: Arc<Group>) {
+        self.pending.groups.asked.push(group);
     }
 
     fn finding(&self, refused: &super::Refused) -> Option<QuarantineReason> {

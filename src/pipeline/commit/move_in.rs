@@ -179,6 +179,17 @@ impl<F: Fs> Committer<F> {
         dropped: Vec<Dropped<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
+        let records = self.moves(moved, dropped, reports)?;
+        self.write(&records)
+    }
+
+    /// MOVED, all of them first, and ABANDONED.
+    pub(super) fn moves(
+        &mut self,
+        moved: &[Work<F>],
+        dropped: Vec<Dropped<F>>,
+        reports: &mut Vec<Report>,
+    ) -> Result<Vec<Record>, Error> {
         let mut records = Vec::with_capacity(moved.len() + dropped.len());
         for work in moved {
             let published = self.published(work.id)?;
@@ -194,13 +205,14 @@ impl<F: Fs> Committer<F> {
                 }
             }
             records.push(Record::Abandoned(Abandoned { ingest_id, reason }));
-            let outcome = match dropped.error {
-                Some(error) => Outcome::Refused(Refusal::Failed(error)),
-                None => Outcome::Abandoned(reason),
+            let outcome = match (dropped.error, reason) {
+                (Some(error), _) => Outcome::Refused(Refusal::Failed(error)),
+                (None, AbandonReason::Group) => Outcome::Refused(Refusal::Group),
+                (None, reason) => Outcome::Abandoned(reason),
             };
             reports.push(Report { name: dropped.work.name, outcome });
         }
-        self.write(&records)
+        Ok(records)
     }
 
     /// The identity of the file at its warehouse path, if it is the file that was moved. Recorded in MOVED, it saves

@@ -18,6 +18,11 @@ use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled};
 use crate::types::{IngestId, Sha256};
 
+fn work<F: Fs>(id: IngestId, file: HashedFile<F>) -> Work<F> {
+    let (name, key) = (file.settled.name, file.settled.identity.key());
+    Work { id, name, key, held: Some(file.file), leased: file.leased }
+}
+
 /// The decisions of a batch: what to write and which files to move.
 pub(super) struct BatchPlan<F: Fs> {
     pub(super) records: Vec<Record>,
@@ -80,40 +85,44 @@ impl<F: Fs> Committer<F> {
                 continue;
             }
             let id = self.discover(&file.settled, &mut plan.records);
-            let work = Work {
-                id,
-                name: file.settled.name.clone(),
-                key: file.settled.identity.key(),
-                held: Some(file.file),
-                leased: file.leased,
-            };
             match original {
-                Some(original) => {
-                    plan.records.push(self.skipped(id, &file.settled.name, &file.sha256, original));
-                    // The warehouse has this content: the copy is useless. If it cannot be removed, the next start
-                    // removes it.
-                    if let Some(copy) = file.copy {
-                        let _ = self.staging.dirs.discard(&copy.path);
-                    }
-                    plan.duplicates.push(work);
-                }
-                None => {
-                    if let Some(profile) = file.profile {
-                        plan.records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
-                    }
-                    let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
-                    plan.records.push(Record::Hashed(HashedRecord {
-                        ingest_id: id,
-                        sha256: file.sha256,
-                        warehouse_path: self.first_choice(&partition, &file.settled.name, &file.sha256, id),
-                        copy: file.copy,
-                        verified_by: file.verified_by,
-                    }));
-                    plan.ingests.push(work);
-                }
+                Some(original) => plan.duplicates.push(self.skip(id, file, original, &mut plan.records)),
+                None => plan.ingests.push(self.intend(id, file, &mut plan.records)),
             }
         }
         Ok(plan)
+    }
+
+    /// Adds the record of a file whose content is in the warehouse.
+    pub(super) fn skip(
+        &mut self,
+        id: IngestId,
+        file: HashedFile<F>,
+        of: IngestId,
+        records: &mut Vec<Record>,
+    ) -> Work<F> {
+        records.push(self.skipped(id, &file.settled.name, &file.sha256, of));
+        // The warehouse has this content: the copy is useless. If it cannot be removed, the next start removes it.
+        if let Some(copy) = &file.copy {
+            let _ = self.staging.dirs.discard(&copy.path);
+        }
+        work(id, file)
+    }
+
+    /// Adds the records of a file that is about to be moved.
+    pub(super) fn intend(&mut self, id: IngestId, mut file: HashedFile<F>, records: &mut Vec<Record>) -> Work<F> {
+        if let Some(profile) = file.profile.take() {
+            records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
+        }
+        let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
+        records.push(Record::Hashed(HashedRecord {
+            ingest_id: id,
+            sha256: file.sha256,
+            warehouse_path: self.first_choice(&partition, &file.settled.name, &file.sha256, id),
+            copy: file.copy.take(),
+            verified_by: file.verified_by,
+        }));
+        work(id, file)
     }
 
     /// The first name in `partition` that no undecided file has.

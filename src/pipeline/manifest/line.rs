@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
+use crate::journal::groups::OpenGroup;
 use crate::journal::hex;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{HeaderFault, Profile};
@@ -16,8 +17,9 @@ use crate::types::{Algorithm, IngestId, UnixMillis};
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
 /// The longest line: two paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
-/// column names, with each byte escaped to six; the header's faults, of 60 bytes at most; and the rest.
-pub const LINE_BYTES_MAX: usize = 256 << 10;
+/// column names, with each byte escaped to six; the header's faults, of 60 bytes at most; a group's name, the names of its
+/// members, each escaped to six and once more as base64, and 150 bytes for each of them; and the rest.
+pub const LINE_BYTES_MAX: usize = 384 << 10;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -39,7 +41,46 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_by: Option<Algorithm>,
     #[serde(flatten)]
+    group: Option<GroupFields>,
+    #[serde(flatten)]
     profile: Option<ProfileFields<'a>>,
+}
+
+/// The fields of a file of a group.
+#[derive(Serialize)]
+struct GroupFields {
+    group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_base64: Option<String>,
+    group_size: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    group_known: Vec<KnownFields>,
+}
+
+/// A member of a group that was in the warehouse already.
+#[derive(Serialize)]
+struct KnownFields {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
+    sha256: String,
+    ingest_id: IngestId,
+}
+
+impl GroupFields {
+    /// The first line of a group says which members have no line.
+    fn of(open: &OpenGroup, ingest: &Ingest) -> GroupFields {
+        let group = &open.group;
+        let (name, group_base64) = json_path(group.path.strip_prefix(&ingest.settings.input).unwrap_or(&group.path));
+        let is_first = group.moving.first() == Some(&ingest.id);
+        let known = group.known.iter().filter(|_| is_first).map(|known| {
+            let (name, name_base64) = json_path(&known.name);
+            let name = name.into_owned();
+            KnownFields { name, name_base64, sha256: known.sha256.hex(), ingest_id: known.of }
+        });
+        let (group_size, group_known) = (group.size(), known.collect());
+        GroupFields { group: name.into_owned(), group_base64, group_size, group_known }
+    }
 }
 
 /// The fields of a validated file. Null where unknown.
@@ -111,6 +152,7 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
         journal: journal.map(hex),
         ingested_at: ingest.discovered_at.rfc3339(),
         verified_by: target.verified_by,
+        group: ingest.group.as_ref().map(|group| GroupFields::of(group, ingest)),
         profile: ingest.profile().map(ProfileFields::of),
     };
     // Writing strings and numbers to memory cannot fail.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::tracked::{Phase, Tracked};
+use super::tracked::{Mode, Phase, Tracked};
 use super::{REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle};
 use crate::journal::record::AbandonReason;
 use crate::limits::FULL_DISK_RETRY_MAX;
@@ -48,8 +48,12 @@ impl Settle {
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
                 // Nothing is wrong with the file: it is handed out again at once, and copied.
                 tracked.copies = true;
-                tracked.phase = Phase::Ready;
-                self.queues.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
+                if matches!(self.mode, Mode::Group(_)) {
+                    tracked.phase = Phase::Waiting { since: Duration::ZERO, why: WhyNot::GroupIncomplete };
+                } else {
+                    tracked.phase = Phase::Ready;
+                    self.queues.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
+                }
                 // It was renamed there and back, which changed its ctime: with the known identity it would be refused.
                 return Reaction { look_again: true, ..none };
             }

@@ -1,0 +1,70 @@
+//! Groups in a dry run: found, asked about and hashed as in a real run.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Error;
+use crate::fs::Fs;
+use crate::journal::index::Index;
+use crate::pipeline::group::{self, NotRead};
+use crate::pipeline::hash::Shared;
+use crate::pipeline::scan::Scanner;
+use crate::pipeline::settle::Settle;
+use crate::pipeline::{Outcome, Refusal, Report, Settled};
+use crate::types::Sha256;
+
+/// Hands out the groups that are complete. Returns the group files that cannot be used, and why.
+pub(super) fn find<F: Fs>(
+    shared: &Shared<F>,
+    scanner: &mut Scanner<F>,
+    settle: &mut Settle,
+    index: &Index,
+    now: Duration,
+) -> Result<Vec<(Arc<OsStr>, String)>, Error> {
+    let mut faulty = Vec::new();
+    while let Some((name, identity)) = settle.take_group_to_read() {
+        let read = group::read(&shared.fs, &shared.staging, &name, &identity)
+            .and_then(|members| scanner.check_members(members).map_err(NotRead::Faulty));
+        settle.read_group((&name, identity), read.as_ref().map(Clone::clone), now);
+        match read {
+            Err(NotRead::Faulty(why)) => faulty.push((name, why)),
+            Err(NotRead::Failed(error)) => faulty.push((name, error.to_string())),
+            Ok(_) | Err(NotRead::Busy) => {}
+        }
+    }
+    release(shared, settle);
+    if settle.groups_want_scan() {
+        // Only a whole scan proves that a member is not there.
+        scanner.begin(settle)?;
+        while scanner.is_scanning() {
+            scanner.slice(settle, now)?;
+        }
+        release(shared, settle);
+    }
+    while let Some(group) = settle.take_to_ask() {
+        let known = |sha256| Ok(index.original(sha256)?.is_some());
+        let known: Result<Vec<bool>, Error> = group.members.iter().map(|member| known(&member.sha256)).collect();
+        settle.report(&Report { name: group.name.clone(), outcome: Outcome::Known(known?) }, now);
+        release(shared, settle);
+    }
+    Ok(faulty)
+}
+
+fn release<F: Fs>(shared: &Shared<F>, settle: &mut Settle) {
+    while settle.release_group(shared.fs.now(), usize::MAX) {}
+}
+
+/// If one file of a group was refused, so are the others.
+pub(super) fn all_or_none(
+    hashed: Vec<(Settled, Result<Sha256, Refusal>)>,
+) -> impl Iterator<Item = (Settled, Result<Sha256, Refusal>)> {
+    let ticket = |settled: &Settled| settled.group.as_ref().map(|group| group.ticket);
+    let refused = hashed.iter().filter(|(_, hashed)| hashed.is_err()).filter_map(|(settled, _)| ticket(settled));
+    let broken: HashSet<u64> = refused.collect();
+    hashed.into_iter().map(move |(settled, hashed)| match ticket(&settled) {
+        Some(group) if broken.contains(&group) => (settled, hashed.and(Err(Refusal::Group))),
+        _ => (settled, hashed),
+    })
+}
