@@ -3,6 +3,7 @@
 // Each binary uses only a part of it.
 #![allow(dead_code)]
 
+pub mod groups;
 pub mod promises;
 pub mod skip;
 pub mod view;

@@ -29,6 +29,8 @@ pub struct Rules {
     pub syncs: bool,
     /// A file is complete when its sidecar says so.
     pub sidecars: bool,
+    /// A file is complete when its group is.
+    pub groups: bool,
     pub duplicates: DuplicateAction,
     pub validate: Option<Validation>,
     pub quarantines: bool,
@@ -150,7 +152,11 @@ impl Promises {
 
     /// True if the file is released, and not malformed where malformed files are refused.
     pub fn is_wanted(&mut self, view: &View, path: &Path, digest: &Digest) -> bool {
-        let is_released = !self.rules.sidecars || view.is_released(path, digest);
+        let is_released = match (self.rules.sidecars, self.rules.groups) {
+            (true, _) => view.is_released(path, digest),
+            (_, true) => view.due_in_groups().contains(digest),
+            _ => true,
+        };
         let Some(validate) = self.rules.validate else { return is_released };
         let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
             let content = &view.staged_contents[path];
@@ -180,6 +186,7 @@ impl Promises {
         self.always(view)?;
         // Only now: a file that an upstream has put in another's place may be moved by mistake, and is then moved back.
         self.once(view)?;
+        view.groups_are_whole()?;
         ensure!(self.shares_manifests || view.torn.is_empty(), "the manifest is torn: {:?}", view.torn);
         for digest in &self.reported {
             ensure!(view.lines.iter().any(|line| line.sha256 == *digest), "reported, and not listed: {digest}");
@@ -220,6 +227,9 @@ impl Promises {
                 "moved away, and no duplicate: {}",
                 path.display()
             );
+        }
+        if self.rules.groups && !self.withdrew {
+            view.groups_are_done()?;
         }
         self.in_quarantine(view)?;
         self.left_in_staging(view, &warehouse)

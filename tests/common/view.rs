@@ -11,6 +11,8 @@ use hashbrown::HashMap;
 use serde_json::Value;
 use sha2::Digest as _;
 
+use super::groups::LineGroup;
+
 /// SHA-256 of a content in hex, as in the manifest.
 pub type Digest = String;
 
@@ -47,6 +49,8 @@ pub struct Line {
     pub warehouse_path: PathBuf,
     /// Of a validated file: the number of rows, and what is wrong with it.
     pub profile: Option<(Option<u64>, Option<String>)>,
+    /// Of a file of a group.
+    pub group: Option<LineGroup>,
 }
 
 /// Text in a manifest that is not a complete line of the ingestor.
@@ -138,6 +142,7 @@ fn parse(text: &[u8]) -> Option<Line> {
             let reason = value.get("malformed_reason").map(|reason| reason.as_str().unwrap_or_default().to_owned());
             (rows.as_u64(), reason)
         }),
+        group: LineGroup::of(&value),
     })
 }
 

@@ -98,7 +98,7 @@ impl<F: Fs> Committer<F> {
     ///
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
-    pub(super) fn answer(&self, group: &Group) -> Result<Report, Error> {
+    pub fn answer(&self, group: &Group) -> Result<Report, Error> {
         let known = |sha256| Ok(self.index.original(sha256)?.is_some());
         let known: Result<Vec<bool>, Error> = group.members.iter().map(|member| known(&member.sha256)).collect();
         Ok(Report { name: group.name.clone(), outcome: Outcome::Known(known?) })

@@ -53,6 +53,10 @@ pub enum Act {
     Orphan(Name),
     /// The first half of a file is written in place, and the upstream does not release it.
     Half(Name, Body),
+    /// A group file is renamed into place that names these files and contents, and `Write` has written or will write them.
+    Group(u8, Vec<(Name, Body)>),
+    /// A group file is removed.
+    Ungroup(u8),
     /// So many hours pass.
     Wait(u8),
     /// Another program appends a line to the newest manifest, or half of one.
@@ -91,10 +95,16 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     if upstream.is_aborted() {
         return;
     }
+    model.withdrew |= matches!(act, Act::Ungroup(_));
     let withdraws = matches!(act, Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
     model.withdrew |= model.rules.sidecars && withdraws;
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
+        Act::Group(number, members) => Some(group(upstream, model, *number, members)),
+        Act::Ungroup(number) => {
+            let _ = upstream.remove(group_path(*number));
+            None
+        }
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Replace(name, body) => replace(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Rename(from, to) => {
@@ -174,6 +184,26 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         }
         _ => unreachable!("{act:?} is an act of an upstream"),
     }
+}
+
+/// The path of a group file.
+pub fn group_path(number: u8) -> PathBuf {
+    Path::new(STAGING).join(format!("g{number}.group"))
+}
+
+fn group(upstream: &mut Upstream<'_>, model: &mut Model, number: u8, members: &[(Name, Body)]) -> PathBuf {
+    let hidden = Path::new(STAGING).join(UNFINISHED);
+    let line = |(name, body): &(Name, Body)| {
+        let name = NAMES[usize::from(*name) % NAMES.len()];
+        format!("{}  {name}\n", digest(&content_of(*body)))
+    };
+    let text: String = members.iter().map(line).collect();
+    upstream.write(&hidden, text.as_bytes()).unwrap();
+    if model.rules.syncs {
+        upstream.sync_path(&hidden).unwrap();
+    }
+    upstream.replace(&hidden, group_path(number)).unwrap();
+    group_path(number)
 }
 
 fn replace(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {

@@ -15,6 +15,7 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::record::DuplicateAction;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
+use csv_ingestor::pipeline::group;
 use csv_ingestor::pipeline::hash::Hasher;
 use csv_ingestor::pipeline::patience::OnFull;
 use csv_ingestor::pipeline::places::Accepts;
@@ -22,7 +23,7 @@ use csv_ingestor::pipeline::scan::{NameRules, Scanner};
 use csv_ingestor::pipeline::settle::{Mode, Settle};
 use csv_ingestor::pipeline::{HashResult, Outcome, Report};
 
-use super::scenario::{Compacts, Moment, Phase, REMEMBERED, STATE, Scenario};
+use super::scenario::{Compacts, Moment, Phase, REMEMBERED, STAGING, STATE, Scenario};
 use super::turns::Meanwhile;
 use super::view::Digest;
 
@@ -127,12 +128,18 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, Error> {
         let Engine { mut committer, shared, recovered, .. } = engine;
         listener.recovered(fs);
-        let mode = if scenario.sidecars { Mode::Sidecar } else { Mode::Stability(Duration::ZERO) };
+        let mode = match (scenario.sidecars, scenario.groups()) {
+            (true, _) => Mode::Sidecar,
+            (_, true) => Mode::Group(Duration::ZERO),
+            _ => Mode::Stability(Duration::ZERO),
+        };
         // Kept duplicates are skipped only where duplicates are kept.
         let keeps = scenario.duplicates == DuplicateAction::Keep;
         let kept: Vec<_> = committer.index().kept().filter(|_| keeps).copied().collect();
         let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
-        let rules = NameRules { sidecar_suffix: scenario.sidecars.then(|| ".ok".into()), ..NameRules::default() };
+        let groups = scenario.groups();
+        let rules =
+            NameRules { sidecar_suffix: scenario.sidecars.then(|| ".ok".into()), groups, ..NameRules::default() };
         let mut resumed = Vec::new();
         for (id, mut settled) in recovered.resumed {
             settle.adopt(&mut settled);
@@ -183,13 +190,14 @@ impl<'a> Run<'a> {
         while self.scanner.is_scanning() {
             self.scanner.slice(&mut self.settle, now)?;
         }
+        self.find_groups(now)?;
         self.committer.note_gone(&self.settle.take_gone());
         *more |= self.settle.wants_another_scan();
         *more |= self.listener.at((round, Phase::Hash), self.fs);
         // The first file is noted before it is hashed, as a large one would be. Some files are synced one by one, in every
         // other round the first: if it is the only one, nothing else makes it durable.
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
-            if self.batch.is_empty() {
+            if self.batch.is_empty() && settled.group.is_none() {
                 self.committer.note(settled.clone());
                 self.committer.flush()?;
             }
@@ -208,6 +216,25 @@ impl<'a> Run<'a> {
         let fruit = !reports.iter().all(in_vain) || reports.is_empty();
         reports.iter().for_each(|report| self.hear(report, now));
         Ok(Some(fruit))
+    }
+
+    /// Reads group files, and hands out the groups that are complete.
+    fn find_groups(&mut self, now: Duration) -> Result<(), Error> {
+        let staging = self.fs.open_dir(Path::new(STAGING))?;
+        while let Some((name, identity)) = self.settle.take_group_to_read() {
+            let read = group::read(self.fs, &staging, &name, &identity);
+            self.settle.read_group((&name, identity), read.as_ref().map(Clone::clone), now);
+        }
+        while self.settle.release_group(self.fs.now(), usize::MAX) {}
+        while let Some(group) = self.settle.take_to_ask() {
+            let answer = self.committer.answer(&group)?;
+            self.settle.report(&answer, now);
+            while self.settle.release_group(self.fs.now(), usize::MAX) {}
+        }
+        while let Some(group) = self.settle.take_whole() {
+            self.committer.take_group(group);
+        }
+        Ok(())
     }
 
     fn hear(&mut self, report: &Report, now: Duration) {

@@ -140,6 +140,12 @@ impl Model {
             // name may be gone already.
             in_flight.remove(&writer.before);
         }
+        if self.rules.groups {
+            // A file in flight goes back if another one of its group cannot be moved.
+            let due = view.due_in_groups();
+            in_flight.retain(|digest| due.contains(*digest) || view.lines.iter().any(|line| line.sha256 == **digest));
+            unwanted.extend(view.warehouse.values().cloned());
+        }
         self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
         for (digest, is_durable) in &mut self.promises.must {
             // If a file was removed from staging but the disk still has it there, it may vanish at any time.
@@ -148,7 +154,7 @@ impl Model {
         }
         unwanted.extend(view.quarantine.values().cloned());
         let is_sure = self.rules.syncs && !self.lossy;
-        unwanted.retain(|digest| self.rules.quarantines && is_sure && durable.holds(digest));
+        unwanted.retain(|digest| (self.rules.quarantines || self.rules.groups) && is_sure && durable.holds(digest));
         self.quarantined = unwanted;
         for digest in complete.into_iter().filter(|digest| !self.torn.contains(digest)) {
             // A write that waited for a lease changed a file that the disk may still hold as it was, and was not synced.

@@ -164,6 +164,7 @@ impl<'a> Play<'a> {
             Ok(Ended::AtRest) => self.check_the_end(),
             // A file whose sidecar has another checksum is checked again and again.
             Ok(Ended::Waiting) if self.model().has_wrong_sidecars(&self.view()) => self.check_the_end(),
+            Ok(Ended::Waiting) if self.scenario.groups() && self.view().has_incomplete_groups() => self.check_the_end(),
             Ok(Ended::Waiting) => panic!("{}: it does not come to an end", self.told()),
             Err(error) => panic!("{}: {error}", self.told()),
         }
@@ -175,6 +176,7 @@ impl<'a> Play<'a> {
         verdict.unwrap_or_else(|wrong| panic!("{}: at the end: {wrong}", self.told()));
         let state = engine::read_state(&self.fs, std::path::Path::new(STATE)).unwrap();
         assert_eq!(state.open().count(), 0, "{}: half done at the end", self.told());
+        assert_eq!(state.groups().count(), 0, "{}: a group is half done at the end", self.told());
         let listed = view.lines.len() as u64;
         assert_eq!(state.count(FileState::Manifested), listed, "{}: lines, as the journal counts them", self.told());
         let floor = self.fs.fork();

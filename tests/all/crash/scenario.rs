@@ -381,10 +381,17 @@ impl Scenario {
             staging: STAGING.into(),
             syncs: self.syncs,
             sidecars: self.sidecars,
+            groups: self.groups(),
             duplicates: self.duplicates,
             validate: self.validate,
             quarantines: self.quarantines,
         }
+    }
+
+    /// True if files are ingested in groups: some act sends one.
+    pub fn groups(&self) -> bool {
+        let mut acts = self.before.iter().chain(self.acts.iter().map(|(_, act)| act));
+        acts.any(|act| matches!(act, Act::Group(..)))
     }
 
     /// Quarantine at the first failure: later ones would give the same result. Two reasons count as many, so that both ways

@@ -122,6 +122,7 @@ impl Watch {
                     .any(|ingest| ingest.target.as_ref().is_some_and(|target| target.warehouse_path == *path))
                 || original(state, digest).is_some_and(|original| *original.warehouse_path == **path);
             ensure!(intended, "in the warehouse before HASHED was durable: {}", path.display());
+            ensure!(is_whole(state, path), "in the warehouse before its group was durable: {}", path.display());
         }
         // At first, the files that an earlier run has moved there.
         let quarantined = self.quarantined.get_or_insert_with(|| view.quarantine.keys().cloned().collect());
@@ -140,7 +141,8 @@ impl Watch {
                 let is_sidecar = ingest.sidecar.as_ref().is_some_and(|sidecar| sidecar.path == call.path);
                 ingest.state != FileState::Discovered && (ingest.source_path == call.path || is_sidecar)
             });
-            ensure!(intended, "moved before a record of it was durable");
+            let is_group = state.groups().any(|group| group.group.path == call.path);
+            ensure!(intended || is_group, "moved before a record of it was durable");
         }
         let foreign = call.op == Op::WriteAt && !call.path.starts_with(MANIFESTS) && !call.path.starts_with(STATE);
         let may_be = call.path.starts_with(WAREHOUSE) || call.path.starts_with(QUARANTINE);
@@ -160,6 +162,16 @@ impl Watch {
     pub fn after_recovery(&mut self, view: &View) -> Verdict {
         self.follow(view)
     }
+}
+
+/// If a file with this warehouse path is on its way in a group, all files of that group are.
+fn is_whole(state: &Index, path: &Path) -> bool {
+    let mut open = state.open();
+    let ingest = open.find(|ingest| ingest.target.as_ref().is_some_and(|target| target.warehouse_path == *path));
+    let Some(group) = ingest.filter(|it| it.state == FileState::Hashed).and_then(|ingest| ingest.group.as_ref()) else {
+        return true;
+    };
+    group.group.moving.iter().all(|id| state.ingest(*id).is_some())
 }
 
 fn original(state: &Index, digest: &str) -> Option<csv_ingestor::journal::ingest::Original> {

@@ -15,7 +15,7 @@ const STAYS: [Op; 9] =
 
 /// An operation that fails, and how.
 #[derive(Clone, Copy, Debug)]
-enum How {
+pub(super) enum How {
     Once(i32),
     /// This operation, and all later ones of its kind.
     ForEver(i32),
@@ -78,7 +78,7 @@ fn every_operation_fails_on_odd_file_systems() {
 }
 
 /// Returns how many states were checked.
-fn fails(scenario: &Scenario, operation: u64, op: Op, how: How) -> u64 {
+pub(super) fn fails(scenario: &Scenario, operation: u64, op: Op, how: How) -> u64 {
     let mut play = Play::new(scenario);
     play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
     play.model().lossy = op.is_sync() && !scenario.syncs;
@@ -135,7 +135,7 @@ fn every_operation_of_a_recovery_fails() {
 }
 
 /// Stops at an operation and recovers; one in `step` operations of the recovery fails. Returns how many states were checked.
-fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
+pub(super) fn recoveries_fail(scenario: &Scenario, operation: u64, step: u64) -> u64 {
     let mut stopped = Play::new(scenario);
     stopped.run_until(operation, operation.is_multiple_of(2));
     stopped.kill();

@@ -1,0 +1,182 @@
+//! Groups and crashes: wherever the power is cut, the process is killed, an operation fails, or an upstream acts, all files
+//! of a group are ingested and listed together, or none.
+
+use csv_ingestor::fs::sim::Op;
+use csv_ingestor::journal::record::DuplicateAction;
+
+use super::fault::{How, fails, recoveries_fail};
+use super::interference::{Stop, act_at, go_on};
+use super::{READS, is_thorough, operations, sweep, writes};
+use crate::crash::act::Act;
+use crate::crash::play::Play;
+use crate::crash::scenario::{Compacts, HALVES, Phase, Scenario};
+use crate::crash::watch::Watch;
+
+fn group(number: u8, members: &[(u8, u8)]) -> Act {
+    Act::Group(number, members.to_vec())
+}
+
+/// Three files in one group, and one in none.
+fn one() -> Vec<Act> {
+    let files = [Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2), Act::Write(5, 8)];
+    files.into_iter().chain([group(0, &[(0, 1), (1, 3), (2, 2)])]).collect()
+}
+
+fn plain() -> Scenario {
+    Scenario { before: one(), failing: HALVES, ..Scenario::plain("a group") }
+}
+
+fn across() -> Scenario {
+    Scenario { before: one(), cross: true, ..Scenario::plain("a group, across file systems") }
+}
+
+/// One file of a group changes after it was hashed, so that the others are put back; then it is as it was.
+fn changing() -> Scenario {
+    let at = |round, phase, act| ((round, phase), act);
+    Scenario {
+        before: one(),
+        acts: vec![at(0, Phase::Commit, Act::Replace(2, 9)), at(2, Phase::Scan, Act::Replace(2, 2))],
+        ..Scenario::plain("a group, of which a file changes")
+    }
+}
+
+/// Another group has contents that the first one has brought: of a file in staging, and of one that is not there.
+fn again(duplicates: DuplicateAction, name: &'static str) -> Scenario {
+    let at = |act| ((1, Phase::Scan), act);
+    Scenario {
+        before: one(),
+        acts: vec![at(Act::Write(3, 1)), at(Act::Write(4, 6)), at(group(1, &[(3, 1), (4, 6), (1, 3)]))],
+        duplicates,
+        ..Scenario::plain(name)
+    }
+}
+
+/// Two groups in one batch that share a content, one of which has a content twice; then the second one comes again.
+fn several() -> Scenario {
+    let files = [Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 1), Act::Write(3, 4), Act::Write(4, 3)];
+    let groups = [group(0, &[(0, 1), (1, 3), (2, 1)]), group(1, &[(3, 4), (4, 3)])];
+    Scenario {
+        before: files.into_iter().chain(groups).collect(),
+        acts: vec![((2, Phase::Scan), group(2, &[(3, 4), (4, 3)]))],
+        duplicates: DuplicateAction::Remove,
+        compacts: Compacts::Between,
+        ..Scenario::plain("several groups")
+    }
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let kept = again(DuplicateAction::Keep, "a group of known contents, which are kept");
+    let removed = again(DuplicateAction::Remove, "a group of known contents, which are removed");
+    vec![plain(), across(), changing(), kept, removed, several()]
+}
+
+/// The scenarios end correctly when nothing goes wrong. Each operation is checked.
+#[test]
+fn groups_without_a_crash() {
+    for scenario in scenarios() {
+        let mut play = Play::new(&scenario);
+        let (ended, _) = play.run_watched(Watch::default());
+        play.check_ended(ended);
+        let lines = play.view().lines;
+        assert!(lines.len() >= 3 && lines.iter().all(|line| line.group.is_some()), "{}: {lines:?}", play.told());
+        play.end();
+    }
+}
+
+/// All or none, wherever the power is cut or the process is killed; and recovering twice is as recovering once.
+#[test]
+fn groups_are_whole_after_a_crash() {
+    let seeds = if is_thorough() { 32 } else { 3 };
+    sweep("groups", writes(scenarios()), 900, |scenario, operation, _| {
+        let mut stopped = Play::new(scenario);
+        stopped.run_until(operation, operation % 2 == 0);
+        for seed in 0..seeds {
+            let mut play = stopped.fork();
+            match seed {
+                0 => play.kill(),
+                seed => play.cut_power(operation.wrapping_mul(1_000) + seed),
+            }
+            if seed <= 1 {
+                play.check_recovery_is_repeatable();
+            }
+            play.end();
+        }
+        seeds
+    });
+}
+
+/// A second crash at every operation of the recovery, also while it puts a group back.
+#[test]
+fn groups_are_whole_after_a_crash_of_the_recovery() {
+    let step = if is_thorough() { 1 } else { 3 };
+    sweep("groups, crashes of a recovery", writes([plain(), across(), changing()]), 1_500, |scenario, operation, _| {
+        let mut stopped = Play::new(scenario);
+        stopped.run_until(operation, operation % 4 == 0);
+        match operation % 2 == 0 {
+            true => stopped.kill(),
+            false => stopped.cut_power(operation),
+        }
+        let mut calm = stopped.fork();
+        calm.recover();
+        let mut states = 0;
+        let writes = calm.fs.log().into_iter().filter(|logged| !READS.contains(&logged.op));
+        for at in writes.map(|logged| logged.number).filter(|at| (at + operation) % step == 0) {
+            let mut play = stopped.fork();
+            play.run_until(at, at % 5 == 0);
+            play.cut_power(operation.wrapping_mul(1_000) + at);
+            play.end();
+            states += 1;
+        }
+        states
+    });
+}
+
+/// Every operation fails, once and for ever, in a run and in a recovery.
+#[test]
+fn groups_are_whole_when_operations_fail() {
+    let hows = [How::Once(libc::EIO), How::Once(libc::ENOSPC), How::ForEver(libc::EIO)];
+    sweep("groups, faults", operations([plain(), across(), several()]), 1_500, |scenario, operation, op| {
+        hows.iter().map(|how| fails(scenario, operation, op, *how)).sum()
+    });
+    sweep("groups, faults in a recovery", writes([plain(), changing()]), 300, |scenario, operation, _| {
+        recoveries_fail(scenario, operation, if is_thorough() { 1 } else { 9 })
+    });
+}
+
+fn acts() -> Vec<Act> {
+    vec![
+        Act::Append(0, 6),
+        Act::Replace(1, 5),
+        Act::Replace(2, 3),
+        Act::Remove(1),
+        Act::Open(0, 7),
+        Act::OpenSilently(2),
+        // The group file is replaced by one that demands another content, or names less; or it is withdrawn.
+        group(0, &[(0, 1), (1, 4), (2, 2)]),
+        group(0, &[(0, 1)]),
+        Act::Ungroup(0),
+    ]
+}
+
+/// A member or the group file is replaced, removed or opened at every moment; right after a name was moved, the run is also
+/// stopped.
+#[test]
+fn an_upstream_acts_on_a_group_at_every_operation() {
+    sweep("groups, upstreams", operations([plain(), across()]), 3_000, |scenario, operation, op| {
+        let mut states = 0;
+        for (index, act) in (0..).zip(acts()) {
+            let mut stops = vec![Stop::AtRest];
+            if matches!(op, Op::Rename | Op::Unlink) {
+                let later = operation + 1 + (operation + index) % 7;
+                stops.extend([Stop::Cut(operation + 1), Stop::Killed(operation + 1), Stop::Killed(later)]);
+            }
+            for stop in stops {
+                let mut play = Play::new(scenario);
+                act_at(&mut play, &act, operation);
+                go_on(play, &act, stop);
+                states += 1;
+            }
+        }
+        states
+    });
+}
