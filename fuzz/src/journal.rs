@@ -5,9 +5,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
-    SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Group, Hashed, HeaderFault,
+    KeptGone, KnownMember, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings,
+    Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -208,6 +208,15 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
         }),
         Record::KeptGone(KeptGone { device: 1, inode: 4 }),
         Record::Relocated(Relocated { old: "/warehouse".into(), new: "/elsewhere".into() }),
+        Record::Group(Group {
+            path: "/in/close.group".into(),
+            identity: identity(6),
+            moving: vec![id(24), id(25)],
+            known: vec![KnownMember { name: "6.csv".into(), sha256, of: id(1) }],
+        }),
+        found(7, None),
+        Record::Abandoned(Abandoned { ingest_id: id(24), reason: AbandonReason::Group }),
+        Record::GroupDone(Lsn(first_lsn + 23)),
     ]
 }
 

@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !15 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !47 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -127,7 +127,8 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), steps (`k`), `(` optional
+/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), steps (`k`), a group's `m`embers
+/// and those that `w`ere there, `(` optional
 /// fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
@@ -141,7 +142,7 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
                 (length <= 4096).then_some(length + 2)?
             }
             'a' => (1..=3).contains(rest.first()?).then_some(1)?,
-            'r' => (1..=6).contains(rest.first()?).then_some(1)?,
+            'r' => (1..=7).contains(rest.first()?).then_some(1)?,
             'l' => match rest.get(..2)? {
                 [_, more @ ..=15] => look(rest, *more)?,
                 _ => return None,
@@ -159,6 +160,8 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
                 (length - 2 <= 16_384).then_some(length)?
             }
             'k' => steps(rest)?,
+            'm' => members(rest)?,
+            'w' => known(rest)?,
             'i' => 48,
             'n' => 8,
             's' => 32,
@@ -183,6 +186,24 @@ fn steps(bytes: &[u8]) -> Option<usize> {
     let ends: Vec<u64> = steps.chunks(16).map(|step| number(step, 0, 8)).collect();
     let ascend = ends.windows(2).all(|pair| pair[0] < pair[1]);
     (ascend && count <= 1024).then_some(2 + 16 * count)
+}
+
+/// The length of ids, which ascend.
+fn members(bytes: &[u8]) -> Option<usize> {
+    let count = number(bytes.get(..2)?, 0, 2) as usize;
+    let ids: Vec<u64> = bytes.get(2..2 + 8 * count)?.chunks(8).map(|id| number(id, 0, 8)).collect();
+    ids.windows(2).all(|pair| pair[0] < pair[1]).then_some(2 + 8 * count)
+}
+
+/// The length of members, each with its name, a hash and an id.
+fn known(bytes: &[u8]) -> Option<usize> {
+    let mut length = 2;
+    for _ in 0..number(bytes.get(..2)?, 0, 2) {
+        let name = number(bytes.get(length..length + 2)?, 0, 2) as usize;
+        length += 2 + name + 40;
+        (name <= 4096 && length <= bytes.len()).then_some(())?;
+    }
+    Some(length)
 }
 
 /// The length of how files are parsed: these bits say what follows.
@@ -232,6 +253,8 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         18 => "kkn",
         20 => "pp",
         21 => "ns(n)(n)(h)(nt)f",
+        23 => "pimw",
+        24 => "n",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

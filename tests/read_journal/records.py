@@ -31,6 +31,7 @@ class Journal:
         self.referring = {}  # the ids of the duplicates that refer to a content, by hash
         self.placed = {}  # the LSN of the last HASHED, by ingest id
         self.forgotten = {}  # the LSN of the last FORGOTTEN of a content, by hash
+        self.groups = {}  # the ids of the moving members of the groups that have not ended, by LSN
         self.kept = {}  # the id of the kept duplicate that refers to a content, by device and inode
 
     def read_record(self, kind, fields, lsn, written_at):
@@ -113,11 +114,26 @@ class Journal:
         self.rename((fields.number(), fields.number()))
 
     def relocated(self, fields, lsn, _written_at):
-        if any(self.files[ingest_id]["state"] != "DISCOVERED" for ingest_id in self.unfinished):
+        if self.groups or any(self.files[ingest_id]["state"] != "DISCOVERED" for ingest_id in self.unfinished):
             raise ValueError("RELOCATED while a file is on its way")
         if len(self.moved_roots) >= MOVES_MAX:
             raise ValueError("too many RELOCATED")
         self.moved_roots.append((lsn, fields.path(), fields.path()))
+
+    def group(self, fields, lsn, _written_at):
+        fields.path(), fields.identity()
+        ids = [fields.number() for _ in range(fields.number("<H"))]
+        if any(one >= other for one, other in zip([lsn, *ids], ids)):
+            raise ValueError("members that do not follow their GROUP in ascending order")
+        for _ in range(fields.number("<H")):
+            fields.path(), fields.take(32), fields.number()
+        self.groups[lsn] = ids
+
+    def group_done(self, fields, _lsn, _written_at):
+        lsn = fields.number()
+        if lsn not in self.groups or self.unfinished.intersection(self.groups[lsn]):
+            raise ValueError(f"GROUP_DONE does not fit the group {lsn}")
+        del self.groups[lsn]
 
     def today(self, path, lsn):
         """The present path for a path in a record with that LSN, after all moves of the directories above it."""
@@ -187,7 +203,7 @@ class Journal:
 
     def abandoned(self, fields, *when):
         ingest_id, _ = self.transition(fields, *when, "ABANDONED", ("DISCOVERED", "HASHED", "QUARANTINED"))
-        fields.choice(6)
+        fields.choice(7)
         self.unfinished.remove(ingest_id)
 
     def profiled(self, fields, lsn, written_at):
@@ -254,7 +270,7 @@ class Journal:
         10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
         15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
-        21: profiled_faults,
+        21: profiled_faults, 23: group, 24: group_done,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.

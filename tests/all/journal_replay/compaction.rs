@@ -4,6 +4,7 @@ mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::util::{append_all, discovered, hashed, identity, moved, open, open_on, settings};
@@ -13,6 +14,7 @@ use csv_ingestor::fs::sim::{Fault, Op, SimFs};
 use csv_ingestor::journal::compact::{Compacted, compact};
 use csv_ingestor::journal::files::Files;
 use csv_ingestor::journal::format::snapshot_field as field;
+use csv_ingestor::journal::groups::OpenGroup;
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept};
 use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
@@ -45,6 +47,7 @@ fn content(seed: u64) -> Sha256 {
 struct Told {
     settings: Option<csv_ingestor::journal::record::Settings>,
     open: Vec<Ingest>,
+    groups: Vec<Arc<OpenGroup>>,
     kept: Vec<Kept>,
     originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
     rules: Rules,
@@ -64,6 +67,7 @@ fn told(state: &Index) -> Told {
     Told {
         settings: state.settings().map(|settings| (**settings).clone()),
         open: state.open().cloned().collect(),
+        groups: state.groups().cloned().collect(),
         kept,
         originals: (0..CONTENTS).filter_map(original).collect(),
         rules: state.rules().clone(),

@@ -8,9 +8,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, HEADER_FAULTS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings,
-    Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Group, Hashed, HeaderFault,
+    KeptGone, KnownMember, Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated,
+    Rules, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -164,10 +164,22 @@ fn record() -> impl Strategy<Value = Record> {
         ranges(),
         any::<(u64, u64)>().prop_map(|(device, inode)| Record::KeptGone(KeptGone { device, inode })),
         (path(), path()).prop_map(|(old, new)| Record::Relocated(Relocated { old, new })),
+        group(),
+        any::<u64>().prop_map(|lsn| Record::GroupDone(Lsn(lsn))),
         profiled(),
         quarantined(),
         rules(),
     ]
+}
+
+fn group() -> impl Strategy<Value = Record> {
+    let known = (path(), any::<[u8; 32]>(), id());
+    let known = known.prop_map(|(name, sha256, of)| KnownMember { name, sha256: Sha256(sha256), of });
+    let moving = proptest::collection::btree_set(any::<u64>(), 0..6);
+    let parts = (path(), identity(), moving, vec(known, 0..4));
+    parts.prop_map(|(path, identity, moving, known)| {
+        Record::Group(Group { path, identity, moving: moving.into_iter().map(IngestId).collect(), known })
+    })
 }
 
 fn encoded(record: &Record) -> Vec<u8> {

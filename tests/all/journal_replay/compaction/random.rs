@@ -1,13 +1,16 @@
 //! Random histories with compactions at any point.
 
+use std::sync::Arc;
+
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::expired::{Cutoffs, Ranges};
+use csv_ingestor::journal::groups::OpenGroup;
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profile, Profiled,
-    QuarantineCause, Quarantined, Record, Relocated, Rules, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, Group, Hashed, KeptGone, Moved, Profile,
+    Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
 use csv_ingestor::types::{IngestId, Lsn, UnixMillis};
@@ -34,6 +37,8 @@ enum Step {
     KeptGone(u8),
     Relocate(u8),
     Forget(u8),
+    /// A group of so many of the next files begins, or one ends.
+    Group(u8),
     Restart,
     Compact,
 }
@@ -49,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::KeptGone),
         1 => any::<u8>().prop_map(Step::Relocate),
         2 => any::<u8>().prop_map(Step::Forget),
+        2 => any::<u8>().prop_map(Step::Group),
         1 => Just(Step::Restart),
         3 => Just(Step::Compact),
     ]
@@ -93,6 +99,16 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
             Record::Relocated(Relocated { old: old.into(), new: new.into() })
         }
         Step::Forget(seed) => Record::Forgotten(content(u64::from(seed) % CONTENTS)),
+        Step::Group(count) if count % 2 == 0 => Record::Group(Group {
+            path: "/in/close.group".into(),
+            identity: identity(u64::from(count)),
+            moving: (1..=u64::from(count % 8)).map(|number| IngestId(next_lsn.0 + number)).collect(),
+            known: Vec::new(),
+        }),
+        Step::Group(_) => {
+            let is_closed = |group: &&Arc<OpenGroup>| group.group.moving.iter().all(|id| !open.contains(id));
+            Record::GroupDone(state.groups().find(is_closed)?.lsn)
+        }
         Step::Restart | Step::Compact => return None,
     })
 }
