@@ -18,7 +18,7 @@ import stat
 import sys
 import tempfile
 
-LINE_BYTES_MAX = 262_144
+LINE_BYTES_MAX = 393_216
 HEADER_FAULTS_MAX = 32
 PATH_BYTES_MAX = 4_096
 U64_MAX, I64_MIN, I64_MAX = 2**64 - 1, -(2**63), 2**63 - 1
@@ -31,7 +31,7 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
     "path", "path_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "warehouse_path_base64",
-    "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "header_faults", "malformed_line",
+    "ingest_id", "journal", "ingested_at", "verified_by", "group", "group_base64", "group_size", "group_known", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
 VALIDATED = ["rows", "columns", "header"]
@@ -70,7 +70,20 @@ def constant(text):
 
 
 def exact_path(line, key):
-    """The path's bytes."""
+    """The bytes of an absolute path."""
+    path = path_bytes(line, key)
+    must(path.startswith(b"/") and len(path) <= PATH_BYTES_MAX, f"{key} is not an absolute path")
+    must(b"\0" not in path and path.rsplit(b"/", 1)[1] not in (b"", b".", b".."), f"{key} ends in no name")
+    return path
+
+
+def relative_path(line, key):
+    path = path_bytes(line, key)
+    must(b"\0" not in path and 0 < len(path) <= PATH_BYTES_MAX, f"{key} is no path")
+    must(not {b"", b".", b".."} & set(path.split(b"/")), f"{key} is not a plain relative path")
+
+
+def path_bytes(line, key):
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:
@@ -89,8 +102,6 @@ def exact_path(line, key):
             pass
         else:
             raise Wrong(f"{key}_base64 stands beside a path that is UTF-8")
-    must(path.startswith(b"/") and len(path) <= PATH_BYTES_MAX, f"{key} is not an absolute path")
-    must(b"\0" not in path and path.rsplit(b"/", 1)[1] not in (b"", b".", b".."), f"{key} ends in no name")
     return path
 
 
@@ -116,6 +127,25 @@ def check_header_faults(line, columns):
             must(is_blank or line["header"][first - 1] == name, "a name that is not repeated")
             must(not is_blank or name.strip() == "", "a name that is not blank")
         before = column
+
+
+def check_group(line):
+    present = [key for key in ["group", "group_size"] if key in line]
+    must(present in ([], ["group", "group_size"]), f"{present} without the other")
+    known = line.get("group_known", [])
+    must(present or not ({"group_base64", "group_known"} & set(line)), "in no group, and a part of one")
+    if not present:
+        return
+    relative_path(line, "group")
+    must("group_known" not in line or (type(known) is list and len(known) > 0), "group_known is no array of members")
+    must(integer(line["group_size"], 1, U64_MAX) and len(known) < line["group_size"], "group_size is too small")
+    for member in known:
+        must(type(member) is dict, "a known member is no object")
+        keys = [key for key in ["name", "name_base64", "sha256", "ingest_id"] if key in member or key != "name_base64"]
+        must(list(member) == keys, "a known member has other keys")
+        relative_path(member, "name")
+        must(matches("[0-9a-f]{64}", member["sha256"]), "the sha256 of a known member is not 64 hex digits")
+        must(integer(member["ingest_id"], 1, U64_MAX), "the ingest_id of a known member is no number")
 
 
 def check_validated(line):
@@ -173,6 +203,7 @@ def parse(raw, hour=None):
     partition = exact_path(line, "warehouse_path").split(b"/")[-2]
     must(partition.decode("utf-8", "replace") == f"ingest_date={at:%Y-%m-%d}", "it names the partition of another day")
     must("verified_by" not in line or line["verified_by"] in ALGORITHMS, "verified_by names no algorithm")
+    check_group(line)
     check_validated(line)
     return line
 
@@ -280,6 +311,9 @@ BAD_END = {"malformed_line": 3, "malformed_reason": "it is not UTF-8"}
 BLANK = {"column": 2, "fault": "blank", "first_column": None}
 REPEATED = {"column": 3, "fault": "repeated", "first_column": 1}
 NAMES = {"rows": 0, "columns": 3, "header": ["id", " ", "id"], "header_faults": [BLANK, REPEATED]}
+KNOWN = {"name": "b.csv", "sha256": "a" * 64, "ingest_id": 3}
+GROUP = {"group": "close.group", "group_size": 3, "group_known": [KNOWN]}
+ODD_NAME = {"name": "o\ufffd", "name_base64": base64.b64encode(b"o\xff").decode(), "sha256": "a" * 64, "ingest_id": 3}
 ODD = {"path": "/staging/o\ufffd.csv", "path_base64": base64.b64encode(b"/staging/o\xff.csv").decode()}
 HOUR = "2026/11/23/20"
 
@@ -296,6 +330,9 @@ def good_lines():
     yield written(GOOD | NAMES | {"header": None})
     yield written(GOOD | {"rows": 0, "columns": None, "header": None})
     yield written(GOOD | ODD)
+    yield written(GOOD | GROUP | CSV)
+    yield written(GOOD | {"verified_by": "sha256", "group": "sub/close.group", "group_size": 1})
+    yield written(GOOD | GROUP | {"group_known": [ODD_NAME, KNOWN]})
     yield written(GOOD | {"verified_by": "md5", "path": '/staging/a"\\\n\x7f\u2028é.csv', "inode": U64_MAX})
 
 
@@ -335,6 +372,18 @@ def bad_lines():
     yield "another exact path", written(GOOD | ODD | {"path": "/staging/o.csv"})
     yield "base64 with other bits at its end", written(GOOD | {"path": "/o\ufffd.c", "path_base64": "L2//LmN="})
     for more in [
+        {"group": "close.group"},
+        {"group_size": 3},
+        {"group_known": [KNOWN]},
+        GROUP | {"group": "/in/close.group"},
+        GROUP | {"group": "../close.group"},
+        GROUP | {"group": ""},
+        GROUP | {"group_size": 1},
+        GROUP | {"group_size": "3"},
+        GROUP | {"group_known": []},
+        GROUP | {"group_known": [KNOWN | {"later": 1}]},
+        GROUP | {"group_known": [KNOWN | {"sha256": "A" * 64}]},
+        GROUP | {"group_known": [KNOWN | {"ingest_id": 0}]},
         {"rows": 2},
         {"rows": 2, "columns": 2},
         CSV | {"rows": -1},
@@ -342,7 +391,7 @@ def bad_lines():
         CSV | {"columns": 0},
         CSV | {"columns": 0, "header": []},
         CSV | {"columns": 3},
-        CSV | {"columns": 30_000, "header": ["x" * 8] * 30_000},
+        CSV | {"columns": 40_000, "header": ["x" * 8] * 40_000},
         CSV | {"header": "id,name"},
         CSV | {"header": ["id", 2]},
         CSV | {"rows": None},

@@ -32,6 +32,8 @@ pub enum Kind {
     MalformedLine,
     /// A last line without its line end.
     TornLine,
+    /// A group of which some lines are missing.
+    GroupIncomplete,
     /// An entry with a manifest's name that is not a regular file: a link, a directory, a pipe.
     IrregularManifest,
     /// It cannot be read, so it cannot be checked.
@@ -40,7 +42,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Missing,
         Kind::Altered,
         Kind::Outside,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::Contradiction,
         Kind::MalformedLine,
         Kind::TornLine,
+        Kind::GroupIncomplete,
         Kind::IrregularManifest,
         Kind::Unreadable,
     ];
@@ -68,6 +71,7 @@ impl Kind {
             Kind::Contradiction => "contradiction",
             Kind::MalformedLine => "malformed_line",
             Kind::TornLine => "torn_line",
+            Kind::GroupIncomplete => "group_incomplete",
             Kind::IrregularManifest => "irregular_manifest",
             Kind::Unreadable => "unreadable",
         }

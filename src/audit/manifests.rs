@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use super::groups::{Groups, Run};
 use super::plan::Plan;
 use super::table::Table;
 use super::warehouse::WarehouseView;
@@ -15,13 +16,23 @@ use crate::fs::Fs;
 use crate::pipeline::manifest::hours::{Unread, manifests};
 use crate::pipeline::manifest::read::{self, Lines, Text};
 
-/// A line that could not be read.
+/// A line that could not be read, or beside which others are missing.
 pub struct Suspect {
     pub(super) manifest: PathBuf,
     pub(super) offset: u64,
     pub(super) number: u64,
-    pub(super) is_torn: bool,
+    pub(super) doubt: Doubt,
     pub(super) why: String,
+}
+
+/// What is wrong with a line.
+pub(super) enum Doubt {
+    /// It is no line of an ingestor.
+    Malformed,
+    /// It has no end.
+    Torn,
+    /// It is the first of a group of which other lines are missing.
+    Group(Box<Run>),
 }
 
 /// The result of reading the manifests.
@@ -69,17 +80,21 @@ pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<R
 fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read<F>) -> Result<(), read::Error> {
     let mut lines = Lines::open(fs, manifest, 0)?;
     read.table.begin_manifest(manifest.to_path_buf());
+    let mut groups = Groups::default();
     while let Some(line) = lines.next_line()? {
         read.table.mark(&line);
+        if let Text::Whole(text) = line.text {
+            read.doubts.suspects.extend(groups.line(text, (line.offset, line.number), manifest));
+        }
         match line.parse() {
             Ok(listed) => {
                 let listed = read.table.understand(fs, &read.warehouse, listed);
                 read.table.push(&read.warehouse, line.offset, &listed);
             }
             Err(why) => {
-                let is_torn = matches!(line.text, Text::Unfinished(_));
+                let doubt = if matches!(line.text, Text::Unfinished(_)) { Doubt::Torn } else { Doubt::Malformed };
                 let (offset, number) = (line.offset, line.number);
-                read.doubts.suspects.push(Suspect { manifest: manifest.to_path_buf(), offset, number, is_torn, why });
+                read.doubts.suspects.push(Suspect { manifest: manifest.to_path_buf(), offset, number, doubt, why });
             }
         }
         watch.progress.lines.fetch_add(1, Ordering::Relaxed);
@@ -87,6 +102,7 @@ fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read
             break;
         }
     }
+    read.doubts.suspects.extend(groups.end(manifest));
     read.table.end_manifest(lines.lines_end());
     Ok(())
 }

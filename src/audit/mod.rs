@@ -13,6 +13,7 @@ mod compare;
 mod context;
 mod files;
 mod finding;
+mod groups;
 mod journal_view;
 mod manifests;
 mod moved;

@@ -15,7 +15,7 @@ use hashbrown::{HashMap, HashSet};
 use super::context::Audit;
 use super::finding::{Finding, Kind};
 use super::journal_view::Known;
-use super::manifests::Suspect;
+use super::manifests::{Doubt, Suspect};
 use super::places::split;
 use super::walk::Extra;
 use crate::Error;
@@ -70,7 +70,11 @@ impl<F: Fs> Audit<'_, '_, F> {
             self.judge_unknown(unknown, known)?;
         }
         for suspect in suspects {
-            let kind = if suspect.is_torn { Kind::TornLine } else { Kind::MalformedLine };
+            let kind = match suspect.doubt {
+                Doubt::Torn => Kind::TornLine,
+                Doubt::Malformed => Kind::MalformedLine,
+                Doubt::Group(_) => Kind::GroupIncomplete,
+            };
             let lines = vec![LinePlace { manifest: suspect.manifest.clone(), number: suspect.number }];
             self.report(&Finding { lines, ..Finding::new(kind, suspect.manifest, suspect.why) });
         }
@@ -102,9 +106,12 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     fn is_suspect(&self, suspect: &mut Suspect) -> Result<bool, read::Error> {
         let mut lines = Lines::open(self.fs, &suspect.manifest, suspect.offset)?;
+        if let Doubt::Group(run) = &mut suspect.doubt {
+            return run.is_suspect(&mut lines, &mut suspect.why);
+        }
         let Some(line) = lines.next_line()? else { return Ok(false) };
         let Err(why) = line.parse() else { return Ok(false) };
-        suspect.is_torn = matches!(line.text, Text::Unfinished(_));
+        suspect.doubt = if matches!(line.text, Text::Unfinished(_)) { Doubt::Torn } else { Doubt::Malformed };
         suspect.why = why;
         Ok(true)
     }
@@ -177,7 +184,7 @@ impl<F: Fs> Audit<'_, '_, F> {
             let dir = self.warehouse.open_dir(&extra.dir).ok();
             youngest = youngest.max(dir.and_then(|dir| self.changed_at(&dir, &extra.name)));
         }
-        for suspect in suspects.iter().filter(|suspect| suspect.is_torn) {
+        for suspect in suspects.iter().filter(|suspect| !matches!(suspect.doubt, Doubt::Malformed)) {
             let (dir, name) = split(&suspect.manifest);
             let dir = self.fs.open_dir(dir).ok();
             youngest = youngest.max(dir.and_then(|dir| self.changed_at(&dir, name)));

@@ -5,6 +5,7 @@
 //! - It applies the ingestor's rules, in the ingestor's order.
 
 mod answer;
+mod groups;
 mod known;
 mod look;
 mod staged;

@@ -6,6 +6,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::answer::{Answer, Context};
+use super::groups;
 use super::known::{history, of_original};
 use super::look::{identity, read, sidecar_of};
 use crate::Error;
@@ -187,6 +188,12 @@ fn by_a_look<F: Fs>(
     }
     if let Some(moving) = by_watching(context, path, found)? {
         return Ok(if moving.status == "WAITING" { waiting(&moving.summary) } else { moving });
+    }
+    if told.is_none()
+        && context.rules.groups
+        && let Some(answer) = groups::waits(context, path)?
+    {
+        return Ok(answer);
     }
     match told {
         Some(told) => Ok(told),

@@ -4,6 +4,7 @@
 mod clock;
 mod content;
 mod files;
+mod groups;
 mod names;
 mod places;
 mod process;

@@ -10,6 +10,7 @@
 
 mod append;
 mod complete;
+pub mod group;
 pub mod hours;
 mod line;
 mod lock;
