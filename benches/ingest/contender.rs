@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::floor;
+use crate::groups;
 use crate::ours;
 use crate::place::Place;
 use crate::process::{Ended, Process};
@@ -17,6 +18,8 @@ pub enum Contender {
     Ours,
     /// The ingestor with validation.
     OursValidating,
+    /// The ingestor with groups of twelve files.
+    OursInGroups,
     /// The least work that any program could do.
     Floor,
     /// The obvious design without an own journal.
@@ -29,6 +32,10 @@ impl Contender {
         match self {
             Contender::Ours => ours::run(&mut ours::once(place), place).seconds,
             Contender::OursValidating => ours::run(ours::once(place).args(["--validate", "csv"]), place).seconds,
+            Contender::OursInGroups => {
+                groups::make(&place.staging);
+                ours::run(ours::once(place).args(["--mode", "group"]), place).seconds
+            }
             Contender::Floor => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.args([floor::CHILD_FLAG, floor::CHILD]).arg(&place.staging).arg(place.warehouse());

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::contender::{Contender, has_python};
 use crate::disk::{Mount, Scratch};
 use crate::files::Set;
+use crate::groups::MEMBERS;
 use crate::place::{Place, lacks};
 use crate::plot::Bar;
 use crate::rounds::{median, ratios, turns};
@@ -18,6 +19,11 @@ const ACROSS_MIN: f64 = 0.7;
 const OVER_SQLITE_MIN: f64 = 50.0;
 /// Share of the speed without validation.
 const VALIDATING_MIN: f64 = 0.5;
+/// Share of the speed without groups.
+const GROUPED_MIN: f64 = 0.5;
+/// Groups in a full run, and in a quick one.
+const GROUPS: u64 = 100;
+const GROUPS_QUICK: u64 = 5;
 
 /// From this size on, bytes determine the time, not files.
 const LARGE_BYTES: u64 = 10_000;
@@ -123,6 +129,25 @@ pub fn measure_validation(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     let other = format!("without {} ({})", shown(&plain), spread(&ratios));
     let line = Line::new(what, shown(&looking)).other(other).ratio(ratio);
     table.add(line.target(format!(">= {VALIDATING_MIN:.2}x"), ratio >= VALIDATING_MIN));
+}
+
+/// Compares files in groups of twelve with files that are in none.
+pub fn measure_groups(scale: &Scale, scratch: &Scratch, table: &mut Table) {
+    let groups = if scale.is_full { GROUPS } else { GROUPS_QUICK };
+    let set = Set { count: groups * MEMBERS, bytes: scale.small.bytes };
+    let what = format!("{} groups of {MEMBERS} files of {}", count(groups), size(set.bytes));
+    if let Some(why) = lacks(&scratch.path("."), set.disk_bytes()) {
+        return table.add(Line::skipped(what, &why));
+    }
+    let places = ["groups", "alone"].map(|name| Place::within(scratch.path(name)));
+    let contenders = [(Contender::OursInGroups, set), (Contender::Ours, set)];
+    let [grouped, alone] = rates(contenders, [&places[0], &places[1]], scale);
+    places.into_iter().for_each(Place::remove);
+    let ratios = ratios(&grouped, &alone);
+    let ratio = median(&ratios);
+    let other = format!("without groups {} ({})", per_second(median(&alone)), spread(&ratios));
+    let line = Line::new(what, per_second(median(&grouped))).other(other).ratio(ratio);
+    table.add(line.target(format!(">= {GROUPED_MIN:.2}x"), ratio >= GROUPED_MIN));
 }
 
 /// Compares with the SQLite design; returns the ratio.

@@ -23,6 +23,7 @@ fn main() -> std::io::Result<()> {
         ("csv", csv()),
         ("gzip", gzip()),
         ("sidecar", sidecar()),
+        ("group", group()),
     ];
     for (target, seeds) in targets {
         let dir = corpus.join(target);
@@ -72,6 +73,20 @@ fn gzip() -> Vec<Seed> {
         ("cut", member[..20].to_vec()),
     ];
     files.map(|(name, content)| (name.to_owned(), [&[7, 6, 100], &content[..]].concat())).into()
+}
+
+/// One seed for each rule of a group file.
+fn group() -> Vec<Seed> {
+    let sum = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let files = [
+        ("two", format!("{sum}  a.csv\n{sum} *b.csv\n")),
+        ("crlf", format!("# close\r\n\r\n{}  ./a.csv\r\n", sum.to_uppercase())),
+        ("escaped", format!("\\{sum}  a\\\\b\\n.csv\n")),
+        ("cut", format!("{sum}  a.csv\n{sum}  b.cs")),
+        ("twice", format!("{sum}  a.csv\n{sum}  a.csv\n")),
+        ("above", format!("{sum}  ../a.csv\n{sum}  .group\n")),
+    ];
+    files.map(|(name, content)| (name.to_owned(), content.into_bytes())).into()
 }
 
 /// One seed for each format.

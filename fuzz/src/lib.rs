@@ -3,6 +3,7 @@
 
 pub mod bounded;
 pub mod csv;
+pub mod groups;
 pub mod journal;
 pub mod lines;
 pub mod manifest;

@@ -46,9 +46,14 @@ impl View {
 
     /// The contents of the groups of which every file is there: in staging under its name, or in the warehouse.
     pub fn due_in_groups(&self) -> BTreeSet<Digest> {
+        self.due_without(&BTreeSet::new())
+    }
+
+    /// The same, if these contents do not count as there: they may change.
+    pub fn due_without(&self, shaky: &BTreeSet<Digest>) -> BTreeSet<Digest> {
         let warehouse: BTreeSet<&Digest> = self.warehouse.values().collect();
         let is_there = |(path, sum): &(&Path, Digest)| self.staging.get(*path) == Some(sum) || warehouse.contains(sum);
-        let complete = self.groups().filter(|members| members.iter().all(is_there));
+        let complete = self.groups().filter(|members| members.iter().all(|it| is_there(it) && !shaky.contains(&it.1)));
         complete.flatten().map(|(_, sum)| sum).collect()
     }
 

@@ -192,7 +192,7 @@ impl<'a> Run<'a> {
         }
         self.find_groups(now)?;
         self.committer.note_gone(&self.settle.take_gone());
-        *more |= self.settle.wants_another_scan();
+        *more |= self.settle.wants_another_scan() | self.settle.groups_want_scan();
         *more |= self.listener.at((round, Phase::Hash), self.fs);
         // The first file is noted before it is hashed, as a large one would be. Some files are synced one by one, in every
         // other round the first: if it is the only one, nothing else makes it durable.

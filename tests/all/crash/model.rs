@@ -141,10 +141,16 @@ impl Model {
             in_flight.remove(&writer.before);
         }
         if self.rules.groups {
-            // A file in flight goes back if another one of its group cannot be moved.
-            let due = view.due_in_groups();
-            in_flight.retain(|digest| due.contains(*digest) || view.lines.iter().any(|line| line.sha256 == **digest));
+            // A file in flight goes back if another one of its group cannot be moved, or may change.
+            let all = view.staging.iter().chain(&view.warehouse);
+            let shaky = all.filter(|(path, _)| upstream.waits(path) || Some(*path) == writer.as_ref());
+            let mut shaky: BTreeSet<Digest> = shaky.map(|(_, digest)| digest.clone()).collect();
+            shaky.extend(self.writer.iter().map(|writer| writer.before.clone()));
+            let due = view.due_without(&shaky);
+            unwanted.extend(complete.extract_if(.., |digest| !due.contains(digest)));
             unwanted.extend(view.warehouse.values().cloned());
+            unwanted.retain(|digest| !shaky.contains(digest));
+            in_flight.retain(|digest| due.contains(*digest) || view.lines.iter().any(|line| line.sha256 == **digest));
         }
         self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
         for (digest, is_durable) in &mut self.promises.must {

@@ -108,8 +108,8 @@ fn groups_are_whole_after_a_crash() {
 /// A second crash at every operation of the recovery, also while it puts a group back.
 #[test]
 fn groups_are_whole_after_a_crash_of_the_recovery() {
-    let step = if is_thorough() { 1 } else { 3 };
-    sweep("groups, crashes of a recovery", writes([plain(), across(), changing()]), 1_500, |scenario, operation, _| {
+    let step = if is_thorough() { 1 } else { 7 };
+    sweep("groups, crashes of a recovery", writes([plain(), across(), changing()]), 700, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 4 == 0);
         match operation % 2 == 0 {
