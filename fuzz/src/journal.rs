@@ -212,6 +212,7 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
             path: "/in/close.group".into(),
             identity: identity(6),
             moving: vec![id(24), id(25)],
+            inodes: vec![7, 8],
             known: vec![KnownMember { name: "6.csv".into(), sha256, of: id(1) }],
         }),
         found(7, None),

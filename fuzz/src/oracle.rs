@@ -188,11 +188,11 @@ fn steps(bytes: &[u8]) -> Option<usize> {
     (ascend && count <= 1024).then_some(2 + 16 * count)
 }
 
-/// The length of ids, which ascend.
+/// The length of ids, which ascend, each with an inode.
 fn members(bytes: &[u8]) -> Option<usize> {
     let count = number(bytes.get(..2)?, 0, 2) as usize;
-    let ids: Vec<u64> = bytes.get(2..2 + 8 * count)?.chunks(8).map(|id| number(id, 0, 8)).collect();
-    ids.windows(2).all(|pair| pair[0] < pair[1]).then_some(2 + 8 * count)
+    let ids: Vec<u64> = bytes.get(2..2 + 16 * count)?.chunks(16).map(|id| number(id, 0, 8)).collect();
+    ids.windows(2).all(|pair| pair[0] < pair[1]).then_some(2 + 16 * count)
 }
 
 /// The length of members, each with its name, a hash and an id.

@@ -133,8 +133,8 @@ impl Ours {
         table.row("quarantined", "Failures that moved a file to quarantine, by reason", &metrics.quarantined)?;
         table.row("abandoned", "Files that were abandoned before they were moved, by reason", &metrics.abandoned)?;
         table.row("groups", "Groups whose files are all in the warehouse", &metrics.groups.ingested)?;
-        let help = "Groups that have waited for longer than --group-timeout; absent without that option";
-        table.known("groups_overdue", help, &metrics.groups.overdue)
+        let overdue = metrics.groups.overdue.get().unwrap_or(0);
+        table.gauge("groups_overdue", "Groups that have been incomplete for longer than --group-timeout", overdue)
     }
 
     fn queue(&self, table: &mut Table<'_>) -> fmt::Result {

@@ -454,16 +454,18 @@ fn the_records_of_groups_are_encoded_as_specified() {
         path: path(),
         identity: IDENTITY,
         moving: moving.iter().copied().map(IngestId).collect(),
+        inodes: vec![5; moving.len()],
         known: known.iter().map(|of| KnownMember { name: path(), sha256: SHA256, of: IngestId(*of) }).collect(),
     };
     assert_encoded(vec![
         (
             Record::Group(group(&[9, 11], &[])),
-            format!("17 00 4700 {PATH_HEX} {IDENTITY_HEX} 0200 0900000000000000 0b00000000000000 0000"),
+            format!("17 00 5800 {PATH_HEX} {IDENTITY_HEX} 0200 0900000000000000 0500000000000000 0b00000000000000 \
+                 0500000000000000 0000"),
         ),
         (
             Record::Group(group(&[], &[7])),
-            format!("17 00 6200 {PATH_HEX} {IDENTITY_HEX} 0000 0100 {PATH_HEX} {sha_hex} 0700000000000000"),
+            format!("17 00 6400 {PATH_HEX} {IDENTITY_HEX} 0000 0100 {PATH_HEX} {sha_hex} 0700000000000000"),
         ),
         (Record::GroupDone(Lsn(8)), "18 00 0800 0800000000000000".to_owned()),
     ]);

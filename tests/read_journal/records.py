@@ -31,7 +31,7 @@ class Journal:
         self.referring = {}  # the ids of the duplicates that refer to a content, by hash
         self.placed = {}  # the LSN of the last HASHED, by ingest id
         self.forgotten = {}  # the LSN of the last FORGOTTEN of a content, by hash
-        self.groups = {}  # the ids of the moving members of the groups that have not ended, by LSN
+        self.groups = {}  # the ids and inodes of the moving members of the groups that have not ended, by LSN
         self.kept = {}  # the id of the kept duplicate that refers to a content, by device and inode
 
     def read_record(self, kind, fields, lsn, written_at):
@@ -122,16 +122,19 @@ class Journal:
 
     def group(self, fields, lsn, _written_at):
         fields.path(), fields.identity()
-        ids = [fields.number() for _ in range(fields.number("<H"))]
+        inodes = dict((fields.number(), fields.number()) for _ in range(fields.number("<H")))
+        ids = list(inodes)
         if any(one >= other for one, other in zip([lsn, *ids], ids)):
             raise ValueError("members that do not follow their GROUP in ascending order")
         for _ in range(fields.number("<H")):
             fields.path(), fields.take(32), fields.number()
-        self.groups[lsn] = ids
+        self.groups[lsn] = inodes
 
     def group_done(self, fields, _lsn, _written_at):
         lsn = fields.number()
-        if lsn not in self.groups or self.unfinished.intersection(self.groups[lsn]):
+        members = self.groups.get(lsn, {}).items()
+        is_open = any(one in self.unfinished and self.files[one]["inode"] == inode for one, inode in members)
+        if lsn not in self.groups or is_open:
             raise ValueError(f"GROUP_DONE does not fit the group {lsn}")
         del self.groups[lsn]
 

@@ -13,9 +13,9 @@ use crate::types::{IngestId, Lsn};
 /// Why a GROUP_DONE is refused.
 pub(super) const NOT_OPEN: &str = "GROUP_DONE of a group that is not open";
 /// As above.
-pub(super) const HAS_OPEN: &str = "GROUP_DONE while one of its files is open";
+const HAS_OPEN: &str = "GROUP_DONE while one of its files is open";
 /// Why a GROUP is refused.
-pub(super) const OLD_MEMBER: &str = "GROUP of a file that was found before";
+const OLD_MEMBER: &str = "GROUP of a file that was found before";
 
 /// A group that is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,20 +46,26 @@ impl Groups {
         Ok(())
     }
 
-    /// The group that a file with this id belongs to: members follow their GROUP, before the next one.
-    pub(super) fn of(&self, id: IngestId) -> Option<&Arc<OpenGroup>> {
-        let (_, last) = self.0.range(..Lsn(id.0)).next_back()?;
-        last.group.moving.binary_search(&id).is_ok().then_some(last)
+    /// The group that a file with this id and inode belongs to.
+    pub(super) fn of(&self, id: IngestId, inode: u64) -> Option<&Arc<OpenGroup>> {
+        self.0.values().rev().find(|open| {
+            let place = open.group.moving.binary_search(&id).ok();
+            place.is_some_and(|place| open.group.inodes.get(place) == Some(&inode))
+        })
     }
 
-    pub(super) fn end(&mut self, lsn: Lsn, is_open: impl Fn(&IngestId) -> bool) -> Result<(), &'static str> {
-        let group = self.0.get(&lsn).ok_or(NOT_OPEN)?;
-        if group.group.moving.iter().any(is_open) {
-            return Err(HAS_OPEN);
-        }
+    /// `inode` returns the inode of an open file.
+    pub(super) fn end(&mut self, lsn: Lsn, inode: impl Fn(&IngestId) -> Option<u64>) -> Result<(), &'static str> {
+        must_be_closed(&self.0.get(&lsn).ok_or(NOT_OPEN)?.group, inode)?;
         self.0.remove(&lsn);
         Ok(())
     }
+}
+
+/// A group ends only when none of its files is open. `inode` returns the inode of an open file.
+pub(super) fn must_be_closed(group: &Group, inode: impl Fn(&IngestId) -> Option<u64>) -> Result<(), &'static str> {
+    let is_open = group.moving.iter().zip(&group.inodes).any(|(id, known)| inode(id) == Some(*known));
+    if is_open { Err(HAS_OPEN) } else { Ok(()) }
 }
 
 /// Members are found after their group is recorded.

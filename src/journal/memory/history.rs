@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::groups::{HAS_OPEN, NOT_OPEN as GROUP_NOT_OPEN, check_members};
+use super::groups::{NOT_OPEN as GROUP_NOT_OPEN, check_members, must_be_closed};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
@@ -341,9 +341,7 @@ impl History {
 
     fn end_group(&mut self, lsn: Lsn) -> Result<(), &'static str> {
         let group = self.groups.get(&lsn).ok_or(GROUP_NOT_OPEN)?;
-        if group.value.moving.iter().any(|id| self.open.contains_key(id)) {
-            return Err(HAS_OPEN);
-        }
+        must_be_closed(&group.value, |id| self.open.get(id).map(|file| file.found.value.identity.inode))?;
         self.groups.remove(&lsn);
         Ok(())
     }

@@ -234,7 +234,7 @@ impl Index {
                 self.relocate(roots);
             }
             Record::Group(group) => self.notes.groups.begin(lsn, group)?,
-            Record::GroupDone(of) => self.notes.groups.end(*of, |id| self.open.contains_key(id))?,
+            Record::GroupDone(of) => self.notes.groups.end(*of, |id| self.open.get(id).map(|ingest| ingest.identity.inode))?,
             _ => {}
         }
         Ok(())
@@ -256,7 +256,7 @@ impl Index {
             duplicate: None,
             profiled: None,
             quarantined: None,
-            group: self.notes.groups.of(id).cloned(),
+            group: self.notes.groups.of(id, found.identity.inode).cloned(),
         };
         self.counts[FileState::Discovered as usize] += 1;
         self.open.insert(id, ingest);

@@ -96,7 +96,8 @@ impl<F: Fs> Committer<F> {
             known.push((*number, original.ingest_id));
         }
         let lsn = Lsn(self.journal.next_lsn().0 + plan.records.len() as u64);
-        let (mut records, mut moving, mut duplicates) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut duplicates) = (Vec::new(), Vec::new());
+        let (mut moving, mut inodes) = (Vec::new(), Vec::new());
         let mut brought: HashMap<Sha256, IngestId> = HashMap::new();
         for file in in_order(&group, gathered.files) {
             let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
@@ -110,6 +111,7 @@ impl<F: Fs> Committer<F> {
             records.push(self.discovered(&file.settled));
             brought.insert(file.sha256, id);
             moving.push(id);
+            inodes.push(file.settled.identity.inode);
             plan.works.push(self.intend(id, file, &mut records));
         }
         plan.taken.extend(brought.into_keys());
@@ -119,7 +121,7 @@ impl<F: Fs> Committer<F> {
             KnownMember { name: member.name.clone(), sha256: member.sha256, of }
         });
         let path = self.settings.input.join(&*group.name);
-        let record = GroupRecord { path, identity: group.identity, moving, known: known.collect() };
+        let record = GroupRecord { path, identity: group.identity, moving, inodes, known: known.collect() };
         plan.records.push(Record::Group(record));
         plan.records.append(&mut records);
         plan.groups.push(Planned { group, lsn, duplicates, is_broken: false });

@@ -55,7 +55,9 @@ impl<F: Fs> Committer<F> {
 
     /// The members that are open.
     fn members(&self, group: &OpenGroup) -> impl Iterator<Item = &Ingest> {
-        group.group.moving.iter().filter_map(|id| self.index.ingest(*id))
+        let lsn = group.lsn;
+        let is_its = move |ingest: &&Ingest| ingest.group.as_ref().is_some_and(|of| of.lsn == lsn);
+        group.group.moving.iter().filter_map(|id| self.index.ingest(*id)).filter(is_its)
     }
 
     fn locate_group(&mut self, open: &[Ingest]) -> Result<Located<F>, Error> {

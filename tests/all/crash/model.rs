@@ -176,6 +176,12 @@ impl Model {
         self.lossy |= self.writer.take().is_some();
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
+        if self.rules.groups {
+            // A copy that replaced a member's source may be gone, and the group is not complete any more.
+            let due = view.due_in_groups();
+            let is_listed = |digest: &Digest| view.lines.iter().any(|line| line.sha256 == *digest);
+            self.must.retain(|digest, _| due.contains(digest) || is_listed(digest));
+        }
         for (path, digest) in view.staged().filter(|_| self.rules.syncs && !self.lossy) {
             ensure!(self.may.contains(digest) || !is_data(path), "what was synced is torn: {}", path.display());
         }

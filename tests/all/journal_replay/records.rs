@@ -175,10 +175,11 @@ fn record() -> impl Strategy<Value = Record> {
 fn group() -> impl Strategy<Value = Record> {
     let known = (path(), any::<[u8; 32]>(), id());
     let known = known.prop_map(|(name, sha256, of)| KnownMember { name, sha256: Sha256(sha256), of });
-    let moving = proptest::collection::btree_set(any::<u64>(), 0..6);
+    let moving = proptest::collection::btree_map(any::<u64>(), any::<u64>(), 0..6);
     let parts = (path(), identity(), moving, vec(known, 0..4));
     parts.prop_map(|(path, identity, moving, known)| {
-        Record::Group(Group { path, identity, moving: moving.into_iter().map(IngestId).collect(), known })
+        let (moving, inodes) = moving.into_iter().map(|(id, inode)| (IngestId(id), inode)).unzip();
+        Record::Group(Group { path, identity, moving, inodes, known })
     })
 }
 

@@ -1,6 +1,6 @@
 //! Groups: files that are ingested together or not at all.
 //!
-//! Invariant: the members' ids ascend, and lie after the LSN of their GROUP and before that of the next one.
+//! Invariant: the members' ids ascend, and are greater than the LSN of their GROUP.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,8 @@ pub struct Group {
     pub identity: FileIdentity,
     /// The members that are about to be moved to the warehouse. Their DISCOVERED records follow this record.
     pub moving: Vec<IngestId>,
+    /// `st_ino` of each of them: if a crash cuts off what follows this record, other files get the same ids.
+    pub inodes: Vec<u64>,
     /// The members whose content is in the warehouse already, or is that of a member before them.
     pub known: Vec<KnownMember>,
 }

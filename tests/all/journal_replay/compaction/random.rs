@@ -103,6 +103,7 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
             path: "/in/close.group".into(),
             identity: identity(u64::from(count)),
             moving: (1..=u64::from(count % 8)).map(|number| IngestId(next_lsn.0 + number)).collect(),
+            inodes: (1..=u64::from(count % 8)).map(|number| u64::from(count) * number % 16).collect(),
             known: Vec::new(),
         }),
         Step::Group(_) => {

@@ -9,7 +9,10 @@ pub(super) fn put_group(out: &mut Vec<u8>, group: &Group) {
     put_path(out, &group.path);
     put_identity(out, &group.identity);
     out.extend_from_slice(&(group.moving.len() as u16).to_le_bytes());
-    group.moving.iter().for_each(|id| put_u64(out, id.0));
+    for (id, inode) in group.moving.iter().zip(&group.inodes) {
+        put_u64(out, id.0);
+        put_u64(out, *inode);
+    }
     out.extend_from_slice(&(group.known.len() as u16).to_le_bytes());
     for known in &group.known {
         put_path(out, &known.name);
@@ -22,7 +25,8 @@ impl Fields<'_> {
     pub(super) fn group(&mut self) -> Option<Group> {
         let (path, identity) = (self.path()?, self.identity()?);
         let count = u16::from_le_bytes(self.array()?);
-        let moving: Vec<IngestId> = (0..count).map(|_| self.u64().map(IngestId)).collect::<Option<_>>()?;
+        let files: Vec<_> = (0..count).map(|_| Some((IngestId(self.u64()?), self.u64()?))).collect::<Option<_>>()?;
+        let (moving, inodes): (Vec<IngestId>, Vec<u64>) = files.into_iter().unzip();
         if !moving.is_sorted_by(|one, next| one < next) {
             return None;
         }
@@ -30,6 +34,6 @@ impl Fields<'_> {
         let known = (0..count).map(|_| {
             Some(KnownMember { name: self.path()?, sha256: Sha256(self.array()?), of: IngestId(self.u64()?) })
         });
-        Some(Group { path, identity, moving, known: known.collect::<Option<_>>()? })
+        Some(Group { path, identity, moving, inodes, known: known.collect::<Option<_>>()? })
     }
 }
