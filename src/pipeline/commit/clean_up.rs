@@ -15,8 +15,8 @@ use crate::journal::record::{AbandonReason, Record};
 use crate::metrics::FailureReason;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::Hasher;
-use crate::pipeline::staging::Removed;
 use crate::pipeline::staging::names::{ASIDE_PREFIX, Aside};
+use crate::pipeline::staging::{Expected, Removed};
 use crate::pipeline::{Error, Outcome, Report, Settled};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
@@ -79,7 +79,7 @@ impl<F: Fs> Committer<F> {
         ingest: &Ingest,
     ) -> Result<Option<FileIdentity>, Error> {
         let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
-        let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, &sidecar.identity, None)?;
+        let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, Expected::of(&sidecar.identity), None)?;
         self.report_refused(&sidecar.path, &removed);
         Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))
     }
@@ -100,10 +100,10 @@ impl<F: Fs> Committer<F> {
         id: IngestId,
         what: Aside,
         path: &Path,
-        identity: &FileIdentity,
+        expected: Expected<'_>,
         leased: Option<&F::File>,
     ) -> Result<Removed, Error> {
-        self.patiently(|staging| staging.remove(id, what, path, identity, leased))
+        self.patiently(|staging| staging.remove(id, what, path, expected, leased))
     }
 
     pub(in crate::pipeline) fn resolve_aside(
@@ -111,9 +111,9 @@ impl<F: Fs> Committer<F> {
         id: IngestId,
         what: Aside,
         path: &Path,
-        identity: Option<&FileIdentity>,
+        expected: Option<Expected<'_>>,
     ) -> Result<bool, Error> {
-        let mut resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, identity, None));
+        let mut resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, expected, None));
         if resolved.as_ref().is_err_and(|error| matches!(error, Error::Io(error) if error.spares_others())) {
             // A file that cannot be removed gets its name back.
             resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, None, None));
@@ -172,13 +172,13 @@ impl<F: Fs> Committer<F> {
             return Ok(Removed::Other);
         }
         let lease = work.lease().or(taken.lease());
-        let removed = self.remove(work.id, what, path, identity, lease)?;
+        let removed = self.remove(work.id, what, path, Expected { identity, sha256: Some(sha256) }, lease)?;
         let Removed::Other = removed else { return Ok(removed) };
         if !self.is_renumbered(path, identity, sha256)? {
             return Ok(removed);
         }
         let Some(there) = self.staging.dirs.look(path)? else { return Ok(removed) };
-        self.remove(work.id, what, path, &there.identity, lease)
+        self.remove(work.id, what, path, Expected { identity: &there.identity, sha256: Some(sha256) }, lease)
     }
 
     /// Recovery: finishes a removal that an earlier run began, whatever file has the name by now. True if nothing is left
@@ -187,8 +187,9 @@ impl<F: Fs> Committer<F> {
         let (path, identity) = (&ingest.source_path, &ingest.identity);
         let aside = self.staging.aside_path(work.id, what, path)?;
         let taken = self.take_again(work, &aside, identity)?;
+        let expected = Expected { identity, sha256: Some(sha256) };
         let is_free = !matches!(taken, Taken::Busy(_)) || self.is_renumbered(&aside, identity, sha256)?;
-        let is_removed = self.resolve_aside(work.id, what, path, is_free.then_some(identity))?;
+        let is_removed = self.resolve_aside(work.id, what, path, is_free.then_some(expected))?;
         // A link that a crash cut off before the unlink has left this name, too.
         let is_there = |stat: fs::Stat| stat.identity.same_but_renamed(identity);
         Ok(is_removed && !self.staging.dirs.look(path)?.is_some_and(is_there))
@@ -224,7 +225,8 @@ impl<F: Fs> Committer<F> {
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {
-                self.remove(work.id, what, &ingest.source_path, &there, leased.then_some(&file))
+                let expected = Expected { identity: &there, sha256: Some(sha256) };
+                self.remove(work.id, what, &ingest.source_path, expected, leased.then_some(&file))
             }
             _ => Ok(Removed::Other),
         }
