@@ -35,7 +35,9 @@ fn explain(place: &Place, path: &Path) -> Value {
 #[test]
 fn a_file_gets_into_the_directory_that_its_name_says() {
     let place = Place::new();
-    for (seed, name) in ["crm_20260102.csv", "crm_20260103.csv", "a=b c:50%_20260102.csv", "größe_20240229.csv"].iter().enumerate() {
+    for (seed, name) in
+        ["crm_20260102.csv", "crm_20260103.csv", "a=b c:50%_20260102.csv", "größe_20240229.csv"].iter().enumerate()
+    {
         place.stage(name, csv(seed as u64, 500));
     }
     place.once_ok(TWO_LEVELS);
@@ -97,7 +99,11 @@ fn a_name_that_does_not_match_fails() {
     let dry = place.once(&[TWO_LEVELS, &["--dry-run"]].concat());
     assert!(out(&dry).contains("WAITING: ") && out(&dry).contains("does not match the name crm.csv"), "{}", out(&dry));
     assert!(out(&dry).contains("{day}: 20260230 is no date %Y%m%d"), "{}", out(&dry));
-    assert!(out(&dry).contains("-> ") && out(&dry).contains("/source=crm/event_date=2026-01-02/crm_20260102.csv"), "{}", out(&dry));
+    assert!(
+        out(&dry).contains("-> ") && out(&dry).contains("/source=crm/event_date=2026-01-02/crm_20260102.csv"),
+        "{}",
+        out(&dry)
+    );
     let output = place.once_failing(TWO_LEVELS);
     let failed = events(&output, "file_failed");
     assert_eq!(failed.len(), 2, "{failed:?}");
@@ -105,7 +111,10 @@ fn a_name_that_does_not_match_fails() {
     assert!(text.contains("(its name does not fit --layout and --name-pattern)"), "{text}");
     assert_eq!(found(&place), ["source=crm/event_date=2026-01-02/crm_20260102.csv"]);
     let told = explain(&place, &place.staging.join("crm_20260230.csv"));
-    assert_eq!((&told["status"], &told["summary"]), (&"WAITING".into(), &"its name does not fit --layout and --name-pattern".into()));
+    assert_eq!(
+        (&told["status"], &told["summary"]),
+        (&"WAITING".into(), &"its name does not fit --layout and --name-pattern".into())
+    );
     assert_eq!(told["error"], "{day}: 20260230 is no date %Y%m%d");
     // A running ingestor says the same, and repeats it; with another layout the files are taken.
     let daemon = place.start(&[super::QUICK, TWO_LEVELS].concat());
@@ -151,7 +160,9 @@ fn an_audit_knows_partitions_of_any_depth() {
     place.stage("crm_20260102.csv", csv(1, 500));
     place.once_ok(TWO_LEVELS);
     let partition = place.warehouse.join("source=crm/event_date=2026-01-02");
-    for (dir, name) in [("source=crm", "a.csv"), ("source=crm/event_date=2026-01-02", "b.csv"), ("source=erp/x", "c.csv")] {
+    for (dir, name) in
+        [("source=crm", "a.csv"), ("source=crm/event_date=2026-01-02", "b.csv"), ("source=erp/x", "c.csv")]
+    {
         std::fs::create_dir_all(place.warehouse.join(dir)).unwrap();
         std::fs::write(place.warehouse.join(dir).join(name), "extra").unwrap();
     }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{READS, sweep, writes};
+use crate::crash::ingestor;
 use crate::crash::play::Play;
-use crate::crash::scenario::{STATE, Scenario};
+use crate::crash::scenario::{STATE, Scenario, WAREHOUSE};
 use csv_ingestor::engine;
+use csv_ingestor::pipeline::hash::Hasher;
+use csv_ingestor::pipeline::layout::Layout;
 
 /// The directory that is recorded for each file that is on its way, by ingest id.
 fn recorded(play: &Play<'_>) -> BTreeMap<u64, PathBuf> {
@@ -85,4 +88,33 @@ fn power_cut_in_a_recovery_with_another_layout() {
         }
         recovery.len() as u64 / 2
     });
+}
+
+/// `replay` is given no layout: it takes that of the last start, which the journal has.
+#[test]
+fn a_replay_takes_the_layout_of_the_last_start() {
+    let scenario = &Scenario::of_layouts()[0];
+    let mut resumed = 0;
+    for subject in writes([scenario.clone()]) {
+        for (operation, _) in subject.operations {
+            let mut play = Play::new(scenario);
+            play.run_until(operation, true);
+            play.kill();
+            let mut options = ingestor::options(scenario, &play.fs, Box::new(|| false));
+            (options.settings, options.layout) = (None, Layout::default());
+            let Some(engine) = engine::open(&play.fs, options).unwrap() else { continue };
+            let (mut committer, mut hasher) = (engine.committer, Hasher::new(engine.shared));
+            for (id, settled) in engine.recovered.resumed {
+                committer.resume(settled.ticket, id);
+                let hashed = hasher.hash(settled, true);
+                committer.commit(vec![hashed]).unwrap();
+                resumed += 1;
+            }
+            committer.shut_down().unwrap();
+            let top = Path::new(WAREHOUSE);
+            let is_two_levels = |path: &PathBuf| path.strip_prefix(top).unwrap().to_str().unwrap().starts_with("kind=");
+            assert!(play.view().warehouse.keys().all(is_two_levels), "{}", play.told());
+        }
+    }
+    assert!(resumed > 10, "only {resumed} files were resumed");
 }
