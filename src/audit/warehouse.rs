@@ -4,7 +4,7 @@
 //! - Whatever a line or the journal says, only the warehouse's own directory is opened and, from there, one directory
 //!   below the other, none of them through a link.
 //! - The warehouse's own path is chosen by the operator, and may be a link; and a line may name the same directory by
-//!   another path. To find that out, the directory that a line names as the warehouse is opened, but neither listed nor
+//!   another path. To find that out, the directories above the file that a line names are opened, but neither listed nor
 //!   read.
 
 use std::collections::HashMap;
