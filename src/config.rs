@@ -14,6 +14,7 @@ use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
+use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
@@ -69,6 +70,8 @@ pub struct Config {
     pub include: Option<Patterns>,
     /// Which of these names are not.
     pub exclude: Option<Patterns>,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
     /// What happens to duplicates.
     pub duplicates: DuplicateAction,
     /// How files are validated, if they are.
@@ -175,6 +178,9 @@ pub enum Error {
         /// The error that the kernel reported.
         source: std::io::Error,
     },
+    /// A layout that cannot be used.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
     /// Options that do not fit together, or a path that does not fit.
     #[error("{0}")]
     Options(String),

@@ -47,6 +47,16 @@ pub const ERRORS_REMEMBERED_MAX: usize = 1024;
 pub const IGNORED_NAMES_MAX: usize = 4096;
 /// With `--once`: how often a staging directory that cannot be read is tried, one scan interval apart.
 pub const ONCE_STAGING_TRIES: u32 = 4;
+/// Bytes of `--layout` and of `--name-pattern`, at most: the journal records them.
+pub const LAYOUT_TEXT_BYTES_MAX: usize = 1024;
+/// Directories in a template, at most.
+pub const LAYOUT_LEVELS_MAX: usize = 16;
+/// Directories between the warehouse and a file, at most.
+pub const PARTITION_LEVELS_MAX: usize = 32;
+/// Groups, classes and repetitions inside each other in a name pattern, at most.
+pub const NAME_PATTERN_NESTING_MAX: u32 = 32;
+/// Bytes of a compiled name pattern, at most: a name is matched in a few milliseconds at the worst.
+pub const NAME_PATTERN_PROGRAM_BYTES_MAX: usize = 128 << 10;
 /// Stale entries in a queue of settling files, at most, in addition to one entry per file.
 pub const STALE_ENTRIES_MAX: usize = 1024;
 /// Originals of duplicates whose content was read and found right, and which are remembered as such, at most.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::audit::parse_concurrency;
 use super::file::FileArgs;
+use super::layout::{self, LayoutArgs};
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
@@ -41,6 +42,8 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     places: PlaceArgs,
     #[command(flatten)]
+    layout: LayoutArgs,
+    #[command(flatten)]
     intake: IntakeArgs,
     #[command(flatten)]
     content: ContentArgs,
@@ -56,7 +59,7 @@ struct PlaceArgs {
     /// Staging directory; must exist
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_INPUT")]
     input: PathBuf,
-    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/
+    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/, or as --layout says
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
     warehouse: PathBuf,
     /// Manifests; created if missing. Lines go to DIR/YYYY/MM/DD/HH/manifest.jsonl
@@ -287,10 +290,13 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
 
 /// The options that do not fit together, of those that were given.
 pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
+    let layout = LayoutArgs::from_arg_matches(matches).is_ok_and(|layout| layout.layout().is_err());
+    let mut found: Vec<_> = layout.then_some(layout::CONFLICT).into_iter().collect();
     match (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
-        (Ok(intake), Ok(content)) => check(&intake, &content),
-        _ => Vec::new(),
+        (Ok(intake), Ok(content)) => found.extend(check(&intake, &content)),
+        _ => {}
     }
+    found
 }
 
 impl RunArgs {
@@ -299,7 +305,7 @@ impl RunArgs {
             return Err(config::Error::Options((*conflict).to_owned()));
         }
         let validate = self.content.validation();
-        let RunArgs { places, intake, content, running, output, .. } = self;
+        let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
         let paths = Paths {
@@ -314,6 +320,7 @@ impl RunArgs {
         Ok(Config {
             include: include(&intake.include)?,
             exclude: exclude(&intake.exclude)?,
+            layout: layout.layout()?,
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {

@@ -118,6 +118,7 @@ mod tests {
             sidecar_suffix: None,
             validate: None,
             require_checksum: false,
+            layout: crate::pipeline::layout::Layout::default(),
             notes: Arc::default(),
             copy_all: AtomicBool::new(false),
             leases_missing: AtomicBool::new(false),

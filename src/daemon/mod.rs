@@ -44,6 +44,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::patterns::Patterns;
@@ -94,6 +95,7 @@ fn run_as(
         sidecar_suffix: config.name_rules().sidecar_suffix,
         validate: config.validate,
         require_checksum: config.require_checksum,
+        layout: config.layout.clone(),
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
@@ -135,6 +137,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         sidecar_suffix: None,
         validate: None,
         require_checksum: false,
+        layout: Layout::default(),
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
@@ -311,6 +314,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         concurrency = config.concurrency,
         include = patterns(&config.include),
         exclude = patterns(&config.exclude),
+        layout = config.layout.rule().template.as_str(),
+        name_pattern = config.layout.rule().name_pattern.as_deref(),
         duplicates = config.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
         quarantine = config.paths.quarantine.as_deref().map(path),

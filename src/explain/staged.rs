@@ -1,6 +1,6 @@
 //! Files in the staging directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use serde_json::Value;
@@ -17,6 +17,7 @@ use crate::journal::report::FileReport;
 use crate::pipeline::WhyNot;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
+use crate::pipeline::layout::NoMatch;
 use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::settle::bounds::age;
 use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
@@ -151,6 +152,9 @@ fn by_a_look<F: Fs>(
     if found.size > context.bounds.size_max {
         return Ok(waiting(WhyNot::TooLarge.text()));
     }
+    if let Err(NoMatch(what)) = warehouse_dir(context, settings, path) {
+        return Ok(waiting(WhyNot::NoMatch.text()).with("error", what));
+    }
     let (dir, name) = split(path)?;
     let file = match context.fs.open(&context.fs.open_dir(dir)?, name, Open::Read) {
         Ok(file) => file,
@@ -243,5 +247,16 @@ fn complete<F: Fs>(
         Some(_) => "an ingestor takes it when it has been unchanged for long enough, and validates it (--validate)",
         None => "it passes all checks: an ingestor takes it when it has been unchanged for long enough",
     };
-    Ok(Answer::new(path, "READY", summary).with("sha256", sha256.hex()))
+    let answer = Answer::new(path, "READY", summary).with("sha256", sha256.hex());
+    Ok(match warehouse_dir(context, settings, path) {
+        Ok(dir) => answer.with_path("warehouse_dir", &dir),
+        Err(_) => answer,
+    })
+}
+
+/// The directory in which the file would be published if it were complete now.
+fn warehouse_dir<F: Fs>(context: &Context<'_, F>, settings: &Settings, path: &Path) -> Result<PathBuf, NoMatch> {
+    let below = path.strip_prefix(&settings.input).unwrap_or(path);
+    let dir = context.layout.dir(below.as_os_str(), context.fs.now())?;
+    Ok(settings.warehouse.join(dir))
 }

@@ -255,6 +255,8 @@ impl<F: Fs> Committer<F> {
             return Ok(Err(AbandonReason::Changed));
         }
         let (_, name) = split(&ingest.source_path)?;
+        // Whatever the layout says now: the directory is decided when the file is HASHED.
+        let partition = ingest.target.as_ref().and_then(|target| Some(target.warehouse_path.parent()?.to_path_buf()));
         let there = match self.fs.stat(&self.shared.staging, name) {
             Err(error) if error.spares_others() => return Ok(Err(AbandonReason::Failed)),
             there => there?,
@@ -273,6 +275,7 @@ impl<F: Fs> Committer<F> {
                 ticket: 0,
                 failures: 0,
                 failing: None,
+                partition,
             }),
         })
     }

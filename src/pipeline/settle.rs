@@ -289,6 +289,7 @@ impl Settle {
                 sidecar_name: None,
                 name,
                 complete_at,
+                partition: None,
                 ticket: self.next_ticket,
                 failures: u32::from(tracked.failures),
                 failing: tracked.failing.cause(),

@@ -1,6 +1,7 @@
 //! The stages of a file: each has a type that only the stage before it can make.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::sidecar;
@@ -29,6 +30,8 @@ pub struct Settled {
     pub sidecar_name: Option<OsString>,
     /// When it was found complete.
     pub complete_at: UnixMillis,
+    /// The directory in the warehouse that an earlier HASHED named, with the warehouse's path; None: the layout says it.
+    pub partition: Option<PathBuf>,
     /// The number of this attempt, unique within the process.
     pub ticket: u64,
     /// How often in a row it has failed in the same way in this state.
@@ -61,6 +64,8 @@ pub struct HashedFile<F: Fs> {
     pub sha256: Sha256,
     /// Whether its bytes (or its copy's) are already durable.
     pub durable: bool,
+    /// Its directory in the warehouse, without the warehouse's path or with it.
+    pub partition: PathBuf,
     /// The finished copy, if it has to be copied.
     pub copy: Option<Copy>,
     /// The result of validating it, if it was validated.

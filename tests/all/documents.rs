@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 17] = [
     "audit",
     "benchmarks",
     "completeness",
@@ -15,6 +15,7 @@ const PAGES: [&str; 16] = [
     "how-to-lose-data",
     "install",
     "journal",
+    "layout",
     "manifest-format",
     "monitoring",
     "options",

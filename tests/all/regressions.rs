@@ -15,6 +15,7 @@ use csv_ingestor::journal::record::DuplicateAction;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::Refusal;
 use csv_ingestor::pipeline::hash::Hasher;
+use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::places::Accepts;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -115,6 +116,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         sidecar_suffix: None,
         validate: None,
         require_checksum: false,
+        layout: Layout::default(),
         quarantine: None,
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),

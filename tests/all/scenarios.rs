@@ -6,6 +6,7 @@ mod compaction;
 mod completeness;
 mod cross_file_system;
 mod duplicates;
+mod layout;
 mod lifecycle;
 mod once;
 mod quarantine;

@@ -222,6 +222,7 @@ impl<F: Fs> Committer<F> {
             ticket: 0,
             failures: 0,
             failing: None,
+            partition: None,
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {

@@ -171,7 +171,7 @@ impl<F: Fs> Committer<F> {
         &self.journal
     }
 
-    /// Writes settings and rules to the journal, unless they are the ones already in force.
+    /// Writes settings, rules and layout to the journal, unless they are the ones already in force.
     pub fn begin(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         if self.index.settings().is_none_or(|known| **known != *self.settings) {
@@ -184,6 +184,9 @@ impl<F: Fs> Committer<F> {
         };
         if *self.index.rules() != rules {
             records.push(Record::Rules(rules));
+        }
+        if self.index.layout() != self.shared.layout.rule() {
+            records.push(Record::Layout(self.shared.layout.rule().clone()));
         }
         self.write(&records)
     }

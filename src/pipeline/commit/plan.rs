@@ -101,7 +101,7 @@ impl<F: Fs> Committer<F> {
                     if let Some(profile) = file.profile {
                         plan.records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
                     }
-                    let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
+                    let partition = self.settings.warehouse.join(&file.partition);
                     plan.records.push(Record::Hashed(HashedRecord {
                         ingest_id: id,
                         sha256: file.sha256,

@@ -96,7 +96,7 @@ impl Tracked {
         match why {
             WhyNot::OpenForWriting => (Some(busy_delay), why),
             // Hashing it again helps only if it was read wrongly, but repeats the message for readers of the log.
-            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed => {
+            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::NoMatch => {
                 (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why)
             }
             // Only another sidecar or another file changes that.

@@ -56,13 +56,14 @@ impl Listener for Nobody {
     fn ingested(&mut self, _: Digest) {}
 }
 
-pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
+pub fn options(scenario: &Scenario, fs: &SimFs, on_full: OnFull) -> Options {
     Options {
         state_path: STATE.into(),
         settings: Some(scenario.settings()),
         sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
         validate: scenario.validate,
         require_checksum: false,
+        layout: scenario.layout(fs),
         quarantine: scenario.quarantine(),
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
@@ -89,7 +90,7 @@ pub fn run(scenario: &Scenario, fs: &SimFs, on_full: OnFull, listener: &mut dyn 
     let fs = meanwhile.as_ref().map_or(fs, |meanwhile| meanwhile.fs());
     std::thread::scope(|scope| {
         let takes_turns = meanwhile.as_ref().map(Meanwhile::committer);
-        let opened = engine::open(fs, options(scenario, on_full))?;
+        let opened = engine::open(fs, options(scenario, fs, on_full))?;
         let Some(engine) = opened else { return Ok(Ended::AtRest) };
         let mut run = Run::new(scenario, fs, engine, listener)?;
         let ended = run.rounds(meanwhile.as_ref().map(|meanwhile| (meanwhile, scope)))?;

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use super::act::{self, Act, MALFORMED};
+use super::layouts::Layouts;
 use super::play::Play;
 use super::scenario::{Compacts, Failing, Scenario};
 
@@ -47,6 +48,8 @@ pub struct History {
     compacts: u8,
     /// 0: links replace renames, 1: link counts are stale, 2: inode numbers change; more: nothing is odd.
     odd: u8,
+    /// The layout has two levels, and changes at each start.
+    changes: bool,
     parts: Vec<Part>,
 }
 
@@ -128,12 +131,14 @@ fn history() -> impl Strategy<Value = History> {
     let often = prop::bool::weighted(0.8);
     let seldom = prop::bool::weighted(0.2);
     let flags = (any::<bool>(), seldom, often, any::<bool>(), seldom, often, any::<bool>(), 0..6_u8);
-    let choices = (0..3_u8, 0..4_u8, 0..12_u8);
-    (flags, choices, prop::collection::vec(part(), 1..5)).prop_map(|(flags, (duplicates, compacts, odd), parts)| {
-        let (cross, sidecars, syncs, split_renames, torn_syncs, leases, quarantines, validates) = flags;
-        let places = History { cross, sidecars, syncs, split_renames, torn_syncs, leases, ..History::default() };
-        History { quarantines, validates, duplicates, compacts, odd, parts, ..places }
-    })
+    let choices = (0..3_u8, 0..4_u8, 0..12_u8, seldom);
+    (flags, choices, prop::collection::vec(part(), 1..5)).prop_map(
+        |(flags, (duplicates, compacts, odd, changes), parts)| {
+            let (cross, sidecars, syncs, split_renames, torn_syncs, leases, quarantines, validates) = flags;
+            let places = History { cross, sidecars, syncs, split_renames, torn_syncs, leases, ..History::default() };
+            History { quarantines, validates, duplicates, compacts, odd, changes, parts, ..places }
+        },
+    )
 }
 
 impl History {
@@ -161,6 +166,7 @@ impl History {
                 renumbers: self.odd == 2,
                 ..Odd::default()
             },
+            layouts: if self.changes { Layouts::Changing } else { Layouts::Days },
             ..Scenario::plain("a random history")
         }
     }

@@ -1,14 +1,17 @@
 //! The files in staging, how they are ingested, and what upstreams do meanwhile.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::{Odd, SimFs};
 use csv_ingestor::journal::record::{DuplicateAction, Settings, Validation};
+use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::quarantine::Quarantine;
 
 use super::act::{self, Act, MALFORMED};
+use super::layouts::{Layouts, UNMATCHED};
 use super::model::Model;
 use super::view::digest;
 use crate::common::promises::Rules;
@@ -64,6 +67,8 @@ pub struct Scenario {
     pub validate: Option<Validation>,
     /// Files that cannot be ingested are moved to quarantine.
     pub quarantines: bool,
+    /// How files are arranged in the warehouse.
+    pub layouts: Layouts,
     /// Acts before the ingestor starts for the first time.
     pub before: Vec<Act>,
     /// Acts after that, in this order.
@@ -108,6 +113,7 @@ impl Scenario {
             duplicates: DuplicateAction::Keep,
             validate: None,
             quarantines: false,
+            layouts: Layouts::Days,
             before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2)],
             acts: Vec::new(),
             syncs: true,
@@ -347,6 +353,26 @@ impl Scenario {
         ]
     }
 
+    /// Scenarios with layouts, which have a sweep of their own.
+    pub fn of_layouts() -> Vec<Scenario> {
+        let changing = |name| Scenario { layouts: Layouts::Changing, ..Scenario::plain(name) };
+        vec![
+            changing("a layout that changes"),
+            Scenario { cross: true, ..changing("a layout that changes, across file systems") },
+            Scenario { strangers: vec!["a.csv"], ..changing("a layout that changes, names taken") },
+            Scenario {
+                layouts: Layouts::NoMatch,
+                quarantines: true,
+                ..Scenario::plain("a name that does not match, with quarantine")
+            },
+        ]
+    }
+
+    /// The layout with which the ingestor starts on this machine.
+    pub fn layout(&self, fs: &SimFs) -> Layout {
+        self.layouts.now(&mut fs.upstream())
+    }
+
     /// The machine before the ingestor's first start, and its model.
     pub fn machine(&self) -> (SimFs, Model) {
         let fs = SimFs::new(7);
@@ -358,9 +384,10 @@ impl Scenario {
         }
         let mut model = Model::new(self.rules(), self.leases);
         if !self.strangers.is_empty() {
-            let partition = Path::new(WAREHOUSE).join(fs.now().date_partition());
-            upstream.mkdir_all(&partition).unwrap();
+            let layout = self.layouts.now(&mut upstream);
             for name in &self.strangers {
+                let partition = Path::new(WAREHOUSE).join(layout.dir(OsStr::new(name), fs.now()).unwrap());
+                upstream.mkdir_all(&partition).unwrap();
                 upstream.write(partition.join(name), name.as_bytes()).unwrap();
                 model.strangers.insert(digest(name.as_bytes()));
             }
@@ -384,6 +411,7 @@ impl Scenario {
             duplicates: self.duplicates,
             validate: self.validate,
             quarantines: self.quarantines,
+            unmatched: (self.layouts == Layouts::NoMatch).then_some(UNMATCHED),
         }
     }
 
