@@ -8,10 +8,11 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Settle;
 use super::tracked::{Mode, Phase, Tracked};
+use super::{Queues, Settle, order};
 use crate::limits::STALE_ENTRIES_MAX;
 use crate::pipeline::WhyNot;
+use crate::types::FileTime;
 
 impl Tracked {
     /// When the file is to be checked again.
@@ -63,15 +64,23 @@ impl Settle {
             due.dedup();
             self.queues.due = due.into();
         }
-        if self.queues.ready.len() > entries_max {
-            let mut ready = std::mem::take(&mut self.queues.ready).into_vec();
-            ready.retain(|Reverse((mtime, name))| {
-                let tracked = self.tracked.get(name);
-                tracked.is_some_and(|it| matches!(it.phase, Phase::Ready) && it.identity.mtime == *mtime)
-            });
-            ready.sort_unstable();
-            ready.dedup();
-            self.queues.ready = ready.into();
+        let Queues { order, ready, found, .. } = &mut self.queues;
+        let is_current = |Reverse((key, name)): &Reverse<(FileTime, Arc<OsStr>)>| {
+            let is_it =
+                |it: &Tracked| matches!(it.phase, Phase::Ready) && order::key(*order, it.identity.mtime) == *key;
+            self.tracked.get(name).is_some_and(|tracked| is_it(tracked))
+        };
+        if ready.len() > entries_max {
+            let mut entries = std::mem::take(ready).into_vec();
+            entries.retain(is_current);
+            entries.sort_unstable();
+            entries.dedup();
+            *ready = entries.into();
+        }
+        if found.len() > entries_max {
+            found.retain(is_current);
+            found.sort_unstable();
+            found.dedup();
         }
     }
 }

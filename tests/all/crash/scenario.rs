@@ -1,5 +1,6 @@
 //! The files in staging, how they are ingested, and what upstreams do meanwhile.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::{Odd, SimFs};
 use csv_ingestor::journal::record::{DuplicateAction, Settings, Validation};
 use csv_ingestor::pipeline::quarantine::Quarantine;
+use csv_ingestor::pipeline::scan::NameRules;
+use csv_ingestor::pipeline::settle::order::Order;
+use csv_ingestor::pipeline::sidecar::SidecarNames;
 
 use super::act::{self, Act, MALFORMED};
 use super::model::Model;
@@ -59,6 +63,10 @@ pub struct Scenario {
     pub name: &'static str,
     pub cross: bool,
     pub sidecars: bool,
+    /// Sidecars are named by stem, so that several files may share one: the names are the same all the same.
+    pub by_stem: bool,
+    /// In which order files are ingested. Hashing ends in the reverse order then.
+    pub order: Option<Order>,
     pub duplicates: DuplicateAction,
     /// Files are validated.
     pub validate: Option<Validation>,
@@ -105,6 +113,8 @@ impl Scenario {
             name,
             cross: false,
             sidecars: false,
+            by_stem: false,
+            order: None,
             duplicates: DuplicateAction::Keep,
             validate: None,
             quarantines: false,
@@ -374,6 +384,13 @@ impl Scenario {
         fs.set_aborts(self.failing.aborts);
         fs.set_odd(self.odd.clone());
         (fs, model)
+    }
+
+    /// Which names are ingested, and how sidecars are named.
+    pub fn names(&self) -> NameRules {
+        let template = if self.by_stem { "{stem}.csv.ok" } else { "{name}.ok" };
+        let sidecars = self.sidecars.then(|| SidecarNames::parse(OsStr::new(template)).unwrap());
+        NameRules { sidecars, ..NameRules::default() }
     }
 
     fn rules(&self) -> Rules {

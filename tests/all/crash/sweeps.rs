@@ -10,6 +10,7 @@ mod fault;
 mod files;
 mod interference;
 mod names;
+mod order;
 mod places;
 mod power;
 mod process;

@@ -1,0 +1,166 @@
+//! `--order` and sidecars that files share: what one scan finds is listed in order, whatever is cut off meanwhile; and no
+//! sidecar is removed while another file needs it.
+
+use csv_ingestor::fs::sim::Fault;
+use csv_ingestor::journal::record::DuplicateAction;
+use csv_ingestor::pipeline::settle::order::Order;
+
+use super::{operations, sweep, writes};
+use crate::crash::act::{Act, Body, content_of, path_of};
+use crate::crash::play::Play;
+use crate::crash::scenario::{Crashed, Phase, Scenario};
+use crate::crash::view::digest;
+use crate::crash::watch::Watch;
+
+/// A scenario, and the contents that it ingests, in order.
+type Ordered = (Scenario, &'static [Body]);
+
+fn ordered() -> Vec<Ordered> {
+    use Act::{Remove, Wait, Write};
+    let by_name = Scenario {
+        order: Some(Order::Name),
+        // Of two equal files the first in order is the one that was written last.
+        before: vec![Write(4, 5), Write(2, 3), Write(3, 2), Write(1, 3), Write(0, 1)],
+        ..Scenario::plain("in the order of names")
+    };
+    let oldest = Scenario {
+        order: Some(Order::Oldest),
+        before: vec![Write(3, 1), Wait(1), Write(1, 2), Wait(1), Write(2, 1), Write(0, 4)],
+        crashed: Crashed::one_in(2),
+        ..Scenario::plain("the oldest first")
+    };
+    let vanishes = Scenario {
+        order: Some(Order::Name),
+        before: vec![Write(0, 1), Write(1, 1), Write(2, 2), Write(3, 4)],
+        acts: vec![((0, Phase::Commit), Remove(0))],
+        ..Scenario::plain("the first of two equal files vanishes, in order")
+    };
+    let across = Scenario {
+        cross: true,
+        duplicates: DuplicateAction::Remove,
+        name: "in the order of names, across file systems",
+        ..by_name.clone()
+    };
+    vec![(by_name, &[1, 3, 2, 5]), (oldest, &[1, 2, 4]), (vanishes, &[1, 2, 4]), (across, &[1, 3, 2, 5])]
+}
+
+/// The contents in the manifests, in the order of their lines.
+fn listed(play: &Play<'_>, bodies: &[Body]) -> Vec<Body> {
+    let of = |sha256: &String| bodies.iter().copied().find(|body| digest(&content_of(*body)) == *sha256);
+    play.view().lines.iter().filter_map(|line| of(&line.sha256)).collect()
+}
+
+fn ids(play: &Play<'_>) -> Vec<u64> {
+    play.view().lines.iter().map(|line| line.ingest_id).collect()
+}
+
+#[track_caller]
+fn assert_in_order(play: &Play<'_>, bodies: &[Body]) {
+    assert_eq!(listed(play, bodies), bodies, "{}: order of lines", play.told());
+    assert!(ids(play).is_sorted(), "{}: ids {:?}", play.told(), ids(play));
+}
+
+/// The expected contents of the scenario with that name.
+fn bodies_of(scenario: &Scenario) -> &'static [Body] {
+    ordered().into_iter().find(|(other, _)| other.name == scenario.name).unwrap().1
+}
+
+#[test]
+fn order_without_a_crash() {
+    for (scenario, bodies) in ordered() {
+        let mut play = Play::new(&scenario);
+        let (ended, _) = play.run_watched(Watch::default());
+        play.check_ended(ended);
+        assert_in_order(&play, bodies);
+    }
+    for scenario in shared() {
+        let mut play = Play::new(&scenario);
+        let (ended, _) = play.run_watched(Watch::default());
+        play.check_ended(ended);
+        assert!(!play.view().staging.keys().any(|path| path.extension().is_some_and(|it| it == "ok")));
+    }
+}
+
+/// Lines are in order, and ingest ids ascend, wherever the power is cut or the process is killed.
+#[test]
+fn order_after_a_crash() {
+    let scenarios = ordered().into_iter().map(|(scenario, _)| scenario);
+    sweep("order", writes(scenarios), 500, |scenario, operation, _| {
+        let mut stopped = Play::new(scenario);
+        stopped.run_until(operation, true);
+        for seed in 0..3 {
+            let mut play = stopped.fork();
+            match seed {
+                0 => play.kill(),
+                seed => play.cut_power(operation.wrapping_mul(1_000) + seed),
+            }
+            play.end();
+            assert_in_order(&play, bodies_of(scenario));
+        }
+        3
+    });
+}
+
+/// One call fails: at most the file that it is about loses its place.
+#[test]
+fn order_when_a_call_fails() {
+    let scenarios = ordered().into_iter().map(|(scenario, _)| Scenario { crashed: Crashed::one_in(3), ..scenario });
+    sweep("order, faults", operations(scenarios), 150, |scenario, operation, _| {
+        let mut play = Play::new(scenario);
+        play.fs.inject(Fault::errno(libc::EIO).at(operation));
+        if play.run().is_err() {
+            play.kill();
+        }
+        play.fs.clear_faults();
+        play.end();
+        let (bodies, listed) = (bodies_of(scenario), listed(&play, bodies_of(scenario)));
+        let without = |all: &[Body], one: Body| all.iter().copied().filter(|body| *body != one).collect::<Vec<_>>();
+        let is_in_order = bodies.iter().any(|late| without(bodies, *late) == without(&listed, *late));
+        assert!(is_in_order, "{}: EIO at operation {operation}: {listed:?}", play.told());
+        1
+    });
+}
+
+/// Two files that share a sidecar. One of them is open for writing: its name is the last one.
+fn shared() -> Vec<Scenario> {
+    let plain = Scenario {
+        sidecars: true,
+        by_stem: true,
+        before: vec![Act::Write(0, 1), Act::Write(6, 3), Act::Write(1, 2)],
+        ..Scenario::plain("a shared sidecar")
+    };
+    let across = Scenario { cross: true, name: "a shared sidecar, across file systems", ..plain.clone() };
+    let duplicates = Scenario {
+        before: vec![Act::Write(1, 1), Act::Write(0, 1), Act::Write(6, 3)],
+        duplicates: DuplicateAction::Remove,
+        order: Some(Order::Oldest),
+        name: "a duplicate's shared sidecar",
+        ..plain.clone()
+    };
+    vec![plain, across, duplicates]
+}
+
+/// A sidecar stays while a file that shares it waits, wherever the power is cut or the process is killed: so that file is
+/// ingested once its writer has closed it.
+#[test]
+fn shared_sidecars_after_a_crash() {
+    sweep("shared sidecars", writes(shared()), 200, |scenario, operation, _| {
+        let mut stopped = Play::new(scenario);
+        let writer = stopped.fs.upstream().open_writer(path_of(6)).unwrap();
+        stopped.run_until(operation, true);
+        for seed in 0..3 {
+            let mut play = stopped.fork();
+            match seed {
+                0 => {
+                    play.fs.upstream().close_writer(writer);
+                    play.kill();
+                }
+                seed => play.cut_power(operation.wrapping_mul(1_000) + seed),
+            }
+            play.end();
+            let left: Vec<_> = play.view().staging.into_keys().collect();
+            assert!(left.is_empty(), "{}: {left:?}", play.told());
+        }
+        3
+    });
+}
