@@ -17,7 +17,7 @@ mod quarantine;
 mod shared;
 mod write_lines;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,12 +81,21 @@ pub(super) struct Pending<F: Fs> {
     /// that was HASHED, so no other file may go there.
     pub(super) undecided: HashSet<PathBuf>,
     /// The files beside the shared sidecars of this batch.
-    beside: shared::Beside,
+    beside: Beside,
     /// Manifest lines come in the order of the tickets.
     keeps_order: bool,
     /// Files of the last batch that are in the warehouse, still open: closing them takes time, and another thread can do
     /// it.
     finished: Vec<F::File>,
+}
+
+/// The files beside the shared sidecars of a batch.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// By the sidecars' paths.
+    pub(super) names: HashMap<PathBuf, Vec<OsString>>,
+    /// There were too many of them, or they cannot be listed: then each sidecar may still be needed.
+    pub(super) are_unknown: bool,
 }
 
 /// A file on its way through one batch.
@@ -149,7 +158,7 @@ impl<F: Fs> Committer<F> {
                 deferred: Vec::new(),
                 closings: Vec::new(),
                 undecided: HashSet::new(),
-                beside: shared::Beside::default(),
+                beside: Beside::default(),
                 keeps_order: false,
                 finished: Vec::new(),
             },

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
 
-use super::{Committer, Work};
+use super::{Beside, Committer, Work};
 use crate::fs::{self, FileKind, Fs, Stat};
 use crate::journal::ingest::Ingest;
 use crate::limits::BESIDE_NAMES_MAX;
@@ -16,15 +16,6 @@ use crate::pipeline::Error;
 use crate::pipeline::dirs::split;
 use crate::pipeline::sidecar::{SidecarNames, is_older};
 use crate::types::FileIdentity;
-
-/// The files beside the shared sidecars of a batch.
-#[derive(Default)]
-pub(super) struct Beside {
-    /// By the sidecars' paths.
-    names: HashMap<PathBuf, Vec<OsString>>,
-    /// There were too many of them, or they cannot be listed: then each sidecar may still be needed.
-    are_unknown: bool,
-}
 
 impl<F: Fs> Committer<F> {
     /// Lists the directories of the sidecars that files of this batch may share with others.
@@ -35,7 +26,8 @@ impl<F: Fs> Committer<F> {
         let mut dirs: HashMap<PathBuf, Vec<SidecarNames>> = HashMap::new();
         let mut sidecars: HashMap<PathBuf, Vec<OsString>> = HashMap::new();
         for work in works {
-            let ingest = self.ingest(work.id)?;
+            // A duplicate that stays is closed already.
+            let Some(ingest) = self.index.ingest(work.id) else { continue };
             let Some((names, path)) = self.shared_names(ingest).zip(ingest.sidecar.as_ref().map(|it| &it.path)) else {
                 continue;
             };

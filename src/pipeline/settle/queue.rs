@@ -8,8 +8,9 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::order::{self, Order};
 use super::tracked::{Mode, Phase, Tracked};
-use super::{Queues, Settle, order};
+use super::{FOUND_FILES_MAX, Queues, Settle};
 use crate::limits::STALE_ENTRIES_MAX;
 use crate::pipeline::WhyNot;
 use crate::types::FileTime;
@@ -25,7 +26,37 @@ impl Tracked {
     }
 }
 
+impl Queues {
+    /// Adds a complete file.
+    pub(super) fn add(&mut self, mtime: FileTime, name: &Arc<OsStr>) {
+        let entry = Reverse((order::key(self.order, mtime), name.clone()));
+        if !self.holds {
+            return self.ready.push(entry);
+        }
+        self.found.push(entry);
+        if self.order.is_none() && self.found.len() > FOUND_FILES_MAX {
+            self.holds = false;
+            self.ready.extend(self.found.drain(..));
+        }
+    }
+}
+
 impl Settle {
+    /// Hands over the files that have become complete since the last call.
+    pub fn release(&mut self) {
+        self.queues.ready.extend(self.queues.found.drain(..));
+    }
+
+    /// The order that is promised.
+    pub fn order(&self) -> Option<Order> {
+        self.queues.order
+    }
+
+    /// True if complete files wait for [`Settle::release`], to be sorted.
+    pub fn holds_back(&self) -> bool {
+        self.queues.order.is_some() && !self.queues.found.is_empty()
+    }
+
     /// The earliest time at which a name is to be checked again.
     pub fn next_due(&self) -> Option<Duration> {
         self.queues.due.peek().map(|Reverse((due, _))| *due)

@@ -135,8 +135,8 @@ impl<'a> Run<'a> {
         let kept: Vec<_> = committer.index().kept().filter(|_| keeps).copied().collect();
         let rules = scenario.names();
         let settle = Settle::new(mode, Duration::ZERO, kept.into_iter()).with_sidecars(rules.sidecars.clone());
-        let mut settle = settle.in_order(scenario.order);
-        if scenario.order.is_some() {
+        let mut settle = settle.in_order(scenario.seldom.order);
+        if scenario.seldom.order.is_some() {
             committer.keep_order();
         }
         let mut resumed = Vec::new();
@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules);
         let (batch, digests) = (Vec::new(), BTreeMap::new());
         let hasher = Hasher::new(shared);
-        let in_order = InOrder::new(scenario.order.is_some());
+        let in_order = InOrder::new(scenario.seldom.order.is_some());
         let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, in_order, batch, digests };
         let hashed = resumed.into_iter().map(|settled| run.hasher.hash(settled, false)).collect();
         run.take(hashed);
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
         for file in hashed.iter().flatten() {
             self.digests.insert(file.settled.name.clone(), file.sha256.hex());
         }
-        if self.scenario.order.is_some() {
+        if self.scenario.seldom.order.is_some() {
             hashed.reverse();
         }
         hashed.into_iter().for_each(|file| self.in_order.take(vec![file]));
@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
             let number = self.batch.len() + hashed.len();
             // Where the order is kept, not before the ids of those that wait.
-            if number == 0 && !(self.scenario.order.is_some() && self.committer.has_deferred()) {
+            if number == 0 && !(self.scenario.seldom.order.is_some() && self.committer.has_deferred()) {
                 self.committer.note(settled.clone());
                 self.committer.flush()?;
             }

@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use super::act::{self, Act, MALFORMED, PLAIN_NAMES};
 use super::play::Play;
-use super::scenario::{Compacts, Failing, Scenario};
+use super::scenario::{Compacts, Failing, Scenario, Seldom};
 
 /// How one run of the ingestor ends, and at which moment.
 #[derive(Clone, Debug)]
@@ -146,8 +146,11 @@ impl History {
         Scenario {
             cross: self.cross,
             sidecars: self.sidecars,
-            by_stem: self.by_stem,
-            order: [Some(Order::Name), Some(Order::Oldest), None, None][usize::from(self.order) % 4],
+            seldom: Seldom {
+                by_stem: self.by_stem,
+                order: [Some(Order::Name), Some(Order::Oldest), None, None][usize::from(self.order) % 4],
+                ..Seldom::default()
+            },
             syncs: self.syncs,
             failing: Failing { split_renames: self.split_renames, torn_syncs: self.torn_syncs, aborts: true },
             // `aborts`, since otherwise the next start would have to find out by itself which names a failed sync has lost.

@@ -63,10 +63,6 @@ pub struct Scenario {
     pub name: &'static str,
     pub cross: bool,
     pub sidecars: bool,
-    /// Sidecars are named by stem, so that several files may share one: the names are the same all the same.
-    pub by_stem: bool,
-    /// In which order files are ingested. Hashing ends in the reverse order then.
-    pub order: Option<Order>,
     pub duplicates: DuplicateAction,
     /// Files are validated.
     pub validate: Option<Validation>,
@@ -78,8 +74,7 @@ pub struct Scenario {
     pub acts: Vec<(Moment, Act)>,
     /// Upstreams fsync what they write.
     pub syncs: bool,
-    /// Names in the warehouse that are taken by files unknown to the journal.
-    pub strangers: Vec<&'static str>,
+    pub seldom: Seldom,
     /// How the disk fails.
     pub failing: Failing,
     pub leases: bool,
@@ -88,6 +83,28 @@ pub struct Scenario {
     pub odd: Odd,
     /// The operations at which it is crashed.
     pub crashed: Crashed,
+}
+
+/// What few scenarios have.
+#[derive(Clone, Debug, Default)]
+pub struct Seldom {
+    /// Names in the warehouse that are taken by files unknown to the journal.
+    pub strangers: Vec<&'static str>,
+    /// Sidecars are named by stem, so that several files may share one. Their names are the same all the same.
+    pub by_stem: bool,
+    /// In which order files are ingested. Hashing ends in the reverse order then.
+    pub order: Option<Order>,
+}
+
+impl Seldom {
+    fn strangers(names: &[&'static str]) -> Seldom {
+        Seldom { strangers: names.to_vec(), ..Seldom::default() }
+    }
+
+    /// Files are ingested in this order.
+    pub fn order(order: Order) -> Seldom {
+        Seldom { order: Some(order), ..Seldom::default() }
+    }
 }
 
 /// The operations at which a scenario is crashed.
@@ -113,15 +130,13 @@ impl Scenario {
             name,
             cross: false,
             sidecars: false,
-            by_stem: false,
-            order: None,
             duplicates: DuplicateAction::Keep,
             validate: None,
             quarantines: false,
             before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2)],
             acts: Vec::new(),
             syncs: true,
-            strangers: Vec::new(),
+            seldom: Seldom::default(),
             failing: Failing::default(),
             leases: true,
             compacts: Compacts::Never,
@@ -143,8 +158,12 @@ impl Scenario {
             Scenario { cross: true, ..Scenario::plain("across file systems") },
             Scenario { sidecars: true, ..Scenario::plain("sidecars") },
             Scenario { sidecars: true, cross: true, ..Scenario::plain("sidecars across file systems") },
-            Scenario { strangers: vec!["a.csv", "b.csv"], ..Scenario::plain("names taken") },
-            Scenario { strangers: vec!["a.csv"], cross: true, ..Scenario::plain("names taken across file systems") },
+            Scenario { seldom: Seldom::strangers(&["a.csv", "b.csv"]), ..Scenario::plain("names taken") },
+            Scenario {
+                seldom: Seldom::strangers(&["a.csv"]),
+                cross: true,
+                ..Scenario::plain("names taken across file systems")
+            },
             Scenario { leases: false, ..Scenario::plain("without leases") },
         ]
     }
@@ -367,10 +386,10 @@ impl Scenario {
             fs.mount(WAREHOUSE).unwrap();
         }
         let mut model = Model::new(self.rules(), self.leases);
-        if !self.strangers.is_empty() {
+        if !self.seldom.strangers.is_empty() {
             let partition = Path::new(WAREHOUSE).join(fs.now().date_partition());
             upstream.mkdir_all(&partition).unwrap();
-            for name in &self.strangers {
+            for name in &self.seldom.strangers {
                 upstream.write(partition.join(name), name.as_bytes()).unwrap();
                 model.strangers.insert(digest(name.as_bytes()));
             }
@@ -388,7 +407,7 @@ impl Scenario {
 
     /// Which names are ingested, and how sidecars are named.
     pub fn names(&self) -> NameRules {
-        let template = if self.by_stem { "{stem}.csv.ok" } else { "{name}.ok" };
+        let template = if self.seldom.by_stem { "{stem}.csv.ok" } else { "{name}.ok" };
         let sidecars = self.sidecars.then(|| SidecarNames::parse(OsStr::new(template)).unwrap());
         NameRules { sidecars, ..NameRules::default() }
     }

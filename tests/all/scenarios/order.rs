@@ -53,7 +53,8 @@ fn the_oldest_comes_first_also_with_a_window() {
         // Of two with one mtime the name decides.
         let same = std::fs::metadata(place.staging.join("0.csv")).unwrap().modified().unwrap();
         std::fs::File::options().write(true).open(place.stage("!.csv", "x\n")).unwrap().set_modified(same).unwrap();
-        place.once_ok(&["--order", "oldest", "--concurrency", "4", "--stability-seconds", window]);
+        let options = ["--once", "--order", "oldest", "--concurrency", "4", "--stability-seconds", window];
+        assert!(place.command().args(options).status().unwrap().success());
         let names: Vec<String> = (0..600).map(|n| format!("{}.csv", n * 7 % 600)).collect();
         assert_eq!(listed(&place), [vec!["!.csv".to_owned()], names].concat(), "window {window}");
     }

@@ -8,7 +8,7 @@ use csv_ingestor::pipeline::settle::order::Order;
 use super::{operations, sweep, writes};
 use crate::crash::act::{Act, Body, content_of, path_of};
 use crate::crash::play::Play;
-use crate::crash::scenario::{Crashed, Phase, Scenario};
+use crate::crash::scenario::{Crashed, Phase, Scenario, Seldom};
 use crate::crash::view::digest;
 use crate::crash::watch::Watch;
 
@@ -18,19 +18,19 @@ type Ordered = (Scenario, &'static [Body]);
 fn ordered() -> Vec<Ordered> {
     use Act::{Remove, Wait, Write};
     let by_name = Scenario {
-        order: Some(Order::Name),
+        seldom: Seldom::order(Order::Name),
         // Of two equal files the first in order is the one that was written last.
         before: vec![Write(4, 5), Write(2, 3), Write(3, 2), Write(1, 3), Write(0, 1)],
         ..Scenario::plain("in the order of names")
     };
     let oldest = Scenario {
-        order: Some(Order::Oldest),
+        seldom: Seldom::order(Order::Oldest),
         before: vec![Write(3, 1), Wait(1), Write(1, 2), Wait(1), Write(2, 1), Write(0, 4)],
         crashed: Crashed::one_in(2),
         ..Scenario::plain("the oldest first")
     };
     let vanishes = Scenario {
-        order: Some(Order::Name),
+        seldom: Seldom::order(Order::Name),
         before: vec![Write(0, 1), Write(1, 1), Write(2, 2), Write(3, 4)],
         acts: vec![((0, Phase::Commit), Remove(0))],
         ..Scenario::plain("the first of two equal files vanishes, in order")
@@ -125,7 +125,7 @@ fn order_when_a_call_fails() {
 fn shared() -> Vec<Scenario> {
     let plain = Scenario {
         sidecars: true,
-        by_stem: true,
+        seldom: Seldom { by_stem: true, ..Seldom::default() },
         before: vec![Act::Write(0, 1), Act::Write(6, 3), Act::Write(1, 2)],
         ..Scenario::plain("a shared sidecar")
     };
@@ -133,7 +133,7 @@ fn shared() -> Vec<Scenario> {
     let duplicates = Scenario {
         before: vec![Act::Write(1, 1), Act::Write(0, 1), Act::Write(6, 3)],
         duplicates: DuplicateAction::Remove,
-        order: Some(Order::Oldest),
+        seldom: Seldom { by_stem: true, ..Seldom::order(Order::Oldest) },
         name: "a duplicate's shared sidecar",
         ..plain.clone()
     };
