@@ -1,14 +1,18 @@
 //! `--order` and sidecars that files share: what one scan finds is listed in order, whatever is cut off meanwhile; and no
 //! sidecar is removed while another file needs it.
 
+use std::path::Path;
+
+use csv_ingestor::engine;
 use csv_ingestor::fs::sim::Fault;
+use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::DuplicateAction;
 use csv_ingestor::pipeline::settle::order::Order;
 
 use super::{operations, sweep, writes};
 use crate::crash::act::{Act, Body, content_of, path_of};
 use crate::crash::play::Play;
-use crate::crash::scenario::{Crashed, Phase, Scenario, Seldom};
+use crate::crash::scenario::{Crashed, Phase, STATE, Scenario, Seldom};
 use crate::crash::view::digest;
 use crate::crash::watch::Watch;
 
@@ -54,10 +58,35 @@ fn ids(play: &Play<'_>) -> Vec<u64> {
     play.view().lines.iter().map(|line| line.ingest_id).collect()
 }
 
+/// How many contents are not in their place: so many have to be left out until the rest is in order.
+#[track_caller]
+fn late(play: &Play<'_>, bodies: &[Body]) -> u64 {
+    let listed = listed(play, bodies);
+    assert_eq!(listed.len(), bodies.len(), "{}: {listed:?}", play.told());
+    // The longest sequence that both have.
+    let mut row = vec![0; bodies.len() + 1];
+    for body in listed {
+        let before = row.clone();
+        for (at, expected) in bodies.iter().enumerate() {
+            row[at + 1] = if *expected == body { before[at] + 1 } else { row[at].max(before[at + 1]) };
+        }
+    }
+    bodies.len() as u64 - row[bodies.len()]
+}
+
 #[track_caller]
 fn assert_in_order(play: &Play<'_>, bodies: &[Body]) {
-    assert_eq!(listed(play, bodies), bodies, "{}: order of lines", play.told());
+    assert_eq!(late(play, bodies), 0, "{}: lines of {:?}", play.told(), listed(play, bodies));
     assert!(ids(play).is_sorted(), "{}: ids {:?}", play.told(), ids(play));
+}
+
+/// After a power cut or a fault, only those that were abandoned may be late: a power cut may undo the rename of a file and
+/// keep its ctime, and then it has changed.
+#[track_caller]
+fn assert_nearly_in_order(play: &Play<'_>, bodies: &[Body]) {
+    let abandoned = engine::read_state(&play.fs, Path::new(STATE)).unwrap().count(FileState::Abandoned);
+    let late = late(play, bodies);
+    assert!(late <= abandoned, "{}: {late} of {:?}, {abandoned} abandoned", play.told(), listed(play, bodies));
 }
 
 /// The expected contents of the scenario with that name.
@@ -90,12 +119,15 @@ fn order_after_a_crash() {
         stopped.run_until(operation, true);
         for seed in 0..3 {
             let mut play = stopped.fork();
-            match seed {
-                0 => play.kill(),
-                seed => play.cut_power(operation.wrapping_mul(1_000) + seed),
+            if seed == 0 {
+                play.kill();
+                play.end();
+                assert_in_order(&play, bodies_of(scenario));
+            } else {
+                play.cut_power(operation.wrapping_mul(1_000) + seed);
+                play.end();
+                assert_nearly_in_order(&play, bodies_of(scenario));
             }
-            play.end();
-            assert_in_order(&play, bodies_of(scenario));
         }
         3
     });
@@ -105,18 +137,20 @@ fn order_after_a_crash() {
 #[test]
 fn order_when_a_call_fails() {
     let scenarios = ordered().into_iter().map(|(scenario, _)| Scenario { crashed: Crashed::one_in(3), ..scenario });
-    sweep("order, faults", operations(scenarios), 150, |scenario, operation, _| {
+    sweep("order, faults", operations(scenarios), 150, |scenario, operation, op| {
+        if op.is_sync() {
+            return 0;
+        }
         let mut play = Play::new(scenario);
+        play.story.push(format!("EIO at operation {operation}, {op:?}"));
         play.fs.inject(Fault::errno(libc::EIO).at(operation));
         if play.run().is_err() {
             play.kill();
         }
         play.fs.clear_faults();
         play.end();
-        let (bodies, listed) = (bodies_of(scenario), listed(&play, bodies_of(scenario)));
-        let without = |all: &[Body], one: Body| all.iter().copied().filter(|body| *body != one).collect::<Vec<_>>();
-        let is_in_order = bodies.iter().any(|late| without(bodies, *late) == without(&listed, *late));
-        assert!(is_in_order, "{}: EIO at operation {operation}: {listed:?}", play.told());
+        let (late, bodies) = (late(&play, bodies_of(scenario)), bodies_of(scenario));
+        assert!(late <= 1, "{}: {late} of {:?}", play.told(), listed(&play, bodies));
         1
     });
 }
