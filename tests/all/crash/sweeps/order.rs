@@ -42,6 +42,7 @@ fn ordered() -> Vec<Ordered> {
     let across = Scenario {
         cross: true,
         duplicates: DuplicateAction::Remove,
+        crashed: Crashed::one_in(3),
         name: "in the order of names, across file systems",
         ..by_name.clone()
     };
@@ -136,8 +137,8 @@ fn order_after_a_crash() {
 /// One call fails: at most the file that it is about loses its place.
 #[test]
 fn order_when_a_call_fails() {
-    let scenarios = ordered().into_iter().map(|(scenario, _)| Scenario { crashed: Crashed::one_in(3), ..scenario });
-    sweep("order, faults", operations(scenarios), 150, |scenario, operation, op| {
+    let scenarios = ordered().into_iter().map(|(scenario, _)| Scenario { crashed: Crashed::one_in(5), ..scenario });
+    sweep("order, faults", operations(scenarios), 120, |scenario, operation, op| {
         if op.is_sync() {
             return 0;
         }
@@ -163,11 +164,17 @@ fn shared() -> Vec<Scenario> {
         before: vec![Act::Write(0, 1), Act::Write(6, 3), Act::Write(1, 2)],
         ..Scenario::plain("a shared sidecar")
     };
-    let across = Scenario { cross: true, name: "a shared sidecar, across file systems", ..plain.clone() };
+    let across = Scenario {
+        cross: true,
+        crashed: Crashed::one_in(3),
+        name: "a shared sidecar, across file systems",
+        ..plain.clone()
+    };
     let duplicates = Scenario {
         before: vec![Act::Write(1, 1), Act::Write(0, 1), Act::Write(6, 3)],
         duplicates: DuplicateAction::Remove,
         seldom: Seldom { by_stem: true, ..Seldom::order(Order::Oldest) },
+        crashed: Crashed::one_in(2),
         name: "a duplicate's shared sidecar",
         ..plain.clone()
     };
