@@ -12,12 +12,12 @@ use crate::daemon::channels::{ToCommit, ToHash};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::heartbeat;
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN, ORDERED_ROUND_MAX};
 use crate::pipeline::Settled;
 
 impl Intake {
     /// With `--order`, hands over what became complete together: what a scan found, at its end; what was found in between,
-    /// within one scan interval, so that files that arrive together are sorted, too. With `--once`, everything at its end.
+    /// within one scan interval (at most 5 s), so that files that arrive together are sorted, too. With `--once`, everything at its end.
     pub(super) fn end_round(&mut self, now: Duration) {
         if !self.settle.holds_back() {
             self.schedule.round_until = None;
@@ -25,7 +25,7 @@ impl Intake {
         }
         let is_over = match (self.schedule.window, self.schedule.deadline) {
             (None, _) => {
-                let interval = self.schedule.scan_interval.unwrap_or_default();
+                let interval = self.schedule.scan_interval.unwrap_or_default().min(ORDERED_ROUND_MAX);
                 now >= *self.schedule.round_until.get_or_insert(now + interval)
             }
             (Some(_), Some(deadline)) => now >= deadline && self.settle.next_due().is_none_or(|due| due > deadline),

@@ -115,6 +115,23 @@ fn events_of(daemon: &Daemon) -> usize {
     daemon.events("started").len()
 }
 
+/// A file that waits for others to be found says so.
+#[test]
+fn explain_knows_what_a_complete_file_waits_for() {
+    let place = Place::new();
+    let daemon = place.start(&["--order", "name", "--stability-seconds", "0", "--scan-interval", "1h"]);
+    daemon.wait_started();
+    // The end of the first scan hands over what is there; and a busy machine may take long to ask.
+    let told = (0..20).any(|seed| {
+        let path = place.stage(format!("{seed}.csv"), csv(seed, 100));
+        let text = stdout(&place.subcommand(&["explain", path.to_str().unwrap()]));
+        text.contains("READY: it is complete, and waits for its turn (--order name)")
+    });
+    assert!(told);
+    daemon.wait_for("file_ingested", 1);
+    stop(daemon);
+}
+
 /// `--dry-run` names the same original as a real run.
 #[test]
 fn a_dry_run_knows_the_order() {
