@@ -4,7 +4,7 @@
 
 pub mod file;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
+use crate::pipeline::settle::order::Order;
+use crate::pipeline::sidecar::SidecarNames;
 
 /// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
@@ -60,8 +62,8 @@ pub struct Config {
     pub paths: Paths,
     /// When a file counts as complete, and which ones stay.
     pub completeness: Completeness,
-    /// The ending of sidecars.
-    pub sidecar_suffix: OsString,
+    /// The names of sidecars.
+    pub sidecars: SidecarNames,
     /// The time between two scans.
     pub scan_interval: Duration,
     /// Hashing threads.
@@ -97,6 +99,8 @@ pub struct Completeness {
     pub mode: Mode,
     /// How old it has to be, and how large it may be.
     pub bounds: Bounds,
+    /// In which order files are ingested that one scan finds complete, if that is promised.
+    pub order: Option<Order>,
 }
 
 /// What is logged, and how.
@@ -140,8 +144,8 @@ impl Config {
 
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
-        let sidecar_suffix = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
-        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix }
+        let sidecars = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone());
+        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecars }
     }
 }
 

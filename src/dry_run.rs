@@ -78,7 +78,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         fs: fs.clone(),
         staging: staging.clone(),
         copies: None,
-        sidecar_suffix: config.name_rules().sidecar_suffix,
+        names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
         layout: engine::places::arrange(fs, config.layout.clone(), &config.settings()),
@@ -92,9 +92,11 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
+    settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);
     settle.note_kept();
     let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules()).with_notes(shared.notes.clone());
     watch(&mut scanner, &mut settle, config.completeness.mode)?;
+    settle.release();
 
     let mut forecaster = Forecaster { fs, config, index: &index, planned: HashMap::new(), taken: Vec::new() };
     let mut forecasts = Vec::new();

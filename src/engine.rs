@@ -6,7 +6,6 @@
 mod file_systems;
 pub mod places;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -26,6 +25,7 @@ use crate::pipeline::patience::OnFull;
 use crate::pipeline::places::{Accepts, Places};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
+use crate::pipeline::scan::NameRules;
 use crate::relocate;
 use crate::types::Lsn;
 use places::{Beginning, Marked};
@@ -36,8 +36,8 @@ pub struct Options {
     pub state_path: PathBuf,
     /// The directories; None: those that the journal knows.
     pub settings: Option<Settings>,
-    /// In sidecar mode, the ending of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// Which names are ingested, and in sidecar mode the names of sidecars.
+    pub names: NameRules,
     /// How files are validated while they are hashed. If `settings` is None, the journal's values replace this and the
     /// next three.
     pub validate: Option<Validation>,
@@ -118,7 +118,7 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
         fs: fs.clone(),
         staging: Arc::new(staging),
         copies: Some(Arc::new(copies)),
-        sidecar_suffix: options.sidecar_suffix,
+        names: options.names,
         validate: options.validate,
         require_checksum: options.require_checksum,
         layout: places::arrange(fs, options.layout, &settings),

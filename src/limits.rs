@@ -102,6 +102,15 @@ pub const SIDECARS_LOGGED_MAX: usize = 4096;
 /// If the wall clock was set back by more than this after a sidecar was seen without its file, their times do not prove
 /// which of them is older.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(1);
+/// Names of files that share the sidecars of one batch, at most: with more, these sidecars stay.
+pub const BESIDE_NAMES_MAX: usize = 2 * BATCH_FILES_MAX;
+/// With `--order`: files that are hashed or wait for an earlier one, at most. Each holds a descriptor and a lease.
+pub const ORDERED_FILES_MAX: usize = 1024;
+/// With `--order`: the longest that a file found complete between two scans waits for others that belong before it.
+pub const ORDERED_ROUND_MAX: Duration = Duration::from_secs(5);
+/// With `--order`: bytes of the files that are hashed while an earlier one is on its way, at most. If they are copied, they
+/// take that much room beside the warehouse; and a crash leaves them to be hashed again.
+pub const ORDERED_BYTES_MAX: u64 = 1 << 30;
 /// Hashing threads, at most.
 pub const CONCURRENCY_MAX: usize = 256;
 /// Bytes of a configuration file, at most: room for every option and as many comments.

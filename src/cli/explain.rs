@@ -1,6 +1,6 @@
 //! `csv-ingestor explain`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::file::FileArgs;
 use super::output::{self, plain, print_lines};
-use super::run::{BoundArgs, ModeName, exclude, include};
+use super::run::{BoundArgs, ModeName, SidecarArgs, exclude, include};
 use crate::Error;
 use crate::control::{self, RunningRules};
 use crate::engine::places::arrange;
@@ -40,9 +40,8 @@ pub(super) struct ExplainArgs {
     /// As given to the ingestor
     #[arg(long, value_enum, default_value = "stability", env = "CSV_INGESTOR_MODE")]
     mode: ModeName,
-    /// As given to the ingestor
-    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
-    sidecar_suffix: OsString,
+    #[command(flatten)]
+    sidecars: SidecarArgs,
     /// As given to the ingestor
     #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
     require_checksum: bool,
@@ -67,10 +66,13 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     if journal::read(&fs, &state_path, &mut report)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
+    if let Some(conflict) = arguments.sidecars.conflict() {
+        return Err(Error::Usage(conflict.to_owned()));
+    }
     let given = NameRules {
         include: include(&arguments.include)?,
         exclude: exclude(&arguments.exclude)?,
-        sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
+        sidecars: matches!(arguments.mode, ModeName::Sidecar).then(|| arguments.sidecars.names()),
     };
     // A running ingestor knows its own options.
     let told = control::rules(&state_path);

@@ -30,6 +30,8 @@ use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
+use crate::pipeline::settle::order::Order;
+use crate::pipeline::sidecar::SidecarNames;
 
 // Each option also reads its environment variable. The groups exist only in the code: `--help` shows one list, and a
 // doc comment on a group would replace the command's own text.
@@ -80,12 +82,14 @@ struct IntakeArgs {
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse_seconds, allow_hyphen_values = true,
           env = "CSV_INGESTOR_STABILITY_SECONDS")]
     stability_seconds: Duration,
-    /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
-    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
-          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
-    sidecar_suffix: OsString,
+    #[command(flatten)]
+    sidecars: SidecarArgs,
     #[command(flatten)]
     bounds: BoundArgs,
+    /// Ingest the files that one scan finds complete in this order: their manifest lines come in it, and of equal files the
+    /// first is ingested [default: no promise]
+    #[arg(long, value_enum, env = "CSV_INGESTOR_ORDER")]
+    order: Option<OrderName>,
     /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer after a
     /// scan that took long
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration,
@@ -102,6 +106,33 @@ struct IntakeArgs {
     /// Never take names that match, whatever --include says; repeatable
     #[arg(long, value_name = "GLOB", value_parser = checked_exclude, env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
+}
+
+// How sidecars are named.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SidecarArgs {
+    /// Sidecar mode: the name of a file's sidecar. {name} is the file's name, {stem} the same without its extension:
+    /// {stem}.done for foo.done beside foo.csv [default: {name}.ok]
+    #[arg(long, value_name = "TEMPLATE", env = "CSV_INGESTOR_SIDECAR_NAME",
+          value_parser = OsStringValueParser::new().try_map(checked_template))]
+    sidecar_name: Option<SidecarNames>,
+    /// The same as --sidecar-name {name}S
+    #[arg(long, value_name = "S", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
+          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
+    sidecar_suffix: Option<SidecarNames>,
+}
+
+impl SidecarArgs {
+    /// Why the two do not fit together.
+    pub(super) fn conflict(&self) -> Option<&'static str> {
+        let are_both = self.sidecar_name.is_some() && self.sidecar_suffix.is_some();
+        are_both.then_some("--sidecar-name and --sidecar-suffix exclude each other")
+    }
+
+    /// The names of sidecars.
+    pub(super) fn names(self) -> SidecarNames {
+        self.sidecar_name.or(self.sidecar_suffix).unwrap_or_else(|| SidecarNames::from(".ok"))
+    }
 }
 
 // Which files wait or stay, in either mode.
@@ -216,6 +247,14 @@ pub(super) enum ModeName {
     Sidecar,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderName {
+    /// By mtime, and files of one mtime by name
+    Oldest,
+    /// By the bytes of the name
+    Name,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DuplicatesName {
     /// Stays where it is
@@ -284,6 +323,7 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             !content.require_checksum || matches!(intake.mode, ModeName::Sidecar),
             "--require-checksum needs --mode sidecar: checksums are in sidecars",
         ),
+        (intake.sidecars.conflict().is_none(), intake.sidecars.conflict().unwrap_or_default()),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, text)| text).collect()
 }
@@ -328,8 +368,12 @@ impl RunArgs {
                     ModeName::Sidecar => Mode::Sidecar,
                 },
                 bounds: intake.bounds.bounds(),
+                order: intake.order.map(|order| match order {
+                    OrderName::Oldest => Order::Oldest,
+                    OrderName::Name => Order::Name,
+                }),
             },
-            sidecar_suffix: intake.sidecar_suffix,
+            sidecars: intake.sidecars.names(),
             scan_interval: intake.scan_interval,
             concurrency,
             duplicates: match content.duplicates {
@@ -353,9 +397,15 @@ impl RunArgs {
 }
 
 /// Reads `--sidecar-suffix`.
-fn checked_suffix(suffix: OsString) -> Result<OsString, &'static str> {
+fn checked_suffix(suffix: OsString) -> Result<SidecarNames, &'static str> {
     let bytes = suffix.as_bytes();
-    if bytes.is_empty() || bytes.contains(&b'/') { Err("must be the end of a file name") } else { Ok(suffix) }
+    let is_end = !bytes.is_empty() && !bytes.contains(&b'/');
+    if is_end { Ok(SidecarNames::suffix(&suffix)) } else { Err("must be the end of a file name") }
+}
+
+/// Reads `--sidecar-name`.
+fn checked_template(template: OsString) -> Result<SidecarNames, &'static str> {
+    SidecarNames::parse(&template)
 }
 
 /// Reads one `--include`.

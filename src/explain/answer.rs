@@ -19,7 +19,7 @@ pub struct Context<'a, F: Fs> {
     pub fs: &'a F,
     /// The journal.
     pub report: &'a JournalReport,
-    /// Which names the ingestor takes, and in sidecar mode the suffix of sidecars.
+    /// Which names the ingestor takes, and in sidecar mode the names of sidecars.
     pub rules: NameRules,
     /// `rules` came from a running ingestor.
     pub are_rules_known: bool,

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::csv::Profiler;
 use super::layout::Layout;
 use super::places::private_dir;
+use super::scan::NameRules;
 use super::sidecar::{Demand, FoundSums, Notes, SIDECAR_BYTES_MAX, Summer};
 use super::{HashResult, HashedFile, Refusal, Refused, Settled};
 use crate::fs::Syscall;
@@ -45,8 +46,8 @@ pub struct Shared<F: Fs> {
     pub staging: Arc<F::Dir>,
     /// Where copies are made; None for a dry run, which copies and syncs nothing.
     pub copies: Option<Arc<F::Dir>>,
-    /// In sidecar mode, the suffix of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// Which names are ingested, and in sidecar mode the names of sidecars.
+    pub names: NameRules,
     /// Whether and how CSV files are validated while they are hashed.
     pub validate: Option<Validation>,
     /// Only files with a matching checksum in their sidecar are ingested.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::sidecar;
+use super::sidecar::SidecarNames;
 use super::why_not::Refusal;
 use crate::fs::Fs;
 use crate::journal::ingest::Kept;
@@ -41,9 +41,9 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// The name of its sidecar: as the journal has it, or the file's with the suffix.
-    pub fn sidecar_name(&self, suffix: Option<&OsStr>) -> Option<OsString> {
-        self.sidecar_name.clone().or_else(|| suffix.map(|suffix| sidecar::sidecar_name(&self.name, suffix)))
+    /// The name of its sidecar: as the journal has it, or as it follows from the file's.
+    pub fn sidecar_name(&self, names: Option<&SidecarNames>) -> Option<OsString> {
+        self.sidecar_name.clone().or_else(|| names.map(|names| names.of(&self.name)))
     }
 
     /// True for a file that is hashed quickly, and whose bytes are made durable together with those of others.

@@ -28,6 +28,7 @@ impl<F: Fs> Committer<F> {
         duplicates: Vec<Work<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
+        self.look_beside(moved.iter().chain(&duplicates))?;
         let mut used_sidecars = Vec::with_capacity(moved.len());
         for work in &moved {
             used_sidecars.push(self.clean_up(work)?);
@@ -47,8 +48,8 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// Removes the source of a copy, and the sidecar, if they are unchanged. Returns a sidecar that cannot be removed: it
-    /// must not release another file.
+    /// Removes the source of a copy, and the sidecar, if they are unchanged. Returns a sidecar that stays: it must not
+    /// release another file.
     pub(super) fn clean_up(&mut self, work: &Work<F>) -> Result<Option<FileIdentity>, Error> {
         let ingest = self.ingest(work.id)?;
         let is_copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
@@ -72,13 +73,19 @@ impl<F: Fs> Committer<F> {
         self.remove_used_sidecar(work, &ingest)
     }
 
-    /// Removes the sidecar, if it is unchanged; returns one that cannot be removed.
+    /// Removes the sidecar, if it is unchanged and no other file needs it; returns one that stays.
     pub(super) fn remove_used_sidecar(
         &mut self,
         work: &Work<F>,
         ingest: &Ingest,
     ) -> Result<Option<FileIdentity>, Error> {
         let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
+        // A removal that an earlier run began is finished: back at its name, the sidecar would look as if it were new.
+        if self.is_needed(ingest, &sidecar.path, &sidecar.identity)?
+            && self.staging.dirs.look(&self.staging.aside_path(work.id, Aside::Sidecar, &sidecar.path)?)?.is_none()
+        {
+            return Ok(Some(sidecar.identity));
+        }
         let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, Expected::of(&sidecar.identity), None)?;
         self.report_refused(&sidecar.path, &removed);
         Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))

@@ -18,7 +18,7 @@ use crate::journal::record::{AbandonReason, DuplicateAction, Record, SkippedDupl
 use crate::metrics::FailureReason;
 use crate::pipeline::dirs::split;
 use crate::pipeline::staging::names::Aside;
-use crate::pipeline::staging::{Expected, Placed, Removed};
+use crate::pipeline::staging::{Placed, Removed};
 use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
 use crate::pipeline::{Error, Outcome, Report};
 use crate::types::Sha256;
@@ -79,11 +79,7 @@ impl<F: Fs> Committer<F> {
         };
         let Some(outcome) = outcome else { return self.keep_after_all(work, &ingest, &duplicate).map(|()| None) };
         match &ingest.sidecar {
-            Some(sidecar) if matches!(outcome, Outcome::Cleared) => {
-                let removed =
-                    self.remove(work.id, Aside::Sidecar, &sidecar.path, Expected::of(&sidecar.identity), None)?;
-                self.report_refused(&sidecar.path, &removed);
-            }
+            Some(_) if matches!(outcome, Outcome::Cleared) => drop(self.remove_used_sidecar(work, &ingest)?),
             // An earlier run may have set it aside.
             Some(sidecar) => drop(self.resolve_aside(work.id, Aside::Sidecar, &sidecar.path, None)?),
             None => {}

@@ -11,6 +11,7 @@ mod files;
 mod interference;
 mod layout;
 mod names;
+mod order;
 mod places;
 mod power;
 mod process;
