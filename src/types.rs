@@ -65,6 +65,11 @@ impl Sha256 {
     }
 }
 
+/// What two files have in common that are one and the same to the ingestor: the SHA-256 of their content, or a digest of
+/// their name and that SHA-256 (`--identity`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub [u8; 32]);
+
 /// How a checksum is computed; a later variant is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -104,6 +104,7 @@ mod tests {
     use super::*;
     use crate::fs::sim::SimFs;
     use crate::heartbeat::Heartbeats;
+    use crate::journal::record::Identity;
 
     /// Found in a review: a worker that had received nothing since the start counted as busy. After five minutes
     /// `/healthz` reported it as stalled, and a supervisor would have killed a quiet ingestor, again and again.
@@ -118,6 +119,7 @@ mod tests {
             sidecar_suffix: None,
             validate: None,
             require_checksum: false,
+            identity: Identity::default(),
             notes: Arc::default(),
             copy_all: AtomicBool::new(false),
             leases_missing: AtomicBool::new(false),

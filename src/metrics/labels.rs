@@ -60,6 +60,8 @@ label!(
         Checksum = "checksum",
         /// It is not a valid CSV file.
         Malformed = "malformed",
+        /// It has no bytes (--empty quarantine).
+        Empty = "empty",
         /// It is larger than --max-size.
         TooLarge = "too_large",
         /// It could not be copied or moved into the warehouse.
@@ -153,7 +155,7 @@ impl Label for DuplicateAction {
 impl Label for QuarantineCause {
     const NAME: &'static str = "reason";
     const ALL: &'static [Self] =
-        &[QuarantineCause::Unreadable, QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed];
+        &[QuarantineCause::Unreadable, QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed, QuarantineCause::Empty];
 
     fn text(self) -> &'static str {
         FailureReason::from(self).text()
@@ -170,6 +172,7 @@ impl From<QuarantineCause> for FailureReason {
             QuarantineCause::Unreadable => FailureReason::Unreadable,
             QuarantineCause::ChecksumDiffers => FailureReason::Checksum,
             QuarantineCause::Malformed => FailureReason::Malformed,
+            QuarantineCause::Empty => FailureReason::Empty,
         }
     }
 }

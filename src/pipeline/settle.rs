@@ -27,7 +27,7 @@ use hashbrown::HashMap;
 use self::bounds::Bounds;
 use super::{Settled, WhyNot};
 use crate::journal::ingest::Kept;
-use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+use crate::types::{FileIdentity, FileTime, Key, UnixMillis};
 
 use abandonments::Abandonments;
 pub use abandonments::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
@@ -58,7 +58,7 @@ pub struct Settle {
     used_sidecars: HashMap<(u64, u64), FileIdentity>,
     queues: Queues,
     /// Kept duplicates that were seen, if the caller wants to know.
-    kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
+    kept_names: Option<Vec<(Arc<OsStr>, Key)>>,
     /// Files that were found too large and are not told yet.
     too_large: Vec<Arc<OsStr>>,
     in_flight: usize,
@@ -124,8 +124,8 @@ impl Settle {
         self.kept_names = Some(Vec::new());
     }
 
-    /// The kept duplicates that were seen, with their content's hash.
-    pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Sha256)> {
+    /// The kept duplicates that were seen, with their keys.
+    pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Key)> {
         let mut names = self.kept_names.take().unwrap_or_default();
         // A scan checks a file a second time when it comes to its sidecar.
         names.sort_unstable();
@@ -177,7 +177,7 @@ impl Settle {
         let identity = sighting.stat.identity;
         if let Some(kept) = self.kept.get(&identity.key()).filter(|kept| kept.identity == identity) {
             if let Some(names) = &mut self.kept_names {
-                names.push((name.clone(), kept.sha256));
+                names.push((name.clone(), kept.key));
             }
             return;
         }

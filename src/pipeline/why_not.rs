@@ -43,6 +43,8 @@ pub enum WhyNot {
     NoChecksum,
     /// It is not a valid CSV file.
     Malformed,
+    /// It has no bytes, and such files are not ingested.
+    Empty,
     /// It could not be read, copied or moved; it is tried again.
     Failed,
     /// The process is stopping.
@@ -81,6 +83,7 @@ impl WhyNot {
             WhyNot::SidecarOdd => "sidecar has a checksum that is not understood",
             WhyNot::NoChecksum => "sidecar has no checksum (--require-checksum)",
             WhyNot::Malformed => "malformed",
+            WhyNot::Empty => "empty (--empty)",
             WhyNot::Failed => "failed, will be tried again",
             WhyNot::Interrupted => "interrupted",
         }
@@ -102,6 +105,7 @@ impl WhyNot {
             | WhyNot::SidecarOdd
             | WhyNot::NoChecksum
             | WhyNot::Malformed
+            | WhyNot::Empty
             | WhyNot::Failed
             | WhyNot::Interrupted => AbandonReason::Failed,
         }
@@ -129,6 +133,11 @@ pub enum Refusal {
     OrphanedSidecar,
     /// It is not a valid CSV file, and such files are refused.
     Malformed(CsvFault),
+    /// It has no bytes, and such files are not ingested.
+    Empty {
+        /// It goes to quarantine.
+        leaves: bool,
+    },
     /// It could not be read or copied.
     Failed(fs::Error),
     /// The process is stopping.
@@ -148,6 +157,7 @@ impl Refusal {
             Refusal::NoChecksum => WhyNot::NoChecksum,
             Refusal::OrphanedSidecar => WhyNot::OrphanedSidecar,
             Refusal::Malformed(_) => WhyNot::Malformed,
+            Refusal::Empty { .. } => WhyNot::Empty,
             Refusal::Failed(_) => WhyNot::Failed,
             Refusal::Interrupted => WhyNot::Interrupted,
         }
@@ -158,6 +168,7 @@ impl Refusal {
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => Some(QuarantineCause::ChecksumDiffers),
             Refusal::Malformed(_) => Some(QuarantineCause::Malformed),
+            Refusal::Empty { leaves: true } => Some(QuarantineCause::Empty),
             Refusal::Failed(error) if is_unreadable(error) => Some(QuarantineCause::Unreadable),
             _ => None,
         }
@@ -169,6 +180,7 @@ impl Refusal {
             Refusal::ChecksumDiffers(mismatch) => Some(mismatch.to_string()),
             Refusal::SidecarOdd(what) => Some(what.clone()),
             Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
+            Refusal::Empty { leaves: true } => Some("it has no bytes".to_owned()),
             Refusal::Failed(error) => Some(error.to_string()),
             _ => None,
         }

@@ -4,14 +4,16 @@
 
 mod code;
 mod csv;
+mod identity;
 
 use std::path::PathBuf;
 
 pub use csv::{CsvFault, HeaderFault, Profile, Profiled, Validation};
+pub use identity::{EmptyFiles, Identity, KeyRule, SameBy};
 
 use super::expired::Ranges;
 use super::format::RECORD_HEADER_BYTES;
-use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + u16::MAX as usize;
@@ -43,8 +45,8 @@ pub enum Record {
     Quarantined(Quarantined),
     /// It has been moved to the quarantine.
     QuarantineDone(IngestId),
-    /// This content may be ingested again, if it was ingested before.
-    Forgotten(Sha256),
+    /// Files with this key may be ingested again, if one was ingested before.
+    Forgotten(Key),
     /// Further options: in force for the files that follow, and for files that a recovery hashes again.
     Rules(Rules),
     /// The wall clock has jumped.
@@ -54,6 +56,8 @@ pub enum Record {
     ExpiredRanges(Ranges),
     /// A duplicate that was kept in staging is gone.
     KeptGone(KeptGone),
+    /// By what two files that are found from here on are one and the same, and what happens to empty ones.
+    Identity(Identity),
     /// A directory was moved: paths in earlier records below its old path are now below the new one.
     Relocated(Relocated),
 }
@@ -232,11 +236,17 @@ pub enum QuarantineCause {
     Unreadable = 2,
     /// It is not valid CSV.
     Malformed = 3,
+    /// It has no bytes.
+    Empty = 5,
 }
 
 impl QuarantineCause {
-    const ALL: [QuarantineCause; 3] =
-        [QuarantineCause::ChecksumDiffers, QuarantineCause::Unreadable, QuarantineCause::Malformed];
+    const ALL: [QuarantineCause; 4] = [
+        QuarantineCause::ChecksumDiffers,
+        QuarantineCause::Unreadable,
+        QuarantineCause::Malformed,
+        QuarantineCause::Empty,
+    ];
 
     /// The spelling of the log and of the reason file.
     pub fn text(self) -> &'static str {
@@ -244,6 +254,7 @@ impl QuarantineCause {
             QuarantineCause::ChecksumDiffers => "checksum_differs",
             QuarantineCause::Unreadable => "unreadable",
             QuarantineCause::Malformed => "malformed",
+            QuarantineCause::Empty => "empty",
         }
     }
 }
@@ -312,6 +323,7 @@ impl Record {
             | Record::ExpiredRanges(_)
             | Record::KeptGone(_)
             | Record::Relocated(_)
+            | Record::Identity(_)
             | Record::Rules(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),
             Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),
