@@ -110,9 +110,12 @@ fn only_one(index: &Index, what: &str, matching: Vec<(Key, Sha256)>) -> Result<(
         }
         // A content is remembered once for each name: only the place in the warehouse is certain to be one file's.
         _ if known.iter().any(|(key, sha256, _)| key.0 != sha256.0) => {
-            let all: Vec<String> = known.iter().map(|(.., original)| log::path_text(&original.warehouse_path)).collect();
+            let all: Vec<String> =
+                known.iter().map(|(.., original)| log::path_text(&original.warehouse_path)).collect();
             let all = all.join(" ");
-            Err(Error::Usage(format!("{what}: several files are remembered for it (--identity name+content), give one: {all}")))
+            Err(Error::Usage(format!(
+                "{what}: several files are remembered for it (--identity name+content), give one: {all}"
+            )))
         }
         _ => {
             let all: Vec<String> = known.iter().map(|(_, sha256, _)| sha256.to_string()).collect();

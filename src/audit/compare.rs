@@ -253,7 +253,14 @@ impl<F: Fs> Audit<'_, '_, F> {
                 let counted = self.not_forgotten(known, &entries[first as usize].key, of_one);
                 excused += (of_one.len() - counted.len()) as u64;
                 if counted.len() > 1 {
-                    self.report_twice(&counted, if self.table.has_name(&entries[first as usize]) { "this name and content" } else { "this content" });
+                    self.report_twice(
+                        &counted,
+                        if self.table.has_name(&entries[first as usize]) {
+                            "this name and content"
+                        } else {
+                            "this content"
+                        },
+                    );
                 }
             }
         }

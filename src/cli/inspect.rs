@@ -14,7 +14,7 @@ use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::frame::FrameHeader;
 use crate::journal::lifecycle::FileState;
-use crate::journal::record::Record;
+use crate::journal::record::{Record, SameBy};
 use crate::journal::replay::Visitor;
 use crate::journal::report::{FileReport, FoundFile, JournalReport};
 use crate::journal::segment::SegmentHeader;
@@ -189,6 +189,9 @@ fn json(entry: &FileReport) -> String {
     put("size", json!(entry.size));
     put("mtime", json!(entry.mtime_sec));
     put("sha256", json!(entry.sha256().map(|sha256| sha256.hex())));
+    if entry.content.is_some_and(|(sha256, key)| sha256.0 != key.0) {
+        put("identity", json!(SameBy::NameAndContent));
+    }
     put("source_path", json!(source));
     if let Some(exact) = source_base64 {
         put("source_path_base64", json!(exact));

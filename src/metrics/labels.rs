@@ -154,8 +154,12 @@ impl Label for DuplicateAction {
 
 impl Label for QuarantineCause {
     const NAME: &'static str = "reason";
-    const ALL: &'static [Self] =
-        &[QuarantineCause::Unreadable, QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed, QuarantineCause::Empty];
+    const ALL: &'static [Self] = &[
+        QuarantineCause::Unreadable,
+        QuarantineCause::ChecksumDiffers,
+        QuarantineCause::Malformed,
+        QuarantineCause::Empty,
+    ];
 
     fn text(self) -> &'static str {
         FailureReason::from(self).text()

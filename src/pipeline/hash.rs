@@ -119,10 +119,11 @@ impl<F: Fs> Hasher<F> {
         let stays_out = empty.is_some_and(|empty| empty != EmptyFiles::Ingest);
         let mut look = Look::into(settled, shared.validate.filter(|_| !stays_out));
         let mut per_piece = PerPiece { look: &mut look, between };
-        let (sums, copy) = match copies.filter(|_| !stays_out && (shared.copy_all.load(Ordering::Relaxed) || settled.links > 1)) {
-            Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
-            None => (self.digest(&file, settled, demand, None, &mut per_piece)?, None),
-        };
+        let (sums, copy) =
+            match copies.filter(|_| !stays_out && (shared.copy_all.load(Ordering::Relaxed) || settled.links > 1)) {
+                Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
+                None => (self.digest(&file, settled, demand, None, &mut per_piece)?, None),
+            };
         let verified_by = checked(demand, &sums)?;
         if stays_out {
             return Err(Refusal::Empty { leaves: empty == Some(EmptyFiles::Quarantine) });

@@ -239,7 +239,7 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 15));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 31));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);
@@ -392,7 +392,7 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
     let sha_hex = "ab".repeat(32);
     assert_encoded(vec![
         (Record::Expired(UnixMillis(8)), "09 00 0800 0800000000000000".to_owned()),
-        (Record::Forgotten(SHA256), format!("0d 00 2000 {sha_hex}")),
+        (Record::Forgotten(SHA256.into()), format!("0d 00 2000 {sha_hex}")),
         (
             Record::Rules(Rules {
                 quarantine: Some(path()),

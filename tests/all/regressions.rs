@@ -115,6 +115,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         sidecar_suffix: None,
         validate: None,
         require_checksum: false,
+        identity: csv_ingestor::journal::record::Identity::default(),
         quarantine: None,
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),

@@ -6,6 +6,8 @@ mod compaction;
 mod completeness;
 mod cross_file_system;
 mod duplicates;
+mod empty;
+mod identity;
 mod lifecycle;
 mod once;
 mod quarantine;

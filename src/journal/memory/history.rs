@@ -16,8 +16,8 @@ use hashbrown::{HashMap, HashSet};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Hashed, Identity, KeyRule, Moved, Profiled, Quarantined, Record, Rules, SameBy, Settings,
-    SkippedDuplicate,
+    Discovered, DuplicateAction, Hashed, Identity, KeyRule, Moved, Profiled, Quarantined, Record, Rules, SameBy,
+    Settings, SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::disk::lifecycle::FileState;
-use crate::journal::disk::record::{
-    Copy, DuplicateAction, KeyRule, Profile, Profiled, Quarantined, Settings, Sidecar,
-};
+use crate::journal::disk::record::{Copy, DuplicateAction, KeyRule, Profile, Profiled, Quarantined, Settings, Sidecar};
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Row;
 use crate::types::{Algorithm, FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};

@@ -93,7 +93,9 @@ impl<F: Fs> Committer<F> {
             let free = loop {
                 let path = dir.join(warehouse_name(&work.name, &target.sha256, work.id, taken));
                 match self.look_in_warehouse(&path) {
-                    Ok(None) if !self.pending.undecided.contains(&path) && !is_chosen(&records, &path) => break Ok(path),
+                    Ok(None) if !self.pending.undecided.contains(&path) && !is_chosen(&records, &path) => {
+                        break Ok(path);
+                    }
                     Ok(_) => taken += 1,
                     Err(error) => break Err(error),
                 }
@@ -162,8 +164,7 @@ impl<F: Fs> Committer<F> {
     /// published under another name. Reads the file.
     pub(in crate::pipeline) fn has_arrived(&mut self, ingest: &Ingest, target: &Target) -> Result<bool, Error> {
         let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
-        let is_it =
-            self.warehouse.holds(&mut access, &target.warehouse_path, ingest.identity.size, &target.sha256)?;
+        let is_it = self.warehouse.holds(&mut access, &target.warehouse_path, ingest.identity.size, &target.sha256)?;
         Ok(is_it && !self.is_anothers(ingest, &target.warehouse_path)?)
     }
 

@@ -8,6 +8,7 @@ mod content;
 mod disk;
 mod fault;
 mod files;
+mod identity;
 mod interference;
 mod names;
 mod places;

@@ -13,7 +13,7 @@ use csv_ingestor::journal::record::{
     Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
-use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -159,7 +159,7 @@ fn record() -> impl Strategy<Value = Record> {
         id().prop_map(Record::DuplicateCleared),
         id().prop_map(Record::QuarantineDone),
         any::<u64>().prop_map(|at| Record::Expired(UnixMillis(at))),
-        any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Sha256(sha256))),
+        any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Key(sha256))),
         any::<(u64, i64)>().prop_map(|(from, shift_ms)| Record::ClockJumped(ClockJumped { from: Lsn(from), shift_ms })),
         ranges(),
         any::<(u64, u64)>().prop_map(|(device, inode)| Record::KeptGone(KeptGone { device, inode })),

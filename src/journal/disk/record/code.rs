@@ -14,7 +14,8 @@ use fields::{Fields, put_option, put_text, put_u64};
 
 use super::{
     AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone,
-    Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate,
+    Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
+    SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
 use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};

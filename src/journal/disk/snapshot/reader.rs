@@ -18,7 +18,7 @@ use crate::journal::disk::frame::{u16_at, u32_at};
 use crate::journal::disk::names;
 use crate::journal::disk::record::Record;
 use crate::journal::disk::segment::HeaderFault;
-use crate::types::{Lsn, Key, UnixMillis};
+use crate::types::{Key, Lsn, UnixMillis};
 
 /// Bytes of a list read at once.
 const CHUNK_BYTES: usize = 256 << 10;

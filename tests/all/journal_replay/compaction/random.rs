@@ -92,7 +92,7 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
                     [usize::from(which % 4)];
             Record::Relocated(Relocated { old: old.into(), new: new.into() })
         }
-        Step::Forget(seed) => Record::Forgotten(content(u64::from(seed) % CONTENTS)),
+        Step::Forget(seed) => Record::Forgotten(content(u64::from(seed) % CONTENTS).into()),
         Step::Restart | Step::Compact => return None,
     })
 }
@@ -111,7 +111,7 @@ fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Opt
         3 => Record::SkippedDuplicate(SkippedDuplicate {
             ingest_id,
             sha256,
-            duplicate_of: state.original(&sha256).unwrap()?.ingest_id,
+            duplicate_of: state.original(&sha256.into()).unwrap()?.ingest_id,
             action: if keeps { DuplicateAction::Keep } else { DuplicateAction::Remove },
             target: None,
         }),
