@@ -11,9 +11,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
-    SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Hashed,
+    HeaderFault, Identity, KeptGone, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules,
+    SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
@@ -440,5 +440,9 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
         ),
         (Record::KeptGone(KeptGone { device: 1, inode: 2 }), "13 00 1000 0100000000000000 0200000000000000".to_owned()),
         (Record::Relocated(Relocated { old: path(), new: "b".into() }), format!("14 00 0700 {PATH_HEX} 0100 62")),
+        (
+            Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Quarantine }),
+            "16 00 0200 02 03".to_owned(),
+        ),
     ]);
 }

@@ -8,9 +8,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, HEADER_FAULTS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings,
-    Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Hashed,
+    HeaderFault, Identity, KeptGone, Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record,
+    Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
@@ -166,6 +166,11 @@ fn record() -> impl Strategy<Value = Record> {
         (path(), path()).prop_map(|(old, new)| Record::Relocated(Relocated { old, new })),
         profiled(),
         quarantined(),
+        sample::select(vec![
+            Record::Identity(Identity::default()),
+            Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Keep }),
+            Record::Identity(Identity { same_by: SameBy::Content, empty: EmptyFiles::Quarantine }),
+        ]),
         rules(),
     ]
 }
