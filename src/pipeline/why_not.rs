@@ -193,6 +193,7 @@ impl Refusal {
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,
+            Refusal::Empty { .. } => FailureReason::Empty,
             Refusal::Failed(error)
                 if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
             {

@@ -68,6 +68,7 @@ impl NewRows {
             let by_age = (one.lsn, one.quality).cmp(&(other.lsn, other.quality));
             by_front.then_with(|| key(one).cmp(key(other))).then(by_age)
         });
+        drop_misnamed(&mut order, &key);
         // A repair finds the same row in damaged snapshots and in the segments from which they were made.
         order.dedup_by(|better, kept| {
             let is_same = better.lsn == kept.lsn && key(better) == key(kept);
@@ -78,6 +79,18 @@ impl NewRows {
         });
         SortedRows { bytes, order, next: 0 }
     }
+}
+
+/// Where names count, a row whose DISCOVERED is lost may have a wrong key: it goes if the file's right row is there. Each
+/// file's MANIFESTED has an LSN of its own.
+fn drop_misnamed<'a>(order: &mut Vec<RowPlace>, key: &dyn Fn(&RowPlace) -> &'a [u8]) {
+    let is_doubtful = |place: &RowPlace| place.quality == Quality::WithoutDiscovered;
+    if !order.iter().any(is_doubtful) {
+        return;
+    }
+    let others = order.iter().filter(|place| !is_doubtful(place));
+    let right: HashMap<Lsn, &[u8]> = others.map(|place| (place.lsn, key(place))).collect();
+    order.retain(|place| !is_doubtful(place) || right.get(&place.lsn).is_none_or(|right| *right == key(place)));
 }
 
 /// New rows, sorted.
