@@ -341,33 +341,36 @@ impl History {
                 let dropped = self.kept.extract_if(|_, file| file.key() == Some(key)).count() as u64;
                 self.count(FileState::SkippedDuplicate, dropped);
             }
-            Record::Discovered(found) => {
-                let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
-                let identity = self.identities.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
-                let key_rule = KeyRule::new(self.same_by(), &self.input(), &found.source_path);
-                let superseded = self.kept.remove(&found.identity.key());
-                self.count(FileState::SkippedDuplicate, u64::from(superseded.is_some()));
-                let file = File {
-                    id: IngestId(lsn.0),
-                    state: FileState::Discovered,
-                    lsn,
-                    updated_at: at,
-                    settings,
-                    identity,
-                    key_rule,
-                    found: Stamped { lsn, at, value: found },
-                    hashed: None,
-                    moved: None,
-                    skipped: None,
-                    profiled: None,
-                    quarantined: None,
-                };
-                self.open.insert(file.id, Box::new(file));
-                return Ok(superseded);
-            }
+            Record::Discovered(found) => return Ok(self.discover(lsn, at, found)),
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Adds a file. Returns the kept duplicate that it was, if it was one.
+    fn discover(&mut self, lsn: Lsn, at: UnixMillis, found: Discovered) -> Option<Box<File>> {
+        let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
+        let identity = self.identities.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
+        let key_rule = KeyRule::new(self.same_by(), &self.input(), &found.source_path);
+        let superseded = self.kept.remove(&found.identity.key());
+        self.count(FileState::SkippedDuplicate, u64::from(superseded.is_some()));
+        let file = File {
+            id: IngestId(lsn.0),
+            state: FileState::Discovered,
+            lsn,
+            updated_at: at,
+            settings,
+            identity,
+            key_rule,
+            found: Stamped { lsn, at, value: found },
+            hashed: None,
+            moved: None,
+            skipped: None,
+            profiled: None,
+            quarantined: None,
+        };
+        self.open.insert(file.id, Box::new(file));
+        superseded
     }
 
     /// The staging directory, by its present path.

@@ -85,7 +85,7 @@ fn quarantined_ones_leave_with_a_reason() {
         .collect();
     reasons.sort();
     let path = |name: &str| place.staging.join(name).to_str().unwrap().to_owned();
-    assert_eq!(reasons, [(path("a.csv"), "empty".to_owned()), (path("b.csv"), "checksum".to_owned())]);
+    assert_eq!(reasons, [(path("a.csv"), "empty".to_owned()), (path("b.csv"), "checksum_differs".to_owned())]);
     // Without its sidecar it is not complete.
     assert_eq!(place.staged_names(), ["c.csv"]);
     let states: Vec<Value> = place.inspect().iter().map(|file| file["reason"].clone()).collect();

@@ -170,11 +170,11 @@ fn one_of_several_names_is_forgotten() {
     place.stage("a.csv", HEADER);
     place.stage("b.csv", HEADER);
     place.once_ok(BY_NAME);
-    let ambiguous = place.subcommand(&["journal", "forget", &sha256_hex(HEADER)]);
+    let ambiguous = place.subcommand(&["forget", &sha256_hex(HEADER)]);
     assert_eq!(ambiguous.status.code(), Some(2), "{}", err(&ambiguous));
     assert!(err(&ambiguous).contains("a.csv") && err(&ambiguous).contains("b.csv"), "{}", err(&ambiguous));
     let path = place.staging.join("a.csv");
-    succeeds(&place.subcommand(&["journal", "forget", path.to_str().unwrap()]));
+    succeeds(&place.subcommand(&["forget", path.to_str().unwrap()]));
     place.stage("a.csv", HEADER);
     place.stage("b.csv", HEADER);
     let output = place.once_ok(BY_NAME);

@@ -145,6 +145,8 @@ fn play(history: &History, stop: Option<(u64, Option<u64>)>) -> SimFs {
 }
 
 fn check(history: &History, fs: &SimFs, story: &str) {
+    // The operation may come only after the last run.
+    fs.clear_faults();
     let view = View::of(&mut fs.upstream());
     let mut due: BTreeMap<String, usize> = BTreeMap::new();
     for (_, body) in history.listed {
