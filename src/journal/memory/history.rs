@@ -351,7 +351,10 @@ impl History {
     fn discover(&mut self, lsn: Lsn, at: UnixMillis, found: Discovered) -> Option<Box<File>> {
         let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
         let identity = self.identities.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
-        let key_rule = KeyRule::new(self.same_by(), &self.input(), &found.source_path);
+        let key_rule = match self.same_by() {
+            SameBy::Content => KeyRule::default(),
+            same_by => KeyRule::new(same_by, &self.input(), &found.source_path),
+        };
         let superseded = self.kept.remove(&found.identity.key());
         self.count(FileState::SkippedDuplicate, u64::from(superseded.is_some()));
         let file = File {

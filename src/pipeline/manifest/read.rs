@@ -392,6 +392,9 @@ mod tests {
         assert_eq!(parse(more.as_bytes()), Ok(listed.clone()));
         let exact = LINE.replace("\"sha256\"", "\"path_base64\":\"L2luL/8=\",\"sha256\"");
         assert_eq!(parse(exact.as_bytes()).unwrap().source_path.as_os_str().as_encoded_bytes(), b"/in/\xff");
+        let named = parse(LINE.replace("\"sha256\"", "\"name\":\"a.csv\",\"sha256\"").as_bytes()).unwrap();
+        assert_eq!((named.name.as_deref(), named.sha256), (Some(std::ffi::OsStr::new("a.csv")), listed.sha256));
+        assert!(named.key() != listed.key() && listed.key() == listed.sha256.into());
     }
 
     /// The values of a line, without the keys.
@@ -410,6 +413,8 @@ mod tests {
             (LINE.replace("\"/in/a.csv\"", "7"), "expected"),
             (LINE.replace("2026-11-23T", "2026-13-23T"), "ingested_at"),
             (LINE.replace("\"ingested_at\"", "\"journal\":\"9c1b\",\"ingested_at\""), "journal"),
+            (LINE.replace("\"sha256\"", "\"name\":\"b.csv\",\"sha256\""), "name is not the end"),
+            (LINE.replace("\"sha256\"", "\"name\":\".csv\",\"sha256\""), "name is not the end"),
             (LINE.replace("46", "\0\0"), "zeros"),
             (LINE[..LINE.len() - 1].to_owned(), "EOF"),
             (format!("{LINE}{LINE}"), "trailing"),

@@ -90,7 +90,10 @@ pub struct KeyRule {
 impl KeyRule {
     /// The rule for a file that is found at `source_path`, in the staging directory `input`.
     pub fn new(same_by: SameBy, input: &Path, source_path: &Path) -> KeyRule {
-        KeyRule { same_by, name_bytes: name_in(input, source_path).len() as u16 }
+        match same_by {
+            SameBy::Content => KeyRule::default(),
+            SameBy::NameAndContent => KeyRule { same_by, name_bytes: name_in(input, source_path).len() as u16 },
+        }
     }
 
     /// The rule for a file whose path in staging is lost: its name in the warehouse stands in.
