@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::fs::real::{RealFs, resolve};
 use crate::fs::{Fs as _, mounts};
 use crate::journal::format::PATH_BYTES_MAX;
-use crate::journal::record::{DuplicateAction, Settings, Validation};
+use crate::journal::record::{DuplicateAction, Identity, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::layout::{self, Layout};
@@ -92,7 +92,7 @@ pub struct Config {
     pub metrics: MetricsOptions,
 }
 
-/// When a file counts as complete, and which ones stay.
+/// When a file counts as complete, which ones stay, and which are the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Completeness {
     /// By what it counts as complete.
@@ -101,6 +101,8 @@ pub struct Completeness {
     pub bounds: Bounds,
     /// In which order files are ingested that one scan finds complete, if that is promised.
     pub order: Option<Order>,
+    /// By what two files are one and the same, and what happens to empty ones.
+    pub identity: Identity,
 }
 
 /// What is logged, and how.

@@ -148,8 +148,8 @@ impl<F: Fs> Audit<'_, '_, F> {
                 continue;
             }
             let listed = self.table.entry(line);
-            let (sha256, size, id) = (listed.sha256, listed.size, listed.id);
-            let hash = met.choice.takes(&sha256);
+            let (sha256, size, id) = (self.table.sha256(listed), listed.size, listed.id);
+            let hash = met.choice.takes(&listed.key);
             queue.push(Job { dir: dir.clone(), name, sha256, size, id, line: Some(line), number: None, hash });
             if self.watch.is_stopped() {
                 break;
@@ -171,8 +171,8 @@ impl<F: Fs> Audit<'_, '_, F> {
         let mut dirs = OpenDirs::new(self.warehouse);
         let unread = self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
             let entry = self.table.entry(line);
-            let hash = choice.takes(&entry.sha256);
-            let (sha256, size, id) = (entry.sha256, entry.size, entry.id);
+            let hash = choice.takes(&entry.key);
+            let (sha256, size, id) = (self.table.sha256(entry), entry.size, entry.id);
             let (dir, name) = split(&listed.warehouse_path);
             match dirs.open(dir) {
                 Ok(dir) => {

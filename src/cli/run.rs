@@ -21,7 +21,7 @@ use crate::config::{
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
 use crate::fs::real::RealFs;
-use crate::journal::record::{DuplicateAction, Validation};
+use crate::journal::record::{DuplicateAction, EmptyFiles, Identity, SameBy, Validation};
 use crate::limits::CONCURRENCY_MAX;
 use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
@@ -166,6 +166,13 @@ struct ContentArgs {
     /// and those whose sidecar has another checksum; on the staging directory's file system [default: they stay]
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_QUARANTINE")]
     quarantine: Option<PathBuf>,
+    /// What happens to a complete file of 0 bytes
+    #[arg(long, value_enum, default_value = "ingest", env = "CSV_INGESTOR_EMPTY")]
+    empty: EmptyName,
+    /// By what two files are one and the same, so that the second is a duplicate. With name+content, a file whose content
+    /// is the same every day is ingested each day under its own name. A change needs --new-identity
+    #[arg(long, value_enum, default_value = "content", env = "CSV_INGESTOR_IDENTITY")]
+    identity: IdentityName,
     /// Check files while they are hashed: UTF-8 without NUL, the same number of columns everywhere, quotes according to
     /// RFC 4180; .gz files are unpacked for it. Manifest lines get `rows`, `columns` and `header`
     #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
@@ -211,6 +218,10 @@ struct RunningArgs {
     /// Start although warehouse or manifests lack the marks of this journal: they are new, and mounted. Give it once
     #[arg(long, env = "CSV_INGESTOR_NEW_WAREHOUSE", value_parser = BoolishValueParser::new())]
     new_warehouse: bool,
+    /// Start with another --identity than before: files are compared only with those that were ingested with it, so that
+    /// contents in the warehouse may be ingested again. Give it once
+    #[arg(long, env = "CSV_INGESTOR_NEW_IDENTITY", value_parser = BoolishValueParser::new())]
+    new_identity: bool,
     /// Print what would happen, and write nothing at all, anywhere
     #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
@@ -265,6 +276,25 @@ enum DuplicatesName {
     Move,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EmptyName {
+    /// Is ingested
+    Ingest,
+    /// Stays where it is, reported once
+    Keep,
+    /// Is moved to --quarantine
+    Quarantine,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum IdentityName {
+    /// Their content
+    Content,
+    /// Their name and their content
+    #[value(name = "name+content")]
+    NameAndContent,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ValidateName {
     /// Text with a header and delimiters, according to RFC 4180
@@ -285,6 +315,21 @@ impl ContentArgs {
             Some(_) => MalformedName::Quarantine,
             None => MalformedName::Mark,
         })
+    }
+
+    /// By what two files are one and the same, and what happens to empty ones.
+    fn identity(&self) -> Identity {
+        Identity {
+            same_by: match self.identity {
+                IdentityName::Content => SameBy::Content,
+                IdentityName::NameAndContent => SameBy::NameAndContent,
+            },
+            empty: match self.empty {
+                EmptyName::Ingest => EmptyFiles::Ingest,
+                EmptyName::Keep => EmptyFiles::Keep,
+                EmptyName::Quarantine => EmptyFiles::Quarantine,
+            },
+        }
     }
 
     /// How files are validated.
@@ -310,6 +355,10 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
         (
             content.malformed() == MalformedName::Mark || content.quarantine.is_some(),
             "--malformed quarantine needs --quarantine DIR",
+        ),
+        (
+            content.empty != EmptyName::Quarantine || content.quarantine.is_some(),
+            "--empty quarantine needs --quarantine DIR",
         ),
         (content.csv_quote.0 != Some(content.csv_delimiter), "--csv-quote and --csv-delimiter must differ"),
         (content.csv_comment.is_none() || content.validate.is_some(), "--csv-comment needs --validate csv"),
@@ -344,7 +393,7 @@ impl RunArgs {
         if let Some(conflict) = check(&self.intake, &self.content).first() {
             return Err(config::Error::Options((*conflict).to_owned()));
         }
-        let validate = self.content.validation();
+        let (validate, identity) = (self.content.validation(), self.content.identity());
         let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
@@ -372,6 +421,7 @@ impl RunArgs {
                     OrderName::Oldest => Order::Oldest,
                     OrderName::Name => Order::Name,
                 }),
+                identity,
             },
             sidecars: intake.sidecars.names(),
             scan_interval: intake.scan_interval,
@@ -389,7 +439,11 @@ impl RunArgs {
                 (false, true) => Extent::Once,
                 (false, false) => Extent::Forever,
             },
-            accepts: Accepts { journal: running.new_journal, warehouse: running.new_warehouse },
+            accepts: Accepts {
+                journal: running.new_journal,
+                warehouse: running.new_warehouse,
+                identity: running.new_identity,
+            },
             logging: Logging { level: output.log_level, format: output.log_format },
             metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
         })

@@ -206,8 +206,8 @@ impl Intake {
     /// The files that are left in staging, and why.
     pub(super) fn left(mut self, input: &Path, index: &Index) -> Result<Vec<Left>, Error> {
         let mut left = Vec::new();
-        for (name, sha256) in self.settle.take_kept() {
-            let original = index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
+        for (name, key) in self.settle.take_kept() {
+            let original = index.original(&key)?.map(|original| original.warehouse_path.to_path_buf());
             left.push(Left::Duplicate(input.join(&*name), original));
         }
         left.extend(self.settle.waiting().map(|(name, why)| Left::Waiting(input.join(&**name), why)));

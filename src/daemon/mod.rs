@@ -38,6 +38,7 @@ use crate::fs::notify::{Hint, Inotify};
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::journal::index::Index;
+use crate::journal::record::Identity;
 use crate::journal::replay::Ending;
 use crate::limits;
 use crate::log;
@@ -98,6 +99,7 @@ fn run_as(
         validate: config.validate,
         require_checksum: config.require_checksum,
         layout: config.layout.clone(),
+        identity: config.completeness.identity,
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
@@ -140,6 +142,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         validate: None,
         require_checksum: false,
         layout: Layout::default(),
+        identity: Identity::default(),
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
@@ -334,6 +337,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         csv_skip_rows = config.validate.map(|validate| validate.skip_rows),
         require_checksum = config.require_checksum,
         malformed = config.validate.map(|validate| if validate.refuse { "quarantine" } else { "mark" }),
+        identity = config.completeness.identity.same_by.text(),
+        empty = config.completeness.identity.empty.text(),
         remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),
         once = config.extent == Extent::Once,
         log_level = ?config.logging.level,
