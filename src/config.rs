@@ -4,16 +4,17 @@
 
 pub mod file;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::fs::real::{RealFs, resolve};
 use crate::fs::{Fs as _, mounts};
 use crate::journal::format::PATH_BYTES_MAX;
-use crate::journal::record::{DuplicateAction, Settings, Validation};
+use crate::journal::record::{DuplicateAction, Identity, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
+use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
@@ -21,6 +22,8 @@ use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
+use crate::pipeline::settle::order::Order;
+use crate::pipeline::sidecar::SidecarNames;
 
 /// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
@@ -59,8 +62,8 @@ pub struct Config {
     pub paths: Paths,
     /// When a file counts as complete, and which ones stay.
     pub completeness: Completeness,
-    /// The ending of sidecars.
-    pub sidecar_suffix: OsString,
+    /// The names of sidecars.
+    pub sidecars: SidecarNames,
     /// The time between two scans.
     pub scan_interval: Duration,
     /// Hashing threads.
@@ -69,6 +72,8 @@ pub struct Config {
     pub include: Option<Patterns>,
     /// Which of these names are not.
     pub exclude: Option<Patterns>,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
     /// What happens to duplicates.
     pub duplicates: DuplicateAction,
     /// How files are validated, if they are.
@@ -87,7 +92,7 @@ pub struct Config {
     pub metrics: MetricsOptions,
 }
 
-/// When a file counts as complete, and which ones stay.
+/// When a file counts as complete, which ones stay, and which are the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Completeness {
     /// By what it counts as complete.
@@ -96,6 +101,10 @@ pub struct Completeness {
     pub bounds: Bounds,
     /// After how long an incomplete group is reported; None: never.
     pub group_timeout: Option<Duration>,
+    /// In which order files are ingested that one scan finds complete, if that is promised.
+    pub order: Option<Order>,
+    /// By what two files are one and the same, and what happens to empty ones.
+    pub identity: Identity,
 }
 
 /// What is logged, and how.
@@ -139,9 +148,9 @@ impl Config {
 
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
-        let sidecar_suffix = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
+        let sidecars = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone());
         let groups = matches!(self.completeness.mode, Mode::Group(_));
-        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix, groups }
+        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecars, groups }
     }
 }
 
@@ -178,6 +187,9 @@ pub enum Error {
         /// The error that the kernel reported.
         source: std::io::Error,
     },
+    /// A layout that cannot be used.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
     /// Options that do not fit together, or a path that does not fit.
     #[error("{0}")]
     Options(String),

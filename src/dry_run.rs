@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::engine;
 use crate::fs::Fs;
 use crate::journal::index::Index;
-use crate::journal::record::DuplicateAction;
+use crate::journal::record::{DuplicateAction, QuarantineCause};
 use crate::limits::CHUNK_FILES_MAX;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::scan::names::Ignored;
@@ -27,7 +27,7 @@ use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Settle};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Refusal, Settled, WhyNot};
-use crate::types::{IngestId, Sha256};
+use crate::types::{IngestId, Key, Sha256};
 
 /// The message for a sidecar without a file.
 pub const ORPHAN_TEXT: &str = "orphaned sidecar: its file is not there";
@@ -75,14 +75,17 @@ pub enum Forecast {
 /// Scans, waits for one stability window, checks again, and reports.
 pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let staging = Arc::new(fs.open_dir(&config.paths.input)?);
-    let index = engine::foresee(fs, &config.paths.state, &config.settings(), config.accepts)?;
+    let identity = config.completeness.identity;
+    let index = engine::foresee(fs, &config.paths.state, &config.settings(), identity, config.accepts)?;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
         staging: staging.clone(),
         copies: None,
-        sidecar_suffix: config.name_rules().sidecar_suffix,
+        names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
+        layout: engine::places::arrange(fs, config.layout.clone(), &config.settings()),
+        identity,
         notes: Arc::default(),
         copy_all: AtomicBool::new(false),
         leases_missing: AtomicBool::new(false),
@@ -93,10 +96,12 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
+    settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);
     settle.note_kept();
     let mut scanner = Scanner::new(fs.clone(), staging.clone(), config.name_rules()).with_notes(shared.notes.clone());
     let now = watch(&mut scanner, &mut settle, config.completeness.mode)?;
     let faulty = groups::find(&shared, &mut scanner, &mut settle, &index, now)?;
+    settle.release();
 
     let mut forecaster = Forecaster { fs, config, index: &index, planned: HashMap::new(), taken: Vec::new() };
     let (mut forecasts, mut hashed) = (Vec::new(), Vec::new());
@@ -109,8 +114,8 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         forecasts.push(forecaster.forecast(&settled, hashed)?);
     }
     let input = &config.paths.input;
-    for (name, sha256) in settle.take_kept() {
-        let of = index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
+    for (name, key) in settle.take_kept() {
+        let of = index.original(&key)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
         forecasts.push(Forecast::Duplicate { path: input.join(&*name), of });
     }
     let text = |name: &OsStr, why: WhyNot| match faulty.iter().find(|(of, _)| **of == *name) {
@@ -160,23 +165,26 @@ fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Re
     }
 }
 
+/// A file's content, and its directory in the warehouse.
+type Hashed = (Sha256, PathBuf);
+
 /// Hashes files on several threads; returns the results in the order of the files.
 fn hash_all<F: Fs>(
     shared: &Arc<Shared<F>>,
     files: Vec<Settled>,
     concurrency: usize,
-) -> Vec<(Settled, Result<Sha256, Refusal>)> {
+) -> Vec<(Settled, Result<Hashed, Refusal>)> {
     let (sender, queue) = channel::bounded(files.len());
     for indexed in files.into_iter().enumerate() {
         // The queue has room for all of them.
         let _ = sender.send(indexed);
     }
     drop(sender);
-    let mut results: Vec<(usize, Settled, Result<Sha256, Refusal>)> = thread::scope(|scope| {
+    let mut results: Vec<(usize, Settled, Result<Hashed, Refusal>)> = thread::scope(|scope| {
         let work = || {
             let mut hasher = Hasher::new(shared.clone());
             let hash = |(index, settled)| match hasher.hash(settled, false) {
-                Ok(hashed) => (index, hashed.settled, Ok(hashed.sha256)),
+                Ok(hashed) => (index, hashed.settled, Ok((hashed.sha256, hashed.partition))),
                 Err(refused) => (index, refused.settled, Err(refused.refusal)),
             };
             queue.iter().map(hash).collect::<Vec<_>>()
@@ -192,33 +200,39 @@ struct Forecaster<'a, F: Fs> {
     fs: &'a F,
     config: &'a Config,
     index: &'a Index,
-    planned: HashMap<Sha256, PathBuf>,
+    planned: HashMap<Key, PathBuf>,
     taken: Vec<PathBuf>,
 }
 
 impl<F: Fs> Forecaster<'_, F> {
-    fn forecast(&mut self, settled: &Settled, hashed: Result<Sha256, Refusal>) -> Result<Forecast, Error> {
+    fn forecast(&mut self, settled: &Settled, hashed: Result<Hashed, Refusal>) -> Result<Forecast, Error> {
         let path = self.config.paths.input.join(&*settled.name);
-        let sha256 = match hashed {
-            Ok(sha256) => sha256,
+        let (sha256, partition) = match hashed {
+            Ok(hashed) => hashed,
             Err(refusal) => {
-                let is_final =
-                    matches!(refusal, Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) | Refusal::Malformed(_));
+                let causes = [
+                    QuarantineCause::ChecksumDiffers,
+                    QuarantineCause::Malformed,
+                    QuarantineCause::NoMatch,
+                    QuarantineCause::Empty,
+                ];
+                let is_final = refusal.cause().is_some_and(|cause| causes.contains(&cause));
                 let goes = if is_final && self.config.paths.quarantine.is_some() { "; goes to quarantine" } else { "" };
                 return Ok(self.waiting(&settled.name, &(refusal_text(&refusal) + goes)));
             }
         };
-        let known = self.index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
-        if let Some(of) = known.or_else(|| self.planned.get(&sha256).cloned()) {
+        let key = Key::by(self.config.completeness.identity.same_by, &settled.name, &sha256);
+        let known = self.index.original(&key)?.map(|original| original.warehouse_path.to_path_buf());
+        if let Some(of) = known.or_else(|| self.planned.get(&key).cloned()) {
             return Ok(Forecast::Duplicate { path, of });
         }
-        let partition = self.config.paths.warehouse.join(settled.complete_at.date_partition());
+        let partition = self.config.paths.warehouse.join(partition);
         // The ingest id is not known yet: it occurs only in the names that are tried last.
         for taken in 0.. {
             let name = warehouse_name(&settled.name, &sha256, IngestId(0), taken);
             let warehouse_path = partition.join(&name);
             if !self.taken.contains(&warehouse_path) && self.is_free(&partition, &name)? {
-                self.planned.insert(sha256, warehouse_path.clone());
+                self.planned.insert(key, warehouse_path.clone());
                 self.taken.push(warehouse_path.clone());
                 return Ok(Forecast::Ready { path, warehouse_path });
             }
@@ -241,7 +255,7 @@ impl<F: Fs> Forecaster<'_, F> {
 fn refusal_text(refusal: &Refusal) -> String {
     match refusal.why() {
         WhyNot::Changed | WhyNot::SidecarChanged => WhyNot::Settling.text().to_owned(),
-        WhyNot::Malformed | WhyNot::Failed => refusal.error().unwrap_or_default(),
+        WhyNot::Malformed | WhyNot::NoMatch | WhyNot::Failed => refusal.error().unwrap_or_default(),
         why => why.text().to_owned(),
     }
 }

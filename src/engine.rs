@@ -4,9 +4,9 @@
 //! begun.
 
 mod file_systems;
+mod identity;
 pub mod places;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -15,16 +15,18 @@ use std::time::Instant;
 use crate::Error;
 use crate::fs::{self, DIR_MODE, Fs};
 use crate::journal::index::Index;
-use crate::journal::record::{Settings, Validation};
+use crate::journal::record::{Identity, Settings, Validation};
 use crate::journal::replay::{Ending, Replayed};
 use crate::journal::{self, Journal, Opening};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::patience::OnFull;
 use crate::pipeline::places::{Accepts, Places};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
+use crate::pipeline::scan::NameRules;
 use crate::relocate;
 use crate::types::Lsn;
 use places::{Beginning, Marked};
@@ -35,13 +37,17 @@ pub struct Options {
     pub state_path: PathBuf,
     /// The directories; None: those that the journal knows.
     pub settings: Option<Settings>,
-    /// In sidecar mode, the ending of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// Which names are ingested, and in sidecar mode the names of sidecars.
+    pub names: NameRules,
     /// How files are validated while they are hashed. If `settings` is None, the journal's values replace this and the
-    /// next two.
+    /// next three.
     pub validate: Option<Validation>,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
+    /// By what two files are one and the same, and what happens to empty ones. Replaced as the three above.
+    pub identity: Identity,
     /// Where files go that cannot be ingested; None: they stay in staging.
     pub quarantine: Option<Quarantine>,
     /// The risks that the operator accepts.
@@ -72,7 +78,13 @@ pub struct Engine<F: Fs> {
 ///
 /// # Errors
 /// A start would be refused.
-pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: Accepts) -> Result<Index, Error> {
+pub fn foresee<F: Fs>(
+    fs: &F,
+    state_path: &Path,
+    settings: &Settings,
+    identity: Identity,
+    accepts: Accepts,
+) -> Result<Index, Error> {
     let mut index = Index::default();
     let replayed = journal::read(fs, state_path, &mut index)?;
     let begins = match &replayed {
@@ -80,6 +92,7 @@ pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: A
         None => Beginning { state_path, index: &index, store: None, next_lsn: Lsn(1), is_mended: false },
     };
     places::check(fs, &begins, settings, accepts)?;
+    identity::check(&index, identity, accepts)?;
     if let Some(store) = replayed.and_then(|replayed| replayed.store()) {
         relocate::foresee(fs, &store, &mut index, settings)?;
     }
@@ -115,9 +128,11 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
         fs: fs.clone(),
         staging: Arc::new(staging),
         copies: Some(Arc::new(copies)),
-        sidecar_suffix: options.sidecar_suffix,
+        names: options.names,
         validate: options.validate,
         require_checksum: options.require_checksum,
+        layout: places::arrange(fs, options.layout, &settings),
+        identity: options.identity,
         notes: Arc::default(),
         copy_all: AtomicBool::new(handling.copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
@@ -163,6 +178,8 @@ fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error
         let rules = index.rules();
         (options.validate, options.require_checksum) = (rules.validation, rules.require_checksum);
         options.quarantine = rules.quarantine.clone().map(Quarantine::at_once);
+        options.layout = Layout::new(index.layout().clone())?;
+        options.identity = index.identity().unwrap_or_default();
     }
     let known = || index.settings().map(|known| (**known).clone());
     let Some(settings) = options.settings.take().or_else(known) else {
@@ -172,7 +189,8 @@ fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error
     let begins = Beginning::new(&options.state_path, &index, &opening.replayed);
     let checked = staging
         .map_or_else(|| lock_input(fs, &settings), Ok)
-        .and_then(|staging| Ok((staging, places::check(fs, &begins, &settings, options.accepts)?)));
+        .and_then(|staging| Ok((staging, places::check(fs, &begins, &settings, options.accepts)?)))
+        .and_then(|checked| identity::check(&index, options.identity, options.accepts).map(|()| checked));
     let (staging, accepts) = match checked {
         Ok(checked) => checked,
         Err(error) => {

@@ -23,6 +23,7 @@ HEADER_FAULTS_MAX = 32
 PATH_BYTES_MAX = 4_096
 U64_MAX, I64_MIN, I64_MAX = 2**64 - 1, -(2**63), 2**63 - 1
 PRIVATE = ".csv-ingestor"
+DAY = "ingest_date="
 MANIFEST = "manifest.jsonl"
 LEVELS = ["[0-9]{4}", "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])", "([01][0-9]|2[0-3])"]
 ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
@@ -30,8 +31,9 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 # The keys in the order of the page's table.
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
-    "path", "path_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "warehouse_path_base64",
-    "ingest_id", "journal", "ingested_at", "verified_by", "group", "group_base64", "group_size", "group_known", "rows", "columns", "header", "header_faults", "malformed_line",
+    "path", "path_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path",
+    "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "group", "group_base64", "group_size",
+    "group_known", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
 VALIDATED = ["rows", "columns", "header"]
@@ -69,21 +71,13 @@ def constant(text):
     raise Wrong(f"{text} is no JSON")
 
 
-def exact_path(line, key):
-    """The bytes of an absolute path."""
-    path = path_bytes(line, key)
-    must(path.startswith(b"/") and len(path) <= PATH_BYTES_MAX, f"{key} is not an absolute path")
-    must(b"\0" not in path and path.rsplit(b"/", 1)[1] not in (b"", b".", b".."), f"{key} ends in no name")
-    return path
-
-
 def relative_path(line, key):
-    path = path_bytes(line, key)
+    path = exact_bytes(line, key)
     must(b"\0" not in path and 0 < len(path) <= PATH_BYTES_MAX, f"{key} is no path")
     must(not {b"", b".", b".."} & set(path.split(b"/")), f"{key} is not a plain relative path")
 
 
-def path_bytes(line, key):
+def exact_bytes(line, key):
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:
@@ -102,6 +96,14 @@ def path_bytes(line, key):
             pass
         else:
             raise Wrong(f"{key}_base64 stands beside a path that is UTF-8")
+    return path
+
+
+def exact_path(line, key):
+    """The path's bytes."""
+    path = exact_bytes(line, key)
+    must(path.startswith(b"/") and len(path) <= PATH_BYTES_MAX, f"{key} is not an absolute path")
+    must(b"\0" not in path and path.rsplit(b"/", 1)[1] not in (b"", b".", b".."), f"{key} ends in no name")
     return path
 
 
@@ -199,9 +201,14 @@ def parse(raw, hour=None):
     must(integer(line["mtime"], I64_MIN, I64_MAX), "mtime is no number")
     at = instant(line["ingested_at"])
     must(hour is None or at.strftime("%Y/%m/%d/%H") == hour, "it stands in the manifest of another hour")
-    exact_path(line, "path")
-    partition = exact_path(line, "warehouse_path").split(b"/")[-2]
-    must(partition.decode("utf-8", "replace") == f"ingest_date={at:%Y-%m-%d}", "it names the partition of another day")
+    path = exact_path(line, "path")
+    if "name" in line:
+        name = exact_bytes(line, "name")
+        must(name != b"" and path.endswith(b"/" + name), "name is not the end of path")
+    must("name" in line or "name_base64" not in line, "name_base64 without name")
+    for name in exact_path(line, "warehouse_path").split(b"/")[:-1]:
+        day = name.decode("utf-8", "replace")
+        must(not day.startswith(DAY) or day == f"{DAY}{at:%Y-%m-%d}", "it names the partition of another day")
     must("verified_by" not in line or line["verified_by"] in ALGORITHMS, "verified_by names no algorithm")
     check_group(line)
     check_validated(line)
@@ -282,8 +289,9 @@ class Reader:
 
 
 def check_together(lines):
-    """Checks that no file has two lines; nor, as long as nothing was forgotten, a content."""
-    for what in [("journal", "ingest_id"), ("journal", "sha256"), ("warehouse_path", "warehouse_path_base64")]:
+    """Checks that no file has two lines; nor, as long as nothing was forgotten, a content, under its name if it has one."""
+    by_content = ("journal", "sha256", "name", "name_base64")
+    for what in [("journal", "ingest_id"), by_content, ("warehouse_path", "warehouse_path_base64")]:
         known = set()
         for line in lines:
             value = tuple(line.get(key) for key in what)
@@ -333,6 +341,11 @@ def good_lines():
     yield written(GOOD | GROUP | CSV)
     yield written(GOOD | {"verified_by": "sha256", "group": "sub/close.group", "group_size": 1})
     yield written(GOOD | GROUP | {"group_known": [ODD_NAME, KNOWN]})
+    yield written(GOOD | {"warehouse_path": "/warehouse/source=a%3Db/event_date=2026-01-02/orders.csv"})
+    yield written(GOOD | {"warehouse_path": "/warehouse/source=crm/ingest_date=2026-11-23/orders.csv"})
+    yield written(GOOD | {"name": "orders.csv"})
+    yield written(GOOD | {"path": "/staging/sub/orders.csv", "name": "sub/orders.csv"})
+    yield written(GOOD | ODD | {"name": "o\ufffd.csv", "name_base64": base64.b64encode(b"o\xff.csv").decode()})
     yield written(GOOD | {"verified_by": "md5", "path": '/staging/a"\\\n\x7f\u2028é.csv', "inode": U64_MAX})
 
 
@@ -354,7 +367,8 @@ def bad_lines():
         ("path", "staging/orders.csv"),
         ("path", "/staging/"),
         ("path", "/" + "x" * PATH_BYTES_MAX),
-        ("warehouse_path", "/warehouse/orders.csv"),
+        ("warehouse_path", "warehouse/orders.csv"),
+        ("warehouse_path", "/warehouse/ingest_date=2026-11-24/source=crm/orders.csv"),
         ("warehouse_path", "/warehouse/ingest_date=2026-11-24/orders.csv"),
         ("ingested_at", "2026-11-23T20:02:42Z"),
         ("ingested_at", "2026-11-23T20:02:42.965+00:00"),
@@ -365,6 +379,11 @@ def bad_lines():
         ("path_base64", base64.b64encode(b"/staging/orders.csv").decode()),
         ("path_base64", 7),
         ("warehouse_path_base64", "!"),
+        ("name", "order.csv"),
+        ("name", "rders.csv"),
+        ("name", ""),
+        ("name", None),
+        ("name_base64", base64.b64encode(b"o\xff.csv").decode()),
     ]:
         line = GOOD | {key: value}
         raw = written(line) if key in KEYS else json.dumps(line, separators=(",", ":")).encode()
@@ -443,8 +462,11 @@ def self_test():
             sys.exit(f"read_manifest: not refused: {what}: {raw[:400]}")
     line = written(GOOD) + b"\n"
     other = written(GOOD | {"ingest_id": 7, "sha256": "0" * 64, "warehouse_path": GOOD["warehouse_path"] + "x"}) + b"\n"
-    fine = [[line], [line, line + other], [b"", line], [line + other[:9], line + other], [line + other[:70]]]
+    second = {"path": "/staging/o.csv", "name": "o.csv", "ingest_id": 8, "warehouse_path": GOOD["warehouse_path"] + "y"}
+    named = [written(GOOD | {"name": "orders.csv"} | more) + b"\n" for more in ({}, second)]
+    fine = [[b"".join(named)], [line], [line, line + other], [b"", line], [line + other[:9], line + other], [line + other[:70]]]
     wrong = [
+        [named[1] + named[1].replace(b'"ingest_id":8', b'"ingest_id":9').replace(b"csvy", b"csvz")],
         [line + line],
         [line + other, line],
         [line, other + line],

@@ -5,9 +5,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Group, Hashed, HeaderFault,
-    KeptGone, KnownMember, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings,
-    Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group, Hashed,
+    HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
+    SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -152,7 +152,25 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
         Record::DuplicateCleared(id(2)),
     ];
     records.extend(later_records(first_lsn, sha256));
+    records.extend(group_records(first_lsn + records.len() as u64, sha256));
     records
+}
+
+/// A group, of which one member is found and abandoned.
+fn group_records(lsn: u64, sha256: Sha256) -> Vec<Record> {
+    let (first, second) = (IngestId(lsn + 1), IngestId(lsn + 2));
+    vec![
+        Record::Group(Group {
+            path: "/in/close.group".into(),
+            identity: identity(6),
+            moving: vec![first, second],
+            inodes: vec![7, 8],
+            known: vec![KnownMember { name: "6.csv".into(), sha256, of: first }],
+        }),
+        found(7, None),
+        Record::Abandoned(Abandoned { ingest_id: first, reason: AbandonReason::Group }),
+        Record::GroupDone(Lsn(lsn)),
+    ]
 }
 
 /// Those about files that cannot be ingested, and about no single file.
@@ -189,7 +207,7 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
             target: "/quarantine/5.csv".into(),
         }),
         Record::QuarantineDone(id(11)),
-        Record::Forgotten(sha256),
+        Record::Forgotten(sha256.into()),
         Record::Rules(Rules {
             quarantine: Some("/quarantine".into()),
             validation: Some(Validation { comment: Some(b'#'), skip_rows: 258, refuse: true, ..Validation::default() }),
@@ -207,17 +225,12 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
             old_lsn: Lsn(first_lsn + 10),
         }),
         Record::KeptGone(KeptGone { device: 1, inode: 4 }),
+        Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Quarantine }),
         Record::Relocated(Relocated { old: "/warehouse".into(), new: "/elsewhere".into() }),
-        Record::Group(Group {
-            path: "/in/close.group".into(),
-            identity: identity(6),
-            moving: vec![id(24), id(25)],
-            inodes: vec![7, 8],
-            known: vec![KnownMember { name: "6.csv".into(), sha256, of: id(1) }],
+        Record::Layout(LayoutRule {
+            template: "source={source}/{ingest_date}".to_owned(),
+            name_pattern: Some("(?<source>ä)".to_owned()),
         }),
-        found(7, None),
-        Record::Abandoned(Abandoned { ingest_id: id(24), reason: AbandonReason::Group }),
-        Record::GroupDone(Lsn(first_lsn + 23)),
     ]
 }
 

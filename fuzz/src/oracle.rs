@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !47 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !127 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -127,8 +127,8 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), steps (`k`), a group's `m`embers
-/// and those that `w`ere there, `(` optional
+/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), id`e`ntity, steps (`k`), a group's
+/// `m`embers and those that `w`ere there, `(` optional
 /// fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
@@ -150,7 +150,8 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             'f' => faults(rest)?,
             'v' => (1..=5).contains(rest.first()?).then_some(1)?,
             'z' => (rest.is_empty() || *rest == [1]).then_some(rest.len())?,
-            'c' => (1..=3).contains(rest.first()?).then_some(1)?,
+            'c' => (1..=5).contains(rest.first()?).then_some(1)?,
+            'e' => (1..=2).contains(rest.first()?).then_some(1)?,
             't' => text(rest)?,
             'h' => {
                 let mut length = 2;
@@ -254,7 +255,9 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         20 => "pp",
         21 => "ns(n)(n)(h)(nt)f",
         23 => "pimw",
-        24 => "n",
+        25 => "n",
+        22 => "ea",
+        24 => "t(t)",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

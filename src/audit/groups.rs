@@ -3,9 +3,6 @@
 //! Invariant: a group counts as incomplete only if its lines still are not there when its manifest is read again from its
 //! first line on; they need not stand together, since after a crash another ingestor's lines may stand between them.
 
-use std::path::Path;
-
-use super::manifests::{Doubt, Suspect};
 use crate::fs::Fs;
 use crate::pipeline::manifest::group::ListedGroup;
 use crate::pipeline::manifest::read::{self, Lines, Text};
@@ -18,8 +15,8 @@ const RECORDS_MAX: u64 = 4;
 pub(super) struct Run {
     first: ListedGroup,
     seen: u64,
-    offset: u64,
-    number: u64,
+    pub(super) offset: u64,
+    pub(super) number: u64,
 }
 
 impl Run {
@@ -33,13 +30,8 @@ impl Run {
         self.seen >= self.first.lines
     }
 
-    fn why(&self) -> String {
+    pub(super) fn why(&self) -> String {
         format!("the group {} has {} of its {} lines", self.first.name, self.seen, self.first.lines)
-    }
-
-    fn suspect(self, manifest: &Path) -> Suspect {
-        let (offset, number, why) = (self.offset, self.number, self.why());
-        Suspect { manifest: manifest.to_path_buf(), offset, number, doubt: Doubt::Group(Box::new(self)), why }
     }
 
     /// Counts the lines again, from the first one on. False if all are there.
@@ -68,7 +60,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Takes a line; returns the group before it, if that is incomplete.
-    pub(super) fn line(&mut self, text: &[u8], (offset, number): (u64, u64), manifest: &Path) -> Option<Suspect> {
+    pub(super) fn line(&mut self, text: &[u8], (offset, number): (u64, u64)) -> Option<Run> {
         let group = ListedGroup::of(text);
         if let (Some(run), Some(group)) = (&mut self.run, &group)
             && run.takes(group)
@@ -76,13 +68,13 @@ impl Groups {
             run.seen += 1;
             return None;
         }
-        let before = self.end(manifest);
+        let before = self.end();
         self.run = group.map(|first| Run { first, seen: 1, offset, number });
         before
     }
 
     /// The last group, if it is incomplete.
-    pub(super) fn end(&mut self, manifest: &Path) -> Option<Suspect> {
-        self.run.take().filter(|run| !run.is_whole()).map(|run| run.suspect(manifest))
+    pub(super) fn end(&mut self) -> Option<Run> {
+        self.run.take().filter(|run| !run.is_whole())
     }
 }

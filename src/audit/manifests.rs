@@ -84,7 +84,9 @@ fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read
     while let Some(line) = lines.next_line()? {
         read.table.mark(&line);
         if let Text::Whole(text) = line.text {
-            read.doubts.suspects.extend(groups.line(text, (line.offset, line.number), manifest));
+            read.doubts
+                .suspects
+                .extend(groups.line(text, (line.offset, line.number)).map(|run| of_group(run, manifest)));
         }
         match line.parse() {
             Ok(listed) => {
@@ -102,7 +104,12 @@ fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read
             break;
         }
     }
-    read.doubts.suspects.extend(groups.end(manifest));
+    read.doubts.suspects.extend(groups.end().map(|run| of_group(run, manifest)));
     read.table.end_manifest(lines.lines_end());
     Ok(())
+}
+
+fn of_group(run: Run, manifest: &Path) -> Suspect {
+    let (offset, number, why) = (run.offset, run.number, run.why());
+    Suspect { manifest: manifest.to_path_buf(), offset, number, doubt: Doubt::Group(Box::new(run)), why }
 }

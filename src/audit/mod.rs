@@ -73,7 +73,7 @@ pub fn audit<F: Fs>(
     }
     let checker = Checker { fs, table: &table, rivals: &rivals, watch };
     let (extras, unknown) = checker.run(plan.concurrency, |queue| {
-        let (extras, seen) = audit.walk(choice, queue)?;
+        let (extras, seen) = audit.walk(known.as_ref(), choice, queue)?;
         if choice.looks_at_files() && !watch.is_stopped() {
             audit.look_for(&seen, choice, queue);
         }
@@ -93,7 +93,7 @@ pub fn audit<F: Fs>(
 
 /// Sets the totals of the progress.
 fn announce(watch: &Watch<'_>, table: &Table, choice: Choice) {
-    let chosen = table.entries().iter().filter(|entry| choice.takes(&entry.sha256));
+    let chosen = table.entries().iter().filter(|entry| choice.takes(&entry.key));
     // Sizes in lines may be wrong.
     let bytes = chosen.fold(0_u64, |bytes, entry| bytes.saturating_add(entry.size));
     watch.progress.bytes_total.store(bytes, Ordering::Relaxed);

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::audit::parse_concurrency;
 use super::file::FileArgs;
+use super::layout::{self, LayoutArgs};
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
@@ -20,7 +21,7 @@ use crate::config::{
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
 use crate::fs::real::RealFs;
-use crate::journal::record::{DuplicateAction, Validation};
+use crate::journal::record::{DuplicateAction, EmptyFiles, Identity, SameBy, Validation};
 use crate::limits::CONCURRENCY_MAX;
 use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
@@ -29,6 +30,8 @@ use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
+use crate::pipeline::settle::order::Order;
+use crate::pipeline::sidecar::SidecarNames;
 
 // Each option also reads its environment variable. The groups exist only in the code: `--help` shows one list, and a
 // doc comment on a group would replace the command's own text.
@@ -40,6 +43,8 @@ pub(super) struct RunArgs {
     _file: FileArgs,
     #[command(flatten)]
     places: PlaceArgs,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     intake: IntakeArgs,
     #[command(flatten)]
@@ -56,7 +61,7 @@ struct PlaceArgs {
     /// Staging directory; must exist
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_INPUT")]
     input: PathBuf,
-    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/
+    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/, or as --layout says
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
     warehouse: PathBuf,
     /// Manifests; created if missing. Lines go to DIR/YYYY/MM/DD/HH/manifest.jsonl
@@ -77,15 +82,17 @@ struct IntakeArgs {
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse_seconds, allow_hyphen_values = true,
           env = "CSV_INGESTOR_STABILITY_SECONDS")]
     stability_seconds: Duration,
-    /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
-    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
-          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
-    sidecar_suffix: OsString,
+    #[command(flatten)]
+    sidecars: SidecarArgs,
     /// Group mode: report a group that has been incomplete for so long, and what it lacks: 30m, 2h [default: never]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, env = "CSV_INGESTOR_GROUP_TIMEOUT")]
     group_timeout: Option<Duration>,
     #[command(flatten)]
     bounds: BoundArgs,
+    /// Ingest the files that one scan finds complete in this order: their manifest lines come in it, and of equal files the
+    /// first is ingested [default: no promise]
+    #[arg(long, value_enum, env = "CSV_INGESTOR_ORDER")]
+    order: Option<OrderName>,
     /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer after a
     /// scan that took long
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration,
@@ -102,6 +109,33 @@ struct IntakeArgs {
     /// Never take names that match, whatever --include says; repeatable
     #[arg(long, value_name = "GLOB", value_parser = checked_exclude, env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
+}
+
+// How sidecars are named.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SidecarArgs {
+    /// Sidecar mode: the name of a file's sidecar. {name} is the file's name, {stem} the same without its extension:
+    /// {stem}.done for foo.done beside foo.csv [default: {name}.ok]
+    #[arg(long, value_name = "TEMPLATE", env = "CSV_INGESTOR_SIDECAR_NAME",
+          value_parser = OsStringValueParser::new().try_map(checked_template))]
+    sidecar_name: Option<SidecarNames>,
+    /// The same as --sidecar-name {name}S
+    #[arg(long, value_name = "S", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
+          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
+    sidecar_suffix: Option<SidecarNames>,
+}
+
+impl SidecarArgs {
+    /// Why the two do not fit together.
+    pub(super) fn conflict(&self) -> Option<&'static str> {
+        let are_both = self.sidecar_name.is_some() && self.sidecar_suffix.is_some();
+        are_both.then_some("--sidecar-name and --sidecar-suffix exclude each other")
+    }
+
+    /// The names of sidecars.
+    pub(super) fn names(self) -> SidecarNames {
+        self.sidecar_name.or(self.sidecar_suffix).unwrap_or_else(|| SidecarNames::from(".ok"))
+    }
 }
 
 // Which files wait or stay, in either mode.
@@ -135,6 +169,13 @@ struct ContentArgs {
     /// and those whose sidecar has another checksum; on the staging directory's file system [default: they stay]
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_QUARANTINE")]
     quarantine: Option<PathBuf>,
+    /// What happens to a complete file of 0 bytes
+    #[arg(long, value_enum, default_value = "ingest", env = "CSV_INGESTOR_EMPTY")]
+    empty: EmptyName,
+    /// By what two files are one and the same, so that the second is a duplicate. With name+content, a file whose content
+    /// is the same every day is ingested each day under its own name. A change needs --new-identity
+    #[arg(long, value_enum, default_value = "content", env = "CSV_INGESTOR_IDENTITY")]
+    identity: IdentityName,
     /// Check files while they are hashed: UTF-8 without NUL, the same number of columns everywhere, quotes according to
     /// RFC 4180; .gz files are unpacked for it. Manifest lines get `rows`, `columns` and `header`
     #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
@@ -180,6 +221,10 @@ struct RunningArgs {
     /// Start although warehouse or manifests lack the marks of this journal: they are new, and mounted. Give it once
     #[arg(long, env = "CSV_INGESTOR_NEW_WAREHOUSE", value_parser = BoolishValueParser::new())]
     new_warehouse: bool,
+    /// Start with another --identity than before: files are compared only with those that were ingested with it, so that
+    /// contents in the warehouse may be ingested again. Give it once
+    #[arg(long, env = "CSV_INGESTOR_NEW_IDENTITY", value_parser = BoolishValueParser::new())]
+    new_identity: bool,
     /// Print what would happen, and write nothing at all, anywhere
     #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
@@ -219,6 +264,14 @@ pub(super) enum ModeName {
     Group,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderName {
+    /// By mtime, and files of one mtime by name
+    Oldest,
+    /// By the bytes of the name
+    Name,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DuplicatesName {
     /// Stays where it is
@@ -227,6 +280,25 @@ enum DuplicatesName {
     Remove,
     /// Is moved to --duplicates-dir
     Move,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EmptyName {
+    /// Is ingested
+    Ingest,
+    /// Stays where it is, reported once
+    Keep,
+    /// Is moved to --quarantine
+    Quarantine,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum IdentityName {
+    /// Their content
+    Content,
+    /// Their name and their content
+    #[value(name = "name+content")]
+    NameAndContent,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -249,6 +321,21 @@ impl ContentArgs {
             Some(_) => MalformedName::Quarantine,
             None => MalformedName::Mark,
         })
+    }
+
+    /// By what two files are one and the same, and what happens to empty ones.
+    fn identity(&self) -> Identity {
+        Identity {
+            same_by: match self.identity {
+                IdentityName::Content => SameBy::Content,
+                IdentityName::NameAndContent => SameBy::NameAndContent,
+            },
+            empty: match self.empty {
+                EmptyName::Ingest => EmptyFiles::Ingest,
+                EmptyName::Keep => EmptyFiles::Keep,
+                EmptyName::Quarantine => EmptyFiles::Quarantine,
+            },
+        }
     }
 
     /// How files are validated.
@@ -274,10 +361,18 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             intake.group_timeout.is_none() || matches!(intake.mode, ModeName::Group),
             "--group-timeout needs --mode group",
         ),
+        (
+            intake.order.is_none() || !matches!(intake.mode, ModeName::Group),
+            "--order does not go with --mode group: a group's files come together",
+        ),
         (content.malformed.is_none() || content.validate.is_some(), "--malformed needs --validate csv"),
         (
             content.malformed() == MalformedName::Mark || content.quarantine.is_some(),
             "--malformed quarantine needs --quarantine DIR",
+        ),
+        (
+            content.empty != EmptyName::Quarantine || content.quarantine.is_some(),
+            "--empty quarantine needs --quarantine DIR",
         ),
         (content.csv_quote.0 != Some(content.csv_delimiter), "--csv-quote and --csv-delimiter must differ"),
         (content.csv_comment.is_none() || content.validate.is_some(), "--csv-comment needs --validate csv"),
@@ -291,16 +386,20 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             !content.require_checksum || !matches!(intake.mode, ModeName::Stability),
             "--require-checksum needs --mode sidecar: checksums are in sidecars",
         ),
+        (intake.sidecars.conflict().is_none(), intake.sidecars.conflict().unwrap_or_default()),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, text)| text).collect()
 }
 
 /// The options that do not fit together, of those that were given.
 pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
+    let layout = LayoutArgs::from_arg_matches(matches).is_ok_and(|layout| layout.layout().is_err());
+    let mut found: Vec<_> = layout.then_some(layout::CONFLICT).into_iter().collect();
     match (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
-        (Ok(intake), Ok(content)) => check(&intake, &content),
-        _ => Vec::new(),
+        (Ok(intake), Ok(content)) => found.extend(check(&intake, &content)),
+        _ => {}
     }
+    found
 }
 
 impl RunArgs {
@@ -308,8 +407,8 @@ impl RunArgs {
         if let Some(conflict) = check(&self.intake, &self.content).first() {
             return Err(config::Error::Options((*conflict).to_owned()));
         }
-        let validate = self.content.validation();
-        let RunArgs { places, intake, content, running, output, .. } = self;
+        let (validate, identity) = (self.content.validation(), self.content.identity());
+        let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
         let paths = Paths {
@@ -324,6 +423,7 @@ impl RunArgs {
         Ok(Config {
             include: include(&intake.include)?,
             exclude: exclude(&intake.exclude)?,
+            layout: layout.layout()?,
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {
@@ -333,8 +433,13 @@ impl RunArgs {
                 },
                 bounds: intake.bounds.bounds(),
                 group_timeout: intake.group_timeout,
+                order: intake.order.map(|order| match order {
+                    OrderName::Oldest => Order::Oldest,
+                    OrderName::Name => Order::Name,
+                }),
+                identity,
             },
-            sidecar_suffix: intake.sidecar_suffix,
+            sidecars: intake.sidecars.names(),
             scan_interval: intake.scan_interval,
             concurrency,
             duplicates: match content.duplicates {
@@ -350,7 +455,11 @@ impl RunArgs {
                 (false, true) => Extent::Once,
                 (false, false) => Extent::Forever,
             },
-            accepts: Accepts { journal: running.new_journal, warehouse: running.new_warehouse },
+            accepts: Accepts {
+                journal: running.new_journal,
+                warehouse: running.new_warehouse,
+                identity: running.new_identity,
+            },
             logging: Logging { level: output.log_level, format: output.log_format },
             metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
         })
@@ -358,9 +467,15 @@ impl RunArgs {
 }
 
 /// Reads `--sidecar-suffix`.
-fn checked_suffix(suffix: OsString) -> Result<OsString, &'static str> {
+fn checked_suffix(suffix: OsString) -> Result<SidecarNames, &'static str> {
     let bytes = suffix.as_bytes();
-    if bytes.is_empty() || bytes.contains(&b'/') { Err("must be the end of a file name") } else { Ok(suffix) }
+    let is_end = !bytes.is_empty() && !bytes.contains(&b'/');
+    if is_end { Ok(SidecarNames::suffix(&suffix)) } else { Err("must be the end of a file name") }
+}
+
+/// Reads `--sidecar-name`.
+fn checked_template(template: OsString) -> Result<SidecarNames, &'static str> {
+    SidecarNames::parse(&template)
 }
 
 /// Reads one `--include`.

@@ -38,15 +38,19 @@ use crate::fs::notify::{Hint, Inotify};
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::journal::index::Index;
+use crate::journal::record::Identity;
 use crate::journal::replay::Ending;
 use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::recover::Recovered;
+use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
+use crate::pipeline::settle::order::Order;
 use channels::{Hints, Load, ToCommit, ToHash};
 use compactor::Compactor;
 use exposure::Exposure;
@@ -91,9 +95,11 @@ fn run_as(
     let options = engine::Options {
         state_path: config.paths.state.clone(),
         settings: Some(config.settings()),
-        sidecar_suffix: config.name_rules().sidecar_suffix,
+        names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
+        layout: config.layout.clone(),
+        identity: config.completeness.identity,
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
@@ -132,9 +138,11 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
     let options = engine::Options {
         state_path,
         settings: None,
-        sidecar_suffix: None,
+        names: NameRules::default(),
         validate: None,
         require_checksum: false,
+        layout: Layout::default(),
+        identity: Identity::default(),
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
@@ -187,6 +195,10 @@ fn drive(
     let metrics = compactor.metrics.clone();
     let mut intake = Intake::new(source, &shared, places, load, metrics.clone(), service.turn_max);
     intake.adopt(recovered, &mut committer);
+    let keeps_order = intake.keeps_order();
+    if keeps_order {
+        committer.keep_order();
+    }
 
     let workers =
         start_workers(load.concurrency, &shared, &HashQueues { small, large }, &commit_sender, service, &metrics)?;
@@ -195,7 +207,8 @@ fn drive(
         .name("commit".to_owned())
         .spawn(move || {
             let _beating = heartbeats.begin("commit");
-            let next = commit_loop::Inbox { to_commit: &to_commit, under_way: &under_way.under_way, turn_max };
+            let under_way = &under_way.under_way;
+            let next = commit_loop::Inbox { to_commit: &to_commit, under_way, turn_max, keeps_order };
             commit_loop::run(committer, compactor, &next, &report_sender)
         })
         .map_err(|_| Error::Thread("commit"))?;
@@ -288,7 +301,7 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
 
 fn log_started(config: &Config, recovered: &Recovered) {
     let path = log::path;
-    let sidecar_suffix = config.name_rules().sidecar_suffix.map(|suffix| suffix.to_string_lossy().into_owned());
+    let sidecar_name = config.name_rules().sidecars.map(|names| names.template().to_string_lossy().into_owned());
     let patterns = |patterns: &Option<Patterns>| patterns.as_ref().map(|patterns| patterns.texts().join(" "));
     tracing::info!(
         event = "started",
@@ -304,12 +317,16 @@ fn log_started(config: &Config, recovered: &Recovered) {
             crate::pipeline::settle::Mode::Group(_) => "group",
         },
         stability_seconds = config.completeness.mode.window().map(|window| window.as_secs_f64()),
-        sidecar_suffix = sidecar_suffix.as_deref(),
+        sidecar_suffix = sidecar_name.as_deref().and_then(|name| name.strip_prefix("{name}")),
+        sidecar_name = sidecar_name.as_deref(),
         group_timeout = config.completeness.group_timeout.map(|it| tracing::field::display(humantime::format_duration(it))),
+        order = config.completeness.order.map(Order::text),
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,
         include = patterns(&config.include),
         exclude = patterns(&config.exclude),
+        layout = config.layout.rule().template.as_str(),
+        name_pattern = config.layout.rule().name_pattern.as_deref(),
         duplicates = config.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
         quarantine = config.paths.quarantine.as_deref().map(path),
@@ -319,6 +336,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         csv_skip_rows = config.validate.map(|validate| validate.skip_rows),
         require_checksum = config.require_checksum,
         malformed = config.validate.map(|validate| if validate.refuse { "quarantine" } else { "mark" }),
+        identity = config.completeness.identity.same_by.text(),
+        empty = config.completeness.identity.empty.text(),
         remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),
         once = config.extent == Extent::Once,
         log_level = ?config.logging.level,

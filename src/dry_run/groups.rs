@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal::index::Index;
-use crate::pipeline::group::{self, NotRead};
+use crate::pipeline::group::{self, Member, NotRead};
 use crate::pipeline::hash::Shared;
 use crate::pipeline::scan::Scanner;
 use crate::pipeline::settle::Settle;
 use crate::pipeline::{Outcome, Refusal, Report, Settled};
-use crate::types::Sha256;
+use crate::types::Key;
 
 /// Hands out the groups that are complete. Returns the group files that cannot be used, and why.
 pub(super) fn find<F: Fs>(
@@ -44,8 +44,9 @@ pub(super) fn find<F: Fs>(
         release(shared, settle);
     }
     while let Some(group) = settle.take_to_ask() {
-        let known = |sha256| Ok(index.original(sha256)?.is_some());
-        let known: Result<Vec<bool>, Error> = group.members.iter().map(|member| known(&member.sha256)).collect();
+        let key = |member: &Member| Key::by(shared.identity.same_by, &member.staged, &member.sha256);
+        let known = |member| Ok(index.original(&key(member))?.is_some());
+        let known: Result<Vec<bool>, Error> = group.members.iter().map(known).collect();
         settle.report(&Report { name: group.name.clone(), outcome: Outcome::Known(known?) }, now);
         release(shared, settle);
     }
@@ -57,9 +58,9 @@ fn release<F: Fs>(shared: &Shared<F>, settle: &mut Settle) {
 }
 
 /// If one file of a group was refused, so are the others.
-pub(super) fn all_or_none(
-    hashed: Vec<(Settled, Result<Sha256, Refusal>)>,
-) -> impl Iterator<Item = (Settled, Result<Sha256, Refusal>)> {
+pub(super) fn all_or_none<T>(
+    hashed: Vec<(Settled, Result<T, Refusal>)>,
+) -> impl Iterator<Item = (Settled, Result<T, Refusal>)> {
     let ticket = |settled: &Settled| settled.group.as_ref().map(|group| group.ticket);
     let refused = hashed.iter().filter(|(_, hashed)| hashed.is_err()).filter_map(|(settled, _)| ticket(settled));
     let broken: HashSet<u64> = refused.collect();

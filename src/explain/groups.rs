@@ -12,6 +12,7 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::group::{self, Member, NotRead, is_group_file};
 use crate::pipeline::hash::sums_of;
 use crate::pipeline::sidecar::Demand;
+use crate::types::Key;
 
 /// Why a file waits for its group; None if the group is complete, as far as its names and this file's content show.
 pub(super) fn waits<F: Fs>(context: &Context<'_, F>, path: &Path) -> Result<Option<Answer>, Error> {
@@ -45,11 +46,7 @@ pub(super) fn waits<F: Fs>(context: &Context<'_, F>, path: &Path) -> Result<Opti
 }
 
 /// The members that a group file names, or why it cannot be used.
-fn members<F: Fs>(
-    context: &Context<'_, F>,
-    dir: &F::Dir,
-    name: &OsStr,
-) -> Result<Result<Vec<Member>, String>, Error> {
+fn members<F: Fs>(context: &Context<'_, F>, dir: &F::Dir, name: &OsStr) -> Result<Result<Vec<Member>, String>, Error> {
     let Some(stat) = context.fs.stat(dir, name)?.filter(|stat| stat.kind == FileKind::Regular) else {
         return Ok(Err("it is not a regular file".to_owned()));
     };
@@ -70,7 +67,9 @@ fn lacks<F: Fs>(
     let mut missing = Vec::new();
     for member in members {
         let is_staged = context.fs.stat(dir, &member.staged)?.is_some();
-        if !is_staged && context.report.index.original(&member.sha256)?.is_none() {
+        let same_by = context.report.index.identity().unwrap_or_default().same_by;
+        let key = Key::by(same_by, &member.staged, &member.sha256);
+        if !is_staged && context.report.index.original(&key)?.is_none() {
             missing.push(format!("{} (not there)", member.name.display()));
         }
     }

@@ -132,8 +132,8 @@ impl Ours {
         )?;
         table.row("quarantined", "Failures that moved a file to quarantine, by reason", &metrics.quarantined)?;
         table.row("abandoned", "Files that were abandoned before they were moved, by reason", &metrics.abandoned)?;
-        table.row("groups", "Groups whose files are all in the warehouse", &metrics.groups.ingested)?;
-        let overdue = metrics.groups.overdue.get().unwrap_or(0);
+        table.row("groups", "Groups whose files are all in the warehouse", &metrics.scan.groups.ingested)?;
+        let overdue = metrics.scan.groups.overdue.get().unwrap_or(0);
         table.gauge("groups_overdue", "Groups that have been incomplete for longer than --group-timeout", overdue)
     }
 

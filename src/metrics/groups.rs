@@ -10,7 +10,7 @@ use crate::log;
 impl Metrics {
     /// `group_ingested`: every member is in the warehouse and listed, now or already before.
     pub fn group_ingested(&self, group: &Group) {
-        self.groups.ingested.inc();
+        self.scan.groups.ingested.inc();
         let known = group.known.iter().map(|known| format!("{} ({})", known.name.display(), known.of));
         tracing::info!(
             event = "group_ingested",
@@ -38,6 +38,6 @@ impl Metrics {
 
     /// So many groups have waited for longer than --group-timeout.
     pub fn groups_overdue(&self, count: usize) {
-        self.groups.overdue.set(count as u64);
+        self.scan.groups.overdue.set(count as u64);
     }
 }

@@ -60,6 +60,10 @@ label!(
         Checksum = "checksum",
         /// It is not a valid CSV file.
         Malformed = "malformed",
+        /// Its name does not fit --layout and --name-pattern.
+        NoMatch = "no_match",
+        /// It has no bytes (--empty quarantine).
+        Empty = "empty",
         /// It is larger than --max-size.
         TooLarge = "too_large",
         /// It is a group file that cannot be used.
@@ -154,8 +158,13 @@ impl Label for DuplicateAction {
 
 impl Label for QuarantineCause {
     const NAME: &'static str = "reason";
-    const ALL: &'static [Self] =
-        &[QuarantineCause::Unreadable, QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed];
+    const ALL: &'static [Self] = &[
+        QuarantineCause::Unreadable,
+        QuarantineCause::ChecksumDiffers,
+        QuarantineCause::Malformed,
+        QuarantineCause::NoMatch,
+        QuarantineCause::Empty,
+    ];
 
     fn text(self) -> &'static str {
         FailureReason::from(self).text()
@@ -172,6 +181,8 @@ impl From<QuarantineCause> for FailureReason {
             QuarantineCause::Unreadable => FailureReason::Unreadable,
             QuarantineCause::ChecksumDiffers => FailureReason::Checksum,
             QuarantineCause::Malformed => FailureReason::Malformed,
+            QuarantineCause::NoMatch => FailureReason::NoMatch,
+            QuarantineCause::Empty => FailureReason::Empty,
         }
     }
 }

@@ -53,7 +53,6 @@ pub struct Metrics {
     stages: By<Stage, Value>,
     scan: ScanMetrics,
     last_ingest: Value,
-    groups: GroupMetrics,
     journal: JournalMetrics,
 }
 
@@ -80,6 +79,7 @@ struct ScanMetrics {
     oldest_waiting: Value,
     last: Value,
     last_millis: Value,
+    groups: GroupMetrics,
 }
 
 /// Groups.
@@ -213,7 +213,6 @@ impl Default for Metrics {
             stages: By::default(),
             scan: ScanMetrics::default(),
             last_ingest: Value::default(),
-            groups: GroupMetrics::default(),
             journal: JournalMetrics::default(),
         }
     }

@@ -10,17 +10,19 @@ mod vouched;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::csv::Profiler;
+use super::layout::Layout;
 use super::places::private_dir;
+use super::scan::NameRules;
 use super::sidecar::{Demand, FoundSums, Notes, SIDECAR_BYTES_MAX, Summer};
 use super::{HashResult, HashedFile, Refusal, Refused, Settled};
 use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
-use crate::journal::record::{Copy, Profile, Validation};
+use crate::journal::record::{Copy, EmptyFiles, Identity, Profile, Validation};
 use crate::log;
 use crate::types::{Algorithm, Sha256};
 
@@ -32,7 +34,7 @@ const READ_BYTES: usize = 256 << 10;
 const _: () = assert!(SIDECAR_BYTES_MAX <= READ_BYTES, "a sidecar is read at once");
 
 /// The private directory for unfinished copies: on the warehouse's file system, hidden from query engines.
-pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> std::path::PathBuf {
+pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> PathBuf {
     private_dir(warehouse, store)
 }
 
@@ -44,12 +46,16 @@ pub struct Shared<F: Fs> {
     pub staging: Arc<F::Dir>,
     /// Where copies are made; None for a dry run, which copies and syncs nothing.
     pub copies: Option<Arc<F::Dir>>,
-    /// In sidecar mode, the suffix of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// Which names are ingested, and in sidecar mode the names of sidecars.
+    pub names: NameRules,
     /// Whether and how CSV files are validated while they are hashed.
     pub validate: Option<Validation>,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
+    /// By what two files are one and the same, and what happens to empty ones.
+    pub identity: Identity,
     /// Which messages about sidecars were already logged.
     pub notes: Arc<Notes>,
     /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
@@ -91,6 +97,7 @@ impl<F: Fs> Hasher<F> {
                 leased: content.leased,
                 sha256: content.sha256,
                 durable: content.durable,
+                partition: content.partition,
                 copy: content.copy,
                 profile: content.profile,
                 verified_by: content.verified_by,
@@ -113,24 +120,36 @@ impl<F: Fs> Hasher<F> {
         if shared.stop.load(Ordering::Relaxed) {
             return Err(Refusal::Interrupted);
         }
+        // Decided by the name alone, so before anything is read.
+        let partition = match &settled.partition {
+            Some(recorded) => recorded.clone(),
+            None => shared.layout.dir(&settled.name, settled.complete_at).map_err(Refusal::NoMatch)?,
+        };
         let (file, leased) = self.open(settled)?;
         let vouched = self.vouched(settled)?;
         let demand = &vouched.demand;
         let copies = shared.copies.as_ref();
-        let mut look = Look::into(settled, shared.validate);
+        let empty = Some(shared.identity.empty).filter(|_| settled.identity.size == 0);
+        let stays_out = empty.is_some_and(|empty| empty != EmptyFiles::Ingest);
+        let mut look = Look::into(settled, shared.validate.filter(|_| !stays_out));
         let mut per_piece = PerPiece { look: &mut look, between };
-        let (sums, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
-            Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
-            None => (self.digest(&file, settled, demand, None, &mut per_piece)?, None),
-        };
+        let (sums, copy) =
+            match copies.filter(|_| !stays_out && (shared.copy_all.load(Ordering::Relaxed) || settled.links > 1)) {
+                Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
+                None => (self.digest(&file, settled, demand, None, &mut per_piece)?, None),
+            };
         let verified_by = checked(demand, &sums)?;
+        if stays_out {
+            return Err(Refusal::Empty { leaves: empty == Some(EmptyFiles::Quarantine) });
+        }
         let sync = copy.is_none() && copies.is_some() && (sync || !settled.is_small());
         if sync {
             self.sync(&file)?;
         }
         self.say(settled, &vouched);
         let durable = sync || copy.is_some();
-        Ok(HashedContent { file, leased, sha256: sums.sha256, durable, copy, profile: look.profile, verified_by })
+        let (sha256, profile) = (sums.sha256, look.profile);
+        Ok(HashedContent { file, leased, sha256, durable, partition, copy, profile, verified_by })
     }
 
     /// Opens the file that was settled, and no other; the flag is true if a lease is held.
@@ -291,6 +310,7 @@ struct HashedContent<F: Fs> {
     leased: bool,
     sha256: Sha256,
     durable: bool,
+    partition: PathBuf,
     copy: Option<Copy>,
     profile: Option<Profile>,
     verified_by: Option<Algorithm>,

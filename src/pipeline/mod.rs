@@ -16,6 +16,8 @@ pub mod dirs;
 mod error;
 pub mod group;
 pub mod hash;
+pub mod in_order;
+pub mod layout;
 pub mod manifest;
 pub mod names;
 pub mod patience;

@@ -37,8 +37,8 @@ use std::sync::Arc;
 use super::commit::{Committer, Dropped, Work};
 use super::dirs::split;
 use super::sidecar::is_older;
-use super::staging::Removed;
 use super::staging::names::Aside;
+use super::staging::{Expected, Removed};
 use super::{Error, Outcome, Settled, hash};
 use crate::fs::{self, Fs, Lease, Open};
 use crate::journal::ingest::{Ingest, Target};
@@ -206,31 +206,6 @@ impl<F: Fs> Committer<F> {
         Ok(unseen)
     }
 
-    /// The open ingests in a state that belong to no group, oldest first.
-    fn open_alone(&self, state: FileState) -> Vec<Ingest> {
-        let mut open = self.open_in(state);
-        open.retain(|ingest| ingest.group.is_none());
-        open
-    }
-
-    /// Where a HASHED file is; if it is there, `work` holds it.
-    fn whereabouts(&mut self, ingest: &Ingest, work: &mut Work<F>) -> Result<Whereabouts, Error> {
-        let mut place = self.find(ingest)?;
-        if matches!(place, Whereabouts::Lost(_))
-            && let Some(error) = self.return_mistaken(ingest)?
-        {
-            place = Whereabouts::Unseen(error);
-        }
-        self.guard_or_doubt(ingest, work, place)
-    }
-
-    /// Leaves a file HASHED for the next start; returns its copy, which is still needed.
-    fn leave(&mut self, ingest: Ingest) -> Option<Copy> {
-        let target = ingest.target?;
-        self.pending.undecided.insert(target.warehouse_path);
-        target.copy
-    }
-
     /// MOVED, SKIPPED_DUPLICATE and QUARANTINED: taken to the end.
     fn finish_moved(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
         let mut moved = self.open_in(FileState::Moved).iter().map(work_of).collect::<Result<Vec<_>, Error>>()?;
@@ -253,11 +228,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The files that have arrived and have no second name.
-    fn with_one_name(
-        &mut self,
-        placed: Vec<Work<F>>,
-        dropped: &mut Vec<Dropped<F>>,
-    ) -> Result<Vec<Work<F>>, Error> {
+    fn with_one_name(&mut self, placed: Vec<Work<F>>, dropped: &mut Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
         // Before the leases are checked: a writer could still open a file in the warehouse by its second name.
         self.patiently(|staging| staging.dirs.sync())?;
         self.remove_second_names(placed, dropped)
@@ -294,6 +265,8 @@ impl<F: Fs> Committer<F> {
             return Ok(Err(AbandonReason::Changed));
         }
         let (_, name) = split(&ingest.source_path)?;
+        // Whatever the layout says now: the directory is decided when the file is HASHED.
+        let partition = ingest.target.as_ref().and_then(|target| Some(target.warehouse_path.parent()?.to_path_buf()));
         let there = match self.fs.stat(&self.shared.staging, name) {
             Err(error) if error.spares_others() => return Ok(Err(AbandonReason::Failed)),
             there => there?,
@@ -313,6 +286,7 @@ impl<F: Fs> Committer<F> {
                 failures: 0,
                 failing: None,
                 group: None,
+                partition,
             }),
         })
     }
@@ -476,11 +450,12 @@ impl<F: Fs> Committer<F> {
             None => (&ingest.source_path, &ingest.identity),
         };
         // First the file that an earlier run set aside.
-        self.resolve_aside(work.id, Aside::Second, from, Some(moving))?;
+        let expected = Expected { identity: moving, sha256: Some(&target.sha256) };
+        self.resolve_aside(work.id, Aside::Second, from, Some(expected))?;
         let (old, new) = (self.staging.dirs.look(from)?, self.look_in_warehouse(&target.warehouse_path)?);
         if let (Some(old), Some(new)) = (old, new)
             && old.identity.key() == new.identity.key()
-            && !matches!(self.remove(work.id, Aside::Second, from, moving, work.lease())?, Removed::Done)
+            && !matches!(self.remove(work.id, Aside::Second, from, expected, work.lease())?, Removed::Done)
             && self.staging.dirs.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
         {
             // It was written to by its name in staging, or a writer has it open: that name stays.

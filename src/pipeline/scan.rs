@@ -18,7 +18,7 @@ use self::patterns::Patterns;
 use super::group::{Member, is_group_file};
 use super::settle::bounds::age;
 use super::settle::{Settle, Sighting};
-use super::sidecar::{Notes, data_name, sidecar_name};
+use super::sidecar::{Notes, SidecarNames};
 use crate::fs::{self, DirEntry, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
 use crate::log;
@@ -35,8 +35,8 @@ pub struct NameRules {
     pub include: Option<Patterns>,
     /// What `--exclude` removes from that.
     pub exclude: Option<Patterns>,
-    /// In sidecar mode, the suffix of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// In sidecar mode, the names of sidecars.
+    pub sidecars: Option<SidecarNames>,
     /// In group mode, names with the suffix of group files are theirs, whatever the patterns say.
     pub groups: bool,
 }
@@ -49,11 +49,20 @@ impl NameRules {
 
     /// Why the name is not a data file's.
     pub fn ignored(&self, name: &OsStr) -> Option<Ignored> {
-        if let Some(of) = self.sidecar_suffix.as_ref().and_then(|suffix| data_name(name, suffix)) {
-            let is_used = self.ignored_as_data(&of).is_none();
+        if let Some((core, names)) = self.sidecars.as_ref().and_then(|names| Some((names.core(name)?, names))) {
+            let is_used = match names.data_name(name) {
+                Some(of) => self.ignored_as_data(&of).is_none(),
+                // Of files that may share it, only this much of the names is known.
+                None => !core.starts_with(b"."),
+            };
             return Some(if is_used { Ignored::Sidecar } else { Ignored::SidecarOfIgnored });
         }
         self.ignored_as_data(name)
+    }
+
+    /// True for a sidecar that several files may share.
+    pub fn is_shared_sidecar(&self, name: &OsStr) -> bool {
+        self.sidecars.as_ref().is_some_and(|names| names.are_shared() && names.core(name).is_some())
     }
 
     fn ignored_as_data(&self, name: &OsStr) -> Option<Ignored> {
@@ -75,9 +84,12 @@ impl NameRules {
         self.exclude.as_ref().is_some_and(|exclude| exclude.matches_but_for_case(name))
     }
 
-    /// The data file that an event on `name` is about.
+    /// The data file that an event on `name` is about; None for a sidecar that several files may share.
     pub fn subject(&self, name: &OsStr) -> Option<OsString> {
-        let data = self.sidecar_suffix.as_ref().and_then(|suffix| data_name(name, suffix));
+        if self.is_shared_sidecar(name) {
+            return None;
+        }
+        let data = self.sidecars.as_ref().and_then(|names| names.data_name(name));
         let name = data.unwrap_or_else(|| name.to_owned());
         self.ignored_as_data(&name).is_none().then_some(name)
     }
@@ -108,8 +120,7 @@ impl<F: Fs> Scanner<F> {
 
     /// The names of sidecars whose files do not exist.
     pub fn orphans(&self) -> Vec<OsString> {
-        let Some(suffix) = &self.rules.sidecar_suffix else { return Vec::new() };
-        self.orphans.names().map(|name| sidecar_name(name, suffix)).collect()
+        self.orphans.alone().map(|(name, _)| (**name).to_owned()).collect()
     }
 
     /// Begins a scan of the whole directory, unless one is running.
@@ -142,7 +153,7 @@ impl<F: Fs> Scanner<F> {
             let Some(entry) = listing.next() else {
                 self.listing = None;
                 settle.end_scan();
-                self.orphans.end_scan();
+                self.end_scan_of_orphans();
                 self.ignored.end_scan(self.fs.dir_path(&self.staging), self.rules.include.is_some());
                 return Ok(());
             };
@@ -169,8 +180,12 @@ impl<F: Fs> Scanner<F> {
                 return Ok(());
             }
         }
+        if self.rules.is_shared_sidecar(&entry.name) {
+            self.note_shared_sidecar(settle, &entry.name, now);
+            return Ok(());
+        }
         let Some(name) = self.rules.subject(&entry.name) else { return Ok(()) };
-        if self.rules.sidecar_suffix.is_some() && settle.is_seen(&name) {
+        if self.rules.sidecars.is_some() && settle.is_seen(&name) {
             return Ok(());
         }
         let is_listed = name == entry.name;
@@ -184,6 +199,13 @@ impl<F: Fs> Scanner<F> {
 
     /// Checks the file that an event was about.
     pub fn look(&mut self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
+        if self.rules.is_shared_sidecar(name) {
+            for name in settle.beside(name) {
+                self.look_at(settle, &name, true, now)?;
+            }
+            self.note_shared_sidecar(settle, name, now);
+            return Ok(());
+        }
         let Some(name) = self.rules.subject(name) else { return Ok(()) };
         let name = Arc::from(name);
         if let Some(why) = self.look_at(settle, &name, true, now)? {
@@ -200,13 +222,9 @@ impl<F: Fs> Scanner<F> {
         nudged: bool,
         now: Duration,
     ) -> fs::Result<Option<Ignored>> {
-        let suffix = self.rules.sidecar_suffix.clone();
+        let sidecar_name = self.rules.sidecars.as_ref().map_or_else(OsString::new, |names| names.of(name));
         let mut stat = self.stat(settle, name)?;
-        let sidecar = suffix.as_ref().and_then(|suffix| {
-            // A sidecar with too long a name cannot exist.
-            let found = self.fs.stat(&self.staging, &sidecar_name(name, suffix)).unwrap_or(None);
-            found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
-        });
+        let sidecar = self.stat_sidecar(&sidecar_name);
         if stat == Some(None) && sidecar.is_some() {
             // Both may have come since the first stat.
             stat = self.stat(settle, name)?;
@@ -225,20 +243,22 @@ impl<F: Fs> Scanner<F> {
         let mut orphaned = false;
         match (file, sidecar) {
             (Some(file), Some(sidecar)) => {
-                orphaned = self.orphans.is_orphan(name, file.born, &sidecar, clocks);
+                orphaned = self.orphans.is_orphan(&sidecar_name, file.born, &sidecar, clocks);
                 if orphaned && sidecar.size == 0 {
-                    self.say_orphaned(name, &sidecar);
+                    self.say_orphaned(&sidecar_name, &sidecar);
                 }
             }
+            // Whether another file has a shared one is known at the end of the scan.
+            (None, Some(_)) if self.are_shared() => {}
             // While a file is in flight, its sidecar is removed after it.
             (None, Some(sidecar)) if is_missing && !settle.is_in_flight(name) => {
-                self.orphans.note(name, sidecar, clocks());
+                self.orphans.note(&sidecar_name, sidecar, clocks(), true);
                 // After a mere event, the file may be about to come: a scan will show.
                 if !nudged {
-                    self.say_orphaned(name, &sidecar);
+                    self.say_orphaned(&sidecar_name, &sidecar);
                 }
             }
-            (_, None) => self.orphans.forget(name),
+            (_, None) => self.orphans.forget(&sidecar_name),
             (None, Some(_)) => {}
         }
         let sighting = file.map(|stat| Sighting { stat, sidecar, orphaned, age: age(&stat.identity, self.fs.now()) });
@@ -261,10 +281,34 @@ impl<F: Fs> Scanner<F> {
         }
     }
 
-    fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
-        if let Some(suffix) = &self.rules.sidecar_suffix {
-            self.notes.orphaned(sidecar, &self.fs.dir_path(&self.staging).join(sidecar_name(name, suffix)));
+    fn are_shared(&self) -> bool {
+        self.rules.sidecars.as_ref().is_some_and(SidecarNames::are_shared)
+    }
+
+    /// A sidecar, if it is there. One with too long a name cannot exist.
+    fn stat_sidecar(&self, name: &OsStr) -> Option<FileIdentity> {
+        let stat = if name.is_empty() { None } else { self.fs.stat(&self.staging, name).unwrap_or(None) };
+        stat.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
+    }
+
+    /// A sidecar that files may share is there: it is an orphan if the whole scan shows none of them.
+    fn note_shared_sidecar(&mut self, settle: &Settle, name: &OsStr, now: Duration) {
+        if settle.beside(name).is_empty()
+            && let Some(sidecar) = self.stat_sidecar(name)
+        {
+            self.orphans.note(name, sidecar, (self.fs.now(), now), false);
         }
+    }
+
+    fn end_scan_of_orphans(&mut self) {
+        self.orphans.end_scan();
+        if self.are_shared() {
+            self.orphans.alone().for_each(|(name, sidecar)| self.say_orphaned(name, sidecar));
+        }
+    }
+
+    fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
+        self.notes.orphaned(sidecar, &self.fs.dir_path(&self.staging).join(name));
     }
 
     /// The members of a group, if each of them has a name that is ingested.
@@ -309,7 +353,7 @@ mod tests {
     #[test]
     fn a_sidecar_is_told_from_one_of_a_name_that_is_ignored() {
         let rules = NameRules {
-            sidecar_suffix: Some(".ok".into()),
+            sidecars: Some(".ok".into()),
             exclude: Patterns::new(&["x*".to_owned()]).unwrap(),
             ..NameRules::default()
         };
@@ -322,6 +366,19 @@ mod tests {
         assert_eq!(judge("x.csv"), Some(Ignored::Excluded));
         assert_eq!(rules.subject(OsStr::new("a.csv.ok")), Some("a.csv".into()));
         assert_eq!(rules.subject(OsStr::new("x.csv.ok")), None);
+    }
+
+    /// Why: what is excluded may have the stem of what is not, so the names of its files do not say whether it is used.
+    #[test]
+    fn a_shared_sidecar_is_about_no_single_name() {
+        let names = SidecarNames::parse(OsStr::new("{stem}.done")).unwrap();
+        let exclude = Patterns::new(&["x*".to_owned()]).unwrap();
+        let rules = NameRules { sidecars: Some(names), exclude, ..NameRules::default() };
+        let judge = |name: &str| rules.ignored(OsStr::new(name));
+        assert_eq!((judge("a.csv"), judge("x.csv")), (None, Some(Ignored::Excluded)));
+        assert_eq!((judge("a.done"), judge("x.done")), (Some(Ignored::Sidecar), Some(Ignored::Sidecar)));
+        assert_eq!(judge(".a.done"), Some(Ignored::SidecarOfIgnored));
+        assert!(rules.is_shared_sidecar(OsStr::new("a.done")) && rules.subject(OsStr::new("a.done")).is_none());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::layout::NoMatch;
 use super::sidecar::Mismatch;
 use crate::fs::Syscall;
 use crate::fs::{self};
@@ -43,6 +44,10 @@ pub enum WhyNot {
     NoChecksum,
     /// It is not a valid CSV file.
     Malformed,
+    /// Its name has no place in the warehouse's layout.
+    NoMatch,
+    /// It has no bytes, and such files are not ingested.
+    Empty,
     /// It could not be read, copied or moved; it is tried again.
     Failed,
     /// The process is stopping.
@@ -66,10 +71,11 @@ impl WhyNot {
                 | WhyNot::ChecksumDiffers(_)
                 | WhyNot::SidecarOdd
                 | WhyNot::Malformed
-                | WhyNot::Failed
                 | WhyNot::OtherSum
                 | WhyNot::GroupIncomplete
                 | WhyNot::GroupFaulty
+                | WhyNot::NoMatch
+                | WhyNot::Failed
         )
     }
 
@@ -96,6 +102,8 @@ impl WhyNot {
             WhyNot::SidecarOdd => "sidecar has a checksum that is not understood",
             WhyNot::NoChecksum => "sidecar has no checksum (--require-checksum)",
             WhyNot::Malformed => "malformed",
+            WhyNot::NoMatch => "its name does not fit --layout and --name-pattern",
+            WhyNot::Empty => "empty (--empty)",
             WhyNot::Failed => "failed, will be tried again",
             WhyNot::Interrupted => "interrupted",
             WhyNot::OtherSum => "its group file has another SHA-256",
@@ -121,6 +129,8 @@ impl WhyNot {
             | WhyNot::SidecarOdd
             | WhyNot::NoChecksum
             | WhyNot::Malformed
+            | WhyNot::NoMatch
+            | WhyNot::Empty
             | WhyNot::Failed
             | WhyNot::OtherSum
             | WhyNot::NoGroup
@@ -152,6 +162,13 @@ pub enum Refusal {
     OrphanedSidecar,
     /// It is not a valid CSV file, and such files are refused.
     Malformed(CsvFault),
+    /// Its name has no place in the warehouse's layout.
+    NoMatch(NoMatch),
+    /// It has no bytes, and such files are not ingested.
+    Empty {
+        /// It goes to quarantine.
+        leaves: bool,
+    },
     /// It could not be read or copied.
     Failed(fs::Error),
     /// The process is stopping.
@@ -175,6 +192,8 @@ impl Refusal {
             Refusal::NoChecksum => WhyNot::NoChecksum,
             Refusal::OrphanedSidecar => WhyNot::OrphanedSidecar,
             Refusal::Malformed(_) => WhyNot::Malformed,
+            Refusal::NoMatch(_) => WhyNot::NoMatch,
+            Refusal::Empty { .. } => WhyNot::Empty,
             Refusal::Failed(_) => WhyNot::Failed,
             Refusal::Interrupted => WhyNot::Interrupted,
             Refusal::OtherSum(_) => WhyNot::OtherSum,
@@ -187,6 +206,8 @@ impl Refusal {
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => Some(QuarantineCause::ChecksumDiffers),
             Refusal::Malformed(_) => Some(QuarantineCause::Malformed),
+            Refusal::NoMatch(_) => Some(QuarantineCause::NoMatch),
+            Refusal::Empty { leaves: true } => Some(QuarantineCause::Empty),
             Refusal::Failed(error) if is_unreadable(error) => Some(QuarantineCause::Unreadable),
             _ => None,
         }
@@ -202,6 +223,8 @@ impl Refusal {
             }
             Refusal::SidecarOdd(what) => Some(what.clone()),
             Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
+            Refusal::NoMatch(NoMatch(what)) => Some(what.clone()),
+            Refusal::Empty { leaves: true } => Some("it has no bytes".to_owned()),
             Refusal::Failed(error) => Some(error.to_string()),
             _ => None,
         }
@@ -214,6 +237,8 @@ impl Refusal {
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) | Refusal::OtherSum(_) => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,
+            Refusal::NoMatch(_) => FailureReason::NoMatch,
+            Refusal::Empty { .. } => FailureReason::Empty,
             Refusal::Failed(error)
                 if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
             {

@@ -11,9 +11,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Group, Hashed, HeaderFault,
-    KeptGone, KnownMember, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings,
-    Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group, Hashed,
+    HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined,
+    Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
@@ -239,7 +239,7 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 47));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 127));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);
@@ -396,7 +396,7 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
     let sha_hex = "ab".repeat(32);
     assert_encoded(vec![
         (Record::Expired(UnixMillis(8)), "09 00 0800 0800000000000000".to_owned()),
-        (Record::Forgotten(SHA256), format!("0d 00 2000 {sha_hex}")),
+        (Record::Forgotten(SHA256.into()), format!("0d 00 2000 {sha_hex}")),
         (
             Record::Rules(Rules {
                 quarantine: Some(path()),
@@ -444,6 +444,18 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
         ),
         (Record::KeptGone(KeptGone { device: 1, inode: 2 }), "13 00 1000 0100000000000000 0200000000000000".to_owned()),
         (Record::Relocated(Relocated { old: path(), new: "b".into() }), format!("14 00 0700 {PATH_HEX} 0100 62")),
+        (
+            Record::Layout(LayoutRule { template: "a".to_owned(), name_pattern: Some("bc".to_owned()) }),
+            "18 00 0800 0100 61 01 0200 6263".to_owned(),
+        ),
+        (
+            Record::Layout(LayoutRule { template: "a".to_owned(), name_pattern: None }),
+            "18 00 0400 0100 61 00".to_owned(),
+        ),
+        (
+            Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Quarantine }),
+            "16 00 0200 02 03".to_owned(),
+        ),
     ]);
 }
 
@@ -460,14 +472,16 @@ fn the_records_of_groups_are_encoded_as_specified() {
     assert_encoded(vec![
         (
             Record::Group(group(&[9, 11], &[])),
-            format!("17 00 5800 {PATH_HEX} {IDENTITY_HEX} 0200 0900000000000000 0500000000000000 0b00000000000000 \
-                 0500000000000000 0000"),
+            format!(
+                "17 00 5800 {PATH_HEX} {IDENTITY_HEX} 0200 0900000000000000 0500000000000000 0b00000000000000 \
+                 0500000000000000 0000"
+            ),
         ),
         (
             Record::Group(group(&[], &[7])),
             format!("17 00 6400 {PATH_HEX} {IDENTITY_HEX} 0000 0100 {PATH_HEX} {sha_hex} 0700000000000000"),
         ),
-        (Record::GroupDone(Lsn(8)), "18 00 0800 0800000000000000".to_owned()),
+        (Record::GroupDone(Lsn(8)), "19 00 0800 0800000000000000".to_owned()),
     ]);
     // Ids that do not ascend.
     let mut bytes = Vec::new();

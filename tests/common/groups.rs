@@ -9,26 +9,6 @@ use csv_ingestor::pipeline::group::{self, is_group_file};
 use super::promises::{Verdict, ensure};
 use super::view::{Digest, View};
 
-/// What a manifest line says about the group of its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LineGroup {
-    pub name: String,
-    pub size: u64,
-    /// Members that have no line.
-    pub known: u64,
-}
-
-impl LineGroup {
-    pub fn of(line: &serde_json::Value) -> Option<LineGroup> {
-        let known = line.get("group_known").map_or(0, |known| known.as_array().unwrap().len());
-        Some(LineGroup {
-            name: line.get("group")?.as_str()?.to_owned(),
-            size: line["group_size"].as_u64()?,
-            known: known as u64,
-        })
-    }
-}
-
 impl View {
     /// The groups whose files are in staging: the contents that each of them demands, by name.
     fn groups(&self) -> impl Iterator<Item = Vec<(&Path, Digest)>> {
@@ -75,6 +55,11 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// True if a line has this content.
+    pub fn lists(&self, digest: &Digest) -> bool {
+        self.lines.iter().any(|line| line.sha256 == *digest)
     }
 
     /// No complete group is left.

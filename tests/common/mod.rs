@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod groups;
+pub mod line_group;
 pub mod promises;
 pub mod skip;
 pub mod view;

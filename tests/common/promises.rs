@@ -34,6 +34,8 @@ pub struct Rules {
     pub duplicates: DuplicateAction,
     pub validate: Option<Validation>,
     pub quarantines: bool,
+    /// A name that has no place in the warehouse's layout.
+    pub unmatched: Option<&'static str>,
 }
 
 /// What upstreams did, what readers saw, and what the ingestor reported.
@@ -150,13 +152,14 @@ impl Promises {
         Ok(())
     }
 
-    /// True if the file is released, and not malformed where malformed files are refused.
+    /// True if the file has a place in the layout, is released, and not malformed where malformed files are refused.
     pub fn is_wanted(&mut self, view: &View, path: &Path, digest: &Digest) -> bool {
         let is_released = match (self.rules.sidecars, self.rules.groups) {
             (true, _) => view.is_released(path, digest),
             (_, true) => view.due_in_groups().contains(digest),
             _ => true,
         };
+        let is_released = is_released && self.rules.unmatched.is_none_or(|name| !path.ends_with(name));
         let Some(validate) = self.rules.validate else { return is_released };
         let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
             let content = &view.staged_contents[path];

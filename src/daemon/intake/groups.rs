@@ -19,6 +19,7 @@ impl Intake {
     pub(super) fn tend_groups(&mut self, to_commit: &Sender<ToCommit<RealFs>>, now: Duration) -> Result<(), Error> {
         self.read_group_files(now);
         self.report_overdue(now);
+        while self.schedule.paused_until.is_none_or(|until| now >= until) && self.release_group() {}
         while let Some(group) = self.settle.take_to_ask() {
             let ask = ToCommit::Ask(group);
             heartbeat::waiting(|| to_commit.send(ask).map_err(|_| Error::Thread("commit")))?;
@@ -64,8 +65,8 @@ impl Intake {
     }
 
     /// Releases the next complete group, if there is room for its files.
-    pub(super) fn release_group(&mut self) {
+    fn release_group(&mut self) -> bool {
         let room = self.outbox.load.in_flight_max.saturating_sub(self.settle.in_flight());
-        self.settle.release_group(self.shared.fs.now(), room);
+        self.settle.release_group(self.shared.fs.now(), room)
     }
 }

@@ -15,7 +15,7 @@ use crate::daemon::socket::Asked;
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, KEPT_GONE_BATCH_MAX};
-use crate::metrics::{FailureReason, seconds};
+use crate::metrics::{FailureReason, events, seconds};
 use crate::pipeline::group::is_group_file;
 use crate::pipeline::settle::Reaction;
 use crate::pipeline::{Outcome, Refusal, Report};
@@ -29,9 +29,13 @@ impl Intake {
         };
         let group = if is_group_file(&name) { Some(&*name) } else { self.settle.group_of(&name).map(|group| &**group) };
         let status = group.and_then(|group| self.settle.group_status(group, now));
+        let in_order = self
+            .settle
+            .order()
+            .map(|order| format!("it is complete, and waits for its turn (--order {})", order.text()));
         let told = self.settle.tell(&name, now).map(|tracked| StagedStatus {
             phase: tracked.phase.to_owned(),
-            reason: tracked.why.map(|why| why.text().to_owned()),
+            reason: tracked.why.map(|why| why.text().to_owned()).or(in_order.filter(|_| tracked.phase == "ready")),
             unchanged_seconds: tracked.unchanged.map(seconds),
             window_seconds: self.settle.window().map(seconds),
             retry_in_seconds: tracked.retry_in.map(seconds),
@@ -45,7 +49,13 @@ impl Intake {
     }
 
     /// Logs an error of a file, and remembers it for `explain`; for a limited number of files.
-    pub(super) fn file_failed(&mut self, name: &Arc<OsStr>, reason: FailureReason, error: String, retry_in: Option<Duration>) {
+    pub(super) fn file_failed(
+        &mut self,
+        name: &Arc<OsStr>,
+        reason: FailureReason,
+        error: String,
+        retry_in: Option<Duration>,
+    ) {
         let path = self.input.as_deref().unwrap_or(Path::new("")).join(&**name);
         self.metrics.file_failed(&path, reason, &error, retry_in);
         self.errors.retain(|(of, _)| of != name);
@@ -75,6 +85,7 @@ impl Intake {
     /// Handles the report about a file.
     pub(super) fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
         let reaction = self.settle.report(report, now);
+        self.outbox.ahead.iter_mut().for_each(|ahead| ahead.remove(&report.name));
         self.log_refusal(report, &reaction, now);
         // `replay` watches nothing: files that it cannot finish from the journal are left for the daemon to find.
         if reaction.look_again && self.input.is_some() {
@@ -92,6 +103,10 @@ impl Intake {
                 }
                 self.outbox.full = Some(Full { name: report.name.clone(), error: error.to_string() });
                 self.schedule.paused_until = Some(now + FULL_DISK_RETRY);
+            }
+            Outcome::Refused(Refusal::Empty { leaves: false }) => {
+                let path = self.input.as_deref().unwrap_or(Path::new("")).join(&*report.name);
+                events::empty_kept(&path);
             }
             Outcome::Refused(refusal) => {
                 if let Some(error) = refusal.error() {

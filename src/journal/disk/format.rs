@@ -20,11 +20,21 @@ pub const FEATURE_QUARANTINE: u32 = 2;
 pub const FEATURE_EVIDENCE: u32 = 4;
 /// There may be records of kind 21, and RULES may name comments and lines that are skipped.
 pub const FEATURE_CSV: u32 = 8;
-/// There may be records of the kinds 23 and 24.
-pub const FEATURE_GROUPS: u32 = 32;
+/// There may be records of kind 24, and files whose names do not match.
+pub const FEATURE_LAYOUT: u32 = 16;
+/// There may be records of kind 22 and files that are EMPTY in quarantine, and rows may have a key other than their
+/// content's SHA-256.
+pub const FEATURE_IDENTITY: u32 = 32;
+/// There may be records of kinds 23 and 25.
+pub const FEATURE_GROUPS: u32 = 64;
 /// Features that a reader must know to read the file; it refuses bits it does not know.
-pub const INCOMPATIBLE_FEATURES: u32 =
-    FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE | FEATURE_CSV | FEATURE_GROUPS;
+pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS
+    | FEATURE_QUARANTINE
+    | FEATURE_EVIDENCE
+    | FEATURE_CSV
+    | FEATURE_LAYOUT
+    | FEATURE_IDENTITY
+    | FEATURE_GROUPS;
 /// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 

@@ -89,7 +89,9 @@ impl FileState {
                 | Record::Relocated(_)
                 | Record::Group(_)
                 | Record::GroupDone(_)
-                | Record::Rules(_),
+                | Record::Identity(_)
+                | Record::Rules(_)
+                | Record::Layout(_),
                 _,
             ) => Err("a record that is not about a known file"),
         }

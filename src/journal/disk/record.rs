@@ -5,15 +5,17 @@
 mod code;
 mod csv;
 mod group;
+mod identity;
 
 use std::path::PathBuf;
 
 pub use csv::{CsvFault, HeaderFault, Profile, Profiled, Validation};
 pub use group::{Group, KnownMember};
+pub use identity::{EmptyFiles, Identity, KeyRule, SameBy};
 
 use super::expired::Ranges;
 use super::format::RECORD_HEADER_BYTES;
-use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + u16::MAX as usize;
@@ -45,10 +47,12 @@ pub enum Record {
     Quarantined(Quarantined),
     /// It has been moved to the quarantine.
     QuarantineDone(IngestId),
-    /// This content may be ingested again, if it was ingested before.
-    Forgotten(Sha256),
+    /// Files with this key may be ingested again, if one was ingested before.
+    Forgotten(Key),
     /// Further options: in force for the files that follow, and for files that a recovery hashes again.
     Rules(Rules),
+    /// The layout of the warehouse, if it is not the one before.
+    Layout(LayoutRule),
     /// The wall clock has jumped.
     ClockJumped(ClockJumped),
     /// Contents that were listed before these instants, at LSNs before these, are forgotten. Replaces
@@ -56,6 +60,8 @@ pub enum Record {
     ExpiredRanges(Ranges),
     /// A duplicate that was kept in staging is gone.
     KeptGone(KeptGone),
+    /// By what two files that are found from here on are one and the same, and what happens to empty ones.
+    Identity(Identity),
     /// A directory was moved: paths in earlier records below its old path are now below the new one.
     Relocated(Relocated),
     /// A group of files is about to be moved, all of them or none.
@@ -116,6 +122,25 @@ pub struct Rules {
     /// Only files whose content matches a checksum in their sidecar are ingested.
     pub require_checksum: bool,
 }
+
+/// How files are arranged in the warehouse. It decides the paths of files that are not HASHED yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutRule {
+    /// The template of a file's directory, at most 1,024 bytes.
+    pub template: String,
+    /// The regular expression that files' names must match, at most 1,024 bytes; None: any name.
+    pub name_pattern: Option<String>,
+}
+
+impl Default for LayoutRule {
+    /// The layout of a journal that records none.
+    fn default() -> LayoutRule {
+        LayoutRule { template: DEFAULT_TEMPLATE.to_owned(), name_pattern: None }
+    }
+}
+
+/// A partition per day.
+pub const DEFAULT_TEMPLATE: &str = "ingest_date={ingest_date}";
 
 /// A complete file in staging.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,11 +263,20 @@ pub enum QuarantineCause {
     Unreadable = 2,
     /// It is not valid CSV.
     Malformed = 3,
+    /// Its name does not fit the warehouse's layout.
+    NoMatch = 4,
+    /// It has no bytes.
+    Empty = 5,
 }
 
 impl QuarantineCause {
-    const ALL: [QuarantineCause; 3] =
-        [QuarantineCause::ChecksumDiffers, QuarantineCause::Unreadable, QuarantineCause::Malformed];
+    const ALL: [QuarantineCause; 5] = [
+        QuarantineCause::ChecksumDiffers,
+        QuarantineCause::Unreadable,
+        QuarantineCause::Malformed,
+        QuarantineCause::NoMatch,
+        QuarantineCause::Empty,
+    ];
 
     /// The spelling of the log and of the reason file.
     pub fn text(self) -> &'static str {
@@ -250,6 +284,8 @@ impl QuarantineCause {
             QuarantineCause::ChecksumDiffers => "checksum_differs",
             QuarantineCause::Unreadable => "unreadable",
             QuarantineCause::Malformed => "malformed",
+            QuarantineCause::NoMatch => "no_match",
+            QuarantineCause::Empty => "empty",
         }
     }
 }
@@ -324,7 +360,9 @@ impl Record {
             | Record::Relocated(_)
             | Record::Group(_)
             | Record::GroupDone(_)
-            | Record::Rules(_) => None,
+            | Record::Identity(_)
+            | Record::Rules(_)
+            | Record::Layout(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),
             Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),
             Record::Abandoned(abandoned) => Some(abandoned.ingest_id),

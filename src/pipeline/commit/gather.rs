@@ -6,53 +6,12 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
 use super::Committer;
+use super::gathered::Gathered;
 use crate::fs::Fs;
-use crate::pipeline::group::Group;
-use crate::pipeline::{Error, HashResult, HashedFile, Outcome, Refusal, Report};
-
-/// The groups whose files are in flight.
-pub(super) struct Groups<F: Fs> {
-    /// By the group's ticket.
-    partial: HashMap<u64, Gathered<F>>,
-    /// Complete ones.
-    pub(super) ready: Vec<Gathered<F>>,
-    /// Questions that are not answered.
-    pub(super) asked: Vec<Arc<Group>>,
-}
-
-/// The files of one group.
-pub(super) struct Gathered<F: Fs> {
-    pub(super) group: Arc<Group>,
-    pub(super) files: Vec<HashedFile<F>>,
-    /// Files that were refused.
-    refused: usize,
-}
-
-impl<F: Fs> Gathered<F> {
-    fn new(group: Arc<Group>) -> Gathered<F> {
-        Gathered { group, files: Vec::new(), refused: 0 }
-    }
-}
-
-impl<F: Fs> Default for Groups<F> {
-    fn default() -> Groups<F> {
-        Groups { partial: HashMap::new(), ready: Vec::new(), asked: Vec::new() }
-    }
-}
-
-impl<F: Fs> Groups<F> {
-    /// True if a group waits for the next batch.
-    pub(super) fn are_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    pub(super) fn take_whole(&mut self, group: Arc<Group>) {
-        self.ready.push(Gathered::new(group));
-    }
-}
+use crate::pipeline::group::{Group, Member};
+use crate::pipeline::{Error, HashResult, Outcome, Refusal, Report};
+use crate::types::Key;
 
 impl<F: Fs> Committer<F> {
     /// Takes the files of groups out of a batch.
@@ -99,9 +58,14 @@ impl<F: Fs> Committer<F> {
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
     pub fn answer(&self, group: &Group) -> Result<Report, Error> {
-        let known = |sha256| Ok(self.index.original(sha256)?.is_some());
-        let known: Result<Vec<bool>, Error> = group.members.iter().map(|member| known(&member.sha256)).collect();
+        let known = |member| Ok(self.index.original(&self.key_of_member(member))?.is_some());
+        let known: Result<Vec<bool>, Error> = group.members.iter().map(known).collect();
         Ok(Report { name: group.name.clone(), outcome: Outcome::Known(known?) })
+    }
+
+    /// The key that a member has, if it has the sum of the group file.
+    pub(super) fn key_of_member(&self, member: &Member) -> Key {
+        Key::by(self.shared.identity.same_by, &member.staged, &member.sha256)
     }
 }
 

@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::gather::Gathered;
+use super::gathered::Gathered;
+use super::plan::Chosen;
 use super::{Committer, Dropped, Work};
 use crate::fs::Fs;
 use crate::journal::groups::OpenGroup;
 use crate::journal::record::{AbandonReason, Group as GroupRecord, KnownMember, Record};
 use crate::pipeline::group::Group;
-use crate::pipeline::staging::Removed;
 use crate::pipeline::staging::names::Aside;
+use crate::pipeline::staging::{Expected, Removed};
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report};
-use crate::types::{IngestId, Lsn, Sha256};
+use crate::types::{IngestId, Key, Lsn};
 
 /// A group in a batch.
 struct Planned<F: Fs> {
@@ -36,8 +37,9 @@ struct Plan<F: Fs> {
     records: Vec<Record>,
     works: Vec<Work<F>>,
     groups: Vec<Planned<F>>,
-    /// Contents that a file of this batch brings.
-    taken: HashSet<Sha256>,
+    /// What a file of this batch brings.
+    taken: HashSet<Key>,
+    paths: Chosen,
 }
 
 impl<F: Fs> Committer<F> {
@@ -52,8 +54,8 @@ impl<F: Fs> Committer<F> {
             // As for other files: one call for all.
             self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
         }
-        let (works, groups, taken) = (Vec::new(), Vec::new(), HashSet::new());
-        let mut plan = Plan { records: Vec::new(), works, groups, taken };
+        let (works, groups, taken, paths) = (Vec::new(), Vec::new(), HashSet::new(), Chosen::new());
+        let mut plan = Plan { records: Vec::new(), works, groups, taken, paths };
         self.take_pending(&mut plan.records);
         for gathered in ready {
             self.plan_group(gathered, &mut plan, reports)?;
@@ -82,14 +84,14 @@ impl<F: Fs> Committer<F> {
             self.refuse_group(gathered, refusal, reports);
             return Ok(());
         }
-        if group.members.iter().any(|member| plan.taken.contains(&member.sha256)) {
+        if group.members.iter().any(|member| plan.taken.contains(&self.key_of_member(member))) {
             self.pending.groups.ready.push(gathered);
             return Ok(());
         }
         let mut known = Vec::new();
         for number in &group.absent {
             let member = &group.members[*number];
-            let Some(original) = self.index.original(&member.sha256)? else {
+            let Some(original) = self.index.original(&self.key_of_member(member))? else {
                 self.refuse_group(gathered, Refusal::Group, reports);
                 return Ok(());
             };
@@ -98,10 +100,11 @@ impl<F: Fs> Committer<F> {
         let lsn = Lsn(self.journal.next_lsn().0 + plan.records.len() as u64);
         let (mut records, mut duplicates) = (Vec::new(), Vec::new());
         let (mut moving, mut inodes) = (Vec::new(), Vec::new());
-        let mut brought: HashMap<Sha256, IngestId> = HashMap::new();
+        let mut brought: HashMap<Key, IngestId> = HashMap::new();
         for file in in_order(&group, gathered.files) {
-            let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
-            if let Some(of) = original.or_else(|| brought.get(&file.sha256).copied()) {
+            let key = self.key_of(&file);
+            let original = self.index.original(&key)?.map(|original| original.ingest_id);
+            if let Some(of) = original.or_else(|| brought.get(&key).copied()) {
                 let number = group.members.iter().position(|member| member.staged == file.settled.name);
                 known.extend(number.map(|number| (number, of)));
                 duplicates.push((file, of));
@@ -109,10 +112,10 @@ impl<F: Fs> Committer<F> {
             }
             let id = IngestId(lsn.0 + 1 + records.len() as u64);
             records.push(self.discovered(&file.settled));
-            brought.insert(file.sha256, id);
+            brought.insert(key, id);
             moving.push(id);
             inodes.push(file.settled.identity.inode);
-            plan.works.push(self.intend(id, file, &mut records));
+            plan.works.push(self.intend(id, file, (&mut records, &mut plan.paths)));
         }
         plan.taken.extend(brought.into_keys());
         known.sort_unstable();
@@ -228,13 +231,14 @@ impl<F: Fs> Committer<F> {
 
     /// Removes a group file, if it is unchanged.
     pub(in crate::pipeline) fn remove_group_file(&mut self, open: &OpenGroup) -> Result<Removed, Error> {
-        self.remove(IngestId(open.lsn.0), Aside::Sidecar, &open.group.path, &open.group.identity, None)
+        self.remove(IngestId(open.lsn.0), Aside::Sidecar, &open.group.path, Expected::of(&open.group.identity), None)
     }
 }
 
 /// Files in the order in which their group names them.
 fn in_order<F: Fs>(group: &Group, mut files: Vec<HashedFile<F>>) -> Vec<HashedFile<F>> {
-    let place: HashMap<_, _> = group.members.iter().enumerate().map(|(number, it)| (it.staged.clone(), number)).collect();
+    let place: HashMap<_, _> =
+        group.members.iter().enumerate().map(|(number, it)| (it.staged.clone(), number)).collect();
     files.sort_by_key(|file| place.get(&file.settled.name).copied());
     files
 }

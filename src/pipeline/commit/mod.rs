@@ -3,22 +3,24 @@
 //! Invariants, each with the promise of the design that it serves:
 //! - P3: a step's records are durable before the step; the next step's records are written only after the step's effects
 //!   were synced. The order is the body of [`Committer::commit`], top to bottom.
-//! - P1: of each content, at most one file at a time is under way, and a duplicate is decided only against content that is
-//!   durably MOVED.
+//! - P1: of each key (a content, or a name and a content), at most one file at a time is under way, and a duplicate is
+//!   decided only against a file that is durably MOVED.
 //! - P2: nothing in staging is removed before MOVED (or, for a duplicate, its original) is durable.
 //! - The number of syncs depends on the batches and the directories they touch, never on the number of files.
 
 mod clean_up;
 mod duplicates;
 mod gather;
+mod gathered;
 mod groups;
 mod move_in;
 mod original;
 mod plan;
 mod quarantine;
+mod shared;
 mod write_lines;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +45,7 @@ use crate::journal::record::{AbandonReason, ClockJumped, KeptGone, Record, Rules
 use crate::journal::{Journal, Rejected};
 use crate::limits::{COMPACTION_BYTES_MIN, RECENT_CONTENTS_MAX};
 use crate::metrics::{Metrics, events};
-use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{FileIdentity, IngestId, Key, Lsn, UnixMillis};
 
 /// The only writer of journal, warehouse and manifests.
 pub struct Committer<F: Fs> {
@@ -66,7 +68,7 @@ pub struct Committer<F: Fs> {
     pub(super) is_recovering: bool,
     pub(super) pending: Pending<F>,
     /// The identities of originals that were read and had the right content.
-    verified: HashMap<Sha256, FileIdentity>,
+    verified: HashMap<Key, FileIdentity>,
 }
 
 /// Work that waits for a later frame, a later batch, or the next start.
@@ -82,11 +84,24 @@ pub(super) struct Pending<F: Fs> {
     /// Warehouse paths of files that stay HASHED for the next start. That start takes the file at such a path for the one
     /// that was HASHED, so no other file may go there.
     pub(super) undecided: HashSet<PathBuf>,
+    /// The files beside the shared sidecars of this batch.
+    beside: Beside,
+    /// Manifest lines come in the order of the tickets.
+    keeps_order: bool,
     /// Files of the last batch that are in the warehouse, still open: closing them takes time, and another thread can do
     /// it.
     finished: Vec<F::File>,
     /// Groups of which some files are not hashed yet, or that wait for the next batch.
-    groups: gather::Groups<F>,
+    groups: gathered::Groups<F>,
+}
+
+/// The files beside the shared sidecars of a batch.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// By the sidecars' paths.
+    pub(super) names: HashMap<PathBuf, Vec<OsString>>,
+    /// There were too many of them, or they cannot be listed: then each sidecar may still be needed.
+    pub(super) are_unknown: bool,
 }
 
 /// A file on its way through one batch.
@@ -149,8 +164,10 @@ impl<F: Fs> Committer<F> {
                 deferred: Vec::new(),
                 closings: Vec::new(),
                 undecided: HashSet::new(),
+                beside: Beside::default(),
+                keeps_order: false,
                 finished: Vec::new(),
-                groups: gather::Groups::default(),
+                groups: gathered::Groups::default(),
             },
             verified: HashMap::new(),
             fs,
@@ -160,6 +177,11 @@ impl<F: Fs> Committer<F> {
     /// Checks these directories before each batch.
     pub fn watch(&mut self, places: Arc<Places<F>>) {
         self.places = Some(places);
+    }
+
+    /// From now on, manifest lines come in the order of the tickets, as long as files are passed in this order.
+    pub fn keep_order(&mut self) {
+        self.pending.keeps_order = true;
     }
 
     /// Notes that this device gives a renamed file another inode number, as a probe has shown.
@@ -177,7 +199,7 @@ impl<F: Fs> Committer<F> {
         &self.journal
     }
 
-    /// Writes settings and rules to the journal, unless they are the ones already in force.
+    /// Writes settings, rules, layout and identity to the journal, unless they are the ones already in force.
     pub fn begin(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         if self.index.settings().is_none_or(|known| **known != *self.settings) {
@@ -190,6 +212,12 @@ impl<F: Fs> Committer<F> {
         };
         if *self.index.rules() != rules {
             records.push(Record::Rules(rules));
+        }
+        if self.index.layout() != self.shared.layout.rule() {
+            records.push(Record::Layout(self.shared.layout.rule().clone()));
+        }
+        if self.index.identity().unwrap_or_default() != self.shared.identity {
+            records.push(Record::Identity(self.shared.identity));
         }
         self.write(&records)
     }
@@ -253,6 +281,12 @@ impl<F: Fs> Committer<F> {
         if hashed.iter().any(|file| !file.durable) {
             // One call for all. Its failure ends the process: it does not show which file it concerns.
             self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
+        }
+        if self.pending.keeps_order
+            && let Some(copies) = self.shared.copies.as_ref().filter(|_| hashed.iter().any(|file| file.copy.is_some()))
+        {
+            // A copy whose name a power cut takes away is made again, after the files of its batch that were not lost.
+            self.fs.sync_dir(copies)?;
         }
         self.flush_kept_gone()?;
         let mut plan = self.plan(hashed)?;

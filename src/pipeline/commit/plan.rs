@@ -1,6 +1,9 @@
 //! The decisions of a batch before anything is written: for each file whether it is new, a duplicate, or has to wait.
 //!
-//! Invariant (P1): a content is taken at most once in a batch, and never if it is durably MOVED.
+//! Invariants:
+//! - P1: a key is taken at most once in a batch, and never if it is durably MOVED.
+//! - Two files of equal content never have the same path: recovery recognizes a file at its path by its content.
+//! - Where the order is kept, nothing overtakes a file that has to wait.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -16,12 +19,15 @@ use crate::journal::record::{
 use crate::pipeline::quarantine::{QuarantineReason, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled};
-use crate::types::{IngestId, Sha256};
+use crate::types::{IngestId, Key, Sha256};
 
 fn work<F: Fs>(id: IngestId, file: HashedFile<F>) -> Work<F> {
     let (name, key) = (file.settled.name, file.settled.identity.key());
     Work { id, name, key, held: Some(file.file), leased: file.leased }
 }
+
+/// The paths that files of a batch have got in the warehouse, with their contents.
+pub(super) type Chosen = HashSet<(Sha256, PathBuf)>;
 
 /// The decisions of a batch: what to write and which files to move.
 pub(super) struct BatchPlan<F: Fs> {
@@ -62,8 +68,7 @@ impl<F: Fs> Committer<F> {
     }
 
     pub(super) fn discovered(&self, settled: &Settled) -> Record {
-        let suffix = self.shared.sidecar_suffix.as_deref();
-        let sidecar = settled.sidecar.zip(settled.sidecar_name(suffix));
+        let sidecar = settled.sidecar.zip(settled.sidecar_name(self.shared.names.sidecars.as_ref()));
         let sidecar = sidecar.map(|(identity, name)| Sidecar { identity, path: self.settings.input.join(name) });
         Record::Discovered(Discovered {
             identity: settled.identity,
@@ -77,17 +82,23 @@ impl<F: Fs> Committer<F> {
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
         let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
-        let mut taken: HashSet<Sha256> = HashSet::new();
+        let (mut taken, mut paths) = (HashSet::new(), HashSet::new());
         for file in hashed {
-            let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
-            if original.is_none() && !taken.insert(file.sha256) {
+            // The one that waits is ingested in its place if the first of its key fails.
+            if self.pending.keeps_order && self.has_deferred() {
+                self.pending.deferred.push(file);
+                continue;
+            }
+            let key = self.key_of(&file);
+            let original = self.index.original(&key)?.map(|original| original.ingest_id);
+            if original.is_none() && !taken.insert(key) {
                 self.pending.deferred.push(file);
                 continue;
             }
             let id = self.discover(&file.settled, &mut plan.records);
             match original {
                 Some(original) => plan.duplicates.push(self.skip(id, file, original, &mut plan.records)),
-                None => plan.ingests.push(self.intend(id, file, &mut plan.records)),
+                None => plan.ingests.push(self.intend(id, file, (&mut plan.records, &mut paths))),
             }
         }
         Ok(plan)
@@ -110,25 +121,47 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Adds the records of a file that is about to be moved.
-    pub(super) fn intend(&mut self, id: IngestId, mut file: HashedFile<F>, records: &mut Vec<Record>) -> Work<F> {
+    pub(super) fn intend(
+        &mut self,
+        id: IngestId,
+        mut file: HashedFile<F>,
+        (records, paths): (&mut Vec<Record>, &mut Chosen),
+    ) -> Work<F> {
         if let Some(profile) = file.profile.take() {
             records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
         }
-        let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
+        let partition = self.settings.warehouse.join(&file.partition);
         records.push(Record::Hashed(HashedRecord {
             ingest_id: id,
             sha256: file.sha256,
-            warehouse_path: self.first_choice(&partition, &file.settled.name, &file.sha256, id),
+            warehouse_path: self.first_choice(&partition, &file.settled.name, (&file.sha256, id), paths),
             copy: file.copy.take(),
             verified_by: file.verified_by,
         }));
         work(id, file)
     }
 
-    /// The first name in `partition` that no undecided file has.
-    fn first_choice(&self, partition: &Path, name: &OsStr, sha256: &Sha256, id: IngestId) -> PathBuf {
+    /// The file's key: by the rule in force when it was found.
+    pub(super) fn key_of(&self, file: &HashedFile<F>) -> Key {
+        let found = self.pending.tickets.get(&file.settled.ticket).and_then(|id| self.index.ingest(*id));
+        match found {
+            Some(ingest) => ingest.key(&file.sha256),
+            None => Key::by(self.shared.identity.same_by, &file.settled.name, &file.sha256),
+        }
+    }
+
+    /// The first name in `partition` that no undecided file has, and no file of equal content in this batch.
+    fn first_choice(
+        &self,
+        partition: &Path,
+        name: &OsStr,
+        (sha256, id): (&Sha256, IngestId),
+        chosen: &mut Chosen,
+    ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        choices.find(|path| !self.pending.undecided.contains(path)).unwrap_or_else(|| partition.join(name))
+        let is_free = |path: &PathBuf| !self.pending.undecided.contains(path);
+        let choice = choices.find(|path| is_free(path) && chosen.insert((*sha256, path.clone())));
+        choice.unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::is_group_file;
+use super::name::is_group_file;
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAMES_BYTES_MAX};
 use crate::types::Sha256;
 
@@ -99,7 +99,8 @@ fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
 /// The name, if it is that of a file in the same directory, and no group file.
 fn plain(name: &[u8]) -> Result<PathBuf, String> {
     let path = PathBuf::from(OsString::from_vec(name.strip_prefix(b"./").unwrap_or(name).to_vec()));
-    let is_one = matches!(path.components().collect::<Vec<_>>()[..], [Component::Normal(one)] if one == path.as_os_str());
+    let is_one =
+        matches!(path.components().collect::<Vec<_>>()[..], [Component::Normal(one)] if one == path.as_os_str());
     if !is_one || name.contains(&0) {
         return Err(format!("{} is not the name of a file in the same directory", path.display()));
     }
@@ -123,7 +124,8 @@ mod tests {
     #[test]
     fn what_sha256sum_writes_is_read() {
         let upper = SUM.to_uppercase();
-        let content = format!("{SUM}  a.csv\n{upper} *b c.csv\r\n# a comment\n\n{SUM}  ./d.csv\n\\{SUM}  e\\\\f\\n.csv\n");
+        let content =
+            format!("{SUM}  a.csv\n{upper} *b c.csv\r\n# a comment\n\n{SUM}  ./d.csv\n\\{SUM}  e\\\\f\\n.csv\n");
         assert_eq!(names(&content).unwrap(), ["a.csv", "b c.csv", "d.csv", "e\\f\n.csv"]);
         let below = parse(OsStr::new("sub/close.group"), format!("{SUM}  a.csv\n").as_bytes()).unwrap();
         assert_eq!((&*below[0].staged, &*below[0].name), (OsStr::new("sub/a.csv"), Path::new("a.csv")));
@@ -162,9 +164,8 @@ mod tests {
 
     #[test]
     fn a_group_of_too_many_is_refused_as_a_whole() {
-        let lines = |count: usize, name: &str| {
-            (0..count).map(|number| format!("{SUM}  {number}{name}\n")).collect::<String>()
-        };
+        let lines =
+            |count: usize, name: &str| (0..count).map(|number| format!("{SUM}  {number}{name}\n")).collect::<String>();
         assert_eq!(names(&lines(GROUP_MEMBERS_MAX, "")).unwrap().len(), GROUP_MEMBERS_MAX);
         assert!(names(&lines(GROUP_MEMBERS_MAX + 1, "")).unwrap_err().contains("too many"));
         assert!(names(&lines(80, &"x".repeat(220))).unwrap_err().contains("too many"));

@@ -6,20 +6,18 @@
 //! - A group has at most [`GROUP_MEMBERS_MAX`] members, so that its record and its files fit into one batch.
 
 mod file;
+mod name;
 mod read;
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 pub use file::{Member, parse};
+pub use name::is_group_file;
 pub use read::{NotRead, read};
 
 use crate::limits::GROUP_MEMBERS_MAX;
 use crate::types::FileIdentity;
-
-/// The suffix of group files.
-pub const GROUP_SUFFIX: &str = ".group";
 
 const _: () = assert!(GROUP_MEMBERS_MAX <= u16::MAX as usize, "their number is a u16 in the journal");
 
@@ -48,9 +46,4 @@ impl Group {
     pub fn member(&self, name: &OsStr) -> Option<&Member> {
         self.members.iter().find(|member| *member.staged == *name)
     }
-}
-
-/// True for the name of a group file.
-pub fn is_group_file(name: &OsStr) -> bool {
-    name.as_bytes().ends_with(GROUP_SUFFIX.as_bytes())
 }

@@ -36,12 +36,7 @@ pub fn read<F: Fs>(fs: &F, staging: &F::Dir, name: &OsStr, identity: &FileIdenti
 }
 
 /// None if it is another file by now, or a process has it open for writing.
-fn content<F: Fs>(
-    fs: &F,
-    staging: &F::Dir,
-    name: &OsStr,
-    identity: &FileIdentity,
-) -> fs::Result<Option<Vec<u8>>> {
+fn content<F: Fs>(fs: &F, staging: &F::Dir, name: &OsStr, identity: &FileIdentity) -> fs::Result<Option<Vec<u8>>> {
     let file = fs.open(staging, name, Open::Read)?;
     let is_it = |stat: fs::Stat| stat.kind == FileKind::Regular && stat.identity == *identity;
     // The lease ends with the descriptor: a writer that comes later changes the identity, which is compared again before

@@ -16,7 +16,7 @@ use crate::types::{Algorithm, IngestId, UnixMillis};
 /// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
-/// The longest line: two paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
+/// The longest line: three paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
 /// column names, with each byte escaped to six; the header's faults, of 60 bytes at most; a group's name, the names of its
 /// members, each escaped to six and once more as base64, and 150 bytes for each of them; and the rest.
 pub const LINE_BYTES_MAX: usize = 384 << 10;
@@ -26,6 +26,8 @@ struct Line<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
+    #[serde(flatten)]
+    name: Option<NameFields<'a>>,
     sha256: String,
     device: u64,
     inode: u64,
@@ -83,6 +85,14 @@ impl GroupFields {
     }
 }
 
+/// The name, where it is part of the file's identity.
+#[derive(Serialize)]
+struct NameFields<'a> {
+    name: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
+}
+
 /// The fields of a validated file. Null where unknown.
 #[derive(Serialize)]
 struct ProfileFields<'a> {
@@ -137,10 +147,12 @@ pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
 pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
+    let name = ingest.key_rule.name(&ingest.source_path).map(|name| json_path(Path::new(name)));
     let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
     let line = Line {
         path: &path,
         path_base64,
+        name: name.map(|(name, name_base64)| NameFields { name, name_base64 }),
         sha256: target.sha256.hex(),
         device: ingest.identity.device,
         inode: ingest.identity.inode,

@@ -6,12 +6,38 @@
 use super::{Committer, Error, Target, Whereabouts, Work};
 use crate::fs::{self, Fs, Open};
 use crate::journal::ingest::Ingest;
-use crate::journal::record::AbandonReason;
+use crate::journal::lifecycle::FileState;
+use crate::journal::record::{AbandonReason, Copy};
 use crate::metrics::FailureReason;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash;
 
 impl<F: Fs> Committer<F> {
+    /// The open ingests in a state that belong to no group, oldest first.
+    pub(super) fn open_alone(&self, state: FileState) -> Vec<Ingest> {
+        let mut open = self.open_in(state);
+        open.retain(|ingest| ingest.group.is_none());
+        open
+    }
+
+    /// Where a HASHED file is; if it is there, `work` holds it.
+    pub(super) fn whereabouts(&mut self, ingest: &Ingest, work: &mut Work<F>) -> Result<Whereabouts, Error> {
+        let mut place = self.find(ingest)?;
+        if matches!(place, Whereabouts::Lost(_))
+            && let Some(error) = self.return_mistaken(ingest)?
+        {
+            place = Whereabouts::Unseen(error);
+        }
+        self.guard_or_doubt(ingest, work, place)
+    }
+
+    /// Leaves a file HASHED for the next start; returns its copy, which is still needed.
+    pub(super) fn leave(&mut self, ingest: Ingest) -> Option<Copy> {
+        let target = ingest.target?;
+        self.pending.undecided.insert(target.warehouse_path);
+        target.copy
+    }
+
     /// [`Committer::guard`], and the decision if it fails, or if the content is already ingested.
     pub(super) fn guard_or_doubt(
         &mut self,
@@ -30,7 +56,7 @@ impl<F: Fs> Committer<F> {
         };
         let Some(target) = &ingest.target else { return Ok(place) };
         // Another file has brought this content while this one could not be checked.
-        let Some(original) = self.index.original(&target.sha256)? else { return Ok(place) };
+        let Some(original) = self.index.original(&ingest.key(&target.sha256))? else { return Ok(place) };
         Ok(match place {
             // The file there is that other one.
             Whereabouts::Arrived | Whereabouts::Spoilt(_) if *original.warehouse_path == *target.warehouse_path => {

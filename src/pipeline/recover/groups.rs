@@ -37,8 +37,8 @@ impl<F: Fs> Committer<F> {
             if open.is_empty() || open.iter().any(|ingest| ingest.state == FileState::Moved) {
                 continue;
             }
-            let is_whole = open.len() == group.group.moving.len()
-                && open.iter().all(|ingest| ingest.state == FileState::Hashed);
+            let is_whole =
+                open.len() == group.group.moving.len() && open.iter().all(|ingest| ingest.state == FileState::Hashed);
             let located = self.locate_group(&open)?;
             if located.is_uncertain {
                 unseen.extend(open.into_iter().filter_map(|ingest| self.leave(ingest)));

@@ -6,7 +6,7 @@
 //!
 //! | at the name | what is done |
 //! |---|---|
-//! | a directory; a file on another device than staging, or with a ctime from before the source was found | nothing: this program did not move it |
+//! | a directory; a file on another device than staging, or with a ctime from before the source was found, unless the clock was set back since | nothing: this program did not move it |
 //! | a file whose content is ingested under this very name | nothing |
 //! | a file whose content the disk does not give | nothing; the ingest stays HASHED, and the next start looks again |
 //! | any other file, if other ingestors use the warehouse as well | nothing, and an error is logged: it may be another ingestor's |
@@ -46,10 +46,12 @@ impl<F: Fs> Committer<F> {
         if self.moved_by_us(ingest, path)?.is_none() {
             return Ok(());
         }
-        if let Some(sha256) = self.content_at(path)?
-            && self.index.original(&sha256)?.is_some_and(|original| *original.warehouse_path == **path)
-        {
-            return Ok(());
+        if let Some(sha256) = self.content_at(path)? {
+            let original = self.index.original(&ingest.key(&sha256))?;
+            // Where names count, it may have been ingested under another one.
+            if original.is_some_and(|it| *it.warehouse_path == **path) || self.is_anothers(ingest, path)? {
+                return Ok(());
+            }
         }
         if self.shares_warehouse(&ingest.settings.warehouse)? {
             let why = "it is at the name chosen for a file that is now gone, and no manifest of this ingestor lists it";
@@ -66,9 +68,16 @@ impl<F: Fs> Committer<F> {
         let staging = self.staging.dirs.dir(staging)?;
         let device = self.fs.stat_dir(&staging)?.identity.device;
         let ctime_ms = u64::try_from(stat.identity.ctime.sec).unwrap_or(0).saturating_mul(1000);
-        let is_later = UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TIMES_SLACK);
+        let is_later =
+            UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TIMES_SLACK) || self.was_set_back_since(ingest);
         let is_file = stat.kind != FileKind::Directory;
         Ok(Some(stat).filter(|stat| is_file && stat.identity.device == device && is_later))
+    }
+
+    /// True if the wall clock was set back after the ingest's file was found: then the ctime of a later rename may be earlier
+    /// than that. A recovery notes a jump before it judges any file.
+    fn was_set_back_since(&self, ingest: &Ingest) -> bool {
+        self.fs.now() < ingest.discovered_at || self.index.clock().is_set_back_after(ingest.id)
     }
 
     /// The SHA-256 of a regular file; None if it may not be read. An error of the disk proves nothing: the file may be one
@@ -79,6 +88,14 @@ impl<F: Fs> Committer<F> {
         match self.fs.open(&dir, name, Open::Read) {
             Err(error) if error.is_not_to_be_read() => Ok(None),
             file => Ok(Some(hash::digest_of(&self.fs, &file?)?)),
+        }
+    }
+
+    /// The same; None also if the disk does not give it.
+    pub(in crate::pipeline) fn readable_content(&mut self, path: &Path) -> Result<Option<Sha256>, Error> {
+        match self.content_at(path) {
+            Err(Error::Io(error)) if error.spares_others() => Ok(None),
+            content => content,
         }
     }
 
@@ -133,7 +150,7 @@ impl<F: Fs> Committer<F> {
             let is_open = self.fs.lease(&file)? == Lease::Writer;
             let is_ours = stat.identity.same_but_renamed(&ingest.identity);
             let is_known = || match hash::digest_of(&self.fs, &file) {
-                Ok(sha256) => self.index.original(&sha256).map(|original| original.is_some()),
+                Ok(sha256) => self.index.original(&ingest.key(&sha256)).map(|original| original.is_some()),
                 Err(_) => Ok(true),
             };
             if !is_open && (is_ours || is_known()?) {

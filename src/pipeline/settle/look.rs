@@ -27,6 +27,9 @@ impl Settle {
                 let retry_in = until.map(|until| until.saturating_sub(now));
                 look = Tracking { phase: "held", why: Some(why), retry_in, ..look };
             }
+            Phase::InFlight { .. } if self.is_asking(name) => {
+                look = Tracking { phase: "waiting", why: Some(WhyNot::GroupIncomplete), ..look };
+            }
             Phase::InFlight { .. } => look.phase = "in_flight",
             Phase::Ready => {}
         }

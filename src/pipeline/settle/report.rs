@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::tracked::{Mode, Phase, Tracked};
-use super::{REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle};
+use super::{REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, order};
 use crate::journal::record::AbandonReason;
 use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::pipeline::{Outcome, Refusal, Report, WhyNot};
@@ -31,7 +31,7 @@ impl Settle {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.forget(&report.name);
                 if let Some(sidecar) = used_sidecar {
-                    self.use_sidecar(*sidecar);
+                    self.use_sidecar(*sidecar, Some(&report.name));
                 }
                 return Reaction { look_again: dirty, ..none };
             }
@@ -42,7 +42,8 @@ impl Settle {
             Outcome::Kept(kept) => {
                 self.forget(&report.name);
                 self.keep(*kept);
-                self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.sha256)));
+                kept.sidecar.into_iter().for_each(|sidecar| self.use_sidecar(sidecar, Some(&report.name)));
+                self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.key)));
                 return Reaction { look_again: dirty, ..none };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
@@ -52,7 +53,8 @@ impl Settle {
                     tracked.phase = Phase::Waiting { since: Duration::ZERO, why: WhyNot::GroupIncomplete };
                 } else {
                     tracked.phase = Phase::Ready;
-                    self.queues.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
+                    let key = order::key(self.queues.order, tracked.identity.mtime);
+                    self.queues.ready.push(Reverse((key, report.name.clone())));
                 }
                 // It was renamed there and back, which changed its ctime: with the known identity it would be refused.
                 return Reaction { look_again: true, ..none };
@@ -103,11 +105,13 @@ impl Tracked {
         match why {
             WhyNot::OpenForWriting => (Some(busy_delay), why),
             // Hashing it again helps only if it was read wrongly, but repeats the message for readers of the log.
-            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::OtherSum | WhyNot::Malformed => {
-                (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why)
-            }
+            WhyNot::ChecksumDiffers(_)
+            | WhyNot::SidecarOdd
+            | WhyNot::OtherSum
+            | WhyNot::Malformed
+            | WhyNot::NoMatch => (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why),
             // Only another sidecar or another file changes that.
-            WhyNot::NoChecksum | WhyNot::OrphanedSidecar => (None, why),
+            WhyNot::NoChecksum | WhyNot::OrphanedSidecar | WhyNot::Empty => (None, why),
             WhyNot::Failed => {
                 // A full disk is not the file's fault, and may have room again at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());

@@ -141,16 +141,9 @@ impl Model {
             in_flight.remove(&writer.before);
         }
         if self.rules.groups {
-            // A file in flight goes back if another one of its group cannot be moved, or may change.
-            let all = view.staging.iter().chain(&view.warehouse);
-            let shaky = all.filter(|(path, _)| upstream.waits(path) || Some(*path) == writer.as_ref());
-            let mut shaky: BTreeSet<Digest> = shaky.map(|(_, digest)| digest.clone()).collect();
-            shaky.extend(self.writer.iter().map(|writer| writer.before.clone()));
-            let due = view.due_without(&shaky);
+            let due = self.due_in_groups(&view, upstream, &mut unwanted);
             unwanted.extend(complete.extract_if(.., |digest| !due.contains(digest)));
-            unwanted.extend(view.warehouse.values().cloned());
-            unwanted.retain(|digest| !shaky.contains(digest));
-            in_flight.retain(|digest| due.contains(*digest) || view.lines.iter().any(|line| line.sha256 == **digest));
+            in_flight.retain(|digest| due.contains(*digest) || view.lists(digest));
         }
         self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
         for (digest, is_durable) in &mut self.promises.must {
@@ -169,6 +162,24 @@ impl Model {
         }
     }
 
+    /// The contents of the groups that are complete, and whose files do not change. A file in flight goes back if another one
+    /// of its group cannot be moved; until then it must not be lost.
+    fn due_in_groups(
+        &self,
+        view: &View,
+        upstream: &mut Upstream<'_>,
+        unwanted: &mut BTreeSet<Digest>,
+    ) -> BTreeSet<Digest> {
+        let writer = self.writer.as_ref().map(|writer| &writer.path);
+        let all = view.staging.iter().chain(&view.warehouse);
+        let shaky = all.filter(|(path, _)| upstream.waits(path) || Some(*path) == writer);
+        let mut shaky: BTreeSet<Digest> = shaky.map(|(_, digest)| digest.clone()).collect();
+        shaky.extend(self.writer.iter().map(|writer| writer.before.clone()));
+        unwanted.extend(view.warehouse.values().cloned());
+        unwanted.retain(|digest| !shaky.contains(digest));
+        view.due_without(&shaky)
+    }
+
     /// After a power cut: contents that upstreams had not made durable may be gone, unless they were ingested.
     pub fn after_power_cut(&mut self, upstream: &mut Upstream<'_>) -> Verdict {
         let view = View::of(upstream);
@@ -179,8 +190,7 @@ impl Model {
         if self.rules.groups {
             // A copy that replaced a member's source may be gone, and the group is not complete any more.
             let due = view.due_in_groups();
-            let is_listed = |digest: &Digest| view.lines.iter().any(|line| line.sha256 == *digest);
-            self.must.retain(|digest, _| due.contains(digest) || is_listed(digest));
+            self.must.retain(|digest, _| due.contains(digest) || view.lists(digest));
         }
         for (path, digest) in view.staged().filter(|_| self.rules.syncs && !self.lossy) {
             ensure!(self.may.contains(digest) || !is_data(path), "what was synced is torn: {}", path.display());

@@ -8,12 +8,12 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, HEADER_FAULTS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Group, Hashed, HeaderFault,
-    KeptGone, KnownMember, Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated,
-    Rules, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group, Hashed,
+    HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined,
+    RECORD_BYTES_MAX, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
-use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -87,8 +87,8 @@ fn header_faults() -> impl Strategy<Value = Vec<HeaderFault>> {
 }
 
 fn quarantined() -> impl Strategy<Value = Record> {
-    use QuarantineCause::{ChecksumDiffers, Malformed, Unreadable};
-    let cause = prop_oneof![Just(ChecksumDiffers), Just(Unreadable), Just(Malformed)];
+    use QuarantineCause::{ChecksumDiffers, Malformed, NoMatch, Unreadable};
+    let cause = prop_oneof![Just(ChecksumDiffers), Just(Unreadable), Just(Malformed), Just(NoMatch)];
     (id(), cause, option::of(any::<u64>()), text(), path()).prop_map(|(ingest_id, cause, line, detail, target)| {
         Record::Quarantined(Quarantined { ingest_id, cause, line, detail, target })
     })
@@ -108,6 +108,11 @@ fn rules() -> impl Strategy<Value = Record> {
     (option::of(path()), option::of(validation), any::<bool>()).prop_map(
         |(quarantine, validation, require_checksum)| Record::Rules(Rules { quarantine, validation, require_checksum }),
     )
+}
+
+fn layout() -> impl Strategy<Value = Record> {
+    let rule = (text(), option::of(text()));
+    rule.prop_map(|(template, name_pattern)| Record::Layout(LayoutRule { template, name_pattern }))
 }
 
 fn cutoffs() -> impl Strategy<Value = Cutoffs> {
@@ -159,7 +164,7 @@ fn record() -> impl Strategy<Value = Record> {
         id().prop_map(Record::DuplicateCleared),
         id().prop_map(Record::QuarantineDone),
         any::<u64>().prop_map(|at| Record::Expired(UnixMillis(at))),
-        any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Sha256(sha256))),
+        any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Key(sha256))),
         any::<(u64, i64)>().prop_map(|(from, shift_ms)| Record::ClockJumped(ClockJumped { from: Lsn(from), shift_ms })),
         ranges(),
         any::<(u64, u64)>().prop_map(|(device, inode)| Record::KeptGone(KeptGone { device, inode })),
@@ -168,7 +173,13 @@ fn record() -> impl Strategy<Value = Record> {
         any::<u64>().prop_map(|lsn| Record::GroupDone(Lsn(lsn))),
         profiled(),
         quarantined(),
+        sample::select(vec![
+            Record::Identity(Identity::default()),
+            Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Keep }),
+            Record::Identity(Identity { same_by: SameBy::Content, empty: EmptyFiles::Quarantine }),
+        ]),
         rules(),
+        layout(),
     ]
 }
 

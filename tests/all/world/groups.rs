@@ -154,7 +154,8 @@ fn a_group_file_that_cannot_be_used_is_told_and_stays() {
 fn what_a_group_lacks_is_told_after_its_timeout() {
     let place = Place::new();
     let text = close(&place, 2) + &sums(&[("late.csv", &csv(7, 300))]);
-    let options = ["--mode", "group", "--stability-seconds", "0", "--scan-interval", "100ms", "--group-timeout", "300ms"];
+    let options =
+        ["--mode", "group", "--stability-seconds", "0", "--scan-interval", "100ms", "--group-timeout", "300ms"];
     let daemon = place.start(&options);
     daemon.wait_started();
     let path = place.stage_whole("close.group", text);
@@ -162,7 +163,11 @@ fn what_a_group_lacks_is_told_after_its_timeout() {
     assert_eq!((&told[0]["missing"], &told[0]["group_size"]), (&1.into(), &3.into()), "{told:?}");
     assert_eq!(told[0]["missing_members"], "late.csv (not there)", "{told:?}");
     let asked = json_lines(&out(&place.subcommand(&["explain", "--json", path.to_str().unwrap()]))).remove(0);
-    assert_eq!((&asked["status"], &asked["missing"][0]), (&"WAITING".into(), &"late.csv (not there)".into()), "{asked}");
+    assert_eq!(
+        (&asked["status"], &asked["missing"][0]),
+        (&"WAITING".into(), &"late.csv (not there)".into()),
+        "{asked}"
+    );
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(daemon.events("group_incomplete").len(), 1, "once");
     assert!(place.warehouse_files().is_empty());
@@ -218,7 +223,8 @@ fn an_audit_finds_a_group_of_which_lines_are_missing() {
     assert!(once(&place, &[]).status.success());
     let path = manifest(&place);
     let lines = std::fs::read_to_string(&path).unwrap();
-    let without: String = lines.lines().filter(|line| !line.contains("/03.csv")).map(|line| format!("{line}\n")).collect();
+    let without: String =
+        lines.lines().filter(|line| !line.contains("/03.csv")).map(|line| format!("{line}\n")).collect();
     std::fs::write(&path, without).unwrap();
     let audited = audit(&place, &AT_ONCE);
     let kinds: Vec<_> = audited.findings.iter().map(|finding| finding["finding"].as_str().unwrap()).collect();

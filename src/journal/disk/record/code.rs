@@ -8,19 +8,20 @@ mod group;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use csv::{put_header_faults, put_profile, put_validation};
-use fields::{Fields, put_option, put_text, put_u64};
+use fields::{Fields, put_identity, put_option, put_path, put_text, put_u64};
 use group::put_group;
 
 use super::{
-    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profiled,
-    QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone,
+    LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
+    SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
 use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
-use crate::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 const KIND_SETTINGS: u8 = 1;
 const KIND_DISCOVERED: u8 = 2;
@@ -46,7 +47,9 @@ const KIND_RELOCATED: u8 = 20;
 /// PROFILED plus the faults of the header.
 const KIND_PROFILED_FAULTS: u8 = 21;
 const KIND_GROUP: u8 = 23;
-const KIND_GROUP_DONE: u8 = 24;
+const KIND_GROUP_DONE: u8 = 25;
+const KIND_IDENTITY: u8 = 22;
+const KIND_LAYOUT: u8 = 24;
 
 impl Record {
     /// Appends the record's bytes.
@@ -95,8 +98,8 @@ impl Record {
                 put_quarantined(out, quarantined);
                 KIND_QUARANTINED
             }
-            Record::Forgotten(sha256) => {
-                out.extend_from_slice(&sha256.0);
+            Record::Forgotten(key) => {
+                out.extend_from_slice(&key.0);
                 KIND_FORGOTTEN
             }
             Record::Rules(rules) => {
@@ -108,7 +111,9 @@ impl Record {
             | Record::KeptGone(_)
             | Record::Relocated(_)
             | Record::Group(_)
-            | Record::GroupDone(_) => self.encode_note(out),
+            | Record::GroupDone(_)
+            | Record::Identity(_)
+            | Record::Layout(_) => self.encode_note(out),
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(moved) => put_moved(out, moved),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
@@ -147,6 +152,15 @@ impl Record {
             Record::GroupDone(lsn) => {
                 put_u64(out, lsn.0);
                 KIND_GROUP_DONE
+            }
+            Record::Layout(layout) => {
+                put_text(out, &layout.template);
+                put_option(out, layout.name_pattern.as_ref(), |out, pattern| put_text(out, pattern));
+                KIND_LAYOUT
+            }
+            Record::Identity(identity) => {
+                out.extend_from_slice(&[identity.same_by as u8, identity.empty as u8]);
+                KIND_IDENTITY
             }
             _ => 0,
         }
@@ -206,14 +220,6 @@ fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {
     KIND_MOVED_AS
 }
 
-fn put_path(out: &mut Vec<u8>, path: &Path) {
-    let bytes = path.as_os_str().as_bytes();
-    debug_assert!(bytes.len() <= PATH_BYTES_MAX, "configuration and scan let no longer path in");
-    let bytes = &bytes[..bytes.len().min(PATH_BYTES_MAX)];
-    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
 fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
     put_option(out, rules.quarantine.as_ref(), |out, path| put_path(out, path));
     put_option(out, rules.validation, put_validation);
@@ -235,19 +241,6 @@ fn put_quarantined(out: &mut Vec<u8>, quarantined: &Quarantined) {
     put_option(out, quarantined.line, put_u64);
     put_text(out, &quarantined.detail);
     put_path(out, &quarantined.target);
-}
-
-fn put_time(out: &mut Vec<u8>, time: FileTime) {
-    out.extend_from_slice(&time.sec.to_le_bytes());
-    out.extend_from_slice(&time.nsec.to_le_bytes());
-}
-
-fn put_identity(out: &mut Vec<u8>, identity: &FileIdentity) {
-    put_u64(out, identity.device);
-    put_u64(out, identity.inode);
-    put_u64(out, identity.size);
-    put_time(out, identity.mtime);
-    put_time(out, identity.ctime);
 }
 
 impl Fields<'_> {
@@ -304,7 +297,7 @@ impl Fields<'_> {
                 validation: self.option(Fields::validation)?,
                 require_checksum: self.flag_at_the_end()?,
             }),
-            KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
+            KIND_FORGOTTEN => Record::Forgotten(Key(self.array()?)),
             kind => self.note(kind)?,
         })
     }
@@ -321,9 +314,13 @@ impl Fields<'_> {
                 old_lsn: Lsn(self.u64()?),
             }),
             KIND_KEPT_GONE => Record::KeptGone(KeptGone { device: self.u64()?, inode: self.u64()? }),
+            KIND_LAYOUT => {
+                Record::Layout(LayoutRule { template: self.text()?, name_pattern: self.option(Fields::text)? })
+            }
             KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
             KIND_GROUP => Record::Group(self.group()?),
             KIND_GROUP_DONE => Record::GroupDone(Lsn(self.u64()?)),
+            KIND_IDENTITY => Record::Identity(Identity { same_by: self.same_by()?, empty: self.empty_files()? }),
             _ => return None,
         })
     }
@@ -364,6 +361,16 @@ impl Fields<'_> {
         [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
             .into_iter()
             .find(|action| *action as u8 == byte)
+    }
+
+    fn same_by(&mut self) -> Option<SameBy> {
+        let byte = self.byte()?;
+        SameBy::ALL.into_iter().find(|same_by| *same_by as u8 == byte)
+    }
+
+    fn empty_files(&mut self) -> Option<EmptyFiles> {
+        let byte = self.byte()?;
+        EmptyFiles::ALL.into_iter().find(|empty| *empty as u8 == byte)
     }
 
     /// True if a 1 is left, false if no byte is left.

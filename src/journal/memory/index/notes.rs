@@ -1,8 +1,11 @@
 //! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories, groups.
+//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories,
+//! and by what two files are one and the same.
 //!
 //! Invariant: like the rest of the index, a function of the records in LSN order.
 
 use crate::journal::disk::expired::Expired;
+use crate::journal::disk::record::Identity;
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::log::clock::Clock;
 use crate::journal::memory::groups::Groups;
@@ -14,4 +17,5 @@ pub(super) struct Notes {
     pub(super) clock: Clock,
     pub(super) relocations: Relocations,
     pub(super) groups: Groups,
+    pub(super) identity: Option<Identity>,
 }

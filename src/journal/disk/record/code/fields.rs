@@ -1,6 +1,10 @@
 //! What all fields are made of.
 
-use crate::journal::disk::format::TEXT_BYTES_MAX;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::journal::disk::format::{PATH_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::types::{FileIdentity, FileTime};
 
 pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
@@ -18,6 +22,27 @@ pub(super) fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnc
     if let Some(value) = value {
         put(out, value);
     }
+}
+
+pub(super) fn put_path(out: &mut Vec<u8>, path: &Path) {
+    let bytes = path.as_os_str().as_bytes();
+    debug_assert!(bytes.len() <= PATH_BYTES_MAX, "configuration and scan let no longer path in");
+    let bytes = &bytes[..bytes.len().min(PATH_BYTES_MAX)];
+    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_time(out: &mut Vec<u8>, time: FileTime) {
+    out.extend_from_slice(&time.sec.to_le_bytes());
+    out.extend_from_slice(&time.nsec.to_le_bytes());
+}
+
+pub(super) fn put_identity(out: &mut Vec<u8>, identity: &FileIdentity) {
+    put_u64(out, identity.device);
+    put_u64(out, identity.inode);
+    put_u64(out, identity.size);
+    put_time(out, identity.mtime);
+    put_time(out, identity.ctime);
 }
 
 /// The unread rest of a record's payload.

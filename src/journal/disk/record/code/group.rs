@@ -1,7 +1,6 @@
 //! The encoding of groups.
 
-use super::fields::{Fields, put_u64};
-use super::{put_identity, put_path};
+use super::fields::{Fields, put_identity, put_path, put_u64};
 use crate::journal::disk::record::{Group, KnownMember};
 use crate::types::{IngestId, Sha256};
 
