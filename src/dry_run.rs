@@ -81,7 +81,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         sidecar_suffix: config.name_rules().sidecar_suffix,
         validate: config.validate,
         require_checksum: config.require_checksum,
-        layout: engine::places::arrange(fs, config.layout.clone(), &config.settings()),
+        layout: engine::places::arrange(fs, config.placement.layout.clone(), &config.settings()),
         notes: Arc::default(),
         copy_all: AtomicBool::new(false),
         leases_missing: AtomicBool::new(false),
@@ -89,7 +89,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         stop: AtomicBool::new(false),
         signalled: Arc::default(),
     });
-    let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
+    let kept = index.kept().copied().filter(|_| config.placement.duplicates == DuplicateAction::Keep);
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
     settle.note_kept();

@@ -15,8 +15,9 @@ use super::layout::{self, LayoutArgs};
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
-    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_age, parse_bytes,
-    parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds, parse_skip_rows,
+    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Placement, Quote, parse_address, parse_age,
+    parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
+    parse_skip_rows,
 };
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
@@ -320,7 +321,6 @@ impl RunArgs {
         Ok(Config {
             include: include(&intake.include)?,
             exclude: exclude(&intake.exclude)?,
-            layout: layout.layout()?,
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {
@@ -332,10 +332,13 @@ impl RunArgs {
             sidecar_suffix: intake.sidecar_suffix,
             scan_interval: intake.scan_interval,
             concurrency,
-            duplicates: match content.duplicates {
-                DuplicatesName::Keep => DuplicateAction::Keep,
-                DuplicatesName::Remove => DuplicateAction::Remove,
-                DuplicatesName::Move => DuplicateAction::Move,
+            placement: Placement {
+                layout: layout.layout()?,
+                duplicates: match content.duplicates {
+                    DuplicatesName::Keep => DuplicateAction::Keep,
+                    DuplicatesName::Remove => DuplicateAction::Remove,
+                    DuplicatesName::Move => DuplicateAction::Move,
+                },
             },
             validate,
             require_checksum: content.require_checksum,

@@ -15,14 +15,31 @@ pub enum Layouts {
     /// A partition for each day.
     #[default]
     Days,
-    /// Two levels, and at the next start others: the number of segments decides.
+    /// Three levels, and at the next start two others: the number of segments decides.
     Changing,
-    /// Two levels, and one name has no place.
+    /// Three levels, and one name has no place.
     NoMatch,
 }
 
+/// The warehouse before and while the ingestor runs.
+#[derive(Clone, Debug, Default)]
+pub struct Arrangement {
+    /// How files are arranged in it.
+    pub layouts: Layouts,
+    /// Names in it that are taken by files unknown to the journal.
+    pub strangers: &'static [&'static str],
+}
+
+impl Arrangement {
+    /// A partition for each day, in which these names are taken.
+    pub fn taken(strangers: &'static [&'static str]) -> Arrangement {
+        Arrangement { strangers, ..Arrangement::default() }
+    }
+}
+
+/// At the start a directory of the warehouse itself is made durable anyway: so three levels come first.
 const CHANGING: [&str; 2] =
-    ["kind={kind}/ingest_date={ingest_date}", "ingest_date={ingest_date}/hour={ingest_hour}/kind={kind}"];
+    ["ingest_date={ingest_date}/hour={ingest_hour}/kind={kind}", "kind={kind}/ingest_date={ingest_date}"];
 
 impl Layouts {
     /// The layout of the next start.

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use super::act::{self, Act, MALFORMED};
-use super::layouts::Layouts;
+use super::layouts::{Arrangement, Layouts};
 use super::play::Play;
 use super::scenario::{Compacts, Failing, Scenario};
 
@@ -166,7 +166,10 @@ impl History {
                 renumbers: self.odd == 2,
                 ..Odd::default()
             },
-            layouts: if self.changes { Layouts::Changing } else { Layouts::Days },
+            warehouse: Arrangement {
+                layouts: if self.changes { Layouts::Changing } else { Layouts::Days },
+                ..Arrangement::default()
+            },
             ..Scenario::plain("a random history")
         }
     }

@@ -11,7 +11,7 @@ use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::quarantine::Quarantine;
 
 use super::act::{self, Act, MALFORMED};
-use super::layouts::{Layouts, UNMATCHED};
+use super::layouts::{Arrangement, Layouts, UNMATCHED};
 use super::model::Model;
 use super::view::digest;
 use crate::common::promises::Rules;
@@ -67,16 +67,14 @@ pub struct Scenario {
     pub validate: Option<Validation>,
     /// Files that cannot be ingested are moved to quarantine.
     pub quarantines: bool,
-    /// How files are arranged in the warehouse.
-    pub layouts: Layouts,
     /// Acts before the ingestor starts for the first time.
     pub before: Vec<Act>,
     /// Acts after that, in this order.
     pub acts: Vec<(Moment, Act)>,
     /// Upstreams fsync what they write.
     pub syncs: bool,
-    /// Names in the warehouse that are taken by files unknown to the journal.
-    pub strangers: Vec<&'static str>,
+    /// The warehouse.
+    pub warehouse: Arrangement,
     /// How the disk fails.
     pub failing: Failing,
     pub leases: bool,
@@ -113,11 +111,10 @@ impl Scenario {
             duplicates: DuplicateAction::Keep,
             validate: None,
             quarantines: false,
-            layouts: Layouts::Days,
             before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2)],
             acts: Vec::new(),
             syncs: true,
-            strangers: Vec::new(),
+            warehouse: Arrangement::default(),
             failing: Failing::default(),
             leases: true,
             compacts: Compacts::Never,
@@ -139,8 +136,12 @@ impl Scenario {
             Scenario { cross: true, ..Scenario::plain("across file systems") },
             Scenario { sidecars: true, ..Scenario::plain("sidecars") },
             Scenario { sidecars: true, cross: true, ..Scenario::plain("sidecars across file systems") },
-            Scenario { strangers: vec!["a.csv", "b.csv"], ..Scenario::plain("names taken") },
-            Scenario { strangers: vec!["a.csv"], cross: true, ..Scenario::plain("names taken across file systems") },
+            Scenario { warehouse: Arrangement::taken(&["a.csv", "b.csv"]), ..Scenario::plain("names taken") },
+            Scenario {
+                warehouse: Arrangement::taken(&["a.csv"]),
+                cross: true,
+                ..Scenario::plain("names taken across file systems")
+            },
             Scenario { leases: false, ..Scenario::plain("without leases") },
         ]
     }
@@ -355,22 +356,23 @@ impl Scenario {
 
     /// Scenarios with layouts, which have a sweep of their own.
     pub fn of_layouts() -> Vec<Scenario> {
-        let changing = |name| Scenario { layouts: Layouts::Changing, ..Scenario::plain(name) };
+        let by =
+            |layouts, name| Scenario { warehouse: Arrangement { layouts, strangers: &[] }, ..Scenario::plain(name) };
+        let changing = |name| by(Layouts::Changing, name);
         vec![
             changing("a layout that changes"),
             Scenario { cross: true, ..changing("a layout that changes, across file systems") },
-            Scenario { strangers: vec!["a.csv"], ..changing("a layout that changes, names taken") },
             Scenario {
-                layouts: Layouts::NoMatch,
-                quarantines: true,
-                ..Scenario::plain("a name that does not match, with quarantine")
+                warehouse: Arrangement { layouts: Layouts::Changing, strangers: &["a.csv"] },
+                ..changing("a layout that changes, names taken")
             },
+            Scenario { quarantines: true, ..by(Layouts::NoMatch, "a name that does not match, with quarantine") },
         ]
     }
 
     /// The layout with which the ingestor starts on this machine.
     pub fn layout(&self, fs: &SimFs) -> Layout {
-        self.layouts.now(&mut fs.upstream())
+        self.warehouse.layouts.now(&mut fs.upstream())
     }
 
     /// The machine before the ingestor's first start, and its model.
@@ -383,9 +385,9 @@ impl Scenario {
             fs.mount(WAREHOUSE).unwrap();
         }
         let mut model = Model::new(self.rules(), self.leases);
-        if !self.strangers.is_empty() {
-            let layout = self.layouts.now(&mut upstream);
-            for name in &self.strangers {
+        if !self.warehouse.strangers.is_empty() {
+            let layout = self.warehouse.layouts.now(&mut upstream);
+            for name in self.warehouse.strangers {
                 let partition = Path::new(WAREHOUSE).join(layout.dir(OsStr::new(name), fs.now()).unwrap());
                 upstream.mkdir_all(&partition).unwrap();
                 upstream.write(partition.join(name), name.as_bytes()).unwrap();
@@ -411,7 +413,7 @@ impl Scenario {
             duplicates: self.duplicates,
             validate: self.validate,
             quarantines: self.quarantines,
-            unmatched: (self.layouts == Layouts::NoMatch).then_some(UNMATCHED),
+            unmatched: (self.warehouse.layouts == Layouts::NoMatch).then_some(UNMATCHED),
         }
     }
 
