@@ -293,9 +293,8 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
 pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
     let layout = LayoutArgs::from_arg_matches(matches).is_ok_and(|layout| layout.layout().is_err());
     let mut found: Vec<_> = layout.then_some(layout::CONFLICT).into_iter().collect();
-    match (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
-        (Ok(intake), Ok(content)) => found.extend(check(&intake, &content)),
-        _ => {}
+    if let (Ok(intake), Ok(content)) = (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
+        found.extend(check(&intake, &content));
     }
     found
 }
