@@ -72,10 +72,8 @@ pub struct Config {
     pub include: Option<Patterns>,
     /// Which of these names are not.
     pub exclude: Option<Patterns>,
-    /// In which directory of the warehouse a file is published.
-    pub layout: Layout,
-    /// What happens to duplicates.
-    pub duplicates: DuplicateAction,
+    /// Where files go.
+    pub placement: Placement,
     /// How files are validated, if they are.
     pub validate: Option<Validation>,
     /// Only files with a matching checksum in their sidecar are ingested.
@@ -107,6 +105,15 @@ pub struct Completeness {
     pub identity: Identity,
 }
 
+/// Where files go.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
+    /// What happens to duplicates.
+    pub duplicates: DuplicateAction,
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct Logging {
@@ -132,7 +139,7 @@ impl Config {
             input: self.paths.input.clone(),
             warehouse: self.paths.warehouse.clone(),
             manifests: self.paths.manifests.clone(),
-            duplicates: self.duplicates,
+            duplicates: self.placement.duplicates,
             duplicates_dir: self.paths.duplicates.clone(),
         }
     }

@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::journal::names;
-use crate::journal::record::LayoutRule;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::bounds::Bounds;
@@ -72,12 +71,6 @@ pub struct RunningRules {
     /// Files are ingested in groups.
     #[serde(default)]
     groups: bool,
-    /// `--layout`.
-    #[serde(default)]
-    layout: Option<String>,
-    /// `--name-pattern`.
-    #[serde(default)]
-    name_pattern: Option<String>,
 }
 
 impl RunningRules {
@@ -93,8 +86,6 @@ impl RunningRules {
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
             groups: names.groups,
-            layout: Some(config.layout.rule().template.clone()),
-            name_pattern: config.layout.rule().name_pattern.clone(),
         }
     }
 
@@ -102,12 +93,6 @@ impl RunningRules {
     pub fn bounds(&self) -> Bounds {
         let size_max = self.size_max.unwrap_or(u64::MAX);
         Bounds { min_age: Duration::from_millis(self.min_age_ms), size_max }
-    }
-
-    /// The layout of the warehouse; None if the ingestor has a version without layouts.
-    pub fn layout(&self) -> Option<LayoutRule> {
-        let template = self.layout.clone()?;
-        Some(LayoutRule { template, name_pattern: self.name_pattern.clone() })
     }
 
     /// Which names the ingestor takes. None if this program does not understand the rules: the ingestor has another

@@ -84,7 +84,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
-        layout: engine::places::arrange(fs, config.layout.clone(), &config.settings()),
+        layout: engine::places::arrange(fs, config.placement.layout.clone(), &config.settings()),
         identity,
         notes: Arc::default(),
         copy_all: AtomicBool::new(false),
@@ -93,7 +93,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         stop: AtomicBool::new(false),
         signalled: Arc::default(),
     });
-    let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
+    let kept = index.kept().copied().filter(|_| config.placement.duplicates == DuplicateAction::Keep);
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
     settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);

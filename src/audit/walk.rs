@@ -80,14 +80,16 @@ impl<F: Fs> Audit<'_, '_, F> {
     ) -> Result<(Vec<Extra>, MetLines), Error> {
         let mut met = Met { choice, seen: MetLines::none(self.table.entries().len()), extras: Vec::new() };
         let (prefixes, listed) = (prefixes(known), self.table.directories.tops(self.warehouse));
-        let is_partition = |name: &OsStr| {
-            listed.contains(name) || prefixes.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix))
+        let is_partition = |name: &OsStr, kind: Option<FileKind>| {
+            let has_prefix = prefixes.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix));
+            // A link with another name is reported with the lines that lead through it.
+            has_prefix && kind == Some(FileKind::Symlink)
+                || kind.is_none_or(|kind| kind == FileKind::Directory) && (has_prefix || listed.contains(name))
         };
         let mut tops = Vec::new();
         for entry in self.fs.list(self.warehouse.root())? {
             let entry = entry?;
-            let is_dir = entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink);
-            if is_dir && is_partition(&entry.name) {
+            if is_partition(&entry.name, entry.kind) {
                 tops.push(entry.name);
             }
         }

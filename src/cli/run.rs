@@ -15,8 +15,9 @@ use super::layout::{self, LayoutArgs};
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::config::{
-    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_age, parse_bytes,
-    parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds, parse_skip_rows,
+    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Placement, Quote, parse_address, parse_age,
+    parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
+    parse_skip_rows,
 };
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
@@ -395,9 +396,8 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
 pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
     let layout = LayoutArgs::from_arg_matches(matches).is_ok_and(|layout| layout.layout().is_err());
     let mut found: Vec<_> = layout.then_some(layout::CONFLICT).into_iter().collect();
-    match (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
-        (Ok(intake), Ok(content)) => found.extend(check(&intake, &content)),
-        _ => {}
+    if let (Ok(intake), Ok(content)) = (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
+        found.extend(check(&intake, &content));
     }
     found
 }
@@ -423,7 +423,6 @@ impl RunArgs {
         Ok(Config {
             include: include(&intake.include)?,
             exclude: exclude(&intake.exclude)?,
-            layout: layout.layout()?,
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {
@@ -442,10 +441,13 @@ impl RunArgs {
             sidecars: intake.sidecars.names(),
             scan_interval: intake.scan_interval,
             concurrency,
-            duplicates: match content.duplicates {
-                DuplicatesName::Keep => DuplicateAction::Keep,
-                DuplicatesName::Remove => DuplicateAction::Remove,
-                DuplicatesName::Move => DuplicateAction::Move,
+            placement: Placement {
+                layout: layout.layout()?,
+                duplicates: match content.duplicates {
+                    DuplicatesName::Keep => DuplicateAction::Keep,
+                    DuplicatesName::Remove => DuplicateAction::Remove,
+                    DuplicatesName::Move => DuplicateAction::Move,
+                },
             },
             validate,
             require_checksum: content.require_checksum,

@@ -38,7 +38,7 @@ use crate::fs::notify::{Hint, Inotify};
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::journal::index::Index;
-use crate::journal::record::Identity;
+use crate::journal::record::{DEFAULT_TEMPLATE, Identity};
 use crate::journal::replay::Ending;
 use crate::limits;
 use crate::log;
@@ -98,7 +98,7 @@ fn run_as(
         names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
-        layout: config.layout.clone(),
+        layout: config.placement.layout.clone(),
         identity: config.completeness.identity,
         quarantine: config.quarantine(),
         accepts: config.accepts,
@@ -325,9 +325,9 @@ fn log_started(config: &Config, recovered: &Recovered) {
         concurrency = config.concurrency,
         include = patterns(&config.include),
         exclude = patterns(&config.exclude),
-        layout = config.layout.rule().template.as_str(),
-        name_pattern = config.layout.rule().name_pattern.as_deref(),
-        duplicates = config.duplicates.text(),
+        layout = Some(config.placement.layout.rule().template.as_str()).filter(|template| *template != DEFAULT_TEMPLATE),
+        name_pattern = config.placement.layout.rule().name_pattern.as_deref(),
+        duplicates = config.placement.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
         quarantine = config.paths.quarantine.as_deref().map(path),
         validate = config.validate.map(|_| "csv"),

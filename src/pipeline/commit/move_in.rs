@@ -48,7 +48,7 @@ impl<F: Fs> Committer<F> {
             Ok(ingest(&self.index, work.id)?.target.as_ref().and_then(|target| target.warehouse_path.parent()))
         };
         let mut by_dir = works.into_iter().map(|work| Ok((dir(&work)?, work))).collect::<Result<Vec<_>, Error>>()?;
-        by_dir.sort_by(|(one, _), (other, _)| one.cmp(other));
+        by_dir.sort_by_key(|(dir, _)| *dir);
         Ok(by_dir.into_iter().map(|(_, work)| work).collect())
     }
 

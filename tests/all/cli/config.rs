@@ -89,6 +89,7 @@ fn good_value(option: &Arg) -> String {
         ("PATH", "\"/data/x.prom\""),
         ("S", "\".done\""),
         ("TEMPLATE", "\"{stem}.done\""),
+        ("REGEX", "'^(?<source>[a-z]+)_'"),
     ];
     let found = samples.iter().find(|(sample, _)| *sample == name);
     found.unwrap_or_else(|| panic!("no sample for --{} {name}", option.get_long().unwrap())).1.to_owned()
