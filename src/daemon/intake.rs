@@ -211,6 +211,7 @@ impl Intake {
     /// The files that are left in staging, and why.
     pub(super) fn left(mut self, input: &Path, index: &Index) -> Result<Vec<Left>, Error> {
         let mut left = Vec::new();
+        self.report_incomplete(Duration::ZERO, self.started.elapsed());
         for (name, key) in self.settle.take_kept() {
             let original = index.original(&key)?.map(|original| original.warehouse_path.to_path_buf());
             left.push(Left::Duplicate(input.join(&*name), original));

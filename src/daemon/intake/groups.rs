@@ -55,13 +55,19 @@ impl Intake {
 
     fn report_overdue(&mut self, now: Duration) {
         let Some(timeout) = self.group_timeout else { return };
+        let count = self.report_incomplete(timeout, now);
+        self.metrics.groups_overdue(count);
+    }
+
+    /// Reports the groups that have been incomplete for so long, each once; returns how many there are.
+    pub(super) fn report_incomplete(&mut self, timeout: Duration, now: Duration) -> usize {
         let (overdue, count) = self.settle.overdue_groups(timeout, now);
         let input = self.input.as_deref().unwrap_or(Path::new(""));
         for group in overdue {
             let missing = (group.missing, group.members);
             self.metrics.group_incomplete(&input.join(&*group.name), missing, &group.texts, group.waited);
         }
-        self.metrics.groups_overdue(count);
+        count
     }
 
     /// Releases the next complete group, if there is room for its files.

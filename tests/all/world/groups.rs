@@ -66,6 +66,8 @@ fn a_group_that_lacks_a_member_or_a_sum_stays_as_a_whole() {
     let output = once(&place, &[]);
     assert_eq!(output.status.code(), Some(6), "{}", err(&output));
     assert!(out(&output).contains("close.group (its group is not complete)"), "{}", out(&output));
+    let told = events(&output, "group_incomplete");
+    assert_eq!(told[0]["missing_members"], "04.csv (not there)", "{told:?}");
     assert!(place.warehouse_files().is_empty() && place.manifest_lines().is_empty());
     let explain = |name: &str| {
         let path = place.staging.join(name);
