@@ -11,9 +11,20 @@ use crate::journal::lifecycle::FileState;
 use crate::pipeline::dirs::split;
 use crate::types::FileIdentity;
 
+const CONFIRM: &str = "confirm that it is in the warehouse, and list it";
+const MOVE: &str = "move it to the warehouse, and list it";
+
 /// What recovery would do with a file, for `replay --dry-run`. Changes nothing.
 pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
     match try_foresee(fs, ingest) {
+        // A group is recorded before its files are found, and goes on only if all of them are HASHED.
+        Ok(_) if ingest.group.is_some() && ingest.state == FileState::Discovered => {
+            Ok("abandon it: its group was not recorded as a whole")
+        }
+        Ok(foreseen) if ingest.group.is_some() && ingest.state == FileState::Hashed => Ok(match foreseen {
+            CONFIRM | MOVE => "finish it with its group; or put all of that back, if one file is not as it was",
+            _ => "put its group back, and abandon it",
+        }),
         Err(error) if error.spares_others() => Ok("check it again, and abandon it if the check still fails"),
         foreseen => foreseen,
     }
@@ -47,8 +58,8 @@ fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
             target,
             &Observed { arrived: look(&target.warehouse_path)?, source, copy, ..Observed::default() },
         ) {
-            Whereabouts::Arrived => "confirm that it is in the warehouse, and list it",
-            Whereabouts::Ready => "move it to the warehouse, and list it",
+            Whereabouts::Arrived => CONFIRM,
+            Whereabouts::Ready => MOVE,
             Whereabouts::Again => "hash it again and ingest it",
             Whereabouts::Spoilt(_) => "put it back: it was written to",
             Whereabouts::Lost(_) | Whereabouts::Refused(_) | Whereabouts::Unseen(_) => {
