@@ -69,7 +69,7 @@ pub struct RunningRules {
     #[serde(default)]
     size_max: Option<u64>,
     /// Files are ingested in groups.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     groups: bool,
 }
 

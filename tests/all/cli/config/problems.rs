@@ -12,7 +12,10 @@ use crate::harness::{err, out};
 #[test]
 fn each_problem_has_its_line_and_column() {
     for (text, expected) in [
-        ("\nmode = \"magic\"", "2:8: invalid value 'magic' for '--mode <MODE>' [possible values: stability, sidecar]"),
+        (
+            "\nmode = \"magic\"",
+            "2:8: invalid value 'magic' for '--mode <MODE>' [possible values: stability, sidecar, group]",
+        ),
         (
             "# é\nscan-interval = \"5\"",
             "2:17: invalid value '5' for '--scan-interval <DURATION>': time unit needed, for example 5sec or 5ms; write \
