@@ -214,12 +214,6 @@ fn by_a_look<F: Fs>(
     if let Some(moving) = by_watching(context, path, found)? {
         return Ok(if moving.status == "WAITING" { waiting(&moving.summary) } else { moving });
     }
-    if told.is_none()
-        && context.rules.groups
-        && let Some(answer) = groups::waits(context, path)?
-    {
-        return Ok(answer);
-    }
     match told {
         Some(told) => Ok(told),
         None => complete(context, settings, path, found, sums(context, path, &Demand::default())?.sha256),
@@ -265,6 +259,11 @@ fn complete<F: Fs>(
     found: &FileIdentity,
     sha256: Sha256,
 ) -> Result<Answer, Error> {
+    if context.rules.groups
+        && let Some(answer) = groups::waits(context, path)?
+    {
+        return Ok(answer);
+    }
     if age(found, context.fs.now()) < context.bounds.min_age {
         return Ok(Answer::new(path, "WAITING", WhyNot::TooYoung.text()));
     }

@@ -43,6 +43,13 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_by: Option<Algorithm>,
     #[serde(flatten)]
+    more: SomeFields<'a>,
+}
+
+/// The fields that only some files have.
+#[derive(Serialize)]
+struct SomeFields<'a> {
+    #[serde(flatten)]
     group: Option<GroupFields>,
     #[serde(flatten)]
     profile: Option<ProfileFields<'a>>,
@@ -164,8 +171,10 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
         journal: journal.map(hex),
         ingested_at: ingest.discovered_at.rfc3339(),
         verified_by: target.verified_by,
-        group: ingest.group.as_ref().map(|group| GroupFields::of(group, ingest)),
-        profile: ingest.profile().map(ProfileFields::of),
+        more: SomeFields {
+            group: ingest.group.as_ref().map(|group| GroupFields::of(group, ingest)),
+            profile: ingest.profile().map(ProfileFields::of),
+        },
     };
     // Writing strings and numbers to memory cannot fail.
     let written = serde_json::to_writer(&mut *out, &line);

@@ -20,10 +20,8 @@ impl Settle {
         if !matches!(report.outcome, Outcome::Abandoned(_) | Outcome::Refused(_)) {
             self.abandonments.end(&report.name);
         }
-        if let Some(reaction) = self.report_grouped(report, dirty) {
-            return reaction;
-        }
-        if let Some(reaction) = self.hold_abandoned(report, dirty, now) {
+        let reaction = self.report_grouped(report, dirty);
+        if let Some(reaction) = reaction.or_else(|| self.hold_abandoned(report, dirty, now)) {
             return reaction;
         }
         let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };

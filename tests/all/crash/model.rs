@@ -140,11 +140,7 @@ impl Model {
             // name may be gone already.
             in_flight.remove(&writer.before);
         }
-        if self.rules.groups {
-            let due = self.due_in_groups(&view, upstream, &mut unwanted);
-            unwanted.extend(complete.extract_if(.., |digest| !due.contains(digest)));
-            in_flight.retain(|digest| due.contains(*digest) || view.lists(digest));
-        }
+        self.keep_whole_groups(&view, upstream, (&mut complete, &mut unwanted, &mut in_flight));
         self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
         for (digest, is_durable) in &mut self.promises.must {
             // If a file was removed from staging but the disk still has it there, it may vanish at any time.
@@ -162,14 +158,17 @@ impl Model {
         }
     }
 
-    /// The contents of the groups that are complete, and whose files do not change. A file in flight goes back if another one
-    /// of its group cannot be moved; until then it must not be lost.
-    fn due_in_groups(
+    /// In group mode: the contents of the groups that are complete, and whose files do not change, are due. A file in flight
+    /// goes back if another one of its group cannot be moved; until then it must not be lost.
+    fn keep_whole_groups(
         &self,
         view: &View,
         upstream: &mut Upstream<'_>,
-        unwanted: &mut BTreeSet<Digest>,
-    ) -> BTreeSet<Digest> {
+        (complete, unwanted, in_flight): (&mut BTreeSet<Digest>, &mut BTreeSet<Digest>, &mut BTreeSet<&Digest>),
+    ) {
+        if !self.rules.groups {
+            return;
+        }
         let writer = self.writer.as_ref().map(|writer| &writer.path);
         let all = view.staging.iter().chain(&view.warehouse);
         let shaky = all.filter(|(path, _)| upstream.waits(path) || Some(*path) == writer);
@@ -177,7 +176,9 @@ impl Model {
         shaky.extend(self.writer.iter().map(|writer| writer.before.clone()));
         unwanted.extend(view.warehouse.values().cloned());
         unwanted.retain(|digest| !shaky.contains(digest));
-        view.due_without(&shaky)
+        let due = view.due_without(&shaky);
+        unwanted.extend(complete.extract_if(.., |digest| !due.contains(digest)));
+        in_flight.retain(|digest| due.contains(*digest) || view.lists(digest));
     }
 
     /// After a power cut: contents that upstreams had not made durable may be gone, unless they were ingested.

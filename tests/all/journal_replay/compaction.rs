@@ -4,17 +4,14 @@ mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::util::{append_all, discovered, hashed, identity, moved, open, open_on, settings};
-use csv_ingestor::fs::Fs;
-use csv_ingestor::fs::real::RealFs;
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
+use csv_ingestor::fs::{Fs, real::RealFs};
 use csv_ingestor::journal::compact::{Compacted, compact};
 use csv_ingestor::journal::files::Files;
 use csv_ingestor::journal::format::snapshot_field as field;
-use csv_ingestor::journal::groups::OpenGroup;
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept};
 use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
@@ -47,7 +44,7 @@ fn content(seed: u64) -> Sha256 {
 struct Told {
     settings: Option<csv_ingestor::journal::record::Settings>,
     open: Vec<Ingest>,
-    groups: Vec<Arc<OpenGroup>>,
+    groups: Vec<std::sync::Arc<csv_ingestor::journal::groups::OpenGroup>>,
     kept: Vec<Kept>,
     originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
     rules: Rules,
