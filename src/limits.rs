@@ -174,3 +174,7 @@ pub const LOCK_STOP_TIME_MAX: Duration = Duration::from_secs(1);
 pub const EVIDENCE_MAX: usize = 16;
 /// Rows of a snapshot that are read to find such files, at most.
 pub const EVIDENCE_ROWS_MAX: u32 = 1024;
+/// Directories below staging that the committer keeps open during a batch, at most.
+pub const STAGED_DIRS_OPEN_MAX: usize = 16;
+/// `--max-depth`, at most, and levels of directories below staging that anything descends.
+pub const TREE_DEPTH_MAX: u16 = 64;

@@ -17,7 +17,7 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::staging::Removed;
 use crate::pipeline::staging::names::{ASIDE_PREFIX, Aside};
-use crate::pipeline::{Error, Outcome, Report, Settled};
+use crate::pipeline::{Error, Outcome, Report, Settled, subdir};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
@@ -209,9 +209,8 @@ impl<F: Fs> Committer<F> {
         if work.held.is_some() || !may_be_it {
             return Ok(Removed::Other);
         }
-        let (_, name) = split(&ingest.source_path)?;
         let settled = Settled {
-            name: Arc::from(name),
+            name: Arc::from(subdir::name_in(&self.settings.input, &ingest.source_path)),
             identity: there,
             links: 1,
             sidecar: None,

@@ -15,7 +15,7 @@ use crate::journal::record::{
 };
 use crate::pipeline::quarantine::{QuarantineReason, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
-use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled};
+use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled, subdir};
 use crate::types::{IngestId, Sha256};
 
 /// The decisions of a batch: what to write and which files to move.
@@ -105,7 +105,7 @@ impl<F: Fs> Committer<F> {
                     plan.records.push(Record::Hashed(HashedRecord {
                         ingest_id: id,
                         sha256: file.sha256,
-                        warehouse_path: self.first_choice(&partition, &file.settled.name, &file.sha256, id),
+                        warehouse_path: self.first_choice(&partition, subdir::file_name(&file.settled.name), &file.sha256, id),
                         copy: file.copy,
                         verified_by: file.verified_by,
                     }));
@@ -137,7 +137,8 @@ impl<F: Fs> Committer<F> {
         let Some(dir) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return };
         for (settled, QuarantineReason { cause, line, detail }) in to_quarantine {
             let id = self.discover(&settled, &mut plan.records);
-            let target = dir.join(quarantine_name(&settled.name, &self.journal.store(), id, 0));
+            let name = quarantine_name(subdir::file_name(&settled.name), &self.journal.store(), id, 0);
+            let target = dir.join(subdir::dir_of(&settled.name)).join(name);
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));
             let (name, key) = (settled.name, settled.identity.key());
             plan.duplicates.push(Work { id, name, key, held: None, leased: false });
@@ -146,7 +147,10 @@ impl<F: Fs> Committer<F> {
 
     pub(super) fn skipped(&self, id: IngestId, name: &OsStr, sha256: &Sha256, of: IngestId) -> Record {
         let target = match (self.settings.duplicates, &self.settings.duplicates_dir) {
-            (DuplicateAction::Move, Some(dir)) => Some(dir.join(warehouse_name(name, sha256, id, 0))),
+            (DuplicateAction::Move, Some(dir)) => {
+                let of = subdir::file_name(name);
+                Some(dir.join(subdir::dir_of(name)).join(warehouse_name(of, sha256, id, 0)))
+            }
             _ => None,
         };
         let action = match self.settings.duplicates {

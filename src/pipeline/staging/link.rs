@@ -84,7 +84,7 @@ impl<F: Fs> Staging<F> {
     /// file as `to`, else gives that file its old name back.
     pub fn resolve_link(&mut self, id: IngestId, from: &Path, to: &Path) -> fs::Result<()> {
         let ((from_path, from_name), aside) = (split(from)?, aside_name(&self.store, id, Aside::Second));
-        let from_dir = self.dirs.dir(from_path)?;
+        let Some(from_dir) = self.dirs.if_there(from_path)? else { return Ok(()) };
         let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
         self.dirs.touch(from_path, from_path);
         if self.dirs.look(to)?.is_some_and(|stat| self.is_same(&there.identity, &stat.identity)) {
