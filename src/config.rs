@@ -17,7 +17,7 @@ use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
-use crate::pipeline::scan::NameRules;
+use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
@@ -65,10 +65,8 @@ pub struct Config {
     pub scan_interval: Duration,
     /// Hashing threads.
     pub concurrency: usize,
-    /// Which names are ingested; None: all.
-    pub include: Option<Patterns>,
-    /// Which of these names are not.
-    pub exclude: Option<Patterns>,
+    /// Which names are ingested, and from which directories.
+    pub selection: Selection,
     /// What happens to duplicates.
     pub duplicates: DuplicateAction,
     /// How files are validated, if they are.
@@ -85,6 +83,17 @@ pub struct Config {
     pub logging: Logging,
     /// When and where metrics are published.
     pub metrics: MetricsOptions,
+}
+
+/// Which names are ingested, and from which directories.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Which names are ingested; None: all.
+    pub include: Option<Patterns>,
+    /// Which of these names are not; also of directories that are not entered.
+    pub exclude: Option<Patterns>,
+    /// How far directories are entered; None: not at all.
+    pub tree: Option<TreeRules>,
 }
 
 /// When a file counts as complete, and which ones stay.
@@ -135,10 +144,17 @@ impl Config {
         })
     }
 
+    /// The ingestor's own directories, which are never entered.
+    pub fn own_places(&self) -> Vec<PathBuf> {
+        let Paths { warehouse, manifests, state, duplicates, quarantine, .. } = &self.paths;
+        [warehouse, manifests, state].into_iter().chain(duplicates).chain(quarantine).cloned().collect()
+    }
+
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
         let sidecar_suffix = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
-        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecar_suffix }
+        let Selection { include, exclude, tree } = self.selection.clone();
+        NameRules { include, exclude, sidecar_suffix, tree }
     }
 }
 

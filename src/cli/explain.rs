@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::file::FileArgs;
 use super::output::{self, plain, print_lines};
 use super::run::{BoundArgs, ModeName, exclude, include};
+use super::tree::TreeArgs;
 use crate::Error;
 use crate::control;
 use crate::explain::{Answer, Context, explain};
@@ -52,6 +53,8 @@ pub(super) struct ExplainArgs {
     /// As given to the ingestor
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
+    #[command(flatten)]
+    tree: TreeArgs,
     /// Files in staging, in the warehouse, or in quarantine
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
@@ -69,6 +72,7 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         include: include(&arguments.include)?,
         exclude: exclude(&arguments.exclude)?,
         sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
+        tree: arguments.tree.rules(),
     };
     // A running ingestor knows its own options.
     let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));

@@ -19,6 +19,7 @@ mod repair;
 mod replay;
 mod run;
 mod status;
+mod tree;
 mod verify;
 
 use std::ffi::OsString;

@@ -12,10 +12,12 @@ use serde_json::json;
 use super::audit::parse_concurrency;
 use super::file::FileArgs;
 use super::output::{json_line, print_lines};
+use super::tree::TreeArgs;
 use crate::Error;
 use crate::config::{
-    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Quote, parse_address, parse_age, parse_bytes,
-    parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds, parse_skip_rows,
+    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Quote, Selection, parse_address, parse_age,
+    parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
+    parse_skip_rows,
 };
 use crate::daemon::{self, Left};
 use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
@@ -99,6 +101,8 @@ struct IntakeArgs {
     /// Never take names that match, whatever --include says; repeatable
     #[arg(long, value_name = "GLOB", value_parser = checked_exclude, env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
+    #[command(flatten)]
+    tree: TreeArgs,
 }
 
 // Which files wait or stay, in either mode.
@@ -277,6 +281,7 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             "--csv-comment and --csv-quote must differ",
         ),
         (content.csv_comment != Some(content.csv_delimiter), "--csv-comment and --csv-delimiter must differ"),
+        (intake.tree.is_consistent(), "--max-depth and --cross-mounts need --recursive"),
         (
             !content.require_checksum || matches!(intake.mode, ModeName::Sidecar),
             "--require-checksum needs --mode sidecar: checksums are in sidecars",
@@ -312,8 +317,11 @@ impl RunArgs {
             metrics_textfile: output.metrics_textfile,
         };
         Ok(Config {
-            include: include(&intake.include)?,
-            exclude: exclude(&intake.exclude)?,
+            selection: Selection {
+                include: include(&intake.include)?,
+                exclude: exclude(&intake.exclude)?,
+                tree: intake.tree.rules(),
+            },
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {

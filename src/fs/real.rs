@@ -210,7 +210,8 @@ impl Fs for RealFs {
     }
 
     fn is_mounted_from(&self, inner: &Path, outer: &Path) -> bool {
-        super::mounts::is_inside(inner, outer)
+        let real = |path: &Path| resolve(path).unwrap_or_else(|_| path.to_path_buf());
+        super::mounts::is_inside(&real(inner), &real(outer))
     }
 
     fn dir_path<'a>(&self, dir: &'a RealDir) -> &'a Path {

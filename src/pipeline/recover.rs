@@ -171,6 +171,7 @@ impl<F: Fs> Committer<F> {
     fn finish_hashed(&mut self, recovered: &mut Recovered) -> Result<Vec<Copy>, Error> {
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for ingest in self.open_in(FileState::Hashed) {
+            self.staging.dirs.forget_staged();
             let mut work = work_of(&ingest)?;
             let mut place = self.find(&ingest)?;
             if matches!(place, Whereabouts::Lost(_))

@@ -1,14 +1,19 @@
-//! Lists the staging directory in slices, and checks single names.
+//! Lists the staging directory in slices, and with `--recursive` the directories in it; checks single names.
 //!
-//! Invariants: only regular files are passed on; nothing is opened; links are never followed.
+//! Invariants: only regular files are passed on; no file is opened; links are never followed. Names are paths relative
+//! to the staging directory. A file that the scan could not see, because its directory cannot be read, does not count
+//! as gone.
 
 pub mod ignored;
 pub mod names;
 mod orphans;
 pub mod patterns;
+mod tree;
+mod unread;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +23,14 @@ use self::patterns::Patterns;
 use super::settle::bounds::age;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{Notes, data_name, sidecar_name};
+use super::subdir;
 use crate::fs::{self, DirEntry, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
 use crate::log;
 use crate::types::FileIdentity;
 use orphans::Orphans;
+use tree::{Closed, Spot, Tree};
+pub use tree::{Ear, TreeRules};
 
 /// Names that are checked before the scan lets other work go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
@@ -36,9 +44,19 @@ pub struct NameRules {
     pub exclude: Option<Patterns>,
     /// In sidecar mode, the suffix of sidecars.
     pub sidecar_suffix: Option<OsString>,
+    /// How far directories are entered; None: not at all.
+    pub tree: Option<TreeRules>,
 }
 
 impl NameRules {
+    /// Why a directory of that name is not entered, wherever it is.
+    pub fn ignored_dir(&self, name: &OsStr) -> Option<Ignored> {
+        if name.as_bytes().starts_with(b".") {
+            return Some(Ignored::Hidden);
+        }
+        self.exclude.as_ref().is_some_and(|exclude| exclude.matches(name)).then_some(Ignored::Excluded)
+    }
+
     /// True for the name of a data file.
     pub fn wants(&self, name: &OsStr) -> bool {
         self.ignored(name).is_none()
@@ -80,9 +98,8 @@ impl NameRules {
 /// Scans the staging directory.
 pub struct Scanner<F: Fs> {
     fs: F,
-    staging: Arc<F::Dir>,
     rules: NameRules,
-    listing: Option<F::Listing>,
+    tree: Tree<F>,
     ignored: IgnoredNames,
     orphans: Orphans,
     notes: Arc<Notes>,
@@ -92,12 +109,25 @@ impl<F: Fs> Scanner<F> {
     /// A scanner of `staging`, with these rules.
     pub fn new(fs: F, staging: Arc<F::Dir>, rules: NameRules) -> Scanner<F> {
         let (orphans, notes) = (Orphans::default(), Arc::default());
-        Scanner { fs, staging, rules, listing: None, ignored: IgnoredNames::default(), orphans, notes }
+        let tree = Tree::new(fs.clone(), staging, rules.tree);
+        Scanner { fs, rules, tree, ignored: IgnoredNames::default(), orphans, notes }
     }
 
     /// The same, logging only those messages about sidecars that `notes` does not have yet.
     pub fn with_notes(self, notes: Arc<Notes>) -> Scanner<F> {
         Scanner { notes, ..self }
+    }
+
+    /// The same, entering none of these directories, by whatever path.
+    pub fn with_own(mut self, own: Vec<PathBuf>) -> Scanner<F> {
+        self.tree.own(own);
+        self
+    }
+
+    /// The same, telling `ear` of each directory before it is listed.
+    pub fn with_ear(mut self, ear: Option<Box<dyn Ear<F>>>) -> Scanner<F> {
+        self.tree.ear = ear;
+        self
     }
 
     /// The names of sidecars whose files do not exist.
@@ -106,10 +136,10 @@ impl<F: Fs> Scanner<F> {
         self.orphans.names().map(|name| sidecar_name(name, suffix)).collect()
     }
 
-    /// Begins a scan of the whole directory, unless one is running.
+    /// Begins a scan of everything, unless one is running.
     pub fn begin(&mut self, settle: &mut Settle) -> fs::Result<()> {
-        if self.listing.is_none() {
-            self.listing = Some(self.fs.list(&self.staging)?);
+        if !self.tree.is_scanning() {
+            self.tree.begin_scan()?;
             settle.begin_scan();
             self.ignored.begin_scan();
             self.orphans.begin_scan();
@@ -119,42 +149,106 @@ impl<F: Fs> Scanner<F> {
 
     /// True while a scan is running.
     pub fn is_scanning(&self) -> bool {
-        self.listing.is_some()
+        self.tree.is_scanning()
+    }
+
+    /// True while there is anything to list: a scan is running, or a directory was reported.
+    pub fn has_work(&self) -> bool {
+        self.tree.is_scanning() || self.tree.has_news()
     }
 
     /// Ends the running scan early: files that it has not shown may still exist.
     pub fn abandon(&mut self, settle: &mut Settle) {
-        if self.listing.take().is_some() {
+        if self.tree.abandon_scan() {
             settle.abandon_scan();
         }
     }
 
-    /// Checks the next names of the running scan.
+    /// Lists a directory, and those below it, because an event on it was reported. False if too many wait already: then
+    /// only a scan finds them all.
+    pub fn visit(&mut self, name: &OsStr) -> bool {
+        let Some(last) = Path::new(name).file_name().filter(|_| self.rules.tree.is_some()) else { return true };
+        let why = self.rules.ignored_dir(last).or_else(|| self.tree.too_far(Path::new(name)));
+        why.is_some() || self.tree.add_news(Path::new(name))
+    }
+
+    /// Checks the next names of the reported directories, then of the running scan.
     pub fn slice(&mut self, settle: &mut Settle, now: Duration) -> fs::Result<()> {
         for _ in 0..SCAN_SLICE_NAMES {
-            let Some(listing) = &mut self.listing else { return Ok(()) };
-            let Some(entry) = listing.next() else {
-                self.listing = None;
-                settle.end_scan();
-                self.orphans.end_scan();
-                self.ignored.end_scan(self.fs.dir_path(&self.staging), self.rules.include.is_some());
-                return Ok(());
+            let is_news = self.tree.has_news();
+            let (spot, entry) = match self.tree.next(is_news) {
+                Ok(Some(found)) => found,
+                Ok(None) if is_news => continue,
+                Ok(None) => {
+                    self.end_scan(settle);
+                    return Ok(());
+                }
+                Err((path, Closed::Never(why))) => {
+                    self.note(path.as_os_str(), why, is_news);
+                    continue;
+                }
+                Err((_, Closed::Gone)) => continue,
+                // Staging itself: the error is not about a part of it.
+                Err((path, Closed::Unread(error))) if path.as_os_str().is_empty() => return Err(error),
+                Err((path, Closed::Unread(error))) => {
+                    self.tree.note_unread(path.clone(), &error);
+                    settle.could_not_look();
+                    self.note(path.as_os_str(), Ignored::Unreadable, is_news);
+                    continue;
+                }
             };
-            let entry = entry?;
-            self.look_at_entry(settle, &entry, now)?;
+            self.look_at_entry(settle, &spot, &entry, is_news, now)?;
         }
         Ok(())
     }
 
+    fn end_scan(&mut self, settle: &mut Settle) {
+        if !self.tree.is_scanning() {
+            return;
+        }
+        if self.tree.has_read_all() {
+            self.orphans.end_scan();
+        }
+        settle.end_scan_except(&|name| self.tree.is_unread(name));
+        self.tree.end_scan();
+        self.ignored.end_scan(self.tree.path(), self.rules.include.is_some());
+    }
+
+    /// An entry is ignored: the running scan counts it, an event does not.
+    fn note(&mut self, name: &OsStr, why: Ignored, is_news: bool) {
+        if is_news {
+            self.ignored.name(self.tree.path(), name, why);
+        } else {
+            self.ignored.count(self.tree.path(), name, why);
+        }
+    }
+
     /// Checks one entry. For a sidecar, its data file is checked, because it may be missing; each data file only once per
     /// scan.
-    fn look_at_entry(&mut self, settle: &mut Settle, entry: &DirEntry, now: Duration) -> fs::Result<()> {
-        let of_kind = entry.kind.and_then(Ignored::of_kind);
+    fn look_at_entry(
+        &mut self,
+        settle: &mut Settle,
+        spot: &Spot<F>,
+        entry: &DirEntry,
+        is_news: bool,
+        now: Duration,
+    ) -> fs::Result<()> {
+        let kind = self.kind(spot, entry);
+        let path = spot.path.join(&entry.name);
+        if kind == Some(FileKind::Directory) && self.rules.tree.is_some() {
+            let why = self.rules.ignored_dir(&entry.name).or_else(|| self.tree.too_far(&path));
+            match why {
+                Some(why) => self.note(path.as_os_str(), why, is_news),
+                None => self.tree.add(path, is_news),
+            }
+            return Ok(());
+        }
+        let of_kind = kind.and_then(Ignored::of_kind);
         let why = of_kind.or_else(|| self.rules.ignored(&entry.name));
         if let Some(why) = why {
-            self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
+            self.note(path.as_os_str(), why, is_news);
             if of_kind.is_none() && settle.searches() {
-                match self.fs.stat(&self.staging, &entry.name) {
+                match self.fs.stat(&spot.dir, &entry.name) {
                     Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
                     Err(_) => settle.could_not_look(),
                 }
@@ -164,24 +258,34 @@ impl<F: Fs> Scanner<F> {
             }
         }
         let Some(name) = self.rules.subject(&entry.name) else { return Ok(()) };
-        if self.rules.sidecar_suffix.is_some() && settle.is_seen(&name) {
+        let is_listed = name == entry.name;
+        let name = if is_listed { path } else { spot.path.join(name) };
+        if self.rules.sidecar_suffix.is_some() && settle.is_seen(name.as_os_str()) {
             return Ok(());
         }
-        let is_listed = name == entry.name;
-        if let Some(why) = self.look_at(settle, &Arc::from(name), false, now)?
+        let name: Arc<OsStr> = Arc::from(name.as_os_str());
+        if let Some(why) = self.look_there(settle, Some(spot), &name, false, now)?
             && is_listed
         {
-            self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
+            self.note(&name, why, is_news);
         }
         Ok(())
     }
 
+    /// What an entry is. Where listings do not report it, only a stat shows which entries are directories.
+    fn kind(&self, spot: &Spot<F>, entry: &DirEntry) -> Option<FileKind> {
+        if entry.kind.is_some() || self.rules.tree.is_none() {
+            return entry.kind;
+        }
+        self.fs.stat(&spot.dir, &entry.name).ok().flatten().map(|stat| stat.kind)
+    }
+
     /// Checks the file that an event was about.
     pub fn look(&mut self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
-        let Some(name) = self.rules.subject(name) else { return Ok(()) };
-        let name = Arc::from(name);
+        let Some(subject) = self.rules.subject(subdir::file_name(name)) else { return Ok(()) };
+        let name = Arc::from(subdir::beside(name, &subject));
         if let Some(why) = self.look_at(settle, &name, true, now)? {
-            self.ignored.name(self.fs.dir_path(&self.staging), &name, why);
+            self.ignored.name(self.tree.path(), &name, why);
         }
         Ok(())
     }
@@ -194,16 +298,37 @@ impl<F: Fs> Scanner<F> {
         nudged: bool,
         now: Duration,
     ) -> fs::Result<Option<Ignored>> {
+        match self.tree.spot(subdir::dir_of(name)) {
+            Ok(spot) => self.look_there(settle, Some(&spot), name, nudged, now),
+            Err(Closed::Gone | Closed::Never(_)) => self.look_there(settle, None, name, nudged, now),
+            // Nothing is known of the file. The next scan tries again, and says so.
+            Err(Closed::Unread(_)) => {
+                settle.could_not_look();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The same, in its directory; None if that is not there any more.
+    fn look_there(
+        &mut self,
+        settle: &mut Settle,
+        spot: Option<&Spot<F>>,
+        name: &Arc<OsStr>,
+        nudged: bool,
+        now: Duration,
+    ) -> fs::Result<Option<Ignored>> {
         let suffix = self.rules.sidecar_suffix.clone();
-        let mut stat = self.stat(settle, name)?;
+        let mut stat = self.stat(settle, spot, name)?;
         let sidecar = suffix.as_ref().and_then(|suffix| {
             // A sidecar with too long a name cannot exist.
-            let found = self.fs.stat(&self.staging, &sidecar_name(name, suffix)).unwrap_or(None);
+            let sidecar = sidecar_name(subdir::file_name(name), suffix);
+            let found = self.fs.stat(&spot?.dir, &sidecar).unwrap_or(None);
             found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
         });
         if stat == Some(None) && sidecar.is_some() {
             // Both may have come since the first stat.
-            stat = self.stat(settle, name)?;
+            stat = self.stat(settle, spot, name)?;
         }
         let is_missing = stat == Some(None);
         let stat = stat.flatten();
@@ -211,8 +336,8 @@ impl<F: Fs> Scanner<F> {
         let file = stat.filter(|_| other.is_none());
         if file.is_some() {
             self.ignored.matched();
-            if self.ignored.minds_escapes() && self.rules.escapes_by_case(name) {
-                self.ignored.escaped(self.fs.dir_path(&self.staging), name);
+            if self.ignored.minds_escapes() && self.rules.escapes_by_case(subdir::file_name(name)) {
+                self.ignored.escaped(self.tree.path(), name);
             }
         }
         let clocks = || (self.fs.now(), now);
@@ -241,10 +366,16 @@ impl<F: Fs> Scanner<F> {
     }
 
     /// The file of that name, or None if there is none; None as a whole if it cannot be determined.
-    fn stat(&self, settle: &mut Settle, name: &OsStr) -> fs::Result<Option<Option<fs::Stat>>> {
-        match self.fs.stat(&self.staging, name) {
-            // The directory as a whole fails: the error is not about this name.
-            Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => Err(error),
+    fn stat(
+        &self,
+        settle: &mut Settle,
+        spot: Option<&Spot<F>>,
+        name: &OsStr,
+    ) -> fs::Result<Option<Option<fs::Stat>>> {
+        let Some(spot) = spot else { return Ok(Some(None)) };
+        match self.fs.stat(&spot.dir, subdir::file_name(name)) {
+            // Staging as a whole fails: the error is not about this name.
+            Err(error) if self.tree.is_failing() => Err(error),
             // One bad inode is no reason to stop; the next scan checks it again.
             Err(error) => {
                 tracing::warn!(event = "stat_failed", path = log::path(&error.path), error = %error);
@@ -257,7 +388,7 @@ impl<F: Fs> Scanner<F> {
 
     fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
         if let Some(suffix) = &self.rules.sidecar_suffix {
-            self.notes.orphaned(sidecar, &self.fs.dir_path(&self.staging).join(sidecar_name(name, suffix)));
+            self.notes.orphaned(sidecar, &self.tree.path().join(sidecar_name(name, suffix)));
         }
     }
 
@@ -309,7 +440,7 @@ mod tests {
         let rules = NameRules {
             include: Patterns::new(&["*.csv".to_owned()]).unwrap(),
             exclude: Patterns::new(&["old*".to_owned()]).unwrap(),
-            sidecar_suffix: None,
+            ..NameRules::default()
         };
         let judge = |name: &str| rules.ignored(OsStr::new(name));
         assert_eq!(judge("A.CSV"), Some(Ignored::NotIncluded { but_for_case: true }));

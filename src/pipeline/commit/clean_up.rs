@@ -28,6 +28,7 @@ impl<F: Fs> Committer<F> {
         duplicates: Vec<Work<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
+        self.staging.dirs.forget_staged();
         let mut used_sidecars = Vec::with_capacity(moved.len());
         for work in &moved {
             used_sidecars.push(self.clean_up(work)?);
