@@ -254,7 +254,11 @@ fn watch(config: &Config) -> Hints {
     };
     let (sender, receiver) = channel::bounded(limits::HINTS_MAX);
     let overflowed = Arc::new(AtomicBool::new(false));
-    let hints = Hints { receiver, overflowed: overflowed.clone(), hears_all: Inotify::hears_all(input) };
+    let tree = config.selection.tree;
+    // Another mount may be of a kind that does not report everything.
+    let hears_all = Inotify::hears_all(input) && !tree.is_some_and(|tree| tree.cross_mounts);
+    let watched = tree.map(|_| watch.watched());
+    let hints = Hints { receiver, overflowed: overflowed.clone(), hears_all, watched };
     let started = thread::Builder::new().name("inotify".to_owned()).spawn(move || {
         loop {
             let hint = watch.wait().unwrap_or(Hint::Ended);

@@ -172,6 +172,11 @@ impl<F: Fs> Scanner<F> {
         why.is_some() || self.tree.add_news(Path::new(name))
     }
 
+    /// True for a directory that could not be read.
+    pub fn could_not_read(&self, name: &OsStr) -> bool {
+        self.tree.was_unread(Path::new(name))
+    }
+
     /// Checks the next names of the reported directories, then of the running scan.
     pub fn slice(&mut self, settle: &mut Settle, now: Duration) -> fs::Result<()> {
         for _ in 0..SCAN_SLICE_NAMES {

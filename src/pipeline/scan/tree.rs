@@ -168,6 +168,11 @@ impl<F: Fs> Tree<F> {
         self.unread.covers(name)
     }
 
+    /// True for a directory that could not be read.
+    pub(super) fn was_unread(&self, path: &Path) -> bool {
+        self.unread.has(path)
+    }
+
     pub(super) fn note_unread(&mut self, path: Arc<Path>, error: &fs::Error) {
         self.unread.note(path, error);
     }

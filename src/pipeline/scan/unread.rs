@@ -49,6 +49,11 @@ impl Unread {
         self.now.is_empty()
     }
 
+    /// True for a directory that could not be read.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.told.contains(path)
+    }
+
     /// True if the scan may not have seen this file, because a directory above it could not be read.
     pub(super) fn covers(&self, name: &OsStr) -> bool {
         self.are_many || !self.now.is_empty() && Path::new(name).ancestors().any(|above| self.now.contains(above))
