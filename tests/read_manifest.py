@@ -30,8 +30,8 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 # The keys in the order of the page's table.
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
-    "path", "path_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "warehouse_path_base64",
-    "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "header_faults", "malformed_line",
+    "path", "path_base64", "subdir", "subdir_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path",
+    "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
 VALIDATED = ["rows", "columns", "header"]
@@ -69,8 +69,8 @@ def constant(text):
     raise Wrong(f"{text} is no JSON")
 
 
-def exact_path(line, key):
-    """The path's bytes."""
+def exact_bytes(line, key):
+    """The bytes of a path, or of a part of one."""
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:
@@ -89,6 +89,12 @@ def exact_path(line, key):
             pass
         else:
             raise Wrong(f"{key}_base64 stands beside a path that is UTF-8")
+    return path
+
+
+def exact_path(line, key):
+    """The path's bytes."""
+    path = exact_bytes(line, key)
     must(path.startswith(b"/") and len(path) <= PATH_BYTES_MAX, f"{key} is not an absolute path")
     must(b"\0" not in path and path.rsplit(b"/", 1)[1] not in (b"", b".", b".."), f"{key} ends in no name")
     return path
@@ -169,7 +175,13 @@ def parse(raw, hour=None):
     must(integer(line["mtime"], I64_MIN, I64_MAX), "mtime is no number")
     at = instant(line["ingested_at"])
     must(hour is None or at.strftime("%Y/%m/%d/%H") == hour, "it stands in the manifest of another hour")
-    exact_path(line, "path")
+    source = exact_path(line, "path")
+    must("subdir" in line or "subdir_base64" not in line, "subdir_base64 without subdir")
+    if "subdir" in line:
+        subdir = exact_bytes(line, "subdir")
+        parts = subdir.split(b"/")
+        must(all(part not in (b"", b".", b"..") for part in parts) and b"\0" not in subdir, "subdir is no relative path")
+        must(source.rsplit(b"/", 1)[0].endswith(b"/" + subdir), "path is not in subdir")
     partition = exact_path(line, "warehouse_path").split(b"/")[-2]
     must(partition.decode("utf-8", "replace") == f"ingest_date={at:%Y-%m-%d}", "it names the partition of another day")
     must("verified_by" not in line or line["verified_by"] in ALGORITHMS, "verified_by names no algorithm")
@@ -281,6 +293,11 @@ BLANK = {"column": 2, "fault": "blank", "first_column": None}
 REPEATED = {"column": 3, "fault": "repeated", "first_column": 1}
 NAMES = {"rows": 0, "columns": 3, "header": ["id", " ", "id"], "header_faults": [BLANK, REPEATED]}
 ODD = {"path": "/staging/o\ufffd.csv", "path_base64": base64.b64encode(b"/staging/o\xff.csv").decode()}
+BELOW = {"path": "/staging/a/b c/orders.csv", "subdir": "a/b c"}
+ODD_BELOW = {
+    "path": "/staging/o\ufffd/a.csv", "path_base64": base64.b64encode(b"/staging/o\xff/a.csv").decode(),
+    "subdir": "o\ufffd", "subdir_base64": base64.b64encode(b"o\xff").decode(),
+}
 HOUR = "2026/11/23/20"
 
 
@@ -296,6 +313,8 @@ def good_lines():
     yield written(GOOD | NAMES | {"header": None})
     yield written(GOOD | {"rows": 0, "columns": None, "header": None})
     yield written(GOOD | ODD)
+    yield written(GOOD | BELOW)
+    yield written(GOOD | ODD_BELOW)
     yield written(GOOD | {"verified_by": "md5", "path": '/staging/a"\\\n\x7f\u2028é.csv', "inode": U64_MAX})
 
 
@@ -332,6 +351,10 @@ def bad_lines():
         line = GOOD | {key: value}
         raw = written(line) if key in KEYS else json.dumps(line, separators=(",", ":")).encode()
         yield f"{key}: {value}", raw
+    for subdir in ["", "/a", "a/", "a//b", "a/../b", "a", "b", None, 7]:
+        yield f"subdir {subdir}", written(GOOD | BELOW | {"subdir": subdir})
+    yield "another exact subdir", written(GOOD | ODD_BELOW | {"subdir": "o"})
+    yield "subdir_base64 alone", written(GOOD | {"subdir_base64": "bw=="})
     yield "another exact path", written(GOOD | ODD | {"path": "/staging/o.csv"})
     yield "base64 with other bits at its end", written(GOOD | {"path": "/o\ufffd.c", "path_base64": "L2//LmN="})
     for more in [

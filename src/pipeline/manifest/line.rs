@@ -10,13 +10,14 @@ use serde::Serialize;
 use crate::journal::hex;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{HeaderFault, Profile};
+use crate::pipeline::subdir::subdir;
 use crate::types::{Algorithm, IngestId, UnixMillis};
 
 /// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
-/// The longest line: two paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
-/// column names, with each byte escaped to six; the header's faults, of 60 bytes at most; and the rest.
+/// The longest line: two paths and a part of one, of 4,096 bytes, with each byte escaped to six, and each once more as
+/// base64; the column names, with each byte escaped to six; the header's faults, of 60 bytes at most; and the rest.
 pub const LINE_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Serialize)]
@@ -24,6 +25,11 @@ struct Line<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
+    /// None for a file directly in staging.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdir: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdir_base64: Option<String>,
     sha256: String,
     device: u64,
     inode: u64,
@@ -96,10 +102,13 @@ pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
 pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
+    let (subdir, subdir_base64) = json_path(subdir(ingest));
     let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
     let line = Line {
         path: &path,
         path_base64,
+        subdir: Some(&*subdir).filter(|subdir| !subdir.is_empty()),
+        subdir_base64,
         sha256: target.sha256.hex(),
         device: ingest.identity.device,
         inode: ingest.identity.inode,

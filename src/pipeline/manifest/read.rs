@@ -31,6 +31,8 @@ const WINDOW_BYTES: usize = 4 * LINE_BYTES_MAX;
 pub struct Listed {
     /// Where the file was found.
     pub source_path: PathBuf,
+    /// How many directories below staging that is.
+    pub levels: usize,
     /// The SHA-256 of its content.
     pub sha256: Sha256,
     /// `st_dev` of the staged file.
@@ -51,6 +53,13 @@ pub struct Listed {
     pub ingested_at: UnixMillis,
 }
 
+impl Listed {
+    /// The staging directory from which the file came.
+    pub fn input(&self) -> Option<&Path> {
+        self.source_path.ancestors().nth(self.levels.saturating_add(1))
+    }
+}
+
 /// The keys of a line.
 #[derive(Deserialize)]
 struct Keys<'a> {
@@ -58,6 +67,8 @@ struct Keys<'a> {
     path: Cow<'a, str>,
     #[serde(borrow)]
     path_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    subdir: Option<Cow<'a, str>>,
     #[serde(borrow)]
     sha256: Cow<'a, str>,
     device: u64,
@@ -97,6 +108,7 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
         keys.journal.as_deref().map(|text| from_hex(text).ok_or("journal is not 32 hex digits")).transpose()?;
     let at = humantime::parse_rfc3339(&keys.ingested_at).map_err(|error| format!("ingested_at: {error}"))?;
     Ok(Listed {
+        levels: keys.subdir.map_or(0, |subdir| Path::new(&*subdir).iter().count()),
         source_path: exact_path("path", &keys.path, keys.path_base64.as_deref())?,
         sha256,
         device: keys.device,
