@@ -73,6 +73,7 @@ impl<F: Fs> Committer<F> {
         let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
         let mut taken: HashSet<Sha256> = HashSet::new();
+        let mut chosen: HashSet<PathBuf> = HashSet::new();
         for file in hashed {
             let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
             if original.is_none() && !taken.insert(file.sha256) {
@@ -102,10 +103,13 @@ impl<F: Fs> Committer<F> {
                         plan.records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
                     }
                     let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
+                    let name = subdir::file_name(&file.settled.name);
+                    let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), &chosen);
+                    chosen.insert(warehouse_path.clone());
                     plan.records.push(Record::Hashed(HashedRecord {
                         ingest_id: id,
                         sha256: file.sha256,
-                        warehouse_path: self.first_choice(&partition, subdir::file_name(&file.settled.name), &file.sha256, id),
+                        warehouse_path,
                         copy: file.copy,
                         verified_by: file.verified_by,
                     }));
@@ -116,10 +120,18 @@ impl<F: Fs> Committer<F> {
         Ok(plan)
     }
 
-    /// The first name in `partition` that no undecided file has.
-    fn first_choice(&self, partition: &Path, name: &OsStr, sha256: &Sha256, id: IngestId) -> PathBuf {
+    /// The first name in `partition` that neither an undecided file has, nor another one of the batch: files of several
+    /// directories may have one name. If two HASHED files had one path, the next start could take the file there for
+    /// the wrong one of them.
+    fn first_choice(
+        &self,
+        partition: &Path,
+        name: &OsStr,
+        (sha256, id): (&Sha256, IngestId),
+        chosen: &HashSet<PathBuf>,
+    ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        choices.find(|path| !self.pending.undecided.contains(path)).unwrap_or_else(|| partition.join(name))
+        choices.find(|path| !self.pending.undecided.contains(path) && !chosen.contains(path)).unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.

@@ -18,11 +18,13 @@ use csv_ingestor::pipeline::commit::Committer;
 use csv_ingestor::pipeline::hash::Hasher;
 use csv_ingestor::pipeline::patience::OnFull;
 use csv_ingestor::pipeline::places::Accepts;
-use csv_ingestor::pipeline::scan::{NameRules, Scanner};
+use csv_ingestor::pipeline::scan::{NameRules, Scanner, TreeRules};
 use csv_ingestor::pipeline::settle::{Mode, Settle};
 use csv_ingestor::pipeline::{HashResult, Outcome, Report};
 
-use super::scenario::{Compacts, Moment, Phase, REMEMBERED, STATE, Scenario};
+use super::scenario::{
+    Compacts, DUPLICATES, MANIFESTS, Moment, Phase, QUARANTINE, REMEMBERED, STATE, Scenario, WAREHOUSE,
+};
 use super::turns::Meanwhile;
 use super::view::Digest;
 
@@ -132,14 +134,19 @@ impl<'a> Run<'a> {
         let keeps = scenario.duplicates == DuplicateAction::Keep;
         let kept: Vec<_> = committer.index().kept().filter(|_| keeps).copied().collect();
         let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
-        let rules = NameRules { sidecar_suffix: scenario.sidecars.then(|| ".ok".into()), ..NameRules::default() };
+        let rules = NameRules {
+            sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
+            tree: scenario.tree.then_some(TreeRules { max_depth: 16, cross_mounts: false }),
+            ..NameRules::default()
+        };
         let mut resumed = Vec::new();
         for (id, mut settled) in recovered.resumed {
             settle.adopt(&mut settled);
             committer.resume(settled.ticket, id);
             resumed.push(settled);
         }
-        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules);
+        let own = [WAREHOUSE, MANIFESTS, STATE, QUARANTINE, DUPLICATES].map(Into::into).to_vec();
+        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules).with_own(own);
         let (batch, digests) = (Vec::new(), BTreeMap::new());
         let hasher = Hasher::new(shared);
         let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, batch, digests };

@@ -58,6 +58,8 @@ pub const HALVES: Failing = Failing { split_renames: true, torn_syncs: false, ab
 pub struct Scenario {
     pub name: &'static str,
     pub cross: bool,
+    /// Directories in staging are entered.
+    pub tree: bool,
     pub sidecars: bool,
     pub duplicates: DuplicateAction,
     /// Files are validated.
@@ -104,6 +106,7 @@ impl Scenario {
         Scenario {
             name,
             cross: false,
+            tree: false,
             sidecars: false,
             duplicates: DuplicateAction::Keep,
             validate: None,

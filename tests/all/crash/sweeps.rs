@@ -13,6 +13,7 @@ mod names;
 mod places;
 mod power;
 mod process;
+mod tree;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
