@@ -25,6 +25,7 @@
 mod doubt;
 mod foresee;
 mod mistaken;
+mod strays;
 
 use std::sync::Arc;
 
@@ -139,6 +140,7 @@ impl<F: Fs> Committer<F> {
         // Files may come from the staging directories of earlier settings.
         let inputs: Vec<_> = self.index.open().map(|ingest| ingest.settings.input.clone()).collect();
         inputs.iter().for_each(|input| self.staging.dirs.stage(input, None));
+        self.resolve_strays()?;
         let mut recovered = Recovered::default();
         self.resume_discovered(&mut recovered)?;
         let unseen = self.finish_hashed(&mut recovered)?;

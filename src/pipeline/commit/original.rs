@@ -31,7 +31,7 @@ pub(super) enum Standing {
 impl<F: Fs> Committer<F> {
     /// True if the content, whose staged file has the identity `staged`, may be removed from staging. If not, an event
     /// says why.
-    pub(super) fn original_stands(
+    pub(in crate::pipeline) fn original_stands(
         &mut self,
         path: &Path,
         staged: &FileIdentity,
