@@ -17,8 +17,8 @@ use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
-use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::scan::patterns::Patterns;
+use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::journal::names;
-use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::scan::patterns::Patterns;
+use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::settle::bounds::Bounds;
 
 /// The longest answer that is read: patterns come from a command line, which cannot be longer.

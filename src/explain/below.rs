@@ -20,7 +20,8 @@ pub(super) fn not_entered<F: Fs>(
         return Ok(None);
     }
     let Some(rules) = context.rules.tree else {
-        let summary = "it is below a directory in staging; only files directly in staging are ingested (without --recursive)";
+        let summary =
+            "it is below a directory in staging; only files directly in staging are ingested (without --recursive)";
         return Ok(Some(Answer::new(path, "UNKNOWN", summary)));
     };
     let ignored = |dir: &Path, why: Ignored| {
@@ -51,12 +52,7 @@ pub(super) fn not_entered<F: Fs>(
 }
 
 /// False for one of the ingestor's own directories.
-fn is_entered<F: Fs>(
-    context: &Context<'_, F>,
-    settings: &Settings,
-    dir: &Path,
-    crosses: bool,
-) -> fs::Result<bool> {
+fn is_entered<F: Fs>(context: &Context<'_, F>, settings: &Settings, dir: &Path, crosses: bool) -> fs::Result<bool> {
     let fs = context.fs;
     let opened = fs.open_beneath(&fs.open_dir(&settings.input)?, dir, crosses)?;
     let key = fs.stat_dir(&opened)?.identity.key();

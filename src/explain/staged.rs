@@ -14,12 +14,12 @@ use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{DuplicateAction, Settings};
 use crate::journal::report::FileReport;
-use crate::pipeline::{WhyNot, subdir};
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
 use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::settle::bounds::age;
 use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
+use crate::pipeline::{WhyNot, subdir};
 use crate::types::{FileIdentity, Sha256};
 
 /// Answers for a path in staging, in a directory that is entered; `known` contains the files that the journal knows at this path.

@@ -371,12 +371,7 @@ impl<F: Fs> Scanner<F> {
     }
 
     /// The file of that name, or None if there is none; None as a whole if it cannot be determined.
-    fn stat(
-        &self,
-        settle: &mut Settle,
-        spot: Option<&Spot<F>>,
-        name: &OsStr,
-    ) -> fs::Result<Option<Option<fs::Stat>>> {
+    fn stat(&self, settle: &mut Settle, spot: Option<&Spot<F>>, name: &OsStr) -> fs::Result<Option<Option<fs::Stat>>> {
         let Some(spot) = spot else { return Ok(Some(None)) };
         match self.fs.stat(&spot.dir, subdir::file_name(name)) {
             // Staging as a whole fails: the error is not about this name.

@@ -151,8 +151,7 @@ impl Settle {
         self.abandon_scan();
         let census = &mut self.census;
         self.tracked.retain(|name, tracked| {
-            let stays =
-                tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. }) || is_unread(name);
+            let stays = tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. }) || is_unread(name);
             if !stays {
                 tracked.leave(census);
             }

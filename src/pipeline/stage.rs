@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
-use super::{sidecar, subdir};
 use super::why_not::Refusal;
+use super::{sidecar, subdir};
 use crate::fs::Fs;
 use crate::journal::ingest::Kept;
 use crate::journal::record::{AbandonReason, Copy, Profile, QuarantineCause};

@@ -55,6 +55,6 @@ mod scenarios;
 mod second_reader;
 mod service;
 mod settle;
-mod tree;
 mod tidy;
+mod tree;
 mod world;

@@ -131,7 +131,9 @@ impl<F: Fs> Committer<F> {
         chosen: &HashSet<PathBuf>,
     ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        choices.find(|path| !self.pending.undecided.contains(path) && !chosen.contains(path)).unwrap_or_else(|| partition.join(name))
+        choices
+            .find(|path| !self.pending.undecided.contains(path) && !chosen.contains(path))
+            .unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.

@@ -26,10 +26,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
     /// None for a file directly in staging.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subdir: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subdir_base64: Option<String>,
+    #[serde(flatten)]
+    subdir: Option<SubdirFields<'a>>,
     sha256: String,
     device: u64,
     inode: u64,
@@ -46,6 +44,22 @@ struct Line<'a> {
     verified_by: Option<Algorithm>,
     #[serde(flatten)]
     profile: Option<ProfileFields<'a>>,
+}
+
+/// The fields of a file below a directory in staging.
+#[derive(Serialize)]
+struct SubdirFields<'a> {
+    subdir: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdir_base64: Option<String>,
+}
+
+impl<'a> SubdirFields<'a> {
+    fn of(ingest: &'a Ingest) -> Option<SubdirFields<'a>> {
+        let path = subdir(ingest);
+        let (subdir, subdir_base64) = json_path(path);
+        (!path.as_os_str().is_empty()).then_some(SubdirFields { subdir, subdir_base64 })
+    }
 }
 
 /// The fields of a validated file. Null where unknown.
@@ -102,13 +116,11 @@ pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
 pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
-    let (subdir, subdir_base64) = json_path(subdir(ingest));
     let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
     let line = Line {
         path: &path,
         path_base64,
-        subdir: Some(&*subdir).filter(|subdir| !subdir.is_empty()),
-        subdir_base64,
+        subdir: SubdirFields::of(ingest),
         sha256: target.sha256.hex(),
         device: ingest.identity.device,
         inode: ingest.identity.inode,

@@ -40,9 +40,8 @@ impl<F: Fs> Committer<F> {
         for ingest in open.iter().filter(|_| !found.is_empty()) {
             for what in KINDS {
                 let name = aside_name(&store, ingest.id, what);
-                let is_stray = |path: &&PathBuf| {
-                    path.file_name() == Some(&name) && path.parent() != ingest.source_path.parent()
-                };
+                let is_stray =
+                    |path: &&PathBuf| path.file_name() == Some(&name) && path.parent() != ingest.source_path.parent();
                 for path in found.iter().filter(is_stray) {
                     self.resolve_stray(ingest, what, path)?;
                 }

@@ -68,6 +68,8 @@ impl<F: Fs> Staging<F> {
         let ended = match is_it {
             Ok(true) => match self.fs.unlink(from, &aside) {
                 Ok(()) => return Ok(()),
+                // Another process has removed it, with its directory perhaps; the new name may be the last.
+                Err(error) if error.is_not_found() => return Ok(()),
                 failed => failed,
             },
             Ok(false) => Ok(()),

@@ -103,7 +103,8 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     if upstream.is_aborted() {
         return;
     }
-    let withdraws = matches!(act, Act::Dir(_) | Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
+    let withdraws =
+        matches!(act, Act::Dir(_) | Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
     model.withdrew |= model.rules.sidecars && withdraws;
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),

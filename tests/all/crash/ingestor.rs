@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
         let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
         let rules = NameRules {
             sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
-            tree: scenario.tree.then_some(TreeRules { max_depth: 16, cross_mounts: false }),
+            tree: scenario.is_tree().then_some(TreeRules { max_depth: 16, cross_mounts: false }),
             ..NameRules::default()
         };
         let mut resumed = Vec::new();

@@ -58,8 +58,6 @@ pub const HALVES: Failing = Failing { split_renames: true, torn_syncs: false, ab
 pub struct Scenario {
     pub name: &'static str,
     pub cross: bool,
-    /// Directories in staging are entered.
-    pub tree: bool,
     pub sidecars: bool,
     pub duplicates: DuplicateAction,
     /// Files are validated.
@@ -106,7 +104,6 @@ impl Scenario {
         Scenario {
             name,
             cross: false,
-            tree: false,
             sidecars: false,
             duplicates: DuplicateAction::Keep,
             validate: None,
@@ -121,6 +118,11 @@ impl Scenario {
             odd: Odd::default(),
             crashed: Crashed::one_in(1),
         }
+    }
+
+    /// True if directories in staging are entered: if there are any at the beginning.
+    pub fn is_tree(&self) -> bool {
+        self.before.iter().any(|act| matches!(act, Act::Write(name, _) if *name >= act::IN_TREE))
     }
 
     /// The scenarios that are swept.

@@ -1,7 +1,7 @@
 //! `--recursive`: directories below staging, which other programs make, move and remove as they like.
 
-mod moves;
 mod mounts;
+mod moves;
 mod names;
 mod upstreams;
 

@@ -19,7 +19,7 @@ fn before() -> Vec<Act> {
 }
 
 fn tree(name: &'static str) -> Scenario {
-    Scenario { tree: true, before: before(), ..Scenario::plain(name) }
+    Scenario { before: before(), ..Scenario::plain(name) }
 }
 
 /// Without disturbances by upstreams.
@@ -34,10 +34,16 @@ fn calm() -> Vec<Scenario> {
         Scenario {
             validate: Some(Validation { refuse: true, ..Validation::default() }),
             quarantines: true,
-            before: [before(), vec![Act::Write(IN_TREE + 1, MALFORMED), Act::Write(IN_TREE + 4, MALFORMED + 1)]].concat(),
+            before: [before(), vec![Act::Write(IN_TREE + 1, MALFORMED), Act::Write(IN_TREE + 4, MALFORMED + 1)]]
+                .concat(),
             ..tree("a tree, with quarantine")
         },
-        Scenario { odd: links, duplicates: DuplicateAction::Remove, before: twice(), ..tree("a tree, renames by link") },
+        Scenario {
+            odd: links,
+            duplicates: DuplicateAction::Remove,
+            before: twice(),
+            ..tree("a tree, renames by link")
+        },
     ]
 }
 

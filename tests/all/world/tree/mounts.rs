@@ -55,14 +55,21 @@ fn the_ingestors_own_directories_are_never_entered() {
     let place = Place::new();
     let [quarantine, duplicates] = ["quarantine", "duplicates"].map(|name| place.root.path().join(name));
     let options = [
-        "--recursive", "--cross-mounts", "--stability-seconds", "0", "--validate", "csv",
-        "--quarantine", quarantine.to_str().unwrap(), "--duplicates", "move",
-        "--duplicates-dir", duplicates.to_str().unwrap(),
+        "--recursive",
+        "--cross-mounts",
+        "--validate",
+        "csv",
+        "--quarantine",
+        quarantine.to_str().unwrap(),
+        "--duplicates",
+        "move",
+        "--duplicates-dir",
+        duplicates.to_str().unwrap(),
     ];
     put(&place.staging, "d/a.csv", 1);
     put(&place.staging, "d/b.csv", 1);
     std::fs::write(place.staging.join("bad.csv"), "id,name\n1\n").unwrap();
-    place.once_ok(&options);
+    place.once_failing(&options);
     let partition = std::fs::read_dir(&place.warehouse).unwrap().map(|entry| entry.unwrap().path());
     let partition = partition.into_iter().find(|path| path.to_string_lossy().contains("ingest_date")).unwrap();
     let own = [&place.warehouse, &place.manifests, &place.state, &quarantine, &duplicates, &partition, &place.staging];

@@ -21,7 +21,8 @@ fn without_recursive_no_directory_is_entered() {
 #[test]
 fn hidden_excluded_and_deep_directories_are_not_entered() {
     let place = Place::new();
-    for (seed, name) in (1..).zip(["a.csv", "d/b.csv", "d/e/c.csv", "d/e/f/d.csv", ".h/e.csv", "d/.rsync/f.csv", "old/g.csv"])
+    for (seed, name) in
+        (1..).zip(["a.csv", "d/b.csv", "d/e/c.csv", "d/e/f/d.csv", ".h/e.csv", "d/.rsync/f.csv", "old/g.csv"])
     {
         put(&place.staging, name, seed);
     }
@@ -29,7 +30,8 @@ fn hidden_excluded_and_deep_directories_are_not_entered() {
     let options = ["--recursive", "--max-depth", "2", "--exclude", "old"];
     let forecast = out(&place.once_ok(&[&options[..], &["--dry-run"]].concat()));
     let said = out(&place.once_ok(&options));
-    let ignored = |text: &str| text.lines().filter(|line| line.starts_with("IGNORED")).map(str::to_owned).collect::<Vec<_>>();
+    let ignored =
+        |text: &str| text.lines().filter(|line| line.starts_with("IGNORED")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(ignored(&forecast), ignored(&said));
     for (dir, why) in [
         ("d/e/f", "deeper than --max-depth"),
@@ -127,18 +129,26 @@ fn what_is_moved_away_keeps_its_directory() {
     let [quarantine, duplicates] = ["quarantine", "duplicates"].map(|name| place.root.path().join(name));
     put(&place.staging, "a/b/first.csv", 1);
     let options = [
-        "--recursive", "--validate", "csv", "--quarantine", quarantine.to_str().unwrap(),
-        "--duplicates", "move", "--duplicates-dir", duplicates.to_str().unwrap(),
+        "--recursive",
+        "--validate",
+        "csv",
+        "--quarantine",
+        quarantine.to_str().unwrap(),
+        "--duplicates",
+        "move",
+        "--duplicates-dir",
+        duplicates.to_str().unwrap(),
     ];
     place.once_ok(&options);
     put(&place.staging, "a/c/second.csv", 1);
     let bad = place.staging.join("a/d e/bad.csv");
     std::fs::create_dir_all(bad.parent().unwrap()).unwrap();
     std::fs::write(&bad, "id,name\n1\n").unwrap();
-    place.once_ok(&options);
+    place.once_failing(&options);
     assert_eq!(staged(&place), Vec::<String>::new());
     assert!(duplicates.join("a/c/second.csv").exists());
-    let names: Vec<_> = std::fs::read_dir(quarantine.join("a/d e")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(quarantine.join("a/d e")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
     let file = names.iter().find(|path| path.extension().unwrap() == "csv").unwrap();
     let explained = place.subcommand(&["explain", file.to_str().unwrap(), "--json"]);
