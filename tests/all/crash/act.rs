@@ -140,13 +140,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
             upstream.write(sidecar_of(&path_of(*name)), marker).unwrap();
             Some(sidecar_of(&path_of(*name)))
         }
-        Act::Half(name, body) => {
-            let content = content_of(*body);
-            dirs::make_parent(upstream, model, &path_of(*name));
-            model.may_become(&content[..content.len() / 2]);
-            upstream.write(path_of(*name), &content[..content.len() / 2]).unwrap();
-            Some(path_of(*name))
-        }
+        Act::Half(name, body) => half(upstream, model, &path_of(*name), &content_of(*body)),
         _ => {
             happen(act, upstream, model);
             None
@@ -251,6 +245,13 @@ fn write(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &
     model.may_become(content);
     upstream.write(path, content).unwrap();
     with_sidecar(upstream, model, path, content);
+    Some(path.to_path_buf())
+}
+
+fn half(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {
+    dirs::make_parent(upstream, model, path);
+    model.may_become(&content[..content.len() / 2]);
+    upstream.write(path, &content[..content.len() / 2]).unwrap();
     Some(path.to_path_buf())
 }
 
