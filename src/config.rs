@@ -4,7 +4,7 @@
 
 pub mod file;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{DuplicateAction, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
+use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
@@ -21,6 +22,8 @@ use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
+use crate::pipeline::settle::order::Order;
+use crate::pipeline::sidecar::SidecarNames;
 
 /// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
@@ -59,14 +62,16 @@ pub struct Config {
     pub paths: Paths,
     /// When a file counts as complete, and which ones stay.
     pub completeness: Completeness,
-    /// The ending of sidecars.
-    pub sidecar_suffix: OsString,
+    /// The names of sidecars.
+    pub sidecars: SidecarNames,
     /// The time between two scans.
     pub scan_interval: Duration,
     /// Hashing threads.
     pub concurrency: usize,
     /// Which names are ingested, and from which directories.
     pub selection: Selection,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
     /// What happens to duplicates.
     pub duplicates: DuplicateAction,
     /// How files are validated, if they are.
@@ -103,6 +108,8 @@ pub struct Completeness {
     pub mode: Mode,
     /// How old it has to be, and how large it may be.
     pub bounds: Bounds,
+    /// In which order files are ingested that one scan finds complete, if that is promised.
+    pub order: Option<Order>,
 }
 
 /// What is logged, and how.
@@ -152,9 +159,9 @@ impl Config {
 
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
-        let sidecar_suffix = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecar_suffix.clone());
+        let sidecars = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone());
         let Selection { include, exclude, tree } = self.selection.clone();
-        NameRules { include, exclude, sidecar_suffix, tree }
+        NameRules { include, exclude, sidecars, tree }
     }
 }
 
@@ -191,6 +198,9 @@ pub enum Error {
         /// The error that the kernel reported.
         source: std::io::Error,
     },
+    /// A layout that cannot be used.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
     /// Options that do not fit together, or a path that does not fit.
     #[error("{0}")]
     Options(String),

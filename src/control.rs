@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::journal::names;
+use crate::journal::record::LayoutRule;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::settle::bounds::Bounds;
+use crate::pipeline::sidecar::SidecarNames;
 
 /// The longest answer that is read: patterns come from a command line, which cannot be longer.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
@@ -51,7 +53,7 @@ pub struct StagedStatus {
 pub struct RunningRules {
     include: Vec<String>,
     exclude: Vec<String>,
-    /// In sidecar mode, as base64.
+    /// In sidecar mode, as base64; behind [`TEMPLATE`], a template that is more than a suffix.
     sidecar_suffix: Option<String>,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
@@ -67,6 +69,12 @@ pub struct RunningRules {
     /// Also those on other mounts.
     #[serde(default)]
     cross_mounts: bool,
+    /// `--layout`.
+    #[serde(default)]
+    layout: Option<String>,
+    /// `--name-pattern`.
+    #[serde(default)]
+    name_pattern: Option<String>,
 }
 
 impl RunningRules {
@@ -77,12 +85,14 @@ impl RunningRules {
         RunningRules {
             include: texts(&names.include),
             exclude: texts(&names.exclude),
-            sidecar_suffix: names.sidecar_suffix.map(|suffix| BASE64.encode(suffix.as_bytes())),
+            sidecar_suffix: names.sidecars.map(|names| encoded(&names)),
             require_checksum: config.require_checksum,
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
             max_depth: names.tree.map_or(0, |tree| tree.max_depth),
             cross_mounts: names.tree.is_some_and(|tree| tree.cross_mounts),
+            layout: Some(config.layout.rule().template.clone()),
+            name_pattern: config.layout.rule().name_pattern.clone(),
         }
     }
 
@@ -92,17 +102,45 @@ impl RunningRules {
         Bounds { min_age: Duration::from_millis(self.min_age_ms), size_max }
     }
 
+    /// The layout of the warehouse; None if the ingestor has a version without layouts.
+    pub fn layout(&self) -> Option<LayoutRule> {
+        let template = self.layout.clone()?;
+        Some(LayoutRule { template, name_pattern: self.name_pattern.clone() })
+    }
+
     /// Which names the ingestor takes. None if this program does not understand the rules: the ingestor has another
     /// version.
     pub fn names(&self) -> Option<NameRules> {
-        let suffix = self.sidecar_suffix.as_ref().map(|suffix| BASE64.decode(suffix)).transpose().ok()?;
+        let sidecars = match &self.sidecar_suffix {
+            Some(encoded) => Some(decoded(encoded)?),
+            None => None,
+        };
         Some(NameRules {
             include: Patterns::new(&self.include).ok()?,
             exclude: Patterns::new(&self.exclude).ok()?,
-            sidecar_suffix: suffix.map(OsString::from_vec),
+            sidecars,
             tree: (self.max_depth > 0)
                 .then_some(TreeRules { max_depth: self.max_depth, cross_mounts: self.cross_mounts }),
         })
+    }
+}
+
+/// Before the base64 of a template. An earlier version, which knows only suffixes, does not take it for base64.
+const TEMPLATE: &str = "template:";
+
+fn encoded(names: &SidecarNames) -> String {
+    let template = names.template();
+    match template.as_bytes().strip_prefix(b"{name}") {
+        Some(suffix) => BASE64.encode(suffix),
+        None => TEMPLATE.to_owned() + &BASE64.encode(template.as_bytes()),
+    }
+}
+
+fn decoded(encoded: &str) -> Option<SidecarNames> {
+    let bytes = |text: &str| BASE64.decode(text).ok().map(OsString::from_vec);
+    match encoded.strip_prefix(TEMPLATE) {
+        Some(template) => SidecarNames::parse(&bytes(template)?).ok(),
+        None => Some(SidecarNames::suffix(&bytes(encoded)?)),
     }
 }
 

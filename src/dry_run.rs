@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::engine;
 use crate::fs::Fs;
 use crate::journal::index::Index;
-use crate::journal::record::DuplicateAction;
+use crate::journal::record::{DuplicateAction, QuarantineCause};
 use crate::limits::CHUNK_FILES_MAX;
 use crate::pipeline::hash::{Hasher, Shared};
 use crate::pipeline::scan::names::Ignored;
@@ -78,9 +78,10 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         fs: fs.clone(),
         staging: staging.clone(),
         copies: None,
-        sidecar_suffix: config.name_rules().sidecar_suffix,
+        names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
+        layout: engine::places::arrange(fs, config.layout.clone(), &config.settings()),
         notes: Arc::default(),
         copy_all: AtomicBool::new(false),
         leases_missing: AtomicBool::new(false),
@@ -91,11 +92,13 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
+    settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);
     settle.note_kept();
     let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules())
         .with_notes(shared.notes.clone())
         .with_own(config.own_places());
     watch(&mut scanner, &mut settle, config.completeness.mode)?;
+    settle.release();
 
     let mut forecaster = Forecaster { fs, config, index: &index, planned: HashMap::new(), taken: Vec::new() };
     let mut forecasts = Vec::new();
@@ -155,23 +158,26 @@ fn watch<F: Fs>(scanner: &mut Scanner<F>, settle: &mut Settle, mode: Mode) -> Re
     }
 }
 
+/// A file's content, and its directory in the warehouse.
+type Hashed = (Sha256, PathBuf);
+
 /// Hashes files on several threads; returns the results in the order of the files.
 fn hash_all<F: Fs>(
     shared: &Arc<Shared<F>>,
     files: Vec<Settled>,
     concurrency: usize,
-) -> Vec<(Settled, Result<Sha256, Refusal>)> {
+) -> Vec<(Settled, Result<Hashed, Refusal>)> {
     let (sender, queue) = channel::bounded(files.len());
     for indexed in files.into_iter().enumerate() {
         // The queue has room for all of them.
         let _ = sender.send(indexed);
     }
     drop(sender);
-    let mut results: Vec<(usize, Settled, Result<Sha256, Refusal>)> = thread::scope(|scope| {
+    let mut results: Vec<(usize, Settled, Result<Hashed, Refusal>)> = thread::scope(|scope| {
         let work = || {
             let mut hasher = Hasher::new(shared.clone());
             let hash = |(index, settled)| match hasher.hash(settled, false) {
-                Ok(hashed) => (index, hashed.settled, Ok(hashed.sha256)),
+                Ok(hashed) => (index, hashed.settled, Ok((hashed.sha256, hashed.partition))),
                 Err(refused) => (index, refused.settled, Err(refused.refusal)),
             };
             queue.iter().map(hash).collect::<Vec<_>>()
@@ -192,13 +198,13 @@ struct Forecaster<'a, F: Fs> {
 }
 
 impl<F: Fs> Forecaster<'_, F> {
-    fn forecast(&mut self, settled: &Settled, hashed: Result<Sha256, Refusal>) -> Result<Forecast, Error> {
+    fn forecast(&mut self, settled: &Settled, hashed: Result<Hashed, Refusal>) -> Result<Forecast, Error> {
         let path = self.config.paths.input.join(&*settled.name);
-        let sha256 = match hashed {
-            Ok(sha256) => sha256,
+        let (sha256, partition) = match hashed {
+            Ok(hashed) => hashed,
             Err(refusal) => {
-                let is_final =
-                    matches!(refusal, Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) | Refusal::Malformed(_));
+                let causes = [QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed, QuarantineCause::NoMatch];
+                let is_final = refusal.cause().is_some_and(|cause| causes.contains(&cause));
                 let goes = if is_final && self.config.paths.quarantine.is_some() { "; goes to quarantine" } else { "" };
                 return Ok(self.waiting(&settled.name, &(refusal_text(&refusal) + goes)));
             }
@@ -207,7 +213,7 @@ impl<F: Fs> Forecaster<'_, F> {
         if let Some(of) = known.or_else(|| self.planned.get(&sha256).cloned()) {
             return Ok(Forecast::Duplicate { path, of });
         }
-        let partition = self.config.paths.warehouse.join(settled.complete_at.date_partition());
+        let partition = self.config.paths.warehouse.join(partition);
         // The ingest id is not known yet: it occurs only in the names that are tried last.
         for taken in 0.. {
             let name = warehouse_name(subdir::file_name(&settled.name), &sha256, IngestId(0), taken);
@@ -236,7 +242,7 @@ impl<F: Fs> Forecaster<'_, F> {
 fn refusal_text(refusal: &Refusal) -> String {
     match refusal.why() {
         WhyNot::Changed | WhyNot::SidecarChanged => WhyNot::Settling.text().to_owned(),
-        WhyNot::Malformed | WhyNot::Failed => refusal.error().unwrap_or_default(),
+        WhyNot::Malformed | WhyNot::NoMatch | WhyNot::Failed => refusal.error().unwrap_or_default(),
         why => why.text().to_owned(),
     }
 }

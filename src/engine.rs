@@ -6,7 +6,6 @@
 mod file_systems;
 pub mod places;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -21,10 +20,12 @@ use crate::journal::{self, Journal, Opening};
 use crate::metrics::Metrics;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::patience::OnFull;
 use crate::pipeline::places::{Accepts, Places};
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::recover::Recovered;
+use crate::pipeline::scan::NameRules;
 use crate::relocate;
 use crate::types::Lsn;
 use places::{Beginning, Marked};
@@ -35,13 +36,15 @@ pub struct Options {
     pub state_path: PathBuf,
     /// The directories; None: those that the journal knows.
     pub settings: Option<Settings>,
-    /// In sidecar mode, the ending of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// Which names are ingested, and in sidecar mode the names of sidecars.
+    pub names: NameRules,
     /// How files are validated while they are hashed. If `settings` is None, the journal's values replace this and the
-    /// next two.
+    /// next three.
     pub validate: Option<Validation>,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
     /// Where files go that cannot be ingested; None: they stay in staging.
     pub quarantine: Option<Quarantine>,
     /// The risks that the operator accepts.
@@ -115,9 +118,10 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
         fs: fs.clone(),
         staging: Arc::new(staging),
         copies: Some(Arc::new(copies)),
-        sidecar_suffix: options.sidecar_suffix,
+        names: options.names,
         validate: options.validate,
         require_checksum: options.require_checksum,
+        layout: places::arrange(fs, options.layout, &settings),
         notes: Arc::default(),
         copy_all: AtomicBool::new(handling.copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
@@ -163,6 +167,7 @@ fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error
         let rules = index.rules();
         (options.validate, options.require_checksum) = (rules.validation, rules.require_checksum);
         options.quarantine = rules.quarantine.clone().map(Quarantine::at_once);
+        options.layout = Layout::new(index.layout().clone())?;
     }
     let known = || index.settings().map(|known| (**known).clone());
     let Some(settings) = options.settings.take().or_else(known) else {

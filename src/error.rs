@@ -27,6 +27,9 @@ pub enum Error {
     /// A setting that is not valid.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// A layout that cannot be used.
+    #[error(transparent)]
+    Layout(#[from] pipeline::layout::Error),
     /// The pipeline stopped.
     #[error(transparent)]
     Pipeline(#[from] pipeline::Error),
@@ -158,6 +161,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Config(_)
+            | Error::Layout(_)
             | Error::Usage(_)
             | Error::MarkerMissing { .. }
             | Error::NotMounted { .. }

@@ -47,6 +47,16 @@ pub const ERRORS_REMEMBERED_MAX: usize = 1024;
 pub const IGNORED_NAMES_MAX: usize = 4096;
 /// With `--once`: how often a staging directory that cannot be read is tried, one scan interval apart.
 pub const ONCE_STAGING_TRIES: u32 = 4;
+/// Bytes of `--layout` and of `--name-pattern`, at most: the journal records them.
+pub const LAYOUT_TEXT_BYTES_MAX: usize = 1024;
+/// Directories in a template, at most.
+pub const LAYOUT_LEVELS_MAX: usize = 16;
+/// Directories between the warehouse and a file, at most.
+pub const PARTITION_LEVELS_MAX: usize = 32;
+/// Groups, classes and repetitions inside each other in a name pattern, at most.
+pub const NAME_PATTERN_NESTING_MAX: u32 = 32;
+/// Bytes of a compiled name pattern, at most: a name is matched in a few milliseconds at the worst.
+pub const NAME_PATTERN_PROGRAM_BYTES_MAX: usize = 128 << 10;
 /// Stale entries in a queue of settling files, at most, in addition to one entry per file.
 pub const STALE_ENTRIES_MAX: usize = 1024;
 /// Originals of duplicates whose content was read and found right, and which are remembered as such, at most.
@@ -92,6 +102,15 @@ pub const SIDECARS_LOGGED_MAX: usize = 4096;
 /// If the wall clock was set back by more than this after a sidecar was seen without its file, their times do not prove
 /// which of them is older.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(1);
+/// Names of files that share the sidecars of one batch, at most: with more, these sidecars stay.
+pub const BESIDE_NAMES_MAX: usize = 2 * BATCH_FILES_MAX;
+/// With `--order`: files that are hashed or wait for an earlier one, at most. Each holds a descriptor and a lease.
+pub const ORDERED_FILES_MAX: usize = 1024;
+/// With `--order`: the longest that a file found complete between two scans waits for others that belong before it.
+pub const ORDERED_ROUND_MAX: Duration = Duration::from_secs(5);
+/// With `--order`: bytes of the files that are hashed while an earlier one is on its way, at most. If they are copied, they
+/// take that much room beside the warehouse; and a crash leaves them to be hashed again.
+pub const ORDERED_BYTES_MAX: u64 = 1 << 30;
 /// Hashing threads, at most.
 pub const CONCURRENCY_MAX: usize = 256;
 /// Bytes of a configuration file, at most: room for every option and as many comments.

@@ -23,6 +23,7 @@ HEADER_FAULTS_MAX = 32
 PATH_BYTES_MAX = 4_096
 U64_MAX, I64_MIN, I64_MAX = 2**64 - 1, -(2**63), 2**63 - 1
 PRIVATE = ".csv-ingestor"
+DAY = "ingest_date="
 MANIFEST = "manifest.jsonl"
 LEVELS = ["[0-9]{4}", "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])", "([01][0-9]|2[0-3])"]
 ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
@@ -182,8 +183,9 @@ def parse(raw, hour=None):
         parts = subdir.split(b"/")
         must(all(part not in (b"", b".", b"..") for part in parts) and b"\0" not in subdir, "subdir is no relative path")
         must(source.rsplit(b"/", 1)[0].endswith(b"/" + subdir), "path is not in subdir")
-    partition = exact_path(line, "warehouse_path").split(b"/")[-2]
-    must(partition.decode("utf-8", "replace") == f"ingest_date={at:%Y-%m-%d}", "it names the partition of another day")
+    for name in exact_path(line, "warehouse_path").split(b"/")[:-1]:
+        day = name.decode("utf-8", "replace")
+        must(not day.startswith(DAY) or day == f"{DAY}{at:%Y-%m-%d}", "it names the partition of another day")
     must("verified_by" not in line or line["verified_by"] in ALGORITHMS, "verified_by names no algorithm")
     check_validated(line)
     return line
@@ -315,6 +317,8 @@ def good_lines():
     yield written(GOOD | ODD)
     yield written(GOOD | BELOW)
     yield written(GOOD | ODD_BELOW)
+    yield written(GOOD | {"warehouse_path": "/warehouse/source=a%3Db/event_date=2026-01-02/orders.csv"})
+    yield written(GOOD | {"warehouse_path": "/warehouse/source=crm/ingest_date=2026-11-23/orders.csv"})
     yield written(GOOD | {"verified_by": "md5", "path": '/staging/a"\\\n\x7f\u2028é.csv', "inode": U64_MAX})
 
 
@@ -336,7 +340,8 @@ def bad_lines():
         ("path", "staging/orders.csv"),
         ("path", "/staging/"),
         ("path", "/" + "x" * PATH_BYTES_MAX),
-        ("warehouse_path", "/warehouse/orders.csv"),
+        ("warehouse_path", "warehouse/orders.csv"),
+        ("warehouse_path", "/warehouse/ingest_date=2026-11-24/source=crm/orders.csv"),
         ("warehouse_path", "/warehouse/ingest_date=2026-11-24/orders.csv"),
         ("ingested_at", "2026-11-23T20:02:42Z"),
         ("ingested_at", "2026-11-23T20:02:42.965+00:00"),

@@ -23,6 +23,7 @@ fn main() -> std::io::Result<()> {
         ("csv", csv()),
         ("gzip", gzip()),
         ("sidecar", sidecar()),
+        ("layout", layout()),
     ];
     for (target, seeds) in targets {
         let dir = corpus.join(target);
@@ -72,6 +73,25 @@ fn gzip() -> Vec<Seed> {
         ("cut", member[..20].to_vec()),
     ];
     files.map(|(name, content)| (name.to_owned(), [&[7, 6, 100], &content[..]].concat())).into()
+}
+
+/// A template, a pattern and a path.
+fn layout() -> Vec<Seed> {
+    let two = "source={source}/event_date={day:%Y%m%d}\n^(?<source>[^_]*)_(?<day>\\d{8})\n";
+    let seeds = [
+        ("default", "ingest_date={ingest_date}\n\na.csv".to_owned()),
+        ("hours", "ingest_date={ingest_date}/hour={ingest_hour}\n\na.csv".to_owned()),
+        ("groups", format!("{two}crm_20260102.csv")),
+        ("escaped", format!("{two}a=b:c%_20260102.csv")),
+        ("subdir", "{subdir}/{ingest_date}\n\nx/y=1/a.csv".to_owned()),
+        ("in-a-key", "x={subdir}\n\nx/y/a.csv".to_owned()),
+        ("year", "{year}\n^(?<year>\\d{4})\n2026.csv".to_owned()),
+        ("below", "{subdir}\n\nm/f/a.csv".to_owned()),
+        ("up", "{subdir}\n\nx/../../a.csv".to_owned()),
+        ("null", "x={x}\n^(?<x>.*)$\n__HIVE_DEFAULT_PARTITION__".to_owned()),
+        ("pattern", "{a}-{b}\n(?i:(?<a>[a-z]{2,3})|(?<b>\\w+))?x*\nABx".to_owned()),
+    ];
+    seeds.map(|(name, text)| (name.to_owned(), text.into_bytes())).into()
 }
 
 /// One seed for each format.

@@ -6,7 +6,7 @@ use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
+    LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
     SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
@@ -208,6 +208,10 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
         }),
         Record::KeptGone(KeptGone { device: 1, inode: 4 }),
         Record::Relocated(Relocated { old: "/warehouse".into(), new: "/elsewhere".into() }),
+        Record::Layout(LayoutRule {
+            template: "source={source}/{ingest_date}".to_owned(),
+            name_pattern: Some("(?<source>ä)".to_owned()),
+        }),
     ]
 }
 

@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !15 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !31 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -149,7 +149,7 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             'f' => faults(rest)?,
             'v' => (1..=5).contains(rest.first()?).then_some(1)?,
             'z' => (rest.is_empty() || *rest == [1]).then_some(rest.len())?,
-            'c' => (1..=3).contains(rest.first()?).then_some(1)?,
+            'c' => (1..=4).contains(rest.first()?).then_some(1)?,
             't' => text(rest)?,
             'h' => {
                 let mut length = 2;
@@ -232,6 +232,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         18 => "kkn",
         20 => "pp",
         21 => "ns(n)(n)(h)(nt)f",
+        24 => "t(t)",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

@@ -13,7 +13,7 @@ use crate::fs::Fs;
 use crate::journal::history::History;
 use crate::journal::index::Index;
 use crate::journal::lifecycle::FileState;
-use crate::journal::record::{Record, Settings};
+use crate::journal::record::{LayoutRule, Record, Settings};
 use crate::journal::relocations::Relocations;
 use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
@@ -68,6 +68,11 @@ impl Known {
     /// The settings of the last start.
     pub fn settings(&self) -> Option<&Settings> {
         self.rules.settings().map(|settings| &**settings)
+    }
+
+    /// The layout of the last start.
+    pub(super) fn layout(&self) -> &LayoutRule {
+        self.rules.layout()
     }
 
     /// True for a staging directory of the journal's own settings.

@@ -72,7 +72,7 @@ pub fn audit<F: Fs>(
     }
     let checker = Checker { fs, table: &table, rivals: &rivals, watch };
     let (extras, unknown) = checker.run(plan.concurrency, |queue| {
-        let (extras, seen) = audit.walk(choice, queue)?;
+        let (extras, seen) = audit.walk(known.as_ref(), choice, queue)?;
         if choice.looks_at_files() && !watch.is_stopped() {
             audit.look_for(&seen, choice, queue);
         }

@@ -8,9 +8,10 @@ use std::path::Path;
 use super::table::Table;
 use super::warehouse::WarehouseView;
 use crate::fs::{Fs, Open};
+use crate::limits::PARTITION_LEVELS_MAX;
 use crate::pipeline::hash::digest_of;
 use crate::pipeline::manifest::read::Listed;
-use crate::types::{Lsn, PARTITION_PREFIX};
+use crate::types::Lsn;
 
 /// Files of one old warehouse that are looked up, at most.
 const LOOKS_MAX: u32 = 64;
@@ -40,24 +41,25 @@ impl Table {
         }
     }
 
-    /// Finds out whether the line's warehouse is the audited one under an earlier path, and records that.
+    /// Finds out whether the line's warehouse is the audited one under an earlier path, and records that. Which of the
+    /// directories above the file was the warehouse is not known: layouts have any number of levels.
     fn is_moved<F: Fs>(&mut self, fs: &F, warehouse: &WarehouseView<F>, listed: &Listed) -> bool {
         let Some(partition) = listed.warehouse_path.parent() else { return false };
-        let (Some(root), Some(name)) = (partition.parent(), partition.file_name()) else { return false };
-        if !name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes()) || listed.size > BYTES_MAX {
-            return false;
-        }
-        let looks = self.looked_for.get(root).copied().unwrap_or(0);
+        let Some(key) = partition.parent().filter(|_| listed.size <= BYTES_MAX) else { return false };
+        let looks = self.looked_for.get(key).copied().unwrap_or(0);
         if looks >= LOOKS_MAX || looks == 0 && self.looked_for.len() >= ROOTS_MAX {
             return false;
         }
-        self.looked_for.insert(root.to_path_buf(), looks + 1);
-        let is_gone = fs.open_dir(root).is_err_and(|error| error.is_not_found());
-        if !is_gone || !is_there(fs, warehouse, &warehouse.path().join(name), listed) {
-            return false;
+        self.looked_for.insert(key.to_path_buf(), looks + 1);
+        for root in partition.ancestors().take(PARTITION_LEVELS_MAX + 1) {
+            let is_gone = fs.open_dir(root).is_err_and(|error| error.is_not_found());
+            let Some(below) = partition.strip_prefix(root).ok().filter(|_| is_gone) else { return false };
+            if is_there(fs, warehouse, &warehouse.path().join(below), listed) {
+                self.relocations.assume(root.to_path_buf(), warehouse.path().to_path_buf());
+                return true;
+            }
         }
-        self.relocations.assume(root.to_path_buf(), warehouse.path().to_path_buf());
-        true
+        false
     }
 }
 

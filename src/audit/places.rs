@@ -3,12 +3,12 @@
 //! Invariant: a place is identified by its directory (the same by whatever path; by its path if it must not be opened)
 //! and its name, as a keyed hash of 64 bits.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::warehouse::WarehouseView;
 use crate::fs::Fs;
@@ -42,6 +42,12 @@ impl KnownDirectories {
         };
         self.numbers.insert(dir.as_os_str().as_bytes().into(), number);
         number
+    }
+
+    /// The names at the top of the warehouse below which lines list files.
+    pub(super) fn tops<F: Fs>(&self, warehouse: &WarehouseView<F>) -> HashSet<OsString> {
+        let dirs = self.numbers.keys().map(|dir| Path::new(OsStr::from_bytes(dir)));
+        dirs.filter_map(|dir| warehouse.top_of(dir).map(OsStr::to_owned)).collect()
     }
 
     /// The number of a directory that may be in no line.

@@ -5,6 +5,7 @@
 //! - About files that such a manifest may list, nothing is reported that only its lines could prove.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Kind, Reporter};
@@ -44,10 +45,11 @@ impl Unreads {
         !self.paths.is_empty() && manifest.ancestors().any(|path| self.paths.contains(path))
     }
 
-    /// The same for a file in this partition.
+    /// The same for a file in this partition. One without a date may be listed anywhere.
     pub(super) fn may_list_in(&self, partition: &Path) -> bool {
-        let name = partition.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let Some(date) = name.strip_prefix(PARTITION_PREFIX) else { return false };
+        let names = partition.iter().rev().map(OsStr::to_string_lossy);
+        let date = names.filter_map(|name| name.strip_prefix(PARTITION_PREFIX).map(str::to_owned)).next();
+        let Some(date) = date else { return !self.paths.is_empty() };
         let day = date.split('-').fold(self.root.clone(), |path, part| path.join(part));
         self.paths.iter().any(|path| path.starts_with(&day) || day.starts_with(path))
     }
@@ -71,11 +73,13 @@ mod tests {
         let day = |date: &str| PathBuf::from(format!("/wh/ingest_date={date}"));
         let mut unreads = Unreads::none(Path::new("/mf"));
         assert!(!unreads.may_list(at("2026-01-02T03:00:00Z")) && !unreads.may_list_in(&day("2026-01-02")));
+        assert!(!unreads.may_list_in(Path::new("/wh/source=a")));
         for _ in 0..2 {
             unreads.add(error("/mf/2026/01/02/03/manifest.jsonl"), &reporter);
             unreads.add(error("/mf/2025/12"), &reporter);
         }
         assert_eq!(reporter.counts().unwrap()[Kind::Unreadable as usize], 2, "each is told once");
+        assert!(unreads.may_list_in(Path::new("/wh/source=a")), "it may be listed in any");
         for (text, expected) in [
             ("2026-01-02T03:59:59.999Z", true),
             ("2026-01-02T04:00:00Z", false),
@@ -88,6 +92,7 @@ mod tests {
             [("2026-01-02", true), ("2026-01-03", false), ("2025-12-31", true), ("2025-11-30", false), ("x", false)]
         {
             assert_eq!(unreads.may_list_in(&day(date)), expected, "{date}");
+            assert_eq!(unreads.may_list_in(&day(date).join("source=a")), expected, "{date}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Walks the warehouse's partitions, and then looks for the listed files that were not met there.
 //!
-//! Invariants: hidden names are skipped, and links not followed; the newest partition comes first, since new files
-//! arrive there.
+//! Invariants:
+//! - Hidden names are skipped, and links not followed; the newest partition comes first, since new files arrive there.
+//! - A directory at the top of the warehouse is walked if its name begins like a partition, or if a line lists a file
+//!   below it; then with all directories below it. Others may be another program's.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -10,11 +12,13 @@ use std::sync::Arc;
 use super::context::Audit;
 use super::files::{Job, Queue};
 use super::finding::{Content, Finding, Kind};
+use super::journal_view::Known;
 use super::places::split;
 use super::sample::Choice;
 use super::warehouse::{OpenDirs, Stray};
 use crate::Error;
-use crate::fs::{FileKind, Fs};
+use crate::fs::{DirEntry, FileKind, Fs};
+use crate::limits::PARTITION_LEVELS_MAX;
 use crate::pipeline::manifest::read::{LinePlace, Listed};
 use crate::types::{PARTITION_PREFIX, UnixMillis};
 
@@ -42,78 +46,123 @@ impl MetLines {
     }
 }
 
-/// The partitions from that of `since` on, the newest first.
-fn partitions<F: Fs>(fs: &F, root: &F::Dir, since: Option<UnixMillis>) -> Result<Vec<OsString>, Error> {
-    let first = since.map(UnixMillis::date_partition);
-    let mut found = Vec::new();
-    for entry in fs.list(root)? {
-        let entry = entry?;
-        let is_dir = entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink);
-        let is_partition = entry.name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes());
-        if is_dir && is_partition && first.as_ref().is_none_or(|first| entry.name.as_os_str() >= OsStr::new(first)) {
-            found.push(entry.name);
-        }
-    }
-    found.sort_unstable_by(|one, other| other.cmp(one));
-    Ok(found)
+/// What a walk has met.
+struct Met {
+    choice: Choice,
+    seen: MetLines,
+    extras: Vec<Extra>,
+}
+
+/// A directory of the walk.
+struct Step {
+    path: PathBuf,
+    /// Directories between it and the warehouse.
+    levels: usize,
+    /// It, or a directory above it, has the date of ingestion in its name.
+    is_dated: bool,
+}
+
+/// The prefixes of partitions at the top of the warehouse: that of the default layout, and the key with which the
+/// journal's layout begins.
+fn prefixes(known: Option<&Known>) -> Vec<Vec<u8>> {
+    let template = known.map(|known| known.layout().template.split('/').next().unwrap_or_default());
+    let key = template.and_then(|first| first.split_once('=')).map(|(key, _)| format!("{key}=").into_bytes());
+    [PARTITION_PREFIX.as_bytes().to_vec()].into_iter().chain(key).collect()
 }
 
 impl<F: Fs> Audit<'_, '_, F> {
     /// Queues every listed file that is met; returns the names that no line lists, and the lines that were met.
-    pub(super) fn walk(&self, choice: Choice, queue: &mut Queue<F>) -> Result<(Vec<Extra>, MetLines), Error> {
-        let mut seen = MetLines::none(self.table.entries().len());
-        let mut extras = Vec::new();
-        for partition in partitions(self.fs, self.warehouse.root(), self.since)? {
-            let path = self.warehouse.path().join(&partition);
-            if let Err(stray) = self.walk_partition(&path, choice, queue, &mut seen, &mut extras) {
-                // Only this partition cannot be read, not the whole warehouse; and a missing one was just removed.
-                if stray.kind() != Kind::Missing {
-                    self.report(&Finding::new(stray.kind(), path, stray.to_string()));
-                }
-            }
-            if self.watch.is_stopped() {
-                break;
-            }
-        }
-        Ok((extras, seen))
-    }
-
-    fn walk_partition(
+    pub(super) fn walk(
         &self,
-        path: &Path,
+        known: Option<&Known>,
         choice: Choice,
         queue: &mut Queue<F>,
-        seen: &mut MetLines,
-        extras: &mut Vec<Extra>,
-    ) -> Result<(), Stray> {
-        let dir = self.warehouse.open_dir(path)?;
-        let path: Arc<Path> = path.into();
+    ) -> Result<(Vec<Extra>, MetLines), Error> {
+        let mut met = Met { choice, seen: MetLines::none(self.table.entries().len()), extras: Vec::new() };
+        let (prefixes, listed) = (prefixes(known), self.table.directories.tops(self.warehouse));
+        let is_partition = |name: &OsStr| {
+            listed.contains(name) || prefixes.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix))
+        };
+        let mut tops = Vec::new();
+        for entry in self.fs.list(self.warehouse.root())? {
+            let entry = entry?;
+            let is_dir = entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink);
+            if is_dir && is_partition(&entry.name) {
+                tops.push(entry.name);
+            }
+        }
+        let top = Step { path: self.warehouse.path().to_path_buf(), levels: 0, is_dated: false };
+        self.walk_below(&top, tops, queue, &mut met);
+        Ok((met.extras, met.seen))
+    }
+
+    /// Walks the directories of these names, the newest first, unless they are older than what is audited.
+    fn walk_below(&self, dir: &Step, mut names: Vec<OsString>, queue: &mut Queue<F>, met: &mut Met) {
+        let first = self.since.map(UnixMillis::date_partition);
+        names.sort_unstable_by(|one, other| other.cmp(one));
+        for name in names {
+            let is_dated = name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes());
+            let is_older = first.as_ref().is_some_and(|first| is_dated && name.as_os_str() < OsStr::new(first));
+            if is_older || dir.levels >= PARTITION_LEVELS_MAX || self.watch.is_stopped() {
+                continue;
+            }
+            let path = dir.path.join(name);
+            let step = Step { path, levels: dir.levels + 1, is_dated: dir.is_dated || is_dated };
+            if let Err(stray) = self.walk_partition(&step, queue, met) {
+                // Only this partition cannot be read, not the whole warehouse; and a missing one was just removed.
+                if stray.kind() != Kind::Missing {
+                    self.report(&Finding::new(stray.kind(), step.path, stray.to_string()));
+                }
+            }
+        }
+    }
+
+    fn walk_partition(&self, step: &Step, queue: &mut Queue<F>, met: &mut Met) -> Result<(), Stray> {
+        let dir = self.warehouse.open_dir(&step.path)?;
+        let path: Arc<Path> = step.path.as_path().into();
         let identity = self.fs.stat_dir(&dir).ok().map(|stat| stat.identity.key());
+        if identity.is_some() && identity == self.manifests_key() {
+            return Ok(());
+        }
         let number = self.table.directories.number_of(identity, &path);
+        let mut below = Vec::new();
         for entry in self.fs.list(&dir)? {
-            let name = entry?.name;
+            let DirEntry { name, kind } = entry?;
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
             let place = self.table.directories.place_in(number, &name);
             let Some(line) = self.table.at_place(place) else {
-                extras.push(Extra { dir: path.clone(), name, place });
+                let kind = kind.or_else(|| Some(self.fs.stat(&dir, &name).ok()??.kind));
+                if kind == Some(FileKind::Directory) {
+                    below.push(name);
+                } else if self.since.is_none() || step.is_dated {
+                    // Without a date in its path, a line older than what is audited may list it.
+                    met.extras.push(Extra { dir: path.clone(), name, place });
+                }
                 continue;
             };
-            seen.add(line);
-            self.rivals.get(&place).into_iter().flatten().for_each(|rival| seen.add(*rival));
-            if !choice.looks_at_files() {
+            met.seen.add(line);
+            self.rivals.get(&place).into_iter().flatten().for_each(|rival| met.seen.add(*rival));
+            if !met.choice.looks_at_files() {
                 continue;
             }
             let listed = self.table.entry(line);
             let (sha256, size, id) = (listed.sha256, listed.size, listed.id);
-            let hash = choice.takes(&sha256);
+            let hash = met.choice.takes(&sha256);
             queue.push(Job { dir: dir.clone(), name, sha256, size, id, line: Some(line), number: None, hash });
             if self.watch.is_stopped() {
                 break;
             }
         }
+        self.walk_below(step, below, queue, met);
         Ok(())
+    }
+
+    /// Device and inode of the manifests' directory, which may be in the warehouse.
+    fn manifests_key(&self) -> Option<(u64, u64)> {
+        let manifests = self.fs.open_dir(&self.manifests).ok()?;
+        Some(self.fs.stat_dir(&manifests).ok()?.identity.key())
     }
 
     /// Looks for the files of lines that were not met, each at its own path.

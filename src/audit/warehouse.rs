@@ -4,7 +4,7 @@
 //! - Whatever a line or the journal says, only the warehouse's own directory is opened and, from there, one directory
 //!   below the other, none of them through a link.
 //! - The warehouse's own path is chosen by the operator, and may be a link; and a line may name the same directory by
-//!   another path. To find that out, the directory that a line names as the warehouse is opened, but neither listed nor
+//!   another path. To find that out, the directories above the file that a line names are opened, but neither listed nor
 //!   read.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::finding::Kind;
 use crate::fs::{self, FileKind, Fs};
-use crate::types::PARTITION_PREFIX;
+use crate::limits::PARTITION_LEVELS_MAX;
 
 /// Directories kept open at a time, for files that come in no order.
 const OPEN_DIRS_MAX: usize = 64;
@@ -85,6 +85,11 @@ impl<F: Fs> WarehouseView<F> {
         Ok(dir)
     }
 
+    /// The first name on the way to a directory, if it is below the warehouse.
+    pub(super) fn top_of<'a>(&self, path: &'a Path) -> Option<&'a OsStr> {
+        self.way_to(path)?.first().copied()
+    }
+
     /// The names that lead from the warehouse to a directory; None if it is not in the warehouse.
     fn way_to<'a>(&self, path: &'a Path) -> Option<Vec<&'a OsStr>> {
         let below = path.strip_prefix(&self.path).ok().and_then(|rest| {
@@ -92,10 +97,18 @@ impl<F: Fs> WarehouseView<F> {
             rest.components().map(name).collect()
         });
         below.or_else(|| {
-            // By another path, it has to be a partition, as an ingestor creates them.
-            let (parent, name) = (path.parent()?, path.file_name()?);
-            let is_partition = name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes());
-            (is_partition && self.is(parent)).then(|| vec![name])
+            // By another path: one of the directories above it is the warehouse.
+            let mut names = Vec::new();
+            let mut above = path;
+            for _ in 0..PARTITION_LEVELS_MAX {
+                let Some(Component::Normal(name)) = above.components().next_back() else { return None };
+                names.insert(0, name);
+                above = above.parent()?;
+                if self.is(above) {
+                    return Some(names);
+                }
+            }
+            None
         })
     }
 
@@ -147,13 +160,16 @@ mod tests {
     fn no_path_leads_out_of_it() {
         let fs = SimFs::new(1);
         let mut upstream = fs.upstream();
-        for dir in ["/data/wh/ingest_date=1/deep", "/data/away/ingest_date=1", "/data/wh/other"] {
+        for dir in
+            ["/data/wh/ingest_date=1/deep", "/data/away/ingest_date=1", "/data/wh/other", "/data/wh/source=1/day=2"]
+        {
             upstream.mkdir_all(dir).unwrap();
         }
         for (target, link) in [
             ("/data/wh", "/link"),
             ("/data/away/ingest_date=1", "/data/wh/ingest_date=2"),
             ("ingest_date=1", "/data/wh/ingest_date=3"),
+            ("/data/away", "/data/wh/source=1/linked"),
         ] {
             upstream.symlink(target, link).unwrap();
         }
@@ -161,13 +177,18 @@ mod tests {
         for path in ["/data/wh", "/link", "/data/away/../wh"] {
             let warehouse = WarehouseView::open(&fs, Path::new(path)).unwrap();
             let told = |dir: &str| warehouse.open_dir(Path::new(dir)).map_or_else(|stray| Some(stray.kind()), |_| None);
-            for below in ["", "/ingest_date=1", "/ingest_date=1/deep", "/other", "//other/."] {
+            for below in ["", "/ingest_date=1", "/ingest_date=1/deep", "/other", "//other/.", "/source=1/day=2"] {
                 assert_eq!(told(&format!("{path}{below}")), None, "{path}{below}");
             }
             for (dir, expected) in [
                 ("/data/wh/ingest_date=1", None),
                 ("/link/ingest_date=1", None),
                 ("/data/wh/other/../ingest_date=1", None),
+                ("/link/source=1/day=2", None),
+                ("/data/away/../wh/source=1/day=2", None),
+                ("/link/source=1/../../away", Some(Kind::Outside)),
+                ("/link/source=1/linked/ingest_date=1", Some(Kind::Outside)),
+                ("/link/source=1/day=3", Some(Kind::Missing)),
                 ("/data/away/ingest_date=1", Some(Kind::Outside)),
                 ("/data/wh/../away/ingest_date=1", Some(Kind::Outside)),
                 ("/data/wh/ingest_date=1/../../away/ingest_date=1", Some(Kind::Outside)),

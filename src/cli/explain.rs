@@ -1,6 +1,6 @@
 //! `csv-ingestor explain`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,15 +10,17 @@ use serde_json::{Value, json};
 
 use super::file::FileArgs;
 use super::output::{self, plain, print_lines};
-use super::run::{BoundArgs, ModeName, exclude, include};
+use super::run::{BoundArgs, ModeName, SidecarArgs, exclude, include};
 use super::tree::TreeArgs;
 use crate::Error;
-use crate::control;
+use crate::control::{self, RunningRules};
+use crate::engine::places::arrange;
 use crate::explain::{Answer, Context, explain};
 use crate::fs::real::RealFs;
 use crate::journal;
 use crate::journal::report::JournalReport;
 use crate::log::path_text;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::scan::NameRules;
 
 /// How long to watch whether a file grows.
@@ -39,9 +41,8 @@ pub(super) struct ExplainArgs {
     /// As given to the ingestor
     #[arg(long, value_enum, default_value = "stability", env = "CSV_INGESTOR_MODE")]
     mode: ModeName,
-    /// As given to the ingestor
-    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX")]
-    sidecar_suffix: OsString,
+    #[command(flatten)]
+    sidecars: SidecarArgs,
     /// As given to the ingestor
     #[arg(long, env = "CSV_INGESTOR_REQUIRE_CHECKSUM", value_parser = BoolishValueParser::new())]
     require_checksum: bool,
@@ -68,20 +69,39 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
     if journal::read(&fs, &state_path, &mut report)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
+    if let Some(conflict) = arguments.sidecars.conflict() {
+        return Err(Error::Usage(conflict.to_owned()));
+    }
     let given = NameRules {
         include: include(&arguments.include)?,
         exclude: exclude(&arguments.exclude)?,
-        sidecar_suffix: matches!(arguments.mode, ModeName::Sidecar).then_some(arguments.sidecar_suffix),
+        sidecars: matches!(arguments.mode, ModeName::Sidecar).then(|| arguments.sidecars.names()),
         tree: arguments.tree.rules(),
     };
     // A running ingestor knows its own options.
-    let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));
+    let told = control::rules(&state_path);
+    // The journal has the layout of the last start.
+    let rule = told.as_ref().and_then(RunningRules::layout).unwrap_or_else(|| report.index.layout().clone());
+    let layout = match report.index.settings() {
+        Some(settings) => arrange(&fs, Layout::new(rule)?, settings),
+        None => Layout::new(rule)?,
+    };
+    let told = told.and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));
     let are_rules_known = told.is_some();
     let (rules, require_checksum, bounds) =
         told.unwrap_or((given, arguments.require_checksum, arguments.bounds.bounds()));
     let ask = |name: &OsStr| control::ask(&state_path, name);
-    let context =
-        Context { fs: &fs, report: &report, rules, are_rules_known, require_checksum, bounds, watch: WATCH, ask: &ask };
+    let context = Context {
+        fs: &fs,
+        report: &report,
+        rules,
+        are_rules_known,
+        require_checksum,
+        layout,
+        bounds,
+        watch: WATCH,
+        ask: &ask,
+    };
     let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
     let answers = explain(&context, &paths)?;
     let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });

@@ -125,7 +125,7 @@ const FILES: &[(&str, &str)] = &[
          take a list, flags true or false. The options once, dry-run, new-journal, new-warehouse and config cannot be in it. \
          Relative paths begin at the current directory. csv-ingestor config check finds mistakes.",
     ),
-    ("WAREHOUSE/ingest_date=YYYY-MM-DD/NAME", "An ingested file."),
+    ("WAREHOUSE/ingest_date=YYYY-MM-DD/NAME", "An ingested file, or where --layout puts it."),
     ("MANIFESTS/YYYY/MM/DD/HH/manifest.jsonl", "A line of JSON for each ingested file."),
     (
         "/etc/csv-ingestor/NAME.env",

@@ -11,6 +11,7 @@ mod file;
 mod findings;
 mod forget;
 mod inspect;
+mod layout;
 mod man;
 mod output;
 mod rebuild;

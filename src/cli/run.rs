@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::audit::parse_concurrency;
 use super::file::FileArgs;
+use super::layout::{self, LayoutArgs};
 use super::output::{json_line, print_lines};
 use super::tree::TreeArgs;
 use crate::Error;
@@ -31,6 +32,8 @@ use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
+use crate::pipeline::settle::order::Order;
+use crate::pipeline::sidecar::SidecarNames;
 
 // Each option also reads its environment variable. The groups exist only in the code: `--help` shows one list, and a
 // doc comment on a group would replace the command's own text.
@@ -42,6 +45,8 @@ pub(super) struct RunArgs {
     _file: FileArgs,
     #[command(flatten)]
     places: PlaceArgs,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     intake: IntakeArgs,
     #[command(flatten)]
@@ -58,7 +63,7 @@ struct PlaceArgs {
     /// Staging directory; must exist
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_INPUT")]
     input: PathBuf,
-    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/
+    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/, or as --layout says
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
     warehouse: PathBuf,
     /// Manifests; created if missing. Lines go to DIR/YYYY/MM/DD/HH/manifest.jsonl
@@ -79,12 +84,14 @@ struct IntakeArgs {
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse_seconds, allow_hyphen_values = true,
           env = "CSV_INGESTOR_STABILITY_SECONDS")]
     stability_seconds: Duration,
-    /// Sidecar mode: foo.csv is complete once foo.csv.ok exists
-    #[arg(long, value_name = "S", default_value = ".ok", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
-          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
-    sidecar_suffix: OsString,
+    #[command(flatten)]
+    sidecars: SidecarArgs,
     #[command(flatten)]
     bounds: BoundArgs,
+    /// Ingest the files that one scan finds complete in this order: their manifest lines come in it, and of equal files the
+    /// first is ingested [default: no promise]
+    #[arg(long, value_enum, env = "CSV_INGESTOR_ORDER")]
+    order: Option<OrderName>,
     /// Time between two scans of the whole directory: 500ms, 5s, 1m. Where inotify misses nothing, it is longer after a
     /// scan that took long
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration,
@@ -103,6 +110,33 @@ struct IntakeArgs {
     exclude: Vec<String>,
     #[command(flatten)]
     tree: TreeArgs,
+}
+
+// How sidecars are named.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SidecarArgs {
+    /// Sidecar mode: the name of a file's sidecar. {name} is the file's name, {stem} the same without its extension:
+    /// {stem}.done for foo.done beside foo.csv [default: {name}.ok]
+    #[arg(long, value_name = "TEMPLATE", env = "CSV_INGESTOR_SIDECAR_NAME",
+          value_parser = OsStringValueParser::new().try_map(checked_template))]
+    sidecar_name: Option<SidecarNames>,
+    /// The same as --sidecar-name {name}S
+    #[arg(long, value_name = "S", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
+          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
+    sidecar_suffix: Option<SidecarNames>,
+}
+
+impl SidecarArgs {
+    /// Why the two do not fit together.
+    pub(super) fn conflict(&self) -> Option<&'static str> {
+        let are_both = self.sidecar_name.is_some() && self.sidecar_suffix.is_some();
+        are_both.then_some("--sidecar-name and --sidecar-suffix exclude each other")
+    }
+
+    /// The names of sidecars.
+    pub(super) fn names(self) -> SidecarNames {
+        self.sidecar_name.or(self.sidecar_suffix).unwrap_or_else(|| SidecarNames::from(".ok"))
+    }
 }
 
 // Which files wait or stay, in either mode.
@@ -217,6 +251,14 @@ pub(super) enum ModeName {
     Sidecar,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderName {
+    /// By mtime, and files of one mtime by name
+    Oldest,
+    /// By the bytes of the name
+    Name,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DuplicatesName {
     /// Stays where it is
@@ -286,16 +328,20 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             !content.require_checksum || matches!(intake.mode, ModeName::Sidecar),
             "--require-checksum needs --mode sidecar: checksums are in sidecars",
         ),
+        (intake.sidecars.conflict().is_none(), intake.sidecars.conflict().unwrap_or_default()),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, text)| text).collect()
 }
 
 /// The options that do not fit together, of those that were given.
 pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
+    let layout = LayoutArgs::from_arg_matches(matches).is_ok_and(|layout| layout.layout().is_err());
+    let mut found: Vec<_> = layout.then_some(layout::CONFLICT).into_iter().collect();
     match (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
-        (Ok(intake), Ok(content)) => check(&intake, &content),
-        _ => Vec::new(),
+        (Ok(intake), Ok(content)) => found.extend(check(&intake, &content)),
+        _ => {}
     }
+    found
 }
 
 impl RunArgs {
@@ -304,7 +350,7 @@ impl RunArgs {
             return Err(config::Error::Options((*conflict).to_owned()));
         }
         let validate = self.content.validation();
-        let RunArgs { places, intake, content, running, output, .. } = self;
+        let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
         let paths = Paths {
@@ -322,6 +368,7 @@ impl RunArgs {
                 exclude: exclude(&intake.exclude)?,
                 tree: intake.tree.rules(),
             },
+            layout: layout.layout()?,
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {
@@ -329,8 +376,12 @@ impl RunArgs {
                     ModeName::Sidecar => Mode::Sidecar,
                 },
                 bounds: intake.bounds.bounds(),
+                order: intake.order.map(|order| match order {
+                    OrderName::Oldest => Order::Oldest,
+                    OrderName::Name => Order::Name,
+                }),
             },
-            sidecar_suffix: intake.sidecar_suffix,
+            sidecars: intake.sidecars.names(),
             scan_interval: intake.scan_interval,
             concurrency,
             duplicates: match content.duplicates {
@@ -354,9 +405,15 @@ impl RunArgs {
 }
 
 /// Reads `--sidecar-suffix`.
-fn checked_suffix(suffix: OsString) -> Result<OsString, &'static str> {
+fn checked_suffix(suffix: OsString) -> Result<SidecarNames, &'static str> {
     let bytes = suffix.as_bytes();
-    if bytes.is_empty() || bytes.contains(&b'/') { Err("must be the end of a file name") } else { Ok(suffix) }
+    let is_end = !bytes.is_empty() && !bytes.contains(&b'/');
+    if is_end { Ok(SidecarNames::suffix(&suffix)) } else { Err("must be the end of a file name") }
+}
+
+/// Reads `--sidecar-name`.
+fn checked_template(template: OsString) -> Result<SidecarNames, &'static str> {
+    SidecarNames::parse(&template)
 }
 
 /// Reads one `--include`.

@@ -17,6 +17,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::commit::Committer;
+use crate::pipeline::in_order::{InOrder, settled};
 use crate::pipeline::{Error, HashResult, Report};
 
 /// The committer's input.
@@ -26,6 +27,8 @@ pub(super) struct Inbox<'a, F: Fs> {
     pub(super) under_way: &'a AtomicUsize,
     /// The longest wait for input.
     pub(super) turn_max: Duration,
+    /// Files are committed in the order in which they were handed out.
+    pub(super) keeps_order: bool,
 }
 
 /// Runs until all senders are gone, then closes the journal. An error ends it at once: files that are half done are
@@ -61,15 +64,20 @@ fn work<F: Fs>(
     reports: &Sender<Committed<F>>,
 ) -> Result<(), Error> {
     let metrics = compactor.metrics.clone();
+    let mut in_order = InOrder::new(inbox.keeps_order);
     loop {
         heartbeat::step();
         compactor.look(committer)?;
-        let mut batch = Batch { files: Vec::new(), bytes: 0 };
-        let next = next(committer, inbox, &compactor.outcome())?;
+        if !committer.has_deferred() {
+            in_order.take_noted().into_iter().for_each(|settled| committer.note(settled));
+        }
+        let mut batch = Batch { files: Vec::new(), bytes: 0, in_order: &mut in_order };
+        let next =
+            if batch.in_order.has_next() { Next::Waiting } else { next(committer, inbox, &compactor.outcome())? };
         heartbeat::step();
         match next {
             Next::Message(message) => batch.take(message, committer, inbox.under_way),
-            Next::Deferred => {}
+            Next::Waiting => batch.fill(),
             Next::Compacted(outcome) => {
                 compactor.hear(outcome, committer)?;
                 grown(&metrics, committer);
@@ -78,16 +86,22 @@ fn work<F: Fs>(
             Next::End => break,
         }
         gather(&mut batch, committer, inbox);
+        let files = batch.files;
+        if files.is_empty() && inbox.keeps_order && !committer.has_pending() {
+            continue;
+        }
         let (lines, began) = (log::batch(), Instant::now());
-        metrics.batch_begun(batch.files.len());
-        let batch_reports = committer.commit(batch.files)?;
+        metrics.batch_begun(files.len());
+        let batch_reports = committer.commit(files)?;
         metrics.batch_committed(began.elapsed());
         grown(&metrics, committer);
         drop(lines);
         report(batch_reports, committer, reports);
     }
-    while committer.has_deferred() {
-        let batch_reports = committer.commit(Vec::new())?;
+    in_order.end();
+    while in_order.has_next() || committer.has_deferred() {
+        let rest = std::iter::from_fn(|| in_order.pass()).collect();
+        let batch_reports = committer.commit(rest)?;
         report(batch_reports, committer, reports);
     }
     // Before the wait for the compaction, which may take a while.
@@ -99,10 +113,11 @@ fn work<F: Fs>(
 /// syncs depends on the number of files in flight and not on the speed of the disk. A single file does not wait for
 /// others, and no file waits for a large one.
 fn gather<F: Fs>(
-    batch: &mut Batch<F>,
+    batch: &mut Batch<'_, F>,
     committer: &mut Committer<F>,
     &Inbox { to_commit, under_way, .. }: &Inbox<'_, F>,
 ) {
+    batch.fill();
     let until = Instant::now() + GATHER_WAIT_MAX;
     while !batch.is_full() {
         let message = match to_commit.try_recv() {
@@ -118,30 +133,40 @@ fn gather<F: Fs>(
 }
 
 /// The files of one batch.
-struct Batch<F: Fs> {
+struct Batch<'a, F: Fs> {
     files: Vec<HashResult<F>>,
     bytes: u64,
+    /// Where its files come from.
+    in_order: &'a mut InOrder<F>,
 }
 
-impl<F: Fs> Batch<F> {
+impl<F: Fs> Batch<'_, F> {
     fn is_full(&self) -> bool {
         self.files.len() >= BATCH_FILES_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 
     fn take(&mut self, message: ToCommit<F>, committer: &mut Committer<F>, under_way: &AtomicUsize) {
         let files = match message {
-            ToCommit::Note(settled) => return committer.note(settled),
+            ToCommit::Note(settled) => {
+                return self.in_order.note(settled).into_iter().for_each(|settled| committer.note(settled));
+            }
             ToCommit::Gone(gone) => return committer.note_gone(&gone),
             ToCommit::Files(files) => files,
         };
-        let mut small = 0;
-        for file in &files {
-            let settled = file.as_ref().map_or_else(|refused| &refused.settled, |hashed| &hashed.settled);
-            small += usize::from(settled.is_small());
-            self.bytes += settled.identity.size;
-        }
+        let small = files.iter().filter(|file| settled(file).is_small()).count();
         under_way.fetch_sub(small, Ordering::Relaxed);
-        self.files.extend(files);
+        self.in_order.take(files);
+        self.fill();
+    }
+
+    /// Takes the files whose turn it is.
+    fn fill(&mut self) {
+        while !self.is_full()
+            && let Some(file) = self.in_order.pass()
+        {
+            self.bytes += settled(&file).identity.size;
+            self.files.push(file);
+        }
     }
 }
 
@@ -157,8 +182,8 @@ fn report<F: Fs>(batch_reports: Vec<Report>, committer: &mut Committer<F>, repor
 
 enum Next<F: Fs> {
     Message(ToCommit<F>),
-    /// Files that the batch before has deferred.
-    Deferred,
+    /// Files that wait already: the batch before has deferred them, or had no room for them.
+    Waiting,
     /// The compaction has ended.
     Compacted(Compaction),
     End,
@@ -176,7 +201,7 @@ fn next<F: Fs>(
             match to_commit.try_recv() {
                 Ok(message) => return Ok(Next::Message(message)),
                 Err(TryRecvError::Disconnected) => return Ok(Next::End),
-                Err(TryRecvError::Empty) if committer.has_deferred() => return Ok(Next::Deferred),
+                Err(TryRecvError::Empty) if committer.has_deferred() => return Ok(Next::Waiting),
                 Err(TryRecvError::Empty) => committer.flush()?,
             }
         } else if committer.wants_idle_mark() {
@@ -193,7 +218,7 @@ fn next<F: Fs>(
             select! {
                 recv(to_commit) -> message => return Ok(message.map_or(Next::End, Next::Message)),
                 // The compaction's thread ended without a result: the next look at the compactor notices that.
-                recv(compacted) -> outcome => return Ok(outcome.map_or(Next::Deferred, Next::Compacted)),
+                recv(compacted) -> outcome => return Ok(outcome.map_or(Next::Waiting, Next::Compacted)),
                 default(turn_max) => {}
             }
         }

@@ -104,6 +104,7 @@ mod tests {
     use super::*;
     use crate::fs::sim::SimFs;
     use crate::heartbeat::Heartbeats;
+    use crate::pipeline::scan::NameRules;
 
     /// Found in a review: a worker that had received nothing since the start counted as busy. After five minutes
     /// `/healthz` reported it as stalled, and a supervisor would have killed a quiet ingestor, again and again.
@@ -115,9 +116,10 @@ mod tests {
             staging: Arc::new(fs.open_dir(Path::new("/in")).unwrap()),
             fs,
             copies: None,
-            sidecar_suffix: None,
+            names: NameRules::default(),
             validate: None,
             require_checksum: false,
+            layout: crate::pipeline::layout::Layout::default(),
             notes: Arc::default(),
             copy_all: AtomicBool::new(false),
             leases_missing: AtomicBool::new(false),

@@ -5,6 +5,7 @@
 //! disk; and in sends to the queue of large files, which has room for all files in flight. It never waits for the queue
 //! of small files: when that is full, it tries again after the next report.
 
+mod ahead;
 mod feed;
 mod hear;
 mod look;
@@ -44,6 +45,7 @@ use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, Scanner, scan_pause};
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::{Mode, Settle};
+use ahead::Ahead;
 use schedule::{SLEEP_MAX, Schedule};
 use staging::StagingHealth;
 
@@ -98,6 +100,8 @@ struct Outbox {
     load: Load,
     /// The file that found no room for its copy.
     full: Option<Full>,
+    /// Where the order is kept: the files on their way.
+    ahead: Option<Ahead>,
 }
 
 impl Intake {
@@ -114,6 +118,8 @@ impl Intake {
             Source::Staging { config, kept, hints, asked } => (kept, hints, asked, Some(config)),
             Source::Resumed => (Vec::new(), Hints::none(), channel::never(), None),
         };
+        // Without settings, only files of an earlier run are finished: in their order.
+        let ahead = config.is_none_or(|config| config.completeness.order.is_some()).then(Ahead::default);
         let rules = config.map_or_else(NameRules::default, Config::name_rules);
         Intake {
             started: Instant::now(),
@@ -131,13 +137,19 @@ impl Intake {
             asked,
             errors: VecDeque::new(),
             schedule: Schedule::new(config, turn_max),
-            outbox: Outbox { chunk: None, resumed: Vec::new(), load, full: None },
+            outbox: Outbox { chunk: None, resumed: Vec::new(), load, full: None, ahead },
             places,
         }
     }
 
+    /// True if files are committed in the order in which they are handed out.
+    pub(super) fn keeps_order(&self) -> bool {
+        self.outbox.ahead.is_some()
+    }
+
     /// Takes over the files that recovery found DISCOVERED.
-    pub(super) fn adopt(&mut self, recovered: Recovered, committer: &mut Committer<RealFs>) {
+    pub(super) fn adopt(&mut self, mut recovered: Recovered, committer: &mut Committer<RealFs>) {
+        recovered.resumed.sort_unstable_by_key(|(id, _)| *id);
         for (id, mut settled) in recovered.resumed {
             self.settle.adopt(&mut settled);
             committer.resume(settled.ticket, id);
@@ -161,6 +173,7 @@ impl Intake {
             self.look_around(now)?;
             self.tell_too_large();
             self.tell_gone(to_commit)?;
+            self.end_round(now);
             self.feed(to_hash, to_commit, now)?;
             if self.is_finished(now) && !self.wants_last_search(now) {
                 return match self.outbox.full.take() {
@@ -227,6 +240,7 @@ impl Intake {
             self.is_scanned(seen, now)?;
             if is_whole {
                 self.staging_was_seen();
+                self.schedule.round_until = Some(now);
                 self.metrics.scanned(self.shared.fs.now(), self.schedule.scan_took, self.scanner.ignored());
                 let pause = |interval| scan_pause(interval, self.schedule.scan_took, self.hints.hears_all());
                 if self.settle.wants_another_scan() {
@@ -267,7 +281,8 @@ impl Intake {
 
     /// There is something to list, and room for what that finds: each name uses memory until its file is ingested.
     fn may_scan(&self) -> bool {
-        self.scanner.has_work() && self.settle.ready() < READY_FILES_MAX
+        let is_sorted = self.settle.order().is_some();
+        self.scanner.has_work() && (is_sorted || self.settle.ready() < READY_FILES_MAX)
     }
 
     fn follow(&mut self, hint: Option<Hint>, now: Duration) -> Result<(), Error> {
@@ -329,6 +344,7 @@ impl Intake {
             && now >= deadline
             && nothing_due
             && self.settle.ready() == 0
+            && !self.settle.holds_back()
     }
 
     /// At the end of `--once`: begins a last scan, if a file that belongs to those taken may have been missed.
@@ -352,7 +368,13 @@ impl Intake {
         let is_looked_at = !self.staging.is_failing;
         let due = self.settle.next_due().filter(|_| is_looked_at);
         let due = due.filter(|due| self.schedule.deadline.is_none_or(|deadline| *due <= deadline));
-        let wakes = [next_scan, due, self.schedule.paused_until, self.schedule.deadline.filter(|at| *at > now)];
+        let wakes = [
+            next_scan,
+            due,
+            self.schedule.paused_until,
+            self.schedule.deadline.filter(|at| *at > now),
+            self.schedule.round_until,
+        ];
         let next_look = self.schedule.scan_interval.map(|_| self.schedule.next_look);
         let next = wakes
             .into_iter()
@@ -372,6 +394,9 @@ fn settle(config: Option<&Config>, kept: &[Kept]) -> Settle {
     let busy_delay = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
     let recognizes = config.is_some_and(|config| config.duplicates == DuplicateAction::Keep);
     let mut settle = Settle::new(mode, busy_delay, kept.iter().copied().filter(|_| recognizes)).with_bounds(bounds);
+    if let Some(config) = config {
+        settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);
+    }
     // Under another setting they are ingested like new files; the intake still notices which of them disappear.
     kept.iter().filter(|_| !recognizes).for_each(|kept| settle.watch_kept(kept.identity));
     if config.is_none_or(|config| config.extent == Extent::Once) {

@@ -44,9 +44,12 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::recover::Recovered;
+use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
+use crate::pipeline::settle::order::Order;
 use channels::{Hints, Load, ToCommit, ToHash};
 use compactor::Compactor;
 use exposure::Exposure;
@@ -91,9 +94,10 @@ fn run_as(
     let options = engine::Options {
         state_path: config.paths.state.clone(),
         settings: Some(config.settings()),
-        sidecar_suffix: config.name_rules().sidecar_suffix,
+        names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
+        layout: config.layout.clone(),
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
@@ -132,9 +136,10 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
     let options = engine::Options {
         state_path,
         settings: None,
-        sidecar_suffix: None,
+        names: NameRules::default(),
         validate: None,
         require_checksum: false,
+        layout: Layout::default(),
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
@@ -187,6 +192,10 @@ fn drive(
     let metrics = compactor.metrics.clone();
     let mut intake = Intake::new(source, &shared, places, load, metrics.clone(), service.turn_max);
     intake.adopt(recovered, &mut committer);
+    let keeps_order = intake.keeps_order();
+    if keeps_order {
+        committer.keep_order();
+    }
 
     let workers =
         start_workers(load.concurrency, &shared, &HashQueues { small, large }, &commit_sender, service, &metrics)?;
@@ -195,7 +204,8 @@ fn drive(
         .name("commit".to_owned())
         .spawn(move || {
             let _beating = heartbeats.begin("commit");
-            let next = commit_loop::Inbox { to_commit: &to_commit, under_way: &under_way.under_way, turn_max };
+            let under_way = &under_way.under_way;
+            let next = commit_loop::Inbox { to_commit: &to_commit, under_way, turn_max, keeps_order };
             commit_loop::run(committer, compactor, &next, &report_sender)
         })
         .map_err(|_| Error::Thread("commit"))?;
@@ -292,7 +302,7 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
 
 fn log_started(config: &Config, recovered: &Recovered) {
     let path = log::path;
-    let sidecar_suffix = config.name_rules().sidecar_suffix.map(|suffix| suffix.to_string_lossy().into_owned());
+    let sidecar_name = config.name_rules().sidecars.map(|names| names.template().to_string_lossy().into_owned());
     let patterns = |patterns: &Option<Patterns>| patterns.as_ref().map(|patterns| patterns.texts().join(" "));
     tracing::info!(
         event = "started",
@@ -310,13 +320,17 @@ fn log_started(config: &Config, recovered: &Recovered) {
             crate::pipeline::settle::Mode::Stability(window) => Some(window.as_secs_f64()),
             crate::pipeline::settle::Mode::Sidecar => None,
         },
-        sidecar_suffix = sidecar_suffix.as_deref(),
+        sidecar_suffix = sidecar_name.as_deref().and_then(|name| name.strip_prefix("{name}")),
+        sidecar_name = sidecar_name.as_deref(),
+        order = config.completeness.order.map(Order::text),
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,
         include = patterns(&config.selection.include),
         exclude = patterns(&config.selection.exclude),
         max_depth = config.selection.tree.map(|tree| tree.max_depth),
         cross_mounts = config.selection.tree.map(|tree| tree.cross_mounts),
+        layout = config.layout.rule().template.as_str(),
+        name_pattern = config.layout.rule().name_pattern.as_deref(),
         duplicates = config.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
         quarantine = config.paths.quarantine.as_deref().map(path),

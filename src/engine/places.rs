@@ -14,6 +14,7 @@ use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
 use crate::journal::replay::Replayed;
 use crate::journal::{Journal, names};
+use crate::pipeline::layout::Layout;
 use crate::pipeline::manifest::hours;
 use crate::pipeline::places::claim;
 use crate::pipeline::places::older::{self, AgeVerdict, Knowledge};
@@ -120,6 +121,12 @@ fn check_markers<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings) -> 
 fn is_one_place<F: Fs>(fs: &F, one: &Path, other: &Path) -> bool {
     let key = |path: &Path| fs.open_dir(path).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key());
     one == other || key(one).is_some_and(|one| key(other) == Some(one))
+}
+
+/// The layout for these directories: no file goes where manifests are.
+pub fn arrange<F: Fs>(fs: &F, layout: Layout, settings: &Settings) -> Layout {
+    let (warehouse, manifests) = (&settings.warehouse, &settings.manifests);
+    layout.within(warehouse, manifests, is_one_place(fs, warehouse, manifests))
 }
 
 /// Refuses to continue half-done files while a whole directory with them is missing: it is more likely unmounted than

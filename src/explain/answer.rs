@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::control::StagedStatus;
 use crate::fs::Fs;
 use crate::journal::report::JournalReport;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::bounds::Bounds;
@@ -18,12 +19,14 @@ pub struct Context<'a, F: Fs> {
     pub fs: &'a F,
     /// The journal.
     pub report: &'a JournalReport,
-    /// Which names the ingestor takes, and in sidecar mode the suffix of sidecars.
+    /// Which names the ingestor takes, and in sidecar mode the names of sidecars.
     pub rules: NameRules,
     /// `rules` came from a running ingestor.
     pub are_rules_known: bool,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
     /// How old a file has to be, and how large it may be.
     pub bounds: Bounds,
     /// How long to watch whether a file grows.

@@ -1,7 +1,7 @@
 //! Reads the files themselves.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use crate::Error;
 use crate::fs::{FileKind, Fs};
@@ -30,9 +30,15 @@ pub(super) fn read<F: Fs>(fs: &F, path: &Path, bytes_max: usize) -> Option<Vec<u
     Some(bytes)
 }
 
-/// The sidecar of a staged file.
-pub(super) fn sidecar_of(path: &Path, suffix: &std::ffi::OsStr) -> PathBuf {
-    let mut sidecar: OsString = path.as_os_str().to_owned();
-    sidecar.push(suffix);
-    sidecar.into()
+/// The names in the directory of `path` that `is_meant`, sorted.
+pub(super) fn names_beside<F: Fs>(
+    fs: &F,
+    path: &Path,
+    is_meant: &dyn Fn(&OsStr) -> bool,
+) -> Result<Vec<OsString>, Error> {
+    let (dir, _) = split(path)?;
+    let names = fs.list(&fs.open_dir(dir)?)?.map(|entry| Ok(entry?.name)).collect::<Result<Vec<_>, Error>>()?;
+    let mut meant: Vec<OsString> = names.into_iter().filter(|name| is_meant(name)).collect();
+    meant.sort_unstable();
+    Ok(meant)
 }

@@ -1,13 +1,14 @@
 //! Files in the staging directory.
 
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use serde_json::Value;
 
 use super::answer::{Answer, Context};
 use super::known::{history, of_original};
-use super::look::{identity, read, sidecar_of};
+use super::look::{self, identity, read};
 use crate::Error;
 use crate::control::StagedStatus;
 use crate::fs::{FileKind, Fs, Lease, Open};
@@ -16,9 +17,10 @@ use crate::journal::record::{DuplicateAction, Settings};
 use crate::journal::report::FileReport;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
+use crate::pipeline::layout::NoMatch;
 use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::settle::bounds::age;
-use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, data_name, is_older, statement};
+use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, is_older, statement};
 use crate::pipeline::{WhyNot, subdir};
 use crate::types::{FileIdentity, Sha256};
 
@@ -107,8 +109,13 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
         return Ok(context.rules.ignored_dir(name).map(|why| why.text().to_owned()));
     }
     let why = Ignored::of_kind(kind).or_else(|| context.rules.ignored(name));
-    let suffix = context.rules.sidecar_suffix.as_deref();
-    let of = suffix.and_then(|suffix| data_name(name, suffix)).unwrap_or_default();
+    if why == Some(Ignored::Sidecar)
+        && let Some(names) = context.rules.sidecars.as_ref().filter(|names| names.are_shared())
+    {
+        let belongs = |data: &OsStr| names.of(data) == name && context.rules.wants(data);
+        return Ok(Some(of_shared(&look::names_beside(context.fs, path, &belongs)?)));
+    }
+    let of = context.rules.sidecars.as_ref().and_then(|names| names.data_name(name)).unwrap_or_default();
     if why == Some(Ignored::Sidecar) && super::stat(context.fs, &path.with_file_name(&of))?.is_none() {
         return Ok(Some(format!(
             "it is the sidecar of {0}, and an orphaned sidecar: {0} is not there. If that file comes now, this sidecar will not \
@@ -118,15 +125,30 @@ fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Resu
     }
     Ok(why.map(|why| match why {
         Ignored::Sidecar => format!("it is the sidecar of {}", of.to_string_lossy()),
+        Ignored::SidecarOfIgnored if of.is_empty() => why.text().to_owned(),
         Ignored::SidecarOfIgnored => format!("it is the sidecar of {}, which is ignored itself", of.to_string_lossy()),
         why => why.text().to_owned(),
     }))
+}
+
+/// The files that share a sidecar; there may be very many.
+fn of_shared(names: &[OsString]) -> String {
+    const NAMED_MAX: usize = 5;
+    let named: Vec<_> = names.iter().take(NAMED_MAX).map(|name| name.to_string_lossy()).collect();
+    match (named.is_empty(), names.len().saturating_sub(NAMED_MAX)) {
+        (true, _) => "it is an orphaned sidecar: no file with its stem is there. If one comes now, this sidecar will not release \
+                      it, unless it contains a checksum or is written again"
+            .to_owned(),
+        (false, 0) => format!("it is the sidecar of {}", named.join(", ")),
+        (false, more) => format!("it is the sidecar of {} and {more} more", named.join(", ")),
+    }
 }
 
 /// The running ingestor's answer.
 fn by_the_ingestor(path: &Path, told: &StagedStatus) -> Option<Answer> {
     let (status, summary) = match (told.phase.as_str(), &told.reason) {
         ("in_flight", _) => ("IN_FLIGHT", "it is being hashed or moved at this moment".to_owned()),
+        ("ready", Some(reason)) => ("READY", reason.clone()),
         ("ready", _) => ("READY", "it is complete, and waits for its turn".to_owned()),
         (_, Some(reason)) => ("WAITING", reason.clone()),
         _ => return None,
@@ -157,6 +179,9 @@ fn by_a_look<F: Fs>(
     if found.size > context.bounds.size_max {
         return Ok(waiting(WhyNot::TooLarge.text()));
     }
+    if let Err(NoMatch(what)) = warehouse_dir(context, settings, path) {
+        return Ok(waiting(WhyNot::NoMatch.text()).with("error", what));
+    }
     let (dir, name) = split(path)?;
     let file = match context.fs.open(&context.fs.open_dir(dir)?, name, Open::Read) {
         Ok(file) => file,
@@ -166,8 +191,8 @@ fn by_a_look<F: Fs>(
         return Ok(waiting("another process has it open for writing"));
     }
     drop(file);
-    if let Some(suffix) = context.rules.sidecar_suffix.as_deref() {
-        let sidecar = sidecar_of(path, suffix);
+    if let Some(names) = &context.rules.sidecars {
+        let sidecar = path.with_file_name(names.of(name));
         let Some(content) = read(context.fs, &sidecar, SIDECAR_BYTES_MAX + 1) else {
             return Ok(waiting("its sidecar is not there").with_path("sidecar", &sidecar));
         };
@@ -249,5 +274,16 @@ fn complete<F: Fs>(
         Some(_) => "an ingestor takes it when it has been unchanged for long enough, and validates it (--validate)",
         None => "it passes all checks: an ingestor takes it when it has been unchanged for long enough",
     };
-    Ok(Answer::new(path, "READY", summary).with("sha256", sha256.hex()))
+    let answer = Answer::new(path, "READY", summary).with("sha256", sha256.hex());
+    Ok(match warehouse_dir(context, settings, path) {
+        Ok(dir) => answer.with_path("warehouse_dir", &dir),
+        Err(_) => answer,
+    })
+}
+
+/// The directory in which the file would be published if it were complete now.
+fn warehouse_dir<F: Fs>(context: &Context<'_, F>, settings: &Settings, path: &Path) -> Result<PathBuf, NoMatch> {
+    let below = path.strip_prefix(&settings.input).unwrap_or(path);
+    let dir = context.layout.dir(below.as_os_str(), context.fs.now())?;
+    Ok(settings.warehouse.join(dir))
 }

@@ -60,6 +60,8 @@ label!(
         Checksum = "checksum",
         /// It is not a valid CSV file.
         Malformed = "malformed",
+        /// Its name does not fit --layout and --name-pattern.
+        NoMatch = "no_match",
         /// It is larger than --max-size.
         TooLarge = "too_large",
         /// It could not be copied or moved into the warehouse.
@@ -152,8 +154,12 @@ impl Label for DuplicateAction {
 
 impl Label for QuarantineCause {
     const NAME: &'static str = "reason";
-    const ALL: &'static [Self] =
-        &[QuarantineCause::Unreadable, QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed];
+    const ALL: &'static [Self] = &[
+        QuarantineCause::Unreadable,
+        QuarantineCause::ChecksumDiffers,
+        QuarantineCause::Malformed,
+        QuarantineCause::NoMatch,
+    ];
 
     fn text(self) -> &'static str {
         FailureReason::from(self).text()
@@ -170,6 +176,7 @@ impl From<QuarantineCause> for FailureReason {
             QuarantineCause::Unreadable => FailureReason::Unreadable,
             QuarantineCause::ChecksumDiffers => FailureReason::Checksum,
             QuarantineCause::Malformed => FailureReason::Malformed,
+            QuarantineCause::NoMatch => FailureReason::NoMatch,
         }
     }
 }

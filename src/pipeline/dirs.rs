@@ -21,7 +21,8 @@ use staged::Staged;
 use crate::fs::Syscall;
 use crate::fs::{self, DIR_MODE, Fs};
 
-/// Directories that are kept open: today's and yesterday's partition, staging, copies, duplicates, and some more.
+/// Directories that are kept open: staging, the partitions in use, copies, duplicates, and some more. A layout may have
+/// any number of partitions: a batch goes from one to the next.
 const OPEN_DIRS_MAX: usize = 16;
 
 /// Open directories, by path.
@@ -96,7 +97,8 @@ impl<F: Fs> Dirs<F> {
     /// Keeps a directory that was opened elsewhere.
     fn remember(&mut self, path: &Path, dir: Arc<F::Dir>) {
         if self.open.len() >= OPEN_DIRS_MAX {
-            let (forgotten, _) = self.open.remove(0);
+            // The first is staging, which every batch needs.
+            let (forgotten, _) = self.open.remove(1);
             self.durable.remove(&forgotten);
         }
         self.open.push((path.to_path_buf(), dir));

@@ -10,12 +10,14 @@ mod vouched;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::csv::Profiler;
+use super::layout::Layout;
 use super::places::private_dir;
+use super::scan::NameRules;
 use super::sidecar::{Demand, FoundSums, Notes, SIDECAR_BYTES_MAX, Summer};
 use super::{HashResult, HashedFile, Refusal, Refused, Settled, subdir};
 use crate::fs::Syscall;
@@ -32,7 +34,7 @@ const READ_BYTES: usize = 256 << 10;
 const _: () = assert!(SIDECAR_BYTES_MAX <= READ_BYTES, "a sidecar is read at once");
 
 /// The private directory for unfinished copies: on the warehouse's file system, hidden from query engines.
-pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> std::path::PathBuf {
+pub fn copies_dir(warehouse: &Path, store: &[u8; 16]) -> PathBuf {
     private_dir(warehouse, store)
 }
 
@@ -44,12 +46,14 @@ pub struct Shared<F: Fs> {
     pub staging: Arc<F::Dir>,
     /// Where copies are made; None for a dry run, which copies and syncs nothing.
     pub copies: Option<Arc<F::Dir>>,
-    /// In sidecar mode, the suffix of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// Which names are ingested, and in sidecar mode the names of sidecars.
+    pub names: NameRules,
     /// Whether and how CSV files are validated while they are hashed.
     pub validate: Option<Validation>,
     /// Only files with a matching checksum in their sidecar are ingested.
     pub require_checksum: bool,
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
     /// Which messages about sidecars were already logged.
     pub notes: Arc<Notes>,
     /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
@@ -91,6 +95,7 @@ impl<F: Fs> Hasher<F> {
                 leased: content.leased,
                 sha256: content.sha256,
                 durable: content.durable,
+                partition: content.partition,
                 copy: content.copy,
                 profile: content.profile,
                 verified_by: content.verified_by,
@@ -109,6 +114,11 @@ impl<F: Fs> Hasher<F> {
         if shared.stop.load(Ordering::Relaxed) {
             return Err(Refusal::Interrupted);
         }
+        // Decided by the name alone, so before anything is read.
+        let partition = match &settled.partition {
+            Some(recorded) => recorded.clone(),
+            None => shared.layout.dir(&settled.name, settled.complete_at).map_err(Refusal::NoMatch)?,
+        };
         let (file, leased) = self.open(settled)?;
         let vouched = self.vouched(settled)?;
         let demand = &vouched.demand;
@@ -126,7 +136,8 @@ impl<F: Fs> Hasher<F> {
         }
         self.say(settled, &vouched);
         let durable = sync || copy.is_some();
-        Ok(HashedContent { file, leased, sha256: sums.sha256, durable, copy, profile: look.profile, verified_by })
+        let (sha256, profile) = (sums.sha256, look.profile);
+        Ok(HashedContent { file, leased, sha256, durable, partition, copy, profile, verified_by })
     }
 
     /// Opens the file that was settled, and no other; the flag is true if a lease is held.
@@ -299,6 +310,7 @@ struct HashedContent<F: Fs> {
     leased: bool,
     sha256: Sha256,
     durable: bool,
+    partition: PathBuf,
     copy: Option<Copy>,
     profile: Option<Profile>,
     verified_by: Option<Algorithm>,

@@ -15,6 +15,8 @@ pub mod csv;
 pub mod dirs;
 mod error;
 pub mod hash;
+pub mod in_order;
+pub mod layout;
 pub mod manifest;
 pub mod names;
 pub mod patience;

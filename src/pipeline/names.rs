@@ -27,6 +27,12 @@ pub fn suffixed_name(name: &OsStr, suffix: &str, bytes_max: usize) -> OsString {
     OsString::from_vec(result)
 }
 
+/// The name without its extension, if it has one.
+pub fn stem(name: &OsStr) -> &OsStr {
+    let bytes = name.as_bytes();
+    OsStr::from_bytes(&bytes[..extension_start(bytes)])
+}
+
 /// The first `room` bytes, fewer if that would split a UTF-8 character.
 fn cut(stem: &[u8], room: usize) -> &[u8] {
     if stem.len() <= room {

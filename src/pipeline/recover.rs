@@ -32,8 +32,8 @@ use std::sync::Arc;
 use super::commit::{Committer, Dropped, Work};
 use super::dirs::split;
 use super::sidecar::is_older;
-use super::staging::Removed;
 use super::staging::names::Aside;
+use super::staging::{Expected, Removed};
 use super::{Error, Outcome, Settled, hash, subdir};
 use crate::fs::{self, Fs, Lease, Open};
 use crate::journal::ingest::{Ingest, Target};
@@ -259,6 +259,8 @@ impl<F: Fs> Committer<F> {
         if resumed.iter().any(|(_, settled)| settled.identity.key() == ingest.identity.key()) {
             return Ok(Err(AbandonReason::Changed));
         }
+        // Whatever the layout says now: the directory is decided when the file is HASHED.
+        let partition = ingest.target.as_ref().and_then(|target| Some(target.warehouse_path.parent()?.to_path_buf()));
         let there = match self.staging.dirs.look(&ingest.source_path) {
             Err(error) if error.spares_others() => return Ok(Err(AbandonReason::Failed)),
             there => there?,
@@ -277,6 +279,7 @@ impl<F: Fs> Committer<F> {
                 ticket: 0,
                 failures: 0,
                 failing: None,
+                partition,
             }),
         })
     }
@@ -442,11 +445,12 @@ impl<F: Fs> Committer<F> {
             None => (&ingest.source_path, &ingest.identity),
         };
         // First the file that an earlier run set aside.
-        self.resolve_aside(work.id, Aside::Second, from, Some(moving))?;
+        let expected = Expected { identity: moving, sha256: Some(&target.sha256) };
+        self.resolve_aside(work.id, Aside::Second, from, Some(expected))?;
         let (old, new) = (self.staging.dirs.look(from)?, self.look_in_warehouse(&target.warehouse_path)?);
         if let (Some(old), Some(new)) = (old, new)
             && old.identity.key() == new.identity.key()
-            && !matches!(self.remove(work.id, Aside::Second, from, moving, work.lease())?, Removed::Done)
+            && !matches!(self.remove(work.id, Aside::Second, from, expected, work.lease())?, Removed::Done)
             && self.staging.dirs.look(from)?.is_some_and(|old| old.identity.key() == new.identity.key())
         {
             // It was written to by its name in staging, or a writer has it open: that name stays.

@@ -22,7 +22,7 @@ use self::names::{Ignored, ignored_always};
 use self::patterns::Patterns;
 use super::settle::bounds::age;
 use super::settle::{Settle, Sighting};
-use super::sidecar::{Notes, data_name, sidecar_name};
+use super::sidecar::{Notes, SidecarNames};
 use super::subdir;
 use crate::fs::{self, DirEntry, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
@@ -42,8 +42,8 @@ pub struct NameRules {
     pub include: Option<Patterns>,
     /// What `--exclude` removes from that.
     pub exclude: Option<Patterns>,
-    /// In sidecar mode, the suffix of sidecars.
-    pub sidecar_suffix: Option<OsString>,
+    /// In sidecar mode, the names of sidecars.
+    pub sidecars: Option<SidecarNames>,
     /// How far directories are entered; None: not at all.
     pub tree: Option<TreeRules>,
 }
@@ -64,11 +64,20 @@ impl NameRules {
 
     /// Why the name is not a data file's.
     pub fn ignored(&self, name: &OsStr) -> Option<Ignored> {
-        if let Some(of) = self.sidecar_suffix.as_ref().and_then(|suffix| data_name(name, suffix)) {
-            let is_used = self.ignored_as_data(&of).is_none();
+        if let Some((core, names)) = self.sidecars.as_ref().and_then(|names| Some((names.core(name)?, names))) {
+            let is_used = match names.data_name(name) {
+                Some(of) => self.ignored_as_data(&of).is_none(),
+                // Of files that may share it, only this much of the names is known.
+                None => !core.starts_with(b"."),
+            };
             return Some(if is_used { Ignored::Sidecar } else { Ignored::SidecarOfIgnored });
         }
         self.ignored_as_data(name)
+    }
+
+    /// True for a sidecar that several files may share.
+    pub fn is_shared_sidecar(&self, name: &OsStr) -> bool {
+        self.sidecars.as_ref().is_some_and(|names| names.are_shared() && names.core(name).is_some())
     }
 
     fn ignored_as_data(&self, name: &OsStr) -> Option<Ignored> {
@@ -87,9 +96,12 @@ impl NameRules {
         self.exclude.as_ref().is_some_and(|exclude| exclude.matches_but_for_case(name))
     }
 
-    /// The data file that an event on `name` is about.
+    /// The data file that an event on `name` is about; None for a sidecar that several files may share.
     pub fn subject(&self, name: &OsStr) -> Option<OsString> {
-        let data = self.sidecar_suffix.as_ref().and_then(|suffix| data_name(name, suffix));
+        if self.is_shared_sidecar(name) {
+            return None;
+        }
+        let data = self.sidecars.as_ref().and_then(|names| names.data_name(name));
         let name = data.unwrap_or_else(|| name.to_owned());
         self.ignored_as_data(&name).is_none().then_some(name)
     }
@@ -132,8 +144,7 @@ impl<F: Fs> Scanner<F> {
 
     /// The names of sidecars whose files do not exist.
     pub fn orphans(&self) -> Vec<OsString> {
-        let Some(suffix) = &self.rules.sidecar_suffix else { return Vec::new() };
-        self.orphans.names().map(|name| sidecar_name(name, suffix)).collect()
+        self.orphans.alone().map(|(name, _)| (**name).to_owned()).collect()
     }
 
     /// Begins a scan of everything, unless one is running.
@@ -212,7 +223,7 @@ impl<F: Fs> Scanner<F> {
             return;
         }
         if self.tree.has_read_all() {
-            self.orphans.end_scan();
+            self.end_scan_of_orphans();
         }
         settle.end_scan_except(&|name| self.tree.is_unread(name));
         self.tree.end_scan();
@@ -262,10 +273,14 @@ impl<F: Fs> Scanner<F> {
                 return Ok(());
             }
         }
+        if self.rules.is_shared_sidecar(&entry.name) {
+            self.note_shared_sidecar(settle, spot, path.as_os_str(), now);
+            return Ok(());
+        }
         let Some(name) = self.rules.subject(&entry.name) else { return Ok(()) };
         let is_listed = name == entry.name;
         let name = if is_listed { path } else { spot.path.join(name) };
-        if self.rules.sidecar_suffix.is_some() && settle.is_seen(name.as_os_str()) {
+        if self.rules.sidecars.is_some() && settle.is_seen(name.as_os_str()) {
             return Ok(());
         }
         let name: Arc<OsStr> = Arc::from(name.as_os_str());
@@ -287,7 +302,17 @@ impl<F: Fs> Scanner<F> {
 
     /// Checks the file that an event was about.
     pub fn look(&mut self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
-        let Some(subject) = self.rules.subject(subdir::file_name(name)) else { return Ok(()) };
+        let last = subdir::file_name(name);
+        if self.rules.is_shared_sidecar(last) {
+            for name in settle.beside(name) {
+                self.look_at(settle, &name, true, now)?;
+            }
+            if let Ok(spot) = self.tree.spot(subdir::dir_of(name)) {
+                self.note_shared_sidecar(settle, &spot, name, now);
+            }
+            return Ok(());
+        }
+        let Some(subject) = self.rules.subject(last) else { return Ok(()) };
         let name = Arc::from(subdir::beside(name, &subject));
         if let Some(why) = self.look_at(settle, &name, true, now)? {
             self.ignored.name(self.tree.path(), &name, why);
@@ -323,14 +348,9 @@ impl<F: Fs> Scanner<F> {
         nudged: bool,
         now: Duration,
     ) -> fs::Result<Option<Ignored>> {
-        let suffix = self.rules.sidecar_suffix.clone();
+        let sidecar_name = self.rules.sidecars.as_ref().map_or_else(OsString::new, |names| names.of(name));
         let mut stat = self.stat(settle, spot, name)?;
-        let sidecar = suffix.as_ref().and_then(|suffix| {
-            // A sidecar with too long a name cannot exist.
-            let sidecar = sidecar_name(subdir::file_name(name), suffix);
-            let found = self.fs.stat(&spot?.dir, &sidecar).unwrap_or(None);
-            found.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
-        });
+        let sidecar = spot.and_then(|spot| self.stat_sidecar(spot, &sidecar_name));
         if stat == Some(None) && sidecar.is_some() {
             // Both may have come since the first stat.
             stat = self.stat(settle, spot, name)?;
@@ -349,20 +369,22 @@ impl<F: Fs> Scanner<F> {
         let mut orphaned = false;
         match (file, sidecar) {
             (Some(file), Some(sidecar)) => {
-                orphaned = self.orphans.is_orphan(name, file.born, &sidecar, clocks);
+                orphaned = self.orphans.is_orphan(&sidecar_name, file.born, &sidecar, clocks);
                 if orphaned && sidecar.size == 0 {
-                    self.say_orphaned(name, &sidecar);
+                    self.say_orphaned(&sidecar_name, &sidecar);
                 }
             }
+            // Whether another file has a shared one is known at the end of the scan.
+            (None, Some(_)) if self.are_shared() => {}
             // While a file is in flight, its sidecar is removed after it.
             (None, Some(sidecar)) if is_missing && !settle.is_in_flight(name) => {
-                self.orphans.note(name, sidecar, clocks());
+                self.orphans.note(&sidecar_name, sidecar, clocks(), true);
                 // After a mere event, the file may be about to come: a scan will show.
                 if !nudged {
-                    self.say_orphaned(name, &sidecar);
+                    self.say_orphaned(&sidecar_name, &sidecar);
                 }
             }
-            (_, None) => self.orphans.forget(name),
+            (_, None) => self.orphans.forget(&sidecar_name),
             (None, Some(_)) => {}
         }
         let sighting = file.map(|stat| Sighting { stat, sidecar, orphaned, age: age(&stat.identity, self.fs.now()) });
@@ -386,10 +408,35 @@ impl<F: Fs> Scanner<F> {
         }
     }
 
-    fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
-        if let Some(suffix) = &self.rules.sidecar_suffix {
-            self.notes.orphaned(sidecar, &self.tree.path().join(sidecar_name(name, suffix)));
+    fn are_shared(&self) -> bool {
+        self.rules.sidecars.as_ref().is_some_and(SidecarNames::are_shared)
+    }
+
+    /// A sidecar, if it is there. One with too long a name cannot exist.
+    fn stat_sidecar(&self, spot: &Spot<F>, name: &OsStr) -> Option<FileIdentity> {
+        let last = subdir::file_name(name);
+        let stat = if name.is_empty() { None } else { self.fs.stat(&spot.dir, last).unwrap_or(None) };
+        stat.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
+    }
+
+    /// A sidecar that files may share is there: it is an orphan if the whole scan shows none of them.
+    fn note_shared_sidecar(&mut self, settle: &Settle, spot: &Spot<F>, name: &OsStr, now: Duration) {
+        if settle.beside(name).is_empty()
+            && let Some(sidecar) = self.stat_sidecar(spot, name)
+        {
+            self.orphans.note(name, sidecar, (self.fs.now(), now), false);
         }
+    }
+
+    fn end_scan_of_orphans(&mut self) {
+        self.orphans.end_scan();
+        if self.are_shared() {
+            self.orphans.alone().for_each(|(name, sidecar)| self.say_orphaned(name, sidecar));
+        }
+    }
+
+    fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
+        self.notes.orphaned(sidecar, &self.tree.path().join(name));
     }
 
     /// How many files the last whole scan ignored.
@@ -420,7 +467,7 @@ mod tests {
     #[test]
     fn a_sidecar_is_told_from_one_of_a_name_that_is_ignored() {
         let rules = NameRules {
-            sidecar_suffix: Some(".ok".into()),
+            sidecars: Some(".ok".into()),
             exclude: Patterns::new(&["x*".to_owned()]).unwrap(),
             ..NameRules::default()
         };
@@ -433,6 +480,19 @@ mod tests {
         assert_eq!(judge("x.csv"), Some(Ignored::Excluded));
         assert_eq!(rules.subject(OsStr::new("a.csv.ok")), Some("a.csv".into()));
         assert_eq!(rules.subject(OsStr::new("x.csv.ok")), None);
+    }
+
+    /// Why: what is excluded may have the stem of what is not, so the names of its files do not say whether it is used.
+    #[test]
+    fn a_shared_sidecar_is_about_no_single_name() {
+        let names = SidecarNames::parse(OsStr::new("{stem}.done")).unwrap();
+        let exclude = Patterns::new(&["x*".to_owned()]).unwrap();
+        let rules = NameRules { sidecars: Some(names), exclude, ..NameRules::default() };
+        let judge = |name: &str| rules.ignored(OsStr::new(name));
+        assert_eq!((judge("a.csv"), judge("x.csv")), (None, Some(Ignored::Excluded)));
+        assert_eq!((judge("a.done"), judge("x.done")), (Some(Ignored::Sidecar), Some(Ignored::Sidecar)));
+        assert_eq!(judge(".a.done"), Some(Ignored::SidecarOfIgnored));
+        assert!(rules.is_shared_sidecar(OsStr::new("a.done")) && rules.subject(OsStr::new("a.done")).is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - It does no I/O: the caller passes in what was seen, and the monotonic time of it.
 //! - A file is handed out at most once until a report gives its outcome.
 //! - The mtime determines only the order in which complete files are handed out.
+//! - With an [`Order`], what becomes complete is handed out after [`Settle::release`].
 
 mod abandonments;
 pub mod bounds;
@@ -11,9 +12,11 @@ mod census;
 mod counts;
 mod gone;
 mod look;
+pub mod order;
 mod presence;
 mod queue;
 mod report;
+mod sidecars;
 mod tracked;
 
 use std::cmp::Reverse;
@@ -25,16 +28,19 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use self::bounds::Bounds;
+use super::sidecar::SidecarNames;
 use super::{Settled, WhyNot};
 use crate::journal::ingest::Kept;
-use crate::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+use crate::types::{FileTime, Sha256, UnixMillis};
 
 use abandonments::Abandonments;
 pub use abandonments::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use census::{Census, second};
 pub use look::Tracking;
+use order::Order;
 use presence::Presence;
 pub use report::Reaction;
+use sidecars::Sidecars;
 use tracked::{Failing, Phase, Tracked};
 pub use tracked::{Mode, Sighting};
 
@@ -55,7 +61,7 @@ pub struct Settle {
     /// Boxed: a hash table has up to twice as many slots as entries, and a million files may be staged.
     tracked: HashMap<Arc<OsStr>, Box<Tracked>>,
     kept: HashMap<(u64, u64), Kept>,
-    used_sidecars: HashMap<(u64, u64), FileIdentity>,
+    sidecars: Sidecars,
     queues: Queues,
     /// Kept duplicates that were seen, if the caller wants to know.
     kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
@@ -72,7 +78,9 @@ pub struct Settle {
 /// Names, in the order in which they are due.
 #[derive(Default)]
 struct Queues {
-    /// Complete files, the oldest first.
+    /// None: the oldest goes first, without a promise.
+    order: Option<Order>,
+    /// Complete files, in order.
     ready: BinaryHeap<Reverse<(FileTime, Arc<OsStr>)>>,
     /// Found complete by the current scan: they wait for its end, so that the oldest goes first, unless they are many.
     found: Vec<Reverse<(FileTime, Arc<OsStr>)>>,
@@ -91,7 +99,7 @@ impl Settle {
             busy_delay,
             tracked: HashMap::new(),
             kept: HashMap::new(),
-            used_sidecars: HashMap::new(),
+            sidecars: Sidecars::default(),
             queues: Queues::default(),
             kept_names: None,
             too_large: Vec::new(),
@@ -111,11 +119,24 @@ impl Settle {
         Settle { bounds, ..self }
     }
 
+    /// The same, with these names of sidecars.
+    pub fn with_sidecars(mut self, names: Option<SidecarNames>) -> Settle {
+        names.into_iter().for_each(|names| self.sidecars.name_as(names));
+        self
+    }
+
+    /// The same, in this order.
+    pub fn in_order(mut self, order: Option<Order>) -> Settle {
+        self.queues.order = order;
+        self.queues.holds |= order.is_some();
+        self
+    }
+
     fn keep(&mut self, kept: Kept) {
         self.kept.insert(kept.identity.key(), kept);
         self.watch_kept(kept.identity);
         if let Some(sidecar) = kept.sidecar {
-            self.use_sidecar(sidecar);
+            self.use_sidecar(sidecar, None);
         }
     }
 
@@ -157,13 +178,17 @@ impl Settle {
             }
             stays
         });
+        let tracked = &self.tracked;
+        self.sidecars.end_scan(scan, |name| tracked.contains_key(name));
         self.find_gone();
     }
 
     /// The scan ended early: the files that it found go on, and none counts as gone.
     pub fn abandon_scan(&mut self) {
-        self.queues.holds = false;
-        self.queues.ready.extend(self.queues.found.drain(..));
+        if self.queues.order.is_none() {
+            self.queues.holds = false;
+            self.release();
+        }
     }
 
     /// Takes in one check of a name. `nudged` says that an event on the name was reported, so a hold because of a writer
@@ -184,8 +209,10 @@ impl Settle {
             if let Some(names) = &mut self.kept_names {
                 names.push((name.clone(), kept.sha256));
             }
+            self.sidecars.add(name, self.scan);
             return;
         }
+        self.sidecars.add(name, self.scan);
         let scan = self.scan;
         let census = &mut self.census;
         let tracked = self.tracked.entry_ref(name).or_insert_with(|| {
@@ -221,16 +248,7 @@ impl Settle {
         tracked.phase = match why {
             Some(why) => Phase::Waiting { since, why },
             None => {
-                let entry = Reverse((tracked.identity.mtime, name.clone()));
-                if self.queues.holds {
-                    self.queues.found.push(entry);
-                    if self.queues.found.len() > FOUND_FILES_MAX {
-                        self.queues.holds = false;
-                        self.queues.ready.extend(self.queues.found.drain(..));
-                    }
-                } else {
-                    self.queues.ready.push(entry);
-                }
+                self.queues.add(tracked.identity.mtime, name);
                 Phase::Ready
             }
         };
@@ -261,7 +279,7 @@ impl Settle {
             }
             (Mode::Sidecar, None) => Some(WhyNot::NoSidecar),
             (Mode::Sidecar, Some(sidecar)) => {
-                let used = self.used_sidecars.get(&sidecar.key()) == Some(sidecar);
+                let used = self.sidecars.is_used(sidecar, name, tracked.is_dated);
                 // What a non-empty sidecar contains is known when it is read.
                 let is_void = tracked.orphaned && sidecar.size == 0;
                 used.then_some(WhyNot::UsedSidecar).or(is_void.then_some(WhyNot::OrphanedSidecar))
@@ -275,12 +293,13 @@ impl Settle {
         std::mem::take(&mut self.too_large).into_iter().filter_map(size).collect()
     }
 
-    /// The oldest complete file, by mtime; it is in flight from now on. `complete_at` is the time to record for it.
+    /// The first complete file, the oldest by mtime unless there is another order; it is in flight from now on. `complete_at`
+    /// is the time to record for it.
     pub fn take_ready(&mut self, complete_at: UnixMillis) -> Option<Settled> {
-        while let Some(Reverse((mtime, name))) = self.queues.ready.pop() {
+        while let Some(Reverse((key, name))) = self.queues.ready.pop() {
             let Some(tracked) = self.tracked.get_mut(&name) else { continue };
             // An entry for an earlier state of the file is stale.
-            if !matches!(tracked.phase, Phase::Ready) || tracked.identity.mtime != mtime {
+            if !matches!(tracked.phase, Phase::Ready) || order::key(self.queues.order, tracked.identity.mtime) != key {
                 continue;
             }
             tracked.phase = Phase::InFlight { dirty: false };
@@ -294,6 +313,7 @@ impl Settle {
                 sidecar_name: None,
                 name,
                 complete_at,
+                partition: None,
                 ticket: self.next_ticket,
                 failures: u32::from(tracked.failures),
                 failing: tracked.failing.cause(),
@@ -313,6 +333,7 @@ impl Settle {
             copies: false,
             sidecar: settled.sidecar.map(Box::new),
             orphaned: settled.orphaned,
+            is_dated: false,
             is_told_too_large: false,
             phase: Phase::InFlight { dirty: false },
             first_seen_seconds: 0,
@@ -321,6 +342,7 @@ impl Settle {
             scan: self.scan,
         };
         self.census.came(tracked.first_seen_seconds);
+        self.sidecars.add(&settled.name, self.scan);
         self.tracked.insert(settled.name.clone(), Box::new(tracked));
     }
 

@@ -7,17 +7,18 @@
 mod json;
 mod notes;
 mod sums;
+mod template;
 mod text;
 mod tokens;
 mod unit;
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::ffi::OsStr;
 
 use hashbrown::HashMap;
 
 pub use notes::Notes;
 pub use sums::{Demand, FoundSums, Mismatch, Sum, Summer};
+pub use template::SidecarNames;
 use tokens::{Token, tokens};
 use unit::{Names, Naming, Unit, unit_of};
 
@@ -25,19 +26,6 @@ use crate::types::{Algorithm, FileIdentity, FileTime};
 
 /// A longer sidecar is not read and releases nothing, because its content is unknown.
 pub const SIDECAR_BYTES_MAX: usize = 256 << 10;
-
-/// The name of `name`'s sidecar.
-pub fn sidecar_name(name: &OsStr, suffix: &OsStr) -> OsString {
-    let mut sidecar = name.to_owned();
-    sidecar.push(suffix);
-    sidecar
-}
-
-/// The name of the data file whose sidecar `name` is; None if it is not a sidecar.
-pub fn data_name(name: &OsStr, suffix: &OsStr) -> Option<OsString> {
-    let stem = name.as_bytes().strip_suffix(suffix.as_bytes())?;
-    (!stem.is_empty()).then(|| OsString::from_vec(stem.to_vec()))
-}
 
 /// The content of a sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! The stages of a file: each has a type that only the stage before it can make.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::sidecar::SidecarNames;
+use super::subdir;
 use super::why_not::Refusal;
-use super::{sidecar, subdir};
 use crate::fs::Fs;
 use crate::journal::ingest::Kept;
 use crate::journal::record::{AbandonReason, Copy, Profile, QuarantineCause};
@@ -29,6 +31,8 @@ pub struct Settled {
     pub sidecar_name: Option<OsString>,
     /// When it was found complete.
     pub complete_at: UnixMillis,
+    /// The directory in the warehouse that an earlier HASHED named, with the warehouse's path; None: the layout says it.
+    pub partition: Option<PathBuf>,
     /// The number of this attempt, unique within the process.
     pub ticket: u64,
     /// How often in a row it has failed in the same way in this state.
@@ -38,11 +42,11 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// The path of its sidecar, relative to the staging directory: beside it, under the name that the journal has, or the
-    /// file's with the suffix.
-    pub fn sidecar_name(&self, suffix: Option<&OsStr>) -> Option<OsString> {
+    /// The path of its sidecar, relative to the staging directory: beside it, under the name that the journal has, or as
+    /// it follows from the file's.
+    pub fn sidecar_name(&self, names: Option<&SidecarNames>) -> Option<OsString> {
         let known = self.sidecar_name.as_ref().map(|name| subdir::beside(&self.name, name));
-        known.or_else(|| suffix.map(|suffix| sidecar::sidecar_name(&self.name, suffix)))
+        known.or_else(|| names.map(|names| names.of(&self.name)))
     }
 
     /// True for a file that is hashed quickly, and whose bytes are made durable together with those of others.
@@ -63,6 +67,8 @@ pub struct HashedFile<F: Fs> {
     pub sha256: Sha256,
     /// Whether its bytes (or its copy's) are already durable.
     pub durable: bool,
+    /// Its directory in the warehouse, without the warehouse's path or with it.
+    pub partition: PathBuf,
     /// The finished copy, if it has to be copied.
     pub copy: Option<Copy>,
     /// The result of validating it, if it was validated.

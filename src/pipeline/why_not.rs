@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::layout::NoMatch;
 use super::sidecar::Mismatch;
 use crate::fs::Syscall;
 use crate::fs::{self};
@@ -43,6 +44,8 @@ pub enum WhyNot {
     NoChecksum,
     /// It is not a valid CSV file.
     Malformed,
+    /// Its name has no place in the warehouse's layout.
+    NoMatch,
     /// It could not be read, copied or moved; it is tried again.
     Failed,
     /// The process is stopping.
@@ -54,7 +57,12 @@ impl WhyNot {
     pub fn is_failure(self) -> bool {
         matches!(
             self,
-            WhyNot::TooLarge | WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::Failed
+            WhyNot::TooLarge
+                | WhyNot::ChecksumDiffers(_)
+                | WhyNot::SidecarOdd
+                | WhyNot::Malformed
+                | WhyNot::NoMatch
+                | WhyNot::Failed
         )
     }
 
@@ -81,6 +89,7 @@ impl WhyNot {
             WhyNot::SidecarOdd => "sidecar has a checksum that is not understood",
             WhyNot::NoChecksum => "sidecar has no checksum (--require-checksum)",
             WhyNot::Malformed => "malformed",
+            WhyNot::NoMatch => "its name does not fit --layout and --name-pattern",
             WhyNot::Failed => "failed, will be tried again",
             WhyNot::Interrupted => "interrupted",
         }
@@ -102,6 +111,7 @@ impl WhyNot {
             | WhyNot::SidecarOdd
             | WhyNot::NoChecksum
             | WhyNot::Malformed
+            | WhyNot::NoMatch
             | WhyNot::Failed
             | WhyNot::Interrupted => AbandonReason::Failed,
         }
@@ -129,6 +139,8 @@ pub enum Refusal {
     OrphanedSidecar,
     /// It is not a valid CSV file, and such files are refused.
     Malformed(CsvFault),
+    /// Its name has no place in the warehouse's layout.
+    NoMatch(NoMatch),
     /// It could not be read or copied.
     Failed(fs::Error),
     /// The process is stopping.
@@ -148,6 +160,7 @@ impl Refusal {
             Refusal::NoChecksum => WhyNot::NoChecksum,
             Refusal::OrphanedSidecar => WhyNot::OrphanedSidecar,
             Refusal::Malformed(_) => WhyNot::Malformed,
+            Refusal::NoMatch(_) => WhyNot::NoMatch,
             Refusal::Failed(_) => WhyNot::Failed,
             Refusal::Interrupted => WhyNot::Interrupted,
         }
@@ -158,6 +171,7 @@ impl Refusal {
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => Some(QuarantineCause::ChecksumDiffers),
             Refusal::Malformed(_) => Some(QuarantineCause::Malformed),
+            Refusal::NoMatch(_) => Some(QuarantineCause::NoMatch),
             Refusal::Failed(error) if is_unreadable(error) => Some(QuarantineCause::Unreadable),
             _ => None,
         }
@@ -169,6 +183,7 @@ impl Refusal {
             Refusal::ChecksumDiffers(mismatch) => Some(mismatch.to_string()),
             Refusal::SidecarOdd(what) => Some(what.clone()),
             Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
+            Refusal::NoMatch(NoMatch(what)) => Some(what.clone()),
             Refusal::Failed(error) => Some(error.to_string()),
             _ => None,
         }
@@ -181,6 +196,7 @@ impl Refusal {
         match self {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,
+            Refusal::NoMatch(_) => FailureReason::NoMatch,
             Refusal::Failed(error)
                 if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
             {

@@ -9,6 +9,7 @@
 
 pub mod act;
 pub mod ingestor;
+mod layouts;
 pub mod model;
 pub mod places;
 pub mod play;

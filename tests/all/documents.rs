@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "audit",
     "benchmarks",
     "completeness",
@@ -16,6 +16,7 @@ const PAGES: [&str; 17] = [
     "how-to-lose-data",
     "install",
     "journal",
+    "layout",
     "manifest-format",
     "monitoring",
     "options",

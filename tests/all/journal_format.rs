@@ -12,7 +12,7 @@ use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, Frame
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
+    LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
     SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::replay::{Ending, Visitor};
@@ -239,7 +239,7 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 15));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 31));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);
@@ -440,5 +440,13 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
         ),
         (Record::KeptGone(KeptGone { device: 1, inode: 2 }), "13 00 1000 0100000000000000 0200000000000000".to_owned()),
         (Record::Relocated(Relocated { old: path(), new: "b".into() }), format!("14 00 0700 {PATH_HEX} 0100 62")),
+        (
+            Record::Layout(LayoutRule { template: "a".to_owned(), name_pattern: Some("bc".to_owned()) }),
+            "18 00 0800 0100 61 01 0200 6263".to_owned(),
+        ),
+        (
+            Record::Layout(LayoutRule { template: "a".to_owned(), name_pattern: None }),
+            "18 00 0400 0100 61 00".to_owned(),
+        ),
     ]);
 }

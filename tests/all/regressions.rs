@@ -15,7 +15,9 @@ use csv_ingestor::journal::record::DuplicateAction;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::Refusal;
 use csv_ingestor::pipeline::hash::Hasher;
+use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::places::Accepts;
+use csv_ingestor::pipeline::scan::NameRules;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -112,9 +114,10 @@ fn a_resumed_file_must_match_its_sidecar() {
     let options = Options {
         state_path: STATE.into(),
         settings: None,
-        sidecar_suffix: None,
+        names: NameRules::default(),
         validate: None,
         require_checksum: false,
+        layout: Layout::default(),
         quarantine: None,
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use csv_ingestor::fs::Syscall;
+use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::fs::{FileKind, Stat};
 use csv_ingestor::journal::ingest::Kept;
 use csv_ingestor::journal::record::AbandonReason;
 use csv_ingestor::limits::ABANDONED_TIMES_MAX;
 use csv_ingestor::pipeline::WhyNot;
+use csv_ingestor::pipeline::in_order::InOrder;
 use csv_ingestor::pipeline::settle::bounds::Bounds;
+use csv_ingestor::pipeline::settle::order::Order;
 use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting};
-use csv_ingestor::pipeline::{Outcome, Refusal, Report, Settled};
+use csv_ingestor::pipeline::sidecar::SidecarNames;
+use csv_ingestor::pipeline::{HashResult, Outcome, Refusal, Refused, Report, Settled};
 use csv_ingestor::types::{FileIdentity, FileTime, Sha256, UnixMillis};
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -304,4 +308,86 @@ fn a_file_that_is_too_large_is_told_once_and_stays() {
     settle.see(&a, Some(&sighting(identity(2, 99, 50))), false, seconds(60));
     assert_eq!(take(&mut settle).unwrap().identity.size, 99);
     assert_eq!(settle.held(), 0);
+}
+
+/// Without births nothing shows whether a file came after its sidecar. So a shared one that stays for another file must not
+/// release a file under a name that it has released already; and at the next start, none but those that it is known to be
+/// meant for.
+#[test]
+fn a_shared_sidecar_releases_each_name_once() {
+    let names = SidecarNames::parse(OsStr::new("{stem}.done")).unwrap();
+    let sidecar = identity(9, 0, 1);
+    let with_sidecar = |inode| Sighting { sidecar: Some(sidecar), ..sighting(identity(inode, 10, 1)) };
+    let (a, b) = (name("a.csv"), name("a.tsv"));
+    let mut settle = Settle::new(Mode::Sidecar, BUSY, std::iter::empty()).with_sidecars(Some(names.clone()));
+    settle.see(&a, Some(&with_sidecar(1)), false, seconds(0));
+    assert_eq!((settle.beside(OsStr::new("a.done")), &*take(&mut settle).unwrap().name), (vec![a.clone()], &*a));
+    settle.see(&b, Some(&with_sidecar(2)), false, seconds(1));
+    let outcome = Outcome::Ingested { used_sidecar: Some(sidecar) };
+    settle.report(&Report { name: a.clone(), outcome }, seconds(2));
+    assert_eq!(&*take(&mut settle).unwrap().name, &*b);
+    settle.see(&a, Some(&with_sidecar(3)), false, seconds(3));
+    assert!(take(&mut settle).is_none());
+    assert_eq!(settle.waiting().next(), Some((&a, WhyNot::UsedSidecar)));
+
+    let kept = Kept { identity: identity(1, 10, 1), sha256: Sha256([7; 32]), sidecar: Some(sidecar) };
+    let mut settle = Settle::new(Mode::Sidecar, BUSY, std::iter::once(kept)).with_sidecars(Some(names));
+    settle.see(&a, Some(&with_sidecar(3)), false, seconds(3));
+    assert!(take(&mut settle).is_none());
+    // A birth would have shown that the sidecar came first.
+    let mut dated = with_sidecar(2);
+    dated.stat.born = Some(FileTime { sec: 0, nsec: 0 });
+    settle.see(&b, Some(&dated), false, seconds(3));
+    assert_eq!(&*take(&mut settle).unwrap().name, &*b);
+}
+
+/// With an order, the first of all is handed out, and nothing before all are known.
+#[test]
+fn with_an_order_nothing_is_handed_out_before_its_release() {
+    for (order, expected) in [(Order::Name, ["a", "b", "c"]), (Order::Oldest, ["c", "a", "b"])] {
+        let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty()).in_order(Some(order));
+        settle.begin_scan();
+        for (inode, file, mtime) in [(1, "b", 5), (2, "a", 5), (3, "c", 4)] {
+            settle.see(&name(file), Some(&sighting(identity(inode, 10, mtime))), false, seconds(0));
+        }
+        settle.end_scan();
+        assert!(take(&mut settle).is_none() && settle.holds_back());
+        settle.release();
+        let taken: Vec<Settled> = std::iter::from_fn(|| take(&mut settle)).collect();
+        assert_eq!(taken.iter().map(|it| it.name.to_str().unwrap()).collect::<Vec<_>>(), expected, "{order:?}");
+        assert!(taken.iter().map(|it| it.ticket).is_sorted());
+    }
+}
+
+/// Hashing ends in any order, files pass in that of their tickets; after one that a stop has interrupted, none is committed.
+#[test]
+fn files_pass_in_the_order_of_their_tickets() {
+    let file = |ticket, refusal| -> HashResult<SimFs> {
+        let mut settle = Settle::new(Mode::Stability(Duration::ZERO), BUSY, std::iter::empty());
+        settle.see(&name("a"), Some(&sighting(identity(1, 10, 1))), false, seconds(0));
+        let settled = Settled { ticket, ..take(&mut settle).unwrap() };
+        Err(Box::new(Refused { settled, refusal }))
+    };
+    let mut in_order = InOrder::new(true);
+    in_order.take(vec![file(3, Refusal::Changed), file(2, Refusal::Changed)]);
+    assert!(!in_order.has_next() && in_order.take_noted().is_none());
+    in_order.take(vec![file(1, Refusal::Changed), file(5, Refusal::Changed), file(6, Refusal::Changed)]);
+    let mut passed = Vec::new();
+    let mut pass = |in_order: &mut InOrder<SimFs>| {
+        passed.extend(std::iter::from_fn(|| in_order.pass()).map(|it| {
+            let refused = it.err().unwrap();
+            (refused.settled.ticket, matches!(refused.refusal, Refusal::Interrupted))
+        }));
+    };
+    pass(&mut in_order);
+    // One that takes long is noted when all others before it are through.
+    let noted = file(4, Refusal::Changed).err().unwrap().settled;
+    assert!(in_order.note(noted).is_none());
+    assert_eq!(in_order.take_noted().map(|it| it.ticket), Some(4));
+    in_order.take(vec![file(4, Refusal::Interrupted)]);
+    pass(&mut in_order);
+    in_order.take(vec![file(8, Refusal::Changed)]);
+    in_order.end();
+    pass(&mut in_order);
+    assert_eq!(passed, [(1, false), (2, false), (3, false), (4, true), (5, true), (6, true), (8, true)]);
 }

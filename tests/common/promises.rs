@@ -32,6 +32,8 @@ pub struct Rules {
     pub duplicates: DuplicateAction,
     pub validate: Option<Validation>,
     pub quarantines: bool,
+    /// A name that has no place in the warehouse's layout.
+    pub unmatched: Option<&'static str>,
 }
 
 /// What upstreams did, what readers saw, and what the ingestor reported.
@@ -148,9 +150,10 @@ impl Promises {
         Ok(())
     }
 
-    /// True if the file is released, and not malformed where malformed files are refused.
+    /// True if the file has a place in the layout, is released, and not malformed where malformed files are refused.
     pub fn is_wanted(&mut self, view: &View, path: &Path, digest: &Digest) -> bool {
-        let is_released = !self.rules.sidecars || view.is_released(path, digest);
+        let is_matched = self.rules.unmatched.is_none_or(|name| !path.ends_with(name));
+        let is_released = is_matched && (!self.rules.sidecars || view.is_released(path, digest));
         let Some(validate) = self.rules.validate else { return is_released };
         let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
             let content = &view.staged_contents[path];

@@ -101,9 +101,10 @@ pub fn digest(content: &[u8]) -> Digest {
     remembered(&DIGESTS, content, |content| Sha256(sha2::Sha256::digest(content).into()).hex())
 }
 
-/// The sidecar of a file in staging.
+/// The sidecar of a file in staging. A compressed file shares that of the plain one.
 pub fn sidecar_of(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.ok", path.display()))
+    let name = path.display().to_string();
+    PathBuf::from(format!("{}.ok", name.strip_suffix(".gz").unwrap_or(&name)))
 }
 
 pub fn is_hidden(path: &Path) -> bool {
@@ -207,6 +208,7 @@ impl View {
 
     /// True if this file has a sidecar with the checksum of this content.
     pub fn is_released(&self, path: &Path, digest: &Digest) -> bool {
-        self.sidecar(path).is_some_and(|sidecar| sidecar.starts_with(digest.as_bytes()))
+        let mut lines = self.sidecar(path).unwrap_or_default().split(|byte| *byte == b'\n');
+        lines.any(|line| line.starts_with(digest.as_bytes()))
     }
 }

@@ -140,7 +140,8 @@ impl Template {
         let validate = quarantines.then_some(Validation { refuse: true, ..Validation::default() });
         let sidecars = variant == Variant::Sidecar;
         // A killed process loses nothing that it has written, so it does not matter whether upstreams sync.
-        let rules = Rules { staging: PathBuf::new(), syncs: true, sidecars, duplicates, validate, quarantines };
+        let (staging, unmatched) = (PathBuf::new(), None);
+        let rules = Rules { staging, syncs: true, sidecars, duplicates, validate, quarantines, unmatched };
         let promises = promises(rules, &files);
         Template { files, promises, left, moved }
     }

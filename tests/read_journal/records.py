@@ -8,7 +8,7 @@ from common import HEADER_MAX
 
 KEEP, REMOVE, MOVE = 1, 2, 3
 STEPS_MAX, MOVES_MAX, FAULTS_MAX = 1024, 64, 32
-CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed"}
+CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed", 4: "no_match"}
 ALGORITHMS = {1: "md5", 2: "sha1", 3: "sha256", 4: "sha384", 5: "sha512"}
 
 
@@ -218,7 +218,7 @@ class Journal:
 
     def quarantined(self, fields, *when):
         _, file = self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
-        cause = fields.choice(3)
+        cause = fields.choice(4)
         fields.optional(fields.number), fields.text()
         file["quarantine"] = fields.path(), CAUSES[cause], file["lsn"]
 
@@ -231,6 +231,9 @@ class Journal:
         fields.optional(lambda: self.look(fields))
         if not fields.is_at_end():
             fields.choice(1)
+
+    def layout(self, fields, _lsn, _written_at):
+        fields.text(), fields.optional(fields.text)
 
     def look(self, fields):
         fields.take(1)
@@ -254,7 +257,7 @@ class Journal:
         10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
         15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
-        21: profiled_faults,
+        21: profiled_faults, 24: layout,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.

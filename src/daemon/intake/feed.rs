@@ -6,15 +6,37 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, TrySendError};
 
 use super::Intake;
+use super::ahead::Ahead;
 use crate::Error;
 use crate::daemon::channels::{ToCommit, ToHash};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::heartbeat;
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_FILES_MAX, NOTE_BYTES_MIN, ORDERED_ROUND_MAX};
 use crate::pipeline::Settled;
 
 impl Intake {
+    /// With `--order`, hands over what became complete together: what a scan found, at its end; what was found in between,
+    /// within one scan interval (at most 5 s), so that files that arrive together are sorted, too. With `--once`, everything at its end.
+    pub(super) fn end_round(&mut self, now: Duration) {
+        if !self.settle.holds_back() {
+            self.schedule.round_until = None;
+            return;
+        }
+        let is_over = match (self.schedule.window, self.schedule.deadline) {
+            (None, _) => {
+                let interval = self.schedule.scan_interval.unwrap_or_default().min(ORDERED_ROUND_MAX);
+                now >= *self.schedule.round_until.get_or_insert(now + interval)
+            }
+            (Some(_), Some(deadline)) => now >= deadline && self.settle.next_due().is_none_or(|due| due > deadline),
+            (Some(_), None) => false,
+        };
+        if is_over && !self.scanner.is_scanning() {
+            self.settle.release();
+            self.schedule.round_until = None;
+        }
+    }
+
     /// Hands out complete files until the queue or the limit is reached.
     pub(super) fn feed(
         &mut self,
@@ -83,11 +105,15 @@ impl Intake {
     /// The next file, and whether recovery resumes it.
     fn next_file(&mut self) -> Option<(Settled, bool)> {
         if let Some(settled) = self.outbox.resumed.pop() {
+            self.outbox.ahead.iter_mut().for_each(|ahead| ahead.add(&settled));
             return Some((settled, true));
         }
-        if self.settle.in_flight() >= self.outbox.load.in_flight_max {
+        let has_room = self.outbox.ahead.as_ref().is_none_or(Ahead::has_room);
+        if !has_room || self.settle.in_flight() >= self.outbox.load.in_flight_max {
             return None;
         }
-        self.settle.take_ready(self.shared.fs.now()).map(|settled| (settled, false))
+        let settled = self.settle.take_ready(self.shared.fs.now())?;
+        self.outbox.ahead.iter_mut().for_each(|ahead| ahead.add(&settled));
+        Some((settled, false))
     }
 }

@@ -26,9 +26,13 @@ impl Intake {
             self.asked = channel::never();
             return;
         };
+        let in_order = self
+            .settle
+            .order()
+            .map(|order| format!("it is complete, and waits for its turn (--order {})", order.text()));
         let told = self.settle.tell(&name, now).map(|tracked| StagedStatus {
             phase: tracked.phase.to_owned(),
-            reason: tracked.why.map(|why| why.text().to_owned()),
+            reason: tracked.why.map(|why| why.text().to_owned()).or(in_order.filter(|_| tracked.phase == "ready")),
             unchanged_seconds: tracked.unchanged.map(seconds),
             window_seconds: self.settle.window().map(seconds),
             retry_in_seconds: tracked.retry_in.map(seconds),
@@ -70,6 +74,7 @@ impl Intake {
     /// Handles the report about a file.
     pub(super) fn hear(&mut self, report: &Report, now: Duration) -> Result<(), Error> {
         let reaction = self.settle.report(report, now);
+        self.outbox.ahead.iter_mut().for_each(|ahead| ahead.remove(&report.name));
         self.log_refusal(report, &reaction, now);
         // `replay` watches nothing: files that it cannot finish from the journal are left for the daemon to find.
         if reaction.look_again && self.input.is_some() {

@@ -25,6 +25,8 @@ pub(super) struct Schedule {
     pub(super) searches_last: bool,
     pub(super) metrics_interval: Duration,
     pub(super) next_metrics: Duration,
+    /// With `--order`: when the files that were found complete since the last scan are handed out, at the latest.
+    pub(super) round_until: Option<Duration>,
     /// A copy found no room: no file is handed out before this time.
     pub(super) paused_until: Option<Duration>,
     /// The longest sleep: the watchdog expects a turn that often.
@@ -50,6 +52,7 @@ impl Schedule {
             searches_last: false,
             metrics_interval,
             next_metrics: metrics_interval,
+            round_until: None,
             paused_until: None,
             turn_max,
         }

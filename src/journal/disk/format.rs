@@ -20,8 +20,11 @@ pub const FEATURE_QUARANTINE: u32 = 2;
 pub const FEATURE_EVIDENCE: u32 = 4;
 /// There may be records of kind 21, and RULES may name comments and lines that are skipped.
 pub const FEATURE_CSV: u32 = 8;
+/// There may be records of kind 24, and files whose names do not match.
+pub const FEATURE_LAYOUT: u32 = 16;
 /// Features that a reader must know to read the file; it refuses bits it does not know.
-pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE | FEATURE_CSV;
+pub const INCOMPATIBLE_FEATURES: u32 =
+    FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE | FEATURE_CSV | FEATURE_LAYOUT;
 /// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 

@@ -87,7 +87,8 @@ impl FileState {
                 | Record::ExpiredRanges(_)
                 | Record::KeptGone(_)
                 | Record::Relocated(_)
-                | Record::Rules(_),
+                | Record::Rules(_)
+                | Record::Layout(_),
                 _,
             ) => Err("a record that is not about a known file"),
         }

@@ -47,6 +47,8 @@ pub enum Record {
     Forgotten(Sha256),
     /// Further options: in force for the files that follow, and for files that a recovery hashes again.
     Rules(Rules),
+    /// The layout of the warehouse, if it is not the one before.
+    Layout(LayoutRule),
     /// The wall clock has jumped.
     ClockJumped(ClockJumped),
     /// Contents that were listed before these instants, at LSNs before these, are forgotten. Replaces
@@ -110,6 +112,25 @@ pub struct Rules {
     /// Only files whose content matches a checksum in their sidecar are ingested.
     pub require_checksum: bool,
 }
+
+/// How files are arranged in the warehouse. It decides the paths of files that are not HASHED yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutRule {
+    /// The template of a file's directory, at most 1,024 bytes.
+    pub template: String,
+    /// The regular expression that files' names must match, at most 1,024 bytes; None: any name.
+    pub name_pattern: Option<String>,
+}
+
+impl Default for LayoutRule {
+    /// The layout of a journal that records none.
+    fn default() -> LayoutRule {
+        LayoutRule { template: DEFAULT_TEMPLATE.to_owned(), name_pattern: None }
+    }
+}
+
+/// A partition per day.
+pub const DEFAULT_TEMPLATE: &str = "ingest_date={ingest_date}";
 
 /// A complete file in staging.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,11 +253,17 @@ pub enum QuarantineCause {
     Unreadable = 2,
     /// It is not valid CSV.
     Malformed = 3,
+    /// Its name does not fit the warehouse's layout.
+    NoMatch = 4,
 }
 
 impl QuarantineCause {
-    const ALL: [QuarantineCause; 3] =
-        [QuarantineCause::ChecksumDiffers, QuarantineCause::Unreadable, QuarantineCause::Malformed];
+    const ALL: [QuarantineCause; 4] = [
+        QuarantineCause::ChecksumDiffers,
+        QuarantineCause::Unreadable,
+        QuarantineCause::Malformed,
+        QuarantineCause::NoMatch,
+    ];
 
     /// The spelling of the log and of the reason file.
     pub fn text(self) -> &'static str {
@@ -244,6 +271,7 @@ impl QuarantineCause {
             QuarantineCause::ChecksumDiffers => "checksum_differs",
             QuarantineCause::Unreadable => "unreadable",
             QuarantineCause::Malformed => "malformed",
+            QuarantineCause::NoMatch => "no_match",
         }
     }
 }
@@ -312,7 +340,8 @@ impl Record {
             | Record::ExpiredRanges(_)
             | Record::KeptGone(_)
             | Record::Relocated(_)
-            | Record::Rules(_) => None,
+            | Record::Rules(_)
+            | Record::Layout(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),
             Record::SkippedDuplicate(skipped) => Some(skipped.ingest_id),
             Record::Abandoned(abandoned) => Some(abandoned.ingest_id),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::journal::disk::expired::{Cutoffs, Expired, Ranges};
 use crate::journal::disk::format::EXPIRED_STEPS_MAX;
 use crate::journal::disk::record::{ClockJumped, Record};
-use crate::types::{Lsn, UnixMillis};
+use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// The longest step of the wall clock between two records that is believed without confirmation.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -71,6 +71,12 @@ impl Clock {
     /// The wall clock's time minus the journal's own, for records from now on.
     pub fn shift_ms(&self) -> i64 {
         self.jumps.last().map_or(0, |jump| jump.shift_ms)
+    }
+
+    /// True if a jump backwards is known that came after this file was found.
+    pub fn is_set_back_after(&self, id: IngestId) -> bool {
+        let shifts = std::iter::once(0).chain(self.jumps.iter().map(|jump| jump.shift_ms));
+        self.jumps.iter().zip(shifts).any(|(jump, before)| jump.from.0 > id.0 && jump.shift_ms < before)
     }
 
     /// True if no jump is known.
@@ -223,6 +229,16 @@ mod tests {
         let cutoffs = clock.cutoffs(UnixMillis(20_000 * DAY), Duration::from_secs(90 * 24 * 3600), Lsn(30)).unwrap();
         let days: Vec<(u64, u64)> = cutoffs.steps().iter().map(|(end, before)| (end.0, before.0 / DAY)).collect();
         assert_eq!(days, [(10, 19_910), (20, 27_210), (30, 19_910)]);
+    }
+
+    #[test]
+    fn only_a_later_jump_backwards_counts_as_one() {
+        let mut clock = Clock::default();
+        clock.take(Lsn(10), UnixMillis(0), &jumped(10, 7_300));
+        assert!(!clock.is_set_back_after(IngestId(5)));
+        clock.take(Lsn(20), UnixMillis(0), &jumped(20, 0));
+        assert!(clock.is_set_back_after(IngestId(5)) && clock.is_set_back_after(IngestId(19)));
+        assert!(!clock.is_set_back_after(IngestId(21)));
     }
 
     /// Why: memory is bounded, and the merging that keeps it so must never make anything look older.

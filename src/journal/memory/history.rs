@@ -16,7 +16,8 @@ use hashbrown::{HashMap, HashSet};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Hashed, Moved, Profiled, Quarantined, Record, Rules, Settings, SkippedDuplicate,
+    Discovered, DuplicateAction, Hashed, LayoutRule, Moved, Profiled, Quarantined, Record, Rules, Settings,
+    SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};
@@ -122,6 +123,7 @@ pub struct History {
     clock: Clock,
     relocations: Relocations,
     rules: Option<Stamped<Rules>>,
+    layout: Option<Stamped<LayoutRule>>,
     /// Boxed, because each is inserted and removed once, and is about 500 bytes.
     open: HashMap<IngestId, Box<File>>,
     kept: HashMap<(u64, u64), Box<File>>,
@@ -301,6 +303,7 @@ impl History {
                 self.relocations.take(lsn, at, &roots)?;
             }
             Record::Rules(rules) => self.rules = Some(Stamped { lsn, at, value: rules }),
+            Record::Layout(layout) => self.layout = Some(Stamped { lsn, at, value: layout }),
             Record::Forgotten(sha256) => {
                 self.forgotten.insert(sha256, Stamped { lsn, at, value: () });
                 let dropped = self.kept.extract_if(|_, file| file.sha256() == Some(sha256)).count() as u64;
@@ -348,6 +351,7 @@ impl History {
         let moved = self.relocations.records();
         records.extend(moved.map(|(lsn, at, roots)| (lsn, at, Record::Relocated(roots.clone()))));
         records.extend(self.rules.iter().map(|it| (it.lsn, it.at, Record::Rules(it.value.clone()))));
+        records.extend(self.layout.iter().map(|it| (it.lsn, it.at, Record::Layout(it.value.clone()))));
         records.extend(self.forgotten.iter().map(|(sha256, it)| (it.lsn, it.at, Record::Forgotten(*sha256))));
         records.sort_unstable_by_key(|(lsn, ..)| *lsn);
         let mut bytes = Vec::new();

@@ -22,7 +22,7 @@ use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Hashed, Moved, Record, Rules, Settings, SkippedDuplicate,
+    Discovered, DuplicateAction, Hashed, LayoutRule, Moved, Record, Rules, Settings, SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Snapshot;
@@ -35,6 +35,7 @@ use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
 pub struct Index {
     settings: Option<Arc<Settings>>,
     rules: Rules,
+    layout: LayoutRule,
     open: BTreeMap<IngestId, Ingest>,
     /// Contents of files that were finished up to this snapshot.
     snapshot: Option<Arc<Snapshot>>,
@@ -77,6 +78,11 @@ impl Index {
     /// The rules of the last start.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The layout of the last start.
+    pub fn layout(&self) -> &LayoutRule {
+        &self.layout
     }
 
     /// The unfinished files, oldest first.
@@ -185,6 +191,7 @@ impl Index {
         match record {
             Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
             Record::Rules(rules) => self.rules = rules.clone(),
+            Record::Layout(layout) => self.layout = layout.clone(),
             Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
             Record::Expired(before) => drop(self.notes.expired.take_open(lsn, *before)),
             Record::Hashed(hashed) => self.hash(hashed, record)?,

@@ -15,8 +15,8 @@ use crate::journal::record::{AbandonReason, Record};
 use crate::metrics::FailureReason;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::Hasher;
-use crate::pipeline::staging::Removed;
 use crate::pipeline::staging::names::{ASIDE_PREFIX, Aside};
+use crate::pipeline::staging::{Expected, Removed};
 use crate::pipeline::{Error, Outcome, Report, Settled, subdir};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
@@ -29,6 +29,7 @@ impl<F: Fs> Committer<F> {
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
         self.staging.dirs.forget_staged();
+        self.look_beside(moved.iter().chain(&duplicates))?;
         let mut used_sidecars = Vec::with_capacity(moved.len());
         for work in &moved {
             used_sidecars.push(self.clean_up(work)?);
@@ -48,8 +49,8 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// Removes the source of a copy, and the sidecar, if they are unchanged. Returns a sidecar that cannot be removed: it
-    /// must not release another file.
+    /// Removes the source of a copy, and the sidecar, if they are unchanged. Returns a sidecar that stays: it must not
+    /// release another file.
     pub(super) fn clean_up(&mut self, work: &Work<F>) -> Result<Option<FileIdentity>, Error> {
         let ingest = self.ingest(work.id)?;
         let is_copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
@@ -73,14 +74,20 @@ impl<F: Fs> Committer<F> {
         self.remove_used_sidecar(work, &ingest)
     }
 
-    /// Removes the sidecar, if it is unchanged; returns one that cannot be removed.
+    /// Removes the sidecar, if it is unchanged and no other file needs it; returns one that stays.
     pub(super) fn remove_used_sidecar(
         &mut self,
         work: &Work<F>,
         ingest: &Ingest,
     ) -> Result<Option<FileIdentity>, Error> {
         let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
-        let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, &sidecar.identity, None)?;
+        // A removal that an earlier run began is finished: back at its name, the sidecar would look as if it were new.
+        if self.is_needed(ingest, &sidecar.path, &sidecar.identity)?
+            && self.staging.dirs.look(&self.staging.aside_path(work.id, Aside::Sidecar, &sidecar.path)?)?.is_none()
+        {
+            return Ok(Some(sidecar.identity));
+        }
+        let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, Expected::of(&sidecar.identity), None)?;
         self.report_refused(&sidecar.path, &removed);
         Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))
     }
@@ -101,10 +108,10 @@ impl<F: Fs> Committer<F> {
         id: IngestId,
         what: Aside,
         path: &Path,
-        identity: &FileIdentity,
+        expected: Expected<'_>,
         leased: Option<&F::File>,
     ) -> Result<Removed, Error> {
-        self.patiently(|staging| staging.remove(id, what, path, identity, leased))
+        self.patiently(|staging| staging.remove(id, what, path, expected, leased))
     }
 
     pub(in crate::pipeline) fn resolve_aside(
@@ -112,9 +119,9 @@ impl<F: Fs> Committer<F> {
         id: IngestId,
         what: Aside,
         path: &Path,
-        identity: Option<&FileIdentity>,
+        expected: Option<Expected<'_>>,
     ) -> Result<bool, Error> {
-        let mut resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, identity, None));
+        let mut resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, expected, None));
         if resolved.as_ref().is_err_and(|error| matches!(error, Error::Io(error) if error.spares_others())) {
             // A file that cannot be removed gets its name back.
             resolved = self.patiently(|staging| staging.resolve_aside(id, what, path, None, None));
@@ -173,13 +180,13 @@ impl<F: Fs> Committer<F> {
             return Ok(Removed::Other);
         }
         let lease = work.lease().or(taken.lease());
-        let removed = self.remove(work.id, what, path, identity, lease)?;
+        let removed = self.remove(work.id, what, path, Expected { identity, sha256: Some(sha256) }, lease)?;
         let Removed::Other = removed else { return Ok(removed) };
         if !self.is_renumbered(path, identity, sha256)? {
             return Ok(removed);
         }
         let Some(there) = self.staging.dirs.look(path)? else { return Ok(removed) };
-        self.remove(work.id, what, path, &there.identity, lease)
+        self.remove(work.id, what, path, Expected { identity: &there.identity, sha256: Some(sha256) }, lease)
     }
 
     /// Recovery: finishes a removal that an earlier run began, whatever file has the name by now. True if nothing is left
@@ -188,8 +195,9 @@ impl<F: Fs> Committer<F> {
         let (path, identity) = (&ingest.source_path, &ingest.identity);
         let aside = self.staging.aside_path(work.id, what, path)?;
         let taken = self.take_again(work, &aside, identity)?;
+        let expected = Expected { identity, sha256: Some(sha256) };
         let is_free = !matches!(taken, Taken::Busy(_)) || self.is_renumbered(&aside, identity, sha256)?;
-        let is_removed = self.resolve_aside(work.id, what, path, is_free.then_some(identity))?;
+        let is_removed = self.resolve_aside(work.id, what, path, is_free.then_some(expected))?;
         // A link that a crash cut off before the unlink has left this name, too.
         let is_there = |stat: fs::Stat| stat.identity.same_but_renamed(identity);
         Ok(is_removed && !self.staging.dirs.look(path)?.is_some_and(is_there))
@@ -221,10 +229,12 @@ impl<F: Fs> Committer<F> {
             ticket: 0,
             failures: 0,
             failing: None,
+            partition: None,
         };
         match Hasher::new(self.shared.clone()).verify(&settled) {
             Ok((file, leased, found)) if found == *sha256 => {
-                self.remove(work.id, what, &ingest.source_path, &there, leased.then_some(&file))
+                let expected = Expected { identity: &there, sha256: Some(sha256) };
+                self.remove(work.id, what, &ingest.source_path, expected, leased.then_some(&file))
             }
             _ => Ok(Removed::Other),
         }

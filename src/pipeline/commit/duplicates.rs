@@ -79,10 +79,7 @@ impl<F: Fs> Committer<F> {
         };
         let Some(outcome) = outcome else { return self.keep_after_all(work, &ingest, &duplicate).map(|()| None) };
         match &ingest.sidecar {
-            Some(sidecar) if matches!(outcome, Outcome::Cleared) => {
-                let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, &sidecar.identity, None)?;
-                self.report_refused(&sidecar.path, &removed);
-            }
+            Some(_) if matches!(outcome, Outcome::Cleared) => drop(self.remove_used_sidecar(work, &ingest)?),
             // An earlier run may have set it aside.
             Some(sidecar) => drop(self.resolve_aside(work.id, Aside::Sidecar, &sidecar.path, None)?),
             None => {}

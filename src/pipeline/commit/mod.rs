@@ -14,10 +14,11 @@ mod move_in;
 mod original;
 mod plan;
 mod quarantine;
+mod shared;
 mod sync_data;
 mod write_lines;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,9 +81,22 @@ pub(super) struct Pending<F: Fs> {
     /// Warehouse paths of files that stay HASHED for the next start. That start takes the file at such a path for the one
     /// that was HASHED, so no other file may go there.
     pub(super) undecided: HashSet<PathBuf>,
+    /// The files beside the shared sidecars of this batch.
+    beside: Beside,
+    /// Manifest lines come in the order of the tickets.
+    keeps_order: bool,
     /// Files of the last batch that are in the warehouse, still open: closing them takes time, and another thread can do
     /// it.
     finished: Vec<F::File>,
+}
+
+/// The files beside the shared sidecars of a batch.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// By the sidecars' paths.
+    pub(super) names: HashMap<PathBuf, Vec<OsString>>,
+    /// There were too many of them, or they cannot be listed: then each sidecar may still be needed.
+    pub(super) are_unknown: bool,
 }
 
 /// A file on its way through one batch.
@@ -150,6 +164,8 @@ impl<F: Fs> Committer<F> {
                 deferred: Vec::new(),
                 closings: Vec::new(),
                 undecided: HashSet::new(),
+                beside: Beside::default(),
+                keeps_order: false,
                 finished: Vec::new(),
             },
             verified: HashMap::new(),
@@ -160,6 +176,11 @@ impl<F: Fs> Committer<F> {
     /// Checks these directories before each batch.
     pub fn watch(&mut self, places: Arc<Places<F>>) {
         self.places = Some(places);
+    }
+
+    /// From now on, manifest lines come in the order of the tickets, as long as files are passed in this order.
+    pub fn keep_order(&mut self) {
+        self.pending.keeps_order = true;
     }
 
     /// Notes that this device gives a renamed file another inode number, as a probe has shown.
@@ -177,7 +198,7 @@ impl<F: Fs> Committer<F> {
         &self.journal
     }
 
-    /// Writes settings and rules to the journal, unless they are the ones already in force.
+    /// Writes settings, rules and layout to the journal, unless they are the ones already in force.
     pub fn begin(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         if self.index.settings().is_none_or(|known| **known != *self.settings) {
@@ -190,6 +211,9 @@ impl<F: Fs> Committer<F> {
         };
         if *self.index.rules() != rules {
             records.push(Record::Rules(rules));
+        }
+        if self.index.layout() != self.shared.layout.rule() {
+            records.push(Record::Layout(self.shared.layout.rule().clone()));
         }
         self.write(&records)
     }
@@ -244,6 +268,12 @@ impl<F: Fs> Committer<F> {
             }
         }
         self.sync_data(&hashed)?;
+        if self.pending.keeps_order
+            && let Some(copies) = self.shared.copies.as_ref().filter(|_| hashed.iter().any(|file| file.copy.is_some()))
+        {
+            // A copy whose name a power cut takes away is made again, after the files of its batch that were not lost.
+            self.fs.sync_dir(copies)?;
+        }
         // An original that no kept duplicate holds any more may have expired: the index must know before the plan.
         if self.pending.closings.iter().any(|record| matches!(record, Record::KeptGone(_))) {
             self.flush()?;

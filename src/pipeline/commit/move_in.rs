@@ -21,7 +21,7 @@ impl<F: Fs> Committer<F> {
     /// recorded in the journal.
     pub(in crate::pipeline) fn place_all(&mut self, works: Vec<Work<F>>) -> Result<Placings<F>, Error> {
         let (mut placed, mut dropped) = (Vec::with_capacity(works.len()), Vec::new());
-        let mut left = works;
+        let mut left = self.by_partition(works)?;
         while !left.is_empty() {
             let mut collided = Vec::new();
             for (work, published) in self.publish(left)? {
@@ -34,6 +34,17 @@ impl<F: Fs> Committer<F> {
             left = self.choose_again(collided, &mut dropped)?;
         }
         Ok((placed, dropped))
+    }
+
+    /// Sorts the files by their directories if they go to several: only some directories are kept open, and each that is
+    /// opened again costs syncs.
+    fn by_partition(&self, works: Vec<Work<F>>) -> Result<Vec<Work<F>>, Error> {
+        let dir = |work: &Work<F>| -> Result<Option<&Path>, Error> {
+            Ok(ingest(&self.index, work.id)?.target.as_ref().and_then(|target| target.warehouse_path.parent()))
+        };
+        let mut by_dir = works.into_iter().map(|work| Ok((dir(&work)?, work))).collect::<Result<Vec<_>, Error>>()?;
+        by_dir.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(by_dir.into_iter().map(|(_, work)| work).collect())
     }
 
     fn publish(&mut self, works: Vec<Work<F>>) -> Result<Vec<(Work<F>, Published)>, Error> {

@@ -1,6 +1,8 @@
 //! The decisions of a batch before anything is written: for each file whether it is new, a duplicate, or has to wait.
 //!
-//! Invariant (P1): a content is taken at most once in a batch, and never if it is durably MOVED.
+//! Invariants:
+//! - P1: a content is taken at most once in a batch, and never if it is durably MOVED.
+//! - Where the order is kept, nothing overtakes a file that has to wait.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -57,8 +59,7 @@ impl<F: Fs> Committer<F> {
     }
 
     pub(super) fn discovered(&self, settled: &Settled) -> Record {
-        let suffix = self.shared.sidecar_suffix.as_deref();
-        let sidecar = settled.sidecar.zip(settled.sidecar_name(suffix));
+        let sidecar = settled.sidecar.zip(settled.sidecar_name(self.shared.names.sidecars.as_ref()));
         let sidecar = sidecar.map(|(identity, name)| Sidecar { identity, path: self.settings.input.join(name) });
         Record::Discovered(Discovered {
             identity: settled.identity,
@@ -75,6 +76,11 @@ impl<F: Fs> Committer<F> {
         let mut taken: HashSet<Sha256> = HashSet::new();
         let mut chosen: HashSet<PathBuf> = HashSet::new();
         for file in hashed {
+            // The one that waits is ingested in its place if the first of its content fails.
+            if self.pending.keeps_order && self.has_deferred() {
+                self.pending.deferred.push(file);
+                continue;
+            }
             let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
             if original.is_none() && !taken.insert(file.sha256) {
                 self.pending.deferred.push(file);
@@ -102,7 +108,7 @@ impl<F: Fs> Committer<F> {
                     if let Some(profile) = file.profile {
                         plan.records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
                     }
-                    let partition = self.settings.warehouse.join(file.settled.complete_at.date_partition());
+                    let partition = self.settings.warehouse.join(&file.partition);
                     let name = subdir::file_name(&file.settled.name);
                     let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), &chosen);
                     chosen.insert(warehouse_path.clone());

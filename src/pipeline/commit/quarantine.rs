@@ -9,16 +9,19 @@
 use super::clean_up::Taken;
 use super::{Committer, Work};
 use crate::fs::Syscall;
+use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Stat};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
 use crate::limits::FEW_FILES;
 use crate::pipeline::dirs::split;
+use crate::pipeline::hash::digest_of;
 use crate::pipeline::quarantine::{quarantine_name, reason, reason_path};
-use crate::pipeline::staging::Placed;
 use crate::pipeline::staging::names::{Aside, is_aside};
+use crate::pipeline::staging::{Expected, Placed};
 use crate::pipeline::why_not::is_unreadable;
 use crate::pipeline::{Error, Outcome, Refusal, subdir};
+use crate::types::Sha256;
 
 /// How many names are tried in quarantine. Each has the ingest id in it, so only another ingestor can have taken the
 /// first.
@@ -51,7 +54,7 @@ impl<F: Fs> Committer<F> {
             return Err(Error::Transition("a file in quarantine has no place there", work.id));
         };
         // A fault of the place is no reason to stop: the file stays, and the others continue.
-        let removal = match self.staging.dirs.look(&quarantined.target) {
+        let removal = match twice(fs::Error::spares_others, || self.staging.dirs.look(&quarantined.target)) {
             Err(error) if error.spares_others() => match self.staging.dirs.look(&ingest.source_path) {
                 Ok(Some(_)) => Removal::Refused(error),
                 _ => Removal::Unseen(error),
@@ -173,9 +176,14 @@ impl<F: Fs> Committer<F> {
         }
         // A rename that a crash cut off may have left both names: the old one is removed after the new one is durable.
         self.patiently(|staging| staging.dirs.sync())?;
-        self.resolve_aside(work.id, Aside::Second, &ingest.source_path, Some(&ingest.identity))?;
+        let content = match self.staging.renumbers(there.identity.device) {
+            true => self.readable_content(target)?,
+            false => None,
+        };
+        let expected = Expected { identity: &ingest.identity, sha256: content.as_ref() };
+        self.resolve_aside(work.id, Aside::Second, &ingest.source_path, Some(expected))?;
         if self.staging.dirs.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
-            self.remove(work.id, Aside::Second, &ingest.source_path, &ingest.identity, None)?;
+            self.remove(work.id, Aside::Second, &ingest.source_path, expected, None)?;
         }
         Ok(Some(Removal::Done))
     }
@@ -194,10 +202,11 @@ impl<F: Fs> Committer<F> {
             self.discard_reason(work, &first)?;
             return Ok(Removal::Abandoned(reason));
         }
+        let content = self.content_before(&taken, ingest.identity.device);
         let mut quarantined = first;
         for attempt in 1..=NAMES_MAX {
             let (source, target) = (&ingest.source_path, &quarantined.target);
-            let (is_ours, placed) = self.place_with_reason(work, ingest, &quarantined)?;
+            let (is_ours, placed) = self.place_with_reason(work, ingest, &quarantined, content.as_ref())?;
             let removal = match placed {
                 // Further names do no harm here: this is not a file of the warehouse.
                 Placed::Done | Placed::Linked => {
@@ -233,6 +242,15 @@ impl<F: Fs> Committer<F> {
         Ok(Removal::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
     }
 
+    /// The content of a file that is about to be moved, on a device that renumbers renamed files: there it decides whether
+    /// the file that arrives is the same. None elsewhere, or if it cannot be read.
+    fn content_before(&self, taken: &Taken<F>, device: u64) -> Option<Sha256> {
+        match taken {
+            Taken::Now { file, .. } if self.staging.renumbers(device) => digest_of(&self.fs, file).ok(),
+            _ => None,
+        }
+    }
+
     /// Writes the reason, and moves the file beside it. The flag is true if the reason is this ingest's own, whatever the
     /// result of the move.
     fn place_with_reason(
@@ -240,6 +258,7 @@ impl<F: Fs> Committer<F> {
         work: &Work<F>,
         ingest: &Ingest,
         quarantined: &Quarantined,
+        content: Option<&Sha256>,
     ) -> Result<(bool, Placed), Error> {
         let above = subdir::above(ingest, &quarantined.target);
         let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
@@ -247,7 +266,10 @@ impl<F: Fs> Committer<F> {
             ReasonWritten::Written => match self.staging.place(Some(work.id), source, above, target, identity) {
                 // Only for the rename: after it, the file has moved.
                 Err(error) if error.op == Syscall::Rename && error.is_of_the_place() => (true, Placed::Refused(error)),
-                Ok(Placed::Renumbered) if self.staging.renumbers(identity.device) => (true, Placed::Done),
+                Ok(Placed::Renumbered) if self.staging.renumbers(identity.device) => match content {
+                    Some(sha256) if !self.staging.holds(target, identity.size, sha256)? => (true, Placed::Changed),
+                    _ => (true, Placed::Done),
+                },
                 placed => (true, placed?),
             },
             ReasonWritten::Taken => (false, Placed::Taken),
@@ -295,21 +317,22 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Removes the reason, and its unfinished file if an earlier run left one.
+    /// Removes the reason, and its unfinished file if an earlier run left one. One that exists and cannot be removed ends the
+    /// process: the ingest stays open, and the next start removes it. A reason without a file would stay for good.
     fn discard_reason(&mut self, work: &Work<F>, quarantined: &Quarantined) -> Result<(), Error> {
         let path = reason_path(&quarantined.target);
         let (dir, _) = split(&path)?;
         match self.staging.dirs.dir(dir) {
-            Err(error) if error.is_of_the_place() => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(()),
             dir => drop(dir?),
         }
         self.staging.dirs.touch(dir, dir);
         let unfinished = self.staging.aside_path(work.id, Aside::Reason, &path)?;
         for path in [&unfinished, &path] {
-            match self.staging.dirs.discard(path) {
-                // Where nothing can be written, no reason was written. If that changed only just now, the next start
-                // removes the reason.
-                Err(error) if error.is_of_the_place() => {}
+            match self.patiently(|staging| twice(|_| true, || staging.dirs.discard(path))) {
+                // Where nothing can be written, no reason was written.
+                Err(Error::Io(error))
+                    if error.is_of_the_place() && matches!(self.staging.dirs.look(path), Ok(None)) => {}
                 discarded => discarded?,
             }
         }

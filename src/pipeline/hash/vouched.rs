@@ -44,12 +44,12 @@ impl<F: Fs> Hasher<F> {
     }
 
     fn sidecar_path(&self, settled: &Settled) -> Option<std::path::PathBuf> {
-        let name = settled.sidecar_name(self.shared.sidecar_suffix.as_deref())?;
+        let name = settled.sidecar_name(self.shared.names.sidecars.as_ref())?;
         Some(self.shared.fs.dir_path(&self.shared.staging).join(name))
     }
 
     fn statement(&mut self, settled: &Settled) -> Result<Statement, Refusal> {
-        let name = settled.sidecar_name(self.shared.sidecar_suffix.as_deref());
+        let name = settled.sidecar_name(self.shared.names.sidecars.as_ref());
         let (Some(identity), Some(name)) = (settled.sidecar, name) else { return Ok(Statement::Silent) };
         let fs = &self.shared.fs;
         let opened = self.dir_of(settled).and_then(|dir| fs.open(&dir, subdir::file_name(&name), Open::Read));

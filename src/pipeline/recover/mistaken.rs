@@ -6,7 +6,7 @@
 //!
 //! | at the name | what is done |
 //! |---|---|
-//! | a directory; a file on another device than staging, or with a ctime from before the source was found | nothing: this program did not move it |
+//! | a directory; a file on another device than staging, or with a ctime from before the source was found, unless the clock was set back since | nothing: this program did not move it |
 //! | a file whose content is ingested under this very name | nothing |
 //! | a file whose content the disk does not give | nothing; the ingest stays HASHED, and the next start looks again |
 //! | any other file, if other ingestors use the warehouse as well | nothing, and an error is logged: it may be another ingestor's |
@@ -65,9 +65,16 @@ impl<F: Fs> Committer<F> {
         let (staging, _) = split(&ingest.source_path)?;
         let device = self.staging.dirs.device(staging)?;
         let ctime_ms = u64::try_from(stat.identity.ctime.sec).unwrap_or(0).saturating_mul(1000);
-        let is_later = UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TIMES_SLACK);
+        let is_later =
+            UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TIMES_SLACK) || self.was_set_back_since(ingest);
         let is_file = stat.kind != FileKind::Directory;
         Ok(Some(stat).filter(|stat| is_file && stat.identity.device == device && is_later))
+    }
+
+    /// True if the wall clock was set back after the ingest's file was found: then the ctime of a later rename may be earlier
+    /// than that. A recovery notes a jump before it judges any file.
+    fn was_set_back_since(&self, ingest: &Ingest) -> bool {
+        self.fs.now() < ingest.discovered_at || self.index.clock().is_set_back_after(ingest.id)
     }
 
     /// The SHA-256 of a regular file; None if it may not be read. An error of the disk proves nothing: the file may be one
@@ -78,6 +85,14 @@ impl<F: Fs> Committer<F> {
         match self.fs.open(&dir, name, Open::Read) {
             Err(error) if error.is_not_to_be_read() => Ok(None),
             file => Ok(Some(hash::digest_of(&self.fs, &file?)?)),
+        }
+    }
+
+    /// The same; None also if the disk does not give it.
+    pub(in crate::pipeline) fn readable_content(&mut self, path: &Path) -> Result<Option<Sha256>, Error> {
+        match self.content_at(path) {
+            Err(Error::Io(error)) if error.spares_others() => Ok(None),
+            content => content,
         }
     }
 

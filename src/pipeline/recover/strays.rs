@@ -11,6 +11,7 @@ use crate::fs::{FileKind, Fs};
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
 use crate::limits::TREE_DEPTH_MAX;
+use crate::pipeline::staging::Expected;
 use crate::pipeline::staging::names::{ASIDE_PREFIX, Aside, aside_name};
 use crate::pipeline::{Error, subdir};
 use crate::types::{FileIdentity, Sha256};
@@ -71,7 +72,12 @@ impl<F: Fs> Committer<F> {
             _ => subdir::file_name(ingest.source_path.as_os_str()),
         };
         let identity = self.to_remove(ingest, what, aside, name)?;
-        self.resolve_aside(ingest.id, what, &aside.with_file_name(name), identity.as_ref()).map(drop)
+        let sha256 = match what {
+            Aside::Sidecar => None,
+            _ => ingest.target.as_ref().map(|it| it.sha256).or_else(|| Some(ingest.duplicate.as_ref()?.sha256)),
+        };
+        let expected = identity.as_ref().map(|identity| Expected { identity, sha256: sha256.as_ref() });
+        self.resolve_aside(ingest.id, what, &aside.with_file_name(name), expected).map(drop)
     }
 
     /// The file that the ingest's record intends to be removed; None if that is no longer right.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a sidecar that was seen without its file, and has not changed since, is an orphan, whatever file later gets
 //! the name; unless that file is itself older than the sidecar (it was renamed into place) and the clock was not set back
-//! in between.
+//! in between. One that files may share is known to be without a file at the end of a whole scan.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -22,10 +22,12 @@ struct Alone {
     seen_at: (UnixMillis, Duration),
     /// Its file is still missing, as of the last check.
     is_alone: bool,
+    /// False until a whole scan has shown none of the files that may share it.
+    is_sure: bool,
     scan: u32,
 }
 
-/// The sidecars, by the names of their data files.
+/// The sidecars, by their own names.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     seen: HashMap<Arc<OsStr>, Alone>,
@@ -41,19 +43,20 @@ impl Orphans {
     pub(super) fn end_scan(&mut self) {
         let scan = self.scan;
         self.seen.retain(|_, alone| alone.scan == scan);
+        self.seen.values_mut().for_each(|alone| alone.is_sure |= alone.is_alone);
     }
 
-    /// A sidecar exists, and its file does not.
-    pub(super) fn note(&mut self, name: &Arc<OsStr>, sidecar: FileIdentity, clocks: (UnixMillis, Duration)) {
+    /// A sidecar exists, and its file does not; unless `is_sure`, the scan may still show one.
+    pub(super) fn note(&mut self, name: &OsStr, sidecar: FileIdentity, clocks: (UnixMillis, Duration), is_sure: bool) {
         let scan = self.scan;
         if let Some(alone) = self.seen.get_mut(name).filter(|alone| alone.sidecar == sidecar) {
             (alone.is_alone, alone.scan) = (true, scan);
         } else if self.seen.contains_key(name) || self.seen.len() < ORPHANS_REMEMBERED_MAX {
-            self.seen.insert(name.clone(), Alone { sidecar, seen_at: clocks, is_alone: true, scan });
+            self.seen.insert(Arc::from(name), Alone { sidecar, seen_at: clocks, is_alone: true, is_sure, scan });
         }
     }
 
-    /// Forgets the sidecar of that name.
+    /// Forgets the sidecar.
     pub(super) fn forget(&mut self, name: &OsStr) {
         self.seen.remove(name);
     }
@@ -67,7 +70,7 @@ impl Orphans {
         clocks: impl FnOnce() -> (UnixMillis, Duration),
     ) -> bool {
         let Some(alone) = self.seen.get_mut(name) else { return is_older(sidecar, born) };
-        if alone.sidecar != *sidecar {
+        if alone.sidecar != *sidecar || !alone.is_sure {
             self.seen.remove(name);
             return is_older(sidecar, born);
         }
@@ -78,9 +81,10 @@ impl Orphans {
         is_older(sidecar, born) || born.is_none() || was_set_back
     }
 
-    /// The names of missing files whose sidecars exist.
-    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<OsStr>> {
-        self.seen.iter().filter(|(_, alone)| alone.is_alone).map(|(name, _)| name)
+    /// The sidecars whose files are missing.
+    pub(super) fn alone(&self) -> impl Iterator<Item = (&Arc<OsStr>, &FileIdentity)> {
+        let alone = self.seen.iter().filter(|(_, alone)| alone.is_alone && alone.is_sure);
+        alone.map(|(name, alone)| (name, &alone.sidecar))
     }
 }
 
@@ -106,7 +110,7 @@ mod tests {
     fn seen_alone() -> (Arc<OsStr>, Orphans) {
         let (name, mut orphans) = (Arc::from(OsStr::new("a.csv")), Orphans::default());
         orphans.begin_scan();
-        orphans.note(&name, sidecar(5), clocks(10));
+        orphans.note(&name, sidecar(5), clocks(10), true);
         (name, orphans)
     }
 
@@ -129,7 +133,7 @@ mod tests {
         assert!(orphans.is_orphan(&name, None, &sidecar(5), || clocks(30)));
         orphans.end_scan();
         assert!(orphans.is_orphan(&name, None, &sidecar(5), || clocks(30)));
-        assert_eq!(orphans.names().count(), 0);
+        assert_eq!(orphans.alone().count(), 0);
         // Written again.
         assert!(!orphans.is_orphan(&name, None, &sidecar(25), || clocks(30)));
         assert!(!orphans.is_orphan(&name, None, &sidecar(5), || clocks(30)));
@@ -150,12 +154,27 @@ mod tests {
         assert!(!orphans.is_orphan(&name, Some(time(2)), &sidecar(5), || a_bit));
     }
 
+    /// Why: in a scan, the sidecar may be listed before the first of its files.
+    #[test]
+    fn a_shared_sidecar_is_alone_when_a_whole_scan_has_shown_no_file() {
+        let name = OsStr::new("a.done");
+        let mut orphans = Orphans::default();
+        orphans.begin_scan();
+        orphans.note(name, sidecar(5), clocks(10), false);
+        assert_eq!(orphans.alone().count(), 0);
+        assert!(!orphans.is_orphan(name, None, &sidecar(5), || clocks(10)));
+        orphans.note(name, sidecar(5), clocks(10), false);
+        orphans.end_scan();
+        assert_eq!(orphans.alone().count(), 1);
+        assert!(orphans.is_orphan(name, None, &sidecar(5), || clocks(30)));
+    }
+
     #[test]
     fn memory_is_bounded() {
         let mut orphans = Orphans::default();
         for number in 0..2 * ORPHANS_REMEMBERED_MAX {
-            orphans.note(&Arc::from(OsStr::new(&format!("{number}.csv"))), sidecar(5), clocks(10));
+            orphans.note(OsStr::new(&format!("{number}.csv")), sidecar(5), clocks(10), true);
         }
-        assert_eq!(orphans.names().count(), ORPHANS_REMEMBERED_MAX);
+        assert_eq!(orphans.alone().count(), ORPHANS_REMEMBERED_MAX);
     }
 }

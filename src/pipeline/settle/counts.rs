@@ -52,6 +52,11 @@ impl Settle {
         self.tracked.get(name).is_some_and(|tracked| matches!(tracked.phase, Phase::InFlight { .. }))
     }
 
+    /// The files that may share the sidecar of that name.
+    pub fn beside(&self, sidecar: &OsStr) -> Vec<Arc<OsStr>> {
+        self.sidecars.of(sidecar)
+    }
+
     /// Every file that is not being ingested, and why.
     pub fn waiting(&self) -> impl Iterator<Item = (&Arc<OsStr>, WhyNot)> {
         self.tracked.iter().filter_map(|(name, tracked)| match tracked.phase {
@@ -64,6 +69,7 @@ impl Settle {
     pub(super) fn forget(&mut self, name: &OsStr) {
         if let Some(tracked) = self.tracked.remove(name) {
             tracked.leave(&mut self.census);
+            self.sidecars.remove(name);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Draws conclusions from what a scan has shown and has not: for kept duplicates and used sidecars.
 
+use std::ffi::OsStr;
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 
 use super::Settle;
@@ -70,7 +73,7 @@ impl Settle {
         for gone in self.presence.end_scan(scan, may_be) {
             let key = gone.identity.key();
             if gone.is_sidecar {
-                self.used_sidecars.remove(&key);
+                self.sidecars.end_use(key);
                 continue;
             }
             if self.kept.get(&key).is_some_and(|kept| kept.identity == gone.identity) {
@@ -80,9 +83,9 @@ impl Settle {
         }
     }
 
-    /// As long as this sidecar exists, it must not release another file.
-    pub(super) fn use_sidecar(&mut self, sidecar: FileIdentity) {
-        self.used_sidecars.insert(sidecar.key(), sidecar);
+    /// As long as this sidecar exists, it must not release another file; if it may be shared, none of that name.
+    pub(super) fn use_sidecar(&mut self, sidecar: FileIdentity, name: Option<&Arc<OsStr>>) {
+        self.sidecars.record_use(sidecar, name);
         if self.mode == Mode::Sidecar {
             self.presence.watch(sidecar, true, self.scan);
         }

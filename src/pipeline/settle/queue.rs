@@ -8,10 +8,12 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Settle;
+use super::order::{self, Order};
 use super::tracked::{Mode, Phase, Tracked};
+use super::{FOUND_FILES_MAX, Queues, Settle};
 use crate::limits::STALE_ENTRIES_MAX;
 use crate::pipeline::WhyNot;
+use crate::types::FileTime;
 
 impl Tracked {
     /// When the file is to be checked again.
@@ -24,7 +26,37 @@ impl Tracked {
     }
 }
 
+impl Queues {
+    /// Adds a complete file.
+    pub(super) fn add(&mut self, mtime: FileTime, name: &Arc<OsStr>) {
+        let entry = Reverse((order::key(self.order, mtime), name.clone()));
+        if !self.holds {
+            return self.ready.push(entry);
+        }
+        self.found.push(entry);
+        if self.order.is_none() && self.found.len() > FOUND_FILES_MAX {
+            self.holds = false;
+            self.ready.extend(self.found.drain(..));
+        }
+    }
+}
+
 impl Settle {
+    /// Hands over the files that have become complete since the last call.
+    pub fn release(&mut self) {
+        self.queues.ready.extend(self.queues.found.drain(..));
+    }
+
+    /// The order that is promised.
+    pub fn order(&self) -> Option<Order> {
+        self.queues.order
+    }
+
+    /// True if complete files wait for [`Settle::release`], to be sorted.
+    pub fn holds_back(&self) -> bool {
+        self.queues.order.is_some() && !self.queues.found.is_empty()
+    }
+
     /// The earliest time at which a name is to be checked again.
     pub fn next_due(&self) -> Option<Duration> {
         self.queues.due.peek().map(|Reverse((due, _))| *due)
@@ -63,15 +95,23 @@ impl Settle {
             due.dedup();
             self.queues.due = due.into();
         }
-        if self.queues.ready.len() > entries_max {
-            let mut ready = std::mem::take(&mut self.queues.ready).into_vec();
-            ready.retain(|Reverse((mtime, name))| {
-                let tracked = self.tracked.get(name);
-                tracked.is_some_and(|it| matches!(it.phase, Phase::Ready) && it.identity.mtime == *mtime)
-            });
-            ready.sort_unstable();
-            ready.dedup();
-            self.queues.ready = ready.into();
+        let Queues { order, ready, found, .. } = &mut self.queues;
+        let is_current = |Reverse((key, name)): &Reverse<(FileTime, Arc<OsStr>)>| {
+            let is_it =
+                |it: &Tracked| matches!(it.phase, Phase::Ready) && order::key(*order, it.identity.mtime) == *key;
+            self.tracked.get(name).is_some_and(|tracked| is_it(tracked))
+        };
+        if ready.len() > entries_max {
+            let mut entries = std::mem::take(ready).into_vec();
+            entries.retain(is_current);
+            entries.sort_unstable();
+            entries.dedup();
+            *ready = entries.into();
+        }
+        if found.len() > entries_max {
+            found.retain(is_current);
+            found.sort_unstable();
+            found.dedup();
         }
     }
 }

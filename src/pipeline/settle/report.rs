@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::tracked::{Phase, Tracked};
-use super::{REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle};
+use super::{REMINDER_DELAY_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, order};
 use crate::journal::record::AbandonReason;
 use crate::limits::FULL_DISK_RETRY_MAX;
 use crate::pipeline::{Outcome, Refusal, Report, WhyNot};
@@ -28,7 +28,7 @@ impl Settle {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.forget(&report.name);
                 if let Some(sidecar) = used_sidecar {
-                    self.use_sidecar(*sidecar);
+                    self.use_sidecar(*sidecar, Some(&report.name));
                 }
                 return Reaction { look_again: dirty, ..none };
             }
@@ -39,6 +39,7 @@ impl Settle {
             Outcome::Kept(kept) => {
                 self.forget(&report.name);
                 self.keep(*kept);
+                kept.sidecar.into_iter().for_each(|sidecar| self.use_sidecar(sidecar, Some(&report.name)));
                 self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.sha256)));
                 return Reaction { look_again: dirty, ..none };
             }
@@ -46,7 +47,8 @@ impl Settle {
                 // Nothing is wrong with the file: it is handed out again at once, and copied.
                 tracked.copies = true;
                 tracked.phase = Phase::Ready;
-                self.queues.ready.push(Reverse((tracked.identity.mtime, report.name.clone())));
+                let key = order::key(self.queues.order, tracked.identity.mtime);
+                self.queues.ready.push(Reverse((key, report.name.clone())));
                 // It was renamed there and back, which changed its ctime: with the known identity it would be refused.
                 return Reaction { look_again: true, ..none };
             }
@@ -96,7 +98,7 @@ impl Tracked {
         match why {
             WhyNot::OpenForWriting => (Some(busy_delay), why),
             // Hashing it again helps only if it was read wrongly, but repeats the message for readers of the log.
-            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed => {
+            WhyNot::ChecksumDiffers(_) | WhyNot::SidecarOdd | WhyNot::Malformed | WhyNot::NoMatch => {
                 (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why)
             }
             // Only another sidecar or another file changes that.

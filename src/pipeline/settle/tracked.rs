@@ -74,6 +74,8 @@ pub(super) struct Tracked {
     pub(super) sidecar: Option<Box<FileIdentity>>,
     /// The sidecar existed before the file.
     pub(super) orphaned: bool,
+    /// Its birth is known.
+    pub(super) is_dated: bool,
     /// It is too large, and that was told.
     pub(super) is_told_too_large: bool,
     pub(super) phase: Phase,
@@ -94,6 +96,7 @@ impl Tracked {
             copies: false,
             sidecar: sighting.sidecar.map(Box::new),
             orphaned: sighting.orphaned,
+            is_dated: sighting.stat.born.is_some(),
             is_told_too_large: false,
             phase: Phase::Waiting { since: now, why: WhyNot::Settling },
             failures: 0,
@@ -120,6 +123,7 @@ impl Tracked {
         self.links = sighting.stat.links;
         self.sidecar = sighting.sidecar.map(Box::new);
         self.orphaned = sighting.orphaned;
+        self.is_dated = sighting.stat.born.is_some();
         if changed {
             self.failures = 0;
             self.copies = false;

@@ -240,11 +240,3 @@ fn names_that_look_like_sums_are_names() {
     assert_eq!(verdict_for("a\nb.csv", format!("\\{right}  a\\nb.csv\n{md5}  x.csv\n")), verified);
     assert_eq!(verdict_for("größe.csv", utf_16(&format!("{right}  größe.csv\r\n"))), verified);
 }
-
-#[test]
-fn names_go_there_and_back() {
-    let (name, suffix) = (OsStr::new("foo.csv"), OsStr::new(".ok"));
-    assert_eq!(data_name(&sidecar_name(name, suffix), suffix).as_deref(), Some(name));
-    assert_eq!(data_name(name, suffix), None);
-    assert_eq!(data_name(suffix, suffix), None);
-}

@@ -1,12 +1,13 @@
 //! Identifies a file by its content where its identity is not enough.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use super::{Placed, Staging};
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::digest_of;
-use crate::types::Sha256;
+use crate::types::{FileIdentity, Sha256};
 
 impl<F: Fs> Staging<F> {
     /// True if a regular file of this size and content is at `path`. A file that cannot be read counts as another one.
@@ -36,5 +37,18 @@ impl<F: Fs> Staging<F> {
             self.note_renumbering(stat.identity.device);
         }
         Ok(Placed::Done)
+    }
+
+    /// True if both names belong to one file: one inode, or, on a device that renumbers renamed files, one content.
+    pub(super) fn is_one(
+        &self,
+        (dir, name, identity): (&F::Dir, &OsStr, &FileIdentity),
+        (other_dir, other_name, other): (&F::Dir, &OsStr, &FileIdentity),
+    ) -> fs::Result<bool> {
+        if identity.same_but_renamed(other) || !self.is_same(identity, other) {
+            return Ok(identity.same_but_renamed(other));
+        }
+        let digest = |dir, name| digest_of(&self.fs, &self.fs.open(dir, name, Open::Read)?);
+        Ok(digest(dir, name)? == digest(other_dir, other_name)?)
     }
 }

@@ -61,7 +61,7 @@ impl<F: Fs> Staging<F> {
         }
         let look = |dir, name| twice(|_| true, || self.fs.stat(dir, name));
         let is_it = match (look(from, aside.as_os_str()), look(to, to_name)) {
-            (Ok(Some(old)), Ok(Some(new))) => Ok(self.is_same(&old.identity, &new.identity)),
+            (Ok(Some(old)), Ok(Some(new))) => self.is_one((from, &aside, &old.identity), (to, to_name, &new.identity)),
             (Err(error), _) | (_, Err(error)) => Err(error),
             _ => Ok(false),
         };
@@ -89,7 +89,13 @@ impl<F: Fs> Staging<F> {
         let Some(from_dir) = self.dirs.if_there(from_path)? else { return Ok(()) };
         let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
         self.dirs.touch(from_path, from_path);
-        if self.dirs.look(to)?.is_some_and(|stat| self.is_same(&there.identity, &stat.identity)) {
+        let (to_dir, to_name) = split(to)?;
+        let to_dir = self.dirs.dir(to_dir)?;
+        let is_linked = match self.dirs.look(to)? {
+            Some(stat) => self.is_one((&from_dir, &aside, &there.identity), (&to_dir, to_name, &stat.identity))?,
+            None => false,
+        };
+        if is_linked {
             // The new name was durable before the old one was renamed aside.
             return self.fs.unlink(&from_dir, &aside);
         }

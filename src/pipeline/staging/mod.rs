@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 pub use move_out::Placed;
-pub use remove::Removed;
+pub use remove::{Expected, Removed};
 
 use super::dirs::Dirs;
 use crate::fs::Fs;

@@ -7,7 +7,24 @@ use super::names::{Aside, aside_name};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs};
 use crate::pipeline::dirs::split;
-use crate::types::{FileIdentity, IngestId};
+use crate::types::{FileIdentity, IngestId, Sha256};
+
+/// The file that is to be removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Its identity. Compared without the ctime, which a rename changes.
+    pub identity: &'a FileIdentity,
+    /// Its content, if it is known: decides on a device that renumbers renamed files. There an upstream's new file of equal
+    /// size and mtime cannot be told from it otherwise.
+    pub sha256: Option<&'a Sha256>,
+}
+
+impl<'a> Expected<'a> {
+    /// A file whose content is not known: a sidecar.
+    pub fn of(identity: &'a FileIdentity) -> Expected<'a> {
+        Expected { identity, sha256: None }
+    }
+}
 
 /// The result of removing a file.
 #[derive(Debug)]
@@ -21,21 +38,21 @@ pub enum Removed {
 }
 
 impl<F: Fs> Staging<F> {
-    /// Removes the file at `path` if it is still `identity`. The file is renamed aside first and checked there, so a file
+    /// Removes the file at `path` if it is still the expected one. The file is renamed aside first and checked there, so a file
     /// that an upstream renames into place at this moment is never removed. If `leased` is given and a writer has come
     /// meanwhile (it waits for the lease), the file gets its name back.
     ///
     /// Calling it again after a crash finishes the removal. The crash may have undone the renames and kept the ctime they
-    /// set, so `identity` is compared without the ctime. A caller that holds no lease must check the ctime first.
+    /// set, so the identity is compared without the ctime. A caller that holds no lease must check the ctime first.
     pub fn remove(
         &mut self,
         id: IngestId,
         what: Aside,
         path: &Path,
-        identity: &FileIdentity,
+        expected: Expected<'_>,
         leased: Option<&F::File>,
     ) -> fs::Result<Removed> {
-        match twice(fs::Error::spares_others, || self.take_away(id, what, path, identity, leased)) {
+        match twice(fs::Error::spares_others, || self.take_away(id, what, path, expected, leased)) {
             // A file that cannot be checked or removed must not stay hidden.
             Err(error) if error.spares_others() => {
                 let (dir_path, name) = split(path)?;
@@ -53,16 +70,16 @@ impl<F: Fs> Staging<F> {
         id: IngestId,
         what: Aside,
         path: &Path,
-        identity: &FileIdentity,
+        expected: Expected<'_>,
         leased: Option<&F::File>,
     ) -> fs::Result<Removed> {
-        let is_removed = self.resolve_aside(id, what, path, Some(identity), leased)?;
+        let is_removed = self.resolve_aside(id, what, path, Some(expected), leased)?;
         let (dir_path, name) = split(path)?;
         let Some(dir) = self.dirs.if_there(dir_path)? else { return Ok(Removed::Other) };
         let aside = aside_name(&self.store, id, what);
         match self.fs.stat(&dir, name)? {
             // A link that a crash cut off before the unlink has left this name, too.
-            Some(stat) if self.is_same(&stat.identity, identity) => {}
+            Some(stat) if self.is_same(&stat.identity, expected.identity) => {}
             _ if is_removed => return Ok(Removed::Done),
             _ => return Ok(Removed::Other),
         }
@@ -76,7 +93,7 @@ impl<F: Fs> Staging<F> {
             Err(error) if error.is_not_found() => return Ok(Removed::Other),
             result => result?,
         }
-        let gone = self.resolve_aside(id, what, path, Some(identity), leased)?;
+        let gone = self.resolve_aside(id, what, path, Some(expected), leased)?;
         Ok(if gone { Removed::Done } else { Removed::Other })
     }
 
@@ -85,14 +102,14 @@ impl<F: Fs> Staging<F> {
         Ok(split(path)?.0.join(aside_name(&self.store, id, what)))
     }
 
-    /// Finishes a `remove`: if the file aside is `identity` and no writer waits for its lease, removes it and returns
+    /// Finishes a `remove`: if the file aside is the expected one and no writer waits for its lease, removes it and returns
     /// true. Any other file gets its name back. The directory is synced in any case, see `touch`.
     pub fn resolve_aside(
         &mut self,
         id: IngestId,
         what: Aside,
         path: &Path,
-        identity: Option<&FileIdentity>,
+        expected: Option<Expected<'_>>,
         leased: Option<&F::File>,
     ) -> fs::Result<bool> {
         let (dir_path, name) = split(path)?;
@@ -101,14 +118,30 @@ impl<F: Fs> Staging<F> {
         let Some(dir) = found else { return Ok(false) };
         let aside = aside_name(&self.store, id, what);
         let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
-        let is_ours = identity.is_some_and(|identity| self.is_same(&there.identity, identity));
+        let is_ours = match expected {
+            Some(expected) => self.is_expected(&dir_path.join(&aside), &there.identity, expected)?,
+            None => false,
+        };
         self.was_renumbered |=
-            !is_ours && identity.is_some_and(|identity| there.identity.same_but_renumbered(identity));
+            !is_ours && expected.is_some_and(|expected| there.identity.same_but_renumbered(expected.identity));
         if is_ours && !leased.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
             self.fs.unlink(&dir, &aside)?;
             return Ok(true);
         }
         self.give_back(id, &dir, &aside, &dir, name)?;
         Ok(false)
+    }
+
+    /// True if the file at `path`, which is `there`, is the expected one. Where its inode number proves nothing, its content
+    /// is read.
+    fn is_expected(&mut self, path: &Path, there: &FileIdentity, expected: Expected<'_>) -> fs::Result<bool> {
+        if there.same_but_renamed(expected.identity) {
+            return Ok(true);
+        }
+        let is_candidate = self.is_same(there, expected.identity);
+        match expected.sha256 {
+            Some(sha256) if is_candidate => self.holds(path, there.size, sha256),
+            _ => Ok(is_candidate),
+        }
     }
 }

@@ -87,6 +87,8 @@ fn good_value(option: &Arg) -> String {
         ("GLOB", "[\"*.csv\", \"*.tsv\"]"),
         ("N", "4"),
         ("PATH", "\"/data/x.prom\""),
+        ("S", "\".done\""),
+        ("TEMPLATE", "\"{stem}.done\""),
     ];
     let found = samples.iter().find(|(sample, _)| *sample == name);
     found.unwrap_or_else(|| panic!("no sample for --{} {name}", option.get_long().unwrap())).1.to_owned()

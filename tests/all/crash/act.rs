@@ -16,8 +16,10 @@ use super::places::{MANIFESTS, STAGING};
 use super::view::{FOREIGN, UNFINISHED, View, digest, sidecar_of};
 use crate::harness::csv;
 
-/// Names in staging that acts use.
-pub const NAMES: [&str; 6] = ["a.csv", "b.csv", "c.csv", "d.csv", "e.csv", "f.csv"];
+/// Names in staging that acts use. The last one has the stem of the first.
+pub const NAMES: [&str; 7] = ["a.csv", "b.csv", "c.csv", "d.csv", "e.csv", "f.csv", "a.csv.gz"];
+/// Of these, the ones that random histories use.
+pub const PLAIN_NAMES: u8 = 6;
 
 /// Files that are created, at most, until one gets the same inode number again. It never does if the old file is still open.
 const INODES_TAKEN_MAX: usize = 8;
@@ -228,13 +230,26 @@ fn with_sidecar(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, con
     if model.rules.sidecars {
         model.release(content);
         let sidecar = sidecar_of(path);
-        upstream.write(&sidecar, format!("{}  {}\n", digest(content), path.display()).as_bytes()).unwrap();
+        let text = format!("{}  {}\n", digest(content), path.display()) + &others_in(upstream, &sidecar, path);
+        upstream.write(&sidecar, text.as_bytes()).unwrap();
         // The ingestor is reading the old sidecar; that one counts until it has finished.
         model.withdrew |= upstream.waits(&sidecar);
         if model.rules.syncs {
             upstream.sync_path(&sidecar).unwrap();
         }
     }
+}
+
+/// The lines of other files that share the sidecar, and are there.
+fn others_in(upstream: &mut Upstream<'_>, sidecar: &Path, own: &Path) -> String {
+    let text = String::from_utf8_lossy(&upstream.read(sidecar).unwrap_or_default()).into_owned();
+    let mut others = String::new();
+    for (line, path) in text.lines().filter_map(|line| Some((line, line.split_once("  ")?.1))) {
+        if Path::new(path) != own && upstream.exists(path) {
+            others += &format!("{line}\n");
+        }
+    }
+    others
 }
 
 fn write(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {

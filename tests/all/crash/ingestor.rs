@@ -16,9 +16,10 @@ use csv_ingestor::journal::record::DuplicateAction;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
 use csv_ingestor::pipeline::hash::Hasher;
+use csv_ingestor::pipeline::in_order::InOrder;
 use csv_ingestor::pipeline::patience::OnFull;
 use csv_ingestor::pipeline::places::Accepts;
-use csv_ingestor::pipeline::scan::{NameRules, Scanner, TreeRules};
+use csv_ingestor::pipeline::scan::Scanner;
 use csv_ingestor::pipeline::settle::{Mode, Settle};
 use csv_ingestor::pipeline::{HashResult, Outcome, Report};
 
@@ -58,13 +59,14 @@ impl Listener for Nobody {
     fn ingested(&mut self, _: Digest) {}
 }
 
-pub fn options(scenario: &Scenario, on_full: OnFull) -> Options {
+pub fn options(scenario: &Scenario, fs: &SimFs, on_full: OnFull) -> Options {
     Options {
         state_path: STATE.into(),
         settings: Some(scenario.settings()),
-        sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
+        names: scenario.names(),
         validate: scenario.validate,
         require_checksum: false,
+        layout: scenario.layout(fs),
         quarantine: scenario.quarantine(),
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
@@ -91,7 +93,7 @@ pub fn run(scenario: &Scenario, fs: &SimFs, on_full: OnFull, listener: &mut dyn 
     let fs = meanwhile.as_ref().map_or(fs, |meanwhile| meanwhile.fs());
     std::thread::scope(|scope| {
         let takes_turns = meanwhile.as_ref().map(Meanwhile::committer);
-        let opened = engine::open(fs, options(scenario, on_full))?;
+        let opened = engine::open(fs, options(scenario, fs, on_full))?;
         let Some(engine) = opened else { return Ok(Ended::AtRest) };
         let mut run = Run::new(scenario, fs, engine, listener)?;
         let ended = run.rounds(meanwhile.as_ref().map(|meanwhile| (meanwhile, scope)))?;
@@ -115,6 +117,7 @@ struct Run<'a> {
     settle: Settle,
     hasher: Hasher<SimFs>,
     scanner: Scanner<SimFs>,
+    in_order: InOrder<SimFs>,
     batch: Vec<HashResult<SimFs>>,
     /// Contents of the files in flight, by name.
     digests: BTreeMap<Arc<OsStr>, Digest>,
@@ -127,19 +130,20 @@ impl<'a> Run<'a> {
         engine: Engine<SimFs>,
         listener: &'a mut dyn Listener,
     ) -> Result<Run<'a>, Error> {
-        let Engine { mut committer, shared, recovered, .. } = engine;
+        let Engine { mut committer, shared, mut recovered, .. } = engine;
         listener.recovered(fs);
         let mode = if scenario.sidecars { Mode::Sidecar } else { Mode::Stability(Duration::ZERO) };
         // Kept duplicates are skipped only where duplicates are kept.
         let keeps = scenario.duplicates == DuplicateAction::Keep;
         let kept: Vec<_> = committer.index().kept().filter(|_| keeps).copied().collect();
-        let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
-        let rules = NameRules {
-            sidecar_suffix: scenario.sidecars.then(|| ".ok".into()),
-            tree: scenario.is_tree().then_some(TreeRules { max_depth: 16, cross_mounts: false }),
-            ..NameRules::default()
-        };
+        let rules = scenario.names();
+        let settle = Settle::new(mode, Duration::ZERO, kept.into_iter()).with_sidecars(rules.sidecars.clone());
+        let mut settle = settle.in_order(scenario.seldom.order);
+        if scenario.seldom.order.is_some() {
+            committer.keep_order();
+        }
         let mut resumed = Vec::new();
+        recovered.resumed.sort_unstable_by_key(|(id, _)| *id);
         for (id, mut settled) in recovered.resumed {
             settle.adopt(&mut settled);
             committer.resume(settled.ticket, id);
@@ -149,19 +153,23 @@ impl<'a> Run<'a> {
         let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules).with_own(own);
         let (batch, digests) = (Vec::new(), BTreeMap::new());
         let hasher = Hasher::new(shared);
-        let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, batch, digests };
-        for settled in resumed {
-            let hashed = run.hasher.hash(settled, false);
-            run.take(hashed);
-        }
+        let in_order = InOrder::new(scenario.seldom.order.is_some());
+        let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, in_order, batch, digests };
+        let hashed = resumed.into_iter().map(|settled| run.hasher.hash(settled, false)).collect();
+        run.take(hashed);
         Ok(run)
     }
 
-    fn take(&mut self, hashed: HashResult<SimFs>) {
-        if let Ok(file) = &hashed {
+    /// Takes in what the workers return: where the order is kept, in the reverse order.
+    fn take(&mut self, mut hashed: Vec<HashResult<SimFs>>) {
+        for file in hashed.iter().flatten() {
             self.digests.insert(file.settled.name.clone(), file.sha256.hex());
         }
-        self.batch.push(hashed);
+        if self.scenario.seldom.order.is_some() {
+            hashed.reverse();
+        }
+        hashed.into_iter().for_each(|file| self.in_order.take(vec![file]));
+        self.batch.extend(std::iter::from_fn(|| self.in_order.pass()));
     }
 
     /// Runs rounds until nothing is left to do and no other process will act.
@@ -190,20 +198,23 @@ impl<'a> Run<'a> {
         while self.scanner.is_scanning() {
             self.scanner.slice(&mut self.settle, now)?;
         }
+        self.settle.release();
         self.committer.note_gone(&self.settle.take_gone());
         *more |= self.settle.wants_another_scan();
         *more |= self.listener.at((round, Phase::Hash), self.fs);
         // The first file is noted before it is hashed, as a large one would be. Some files are synced one by one, in every
         // other round the first: if it is the only one, nothing else makes it durable.
+        let mut hashed = Vec::new();
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
-            if self.batch.is_empty() {
+            let number = self.batch.len() + hashed.len();
+            // Where the order is kept, not before the ids of those that wait.
+            if number == 0 && !(self.scenario.seldom.order.is_some() && self.committer.has_deferred()) {
                 self.committer.note(settled.clone());
                 self.committer.flush()?;
             }
-            let sync = self.batch.len() % 2 != round as usize % 2;
-            let hashed = self.hasher.hash(settled, sync);
-            self.take(hashed);
+            hashed.push(self.hasher.hash(settled, number % 2 != round as usize % 2));
         }
+        self.take(hashed);
         *more |= self.listener.at((round, Phase::Commit), self.fs);
         if self.batch.is_empty() && !self.committer.has_pending() {
             self.committer.mark_idle()?;

@@ -123,7 +123,7 @@ impl<'a> Play<'a> {
 
     /// Only recovers, and is then killed. Returns the number of the last operation.
     pub fn recover(&mut self) -> u64 {
-        let opened = engine::open(&self.fs, ingestor::options(self.scenario, Box::new(|| false)));
+        let opened = engine::open(&self.fs, ingestor::options(self.scenario, &self.fs, Box::new(|| false)));
         drop(opened.unwrap_or_else(|error| panic!("{}: {error}", self.told())));
         let last = self.fs.operations();
         self.fs.kill();

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use csv_ingestor::fs::sim::{Fault, Odd, Op};
 use csv_ingestor::journal::record::{DuplicateAction, Validation};
+use csv_ingestor::pipeline::settle::order::Order;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use super::act::{self, Act, MALFORMED};
+use super::act::{self, Act, MALFORMED, PLAIN_NAMES};
+use super::layouts::Layouts;
 use super::play::Play;
-use super::scenario::{Compacts, Failing, Scenario};
+use super::scenario::{Compacts, Failing, Scenario, Seldom};
 
 /// How one run of the ingestor ends, and at which moment.
 #[derive(Clone, Debug)]
@@ -47,6 +49,11 @@ pub struct History {
     compacts: u8,
     /// 0: links replace renames, 1: link counts are stale, 2: inode numbers change; more: nothing is odd.
     odd: u8,
+    /// The layout has two levels, and changes at each start.
+    changes: bool,
+    /// 0: by name, 1: the oldest first; more: no order is kept.
+    order: u8,
+    by_stem: bool,
     parts: Vec<Part>,
 }
 
@@ -80,15 +87,15 @@ const STALE_LINKS: u64 = 3;
 const WHOLE: u16 = 1000;
 
 fn act() -> impl Strategy<Value = Act> {
-    let (name, body) = (0..6_u8, prop_oneof![9 => 0..12_u8, 1 => MALFORMED..MALFORMED + 3]);
+    let (name, body) = (0..PLAIN_NAMES, prop_oneof![9 => 0..12_u8, 1 => MALFORMED..MALFORMED + 3]);
     let other = body.clone();
-    let pair = move || (0..6_u8, other.clone());
+    let pair = move || (0..PLAIN_NAMES, other.clone());
     prop_oneof![
         8 => pair().prop_map(|(name, body)| Act::Write(name, body)),
         3 => pair().prop_map(|(name, body)| Act::Append(name, body)),
         6 => pair().prop_map(|(name, body)| Act::Replace(name, body)),
-        3 => (0..6_u8, 0..6_u8).prop_map(|(from, to)| Act::Rename(from, to)),
-        1 => (0..6_u8, 0..6_u8).prop_map(|(from, to)| Act::Link(from, to)),
+        3 => (0..PLAIN_NAMES, 0..PLAIN_NAMES).prop_map(|(from, to)| Act::Rename(from, to)),
+        1 => (0..PLAIN_NAMES, 0..PLAIN_NAMES).prop_map(|(from, to)| Act::Link(from, to)),
         3 => name.clone().prop_map(Act::Remove),
         2 => name.clone().prop_map(Act::Disguise),
         2 => pair().prop_map(|(name, body)| Act::Open(name, body)),
@@ -128,11 +135,12 @@ fn history() -> impl Strategy<Value = History> {
     let often = prop::bool::weighted(0.8);
     let seldom = prop::bool::weighted(0.2);
     let flags = (any::<bool>(), seldom, often, any::<bool>(), seldom, often, any::<bool>(), 0..6_u8);
-    let choices = (0..3_u8, 0..4_u8, 0..12_u8);
-    (flags, choices, prop::collection::vec(part(), 1..5)).prop_map(|(flags, (duplicates, compacts, odd), parts)| {
+    let choices = (0..3_u8, 0..4_u8, 0..12_u8, seldom, 0..4_u8, any::<bool>());
+    (flags, choices, prop::collection::vec(part(), 1..5)).prop_map(|(flags, choices, parts)| {
+        let (duplicates, compacts, odd, changes, order, by_stem) = choices;
         let (cross, sidecars, syncs, split_renames, torn_syncs, leases, quarantines, validates) = flags;
         let places = History { cross, sidecars, syncs, split_renames, torn_syncs, leases, ..History::default() };
-        History { quarantines, validates, duplicates, compacts, odd, parts, ..places }
+        History { quarantines, validates, duplicates, compacts, odd, changes, order, by_stem, parts, ..places }
     })
 }
 
@@ -141,6 +149,12 @@ impl History {
         Scenario {
             cross: self.cross,
             sidecars: self.sidecars,
+            seldom: Seldom {
+                by_stem: self.by_stem,
+                order: [Some(Order::Name), Some(Order::Oldest), None, None][usize::from(self.order) % 4],
+                layouts: if self.changes { Layouts::Changing } else { Layouts::Days },
+                ..Seldom::default()
+            },
             syncs: self.syncs,
             failing: Failing { split_renames: self.split_renames, torn_syncs: self.torn_syncs, aborts: true },
             // `aborts`, since otherwise the next start would have to find out by itself which names a failed sync has lost.

@@ -1,14 +1,20 @@
 //! The files in staging, how they are ingested, and what upstreams do meanwhile.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::{Odd, SimFs};
 use csv_ingestor::journal::record::{DuplicateAction, Settings, Validation};
+use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::quarantine::Quarantine;
+use csv_ingestor::pipeline::scan::NameRules;
+use csv_ingestor::pipeline::settle::order::Order;
+use csv_ingestor::pipeline::sidecar::SidecarNames;
 
 use super::act::{self, Act, MALFORMED};
+use super::layouts::{Layouts, UNMATCHED};
 use super::model::Model;
 use super::view::digest;
 use crate::common::promises::Rules;
@@ -70,8 +76,7 @@ pub struct Scenario {
     pub acts: Vec<(Moment, Act)>,
     /// Upstreams fsync what they write.
     pub syncs: bool,
-    /// Names in the warehouse that are taken by files unknown to the journal.
-    pub strangers: Vec<&'static str>,
+    pub seldom: Seldom,
     /// How the disk fails.
     pub failing: Failing,
     pub leases: bool,
@@ -80,6 +85,34 @@ pub struct Scenario {
     pub odd: Odd,
     /// The operations at which it is crashed.
     pub crashed: Crashed,
+}
+
+/// What few scenarios have.
+#[derive(Clone, Debug, Default)]
+pub struct Seldom {
+    /// Names in the warehouse that are taken by files unknown to the journal.
+    pub strangers: Vec<&'static str>,
+    /// Sidecars are named by stem, so that several files may share one. Their names are the same all the same.
+    pub by_stem: bool,
+    /// How files are arranged in the warehouse.
+    pub layouts: Layouts,
+    /// In which order files are ingested. Hashing ends in the reverse order then.
+    pub order: Option<Order>,
+}
+
+impl Seldom {
+    fn strangers(names: &[&'static str]) -> Seldom {
+        Seldom { strangers: names.to_vec(), ..Seldom::default() }
+    }
+
+    fn layouts(layouts: Layouts) -> Seldom {
+        Seldom { layouts, ..Seldom::default() }
+    }
+
+    /// Files are ingested in this order.
+    pub fn order(order: Order) -> Seldom {
+        Seldom { order: Some(order), ..Seldom::default() }
+    }
 }
 
 /// The operations at which a scenario is crashed.
@@ -111,7 +144,7 @@ impl Scenario {
             before: vec![Act::Write(0, 1), Act::Write(1, 3), Act::Write(2, 2)],
             acts: Vec::new(),
             syncs: true,
-            strangers: Vec::new(),
+            seldom: Seldom::default(),
             failing: Failing::default(),
             leases: true,
             compacts: Compacts::Never,
@@ -138,8 +171,12 @@ impl Scenario {
             Scenario { cross: true, ..Scenario::plain("across file systems") },
             Scenario { sidecars: true, ..Scenario::plain("sidecars") },
             Scenario { sidecars: true, cross: true, ..Scenario::plain("sidecars across file systems") },
-            Scenario { strangers: vec!["a.csv", "b.csv"], ..Scenario::plain("names taken") },
-            Scenario { strangers: vec!["a.csv"], cross: true, ..Scenario::plain("names taken across file systems") },
+            Scenario { seldom: Seldom::strangers(&["a.csv", "b.csv"]), ..Scenario::plain("names taken") },
+            Scenario {
+                seldom: Seldom::strangers(&["a.csv"]),
+                cross: true,
+                ..Scenario::plain("names taken across file systems")
+            },
             Scenario { leases: false, ..Scenario::plain("without leases") },
         ]
     }
@@ -352,6 +389,29 @@ impl Scenario {
         ]
     }
 
+    /// Scenarios with layouts, which have a sweep of their own.
+    pub fn of_layouts() -> Vec<Scenario> {
+        let changing = |name| Scenario { seldom: Seldom::layouts(Layouts::Changing), ..Scenario::plain(name) };
+        vec![
+            changing("a layout that changes"),
+            Scenario { cross: true, ..changing("a layout that changes, across file systems") },
+            Scenario {
+                seldom: Seldom { strangers: vec!["a.csv"], ..Seldom::layouts(Layouts::Changing) },
+                ..Scenario::plain("a layout that changes, names taken")
+            },
+            Scenario {
+                seldom: Seldom::layouts(Layouts::NoMatch),
+                quarantines: true,
+                ..Scenario::plain("a name that does not match, with quarantine")
+            },
+        ]
+    }
+
+    /// The layout with which the ingestor starts on this machine.
+    pub fn layout(&self, fs: &SimFs) -> Layout {
+        self.seldom.layouts.now(&mut fs.upstream())
+    }
+
     /// The machine before the ingestor's first start, and its model.
     pub fn machine(&self) -> (SimFs, Model) {
         let fs = SimFs::new(7);
@@ -362,10 +422,11 @@ impl Scenario {
             fs.mount(WAREHOUSE).unwrap();
         }
         let mut model = Model::new(self.rules(), self.leases);
-        if !self.strangers.is_empty() {
-            let partition = Path::new(WAREHOUSE).join(fs.now().date_partition());
-            upstream.mkdir_all(&partition).unwrap();
-            for name in &self.strangers {
+        if !self.seldom.strangers.is_empty() {
+            let layout = self.seldom.layouts.now(&mut upstream);
+            for name in &self.seldom.strangers {
+                let partition = Path::new(WAREHOUSE).join(layout.dir(OsStr::new(name), fs.now()).unwrap());
+                upstream.mkdir_all(&partition).unwrap();
                 upstream.write(partition.join(name), name.as_bytes()).unwrap();
                 model.strangers.insert(digest(name.as_bytes()));
             }
@@ -381,6 +442,13 @@ impl Scenario {
         (fs, model)
     }
 
+    /// Which names are ingested, and how sidecars are named.
+    pub fn names(&self) -> NameRules {
+        let template = if self.seldom.by_stem { "{stem}.csv.ok" } else { "{name}.ok" };
+        let sidecars = self.sidecars.then(|| SidecarNames::parse(OsStr::new(template)).unwrap());
+        NameRules { sidecars, ..NameRules::default() }
+    }
+
     fn rules(&self) -> Rules {
         Rules {
             staging: STAGING.into(),
@@ -389,6 +457,7 @@ impl Scenario {
             duplicates: self.duplicates,
             validate: self.validate,
             quarantines: self.quarantines,
+            unmatched: (self.seldom.layouts == Layouts::NoMatch).then_some(UNMATCHED),
         }
     }
 

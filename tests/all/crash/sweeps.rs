@@ -9,7 +9,9 @@ mod disk;
 mod fault;
 mod files;
 mod interference;
+mod layout;
 mod names;
+mod order;
 mod places;
 mod power;
 mod process;
@@ -122,7 +124,7 @@ fn sweep(name: &str, subjects: Vec<Subject>, states_min: u64, job: impl Fn(&Scen
 #[test]
 fn every_scenario_without_a_crash() {
     let mut looks = 0;
-    for scenario in Scenario::all() {
+    for scenario in [Scenario::all(), Scenario::of_layouts()].concat() {
         let mut play = Play::new(&scenario);
         let (ended, watch) = play.run_watched(Watch::default());
         play.check_ended(ended);

@@ -17,7 +17,7 @@ use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept};
 use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Record, Rules, SkippedDuplicate,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, LayoutRule, Record, Rules, SkippedDuplicate,
 };
 use csv_ingestor::journal::snapshot::Spare;
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
@@ -48,6 +48,7 @@ struct Told {
     kept: Vec<Kept>,
     originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
     rules: Rules,
+    layout: LayoutRule,
     counts: StateCounts,
 }
 
@@ -67,6 +68,7 @@ fn told(state: &Index) -> Told {
         kept,
         originals: (0..CONTENTS).filter_map(original).collect(),
         rules: state.rules().clone(),
+        layout: state.layout().clone(),
         counts: FileState::ALL.map(|each| state.count(each)),
     }
 }

@@ -9,8 +9,8 @@ use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, HEADER_FAULT
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, Settings,
-    Sidecar, SkippedDuplicate, Validation,
+    LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules,
+    Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -87,8 +87,8 @@ fn header_faults() -> impl Strategy<Value = Vec<HeaderFault>> {
 }
 
 fn quarantined() -> impl Strategy<Value = Record> {
-    use QuarantineCause::{ChecksumDiffers, Malformed, Unreadable};
-    let cause = prop_oneof![Just(ChecksumDiffers), Just(Unreadable), Just(Malformed)];
+    use QuarantineCause::{ChecksumDiffers, Malformed, NoMatch, Unreadable};
+    let cause = prop_oneof![Just(ChecksumDiffers), Just(Unreadable), Just(Malformed), Just(NoMatch)];
     (id(), cause, option::of(any::<u64>()), text(), path()).prop_map(|(ingest_id, cause, line, detail, target)| {
         Record::Quarantined(Quarantined { ingest_id, cause, line, detail, target })
     })
@@ -108,6 +108,11 @@ fn rules() -> impl Strategy<Value = Record> {
     (option::of(path()), option::of(validation), any::<bool>()).prop_map(
         |(quarantine, validation, require_checksum)| Record::Rules(Rules { quarantine, validation, require_checksum }),
     )
+}
+
+fn layout() -> impl Strategy<Value = Record> {
+    let rule = (text(), option::of(text()));
+    rule.prop_map(|(template, name_pattern)| Record::Layout(LayoutRule { template, name_pattern }))
 }
 
 fn cutoffs() -> impl Strategy<Value = Cutoffs> {
@@ -167,6 +172,7 @@ fn record() -> impl Strategy<Value = Record> {
         profiled(),
         quarantined(),
         rules(),
+        layout(),
     ]
 }
 

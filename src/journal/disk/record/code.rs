@@ -13,8 +13,8 @@ use csv::{put_header_faults, put_profile, put_validation};
 use fields::{Fields, put_option, put_text, put_u64};
 
 use super::{
-    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profiled,
-    QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, Hashed, KeptGone, LayoutRule, Moved,
+    Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
 use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
@@ -43,6 +43,7 @@ const KIND_KEPT_GONE: u8 = 19;
 const KIND_RELOCATED: u8 = 20;
 /// PROFILED plus the faults of the header.
 const KIND_PROFILED_FAULTS: u8 = 21;
+const KIND_LAYOUT: u8 = 24;
 
 impl Record {
     /// Appends the record's bytes.
@@ -99,9 +100,11 @@ impl Record {
                 put_rules(out, rules);
                 KIND_RULES
             }
-            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
-                self.encode_note(out)
-            }
+            Record::ClockJumped(_)
+            | Record::ExpiredRanges(_)
+            | Record::KeptGone(_)
+            | Record::Relocated(_)
+            | Record::Layout(_) => self.encode_note(out),
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(moved) => put_moved(out, moved),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
@@ -132,6 +135,11 @@ impl Record {
                 put_path(out, &roots.old);
                 put_path(out, &roots.new);
                 KIND_RELOCATED
+            }
+            Record::Layout(layout) => {
+                put_text(out, &layout.template);
+                put_option(out, layout.name_pattern.as_ref(), |out, pattern| put_text(out, pattern));
+                KIND_LAYOUT
             }
             _ => 0,
         }
@@ -306,6 +314,9 @@ impl Fields<'_> {
                 old_lsn: Lsn(self.u64()?),
             }),
             KIND_KEPT_GONE => Record::KeptGone(KeptGone { device: self.u64()?, inode: self.u64()? }),
+            KIND_LAYOUT => {
+                Record::Layout(LayoutRule { template: self.text()?, name_pattern: self.option(Fields::text)? })
+            }
             KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
             _ => return None,
         })

@@ -5,7 +5,7 @@ use csv_ingestor::fs::sim::{Fault, Odd, Op};
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::act::{self, Act, Name, content_of};
 use crate::crash::play::Play;
-use crate::crash::scenario::{HALVES, Scenario};
+use crate::crash::scenario::{HALVES, Phase, Scenario};
 
 fn acts() -> Vec<Act> {
     vec![
@@ -151,6 +151,73 @@ fn an_upstream_acts_while_a_link_does_the_work_of_a_rename() {
         };
         let mut states = 0;
         for (act, stop) in acts.iter().flat_map(|act| stops.iter().map(move |stop| (act, *stop))) {
+            let mut play = Play::new(scenario);
+            act_at(&mut play, act, operation);
+            go_on(play, act, stop);
+            states += 1;
+        }
+        states
+    });
+}
+
+/// Why: where a rename changes the inode number, a file of equal size and mtime that an upstream renames into place looks
+/// like the file that was hashed. Across file systems it was removed in its place.
+#[test]
+fn an_upstream_swaps_files_where_a_rename_renumbers() {
+    let odd = Odd { renumbers: true, ..Odd::default() };
+    let both = Odd { links: true, ..odd.clone() };
+    let names = [
+        "same file system",
+        "across file systems",
+        "sidecars across file systems",
+        "duplicates removed, in one batch",
+        "duplicates moved, in one batch",
+        "malformed files, with quarantine",
+    ];
+    let scenarios = scenarios(&names);
+    let links =
+        scenarios.iter().filter(|scenario| is_thorough() || scenario.name == names[0] || scenario.name == names[4]);
+    let links = links.map(|scenario| Scenario { odd: both.clone(), ..scenario.clone() }).collect::<Vec<_>>();
+    let scenarios = scenarios.into_iter().map(|scenario| Scenario { odd: odd.clone(), ..scenario });
+    sweep("swapped, renumbered", operations(scenarios.chain(links)), 3_000, |scenario, operation, op| {
+        let stops = match op {
+            Op::Rename | Op::Unlink => {
+                vec![Stop::AtRest, Stop::Killed(operation + 1), Stop::Cut(operation + 2), Stop::Killed(operation + 3)]
+            }
+            _ => vec![Stop::AtRest],
+        };
+        let acts = [Act::Disguise(0), Act::Disguise(1), Act::Disguise(3)];
+        let acts = match stops.len() {
+            1 if !is_thorough() => &acts[operation as usize % acts.len()..][..1],
+            _ => &acts[..],
+        };
+        let mut states = 0;
+        for (act, stop) in acts.iter().flat_map(|act| stops.iter().map(move |stop| (act, *stop))) {
+            let mut play = Play::new(scenario);
+            act_at(&mut play, act, operation);
+            go_on(play, act, stop);
+            states += 1;
+        }
+        states
+    });
+}
+
+/// Why: the ctime of a file that was moved by mistake was compared with the time at which the staged one had been found. Set
+/// back in between, the clock made it look older, and the file stayed where no manifest lists it.
+#[test]
+fn an_upstream_acts_after_the_clock_was_set_back() {
+    const YEARS: i32 = -7_300;
+    let names = ["same file system", "duplicates moved, in one batch", "malformed files, with quarantine"];
+    let set_back = |scenario: Scenario| Scenario {
+        acts: vec![((0, Phase::Hash), Act::Jump(YEARS)), ((2, Phase::Scan), Act::Jump(-YEARS))],
+        ..scenario
+    };
+    let scenarios = scenarios(&names).into_iter().map(set_back);
+    sweep("the clock was set back", operations(scenarios), 350, |scenario, operation, op| {
+        let acts = [Act::Replace(0, 8), Act::Replace(1, 9), Act::Replace(3, 8), Act::Disguise(3)];
+        let acts = if op == Op::Rename { &acts[..] } else { &[] };
+        let mut states = 0;
+        for (act, stop) in acts.iter().flat_map(|act| (1..5).map(move |after| (act, Stop::Killed(operation + after)))) {
             let mut play = Play::new(scenario);
             act_at(&mut play, act, operation);
             go_on(play, act, stop);

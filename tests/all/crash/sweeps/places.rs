@@ -108,7 +108,7 @@ fn a_new_state_beside_manifests() {
     assert!(journal_of(&play.fs).is_empty(), "what was refused is in the way of a rebuild");
 
     let accepting = |play: &Play<'_>| {
-        let mut options = ingestor::options(scenario, Box::new(|| false));
+        let mut options = ingestor::options(scenario, &play.fs, Box::new(|| false));
         options.accepts.journal = true;
         engine::open(&play.fs, options).map(|engine| drop(engine.unwrap().committer.shut_down()))
     };
@@ -144,7 +144,7 @@ fn a_journal_that_comes_back() {
     let lost = journal_of(&play.fs);
     put_back(&play.fs, &BTreeMap::new());
     let accepting = |fs: &SimFs| {
-        let mut options = ingestor::options(scenario, Box::new(|| false));
+        let mut options = ingestor::options(scenario, fs, Box::new(|| false));
         options.accepts.journal = true;
         engine::open(fs, options).map(|engine| drop(engine.unwrap().committer.shut_down()))
     };
@@ -305,7 +305,7 @@ fn a_disk_that_is_lost_after_every_crash_is_replaced() {
             unmount(&play.fs, dir);
             let before = View::of(&mut play.fs.upstream());
             let accepting = |play: &Play<'_>| {
-                let mut options = ingestor::options(scenario, Box::new(|| false));
+                let mut options = ingestor::options(scenario, &play.fs, Box::new(|| false));
                 options.accepts.warehouse = true;
                 engine::open(&play.fs, options).map(|engine| drop(engine.unwrap().committer.shut_down()))
             };

@@ -1,0 +1,39 @@
+//! How files are arranged in the simulated warehouse.
+
+use csv_ingestor::fs::sim::Upstream;
+use csv_ingestor::journal::record::LayoutRule;
+use csv_ingestor::pipeline::layout::Layout;
+
+use super::places::STATE;
+
+/// The name that the pattern of [`Layouts::NoMatch`] does not match.
+pub const UNMATCHED: &str = "c.csv";
+
+/// Which layout the ingestor is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layouts {
+    /// A partition for each day.
+    #[default]
+    Days,
+    /// Two levels, and at the next start others: the number of segments decides.
+    Changing,
+    /// Two levels, and one name has no place.
+    NoMatch,
+}
+
+const CHANGING: [&str; 2] =
+    ["kind={kind}/ingest_date={ingest_date}", "ingest_date={ingest_date}/hour={ingest_hour}/kind={kind}"];
+
+impl Layouts {
+    /// The layout of the next start.
+    pub fn now(self, upstream: &mut Upstream<'_>) -> Layout {
+        let is_segment = |name: &std::ffi::OsString| name.to_str().is_some_and(|name| name.ends_with(".log"));
+        let starts = upstream.list(STATE).unwrap_or_default().iter().filter(|name| is_segment(name)).count();
+        let (template, pattern) = match self {
+            Layouts::Days => return Layout::default(),
+            Layouts::Changing => (CHANGING[starts % CHANGING.len()], "^(?<kind>[a-z])"),
+            Layouts::NoMatch => (CHANGING[0], "^(?<kind>[abd-z])"),
+        };
+        Layout::new(LayoutRule { template: template.to_owned(), name_pattern: Some(pattern.to_owned()) }).unwrap()
+    }
+}
