@@ -3,6 +3,7 @@
 //! Invariants: making a [`Config`] has no side effects; every `Config` is consistent.
 
 pub mod file;
+mod selection;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,13 @@ use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
-use crate::pipeline::scan::patterns::Patterns;
-use crate::pipeline::scan::{NameRules, TreeRules};
+use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
 use crate::pipeline::sidecar::SidecarNames;
+
+pub use selection::Selection;
 
 /// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
@@ -90,17 +92,6 @@ pub struct Config {
     pub metrics: MetricsOptions,
 }
 
-/// Which names are ingested, and from which directories.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    /// Which names are ingested; None: all.
-    pub include: Option<Patterns>,
-    /// Which of these names are not; also of directories that are not entered.
-    pub exclude: Option<Patterns>,
-    /// How far directories are entered; None: not at all.
-    pub tree: Option<TreeRules>,
-}
-
 /// When a file counts as complete, and which ones stay.
 #[derive(Clone, Copy, Debug)]
 pub struct Completeness {
@@ -159,9 +150,7 @@ impl Config {
 
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
-        let sidecars = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone());
-        let Selection { include, exclude, tree } = self.selection.clone();
-        NameRules { include, exclude, sidecars, tree }
+        self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()))
     }
 }
 

@@ -19,6 +19,7 @@ mod relocate;
 mod repair;
 mod replay;
 mod run;
+mod sidecars;
 mod status;
 mod tree;
 mod verify;
