@@ -299,13 +299,18 @@ impl Intake {
     }
 
     fn follow_changes(&mut self, changes: Changes, now: Duration) -> Result<(), Error> {
-        for name in changes.names {
+        let (names, mut directories) = (changes.names, changes.directories);
+        let names = names.into_iter().chain(match self.scanner.is_recursive() {
+            true => Vec::new(),
+            false => std::mem::take(&mut directories),
+        });
+        for name in names {
             let seen = self.scanner.look(&mut self.settle, &name, now);
             self.is_seen(seen, now)?;
         }
         let mut has_room = true;
         let readable = changes.changed.into_iter().filter(|name| self.scanner.could_not_read(name));
-        for name in changes.directories.into_iter().chain(readable.collect::<Vec<_>>()) {
+        for name in directories.into_iter().chain(readable.collect::<Vec<_>>()) {
             has_room &= self.scanner.visit(&name);
         }
         // Where they are now, another event says; and one that was entered there already is watched anew.

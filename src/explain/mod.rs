@@ -88,10 +88,13 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> 
     let settings = context.report.index.settings();
     match settings {
         Some(settings) if path != settings.input && path.starts_with(&settings.input) => {
-            if let Some(answer) = below::not_entered(context, settings, path)? {
+            let history: Vec<&FileReport> = entries.iter().filter(|entry| entry.source_path == *path).collect();
+            // What happened to a file that is gone does not depend on the options of today.
+            if (history.is_empty() || stat(context.fs, path)?.is_some())
+                && let Some(answer) = below::not_entered(context, settings, path)?
+            {
                 return Ok(answer);
             }
-            let history: Vec<&FileReport> = entries.iter().filter(|entry| entry.source_path == *path).collect();
             staged::explain(context, settings, path, &history)
         }
         _ => elsewhere(context, settings.map(|settings| &**settings), path),

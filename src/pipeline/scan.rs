@@ -106,9 +106,17 @@ impl<F: Fs> Scanner<F> {
     /// Lists a directory, and those below it, because an event on it was reported. False if too many wait already: then
     /// only a scan finds them all.
     pub fn visit(&mut self, name: &OsStr) -> bool {
-        let Some(last) = Path::new(name).file_name().filter(|_| self.rules.tree.is_some()) else { return true };
-        let why = self.rules.ignored_dir(last).or_else(|| self.tree.too_far(Path::new(name)));
-        why.is_some() || self.tree.add_news(Path::new(name))
+        let why = self.rules.ignored_dir(subdir::file_name(name)).or_else(|| self.tree.too_far(Path::new(name)));
+        match why {
+            Some(why) => self.ignored.name(self.tree.path(), name, why),
+            None => return self.tree.add_news(Path::new(name)),
+        }
+        true
+    }
+
+    /// True if directories are entered.
+    pub fn is_recursive(&self) -> bool {
+        self.rules.tree.is_some()
     }
 
     /// True for a directory that could not be read.

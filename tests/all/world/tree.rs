@@ -1,5 +1,6 @@
 //! `--recursive`: directories below staging, which other programs make, move and remove as they like.
 
+mod afterwards;
 mod mounts;
 mod moves;
 mod names;
