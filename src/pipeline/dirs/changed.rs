@@ -18,18 +18,25 @@ pub(super) struct Changed<F: Fs> {
     staged: BTreeMap<PathBuf, Arc<F::Dir>>,
     /// For more of them: one directory on each device.
     devices: BTreeMap<u64, Arc<F::Dir>>,
+    /// The last directory that was noted: files of one directory mostly follow each other.
+    last: PathBuf,
     /// A directory whose device could not be determined, most likely because it is gone.
     others: Option<Arc<F::Dir>>,
 }
 
 impl<F: Fs> Default for Changed<F> {
     fn default() -> Changed<F> {
-        Changed { paths: BTreeSet::new(), staged: BTreeMap::new(), devices: BTreeMap::new(), others: None }
+        let (paths, staged, devices) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        Changed { paths, staged, devices, last: PathBuf::new(), others: None }
     }
 }
 
 impl<F: Fs> Changed<F> {
     pub(super) fn note(&mut self, fs: &F, known: &mut Staged<F>, path: &Path) {
+        if self.last.as_os_str() == path.as_os_str() {
+            return;
+        }
+        self.last = path.to_path_buf();
         if !known.is_below(path) {
             if !self.paths.contains(path) {
                 self.paths.insert(path.to_path_buf());

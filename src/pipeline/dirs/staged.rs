@@ -53,7 +53,7 @@ impl<F: Fs> Staged<F> {
 
     /// The directory at a path in staging; None if the path is not there, Some(None) if there is no directory.
     pub(super) fn dir(&mut self, fs: &F, path: &Path) -> fs::Result<Option<Below<F>>> {
-        if let Some((_, dir)) = self.open.iter().rev().find(|(known, _)| known == path) {
+        if let Some((_, dir)) = self.open.iter().rev().find(|(known, _)| known.as_os_str() == path.as_os_str()) {
             return Ok(Some(Some(dir.clone())));
         }
         let Some(root) = self.root_of(fs, path)? else { return Ok(None) };
