@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::journal::names;
-use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
+use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::sidecar::SidecarNames;
 
@@ -62,6 +62,12 @@ pub struct RunningRules {
     /// How large it may be.
     #[serde(default)]
     size_max: Option<u64>,
+    /// How many levels of directories are entered; 0: none.
+    #[serde(default)]
+    max_depth: u16,
+    /// Also those on other mounts.
+    #[serde(default)]
+    cross_mounts: bool,
 }
 
 impl RunningRules {
@@ -76,6 +82,8 @@ impl RunningRules {
             require_checksum: config.require_checksum,
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
+            max_depth: names.tree.map_or(0, |tree| tree.max_depth),
+            cross_mounts: names.tree.is_some_and(|tree| tree.cross_mounts),
         }
     }
 
@@ -96,6 +104,8 @@ impl RunningRules {
             include: Patterns::new(&self.include).ok()?,
             exclude: Patterns::new(&self.exclude).ok()?,
             sidecars,
+            tree: (self.max_depth > 0)
+                .then_some(TreeRules { max_depth: self.max_depth, cross_mounts: self.cross_mounts }),
         })
     }
 }

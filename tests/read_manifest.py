@@ -31,7 +31,7 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 # The keys in the order of the page's table.
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
-    "path", "path_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path",
+    "path", "path_base64", "subdir", "subdir_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path",
     "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
@@ -71,6 +71,7 @@ def constant(text):
 
 
 def exact_bytes(line, key):
+    """The bytes of a path, or of a part of one."""
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:
@@ -176,6 +177,12 @@ def parse(raw, hour=None):
     at = instant(line["ingested_at"])
     must(hour is None or at.strftime("%Y/%m/%d/%H") == hour, "it stands in the manifest of another hour")
     path = exact_path(line, "path")
+    must("subdir" in line or "subdir_base64" not in line, "subdir_base64 without subdir")
+    if "subdir" in line:
+        subdir = exact_bytes(line, "subdir")
+        parts = subdir.split(b"/")
+        must(all(part not in (b"", b".", b"..") for part in parts) and b"\0" not in subdir, "subdir is no relative path")
+        must(path.rsplit(b"/", 1)[0].endswith(b"/" + subdir), "path is not in subdir")
     if "name" in line:
         name = exact_bytes(line, "name")
         must(name != b"" and path.endswith(b"/" + name), "name is not the end of path")
@@ -293,6 +300,11 @@ BLANK = {"column": 2, "fault": "blank", "first_column": None}
 REPEATED = {"column": 3, "fault": "repeated", "first_column": 1}
 NAMES = {"rows": 0, "columns": 3, "header": ["id", " ", "id"], "header_faults": [BLANK, REPEATED]}
 ODD = {"path": "/staging/o\ufffd.csv", "path_base64": base64.b64encode(b"/staging/o\xff.csv").decode()}
+BELOW = {"path": "/staging/a/b c/orders.csv", "subdir": "a/b c"}
+ODD_BELOW = {
+    "path": "/staging/o\ufffd/a.csv", "path_base64": base64.b64encode(b"/staging/o\xff/a.csv").decode(),
+    "subdir": "o\ufffd", "subdir_base64": base64.b64encode(b"o\xff").decode(),
+}
 HOUR = "2026/11/23/20"
 
 
@@ -308,6 +320,8 @@ def good_lines():
     yield written(GOOD | NAMES | {"header": None})
     yield written(GOOD | {"rows": 0, "columns": None, "header": None})
     yield written(GOOD | ODD)
+    yield written(GOOD | BELOW)
+    yield written(GOOD | ODD_BELOW)
     yield written(GOOD | {"warehouse_path": "/warehouse/source=a%3Db/event_date=2026-01-02/orders.csv"})
     yield written(GOOD | {"warehouse_path": "/warehouse/source=crm/ingest_date=2026-11-23/orders.csv"})
     yield written(GOOD | {"name": "orders.csv"})
@@ -355,6 +369,10 @@ def bad_lines():
         line = GOOD | {key: value}
         raw = written(line) if key in KEYS else json.dumps(line, separators=(",", ":")).encode()
         yield f"{key}: {value}", raw
+    for subdir in ["", "/a", "a/", "a//b", "a/../b", "a", "b", None, 7]:
+        yield f"subdir {subdir}", written(GOOD | BELOW | {"subdir": subdir})
+    yield "another exact subdir", written(GOOD | ODD_BELOW | {"subdir": "o"})
+    yield "subdir_base64 alone", written(GOOD | {"subdir_base64": "bw=="})
     yield "another exact path", written(GOOD | ODD | {"path": "/staging/o.csv"})
     yield "base64 with other bits at its end", written(GOOD | {"path": "/o\ufffd.c", "path_base64": "L2//LmN="})
     for more in [

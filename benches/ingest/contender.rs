@@ -17,6 +17,8 @@ pub enum Contender {
     Ours,
     /// The ingestor with validation.
     OursValidating,
+    /// The ingestor, with files in directories.
+    OursRecursive,
     /// The least work that any program could do.
     Floor,
     /// The obvious design without an own journal.
@@ -29,6 +31,7 @@ impl Contender {
         match self {
             Contender::Ours => ours::run(&mut ours::once(place), place).seconds,
             Contender::OursValidating => ours::run(ours::once(place).args(["--validate", "csv"]), place).seconds,
+            Contender::OursRecursive => ours::run(ours::once(place).arg("--recursive"), place).seconds,
             Contender::Floor => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.args([floor::CHILD_FLAG, floor::CHILD]).arg(&place.staging).arg(place.warehouse());

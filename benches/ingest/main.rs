@@ -38,6 +38,7 @@ mod million;
 mod start;
 mod syncs;
 mod throughput;
+mod tree;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ use scale::Scale;
 use table::Table;
 
 /// The rows, by their names on the command line.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "small",
     "sqlite",
     "medium",
@@ -58,6 +59,7 @@ const NAMES: [&str; 14] = [
     "cross-medium",
     "cross-large",
     "validate",
+    "tree",
     "syncs",
     "million",
     "latency",
@@ -137,6 +139,7 @@ fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: 
                 bars.extend(share.map(|share| Bar { label: "SQLite design".into(), share, target: None }));
             }
             "validate" => throughput::measure_validation(scale, scratch, &mut table),
+            "tree" => tree::measure(scale, scratch, &mut table),
             "syncs" => syncs::measure(scale, scratch, &mut table),
             "million" => million::measure(scale, scratch, &mut table),
             "latency" => latency::measure(scale, scratch, &mut table),

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "audit",
     "benchmarks",
     "completeness",
     "design",
+    "directories",
     "files",
     "how-to-lose-data",
     "install",

@@ -10,13 +10,14 @@ use serde::Serialize;
 use crate::journal::hex;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{HeaderFault, Profile};
+use crate::pipeline::subdir::subdir;
 use crate::types::{Algorithm, IngestId, UnixMillis};
 
 /// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
-/// The longest line: three paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
-/// column names, with each byte escaped to six; the header's faults, of 60 bytes at most; and the rest.
+/// The longest line: four paths, or parts of one, of 4,096 bytes, with each byte escaped to six, and each once more as
+/// base64; the column names, with each byte escaped to six; the header's faults, of 60 bytes at most; and the rest.
 pub const LINE_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Serialize)]
@@ -24,6 +25,9 @@ struct Line<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
+    /// None for a file directly in staging.
+    #[serde(flatten)]
+    subdir: Option<SubdirFields<'a>>,
     #[serde(flatten)]
     name: Option<NameFields<'a>>,
     sha256: String,
@@ -50,6 +54,22 @@ struct NameFields<'a> {
     name: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_base64: Option<String>,
+}
+
+/// The fields of a file below a directory in staging.
+#[derive(Serialize)]
+struct SubdirFields<'a> {
+    subdir: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdir_base64: Option<String>,
+}
+
+impl<'a> SubdirFields<'a> {
+    fn of(ingest: &'a Ingest) -> Option<SubdirFields<'a>> {
+        let path = subdir(ingest);
+        let (subdir, subdir_base64) = json_path(path);
+        (!path.as_os_str().is_empty()).then_some(SubdirFields { subdir, subdir_base64 })
+    }
 }
 
 /// The fields of a validated file. Null where unknown.
@@ -111,6 +131,7 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let line = Line {
         path: &path,
         path_base64,
+        subdir: SubdirFields::of(ingest),
         name: name.map(|(name, name_base64)| NameFields { name, name_base64 }),
         sha256: target.sha256.hex(),
         device: ingest.identity.device,

@@ -16,6 +16,7 @@ mod order;
 mod places;
 mod power;
 mod process;
+mod tree;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;

@@ -15,7 +15,7 @@ const STAYS: [Op; 9] =
 
 /// An operation that fails, and how.
 #[derive(Clone, Copy, Debug)]
-enum How {
+pub(super) enum How {
     Once(i32),
     /// This operation, and all later ones of its kind.
     ForEver(i32),
@@ -37,8 +37,13 @@ impl How {
 }
 
 impl How {
+    /// True if more than one operation fails.
+    pub(super) fn is_for_ever(&self) -> bool {
+        matches!(self, How::ForEver(_) | How::ShortForEver)
+    }
+
     /// Everything that can go wrong with an operation of this kind.
-    fn all(op: Op) -> Vec<How> {
+    pub(super) fn all(op: Op) -> Vec<How> {
         let mut hows = vec![
             How::Once(libc::EIO),
             How::Once(libc::ENOSPC),
@@ -78,7 +83,7 @@ fn every_operation_fails_on_odd_file_systems() {
 }
 
 /// Returns how many states were checked.
-fn fails(scenario: &Scenario, operation: u64, op: Op, how: How) -> u64 {
+pub(super) fn fails(scenario: &Scenario, operation: u64, op: Op, how: How) -> u64 {
     let mut play = Play::new(scenario);
     play.story.push(format!("{how:?} at operation {operation}, {op:?}"));
     play.model().lossy = op.is_sync() && !scenario.syncs;

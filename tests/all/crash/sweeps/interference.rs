@@ -53,7 +53,7 @@ fn scenarios(names: &[&str]) -> Vec<Scenario> {
 }
 
 /// Performs this act before that operation of the next run.
-fn act_at(play: &mut Play<'_>, act: &Act, operation: u64) {
+pub(super) fn act_at(play: &mut Play<'_>, act: &Act, operation: u64) {
     play.story.push(format!("{act:?} before operation {operation}"));
     let (model, act) = (play.model.clone(), act.clone());
     play.fs.set_hook(Box::new(move |call, upstream| {
@@ -68,7 +68,7 @@ const SECOND_NAME: Name = 5;
 
 /// How the run ends in which another process acts.
 #[derive(Clone, Copy)]
-enum Stop {
+pub(super) enum Stop {
     AtRest,
     /// At this operation.
     Cut(u64),
@@ -76,7 +76,7 @@ enum Stop {
 }
 
 /// Runs to the end, or until it is stopped and then to the end.
-fn go_on(mut play: Play<'_>, act: &Act, stop: Stop) {
+pub(super) fn go_on(mut play: Play<'_>, act: &Act, stop: Stop) {
     match stop {
         Stop::AtRest => {
             let ended = play.run();
