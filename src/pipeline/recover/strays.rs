@@ -3,7 +3,6 @@
 //! Invariant (P2): such a file is removed only as its ingest's record intends, if it is the file that the record names;
 //! any other file gets its name back, where it is.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::Committer;
