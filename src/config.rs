@@ -3,6 +3,7 @@
 //! Invariants: making a [`Config`] has no side effects; every `Config` is consistent.
 
 pub mod file;
+mod selection;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,12 @@ use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
-use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
 use crate::pipeline::sidecar::SidecarNames;
+
+pub use selection::Selection;
 
 /// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
@@ -68,10 +70,8 @@ pub struct Config {
     pub scan_interval: Duration,
     /// Hashing threads.
     pub concurrency: usize,
-    /// Which names are ingested; None: all.
-    pub include: Option<Patterns>,
-    /// Which of these names are not.
-    pub exclude: Option<Patterns>,
+    /// Which names are ingested, and from which directories.
+    pub selection: Selection,
     /// Where files go.
     pub placement: Placement,
     /// How files are validated, if they are.
@@ -153,11 +153,17 @@ impl Config {
         })
     }
 
+    /// The ingestor's own directories, which are never entered.
+    pub fn own_places(&self) -> Vec<PathBuf> {
+        let Paths { warehouse, manifests, state, duplicates, quarantine, .. } = &self.paths;
+        [warehouse, manifests, state].into_iter().chain(duplicates).chain(quarantine).cloned().collect()
+    }
+
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
-        let sidecars = (self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone());
-        let groups = matches!(self.completeness.mode, Mode::Group(_));
-        NameRules { include: self.include.clone(), exclude: self.exclude.clone(), sidecars, groups }
+        let mut rules = self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()));
+        rules.groups = matches!(self.completeness.mode, Mode::Group(_));
+        rules
     }
 }
 

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::journal::names;
-use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
+use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::sidecar::SidecarNames;
 
@@ -71,6 +71,12 @@ pub struct RunningRules {
     /// Files are ingested in groups.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     groups: bool,
+    /// How many levels of directories are entered; 0: none.
+    #[serde(default)]
+    max_depth: u16,
+    /// Also those on other mounts.
+    #[serde(default)]
+    cross_mounts: bool,
 }
 
 impl RunningRules {
@@ -86,6 +92,8 @@ impl RunningRules {
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
             groups: names.groups,
+            max_depth: names.tree.map_or(0, |tree| tree.max_depth),
+            cross_mounts: names.tree.is_some_and(|tree| tree.cross_mounts),
         }
     }
 
@@ -107,6 +115,8 @@ impl RunningRules {
             exclude: Patterns::new(&self.exclude).ok()?,
             groups: self.groups,
             sidecars,
+            tree: (self.max_depth > 0)
+                .then_some(TreeRules { max_depth: self.max_depth, cross_mounts: self.cross_mounts }),
         })
     }
 }

@@ -26,7 +26,7 @@ use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Settle};
 use crate::pipeline::warehouse::names::warehouse_name;
-use crate::pipeline::{Refusal, Settled, WhyNot};
+use crate::pipeline::{Refusal, Settled, WhyNot, subdir};
 use crate::types::{IngestId, Key, Sha256};
 
 /// The message for a sidecar without a file.
@@ -98,7 +98,9 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
     settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);
     settle.note_kept();
-    let mut scanner = Scanner::new(fs.clone(), staging.clone(), config.name_rules()).with_notes(shared.notes.clone());
+    let mut scanner = Scanner::new(fs.clone(), staging, config.name_rules())
+        .with_notes(shared.notes.clone())
+        .with_own(config.own_places());
     let now = watch(&mut scanner, &mut settle, config.completeness.mode)?;
     let faulty = groups::find(&shared, &mut scanner, &mut settle, &index, now)?;
     settle.release();
@@ -229,7 +231,7 @@ impl<F: Fs> Forecaster<'_, F> {
         let partition = self.config.paths.warehouse.join(partition);
         // The ingest id is not known yet: it occurs only in the names that are tried last.
         for taken in 0.. {
-            let name = warehouse_name(&settled.name, &sha256, IngestId(0), taken);
+            let name = warehouse_name(subdir::file_name(&settled.name), &sha256, IngestId(0), taken);
             let warehouse_path = partition.join(&name);
             if !self.taken.contains(&warehouse_path) && self.is_free(&partition, &name)? {
                 self.planned.insert(key, warehouse_path.clone());

@@ -203,3 +203,13 @@ pub const LOCK_STOP_TIME_MAX: Duration = Duration::from_secs(1);
 pub const EVIDENCE_MAX: usize = 16;
 /// Rows of a snapshot that are read to find such files, at most.
 pub const EVIDENCE_ROWS_MAX: u32 = 1024;
+/// Directories below staging that the committer keeps open during a batch, at most.
+pub const STAGED_DIRS_OPEN_MAX: usize = 16;
+/// `--max-depth`, at most, and levels of directories below staging that anything descends.
+pub const TREE_DEPTH_MAX: u16 = 64;
+/// Directories below staging that wait for the scan to list them, at most.
+pub const DIRS_PENDING_MAX: usize = 1 << 20;
+/// Directories that inotify reported and that wait to be listed, at most; with more, a scan finds them.
+pub const NEWS_DIRS_MAX: usize = 1 << 16;
+/// Directories that cannot be read and are remembered, at most.
+pub const UNREAD_DIRS_MAX: usize = 1024;

@@ -31,9 +31,9 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 # The keys in the order of the page's table.
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
-    "path", "path_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path",
-    "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "group", "group_base64", "group_size",
-    "group_known", "rows", "columns", "header", "header_faults", "malformed_line",
+    "path", "path_base64", "subdir", "subdir_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime",
+    "warehouse_path", "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "group", "group_base64",
+    "group_size", "group_known", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
 VALIDATED = ["rows", "columns", "header"]
@@ -78,6 +78,7 @@ def relative_path(line, key):
 
 
 def exact_bytes(line, key):
+    """The bytes of a path, or of a part of one."""
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:
@@ -202,6 +203,12 @@ def parse(raw, hour=None):
     at = instant(line["ingested_at"])
     must(hour is None or at.strftime("%Y/%m/%d/%H") == hour, "it stands in the manifest of another hour")
     path = exact_path(line, "path")
+    must("subdir" in line or "subdir_base64" not in line, "subdir_base64 without subdir")
+    if "subdir" in line:
+        subdir = exact_bytes(line, "subdir")
+        parts = subdir.split(b"/")
+        must(all(part not in (b"", b".", b"..") for part in parts) and b"\0" not in subdir, "subdir is no relative path")
+        must(path.rsplit(b"/", 1)[0].endswith(b"/" + subdir), "path is not in subdir")
     if "name" in line:
         name = exact_bytes(line, "name")
         must(name != b"" and path.endswith(b"/" + name), "name is not the end of path")
@@ -323,6 +330,11 @@ KNOWN = {"name": "b.csv", "sha256": "a" * 64, "ingest_id": 3}
 GROUP = {"group": "close.group", "group_size": 3, "group_known": [KNOWN]}
 ODD_NAME = {"name": "o\ufffd", "name_base64": base64.b64encode(b"o\xff").decode(), "sha256": "a" * 64, "ingest_id": 3}
 ODD = {"path": "/staging/o\ufffd.csv", "path_base64": base64.b64encode(b"/staging/o\xff.csv").decode()}
+BELOW = {"path": "/staging/a/b c/orders.csv", "subdir": "a/b c"}
+ODD_BELOW = {
+    "path": "/staging/o\ufffd/a.csv", "path_base64": base64.b64encode(b"/staging/o\xff/a.csv").decode(),
+    "subdir": "o\ufffd", "subdir_base64": base64.b64encode(b"o\xff").decode(),
+}
 HOUR = "2026/11/23/20"
 
 
@@ -341,6 +353,8 @@ def good_lines():
     yield written(GOOD | GROUP | CSV)
     yield written(GOOD | {"verified_by": "sha256", "group": "sub/close.group", "group_size": 1})
     yield written(GOOD | GROUP | {"group_known": [ODD_NAME, KNOWN]})
+    yield written(GOOD | BELOW)
+    yield written(GOOD | ODD_BELOW)
     yield written(GOOD | {"warehouse_path": "/warehouse/source=a%3Db/event_date=2026-01-02/orders.csv"})
     yield written(GOOD | {"warehouse_path": "/warehouse/source=crm/ingest_date=2026-11-23/orders.csv"})
     yield written(GOOD | {"name": "orders.csv"})
@@ -388,6 +402,10 @@ def bad_lines():
         line = GOOD | {key: value}
         raw = written(line) if key in KEYS else json.dumps(line, separators=(",", ":")).encode()
         yield f"{key}: {value}", raw
+    for subdir in ["", "/a", "a/", "a//b", "a/../b", "a", "b", None, 7]:
+        yield f"subdir {subdir}", written(GOOD | BELOW | {"subdir": subdir})
+    yield "another exact subdir", written(GOOD | ODD_BELOW | {"subdir": "o"})
+    yield "subdir_base64 alone", written(GOOD | {"subdir_base64": "bw=="})
     yield "another exact path", written(GOOD | ODD | {"path": "/staging/o.csv"})
     yield "base64 with other bits at its end", written(GOOD | {"path": "/o\ufffd.c", "path_base64": "L2//LmN="})
     for more in [

@@ -20,6 +20,8 @@ pub enum Contender {
     OursValidating,
     /// The ingestor with groups of twelve files.
     OursInGroups,
+    /// The ingestor, with files in directories.
+    OursRecursive,
     /// The least work that any program could do.
     Floor,
     /// The obvious design without an own journal.
@@ -36,6 +38,7 @@ impl Contender {
                 groups::make(&place.staging);
                 ours::run(ours::once(place).args(["--mode", "group"]), place).seconds
             }
+            Contender::OursRecursive => ours::run(ours::once(place).arg("--recursive"), place).seconds,
             Contender::Floor => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.args([floor::CHILD_FLAG, floor::CHILD]).arg(&place.staging).arg(place.warehouse());

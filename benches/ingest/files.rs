@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const HEADING: &str = "id,value,label\n";
 /// The part that is repeated after a file's own first line.
@@ -30,9 +30,14 @@ impl Set {
 
     /// Writes them into a directory.
     pub fn make(self, dir: &Path) {
+        self.make_at(&|number| dir.join(name(number)));
+    }
+
+    /// Writes each to the path for its number.
+    pub fn make_at(self, path: &dyn Fn(u64) -> PathBuf) {
         let body = body();
         for number in 0..self.count {
-            write_with(&dir.join(name(number)), number, self.bytes, &body);
+            write_with(&path(number), number, self.bytes, &body);
         }
     }
 }

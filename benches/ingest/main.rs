@@ -39,6 +39,7 @@ mod million;
 mod start;
 mod syncs;
 mod throughput;
+mod tree;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ use scale::Scale;
 use table::Table;
 
 /// The rows, by their names on the command line.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "small",
     "sqlite",
     "medium",
@@ -60,6 +61,7 @@ const NAMES: [&str; 15] = [
     "cross-large",
     "validate",
     "groups",
+    "tree",
     "syncs",
     "million",
     "latency",
@@ -140,6 +142,7 @@ fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: 
             }
             "validate" => throughput::measure_validation(scale, scratch, &mut table),
             "groups" => throughput::measure_groups(scale, scratch, &mut table),
+            "tree" => tree::measure(scale, scratch, &mut table),
             "syncs" => syncs::measure(scale, scratch, &mut table),
             "million" => million::measure(scale, scratch, &mut table),
             "latency" => latency::measure(scale, scratch, &mut table),

@@ -175,7 +175,7 @@ pub fn measure_sqlite(scale: &Scale, scratch: &Scratch, table: &mut Table) -> Op
     Some(ratio)
 }
 
-fn spread(ratios: &[f64]) -> String {
+pub fn spread(ratios: &[f64]) -> String {
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ratios.iter().copied().fold(0.0, f64::max);
     format!("{least:.2}-{most:.2}x")

@@ -8,9 +8,10 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 /// The keys of a line that readers use; others are accepted with any value.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "path",
     "path_base64",
+    "subdir",
     "sha256",
     "device",
     "inode",
@@ -171,6 +172,9 @@ pub fn read(line: &[u8]) -> Option<Said> {
             Some(id.as_str().filter(|id| id.len() == 32 && id.bytes().all(is_digit))?.to_owned())
         }
     };
+    if !matches!(members.get("subdir"), None | Some(Value::Null | Value::String(_))) {
+        return None;
+    }
     let sha256 = members.get("sha256")?.as_str()?;
     let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     let path = members.path("path")?;

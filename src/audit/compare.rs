@@ -126,7 +126,8 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// True if a line with the row's ingest id is about the row's file.
     fn is_of(&self, line: u32, place: u64, row: &Row) -> bool {
         let entry = self.table.entry(line);
-        entry.place == place || self.table.input_path(entry.input()) == row.source_path.parent()
+        entry.place == place
+            || self.table.input_path(entry.input()).is_some_and(|input| row.source_path.starts_with(input))
     }
 
     /// The differences between line and row.

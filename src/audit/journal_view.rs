@@ -83,7 +83,8 @@ impl Known {
 
     /// True if files from that staging directory belonged to this journal, as far as it remembers.
     pub(super) fn is_input(&self, dir: &Path) -> bool {
-        let is_it = |known: &Path| known == dir || self.relocations().now(Lsn(0), known) == dir;
+        // Also files from directories below it.
+        let is_it = |known: &Path| known.starts_with(dir) || self.relocations().now(Lsn(0), known).starts_with(dir);
         let of_rows = || self.snapshot.as_ref().is_some_and(|it| it.directories().iter().any(is_it));
         self.inputs.contains(dir) || of_rows()
     }

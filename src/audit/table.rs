@@ -159,7 +159,7 @@ impl Table {
     /// Adds a line of the last manifest.
     pub(super) fn push<F: Fs>(&mut self, warehouse: &WarehouseView<F>, offset: u64, listed: &Listed) {
         let manifest = self.manifests.len().saturating_sub(1) as u64;
-        let input = self.input(&listed.source_path) as u64;
+        let input = self.input(listed.input().unwrap_or(&listed.source_path)) as u64;
         let (dir, name) = split(&listed.warehouse_path);
         let number = match &self.last_dir {
             Some((last, number)) if last == dir => *number,
@@ -184,8 +184,7 @@ impl Table {
         });
     }
 
-    fn input(&mut self, source: &Path) -> usize {
-        let dir = source.parent().unwrap_or(source);
+    fn input(&mut self, dir: &Path) -> usize {
         if let Some((last, number)) = &self.last_input
             && last == dir
         {

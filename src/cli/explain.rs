@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::file::FileArgs;
 use super::output::{self, plain, print_lines};
-use super::run::{BoundArgs, ModeName, SidecarArgs, exclude, include};
+use super::run::{BoundArgs, ModeName, exclude, include};
+use super::sidecars::SidecarArgs;
+use super::tree::TreeArgs;
 use crate::Error;
 use crate::control;
 use crate::engine::places::arrange;
@@ -53,6 +55,8 @@ pub(super) struct ExplainArgs {
     /// As given to the ingestor
     #[arg(long, value_name = "GLOB", env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
+    #[command(flatten)]
+    tree: TreeArgs,
     /// Files in staging, in the warehouse, or in quarantine
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
@@ -74,6 +78,7 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         exclude: exclude(&arguments.exclude)?,
         sidecars: matches!(arguments.mode, ModeName::Sidecar).then(|| arguments.sidecars.names()),
         groups: matches!(arguments.mode, ModeName::Group),
+        tree: arguments.tree.rules(),
     };
     // A running ingestor knows its own options.
     let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));

@@ -19,7 +19,9 @@ mod relocate;
 mod repair;
 mod replay;
 mod run;
+mod sidecars;
 mod status;
+mod tree;
 mod verify;
 
 use std::ffi::OsString;

@@ -1,11 +1,9 @@
 //! `csv-ingestor run`.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser as _};
+use clap::builder::BoolishValueParser;
 use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
 use serde_json::json;
 
@@ -13,10 +11,12 @@ use super::audit::parse_concurrency;
 use super::file::FileArgs;
 use super::layout::{self, LayoutArgs};
 use super::output::{json_line, print_lines};
+use super::sidecars::SidecarArgs;
+use super::tree::TreeArgs;
 use crate::Error;
 use crate::config::{
-    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Placement, Quote, parse_address, parse_age,
-    parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
+    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Placement, Quote, Selection, parse_address,
+    parse_age, parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
     parse_skip_rows,
 };
 use crate::daemon::{self, Left};
@@ -32,7 +32,6 @@ use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
-use crate::pipeline::sidecar::SidecarNames;
 
 // Each option also reads its environment variable. The groups exist only in the code: `--help` shows one list, and a
 // doc comment on a group would replace the command's own text.
@@ -110,33 +109,8 @@ struct IntakeArgs {
     /// Never take names that match, whatever --include says; repeatable
     #[arg(long, value_name = "GLOB", value_parser = checked_exclude, env = "CSV_INGESTOR_EXCLUDE")]
     exclude: Vec<String>,
-}
-
-// How sidecars are named.
-#[derive(Clone, Debug, Args)]
-pub(super) struct SidecarArgs {
-    /// Sidecar mode: the name of a file's sidecar. {name} is the file's name, {stem} the same without its extension:
-    /// {stem}.done for foo.done beside foo.csv [default: {name}.ok]
-    #[arg(long, value_name = "TEMPLATE", env = "CSV_INGESTOR_SIDECAR_NAME",
-          value_parser = OsStringValueParser::new().try_map(checked_template))]
-    sidecar_name: Option<SidecarNames>,
-    /// The same as --sidecar-name {name}S
-    #[arg(long, value_name = "S", env = "CSV_INGESTOR_SIDECAR_SUFFIX",
-          value_parser = OsStringValueParser::new().try_map(checked_suffix))]
-    sidecar_suffix: Option<SidecarNames>,
-}
-
-impl SidecarArgs {
-    /// Why the two do not fit together.
-    pub(super) fn conflict(&self) -> Option<&'static str> {
-        let are_both = self.sidecar_name.is_some() && self.sidecar_suffix.is_some();
-        are_both.then_some("--sidecar-name and --sidecar-suffix exclude each other")
-    }
-
-    /// The names of sidecars.
-    pub(super) fn names(self) -> SidecarNames {
-        self.sidecar_name.or(self.sidecar_suffix).unwrap_or_else(|| SidecarNames::from(".ok"))
-    }
+    #[command(flatten)]
+    tree: TreeArgs,
 }
 
 // Which files wait or stay, in either mode.
@@ -383,6 +357,7 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             "--csv-comment and --csv-quote must differ",
         ),
         (content.csv_comment != Some(content.csv_delimiter), "--csv-comment and --csv-delimiter must differ"),
+        (intake.tree.is_consistent(), "--max-depth and --cross-mounts need --recursive"),
         (
             !content.require_checksum || !matches!(intake.mode, ModeName::Stability),
             "--require-checksum needs --mode sidecar: checksums are in sidecars",
@@ -421,8 +396,11 @@ impl RunArgs {
             metrics_textfile: output.metrics_textfile,
         };
         Ok(Config {
-            include: include(&intake.include)?,
-            exclude: exclude(&intake.exclude)?,
+            selection: Selection {
+                include: include(&intake.include)?,
+                exclude: exclude(&intake.exclude)?,
+                tree: intake.tree.rules(),
+            },
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {
@@ -466,18 +444,6 @@ impl RunArgs {
             metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
         })
     }
-}
-
-/// Reads `--sidecar-suffix`.
-fn checked_suffix(suffix: OsString) -> Result<SidecarNames, &'static str> {
-    let bytes = suffix.as_bytes();
-    let is_end = !bytes.is_empty() && !bytes.contains(&b'/');
-    if is_end { Ok(SidecarNames::suffix(&suffix)) } else { Err("must be the end of a file name") }
-}
-
-/// Reads `--sidecar-name`.
-fn checked_template(template: OsString) -> Result<SidecarNames, &'static str> {
-    SidecarNames::parse(&template)
 }
 
 /// Reads one `--include`.

@@ -1,15 +1,17 @@
 //! The messages between the threads, and how many files may be under way at once.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crossbeam::channel::{Receiver, Sender};
 
 use crate::fs::Fs;
-use crate::fs::notify::Hint;
-use crate::fs::real::raise_descriptor_limit;
+use crate::fs::notify::{Hint, Watched};
+use crate::fs::real::{RealDir, RealFs, raise_descriptor_limit};
 use crate::limits;
 use crate::pipeline::group::Group;
+use crate::pipeline::scan::Ear;
 use crate::pipeline::{HashResult, Report, Settled};
 use crate::types::FileIdentity;
 
@@ -39,14 +41,43 @@ pub(super) struct Hints {
     pub(super) receiver: Receiver<Hint>,
     /// Set when there was no room for a hint.
     pub(super) overflowed: Arc<AtomicBool>,
-    /// True if it misses nothing, so that scans are only a second check.
+    /// True if it misses nothing in watched directories.
     pub(super) hears_all: bool,
+    /// The watches, with `--recursive`.
+    pub(super) watched: Option<Watched>,
 }
 
 impl Hints {
     /// No hints will come.
     pub(super) fn none() -> Hints {
-        Hints { receiver: crossbeam::channel::never(), overflowed: Arc::default(), hears_all: false }
+        Hints { receiver: crossbeam::channel::never(), overflowed: Arc::default(), hears_all: false, watched: None }
+    }
+
+    /// True if nothing is missed, so that scans are only a second check.
+    pub(super) fn hears_all(&self) -> bool {
+        self.hears_all && !self.watched.as_ref().is_some_and(Watched::misses)
+    }
+
+    /// Watches the directories that a scan enters.
+    pub(super) fn ear(&self) -> Option<Box<dyn Ear<RealFs>>> {
+        Some(Box::new(DirectoryWatch(self.watched.clone()?)))
+    }
+}
+
+/// Watches directories before they are listed.
+struct DirectoryWatch(Watched);
+
+impl Ear<RealFs> for DirectoryWatch {
+    fn begin_scan(&mut self) {
+        self.0.begin_scan();
+    }
+
+    fn enter(&mut self, path: &Arc<Path>, dir: &RealDir) {
+        self.0.enter(path, &dir.fd_path());
+    }
+
+    fn end_scan(&mut self, whole: bool) {
+        self.0.end_scan(whole);
     }
 }
 

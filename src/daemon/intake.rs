@@ -30,7 +30,7 @@ use super::socket::Asked;
 use crate::Error;
 use crate::config::{Config, Extent};
 use crate::fs::Fs as _;
-use crate::fs::notify::Hint;
+use crate::fs::notify::{Changes, Hint};
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::journal::index::Index;
@@ -127,7 +127,10 @@ impl Intake {
         Intake {
             started: Instant::now(),
             settle: settle(config, &kept),
-            scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules).with_notes(shared.notes.clone()),
+            scanner: Scanner::new(shared.fs.clone(), shared.staging.clone(), rules)
+                .with_notes(shared.notes.clone())
+                .with_own(config.map(Config::own_places).unwrap_or_default())
+                .with_ear(hints.ear()),
             shared: shared.clone(),
             last_totals: metrics.totals(),
             metrics,
@@ -236,16 +239,16 @@ impl Intake {
         let due_until = self.schedule.deadline.map_or(now, |deadline| deadline.min(now));
         self.look_at_due(due_until, now)?;
         if self.may_scan() {
-            let began = Instant::now();
+            let (began, was_scanning) = (Instant::now(), self.scanner.is_scanning());
             let seen = self.scanner.slice(&mut self.settle, now);
             self.schedule.scan_took += began.elapsed();
-            let is_whole = seen.is_ok() && !self.scanner.is_scanning();
+            let is_whole = was_scanning && seen.is_ok() && !self.scanner.is_scanning();
             self.is_scanned(seen, now)?;
             if is_whole {
                 self.staging_was_seen();
                 self.schedule.round_until = Some(now);
                 self.metrics.scanned(self.shared.fs.now(), self.schedule.scan_took, self.scanner.ignored());
-                let pause = |interval| scan_pause(interval, self.schedule.scan_took, self.hints.hears_all);
+                let pause = |interval| scan_pause(interval, self.schedule.scan_took, self.hints.hears_all());
                 if self.settle.wants_another_scan() {
                     self.schedule.next_scan = Some(now);
                 }
@@ -282,10 +285,10 @@ impl Intake {
         });
     }
 
-    /// A scan is under way, and there is room for what it finds: each name uses memory until its file is ingested.
+    /// There is something to list, and room for what that finds: each name uses memory until its file is ingested.
     fn may_scan(&self) -> bool {
         let is_sorted = self.settle.order().is_some();
-        self.scanner.is_scanning() && (is_sorted || self.settle.ready() < READY_FILES_MAX)
+        self.scanner.has_work() && (is_sorted || self.settle.ready() < READY_FILES_MAX)
     }
 
     fn follow(&mut self, hint: Option<Hint>, now: Duration) -> Result<(), Error> {
@@ -293,15 +296,37 @@ impl Intake {
             self.schedule.next_scan = Some(now);
         }
         match hint {
-            Some(Hint::Names(names)) => {
-                for name in names {
-                    let seen = self.scanner.look(&mut self.settle, &name, now);
-                    self.is_seen(seen, now)?;
-                }
-            }
+            Some(Hint::Changes(changes)) => self.follow_changes(changes, now)?,
             Some(Hint::Rescan) => self.schedule.next_scan = Some(now),
             // The periodic scan continues, and will find out what happened to the directory.
             Some(Hint::Ended) | None => self.hints_ended(now),
+        }
+        Ok(())
+    }
+
+    fn follow_changes(&mut self, changes: Changes, now: Duration) -> Result<(), Error> {
+        let (names, mut directories) = (changes.names, changes.directories);
+        let names = names.into_iter().chain(match self.scanner.is_recursive() {
+            true => Vec::new(),
+            false => std::mem::take(&mut directories),
+        });
+        for name in names {
+            let seen = self.scanner.look(&mut self.settle, &name, now);
+            self.is_seen(seen, now)?;
+        }
+        let mut has_room = true;
+        let readable = changes.changed.into_iter().filter(|name| self.scanner.could_not_read(name));
+        for name in directories.into_iter().chain(readable.collect::<Vec<_>>()) {
+            has_room &= self.scanner.visit(&name);
+        }
+        // Where they are now, another event says; and one that was entered there already is watched anew.
+        for watch in changes.moved {
+            if let Some(path) = self.hints.watched.as_mut().and_then(|watched| watched.forget(watch)) {
+                has_room &= self.scanner.visit(path.as_os_str());
+            }
+        }
+        if !has_room {
+            self.schedule.next_scan = Some(now);
         }
         Ok(())
     }

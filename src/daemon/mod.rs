@@ -267,7 +267,11 @@ fn watch(config: &Config) -> Hints {
     };
     let (sender, receiver) = channel::bounded(limits::HINTS_MAX);
     let overflowed = Arc::new(AtomicBool::new(false));
-    let hints = Hints { receiver, overflowed: overflowed.clone(), hears_all: Inotify::hears_all(input) };
+    let tree = config.selection.tree;
+    // Another mount may be of a kind that does not report everything.
+    let hears_all = Inotify::hears_all(input) && !tree.is_some_and(|tree| tree.cross_mounts);
+    let watched = tree.map(|_| watch.watched());
+    let hints = Hints { receiver, overflowed: overflowed.clone(), hears_all, watched };
     let started = thread::Builder::new().name("inotify".to_owned()).spawn(move || {
         loop {
             let hint = watch.wait().unwrap_or(Hint::Ended);
@@ -323,8 +327,10 @@ fn log_started(config: &Config, recovered: &Recovered) {
         order = config.completeness.order.map(Order::text),
         scan_interval = %humantime::format_duration(config.scan_interval),
         concurrency = config.concurrency,
-        include = patterns(&config.include),
-        exclude = patterns(&config.exclude),
+        include = patterns(&config.selection.include),
+        exclude = patterns(&config.selection.exclude),
+        max_depth = config.selection.tree.map(|tree| tree.max_depth),
+        cross_mounts = config.selection.tree.map(|tree| tree.cross_mounts),
         layout = Some(config.placement.layout.rule().template.as_str()).filter(|template| *template != DEFAULT_TEMPLATE),
         name_pattern = config.placement.layout.rule().name_pattern.as_deref(),
         duplicates = config.placement.duplicates.text(),

@@ -23,8 +23,8 @@ use crate::fs::real::{RealFs, bind_private};
 use crate::journal::names;
 use crate::log;
 
-/// The longest question: a name of 255 bytes as base64, and the JSON around it.
-const QUESTION_BYTES_MAX: usize = 1024;
+/// The longest question: a relative path of 4,096 bytes as base64, and the JSON around it.
+const QUESTION_BYTES_MAX: usize = 8 << 10;
 /// The pause after a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The longest path of a socket: `sun_path` with its terminator (unix(7)).

@@ -5,6 +5,7 @@
 //! - It applies the ingestor's rules, in the ingestor's order.
 
 mod answer;
+mod below;
 mod groups;
 mod known;
 mod look;
@@ -51,10 +52,12 @@ fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
     let key =
         |dir: &Path| context.fs.open_dir(dir).and_then(|dir| context.fs.stat_dir(&dir)).map(|it| it.identity.key());
     if let Some(settings) = context.report.index.settings()
-        && let (Some(dir), Some(name)) = (path.parent(), path.file_name())
-        && key(dir).is_ok_and(|there| key(&settings.input).is_ok_and(|input| input == there))
+        && let Ok(input) = key(&settings.input)
+        && let Some(dir) = path.ancestors().skip(1).find(|dir| key(dir).is_ok_and(|there| there == input))
+        && let Ok(below) = path.strip_prefix(dir)
+        && below.components().all(|part| matches!(part, std::path::Component::Normal(_)))
     {
-        return settings.input.join(name);
+        return settings.input.join(below);
     }
     // Lines of a manifest contain the paths of their time. But if a file is at such a path now, the question is about
     // it.
@@ -84,10 +87,15 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> 
         return of_original(context, answer.with_path("path", &entry.source_path), entry.duplicate_of());
     }
     let settings = context.report.index.settings();
-    let parent = path.parent();
     match settings {
-        Some(settings) if parent == Some(&settings.input) => {
+        Some(settings) if path != settings.input && path.starts_with(&settings.input) => {
             let history: Vec<&FileReport> = entries.iter().filter(|entry| entry.source_path == *path).collect();
+            // What happened to a file that is gone does not depend on the options of today.
+            if (history.is_empty() || stat(context.fs, path)?.is_some())
+                && let Some(answer) = below::not_entered(context, settings, path)?
+            {
+                return Ok(answer);
+            }
             staged::explain(context, settings, path, &history)
         }
         _ => elsewhere(context, settings.map(|settings| &**settings), path),
@@ -126,9 +134,6 @@ fn elsewhere<F: Fs>(context: &Context<'_, F>, settings: Option<&Settings>, path:
     };
     let summary = match stat(context.fs, path)? {
         _ if path == settings.input => "it is the staging directory".to_owned(),
-        _ if path.starts_with(&settings.input) => {
-            "it is below a directory in staging; only files directly in staging are ingested".to_owned()
-        }
         Some(_) if path.starts_with(&settings.warehouse) => {
             "this journal did not bring it here: another ingestor or program did, or its content was forgotten"
                 .to_owned()

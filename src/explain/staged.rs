@@ -16,16 +16,16 @@ use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{DuplicateAction, EmptyFiles, KeyRule, SameBy, Settings};
 use crate::journal::report::FileReport;
-use crate::pipeline::WhyNot;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
 use crate::pipeline::layout::NoMatch;
 use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::settle::bounds::age;
 use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, is_older, statement};
+use crate::pipeline::{WhyNot, subdir};
 use crate::types::{FileIdentity, Sha256};
 
-/// Answers for a path directly in staging; `known` contains the files that the journal knows at this path.
+/// Answers for a path in staging, in a directory that is entered; `known` contains the files that the journal knows at this path.
 pub(super) fn explain<F: Fs>(
     context: &Context<'_, F>,
     settings: &Settings,
@@ -42,6 +42,9 @@ pub(super) fn explain<F: Fs>(
             .then_some("an ingestor runs: this follows from the options that it was started with");
         return Ok(answer("IGNORED", &why).with("ingestor", by_whom));
     }
+    if kind == FileKind::Directory {
+        return Ok(answer("UNKNOWN", "it is a directory in staging, and never removed: ask about the files in it"));
+    }
     if let Some(kept) = context.report.index.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
         let original = context.report.index.original(&kept.key)?;
         let summary = match settings.duplicates {
@@ -57,7 +60,7 @@ pub(super) fn explain<F: Fs>(
         let summary = "it is being ingested, or was when a process ended";
         return Ok(answer("IN_FLIGHT", summary).with("state", open.state.text()).with("ingest_id", open.id.0));
     }
-    let told = split(path).ok().and_then(|(_, name)| (context.ask)(name));
+    let told = (context.ask)(subdir::name_in(&settings.input, path));
     let looked = match &told {
         Some(Some(told)) => by_the_ingestor(path, told),
         _ => None,
@@ -103,6 +106,9 @@ fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&FileReport]) -> 
 /// Why no ingestor will ever take an entry with this name.
 fn ignored<F: Fs>(context: &Context<'_, F>, path: &Path, kind: FileKind) -> Result<Option<String>, Error> {
     let (_, name) = split(path)?;
+    if kind == FileKind::Directory && context.rules.tree.is_some() {
+        return Ok(context.rules.ignored_dir(name).map(|why| why.text().to_owned()));
+    }
     let why = Ignored::of_kind(kind).or_else(|| context.rules.ignored(name));
     if why == Some(Ignored::Sidecar)
         && let Some(names) = context.rules.sidecars.as_ref().filter(|names| names.are_shared())

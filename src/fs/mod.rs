@@ -82,6 +82,12 @@ impl Error {
             || self.source.raw_os_error().is_some_and(|errno| of_the_kind.contains(&errno))
     }
 
+    /// The path leads to no directory: there is nothing, a link, or another kind of file.
+    pub fn is_no_directory(&self) -> bool {
+        let errnos = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP];
+        self.source.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+    }
+
     /// The two names are on different mounts.
     pub fn is_cross_device(&self) -> bool {
         self.source.kind() == io::ErrorKind::CrossesDevices
@@ -187,6 +193,10 @@ pub trait Fs: Clone + Send + Sync + 'static {
     /// openat(2) of a subdirectory with `O_NOFOLLOW`: a directory reached step by step in this way is not reached
     /// through a link.
     fn open_subdir(&self, dir: &Self::Dir, name: &OsStr) -> Result<Self::Dir>;
+    /// openat2(2) of a directory below `dir`, by a relative path with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`: it is not
+    /// reached through a link, and is below `dir` at that moment. Fails with [`Error::is_cross_device`] if it is on
+    /// another mount, unless `crosses`.
+    fn open_beneath(&self, dir: &Self::Dir, path: &Path, crosses: bool) -> Result<Self::Dir>;
     /// The path with which `dir` was opened.
     fn dir_path<'a>(&self, dir: &'a Self::Dir) -> &'a Path;
     /// fstat(2) of the open directory.
@@ -264,6 +274,10 @@ pub trait Fs: Clone + Send + Sync + 'static {
     /// The process that holds an flock on the inode, if the kernel reports it (`/proc/locks`).
     fn lock_holder(&self, identity: &FileIdentity) -> Option<u32>;
 
+    /// True if `inner` is `outer` or below it by any mount, as far as the kernel reports its mounts.
+    fn is_mounted_from(&self, _inner: &Path, _outer: &Path) -> bool {
+        false
+    }
     /// Waits, because another process must do something first.
     fn pause(&self, time: Duration);
     /// From now on, files and directories created by root get the owner of this directory: the user of the service

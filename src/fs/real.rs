@@ -6,6 +6,7 @@
 //! lease delays. Methods that may take long run as `waiting`, so that a watchdog does not mistake a slow disk for a
 //! hang.
 
+mod beneath;
 mod calls;
 mod stat;
 
@@ -49,6 +50,8 @@ pub struct RealFs {
     service: Arc<Mutex<Option<owner::Owner>>>,
     /// Set once `O_NOATIME` was refused: it requires the file's owner or `CAP_FOWNER`.
     atime: Arc<AtomicBool>,
+    /// Set once openat2(2) was refused: the kernel is older than 5.6, or a sandbox does not know it.
+    steps: Arc<AtomicBool>,
 }
 
 /// An open directory.
@@ -73,6 +76,11 @@ impl RealFile {
 }
 
 impl RealDir {
+    /// A path to this very directory, whatever has its name by now (proc_pid_fd(5)).
+    pub fn fd_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file)))
+    }
+
     fn error(&self, op: Syscall, source: impl Into<io::Error>) -> Error {
         Error { op, path: self.path.to_path_buf(), source: source.into() }
     }
@@ -195,6 +203,15 @@ impl Fs for RealFs {
             Ok(fd) => Ok(RealDir { file: fd.into(), path: dir.path.join(name).into() }),
             Err(errno) => Err(dir.error_at(Syscall::OpenDir, name, errno)),
         }
+    }
+
+    fn open_beneath(&self, dir: &RealDir, path: &Path, crosses: bool) -> Result<RealDir> {
+        self.beneath(dir, path, crosses)
+    }
+
+    fn is_mounted_from(&self, inner: &Path, outer: &Path) -> bool {
+        let real = |path: &Path| resolve(path).unwrap_or_else(|_| path.to_path_buf());
+        super::mounts::is_inside(&real(inner), &real(outer))
     }
 
     fn dir_path<'a>(&self, dir: &'a RealDir) -> &'a Path {

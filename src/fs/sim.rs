@@ -76,6 +76,7 @@ mod machine;
 mod names;
 mod node;
 mod odd;
+mod opens;
 mod rng;
 mod state;
 #[cfg(test)]

@@ -1,11 +1,22 @@
 //! Keeps directories open, and tracks in which of them names have changed.
 //!
-//! Invariant: nothing here is durable until [`Dirs::sync`] has returned.
+//! Invariants:
+//! - Nothing here is durable until [`Dirs::sync`] has returned.
+//! - A directory below staging is opened beneath staging, without following a link, and is forgotten with each batch:
+//!   an upstream may rename or replace it at any moment. One that is not there any more is "not found"; staging itself
+//!   is not: perhaps it is not mounted.
+//! - What was changed in such a directory becomes durable even if the directory has another name by then.
 
-use std::collections::{BTreeSet, HashSet};
+mod changed;
+mod staged;
+
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use changed::Changed;
+use staged::Staged;
 
 use crate::fs::Syscall;
 use crate::fs::{self, DIR_MODE, Fs};
@@ -20,17 +31,18 @@ pub struct Dirs<F: Fs> {
     open: Vec<(PathBuf, Arc<F::Dir>)>,
     /// Directories whose own names are durable.
     durable: HashSet<PathBuf>,
+    staged: Staged<F>,
     /// Directories that gained names, and those that lost some. The former are synced first: on a file system without a
     /// journal, a file should rather have two names than none.
-    gained: BTreeSet<PathBuf>,
-    lost: BTreeSet<PathBuf>,
+    gained: Changed<F>,
+    lost: Changed<F>,
 }
 
 impl<F: Fs> Dirs<F> {
     /// No directory is open yet.
     pub fn new(fs: F) -> Dirs<F> {
-        let (open, durable, gained, lost) = (Vec::new(), HashSet::new(), BTreeSet::new(), BTreeSet::new());
-        Dirs { fs, open, durable, gained, lost }
+        let (staged, gained, lost) = (Staged::default(), Changed::default(), Changed::default());
+        Dirs { fs, open: Vec::new(), durable: HashSet::new(), staged, gained, lost }
     }
 
     /// The directory of that path, opened if it is not open yet. It must exist.
@@ -38,13 +50,52 @@ impl<F: Fs> Dirs<F> {
         if let Some((_, dir)) = self.open.iter().find(|(known, _)| known == path) {
             return Ok(dir.clone());
         }
+        if let Some(staged) = self.staged.dir(&self.fs, path)? {
+            return staged.ok_or_else(|| missing(path));
+        }
         let dir = Arc::new(self.fs.open_dir(path)?);
         self.remember(path, dir.clone());
         Ok(dir)
     }
 
+    /// The same; None if it was below staging, and is not any more.
+    pub fn if_there(&mut self, path: &Path) -> fs::Result<Option<Arc<F::Dir>>> {
+        match self.staged.dir(&self.fs, path)? {
+            Some(staged) => Ok(staged),
+            None => self.dir(path).map(Some),
+        }
+    }
+
+    /// Declares a staging directory. It stays open; without `dir`, it is opened when it is needed.
+    pub fn stage(&mut self, path: &Path, dir: Option<Arc<F::Dir>>) {
+        self.staged.add(path, dir);
+    }
+
+    /// Closes the directories below staging: the next use finds out what is at their paths by then.
+    pub fn forget_staged(&mut self) {
+        self.staged.forget();
+    }
+
+    /// The directory to which a file goes back. Below staging it is made again, durably, if it is missing; if that
+    /// cannot be done, it is the nearest directory above it.
+    pub fn home(&mut self, path: &Path) -> fs::Result<(PathBuf, Arc<F::Dir>)> {
+        match self.staged.home(&self.fs, path)? {
+            Some(home) => Ok(home),
+            None => Ok((path.to_path_buf(), self.dir(path)?)),
+        }
+    }
+
+    /// The device of a directory; of the staging directory, if it is not there any more.
+    pub fn device(&mut self, path: &Path) -> fs::Result<u64> {
+        let dir = match self.if_there(path)? {
+            Some(dir) => dir,
+            None => self.staged.root_of(&self.fs, path)?.ok_or_else(|| missing(path))?,
+        };
+        Ok(self.fs.stat_dir(&dir)?.identity.device)
+    }
+
     /// Keeps a directory that was opened elsewhere.
-    pub fn remember(&mut self, path: &Path, dir: Arc<F::Dir>) {
+    fn remember(&mut self, path: &Path, dir: Arc<F::Dir>) {
         if self.open.len() >= OPEN_DIRS_MAX {
             // The first is staging, which every batch needs.
             let (forgotten, _) = self.open.remove(1);
@@ -62,8 +113,8 @@ impl<F: Fs> Dirs<F> {
     /// Drops the pending sync of a directory that can no longer be opened: its names are gone with it.
     pub fn forget_missing(&mut self, path: &Path) {
         if self.dir(path).is_err() {
-            self.gained.remove(path);
-            self.lost.remove(path);
+            self.gained.paths.remove(path);
+            self.lost.paths.remove(path);
         }
     }
 
@@ -101,12 +152,13 @@ impl<F: Fs> Dirs<F> {
     /// finds nothing: a killed process may have moved the file without syncing, and a power cut would undo that after it
     /// was recorded as done.
     pub fn touch(&mut self, from: &Path, to: &Path) {
-        self.lost.insert(from.to_path_buf());
-        self.gained.insert(to.to_path_buf());
+        self.lost.note(&self.fs, &mut self.staged, from);
+        self.gained.note(&self.fs, &mut self.staged, to);
     }
+
     /// Marks a directory for `sync` that is about to lose a name.
     pub fn touch_lost(&mut self, dir: &Path) {
-        self.lost.insert(dir.to_path_buf());
+        self.lost.note(&self.fs, &mut self.staged, dir);
     }
 
     /// Removes a file that this program made, if it exists.
@@ -117,17 +169,27 @@ impl<F: Fs> Dirs<F> {
             result => result,
         }
     }
-    /// Syncs every directory that was marked, once each.
+
+    /// Syncs every directory that was marked, once each; many directories below staging with their whole file systems.
     pub fn sync(&mut self) -> fs::Result<()> {
         let gained = std::mem::take(&mut self.gained);
         let mut lost = std::mem::take(&mut self.lost);
-        lost.retain(|path| !gained.contains(path));
-        for path in gained.iter().chain(&lost) {
-            let dir = self.dir(path)?;
-            self.fs.sync_dir(&dir)?;
+        lost.leave_out(&gained);
+        for changed in [gained, lost] {
+            for path in &changed.paths {
+                let dir = self.dir(path)?;
+                self.fs.sync_dir(&dir)?;
+            }
+            changed.sync_staged(&self.fs)?;
         }
         Ok(())
     }
+}
+
+/// The error for a directory that is not there any more.
+fn missing(path: &Path) -> fs::Error {
+    let source = std::io::Error::from_raw_os_error(libc::ENOENT);
+    fs::Error { op: Syscall::OpenDir, path: path.to_path_buf(), source }
 }
 
 /// Splits a path into directory and name.

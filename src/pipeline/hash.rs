@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::places::private_dir;
 use super::scan::NameRules;
 use super::sidecar::{Demand, FoundSums, Notes, SIDECAR_BYTES_MAX, Summer};
-use super::{HashResult, HashedFile, Refusal, Refused, Settled};
+use super::{HashResult, HashedFile, Refusal, Refused, Settled, subdir};
 use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::{Copy, EmptyFiles, Identity, Profile, Validation};
@@ -155,7 +155,9 @@ impl<F: Fs> Hasher<F> {
     /// Opens the file that was settled, and no other; the flag is true if a lease is held.
     fn open(&self, settled: &Settled) -> Result<(F::File, bool), Refusal> {
         let shared = &self.shared;
-        let file = shared.fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?;
+        let dir = self.dir_of(settled).map_err(refuse_open)?;
+        let name = subdir::file_name(&settled.name);
+        let file = shared.fs.open(&dir, name, Open::Read).map_err(refuse_open)?;
         let leased = match shared.fs.lease(&file)? {
             Lease::Held => true,
             Lease::Writer => return Err(Refusal::OpenForWriting),
@@ -174,9 +176,19 @@ impl<F: Fs> Hasher<F> {
         if leased && shared.copies.is_none() {
             // A dry run only checks whether there is a writer; it must not keep one waiting.
             drop(file);
-            return Ok((shared.fs.open(&shared.staging, &settled.name, Open::Read).map_err(refuse_open)?, false));
+            return Ok((shared.fs.open(&dir, name, Open::Read).map_err(refuse_open)?, false));
         }
         Ok((file, leased))
+    }
+
+    /// The directory of a staged file. It is opened for each file: an upstream may rename or replace it at any moment.
+    /// Whether it is on another mount was decided when it was scanned.
+    fn dir_of(&self, settled: &Settled) -> fs::Result<Arc<F::Dir>> {
+        let (fs, staging) = (&self.shared.fs, &self.shared.staging);
+        match subdir::dir_of(&settled.name) {
+            path if path.as_os_str().is_empty() => Ok(staging.clone()),
+            path => fs.open_beneath(staging, path, true).map(Arc::new),
+        }
     }
 
     /// The open file, whether it is leased, and the digest of its content. Copies and syncs nothing.
@@ -336,7 +348,7 @@ impl Look {
     }
 
     fn into(settled: &Settled, validate: Option<Validation>) -> Look {
-        let of = |validate| Profiler::of(settled.name.as_bytes(), &validate, settled.identity.size);
+        let of = |validate| Profiler::of(subdir::file_name(&settled.name).as_bytes(), &validate, settled.identity.size);
         let profiler = validate.and_then(of);
         Look { profiler, refuse: validate.is_some_and(|validate| validate.refuse), profile: None }
     }
@@ -365,7 +377,7 @@ impl From<fs::Error> for Refusal {
 }
 
 fn refuse_open(error: fs::Error) -> Refusal {
-    let not_regular = [libc::ELOOP, libc::ENXIO, libc::ENODEV];
+    let not_regular = [libc::ELOOP, libc::ENXIO, libc::ENODEV, libc::ENOTDIR];
     if error.source.kind() == std::io::ErrorKind::WouldBlock {
         // Another program holds a lease for writing, as Samba does for its clients (fcntl(2), F_SETLEASE).
         Refusal::OpenForWriting

@@ -29,6 +29,7 @@ pub mod settle;
 pub mod sidecar;
 mod stage;
 pub mod staging;
+pub mod subdir;
 pub mod warehouse;
 mod why_not;
 

@@ -30,8 +30,8 @@ mod doubt;
 mod foresee;
 mod groups;
 mod mistaken;
+mod strays;
 
-use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::commit::{Committer, Dropped, Work};
@@ -39,7 +39,7 @@ use super::dirs::split;
 use super::sidecar::is_older;
 use super::staging::names::Aside;
 use super::staging::{Expected, Removed};
-use super::{Error, Outcome, Settled, hash};
+use super::{Error, Outcome, Settled, hash, subdir};
 use crate::fs::{self, Fs, Lease, Open};
 use crate::journal::ingest::{Ingest, Target};
 use crate::journal::lifecycle::FileState;
@@ -142,6 +142,10 @@ impl<F: Fs> Committer<F> {
     /// Finishes every half-done file. Files that must be hashed again are returned, not hashed.
     pub fn recover(&mut self) -> Result<Recovered, Error> {
         self.is_recovering = true;
+        // Files may come from the staging directories of earlier settings.
+        let inputs: Vec<_> = self.index.open().map(|ingest| ingest.settings.input.clone()).collect();
+        inputs.iter().for_each(|input| self.staging.dirs.stage(input, None));
+        self.resolve_strays()?;
         let mut recovered = Recovered::default();
         let mut unseen = self.recover_groups(&mut recovered)?;
         self.resume_discovered(&mut recovered)?;
@@ -175,6 +179,7 @@ impl<F: Fs> Committer<F> {
     fn finish_hashed(&mut self, recovered: &mut Recovered) -> Result<Vec<Copy>, Error> {
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for ingest in self.open_alone(FileState::Hashed) {
+            self.staging.dirs.forget_staged();
             let mut work = work_of(&ingest)?;
             match self.whereabouts(&ingest, &mut work)? {
                 Whereabouts::Arrived => placed.push(work),
@@ -264,10 +269,9 @@ impl<F: Fs> Committer<F> {
         if resumed.iter().any(|(_, settled)| settled.identity.key() == ingest.identity.key()) {
             return Ok(Err(AbandonReason::Changed));
         }
-        let (_, name) = split(&ingest.source_path)?;
         // Whatever the layout says now: the directory is decided when the file is HASHED.
         let partition = ingest.target.as_ref().and_then(|target| Some(target.warehouse_path.parent()?.to_path_buf()));
-        let there = match self.fs.stat(&self.shared.staging, name) {
+        let there = match self.staging.dirs.look(&ingest.source_path) {
             Err(error) if error.spares_others() => return Ok(Err(AbandonReason::Failed)),
             there => there?,
         };
@@ -275,7 +279,7 @@ impl<F: Fs> Committer<F> {
             None => Err(AbandonReason::Vanished),
             Some(stat) if stat.identity != ingest.identity => Err(AbandonReason::Changed),
             Some(stat) => Ok(Settled {
-                name: Arc::from(name),
+                name: Arc::from(subdir::name_in(&now.input, &ingest.source_path)),
                 identity: ingest.identity,
                 links: stat.links,
                 sidecar: ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
@@ -411,8 +415,10 @@ impl<F: Fs> Committer<F> {
     /// is known about its files.
     fn look_at_source(&mut self, ingest: &Ingest) -> fs::Result<Option<fs::Stat>> {
         let (dir, name) = split(&ingest.source_path)?;
-        let dir = self.staging.dirs.dir(dir)?;
-        self.fs.stat(&dir, name)
+        match self.staging.dirs.if_there(dir)? {
+            Some(dir) => self.fs.stat(&dir, name),
+            None => Ok(None),
+        }
     }
 
     /// A rename that a crash cut off, by link and unlink or not, may have left both names. The new one is durable by now,
@@ -481,6 +487,6 @@ impl<F: Fs> Committer<F> {
 }
 
 fn work_of<F: Fs>(ingest: &Ingest) -> Result<Work<F>, Error> {
-    let (_, name): (_, &OsStr) = split(&ingest.source_path)?;
+    let name = subdir::name_in(&ingest.settings.input, &ingest.source_path);
     Ok(Work { id: ingest.id, name: Arc::from(name), key: ingest.identity.key(), held: None, leased: false })
 }

@@ -1,106 +1,46 @@
-//! Lists the staging directory in slices, and checks single names.
+//! Lists the staging directory in slices, and with `--recursive` the directories in it; checks single names.
 //!
-//! Invariants: only regular files are passed on; nothing is opened; links are never followed.
+//! Invariants: only regular files are passed on; no file is opened; links are never followed. Names are paths relative
+//! to the staging directory. A file that the scan could not see, because its directory cannot be read, does not count
+//! as gone.
 
 pub mod ignored;
 pub mod names;
 mod orphans;
 pub mod patterns;
+mod rules;
+mod tree;
+mod unread;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::ignored::{IgnoredCounts, IgnoredNames};
-use self::names::{Ignored, ignored_always};
-use self::patterns::Patterns;
-use super::group::{Member, is_group_file};
+use self::names::Ignored;
+use super::group::Member;
 use super::settle::bounds::age;
 use super::settle::{Settle, Sighting};
 use super::sidecar::{Notes, SidecarNames};
+use super::subdir;
 use crate::fs::{self, DirEntry, FileKind, Fs};
 use crate::limits::{SCAN_REST_FACTOR, SCAN_REST_MAX};
 use crate::log;
 use crate::types::FileIdentity;
 use orphans::Orphans;
+pub use rules::NameRules;
+use tree::{Closed, Spot, Tree};
+pub use tree::{Ear, TreeRules};
 
 /// Names that are checked before the scan lets other work go on.
 pub const SCAN_SLICE_NAMES: usize = 512;
 
-/// Which names are ingested.
-#[derive(Clone, Debug, Default)]
-pub struct NameRules {
-    /// What `--include` allows; None allows all.
-    pub include: Option<Patterns>,
-    /// What `--exclude` removes from that.
-    pub exclude: Option<Patterns>,
-    /// In sidecar mode, the names of sidecars.
-    pub sidecars: Option<SidecarNames>,
-    /// In group mode, names with the suffix of group files are theirs, whatever the patterns say.
-    pub groups: bool,
-}
-
-impl NameRules {
-    /// True for the name of a data file.
-    pub fn wants(&self, name: &OsStr) -> bool {
-        self.ignored(name).is_none()
-    }
-
-    /// Why the name is not a data file's.
-    pub fn ignored(&self, name: &OsStr) -> Option<Ignored> {
-        if let Some((core, names)) = self.sidecars.as_ref().and_then(|names| Some((names.core(name)?, names))) {
-            let is_used = match names.data_name(name) {
-                Some(of) => self.ignored_as_data(&of).is_none(),
-                // Of files that may share it, only this much of the names is known.
-                None => !core.starts_with(b"."),
-            };
-            return Some(if is_used { Ignored::Sidecar } else { Ignored::SidecarOfIgnored });
-        }
-        self.ignored_as_data(name)
-    }
-
-    /// True for a sidecar that several files may share.
-    pub fn is_shared_sidecar(&self, name: &OsStr) -> bool {
-        self.sidecars.as_ref().is_some_and(|names| names.are_shared() && names.core(name).is_some())
-    }
-
-    fn ignored_as_data(&self, name: &OsStr) -> Option<Ignored> {
-        if let Some(always) = ignored_always(name.as_bytes()) {
-            return Some(always);
-        }
-        if self.groups && is_group_file(name) {
-            return None;
-        }
-        if let Some(include) = self.include.as_ref().filter(|include| !include.matches(name)) {
-            return Some(Ignored::NotIncluded { but_for_case: include.matches_but_for_case(name) });
-        }
-        let is_excluded = self.exclude.as_ref().is_some_and(|exclude| exclude.matches(name));
-        is_excluded.then_some(Ignored::Excluded)
-    }
-
-    /// True for a name that is ingested although `--exclude` would match it in another case.
-    pub fn escapes_by_case(&self, name: &OsStr) -> bool {
-        self.exclude.as_ref().is_some_and(|exclude| exclude.matches_but_for_case(name))
-    }
-
-    /// The data file that an event on `name` is about; None for a sidecar that several files may share.
-    pub fn subject(&self, name: &OsStr) -> Option<OsString> {
-        if self.is_shared_sidecar(name) {
-            return None;
-        }
-        let data = self.sidecars.as_ref().and_then(|names| names.data_name(name));
-        let name = data.unwrap_or_else(|| name.to_owned());
-        self.ignored_as_data(&name).is_none().then_some(name)
-    }
-}
-
 /// Scans the staging directory.
 pub struct Scanner<F: Fs> {
     fs: F,
-    staging: Arc<F::Dir>,
     rules: NameRules,
-    listing: Option<F::Listing>,
+    tree: Tree<F>,
     ignored: IgnoredNames,
     orphans: Orphans,
     notes: Arc<Notes>,
@@ -110,7 +50,8 @@ impl<F: Fs> Scanner<F> {
     /// A scanner of `staging`, with these rules.
     pub fn new(fs: F, staging: Arc<F::Dir>, rules: NameRules) -> Scanner<F> {
         let (orphans, notes) = (Orphans::default(), Arc::default());
-        Scanner { fs, staging, rules, listing: None, ignored: IgnoredNames::default(), orphans, notes }
+        let tree = Tree::new(fs.clone(), staging, rules.tree);
+        Scanner { fs, rules, tree, ignored: IgnoredNames::default(), orphans, notes }
     }
 
     /// The same, logging only those messages about sidecars that `notes` does not have yet.
@@ -118,15 +59,27 @@ impl<F: Fs> Scanner<F> {
         Scanner { notes, ..self }
     }
 
+    /// The same, entering none of these directories, by whatever path.
+    pub fn with_own(mut self, own: Vec<PathBuf>) -> Scanner<F> {
+        self.tree.own(own);
+        self
+    }
+
+    /// The same, telling `ear` of each directory before it is listed.
+    pub fn with_ear(mut self, ear: Option<Box<dyn Ear<F>>>) -> Scanner<F> {
+        self.tree.ear = ear;
+        self
+    }
+
     /// The names of sidecars whose files do not exist.
     pub fn orphans(&self) -> Vec<OsString> {
         self.orphans.alone().map(|(name, _)| (**name).to_owned()).collect()
     }
 
-    /// Begins a scan of the whole directory, unless one is running.
+    /// Begins a scan of everything, unless one is running.
     pub fn begin(&mut self, settle: &mut Settle) -> fs::Result<()> {
-        if self.listing.is_none() {
-            self.listing = Some(self.fs.list(&self.staging)?);
+        if !self.tree.is_scanning() {
+            self.tree.begin_scan()?;
             settle.begin_scan();
             self.ignored.begin_scan();
             self.orphans.begin_scan();
@@ -136,42 +89,119 @@ impl<F: Fs> Scanner<F> {
 
     /// True while a scan is running.
     pub fn is_scanning(&self) -> bool {
-        self.listing.is_some()
+        self.tree.is_scanning()
+    }
+
+    /// True while there is anything to list: a scan is running, or a directory was reported.
+    pub fn has_work(&self) -> bool {
+        self.tree.is_scanning() || self.tree.has_news()
     }
 
     /// Ends the running scan early: files that it has not shown may still exist.
     pub fn abandon(&mut self, settle: &mut Settle) {
-        if self.listing.take().is_some() {
+        if self.tree.abandon_scan() {
             settle.abandon_scan();
         }
     }
 
-    /// Checks the next names of the running scan.
+    /// Lists a directory, and those below it, because an event on it was reported. False if too many wait already: then
+    /// only a scan finds them all.
+    pub fn visit(&mut self, name: &OsStr) -> bool {
+        let why = self.rules.ignored_dir(subdir::file_name(name)).or_else(|| self.tree.too_far(Path::new(name)));
+        match why {
+            Some(why) => self.ignored.name(self.tree.path(), name, why),
+            None => return self.tree.add_news(Path::new(name)),
+        }
+        true
+    }
+
+    /// True if directories are entered.
+    pub fn is_recursive(&self) -> bool {
+        self.rules.tree.is_some()
+    }
+
+    /// True for a directory that could not be read.
+    pub fn could_not_read(&self, name: &OsStr) -> bool {
+        self.tree.was_unread(Path::new(name))
+    }
+
+    /// Checks the next names of the reported directories, then of the running scan.
     pub fn slice(&mut self, settle: &mut Settle, now: Duration) -> fs::Result<()> {
         for _ in 0..SCAN_SLICE_NAMES {
-            let Some(listing) = &mut self.listing else { return Ok(()) };
-            let Some(entry) = listing.next() else {
-                self.listing = None;
-                settle.end_scan();
-                self.end_scan_of_orphans();
-                self.ignored.end_scan(self.fs.dir_path(&self.staging), self.rules.include.is_some());
-                return Ok(());
+            let is_news = self.tree.has_news();
+            let (spot, entry) = match self.tree.next(is_news) {
+                Ok(Some(found)) => found,
+                Ok(None) if is_news => continue,
+                Ok(None) => {
+                    self.end_scan(settle);
+                    return Ok(());
+                }
+                Err((path, Closed::Never(why))) => {
+                    self.note(path.as_os_str(), why, is_news);
+                    continue;
+                }
+                Err((_, Closed::Gone)) => continue,
+                // Staging itself: the error is not about a part of it.
+                Err((path, Closed::Unread(error))) if path.as_os_str().is_empty() => return Err(error),
+                Err((path, Closed::Unread(error))) => {
+                    self.tree.note_unread(path.clone(), &error);
+                    settle.could_not_look();
+                    self.note(path.as_os_str(), Ignored::Unreadable, is_news);
+                    continue;
+                }
             };
-            let entry = entry?;
-            self.look_at_entry(settle, &entry, now)?;
+            self.look_at_entry(settle, &spot, &entry, is_news, now)?;
         }
         Ok(())
     }
 
+    fn end_scan(&mut self, settle: &mut Settle) {
+        if !self.tree.is_scanning() {
+            return;
+        }
+        if self.tree.has_read_all() {
+            self.end_scan_of_orphans();
+        }
+        settle.end_scan_except(&|name| self.tree.is_unread(name));
+        self.tree.end_scan();
+        self.ignored.end_scan(self.tree.path(), self.rules.include.is_some());
+    }
+
+    /// An entry is ignored: the running scan counts it, an event does not.
+    fn note(&mut self, name: &OsStr, why: Ignored, is_news: bool) {
+        if is_news {
+            self.ignored.name(self.tree.path(), name, why);
+        } else {
+            self.ignored.count(self.tree.path(), name, why);
+        }
+    }
+
     /// Checks one entry. For a sidecar, its data file is checked, because it may be missing; each data file only once per
     /// scan.
-    fn look_at_entry(&mut self, settle: &mut Settle, entry: &DirEntry, now: Duration) -> fs::Result<()> {
-        let of_kind = entry.kind.and_then(Ignored::of_kind);
+    fn look_at_entry(
+        &mut self,
+        settle: &mut Settle,
+        spot: &Spot<F>,
+        entry: &DirEntry,
+        is_news: bool,
+        now: Duration,
+    ) -> fs::Result<()> {
+        let kind = self.kind(spot, entry);
+        let path = spot.path.join(&entry.name);
+        if kind == Some(FileKind::Directory) && self.rules.tree.is_some() {
+            let why = self.rules.ignored_dir(&entry.name).or_else(|| self.tree.too_far(&path));
+            match why {
+                Some(why) => self.note(path.as_os_str(), why, is_news),
+                None => self.tree.add(path, is_news),
+            }
+            return Ok(());
+        }
+        let of_kind = kind.and_then(Ignored::of_kind);
         let why = of_kind.or_else(|| self.rules.ignored(&entry.name));
         if let Some(why) = why {
-            self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
+            self.note(path.as_os_str(), why, is_news);
             if of_kind.is_none() && settle.searches() {
-                match self.fs.stat(&self.staging, &entry.name) {
+                match self.fs.stat(&spot.dir, &entry.name) {
                     Ok(stat) => stat.iter().for_each(|stat| settle.found_elsewhere(&stat.identity)),
                     Err(_) => settle.could_not_look(),
                 }
@@ -181,35 +211,48 @@ impl<F: Fs> Scanner<F> {
             }
         }
         if self.rules.is_shared_sidecar(&entry.name) {
-            self.note_shared_sidecar(settle, &entry.name, now);
+            self.note_shared_sidecar(settle, spot, path.as_os_str(), now);
             return Ok(());
         }
         let Some(name) = self.rules.subject(&entry.name) else { return Ok(()) };
-        if self.rules.sidecars.is_some() && settle.is_seen(&name) {
+        let is_listed = name == entry.name;
+        let name = if is_listed { path } else { spot.path.join(name) };
+        if self.rules.sidecars.is_some() && settle.is_seen(name.as_os_str()) {
             return Ok(());
         }
-        let is_listed = name == entry.name;
-        if let Some(why) = self.look_at(settle, &Arc::from(name), false, now)?
+        let name: Arc<OsStr> = Arc::from(name.as_os_str());
+        if let Some(why) = self.look_there(settle, Some(spot), &name, false, now)?
             && is_listed
         {
-            self.ignored.count(self.fs.dir_path(&self.staging), &entry.name, why);
+            self.note(&name, why, is_news);
         }
         Ok(())
     }
 
+    /// What an entry is. Where listings do not report it, only a stat shows which entries are directories.
+    fn kind(&self, spot: &Spot<F>, entry: &DirEntry) -> Option<FileKind> {
+        if entry.kind.is_some() || self.rules.tree.is_none() {
+            return entry.kind;
+        }
+        self.fs.stat(&spot.dir, &entry.name).ok().flatten().map(|stat| stat.kind)
+    }
+
     /// Checks the file that an event was about.
     pub fn look(&mut self, settle: &mut Settle, name: &OsStr, now: Duration) -> fs::Result<()> {
-        if self.rules.is_shared_sidecar(name) {
+        let last = subdir::file_name(name);
+        if self.rules.is_shared_sidecar(last) {
             for name in settle.beside(name) {
                 self.look_at(settle, &name, true, now)?;
             }
-            self.note_shared_sidecar(settle, name, now);
+            if let Ok(spot) = self.tree.spot(subdir::dir_of(name)) {
+                self.note_shared_sidecar(settle, &spot, name, now);
+            }
             return Ok(());
         }
-        let Some(name) = self.rules.subject(name) else { return Ok(()) };
-        let name = Arc::from(name);
+        let Some(subject) = self.rules.subject(last) else { return Ok(()) };
+        let name = Arc::from(subdir::beside(name, &subject));
         if let Some(why) = self.look_at(settle, &name, true, now)? {
-            self.ignored.name(self.fs.dir_path(&self.staging), &name, why);
+            self.ignored.name(self.tree.path(), &name, why);
         }
         Ok(())
     }
@@ -222,12 +265,32 @@ impl<F: Fs> Scanner<F> {
         nudged: bool,
         now: Duration,
     ) -> fs::Result<Option<Ignored>> {
+        match self.tree.spot(subdir::dir_of(name)) {
+            Ok(spot) => self.look_there(settle, Some(&spot), name, nudged, now),
+            Err(Closed::Gone | Closed::Never(_)) => self.look_there(settle, None, name, nudged, now),
+            // Nothing is known of the file. The next scan tries again, and says so.
+            Err(Closed::Unread(_)) => {
+                settle.could_not_look();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The same, in its directory; None if that is not there any more.
+    fn look_there(
+        &mut self,
+        settle: &mut Settle,
+        spot: Option<&Spot<F>>,
+        name: &Arc<OsStr>,
+        nudged: bool,
+        now: Duration,
+    ) -> fs::Result<Option<Ignored>> {
         let sidecar_name = self.rules.sidecars.as_ref().map_or_else(OsString::new, |names| names.of(name));
-        let mut stat = self.stat(settle, name)?;
-        let sidecar = self.stat_sidecar(&sidecar_name);
+        let mut stat = self.stat(settle, spot, name)?;
+        let sidecar = spot.and_then(|spot| self.stat_sidecar(spot, &sidecar_name));
         if stat == Some(None) && sidecar.is_some() {
             // Both may have come since the first stat.
-            stat = self.stat(settle, name)?;
+            stat = self.stat(settle, spot, name)?;
         }
         let is_missing = stat == Some(None);
         let stat = stat.flatten();
@@ -235,8 +298,8 @@ impl<F: Fs> Scanner<F> {
         let file = stat.filter(|_| other.is_none());
         if file.is_some() {
             self.ignored.matched();
-            if self.ignored.minds_escapes() && self.rules.escapes_by_case(name) {
-                self.ignored.escaped(self.fs.dir_path(&self.staging), name);
+            if self.ignored.minds_escapes() && self.rules.escapes_by_case(subdir::file_name(name)) {
+                self.ignored.escaped(self.tree.path(), name);
             }
         }
         let clocks = || (self.fs.now(), now);
@@ -267,10 +330,11 @@ impl<F: Fs> Scanner<F> {
     }
 
     /// The file of that name, or None if there is none; None as a whole if it cannot be determined.
-    fn stat(&self, settle: &mut Settle, name: &OsStr) -> fs::Result<Option<Option<fs::Stat>>> {
-        match self.fs.stat(&self.staging, name) {
-            // The directory as a whole fails: the error is not about this name.
-            Err(error) if self.fs.stat(&self.staging, OsStr::new(".")).is_err() => Err(error),
+    fn stat(&self, settle: &mut Settle, spot: Option<&Spot<F>>, name: &OsStr) -> fs::Result<Option<Option<fs::Stat>>> {
+        let Some(spot) = spot else { return Ok(Some(None)) };
+        match self.fs.stat(&spot.dir, subdir::file_name(name)) {
+            // Staging as a whole fails: the error is not about this name.
+            Err(error) if self.tree.is_failing() => Err(error),
             // One bad inode is no reason to stop; the next scan checks it again.
             Err(error) => {
                 tracing::warn!(event = "stat_failed", path = log::path(&error.path), error = %error);
@@ -286,15 +350,16 @@ impl<F: Fs> Scanner<F> {
     }
 
     /// A sidecar, if it is there. One with too long a name cannot exist.
-    fn stat_sidecar(&self, name: &OsStr) -> Option<FileIdentity> {
-        let stat = if name.is_empty() { None } else { self.fs.stat(&self.staging, name).unwrap_or(None) };
+    fn stat_sidecar(&self, spot: &Spot<F>, name: &OsStr) -> Option<FileIdentity> {
+        let last = subdir::file_name(name);
+        let stat = if name.is_empty() { None } else { self.fs.stat(&spot.dir, last).unwrap_or(None) };
         stat.filter(|stat| stat.kind == FileKind::Regular).map(|stat| stat.identity)
     }
 
     /// A sidecar that files may share is there: it is an orphan if the whole scan shows none of them.
-    fn note_shared_sidecar(&mut self, settle: &Settle, name: &OsStr, now: Duration) {
+    fn note_shared_sidecar(&mut self, settle: &Settle, spot: &Spot<F>, name: &OsStr, now: Duration) {
         if settle.beside(name).is_empty()
-            && let Some(sidecar) = self.stat_sidecar(name)
+            && let Some(sidecar) = self.stat_sidecar(spot, name)
         {
             self.orphans.note(name, sidecar, (self.fs.now(), now), false);
         }
@@ -308,7 +373,7 @@ impl<F: Fs> Scanner<F> {
     }
 
     fn say_orphaned(&self, name: &OsStr, sidecar: &FileIdentity) {
-        self.notes.orphaned(sidecar, &self.fs.dir_path(&self.staging).join(name));
+        self.notes.orphaned(sidecar, &self.tree.path().join(name));
     }
 
     /// The members of a group, if each of them has a name that is ingested.
@@ -349,52 +414,6 @@ pub fn scan_pause(interval: Duration, took: Duration, hears_all: bool) -> Durati
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sidecar_is_told_from_one_of_a_name_that_is_ignored() {
-        let rules = NameRules {
-            sidecars: Some(".ok".into()),
-            exclude: Patterns::new(&["x*".to_owned()]).unwrap(),
-            ..NameRules::default()
-        };
-        let judge = |name: &str| rules.ignored(OsStr::new(name));
-        assert_eq!(judge("a.csv"), None);
-        assert_eq!(judge("a.csv.ok"), Some(Ignored::Sidecar));
-        for name in ["a.part.ok", ".a.csv.ok", "x.csv.ok", "Thumbs.db.ok"] {
-            assert_eq!(judge(name), Some(Ignored::SidecarOfIgnored), "{name}");
-        }
-        assert_eq!(judge("x.csv"), Some(Ignored::Excluded));
-        assert_eq!(rules.subject(OsStr::new("a.csv.ok")), Some("a.csv".into()));
-        assert_eq!(rules.subject(OsStr::new("x.csv.ok")), None);
-    }
-
-    /// Why: what is excluded may have the stem of what is not, so the names of its files do not say whether it is used.
-    #[test]
-    fn a_shared_sidecar_is_about_no_single_name() {
-        let names = SidecarNames::parse(OsStr::new("{stem}.done")).unwrap();
-        let exclude = Patterns::new(&["x*".to_owned()]).unwrap();
-        let rules = NameRules { sidecars: Some(names), exclude, ..NameRules::default() };
-        let judge = |name: &str| rules.ignored(OsStr::new(name));
-        assert_eq!((judge("a.csv"), judge("x.csv")), (None, Some(Ignored::Excluded)));
-        assert_eq!((judge("a.done"), judge("x.done")), (Some(Ignored::Sidecar), Some(Ignored::Sidecar)));
-        assert_eq!(judge(".a.done"), Some(Ignored::SidecarOfIgnored));
-        assert!(rules.is_shared_sidecar(OsStr::new("a.done")) && rules.subject(OsStr::new("a.done")).is_none());
-    }
-
-    #[test]
-    fn case_counts_and_is_told_where_only_it_differs() {
-        let rules = NameRules {
-            include: Patterns::new(&["*.csv".to_owned()]).unwrap(),
-            exclude: Patterns::new(&["old*".to_owned()]).unwrap(),
-            ..NameRules::default()
-        };
-        let judge = |name: &str| rules.ignored(OsStr::new(name));
-        assert_eq!(judge("A.CSV"), Some(Ignored::NotIncluded { but_for_case: true }));
-        assert_eq!(judge("a.txt"), Some(Ignored::NotIncluded { but_for_case: false }));
-        assert_eq!(judge("old.csv"), Some(Ignored::Excluded));
-        assert_eq!(judge("Old.csv"), None);
-        assert!(rules.escapes_by_case(OsStr::new("Old.csv")) && !rules.escapes_by_case(OsStr::new("new.csv")));
-    }
 
     #[test]
     fn scans_take_a_small_part_of_the_time_where_nothing_is_missed() {

@@ -169,11 +169,16 @@ impl Settle {
 
     /// The scan is complete: files that it did not show are gone.
     pub fn end_scan(&mut self) {
+        self.end_scan_except(&|_| false);
+    }
+
+    /// The same, except for files that the scan may not have seen.
+    pub fn end_scan_except(&mut self, is_unread: &dyn Fn(&OsStr) -> bool) {
         let scan = self.scan;
         self.abandon_scan();
         let census = &mut self.census;
-        self.tracked.retain(|_, tracked| {
-            let stays = tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. });
+        self.tracked.retain(|name, tracked| {
+            let stays = tracked.scan == scan || matches!(tracked.phase, Phase::InFlight { .. }) || is_unread(name);
             if !stays {
                 tracked.leave(census);
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::group::Group;
 use super::sidecar::SidecarNames;
+use super::subdir;
 use super::why_not::Refusal;
 use crate::fs::Fs;
 use crate::journal::ingest::Kept;
@@ -16,7 +17,7 @@ use crate::types::{Algorithm, FileIdentity, Sha256, UnixMillis};
 /// A file that was found complete. Made by `settle` and by recovery.
 #[derive(Clone, Debug)]
 pub struct Settled {
-    /// Its name in the staging directory.
+    /// Its path, relative to the staging directory: see [`super::subdir`].
     pub name: Arc<OsStr>,
     /// Its identity, as it was found complete.
     pub identity: FileIdentity,
@@ -27,7 +28,7 @@ pub struct Settled {
     pub sidecar: Option<FileIdentity>,
     /// That sidecar existed before the file: it releases nothing, unless it has a checksum.
     pub orphaned: bool,
-    /// The sidecar's name, if the journal has it; otherwise it follows from the file's.
+    /// The sidecar's own name, if the journal has it; otherwise it follows from the file's.
     pub sidecar_name: Option<OsString>,
     /// When it was found complete.
     pub complete_at: UnixMillis,
@@ -44,9 +45,11 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// The name of its sidecar: as the journal has it, or as it follows from the file's.
+    /// The path of its sidecar, relative to the staging directory: beside it, under the name that the journal has, or as
+    /// it follows from the file's.
     pub fn sidecar_name(&self, names: Option<&SidecarNames>) -> Option<OsString> {
-        self.sidecar_name.clone().or_else(|| names.map(|names| names.of(&self.name)))
+        let known = self.sidecar_name.as_ref().map(|name| subdir::beside(&self.name, name));
+        known.or_else(|| names.map(|names| names.of(&self.name)))
     }
 
     /// True for a file that is hashed quickly, and whose bytes are made durable together with those of others.
@@ -117,7 +120,7 @@ pub enum Outcome {
 /// Reports the outcome of a file to `settle`.
 #[derive(Debug)]
 pub struct Report {
-    /// Its name in the staging directory.
+    /// Its path, relative to the staging directory.
     pub name: Arc<OsStr>,
     /// Its outcome.
     pub outcome: Outcome,

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 19] = [
     "audit",
     "benchmarks",
     "completeness",
     "design",
+    "directories",
     "files",
     "groups",
     "how-to-lose-data",

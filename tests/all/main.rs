@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | the specification's section 6, and other uses by operators and upstreams | `scenarios` | the real program |
 //! | when a file is complete, and which is taken first | `settle` | the real program |
+//! | which directories are entered, and what a scan of them sees | `tree`; `world::tree` for real upstreams | the library on a simulated disk; the real program |
 //! | exit codes, options, the configuration file, `--dry-run`, `explain`, `replay`, `journal ...`, logs | `cli` | the real program |
 //! | bad input, paths, disks and processes, and the reaction to them | `bad_input` | the real program; as root small disks that fill up |
 //! | faults that only a real system showed; each module opens with the report | `world` | the real program; as root mounts, users, clocks |
@@ -55,4 +56,5 @@ mod second_reader;
 mod service;
 mod settle;
 mod tidy;
+mod tree;
 mod world;

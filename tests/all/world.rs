@@ -8,3 +8,4 @@ mod groups;
 mod names;
 mod places;
 mod process;
+mod tree;

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use super::faults::Op;
 use super::machine::{Effect, SimFs};
+use super::opens::{open, open_beneath, open_dir, open_dir_at};
 use super::state::{Place, State};
-use super::units::{errno, millis, nanos};
+use super::units::{UMASK, errno, millis, nanos};
 use crate::fs::Syscall;
 use crate::fs::{DirEntry, Error, FileKind, Fs, Lease, Open, Result, Stat};
 use crate::types::{FileIdentity, FileTime, UnixMillis};
-
-const UMASK: u32 = 0o022;
 
 /// An open descriptor; closed when dropped.
 struct Descriptor {
@@ -74,43 +73,6 @@ fn rename(state: &mut State, from: (Place, &OsStr), to: (Place, &OsStr)) -> io::
         state.device(target).link(child.node, target.node, to_name, now)?;
     }
     state.was_renamed(child)
-}
-
-/// openat(2) with `O_NOFOLLOW | O_NONBLOCK`; returns the descriptor's number.
-fn open(state: &mut State, dir: Place, name: &OsStr, how: Open) -> io::Result<u64> {
-    let found = state.child(dir, name)?;
-    if let Open::Create { mode } = how {
-        let meta = state.new_meta(mode & 0o7777 & !UMASK);
-        let node = state.device(dir).make(dir.node, name, FileKind::Regular, meta)?;
-        return state.open(Place { node, ..dir }, true);
-    }
-    let place = found.ok_or_else(|| errno(libc::ENOENT))?;
-    let node = state.node(place)?;
-    let writable = how == Open::Write;
-    match node.kind {
-        FileKind::Symlink => return Err(errno(libc::ELOOP)),
-        FileKind::Directory if writable => return Err(errno(libc::EISDIR)),
-        _ if node.unreadable => return Err(errno(libc::EACCES)),
-        _ => {}
-    }
-    // O_NONBLOCK: the lease starts to break, and the open fails until it is released.
-    if writable && state.break_leases(place) {
-        return Err(errno(libc::EWOULDBLOCK));
-    }
-    state.open(place, writable)
-}
-
-fn open_dir(state: &mut State, path: &Path) -> io::Result<u64> {
-    let place = state.walk(path, true)?;
-    open_dir_at(state, place)
-}
-
-fn open_dir_at(state: &mut State, place: Place) -> io::Result<u64> {
-    let node = state.node(place)?;
-    if node.kind != FileKind::Directory {
-        return Err(errno(libc::ENOTDIR));
-    }
-    if node.unreadable { Err(errno(libc::EACCES)) } else { state.open(place, false) }
 }
 
 fn list(state: &mut State, dir: Place) -> io::Result<Vec<DirEntry>> {
@@ -241,6 +203,15 @@ impl Fs for SimFs {
             Ok(())
         });
         self.wrap(opened, made, dir.0.path.join(name)).map(SimDir)
+    }
+
+    fn open_beneath(&self, dir: &SimDir, path: &Path, crosses: bool) -> Result<SimDir> {
+        let mut made = None;
+        let opened = self.in_dir(Op::OpenDir, dir, Some(path.as_os_str()), |state, place, _| {
+            made = Some(open_beneath(state, place, path, crosses)?);
+            Ok(())
+        });
+        self.wrap(opened, made, dir.0.path.join(path)).map(SimDir)
     }
 
     fn dir_path<'a>(&self, dir: &'a SimDir) -> &'a Path {

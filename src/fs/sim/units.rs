@@ -18,3 +18,6 @@ pub(super) fn millis(clock_ns: u64) -> UnixMillis {
 pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// The umask of every process.
+pub(super) const UMASK: u32 = 0o022;

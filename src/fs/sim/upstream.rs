@@ -66,7 +66,12 @@ fn gather(state: &State, dir: Place, path: &Path, found: &mut Vec<(PathBuf, Vec<
         let path = path.join(&**name);
         match state.node(place)?.kind {
             FileKind::Directory => gather(state, place, &path, found)?,
-            FileKind::Symlink => found.push((path.clone(), content(state, state.walk(&path, true)?)?)),
+            FileKind::Symlink => {
+                let target = state.walk(&path, true)?;
+                if state.node(target)?.kind != FileKind::Directory {
+                    found.push((path, content(state, target)?));
+                }
+            }
             _ => found.push((path, content(state, place)?)),
         }
     }
@@ -252,7 +257,8 @@ impl<'a> Upstream<'a> {
         self.look(Syscall::Upstream("upstream read"), path, |state, path| content(state, state.walk(path, true)?))
     }
 
-    /// Every file below a directory as programs see it, with its content; the target of a link has the link's path.
+    /// Every file below a directory as programs see it, with its content; the target of a link has the link's path,
+    /// and links to directories are left out.
     pub fn files(&mut self, dir: impl AsRef<Path>) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         self.look(Syscall::Upstream("upstream find"), dir, |state, path| {
             let mut found = Vec::new();

@@ -17,7 +17,7 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::staging::names::{ASIDE_PREFIX, Aside};
 use crate::pipeline::staging::{Expected, Removed};
-use crate::pipeline::{Error, Outcome, Report, Settled};
+use crate::pipeline::{Error, Outcome, Report, Settled, subdir};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
@@ -28,6 +28,7 @@ impl<F: Fs> Committer<F> {
         duplicates: Vec<Work<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
+        self.staging.dirs.forget_staged();
         self.look_beside(moved.iter().chain(&duplicates))?;
         let mut used_sidecars = Vec::with_capacity(moved.len());
         for work in &moved {
@@ -217,9 +218,8 @@ impl<F: Fs> Committer<F> {
         if work.held.is_some() || !may_be_it {
             return Ok(Removed::Other);
         }
-        let (_, name) = split(&ingest.source_path)?;
         let settled = Settled {
-            name: Arc::from(name),
+            name: Arc::from(subdir::name_in(&self.settings.input, &ingest.source_path)),
             identity: there,
             links: 1,
             sidecar: None,

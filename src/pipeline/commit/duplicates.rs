@@ -20,7 +20,7 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::staging::names::Aside;
 use crate::pipeline::staging::{Placed, Removed};
 use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
-use crate::pipeline::{Error, Outcome, Report};
+use crate::pipeline::{Error, Outcome, Report, subdir};
 use crate::types::Sha256;
 
 /// The system calls up to the rename: if one of them fails, the file has not moved.
@@ -134,8 +134,7 @@ impl<F: Fs> Committer<F> {
 
     /// One attempt. Makes the directory, and those above it, again if another process has removed them.
     fn try_place_duplicate(&mut self, ingest: &Ingest, path: &Path) -> Result<Placed, Error> {
-        let (dir, _) = split(path)?;
-        let above = dir.parent().unwrap_or(dir);
+        let above = subdir::above(ingest, path);
         let (source, identity) = (&ingest.source_path, &ingest.identity);
         let placed = match self.patiently(|staging| staging.place(Some(ingest.id), source, above, path, identity)) {
             Ok(Placed::Refused(error)) if error.op == Syscall::OpenDir && error.is_not_found() => {
@@ -209,7 +208,7 @@ impl<F: Fs> Committer<F> {
                     return Ok(self.duplicate_stays(ingest, &path, &error.to_string()));
                 }
                 Placed::Taken => {
-                    let taken = choices_up_to(&work.name, &sha256, work.id, name);
+                    let taken = choices_up_to(work.file_name(), &sha256, work.id, name);
                     target = self.free_name(dir, work, &sha256, taken)?;
                     if target.is_some() {
                         let (duplicate_of, action, target) = (of, DuplicateAction::Move, target.clone());
@@ -230,7 +229,7 @@ impl<F: Fs> Committer<F> {
         taken: usize,
     ) -> Result<Option<PathBuf>, Error> {
         for taken in taken.. {
-            let path = dir.join(warehouse_name(&work.name, sha256, work.id, taken));
+            let path = dir.join(warehouse_name(work.file_name(), sha256, work.id, taken));
             match self.staging.dirs.look(&path) {
                 Ok(None) => return Ok(Some(path)),
                 Ok(Some(_)) => {}

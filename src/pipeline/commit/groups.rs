@@ -50,10 +50,7 @@ impl<F: Fs> Committer<F> {
             return Ok(());
         }
         self.flush_kept_gone()?;
-        if ready.iter().flat_map(|gathered| &gathered.files).any(|file| !file.durable) {
-            // As for other files: one call for all.
-            self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
-        }
+        self.sync_data(ready.iter().flat_map(|gathered| &gathered.files))?;
         let (works, groups, taken, paths) = (Vec::new(), Vec::new(), HashSet::new(), Chosen::new());
         let mut plan = Plan { records: Vec::new(), works, groups, taken, paths };
         self.take_pending(&mut plan.records);
@@ -132,8 +129,8 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Why the group file is not the one that was read.
-    fn is_group_unfit(&self, group: &Group) -> Result<Option<Refusal>, Error> {
-        match self.fs.stat(&self.shared.staging, &group.name) {
+    fn is_group_unfit(&mut self, group: &Group) -> Result<Option<Refusal>, Error> {
+        match self.staging.dirs.look(&self.settings.input.join(&*group.name)) {
             Err(error) if error.spares_others() => Ok(Some(Refusal::Failed(error))),
             Ok(Some(stat)) if stat.identity == group.identity => Ok(None),
             stat => Ok(stat.map(|_| Some(Refusal::Changed))?),
@@ -207,6 +204,7 @@ impl<F: Fs> Committer<F> {
         duplicates: Vec<Work<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
+        self.staging.dirs.forget_staged();
         for planned in &groups {
             let outcome = match self.open_group(planned.lsn) {
                 Some(open) if !planned.is_broken => {

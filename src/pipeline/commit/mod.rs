@@ -18,6 +18,7 @@ mod original;
 mod plan;
 mod quarantine;
 mod shared;
+mod sync_data;
 mod write_lines;
 
 use std::ffi::{OsStr, OsString};
@@ -35,8 +36,8 @@ use super::places::Places;
 use super::quarantine::{Quarantine, QuarantineReason};
 use super::staging::Staging;
 use super::warehouse::{Local, Warehouse};
-use super::{Error, HashResult, HashedFile, Report, Settled};
-use crate::fs::{self, FileKind, Fs, Open};
+use super::{Error, HashResult, HashedFile, Report, Settled, subdir};
+use crate::fs::{self, Fs};
 use crate::journal::compact::Compacted;
 use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
@@ -107,6 +108,7 @@ pub(super) struct Beside {
 /// A file on its way through one batch.
 pub(super) struct Work<F: Fs> {
     pub(super) id: IngestId,
+    /// Its path, relative to the staging directory.
     pub(super) name: Arc<OsStr>,
     /// (device, inode) of the staged file.
     pub(super) key: (u64, u64),
@@ -116,6 +118,10 @@ pub(super) struct Work<F: Fs> {
 }
 
 impl<F: Fs> Work<F> {
+    fn file_name(&self) -> &OsStr {
+        subdir::file_name(&self.name)
+    }
+
     pub(in crate::pipeline) fn lease(&self) -> Option<&F::File> {
         self.held.as_ref().filter(|_| self.leased)
     }
@@ -143,7 +149,7 @@ impl<F: Fs> Committer<F> {
     ) -> Committer<F> {
         let fs = shared.fs.clone();
         let mut staging = Staging::new(fs.clone(), journal.store());
-        staging.dirs.remember(&settings.input, shared.staging.clone());
+        staging.dirs.stage(&settings.input, Some(shared.staging.clone()));
         let manifests = Manifests::stopped_by(fs.clone(), shared.signalled.clone());
         Committer {
             journal,
@@ -254,6 +260,7 @@ impl<F: Fs> Committer<F> {
     /// content, all but the first wait for the next batch (which may otherwise be empty).
     pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
         self.pending.finished.clear();
+        self.staging.dirs.forget_staged();
         if let Some(places) = &self.places {
             places.look()?;
             places.must_hold(&self.journal)?;
@@ -278,10 +285,7 @@ impl<F: Fs> Committer<F> {
                 },
             }
         }
-        if hashed.iter().any(|file| !file.durable) {
-            // One call for all. Its failure ends the process: it does not show which file it concerns.
-            self.fs.sync_fs(&self.shared.staging).inspect_err(|_| self.forget_staged_pages())?;
-        }
+        self.sync_data(hashed.iter())?;
         if self.pending.keeps_order
             && let Some(copies) = self.shared.copies.as_ref().filter(|_| hashed.iter().any(|file| file.copy.is_some()))
         {
@@ -324,18 +328,6 @@ impl<F: Fs> Committer<F> {
     /// The files that the last batch moved into the warehouse. Dropping them closes them and gives up their leases.
     pub fn take_finished(&mut self) -> Vec<F::File> {
         std::mem::take(&mut self.pending.finished)
-    }
-
-    /// After a failed syncfs the kernel marks the unwritten pages clean, those of the batch and those of files that wait
-    /// for a later one. The next start must not read them, so the page cache is dropped. Errors are ignored: the process
-    /// is about to end.
-    pub(super) fn forget_staged_pages(&self) {
-        let Ok(entries) = self.fs.list(&self.shared.staging) else { return };
-        for entry in entries.flatten().filter(|entry| entry.kind.is_none_or(|kind| kind == FileKind::Regular)) {
-            if let Ok(file) = self.fs.open(&self.shared.staging, &entry.name, Open::Read) {
-                let _ = self.fs.drop_cache(&file);
-            }
-        }
     }
 
     /// All steps after the files have their names in the warehouse. Recovery joins here.

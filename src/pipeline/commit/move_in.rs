@@ -99,10 +99,10 @@ impl<F: Fs> Committer<F> {
                 let ingest = self.ingest(work.id)?;
                 let target = ingest.target.clone().ok_or(Error::Transition("a placed file has no target", work.id))?;
                 let (dir, name) = split(&target.warehouse_path)?;
-                (dir.to_path_buf(), target.clone(), choices_up_to(&work.name, &target.sha256, work.id, name))
+                (dir.to_path_buf(), target.clone(), choices_up_to(work.file_name(), &target.sha256, work.id, name))
             };
             let free = loop {
-                let path = dir.join(warehouse_name(&work.name, &target.sha256, work.id, taken));
+                let path = dir.join(warehouse_name(work.file_name(), &target.sha256, work.id, taken));
                 match self.look_in_warehouse(&path) {
                     Ok(None) if !self.pending.undecided.contains(&path) && !is_chosen(&records, &path) => {
                         break Ok(path);

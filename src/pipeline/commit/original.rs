@@ -28,7 +28,7 @@ pub(super) enum Standing {
 
 impl<F: Fs> Committer<F> {
     /// True if the staged file, which has this content, may be removed from staging. If not, an event says why.
-    pub(super) fn original_stands(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
+    pub(in crate::pipeline) fn original_stands(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
         let (path, staged, key) = (&ingest.source_path, &ingest.identity, ingest.key(sha256));
         let Some(original) = self.index.original(&key)? else { return Ok(false) };
         match twice(fs::Error::spares_others, || self.examine(&original, staged, (&key, sha256))) {

@@ -18,7 +18,7 @@ use crate::journal::record::{
 };
 use crate::pipeline::quarantine::{QuarantineReason, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
-use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled};
+use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled, subdir};
 use crate::types::{IngestId, Key, Sha256};
 
 fn work<F: Fs>(id: IngestId, file: HashedFile<F>) -> Work<F> {
@@ -26,8 +26,8 @@ fn work<F: Fs>(id: IngestId, file: HashedFile<F>) -> Work<F> {
     Work { id, name, key, held: Some(file.file), leased: file.leased }
 }
 
-/// The paths that files of a batch have got in the warehouse, with their contents.
-pub(super) type Chosen = HashSet<(Sha256, PathBuf)>;
+/// The paths that files of a batch have got in the warehouse.
+pub(super) type Chosen = HashSet<PathBuf>;
 
 /// The decisions of a batch: what to write and which files to move.
 pub(super) struct BatchPlan<F: Fs> {
@@ -82,7 +82,7 @@ impl<F: Fs> Committer<F> {
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
         let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
-        let (mut taken, mut paths) = (HashSet::new(), HashSet::new());
+        let (mut taken, mut chosen) = (HashSet::new(), HashSet::new());
         for file in hashed {
             // The one that waits is ingested in its place if the first of its key fails.
             if self.pending.keeps_order && self.has_deferred() {
@@ -98,7 +98,7 @@ impl<F: Fs> Committer<F> {
             let id = self.discover(&file.settled, &mut plan.records);
             match original {
                 Some(original) => plan.duplicates.push(self.skip(id, file, original, &mut plan.records)),
-                None => plan.ingests.push(self.intend(id, file, (&mut plan.records, &mut paths))),
+                None => plan.ingests.push(self.intend(id, file, (&mut plan.records, &mut chosen))),
             }
         }
         Ok(plan)
@@ -125,16 +125,19 @@ impl<F: Fs> Committer<F> {
         &mut self,
         id: IngestId,
         mut file: HashedFile<F>,
-        (records, paths): (&mut Vec<Record>, &mut Chosen),
+        (records, chosen): (&mut Vec<Record>, &mut Chosen),
     ) -> Work<F> {
         if let Some(profile) = file.profile.take() {
             records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
         }
         let partition = self.settings.warehouse.join(&file.partition);
+        let name = subdir::file_name(&file.settled.name);
+        let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), chosen);
+        chosen.insert(warehouse_path.clone());
         records.push(Record::Hashed(HashedRecord {
             ingest_id: id,
             sha256: file.sha256,
-            warehouse_path: self.first_choice(&partition, &file.settled.name, (&file.sha256, id), paths),
+            warehouse_path,
             copy: file.copy.take(),
             verified_by: file.verified_by,
         }));
@@ -150,18 +153,20 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// The first name in `partition` that no undecided file has, and no file of equal content in this batch.
+    /// The first name in `partition` that neither an undecided file has, nor another one of the batch: files of several
+    /// directories may have one name. If two HASHED files had one path, the next start could take the file there for
+    /// the wrong one of them.
     fn first_choice(
         &self,
         partition: &Path,
         name: &OsStr,
         (sha256, id): (&Sha256, IngestId),
-        chosen: &mut Chosen,
+        chosen: &Chosen,
     ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        let is_free = |path: &PathBuf| !self.pending.undecided.contains(path);
-        let choice = choices.find(|path| is_free(path) && chosen.insert((*sha256, path.clone())));
-        choice.unwrap_or_else(|| partition.join(name))
+        choices
+            .find(|path| !self.pending.undecided.contains(path) && !chosen.contains(path))
+            .unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.
@@ -179,7 +184,8 @@ impl<F: Fs> Committer<F> {
         let Some(dir) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return };
         for (settled, QuarantineReason { cause, line, detail }) in to_quarantine {
             let id = self.discover(&settled, &mut plan.records);
-            let target = dir.join(quarantine_name(&settled.name, &self.journal.store(), id, 0));
+            let name = quarantine_name(subdir::file_name(&settled.name), &self.journal.store(), id, 0);
+            let target = dir.join(subdir::dir_of(&settled.name)).join(name);
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));
             let (name, key) = (settled.name, settled.identity.key());
             plan.duplicates.push(Work { id, name, key, held: None, leased: false });
@@ -188,7 +194,10 @@ impl<F: Fs> Committer<F> {
 
     pub(super) fn skipped(&self, id: IngestId, name: &OsStr, sha256: &Sha256, of: IngestId) -> Record {
         let target = match (self.settings.duplicates, &self.settings.duplicates_dir) {
-            (DuplicateAction::Move, Some(dir)) => Some(dir.join(warehouse_name(name, sha256, id, 0))),
+            (DuplicateAction::Move, Some(dir)) => {
+                let of = subdir::file_name(name);
+                Some(dir.join(subdir::dir_of(name)).join(warehouse_name(of, sha256, id, 0)))
+            }
             _ => None,
         };
         let action = match self.settings.duplicates {

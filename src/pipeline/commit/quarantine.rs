@@ -20,7 +20,7 @@ use crate::pipeline::quarantine::{quarantine_name, reason, reason_path};
 use crate::pipeline::staging::names::{Aside, is_aside};
 use crate::pipeline::staging::{Expected, Placed};
 use crate::pipeline::why_not::is_unreadable;
-use crate::pipeline::{Error, Outcome, Refusal};
+use crate::pipeline::{Error, Outcome, Refusal, subdir};
 use crate::types::Sha256;
 
 /// How many names are tried in quarantine. Each has the ingest id in it, so only another ingestor can have taken the
@@ -129,14 +129,16 @@ impl<F: Fs> Committer<F> {
         let few = self.quarantine.as_ref().map_or(FEW_FILES, |quarantine| quarantine.few_reasons);
         let due = |work: &Work<F>| {
             let ingest = self.index.ingest(work.id)?;
-            Some((work.id, reason_path(&ingest.quarantined.as_ref()?.target), reason(ingest)))
+            let path = reason_path(&ingest.quarantined.as_ref()?.target);
+            let above = subdir::above(ingest, &path).to_path_buf();
+            Some((work.id, above, path, reason(ingest)))
         };
         let due: Vec<_> = works.iter().filter_map(due).collect();
         if due.len() <= few {
             return Ok(());
         }
-        for (id, path, text) in due {
-            match self.staging.prepare_new(id, Aside::Reason, &path, &text) {
+        for (id, above, path, text) in due {
+            match self.staging.prepare_new(id, Aside::Reason, &above, &path, &text) {
                 Err(error) if error.is_of_the_place() => {}
                 prepared => prepared?,
             }
@@ -234,7 +236,7 @@ impl<F: Fs> Committer<F> {
                 return Ok(removal);
             }
             let (dir, _) = split(&quarantined.target)?;
-            quarantined.target = dir.join(quarantine_name(&work.name, &self.journal.store(), work.id, attempt));
+            quarantined.target = dir.join(quarantine_name(work.file_name(), &self.journal.store(), work.id, attempt));
             self.write(&[Record::Quarantined(quarantined.clone())])?;
         }
         Ok(Removal::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
@@ -258,10 +260,10 @@ impl<F: Fs> Committer<F> {
         quarantined: &Quarantined,
         content: Option<&Sha256>,
     ) -> Result<(bool, Placed), Error> {
-        let (dir, _) = split(&quarantined.target)?;
+        let above = subdir::above(ingest, &quarantined.target);
         let (source, target, identity) = (&ingest.source_path, &quarantined.target, &ingest.identity);
         Ok(match self.write_reason(work, ingest, quarantined)? {
-            ReasonWritten::Written => match self.staging.place(Some(work.id), source, dir, target, identity) {
+            ReasonWritten::Written => match self.staging.place(Some(work.id), source, above, target, identity) {
                 // Only for the rename: after it, the file has moved.
                 Err(error) if error.op == Syscall::Rename && error.is_of_the_place() => (true, Placed::Refused(error)),
                 Ok(Placed::Renumbered) if self.staging.renumbers(identity.device) => match content {
@@ -284,7 +286,7 @@ impl<F: Fs> Committer<F> {
     ) -> Result<ReasonWritten, Error> {
         let path = reason_path(&quarantined.target);
         let text = reason(ingest);
-        match self.staging.write_new(work.id, Aside::Reason, &path, &text) {
+        match self.staging.write_new(work.id, Aside::Reason, subdir::above(ingest, &path), &path, &text) {
             Ok(true) => Ok(ReasonWritten::Written),
             Ok(false) => Ok(ReasonWritten::Taken),
             Err(error) if error.is_of_the_place() => Ok(ReasonWritten::Refused(error)),

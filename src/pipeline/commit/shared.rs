@@ -55,7 +55,8 @@ impl<F: Fs> Committer<F> {
         templates: &[SidecarNames],
         sidecars: &mut HashMap<PathBuf, Vec<OsString>>,
     ) -> fs::Result<bool> {
-        let (dir, mut count) = (self.staging.dirs.dir(path)?, 0);
+        let Some(dir) = self.staging.dirs.if_there(path)? else { return Ok(true) };
+        let mut count = 0;
         for entry in self.fs.list(&dir)? {
             let name = entry?.name;
             for names in templates.iter().filter(|names| names.core(&name).is_none()) {

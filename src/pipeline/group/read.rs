@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use super::{Member, parse};
 use crate::fs::{self, FileKind, Fs, Lease, Open};
 use crate::limits::GROUP_FILE_BYTES_MAX;
+use crate::pipeline::subdir;
 use crate::types::FileIdentity;
 
 /// Why a group file was not read.
@@ -37,7 +38,11 @@ pub fn read<F: Fs>(fs: &F, staging: &F::Dir, name: &OsStr, identity: &FileIdenti
 
 /// None if it is another file by now, or a process has it open for writing.
 fn content<F: Fs>(fs: &F, staging: &F::Dir, name: &OsStr, identity: &FileIdentity) -> fs::Result<Option<Vec<u8>>> {
-    let file = fs.open(staging, name, Open::Read)?;
+    let (path, own) = (subdir::dir_of(name), subdir::file_name(name));
+    let file = match path.as_os_str().is_empty() {
+        true => fs.open(staging, own, Open::Read)?,
+        false => fs.open(&fs.open_beneath(staging, path, true)?, own, Open::Read)?,
+    };
     let is_it = |stat: fs::Stat| stat.kind == FileKind::Regular && stat.identity == *identity;
     // The lease ends with the descriptor: a writer that comes later changes the identity, which is compared again before
     // the group is moved.

@@ -3,7 +3,7 @@
 use super::Hasher;
 use crate::fs::{self, Fs, Lease, Open};
 use crate::pipeline::sidecar::{Demand, SIDECAR_BYTES_MAX, Statement, statement};
-use crate::pipeline::{Refusal, Settled};
+use crate::pipeline::{Refusal, Settled, subdir};
 
 /// What a file's sidecar says about it.
 #[derive(Default)]
@@ -56,7 +56,8 @@ impl<F: Fs> Hasher<F> {
         let name = settled.sidecar_name(self.shared.names.sidecars.as_ref());
         let (Some(identity), Some(name)) = (settled.sidecar, name) else { return Ok(Statement::Silent) };
         let fs = &self.shared.fs;
-        let file = match fs.open(&self.shared.staging, &name, Open::Read) {
+        let opened = self.dir_of(settled).and_then(|dir| fs.open(&dir, subdir::file_name(&name), Open::Read));
+        let file = match opened {
             Err(error) if error.is_not_found() => return Err(Refusal::SidecarChanged),
             // An empty sidecar has no content to read, so it counts as a marker even without read permission.
             Err(error) if error.is_denied() && identity.size == 0 => return Ok(Statement::Silent),
@@ -72,6 +73,6 @@ impl<F: Fs> Hasher<F> {
         if fs.stat_file(&file)?.identity != identity {
             return Err(Refusal::SidecarChanged);
         }
-        Ok(if is_whole { statement(&content[..read], &settled.name) } else { Statement::too_long() })
+        Ok(if is_whole { statement(&content[..read], subdir::file_name(&settled.name)) } else { Statement::too_long() })
     }
 }

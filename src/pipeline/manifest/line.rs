@@ -11,14 +11,15 @@ use crate::journal::groups::OpenGroup;
 use crate::journal::hex;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{HeaderFault, Profile};
+use crate::pipeline::subdir::subdir;
 use crate::types::{Algorithm, IngestId, UnixMillis};
 
 /// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
-/// The longest line: three paths of 4,096 bytes, with each byte escaped to six, and each path once more as base64; the
-/// column names, with each byte escaped to six; the header's faults, of 60 bytes at most; a group's name, the names of its
-/// members, each escaped to six and once more as base64, and 150 bytes for each of them; and the rest.
+/// The longest line: four paths, or parts of one, of 4,096 bytes, with each byte escaped to six, and each once more as
+/// base64; the column names, with each byte escaped to six; the header's faults, of 60 bytes at most; a group's name, the
+/// names of its members, each escaped to six and once more as base64, and 150 bytes for each of them; and the rest.
 pub const LINE_BYTES_MAX: usize = 384 << 10;
 
 #[derive(Serialize)]
@@ -26,6 +27,9 @@ struct Line<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
+    /// None for a file directly in staging.
+    #[serde(flatten)]
+    subdir: Option<SubdirFields<'a>>,
     #[serde(flatten)]
     name: Option<NameFields<'a>>,
     sha256: String,
@@ -100,6 +104,22 @@ struct NameFields<'a> {
     name_base64: Option<String>,
 }
 
+/// The fields of a file below a directory in staging.
+#[derive(Serialize)]
+struct SubdirFields<'a> {
+    subdir: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdir_base64: Option<String>,
+}
+
+impl<'a> SubdirFields<'a> {
+    fn of(ingest: &'a Ingest) -> Option<SubdirFields<'a>> {
+        let path = subdir(ingest);
+        let (subdir, subdir_base64) = json_path(path);
+        (!path.as_os_str().is_empty()).then_some(SubdirFields { subdir, subdir_base64 })
+    }
+}
+
 /// The fields of a validated file. Null where unknown.
 #[derive(Serialize)]
 struct ProfileFields<'a> {
@@ -159,6 +179,7 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let line = Line {
         path: &path,
         path_base64,
+        subdir: SubdirFields::of(ingest),
         name: name.map(|(name, name_base64)| NameFields { name, name_base64 }),
         sha256: target.sha256.hex(),
         device: ingest.identity.device,

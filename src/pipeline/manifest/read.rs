@@ -31,6 +31,8 @@ const WINDOW_BYTES: usize = 4 * LINE_BYTES_MAX;
 pub struct Listed {
     /// Where the file was found.
     pub source_path: PathBuf,
+    /// How many directories below staging that is.
+    pub levels: usize,
     /// Its name, if that is part of its identity: the end of that path.
     pub name: Option<OsString>,
     /// The SHA-256 of its content.
@@ -58,6 +60,11 @@ impl Listed {
     pub fn key(&self) -> Key {
         Key::of(self.name.as_deref(), &self.sha256)
     }
+
+    /// The staging directory from which the file came.
+    pub fn input(&self) -> Option<&Path> {
+        self.source_path.ancestors().nth(self.levels.saturating_add(1))
+    }
 }
 
 /// The keys of a line.
@@ -67,6 +74,8 @@ struct Keys<'a> {
     path: Cow<'a, str>,
     #[serde(borrow)]
     path_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    subdir: Option<Cow<'a, str>>,
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -119,6 +128,7 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
         return Err("name is not the end of path".to_owned());
     }
     Ok(Listed {
+        levels: keys.subdir.map_or(0, |subdir| Path::new(&*subdir).iter().count()),
         source_path,
         name: name.map(OsString::from_vec),
         sha256,

@@ -188,9 +188,11 @@ impl<F: Fs> Search<'_, F> {
 
     /// True if the line's file came from this staging directory, by whatever path.
     fn is_from_here(&mut self, listed: &Listed) -> bool {
-        let Some(dir) = listed.source_path.parent() else { return false };
+        let Some(dir) = listed.input() else { return false };
         if dir == self.known.settings.input {
-            return self.staging.is_none_or(|(device, _)| listed.journal.is_none() || listed.device == device);
+            // A directory below staging may be on another device.
+            return listed.levels > 0
+                || self.staging.is_none_or(|(device, _)| listed.journal.is_none() || listed.device == device);
         }
         if let Some(known) = self.is_here.get(dir) {
             return *known;

@@ -33,6 +33,7 @@ impl<F: Fs> Committer<F> {
         let mut unseen = Vec::new();
         let groups: Vec<Arc<OpenGroup>> = self.index.groups().cloned().collect();
         for group in groups {
+            self.staging.dirs.forget_staged();
             let open: Vec<Ingest> = self.members(&group).cloned().collect();
             if open.is_empty() || open.iter().any(|ingest| ingest.state == FileState::Moved) {
                 continue;

@@ -65,8 +65,7 @@ impl<F: Fs> Committer<F> {
     pub(in crate::pipeline) fn moved_by_us(&mut self, ingest: &Ingest, path: &Path) -> fs::Result<Option<Stat>> {
         let Some(stat) = self.look_in_warehouse(path)? else { return Ok(None) };
         let (staging, _) = split(&ingest.source_path)?;
-        let staging = self.staging.dirs.dir(staging)?;
-        let device = self.fs.stat_dir(&staging)?.identity.device;
+        let device = self.staging.dirs.device(staging)?;
         let ctime_ms = u64::try_from(stat.identity.ctime.sec).unwrap_or(0).saturating_mul(1000);
         let is_later =
             UnixMillis(ctime_ms) >= ingest.discovered_at.minus(TIMES_SLACK) || self.was_set_back_since(ingest);

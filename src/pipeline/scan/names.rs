@@ -50,6 +50,16 @@ const DESKTOP_NAMES: [&[u8]; 6] =
 pub enum Ignored {
     /// A directory.
     Directory,
+    /// A directory deeper than `--max-depth`.
+    TooDeep,
+    /// A directory on another mount.
+    OtherMount,
+    /// A directory whose files would have paths that are too long to be recorded.
+    PathTooLong,
+    /// One of the ingestor's own directories, or a directory in it, by another path.
+    Own,
+    /// A directory that cannot be read.
+    Unreadable,
     /// A symbolic link.
     Link,
     /// A FIFO, socket or device.
@@ -88,6 +98,11 @@ impl Ignored {
     pub fn text(self) -> &'static str {
         match self {
             Ignored::Directory => "directory; not entered",
+            Ignored::TooDeep => "directory; not entered: deeper than --max-depth",
+            Ignored::OtherMount => "directory; not entered: it is on another mount, see --cross-mounts",
+            Ignored::PathTooLong => "directory; not entered: its path is too long",
+            Ignored::Own => "directory of an ingestor's own; never entered",
+            Ignored::Unreadable => "directory; it cannot be read",
             Ignored::Link => "symbolic link; never followed",
             Ignored::Special => "pipe, socket or device; only regular files are taken",
             Ignored::Hidden => "hidden; names that begin with a dot are ignored always",
@@ -104,7 +119,12 @@ impl Ignored {
     /// The label under which it is counted. None for a sidecar that is used: its data file is counted.
     pub fn reason(self) -> Option<IgnoredReason> {
         Some(match self {
-            Ignored::Directory => IgnoredReason::Directory,
+            Ignored::Directory
+            | Ignored::TooDeep
+            | Ignored::OtherMount
+            | Ignored::PathTooLong
+            | Ignored::Own
+            | Ignored::Unreadable => IgnoredReason::Directory,
             Ignored::Link => IgnoredReason::Link,
             Ignored::Special => IgnoredReason::Special,
             Ignored::Hidden => IgnoredReason::Hidden,

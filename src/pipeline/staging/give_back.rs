@@ -3,6 +3,8 @@
 //! Invariants:
 //! - Nothing is replaced: if the old name is taken, the file gets a name beside it that the next scan finds.
 //! - There is always another name to try: numbered names first, then random ones.
+//! - A file whose directory is gone goes back to a directory of that path, which is made again; if that cannot be done,
+//!   to the nearest directory above it.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -23,13 +25,13 @@ impl<F: Fs> Staging<F> {
     /// that the next scan finds.
     pub fn put_back(&mut self, id: IngestId, to: &Path, from: &Path) -> fs::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
-        let (source, target) = (self.dirs.dir(from_dir)?, self.dirs.dir(to_dir)?);
+        let ((from_dir, source), target) = (self.dirs.home(from_dir)?, self.dirs.dir(to_dir)?);
         // Without a journal (ext2), the two halves of a rename, the new name in one directory and the removal of the old
         // name in the other, reach the disk separately. Syncing the target directory first is safe, but with renames in
         // both directions each directory is the target of one of them. So the renames into `to_dir` are made durable
         // first, and this one afterwards by itself.
         self.dirs.sync()?;
-        self.dirs.touch(to_dir, from_dir);
+        self.dirs.touch(to_dir, &from_dir);
         self.give_back(id, &target, to_name, &source, from_name)?;
         self.dirs.sync()
     }

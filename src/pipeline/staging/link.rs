@@ -68,6 +68,8 @@ impl<F: Fs> Staging<F> {
         let ended = match is_it {
             Ok(true) => match self.fs.unlink(from, &aside) {
                 Ok(()) => return Ok(()),
+                // Another process has removed it, with its directory perhaps; the new name may be the last.
+                Err(error) if error.is_not_found() => return Ok(()),
                 failed => failed,
             },
             Ok(false) => Ok(()),
@@ -84,7 +86,7 @@ impl<F: Fs> Staging<F> {
     /// file as `to`, else gives that file its old name back.
     pub fn resolve_link(&mut self, id: IngestId, from: &Path, to: &Path) -> fs::Result<()> {
         let ((from_path, from_name), aside) = (split(from)?, aside_name(&self.store, id, Aside::Second));
-        let from_dir = self.dirs.dir(from_path)?;
+        let Some(from_dir) = self.dirs.if_there(from_path)? else { return Ok(()) };
         let Some(there) = self.fs.stat(&from_dir, &aside)? else { return Ok(()) };
         self.dirs.touch(from_path, from_path);
         let (to_dir, to_name) = split(to)?;

@@ -80,7 +80,7 @@ impl<F: Fs> Staging<F> {
         identity: &FileIdentity,
     ) -> fs::Result<Option<Placed>> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
-        let source = self.dirs.dir(from_dir)?;
+        let Some(source) = self.dirs.if_there(from_dir)? else { return Ok(Some(Placed::Vanished)) };
         let mut target = self.dirs.made_dir(root, to_dir)?;
         self.dirs.touch(from_dir, to_dir);
         let mut renamed = self.move_name(staged, (&source, from_name), (&target, to_name));

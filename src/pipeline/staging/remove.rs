@@ -75,7 +75,7 @@ impl<F: Fs> Staging<F> {
     ) -> fs::Result<Removed> {
         let is_removed = self.resolve_aside(id, what, path, Some(expected), leased)?;
         let (dir_path, name) = split(path)?;
-        let dir = self.dirs.dir(dir_path)?;
+        let Some(dir) = self.dirs.if_there(dir_path)? else { return Ok(Removed::Other) };
         let aside = aside_name(&self.store, id, what);
         match self.fs.stat(&dir, name)? {
             // A link that a crash cut off before the unlink has left this name, too.
@@ -113,8 +113,9 @@ impl<F: Fs> Staging<F> {
         leased: Option<&F::File>,
     ) -> fs::Result<bool> {
         let (dir_path, name) = split(path)?;
-        let dir = self.dirs.dir(dir_path)?;
+        let found = self.dirs.if_there(dir_path)?;
         self.dirs.touch(dir_path, dir_path);
+        let Some(dir) = found else { return Ok(false) };
         let aside = aside_name(&self.store, id, what);
         let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
         let is_ours = match expected {

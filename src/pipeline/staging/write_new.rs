@@ -11,12 +11,19 @@ use crate::pipeline::dirs::split;
 use crate::types::IngestId;
 
 impl<F: Fs> Staging<F> {
-    /// Writes a file under a name that must be free; no process sees the name before the file is complete. True if `path`
-    /// now has this content, which it may have had before. The content is durable on return; the name is when `sync` has
+    /// Writes a file under a name that must be free; no process sees the name before the file is complete. Its directory
+    /// is made below `root` if it is missing. True if `path` now has this content, which it may have had before. The content is durable on return; the name is when `sync` has
     /// returned.
-    pub fn write_new(&mut self, id: IngestId, what: Aside, path: &Path, content: &[u8]) -> fs::Result<bool> {
+    pub fn write_new(
+        &mut self,
+        id: IngestId,
+        what: Aside,
+        root: &Path,
+        path: &Path,
+        content: &[u8],
+    ) -> fs::Result<bool> {
         let (dir_path, name) = split(path)?;
-        let dir = self.dirs.made_dir(dir_path.parent().unwrap_or(dir_path), dir_path)?;
+        let dir = self.dirs.made_dir(root, dir_path)?;
         self.dirs.touch(dir_path, dir_path);
         let is_prepared = self.prepared.remove(path);
         let unfinished = aside_name(&self.store, id, what);
@@ -38,9 +45,16 @@ impl<F: Fs> Staging<F> {
 
     /// Does the first part of `write_new` in advance, for one of many files: writes the content without a sync.
     /// `sync_prepared` then syncs all of them at once, and must be called before `write_new`.
-    pub fn prepare_new(&mut self, id: IngestId, what: Aside, path: &Path, content: &[u8]) -> fs::Result<()> {
+    pub fn prepare_new(
+        &mut self,
+        id: IngestId,
+        what: Aside,
+        root: &Path,
+        path: &Path,
+        content: &[u8],
+    ) -> fs::Result<()> {
         let (dir_path, name) = split(path)?;
-        let dir = self.dirs.made_dir(dir_path.parent().unwrap_or(dir_path), dir_path)?;
+        let dir = self.dirs.made_dir(root, dir_path)?;
         if self.fs.stat(&dir, name)?.is_none() {
             self.write_unfinished(&dir, &aside_name(&self.store, id, what), content)?;
             self.prepared.insert(path.to_path_buf());

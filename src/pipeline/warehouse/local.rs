@@ -22,6 +22,7 @@ use crate::limits::LINKED_FILES_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::hash::{self, Shared};
 use crate::pipeline::staging::{Placed, Staging};
+use crate::pipeline::subdir;
 use crate::types::Sha256;
 
 /// The warehouse.
@@ -47,7 +48,10 @@ impl<F: Fs> Local<F> {
             Placed::Taken => return Ok(Published::Taken),
             Placed::Vanished => return Ok(Published::Gone),
             Placed::NeedsCopy => {
-                self.copy_all();
+                // A directory below staging may be on a mount of its own, which says nothing about the other files.
+                if subdir::subdir(file).as_os_str().is_empty() {
+                    self.copy_all();
+                }
                 return Ok(Published::NotComplete(AbandonReason::NeedsCopy));
             }
             Placed::Refused(error) => return Ok(Published::Refused(error)),

@@ -1,11 +1,15 @@
 //! What other processes on the machine do while the ingestor runs.
 
+mod dirs;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use csv_ingestor::fs::sim::Upstream;
 use csv_ingestor::types::UnixMillis;
+
+pub use dirs::DirAct;
 
 use super::model::{Model, Writer};
 use super::places::{MANIFESTS, STAGING};
@@ -71,12 +75,20 @@ pub enum Act {
     Jump(i32),
     /// So many days pass.
     Sleep(u16),
+    /// Something happens to a directory in staging.
+    Dir(DirAct),
     /// Every file in staging whose content is in the warehouse is removed.
     DeleteDuplicates,
 }
 
+/// Numbers from here on are names below directories.
+pub const IN_TREE: Name = 100;
+
 pub fn path_of(name: Name) -> PathBuf {
-    Path::new(STAGING).join(NAMES[usize::from(name) % NAMES.len()])
+    match name.checked_sub(IN_TREE) {
+        Some(name) => dirs::path_of(name),
+        None => Path::new(STAGING).join(NAMES[usize::from(name) % NAMES.len()]),
+    }
 }
 
 /// Contents with this number or a higher one are malformed.
@@ -97,7 +109,8 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     if upstream.is_aborted() {
         return;
     }
-    let withdraws = matches!(act, Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
+    let withdraws =
+        matches!(act, Act::Dir(_) | Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
     model.withdrew |= model.rules.sidecars && withdraws || matches!(act, Act::Ungroup(_));
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
@@ -125,6 +138,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         },
         Act::Close(body) => close(upstream, model, &content_of(*body)),
         Act::WrongSidecar(name) => {
+            dirs::make_parent(upstream, model, &path_of(*name));
             upstream.write(sidecar_of(&path_of(*name)), digest(b"something else").as_bytes()).unwrap();
             Some(sidecar_of(&path_of(*name)))
         }
@@ -133,12 +147,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
             upstream.write(sidecar_of(&path_of(*name)), marker).unwrap();
             Some(sidecar_of(&path_of(*name)))
         }
-        Act::Half(name, body) => {
-            let content = content_of(*body);
-            model.may_become(&content[..content.len() / 2]);
-            upstream.write(path_of(*name), &content[..content.len() / 2]).unwrap();
-            Some(path_of(*name))
-        }
+        Act::Half(name, body) => half(upstream, model, &path_of(*name), &content_of(*body)),
         _ => {
             happen(act, upstream, model);
             None
@@ -180,6 +189,7 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::DeleteDuplicates => {
             delete_duplicates(upstream);
         }
+        Act::Dir(act) => dirs::perform(*act, upstream, model),
         _ => unreachable!("{act:?} is an act of an upstream"),
     }
 }
@@ -206,6 +216,7 @@ fn group(upstream: &mut Upstream<'_>, model: &mut Model, number: u8, members: &[
 
 fn replace(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {
     let hidden = Path::new(STAGING).join(UNFINISHED);
+    dirs::make_parent(upstream, model, path);
     model.may_become(content);
     upstream.write(&hidden, content).unwrap();
     if model.rules.syncs {
@@ -271,9 +282,17 @@ fn write(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &
     if upstream.waits(path) || model.is_open(path) {
         return None;
     }
+    dirs::make_parent(upstream, model, path);
     model.may_become(content);
     upstream.write(path, content).unwrap();
     with_sidecar(upstream, model, path, content);
+    Some(path.to_path_buf())
+}
+
+fn half(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {
+    dirs::make_parent(upstream, model, path);
+    model.may_become(&content[..content.len() / 2]);
+    upstream.write(path, &content[..content.len() / 2]).unwrap();
     Some(path.to_path_buf())
 }
 
@@ -281,6 +300,7 @@ fn append(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u
     if upstream.waits(path) || model.is_open(path) {
         return None;
     }
+    dirs::make_parent(upstream, model, path);
     let before = upstream.read(path).unwrap_or_default();
     let after = [&before[..], more].concat();
     model.may_become(&after);
@@ -316,6 +336,7 @@ fn open(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, more: &[u8]
     if model.writer.is_some() || upstream.waits(path) || !model.leases {
         return None;
     }
+    dirs::make_parent(upstream, model, path);
     let before = upstream.read(path).unwrap_or_default();
     let content = [&before[..], more].concat();
     model.may_become(&content);

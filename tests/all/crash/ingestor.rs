@@ -24,7 +24,9 @@ use csv_ingestor::pipeline::scan::Scanner;
 use csv_ingestor::pipeline::settle::{Mode, Settle};
 use csv_ingestor::pipeline::{HashResult, Outcome, Report};
 
-use super::scenario::{Compacts, Moment, Phase, REMEMBERED, STAGING, STATE, Scenario};
+use super::scenario::{
+    Compacts, DUPLICATES, MANIFESTS, Moment, Phase, QUARANTINE, REMEMBERED, STAGING, STATE, Scenario, WAREHOUSE,
+};
 use super::turns::Meanwhile;
 use super::view::Digest;
 
@@ -164,7 +166,8 @@ impl<'a> Run<'a> {
             committer.resume(settled.ticket, id);
             resumed.push(settled);
         }
-        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules);
+        let own = [WAREHOUSE, MANIFESTS, STATE, QUARANTINE, DUPLICATES].map(Into::into).to_vec();
+        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules).with_own(own);
         let (batch, digests) = (Vec::new(), BTreeMap::new());
         let hasher = Hasher::new(shared);
         let in_order = InOrder::new(scenario.seldom.order.is_some());

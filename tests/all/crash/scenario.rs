@@ -9,7 +9,7 @@ use csv_ingestor::fs::sim::{Odd, SimFs};
 use csv_ingestor::journal::record::{DuplicateAction, Settings, Validation};
 use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::quarantine::Quarantine;
-use csv_ingestor::pipeline::scan::NameRules;
+use csv_ingestor::pipeline::scan::{NameRules, TreeRules};
 use csv_ingestor::pipeline::settle::order::Order;
 use csv_ingestor::pipeline::sidecar::SidecarNames;
 
@@ -151,6 +151,11 @@ impl Scenario {
             odd: Odd::default(),
             crashed: Crashed::one_in(1),
         }
+    }
+
+    /// True if directories in staging are entered: if there are any at the beginning.
+    fn is_tree(&self) -> bool {
+        self.before.iter().any(|act| matches!(act, Act::Write(name, _) if *name >= act::IN_TREE))
     }
 
     /// The scenarios that are swept.
@@ -441,7 +446,8 @@ impl Scenario {
     pub fn names(&self) -> NameRules {
         let template = if self.seldom.by_stem { "{stem}.csv.ok" } else { "{name}.ok" };
         let sidecars = self.sidecars.then(|| SidecarNames::parse(OsStr::new(template)).unwrap());
-        NameRules { sidecars, ..NameRules::default() }
+        let tree = self.is_tree().then_some(TreeRules { max_depth: 16, cross_mounts: false });
+        NameRules { sidecars, tree, ..NameRules::default() }
     }
 
     fn rules(&self) -> Rules {

@@ -37,8 +37,13 @@ impl How {
 }
 
 impl How {
+    /// True if more than one operation fails.
+    pub(super) fn is_for_ever(&self) -> bool {
+        matches!(self, How::ForEver(_) | How::ShortForEver)
+    }
+
     /// Everything that can go wrong with an operation of this kind.
-    fn all(op: Op) -> Vec<How> {
+    pub(super) fn all(op: Op) -> Vec<How> {
         let mut hows = vec![
             How::Once(libc::EIO),
             How::Once(libc::ENOSPC),

@@ -1,0 +1,164 @@
+//! Directories in staging, which upstreams make, rename, remove, take away and replace by links, at every operation.
+
+use csv_ingestor::fs::sim::{Odd, Op};
+use csv_ingestor::journal::record::{DuplicateAction, Validation};
+
+use super::fault::{How, fails};
+use super::interference::{Stop, act_at, go_on};
+use super::{is_thorough, operations, sweep, writes};
+use crate::crash::act::{Act, DirAct, IN_TREE, MALFORMED};
+use crate::crash::play::Play;
+use crate::crash::scenario::{Crashed, HALVES, Phase, Scenario};
+use crate::crash::watch::Watch;
+
+/// Five files in three directories, and one beside them.
+fn before() -> Vec<Act> {
+    let bodies = [1, 3, 2, 4, 6];
+    let below = (IN_TREE..).zip(bodies).map(|(name, body)| Act::Write(name, body));
+    below.chain([Act::Write(0, 7)]).collect()
+}
+
+fn tree(name: &'static str) -> Scenario {
+    Scenario { before: before(), ..Scenario::plain(name) }
+}
+
+/// Without disturbances by upstreams.
+fn calm() -> Vec<Scenario> {
+    let twice = || [before(), vec![Act::Write(IN_TREE + 5, 3), Act::Write(1, 6)]].concat();
+    let links = Odd { links: true, ..Odd::default() };
+    vec![
+        tree("a tree"),
+        Scenario { failing: HALVES, ..tree("a tree, renames in halves") },
+        Scenario { cross: true, sidecars: true, ..tree("a tree across file systems, with sidecars") },
+        Scenario { duplicates: DuplicateAction::Move, before: twice(), ..tree("a tree, duplicates moved") },
+        Scenario {
+            validate: Some(Validation { refuse: true, ..Validation::default() }),
+            quarantines: true,
+            before: [before(), vec![Act::Write(IN_TREE + 1, MALFORMED), Act::Write(IN_TREE + 4, MALFORMED + 1)]]
+                .concat(),
+            ..tree("a tree, with quarantine")
+        },
+        Scenario {
+            odd: links,
+            duplicates: DuplicateAction::Remove,
+            before: twice(),
+            ..tree("a tree, renames by link")
+        },
+    ]
+}
+
+/// Directories come and go while their files are ingested.
+fn restless() -> Vec<Scenario> {
+    let at = |round, phase, act| ((round, phase), act);
+    let dir = |act| Act::Dir(act);
+    let acts = || {
+        vec![
+            at(0, Phase::Hash, dir(DirAct::Rename(1, 4))),
+            at(0, Phase::Commit, dir(DirAct::TakeOut(2))),
+            at(1, Phase::Scan, dir(DirAct::BringIn(2))),
+            at(1, Phase::Commit, dir(DirAct::Link(0))),
+            at(2, Phase::Scan, Act::Write(IN_TREE + 1, 9)),
+            at(2, Phase::Rest, dir(DirAct::Remove(0))),
+            at(3, Phase::Scan, Act::Write(IN_TREE, 8)),
+            at(3, Phase::Commit, dir(DirAct::Rename(0, 5))),
+        ]
+    };
+    vec![
+        Scenario { acts: acts(), ..tree("a restless tree") },
+        Scenario { acts: acts(), cross: true, ..tree("a restless tree, across file systems") },
+        Scenario { acts: acts(), sidecars: true, ..tree("a restless tree, with sidecars") },
+    ]
+}
+
+fn all() -> Vec<Scenario> {
+    [calm(), restless()].concat()
+}
+
+fn thinned(scenarios: Vec<Scenario>, one_in: u64) -> impl Iterator<Item = Scenario> {
+    scenarios.into_iter().map(move |scenario| Scenario { crashed: Crashed::one_in(one_in), ..scenario })
+}
+
+/// Trees end correctly when nothing goes wrong. Each operation is checked.
+#[test]
+fn every_tree_without_a_crash() {
+    for scenario in all() {
+        let mut play = Play::new(&scenario);
+        let (ended, _) = play.run_watched(Watch::default());
+        play.check_ended(ended);
+        play.end();
+    }
+}
+
+/// Killed and cut off at every operation.
+#[test]
+fn trees_crash() {
+    let seeds = if is_thorough() { 16 } else { 2 };
+    sweep("trees", writes(thinned(all(), 3)), 400, |scenario, operation, _| {
+        let mut stopped = Play::new(scenario);
+        stopped.run_until(operation, operation % 2 == 0);
+        for seed in 0..seeds {
+            let mut play = stopped.fork();
+            play.cut_power(operation * 100 + seed);
+            play.end();
+        }
+        stopped.kill();
+        stopped.check_recovery_is_repeatable();
+        stopped.end();
+        seeds + 1
+    });
+}
+
+/// Every operation fails, once and for ever.
+#[test]
+fn every_operation_on_a_tree_fails() {
+    sweep("faults in trees", operations(thinned(calm(), 11)), 300, |scenario, operation, op| {
+        // If no link can ever be removed, second names stay.
+        let hows = How::all(op).into_iter().filter(|how| op != Op::Unlink || !how.is_for_ever());
+        hows.map(|how| fails(scenario, operation, op, how)).sum()
+    });
+}
+
+fn acts() -> Vec<Act> {
+    let mut acts = vec![
+        Act::Replace(IN_TREE, 8),
+        Act::Remove(IN_TREE + 1),
+        Act::Disguise(IN_TREE + 2),
+        Act::Open(IN_TREE + 3, 7),
+        Act::Append(IN_TREE + 4, 6),
+    ];
+    let of_dirs = [
+        DirAct::Rename(0, 4),
+        DirAct::Rename(1, 4),
+        DirAct::Rename(2, 5),
+        DirAct::TakeOut(0),
+        DirAct::TakeOut(3),
+        DirAct::Link(0),
+        DirAct::Link(1),
+        DirAct::Remove(0),
+        DirAct::Remove(2),
+    ];
+    acts.extend(of_dirs.map(Act::Dir));
+    acts
+}
+
+/// Directories are renamed, removed, taken away and replaced by links before each operation, and once more with a power cut
+/// or a kill soon after.
+#[test]
+fn an_upstream_acts_on_a_tree_at_every_operation() {
+    sweep("upstreams in trees", operations(thinned(calm(), 7)), 800, |scenario, operation, op| {
+        let mut states = 0;
+        for (index, act) in (0..).zip(acts()).filter(|(index, _)| is_thorough() || (index + operation) % 3 == 0) {
+            let mut stops = vec![Stop::AtRest, Stop::Cut(operation + 1 + (operation + index * 7) % 40)];
+            if matches!(op, Op::Rename | Op::Unlink) {
+                stops.extend([Stop::Cut(operation + 1), Stop::Killed(operation + 1)]);
+            }
+            for stop in stops {
+                let mut play = Play::new(scenario);
+                act_at(&mut play, &act, operation);
+                go_on(play, &act, stop);
+                states += 1;
+            }
+        }
+        states
+    });
+}
