@@ -1,4 +1,5 @@
-//! A group file: a second reader reads the same from it; what is accepted names only files beside it, each once; written
+//! A group file: a second reader reads the same from it; what is accepted names only files beside it (a bag's
+//! manifest: below `data`), each once; written
 //! again as `sha256sum` does, it means the same; and cut off within a line, it is refused.
 
 #![no_main]
@@ -7,11 +8,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use csv_ingestor::pipeline::group::parse;
-use csv_ingestor_fuzz::groups::{read, written};
+use csv_ingestor_fuzz::groups::{read, read_bag, written};
 use libfuzzer_sys::fuzz_target;
 
-fn parsed(content: &[u8]) -> Option<Vec<(Vec<u8>, String)>> {
-    let members = parse(OsStr::new("sub/close.group"), content).ok()?;
+fn parsed(group: &str, content: &[u8]) -> Option<Vec<(Vec<u8>, String)>> {
+    let members = parse(OsStr::new(group), content).ok()?;
     let of = |member: &csv_ingestor::pipeline::group::Member| {
         let name = member.name.as_os_str().as_bytes();
         assert_eq!(member.staged.as_bytes(), [b"sub/", name].concat());
@@ -21,6 +22,8 @@ fn parsed(content: &[u8]) -> Option<Vec<(Vec<u8>, String)>> {
 }
 
 fuzz_target!(|input: &[u8]| {
+    assert_eq!(parsed("sub/manifest-sha256.txt", input), read_bag(input));
+    let parsed = |content: &[u8]| parsed("sub/close.group", content);
     let found = parsed(input);
     assert_eq!(found, read(input));
     let Some(members) = found else { return };

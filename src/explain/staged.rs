@@ -266,7 +266,7 @@ fn complete<F: Fs>(
     sha256: Sha256,
 ) -> Result<Answer, Error> {
     if context.rules.groups
-        && let Some(answer) = groups::waits(context, path)?
+        && let Some(answer) = groups::waits(context, &settings.input, path)?
     {
         return Ok(answer);
     }

@@ -382,12 +382,24 @@ impl<F: Fs> Scanner<F> {
     /// Says which one has not.
     pub fn check_members(&self, members: Vec<Member>) -> Result<Vec<Member>, String> {
         for member in &members {
-            let name = member.name.file_name().unwrap_or_default();
-            if let Some(why) = self.rules.ignored(name) {
-                return Err(format!("{} is never ingested: {}", member.name.display(), why.text()));
+            let own = subdir::file_name(&member.staged);
+            let dir = self.never_entered(subdir::dir_of(&member.staged));
+            if let Some(why) = dir.or_else(|| Some(self.rules.ignored(own)?.text())) {
+                return Err(format!("{} is never ingested: {why}", member.name.display()));
             }
         }
         Ok(members)
+    }
+
+    /// Why the files of a directory in staging are not ingested.
+    fn never_entered(&self, dir: &Path) -> Option<&'static str> {
+        let depth = dir.iter().count();
+        match self.rules.tree {
+            _ if depth == 0 => None,
+            None => Some("directories are entered only with --recursive"),
+            Some(tree) if depth > usize::from(tree.max_depth) => Some(Ignored::TooDeep.text()),
+            Some(_) => dir.iter().find_map(|name| self.rules.ignored_dir(name)).map(Ignored::text),
+        }
     }
 
     /// How many files the last whole scan ignored.

@@ -1,11 +1,11 @@
-//! Reads a group file: lines as `sha256sum` writes them.
+//! Reads a group file: lines as `sha256sum` writes them. A bag's has the same lines, but for how it escapes names.
 //!
 //! ```text
 //! 06bf5c5a6bb108c7d25502b37ebf56d904f7438f0d36d45edf4cf126c9e4a715  orders.csv
 //! ```
 //!
 //! Invariants:
-//! - Whatever is accepted names only files in the group file's own directory, each once.
+//! - Whatever is accepted names only files in the group file's own directory, or of a bag below `data` in it, each once.
 //! - A file that may be cut off is refused: its last line must have its end.
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::name::is_group_file;
+use super::name::{BAG_DATA, is_bag_manifest, is_group_file};
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAMES_BYTES_MAX};
 use crate::types::Sha256;
 
@@ -32,7 +32,8 @@ pub struct Member {
 /// The hex digits of a SHA-256.
 const SUM_BYTES: usize = 64;
 
-/// The members that a group file names. `group` is its name in staging: its members are in the same directory.
+/// The members that a group file names. `group` is its path in staging: its members are in the same directory, or below
+/// `data` in it.
 ///
 /// # Errors
 /// What is wrong with it, and in which line.
@@ -40,6 +41,7 @@ pub fn parse(group: &OsStr, content: &[u8]) -> Result<Vec<Member>, String> {
     let Some(content) = content.strip_suffix(b"\n") else {
         return Err("it is empty, or its last line has no end: it may be cut off".to_owned());
     };
+    let is_bag = is_bag_manifest(group);
     let dir = Path::new(group).parent().unwrap_or(Path::new(""));
     let (mut members, mut names) = (Vec::new(), HashSet::new());
     let mut names_bytes = 0;
@@ -48,7 +50,8 @@ pub fn parse(group: &OsStr, content: &[u8]) -> Result<Vec<Member>, String> {
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        let member = member(dir, line).map_err(|why| format!("line {number}: {why}"))?;
+        let member = if is_bag { payload(dir, line) } else { member(dir, line) };
+        let member = member.map_err(|why| format!("line {number}: {why}"))?;
         names_bytes += member.name.as_os_str().len();
         if !names.insert(member.staged.clone()) {
             return Err(format!("line {number}: {} is named twice", member.name.display()));
@@ -75,6 +78,54 @@ fn member(dir: &Path, line: &[u8]) -> Result<Member, String> {
     let name = if is_escaped { unescaped(name).ok_or("its escaped name is not valid")? } else { name.to_vec() };
     let name = plain(&name)?;
     Ok(Member { staged: Arc::from(dir.join(&name).into_os_string()), name, sha256 })
+}
+
+/// A bag's line has any number of spaces or tabs before the path, and of all bytes only `%`, CR and LF are escaped.
+fn payload(dir: &Path, line: &[u8]) -> Result<Member, String> {
+    let (sum, rest) = line.split_at_checked(SUM_BYTES).ok_or(FORM)?;
+    let sha256 = Sha256::from_hex(sum).ok_or(FORM)?;
+    let path = rest.trim_ascii_start();
+    if path.len() == rest.len() {
+        return Err(FORM.to_owned());
+    }
+    let path = decoded(path.strip_prefix(b"*").unwrap_or(path));
+    let name = below_data(&path)?;
+    Ok(Member { staged: Arc::from(dir.join(&name).into_os_string()), name, sha256 })
+}
+
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((byte, after)) = rest.split_first() {
+        let escaped = match after.get(..2).filter(|_| *byte == b'%') {
+            Some(b"25") => Some(b'%'),
+            Some(b"0A" | b"0a") => Some(b'\n'),
+            Some(b"0D" | b"0d") => Some(b'\r'),
+            _ => None,
+        };
+        plain.push(escaped.unwrap_or(*byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    plain
+}
+
+/// The path, if it is that of a file below `data`, and no group file.
+fn below_data(name: &[u8]) -> Result<PathBuf, String> {
+    let path = PathBuf::from(OsString::from_vec(name.strip_prefix(b"./").unwrap_or(name).to_vec()));
+    let parts: Vec<Component<'_>> = path.components().collect();
+    let is_plain = parts.iter().all(|part| matches!(part, Component::Normal(_)))
+        && parts.iter().collect::<PathBuf>().as_os_str() == path.as_os_str();
+    if !is_plain || parts.len() < 2 || parts[0].as_os_str() != BAG_DATA || name.contains(&0) {
+        return Err(format!("{} is not the path of a file below {BAG_DATA}", path.display()));
+    }
+    no_group(path)
+}
+
+fn no_group(path: PathBuf) -> Result<PathBuf, String> {
+    match is_group_file(path.as_os_str()) {
+        true => Err(format!("{} is a group file itself", path.display())),
+        false => Ok(path),
+    }
 }
 
 const FORM: &str = "it is not 64 hex digits, two spaces and a name, as sha256sum writes it";
@@ -104,10 +155,7 @@ fn plain(name: &[u8]) -> Result<PathBuf, String> {
     if !is_one || name.contains(&0) {
         return Err(format!("{} is not the name of a file in the same directory", path.display()));
     }
-    if is_group_file(path.as_os_str()) {
-        return Err(format!("{} is a group file itself", path.display()));
-    }
-    Ok(path)
+    no_group(path)
 }
 
 #[cfg(test)]
@@ -129,6 +177,27 @@ mod tests {
         assert_eq!(names(&content).unwrap(), ["a.csv", "b c.csv", "d.csv", "e\\f\n.csv"]);
         let below = parse(OsStr::new("sub/close.group"), format!("{SUM}  a.csv\n").as_bytes()).unwrap();
         assert_eq!((&*below[0].staged, &*below[0].name), (OsStr::new("sub/a.csv"), Path::new("a.csv")));
+    }
+
+    #[test]
+    fn a_bags_manifest_names_files_below_data() {
+        let read = |line: &str| parse(OsStr::new("in/bag/manifest-sha256.txt"), format!("{line}\n").as_bytes());
+        for (line, staged) in [
+            (format!("{SUM}  data/a.csv"), "in/bag/data/a.csv"),
+            (format!("{SUM} *data/b/c.csv"), "in/bag/data/b/c.csv"),
+            (format!("{SUM}\tdata/100%25%0A%0d%41.csv"), "in/bag/data/100%\n\r%41.csv"),
+        ] {
+            assert_eq!(&*read(&line).unwrap()[0].staged, OsStr::new(staged), "{line:?}");
+        }
+        let twice = format!("{SUM}  data/a.csv\n{SUM}  ./data/a.csv");
+        for line in
+            ["a.csv", "data", "data/", "data//a.csv", "data/./a.csv", "data/../a.csv", "/data/a.csv", "../data/a.csv"]
+                .map(|path| format!("{SUM}  {path}"))
+                .into_iter()
+                .chain([format!("{SUM}data/a.csv"), format!("{SUM}  data/x.group"), twice])
+        {
+            assert!(read(&line).is_err(), "{line:?}");
+        }
     }
 
     /// Why: a group that is smaller than its upstream meant it would be ingested in part.

@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 pub use file::{Member, parse};
-pub use name::is_group_file;
+pub use name::{bags_above, is_group_file};
 pub use read::{NotRead, read};
 
 use crate::limits::GROUP_MEMBERS_MAX;

@@ -152,6 +152,66 @@ fn a_group_file_that_cannot_be_used_is_told_and_stays() {
     assert!(place.warehouse_files().is_empty());
 }
 
+/// Files of several directories, of which some have equal names: by a bag's manifest, and by a group in each directory.
+#[test]
+fn groups_in_directories_and_bags_are_whole() {
+    let place = Place::new();
+    let stage = |name: &str, content: &[u8]| {
+        std::fs::create_dir_all(place.staging.join(name).parent().unwrap()).unwrap();
+        place.stage(name, content);
+    };
+    let (a, b, c, d) = (csv(1, 300), csv(2, 300), csv(3, 300), csv(4, 300));
+    stage("in/bag/data/a.csv", &a);
+    stage("in/bag/bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n");
+    stage("in/bag/manifest-sha256.txt", sums(&[("data/a.csv", &a), ("data/sub/100%25.csv", &b)]).as_bytes());
+    stage("x/a.csv", &c);
+    stage("x/close.group", sums(&[("a.csv", &c)]).as_bytes());
+    stage("y/a.csv", &d);
+    stage("y/close.group", sums(&[("a.csv", &d), ("b.csv", &b)]).as_bytes());
+    // Without directories, their groups are not seen.
+    assert!(once(&place, &[]).status.success());
+    let output = once(&place, &["--recursive"]);
+    assert_eq!(output.status.code(), Some(6), "{}", err(&output));
+    let mut lacking: Vec<_> = events(&output, "group_incomplete");
+    lacking.sort_by_key(|told| told["path"].to_string());
+    let lacking: Vec<_> = lacking.iter().map(|told| told["missing_members"].as_str().unwrap()).collect();
+    assert_eq!(lacking, ["data/sub/100%.csv (not there)", "b.csv (not there)"], "{}", err(&output));
+    assert_eq!(place.check_consistent(), 1);
+    let asked = ["explain", "--json", "--mode", "group", "--recursive"];
+    let path = place.staging.join("in/bag/data/a.csv");
+    let told = json_lines(&out(&place.subcommand(&[&asked[..], &[path.to_str().unwrap()]].concat()))).remove(0);
+    assert_eq!((&told["status"], &told["group"]), (&"WAITING".into(), &"in/bag/manifest-sha256.txt".into()), "{told}");
+    assert_eq!(told["missing"][0], "data/sub/100%.csv (not there)", "{told}");
+    // What the bag lacks is there for the other group afterwards, or the other way round.
+    stage("in/bag/data/sub/100%.csv", &b);
+    stage("y/b.csv", &b);
+    let output = once(&place, &["--recursive", "--duplicates", "remove"]);
+    assert!(output.status.success(), "{}{}", err(&output), out(&output));
+    assert_eq!(place.check_consistent(), 4);
+    let lines = place.manifest_lines();
+    let count = |group: &str, size: u64| {
+        lines.iter().filter(|line| line["group"] == group && line["group_size"] == size).count()
+    };
+    assert_eq!(count("x/close.group", 1), 1, "{lines:?}");
+    assert_eq!(count("in/bag/manifest-sha256.txt", 2) + count("y/close.group", 2), 3, "{lines:?}");
+    let left =
+        ["in/bag/bagit.txt", "in/bag/manifest-sha256.txt", "x/close.group", "y/close.group", "y/a.csv", "y/b.csv"];
+    let left: Vec<_> = left.into_iter().filter(|name| place.staging.join(name).exists()).collect();
+    assert_eq!(left, ["in/bag/bagit.txt"]);
+    audit(&place, &AT_ONCE).clean();
+}
+
+/// Why: what a bag names below `data` is not seen without `--recursive`; it must not seem to be late.
+#[test]
+fn a_bag_without_recursive_is_told() {
+    let place = Place::new();
+    place.stage_whole("manifest-sha256.txt", sums(&[("data/a.csv", b"a,b\n")]));
+    let output = once(&place, &[]);
+    assert_eq!(output.status.code(), Some(6), "{}", err(&output));
+    let failed = events(&output, "file_failed");
+    assert!(failed[0]["error"].as_str().unwrap().contains("--recursive"), "{failed:?}");
+}
+
 #[test]
 fn what_a_group_lacks_is_told_after_its_timeout() {
     let place = Place::new();
