@@ -57,6 +57,8 @@ pub const PARTITION_LEVELS_MAX: usize = 32;
 pub const NAME_PATTERN_NESTING_MAX: u32 = 32;
 /// Bytes of a compiled name pattern, at most: a name is matched in a few milliseconds at the worst.
 pub const NAME_PATTERN_PROGRAM_BYTES_MAX: usize = 128 << 10;
+/// Bytes of all compiled patterns of one `--include` or `--exclude`, at most.
+pub const GLOBS_PROGRAM_BYTES_MAX: usize = 10 << 20;
 /// Stale entries in a queue of settling files, at most, in addition to one entry per file.
 pub const STALE_ENTRIES_MAX: usize = 1024;
 /// Originals of duplicates whose content was read and found right, and which are remembered as such, at most.
