@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::fs::real::{RealFs, resolve};
 use crate::fs::{Fs as _, mounts};
 use crate::journal::format::PATH_BYTES_MAX;
-use crate::journal::record::{DuplicateAction, Settings, Validation};
+use crate::journal::record::{DuplicateAction, Identity, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
 use crate::pipeline::layout::{self, Layout};
@@ -72,10 +72,8 @@ pub struct Config {
     pub concurrency: usize,
     /// Which names are ingested, and from which directories.
     pub selection: Selection,
-    /// In which directory of the warehouse a file is published.
-    pub layout: Layout,
-    /// What happens to duplicates.
-    pub duplicates: DuplicateAction,
+    /// Where files go.
+    pub placement: Placement,
     /// How files are validated, if they are.
     pub validate: Option<Validation>,
     /// Only files with a matching checksum in their sidecar are ingested.
@@ -92,7 +90,7 @@ pub struct Config {
     pub metrics: MetricsOptions,
 }
 
-/// When a file counts as complete, and which ones stay.
+/// When a file counts as complete, which ones stay, and which are the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Completeness {
     /// By what it counts as complete.
@@ -101,6 +99,17 @@ pub struct Completeness {
     pub bounds: Bounds,
     /// In which order files are ingested that one scan finds complete, if that is promised.
     pub order: Option<Order>,
+    /// By what two files are one and the same, and what happens to empty ones.
+    pub identity: Identity,
+}
+
+/// Where files go.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
+    /// What happens to duplicates.
+    pub duplicates: DuplicateAction,
 }
 
 /// What is logged, and how.
@@ -128,7 +137,7 @@ impl Config {
             input: self.paths.input.clone(),
             warehouse: self.paths.warehouse.clone(),
             manifests: self.paths.manifests.clone(),
-            duplicates: self.duplicates,
+            duplicates: self.placement.duplicates,
             duplicates_dir: self.paths.duplicates.clone(),
         }
     }
@@ -140,17 +149,6 @@ impl Config {
             Extent::Once => Quarantine::at_once(dir),
             _ => Quarantine::patiently(dir),
         })
-    }
-
-    /// The ingestor's own directories, which are never entered.
-    pub fn own_places(&self) -> Vec<PathBuf> {
-        let Paths { warehouse, manifests, state, duplicates, quarantine, .. } = &self.paths;
-        [warehouse, manifests, state].into_iter().chain(duplicates).chain(quarantine).cloned().collect()
-    }
-
-    /// Which names are ingested.
-    pub fn name_rules(&self) -> NameRules {
-        self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()))
     }
 }
 

@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::journal::names;
-use crate::journal::record::LayoutRule;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::scan::{NameRules, TreeRules};
 use crate::pipeline::settle::bounds::Bounds;
@@ -69,12 +68,6 @@ pub struct RunningRules {
     /// Also those on other mounts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cross_mounts: bool,
-    /// `--layout`.
-    #[serde(default)]
-    layout: Option<String>,
-    /// `--name-pattern`.
-    #[serde(default)]
-    name_pattern: Option<String>,
 }
 
 impl RunningRules {
@@ -91,8 +84,6 @@ impl RunningRules {
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
             max_depth: names.tree.map(|tree| tree.max_depth),
             cross_mounts: names.tree.is_some_and(|tree| tree.cross_mounts),
-            layout: Some(config.layout.rule().template.clone()),
-            name_pattern: config.layout.rule().name_pattern.clone(),
         }
     }
 
@@ -100,12 +91,6 @@ impl RunningRules {
     pub fn bounds(&self) -> Bounds {
         let size_max = self.size_max.unwrap_or(u64::MAX);
         Bounds { min_age: Duration::from_millis(self.min_age_ms), size_max }
-    }
-
-    /// The layout of the warehouse; None if the ingestor has a version without layouts.
-    pub fn layout(&self) -> Option<LayoutRule> {
-        let template = self.layout.clone()?;
-        Some(LayoutRule { template, name_pattern: self.name_pattern.clone() })
     }
 
     /// Which names the ingestor takes. None if this program does not understand the rules: the ingestor has another

@@ -25,7 +25,7 @@ use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Settle};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Refusal, Settled, WhyNot, subdir};
-use crate::types::{IngestId, Sha256};
+use crate::types::{IngestId, Key, Sha256};
 
 /// The message for a sidecar without a file.
 pub const ORPHAN_TEXT: &str = "orphaned sidecar: its file is not there";
@@ -73,7 +73,8 @@ pub enum Forecast {
 /// Scans, waits for one stability window, checks again, and reports.
 pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let staging = Arc::new(fs.open_dir(&config.paths.input)?);
-    let index = engine::foresee(fs, &config.paths.state, &config.settings(), config.accepts)?;
+    let identity = config.completeness.identity;
+    let index = engine::foresee(fs, &config.paths.state, &config.settings(), identity, config.accepts)?;
     let shared = Arc::new(Shared {
         fs: fs.clone(),
         staging: staging.clone(),
@@ -81,7 +82,8 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
-        layout: engine::places::arrange(fs, config.layout.clone(), &config.settings()),
+        layout: engine::places::arrange(fs, config.placement.layout.clone(), &config.settings()),
+        identity,
         notes: Arc::default(),
         copy_all: AtomicBool::new(false),
         leases_missing: AtomicBool::new(false),
@@ -89,7 +91,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         stop: AtomicBool::new(false),
         signalled: Arc::default(),
     });
-    let kept = index.kept().copied().filter(|_| config.duplicates == DuplicateAction::Keep);
+    let kept = index.kept().copied().filter(|_| config.placement.duplicates == DuplicateAction::Keep);
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
     settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);
@@ -110,8 +112,8 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         }
     }
     let input = &config.paths.input;
-    for (name, sha256) in settle.take_kept() {
-        let of = index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
+    for (name, key) in settle.take_kept() {
+        let of = index.original(&key)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
         forecasts.push(Forecast::Duplicate { path: input.join(&*name), of });
     }
     let waiting = settle.waiting().map(|(name, why)| forecaster.waiting(name, why.text()));
@@ -193,7 +195,7 @@ struct Forecaster<'a, F: Fs> {
     fs: &'a F,
     config: &'a Config,
     index: &'a Index,
-    planned: HashMap<Sha256, PathBuf>,
+    planned: HashMap<Key, PathBuf>,
     taken: Vec<PathBuf>,
 }
 
@@ -203,14 +205,20 @@ impl<F: Fs> Forecaster<'_, F> {
         let (sha256, partition) = match hashed {
             Ok(hashed) => hashed,
             Err(refusal) => {
-                let causes = [QuarantineCause::ChecksumDiffers, QuarantineCause::Malformed, QuarantineCause::NoMatch];
+                let causes = [
+                    QuarantineCause::ChecksumDiffers,
+                    QuarantineCause::Malformed,
+                    QuarantineCause::NoMatch,
+                    QuarantineCause::Empty,
+                ];
                 let is_final = refusal.cause().is_some_and(|cause| causes.contains(&cause));
                 let goes = if is_final && self.config.paths.quarantine.is_some() { "; goes to quarantine" } else { "" };
                 return Ok(self.waiting(&settled.name, &(refusal_text(&refusal) + goes)));
             }
         };
-        let known = self.index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
-        if let Some(of) = known.or_else(|| self.planned.get(&sha256).cloned()) {
+        let key = Key::by(self.config.completeness.identity.same_by, &settled.name, &sha256);
+        let known = self.index.original(&key)?.map(|original| original.warehouse_path.to_path_buf());
+        if let Some(of) = known.or_else(|| self.planned.get(&key).cloned()) {
             return Ok(Forecast::Duplicate { path, of });
         }
         let partition = self.config.paths.warehouse.join(partition);
@@ -219,7 +227,7 @@ impl<F: Fs> Forecaster<'_, F> {
             let name = warehouse_name(subdir::file_name(&settled.name), &sha256, IngestId(0), taken);
             let warehouse_path = partition.join(&name);
             if !self.taken.contains(&warehouse_path) && self.is_free(&partition, &name)? {
-                self.planned.insert(sha256, warehouse_path.clone());
+                self.planned.insert(key, warehouse_path.clone());
                 self.taken.push(warehouse_path.clone());
                 return Ok(Forecast::Ready { path, warehouse_path });
             }

@@ -4,6 +4,7 @@
 //! begun.
 
 mod file_systems;
+mod identity;
 pub mod places;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::time::Instant;
 use crate::Error;
 use crate::fs::{self, DIR_MODE, Fs};
 use crate::journal::index::Index;
-use crate::journal::record::{Settings, Validation};
+use crate::journal::record::{Identity, Settings, Validation};
 use crate::journal::replay::{Ending, Replayed};
 use crate::journal::{self, Journal, Opening};
 use crate::metrics::Metrics;
@@ -45,6 +46,8 @@ pub struct Options {
     pub require_checksum: bool,
     /// In which directory of the warehouse a file is published.
     pub layout: Layout,
+    /// By what two files are one and the same, and what happens to empty ones. Replaced as the three above.
+    pub identity: Identity,
     /// Where files go that cannot be ingested; None: they stay in staging.
     pub quarantine: Option<Quarantine>,
     /// The risks that the operator accepts.
@@ -75,7 +78,13 @@ pub struct Engine<F: Fs> {
 ///
 /// # Errors
 /// A start would be refused.
-pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: Accepts) -> Result<Index, Error> {
+pub fn foresee<F: Fs>(
+    fs: &F,
+    state_path: &Path,
+    settings: &Settings,
+    identity: Identity,
+    accepts: Accepts,
+) -> Result<Index, Error> {
     let mut index = Index::default();
     let replayed = journal::read(fs, state_path, &mut index)?;
     let begins = match &replayed {
@@ -83,6 +92,7 @@ pub fn foresee<F: Fs>(fs: &F, state_path: &Path, settings: &Settings, accepts: A
         None => Beginning { state_path, index: &index, store: None, next_lsn: Lsn(1), is_mended: false },
     };
     places::check(fs, &begins, settings, accepts)?;
+    identity::check(&index, identity, accepts)?;
     if let Some(store) = replayed.and_then(|replayed| replayed.store()) {
         relocate::foresee(fs, &store, &mut index, settings)?;
     }
@@ -122,6 +132,7 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
         validate: options.validate,
         require_checksum: options.require_checksum,
         layout: places::arrange(fs, options.layout, &settings),
+        identity: options.identity,
         notes: Arc::default(),
         copy_all: AtomicBool::new(handling.copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
@@ -168,6 +179,7 @@ fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error
         (options.validate, options.require_checksum) = (rules.validation, rules.require_checksum);
         options.quarantine = rules.quarantine.clone().map(Quarantine::at_once);
         options.layout = Layout::new(index.layout().clone())?;
+        options.identity = index.identity().unwrap_or_default();
     }
     let known = || index.settings().map(|known| (**known).clone());
     let Some(settings) = options.settings.take().or_else(known) else {
@@ -177,7 +189,8 @@ fn begin<F: Fs>(fs: &F, options: &mut Options) -> Result<Option<Begun<F>>, Error
     let begins = Beginning::new(&options.state_path, &index, &opening.replayed);
     let checked = staging
         .map_or_else(|| lock_input(fs, &settings), Ok)
-        .and_then(|staging| Ok((staging, places::check(fs, &begins, &settings, options.accepts)?)));
+        .and_then(|staging| Ok((staging, places::check(fs, &begins, &settings, options.accepts)?)))
+        .and_then(|checked| identity::check(&index, options.identity, options.accepts).map(|()| checked));
     let (staging, accepts) = match checked {
         Ok(checked) => checked,
         Err(error) => {

@@ -91,6 +91,21 @@ pub enum Error {
         /// The marker that is missing.
         marker: PathBuf,
     },
+    /// Two files are to be the same by something else than until now.
+    #[error(
+        "--identity {now}: until now, this journal has worked with --identity {known}. Nothing was modified. To change it, start \
+         once with --new-identity: files that come from then on are compared only with those that were ingested with --identity \
+         {now}. So the contents that are in the warehouse with --identity {known} do not count any more: {what_follows}. \
+         Duplicates that were kept in staging stay there"
+    )]
+    IdentityDiffers {
+        /// What it was.
+        known: &'static str,
+        /// What was given.
+        now: &'static str,
+        /// What happens to contents that are in the warehouse.
+        what_follows: &'static str,
+    },
     /// A directory that contains half-done files is missing.
     #[error("{} is missing, and it contains half-done files: mount it{hint} and start again ({source})", path.display())]
     NotMounted {
@@ -164,6 +179,7 @@ impl Error {
             | Error::Layout(_)
             | Error::Usage(_)
             | Error::MarkerMissing { .. }
+            | Error::IdentityDiffers { .. }
             | Error::NotMounted { .. }
             | Error::Unsuited { .. } => 2,
             Error::InputLocked { .. } => 4,

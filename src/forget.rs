@@ -13,7 +13,7 @@ use crate::journal::index::Index;
 use crate::journal::ingest::{Ingest, Original};
 use crate::journal::report::{FileReport, JournalReport};
 use crate::log;
-use crate::types::{Lsn, Sha256};
+use crate::types::{Key, Lsn, Sha256};
 
 /// What the operator asked for.
 pub enum Wanted {
@@ -44,7 +44,7 @@ impl Wanted {
 
     fn is_meant(&self, entry: &FileReport, index: &Index) -> bool {
         match self {
-            Wanted::Content(sha256) => entry.sha256 == Some(*sha256),
+            Wanted::Content(sha256) => entry.sha256() == Some(*sha256),
             Wanted::Path(path) => {
                 // Lines of a manifest contain the paths of their time.
                 let now = index.relocations().now(Lsn(0), path);
@@ -65,14 +65,15 @@ pub fn choose<F: Fs>(
     state_path: &Path,
     index: &Index,
     wanted: &[Wanted],
-) -> Result<BTreeMap<Sha256, FileReport>, Error> {
+) -> Result<BTreeMap<Key, FileReport>, Error> {
     let mut report = JournalReport::default();
     journal::read(fs, state_path, &mut report)?;
-    let mut matching: Vec<Vec<Sha256>> = vec![Vec::new(); wanted.len()];
+    let mut matching: Vec<Vec<(Key, Sha256)>> = vec![Vec::new(); wanted.len()];
     let damage = report.files(&mut |entry, _| {
         for (wanted, matching) in wanted.iter().zip(&mut matching) {
-            let is_new = |sha256: &Sha256| wanted.is_meant(&entry, index) && !matching.contains(sha256);
-            let found = entry.sha256.filter(is_new);
+            let found = entry.content.map(|(sha256, key)| (key, sha256));
+            let is_new = |found: &(Key, Sha256)| wanted.is_meant(&entry, index) && !matching.contains(found);
+            let found = found.filter(is_new);
             matching.extend(found);
         }
     })?;
@@ -81,31 +82,43 @@ pub fn choose<F: Fs>(
     }
     let mut chosen = BTreeMap::new();
     for (wanted, matching) in wanted.iter().zip(matching) {
-        let (sha256, original) = only_one(index, &wanted.text(), matching)?;
-        check_done(state_path, index, &wanted.text(), &sha256, &original)?;
-        chosen.insert(sha256, (original.ingest_id, None));
+        let (key, original) = only_one(index, &wanted.text(), matching)?;
+        check_done(state_path, index, &wanted.text(), &key, &original)?;
+        chosen.insert(key, (original.ingest_id, None));
     }
     report.files(&mut |entry, _| {
-        if let Some((id, found)) = entry.sha256.and_then(|sha256| chosen.get_mut(&sha256))
+        if let Some((id, found)) = entry.key().and_then(|key| chosen.get_mut(&key))
             && entry.id == *id
         {
             *found = Some(entry);
         }
     })?;
-    Ok(chosen.into_iter().filter_map(|(sha256, (_, entry))| Some((sha256, entry?))).collect())
+    Ok(chosen.into_iter().filter_map(|(key, (_, entry))| Some((key, entry?))).collect())
 }
 
-/// The only one of these contents that is remembered.
-fn only_one(index: &Index, what: &str, matching: Vec<Sha256>) -> Result<(Sha256, Original), Error> {
+/// The only one of these keys that is remembered.
+fn only_one(index: &Index, what: &str, matching: Vec<(Key, Sha256)>) -> Result<(Key, Original), Error> {
     let mut known = Vec::new();
-    for sha256 in matching {
-        known.extend(index.original(&sha256)?.map(|original| (sha256, original)));
+    for (key, sha256) in matching {
+        known.extend(index.original(&key)?.map(|original| (key, sha256, original)));
     }
     match known.len() {
         0 => Err(Error::Usage(format!("{what}: no content is remembered for it"))),
-        1 => Ok(known.remove(0)),
+        1 => {
+            let (key, _, original) = known.remove(0);
+            Ok((key, original))
+        }
+        // A content is remembered once for each name: only the place in the warehouse is certain to be one file's.
+        _ if known.iter().any(|(key, sha256, _)| key.0 != sha256.0) => {
+            let all: Vec<String> =
+                known.iter().map(|(.., original)| log::path_text(&original.warehouse_path)).collect();
+            let all = all.join(" ");
+            Err(Error::Usage(format!(
+                "{what}: several files are remembered for it (--identity name+content), give one: {all}"
+            )))
+        }
         _ => {
-            let all: Vec<String> = known.iter().map(|(sha256, _)| sha256.to_string()).collect();
+            let all: Vec<String> = known.iter().map(|(_, sha256, _)| sha256.to_string()).collect();
             Err(Error::Usage(format!(
                 "{what}: several contents were at this path, give one of them: {}",
                 all.join(" ")
@@ -115,11 +128,8 @@ fn only_one(index: &Index, what: &str, matching: Vec<Sha256>) -> Result<(Sha256,
 }
 
 /// Refuses a content of which a file is half done.
-fn check_done(state_path: &Path, index: &Index, what: &str, sha256: &Sha256, original: &Original) -> Result<(), Error> {
-    let uses = |ingest: &&Ingest| {
-        ingest.id == original.ingest_id
-            || ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256)
-    };
+fn check_done(state_path: &Path, index: &Index, what: &str, key: &Key, original: &Original) -> Result<(), Error> {
+    let uses = |ingest: &&Ingest| ingest.id == original.ingest_id || ingest.refers_to() == Some(*key);
     let Some(open) = index.open().find(uses) else { return Ok(()) };
     let (id, path) = (open.id, state_path.display());
     Err(Error::Usage(format!(

@@ -1,8 +1,8 @@
 //! Rebuilds a lost journal from the manifests.
 //!
 //! Invariants:
-//! - Every content that a line lists is known afterwards, whether its file is still in the warehouse or not; if several
-//!   lines list a content, the newest counts.
+//! - Every content that a line lists is known afterwards, whether its file is still in the warehouse or not, under its name
+//!   if the line has one; if several lines list it, the newest counts.
 //! - No ingest id occurs twice: where lines of several ingestors have the same id, the oldest keeps it.
 //! - A manifest that cannot be read ends the rebuild: no journal is made that lacks what one of them lists.
 //! - Manifests and warehouse are only read.
@@ -16,6 +16,7 @@ use crate::audit::{self, Plan, Summary, Table, Watch};
 use crate::fs::Fs;
 use crate::journal::clock::instants_before;
 use crate::journal::rebuild::Rebuild;
+use crate::journal::record::SameBy;
 use crate::journal::snapshot::Row;
 use crate::pipeline::manifest::hours::Unread;
 use crate::pipeline::manifest::read::Listed;
@@ -82,8 +83,13 @@ fn unless_unread(unread: &mut Vec<Unread>) -> Result<(), Error> {
 /// a new id.
 fn fill<F: Fs>(fs: &F, table: &Table, rebuild: &mut Rebuild<F>, watch: &Watch<'_>) -> Result<(u64, u64), Error> {
     let entries = table.entries();
-    let newest = |line: &usize| entries.get(line + 1).is_none_or(|next| next.sha256 != entries[*line].sha256);
+    let newest = |line: &usize| entries.get(line + 1).is_none_or(|next| next.key != entries[*line].key);
     let lines: Vec<u32> = (0..entries.len()).filter(newest).map(|line| line as u32).collect();
+    // The newest line shows what the lost journal has worked with.
+    let newest = entries.iter().max_by_key(|entry| (entry.ingested_at(), entry.id));
+    if newest.is_some_and(|entry| table.has_name(entry)) {
+        rebuild.set_same_by(SameBy::NameAndContent);
+    }
     let new_ids = new_ids(table, &lines);
     let listed_at = listed_at(table, fs.now());
     let (count, mut added) = (lines.len(), 0);
@@ -137,6 +143,7 @@ fn listed_at(table: &Table, now: UnixMillis) -> Vec<UnixMillis> {
 fn row(listed: Listed, new_id: Option<IngestId>, manifested_at: UnixMillis) -> Row {
     let ingest_id = new_id.unwrap_or(listed.ingest_id);
     Row {
+        key: listed.key(),
         sha256: listed.sha256,
         ingest_id,
         lsn: Lsn(ingest_id.0).plus(RECORDS_A_FILE),

@@ -65,6 +65,18 @@ impl Sha256 {
     }
 }
 
+/// What two files have in common that are one and the same to the ingestor: the SHA-256 of their content, or a digest of
+/// their name and that SHA-256 (`--identity`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub [u8; 32]);
+
+impl From<Sha256> for Key {
+    /// The key by content alone.
+    fn from(sha256: Sha256) -> Key {
+        Key(sha256.0)
+    }
+}
+
 /// How a checksum is computed; a later variant is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

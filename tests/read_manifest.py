@@ -31,7 +31,8 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 # The keys in the order of the page's table.
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
-    "path", "path_base64", "subdir", "subdir_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path",
+    "path", "path_base64", "subdir", "subdir_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime",
+    "warehouse_path",
     "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
@@ -71,7 +72,6 @@ def constant(text):
 
 
 def exact_bytes(line, key):
-    """The bytes of a path, or of a part of one."""
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:
@@ -176,13 +176,17 @@ def parse(raw, hour=None):
     must(integer(line["mtime"], I64_MIN, I64_MAX), "mtime is no number")
     at = instant(line["ingested_at"])
     must(hour is None or at.strftime("%Y/%m/%d/%H") == hour, "it stands in the manifest of another hour")
-    source = exact_path(line, "path")
+    path = exact_path(line, "path")
     must("subdir" in line or "subdir_base64" not in line, "subdir_base64 without subdir")
     if "subdir" in line:
         subdir = exact_bytes(line, "subdir")
         parts = subdir.split(b"/")
         must(all(part not in (b"", b".", b"..") for part in parts) and b"\0" not in subdir, "subdir is no relative path")
-        must(source.rsplit(b"/", 1)[0].endswith(b"/" + subdir), "path is not in subdir")
+        must(path.rsplit(b"/", 1)[0].endswith(b"/" + subdir), "path is not in subdir")
+    if "name" in line:
+        name = exact_bytes(line, "name")
+        must(name != b"" and path.endswith(b"/" + name), "name is not the end of path")
+    must("name" in line or "name_base64" not in line, "name_base64 without name")
     for name in exact_path(line, "warehouse_path").split(b"/")[:-1]:
         day = name.decode("utf-8", "replace")
         must(not day.startswith(DAY) or day == f"{DAY}{at:%Y-%m-%d}", "it names the partition of another day")
@@ -265,8 +269,9 @@ class Reader:
 
 
 def check_together(lines):
-    """Checks that no file has two lines; nor, as long as nothing was forgotten, a content."""
-    for what in [("journal", "ingest_id"), ("journal", "sha256"), ("warehouse_path", "warehouse_path_base64")]:
+    """Checks that no file has two lines; nor, as long as nothing was forgotten, a content, under its name if it has one."""
+    by_content = ("journal", "sha256", "name", "name_base64")
+    for what in [("journal", "ingest_id"), by_content, ("warehouse_path", "warehouse_path_base64")]:
         known = set()
         for line in lines:
             value = tuple(line.get(key) for key in what)
@@ -319,6 +324,9 @@ def good_lines():
     yield written(GOOD | ODD_BELOW)
     yield written(GOOD | {"warehouse_path": "/warehouse/source=a%3Db/event_date=2026-01-02/orders.csv"})
     yield written(GOOD | {"warehouse_path": "/warehouse/source=crm/ingest_date=2026-11-23/orders.csv"})
+    yield written(GOOD | {"name": "orders.csv"})
+    yield written(GOOD | {"path": "/staging/sub/orders.csv", "name": "sub/orders.csv"})
+    yield written(GOOD | ODD | {"name": "o\ufffd.csv", "name_base64": base64.b64encode(b"o\xff.csv").decode()})
     yield written(GOOD | {"verified_by": "md5", "path": '/staging/a"\\\n\x7f\u2028é.csv', "inode": U64_MAX})
 
 
@@ -352,6 +360,11 @@ def bad_lines():
         ("path_base64", base64.b64encode(b"/staging/orders.csv").decode()),
         ("path_base64", 7),
         ("warehouse_path_base64", "!"),
+        ("name", "order.csv"),
+        ("name", "rders.csv"),
+        ("name", ""),
+        ("name", None),
+        ("name_base64", base64.b64encode(b"o\xff.csv").decode()),
     ]:
         line = GOOD | {key: value}
         raw = written(line) if key in KEYS else json.dumps(line, separators=(",", ":")).encode()
@@ -422,8 +435,11 @@ def self_test():
             sys.exit(f"read_manifest: not refused: {what}: {raw[:400]}")
     line = written(GOOD) + b"\n"
     other = written(GOOD | {"ingest_id": 7, "sha256": "0" * 64, "warehouse_path": GOOD["warehouse_path"] + "x"}) + b"\n"
-    fine = [[line], [line, line + other], [b"", line], [line + other[:9], line + other], [line + other[:70]]]
+    second = {"path": "/staging/o.csv", "name": "o.csv", "ingest_id": 8, "warehouse_path": GOOD["warehouse_path"] + "y"}
+    named = [written(GOOD | {"name": "orders.csv"} | more) + b"\n" for more in ({}, second)]
+    fine = [[b"".join(named)], [line], [line, line + other], [b"", line], [line + other[:9], line + other], [line + other[:70]]]
     wrong = [
+        [named[1] + named[1].replace(b'"ingest_id":8', b'"ingest_id":9').replace(b"csvy", b"csvz")],
         [line + line],
         [line + other, line],
         [line, other + line],

@@ -113,6 +113,7 @@ impl File {
     /// The row of the file in a snapshot.
     pub fn row(&self, id: IngestId) -> Row {
         Row {
+            key: self.sha256.into(),
             sha256: self.sha256,
             ingest_id: id,
             lsn: Lsn(id.0 + 3),

@@ -55,7 +55,7 @@ fn numbers(scale: &Scale, expected: bool, known: u64, round: u64) -> Range<u64> 
 
 pub fn measure(scale: &Scale, large: &Path, database: &Path, table: &mut Table) {
     let ours = Ours::open(large);
-    let is_known = |hash: &Sha256| ours.state.original(hash).unwrap().is_some();
+    let is_known = |hash: &Sha256| ours.state.original(&(*hash).into()).unwrap().is_some();
     let sqlite = Sqlite::open(database);
     let in_sqlite = |hash: &Sha256| sqlite.find(hash).is_some();
     for (what, expected, max) in [("unknown", false, MISS_MICROSECONDS_MAX), ("known", true, HIT_MICROSECONDS_MAX)] {
@@ -82,7 +82,7 @@ fn against_column(scale: &Scale, large: &Path, table: &mut Table) {
         (0..scale.large.min(1000)).all(|number| column.has(data::prefix(number))),
         "the column finds what is there"
     );
-    let in_index = |hash: &Sha256| snapshot.find(hash).unwrap().is_some();
+    let in_index = |hash: &Sha256| snapshot.find(&(*hash).into()).unwrap().is_some();
     let [times, others] = microseconds(scale, false, [(scale.large, &in_index), (scale.large, &in_column)]);
     let (time, column_time) = (median(&times), median(&others));
     let (bytes, column_bytes) = (snapshot.memory_bytes() as u64, column.bytes());

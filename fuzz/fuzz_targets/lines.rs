@@ -65,6 +65,7 @@ fn assert_read(line: &[u8]) {
     let Some(seen) = seen else { panic!("it is no line, but taken for {found:?}") };
     let found = Said {
         path: found.source_path.into_os_string().into_vec(),
+        name: found.name.map(|name| name.into_encoded_bytes()),
         sha256: found.sha256.hex(),
         device: found.device,
         inode: found.inode,

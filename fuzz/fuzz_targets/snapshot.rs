@@ -86,14 +86,14 @@ fn says(snapshot: &Snapshot, whole: &Whole) {
         // Reading a single row costs a whole block.
         if whole.rows.len() < 16 || index % 8 == 3 {
             assert_eq!(snapshot.row(index as u32).unwrap().as_ref(), Some(&row));
-            assert_eq!(snapshot.find(&row.sha256).unwrap().as_ref(), Some(&row));
+            assert_eq!(snapshot.find(&row.key).unwrap().as_ref(), Some(&row));
         }
     }
     assert_eq!(rows.next_row().unwrap(), None);
     assert_eq!(snapshot.row(whole.rows.len() as u32).unwrap(), None);
     for sha256 in known_contents() {
-        let is_there = whole.rows.binary_search_by(|row| row.sha256.cmp(&sha256.0)).is_ok();
-        assert_eq!(snapshot.find(&sha256).unwrap().is_some(), is_there);
+        let is_there = whole.rows.binary_search_by(|row| row.key.cmp(&sha256.0)).is_ok();
+        assert_eq!(snapshot.find(&sha256.into()).unwrap().is_some(), is_there);
     }
     let mut survivors = Vec::new();
     snapshot
@@ -111,6 +111,7 @@ fn plain(row: &Row) -> oracle::Row {
     let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
     let (found, manifested) = (row.discovered_at.0, row.manifested_at.0);
     oracle::Row {
+        key: row.key.0,
         sha256: row.sha256.0,
         numbers: [found, row.ingest_id.0, row.lsn.0, row.device, row.inode, row.size, manifested],
         mtime: row.mtime_sec,
@@ -136,8 +137,8 @@ fn does_not_panic(snapshot: &Snapshot) {
     }
     let anything = [[0; 32], [0xff; 32]].map(Sha256);
     for sha256 in known_contents().step_by(4).chain(anything) {
-        if let Ok(Some(row)) = snapshot.find(&sha256) {
-            assert_eq!(row.sha256, sha256);
+        if let Ok(Some(row)) = snapshot.find(&sha256.into()) {
+            assert_eq!(row.key.0, sha256.0);
         }
     }
     let _ = snapshot.survivors(&mut |_, _, _| Ok(()));
@@ -197,7 +198,7 @@ fn answers(state: &Index) -> Result<Answers, Refusal> {
         open: state.open().cloned().collect(),
         kept,
         originals: known_contents()
-            .map(|sha256| state.original(&sha256).map_err(|error| refusal(&error)))
+            .map(|sha256| state.original(&sha256.into()).map_err(|error| refusal(&error)))
             .collect::<Result<_, _>>()?,
     })
 }

@@ -5,8 +5,8 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Hashed, HeaderFault,
+    Identity, KeptGone, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
     SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
@@ -189,7 +189,7 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
             target: "/quarantine/5.csv".into(),
         }),
         Record::QuarantineDone(id(11)),
-        Record::Forgotten(sha256),
+        Record::Forgotten(sha256.into()),
         Record::Rules(Rules {
             quarantine: Some("/quarantine".into()),
             validation: Some(Validation { comment: Some(b'#'), skip_rows: 258, refuse: true, ..Validation::default() }),
@@ -207,6 +207,7 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
             old_lsn: Lsn(first_lsn + 10),
         }),
         Record::KeptGone(KeptGone { device: 1, inode: 4 }),
+        Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Quarantine }),
         Record::Relocated(Relocated { old: "/warehouse".into(), new: "/elsewhere".into() }),
         Record::Layout(LayoutRule {
             template: "source={source}/{ingest_date}".to_owned(),

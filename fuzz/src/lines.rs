@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 /// The keys of a line that readers use; others are accepted with any value.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "path",
     "path_base64",
     "subdir",
@@ -22,6 +22,8 @@ const KEYS: [&str; 13] = [
     "ingest_id",
     "ingested_at",
     "journal",
+    "name",
+    "name_base64",
 ];
 /// The longest path.
 const PATH_BYTES_MAX: usize = 4096;
@@ -31,6 +33,7 @@ const BASE64_DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     pub path: Vec<u8>,
+    pub name: Option<Vec<u8>>,
     pub sha256: String,
     pub device: u64,
     pub inode: u64,
@@ -79,13 +82,27 @@ impl Members {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    fn path(&self, key: &str) -> Option<Vec<u8>> {
+    fn bytes(&self, key: &str) -> Option<Vec<u8>> {
         let text = self.get(key)?.as_str()?;
-        let path = match self.get(&format!("{key}_base64")) {
+        Some(match self.get(&format!("{key}_base64")) {
             None | Some(Value::Null) => text.as_bytes().to_vec(),
             Some(exact) => base64(exact.as_str()?.as_bytes())?,
-        };
-        is_path(&path).then_some(path)
+        })
+    }
+
+    fn path(&self, key: &str) -> Option<Vec<u8>> {
+        self.bytes(key).filter(|path| is_path(path))
+    }
+
+    /// A name is the end of the path, after a slash. The outer None: it is not valid; the inner None: there is none.
+    fn name(&self, path: &[u8]) -> Option<Option<Vec<u8>>> {
+        if matches!(self.get("name"), None | Some(Value::Null)) {
+            let is_text = |exact: &Value| exact.is_string() || exact.is_null();
+            return self.get("name_base64").is_none_or(is_text).then_some(None);
+        }
+        let name = self.bytes("name")?;
+        let above = path.strip_suffix(&name[..])?;
+        (!name.is_empty() && above.ends_with(b"/")).then_some(Some(name))
     }
 }
 
@@ -160,8 +177,10 @@ pub fn read(line: &[u8]) -> Option<Said> {
     }
     let sha256 = members.get("sha256")?.as_str()?;
     let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let path = members.path("path")?;
     Some(Said {
-        path: members.path("path")?,
+        name: members.name(&path)?,
+        path,
         sha256: is_digest.then(|| sha256.to_ascii_lowercase())?,
         device: number("device")?,
         inode: number("inode")?,

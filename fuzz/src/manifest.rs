@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use csv_ingestor::journal::record::{DuplicateAction, Settings};
+use csv_ingestor::journal::record::{DuplicateAction, KeyRule, Settings};
 use csv_ingestor::journal::ingest::{Ingest, Target};
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::pipeline::manifest::{self, LINE_BYTES_MAX};
@@ -66,6 +66,7 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
         }),
         source_path,
         sidecar: None,
+        key_rule: KeyRule::default(),
         settings: Arc::new(settings),
         duplicate: None,
         profiled: None,

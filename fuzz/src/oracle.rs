@@ -127,7 +127,7 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), steps (`k`), `(` optional
+/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), id`e`ntity, steps (`k`), `(` optional
 /// fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
     let mut skipping = false;
@@ -149,7 +149,8 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             'f' => faults(rest)?,
             'v' => (1..=5).contains(rest.first()?).then_some(1)?,
             'z' => (rest.is_empty() || *rest == [1]).then_some(rest.len())?,
-            'c' => (1..=4).contains(rest.first()?).then_some(1)?,
+            'c' => (1..=5).contains(rest.first()?).then_some(1)?,
+            'e' => (1..=2).contains(rest.first()?).then_some(1)?,
             't' => text(rest)?,
             'h' => {
                 let mut length = 2;
@@ -232,6 +233,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         18 => "kkn",
         20 => "pp",
         21 => "ns(n)(n)(h)(nt)f",
+        22 => "ea",
         24 => "t(t)",
         _ => return None,
     };

@@ -21,25 +21,25 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
 use crate::journal::snapshot::Row;
-use crate::types::Sha256;
+use crate::types::Key;
 
 /// Gets a row, and the lines that list its content.
 type OnRow<'a> = &'a mut dyn FnMut(&Row, Range<usize>) -> Result<(), Error>;
 
 impl<F: Fs> Audit<'_, '_, F> {
-    /// Iterates over the journal's rows and the lines together, content by content. `each` gets a row and the range of
-    /// the lines of its content; `lone` gets each line whose content the journal does not remember.
+    /// Iterates over the journal's rows and the lines together, key by key. `each` gets a row and the range of
+    /// the lines with its key; `lone` gets each line whose key the journal does not remember.
     fn side_by_side(&self, known: &Known, each: OnRow<'_>, lone: &mut dyn FnMut(usize)) -> Result<(), Error> {
         let entries = self.table.entries();
         let mut rows = known.rows(&self.table.relocations);
         let mut at = 0;
         while let Some(row) = rows.next_row()? {
             // Also for rows that are not compared: the journal knows the content of their lines.
-            while entries.get(at).is_some_and(|entry| entry.sha256 < row.sha256) {
+            while entries.get(at).is_some_and(|entry| entry.key < row.key) {
                 lone(at);
                 at += 1;
             }
-            let length = entries[at..].iter().take_while(|entry| entry.sha256 == row.sha256).count();
+            let length = entries[at..].iter().take_while(|entry| entry.key == row.key).count();
             if self.since.is_none_or(|since| row.discovered_at >= since) {
                 each(&row, at..at + length)?;
             }
@@ -155,7 +155,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         let Some(listed) = self.reread(entry) else { return };
         self.report(&Finding {
             ingest_id: Some(entry.id),
-            expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
+            expected: Content { size: Some(entry.size), sha256: Some(self.table.sha256(entry)) },
             lines: self.line_place(entry).into_iter().collect(),
             ..Finding::new(Kind::Contradiction, listed.warehouse_path, detail)
         });
@@ -175,6 +175,7 @@ impl<F: Fs> Audit<'_, '_, F> {
             state: FileState::Manifested,
             id,
             sha256,
+            key: row.key,
             size,
             discovered_at: row.discovered_at,
             warehouse_path: row.warehouse_path.clone(),
@@ -195,9 +196,10 @@ impl<F: Fs> Audit<'_, '_, F> {
 
     /// Queues a file without a line.
     fn look_at(&self, file: &OnItsWay, choice: Choice, dirs: &mut OpenDirs<'_, F>, queue: &mut Queue<F>) {
-        let &OnItsWay { sha256, size, id, .. } = file;
+        let OnItsWay { sha256, size, id, key, .. } = file;
+        let (sha256, size, id) = (*sha256, *size, *id);
         let (dir, name) = split(&file.warehouse_path);
-        let (name, hash) = (name.to_owned(), choice.takes(&sha256));
+        let (name, hash) = (name.to_owned(), choice.takes(key));
         match dirs.open(dir) {
             Ok(dir) => queue.push(Job { dir, name, sha256, size, id, line: None, number: None, hash }),
             Err(stray) => {
@@ -213,7 +215,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     pub(super) fn listed_twice(&self, known: Option<&Known>) -> u64 {
         let excused = self.same_contents(known);
         let is_reported = |one: u32, other: u32| {
-            self.table.entry(one).sha256 == self.table.entry(other).sha256 && self.owner(one) == self.owner(other)
+            self.table.entry(one).key == self.table.entry(other).key && self.owner(one) == self.owner(other)
         };
         for (one, other) in &self.table.same_place {
             if is_reported(*one, *other) {
@@ -240,7 +242,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     fn same_contents(&self, known: Option<&Known>) -> u64 {
         let entries = self.table.entries();
         let (mut at, mut excused) = (0, 0);
-        for lines in entries.chunk_by(|one, other| one.sha256 == other.sha256) {
+        for lines in entries.chunk_by(|one, other| one.key == other.key) {
             let first = at as u32;
             at += lines.len();
             if lines.len() == 1 {
@@ -249,10 +251,17 @@ impl<F: Fs> Audit<'_, '_, F> {
             let mut lines: Vec<u32> = (first..at as u32).collect();
             lines.sort_by_key(|line| self.owner(*line));
             for of_one in lines.chunk_by(|one, other| self.owner(*one) == self.owner(*other)) {
-                let counted = self.not_forgotten(known, &entries[first as usize].sha256, of_one);
+                let counted = self.not_forgotten(known, &entries[first as usize].key, of_one);
                 excused += (of_one.len() - counted.len()) as u64;
                 if counted.len() > 1 {
-                    self.report_twice(&counted, "this content");
+                    self.report_twice(
+                        &counted,
+                        if self.table.has_name(&entries[first as usize]) {
+                            "this name and content"
+                        } else {
+                            "this content"
+                        },
+                    );
                 }
             }
         }
@@ -266,12 +275,12 @@ impl<F: Fs> Audit<'_, '_, F> {
     }
 
     /// The lines of one content, without those from before it was forgotten.
-    fn not_forgotten(&self, known: Option<&Known>, sha256: &Sha256, lines: &[u32]) -> Vec<u32> {
+    fn not_forgotten(&self, known: Option<&Known>, key: &Key, lines: &[u32]) -> Vec<u32> {
         let Some(known) = known else { return lines.to_vec() };
         let last = lines.last().copied();
         let was_forgotten = |line: &u32| {
             let entry = self.table.entry(*line);
-            known.has_forgotten(sha256, entry.id, entry.ingested_at())
+            known.has_forgotten(key, entry.id, entry.ingested_at())
         };
         let counts = |line: &u32| Some(*line) == last || !was_forgotten(line);
         lines.iter().copied().filter(counts).collect()
@@ -295,7 +304,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         let detail = format!("{what} is in {} lines", lines.len());
         self.report(&Finding {
             ingest_id: Some(entry.id),
-            expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
+            expected: Content { size: Some(entry.size), sha256: Some(self.table.sha256(entry)) },
             lines: places.collect(),
             ..Finding::new(Kind::ListedTwice, listed.warehouse_path, detail)
         });
@@ -306,11 +315,11 @@ impl<F: Fs> Audit<'_, '_, F> {
     pub(super) fn judge_unknown(&mut self, lines: &[u32], known: &Known) -> Result<(), Error> {
         for line in lines {
             let entry = self.table.entry(*line);
-            if known.has_forgotten(&entry.sha256, entry.id, entry.ingested_at()) {
+            if known.has_forgotten(&entry.key, entry.id, entry.ingested_at()) {
                 self.summary.forgotten += 1;
                 continue;
             }
-            if known.knows(&entry.sha256)? {
+            if known.knows(&entry.key)? {
                 continue;
             }
             if !self.inputs.get(entry.input()).is_some_and(|input| input.is_known) {
@@ -325,7 +334,7 @@ impl<F: Fs> Audit<'_, '_, F> {
             let Some(listed) = self.reread(entry) else { continue };
             self.report(&Finding {
                 ingest_id: Some(entry.id),
-                expected: Content { size: Some(entry.size), sha256: Some(entry.sha256) },
+                expected: Content { size: Some(entry.size), sha256: Some(self.table.sha256(entry)) },
                 lines: self.line_place(entry).into_iter().collect(),
                 ..Finding::new(Kind::NotInJournal, listed.warehouse_path, detail)
             });

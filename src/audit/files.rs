@@ -146,7 +146,7 @@ impl<F: Fs> Checker<'_, '_, F> {
     fn fits(&self, job: &Job<F>, is_right: impl Fn(u64, Sha256) -> bool) -> bool {
         let of_line = |index: &u32| {
             let entry = self.table.entry(*index);
-            is_right(entry.size, entry.sha256)
+            is_right(entry.size, self.table.sha256(entry))
         };
         let rivals = job.line.and_then(|line| self.rivals.get(&self.table.entry(line).place));
         is_right(job.size, job.sha256) || rivals.is_some_and(|rivals| rivals.iter().any(of_line))

@@ -1,4 +1,4 @@
-//! The journal's knowledge for a comparison: every content that it remembers, in the order of the SHA-256, and the
+//! The journal's knowledge for a comparison: every content that it remembers, in the order of the keys, and the
 //! files on their way.
 //!
 //! Invariants: it only reads, without the lock; rows of a snapshot are streamed, not kept in memory.
@@ -19,7 +19,7 @@ use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::{Row, RowReader, Snapshot};
 use crate::journal::{self, Rejected};
-use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// What the journal knew when it was read.
 #[derive(Default)]
@@ -28,14 +28,14 @@ pub struct Known {
     rules: Index,
     snapshot: Option<Arc<Snapshot>>,
     history: History,
-    /// Files that were MANIFESTED since the snapshot; in the order of the SHA-256 once the whole journal is read.
+    /// Files that were MANIFESTED since the snapshot; in the order of the keys once the whole journal is read.
     recent: Vec<Row>,
     /// Staging directories of all settings in the journal.
     inputs: BTreeSet<PathBuf>,
     last_lsn: Lsn,
     /// Contents that the journal was told to forget, one by one, and up to which LSN; whether they have come again or
     /// not.
-    forgotten: HashMap<Sha256, Lsn>,
+    forgotten: HashMap<Key, Lsn>,
 }
 
 /// A file on its way.
@@ -43,6 +43,7 @@ pub(super) struct OnItsWay {
     pub(super) state: FileState,
     pub(super) id: IngestId,
     pub(super) sha256: Sha256,
+    pub(super) key: Key,
     pub(super) size: u64,
     pub(super) discovered_at: UnixMillis,
     pub(super) warehouse_path: PathBuf,
@@ -59,7 +60,7 @@ impl Known {
             return Ok(None);
         }
         known.forgotten = known.history.forgotten().collect();
-        known.recent.sort_by_key(|row| (row.sha256, row.lsn));
+        known.recent.sort_by_key(|row| (row.key, row.lsn));
         let moved: Vec<PathBuf> = known.inputs.iter().map(|input| known.relocations().now(Lsn(0), input)).collect();
         known.inputs.extend(moved);
         Ok(Some(known))
@@ -95,8 +96,8 @@ impl Known {
 
     /// True if the content of a file with this id, found complete at this instant, was forgotten since: because it was
     /// requested, or because it expired. A file that came after the record of that is not affected.
-    pub(super) fn has_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
-        let was_asked_for = self.forgotten.get(sha256).is_some_and(|forgotten| id.0 < forgotten.0);
+    pub(super) fn has_forgotten(&self, key: &Key, id: IngestId, ingested_at: UnixMillis) -> bool {
+        let was_asked_for = self.forgotten.get(key).is_some_and(|forgotten| id.0 < forgotten.0);
         was_asked_for || self.history.expired().excuses(Lsn(id.0), ingested_at)
     }
 
@@ -106,20 +107,20 @@ impl Known {
     }
 
     /// True if the journal remembers this content.
-    pub(super) fn knows(&self, sha256: &Sha256) -> Result<bool, journal::Error> {
-        Ok(self.rules.original(sha256)?.is_some())
+    pub(super) fn knows(&self, key: &Key) -> Result<bool, journal::Error> {
+        Ok(self.rules.original(key)?.is_some())
     }
 
     /// The files whose place in the warehouse is chosen, and that are not finished.
     pub(super) fn on_their_way(&self) -> impl Iterator<Item = OnItsWay> {
         let open = self.history.files().filter(|file| matches!(file.state, FileState::Hashed | FileState::Moved));
         open.filter_map(|file| {
-            let sha256 = file.sha256()?;
+            let (sha256, key) = (file.sha256()?, file.key()?);
             let hashed = file.hashed.as_ref()?;
             let warehouse_path = self.relocations().now(hashed.lsn, &hashed.value.warehouse_path);
             let found = &file.found.value;
             let (size, discovered_at) = (found.identity.size, found.discovered_at);
-            Some(OnItsWay { state: file.state, id: file.id, sha256, size, discovered_at, warehouse_path })
+            Some(OnItsWay { state: file.state, id: file.id, sha256, key, size, discovered_at, warehouse_path })
         })
     }
 
@@ -130,7 +131,7 @@ impl Known {
     }
 }
 
-/// The rows of the snapshot and those that came since, in the order of their SHA-256.
+/// The rows of the snapshot and those that came since, in the order of their keys.
 pub(super) struct Rows<'a> {
     older: Option<RowReader<'a>>,
     next_older: Option<Row>,
@@ -156,17 +157,17 @@ impl Rows<'_> {
             let recent = self
                 .recent
                 .first()
-                .filter(|recent| self.next_older.as_ref().is_none_or(|older| recent.sha256 <= older.sha256));
+                .filter(|recent| self.next_older.as_ref().is_none_or(|older| recent.key <= older.key));
             let Some(recent) = recent else {
                 let older = self.next_older.take();
                 self.advance()?;
                 return Ok(older);
             };
-            if self.next_older.as_ref().is_some_and(|older| older.sha256 == recent.sha256) {
+            if self.next_older.as_ref().is_some_and(|older| older.key == recent.key) {
                 self.advance()?;
             }
             self.recent = &self.recent[1..];
-            if self.recent.first().is_none_or(|next| next.sha256 != recent.sha256) {
+            if self.recent.first().is_none_or(|next| next.key != recent.key) {
                 return Ok(Some(recent.clone()));
             }
         }

@@ -92,7 +92,7 @@ pub fn audit<F: Fs>(
 
 /// Sets the totals of the progress.
 fn announce(watch: &Watch<'_>, table: &Table, choice: Choice) {
-    let chosen = table.entries().iter().filter(|entry| choice.takes(&entry.sha256));
+    let chosen = table.entries().iter().filter(|entry| choice.takes(&entry.key));
     // Sizes in lines may be wrong.
     let bytes = chosen.fold(0_u64, |bytes, entry| bytes.saturating_add(entry.size));
     watch.progress.bytes_total.store(bytes, Ordering::Relaxed);

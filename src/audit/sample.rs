@@ -3,7 +3,7 @@
 //! Invariant: the same seed selects the same contents among the same lines, in whatever order they come.
 
 use super::table::Entry;
-use crate::types::Sha256;
+use crate::types::Key;
 
 /// How many files are hashed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +37,7 @@ impl Choice {
             Sample::Percent(percent) => Some((percent / 100.0 * u64::MAX as f64) as u64),
             Sample::Count(count) if count >= entries.len() as u64 => Some(u64::MAX),
             Sample::Count(count) => {
-                let mut numbers: Vec<u64> = entries.iter().map(|entry| number(&entry.sha256, seed)).collect();
+                let mut numbers: Vec<u64> = entries.iter().map(|entry| number(&entry.key, seed)).collect();
                 Some(*numbers.select_nth_unstable(count as usize - 1).1)
             }
         };
@@ -50,15 +50,15 @@ impl Choice {
     }
 
     /// True if the content is to be hashed.
-    pub(super) fn takes(&self, sha256: &Sha256) -> bool {
-        self.limit.is_some_and(|limit| number(sha256, self.seed) <= limit)
+    pub(super) fn takes(&self, key: &Key) -> bool {
+        self.limit.is_some_and(|limit| number(key, self.seed) <= limit)
     }
 }
 
 /// A content's pseudo-random number under a seed (splitmix64).
-fn number(sha256: &Sha256, seed: u64) -> u64 {
+fn number(key: &Key, seed: u64) -> u64 {
     let mut front = [0; 8];
-    front.copy_from_slice(&sha256.0[..8]);
+    front.copy_from_slice(&key.0[..8]);
     let mut z = (u64::from_le_bytes(front) ^ seed).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -2,7 +2,7 @@
 //! position when they have to be reported.
 //!
 //! Invariants:
-//! - Entries are sorted by SHA-256, equal ones by age, the oldest first; a table does not change after it is built.
+//! - Entries are sorted by key, equal ones by age, the oldest first; a table does not change after it is built.
 //! - A place in the warehouse is identified by its directory (the same by whatever path; by its path if it must not be
 //!   opened) and its name, as a keyed hash of 64 bits. Two places with the same hash are distinguished before anything
 //!   is reported about them.
@@ -17,7 +17,7 @@ use crate::fs::Fs;
 use crate::journal::relocations::Relocations;
 use crate::pipeline::manifest::hours::Unread;
 use crate::pipeline::manifest::read::{self, Line, LinePlace, Lines, Listed};
-use crate::types::{IngestId, Sha256, UnixMillis};
+use crate::types::{IngestId, Key, Sha256, UnixMillis};
 
 /// The number of lines between two remembered offsets, so that a line's number is found without counting from the
 /// beginning.
@@ -32,8 +32,8 @@ const INPUTS_MAX: usize = u16::MAX as usize;
 /// One line.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// The content's SHA-256.
-    pub sha256: Sha256,
+    /// The file's key.
+    pub key: Key,
     /// The place in the warehouse.
     pub(super) place: u64,
     /// Bytes.
@@ -90,6 +90,8 @@ pub struct Table {
     pub(super) manifests: Vec<Manifest>,
     inputs: Vec<PathBuf>,
     input_numbers: HashMap<PathBuf, usize>,
+    /// The SHA-256 of each content whose key is another one: that of lines with a `name`.
+    contents: HashMap<Key, Sha256>,
     /// Ingest ids that occur in several lines.
     pub(super) repeated_ids: HashSet<u64>,
     /// Pairs of lines with the same place.
@@ -111,6 +113,7 @@ impl Default for Table {
             manifests: Vec::new(),
             inputs: Vec::new(),
             input_numbers: HashMap::new(),
+            contents: HashMap::new(),
             repeated_ids: HashSet::new(),
             same_place: Vec::new(),
             directories: KnownDirectories::new(),
@@ -167,8 +170,12 @@ impl Table {
             }
         };
         let place = self.directories.place_in(number, name);
+        let key = listed.key();
+        if listed.name.is_some() {
+            self.contents.insert(key, listed.sha256);
+        }
         self.entries.push(Entry {
-            sha256: listed.sha256,
+            key,
             place,
             size: listed.size,
             id: listed.ingest_id,
@@ -201,7 +208,7 @@ impl Table {
         self.entries.shrink_to_fit();
         self.entries.sort_unstable_by(|one, other| {
             let age = |entry: &Entry| (entry.ingested_at(), entry.id, entry.at);
-            one.sha256.cmp(&other.sha256).then_with(|| age(one).cmp(&age(other)))
+            one.key.cmp(&other.key).then_with(|| age(one).cmp(&age(other)))
         });
         let mut ids: Vec<u64> = self.entries.iter().map(|entry| entry.id.0).collect();
         ids.sort_unstable();
@@ -227,6 +234,16 @@ impl Table {
     /// The entry with that index.
     pub(super) fn entry(&self, index: u32) -> &Entry {
         &self.entries[index as usize]
+    }
+
+    /// The SHA-256 that the entry's line says.
+    pub(super) fn sha256(&self, entry: &Entry) -> Sha256 {
+        self.contents.get(&entry.key).copied().unwrap_or(Sha256(entry.key.0))
+    }
+
+    /// True if the entry's line has a name.
+    pub fn has_name(&self, entry: &Entry) -> bool {
+        self.contents.contains_key(&entry.key)
     }
 
     /// True if the line's id is not good, or another line has it as well.

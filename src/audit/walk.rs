@@ -80,14 +80,16 @@ impl<F: Fs> Audit<'_, '_, F> {
     ) -> Result<(Vec<Extra>, MetLines), Error> {
         let mut met = Met { choice, seen: MetLines::none(self.table.entries().len()), extras: Vec::new() };
         let (prefixes, listed) = (prefixes(known), self.table.directories.tops(self.warehouse));
-        let is_partition = |name: &OsStr| {
-            listed.contains(name) || prefixes.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix))
+        let is_partition = |name: &OsStr, kind: Option<FileKind>| {
+            let has_prefix = prefixes.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix));
+            // A link with another name is reported with the lines that lead through it.
+            has_prefix && kind == Some(FileKind::Symlink)
+                || kind.is_none_or(|kind| kind == FileKind::Directory) && (has_prefix || listed.contains(name))
         };
         let mut tops = Vec::new();
         for entry in self.fs.list(self.warehouse.root())? {
             let entry = entry?;
-            let is_dir = entry.kind.is_none_or(|kind| kind == FileKind::Directory || kind == FileKind::Symlink);
-            if is_dir && is_partition(&entry.name) {
+            if is_partition(&entry.name, entry.kind) {
                 tops.push(entry.name);
             }
         }
@@ -148,8 +150,8 @@ impl<F: Fs> Audit<'_, '_, F> {
                 continue;
             }
             let listed = self.table.entry(line);
-            let (sha256, size, id) = (listed.sha256, listed.size, listed.id);
-            let hash = met.choice.takes(&sha256);
+            let (sha256, size, id) = (self.table.sha256(listed), listed.size, listed.id);
+            let hash = met.choice.takes(&listed.key);
             queue.push(Job { dir: dir.clone(), name, sha256, size, id, line: Some(line), number: None, hash });
             if self.watch.is_stopped() {
                 break;
@@ -171,8 +173,8 @@ impl<F: Fs> Audit<'_, '_, F> {
         let mut dirs = OpenDirs::new(self.warehouse);
         let unread = self.table.read_all(self.fs, unseen, &mut |line, listed, number| {
             let entry = self.table.entry(line);
-            let hash = choice.takes(&entry.sha256);
-            let (sha256, size, id) = (entry.sha256, entry.size, entry.id);
+            let hash = choice.takes(&entry.key);
+            let (sha256, size, id) = (self.table.sha256(entry), entry.size, entry.id);
             let (dir, name) = split(&listed.warehouse_path);
             match dirs.open(dir) {
                 Ok(dir) => {

@@ -14,7 +14,7 @@ use super::run::{BoundArgs, ModeName, exclude, include};
 use super::sidecars::SidecarArgs;
 use super::tree::TreeArgs;
 use crate::Error;
-use crate::control::{self, RunningRules};
+use crate::control;
 use crate::engine::places::arrange;
 use crate::explain::{Answer, Context, explain};
 use crate::fs::real::RealFs;
@@ -80,17 +80,16 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         tree: arguments.tree.rules(),
     };
     // A running ingestor knows its own options.
-    let told = control::rules(&state_path);
-    // The journal has the layout of the last start.
-    let rule = told.as_ref().and_then(RunningRules::layout).unwrap_or_else(|| report.index.layout().clone());
-    let layout = match report.index.settings() {
-        Some(settings) => arrange(&fs, Layout::new(rule)?, settings),
-        None => Layout::new(rule)?,
-    };
-    let told = told.and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));
+    let told = control::rules(&state_path).and_then(|told| Some((told.names()?, told.require_checksum, told.bounds())));
     let are_rules_known = told.is_some();
     let (rules, require_checksum, bounds) =
         told.unwrap_or((given, arguments.require_checksum, arguments.bounds.bounds()));
+    // The journal has the layout of the last start.
+    let layout = Layout::new(report.index.layout().clone())?;
+    let layout = match report.index.settings() {
+        Some(settings) => arrange(&fs, layout, settings),
+        None => layout,
+    };
     let ask = |name: &OsStr| control::ask(&state_path, name);
     let context = Context {
         fs: &fs,

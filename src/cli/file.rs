@@ -29,10 +29,11 @@ pub(super) struct FileArgs {
 }
 
 /// Options that a file cannot give, and why. A file says what a source is; these belong to one start.
-const NOT_IN_A_FILE: [(&str, &str); 6] = [
+const NOT_IN_A_FILE: [(&str, &str); 7] = [
     ("config", "a file cannot refer to another one"),
     ("dry-run", ONE_START),
     ("help", ONE_START),
+    ("new-identity", ONE_RISK),
     ("new-journal", ONE_RISK),
     ("new-warehouse", ONE_RISK),
     ("once", ONE_START),

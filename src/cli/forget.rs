@@ -44,7 +44,7 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
     let (mut journal, _) = Journal::open(&fs, &state_path, &mut index)?;
     let chosen = forget::choose(&fs, &state_path, &index, &wanted);
     if let Ok(chosen) = &chosen {
-        let records: Vec<Record> = chosen.keys().map(|sha256| Record::Forgotten(*sha256)).collect();
+        let records: Vec<Record> = chosen.keys().map(|key| Record::Forgotten(*key)).collect();
         note_opening(&mut journal, &mut index)?;
         journal.append_all(&mut index, &records)?;
     }
@@ -54,7 +54,7 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
 }
 
 fn text_line(entry: &FileReport) -> String {
-    let sha256 = entry.sha256.map(|sha256| sha256.hex()).unwrap_or_default();
+    let sha256 = entry.sha256().map(|sha256| sha256.hex()).unwrap_or_default();
     let place = entry.warehouse_path.as_deref().map(path_text).unwrap_or_default();
     let (at, source) = (entry.created_at.rfc3339(), path_text(&entry.source_path));
     format!("forgotten: {sha256} (ingested {at} from {source}); its file stays: {place}")
@@ -62,7 +62,7 @@ fn text_line(entry: &FileReport) -> String {
 
 fn json_line(entry: &FileReport) -> String {
     let line = json!({
-        "sha256": entry.sha256.map(|sha256| sha256.hex()),
+        "sha256": entry.sha256().map(|sha256| sha256.hex()),
         "ingest_id": entry.id,
         "ingested_at": entry.created_at.rfc3339(),
         "source_path": json_path(&entry.source_path).0,

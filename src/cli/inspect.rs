@@ -14,7 +14,7 @@ use crate::Error;
 use crate::fs::real::RealFs;
 use crate::journal::frame::FrameHeader;
 use crate::journal::lifecycle::FileState;
-use crate::journal::record::Record;
+use crate::journal::record::{Record, SameBy};
 use crate::journal::replay::Visitor;
 use crate::journal::report::{FileReport, FoundFile, JournalReport};
 use crate::journal::segment::SegmentHeader;
@@ -172,7 +172,7 @@ impl Filter {
             && self
                 .sha256
                 .as_ref()
-                .is_none_or(|prefix| file.sha256.is_some_and(|sha256| sha256.hex().starts_with(prefix)))
+                .is_none_or(|prefix| file.sha256().is_some_and(|sha256| sha256.hex().starts_with(prefix)))
     }
 }
 
@@ -188,7 +188,10 @@ fn json(entry: &FileReport) -> String {
     put("inode", json!(entry.inode));
     put("size", json!(entry.size));
     put("mtime", json!(entry.mtime_sec));
-    put("sha256", json!(entry.sha256.map(|sha256| sha256.hex())));
+    put("sha256", json!(entry.sha256().map(|sha256| sha256.hex())));
+    if entry.content.is_some_and(|(sha256, key)| sha256.0 != key.0) {
+        put("identity", json!(SameBy::NameAndContent));
+    }
     put("source_path", json!(source));
     if let Some(exact) = source_base64 {
         put("source_path_base64", json!(exact));
@@ -213,7 +216,7 @@ fn json(entry: &FileReport) -> String {
 }
 
 fn text(entry: &FileReport) -> String {
-    let sha256 = entry.sha256.map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
+    let sha256 = entry.sha256().map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
     let quarantined = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
     let target = match (quarantined, &entry.warehouse_path, entry.duplicate_of()) {
         (Some(quarantined), ..) => format!(" -> {} ({})", path_text(&quarantined.target), quarantined.cause.text()),

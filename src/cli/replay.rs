@@ -44,7 +44,7 @@ pub(super) struct ReplayArgs {
 pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
     log::start(LogLevel::Warn, LogFormat::Text);
     let state_path = std::path::absolute(&arguments.state_path)?;
-    let accepts = Accepts { journal: arguments.new_journal, warehouse: arguments.new_warehouse };
+    let accepts = Accepts { journal: arguments.new_journal, warehouse: arguments.new_warehouse, identity: true };
     // No journal is created here: a mistyped path must not look like a journal with nothing to do.
     let mut index = Index::default();
     let Some(replayed) = crate::journal::read(&RealFs::default(), &state_path, &mut index)? else {

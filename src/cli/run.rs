@@ -5,28 +5,26 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
-use serde_json::json;
 
 use super::audit::parse_concurrency;
 use super::file::FileArgs;
 use super::layout::{self, LayoutArgs};
-use super::output::{json_line, print_lines};
+use super::outlook::{forecast_json, forecast_text, left_text};
+use super::output::print_lines;
 use super::sidecars::SidecarArgs;
 use super::tree::TreeArgs;
 use crate::Error;
 use crate::config::{
-    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Quote, Selection, parse_address, parse_age,
-    parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
+    self, Completeness, Config, Extent, Logging, MetricsOptions, Paths, Placement, Quote, Selection, parse_address,
+    parse_age, parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
     parse_skip_rows,
 };
-use crate::daemon::{self, Left};
-use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
+use crate::daemon;
+use crate::dry_run;
 use crate::fs::real::RealFs;
-use crate::journal::record::{DuplicateAction, Validation};
+use crate::journal::record::{DuplicateAction, EmptyFiles, Identity, SameBy, Validation};
 use crate::limits::CONCURRENCY_MAX;
-use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
-use crate::pipeline::manifest::json_path;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
@@ -141,6 +139,13 @@ struct ContentArgs {
     /// and those whose sidecar has another checksum; on the staging directory's file system [default: they stay]
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_QUARANTINE")]
     quarantine: Option<PathBuf>,
+    /// What happens to a complete file of 0 bytes
+    #[arg(long, value_enum, default_value = "ingest", env = "CSV_INGESTOR_EMPTY")]
+    empty: EmptyName,
+    /// By what two files are one and the same, so that the second is a duplicate. With name+content, a file whose content
+    /// is the same every day is ingested each day under its own name. A change needs --new-identity
+    #[arg(long, value_enum, default_value = "content", env = "CSV_INGESTOR_IDENTITY")]
+    identity: IdentityName,
     /// Check files while they are hashed: UTF-8 without NUL, the same number of columns everywhere, quotes according to
     /// RFC 4180; .gz files are unpacked for it. Manifest lines get `rows`, `columns` and `header`
     #[arg(long, value_enum, value_name = "FORMAT", env = "CSV_INGESTOR_VALIDATE")]
@@ -186,6 +191,10 @@ struct RunningArgs {
     /// Start although warehouse or manifests lack the marks of this journal: they are new, and mounted. Give it once
     #[arg(long, env = "CSV_INGESTOR_NEW_WAREHOUSE", value_parser = BoolishValueParser::new())]
     new_warehouse: bool,
+    /// Start with another --identity than before: files are compared only with those that were ingested with it, so that
+    /// contents in the warehouse may be ingested again. Give it once
+    #[arg(long, env = "CSV_INGESTOR_NEW_IDENTITY", value_parser = BoolishValueParser::new())]
+    new_identity: bool,
     /// Print what would happen, and write nothing at all, anywhere
     #[arg(long, env = "CSV_INGESTOR_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
@@ -240,6 +249,25 @@ enum DuplicatesName {
     Move,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EmptyName {
+    /// Is ingested
+    Ingest,
+    /// Stays where it is, reported once
+    Keep,
+    /// Is moved to --quarantine
+    Quarantine,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum IdentityName {
+    /// Their content
+    Content,
+    /// Their name and their content
+    #[value(name = "name+content")]
+    NameAndContent,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ValidateName {
     /// Text with a header and delimiters, according to RFC 4180
@@ -260,6 +288,21 @@ impl ContentArgs {
             Some(_) => MalformedName::Quarantine,
             None => MalformedName::Mark,
         })
+    }
+
+    /// By what two files are one and the same, and what happens to empty ones.
+    fn identity(&self) -> Identity {
+        Identity {
+            same_by: match self.identity {
+                IdentityName::Content => SameBy::Content,
+                IdentityName::NameAndContent => SameBy::NameAndContent,
+            },
+            empty: match self.empty {
+                EmptyName::Ingest => EmptyFiles::Ingest,
+                EmptyName::Keep => EmptyFiles::Keep,
+                EmptyName::Quarantine => EmptyFiles::Quarantine,
+            },
+        }
     }
 
     /// How files are validated.
@@ -286,6 +329,10 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
             content.malformed() == MalformedName::Mark || content.quarantine.is_some(),
             "--malformed quarantine needs --quarantine DIR",
         ),
+        (
+            content.empty != EmptyName::Quarantine || content.quarantine.is_some(),
+            "--empty quarantine needs --quarantine DIR",
+        ),
         (content.csv_quote.0 != Some(content.csv_delimiter), "--csv-quote and --csv-delimiter must differ"),
         (content.csv_comment.is_none() || content.validate.is_some(), "--csv-comment needs --validate csv"),
         (content.csv_skip_rows.is_none() || content.validate.is_some(), "--csv-skip-rows needs --validate csv"),
@@ -308,9 +355,8 @@ fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
 pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
     let layout = LayoutArgs::from_arg_matches(matches).is_ok_and(|layout| layout.layout().is_err());
     let mut found: Vec<_> = layout.then_some(layout::CONFLICT).into_iter().collect();
-    match (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
-        (Ok(intake), Ok(content)) => found.extend(check(&intake, &content)),
-        _ => {}
+    if let (Ok(intake), Ok(content)) = (IntakeArgs::from_arg_matches(matches), ContentArgs::from_arg_matches(matches)) {
+        found.extend(check(&intake, &content));
     }
     found
 }
@@ -320,7 +366,7 @@ impl RunArgs {
         if let Some(conflict) = check(&self.intake, &self.content).first() {
             return Err(config::Error::Options((*conflict).to_owned()));
         }
-        let validate = self.content.validation();
+        let (validate, identity) = (self.content.validation(), self.content.identity());
         let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
@@ -339,7 +385,6 @@ impl RunArgs {
                 exclude: exclude(&intake.exclude)?,
                 tree: intake.tree.rules(),
             },
-            layout: layout.layout()?,
             paths: paths.check()?,
             completeness: Completeness {
                 mode: match intake.mode {
@@ -351,14 +396,18 @@ impl RunArgs {
                     OrderName::Oldest => Order::Oldest,
                     OrderName::Name => Order::Name,
                 }),
+                identity,
             },
             sidecars: intake.sidecars.names(),
             scan_interval: intake.scan_interval,
             concurrency,
-            duplicates: match content.duplicates {
-                DuplicatesName::Keep => DuplicateAction::Keep,
-                DuplicatesName::Remove => DuplicateAction::Remove,
-                DuplicatesName::Move => DuplicateAction::Move,
+            placement: Placement {
+                layout: layout.layout()?,
+                duplicates: match content.duplicates {
+                    DuplicatesName::Keep => DuplicateAction::Keep,
+                    DuplicatesName::Remove => DuplicateAction::Remove,
+                    DuplicatesName::Move => DuplicateAction::Move,
+                },
             },
             validate,
             require_checksum: content.require_checksum,
@@ -368,7 +417,11 @@ impl RunArgs {
                 (false, true) => Extent::Once,
                 (false, false) => Extent::Forever,
             },
-            accepts: Accepts { journal: running.new_journal, warehouse: running.new_warehouse },
+            accepts: Accepts {
+                journal: running.new_journal,
+                warehouse: running.new_warehouse,
+                identity: running.new_identity,
+            },
             logging: Logging { level: output.log_level, format: output.log_format },
             metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
         })
@@ -417,46 +470,4 @@ pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
         0 => Ok(()),
         failures => Err(Error::NotEveryFile(failures)),
     }
-}
-
-fn left_text(left: &Left) -> String {
-    match left {
-        Left::Waiting(path, why) => format!("WAITING: {} ({})", path_text(path), why.text()),
-        Left::Orphan(path) => format!("WAITING: {} ({ORPHAN_TEXT})", path_text(path)),
-        Left::Duplicate(path, Some(of)) => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
-        Left::Duplicate(path, None) => format!("DUPLICATE: {}", path_text(path)),
-        Left::Ignored(path, why) => format!("IGNORED: {} ({})", path_text(path), why.text()),
-        Left::MoreIgnored(more) => format!("IGNORED: {more} more"),
-    }
-}
-
-fn forecast_text(forecast: &Forecast) -> String {
-    match forecast {
-        Forecast::Ready { path, warehouse_path } => {
-            format!("READY: {} -> {}", path_text(path), path_text(warehouse_path))
-        }
-        Forecast::Duplicate { path, of } => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
-        Forecast::Waiting { path, reason } => format!("WAITING: {} ({reason})", path_text(path)),
-        Forecast::Ignored { path, why } => format!("IGNORED: {} ({})", path_text(path), why.text()),
-        Forecast::MoreIgnored { path: _, more } => format!("IGNORED: {more} more"),
-    }
-}
-
-fn forecast_json(forecast: &Forecast) -> String {
-    let path = json_path(forecast.path()).0;
-    let mut paths = vec![("path", forecast.path())];
-    let line = match forecast {
-        Forecast::Ready { warehouse_path, .. } => {
-            paths.push(("warehouse_path", warehouse_path));
-            json!({ "status": "READY", "path": path, "warehouse_path": json_path(warehouse_path).0 })
-        }
-        Forecast::Duplicate { of, .. } => {
-            paths.push(("original", of));
-            json!({ "status": "DUPLICATE", "path": path, "original": json_path(of).0 })
-        }
-        Forecast::Waiting { reason, .. } => json!({ "status": "WAITING", "path": path, "reason": reason }),
-        Forecast::Ignored { why, .. } => json!({ "status": "IGNORED", "path": path, "reason": why.text() }),
-        Forecast::MoreIgnored { more, .. } => json!({ "status": "IGNORED", "path": path, "more": more }),
-    };
-    json_line(line, &paths)
 }

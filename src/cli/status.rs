@@ -158,6 +158,7 @@ impl Status {
         });
         let counts = FileState::ALL.iter().map(|each| (each.text().to_owned(), index.count(*each).into()));
         let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
+        let identity = index.identity().unwrap_or_default();
         let mut told = json!({
             "state_path": path(&self.state_path),
             "running": self.pid.is_some(),
@@ -165,6 +166,8 @@ impl Status {
             "input": settings.map(|settings| path(&settings.input)),
             "warehouse": settings.map(|settings| path(&settings.warehouse)),
             "manifests": settings.map(|settings| path(&settings.manifests)),
+            "identity": identity.same_by,
+            "empty": identity.empty,
             "states": counts.collect::<serde_json::Map<_, _>>(),
             "remembered_files": self.files,
             "remembered_bytes": self.bytes,
@@ -195,6 +198,7 @@ impl Status {
             lines.push(format!("warehouse:   {}", path_text(&settings.warehouse)));
             lines.push(format!("manifests:   {}", path_text(&settings.manifests)));
         }
+        lines.push(format!("identity:    {}", index.identity().unwrap_or_default().same_by.text()));
         lines.push(format!("remembered:  {} files, {} bytes", self.files, self.bytes));
         for (what, entry) in [("oldest", &self.oldest), ("newest", &self.newest)] {
             if let Some(entry) = entry {

@@ -104,6 +104,7 @@ mod tests {
     use super::*;
     use crate::fs::sim::SimFs;
     use crate::heartbeat::Heartbeats;
+    use crate::journal::record::Identity;
     use crate::pipeline::scan::NameRules;
 
     /// Found in a review: a worker that had received nothing since the start counted as busy. After five minutes
@@ -120,6 +121,7 @@ mod tests {
             validate: None,
             require_checksum: false,
             layout: crate::pipeline::layout::Layout::default(),
+            identity: Identity::default(),
             notes: Arc::default(),
             copy_all: AtomicBool::new(false),
             leases_missing: AtomicBool::new(false),

@@ -209,8 +209,8 @@ impl Intake {
     /// The files that are left in staging, and why.
     pub(super) fn left(mut self, input: &Path, index: &Index) -> Result<Vec<Left>, Error> {
         let mut left = Vec::new();
-        for (name, sha256) in self.settle.take_kept() {
-            let original = index.original(&sha256)?.map(|original| original.warehouse_path.to_path_buf());
+        for (name, key) in self.settle.take_kept() {
+            let original = index.original(&key)?.map(|original| original.warehouse_path.to_path_buf());
             left.push(Left::Duplicate(input.join(&*name), original));
         }
         left.extend(self.settle.waiting().map(|(name, why)| Left::Waiting(input.join(&**name), why)));
@@ -397,7 +397,7 @@ fn settle(config: Option<&Config>, kept: &[Kept]) -> Settle {
     let mode = config.map_or(Mode::Stability(Duration::ZERO), |config| config.completeness.mode);
     let bounds = config.map_or_else(Bounds::default, |config| config.completeness.bounds);
     let busy_delay = config.map_or(FULL_DISK_RETRY, |config| config.scan_interval);
-    let recognizes = config.is_some_and(|config| config.duplicates == DuplicateAction::Keep);
+    let recognizes = config.is_some_and(|config| config.placement.duplicates == DuplicateAction::Keep);
     let mut settle = Settle::new(mode, busy_delay, kept.iter().copied().filter(|_| recognizes)).with_bounds(bounds);
     if let Some(config) = config {
         settle = settle.with_sidecars(config.name_rules().sidecars).in_order(config.completeness.order);

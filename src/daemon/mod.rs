@@ -38,6 +38,7 @@ use crate::fs::notify::{Hint, Inotify};
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::journal::index::Index;
+use crate::journal::record::{DEFAULT_TEMPLATE, Identity};
 use crate::journal::replay::Ending;
 use crate::limits;
 use crate::log;
@@ -97,7 +98,8 @@ fn run_as(
         names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,
-        layout: config.layout.clone(),
+        layout: config.placement.layout.clone(),
+        identity: config.completeness.identity,
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
@@ -140,6 +142,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         validate: None,
         require_checksum: false,
         layout: Layout::default(),
+        identity: Identity::default(),
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
@@ -329,9 +332,9 @@ fn log_started(config: &Config, recovered: &Recovered) {
         exclude = patterns(&config.selection.exclude),
         max_depth = config.selection.tree.map(|tree| tree.max_depth),
         cross_mounts = config.selection.tree.map(|tree| tree.cross_mounts),
-        layout = config.layout.rule().template.as_str(),
-        name_pattern = config.layout.rule().name_pattern.as_deref(),
-        duplicates = config.duplicates.text(),
+        layout = Some(config.placement.layout.rule().template.as_str()).filter(|template| *template != DEFAULT_TEMPLATE),
+        name_pattern = config.placement.layout.rule().name_pattern.as_deref(),
+        duplicates = config.placement.duplicates.text(),
         duplicates_dir = config.paths.duplicates.as_deref().map(path),
         quarantine = config.paths.quarantine.as_deref().map(path),
         validate = config.validate.map(|_| "csv"),
@@ -340,6 +343,8 @@ fn log_started(config: &Config, recovered: &Recovered) {
         csv_skip_rows = config.validate.map(|validate| validate.skip_rows),
         require_checksum = config.require_checksum,
         malformed = config.validate.map(|validate| if validate.refuse { "quarantine" } else { "mark" }),
+        identity = config.completeness.identity.same_by.text(),
+        empty = config.completeness.identity.empty.text(),
         remember = config.remember.map(|remember| tracing::field::display(humantime::format_duration(remember))),
         once = config.extent == Extent::Once,
         log_level = ?config.logging.level,

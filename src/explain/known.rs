@@ -43,7 +43,7 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
         None => answer,
     };
     let answer = answer
-        .with("sha256", entry.sha256.map(|sha256| sha256.hex()))
+        .with("sha256", entry.sha256().map(|sha256| sha256.hex()))
         .with("bytes", entry.size)
         .with("ingest_id", entry.id.0)
         .with("ingested_at", entry.created_at.rfc3339())
@@ -53,7 +53,7 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
         return Ok(answer);
     }
     let found = read::find(context.fs, &settings.manifests, entry.created_at, entry.id)?;
-    let line = found.into_iter().find(|(_, listed)| Some(listed.sha256) == entry.sha256);
+    let line = found.into_iter().find(|(_, listed)| Some(listed.sha256) == entry.sha256());
     Ok(match line {
         Some((place, _)) => answer.with_path("manifest", &place.manifest).with("manifest_line", place.number),
         None => answer.with("manifest", "its line was not found: csv-ingestor audit searches all manifests"),
@@ -93,7 +93,7 @@ pub(super) fn history(entries: &[&FileReport]) -> Value {
             "ingest_id": entry.id,
             "state": entry.state,
             "found_at": entry.created_at.rfc3339(),
-            "sha256": entry.sha256.map(|sha256| sha256.hex()),
+            "sha256": entry.sha256().map(|sha256| sha256.hex()),
         });
         let place = match entry.state {
             FileState::Quarantined => entry.quarantined.as_ref().map(|it| &it.target),

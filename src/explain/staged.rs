@@ -13,7 +13,7 @@ use crate::Error;
 use crate::control::StagedStatus;
 use crate::fs::{FileKind, Fs, Lease, Open};
 use crate::journal::lifecycle::FileState;
-use crate::journal::record::{DuplicateAction, Settings};
+use crate::journal::record::{DuplicateAction, EmptyFiles, KeyRule, SameBy, Settings};
 use crate::journal::report::FileReport;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
@@ -45,7 +45,7 @@ pub(super) fn explain<F: Fs>(
         return Ok(answer("UNKNOWN", "it is a directory in staging, and never removed: ask about the files in it"));
     }
     if let Some(kept) = context.report.index.kept_at(identity.key()).filter(|kept| kept.identity == identity) {
-        let original = context.report.index.original(&kept.sha256)?;
+        let original = context.report.index.original(&kept.key)?;
         let summary = match settings.duplicates {
             DuplicateAction::Keep => "its content is in the warehouse already; it stays here (--duplicates keep)",
             _ => {
@@ -265,9 +265,22 @@ fn complete<F: Fs>(
     if age(found, context.fs.now()) < context.bounds.min_age {
         return Ok(Answer::new(path, "WAITING", WhyNot::TooYoung.text()));
     }
-    if let Some(original) = context.report.index.original(&sha256)? {
+    let identity = context.report.index.identity().unwrap_or_default();
+    if found.size == 0 && identity.empty != EmptyFiles::Ingest {
+        let goes = match identity.empty {
+            EmptyFiles::Quarantine => "; an ingestor moves it to quarantine once it has been unchanged for long enough",
+            _ => "; it stays here until it grows",
+        };
+        return Ok(Answer::new(path, "WAITING", format!("{}{goes}", WhyNot::Empty.text())));
+    }
+    let key = KeyRule::new(identity.same_by, &settings.input, path).key(path, &sha256);
+    if let Some(original) = context.report.index.original(&key)? {
         let action = settings.duplicates.text();
-        let summary = format!("its content is in the warehouse already; an ingestor will {action} it");
+        let what = match identity.same_by {
+            SameBy::Content => "its content is",
+            SameBy::NameAndContent => "a file of its name and content is",
+        };
+        let summary = format!("{what} in the warehouse already; an ingestor will {action} it");
         return of_original(context, Answer::new(path, "DUPLICATE", summary), Some(original.ingest_id));
     }
     let summary = match context.report.index.rules().validation {

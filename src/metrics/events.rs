@@ -21,6 +21,11 @@ pub fn clock_jumped(jumped: &Jumped) {
     );
 }
 
+/// `empty_file_kept`: a file of 0 bytes stays in staging, as `--empty keep` says.
+pub fn empty_kept(path: &Path) {
+    tracing::info!(event = "empty_file_kept", path = log::path(path));
+}
+
 /// `relocated`: a directory is at another path than before.
 pub fn relocated(old: &Path, new: &Path) {
     tracing::warn!(event = "relocated", old = log::path(old), new = log::path(new));

@@ -62,6 +62,8 @@ label!(
         Malformed = "malformed",
         /// Its name does not fit --layout and --name-pattern.
         NoMatch = "no_match",
+        /// It has no bytes (--empty quarantine).
+        Empty = "empty",
         /// It is larger than --max-size.
         TooLarge = "too_large",
         /// It could not be copied or moved into the warehouse.
@@ -159,6 +161,7 @@ impl Label for QuarantineCause {
         QuarantineCause::ChecksumDiffers,
         QuarantineCause::Malformed,
         QuarantineCause::NoMatch,
+        QuarantineCause::Empty,
     ];
 
     fn text(self) -> &'static str {
@@ -177,6 +180,7 @@ impl From<QuarantineCause> for FailureReason {
             QuarantineCause::ChecksumDiffers => FailureReason::Checksum,
             QuarantineCause::Malformed => FailureReason::Malformed,
             QuarantineCause::NoMatch => FailureReason::NoMatch,
+            QuarantineCause::Empty => FailureReason::Empty,
         }
     }
 }

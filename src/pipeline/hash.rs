@@ -22,7 +22,7 @@ use super::sidecar::{Demand, FoundSums, Notes, SIDECAR_BYTES_MAX, Summer};
 use super::{HashResult, HashedFile, Refusal, Refused, Settled, subdir};
 use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
-use crate::journal::record::{Copy, Profile, Validation};
+use crate::journal::record::{Copy, EmptyFiles, Identity, Profile, Validation};
 use crate::log;
 use crate::types::{Algorithm, Sha256};
 
@@ -54,6 +54,8 @@ pub struct Shared<F: Fs> {
     pub require_checksum: bool,
     /// In which directory of the warehouse a file is published.
     pub layout: Layout,
+    /// By what two files are one and the same, and what happens to empty ones.
+    pub identity: Identity,
     /// Which messages about sidecars were already logged.
     pub notes: Arc<Notes>,
     /// Set when renames into the warehouse cannot work: another device, or another mount of the same.
@@ -123,13 +125,19 @@ impl<F: Fs> Hasher<F> {
         let vouched = self.vouched(settled)?;
         let demand = &vouched.demand;
         let copies = shared.copies.as_ref();
-        let mut look = Look::into(settled, shared.validate);
+        let empty = Some(shared.identity.empty).filter(|_| settled.identity.size == 0);
+        let stays_out = empty.is_some_and(|empty| empty != EmptyFiles::Ingest);
+        let mut look = Look::into(settled, shared.validate.filter(|_| !stays_out));
         let mut per_piece = PerPiece { look: &mut look, between };
-        let (sums, copy) = match copies.filter(|_| shared.copy_all.load(Ordering::Relaxed) || settled.links > 1) {
-            Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
-            None => (self.digest(&file, settled, demand, None, &mut per_piece)?, None),
-        };
+        let (sums, copy) =
+            match copies.filter(|_| !stays_out && (shared.copy_all.load(Ordering::Relaxed) || settled.links > 1)) {
+                Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
+                None => (self.digest(&file, settled, demand, None, &mut per_piece)?, None),
+            };
         let verified_by = checked(demand, &sums)?;
+        if stays_out {
+            return Err(Refusal::Empty { leaves: empty == Some(EmptyFiles::Quarantine) });
+        }
         let sync = copy.is_none() && copies.is_some() && (sync || !settled.is_small());
         if sync {
             self.sync(&file)?;

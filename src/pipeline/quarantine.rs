@@ -68,7 +68,7 @@ impl Quarantine {
         let tries = if is_again { refused.settled.failures.saturating_add(1) } else { 1 };
         let line = match (cause?, &refused.refusal) {
             (QuarantineCause::Malformed, Refusal::Malformed(fault)) => Some(fault.line),
-            (QuarantineCause::NoMatch, _) => None,
+            (QuarantineCause::NoMatch | QuarantineCause::Empty, _) => None,
             (QuarantineCause::ChecksumDiffers, _) if tries >= self.checksum_tries => None,
             // Only if this file itself cannot be read: a failing warehouse or an unreachable server is no reason to empty
             // staging.

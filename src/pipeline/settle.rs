@@ -31,7 +31,7 @@ use self::bounds::Bounds;
 use super::sidecar::SidecarNames;
 use super::{Settled, WhyNot};
 use crate::journal::ingest::Kept;
-use crate::types::{FileTime, Sha256, UnixMillis};
+use crate::types::{FileTime, Key, UnixMillis};
 
 use abandonments::Abandonments;
 pub use abandonments::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
@@ -64,7 +64,7 @@ pub struct Settle {
     sidecars: Sidecars,
     queues: Queues,
     /// Kept duplicates that were seen, if the caller wants to know.
-    kept_names: Option<Vec<(Arc<OsStr>, Sha256)>>,
+    kept_names: Option<Vec<(Arc<OsStr>, Key)>>,
     /// Files that were found too large and are not told yet.
     too_large: Vec<Arc<OsStr>>,
     in_flight: usize,
@@ -145,8 +145,8 @@ impl Settle {
         self.kept_names = Some(Vec::new());
     }
 
-    /// The kept duplicates that were seen, with their content's hash.
-    pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Sha256)> {
+    /// The kept duplicates that were seen, with their keys.
+    pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Key)> {
         let mut names = self.kept_names.take().unwrap_or_default();
         // A scan checks a file a second time when it comes to its sidecar.
         names.sort_unstable();
@@ -207,7 +207,7 @@ impl Settle {
         let identity = sighting.stat.identity;
         if let Some(kept) = self.kept.get(&identity.key()).filter(|kept| kept.identity == identity) {
             if let Some(names) = &mut self.kept_names {
-                names.push((name.clone(), kept.sha256));
+                names.push((name.clone(), kept.key));
             }
             self.sidecars.add(name, self.scan);
             return;

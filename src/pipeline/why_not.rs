@@ -46,6 +46,8 @@ pub enum WhyNot {
     Malformed,
     /// Its name has no place in the warehouse's layout.
     NoMatch,
+    /// It has no bytes, and such files are not ingested.
+    Empty,
     /// It could not be read, copied or moved; it is tried again.
     Failed,
     /// The process is stopping.
@@ -90,6 +92,7 @@ impl WhyNot {
             WhyNot::NoChecksum => "sidecar has no checksum (--require-checksum)",
             WhyNot::Malformed => "malformed",
             WhyNot::NoMatch => "its name does not fit --layout and --name-pattern",
+            WhyNot::Empty => "empty (--empty)",
             WhyNot::Failed => "failed, will be tried again",
             WhyNot::Interrupted => "interrupted",
         }
@@ -112,6 +115,7 @@ impl WhyNot {
             | WhyNot::NoChecksum
             | WhyNot::Malformed
             | WhyNot::NoMatch
+            | WhyNot::Empty
             | WhyNot::Failed
             | WhyNot::Interrupted => AbandonReason::Failed,
         }
@@ -141,6 +145,11 @@ pub enum Refusal {
     Malformed(CsvFault),
     /// Its name has no place in the warehouse's layout.
     NoMatch(NoMatch),
+    /// It has no bytes, and such files are not ingested.
+    Empty {
+        /// It goes to quarantine.
+        leaves: bool,
+    },
     /// It could not be read or copied.
     Failed(fs::Error),
     /// The process is stopping.
@@ -161,6 +170,7 @@ impl Refusal {
             Refusal::OrphanedSidecar => WhyNot::OrphanedSidecar,
             Refusal::Malformed(_) => WhyNot::Malformed,
             Refusal::NoMatch(_) => WhyNot::NoMatch,
+            Refusal::Empty { .. } => WhyNot::Empty,
             Refusal::Failed(_) => WhyNot::Failed,
             Refusal::Interrupted => WhyNot::Interrupted,
         }
@@ -172,6 +182,7 @@ impl Refusal {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => Some(QuarantineCause::ChecksumDiffers),
             Refusal::Malformed(_) => Some(QuarantineCause::Malformed),
             Refusal::NoMatch(_) => Some(QuarantineCause::NoMatch),
+            Refusal::Empty { leaves: true } => Some(QuarantineCause::Empty),
             Refusal::Failed(error) if is_unreadable(error) => Some(QuarantineCause::Unreadable),
             _ => None,
         }
@@ -184,6 +195,7 @@ impl Refusal {
             Refusal::SidecarOdd(what) => Some(what.clone()),
             Refusal::Malformed(fault) => Some(format!("malformed, line {}: {}", fault.line, fault.reason)),
             Refusal::NoMatch(NoMatch(what)) => Some(what.clone()),
+            Refusal::Empty { leaves: true } => Some("it has no bytes".to_owned()),
             Refusal::Failed(error) => Some(error.to_string()),
             _ => None,
         }
@@ -197,6 +209,7 @@ impl Refusal {
             Refusal::ChecksumDiffers(_) | Refusal::SidecarOdd(_) => FailureReason::Checksum,
             Refusal::Malformed(_) => FailureReason::Malformed,
             Refusal::NoMatch(_) => FailureReason::NoMatch,
+            Refusal::Empty { .. } => FailureReason::Empty,
             Refusal::Failed(error)
                 if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
             {

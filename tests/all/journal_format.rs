@@ -11,9 +11,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar,
-    SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Hashed,
+    HeaderFault, Identity, KeptGone, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record,
+    Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;
@@ -392,7 +392,7 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
     let sha_hex = "ab".repeat(32);
     assert_encoded(vec![
         (Record::Expired(UnixMillis(8)), "09 00 0800 0800000000000000".to_owned()),
-        (Record::Forgotten(SHA256), format!("0d 00 2000 {sha_hex}")),
+        (Record::Forgotten(SHA256.into()), format!("0d 00 2000 {sha_hex}")),
         (
             Record::Rules(Rules {
                 quarantine: Some(path()),
@@ -441,12 +441,17 @@ fn the_records_of_no_single_file_are_encoded_as_specified() {
         (Record::KeptGone(KeptGone { device: 1, inode: 2 }), "13 00 1000 0100000000000000 0200000000000000".to_owned()),
         (Record::Relocated(Relocated { old: path(), new: "b".into() }), format!("14 00 0700 {PATH_HEX} 0100 62")),
         (
-            Record::Layout(LayoutRule { template: "a".to_owned(), name_pattern: Some("bc".to_owned()) }),
-            "18 00 0800 0100 61 01 0200 6263".to_owned(),
+            Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Quarantine }),
+            "16 00 0200 02 03".to_owned(),
         ),
-        (
-            Record::Layout(LayoutRule { template: "a".to_owned(), name_pattern: None }),
-            "18 00 0400 0100 61 00".to_owned(),
-        ),
+    ]);
+}
+
+#[test]
+fn a_layout_is_encoded_as_specified() {
+    let layout = |name_pattern| Record::Layout(LayoutRule { template: "a".to_owned(), name_pattern });
+    assert_encoded(vec![
+        (layout(Some("bc".to_owned())), "18 00 0800 0100 61 01 0200 6263".to_owned()),
+        (layout(None), "18 00 0400 0100 61 00".to_owned()),
     ]);
 }

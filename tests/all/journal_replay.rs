@@ -7,6 +7,7 @@ mod damage;
 mod flaky;
 mod generations;
 mod harm;
+mod keys;
 mod rebuild_crash;
 mod records;
 mod repair;

@@ -118,6 +118,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         validate: None,
         require_checksum: false,
         layout: Layout::default(),
+        identity: csv_ingestor::journal::record::Identity::default(),
         quarantine: None,
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),

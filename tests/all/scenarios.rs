@@ -6,6 +6,8 @@ mod compaction;
 mod completeness;
 mod cross_file_system;
 mod duplicates;
+mod empty;
+mod identity;
 mod layout;
 mod lifecycle;
 mod once;

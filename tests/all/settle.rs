@@ -17,7 +17,7 @@ use csv_ingestor::pipeline::settle::order::Order;
 use csv_ingestor::pipeline::settle::{Mode, RETRY_DELAY_MAX, RETRY_DELAY_MIN, Settle, Sighting};
 use csv_ingestor::pipeline::sidecar::SidecarNames;
 use csv_ingestor::pipeline::{HashResult, Outcome, Refusal, Refused, Report, Settled};
-use csv_ingestor::types::{FileIdentity, FileTime, Sha256, UnixMillis};
+use csv_ingestor::types::{FileIdentity, FileTime, Key, Sha256, UnixMillis};
 
 const WINDOW: Duration = Duration::from_secs(10);
 const BUSY: Duration = Duration::from_secs(5);
@@ -189,7 +189,7 @@ fn news_of_a_file_in_flight_is_kept() {
 #[test]
 fn a_kept_duplicate_rests_and_its_sidecar_is_used_up() {
     let (file, sidecar) = (identity(1, 10, 1), identity(2, 0, 1));
-    let kept = Kept { identity: file, sha256: Sha256([0; 32]), sidecar: Some(sidecar) };
+    let kept = Kept { identity: file, sha256: Sha256([0; 32]), key: Key([0; 32]), sidecar: Some(sidecar) };
     let mut settle = Settle::new(Mode::Sidecar, BUSY, [kept].into_iter());
     let a = name("a.csv");
     let with = |identity, sidecar| Sighting { sidecar, ..sighting(identity) };
@@ -330,7 +330,8 @@ fn a_shared_sidecar_releases_each_name_once() {
     assert!(take(&mut settle).is_none());
     assert_eq!(settle.waiting().next(), Some((&a, WhyNot::UsedSidecar)));
 
-    let kept = Kept { identity: identity(1, 10, 1), sha256: Sha256([7; 32]), sidecar: Some(sidecar) };
+    let kept =
+        Kept { identity: identity(1, 10, 1), sha256: Sha256([7; 32]), key: Key([7; 32]), sidecar: Some(sidecar) };
     let mut settle = Settle::new(Mode::Sidecar, BUSY, std::iter::once(kept)).with_sidecars(Some(names));
     settle.see(&a, Some(&with_sidecar(3)), false, seconds(3));
     assert!(take(&mut settle).is_none());

@@ -2,13 +2,15 @@
 
 import base64
 import datetime
+import hashlib
 import json
 
 from common import HEADER_MAX
 
 KEEP, REMOVE, MOVE = 1, 2, 3
 STEPS_MAX, MOVES_MAX, FAULTS_MAX = 1024, 64, 32
-CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed", 4: "no_match"}
+CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed", 4: "no_match", 5: "empty"}
+CONTENT, NAME_AND_CONTENT = 1, 2
 ALGORITHMS = {1: "md5", 2: "sha1", 3: "sha256", 4: "sha384", 5: "sha512"}
 
 
@@ -18,19 +20,27 @@ def instant(milliseconds):
     return whole.isoformat(timespec="milliseconds") + "Z"
 
 
+def key_of(name, sha256):
+    """The key of a content, under this name if the name counts; both as hex digits."""
+    if name is None:
+        return sha256
+    return hashlib.sha256(b"csv-ingestor name+content\n" + bytes.fromhex(sha256) + name).hexdigest()
+
+
 class Journal:
-    """All files by ingest id, and the known contents. A ValueError has the fault of a record."""
+    """All files by ingest id, and the known keys. A ValueError has the fault of a record."""
 
     def __init__(self):
         self.files, self.has_settings = {}, False
         self.unfinished = set()  # the ids for which records may follow
-        self.moved_by = {}  # the last ingest that MOVED a content, by hash
+        self.moved_by = {}  # the last ingest that was MOVED with a key
+        self.input, self.same_by = (0, b""), CONTENT  # the LSN of the last SETTINGS, and its input
         self.forgotten_before = 0  # from EXPIRED records, until an EXPIRED_RANGES gives them an end
         self.expired, self.ranges_count, self.expired_count = [], 0, 0  # (which time, first LSN, end LSN, before)
         self.moved_roots = []  # (LSN, old root, new root)
-        self.referring = {}  # the ids of the duplicates that refer to a content, by hash
+        self.referring = {}  # the ids of the duplicates that refer to a key
         self.placed = {}  # the LSN of the last HASHED, by ingest id
-        self.forgotten = {}  # the LSN of the last FORGOTTEN of a content, by hash
+        self.forgotten = {}  # the LSN of the last FORGOTTEN of a key
         self.kept = {}  # the id of the kept duplicate that refers to a content, by device and inode
 
     def read_record(self, kind, fields, lsn, written_at):
@@ -54,24 +64,26 @@ class Journal:
     def has_expired(self, file):
         """Whether the content that this ingest MOVED has expired."""
         is_old = file["state"] == "MANIFESTED" and self.was_to_go(file)
-        return is_old and not self.referring.get(file["sha256"])
+        return is_old and not self.referring.get(file["key"])
 
     def was_to_go(self, file):
         """Whether a MANIFESTED file is old enough, or was listed before its content was forgotten by a command."""
         ranges = any(begin <= file["lsn"] < end and file[key] < before for key, begin, end, before in self.expired)
         open_ended = file["created_at"] < self.forgotten_before
-        return ranges or open_ended or file["lsn"] < self.forgotten.get(file["sha256"], 0)
+        return ranges or open_ended or file["lsn"] < self.forgotten.get(file["key"], 0)
 
-    def is_new(self, sha256):
-        if sha256 in self.moved_by and not self.has_expired(self.moved_by[sha256]):
-            raise ValueError(f"the content {sha256} is known")
+    def is_new(self, key):
+        if key in self.moved_by and not self.has_expired(self.moved_by[key]):
+            raise ValueError(f"the key {key} is known")
 
-    def refer(self, ingest_id, sha256):
-        self.referring.setdefault(sha256, set()).add(ingest_id)
+    def refer(self, ingest_id, key):
+        self.referring.setdefault(key, set()).add(ingest_id)
 
     def refer_no_more(self, ingest_id):
-        sha256 = self.files[ingest_id]["sha256"]
-        self.referring.get(sha256, set()).discard(ingest_id)
+        self.referring.get(self.files[ingest_id]["key"], set()).discard(ingest_id)
+
+    def has_content(self, file, sha256):
+        file["sha256"], file["key"] = sha256, key_of(file["name"], sha256)
 
     def rename(self, device_and_inode):
         """A record names the file of a kept duplicate again."""
@@ -81,8 +93,9 @@ class Journal:
 
     # Each kind of record.
 
-    def settings(self, fields, _lsn, _written_at):
-        fields.path(), fields.path(), fields.path(), fields.choice(3), fields.optional(fields.path)
+    def settings(self, fields, lsn, _written_at):
+        self.input = lsn, fields.path()
+        fields.path(), fields.path(), fields.choice(3), fields.optional(fields.path)
         self.has_settings = True
 
     def expired(self, fields, _lsn, _written_at):
@@ -128,6 +141,17 @@ class Journal:
                 path = new.rstrip(b"/") + b"/" + path[len(old.rstrip(b"/")) + 1 :]
         return path
 
+    def identity(self, fields, _lsn, _written_at):
+        self.same_by = fields.choice(NAME_AND_CONTENT)
+        fields.choice(3)
+
+    def name(self, source):
+        """The name that is part of the identity of a file that is found now."""
+        if self.same_by == CONTENT:
+            return None
+        above = self.today(self.input[1], self.input[0]) + b"/"
+        return source[len(above) :] if source.startswith(above) else source.split(b"/")[-1]
+
     def discovered(self, fields, lsn, written_at):
         if not self.has_settings:
             raise ValueError("DISCOVERED before any SETTINGS")
@@ -140,15 +164,16 @@ class Journal:
             "ingest_id": lsn, "lsn": lsn, "state": "DISCOVERED",
             "device": device, "inode": inode, "size": size, "mtime": mtime,
             "sha256": None, "source_path": source, "warehouse_path": None, "duplicate_of": None,
-            "created_at": found_at, "updated_at": written_at,
+            "name": self.name(source), "key": None, "created_at": found_at, "updated_at": written_at,
         }  # fmt: skip
 
     def hashed(self, fields, *when):
         _, file = self.transition(fields, *when, "HASHED", ("DISCOVERED", "HASHED"))
-        file["sha256"], file["warehouse_path"], file["verified"] = fields.take(32).hex(), fields.path(), None
+        self.has_content(file, fields.take(32).hex())
+        file["warehouse_path"], file["verified"] = fields.path(), None
         self.placed[file["ingest_id"]] = file["lsn"]
         fields.optional(fields.identity, fields.path)
-        self.is_new(file["sha256"])
+        self.is_new(file["key"])
         return file
 
     def verified(self, fields, *when):
@@ -157,8 +182,8 @@ class Journal:
 
     def moved(self, fields, *when):
         _, file = self.transition(fields, *when, "MOVED", ("HASHED",))
-        self.is_new(file["sha256"])
-        self.moved_by[file["sha256"]] = file
+        self.is_new(file["key"])
+        self.moved_by[file["key"]] = file
 
     def moved_as(self, fields, *when):
         self.moved(fields, *when)
@@ -172,9 +197,10 @@ class Journal:
         before = ("DISCOVERED", "HASHED", "SKIPPED_DUPLICATE")
         ingest_id, file = self.transition(fields, *when, "SKIPPED_DUPLICATE", before)
         self.refer_no_more(ingest_id)
-        file["sha256"], file["duplicate_of"], action = fields.take(32).hex(), fields.number(), fields.choice(3)
+        self.has_content(file, fields.take(32).hex())
+        file["duplicate_of"], action = fields.number(), fields.choice(3)
         fields.optional(fields.path)
-        self.refer(ingest_id, file["sha256"])
+        self.refer(ingest_id, file["key"])
         if action == KEEP:
             self.unfinished.remove(ingest_id)
             self.rename((file["device"], file["inode"]))
@@ -218,7 +244,7 @@ class Journal:
 
     def quarantined(self, fields, *when):
         _, file = self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
-        cause = fields.choice(4)
+        cause = fields.choice(5)
         fields.optional(fields.number), fields.text()
         file["quarantine"] = fields.path(), CAUSES[cause], file["lsn"]
 
@@ -246,9 +272,9 @@ class Journal:
             raise ValueError("lines are skipped, but none")
 
     def forgets(self, fields, lsn, _written_at):
-        sha256 = fields.take(32).hex()
-        self.forgotten[sha256] = lsn
-        for place in [place for place, ingest_id in self.kept.items() if self.files[ingest_id]["sha256"] == sha256]:
+        key = fields.take(32).hex()
+        self.forgotten[key] = lsn
+        for place in [place for place, ingest_id in self.kept.items() if self.files[ingest_id]["key"] == key]:
             self.rename(place)
 
     KINDS = {
@@ -257,7 +283,7 @@ class Journal:
         10: profiled, 11: quarantined, 12: quarantine_done, 13: forgets, 14: rules,
         15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
-        21: profiled_faults, 24: layout,
+        21: profiled_faults, 22: identity, 24: layout,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.
@@ -274,20 +300,22 @@ class Journal:
         if file["ingest_id"] in self.files:
             raise ValueError(f"ingest {file['ingest_id']} is there twice")
         self.files[file["ingest_id"]] = file
-        if self.moved_by.setdefault(file["sha256"], file) is not file and not self.was_to_go(file):
-            raise ValueError(f"ingest {self.moved_by[file['sha256']]['ingest_id']} moved the same content")
+        if self.moved_by.setdefault(file["key"], file) is not file and not self.was_to_go(file):
+            raise ValueError(f"ingest {self.moved_by[file['key']]['ingest_id']} moved the same file")
 
     def lines(self):
         for _, file in sorted(self.files.items()):
             shown = {}
             for key, value in file.items():
-                if key in ("quarantine", "verified"):
+                if key in ("quarantine", "verified", "name", "key"):
                     continue
                 if key == "duplicate_of" and file["state"] == "QUARANTINED":
                     path, shown["reason"], lsn = file["quarantine"]
                     shown["quarantine_path"] = self.today(path, lsn).decode(errors="replace")
                 if key == "duplicate_of" and file.get("verified"):
                     shown["verified_by"] = file["verified"]
+                if key == "source_path" and file["key"] != file["sha256"]:
+                    shown["identity"] = "name+content"
                 if key == "source_path":
                     value = self.today(value, file["ingest_id"])
                 if key == "warehouse_path" and value is not None:

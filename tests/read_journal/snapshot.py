@@ -109,10 +109,10 @@ class Snapshot:
             try:
                 for row in rows:
                     file = self.decode_row(row)
-                    sha256 = bytes.fromhex(file["sha256"])
-                    if hashes and sha256 <= hashes[-1]:
+                    key = bytes.fromhex(file["key"])
+                    if hashes and key <= hashes[-1]:
                         raise ValueError("a row that is not behind the one before it")
-                    hashes.append(sha256)
+                    hashes.append(key)
                     journal.read_row(file)
             except ValueError as error:
                 raise self.corrupt(offset, f"the row {len(hashes)} in the block here: {error}") from None
@@ -158,8 +158,11 @@ class Snapshot:
 
     def decode_row(self, data):
         fields = Fields(data)
-        sha256, found_at, ingest_id = fields.take(32), fields.varint(), fields.varint()
-        lsn = ingest_id + fields.varint()
+        key, found_at, ingest_id = fields.take(32), fields.varint(), fields.varint()
+        sha256, more = key, fields.varint()
+        if more == 0:  # the content's own hash is not the key
+            sha256, more = fields.take(32), fields.varint()
+        lsn = ingest_id + more
         device, inode, size = fields.varint(), fields.varint(), fields.varint()
         mtime, updated_at = fields.zigzag(), (found_at + fields.zigzag()) % NUMBER_END
         source_directory, warehouse_directory = fields.varint(), fields.varint()
@@ -174,7 +177,7 @@ class Snapshot:
         return {
             "ingest_id": ingest_id, "lsn": lsn, "state": "MANIFESTED",
             "device": device, "inode": inode, "size": size, "mtime": mtime,
-            "sha256": sha256.hex(), "source_path": self.path(source_directory, source_name),
+            "sha256": sha256.hex(), "key": key.hex(), "source_path": self.path(source_directory, source_name),
             "warehouse_path": self.path(warehouse_directory, warehouse_name), "duplicate_of": None,
             "created_at": found_at, "updated_at": updated_at,
         }  # fmt: skip

@@ -14,8 +14,8 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::format::FrameKind;
 use csv_ingestor::journal::names;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause,
-    Quarantined, Record, Settings, SkippedDuplicate,
+    AbandonReason, Abandoned, Discovered, DuplicateAction, Hashed, Identity, Moved, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, SameBy, Settings, SkippedDuplicate,
 };
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
@@ -200,9 +200,12 @@ impl Script {
         let ingest_id = self.hashed(205, 110);
         self.add(Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Changed }));
         self.hashed(206, 111);
+        // From here on, names count: the row has another key than its content's hash.
+        self.add(Record::Identity(Identity { same_by: SameBy::NameAndContent, ..Identity::default() }));
+        self.ingested(113);
         let moved = self.hashed(207, 112);
         self.add(Record::Moved(Moved { ingest_id: moved, published: None }));
-        self.add(Record::Forgotten(sha256(3)));
+        self.add(Record::Forgotten(sha256(3).into()));
         for (number, is_done) in [(208, false), (209, true)] {
             let ingest_id = self.found(number);
             let profile = Profile { rows: Some(number), ..Profile::default() };

@@ -25,6 +25,8 @@ pub struct Whole {
 /// A row, with all numbers as absolute values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// The key.
+    pub key: [u8; 32],
     /// SHA-256 of the content.
     pub sha256: [u8; 32],
     /// When the file was found complete, its id, the LSN of its MANIFESTED, device, inode, size, and when MANIFESTED was
@@ -108,7 +110,7 @@ fn whole(bytes: &[u8]) -> Option<Whole> {
         }
         page += self::block(bytes, page, &directories, &mut rows)?;
     }
-    let in_order = rows.windows(2).all(|pair| pair[0].sha256 < pair[1].sha256);
+    let in_order = rows.windows(2).all(|pair| pair[0].key < pair[1].key);
     let all_here = rows.len() as u64 == number(bytes, 112, 8) && (page * PAGE) as u64 == number(bytes, 168, 8);
     let known = rows.iter().all(|row| row.numbers[2] <= lsn && row.numbers[1] < row.numbers[2]);
     if !in_order || !all_here || !known || !index_agrees(&rows, number(bytes, 160, 4), buckets, fragments) {
@@ -163,8 +165,13 @@ fn zigzag(bytes: &mut &[u8]) -> Option<i64> {
 }
 
 fn row(bytes: &[u8], directories: &[&[u8]]) -> Option<Row> {
-    let (sha256, mut rest) = bytes.split_first_chunk::<32>()?;
-    let (found, id, manifested_lsn) = (varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?);
+    let (key, mut rest) = bytes.split_first_chunk::<32>()?;
+    let (found, id, mut manifested_lsn) = (varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?);
+    let mut sha256 = key;
+    if manifested_lsn == 0 {
+        (sha256, rest) = rest.split_first_chunk::<32>()?;
+        manifested_lsn = varint(&mut rest)?;
+    }
     let (device, inode, size) = (varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?);
     let (mtime, took) = (zigzag(&mut rest)?, zigzag(&mut rest)?);
     let (source_directory, warehouse_directory) = (varint(&mut rest)?, varint(&mut rest)?);
@@ -192,6 +199,7 @@ fn row(bytes: &[u8], directories: &[&[u8]]) -> Option<Row> {
         }
     };
     let row = Row {
+        key: *key,
         sha256: *sha256,
         // The time is a difference of any two numbers of 64 bits.
         numbers: [found, id, id.checked_add(manifested_lsn)?, device, inode, size, found.wrapping_add(took as u64)],
@@ -218,7 +226,7 @@ fn directories(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
 
 /// Checks that the lists of buckets and fragments are those of these rows.
 fn index_agrees(rows: &[Row], bits: u64, buckets: &[u8], fragments: &[u8]) -> bool {
-    let front = |row: &Row| u128::from_be_bytes(row.sha256[..16].try_into().unwrap_or_default());
+    let front = |row: &Row| u128::from_be_bytes(row.key[..16].try_into().unwrap_or_default());
     let bucket = |row: &Row| front(row) >> 64 >> (64 - bits);
     let fragment = |row: &Row| (front(row) >> (96 - bits)) as u32;
     let expected: Vec<u8> = rows.iter().flat_map(|row| fragment(row).to_le_bytes()).collect();

@@ -15,7 +15,7 @@ use crate::daemon::socket::Asked;
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, KEPT_GONE_BATCH_MAX};
-use crate::metrics::{FailureReason, seconds};
+use crate::metrics::{FailureReason, events, seconds};
 use crate::pipeline::settle::Reaction;
 use crate::pipeline::{Outcome, Refusal, Report};
 
@@ -92,6 +92,10 @@ impl Intake {
                 }
                 self.outbox.full = Some(Full { name: report.name.clone(), error: error.to_string() });
                 self.schedule.paused_until = Some(now + FULL_DISK_RETRY);
+            }
+            Outcome::Refused(Refusal::Empty { leaves: false }) => {
+                let path = self.input.as_deref().unwrap_or(Path::new("")).join(&*report.name);
+                events::empty_kept(&path);
             }
             Outcome::Refused(refusal) => {
                 if let Some(error) = refusal.error() {

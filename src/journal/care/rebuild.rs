@@ -17,7 +17,7 @@ use crate::fs::{self, Fs};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::expired::Ranges;
 use crate::journal::disk::names;
-use crate::journal::disk::record::Record;
+use crate::journal::disk::record::{Identity, Record, SameBy};
 use crate::journal::disk::snapshot::{Row, Snapshot};
 use crate::journal::log::files::{Files, remove_temporaries};
 use crate::journal::log::lock::{lock, read_store};
@@ -33,6 +33,7 @@ pub struct Rebuild<F: Fs> {
     files: Files,
     store: [u8; 16],
     salvage: Salvage,
+    same_by: SameBy,
 }
 
 impl<F: Fs> Rebuild<F> {
@@ -54,7 +55,7 @@ impl<F: Fs> Rebuild<F> {
             let _ = fs.unlink(&dir, OsStr::new(names::LOCK));
         }
         let (files, store, salvage) = begun?;
-        Ok(Rebuild { fs: fs.clone(), dir, lock, lock_is_new, files, store, salvage })
+        Ok(Rebuild { fs: fs.clone(), dir, lock, lock_is_new, files, store, salvage, same_by: SameBy::default() })
     }
 
     fn begin_locked(fs: &F, dir: &F::Dir, lock: &F::File) -> Result<(Files, [u8; 16], Salvage), Error> {
@@ -76,7 +77,12 @@ impl<F: Fs> Rebuild<F> {
         Ok((files, store, salvage))
     }
 
-    /// Adds a content. Of equal contents the one with the greatest LSN counts. Each ingest id must be above 0, below
+    /// By what two files were the same to the lost journal; by their content, if it is not called.
+    pub fn set_same_by(&mut self, same_by: SameBy) {
+        self.same_by = same_by;
+    }
+
+    /// Adds a content. Of those with equal keys the one with the greatest LSN counts. Each ingest id must be above 0, below
     /// its LSN, and unique.
     pub fn push(&mut self, row: &Row) {
         self.salvage.last_lsn = self.salvage.last_lsn.max(row.lsn).max(Lsn(row.ingest_id.0));
@@ -86,9 +92,13 @@ impl<F: Fs> Rebuild<F> {
     /// Writes the journal, and releases the lock.
     pub fn finish(mut self) -> Result<Snapshot, Error> {
         // Gives the journal a record with the present time, with which a later start compares the clock.
-        let (lsn, record) = (self.salvage.last_lsn.plus(1), Record::ExpiredRanges(Ranges::default()));
-        if self.salvage.history.record(lsn, self.fs.now(), record).is_ok() {
-            self.salvage.last_lsn = lsn;
+        let identity = Identity { same_by: self.same_by, ..Identity::default() };
+        let by_name = (identity != Identity::default()).then_some(Record::Identity(identity));
+        for record in [Record::ExpiredRanges(Ranges::default())].into_iter().chain(by_name) {
+            let lsn = self.salvage.last_lsn.plus(1);
+            if self.salvage.history.record(lsn, self.fs.now(), record).is_ok() {
+                self.salvage.last_lsn = lsn;
+            }
         }
         remove_temporaries(&self.fs, &self.dir)?;
         renew(&self.fs, &self.dir, &self.files, &self.lock, self.store, &mut self.salvage).map(|(snapshot, _)| snapshot)

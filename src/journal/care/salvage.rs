@@ -24,7 +24,7 @@ use crate::journal::disk::snapshot::{Damaged, Row, Snapshot};
 use crate::journal::log::clock::Follow;
 use crate::journal::log::files::Files;
 use crate::journal::memory::history::{File, History};
-use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{IngestId, Key, Lsn, UnixMillis};
 
 /// A range of LSNs without a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub struct Salvage {
     /// The newest snapshot that is wholly intact.
     pub(in crate::journal) base: Option<Arc<Snapshot>>,
     pub(in crate::journal) history: History,
-    /// For each content that is in the warehouse, the file that moved it there and is not finished.
-    moved: HashMap<Sha256, IngestId>,
+    /// For each key that is known, the file with it that was moved and is not finished.
+    moved: HashMap<Key, IngestId>,
     /// Rows that are not in `base`.
     pub(in crate::journal) rows: NewRows,
     /// If there is no `base`: the expiries of the snapshot with whose records the salvage begins. Rows that it had
@@ -190,7 +190,7 @@ impl Salvage {
 
     fn know_moved(&mut self) {
         let moved = self.history.files().filter(|file| file.state == FileState::Moved);
-        self.moved = moved.filter_map(|file| Some((file.sha256()?, file.id))).collect();
+        self.moved = moved.filter_map(|file| Some((file.key()?, file.id))).collect();
     }
 
     /// Collects rows of damaged snapshots, from their intact blocks and from the segments from which they were made.
@@ -207,7 +207,7 @@ impl Salvage {
         self.forgotten_before = base.is_none().then(|| Expiry::of(&self.history));
         // A content that was forgotten and ingested again has an older row in `base`.
         let is_new = |row: &Row| match &base {
-            Some(base) => Ok::<_, Error>(base.find(&row.sha256)?.is_none_or(|known| known.lsn < row.lsn)),
+            Some(base) => Ok::<_, Error>(base.find(&row.key)?.is_none_or(|known| known.lsn < row.lsn)),
             None => Ok(true),
         };
         for candidate in candidates {
@@ -379,25 +379,25 @@ impl Salvage {
         let id = record.ingest_id();
         let is_manifested = matches!(record, Record::Manifested(_));
         let moves_in = is_manifested || matches!(record, Record::Moved(_));
-        let sha256 = match &record {
-            Record::Hashed(hashed) => Some(hashed.sha256),
-            _ => id.filter(|_| moves_in).and_then(|id| self.history.content_of(id)),
+        let key = match &record {
+            Record::Hashed(hashed) => self.history.key_of(hashed.ingest_id, Some(hashed)),
+            _ => id.filter(|_| moves_in).and_then(|id| self.history.key_of(id, None)),
         };
-        if let (Some(id), Some(sha256)) = (id, sha256) {
-            self.finish_forgotten(id, &sha256);
+        if let (Some(id), Some(key)) = (id, key) {
+            self.finish_forgotten(id, &key);
         }
         match self.history.salvage(lsn, at, record) {
             Ok(Some(file)) if is_manifested => self.row(*file),
-            Ok(_) => self.moved.extend(sha256.filter(|_| moves_in).zip(id)),
+            Ok(_) => self.moved.extend(key.filter(|_| moves_in).zip(id)),
             Err(_) => self.orphans.extend(id.map(|id| (lsn, id))),
         }
     }
 
-    /// This file's content is about to be moved into the warehouse. If another file moved it there before, that file is
-    /// finished and its content was forgotten since, even if those records are lost: otherwise this record could not
+    /// This file is about to be moved into the warehouse. If another file with its key was moved there before, that one is
+    /// finished and its key was forgotten since, even if those records are lost: otherwise this record could not
     /// exist.
-    fn finish_forgotten(&mut self, id: IngestId, sha256: &Sha256) {
-        let other = self.moved.get(sha256).copied().filter(|other| *other != id);
+    fn finish_forgotten(&mut self, id: IngestId, key: &Key) {
+        let other = self.moved.get(key).copied().filter(|other| *other != id);
         if let Some(file) = other.and_then(|other| self.history.take(other)) {
             self.row(file);
         }
@@ -411,7 +411,7 @@ impl Salvage {
             _ => Quality::Whole,
         };
         if let Some(row) = file.into_row() {
-            self.moved.remove(&row.sha256);
+            self.moved.remove(&row.key);
             self.sums.finished[FileState::Manifested as usize] += 1;
             self.sums.rows_expected += 1;
             self.push(&row, quality);

@@ -22,9 +22,12 @@ pub const FEATURE_EVIDENCE: u32 = 4;
 pub const FEATURE_CSV: u32 = 8;
 /// There may be records of kind 24, and files whose names do not match.
 pub const FEATURE_LAYOUT: u32 = 16;
+/// There may be records of kind 22 and files that are EMPTY in quarantine, and rows may have a key other than their
+/// content's SHA-256.
+pub const FEATURE_IDENTITY: u32 = 32;
 /// Features that a reader must know to read the file; it refuses bits it does not know.
 pub const INCOMPATIBLE_FEATURES: u32 =
-    FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE | FEATURE_CSV | FEATURE_LAYOUT;
+    FEATURE_SNAPSHOTS | FEATURE_QUARANTINE | FEATURE_EVIDENCE | FEATURE_CSV | FEATURE_LAYOUT | FEATURE_IDENTITY;
 /// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 

@@ -87,6 +87,7 @@ impl FileState {
                 | Record::ExpiredRanges(_)
                 | Record::KeptGone(_)
                 | Record::Relocated(_)
+                | Record::Identity(_)
                 | Record::Rules(_)
                 | Record::Layout(_),
                 _,

@@ -4,14 +4,16 @@
 
 mod code;
 mod csv;
+mod identity;
 
 use std::path::PathBuf;
 
 pub use csv::{CsvFault, HeaderFault, Profile, Profiled, Validation};
+pub use identity::{EmptyFiles, Identity, KeyRule, SameBy};
 
 use super::expired::Ranges;
 use super::format::RECORD_HEADER_BYTES;
-use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + u16::MAX as usize;
@@ -43,8 +45,8 @@ pub enum Record {
     Quarantined(Quarantined),
     /// It has been moved to the quarantine.
     QuarantineDone(IngestId),
-    /// This content may be ingested again, if it was ingested before.
-    Forgotten(Sha256),
+    /// Files with this key may be ingested again, if one was ingested before.
+    Forgotten(Key),
     /// Further options: in force for the files that follow, and for files that a recovery hashes again.
     Rules(Rules),
     /// The layout of the warehouse, if it is not the one before.
@@ -56,6 +58,8 @@ pub enum Record {
     ExpiredRanges(Ranges),
     /// A duplicate that was kept in staging is gone.
     KeptGone(KeptGone),
+    /// By what two files that are found from here on are one and the same, and what happens to empty ones.
+    Identity(Identity),
     /// A directory was moved: paths in earlier records below its old path are now below the new one.
     Relocated(Relocated),
 }
@@ -255,14 +259,17 @@ pub enum QuarantineCause {
     Malformed = 3,
     /// Its name does not fit the warehouse's layout.
     NoMatch = 4,
+    /// It has no bytes.
+    Empty = 5,
 }
 
 impl QuarantineCause {
-    const ALL: [QuarantineCause; 4] = [
+    const ALL: [QuarantineCause; 5] = [
         QuarantineCause::ChecksumDiffers,
         QuarantineCause::Unreadable,
         QuarantineCause::Malformed,
         QuarantineCause::NoMatch,
+        QuarantineCause::Empty,
     ];
 
     /// The spelling of the log and of the reason file.
@@ -272,6 +279,7 @@ impl QuarantineCause {
             QuarantineCause::Unreadable => "unreadable",
             QuarantineCause::Malformed => "malformed",
             QuarantineCause::NoMatch => "no_match",
+            QuarantineCause::Empty => "empty",
         }
     }
 }
@@ -340,6 +348,7 @@ impl Record {
             | Record::ExpiredRanges(_)
             | Record::KeptGone(_)
             | Record::Relocated(_)
+            | Record::Identity(_)
             | Record::Rules(_)
             | Record::Layout(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),

@@ -9,20 +9,20 @@
 //!   the caller, once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hashbrown::{HashMap, HashSet};
 
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Hashed, LayoutRule, Moved, Profiled, Quarantined, Record, Rules, Settings,
-    SkippedDuplicate,
+    Discovered, DuplicateAction, Hashed, Identity, KeyRule, LayoutRule, Moved, Profiled, Quarantined, Record, Rules,
+    SameBy, Settings, SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};
 use crate::journal::log::clock::Clock;
-use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// A record's fields, its LSN, and when it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub struct File {
     pub updated_at: UnixMillis,
     /// The LSN of the settings under which it was found.
     settings: Lsn,
+    /// The LSN of the IDENTITY record then in force; 0 for none.
+    identity: Lsn,
+    key_rule: KeyRule,
     /// DISCOVERED, and when it was written.
     pub found: Stamped<Discovered>,
     /// The newest HASHED.
@@ -69,6 +72,20 @@ impl File {
         skipped.or_else(|| self.hashed.as_ref().map(|hashed| hashed.value.sha256))
     }
 
+    /// Its key, with this content. Without its DISCOVERED, its name in the warehouse stands in for that in staging.
+    fn key_with(&self, sha256: &Sha256) -> Key {
+        let source = &self.found.value.source_path;
+        match self.warehouse_path().and_then(|path| path.file_name()).filter(|_| source.as_os_str().is_empty()) {
+            Some(name) => Key::of(self.key_rule.name(source).map(|_| name), sha256),
+            None => self.key_rule.key(source, sha256),
+        }
+    }
+
+    /// Its key, if its content is known.
+    pub fn key(&self) -> Option<Key> {
+        self.sha256().map(|sha256| self.key_with(&sha256))
+    }
+
     /// Its path in the warehouse, if one was chosen.
     pub fn warehouse_path(&self) -> Option<&PathBuf> {
         self.hashed.as_ref().map(|hashed| &hashed.value.warehouse_path)
@@ -76,9 +93,11 @@ impl File {
 
     /// The row that a snapshot keeps of it, once it is MANIFESTED. None without a HASHED.
     pub fn into_row(self) -> Option<Row> {
+        let key = self.key_with(&self.hashed.as_ref()?.value.sha256);
         let hashed = self.hashed?.value;
         let Discovered { identity, discovered_at, source_path, .. } = self.found.value;
         Some(Row {
+            key,
             sha256: hashed.sha256,
             ingest_id: self.id,
             lsn: self.lsn,
@@ -124,11 +143,12 @@ pub struct History {
     relocations: Relocations,
     rules: Option<Stamped<Rules>>,
     layout: Option<Stamped<LayoutRule>>,
+    identities: BTreeMap<Lsn, Stamped<Identity>>,
     /// Boxed, because each is inserted and removed once, and is about 500 bytes.
     open: HashMap<IngestId, Box<File>>,
     kept: HashMap<(u64, u64), Box<File>>,
-    /// The last FORGOTTEN of each content: a file of it that finished earlier has expired.
-    forgotten: BTreeMap<Sha256, Stamped<()>>,
+    /// The last FORGOTTEN of each key: a file with it that finished earlier has expired.
+    forgotten: BTreeMap<Key, Stamped<()>>,
     /// Files that are finished and no longer in the history; contents that became rows are not counted.
     finished: StateCounts,
 }
@@ -147,9 +167,9 @@ impl History {
         self.finished
     }
 
-    /// The LSN of the last FORGOTTEN of each content.
-    pub fn forgotten(&self) -> impl Iterator<Item = (Sha256, Lsn)> {
-        self.forgotten.iter().map(|(sha256, stamped)| (*sha256, stamped.lsn))
+    /// The LSN of the last FORGOTTEN of each key.
+    pub fn forgotten(&self) -> impl Iterator<Item = (Key, Lsn)> {
+        self.forgotten.iter().map(|(key, stamped)| (*key, stamped.lsn))
     }
 
     fn count(&mut self, state: FileState, files: u64) {
@@ -171,9 +191,9 @@ impl History {
         &self.relocations
     }
 
-    /// The contents that duplicates refer to: these do not expire.
-    pub fn referred_to(&self) -> HashSet<Sha256> {
-        self.files().filter_map(|file| file.skipped.as_ref()).map(|skipped| skipped.value.sha256).collect()
+    /// The keys that duplicates refer to: these do not expire.
+    pub fn referred_to(&self) -> HashSet<Key> {
+        self.files().filter(|file| file.skipped.is_some()).filter_map(File::key).collect()
     }
 
     /// Adds a record. Returns the file that it finished or replaced, if any.
@@ -238,9 +258,22 @@ impl History {
         self.record(lsn, at, record)
     }
 
-    /// The content of a file that is not finished.
-    pub(in crate::journal) fn content_of(&self, id: IngestId) -> Option<Sha256> {
-        self.open.get(&id).and_then(|file| file.sha256())
+    /// The key of a file that is not finished. A HASHED that is about to be added says its content.
+    pub(in crate::journal) fn key_of(&self, id: IngestId, hashed: Option<&Hashed>) -> Option<Key> {
+        let Some(hashed) = hashed else { return self.open.get(&id).and_then(|file| file.key()) };
+        let by_name = KeyRule::without_source(self.same_by());
+        Some(match self.open.get(&id) {
+            Some(file) if !file.found.value.source_path.as_os_str().is_empty() => file.key_with(&hashed.sha256),
+            file => {
+                let rule = file.map_or(by_name, |file| file.key_rule);
+                let name = hashed.warehouse_path.file_name().unwrap_or_default();
+                Key::of(rule.name(Path::new("")).map(|_| name), &hashed.sha256)
+            }
+        })
+    }
+
+    fn same_by(&self) -> SameBy {
+        self.identities.last_key_value().map_or_else(SameBy::default, |(_, identity)| identity.value.same_by)
     }
 
     /// Removes a file that is finished according to another file's records.
@@ -304,39 +337,63 @@ impl History {
             }
             Record::Rules(rules) => self.rules = Some(Stamped { lsn, at, value: rules }),
             Record::Layout(layout) => self.layout = Some(Stamped { lsn, at, value: layout }),
-            Record::Forgotten(sha256) => {
-                self.forgotten.insert(sha256, Stamped { lsn, at, value: () });
-                let dropped = self.kept.extract_if(|_, file| file.sha256() == Some(sha256)).count() as u64;
+            Record::Identity(identity) => drop(self.identities.insert(lsn, Stamped { lsn, at, value: identity })),
+            Record::Forgotten(key) => {
+                self.forgotten.insert(key, Stamped { lsn, at, value: () });
+                let dropped = self.kept.extract_if(|_, file| file.key() == Some(key)).count() as u64;
                 self.count(FileState::SkippedDuplicate, dropped);
             }
-            Record::Discovered(found) => {
-                let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
-                let superseded = self.kept.remove(&found.identity.key());
-                self.count(FileState::SkippedDuplicate, u64::from(superseded.is_some()));
-                let file = File {
-                    id: IngestId(lsn.0),
-                    state: FileState::Discovered,
-                    lsn,
-                    updated_at: at,
-                    settings,
-                    found: Stamped { lsn, at, value: found },
-                    hashed: None,
-                    moved: None,
-                    skipped: None,
-                    profiled: None,
-                    quarantined: None,
-                };
-                self.open.insert(file.id, Box::new(file));
-                return Ok(superseded);
-            }
+            Record::Discovered(found) => return Ok(self.discover(lsn, at, found)),
             _ => {}
         }
         Ok(None)
     }
 
+    /// Adds a file. Returns the kept duplicate that it was, if it was one.
+    fn discover(&mut self, lsn: Lsn, at: UnixMillis, found: Discovered) -> Option<Box<File>> {
+        let settings = self.settings.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
+        let identity = self.identities.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn);
+        let key_rule = match self.same_by() {
+            SameBy::Content => KeyRule::default(),
+            same_by => KeyRule::new(same_by, &self.input(), &found.source_path),
+        };
+        let superseded = self.kept.remove(&found.identity.key());
+        self.count(FileState::SkippedDuplicate, u64::from(superseded.is_some()));
+        let file = File {
+            id: IngestId(lsn.0),
+            state: FileState::Discovered,
+            lsn,
+            updated_at: at,
+            settings,
+            identity,
+            key_rule,
+            found: Stamped { lsn, at, value: found },
+            hashed: None,
+            moved: None,
+            skipped: None,
+            profiled: None,
+            quarantined: None,
+        };
+        self.open.insert(file.id, Box::new(file));
+        superseded
+    }
+
+    /// The staging directory, by its present path.
+    fn input(&self) -> PathBuf {
+        let newest = self.settings.last_key_value();
+        newest.map_or_else(PathBuf::new, |(lsn, settings)| self.relocations.now(*lsn, &settings.value.input))
+    }
+
+    /// The IDENTITY records under which files here were found, and the last.
+    fn identities(&self) -> impl Iterator<Item = &Stamped<Identity>> {
+        let mut needed: BTreeSet<Lsn> = self.files().map(|file| file.identity).collect();
+        needed.extend(self.identities.last_key_value().map(|(lsn, _)| *lsn));
+        self.identities.values().filter(move |identity| needed.contains(&identity.lsn))
+    }
+
     /// The records that still matter, encoded as in a snapshot, in LSN order: those of the files here, the settings
     /// under which they were found and the newest ones, the expiries, the FORGOTTEN records, the clock's jumps, the
-    /// moved directories, and the newest rules.
+    /// moved directories, the newest rules, and the IDENTITY records as the settings.
     pub fn survivors(&self) -> Vec<u8> {
         let mut records: Vec<(Lsn, UnixMillis, Record)> = self.files().flat_map(File::survivors).collect();
         let mut settings: BTreeSet<Lsn> = self.files().map(|file| file.settings).collect();
@@ -352,7 +409,8 @@ impl History {
         records.extend(moved.map(|(lsn, at, roots)| (lsn, at, Record::Relocated(roots.clone()))));
         records.extend(self.rules.iter().map(|it| (it.lsn, it.at, Record::Rules(it.value.clone()))));
         records.extend(self.layout.iter().map(|it| (it.lsn, it.at, Record::Layout(it.value.clone()))));
-        records.extend(self.forgotten.iter().map(|(sha256, it)| (it.lsn, it.at, Record::Forgotten(*sha256))));
+        records.extend(self.identities().map(|it| (it.lsn, it.at, Record::Identity(it.value))));
+        records.extend(self.forgotten.iter().map(|(key, it)| (it.lsn, it.at, Record::Forgotten(*key))));
         records.sort_unstable_by_key(|(lsn, ..)| *lsn);
         let mut bytes = Vec::new();
         records.iter().for_each(|(lsn, at, record)| Survivor::encode(*lsn, *at, record, &mut bytes));

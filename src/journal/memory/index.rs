@@ -3,8 +3,8 @@
 //! Invariants:
 //! - The index is a function of the records in LSN order, and of nothing else: a snapshot plus the records after it
 //!   gives the same result as all records.
-//! - A content is known if and only if a MOVED record of it is durable and it has not expired; a known content is not
-//!   moved again.
+//! - A key is known if and only if a MOVED record of a file with it is durable and it has not expired; a file with a known
+//!   key is not moved. Each file's key follows from its own records: two files with different rules are not compared.
 //! - An expired content stays expired: cutoffs only grow, and no new duplicate refers to a content that is not known.
 //! - `open` holds exactly the unfinished files, so it is as small as the number of files in flight.
 
@@ -22,13 +22,14 @@ use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Hashed, LayoutRule, Moved, Record, Rules, Settings, SkippedDuplicate,
+    Discovered, DuplicateAction, Hashed, Identity, KeyRule, LayoutRule, Moved, Record, Rules, Settings,
+    SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Snapshot;
 use crate::journal::log::clock::Clock;
 use crate::journal::log::replay::Visitor;
-use crate::types::{IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{IngestId, Key, Lsn, UnixMillis};
 
 /// The sum of all records.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +41,13 @@ pub struct Index {
     /// Contents of files that were finished up to this snapshot.
     snapshot: Option<Arc<Snapshot>>,
     /// The other contents. If both hold a content, this entry counts: the snapshot's has expired.
-    recent: HashMap<Sha256, Original>,
+    recent: HashMap<Key, Original>,
     notes: notes::Notes,
-    /// The last FORGOTTEN of each content: a file of it that finished earlier has expired.
-    forgotten: HashMap<Sha256, Lsn>,
+    /// The last FORGOTTEN of each key: a file with it that finished earlier has expired.
+    forgotten: HashMap<Key, Lsn>,
     kept: HashMap<(u64, u64), Kept>,
-    /// The number of kept duplicates of each content.
-    kept_of: HashMap<Sha256, u32>,
+    /// The number of kept duplicates with each key.
+    kept_of: HashMap<Key, u32>,
     counts: StateCounts,
 }
 
@@ -85,6 +86,12 @@ impl Index {
         &self.layout
     }
 
+    /// By what two files are one and the same since the last start, and what happens to empty ones. None if no record says
+    /// it: then by their content, and they are ingested.
+    pub fn identity(&self) -> Option<Identity> {
+        self.notes.identity
+    }
+
     /// The unfinished files, oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Ingest> {
         self.open.values()
@@ -115,39 +122,39 @@ impl Index {
         self.open.values().any(|ingest| ingest.state != FileState::Discovered)
     }
 
-    /// The original of this content, if it is known: durably in the warehouse, and not forgotten.
+    /// The file that first had this key, if the key is known: durably in the warehouse, and not forgotten.
     ///
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
-    pub fn original(&self, sha256: &Sha256) -> Result<Option<Original>, Error> {
-        let original = match self.recent.get(sha256) {
+    pub fn original(&self, key: &Key) -> Result<Option<Original>, Error> {
+        let original = match self.recent.get(key) {
             Some(recent) => Some(recent.clone()),
             None => match &self.snapshot {
-                Some(snapshot) => snapshot.find(sha256)?.map(|row| Original::of_row(&row, self.relocations())),
+                Some(snapshot) => snapshot.find(key)?.map(|row| Original::of_row(&row, self.relocations())),
                 None => None,
             },
         };
-        Ok(original.filter(|original| !self.has_expired(sha256, original)))
+        Ok(original.filter(|original| !self.has_expired(key, original)))
     }
 
-    /// True if this content may have been known and forgotten since: it is old enough, or an operator asked for it.
-    pub fn may_have_forgotten(&self, sha256: &Sha256, id: IngestId, ingested_at: UnixMillis) -> bool {
-        self.notes.expired.excuses(Lsn(id.0), ingested_at) || self.forgotten.contains_key(sha256)
+    /// True if this key may have been known and forgotten since: it is old enough, or an operator asked for it.
+    pub fn may_have_forgotten(&self, key: &Key, id: IngestId, ingested_at: UnixMillis) -> bool {
+        self.notes.expired.excuses(Lsn(id.0), ingested_at) || self.forgotten.contains_key(key)
     }
 
-    /// True if [`Index::original`] looks for this content in the snapshot.
-    pub fn is_looked_up(&self, sha256: &Sha256) -> bool {
-        self.snapshot.is_some() && !self.recent.contains_key(sha256)
+    /// True if [`Index::original`] looks for this key in the snapshot.
+    pub fn is_looked_up(&self, key: &Key) -> bool {
+        self.snapshot.is_some() && !self.recent.contains_key(key)
     }
 
     /// True if the content is old enough to be forgotten (or an operator asked for it), its file is finished, and no
     /// duplicate of it is in staging: a duplicate that is kept there must not turn into a new file.
-    fn has_expired(&self, sha256: &Sha256, original: &Original) -> bool {
-        let refers = |ingest: &Ingest| ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.sha256 == *sha256);
+    fn has_expired(&self, key: &Key, original: &Original) -> bool {
+        let refers = |ingest: &Ingest| ingest.refers_to() == Some(*key);
         let Some(finished) = original.finished else { return false };
         let is_old = self.notes.expired.covers(finished, original.listed_at, original.discovered_at)
-            || self.forgotten.get(sha256).is_some_and(|forgotten| finished < *forgotten);
-        is_old && !self.kept_of.contains_key(sha256) && !self.open.values().any(refers)
+            || self.forgotten.get(key).is_some_and(|forgotten| finished < *forgotten);
+        is_old && !self.kept_of.contains_key(key) && !self.open.values().any(refers)
     }
 
     /// Duplicates that stay in staging.
@@ -198,7 +205,8 @@ impl Index {
             Record::Moved(moved) => self.move_in(moved, record)?,
             Record::Manifested(id) => {
                 let ingest = self.close(*id, record)?;
-                let original = ingest.target.and_then(|target| self.recent.get_mut(&target.sha256));
+                let key = ingest.target.as_ref().map(|target| ingest.key(&target.sha256));
+                let original = key.and_then(|key| self.recent.get_mut(&key));
                 let original = original.ok_or("MANIFESTED of an unknown content")?;
                 (original.finished, original.listed_at) = (Some(lsn), at);
             }
@@ -211,11 +219,13 @@ impl Index {
                 let ingest = self.enter(quarantined.ingest_id, record)?;
                 ingest.quarantined = Some(Box::new(quarantined.clone()));
             }
-            Record::Forgotten(sha256) => self.forget(lsn, sha256),
+            Record::Forgotten(key) => self.forget(lsn, key),
             Record::Abandoned(abandoned) => drop(self.close(abandoned.ingest_id, record)?),
-            Record::ClockJumped(_) | Record::ExpiredRanges(_) | Record::KeptGone(_) | Record::Relocated(_) => {
-                self.note(lsn, at, record)?;
-            }
+            Record::ClockJumped(_)
+            | Record::ExpiredRanges(_)
+            | Record::KeptGone(_)
+            | Record::Relocated(_)
+            | Record::Identity(_) => self.note(lsn, at, record)?,
         }
         Ok(())
     }
@@ -225,6 +235,7 @@ impl Index {
         match record {
             Record::ClockJumped(jumped) => self.notes.clock.take(lsn, at, jumped),
             Record::ExpiredRanges(ranges) => self.notes.expired.take(lsn, ranges)?,
+            Record::Identity(identity) => self.notes.identity = Some(*identity),
             Record::KeptGone(gone) => self.unkeep((gone.device, gone.inode)),
             Record::Relocated(_) if self.is_half_done() => return Err(ON_ITS_WAY.into()),
             Record::Relocated(roots) => {
@@ -240,6 +251,7 @@ impl Index {
         let settings = self.settings.clone().ok_or("DISCOVERED before any settings")?;
         // The file is processed again, so an earlier kept duplicate with this inode no longer counts.
         self.unkeep(found.identity.key());
+        let same_by = self.notes.identity.unwrap_or_default().same_by;
         let ingest = Ingest {
             id,
             state: FileState::Discovered,
@@ -247,6 +259,7 @@ impl Index {
             discovered_at: found.discovered_at,
             source_path: found.source_path.clone(),
             sidecar: found.sidecar.clone(),
+            key_rule: KeyRule::new(same_by, &settings.input, &found.source_path),
             settings,
             target: None,
             duplicate: None,
@@ -260,7 +273,8 @@ impl Index {
 
     fn hash(&mut self, hashed: &Hashed, record: &Record) -> Result<(), Rejected> {
         self.next_state(hashed.ingest_id, record)?;
-        if self.original(&hashed.sha256)?.is_some() {
+        let key = self.open.get(&hashed.ingest_id).map(|ingest| ingest.key(&hashed.sha256));
+        if key.map_or(Ok(None), |key| self.original(&key))?.is_some() {
             return Err("HASHED of a content that is in the warehouse".into());
         }
         self.enter(hashed.ingest_id, record)?.target = Some(Target {
@@ -275,16 +289,17 @@ impl Index {
     fn move_in(&mut self, moved: &Moved, record: &Record) -> Result<(), Rejected> {
         let id = moved.ingest_id;
         self.next_state(id, record)?;
-        let target = self.open.get(&id).and_then(|ingest| ingest.target.as_ref()).ok_or("MOVED without HASHED")?;
-        let sha256 = target.sha256;
-        if self.original(&sha256)?.is_some() {
+        let ingest = self.open.get(&id).ok_or("MOVED without HASHED")?;
+        let target = ingest.target.as_ref().ok_or("MOVED without HASHED")?;
+        let key = ingest.key(&target.sha256);
+        if self.original(&key)?.is_some() {
             return Err("a content is MOVED twice".into());
         }
         let warehouse_path = target.warehouse_path.clone().into_boxed_path();
         let discovered_at = self.enter(id, record)?.discovered_at;
         let (published, finished, listed_at) = (moved.published, None, UnixMillis(0));
         let original = Original { ingest_id: id, warehouse_path, discovered_at, finished, published, listed_at };
-        self.recent.insert(sha256, original);
+        self.recent.insert(key, original);
         Ok(())
     }
 
@@ -298,29 +313,30 @@ impl Index {
         });
         if skipped.action == DuplicateAction::Keep {
             let sidecar = ingest.sidecar.as_ref().map(|sidecar| sidecar.identity);
-            let kept = Kept { identity: ingest.identity, sha256: skipped.sha256, sidecar };
+            let key = ingest.key(&skipped.sha256);
+            let kept = Kept { identity: ingest.identity, sha256: skipped.sha256, key, sidecar };
             self.open.remove(&skipped.ingest_id);
             self.unkeep(kept.identity.key());
-            *self.kept_of.entry(kept.sha256).or_default() += 1;
+            *self.kept_of.entry(kept.key).or_default() += 1;
             self.kept.insert(kept.identity.key(), kept);
         }
         Ok(())
     }
 
     /// Kept duplicates of a forgotten content are processed again: the first of them becomes an original.
-    fn forget(&mut self, lsn: Lsn, sha256: &Sha256) {
-        self.forgotten.insert(*sha256, lsn);
-        if self.kept_of.remove(sha256).is_some() {
-            self.kept.retain(|_, kept| kept.sha256 != *sha256);
+    fn forget(&mut self, lsn: Lsn, key: &Key) {
+        self.forgotten.insert(*key, lsn);
+        if self.kept_of.remove(key).is_some() {
+            self.kept.retain(|_, kept| kept.key != *key);
         }
     }
 
     fn unkeep(&mut self, key: (u64, u64)) {
         let Some(kept) = self.kept.remove(&key) else { return };
-        if let Some(count) = self.kept_of.get_mut(&kept.sha256) {
+        if let Some(count) = self.kept_of.get_mut(&kept.key) {
             *count -= 1;
             if *count == 0 {
-                self.kept_of.remove(&kept.sha256);
+                self.kept_of.remove(&kept.key);
             }
         }
     }

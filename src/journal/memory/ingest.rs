@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::disk::lifecycle::FileState;
-use crate::journal::disk::record::{Copy, DuplicateAction, Profile, Profiled, Quarantined, Settings, Sidecar};
+use crate::journal::disk::record::{Copy, DuplicateAction, KeyRule, Profile, Profiled, Quarantined, Settings, Sidecar};
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Row;
-use crate::types::{Algorithm, FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// A file that is not finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Ingest {
     pub sidecar: Option<Sidecar>,
     /// The directories in force when it was found.
     pub settings: Arc<Settings>,
+    /// How its key is made.
+    pub key_rule: KeyRule,
     /// From HASHED on.
     pub target: Option<Target>,
     /// From SKIPPED_DUPLICATE on.
@@ -37,6 +39,16 @@ pub struct Ingest {
 }
 
 impl Ingest {
+    /// Its key, with this content.
+    pub fn key(&self, sha256: &Sha256) -> Key {
+        self.key_rule.key(&self.source_path, sha256)
+    }
+
+    /// The key to which it refers as a duplicate.
+    pub fn refers_to(&self) -> Option<Key> {
+        self.duplicate.as_ref().map(|duplicate| self.key(&duplicate.sha256))
+    }
+
     /// The result of parsing its current content as CSV.
     pub fn profile(&self) -> Option<&Profile> {
         let sha256 = self.target.as_ref()?.sha256;
@@ -108,6 +120,8 @@ pub struct Kept {
     pub identity: FileIdentity,
     /// The hash of its content.
     pub sha256: Sha256,
+    /// The key that it has in common with its original.
+    pub key: Key,
     /// The sidecar that released it: it must not release another file.
     pub sidecar: Option<FileIdentity>,
 }

@@ -14,7 +14,7 @@ use crate::journal::disk::record::{Quarantined, Record};
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, RowReader, Snapshot};
 use crate::journal::log::replay::Visitor;
-use crate::types::{Algorithm, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// Everything known about one file, as far as the journal was read.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub struct FileReport {
     pub mtime_sec: i64,
     /// Its path in staging.
     pub source_path: PathBuf,
-    /// The hash of its content, if known.
-    pub sha256: Option<Sha256>,
+    /// The hash of its content and its key, if known.
+    pub content: Option<(Sha256, Key)>,
     /// Its path in the warehouse, if one was chosen.
     pub warehouse_path: Option<PathBuf>,
     /// The checksum in its sidecar that matched; rows of a snapshot do not keep it.
@@ -71,6 +71,16 @@ impl FileReport {
         self.duplicate.as_ref().and_then(|duplicate| duplicate.moved_to.as_ref())
     }
 
+    /// The hash of its content, if known.
+    pub fn sha256(&self) -> Option<Sha256> {
+        self.content.map(|(sha256, _)| sha256)
+    }
+
+    /// Its key, if its content is known.
+    pub fn key(&self) -> Option<Key> {
+        self.content.map(|(_, key)| key)
+    }
+
     fn of_file(file: &File, relocations: &Relocations) -> FileReport {
         let found = &file.found.value;
         let mut entry = FileReport {
@@ -82,7 +92,7 @@ impl FileReport {
             size: found.identity.size,
             mtime_sec: found.identity.mtime.sec,
             source_path: found.source_path.clone(),
-            sha256: file.sha256(),
+            content: file.sha256().zip(file.key()),
             warehouse_path: file.warehouse_path().cloned(),
             verified_by: file.hashed.as_ref().and_then(|hashed| hashed.value.verified_by),
             quarantined: file.quarantined.as_ref().map(|quarantined| quarantined.value.clone()),
@@ -118,7 +128,7 @@ impl FileReport {
             size: row.size,
             mtime_sec: row.mtime_sec,
             source_path: row.source_path,
-            sha256: Some(row.sha256),
+            content: Some((row.sha256, row.key)),
             warehouse_path: Some(row.warehouse_path),
             verified_by: None,
             quarantined: None,

@@ -59,7 +59,7 @@ impl<F: Fs> Committer<F> {
         }
         let ingest = ingest.clone();
         if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_some()) {
-            if self.original_stands(&ingest.source_path, &ingest.identity, &target.sha256)? {
+            if self.original_stands(&ingest, &target.sha256)? {
                 let removed = self.remove_staged(work, Aside::Source, &ingest, &target.sha256)?;
                 self.report_refused(&ingest.source_path, &removed);
             } else {

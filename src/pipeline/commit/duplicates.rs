@@ -60,7 +60,7 @@ impl<F: Fs> Committer<F> {
     pub(super) fn report_kept(&mut self, work: &Work<F>) -> Result<Option<Report>, Error> {
         let Some(kept): Option<Kept> = self.index.kept_at(work.key).copied() else { return Ok(None) };
         let path = self.settings.input.join(&*work.name);
-        let original = self.index.original(&kept.sha256)?;
+        let original = self.index.original(&kept.key)?;
         self.metrics.duplicate_skipped(&path, &kept.sha256, original.as_ref(), DuplicateAction::Keep);
         Ok(Some(Report { name: work.name.clone(), outcome: Outcome::Kept(kept) }))
     }
@@ -70,7 +70,7 @@ impl<F: Fs> Committer<F> {
         let Some(duplicate) = ingest.duplicate.clone() else {
             return Err(Error::Transition("a duplicate has no original", work.id));
         };
-        let original = self.index.original(&duplicate.sha256)?;
+        let original = self.index.original(&ingest.key(&duplicate.sha256))?;
         let outcome = match duplicate.action {
             DuplicateAction::Keep => None,
             DuplicateAction::Remove => self.remove_duplicate(work, &ingest, &duplicate.sha256)?,
@@ -92,7 +92,7 @@ impl<F: Fs> Committer<F> {
 
     /// None if it stays: its original may have been removed or damaged since, and then these bytes are the last copy.
     fn remove_duplicate(&mut self, work: &Work<F>, ingest: &Ingest, sha256: &Sha256) -> Result<Option<Outcome>, Error> {
-        if !self.original_stands(&ingest.source_path, &ingest.identity, sha256)? {
+        if !self.original_stands(ingest, sha256)? {
             self.resolve_aside(work.id, Aside::Duplicate, &ingest.source_path, None)?;
             return Ok(None);
         }

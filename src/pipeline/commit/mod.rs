@@ -3,8 +3,8 @@
 //! Invariants, each with the promise of the design that it serves:
 //! - P3: a step's records are durable before the step; the next step's records are written only after the step's effects
 //!   were synced. The order is the body of [`Committer::commit`], top to bottom.
-//! - P1: of each content, at most one file at a time is under way, and a duplicate is decided only against content that is
-//!   durably MOVED.
+//! - P1: of each key (a content, or a name and a content), at most one file at a time is under way, and a duplicate is
+//!   decided only against a file that is durably MOVED.
 //! - P2: nothing in staging is removed before MOVED (or, for a duplicate, its original) is durable.
 //! - The number of syncs depends on the batches and the directories they touch, never on the number of files.
 
@@ -42,7 +42,7 @@ use crate::journal::record::{AbandonReason, ClockJumped, KeptGone, Record, Rules
 use crate::journal::{Journal, Rejected};
 use crate::limits::{COMPACTION_BYTES_MIN, RECENT_CONTENTS_MAX};
 use crate::metrics::{Metrics, events};
-use crate::types::{FileIdentity, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{FileIdentity, IngestId, Key, Lsn, UnixMillis};
 
 /// The only writer of journal, warehouse and manifests.
 pub struct Committer<F: Fs> {
@@ -65,7 +65,7 @@ pub struct Committer<F: Fs> {
     pub(super) is_recovering: bool,
     pub(super) pending: Pending<F>,
     /// The identities of originals that were read and had the right content.
-    verified: HashMap<Sha256, FileIdentity>,
+    verified: HashMap<Key, FileIdentity>,
 }
 
 /// Work that waits for a later frame, a later batch, or the next start.
@@ -198,7 +198,7 @@ impl<F: Fs> Committer<F> {
         &self.journal
     }
 
-    /// Writes settings, rules and layout to the journal, unless they are the ones already in force.
+    /// Writes settings, rules, layout and identity to the journal, unless they are the ones already in force.
     pub fn begin(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         if self.index.settings().is_none_or(|known| **known != *self.settings) {
@@ -214,6 +214,9 @@ impl<F: Fs> Committer<F> {
         }
         if self.index.layout() != self.shared.layout.rule() {
             records.push(Record::Layout(self.shared.layout.rule().clone()));
+        }
+        if self.index.identity().unwrap_or_default() != self.shared.identity {
+            records.push(Record::Identity(self.shared.identity));
         }
         self.write(&records)
     }

@@ -16,6 +16,11 @@ use crate::pipeline::warehouse::{Access, Published};
 use crate::pipeline::{Error, Outcome, Refusal, Report};
 use crate::types::{FileIdentity, IngestId};
 
+/// True if one of these HASHED records has the path.
+fn is_chosen(records: &[Record], path: &Path) -> bool {
+    records.iter().any(|record| matches!(record, Record::Hashed(hashed) if hashed.warehouse_path == *path))
+}
+
 impl<F: Fs> Committer<F> {
     /// Moves each file to its name in the warehouse. If a name is taken, the file gets the next choice, which is first
     /// recorded in the journal.
@@ -43,7 +48,7 @@ impl<F: Fs> Committer<F> {
             Ok(ingest(&self.index, work.id)?.target.as_ref().and_then(|target| target.warehouse_path.parent()))
         };
         let mut by_dir = works.into_iter().map(|work| Ok((dir(&work)?, work))).collect::<Result<Vec<_>, Error>>()?;
-        by_dir.sort_by(|(one, _), (other, _)| one.cmp(other));
+        by_dir.sort_by_key(|(dir, _)| *dir);
         Ok(by_dir.into_iter().map(|(_, work)| work).collect())
     }
 
@@ -99,7 +104,9 @@ impl<F: Fs> Committer<F> {
             let free = loop {
                 let path = dir.join(warehouse_name(work.file_name(), &target.sha256, work.id, taken));
                 match self.look_in_warehouse(&path) {
-                    Ok(None) if !self.pending.undecided.contains(&path) => break Ok(path),
+                    Ok(None) if !self.pending.undecided.contains(&path) && !is_chosen(&records, &path) => {
+                        break Ok(path);
+                    }
                     Ok(_) => taken += 1,
                     Err(error) => break Err(error),
                 }
@@ -164,10 +171,18 @@ impl<F: Fs> Committer<F> {
         self.warehouse.look(&mut access, path)
     }
 
-    /// True if the file at the chosen path has the size and content of the one that was hashed. Reads the file.
-    pub(in crate::pipeline) fn has_arrived(&mut self, ingest: &Ingest, target: &Target) -> fs::Result<bool> {
+    /// True if the file at the chosen path has the size and content of the one that was hashed, and is none that was
+    /// published under another name. Reads the file.
+    pub(in crate::pipeline) fn has_arrived(&mut self, ingest: &Ingest, target: &Target) -> Result<bool, Error> {
         let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
-        self.warehouse.holds(&mut access, &target.warehouse_path, ingest.identity.size, &target.sha256)
+        let is_it = self.warehouse.holds(&mut access, &target.warehouse_path, ingest.identity.size, &target.sha256)?;
+        Ok(is_it && !self.is_anothers(ingest, &target.warehouse_path)?)
+    }
+
+    /// True if names are part of the files' identity, and another file was published at `path`: then an equal content
+    /// does not show which file is there. Two unfinished files of equal content never have the same path.
+    pub(in crate::pipeline) fn is_anothers(&self, ingest: &Ingest, path: &Path) -> Result<bool, Error> {
+        Ok(ingest.key_rule.name(&ingest.source_path).is_some() && self.index.is_published_at(path)?)
     }
 
     /// Puts back a file that was moved to `path` and must not stay there. If recovery cannot, the file stays and an error

@@ -7,8 +7,6 @@
 //!   content.
 //! - A check by content stays valid as long as the identity does not change.
 
-use std::path::Path;
-
 use super::Committer;
 use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Open};
@@ -17,7 +15,7 @@ use crate::limits::VERIFIED_ORIGINALS_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::digest_of;
-use crate::types::{FileIdentity, Sha256};
+use crate::types::{FileIdentity, Key, Sha256};
 
 /// The state of the file at an original's name.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,16 +27,11 @@ pub(super) enum Standing {
 }
 
 impl<F: Fs> Committer<F> {
-    /// True if the content, whose staged file has the identity `staged`, may be removed from staging. If not, an event
-    /// says why.
-    pub(in crate::pipeline) fn original_stands(
-        &mut self,
-        path: &Path,
-        staged: &FileIdentity,
-        sha256: &Sha256,
-    ) -> Result<bool, Error> {
-        let Some(original) = self.index.original(sha256)? else { return Ok(false) };
-        match twice(fs::Error::spares_others, || self.examine(&original, staged, sha256)) {
+    /// True if the staged file, which has this content, may be removed from staging. If not, an event says why.
+    pub(in crate::pipeline) fn original_stands(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
+        let (path, staged, key) = (&ingest.source_path, &ingest.identity, ingest.key(sha256));
+        let Some(original) = self.index.original(&key)? else { return Ok(false) };
+        match twice(fs::Error::spares_others, || self.examine(&original, staged, (&key, sha256))) {
             Ok(Standing::Intact) => Ok(true),
             Ok(Standing::Damaged(why)) => {
                 self.metrics.original_damaged(path, &original.warehouse_path, &why);
@@ -62,10 +55,15 @@ impl<F: Fs> Committer<F> {
             Err(error) if error.spares_others() => return Ok(false),
             stat => stat?.is_some(),
         };
-        Ok(is_there && !self.original_stands(path, &ingest.identity, sha256)?)
+        Ok(is_there && !self.original_stands(ingest, sha256)?)
     }
 
-    fn examine(&mut self, original: &Original, staged: &FileIdentity, sha256: &Sha256) -> fs::Result<Standing> {
+    fn examine(
+        &mut self,
+        original: &Original,
+        staged: &FileIdentity,
+        (key, sha256): (&Key, &Sha256),
+    ) -> fs::Result<Standing> {
         let damaged = |why: &str| Ok(Standing::Damaged(why.to_owned()));
         let path = &original.warehouse_path;
         let (dir, name) = split(path)?;
@@ -81,7 +79,7 @@ impl<F: Fs> Committer<F> {
         if stat.identity.key() == staged.key() {
             return damaged("it is the very same file");
         }
-        if original.published == Some(stat.identity) || self.verified.get(sha256) == Some(&stat.identity) {
+        if original.published == Some(stat.identity) || self.verified.get(key) == Some(&stat.identity) {
             return Ok(Standing::Intact);
         }
         if stat.identity.size != staged.size {
@@ -100,7 +98,7 @@ impl<F: Fs> Committer<F> {
         if self.verified.len() >= VERIFIED_ORIGINALS_MAX {
             self.verified.clear();
         }
-        self.verified.insert(*sha256, after.identity);
+        self.verified.insert(*key, after.identity);
         Ok(Standing::Intact)
     }
 }

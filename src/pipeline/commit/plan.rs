@@ -1,7 +1,8 @@
 //! The decisions of a batch before anything is written: for each file whether it is new, a duplicate, or has to wait.
 //!
 //! Invariants:
-//! - P1: a content is taken at most once in a batch, and never if it is durably MOVED.
+//! - P1: a key is taken at most once in a batch, and never if it is durably MOVED.
+//! - Two files of equal content never have the same path: recovery recognizes a file at its path by its content.
 //! - Where the order is kept, nothing overtakes a file that has to wait.
 
 use std::ffi::OsStr;
@@ -18,7 +19,7 @@ use crate::journal::record::{
 use crate::pipeline::quarantine::{QuarantineReason, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled, subdir};
-use crate::types::{IngestId, Sha256};
+use crate::types::{IngestId, Key, Sha256};
 
 /// The decisions of a batch: what to write and which files to move.
 pub(super) struct BatchPlan<F: Fs> {
@@ -73,16 +74,16 @@ impl<F: Fs> Committer<F> {
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
         let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
-        let mut taken: HashSet<Sha256> = HashSet::new();
-        let mut chosen: HashSet<PathBuf> = HashSet::new();
+        let (mut taken, mut paths) = (HashSet::new(), HashSet::new());
         for file in hashed {
-            // The one that waits is ingested in its place if the first of its content fails.
+            // The one that waits is ingested in its place if the first of its key fails.
             if self.pending.keeps_order && self.has_deferred() {
                 self.pending.deferred.push(file);
                 continue;
             }
-            let original = self.index.original(&file.sha256)?.map(|original| original.ingest_id);
-            if original.is_none() && !taken.insert(file.sha256) {
+            let key = self.key_of(&file);
+            let original = self.index.original(&key)?.map(|original| original.ingest_id);
+            if original.is_none() && !taken.insert(key) {
                 self.pending.deferred.push(file);
                 continue;
             }
@@ -110,8 +111,7 @@ impl<F: Fs> Committer<F> {
                     }
                     let partition = self.settings.warehouse.join(&file.partition);
                     let name = subdir::file_name(&file.settled.name);
-                    let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), &chosen);
-                    chosen.insert(warehouse_path.clone());
+                    let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), &mut paths);
                     plan.records.push(Record::Hashed(HashedRecord {
                         ingest_id: id,
                         sha256: file.sha256,
@@ -126,6 +126,15 @@ impl<F: Fs> Committer<F> {
         Ok(plan)
     }
 
+    /// The file's key: by the rule in force when it was found.
+    fn key_of(&self, file: &HashedFile<F>) -> Key {
+        let found = self.pending.tickets.get(&file.settled.ticket).and_then(|id| self.index.ingest(*id));
+        match found {
+            Some(ingest) => ingest.key(&file.sha256),
+            None => Key::by(self.shared.identity.same_by, &file.settled.name, &file.sha256),
+        }
+    }
+
     /// The first name in `partition` that neither an undecided file has, nor another one of the batch: files of several
     /// directories may have one name. If two HASHED files had one path, the next start could take the file there for
     /// the wrong one of them.
@@ -134,12 +143,12 @@ impl<F: Fs> Committer<F> {
         partition: &Path,
         name: &OsStr,
         (sha256, id): (&Sha256, IngestId),
-        chosen: &HashSet<PathBuf>,
+        chosen: &mut HashSet<PathBuf>,
     ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        choices
-            .find(|path| !self.pending.undecided.contains(path) && !chosen.contains(path))
-            .unwrap_or_else(|| partition.join(name))
+        let is_free = |path: &PathBuf| !self.pending.undecided.contains(path);
+        let choice = choices.find(|path| is_free(path) && chosen.insert(path.clone()));
+        choice.unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.

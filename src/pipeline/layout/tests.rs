@@ -1,3 +1,5 @@
+//! What templates and patterns make of names, and which are refused.
+
 use super::*;
 
 const DAY: UnixMillis = UnixMillis(1_763_458_200_123);

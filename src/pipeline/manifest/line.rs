@@ -16,7 +16,7 @@ use crate::types::{Algorithm, IngestId, UnixMillis};
 /// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
-/// The longest line: two paths and a part of one, of 4,096 bytes, with each byte escaped to six, and each once more as
+/// The longest line: two paths and two ends of one, of 4,096 bytes, with each byte escaped to six, and each once more as
 /// base64; the column names, with each byte escaped to six; the header's faults, of 60 bytes at most; and the rest.
 pub const LINE_BYTES_MAX: usize = 256 << 10;
 
@@ -28,6 +28,8 @@ struct Line<'a> {
     /// None for a file directly in staging.
     #[serde(flatten)]
     subdir: Option<SubdirFields<'a>>,
+    #[serde(flatten)]
+    name: Option<NameFields<'a>>,
     sha256: String,
     device: u64,
     inode: u64,
@@ -60,6 +62,14 @@ impl<'a> SubdirFields<'a> {
         let (subdir, subdir_base64) = json_path(path);
         (!path.as_os_str().is_empty()).then_some(SubdirFields { subdir, subdir_base64 })
     }
+}
+
+/// The name, where it is part of the file's identity.
+#[derive(Serialize)]
+struct NameFields<'a> {
+    name: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
 }
 
 /// The fields of a validated file. Null where unknown.
@@ -116,11 +126,13 @@ pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
 pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
+    let name = ingest.key_rule.name(&ingest.source_path).map(|name| json_path(Path::new(name)));
     let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
     let line = Line {
         path: &path,
         path_base64,
         subdir: SubdirFields::of(ingest),
+        name: name.map(|(name, name_base64)| NameFields { name, name_base64 }),
         sha256: target.sha256.hex(),
         device: ingest.identity.device,
         inode: ingest.identity.inode,

@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -21,7 +21,7 @@ use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::from_hex;
-use crate::types::{IngestId, Sha256, UnixMillis};
+use crate::types::{IngestId, Key, Sha256, UnixMillis};
 
 /// Bytes read at once: more than the longest line.
 const WINDOW_BYTES: usize = 4 * LINE_BYTES_MAX;
@@ -33,6 +33,8 @@ pub struct Listed {
     pub source_path: PathBuf,
     /// How many directories below staging that is.
     pub levels: usize,
+    /// Its name, if that is part of its identity: the end of that path.
+    pub name: Option<OsString>,
     /// The SHA-256 of its content.
     pub sha256: Sha256,
     /// `st_dev` of the staged file.
@@ -58,6 +60,11 @@ impl Listed {
     pub fn input(&self) -> Option<&Path> {
         self.source_path.ancestors().nth(self.levels.saturating_add(1))
     }
+
+    /// The file's key.
+    pub fn key(&self) -> Key {
+        Key::of(self.name.as_deref(), &self.sha256)
+    }
 }
 
 /// The keys of a line.
@@ -69,6 +76,10 @@ struct Keys<'a> {
     path_base64: Option<Cow<'a, str>>,
     #[serde(borrow)]
     subdir: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name_base64: Option<Cow<'a, str>>,
     #[serde(borrow)]
     sha256: Cow<'a, str>,
     device: u64,
@@ -107,9 +118,19 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
     let journal =
         keys.journal.as_deref().map(|text| from_hex(text).ok_or("journal is not 32 hex digits")).transpose()?;
     let at = humantime::parse_rfc3339(&keys.ingested_at).map_err(|error| format!("ingested_at: {error}"))?;
+    let source_path = exact_path("path", &keys.path, keys.path_base64.as_deref())?;
+    let name = keys.name.map(|name| exact_bytes("name", &name, keys.name_base64.as_deref())).transpose()?;
+    let is_its_end = |name: &Vec<u8>| {
+        let above = source_path.as_os_str().as_bytes().strip_suffix(&name[..]);
+        !name.is_empty() && above.is_some_and(|above| above.ends_with(b"/"))
+    };
+    if !name.as_ref().is_none_or(is_its_end) {
+        return Err("name is not the end of path".to_owned());
+    }
     Ok(Listed {
         levels: keys.subdir.map_or(0, |subdir| Path::new(&*subdir).iter().count()),
-        source_path: exact_path("path", &keys.path, keys.path_base64.as_deref())?,
+        source_path,
+        name: name.map(OsString::from_vec),
         sha256,
         device: keys.device,
         inode: keys.inode,
@@ -122,12 +143,15 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
     })
 }
 
+fn exact_bytes(key: &str, text: &str, base64: Option<&str>) -> Result<Vec<u8>, String> {
+    match base64 {
+        Some(exact) => BASE64.decode(exact).map_err(|error| format!("{key}_base64: {error}")),
+        None => Ok(text.as_bytes().to_vec()),
+    }
+}
+
 fn exact_path(key: &str, text: &str, base64: Option<&str>) -> Result<PathBuf, String> {
-    let bytes = match base64 {
-        Some(exact) => BASE64.decode(exact).map_err(|error| format!("{key}_base64: {error}"))?,
-        None => text.as_bytes().to_vec(),
-    };
-    let path = PathBuf::from(OsString::from_vec(bytes));
+    let path = PathBuf::from(OsString::from_vec(exact_bytes(key, text, base64)?));
     if !path.is_absolute() || path.file_name().is_none() || path.as_os_str().len() > PATH_BYTES_MAX {
         return Err(format!("{key} is not an absolute path of at most {PATH_BYTES_MAX} bytes"));
     }
@@ -378,6 +402,9 @@ mod tests {
         assert_eq!(parse(more.as_bytes()), Ok(listed.clone()));
         let exact = LINE.replace("\"sha256\"", "\"path_base64\":\"L2luL/8=\",\"sha256\"");
         assert_eq!(parse(exact.as_bytes()).unwrap().source_path.as_os_str().as_encoded_bytes(), b"/in/\xff");
+        let named = parse(LINE.replace("\"sha256\"", "\"name\":\"a.csv\",\"sha256\"").as_bytes()).unwrap();
+        assert_eq!((named.name.as_deref(), named.sha256), (Some(std::ffi::OsStr::new("a.csv")), listed.sha256));
+        assert!(named.key() != listed.key() && listed.key() == listed.sha256.into());
     }
 
     /// The values of a line, without the keys.
@@ -396,6 +423,8 @@ mod tests {
             (LINE.replace("\"/in/a.csv\"", "7"), "expected"),
             (LINE.replace("2026-11-23T", "2026-13-23T"), "ingested_at"),
             (LINE.replace("\"ingested_at\"", "\"journal\":\"9c1b\",\"ingested_at\""), "journal"),
+            (LINE.replace("\"sha256\"", "\"name\":\"b.csv\",\"sha256\""), "name is not the end"),
+            (LINE.replace("\"sha256\"", "\"name\":\".csv\",\"sha256\""), "name is not the end"),
             (LINE.replace("46", "\0\0"), "zeros"),
             (LINE[..LINE.len() - 1].to_owned(), "EOF"),
             (format!("{LINE}{LINE}"), "trailing"),

@@ -26,6 +26,8 @@ pub struct Accepts {
     pub journal: bool,
     /// Warehouse and manifests may be different directories than before.
     pub warehouse: bool,
+    /// Files may be the same by something else than before.
+    pub identity: bool,
 }
 
 /// The option that names a journal's directory.

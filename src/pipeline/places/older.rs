@@ -170,16 +170,17 @@ impl<F: Fs> Search<'_, F> {
         }
         // No exception for files in flight: a line is written only after MOVED, and from MOVED on the index knows the
         // content.
-        if index.may_have_forgotten(&listed.sha256, listed.ingest_id, listed.ingested_at) {
+        let key = listed.key();
+        if index.may_have_forgotten(&key, listed.ingest_id, listed.ingested_at) {
             return Ok(false);
         }
-        if index.is_looked_up(&listed.sha256) {
+        if index.is_looked_up(&key) {
             if self.lookups == 0 {
                 return Ok(false);
             }
             self.lookups -= 1;
         }
-        let is_unknown = index.original(&listed.sha256)?.is_none();
+        let is_unknown = index.original(&key)?.is_none();
         let is_excused = is_unknown && is_mended && id < next_lsn.0;
         self.excused += usize::from(is_excused);
         Ok(is_unknown && !is_excused)

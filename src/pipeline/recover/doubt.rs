@@ -30,7 +30,7 @@ impl<F: Fs> Committer<F> {
         };
         let Some(target) = &ingest.target else { return Ok(place) };
         // Another file has brought this content while this one could not be checked.
-        let Some(original) = self.index.original(&target.sha256)? else { return Ok(place) };
+        let Some(original) = self.index.original(&ingest.key(&target.sha256))? else { return Ok(place) };
         Ok(match place {
             // The file there is that other one.
             Whereabouts::Arrived | Whereabouts::Spoilt(_) if *original.warehouse_path == *target.warehouse_path => {

@@ -46,10 +46,12 @@ impl<F: Fs> Committer<F> {
         if self.moved_by_us(ingest, path)?.is_none() {
             return Ok(());
         }
-        if let Some(sha256) = self.content_at(path)?
-            && self.index.original(&sha256)?.is_some_and(|original| *original.warehouse_path == **path)
-        {
-            return Ok(());
+        if let Some(sha256) = self.content_at(path)? {
+            let original = self.index.original(&ingest.key(&sha256))?;
+            // Where names count, it may have been ingested under another one.
+            if original.is_some_and(|it| *it.warehouse_path == **path) || self.is_anothers(ingest, path)? {
+                return Ok(());
+            }
         }
         if self.shares_warehouse(&ingest.settings.warehouse)? {
             let why = "it is at the name chosen for a file that is now gone, and no manifest of this ingestor lists it";
@@ -147,7 +149,7 @@ impl<F: Fs> Committer<F> {
             let is_open = self.fs.lease(&file)? == Lease::Writer;
             let is_ours = stat.identity.same_but_renamed(&ingest.identity);
             let is_known = || match hash::digest_of(&self.fs, &file) {
-                Ok(sha256) => self.index.original(&sha256).map(|original| original.is_some()),
+                Ok(sha256) => self.index.original(&ingest.key(&sha256)).map(|original| original.is_some()),
                 Err(_) => Ok(true),
             };
             if !is_open && (is_ours || is_known()?) {

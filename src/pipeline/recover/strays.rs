@@ -3,7 +3,6 @@
 //! Invariant (P2): such a file is removed only as its ingest's record intends, if it is the file that the record names;
 //! any other file gets its name back, where it is.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::Committer;
@@ -71,7 +70,7 @@ impl<F: Fs> Committer<F> {
             (Some(sidecar), Aside::Sidecar) => subdir::file_name(sidecar.path.as_os_str()),
             _ => subdir::file_name(ingest.source_path.as_os_str()),
         };
-        let identity = self.to_remove(ingest, what, aside, name)?;
+        let identity = self.to_remove(ingest, what, aside)?;
         let sha256 = match what {
             Aside::Sidecar => None,
             _ => ingest.target.as_ref().map(|it| it.sha256).or_else(|| Some(ingest.duplicate.as_ref()?.sha256)),
@@ -81,23 +80,16 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The file that the ingest's record intends to be removed; None if that is no longer right.
-    fn to_remove(
-        &mut self,
-        ingest: &Ingest,
-        what: Aside,
-        aside: &Path,
-        name: &OsStr,
-    ) -> Result<Option<FileIdentity>, Error> {
-        let path = aside.with_file_name(name);
+    fn to_remove(&mut self, ingest: &Ingest, what: Aside, aside: &Path) -> Result<Option<FileIdentity>, Error> {
         Ok(match what {
             Aside::Sidecar => ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
             Aside::Source if ingest.state == FileState::Moved => {
                 let sha256 = ingest.target.as_ref().map_or(Sha256([0; 32]), |target| target.sha256);
-                self.original_stands(&path, &ingest.identity, &sha256)?.then_some(ingest.identity)
+                self.original_stands(ingest, &sha256)?.then_some(ingest.identity)
             }
             Aside::Duplicate => {
                 let sha256 = ingest.duplicate.as_ref().map_or(Sha256([0; 32]), |duplicate| duplicate.sha256);
-                self.original_stands(&path, &ingest.identity, &sha256)?.then_some(ingest.identity)
+                self.original_stands(ingest, &sha256)?.then_some(ingest.identity)
             }
             Aside::Second => {
                 let target = ingest.target.as_ref().map(|target| target.warehouse_path.clone());

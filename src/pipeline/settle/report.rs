@@ -40,7 +40,7 @@ impl Settle {
                 self.forget(&report.name);
                 self.keep(*kept);
                 kept.sidecar.into_iter().for_each(|sidecar| self.use_sidecar(sidecar, Some(&report.name)));
-                self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.sha256)));
+                self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.key)));
                 return Reaction { look_again: dirty, ..none };
             }
             Outcome::Abandoned(AbandonReason::NeedsCopy) => {
@@ -102,7 +102,7 @@ impl Tracked {
                 (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why)
             }
             // Only another sidecar or another file changes that.
-            WhyNot::NoChecksum | WhyNot::OrphanedSidecar => (None, why),
+            WhyNot::NoChecksum | WhyNot::OrphanedSidecar | WhyNot::Empty => (None, why),
             WhyNot::Failed => {
                 // A full disk is not the file's fault, and may have room again at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());

@@ -12,7 +12,7 @@ use csv_ingestor::cli::Cli;
 use crate::harness::{Place, bare, csv, err, json_lines, out, sh, snapshot};
 
 /// Options of `run` that belong to one start, not to a source.
-const NOT_IN_A_FILE: [&str; 6] = ["config", "dry-run", "help", "new-journal", "new-warehouse", "once"];
+const NOT_IN_A_FILE: [&str; 7] = ["config", "dry-run", "help", "new-identity", "new-journal", "new-warehouse", "once"];
 
 /// A file in `place` with this content.
 fn file(place: &Place, content: impl AsRef<[u8]>) -> PathBuf {
@@ -89,6 +89,7 @@ fn good_value(option: &Arg) -> String {
         ("PATH", "\"/data/x.prom\""),
         ("S", "\".done\""),
         ("TEMPLATE", "\"{stem}.done\""),
+        ("REGEX", "'^(?<source>[a-z]+)_'"),
     ];
     let found = samples.iter().find(|(sample, _)| *sample == name);
     found.unwrap_or_else(|| panic!("no sample for --{} {name}", option.get_long().unwrap())).1.to_owned()

@@ -12,7 +12,7 @@ use csv_ingestor::engine::{self, Engine, Options};
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::compact::compact;
-use csv_ingestor::journal::record::DuplicateAction;
+use csv_ingestor::journal::record::{DuplicateAction, Identity};
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
 use csv_ingestor::pipeline::hash::Hasher;
@@ -67,6 +67,7 @@ pub fn options(scenario: &Scenario, fs: &SimFs, on_full: OnFull) -> Options {
         validate: scenario.validate,
         require_checksum: false,
         layout: scenario.layout(fs),
+        identity: Identity::default(),
         quarantine: scenario.quarantine(),
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
@@ -86,6 +87,16 @@ pub enum Ended {
 
 /// Runs the ingestor until nothing is left to do, or something fails.
 pub fn run(scenario: &Scenario, fs: &SimFs, on_full: OnFull, listener: &mut dyn Listener) -> Result<Ended, Error> {
+    run_with(scenario, options(scenario, fs, on_full), fs, listener)
+}
+
+/// The same, with these options.
+pub fn run_with(
+    scenario: &Scenario,
+    options: Options,
+    fs: &SimFs,
+    listener: &mut dyn Listener,
+) -> Result<Ended, Error> {
     let meanwhile = match scenario.compacts {
         Compacts::Meanwhile { seed } => Some(Meanwhile::new(fs, seed)),
         _ => None,
@@ -93,7 +104,7 @@ pub fn run(scenario: &Scenario, fs: &SimFs, on_full: OnFull, listener: &mut dyn 
     let fs = meanwhile.as_ref().map_or(fs, |meanwhile| meanwhile.fs());
     std::thread::scope(|scope| {
         let takes_turns = meanwhile.as_ref().map(Meanwhile::committer);
-        let opened = engine::open(fs, options(scenario, fs, on_full))?;
+        let opened = engine::open(fs, options)?;
         let Some(engine) = opened else { return Ok(Ended::AtRest) };
         let mut run = Run::new(scenario, fs, engine, listener)?;
         let ended = run.rounds(meanwhile.as_ref().map(|meanwhile| (meanwhile, scope)))?;

@@ -15,14 +15,15 @@ pub enum Layouts {
     /// A partition for each day.
     #[default]
     Days,
-    /// Two levels, and at the next start others: the number of segments decides.
+    /// Three levels, and at the next start two others: the number of segments decides.
     Changing,
-    /// Two levels, and one name has no place.
+    /// Three levels, and one name has no place.
     NoMatch,
 }
 
+/// At the start a directory of the warehouse itself is made durable anyway: so three levels come first.
 const CHANGING: [&str; 2] =
-    ["kind={kind}/ingest_date={ingest_date}", "ingest_date={ingest_date}/hour={ingest_hour}/kind={kind}"];
+    ["ingest_date={ingest_date}/hour={ingest_hour}/kind={kind}", "kind={kind}/ingest_date={ingest_date}"];
 
 impl Layouts {
     /// The layout of the next start.

@@ -8,6 +8,7 @@ mod content;
 mod disk;
 mod fault;
 mod files;
+mod identity;
 mod interference;
 mod layout;
 mod names;

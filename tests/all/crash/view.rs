@@ -7,7 +7,7 @@ use csv_ingestor::fs::sim::Upstream;
 
 use super::places::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, WAREHOUSE};
 pub use crate::common::view::{
-    Digest, FOREIGN, Files, Places, UNFINISHED, View, digest, is_data, is_hidden, sidecar_of,
+    Digest, FOREIGN, Files, Line, Places, UNFINISHED, View, digest, is_data, is_hidden, sidecar_of,
 };
 
 /// Every regular file below `dir`, with its content.

@@ -164,7 +164,7 @@ impl Watch {
 
 fn original(state: &Index, digest: &str) -> Option<csv_ingestor::journal::ingest::Original> {
     let sha256 = csv_ingestor::types::Sha256::from_hex(digest.as_bytes())?;
-    state.original(&sha256).unwrap()
+    state.original(&sha256.into()).unwrap()
 }
 
 fn is_moved(state: &Index, id: u64, digest: &str) -> bool {

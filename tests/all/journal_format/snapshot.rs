@@ -57,6 +57,7 @@ fn row() -> Row {
     let [_, (_, found), _] = frames();
     let [Record::Discovered(discovered), Record::Hashed(hashed)] = &found[..] else { unreachable!() };
     Row {
+        key: hashed.sha256.into(),
         sha256: hashed.sha256,
         ingest_id: hashed.ingest_id,
         lsn: LSN,

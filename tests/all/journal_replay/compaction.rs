@@ -58,7 +58,7 @@ fn told(state: &Index) -> Told {
     let mut kept: Vec<Kept> = state.kept().copied().collect();
     kept.sort_by_key(|kept| kept.identity.key());
     let original = |seed| {
-        let found = state.original(&content(seed)).unwrap()?;
+        let found = state.original(&content(seed).into()).unwrap()?;
         let path = found.warehouse_path.to_str().unwrap().to_owned();
         Some((seed, (found.ingest_id, path, found.discovered_at, found.finished)))
     };
@@ -140,7 +140,7 @@ fn contents_with_equal_prefixes_are_told_apart() {
     let snapshot = compact_now(&RealFs::default(), dir.path(), &journal).unwrap().snapshot;
     assert_eq!(snapshot.header().rows, brought.len() as u64);
     for seed in 0..300 {
-        let found = snapshot.find(&content(seed)).unwrap();
+        let found = snapshot.find(&content(seed).into()).unwrap();
         let path = found.map(|row| row.warehouse_path.to_str().unwrap().to_owned());
         assert_eq!(path, brought.contains(&seed).then(|| format!("/warehouse/{seed}")), "content {seed}");
     }
@@ -411,15 +411,15 @@ fn appending_goes_on_beside_a_compaction() {
     });
     assert!(compactions >= 1, "{compactions}");
     for digest in (0..2_500).map(super::util::digest) {
-        let expected = reference.original(&digest).unwrap();
-        assert_eq!(state.original(&digest).unwrap(), expected);
+        let expected = reference.original(&digest.into()).unwrap();
+        assert_eq!(state.original(&digest.into()).unwrap(), expected);
     }
     assert!(state.recent() < 600, "{}", state.recent());
     drop(journal);
     let again = read_on(&fs, place.path());
     assert_eq!(again.remembered(), 600);
     for digest in (0..2_500).map(super::util::digest) {
-        assert_eq!(again.original(&digest).unwrap(), reference.original(&digest).unwrap());
+        assert_eq!(again.original(&digest.into()).unwrap(), reference.original(&digest.into()).unwrap());
     }
 }
 
@@ -458,7 +458,8 @@ fn contents_expire_but_not_under_a_kept_duplicate() {
     };
     append_all(&mut journal, &[discovered(77, "/in/kept"), Record::SkippedDuplicate(kept)]);
     append_all(&mut journal, &[Record::Expired(UnixMillis(300))]);
-    let known = |state: &Index| (0..6).filter(|seed| state.original(&content(*seed)).unwrap().is_some()).collect();
+    let known =
+        |state: &Index| (0..6).filter(|seed| state.original(&content(*seed).into()).unwrap().is_some()).collect();
     let as_told: Vec<u64> = known(&read_on(&fs, dir()));
     assert_eq!(as_told, [1, 3, 4, 5], "before any compaction");
     journal.seal().unwrap();
@@ -472,7 +473,7 @@ fn contents_expire_but_not_under_a_kept_duplicate() {
     append_all(&mut journal, &[discovered(77, "/in/other")]);
     let state = read_on(&fs, dir());
     assert_eq!(known(&state), [0, 3, 4, 5]);
-    assert_eq!(state.original(&content(0)).unwrap().unwrap().ingest_id, again);
+    assert_eq!(state.original(&content(0).into()).unwrap().unwrap().ingest_id, again);
     journal.seal().unwrap();
     let compacted = compact_now(&fs, dir(), &journal).unwrap();
     assert_eq!((compacted.forgotten, compacted.snapshot.header().forgotten), (1, 3));
@@ -494,5 +495,5 @@ fn a_content_that_came_again_before_the_compaction_has_one_row() {
     journal.seal().unwrap();
     let compacted = compact_now(&fs, dir(), &journal).unwrap();
     assert_eq!((compacted.forgotten, compacted.snapshot.header().rows), (1, 1));
-    assert_eq!(read_on(&fs, dir()).original(&content(1)).unwrap().unwrap().ingest_id, again);
+    assert_eq!(read_on(&fs, dir()).original(&content(1).into()).unwrap().unwrap().ingest_id, again);
 }

@@ -164,7 +164,7 @@ impl Told {
     pub(super) fn of(state: &Index, contents: &[Sha256]) -> Told {
         let mut kept: Vec<Kept> = state.kept().copied().collect();
         kept.sort_by_key(|kept| kept.identity.key());
-        let original = |sha256: &Sha256| match state.original(sha256) {
+        let original = |sha256: &Sha256| match state.original(&(*sha256).into()) {
             Err(Error::Corrupt(damage)) => Err(damage),
             found => Ok(found.unwrap()),
         };

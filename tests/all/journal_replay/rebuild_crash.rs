@@ -23,6 +23,7 @@ fn sha256(n: u64) -> Sha256 {
 
 fn row(n: u64) -> Row {
     Row {
+        key: sha256(n).into(),
         sha256: sha256(n),
         ingest_id: IngestId(n * 5),
         lsn: Lsn(n * 5 + 3),
@@ -78,7 +79,8 @@ fn is_whole(fs: &SimFs, what: &str) -> bool {
             let mut state = Index::default();
             journal::read(fs, Path::new(STATE), &mut state).unwrap();
             for n in 1..=ROWS {
-                let original = state.original(&sha256(n)).unwrap().unwrap_or_else(|| panic!("{what}: {n} is lost"));
+                let original =
+                    state.original(&sha256(n).into()).unwrap().unwrap_or_else(|| panic!("{what}: {n} is lost"));
                 assert_eq!(original.ingest_id, IngestId(n * 5), "{what}");
             }
             true

@@ -8,12 +8,12 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, EXPIRED_STEPS_MAX, HEADER_FAULTS_MAX, PATH_BYTES_MAX};
 use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, Hashed, HeaderFault, KeptGone,
-    LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules,
-    Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Hashed,
+    HeaderFault, Identity, KeptGone, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined,
+    RECORD_BYTES_MAX, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
-use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -164,13 +164,18 @@ fn record() -> impl Strategy<Value = Record> {
         id().prop_map(Record::DuplicateCleared),
         id().prop_map(Record::QuarantineDone),
         any::<u64>().prop_map(|at| Record::Expired(UnixMillis(at))),
-        any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Sha256(sha256))),
+        any::<[u8; 32]>().prop_map(|sha256| Record::Forgotten(Key(sha256))),
         any::<(u64, i64)>().prop_map(|(from, shift_ms)| Record::ClockJumped(ClockJumped { from: Lsn(from), shift_ms })),
         ranges(),
         any::<(u64, u64)>().prop_map(|(device, inode)| Record::KeptGone(KeptGone { device, inode })),
         (path(), path()).prop_map(|(old, new)| Record::Relocated(Relocated { old, new })),
         profiled(),
         quarantined(),
+        sample::select(vec![
+            Record::Identity(Identity::default()),
+            Record::Identity(Identity { same_by: SameBy::NameAndContent, empty: EmptyFiles::Keep }),
+            Record::Identity(Identity { same_by: SameBy::Content, empty: EmptyFiles::Quarantine }),
+        ]),
         rules(),
         layout(),
     ]

@@ -126,7 +126,7 @@ fn check_files(truth: &Truth, left: &Left, state: &Index, what: &str) {
 fn check_rows(truth: &Truth, left: &Left, repaired: &Repaired, harm: &Harm) {
     for (sha256, row) in &left.rows {
         let newest = truth.moved[sha256].iter().max();
-        if let Some(found) = repaired.snapshot.find(sha256).unwrap()
+        if let Some(found) = repaired.snapshot.find(&(*sha256).into()).unwrap()
             && newest == Some(&row.ingest_id)
         {
             assert_eq!(&found, row, "{harm:?}");
@@ -146,7 +146,7 @@ fn check_lost(truth: &Truth, left: &Left, repaired: &Repaired, harm: &Harm) {
         let good = &truth.generations.told.originals;
         let (mut lost, mut old) = (0, 0);
         for (sha256, good) in good {
-            let row = repaired.snapshot.find(sha256).unwrap();
+            let row = repaired.snapshot.find(&(*sha256).into()).unwrap();
             match good {
                 Ok(Some(_)) => lost += u64::from(row.is_none() && !is_open(truth, sha256)),
                 _ => old += 1,

@@ -71,7 +71,7 @@ fn what_is_forgotten_is_counted_once() {
     let (repaired, _) = repaired(&fs);
     let is_lost = |sha256: &Sha256| {
         let was_known = journal.told.originals.iter().any(|(it, found)| it == sha256 && matches!(found, Ok(Some(_))));
-        was_known && repaired.snapshot.find(sha256).unwrap().is_none()
+        was_known && repaired.snapshot.find(&(*sha256).into()).unwrap().is_none()
     };
     let lost = rows.iter().filter(|sha256| is_lost(sha256)).count() as u64;
     assert!(lost > 0 && repaired.lost_contents >= lost, "{} of {lost}", repaired.lost_contents);
@@ -101,7 +101,7 @@ fn the_newer_of_two_rows_is_saved() {
     hits.extend((1..journal.files[segment].parts.len()).map(|part| (segment, part, How::Bit(5))));
     Harm { hits, ..Harm::default() }.apply(&fs, &journal.files);
     let (_, state) = repaired(&fs);
-    assert_eq!(state.original(&again).unwrap().unwrap().ingest_id, good.ingest_id);
+    assert_eq!(state.original(&again.into()).unwrap().unwrap().ingest_id, good.ingest_id);
 }
 
 /// Why: if only the lock file is missing, "nothing was done" must be true; and a copy must be a copy of the original files
@@ -152,7 +152,7 @@ fn a_content_that_came_again_shows_that_its_first_file_was_finished() {
         assert_eq!(repaired.salvage.lost.len(), 1);
         assert_eq!(state.ingest(IngestId(2)), None, "{then:?}");
         assert_eq!(state.ingest(IngestId(7)).is_some(), then.len() < 2, "{then:?}");
-        let original = state.original(&digest(2)).unwrap().map(|original| original.ingest_id);
+        let original = state.original(&digest(2).into()).unwrap().map(|original| original.ingest_id);
         assert_eq!(original, (!then.is_empty()).then_some(IngestId(7)), "{then:?}");
     }
 }

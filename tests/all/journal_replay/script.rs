@@ -247,7 +247,7 @@ fn spare(script: &mut Script, half_done: [u64; 4]) -> [u64; 4] {
     script.data(vec![Record::Expired(before)]);
     script.ingest(&[(4, "again.csv".to_owned())]);
     // Two young contents, of which one is ingested again. And files that are quarantined.
-    script.data(vec![Record::Forgotten(content(17)), Record::Forgotten(content(18))]);
+    script.data(vec![Record::Forgotten(content(17).into()), Record::Forgotten(content(18).into())]);
     script.ingest(&[(18, "wanted-again.csv".to_owned())]);
     script.file(None, |_, id| vec![quarantined(id), Record::QuarantineDone(IngestId(id))]);
     let end = script.forge.end;
@@ -293,7 +293,7 @@ fn newest(script: &mut Script, half_done: [u64; 4], last: FrameKind) {
     script.data(vec![Record::Expired(before)]);
     script.ingest(&[(10, "back.csv".to_owned())]);
     // Young rows of the newest snapshot; one of them has a duplicate that stays in staging.
-    script.data(vec![Record::Forgotten(content(60)), Record::Forgotten(content(61))]);
+    script.data(vec![Record::Forgotten(content(60).into()), Record::Forgotten(content(61).into())]);
     script.ingest(&[(60, "again-60.csv".to_owned())]);
     script.data(vec![Record::DuplicateCleared(IngestId(fourth))]);
     script.file(None, |_, id| {

@@ -33,7 +33,10 @@ fn told(state: &Index) -> Told {
     let mut kept: Vec<Kept> = state.kept().copied().collect();
     kept.sort_by_key(|kept| kept.identity.key());
     let original = |sha256: Sha256| {
-        state.original(&sha256).unwrap().map(|original| (original.ingest_id, original.warehouse_path.to_path_buf()))
+        state
+            .original(&sha256.into())
+            .unwrap()
+            .map(|original| (original.ingest_id, original.warehouse_path.to_path_buf()))
     };
     Told {
         settings: state.settings().cloned(),
@@ -114,10 +117,10 @@ fn a_file_goes_its_way() {
     assert_eq!(state.remembered(), 1);
 
     state.apply(Lsn(11), &hashed(ID, "/warehouse/b")).unwrap();
-    assert!(state.original(&digest(ID.0)).unwrap().is_none(), "content counts from MOVED on, not before");
+    assert!(state.original(&digest(ID.0).into()).unwrap().is_none(), "content counts from MOVED on, not before");
     state.apply(Lsn(12), &hashed(ID, "/warehouse/b-2")).unwrap();
     state.apply(Lsn(13), &moved(ID)).unwrap();
-    let original = state.original(&digest(ID.0)).unwrap().unwrap();
+    let original = state.original(&digest(ID.0).into()).unwrap().unwrap();
     assert_eq!((original.ingest_id, &*original.warehouse_path), (IngestId(ID.0), Path::new("/warehouse/b-2")));
     assert_eq!(state.open().count(), 1);
 
@@ -191,8 +194,8 @@ fn a_profile_counts_for_the_content_that_was_looked_at() {
 #[test]
 fn a_forgotten_content_may_come_again_once() {
     let mut state = state_after(&[discovered(ID.0, "/in/b"), skipped(DuplicateAction::Keep)]);
-    state.apply(Lsn(20), &Record::Forgotten(digest(ORIGINAL.0))).unwrap();
-    assert_eq!(state.original(&digest(ORIGINAL.0)).unwrap(), None);
+    state.apply(Lsn(20), &Record::Forgotten(digest(ORIGINAL.0).into())).unwrap();
+    assert_eq!(state.original(&digest(ORIGINAL.0).into()).unwrap(), None);
     assert_eq!((state.kept().count(), state.kept_at(identity(ID.0).key())), (0, None));
     let again = |id: u64, kind: fn(IngestId) -> Record| kind(IngestId(id));
     let mut hashed = hashed_again();
@@ -207,7 +210,7 @@ fn a_forgotten_content_may_come_again_once() {
     ] {
         state.apply(Lsn(lsn), &record).unwrap();
     }
-    assert_eq!(state.original(&digest(ORIGINAL.0)).unwrap().unwrap().ingest_id, IngestId(30));
+    assert_eq!(state.original(&digest(ORIGINAL.0).into()).unwrap().unwrap().ingest_id, IngestId(30));
 }
 
 /// A file's directories are those of the settings when it was discovered: without settings, its paths are undefined.
@@ -241,7 +244,7 @@ fn one_content_is_moved_once() {
 #[test]
 fn an_abandoned_file_leaves_no_claim_on_its_content() {
     let mut state = state_after(&[discovered(ID.0, "/in/b"), hashed(ID, "/warehouse/b"), abandoned()]);
-    assert!(state.original(&digest(ID.0)).unwrap().is_none());
+    assert!(state.original(&digest(ID.0).into()).unwrap().is_none());
     state.apply(Lsn(30), &discovered(30, "/in/b")).unwrap();
     let mut again = hashed_again();
     if let Record::Hashed(hashed) = &mut again {
@@ -249,7 +252,7 @@ fn an_abandoned_file_leaves_no_claim_on_its_content() {
     }
     state.apply(Lsn(31), &again).unwrap();
     state.apply(Lsn(32), &moved(Lsn(30))).unwrap();
-    assert_eq!(state.original(&digest(ID.0)).unwrap().unwrap().ingest_id, IngestId(30));
+    assert_eq!(state.original(&digest(ID.0).into()).unwrap().unwrap().ingest_id, IngestId(30));
 }
 
 /// A duplicate that stays in staging is remembered by its inode until that inode is discovered again.
@@ -257,7 +260,10 @@ fn an_abandoned_file_leaves_no_claim_on_its_content() {
 fn a_kept_duplicate_is_remembered_until_it_is_discovered_anew() {
     let mut state = state_after(&[discovered(ID.0, "/in/b"), skipped(DuplicateAction::Keep)]);
     let kept: Vec<Kept> = state.kept().copied().collect();
-    assert_eq!(kept, [Kept { identity: identity(ID.0), sha256: digest(ORIGINAL.0), sidecar: None }]);
+    assert_eq!(
+        kept,
+        [Kept { identity: identity(ID.0), sha256: digest(ORIGINAL.0), key: digest(ORIGINAL.0).into(), sidecar: None }]
+    );
     assert_eq!(state.kept_at(identity(ID.0).key()), Some(&kept[0]));
     assert_eq!(state.open().count(), 0);
     state.apply(Lsn(20), &discovered(ID.0, "/in/b")).unwrap();

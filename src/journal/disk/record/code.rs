@@ -13,12 +13,13 @@ use csv::{put_header_faults, put_profile, put_validation};
 use fields::{Fields, put_option, put_text, put_u64};
 
 use super::{
-    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, Hashed, KeptGone, LayoutRule, Moved,
-    Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, Settings, Sidecar, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone,
+    LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
+    SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
 use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
-use crate::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 const KIND_SETTINGS: u8 = 1;
 const KIND_DISCOVERED: u8 = 2;
@@ -43,6 +44,7 @@ const KIND_KEPT_GONE: u8 = 19;
 const KIND_RELOCATED: u8 = 20;
 /// PROFILED plus the faults of the header.
 const KIND_PROFILED_FAULTS: u8 = 21;
+const KIND_IDENTITY: u8 = 22;
 const KIND_LAYOUT: u8 = 24;
 
 impl Record {
@@ -92,8 +94,8 @@ impl Record {
                 put_quarantined(out, quarantined);
                 KIND_QUARANTINED
             }
-            Record::Forgotten(sha256) => {
-                out.extend_from_slice(&sha256.0);
+            Record::Forgotten(key) => {
+                out.extend_from_slice(&key.0);
                 KIND_FORGOTTEN
             }
             Record::Rules(rules) => {
@@ -104,6 +106,7 @@ impl Record {
             | Record::ExpiredRanges(_)
             | Record::KeptGone(_)
             | Record::Relocated(_)
+            | Record::Identity(_)
             | Record::Layout(_) => self.encode_note(out),
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(moved) => put_moved(out, moved),
@@ -140,6 +143,10 @@ impl Record {
                 put_text(out, &layout.template);
                 put_option(out, layout.name_pattern.as_ref(), |out, pattern| put_text(out, pattern));
                 KIND_LAYOUT
+            }
+            Record::Identity(identity) => {
+                out.extend_from_slice(&[identity.same_by as u8, identity.empty as u8]);
+                KIND_IDENTITY
             }
             _ => 0,
         }
@@ -297,7 +304,7 @@ impl Fields<'_> {
                 validation: self.option(Fields::validation)?,
                 require_checksum: self.flag_at_the_end()?,
             }),
-            KIND_FORGOTTEN => Record::Forgotten(Sha256(self.array()?)),
+            KIND_FORGOTTEN => Record::Forgotten(Key(self.array()?)),
             kind => self.note(kind)?,
         })
     }
@@ -318,6 +325,7 @@ impl Fields<'_> {
                 Record::Layout(LayoutRule { template: self.text()?, name_pattern: self.option(Fields::text)? })
             }
             KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
+            KIND_IDENTITY => Record::Identity(Identity { same_by: self.same_by()?, empty: self.empty_files()? }),
             _ => return None,
         })
     }
@@ -358,6 +366,16 @@ impl Fields<'_> {
         [DuplicateAction::Keep, DuplicateAction::Remove, DuplicateAction::Move]
             .into_iter()
             .find(|action| *action as u8 == byte)
+    }
+
+    fn same_by(&mut self) -> Option<SameBy> {
+        let byte = self.byte()?;
+        SameBy::ALL.into_iter().find(|same_by| *same_by as u8 == byte)
+    }
+
+    fn empty_files(&mut self) -> Option<EmptyFiles> {
+        let byte = self.byte()?;
+        EmptyFiles::ALL.into_iter().find(|empty| *empty as u8 == byte)
     }
 
     /// True if a 1 is left, false if no byte is left.

@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use crate::journal::disk::format::{BUCKET_BITS_MAX, FRAGMENT_BITS};
-use crate::types::Sha256;
+use crate::types::Key;
 
 /// The greatest average number of rows in a bucket.
 const BUCKET_ROWS: u64 = 8;
@@ -22,9 +22,9 @@ pub(super) fn bucket_bits(rows: u64) -> u32 {
     (rows / BUCKET_ROWS).checked_ilog2().map_or(0, |bits| (bits + 1).min(BUCKET_BITS_MAX))
 }
 
-fn place(sha256: &Sha256, bucket_bits: u32) -> (usize, u32) {
+fn place(key: &Key, bucket_bits: u32) -> (usize, u32) {
     let mut front = [0; 8];
-    front.copy_from_slice(&sha256.0[..8]);
+    front.copy_from_slice(&key.0[..8]);
     let prefix = u64::from_be_bytes(front);
     let bucket = if bucket_bits == 0 { 0 } else { prefix >> (64 - bucket_bits) };
     let fragment = (prefix << bucket_bits) >> (64 - FRAGMENT_BITS);
@@ -43,9 +43,9 @@ pub(super) struct RowIndex {
 }
 
 impl RowIndex {
-    /// The rows with the same bucket and fragment as `sha256`.
-    pub(super) fn candidates(&self, sha256: &Sha256) -> Range<u32> {
-        let (bucket, fragment) = place(sha256, self.bucket_bits);
+    /// The rows with the same bucket and fragment as `key`.
+    pub(super) fn candidates(&self, key: &Key) -> Range<u32> {
+        let (bucket, fragment) = place(key, self.bucket_bits);
         let (first, end) = (self.buckets[bucket], self.buckets[bucket + 1]);
         let fragments = &self.fragments[first as usize..end as usize];
         let from = fragments.partition_point(|known| *known < fragment);
@@ -105,8 +105,8 @@ impl Builder {
         Builder { index: RowIndex { bucket_bits, buckets, fragments, blocks: Vec::new() } }
     }
 
-    pub(super) fn row(&mut self, sha256: &Sha256) {
-        let (bucket, fragment) = place(sha256, self.index.bucket_bits);
+    pub(super) fn row(&mut self, key: &Key) {
+        let (bucket, fragment) = place(key, self.index.bucket_bits);
         self.index.buckets[bucket + 1] += 1;
         self.index.fragments.push(fragment);
     }
@@ -133,10 +133,10 @@ impl Builder {
 mod tests {
     use super::*;
 
-    fn digest(prefix: u64) -> Sha256 {
+    fn digest(prefix: u64) -> Key {
         let mut bytes = [0x5a; 32];
         bytes[..8].copy_from_slice(&prefix.to_be_bytes());
-        Sha256(bytes)
+        Key(bytes)
     }
 
     #[test]

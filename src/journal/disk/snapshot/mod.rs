@@ -21,7 +21,7 @@ pub(in crate::journal) use damaged::Damaged;
 pub use header::{SnapshotHeader, Spare};
 pub use reader::Snapshot;
 pub use row::{Directories, Row};
-pub(in crate::journal) use row::{sha256_of, stamps};
+pub(in crate::journal) use row::{key_of, stamps};
 pub use rows::RowReader;
 pub use survivor::Survivor;
 pub use write::{Contents, Writer};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::block::{block_checksum, nth, section_checksum};
 use super::header::{SnapshotHeader, Span};
 use super::index::{RowIndex, Which};
-use super::row::{Directories, Row, sha256_of};
+use super::row::{Directories, Row, key_of};
 use super::survivor::Survivor;
 use crate::fs::{self, Fs, Open};
 use crate::journal::disk::error::{Corrupt, Damage, Error, Rejected};
@@ -18,7 +18,7 @@ use crate::journal::disk::frame::{u16_at, u32_at};
 use crate::journal::disk::names;
 use crate::journal::disk::record::Record;
 use crate::journal::disk::segment::HeaderFault;
-use crate::types::{Lsn, Sha256, UnixMillis};
+use crate::types::{Key, Lsn, UnixMillis};
 
 /// Bytes of a list read at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -186,13 +186,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// Corrupt if the block that must be read is not as it was written.
-    pub fn find(&self, sha256: &Sha256) -> Result<Option<Row>, Error> {
+    pub fn find(&self, key: &Key) -> Result<Option<Row>, Error> {
         let mut buffer = Vec::new();
-        for number in self.index.candidates(sha256) {
+        for number in self.index.candidates(key) {
             let Some((block, first)) = self.index.block_of(number) else { continue };
             self.read_block(block, &mut buffer)?;
             let row = nth(&buffer, number - first).ok_or_else(|| self.block_fault(block, "a row is missing"))?;
-            if sha256_of(row) == Some(*sha256) {
+            if key_of(row) == Some(*key) {
                 return self.decode(block, row).map(Some);
             }
         }

@@ -11,16 +11,18 @@ use hashbrown::HashMap;
 
 use crate::journal::disk::format::PATH_BYTES_MAX;
 use crate::journal::disk::relocations::Relocations;
-use crate::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
+use crate::types::{FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// Bytes of the longest varint: 64 bits, seven in each.
 const VARINT_BYTES_MAX: usize = 10;
-/// The longest row: a digest, nineteen numbers and two names.
-pub(super) const ROW_BYTES_MAX: usize = 32 + 19 * VARINT_BYTES_MAX + 2 * PATH_BYTES_MAX;
+/// The longest row: two digests, twenty numbers and two names.
+pub(super) const ROW_BYTES_MAX: usize = 2 * 32 + 20 * VARINT_BYTES_MAX + 2 * PATH_BYTES_MAX;
 
 /// A content that was ingested, and everything that `inspect` shows about its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// The key; rows are in its order.
+    pub key: Key,
     /// The hash of the content.
     pub sha256: Sha256,
     /// The file.
@@ -56,9 +58,14 @@ impl Row {
 
     /// Appends the row's bytes.
     pub fn encode(&self, directories: &mut Directories, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.sha256.0);
+        out.extend_from_slice(&self.key.0);
         put_varint(out, self.discovered_at.0);
         put_varint(out, self.ingest_id.0);
+        // A MANIFESTED never has the LSN of its DISCOVERED, so 0 is free to say that the key is not the content's hash.
+        if self.key.0 != self.sha256.0 {
+            put_varint(out, 0);
+            out.extend_from_slice(&self.sha256.0);
+        }
         put_varint(out, self.lsn.0.wrapping_sub(self.ingest_id.0));
         put_varint(out, self.device);
         put_varint(out, self.inode);
@@ -108,14 +115,16 @@ impl Row {
 
     /// Decodes a row that fills `bytes`; None if they are not a row.
     pub fn decode(bytes: &[u8], directories: &Directories) -> Option<Row> {
-        let (sha256, rest) = bytes.split_first_chunk::<32>()?;
+        let (key, rest) = bytes.split_first_chunk::<32>()?;
         let mut fields = Fields(rest);
         let discovered_at = fields.varint()?;
         let ingest_id = fields.varint()?;
+        let (sha256, lsn_difference) = fields.content(key)?;
         let mut row = Row {
-            sha256: Sha256(*sha256),
+            key: Key(*key),
+            sha256,
             ingest_id: IngestId(ingest_id),
-            lsn: Lsn(ingest_id.wrapping_add(fields.varint()?)),
+            lsn: Lsn(ingest_id.wrapping_add(lsn_difference)),
             device: fields.varint()?,
             inode: fields.varint()?,
             size: fields.varint()?,
@@ -142,9 +151,9 @@ impl Row {
     }
 }
 
-/// The digest at the front of a row.
-pub(in crate::journal) fn sha256_of(row: &[u8]) -> Option<Sha256> {
-    row.first_chunk::<32>().map(|digest| Sha256(*digest))
+/// The key at the front of a row.
+pub(in crate::journal) fn key_of(row: &[u8]) -> Option<Key> {
+    row.first_chunk::<32>().map(|digest| Key(*digest))
 }
 
 /// The fields that decide whether a row has expired; compaction reads them of every row.
@@ -159,9 +168,10 @@ pub(in crate::journal) struct Stamps {
 
 /// The stamps of an encoded row.
 pub(in crate::journal) fn stamps(row: &[u8]) -> Option<Stamps> {
-    let mut fields = Fields(row.get(32..)?);
+    let (key, rest) = row.split_first_chunk::<32>()?;
+    let mut fields = Fields(rest);
     let (found_at, ingest_id) = (fields.varint()?, fields.varint()?);
-    let lsn = Lsn(ingest_id.wrapping_add(fields.varint()?));
+    let lsn = Lsn(ingest_id.wrapping_add(fields.content(key)?.1));
     // Device, inode, size and mtime.
     for _ in 0..4 {
         fields.varint()?;
@@ -299,6 +309,18 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// The hash of the content, which is the key unless a 0 says otherwise, and the number after it.
+    fn content(&mut self, key: &[u8; 32]) -> Option<(Sha256, u64)> {
+        match self.varint()? {
+            0 => {
+                let (digest, rest) = self.0.split_first_chunk::<32>()?;
+                self.0 = rest;
+                Some((Sha256(*digest), self.varint()?))
+            }
+            number => Some((Sha256(*key), number)),
+        }
+    }
+
     fn bytes(&mut self, length: u64) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
         self.0 = rest;
@@ -330,6 +352,7 @@ mod tests {
     fn rows_go_there_and_back() {
         let mut directories = Directories::default();
         let row = |source: &str, warehouse: &str| Row {
+            key: Key([7; 32]),
             sha256: Sha256([7; 32]),
             ingest_id: IngestId(1 << 40),
             lsn: Lsn((1 << 40) + 3),
@@ -348,6 +371,7 @@ mod tests {
         let rows = [
             Row { published: Some(published), ..row("/in/p.csv", "/wh/p.csv") },
             Row { published: Some(FileIdentity::default()), ..row("/in/q.csv", "/wh/q.csv") },
+            Row { key: Key([9; 32]), ..row("/in/a.csv", "/wh/ingest_date=2026-01-02/a.csv") },
             row("/in/a.csv", "/wh/ingest_date=2026-01-02/a.csv"),
             row("/in/a.csv", "/wh/ingest_date=2026-01-02/a-00000000.csv"),
             row("/a", "/b"),
@@ -365,7 +389,7 @@ mod tests {
         let directories = Directories::decode(&directories.encode()).unwrap();
         for (row, bytes) in rows.iter().zip(&encoded) {
             assert_eq!(Row::decode(bytes, &directories).as_ref(), Some(row));
-            assert_eq!(sha256_of(bytes), Some(row.sha256));
+            assert_eq!(key_of(bytes), Some(row.key));
             let (lsn, listed_at, found_at) = (row.lsn, row.manifested_at, row.discovered_at);
             assert_eq!(stamps(bytes), Some(Stamps { lsn, listed_at, found_at }));
             // Cut off before `published`, it is a row from a version that did not record it.

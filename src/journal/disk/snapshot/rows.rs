@@ -29,16 +29,16 @@ impl Snapshot {
         while rows.advance()? {
             let block = rows.block();
             let row = self.decode(block, rows.row().unwrap_or(&[]))?;
-            if last.is_some_and(|last| last >= row.sha256) {
+            if last.is_some_and(|last| last >= row.key) {
                 return Err(self.block_fault(block, "rows do not ascend"));
             }
             if row.lsn > self.header.lsn || row.ingest_id.0 >= row.lsn.0 {
                 return Err(self.block_fault(block, "a row's LSN is impossible"));
             }
-            if !self.index.candidates(&row.sha256).contains(&count) {
+            if !self.index.candidates(&row.key).contains(&count) {
                 return Err(self.section_fault(Section::Fragments, "the index does not lead to a row"));
             }
-            last = Some(row.sha256);
+            last = Some(row.key);
             count += 1;
         }
         Ok(())

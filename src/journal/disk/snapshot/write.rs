@@ -12,7 +12,7 @@ use super::block::{block_checksum, section_checksum};
 use super::header::{SnapshotHeader, Span, Spare};
 use super::index::Builder;
 use super::reader::Snapshot;
-use super::row::{Directories, ROW_BYTES_MAX, sha256_of};
+use super::row::{Directories, ROW_BYTES_MAX, key_of};
 use crate::fs::{self, Fs, Open};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::format::{BLOCK_BYTES, ROW_BLOCK_HEADER_BYTES, ROW_BLOCK_PAGES_MAX, Section};
@@ -82,7 +82,7 @@ impl<'a, F: Fs> Writer<'a, F> {
 
     /// Adds a row. Rows must come in ascending order of their SHA-256, each once.
     pub fn push(&mut self, row: &[u8]) -> Result<(), Error> {
-        let Some(sha256) = sha256_of(row) else { return Ok(()) };
+        let Some(key) = key_of(row) else { return Ok(()) };
         debug_assert!(row.len() <= ROW_BYTES_MAX);
         if self.block_rows > 0 && self.block.len() + 2 + row.len() > BLOCK_BYTES {
             self.end_block()?;
@@ -90,7 +90,7 @@ impl<'a, F: Fs> Writer<'a, F> {
         if self.block_rows == 0 {
             self.index.block(self.index.rows() as u32, self.page());
         }
-        self.index.row(&sha256);
+        self.index.row(&key);
         self.block.extend_from_slice(&(row.len() as u16).to_le_bytes());
         self.block.extend_from_slice(row);
         self.block_rows += 1;

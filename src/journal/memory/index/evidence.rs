@@ -6,19 +6,19 @@ use super::Index;
 use crate::journal::disk::error::Error;
 use crate::journal::memory::ingest::Original;
 use crate::limits::{EVIDENCE_MAX, EVIDENCE_ROWS_MAX};
-use crate::types::Sha256;
+use crate::types::Key;
 
 impl Index {
     /// A content that is in the warehouse and in a manifest, if there is one.
     ///
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
-    pub fn any_listed(&self) -> Result<Option<(Sha256, Original)>, Error> {
-        if let Some((sha256, original)) = self.recent.iter().find(|(_, original)| original.finished.is_some()) {
-            return Ok(Some((*sha256, original.clone())));
+    pub fn any_listed(&self) -> Result<Option<(Key, Original)>, Error> {
+        if let Some((key, original)) = self.recent.iter().find(|(_, original)| original.finished.is_some()) {
+            return Ok(Some((*key, original.clone())));
         }
         let row = self.snapshot.as_ref().map(|snapshot| snapshot.row(0)).transpose()?.flatten();
-        Ok(row.map(|row| (row.sha256, Original::of_row(&row, &self.notes.relocations))))
+        Ok(row.map(|row| (row.key, Original::of_row(&row, &self.notes.relocations))))
     }
 
     /// A sample of contents that are in a manifest, and in the warehouse below `root`: a few since the last snapshot,
@@ -39,5 +39,23 @@ impl Index {
             }
         }
         Ok(found)
+    }
+
+    /// True if a file was published at this path in the warehouse, whatever its key. Reads the whole snapshot.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read, or is damaged there.
+    pub fn is_published_at(&self, path: &Path) -> Result<bool, Error> {
+        if self.recent.values().any(|original| *original.warehouse_path == *path) {
+            return Ok(true);
+        }
+        let Some(snapshot) = &self.snapshot else { return Ok(false) };
+        let mut rows = snapshot.rows();
+        while let Some(row) = rows.next_row()? {
+            if self.notes.relocations.now(row.lsn, &row.warehouse_path) == *path {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -1,8 +1,10 @@
-//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories.
+//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories,
+//! and by what two files are one and the same.
 //!
 //! Invariant: like the rest of the index, a function of the records in LSN order.
 
 use crate::journal::disk::expired::Expired;
+use crate::journal::disk::record::Identity;
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::log::clock::Clock;
 
@@ -12,4 +14,5 @@ pub(super) struct Notes {
     pub(super) expired: Expired,
     pub(super) clock: Clock,
     pub(super) relocations: Relocations,
+    pub(super) identity: Option<Identity>,
 }

@@ -1,20 +1,33 @@
 //! Random histories with compactions at any point.
 
+use std::ffi::OsStr;
+
 use csv_ingestor::fs::Fs;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::Journal;
 use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, Hashed, KeptGone, Moved, Profile, Profiled,
-    QuarantineCause, Quarantined, Record, Relocated, Rules, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone, Moved,
+    Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, SkippedDuplicate,
 };
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
-use csv_ingestor::types::{IngestId, Lsn, UnixMillis};
+use csv_ingestor::types::{IngestId, Key, Lsn, UnixMillis};
 use proptest::prelude::*;
 
 use super::super::util::{append_all, identity, settings};
-use super::{CONTENTS, compact_now, content, dir, read_on, told};
+use super::{CONTENTS, Told, compact_now, content, dir, read_on};
+
+/// Names in staging.
+const NAMES: [&str; 4] = ["a", "b", "sub/a", "sub/b"];
+
+/// Everything that can be read from an index: also what is known by name and content.
+fn told(state: &Index) -> (Told, Option<Identity>, Vec<Option<IngestId>>) {
+    let key = |(name, seed)| Key::by(SameBy::NameAndContent, OsStr::new(name), &content(seed));
+    let named = NAMES.iter().flat_map(|name| (0..CONTENTS).map(move |seed| (*name, seed))).map(key);
+    let named = named.map(|key| state.original(&key).unwrap().map(|original| original.ingest_id));
+    (super::told(state), state.identity(), named.collect())
+}
 
 /// The time at which a history begins, and the duration of each step.
 const BEGIN_MS: u64 = 1_800_000_000_000;
@@ -40,7 +53,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        1 => any::<u8>().prop_map(Step::Settings),
+        2 => any::<u8>().prop_map(Step::Settings),
         8 => any::<u8>().prop_map(Step::Discover),
         24 => (0..9_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
         1 => any::<u16>().prop_map(Step::Expire),
@@ -63,6 +76,10 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
             validation: None,
             require_checksum: which % 16 == 0,
         }),
+        Step::Settings(which) if which % 4 == 1 => Record::Identity(Identity {
+            same_by: if which % 8 == 1 { SameBy::NameAndContent } else { SameBy::Content },
+            empty: EmptyFiles::Ingest,
+        }),
         Step::Settings(which) => match settings() {
             Record::Settings(known) => Record::Settings(csv_ingestor::journal::record::Settings {
                 input: format!("/in{which}").into(),
@@ -73,7 +90,7 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
         Step::Discover(inode) => Record::Discovered(Discovered {
             identity: identity(u64::from(inode % 16)),
             discovered_at: UnixMillis(next_lsn.0 * 10),
-            source_path: format!("/in/{inode}").into(),
+            source_path: format!("/in/{}", NAMES[usize::from(inode % 4)]).into(),
             sidecar: None,
         }),
         Step::File(kind, file, seed) => {
@@ -92,7 +109,11 @@ fn record_of(step: Step, state: &Index, next_lsn: Lsn) -> Option<Record> {
                     [usize::from(which % 4)];
             Record::Relocated(Relocated { old: old.into(), new: new.into() })
         }
-        Step::Forget(seed) => Record::Forgotten(content(u64::from(seed) % CONTENTS)),
+        Step::Forget(seed) => {
+            let (name, sha256) = (NAMES[usize::from(seed % 4)], content(u64::from(seed) % CONTENTS));
+            let same_by = if seed < 128 { SameBy::Content } else { SameBy::NameAndContent };
+            Record::Forgotten(Key::by(same_by, OsStr::new(name), &sha256))
+        }
         Step::Restart | Step::Compact => return None,
     })
 }
@@ -111,7 +132,7 @@ fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Opt
         3 => Record::SkippedDuplicate(SkippedDuplicate {
             ingest_id,
             sha256,
-            duplicate_of: state.original(&sha256).unwrap()?.ingest_id,
+            duplicate_of: state.original(&state.ingest(ingest_id)?.key(&sha256)).unwrap()?.ingest_id,
             action: if keeps { DuplicateAction::Keep } else { DuplicateAction::Remove },
             target: None,
         }),

@@ -253,7 +253,7 @@ fn time_that_a_process_has_seen_pass_counts() {
     let records = [settings(), discovered(1, "/in/a"), hashed(Lsn(2), "/warehouse/a"), moved(Lsn(2))];
     journal.append_all(&mut state, &records).unwrap();
     journal.append_all(&mut state, &[Record::Manifested(IngestId(2))]).unwrap();
-    let is_known = |state: &Index| state.original(&digest(2)).unwrap().is_some();
+    let is_known = |state: &Index| state.original(&digest(2).into()).unwrap().is_some();
     let forget = |journal: &mut Journal<SimFs>, state: &mut Index| {
         assert_eq!(journal.look_at_clock(), None);
         let expiry = journal.expiry(state.clock(), state.expired(), 2 * day);
@@ -296,7 +296,7 @@ fn a_quiet_weekend_counts() {
     assert_eq!(journal.look_at_clock(), None);
     let expiry = journal.expiry(state.clock(), state.expired(), 2 * day).unwrap();
     journal.append_all(&mut state, &[expiry]).unwrap();
-    assert_eq!(state.original(&digest(2)).unwrap(), None);
+    assert_eq!(state.original(&digest(2).into()).unwrap(), None);
     // A jump of the clock within one process is recognized.
     fs.set_clock(UnixMillis(fs.now().0 + 400 * 24 * 3_600_000));
     assert_eq!(journal.look_at_clock().map(|jumped| jumped.by_ms / 3_600_000), Some(400 * 24));
