@@ -19,7 +19,6 @@ use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
-use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
