@@ -62,11 +62,11 @@ pub struct RunningRules {
     /// How large it may be.
     #[serde(default)]
     size_max: Option<u64>,
-    /// How many levels of directories are entered; 0: none.
-    #[serde(default)]
-    max_depth: u16,
+    /// How many levels of directories are entered; None: directories are not entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_depth: Option<u16>,
     /// Also those on other mounts.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cross_mounts: bool,
 }
 
@@ -82,7 +82,7 @@ impl RunningRules {
             require_checksum: config.require_checksum,
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
-            max_depth: names.tree.map_or(0, |tree| tree.max_depth),
+            max_depth: names.tree.map(|tree| tree.max_depth),
             cross_mounts: names.tree.is_some_and(|tree| tree.cross_mounts),
         }
     }
@@ -104,8 +104,7 @@ impl RunningRules {
             include: Patterns::new(&self.include).ok()?,
             exclude: Patterns::new(&self.exclude).ok()?,
             sidecars,
-            tree: (self.max_depth > 0)
-                .then_some(TreeRules { max_depth: self.max_depth, cross_mounts: self.cross_mounts }),
+            tree: self.max_depth.map(|max_depth| TreeRules { max_depth, cross_mounts: self.cross_mounts }),
         })
     }
 }

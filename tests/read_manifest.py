@@ -31,7 +31,8 @@ ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 # The keys in the order of the page's table.
 ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
 KEYS = [
-    "path", "path_base64", "subdir", "subdir_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime", "warehouse_path",
+    "path", "path_base64", "subdir", "subdir_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime",
+    "warehouse_path",
     "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
@@ -71,7 +72,6 @@ def constant(text):
 
 
 def exact_bytes(line, key):
-    """The bytes of a path, or of a part of one."""
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:

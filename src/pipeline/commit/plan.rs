@@ -74,7 +74,7 @@ impl<F: Fs> Committer<F> {
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
         let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
         self.take_pending(&mut plan.records);
-        let (mut taken, mut chosen) = (HashSet::new(), HashSet::new());
+        let (mut taken, mut paths) = (HashSet::new(), HashSet::new());
         for file in hashed {
             // The one that waits is ingested in its place if the first of its key fails.
             if self.pending.keeps_order && self.has_deferred() {
@@ -111,8 +111,7 @@ impl<F: Fs> Committer<F> {
                     }
                     let partition = self.settings.warehouse.join(&file.partition);
                     let name = subdir::file_name(&file.settled.name);
-                    let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), &chosen);
-                    chosen.insert(warehouse_path.clone());
+                    let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), &mut paths);
                     plan.records.push(Record::Hashed(HashedRecord {
                         ingest_id: id,
                         sha256: file.sha256,
@@ -144,12 +143,12 @@ impl<F: Fs> Committer<F> {
         partition: &Path,
         name: &OsStr,
         (sha256, id): (&Sha256, IngestId),
-        chosen: &HashSet<PathBuf>,
+        chosen: &mut HashSet<PathBuf>,
     ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        choices
-            .find(|path| !self.pending.undecided.contains(path) && !chosen.contains(path))
-            .unwrap_or_else(|| partition.join(name))
+        let is_free = |path: &PathBuf| !self.pending.undecided.contains(path);
+        let choice = choices.find(|path| is_free(path) && chosen.insert(path.clone()));
+        choice.unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.

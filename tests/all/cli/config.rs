@@ -107,6 +107,7 @@ fn a_file_can_give_every_option() {
             "duplicates-dir" => "duplicates = \"move\"\n",
             "malformed" | "csv-comment" | "csv-skip-rows" => "validate = \"csv\"\n",
             "require-checksum" => "mode = \"sidecar\"\n",
+            "max-depth" | "cross-mounts" => "recursive = true\n",
             _ => "",
         };
         let output = check(format!("{key} = {}\n{beside}", good_value(option)));
