@@ -19,7 +19,6 @@ use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
-use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
@@ -151,19 +150,6 @@ impl Config {
             Extent::Once => Quarantine::at_once(dir),
             _ => Quarantine::patiently(dir),
         })
-    }
-
-    /// The ingestor's own directories, which are never entered.
-    pub fn own_places(&self) -> Vec<PathBuf> {
-        let Paths { warehouse, manifests, state, duplicates, quarantine, .. } = &self.paths;
-        [warehouse, manifests, state].into_iter().chain(duplicates).chain(quarantine).cloned().collect()
-    }
-
-    /// Which names are ingested.
-    pub fn name_rules(&self) -> NameRules {
-        let mut rules = self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()));
-        rules.groups = matches!(self.completeness.mode, Mode::Group(_));
-        rules
     }
 }
 

@@ -71,11 +71,11 @@ pub struct RunningRules {
     /// Files are ingested in groups.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     groups: bool,
-    /// How many levels of directories are entered; 0: none.
-    #[serde(default)]
-    max_depth: u16,
+    /// How many levels of directories are entered; None: directories are not entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_depth: Option<u16>,
     /// Also those on other mounts.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cross_mounts: bool,
 }
 
@@ -92,7 +92,7 @@ impl RunningRules {
             min_age_ms: u64::try_from(bounds.min_age.as_millis()).unwrap_or(u64::MAX),
             size_max: Some(bounds.size_max).filter(|max| *max != u64::MAX),
             groups: names.groups,
-            max_depth: names.tree.map_or(0, |tree| tree.max_depth),
+            max_depth: names.tree.map(|tree| tree.max_depth),
             cross_mounts: names.tree.is_some_and(|tree| tree.cross_mounts),
         }
     }
@@ -115,8 +115,7 @@ impl RunningRules {
             exclude: Patterns::new(&self.exclude).ok()?,
             groups: self.groups,
             sidecars,
-            tree: (self.max_depth > 0)
-                .then_some(TreeRules { max_depth: self.max_depth, cross_mounts: self.cross_mounts }),
+            tree: self.max_depth.map(|max_depth| TreeRules { max_depth, cross_mounts: self.cross_mounts }),
         })
     }
 }

@@ -39,6 +39,7 @@ mod error;
 pub mod explain;
 pub mod forget;
 pub mod fs;
+pub mod glob;
 pub mod heartbeat;
 pub mod journal;
 pub mod limits;

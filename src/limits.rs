@@ -13,7 +13,7 @@ pub const IN_FLIGHT_FILES_MAX: usize = 8192;
 /// Complete files that wait for a worker: a scan pauses while there are more.
 pub const READY_FILES_MAX: usize = 2 * IN_FLIGHT_FILES_MAX;
 /// Descriptors that are reserved for other uses than files in flight.
-pub const DESCRIPTORS_RESERVED: u64 = 64;
+pub const DESCRIPTORS_RESERVED: u64 = 96;
 /// Files that travel together from stage to stage, at most.
 pub const CHUNK_FILES_MAX: usize = 32;
 /// A file of this size or more is not small: it is synced where it is hashed, so that its write-back overlaps other
@@ -57,6 +57,8 @@ pub const PARTITION_LEVELS_MAX: usize = 32;
 pub const NAME_PATTERN_NESTING_MAX: u32 = 32;
 /// Bytes of a compiled name pattern, at most: a name is matched in a few milliseconds at the worst.
 pub const NAME_PATTERN_PROGRAM_BYTES_MAX: usize = 128 << 10;
+/// Bytes of all compiled patterns of one `--include` or `--exclude`, at most.
+pub const GLOBS_PROGRAM_BYTES_MAX: usize = 10 << 20;
 /// Stale entries in a queue of settling files, at most, in addition to one entry per file.
 pub const STALE_ENTRIES_MAX: usize = 1024;
 /// Originals of duplicates whose content was read and found right, and which are remembered as such, at most.

@@ -78,7 +78,6 @@ def relative_path(line, key):
 
 
 def exact_bytes(line, key):
-    """The bytes of a path, or of a part of one."""
     text, exact = line[key], line.get(f"{key}_base64")
     must(type(text) is str, f"{key} is no string")
     if f"{key}_base64" not in line:

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use globset::{Glob, GlobMatcher};
 use serde_json::{Map, Value, json};
 
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::fs::real::RealFs;
+use crate::glob::Globs;
 use crate::journal::frame::FrameHeader;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{Record, SameBy};
@@ -117,7 +117,7 @@ struct Filter {
 
 /// A pattern of arbitrary bytes, like paths.
 struct PathGlob {
-    glob: GlobMatcher,
+    glob: Globs,
     /// The substitute of each byte, in the pattern and in paths, if the pattern is not UTF-8.
     stands_for: Option<Box<[u8; 256]>>,
 }
@@ -126,7 +126,7 @@ impl PathGlob {
     /// Globs are text: bytes of the pattern that are not ASCII are replaced by control characters that do not occur in
     /// it.
     fn new(pattern: &OsStr) -> Result<PathGlob, String> {
-        let make = |text: &str| Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|error| error.to_string());
+        let make = |text: &str| Globs::new(&[text], false);
         if let Some(text) = pattern.to_str() {
             return Ok(PathGlob { glob: make(text)?, stands_for: None });
         }
@@ -146,7 +146,7 @@ impl PathGlob {
     }
 
     fn is_match(&self, path: &Path) -> bool {
-        let Some(stands_for) = &self.stands_for else { return self.glob.is_match(path) };
+        let Some(stands_for) = &self.stands_for else { return self.glob.is_match(path.as_os_str()) };
         let bytes: Vec<u8> = path.as_os_str().as_bytes().iter().map(|byte| stands_for[usize::from(*byte)]).collect();
         self.glob.is_match(OsStr::from_bytes(&bytes))
     }

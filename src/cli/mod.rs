@@ -13,6 +13,7 @@ mod forget;
 mod inspect;
 mod layout;
 mod man;
+mod outlook;
 mod output;
 mod rebuild;
 mod relocate;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
-use serde_json::json;
 
 use super::audit::parse_concurrency;
 use super::file::FileArgs;
 use super::layout::{self, LayoutArgs};
-use super::output::{json_line, print_lines};
+use super::outlook::{forecast_json, forecast_text, left_text};
+use super::output::print_lines;
 use super::sidecars::SidecarArgs;
 use super::tree::TreeArgs;
 use crate::Error;
@@ -19,14 +19,12 @@ use crate::config::{
     parse_age, parse_bytes, parse_comment, parse_delimiter, parse_duration, parse_quote, parse_remember, parse_seconds,
     parse_skip_rows,
 };
-use crate::daemon::{self, Left};
-use crate::dry_run::{self, Forecast, ORPHAN_TEXT};
+use crate::daemon;
+use crate::dry_run;
 use crate::fs::real::RealFs;
 use crate::journal::record::{DuplicateAction, EmptyFiles, Identity, SameBy, Validation};
 use crate::limits::CONCURRENCY_MAX;
-use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
-use crate::pipeline::manifest::json_path;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
@@ -325,6 +323,23 @@ impl ContentArgs {
     }
 }
 
+impl IntakeArgs {
+    fn mode(&self) -> Mode {
+        match self.mode {
+            ModeName::Stability => Mode::Stability(self.stability_seconds),
+            ModeName::Sidecar => Mode::Sidecar,
+            ModeName::Group => Mode::Group(self.stability_seconds),
+        }
+    }
+
+    fn order(&self) -> Option<Order> {
+        self.order.map(|order| match order {
+            OrderName::Oldest => Order::Oldest,
+            OrderName::Name => Order::Name,
+        })
+    }
+}
+
 /// Checks options against each other.
 fn check(intake: &IntakeArgs, content: &ContentArgs) -> Vec<&'static str> {
     let rules = [
@@ -403,17 +418,10 @@ impl RunArgs {
             },
             paths: paths.check()?,
             completeness: Completeness {
-                mode: match intake.mode {
-                    ModeName::Stability => Mode::Stability(intake.stability_seconds),
-                    ModeName::Sidecar => Mode::Sidecar,
-                    ModeName::Group => Mode::Group(intake.stability_seconds),
-                },
+                mode: intake.mode(),
                 bounds: intake.bounds.bounds(),
                 group_timeout: intake.group_timeout,
-                order: intake.order.map(|order| match order {
-                    OrderName::Oldest => Order::Oldest,
-                    OrderName::Name => Order::Name,
-                }),
+                order: intake.order(),
                 identity,
             },
             sidecars: intake.sidecars.names(),
@@ -488,46 +496,4 @@ pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
         0 => Ok(()),
         failures => Err(Error::NotEveryFile(failures)),
     }
-}
-
-fn left_text(left: &Left) -> String {
-    match left {
-        Left::Waiting(path, why) => format!("WAITING: {} ({})", path_text(path), why.text()),
-        Left::Orphan(path) => format!("WAITING: {} ({ORPHAN_TEXT})", path_text(path)),
-        Left::Duplicate(path, Some(of)) => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
-        Left::Duplicate(path, None) => format!("DUPLICATE: {}", path_text(path)),
-        Left::Ignored(path, why) => format!("IGNORED: {} ({})", path_text(path), why.text()),
-        Left::MoreIgnored(more) => format!("IGNORED: {more} more"),
-    }
-}
-
-fn forecast_text(forecast: &Forecast) -> String {
-    match forecast {
-        Forecast::Ready { path, warehouse_path } => {
-            format!("READY: {} -> {}", path_text(path), path_text(warehouse_path))
-        }
-        Forecast::Duplicate { path, of } => format!("DUPLICATE: {} = {}", path_text(path), path_text(of)),
-        Forecast::Waiting { path, reason } => format!("WAITING: {} ({reason})", path_text(path)),
-        Forecast::Ignored { path, why } => format!("IGNORED: {} ({})", path_text(path), why.text()),
-        Forecast::MoreIgnored { path: _, more } => format!("IGNORED: {more} more"),
-    }
-}
-
-fn forecast_json(forecast: &Forecast) -> String {
-    let path = json_path(forecast.path()).0;
-    let mut paths = vec![("path", forecast.path())];
-    let line = match forecast {
-        Forecast::Ready { warehouse_path, .. } => {
-            paths.push(("warehouse_path", warehouse_path));
-            json!({ "status": "READY", "path": path, "warehouse_path": json_path(warehouse_path).0 })
-        }
-        Forecast::Duplicate { of, .. } => {
-            paths.push(("original", of));
-            json!({ "status": "DUPLICATE", "path": path, "original": json_path(of).0 })
-        }
-        Forecast::Waiting { reason, .. } => json!({ "status": "WAITING", "path": path, "reason": reason }),
-        Forecast::Ignored { why, .. } => json!({ "status": "IGNORED", "path": path, "reason": why.text() }),
-        Forecast::MoreIgnored { more, .. } => json!({ "status": "IGNORED", "path": path, "more": more }),
-    };
-    json_line(line, &paths)
 }

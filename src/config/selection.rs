@@ -2,8 +2,12 @@
 //!
 //! Invariant: it holds what the options say, nothing more.
 
+use std::path::PathBuf;
+
+use super::{Config, Paths};
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::scan::{NameRules, TreeRules};
+use crate::pipeline::settle::Mode;
 use crate::pipeline::sidecar::SidecarNames;
 
 /// Which names are ingested, and from which directories.
@@ -22,5 +26,20 @@ impl Selection {
     pub fn rules(&self, sidecars: Option<SidecarNames>) -> NameRules {
         let Selection { include, exclude, tree } = self.clone();
         NameRules { include, exclude, sidecars, tree, groups: false }
+    }
+}
+
+impl Config {
+    /// The ingestor's own directories, which are never entered.
+    pub fn own_places(&self) -> Vec<PathBuf> {
+        let Paths { warehouse, manifests, state, duplicates, quarantine, .. } = &self.paths;
+        [warehouse, manifests, state].into_iter().chain(duplicates).chain(quarantine).cloned().collect()
+    }
+
+    /// Which names are ingested.
+    pub fn name_rules(&self) -> NameRules {
+        let mut rules = self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()));
+        rules.groups = matches!(self.completeness.mode, Mode::Group(_));
+        rules
     }
 }

@@ -99,11 +99,11 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// As many files as the process may have descriptors for: each file in flight has one; a worker opens two more for
-    /// a copy or a sidecar.
+    /// As many files as the process may have descriptors for: each file in flight has one; a worker opens three more, for
+    /// its directory and a copy or a sidecar.
     pub(super) fn new(concurrency: usize) -> Load {
         let descriptors = raise_descriptor_limit(limits::DESCRIPTORS_RESERVED + limits::IN_FLIGHT_FILES_MAX as u64);
-        let reserved = limits::DESCRIPTORS_RESERVED + 2 * concurrency as u64;
+        let reserved = limits::DESCRIPTORS_RESERVED + 3 * concurrency as u64;
         let in_flight_max = descriptors.saturating_sub(reserved).max(1);
         let in_flight_max = usize::try_from(in_flight_max).unwrap_or(usize::MAX).min(limits::IN_FLIGHT_FILES_MAX);
         Load { concurrency, in_flight_max }

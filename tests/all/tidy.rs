@@ -27,6 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["journal"],
     &["fs"],
     &["log"],
+    &["glob"],
     &["limits"],
     // Code that makes a slow call reports that there.
     &["heartbeat"],

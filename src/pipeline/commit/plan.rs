@@ -133,7 +133,6 @@ impl<F: Fs> Committer<F> {
         let partition = self.settings.warehouse.join(&file.partition);
         let name = subdir::file_name(&file.settled.name);
         let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), chosen);
-        chosen.insert(warehouse_path.clone());
         records.push(Record::Hashed(HashedRecord {
             ingest_id: id,
             sha256: file.sha256,
@@ -161,12 +160,12 @@ impl<F: Fs> Committer<F> {
         partition: &Path,
         name: &OsStr,
         (sha256, id): (&Sha256, IngestId),
-        chosen: &Chosen,
+        chosen: &mut Chosen,
     ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        choices
-            .find(|path| !self.pending.undecided.contains(path) && !chosen.contains(path))
-            .unwrap_or_else(|| partition.join(name))
+        let is_free = |path: &PathBuf| !self.pending.undecided.contains(path);
+        let choice = choices.find(|path| is_free(path) && chosen.insert(path.clone()));
+        choice.unwrap_or_else(|| partition.join(name))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.

@@ -4,7 +4,10 @@
 //! - It works on bytes: `.`, `\d` and `\w` are ASCII, and a name need not be UTF-8.
 //! - Its program has a limited size, and the time for a name is at most that size times the name's length.
 
-use regex_automata::meta::{self, BuildError, Regex};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
+use regex_automata::nfa::thompson::{self, BuildError};
 use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax::{self, parse_with};
 
@@ -18,7 +21,9 @@ pub(super) const OPTION: &str = "--name-pattern";
 #[derive(Clone, Debug)]
 pub(super) struct NamePattern {
     text: String,
-    regex: Regex,
+    program: PikeVM,
+    /// Shared by all clones.
+    cache: Arc<Mutex<Cache>>,
     /// The groups' names, each at its number.
     groups: Vec<Option<String>>,
 }
@@ -39,11 +44,12 @@ impl NamePattern {
             }
             error => Error::whole(OPTION, error.to_string()),
         })?;
-        let limits =
-            meta::Config::new().nfa_size_limit(Some(NAME_PATTERN_PROGRAM_BYTES_MAX)).utf8_empty(false).hybrid(false);
-        let regex = meta::Builder::new().configure(limits).build_from_hir(&hir).map_err(too_large)?;
-        let groups = regex.group_info().all_names().map(|(_, _, name)| name.map(str::to_owned)).collect();
-        Ok(NamePattern { text: text.to_owned(), regex, groups })
+        let limits = thompson::Config::new().utf8(false).nfa_size_limit(Some(NAME_PATTERN_PROGRAM_BYTES_MAX));
+        let nfa = thompson::Compiler::new().configure(limits).build_from_hir(&hir).map_err(too_large)?;
+        let program = PikeVM::new_from_nfa(nfa).map_err(too_large)?;
+        let cache = Arc::new(Mutex::new(program.create_cache()));
+        let groups = program.get_nfa().group_info().all_names().map(|(_, _, name)| name.map(str::to_owned)).collect();
+        Ok(NamePattern { text: text.to_owned(), program, cache, groups })
     }
 
     /// The pattern, as it was given.
@@ -63,8 +69,10 @@ impl NamePattern {
 
     /// Searches a name; None if nothing in it matches.
     pub(super) fn search(&self, name: &[u8]) -> Option<Captures> {
-        let mut found = self.regex.create_captures();
-        self.regex.captures(name, &mut found);
+        let mut found = self.program.create_captures();
+        // A cache is valid whatever was done with it before.
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        self.program.captures(&mut cache, name, &mut found);
         found.is_match().then_some(found)
     }
 }

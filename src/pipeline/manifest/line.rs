@@ -17,7 +17,7 @@ use crate::types::{Algorithm, IngestId, UnixMillis};
 /// A manifest's name in the directory of its hour.
 pub const MANIFEST_NAME: &str = "manifest.jsonl";
 
-/// The longest line: four paths, or parts of one, of 4,096 bytes, with each byte escaped to six, and each once more as
+/// The longest line: two paths and two ends of one, of 4,096 bytes, with each byte escaped to six, and each once more as
 /// base64; the column names, with each byte escaped to six; the header's faults, of 60 bytes at most; a group's name, the
 /// names of its members, each escaped to six and once more as base64, and 150 bytes for each of them; and the rest.
 pub const LINE_BYTES_MAX: usize = 384 << 10;
@@ -96,14 +96,6 @@ impl GroupFields {
     }
 }
 
-/// The name, where it is part of the file's identity.
-#[derive(Serialize)]
-struct NameFields<'a> {
-    name: std::borrow::Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name_base64: Option<String>,
-}
-
 /// The fields of a file below a directory in staging.
 #[derive(Serialize)]
 struct SubdirFields<'a> {
@@ -118,6 +110,14 @@ impl<'a> SubdirFields<'a> {
         let (subdir, subdir_base64) = json_path(path);
         (!path.as_os_str().is_empty()).then_some(SubdirFields { subdir, subdir_base64 })
     }
+}
+
+/// The name, where it is part of the file's identity.
+#[derive(Serialize)]
+struct NameFields<'a> {
+    name: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
 }
 
 /// The fields of a validated file. Null where unknown.

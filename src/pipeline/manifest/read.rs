@@ -56,14 +56,14 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The file's key.
-    pub fn key(&self) -> Key {
-        Key::of(self.name.as_deref(), &self.sha256)
-    }
-
     /// The staging directory from which the file came.
     pub fn input(&self) -> Option<&Path> {
         self.source_path.ancestors().nth(self.levels.saturating_add(1))
+    }
+
+    /// The file's key.
+    pub fn key(&self) -> Key {
+        Key::of(self.name.as_deref(), &self.sha256)
     }
 }
 

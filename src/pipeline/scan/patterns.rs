@@ -5,15 +5,14 @@
 
 use std::ffi::OsStr;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-
 use super::names::{Ignored, ends_as_temporary, ignored_always};
+use crate::glob::Globs;
 
 /// Patterns of names, of which one has to match.
 #[derive(Clone, Debug)]
 pub struct Patterns {
-    exact: GlobSet,
-    any_case: GlobSet,
+    exact: Globs,
+    any_case: Globs,
     texts: Vec<String>,
 }
 
@@ -78,15 +77,8 @@ impl Patterns {
             return Ok(None);
         }
         texts.iter().try_for_each(|text| check(text))?;
-        let refuse = |error: globset::Error| Error::Glob(error.to_string());
-        let set = |any_case: bool| {
-            let mut set = GlobSetBuilder::new();
-            for text in texts {
-                set.add(GlobBuilder::new(text).case_insensitive(any_case).build()?);
-            }
-            set.build()
-        };
-        let (exact, any_case) = (set(false).map_err(refuse)?, set(true).map_err(refuse)?);
+        let globs = |any_case| Globs::new(texts, any_case).map_err(Error::Glob);
+        let (exact, any_case) = (globs(false)?, globs(true)?);
         Ok(Some(Patterns { exact, any_case, texts: texts.to_vec() }))
     }
 

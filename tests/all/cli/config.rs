@@ -108,6 +108,7 @@ fn a_file_can_give_every_option() {
             "malformed" | "csv-comment" | "csv-skip-rows" => "validate = \"csv\"\n",
             "require-checksum" => "mode = \"sidecar\"\n",
             "group-timeout" => "mode = \"group\"\n",
+            "max-depth" | "cross-mounts" => "recursive = true\n",
             _ => "",
         };
         let output = check(format!("{key} = {}\n{beside}", good_value(option)));

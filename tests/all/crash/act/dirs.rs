@@ -68,6 +68,9 @@ fn sync(upstream: &mut Upstream<'_>, model: &Model, dir: &Path) {
 
 /// Performs the act. Where there is no such directory, or its new name is taken, nothing happens.
 pub fn perform(act: DirAct, upstream: &mut Upstream<'_>, model: &mut Model) {
+    // Half a rename that a power cut keeps leaves a second name in the directory, wherever that is by then.
+    let may = model.may.clone();
+    model.sent_again.extend(may);
     match act {
         DirAct::Rename(from, to) => {
             let to = dir_of(to);

@@ -42,6 +42,16 @@ impl How {
         matches!(self, How::ForEver(_) | How::ShortForEver)
     }
 
+    /// Of the errors that differ least, each operation meets one; all of them in a thorough sweep.
+    fn is_met_by(&self, operation: u64) -> bool {
+        match self {
+            How::Once(libc::ENOSPC) => operation.is_multiple_of(3),
+            How::Once(libc::EINTR) => operation % 3 == 1,
+            How::ForEver(libc::ENOSPC) => operation % 3 == 2,
+            _ => true,
+        }
+    }
+
     /// Everything that can go wrong with an operation of this kind.
     pub(super) fn all(op: Op) -> Vec<How> {
         let mut hows = vec![
@@ -65,8 +75,9 @@ impl How {
 /// after a power cut. A short transfer is no failure at all.
 #[test]
 fn every_operation_fails() {
-    sweep("faults", operations(Scenario::all()), 54_000, |scenario, operation, op| {
-        How::all(op).into_iter().map(|how| fails(scenario, operation, op, how)).sum()
+    sweep("faults", operations(Scenario::all()), 33_000, |scenario, operation, op| {
+        let hows = How::all(op).into_iter().filter(|how| is_thorough() || how.is_met_by(operation));
+        hows.map(|how| fails(scenario, operation, op, how)).sum()
     });
 }
 
@@ -75,9 +86,12 @@ fn every_operation_fails() {
 #[test]
 fn every_operation_fails_on_odd_file_systems() {
     let hows = [How::Once(libc::EIO), How::Once(libc::ENOSPC), How::ForEver(libc::EIO)];
-    sweep("faults on odd file systems", operations(odd_scenarios()), 15_000, |scenario, operation, op| {
+    sweep("faults on odd file systems", operations(odd_scenarios()), 10_000, |scenario, operation, op| {
+        let turn = if operation.is_multiple_of(2) { [0, 1] } else { [0, 2] };
+        let hows = hows.iter().enumerate().filter(|(index, _)| is_thorough() || turn.contains(index));
+        let hows = hows.map(|(_, how)| how);
         // If no link can ever be removed, second names stay.
-        let hows = hows.iter().filter(|how| op != Op::Unlink || !matches!(how, How::ForEver(_)));
+        let hows = hows.filter(|how| op != Op::Unlink || !matches!(how, How::ForEver(_)));
         hows.map(|how| fails(scenario, operation, op, *how)).sum()
     });
 }
@@ -133,8 +147,8 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
 /// Every operation of a recovery fails once, too.
 #[test]
 fn every_operation_of_a_recovery_fails() {
-    let step = if is_thorough() { 1 } else { 6 };
-    sweep("faults in a recovery", writes(Scenario::all()), 15_000, |scenario, operation, _| {
+    let step = if is_thorough() { 1 } else { 9 };
+    sweep("faults in a recovery", writes(Scenario::all()), 10_000, |scenario, operation, _| {
         recoveries_fail(scenario, operation, step)
     });
 }
