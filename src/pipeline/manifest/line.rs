@@ -44,8 +44,6 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<String>,
     ingested_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verified_by: Option<Algorithm>,
     #[serde(flatten)]
     more: SomeFields<'a>,
 }
@@ -53,6 +51,8 @@ struct Line<'a> {
 /// The fields that only some files have.
 #[derive(Serialize)]
 struct SomeFields<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_by: Option<Algorithm>,
     #[serde(flatten)]
     group: Option<GroupFields>,
     #[serde(flatten)]
@@ -191,8 +191,8 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
         ingest_id: ingest.id,
         journal: journal.map(hex),
         ingested_at: ingest.discovered_at.rfc3339(),
-        verified_by: target.verified_by,
         more: SomeFields {
+            verified_by: target.verified_by,
             group: ingest.group.as_ref().map(|group| GroupFields::of(group, ingest)),
             profile: ingest.profile().map(ProfileFields::of),
         },
