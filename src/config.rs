@@ -12,19 +12,20 @@ use std::time::Duration;
 use crate::fs::real::{RealFs, resolve};
 use crate::fs::{Fs as _, mounts};
 use crate::journal::format::PATH_BYTES_MAX;
-use crate::journal::record::{DuplicateAction, Identity, Settings, Validation};
+use crate::journal::record::{Identity, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
-use crate::pipeline::layout::{self, Layout};
+use crate::pipeline::layout;
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
+use crate::pipeline::scan::NameRules;
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
 use crate::pipeline::sidecar::SidecarNames;
 
-pub use selection::Selection;
+pub use selection::{Placement, Selection};
 
 /// The paths that the user gave, not checked yet.
 #[derive(Clone, Debug)]
@@ -104,15 +105,6 @@ pub struct Completeness {
     pub identity: Identity,
 }
 
-/// Where files go.
-#[derive(Clone, Debug)]
-pub struct Placement {
-    /// In which directory of the warehouse a file is published.
-    pub layout: Layout,
-    /// What happens to duplicates.
-    pub duplicates: DuplicateAction,
-}
-
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct Logging {
@@ -150,6 +142,18 @@ impl Config {
             Extent::Once => Quarantine::at_once(dir),
             _ => Quarantine::patiently(dir),
         })
+    }
+
+    /// The ingestor's own directories, which are never entered.
+    pub fn own_places(&self) -> Vec<PathBuf> {
+        self.paths.made().map(|(_, path)| path.clone()).collect()
+    }
+
+    /// Which names are ingested.
+    pub fn name_rules(&self) -> NameRules {
+        let mut rules = self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()));
+        rules.groups = matches!(self.completeness.mode, Mode::Group(_));
+        rules
     }
 }
 

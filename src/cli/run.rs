@@ -392,6 +392,13 @@ pub(super) fn conflicts(matches: &ArgMatches) -> Vec<&'static str> {
     found
 }
 
+impl IntakeArgs {
+    fn selection(&self) -> Result<Selection, config::Error> {
+        let (include, exclude) = (include(&self.include)?, exclude(&self.exclude)?);
+        Ok(Selection { include, exclude, tree: self.tree.rules() })
+    }
+}
+
 impl RunArgs {
     fn validate(self) -> Result<Config, config::Error> {
         if let Some(conflict) = check(&self.intake, &self.content).first() {
@@ -411,11 +418,7 @@ impl RunArgs {
             metrics_textfile: output.metrics_textfile,
         };
         Ok(Config {
-            selection: Selection {
-                include: include(&intake.include)?,
-                exclude: exclude(&intake.exclude)?,
-                tree: intake.tree.rules(),
-            },
+            selection: intake.selection()?,
             paths: paths.check()?,
             completeness: Completeness {
                 mode: intake.mode(),

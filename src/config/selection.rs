@@ -1,13 +1,11 @@
-//! Which files are ingested, by their names and directories.
+//! Which files are ingested, by their names and directories, and where they go.
 //!
 //! Invariant: it holds what the options say, nothing more.
 
-use std::path::PathBuf;
-
-use super::{Config, Paths};
+use crate::journal::record::DuplicateAction;
+use crate::pipeline::layout::Layout;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::scan::{NameRules, TreeRules};
-use crate::pipeline::settle::Mode;
 use crate::pipeline::sidecar::SidecarNames;
 
 /// Which names are ingested, and from which directories.
@@ -29,17 +27,11 @@ impl Selection {
     }
 }
 
-impl Config {
-    /// The ingestor's own directories, which are never entered.
-    pub fn own_places(&self) -> Vec<PathBuf> {
-        let Paths { warehouse, manifests, state, duplicates, quarantine, .. } = &self.paths;
-        [warehouse, manifests, state].into_iter().chain(duplicates).chain(quarantine).cloned().collect()
-    }
-
-    /// Which names are ingested.
-    pub fn name_rules(&self) -> NameRules {
-        let mut rules = self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()));
-        rules.groups = matches!(self.completeness.mode, Mode::Group(_));
-        rules
-    }
+/// Where files go.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// In which directory of the warehouse a file is published.
+    pub layout: Layout,
+    /// What happens to duplicates.
+    pub duplicates: DuplicateAction,
 }

@@ -27,11 +27,8 @@ struct Line<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
-    /// None for a file directly in staging.
     #[serde(flatten)]
-    subdir: Option<SubdirFields<'a>>,
-    #[serde(flatten)]
-    name: Option<NameFields<'a>>,
+    ends: Ends<'a>,
     sha256: String,
     device: u64,
     inode: u64,
@@ -96,28 +93,33 @@ impl GroupFields {
     }
 }
 
-/// The fields of a file below a directory in staging.
+/// Parts of the path.
 #[derive(Serialize)]
-struct SubdirFields<'a> {
-    subdir: std::borrow::Cow<'a, str>,
+struct Ends<'a> {
+    /// None for a file directly in staging.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdir: Option<std::borrow::Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subdir_base64: Option<String>,
-}
-
-impl<'a> SubdirFields<'a> {
-    fn of(ingest: &'a Ingest) -> Option<SubdirFields<'a>> {
-        let path = subdir(ingest);
-        let (subdir, subdir_base64) = json_path(path);
-        (!path.as_os_str().is_empty()).then_some(SubdirFields { subdir, subdir_base64 })
-    }
-}
-
-/// The name, where it is part of the file's identity.
-#[derive(Serialize)]
-struct NameFields<'a> {
-    name: std::borrow::Cow<'a, str>,
+    /// The name, where it is part of the file's identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<std::borrow::Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_base64: Option<String>,
+}
+
+impl<'a> Ends<'a> {
+    fn of(ingest: &'a Ingest) -> Ends<'a> {
+        let (subdir, subdir_base64) = json_path(subdir(ingest));
+        let name = ingest.key_rule.name(&ingest.source_path);
+        let (name, name_base64) = name.map(|name| json_path(Path::new(name))).unzip();
+        Ends {
+            subdir: Some(subdir).filter(|subdir| !subdir.is_empty()),
+            subdir_base64,
+            name,
+            name_base64: name_base64.flatten(),
+        }
+    }
 }
 
 /// The fields of a validated file. Null where unknown.
@@ -174,13 +176,11 @@ pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
 pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
-    let name = ingest.key_rule.name(&ingest.source_path).map(|name| json_path(Path::new(name)));
     let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
     let line = Line {
         path: &path,
         path_base64,
-        subdir: SubdirFields::of(ingest),
-        name: name.map(|(name, name_base64)| NameFields { name, name_base64 }),
+        ends: Ends::of(ingest),
         sha256: target.sha256.hex(),
         device: ingest.identity.device,
         inode: ingest.identity.inode,

@@ -36,7 +36,13 @@ fn audit_rebuild_and_relocate_know_directories() {
     // The staging directory is moved.
     let moved = place.root.path().join("moved");
     std::fs::rename(&place.staging, &moved).unwrap();
-    let relocated = place.subcommand(&["relocate", "--input", moved.to_str().unwrap()]);
+    let relocated = place.subcommand(&[
+        "relocate",
+        "--warehouse",
+        place.warehouse.to_str().unwrap(),
+        "--input",
+        moved.to_str().unwrap(),
+    ]);
     assert!(relocated.status.success(), "{}", err(&relocated));
     place.staging = moved;
     put(&place.staging, "north/e.csv", 9);
