@@ -48,7 +48,11 @@ impl<F: Fs> Staging<F> {
         if identity.same_but_renamed(other) || !self.is_same(identity, other) {
             return Ok(identity.same_but_renamed(other));
         }
-        let digest = |dir, name| digest_of(&self.fs, &self.fs.open(dir, name, Open::Read)?);
-        Ok(digest(dir, name)? == digest(other_dir, other_name)?)
+        Ok(self.read(dir, name)? == self.read(other_dir, other_name)?)
+    }
+
+    /// The SHA-256 of a file's content. Unlike in [`Staging::holds`], a failure to read it is an error: it may be momentary.
+    pub(super) fn read(&self, dir: &F::Dir, name: &OsStr) -> fs::Result<Sha256> {
+        digest_of(&self.fs, &self.fs.open(dir, name, Open::Read)?)
     }
 }

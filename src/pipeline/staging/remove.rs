@@ -1,5 +1,6 @@
 //! Removes a staged file, by way of a name aside.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::Staging;
@@ -119,7 +120,7 @@ impl<F: Fs> Staging<F> {
         let aside = aside_name(&self.store, id, what);
         let Some(there) = self.fs.stat(&dir, &aside)? else { return Ok(false) };
         let is_ours = match expected {
-            Some(expected) => self.is_expected(&dir_path.join(&aside), &there.identity, expected)?,
+            Some(expected) => self.is_expected((&dir, &aside), &there.identity, expected)?,
             None => false,
         };
         self.was_renumbered |=
@@ -132,15 +133,20 @@ impl<F: Fs> Staging<F> {
         Ok(false)
     }
 
-    /// True if the file at `path`, which is `there`, is the expected one. Where its inode number proves nothing, its content
-    /// is read.
-    fn is_expected(&mut self, path: &Path, there: &FileIdentity, expected: Expected<'_>) -> fs::Result<bool> {
+    /// True if the file of that name, which is `there`, is the expected one. Where its inode number proves nothing, its
+    /// content is read.
+    fn is_expected(
+        &self,
+        (dir, name): (&F::Dir, &OsStr),
+        there: &FileIdentity,
+        expected: Expected<'_>,
+    ) -> fs::Result<bool> {
         if there.same_but_renamed(expected.identity) {
             return Ok(true);
         }
         let is_candidate = self.is_same(there, expected.identity);
         match expected.sha256 {
-            Some(sha256) if is_candidate => self.holds(path, there.size, sha256),
+            Some(sha256) if is_candidate => Ok(self.read(dir, name)? == *sha256),
             _ => Ok(is_candidate),
         }
     }
