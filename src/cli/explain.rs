@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::file::FileArgs;
 use super::output::{self, plain, print_lines};
-use super::run::{BoundArgs, ModeName, exclude, include};
+use super::patterns::{exclude, include};
+use super::run::{BoundArgs, ModeName};
 use super::sidecars::SidecarArgs;
 use super::tree::TreeArgs;
 use crate::Error;

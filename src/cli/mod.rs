@@ -15,6 +15,7 @@ mod layout;
 mod man;
 mod outlook;
 mod output;
+mod patterns;
 mod rebuild;
 mod relocate;
 mod repair;

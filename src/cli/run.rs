@@ -11,6 +11,7 @@ use super::file::FileArgs;
 use super::layout::{self, LayoutArgs};
 use super::outlook::{forecast_json, forecast_text, left_text};
 use super::output::print_lines;
+use super::patterns::{checked_exclude, checked_include, exclude, include};
 use super::sidecars::SidecarArgs;
 use super::tree::TreeArgs;
 use crate::Error;
@@ -26,7 +27,6 @@ use crate::journal::record::{DuplicateAction, EmptyFiles, Identity, SameBy, Vali
 use crate::limits::CONCURRENCY_MAX;
 use crate::log::{self, LogFormat, LogLevel};
 use crate::pipeline::places::Accepts;
-use crate::pipeline::scan::patterns::{self, Patterns};
 use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
@@ -455,32 +455,6 @@ impl RunArgs {
             metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
         })
     }
-}
-
-/// Reads one `--include`.
-fn checked_include(pattern: &str) -> Result<String, patterns::Error> {
-    let pattern = [pattern.to_owned()];
-    Patterns::of_wanted(&pattern).map(|_| pattern.concat())
-}
-
-/// Reads one `--exclude`.
-fn checked_exclude(pattern: &str) -> Result<String, patterns::Error> {
-    let pattern = [pattern.to_owned()];
-    Patterns::new(&pattern).map(|_| pattern.concat())
-}
-
-/// The patterns of `--include`.
-pub(super) fn include(patterns: &[String]) -> Result<Option<Patterns>, config::Error> {
-    Patterns::of_wanted(patterns).map_err(|error| refused("--include", &error))
-}
-
-/// The patterns of `--exclude`.
-pub(super) fn exclude(patterns: &[String]) -> Result<Option<Patterns>, config::Error> {
-    Patterns::new(patterns).map_err(|error| refused("--exclude", &error))
-}
-
-fn refused(option: &str, error: &patterns::Error) -> config::Error {
-    config::Error::Options(format!("{option}: {error}"))
 }
 
 /// Runs the ingestor.
