@@ -15,7 +15,7 @@ use crate::journal::format::PATH_BYTES_MAX;
 use crate::journal::record::{Identity, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
-use crate::pipeline::layout::{self, Layout};
+use crate::pipeline::layout;
 use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
