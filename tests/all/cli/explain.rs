@@ -197,8 +197,7 @@ fn questions_and_answers_keep_their_form() {
     assert_eq!(say(r#"{"explain":"Yi5jc3Y="}"#), "null\n");
     assert_eq!(
         say(r#""rules""#),
-        "{\"include\":[],\"exclude\":[],\"sidecar_suffix\":null,\"require_checksum\":false,\"min_age_ms\":0,\"size_max\":null,\
-         \"layout\":\"ingest_date={ingest_date}\",\"name_pattern\":null}\n"
+        "{\"include\":[],\"exclude\":[],\"sidecar_suffix\":null,\"require_checksum\":false,\"min_age_ms\":0,\"size_max\":null}\n"
     );
     assert_eq!(say(r#"{"other":1}"#), "");
     daemon.stop();
