@@ -56,6 +56,7 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
     Ingest {
         id: IngestId(id),
         state: FileState::Moved,
+        group: None,
         identity: FileIdentity { device: 1, inode: id, size: 14, mtime: time, ctime: time },
         discovered_at: UnixMillis(1_767_323_045_778_u64.saturating_add(id)),
         target: Some(Target {

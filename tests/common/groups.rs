@@ -24,7 +24,8 @@ impl View {
         self.staging.keys().find(|path| **path == dir.join(name)).map_or(Path::new(""), |path| path)
     }
 
-    /// The contents of the groups of which every file is there: in staging under its name, or in the warehouse.
+    /// The contents of the groups of which every file is there: in staging under its name, or in the warehouse, and no
+    /// other file has its name.
     pub fn due_in_groups(&self) -> BTreeSet<Digest> {
         self.due_without(&BTreeSet::new())
     }
@@ -32,7 +33,11 @@ impl View {
     /// The same, if these contents do not count as there: they may change.
     pub fn due_without(&self, shaky: &BTreeSet<Digest>) -> BTreeSet<Digest> {
         let warehouse: BTreeSet<&Digest> = self.warehouse.values().collect();
-        let is_there = |(path, sum): &(&Path, Digest)| self.staging.get(*path) == Some(sum) || warehouse.contains(sum);
+        // If another file has taken its name, a group that is put back is not complete any more.
+        let is_there = |(path, sum): &(&Path, Digest)| match self.staging.get(*path) {
+            Some(staged) => staged == sum,
+            None => warehouse.contains(sum),
+        };
         let complete = self.groups().filter(|members| members.iter().all(|it| is_there(it) && !shaky.contains(&it.1)));
         complete.flatten().map(|(_, sum)| sum).collect()
     }

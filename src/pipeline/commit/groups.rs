@@ -32,6 +32,8 @@ struct Planned<F: Fs> {
     is_broken: bool,
 }
 
+type Works<F> = Vec<Work<F>>;
+
 /// What the groups of a batch have planned.
 struct Plan<F: Fs> {
     records: Vec<Record>,
@@ -142,7 +144,7 @@ impl<F: Fs> Committer<F> {
         &mut self,
         works: Vec<Work<F>>,
         groups: &mut [Planned<F>],
-    ) -> Result<(Vec<Work<F>>, Vec<Dropped<F>>), Error> {
+    ) -> Result<(Works<F>, Vec<Dropped<F>>), Error> {
         let (placed, mut dropped) = self.place_all(works)?;
         self.note_broken(&dropped, groups)?;
         let (broken, placed) = self.apart(placed, groups)?;
@@ -167,7 +169,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The files of broken groups, and the others.
-    fn apart(&self, works: Vec<Work<F>>, groups: &[Planned<F>]) -> Result<(Vec<Work<F>>, Vec<Work<F>>), Error> {
+    fn apart(&self, works: Vec<Work<F>>, groups: &[Planned<F>]) -> Result<(Works<F>, Works<F>), Error> {
         let broken: HashSet<Lsn> = groups.iter().filter(|group| group.is_broken).map(|group| group.lsn).collect();
         let of = |work: &Work<F>| self.index.ingest(work.id).and_then(|ingest| ingest.group.as_ref());
         Ok(works.into_iter().partition(|work| of(work).is_some_and(|group| broken.contains(&group.lsn))))

@@ -9,7 +9,7 @@ use super::interference::{Stop, act_at, go_on};
 use super::{READS, is_thorough, operations, sweep, writes};
 use crate::crash::act::Act;
 use crate::crash::play::Play;
-use crate::crash::scenario::{Compacts, HALVES, Phase, Scenario};
+use crate::crash::scenario::{Compacts, Crashed, HALVES, Phase, Scenario};
 use crate::crash::watch::Watch;
 
 fn group(number: u8, members: &[(u8, u8)]) -> Act {
@@ -22,12 +22,17 @@ fn one() -> Vec<Act> {
     files.into_iter().chain([group(0, &[(0, 1), (1, 3), (2, 2)])]).collect()
 }
 
+/// Quick runs take a third of the operations.
+fn thin(name: &'static str) -> Scenario {
+    Scenario { crashed: Crashed::one_in(3), ..Scenario::plain(name) }
+}
+
 fn plain() -> Scenario {
-    Scenario { before: one(), failing: HALVES, ..Scenario::plain("a group") }
+    Scenario { before: one(), failing: HALVES, ..thin("a group") }
 }
 
 fn across() -> Scenario {
-    Scenario { before: one(), cross: true, ..Scenario::plain("a group, across file systems") }
+    Scenario { before: one(), cross: true, ..thin("a group, across file systems") }
 }
 
 /// One file of a group changes after it was hashed, so that the others are put back; then it is as it was.
@@ -36,7 +41,7 @@ fn changing() -> Scenario {
     Scenario {
         before: one(),
         acts: vec![at(0, Phase::Commit, Act::Replace(2, 9)), at(2, Phase::Scan, Act::Replace(2, 2))],
-        ..Scenario::plain("a group, of which a file changes")
+        ..thin("a group, of which a file changes")
     }
 }
 
@@ -47,7 +52,7 @@ fn again(duplicates: DuplicateAction, name: &'static str) -> Scenario {
         before: one(),
         acts: vec![at(Act::Write(3, 1)), at(Act::Write(4, 6)), at(group(1, &[(3, 1), (4, 6), (1, 3)]))],
         duplicates,
-        ..Scenario::plain(name)
+        ..thin(name)
     }
 }
 
@@ -60,7 +65,7 @@ fn several() -> Scenario {
         acts: vec![((2, Phase::Scan), group(2, &[(3, 4), (4, 3)]))],
         duplicates: DuplicateAction::Remove,
         compacts: Compacts::Between,
-        ..Scenario::plain("several groups")
+        ..thin("several groups")
     }
 }
 
@@ -87,7 +92,7 @@ fn groups_without_a_crash() {
 #[test]
 fn groups_are_whole_after_a_crash() {
     let seeds = if is_thorough() { 32 } else { 3 };
-    sweep("groups", writes(scenarios()), 900, |scenario, operation, _| {
+    sweep("groups", writes(scenarios()), 500, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         for seed in 0..seeds {
@@ -109,7 +114,7 @@ fn groups_are_whole_after_a_crash() {
 #[test]
 fn groups_are_whole_after_a_crash_of_the_recovery() {
     let step = if is_thorough() { 1 } else { 7 };
-    sweep("groups, crashes of a recovery", writes([plain(), across(), changing()]), 700, |scenario, operation, _| {
+    sweep("groups, crashes of a recovery", writes([plain(), across(), changing()]), 400, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 4 == 0);
         match operation % 2 == 0 {
@@ -135,7 +140,7 @@ fn groups_are_whole_after_a_crash_of_the_recovery() {
 #[test]
 fn groups_are_whole_when_operations_fail() {
     let hows = [How::Once(libc::EIO), How::Once(libc::ENOSPC), How::ForEver(libc::EIO)];
-    sweep("groups, faults", operations([plain(), across(), several()]), 1_500, |scenario, operation, op| {
+    sweep("groups, faults", operations([plain(), across(), several()]), 1_200, |scenario, operation, op| {
         hows.iter().map(|how| fails(scenario, operation, op, *how)).sum()
     });
     sweep("groups, faults in a recovery", writes([plain(), changing()]), 300, |scenario, operation, _| {
@@ -162,7 +167,7 @@ fn acts() -> Vec<Act> {
 /// stopped.
 #[test]
 fn an_upstream_acts_on_a_group_at_every_operation() {
-    sweep("groups, upstreams", operations([plain(), across()]), 3_000, |scenario, operation, op| {
+    sweep("groups, upstreams", operations([plain(), across()]), 1_200, |scenario, operation, op| {
         let mut states = 0;
         for (index, act) in (0..).zip(acts()) {
             let mut stops = vec![Stop::AtRest];
