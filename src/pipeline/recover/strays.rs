@@ -84,7 +84,7 @@ impl<F: Fs> Committer<F> {
             (Some(sidecar), Aside::Sidecar) => subdir::file_name(sidecar.path.as_os_str()),
             _ => subdir::file_name(ingest.source_path.as_os_str()),
         };
-        let identity = self.to_remove(ingest, what, aside)?;
+        let identity = self.meant_to_go(ingest, what, aside)?;
         let sha256 = match what {
             Aside::Sidecar => None,
             _ => ingest.target.as_ref().map(|it| it.sha256).or_else(|| Some(ingest.duplicate.as_ref()?.sha256)),
@@ -94,7 +94,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The file that the ingest's record intends to be removed; None if that is no longer right.
-    fn to_remove(&mut self, ingest: &Ingest, what: Aside, aside: &Path) -> Result<Option<FileIdentity>, Error> {
+    fn meant_to_go(&mut self, ingest: &Ingest, what: Aside, aside: &Path) -> Result<Option<FileIdentity>, Error> {
         Ok(match what {
             Aside::Sidecar => ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
             Aside::Source if ingest.state == FileState::Moved => {

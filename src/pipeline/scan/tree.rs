@@ -47,6 +47,9 @@ pub(super) enum Closed {
     Unread(fs::Error),
 }
 
+/// An entry and where it is; or the directory that cannot be listed, and why.
+type Next<F> = Result<Option<(Spot<F>, DirEntry)>, (Arc<Path>, Closed)>;
+
 /// An open directory, and its path relative to staging.
 pub(super) struct Spot<F: Fs> {
     pub(super) path: Arc<Path>,
@@ -209,7 +212,7 @@ impl<F: Fs> Tree<F> {
 
     /// The next entry of the reported directories, or of the scan; None at its end. An error is about the directory at
     /// this path, and the others go on.
-    pub(super) fn next(&mut self, is_news: bool) -> Result<Option<(Spot<F>, DirEntry)>, (Arc<Path>, Closed)> {
+    pub(super) fn next(&mut self, is_news: bool) -> Next<F> {
         loop {
             let walk = if is_news { &mut self.news } else { &mut self.scan };
             if let Some((spot, listing)) = &mut walk.current {
