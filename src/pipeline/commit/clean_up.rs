@@ -17,7 +17,7 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::staging::names::{ASIDE_PREFIX, Aside};
 use crate::pipeline::staging::{Expected, Removed};
-use crate::pipeline::{Error, Outcome, Report, Settled, subdir};
+use crate::pipeline::{Error, Outcome, Refusal, Report, Settled, subdir};
 use crate::types::{FileIdentity, IngestId, Sha256};
 
 impl<F: Fs> Committer<F> {
@@ -237,6 +237,8 @@ impl<F: Fs> Committer<F> {
                 let expected = Expected { identity: &there, sha256: Some(sha256) };
                 self.remove(work.id, what, &ingest.source_path, expected, leased.then_some(&file))
             }
+            // It may be momentary: the caller tries it again.
+            Err(Refusal::Failed(error)) => Err(error.into()),
             _ => Ok(Removed::Other),
         }
     }
@@ -246,8 +248,7 @@ impl<F: Fs> Committer<F> {
     fn is_renumbered(&mut self, path: &Path, identity: &FileIdentity, sha256: &Sha256) -> Result<bool, Error> {
         let Some(there) = self.staging.dirs.look(path)?.map(|stat| stat.identity) else { return Ok(false) };
         let is_doubtful = self.staging.take_renumbered() || !there.same_but_renamed(identity);
-        let is_it =
-            is_doubtful && there.same_but_renumbered(identity) && self.staging.holds(path, identity.size, sha256)?;
+        let is_it = is_doubtful && there.same_but_renumbered(identity) && self.staging.is_content_of(path, sha256)?;
         if is_it {
             self.staging.note_renumbering(there.device);
         }

@@ -51,6 +51,17 @@ impl<F: Fs> Staging<F> {
         Ok(self.read(dir, name)? == self.read(other_dir, other_name)?)
     }
 
+    /// True if the file at `path` has this content; false also for one that may not be read. Unlike in [`Staging::holds`], a
+    /// failure to read it is an error.
+    pub fn is_content_of(&mut self, path: &Path, sha256: &Sha256) -> fs::Result<bool> {
+        let (dir, name) = split(path)?;
+        let dir = self.dirs.dir(dir)?;
+        match self.read(&dir, name) {
+            Err(error) if error.is_not_to_be_read() => Ok(false),
+            read => Ok(read? == *sha256),
+        }
+    }
+
     /// The SHA-256 of a file's content. Unlike in [`Staging::holds`], a failure to read it is an error: it may be momentary.
     pub(super) fn read(&self, dir: &F::Dir, name: &OsStr) -> fs::Result<Sha256> {
         digest_of(&self.fs, &self.fs.open(dir, name, Open::Read)?)
