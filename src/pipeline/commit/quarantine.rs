@@ -6,6 +6,8 @@
 //! - P2: nothing is removed except the used sidecar. The file that is moved is the one that was checked; any other goes
 //!   back.
 
+use std::io::ErrorKind;
+
 use super::clean_up::Taken;
 use super::{Committer, Work};
 use crate::fs::Syscall;
@@ -193,7 +195,7 @@ impl<F: Fs> Committer<F> {
             // That is why it goes to quarantine.
             Err(Error::Io(error)) if is_unreadable(&error) => Taken::Already,
             // Another program holds a lease for writing.
-            Err(Error::Io(error)) if error.source.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(Error::Io(error)) if error.source.kind() == ErrorKind::WouldBlock => {
                 Taken::Busy(AbandonReason::OpenForWriting)
             }
             taken => taken?,
@@ -322,8 +324,8 @@ impl<F: Fs> Committer<F> {
     fn discard_reason(&mut self, work: &Work<F>, quarantined: &Quarantined) -> Result<(), Error> {
         let path = reason_path(&quarantined.target);
         let (dir, _) = split(&path)?;
-        match self.staging.dirs.dir(dir) {
-            Err(error) if error.is_not_found() => return Ok(()),
+        match twice(fs::Error::is_of_the_place, || self.staging.dirs.dir(dir)) {
+            Err(error) if error.is_of_the_place() => return Ok(()),
             dir => drop(dir?),
         }
         self.staging.dirs.touch(dir, dir);
@@ -331,6 +333,7 @@ impl<F: Fs> Committer<F> {
         for path in [&unfinished, &path] {
             match self.patiently(|staging| twice(|_| true, || staging.dirs.discard(path))) {
                 // Where nothing can be written, no reason was written.
+                Err(Error::Io(error)) if is_unwritable(&error) => {}
                 Err(Error::Io(error))
                     if error.is_of_the_place() && matches!(self.staging.dirs.look(path), Ok(None)) => {}
                 discarded => discarded?,
@@ -338,6 +341,11 @@ impl<F: Fs> Committer<F> {
         }
         Ok(())
     }
+}
+
+/// The place takes nothing: an operator has to change that, and until then it has not taken a reason either.
+fn is_unwritable(error: &fs::Error) -> bool {
+    error.is_denied() || matches!(error.source.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory)
 }
 
 fn cannot_rename(path: &std::path::Path, errno: i32) -> fs::Error {
