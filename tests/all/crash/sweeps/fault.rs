@@ -75,7 +75,7 @@ impl How {
 /// after a power cut. A short transfer is no failure at all.
 #[test]
 fn every_operation_fails() {
-    sweep("faults", operations(Scenario::all()), 33_000, |scenario, operation, op| {
+    sweep("faults", operations(Scenario::all()), 55_000, |scenario, operation, op| {
         let hows = How::all(op).into_iter().filter(|how| is_thorough() || how.is_met_by(operation));
         hows.map(|how| fails(scenario, operation, op, how)).sum()
     });
@@ -86,7 +86,7 @@ fn every_operation_fails() {
 #[test]
 fn every_operation_fails_on_odd_file_systems() {
     let hows = [How::Once(libc::EIO), How::Once(libc::ENOSPC), How::ForEver(libc::EIO)];
-    sweep("faults on odd file systems", operations(odd_scenarios()), 10_000, |scenario, operation, op| {
+    sweep("faults on odd file systems", operations(odd_scenarios()), 12_000, |scenario, operation, op| {
         let turn = if operation.is_multiple_of(2) { [0, 1] } else { [0, 2] };
         let hows = hows.iter().enumerate().filter(|(index, _)| is_thorough() || turn.contains(index));
         let hows = hows.map(|(_, how)| how);
@@ -148,7 +148,7 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
 #[test]
 fn every_operation_of_a_recovery_fails() {
     let step = if is_thorough() { 1 } else { 9 };
-    sweep("faults in a recovery", writes(Scenario::all()), 10_000, |scenario, operation, _| {
+    sweep("faults in a recovery", writes(Scenario::all()), 50_000, |scenario, operation, _| {
         recoveries_fail(scenario, operation, step)
     });
 }

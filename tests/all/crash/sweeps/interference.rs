@@ -184,7 +184,7 @@ fn an_upstream_swaps_files_where_a_rename_renumbers() {
         scenarios.iter().filter(|scenario| is_thorough() || scenario.name == names[0] || scenario.name == names[4]);
     let links = links.map(|scenario| Scenario { odd: both.clone(), ..scenario.clone() }).collect::<Vec<_>>();
     let scenarios = scenarios.into_iter().map(|scenario| Scenario { odd: odd.clone(), ..scenario });
-    sweep("swapped, renumbered", operations(scenarios.chain(links)), 3_000, |scenario, operation, op| {
+    sweep("swapped, renumbered", operations(scenarios.chain(links)), 4_000, |scenario, operation, op| {
         let stops = match op {
             Op::Rename | Op::Unlink => {
                 vec![Stop::AtRest, Stop::Killed(operation + 1), Stop::Cut(operation + 2), Stop::Killed(operation + 3)]
