@@ -320,7 +320,8 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Removes the reason, and its unfinished file if an earlier run left one. One that exists and cannot be removed ends the
-    /// process: the ingest stays open, and the next start removes it. A reason without a file would stay for good.
+    /// process: the ingest stays open, and the next start removes it. A reason without a file would stay for good. Only a
+    /// place that cannot be opened or takes nothing is left as it is: it must not end the process at each start.
     fn discard_reason(&mut self, work: &Work<F>, quarantined: &Quarantined) -> Result<(), Error> {
         let path = reason_path(&quarantined.target);
         let (dir, _) = split(&path)?;
