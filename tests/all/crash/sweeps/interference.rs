@@ -105,6 +105,16 @@ pub(super) fn go_on(mut play: Play<'_>, act: &Act, stop: Stop) {
     }
 }
 
+/// Performs each act before an operation, with each way to stop the run; returns how many states were checked.
+fn meets_each(scenario: &Scenario, operation: u64, acts: &[Act], stops: &[Stop]) -> u64 {
+    for (act, stop) in acts.iter().flat_map(|act| stops.iter().map(move |stop| (act, *stop))) {
+        let mut play = Play::new(scenario);
+        act_at(&mut play, act, operation);
+        go_on(play, act, stop);
+    }
+    (acts.len() * stops.len()) as u64
+}
+
 /// Files change at every moment: before each operation, each of the acts of upstreams (unless the sweep is thorough, every
 /// other one where nothing is moved or removed), and once more with a power cut soon
 /// after. This matters most when a name is about to be moved or removed: there the run is also stopped right after that
@@ -154,14 +164,7 @@ fn an_upstream_acts_while_a_link_does_the_work_of_a_rename() {
             }
             _ => vec![Stop::AtRest],
         };
-        let mut states = 0;
-        for (act, stop) in acts.iter().flat_map(|act| stops.iter().map(move |stop| (act, *stop))) {
-            let mut play = Play::new(scenario);
-            act_at(&mut play, act, operation);
-            go_on(play, act, stop);
-            states += 1;
-        }
-        states
+        meets_each(scenario, operation, &acts, &stops)
     });
 }
 
@@ -196,14 +199,7 @@ fn an_upstream_swaps_files_where_a_rename_renumbers() {
             1 if !is_thorough() => &acts[operation as usize % acts.len()..][..1],
             _ => &acts[..],
         };
-        let mut states = 0;
-        for (act, stop) in acts.iter().flat_map(|act| stops.iter().map(move |stop| (act, *stop))) {
-            let mut play = Play::new(scenario);
-            act_at(&mut play, act, operation);
-            go_on(play, act, stop);
-            states += 1;
-        }
-        states
+        meets_each(scenario, operation, acts, &stops)
     });
 }
 
@@ -221,14 +217,7 @@ fn an_upstream_acts_after_the_clock_was_set_back() {
     sweep("the clock was set back", operations(scenarios), 350, |scenario, operation, op| {
         let acts = [Act::Replace(0, 8), Act::Replace(1, 9), Act::Replace(3, 8), Act::Disguise(3)];
         let acts = if op == Op::Rename { &acts[..] } else { &[] };
-        let mut states = 0;
-        for (act, stop) in acts.iter().flat_map(|act| (1..5).map(move |after| (act, Stop::Killed(operation + after)))) {
-            let mut play = Play::new(scenario);
-            act_at(&mut play, act, operation);
-            go_on(play, act, stop);
-            states += 1;
-        }
-        states
+        meets_each(scenario, operation, acts, &[1, 2, 3, 4].map(|after| Stop::Killed(operation + after)))
     });
 }
 
