@@ -8,6 +8,12 @@ pub const BATCH_FILES_MAX: usize = 2048;
 /// Bytes of files in one batch, after which nothing is added. To hash as many bytes again takes longer than the batch's
 /// syncs, so a larger batch would not be faster, and a recovery would have to hash more.
 pub const BATCH_BYTES_MAX: u64 = 32 << 20;
+/// Files for which a batch is planned while the one before is still being published, at least: a smaller one would only
+/// add syncs.
+pub const AHEAD_FILES_MIN: usize = 256;
+/// A batch of so many files or fewer is published by the committer itself, if nothing is under way: to pass it on would
+/// take longer.
+pub const ALONE_FILES_MAX: usize = 16;
 /// Files that workers have and the committer has not reported yet, at most. Each holds a descriptor and a lease.
 pub const IN_FLIGHT_FILES_MAX: usize = 8192;
 /// Complete files that wait for a worker: a scan pauses while there are more.

@@ -1,22 +1,28 @@
 //! The committer's thread: takes all files that have been hashed as one batch. While it waits for the disk, the workers
-//! hash the files of the next batch.
+//! hash the files of the next batch, and while that batch is published, it plans the next.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use crossbeam::select;
 
 use super::channels::{Committed, ToCommit};
 use super::compactor::{Compaction, Compactor};
+use super::publish_thread::{Publication, PublishThread};
 use crate::fs::Fs;
 use crate::heartbeat;
 use crate::journal::index::Index;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY};
+use crate::limits::{
+    AHEAD_FILES_MIN, ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY,
+};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::commit::Committer;
+use crate::pipeline::commit::relay::Relay;
 use crate::pipeline::in_order::{InOrder, settled};
 use crate::pipeline::{Error, HashResult, Report};
 
@@ -38,10 +44,16 @@ pub(super) fn run<F: Fs>(
     mut compactor: Compactor<F>,
     inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
+    publisher: PublishThread<F>,
 ) -> Result<Index, Error> {
     let metrics = compactor.metrics.clone();
     grown(&metrics, &committer);
-    if let Err(error) = work(&mut committer, &mut compactor, inbox, reports) {
+    let mut batches = Batches { publisher, relay: Relay::default(), begun: VecDeque::new(), reports, metrics };
+    let worked = work(&mut committer, &mut compactor, inbox, &mut batches);
+    // Before the journal's lock is released.
+    let Batches { metrics, publisher, .. } = batches;
+    drop(publisher);
+    if let Err(error) = worked {
         // It takes a moment until the process has ended; meanwhile it must not count as ready.
         metrics.enter(Phase::Failed);
         compactor.give_up();
@@ -61,67 +73,127 @@ fn work<F: Fs>(
     committer: &mut Committer<F>,
     compactor: &mut Compactor<F>,
     inbox: &Inbox<'_, F>,
-    reports: &Sender<Committed<F>>,
+    batches: &mut Batches<'_, F>,
 ) -> Result<(), Error> {
-    let metrics = compactor.metrics.clone();
     let mut in_order = InOrder::new(inbox.keeps_order);
+    let mut batch = Batch { files: Vec::new(), bytes: 0, in_order: &mut in_order };
     loop {
         heartbeat::step();
-        compactor.look(committer)?;
-        if !committer.has_deferred() {
-            in_order.take_noted().into_iter().for_each(|settled| committer.note(settled));
+        if compactor.is_due(committer)? {
+            batches.settle(committer)?;
+            compactor.begin(committer)?;
         }
-        let mut batch = Batch { files: Vec::new(), bytes: 0, in_order: &mut in_order };
-        let next =
-            if batch.in_order.has_next() { Next::Waiting } else { next(committer, inbox, &compactor.outcome())? };
+        if !committer.has_deferred() {
+            batch.in_order.take_noted().into_iter().for_each(|settled| committer.note(settled));
+        }
+        let is_waiting = batch.has_files() && !batches.relay.is_busy();
+        let next = if is_waiting { Next::Waiting } else { next(committer, inbox, &compactor.outcome(), batches)? };
         heartbeat::step();
         match next {
             Next::Message(message) => batch.take(message, committer, inbox.under_way),
             Next::Waiting => batch.fill(),
+            Next::Published(done) => batches.relay.take(done?),
             Next::Compacted(outcome) => {
                 compactor.hear(outcome, committer)?;
-                grown(&metrics, committer);
+                grown(&batches.metrics, committer);
                 continue;
             }
             Next::End => break,
         }
-        gather(&mut batch, committer, inbox);
-        let files = batch.files;
-        if files.is_empty() && inbox.keeps_order && !committer.has_pending() {
+        gather(&mut batch, committer, inbox, &batches.relay);
+        let is_large = batch.is_full() || batch.files.len() >= AHEAD_FILES_MIN;
+        if batches.relay.is_busy() && !is_large {
+            // A small batch waits until what is under way is done: it may grow meanwhile.
+            if batches.relay.is_done() {
+                batches.settle(committer)?;
+            }
             continue;
         }
-        let (lines, began) = (log::batch(), Instant::now());
-        metrics.batch_begun(files.len());
-        let batch_reports = committer.commit(files)?;
-        metrics.batch_committed(began.elapsed());
-        grown(&metrics, committer);
-        drop(lines);
-        report(batch_reports, committer, reports);
+        let files = batch.take_files();
+        if files.is_empty() && (inbox.keeps_order || batches.relay.is_busy()) && !committer.has_pending() {
+            continue;
+        }
+        batches.commit(committer, files)?;
     }
+    batches.settle(committer)?;
+    let Batch { files, .. } = batch;
     in_order.end();
-    while in_order.has_next() || committer.has_deferred() {
-        let rest = std::iter::from_fn(|| in_order.pass()).collect();
-        let batch_reports = committer.commit(rest)?;
-        report(batch_reports, committer, reports);
+    let mut rest = files;
+    rest.extend(std::iter::from_fn(|| in_order.pass()));
+    while !rest.is_empty() || committer.has_deferred() {
+        let batch_reports = committer.commit(std::mem::take(&mut rest))?;
+        report(batch_reports, committer, batches.reports);
     }
     // Before the wait for the compaction, which may take a while.
     committer.flush()
 }
 
+/// The batches under way, and who publishes them.
+struct Batches<'a, F: Fs> {
+    publisher: PublishThread<F>,
+    relay: Relay<F>,
+    /// How many files each has, and when it began, oldest first.
+    begun: VecDeque<(usize, Instant)>,
+    reports: &'a Sender<Committed<F>>,
+    metrics: Arc<Metrics>,
+}
+
+impl<F: Fs> Batches<'_, F> {
+    /// Commits a batch; the one before may still be under way.
+    fn commit(&mut self, committer: &mut Committer<F>, files: Vec<HashResult<F>>) -> Result<(), Error> {
+        let lines = log::batch();
+        self.begun.push_back((files.len(), Instant::now()));
+        self.tell();
+        let is_alone = !self.relay.is_busy() && files.len() <= ALONE_FILES_MAX;
+        let batch_reports = match is_alone {
+            true => committer.commit(files)?,
+            false => self.relay.commit(committer, &mut self.publisher, files)?,
+        };
+        self.end(committer, lines, batch_reports);
+        Ok(())
+    }
+
+    /// Waits until nothing is under way.
+    fn settle(&mut self, committer: &mut Committer<F>) -> Result<(), Error> {
+        let lines = log::batch();
+        let batch_reports = self.relay.settle(committer, &mut self.publisher)?;
+        self.end(committer, lines, batch_reports);
+        Ok(())
+    }
+
+    fn end(&mut self, committer: &mut Committer<F>, lines: log::Batch, batch_reports: Vec<Report>) {
+        while self.begun.len() > usize::from(self.relay.is_busy()) {
+            let Some((_, began)) = self.begun.pop_front() else { break };
+            self.metrics.batch_committed(began.elapsed());
+        }
+        self.tell();
+        grown(&self.metrics, committer);
+        drop(lines);
+        report(batch_reports, committer, self.reports);
+    }
+
+    fn tell(&self) {
+        self.metrics.committing(self.begun.iter().map(|(files, _)| files).sum());
+    }
+}
+
 /// Fills the batch with the files that are ready. While more than half of the known small files are still being hashed,
 /// it waits a moment for those as well. A batch costs the same few syncs whatever its size, so under load the number of
 /// syncs depends on the number of files in flight and not on the speed of the disk. A single file does not wait for
-/// others, and no file waits for a large one.
+/// others, and no file waits for a large one. While a batch is under way, nothing waits here: there is something to do
+/// when that is published.
 fn gather<F: Fs>(
     batch: &mut Batch<'_, F>,
     committer: &mut Committer<F>,
     &Inbox { to_commit, under_way, .. }: &Inbox<'_, F>,
+    relay: &Relay<F>,
 ) {
     batch.fill();
     let until = Instant::now() + GATHER_WAIT_MAX;
     while !batch.is_full() {
         let message = match to_commit.try_recv() {
             Ok(message) => message,
+            Err(_) if relay.is_busy() => return,
             Err(_) if batch.files.is_empty() || under_way.load(Ordering::Relaxed) <= batch.files.len() => return,
             Err(_) => match to_commit.recv_deadline(until) {
                 Ok(message) => message,
@@ -143,6 +215,16 @@ struct Batch<'a, F: Fs> {
 impl<F: Fs> Batch<'_, F> {
     fn is_full(&self) -> bool {
         self.files.len() >= BATCH_FILES_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// True if files wait, whether or not there was room for them.
+    fn has_files(&self) -> bool {
+        !self.files.is_empty() || self.in_order.has_next()
+    }
+
+    fn take_files(&mut self) -> Vec<HashResult<F>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.files)
     }
 
     fn take(&mut self, message: ToCommit<F>, committer: &mut Committer<F>, under_way: &AtomicUsize) {
@@ -186,6 +268,8 @@ enum Next<F: Fs> {
     Message(ToCommit<F>),
     /// Files that wait already: the batch before has deferred them, or had no room for them.
     Waiting,
+    /// The batch under way is published.
+    Published(Publication<F>),
     /// The compaction has ended.
     Compacted(Compaction),
     End,
@@ -196,17 +280,21 @@ fn next<F: Fs>(
     committer: &mut Committer<F>,
     &Inbox { to_commit, turn_max, .. }: &Inbox<'_, F>,
     compacted: &Receiver<Compaction>,
+    batches: &Batches<'_, F>,
 ) -> Result<Next<F>, Error> {
+    let is_busy = batches.relay.is_busy();
+    let never = channel::never();
+    let done = if is_busy { batches.publisher.done() } else { &never };
     loop {
         heartbeat::step();
-        if committer.has_pending() {
+        if committer.has_pending() && !is_busy {
             match to_commit.try_recv() {
                 Ok(message) => return Ok(Next::Message(message)),
                 Err(TryRecvError::Disconnected) => return Ok(Next::End),
                 Err(TryRecvError::Empty) if committer.has_deferred() => return Ok(Next::Waiting),
                 Err(TryRecvError::Empty) => committer.flush()?,
             }
-        } else if committer.wants_idle_mark() {
+        } else if committer.wants_idle_mark() && !is_busy {
             heartbeat::rest();
             let message = to_commit.recv_timeout(IDLE_MARK_DELAY);
             heartbeat::step();
@@ -219,6 +307,7 @@ fn next<F: Fs>(
             heartbeat::rest();
             select! {
                 recv(to_commit) -> message => return Ok(message.map_or(Next::End, Next::Message)),
+                recv(done) -> done => return Ok(Next::Published(done.unwrap_or(Err(Error::Ended("publish"))))),
                 // The compaction's thread ended without a result: the next look at the compactor notices that.
                 recv(compacted) -> outcome => return Ok(outcome.map_or(Next::Waiting, Next::Compacted)),
                 default(turn_max) => {}

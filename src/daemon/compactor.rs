@@ -71,23 +71,25 @@ impl<F: Fs> Compactor<F> {
         self.running.as_ref().map_or_else(channel::never, |(outcome, _)| outcome.clone())
     }
 
-    /// Handles a result that has come, and begins a compaction if one is due.
-    pub(super) fn look(&mut self, committer: &mut Committer<F>) -> Result<(), Error> {
+    /// Handles a result that has come. True if another compaction is due.
+    pub(super) fn is_due(&mut self, committer: &mut Committer<F>) -> Result<bool, Error> {
         if let Some((outcome, _)) = &self.running {
             match outcome.try_recv() {
                 Ok(outcome) => self.hear(outcome, committer)?,
-                Err(channel::TryRecvError::Empty) => return Ok(()),
+                Err(channel::TryRecvError::Empty) => return Ok(false),
                 Err(channel::TryRecvError::Disconnected) => self.running = None,
             }
         }
-        if self.stop.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+        let may_begin = !self.stop.load(Ordering::Relaxed) && self.state_path.is_some();
         let bytes = committer.journal().sealed_bytes();
-        let Some(path) = self.state_path.clone().filter(|_| bytes >= self.not_before_bytes) else { return Ok(()) };
-        if !committer.wants_compaction() {
-            return Ok(());
-        }
+        Ok(may_begin && bytes >= self.not_before_bytes && committer.wants_compaction())
+    }
+
+    /// Begins a compaction. No batch is under way: what a duplicate refers to must not be forgotten before the duplicate
+    /// is cleared.
+    pub(super) fn begin(&mut self, committer: &mut Committer<F>) -> Result<(), Error> {
+        let bytes = committer.journal().sealed_bytes();
+        let Some(path) = self.state_path.clone() else { return Ok(()) };
         let until = committer.prepare_compaction(self.remember)?;
         let (sender, outcome) = channel::bounded(1);
         let (fs, stop) = (self.fs.clone(), self.stop.clone());

@@ -1,7 +1,7 @@
 //! The running ingestor: threads, channels, signals, shutdown.
 //!
 //! ```text
-//! inotify ──hints──▶ intake ──chunks of small files──▶ N × hash ──▶ commit
+//! inotify ──hints──▶ intake ──chunks of small files──▶ N × hash ──▶ commit ◀──▶ publish
 //!                      ▲ └─────large files─────────────▲             │
 //!                      └──────────────────reports────────────────────┘
 //! ```
@@ -18,6 +18,7 @@ mod exposure;
 mod hash_loop;
 mod intake;
 mod left;
+mod publish_thread;
 mod service;
 pub mod signals;
 mod socket;
@@ -57,6 +58,7 @@ use exposure::Exposure;
 use hash_loop::HashQueues;
 use intake::{Intake, Source};
 pub use left::Left;
+use publish_thread::PublishThread;
 use service::Service;
 
 /// The result of `run`.
@@ -202,6 +204,8 @@ fn drive(
 
     let workers =
         start_workers(load.concurrency, &shared, &HashQueues { small, large }, &commit_sender, service, &metrics)?;
+    let publisher = PublishThread::start(&committer, metrics.heartbeats(), service.turn_max)
+        .map_err(|_| Error::Thread("publish"))?;
     let (under_way, heartbeats, turn_max) = (shared.clone(), metrics.heartbeats().clone(), service.turn_max);
     let committing = thread::Builder::new()
         .name("commit".to_owned())
@@ -209,7 +213,7 @@ fn drive(
             let _beating = heartbeats.begin("commit");
             let under_way = &under_way.under_way;
             let next = commit_loop::Inbox { to_commit: &to_commit, under_way, turn_max, keeps_order };
-            commit_loop::run(committer, compactor, &next, &report_sender)
+            commit_loop::run(committer, compactor, &next, &report_sender, publisher)
         })
         .map_err(|_| Error::Thread("commit"))?;
     let beating = metrics.heartbeats().begin("intake");

@@ -264,15 +264,14 @@ impl Metrics {
         self.latency.syncs.of(call).observe(took);
     }
 
-    /// The committer begins a batch of so many files.
-    pub fn batch_begun(&self, files: usize) {
+    /// The committer has so many files.
+    pub fn committing(&self, files: usize) {
         self.stages.of(Stage::Committing).set(files as u64);
     }
 
-    /// The batch is done.
+    /// A batch is done.
     pub fn batch_committed(&self, took: Duration) {
         self.latency.commits.observe(took);
-        self.stages.of(Stage::Committing).set(0);
     }
 
     /// The journal's size: contents that are remembered, and bytes of full segments that are in no snapshot.

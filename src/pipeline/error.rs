@@ -27,6 +27,9 @@ pub enum Error {
         /// The directory.
         path: std::path::PathBuf,
     },
+    /// A thread that the pipeline needs has ended: a defect of this program.
+    #[error("internal error: the {0} thread has ended; nothing is lost: the next start resumes")]
+    Ended(&'static str),
     /// A transition that the journal's rules forbid: a defect of this program.
     #[error("internal error: {0} (ingest id {1}); nothing is lost: the next start resumes")]
     Transition(&'static str, IngestId),

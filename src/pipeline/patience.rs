@@ -1,9 +1,11 @@
 //! Waits for room on a full disk.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
 use crate::fs;
+use crate::heartbeat;
 use crate::limits::FULL_DISK_RETRY;
 use crate::metrics::Metrics;
 
@@ -13,7 +15,9 @@ pub type OnFull = Box<dyn FnMut() -> bool + Send>;
 /// Repeats an effect that finds the disk full, and logs that once.
 pub struct Patience {
     metrics: Arc<Metrics>,
-    on_full: OnFull,
+    /// Shared by the threads: while one waits, the others need not try.
+    on_full: Arc<Mutex<OnFull>>,
+    gives_up: Arc<AtomicBool>,
     /// The disk was full at the last attempt.
     is_full: bool,
 }
@@ -21,7 +25,21 @@ pub struct Patience {
 impl Patience {
     /// Calls `on_full` each time an effect finds the disk full.
     pub fn new(metrics: Arc<Metrics>, on_full: OnFull) -> Patience {
-        Patience { metrics, on_full, is_full: false }
+        let on_full = Arc::new(Mutex::new(on_full));
+        Patience { metrics, on_full, gives_up: Arc::default(), is_full: false }
+    }
+
+    /// The same, for another thread, which waits no longer once `gives_up` is set.
+    pub fn sibling(&self, gives_up: Arc<AtomicBool>) -> Patience {
+        Patience { metrics: self.metrics.clone(), on_full: self.on_full.clone(), gives_up, is_full: false }
+    }
+
+    /// Called between two effects.
+    ///
+    /// # Errors
+    /// The thread is to end.
+    pub fn may_go_on(&self) -> Result<(), Error> {
+        if self.gives_up.load(Ordering::Relaxed) { Err(Error::Ended("commit")) } else { Ok(()) }
     }
 
     /// Repeats an effect while the disk is full.
@@ -45,7 +63,8 @@ impl Patience {
             self.metrics.disk_full(error, FULL_DISK_RETRY);
         }
         self.is_full = true;
-        if (self.on_full)() { Ok(()) } else { Err(Error::Full(error.to_owned())) }
+        let mut on_full = heartbeat::waiting(|| self.on_full.lock().unwrap_or_else(PoisonError::into_inner));
+        if !self.gives_up.load(Ordering::Relaxed) && on_full() { Ok(()) } else { Err(Error::Full(error.to_owned())) }
     }
 
     /// Called when an effect has found room.

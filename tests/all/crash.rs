@@ -8,6 +8,7 @@
 //! - [`random`] histories do all of that in any order, for as long as you like (`scripts/crash_simulation`).
 
 pub mod act;
+mod hands;
 pub mod ingestor;
 mod layouts;
 pub mod model;

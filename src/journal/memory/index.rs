@@ -38,7 +38,8 @@ pub struct Index {
     settings: Option<Arc<Settings>>,
     rules: Rules,
     layout: LayoutRule,
-    open: BTreeMap<IngestId, Ingest>,
+    /// Shared with the thread that moves files.
+    open: BTreeMap<IngestId, Arc<Ingest>>,
     /// Contents of files that were finished up to this snapshot.
     snapshot: Option<Arc<Snapshot>>,
     /// The other contents. If both hold a content, this entry counts: the snapshot's has expired.
@@ -95,11 +96,11 @@ impl Index {
 
     /// The unfinished files, oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Ingest> {
-        self.open.values()
+        self.open.values().map(|ingest| &**ingest)
     }
 
     /// One unfinished file.
-    pub fn ingest(&self, id: IngestId) -> Option<&Ingest> {
+    pub fn ingest(&self, id: IngestId) -> Option<&Arc<Ingest>> {
         self.open.get(&id)
     }
 
@@ -156,7 +157,7 @@ impl Index {
     /// True if the content is old enough to be forgotten (or an operator asked for it), its file is finished, and no
     /// duplicate of it is in staging: a duplicate that is kept there must not turn into a new file.
     fn has_expired(&self, key: &Key, original: &Original) -> bool {
-        let refers = |ingest: &Ingest| ingest.refers_to() == Some(*key);
+        let refers = |ingest: &Arc<Ingest>| ingest.refers_to() == Some(*key);
         let Some(finished) = original.finished else { return false };
         let is_old = self.notes.expired.covers(finished, original.listed_at, original.discovered_at)
             || self.forgotten.get(key).is_some_and(|forgotten| finished < *forgotten);
@@ -280,7 +281,7 @@ impl Index {
             group: self.notes.groups.of(id, found.identity.inode).cloned(),
         };
         self.counts[FileState::Discovered as usize] += 1;
-        self.open.insert(id, ingest);
+        self.open.insert(id, Arc::new(ingest));
         Ok(())
     }
 
@@ -364,12 +365,13 @@ impl Index {
         let ingest = self.open.get_mut(&id).ok_or("a record of a file that is not open")?;
         self.counts[ingest.state as usize] -= 1;
         self.counts[next as usize] += 1;
+        let ingest = Arc::make_mut(ingest);
         ingest.state = next;
         Ok(ingest)
     }
 
     /// As `enter`, for the last record of a file.
-    fn close(&mut self, id: IngestId, record: &Record) -> Result<Ingest, &'static str> {
+    fn close(&mut self, id: IngestId, record: &Record) -> Result<Arc<Ingest>, &'static str> {
         self.enter(id, record)?;
         self.open.remove(&id).ok_or("a record of a file that is not open")
     }

@@ -6,6 +6,7 @@
 //!   name back.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::clean_up::Taken;
 use super::{Committer, Work};
@@ -66,7 +67,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Handles one duplicate as its record says. None if it had to be kept after all, which is then recorded.
-    pub(super) fn clear(&mut self, work: &Work<F>, ingest: Ingest) -> Result<Option<Outcome>, Error> {
+    pub(super) fn clear(&mut self, work: &Work<F>, ingest: Arc<Ingest>) -> Result<Option<Outcome>, Error> {
         let Some(duplicate) = ingest.duplicate.clone() else {
             return Err(Error::Transition("a duplicate has no original", work.id));
         };

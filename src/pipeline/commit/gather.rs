@@ -69,6 +69,6 @@ impl<F: Fs> Committer<F> {
     }
 }
 
-fn group_of<F: Fs>(item: &HashResult<F>) -> Option<&Arc<Group>> {
+pub(super) fn group_of<F: Fs>(item: &HashResult<F>) -> Option<&Arc<Group>> {
     item.as_ref().map_or_else(|refused| &refused.settled, |hashed| &hashed.settled).group.as_ref()
 }

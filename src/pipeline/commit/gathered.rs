@@ -46,6 +46,11 @@ impl<F: Fs> Groups<F> {
         !self.ready.is_empty()
     }
 
+    /// True if there are any.
+    pub(super) fn are_here(&self) -> bool {
+        !self.partial.is_empty() || self.are_ready()
+    }
+
     pub(super) fn take_whole(&mut self, group: Arc<Group>) {
         self.ready.push(Gathered::new(group));
     }

@@ -1,13 +1,16 @@
-//! The committer: journal, publish, manifest, clean-up, in batches, on one thread.
+//! The committer: journal, publish, manifest, clean-up, in batches. A second thread may publish.
 //!
 //! Invariants, each with the promise of the design that it serves:
 //! - P3: a step's records are durable before the step; the next step's records are written only after the step's effects
-//!   were synced. The order is the body of [`Committer::commit`], top to bottom.
+//!   were synced. The order is the body of [`Committer::commit`], top to bottom; with a
+//!   second thread, that of [`Committer::plan_ahead`], [`Publisher::publish`](publisher::Publisher::publish) and
+//!   [`Committer::complete`].
 //! - P1: of each key (a content, or a name and a content), at most one file at a time is under way, and a duplicate is
 //!   decided only against a file that is durably MOVED.
 //! - P2: nothing in staging is removed before MOVED (or, for a duplicate, its original) is durable.
 //! - The number of syncs depends on the batches and the directories they touch, never on the number of files.
 
+mod batch;
 mod clean_up;
 mod duplicates;
 mod gather;
@@ -16,11 +19,14 @@ mod groups;
 mod move_in;
 mod original;
 mod plan;
+pub mod publisher;
 mod quarantine;
+pub mod relay;
 mod shared;
 mod sync_data;
 mod write_lines;
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,10 +39,10 @@ use super::hash::Shared;
 use super::manifest::Manifests;
 use super::patience::{OnFull, Patience};
 use super::places::Places;
-use super::quarantine::{Quarantine, QuarantineReason};
+use super::quarantine::Quarantine;
 use super::staging::Staging;
 use super::warehouse::{Local, Warehouse};
-use super::{Error, HashResult, HashedFile, Report, Settled, subdir};
+use super::{Error, HashedFile, Settled, subdir};
 use crate::fs::{self, Fs};
 use crate::journal::compact::Compacted;
 use crate::journal::index::Index;
@@ -92,6 +98,8 @@ pub(super) struct Pending<F: Fs> {
     /// Files of the last batch that are in the warehouse, still open: closing them takes time, and another thread can do
     /// it.
     finished: Vec<F::File>,
+    /// Batches that are planned and not done, oldest first.
+    under_way: VecDeque<batch::UnderWay<F>>,
     /// Groups of which some files are not hashed yet, or that wait for the next batch.
     groups: gathered::Groups<F>,
 }
@@ -173,6 +181,7 @@ impl<F: Fs> Committer<F> {
                 beside: Beside::default(),
                 keeps_order: false,
                 finished: Vec::new(),
+                under_way: VecDeque::new(),
                 groups: gathered::Groups::default(),
             },
             verified: HashMap::new(),
@@ -256,64 +265,9 @@ impl<F: Fs> Committer<F> {
         !self.pending.deferred.is_empty() || self.pending.groups.are_ready()
     }
 
-    /// Takes one batch of files all the way: journal, publish, journal, manifest, clean-up. Of several files with one
-    /// content, all but the first wait for the next batch (which may otherwise be empty).
-    pub fn commit(&mut self, batch: Vec<HashResult<F>>) -> Result<Vec<Report>, Error> {
-        self.pending.finished.clear();
-        self.staging.dirs.forget_staged();
-        if let Some(places) = &self.places {
-            places.look()?;
-            places.must_hold(&self.journal)?;
-        }
-        let mut reports = Vec::with_capacity(batch.len());
-        for group in std::mem::take(&mut self.pending.groups.asked) {
-            reports.push(self.answer(&group)?);
-        }
-        let batch = self.gather(batch, &mut reports);
-        if batch.is_empty() && self.pending.deferred.is_empty() && self.pending.groups.are_ready() {
-            self.commit_groups(&mut reports)?;
-            return Ok(reports);
-        }
-        let mut hashed = std::mem::take(&mut self.pending.deferred);
-        let mut to_quarantine = Vec::new();
-        for item in batch {
-            match item {
-                Ok(file) => hashed.push(file),
-                Err(refused) => match self.finding(&refused) {
-                    Some(finding) => to_quarantine.push((refused.settled, finding)),
-                    None => reports.push(self.refuse(refused.settled, refused.refusal)),
-                },
-            }
-        }
-        self.sync_data(hashed.iter())?;
-        if self.pending.keeps_order
-            && let Some(copies) = self.shared.copies.as_ref().filter(|_| hashed.iter().any(|file| file.copy.is_some()))
-        {
-            // A copy whose name a power cut takes away is made again, after the files of its batch that were not lost.
-            self.fs.sync_dir(copies)?;
-        }
-        self.flush_kept_gone()?;
-        let mut plan = self.plan(hashed)?;
-        self.plan_quarantine(to_quarantine, &mut plan);
-        self.write(&plan.records)?;
-
-        let (placed, dropped) = self.place_all(plan.ingests)?;
-        self.carry_through(placed, dropped, plan.duplicates, &mut reports)?;
-        self.commit_groups(&mut reports)?;
-        Ok(reports)
-    }
-
     /// Takes over a group that has no file in staging.
     pub fn take_group(&mut self, group: Arc<Group>) {
         self.pending.groups.take_whole(group);
-    }
-
-    /// An original that no kept duplicate holds any more may have expired: the index must know before a plan.
-    fn flush_kept_gone(&mut self) -> Result<(), Error> {
-        match self.pending.closings.iter().any(|record| matches!(record, Record::KeptGone(_))) {
-            true => self.flush(),
-            false => Ok(()),
-        }
     }
 
     /// Takes over a question about a group. The next batch's reports have the answer.
@@ -321,27 +275,9 @@ impl<F: Fs> Committer<F> {
         self.pending.groups.asked.push(group);
     }
 
-    fn finding(&self, refused: &super::Refused) -> Option<QuarantineReason> {
-        self.quarantine.as_ref()?.finding(refused, &self.settings.input)
-    }
-
     /// The files that the last batch moved into the warehouse. Dropping them closes them and gives up their leases.
     pub fn take_finished(&mut self) -> Vec<F::File> {
         std::mem::take(&mut self.pending.finished)
-    }
-
-    /// All steps after the files have their names in the warehouse. Recovery joins here.
-    pub(super) fn carry_through(
-        &mut self,
-        placed: Vec<Work<F>>,
-        mut dropped: Vec<Dropped<F>>,
-        duplicates: Vec<Work<F>>,
-        reports: &mut Vec<Report>,
-    ) -> Result<(), Error> {
-        let mut moved = self.confirm(placed, &mut dropped)?;
-        self.record_moves(&moved, dropped, reports)?;
-        self.write_lines(&mut moved, false)?;
-        self.finish(moved, duplicates, reports)
     }
 
     /// True if enough records were written since the last snapshot to be worth a new one.
@@ -479,5 +415,5 @@ impl<F: Fs> Committer<F> {
 
 /// A file of a batch.
 fn ingest(index: &Index, id: IngestId) -> Result<&Ingest, Error> {
-    index.ingest(id).ok_or(Error::Transition("a file in a batch is not open", id))
+    index.ingest(id).map(|ingest| &**ingest).ok_or(Error::Transition("a file in a batch is not open", id))
 }

@@ -60,7 +60,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Adds a file to those that drop out of the batch.
-    fn give_up(&mut self, work: Work<F>, published: Published, dropped: &mut Vec<Dropped<F>>) -> Result<(), Error> {
+    pub(super) fn give_up(&mut self, work: Work<F>, published: Published, dropped: &mut Vec<Dropped<F>>) -> Result<(), Error> {
         let (reason, error) = match published {
             Published::Done | Published::Taken => return Err(Error::Transition("it was published", work.id)),
             Published::Gone => (AbandonReason::Vanished, None),
@@ -104,9 +104,7 @@ impl<F: Fs> Committer<F> {
             let free = loop {
                 let path = dir.join(warehouse_name(work.file_name(), &target.sha256, work.id, taken));
                 match self.look_in_warehouse(&path) {
-                    Ok(None) if !self.pending.undecided.contains(&path) && !is_chosen(&records, &path) => {
-                        break Ok(path);
-                    }
+                    Ok(None) if self.is_free(&path) && !is_chosen(&records, &path) => break Ok(path),
                     Ok(_) => taken += 1,
                     Err(error) => break Err(error),
                 }
@@ -127,6 +125,11 @@ impl<F: Fs> Committer<F> {
         }
         self.write(&records)?;
         Ok(works)
+    }
+
+    /// True if no file has this path that is undecided or under way.
+    pub(super) fn is_free(&self, path: &Path) -> bool {
+        !self.pending.undecided.contains(path) && !self.is_claimed(path)
     }
 
     /// See [`Warehouse::confirm`].

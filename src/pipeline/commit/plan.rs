@@ -1,7 +1,7 @@
 //! The decisions of a batch before anything is written: for each file whether it is new, a duplicate, or has to wait.
 //!
 //! Invariants:
-//! - P1: a key is taken at most once in a batch, and never if it is durably MOVED.
+//! - P1: a key is taken at most once among all batches under way, and never if it is durably MOVED.
 //! - Two files of equal content never have the same path: recovery recognizes a file at its path by its content.
 //! - Where the order is kept, nothing overtakes a file that has to wait.
 
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashSet;
 
+use super::batch::Claims;
 use super::{Committer, Work};
 use crate::fs::Fs;
 use crate::journal::record::{
@@ -34,6 +35,7 @@ pub(super) struct BatchPlan<F: Fs> {
     pub(super) records: Vec<Record>,
     pub(super) ingests: Vec<Work<F>>,
     pub(super) duplicates: Vec<Work<F>>,
+    pub(super) claims: Claims,
 }
 
 impl<F: Fs> Committer<F> {
@@ -80,9 +82,9 @@ impl<F: Fs> Committer<F> {
 
     /// Decides for each file whether it is new, a duplicate, or has to wait, and adds the records.
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
-        let mut plan = BatchPlan { records: Vec::new(), ingests: Vec::new(), duplicates: Vec::new() };
+        let (records, ingests, duplicates, claims) = (Vec::new(), Vec::new(), Vec::new(), Claims::default());
+        let mut plan = BatchPlan { records, ingests, duplicates, claims };
         self.take_pending(&mut plan.records);
-        let (mut taken, mut chosen) = (HashSet::new(), HashSet::new());
         for file in hashed {
             // The one that waits is ingested in its place if the first of its key fails.
             if self.pending.keeps_order && self.has_deferred() {
@@ -91,14 +93,14 @@ impl<F: Fs> Committer<F> {
             }
             let key = self.key_of(&file);
             let original = self.index.original(&key)?.map(|original| original.ingest_id);
-            if original.is_none() && !taken.insert(key) {
+            if original.is_none() && (self.is_awaited(&key) || !plan.claims.keys.insert(key)) {
                 self.pending.deferred.push(file);
                 continue;
             }
             let id = self.discover(&file.settled, &mut plan.records);
             match original {
                 Some(original) => plan.duplicates.push(self.skip(id, file, original, &mut plan.records)),
-                None => plan.ingests.push(self.intend(id, file, (&mut plan.records, &mut chosen))),
+                None => plan.ingests.push(self.intend(id, file, (&mut plan.records, &mut plan.claims.paths))),
             }
         }
         Ok(plan)
@@ -152,7 +154,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// The first name in `partition` that neither an undecided file has, nor another one of the batch: files of several
+    /// The first name in `partition` that no undecided file has, and no other one under way: files of several
     /// directories may have one name. If two HASHED files had one path, the next start could take the file there for
     /// the wrong one of them.
     fn first_choice(
@@ -163,8 +165,7 @@ impl<F: Fs> Committer<F> {
         chosen: &mut Chosen,
     ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        let is_free = |path: &PathBuf| !self.pending.undecided.contains(path);
-        let choice = choices.find(|path| is_free(path) && chosen.insert(path.clone()));
+        let choice = choices.find(|path| self.is_free(path) && chosen.insert(path.clone()));
         choice.unwrap_or_else(|| partition.join(name))
     }
 

@@ -58,7 +58,7 @@ impl<F: Fs> Committer<F> {
     fn members(&self, group: &OpenGroup) -> impl Iterator<Item = &Ingest> {
         let lsn = group.lsn;
         let is_its = move |ingest: &&Ingest| ingest.group.as_ref().is_some_and(|of| of.lsn == lsn);
-        group.group.moving.iter().filter_map(|id| self.index.ingest(*id)).filter(is_its)
+        group.group.moving.iter().filter_map(|id| self.ingest(*id).ok()).filter(is_its)
     }
 
     fn locate_group(&mut self, open: &[Ingest]) -> Result<Located<F>, Error> {

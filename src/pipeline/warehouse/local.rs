@@ -126,7 +126,11 @@ impl<F: Fs> Local<F> {
 
 impl<F: Fs> Warehouse<F> for Local<F> {
     fn publish(&mut self, access: &mut Access<'_, F>, files: &[&Ingest]) -> Result<Vec<Published>, Error> {
-        files.iter().map(|file| self.publish_one(access, file)).collect()
+        let publish = |file: &&Ingest| {
+            access.patience.may_go_on()?;
+            self.publish_one(access, file)
+        };
+        files.iter().map(publish).collect()
     }
 
     fn confirm(
@@ -134,6 +138,7 @@ impl<F: Fs> Warehouse<F> for Local<F> {
         access: &mut Access<'_, F>,
         files: &[(&Ingest, Option<&F::File>)],
     ) -> Result<Vec<Published>, Error> {
+        access.patience.may_go_on()?;
         access.patiently(|staging| staging.dirs.sync())?;
         let mut confirmed = Vec::with_capacity(files.len());
         for (file, lease) in files {

@@ -15,6 +15,8 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::record::{DuplicateAction, Identity};
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
+use csv_ingestor::pipeline::commit::publisher::Hands;
+use csv_ingestor::pipeline::commit::relay::Relay;
 use csv_ingestor::pipeline::group;
 use csv_ingestor::pipeline::hash::Hasher;
 use csv_ingestor::pipeline::in_order::InOrder;
@@ -27,6 +29,7 @@ use csv_ingestor::pipeline::{HashResult, Outcome, Report};
 use super::scenario::{
     Compacts, DUPLICATES, MANIFESTS, Moment, Phase, QUARANTINE, REMEMBERED, STAGING, STATE, Scenario, WAREHOUSE,
 };
+use super::hands::TurnHands;
 use super::turns::Meanwhile;
 use super::view::Digest;
 
@@ -34,6 +37,8 @@ use super::view::Digest;
 const ROUNDS_MAX: u32 = 40;
 /// Consecutive rounds in which every file was refused; after that, more rounds would not change anything.
 const FRUITLESS_ROUNDS_MAX: u32 = 3;
+/// Files of a batch, if batches overlap.
+const RELAYED_FILES: usize = 2;
 /// Time from one round to the next: longer than any refusal lasts.
 const ROUND: Duration = Duration::from_secs(3600);
 
@@ -98,17 +103,24 @@ pub fn run_with(
     fs: &SimFs,
     listener: &mut dyn Listener,
 ) -> Result<Ended, Error> {
-    let meanwhile = match scenario.compacts {
-        Compacts::Meanwhile { seed } => Some(Meanwhile::new(fs, seed)),
-        _ => None,
+    let seed = match scenario.compacts {
+        Compacts::Meanwhile { seed } => Some(seed),
+        _ => scenario.seldom.relay,
     };
+    let meanwhile = seed.map(|seed| Meanwhile::new(fs, seed));
     let fs = meanwhile.as_ref().map_or(fs, |meanwhile| meanwhile.fs());
     std::thread::scope(|scope| {
         let takes_turns = meanwhile.as_ref().map(Meanwhile::committer);
         let opened = engine::open(fs, options)?;
         let Some(engine) = opened else { return Ok(Ended::AtRest) };
         let mut run = Run::new(scenario, fs, engine, listener)?;
-        let ended = run.rounds(meanwhile.as_ref().map(|meanwhile| (meanwhile, scope)))?;
+        let compactor = meanwhile.as_ref().map(|meanwhile| (meanwhile, scope));
+        // Dropped before the committer, which holds the lock.
+        let relays = compactor.filter(|_| scenario.seldom.relay.is_some());
+        let mut hands = relays.map(|(meanwhile, scope)| TurnHands::new(meanwhile, scope, &run.committer));
+        let mut hands = hands.as_mut().map(|hands| hands as &mut dyn Hands<SimFs>);
+        let compacts = matches!(scenario.compacts, Compacts::Meanwhile { .. });
+        let ended = run.rounds(compactor.filter(|_| compacts), &mut hands)?;
         drop(takes_turns);
         if let Some(meanwhile) = &meanwhile {
             meanwhile.finish();
@@ -130,6 +142,7 @@ struct Run<'a> {
     hasher: Hasher<SimFs>,
     scanner: Scanner<SimFs>,
     in_order: InOrder<SimFs>,
+    relay: Relay<SimFs>,
     batch: Vec<HashResult<SimFs>>,
     /// Contents of the files in flight, by name.
     digests: BTreeMap<Arc<OsStr>, Digest>,
@@ -171,7 +184,8 @@ impl<'a> Run<'a> {
         let (batch, digests) = (Vec::new(), BTreeMap::new());
         let hasher = Hasher::new(shared);
         let in_order = InOrder::new(scenario.seldom.order.is_some());
-        let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, in_order, batch, digests };
+        let relay = Relay::default();
+        let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, in_order, relay, batch, digests };
         let hashed = resumed.into_iter().map(|settled| run.hasher.hash(settled, false)).collect();
         run.take(hashed);
         Ok(run)
@@ -190,11 +204,15 @@ impl<'a> Run<'a> {
     }
 
     /// Runs rounds until nothing is left to do and no other process will act.
-    fn rounds<'scope>(&mut self, compactor: Option<Compactor<'_, 'scope, '_>>) -> Result<Ended, Error> {
+    fn rounds<'scope>(
+        &mut self,
+        compactor: Option<Compactor<'_, 'scope, '_>>,
+        hands: &mut Option<&mut dyn Hands<SimFs>>,
+    ) -> Result<Ended, Error> {
         let mut fruitless = 0;
         for round in 0..ROUNDS_MAX {
             let mut more = self.listener.at((round, Phase::Scan), self.fs);
-            let came_to = self.round(round, &mut more)?;
+            let came_to = self.round(round, &mut more, hands)?;
             self.compact(compactor.as_ref())?;
             more |= self.listener.at((round, Phase::Rest), self.fs);
             fruitless = if more || came_to == Some(true) { 0 } else { fruitless + 1 };
@@ -209,7 +227,12 @@ impl<'a> Run<'a> {
 
     /// One scan, and the files that it finds. `None` if there was nothing to do, otherwise true unless every file was
     /// refused.
-    fn round(&mut self, round: u32, more: &mut bool) -> Result<Option<bool>, Error> {
+    fn round(
+        &mut self,
+        round: u32,
+        more: &mut bool,
+        hands: &mut Option<&mut dyn Hands<SimFs>>,
+    ) -> Result<Option<bool>, Error> {
         let now = ROUND * (round + 1);
         self.scanner.begin(&mut self.settle)?;
         while self.scanner.is_scanning() {
@@ -235,16 +258,40 @@ impl<'a> Run<'a> {
         }
         self.take(hashed);
         *more |= self.listener.at((round, Phase::Commit), self.fs);
-        if self.batch.is_empty() && !self.committer.has_pending() {
+        if self.batch.is_empty() && !self.committer.has_pending() && !self.relay.is_busy() {
             self.committer.mark_idle()?;
             return Ok(None);
         }
-        let reports = self.committer.commit(std::mem::take(&mut self.batch))?;
-        drop(self.committer.take_finished());
+        let reports = self.commit(round, hands)?;
         let in_vain = |report: &Report| matches!(report.outcome, Outcome::Refused(_));
         let fruit = !reports.iter().all(in_vain) || reports.is_empty();
         reports.iter().for_each(|report| self.hear(report, now));
         Ok(Some(fruit))
+    }
+
+    /// Commits what was hashed: in one batch, or in small ones that overlap. In every other round the last of these is
+    /// still under way at the end, unless nothing follows it.
+    fn commit(&mut self, round: u32, hands: &mut Option<&mut dyn Hands<SimFs>>) -> Result<Vec<Report>, Error> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let Some(hands) = hands else {
+            let reports = self.committer.commit(batch)?;
+            drop(self.committer.take_finished());
+            return Ok(reports);
+        };
+        let (mut reports, is_last) = (Vec::new(), batch.is_empty());
+        while !batch.is_empty() || self.committer.has_deferred() && !self.relay.is_busy() {
+            let rest = batch.split_off(batch.len().min(RELAYED_FILES));
+            let part = std::mem::replace(&mut batch, rest);
+            reports.extend(self.relay.commit(&mut self.committer, *hands, part)?);
+            drop(self.committer.take_finished());
+        }
+        if round % 2 == 1 || is_last {
+            reports.extend(self.relay.settle(&mut self.committer, *hands)?);
+        }
+        if is_last {
+            self.committer.flush()?;
+        }
+        Ok(reports)
     }
 
     /// Reads group files, and hands out the groups that are complete.
@@ -280,7 +327,7 @@ impl<'a> Run<'a> {
             if let Some(compacted) = meanwhile.result().transpose()?.flatten() {
                 self.committer.adopt(compacted);
             }
-            if meanwhile.is_free() {
+            if meanwhile.is_free() && !self.relay.is_busy() {
                 let until = self.committer.prepare_compaction(Some(REMEMBERED))?;
                 meanwhile.start(scope, until);
             }

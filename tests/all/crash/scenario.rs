@@ -98,6 +98,8 @@ pub struct Seldom {
     pub layouts: Layouts,
     /// In which order files are ingested. Hashing ends in the reverse order then.
     pub order: Option<Order>,
+    /// A second thread publishes, and batches are small and overlap: the seed of the threads' turns.
+    pub relay: Option<u64>,
 }
 
 impl Seldom {
@@ -107,6 +109,11 @@ impl Seldom {
 
     fn layouts(layouts: Layouts) -> Seldom {
         Seldom { layouts, ..Seldom::default() }
+    }
+
+    /// Batches overlap.
+    pub fn relay(seed: u64) -> Seldom {
+        Seldom { relay: Some(seed), ..Seldom::default() }
     }
 
     /// Files are ingested in this order.

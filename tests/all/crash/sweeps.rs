@@ -17,6 +17,7 @@ mod order;
 mod places;
 mod power;
 mod process;
+mod relay;
 mod tree;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

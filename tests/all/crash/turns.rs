@@ -1,22 +1,27 @@
-//! Two threads whose operations are carried out in an order that a seed decides: a compaction and the committer.
+//! Threads whose operations are carried out in an order that a seed decides: the committer, a compaction, and the
+//! publishing of a batch.
 //!
-//! Invariants: the next turn is drawn only when both threads wait for one (or only one is left), so the order does not
-//! depend on the machine that the test runs on; a thread that takes no part never waits.
+//! Invariants: the next turn is drawn only when all threads that take part wait for one, so the order does not depend on
+//! the machine that the test runs on; a thread that takes no part never waits.
 
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal;
 use csv_ingestor::journal::compact::{Compacted, compact};
+use csv_ingestor::pipeline::Error as PipelineError;
+use csv_ingestor::pipeline::commit::publisher::{Done, Job, Publisher};
 use csv_ingestor::types::Lsn;
 
 use super::scenario::STATE;
 
 const COMMITTER: usize = 0;
 const COMPACTOR: usize = 1;
+const PUBLISHER: usize = 2;
 
 thread_local! {
     static PLAYER: Cell<Option<usize>> = const { Cell::new(None) };
@@ -26,27 +31,26 @@ thread_local! {
 struct Game {
     random: u64,
     /// Which threads take part, and which of these wait for a turn.
-    plays: [bool; 2],
-    waits: [bool; 2],
+    plays: [bool; 3],
+    waits: [bool; 3],
     turn: Option<usize>,
+    /// The committer takes no part until the publisher has ended.
+    awaits_publisher: bool,
 }
 
 impl Game {
     /// Gives the turn to one of the waiting threads, unless one is between two operations.
     fn deal(&mut self) {
-        if self.turn.is_some() || (0..2).any(|player| self.plays[player] && !self.waits[player]) {
+        let players: Vec<usize> = (0..3).filter(|player| self.plays[*player]).collect();
+        if self.turn.is_some() || players.is_empty() || players.iter().any(|player| !self.waits[*player]) {
             return;
         }
-        self.turn = match self.plays {
-            [true, true] => {
-                self.random =
-                    self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                Some((self.random >> 63) as usize)
-            }
-            [true, false] => Some(COMMITTER),
-            [false, true] => Some(COMPACTOR),
-            [false, false] => None,
-        };
+        let mut drawn = 0;
+        if players.len() > 1 {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            drawn = (self.random >> 33) as usize % players.len();
+        }
+        self.turn = Some(players[drawn]);
     }
 }
 
@@ -81,6 +85,9 @@ impl Turns {
         let mut game = self.game();
         game.plays[player] = false;
         game.waits[player] = false;
+        if player == PUBLISHER && std::mem::take(&mut game.awaits_publisher) {
+            game.plays[COMMITTER] = true;
+        }
         game.deal();
         self.changed.notify_all();
     }
@@ -96,7 +103,10 @@ impl Turns {
 
 type Outcome = Result<Option<Compacted>, journal::Error>;
 
-/// A compaction while batches are committed.
+/// A thread that publishes a batch.
+pub type Publishing<'scope> = ScopedJoinHandle<'scope, (Publisher<SimFs>, Result<Done<SimFs>, PipelineError>)>;
+
+/// What goes on while batches are committed: a compaction, and the publishing of the batch before.
 pub struct Meanwhile {
     fs: SimFs,
     turns: Arc<Turns>,
@@ -106,7 +116,7 @@ pub struct Meanwhile {
 
 impl Meanwhile {
     pub fn new(fs: &SimFs, seed: u64) -> Meanwhile {
-        let game = Game { random: seed, plays: [true, false], waits: [false; 2], turn: None };
+        let game = Game { random: seed, plays: [true, false, false], waits: [false; 3], turn: None, awaits_publisher: false };
         let turns = Arc::new(Turns { game: Mutex::new(game), changed: Condvar::new() });
         PLAYER.set(Some(COMMITTER));
         let gate = turns.clone();
@@ -144,6 +154,36 @@ impl Meanwhile {
 
     pub fn is_free(&self) -> bool {
         !self.under_way.get()
+    }
+
+    /// Publishes a batch, in turns with the others.
+    pub fn publish<'scope>(
+        &self,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        mut publisher: Publisher<SimFs>,
+        job: Job<SimFs>,
+    ) -> Publishing<'scope> {
+        let turns = self.turns.clone();
+        turns.game().plays[PUBLISHER] = true;
+        scope.spawn(move || {
+            PLAYER.set(Some(PUBLISHER));
+            let _leaves = Leaves(&turns, PUBLISHER);
+            let done = publisher.publish(job);
+            (publisher, done)
+        })
+    }
+
+    /// The committer waits until the publisher has ended, and takes no turns meanwhile.
+    pub fn await_publisher(&self) {
+        let mut game = self.turns.game();
+        if game.plays[PUBLISHER] {
+            (game.plays[COMMITTER], game.awaits_publisher) = (false, true);
+            game.deal();
+            self.turns.changed.notify_all();
+        }
+        while game.plays[PUBLISHER] {
+            game = self.turns.changed.wait(game).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// While this lives, the committer takes turns; after that, a running compaction finishes alone.

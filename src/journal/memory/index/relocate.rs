@@ -14,7 +14,7 @@ impl Index {
             renew_settings(roots, settings);
         }
         self.rules.quarantine.iter_mut().for_each(|path| roots.renew(path));
-        self.open.values_mut().for_each(|ingest| renew_ingest(roots, ingest));
+        self.open.values_mut().for_each(|ingest| renew_ingest(roots, Arc::make_mut(ingest)));
         for original in self.recent.values_mut() {
             if let Some(path) = roots.of(&original.warehouse_path) {
                 original.warehouse_path = path.into_boxed_path();

@@ -13,9 +13,9 @@ use csv_ingestor::journal::record::{DuplicateAction, EmptyFiles, Identity, SameB
 use csv_ingestor::pipeline::places::Accepts;
 
 use super::{READS, is_thorough};
-use crate::crash::act::content_of;
+use crate::crash::act::{Act, IN_TREE, content_of};
 use crate::crash::ingestor::{self, Ended, Nobody};
-use crate::crash::scenario::{Compacts, STAGING, STATE, Scenario};
+use crate::crash::scenario::{Compacts, STAGING, STATE, Scenario, Seldom};
 use crate::crash::view::{View, digest};
 
 /// The content with this number is empty.
@@ -86,6 +86,28 @@ fn histories() -> Vec<History> {
             listed: &[("a.csv", 1), ("a.csv", 1), ("c.csv", 2), ("d.csv", 1), ("e.csv", 1), ("e.csv", 3), ("e.csv", 3)],
             left: (&[], 0),
         },
+        // Their paths in the warehouse must differ also where one is planned while the other is being moved.
+        History {
+            scenario: Scenario {
+                before: vec![Act::Write(IN_TREE, 9)],
+                seldom: Seldom::relay(4),
+                ..plain("one name and content in several directories, in overlapping batches", Compacts::Never)
+            },
+            phases: vec![(
+                name,
+                &[("k/a.csv", 1), ("k/l/a.csv", 1), ("m/a.csv", 1), ("n/a.csv", 1), ("n/b.csv", 1), ("o/a.csv", 1)],
+            )],
+            listed: &[
+                ("a.csv", 9),
+                ("a.csv", 1),
+                ("a.csv", 1),
+                ("a.csv", 1),
+                ("a.csv", 1),
+                ("b.csv", 1),
+                ("a.csv", 1),
+            ],
+            left: (&[], 0),
+        },
         History {
             scenario: Scenario { quarantines: true, ..plain("empty files, to quarantine and not", Compacts::Between) },
             phases: vec![
@@ -105,6 +127,7 @@ fn bytes(body: u8) -> Vec<u8> {
 fn write(fs: &SimFs, files: &[(&str, u8)]) {
     for (name, body) in files {
         let path = Path::new(STAGING).join(name);
+        fs.upstream().mkdir_all(path.parent().unwrap()).unwrap();
         fs.upstream().write(&path, &bytes(*body)).unwrap();
     }
     fs.upstream().sync();
