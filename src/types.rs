@@ -42,12 +42,17 @@ const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 impl Sha256 {
     /// 64 lower-case hex digits.
     pub fn hex(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            text.push(HEX_DIGITS[usize::from(byte >> 4)] as char);
-            text.push(HEX_DIGITS[usize::from(byte & 15)] as char);
+        self.digits().as_str().to_owned()
+    }
+
+    /// The same, without an allocation.
+    pub fn digits(&self) -> HexDigits {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
+            pair[1] = HEX_DIGITS[usize::from(byte & 15)];
         }
-        text
+        HexDigits(digits)
     }
 
     /// Reads 64 hex digits of either case.
@@ -133,9 +138,20 @@ impl Algorithm {
     }
 }
 
+/// The hex digits of a [`Sha256`].
+pub struct HexDigits([u8; 64]);
+
+impl HexDigits {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        // They are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex())
+        f.write_str(self.digits().as_str())
     }
 }
 

@@ -39,7 +39,7 @@ fn line(id: u64) -> Vec<u8> {
 /// The line of a file with this name.
 pub fn line_of(id: u64, source_path: &[u8]) -> Vec<u8> {
     let mut line = Vec::new();
-    manifest::line(Some(&[7; 16]), &ingest_of(id, PathBuf::from(OsString::from_vec(source_path.to_vec()))), &mut line);
+    manifest::line(Some("07070707070707070707070707070707"), &ingest_of(id, PathBuf::from(OsString::from_vec(source_path.to_vec()))), &mut line);
     line
 }
 

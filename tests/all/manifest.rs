@@ -79,7 +79,7 @@ fn a_foreign_torn_line_is_cut_off() {
 
     let fs = machine(&[lines(1..=2).concat(), foreign.to_vec()].concat());
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &line(3), &mut AppendProgress::default()).unwrap();
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
 
@@ -95,13 +95,13 @@ fn a_record_that_lacks_its_newline_alone_gets_it() {
 
     let fs = machine(&saved);
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &line(3), &mut AppendProgress::default()).unwrap();
     assert_eq!(content(&fs), lines(1..=3).concat());
 
     // The ingestor that wrote the line runs again, and finds it complete.
     let fs = machine(&saved);
     manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(3)], &mut AppendProgress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &line(3), &mut AppendProgress::default()).unwrap();
     assert_eq!(ensure(&fs, &lines(2..=2)), 0);
     assert_eq!(content(&fs), lines(1..=3).concat());
 }
@@ -122,7 +122,7 @@ fn what_is_written_survives_a_power_cut() {
         fs.upstream().mkdir_all(ROOT).unwrap();
         fs.upstream().sync();
         let mut manifests = Manifests::new(fs.clone());
-        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3), &mut AppendProgress::default()).unwrap();
+        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3).concat(), &mut AppendProgress::default()).unwrap();
         ensure(&fs, &lines(3..=4));
         fs.crash(seed);
         assert_eq!(content(&fs), lines(1..=4).concat(), "seed {seed}");
@@ -138,7 +138,7 @@ fn a_full_disk_interrupts_a_batch() {
     let mut progress = AppendProgress::default();
     fs.inject(Fault::short().only(&[Op::WriteAt]).nth(1));
     fs.inject(Fault::errno(libc::ENOSPC).only(&[Op::WriteAt]).nth(2));
-    let mut append = || manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut progress);
+    let mut append = || manifests.append(Path::new(ROOT), Path::new(HOUR), &batch.concat(), &mut progress);
     let mut failures = 0;
     while let Err(error) = append() {
         assert!(error.is_no_space(), "{error}");
@@ -169,7 +169,7 @@ fn a_manifest_that_is_replaced_while_the_disk_is_full_gets_each_line_once() {
             let mut manifests = Manifests::new(fs.clone());
             let mut progress = AppendProgress::default();
             fs.set_capacity(ROOT, Some(6 * 4096)).unwrap();
-            let mut append = || manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut progress);
+            let mut append = || manifests.append(Path::new(ROOT), Path::new(HOUR), &batch.concat(), &mut progress);
             assert!(append().unwrap_err().is_no_space());
             let written = content(&fs);
             assert!(written.len() < all.len());
@@ -210,7 +210,7 @@ fn a_manifest_that_was_moved_away_is_begun_anew() {
     let fs = machine(b"");
     let mut manifests = Manifests::new(fs.clone());
     let mut append =
-        |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &[line(id)], &mut AppendProgress::default());
+        |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &line(id), &mut AppendProgress::default());
     append(1).unwrap();
     fs.upstream().rename(FILE, "/manifests/old.jsonl").unwrap();
     append(2).unwrap();
@@ -256,7 +256,7 @@ fn a_power_cut_never_makes_up_a_line_of_two() {
         drop(manifests.append(
             Path::new(ROOT),
             Path::new(HOUR),
-            std::slice::from_ref(&ours),
+            &ours,
             &mut AppendProgress::default(),
         ));
     };
@@ -288,7 +288,7 @@ fn a_power_cut_never_joins_a_record_that_gets_its_newline_to_the_next_line() {
         fs.inject(Fault::crash().only(&[Op::SyncData]).nth(2 - seed % 2));
         let mut manifests = Manifests::new(fs.clone());
         let batch = std::slice::from_ref(&ours);
-        drop(manifests.append(Path::new(ROOT), Path::new(HOUR), batch, &mut AppendProgress::default()));
+        drop(manifests.append(Path::new(ROOT), Path::new(HOUR), &batch.concat(), &mut AppendProgress::default()));
         fs.clear_faults();
         fs.crash(seed);
         ensure(&fs, batch);

@@ -10,11 +10,12 @@
 //! - The steps of each batch come in this order, and batches end in the order in which they began.
 //! - P1: what a batch under way may bring (a key) or has chosen (a path), no later one takes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hashbrown::HashSet;
 
 use super::gather::group_of;
+use super::plan::Chosen;
 use super::publisher::{Done, Job};
 use super::{Committer, Dropped, Work};
 use crate::fs::Fs;
@@ -28,7 +29,8 @@ use crate::types::Key;
 #[derive(Default)]
 pub(super) struct Claims {
     pub(super) keys: HashSet<Key>,
-    pub(super) paths: HashSet<PathBuf>,
+    /// Compared as bytes: all of them are built in the same way.
+    pub(super) paths: Chosen,
 }
 
 /// A batch that was planned, and is not done.
@@ -76,9 +78,12 @@ impl<F: Fs> Committer<F> {
     /// As [`Committer::commit`].
     pub fn complete(&mut self, done: Done<F>) -> Result<Vec<Report>, Error> {
         let (mut moved, mut collided, mut dropped) = (Vec::with_capacity(done.files.len()), Vec::new(), Vec::new());
-        for (work, published) in done.files {
+        for (mut work, published) in done.files {
             match published {
-                Published::Done => moved.push(work),
+                Published::Done(there) => {
+                    work.there = there;
+                    moved.push(work);
+                }
                 Published::Taken => collided.push(work),
                 published => self.give_up(work, published, &mut dropped)?,
             }
@@ -183,7 +188,7 @@ impl<F: Fs> Committer<F> {
 
     /// True if a file under way has this path in the warehouse.
     pub(super) fn is_claimed(&self, path: &Path) -> bool {
-        self.pending.under_way.iter().any(|batch| batch.claims.paths.contains(path))
+        self.pending.under_way.iter().any(|batch| batch.claims.paths.contains(path.as_os_str()))
     }
 
     /// An original that no kept duplicate holds any more may have expired: the index must know before a plan.

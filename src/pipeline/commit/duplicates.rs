@@ -190,7 +190,7 @@ impl<F: Fs> Committer<F> {
             match placed {
                 Placed::Vanished => return Ok(Some(Outcome::Cleared)),
                 // Further names do no harm here: this is not a file of the warehouse.
-                Placed::Done | Placed::Linked => {
+                Placed::Done(_) | Placed::Linked => {
                     let lease = work.lease().or(taken.lease());
                     if !lease.map_or(Ok(false), |file| self.fs.lease_broken(file))? {
                         return Ok(Some(Outcome::Cleared));

@@ -123,6 +123,8 @@ pub(super) struct Work<F: Fs> {
     /// The open file; dropping it gives up the lease.
     pub(super) held: Option<F::File>,
     pub(super) leased: bool,
+    /// Its identity in the warehouse, as seen right after it was moved there.
+    pub(super) there: Option<FileIdentity>,
 }
 
 impl<F: Fs> Work<F> {

@@ -29,9 +29,12 @@ impl<F: Fs> Committer<F> {
         let mut left = self.by_partition(works)?;
         while !left.is_empty() {
             let mut collided = Vec::new();
-            for (work, published) in self.publish(left)? {
+            for (mut work, published) in self.publish(left)? {
                 match published {
-                    Published::Done => placed.push(work),
+                    Published::Done(there) => {
+                        work.there = there;
+                        placed.push(work);
+                    }
                     Published::Taken => collided.push(work),
                     published => self.give_up(work, published, &mut dropped)?,
                 }
@@ -62,7 +65,7 @@ impl<F: Fs> Committer<F> {
     /// Adds a file to those that drop out of the batch.
     pub(super) fn give_up(&mut self, work: Work<F>, published: Published, dropped: &mut Vec<Dropped<F>>) -> Result<(), Error> {
         let (reason, error) = match published {
-            Published::Done | Published::Taken => return Err(Error::Transition("it was published", work.id)),
+            Published::Done(_) | Published::Taken => return Err(Error::Transition("it was published", work.id)),
             Published::Gone => (AbandonReason::Vanished, None),
             Published::NotComplete(reason) => (reason, None),
             Published::Refused(error) => (AbandonReason::Failed, Some(error)),
@@ -147,7 +150,7 @@ impl<F: Fs> Committer<F> {
         let mut moved = Vec::with_capacity(placed.len());
         for (work, confirmed) in placed.into_iter().zip(confirmed) {
             match confirmed {
-                Published::Done => moved.push(work),
+                Published::Done(_) => moved.push(work),
                 confirmed => self.give_up(work, confirmed, dropped)?,
             }
         }
@@ -221,7 +224,7 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Vec<Record>, Error> {
         let mut records = Vec::with_capacity(moved.len() + dropped.len());
         for work in moved {
-            let published = self.published(work.id)?;
+            let published = self.published(work)?;
             records.push(Record::Moved(Moved { ingest_id: work.id, published }));
         }
         for dropped in dropped {
@@ -245,17 +248,21 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The identity of the file at its warehouse path, if it is the file that was moved. Recorded in MOVED, it saves
-    /// later checks from reading the file.
-    fn published(&mut self, id: IngestId) -> fs::Result<Option<FileIdentity>> {
-        let Some(ingest) = self.index.ingest(id) else { return Ok(None) };
+    /// later checks from reading the file. One that was seen right after the move will do: if the file was changed since,
+    /// it differs, and the file is read.
+    fn published(&mut self, work: &Work<F>) -> fs::Result<Option<FileIdentity>> {
+        let Some(ingest) = self.index.ingest(work.id) else { return Ok(None) };
         let Some(target) = &ingest.target else { return Ok(None) };
         let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
         let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
-        let there = match self.warehouse.look(&mut access, &target.warehouse_path) {
-            Err(error) if error.spares_others() => None,
-            there => there?,
+        let there = match work.there {
+            Some(there) => Some(there),
+            None => match self.warehouse.look(&mut access, &target.warehouse_path) {
+                Err(error) if error.spares_others() => None,
+                there => there?.map(|stat| stat.identity),
+            },
         };
-        Ok(there.map(|stat| stat.identity).filter(|there| there.same_but_renamed(moving)))
+        Ok(there.filter(|there| there.same_but_renamed(moving)))
     }
 
     /// Discards a copy. One that cannot be removed now is removed at the next start.

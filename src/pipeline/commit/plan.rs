@@ -5,7 +5,7 @@
 //! - Two files of equal content never have the same path: recovery recognizes a file at its path by its content.
 //! - Where the order is kept, nothing overtakes a file that has to wait.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashSet;
@@ -24,11 +24,11 @@ use crate::types::{IngestId, Key, Sha256};
 
 fn work<F: Fs>(id: IngestId, file: HashedFile<F>) -> Work<F> {
     let (name, key) = (file.settled.name, file.settled.identity.key());
-    Work { id, name, key, held: Some(file.file), leased: file.leased }
+    Work { id, name, key, held: Some(file.file), leased: file.leased, there: None }
 }
 
 /// The paths that files of a batch have got in the warehouse.
-pub(super) type Chosen = HashSet<PathBuf>;
+pub(super) type Chosen = HashSet<OsString>;
 
 /// The decisions of a batch: what to write and which files to move.
 pub(super) struct BatchPlan<F: Fs> {
@@ -165,7 +165,7 @@ impl<F: Fs> Committer<F> {
         chosen: &mut Chosen,
     ) -> PathBuf {
         let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        let choice = choices.find(|path| self.is_free(path) && chosen.insert(path.clone()));
+        let choice = choices.find(|path| self.is_free(path) && chosen.insert(path.clone().into_os_string()));
         choice.unwrap_or_else(|| partition.join(name))
     }
 
@@ -188,7 +188,7 @@ impl<F: Fs> Committer<F> {
             let target = dir.join(subdir::dir_of(&settled.name)).join(name);
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));
             let (name, key) = (settled.name, settled.identity.key());
-            plan.duplicates.push(Work { id, name, key, held: None, leased: false });
+            plan.duplicates.push(Work { id, name, key, held: None, leased: false, there: None });
         }
     }
 

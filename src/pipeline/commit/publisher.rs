@@ -62,12 +62,14 @@ impl<F: Fs> Publisher<F> {
         let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
         let ingests: Vec<&Ingest> = files.iter().map(|(_, ingest)| &**ingest).collect();
         let mut results = self.warehouse.publish(&mut access, &ingests)?;
-        let arrived = |result: &Published| matches!(result, Published::Done);
+        let arrived = |result: &Published| matches!(result, Published::Done(_));
         let leases = files.iter().zip(&results).filter(|(_, result)| arrived(result));
         let leases: Vec<_> = leases.map(|((work, ingest), _)| (&**ingest, work.lease())).collect();
         let confirmed = self.warehouse.confirm(&mut access, &leases)?;
         for (result, confirmed) in results.iter_mut().filter(|result| arrived(result)).zip(confirmed) {
-            *result = confirmed;
+            if !arrived(&confirmed) {
+                *result = confirmed;
+            }
         }
         Ok(Done { files: files.into_iter().map(|(work, _)| work).zip(results).collect() })
     }

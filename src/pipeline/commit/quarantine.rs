@@ -211,7 +211,7 @@ impl<F: Fs> Committer<F> {
             let (is_ours, placed) = self.place_with_reason(work, ingest, &quarantined, content.as_ref())?;
             let removal = match placed {
                 // Further names do no harm here: this is not a file of the warehouse.
-                Placed::Done | Placed::Linked => {
+                Placed::Done(_) | Placed::Linked => {
                     if !taken.lease().map_or(Ok(false), |file| self.fs.lease_broken(file))? {
                         return Ok(Removal::Done);
                     }
@@ -270,7 +270,7 @@ impl<F: Fs> Committer<F> {
                 Err(error) if error.op == Syscall::Rename && error.is_of_the_place() => (true, Placed::Refused(error)),
                 Ok(Placed::Renumbered) if self.staging.renumbers(identity.device) => match content {
                     Some(sha256) if !self.staging.holds(target, identity.size, sha256)? => (true, Placed::Changed),
-                    _ => (true, Placed::Done),
+                    _ => (true, Placed::Done(None)),
                 },
                 placed => (true, placed?),
             },

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 
 use super::{Committer, Work};
 use crate::fs::Fs;
+use crate::journal::hex;
 use crate::pipeline::Error;
 use crate::pipeline::manifest::{self, AppendProgress};
 use crate::types::IngestId;
+
+/// Room for a line of a file that is not validated.
+const LINE_BYTES_USUAL: usize = 512;
 
 impl<F: Fs> Committer<F> {
     /// Writes the manifest lines in the order of ingest ids, so that recovery writes the same. With `search`, writes only
@@ -25,10 +29,10 @@ impl<F: Fs> Committer<F> {
                 None => hours.push((root.clone(), dir, vec![work.id])),
             }
         }
-        let store = self.journal.store();
+        let store = hex(&self.journal.store());
         for (root, dir, ids) in hours {
-            let mut lines = self.lines_of(&ids, Some(&store))?;
             if search {
+                let mut lines = self.lines_of(&ids, Some(&store))?;
                 // An earlier version, which wrote lines without the journal's UUID, may have been killed after writing
                 // them.
                 let former = self.lines_of(&ids, None)?;
@@ -39,16 +43,20 @@ impl<F: Fs> Committer<F> {
                 }
                 self.patience.run(|| self.manifests.ensure(&root, &dir, &lines))?;
             } else {
+                let mut text = Vec::with_capacity(ids.len() * LINE_BYTES_USUAL);
+                for id in &ids {
+                    manifest::line(Some(&store), self.ingest(*id)?, &mut text);
+                }
                 let mut progress = AppendProgress::default();
-                self.patience.run(|| self.manifests.append(&root, &dir, &lines, &mut progress))?;
+                self.patience.run(|| self.manifests.append(&root, &dir, &text, &mut progress))?;
             }
         }
         Ok(())
     }
 
-    fn lines_of(&self, ids: &[IngestId], journal: Option<&[u8; 16]>) -> Result<Vec<Vec<u8>>, Error> {
+    fn lines_of(&self, ids: &[IngestId], journal: Option<&str>) -> Result<Vec<Vec<u8>>, Error> {
         let line = |id: &IngestId| {
-            let mut line = Vec::with_capacity(512);
+            let mut line = Vec::with_capacity(LINE_BYTES_USUAL);
             manifest::line(journal, self.ingest(*id)?, &mut line);
             Ok(line)
         };

@@ -71,26 +71,27 @@ impl<F: Fs> Manifests<F> {
         Ok(&self.open.insert(open).file)
     }
 
-    /// Appends whole lines, durably. A call that failed on a full disk can be repeated with the same lines and the same
-    /// `progress`, which records that some of them may have been written.
+    /// Appends `text`, which is whole lines, durably. A call that failed on a full disk can be repeated with the same lines
+    /// and the same `progress`, which records that some of them may have been written.
     pub fn append(
         &mut self,
         root: &Path,
         dir: &Path,
-        lines: &[Vec<u8>],
+        text: &[u8],
         progress: &mut AppendProgress,
     ) -> fs::Result<()> {
         if progress.has_begun {
             // Other processes may have appended meanwhile, cut off the unfinished line, or replaced the file: proceed as
             // after a crash.
-            return self.ensure(root, dir, lines).map(drop);
+            let lines: Vec<Vec<u8>> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            return self.ensure(root, dir, &lines).map(drop);
         }
         self.locked(root, |this| {
             let fs = this.fs.clone();
             let file = this.open(root, dir)?;
             let start = end_of_lines(&fs, file)?;
             progress.has_begun = true;
-            fs::write_all_at(&fs, file, &lines.concat(), start)?;
+            fs::write_all_at(&fs, file, text, start)?;
             fs.sync_data(file)
         })
     }

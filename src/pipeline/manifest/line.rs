@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
 use crate::journal::groups::OpenGroup;
-use crate::journal::hex;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{HeaderFault, Profile};
 use crate::pipeline::subdir::subdir;
@@ -29,7 +28,7 @@ struct Line<'a> {
     path_base64: Option<String>,
     #[serde(flatten)]
     ends: Ends<'a>,
-    sha256: String,
+    sha256: &'a str,
     device: u64,
     inode: u64,
     size: u64,
@@ -39,7 +38,7 @@ struct Line<'a> {
     warehouse_path_base64: Option<String>,
     ingest_id: IngestId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    journal: Option<String>,
+    journal: Option<&'a str>,
     ingested_at: String,
     #[serde(flatten)]
     more: SomeFields<'a>,
@@ -167,21 +166,24 @@ impl HeaderFaultFields {
 
 /// A path for JSON: as text, and also the exact bytes as base64 if it is not UTF-8.
 pub fn json_path(path: &Path) -> (std::borrow::Cow<'_, str>, Option<String>) {
-    let exact = path.to_str().is_none().then(|| BASE64.encode(path.as_os_str().as_bytes()));
-    (path.to_string_lossy(), exact)
+    match path.to_str() {
+        Some(text) => (std::borrow::Cow::Borrowed(text), None),
+        None => (path.to_string_lossy(), Some(BASE64.encode(path.as_os_str().as_bytes()))),
+    }
 }
 
-/// Appends the manifest line of a file that has a target, with its newline. `journal` is the journal's UUID; without it,
-/// the line is as versions before 0.2 wrote it.
-pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
+/// Appends the manifest line of a file that has a target, with its newline. `journal` is the journal's UUID, in hex digits;
+/// without it, the line is as versions before 0.2 wrote it.
+pub fn line(journal: Option<&str>, ingest: &Ingest, out: &mut Vec<u8>) {
     let Some(target) = &ingest.target else { return };
     let (path, path_base64) = json_path(&ingest.source_path);
+    let digits = target.sha256.digits();
     let (warehouse_path, warehouse_path_base64) = json_path(&target.warehouse_path);
     let line = Line {
         path: &path,
         path_base64,
         ends: Ends::of(ingest),
-        sha256: target.sha256.hex(),
+        sha256: digits.as_str(),
         device: ingest.identity.device,
         inode: ingest.identity.inode,
         size: ingest.identity.size,
@@ -189,7 +191,7 @@ pub fn line(journal: Option<&[u8; 16]>, ingest: &Ingest, out: &mut Vec<u8>) {
         warehouse_path: &warehouse_path,
         warehouse_path_base64,
         ingest_id: ingest.id,
-        journal: journal.map(hex),
+        journal,
         ingested_at: ingest.discovered_at.rfc3339(),
         more: SomeFields {
             verified_by: target.verified_by,

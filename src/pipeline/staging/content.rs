@@ -36,7 +36,7 @@ impl<F: Fs> Staging<F> {
         if let Some(stat) = self.dirs.look(path)? {
             self.note_renumbering(stat.identity.device);
         }
-        Ok(Placed::Done)
+        Ok(Placed::Done(None))
     }
 
     /// True if both names belong to one file: one inode, or, on a device that renumbers renamed files, one content.

@@ -10,8 +10,8 @@ use crate::types::{FileIdentity, IngestId};
 /// The result of moving a file to its place.
 #[derive(Debug)]
 pub enum Placed {
-    /// The file is there, and it is the right one.
-    Done,
+    /// The file is there, and it is the right one. Its identity there, if it was seen.
+    Done(Option<FileIdentity>),
     /// The name is taken by another file.
     Taken,
     /// The source is gone.
@@ -63,7 +63,7 @@ impl<F: Fs> Staging<F> {
                 }
             }
             Ok(Some(stat)) if stat.links > 1 => Placed::Linked,
-            Ok(Some(_)) => Placed::Done,
+            Ok(Some(stat)) => Placed::Done(Some(stat.identity)),
             Ok(None) => Placed::Vanished,
             Err(error) if error.spares_others() => Placed::Unseen(error),
             Err(error) => return Err(error),

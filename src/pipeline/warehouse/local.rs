@@ -41,9 +41,9 @@ impl<F: Fs> Local<F> {
     fn publish_one(&mut self, access: &mut Access<'_, F>, file: &Ingest) -> Result<Published, Error> {
         let Some(target) = &file.target else { return Ok(Published::Gone) };
         let arrived_as = match access.patiently(|staging| self.place(staging, file, target))? {
-            Placed::Done => {
+            Placed::Done(there) => {
                 self.linked = 0;
-                return Ok(Published::Done);
+                return Ok(Published::Done(there));
             }
             Placed::Taken => return Ok(Published::Taken),
             Placed::Vanished => return Ok(Published::Gone),
@@ -98,7 +98,7 @@ impl<F: Fs> Local<F> {
         Ok(match staging.recognize(placed, &target.warehouse_path, file.identity.size, &target.sha256)? {
             // No other process has ever had a name of the ingestor's own copy: some file systems report a wrong link
             // count.
-            Placed::Linked if target.copy.is_some() => Placed::Done,
+            Placed::Linked if target.copy.is_some() => Placed::Done(None),
             placed => placed,
         })
     }
@@ -144,7 +144,7 @@ impl<F: Fs> Warehouse<F> for Local<F> {
         for (file, lease) in files {
             confirmed.push(match lease.map_or(Ok(false), |lease| self.shared.fs.lease_broken(lease))? {
                 true => self.put_back(access, file, AbandonReason::OpenForWriting)?,
-                false => Published::Done,
+                false => Published::Done(None),
             });
         }
         access.staging.dirs.sync()?;

@@ -21,13 +21,13 @@ use super::staging::Staging;
 use crate::fs::{self, Fs, Stat};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::AbandonReason;
-use crate::types::Sha256;
+use crate::types::{FileIdentity, Sha256};
 
 /// The result of publishing a file.
 #[derive(Debug)]
 pub enum Published {
-    /// The file is there, and it is the right one.
-    Done,
+    /// The file is there, and it is the right one. Its identity there, if it was seen.
+    Done(Option<FileIdentity>),
     /// The name is taken by another file.
     Taken,
     /// The source is gone.

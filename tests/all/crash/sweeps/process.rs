@@ -146,7 +146,7 @@ fn a_neighbour_appends_while_the_disk_is_full() {
                         let mut neighbour = Manifests::stopped_by(fs.clone(), Arc::new(AtomicBool::new(true)));
                         let line = foreign_line(waits);
                         let appended =
-                            neighbour.append(Path::new(MANIFESTS), hour, &[line], &mut AppendProgress::default());
+                            neighbour.append(Path::new(MANIFESTS), hour, &line, &mut AppendProgress::default());
                         appended.unwrap_or_else(|error| panic!("the lock was not free: {error}"));
                     }
                     waits < 100

@@ -209,12 +209,12 @@ fn the_lock_is_not_held_while_a_disk_is_full() {
     fs.inject(csv_ingestor::fs::sim::Fault::short().only(&[Op::WriteAt]).nth(1));
     fs.inject(csv_ingestor::fs::sim::Fault::errno(libc::ENOSPC).only(&[Op::WriteAt]).nth(2));
     let mut progress = AppendProgress::default();
-    assert!(manifests.append(root, hour, &lines, &mut progress).unwrap_err().is_no_space());
+    assert!(manifests.append(root, hour, &lines.concat(), &mut progress).unwrap_err().is_no_space());
     let stopped = Arc::new(AtomicBool::new(false));
     let mut neighbour = Manifests::stopped_by(fs.clone(), stopped.clone());
     stopped.store(true, Ordering::Relaxed);
-    neighbour.append(root, hour, &[theirs.to_vec()], &mut AppendProgress::default()).expect("the lock is free");
-    manifests.append(root, hour, &lines, &mut progress).unwrap();
+    neighbour.append(root, hour, theirs, &mut AppendProgress::default()).expect("the lock is free");
+    manifests.append(root, hour, &lines.concat(), &mut progress).unwrap();
     let text = fs.upstream().read(hour.join("manifest.jsonl")).unwrap();
     let count = |line: &[u8]| text.split_inclusive(|byte| *byte == b'\n').filter(|found| *found == line).count();
     assert!(lines.iter().all(|line| count(line) == 1) && count(theirs) == 1, "{}", String::from_utf8_lossy(&text));
