@@ -488,5 +488,12 @@ impl<F: Fs> Committer<F> {
 
 fn work_of<F: Fs>(ingest: &Ingest) -> Result<Work<F>, Error> {
     let name = subdir::name_in(&ingest.settings.input, &ingest.source_path);
-    Ok(Work { id: ingest.id, name: Arc::from(name), key: ingest.identity.key(), held: None, leased: false, there: None })
+    Ok(Work {
+        id: ingest.id,
+        name: Arc::from(name),
+        key: ingest.identity.key(),
+        held: None,
+        leased: false,
+        there: None,
+    })
 }

@@ -122,7 +122,9 @@ fn what_is_written_survives_a_power_cut() {
         fs.upstream().mkdir_all(ROOT).unwrap();
         fs.upstream().sync();
         let mut manifests = Manifests::new(fs.clone());
-        manifests.append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3).concat(), &mut AppendProgress::default()).unwrap();
+        manifests
+            .append(Path::new(ROOT), Path::new(HOUR), &lines(1..=3).concat(), &mut AppendProgress::default())
+            .unwrap();
         ensure(&fs, &lines(3..=4));
         fs.crash(seed);
         assert_eq!(content(&fs), lines(1..=4).concat(), "seed {seed}");
@@ -209,8 +211,7 @@ fn whole_lines_behind_a_bad_one_stay() {
 fn a_manifest_that_was_moved_away_is_begun_anew() {
     let fs = machine(b"");
     let mut manifests = Manifests::new(fs.clone());
-    let mut append =
-        |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &line(id), &mut AppendProgress::default());
+    let mut append = |id| manifests.append(Path::new(ROOT), Path::new(HOUR), &line(id), &mut AppendProgress::default());
     append(1).unwrap();
     fs.upstream().rename(FILE, "/manifests/old.jsonl").unwrap();
     append(2).unwrap();
@@ -253,12 +254,7 @@ fn a_power_cut_never_makes_up_a_line_of_two() {
     let ours = format!("{{\"path\":\"/staging/{}\",\"ingest_id\":7}}\n", "7".repeat(1_490)).into_bytes();
     let appended = |fs: &SimFs| {
         let mut manifests = Manifests::new(fs.clone());
-        drop(manifests.append(
-            Path::new(ROOT),
-            Path::new(HOUR),
-            &ours,
-            &mut AppendProgress::default(),
-        ));
+        drop(manifests.append(Path::new(ROOT), Path::new(HOUR), &ours, &mut AppendProgress::default()));
     };
     let ensured = |fs: &SimFs| {
         drop(Manifests::new(fs.clone()).ensure(Path::new(ROOT), Path::new(HOUR), std::slice::from_ref(&ours)));

@@ -63,7 +63,12 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Adds a file to those that drop out of the batch.
-    pub(super) fn give_up(&mut self, work: Work<F>, published: Published, dropped: &mut Vec<Dropped<F>>) -> Result<(), Error> {
+    pub(super) fn give_up(
+        &mut self,
+        work: Work<F>,
+        published: Published,
+        dropped: &mut Vec<Dropped<F>>,
+    ) -> Result<(), Error> {
         let (reason, error) = match published {
             Published::Done(_) | Published::Taken => return Err(Error::Transition("it was published", work.id)),
             Published::Gone => (AbandonReason::Vanished, None),

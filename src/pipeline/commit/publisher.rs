@@ -92,7 +92,8 @@ impl<F: Fs> Committer<F> {
     /// The files of a batch, for another thread.
     pub(super) fn job(&self, works: Vec<Work<F>>) -> Result<Job<F>, Error> {
         let with_ingest = |work: Work<F>| {
-            let ingest = self.index.ingest(work.id).ok_or(Error::Transition("a file in a batch is not open", work.id))?;
+            let ingest =
+                self.index.ingest(work.id).ok_or(Error::Transition("a file in a batch is not open", work.id))?;
             Ok((ingest.clone(), work)).map(|(ingest, work)| (work, ingest))
         };
         Ok(Job { files: works.into_iter().map(with_ingest).collect::<Result<_, Error>>()? })

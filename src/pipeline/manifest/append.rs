@@ -73,13 +73,7 @@ impl<F: Fs> Manifests<F> {
 
     /// Appends `text`, which is whole lines, durably. A call that failed on a full disk can be repeated with the same lines
     /// and the same `progress`, which records that some of them may have been written.
-    pub fn append(
-        &mut self,
-        root: &Path,
-        dir: &Path,
-        text: &[u8],
-        progress: &mut AppendProgress,
-    ) -> fs::Result<()> {
+    pub fn append(&mut self, root: &Path, dir: &Path, text: &[u8], progress: &mut AppendProgress) -> fs::Result<()> {
         if progress.has_begun {
             // Other processes may have appended meanwhile, cut off the unfinished line, or replaced the file: proceed as
             // after a crash.

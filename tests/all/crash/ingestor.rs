@@ -26,10 +26,10 @@ use csv_ingestor::pipeline::scan::Scanner;
 use csv_ingestor::pipeline::settle::{Mode, Settle};
 use csv_ingestor::pipeline::{HashResult, Outcome, Report};
 
+use super::hands::TurnHands;
 use super::scenario::{
     Compacts, DUPLICATES, MANIFESTS, Moment, Phase, QUARANTINE, REMEMBERED, STAGING, STATE, Scenario, WAREHOUSE,
 };
-use super::hands::TurnHands;
 use super::turns::Meanwhile;
 use super::view::Digest;
 
@@ -185,7 +185,8 @@ impl<'a> Run<'a> {
         let hasher = Hasher::new(shared);
         let in_order = InOrder::new(scenario.seldom.order.is_some());
         let relay = Relay::default();
-        let mut run = Run { scenario, fs, listener, committer, settle, hasher, scanner, in_order, relay, batch, digests };
+        let mut run =
+            Run { scenario, fs, listener, committer, settle, hasher, scanner, in_order, relay, batch, digests };
         let hashed = resumed.into_iter().map(|settled| run.hasher.hash(settled, false)).collect();
         run.take(hashed);
         Ok(run)

@@ -116,7 +116,8 @@ pub struct Meanwhile {
 
 impl Meanwhile {
     pub fn new(fs: &SimFs, seed: u64) -> Meanwhile {
-        let game = Game { random: seed, plays: [true, false, false], waits: [false; 3], turn: None, awaits_publisher: false };
+        let game =
+            Game { random: seed, plays: [true, false, false], waits: [false; 3], turn: None, awaits_publisher: false };
         let turns = Arc::new(Turns { game: Mutex::new(game), changed: Condvar::new() });
         PLAYER.set(Some(COMMITTER));
         let gate = turns.clone();

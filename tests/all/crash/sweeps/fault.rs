@@ -143,7 +143,8 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
         .filter(|logged| logged.number > operation && writes.contains(&logged.op) && !is_snapshot(&logged.path));
     // The thread that publishes may be in the middle of a file, which was recorded before.
     let of_one_file = |logged: &&Logged| matches!(logged.op, Op::Rename | Op::CreateDir);
-    let excused = if play.scenario.seldom.relay.is_some() { later.clone().take_while(of_one_file).take(2).count() } else { 0 };
+    let excused =
+        if play.scenario.seldom.relay.is_some() { later.clone().take_while(of_one_file).take(2).count() } else { 0 };
     let later = later.nth(excused);
     assert!(later.is_none(), "{}: {later:?} after the journal could not be synced", play.told());
 }

@@ -97,15 +97,7 @@ fn histories() -> Vec<History> {
                 name,
                 &[("k/a.csv", 1), ("k/l/a.csv", 1), ("m/a.csv", 1), ("n/a.csv", 1), ("n/b.csv", 1), ("o/a.csv", 1)],
             )],
-            listed: &[
-                ("a.csv", 9),
-                ("a.csv", 1),
-                ("a.csv", 1),
-                ("a.csv", 1),
-                ("a.csv", 1),
-                ("b.csv", 1),
-                ("a.csv", 1),
-            ],
+            listed: &[("a.csv", 9), ("a.csv", 1), ("a.csv", 1), ("a.csv", 1), ("a.csv", 1), ("b.csv", 1), ("a.csv", 1)],
             left: (&[], 0),
         },
         History {
