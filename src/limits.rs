@@ -8,9 +8,14 @@ pub const BATCH_FILES_MAX: usize = 2048;
 /// Bytes of files in one batch, after which nothing is added. To hash as many bytes again takes longer than the batch's
 /// syncs, so a larger batch would not be faster, and a recovery would have to hash more.
 pub const BATCH_BYTES_MAX: u64 = 32 << 20;
-/// Files for which a batch is planned while the one before is still being published, at least: a smaller one would only
-/// add syncs.
-pub const AHEAD_FILES_MIN: usize = 256;
+/// While batches overlap: a batch takes about as long as so many syncs, so that its own few take a tenth of the time. A
+/// larger one would only make the first and the last batch longer, which overlap with nothing.
+pub const OVERLAP_SYNCS: u32 = 40;
+/// What it takes to move a small file, about.
+pub const MOVE_TIME: Duration = Duration::from_micros(12);
+/// Files in such a batch, at least, and half as many when the next one is planned while the one before is still being
+/// published.
+pub const OVERLAP_FILES_MIN: usize = 256;
 /// A batch of so many files or fewer is published by the committer itself, if nothing is under way: to pass it on would
 /// take longer.
 pub const ALONE_FILES_MAX: usize = 16;

@@ -16,7 +16,8 @@ use crate::fs::Fs;
 use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::limits::{
-    AHEAD_FILES_MIN, ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY,
+    ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, MOVE_TIME, OVERLAP_FILES_MIN,
+    OVERLAP_SYNCS,
 };
 use crate::log;
 use crate::metrics::Metrics;
@@ -76,9 +77,13 @@ fn work<F: Fs>(
     batches: &mut Batches<'_, F>,
 ) -> Result<(), Error> {
     let mut in_order = InOrder::new(inbox.keeps_order);
-    let mut batch = Batch { files: Vec::new(), bytes: 0, in_order: &mut in_order };
+    let mut batch = Batch { files: Vec::new(), bytes: 0, files_max: BATCH_FILES_MAX, in_order: &mut in_order };
     loop {
         heartbeat::step();
+        batch.files_max = match committer.comes_alone(&[]) {
+            true => BATCH_FILES_MAX,
+            false => files_max(batches.metrics.fdatasync_time()),
+        };
         if compactor.is_due(committer)? {
             batches.settle(committer)?;
             compactor.begin(committer)?;
@@ -101,7 +106,7 @@ fn work<F: Fs>(
             Next::End => break,
         }
         gather(&mut batch, committer, inbox, &batches.relay);
-        let is_large = batch.is_full() || batch.files.len() >= AHEAD_FILES_MIN;
+        let is_large = batch.is_full() || batch.files.len() >= batch.files_max / 2;
         if batches.relay.is_busy() && !is_large {
             // A small batch waits until what is under way is done: it may grow meanwhile.
             if batches.relay.is_done() {
@@ -204,17 +209,24 @@ fn gather<F: Fs>(
     }
 }
 
+/// How many files a batch may have, if a sync takes so long.
+fn files_max(sync_time: Duration) -> usize {
+    let files = (sync_time * OVERLAP_SYNCS).as_nanos() / MOVE_TIME.as_nanos();
+    usize::try_from(files).unwrap_or(usize::MAX).clamp(OVERLAP_FILES_MIN, BATCH_FILES_MAX)
+}
+
 /// The files of one batch.
 struct Batch<'a, F: Fs> {
     files: Vec<HashResult<F>>,
     bytes: u64,
+    files_max: usize,
     /// Where its files come from.
     in_order: &'a mut InOrder<F>,
 }
 
 impl<F: Fs> Batch<'_, F> {
     fn is_full(&self) -> bool {
-        self.files.len() >= BATCH_FILES_MAX || self.bytes >= BATCH_BYTES_MAX
+        self.files.len() >= self.files_max || self.bytes >= BATCH_BYTES_MAX
     }
 
     /// True if files wait, whether or not there was room for them.

@@ -67,6 +67,8 @@ struct RecoveryMetrics {
 #[derive(Debug)]
 struct Latency {
     syncs: By<SyncCall, Durations>,
+    /// Nanoseconds that an fdatasync took lately.
+    fdatasync_nanos: AtomicU64,
     commits: Durations,
     complete_to_manifest: Durations,
 }
@@ -206,6 +208,7 @@ impl Default for Metrics {
             abandoned: By::default(),
             recovery: RecoveryMetrics::default(),
             latency: Latency {
+                fdatasync_nanos: AtomicU64::new(0),
                 syncs: By::new(|| Durations::new(durations::SYNC_SECONDS)),
                 commits: Durations::new(durations::COMMIT_SECONDS),
                 complete_to_manifest: Durations::new(durations::COMPLETE_TO_MANIFEST_SECONDS),
@@ -262,6 +265,17 @@ impl Metrics {
     /// A sync has taken this long.
     pub fn synced(&self, call: SyncCall, took: Duration) {
         self.latency.syncs.of(call).observe(took);
+        if call == SyncCall::Fdatasync {
+            // The last ones count most. If another thread does the same meanwhile, one of them is lost.
+            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            let before = self.latency.fdatasync_nanos.load(Ordering::Relaxed);
+            self.latency.fdatasync_nanos.store(before - before / 4 + nanos / 4, Ordering::Relaxed);
+        }
+    }
+
+    /// How long an fdatasync takes at present.
+    pub fn fdatasync_time(&self) -> Duration {
+        Duration::from_nanos(self.latency.fdatasync_nanos.load(Ordering::Relaxed))
     }
 
     /// The committer has so many files.
