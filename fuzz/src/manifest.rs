@@ -59,6 +59,7 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
         group: None,
         identity: FileIdentity { device: 1, inode: id, size: 14, mtime: time, ctime: time },
         discovered_at: UnixMillis(1_767_323_045_778_u64.saturating_add(id)),
+        moved_at: None,
         target: Some(Target {
             sha256: Sha256([id as u8; 32]),
             warehouse_path: source_path.clone(),

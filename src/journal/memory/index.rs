@@ -209,7 +209,7 @@ impl Index {
             Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
             Record::Expired(before) => drop(self.notes.expired.take_open(lsn, *before)),
             Record::Hashed(hashed) => self.hash(hashed, record)?,
-            Record::Moved(moved) => self.move_in(moved, record)?,
+            Record::Moved(moved) => self.move_in(lsn, moved, record)?,
             Record::Manifested(id) => {
                 let ingest = self.close(*id, record)?;
                 let key = ingest.target.as_ref().map(|target| ingest.key(&target.sha256));
@@ -275,6 +275,7 @@ impl Index {
             key_rule: KeyRule::new(same_by, &settings.input, &found.source_path),
             settings,
             target: None,
+            moved_at: None,
             duplicate: None,
             profiled: None,
             quarantined: None,
@@ -300,7 +301,7 @@ impl Index {
         Ok(())
     }
 
-    fn move_in(&mut self, moved: &Moved, record: &Record) -> Result<(), Rejected> {
+    fn move_in(&mut self, lsn: Lsn, moved: &Moved, record: &Record) -> Result<(), Rejected> {
         let id = moved.ingest_id;
         self.next_state(id, record)?;
         let ingest = self.open.get(&id).ok_or("MOVED without HASHED")?;
@@ -310,7 +311,9 @@ impl Index {
             return Err("a content is MOVED twice".into());
         }
         let warehouse_path = target.warehouse_path.clone().into_boxed_path();
-        let discovered_at = self.enter(id, record)?.discovered_at;
+        let ingest = self.enter(id, record)?;
+        ingest.moved_at = Some(lsn);
+        let discovered_at = ingest.discovered_at;
         let (published, finished, listed_at) = (moved.published, None, UnixMillis(0));
         let original = Original { ingest_id: id, warehouse_path, discovered_at, finished, published, listed_at };
         self.recent.insert(key, original);

@@ -31,6 +31,8 @@ pub struct Ingest {
     pub key_rule: KeyRule,
     /// From HASHED on.
     pub target: Option<Target>,
+    /// The LSN of MOVED, from then on: lines are written in this order.
+    pub moved_at: Option<Lsn>,
     /// From SKIPPED_DUPLICATE on.
     pub duplicate: Option<Duplicate>,
     /// The result of parsing the file as CSV, if that was done. Boxed, since few files have it.

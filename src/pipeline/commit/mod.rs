@@ -109,6 +109,8 @@ pub(super) struct Pending<F: Fs> {
 pub(super) struct Beside {
     /// By the sidecars' paths.
     pub(super) names: HashMap<PathBuf, Vec<OsString>>,
+    /// Those whose file is HASHED: it may be put back, and must find its sidecar then.
+    pub(super) of_hashed: HashSet<PathBuf>,
     /// There were too many of them, or they cannot be listed: then each sidecar may still be needed.
     pub(super) are_unknown: bool,
 }

@@ -220,7 +220,7 @@ impl<F: Fs> Committer<F> {
         self.write(&records)
     }
 
-    /// MOVED, all of them first, and ABANDONED.
+    /// MOVED, all of them first, and ABANDONED. MOVED in the order of the ingest ids: their lines come in the same order.
     pub(super) fn moves(
         &mut self,
         moved: &[Work<F>],
@@ -228,6 +228,8 @@ impl<F: Fs> Committer<F> {
         reports: &mut Vec<Report>,
     ) -> Result<Vec<Record>, Error> {
         let mut records = Vec::with_capacity(moved.len() + dropped.len());
+        let mut moved: Vec<&Work<F>> = moved.iter().collect();
+        moved.sort_unstable_by_key(|work| work.id);
         for work in moved {
             let published = self.published(work)?;
             records.push(Record::Moved(Moved { ingest_id: work.id, published }));

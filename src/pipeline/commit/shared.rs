@@ -1,7 +1,7 @@
 //! Sidecars that several files share: one is removed with the last of them.
 //!
-//! Invariant: a sidecar stays while another file that it may release is in staging. What counts is what is there at the
-//! moment of the removal, so a recovery decides as the run before it would have.
+//! Invariant: a sidecar stays while another file that it may release is in staging, or is being moved and may go back. What
+//! counts is what is there at the moment of the removal, so a recovery decides as the run before it would have.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use super::{Beside, Committer, Work};
 use crate::fs::{self, FileKind, Fs, Stat};
 use crate::journal::ingest::Ingest;
+use crate::journal::lifecycle::FileState;
 use crate::limits::BESIDE_NAMES_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::dirs::split;
@@ -37,7 +38,10 @@ impl<F: Fs> Committer<F> {
             }
             sidecars.insert(path.clone(), Vec::new());
         }
-        let mut beside = Beside { names: sidecars, are_unknown: false };
+        let hashed = self.index.open().filter(|ingest| ingest.state == FileState::Hashed && !sidecars.is_empty());
+        let of_hashed = hashed.filter_map(|ingest| Some(&ingest.sidecar.as_ref()?.path));
+        let of_hashed = of_hashed.filter(|path| sidecars.contains_key(*path)).cloned().collect();
+        let mut beside = Beside { names: sidecars, of_hashed, are_unknown: false };
         for (path, templates) in dirs {
             match self.list_beside(&path, &templates, &mut beside.names) {
                 Err(error) if error.spares_others() => beside.are_unknown = true,
@@ -86,7 +90,8 @@ impl<F: Fs> Committer<F> {
 
     /// True if the sidecar may release another file that is in staging.
     pub(super) fn is_needed(&mut self, ingest: &Ingest, path: &Path, sidecar: &FileIdentity) -> Result<bool, Error> {
-        if self.pending.beside.are_unknown && self.shared_names(ingest).is_some() {
+        let is_in_doubt = self.pending.beside.are_unknown || self.pending.beside.of_hashed.contains(path);
+        if is_in_doubt && self.shared_names(ingest).is_some() {
             return Ok(true);
         }
         let others = self.pending.beside.names.get(path).cloned().unwrap_or_default();

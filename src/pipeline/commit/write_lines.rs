@@ -1,6 +1,6 @@
 //! Writes manifest lines: from MOVED, which is durable, to the line.
 //!
-//! Invariant (P3): MOVED is durable before the line is written.
+//! Invariant (P3): MOVED is durable before the line is written. Lines are written in the order of their MOVED.
 
 use std::path::PathBuf;
 
@@ -15,10 +15,11 @@ use crate::types::IngestId;
 const LINE_BYTES_USUAL: usize = 512;
 
 impl<F: Fs> Committer<F> {
-    /// Writes the manifest lines in the order of ingest ids, so that recovery writes the same. With `search`, writes only
-    /// those that are missing.
+    /// Writes the manifest lines in the order of MOVED, so that recovery writes the same: a batch that was cut off may be
+    /// followed by files of the next one, which were found before. With `search`, writes only those that are missing.
     pub(in crate::pipeline) fn write_lines(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
-        moved.sort_by_key(|work| work.id);
+        let moved_at = |work: &Work<F>| self.index.ingest(work.id).and_then(|ingest| ingest.moved_at);
+        moved.sort_by_cached_key(moved_at);
         let mut hours: Vec<(PathBuf, PathBuf, Vec<IngestId>)> = Vec::new();
         for work in &*moved {
             let ingest = self.ingest(work.id)?;

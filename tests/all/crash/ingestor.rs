@@ -37,8 +37,6 @@ use super::view::Digest;
 const ROUNDS_MAX: u32 = 40;
 /// Consecutive rounds in which every file was refused; after that, more rounds would not change anything.
 const FRUITLESS_ROUNDS_MAX: u32 = 3;
-/// Files of a batch, if batches overlap.
-const RELAYED_FILES: usize = 2;
 /// Time from one round to the next: longer than any refusal lasts.
 const ROUND: Duration = Duration::from_secs(3600);
 
@@ -247,6 +245,7 @@ impl<'a> Run<'a> {
         // The first file is noted before it is hashed, as a large one would be. Some files are synced one by one, in every
         // other round the first: if it is the only one, nothing else makes it durable.
         let mut hashed = Vec::new();
+        let is_relayed = self.scenario.seldom.relay.is_some();
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
             let number = self.batch.len() + hashed.len();
             // Where the order is kept, not before the ids of those that wait.
@@ -256,6 +255,10 @@ impl<'a> Run<'a> {
                 self.committer.flush()?;
             }
             hashed.push(self.hasher.hash(settled, number % 2 != round as usize % 2));
+        }
+        if is_relayed && !hashed.is_empty() {
+            // The file that was noted takes longest to hash, so the smallest ingest id comes with the last batch.
+            hashed.rotate_left(1);
         }
         self.take(hashed);
         *more |= self.listener.at((round, Phase::Commit), self.fs);
@@ -280,8 +283,10 @@ impl<'a> Run<'a> {
             return Ok(reports);
         };
         let (mut reports, is_last) = (Vec::new(), batch.is_empty());
+        // Of one file or of two.
+        let size = 1 + self.scenario.seldom.relay.unwrap_or_default() as usize % 2;
         while !batch.is_empty() || self.committer.has_deferred() && !self.relay.is_busy() {
-            let rest = batch.split_off(batch.len().min(RELAYED_FILES));
+            let rest = batch.split_off(batch.len().min(size));
             let part = std::mem::replace(&mut batch, rest);
             reports.extend(self.relay.commit(&mut self.committer, *hands, part)?);
             drop(self.committer.take_finished());

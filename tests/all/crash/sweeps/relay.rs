@@ -84,6 +84,13 @@ fn all() -> Vec<Scenario> {
             acts: more(),
             ..relayed("overlapping batches, renames by link")
         },
+        // A sidecar that a file of the next batch needs if it is put back.
+        Scenario {
+            sidecars: true,
+            before: vec![Act::Write(0, 1), Act::Write(6, 3), Act::Write(1, 2), Act::Write(2, 4)],
+            seldom: Seldom { by_stem: true, ..Seldom::relay(2) },
+            ..relayed("overlapping batches, one sidecar for two files")
+        },
         // What one thread learns of a file system, the other one must know.
         Scenario {
             odd: Odd { renumbers: true, ..Odd::default() },
@@ -160,6 +167,7 @@ fn an_upstream_acts_on_overlapping_batches_at_every_operation() {
         Act::Remove(3),
         Act::Disguise(1),
         Act::Open(4, 7),
+        Act::OpenSilently(6),
         Act::Append(5, 6),
         Act::Link(2, 5),
         Act::Rename(3, 5),
