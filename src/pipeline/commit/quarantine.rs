@@ -178,10 +178,13 @@ impl<F: Fs> Committer<F> {
         }
         // A rename that a crash cut off may have left both names: the old one is removed after the new one is durable.
         self.patiently(|staging| staging.dirs.sync())?;
-        let content = match self.staging.renumbers(there.identity.device) {
-            true => self.readable_content(target)?,
-            false => None,
-        };
+        let renumbers = self.staging.renumbers(there.identity.device);
+        let content = if renumbers { self.readable_content(target)? } else { None };
+        if renumbers && content.is_none() {
+            // Nothing shows whether another file at the old name is this one, so it stays, and is checked like any other.
+            self.resolve_aside(work.id, Aside::Second, &ingest.source_path, None)?;
+            return Ok(Some(Removal::Done));
+        }
         let expected = Expected { identity: &ingest.identity, sha256: content.as_ref() };
         self.resolve_aside(work.id, Aside::Second, &ingest.source_path, Some(expected))?;
         if self.staging.dirs.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {

@@ -67,6 +67,14 @@ pub struct Overdue {
 }
 
 impl Groups {
+    /// A member is finished: other groups that name it may be complete by its content.
+    pub(super) fn recheck(&mut self, member: &OsStr) {
+        for group in self.named.get(member).into_iter().flatten() {
+            self.to_check.insert(group.clone());
+            self.watched.get_mut(group).into_iter().for_each(|watched| watched.was_asked = false);
+        }
+    }
+
     pub(super) fn forget(&mut self, group: &OsStr) {
         self.to_read.remove(group);
         let Some(watched) = self.watched.remove(group) else { return };

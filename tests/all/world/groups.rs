@@ -292,3 +292,21 @@ fn an_audit_finds_a_group_of_which_lines_are_missing() {
     let kinds: Vec<_> = audited.findings.iter().map(|finding| finding["finding"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"group_incomplete") && kinds.contains(&"not_listed"), "{kinds:?}");
 }
+
+/// Why: with `--once` no scan followed that would have shown that the shared file is in the warehouse by now, and the second
+/// group was reported as incomplete.
+#[test]
+fn two_groups_that_name_one_file_are_both_ingested() {
+    let place = Place::new();
+    close(&place, 3);
+    for (name, members) in [("1.group", [1, 2]), ("2.group", [2, 3]), ("3.group", [3, 1])] {
+        let members = members.map(|number| (format!("{number:02}.csv"), csv(number, 300)));
+        place.stage_whole(name, sums(&members.each_ref().map(|(name, content)| (&**name, &**content))));
+    }
+    let output = once(&place, &[]);
+    assert!(output.status.success(), "{}\n{}", out(&output), err(&output));
+    assert_eq!(place.check_consistent(), 3);
+    assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());
+    let known: Vec<Value> = place.manifest_lines().into_iter().map(|mut line| line["group_known"].take()).collect();
+    assert_eq!(known.iter().filter(|known| !known.is_null()).count(), 1, "{known:?}");
+}
