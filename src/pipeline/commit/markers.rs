@@ -155,7 +155,9 @@ impl<F: Fs> Committer<F> {
         match of {
             Of::Ingest(ingest) => match statement(content, subdir::file_name(ingest.source_path.as_os_str())) {
                 Statement::Demands(demand) => self.has_sums(ingest, &demand),
-                Statement::Silent | Statement::Other | Statement::Odd(_) => Ok(true),
+                Statement::Silent | Statement::Other => Ok(true),
+                // Such a sidecar releases nothing.
+                Statement::Odd(_) => Ok(false),
             },
             Of::Group => {
                 let name = subdir::name_in(&self.settings.input, path);

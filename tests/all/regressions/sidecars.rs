@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::sim::{Call, Fault, Odd, Op, Upstream};
+use csv_ingestor::journal::record::Validation;
 
 use super::histories::before_first;
 use super::view;
-use crate::crash::act::{self, Act, content_of, group_path};
+use crate::crash::act::{self, Act, MALFORMED, content_of, group_path};
 use crate::crash::model::Model;
 use crate::crash::play::Play;
 use crate::crash::scenario::{STAGING, Scenario};
@@ -134,4 +135,37 @@ fn a_sidecar_that_cannot_be_removed_releases_nothing_more() {
     let half = content_of(8);
     let half = digest(&half[..half.len() / 2]);
     assert!(!view(&play).warehouse.values().any(|found| *found == half), "half a file was ingested");
+}
+
+/// Why: a rename by link was cut off after another file of equal size and mtime had been set aside in the source's place. The
+/// file in quarantine could not be read, so identity alone decided, and the other one was removed.
+#[test]
+fn a_file_is_not_removed_because_the_one_in_quarantine_cannot_be_read() {
+    let odd = Odd { renumbers: true, links: true, ..Odd::default() };
+    let scenario = Scenario {
+        validate: Some(Validation { refuse: true, ..Validation::default() }),
+        quarantines: true,
+        before: vec![Act::Write(1, MALFORMED)],
+        odd,
+        ..Scenario::plain("an unreadable file in quarantine")
+    };
+    let mut play = Play::new(&scenario);
+    let model = play.model.clone();
+    let is_set_aside = |call: &Call<'_>| call.op == Op::Rename && call.path == staged("b.csv");
+    let came = before_first(&play, is_set_aside, move |upstream| {
+        act::perform(&Act::Disguise(1), upstream, &mut model.lock().unwrap());
+    });
+    play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("b.csv")).nth(1).happened());
+    play.run().unwrap_err();
+    assert!(*came.lock().unwrap());
+    play.fs.clear_hook();
+    play.fs.clear_faults();
+    play.kill();
+    let other: Vec<u8> = content_of(MALFORMED).iter().map(|byte| byte ^ 1).collect();
+    assert!(view(&play).staging.values().any(|found| *found == digest(&other)), "the test is about a file aside");
+    for path in view(&play).quarantine.into_keys() {
+        play.fs.upstream().set_unreadable(&path, true).unwrap();
+    }
+    play.run().unwrap();
+    assert!(view(&play).holds(&digest(&other)), "it is lost: {:?}", view(&play).staging.keys());
 }
