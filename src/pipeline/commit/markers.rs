@@ -110,7 +110,7 @@ impl<F: Fs> Committer<F> {
         (path, aside): (&Path, &Path),
         identity: &FileIdentity,
     ) -> Result<There, Error> {
-        let is_aside = self.staging.dirs.look(aside)?.is_some();
+        let is_aside = self.is_recovering && self.staging.dirs.look(aside)?.is_some();
         let at = if is_aside { aside } else { path };
         let Some(Stat { identity: there, .. }) = self.staging.dirs.look(at)? else { return Ok(There::Used) };
         let renumbers = self.staging.renumbers(there.device);
@@ -126,7 +126,9 @@ impl<F: Fs> Committer<F> {
             return Ok(There::Used);
         }
         let (sha256, content) = self.read_marker(at, &there)?;
-        Ok(if self.is_spent(of, path, &content)? { There::Spent(sha256) } else { There::New })
+        // It is the one that was used; the rename aside shows whether another one of this size and mtime came just now.
+        let is_it = there == *identity && !is_aside;
+        Ok(if is_it || self.is_spent(of, path, &content)? { There::Spent(sha256) } else { There::New })
     }
 
     /// True if no file needs what a sidecar says that an earlier run has set aside.

@@ -217,7 +217,11 @@ impl Settle {
             }
             // It may have been moved and put back: then it has another ctime.
             Outcome::Refused(Refusal::Group) => true,
-            _ => return None,
+            Outcome::Abandoned(_) | Outcome::Refused(_) => return None,
+            _ => {
+                self.groups.recheck(&report.name);
+                return None;
+            }
         };
         if let Some(watched) = self.groups.watched.get_mut(&report.name).filter(|_| look_again) {
             watched.known.clear();

@@ -25,9 +25,6 @@ impl Settle {
             return reaction;
         }
         let Some(tracked) = self.tracked.get_mut(&report.name) else { return none };
-        if !matches!(report.outcome, Outcome::Abandoned(_) | Outcome::Refused(_)) {
-            self.groups.recheck(&report.name);
-        }
         let refusal = match &report.outcome {
             Outcome::Ingested { used_sidecar } | Outcome::Quarantined { used_sidecar } => {
                 self.forget(&report.name);

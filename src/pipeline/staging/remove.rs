@@ -134,12 +134,10 @@ impl<F: Fs> Staging<F> {
         there: &FileIdentity,
         expected: Expected<'_>,
     ) -> fs::Result<bool> {
-        if there.same_but_renamed(expected.identity) {
-            return Ok(true);
-        }
         let is_candidate = self.is_same(there, expected.identity);
         match expected.sha256 {
-            Some(sha256) if is_candidate => Ok(self.read(dir, name)? == *sha256),
+            // The same number proves nothing there, either: it may be one that has become free.
+            Some(sha256) if is_candidate && self.renumbers(there.device) => Ok(self.read(dir, name)? == *sha256),
             _ => Ok(is_candidate),
         }
     }

@@ -1,6 +1,7 @@
 //! Sidecars and group files that are replaced, or cannot be removed, while the files are ingested that they have released.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use csv_ingestor::fs::sim::{Call, Fault, Odd, Op, Upstream};
 use csv_ingestor::journal::record::Validation;
@@ -10,7 +11,7 @@ use super::view;
 use crate::crash::act::{self, Act, MALFORMED, content_of, group_path};
 use crate::crash::model::Model;
 use crate::crash::play::Play;
-use crate::crash::scenario::{STAGING, Scenario};
+use crate::crash::scenario::{MANIFESTS, STAGING, Scenario};
 use crate::crash::view::digest;
 
 const HIDDEN: &str = ".new";
@@ -41,16 +42,38 @@ fn disguise(upstream: &mut Upstream<'_>, path: &Path, replaces: bool, act: impl 
     );
 }
 
-/// The same before the name is moved aside.
+/// The number of the first operation, undisturbed, that meets the condition.
+fn number_of_first(play: &Play<'_>, condition: impl Fn(&Call<'_>) -> bool + Send + 'static) -> u64 {
+    let (mut undisturbed, number) = (play.fork(), Arc::new(Mutex::new(None)));
+    let found = number.clone();
+    undisturbed.fs.set_hook(Box::new(move |call, _| {
+        let mut found = found.lock().unwrap();
+        if found.is_none() && condition(call) {
+            *found = Some(call.number);
+        }
+    }));
+    undisturbed.run().unwrap();
+    number.lock().unwrap().expect("there is such an operation")
+}
+
+/// The name is moved aside, or lines are written.
+fn is_moment(path: &Path, replaces: bool) -> impl Fn(&Call<'_>) -> bool + Send + use<> {
+    let path = path.to_owned();
+    move |call| match replaces {
+        true => call.op == Op::Rename && call.path == path,
+        false => call.op == Op::WriteAt && call.path.starts_with(MANIFESTS) && call.path.ends_with("manifest.jsonl"),
+    }
+}
+
+/// The same before the name is moved aside; in place, as soon as lines are written.
 fn meets(
     play: &Play<'_>,
     path: &Path,
     replaces: bool,
     mut act: impl FnMut(&mut Upstream<'_>, &mut Model) + Send + 'static,
 ) {
-    let (model, path, at) = (play.model.clone(), path.to_owned(), path.to_owned());
-    let is_removal = move |call: &Call<'_>| call.op == Op::Rename && call.path == at;
-    before_first(play, is_removal, move |upstream| {
+    let (model, is_it, path) = (play.model.clone(), is_moment(path, replaces), path.to_owned());
+    before_first(play, is_it, move |upstream| {
         disguise(upstream, &path, replaces, |upstream| act(upstream, &mut model.lock().unwrap()));
     });
 }
@@ -81,10 +104,11 @@ fn a_new_sidecar_is_not_removed_by_a_recovery() {
     for (odd, replaces) in [(Odd::default(), false), (renumbers(), true), (renumbers(), false)] {
         let scenario = Scenario { sidecars: true, odd, ..Scenario::plain("a sidecar of equal size and mtime, killed") };
         let mut play = Play::new(&scenario);
+        let at = number_of_first(&play, is_moment(&staged("a.csv.ok"), replaces));
         meets(&play, &staged("a.csv.ok"), replaces, |upstream, model| {
             act::perform(&Act::Replace(0, 8), upstream, model);
         });
-        play.fs.inject(Fault::crash().only(&[Op::Rename]).under(staged("a.csv.ok")).nth(1).happened());
+        play.fs.inject(Fault::crash().at(at).happened());
         play.run().unwrap_err();
         play.fs.clear_hook();
         play.fs.clear_faults();
@@ -124,12 +148,13 @@ fn a_sidecar_that_cannot_be_removed_releases_nothing_more() {
     let mut play = Play::new(&scenario);
     play.fs.upstream().write(staged("a.csv.ok"), b"").unwrap();
     play.fs.upstream().sync_path(staged("a.csv.ok")).unwrap();
-    let model = play.model.clone();
     let is_removal = |call: &Call<'_>| call.op == Op::Rename && call.path == staged("a.csv.ok");
+    let removed_at = number_of_first(&play, is_removal);
+    let model = play.model.clone();
     let came = before_first(&play, is_removal, move |upstream| {
         act::perform(&Act::Half(0, 8), upstream, &mut model.lock().unwrap());
     });
-    play.fs.inject(Fault::errno(libc::EPERM).only(&[Op::Unlink]).under(STAGING));
+    play.fs.inject(Fault::errno(libc::EPERM).only(&[Op::Unlink]).under(STAGING).from(removed_at));
     play.run().unwrap();
     assert!(*came.lock().unwrap());
     let half = content_of(8);
@@ -168,4 +193,31 @@ fn a_file_is_not_removed_because_the_one_in_quarantine_cannot_be_read() {
     }
     play.run().unwrap();
     assert!(view(&play).holds(&digest(&other)), "it is lost: {:?}", view(&play).staging.keys());
+}
+
+/// Why: where a rename changes inode numbers, another file of equal size and mtime got the number that had just become free,
+/// which was that of the file that was hashed, and was taken for it.
+#[test]
+fn a_file_that_gets_the_old_ones_inode_number_is_not_taken_for_it() {
+    for cross in [false, true] {
+        let scenario = Scenario { cross, odd: renumbers(), ..Scenario::plain("an inode number that is used again") };
+        let mut play = Play::new(&scenario);
+        let (model, path) = (play.model.clone(), staged("a.csv"));
+        let other: Vec<u8> = content_of(1).iter().map(|byte| byte ^ 1).collect();
+        let is_move = |call: &Call<'_>| call.op == Op::Rename && call.path == staged("a.csv");
+        let content = other.clone();
+        let came = before_first(&play, is_move, move |upstream| {
+            let mut model = model.lock().unwrap();
+            model.before_act(upstream);
+            model.may_become(&content);
+            disguise(upstream, &path, true, |upstream| upstream.write(&path, &content).unwrap());
+            upstream.sync_path(&path).unwrap();
+            model.after_act(upstream);
+        });
+        play.run().unwrap();
+        play.fs.clear_hook();
+        assert!(*came.lock().unwrap());
+        play.end();
+        assert!(view(&play).warehouse.values().any(|found| *found == digest(&other)), "across: {cross}");
+    }
 }

@@ -55,6 +55,9 @@ fn twelve_files_are_ingested_together_with_lines_next_to_each_other() {
     assert!(out(&output).contains("other.csv (no group file names it)"), "{}", out(&output));
     let told = events(&output, "group_ingested");
     assert_eq!((told.len(), &told[0]["group_size"], &told[0]["moved"]), (1, &12.into(), &12.into()), "{told:?}");
+    let explained = place.subcommand(&["explain", "--json", lines[0]["warehouse_path"].as_str().unwrap()]);
+    let explained = json_lines(&out(&explained)).remove(0);
+    assert_eq!((&explained["group"], &explained["manifest_line"]), (&"close.group".into(), &1.into()), "{explained}");
     audit(&place, &AT_ONCE).clean();
 }
 
