@@ -210,8 +210,11 @@ fn a_file_that_gets_the_old_ones_inode_number_is_not_taken_for_it() {
             let mut model = model.lock().unwrap();
             model.before_act(upstream);
             model.may_become(&content);
-            disguise(upstream, &path, true, |upstream| upstream.write(&path, &content).unwrap());
-            upstream.sync_path(&path).unwrap();
+            let before = upstream.stat(&path).unwrap().identity;
+            upstream.write(staged(HIDDEN), &content).unwrap();
+            upstream.sync_path(staged(HIDDEN)).unwrap();
+            upstream.replace(staged(HIDDEN), &path).unwrap();
+            upstream.set_mtime(&path, before.mtime).unwrap();
             model.after_act(upstream);
         });
         play.run().unwrap();
