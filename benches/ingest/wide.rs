@@ -28,9 +28,10 @@ const WATCHED_MS_MAX: f64 = 100.0;
 const DROPS: [u64; 2] = [21, 3];
 /// Numbers of the new files begin here.
 const DROPS_FROM: u64 = 1 << 32;
-const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// All staged files wait for their sidecars, so that they stay, and a new one comes with its own.
-const OPTIONS: [&str; 7] = ["--recursive", "--mode", "sidecar", "--scan-interval", "5s", "--metrics-interval", "200ms"];
+const OPTIONS: [&str; 5] = ["--recursive", "--mode", "sidecar", "--metrics-interval", "200ms"];
+/// The pause between two scans: in a quick run, and in a full one.
+const SCAN_INTERVALS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
 const LOOK_PAUSE: Duration = Duration::from_micros(200);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Sets the limit of watches of a new user namespace to staging's own, and runs the rest there.
@@ -63,7 +64,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         for turn in turns(round, sets.len()) {
             places[turn].renew();
             let number = DROPS_FROM + round as u64 * DROPS[0];
-            let daemon = |place: &Place| Daemon::spawn(ours::command(place).args(OPTIONS).args(textfile(place)), place);
+            let daemon = |place: &Place| Daemon::spawn(&mut command(scale, place), place);
             seen[turn].push(look(daemon, &places[turn], scale.dirs[turn] - 1, number..number + DROPS[0]));
         }
     }
@@ -83,7 +84,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         true => Line::skipped(text, "fs.inotify.max_user_watches is too small"),
         false => watched(text, of_many),
     });
-    table.add(scanned(what("from drop to line in the last directory, by the scan", many), &places[1], many - 1));
+    table.add(scanned(scale, what("from drop to line in the last directory, by the scan", many), &places[1]));
     places.into_iter().for_each(Place::remove);
 }
 
@@ -96,7 +97,7 @@ fn watched(text: String, seen: &[Seen]) -> Line {
 }
 
 /// Where only staging itself can be watched: the longest time, which a scan and the interval before it bound.
-fn scanned(text: String, place: &Place, last: u64) -> Line {
+fn scanned(scale: &Scale, text: String, place: &Place) -> Line {
     let limited = |command: &mut Command| {
         command.args(["--user", "--map-root-user", "sh", "-c", ONE_WATCH, "sh"]).stdin(Stdio::null());
     };
@@ -107,16 +108,16 @@ fn scanned(text: String, place: &Place, last: u64) -> Line {
     }
     place.renew();
     let daemon = |place: &Place| {
-        let program = ours::command(place);
+        let program = command(scale, place);
         let mut command = Command::new("unshare");
         limited(&mut command);
-        command.arg(program.get_program()).args(program.get_args()).args(OPTIONS).args(textfile(place));
+        command.arg(program.get_program()).args(program.get_args());
         Daemon::spawn(command.stdout(Stdio::null()), place)
     };
-    let seen = look(daemon, place, last, 0..DROPS[1]);
-    assert!(seen.misses_watches || last < 1, "the limit of watches is not in force");
+    let seen = look(daemon, place, scale.dirs[1] - 1, 0..DROPS[1]);
+    assert!(seen.misses_watches, "the limit of watches is not in force");
     let longest = seen.drops_ms.iter().fold(0.0, |most: f64, ms| most.max(*ms)) / 1000.0;
-    let most = SCAN_INTERVAL.as_secs_f64() + seen.scan_seconds;
+    let most = SCAN_INTERVALS[usize::from(scale.is_full)].as_secs_f64() + seen.scan_seconds;
     let line = Line::new(text, format!("{longest:.1} s")).other(format!("a scan takes {:.1} s", seen.scan_seconds));
     line.target(format!("<= {most:.1} s"), longest <= most)
 }
@@ -159,6 +160,13 @@ fn drop_in(place: &Place, dir: &Path, number: u64, manifest: &mut Manifest) -> f
 
 fn dir(place: &Place, number: u64) -> PathBuf {
     place.staging.join(format!("dir-{number:06}"))
+}
+
+fn command(scale: &Scale, place: &Place) -> Command {
+    let mut command = ours::command(place);
+    let interval = format!("{}ms", SCAN_INTERVALS[usize::from(scale.is_full)].as_millis());
+    command.args(OPTIONS).args(["--scan-interval", &interval]).args(textfile(place));
+    command
 }
 
 /// The option for the file of metrics, and its path.

@@ -13,7 +13,6 @@ mod site;
 mod situations;
 mod tree;
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::{Place, bare, err, has, json_lines, out};
+use crate::harness::{Place, bare, err, json_lines, out};
 use contents::Content;
 use look::{GOLDEN, assert_says};
 use site::Ground;
@@ -162,28 +161,6 @@ fn goes_on_elsewhere(fixture: &Fixture, contents: &[Content]) {
     assert!(relocated.status.success(), "{}", err(&relocated));
     let after = go_on::go_on(&place, &[], contents);
     assert_says(&after, &fixture.expected()["after"], "after, elsewhere");
-}
-
-/// Why: what a situation shows is frozen at the next release only, and must not have broken by then.
-#[test]
-fn situations_that_no_version_has_yet_go_on() {
-    let frozen: BTreeSet<String> = all().into_iter().map(|fixture| fixture.name).collect();
-    let new: Vec<_> = situations::all().filter(|situation| !frozen.contains(situation.name)).collect();
-    if new.is_empty() || !has("strace") || !has("python3") {
-        return;
-    }
-    let dir = tempfile::Builder::new().prefix("csv-ingestor-test-").tempdir().unwrap();
-    let unreleased = |name: &str| {
-        let version = "unreleased".to_owned();
-        Fixture { version, name: name.to_owned(), path: dir.path().join(name) }
-    };
-    let ground = Ground::take();
-    for situation in new {
-        println!("{}: {}", situation.name, situation.what);
-        let fixture = unreleased(situation.name);
-        make::make(&ground, situation, &fixture.version, &fixture.path);
-        is_rebuilt(&fixture, &fixture.contents());
-    }
 }
 
 /// The new journal knows exactly the contents that the manifests list.

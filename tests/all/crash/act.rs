@@ -189,7 +189,10 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::DeleteDuplicates => {
             delete_duplicates(upstream);
         }
-        Act::Dir(act) => dirs::perform(*act, upstream, model),
+        Act::Dir(act) => {
+            model.moved_dirs = true;
+            dirs::perform(*act, upstream, model);
+        }
         _ => unreachable!("{act:?} is an act of an upstream"),
     }
 }
