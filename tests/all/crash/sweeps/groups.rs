@@ -235,7 +235,7 @@ fn a_group_file_that_was_set_aside_is_found_in_a_renamed_directory() {
 #[test]
 fn directories_of_groups_are_renamed_at_every_operation() {
     let dirs = [DirAct::Rename(0, 4), DirAct::Rename(1, 5)];
-    sweep("groups, directories", operations([in_directories()]), 400, |scenario, operation, op| {
+    sweep("groups, directories", operations([in_directories()]), 250, |scenario, operation, op| {
         let mut states = 0;
         for (index, act) in (0..).zip(dirs.map(Act::Dir)) {
             let mut stops = vec![Stop::Cut(operation + 1 + (operation + index * 7) % 40)];
