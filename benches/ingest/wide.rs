@@ -40,6 +40,8 @@ const ONE_WATCH: &str = r#"echo 1 > /proc/sys/user/max_inotify_watches && exec "
 /// What one start has shown.
 struct Seen {
     scan_seconds: f64,
+    /// The longest of the scans that new files have waited for.
+    slowest_seconds: f64,
     peak_bytes: u64,
     /// The times of the new files, each from its drop to its line.
     drops_ms: Vec<f64>,
@@ -117,8 +119,10 @@ fn scanned(scale: &Scale, text: String, place: &Place) -> Line {
     let seen = look(daemon, place, scale.dirs[1] - 1, 0..DROPS[1]);
     assert!(seen.misses_watches, "the limit of watches is not in force");
     let longest = seen.drops_ms.iter().fold(0.0, |most: f64, ms| most.max(*ms)) / 1000.0;
-    let most = SCAN_INTERVALS[usize::from(scale.is_full)].as_secs_f64() + seen.scan_seconds;
-    let line = Line::new(text, format!("{longest:.1} s")).other(format!("a scan takes {:.1} s", seen.scan_seconds));
+    let interval = SCAN_INTERVALS[usize::from(scale.is_full)].as_secs_f64();
+    let most = interval + seen.slowest_seconds;
+    let line = Line::new(text, format!("{longest:.1} s"));
+    let line = line.other(format!("scans take up to {:.1} s, {interval} s apart", seen.slowest_seconds));
     line.target(format!("<= {most:.1} s"), longest <= most)
 }
 
@@ -128,17 +132,26 @@ fn look(start: impl Fn(&Place) -> Daemon, place: &Place, last: u64, numbers: std
     let _ = fs::remove_file(&textfile);
     let daemon = start(place);
     let begun = Instant::now();
-    let value = || metric(Path::new(&textfile), "csv_ingestor_last_scan_duration_seconds{");
-    while value().is_none() {
+    let value = |name: &str| metric(Path::new(&textfile), &format!("csv_ingestor_last_scan_{name}_seconds{{"));
+    while value("duration").is_none() {
         assert!(begun.elapsed() < PATIENCE, "the first scan does not end");
         thread::sleep(LOOK_PAUSE * 100);
     }
-    let scan_seconds = value().unwrap();
-    let mut manifest = Manifest::new(place.manifests());
-    let drops_ms = numbers.map(|number| drop_in(place, &dir(place, last), number, &mut manifest)).collect();
-    let (peak_bytes, misses_watches) = (daemon.peak_bytes(), daemon.has_logged("\"watch_limit\""));
+    let (scan_seconds, mut manifest) = (value("duration").unwrap(), Manifest::new(place.manifests()));
+    let (mut drops_ms, mut slowest_seconds) = (Vec::new(), scan_seconds);
+    let misses_watches = daemon.has_logged("\"watch_limit\"");
+    for number in numbers {
+        drops_ms.push(drop_in(place, &dir(place, last), number, &mut manifest));
+        // Without a watch, the scan that has found it is not over.
+        let before = value("timestamp");
+        while misses_watches && value("timestamp") == before {
+            thread::sleep(LOOK_PAUSE * 100);
+        }
+        slowest_seconds = slowest_seconds.max(value("duration").unwrap_or_default());
+    }
+    let peak_bytes = daemon.peak_bytes();
     daemon.stop(place);
-    Seen { scan_seconds, peak_bytes, drops_ms, misses_watches }
+    Seen { scan_seconds, slowest_seconds, peak_bytes, drops_ms, misses_watches }
 }
 
 /// Renames a file and its sidecar into a directory; returns how long it takes until its line can be read.
