@@ -1,10 +1,11 @@
 //! Directories in staging, which upstreams make, rename, remove, take away and replace by links, at every operation.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use csv_ingestor::fs::sim::{Odd, Op};
 use csv_ingestor::journal::record::{DuplicateAction, Validation};
+use csv_ingestor::pipeline::quarantine::reason_path;
 
 use super::fault::{How, fails};
 use super::interference::{Stop, act_at, go_on};
@@ -179,6 +180,12 @@ fn no_reason_is_left_in_a_directory_of_quarantine() {
         let mut play = Play::new(scenario);
         play.run_until(operation, operation % 2 == 0);
         play.kill();
+        // A whole reason whose file is not there yet stays where nothing can be looked at: see docs/files.md.
+        let view = play.view();
+        let is_alone = |path: &PathBuf| !is_hidden(path) && !view.quarantine.keys().any(|of| reason_path(of) == *path);
+        if view.reasons.keys().any(is_alone) {
+            return 0;
+        }
         let dirs = ["d/e", "f/g/h"].map(|dir| Path::new(QUARANTINE).join(dir));
         let fs = play.fs.clone();
         let set_open = |is_open: bool| {
