@@ -231,7 +231,7 @@ impl Settle {
         Some(Reaction { look_again, retry_in: None, abandoned: 0 })
     }
 
-    /// The groups that have waited for longer than `timeout` and were not told yet, and how many have in all.
+    /// The groups that have waited for longer than `timeout` and were not told yet, and how many wait for so long in all.
     pub fn overdue_groups(&mut self, timeout: Duration, now: Duration) -> (Vec<Overdue>, usize) {
         let is_overdue = |watched: &Watched| now.saturating_sub(watched.since) >= timeout;
         let late: Vec<_> =
@@ -244,7 +244,9 @@ impl Settle {
                 told.extend(self.group_status(name, now));
             }
         }
-        (told, late.len())
+        // One that is being hashed or moved is complete.
+        let waiting = late.iter().filter(|name| !self.is_in_flight(name) || self.is_asking(name));
+        (told, waiting.count())
     }
 
     /// What a group lacks; None if its file is not read.

@@ -189,21 +189,28 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::DeleteDuplicates => {
             delete_duplicates(upstream);
         }
-        Act::Dir(act) => dirs::perform(*act, upstream, model),
+        Act::Dir(act) => {
+            model.moved_dirs = true;
+            dirs::perform(*act, upstream, model);
+        }
         _ => unreachable!("{act:?} is an act of an upstream"),
     }
 }
 
-/// The path of a group file.
+/// The path of a group file: from [`IN_TREE`] on, in a directory.
 pub fn group_path(number: u8) -> PathBuf {
-    Path::new(STAGING).join(format!("g{number}.group"))
+    match number.checked_sub(IN_TREE) {
+        Some(name) => dirs::path_of(name).with_extension("group"),
+        None => Path::new(STAGING).join(format!("g{number}.group")),
+    }
 }
 
 fn group(upstream: &mut Upstream<'_>, model: &mut Model, number: u8, members: &[(Name, Body)]) -> PathBuf {
     let hidden = Path::new(STAGING).join(UNFINISHED);
+    dirs::make_parent(upstream, model, &group_path(number));
     let line = |(name, body): &(Name, Body)| {
-        let name = NAMES[usize::from(*name) % NAMES.len()];
-        format!("{}  {name}\n", digest(&content_of(*body)))
+        let path = path_of(*name);
+        format!("{}  {}\n", digest(&content_of(*body)), path.file_name().unwrap().display())
     };
     let text: String = members.iter().map(line).collect();
     upstream.write(&hidden, text.as_bytes()).unwrap();

@@ -24,6 +24,8 @@ pub struct Model {
     torn: BTreeSet<Digest>,
     /// A file that an upstream has open for writing.
     pub writer: Option<Writer>,
+    /// Something happened to a directory.
+    pub moved_dirs: bool,
 }
 
 /// A process that has a file open for writing.
@@ -55,7 +57,7 @@ impl DerefMut for Model {
 impl Model {
     pub fn new(rules: Rules, leases: bool) -> Model {
         let (seen, sent, torn) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Model { promises: Promises::new(rules), leases, seen, sent, torn, writer: None }
+        Model { promises: Promises::new(rules), leases, seen, sent, torn, writer: None, moved_dirs: false }
     }
 
     /// A writer has closed its file: the content must not be lost with a name that the ingestor took away.
@@ -82,6 +84,15 @@ impl Model {
     /// While no file is in flight, the sidecar of this content is replaced by a wrong one.
     pub fn hold_back(&mut self, content: &[u8]) {
         self.released.remove(&super::view::digest(content));
+    }
+
+    /// Files that go back to a directory that was renamed meanwhile are no longer beside their group file: they must be there,
+    /// and their group is not complete.
+    pub fn forgive_split_groups(&mut self, view: &View) {
+        if self.rules.groups && self.moved_dirs {
+            let due = view.due_in_groups();
+            self.must.retain(|digest, _| due.contains(digest) || view.lists(digest) || !view.holds(digest));
+        }
     }
 
     pub fn is_open(&self, path: &Path) -> bool {
