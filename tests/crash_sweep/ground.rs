@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use csv_ingestor::journal::record::{DuplicateAction, Validation};
+use csv_ingestor::journal::record::{DuplicateAction, SameBy, Validation};
 
 use super::case::{Case, Layout, Variant};
 use super::common::promises::{Promises, Rules};
@@ -140,9 +140,18 @@ impl Template {
         let validate = quarantines.then_some(Validation { refuse: true, ..Validation::default() });
         let sidecars = variant == Variant::Sidecar;
         // A killed process loses nothing that it has written, so it does not matter whether upstreams sync.
-        let (staging, unmatched) = (PathBuf::new(), None);
-        let rules =
-            Rules { staging, syncs: true, sidecars, groups: false, duplicates, validate, quarantines, unmatched };
+        let (staging, same_by, unmatched) = (PathBuf::new(), SameBy::default(), None);
+        let rules = Rules {
+            staging,
+            syncs: true,
+            sidecars,
+            groups: false,
+            duplicates,
+            validate,
+            quarantines,
+            same_by,
+            unmatched,
+        };
         let promises = promises(rules, &files);
         Template { files, promises, left, moved }
     }

@@ -1,0 +1,43 @@
+//! Group files, in staging, in a directory, and of a bag.
+
+use std::path::{Path, PathBuf};
+
+use csv_ingestor::fs::sim::Upstream;
+
+use super::{Body, Name, content_of, dirs, path_of};
+use crate::crash::model::Model;
+use crate::crash::places::STAGING;
+use crate::crash::view::{UNFINISHED, digest};
+
+/// The number of the group in the directory `d`, and of the bag. Lower ones are in staging itself.
+pub const IN_DIR: u8 = 3;
+pub const BAG: u8 = 4;
+
+/// The path of a group file.
+pub fn path_of_group(number: u8) -> PathBuf {
+    let name = match number {
+        IN_DIR => format!("d/g{number}.group"),
+        BAG => "bag/manifest-sha256.txt".to_owned(),
+        _ => format!("g{number}.group"),
+    };
+    Path::new(STAGING).join(name)
+}
+
+/// A group file is renamed into place.
+pub fn send(upstream: &mut Upstream<'_>, model: &mut Model, number: u8, members: &[(Name, Body)]) -> PathBuf {
+    let (hidden, path) = (Path::new(STAGING).join(UNFINISHED), path_of_group(number));
+    let dir = path.parent().unwrap();
+    let line = |(name, body): &(Name, Body)| {
+        let member = path_of(*name);
+        let name = member.strip_prefix(dir).unwrap_or_else(|_| panic!("{member:?} is not below {dir:?}"));
+        format!("{}  {}\n", digest(&content_of(*body)), name.display())
+    };
+    let text: String = members.iter().map(line).collect();
+    dirs::make_parent(upstream, model, &path);
+    upstream.write(&hidden, text.as_bytes()).unwrap();
+    if model.rules.syncs {
+        upstream.sync_path(&hidden).unwrap();
+    }
+    upstream.replace(&hidden, &path).unwrap();
+    path
+}
