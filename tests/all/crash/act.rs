@@ -117,7 +117,7 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     model.withdrew |= model.rules.groups && matches!(act, Act::Dir(_));
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
-        Act::Group(number, members) => Some(groups::send(upstream, model, *number, members)),
+        Act::Group(number, members) => Some(groups::send(upstream, model, *number, &named(members))),
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Replace(name, body) => replace(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Rename(from, to) => {
@@ -195,6 +195,10 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::Dir(act) => dirs::perform(*act, upstream, model),
         _ => unreachable!("{act:?} is an act of an upstream"),
     }
+}
+
+fn named(members: &[(Name, Body)]) -> Vec<(PathBuf, String)> {
+    members.iter().map(|(name, body)| (path_of(*name), digest(&content_of(*body)))).collect()
 }
 
 fn replace(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {

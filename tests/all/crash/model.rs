@@ -124,9 +124,8 @@ impl Model {
         Ok(())
     }
 
-    /// A content that is missing now was destroyed by the act; a new one is to be ingested.
-    pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
-        let view = View::of(upstream);
+    /// What the act has put into staging, and what it has taken away: that, the ingestor has not.
+    fn note_sent(&mut self, view: &View) {
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path)) {
             let is_new = self.seen.insert(path.clone(), digest.clone()).as_ref() != Some(digest);
             // Through a name that half a rename has left, an upstream may also write to the file under its other name.
@@ -135,8 +134,13 @@ impl Model {
                 self.sent_again.insert(digest.clone());
             }
         }
-        // What the act has taken away, the ingestor has not.
         self.seen.retain(|path, digest| view.staging.get(path) == Some(digest));
+    }
+
+    /// A content that is missing now was destroyed by the act; a new one is to be ingested.
+    pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
+        let view = View::of(upstream);
+        self.note_sent(&view);
         self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
         let writer = self.writer.as_ref().map(|writer| writer.path.clone());
         let (mut complete, mut unwanted) = (BTreeSet::new(), BTreeSet::new());

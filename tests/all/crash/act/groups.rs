@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::sim::Upstream;
 
-use super::{Body, Name, content_of, dirs, path_of};
+use super::dirs;
 use crate::crash::model::Model;
 use crate::crash::places::STAGING;
-use crate::crash::view::{UNFINISHED, digest};
+use crate::crash::view::{Digest, UNFINISHED};
 
 /// The number of the group in the directory `d`, and of the bag. Lower ones are in staging itself.
 pub const IN_DIR: u8 = 3;
@@ -23,14 +23,13 @@ pub fn path_of_group(number: u8) -> PathBuf {
     Path::new(STAGING).join(name)
 }
 
-/// A group file is renamed into place.
-pub fn send(upstream: &mut Upstream<'_>, model: &mut Model, number: u8, members: &[(Name, Body)]) -> PathBuf {
+/// A group file that names these files, with their contents, is renamed into place.
+pub fn send(upstream: &mut Upstream<'_>, model: &mut Model, number: u8, members: &[(PathBuf, Digest)]) -> PathBuf {
     let (hidden, path) = (Path::new(STAGING).join(UNFINISHED), path_of_group(number));
     let dir = path.parent().unwrap();
-    let line = |(name, body): &(Name, Body)| {
-        let member = path_of(*name);
+    let line = |(member, sum): &(PathBuf, Digest)| {
         let name = member.strip_prefix(dir).unwrap_or_else(|_| panic!("{member:?} is not below {dir:?}"));
-        format!("{}  {}\n", digest(&content_of(*body)), name.display())
+        format!("{sum}  {}\n", name.display())
     };
     let text: String = members.iter().map(line).collect();
     dirs::make_parent(upstream, model, &path);
