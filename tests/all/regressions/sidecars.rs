@@ -8,7 +8,7 @@ use csv_ingestor::journal::record::Validation;
 
 use super::histories::before_first;
 use super::view;
-use crate::crash::act::{self, Act, MALFORMED, content_of, group_path};
+use crate::crash::act::{self, Act, MALFORMED, content_of, path_of_group};
 use crate::crash::model::Model;
 use crate::crash::play::Play;
 use crate::crash::scenario::{MANIFESTS, STAGING, Scenario};
@@ -128,7 +128,7 @@ fn a_new_group_file_is_not_removed_in_place_of_the_old_one() {
         let before = vec![Act::Write(0, 1), Act::Write(1, 3), first];
         let scenario = Scenario { before, odd, ..Scenario::plain("a group file of equal size and mtime") };
         let mut play = Play::new(&scenario);
-        meets(&play, &group_path(0), replaces, |upstream, model| {
+        meets(&play, &path_of_group(0), replaces, |upstream, model| {
             let second = Act::Group(0, vec![(0, 8), (1, 9)]);
             [Act::Write(0, 8), Act::Write(1, 9), second].iter().for_each(|act| act::perform(act, upstream, model));
         });
