@@ -40,6 +40,7 @@ mod start;
 mod syncs;
 mod throughput;
 mod tree;
+mod wide;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ use scale::Scale;
 use table::Table;
 
 /// The rows, by their names on the command line.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "small",
     "sqlite",
     "medium",
@@ -62,6 +63,7 @@ const NAMES: [&str; 16] = [
     "validate",
     "groups",
     "tree",
+    "wide",
     "syncs",
     "million",
     "latency",
@@ -143,6 +145,7 @@ fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: 
             "validate" => throughput::measure_validation(scale, scratch, &mut table),
             "groups" => throughput::measure_groups(scale, scratch, &mut table),
             "tree" => tree::measure(scale, scratch, &mut table),
+            "wide" => wide::measure(scale, scratch, &mut table),
             "syncs" => syncs::measure(scale, scratch, &mut table),
             "million" => million::measure(scale, scratch, &mut table),
             "latency" => latency::measure(scale, scratch, &mut table),

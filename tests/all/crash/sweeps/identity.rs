@@ -15,7 +15,8 @@ use csv_ingestor::pipeline::places::Accepts;
 use super::{READS, is_thorough};
 use crate::crash::act::{Act, IN_TREE, content_of};
 use crate::crash::ingestor::{self, Ended, Nobody};
-use crate::crash::scenario::{Compacts, STAGING, STATE, Scenario, Seldom};
+use crate::crash::scenario::{Compacts, STAGING, STATE, Scenario};
+use crate::crash::seldom::Seldom;
 use crate::crash::view::{View, digest};
 
 /// The content with this number is empty.

@@ -9,7 +9,8 @@ use super::interference::{Stop, act_at, go_on};
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::act::{Act, IN_TREE, MALFORMED};
 use crate::crash::play::Play;
-use crate::crash::scenario::{Compacts, Crashed, HALVES, Phase, Scenario, Seldom};
+use crate::crash::scenario::{Compacts, Crashed, HALVES, Phase, Scenario};
+use crate::crash::seldom::Seldom;
 use crate::crash::view::View;
 use crate::crash::watch::Watch;
 
