@@ -80,10 +80,7 @@ fn work<F: Fs>(
     let mut batch = Batch { files: Vec::new(), bytes: 0, files_max: BATCH_FILES_MAX, in_order: &mut in_order };
     loop {
         heartbeat::step();
-        batch.files_max = match committer.comes_alone(&[]) {
-            true => BATCH_FILES_MAX,
-            false => files_max(batches.metrics.fdatasync_time()),
-        };
+        batch.limit(committer, &batches.metrics);
         if compactor.is_due(committer)? {
             batches.settle(committer)?;
             compactor.begin(committer)?;
@@ -120,10 +117,19 @@ fn work<F: Fs>(
         }
         batches.commit(committer, files)?;
     }
+    let rest = batch.take_files();
+    end(committer, batches, in_order, rest)
+}
+
+/// Commits what is left when all senders are gone.
+fn end<F: Fs>(
+    committer: &mut Committer<F>,
+    batches: &mut Batches<'_, F>,
+    mut in_order: InOrder<F>,
+    mut rest: Vec<HashResult<F>>,
+) -> Result<(), Error> {
     batches.settle(committer)?;
-    let Batch { files, .. } = batch;
     in_order.end();
-    let mut rest = files;
     rest.extend(std::iter::from_fn(|| in_order.pass()));
     while !rest.is_empty() || committer.has_deferred() {
         let batch_reports = committer.commit(std::mem::take(&mut rest))?;
@@ -227,6 +233,14 @@ struct Batch<'a, F: Fs> {
 impl<F: Fs> Batch<'_, F> {
     fn is_full(&self) -> bool {
         self.files.len() >= self.files_max || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Decides how many files it may have. Where batches overlap, they are small.
+    fn limit(&mut self, committer: &Committer<F>, metrics: &Metrics) {
+        self.files_max = match committer.comes_alone(&[]) {
+            true => BATCH_FILES_MAX,
+            false => files_max(metrics.fdatasync_time()),
+        };
     }
 
     /// True if files wait, whether or not there was room for them.

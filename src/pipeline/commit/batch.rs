@@ -12,10 +12,8 @@
 
 use std::path::Path;
 
-use hashbrown::HashSet;
-
+use super::claims::UnderWay;
 use super::gather::group_of;
-use super::plan::Chosen;
 use super::publisher::{Done, Job};
 use super::{Committer, Dropped, Work};
 use crate::fs::Fs;
@@ -24,21 +22,6 @@ use crate::pipeline::quarantine::QuarantineReason;
 use crate::pipeline::warehouse::Published;
 use crate::pipeline::{Error, HashResult, Refused, Report};
 use crate::types::Key;
-
-/// What the files of a batch will have when they are in the warehouse.
-#[derive(Default)]
-pub(super) struct Claims {
-    pub(super) keys: HashSet<Key>,
-    /// Compared as bytes: all of them are built in the same way.
-    pub(super) paths: Chosen,
-}
-
-/// A batch that was planned, and is not done.
-pub(super) struct UnderWay<F: Fs> {
-    pub(super) claims: Claims,
-    /// Duplicates, and what goes to quarantine: cleared at the end.
-    to_clear: Vec<Work<F>>,
-}
 
 impl<F: Fs> Committer<F> {
     /// Takes one batch all the way. Of several files with one content, all but the first wait for the next batch (which

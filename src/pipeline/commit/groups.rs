@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::claims::Chosen;
 use super::gathered::Gathered;
-use super::plan::Chosen;
 use super::{Committer, Dropped, Work};
 use crate::fs::Fs;
 use crate::journal::groups::OpenGroup;

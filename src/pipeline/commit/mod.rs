@@ -11,6 +11,7 @@
 //! - The number of syncs depends on the batches and the directories they touch, never on the number of files.
 
 mod batch;
+mod claims;
 mod clean_up;
 mod duplicates;
 mod gather;
@@ -100,7 +101,7 @@ pub(super) struct Pending<F: Fs> {
     /// it.
     finished: Vec<F::File>,
     /// Batches that are planned and not done, oldest first.
-    under_way: VecDeque<batch::UnderWay<F>>,
+    under_way: VecDeque<claims::UnderWay<Work<F>>>,
     /// Groups of which some files are not hashed yet, or that wait for the next batch.
     groups: gathered::Groups<F>,
 }

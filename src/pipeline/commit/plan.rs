@@ -5,12 +5,10 @@
 //! - Two files of equal content never have the same path: recovery recognizes a file at its path by its content.
 //! - Where the order is kept, nothing overtakes a file that has to wait.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use hashbrown::HashSet;
-
-use super::batch::Claims;
+use super::claims::{Chosen, Claims};
 use super::{Committer, Work};
 use crate::fs::Fs;
 use crate::journal::record::{
@@ -26,9 +24,6 @@ fn work<F: Fs>(id: IngestId, file: HashedFile<F>) -> Work<F> {
     let (name, key) = (file.settled.name, file.settled.identity.key());
     Work { id, name, key, held: Some(file.file), leased: file.leased, there: None }
 }
-
-/// The paths that files of a batch have got in the warehouse.
-pub(super) type Chosen = HashSet<OsString>;
 
 /// The decisions of a batch: what to write and which files to move.
 pub(super) struct BatchPlan<F: Fs> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use csv_ingestor::fs::sim::Upstream;
 use csv_ingestor::types::UnixMillis;
 
-pub use dirs::{DIRS, DirAct, NAMES as NAMES_IN_TREE};
+pub use dirs::{DIRS, DirAct, IN_TREE, NAMES as NAMES_IN_TREE};
 pub use groups::{BAG, IN_DIR, path_of_group};
 
 use super::model::{Model, Writer};
@@ -82,9 +82,6 @@ pub enum Act {
     /// Every file in staging whose content is in the warehouse is removed.
     DeleteDuplicates,
 }
-
-/// Numbers from here on are names below directories.
-pub const IN_TREE: Name = 100;
 
 pub fn path_of(name: Name) -> PathBuf {
     match name.checked_sub(IN_TREE) {

@@ -8,6 +8,9 @@ use csv_ingestor::fs::sim::Upstream;
 use crate::crash::model::Model;
 use crate::crash::places::STAGING;
 
+/// Numbers from here on are names below directories.
+pub const IN_TREE: u8 = 100;
+
 /// Names below directories.
 pub const NAMES: [&str; 9] = [
     "d/a.csv",

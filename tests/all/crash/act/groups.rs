@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::sim::Upstream;
 
-use super::{IN_TREE, dirs};
+use super::dirs::{self, IN_TREE};
 use crate::crash::model::Model;
 use crate::crash::places::STAGING;
 use crate::crash::view::{Digest, UNFINISHED};

@@ -38,15 +38,34 @@ fn by(same_by: SameBy, empty: EmptyFiles) -> Identity {
     Identity { same_by, empty }
 }
 
+/// Nothing is sent before the first run.
+fn unsent(title: &'static str, compacts: Compacts) -> Scenario {
+    let (before, duplicates) = (Vec::new(), DuplicateAction::Remove);
+    Scenario { before, duplicates, compacts, ..Scenario::plain(title) }
+}
+
+/// Their paths in the warehouse must differ also where one is planned while the other is being moved.
+fn in_directories() -> History {
+    let name = by(SameBy::NameAndContent, EmptyFiles::Ingest);
+    History {
+        scenario: Scenario {
+            before: vec![Act::Write(IN_TREE, 9)],
+            seldom: Seldom::relay(4),
+            ..unsent("one name and content in several directories, in overlapping batches", Compacts::Never)
+        },
+        phases: vec![(
+            name,
+            &[("k/a.csv", 1), ("k/l/a.csv", 1), ("m/a.csv", 1), ("n/a.csv", 1), ("n/b.csv", 1), ("o/a.csv", 1)],
+        )],
+        listed: &[("a.csv", 9), ("a.csv", 1), ("a.csv", 1), ("a.csv", 1), ("a.csv", 1), ("b.csv", 1), ("a.csv", 1)],
+        left: (&[], 0),
+    }
+}
+
 fn histories() -> Vec<History> {
     let name = by(SameBy::NameAndContent, EmptyFiles::Ingest);
     let content = Identity::default();
-    let plain = |title, compacts| Scenario {
-        before: Vec::new(),
-        duplicates: DuplicateAction::Remove,
-        compacts,
-        ..Scenario::plain(title)
-    };
+    let plain = unsent;
     let names: Vec<Phase> = vec![
         (name, &[("a.csv", 1), ("b.csv", 1), ("c.csv", 2), ("d.csv", 1)]),
         (name, &[("a.csv", 1), ("e.csv", 1), ("c.csv", 1), ("b.csv", 3)]),
@@ -87,20 +106,7 @@ fn histories() -> Vec<History> {
             listed: &[("a.csv", 1), ("a.csv", 1), ("c.csv", 2), ("d.csv", 1), ("e.csv", 1), ("e.csv", 3), ("e.csv", 3)],
             left: (&[], 0),
         },
-        // Their paths in the warehouse must differ also where one is planned while the other is being moved.
-        History {
-            scenario: Scenario {
-                before: vec![Act::Write(IN_TREE, 9)],
-                seldom: Seldom::relay(4),
-                ..plain("one name and content in several directories, in overlapping batches", Compacts::Never)
-            },
-            phases: vec![(
-                name,
-                &[("k/a.csv", 1), ("k/l/a.csv", 1), ("m/a.csv", 1), ("n/a.csv", 1), ("n/b.csv", 1), ("o/a.csv", 1)],
-            )],
-            listed: &[("a.csv", 9), ("a.csv", 1), ("a.csv", 1), ("a.csv", 1), ("a.csv", 1), ("b.csv", 1), ("a.csv", 1)],
-            left: (&[], 0),
-        },
+        in_directories(),
         History {
             scenario: Scenario { quarantines: true, ..plain("empty files, to quarantine and not", Compacts::Between) },
             phases: vec![

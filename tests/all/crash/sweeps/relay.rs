@@ -9,7 +9,7 @@ use super::interference::{Stop, act_at, go_on};
 use super::{is_thorough, operations, sweep, writes};
 use crate::crash::act::{Act, IN_TREE, MALFORMED};
 use crate::crash::play::Play;
-use crate::crash::scenario::{Compacts, Crashed, HALVES, Phase, Scenario};
+use crate::crash::scenario::{Compacts, Crashed, HALVES, Moment, Phase, Scenario};
 use crate::crash::seldom::Seldom;
 use crate::crash::view::View;
 use crate::crash::watch::Watch;
@@ -23,18 +23,37 @@ fn relayed(name: &'static str) -> Scenario {
     Scenario { before: six(), seldom: Seldom::relay(1), ..Scenario::plain(name) }
 }
 
+fn at(round: u32, phase: Phase, act: Act) -> (Moment, Act) {
+    ((round, phase), act)
+}
+
+/// Files that come while others are on their way.
+fn more() -> Vec<(Moment, Act)> {
+    vec![at(1, Phase::Scan, Act::Write(0, 8)), at(1, Phase::Scan, Act::Write(5, 3))]
+}
+
 fn all() -> Vec<Scenario> {
-    let at = |round, phase, act| ((round, phase), act);
-    // Equal contents in one batch, in the next, and in the one after that.
-    let equal = || (0..).zip([1, 1, 1, 3, 3, 1]).map(|(name, body)| Act::Write(name, body)).collect();
-    let more = || vec![at(1, Phase::Scan, Act::Write(0, 8)), at(1, Phase::Scan, Act::Write(5, 3))];
-    // Files of equal names, in several directories.
-    let below = || (IN_TREE..).zip([1, 3, 2, 4, 6, 5]).map(|(name, body)| Act::Write(name, body)).collect();
+    [of_places(), of_claims(), of_neighbours()].concat()
+}
+
+fn of_places() -> Vec<Scenario> {
     vec![
         relayed("overlapping batches"),
         Scenario { failing: HALVES, acts: more(), ..relayed("overlapping batches, renames in halves") },
         Scenario { cross: true, acts: more(), ..relayed("overlapping batches, across file systems") },
         Scenario { sidecars: true, cross: true, ..relayed("overlapping batches, sidecars, across file systems") },
+        // A sidecar that a file of the next batch needs if it is put back.
+        // What one thread learns of a file system, the other one must know.
+    ]
+}
+
+/// What one batch has, the next one must not take.
+fn of_claims() -> Vec<Scenario> {
+    // Equal contents in one batch, in the next, and in the one after that.
+    let equal = || (0..).zip([1, 1, 1, 3, 3, 1]).map(|(name, body)| Act::Write(name, body)).collect();
+    // Files of equal names, in several directories.
+    let below = || (IN_TREE..).zip([1, 3, 2, 4, 6, 5]).map(|(name, body)| Act::Write(name, body)).collect();
+    vec![
         Scenario {
             before: equal(),
             duplicates: DuplicateAction::Remove,
@@ -52,6 +71,11 @@ fn all() -> Vec<Scenario> {
             acts: more(),
             ..relayed("overlapping batches, names taken")
         },
+    ]
+}
+
+fn of_neighbours() -> Vec<Scenario> {
+    vec![
         Scenario {
             validate: Some(Validation { refuse: true, ..Validation::default() }),
             quarantines: true,
@@ -85,14 +109,12 @@ fn all() -> Vec<Scenario> {
             acts: more(),
             ..relayed("overlapping batches, renames by link")
         },
-        // A sidecar that a file of the next batch needs if it is put back.
         Scenario {
             sidecars: true,
             before: vec![Act::Write(0, 1), Act::Write(6, 3), Act::Write(1, 2), Act::Write(2, 4)],
             seldom: Seldom { by_stem: true, ..Seldom::relay(2) },
             ..relayed("overlapping batches, one sidecar for two files")
         },
-        // What one thread learns of a file system, the other one must know.
         Scenario {
             odd: Odd { renumbers: true, ..Odd::default() },
             sidecars: true,
