@@ -215,3 +215,5 @@ pub const DIRS_PENDING_MAX: usize = 1 << 20;
 pub const NEWS_DIRS_MAX: usize = 1 << 16;
 /// Directories that cannot be read and are remembered, at most.
 pub const UNREAD_DIRS_MAX: usize = 1024;
+/// Directories in quarantine that a start searches for unfinished reasons, at most: that takes about a second.
+pub const QUARANTINE_DIRS_MAX: usize = 1 << 16;

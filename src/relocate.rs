@@ -262,5 +262,5 @@ fn moves<F: Fs>(fs: &F, store: &[u8; 16], index: &Index, now: &Settings) -> Resu
 fn lists_what_is_known<F: Fs>(fs: &F, index: &Index, manifests: &Path) -> Result<bool, journal::Error> {
     let Some((key, original)) = index.any_listed()? else { return Ok(false) };
     let found = read::find(fs, manifests, original.discovered_at, original.ingest_id);
-    Ok(found.is_ok_and(|found| found.iter().any(|(_, listed)| listed.key() == key)))
+    Ok(found.is_ok_and(|found| found.iter().any(|line| line.listed.key() == key)))
 }

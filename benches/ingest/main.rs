@@ -41,6 +41,7 @@ mod start;
 mod syncs;
 mod throughput;
 mod tree;
+mod wide;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ use scale::Scale;
 use table::Table;
 
 /// The rows, by their names on the command line.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "small",
     "peers",
     "medium",
@@ -63,6 +64,7 @@ const NAMES: [&str; 16] = [
     "validate",
     "groups",
     "tree",
+    "wide",
     "syncs",
     "million",
     "latency",
@@ -144,6 +146,7 @@ fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: 
             "validate" => throughput::measure_validation(scale, scratch, &mut table),
             "groups" => throughput::measure_groups(scale, scratch, &mut table),
             "tree" => tree::measure(scale, scratch, &mut table),
+            "wide" => wide::measure(scale, scratch, &mut table),
             "syncs" => syncs::measure(scale, scratch, &mut table),
             "million" => million::measure(scale, scratch, &mut table),
             "latency" => latency::measure(scale, scratch, &mut table),

@@ -63,11 +63,28 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with additional options, and waits until it is ready.
     pub fn start(place: &Place, options: &[&str]) -> Daemon {
+        Daemon::spawn(command(place).args(options), place)
+    }
+
+    /// Starts it by this command, and waits until it is ready.
+    pub fn spawn(command: &mut Command, place: &Place) -> Daemon {
         let log = File::create(place.log()).unwrap();
-        let process = Process::start(command(place).args(options).stderr(log)).unwrap();
+        let process = Process::start(command.stderr(log)).unwrap();
         let daemon = Daemon { process, log: place.log() };
         daemon.await_lines(1, STARTED);
         daemon
+    }
+
+    /// True if the log has a line with this text.
+    pub fn has_logged(&self, text: &str) -> bool {
+        fs::read_to_string(&self.log).unwrap().contains(text)
+    }
+
+    /// The largest amount of memory that it has had.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        line.unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Waits until the whole log contains this many lines with this text.

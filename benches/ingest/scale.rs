@@ -13,6 +13,8 @@ pub struct Scale {
     pub peers: Set,
     /// The numbers of staged files, in ascending order, for the measurement that depends on them.
     pub staged: [u64; 3],
+    /// The numbers of directories, in ascending order, for the measurement that depends on them.
+    pub dirs: [u64; 2],
     /// Files whose time to the manifest is measured.
     pub samples: u64,
     /// Duplicates that stay in staging.
@@ -37,6 +39,7 @@ pub const FULL: Scale = Scale {
     large: Set { count: 8, bytes: 512 << 20 },
     peers: Set { count: 2_000, bytes: 1 << 10 },
     staged: [10_000, 100_000, 1_000_000],
+    dirs: [10_000, 100_000],
     samples: 1_000,
     duplicates: 100_000,
     rest: Duration::from_secs(15),
@@ -55,6 +58,7 @@ pub const QUICK: Scale = Scale {
     large: Set { count: 2, bytes: 4 << 20 },
     peers: Set { count: 20, bytes: 1 << 10 },
     staged: [50, 100, 300],
+    dirs: [20, 200],
     samples: 30,
     duplicates: 200,
     rest: Duration::from_millis(500),

@@ -55,7 +55,12 @@ impl Hints {
 
     /// True if nothing is missed, so that scans are only a second check.
     pub(super) fn hears_all(&self) -> bool {
-        self.hears_all && !self.watched.as_ref().is_some_and(Watched::misses)
+        self.hears_all && !self.misses()
+    }
+
+    /// True if there are directories that are not watched.
+    pub(super) fn misses(&self) -> bool {
+        self.watched.as_ref().is_some_and(Watched::misses)
     }
 
     /// Watches the directories that a scan enters.

@@ -260,6 +260,7 @@ impl Intake {
                     self.schedule.deadline = self.schedule.window.map(|window| now + window);
                 }
             }
+            self.scan_what_is_unwatched(now);
         } else if !self.scanner.is_scanning() && self.schedule.next_scan.is_some_and(|next| next <= now) {
             (self.schedule.scan_took, self.schedule.next_scan) = (Duration::ZERO, None);
             let begun = self.check_input()?.map_or_else(|| self.scanner.begin(&mut self.settle), Err);
@@ -272,6 +273,13 @@ impl Intake {
             self.schedule.next_metrics = now + self.schedule.metrics_interval;
         }
         Ok(())
+    }
+
+    /// If a directory could not be watched since the last scan, the pause until the next one was chosen as if all were.
+    fn scan_what_is_unwatched(&mut self, now: Duration) {
+        if let Some(interval) = self.schedule.scan_interval.filter(|_| self.hints.misses()) {
+            self.schedule.next_scan = self.schedule.next_scan.map(|next| next.min(now + interval));
+        }
     }
 
     /// Publishes the lengths of the queues.

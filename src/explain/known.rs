@@ -11,7 +11,7 @@ use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
 use crate::journal::report::{FileReport, JournalReport};
 use crate::pipeline::manifest::json_path;
-use crate::pipeline::manifest::read;
+use crate::pipeline::manifest::read::{self, Found};
 use crate::pipeline::quarantine::{REASON_KEYS, REASON_SUFFIX, reason_path};
 use crate::types::IngestId;
 
@@ -53,9 +53,11 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
         return Ok(answer);
     }
     let found = read::find(context.fs, &settings.manifests, entry.created_at, entry.id)?;
-    let line = found.into_iter().find(|(_, listed)| Some(listed.sha256) == entry.sha256());
+    let line = found.into_iter().find(|line| Some(line.listed.sha256) == entry.sha256());
     Ok(match line {
-        Some((place, _)) => answer.with_path("manifest", &place.manifest).with("manifest_line", place.number),
+        Some(Found { place, group, .. }) => {
+            answer.with_path("manifest", &place.manifest).with("manifest_line", place.number).with("group", group)
+        }
         None => answer.with("manifest", "its line was not found: csv-ingestor audit searches all manifests"),
     })
 }

@@ -171,20 +171,19 @@ impl Watched {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A scan begins: directories that could not be watched are tried again.
+    /// A scan begins.
     pub fn begin_scan(&self) {
         let mut table = self.table();
         (table.scan, table.is_full) = (table.scan.wrapping_add(1), false);
     }
 
-    /// Watches the directory that `reach` leads to, which is `path` below staging.
+    /// Watches the directory that `reach` leads to, which is `path` below staging. At the kernel's limit each directory is
+    /// tried nevertheless: one that is watched already needs no further watch and must count as entered, and a watch may
+    /// have become free.
     pub fn enter(&mut self, path: &Arc<Path>, reach: &Path) {
         let table = self.table.clone();
         // Held while the watch is added: the other thread must know the path when its first event comes.
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.is_full {
-            return;
-        }
         match self.watches.add(reach, mask()) {
             Ok(watch) => {
                 let (number, scan) = (watch.get_watch_descriptor_id(), table.scan);

@@ -15,6 +15,7 @@ pub mod places;
 pub mod play;
 mod random;
 pub mod scenario;
+mod seldom;
 mod sweeps;
 mod turns;
 pub mod view;

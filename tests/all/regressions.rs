@@ -2,6 +2,7 @@
 
 mod histories;
 mod others;
+mod sidecars;
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;

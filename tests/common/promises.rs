@@ -3,7 +3,7 @@
 //!
 //! - P2: a content that an upstream left whole in staging is at every moment in staging or at a final name in the warehouse.
 //!   If its upstream made it durable, this holds for the disk alone, too.
-//! - P1: no content is listed twice, and each listed file exists with the right bytes: at every moment, and on the disk
+//! - P1: no content (or where names count, no name and content) is listed twice, and each listed file exists with the right bytes: at every moment, and on the disk
 //!   alone after a power cut. After each recovery no content is at two names in the warehouse.
 //! - An ingest id belongs to one content for ever, and a content that was reported as ingested stays ingested.
 //! - A content that cannot be ingested and was durable in staging is at every moment in staging or in quarantine; at the end
@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use csv_ingestor::journal::record::{DuplicateAction, Profile, Validation};
+use csv_ingestor::journal::record::{DuplicateAction, Profile, SameBy, Validation};
 use csv_ingestor::pipeline::csv::Profiler;
 use csv_ingestor::pipeline::quarantine::reason_path;
 
@@ -34,6 +34,8 @@ pub struct Rules {
     pub duplicates: DuplicateAction,
     pub validate: Option<Validation>,
     pub quarantines: bool,
+    /// By what two files are the same.
+    pub same_by: SameBy,
     /// A name that has no place in the warehouse's layout.
     pub unmatched: Option<&'static str>,
 }
@@ -130,7 +132,8 @@ impl Promises {
         for line in &view.lines {
             let there = view.warehouse.get(&line.warehouse_path);
             ensure!(there == Some(&line.sha256), "listed, and not in the warehouse: {line:?}, but {there:?}");
-            ensure!(contents.insert(&line.sha256), "a content is listed twice: {line:?}");
+            ensure!(contents.insert((&line.name, &line.sha256)), "a content is listed twice: {line:?}");
+            ensure!(line.name.is_some() == self.names_count(), "with a name that counts, or not: {line:?}");
             ensure!(ids.insert(line.ingest_id), "an id is listed twice: {line:?}");
             self.is_as_the_line_says(line)?;
             let known = self.listed.get(&line.ingest_id);
@@ -156,23 +159,52 @@ impl Promises {
     pub fn is_wanted(&mut self, view: &View, path: &Path, digest: &Digest) -> bool {
         let is_released = match (self.rules.sidecars, self.rules.groups) {
             (true, _) => view.is_released(path, digest),
-            (_, true) => view.due_in_groups().contains(digest),
+            (_, true) => {
+                let refused = self.refused(view);
+                view.due_files(&refused, self.names_count()).contains(&(path.to_owned(), digest.clone()))
+            }
             _ => true,
         };
         let is_released = is_released && self.rules.unmatched.is_none_or(|name| !path.ends_with(name));
-        let Some(validate) = self.rules.validate else { return is_released };
+        is_released && !self.is_refused(view, path, digest)
+    }
+
+    /// True for a malformed file where these are refused.
+    fn is_refused(&mut self, view: &View, path: &Path, digest: &Digest) -> bool {
+        let Some(validate) = self.rules.validate else { return false };
         let profile = self.profiles.entry(digest.clone()).or_insert_with(|| {
             let content = &view.staged_contents[path];
             let mut profiler = Profiler::of(b"a.csv", &validate, content.len() as u64).unwrap();
             profiler.feed(content);
             profiler.finish()
         });
-        is_released && (profile.fault.is_none() || !validate.refuse)
+        validate.refuse && profile.fault.is_some()
+    }
+
+    /// The contents in staging that are malformed where such files are refused.
+    pub fn refused(&mut self, view: &View) -> BTreeSet<Digest> {
+        let staged = view.staged().filter(|(path, _)| is_data(path));
+        staged.filter(|(path, digest)| self.is_refused(view, path, digest)).map(|(_, digest)| digest.clone()).collect()
+    }
+
+    /// True if two files with one content and different names are not the same.
+    pub fn names_count(&self) -> bool {
+        self.rules.same_by == SameBy::NameAndContent
+    }
+
+    /// True if a file with this path in staging and this content has a line, or another file that is the same.
+    pub fn is_listed(&self, view: &View, path: &Path, digest: &Digest) -> bool {
+        let name = path.strip_prefix(&self.rules.staging).unwrap_or(path);
+        let is_it = |known: &String| !self.names_count() || Path::new(known) == name;
+        view.lines.iter().any(|line| line.sha256 == *digest && line.name.as_ref().is_none_or(is_it))
     }
 
     /// No content is at two names in the warehouse. This holds at every moment if no upstream changes files while they are
-    /// being ingested.
+    /// being ingested. Where names count, only lines tell which is which.
     pub fn once(&self, view: &View) -> Verdict {
+        if self.names_count() {
+            return Ok(());
+        }
         let mut places: BTreeMap<&Digest, &PathBuf> = BTreeMap::new();
         for (path, digest) in &view.warehouse {
             let other = places.insert(digest, path);
@@ -218,9 +250,9 @@ impl Promises {
             ensure!(is_due || self.strangers.contains(digest), "no sidecar has released {}", path.display());
             ensure!(known, "no upstream wrote {}: {digest}", path.display());
         }
-        let listed: BTreeSet<&Digest> = view.lines.iter().map(|line| &line.sha256).collect();
-        for digest in warehouse.iter().filter(|digest| !self.strangers.contains(**digest)) {
-            ensure!(listed.contains(digest), "in the warehouse, and not listed: {digest}");
+        let listed: BTreeSet<&PathBuf> = view.lines.iter().map(|line| &line.warehouse_path).collect();
+        for (path, digest) in view.warehouse.iter().filter(|(_, digest)| !self.strangers.contains(*digest)) {
+            ensure!(listed.contains(path), "in the warehouse, and not listed: {}, {digest}", path.display());
         }
         ensure!(view.copies.is_empty(), "copies were left over: {:?}", view.copies);
         for (path, digest) in &view.duplicates {
@@ -232,7 +264,8 @@ impl Promises {
             );
         }
         if self.rules.groups && !self.withdrew {
-            view.groups_are_done()?;
+            let refused = self.refused(view);
+            view.groups_are_done(&refused, self.names_count())?;
         }
         self.in_quarantine(view)?;
         self.left_in_staging(view, &warehouse)
@@ -302,7 +335,11 @@ impl Promises {
             // A kept duplicate is recognized by its inode. So it is not checked again when only its sidecar becomes wrong,
             // nor when a power cut tears its unsynced bytes. A power cut may also empty an unsynced sidecar, which then
             // releases its file.
-            let is_known = self.lossy || !self.rules.syncs || warehouse.contains(digest);
+            let is_there = match self.names_count() {
+                true => self.is_listed(view, path, digest),
+                false => warehouse.contains(digest),
+            };
+            let is_known = self.lossy || !self.rules.syncs || is_there;
             if !is_data(path) || !self.is_wanted(view, path, digest) {
                 // An unsynced sidecar that a power cut has emptied may be older than its file, and then releases nothing.
                 let sidecar = view.sidecar(path);
@@ -311,7 +348,9 @@ impl Promises {
                 // The sidecar of a duplicate neither releases nor rejects a file that was later written over the duplicate.
                 let is_used = warehouse.iter().any(|there| view.is_released(path, there));
                 let may_be_kept = self.rules.duplicates == DuplicateAction::Keep && (is_known || is_used);
-                let may_stay = !self.rules.quarantines || !is_data(path) || waits_for_its_sidecar || may_be_kept;
+                // Nothing of a group goes to quarantine, and what belongs to none stays.
+                let is_left = !self.rules.quarantines || self.rules.groups || !is_data(path);
+                let may_stay = is_left || waits_for_its_sidecar || may_be_kept;
                 ensure!(may_stay, "left in staging, and not in quarantine: {name}");
                 continue;
             }
@@ -328,7 +367,7 @@ impl Promises {
 }
 
 /// True if the content is in quarantine because reading it failed.
-fn is_unreadable(view: &View, digest: &Digest) -> bool {
+pub fn is_unreadable(view: &View, digest: &Digest) -> bool {
     let mut there = view.quarantine.iter().filter(|(_, found)| *found == digest);
     there.any(|(path, _)| {
         let reason = view.reasons.get(&reason_path(path)).map(|reason| String::from_utf8_lossy(reason));

@@ -47,6 +47,10 @@ pub struct Line {
     pub ingest_id: u64,
     pub sha256: Digest,
     pub warehouse_path: PathBuf,
+    /// The path in staging.
+    pub path: PathBuf,
+    /// The name that counts, where names do.
+    pub name: Option<String>,
     /// Of a validated file: the number of rows, and what is wrong with it.
     pub profile: Option<(Option<u64>, Option<String>)>,
     /// Of a file of a group.
@@ -139,6 +143,8 @@ fn parse(text: &[u8]) -> Option<Line> {
         ingest_id: value["ingest_id"].as_u64()?,
         sha256: value["sha256"].as_str()?.to_owned(),
         warehouse_path: value["warehouse_path"].as_str()?.into(),
+        path: value["path"].as_str()?.into(),
+        name: value.get("name").and_then(|name| name.as_str()).map(str::to_owned),
         profile: value.get("rows").map(|rows| {
             let reason = value.get("malformed_reason").map(|reason| reason.as_str().unwrap_or_default().to_owned());
             (rows.as_u64(), reason)

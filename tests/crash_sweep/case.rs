@@ -49,8 +49,19 @@ named!(
         Links = "links",
         /// One file is malformed.
         Quarantine = "quarantine",
+        /// Files in directories of two levels; one is malformed, and two are duplicates.
+        Tree = "tree",
+        /// A group, and a bag of which a file has a content of the group.
+        Groups = "groups",
     }
 );
+
+impl Variant {
+    /// One of its files is malformed, and goes to quarantine.
+    pub fn quarantines(self) -> bool {
+        matches!(self, Variant::Quarantine | Variant::Tree)
+    }
+}
 
 named!(
     /// Where the fault strikes: in a thread of a daemon, or in a run.
@@ -108,7 +119,7 @@ pub struct Combination {
 }
 
 /// Starts do not depend on the variant, so they are swept once in each layout.
-const COMBINATIONS: [&str; 27] = [
+const COMBINATIONS: [&str; 35] = [
     "same/keep/once",
     "same/keep/hash-0",
     "same/keep/commit",
@@ -136,6 +147,14 @@ const COMBINATIONS: [&str; 27] = [
     "cross/sidecar/hash-0",
     "cross/sidecar/commit",
     "cross/sidecar/moving",
+    "same/tree/commit",
+    "same/tree/moving",
+    "cross/tree/commit",
+    "same/groups/commit",
+    "same/groups/moving",
+    "same/groups/listing",
+    "cross/groups/commit",
+    "cross/groups/moving",
 ];
 
 impl Combination {

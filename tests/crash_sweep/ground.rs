@@ -1,14 +1,14 @@
 //! Where cases run: directories on one or two file systems, and the files that are staged in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use csv_ingestor::journal::record::{DuplicateAction, Validation};
+use csv_ingestor::journal::record::{DuplicateAction, SameBy, Validation};
 
-use super::case::{Case, Layout, Variant};
+use super::case::{Case, Combination, Layout, Variant};
 use super::common::promises::{Promises, Rules};
 use super::common::skip::skip;
 use super::common::view::{Files, Places, View, digest, is_data, sidecar_of};
@@ -85,6 +85,8 @@ fn csv(tag: &str, rows: usize) -> Vec<u8> {
 }
 
 const MALFORMED: &str = "malformed.csv";
+/// The directory of the bag.
+const BAG: &str = "bag";
 /// Two of the files.
 const DUPLICATES: usize = 2;
 
@@ -102,6 +104,36 @@ fn plain_files() -> BTreeMap<String, Vec<u8>> {
     files.map(|(name, content)| (name.to_owned(), content)).into()
 }
 
+/// The same files, some of them in directories.
+fn files_in_a_tree() -> BTreeMap<String, Vec<u8>> {
+    let place = |name: String| match name.as_str() {
+        "small.csv" | "zz-rows.csv" => format!("north/{name}"),
+        "rows.csv" | "large.csv" => format!("north/2026/{name}"),
+        _ => name,
+    };
+    plain_files().into_iter().map(|(name, content)| (place(name), content)).collect()
+}
+
+/// The same files in a group and in a bag, which share a content.
+fn files_in_groups() -> BTreeMap<String, Vec<u8>> {
+    let of_the_bag = |name: &str| matches!(name, "zz-rows.csv" | "large.csv" | "empty.csv");
+    let place = |name: String| match of_the_bag(&name) {
+        true => format!("{BAG}/data/2026/{name}"),
+        false => name,
+    };
+    let mut files: BTreeMap<_, _> = plain_files().into_iter().map(|(name, content)| (place(name), content)).collect();
+    let (mut group, mut manifest) = (String::new(), String::new());
+    for (name, content) in &files {
+        match name.strip_prefix(BAG) {
+            Some(below) => writeln!(manifest, "{}  {}", digest(content), &below[1..]).unwrap(),
+            None => writeln!(group, "{}  {name}", digest(content)).unwrap(),
+        }
+    }
+    files.insert("close.group".to_owned(), group.into_bytes());
+    files.insert(format!("{BAG}/manifest-sha256.txt"), manifest.into_bytes());
+    files
+}
+
 /// Some are mere markers, some have the checksum.
 fn sidecars_of(files: &BTreeMap<String, Vec<u8>>) -> Vec<(String, Vec<u8>)> {
     let sidecar = |(name, content): (&String, &Vec<u8>)| {
@@ -116,33 +148,42 @@ fn sidecars_of(files: &BTreeMap<String, Vec<u8>>) -> Vec<(String, Vec<u8>)> {
 
 impl Template {
     fn new(variant: Variant) -> Template {
-        let mut files = plain_files();
+        let mut files = match variant {
+            Variant::Tree => files_in_a_tree(),
+            Variant::Groups => files_in_groups(),
+            _ => plain_files(),
+        };
         let duplicates = match variant {
-            Variant::Keep | Variant::Links | Variant::Quarantine => DuplicateAction::Keep,
-            Variant::Remove => DuplicateAction::Remove,
+            Variant::Keep | Variant::Links | Variant::Quarantine | Variant::Groups => DuplicateAction::Keep,
+            Variant::Remove | Variant::Tree => DuplicateAction::Remove,
             Variant::Sidecar => DuplicateAction::Move,
         };
         let (left, moved) = match variant {
-            Variant::Keep | Variant::Links => (DUPLICATES, 0),
+            Variant::Keep | Variant::Links | Variant::Groups => (DUPLICATES, 0),
             Variant::Remove => (0, 0),
             Variant::Sidecar => (0, DUPLICATES),
             // The file, and its reason.
             Variant::Quarantine => (DUPLICATES, 2),
+            Variant::Tree => (0, 2),
         };
         match variant {
             Variant::Sidecar => files.extend(sidecars_of(&files)),
             Variant::Quarantine => {
                 files.insert(MALFORMED.to_owned(), b"id,name\n1\n".to_vec());
             }
+            Variant::Tree => {
+                files.insert(format!("north/2026/{MALFORMED}"), b"id,name\n1\n".to_vec());
+            }
             _ => {}
         }
-        let quarantines = variant == Variant::Quarantine;
+        let quarantines = variant.quarantines();
+        let groups = variant == Variant::Groups;
         let validate = quarantines.then_some(Validation { refuse: true, ..Validation::default() });
         let sidecars = variant == Variant::Sidecar;
         // A killed process loses nothing that it has written, so it does not matter whether upstreams sync.
-        let (staging, unmatched) = (PathBuf::new(), None);
+        let (staging, same_by, unmatched) = (PathBuf::new(), SameBy::default(), None);
         let rules =
-            Rules { staging, syncs: true, sidecars, groups: false, duplicates, validate, quarantines, unmatched };
+            Rules { staging, syncs: true, sidecars, groups, duplicates, validate, quarantines, same_by, unmatched };
         let promises = promises(rules, &files);
         Template { files, promises, left, moved }
     }
@@ -152,7 +193,8 @@ impl Template {
 fn promises(rules: Rules, files: &BTreeMap<String, Vec<u8>>) -> Promises {
     let mut promises = Promises::new(rules);
     let staged_contents: Files = files.iter().map(|(name, content)| (name.into(), content.clone())).collect();
-    let view = View { staged_contents, ..View::default() };
+    let staging = staged_contents.iter().map(|(path, content)| (path.clone(), digest(content))).collect();
+    let view = View { staging, staged_contents, ..View::default() };
     for (path, content) in view.staged_contents.iter().filter(|(path, _)| is_data(path)) {
         let digest = digest(content);
         // A mere marker releases it, too.
@@ -160,7 +202,7 @@ fn promises(rules: Rules, files: &BTreeMap<String, Vec<u8>>) -> Promises {
             promises.released.insert(digest.clone());
         }
         let is_wanted = promises.is_wanted(&view, path, &digest) || promises.released.contains(&digest);
-        assert_eq!(is_wanted, path != Path::new(MALFORMED), "{}", path.display());
+        assert_eq!(is_wanted, !path.ends_with(MALFORMED), "{}", path.display());
         if !promises.may.insert(digest.clone()) {
             promises.sent_again.insert(digest.clone());
         }
@@ -175,8 +217,8 @@ fn promises(rules: Rules, files: &BTreeMap<String, Vec<u8>>) -> Promises {
 
 impl Templates {
     pub fn new() -> Templates {
-        let variants = [Variant::Keep, Variant::Remove, Variant::Sidecar, Variant::Links, Variant::Quarantine];
-        Templates(variants.map(|variant| (variant, Template::new(variant))).into())
+        let variants: BTreeSet<Variant> = Combination::all().into_iter().map(|it| it.variant).collect();
+        Templates(variants.into_iter().map(|variant| (variant, Template::new(variant))).collect())
     }
 }
 
@@ -247,6 +289,8 @@ impl<'a> Site<'a> {
             Variant::Remove => &["--duplicates", "remove"],
             Variant::Sidecar => &["--mode", "sidecar", "--duplicates", "move", "--duplicates-dir", &aside],
             Variant::Quarantine => &["--validate", "csv", "--quarantine", &aside],
+            Variant::Tree => &["--recursive", "--validate", "csv", "--quarantine", &aside, "--duplicates", "remove"],
+            Variant::Groups => &["--recursive", "--mode", "group"],
         };
         options.extend(more.iter().map(|&word| word.to_owned()));
         options
@@ -254,12 +298,18 @@ impl<'a> Site<'a> {
 
     /// Writes the files into this directory.
     pub fn write_files(&self, dir: &Path) {
-        self.template.files.iter().for_each(|(name, content)| std::fs::write(dir.join(name), content).unwrap());
+        for (name, content) in &self.template.files {
+            std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+            std::fs::write(dir.join(name), content).unwrap();
+        }
     }
 
     /// Renames them from that directory into staging, in the order of their names.
     pub fn move_files(&self, from: &Path) {
-        self.template.files.keys().for_each(|name| std::fs::rename(from.join(name), self.staging.join(name)).unwrap());
+        for name in self.template.files.keys() {
+            std::fs::create_dir_all(self.staging.join(name).parent().unwrap()).unwrap();
+            std::fs::rename(from.join(name), self.staging.join(name)).unwrap();
+        }
     }
 
     pub fn view(&self) -> View {

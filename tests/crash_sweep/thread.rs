@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::case::Fault;
+use super::disk::paths_below;
 use super::process::Running;
 use super::trial::{STEP, Trial, read};
 
@@ -84,8 +85,7 @@ impl Trial<'_> {
         if self.case.fault == Fault::EioFromOn && self.logged("file_failed") {
             return true;
         }
-        if std::fs::read_dir(&self.site.staging).unwrap().count() != self.site.left || !self.logged("duplicate_skipped")
-        {
+        if paths_below(&self.site.staging).len() != self.site.left || !self.logged("duplicate_skipped") {
             return false;
         }
         // SIGTERM would cut short a daemon that still waits for room.

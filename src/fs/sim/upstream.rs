@@ -67,7 +67,8 @@ fn gather(state: &State, dir: Place, path: &Path, found: &mut Vec<(PathBuf, Vec<
         match state.node(place)?.kind {
             FileKind::Directory => gather(state, place, &path, found)?,
             FileKind::Symlink => {
-                let target = state.walk(&path, true)?;
+                // A power cut may have taken what a link leads to.
+                let Ok(target) = state.walk(&path, true) else { continue };
                 if state.node(target)?.kind != FileKind::Directory {
                     found.push((path, content(state, target)?));
                 }
@@ -258,7 +259,7 @@ impl<'a> Upstream<'a> {
     }
 
     /// Every file below a directory as programs see it, with its content; the target of a link has the link's path,
-    /// and links to directories are left out.
+    /// and links to directories, or to nothing, are left out.
     pub fn files(&mut self, dir: impl AsRef<Path>) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         self.look(Syscall::Upstream("upstream find"), dir, |state, path| {
             let mut found = Vec::new();

@@ -74,24 +74,6 @@ impl<F: Fs> Committer<F> {
         self.remove_used_sidecar(work, &ingest)
     }
 
-    /// Removes the sidecar, if it is unchanged and no other file needs it; returns one that stays.
-    pub(super) fn remove_used_sidecar(
-        &mut self,
-        work: &Work<F>,
-        ingest: &Ingest,
-    ) -> Result<Option<FileIdentity>, Error> {
-        let Some(sidecar) = &ingest.sidecar else { return Ok(None) };
-        // A removal that an earlier run began is finished: back at its name, the sidecar would look as if it were new.
-        if self.is_needed(ingest, &sidecar.path, &sidecar.identity)?
-            && self.staging.dirs.look(&self.staging.aside_path(work.id, Aside::Sidecar, &sidecar.path)?)?.is_none()
-        {
-            return Ok(Some(sidecar.identity));
-        }
-        let removed = self.remove(work.id, Aside::Sidecar, &sidecar.path, Expected::of(&sidecar.identity), None)?;
-        self.report_refused(&sidecar.path, &removed);
-        Ok(matches!(removed, Removed::Refused(_)).then_some(sidecar.identity))
-    }
-
     pub(in crate::pipeline) fn report_refused(&self, path: &Path, removed: &Removed) {
         if let Removed::Refused(error) = removed {
             let error = format!("cannot be removed: {error}");

@@ -17,8 +17,7 @@ use crate::fs::Fs;
 use crate::journal::groups::OpenGroup;
 use crate::journal::record::{AbandonReason, Group as GroupRecord, KnownMember, Record};
 use crate::pipeline::group::Group;
-use crate::pipeline::staging::names::Aside;
-use crate::pipeline::staging::{Expected, Removed};
+use crate::pipeline::staging::Removed;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report};
 use crate::types::{IngestId, Key, Lsn};
 
@@ -227,11 +226,6 @@ impl<F: Fs> Committer<F> {
 
     fn open_group(&self, lsn: Lsn) -> Option<Arc<OpenGroup>> {
         self.index.groups().find(|group| group.lsn == lsn).cloned()
-    }
-
-    /// Removes a group file, if it is unchanged.
-    pub(in crate::pipeline) fn remove_group_file(&mut self, open: &OpenGroup) -> Result<Removed, Error> {
-        self.remove(IngestId(open.lsn.0), Aside::Sidecar, &open.group.path, Expected::of(&open.group.identity), None)
     }
 }
 

@@ -13,6 +13,7 @@ mod duplicates;
 mod gather;
 mod gathered;
 mod groups;
+mod markers;
 mod move_in;
 mod original;
 mod plan;

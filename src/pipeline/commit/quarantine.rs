@@ -12,10 +12,10 @@ use super::clean_up::Taken;
 use super::{Committer, Work};
 use crate::fs::Syscall;
 use crate::fs::blame::twice;
-use crate::fs::{self, Fs, Stat};
+use crate::fs::{self, DirEntry, FileKind, Fs, Stat};
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Abandoned, Quarantined, Record};
-use crate::limits::FEW_FILES;
+use crate::limits::{FEW_FILES, QUARANTINE_DIRS_MAX, TREE_DEPTH_MAX};
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::digest_of;
 use crate::pipeline::quarantine::{quarantine_name, reason, reason_path};
@@ -178,10 +178,13 @@ impl<F: Fs> Committer<F> {
         }
         // A rename that a crash cut off may have left both names: the old one is removed after the new one is durable.
         self.patiently(|staging| staging.dirs.sync())?;
-        let content = match self.staging.renumbers(there.identity.device) {
-            true => self.readable_content(target)?,
-            false => None,
-        };
+        let renumbers = self.staging.renumbers(there.identity.device);
+        let content = if renumbers { self.readable_content(target)? } else { None };
+        if renumbers && content.is_none() {
+            // Nothing shows whether another file at the old name is this one, so it stays, and is checked like any other.
+            self.resolve_aside(work.id, Aside::Second, &ingest.source_path, None)?;
+            return Ok(Some(Removal::Done));
+        }
         let expected = Expected { identity: &ingest.identity, sha256: content.as_ref() };
         self.resolve_aside(work.id, Aside::Second, &ingest.source_path, Some(expected))?;
         if self.staging.dirs.look(&ingest.source_path)?.is_some_and(|old| old.identity.key() == there.identity.key()) {
@@ -296,27 +299,46 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// Removes unfinished reasons that could not be removed earlier. No ingest is QUARANTINED any more, so none is
-    /// needed.
+    /// Removes unfinished reasons that could not be removed earlier, also in the directories that quarantine has for those
+    /// of staging. No ingest is QUARANTINED any more, so none is needed. The journal does not keep where it has put them:
+    /// a name that has its UUID in it is its own.
     pub(in crate::pipeline) fn remove_leftover_reasons(&mut self) -> Result<(), Error> {
         let Some(path) = self.quarantine.as_ref().map(|quarantine| quarantine.dir.clone()) else { return Ok(()) };
-        let store = self.journal.store();
-        let removed = self.staging.dirs.dir(&path).and_then(|dir| {
-            for entry in self.fs.list(&dir)? {
-                let name = entry?.name;
-                if is_aside(&name, &store, Aside::Reason)
-                    && let Err(error) = self.fs.unlink(&dir, &name)
-                    && !error.is_of_the_place()
-                {
-                    return Err(error);
-                }
-            }
-            Ok(())
-        });
+        let mut dirs_left = QUARANTINE_DIRS_MAX;
+        let removed =
+            self.staging.dirs.dir(&path).and_then(|dir| self.remove_leftover_reasons_in(&dir, 0, &mut dirs_left));
         match removed {
             Err(error) if error.is_of_the_place() => Ok(()),
             removed => Ok(removed?),
         }
+    }
+
+    /// The same in one directory, and below it. Links are not followed, and directories that cannot be read are passed over.
+    fn remove_leftover_reasons_in(&self, dir: &F::Dir, depth: u16, dirs_left: &mut usize) -> fs::Result<()> {
+        let store = self.journal.store();
+        for entry in self.fs.list(dir)? {
+            let DirEntry { name, kind } = entry?;
+            let removed = if is_aside(&name, &store, Aside::Reason) {
+                self.fs.unlink(dir, &name)
+            } else if *dirs_left > 0
+                && depth < TREE_DEPTH_MAX
+                && kind.is_none_or(|kind| kind == FileKind::Directory)
+                // No directory of staging that is entered is hidden.
+                && !name.as_encoded_bytes().starts_with(b".")
+                && let Ok(below) = self.fs.open_subdir(dir, &name)
+            {
+                *dirs_left -= 1;
+                self.remove_leftover_reasons_in(&below, depth + 1, dirs_left)
+            } else {
+                continue;
+            };
+            if let Err(error) = removed
+                && !error.is_of_the_place()
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Removes the reason, and its unfinished file if an earlier run left one. One that exists and cannot be removed ends the

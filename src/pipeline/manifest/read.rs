@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
+use super::group::ListedGroup;
 use super::line::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir};
 use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Open};
@@ -361,9 +362,20 @@ pub struct LinePlace {
     pub number: u64,
 }
 
+/// A line that was looked for.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it is.
+    pub place: LinePlace,
+    /// What it says.
+    pub listed: Listed,
+    /// The group file that has named its file.
+    pub group: Option<String>,
+}
+
 /// The lines with this ingest id in the manifest of the hour of `at`: normally one; several where several ingestors share
 /// the manifests.
-pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<Vec<(LinePlace, Listed)>, Error> {
+pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<Vec<Found>, Error> {
     let manifest = hour_dir(root, at).join(MANIFEST_NAME);
     let mut lines = match Lines::open(fs, &manifest, 0) {
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
@@ -371,9 +383,12 @@ pub fn find<F: Fs>(fs: &F, root: &Path, at: UnixMillis, id: IngestId) -> Result<
     };
     let mut found = Vec::new();
     while let Some(line) = lines.next_line()? {
-        let number = line.number;
-        let listed = line.parse().ok().filter(|listed| listed.ingest_id == id);
-        found.extend(listed.map(|listed| (LinePlace { manifest: manifest.clone(), number }, listed)));
+        let Some(listed) = line.parse().ok().filter(|listed| listed.ingest_id == id) else { continue };
+        let group = match line.text {
+            Text::Whole(text) => ListedGroup::of(text).map(|group| group.name),
+            _ => None,
+        };
+        found.push(Found { place: LinePlace { manifest: manifest.clone(), number: line.number }, listed, group });
     }
     Ok(found)
 }
@@ -464,7 +479,7 @@ mod tests {
         let at = UnixMillis(1_795_464_162_965);
         let found = find(&fs, Path::new("/mf"), at, IngestId(6)).unwrap();
         assert_eq!(found.len(), 1);
-        assert_eq!((&*found[0].0.manifest, found[0].0.number), (Path::new(MANIFEST), 2));
+        assert_eq!((&*found[0].place.manifest, found[0].place.number), (Path::new(MANIFEST), 2));
         assert!(find(&fs, Path::new("/mf"), at, IngestId(7)).unwrap().is_empty());
         assert!(find(&fs, Path::new("/mf"), UnixMillis(0), IngestId(6)).unwrap().is_empty());
     }

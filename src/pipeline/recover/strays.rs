@@ -96,6 +96,7 @@ impl<F: Fs> Committer<F> {
     /// The file that the ingest's record intends to be removed; None if that is no longer right.
     fn meant_to_go(&mut self, ingest: &Ingest, what: Aside, aside: &Path) -> Result<Option<FileIdentity>, Error> {
         Ok(match what {
+            Aside::Sidecar if !self.is_spent_aside(ingest, aside)? => None,
             Aside::Sidecar => ingest.sidecar.as_ref().map(|sidecar| sidecar.identity),
             Aside::Source if ingest.state == FileState::Moved => {
                 let sha256 = ingest.target.as_ref().map_or(Sha256([0; 32]), |target| target.sha256);

@@ -22,13 +22,13 @@ impl Settle {
     /// A file is unchanged for the window: why it waits nevertheless. Its groups are checked.
     pub(super) fn waits_for_group(&mut self, name: &Arc<OsStr>) -> WhyNot {
         if !is_group_file(name) {
-            let Some(groups) = self.groups.named.get(name) else { return WhyNot::NoGroup };
-            self.groups.to_check.extend(groups.iter().cloned());
+            let Some(groups) = self.groups.named.get(name).cloned() else { return WhyNot::NoGroup };
+            groups.into_iter().for_each(|group| self.groups.check(group));
             return WhyNot::GroupIncomplete;
         }
         let identity = self.tracked.get(name).map(|tracked| tracked.identity);
         if self.groups.watched.get(name).map(|watched| watched.identity) == identity {
-            self.groups.to_check.insert(name.clone());
+            self.groups.check(name.clone());
         } else {
             self.groups.forget(name);
             if self.groups.watched.len() + self.groups.to_read.len() < GROUPS_WATCHED_MAX {
@@ -68,10 +68,19 @@ impl Settle {
             }
         }
         let (known, scan) = (Vec::new(), self.groups.begun);
-        let watched =
-            Watched { identity, members, since: now, scan, was_asked: false, is_asking: false, known, is_told: false };
+        let watched = Watched {
+            identity,
+            members,
+            since: now,
+            scan,
+            was_asked: false,
+            is_asking: false,
+            known,
+            is_told: false,
+            attempts: 0,
+        };
         self.groups.watched.insert(name.clone(), watched);
-        self.groups.to_check.insert(name.clone());
+        self.groups.check(name.clone());
         None
     }
 
@@ -91,7 +100,7 @@ impl Settle {
     /// Hands out the next complete group of at most `room` files, or a larger one if nothing is in flight. False if there
     /// is none.
     pub fn release_group(&mut self, complete_at: UnixMillis, room: usize) -> bool {
-        while let Some(name) = self.groups.to_check.pop_first() {
+        while let Some((_, name)) = self.groups.to_check.pop_first() {
             let Some(absent) = self.absent(&name) else { continue };
             let Some(watched) = self.groups.watched.get_mut(&name) else { continue };
             let is_known = |absent: &usize| watched.known.get(*absent) == Some(&true);
@@ -102,7 +111,7 @@ impl Settle {
                 continue;
             }
             if !asks && self.in_flight > 0 && watched.members.len() > room {
-                self.groups.to_check.insert(name);
+                self.groups.check(name);
                 return false;
             }
             (watched.scan, watched.was_asked, watched.is_asking) = (self.groups.begun, true, asks);
@@ -142,6 +151,9 @@ impl Settle {
     }
 
     fn hand_out(&mut self, group: Arc<Group>, complete_at: UnixMillis) {
+        if let Some(watched) = self.groups.watched.get_mut(&group.name) {
+            watched.attempts = watched.attempts.saturating_add(1);
+        }
         if group.staged() == 0 {
             self.groups.whole.push(group);
             return;
@@ -202,14 +214,15 @@ impl Settle {
         let gone: Vec<_> =
             self.groups.watched.keys().filter(|name| !self.tracked.contains_key(*name)).cloned().collect();
         gone.iter().for_each(|name| self.groups.forget(name));
-        self.groups.to_check.extend(self.groups.watched.keys().cloned());
+        let all: Vec<_> = self.groups.watched.keys().cloned().collect();
+        all.into_iter().for_each(|name| self.groups.check(name));
     }
 
     /// Takes in the outcome of a file whose group goes on waiting. None if it is another outcome.
     pub(super) fn report_grouped(&mut self, report: &Report, dirty: bool) -> Option<Reaction> {
         let look_again = match &report.outcome {
             Outcome::Known(known) => {
-                self.groups.to_check.insert(report.name.clone());
+                self.groups.check(report.name.clone());
                 let watched = self.groups.watched.get_mut(&report.name)?;
                 watched.is_asking = false;
                 watched.known.clone_from(known);
@@ -217,7 +230,11 @@ impl Settle {
             }
             // It may have been moved and put back: then it has another ctime.
             Outcome::Refused(Refusal::Group) => true,
-            _ => return None,
+            Outcome::Abandoned(_) | Outcome::Refused(_) => return None,
+            _ => {
+                self.groups.recheck(&report.name);
+                return None;
+            }
         };
         if let Some(watched) = self.groups.watched.get_mut(&report.name).filter(|_| look_again) {
             watched.known.clear();
@@ -227,7 +244,7 @@ impl Settle {
         Some(Reaction { look_again, retry_in: None, abandoned: 0 })
     }
 
-    /// The groups that have waited for longer than `timeout` and were not told yet, and how many have in all.
+    /// The groups that have waited for longer than `timeout` and were not told yet, and how many wait for so long in all.
     pub fn overdue_groups(&mut self, timeout: Duration, now: Duration) -> (Vec<Overdue>, usize) {
         let is_overdue = |watched: &Watched| now.saturating_sub(watched.since) >= timeout;
         let late: Vec<_> =
@@ -240,7 +257,9 @@ impl Settle {
                 told.extend(self.group_status(name, now));
             }
         }
-        (told, late.len())
+        // One that is being hashed or moved is complete.
+        let waiting = late.iter().filter(|name| !self.is_in_flight(name) || self.is_asking(name));
+        (told, waiting.count())
     }
 
     /// What a group lacks; None if its file is not read.

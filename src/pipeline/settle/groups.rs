@@ -21,8 +21,9 @@ pub(super) struct Groups {
     pub(super) named: HashMap<Arc<OsStr>, Vec<Arc<OsStr>>>,
     /// Group files that are settled and not read.
     pub(super) to_read: BTreeSet<Arc<OsStr>>,
-    /// Groups of which a file has settled since the last check.
-    pub(super) to_check: BTreeSet<Arc<OsStr>>,
+    /// Groups of which a file has settled since the last check, each with the number of its attempts: of two groups that
+    /// name one file, the one that has failed more often must not take it every time.
+    pub(super) to_check: BTreeSet<(u32, Arc<OsStr>)>,
     /// Groups whose missing members the committer may know.
     pub(super) to_ask: Vec<Arc<Group>>,
     /// Groups without a file in staging: the committer knows all of their contents.
@@ -49,6 +50,8 @@ pub(super) struct Watched {
     /// For each member, whether its content is in the warehouse; empty if that is unknown.
     pub(super) known: Vec<bool>,
     pub(super) is_told: bool,
+    /// How often it was handed out.
+    pub(super) attempts: u32,
 }
 
 /// A group that has been incomplete for too long.
@@ -67,6 +70,20 @@ pub struct Overdue {
 }
 
 impl Groups {
+    /// A member is finished: other groups that name it may be complete by its content.
+    pub(super) fn recheck(&mut self, member: &OsStr) {
+        for group in self.named.get(member).cloned().into_iter().flatten() {
+            self.watched.get_mut(&group).into_iter().for_each(|watched| watched.was_asked = false);
+            self.check(group);
+        }
+    }
+
+    /// The group is to be checked.
+    pub(super) fn check(&mut self, group: Arc<OsStr>) {
+        let attempts = self.watched.get(&group).map_or(0, |watched| watched.attempts);
+        self.to_check.insert((attempts, group));
+    }
+
     pub(super) fn forget(&mut self, group: &OsStr) {
         self.to_read.remove(group);
         let Some(watched) = self.watched.remove(group) else { return };

@@ -54,7 +54,8 @@ impl<F: Fs> Staging<F> {
         let target = self.dirs.dir(to_dir)?;
         Ok(match self.fs.stat_fresh(&target, to_name) {
             Ok(Some(stat)) if stat.kind != FileKind::Regular => Placed::Changed,
-            Ok(Some(stat)) if !stat.identity.same_but_renamed(identity) => {
+            // Where renamed files are renumbered, the same number proves nothing: it may be one that has become free.
+            Ok(Some(stat)) if !stat.identity.same_but_renamed(identity) || self.renumbers(stat.identity.device) => {
                 match stat.identity.same_but_renumbered(identity) {
                     // Another process has given it another name meanwhile, and can write to it by that.
                     true if stat.links > 1 => Placed::Linked,

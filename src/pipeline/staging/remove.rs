@@ -16,15 +16,8 @@ pub struct Expected<'a> {
     /// Its identity. Compared without the ctime, which a rename changes.
     pub identity: &'a FileIdentity,
     /// Its content, if it is known: decides on a device that renumbers renamed files. There an upstream's new file of equal
-    /// size and mtime cannot be told from it otherwise.
+    /// size and mtime cannot be told from it otherwise. What a sidecar says is compared before: see `commit/markers.rs`.
     pub sha256: Option<&'a Sha256>,
-}
-
-impl<'a> Expected<'a> {
-    /// A file whose content is not known: a sidecar.
-    pub fn of(identity: &'a FileIdentity) -> Expected<'a> {
-        Expected { identity, sha256: None }
-    }
 }
 
 /// The result of removing a file.
@@ -141,12 +134,10 @@ impl<F: Fs> Staging<F> {
         there: &FileIdentity,
         expected: Expected<'_>,
     ) -> fs::Result<bool> {
-        if there.same_but_renamed(expected.identity) {
-            return Ok(true);
-        }
         let is_candidate = self.is_same(there, expected.identity);
         match expected.sha256 {
-            Some(sha256) if is_candidate => Ok(self.read(dir, name)? == *sha256),
+            // The same number proves nothing there, either: it may be one that has become free.
+            Some(sha256) if is_candidate && self.renumbers(there.device) => Ok(self.read(dir, name)? == *sha256),
             _ => Ok(is_candidate),
         }
     }

@@ -1,6 +1,7 @@
 //! What other processes on the machine do while the ingestor runs.
 
 mod dirs;
+mod groups;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::time::Duration;
 use csv_ingestor::fs::sim::Upstream;
 use csv_ingestor::types::UnixMillis;
 
-pub use dirs::DirAct;
+pub use dirs::{DIRS, DirAct, NAMES as NAMES_IN_TREE};
+pub use groups::{BAG, IN_DIR, path_of_group};
 
 use super::model::{Model, Writer};
 use super::places::{MANIFESTS, STAGING};
@@ -112,9 +114,10 @@ pub fn perform(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
     let withdraws =
         matches!(act, Act::Dir(_) | Act::Rename(..) | Act::Remove(_) | Act::WrongSidecar(_) | Act::DeleteDuplicates);
     model.withdrew |= model.rules.sidecars && withdraws || matches!(act, Act::Ungroup(_));
+    model.withdrew |= model.rules.groups && matches!(act, Act::Dir(_));
     let synced = match act {
         Act::Write(name, body) => write(upstream, model, &path_of(*name), &content_of(*body)),
-        Act::Group(number, members) => Some(group(upstream, model, *number, members)),
+        Act::Group(number, members) => Some(groups::send(upstream, model, *number, &named(members))),
         Act::Append(name, body) => append(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Replace(name, body) => replace(upstream, model, &path_of(*name), &content_of(*body)),
         Act::Rename(from, to) => {
@@ -174,7 +177,7 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
                 upstream.append(path, if *whole { line.as_bytes() } else { &line.as_bytes()[..300] }).unwrap();
             }
         }
-        Act::Ungroup(number) => drop(upstream.remove(group_path(*number))),
+        Act::Ungroup(number) => drop(upstream.remove(groups::path_of_group(*number))),
         Act::DropCaches => {
             upstream.drop_caches();
         }
@@ -189,29 +192,16 @@ fn happen(act: &Act, upstream: &mut Upstream<'_>, model: &mut Model) {
         Act::DeleteDuplicates => {
             delete_duplicates(upstream);
         }
-        Act::Dir(act) => dirs::perform(*act, upstream, model),
+        Act::Dir(act) => {
+            model.moved_dirs = true;
+            dirs::perform(*act, upstream, model);
+        }
         _ => unreachable!("{act:?} is an act of an upstream"),
     }
 }
 
-/// The path of a group file.
-pub fn group_path(number: u8) -> PathBuf {
-    Path::new(STAGING).join(format!("g{number}.group"))
-}
-
-fn group(upstream: &mut Upstream<'_>, model: &mut Model, number: u8, members: &[(Name, Body)]) -> PathBuf {
-    let hidden = Path::new(STAGING).join(UNFINISHED);
-    let line = |(name, body): &(Name, Body)| {
-        let name = NAMES[usize::from(*name) % NAMES.len()];
-        format!("{}  {name}\n", digest(&content_of(*body)))
-    };
-    let text: String = members.iter().map(line).collect();
-    upstream.write(&hidden, text.as_bytes()).unwrap();
-    if model.rules.syncs {
-        upstream.sync_path(&hidden).unwrap();
-    }
-    upstream.replace(&hidden, group_path(number)).unwrap();
-    group_path(number)
+fn named(members: &[(Name, Body)]) -> Vec<(PathBuf, String)> {
+    members.iter().map(|(name, body)| (path_of(*name), digest(&content_of(*body)))).collect()
 }
 
 fn replace(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &[u8]) -> Option<PathBuf> {
@@ -243,7 +233,8 @@ fn close(upstream: &mut Upstream<'_>, model: &mut Model, more: &[u8]) -> Option<
 
 fn delete_duplicates(upstream: &mut Upstream<'_>) {
     let warehouse: BTreeSet<_> = View::of(upstream).warehouse.into_values().collect();
-    for path in (0..NAMES.len() as u8).map(path_of) {
+    let below = (0..NAMES_IN_TREE.len() as u8).map(|name| IN_TREE + name);
+    for path in (0..NAMES.len() as u8).chain(below).map(path_of) {
         if upstream.read(&path).is_ok_and(|content| warehouse.contains(&digest(&content))) {
             let _ = upstream.remove(&path);
             let _ = upstream.remove(sidecar_of(&path));

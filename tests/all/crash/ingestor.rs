@@ -15,7 +15,7 @@ use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::record::{DuplicateAction, Identity};
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
-use csv_ingestor::pipeline::group;
+use csv_ingestor::pipeline::group::{self, NotRead};
 use csv_ingestor::pipeline::hash::Hasher;
 use csv_ingestor::pipeline::in_order::InOrder;
 use csv_ingestor::pipeline::patience::OnFull;
@@ -68,7 +68,7 @@ pub fn options(scenario: &Scenario, fs: &SimFs, on_full: OnFull) -> Options {
         validate: scenario.validate,
         require_checksum: false,
         layout: scenario.layout(fs),
-        identity: Identity::default(),
+        identity: Identity { same_by: scenario.seldom.same_by, ..Identity::default() },
         quarantine: scenario.quarantine(),
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
@@ -251,7 +251,8 @@ impl<'a> Run<'a> {
     fn find_groups(&mut self, now: Duration) -> Result<(), Error> {
         let staging = self.fs.open_dir(Path::new(STAGING))?;
         while let Some((name, identity)) = self.settle.take_group_to_read() {
-            let read = group::read(self.fs, &staging, &name, &identity);
+            let read = group::read(self.fs, &staging, &name, &identity)
+                .and_then(|members| self.scanner.check_members(members).map_err(NotRead::Faulty));
             self.settle.read_group((&name, identity), read.as_ref().map(Clone::clone), now);
         }
         while self.settle.release_group(self.fs.now(), usize::MAX) {}

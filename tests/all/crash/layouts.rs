@@ -19,11 +19,15 @@ pub enum Layouts {
     Changing,
     /// Three levels, and one name has no place.
     NoMatch,
+    /// Files keep their directories, and at the next start these are above the day.
+    Subdirs,
 }
 
 /// At the start a directory of the warehouse itself is made durable anyway: so three levels come first.
 const CHANGING: [&str; 2] =
     ["ingest_date={ingest_date}/hour={ingest_hour}/kind={kind}", "kind={kind}/ingest_date={ingest_date}"];
+
+const SUBDIRS: [&str; 2] = ["ingest_date={ingest_date}/{subdir}", "{subdir}/ingest_date={ingest_date}"];
 
 impl Layouts {
     /// The layout of the next start.
@@ -32,9 +36,10 @@ impl Layouts {
         let starts = upstream.list(STATE).unwrap_or_default().iter().filter(|name| is_segment(name)).count();
         let (template, pattern) = match self {
             Layouts::Days => return Layout::default(),
-            Layouts::Changing => (CHANGING[starts % CHANGING.len()], "^(?<kind>[a-z])"),
-            Layouts::NoMatch => (CHANGING[0], "^(?<kind>[abd-z])"),
+            Layouts::Changing => (CHANGING[starts % CHANGING.len()], Some("^(?<kind>[a-z])")),
+            Layouts::NoMatch => (CHANGING[0], Some("^(?<kind>[abd-z])")),
+            Layouts::Subdirs => (SUBDIRS[starts % SUBDIRS.len()], None),
         };
-        Layout::new(LayoutRule { template: template.to_owned(), name_pattern: Some(pattern.to_owned()) }).unwrap()
+        Layout::new(LayoutRule { template: template.to_owned(), name_pattern: pattern.map(str::to_owned) }).unwrap()
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use csv_ingestor::fs::sim::{Survival, Upstream, WriterId};
 
 use super::view::{Digest, View, is_data, is_hidden};
+use crate::common::promises::is_unreadable;
 use crate::common::promises::{Promises, Rules};
 pub(super) use crate::common::promises::{Verdict, ensure};
 
@@ -18,12 +19,16 @@ pub struct Model {
     pub leases: bool,
     /// The content at each name in staging after the last act.
     seen: BTreeMap<PathBuf, Digest>,
+    /// Where names count: the names and contents that the ingestor has taken from staging since.
+    taken: BTreeSet<(PathBuf, Digest)>,
     /// Contents that upstreams have put into staging.
     sent: BTreeSet<Digest>,
     /// Contents that a power cut or a failed sync made of unsynced data: they may vanish or stay.
     torn: BTreeSet<Digest>,
     /// A file that an upstream has open for writing.
     pub writer: Option<Writer>,
+    /// Something happened to a directory.
+    pub moved_dirs: bool,
 }
 
 /// A process that has a file open for writing.
@@ -54,8 +59,8 @@ impl DerefMut for Model {
 
 impl Model {
     pub fn new(rules: Rules, leases: bool) -> Model {
-        let (seen, sent, torn) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Model { promises: Promises::new(rules), leases, seen, sent, torn, writer: None }
+        let (seen, taken, sent, torn) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Model { promises: Promises::new(rules), leases, seen, taken, sent, torn, writer: None, moved_dirs: false }
     }
 
     /// A writer has closed its file: the content must not be lost with a name that the ingestor took away.
@@ -84,6 +89,15 @@ impl Model {
         self.released.remove(&super::view::digest(content));
     }
 
+    /// Files that go back to a directory that was renamed meanwhile are no longer beside their group file: they must be there,
+    /// and their group is not complete.
+    pub fn forgive_split_groups(&mut self, view: &View) {
+        if self.rules.groups && self.moved_dirs {
+            let due = view.due_without(&self.refused(view), self.names_count());
+            self.must.retain(|digest, _| due.contains(digest) || view.lists(digest) || !view.holds(digest));
+        }
+    }
+
     pub fn is_open(&self, path: &Path) -> bool {
         self.writer.as_ref().is_some_and(|writer| writer.path == path)
     }
@@ -91,16 +105,38 @@ impl Model {
     /// If anything is missing now, the ingestor has lost it: no other process has acted since the last check.
     pub fn before_act(&mut self, upstream: &mut Upstream<'_>) {
         let view = View::of(upstream);
-        // Names whose file was moved since then no longer hold that content.
-        self.seen.retain(|path, digest| view.staging.get(path) == Some(digest));
+        self.note_taken(&view);
         // A disk that fails may have lost unsynced data, but nothing else.
         let verdict = if self.lossy { self.always_but_unsynced(&view) } else { self.always(&view) };
         verdict.unwrap_or_else(|wrong| panic!("before another process acts: {wrong}"));
     }
 
-    /// A content that is missing now was destroyed by the act; a new one is to be ingested.
-    pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
-        let view = View::of(upstream);
+    /// Names whose file was moved since the last act no longer hold that content, unless it was moved back.
+    fn note_taken(&mut self, view: &View) {
+        let moved = self.seen.extract_if(.., |path, digest| view.staging.get(path) != Some(digest));
+        let moved = moved.filter(|(path, _)| self.promises.names_count() && is_data(path));
+        self.taken.extend(moved);
+        self.taken.retain(|(path, digest)| view.staging.get(path) != Some(digest));
+    }
+
+    /// Nothing that upstreams have written can be lost.
+    pub fn is_sure(&self) -> bool {
+        self.rules.syncs && !self.lossy
+    }
+
+    /// Where names count: whatever the ingestor took from staging is listed under its name at the end.
+    pub fn all_names_are_listed(&mut self, view: &View) -> Verdict {
+        self.note_taken(view);
+        let is_sure = self.rules.syncs && !self.lossy && !self.withdrew;
+        for (path, digest) in self.taken.iter().filter(|_| is_sure) {
+            let is_due = self.must.contains_key(digest) && !is_unreadable(view, digest);
+            ensure!(!is_due || self.is_listed(view, path, digest), "not listed under its name: {}", path.display());
+        }
+        Ok(())
+    }
+
+    /// What the act has put into staging, and what it has taken away: that, the ingestor has not.
+    fn note_sent(&mut self, view: &View) {
         for (path, digest) in view.staged().filter(|(path, _)| is_data(path)) {
             let is_new = self.seen.insert(path.clone(), digest.clone()).as_ref() != Some(digest);
             // Through a name that half a rename has left, an upstream may also write to the file under its other name.
@@ -109,6 +145,13 @@ impl Model {
                 self.sent_again.insert(digest.clone());
             }
         }
+        self.seen.retain(|path, digest| view.staging.get(path) == Some(digest));
+    }
+
+    /// A content that is missing now was destroyed by the act; a new one is to be ingested.
+    pub fn after_act(&mut self, upstream: &mut Upstream<'_>) {
+        let view = View::of(upstream);
+        self.note_sent(&view);
         self.may.extend(view.staged().map(|(_, digest)| digest.clone()));
         let writer = self.writer.as_ref().map(|writer| writer.path.clone());
         let (mut complete, mut unwanted) = (BTreeSet::new(), BTreeSet::new());
@@ -142,6 +185,7 @@ impl Model {
         }
         self.keep_whole_groups(&view, upstream, (&mut complete, &mut unwanted, &mut in_flight));
         self.must.retain(|digest, _| complete.contains(digest) || in_flight.contains(digest));
+        self.taken.retain(|(_, digest)| self.promises.must.contains_key(digest));
         for (digest, is_durable) in &mut self.promises.must {
             // If a file was removed from staging but the disk still has it there, it may vanish at any time.
             let is_there = durable.warehouse.values().any(|found| found == digest);
@@ -161,7 +205,7 @@ impl Model {
     /// In group mode: the contents of the groups that are complete, and whose files do not change, are due. A file in flight
     /// goes back if another one of its group cannot be moved; until then it must not be lost.
     fn keep_whole_groups(
-        &self,
+        &mut self,
         view: &View,
         upstream: &mut Upstream<'_>,
         (complete, unwanted, in_flight): (&mut BTreeSet<Digest>, &mut BTreeSet<Digest>, &mut BTreeSet<&Digest>),
@@ -176,7 +220,8 @@ impl Model {
         shaky.extend(self.writer.iter().map(|writer| writer.before.clone()));
         unwanted.extend(view.warehouse.values().cloned());
         unwanted.retain(|digest| !shaky.contains(digest));
-        let due = view.due_without(&shaky);
+        shaky.extend(self.refused(view));
+        let due = view.due_without(&shaky, self.names_count());
         unwanted.extend(complete.extract_if(.., |digest| !due.contains(digest)));
         in_flight.retain(|digest| due.contains(*digest) || view.lists(digest));
     }
@@ -188,11 +233,7 @@ impl Model {
         self.lossy |= self.writer.take().is_some();
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
-        if self.rules.groups {
-            // A copy that replaced a member's source may be gone, and the group is not complete any more.
-            let due = view.due_in_groups();
-            self.must.retain(|digest, _| due.contains(digest) || view.lists(digest));
-        }
+        self.keep_due_in_groups(&view);
         for (path, digest) in view.staged().filter(|_| self.rules.syncs && !self.lossy) {
             ensure!(self.may.contains(digest) || !is_data(path), "what was synced is torn: {}", path.display());
         }
@@ -212,6 +253,14 @@ impl Model {
         Ok(())
     }
 
+    /// A copy that replaced a member's source may be gone, or what was not synced, and the group is not complete any more.
+    fn keep_due_in_groups(&mut self, view: &View) {
+        if self.rules.groups {
+            let due = view.due_without(&self.refused(view), self.names_count());
+            self.must.retain(|digest, _| due.contains(digest) || view.lists(digest));
+        }
+    }
+
     /// Whatever an unsynced file has become may be ingested like any other, under any name.
     fn note_torn(&mut self, view: &View) {
         let left = view.staging.values().chain(view.duplicates.values()).chain(view.quarantine.values());
@@ -229,6 +278,7 @@ impl Model {
         let view = View::of(upstream);
         self.always_but_unsynced(&view)?;
         self.must.retain(|digest, _| view.holds(digest));
+        self.keep_due_in_groups(&view);
         self.note_torn(&view);
         Ok(())
     }

@@ -164,15 +164,24 @@ impl<'a> Play<'a> {
             Ok(Ended::AtRest) => self.check_the_end(),
             // A file whose sidecar has another checksum is checked again and again.
             Ok(Ended::Waiting) if self.model().has_wrong_sidecars(&self.view()) => self.check_the_end(),
-            Ok(Ended::Waiting) if self.scenario.groups() && self.view().has_incomplete_groups() => self.check_the_end(),
+            Ok(Ended::Waiting) if self.scenario.groups() && self.has_incomplete_groups() => self.check_the_end(),
             Ok(Ended::Waiting) => panic!("{}: it does not come to an end", self.told()),
             Err(error) => panic!("{}: {error}", self.told()),
         }
     }
 
+    fn has_incomplete_groups(&self) -> bool {
+        let (view, mut model) = (self.view(), self.model());
+        let refused = model.refused(&view);
+        view.has_incomplete_groups(&refused, model.names_count())
+    }
+
     fn check_the_end(&self) {
         let view = self.view();
-        let verdict = self.model().at_the_end(&view);
+        let mut model = self.model();
+        model.forgive_split_groups(&view);
+        let verdict = model.at_the_end(&view).and_then(|()| model.all_names_are_listed(&view));
+        drop(model);
         verdict.unwrap_or_else(|wrong| panic!("{}: at the end: {wrong}", self.told()));
         let state = engine::read_state(&self.fs, std::path::Path::new(STATE)).unwrap();
         assert_eq!(state.open().count(), 0, "{}: half done at the end", self.told());

@@ -10,7 +10,6 @@ use csv_ingestor::journal::record::{DuplicateAction, Settings, Validation};
 use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::quarantine::Quarantine;
 use csv_ingestor::pipeline::scan::{NameRules, TreeRules};
-use csv_ingestor::pipeline::settle::order::Order;
 use csv_ingestor::pipeline::sidecar::SidecarNames;
 
 use super::act::{self, Act, MALFORMED};
@@ -20,6 +19,7 @@ use super::view::digest;
 use crate::common::promises::Rules;
 
 pub use super::places::{DUPLICATES, MANIFESTS, QUARANTINE, STAGING, STATE, WAREHOUSE};
+pub use super::seldom::Seldom;
 
 /// A moment in each round of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,34 +87,6 @@ pub struct Scenario {
     pub crashed: Crashed,
 }
 
-/// What few scenarios have.
-#[derive(Clone, Debug, Default)]
-pub struct Seldom {
-    /// Names in the warehouse that are taken by files unknown to the journal.
-    pub strangers: Vec<&'static str>,
-    /// Sidecars are named by stem, so that several files may share one. Their names are the same all the same.
-    pub by_stem: bool,
-    /// How files are arranged in the warehouse.
-    pub layouts: Layouts,
-    /// In which order files are ingested. Hashing ends in the reverse order then.
-    pub order: Option<Order>,
-}
-
-impl Seldom {
-    fn strangers(names: &[&'static str]) -> Seldom {
-        Seldom { strangers: names.to_vec(), ..Seldom::default() }
-    }
-
-    fn layouts(layouts: Layouts) -> Seldom {
-        Seldom { layouts, ..Seldom::default() }
-    }
-
-    /// Files are ingested in this order.
-    pub fn order(order: Order) -> Seldom {
-        Seldom { order: Some(order), ..Seldom::default() }
-    }
-}
-
 /// The operations at which a scenario is crashed.
 #[derive(Clone, Copy, Debug)]
 pub struct Crashed {
@@ -155,7 +127,8 @@ impl Scenario {
 
     /// True if directories in staging are entered: if there are any at the beginning.
     fn is_tree(&self) -> bool {
-        self.before.iter().any(|act| matches!(act, Act::Write(name, _) if *name >= act::IN_TREE))
+        let mut before = self.before.iter();
+        self.seldom.recursive || before.any(|act| matches!(act, Act::Write(name, _) if *name >= act::IN_TREE))
     }
 
     /// The scenarios that are swept.
@@ -459,6 +432,7 @@ impl Scenario {
             duplicates: self.duplicates,
             validate: self.validate,
             quarantines: self.quarantines,
+            same_by: self.seldom.same_by,
             unmatched: (self.seldom.layouts == Layouts::NoMatch).then_some(UNMATCHED),
         }
     }
@@ -466,7 +440,7 @@ impl Scenario {
     /// True if files are ingested in groups: some act sends one.
     pub fn groups(&self) -> bool {
         let mut acts = self.before.iter().chain(self.acts.iter().map(|(_, act)| act));
-        acts.any(|act| matches!(act, Act::Group(..)))
+        self.seldom.groups || acts.any(|act| matches!(act, Act::Group(..)))
     }
 
     /// Quarantine at the first failure: later ones would give the same result. Two reasons count as many, so that both ways

@@ -4,6 +4,7 @@
 //! its MOVED and its file in the warehouse are durable. A reader that follows the manifests never sees a line withdrawn.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Call, Op, Survival, Upstream};
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::lifecycle::FileState;
+use csv_ingestor::types::Key;
 
 use super::model::{Model, Verdict, ensure};
 use super::scenario::{MANIFESTS, QUARANTINE, STAGING, STATE, WAREHOUSE};
-use super::view::View;
+use super::view::{Line, View};
 
 #[derive(Clone, Default)]
 pub struct Watch {
@@ -113,14 +115,14 @@ impl Watch {
         for line in &view.lines {
             let there = disk.warehouse.get(&line.warehouse_path);
             ensure!(there == Some(&line.sha256), "listed before it was durable: {line:?}");
-            ensure!(is_moved(state, line.ingest_id, &line.sha256), "listed before MOVED was durable: {line:?}");
+            ensure!(is_moved(state, line), "listed before MOVED was durable: {line:?}");
         }
         for (path, digest) in &view.warehouse {
             let intended = model.strangers.contains(digest)
                 || state
                     .open()
                     .any(|ingest| ingest.target.as_ref().is_some_and(|target| target.warehouse_path == *path))
-                || original(state, digest).is_some_and(|original| *original.warehouse_path == **path);
+                || is_original(state, view, path, digest);
             ensure!(intended, "in the warehouse before HASHED was durable: {}", path.display());
             ensure!(is_whole(state, path), "in the warehouse before its group was durable: {}", path.display());
         }
@@ -174,11 +176,19 @@ fn is_whole(state: &Index, path: &Path) -> bool {
     group.group.moving.iter().all(|id| state.ingest(*id).is_some())
 }
 
-fn original(state: &Index, digest: &str) -> Option<csv_ingestor::journal::ingest::Original> {
+fn original(state: &Index, name: Option<&String>, digest: &str) -> Option<csv_ingestor::journal::ingest::Original> {
     let sha256 = csv_ingestor::types::Sha256::from_hex(digest.as_bytes())?;
-    state.original(&sha256.into()).unwrap()
+    state.original(&Key::of(name.map(OsStr::new), &sha256)).unwrap()
 }
 
-fn is_moved(state: &Index, id: u64, digest: &str) -> bool {
-    original(state, digest).is_some_and(|original| original.ingest_id.0 == id)
+/// True if the journal has this file as ingested. Where names count, its line tells the name.
+fn is_original(state: &Index, view: &View, path: &Path, digest: &str) -> bool {
+    let line = view.lines.iter().find(|line| line.warehouse_path == path);
+    let original = original(state, line.and_then(|line| line.name.as_ref()), digest);
+    original.is_some_and(|original| *original.warehouse_path == *path)
+}
+
+fn is_moved(state: &Index, line: &Line) -> bool {
+    let original = original(state, line.name.as_ref(), &line.sha256);
+    original.is_some_and(|original| original.ingest_id.0 == line.ingest_id)
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Client, LISTENING, listening};
+use super::{Client, LISTENING, a_moment, listening};
 use crate::bad_input::full::Disk;
 use crate::bad_input::{as_nobody, chmod};
-use crate::harness::{Place, csv, has, is_root, skip, wait_until};
+use crate::harness::{Place, csv, has, is_root, sha256_hex, skip, wait_until};
 
 fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
@@ -329,4 +329,35 @@ fn scrapes_leave_an_idle_ingestor_idle() {
     assert_eq!(syncs(&before), syncs(&after));
     assert_eq!(before.of("commit_seconds_count"), after.of("commit_seconds_count"));
     assert!(daemon.stop().success());
+}
+
+/// Why: an alert watches the groups that do not become complete. Each is told once, and counts until it is complete or its
+/// group file is withdrawn.
+#[test]
+fn overdue_groups_are_counted_until_they_are_complete() {
+    let place = Place::new();
+    let (daemon, client) = listening(&place, &["--mode", "group", "--group-timeout", "300ms"]);
+    assert_eq!(client.metrics().of("groups_overdue"), 0.0);
+    for (group, there, seed, missing) in [("one", "a.csv", 1, "late.csv"), ("two", "b.csv", 3, "never.csv")] {
+        let line = |name: &str, seed| format!("{}  {name}\n", sha256_hex(&csv(seed, 300)));
+        place.stage_whole(there, csv(seed, 300));
+        place.stage_whole(format!("{group}.group"), line(there, seed) + &line(missing, seed + 1));
+    }
+    client.wait_for("groups_overdue", 2.0);
+    daemon.wait_for("group_incomplete", 2);
+    a_moment();
+    assert_eq!(client.metrics().of("groups_overdue"), 2.0);
+    assert_eq!(client.metrics().of("groups_total"), 0.0);
+    place.stage_whole("late.csv", csv(2, 300));
+    client.wait_for("groups_overdue", 1.0);
+    daemon.wait_for("group_ingested", 1);
+    std::fs::remove_file(place.staging.join("two.group")).unwrap();
+    client.wait_for("groups_overdue", 0.0);
+    a_moment();
+    let metrics = client.metrics();
+    assert_eq!((metrics.of("groups_overdue"), metrics.of("groups_total")), (0.0, 1.0));
+    assert_eq!(daemon.events("group_incomplete").len(), 2, "each once");
+    assert!(daemon.stop().success());
+    assert_eq!(place.check_consistent(), 2);
+    assert_eq!(place.staged_names(), ["b.csv"]);
 }

@@ -17,7 +17,7 @@ fn staged(name: &str) -> PathBuf {
 }
 
 /// Runs `act` once, before the first operation that meets the condition. The result says whether that has happened.
-fn before_first(
+pub(super) fn before_first(
     play: &Play<'_>,
     condition: impl Fn(&Call<'_>) -> bool + Send + 'static,
     mut act: impl FnMut(&mut Upstream<'_>) + Send + 'static,

@@ -339,11 +339,25 @@ fn unfinished_reasons_are_removed_at_the_start() {
     let store = segment["store"].as_str().unwrap_or_else(|| panic!("{segment}"));
     let ours = format!(".csv-ingestor-{store}-17-reason");
     let others = [format!(".csv-ingestor-{}-17-reason", "0".repeat(32)), format!(".csv-ingestor-{store}-x-reason")];
-    for name in others.iter().chain([&ours]) {
+    // Also in the directories of those of staging, but not behind a link.
+    let (below, outside) = (dir.join("north/2026"), place.root.path().join("outside"));
+    [&below, &outside].iter().for_each(|dir| std::fs::create_dir_all(dir).unwrap());
+    std::os::unix::fs::symlink(&outside, dir.join("link")).unwrap();
+    for (dir, name) in
+        [&dir, &below, &outside].iter().flat_map(|dir| others.iter().chain([&ours]).map(move |it| (dir, it)))
+    {
         std::fs::write(dir.join(name), "{").unwrap();
     }
     place.once_ok(&options);
-    let mut left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    left.sort();
-    assert_eq!(left, others.map(OsString::from));
+    let left = |dir: &Path| {
+        let mut left: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.retain(|name| name.as_encoded_bytes().starts_with(b"."));
+        left.sort();
+        left
+    };
+    assert_eq!(
+        [left(&dir), left(&below)],
+        [&others, &others].map(|names| names.each_ref().map(OsString::from).to_vec())
+    );
+    assert_eq!(left(&outside).len(), 3, "a link was followed");
 }

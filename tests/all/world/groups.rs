@@ -55,6 +55,9 @@ fn twelve_files_are_ingested_together_with_lines_next_to_each_other() {
     assert!(out(&output).contains("other.csv (no group file names it)"), "{}", out(&output));
     let told = events(&output, "group_ingested");
     assert_eq!((told.len(), &told[0]["group_size"], &told[0]["moved"]), (1, &12.into(), &12.into()), "{told:?}");
+    let explained = place.subcommand(&["explain", "--json", lines[0]["warehouse_path"].as_str().unwrap()]);
+    let explained = json_lines(&out(&explained)).remove(0);
+    assert_eq!((&explained["group"], &explained["manifest_line"]), (&"close.group".into(), &1.into()), "{explained}");
     audit(&place, &AT_ONCE).clean();
 }
 
@@ -291,4 +294,22 @@ fn an_audit_finds_a_group_of_which_lines_are_missing() {
     let audited = audit(&place, &AT_ONCE);
     let kinds: Vec<_> = audited.findings.iter().map(|finding| finding["finding"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"group_incomplete") && kinds.contains(&"not_listed"), "{kinds:?}");
+}
+
+/// Why: with `--once` no scan followed that would have shown that the shared file is in the warehouse by now, and the second
+/// group was reported as incomplete.
+#[test]
+fn two_groups_that_name_one_file_are_both_ingested() {
+    let place = Place::new();
+    close(&place, 3);
+    for (name, members) in [("1.group", [1, 2]), ("2.group", [2, 3]), ("3.group", [3, 1])] {
+        let members = members.map(|number| (format!("{number:02}.csv"), csv(number, 300)));
+        place.stage_whole(name, sums(&members.each_ref().map(|(name, content)| (&**name, &**content))));
+    }
+    let output = once(&place, &[]);
+    assert!(output.status.success(), "{}\n{}", out(&output), err(&output));
+    assert_eq!(place.check_consistent(), 3);
+    assert!(place.staged_names().is_empty(), "{:?}", place.staged_names());
+    let known: Vec<Value> = place.manifest_lines().into_iter().map(|mut line| line["group_known"].take()).collect();
+    assert_eq!(known.iter().filter(|known| !known.is_null()).count(), 1, "{known:?}");
 }

@@ -5,6 +5,7 @@ mod mounts;
 mod moves;
 mod names;
 mod upstreams;
+mod watches;
 
 use std::path::{Path, PathBuf};
 

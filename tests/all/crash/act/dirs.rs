@@ -9,10 +9,20 @@ use crate::crash::model::Model;
 use crate::crash::places::STAGING;
 
 /// Names below directories.
-const NAMES: [&str; 6] = ["d/a.csv", "d/e/b.csv", "d/e/c.csv", "f/a.csv", "f/g/h/d.csv", "d/d.csv"];
+pub const NAMES: [&str; 9] = [
+    "d/a.csv",
+    "d/e/b.csv",
+    "d/e/c.csv",
+    "f/a.csv",
+    "f/g/h/d.csv",
+    "d/d.csv",
+    "bag/data/a.csv",
+    "bag/data/x/b.csv",
+    "bag/data/x/c.csv",
+];
 
 /// The directories that acts rename or remove.
-const DIRS: [&str; 6] = ["d", "d/e", "f", "f/g", "k", "k/l"];
+pub const DIRS: [&str; 8] = ["d", "d/e", "f", "f/g", "k", "k/l", "bag", "bag/data"];
 
 /// Where directories are moved out of staging.
 const ELSEWHERE: &str = "/elsewhere";

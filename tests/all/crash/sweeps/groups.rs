@@ -1,15 +1,18 @@
 //! Groups and crashes: wherever the power is cut, the process is killed, an operation fails, or an upstream acts, all files
 //! of a group are ingested and listed together, or none.
 
-use csv_ingestor::fs::sim::Op;
+use std::path::Path;
+
+use csv_ingestor::fs::sim::{Fault, Op};
 use csv_ingestor::journal::record::DuplicateAction;
 
 use super::fault::{How, fails, recoveries_fail};
 use super::interference::{Stop, act_at, go_on};
 use super::{READS, is_thorough, operations, sweep, writes};
-use crate::crash::act::Act;
+use crate::crash::act::{self, Act, DirAct, IN_TREE};
 use crate::crash::play::Play;
-use crate::crash::scenario::{Compacts, Crashed, HALVES, Phase, Scenario};
+use crate::crash::scenario::{Compacts, Crashed, HALVES, Phase, STAGING, Scenario};
+use crate::crash::view::{View, is_hidden};
 use crate::crash::watch::Watch;
 
 fn group(number: u8, members: &[(u8, u8)]) -> Act {
@@ -69,10 +72,44 @@ fn several() -> Scenario {
     }
 }
 
+/// Groups in two directories, of which one is in the other, and a file in none.
+fn in_directories() -> Scenario {
+    let bodies = [(IN_TREE, 1), (IN_TREE + 5, 3), (IN_TREE + 1, 2), (IN_TREE + 2, 4)];
+    let files = bodies.map(|(name, body)| Act::Write(name, body));
+    let groups =
+        [group(IN_TREE, &[bodies[0], bodies[1]]), group(IN_TREE + 1, &[bodies[2], bodies[3]]), Act::Write(0, 7)];
+    Scenario { before: files.into_iter().chain(groups).collect(), ..thin("groups in directories") }
+}
+
+/// Two groups name one file, with different sums. Why: the first of them took the file each time, and failed; a random
+/// history found that the other one, which was complete, was never tried.
+fn contradicting() -> Scenario {
+    let groups = [group(0, &[(0, 1), (1, 3)]), group(1, &[(1, 4), (2, 2)])];
+    let files = [Act::Write(0, 1), Act::Write(1, 4), Act::Write(2, 2)];
+    Scenario { before: files.into_iter().chain(groups).collect(), ..thin("groups that contradict each other") }
+}
+
+/// The second group is ingested, and the first one waits.
+#[test]
+fn a_group_that_fails_does_not_keep_a_file_from_another_group() {
+    for sent_again in [false, true] {
+        let scenario = Scenario {
+            // The first group's content after all, when the file is free for it.
+            acts: if sent_again { vec![((4, Phase::Scan), Act::Write(1, 3))] } else { Vec::new() },
+            ..contradicting()
+        };
+        let mut play = Play::new(&scenario);
+        play.end();
+        let lines = play.view().lines;
+        let of = |name: &str| lines.iter().filter(|line| line.group.as_ref().unwrap().name == name).count();
+        assert_eq!((of("g0.group"), of("g1.group")), (if sent_again { 2 } else { 0 }, 2), "{lines:?}");
+    }
+}
+
 fn scenarios() -> Vec<Scenario> {
     let kept = again(DuplicateAction::Keep, "a group of known contents, which are kept");
     let removed = again(DuplicateAction::Remove, "a group of known contents, which are removed");
-    vec![plain(), across(), changing(), kept, removed, several()]
+    vec![plain(), across(), changing(), kept, removed, several(), in_directories(), contradicting()]
 }
 
 /// The scenarios end correctly when nothing goes wrong. Each operation is checked.
@@ -83,7 +120,7 @@ fn groups_without_a_crash() {
         let (ended, _) = play.run_watched(Watch::default());
         play.check_ended(ended);
         let lines = play.view().lines;
-        assert!(lines.len() >= 3 && lines.iter().all(|line| line.group.is_some()), "{}: {lines:?}", play.told());
+        assert!(lines.len() >= 2 && lines.iter().all(|line| line.group.is_some()), "{}: {lines:?}", play.told());
         play.end();
     }
 }
@@ -174,6 +211,66 @@ fn an_upstream_acts_on_a_group_at_every_operation() {
             if matches!(op, Op::Rename | Op::Unlink) {
                 let later = operation + 1 + (operation + index) % 7;
                 stops.extend([Stop::Cut(operation + 1), Stop::Killed(operation + 1), Stop::Killed(later)]);
+            }
+            for stop in stops {
+                let mut play = Play::new(scenario);
+                act_at(&mut play, &act, operation);
+                go_on(play, &act, stop);
+                states += 1;
+            }
+        }
+        states
+    });
+}
+
+/// Why: a group file that was set aside has to be found again where its directory is by then, or it stays hidden there.
+#[test]
+fn a_group_file_that_was_set_aside_is_found_in_a_renamed_directory() {
+    let scenario = in_directories();
+    for (nth, dir) in [(1, DirAct::Rename(0, 4)), (2, DirAct::Rename(0, 4)), (2, DirAct::Rename(1, 5))] {
+        for (happened, seed) in [(false, None), (true, None), (false, Some(1)), (false, Some(2)), (true, Some(3))] {
+            let mut play = Play::new(&scenario);
+            let aside = Fault::crash().only(&[Op::Unlink]).under(Path::new(STAGING).join("d")).nth(nth);
+            play.fs.inject(if happened { aside.happened() } else { aside });
+            play.run().unwrap_err();
+            play.fs.clear_faults();
+            let is_aside = |view: &View| view.staging.keys().filter(|path| is_hidden(path)).count();
+            assert_eq!(
+                is_aside(&play.view()),
+                usize::from(!happened),
+                "{}: the test is about a group file",
+                play.told()
+            );
+            match seed {
+                None => play.kill(),
+                Some(seed) => play.cut_power(seed),
+            }
+            play.story.push(format!("{dir:?}"));
+            act::perform(&Act::Dir(dir), &mut play.fs.upstream(), &mut play.model());
+            play.end();
+            let left = play.view().staging;
+            assert_eq!(left.keys().collect::<Vec<_>>(), [&act::path_of(0)], "{}", play.told());
+            assert_eq!(play.view().lines.len(), 4, "{}", play.told());
+        }
+    }
+}
+
+/// Directories with groups in them are renamed before each operation; right before and after a name is moved or removed, the
+/// run is also stopped.
+#[test]
+fn directories_of_groups_are_renamed_at_every_operation() {
+    let dirs = [DirAct::Rename(0, 4), DirAct::Rename(1, 5)];
+    sweep("groups, directories", operations([in_directories()]), 250, |scenario, operation, op| {
+        let mut states = 0;
+        for (index, act) in (0..).zip(dirs.map(Act::Dir)) {
+            let mut stops = vec![Stop::Cut(operation + 1 + (operation + index * 7) % 40)];
+            if matches!(op, Op::Rename | Op::Unlink) {
+                stops.extend([
+                    Stop::AtRest,
+                    Stop::Cut(operation + 1),
+                    Stop::Killed(operation),
+                    Stop::Killed(operation + 1),
+                ]);
             }
             for stop in stops {
                 let mut play = Play::new(scenario);

@@ -1,0 +1,40 @@
+//! What few scenarios have.
+
+use csv_ingestor::journal::record::SameBy;
+use csv_ingestor::pipeline::settle::order::Order;
+
+use super::layouts::Layouts;
+
+/// What few scenarios have.
+#[derive(Clone, Debug, Default)]
+pub struct Seldom {
+    /// Names in the warehouse that are taken by files unknown to the journal.
+    pub strangers: Vec<&'static str>,
+    /// Sidecars are named by stem, so that several files may share one. Their names are the same all the same.
+    pub by_stem: bool,
+    /// How files are arranged in the warehouse.
+    pub layouts: Layouts,
+    /// In which order files are ingested. Hashing ends in the reverse order then.
+    pub order: Option<Order>,
+    /// Directories in staging are entered, also if there are none at the beginning.
+    pub recursive: bool,
+    /// Files are ingested in groups, also if no act of the scenario sends one.
+    pub groups: bool,
+    /// By what two files are the same.
+    pub same_by: SameBy,
+}
+
+impl Seldom {
+    pub fn strangers(names: &[&'static str]) -> Seldom {
+        Seldom { strangers: names.to_vec(), ..Seldom::default() }
+    }
+
+    pub fn layouts(layouts: Layouts) -> Seldom {
+        Seldom { layouts, ..Seldom::default() }
+    }
+
+    /// Files are ingested in this order.
+    pub fn order(order: Order) -> Seldom {
+        Seldom { order: Some(order), ..Seldom::default() }
+    }
+}
