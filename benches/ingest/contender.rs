@@ -1,6 +1,7 @@
 //! Contenders that take turns at the same files.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::floor;
@@ -10,6 +11,7 @@ use crate::place::Place;
 use crate::process::{Ended, Process};
 
 const SQLITE_DESIGN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/ingest/sqlite_design.py");
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/ingest/peers");
 const PYTHON: &str = "python3";
 
 /// One contender.
@@ -26,9 +28,20 @@ pub enum Contender {
     Floor,
     /// The obvious design without an own journal.
     SqliteDesign,
+    /// Another program, or a job as people write it: a script of `peers/`.
+    Peer {
+        script: &'static str,
+        /// False if it loads the rows elsewhere.
+        fills_warehouse: bool,
+    },
 }
 
 impl Contender {
+    /// Whether all files are in the warehouse, and have their lines, when it has ended.
+    pub fn fills_warehouse(self) -> bool {
+        !matches!(self, Contender::Peer { fills_warehouse: false, .. })
+    }
+
     /// Ingests all staged files; returns the seconds from the start of the process to its end.
     pub fn seconds(self, place: &Place) -> f64 {
         match self {
@@ -53,15 +66,16 @@ impl Contender {
                 assert_eq!(code, Some(0), "{command:?}");
                 said.trim().parse().unwrap()
             }
+            Contender::Peer { script, .. } => {
+                let mut command = Command::new(Path::new(PEERS).join(script));
+                command.arg(&place.staging).arg(place.warehouse()).arg(place.manifests()).arg(place.state());
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(place.log()).unwrap());
+                ours::run(&mut command, place).seconds
+            }
         }
     }
 }
 
 fn database(place: &Place) -> PathBuf {
     place.state().join("files.db")
-}
-
-/// Whether the SQLite design can be run.
-pub fn has_python() -> bool {
-    Command::new(PYTHON).arg("--version").output().is_ok_and(|output| output.status.success())
 }

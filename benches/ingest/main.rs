@@ -1,5 +1,5 @@
-//! Compares the real program with its targets, with the least work that the task needs, and with the obvious design
-//! without an own journal: one table.
+//! Compares the real program with its targets, with the least work that the task needs, and with other programs that
+//! do it: one table.
 //!
 //! `cargo bench --bench ingest`; after `--`: `--quick` for a small run that only shows that everything works, `--dir
 //! DIR` for the file system to measure, `--other DIR` for a second one, from which files are ingested into the first,
@@ -36,6 +36,7 @@ mod big;
 mod idle;
 mod latency;
 mod million;
+mod peers;
 mod start;
 mod syncs;
 mod throughput;
@@ -54,7 +55,7 @@ use table::Table;
 /// The rows, by their names on the command line.
 const NAMES: [&str; 17] = [
     "small",
-    "sqlite",
+    "peers",
     "medium",
     "large",
     "cross-small",
@@ -135,8 +136,8 @@ fn run(scale: &Scale, scratch: &Scratch, other: Result<&Scratch, &str>, chosen: 
     for name in NAMES.into_iter().filter(|name| chosen.iter().any(|chosen| chosen == name)) {
         match name {
             "small" | "medium" | "large" => bars.extend(throughput::measure(name, scale, scratch, &mut table)),
-            "sqlite" => {
-                let ratio = throughput::measure_sqlite(scale, scratch, &mut table);
+            "peers" => {
+                let ratio = peers::measure(scale, scratch, &mut table);
                 // The SQLite design's ratio is to the small files: it was measured with the same ones.
                 let small = bars.iter().find(|bar| bar.label == "small").map(|bar| bar.share);
                 let share = small.zip(ratio).map(|(small, ratio)| small / ratio);

@@ -9,8 +9,8 @@ pub struct Scale {
     pub small: Set,
     pub medium: Set,
     pub large: Set,
-    /// For the SQLite design, which takes about a hundred times as long per file.
-    pub sqlite: Set,
+    /// For other programs, which take a hundred times as long per file.
+    pub peers: Set,
     /// The numbers of staged files, in ascending order, for the measurement that depends on them.
     pub staged: [u64; 3],
     /// The numbers of directories, in ascending order, for the measurement that depends on them.
@@ -37,7 +37,7 @@ pub const FULL: Scale = Scale {
     small: Set { count: 20_000, bytes: 1 << 10 },
     medium: Set { count: 2_000, bytes: 100_000 },
     large: Set { count: 8, bytes: 512 << 20 },
-    sqlite: Set { count: 2_000, bytes: 1 << 10 },
+    peers: Set { count: 2_000, bytes: 1 << 10 },
     staged: [10_000, 100_000, 1_000_000],
     dirs: [10_000, 100_000],
     samples: 1_000,
@@ -56,7 +56,7 @@ pub const QUICK: Scale = Scale {
     small: Set { count: 100, bytes: 1 << 10 },
     medium: Set { count: 10, bytes: 100_000 },
     large: Set { count: 2, bytes: 4 << 20 },
-    sqlite: Set { count: 20, bytes: 1 << 10 },
+    peers: Set { count: 20, bytes: 1 << 10 },
     staged: [50, 100, 300],
     dirs: [20, 200],
     samples: 30,

@@ -54,6 +54,11 @@ fn csv() -> Vec<Seed> {
     ];
     let seed = |(name, content): (&str, &[u8])| (name.to_owned(), [&[3, 0], content].concat());
     let mut seeds: Vec<Seed> = files.into_iter().map(seed).collect();
+    // In one piece, and long enough to be read in blocks.
+    let mut blocks = [&b"\0\0id,name\n"[..], &b"12,Ada\n".repeat(15), &b"3,\"A, \nB\"\r\n".repeat(15)].concat();
+    seeds.push(("blocks".to_owned(), blocks.clone()));
+    blocks.extend_from_slice(b"4,Bob,5\n");
+    seeds.push(("blocks-columns".to_owned(), blocks));
     seeds.push(("aside".to_owned(), b"\x03\x81sep=\"\na,,a\n#\"\r\n1,\"\n#\",3\n".to_vec()));
     seeds
 }

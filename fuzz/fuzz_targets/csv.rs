@@ -14,12 +14,16 @@ const HEADER_BYTES_MAX: usize = 16 << 10;
 
 fuzz_target!(|input: &[u8]| {
     let Some(([piece, aside], content)) = input.split_first_chunk::<2>() else { return };
-    // The highest bit selects whether there are quotes; of the other byte, whether there are comments.
+    // The highest bit selects whether there are quotes; of the other byte, whether there are comments. 0 is one piece.
     let quote = (*piece < 0x80).then_some(b'"');
     let comment = (*aside >= 0x80).then_some(b'#');
     let look = Validation { quote, comment, skip_rows: u16::from(*aside % 4), ..Validation::default() };
     let mut profiler = Profiler::of(b"a.csv", &look, content.len() as u64).unwrap();
-    content.chunks(usize::from(*piece & 0x7f).max(1)).for_each(|piece| profiler.feed(piece));
+    let piece_bytes = match usize::from(*piece & 0x7f) {
+        0 => content.len().max(1),
+        bytes => bytes,
+    };
+    content.chunks(piece_bytes).for_each(|piece| profiler.feed(piece));
     let profile = profiler.finish();
     let seen = read(content, &Look { quote, comment, skip_rows: u64::from(look.skip_rows) });
     let fits = |header: &Vec<Vec<u8>>| {

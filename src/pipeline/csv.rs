@@ -5,6 +5,7 @@
 //! - The boundaries between pieces make no difference to a whole file.
 //! - What a `.gz` unpacks to is limited, and so are the time and the memory that it takes.
 
+mod blocks;
 pub mod gzip;
 mod header;
 mod text;

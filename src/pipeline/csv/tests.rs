@@ -1,5 +1,6 @@
 //! Files as people send them, and faulty ones.
 
+mod blocks;
 mod packed;
 
 use super::text::{BARE_QUOTE, BEHIND_A_QUOTE, LONE_CR, NOT_UTF_8, NUL};

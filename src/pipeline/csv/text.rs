@@ -12,6 +12,7 @@
 
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
+use super::blocks::{At, BLOCK_BYTES, Position, Syntax};
 use super::header::Header;
 use crate::journal::record::{CsvFault, Profile, Validation};
 
@@ -23,6 +24,13 @@ const CHARACTER_BYTES_MAX: usize = 4;
 /// A byte is searched for one by one over this distance: for near bytes that is faster than starting a vectorized search.
 const NEAR_BYTES: usize = 32;
 
+/// Text that is read in blocks before it is decided whether that pays.
+const WINDOW_BYTES: usize = 4 << 10;
+/// Long records are read faster with a search for their ends than in blocks.
+const RECORD_BYTES_LONG: u64 = 256;
+/// So much text is read in that way before blocks are tried again.
+const PAUSE_BYTES: usize = 64 << 10;
+
 pub(super) const NUL: &str = "it has a NUL byte: it is UTF-16, or a transfer broke off";
 pub(super) const NOT_UTF_8: &str = "it is not UTF-8";
 const CUT_CHARACTER: &str = "it ends in the middle of a UTF-8 character";
@@ -31,49 +39,19 @@ pub(super) const BEHIND_A_QUOTE: &str = "text follows a closing quote";
 pub(super) const BARE_QUOTE: &str = "a quote is inside an unquoted field";
 const OPEN_QUOTE: &str = "a quote that is opened in this record is never closed";
 
-/// The position of the next byte in a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    /// Before its first field, or between two records.
-    Begin,
-    /// Before the first byte of a further field.
-    Field,
-    /// In a field without quotes.
-    Bare,
-    /// Between quotes.
-    Quoted,
-    /// After a quote inside quotes: the field's end, or half of a doubled quote.
-    Quote,
-    /// After a CR, which ends the record or is alone.
-    Cr,
-    /// In a line that is skipped, or a comment.
-    Aside,
-    /// After a CR in such a line.
-    AsideCr,
-}
-
 /// The text of one file.
 pub(super) struct Text {
-    delimiter: u8,
-    quote: Option<u8>,
-    /// Begins a line that is a comment.
-    comment: Option<u8>,
+    syntax: Syntax,
     /// The last line that is skipped.
     skip_rows: u64,
     /// Bytes that end a run of unquoted text: quotes and line ends.
     ends: [bool; 256],
-    at: At,
+    position: Position,
     /// No byte was fed yet.
     is_new: bool,
     /// The first bytes of a character that the last piece cut off.
     character: Vec<u8>,
     header: Header,
-    /// Delimiters in the current record so far.
-    delimiters: u64,
-    /// The line of the next byte.
-    line: u64,
-    /// The line on which the current record begins; None between two records.
-    begins_at: Option<u64>,
     profile: Profile,
 }
 
@@ -98,18 +76,13 @@ impl Text {
         let mut ends = [false; 256];
         [b'\n', b'\r'].into_iter().chain(quote).for_each(|byte| ends[usize::from(byte)] = true);
         Text {
-            delimiter,
-            quote,
-            comment: look.comment,
+            syntax: Syntax { delimiter, quote, comment: look.comment },
             skip_rows: u64::from(look.skip_rows),
             ends,
-            at: At::Begin,
+            position: Position { at: At::Begin, delimiters: 0, line: 1, begins_at: None },
             is_new: true,
             character: Vec::with_capacity(CHARACTER_BYTES_MAX),
             header: Header::default(),
-            delimiters: 0,
-            line: 1,
-            begins_at: None,
             profile: Profile { rows: Some(0), ..Profile::default() },
         }
     }
@@ -125,6 +98,10 @@ impl Text {
             return;
         }
         let Some(piece) = self.end_character(piece) else { return };
+        // Faster than decoding.
+        if piece.is_ascii() {
+            return self.characters(piece);
+        }
         let (text, error) = match std::str::from_utf8(piece) {
             Ok(_) => (piece, false),
             Err(error) => {
@@ -137,19 +114,19 @@ impl Text {
         };
         self.characters(text);
         if error {
-            self.fail(self.line, NOT_UTF_8);
+            self.fail(self.position.line, NOT_UTF_8);
         }
     }
 
     /// The profile of the whole text.
     pub(super) fn finish(mut self) -> Profile {
-        match self.at {
+        match self.position.at {
             _ if self.has_fault() => {}
-            _ if !self.character.is_empty() => self.fail(self.line, CUT_CHARACTER),
-            At::Cr | At::AsideCr => self.fail(self.line, LONE_CR),
-            At::Quoted => self.fail(self.begins_at.unwrap_or(self.line), OPEN_QUOTE),
+            _ if !self.character.is_empty() => self.fail(self.position.line, CUT_CHARACTER),
+            At::Cr | At::AsideCr => self.fail(self.position.line, LONE_CR),
+            At::Quoted => self.fail(self.position.begins_at.unwrap_or(self.position.line), OPEN_QUOTE),
             // The last line may lack its line end.
-            _ if self.begins_at.is_some() => self.end_record(),
+            _ if self.position.begins_at.is_some() => self.end_record(),
             _ => {}
         }
         self.profile
@@ -168,7 +145,7 @@ impl Text {
                     self.characters(&character);
                 }
                 Err(error) if error.error_len().is_some() => {
-                    self.fail(self.line, NOT_UTF_8);
+                    self.fail(self.position.line, NOT_UTF_8);
                     return None;
                 }
                 Err(_) => {}
@@ -189,28 +166,36 @@ impl Text {
             None => self.records(text),
             Some(at) => {
                 self.records(&text[..at]);
-                self.fail(self.line, NUL);
+                self.fail(self.position.line, NUL);
             }
         }
     }
 
     fn records(&mut self, mut text: &[u8]) {
+        // Blocks are tried when no more than this is left.
+        let mut left = text.len();
         while let Some(first) = text.first().copied()
             && !self.has_fault()
         {
-            text = match self.at {
+            if text.len() <= left && text.len() >= BLOCK_BYTES {
+                let (taken, pause) = self.blocks(&text[..text.len().min(WINDOW_BYTES)]);
+                text = &text[taken..];
+                left = text.len().saturating_sub(pause);
+                continue;
+            }
+            text = match self.position.at {
                 At::Begin if self.is_aside(first) => self.aside(text),
                 At::Begin | At::Field | At::Bare => self.plain(text),
                 At::Quoted => self.quoted(text),
-                At::Quote if Some(first) == self.quote => {
+                At::Quote if Some(first) == self.syntax.quote => {
                     self.keep(&text[..1]);
-                    self.at = At::Quoted;
+                    self.position.at = At::Quoted;
                     &text[1..]
                 }
                 // The field has ended: from here on it is like an unquoted one.
-                At::Quote if [self.delimiter, b'\r', b'\n'].contains(&first) => self.plain(text),
+                At::Quote if [self.syntax.delimiter, b'\r', b'\n'].contains(&first) => self.plain(text),
                 At::Quote => {
-                    self.fail(self.line, BEHIND_A_QUOTE);
+                    self.fail(self.position.line, BEHIND_A_QUOTE);
                     text
                 }
                 At::Aside => self.aside(text),
@@ -220,29 +205,45 @@ impl Text {
                     &text[1..]
                 }
                 At::Cr | At::AsideCr => {
-                    self.fail(self.line, LONE_CR);
+                    self.fail(self.position.line, LONE_CR);
                     text
                 }
             };
         }
     }
 
+    /// Takes whole blocks in which nothing is unusual. Returns the number of bytes that it took, and how many bytes further
+    /// blocks are worth a try.
+    fn blocks(&mut self, window: &[u8]) -> (usize, usize) {
+        // The header's names are kept, and that is done byte by byte.
+        let Some(columns) = self.profile.columns else { return (0, BLOCK_BYTES) };
+        let (taken, records) = self.syntax.take(columns, &mut self.position, window);
+        self.profile.rows = self.profile.rows.map(|rows| rows + records);
+        let is_long = records * RECORD_BYTES_LONG < taken as u64;
+        let pause = match window.len() - taken < BLOCK_BYTES {
+            true if is_long => PAUSE_BYTES,
+            true => 0,
+            false => BLOCK_BYTES,
+        };
+        (taken, pause)
+    }
+
     /// True if the line that begins with this byte belongs to no record.
     fn is_aside(&self, first: u8) -> bool {
-        self.line <= self.skip_rows || self.comment == Some(first)
+        self.position.line <= self.skip_rows || self.syntax.comment == Some(first)
     }
 
     /// Consumes such a line up to and including the next CR or LF. Returns the rest.
     fn aside<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         let Some(end) = memchr2(b'\n', b'\r', text) else {
-            self.at = At::Aside;
+            self.position.at = At::Aside;
             return &text[text.len()..];
         };
         if text[end] == b'\r' {
-            self.at = At::AsideCr;
+            self.position.at = At::AsideCr;
         } else {
-            self.at = At::Begin;
-            self.line += 1;
+            self.position.at = At::Begin;
+            self.position.line += 1;
         }
         &text[end + 1..]
     }
@@ -252,20 +253,20 @@ impl Text {
         let (length, delimiters) = self.run(text);
         let (run, rest) = text.split_at(length);
         if let Some(last) = run.last() {
-            self.begins_at.get_or_insert(self.line);
-            self.delimiters += delimiters;
+            self.position.begins_at.get_or_insert(self.position.line);
+            self.position.delimiters += delimiters;
             self.keep_fields(run);
-            self.at = if *last == self.delimiter { At::Field } else { At::Bare };
+            self.position.at = if *last == self.syntax.delimiter { At::Field } else { At::Bare };
         }
         match rest.first() {
             None => return rest,
             Some(b'\n') => self.end_line(),
-            Some(b'\r') => self.at = At::Cr,
-            Some(_) if matches!(self.at, At::Begin | At::Field) => {
-                self.begins_at.get_or_insert(self.line);
-                self.at = At::Quoted;
+            Some(b'\r') => self.position.at = At::Cr,
+            Some(_) if matches!(self.position.at, At::Begin | At::Field) => {
+                self.position.begins_at.get_or_insert(self.position.line);
+                self.position.at = At::Quoted;
             }
-            Some(_) => self.fail(self.line, BARE_QUOTE),
+            Some(_) => self.fail(self.position.line, BARE_QUOTE),
         }
         &rest[1..]
     }
@@ -273,22 +274,22 @@ impl Text {
     /// Consumes a quoted field up to and including its closing quote, and any further quoted fields after it. Returns the
     /// rest.
     fn quoted<'a>(&mut self, mut text: &'a [u8]) -> &'a [u8] {
-        let Some(quote) = self.quote else { return self.plain(text) };
+        let Some(quote) = self.syntax.quote else { return self.plain(text) };
         loop {
             let (length, lines) = quoted_run(quote, text);
             let (run, rest) = text.split_at(length);
             self.keep(run);
-            self.line += lines;
+            self.position.line += lines;
             match rest {
                 [] => return rest,
                 [_, next, opens, more @ ..]
-                    if *next == self.delimiter && *opens == quote && self.profile.columns.is_some() =>
+                    if *next == self.syntax.delimiter && *opens == quote && self.profile.columns.is_some() =>
                 {
-                    self.delimiters += 1;
+                    self.position.delimiters += 1;
                     text = more;
                 }
                 _ => {
-                    self.at = At::Quote;
+                    self.position.at = At::Quote;
                     return &rest[1..];
                 }
             }
@@ -303,20 +304,20 @@ impl Text {
             if self.ends[usize::from(*byte)] {
                 return (at, delimiters);
             }
-            delimiters += u64::from(*byte == self.delimiter);
+            delimiters += u64::from(*byte == self.syntax.delimiter);
         }
-        let end = match self.quote {
+        let end = match self.syntax.quote {
             Some(quote) => memchr3(b'\n', b'\r', quote, far),
             None => memchr2(b'\n', b'\r', far),
         };
         let far = &far[..end.unwrap_or(far.len())];
-        (near.len() + far.len(), delimiters + memchr_iter(self.delimiter, far).count() as u64)
+        (near.len() + far.len(), delimiters + memchr_iter(self.syntax.delimiter, far).count() as u64)
     }
 
     /// Keeps the fields of a run of unquoted text, if it belongs to the header.
     fn keep_fields(&mut self, run: &[u8]) {
         if self.profile.columns.is_none() && !self.header.is_too_long() {
-            let mut parts = run.split(|byte| *byte == self.delimiter);
+            let mut parts = run.split(|byte| *byte == self.syntax.delimiter);
             self.header.add(parts.next().unwrap_or_default());
             for part in parts {
                 self.header.end_field();
@@ -333,21 +334,21 @@ impl Text {
     }
 
     fn end_line(&mut self) {
-        match self.begins_at {
+        match self.position.begins_at {
             Some(_) => self.end_record(),
             None if self.profile.columns == Some(1) => {
-                self.begins_at = Some(self.line);
+                self.position.begins_at = Some(self.position.line);
                 self.end_record();
             }
             None => {}
         }
-        self.at = At::Begin;
-        self.line += 1;
+        self.position.at = At::Begin;
+        self.position.line += 1;
     }
 
     fn end_record(&mut self) {
-        let line = self.begins_at.take().unwrap_or(self.line);
-        let columns = std::mem::take(&mut self.delimiters) + 1;
+        let line = self.position.begins_at.take().unwrap_or(self.position.line);
+        let columns = std::mem::take(&mut self.position.delimiters) + 1;
         match self.profile.columns {
             None => {
                 self.header.end_field();
@@ -368,7 +369,7 @@ impl Text {
 
     /// Records that the text cannot be read from here on.
     pub(super) fn break_off(&mut self, reason: impl Into<String>) {
-        self.fail(self.line, reason);
+        self.fail(self.position.line, reason);
     }
 
     /// Records a fault; only the first counts.
