@@ -24,7 +24,7 @@ pub const IN_FLIGHT_FILES_MAX: usize = 8192;
 /// Complete files that wait for a worker: a scan pauses while there are more.
 pub const READY_FILES_MAX: usize = 2 * IN_FLIGHT_FILES_MAX;
 /// Descriptors that are reserved for other uses than files in flight.
-pub const DESCRIPTORS_RESERVED: u64 = 96;
+pub const DESCRIPTORS_RESERVED: u64 = 144;
 /// Files that travel together from stage to stage, at most.
 pub const CHUNK_FILES_MAX: usize = 32;
 /// A file of this size or more is not small: it is synced where it is hashed, so that its write-back overlaps other

@@ -52,7 +52,8 @@ pub(super) fn run<F: Fs>(
     let mut batches = Batches { publisher, relay: Relay::default(), begun: VecDeque::new(), reports, metrics };
     let worked = work(&mut committer, &mut compactor, inbox, &mut batches);
     // Before the journal's lock is released.
-    let Batches { metrics, publisher, .. } = batches;
+    let Batches { metrics, publisher, relay, .. } = batches;
+    let worked = worked.map_err(|error| if relay.is_busy() { publisher.cause(error) } else { error });
     drop(publisher);
     if let Err(error) = worked {
         // It takes a moment until the process has ended; meanwhile it must not count as ready.

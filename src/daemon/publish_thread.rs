@@ -49,6 +49,17 @@ impl<F: Fs> PublishThread<F> {
         Ok(PublishThread { jobs: Some(jobs), done, gives_up, thread: Some(thread) })
     }
 
+    /// The thread's own error, if it is why the committer has ended.
+    pub(super) fn cause(&self, error: Error) -> Error {
+        match error {
+            Error::Ended(_) => match heartbeat::waiting(|| self.done.recv()) {
+                Ok(Err(cause)) => cause,
+                _ => error,
+            },
+            error => error,
+        }
+    }
+
     /// Where the result of a job arrives.
     pub(super) fn done(&self) -> &Receiver<Publication<F>> {
         &self.done

@@ -12,6 +12,9 @@ use crate::metrics::Metrics;
 /// Called while the disk is full: waits, and says whether to try again.
 pub type OnFull = Box<dyn FnMut() -> bool + Send>;
 
+/// The thread that has failed, for a message that no caller shows: the failure itself is shown.
+const OTHER: &str = "other";
+
 /// Repeats an effect that finds the disk full, and logs that once.
 pub struct Patience {
     metrics: Arc<Metrics>,
@@ -34,12 +37,17 @@ impl Patience {
         Patience { metrics: self.metrics.clone(), on_full: self.on_full.clone(), gives_up, is_full: false }
     }
 
+    /// What another thread sets when it has failed: then this one does not go on.
+    pub fn given_up(&self) -> Arc<AtomicBool> {
+        self.gives_up.clone()
+    }
+
     /// Called between two effects.
     ///
     /// # Errors
     /// The thread is to end.
     pub fn may_go_on(&self) -> Result<(), Error> {
-        if self.gives_up.load(Ordering::Relaxed) { Err(Error::Ended("commit")) } else { Ok(()) }
+        if self.gives_up.load(Ordering::Acquire) { Err(Error::Ended(OTHER)) } else { Ok(()) }
     }
 
     /// Repeats an effect while the disk is full.

@@ -83,6 +83,20 @@ impl<F: Fs> Committer<F> {
         Ok(reports)
     }
 
+    /// True if the end of the oldest batch under way removes or moves files, and does not only write.
+    pub(super) fn still_changes_names(&self, done: &Done<F>) -> bool {
+        let leaves_something = |work: &Work<F>| {
+            self.index.ingest(work.id).is_none_or(|ingest| {
+                ingest.sidecar.is_some() || ingest.target.as_ref().is_none_or(|target| target.copy.is_some())
+            })
+        };
+        let is_plain = |(work, published): &(Work<F>, Published)| {
+            matches!(published, Published::Done(_)) && !leaves_something(work)
+        };
+        let clears = self.pending.under_way.front().is_some_and(|batch| !batch.to_clear.is_empty());
+        clears || !done.files.iter().all(is_plain)
+    }
+
     /// True if a batch of these files has to come alone: its files wait for each other, or for those before them.
     pub fn comes_alone(&self, batch: &[HashResult<F>]) -> bool {
         self.pending.keeps_order || self.pending.groups.are_here() || batch.iter().any(|item| group_of(item).is_some())

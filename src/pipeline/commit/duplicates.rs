@@ -59,7 +59,11 @@ impl<F: Fs> Committer<F> {
     }
 
     pub(super) fn report_kept(&mut self, work: &Work<F>) -> Result<Option<Report>, Error> {
-        let Some(kept): Option<Kept> = self.index.kept_at(work.key).copied() else { return Ok(None) };
+        let Some(kept): Option<Kept> = self.index.kept_at(work.key).copied() else {
+            // The file got another name, and was found again under that since this batch was planned.
+            let outcome = Outcome::Abandoned(AbandonReason::Changed);
+            return Ok(Some(Report { name: work.name.clone(), outcome }));
+        };
         let path = self.settings.input.join(&*work.name);
         let original = self.index.original(&kept.key)?;
         self.metrics.duplicate_skipped(&path, &kept.sha256, original.as_ref(), DuplicateAction::Keep);

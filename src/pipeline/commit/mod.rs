@@ -86,7 +86,7 @@ pub(super) struct Pending<F: Fs> {
     pub(super) tickets: HashMap<u64, IngestId>,
     /// Files whose DISCOVERED goes into the next frame, ahead of their hash.
     noted: Vec<Settled>,
-    /// Files that wait for a file of equal content in the batch before.
+    /// Files that wait for a file of equal content that is under way, or in the batch before.
     deferred: Vec<HashedFile<F>>,
     /// MANIFESTED and other closing records, for the next frame.
     pub(super) closings: Vec<Record>,
@@ -266,9 +266,9 @@ impl<F: Fs> Committer<F> {
         !self.pending.closings.is_empty() || !self.pending.noted.is_empty() || self.has_deferred()
     }
 
-    /// True if files wait for the next batch because files of equal content were in the one before.
+    /// True if something waits for the next batch: files of equal content that are under way, groups, questions about them.
     pub fn has_deferred(&self) -> bool {
-        !self.pending.deferred.is_empty() || self.pending.groups.are_ready()
+        !self.pending.deferred.is_empty() || self.pending.groups.are_ready() || !self.pending.groups.asked.is_empty()
     }
 
     /// Takes over a group that has no file in staging.
@@ -377,6 +377,7 @@ impl<F: Fs> Committer<F> {
     pub(super) fn write(&mut self, records: &[Record]) -> Result<(), Error> {
         let mut rest = records;
         while !rest.is_empty() {
+            self.patience.may_go_on()?;
             let written = match self.journal.append(rest) {
                 Err(error) if error.is_no_space() => {
                     self.patience.wait_for_room(&error.to_string())?;

@@ -8,6 +8,7 @@
 //! - It has open directories of its own, so each thread syncs what it has changed itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Committer, Work};
 use crate::fs::Fs;
@@ -47,6 +48,8 @@ pub struct Publisher<F: Fs> {
     staging: Staging<F>,
     warehouse: Box<dyn Warehouse<F>>,
     patience: Patience,
+    /// Set when this has failed: the committer must not write any more.
+    failed: Arc<AtomicBool>,
 }
 
 impl<F: Fs> Publisher<F> {
@@ -55,6 +58,13 @@ impl<F: Fs> Publisher<F> {
     /// # Errors
     /// An effect failed, and going on could break a promise. Where the files are, the next start finds out.
     pub fn publish(&mut self, job: Job<F>) -> Result<Done<F>, Error> {
+        let done = self.move_all(job);
+        // Before the caller hears of it: after a failed sync nothing may be recorded as done.
+        self.failed.fetch_or(done.is_err(), Ordering::Release);
+        done
+    }
+
+    fn move_all(&mut self, job: Job<F>) -> Result<Done<F>, Error> {
         self.staging.dirs.forget_staged();
         let mut files = job.files;
         // By their directories: only some are kept open, and each that is opened again costs syncs.
@@ -82,11 +92,12 @@ fn partition(ingest: &Ingest) -> Option<&std::path::Path> {
 impl<F: Fs> Committer<F> {
     /// What another thread needs to move this committer's files. `gives_up` tells it not to wait for room on a full disk
     /// any longer.
-    pub fn publisher(&self, gives_up: Arc<std::sync::atomic::AtomicBool>) -> Publisher<F> {
+    pub fn publisher(&self, gives_up: Arc<AtomicBool>) -> Publisher<F> {
+        let failed = self.patience.given_up();
         let mut staging = self.staging.sibling();
         staging.dirs.stage(&self.settings.input, Some(self.shared.staging.clone()));
         let warehouse = Box::new(Local::new(self.shared.clone()));
-        Publisher { staging, warehouse, patience: self.patience.sibling(gives_up) }
+        Publisher { staging, warehouse, patience: self.patience.sibling(gives_up), failed }
     }
 
     /// The files of a batch, for another thread.

@@ -9,6 +9,9 @@
 //! Invariants:
 //! - One batch is published at a time, and at most one more is planned: a crash leaves no more half done.
 //! - A batch is passed on only after the one before is published, so files arrive in the order of the batches.
+//! - P2: only one thread at a time changes names. Whoever syncs a directory makes the other's removals durable as well, and
+//!   a name that the other has moved elsewhere need not be durable there yet. So what a batch still removes, moves or puts
+//!   back is done before the next one is published.
 
 use super::Committer;
 use super::publisher::{Done, Hands};
@@ -60,6 +63,10 @@ impl<F: Fs> Relay<F> {
         }
         let (job, mut reports) = committer.plan_ahead(batch)?;
         let done = self.end(hands)?;
+        let mut done = done;
+        if done.as_ref().is_some_and(|done| committer.still_changes_names(done)) {
+            reports.extend(done.take().map_or_else(|| Ok(Vec::new()), |done| committer.complete(done))?);
+        }
         // The wait may have been long.
         committer.look_at_places()?;
         hands.pass(job)?;

@@ -30,6 +30,7 @@ impl<F: Fs> Committer<F> {
                 None => hours.push((root.clone(), dir, vec![work.id])),
             }
         }
+        self.patience.may_go_on()?;
         let store = hex(&self.journal.store());
         for (root, dir, ids) in hours {
             if search {

@@ -44,7 +44,20 @@ fn of_places() -> Vec<Scenario> {
         Scenario { failing: HALVES, acts: more(), ..relayed("overlapping batches, renames in halves") },
         Scenario { cross: true, acts: more(), ..relayed("overlapping batches, across file systems") },
         Scenario { sidecars: true, cross: true, ..relayed("overlapping batches, sidecars, across file systems") },
-        // What one thread learns of a file system, the other one must know.
+        // What one thread removes must not be made durable by the other before it is durable elsewhere.
+        Scenario { sidecars: true, failing: HALVES, ..relayed("overlapping batches, sidecars, renames in halves") },
+        Scenario {
+            duplicates: DuplicateAction::Move,
+            before: (0..).zip([1, 3, 1, 4, 3, 7]).map(|(name, body)| Act::Write(name, body)).collect(),
+            failing: HALVES,
+            acts: more(),
+            ..relayed("overlapping batches, duplicates moved, renames in halves")
+        },
+        Scenario {
+            seldom: Seldom { strangers: vec!["b.csv", "c.csv"], ..Seldom::relay(2) },
+            failing: HALVES,
+            ..relayed("overlapping batches, names taken, renames in halves")
+        },
     ]
 }
 
@@ -80,6 +93,7 @@ fn of_neighbours() -> Vec<Scenario> {
         Scenario {
             validate: Some(Validation { refuse: true, ..Validation::default() }),
             quarantines: true,
+            failing: HALVES,
             before: vec![
                 Act::Write(0, 1),
                 Act::Write(1, MALFORMED),
