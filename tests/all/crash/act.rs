@@ -273,6 +273,7 @@ fn write(upstream: &mut Upstream<'_>, model: &mut Model, path: &Path, content: &
     dirs::make_parent(upstream, model, path);
     model.may_become(content);
     upstream.write(path, content).unwrap();
+    model.waited |= upstream.waits(path);
     with_sidecar(upstream, model, path, content);
     Some(path.to_path_buf())
 }

@@ -29,6 +29,8 @@ pub struct Model {
     pub writer: Option<Writer>,
     /// Something happened to a directory.
     pub moved_dirs: bool,
+    /// A write has waited for a lease: the upstream's sync came before it.
+    pub waited: bool,
 }
 
 /// A process that has a file open for writing.
@@ -60,7 +62,17 @@ impl DerefMut for Model {
 impl Model {
     pub fn new(rules: Rules, leases: bool) -> Model {
         let (seen, taken, sent, torn) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Model { promises: Promises::new(rules), leases, seen, taken, sent, torn, writer: None, moved_dirs: false }
+        Model {
+            promises: Promises::new(rules),
+            leases,
+            seen,
+            taken,
+            sent,
+            torn,
+            writer: None,
+            moved_dirs: false,
+            waited: false,
+        }
     }
 
     /// A writer has closed its file: the content must not be lost with a name that the ingestor took away.
@@ -266,8 +278,8 @@ impl Model {
         let left = view.staging.values().chain(view.duplicates.values()).chain(view.quarantine.values());
         self.torn.extend(left.clone().filter(|digest| !self.promises.may.contains(*digest)).cloned());
         self.may.extend(left.cloned());
-        if !self.rules.syncs {
-            // Moved by mistake, and then torn.
+        if !self.rules.syncs || self.waited {
+            // Moved by mistake, or going back, and then torn.
             let listed: BTreeSet<&Digest> = view.lines.iter().map(|line| &line.sha256).collect();
             self.may.extend(view.warehouse.values().filter(|digest| !listed.contains(digest)).cloned());
         }

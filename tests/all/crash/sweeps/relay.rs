@@ -125,12 +125,6 @@ fn of_neighbours() -> Vec<Scenario> {
             ..relayed("overlapping batches, renames by link")
         },
         Scenario {
-            sidecars: true,
-            before: vec![Act::Write(0, 1), Act::Write(6, 3), Act::Write(1, 2), Act::Write(2, 4)],
-            seldom: Seldom { by_stem: true, ..Seldom::relay(2) },
-            ..relayed("overlapping batches, one sidecar for two files")
-        },
-        Scenario {
             odd: Odd { renumbers: true, ..Odd::default() },
             sidecars: true,
             acts: more(),
