@@ -90,7 +90,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
     } else {
         let batch = missing(&whole, due).into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
         let mut manifests = Manifests::new(fs.clone());
-        manifests.append(Path::new(ROOT), Path::new(HOUR), &batch, &mut AppendProgress::default()).is_err()
+        manifests.append(Path::new(ROOT), Path::new(HOUR), &batch.concat(), &mut AppendProgress::default()).is_err()
     };
     fs.clear_faults();
     fs.crash(u64::from(seed));
@@ -105,7 +105,7 @@ fn interrupted(before: &[u8], due: &[Vec<u8>], operation: u8, seed: u8) {
 fn append(before: &[u8], batch: &[Vec<u8>]) {
     let fs = machine(before);
     let mut manifests = Manifests::new(fs.clone());
-    manifests.append(Path::new(ROOT), Path::new(HOUR), batch, &mut AppendProgress::default()).unwrap();
+    manifests.append(Path::new(ROOT), Path::new(HOUR), &batch.concat(), &mut AppendProgress::default()).unwrap();
     fs.crash(0);
     assert!(read(&fs) == [lines(&ended(before, &[])).0.concat(), batch.concat()].concat());
 }
