@@ -155,7 +155,7 @@ fn written(rest: &[u8]) {
     }
     let mut written = Vec::new();
     let journal = (flags & 32 != 0).then_some([flags; 16]);
-    line(journal.as_ref(), &ingest, &mut written);
+    line(journal.map(|it| hex(&it)).as_deref(), &ingest, &mut written);
     let text = written.strip_suffix(b"\n").expect("a line has its end");
     assert!(text.len() <= LINE_BYTES_MAX && text.iter().all(|byte| *byte >= b' '));
     assert_read(text);
