@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use csv_ingestor::fs::sim::{Fault, Op, SimFs};
-use csv_ingestor::pipeline::manifest::{LINE_BYTES_MAX, Manifests, AppendProgress};
+use csv_ingestor::pipeline::manifest::{AppendProgress, LINE_BYTES_MAX, Manifests};
 use csv_ingestor_fuzz::bounded::Bounded;
 use csv_ingestor_fuzz::manifest::{
-    FILE_BYTES_MAX, LONG_FILE_BYTES_MAX, assert_lines_kept, assert_repaired, content, ended, expected, is_begun, line_of,
-    lines, missing,
+    FILE_BYTES_MAX, LONG_FILE_BYTES_MAX, assert_lines_kept, assert_repaired, content, ended, expected, is_begun,
+    line_of, lines, missing,
 };
 use libfuzzer_sys::fuzz_target;
 

@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::history::History;
+use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::Record;
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::snapshot::Snapshot;
-use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::{self, Error, Journal, Rejected, names};
 use csv_ingestor::types::{Lsn, UnixMillis};
 use csv_ingestor_fuzz::journal::Segment;

@@ -34,7 +34,11 @@ pub fn read(content: &[u8]) -> Option<Vec<(Vec<u8>, String)>> {
 fn member(line: &[u8]) -> Option<(Vec<u8>, String)> {
     let is_escaped = line[0] == b'\\';
     let line = &line[usize::from(is_escaped)..];
-    if line.len() < 67 || !line[..64].iter().all(u8::is_ascii_hexdigit) || line[64] != b' ' || !b" *".contains(&line[65]) {
+    if line.len() < 67
+        || !line[..64].iter().all(u8::is_ascii_hexdigit)
+        || line[64] != b' '
+        || !b" *".contains(&line[65])
+    {
         return None;
     }
     let sum = line[..64].iter().map(|byte| char::from(*byte).to_ascii_lowercase()).collect();

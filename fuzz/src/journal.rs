@@ -6,8 +6,8 @@ use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group, Hashed,
-    HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
-    SkippedDuplicate, Validation,
+    HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined,
+    Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};

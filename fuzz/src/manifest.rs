@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use csv_ingestor::journal::record::{DuplicateAction, KeyRule, Settings};
 use csv_ingestor::journal::ingest::{Ingest, Target};
 use csv_ingestor::journal::lifecycle::FileState;
+use csv_ingestor::journal::record::{DuplicateAction, KeyRule, Settings};
 use csv_ingestor::pipeline::manifest::{self, LINE_BYTES_MAX};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Sha256, UnixMillis};
 use serde::de::IgnoredAny;
@@ -39,7 +39,11 @@ fn line(id: u64) -> Vec<u8> {
 /// The line of a file with this name.
 pub fn line_of(id: u64, source_path: &[u8]) -> Vec<u8> {
     let mut line = Vec::new();
-    manifest::line(Some("07070707070707070707070707070707"), &ingest_of(id, PathBuf::from(OsString::from_vec(source_path.to_vec()))), &mut line);
+    manifest::line(
+        Some("07070707070707070707070707070707"),
+        &ingest_of(id, PathBuf::from(OsString::from_vec(source_path.to_vec()))),
+        &mut line,
+    );
     line
 }
 

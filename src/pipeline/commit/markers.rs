@@ -174,7 +174,8 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// True if the ingest's content has the sums. That of a file in quarantine may lack them, or be unreadable.
+    /// True if the ingest's content has the sums. That of a file in quarantine may lack them. A failed read may be momentary:
+    /// then it is tried again.
     fn has_sums(&mut self, ingest: &Ingest, demand: &Demand) -> Result<bool, Error> {
         let sha256 = ingest.target.as_ref().map(|target| target.sha256);
         let sha256 = sha256.or_else(|| ingest.duplicate.as_ref().map(|duplicate| duplicate.sha256));
@@ -183,7 +184,7 @@ impl<F: Fs> Committer<F> {
         let (dir, name) = split(&original.warehouse_path)?;
         let file = self.fs.open_dir(dir).and_then(|dir| self.fs.open(&dir, name, Open::Read));
         match file.and_then(|file| sums_of(&self.fs, &file, demand)) {
-            Err(error) if error.spares_others() || error.is_not_found() => Ok(false),
+            Err(error) if error.is_not_found() || error.is_not_to_be_read() => Ok(false),
             sums => Ok(demand.check(&sums?).is_ok()),
         }
     }

@@ -43,7 +43,7 @@ pub struct Way {
     pub recursive: bool,
     /// Two files are the same by name and content.
     pub by_name: bool,
-    /// 0: by name, 1: the oldest first; more: no order is kept; 3: batches overlap.
+    /// 0: by name, 1: the oldest first; more: no order is kept.
     pub order: u8,
     /// 0: the layout has two levels, and changes at each start; 1: files keep their directories; more: a level for each day.
     pub layout: u8,
@@ -126,7 +126,6 @@ impl Way {
         Seldom {
             by_stem: self.by_stem,
             order: self.order(),
-            relay: (self.order == 3).then_some(u64::from(self.layout)),
             layouts: [Layouts::Changing, Layouts::Subdirs, Layouts::Days][usize::from(self.layout).min(2)],
             recursive: self.recursive,
             groups: self.groups,
