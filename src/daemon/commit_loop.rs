@@ -1,5 +1,5 @@
 //! The committer's thread: takes all files that have been hashed as one batch. While it waits for the disk, the workers
-//! hash the files of the next batch, and while that batch is published, it plans the next.
+//! hash the files of the next batch. Where batches overlap, it plans the next one while that batch is published.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

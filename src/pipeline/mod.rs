@@ -7,8 +7,8 @@
 //!
 //! Invariants:
 //! - `scan`, `settle` and `hash` change nothing on disk except the copies in the warehouse's private directory.
-//! - Every decision belongs to the committer, which is one thread: it alone owns the journal and the index. A second thread
-//!   moves the files of a batch, as the committer has recorded it.
+//! - Every ordered, durable effect belongs to the committer, which is one thread: it alone owns the journal and the
+//!   index. Only where batches overlap (`limits::BATCHES_OVERLAP`) does a second thread move files, as recorded.
 
 pub mod commit;
 pub mod csv;

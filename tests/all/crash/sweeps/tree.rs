@@ -196,7 +196,9 @@ fn no_reason_is_left_in_a_directory_of_quarantine() {
         };
         set_open(false);
         // Where a file was moved there and the directory is not synced yet, a start ends with an error that names it.
-        if play.run().is_err() {
+        if let Err(error) = play.run() {
+            let is_named = dirs.iter().any(|dir| error.to_string().contains(&dir.display().to_string()));
+            assert!(is_named, "{}: {error}", play.told());
             play.kill();
         }
         is_met.fetch_or(play.view().reasons.keys().any(|path| is_hidden(path)), Ordering::Relaxed);
