@@ -28,7 +28,29 @@ impl<F: Fs> Committer<F> {
         {
             place = Whereabouts::Unseen(error);
         }
-        self.guard_or_doubt(ingest, work, place)
+        let place = self.guard_or_doubt(ingest, work, place)?;
+        if !matches!(place, Whereabouts::Arrived | Whereabouts::Spoilt(_)) {
+            self.make_absence_durable(ingest)?;
+        }
+        Ok(place)
+    }
+
+    /// Marks for the next sync the place of a file that is not there, and the one from which it came. The process that was
+    /// killed may have given it back: until that is durable, a power cut can bring its name in the warehouse back, and once
+    /// the file is abandoned, nobody looks there any more.
+    fn make_absence_durable(&mut self, ingest: &Ingest) -> Result<(), Error> {
+        let Some(target) = &ingest.target else { return Ok(()) };
+        let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
+        let ((there, _), (home, _)) = (split(&target.warehouse_path)?, split(from)?);
+        // A directory that is missing, or cannot be opened, has no name to lose.
+        if self.staging.dirs.dir(there).is_err() {
+            return Ok(());
+        }
+        // The file may have gone back to a directory above its own.
+        let above = home.ancestors().skip(1).take_while(|dir| dir.starts_with(&ingest.settings.input));
+        std::iter::once(home).chain(above).for_each(|home| self.staging.dirs.touch(there, home));
+        self.staging.dirs.forget_missing(home);
+        Ok(())
     }
 
     /// Leaves a file HASHED for the next start; returns its copy, which is still needed.
