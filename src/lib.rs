@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! staging ─▶ scan ─▶ settle ─▶ hash ×N ─▶ commit ─▶ warehouse + manifest
-//!            names    complete?  SHA-256    one thread, in batches:
+//!            names    complete?  SHA-256    in batches, two of them at a time:
 //!                                (+ copy)   journal → publish → journal → manifest → clean up
 //! ```
 //!
-//! Hashing runs on many threads; every ordered, durable effect runs on one thread, the committer. The records of a step
-//! are durable in the journal before the step begins, so after any crash the next start knows what was intended, and
-//! finds out how far it came ([`pipeline::recover`]).
+//! Hashing runs on many threads. One thread, the committer, decides and records; a second one publishes its batches. The
+//! records of a step are durable in the journal before the step begins, so after any crash the next start knows what was
+//! intended, and finds out how far it came ([`pipeline::recover`]).
 //!
 //! The modules, from the top down; each uses only those below it:
 //!

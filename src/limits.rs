@@ -8,9 +8,6 @@ pub const BATCH_FILES_MAX: usize = 2048;
 /// Bytes of files in one batch, after which nothing is added. To hash as many bytes again takes longer than the batch's
 /// syncs, so a larger batch would not be faster, and a recovery would have to hash more.
 pub const BATCH_BYTES_MAX: u64 = 32 << 20;
-/// Whether a second thread publishes, so that batches overlap. Not yet: of the random histories with overlapping batches, one
-/// with groups does not hold.
-pub const BATCHES_OVERLAP: bool = false;
 /// While batches overlap: a batch takes about as long as so many syncs, so that its own few take a tenth of the time. A
 /// larger one would only make the first and the last batch longer, which overlap with nothing.
 pub const OVERLAP_SYNCS: u32 = 40;

@@ -45,7 +45,7 @@ pub(super) fn run<F: Fs>(
     mut compactor: Compactor<F>,
     inbox: &Inbox<'_, F>,
     reports: &Sender<Committed<F>>,
-    publisher: Option<PublishThread<F>>,
+    publisher: PublishThread<F>,
 ) -> Result<Index, Error> {
     let metrics = compactor.metrics.clone();
     grown(&metrics, &committer);
@@ -53,10 +53,7 @@ pub(super) fn run<F: Fs>(
     let worked = work(&mut committer, &mut compactor, inbox, &mut batches);
     // Before the journal's lock is released.
     let Batches { metrics, publisher, relay, .. } = batches;
-    let worked = worked.map_err(|error| match publisher.as_ref().filter(|_| relay.is_busy()) {
-        Some(publisher) => publisher.cause(error),
-        None => error,
-    });
+    let worked = worked.map_err(|error| if relay.is_busy() { publisher.cause(error) } else { error });
     drop(publisher);
     if let Err(error) = worked {
         // It takes a moment until the process has ended; meanwhile it must not count as ready.
@@ -84,7 +81,7 @@ fn work<F: Fs>(
     let mut batch = Batch { files: Vec::new(), bytes: 0, files_max: BATCH_FILES_MAX, in_order: &mut in_order };
     loop {
         heartbeat::step();
-        batch.limit(committer, batches);
+        batch.limit(committer, &batches.metrics);
         if compactor.is_due(committer)? {
             batches.settle(committer)?;
             compactor.begin(committer)?;
@@ -145,8 +142,7 @@ fn end<F: Fs>(
 
 /// The batches under way, and who publishes them.
 struct Batches<'a, F: Fs> {
-    /// None: batches do not overlap.
-    publisher: Option<PublishThread<F>>,
+    publisher: PublishThread<F>,
     relay: Relay<F>,
     /// How many files each has, and when it began, oldest first.
     begun: VecDeque<(usize, Instant)>,
@@ -161,9 +157,9 @@ impl<F: Fs> Batches<'_, F> {
         self.begun.push_back((files.len(), Instant::now()));
         self.tell();
         let is_alone = !self.relay.is_busy() && files.len() <= ALONE_FILES_MAX;
-        let batch_reports = match self.publisher.as_mut().filter(|_| !is_alone) {
-            Some(publisher) => self.relay.commit(committer, publisher, files)?,
-            None => committer.commit(files)?,
+        let batch_reports = match is_alone {
+            true => committer.commit(files)?,
+            false => self.relay.commit(committer, &mut self.publisher, files)?,
         };
         self.end(committer, lines, batch_reports);
         Ok(())
@@ -171,11 +167,9 @@ impl<F: Fs> Batches<'_, F> {
 
     /// Waits until nothing is under way.
     fn settle(&mut self, committer: &mut Committer<F>) -> Result<(), Error> {
-        if let Some(publisher) = &mut self.publisher {
-            let lines = log::batch();
-            let batch_reports = self.relay.settle(committer, publisher)?;
-            self.end(committer, lines, batch_reports);
-        }
+        let lines = log::batch();
+        let batch_reports = self.relay.settle(committer, &mut self.publisher)?;
+        self.end(committer, lines, batch_reports);
         Ok(())
     }
 
@@ -243,10 +237,10 @@ impl<F: Fs> Batch<'_, F> {
     }
 
     /// Decides how many files it may have. Where batches overlap, they are small.
-    fn limit(&mut self, committer: &Committer<F>, batches: &Batches<'_, F>) {
-        self.files_max = match batches.publisher.is_none() || committer.comes_alone(&[]) {
+    fn limit(&mut self, committer: &Committer<F>, metrics: &Metrics) {
+        self.files_max = match committer.comes_alone(&[]) {
             true => BATCH_FILES_MAX,
-            false => files_max(batches.metrics.fdatasync_time()),
+            false => files_max(metrics.fdatasync_time()),
         };
     }
 
@@ -317,7 +311,7 @@ fn next<F: Fs>(
 ) -> Result<Next<F>, Error> {
     let is_busy = batches.relay.is_busy();
     let never = channel::never();
-    let done = batches.publisher.as_ref().filter(|_| is_busy).map_or(&never, PublishThread::done);
+    let done = if is_busy { batches.publisher.done() } else { &never };
     loop {
         heartbeat::step();
         if committer.has_pending() && !is_busy {

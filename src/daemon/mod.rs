@@ -1,7 +1,7 @@
 //! The running ingestor: threads, channels, signals, shutdown.
 //!
 //! ```text
-//! inotify ──hints──▶ intake ──chunks of small files──▶ N × hash ──▶ commit
+//! inotify ──hints──▶ intake ──chunks of small files──▶ N × hash ──▶ commit ◀──▶ publish
 //!                      ▲ └─────large files─────────────▲             │
 //!                      └──────────────────reports────────────────────┘
 //! ```
@@ -204,9 +204,7 @@ fn drive(
 
     let workers =
         start_workers(load.concurrency, &shared, &HashQueues { small, large }, &commit_sender, service, &metrics)?;
-    let publisher = limits::BATCHES_OVERLAP
-        .then(|| PublishThread::start(&committer, metrics.heartbeats(), service.turn_max))
-        .transpose()
+    let publisher = PublishThread::start(&committer, metrics.heartbeats(), service.turn_max)
         .map_err(|_| Error::Thread("publish"))?;
     let (under_way, heartbeats, turn_max) = (shared.clone(), metrics.heartbeats().clone(), service.turn_max);
     let committing = thread::Builder::new()

@@ -8,7 +8,7 @@
 //! Invariants:
 //! - `scan`, `settle` and `hash` change nothing on disk except the copies in the warehouse's private directory.
 //! - Every ordered, durable effect belongs to the committer, which is one thread: it alone owns the journal and the
-//!   index. Only where batches overlap (`limits::BATCHES_OVERLAP`) does a second thread move files, as recorded.
+//!   index. A second thread moves files, as recorded.
 
 pub mod commit;
 pub mod csv;

@@ -4,8 +4,7 @@
 //! plan ──▶ HASHED ──▶ publish ──▶ MOVED ──▶ lines ──▶ clean-up
 //! ```
 //!
-//! Batches can overlap (`limits::BATCHES_OVERLAP`): while one is published by another thread, the next is planned and
-//! recorded.
+//! Batches can overlap: while one is published by another thread, the next is planned and recorded.
 //!
 //! Invariants:
 //! - The steps of each batch come in this order, and batches end in the order in which they began.

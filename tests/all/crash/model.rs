@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use csv_ingestor::fs::sim::{Survival, Upstream, WriterId};
 
+use super::places::STAGING;
 use super::view::{Digest, View, is_data, is_hidden};
 use crate::common::promises::is_unreadable;
 use crate::common::promises::{Promises, Rules};
@@ -230,7 +231,11 @@ impl Model {
         let shaky = all.filter(|(path, _)| upstream.waits(path) || Some(*path) == writer);
         let mut shaky: BTreeSet<Digest> = shaky.map(|(_, digest)| digest.clone()).collect();
         shaky.extend(self.writer.iter().map(|writer| writer.before.clone()));
-        unwanted.extend(view.warehouse.values().cloned());
+        // Across file systems it is a copy, which needs not go back: if its source is gone, the upstream has that.
+        let mut device = |path: &Path| upstream.stat(path).map(|stat| stat.identity.device).ok();
+        let here = device(Path::new(STAGING));
+        let moved = view.warehouse.iter().filter(|(path, _)| device(path) == here);
+        unwanted.extend(moved.map(|(_, digest)| digest.clone()));
         unwanted.retain(|digest| !shaky.contains(digest));
         shaky.extend(self.refused(view));
         let due = view.due_without(&shaky, self.names_count());

@@ -43,7 +43,7 @@ pub struct Way {
     pub recursive: bool,
     /// Two files are the same by name and content.
     pub by_name: bool,
-    /// 0: by name, 1: the oldest first; more: no order is kept.
+    /// 0: by name, 1: the oldest first; more: no order is kept; 3: batches overlap.
     pub order: u8,
     /// 0: the layout has two levels, and changes at each start; 1: files keep their directories; more: a level for each day.
     pub layout: u8,
@@ -130,6 +130,7 @@ impl Way {
             recursive: self.recursive,
             groups: self.groups,
             same_by: if self.by_name { SameBy::NameAndContent } else { SameBy::Content },
+            relay: (self.order == 3).then_some(u64::from(self.layout)),
             ..Seldom::default()
         }
     }
