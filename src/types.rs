@@ -239,6 +239,11 @@ impl UnixMillis {
         format!("{PARTITION_PREFIX}{}", &self.rfc3339()[..10])
     }
 
+    /// The number of its hour since 1970.
+    pub fn hour(self) -> u64 {
+        self.0 / 3_600_000
+    }
+
     /// The manifest's directory, one component per level: `["2026", "11", "18", "09"]`.
     pub fn hour_partition(self) -> [String; 4] {
         let text = self.rfc3339();

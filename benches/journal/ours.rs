@@ -119,7 +119,7 @@ pub fn create(path: &Path, rows: u64) {
         created_at: fs.now(),
         predecessor: Some(last),
     };
-    segment::create(&fs, &dir, &header).unwrap();
+    segment::create(&fs, &dir, &header, None).unwrap();
 }
 
 /// Folds everything before `until` into a snapshot; returns it, and the time.

@@ -82,6 +82,7 @@ fn work<F: Fs>(
     loop {
         heartbeat::step();
         batch.limit(committer, &batches.metrics);
+        compactor.provide_blank(committer);
         if compactor.is_due(committer)? {
             batches.settle(committer)?;
             compactor.begin(committer)?;
@@ -251,7 +252,8 @@ impl<F: Fs> Batch<'_, F> {
 
     fn take_files(&mut self) -> Vec<HashResult<F>> {
         self.bytes = 0;
-        std::mem::take(&mut self.files)
+        let room = Vec::with_capacity(self.files.len());
+        std::mem::replace(&mut self.files, room)
     }
 
     fn take(&mut self, message: ToCommit<F>, committer: &mut Committer<F>, under_way: &AtomicUsize) {

@@ -1,7 +1,8 @@
-//! Compaction while the ingestor runs: when it is due, the thread that does it, and the use of its result.
+//! Compaction while the ingestor runs: when it is due, the thread that does it, and the use of its result. A thread for the
+//! zeros of the journal's next segment.
 //!
 //! Invariants:
-//! - The thread and the committer share only files that do not change any more; the committer waits for it only before
+//! - The threads and the committer share only files that do not change any more; the committer waits for them only before
 //!   the process ends.
 //! - There is one compaction at a time. A failed one has changed nothing, and is tried again when the journal has
 //!   grown. Damage that it finds ends the process, as damage does everywhere; the start does not notice damage within
@@ -15,14 +16,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver};
 
-use crate::fs::Fs;
+use crate::fs::{self, Fs};
 use crate::heartbeat::waiting;
 use crate::journal;
+use crate::journal::blank::{self, Blank};
 use crate::journal::compact::{Compacted, compact};
 use crate::limits::COMPACTION_RETRY_BYTES;
 use crate::metrics::Metrics;
 use crate::pipeline::Error;
 use crate::pipeline::commit::Committer;
+use crate::types::Lsn;
 
 /// The message that the thread sends when it ends.
 pub(super) type Compaction = Result<Option<Compacted>, journal::Error>;
@@ -37,6 +40,9 @@ pub(super) struct Compactor<F: Fs> {
     stop: Arc<AtomicBool>,
     pub(super) metrics: Arc<Metrics>,
     running: Option<(Receiver<Compaction>, Instant)>,
+    blank: Option<Receiver<fs::Result<Option<Blank<F>>>>>,
+    /// The segment after which a blank was tried last: one that failed is not tried again for it.
+    blank_after: Option<Lsn>,
     /// After a failure: not before the journal has this many bytes.
     not_before_bytes: u64,
 }
@@ -56,6 +62,8 @@ impl<F: Fs> Compactor<F> {
             stop,
             metrics: metrics.clone(),
             running: None,
+            blank: None,
+            blank_after: None,
             not_before_bytes: 0,
         }
     }
@@ -117,15 +125,43 @@ impl<F: Fs> Compactor<F> {
         Ok(())
     }
 
+    /// Has the zeros of the next segment written once the active one is half full, and takes them over. If that fails, the
+    /// rotation writes them, and reports the error.
+    pub(super) fn provide_blank(&mut self, committer: &mut Committer<F>) {
+        if let Some(made) = &self.blank {
+            match made.try_recv() {
+                Err(channel::TryRecvError::Empty) => return,
+                Ok(Ok(Some(blank))) => committer.take_blank(blank),
+                Ok(_) | Err(channel::TryRecvError::Disconnected) => {}
+            }
+            self.blank = None;
+        }
+        let segment = committer.journal().active_first_lsn();
+        let due = committer.journal().wants_blank().filter(|_| self.blank_after != Some(segment));
+        let (Some(capacity), Some(path)) = (due, self.state_path.clone()) else { return };
+        self.blank_after = Some(segment);
+        let (sender, made) = channel::bounded(1);
+        let (fs, stop) = (self.fs.clone(), self.stop.clone());
+        let work = move || drop(sender.send(blank::make(&fs, &path, capacity, &stop)));
+        self.blank = thread::Builder::new().name("segment".to_owned()).spawn(work).is_ok().then_some(made);
+    }
+
+    /// Waits for the thread that writes zeros: the lock must not be released before it has ended.
+    fn await_blank(&mut self) -> Option<Blank<F>> {
+        let made = self.blank.take()?;
+        waiting(|| made.recv()).ok()?.ok()?
+    }
+
     fn failed(&mut self, error: &str, bytes: u64) {
         self.metrics.snapshot_failed(error);
         self.not_before_bytes = bytes + COMPACTION_RETRY_BYTES;
     }
 
     /// Makes a running compaction give up, and waits for it: the lock must not be released before the thread has ended.
-    pub(super) fn give_up(self) {
+    pub(super) fn give_up(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.await_blank());
         if let Some((outcome, _)) = &self.running {
-            self.stop.store(true, Ordering::Relaxed);
             let _ = waiting(|| outcome.recv());
         }
     }
@@ -133,6 +169,10 @@ impl<F: Fs> Compactor<F> {
     /// Waits for a running compaction. After a signal the compaction gives up if it has not merged all rows yet;
     /// otherwise it runs to its end.
     pub(super) fn finish(mut self, committer: &mut Committer<F>) -> Result<(), Error> {
+        if let Some(blank) = self.await_blank() {
+            // It is removed with the journal's end.
+            committer.take_blank(blank);
+        }
         let Some((outcome, _)) = &self.running else { return Ok(()) };
         match waiting(|| outcome.recv()) {
             Ok(outcome) => self.hear(outcome, committer),

@@ -19,7 +19,7 @@ mod memory;
 pub use care::{compact, rebuild, repair, salvage, verify};
 pub use disk::error::{Corrupt, Damage, Error, NotTorn, Rejected};
 pub use disk::ids::{from_hex, hex};
-pub use disk::{expired, format, frame, lifecycle, names, record, relocations, segment, snapshot};
+pub use disk::{blank, expired, format, frame, lifecycle, names, record, relocations, segment, snapshot};
 pub use log::beside::{exists, read};
 pub use log::writer::{Journal, Opening};
 pub use log::{clock, files, replay, verdict, writer};

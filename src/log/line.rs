@@ -131,8 +131,13 @@ impl Visit for JsonFields {
         self.add(field, value);
     }
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        self.add(field, &*String::from_utf8_lossy(value));
-        self.exact.extend(exact(value).map(|exact| (field.index(), exact)));
+        match std::str::from_utf8(value) {
+            Ok(text) => self.add(field, text),
+            Err(_) => {
+                self.add(field, &*String::from_utf8_lossy(value));
+                self.exact.push((field.index(), BASE64.encode(value)));
+            }
+        }
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = std::mem::take(&mut self.text);

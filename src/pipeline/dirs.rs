@@ -10,12 +10,12 @@
 mod changed;
 mod staged;
 
-use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use changed::Changed;
+use hashbrown::HashSet;
 use staged::Staged;
 
 use crate::fs::Syscall;
@@ -30,7 +30,7 @@ pub struct Dirs<F: Fs> {
     fs: F,
     open: Vec<(PathBuf, Arc<F::Dir>)>,
     /// Directories whose own names are durable.
-    durable: HashSet<PathBuf>,
+    durable: HashSet<OsString>,
     staged: Staged<F>,
     /// Directories that gained names, and those that lost some. The former are synced first: on a file system without a
     /// journal, a file should rather have two names than none.
@@ -47,7 +47,7 @@ impl<F: Fs> Dirs<F> {
 
     /// The directory of that path, opened if it is not open yet. It must exist.
     pub fn dir(&mut self, path: &Path) -> fs::Result<Arc<F::Dir>> {
-        if let Some((_, dir)) = self.open.iter().find(|(known, _)| known == path) {
+        if let Some((_, dir)) = self.open.iter().find(|(known, _)| is_same(known, path)) {
             return Ok(dir.clone());
         }
         if let Some(staged) = self.staged.dir(&self.fs, path)? {
@@ -99,7 +99,7 @@ impl<F: Fs> Dirs<F> {
         if self.open.len() >= OPEN_DIRS_MAX {
             // The first is staging, which every batch needs.
             let (forgotten, _) = self.open.remove(1);
-            self.durable.remove(&forgotten);
+            self.durable.remove(forgotten.as_os_str());
         }
         self.open.push((path.to_path_buf(), dir));
     }
@@ -107,7 +107,7 @@ impl<F: Fs> Dirs<F> {
     /// Closes a directory; the next use opens its path again.
     pub fn forget(&mut self, path: &Path) {
         self.open.retain(|(known, _)| known != path);
-        self.durable.remove(path);
+        self.durable.remove(path.as_os_str());
     }
 
     /// Drops the pending sync of a directory that can no longer be opened: its names are gone with it.
@@ -120,13 +120,13 @@ impl<F: Fs> Dirs<F> {
 
     /// The directory of that path below `root`. It and its name are made, durably, if they are missing.
     pub fn made_dir(&mut self, root: &Path, path: &Path) -> fs::Result<Arc<F::Dir>> {
-        if self.durable.contains(path) {
+        if self.durable.contains(path.as_os_str()) {
             return self.dir(path);
         }
         let dir = Arc::new(fs::open_dir_durable(&self.fs, root, path, DIR_MODE)?);
         self.forget(path);
         self.remember(path, dir.clone());
-        self.durable.insert(path.to_path_buf());
+        self.durable.insert(path.as_os_str().to_owned());
         Ok(dir)
     }
 
@@ -186,10 +186,23 @@ impl<F: Fs> Dirs<F> {
     }
 }
 
+/// True for equal bytes: to compare paths component by component takes longer, and all of them are built in the same way.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one.as_os_str() == other.as_os_str()
+}
+
 /// The error for a directory that is not there any more.
 fn missing(path: &Path) -> fs::Error {
     let source = std::io::Error::from_raw_os_error(libc::ENOENT);
     fs::Error { op: Syscall::OpenDir, path: path.to_path_buf(), source }
+}
+
+/// The path of a name in a directory, in one allocation.
+pub fn joined(dir: &Path, name: &OsStr) -> PathBuf {
+    let mut path = PathBuf::with_capacity(dir.as_os_str().len() + 1 + name.len());
+    path.push(dir);
+    path.push(name);
+    path
 }
 
 /// Splits a path into directory and name.

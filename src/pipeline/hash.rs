@@ -98,8 +98,8 @@ impl<F: Fs> Hasher<F> {
                 sha256: content.sha256,
                 durable: content.durable,
                 partition: content.partition,
-                copy: content.copy,
-                profile: content.profile,
+                copy: content.copy.map(Box::new),
+                profile: content.profile.map(Box::new),
                 verified_by: content.verified_by,
             }),
             // The sum that differs was not in a sidecar.

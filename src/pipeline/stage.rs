@@ -72,10 +72,11 @@ pub struct HashedFile<F: Fs> {
     pub durable: bool,
     /// Its directory in the warehouse, without the warehouse's path or with it.
     pub partition: PathBuf,
-    /// The finished copy, if it has to be copied.
-    pub copy: Option<Copy>,
+    /// The finished copy, if it has to be copied. Boxed like the next one: few files have it, and all of them are moved from
+    /// queue to queue.
+    pub copy: Option<Box<Copy>>,
     /// The result of validating it, if it was validated.
-    pub profile: Option<Profile>,
+    pub profile: Option<Box<Profile>>,
     /// The strongest checksum in its sidecar that matched.
     pub verified_by: Option<Algorithm>,
 }
@@ -101,7 +102,7 @@ pub enum Outcome {
         used_sidecar: Option<FileIdentity>,
     },
     /// It is a duplicate and stays in staging.
-    Kept(Kept),
+    Kept(Box<Kept>),
     /// It was a duplicate, and was removed or moved away.
     Cleared,
     /// It cannot be ingested as it is, and was moved to quarantine.

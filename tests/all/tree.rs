@@ -161,3 +161,25 @@ fn a_scan_takes_a_few_operations_for_each_directory_and_file() {
     }
     assert!(operations[1] <= 10 * operations[0] && operations[1] <= 5 * 500, "{operations:?}");
 }
+
+/// Why: between the listing that shows a directory and its opening an upstream can put a link in its place. The files behind
+/// the link were listed as staged ones.
+#[test]
+fn a_directory_that_becomes_a_link_before_it_is_opened_is_not_entered() {
+    let fs = machine(&["d/a.csv", "k/b.csv"]);
+    fs.upstream().mkdir_all("/outside").unwrap();
+    fs.upstream().write("/outside/private.csv", b"private").unwrap();
+    let (mut scanner, mut settle) = (scanner(&fs, RULES), settle());
+    let mut is_swapped = false;
+    fs.set_hook(Box::new(move |call, upstream| {
+        if !is_swapped && call.op == Op::OpenDir && call.path == Path::new("/in/d") {
+            is_swapped = true;
+            upstream.rename("/in/d", "/elsewhere").unwrap();
+            upstream.symlink("/outside", "/in/d").unwrap();
+        }
+    }));
+    scan(&mut scanner, &mut settle, 0);
+    fs.clear_hook();
+    assert!(fs.upstream().exists("/elsewhere/a.csv"), "the link came before the opening");
+    assert_eq!(names(&settle), ["k/b.csv"]);
+}

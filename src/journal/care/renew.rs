@@ -44,7 +44,7 @@ pub(in crate::journal) fn renew<F: Fs>(
         created_at: fs.now(),
         predecessor: Some(end),
     };
-    segment::create(fs, dir, &header)?;
+    segment::create(fs, dir, &header, None)?;
     let written = write(fs, dir, salvage, &header, end)?;
     remove_old(fs, dir, files, lsn)?;
     write_lock(fs, dir, lock, &header)?;

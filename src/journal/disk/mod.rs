@@ -4,6 +4,7 @@
 //! - A file that is complete and has its final name is never changed.
 //! - Nothing here depends on the state that the records add up to.
 
+pub mod blank;
 pub(in crate::journal) mod error;
 pub mod expired;
 pub mod format;

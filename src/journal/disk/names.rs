@@ -34,6 +34,11 @@ pub fn segment_temporary(first_lsn: Lsn) -> String {
     format!("wal-{:020}.tmp", first_lsn.0)
 }
 
+/// The temporary name of a file of zeros for the next segment. No segment has LSN 0.
+pub fn blank() -> String {
+    segment_temporary(Lsn(0))
+}
+
 /// `snap-00000000000000000042.snap`: the last LSN that it holds.
 pub fn snapshot(lsn: Lsn) -> String {
     format!("snap-{:020}.snap", lsn.0)

@@ -22,6 +22,7 @@ use super::lock::{lock, refuse_missing, write_lock};
 use super::replay::{self, Ending, Replayed, Visitor};
 use crate::fs::Syscall;
 use crate::fs::{self, Fs, Open, PRIVATE_MODE};
+use crate::journal::disk::blank::Blank;
 use crate::journal::disk::error::Error;
 use crate::journal::disk::format::{BLOCK_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, SEGMENT_BYTES};
 use crate::journal::disk::frame::{self, Position};
@@ -43,6 +44,8 @@ pub struct Journal<F: Fs> {
     /// Held while the journal is open.
     lock: F::File,
     active: Active<F>,
+    /// The zeros of the next segment, if they are written already.
+    blank: Option<Blank<F>>,
     /// The full segments that are in no snapshot yet: first LSN, and bytes of the file.
     sealed: Vec<(Lsn, u64)>,
     poison: Option<String>,
@@ -164,6 +167,7 @@ impl<F: Fs> Journal<F> {
             dir,
             lock,
             active,
+            blank: None,
             sealed,
             poison: None,
             buffer: Vec::new(),
@@ -226,6 +230,17 @@ impl<F: Fs> Journal<F> {
     /// The first LSN of the active segment: everything before it does not change any more.
     pub fn active_first_lsn(&self) -> Lsn {
         self.active.header.first_lsn
+    }
+
+    /// The size of the segment after this one, if this one is half full and the next one's zeros are not written yet.
+    pub fn wants_blank(&self) -> Option<u64> {
+        let is_due = self.blank.is_none() && self.active.offset >= self.active.header.capacity / 2;
+        is_due.then(|| SEGMENT_BYTES[self.active.next_size])
+    }
+
+    /// Takes over the zeros of the next segment.
+    pub fn take_blank(&mut self, blank: Blank<F>) {
+        self.blank = Some(blank);
     }
 
     /// Notes that a snapshot now holds everything up to this LSN.
@@ -294,6 +309,10 @@ impl<F: Fs> Journal<F> {
 
     /// Writes a shutdown frame: nothing will follow.
     pub fn shut_down(mut self) -> Result<(), Error> {
+        if self.blank.take().is_some() {
+            // What stays is removed at the next start.
+            let _ = self.fs.unlink(&self.dir, OsStr::new(&names::blank()));
+        }
         self.mark(FrameKind::Shutdown)
     }
 
@@ -352,9 +371,13 @@ impl<F: Fs> Journal<F> {
     /// Starts the next segment, then seals the full one: in this order, so that a seal's successor always exists.
     fn rotate(&mut self) -> Result<(), Error> {
         let end = self.active.end();
-        let header = successor_header(&self.fs, &self.active.header, &end, self.active.next_size);
+        let mut header = successor_header(&self.fs, &self.active.header, &end, self.active.next_size);
         let next_size = (self.active.next_size + 1).min(SEGMENT_BYTES.len() - 1);
-        let started = activate(&self.fs, &self.dir, header, next_size);
+        // If its name is gone, another one is made.
+        let blank =
+            self.blank.take().filter(|_| matches!(self.fs.stat(&self.dir, OsStr::new(&names::blank())), Ok(Some(_))));
+        header.capacity = blank.as_ref().map_or(header.capacity, Blank::capacity);
+        let started = activate(&self.fs, &self.dir, header, next_size, blank);
         let started = started.inspect_err(|error| {
             if !error.is_no_space() {
                 self.poison = Some(error.to_string());
@@ -441,11 +464,17 @@ fn start_segment<F: Fs>(fs: &F, dir: &F::Dir, last: Option<&(SegmentHeader, Pred
             predecessor: None,
         },
     };
-    activate(fs, dir, header, 1)
+    activate(fs, dir, header, 1, None)
 }
 
-fn activate<F: Fs>(fs: &F, dir: &F::Dir, header: SegmentHeader, next_size: usize) -> Result<Active<F>, Error> {
-    let (file, chain) = segment::create(fs, dir, &header)?;
+fn activate<F: Fs>(
+    fs: &F,
+    dir: &F::Dir,
+    header: SegmentHeader,
+    next_size: usize,
+    blank: Option<Blank<F>>,
+) -> Result<Active<F>, Error> {
+    let (file, chain) = segment::create(fs, dir, &header, blank)?;
     let place = Position { next_lsn: header.first_lsn, chain };
     let offset = BLOCK_BYTES as u64;
     Ok(Active { file, header, offset, place, last_frame: None, remains_end: offset, next_size })

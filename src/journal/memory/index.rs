@@ -12,10 +12,10 @@ mod evidence;
 mod notes;
 mod relocate;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::groups::OpenGroup;
 use super::ingest::{Duplicate, Ingest, Kept, Original, Target};
@@ -32,6 +32,8 @@ use crate::journal::log::clock::Clock;
 use crate::journal::log::replay::Visitor;
 use crate::types::{IngestId, Key, Lsn, UnixMillis};
 
+const NOT_OPEN: &str = "a record of a file that is not open";
+
 /// The sum of all records.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
@@ -39,7 +41,7 @@ pub struct Index {
     rules: Rules,
     layout: LayoutRule,
     /// Shared with the thread that moves files.
-    open: BTreeMap<IngestId, Arc<Ingest>>,
+    open: HashMap<IngestId, Arc<Ingest>>,
     /// Contents of files that were finished up to this snapshot.
     snapshot: Option<Arc<Snapshot>>,
     /// The other contents. If both hold a content, this entry counts: the snapshot's has expired.
@@ -96,7 +98,9 @@ impl Index {
 
     /// The unfinished files, oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Ingest> {
-        self.open.values().map(|ingest| &**ingest)
+        let mut open: Vec<&Ingest> = self.open.values().map(|ingest| &**ingest).collect();
+        open.sort_unstable_by_key(|ingest| ingest.id);
+        open.into_iter()
     }
 
     /// One unfinished file.
@@ -134,14 +138,16 @@ impl Index {
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
     pub fn original(&self, key: &Key) -> Result<Option<Original>, Error> {
-        let original = match self.recent.get(key) {
-            Some(recent) => Some(recent.clone()),
-            None => match &self.snapshot {
-                Some(snapshot) => snapshot.find(key)?.map(|row| Original::of_row(&row, self.relocations())),
-                None => None,
-            },
-        };
+        if let Some(recent) = self.recent.get(key) {
+            return Ok(Some(recent).filter(|original| !self.has_expired(key, original)).cloned());
+        }
+        let Some(snapshot) = &self.snapshot else { return Ok(None) };
+        let original = snapshot.find(key)?.map(|row| Original::of_row(&row, self.relocations()));
         Ok(original.filter(|original| !self.has_expired(key, original)))
+    }
+
+    fn is_known(&self, key: &Key) -> Result<bool, Error> {
+        Ok(self.original(key)?.is_some())
     }
 
     /// True if this key may have been known and forgotten since: it is old enough, or an operator asked for it.
@@ -287,9 +293,8 @@ impl Index {
     }
 
     fn hash(&mut self, hashed: &Hashed, record: &Record) -> Result<(), Rejected> {
-        self.next_state(hashed.ingest_id, record)?;
-        let key = self.open.get(&hashed.ingest_id).map(|ingest| ingest.key(&hashed.sha256));
-        if key.map_or(Ok(None), |key| self.original(&key))?.is_some() {
+        let (ingest, _) = self.next_state(hashed.ingest_id, record)?;
+        if self.is_known(&ingest.key(&hashed.sha256))? {
             return Err("HASHED of a content that is in the warehouse".into());
         }
         self.enter(hashed.ingest_id, record)?.target = Some(Target {
@@ -303,11 +308,10 @@ impl Index {
 
     fn move_in(&mut self, lsn: Lsn, moved: &Moved, record: &Record) -> Result<(), Rejected> {
         let id = moved.ingest_id;
-        self.next_state(id, record)?;
-        let ingest = self.open.get(&id).ok_or("MOVED without HASHED")?;
+        let (ingest, _) = self.next_state(id, record)?;
         let target = ingest.target.as_ref().ok_or("MOVED without HASHED")?;
         let key = ingest.key(&target.sha256);
-        if self.original(&key)?.is_some() {
+        if self.is_known(&key)? {
             return Err("a content is MOVED twice".into());
         }
         let warehouse_path = target.warehouse_path.clone().into_boxed_path();
@@ -358,14 +362,15 @@ impl Index {
         }
     }
 
-    fn next_state(&self, id: IngestId, record: &Record) -> Result<FileState, &'static str> {
-        self.open.get(&id).ok_or("a record of a file that is not open")?.state.after(record)
+    fn next_state(&self, id: IngestId, record: &Record) -> Result<(&Ingest, FileState), &'static str> {
+        let ingest = self.open.get(&id).ok_or(NOT_OPEN)?;
+        Ok((ingest, ingest.state.after(record)?))
     }
 
     /// Moves a file to its next state, and updates the counts.
     fn enter(&mut self, id: IngestId, record: &Record) -> Result<&mut Ingest, &'static str> {
-        let next = self.next_state(id, record)?;
-        let ingest = self.open.get_mut(&id).ok_or("a record of a file that is not open")?;
+        let ingest = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
+        let next = ingest.state.after(record)?;
         self.counts[ingest.state as usize] -= 1;
         self.counts[next as usize] += 1;
         let ingest = Arc::make_mut(ingest);
@@ -373,10 +378,13 @@ impl Index {
         Ok(ingest)
     }
 
-    /// As `enter`, for the last record of a file.
+    /// As `enter`, for the last record of a file. What is returned still has the state before.
     fn close(&mut self, id: IngestId, record: &Record) -> Result<Arc<Ingest>, &'static str> {
-        self.enter(id, record)?;
-        self.open.remove(&id).ok_or("a record of a file that is not open")
+        let Entry::Occupied(open) = self.open.entry(id) else { return Err(NOT_OPEN) };
+        let (before, next) = (open.get().state, open.get().state.after(record)?);
+        self.counts[before as usize] -= 1;
+        self.counts[next as usize] += 1;
+        Ok(open.remove())
     }
 }
 

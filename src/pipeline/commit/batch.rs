@@ -130,6 +130,7 @@ impl<F: Fs> Committer<F> {
     /// Writes what is to become of each file. Returns those that are to be moved.
     fn record_batch(&mut self, batch: Vec<HashResult<F>>, reports: &mut Vec<Report>) -> Result<Vec<Work<F>>, Error> {
         let mut hashed = std::mem::take(&mut self.pending.deferred);
+        hashed.reserve(batch.len());
         let mut to_quarantine = Vec::new();
         for item in batch {
             match item {

@@ -67,7 +67,7 @@ impl<F: Fs> Committer<F> {
         let path = self.settings.input.join(&*work.name);
         let original = self.index.original(&kept.key)?;
         self.metrics.duplicate_skipped(&path, &kept.sha256, original.as_ref(), DuplicateAction::Keep);
-        Ok(Some(Report { name: work.name.clone(), outcome: Outcome::Kept(kept) }))
+        Ok(Some(Report { name: work.name.clone(), outcome: Outcome::Kept(Box::new(kept)) }))
     }
 
     /// Handles one duplicate as its record says. None if it had to be kept after all, which is then recorded.

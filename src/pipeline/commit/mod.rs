@@ -46,6 +46,7 @@ use super::staging::Staging;
 use super::warehouse::{Local, Warehouse};
 use super::{Error, HashedFile, Settled, subdir};
 use crate::fs::{self, Fs};
+use crate::journal::blank::Blank;
 use crate::journal::compact::Compacted;
 use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
@@ -284,6 +285,11 @@ impl<F: Fs> Committer<F> {
     /// The files that the last batch moved into the warehouse. Dropping them closes them and gives up their leases.
     pub fn take_finished(&mut self) -> Vec<F::File> {
         std::mem::take(&mut self.pending.finished)
+    }
+
+    /// See [`Journal::take_blank`].
+    pub fn take_blank(&mut self, blank: Blank<F>) {
+        self.journal.take_blank(blank);
     }
 
     /// True if enough records were written since the last snapshot to be worth a new one.

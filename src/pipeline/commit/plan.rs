@@ -15,6 +15,7 @@ use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Profiled, Quarantined, Record, Sidecar,
     SkippedDuplicate,
 };
+use crate::pipeline::dirs::joined;
 use crate::pipeline::quarantine::{QuarantineReason, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled, subdir};
@@ -70,15 +71,15 @@ impl<F: Fs> Committer<F> {
         Record::Discovered(Discovered {
             identity: settled.identity,
             discovered_at: settled.complete_at,
-            source_path: self.settings.input.join(&*settled.name),
+            source_path: joined(&self.settings.input, &settled.name),
             sidecar,
         })
     }
 
     /// Decides for each file whether it is new, a duplicate, or has to wait, and adds the records.
     pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
-        let (records, ingests, duplicates, claims) = (Vec::new(), Vec::new(), Vec::new(), Claims::default());
-        let mut plan = BatchPlan { records, ingests, duplicates, claims };
+        let (records, ingests) = (Vec::with_capacity(2 * hashed.len()), Vec::with_capacity(hashed.len()));
+        let mut plan = BatchPlan { records, ingests, duplicates: Vec::new(), claims: Claims::default() };
         self.take_pending(&mut plan.records);
         for file in hashed {
             // The one that waits is ingested in its place if the first of its key fails.
@@ -125,7 +126,7 @@ impl<F: Fs> Committer<F> {
         (records, chosen): (&mut Vec<Record>, &mut Chosen),
     ) -> Work<F> {
         if let Some(profile) = file.profile.take() {
-            records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile }));
+            records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile: *profile }));
         }
         let partition = self.settings.warehouse.join(&file.partition);
         let name = subdir::file_name(&file.settled.name);
@@ -134,7 +135,7 @@ impl<F: Fs> Committer<F> {
             ingest_id: id,
             sha256: file.sha256,
             warehouse_path,
-            copy: file.copy.take(),
+            copy: file.copy.take().map(|copy| *copy),
             verified_by: file.verified_by,
         }));
         work(id, file)
@@ -159,8 +160,8 @@ impl<F: Fs> Committer<F> {
         (sha256, id): (&Sha256, IngestId),
         chosen: &mut Chosen,
     ) -> PathBuf {
-        let mut choices = (0..).map(|taken| partition.join(warehouse_name(name, sha256, id, taken)));
-        let choice = choices.find(|path| self.is_free(path) && chosen.insert(path.clone().into_os_string()));
+        let mut choices = (0..).map(|taken| joined(partition, &warehouse_name(name, sha256, id, taken)));
+        let choice = choices.find(|path| self.is_free(path) && chosen.insert(path.as_os_str().to_owned()));
         choice.unwrap_or_else(|| partition.join(name))
     }
 

@@ -38,7 +38,11 @@ impl<F: Fs> Committer<F> {
             }
             sidecars.insert(path.clone(), Vec::new());
         }
-        let hashed = self.index.open().filter(|ingest| ingest.state == FileState::Hashed && !sidecars.is_empty());
+        if sidecars.is_empty() {
+            self.pending.beside = Beside::default();
+            return Ok(());
+        }
+        let hashed = self.index.open().filter(|ingest| ingest.state == FileState::Hashed);
         let of_hashed = hashed.filter_map(|ingest| Some(&ingest.sidecar.as_ref()?.path));
         let of_hashed = of_hashed.filter(|path| sidecars.contains_key(*path)).cloned().collect();
         let mut beside = Beside { names: sidecars, of_hashed, are_unknown: false };

@@ -9,7 +9,7 @@ use crate::fs::Fs;
 use crate::journal::hex;
 use crate::pipeline::Error;
 use crate::pipeline::manifest::{self, AppendProgress};
-use crate::types::IngestId;
+use crate::types::{IngestId, UnixMillis};
 
 /// Room for a line of a file that is not validated.
 const LINE_BYTES_USUAL: usize = 512;
@@ -19,20 +19,23 @@ impl<F: Fs> Committer<F> {
     /// followed by files of the next one, which were found before. With `search`, writes only those that are missing.
     pub(in crate::pipeline) fn write_lines(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
         let moved_at = |work: &Work<F>| self.index.ingest(work.id).and_then(|ingest| ingest.moved_at);
-        moved.sort_by_cached_key(moved_at);
-        let mut hours: Vec<(PathBuf, PathBuf, Vec<IngestId>)> = Vec::new();
+        if !moved.is_sorted_by_key(moved_at) {
+            moved.sort_by_cached_key(moved_at);
+        }
+        // An instant of each hour, and the directory of all manifests.
+        let mut hours: Vec<(UnixMillis, PathBuf, Vec<IngestId>)> = Vec::new();
         for work in &*moved {
             let ingest = self.ingest(work.id)?;
-            let root = &ingest.settings.manifests;
-            let dir = manifest::hour_dir(root, ingest.discovered_at);
-            match hours.iter_mut().find(|(_, known, _)| *known == dir) {
+            let (at, root) = (ingest.discovered_at, ingest.settings.manifests.as_os_str());
+            match hours.iter_mut().find(|(known, of, _)| known.hour() == at.hour() && of.as_os_str() == root) {
                 Some((_, _, ids)) => ids.push(work.id),
-                None => hours.push((root.clone(), dir, vec![work.id])),
+                None => hours.push((at, root.into(), vec![work.id])),
             }
         }
         self.patience.may_go_on()?;
         let store = hex(&self.journal.store());
-        for (root, dir, ids) in hours {
+        for (at, root, ids) in hours {
+            let dir = manifest::hour_dir(&root, at);
             if search {
                 let mut lines = self.lines_of(&ids, Some(&store))?;
                 // An earlier version, which wrote lines without the journal's UUID, may have been killed after writing

@@ -56,6 +56,10 @@ impl<F: Fs> Staged<F> {
         if let Some((_, dir)) = self.open.iter().rev().find(|(known, _)| known.as_os_str() == path.as_os_str()) {
             return Ok(Some(Some(dir.clone())));
         }
+        // Mostly staging itself.
+        if let Some((_, Some(root))) = self.roots.iter().find(|(root, _)| root.as_os_str() == path.as_os_str()) {
+            return Ok(Some(Some(root.clone())));
+        }
         let Some(root) = self.root_of(fs, path)? else { return Ok(None) };
         if !self.is_below(path) {
             return Ok(Some(Some(root)));

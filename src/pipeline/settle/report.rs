@@ -39,7 +39,7 @@ impl Settle {
             }
             Outcome::Kept(kept) => {
                 self.forget(&report.name);
-                self.keep(*kept);
+                self.keep(**kept);
                 kept.sidecar.into_iter().for_each(|sidecar| self.use_sidecar(sidecar, Some(&report.name)));
                 self.kept_names.iter_mut().for_each(|names| names.push((report.name.clone(), kept.key)));
                 return Reaction { look_again: dirty, ..none };

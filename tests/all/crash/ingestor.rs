@@ -11,6 +11,7 @@ use csv_ingestor::Error;
 use csv_ingestor::engine::{self, Engine, Options};
 use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::SimFs;
+use csv_ingestor::journal::blank;
 use csv_ingestor::journal::compact::compact;
 use csv_ingestor::journal::record::{DuplicateAction, Identity};
 use csv_ingestor::metrics::Metrics;
@@ -213,6 +214,7 @@ impl<'a> Run<'a> {
             let mut more = self.listener.at((round, Phase::Scan), self.fs);
             let came_to = self.round(round, &mut more, hands)?;
             self.compact(compactor.as_ref())?;
+            self.provide_blank(round);
             more |= self.listener.at((round, Phase::Rest), self.fs);
             fruitless = if more || came_to == Some(true) { 0 } else { fruitless + 1 };
             if came_to.is_none() && !more {
@@ -327,6 +329,16 @@ impl<'a> Run<'a> {
             self.listener.ingested(digest.clone());
         }
         self.settle.report(report, now);
+    }
+
+    /// In every other round, the zeros of the next segment are written before it is needed.
+    fn provide_blank(&mut self, round: u32) {
+        if let Some(capacity) = self.committer.journal().wants_blank().filter(|_| round % 2 == 0)
+            // A full disk is not the journal's concern yet.
+            && let Ok(Some(blank)) = blank::make(self.fs, Path::new(STATE), capacity, &AtomicBool::new(false))
+        {
+            self.committer.take_blank(blank);
+        }
     }
 
     fn compact<'scope>(&mut self, compactor: Option<&Compactor<'_, 'scope, '_>>) -> Result<(), Error> {

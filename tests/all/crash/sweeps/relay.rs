@@ -233,7 +233,7 @@ fn a_sidecar_stays_for_a_file_that_goes_back() {
         ..relayed("overlapping batches, a shared sidecar, and a writer")
     };
     sweep("a sidecar of two batches", operations([shared]), 300, |scenario, operation, _| {
-        let seeds = if is_thorough() { 64 } else { 1 };
+        let seeds = if is_thorough() { 64 } else { 3 };
         for seed in 0..seeds {
             let seldom = Seldom { relay: Some(2 * seed), ..scenario.seldom.clone() };
             let scenario = Scenario { seldom, ..scenario.clone() };

@@ -171,6 +171,22 @@ fn an_upstream_acts_on_a_tree_at_every_operation() {
     });
 }
 
+/// Why: where a link and an unlink replace a rename, the old name may vanish before it is unlinked, with its directory; the
+/// new name is the last one then, and was taken back.
+#[test]
+fn a_directory_is_removed_while_a_link_does_the_work_of_a_rename() {
+    let links = calm().into_iter().filter(|scenario| scenario.odd.links);
+    sweep("removed during a link", operations(links), 60, |scenario, operation, op| {
+        let acts = if op == Op::Unlink { &[DirAct::Remove(0), DirAct::Remove(2), DirAct::TakeOut(0)][..] } else { &[] };
+        for act in acts {
+            let mut play = Play::new(scenario);
+            act_at(&mut play, &Act::Dir(*act), operation);
+            go_on(play, &Act::Dir(*act), Stop::AtRest);
+        }
+        acts.len() as u64
+    });
+}
+
 /// Why: where a directory of quarantine cannot be entered, the file stays in staging; its unfinished reason stayed there, too,
 /// for good.
 #[test]
