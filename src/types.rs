@@ -230,8 +230,13 @@ impl UnixMillis {
 
     /// RFC 3339, UTC, milliseconds: `2026-11-18T09:30:00.123Z`.
     pub fn rfc3339(self) -> String {
+        self.display().to_string()
+    }
+
+    /// The same, for a formatter.
+    pub fn display(self) -> impl fmt::Display {
         let time = UNIX_EPOCH + Duration::from_millis(self.0.min(RFC3339_LAST_MS));
-        humantime::format_rfc3339_millis(time).to_string()
+        humantime::format_rfc3339_millis(time)
     }
 
     /// The warehouse's partition directory: `ingest_date=2026-11-18`.

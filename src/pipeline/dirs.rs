@@ -197,11 +197,10 @@ fn missing(path: &Path) -> fs::Error {
     fs::Error { op: Syscall::OpenDir, path: path.to_path_buf(), source }
 }
 
-/// The path of a name in a directory, in one allocation.
-pub fn joined(dir: &Path, name: &OsStr) -> PathBuf {
-    let mut path = PathBuf::with_capacity(dir.as_os_str().len() + 1 + name.len());
-    path.push(dir);
-    path.push(name);
+/// These parts as one path, in one allocation.
+pub fn joined(parts: &[&Path]) -> PathBuf {
+    let mut path = PathBuf::with_capacity(parts.iter().map(|part| part.as_os_str().len() + 1).sum());
+    path.extend(parts);
     path
 }
 

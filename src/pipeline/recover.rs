@@ -172,7 +172,7 @@ impl<F: Fs> Committer<F> {
             }
         }
         recovered.counts.abandoned += records.len() as u64;
-        self.write(&records)
+        self.write(records)
     }
 
     /// HASHED: becomes MOVED, is abandoned, or is left for the next start. Returns the copies of the files that are left.

@@ -56,12 +56,19 @@ impl FileState {
         }
     }
 
+    /// As [`FileState::after`], for HASHED.
+    pub fn after_hashed(self) -> Result<FileState, &'static str> {
+        match self {
+            FileState::Discovered | FileState::Hashed => Ok(FileState::Hashed),
+            _ => Err("HASHED after MOVED"),
+        }
+    }
+
     /// The state after a record of this file. The error says why the record cannot follow.
     pub fn after(self, record: &Record) -> Result<FileState, &'static str> {
         use FileState::{Abandoned, Discovered, Hashed, Manifested, Moved, Quarantined, SkippedDuplicate};
         match (record, self) {
-            (Record::Hashed(_), Discovered | Hashed) => Ok(Hashed),
-            (Record::Hashed(_), _) => Err("HASHED after MOVED"),
+            (Record::Hashed(_), _) => self.after_hashed(),
             (Record::Moved(_), Hashed) => Ok(Moved),
             (Record::Moved(_), _) => Err("MOVED without HASHED"),
             (Record::Manifested(_), Moved) => Ok(Manifested),

@@ -59,7 +59,7 @@ impl Index {
     /// The sum of all records up to a snapshot.
     pub fn from_snapshot(snapshot: &Arc<Snapshot>) -> Result<Index, Error> {
         let mut state = Index::default();
-        snapshot.survivors(&mut |lsn, at, record| state.apply_at(lsn, at, &record))?;
+        snapshot.survivors(&mut |lsn, at, record| state.take(lsn, at, record))?;
         for (count, finished) in state.counts.iter_mut().zip(snapshot.header().finished) {
             *count += finished;
         }
@@ -205,16 +205,33 @@ impl Index {
         self.apply_at(lsn, UnixMillis(u64::MAX), record)
     }
 
+    /// As [`Index::take`], for a record that is still needed.
+    pub fn apply_at(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Rejected> {
+        match record {
+            Record::Discovered(_) | Record::Hashed(_) => self.take(lsn, at, record.clone()),
+            record => self.add(lsn, at, record),
+        }
+    }
+
     /// Adds the record with this LSN, which was written at `at`. An error says why the record cannot follow those
     /// before it; the index is then unchanged.
-    pub fn apply_at(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Rejected> {
+    pub fn take(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Rejected> {
+        match record {
+            // There is one of each for every file: their paths are not copied.
+            Record::Discovered(found) => self.discover(IngestId(lsn.0), found),
+            Record::Hashed(hashed) => self.hash(hashed),
+            record => self.add(lsn, at, &record),
+        }
+    }
+
+    fn add(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Rejected> {
         match record {
             Record::Settings(settings) => self.settings = Some(Arc::new(settings.clone())),
             Record::Rules(rules) => self.rules = rules.clone(),
             Record::Layout(layout) => self.layout = layout.clone(),
-            Record::Discovered(found) => self.discover(IngestId(lsn.0), found)?,
+            Record::Discovered(found) => self.discover(IngestId(lsn.0), found.clone())?,
             Record::Expired(before) => drop(self.notes.expired.take_open(lsn, *before)),
-            Record::Hashed(hashed) => self.hash(hashed, record)?,
+            Record::Hashed(hashed) => self.hash(hashed.clone())?,
             Record::Moved(moved) => self.move_in(lsn, moved, record)?,
             Record::Manifested(id) => {
                 let ingest = self.close(*id, record)?;
@@ -266,7 +283,7 @@ impl Index {
         Ok(())
     }
 
-    fn discover(&mut self, id: IngestId, found: &Discovered) -> Result<(), Rejected> {
+    fn discover(&mut self, id: IngestId, found: Discovered) -> Result<(), Rejected> {
         let settings = self.settings.clone().ok_or("DISCOVERED before any settings")?;
         // The file is processed again, so an earlier kept duplicate with this inode no longer counts.
         self.unkeep(found.identity.key());
@@ -276,9 +293,9 @@ impl Index {
             state: FileState::Discovered,
             identity: found.identity,
             discovered_at: found.discovered_at,
-            source_path: found.source_path.clone(),
-            sidecar: found.sidecar.clone(),
             key_rule: KeyRule::new(same_by, &settings.input, &found.source_path),
+            source_path: found.source_path,
+            sidecar: found.sidecar,
             settings,
             target: None,
             moved_at: None,
@@ -292,15 +309,16 @@ impl Index {
         Ok(())
     }
 
-    fn hash(&mut self, hashed: &Hashed, record: &Record) -> Result<(), Rejected> {
-        let (ingest, _) = self.next_state(hashed.ingest_id, record)?;
+    fn hash(&mut self, hashed: Hashed) -> Result<(), Rejected> {
+        let ingest = self.open.get(&hashed.ingest_id).ok_or(NOT_OPEN)?;
+        let next = ingest.state.after_hashed()?;
         if self.is_known(&ingest.key(&hashed.sha256))? {
             return Err("HASHED of a content that is in the warehouse".into());
         }
-        self.enter(hashed.ingest_id, record)?.target = Some(Target {
+        self.set_state(hashed.ingest_id, next)?.target = Some(Target {
             sha256: hashed.sha256,
-            warehouse_path: hashed.warehouse_path.clone(),
-            copy: hashed.copy.clone(),
+            warehouse_path: hashed.warehouse_path,
+            copy: hashed.copy,
             verified_by: hashed.verified_by,
         });
         Ok(())
@@ -369,8 +387,12 @@ impl Index {
 
     /// Moves a file to its next state, and updates the counts.
     fn enter(&mut self, id: IngestId, record: &Record) -> Result<&mut Ingest, &'static str> {
+        let (_, next) = self.next_state(id, record)?;
+        self.set_state(id, next)
+    }
+
+    fn set_state(&mut self, id: IngestId, next: FileState) -> Result<&mut Ingest, &'static str> {
         let ingest = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
-        let next = ingest.state.after(record)?;
         self.counts[ingest.state as usize] -= 1;
         self.counts[next as usize] += 1;
         let ingest = Arc::make_mut(ingest);
@@ -399,6 +421,6 @@ impl Visitor for Index {
     }
 
     fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {
-        self.apply_at(lsn, written_at, &record)
+        self.take(lsn, written_at, record)
     }
 }

@@ -151,7 +151,7 @@ impl<F: Fs> Committer<F> {
         self.flush_kept_gone()?;
         let mut plan = self.plan(hashed)?;
         self.plan_quarantine(to_quarantine, &mut plan);
-        self.write(&plan.records)?;
+        self.write(plan.records)?;
         self.pending.under_way.push_back(UnderWay { claims: plan.claims, to_clear: plan.duplicates });
         Ok(plan.ingests)
     }
@@ -186,7 +186,7 @@ impl<F: Fs> Committer<F> {
 
     /// True if a file under way has this path in the warehouse.
     pub(super) fn is_claimed(&self, path: &Path) -> bool {
-        self.pending.under_way.iter().any(|batch| batch.claims.paths.contains(path.as_os_str()))
+        self.pending.under_way.iter().any(|batch| batch.claims.paths.contains(path))
     }
 
     /// An original that no kept duplicate holds any more may have expired: the index must know before a plan.

@@ -1,13 +1,32 @@
 //! What the files of batches under way will have when they are in the warehouse.
 
-use std::ffi::OsString;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::path::Path;
 
 use hashbrown::HashSet;
 
 use crate::types::Key;
 
-/// Paths in the warehouse, compared as bytes: all of them are built in the same way.
-pub(super) type Chosen = HashSet<OsString>;
+/// Paths in the warehouse, by a hash of their bytes: all of them are built in the same way. A path whose hash is here may be
+/// another one, once in 2^64: then its file gets another name, as if this one were taken.
+#[derive(Default)]
+pub(super) struct Chosen(HashSet<u64>);
+
+impl Chosen {
+    fn hash(path: &Path) -> u64 {
+        // The same in all batches.
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(path.as_os_str())
+    }
+
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        self.0.contains(&Chosen::hash(path))
+    }
+
+    /// False if it was there already.
+    pub(super) fn insert(&mut self, path: &Path) -> bool {
+        self.0.insert(Chosen::hash(path))
+    }
+}
 
 /// What the files of a batch will have.
 #[derive(Default)]

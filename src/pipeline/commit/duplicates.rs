@@ -125,7 +125,7 @@ impl<F: Fs> Committer<F> {
             action: DuplicateAction::Keep,
             target: None,
         };
-        self.write(&[Record::SkippedDuplicate(record)])
+        self.write(vec![Record::SkippedDuplicate(record)])
     }
 
     /// Moves a duplicate to its place. A refused one stays for good, so a refusal, which may be temporary, is tried
@@ -218,7 +218,7 @@ impl<F: Fs> Committer<F> {
                     if target.is_some() {
                         let (duplicate_of, action, target) = (of, DuplicateAction::Move, target.clone());
                         let again = SkippedDuplicate { ingest_id: work.id, sha256, duplicate_of, action, target };
-                        self.write(&[Record::SkippedDuplicate(again)])?;
+                        self.write(vec![Record::SkippedDuplicate(again)])?;
                     }
                 }
             }

@@ -52,18 +52,18 @@ impl<F: Fs> Committer<F> {
         }
         self.flush_kept_gone()?;
         self.sync_data(ready.iter().flat_map(|gathered| &gathered.files))?;
-        let (works, groups, taken, paths) = (Vec::new(), Vec::new(), HashSet::new(), Chosen::new());
+        let (works, groups, taken, paths) = (Vec::new(), Vec::new(), HashSet::new(), Chosen::default());
         let mut plan = Plan { records: Vec::new(), works, groups, taken, paths };
         self.take_pending(&mut plan.records);
         for gathered in ready {
             self.plan_group(gathered, &mut plan, reports)?;
         }
-        self.write(&plan.records)?;
-        let Plan { works, mut groups, .. } = plan;
+        let Plan { records, works, mut groups, .. } = plan;
+        self.write(records)?;
         let (moved, dropped) = self.move_groups(works, &mut groups)?;
         let mut records = self.moves(&moved, dropped, reports)?;
         let duplicates = self.skip_known(&mut groups, &mut records, reports);
-        self.write(&records)?;
+        self.write(records)?;
         let mut moved = moved;
         self.write_lines(&mut moved, false)?;
         self.close_groups(groups, moved, duplicates, reports)

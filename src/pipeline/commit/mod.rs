@@ -241,7 +241,7 @@ impl<F: Fs> Committer<F> {
         if self.index.identity().unwrap_or_default() != self.shared.identity {
             records.push(Record::Identity(self.shared.identity));
         }
-        self.write(&records)
+        self.write(records)
     }
 
     /// Registers the ticket under which a file that recovery found DISCOVERED is hashed.
@@ -339,7 +339,7 @@ impl<F: Fs> Committer<F> {
     pub fn note_opening(&mut self) -> Result<(), Error> {
         let (records, jumped) = self.journal.opening(self.index.clock(), self.index.expired());
         jumped.iter().for_each(events::clock_jumped);
-        self.write(&records)
+        self.write(records)
     }
 
     /// Takes over the result of a compaction: contents in its snapshot need no room in memory any more.
@@ -352,7 +352,7 @@ impl<F: Fs> Committer<F> {
     pub fn flush(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         self.take_pending(&mut records);
-        self.write(&records)
+        self.write(records)
     }
 
     /// Marks the journal as idle.
@@ -380,11 +380,11 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Makes records durable, in order, and only then applies them to the index. Waits while the disk is full.
-    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), Error> {
-        let mut rest = records;
-        while !rest.is_empty() {
+    pub(super) fn write(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        let mut rest = records.into_iter();
+        while !rest.as_slice().is_empty() {
             self.patience.may_go_on()?;
-            let written = match self.journal.append(rest) {
+            let written = match self.journal.append(rest.as_slice()) {
                 Err(error) if error.is_no_space() => {
                     self.patience.wait_for_room(&error.to_string())?;
                     continue;
@@ -393,16 +393,15 @@ impl<F: Fs> Committer<F> {
             };
             self.patience.has_room();
             let first = self.journal.next_lsn().0 - written as u64;
-            for (lsn, record) in (first..).zip(&rest[..written]) {
+            for (lsn, record) in (first..).zip(rest.by_ref().take(written)) {
                 self.apply(Lsn(lsn), self.journal.written_at(), record)?;
             }
-            rest = &rest[written..];
         }
         Ok(())
     }
 
-    fn apply(&mut self, lsn: Lsn, at: UnixMillis, record: &Record) -> Result<(), Error> {
-        self.index.apply_at(lsn, at, record).map_err(|refused| match refused {
+    fn apply(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Error> {
+        self.index.take(lsn, at, record).map_err(|refused| match refused {
             Rejected::Contradiction(why) => Error::Transition(why, IngestId(lsn.0)),
             Rejected::Unknown(error) => Error::Journal(*error),
         })

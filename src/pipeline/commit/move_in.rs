@@ -131,7 +131,7 @@ impl<F: Fs> Committer<F> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.write(&records)?;
+        self.write(records)?;
         Ok(works)
     }
 
@@ -217,7 +217,7 @@ impl<F: Fs> Committer<F> {
         reports: &mut Vec<Report>,
     ) -> Result<(), Error> {
         let records = self.moves(moved, dropped, reports)?;
-        self.write(&records)
+        self.write(records)
     }
 
     /// MOVED, all of them first, and ABANDONED. MOVED in the order of the ingest ids: their lines come in the same order.

@@ -71,7 +71,7 @@ impl<F: Fs> Committer<F> {
         Record::Discovered(Discovered {
             identity: settled.identity,
             discovered_at: settled.complete_at,
-            source_path: joined(&self.settings.input, &settled.name),
+            source_path: joined(&[&self.settings.input, Path::new(&settled.name)]),
             sidecar,
         })
     }
@@ -128,9 +128,8 @@ impl<F: Fs> Committer<F> {
         if let Some(profile) = file.profile.take() {
             records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile: *profile }));
         }
-        let partition = self.settings.warehouse.join(&file.partition);
         let name = subdir::file_name(&file.settled.name);
-        let warehouse_path = self.first_choice(&partition, name, (&file.sha256, id), chosen);
+        let warehouse_path = self.first_choice(&file.partition, name, (&file.sha256, id), chosen);
         records.push(Record::Hashed(HashedRecord {
             ingest_id: id,
             sha256: file.sha256,
@@ -150,9 +149,9 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    /// The first name in `partition` that no undecided file has, and no other one under way: files of several
-    /// directories may have one name. If two HASHED files had one path, the next start could take the file there for
-    /// the wrong one of them.
+    /// The first name in `partition`, which is below the warehouse, that no undecided file has, and no other one under
+    /// way: files of several directories may have one name. If two HASHED files had one path, the next start could take
+    /// the file there for the wrong one of them.
     fn first_choice(
         &self,
         partition: &Path,
@@ -160,9 +159,12 @@ impl<F: Fs> Committer<F> {
         (sha256, id): (&Sha256, IngestId),
         chosen: &mut Chosen,
     ) -> PathBuf {
-        let mut choices = (0..).map(|taken| joined(partition, &warehouse_name(name, sha256, id, taken)));
-        let choice = choices.find(|path| self.is_free(path) && chosen.insert(path.as_os_str().to_owned()));
-        choice.unwrap_or_else(|| partition.join(name))
+        let path = |taken: usize| match taken {
+            0 => joined(&[&self.settings.warehouse, partition, Path::new(name)]),
+            _ => joined(&[&self.settings.warehouse, partition, Path::new(&warehouse_name(name, sha256, id, taken))]),
+        };
+        let choice = (0..).map(path).find(|path| self.is_free(path) && chosen.insert(path));
+        choice.unwrap_or_else(|| path(0))
     }
 
     /// The file's ingest id: the LSN of its DISCOVERED, which is added to `records` if it is not already durable.

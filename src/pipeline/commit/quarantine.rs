@@ -242,7 +242,7 @@ impl<F: Fs> Committer<F> {
             }
             let (dir, _) = split(&quarantined.target)?;
             quarantined.target = dir.join(quarantine_name(work.file_name(), &self.journal.store(), work.id, attempt));
-            self.write(&[Record::Quarantined(quarantined.clone())])?;
+            self.write(vec![Record::Quarantined(quarantined.clone())])?;
         }
         Ok(Removal::Refused(cannot_rename(&quarantined.target, libc::EEXIST)))
     }

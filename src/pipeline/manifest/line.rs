@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::journal::groups::OpenGroup;
 use crate::journal::ingest::Ingest;
@@ -39,9 +39,18 @@ struct Line<'a> {
     ingest_id: IngestId,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<&'a str>,
-    ingested_at: String,
+    ingested_at: Rfc3339,
     #[serde(flatten)]
     more: SomeFields<'a>,
+}
+
+/// An instant, formatted where it is written.
+struct Rfc3339(UnixMillis);
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.display())
+    }
 }
 
 /// The fields that only some files have.
@@ -192,7 +201,7 @@ pub fn line(journal: Option<&str>, ingest: &Ingest, out: &mut Vec<u8>) {
         warehouse_path_base64,
         ingest_id: ingest.id,
         journal,
-        ingested_at: ingest.discovered_at.rfc3339(),
+        ingested_at: Rfc3339(ingest.discovered_at),
         more: SomeFields {
             verified_by: target.verified_by,
             group: ingest.group.as_ref().map(|group| GroupFields::of(group, ingest)),

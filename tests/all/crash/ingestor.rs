@@ -333,7 +333,7 @@ impl<'a> Run<'a> {
 
     /// In every other round, the zeros of the next segment are written before it is needed.
     fn provide_blank(&mut self, round: u32) {
-        if let Some(capacity) = self.committer.journal().wants_blank().filter(|_| round % 2 == 0)
+        if let Some(capacity) = self.committer.journal().wants_blank().filter(|_| round.is_multiple_of(2))
             // A full disk is not the journal's concern yet.
             && let Ok(Some(blank)) = blank::make(self.fs, Path::new(STATE), capacity, &AtomicBool::new(false))
         {

@@ -120,9 +120,9 @@ fn what_was_given_back_stays_there() {
     scenarios.retain(|scenario| scenario.seldom.strangers.is_empty());
     let scenarios = scenarios.clone().into_iter().chain(scenarios.into_iter().map(halves));
     sweep("given back", operations(scenarios), 3_000, |scenario, operation, op| {
-        let kills = if op == Op::Rename { 1..=killed_after } else { 1..=0 };
+        let kills = if op == Op::Rename { killed_after } else { 0 };
         let mut states = 0;
-        for killed in kills {
+        for killed in 1..=kills {
             let mut stopped = Play::new(scenario);
             // What was moved is not what was hashed, so it goes back.
             act_at(&mut stopped, &Act::Replace((killed % 4) as u8, 8), operation);

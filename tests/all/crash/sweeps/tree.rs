@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use csv_ingestor::fs::sim::{Odd, Op};
+use csv_ingestor::fs::sim::{Fault, Odd, Op};
 use csv_ingestor::journal::record::{DuplicateAction, Validation};
 use csv_ingestor::pipeline::quarantine::reason_path;
 
@@ -224,4 +224,27 @@ fn no_reason_is_left_in_a_directory_of_quarantine() {
         1
     });
     assert!(is_met.into_inner(), "the test is about unfinished reasons");
+}
+
+/// Why: a file that was to go to quarantine vanishes; its reason, which is there already, cannot be removed for a moment. It
+/// stayed there for good, without its file.
+#[test]
+fn a_reason_that_cannot_be_removed_is_removed_by_the_next_start() {
+    let is_met = AtomicBool::new(false);
+    sweep("reasons that stay", operations([quarantined()]), 15, |scenario, operation, op| {
+        let acts = if op == Op::Rename { &[Act::Remove(IN_TREE + 1), Act::Remove(IN_TREE + 4)][..] } else { &[] };
+        for act in acts {
+            let mut play = Play::new(scenario);
+            act_at(&mut play, act, operation);
+            play.fs.inject(Fault::errno(libc::EBUSY).only(&[Op::Unlink]).from(operation));
+            play.story.push("nothing can be unlinked from then on".to_owned());
+            is_met.fetch_or(play.run().is_err(), Ordering::Relaxed);
+            play.fs.clear_hook();
+            play.fs.clear_faults();
+            play.kill();
+            play.end();
+        }
+        acts.len() as u64
+    });
+    assert!(is_met.into_inner(), "the test is about reasons that cannot be removed");
 }
