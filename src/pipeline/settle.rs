@@ -10,6 +10,7 @@ mod abandonments;
 pub mod bounds;
 mod census;
 mod counts;
+mod files;
 mod gone;
 mod grouped;
 mod groups;
@@ -38,6 +39,7 @@ use crate::types::{FileTime, Key, UnixMillis};
 use abandonments::Abandonments;
 pub use abandonments::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use census::{Census, second};
+use files::Files;
 use groups::Groups;
 pub use groups::Overdue;
 pub use look::Tracking;
@@ -45,7 +47,7 @@ use order::Order;
 use presence::Presence;
 pub use report::Reaction;
 use sidecars::Sidecars;
-use tracked::{Failing, Phase, Tracked};
+use tracked::{Failing, Moment, Phase, Tracked};
 pub use tracked::{Mode, Sighting};
 
 /// The longest delay before a file that can be read, but is not as it should be, is hashed again: that serves only as a
@@ -62,8 +64,7 @@ pub struct Settle {
     bounds: Bounds,
     /// How long to wait before a file that a writer has open is tried again.
     busy_delay: Duration,
-    /// Boxed: a hash table has up to twice as many slots as entries, and a million files may be staged.
-    tracked: HashMap<Arc<OsStr>, Box<Tracked>>,
+    tracked: Files,
     kept: HashMap<(u64, u64), Kept>,
     sidecars: Sidecars,
     queues: Queues,
@@ -90,7 +91,7 @@ struct Queues {
     /// Complete files go to `found` until the scan ends.
     holds: bool,
     /// To be checked again, at that time.
-    due: BinaryHeap<Reverse<(Duration, Arc<OsStr>)>>,
+    due: BinaryHeap<Reverse<(Moment, Arc<OsStr>)>>,
     /// Found too large, and not told yet.
     too_large: Vec<Arc<OsStr>>,
 }
@@ -102,7 +103,7 @@ impl Settle {
             mode,
             bounds: Bounds::default(),
             busy_delay,
-            tracked: HashMap::new(),
+            tracked: Files::default(),
             kept: HashMap::new(),
             sidecars: Sidecars::default(),
             queues: Queues::default(),
@@ -185,7 +186,7 @@ impl Settle {
             stays
         });
         let tracked = &self.tracked;
-        self.sidecars.end_scan(scan, |name| tracked.contains_key(name));
+        self.sidecars.end_scan(scan, |name| tracked.contains(name));
         self.find_gone();
         self.end_scan_of_groups();
     }
@@ -222,10 +223,11 @@ impl Settle {
         self.sidecars.add(name, self.scan);
         let scan = self.scan;
         let census = &mut self.census;
-        let tracked = self.tracked.entry_ref(name).or_insert_with(|| {
+        if !self.tracked.contains(name) {
             census.came(second(now));
-            Box::new(Tracked::new(sighting, scan, now))
-        });
+            self.tracked.insert(name.clone(), Tracked::new(sighting, scan, now));
+        }
+        let Some(tracked) = self.tracked.get_mut(name) else { return };
         tracked.scan = scan;
         let Some(since) = tracked.observe(sighting, nudged, now, census) else { return };
         self.judge(name, since, sighting.age, now);
@@ -254,7 +256,7 @@ impl Settle {
             self.census.release();
         }
         tracked.phase = match why {
-            Some(why) => Phase::Waiting { since, why },
+            Some(why) => Phase::Waiting { since: since.into(), why },
             None => {
                 self.queues.add(tracked.identity.mtime, name);
                 Phase::Ready
@@ -268,8 +270,8 @@ impl Settle {
         if !matches!(tracked.phase, Phase::Held { .. }) {
             self.census.hold();
         }
-        tracked.phase = Phase::Held { until, why };
-        self.queues.due.extend(until.map(|until| Reverse((until, name.clone()))));
+        tracked.phase = Phase::Held { until: until.map(Moment::from), why };
+        self.queues.due.extend(until.map(|until| Reverse((until.into(), name.clone()))));
     }
 
     /// Why a tracked file, unchanged since `since`, is not complete by the rules of the mode.
@@ -280,9 +282,9 @@ impl Settle {
             (Mode::Group(window), _) if now.saturating_sub(since) >= window => Some(self.waits_for_group(name)),
             (Mode::Stability(window) | Mode::Group(window), _) => {
                 // Once for each start of the window: later checks within it find it in the queue already.
-                let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since);
+                let is_known = matches!(tracked.phase, Phase::Waiting { since: known, .. } if known == since.into());
                 if since == now || !is_known {
-                    self.queues.due.push(Reverse((since + window, name.clone())));
+                    self.queues.due.push(Reverse(((since + window).into(), name.clone())));
                 }
                 Some(WhyNot::Settling)
             }
@@ -319,7 +321,7 @@ impl Settle {
             self.next_ticket += 1;
             return Some(Settled {
                 identity: tracked.identity,
-                links: if tracked.copies { tracked.links.max(2) } else { tracked.links },
+                links: tracked.links_that_count(),
                 sidecar: tracked.sidecar.as_deref().copied(),
                 orphaned: tracked.orphaned,
                 sidecar_name: None,
@@ -342,7 +344,7 @@ impl Settle {
         self.in_flight += 1;
         let tracked = Tracked {
             identity: settled.identity,
-            links: settled.links,
+            links: u32::try_from(settled.links).unwrap_or(u32::MAX),
             copies: false,
             sidecar: settled.sidecar.map(Box::new),
             orphaned: settled.orphaned,
@@ -356,7 +358,7 @@ impl Settle {
         };
         self.census.came(tracked.first_seen_seconds);
         self.sidecars.add(&settled.name, self.scan);
-        self.tracked.insert(settled.name.clone(), Box::new(tracked));
+        self.tracked.insert(settled.name.clone(), tracked);
     }
 
     /// How long a file has to stay unchanged; None in sidecar mode.

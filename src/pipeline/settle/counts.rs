@@ -38,7 +38,7 @@ impl Settle {
 
     /// True if the name belongs to a file that is not ingested yet.
     pub fn knows(&self, name: &OsStr) -> bool {
-        self.tracked.contains_key(name)
+        self.tracked.contains(name)
     }
 
     /// True if the current scan has checked the name, or its file is in flight.

@@ -67,7 +67,8 @@ impl Settle {
             Phase::Waiting { why, .. } => !matches!(why, WhyNot::NoSidecar | WhyNot::UsedSidecar),
             Phase::Ready | Phase::InFlight { .. } => true,
         };
-        let waiting = tracked.values().filter(|_| self.presence.searches).filter(|it| may_be_it(&it.phase));
+        let waiting =
+            tracked.iter().map(|(_, it)| it).filter(|_| self.presence.searches).filter(|it| may_be_it(&it.phase));
         let sizes: HashSet<u64> = waiting.map(|it| it.identity.size).collect();
         let may_be = |size: u64| sizes.contains(&size);
         for gone in self.presence.end_scan(scan, may_be) {

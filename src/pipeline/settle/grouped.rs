@@ -163,7 +163,7 @@ impl Settle {
             let settled = Settled {
                 name: member.staged.clone(),
                 identity: tracked.identity,
-                links: if tracked.copies { tracked.links.max(2) } else { tracked.links },
+                links: tracked.links_that_count(),
                 sidecar: None,
                 orphaned: false,
                 sidecar_name: None,
@@ -211,8 +211,7 @@ impl Settle {
             return;
         }
         self.groups.ended = self.groups.begun;
-        let gone: Vec<_> =
-            self.groups.watched.keys().filter(|name| !self.tracked.contains_key(*name)).cloned().collect();
+        let gone: Vec<_> = self.groups.watched.keys().filter(|name| !self.tracked.contains(*name)).cloned().collect();
         gone.iter().for_each(|name| self.groups.forget(name));
         let all: Vec<_> = self.groups.watched.keys().cloned().collect();
         all.into_iter().for_each(|name| self.groups.check(name));
@@ -240,7 +239,7 @@ impl Settle {
             watched.known.clear();
         }
         let tracked = self.tracked.get_mut(&report.name)?;
-        tracked.phase = Phase::Waiting { since: Duration::ZERO, why: WhyNot::GroupIncomplete };
+        tracked.phase = Phase::Waiting { since: Duration::ZERO.into(), why: WhyNot::GroupIncomplete };
         Some(Reaction { look_again, retry_in: None, abandoned: 0 })
     }
 

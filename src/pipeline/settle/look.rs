@@ -20,11 +20,15 @@ impl Settle {
         };
         match tracked.phase {
             Phase::Waiting { since, why } => {
-                look =
-                    Tracking { phase: "waiting", why: Some(why), unchanged: Some(now.saturating_sub(since)), ..look };
+                look = Tracking {
+                    phase: "waiting",
+                    why: Some(why),
+                    unchanged: Some(now.saturating_sub(since.into())),
+                    ..look
+                };
             }
             Phase::Held { until, why } => {
-                let retry_in = until.map(|until| until.saturating_sub(now));
+                let retry_in = until.map(|until| Duration::from(until).saturating_sub(now));
                 look = Tracking { phase: "held", why: Some(why), retry_in, ..look };
             }
             Phase::InFlight { .. } if self.is_asking(name) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::order::{self, Order};
-use super::tracked::{Mode, Phase, Tracked};
+use super::tracked::{Mode, Moment, Phase, Tracked};
 use super::{FOUND_FILES_MAX, Queues, Settle};
 use crate::limits::STALE_ENTRIES_MAX;
 use crate::pipeline::WhyNot;
@@ -19,8 +19,8 @@ impl Tracked {
     /// When the file is to be checked again.
     fn due(&self, mode: Mode) -> Option<Duration> {
         match (&self.phase, mode.window()) {
-            (Phase::Waiting { since, why: WhyNot::Settling }, Some(window)) => Some(*since + window),
-            (Phase::Held { until, .. }, _) => *until,
+            (Phase::Waiting { since, why: WhyNot::Settling }, Some(window)) => Some(Duration::from(*since) + window),
+            (Phase::Held { until, .. }, _) => until.map(Duration::from),
             _ => None,
         }
     }
@@ -59,7 +59,7 @@ impl Settle {
 
     /// The earliest time at which a name is to be checked again.
     pub fn next_due(&self) -> Option<Duration> {
-        self.queues.due.peek().map(|Reverse((due, _))| *due)
+        self.queues.due.peek().map(|Reverse((due, _))| Duration::from(*due))
     }
 
     /// Up to `max` names that are to be checked again now.
@@ -78,11 +78,11 @@ impl Settle {
     /// The name was due and could not be checked: it stays due.
     pub fn remind(&mut self, name: &Arc<OsStr>) {
         let due = self.tracked.get(name).and_then(|tracked| tracked.due(self.mode));
-        self.queues.due.extend(due.map(|due| Reverse((due, name.clone()))));
+        self.queues.due.extend(due.map(|due| Reverse((due.into(), name.clone()))));
     }
 
-    fn is_due(&self, name: &OsStr, due: Duration) -> bool {
-        self.tracked.get(name).is_some_and(|tracked| tracked.due(self.mode) == Some(due))
+    fn is_due(&self, name: &OsStr, due: Moment) -> bool {
+        self.tracked.get(name).is_some_and(|tracked| tracked.due(self.mode) == Some(due.into()))
     }
 
     /// Removes stale entries, if there may be many.
@@ -117,7 +117,7 @@ impl Settle {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::Sighting;
     use super::*;
     use crate::fs::{FileKind, Stat};
@@ -125,7 +125,7 @@ mod tests {
 
     const TOUCHES: u32 = 1_000_000;
 
-    fn sighting(inode: u64, touch: u32) -> Sighting {
+    pub(in crate::pipeline::settle) fn sighting(inode: u64, touch: u32) -> Sighting {
         let time = FileTime { sec: 1_000 + i64::from(touch), nsec: 0 };
         let identity = FileIdentity { device: 1, inode, size: 1, mtime: time, ctime: time };
         let stat = Stat { identity, kind: FileKind::Regular, links: 1, mode: 0o644, born: None };
@@ -164,7 +164,7 @@ mod tests {
             let name: Arc<OsStr> = Arc::from(OsStr::new(&format!("{touch}.csv")));
             settle.see(&name, Some(&sighting(u64::from(touch), touch)), true, now);
             settle.see(&name, None, true, now);
-            assert!(settle.queues.due.len() <= STALE_ENTRIES_MAX + 4 && settle.tracked.is_empty());
+            assert!(settle.queues.due.len() <= STALE_ENTRIES_MAX + 4 && settle.tracked.len() == 0);
         }
     }
 

@@ -48,7 +48,7 @@ impl Settle {
                 // Nothing is wrong with the file: it is handed out again at once, and copied.
                 tracked.copies = true;
                 if matches!(self.mode, Mode::Group(_)) {
-                    tracked.phase = Phase::Waiting { since: Duration::ZERO, why: WhyNot::GroupIncomplete };
+                    tracked.phase = Phase::Waiting { since: Duration::ZERO.into(), why: WhyNot::GroupIncomplete };
                 } else {
                     tracked.phase = Phase::Ready;
                     let key = order::key(self.queues.order, tracked.identity.mtime);

@@ -1,5 +1,6 @@
 //! What is known of a file that is in staging and not finished.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::census::{Census, second};
@@ -62,24 +63,41 @@ impl Failing {
     }
 }
 
+/// A time of the monotonic clock, in half the room: there is one for each of very many files. It ends after 584 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(NonZeroU64);
+
+impl From<Duration> for Moment {
+    fn from(time: Duration) -> Moment {
+        Moment(NonZeroU64::MIN.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl From<Moment> for Duration {
+    fn from(moment: Moment) -> Duration {
+        Duration::from_nanos(moment.0.get() - 1)
+    }
+}
+
 /// The phase of a file.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Not known to be complete; seen unchanged since then.
-    Waiting { since: Duration, why: WhyNot },
+    Waiting { since: Moment, why: WhyNot },
     /// Complete, and queued to be handed out.
     Ready,
     /// Handed out. `dirty`: the name had an event since.
     InFlight { dirty: bool },
     /// Refused: checked again when it changes, or at a certain time.
-    Held { until: Option<Duration>, why: WhyNot },
+    Held { until: Option<Moment>, why: WhyNot },
 }
 
 /// A file that is in staging and not finished.
 #[derive(Debug)]
 pub(super) struct Tracked {
     pub(super) identity: FileIdentity,
-    pub(super) links: u64,
+    /// At most [`u32::MAX`].
+    pub(super) links: u32,
     /// It must be copied, whatever its link count says: a rename has shown that.
     pub(super) copies: bool,
     /// Boxed: where very many files wait, they have no sidecar.
@@ -104,17 +122,22 @@ impl Tracked {
         Tracked {
             first_seen_seconds: second(now),
             identity: sighting.stat.identity,
-            links: sighting.stat.links,
+            links: u32::try_from(sighting.stat.links).unwrap_or(u32::MAX),
             copies: false,
             sidecar: sighting.sidecar.map(Box::new),
             orphaned: sighting.orphaned,
             is_dated: sighting.stat.born.is_some(),
             is_told_too_large: false,
-            phase: Phase::Waiting { since: now, why: WhyNot::Settling },
+            phase: Phase::Waiting { since: now.into(), why: WhyNot::Settling },
             failures: 0,
             failing: Failing::Not,
             scan,
         }
+    }
+
+    /// The link count: two if it must be copied.
+    pub(super) fn links_that_count(&self) -> u64 {
+        u64::from(if self.copies { self.links.max(2) } else { self.links })
     }
 
     /// Takes in what a check showed. Returns since when the file has been unchanged; None if there is nothing to decide.
@@ -132,7 +155,7 @@ impl Tracked {
         let identity = sighting.stat.identity;
         let changed =
             !self.identity.same_but_renamed(&identity) || self.sidecar.as_deref() != sighting.sidecar.as_ref();
-        self.links = sighting.stat.links;
+        self.links = u32::try_from(sighting.stat.links).unwrap_or(u32::MAX);
         self.sidecar = sighting.sidecar.map(Box::new);
         self.orphaned = sighting.orphaned;
         self.is_dated = sighting.stat.born.is_some();
@@ -149,12 +172,12 @@ impl Tracked {
         self.identity = identity;
         let hold_is_void = match &self.phase {
             Phase::Held { why, until } => {
-                changed || until.is_some_and(|until| now >= until) || (nudged && *why == WhyNot::OpenForWriting)
+                changed || until.is_some_and(|until| now >= until.into()) || (nudged && *why == WhyNot::OpenForWriting)
             }
             _ => false,
         };
         match self.phase {
-            Phase::Waiting { since, .. } if !changed => Some(since),
+            Phase::Waiting { since, .. } if !changed => Some(since.into()),
             // A file whose hold ran out has waited long enough.
             Phase::Held { .. } if hold_is_void && !changed && !nudged => Some(Duration::ZERO),
             Phase::Ready | Phase::Held { .. } if !changed && !hold_is_void => None,
