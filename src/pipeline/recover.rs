@@ -242,6 +242,7 @@ impl<F: Fs> Committer<F> {
     /// Writes MOVED and ABANDONED, and logs what failed.
     fn record_and_tell(&mut self, moved: &[Work<F>], dropped: Vec<Dropped<F>>) -> Result<(), Error> {
         let mut reports = Vec::new();
+        self.make_absence_durable(&dropped)?;
         self.record_moves(moved, dropped, &mut reports)?;
         for report in reports {
             if let Outcome::Refused(refusal) = &report.outcome

@@ -3,7 +3,7 @@
 //!
 //! Invariant: a file that is listed in a manifest is never put back.
 
-use super::{Committer, Error, Target, Whereabouts, Work};
+use super::{Committer, Dropped, Error, Target, Whereabouts, Work};
 use crate::fs::{self, Fs, Open};
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
@@ -28,29 +28,29 @@ impl<F: Fs> Committer<F> {
         {
             place = Whereabouts::Unseen(error);
         }
-        let place = self.guard_or_doubt(ingest, work, place)?;
-        if !matches!(place, Whereabouts::Arrived | Whereabouts::Spoilt(_)) {
-            self.make_absence_durable(ingest)?;
-        }
-        Ok(place)
+        self.guard_or_doubt(ingest, work, place)
     }
 
-    /// Marks for the next sync the place of a file that is not there, and the one from which it came. The process that was
-    /// killed may have given it back: until that is durable, a power cut can bring its name in the warehouse back, and once
-    /// the file is abandoned, nobody looks there any more.
-    fn make_absence_durable(&mut self, ingest: &Ingest) -> Result<(), Error> {
-        let Some(target) = &ingest.target else { return Ok(()) };
-        let from = target.copy.as_ref().map_or(&ingest.source_path, |copy| &copy.path);
-        let ((there, _), (home, _)) = (split(&target.warehouse_path)?, split(from)?);
-        // A directory that is missing, or cannot be opened, has no name to lose.
-        if self.staging.dirs.dir(there).is_err() {
-            return Ok(());
+    /// Syncs the places of the files that are about to be abandoned, and those from which they came. The process that was
+    /// killed may have given one of them back: until that is durable, a power cut can bring its name in the warehouse back,
+    /// and once the file is abandoned, nobody looks there any more. What was moved in the other direction is durable already:
+    /// otherwise the order of the two directories would be the wrong one for that.
+    pub(super) fn make_absence_durable(&mut self, dropped: &[Dropped<F>]) -> Result<(), Error> {
+        for Dropped { work, .. } in dropped {
+            let ingest = self.ingest(work.id)?;
+            let (input, Some(target)) = (ingest.settings.input.clone(), ingest.target.clone()) else { continue };
+            let from = target.copy.map_or_else(|| ingest.source_path.clone(), |copy| copy.path);
+            let ((there, _), (home, _)) = (split(&target.warehouse_path)?, split(&from)?);
+            // A directory that is missing, or cannot be opened, has no name to lose.
+            if self.staging.dirs.dir(there).is_err() {
+                continue;
+            }
+            // The file may have gone back to a directory above its own.
+            let above = home.ancestors().skip(1).take_while(|dir| dir.starts_with(&input));
+            std::iter::once(home).chain(above).for_each(|home| self.staging.dirs.touch(there, home));
+            self.staging.dirs.forget_missing(home);
         }
-        // The file may have gone back to a directory above its own.
-        let above = home.ancestors().skip(1).take_while(|dir| dir.starts_with(&ingest.settings.input));
-        std::iter::once(home).chain(above).for_each(|home| self.staging.dirs.touch(there, home));
-        self.staging.dirs.forget_missing(home);
-        Ok(())
+        self.patiently(|staging| staging.dirs.sync())
     }
 
     /// Leaves a file HASHED for the next start; returns its copy, which is still needed.
