@@ -72,9 +72,8 @@ impl Contents {
         }
         match &entry.body {
             Body::Claims(body) => {
-                let is_next = |claim: &super::entry::Claim| {
-                    self.next_generation(&claim.sha256) == Some(claim.generation)
-                };
+                let is_next =
+                    |claim: &super::entry::Claim| self.next_generation(&claim.sha256) == Some(claim.generation);
                 body.claims.iter().all(is_next).then_some(()).ok_or("the entry claims a content that is claimed")
             }
             Body::Forget(body) => {

@@ -93,9 +93,6 @@ pub enum Error {
 impl Error {
     /// True if the log itself is wrong: this host must not write anything any more.
     pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Error::Chain { .. } | Error::Hole { .. } | Error::Newer { .. } | Error::OtherLake { .. }
-        )
+        matches!(self, Error::Chain { .. } | Error::Hole { .. } | Error::Newer { .. } | Error::OtherLake { .. })
     }
 }

@@ -141,9 +141,9 @@ impl Host {
         }
     }
 
-    /// True if this host has nothing to finish and nothing to delete.
+    /// True if everything that this host has read is finished.
     pub fn is_idle(&self) -> bool {
-        self.packs.is_empty() && self.shards.iter().all(|shard| shard.unfinished.iter().next().is_none())
+        self.shards.iter().all(|shard| shard.unfinished.iter().next().is_none())
     }
 
     /// What this host knows of each shard.

@@ -109,7 +109,10 @@ pub fn is_partition(partition: &str) -> bool {
 /// True for a key that a data object may have.
 pub fn is_data(key: &str) -> bool {
     let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
-    key.len() <= LAKE_KEY_BYTES_MAX && name.len() <= LAKE_NAME_BYTES_MAX && key.contains('/') && key.split('/').all(is_name)
+    key.len() <= LAKE_KEY_BYTES_MAX
+        && name.len() <= LAKE_NAME_BYTES_MAX
+        && key.contains('/')
+        && key.split('/').all(is_name)
 }
 
 fn is_name(name: &str) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - A step is noted before its effect (HASHED with the pack, before the pack is created), or once it is known (the rest).
-//! - Steps only go forward: HASHED → CLAIMED → MOVED → MANIFESTED; a content that somebody else claimed ends as
-//!   MANIFESTED with that entry.
+//! - Steps only go forward: HASHED → CLAIMED → MOVED → MANIFESTED. A step may be noted again, and left out: another host
+//!   may have done it. A content that was forgotten begins again.
 //! - Nothing that safety rests on is read from here. A host without its journal reads the log.
 
 use super::error::Error;
@@ -38,12 +38,11 @@ impl Step {
         }
     }
 
-    /// True if this step may be noted after `before`. A content whose pack lost the race against a restart is hashed
-    /// into another pack.
+    /// True if this step may be noted after `before`. After an error a content gets into another pack.
     pub fn may_follow(&self, before: Option<&Step>) -> bool {
-        match before {
-            None | Some(Step::Hashed { .. }) => true,
-            Some(before) => self.rank() > before.rank(),
+        match (before, self) {
+            (None | Some(Step::Hashed { .. }), _) | (Some(Step::Manifested), Step::Hashed { .. }) => true,
+            (Some(before), _) => before == self || self.rank() > before.rank(),
         }
     }
 }
@@ -69,12 +68,13 @@ mod tests {
 
     #[test]
     fn steps_go_forward() {
-        let hashed = Step::Hashed { pack: "p".to_owned() };
-        let steps = [hashed.clone(), Step::Claimed { entry: 1 }, Step::Moved, Step::Manifested];
-        assert!(steps.iter().all(|step| step.may_follow(None)));
-        assert!(hashed.may_follow(Some(&hashed)));
-        for (at, before) in steps.iter().enumerate().skip(1) {
-            assert!(steps[..=at].iter().all(|step| !step.may_follow(Some(before))));
+        let hashed = |pack: &str| Step::Hashed { pack: pack.to_owned() };
+        let steps = [hashed("p"), Step::Claimed { entry: 1 }, Step::Moved, Step::Manifested];
+        assert!(steps.iter().all(|step| step.may_follow(None) && step.may_follow(Some(step))));
+        assert!(hashed("q").may_follow(Some(&hashed("p"))) && hashed("q").may_follow(Some(&Step::Manifested)));
+        assert!(!Step::Claimed { entry: 2 }.may_follow(Some(&Step::Claimed { entry: 1 })));
+        for (at, before) in steps[..3].iter().enumerate() {
+            assert!(steps[..at].iter().all(|step| !step.may_follow(Some(before))));
             assert!(steps[at + 1..].iter().all(|step| step.may_follow(Some(before))));
         }
     }

@@ -72,16 +72,16 @@ impl SimStore {
         self.state().flush();
     }
 
-    /// An object is created by somebody else, at once; false if there is one at the key.
+    /// An object is created by somebody else, at once, and the watch does not see it; false if there is one at the key.
     pub fn put_foreign(&self, key: &str, bytes: &[u8]) -> bool {
         let key = self.full(key);
         self.state().put_foreign(key, bytes)
     }
 
-    /// An object is deleted by somebody else, at once.
-    pub fn remove_foreign(&self, key: &str) {
+    /// An object is deleted by somebody else, at once, and the watch does not see it; false if there is none.
+    pub fn remove_foreign(&self, key: &str) -> bool {
         let key = self.full(key);
-        self.state().remove(&key);
+        self.state().remove(&key)
     }
 
     /// The bytes of the object at the key, without a request.

@@ -12,9 +12,7 @@ use crate::lake::keys;
 use crate::lake::log::Appended;
 use crate::lake::pack::Pack;
 use crate::lake::progress::{Progress, Step};
-use crate::limits::{
-    LAKE_CLAIMS_MAX, LAKE_ENTRIES_MAX, LAKE_ENTRY_BYTES_MAX, LAKE_KEY_BYTES_MAX, LAKE_PACK_BYTES_MAX,
-};
+use crate::limits::{LAKE_CLAIMS_MAX, LAKE_ENTRIES_MAX, LAKE_ENTRY_BYTES_MAX, LAKE_KEY_BYTES_MAX, LAKE_PACK_BYTES_MAX};
 use crate::store::Head;
 
 /// What an entry needs besides its claims, and a claim of a packed content besides its line, at most.
@@ -69,7 +67,8 @@ impl Host {
             self.serial += 1;
             let entry = self.entry(shard, &batch, staging);
             let bytes = entry.encode();
-            let appended = self.shards[shard].log.append(self.stores.warehouse.as_ref(), self.clock.as_ref(), &bytes)?;
+            let appended =
+                self.shards[shard].log.append(self.stores.warehouse.as_ref(), self.clock.as_ref(), &bytes)?;
             if appended == Appended::Ours {
                 let (number, now) = (entry.header.number, self.clock.steady());
                 self.shards[shard].take(self.stores.warehouse.as_ref(), &bytes, now, &|_| true)?;
@@ -79,9 +78,7 @@ impl Host {
             self.read_shard(shard)?;
             let known = &self.shards[shard].contents;
             // One that has another generation by now was claimed and forgotten, and its pack may be gone.
-            batch.members.retain(|member| {
-                known.next_generation(&member.content.sha256) == Some(member.generation)
-            });
+            batch.members.retain(|member| known.next_generation(&member.content.sha256) == Some(member.generation));
         }
         Ok(Ingested::Nothing)
     }

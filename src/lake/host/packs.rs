@@ -39,10 +39,6 @@ impl Packs {
         self.contents.contains_key(pack)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.contents.is_empty()
-    }
-
     /// The packs of which `is_over` holds for every content.
     pub(super) fn over(&self, is_over: impl Fn(&Sha256) -> bool) -> Vec<String> {
         let over = self.contents.iter().filter(|(_, contents)| contents.iter().all(&is_over));

@@ -192,7 +192,11 @@ impl State {
         match request {
             Request::Create(key, ..) if self.objects.contains_key(key) => return fails(Kind::Exists),
             Request::Create(key, bytes, sha256) => self.insert(key, bytes.clone(), Some(*sha256)),
-            Request::Delete(key) => self.remove(key),
+            Request::Delete(key) => {
+                if self.remove(key) {
+                    self.told(&Effect::Deleted { key });
+                }
+            }
             Request::Begin(key, id, sha256) => {
                 let upload = Upload { key: key.clone(), sha256: *sha256, parts: BTreeMap::new() };
                 self.uploads.entry(id.clone()).or_insert(upload);
@@ -234,11 +238,13 @@ impl State {
         is_new
     }
 
-    pub(super) fn remove(&mut self, key: &str) {
-        if self.objects.remove(key).is_some() {
+    /// True if there was an object.
+    pub(super) fn remove(&mut self, key: &str) -> bool {
+        let was_there = self.objects.remove(key).is_some();
+        if was_there {
             self.deleted.insert(key.to_owned(), self.requests);
-            self.told(&Effect::Deleted { key });
         }
+        was_there
     }
 
     pub(super) fn bytes(&self, key: &str) -> Option<Vec<u8>> {
