@@ -13,6 +13,8 @@ mod help;
 mod ingest;
 mod packs;
 
+use std::collections::BTreeSet;
+
 use self::packs::Packs;
 use super::clock::Clock;
 use super::entry::Entry;
@@ -87,6 +89,9 @@ pub struct Host {
     journal: Box<dyn Journal>,
     shards: Vec<Shard>,
     packs: Packs,
+    /// Entries that this process has written and not tried to finish yet, by shard and number: everything of them is
+    /// missing.
+    fresh: BTreeSet<(usize, u64)>,
 }
 
 impl Host {
@@ -100,7 +105,7 @@ impl Host {
         progress: &[Progress],
     ) -> Host {
         let shards = (0..lake.shards).map(|shard| Shard::new(lake.id, shard)).collect();
-        Host { stores, lake, id, serial: 0, clock, journal, shards, packs: Packs::of(progress) }
+        Host { stores, lake, id, serial: 0, clock, journal, shards, packs: Packs::of(progress), fresh: BTreeSet::new() }
     }
 
     /// Reads all logs to their ends. One that cannot be read does not keep the others from being read; the first error

@@ -56,8 +56,7 @@ impl Host {
     /// True if the entry is finished.
     fn attend(&mut self, entry: &Entry, task: Task, at_hand: &dyn AtHand) -> Result<bool, Error> {
         let is_ours = entry.header.host == self.id;
-        // Of an entry that this process has just written, everything is missing.
-        let is_fresh = is_ours && entry.packs().iter().all(|pack| self.packs.has(pack));
+        let is_fresh = self.fresh.remove(&(usize::from(entry.header.shard), entry.header.number));
         if !is_fresh && let Some(listed) = publish::look(&self.stores, entry)? {
             self.finish(entry, &listed)?;
             return Ok(true);

@@ -72,6 +72,7 @@ impl Host {
             if appended == Appended::Ours {
                 let (number, now) = (entry.header.number, self.clock.steady());
                 self.shards[shard].take(self.stores.warehouse.as_ref(), &bytes, now, &|_| true)?;
+                self.fresh.insert((shard, number));
                 self.note(&entry, &Step::Claimed { entry: number })?;
                 return Ok(Ingested::Claimed(number));
             }
