@@ -250,6 +250,14 @@ pub const LAKE_UPLOAD_ID_BYTES_MAX: usize = 1024;
 pub const LAKE_ETAG_BYTES_MAX: usize = 256;
 /// Parts of an upload, at most: the limit of S3.
 pub const LAKE_PARTS_MAX: usize = 10_000;
+/// Contents of one shard, at most.
+pub const LAKE_CONTENTS_MAX: usize = 1 << 31;
+/// Checkpoints that a host looks at when it starts, at most: the newest that it can read counts.
+pub const LAKE_CHECKPOINTS_TRIED_MAX: usize = 4;
+/// Pages of a listing of checkpoints, at most.
+pub const LAKE_CHECKPOINT_PAGES_MAX: usize = 1000;
+/// Entries from one checkpoint of a shard to the next, in a new lake.
+pub const LAKE_CHECKPOINT_ENTRIES: u32 = 1024;
 /// Shards of a lake, at most.
 pub const LAKE_SHARDS_MAX: u16 = 256;
 /// Entries of one shard, at most: then a line's id, with shard and place, fits in 53 bits, as JSON readers need.

@@ -31,6 +31,11 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// What a checkpoint holds.
+    pub fn restored(contents: Vec<(Sha256, Content)>, floor: u64) -> Contents {
+        Contents { known: contents.into_iter().collect(), floor }
+    }
+
     /// The content, if it was ever claimed.
     pub fn get(&self, content: &Sha256) -> Option<&Content> {
         self.known.get(content)

@@ -62,6 +62,12 @@ pub enum Error {
         /// The entry.
         entry: u64,
     },
+    /// There is a checkpoint that is not what the entries add up to: one of two hosts has read another log.
+    #[error("{key}: it is not what the entries add up to")]
+    Checkpoint {
+        /// The checkpoint.
+        key: String,
+    },
     /// Whether an entry was created is not known yet; the host must find out before it does anything else.
     #[error("{key}: the store does not say whether this entry exists")]
     Undecided {
@@ -93,6 +99,13 @@ pub enum Error {
 impl Error {
     /// True if the log itself is wrong: this host must not write anything any more.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Error::Chain { .. } | Error::Hole { .. } | Error::Newer { .. } | Error::OtherLake { .. })
+        matches!(
+            self,
+            Error::Chain { .. }
+                | Error::Checkpoint { .. }
+                | Error::Hole { .. }
+                | Error::Newer { .. }
+                | Error::OtherLake { .. }
+        )
     }
 }

@@ -47,6 +47,8 @@ pub struct Lake {
     pub id: LakeId,
     /// Its shards: a power of two, up to 256.
     pub shards: u16,
+    /// A shard has a checkpoint at each multiple of this number of entries, or fewer.
+    pub checkpoint_entries: u32,
 }
 
 /// `lake.json`. A key that is not known here belongs to a later version, and is refused.
@@ -56,6 +58,7 @@ struct Description {
     format: u16,
     lake: String,
     shards: u16,
+    checkpoint_entries: u32,
 }
 
 impl Lake {
@@ -71,10 +74,11 @@ impl Lake {
 
     /// The bytes of `lake.json`.
     pub fn encode(&self) -> Vec<u8> {
-        let mut text =
-            format!("{{\"format\":{VERSION},\"lake\":\"{}\",\"shards\":{}}}", self.id, self.shards).into_bytes();
-        text.push(b'\n');
-        text
+        let Lake { id, shards, checkpoint_entries } = self;
+        let text = format!(
+            "{{\"format\":{VERSION},\"lake\":\"{id}\",\"shards\":{shards},\"checkpoint_entries\":{checkpoint_entries}}}\n"
+        );
+        text.into_bytes()
     }
 
     /// Reads `lake.json`.
@@ -88,7 +92,10 @@ impl Lake {
         if !Lake::is_count_of_shards(read.shards) {
             return Err(wrong(format!("{} shards", read.shards)));
         }
-        Ok(Lake { id, shards: read.shards })
+        if read.checkpoint_entries == 0 {
+            return Err(wrong("checkpoints after 0 entries".to_owned()));
+        }
+        Ok(Lake { id, shards: read.shards, checkpoint_entries: read.checkpoint_entries })
     }
 }
 
@@ -98,25 +105,31 @@ mod tests {
 
     #[test]
     fn the_description_goes_there_and_back() {
-        let lake = Lake { id: LakeId(std::array::from_fn(|at| at as u8 * 17)), shards: 16 };
+        let lake = Lake { id: LakeId(std::array::from_fn(|at| at as u8 * 17)), shards: 16, checkpoint_entries: 1024 };
         let bytes = lake.encode();
         assert_eq!(
             String::from_utf8_lossy(&bytes),
-            "{\"format\":1,\"lake\":\"00112233445566778899aabbccddeeff\",\"shards\":16}\n"
+            "{\"format\":1,\"lake\":\"00112233445566778899aabbccddeeff\",\"shards\":16,\"checkpoint_entries\":1024}\n"
         );
         assert_eq!(Lake::decode(&bytes).unwrap(), lake);
-        for wrong in ["", "{}", "{\"format\":2,\"lake\":\"00112233445566778899aabbccddeeff\",\"shards\":16}"] {
+        for wrong in [
+            "",
+            "{}",
+            "{\"format\":2,\"lake\":\"00112233445566778899aabbccddeeff\",\"shards\":16,\"checkpoint_entries\":1}",
+        ] {
             assert!(Lake::decode(wrong.as_bytes()).is_err(), "{wrong}");
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        for (from, to) in [("16", "3"), ("16", "512"), ("16", "0"), ("ccdd", "CCDD"), ("}", ",\"more\":1}")] {
+        for (from, to) in
+            [("16", "3"), ("16", "512"), ("16", "0"), ("1024", "0"), ("ccdd", "CCDD"), ("}", ",\"more\":1}")]
+        {
             assert!(Lake::decode(text.replace(from, to).as_bytes()).is_err(), "{to}");
         }
     }
 
     #[test]
     fn each_content_has_one_shard() {
-        let lake = |shards| Lake { id: LakeId([0; 16]), shards };
+        let lake = |shards| Lake { id: LakeId([0; 16]), shards, checkpoint_entries: 1 };
         let content = |first| Sha256([first; 32]);
         assert_eq!([0, 255].map(|first| lake(1).shard_of(&content(first))), [0, 0]);
         assert_eq!([0, 63, 64, 255].map(|first| lake(4).shard_of(&content(first))), [0, 0, 1, 3]);

@@ -5,10 +5,12 @@
 //! - *Bytes before claim*: an entry is appended after the store confirmed its pack.
 //! - *Unclaimed only*, *once*: a claim is made for a content that no entry names, as read up to the slot before; a slot
 //!   that somebody else got is read, and what it names is taken out.
-//! - A pack of which nothing was claimed is deleted when every content of it is claimed by an entry that was read, and no
-//!   unfinished entry names the pack: an entry that names it can then never appear, not even one that is still under way.
+//! - A pack of which nothing was claimed is deleted when every content of it is claimed, in the generation for which it
+//!   was packed, by an entry that was read, and no unfinished entry names the pack: an entry that names it can then never
+//!   appear, not even one that is still under way.
 //! - Every step may fail, and be interrupted for ever, at any request: calling the same again goes on.
 
+mod forget;
 mod help;
 mod ingest;
 mod packs;
@@ -17,12 +19,14 @@ use std::collections::BTreeSet;
 
 use self::packs::Packs;
 use super::clock::Clock;
-use super::entry::Entry;
+use super::entry::{Entry, Header};
 use super::error::Error;
 use super::format::Lake;
+use super::log::Appended;
 use super::progress::{Journal, Progress, Step};
 use super::publish::{AtHand, Stores};
 use super::shard::Shard;
+use super::start::start;
 use crate::types::{Sha256, UnixMillis};
 
 /// A content that waits in staging.
@@ -104,8 +108,17 @@ impl Host {
         journal: Box<dyn Journal>,
         progress: &[Progress],
     ) -> Host {
-        let shards = (0..lake.shards).map(|shard| Shard::new(lake.id, shard)).collect();
+        let shards = (0..lake.shards).map(|shard| Shard::new(&lake, shard)).collect();
         Host { stores, lake, id, serial: 0, clock, journal, shards, packs: Packs::of(progress), fresh: BTreeSet::new() }
+    }
+
+    /// Begins with the newest checkpoints, before anything is read. A host may do without.
+    pub fn start(&mut self) -> Result<(), Error> {
+        let (now, store) = (self.clock.steady(), self.stores.warehouse.as_ref());
+        let is_ours = |entry: &Entry| is_ours(entry, &self.id, &self.packs);
+        let started = self.shards.iter().map(|shard| start(store, &self.lake, shard.log.shard(), now, &is_ours));
+        self.shards = started.collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// Reads all logs to their ends. One that cannot be read does not keep the others from being read; the first error
@@ -116,8 +129,8 @@ impl Host {
     }
 
     fn read_shard(&mut self, shard: usize) -> Result<(), Error> {
-        let (now, packs, id) = (self.clock.steady(), &self.packs, self.id);
-        let is_ours = |entry: &Entry| entry.header.host == id || entry.packs().iter().any(|pack| packs.has(pack));
+        let now = self.clock.steady();
+        let is_ours = |entry: &Entry| is_ours(entry, &self.id, &self.packs);
         self.shards[shard].read(self.stores.warehouse.as_ref(), now, &is_ours)
     }
 
@@ -160,9 +173,38 @@ impl Host {
         usize::from(self.lake.shard_of(content))
     }
 
+    /// The place of the next entry of a shard.
+    fn header(&mut self, shard: usize) -> Header {
+        self.serial += 1;
+        let Host { lake, id, serial, .. } = *self;
+        let shard = &self.shards[shard];
+        let (number, predecessor) = (shard.log.next(), shard.log.chain());
+        let floor = shard.unfinished.floor(number);
+        Header { lake: lake.id, shard: shard.log.shard(), number, predecessor, floor, host: id, serial }
+    }
+
+    /// Appends an entry and takes it, if its slot is still free. Otherwise the log has to be read.
+    fn append(&mut self, shard: usize, entry: &Entry) -> Result<Appended, Error> {
+        let (bytes, store) = (entry.encode(), self.stores.warehouse.as_ref());
+        let appended = self.shards[shard].log.append(store, self.clock.as_ref(), &bytes)?;
+        if appended == Appended::Ours {
+            self.shards[shard].take(store, &bytes, self.clock.steady(), &|_| true)?;
+        }
+        Ok(appended)
+    }
+
     /// Notes a step of all contents of an entry.
     fn note(&mut self, entry: &Entry, step: &Step) -> Result<(), Error> {
-        let note = |claim: &super::entry::Claim| Progress { content: claim.sha256, step: step.clone() };
+        let note = |claim: &super::entry::Claim| Progress {
+            content: claim.sha256,
+            generation: claim.generation,
+            step: step.clone(),
+        };
         self.journal.note(&entry.claims().iter().map(note).collect::<Vec<_>>())
     }
+}
+
+/// True for an entry that this host wrote, in this life or another.
+fn is_ours(entry: &Entry, host: &[u8; 16], packs: &Packs) -> bool {
+    entry.header.host == *host || entry.packs().iter().any(|pack| packs.has(pack))
 }

@@ -48,6 +48,11 @@ impl Log {
         Log { lake, shard, next, chain }
     }
 
+    /// The lake.
+    pub fn lake(&self) -> LakeId {
+        self.lake
+    }
+
     /// The shard.
     pub fn shard(&self) -> u16 {
         self.shard

@@ -22,10 +22,11 @@
 //! - *Roll forward* ([`roll_forward`]): every host finishes any entry, its own at once, others' after a while.
 //! - *Slots are kept*: nothing here deletes an entry.
 //!
-//! The modules, from the bottom up: [`mod@format`], [`keys`], [`entry`], [`pack`], [`claims`], [`log`], [`publish`],
-//! [`roll_forward`], [`shard`], [`progress`], [`host`]. `docs/lake-format.md` describes the bytes.
+//! The modules, from the bottom up: [`mod@format`], [`keys`], [`entry`], [`pack`], [`claims`], [`log`],
+//! [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`]. `docs/lake-format.md` describes the bytes.
 
 mod bytes;
+pub mod checkpoint;
 pub mod claims;
 pub mod clock;
 pub mod entry;
@@ -39,5 +40,6 @@ pub mod progress;
 pub mod publish;
 pub mod roll_forward;
 pub mod shard;
+pub mod start;
 
 pub use error::Error;

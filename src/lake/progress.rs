@@ -3,7 +3,7 @@
 //! Invariants:
 //! - A step is noted before its effect (HASHED with the pack, before the pack is created), or once it is known (the rest).
 //! - Steps only go forward: HASHED → CLAIMED → MOVED → MANIFESTED. A step may be noted again, and left out: another host
-//!   may have done it. A content that was forgotten begins again.
+//!   may have done it. A content that was forgotten begins again, as another generation.
 //! - Nothing that safety rests on is read from here. A host without its journal reads the log.
 
 use super::error::Error;
@@ -41,7 +41,7 @@ impl Step {
     /// True if this step may be noted after `before`. After an error a content gets into another pack.
     pub fn may_follow(&self, before: Option<&Step>) -> bool {
         match (before, self) {
-            (None | Some(Step::Hashed { .. }), _) | (Some(Step::Manifested), Step::Hashed { .. }) => true,
+            (None | Some(Step::Hashed { .. }), _) => true,
             (Some(before), _) => before == self || self.rank() > before.rank(),
         }
     }
@@ -52,6 +52,8 @@ impl Step {
 pub struct Progress {
     /// The content.
     pub content: Sha256,
+    /// How often it was forgotten before.
+    pub generation: u32,
     /// Where it is now.
     pub step: Step,
 }
@@ -71,7 +73,7 @@ mod tests {
         let hashed = |pack: &str| Step::Hashed { pack: pack.to_owned() };
         let steps = [hashed("p"), Step::Claimed { entry: 1 }, Step::Moved, Step::Manifested];
         assert!(steps.iter().all(|step| step.may_follow(None) && step.may_follow(Some(step))));
-        assert!(hashed("q").may_follow(Some(&hashed("p"))) && hashed("q").may_follow(Some(&Step::Manifested)));
+        assert!(hashed("q").may_follow(Some(&hashed("p"))));
         assert!(!Step::Claimed { entry: 2 }.may_follow(Some(&Step::Claimed { entry: 1 })));
         for (at, before) in steps[..3].iter().enumerate() {
             assert!(steps[..at].iter().all(|step| !step.may_follow(Some(before))));

@@ -42,6 +42,9 @@ pub enum Task {
 impl Unfinished {
     /// An entry that was read. `is_ours`: this host wrote it or has bytes of it at hand, so it finishes it at once.
     pub fn add(&mut self, entry: Entry, now: Duration, is_ours: bool) {
+        if entry.claims().is_empty() {
+            return;
+        }
         let due = if is_ours { now } else { now + LAKE_PATIENCE };
         self.entries.insert(entry.header.number, Open { entry, due, look: Duration::MAX, tries: 0 });
     }
@@ -113,16 +116,25 @@ fn retry(tries: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::entry::{Body, Header};
-    use crate::lake::format::{LakeId, VERSION};
-    use crate::types::Sha256;
+    use crate::lake::entry::{Body, Claim, Claims, Header, Place};
+    use crate::lake::format::LakeId;
+    use crate::types::{Sha256, UnixMillis};
 
     const NOW: Duration = Duration::from_secs(1_000);
 
     fn entry(number: u64) -> Entry {
         let (lake, predecessor) = (LakeId([0; 16]), Sha256([0; 32]));
         let header = Header { lake, shard: 0, number, predecessor, floor: 0, host: [0; 16], serial: 0 };
-        Entry { header, body: Body::Upgrade(VERSION + 1) }
+        let claim = Claim {
+            sha256: Sha256([0; 32]),
+            generation: 0,
+            size: 0,
+            ingested_at: UnixMillis(0),
+            key: String::new(),
+            bytes: Place::Pack { pack: 0, offset: 0 },
+            line: Vec::new(),
+        };
+        Entry { header, body: Body::Claims(Claims { packs: Vec::new(), claims: vec![claim] }) }
     }
 
     #[test]

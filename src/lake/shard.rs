@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use super::bytes::sha256;
+use super::checkpoint::{self, Checkpoint};
 use super::claims::Contents;
 use super::entry::{Body, Entry, Fault};
 use super::error::Error;
-use super::format::LakeId;
+use super::format::Lake;
 use super::keys;
 use super::log::Log;
 use super::roll_forward::Unfinished;
@@ -27,6 +28,9 @@ pub struct Shard {
     pub contents: Contents,
     /// What remains to be done.
     pub unfinished: Unfinished,
+    checkpoint_entries: u64,
+    /// A checkpoint that this host has to write: its place and its bytes.
+    checkpoint: Option<(u64, Vec<u8>)>,
     damage: Option<Error>,
 }
 
@@ -35,9 +39,15 @@ pub type IsOurs<'a> = &'a dyn Fn(&Entry) -> bool;
 
 impl Shard {
     /// A shard of which nothing has been read.
-    pub fn new(lake: LakeId, number: u16) -> Shard {
-        let (contents, unfinished) = (Contents::default(), Unfinished::default());
-        Shard { log: Log::new(lake, number), contents, unfinished, damage: None }
+    pub fn new(lake: &Lake, number: u16) -> Shard {
+        Shard::at(lake, Checkpoint { log: Log::new(lake.id, number), contents: Contents::default() })
+    }
+
+    /// A shard that was read up to here; what is unfinished has to be added.
+    pub fn at(lake: &Lake, checkpoint: Checkpoint) -> Shard {
+        let (Checkpoint { log, contents }, unfinished) = (checkpoint, Unfinished::default());
+        let checkpoint_entries = u64::from(lake.checkpoint_entries).max(1);
+        Shard { log, contents, unfinished, checkpoint_entries, checkpoint: None, damage: None }
     }
 
     /// Reads the log to its end.
@@ -66,20 +76,36 @@ impl Shard {
         let checked = self.checked(bytes).inspect_err(|error| {
             self.damage = Some(error.clone()).filter(Error::is_damage);
         });
+        let mut is_writer = false;
         match checked {
             Ok(entry) => {
                 self.contents.add(&entry);
                 self.unfinished.drop_below(entry.header.floor);
-                let is_ours = is_ours(&entry);
-                if !entry.claims().is_empty() {
-                    self.unfinished.add(entry, now, is_ours);
-                }
+                is_writer = is_ours(&entry);
+                self.unfinished.add(entry, now, is_writer);
             }
             Err(error @ Error::Malformed { .. }) if !self.is_skipped(store, bytes)? => return Err(error),
             Err(Error::Malformed { .. }) => {}
             Err(error) => return Err(error),
         }
         self.log.advance(bytes);
+        // One host is enough; if it dies before it has written it, there will be another checkpoint.
+        if is_writer && self.log.next().is_multiple_of(self.checkpoint_entries) {
+            self.checkpoint = Some((self.log.next(), checkpoint::encode(&self.log, &self.contents)));
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint that is due, if one is. Another host's must be the same.
+    pub fn write_checkpoint(&mut self, store: &dyn Store) -> Result<(), Error> {
+        let Some((place, bytes)) = &self.checkpoint else { return Ok(()) };
+        let key = keys::checkpoint(self.log.shard(), *place);
+        if store.create(&key, bytes, &sha256(bytes)).is_err() && store.get(&key)? != *bytes {
+            let error = Error::Checkpoint { key };
+            self.damage = Some(error.clone());
+            return Err(error);
+        }
+        self.checkpoint = None;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an entry that cannot be finished now keeps no other one from being finished.
 
-use super::{Host, State};
+use super::Host;
 use crate::lake::entry::Entry;
 use crate::lake::error::Error;
 use crate::lake::progress::Step;
@@ -26,6 +26,9 @@ impl Host {
         for shard in 0..self.shards.len() {
             if self.shards[shard].ensure_whole().is_err() {
                 continue;
+            }
+            if let Err(error) = self.shards[shard].write_checkpoint(self.stores.warehouse.as_ref()) {
+                helped.errors.push(error);
             }
             for task in self.shards[shard].unfinished.tasks(self.clock.steady()) {
                 let (Task::Finish(number) | Task::Look(number)) = task;
@@ -85,10 +88,14 @@ impl Host {
         Ok(())
     }
 
-    /// Deletes this host's packs of which every content is claimed, unless an unfinished entry names the pack. Then no
-    /// entry will ever name it: a further one that claims these contents would be refused.
+    /// Deletes this host's packs of which every content is claimed in the generation for which it was packed, unless an
+    /// unfinished entry names the pack. Then no entry will ever name it: one that claims this generation again would be
+    /// refused, and for another generation there is another pack.
     fn delete_packs(&mut self) {
-        let over = self.packs.over(|content| self.state(content) != State::New);
+        let over = self.packs.over(|(content, generation)| {
+            let known = self.shards[self.shard_of(content)].contents.get(content);
+            known.is_some_and(|known| known.generation >= *generation)
+        });
         for pack in over {
             let is_needed = self.shards.iter().flat_map(|shard| shard.unfinished.iter());
             if is_needed.into_iter().any(|entry| entry.packs().contains(&pack)) {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::{Content, Decided, Host, Ingested, Staging};
 use crate::lake::bytes::sha256;
-use crate::lake::entry::{Body, Claim, Claims, Entry, Header, Place};
+use crate::lake::entry::{Body, Claim, Claims, Entry, Place};
 use crate::lake::error::Error;
 use crate::lake::keys;
 use crate::lake::log::Appended;
@@ -64,21 +64,16 @@ impl Host {
         }
         self.store_pack(&batch)?;
         while !batch.members.is_empty() {
-            self.serial += 1;
             let entry = self.entry(shard, &batch, staging);
-            let bytes = entry.encode();
-            let appended =
-                self.shards[shard].log.append(self.stores.warehouse.as_ref(), self.clock.as_ref(), &bytes)?;
-            if appended == Appended::Ours {
-                let (number, now) = (entry.header.number, self.clock.steady());
-                self.shards[shard].take(self.stores.warehouse.as_ref(), &bytes, now, &|_| true)?;
+            if self.append(shard, &entry)? == Appended::Ours {
+                let number = entry.header.number;
                 self.fresh.insert((shard, number));
                 self.note(&entry, &Step::Claimed { entry: number })?;
                 return Ok(Ingested::Claimed(number));
             }
             self.read_shard(shard)?;
             let known = &self.shards[shard].contents;
-            // One that has another generation by now was claimed and forgotten, and its pack may be gone.
+            // One that has another generation by now was claimed and forgotten: it needs another pack.
             batch.members.retain(|member| known.next_generation(&member.content.sha256) == Some(member.generation));
         }
         Ok(Ingested::Nothing)
@@ -116,8 +111,12 @@ impl Host {
     /// The rule "bytes before claim": succeeds when the store has confirmed the pack.
     fn store_pack(&mut self, batch: &Batch<'_>) -> Result<(), Error> {
         let pack = &batch.pack;
-        let contents: Vec<_> = batch.members.iter().map(|member| member.content.sha256).collect();
-        let note = |content: &_| Progress { content: *content, step: Step::Hashed { pack: pack.key.clone() } };
+        let contents: Vec<_> = batch.members.iter().map(|member| (member.content.sha256, member.generation)).collect();
+        let note = |(content, generation): &(_, _)| Progress {
+            content: *content,
+            generation: *generation,
+            step: Step::Hashed { pack: pack.key.clone() },
+        };
         self.journal.note(&contents.iter().map(note).collect::<Vec<_>>())?;
         self.packs.add(pack.key.clone(), contents);
         let store = self.stores.warehouse.as_ref();
@@ -128,14 +127,11 @@ impl Host {
     }
 
     /// The next entry of the shard, with all contents that are left.
-    fn entry(&self, shard: usize, batch: &Batch<'_>, staging: &dyn Staging) -> Entry {
-        let Host { lake, id, serial, .. } = *self;
-        let shard = &self.shards[shard];
-        let (number, predecessor) = (shard.log.next(), shard.log.chain());
-        let floor = shard.unfinished.floor(number);
-        let header = Header { lake: lake.id, shard: shard.log.shard(), number, predecessor, floor, host: id, serial };
+    fn entry(&mut self, shard: usize, batch: &Batch<'_>, staging: &dyn Staging) -> Entry {
+        let header = self.header(shard);
         let members = batch.members.iter().enumerate();
-        let claims = members.map(|(place, member)| claim(member, line_id(header.shard, number, place), staging));
+        let id = |place| line_id(header.shard, header.number, place);
+        let claims = members.map(|(place, member)| claim(member, id(place), staging));
         let (packs, claims) = (vec![batch.pack.key.clone()], claims.collect());
         Entry { header, body: Body::Claims(Claims { packs, claims }) }
     }

@@ -1,9 +1,13 @@
 //! Random histories, and what must hold in them.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use csv_ingestor::lake::format::{Lake, LakeId};
+use csv_ingestor::lake::shard::Shard;
+use csv_ingestor::lake::{checkpoint, keys, start};
 use csv_ingestor::store::sim::{Faults, SimStore};
 
 use super::life::{FOREIGN, Ground, World, live};
@@ -63,7 +67,7 @@ impl Plan {
             let (_, _, name, bytes) = &arrivals[0];
             let sha256 = sha256(bytes);
             for day in ["2025-11-18", "2025-11-19"] {
-                let key = csv_ingestor::lake::keys::data(&format!("ingest_date={day}"), name.as_bytes(), &sha256, 0);
+                let key = keys::data(&format!("ingest_date={day}"), name.as_bytes(), &sha256, 0);
                 store.below(WAREHOUSE).put_foreign(&key, FOREIGN);
                 foreign.push(key);
             }
@@ -72,7 +76,11 @@ impl Plan {
         let watched = model.clone();
         store.set_watch(Box::new(move |effect| watched.lock().unwrap().see(effect)));
         World {
-            lake: Lake { id: LakeId([7; 16]), shards: [1, 1, 2, 4][dice.below(4) as usize] },
+            lake: Lake {
+                id: LakeId([7; 16]),
+                shards: [1, 1, 2, 4][dice.below(4) as usize],
+                checkpoint_entries: 1 + dice.below(4) as u32,
+            },
             store,
             turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
             model,
@@ -102,7 +110,7 @@ impl Plan {
 
     /// All lives of a host. Returns whether it is alive at the end.
     fn lives(&self, world: &Arc<World>, host: usize, mut dice: Dice) -> bool {
-        let dies_for_ever = dice.chance(300);
+        let dies_for_ever = dice.chance(400);
         let is_alive = loop {
             let seed = dice.below(u64::MAX);
             let Err(payload) = catch_unwind(AssertUnwindSafe(|| live(world, host, seed))) else { break true };
@@ -157,6 +165,7 @@ impl Plan {
             model.violations.extend(stuck.map(|name| format!("{name} is stuck in host {host}")));
         }
         self.check_lost(world, &mut model);
+        check_starts(world, &mut model);
         let is_clean = self.deaths == 0 && self.faults == Faults::NONE;
         if is_clean && !model.packs.is_empty() {
             let packs = format!("packs are left: {:?}", model.packs);
@@ -178,6 +187,43 @@ impl Plan {
     }
 }
 
+/// A host that starts from any checkpoint knows the same as one that reads all entries, and each checkpoint is what these
+/// add up to.
+fn check_starts(world: &World, model: &mut Model) {
+    let (store, lake, now) = (world.store.below(WAREHOUSE), &world.lake, Duration::ZERO);
+    world.store.set_faults(Faults::NONE);
+    let mut violations = Vec::new();
+    for number in 0..lake.shards {
+        let mut whole = Shard::new(lake, number);
+        let mut sums = BTreeMap::new();
+        while let Ok(Some(bytes)) = whole.log.look(&store) {
+            if let Err(error) = whole.take(&store, &bytes, now, &|_| false) {
+                violations.push(format!("shard {number}: {error}"));
+                break;
+            }
+            sums.insert(whole.log.next(), checkpoint::encode(&whole.log, &whole.contents));
+        }
+        let known = |shard: &Shard| {
+            let unfinished: Vec<u64> = shard.unfinished.iter().map(|entry| entry.header.number).collect();
+            (shard.log.clone(), shard.contents.clone(), unfinished)
+        };
+        for place in start::places(&store, number).unwrap() {
+            if store.peek(&keys::checkpoint(number, place)).as_ref() != sums.get(&place) {
+                violations.push(format!("checkpoint {place} of shard {number} is not what the entries add up to"));
+            }
+            let read = start::read(&store, lake, number, place).unwrap().unwrap();
+            let resumed = start::resume(&store, lake, read, now, &|_| false).and_then(|mut shard| {
+                shard.read(&store, now, &|_| false)?;
+                Ok(shard)
+            });
+            if resumed.as_ref().map(known) != Ok(known(&whole)) {
+                violations.push(format!("a start of shard {number} from {place} gives another state"));
+            }
+        }
+    }
+    model.violations.extend(violations);
+}
+
 /// The histories of these seeds; panics with the first that violates something.
 pub fn check(seeds: std::ops::Range<u64>) {
     for seed in seeds {
@@ -188,7 +234,7 @@ pub fn check(seeds: std::ops::Range<u64>) {
 
 /// How many histories each test plays; `LAKE_HISTORIES` says another number.
 fn histories() -> u64 {
-    std::env::var("LAKE_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(150)
+    std::env::var("LAKE_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(600)
 }
 
 #[test]

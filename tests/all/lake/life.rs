@@ -74,7 +74,8 @@ impl Journal for Notebook {
     fn note(&mut self, notes: &[Progress]) -> Result<(), lake::Error> {
         let mut all = self.0.lock().unwrap();
         for note in notes {
-            let before = all.iter().rev().find(|before| before.content == note.content);
+            let before =
+                all.iter().rev().find(|before| (before.content, before.generation) == (note.content, note.generation));
             assert!(note.step.may_follow(before.map(|before| &before.step)), "{before:?} and then {note:?}");
             all.push(note.clone());
         }
@@ -160,8 +161,12 @@ pub fn live(world: &Arc<World>, me: usize, seed: u64) {
     while world.turns.phase() < Phase::Ended {
         world.turns.pass_after(me, Duration::from_secs(life.dice.below(4)));
         world.receive();
-        if !is_begun && life.host.read().is_ok() && life.checks_ends() {
-            is_begun = true;
+        if !is_begun {
+            is_begun = life.begin();
+            if life.is_stopped() {
+                return;
+            }
+            continue;
         }
         if !life.round() {
             return;
@@ -170,14 +175,25 @@ pub fn live(world: &Arc<World>, me: usize, seed: u64) {
 }
 
 impl Life {
-    fn checks_ends(&mut self) -> bool {
-        match self.host.check_ends() {
-            Ok(()) => true,
-            Err(error) => {
-                self.refuse(&error);
-                false
+    /// A host starts from a checkpoint, or reads everything.
+    fn begin(&mut self) -> bool {
+        if self.dice.chance(700) {
+            let started = self.host.start();
+            if started.is_err() {
+                self.is_refused(started);
+                return false;
             }
         }
+        let is_begun = self.host.read().is_ok();
+        if is_begun {
+            let ends = self.host.check_ends();
+            self.is_refused(ends);
+        }
+        is_begun
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.world.hosts[self.me].stopped.lock().unwrap().is_some()
     }
 
     /// Damage ends a host; other errors are tried again.
@@ -214,6 +230,15 @@ impl Life {
             let ingested = self.host.ingest(&batch, &files);
             has_failed |= ingested.is_err();
             if self.is_refused(ingested) {
+                return false;
+            }
+        }
+        if !is_calm && self.dice.chance(30) {
+            let known: Vec<Sha256> = self.world.model.lock().unwrap().claimed.keys().map(|item| item.0).collect();
+            let content = known.get(self.dice.below(known.len() as u64) as usize).copied();
+            let forgotten = self.host.forget(&content.into_iter().collect::<Vec<_>>());
+            has_failed |= forgotten.is_err();
+            if self.is_refused(forgotten) {
                 return false;
             }
         }

@@ -47,6 +47,7 @@ impl Model {
     pub fn see(&mut self, effect: &Effect<'_>) {
         self.effects += 1;
         match effect {
+            Effect::Created { key, .. } if key.contains("/checkpoint-") => {}
             Effect::Created { key, bytes } if key.starts_with(LOG) => self.see_entry(key, bytes),
             Effect::Created { key, .. } if key.starts_with(PACKS) => drop(self.packs.insert((*key).to_owned())),
             Effect::Created { key, .. } if key.starts_with(OWN) => {}

@@ -11,14 +11,14 @@ use csv_ingestor::lake::format::{Lake, LakeId};
 use csv_ingestor::lake::host::{Content, Decided, Host, Ingested, Staging, State};
 use csv_ingestor::lake::progress::{Journal, Progress};
 use csv_ingestor::lake::publish::{AtHand, Stores, manifests};
-use csv_ingestor::lake::{Error, keys};
+use csv_ingestor::lake::{Error, keys, start};
 use csv_ingestor::store::Store as _;
 use csv_ingestor::store::sim::{Faults, SimStore};
 use csv_ingestor::types::{Sha256, UnixMillis};
 
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
 
-pub const LAKE: Lake = Lake { id: LakeId([7; 16]), shards: 1 };
+pub const LAKE: Lake = Lake { id: LakeId([7; 16]), shards: 1, checkpoint_entries: 2 };
 
 /// An instant so many days after the first.
 pub fn day(days: u64) -> UnixMillis {
@@ -127,6 +127,82 @@ impl Desk {
         store.remove_foreign(&key);
         assert!(store.put_foreign(&key, bytes));
     }
+}
+
+/// A host that claims each text with an entry of its own.
+fn writer(desk: &Desk, texts: &[&str]) -> Host {
+    let mut writer = desk.host(1);
+    for text in texts {
+        let files = Files::of(&[text]);
+        writer.ingest(&files.contents(day(0)), &files).unwrap();
+    }
+    writer
+}
+
+#[test]
+fn a_host_that_starts_from_any_checkpoint_knows_the_same() {
+    let desk = Desk::new();
+    let mut writer = writer(&desk, &["a", "b", "c", "d", "e"]);
+    writer.help(&Files::default()).unwrap();
+    assert_eq!(writer.forget(&[sha256(b"b")]).unwrap(), 1);
+    writer.help(&Files::default()).unwrap();
+    let store = desk.store.below(WAREHOUSE);
+    assert_eq!(start::places(&store, 0).unwrap(), [4, 6], "the first one was overtaken before it was written");
+    let mut begun = desk.host(2);
+    begun.start().unwrap();
+    let known = |host: &Host| (host.shards()[0].log.clone(), host.shards()[0].contents.clone());
+    assert_eq!(known(&begun), known(&writer));
+    assert_eq!((begun.state(&sha256(b"a")), begun.state(&sha256(b"b"))), (State::Listed, State::New));
+    let files = Files::of(&["a", "b"]);
+    assert_eq!(begun.ingest(&files.contents(day(0)), &files).unwrap(), [Ingested::Claimed(6)]);
+    begun.help(&files).unwrap();
+    let key = keys::data("ingest_date=2025-11-18", b"a.csv", &sha256(b"b"), 1);
+    assert_eq!(store.peek(&key), Some(b"b".to_vec()));
+}
+
+#[test]
+fn unfinished_entries_below_a_checkpoint_are_finished() {
+    let desk = Desk::new();
+    let foreign = keys::data("ingest_date=2025-11-18", b"a.csv", &sha256(b"a"), 0);
+    desk.store.below(WAREHOUSE).put_foreign(&foreign, b"x");
+    writer(&desk, &["a", "b"]).help(&Files::default()).unwrap();
+    desk.store.below(WAREHOUSE).remove_foreign(&foreign);
+    let mut host = desk.host(2);
+    host.start().unwrap();
+    assert_eq!(host.shards()[0].log.next(), 2);
+    host.read().unwrap();
+    desk.wait(60);
+    assert_eq!(host.help(&Files::default()).unwrap().finished, 2);
+    assert_eq!(host.state(&sha256(b"a")), State::Listed);
+}
+
+#[test]
+fn a_checkpoint_that_differs_stops_its_writer() {
+    let desk = Desk::new();
+    let mut writer = writer(&desk, &["a", "b"]);
+    desk.store.below(WAREHOUSE).put_foreign(&keys::checkpoint(0, 2), b"another");
+    let helped = writer.help(&Files::default()).unwrap();
+    assert!(matches!(helped.errors[0], Error::Checkpoint { .. }));
+    assert!(matches!(writer.read(), Err(Error::Checkpoint { .. })));
+    // What cannot be read is no reason not to start: the log has everything.
+    let mut host = desk.host(2);
+    host.start().unwrap();
+    host.read().unwrap();
+    assert_eq!(host.shards()[0].log.next(), 2);
+}
+
+#[test]
+fn a_checkpoint_that_the_log_does_not_lead_to_stops_a_start() {
+    let desk = Desk::new();
+    writer(&desk, &["a", "b"]).help(&Files::default()).unwrap();
+    let store = desk.store.below(WAREHOUSE);
+    let second = Entry::decode(&store.peek(&keys::slot(0, 1)).unwrap()).unwrap();
+    let mut other = second.clone();
+    other.header.serial = 77;
+    desk.replace(&second, &other.encode());
+    assert!(matches!(desk.host(2).start(), Err(Error::Chain { .. })));
+    store.remove_foreign(&keys::slot(0, 1));
+    assert!(matches!(desk.host(2).start(), Err(Error::Hole { .. })));
 }
 
 #[test]
@@ -310,4 +386,17 @@ fn lines_of_two_hours_are_two_objects() {
     for (key, bytes) in objects {
         assert_eq!(desk.store.below(MANIFESTS).peek(&key), Some(bytes));
     }
+}
+
+#[test]
+fn bytes_that_are_not_the_content_are_neither_claimed_nor_published() {
+    let desk = Desk::new();
+    let entry = desk.claim(1, &["a"]);
+    let wrong = Files(BTreeMap::from([(sha256(b"a"), b"b".to_vec()), (sha256(b"c"), b"d".to_vec())]));
+    let mut host = desk.host(2);
+    let batch = wrong.contents(day(0));
+    assert_eq!(host.ingest(&batch, &wrong).unwrap(), [Ingested::Nothing]);
+    desk.wait(60);
+    assert_eq!(host.help(&wrong).unwrap().finished, 1, "from the pack");
+    assert_eq!(desk.store.below(WAREHOUSE).peek(&entry.claims()[0].key), Some(b"a".to_vec()));
 }
