@@ -8,6 +8,7 @@
 //!   [`Kind::Exists`] for a success.
 //! - An error says what is known about the outcome: only the caller can find out the rest, by reading.
 
+pub mod dir;
 pub mod sim;
 
 use crate::types::Sha256;
