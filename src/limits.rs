@@ -274,3 +274,17 @@ pub const LAKE_UNFINISHED_MAX: usize = 64;
 pub const LAKE_RETRY_MIN: Duration = Duration::from_secs(1);
 /// See [`LAKE_RETRY_MIN`].
 pub const LAKE_RETRY_MAX: Duration = Duration::from_secs(300);
+/// How long a host counts as active after its last entry.
+pub const LAKE_ACTIVE_FOR: Duration = Duration::from_secs(60);
+/// Hosts whose activity is followed, at most.
+pub const LAKE_PACED_WRITERS_MAX: usize = 1024;
+/// The shortest and the longest time between two entries of a host in one shard, while it is busy.
+pub const LAKE_ENTRY_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// See [`LAKE_ENTRY_INTERVAL_MIN`].
+pub const LAKE_ENTRY_INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// The first and the longest pause of an idle host between two reads of the log.
+pub const LAKE_IDLE_READ_MIN: Duration = Duration::from_secs(5);
+/// See [`LAKE_IDLE_READ_MIN`].
+pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
+/// How often a probe lets requests race for a key.
+pub const LAKE_PROBE_ROUNDS: usize = 8;

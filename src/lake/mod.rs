@@ -23,7 +23,8 @@
 //! - *Slots are kept*: nothing here deletes an entry.
 //!
 //! The modules, from the bottom up: [`mod@format`], [`keys`], [`entry`], [`pack`], [`claims`], [`log`],
-//! [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`]. `docs/lake-format.md` describes the bytes.
+//! [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`], [`pace`], [`probe`].
+//! `docs/lake-format.md` describes the bytes.
 
 mod bytes;
 pub mod checkpoint;
@@ -35,7 +36,9 @@ pub mod format;
 pub mod host;
 pub mod keys;
 pub mod log;
+pub mod pace;
 pub mod pack;
+pub mod probe;
 pub mod progress;
 pub mod publish;
 pub mod roll_forward;

@@ -240,6 +240,3 @@ impl<F: Fs> Store for DirStore<F> {
 }
 
 const NO_PARTS: &str = "a directory takes no uploads in parts";
-
-#[cfg(test)]
-mod tests;

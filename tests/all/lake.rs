@@ -2,6 +2,7 @@
 //! each effect and at the end.
 
 mod cost;
+mod dir;
 mod history;
 mod life;
 mod model;

@@ -1,6 +1,7 @@
 //! One life of a host, with the real protocol.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::types::{Sha256, UnixMillis};
 
 use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
-use super::turns::{Dice, Phase, Turns};
+use super::turns::{Death, Dice, Phase, Turns};
 
 /// When histories begin: half an hour before a day ends.
 const BEGIN_MS: u64 = 1_763_508_600_000;
@@ -229,6 +230,10 @@ impl Life {
         if left > 0 && (is_calm || self.dice.chance(700)) {
             let ingested = self.host.ingest(&batch, &files);
             has_failed |= ingested.is_err();
+            // The moment at which most depends on others.
+            if ingested.is_ok() && self.world.turns.may_die() && self.dice.chance(200) {
+                resume_unwind(Box::new(Death));
+            }
             if self.is_refused(ingested) {
                 return false;
             }

@@ -342,6 +342,21 @@ fn a_malformed_entry_stops_its_shard_until_it_is_skipped() {
 }
 
 #[test]
+fn an_entry_that_contradicts_an_earlier_one_stops_its_shard() {
+    let desk = Desk::new();
+    let mut entry = desk.claim(1, &["a"]);
+    entry.header.number = 1;
+    entry.header.predecessor = sha256(&desk.store.below(WAREHOUSE).peek(&keys::slot(0, 0)).unwrap());
+    desk.store.below(WAREHOUSE).put_foreign(&keys::slot(0, 1), &entry.encode());
+    let (mut host, files) = (desk.host(2), Files::of(&["c"]));
+    for _ in 0..2 {
+        assert!(matches!(host.ingest(&files.contents(day(0)), &files), Err(Error::Malformed { .. })));
+    }
+    desk.store.below(WAREHOUSE).put_foreign(&keys::skip(0, 1), sha256(&entry.encode()).hex().as_bytes());
+    assert_eq!(host.ingest(&files.contents(day(0)), &files).unwrap(), [Ingested::Claimed(2)]);
+}
+
+#[test]
 fn an_entry_behind_a_hole_is_found_at_a_start() {
     let desk = Desk::new();
     let entry = desk.claim(1, &["a"]);

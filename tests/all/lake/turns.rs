@@ -124,6 +124,11 @@ impl Turns {
         self.wakes[host].notify_one();
     }
 
+    /// True while hosts may die.
+    pub fn may_die(&self) -> bool {
+        self.deaths > 0 && self.phase() == Phase::Chaos
+    }
+
     /// Before each request: waits for this host's next turn. Unwinds if the host dies.
     pub fn pass(&self, host: usize) {
         self.pass_after(host, Duration::ZERO);

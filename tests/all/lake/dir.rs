@@ -1,19 +1,20 @@
 //! The directory store on the simulated disk.
 
-use super::*;
-use crate::fs::sim::{Fault, SimFs};
+use std::path::Path;
+
+use csv_ingestor::fs::sim::{Fault, SimFs, Survival};
+use csv_ingestor::store::dir::DirStore;
+use csv_ingestor::store::{Head, Kind, Result, Store as _};
+
+use super::model::sha256 as digest;
 
 const ROOT: &str = "/lake";
 const KEYS: [&str; 3] = ["a/b/one", "a/two", ".csv-ingestor/log/0/1"];
 
-fn digest(bytes: &[u8]) -> Sha256 {
-    Sha256(sha2::Sha256::digest(bytes).into())
-}
-
 fn machine() -> SimFs {
     let fs = SimFs::new(1);
     fs.upstream().mkdir_all(ROOT).unwrap();
-    fs.crash_to(crate::fs::sim::Survival::Everything);
+    fs.crash_to(Survival::Everything);
     fs
 }
 
