@@ -10,7 +10,7 @@ use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::lake::{checkpoint, keys, start};
 use csv_ingestor::store::sim::{Faults, SimStore};
 
-use super::life::{FOREIGN, Ground, World, live};
+use super::life::{Arrival, FOREIGN, Ground, World, live};
 use super::model::{Model, WAREHOUSE, sha256};
 use super::turns::{Death, Dice, Turns};
 
@@ -58,13 +58,14 @@ impl Plan {
             let bytes = format!("content {content} of {}", self.seed).into_bytes();
             for _ in 0..1 + dice.below(3) {
                 let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
-                arrivals.push((at, host, format!("c{content}-{}.csv", dice.below(3)), bytes.clone()));
+                let name = format!("c{content}-{}.csv", dice.below(3));
+                arrivals.push(Arrival { at, host, name, bytes: bytes.clone() });
             }
         }
         let store = SimStore::new(self.seed, self.faults);
         let mut foreign = Vec::new();
         if self.has_foreign {
-            let (_, _, name, bytes) = &arrivals[0];
+            let Arrival { name, bytes, .. } = &arrivals[0];
             let sha256 = sha256(bytes);
             for day in ["2025-11-18", "2025-11-19"] {
                 let key = keys::data(&format!("ingest_date={day}"), name.as_bytes(), &sha256, 0);
@@ -184,7 +185,7 @@ impl Plan {
             (0..8).map(|content| format!("content {content} of {}", self.seed).into()).collect();
         all.retain(|bytes| !staged.contains(bytes) && !model.is_listed(&sha256(bytes)));
         let came = self.world(&mut Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))).arrivals.into_inner().unwrap();
-        all.retain(|bytes| came.iter().any(|(_, _, _, arrived)| arrived == bytes));
+        all.retain(|bytes| came.iter().any(|arrival| arrival.bytes == *bytes));
         model.violations.extend(all.iter().map(|bytes| format!("{} is lost", String::from_utf8_lossy(bytes))));
     }
 }

@@ -25,6 +25,14 @@ const UNIT_MS: u64 = 20_000;
 /// The bytes of an object that is not ours.
 pub const FOREIGN: &[u8] = b"not ours";
 
+/// A file that comes to a host at some time.
+pub struct Arrival {
+    pub at: u64,
+    pub host: usize,
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
 /// What everybody shares.
 pub struct World {
     pub lake: Lake,
@@ -32,8 +40,8 @@ pub struct World {
     pub turns: Turns,
     pub model: Arc<Mutex<Model>>,
     pub hosts: Vec<Ground>,
-    /// When which content comes to which host under which name.
-    pub arrivals: Mutex<Vec<(u64, usize, String, Vec<u8>)>>,
+    /// What has not arrived yet.
+    pub arrivals: Mutex<Vec<Arrival>>,
     /// What stands in the way of publishing until there is calm.
     pub foreign: Mutex<Vec<String>>,
 }
@@ -112,10 +120,11 @@ impl World {
     /// What has arrived by now lies in staging.
     fn receive(&self) {
         let (now, calm) = (self.turns.time(), self.turns.phase() > Phase::Chaos);
-        self.arrivals.lock().unwrap().retain(|(at, host, name, bytes)| {
-            let is_there = *at <= now || calm;
+        self.arrivals.lock().unwrap().retain(|arrival| {
+            let is_there = arrival.at <= now || calm;
             if is_there {
-                self.hosts[*host].staging.lock().unwrap().insert(name.clone(), bytes.clone());
+                let mut staging = self.hosts[arrival.host].staging.lock().unwrap();
+                staging.insert(arrival.name.clone(), arrival.bytes.clone());
             }
             !is_there
         });
