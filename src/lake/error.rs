@@ -2,7 +2,7 @@
 //!
 //! Invariant: an error names the object that it is about.
 
-use super::format::LakeId;
+use super::id::LakeId;
 use crate::store;
 
 /// An error of the lake.

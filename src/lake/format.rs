@@ -4,11 +4,10 @@
 //! - `lake.json` is written once, when the lake is made, and never changes: the shard of a content is fixed.
 //! - A change here changes the format, and needs a new version.
 
-use std::fmt;
-
 use serde::Deserialize;
 
 use super::error::Error;
+pub use super::id::LakeId;
 use super::keys;
 use crate::limits::LAKE_SHARDS_MAX;
 use crate::types::Sha256;
@@ -19,26 +18,6 @@ pub const VERSION: u16 = 1;
 pub const ENTRY_MAGIC: [u8; 4] = *b"CSVL";
 /// The first bytes of a checkpoint.
 pub const CHECKPOINT_MAGIC: [u8; 8] = *b"CSVLCHKP";
-
-/// Identifies a lake: random, drawn when it is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LakeId(pub [u8; 16]);
-
-impl LakeId {
-    /// Reads 32 lower-case hex digits.
-    fn from_hex(text: &str) -> Option<LakeId> {
-        let digits = (text.len() == 32).then(|| text.repeat(2))?;
-        let Sha256(twice) = Sha256::from_hex(digits.as_bytes())?;
-        let id = LakeId(std::array::from_fn(|at| twice[at]));
-        (id.to_string() == text).then_some(id)
-    }
-}
-
-impl fmt::Display for LakeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// A lake, as `lake.json` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,6 +34,7 @@ pub mod entry;
 pub mod error;
 pub mod format;
 pub mod host;
+mod id;
 pub mod keys;
 pub mod log;
 pub mod pace;
