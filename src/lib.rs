@@ -24,6 +24,8 @@
 //! - [`pipeline`]: the stages of the picture above, and recovery
 //! - [`metrics`], [`log`]: counters and events
 //! - [`journal`]: the write-ahead journal, and the index of its records
+//! - [`lake`], [`store`]: many hosts on one warehouse in an object store, and the way to such a store; the program does not
+//!   use them yet
 //! - [`fs`]: the only way to the operating system's files, and the simulator that replaces it in tests
 //! - [`heartbeat`]: signs of life of the threads, for a watchdog
 //! - [`limits`], [`types`]: named limits, small values
@@ -42,12 +44,14 @@ pub mod fs;
 pub mod glob;
 pub mod heartbeat;
 pub mod journal;
+pub mod lake;
 pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod pipeline;
 pub mod rebuild;
 pub mod relocate;
+pub mod store;
 pub mod types;
 
 pub use error::Error;

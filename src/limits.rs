@@ -228,3 +228,63 @@ pub const NEWS_DIRS_MAX: usize = 1 << 16;
 pub const UNREAD_DIRS_MAX: usize = 1024;
 /// Directories in quarantine that a start searches for unfinished reasons, at most: that takes about a second.
 pub const QUARANTINE_DIRS_MAX: usize = 1 << 16;
+/// Claims in one entry of a lake, and thus files in one pack, at most.
+pub const LAKE_CLAIMS_MAX: usize = 2048;
+/// Bytes of one pack, at most.
+pub const LAKE_PACK_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one entry, at most: its claims with their manifest lines.
+pub const LAKE_ENTRY_BYTES_MAX: usize = 8 << 20;
+/// Packs that one entry names, at most. A batch after a restart may use those of the process before.
+pub const LAKE_ENTRY_PACKS_MAX: usize = 16;
+/// Contents that one entry forgets by name, at most.
+pub const LAKE_FORGET_MAX: usize = 1 << 16;
+/// Bytes of the last part of a data object's key, at most.
+pub const LAKE_NAME_BYTES_MAX: usize = 200;
+/// Bytes of a key below the warehouse or the manifests, at most. Stores take 1,024, with the prefix.
+pub const LAKE_KEY_BYTES_MAX: usize = 700;
+/// Bytes of an extension that stays at the end of a key; a longer one counts as part of the name.
+pub const LAKE_EXTENSION_BYTES_MAX: usize = 48;
+/// Bytes of an upload's id, at most. Ceph's have 34, those of S3 up to some 200.
+pub const LAKE_UPLOAD_ID_BYTES_MAX: usize = 1024;
+/// Bytes of a part's name, at most.
+pub const LAKE_ETAG_BYTES_MAX: usize = 256;
+/// Parts of an upload, at most: the limit of S3.
+pub const LAKE_PARTS_MAX: usize = 10_000;
+/// Contents of one shard, at most.
+pub const LAKE_CONTENTS_MAX: usize = 1 << 31;
+/// Checkpoints that a host looks at when it starts, at most: the newest that it can read counts.
+pub const LAKE_CHECKPOINTS_TRIED_MAX: usize = 4;
+/// Pages of a listing of checkpoints, at most.
+pub const LAKE_CHECKPOINT_PAGES_MAX: usize = 1000;
+/// Entries from one checkpoint of a shard to the next, in a new lake.
+pub const LAKE_CHECKPOINT_ENTRIES: u32 = 1024;
+/// Shards of a lake, at most.
+pub const LAKE_SHARDS_MAX: u16 = 256;
+/// Entries of one shard, at most: then a line's id, with shard and place, fits in 53 bits, as JSON readers need.
+pub const LAKE_ENTRIES_MAX: u64 = 1 << 34;
+/// Tries of one request that found no answer, until the caller gives up for now.
+pub const LAKE_TRIES_MAX: u32 = 4;
+/// The pause after the first of them; it doubles each time.
+pub const LAKE_TRY_PAUSE: Duration = Duration::from_millis(200);
+/// So long another host's entry may be unfinished, from when this host read it, until this host finishes it.
+pub const LAKE_PATIENCE: Duration = Duration::from_secs(60);
+/// Unfinished entries of a shard with which nobody appends a further one, at most; the oldest is helped at once then.
+pub const LAKE_UNFINISHED_MAX: usize = 64;
+/// The pause after the first try to finish an entry that failed; it doubles each time, up to the next.
+pub const LAKE_RETRY_MIN: Duration = Duration::from_secs(1);
+/// See [`LAKE_RETRY_MIN`].
+pub const LAKE_RETRY_MAX: Duration = Duration::from_secs(300);
+/// How long a host counts as active after its last entry.
+pub const LAKE_ACTIVE_FOR: Duration = Duration::from_secs(60);
+/// Hosts whose activity is followed, at most.
+pub const LAKE_PACED_WRITERS_MAX: usize = 1024;
+/// The shortest and the longest time between two entries of a host in one shard, while it is busy.
+pub const LAKE_ENTRY_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// See [`LAKE_ENTRY_INTERVAL_MIN`].
+pub const LAKE_ENTRY_INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// The first and the longest pause of an idle host between two reads of the log.
+pub const LAKE_IDLE_READ_MIN: Duration = Duration::from_secs(5);
+/// See [`LAKE_IDLE_READ_MIN`].
+pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
+/// How often a probe lets requests race for a key.
+pub const LAKE_PROBE_ROUNDS: usize = 8;

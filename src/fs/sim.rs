@@ -77,7 +77,7 @@ mod names;
 mod node;
 mod odd;
 mod opens;
-mod rng;
+pub(crate) mod rng;
 mod state;
 #[cfg(test)]
 mod tests;

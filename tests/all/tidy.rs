@@ -25,6 +25,10 @@ const LAYERS: &[&[&str]] = &[
     // The pipeline counts and logs through it; it uses the journal's records.
     &["metrics"],
     &["journal"],
+    // Its format and its protocol need no file system, and nothing of this program but small values.
+    &["lake"],
+    // The simulator of stores draws as that of disks does.
+    &["store"],
     &["fs"],
     &["log"],
     &["glob"],

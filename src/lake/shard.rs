@@ -1,0 +1,140 @@
+//! One shard as a host knows it: its log, what that adds up to, and what is unfinished.
+//!
+//! Invariants:
+//! - Entries are taken in order, each once, and only after all checks: [`Log::check`] and [`Contents::check`].
+//! - After an error that means damage, nothing is read or written any more.
+//! - A malformed or contradictory entry stops the shard until an operator's mark names exactly these bytes.
+
+use std::time::Duration;
+
+use super::bytes::sha256;
+use super::checkpoint::{self, Checkpoint};
+use super::claims::Contents;
+use super::entry::{Body, Entry, Fault};
+use super::error::Error;
+use super::format::Lake;
+use super::keys;
+use super::log::Log;
+use super::roll_forward::Unfinished;
+use crate::store::{Kind, Store};
+use crate::types::Sha256;
+
+/// The state of a shard.
+#[derive(Debug)]
+pub struct Shard {
+    /// How far it was read.
+    pub log: Log,
+    /// What was read.
+    pub contents: Contents,
+    /// What remains to be done.
+    pub unfinished: Unfinished,
+    checkpoint_entries: u64,
+    /// A checkpoint that this host has to write: its place and its bytes.
+    checkpoint: Option<(u64, Vec<u8>)>,
+    damage: Option<Error>,
+}
+
+/// Whether an entry is this host's to finish at once.
+pub type IsOurs<'a> = &'a dyn Fn(&Entry) -> bool;
+
+impl Shard {
+    /// A shard of which nothing has been read.
+    pub fn new(lake: &Lake, number: u16) -> Shard {
+        Shard::at(lake, Checkpoint { log: Log::new(lake.id, number), contents: Contents::default() })
+    }
+
+    /// A shard that was read up to here; what is unfinished has to be added.
+    pub fn at(lake: &Lake, checkpoint: Checkpoint) -> Shard {
+        let (Checkpoint { log, contents }, unfinished) = (checkpoint, Unfinished::default());
+        let checkpoint_entries = u64::from(lake.checkpoint_entries).max(1);
+        Shard { log, contents, unfinished, checkpoint_entries, checkpoint: None, damage: None }
+    }
+
+    /// Reads the log to its end.
+    pub fn read(&mut self, store: &dyn Store, now: Duration, is_ours: IsOurs<'_>) -> Result<(), Error> {
+        self.ensure_whole()?;
+        while let Some(bytes) = self.log.look(store)? {
+            self.take(store, &bytes, now, is_ours)?;
+        }
+        Ok(())
+    }
+
+    /// Fails if damage was found before.
+    pub fn ensure_whole(&self) -> Result<(), Error> {
+        self.damage.clone().map_or(Ok(()), Err)
+    }
+
+    /// Fails, for ever, if there are entries behind a hole.
+    pub fn check_beyond(&mut self, store: &dyn Store) -> Result<(), Error> {
+        self.log.check_beyond(store).inspect_err(|error| {
+            self.damage = Some(error.clone()).filter(Error::is_damage);
+        })
+    }
+
+    /// Takes the next entry, which consists of these bytes.
+    pub fn take(&mut self, store: &dyn Store, bytes: &[u8], now: Duration, is_ours: IsOurs<'_>) -> Result<(), Error> {
+        let checked = self.checked(bytes).inspect_err(|error| {
+            self.damage = Some(error.clone()).filter(Error::is_damage);
+        });
+        let mut is_writer = false;
+        match checked {
+            Ok(entry) => {
+                self.contents.add(&entry);
+                self.unfinished.drop_below(entry.header.floor);
+                is_writer = is_ours(&entry);
+                self.unfinished.add(entry, now, is_writer);
+            }
+            Err(error @ Error::Malformed { .. }) if !self.is_skipped(store, bytes)? => return Err(error),
+            Err(Error::Malformed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.log.advance(bytes);
+        // One host is enough; if it dies before it has written it, there will be another checkpoint.
+        if is_writer && self.log.next().is_multiple_of(self.checkpoint_entries) {
+            self.checkpoint = Some((self.log.next(), checkpoint::encode(&self.log, &self.contents)));
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint that is due, if one is. Another host's must be the same.
+    pub fn write_checkpoint(&mut self, store: &dyn Store) -> Result<(), Error> {
+        let Some((place, bytes)) = &self.checkpoint else { return Ok(()) };
+        let key = keys::checkpoint(self.log.shard(), *place);
+        if store.create(&key, bytes, &sha256(bytes)).is_err() && store.get(&key)? != *bytes {
+            let error = Error::Checkpoint { key };
+            self.damage = Some(error.clone());
+            return Err(error);
+        }
+        self.checkpoint = None;
+        Ok(())
+    }
+
+    fn checked(&self, bytes: &[u8]) -> Result<Entry, Error> {
+        let key = self.log.slot();
+        let entry = match Entry::decode(bytes) {
+            Ok(entry) => entry,
+            Err(Fault::Newer(version)) => return Err(Error::Newer { key, version }),
+            Err(Fault::Malformed(why)) => return Err(Error::Malformed { key, why }),
+        };
+        self.log.check(&entry)?;
+        if let Body::Upgrade(version) = entry.body {
+            return Err(Error::Newer { key, version });
+        }
+        self.contents.check(&entry).map_err(|why| Error::Malformed { key, why })?;
+        Ok(entry)
+    }
+
+    /// True if an operator has decided that exactly this entry does not count.
+    fn is_skipped(&self, store: &dyn Store, bytes: &[u8]) -> Result<bool, Error> {
+        match store.get(&keys::skip(self.log.shard(), self.log.next())) {
+            Ok(mark) => Ok(Sha256::from_hex(&mark) == Some(sha256(bytes))),
+            Err(error) if error.kind == Kind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True if the content's line is there, as far as this host knows.
+    pub fn is_listed(&self, content: &Sha256) -> bool {
+        self.contents.get(content).is_some_and(|known| self.unfinished.get(known.entry).is_none())
+    }
+}

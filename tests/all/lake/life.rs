@@ -1,0 +1,301 @@
+//! One life of a host, with the real protocol.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use csv_ingestor::lake;
+use csv_ingestor::lake::clock::Clock;
+use csv_ingestor::lake::format::Lake;
+use csv_ingestor::lake::host::{Content, Decided, Host, Staging, State};
+use csv_ingestor::lake::progress::{Journal, Progress};
+use csv_ingestor::lake::publish::{AtHand, Stores};
+use csv_ingestor::store::sim::SimStore;
+use csv_ingestor::types::{Sha256, UnixMillis};
+
+use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
+use super::turns::{Death, Dice, Phase, Turns};
+
+/// When histories begin: half an hour before a day ends.
+const BEGIN_MS: u64 = 1_763_508_600_000;
+/// What one unit of time is for partitions, so that hours and days change.
+const UNIT_MS: u64 = 20_000;
+
+/// The bytes of an object that is not ours.
+pub const FOREIGN: &[u8] = b"not ours";
+
+/// A file that comes to a host at some time.
+pub struct Arrival {
+    pub at: u64,
+    pub host: usize,
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+/// What everybody shares.
+pub struct World {
+    pub lake: Lake,
+    pub store: SimStore,
+    pub turns: Turns,
+    pub model: Arc<Mutex<Model>>,
+    pub hosts: Vec<Ground>,
+    /// What has not arrived yet.
+    pub arrivals: Mutex<Vec<Arrival>>,
+    /// What stands in the way of publishing until there is calm.
+    pub foreign: Mutex<Vec<String>>,
+}
+
+/// What outlives a host's process.
+#[derive(Default)]
+pub struct Ground {
+    pub staging: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub journal: Arc<Mutex<Vec<Progress>>>,
+    pub id: Mutex<[u8; 16]>,
+    /// The error with which the host refuses to go on.
+    pub stopped: Mutex<Option<lake::Error>>,
+}
+
+struct HostClock {
+    world: Arc<World>,
+    host: usize,
+    dice: Mutex<Dice>,
+}
+
+impl Clock for HostClock {
+    fn steady(&self) -> Duration {
+        Duration::from_secs(self.world.turns.time())
+    }
+
+    fn pause(&self, time: Duration) {
+        self.world.turns.pass_after(self.host, time);
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut dice = self.dice.lock().unwrap();
+        std::array::from_fn(|_| dice.below(256) as u8)
+    }
+}
+
+struct Notebook(Arc<Mutex<Vec<Progress>>>);
+
+impl Journal for Notebook {
+    fn note(&mut self, notes: &[Progress]) -> Result<(), lake::Error> {
+        let mut all = self.0.lock().unwrap();
+        for note in notes {
+            let before =
+                all.iter().rev().find(|before| (before.content, before.generation) == (note.content, note.generation));
+            assert!(note.step.may_follow(before.map(|before| &before.step)), "{before:?} and then {note:?}");
+            all.push(note.clone());
+        }
+        Ok(())
+    }
+}
+
+/// The staged files, as they are now.
+struct Files(BTreeMap<Sha256, Vec<u8>>);
+
+impl AtHand for Files {
+    fn bytes(&self, content: &Sha256) -> Option<Vec<u8>> {
+        self.0.get(content).cloned()
+    }
+}
+
+impl Staging for Files {
+    fn line(&self, content: &Content, decided: &Decided<'_>) -> Vec<u8> {
+        format!("{} {} {} {}", content.sha256, decided.generation, decided.key, decided.id).into_bytes()
+    }
+}
+
+impl World {
+    fn effects(&self) -> u64 {
+        self.model.lock().unwrap().effects
+    }
+
+    fn violate(&self, what: String) {
+        self.model.lock().unwrap().violations.push(what);
+        self.turns.end();
+    }
+
+    /// What has arrived by now lies in staging.
+    fn receive(&self) {
+        let (now, calm) = (self.turns.time(), self.turns.phase() > Phase::Chaos);
+        self.arrivals.lock().unwrap().retain(|arrival| {
+            let is_there = arrival.at <= now || calm;
+            if is_there {
+                let mut staging = self.hosts[arrival.host].staging.lock().unwrap();
+                staging.insert(arrival.name.clone(), arrival.bytes.clone());
+            }
+            !is_there
+        });
+        if calm {
+            self.remove_foreign();
+        }
+    }
+
+    /// An operator takes away what is not ours. Nobody has written over it.
+    fn remove_foreign(&self) {
+        let store = self.store.below(WAREHOUSE);
+        for key in std::mem::take(&mut *self.foreign.lock().unwrap()) {
+            if store.peek(&key).as_deref() != Some(FOREIGN) {
+                self.violate(format!("{key} was written over"));
+            }
+            store.remove_foreign(&key);
+        }
+    }
+}
+
+struct Life {
+    world: Arc<World>,
+    me: usize,
+    host: Host,
+    dice: Dice,
+}
+
+/// A host from its start until the history ends, or it dies.
+pub fn live(world: &Arc<World>, me: usize, seed: u64) {
+    let gate = {
+        let world = world.clone();
+        Arc::new(move || world.turns.pass(me))
+    };
+    let store = world.store.gated(gate);
+    let stores = Stores { warehouse: Box::new(store.below(WAREHOUSE)), manifests: Box::new(store.below(MANIFESTS)) };
+    let ground = &world.hosts[me];
+    let clock = HostClock { world: world.clone(), host: me, dice: Mutex::new(Dice(seed)) };
+    let journal = Box::new(Notebook(ground.journal.clone()));
+    let progress = ground.journal.lock().unwrap().clone();
+    let id = *ground.id.lock().unwrap();
+    let host = Host::new(stores, world.lake, id, Box::new(clock), journal, &progress);
+    let mut life = Life { world: world.clone(), me, host, dice: Dice(!seed) };
+    let mut is_begun = false;
+    while world.turns.phase() < Phase::Ended {
+        world.turns.pass_after(me, Duration::from_secs(life.dice.below(4)));
+        world.receive();
+        if !is_begun {
+            is_begun = life.begin();
+            if life.is_stopped() {
+                return;
+            }
+            continue;
+        }
+        if !life.round() {
+            return;
+        }
+    }
+}
+
+impl Life {
+    /// A host starts from a checkpoint, or reads everything.
+    fn begin(&mut self) -> bool {
+        if self.dice.chance(700) {
+            let started = self.host.start();
+            if started.is_err() {
+                self.is_refused(started);
+                return false;
+            }
+        }
+        let is_begun = self.host.read().is_ok();
+        if is_begun {
+            let ends = self.host.check_ends();
+            self.is_refused(ends);
+        }
+        is_begun
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.world.hosts[self.me].stopped.lock().unwrap().is_some()
+    }
+
+    /// Damage ends a host; other errors are tried again.
+    fn refuse(&self, error: &lake::Error) -> bool {
+        let is_damage = error.is_damage();
+        if is_damage {
+            *self.world.hosts[self.me].stopped.lock().unwrap() = Some(error.clone());
+        }
+        is_damage
+    }
+
+    fn is_refused<T>(&self, result: Result<T, lake::Error>) -> bool {
+        result.err().is_some_and(|error| self.refuse(&error))
+    }
+
+    /// Reads, helps, removes sources, claims. False if the host refuses to go on.
+    fn round(&mut self) -> bool {
+        let before = self.world.effects();
+        let read = self.host.read();
+        let mut has_failed = read.is_err();
+        if self.is_refused(read) {
+            return false;
+        }
+        let files = self.files();
+        let helped = self.host.help(&files);
+        has_failed |= !helped.as_ref().is_ok_and(|helped| helped.errors.is_empty());
+        if self.is_refused(helped) {
+            return false;
+        }
+        let batch = self.tidy();
+        let is_calm = self.world.turns.phase() > Phase::Chaos;
+        let left = batch.len();
+        if left > 0 && (is_calm || self.dice.chance(700)) {
+            let ingested = self.host.ingest(&batch, &files);
+            has_failed |= ingested.is_err();
+            // The moment at which most depends on others.
+            if ingested.is_ok() && self.world.turns.may_die() && self.dice.chance(200) {
+                resume_unwind(Box::new(Death));
+            }
+            if self.is_refused(ingested) {
+                return false;
+            }
+        }
+        if !is_calm && self.dice.chance(30) {
+            let known: Vec<Sha256> = self.world.model.lock().unwrap().claimed.keys().map(|item| item.0).collect();
+            let content = known.get(self.dice.below(known.len() as u64) as usize).copied();
+            let forgotten = self.host.forget(&content.into_iter().collect::<Vec<_>>());
+            has_failed |= forgotten.is_err();
+            if self.is_refused(forgotten) {
+                return false;
+            }
+        }
+        let is_empty = self.world.hosts[self.me].staging.lock().unwrap().is_empty();
+        if is_empty && !has_failed && self.host.is_idle() {
+            let ended = self.world.turns.rest(self.me, before, self.world.effects());
+            if ended == Some(Phase::Calm) {
+                self.world.store.flush();
+            }
+            self.world.turns.pass_after(self.me, Duration::from_secs(5));
+        }
+        true
+    }
+
+    fn files(&self) -> Files {
+        let staging = self.world.hosts[self.me].staging.lock().unwrap();
+        Files(staging.values().map(|bytes| (sha256(bytes), bytes.clone())).collect())
+    }
+
+    /// Removes the sources that are listed, and returns what is new.
+    fn tidy(&mut self) -> Vec<Content> {
+        let instant = UnixMillis(BEGIN_MS + self.world.turns.time() * UNIT_MS);
+        let world = self.world.clone();
+        let mut staging = world.hosts[self.me].staging.lock().unwrap();
+        let mut new = Vec::new();
+        staging.retain(|name, bytes| {
+            let sha256 = sha256(bytes);
+            match self.host.state(&sha256) {
+                State::Listed if !world.model.lock().unwrap().is_listed(&sha256) => {
+                    world.violate(format!("{sha256} has no line, and its source is removed"));
+                }
+                State::Listed => return false,
+                State::Claimed => self.host.wants(&sha256),
+                State::New => new.push(Content {
+                    sha256,
+                    size: bytes.len() as u64,
+                    partition: instant.date_partition(),
+                    name: name.clone().into_bytes(),
+                    ingested_at: instant,
+                }),
+            }
+            true
+        });
+        new
+    }
+}
