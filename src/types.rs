@@ -164,7 +164,7 @@ impl fmt::Debug for Sha256 {
 /// A file's time stamp as the kernel keeps it: exact, and wider than nanoseconds in 64 bits. Packed, since there are two for
 /// each of very many files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(packed(4))]
+#[repr(Rust, packed(4))]
 pub struct FileTime {
     /// Seconds since the epoch, negative before it.
     pub sec: i64,

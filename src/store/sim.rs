@@ -1,12 +1,12 @@
 //! An object store in memory that does to requests what networks, gateways and dying hosts do.
 //!
 //! By seed, a request
-//! - never arrives: no effect; its sender gets [`Kind::MayHaveHappened`], or [`Kind::DidNotHappen`] if it knows;
+//! - never arrives: no effect; its sender gets `Kind::MayHaveHappened`, or `Kind::DidNotHappen` if it knows;
 //! - arrives late, after a few other requests, after many, or when everything has ended ([`SimStore::flush`]), also if its
 //!   sender has died meanwhile;
 //! - has its effect and loses its answer;
 //! - arrives twice, now and later;
-//! - is refused: 429 and 503 as [`Kind::SlowDown`], and a create with a 409 that comes as [`Kind::Exists`] although there
+//! - is refused: 429 and 503 as `Kind::SlowDown`, and a create with a 409 that comes as `Kind::Exists` although there
 //!   is no object.
 //!
 //! Listings miss what was created a moment ago, and show what was deleted. A store that lies ([`Faults::lies`]) reports

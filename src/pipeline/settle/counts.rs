@@ -44,7 +44,7 @@ impl Settle {
     /// True if the current scan has checked the name, or its file is in flight.
     pub fn is_seen(&self, name: &OsStr) -> bool {
         let is_seen = |it: &Tracked| it.scan == self.scan || matches!(it.phase, Phase::InFlight { .. });
-        self.tracked.get(name).is_some_and(|tracked| is_seen(tracked))
+        self.tracked.get(name).is_some_and(is_seen)
     }
 
     /// True if the name's file is in flight.

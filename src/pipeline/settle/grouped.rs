@@ -211,7 +211,7 @@ impl Settle {
             return;
         }
         self.groups.ended = self.groups.begun;
-        let gone: Vec<_> = self.groups.watched.keys().filter(|name| !self.tracked.contains(*name)).cloned().collect();
+        let gone: Vec<_> = self.groups.watched.keys().filter(|name| !self.tracked.contains(name)).cloned().collect();
         gone.iter().for_each(|name| self.groups.forget(name));
         let all: Vec<_> = self.groups.watched.keys().cloned().collect();
         all.into_iter().for_each(|name| self.groups.check(name));

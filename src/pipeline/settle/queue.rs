@@ -99,7 +99,7 @@ impl Settle {
         let is_current = |Reverse((key, name)): &Reverse<(FileTime, Arc<OsStr>)>| {
             let is_it =
                 |it: &Tracked| matches!(it.phase, Phase::Ready) && order::key(*order, it.identity.mtime) == *key;
-            self.tracked.get(name).is_some_and(|tracked| is_it(tracked))
+            self.tracked.get(name).is_some_and(is_it)
         };
         if ready.len() > entries_max {
             let mut entries = std::mem::take(ready).into_vec();
