@@ -81,7 +81,7 @@ fn clocks_that_jump_with_power_cuts() {
     for scenario in &scenarios() {
         end(&mut Play::new(scenario));
     }
-    sweep("power cuts while the clock jumps", writes(scenarios()), 1_500, |scenario, operation, _| {
+    sweep("power cuts while the clock jumps", writes(scenarios()), 1_800, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         let mut killed = stopped.fork();

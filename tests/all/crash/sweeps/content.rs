@@ -35,7 +35,7 @@ fn orphans_without_a_crash() {
 /// killed; and the whole file that comes later is.
 #[test]
 fn orphans_release_nothing_after_a_crash() {
-    sweep("orphaned sidecars", writes(scenarios()), 700, |scenario, operation, _| {
+    sweep("orphaned sidecars", writes(scenarios()), 1_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, true);
         for seed in 0..4 {
@@ -53,7 +53,7 @@ fn orphans_release_nothing_after_a_crash() {
 /// The same when `stat` of a file or a sidecar fails.
 #[test]
 fn orphans_release_nothing_when_a_look_fails() {
-    sweep("orphaned sidecars, looks that fail", operations(scenarios()), 90, |scenario, operation, op| {
+    sweep("orphaned sidecars, looks that fail", operations(scenarios()), 130, |scenario, operation, op| {
         if op != csv_ingestor::fs::sim::Op::Stat {
             return 0;
         }

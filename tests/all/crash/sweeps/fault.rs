@@ -153,7 +153,7 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
 #[test]
 fn every_operation_of_a_recovery_fails() {
     let step = if is_thorough() { 1 } else { 9 };
-    sweep("faults in a recovery", writes(Scenario::all()), 50_000, |scenario, operation, _| {
+    sweep("faults in a recovery", writes(Scenario::all()), 52_000, |scenario, operation, _| {
         recoveries_fail(scenario, operation, step)
     });
 }

@@ -66,7 +66,7 @@ fn odd_file_systems_come_to_an_end() {
 #[test]
 fn odd_file_systems_crash() {
     let seeds = if is_thorough() { 32 } else { 3 };
-    sweep("odd file systems", writes(odd_scenarios()), 2_000, |scenario, operation, _| {
+    sweep("odd file systems", writes(odd_scenarios()), 5_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         for seed in 0..seeds {
@@ -122,7 +122,7 @@ fn one_name_is_refused_from_every_operation_on() {
         duplicates: DuplicateAction::Remove,
         ..Scenario::plain("one name is refused, duplicates removed")
     };
-    sweep("refused names", writes([plain, cross, removed]), 1_200, |scenario, operation, _| {
+    sweep("refused names", writes([plain, cross, removed]), 2_000, |scenario, operation, _| {
         let mut states = 0;
         for (index, refusal) in (0..).zip(refusals(operation)) {
             let mut play = Play::new(scenario);
@@ -208,7 +208,7 @@ fn directories_are_in_the_way_of_every_name() {
         cross: true,
         ..Scenario::plain("names in the way, across file systems")
     };
-    sweep("names in the way", operations([plain, moved, removed]), 200, |scenario, operation, op| {
+    sweep("names in the way", operations([plain, moved, removed]), 310, |scenario, operation, op| {
         if !matches!(op, Op::Rename | Op::SyncData | Op::SyncDir | Op::Unlink) {
             return 0;
         }

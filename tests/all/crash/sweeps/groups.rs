@@ -129,7 +129,7 @@ fn groups_without_a_crash() {
 #[test]
 fn groups_are_whole_after_a_crash() {
     let seeds = if is_thorough() { 32 } else { 3 };
-    sweep("groups", writes(scenarios()), 500, |scenario, operation, _| {
+    sweep("groups", writes(scenarios()), 1_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         for seed in 0..seeds {
@@ -151,7 +151,7 @@ fn groups_are_whole_after_a_crash() {
 #[test]
 fn groups_are_whole_after_a_crash_of_the_recovery() {
     let step = if is_thorough() { 1 } else { 7 };
-    sweep("groups, crashes of a recovery", writes([plain(), across(), changing()]), 400, |scenario, operation, _| {
+    sweep("groups, crashes of a recovery", writes([plain(), across(), changing()]), 810, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 4 == 0);
         match operation % 2 == 0 {
@@ -177,10 +177,10 @@ fn groups_are_whole_after_a_crash_of_the_recovery() {
 #[test]
 fn groups_are_whole_when_operations_fail() {
     let hows = [How::Once(libc::EIO), How::Once(libc::ENOSPC), How::ForEver(libc::EIO)];
-    sweep("groups, faults", operations([plain(), across(), several()]), 1_200, |scenario, operation, op| {
+    sweep("groups, faults", operations([plain(), across(), several()]), 2_300, |scenario, operation, op| {
         hows.iter().map(|how| fails(scenario, operation, op, *how)).sum()
     });
-    sweep("groups, faults in a recovery", writes([plain(), changing()]), 300, |scenario, operation, _| {
+    sweep("groups, faults in a recovery", writes([plain(), changing()]), 1_000, |scenario, operation, _| {
         recoveries_fail(scenario, operation, if is_thorough() { 1 } else { 9 })
     });
 }
@@ -204,7 +204,7 @@ fn acts() -> Vec<Act> {
 /// stopped.
 #[test]
 fn an_upstream_acts_on_a_group_at_every_operation() {
-    sweep("groups, upstreams", operations([plain(), across()]), 1_200, |scenario, operation, op| {
+    sweep("groups, upstreams", operations([plain(), across()]), 2_000, |scenario, operation, op| {
         let mut states = 0;
         for (index, act) in (0..).zip(acts()) {
             let mut stops = vec![Stop::AtRest];

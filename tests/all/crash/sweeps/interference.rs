@@ -121,7 +121,7 @@ fn meets_each(scenario: &Scenario, operation: u64, acts: &[Act], stops: &[Stop])
 /// operation.
 #[test]
 fn an_upstream_acts_at_every_operation() {
-    sweep("upstreams", operations(scenarios(&NAMED)), 24_000, |scenario, operation, op| {
+    sweep("upstreams", operations(scenarios(&NAMED)), 44_000, |scenario, operation, op| {
         let mut states = 0;
         let moves = matches!(op, Op::Rename | Op::Unlink);
         for (index, act) in (0..).zip(acts()) {
@@ -156,7 +156,7 @@ fn an_upstream_acts_while_a_link_does_the_work_of_a_rename() {
     ];
     let odd = Odd { links: true, ..Odd::default() };
     let scenarios = scenarios(&names).into_iter().map(|scenario| Scenario { odd: odd.clone(), ..scenario });
-    sweep("upstreams, renames by link", operations(scenarios), 8_000, |scenario, operation, op| {
+    sweep("upstreams, renames by link", operations(scenarios), 13_000, |scenario, operation, op| {
         let acts = [Act::Replace(0, 8), Act::Replace(1, 9), Act::Replace(3, 8), Act::Remove(0), Act::Disguise(2)];
         let stops = match op {
             Op::Rename | Op::Unlink | Op::SyncDir | Op::Stat => {
@@ -187,7 +187,7 @@ fn an_upstream_swaps_files_where_a_rename_renumbers() {
         scenarios.iter().filter(|scenario| is_thorough() || scenario.name == names[0] || scenario.name == names[4]);
     let links = links.map(|scenario| Scenario { odd: both.clone(), ..scenario.clone() }).collect::<Vec<_>>();
     let scenarios = scenarios.into_iter().map(|scenario| Scenario { odd: odd.clone(), ..scenario });
-    sweep("swapped, renumbered", operations(scenarios.chain(links)), 4_000, |scenario, operation, op| {
+    sweep("swapped, renumbered", operations(scenarios.chain(links)), 4_100, |scenario, operation, op| {
         let stops = match op {
             Op::Rename | Op::Unlink => {
                 vec![Stop::AtRest, Stop::Killed(operation + 1), Stop::Cut(operation + 2), Stop::Killed(operation + 3)]
@@ -214,7 +214,7 @@ fn an_upstream_acts_after_the_clock_was_set_back() {
         ..scenario
     };
     let scenarios = scenarios(&names).into_iter().map(set_back);
-    sweep("the clock was set back", operations(scenarios), 350, |scenario, operation, op| {
+    sweep("the clock was set back", operations(scenarios), 360, |scenario, operation, op| {
         let acts = [Act::Replace(0, 8), Act::Replace(1, 9), Act::Replace(3, 8), Act::Disguise(3)];
         let acts = if op == Op::Rename { &acts[..] } else { &[] };
         meets_each(scenario, operation, acts, &[1, 2, 3, 4].map(|after| Stop::Killed(operation + after)))
@@ -227,7 +227,7 @@ fn an_upstream_acts_after_the_clock_was_set_back() {
 fn a_file_is_written_over_between_two_reads() {
     let plain = Scenario { leases: false, ..Scenario::plain("written over between two reads") };
     let across = Scenario { cross: true, name: "written over between two reads, across file systems", ..plain.clone() };
-    sweep("between two reads", operations([plain, across]), 24, |scenario, operation, op| {
+    sweep("between two reads", operations([plain, across]), 50, |scenario, operation, op| {
         let acts = if op == Op::ReadAt { 0..4 } else { 0..0 };
         // The longest content, so that bytes after the old end are read, too.
         let acts = acts.map(|name| Act::Write(name, 8));
@@ -250,7 +250,7 @@ fn a_file_goes_back_while_others_go_there() {
     const CUTS: u64 = 16;
     const SEEDS: u64 = 4;
     let halves = Scenario { failing: HALVES, ..Scenario::plain("a file goes back, renames in halves") };
-    sweep("going back", operations([halves]), 700, |scenario, operation, op| {
+    sweep("going back", operations([halves]), 1_500, |scenario, operation, op| {
         let acts = if op == Op::Rename { 0..3 } else { 0..0 };
         let mut states = 0;
         for (act, cut) in acts.flat_map(|name| (1..=CUTS).map(move |cut| (Act::Replace(name, 8), operation + cut))) {
@@ -274,7 +274,7 @@ fn a_file_goes_back_while_others_go_there() {
 fn an_upstream_acts_at_every_operation_of_a_recovery() {
     let names = [&NAMED[..], &UNSYNCED[..]].concat();
     let step = if is_thorough() { 1 } else { 4 };
-    sweep("upstreams in a recovery", writes(scenarios(&names)), 16_000, |scenario, operation, _| {
+    sweep("upstreams in a recovery", writes(scenarios(&names)), 60_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         stopped.kill();

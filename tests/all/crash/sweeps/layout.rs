@@ -65,7 +65,7 @@ fn power_cut_at_every_operation_with_another_layout_at_the_next_start() {
 #[test]
 fn power_cut_in_a_recovery_with_another_layout() {
     let scenarios = Scenario::of_layouts().into_iter().take(2);
-    sweep("power cuts in a recovery, layouts", writes(scenarios), 3_500, |scenario, operation, _| {
+    sweep("power cuts in a recovery, layouts", writes(scenarios), 3_800, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, false);
         match operation % 2 == 0 {

@@ -35,7 +35,7 @@ fn check_goes_on(play: &Play<'_>, ended: &Result<Ended, Error>) {
 /// The directory is created again, also in a recovery: no duplicate stays, and nothing ends the process.
 #[test]
 fn the_directory_for_duplicates_is_removed_at_every_operation() {
-    sweep("duplicates' directory removed", operations(scenarios()), 200, |scenario, operation, _| {
+    sweep("duplicates' directory removed", operations(scenarios()), 1_100, |scenario, operation, _| {
         for killed in [false, true] {
             let mut play = Play::new(scenario);
             play.story.push(format!("the directory for duplicates is removed before operation {operation}"));
@@ -62,7 +62,7 @@ fn the_directory_for_duplicates_is_removed_at_every_operation() {
 /// If it cannot be created, the duplicates stay, and nothing ends the process.
 #[test]
 fn a_file_takes_the_place_of_the_directory_for_duplicates() {
-    sweep("a file in the place of duplicates", operations(scenarios()), 100, |scenario, operation, _| {
+    sweep("a file in the place of duplicates", operations(scenarios()), 590, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.story.push(format!("a file takes the place of the directory before operation {operation}"));
         play.fs.set_hook(Box::new(move |call, upstream| {

@@ -115,7 +115,7 @@ fn order_without_a_crash() {
 #[test]
 fn order_after_a_crash() {
     let scenarios = ordered().into_iter().map(|(scenario, _)| scenario);
-    sweep("order", writes(scenarios), 500, |scenario, operation, _| {
+    sweep("order", writes(scenarios), 880, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, true);
         for seed in 0..3 {
@@ -138,7 +138,7 @@ fn order_after_a_crash() {
 #[test]
 fn order_when_a_call_fails() {
     let scenarios = ordered().into_iter().map(|(scenario, _)| Scenario { crashed: Crashed::one_in(5), ..scenario });
-    sweep("order, faults", operations(scenarios), 120, |scenario, operation, op| {
+    sweep("order, faults", operations(scenarios), 190, |scenario, operation, op| {
         if op.is_sync() {
             return 0;
         }
@@ -185,7 +185,7 @@ fn shared() -> Vec<Scenario> {
 /// ingested once its writer has closed it.
 #[test]
 fn shared_sidecars_after_a_crash() {
-    sweep("shared sidecars", writes(shared()), 200, |scenario, operation, _| {
+    sweep("shared sidecars", writes(shared()), 560, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         let writer = stopped.fs.upstream().open_writer(path_of(6)).unwrap();
         stopped.run_until(operation, true);

@@ -67,7 +67,7 @@ fn is_older(error: &Error) -> bool {
 #[test]
 fn a_state_of_every_age() {
     let refused = std::sync::atomic::AtomicU64::new(0);
-    sweep("older states", writes(scenarios()), 300, |scenario, operation, _| {
+    sweep("older states", writes(scenarios()), 400, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.run_until(operation, false);
         let backup = journal_of(&play.fs);
@@ -208,7 +208,7 @@ fn an_upgrade_is_cut_off() {
 #[test]
 fn lines_of_an_older_version_are_found() {
     let [one, ..] = scenarios();
-    sweep("lines of an older version", writes([one]), 80, |scenario, operation, _| {
+    sweep("lines of an older version", writes([one]), 120, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.run_until(operation, false);
         play.kill();
@@ -252,7 +252,7 @@ fn a_disk_that_is_not_mounted_after_every_crash() {
     let subjects =
         writes([Scenario { crashed: Crashed::one_in(2), ..one }, Scenario { crashed: Crashed::one_in(3), ..cross }]);
     let refused = std::sync::atomic::AtomicU64::new(0);
-    sweep("disks that are not mounted", subjects, 200, |scenario, operation, _| {
+    sweep("disks that are not mounted", subjects, 350, |scenario, operation, _| {
         let mut states = 0;
         for (dir, cut) in [(WAREHOUSE, false), (MANIFESTS, false), (WAREHOUSE, true), (MANIFESTS, true)] {
             // A mount point cannot be renamed.

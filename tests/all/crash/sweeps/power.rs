@@ -15,7 +15,7 @@ use crate::crash::watch::Watch;
 #[test]
 fn power_cut_at_every_operation() {
     let seeds = if is_thorough() { 128 } else { 10 };
-    sweep("power cuts", writes(Scenario::all()), 24_000, |scenario, operation, _| {
+    sweep("power cuts", writes(Scenario::all()), 34_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, false);
         for seed in 0..seeds {
@@ -34,7 +34,7 @@ fn power_cut_at_every_operation() {
 /// manifests sees no line withdrawn, and each operation of every fifth recovery is checked.
 #[test]
 fn killed_at_every_operation() {
-    sweep("kills", writes(Scenario::all()), 4_900, |scenario, operation, _| {
+    sweep("kills", writes(Scenario::all()), 6_900, |scenario, operation, _| {
         for happened in [false, true] {
             let mut play = Play::new(scenario);
             let watched = is_thorough() || (operation + u64::from(happened)) % 5 == 0;
@@ -62,7 +62,7 @@ fn killed_at_every_operation() {
 /// tried: there a missing sync of a directory shows most easily.
 #[test]
 fn power_cut_at_every_operation_of_the_recovery() {
-    sweep("power cuts in a recovery", writes(Scenario::all()), 39_000, |scenario, operation, _| {
+    sweep("power cuts in a recovery", writes(Scenario::all()), 87_000, |scenario, operation, _| {
         let mut states = 0;
         let both = is_thorough() || scenario.failing.split_renames;
         for is_kill in [true, false].into_iter().filter(|is_kill| both || *is_kill == (operation % 2 == 0)) {
@@ -91,7 +91,7 @@ fn power_cut_at_every_operation_of_the_recovery() {
 /// Lines that a reader has seen before a power cut are there again when the recovery is complete, in the same order.
 #[test]
 fn what_a_reader_saw_before_a_power_cut_is_seen_again() {
-    sweep("readers", writes(Scenario::all()), 2_400, |scenario, operation, _| {
+    sweep("readers", writes(Scenario::all()), 3_400, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.stop_at(operation, false);
         let (_, mut watch) = play.run_watched(Watch::blind());
@@ -119,7 +119,7 @@ fn what_was_given_back_stays_there() {
     // A stranger's file that comes to a name that was chosen may be taken for one that was moved by mistake.
     scenarios.retain(|scenario| scenario.seldom.strangers.is_empty());
     let scenarios = scenarios.clone().into_iter().chain(scenarios.into_iter().map(halves));
-    sweep("given back", operations(scenarios), 3_000, |scenario, operation, op| {
+    sweep("given back", operations(scenarios), 3_100, |scenario, operation, op| {
         let kills = if op == Op::Rename { killed_after } else { 0 };
         let mut states = 0;
         for killed in 1..=kills {

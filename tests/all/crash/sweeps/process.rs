@@ -45,7 +45,7 @@ fn foreign_lines(play: &Play<'_>) -> usize {
 /// A reader locks a manifest with `flock`, and a script locks staging: the ingestor waits for neither.
 #[test]
 fn a_stranger_locks_what_it_can_open() {
-    sweep("strangers' locks", operations(scenarios()), 200, |scenario, operation, _| {
+    sweep("strangers' locks", operations(scenarios()), 770, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.story.push(format!("a stranger locks before operation {operation}"));
         play.fs.set_hook(Box::new(move |call, upstream| {
@@ -65,7 +65,7 @@ fn a_stranger_locks_what_it_can_open() {
 /// Another ingestor holds the lock for a while, at any time.
 #[test]
 fn a_neighbour_has_the_lock_for_a_while() {
-    sweep("a neighbour's lock", operations(scenarios()), 200, |scenario, operation, _| {
+    sweep("a neighbour's lock", operations(scenarios()), 770, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.story.push(format!("a neighbour locks before operation {operation}"));
         let mut pauses = 0;
@@ -87,7 +87,7 @@ fn a_neighbour_has_the_lock_for_a_while() {
 /// removed. No line overwrites another one.
 #[test]
 fn a_neighbour_appends_when_the_lock_is_free() {
-    sweep("a neighbour appends", operations(scenarios()), 400, |scenario, operation, _| {
+    sweep("a neighbour appends", operations(scenarios()), 1_500, |scenario, operation, _| {
         for is_removed in [false, true] {
             let mut play = Play::new(scenario);
             play.story.push(format!("a neighbour appends from operation {operation} on, lock removed: {is_removed}"));

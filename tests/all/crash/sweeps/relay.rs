@@ -158,7 +158,7 @@ fn overlapping_batches_without_a_crash() {
 #[test]
 fn overlapping_batches_crash() {
     let seeds = if is_thorough() { 32 } else { 3 };
-    sweep("overlapping batches", writes(thinned(4)), 1_000, |scenario, operation, _| {
+    sweep("overlapping batches", writes(thinned(4)), 2_300, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.stop_at(operation, operation % 2 == 0);
         let (_, mut watch) = stopped.run_watched(Watch::blind());
@@ -184,7 +184,7 @@ fn overlapping_batches_crash() {
 /// Every operation fails, once and for ever, on whichever thread.
 #[test]
 fn every_operation_of_overlapping_batches_fails() {
-    sweep("faults in overlapping batches", operations(thinned(15)), 1_000, |scenario, operation, op| {
+    sweep("faults in overlapping batches", operations(thinned(15)), 4_600, |scenario, operation, op| {
         // If no link can ever be removed, second names stay.
         let hows = How::all(op).into_iter().filter(|how| op != Op::Unlink || !how.is_for_ever());
         hows.map(|how| fails(scenario, operation, op, how)).sum()
@@ -204,7 +204,7 @@ fn an_upstream_acts_on_overlapping_batches_at_every_operation() {
         Act::Rename(3, 5),
         Act::Write(1, 1),
     ];
-    sweep("upstreams beside overlapping batches", operations(thinned(11)), 1_500, |scenario, operation, op| {
+    sweep("upstreams beside overlapping batches", operations(thinned(17)), 1_800, |scenario, operation, op| {
         let mut states = 0;
         for (_, act) in (0..).zip(&acts).filter(|(index, _)| is_thorough() || (index + operation) % 3 == 0) {
             let mut stops = vec![Stop::AtRest, Stop::Cut(operation + 1 + operation % 40)];
@@ -232,8 +232,8 @@ fn a_sidecar_stays_for_a_file_that_goes_back() {
         seldom: Seldom { by_stem: true, ..Seldom::relay(2) },
         ..relayed("overlapping batches, a shared sidecar, and a writer")
     };
-    sweep("a sidecar of two batches", operations([shared]), 300, |scenario, operation, _| {
-        let seeds = if is_thorough() { 64 } else { 3 };
+    sweep("a sidecar of two batches", operations([shared]), 350, |scenario, operation, _| {
+        let seeds = if is_thorough() { 64 } else { 1 };
         for seed in 0..seeds {
             let seldom = Seldom { relay: Some(2 * seed), ..scenario.seldom.clone() };
             let scenario = Scenario { seldom, ..scenario.clone() };

@@ -101,7 +101,7 @@ fn every_tree_without_a_crash() {
 #[test]
 fn trees_crash() {
     let seeds = if is_thorough() { 16 } else { 2 };
-    sweep("trees", writes(thinned(all(), 3)), 400, |scenario, operation, _| {
+    sweep("trees", writes(thinned(all(), 3)), 1_200, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         for seed in 0..seeds {
@@ -119,7 +119,7 @@ fn trees_crash() {
 /// Every operation fails, once and for ever.
 #[test]
 fn every_operation_on_a_tree_fails() {
-    sweep("faults in trees", operations(thinned(calm(), 11)), 300, |scenario, operation, op| {
+    sweep("faults in trees", operations(thinned(calm(), 11)), 2_100, |scenario, operation, op| {
         // If no link can ever be removed, second names stay.
         let hows = How::all(op).into_iter().filter(|how| op != Op::Unlink || !how.is_for_ever());
         hows.map(|how| fails(scenario, operation, op, how)).sum()
@@ -153,7 +153,7 @@ fn acts() -> Vec<Act> {
 /// or a kill soon after.
 #[test]
 fn an_upstream_acts_on_a_tree_at_every_operation() {
-    sweep("upstreams in trees", operations(thinned(calm(), 7)), 800, |scenario, operation, op| {
+    sweep("upstreams in trees", operations(thinned(calm(), 7)), 3_200, |scenario, operation, op| {
         let mut states = 0;
         for (index, act) in (0..).zip(acts()).filter(|(index, _)| is_thorough() || (index + operation) % 3 == 0) {
             let mut stops = vec![Stop::AtRest, Stop::Cut(operation + 1 + (operation + index * 7) % 40)];
@@ -192,7 +192,7 @@ fn a_directory_is_removed_while_a_link_does_the_work_of_a_rename() {
 #[test]
 fn no_reason_is_left_in_a_directory_of_quarantine() {
     let is_met = AtomicBool::new(false);
-    sweep("a quarantine that cannot be entered", writes([quarantined()]), 100, |scenario, operation, _| {
+    sweep("a quarantine that cannot be entered", writes([quarantined()]), 120, |scenario, operation, _| {
         let mut play = Play::new(scenario);
         play.run_until(operation, operation % 2 == 0);
         play.kill();
@@ -231,7 +231,7 @@ fn no_reason_is_left_in_a_directory_of_quarantine() {
 #[test]
 fn a_reason_that_cannot_be_removed_is_removed_by_the_next_start() {
     let is_met = AtomicBool::new(false);
-    sweep("reasons that stay", operations([quarantined()]), 15, |scenario, operation, op| {
+    sweep("reasons that stay", operations([quarantined()]), 25, |scenario, operation, op| {
         let acts = if op == Op::Rename { &[Act::Remove(IN_TREE + 1), Act::Remove(IN_TREE + 4)][..] } else { &[] };
         for act in acts {
             let mut play = Play::new(scenario);
