@@ -3,6 +3,7 @@
 
 mod cost;
 mod dir;
+mod files;
 mod history;
 mod life;
 mod model;

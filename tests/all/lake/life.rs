@@ -8,12 +8,13 @@ use std::time::Duration;
 use csv_ingestor::lake;
 use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::format::Lake;
-use csv_ingestor::lake::host::{Content, Decided, Host, Staging, State};
+use csv_ingestor::lake::host::{Content, Host, State};
 use csv_ingestor::lake::progress::{Journal, Progress};
-use csv_ingestor::lake::publish::{AtHand, Stores};
+use csv_ingestor::lake::publish::Stores;
 use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::types::{Sha256, UnixMillis};
 
+use super::files::Files;
 use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
 use super::turns::{Death, Dice, Phase, Turns};
 
@@ -89,21 +90,6 @@ impl Journal for Notebook {
             all.push(note.clone());
         }
         Ok(())
-    }
-}
-
-/// The staged files, as they are now.
-struct Files(BTreeMap<Sha256, Vec<u8>>);
-
-impl AtHand for Files {
-    fn bytes(&self, content: &Sha256) -> Option<Vec<u8>> {
-        self.0.get(content).cloned()
-    }
-}
-
-impl Staging for Files {
-    fn line(&self, content: &Content, decided: &Decided<'_>) -> Vec<u8> {
-        format!("{} {} {} {}", content.sha256, decided.generation, decided.key, decided.id).into_bytes()
     }
 }
 

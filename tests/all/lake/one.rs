@@ -8,14 +8,15 @@ use std::time::Duration;
 use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::format::{Lake, LakeId};
-use csv_ingestor::lake::host::{Content, Decided, Host, Ingested, Staging, State};
+use csv_ingestor::lake::host::{Host, Ingested, State};
 use csv_ingestor::lake::progress::{Journal, Progress};
-use csv_ingestor::lake::publish::{AtHand, Stores, manifests};
+use csv_ingestor::lake::publish::{Stores, manifests};
 use csv_ingestor::lake::{Error, keys, start};
 use csv_ingestor::store::Store as _;
 use csv_ingestor::store::sim::{Faults, SimStore};
-use csv_ingestor::types::{Sha256, UnixMillis};
+use csv_ingestor::types::UnixMillis;
 
+use super::files::Files;
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
 
 pub const LAKE: Lake = Lake { id: LakeId([7; 16]), shards: 1, checkpoint_entries: 2 };
@@ -56,38 +57,6 @@ struct NoJournal;
 impl Journal for NoJournal {
     fn note(&mut self, _: &[Progress]) -> Result<(), Error> {
         Ok(())
-    }
-}
-
-#[derive(Clone, Default)]
-pub struct Files(pub BTreeMap<Sha256, Vec<u8>>);
-
-impl AtHand for Files {
-    fn bytes(&self, content: &Sha256) -> Option<Vec<u8>> {
-        self.0.get(content).cloned()
-    }
-}
-
-impl Staging for Files {
-    fn line(&self, content: &Content, decided: &Decided<'_>) -> Vec<u8> {
-        format!("{} {} {} {}", content.sha256, decided.generation, decided.key, decided.id).into_bytes()
-    }
-}
-
-impl Files {
-    pub fn of(texts: &[&str]) -> Files {
-        Files(texts.iter().map(|text| (sha256(text.as_bytes()), text.as_bytes().to_vec())).collect())
-    }
-
-    pub fn contents(&self, ingested_at: UnixMillis) -> Vec<Content> {
-        let content = |(sha256, bytes): (&Sha256, &Vec<u8>)| Content {
-            sha256: *sha256,
-            size: bytes.len() as u64,
-            partition: ingested_at.date_partition(),
-            name: b"a.csv".to_vec(),
-            ingested_at,
-        };
-        self.0.iter().map(content).collect()
     }
 }
 
