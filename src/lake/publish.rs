@@ -10,6 +10,7 @@
 //! - Bytes are checked against their SHA-256 before they are published.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::bytes::sha256;
 use super::entry::{Claim, Entry, Place};
@@ -22,9 +23,9 @@ use crate::types::Sha256;
 /// The stores of a lake: each sees keys below its own prefix.
 pub struct Stores {
     /// Data objects, and the lake's own.
-    pub warehouse: Box<dyn Store>,
+    pub warehouse: Arc<dyn Store>,
     /// Manifest objects.
-    pub manifests: Box<dyn Store>,
+    pub manifests: Arc<dyn Store>,
 }
 
 /// Bytes that this host has at hand, so that they need not come from a pack.

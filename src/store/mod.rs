@@ -9,6 +9,8 @@
 //! - An error says what is known about the outcome: only the caller can find out the rest, by reading.
 
 pub mod dir;
+pub mod location;
+pub mod open;
 pub mod sim;
 
 use crate::types::Sha256;
@@ -135,7 +137,7 @@ pub struct Part {
 ///
 /// After a create that succeeded, every host's get and head of this key find the object: safety rests on this and on the
 /// atomicity of [`Store::create`]. Listings may be stale, and nothing but convenience rests on them.
-pub trait Store: Send {
+pub trait Store: Send + Sync {
     /// Creates the object if there is none at the key, with this SHA-256 of `bytes` in its metadata.
     fn create(&self, key: &str, bytes: &[u8], sha256: &Sha256) -> Result<()>;
     /// The object's bytes, all of them.

@@ -145,7 +145,7 @@ pub fn live(world: &Arc<World>, me: usize, seed: u64) {
         Arc::new(move || world.turns.pass(me))
     };
     let store = world.store.gated(gate);
-    let stores = Stores { warehouse: Box::new(store.below(WAREHOUSE)), manifests: Box::new(store.below(MANIFESTS)) };
+    let stores = Stores { warehouse: Arc::new(store.below(WAREHOUSE)), manifests: Arc::new(store.below(MANIFESTS)) };
     let ground = &world.hosts[me];
     let clock = HostClock { world: world.clone(), host: me, dice: Mutex::new(Dice(seed)) };
     let journal = Box::new(Notebook(ground.journal.clone()));

@@ -67,7 +67,7 @@ impl Desk {
 
     pub fn host(&self, id: u8) -> Host {
         let (warehouse, manifests) = (self.store.below(WAREHOUSE), self.store.below(MANIFESTS));
-        let stores = Stores { warehouse: Box::new(warehouse), manifests: Box::new(manifests) };
+        let stores = Stores { warehouse: Arc::new(warehouse), manifests: Arc::new(manifests) };
         let clock = DeskClock { seconds: self.seconds.clone(), host: id };
         Host::new(stores, LAKE, [id; 16], Box::new(clock), Box::new(NoJournal), &[])
     }
