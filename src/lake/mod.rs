@@ -23,7 +23,8 @@
 //! - *Slots are kept*: nothing here deletes an entry.
 //!
 //! The modules, from the bottom up: [`mod@format`], [`keys`], [`entry`], [`pack`], [`claims`], [`log`],
-//! [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`], [`pace`], [`probe`].
+//! [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`], [`pace`], [`probe`],
+//! [`system_clock`].
 //! `docs/lake-format.md` describes the bytes.
 
 mod bytes;
@@ -45,5 +46,6 @@ pub mod publish;
 pub mod roll_forward;
 pub mod shard;
 pub mod start;
+pub mod system_clock;
 
 pub use error::Error;
