@@ -3,6 +3,7 @@
 //! Invariant: an error names the object that it is about.
 
 use super::id::LakeId;
+use super::keys;
 use crate::store;
 
 /// An error of the lake.
@@ -87,6 +88,23 @@ pub enum Error {
         found: LakeId,
         /// The id that was expected.
         expected: LakeId,
+    },
+    /// The manifests belong to another lake.
+    #[error("the manifests belong to lake {found}, and the warehouse is that of lake {expected}")]
+    ManifestsOfAnother {
+        /// The lake of the manifests.
+        found: LakeId,
+        /// The lake of the warehouse.
+        expected: LakeId,
+    },
+    /// The place of the manifests does not say that it belongs to this lake.
+    #[error(
+        "these are not the manifests of lake {lake}: there is no {} among them. Mount them, or give the right ones",
+        keys::LAKE
+    )]
+    ManifestsUnmarked {
+        /// The lake of the warehouse.
+        lake: LakeId,
     },
     /// The host's journal failed.
     #[error("{0}")]

@@ -19,9 +19,14 @@ fn page(name: &str) -> String {
     out(&output)
 }
 
-/// The words of the command that a page is about. No command has a hyphen in its name.
+/// The only command with a hyphen in its name.
+const HYPHENATED: &str = "roll-forward";
+
+/// The words of the command that a page is about.
 fn words(page: &str) -> Vec<&str> {
-    page.strip_prefix("csv-ingestor").unwrap().split('-').filter(|word| !word.is_empty()).collect()
+    let rest = page.strip_prefix("csv-ingestor").unwrap();
+    let (front, last) = rest.split_once(HYPHENATED).map_or((rest, None), |(front, _)| (front, Some(HYPHENATED)));
+    front.split('-').filter(|word| !word.is_empty()).chain(last).collect()
 }
 
 /// `--help` of a command.
