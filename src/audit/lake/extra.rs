@@ -4,8 +4,8 @@
 //! - Before one is reported, the entries that came since the log was read are looked through.
 //! - If a shard cannot be read on, nothing is reported: its entries may name the object.
 
+use super::context::{Audit, Where, lock};
 use super::log::Tail;
-use super::{Audit, Where, lock};
 use crate::audit::finding::Kind;
 use crate::lake::Error;
 use crate::lake::entry::Entry;

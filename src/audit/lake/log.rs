@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::{Audit, Where, lock};
+use super::context::{Audit, Where, lock};
 use crate::audit::finding::Kind;
 use crate::lake::Error;
 use crate::lake::at_once::at_once;

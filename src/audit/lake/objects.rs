@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
-use super::{Audit, Where, lock};
+use super::context::{Audit, Where, lock};
 use crate::audit::finding::{Content, Kind};
 use crate::lake::Error;
 use crate::lake::at_once::at_once;

@@ -4,24 +4,15 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Audit, Where, lock};
+use super::context::{Audit, Pick, Where, lock};
+use super::seen::fingerprint;
 use crate::audit::finding::{Content, Kind};
-use crate::audit::lake::seen::fingerprint;
 use crate::audit::sample::{Sample, mixed};
 use crate::lake::Error;
 use crate::lake::entry::Claim;
 use crate::limits::LAKE_READ_BYTES;
 use crate::types::Sha256;
 use sha2::Digest as _;
-
-/// A content of the sample; the one with the highest number is left out first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Pick {
-    number: u64,
-    key: String,
-    size: u64,
-    sha256: Sha256,
-}
 
 impl Audit<'_> {
     /// Hashes the object if it belongs to the sample, or notes it until that is known.
