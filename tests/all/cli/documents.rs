@@ -175,9 +175,10 @@ fn with_completions(shell: &str, options: &[&str], script: &str) -> Option<Strin
 }
 
 /// The typed text, and a completion that must be among the answers.
-const TYPED: [(&str, &str); 6] = [
+const TYPED: [(&str, &str); 7] = [
     ("csv-ingestor jour", "journal"),
     ("csv-ingestor journal insp", "inspect"),
+    ("csv-ingestor lake roll", "roll-forward"),
     ("csv-ingestor run --stab", "--stability-seconds"),
     ("csv-ingestor --ware", "--warehouse"),
     ("csv-ingestor run --mode sid", "sidecar"),

@@ -1,5 +1,7 @@
 //! `csv-ingestor lake`, on lakes in directories.
 
+mod audit;
+
 use std::process::Output;
 
 use csv_ingestor::lake::entry::Entry;
