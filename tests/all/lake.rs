@@ -4,6 +4,7 @@
 mod cost;
 mod dir;
 pub mod files;
+mod frozen;
 mod history;
 mod life;
 pub mod model;
