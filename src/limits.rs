@@ -288,3 +288,9 @@ pub const LAKE_IDLE_READ_MIN: Duration = Duration::from_secs(5);
 pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
 /// How often a probe lets requests race for a key.
 pub const LAKE_PROBE_ROUNDS: usize = 8;
+/// The least time between two looks of an idle host at what is due.
+pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
+/// So many creates race when a store is tried out.
+pub const LAKE_PROBE_REQUESTS: usize = 16;
+/// How long a run that ends by itself waits for a store, in all.
+pub const LAKE_AWAY_MAX: Duration = Duration::from_secs(300);

@@ -23,6 +23,7 @@ mod replay;
 mod run;
 mod sidecars;
 mod status;
+mod store_options;
 mod tree;
 mod verify;
 

@@ -16,6 +16,7 @@ mod ingest;
 mod packs;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use self::packs::Packs;
 use super::clock::Clock;
@@ -81,6 +82,19 @@ pub enum Ingested {
     Nothing,
     /// Too many entries are unfinished: these come first.
     Busy,
+}
+
+/// Who brings a content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The content's shard.
+    pub shard: u16,
+    /// The entry.
+    pub entry: u64,
+    /// The data object's key.
+    pub key: String,
+    /// The manifest line.
+    pub line: Vec<u8>,
 }
 
 /// A host.
@@ -157,6 +171,30 @@ impl Host {
         if let Some(known) = shard.contents.get(content) {
             shard.unfinished.wants(known.entry, now);
         }
+    }
+
+    /// This host's clock.
+    pub fn now(&self) -> Duration {
+        self.clock.steady()
+    }
+
+    /// When this host may make its next entry.
+    pub fn next_entry_at(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// When the log should be read again.
+    pub fn idle_read_at(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// The entry that claims this content, and its line.
+    pub fn claim_of(&self, content: &Sha256) -> Result<Option<Claimed>, Error> {
+        let shard = &self.shards[self.shard_of(content)];
+        let Some(known) = shard.contents.get(content).filter(|known| !known.is_forgotten) else { return Ok(None) };
+        let entry = shard.unfinished.get(known.entry);
+        let claim = entry.and_then(|entry| entry.claims().iter().find(|claim| claim.sha256 == *content));
+        Ok(claim.map(|claim| Claimed { shard: shard.log.shard(), entry: known.entry, key: claim.key.clone(), line: claim.line.clone() }))
     }
 
     /// True if everything that this host has read is finished.

@@ -13,6 +13,7 @@ pub mod http;
 pub mod labels;
 pub mod recorder;
 mod staging;
+mod store;
 
 use std::fmt;
 use std::path::Path;

@@ -29,6 +29,7 @@
 mod doubt;
 mod foresee;
 mod groups;
+mod lake;
 mod mistaken;
 mod strays;
 
@@ -150,6 +151,7 @@ impl<F: Fs> Committer<F> {
         let mut unseen = self.recover_groups(&mut recovered)?;
         self.resume_discovered(&mut recovered)?;
         unseen.extend(self.finish_hashed(&mut recovered)?);
+        self.finish_in_lake(&mut recovered)?;
         self.finish_moved(&mut recovered)?;
         self.is_recovering = false;
         self.flush()?;
@@ -178,7 +180,7 @@ impl<F: Fs> Committer<F> {
     /// HASHED: becomes MOVED, is abandoned, or is left for the next start. Returns the copies of the files that are left.
     fn finish_hashed(&mut self, recovered: &mut Recovered) -> Result<Vec<Copy>, Error> {
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for ingest in self.open_alone(FileState::Hashed) {
+        for ingest in self.open_in_dirs(FileState::Hashed) {
             self.staging.dirs.forget_staged();
             let mut work = work_of(&ingest)?;
             match self.whereabouts(&ingest, &mut work)? {
@@ -204,8 +206,7 @@ impl<F: Fs> Committer<F> {
             }
         }
         let (now_placed, not_placed) = self.place_all(to_place)?;
-        placed.extend(now_placed);
-        dropped.extend(not_placed);
+        (placed.extend(now_placed), dropped.extend(not_placed));
         recovered.counts.abandoned += dropped.len() as u64;
         self.settle_moves(placed, dropped)?;
         Ok(unseen)

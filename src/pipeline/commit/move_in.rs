@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::lake::is_for_lake;
 use super::{Committer, Dropped, Placings, Work, ingest};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Stat};
@@ -259,7 +260,7 @@ impl<F: Fs> Committer<F> {
     /// it differs, and the file is read.
     fn published(&mut self, work: &Work<F>) -> fs::Result<Option<FileIdentity>> {
         let Some(ingest) = self.index.ingest(work.id) else { return Ok(None) };
-        let Some(target) = &ingest.target else { return Ok(None) };
+        let Some(target) = ingest.target.as_ref().filter(|_| !is_for_lake(ingest)) else { return Ok(None) };
         let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
         let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
         let there = match work.there {

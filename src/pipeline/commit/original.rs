@@ -15,6 +15,7 @@ use crate::limits::VERIFIED_ORIGINALS_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::digest_of;
+use crate::store::location::Location;
 use crate::types::{FileIdentity, Key, Sha256};
 
 /// The state of the file at an original's name.
@@ -30,7 +31,11 @@ impl<F: Fs> Committer<F> {
     /// True if the staged file, which has this content, may be removed from staging. If not, an event says why.
     pub(in crate::pipeline) fn original_stands(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
         let (path, staged, key) = (&ingest.source_path, &ingest.identity, ingest.key(sha256));
-        let Some(original) = self.index.original(&key)? else { return Ok(false) };
+        let Some(original) = self.index.original(&key)? else { return Ok(self.is_listed_by_another(ingest, sha256)) };
+        if original.warehouse_path.to_str().is_some_and(Location::is_meant) {
+            // Its line is in the lake, and so is its object: no request is made for it.
+            return Ok(true);
+        }
         match twice(fs::Error::spares_others, || self.examine(&original, staged, (&key, sha256))) {
             Ok(Standing::Intact) => Ok(true),
             Ok(Standing::Damaged(why)) => {

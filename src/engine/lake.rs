@@ -1,0 +1,125 @@
+//! Opens the lake of a journal: the store, `lake.json`, and the log up to its end.
+//!
+//! Invariants:
+//! - A journal works with one lake and one prefix of it, or with directories: contents that it knows from one place are
+//!   not in another.
+//! - A store is tried out before a journal uses it for the first time.
+
+use std::sync::Arc;
+
+use crate::Error;
+use crate::fs::Fs;
+use crate::journal::Journal;
+use crate::journal::index::Index;
+use crate::journal::record::Settings;
+use crate::lake;
+use crate::lake::clock::Clock;
+use crate::lake::format::{Lake as Description, LakeId};
+use crate::lake::host::Host;
+use crate::lake::keys;
+use crate::lake::probe::probe;
+use crate::lake::progress::{Journal as Notes, Progress};
+use crate::lake::publish::Stores;
+use crate::lake::system_clock::SystemClock;
+use crate::limits::LAKE_PROBE_REQUESTS;
+use crate::metrics::Metrics;
+use crate::pipeline;
+use crate::pipeline::lake::{Lake, OnAway};
+use crate::store::location::{Location, Options};
+use crate::store::open::{Unopened, open};
+use crate::store::{Kind, Store};
+
+/// Opens the store at a location.
+pub type Opener = Box<dyn Fn(&Location) -> Result<Arc<dyn Store>, Unopened>>;
+
+/// How a lake is reached.
+pub struct Reach {
+    /// Opens its stores.
+    pub open: Opener,
+    /// The host's clock.
+    pub clock: Box<dyn Clock>,
+    /// How it waits.
+    pub on_away: OnAway,
+}
+
+impl Reach {
+    /// By this machine's clock and network.
+    pub fn real(options: Options, on_away: OnAway) -> Reach {
+        let open: Opener = Box::new(move |location| open(location, &options));
+        Reach { open, clock: Box::new(SystemClock::default()), on_away }
+    }
+}
+
+/// The host's steps are in the ingestor's own journal.
+struct NoNotes;
+
+impl Notes for NoNotes {
+    fn note(&mut self, _: &[Progress]) -> Result<(), lake::Error> {
+        Ok(())
+    }
+}
+
+/// Refuses a journal that has worked with another warehouse, if either is a lake.
+///
+/// # Errors
+/// They differ.
+pub(super) fn check_same(index: &Index, settings: &Settings) -> Result<(), Error> {
+    let Some(known) = index.settings() else { return Ok(()) };
+    let is_same = known.warehouse == settings.warehouse && known.manifests == settings.manifests;
+    if is_same || !known.is_lake() && !settings.is_lake() {
+        return Ok(());
+    }
+    Err(Error::OtherWarehouse { known: known.warehouse.clone(), now: settings.warehouse.clone() })
+}
+
+/// The lake of these settings, read up to its end.
+///
+/// # Errors
+/// It cannot be reached, is none, is another one, or its store does not keep what is needed.
+pub(super) fn connect<F: Fs>(
+    reach: Option<Reach>,
+    settings: &Settings,
+    (journal, index): (&Journal<F>, &Index),
+    metrics: Arc<Metrics>,
+) -> Result<(Lake, LakeId), Error> {
+    let warehouse = location(&settings.warehouse)?;
+    let reach = reach.ok_or_else(|| Unopened::NotBuilt(warehouse.clone()))?;
+    let stores = Stores { warehouse: (reach.open)(&warehouse)?, manifests: (reach.open)(&location(&settings.manifests)?)? };
+    let description = describe(stores.warehouse.as_ref(), &warehouse)?;
+    if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.id) {
+        return Err(lake_error(lake::Error::OtherLake { found: description.id, expected }));
+    }
+    if index.lake().is_none() {
+        try_out(&stores.warehouse, reach.clock.as_ref(), &warehouse)?;
+    }
+    let host = Host::new(stores, description, journal.store(), reach.clock, Box::new(NoNotes), &[]);
+    let mut lake = Lake::new(host, warehouse, reach.on_away, metrics);
+    lake.begin()?;
+    Ok((lake, description.id))
+}
+
+fn lake_error(error: lake::Error) -> Error {
+    Error::Pipeline(pipeline::Error::Lake(error))
+}
+
+fn location(path: &std::path::Path) -> Result<Location, Error> {
+    Location::parse(path.to_str().unwrap_or_default()).map_err(|fault| Error::Usage(format!("{}: {fault}", path.display())))
+}
+
+/// What `lake.json` says.
+fn describe(store: &dyn Store, warehouse: &Location) -> Result<Description, Error> {
+    match store.get(keys::LAKE) {
+        Ok(bytes) => Description::decode(&bytes).map_err(lake_error),
+        Err(error) if error.kind == Kind::NotFound => Err(Error::NoLake(warehouse.clone())),
+        Err(error) => Err(lake_error(error.into())),
+    }
+}
+
+fn try_out(store: &Arc<dyn Store>, clock: &dyn Clock, warehouse: &Location) -> Result<(), Error> {
+    let mut handles: Vec<Arc<dyn Store>> = (0..LAKE_PROBE_REQUESTS).map(|_| store.clone()).collect();
+    let defects = probe(&mut handles, clock).map_err(|error| lake_error(error.into()))?;
+    match defects.first() {
+        None => Ok(()),
+        Some(defect) => Err(Error::StoreUnsuited { location: warehouse.clone(), defect: *defect }),
+    }
+}

@@ -1,0 +1,240 @@
+//! Batches whose warehouse is a lake.
+//!
+//! ```text
+//! plan ──▶ HASHED ──▶ pack, entry ──▶ CLAIMED ──▶ data, lines ──▶ MOVED ──▶ clean-up
+//! ```
+//!
+//! Invariants:
+//! - The entry is the commit: what an entry of this host claims for a file is never given up, also not after a crash that
+//!   came before CLAIMED. Recovery reads the log.
+//! - P2: a source is removed after MOVED, and MOVED is written when the line is in the lake.
+//! - A file whose content another host has claimed starts again; when that content is listed, it is a duplicate.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use super::{Committer, Dropped, Work, ingest};
+use crate::fs::Fs;
+use crate::journal::hex;
+use crate::journal::ingest::Ingest;
+use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record};
+use crate::lake::format::LakeId;
+use crate::lake::host::{Ingested, State};
+use crate::pipeline::lake::batch::{Batch, Member, partition_of_dir};
+use crate::pipeline::lake::{Lake, line};
+use crate::pipeline::{Error, HashedFile, Report};
+use crate::types::{IngestId, Sha256};
+
+/// How the lake has decided about a file.
+pub(in crate::pipeline) enum Verdict {
+    /// An entry claims its content for it.
+    Ours(Claimed, String),
+    /// An entry claims its content for another file.
+    Another,
+    /// No entry claims its content.
+    Nobody,
+}
+
+impl<F: Fs> Committer<F> {
+    /// The files go to this lake, which has this id, from now on.
+    pub fn use_lake(&mut self, lake: Lake, id: LakeId) {
+        self.lake = Some(Box::new(lake));
+        self.lake_id = Some(id.0);
+    }
+
+    /// True if files go to a lake.
+    pub fn has_lake(&self) -> bool {
+        self.lake.is_some()
+    }
+
+    /// Takes a batch, which is HASHED, as far as it gets: files whose entry cannot be finished now wait.
+    pub(super) fn commit_to_lake(&mut self, works: Vec<Work<F>>, reports: &mut Vec<Report>) -> Result<(), Error> {
+        let mut dropped = Vec::new();
+        let claimed = self.claim(works, &mut dropped)?;
+        self.pending.claimed.extend(claimed);
+        self.help_lake()?;
+        let listed = self.take_listed()?;
+        self.record_moves(&listed, dropped, reports)?;
+        let to_clear = self.pending.under_way.pop_front().map(|batch| batch.to_clear).unwrap_or_default();
+        self.finish(listed, to_clear, reports)
+    }
+
+    /// What is done between batches: the log is read now and then, and what is due is finished. Reports files whose lines
+    /// are there now.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    pub fn turn_lake(&mut self) -> Result<Vec<Report>, Error> {
+        let mut reports = Vec::new();
+        let Some(lake) = &mut self.lake else { return Ok(reports) };
+        lake.turn()?;
+        let listed = self.take_listed()?;
+        if !listed.is_empty() {
+            self.look_at_places()?;
+            self.record_moves(&listed, Vec::new(), &mut reports)?;
+            self.finish(listed, Vec::new(), &mut reports)?;
+        }
+        Ok(reports)
+    }
+
+    /// Waits until the lines of all files that are claimed are there, or until the process is not to wait: then the next
+    /// start goes on.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    pub fn await_lake(&mut self) -> Result<Vec<Report>, Error> {
+        let mut reports = self.turn_lake()?;
+        while !self.pending.claimed.is_empty() {
+            if self.lake.as_mut().is_none_or(|lake| lake.wait_a_little().is_err()) {
+                break;
+            }
+            reports.extend(self.turn_lake()?);
+        }
+        Ok(reports)
+    }
+
+    /// Brings the contents into entries. Returns the files for which an entry claims them.
+    fn claim(&mut self, works: Vec<Work<F>>, dropped: &mut Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
+        let (mut left, mut claimed) = (works, Vec::new());
+        while !left.is_empty() {
+            let before = left.len();
+            self.append_entries(&left)?;
+            let (mut records, mut again) = (Vec::new(), Vec::new());
+            for work in left {
+                match self.verdict(work.id)? {
+                    Verdict::Ours(claim, key) => {
+                        self.record_claim(claim, &key, &mut records)?;
+                        claimed.push(work);
+                    }
+                    Verdict::Another => {
+                        dropped.push(Dropped { work, reason: AbandonReason::ClaimedElsewhere, error: None });
+                    }
+                    Verdict::Nobody => again.push(work),
+                }
+            }
+            self.write(records)?;
+            if again.len() == before {
+                // None of them fits into an entry: their bytes are not those that were hashed.
+                let change = |work| Dropped { work, reason: AbandonReason::Changed, error: None };
+                dropped.extend(again.drain(..).map(change));
+            }
+            left = again;
+        }
+        Ok(claimed)
+    }
+
+    /// Claims as many of the contents as fit into an entry of each shard.
+    fn append_entries(&mut self, works: &[Work<F>]) -> Result<(), Error> {
+        let journal = hex(&self.journal.store());
+        let Some(lake) = &mut self.lake else { return Ok(()) };
+        let with_ingest = |work: &Work<F>| self.index.ingest(work.id).cloned();
+        let members = works.iter().filter_map(|work| Some((with_ingest(work)?, work.held.as_ref())));
+        let members = members.map(|(ingest, file)| Member { ingest, file });
+        let batch = Batch::new(&self.fs, journal, lake.warehouse.clone(), members);
+        let contents = batch.contents();
+        lake.keep_pace()?;
+        loop {
+            let results = lake.patiently(&mut |host| host.ingest(&contents, &batch))?;
+            let is_busy = |result: &Ingested| *result == Ingested::Busy;
+            if !results.iter().any(is_busy) {
+                // While the bytes are at hand, no pack needs to be read.
+                return lake.help(&batch);
+            }
+            lake.help(&batch)?;
+            lake.wait_a_little()?;
+        }
+    }
+
+    /// Finds out who claims a file's content, as far as the log was read.
+    pub(in crate::pipeline) fn verdict(&mut self, id: IngestId) -> Result<Verdict, Error> {
+        let journal = hex(&self.journal.store());
+        let ingest = ingest(&self.index, id)?;
+        let (Some(lake), Some(target)) = (&mut self.lake, &ingest.target) else { return Ok(Verdict::Nobody) };
+        let Some(claim) = lake.patiently(&mut |host| host.claim_of(&target.sha256))? else {
+            return Ok(match lake.state(&target.sha256) {
+                State::New => Verdict::Nobody,
+                State::Claimed | State::Listed => Verdict::Another,
+            });
+        };
+        if !line::is_of(&claim.line, &journal, id) {
+            return Ok(Verdict::Another);
+        }
+        let key = lake.url(&claim.key);
+        Ok(Verdict::Ours(Claimed { ingest_id: id, shard: claim.shard, entry: claim.entry }, key))
+    }
+
+    /// Adds CLAIMED, and before it a HASHED with the path that the entry has chosen, if that is another one.
+    pub(in crate::pipeline) fn record_claim(
+        &self,
+        claim: Claimed,
+        url: &str,
+        records: &mut Vec<Record>,
+    ) -> Result<(), Error> {
+        let ingest = self.ingest(claim.ingest_id)?;
+        let target = ingest.target.clone().ok_or(Error::Transition("a claimed file has no target", claim.ingest_id))?;
+        if target.warehouse_path.as_os_str() != url {
+            records.push(Record::Hashed(HashedRecord {
+                ingest_id: claim.ingest_id,
+                sha256: target.sha256,
+                warehouse_path: PathBuf::from(url),
+                copy: None,
+                verified_by: target.verified_by,
+            }));
+        }
+        if ingest.claimed != Some((claim.shard, claim.entry)) {
+            records.push(Record::Claimed(claim));
+        }
+        Ok(())
+    }
+
+    /// How far a content is in the lake.
+    pub(super) fn state_in_lake(&mut self, content: &Sha256) -> State {
+        let Some(lake) = &mut self.lake else { return State::New };
+        let state = lake.state(content);
+        if state == State::Claimed {
+            lake.host.wants(content);
+        }
+        state
+    }
+
+    /// True if a line of the lake lists this content, which no file of this journal has brought.
+    pub(super) fn is_listed_by_another(&self, ingest: &Ingest, content: &Sha256) -> bool {
+        let is_listed = |lake: &Lake| lake.state(content) == State::Listed;
+        is_for_lake(ingest) && self.lake.as_ref().is_some_and(|lake| is_listed(lake))
+    }
+
+    /// The URL that a file gets in the lake, if its content was never forgotten.
+    pub(super) fn lake_path(&self, file: &HashedFile<F>, name: &OsStr) -> Option<PathBuf> {
+        let lake = self.lake.as_ref()?;
+        let dir = partition_of_dir(&lake.warehouse, &file.partition);
+        Some(PathBuf::from(lake.url(&lake.first_key(&dir, name.as_bytes(), &file.sha256))))
+    }
+
+    /// Finishes the entries that are due.
+    pub(in crate::pipeline) fn help_lake(&mut self) -> Result<(), Error> {
+        self.lake.as_mut().map_or(Ok(()), |lake| lake.finish_due())
+    }
+
+    /// The files that wait, and whose lines are there now. The others are closed meanwhile: their bytes are in the lake.
+    pub(in crate::pipeline) fn take_listed(&mut self) -> Result<Vec<Work<F>>, Error> {
+        let (mut listed, mut waiting) = (Vec::new(), Vec::new());
+        for mut work in std::mem::take(&mut self.pending.claimed) {
+            let content = ingest(&self.index, work.id)?.target.as_ref().map(|target| target.sha256);
+            let is_listed = |content: &Sha256| self.lake.as_ref().is_some_and(|lake| lake.state(content) == State::Listed);
+            if content.as_ref().is_some_and(is_listed) {
+                listed.push(work);
+            } else {
+                work.held = None;
+                waiting.push(work);
+            }
+        }
+        self.pending.claimed = waiting;
+        Ok(listed)
+    }
+}
+
+/// True for a file that goes to a lake, or is there.
+pub(in crate::pipeline) fn is_for_lake(ingest: &Ingest) -> bool {
+    ingest.settings.is_lake()
+}
