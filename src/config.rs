@@ -126,9 +126,15 @@ impl Config {
         }
         let by_name = self.completeness.identity.same_by == SameBy::NameAndContent;
         let misfits = [
-            (matches!(self.completeness.mode, Mode::Group(_)), "--mode group: an entry of a lake holds files, not groups"),
+            (
+                matches!(self.completeness.mode, Mode::Group(_)),
+                "--mode group: an entry of a lake holds files, not groups",
+            ),
             (by_name, "--identity name+content: a lake has each content once"),
-            (self.remember.is_some(), "--remember: a lake remembers for all of its hosts; see csv-ingestor lake forget"),
+            (
+                self.remember.is_some(),
+                "--remember: a lake remembers for all of its hosts; see csv-ingestor lake forget",
+            ),
             (self.extent == Extent::DryRun, "--dry-run: what other hosts do cannot be foreseen"),
         ];
         match misfits.iter().find(|(is_asked_for, _)| *is_asked_for) {

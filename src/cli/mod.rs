@@ -11,6 +11,7 @@ mod file;
 mod findings;
 mod forget;
 mod inspect;
+mod lake_refused;
 mod layout;
 mod man;
 mod outlook;

@@ -16,8 +16,8 @@ use crate::fs::Fs;
 use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::limits::{
-    ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, LAKE_TURN_MIN, MOVE_TIME, OVERLAP_FILES_MIN,
-    OVERLAP_SYNCS,
+    ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, LAKE_TURN_MIN, MOVE_TIME,
+    OVERLAP_FILES_MIN, OVERLAP_SYNCS,
 };
 use crate::log;
 use crate::metrics::Metrics;

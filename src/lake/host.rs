@@ -194,7 +194,12 @@ impl Host {
         let Some(known) = shard.contents.get(content).filter(|known| !known.is_forgotten) else { return Ok(None) };
         let entry = shard.unfinished.get(known.entry);
         let claim = entry.and_then(|entry| entry.claims().iter().find(|claim| claim.sha256 == *content));
-        Ok(claim.map(|claim| Claimed { shard: shard.log.shard(), entry: known.entry, key: claim.key.clone(), line: claim.line.clone() }))
+        Ok(claim.map(|claim| Claimed {
+            shard: shard.log.shard(),
+            entry: known.entry,
+            key: claim.key.clone(),
+            line: claim.line.clone(),
+        }))
     }
 
     /// True if everything that this host has read is finished.

@@ -11,9 +11,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{self, BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Claimed, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group, Hashed,
-    HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined,
-    Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, Claimed, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group,
+    Hashed, HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
 };
 use csv_ingestor::journal::replay::{Ending, Visitor};
 use csv_ingestor::journal::segment::SegmentHeader;

@@ -8,4 +8,4 @@ mod history;
 mod life;
 mod model;
 mod one;
-mod turns;
+pub mod turns;

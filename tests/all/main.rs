@@ -45,6 +45,7 @@ mod cli;
 mod crash;
 mod documents;
 mod fixtures;
+mod ingestors;
 mod journal_format;
 mod journal_replay;
 mod kill;

@@ -17,8 +17,8 @@ use super::groups::{NOT_OPEN as GROUP_NOT_OPEN, check_members, must_be_closed};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Claimed, Discovered, DuplicateAction, Group, Hashed, Identity, KeyRule, LayoutRule, Moved, Profiled, Quarantined, Record,
-    Rules, SameBy, Settings, SkippedDuplicate,
+    Claimed, Discovered, DuplicateAction, Group, Hashed, Identity, KeyRule, LayoutRule, Moved, Profiled, Quarantined,
+    Record, Rules, SameBy, Settings, SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};

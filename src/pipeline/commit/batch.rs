@@ -103,7 +103,10 @@ impl<F: Fs> Committer<F> {
 
     /// True if a batch of these files has to come alone: its files wait for each other, or for those before them.
     pub fn comes_alone(&self, batch: &[HashResult<F>]) -> bool {
-        self.has_lake() || self.pending.keeps_order || self.pending.groups.are_here() || batch.iter().any(|item| group_of(item).is_some())
+        self.has_lake()
+            || self.pending.keeps_order
+            || self.pending.groups.are_here()
+            || batch.iter().any(|item| group_of(item).is_some())
     }
 
     /// Checks the directories that must not be replaced.

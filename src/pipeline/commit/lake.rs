@@ -78,6 +78,11 @@ impl<F: Fs> Committer<F> {
         Ok(reports)
     }
 
+    /// True if all entries that this host knows are finished, and no file waits for one.
+    pub fn is_lake_idle(&self) -> bool {
+        self.pending.claimed.is_empty() && self.lake.as_ref().is_none_or(|lake| lake.host.is_idle())
+    }
+
     /// Waits until the lines of all files that are claimed are there, or until the process is not to wait: then the next
     /// start goes on.
     ///
@@ -221,7 +226,8 @@ impl<F: Fs> Committer<F> {
         let (mut listed, mut waiting) = (Vec::new(), Vec::new());
         for mut work in std::mem::take(&mut self.pending.claimed) {
             let content = ingest(&self.index, work.id)?.target.as_ref().map(|target| target.sha256);
-            let is_listed = |content: &Sha256| self.lake.as_ref().is_some_and(|lake| lake.state(content) == State::Listed);
+            let is_listed =
+                |content: &Sha256| self.lake.as_ref().is_some_and(|lake| lake.state(content) == State::Listed);
             if content.as_ref().is_some_and(is_listed) {
                 listed.push(work);
             } else {

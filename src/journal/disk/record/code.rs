@@ -15,9 +15,9 @@ use fields::{Fields, put_identity, put_option, put_path, put_text, put_u64};
 use group::put_group;
 
 use super::{
-    AbandonReason, Abandoned, Claimed, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone,
-    LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
-    SkippedDuplicate,
+    AbandonReason, Abandoned, Claimed, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity,
+    KeptGone, LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings,
+    Sidecar, SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
 use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
