@@ -192,10 +192,18 @@ impl Host {
     pub fn claim_of(&self, content: &Sha256) -> Result<Option<Claimed>, Error> {
         let shard = &self.shards[self.shard_of(content)];
         let Some(known) = shard.contents.get(content).filter(|known| !known.is_forgotten) else { return Ok(None) };
-        let entry = shard.unfinished.get(known.entry);
-        let claim = entry.and_then(|entry| entry.claims().iter().find(|claim| claim.sha256 == *content));
+        let number = shard.log.shard();
+        let read = match shard.unfinished.get(known.entry) {
+            Some(entry) => entry.clone(),
+            None => {
+                let key = super::keys::slot(number, known.entry);
+                let bytes = self.stores.warehouse.get(&key)?;
+                Entry::decode(&bytes).map_err(|_| Error::Malformed { key, why: "it has changed since it was read" })?
+            }
+        };
+        let claim = read.claims().iter().find(|claim| claim.sha256 == *content);
         Ok(claim.map(|claim| Claimed {
-            shard: shard.log.shard(),
+            shard: number,
             entry: known.entry,
             key: claim.key.clone(),
             line: claim.line.clone(),

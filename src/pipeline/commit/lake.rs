@@ -13,10 +13,12 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Committer, Dropped, Work, ingest};
 use crate::fs::Fs;
 use crate::journal::hex;
+use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record};
 use crate::lake::format::LakeId;
@@ -53,7 +55,6 @@ impl<F: Fs> Committer<F> {
         let mut dropped = Vec::new();
         let claimed = self.claim(works, &mut dropped)?;
         self.pending.claimed.extend(claimed);
-        self.help_lake()?;
         let listed = self.take_listed()?;
         self.record_moves(&listed, dropped, reports)?;
         let to_clear = self.pending.under_way.pop_front().map(|batch| batch.to_clear).unwrap_or_default();
@@ -126,29 +127,37 @@ impl<F: Fs> Committer<F> {
             }
             left = again;
         }
+        // While the bytes are at hand, no pack needs to be read.
+        self.with_batch(&claimed, &mut |lake, batch| lake.help(batch))?;
         Ok(claimed)
     }
 
     /// Claims as many of the contents as fit into an entry of each shard.
     fn append_entries(&mut self, works: &[Work<F>]) -> Result<(), Error> {
-        let journal = hex(&self.journal.store());
-        let Some(lake) = &mut self.lake else { return Ok(()) };
-        let with_ingest = |work: &Work<F>| self.index.ingest(work.id).cloned();
-        let members = works.iter().filter_map(|work| Some((with_ingest(work)?, work.held.as_ref())));
-        let members = members.map(|(ingest, file)| Member { ingest, file });
-        let batch = Batch::new(&self.fs, journal, lake.warehouse.clone(), members);
-        let contents = batch.contents();
-        lake.keep_pace()?;
-        loop {
-            let results = lake.patiently(&mut |host| host.ingest(&contents, &batch))?;
-            let is_busy = |result: &Ingested| *result == Ingested::Busy;
-            if !results.iter().any(is_busy) {
-                // While the bytes are at hand, no pack needs to be read.
-                return lake.help(&batch);
+        self.with_batch(works, &mut |lake, batch| {
+            lake.keep_pace()?;
+            loop {
+                let results = lake.patiently(&mut |host| host.ingest(&batch.contents(), batch))?;
+                if !results.contains(&Ingested::Busy) {
+                    return Ok(());
+                }
+                lake.help(batch)?;
+                lake.wait_a_little()?;
             }
-            lake.help(&batch)?;
-            lake.wait_a_little()?;
-        }
+        })
+    }
+
+    /// Calls `act` with the lake, and these files as it sees them.
+    fn with_batch(
+        &mut self,
+        works: &[Work<F>],
+        act: &mut dyn FnMut(&mut Lake, &Batch<'_, F>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(lake) = &mut self.lake else { return Ok(()) };
+        let member = |work| with_ingest(&self.index, work);
+        let members = works.iter().filter_map(member).map(|(ingest, file)| Member { ingest, file });
+        let batch = Batch::new(&self.fs, hex(&self.journal.store()), lake.warehouse.clone(), members);
+        act(lake, &batch)
     }
 
     /// Finds out who claims a file's content, as far as the log was read.
@@ -238,6 +247,11 @@ impl<F: Fs> Committer<F> {
         self.pending.claimed = waiting;
         Ok(listed)
     }
+}
+
+/// A file of a batch, with its records.
+fn with_ingest<'a, F: Fs>(index: &Index, work: &'a Work<F>) -> Option<(Arc<Ingest>, Option<&'a F::File>)> {
+    Some((index.ingest(work.id)?.clone(), work.held.as_ref()))
 }
 
 /// True for a file that goes to a lake, or is there.
