@@ -294,3 +294,5 @@ pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
 pub const LAKE_PROBE_REQUESTS: usize = 16;
 /// How long a run that ends by itself waits for a store, in all.
 pub const LAKE_AWAY_MAX: Duration = Duration::from_secs(300);
+/// How often a read of a store is tried before its caller hears of the error.
+pub const STORE_READ_TRIES_MAX: u32 = 4;

@@ -17,16 +17,17 @@ use crate::lake::clock::Clock;
 use crate::lake::format::{Lake as Description, LakeId};
 use crate::lake::host::Host;
 use crate::lake::keys;
-use crate::lake::probe::probe;
+use crate::lake::probe::{Defect, probe};
 use crate::lake::progress::{Journal as Notes, Progress};
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
-use crate::limits::LAKE_PROBE_REQUESTS;
+use crate::limits::{LAKE_PROBE_REQUESTS, LAKE_TRY_PAUSE};
 use crate::metrics::Metrics;
 use crate::pipeline;
-use crate::pipeline::lake::{Lake, OnAway};
+use crate::pipeline::lake::{Away, Lake, OnAway};
 use crate::store::location::{Location, Options};
 use crate::store::open::{Unopened, open};
+use crate::store::patient::Patient;
 use crate::store::{Kind, Store};
 
 /// Opens the store at a location.
@@ -37,7 +38,7 @@ pub struct Reach {
     /// Opens its stores.
     pub open: Opener,
     /// The host's clock.
-    pub clock: Box<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// How it waits.
     pub on_away: OnAway,
     /// So many creates race when a store is tried out; 0: it is trusted.
@@ -48,7 +49,7 @@ impl Reach {
     /// By this machine's clock and network.
     pub fn real(options: Options, on_away: OnAway) -> Reach {
         let open: Opener = Box::new(move |location| open(location, &options));
-        Reach { open, clock: Box::new(SystemClock::default()), on_away, racers: LAKE_PROBE_REQUESTS }
+        Reach { open, clock: Arc::new(SystemClock::default()), on_away, racers: LAKE_PROBE_REQUESTS }
     }
 }
 
@@ -86,17 +87,26 @@ pub(super) fn connect<F: Fs>(
 ) -> Result<(Lake, LakeId), Error> {
     let warehouse = location(&settings.warehouse)?;
     let reach = reach.ok_or_else(|| Unopened::NotBuilt(warehouse.clone()))?;
-    let stores =
-        Stores { warehouse: (reach.open)(&warehouse)?, manifests: (reach.open)(&location(&settings.manifests)?)? };
-    let description = describe(stores.warehouse.as_ref(), &warehouse)?;
+    let open = |location: &Location| -> Result<Arc<dyn Store>, Error> {
+        let clock = reach.clock.clone();
+        let pause = move |tries: u32| clock.pause(LAKE_TRY_PAUSE * tries);
+        Ok(Arc::new(Patient::new((reach.open)(location)?, Arc::new(pause))))
+    };
+    let stores = Stores { warehouse: open(&warehouse)?, manifests: open(&location(&settings.manifests)?)? };
+    let mut away = Away::new(reach.on_away, metrics);
+    let description = away.patiently(&mut || describe(stores.warehouse.as_ref()))?;
+    let description = description.ok_or_else(|| Error::NoLake(warehouse.clone()))?;
     if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.id) {
         return Err(lake_error(lake::Error::OtherLake { found: description.id, expected }));
     }
     if index.lake().is_none() && reach.racers > 0 {
-        try_out(&stores.warehouse, &reach, &warehouse)?;
+        let defect = away.patiently(&mut || try_out(&stores.warehouse, reach.racers, reach.clock.as_ref()))?;
+        if let Some(defect) = defect {
+            return Err(Error::StoreUnsuited { location: warehouse, defect });
+        }
     }
-    let host = Host::new(stores, description, journal.store(), reach.clock, Box::new(NoNotes), &[]);
-    let mut lake = Lake::new(host, warehouse, reach.on_away, metrics);
+    let host = Host::new(stores, description, journal.store(), Box::new(reach.clock), Box::new(NoNotes), &[]);
+    let mut lake = Lake::new(host, warehouse, away);
     lake.begin()?;
     Ok((lake, description.id))
 }
@@ -110,20 +120,17 @@ fn location(path: &std::path::Path) -> Result<Location, Error> {
         .map_err(|fault| Error::Usage(format!("{}: {fault}", path.display())))
 }
 
-/// What `lake.json` says.
-fn describe(store: &dyn Store, warehouse: &Location) -> Result<Description, Error> {
+/// What `lake.json` says; None if there is none.
+fn describe(store: &dyn Store) -> Result<Option<Description>, lake::Error> {
     match store.get(keys::LAKE) {
-        Ok(bytes) => Description::decode(&bytes).map_err(lake_error),
-        Err(error) if error.kind == Kind::NotFound => Err(Error::NoLake(warehouse.clone())),
-        Err(error) => Err(lake_error(error.into())),
+        Ok(bytes) => Description::decode(&bytes).map(Some),
+        Err(error) if error.kind == Kind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn try_out(store: &Arc<dyn Store>, reach: &Reach, warehouse: &Location) -> Result<(), Error> {
-    let mut handles: Vec<Arc<dyn Store>> = (0..reach.racers).map(|_| store.clone()).collect();
-    let defects = probe(&mut handles, reach.clock.as_ref()).map_err(|error| lake_error(error.into()))?;
-    match defects.first() {
-        None => Ok(()),
-        Some(defect) => Err(Error::StoreUnsuited { location: warehouse.clone(), defect: *defect }),
-    }
+/// What the store does wrong, first of all.
+fn try_out(store: &Arc<dyn Store>, racers: usize, clock: &dyn Clock) -> Result<Option<Defect>, lake::Error> {
+    let mut handles: Vec<Arc<dyn Store>> = (0..racers).map(|_| store.clone()).collect();
+    Ok(probe(&mut handles, clock)?.first().copied())
 }

@@ -97,6 +97,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if the same may succeed later, without anybody's help or with an operator's.
+    pub fn may_pass(&self) -> bool {
+        !self.is_damage() && !matches!(self, Error::Full(_) | Error::Description { .. })
+    }
+
     /// True if the log itself is wrong: this host must not write anything any more.
     pub fn is_damage(&self) -> bool {
         matches!(

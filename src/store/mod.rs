@@ -11,6 +11,7 @@
 pub mod dir;
 pub mod location;
 pub mod open;
+pub mod patient;
 pub mod sim;
 
 use crate::types::Sha256;

@@ -212,12 +212,6 @@ impl<F: Fs> Committer<F> {
         state
     }
 
-    /// True if a line of the lake lists this content, which no file of this journal has brought.
-    pub(super) fn is_listed_by_another(&self, ingest: &Ingest, content: &Sha256) -> bool {
-        let is_listed = |lake: &Lake| lake.state(content) == State::Listed;
-        is_for_lake(ingest) && self.lake.as_ref().is_some_and(|lake| is_listed(lake))
-    }
-
     /// The URL that a file gets in the lake, if its content was never forgotten.
     pub(super) fn lake_path(&self, file: &HashedFile<F>, name: &OsStr) -> Option<PathBuf> {
         let lake = self.lake.as_ref()?;
@@ -252,6 +246,12 @@ impl<F: Fs> Committer<F> {
 /// A file of a batch, with its records.
 fn with_ingest<'a, F: Fs>(index: &Index, work: &'a Work<F>) -> Option<(Arc<Ingest>, Option<&'a F::File>)> {
     Some((index.ingest(work.id)?.clone(), work.held.as_ref()))
+}
+
+/// True for a duplicate of a content that another host of the lake had listed when this was recorded. Nothing undoes a line,
+/// but a host that has started since may not know yet whether it is there.
+pub(super) fn was_listed_by_another(ingest: &Ingest) -> bool {
+    is_for_lake(ingest) && ingest.duplicate.as_ref().is_some_and(|duplicate| duplicate.of == ingest.id)
 }
 
 /// True for a file that goes to a lake, or is there.

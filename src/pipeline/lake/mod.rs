@@ -4,33 +4,27 @@
 //! - While the store does not answer, nothing is decided, and staging is left as it is.
 //! - What shows that the log is damaged, or that this program may not write to it, ends the process.
 
+mod away;
 pub mod batch;
 pub mod line;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::away::{Away, OnAway};
 use super::Error;
 use crate::lake::host::{Host, State};
 use crate::lake::publish::AtHand;
 use crate::lake::{self, keys};
-use crate::limits::{LAKE_RETRY_MAX, LAKE_RETRY_MIN, LAKE_TURN_MIN};
-use crate::metrics::Metrics;
+use crate::limits::{LAKE_RETRY_MIN, LAKE_TURN_MIN};
 use crate::store::location::Location;
 use crate::types::Sha256;
-
-/// Called to wait, while the store is away or for the next entry: waits about so long, and says whether to go on.
-pub type OnAway = Box<dyn FnMut(Duration) -> bool + Send>;
 
 /// One host of a lake, with the places of the lake.
 pub struct Lake {
     pub(super) host: Host,
     /// Where data objects are.
     pub(super) warehouse: Location,
-    on_away: OnAway,
-    metrics: Arc<Metrics>,
-    /// The store did not answer the last time.
-    is_away: bool,
+    away: Away,
     /// When the log was read the last time, and what was due was done.
     turned: Duration,
 }
@@ -46,8 +40,8 @@ impl AtHand for Nothing {
 
 impl Lake {
     /// A host whose log was not read yet.
-    pub fn new(host: Host, warehouse: Location, on_away: OnAway, metrics: Arc<Metrics>) -> Lake {
-        Lake { host, warehouse, on_away, metrics, is_away: false, turned: Duration::ZERO }
+    pub fn new(host: Host, warehouse: Location, away: Away) -> Lake {
+        Lake { host, warehouse, away, turned: Duration::ZERO }
     }
 
     /// Reads checkpoints and logs to their ends, and makes sure that these are the ends.
@@ -55,11 +49,9 @@ impl Lake {
     /// # Errors
     /// See [`Lake::patiently`].
     pub fn begin(&mut self) -> Result<(), Error> {
-        self.patiently(&mut |host| {
-            host.start()?;
-            host.read()?;
-            host.check_ends()
-        })
+        self.patiently(&mut |host| host.start())?;
+        self.patiently(&mut |host| host.read())?;
+        self.patiently(&mut |host| host.check_ends())
     }
 
     /// How far a content is, as far as the log was read.
@@ -85,37 +77,8 @@ impl Lake {
         &mut self,
         act: &mut dyn FnMut(&mut Host) -> Result<T, lake::Error>,
     ) -> Result<T, Error> {
-        let mut pause = LAKE_RETRY_MIN;
-        loop {
-            match act(&mut self.host) {
-                Ok(done) => {
-                    self.is_back();
-                    return Ok(done);
-                }
-                Err(error) if error.is_damage() || matches!(error, lake::Error::Full(_)) => return Err(error.into()),
-                Err(error) => self.wait(&error, pause)?,
-            }
-            pause = (pause * 2).min(LAKE_RETRY_MAX);
-        }
-    }
-
-    /// Waits some time for a store that does not answer.
-    fn wait(&mut self, error: &lake::Error, pause: Duration) -> Result<(), Error> {
-        self.is_not_there(error, pause);
-        let gives_up = || Error::StoreAway(error.to_string());
-        if (self.on_away)(pause) { Ok(()) } else { Err(gives_up()) }
-    }
-
-    fn is_not_there(&mut self, error: &lake::Error, retry_in: Duration) {
-        if !std::mem::replace(&mut self.is_away, true) {
-            self.metrics.store_away(&error.to_string(), retry_in);
-        }
-    }
-
-    fn is_back(&mut self) {
-        if std::mem::take(&mut self.is_away) {
-            self.metrics.store_back();
-        }
+        let Lake { host, away, .. } = self;
+        away.patiently(&mut || act(host))
     }
 
     /// Finishes what is due, of this host and of others. What the store refuses is due again later.
@@ -125,9 +88,9 @@ impl Lake {
     pub(super) fn help(&mut self, at_hand: &dyn AtHand) -> Result<(), Error> {
         let helped = self.host.help(at_hand)?;
         match helped.errors.into_iter().next() {
-            None => self.is_back(),
+            None => self.away.is_back(),
             Some(error) if error.is_damage() => return Err(error.into()),
-            Some(error) => self.is_not_there(&error, LAKE_RETRY_MIN),
+            Some(error) => self.away.is_not_there(&error, LAKE_RETRY_MIN),
         }
         Ok(())
     }
@@ -145,7 +108,7 @@ impl Lake {
     /// # Errors
     /// The process is not to wait.
     pub(super) fn wait_a_little(&mut self) -> Result<(), Error> {
-        if (self.on_away)(LAKE_RETRY_MIN) { Ok(()) } else { Err(stopping()) }
+        self.away.wait(LAKE_RETRY_MIN)
     }
 
     /// What an idle host does now and then: it reads the log if that is due, and finishes what is.
@@ -160,9 +123,9 @@ impl Lake {
         self.turned = now;
         if self.host.idle_read_at() <= now {
             match self.host.read() {
-                Ok(()) => self.is_back(),
+                Ok(()) => self.away.is_back(),
                 Err(error) if error.is_damage() => return Err(error.into()),
-                Err(error) => self.is_not_there(&error, LAKE_RETRY_MIN),
+                Err(error) => self.away.is_not_there(&error, LAKE_RETRY_MIN),
             }
         }
         self.help(&Nothing)
@@ -174,11 +137,6 @@ impl Lake {
     /// The process is not to wait.
     pub(super) fn keep_pace(&mut self) -> Result<(), Error> {
         let wait = self.host.next_entry_at().saturating_sub(self.host.now());
-        let goes_on = wait.is_zero() || (self.on_away)(wait);
-        if goes_on { Ok(()) } else { Err(stopping()) }
+        if wait.is_zero() { Ok(()) } else { self.away.wait(wait) }
     }
-}
-
-fn stopping() -> Error {
-    Error::StoreAway("the process is stopping".to_owned())
 }

@@ -9,7 +9,7 @@ use csv_ingestor::lake::format::{Lake, LakeId};
 use csv_ingestor::lake::keys;
 use csv_ingestor::store::sim::{Faults, SimStore};
 
-use super::life::{Arrival, STAGING, STATE, World, live};
+use super::life::{Arrival, STAGING, STATE, World, is_empty, live};
 use super::model::{Model, WAREHOUSE, sha256};
 use crate::lake::turns::{Death, Dice, Turns};
 
@@ -152,6 +152,12 @@ impl Plan {
         let mut model = world.model.lock().unwrap();
         if world.turns.is_stuck() {
             model.wrong("the history does not end".to_owned());
+            for (host, disk) in world.disks.iter().enumerate() {
+                let mut upstream = disk.lock().unwrap().upstream();
+                let staged: Vec<_> = upstream.files(STAGING).unwrap().into_iter().map(|(path, _)| path).collect();
+                let state = upstream.list(STATE);
+                model.wrong(format!("host {host}: alive {}, staged {staged:?}, state {state:?}", alive[host]));
+            }
         }
         if !alive.contains(&true) || !model.violations.is_empty() {
             return std::mem::take(&mut model.violations);
@@ -160,7 +166,7 @@ impl Plan {
         let mut staged = Vec::new();
         for (host, is_alive) in alive.iter().enumerate() {
             for (path, bytes) in world.disk(host).upstream().files(STAGING).unwrap() {
-                if *is_alive {
+                if *is_alive && !is_empty(&world.disk(host)) {
                     model.wrong(format!("{} is stuck in host {host}", path.display()));
                 }
                 staged.push(bytes);

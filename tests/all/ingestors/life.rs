@@ -98,7 +98,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
     let store = world.store.gated(Arc::new(move || gated.turns.pass(host)));
     Reach {
         open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
-        clock: Box::new(HostClock { world: world.clone(), host, dice: Mutex::new(Dice(seed)) }),
+        clock: Arc::new(HostClock { world: world.clone(), host, dice: Mutex::new(Dice(seed)) }),
         on_away: Box::new(move |time| {
             waits.turns.pass_after(host, time);
             waits.turns.phase() < Phase::Ended
@@ -240,6 +240,8 @@ pub fn live(world: &Arc<World>, me: usize, seed: u64) -> Result<(), Error> {
     ingestor.committer.shut_down().map(drop).map_err(Error::from)
 }
 
+/// True if no file waits in staging. What a probe or a lost journal left there is hidden.
 pub fn is_empty(fs: &SimFs) -> bool {
-    fs.upstream().list(STAGING).unwrap().is_empty()
+    let is_hidden = |name: &std::ffi::OsString| name.as_encoded_bytes().starts_with(b".csv-ingestor-");
+    fs.upstream().list(STAGING).unwrap().iter().all(is_hidden)
 }

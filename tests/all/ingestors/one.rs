@@ -54,7 +54,7 @@ fn reach(store: &SimStore, patience: u64) -> Reach {
     let less = move || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
     Reach {
         open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
-        clock: Box::new(Ticks(AtomicU64::new(1))),
+        clock: Arc::new(Ticks(AtomicU64::new(1))),
         on_away: Box::new(move |_| less()),
         racers: 0,
     }
