@@ -290,9 +290,23 @@ pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
 pub const LAKE_PROBE_ROUNDS: usize = 8;
 /// The least time between two looks of an idle host at what is due.
 pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
-/// So many creates race when a store is tried out.
-pub const LAKE_PROBE_REQUESTS: usize = 16;
 /// How long a run that ends by itself waits for a store, in all.
 pub const LAKE_AWAY_MAX: Duration = Duration::from_secs(300);
 /// How often a read of a store is tried before its caller hears of the error.
 pub const STORE_READ_TRIES_MAX: u32 = 4;
+/// Pages of a listing of a lake that are read, at most: objects of a warehouse, some 1,000 on each.
+pub const LAKE_LISTED_PAGES_MAX: usize = 10_000_000;
+/// Requests at once with which a probe races.
+pub const LAKE_PROBE_HANDLES: usize = 16;
+/// Newest entries of a shard that `lake status` reads: the hosts that wrote them are shown.
+pub const LAKE_IN_SIGHT: u64 = 32;
+/// Requests at once while a lake is looked at or audited.
+pub const LAKE_LOOKS_AT_ONCE: usize = 32;
+/// Entries of a lake that an audit reads at once.
+pub const LAKE_AUDIT_ENTRIES: usize = 16;
+/// Bytes of a data object that an audit reads with one request.
+pub const LAKE_READ_BYTES: u64 = 8 << 20;
+/// Objects that no entry names, as far as the log was read: so many are gathered before the newest entries are read.
+pub const LAKE_SUSPECTS_MAX: usize = 10_000;
+/// How long the hosts of a lake may take to finish an entry, by default: their patience with each other, and then some.
+pub const LAKE_GRACE: Duration = Duration::from_secs(300);

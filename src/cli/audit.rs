@@ -104,7 +104,7 @@ pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
     counts.verdict(&summary)
 }
 
-fn random_seed(fs: &RealFs) -> u64 {
+pub(super) fn random_seed(fs: &RealFs) -> u64 {
     let mut front = [0; 4];
     front.copy_from_slice(&fs.random()[..4]);
     // Short enough to type.
@@ -190,7 +190,7 @@ pub(super) fn parse_grace(text: &str) -> Result<humantime::Duration, String> {
 }
 
 /// Reads `--since`: the beginning of a day.
-fn parse_since(text: &str) -> Result<UnixMillis, String> {
+pub(super) fn parse_since(text: &str) -> Result<UnixMillis, String> {
     let day = |time| UnixMillis(UnixMillis::from_system_time(time).0 / DAY_MS * DAY_MS);
     if let Ok(time) = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")) {
         return Ok(day(time));
@@ -202,7 +202,7 @@ fn parse_since(text: &str) -> Result<UnixMillis, String> {
 }
 
 /// Reads `--sample`.
-fn parse_sample(text: &str) -> Result<Sample, String> {
+pub(super) fn parse_sample(text: &str) -> Result<Sample, String> {
     match text.strip_suffix('%') {
         Some(percent) => {
             let percent = percent.parse().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);

@@ -14,21 +14,21 @@ use crate::journal::index::Index;
 use crate::journal::record::Settings;
 use crate::lake;
 use crate::lake::clock::Clock;
-use crate::lake::format::{Lake as Description, LakeId};
+use crate::lake::description::{check_manifests, read};
+use crate::lake::format::LakeId;
 use crate::lake::host::Host;
-use crate::lake::keys;
 use crate::lake::probe::{Defect, probe};
 use crate::lake::progress::{Journal as Notes, Progress};
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
-use crate::limits::{LAKE_PROBE_REQUESTS, LAKE_TRY_PAUSE};
+use crate::limits::{LAKE_PROBE_HANDLES, LAKE_TRY_PAUSE};
 use crate::metrics::Metrics;
 use crate::pipeline;
 use crate::pipeline::lake::{Away, Lake, OnAway};
+use crate::store::Store;
 use crate::store::location::{Location, Options};
 use crate::store::open::{Unopened, open};
 use crate::store::patient::Patient;
-use crate::store::{Kind, Store};
 
 /// Opens the store at a location.
 pub type Opener = Box<dyn Fn(&Location) -> Result<Arc<dyn Store>, Unopened>>;
@@ -49,7 +49,7 @@ impl Reach {
     /// By this machine's clock and network.
     pub fn real(options: Options, on_away: OnAway) -> Reach {
         let open: Opener = Box::new(move |location| open(location, &options));
-        Reach { open, clock: Arc::new(SystemClock::default()), on_away, racers: LAKE_PROBE_REQUESTS }
+        Reach { open, clock: Arc::new(SystemClock::default()), on_away, racers: LAKE_PROBE_HANDLES }
     }
 }
 
@@ -94,21 +94,24 @@ pub(super) fn connect<F: Fs>(
     };
     let stores = Stores { warehouse: open(&warehouse)?, manifests: open(&location(&settings.manifests)?)? };
     let mut away = Away::new(reach.on_away, metrics);
-    let description = away.patiently(&mut || describe(stores.warehouse.as_ref()))?;
+    let description = away.patiently(&mut || read(stores.warehouse.as_ref()))?;
     let description = description.ok_or_else(|| Error::NoLake(warehouse.clone()))?;
-    if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.id) {
-        return Err(lake_error(lake::Error::OtherLake { found: description.id, expected }));
+    if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.lake.id) {
+        return Err(lake_error(lake::Error::OtherLake { found: description.lake.id, expected }));
     }
+    // A lake that was made without manifests gets those of its first host.
+    let may_mark = description.manifests.is_none() && index.lake().is_none();
+    away.patiently(&mut || check_manifests(stores.manifests.as_ref(), &description, may_mark))?;
     if index.lake().is_none() && reach.racers > 0 {
         let defect = away.patiently(&mut || try_out(&stores.warehouse, reach.racers, reach.clock.as_ref()))?;
         if let Some(defect) = defect {
             return Err(Error::StoreUnsuited { location: warehouse, defect });
         }
     }
-    let host = Host::new(stores, description, journal.store(), Box::new(reach.clock), Box::new(NoNotes), &[]);
+    let host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), Box::new(NoNotes), &[]);
     let mut lake = Lake::new(host, warehouse, away);
     lake.begin()?;
-    Ok((lake, description.id))
+    Ok((lake, description.lake.id))
 }
 
 fn lake_error(error: lake::Error) -> Error {
@@ -120,17 +123,8 @@ fn location(path: &std::path::Path) -> Result<Location, Error> {
         .map_err(|fault| Error::Usage(format!("{}: {fault}", path.display())))
 }
 
-/// What `lake.json` says; None if there is none.
-fn describe(store: &dyn Store) -> Result<Option<Description>, lake::Error> {
-    match store.get(keys::LAKE) {
-        Ok(bytes) => Description::decode(&bytes).map(Some),
-        Err(error) if error.kind == Kind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// What the store does wrong, first of all.
 fn try_out(store: &Arc<dyn Store>, racers: usize, clock: &dyn Clock) -> Result<Option<Defect>, lake::Error> {
-    let mut handles: Vec<Arc<dyn Store>> = (0..racers).map(|_| store.clone()).collect();
-    Ok(probe(&mut handles, clock)?.first().copied())
+    let handles: Vec<Arc<dyn Store>> = (0..racers).map(|_| store.clone()).collect();
+    Ok(probe(&handles, clock)?.first().copied())
 }

@@ -3,9 +3,11 @@
 
 mod cost;
 mod dir;
-mod files;
+pub mod files;
 mod history;
 mod life;
-mod model;
-mod one;
+pub mod model;
+pub mod on_disk;
+pub mod one;
+mod second_reader;
 pub mod turns;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use csv_ingestor::fs::sim::{Fault, SimFs};
-use csv_ingestor::lake::format::{Lake, LakeId};
+use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
 use csv_ingestor::store::sim::{Faults, SimStore};
 
 use super::life::{Arrival, STAGING, STATE, World, is_empty, live};
-use super::model::{Model, WAREHOUSE, sha256};
+use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
 use crate::lake::turns::{Death, Dice, Turns};
 
 /// What a history is made of.
@@ -60,7 +60,9 @@ impl Plan {
         let store = SimStore::new(self.seed, self.faults);
         let checkpoint_entries = 1 + dice.below(4) as u32;
         let lake = Lake { id: LakeId([7; 16]), shards: 1, checkpoint_entries };
-        store.below(WAREHOUSE).put_foreign(keys::LAKE, &lake.encode());
+        let description = Description { lake, manifests: None };
+        store.below(WAREHOUSE).put_foreign(keys::LAKE, &description.encode());
+        store.below(MANIFESTS).put_foreign(keys::LAKE, &description.encode());
         let model: Arc<Mutex<Model>> = Arc::default();
         let watched = model.clone();
         store.set_watch(Box::new(move |effect| watched.lock().unwrap().see(effect)));

@@ -13,7 +13,7 @@ use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::{DuplicateAction, Settings};
 use csv_ingestor::lake::clock::Clock;
-use csv_ingestor::lake::format::{Lake, LakeId};
+use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
 use csv_ingestor::pipeline;
 use csv_ingestor::store::Store;
@@ -44,7 +44,9 @@ impl Clock for Ticks {
 fn lake(id: u8) -> SimStore {
     let store = SimStore::new(1, Faults::NONE);
     let lake = Lake { id: LakeId([id; 16]), shards: 1, checkpoint_entries: 4 };
-    store.below(WAREHOUSE).put_foreign(keys::LAKE, &lake.encode());
+    let description = Description { lake, manifests: None };
+    store.below(WAREHOUSE).put_foreign(keys::LAKE, &description.encode());
+    store.below(MANIFESTS).put_foreign(keys::LAKE, &description.encode());
     store
 }
 
@@ -85,7 +87,7 @@ fn run(fs: &SimFs, options: Options) -> Result<Index, Error> {
 
 fn lines(store: &SimStore) -> Vec<Value> {
     let manifests = store.below(MANIFESTS);
-    let objects = manifests.keys("").into_iter().map(|key| manifests.peek(&key).unwrap());
+    let objects = manifests.keys("2").into_iter().map(|key| manifests.peek(&key).unwrap());
     let text: Vec<String> = objects.map(|bytes| String::from_utf8(bytes).unwrap()).collect();
     text.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
 }

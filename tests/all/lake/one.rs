@@ -82,7 +82,7 @@ impl Desk {
     }
 
     /// A host claims these contents and dies.
-    fn claim(&self, id: u8, texts: &[&str]) -> Entry {
+    pub fn claim(&self, id: u8, texts: &[&str]) -> Entry {
         let (mut host, files) = (self.host(id), Files::of(texts));
         let Ingested::Claimed(number) = host.ingest(&files.contents(day(0)), &files).unwrap()[0] else {
             panic!("nothing was claimed")

@@ -1,0 +1,198 @@
+//! `csv-ingestor lake audit`.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use csv_ingestor::audit::lake::{LakeSummary, Plan, run};
+use csv_ingestor::audit::{Finding, Kind, Progress, Reporter, Sample, Watch};
+use csv_ingestor::lake::entry::Entry;
+use csv_ingestor::lake::keys;
+use csv_ingestor::lake::publish::manifests;
+use csv_ingestor::store::location::Location;
+use csv_ingestor::types::UnixMillis;
+use serde_json::{Value, json};
+
+use super::{bytes_of, done, fails, half_done, lake};
+use crate::harness::{err, json_lines, out};
+use crate::lake::on_disk::OnDisk;
+use crate::lake::one::LAKE;
+
+/// A lake with three finished entries, of which the log says that of the first.
+fn whole() -> (OnDisk, [Entry; 3]) {
+    let (desk, mut entries) = half_done();
+    let disk = OnDisk::of(&desk.store, &LAKE);
+    // A host that has seen the first one finished would have written this floor.
+    entries[2].header.floor = 1;
+    disk.put(&slot(2), &entries[2].encode());
+    done(&["roll-forward", &disk.url("warehouse")]);
+    (disk, entries)
+}
+
+fn slot(number: u64) -> String {
+    format!("warehouse/{}", keys::slot(0, number))
+}
+
+/// Findings by kind and object, and the summary.
+#[track_caller]
+fn audited(disk: &OnDisk, code: i32, options: &[&str]) -> (Vec<(String, String)>, Value) {
+    let output = lake(&[&["audit", &disk.url("warehouse"), "--json"], options].concat());
+    assert_eq!(output.status.code(), Some(code), "{}{}", out(&output), err(&output));
+    let mut lines = json_lines(&out(&output));
+    let summary = lines.pop().unwrap()["summary"].take();
+    let top = disk.url("");
+    let of = |line: &Value| {
+        let path = line["path"].as_str().unwrap();
+        (line["finding"].as_str().unwrap().to_owned(), path.strip_prefix(&top).unwrap().to_owned())
+    };
+    (lines.iter().map(of).collect(), summary)
+}
+
+/// One finding, of this kind and about this object.
+#[track_caller]
+fn finds(disk: &OnDisk, kind: &str, object: &str) -> Value {
+    let (found, summary) = audited(disk, 5, &[]);
+    assert_eq!(found, [(kind.to_owned(), object.to_owned())]);
+    assert_eq!((&summary["findings"][kind], &summary["verdict"]), (&json!(1), &json!("findings")));
+    summary
+}
+
+fn manifest_of(entry: &Entry) -> String {
+    format!("manifests/{}", manifests(entry).into_keys().next().unwrap())
+}
+
+#[test]
+fn a_lake_that_is_whole_has_no_findings() {
+    let (disk, _) = whole();
+    let before = disk.files("");
+    let (found, summary) = audited(&disk, 0, &["--sample", "100%"]);
+    assert_eq!((found.len(), &summary["verdict"]), (0, &json!("clean")));
+    assert_eq!([&summary["entries"], &summary["lines"], &summary["files"]], [&json!(3), &json!(6), &json!(6)]);
+    assert_eq!(summary["bytes_hashed"], 6);
+    assert_eq!(disk.files(""), before, "it changes nothing");
+    let (_, summary) = audited(&disk, 0, &["--sample", "4"]);
+    assert_eq!(summary["bytes_hashed"], 4);
+    assert_eq!(audited(&disk, 0, &[]).1["bytes_hashed"], 0);
+    let text = done(&["audit", &disk.url("warehouse")]);
+    assert!(text.contains("\"verdict\":\"clean\""), "no terminal, so JSON: {text}");
+}
+
+#[test]
+fn objects_that_are_missing_or_altered_are_found() {
+    let (disk, [first, _, third]) = whole();
+    let data = format!("warehouse/{}", first.claims()[1].key);
+    std::fs::remove_file(disk.path(&data)).unwrap();
+    assert_eq!(finds(&disk, "missing", &data)["files"], 5);
+    disk.put(&data, b"x");
+    finds(&disk, "altered", &data);
+    disk.put(&data, bytes_of(&first, 1));
+    let lines = manifest_of(&third);
+    let good = disk.get(&lines).unwrap();
+    disk.put(&lines, &[good.as_slice(), b"\n"].concat());
+    finds(&disk, "altered", &lines);
+    disk.put(&lines, &good);
+    audited(&disk, 0, &[]);
+}
+
+#[test]
+fn lines_that_are_gone_and_objects_of_nobody_are_found() {
+    let (disk, [first, second, _]) = whole();
+    let lines = manifest_of(&first);
+    let good = disk.get(&lines).unwrap();
+    std::fs::remove_file(disk.path(&lines)).unwrap();
+    finds(&disk, "not_listed", &lines);
+    // Retention: what is older is not looked at.
+    assert_eq!(audited(&disk, 0, &["--since", "2026-01-01"]).1["files"], 0);
+    disk.put(&lines, &good);
+
+    let extra = "warehouse/ingest_date=2025-11-18/extra.csv";
+    disk.put(extra, b"x");
+    finds(&disk, "extra", extra);
+    std::fs::remove_file(disk.path(extra)).unwrap();
+    let extra = "manifests/2025/11/18/09/0-extra.jsonl";
+    disk.put(extra, b"{}\n");
+    finds(&disk, "extra", extra);
+    disk.put(extra, &disk.get(&manifest_of(&second)).unwrap());
+    finds(&disk, "listed_twice", extra);
+    std::fs::remove_file(disk.path(extra)).unwrap();
+    audited(&disk, 0, &[]);
+}
+
+#[test]
+fn an_entry_that_nobody_finishes_is_found() {
+    let (disk, [_, second, _]) = whole();
+    std::fs::remove_file(disk.path(&manifest_of(&second))).unwrap();
+    let (found, summary) = audited(&disk, 5, &[]);
+    assert_eq!(found, [("unfinished".to_owned(), slot(1))]);
+    // Its data objects are there all the same.
+    assert_eq!((&summary["files"], &summary["on_their_way"]), (&json!(6), &json!(0)));
+    std::fs::remove_file(disk.path(&format!("warehouse/{}", second.claims()[0].key))).unwrap();
+    assert_eq!(audited(&disk, 5, &[]).0, [("unfinished".to_owned(), slot(1))]);
+}
+
+#[test]
+fn what_a_host_would_stop_at_is_found() {
+    let (disk, [_, second, third]) = whole();
+    let good = [disk.get(&slot(1)).unwrap(), disk.get(&slot(2)).unwrap()];
+    let mut other = second.clone();
+    other.header.serial += 1;
+    disk.put(&slot(1), &other.encode());
+    let summary = finds(&disk, "damaged_log", &slot(2));
+    // The data object and the lines of an entry that cannot be read are no findings.
+    assert_eq!((&summary["entries"], &summary["undecided"]), (&json!(2), &json!(2)));
+    std::fs::remove_file(disk.path(&slot(1))).unwrap();
+    finds(&disk, "damaged_log", &slot(1));
+    disk.put(&slot(1), &good[0]);
+
+    let mut again = third.clone();
+    let csv_ingestor::lake::entry::Body::Claims(body) = &mut again.body else { panic!("it claims") };
+    body.claims = second.claims().to_vec();
+    body.packs = second.packs().to_vec();
+    disk.put(&slot(2), &again.encode());
+    finds(&disk, "damaged_log", &slot(2));
+    done(&["skip", &disk.url("warehouse"), "0", "2"]);
+    let (found, summary) = audited(&disk, 5, &[]);
+    assert_eq!(summary["skipped"], 1);
+    let data = format!("warehouse/{}", third.claims()[0].key);
+    assert_eq!(found, [("extra".to_owned(), data), ("extra".to_owned(), manifest_of(&third))]);
+    disk.put(&slot(2), &good[1]);
+    audited(&disk, 0, &[]);
+    assert!(fails(2, &["audit", &disk.url("warehouse"), "--sample", "0"]).contains("--sample"));
+}
+
+/// What an audit of the simulated store finds at this time.
+fn audited_at(disk: &OnDisk, now: UnixMillis) -> (LakeSummary, Vec<(Kind, PathBuf)>) {
+    static FOUND: Mutex<Vec<(Kind, PathBuf)>> = Mutex::new(Vec::new());
+    let reporter = Reporter::new(Box::new(|finding: &Finding| {
+        FOUND.lock().unwrap().push((finding.kind, finding.path.clone()));
+        Ok(())
+    }));
+    let (stop, progress) = (AtomicBool::new(false), Progress::default());
+    let watch = Watch { stop: &stop, progress: &progress, reporter: &reporter };
+    let place = Location::parse(&disk.url("warehouse")).unwrap();
+    let plan = Plan {
+        lake: &LAKE,
+        stores: &disk.stores(),
+        places: [&place, &place],
+        since: None,
+        sample: Sample::Nothing,
+        seed: 0,
+        now,
+        grace: Duration::from_secs(60),
+    };
+    let summary = run(&plan, &watch).unwrap();
+    (summary, std::mem::take(&mut *FOUND.lock().unwrap()))
+}
+
+#[test]
+fn what_is_on_its_way_is_no_finding_until_the_grace_is_over() {
+    let (desk, [_, second, _]) = half_done();
+    let disk = OnDisk::of(&desk.store, &LAKE);
+    let at = second.claims()[0].ingested_at;
+    let (summary, found) = audited_at(&disk, UnixMillis(at.0 + 60_000));
+    assert_eq!((summary.all.on_their_way, summary.all.files, found.len()), (4, 2, 0));
+    let (summary, found) = audited_at(&disk, UnixMillis(at.0 + 60_001));
+    assert_eq!(summary.all.on_their_way, 0);
+    assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [Kind::Unfinished; 2]);
+}
