@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// A clock that only goes forward, a way to wait, and random bytes.
-pub trait Clock: Send {
+pub trait Clock: Send + Sync {
     /// Time since some moment.
     fn steady(&self) -> Duration;
     /// Waits.

@@ -2,9 +2,13 @@
 //! each effect and at the end.
 
 mod cost;
+mod desk;
 mod dir;
+mod door;
+mod each;
 mod files;
 mod history;
+mod large;
 mod life;
 mod model;
 mod one;
