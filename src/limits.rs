@@ -230,6 +230,28 @@ pub const UNREAD_DIRS_MAX: usize = 1024;
 pub const QUARANTINE_DIRS_MAX: usize = 1 << 16;
 /// Claims in one entry of a lake, and thus files in one pack, at most.
 pub const LAKE_CLAIMS_MAX: usize = 2048;
+/// Bytes of a content that goes into a pack, at most; a larger one is uploaded in parts.
+pub const LAKE_PACKED_FILE_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of a content of a lake, at most: the limit of S3.
+pub const LAKE_FILE_BYTES_MAX: u64 = 5 << 40;
+/// Bytes of a part of an upload; more only where a content would have more than [`LAKE_PARTS_MAX`] of them.
+pub const LAKE_PART_BYTES: u64 = 16 << 20;
+/// Parts that are put at once, at most.
+pub const LAKE_PARTS_IN_FLIGHT: usize = 4;
+/// Bytes of all parts that are put at once, at most; a single part may be larger.
+pub const LAKE_PARTS_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that are read at once to compute the checksums of parts.
+pub const LAKE_HASH_CHUNK_BYTES: usize = 1 << 20;
+/// Uploads into which parts are put in turn, at most.
+pub const LAKE_UPLOADS_MAX: usize = 16;
+/// So long parts are put before small files, and entries of others, have their turn.
+pub const LAKE_UPLOAD_SLICE: Duration = Duration::from_secs(5);
+/// Requests of a host that are under way at once, at most: creates of data objects.
+pub const LAKE_IN_FLIGHT: usize = 64;
+/// Entries that are read at once, at most: each may have [`LAKE_ENTRY_BYTES_MAX`].
+pub const LAKE_READ_AHEAD: u64 = 8;
+/// After so many entries in a row a host looks for the end of the log, to read several at once.
+pub const LAKE_BACKLOG: u64 = 4;
 /// Bytes of one pack, at most.
 pub const LAKE_PACK_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one entry, at most: its claims with their manifest lines.

@@ -15,6 +15,7 @@ use crate::journal::record::Settings;
 use crate::lake;
 use crate::lake::clock::Clock;
 use crate::lake::description::{check_manifests, read};
+use crate::lake::flight::{Flight, Threads};
 use crate::lake::format::LakeId;
 use crate::lake::host::Host;
 use crate::lake::probe::{Defect, probe};
@@ -41,6 +42,8 @@ pub struct Reach {
     pub clock: Arc<dyn Clock>,
     /// How it waits.
     pub on_away: OnAway,
+    /// How it makes several requests at once.
+    pub flight: Box<dyn Flight>,
     /// So many creates race when a store is tried out; 0: it is trusted.
     pub racers: usize,
 }
@@ -49,7 +52,13 @@ impl Reach {
     /// By this machine's clock and network.
     pub fn real(options: Options, on_away: OnAway) -> Reach {
         let open: Opener = Box::new(move |location| open(location, &options));
-        Reach { open, clock: Arc::new(SystemClock::default()), on_away, racers: LAKE_PROBE_HANDLES }
+        Reach {
+            open,
+            clock: Arc::new(SystemClock::default()),
+            on_away,
+            flight: Box::new(Threads),
+            racers: LAKE_PROBE_HANDLES,
+        }
     }
 }
 
@@ -92,7 +101,8 @@ pub(super) fn connect<F: Fs>(
         let pause = move |tries: u32| clock.pause(LAKE_TRY_PAUSE * tries);
         Ok(Arc::new(Patient::new((reach.open)(location)?, Arc::new(pause))))
     };
-    let stores = Stores { warehouse: open(&warehouse)?, manifests: open(&location(&settings.manifests)?)? };
+    let manifests = open(&location(&settings.manifests)?)?;
+    let stores = Stores { warehouse: open(&warehouse)?, manifests, flight: reach.flight };
     let mut away = Away::new(reach.on_away, metrics);
     let description = away.patiently(&mut || read(stores.warehouse.as_ref()))?;
     let description = description.ok_or_else(|| Error::NoLake(warehouse.clone()))?;

@@ -5,6 +5,7 @@
 use super::id::LakeId;
 use super::keys;
 use crate::store;
+use crate::types::Sha256;
 
 /// An error of the lake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +81,15 @@ pub enum Error {
     BytesMissing {
         /// The data object's key.
         key: String,
+    },
+    /// A content counts as claimed, and the entry that should claim it names another one: the entry was replaced, or two
+    /// contents cannot be told apart.
+    #[error("{key}: it does not claim {content}, though that counts as claimed there")]
+    NotClaimed {
+        /// The entry's key.
+        key: String,
+        /// The content.
+        content: Sha256,
     },
     /// The lake is not the one that this host's journal belongs to.
     #[error("this is lake {found}, not {expected}")]

@@ -12,10 +12,13 @@ use super::checkpoint::{self, Checkpoint};
 use super::claims::Contents;
 use super::entry::{Body, Entry, Fault};
 use super::error::Error;
+use super::flight::{Flight, OneByOne};
 use super::format::Lake;
 use super::keys;
 use super::log::Log;
+use super::pace::Pace;
 use super::roll_forward::Unfinished;
+use crate::limits::LAKE_BACKLOG;
 use crate::store::{Kind, Store};
 use crate::types::Sha256;
 
@@ -28,6 +31,8 @@ pub struct Shard {
     pub contents: Contents,
     /// What remains to be done.
     pub unfinished: Unfinished,
+    /// When it is to be continued and read.
+    pub pace: Pace,
     checkpoint_entries: u64,
     /// A checkpoint that this host has to write: its place and its bytes.
     checkpoint: Option<(u64, Vec<u8>)>,
@@ -46,16 +51,42 @@ impl Shard {
     /// A shard that was read up to here; what is unfinished has to be added.
     pub fn at(lake: &Lake, checkpoint: Checkpoint) -> Shard {
         let (Checkpoint { log, contents }, unfinished) = (checkpoint, Unfinished::default());
-        let checkpoint_entries = u64::from(lake.checkpoint_entries).max(1);
-        Shard { log, contents, unfinished, checkpoint_entries, checkpoint: None, damage: None }
+        let (pace, checkpoint_entries) = (Pace::default(), u64::from(lake.checkpoint_entries).max(1));
+        Shard { log, contents, unfinished, pace, checkpoint_entries, checkpoint: None, damage: None }
     }
 
     /// Reads the log to its end.
     pub fn read(&mut self, store: &dyn Store, now: Duration, is_ours: IsOurs<'_>) -> Result<(), Error> {
+        self.read_with(&OneByOne, store, now, is_ours)
+    }
+
+    /// The same, with several requests at once where there are many entries.
+    pub fn read_with(
+        &mut self,
+        flight: &dyn Flight,
+        store: &dyn Store,
+        now: Duration,
+        is_ours: IsOurs<'_>,
+    ) -> Result<(), Error> {
         self.ensure_whole()?;
-        while let Some(bytes) = self.log.look(store)? {
-            self.take(store, &bytes, now, is_ours)?;
+        let (begin, mut end, mut in_a_row) = (self.log.next(), 0_u64, 0);
+        loop {
+            let entries = match end.saturating_sub(self.log.next()) {
+                0 | 1 => self.log.look(store)?.into_iter().collect(),
+                known => self.log.look_ahead(store, flight, known)?,
+            };
+            if entries.is_empty() {
+                break;
+            }
+            for bytes in &entries {
+                self.take(store, bytes, now, is_ours)?;
+            }
+            in_a_row += entries.len() as u64;
+            if in_a_row >= LAKE_BACKLOG && end <= self.log.next() {
+                (end, in_a_row) = (self.log.find_end(store, self.log.next())?, 0);
+            }
         }
+        self.pace.has_read(now, self.log.next() > begin);
         Ok(())
     }
 
@@ -82,6 +113,9 @@ impl Shard {
                 self.contents.add(&entry);
                 self.unfinished.drop_below(entry.header.floor);
                 is_writer = is_ours(&entry);
+                if !is_writer {
+                    self.pace.read(now, entry.header.host);
+                }
                 self.unfinished.add(entry, now, is_writer);
             }
             Err(error @ Error::Malformed { .. }) if !self.is_skipped(store, bytes)? => return Err(error),

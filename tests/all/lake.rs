@@ -2,9 +2,13 @@
 //! each effect and at the end.
 
 mod cost;
+pub mod desk;
 mod dir;
+mod door;
+mod each;
 pub mod files;
 mod history;
+mod large;
 mod life;
 pub mod model;
 pub mod on_disk;

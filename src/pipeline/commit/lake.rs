@@ -15,6 +15,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::{Committer, Dropped, Work, ingest};
 use crate::fs::Fs;
 use crate::journal::hex;
@@ -22,7 +24,8 @@ use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record};
 use crate::lake::format::LakeId;
-use crate::lake::host::{Ingested, State};
+use crate::lake::host::{Fate, Ingested, State};
+use crate::metrics::FailureReason;
 use crate::pipeline::lake::batch::{Batch, Member, partition_of_dir};
 use crate::pipeline::lake::{Lake, line};
 use crate::pipeline::{Error, HashedFile, Report};
@@ -104,27 +107,24 @@ impl<F: Fs> Committer<F> {
     fn claim(&mut self, works: Vec<Work<F>>, dropped: &mut Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
         let (mut left, mut claimed) = (works, Vec::new());
         while !left.is_empty() {
-            let before = left.len();
-            self.append_entries(&left)?;
+            let fates = self.append_entries(&left)?;
             let (mut records, mut again) = (Vec::new(), Vec::new());
             for work in left {
                 match self.verdict(work.id)? {
-                    Verdict::Ours(claim, key) => {
-                        self.record_claim(claim, &key, &mut records)?;
+                    Verdict::Ours(claim, url) => {
+                        self.record_claim(claim, &url, &mut records)?;
                         claimed.push(work);
                     }
                     Verdict::Another => {
                         dropped.push(Dropped { work, reason: AbandonReason::ClaimedElsewhere, error: None });
                     }
-                    Verdict::Nobody => again.push(work),
+                    Verdict::Nobody => match self.why_not_claimed(&work, &fates)? {
+                        Some(reason) => dropped.push(Dropped { work, reason, error: None }),
+                        None => again.push(work),
+                    },
                 }
             }
             self.write(records)?;
-            if again.len() == before {
-                // None of them fits into an entry: their bytes are not those that were hashed.
-                let change = |work| Dropped { work, reason: AbandonReason::Changed, error: None };
-                dropped.extend(again.drain(..).map(change));
-            }
             left = again;
         }
         // While the bytes are at hand, no pack needs to be read.
@@ -132,19 +132,41 @@ impl<F: Fs> Committer<F> {
         Ok(claimed)
     }
 
-    /// Claims as many of the contents as fit into an entry of each shard.
-    fn append_entries(&mut self, works: &[Work<F>]) -> Result<(), Error> {
+    /// Why no entry will claim the file's content; None if it did not fit, and has its turn in the next entry.
+    fn why_not_claimed(&self, work: &Work<F>, fates: &HashMap<Sha256, Fate>) -> Result<Option<AbandonReason>, Error> {
+        let ingest = self.ingest(work.id)?;
+        let content = ingest.target.as_ref().map(|target| target.sha256);
+        Ok(match content.and_then(|content| fates.get(&content)) {
+            Some(Fate::Differs) => Some(AbandonReason::Changed),
+            Some(Fate::Unfit(why)) => {
+                self.metrics.file_failed(&ingest.source_path, FailureReason::NotMoved, why, None);
+                Some(AbandonReason::Failed)
+            }
+            _ => None,
+        })
+    }
+
+    /// Claims as many of the contents as fit into an entry of each shard. Returns what became of each.
+    fn append_entries(&mut self, works: &[Work<F>]) -> Result<HashMap<Sha256, Fate>, Error> {
+        let mut fates = HashMap::new();
         self.with_batch(works, &mut |lake, batch| {
             lake.keep_pace()?;
+            let contents = batch.contents();
             loop {
-                let results = lake.patiently(&mut |host| host.ingest(&batch.contents(), batch))?;
-                if !results.contains(&Ingested::Busy) {
+                let outcome = lake.patiently(&mut |host| {
+                    let outcome = host.ingest_each(&contents, batch);
+                    outcome.error.clone().map_or(Ok(outcome), Err)
+                })?;
+                let is_busy = outcome.shards.contains(&Ingested::Busy);
+                fates.extend(outcome.fates);
+                if !is_busy {
                     return Ok(());
                 }
                 lake.help(batch)?;
                 lake.wait_a_little()?;
             }
-        })
+        })?;
+        Ok(fates)
     }
 
     /// Calls `act` with the lake, and these files as it sees them.
@@ -171,10 +193,10 @@ impl<F: Fs> Committer<F> {
                 State::Claimed | State::Listed => Verdict::Another,
             });
         };
-        if !line::is_of(&claim.line, &journal, id) {
+        if !line::is_of(&claim.claim.line, &journal, id) {
             return Ok(Verdict::Another);
         }
-        let key = lake.url(&claim.key);
+        let key = lake.url(&claim.claim.key);
         Ok(Verdict::Ours(Claimed { ingest_id: id, shard: claim.shard, entry: claim.entry }, key))
     }
 

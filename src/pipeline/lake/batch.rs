@@ -59,6 +59,7 @@ impl<'a, F: Fs> Batch<'a, F> {
                 partition: partition_of(&self.warehouse, &ingest.target.as_ref()?.warehouse_path)?,
                 name: subdir::file_name(ingest.source_path.as_os_str()).as_bytes().to_vec(),
                 ingested_at: ingest.discovered_at,
+                parts: None,
             })
         };
         members.into_iter().filter_map(content).collect()
@@ -75,6 +76,11 @@ impl<F: Fs> AtHand for Batch<'_, F> {
 }
 
 impl<F: Fs> Staging for Batch<'_, F> {
+    fn read_at(&self, content: &Sha256, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let file = self.members.get(content).and_then(|member| member.file).ok_or(std::io::ErrorKind::NotFound)?;
+        self.fs.read_at(file, buffer, offset).map_err(|error| error.source)
+    }
+
     fn line(&self, content: &Content, decided: &Decided<'_>) -> Vec<u8> {
         let Some(member) = self.members.get(&content.sha256) else { return Vec::new() };
         let mut ingest = (*member.ingest).clone();

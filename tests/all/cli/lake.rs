@@ -9,9 +9,9 @@ use csv_ingestor::lake::keys;
 use serde_json::{Value, json};
 
 use crate::harness::{bare, err, json_lines, out};
+use crate::lake::desk::{Desk, LAKE};
 use crate::lake::model::{WAREHOUSE, sha256};
 use crate::lake::on_disk::OnDisk;
-use crate::lake::one::{Desk, LAKE};
 
 fn lake(words: &[&str]) -> Output {
     bare(&[&["lake"], words].concat()).output().unwrap()

@@ -11,6 +11,7 @@ use csv_ingestor::fs::Fs as _;
 use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::record::{DuplicateAction, Identity, Settings};
 use csv_ingestor::lake::clock::Clock;
+use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
 use csv_ingestor::pipeline::hash::Hasher;
@@ -103,6 +104,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
             waits.turns.pass_after(host, time);
             waits.turns.phase() < Phase::Ended
         }),
+        flight: Box::new(OneByOne),
         racers: 0,
     }
 }

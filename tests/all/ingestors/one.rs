@@ -13,6 +13,7 @@ use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::{DuplicateAction, Settings};
 use csv_ingestor::lake::clock::Clock;
+use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
 use csv_ingestor::pipeline;
@@ -58,6 +59,7 @@ fn reach(store: &SimStore, patience: u64) -> Reach {
         open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
         clock: Arc::new(Ticks(AtomicU64::new(1))),
         on_away: Box::new(move |_| less()),
+        flight: Box::new(OneByOne),
         racers: 0,
     }
 }

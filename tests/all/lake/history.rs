@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csv_ingestor::lake::format::{Lake, LakeId};
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::lake::{checkpoint, keys, start};
 use csv_ingestor::store::sim::{Faults, SimStore};
@@ -22,8 +23,15 @@ pub struct Plan {
     pub pauses: u64,
     /// Hosts may lose their state directory, or get another one's.
     pub loses_state: bool,
+    /// From which size on contents are uploaded in parts.
+    pub cut: Cut,
     /// An object that is not ours lies at a key that will be claimed.
     pub has_foreign: bool,
+}
+
+/// A content of a history; some are longer than others.
+fn bytes_of(content: u64, seed: u64) -> Vec<u8> {
+    format!("content {content} of {seed}{}", ", and more".repeat(content as usize % 3)).into_bytes()
 }
 
 /// What happened.
@@ -45,6 +53,10 @@ impl Plan {
             deaths: [0, 10, 30][dice.below(3) as usize],
             pauses: [0, 10, 25][dice.below(3) as usize],
             loses_state: dice.chance(500),
+            cut: match dice.chance(500) {
+                true => Cut { packed_max: 20 + dice.below(30), part: 4 + dice.below(20) },
+                false => Cut::USUAL,
+            },
             has_foreign: dice.chance(150),
         }
     }
@@ -55,7 +67,7 @@ impl Plan {
         let contents = 2 + dice.below(6);
         let mut arrivals = Vec::new();
         for content in 0..contents {
-            let bytes = format!("content {content} of {}", self.seed).into_bytes();
+            let bytes = bytes_of(content, self.seed);
             for _ in 0..1 + dice.below(3) {
                 let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
                 let name = format!("c{content}-{}.csv", dice.below(3));
@@ -77,6 +89,7 @@ impl Plan {
         let watched = model.clone();
         store.set_watch(Box::new(move |effect| watched.lock().unwrap().see(effect)));
         World {
+            cut: self.cut,
             lake: Lake {
                 id: LakeId([7; 16]),
                 shards: [1, 1, 2, 4][dice.below(4) as usize],
@@ -175,9 +188,10 @@ impl Plan {
         self.check_lost(world, &mut model);
         check_starts(world, &mut model);
         let is_clean = self.deaths == 0 && self.faults == Faults::NONE;
-        if is_clean && !model.packs.is_empty() {
-            let packs = format!("packs are left: {:?}", model.packs);
-            model.violations.push(packs);
+        let uploads = world.store.uploads();
+        if is_clean && !(model.packs.is_empty() && uploads.is_empty()) {
+            let left = format!("packs and uploads are left: {:?}, {uploads:?}", model.packs);
+            model.violations.push(left);
         }
         std::mem::take(&mut model.violations)
     }
@@ -186,8 +200,7 @@ impl Plan {
     fn check_lost(&self, world: &World, model: &mut Model) {
         let staged: Vec<Vec<u8>> =
             world.hosts.iter().flat_map(|ground| ground.staging.lock().unwrap().clone().into_values()).collect();
-        let mut all: Vec<Vec<u8>> =
-            (0..8).map(|content| format!("content {content} of {}", self.seed).into()).collect();
+        let mut all: Vec<Vec<u8>> = (0..8).map(|content| bytes_of(content, self.seed)).collect();
         all.retain(|bytes| !staged.contains(bytes) && !model.is_listed(&sha256(bytes)));
         let came = self.world(&mut Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))).arrivals.into_inner().unwrap();
         all.retain(|bytes| came.iter().any(|arrival| arrival.bytes == *bytes));

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use csv_ingestor::lake;
 use csv_ingestor::lake::clock::Clock;
+use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::lake::format::Lake;
 use csv_ingestor::lake::host::{Content, Host, State};
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::lake::progress::{Journal, Progress};
 use csv_ingestor::lake::publish::Stores;
 use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::types::{Sha256, UnixMillis};
 
-use super::files::Files;
+use super::files::{Files, parts};
 use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
 use super::turns::{Death, Dice, Phase, Turns};
 
@@ -37,6 +39,8 @@ pub struct Arrival {
 /// What everybody shares.
 pub struct World {
     pub lake: Lake,
+    /// From which size on contents are uploaded in parts.
+    pub cut: Cut,
     pub store: SimStore,
     pub turns: Turns,
     pub model: Arc<Mutex<Model>>,
@@ -51,7 +55,7 @@ pub struct World {
 #[derive(Default)]
 pub struct Ground {
     pub staging: Mutex<BTreeMap<String, Vec<u8>>>,
-    pub journal: Arc<Mutex<Vec<Progress>>>,
+    pub journal: Notes,
     pub id: Mutex<[u8; 16]>,
     /// The error with which the host refuses to go on.
     pub stopped: Mutex<Option<lake::Error>>,
@@ -78,7 +82,11 @@ impl Clock for HostClock {
     }
 }
 
-struct Notebook(Arc<Mutex<Vec<Progress>>>);
+/// The notes of a host, oldest first.
+pub type Notes = Arc<Mutex<Vec<Progress>>>;
+
+/// Keeps notes, and checks their order.
+pub struct Notebook(pub Notes);
 
 impl Journal for Notebook {
     fn note(&mut self, notes: &[Progress]) -> Result<(), lake::Error> {
@@ -145,13 +153,15 @@ pub fn live(world: &Arc<World>, me: usize, seed: u64) {
         Arc::new(move || world.turns.pass(me))
     };
     let store = world.store.gated(gate);
-    let stores = Stores { warehouse: Arc::new(store.below(WAREHOUSE)), manifests: Arc::new(store.below(MANIFESTS)) };
+    let (warehouse, manifests) = (Arc::new(store.below(WAREHOUSE)), Arc::new(store.below(MANIFESTS)));
+    let stores = Stores { warehouse, manifests, flight: Box::new(OneByOne) };
     let ground = &world.hosts[me];
     let clock = HostClock { world: world.clone(), host: me, dice: Mutex::new(Dice(seed)) };
     let journal = Box::new(Notebook(ground.journal.clone()));
     let progress = ground.journal.lock().unwrap().clone();
     let id = *ground.id.lock().unwrap();
-    let host = Host::new(stores, world.lake, id, Box::new(clock), journal, &progress);
+    let mut host = Host::new(stores, world.lake, id, Box::new(clock), journal, &progress);
+    host.cut(world.cut);
     let mut life = Life { world: world.clone(), me, host, dice: Dice(!seed) };
     let mut is_begun = false;
     while world.turns.phase() < Phase::Ended {
@@ -278,6 +288,7 @@ impl Life {
                     partition: instant.date_partition(),
                     name: name.clone().into_bytes(),
                     ingested_at: instant,
+                    parts: self.dice.chance(500).then(|| parts(bytes, &world.cut)),
                 }),
             }
             true

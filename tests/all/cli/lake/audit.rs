@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use super::{bytes_of, done, fails, half_done, lake};
 use crate::harness::{err, json_lines, out};
+use crate::lake::desk::LAKE;
 use crate::lake::on_disk::OnDisk;
-use crate::lake::one::LAKE;
 
 /// A lake with three finished entries, of which the log says that of the first.
 fn whole() -> (OnDisk, [Entry; 3]) {
