@@ -15,7 +15,7 @@ use object_store::client::{HttpRequest, HttpResponse, HttpService as _};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
-use super::checksum::md5_of;
+use super::body::Body;
 use super::crypto::Crypto;
 use super::outcome::Failure;
 use super::transport::{Transport, element};
@@ -61,14 +61,14 @@ impl Azure {
         }
     }
 
-    pub(super) async fn create(&self, key: &str, payload: PutPayload, sha256: &Sha256) -> Work<()> {
+    pub(super) async fn create(&self, key: &str, body: Body) -> Work<()> {
         let headers = [
             ("x-ms-blob-type", "BlockBlob".to_owned()),
             ("if-none-match", "*".to_owned()),
-            ("content-md5", md5_of(&payload)),
-            ("x-ms-meta-sha256", sha256.hex()),
+            ("content-md5", body.md5),
+            ("x-ms-meta-sha256", body.sha256.hex()),
         ];
-        self.send(Method::PUT, &encoded(key), &headers, payload).await.map(drop)
+        self.send(Method::PUT, &encoded(key), &headers, body.payload).await.map(drop)
     }
 
     pub(super) async fn delete(&self, key: &str) -> Work<()> {
@@ -81,12 +81,12 @@ impl Azure {
         format!("{name}-{}", sha256.hex())
     }
 
-    pub(super) async fn put_part(&self, key: &str, upload: &str, number: u16, payload: PutPayload) -> Work<String> {
+    pub(super) async fn put_part(&self, key: &str, upload: &str, number: u16, body: Body) -> Work<String> {
         let (name, _) = parse(upload)?;
         let block = BASE64_STANDARD.encode(format!("{name}-{number:05}"));
-        let headers = [("content-md5", md5_of(&payload))];
+        let headers = [("content-md5", body.md5)];
         let target = format!("{}?comp=block&blockid={}", encoded(key), encoded(&block));
-        self.send(Method::PUT, &target, &headers, payload).await?;
+        self.send(Method::PUT, &target, &headers, body.payload).await?;
         Ok(block)
     }
 
@@ -143,7 +143,9 @@ fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => encoded.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                encoded.push(char::from(byte))
+            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }

@@ -18,18 +18,18 @@ use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer as _};
 use object_store::{
     Attribute, AttributeValue, Attributes, CredentialProvider, GetOptions, GetRange, GetResult, ObjectStore, PutMode,
-    PutOptions, PutPayload, RetryConfig,
+    PutOptions, RetryConfig,
 };
 use reqwest::Method;
 
 use super::azure::Azure;
-use super::checksum::md5_of;
+use super::body::Body;
 use super::crypto::Crypto;
 use super::fault::{Fault, chain};
 use super::outcome::Failure;
 use super::settings::Settings;
-use super::transport::{Connector, Transport, client_options, element};
 use super::trace;
+use super::transport::{Connector, Transport, client_options, element};
 use super::work::{Work, unreadable, within};
 use crate::limits::{STORE_ANSWER_TIMEOUT, STORE_LISTED_MAX, STORE_OBJECT_BYTES_MAX, STORE_PART_PAGES_MAX};
 use crate::store::{Head, Kind, Part};
@@ -152,11 +152,6 @@ impl Backend {
         Ok(Backend::Azure(Azure { store, transport, account: account.to_owned(), base }))
     }
 
-    /// True if the store compares the sender's SHA-256 with the bytes that arrive.
-    pub(super) fn checks_sha256(&self) -> bool {
-        matches!(self, Backend::S3(_))
-    }
-
     fn objects(&self) -> &dyn ObjectStore {
         match self {
             Backend::S3(store) => store,
@@ -182,13 +177,14 @@ impl Backend {
         }
     }
 
-    pub(super) async fn create(&self, path: &Path, payload: PutPayload, sha256: &Sha256) -> Work<()> {
+    pub(super) async fn create(&self, path: &Path, body: Body) -> Work<()> {
         if let Backend::Azure(azure) = self {
-            return azure.create(path.as_ref(), payload, sha256).await;
+            return azure.create(path.as_ref(), body).await;
         }
-        prepare(self.checks_sha256(), &payload, sha256);
-        let options = PutOptions { mode: PutMode::Create, attributes: attributes(sha256), ..PutOptions::default() };
-        self.objects().put_opts(path, payload, options).await?;
+        prepare(&body);
+        let options =
+            PutOptions { mode: PutMode::Create, attributes: attributes(&body.sha256), ..PutOptions::default() };
+        self.objects().put_opts(path, body.payload, options).await?;
         Ok(())
     }
 
@@ -230,9 +226,8 @@ impl Backend {
         };
         loop {
             let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-            let page = within(STORE_ANSWER_TIMEOUT, async {
-                Ok(self.lists().list_paginated(prefix, options.clone()).await?)
-            });
+            let page =
+                within(STORE_ANSWER_TIMEOUT, async { Ok(self.lists().list_paginated(prefix, options.clone()).await?) });
             let page = page.await?;
             let objects = page.result.objects.into_iter().map(|object| {
                 let modified = u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0);
@@ -256,21 +251,14 @@ impl Backend {
     }
 
     /// Returns the store's name for the part's content.
-    pub(super) async fn put_part(
-        &self,
-        path: &Path,
-        upload: &str,
-        number: u16,
-        payload: PutPayload,
-        sha256: &Sha256,
-    ) -> Work<String> {
+    pub(super) async fn put_part(&self, path: &Path, upload: &str, number: u16, body: Body) -> Work<String> {
         match self.uploads() {
             Ok(uploads) => {
-                prepare(self.checks_sha256(), &payload, sha256);
+                prepare(&body);
                 let number = usize::from(number) - 1;
-                Ok(uploads.put_part(path, &upload.to_owned(), number, payload).await?.content_id)
+                Ok(uploads.put_part(path, &upload.to_owned(), number, body.payload).await?.content_id)
             }
-            Err(azure) => azure.put_part(path.as_ref(), upload, number, payload).await,
+            Err(azure) => azure.put_part(path.as_ref(), upload, number, body).await,
         }
     }
 
@@ -310,12 +298,10 @@ fn attributes(sha256: &Sha256) -> Attributes {
     Attributes::from_iter([(Attribute::Metadata(METADATA.into()), AttributeValue::from(sha256.hex()))])
 }
 
-/// Gives the request that is about to be sent its checksum.
-fn prepare(checks_sha256: bool, payload: &PutPayload, sha256: &Sha256) {
-    match checks_sha256 {
-        true => payload.iter().take(1).for_each(|bytes| trace::know(bytes, sha256.0)),
-        false => trace::add_header("content-md5", md5_of(payload)),
-    }
+/// Gives the request that is about to be sent its checksums.
+fn prepare(body: &Body) {
+    body.payload.iter().take(1).for_each(|bytes| trace::know(bytes, body.sha256.0));
+    trace::add_header("content-md5", body.md5.clone());
 }
 
 /// The client library cannot list parts, but it signs URLs.

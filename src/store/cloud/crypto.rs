@@ -9,9 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use graviola::signing::rsa::SigningKey;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use object_store::client::{
-    CryptoProvider, DigestAlgorithm, DigestContext, HmacContext, Signer, SigningAlgorithm,
-};
+use object_store::client::{CryptoProvider, DigestAlgorithm, DigestContext, HmacContext, Signer, SigningAlgorithm};
 use object_store::{Error, Result};
 use sha2::Digest as _;
 

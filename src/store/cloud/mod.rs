@@ -5,15 +5,14 @@
 //!   credentials takes further requests, to others.
 //! - A create carries its condition: `If-None-Match: *` (S3, Azure), `x-goog-if-generation-match: 0` (Google). The store
 //!   decides, not this client.
-//! - What is sent carries a checksum that the store compares: SHA-256 (S3, signed with the request), MD5 (the others). The
-//!   sender's SHA-256 is compared with the bytes by the store (S3) or before they are sent (the others).
+//! - What is sent has the SHA-256 that the caller says, and carries checksums that the store compares ([`body`]).
 //! - No async outside of this directory: a call waits for the thread in [`worker`].
 //!
 //! What a store must guarantee itself is in [`Store`]; a probe finds out whether it does.
 
 mod azure;
 mod backend;
-mod checksum;
+mod body;
 mod crypto;
 mod fault;
 mod outcome;
@@ -29,12 +28,11 @@ mod worker;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use object_store::PutPayload;
 use object_store::path::Path;
-use sha2::Digest as _;
 use tokio::runtime::Handle;
 
 use self::backend::Backend;
+use self::body::Body;
 pub use self::fault::Fault;
 use self::outcome::Failure;
 use self::secrets::Secrets;
@@ -162,14 +160,6 @@ impl CloudStore {
         plain.ok_or_else(|| refused(verb, key, "not a key: it has empty parts, or parts that are . or .."))
     }
 
-    /// Bytes to send, after a look whether they are those of the SHA-256, where the store does not look.
-    fn payload(&self, verb: Verb, key: &str, bytes: &[u8], sha256: &Sha256) -> Result<PutPayload> {
-        if !self.inner.backend.checks_sha256() && sha2::Sha256::digest(bytes).as_slice() != sha256.0 {
-            return Err(refused(verb, key, "the bytes do not have this SHA-256"));
-        }
-        Ok(PutPayload::from(bytes.to_vec()))
-    }
-
     fn get_part(&self, key: &str, range: Option<(u64, u64)>) -> Result<Vec<u8>> {
         let (inner, path) = (Arc::clone(&self.inner), self.path(Verb::Get, key)?);
         self.call(Verb::Get, key, async move {
@@ -179,6 +169,9 @@ impl CloudStore {
         })
     }
 }
+
+/// Of a caller's mistake, or of bytes that have changed since they were hashed.
+const OTHER_BYTES: &str = "the bytes do not have this SHA-256";
 
 fn refused(verb: Verb, key: &str, why: &str) -> Error {
     Error { verb, key: key.to_owned(), kind: Kind::Refused, detail: why.to_owned() }
@@ -194,12 +187,10 @@ fn gone(removed: Result<()>) -> Result<()> {
 
 impl Store for CloudStore {
     fn create(&self, key: &str, bytes: &[u8], sha256: &Sha256) -> Result<()> {
-        let (inner, path, sha256) = (Arc::clone(&self.inner), self.path(Verb::Create, key)?, *sha256);
-        let payload = self.payload(Verb::Create, key, bytes, &sha256)?;
+        let (inner, path) = (Arc::clone(&self.inner), self.path(Verb::Create, key)?);
+        let body = Body::new(bytes, sha256).ok_or_else(|| refused(Verb::Create, key, OTHER_BYTES))?;
         let limit = limit(bytes.len());
-        self.call(Verb::Create, key, async move {
-            within(limit, inner.backend.create(&path, payload, &sha256)).await
-        })
+        self.call(Verb::Create, key, async move { within(limit, inner.backend.create(&path, body)).await })
     }
 
     fn get(&self, key: &str) -> Result<Vec<u8>> {
@@ -224,9 +215,11 @@ impl Store for CloudStore {
 
     fn delete(&self, key: &str) -> Result<()> {
         let (inner, path) = (Arc::clone(&self.inner), self.path(Verb::Delete, key)?);
-        gone(self.call(Verb::Delete, key, async move {
-            within(STORE_ANSWER_TIMEOUT, inner.backend.delete(&path)).await
-        }))
+        gone(self.call(
+            Verb::Delete,
+            key,
+            async move { within(STORE_ANSWER_TIMEOUT, inner.backend.delete(&path)).await },
+        ))
     }
 
     fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>> {
@@ -250,10 +243,10 @@ impl Store for CloudStore {
         if number == 0 {
             return Err(refused(Verb::PutPart, key, "parts are numbered from 1"));
         }
-        let (payload, sha256) = (self.payload(Verb::PutPart, key, bytes, sha256)?, *sha256);
+        let body = Body::new(bytes, sha256).ok_or_else(|| refused(Verb::PutPart, key, OTHER_BYTES))?;
         let (limit, size) = (limit(bytes.len()), bytes.len() as u64);
         let etag = self.call(Verb::PutPart, key, async move {
-            within(limit, inner.backend.put_part(&path, &upload, number, payload, &sha256)).await
+            within(limit, inner.backend.put_part(&path, &upload, number, body)).await
         })?;
         Ok(Part { number, size, etag })
     }
@@ -267,9 +260,11 @@ impl Store for CloudStore {
         // A store may put the parts together, byte by byte, before it answers.
         let size = parts.iter().map(|part| part.size).sum::<u64>();
         let limit = limit(usize::try_from(size).unwrap_or(usize::MAX));
-        self.call(Verb::Complete, key, async move {
-            within(limit, inner.backend.complete(&path, &upload, etags)).await
-        })
+        self.call(
+            Verb::Complete,
+            key,
+            async move { within(limit, inner.backend.complete(&path, &upload, etags)).await },
+        )
     }
 
     fn abort(&self, key: &str, upload: &str) -> Result<()> {
@@ -281,9 +276,7 @@ impl Store for CloudStore {
 
     fn list_parts(&self, key: &str, upload: &str) -> Result<Vec<Part>> {
         let (inner, path, upload) = (Arc::clone(&self.inner), self.path(Verb::ListParts, key)?, upload.to_owned());
-        self.call(Verb::ListParts, key, async move {
-            inner.backend.list_parts(&inner.transport, &path, &upload).await
-        })
+        self.call(Verb::ListParts, key, async move { inner.backend.list_parts(&inner.transport, &path, &upload).await })
     }
 
     fn skew(&self) -> Option<i64> {

@@ -61,9 +61,7 @@ fn without_credentials(last: &Last, said: &str) -> (Kind, String) {
         Last::Answered(answer) if answer.status >= 300 => {
             (Kind::DidNotHappen, format!("credentials could not be fetched: {}", words(answer)))
         }
-        Last::Unsent(why) | Last::Lost(why) => {
-            (Kind::DidNotHappen, format!("credentials could not be fetched: {why}"))
-        }
+        Last::Unsent(why) | Last::Lost(why) => (Kind::DidNotHappen, format!("credentials could not be fetched: {why}")),
         Last::Begun | Last::Answered(_) => (Kind::DidNotHappen, format!("credentials could not be fetched: {said}")),
     }
 }
@@ -84,12 +82,18 @@ fn by_code(code: &str) -> Option<(Kind, &'static str)> {
     let skewed = "; this host's clock and the store's differ too much: set this host's clock (NTP)";
     Some(match code {
         "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled" => (Kind::Gone, ""),
-        "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "ServerBusy" | "TooManyRequests" | "Throttling"
-        | "ThrottlingException" | "RequestLimitExceeded" | "ServiceUnavailable" | "Reduce" => (Kind::SlowDown, ""),
+        "SlowDown"
+        | "SlowDownRead"
+        | "SlowDownWrite"
+        | "ServerBusy"
+        | "TooManyRequests"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "ServiceUnavailable"
+        | "Reduce" => (Kind::SlowDown, ""),
         "RequestTimeTooSkewed" | "RequestInTheFuture" => (Kind::Denied, skewed),
-        "ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException" | "RequestExpired" => {
-            (Kind::Denied, expired)
-        }
+        "ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException" | "RequestExpired" => (Kind::Denied, expired),
         "InvalidToken" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => (Kind::Denied, ""),
         "NoSuchUpload" => (Kind::NotFound, ""),
         // The store waited for bytes of the request.

@@ -113,7 +113,8 @@ impl Settings {
         let mut settings = Settings { values: Vec::new(), secrets: Secrets::default() };
         for setting in known {
             let given = options.0.iter().rev().find(|(name, _)| is_named(setting, name, prefixes));
-            let read = || setting.environment.iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
+            let read =
+                || setting.environment.iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
             if let Some(value) = given.map(|(_, value)| value.clone()).or_else(read) {
                 if setting.is_secret {
                     settings.secrets.0.push(value.clone());

@@ -80,8 +80,7 @@ pub(super) fn with<T>(act: impl FnOnce(&mut Trace) -> T) -> Option<T> {
     CURRENT.try_with(|trace| trace.with(act)).ok()
 }
 
-/// Remembers the SHA-256 of bytes that are about to be sent, so that nobody computes it again. The store checks what
-/// arrives against it: bytes that have changed since it was computed are refused.
+/// Remembers the SHA-256 of bytes that are about to be sent, so that the worker does not compute it again.
 pub(super) fn know(bytes: &[u8], sha256: [u8; 32]) {
     let known = Known { address: bytes.as_ptr() as usize, length: bytes.len(), sha256 };
     with(|trace| trace.known = Some(known));
@@ -100,5 +99,6 @@ pub(super) fn add_header(name: &'static str, value: String) {
 
 /// Takes the headers of the request that is about to be sent; none for a request for credentials.
 pub(super) fn take_headers() -> Vec<(&'static str, String)> {
-    with(|trace| if trace.for_credentials { Vec::new() } else { std::mem::take(&mut trace.headers) }).unwrap_or_default()
+    with(|trace| if trace.for_credentials { Vec::new() } else { std::mem::take(&mut trace.headers) })
+        .unwrap_or_default()
 }

@@ -50,14 +50,7 @@ impl<F: Fs> DirStore<F> {
         if &text[..length] == key.as_bytes() { Ok(()) } else { Err(no_upload(verb, key)) }
     }
 
-    pub(super) fn add_part(
-        &self,
-        key: &str,
-        upload: &str,
-        number: u16,
-        bytes: &[u8],
-        sha256: &Sha256,
-    ) -> Result<Part> {
+    pub(super) fn add_part(&self, key: &str, upload: &str, number: u16, bytes: &[u8], sha256: &Sha256) -> Result<Part> {
         self.check(Verb::PutPart, key, upload)?;
         let etag = sha256.hex();
         let part = Part { number, size: bytes.len() as u64, etag };
@@ -87,7 +80,9 @@ impl<F: Fs> DirStore<F> {
         for entry in self.fs.list(&self.temporary).map_err(fails)? {
             let name = entry.map_err(fails)?.name;
             let part = name.to_str().and_then(|name| name.strip_prefix(&begin)?.split_once('-'));
-            let Some((Ok(number), etag)) = part.map(|(number, etag)| (number.parse(), etag.to_owned())) else { continue };
+            let Some((Ok(number), etag)) = part.map(|(number, etag)| (number.parse(), etag.to_owned())) else {
+                continue;
+            };
             if let Some(stat) = self.fs.stat(&self.temporary, &name).map_err(fails)? {
                 parts.push(Part { number, size: stat.identity.size, etag });
             }

@@ -100,7 +100,9 @@ fn objects(store: &dyn Store) {
 fn listings(store: &dyn Store) {
     std::thread::scope(|scope| {
         for thread in 0..8 {
-            scope.spawn(move || (0..130).for_each(|at| create(store, &format!("log/{:04}", thread * 130 + at), b"x").unwrap()));
+            scope.spawn(move || {
+                (0..130).for_each(|at| create(store, &format!("log/{:04}", thread * 130 + at), b"x").unwrap())
+            });
         }
     });
     let (mut keys, mut after) = (Vec::new(), String::new());

@@ -26,9 +26,7 @@ fn tls_server(script: impl IntoIterator<Item = Answer>) -> Server {
     let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
     Server::wrapped(
         script,
-        Arc::new(move |stream| {
-            Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream))
-        }),
+        Arc::new(move |stream| Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream))),
     )
 }
 

@@ -119,7 +119,8 @@ fn serve(state: &Mutex<State>, stream: Box<dyn Stream>, connection: usize) {
                 while state.lock().unwrap().waiting < count {
                     std::thread::sleep(Duration::from_millis(2));
                 }
-                let modified = [("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT".to_owned()), ("ETag", "\"e\"".to_owned())];
+                let modified =
+                    [("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT".to_owned()), ("ETag", "\"e\"".to_owned())];
                 send(stream.get_mut(), 200, &modified, b"x", is_head, 1)
             }
         };

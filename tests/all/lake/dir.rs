@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use csv_ingestor::fs::sim::{Fault, SimFs, Survival};
 use csv_ingestor::fs::Fs as _;
+use csv_ingestor::fs::sim::{Fault, SimFs, Survival};
 use csv_ingestor::limits::STORE_LEFTOVER_AGE;
 use csv_ingestor::store::dir::DirStore;
 use csv_ingestor::store::{Head, Kind, Part, Result, Store as _};
@@ -153,6 +153,7 @@ fn uploads_survive_a_restart_and_replace_nothing() {
     assert_eq!(kind(complete(&[old, two.clone()])), Kind::Refused, "that part has been replaced");
     assert_eq!(kind(complete(std::slice::from_ref(&two))), Kind::Refused);
     complete(&[one.clone(), two.clone()]).unwrap();
+    assert_eq!(temporary(&fs), [""; 0]);
     fs.crash_to(Survival::Nothing);
     let last = store(&fs);
     assert_eq!(last.get(KEYS[0]).unwrap(), b"onetwo");
@@ -166,7 +167,6 @@ fn uploads_survive_a_restart_and_replace_nothing() {
     for id in ["", "x", "../../a/two", &"0".repeat(32)] {
         assert_eq!(kind(put(&last, id, 1, b"x")), Kind::NotFound, "{id}");
     }
-    assert_eq!(temporary(&fs), [""; 0]);
 }
 
 fn temporary(fs: &SimFs) -> Vec<String> {
