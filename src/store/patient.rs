@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Head, Kind, Part, Result, Store};
 use crate::limits::STORE_READ_TRIES_MAX;
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 /// Called before the second try and each one after it, with how many there were.
 pub type Pause = Arc<dyn Fn(u32) + Send + Sync>;
@@ -62,8 +62,8 @@ impl Store for Patient {
         self.store.delete(key)
     }
 
-    fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>> {
-        self.read(&|| self.store.list(prefix, after))
+    fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>> {
+        self.read(&|| self.store.list_ages(prefix, after))
     }
 
     fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String> {
@@ -80,6 +80,10 @@ impl Store for Patient {
 
     fn abort(&self, key: &str, upload: &str) -> Result<()> {
         self.store.abort(key, upload)
+    }
+
+    fn skew(&self) -> Option<i64> {
+        self.store.skew()
     }
 
     fn list_parts(&self, key: &str, upload: &str) -> Result<Vec<Part>> {
