@@ -2,6 +2,7 @@
 //!
 //! Invariants: making a [`Config`] has no side effects; every `Config` is consistent.
 
+mod error;
 pub mod file;
 mod paths;
 mod selection;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use crate::journal::record::{Identity, SameBy, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
-use crate::pipeline::layout;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
@@ -22,6 +22,7 @@ use crate::pipeline::settle::order::Order;
 use crate::pipeline::sidecar::SidecarNames;
 use crate::store::location::Options;
 
+pub use error::Error;
 pub use paths::Paths;
 pub use selection::{Placement, Selection};
 
@@ -163,47 +164,6 @@ impl Config {
         rules.groups = matches!(self.completeness.mode, Mode::Group(_));
         rules
     }
-}
-
-/// A setting that is not valid.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The path does not exist, is not a directory, or cannot be read.
-    #[error("{option} {}: {source}", path.display())]
-    Path {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        path: PathBuf,
-        /// The error that the kernel reported.
-        source: std::io::Error,
-    },
-    /// One directory is inside another, where it must not be.
-    #[error("{inner} {} is inside {outer} {} (or is the same): give it a directory of its own", inner_path.display(), outer_path.display())]
-    Inside {
-        /// The option.
-        inner: &'static str,
-        /// Its value.
-        inner_path: PathBuf,
-        /// The option that it conflicts with.
-        outer: &'static str,
-        /// Its value.
-        outer_path: PathBuf,
-    },
-    /// The ingestor cannot listen on this address.
-    #[error("--metrics-listen {address}: {source}")]
-    Listen {
-        /// The address, as it was given.
-        address: String,
-        /// The error that the kernel reported.
-        source: std::io::Error,
-    },
-    /// A layout that cannot be used.
-    #[error(transparent)]
-    Layout(#[from] layout::Error),
-    /// Options that do not fit together, or a path that does not fit.
-    #[error("{0}")]
-    Options(String),
 }
 
 /// Reads `--stability-seconds`.

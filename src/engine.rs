@@ -160,8 +160,8 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
     let mut committer =
         Committer::new(shared.clone(), journal, settings, options.quarantine, metrics.clone(), options.on_full);
     committer.watch(places.clone());
-    if let Some((lake, id)) = lake {
-        committer.use_lake(lake, id);
+    if let Some(lake) = lake {
+        committer.use_lake(lake);
     }
     committer.note_opening()?;
     handling.renumbering.into_iter().for_each(|device| committer.note_renumbering(device));

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::error::Error;
 use crate::fs::real::{RealFs, resolve};
 use crate::fs::{Fs as _, mounts};
 use crate::journal::format::PATH_BYTES_MAX;

@@ -93,7 +93,7 @@ pub(super) fn connect<F: Fs>(
     settings: &Settings,
     (journal, index): (&Journal<F>, &Index),
     metrics: Arc<Metrics>,
-) -> Result<(Lake, LakeId), Error> {
+) -> Result<Lake, Error> {
     let warehouse = location(&settings.warehouse)?;
     let reach = reach.ok_or_else(|| Unopened::NotBuilt(warehouse.clone()))?;
     let open = |location: &Location| -> Result<Arc<dyn Store>, Error> {
@@ -119,9 +119,9 @@ pub(super) fn connect<F: Fs>(
         }
     }
     let host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), Box::new(NoNotes), &[]);
-    let mut lake = Lake::new(host, warehouse, away);
+    let mut lake = Lake::new(host, description.lake.id, warehouse, away);
     lake.begin()?;
-    Ok((lake, description.lake.id))
+    Ok(lake)
 }
 
 fn lake_error(error: lake::Error) -> Error {

@@ -142,7 +142,7 @@ fn judge(ingest: &Ingest, target: &Target, seen: &Observed) -> Whereabouts {
 impl<F: Fs> Committer<F> {
     /// Finishes every half-done file. Files that must be hashed again are returned, not hashed.
     pub fn recover(&mut self) -> Result<Recovered, Error> {
-        self.is_recovering = true;
+        self.pending.is_recovering = true;
         // Files may come from the staging directories of earlier settings.
         let inputs: Vec<_> = self.index.open().map(|ingest| ingest.settings.input.clone()).collect();
         inputs.iter().for_each(|input| self.staging.dirs.stage(input, None));
@@ -153,7 +153,7 @@ impl<F: Fs> Committer<F> {
         unseen.extend(self.finish_hashed(&mut recovered)?);
         self.finish_in_lake(&mut recovered)?;
         self.finish_moved(&mut recovered)?;
-        self.is_recovering = false;
+        self.pending.is_recovering = false;
         self.flush()?;
         recovered.counts.resumed = recovered.resumed.len() as u64;
         self.remove_leftover_copies(&unseen)?;
@@ -478,13 +478,6 @@ impl<F: Fs> Committer<F> {
             _ => return Ok(SecondName::Gone),
         };
         Ok(if self.put_back(work.id)? { SecondName::Stays(reason) } else { SecondName::NotPutBack })
-    }
-
-    /// Every copy that a HASHED record names was placed or is useless: a file that must be hashed again is copied again.
-    /// `unseen` are the copies that are still needed.
-    fn remove_leftover_copies(&mut self, unseen: &[Copy]) -> Result<(), Error> {
-        let needed: Vec<_> = unseen.iter().filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
-        Ok(self.warehouse.discard_others(&needed)?)
     }
 }
 

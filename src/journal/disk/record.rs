@@ -369,6 +369,7 @@ impl Record {
     pub fn ingest_id(&self) -> Option<IngestId> {
         match self {
             Record::Settings(_)
+            | Record::Lake(_)
             | Record::Discovered(_)
             | Record::Expired(_)
             | Record::Forgotten(_)
@@ -379,7 +380,6 @@ impl Record {
             | Record::Group(_)
             | Record::GroupDone(_)
             | Record::Identity(_)
-            | Record::Lake(_)
             | Record::Rules(_)
             | Record::Layout(_) => None,
             Record::Hashed(hashed) => Some(hashed.ingest_id),

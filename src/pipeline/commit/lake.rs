@@ -23,7 +23,6 @@ use crate::journal::hex;
 use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record};
-use crate::lake::format::LakeId;
 use crate::lake::host::{Fate, Ingested, State};
 use crate::metrics::FailureReason;
 use crate::pipeline::lake::batch::{Batch, Member, partition_of_dir};
@@ -42,10 +41,9 @@ pub(in crate::pipeline) enum Verdict {
 }
 
 impl<F: Fs> Committer<F> {
-    /// The files go to this lake, which has this id, from now on.
-    pub fn use_lake(&mut self, lake: Lake, id: LakeId) {
+    /// The files go to this lake from now on.
+    pub fn use_lake(&mut self, lake: Lake) {
         self.lake = Some(Box::new(lake));
-        self.lake_id = Some(id.0);
     }
 
     /// True if files go to a lake.

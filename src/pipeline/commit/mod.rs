@@ -78,10 +78,6 @@ pub struct Committer<F: Fs> {
     quarantine: Option<Quarantine>,
     /// Where files go instead of a directory.
     pub(super) lake: Option<Box<Lake>>,
-    /// Its id.
-    lake_id: Option<[u8; 16]>,
-    /// Recovery is running: the file at a name that was chosen for an ingest may have been moved there by an earlier run.
-    pub(super) is_recovering: bool,
     pub(super) pending: Pending<F>,
     /// The identities of originals that were read and had the right content.
     verified: HashMap<Key, FileIdentity>,
@@ -89,6 +85,8 @@ pub struct Committer<F: Fs> {
 
 /// Work that waits for a later frame, a later batch, or the next start.
 pub(super) struct Pending<F: Fs> {
+    /// Recovery is running: the file at a name that was chosen for an ingest may have been moved there by an earlier run.
+    pub(super) is_recovering: bool,
     /// Files whose DISCOVERED is already durable, by ticket.
     pub(super) tickets: HashMap<u64, IngestId>,
     /// Files whose DISCOVERED goes into the next frame, ahead of their hash.
@@ -187,9 +185,8 @@ impl<F: Fs> Committer<F> {
             places: None,
             quarantine,
             lake: None,
-            lake_id: None,
-            is_recovering: false,
             pending: Pending {
+                is_recovering: false,
                 tickets: HashMap::new(),
                 noted: Vec::new(),
                 deferred: Vec::new(),
@@ -249,9 +246,8 @@ impl<F: Fs> Committer<F> {
         if self.index.layout() != self.shared.layout.rule() {
             records.push(Record::Layout(self.shared.layout.rule().clone()));
         }
-        if self.index.lake() != self.lake_id {
-            records.extend(self.lake_id.map(Record::Lake));
-        }
+        let lake = self.lake.as_ref().map(|lake| lake.id);
+        records.extend(lake.filter(|id| self.index.lake() != Some(*id)).map(Record::Lake));
         if self.index.identity().unwrap_or_default() != self.shared.identity {
             records.push(Record::Identity(self.shared.identity));
         }

@@ -85,7 +85,7 @@ impl<F: Fs> Committer<F> {
     /// again, and may succeed. If a start fails as well, it logs an error and leaves the file HASHED for the following
     /// one, so that the other files need not wait.
     fn leave_undecided(&mut self, id: IngestId, error: fs::Error) -> Result<(), Error> {
-        if !self.is_recovering {
+        if !self.pending.is_recovering {
             return Err(error.into());
         }
         let ingest = self.ingest(id)?;
@@ -201,7 +201,7 @@ impl<F: Fs> Committer<F> {
     /// is logged.
     pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
         match self.patiently(|staging| staging.put_back(work.id, path, source)) {
-            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
+            Err(Error::Io(error)) if error.spares_others() && self.pending.is_recovering => {
                 let error = format!("cannot be put back: {error}");
                 self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
                 Ok(())

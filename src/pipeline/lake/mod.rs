@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use self::away::{Away, OnAway};
 use super::Error;
+use crate::lake::format::LakeId;
 use crate::lake::host::{Host, State};
 use crate::lake::publish::AtHand;
 use crate::lake::{self, keys};
@@ -22,6 +23,8 @@ use crate::types::Sha256;
 /// One host of a lake, with the places of the lake.
 pub struct Lake {
     pub(super) host: Host,
+    /// The lake's id.
+    pub(super) id: [u8; 16],
     /// Where data objects are.
     pub(super) warehouse: Location,
     away: Away,
@@ -40,8 +43,8 @@ impl AtHand for Nothing {
 
 impl Lake {
     /// A host whose log was not read yet.
-    pub fn new(host: Host, warehouse: Location, away: Away) -> Lake {
-        Lake { host, warehouse, away, turned: Duration::ZERO }
+    pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away) -> Lake {
+        Lake { host, id: id.0, warehouse, away, turned: Duration::ZERO }
     }
 
     /// Reads checkpoints and logs to their ends, and makes sure that these are the ends.

@@ -101,6 +101,13 @@ impl<F: Fs> Committer<F> {
         })
     }
 
+    /// Every copy that a HASHED record names was placed or is useless: a file that must be hashed again is copied again.
+    /// `unseen` are the copies that are still needed.
+    pub(super) fn remove_leftover_copies(&mut self, unseen: &[Copy]) -> Result<(), Error> {
+        let needed: Vec<_> = unseen.iter().filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
+        Ok(self.warehouse.discard_others(&needed)?)
+    }
+
     pub(super) fn report_unseen(&self, ingest: &Ingest, error: &fs::Error) {
         let path = ingest.target.as_ref().map_or(&ingest.source_path, |target| &target.warehouse_path);
         let error = format!("the file may be here; the next start checks again: {error}");

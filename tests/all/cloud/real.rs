@@ -1,7 +1,7 @@
 //! Real servers: scripts/check_object_stores starts them, and sets the environment that a user would set.
 
-use std::sync::{Arc, Barrier};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use csv_ingestor::lake::clock::Clock;

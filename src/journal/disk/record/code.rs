@@ -313,11 +313,7 @@ impl Fields<'_> {
                 require_checksum: self.flag_at_the_end()?,
             }),
             KIND_FORGOTTEN => Record::Forgotten(Key(self.array()?)),
-            KIND_CLAIMED => Record::Claimed(Claimed {
-                ingest_id: self.id()?,
-                shard: u16::from_le_bytes(self.array()?),
-                entry: self.u64()?,
-            }),
+            KIND_CLAIMED => Record::Claimed(self.claimed()?),
             kind => self.note(kind)?,
         })
     }
@@ -344,6 +340,10 @@ impl Fields<'_> {
             KIND_IDENTITY => Record::Identity(Identity { same_by: self.same_by()?, empty: self.empty_files()? }),
             _ => return None,
         })
+    }
+
+    fn claimed(&mut self) -> Option<Claimed> {
+        Some(Claimed { ingest_id: self.id()?, shard: u16::from_le_bytes(self.array()?), entry: self.u64()? })
     }
 
     fn id(&mut self) -> Option<IngestId> {
