@@ -67,3 +67,59 @@ pub fn check_manifests(manifests: &dyn Store, own: &Description, may_mark: bool)
     let (found, expected) = (found.lake.id, own.lake.id);
     if found == expected { Ok(()) } else { Err(Error::ManifestsOfAnother { found, expected }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::*;
+    use crate::lake::format::{Lake, LakeId};
+    use crate::store::sim::{Faults, SimStore};
+
+    fn described(id: u8) -> Description {
+        let lake = Lake { id: LakeId([id; 16]), shards: 1, checkpoint_entries: 1 };
+        Description { lake, manifests: None }
+    }
+
+    #[test]
+    fn a_lake_is_made_once_whoever_tries() {
+        let store = SimStore::new(1, Faults::NONE);
+        assert_eq!(read(&store), Ok(None));
+        assert_eq!(make(&store, &described(1)), Ok(Made { description: described(1), is_new: true }));
+        assert_eq!(make(&store, &described(2)), Ok(Made { description: described(1), is_new: false }));
+    }
+
+    /// Another host makes the lake before the first, the second or the third request of this one.
+    #[test]
+    fn of_two_hosts_that_make_a_lake_at_once_one_wins() {
+        for at in 0..3 {
+            let (store, requests) = (SimStore::new(1, Faults::NONE), AtomicU8::new(0));
+            let other = store.clone();
+            let gated = store.gated(Arc::new(move || {
+                if requests.fetch_add(1, Ordering::Relaxed) == at {
+                    assert_eq!(make(&other, &described(2)).map(|made| made.is_new), Ok(at < 2));
+                }
+            }));
+            let made = make(&gated, &described(1));
+            let winner = if at < 2 { 2 } else { 1 };
+            assert_eq!(made, Ok(Made { description: described(winner), is_new: at == 2 }), "before request {at}");
+            assert_eq!(read(&store), Ok(Some(described(winner))));
+        }
+    }
+
+    /// An answer that is lost is no reason to fail, nor to take one's own lake for another host's.
+    #[test]
+    fn a_lost_answer_does_not_matter() {
+        let mut made_by_this = 0;
+        for seed in 0..200 {
+            let store = SimStore::new(seed, Faults { unanswered: 300, ..Faults::NONE });
+            let result = make(&store, &described(1));
+            store.set_faults(Faults::NONE);
+            let Ok(made) = result else { continue };
+            assert_eq!(made, Made { description: described(1), is_new: true }, "seed {seed}");
+            made_by_this += 1;
+        }
+        assert!(made_by_this > 40, "{made_by_this}");
+    }
+}

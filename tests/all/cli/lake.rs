@@ -3,14 +3,19 @@
 mod audit;
 
 use std::process::Output;
+use std::sync::Arc;
 
+use csv_ingestor::lake::care::finish::finish;
 use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::keys;
+use csv_ingestor::lake::publish::Stores;
+use csv_ingestor::store::sim::SimStore;
 use serde_json::{Value, json};
 
 use crate::harness::{bare, err, json_lines, out};
 use crate::lake::desk::{Desk, LAKE};
-use crate::lake::model::{WAREHOUSE, sha256};
+
+use crate::lake::model::{MANIFESTS, WAREHOUSE, sha256};
 use crate::lake::on_disk::OnDisk;
 
 fn lake(words: &[&str]) -> Output {
@@ -38,19 +43,15 @@ fn status(disk: &OnDisk) -> (Option<i32>, Value) {
     (output.status.code(), json_lines(&out(&output)).remove(0))
 }
 
+fn stores(store: &SimStore) -> Stores {
+    Stores { warehouse: Arc::new(store.below(WAREHOUSE)), manifests: Arc::new(store.below(MANIFESTS)) }
+}
+
 /// A lake whose first entry is finished, and whose second and third wait for somebody.
 fn half_done() -> (Desk, [Entry; 3]) {
     let desk = Desk::new();
     let first = desk.claim(1, &["a", "b"]);
-    let disk = OnDisk::of(&desk.store, &LAKE);
-    done(&["roll-forward", &disk.url("warehouse")]);
-    for (place, prefix) in [("warehouse", WAREHOUSE), ("manifests", "M/")] {
-        for name in disk.files(place).into_iter().filter(|name| !name.ends_with("/lake.json")) {
-            let bytes = disk.get(&format!("{place}/{name}")).unwrap();
-            desk.store.below(prefix).put_foreign(&name, &bytes);
-        }
-    }
-    desk.store.below(WAREHOUSE).remove_foreign(&first.packs()[0]);
+    assert_eq!(finish(&stores(&desk.store), &LAKE).finished, 1);
     let second = desk.claim(2, &["c", "d", "e"]);
     let third = desk.claim(3, &["f"]);
     (desk, [first, second, third])

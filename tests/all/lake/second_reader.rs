@@ -82,7 +82,7 @@ fn told(disk: &OnDisk) -> Vec<Value> {
 
 /// Both readers say the same, and the second one finds nothing that contradicts the document. Returns what they say.
 #[track_caller]
-fn assert_same(disk: &OnDisk, what: &str) -> Vec<Value> {
+pub fn assert_same(disk: &OnDisk, what: &str) -> Vec<Value> {
     let second = second_reader(disk);
     assert!(second.status.success(), "{what}: {}", err(&second));
     let (second, own) = (json_lines(&out(&second)), told(disk));
@@ -111,7 +111,7 @@ fn random_histories_are_read_alike() {
 }
 
 /// Appends an entry by hand.
-fn append(desk: &Desk, floor: Option<u64>, body: Body) -> Entry {
+pub fn append(desk: &Desk, floor: Option<u64>, body: Body) -> Entry {
     let (store, mut shard) = (desk.store.below(WAREHOUSE), Shard::new(&LAKE, 0));
     shard.read(&store, Duration::ZERO, &|_| false).unwrap();
     let (number, predecessor) = (shard.log.next(), shard.log.chain());
@@ -127,7 +127,7 @@ fn put(desk: &Desk, number: u64, bytes: &[u8]) {
 }
 
 /// A claim of a content that waits in an upload.
-fn in_upload(text: &str) -> Claim {
+pub fn in_upload(text: &str) -> Claim {
     let content = sha256(text.as_bytes());
     let parts = [3, text.len() as u64 - 3].into_iter().zip(1..);
     let parts = parts.map(|(size, number)| Part { number, size, etag: format!("\"etag {number}\"") });

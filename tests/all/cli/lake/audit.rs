@@ -1,23 +1,27 @@
 //! `csv-ingestor lake audit`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csv_ingestor::audit::lake::{LakeSummary, Plan, run};
 use csv_ingestor::audit::{Finding, Kind, Progress, Reporter, Sample, Watch};
 use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::keys;
-use csv_ingestor::lake::publish::manifests;
+use csv_ingestor::lake::publish::{Stores, manifests};
+use csv_ingestor::store::Store as _;
 use csv_ingestor::store::location::Location;
 use csv_ingestor::types::UnixMillis;
 use serde_json::{Value, json};
 
-use super::{bytes_of, done, fails, half_done, lake};
+use super::{bytes_of, done, fails, half_done, lake, stores};
 use crate::harness::{err, json_lines, out};
-use crate::lake::desk::LAKE;
+use crate::lake::files::Files;
+use crate::lake::model::WAREHOUSE;
 use crate::lake::on_disk::OnDisk;
+use crate::lake::desk::{LAKE, day};
 
 /// A lake with three finished entries, of which the log says that of the first.
 fn whole() -> (OnDisk, [Entry; 3]) {
@@ -161,38 +165,79 @@ fn what_a_host_would_stop_at_is_found() {
     assert!(fails(2, &["audit", &disk.url("warehouse"), "--sample", "0"]).contains("--sample"));
 }
 
-/// What an audit of the simulated store finds at this time.
-fn audited_at(disk: &OnDisk, now: UnixMillis) -> (LakeSummary, Vec<(Kind, PathBuf)>) {
-    static FOUND: Mutex<Vec<(Kind, PathBuf)>> = Mutex::new(Vec::new());
-    let reporter = Reporter::new(Box::new(|finding: &Finding| {
-        FOUND.lock().unwrap().push((finding.kind, finding.path.clone()));
+/// What an audit of these stores finds at this time.
+fn audited_on(stores: &Stores, now: UnixMillis, sample: Sample) -> (LakeSummary, Vec<(Kind, PathBuf)>) {
+    let found: Arc<Mutex<Vec<(Kind, PathBuf)>>> = Arc::default();
+    let seen = found.clone();
+    let reporter = Reporter::new(Box::new(move |finding: &Finding| {
+        seen.lock().unwrap().push((finding.kind, finding.path.clone()));
         Ok(())
     }));
     let (stop, progress) = (AtomicBool::new(false), Progress::default());
     let watch = Watch { stop: &stop, progress: &progress, reporter: &reporter };
-    let place = Location::parse(&disk.url("warehouse")).unwrap();
-    let plan = Plan {
-        lake: &LAKE,
-        stores: &disk.stores(),
-        places: [&place, &place],
-        since: None,
-        sample: Sample::Nothing,
-        seed: 0,
-        now,
-        grace: Duration::from_secs(60),
-    };
+    let place = Location::parse("s3://bucket/lake").unwrap();
+    let (lake, places, grace) = (&LAKE, [&place, &place], Duration::from_secs(60));
+    let plan = Plan { lake, stores, places, since: None, sample, seed: 0, now, grace };
     let summary = run(&plan, &watch).unwrap();
-    (summary, std::mem::take(&mut *FOUND.lock().unwrap()))
+    let found = found.lock().unwrap().clone();
+    (summary, found)
 }
 
 #[test]
 fn what_is_on_its_way_is_no_finding_until_the_grace_is_over() {
     let (desk, [_, second, _]) = half_done();
-    let disk = OnDisk::of(&desk.store, &LAKE);
     let at = second.claims()[0].ingested_at;
-    let (summary, found) = audited_at(&disk, UnixMillis(at.0 + 60_000));
+    let (summary, found) = audited_on(&stores(&desk.store), UnixMillis(at.0 + 60_000), Sample::Nothing);
     assert_eq!((summary.all.on_their_way, summary.all.files, found.len()), (4, 2, 0));
-    let (summary, found) = audited_at(&disk, UnixMillis(at.0 + 60_001));
+    let (summary, found) = audited_on(&stores(&desk.store), UnixMillis(at.0 + 60_001), Sample::Nothing);
     assert_eq!(summary.all.on_their_way, 0);
     assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [Kind::Unfinished; 2]);
+}
+
+/// A store's metadata may be right, and the bytes wrong: only a sample that is read shows it.
+#[test]
+fn a_sample_shows_what_the_metadata_hides() {
+    let (desk, [first, ..]) = half_done();
+    let (claim, store) = (&first.claims()[0], desk.store.below(WAREHOUSE));
+    store.remove_foreign(&claim.key);
+    store.create(&claim.key, b"x", &claim.sha256).unwrap();
+    let audited = |sample| audited_on(&stores(&desk.store), claim.ingested_at, sample).1;
+    assert_eq!(audited(Sample::Nothing), []);
+    for sample in [Sample::All, Sample::Percent(100.0), Sample::Count(2)] {
+        let found = audited(sample);
+        assert!(matches!(&found[..], [(Kind::Altered, path)] if path.ends_with(&claim.key)), "{sample:?}: {found:?}");
+    }
+}
+
+/// A host claims a content before any request of an audit, and finishes it before any later one: that is no finding,
+/// whichever of them the audit sees.
+#[test]
+fn hosts_that_work_meanwhile_cause_no_findings() {
+    let requests = {
+        let (desk, _) = half_done();
+        let before = desk.store.requests();
+        audited_on(&stores(&desk.store), day(0), Sample::All);
+        desk.store.requests() - before
+    };
+    assert!((20..100).contains(&requests), "{requests} requests");
+    let mut lines = BTreeSet::new();
+    for (claimed, finished) in (0..requests).flat_map(|at| (at..requests).step_by(3).map(move |then| (at, then))) {
+        let (desk, _) = half_done();
+        let (host, files) = (Mutex::new(desk.host(9)), Files::of(&["from another host"]));
+        let count = AtomicU64::new(0);
+        let gate = move || {
+            let now = count.fetch_add(1, Ordering::Relaxed);
+            if now == claimed {
+                host.lock().unwrap().ingest(&files.contents(day(0)), &files).unwrap();
+            }
+            if now == finished {
+                host.lock().unwrap().help(&files).unwrap();
+            }
+        };
+        let gated = desk.store.gated(Arc::new(gate));
+        let (summary, found) = audited_on(&stores(&gated), day(0), Sample::All);
+        assert_eq!(found, [], "claimed at {claimed}, finished at {finished}");
+        lines.insert(summary.all.lines);
+    }
+    assert_eq!(lines, [6, 7].into(), "some audits have seen it, and some have not");
 }
