@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 21] = [
     "audit",
     "benchmarks",
     "completeness",
@@ -21,6 +21,7 @@ const PAGES: [&str; 20] = [
     "layout",
     "manifest-format",
     "monitoring",
+    "object-stores",
     "options",
     "proof",
     "reading",

@@ -55,11 +55,18 @@ fn probed(open: &dyn Fn() -> CloudStore) -> Vec<Defect> {
 fn a_real_store_does_what_the_trait_says() {
     let open = open();
     let store = open();
+    let began = Instant::now();
+    let done = |what: &str| println!("{what}: at {:.1} s", began.elapsed().as_secs_f64());
     objects(&store);
+    done("objects");
     listings(&store);
+    done("listings");
     races(&store);
+    done("races");
     uploads(&store);
+    done("uploads");
     assert_eq!(probed(&*open), []);
+    done("probe");
     assert!(store.skew().unwrap().abs() < 60, "{:?} s", store.skew());
 }
 
