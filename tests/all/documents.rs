@@ -22,6 +22,7 @@ const PAGES: [&str; 21] = [
     "layout",
     "manifest-format",
     "monitoring",
+    "object-stores",
     "options",
     "proof",
     "reading",
