@@ -22,7 +22,7 @@
 //! - *Roll forward* ([`roll_forward`]): every host finishes any entry, its own at once, others' after a while.
 //! - *Slots are kept*: nothing here deletes an entry.
 //!
-//! The modules, from the bottom up: [`mod@format`], [`keys`], [`entry`], [`pack`], [`claims`], [`log`],
+//! The modules, from the bottom up: [`mod@format`], [`keys`], [`entry`], [`pack`], [`parts`], [`flight`], [`rows`], [`claims`], [`log`],
 //! [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`], [`pace`], [`probe`].
 //! `docs/lake-format.md` describes the bytes.
 
@@ -45,6 +45,7 @@ pub mod probe;
 pub mod progress;
 pub mod publish;
 pub mod roll_forward;
+pub mod rows;
 pub mod shard;
 pub mod start;
 

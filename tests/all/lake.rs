@@ -12,4 +12,6 @@ mod large;
 mod life;
 mod model;
 mod one;
+mod operate;
+mod size;
 mod turns;

@@ -217,7 +217,7 @@ fn check_starts(world: &World, model: &mut Model) {
                 violations.push(format!("shard {number}: {error}"));
                 break;
             }
-            sums.insert(whole.log.next(), checkpoint::encode(&whole.log, &whole.contents));
+            sums.insert(whole.log.next(), checkpoint::encode(&whole.log, &whole.contents, 0));
         }
         let known = |shard: &Shard| {
             let unfinished: Vec<u64> = shard.unfinished.iter().map(|entry| entry.header.number).collect();
