@@ -274,6 +274,16 @@ pub const LAKE_ETAG_BYTES_MAX: usize = 256;
 pub const LAKE_PARTS_MAX: usize = 10_000;
 /// Contents of one shard, at most.
 pub const LAKE_CONTENTS_MAX: usize = 1 << 31;
+/// Contents of a shard that were claimed last and are kept in a larger form, at most.
+pub const LAKE_CONTENTS_LATER_MAX: usize = 1 << 17;
+/// Contents in a piece of a checkpoint, on average at most: some 2 MB.
+pub const LAKE_CHECKPOINT_ROWS: usize = 1 << 17;
+/// Pieces of a checkpoint that are read at once.
+pub const LAKE_CHECKPOINT_PIECES_AT_ONCE: usize = 2;
+/// Checkpoints of a shard that stay when older ones are removed.
+pub const LAKE_CHECKPOINTS_KEPT: usize = 4;
+/// Pages of a listing of what can be removed, at most; the rest comes the next time.
+pub const LAKE_CLEAN_PAGES_MAX: usize = 100;
 /// Checkpoints that a host looks at when it starts, at most: the newest that it can read counts.
 pub const LAKE_CHECKPOINTS_TRIED_MAX: usize = 4;
 /// Pages of a listing of checkpoints, at most.
@@ -282,8 +292,9 @@ pub const LAKE_CHECKPOINT_PAGES_MAX: usize = 1000;
 pub const LAKE_CHECKPOINT_ENTRIES: u32 = 1024;
 /// Shards of a lake, at most.
 pub const LAKE_SHARDS_MAX: u16 = 256;
-/// Entries of one shard, at most: then a line's id, with shard and place, fits in 53 bits, as JSON readers need.
-pub const LAKE_ENTRIES_MAX: u64 = 1 << 34;
+/// Entries of one shard, at most: a number fits in four bytes, and a line's id, with shard and place, in 53 bits, as JSON
+/// readers need. At one entry a second they last 136 years.
+pub const LAKE_ENTRIES_MAX: u64 = 1 << 32;
 /// Tries of one request that found no answer, until the caller gives up for now.
 pub const LAKE_TRIES_MAX: u32 = 4;
 /// The pause after the first of them; it doubles each time.

@@ -91,6 +91,14 @@ pub enum Error {
         /// The content.
         content: Sha256,
     },
+    /// An entry cannot be skipped.
+    #[error("{key}: it is not skipped: {why}")]
+    NotSkipped {
+        /// The entry's key.
+        key: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// The lake is not the one that this host's journal belongs to.
     #[error("this is lake {found}, not {expected}")]
     OtherLake {

@@ -14,6 +14,7 @@ mod fate;
 mod forget;
 mod help;
 mod ingest;
+mod operate;
 mod packs;
 mod upload;
 mod uploads;
@@ -35,7 +36,7 @@ use super::parts::Cut;
 use super::progress::{Journal, Progress, Step};
 use super::publish::{AtHand, Stores};
 use super::shard::Shard;
-use super::start::start;
+use super::start::start_with;
 use crate::types::{Sha256, UnixMillis};
 
 /// A content that waits in staging.
@@ -136,9 +137,10 @@ impl Host {
 
     /// Begins with the newest checkpoints, before anything is read. A host may do without.
     pub fn start(&mut self) -> Result<(), Error> {
-        let (now, store) = (self.clock.steady(), self.stores.warehouse.as_ref());
+        let (now, flight, store) = (self.clock.steady(), self.stores.flight.as_ref(), self.stores.warehouse.as_ref());
         let is_ours = |entry: &Entry| is_ours(entry, &self.id, &self.packs, &self.uploads);
-        let started = self.shards.iter().map(|shard| start(store, &self.lake, shard.log.shard(), now, &is_ours));
+        let numbers = self.shards.iter().map(|shard| shard.log.shard());
+        let started = numbers.map(|number| start_with(flight, store, &self.lake, number, now, &is_ours));
         self.shards = started.collect::<Result<_, _>>()?;
         Ok(())
     }
@@ -233,6 +235,11 @@ impl Host {
             pace.spread(self.clock.random()[0]);
             pace.appended(now, now.saturating_sub(begin));
             self.shards[shard].take(store, &bytes, now, &|_| true)?;
+            // While nothing else was read. If it fails, it is tried again with the next help.
+            match self.shards[shard].write_checkpoint(store) {
+                Err(error) if error.is_damage() => return Err(error),
+                _ => {}
+            }
         }
         Ok(appended)
     }

@@ -34,8 +34,8 @@ pub struct Shard {
     /// When it is to be continued and read.
     pub pace: Pace,
     checkpoint_entries: u64,
-    /// A checkpoint that this host has to write: its place and its bytes.
-    checkpoint: Option<(u64, Vec<u8>)>,
+    /// The place of a checkpoint that this host has to write.
+    checkpoint: Option<u64>,
     damage: Option<Error>,
 }
 
@@ -125,19 +125,24 @@ impl Shard {
         self.log.advance(bytes);
         // One host is enough; if it dies before it has written it, there will be another checkpoint.
         if is_writer && self.log.next().is_multiple_of(self.checkpoint_entries) {
-            self.checkpoint = Some((self.log.next(), checkpoint::encode(&self.log, &self.contents)));
+            self.checkpoint = Some(self.log.next());
         }
         Ok(())
     }
 
-    /// Writes the checkpoint that is due, if one is. Another host's must be the same.
+    /// Writes the checkpoint that is due, if one is and nothing was read since. Another host's must be the same.
     pub fn write_checkpoint(&mut self, store: &dyn Store) -> Result<(), Error> {
-        let Some((place, bytes)) = &self.checkpoint else { return Ok(()) };
-        let key = keys::checkpoint(self.log.shard(), *place);
-        if store.create(&key, bytes, &sha256(bytes)).is_err() && store.get(&key)? != *bytes {
-            let error = Error::Checkpoint { key };
-            self.damage = Some(error.clone());
-            return Err(error);
+        let due = self.checkpoint.filter(|place| *place == self.log.next());
+        let Some(place) = due else { return Ok(self.checkpoint = None) };
+        // The first piece is the last one that is written: without it there is no checkpoint.
+        for piece in (0..checkpoint::pieces(self.contents.len())).rev() {
+            let key = keys::checkpoint_piece(self.log.shard(), place, piece);
+            let bytes = checkpoint::encode(&self.log, &self.contents, piece);
+            if store.create(&key, &bytes, &sha256(&bytes)).is_err() && store.get(&key)? != bytes {
+                let error = Error::Checkpoint { key };
+                self.damage = Some(error.clone());
+                return Err(error);
+            }
         }
         self.checkpoint = None;
         Ok(())
@@ -154,8 +159,19 @@ impl Shard {
         if let Body::Upgrade(version) = entry.body {
             return Err(Error::Newer { key, version });
         }
-        self.contents.check(&entry).map_err(|why| Error::Malformed { key, why })?;
+        let is_fresh = |pack: &String| self.is_fresh(pack, entry.header.number);
+        let checked = match entry.packs().iter().all(is_fresh) {
+            true => self.contents.check(&entry),
+            false => Err("the entry names a pack that is too old"),
+        };
+        checked.map_err(|why| Error::Malformed { key, why })?;
         Ok(entry)
+    }
+
+    /// True if an entry of this number may name the pack: so few numbers after that with which it was made that, once the
+    /// log is longer, no entry will ever name it.
+    pub fn is_fresh(&self, pack: &str, number: u64) -> bool {
+        keys::pack_place(pack).is_some_and(|(_, since)| number <= since.saturating_add(self.checkpoint_entries))
     }
 
     /// True if an operator has decided that exactly this entry does not count.

@@ -14,5 +14,7 @@ mod life;
 pub mod model;
 pub mod on_disk;
 pub mod one;
+mod operate;
 mod second_reader;
+mod size;
 pub mod turns;

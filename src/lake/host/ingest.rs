@@ -136,6 +136,11 @@ impl Host {
             let known = &self.shards[shard].contents;
             // One that has another generation by now was claimed and forgotten: it needs another pack.
             batch.members.retain(|member| known.next_generation(&member.content.sha256) == Some(member.generation));
+            // So is a pack that is too old by now: its contents stay new.
+            let next = self.shards[shard].log.next();
+            if batch.pack.as_ref().is_some_and(|pack| !self.shards[shard].is_fresh(&pack.key, next)) {
+                batch.members.retain(|member| !member.is_packed());
+            }
         }
         Ok((Ingested::Nothing, error))
     }
@@ -190,7 +195,10 @@ impl Host {
             }
             members.push(member);
         }
-        let pack = members.iter().any(Member::is_packed).then(|| Pack::of(&self.clock.random(), &all));
+        let pack = members.iter().any(Member::is_packed).then(|| {
+            let log = &self.shards[shard].log;
+            Pack::of(log.shard(), log.next(), &self.clock.random(), &all)
+        });
         Batch { members, pack }
     }
 

@@ -1,17 +1,21 @@
 //! Single situations, step by step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::format::LakeId;
 use csv_ingestor::lake::host::{Host, Ingested, State};
 use csv_ingestor::lake::publish::manifests;
 use csv_ingestor::lake::{Error, keys, start};
-use csv_ingestor::store::Store as _;
 use csv_ingestor::store::sim::Faults;
+use csv_ingestor::store::{Kind, Store as _, Verb};
 
 use super::desk::{Desk, day};
+use super::door::{Answer, Door};
 use super::files::Files;
+use super::life::Notes;
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
 
 /// A host that claims each text with an entry of its own.
@@ -32,7 +36,7 @@ fn a_host_that_starts_from_any_checkpoint_knows_the_same() {
     assert_eq!(writer.forget(&[sha256(b"b")]).unwrap(), 1);
     writer.help(&Files::default()).unwrap();
     let store = desk.store.below(WAREHOUSE);
-    assert_eq!(start::places(&store, 0).unwrap(), [4, 6], "the first one was overtaken before it was written");
+    assert_eq!(start::places(&store, 0).unwrap(), [2, 4, 6]);
     let mut begun = desk.host(2);
     begun.start().unwrap();
     let known = |host: &Host| (host.shards()[0].log.clone(), host.shards()[0].contents.clone());
@@ -64,10 +68,9 @@ fn unfinished_entries_below_a_checkpoint_are_finished() {
 #[test]
 fn a_checkpoint_that_differs_stops_its_writer() {
     let desk = Desk::new();
-    let mut writer = writer(&desk, &["a", "b"]);
+    let (mut writer, files) = (writer(&desk, &["a"]), Files::of(&["b"]));
     desk.store.below(WAREHOUSE).put_foreign(&keys::checkpoint(0, 2), b"another");
-    let helped = writer.help(&Files::default()).unwrap();
-    assert!(matches!(helped.errors[0], Error::Checkpoint { .. }));
+    assert!(matches!(writer.ingest(&files.contents(day(0)), &files), Err(Error::Checkpoint { .. })));
     assert!(matches!(writer.read(), Err(Error::Checkpoint { .. })));
     // What cannot be read is no reason not to start: the log has everything.
     let mut host = desk.host(2);
@@ -299,4 +302,37 @@ fn bytes_that_are_not_the_content_are_neither_claimed_nor_published() {
     desk.wait(60);
     assert_eq!(host.help(&wrong).unwrap().finished, 1, "from the pack");
     assert_eq!(desk.store.below(WAREHOUSE).peek(&entry.claims()[0].key), Some(b"a".to_vec()));
+}
+
+/// What others have appended since makes another checkpoint due.
+#[test]
+fn a_checkpoint_that_could_not_be_written_is_tried_again_or_overtaken() {
+    for is_overtaken in [false, true] {
+        let desk = Desk::new();
+        let is_away = Arc::new(AtomicBool::new(true));
+        let away = is_away.clone();
+        let rule = move |verb, key: &str| match verb {
+            Verb::Create if key.contains("/checkpoint/") && away.load(Ordering::Relaxed) => {
+                Answer::Never(Kind::SlowDown)
+            }
+            _ => Answer::Right,
+        };
+        let door = Arc::new(Door::new(desk.store.below(WAREHOUSE), rule));
+        let mut host = desk.host_on(1, door, &Notes::default());
+        for text in ["a", "b"] {
+            let files = Files::of(&[text]);
+            host.ingest(&files.contents(day(0)), &files).unwrap();
+        }
+        assert!(
+            host.help(&Files::of(&["a", "b"])).unwrap().errors.iter().all(|error| matches!(error, Error::Store(_)))
+        );
+        if is_overtaken {
+            desk.claim(2, &["c"]);
+            host.read().unwrap();
+        }
+        is_away.store(false, Ordering::Relaxed);
+        host.help(&Files::default()).unwrap();
+        let places = start::places(&desk.store.below(WAREHOUSE), 0).unwrap();
+        assert_eq!(places, if is_overtaken { vec![] } else { vec![2] });
+    }
 }
