@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::lake::probe::Defect;
 use crate::store::location::Location;
+use crate::store::open::Unopened;
 use crate::{config, fs, journal, lake, pipeline, store};
 
 /// A staging directory with which another journal works.
@@ -107,6 +109,31 @@ pub enum Error {
         /// What happens to contents that are in the warehouse.
         what_follows: &'static str,
     },
+    /// A journal has worked with another warehouse, and one of both is a lake.
+    #[error(
+        "this journal has worked with --warehouse {}, and what it knows is there and not in {}: give another --state-path. \
+         Nothing was modified", known.display(), now.display()
+    )]
+    OtherWarehouse {
+        /// What it was.
+        known: PathBuf,
+        /// What was given.
+        now: PathBuf,
+    },
+    /// There is no lake at the URL.
+    #[error("{0} is no lake yet: make it with `csv-ingestor lake init {0}`")]
+    NoLake(Location),
+    /// A store does not keep what exactly-once rests on.
+    #[error("{location} cannot be used: {defect}")]
+    StoreUnsuited {
+        /// The store.
+        location: Location,
+        /// What it does wrong.
+        defect: Defect,
+    },
+    /// A store cannot be opened.
+    #[error(transparent)]
+    Unopened(#[from] Unopened),
     /// A directory that contains half-done files is missing.
     #[error("{} is missing, and it contains half-done files: mount it{hint} and start again ({source})", path.display())]
     NotMounted {
@@ -194,6 +221,10 @@ impl Error {
             | Error::Layout(_)
             | Error::Usage(_)
             | Error::MarkerMissing { .. }
+            | Error::OtherWarehouse { .. }
+            | Error::NoLake(_)
+            | Error::StoreUnsuited { .. }
+            | Error::Unopened(_)
             | Error::IdentityDiffers { .. }
             | Error::NotMounted { .. }
             | Error::Unsuited { .. } => 2,
@@ -212,6 +243,8 @@ impl Error {
                 journal::Error::Foreign { .. } | journal::Error::Exists(_) => 2,
                 journal::Error::NotAsWritten(_) | journal::Error::Io(_) | journal::Error::Poisoned { .. } => 1,
             },
+            Error::Pipeline(pipeline::Error::Lake(error)) => exit_code_of_lake(error),
+            Error::Pipeline(pipeline::Error::StoreAway(_)) => 7,
             Error::Pipeline(_)
             | Error::Io(_)
             | Error::InputReplaced(_)

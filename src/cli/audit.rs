@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::file::FileArgs;
 use super::findings::{FindingCounts, watched};
+use super::lake_refused::must_be_dir;
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::audit::{self, Known, Plan, Sample, Summary};
@@ -79,6 +80,10 @@ pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
             Err(Error::Usage(format!("give --state-path, or both --warehouse and --manifests: {option} is missing")))
         }
     };
+    let is_lake = arguments.warehouse.as_deref().or(settings.map(|settings| &*settings.warehouse));
+    is_lake.map_or(Ok(()), |path| {
+        must_be_dir(path, "csv-ingestor lake audit URL compares its entries, objects and lines")
+    })?;
     let plan = Plan {
         warehouse: given("--warehouse", arguments.warehouse, settings.map(|settings| &settings.warehouse))?,
         manifests: given("--manifests", arguments.manifests, settings.map(|settings| &settings.manifests))?,

@@ -12,6 +12,7 @@ mod findings;
 mod forget;
 mod inspect;
 mod lake;
+mod lake_refused;
 mod layout;
 mod man;
 mod outlook;
@@ -24,6 +25,7 @@ mod replay;
 mod run;
 mod sidecars;
 mod status;
+mod store_options;
 mod tree;
 mod verify;
 

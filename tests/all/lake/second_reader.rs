@@ -11,11 +11,11 @@ use csv_ingestor::lake::{Error, keys, publish};
 use csv_ingestor::store::Part;
 use serde_json::{Value, json};
 
+use super::desk::{Desk, LAKE, day};
 use super::files::Files;
 use super::history::Plan;
 use super::model::{WAREHOUSE, sha256};
 use super::on_disk::OnDisk;
-use super::one::{Desk, LAKE, day};
 use super::turns::Dice;
 use crate::harness::{err, has, json_lines, out};
 

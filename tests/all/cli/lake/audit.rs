@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use super::{bytes_of, done, fails, half_done, lake, stores};
 use crate::harness::{err, json_lines, out};
+use crate::lake::desk::{LAKE, day};
 use crate::lake::files::Files;
 use crate::lake::model::WAREHOUSE;
 use crate::lake::on_disk::OnDisk;
-use crate::lake::one::{LAKE, day};
 
 /// A lake with three finished entries, of which the log says that of the first.
 fn whole() -> (OnDisk, [Entry; 3]) {
