@@ -29,8 +29,11 @@ ENTRY_MAX = 8 << 20
 PACK_MAX = 64 << 20
 CLAIMS_MAX, PACKS_MAX, FORGET_MAX, PARTS_MAX = 2048, 16, 1 << 16, 10000
 KEY_MAX, NAME_MAX, UPLOAD_MAX, ETAG_MAX = 700, 200, 1024, 256
-NUMBER_END = 1 << 34
+NUMBER_END = 1 << 32
+MARK = 13
+PIECE_MAX, PIECES_MAX = 131072, 65536
 ZEROS = bytes(32)
+PACK = r"\.csv-ingestor/pack/(0|[1-9][0-9]*)/([0-9]{20})-[0-9a-f]{32}-[0-9a-f]{64}"
 
 
 class Malformed(Exception):
@@ -167,7 +170,7 @@ def read_claims(fields):
     for what in ("sha256", "key"):
         if len({claim[what] for claim in claims}) < len(claims):
             raise Malformed(f"a {what} occurs twice")
-    if any(not re.fullmatch(r"\.csv-ingestor/pack/[0-9a-f]{32}-[0-9a-f]{64}", pack) for pack in packs):
+    if any(not re.fullmatch(PACK, pack) for pack in packs):
         raise Malformed("a pack has another key")
     used = []
     for claim in claims:
@@ -230,7 +233,7 @@ class Shard:
 
     def __init__(self, lake, number):
         self.lake, self.number = lake, number
-        self.next, self.chain, self.floor = 0, ZEROS, 0
+        self.next, self.chain, self.floor, self.forgotten = 0, ZEROS, 0, 0
         self.contents, self.entries, self.skipped, self.sums = {}, {}, [], {}
 
     def slot(self):
@@ -260,44 +263,63 @@ class Shard:
             raise ForEver
         if entry["floor"] < self.floor:
             raise Malformed("its floor is below that of an entry before")
+        for pack in entry.get("packs", []):
+            shard, number = re.fullmatch(PACK, pack).groups()
+            oldest = self.next - self.lake["checkpoint_entries"]
+            if int(shard) != self.number or not oldest <= int(number) <= self.next:
+                raise Malformed("it names a pack that was made for another entry")
         for claim in entry.get("claims", []):
             if claim["generation"] != self.generation(claim["sha256"]):
                 raise Malformed("it claims what is claimed")
         for content in entry.get("contents", []):
-            known = self.contents.get(content)
+            known = self.known(content)
             if known is None or known["forgotten"] or known["entry"] >= entry["floor"]:
                 raise Malformed("it forgets what is not finished, or unknown")
         self.floor = entry["floor"]
         self.entries[self.next] = entry
         for claim in entry.get("claims", []):
-            known = {"entry": self.next, "generation": claim["generation"], "forgotten": False, "key": claim["key"]}
-            self.contents[claim["sha256"]] = known
+            known = {"entry": self.next, "generation": claim["generation"], "by_name": False, "key": claim["key"]}
+            self.contents[claim["sha256"][:MARK]] = {"sha256": claim["sha256"].hex(), **known}
         for content in entry.get("contents", []):
-            self.contents[content]["forgotten"] = True
-        for known in self.contents.values():
-            known["forgotten"] |= known["entry"] < entry.get("below", 0)
+            self.contents[content[:MARK]]["by_name"] = True
+        self.forgotten = max(self.forgotten, entry.get("below", 0))
+
+    def known(self, content):
+        """What is known of a content, by its mark; None if it was never claimed."""
+        known = self.contents.get(content[:MARK])
+        if known is None:
+            return None
+        known = dict(known)
+        return {**known, "forgotten": known.pop("by_name") or known["entry"] < self.forgotten}
 
     def generation(self, content):
         """What a claim must have now; None if it is claimed."""
-        known = self.contents.get(content)
+        known = self.known(content)
         if known is None:
             return 0
         return known["generation"] + 1 if known["forgotten"] else None
 
     def checkpoint(self):
-        """The bytes of a checkpoint at this place."""
-        prefixes, rows, keys = bytearray(), bytearray(), bytearray()
-        for digest, known in sorted(self.contents.items()):
-            keys += known["key"].encode()
-            prefixes += digest[:8]
-            numbers = (known["entry"], known["generation"], known["forgotten"], len(keys))
-            rows += digest[8:] + struct.pack("<QIIQ", *numbers)
+        """The pieces of a checkpoint at this place."""
+        count, pieces = len(self.contents), 1
+        while count > pieces * PIECE_MAX and pieces < PIECES_MAX:
+            pieces *= 2
+        rows, further = [bytearray() for _ in range(pieces)], [bytearray() for _ in range(pieces)]
+        for mark, known in sorted(self.contents.items()):
+            piece = int.from_bytes(mark[:2], "big") * pieces >> 16
+            rows[piece] += mark + struct.pack("<I", known["entry"])
+            if known["generation"] or known["by_name"]:
+                further[piece] += mark + struct.pack("<II", known["generation"], known["by_name"])
+        return [self.piece(number, count, rows[number], further[number]) for number in range(pieces)]
+
+    def piece(self, number, count, rows, further):
         header = b"CSVLCHKP" + struct.pack("<HH", 1, self.number) + bytes.fromhex(self.lake["lake"])
         header += struct.pack("<Q", self.next) + self.chain
-        header += struct.pack("<QQQ", self.floor, len(self.contents), len(keys))
-        header += b"".join(struct.pack("<I", crc32c(part)) for part in (prefixes, rows, keys)) + bytes(20)
+        header += struct.pack("<QQQ", self.floor, self.forgotten, count)
+        header += struct.pack("<III", number, len(rows) // 17, len(further) // 21)
+        header += struct.pack("<II", crc32c(rows), crc32c(further)) + bytes(12)
         header += struct.pack("<I", crc32c(header))
-        return bytes(header + prefixes + rows + keys)
+        return bytes(header + rows + further)
 
 
 def manifests_of(shard, number, entry):
@@ -356,9 +378,9 @@ class Check:
             if key.startswith(OWN + "pack/"):
                 if sha256(self.warehouse.get(key)).hex() != key[-64:]:
                     self.wrong(f"{key} has other bytes")
-            elif found := re.fullmatch(r"\.csv-ingestor/log/([0-9]+)/checkpoint-([0-9]{20})", key):
-                sums = shards[int(found[1])].sums
-                if int(found[2]) not in sums or sums[int(found[2])] != self.warehouse.get(key):
+            elif found := re.fullmatch(r"\.csv-ingestor/checkpoint/([0-9]+)/([0-9]{20})(-([0-9]+))?", key):
+                pieces = shards[int(found[1])].sums.get(int(found[2]), [])
+                if self.warehouse.get(key) not in pieces[int(found[4] or 0) :][:1]:
                     self.wrong(f"{key} is not what the entries add up to")
             elif not key.startswith(OWN) and key not in self.known:
                 self.wrong(f"{key} belongs to no entry")
@@ -393,15 +415,15 @@ def main():
         stopped = shard.read(warehouse)
         finished = {number: check.entry(shard, number, entry) for number, entry in shard.entries.items()}
         unfinished = [number for number in finished if number >= shard.floor and not finished[number]]
-        for content in shard.contents:
-            if content[0] * lake["shards"] // 256 != shard.number:
-                check.wrong(f"{content.hex()} is in shard {shard.number}")
+        for mark in shard.contents:
+            if mark[0] * lake["shards"] // 256 != shard.number:
+                check.wrong(f"{mark.hex()} is in shard {shard.number}")
         lines.append({
             "shard": shard.number, "entries": shard.next, "chain": shard.chain.hex(), "floor": shard.floor,
             "unfinished": unfinished, "skipped": shard.skipped, "stopped": stopped,
         })
-    contents = {digest: known for shard in shards for digest, known in shard.contents.items()}
-    lines += [{"sha256": digest.hex(), **known} for digest, known in sorted(contents.items())]
+    contents = {mark: shard.known(mark) for shard in shards for mark in shard.contents}
+    lines += [known for _, known in sorted(contents.items())]
     for shard in shards:
         for number, entry in shard.entries.items():
             for key in sorted(manifests_of(shard.number, number, entry)):

@@ -105,7 +105,7 @@ fn random_histories_are_read_alike() {
         let told = assert_same(&disk, &format!("history {seed}"));
         forgotten += told.iter().filter(|line| line["forgotten"] == true || line["generation"] == 1).count();
         unfinished += told.iter().filter(|line| line["unfinished"].as_array().is_some_and(|it| !it.is_empty())).count();
-        checkpoints += disk.files("warehouse").iter().filter(|name| name.contains("/checkpoint-")).count();
+        checkpoints += disk.files("warehouse").iter().filter(|name| name.contains("/checkpoint/")).count();
     }
     assert!(forgotten > 5 && unfinished > 0 && checkpoints > 20, "{forgotten} {unfinished} {checkpoints}");
 }
@@ -213,6 +213,17 @@ fn entries_at_which_readers_stop_are_read_alike() {
     stops(&with(&|entry| entry.body = Body::Upgrade(2)), "for ever");
     stops(b"", "malformed");
     stops(&with(&|entry| entry.header.floor = 0), "malformed");
+    // A pack belongs to the entries of its shard, from the one on for which it was made.
+    let in_pack = |shard: u16, since: u64| {
+        with(&|entry| {
+            let Body::Claims(body) = &mut entry.body else { panic!("it claims") };
+            body.packs = vec![keys::pack(shard, since, &[1; 16], &body.claims[0].sha256)];
+            body.claims[0].bytes = Place::Pack { pack: 0, offset: 0 };
+        })
+    };
+    for (shard, since) in [(1, number), (0, number + 1), (0, number - 3)] {
+        stops(&in_pack(shard, since), "malformed");
+    }
     let again = |entry: &mut Entry| {
         entry.body = Body::Claims(Claims { packs: Vec::new(), claims: vec![in_upload("one large file")] })
     };
