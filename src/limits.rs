@@ -230,6 +230,28 @@ pub const UNREAD_DIRS_MAX: usize = 1024;
 pub const QUARANTINE_DIRS_MAX: usize = 1 << 16;
 /// Claims in one entry of a lake, and thus files in one pack, at most.
 pub const LAKE_CLAIMS_MAX: usize = 2048;
+/// Bytes of a content that goes into a pack, at most; a larger one is uploaded in parts.
+pub const LAKE_PACKED_FILE_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of a content of a lake, at most: the limit of S3.
+pub const LAKE_FILE_BYTES_MAX: u64 = 5 << 40;
+/// Bytes of a part of an upload; more only where a content would have more than [`LAKE_PARTS_MAX`] of them.
+pub const LAKE_PART_BYTES: u64 = 16 << 20;
+/// Parts that are put at once, at most.
+pub const LAKE_PARTS_IN_FLIGHT: usize = 4;
+/// Bytes of all parts that are put at once, at most; a single part may be larger.
+pub const LAKE_PARTS_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that are read at once to compute the checksums of parts.
+pub const LAKE_HASH_CHUNK_BYTES: usize = 1 << 20;
+/// Uploads into which parts are put in turn, at most.
+pub const LAKE_UPLOADS_MAX: usize = 16;
+/// So long parts are put before small files, and entries of others, have their turn.
+pub const LAKE_UPLOAD_SLICE: Duration = Duration::from_secs(5);
+/// Requests of a host that are under way at once, at most: creates of data objects.
+pub const LAKE_IN_FLIGHT: usize = 64;
+/// Entries that are read at once, at most: each may have [`LAKE_ENTRY_BYTES_MAX`].
+pub const LAKE_READ_AHEAD: u64 = 8;
+/// After so many entries in a row a host looks for the end of the log, to read several at once.
+pub const LAKE_BACKLOG: u64 = 4;
 /// Bytes of one pack, at most.
 pub const LAKE_PACK_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one entry, at most: its claims with their manifest lines.
@@ -252,6 +274,16 @@ pub const LAKE_ETAG_BYTES_MAX: usize = 256;
 pub const LAKE_PARTS_MAX: usize = 10_000;
 /// Contents of one shard, at most.
 pub const LAKE_CONTENTS_MAX: usize = 1 << 31;
+/// Contents of a shard that were claimed last and are kept in a larger form, at most.
+pub const LAKE_CONTENTS_LATER_MAX: usize = 1 << 17;
+/// Contents in a piece of a checkpoint, on average at most: some 2 MB.
+pub const LAKE_CHECKPOINT_ROWS: usize = 1 << 17;
+/// Pieces of a checkpoint that are read at once.
+pub const LAKE_CHECKPOINT_PIECES_AT_ONCE: usize = 2;
+/// Checkpoints of a shard that stay when older ones are removed.
+pub const LAKE_CHECKPOINTS_KEPT: usize = 4;
+/// Pages of a listing of what can be removed, at most; the rest comes the next time.
+pub const LAKE_CLEAN_PAGES_MAX: usize = 100;
 /// Checkpoints that a host looks at when it starts, at most: the newest that it can read counts.
 pub const LAKE_CHECKPOINTS_TRIED_MAX: usize = 4;
 /// Pages of a listing of checkpoints, at most.
@@ -260,8 +292,9 @@ pub const LAKE_CHECKPOINT_PAGES_MAX: usize = 1000;
 pub const LAKE_CHECKPOINT_ENTRIES: u32 = 1024;
 /// Shards of a lake, at most.
 pub const LAKE_SHARDS_MAX: u16 = 256;
-/// Entries of one shard, at most: then a line's id, with shard and place, fits in 53 bits, as JSON readers need.
-pub const LAKE_ENTRIES_MAX: u64 = 1 << 34;
+/// Entries of one shard, at most: a number fits in four bytes, and a line's id, with shard and place, in 53 bits, as JSON
+/// readers need. At one entry a second they last 136 years.
+pub const LAKE_ENTRIES_MAX: u64 = 1 << 32;
 /// Tries of one request that found no answer, until the caller gives up for now.
 pub const LAKE_TRIES_MAX: u32 = 4;
 /// The pause after the first of them; it doubles each time.
@@ -288,6 +321,28 @@ pub const LAKE_IDLE_READ_MIN: Duration = Duration::from_secs(5);
 pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
 /// How often a probe lets requests race for a key.
 pub const LAKE_PROBE_ROUNDS: usize = 8;
+/// The least time between two looks of an idle host at what is due.
+pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
+/// How long a run that ends by itself waits for a store, in all.
+pub const LAKE_AWAY_MAX: Duration = Duration::from_secs(300);
+/// How often a read of a store is tried before its caller hears of the error.
+pub const STORE_READ_TRIES_MAX: u32 = 4;
+/// Pages of a listing of a lake that are read, at most: objects of a warehouse, some 1,000 on each.
+pub const LAKE_LISTED_PAGES_MAX: usize = 10_000_000;
+/// Requests at once with which a probe races.
+pub const LAKE_PROBE_HANDLES: usize = 16;
+/// Newest entries of a shard that `lake status` reads: the hosts that wrote them are shown.
+pub const LAKE_IN_SIGHT: u64 = 32;
+/// Requests at once while a lake is looked at or audited.
+pub const LAKE_LOOKS_AT_ONCE: usize = 32;
+/// Entries of a lake that an audit reads at once.
+pub const LAKE_AUDIT_ENTRIES: usize = 16;
+/// Bytes of a data object that an audit reads with one request.
+pub const LAKE_READ_BYTES: u64 = 8 << 20;
+/// Objects that no entry names, as far as the log was read: so many are gathered before the newest entries are read.
+pub const LAKE_SUSPECTS_MAX: usize = 10_000;
+/// How long the hosts of a lake may take to finish an entry, by default: their patience with each other, and then some.
+pub const LAKE_GRACE: Duration = Duration::from_secs(300);
 /// Until a connection to an object store is there, with TLS.
 pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request to an object store and its answer, without their bodies.

@@ -3,23 +3,24 @@
 //! Invariants:
 //! - A checkpoint is a pure function of the log: two hosts write the same bytes, or one of them has read another log.
 //! - There is exactly one encoding: what is decoded encodes to the same bytes, or is refused. Decoding never panics.
-//! - As in the journal's snapshots, rows are sorted by SHA-256 and of fixed width, keys stand behind them, and a column of
-//!   8-byte prefixes with a checksum of its own stands before them.
+//! - A large one consists of several pieces, each an object of its own, so that neither its writer nor its reader has more
+//!   than a few of them in memory beside the contents.
+
+use std::collections::BTreeMap;
 
 use super::bytes::Fields;
-use super::claims::{Content, Contents};
+use super::claims::{Contents, Kept, Odd};
 use super::format::{CHECKPOINT_MAGIC, LakeId, VERSION};
-use super::keys;
 use super::log::Log;
-use crate::limits::LAKE_CONTENTS_MAX;
-use crate::types::Sha256;
+use super::rows::{BUCKETS, MARK_BYTES, Mark};
+use crate::limits::{LAKE_CHECKPOINT_ROWS, LAKE_CONTENTS_MAX};
 
-/// Bytes of the header.
+/// Bytes of a piece's header.
 const HEADER_BYTES: usize = 128;
-/// Bytes of a SHA-256 that stand in the column of prefixes.
-const PREFIX_BYTES: usize = 8;
-/// Bytes of a row: the rest of the SHA-256, the entry, the generation, flags, and where the key ends.
-const ROW_BYTES: usize = 32 - PREFIX_BYTES + 8 + 4 + 4 + 8;
+/// Bytes of a row: the mark and the entry.
+const ROW_BYTES: usize = MARK_BYTES + 4;
+/// Bytes of a further row: the mark, the generation, and flags.
+const ODD_BYTES: usize = MARK_BYTES + 4 + 4;
 const FLAG_FORGOTTEN: u32 = 1;
 
 /// The sum of the entries of a shard below a number.
@@ -31,23 +32,56 @@ pub struct Checkpoint {
     pub contents: Contents,
 }
 
-/// The bytes of a checkpoint of this log at its place.
-pub fn encode(log: &Log, contents: &Contents) -> Vec<u8> {
-    let mut rows: Vec<(&Sha256, &Content)> = contents.iter().collect();
-    rows.sort_unstable_by_key(|(sha256, _)| *sha256);
-    let (mut prefixes, mut table, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-    for (sha256, content) in &rows {
-        let (prefix, rest) = sha256.0.split_at(PREFIX_BYTES);
-        prefixes.extend_from_slice(prefix);
-        texts.extend_from_slice(content.key.as_bytes());
-        table.extend_from_slice(rest);
-        table.extend_from_slice(&content.entry.to_le_bytes());
-        table.extend_from_slice(&content.generation.to_le_bytes());
-        let flags = if content.is_forgotten { FLAG_FORGOTTEN } else { 0 };
-        table.extend_from_slice(&flags.to_le_bytes());
-        table.extend_from_slice(&(texts.len() as u64).to_le_bytes());
+/// One piece of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What all pieces of a checkpoint say.
+    pub whole: Whole,
+    /// Its number, from 0.
+    pub number: usize,
+    rows: Vec<(Mark, u32)>,
+    odd: Vec<(Mark, Odd)>,
+}
+
+/// What all pieces of a checkpoint say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// How far the log was read.
+    pub log: Log,
+    /// The highest floor of an entry.
+    pub floor: u64,
+    /// Every content that an entry below this number claimed last is forgotten.
+    pub forgotten_below: u64,
+    /// The number of contents in all pieces.
+    pub contents: usize,
+}
+
+impl Whole {
+    /// The number of pieces.
+    pub fn pieces(&self) -> usize {
+        pieces(self.contents)
     }
-    let mut out = Vec::with_capacity(HEADER_BYTES + prefixes.len() + table.len() + texts.len());
+}
+
+/// The number of pieces for so many contents: a power of two.
+pub fn pieces(contents: usize) -> usize {
+    contents.div_ceil(LAKE_CHECKPOINT_ROWS).next_power_of_two().min(BUCKETS)
+}
+
+/// The bytes of a piece of the checkpoint of this log at its place.
+pub fn encode(log: &Log, contents: &Contents, piece: usize) -> Vec<u8> {
+    let pieces = pieces(contents.len());
+    let (mut rows, mut odd) = (Vec::new(), Vec::new());
+    for (mark, entry) in contents.marks(piece, pieces) {
+        rows.extend_from_slice(&mark.0);
+        rows.extend_from_slice(&entry.to_le_bytes());
+    }
+    for (mark, Odd { generation, is_forgotten }) in contents.odd(piece, pieces) {
+        odd.extend_from_slice(&mark.0);
+        odd.extend_from_slice(&generation.to_le_bytes());
+        odd.extend_from_slice(&u32::from(*is_forgotten).to_le_bytes());
+    }
+    let mut out = Vec::with_capacity(HEADER_BYTES + rows.len() + odd.len());
     out.extend_from_slice(&CHECKPOINT_MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&log.shard().to_le_bytes());
@@ -55,21 +89,23 @@ pub fn encode(log: &Log, contents: &Contents) -> Vec<u8> {
     out.extend_from_slice(&log.next().to_le_bytes());
     out.extend_from_slice(&log.chain().0);
     out.extend_from_slice(&contents.floor().to_le_bytes());
-    out.extend_from_slice(&(rows.len() as u64).to_le_bytes());
-    out.extend_from_slice(&(texts.len() as u64).to_le_bytes());
-    for section in [&prefixes, &table, &texts] {
+    out.extend_from_slice(&contents.forgotten_below().to_le_bytes());
+    out.extend_from_slice(&(contents.len() as u64).to_le_bytes());
+    for count in [piece, rows.len() / ROW_BYTES, odd.len() / ODD_BYTES] {
+        out.extend_from_slice(&(count as u32).to_le_bytes());
+    }
+    for section in [&rows, &odd] {
         out.extend_from_slice(&crc32c::crc32c(section).to_le_bytes());
     }
     out.resize(HEADER_BYTES - 4, 0);
     out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
-    for section in [prefixes, table, texts] {
-        out.extend_from_slice(&section);
-    }
+    out.extend_from_slice(&rows);
+    out.extend_from_slice(&odd);
     out
 }
 
-/// Reads a checkpoint: all of `bytes`. None if it is not one that [`encode`] writes.
-pub fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+/// Reads a piece: all of `bytes`. None if it is not one that [`encode`] writes.
+pub fn decode(bytes: &[u8]) -> Option<Piece> {
     let (header, rest) = bytes.split_at_checked(HEADER_BYTES)?;
     let (covered, checksum) = header.split_last_chunk::<4>()?;
     let mut fields = Fields(covered);
@@ -78,101 +114,96 @@ pub fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         return None;
     }
     let (shard, lake) = (fields.u16()?, LakeId(fields.array()?));
-    let (next, chain, floor) = (fields.u64()?, fields.digest()?, fields.u64()?);
-    let (rows, texts) = (usize::try_from(fields.u64()?).ok()?, usize::try_from(fields.u64()?).ok()?);
-    let checksums = [fields.u32()?, fields.u32()?, fields.u32()?];
-    if rows > LAKE_CONTENTS_MAX || fields.0.iter().any(|byte| *byte != 0) || floor > next {
+    let (next, chain, floor, forgotten_below) = (fields.u64()?, fields.digest()?, fields.u64()?, fields.u64()?);
+    let contents = usize::try_from(fields.u64()?).ok().filter(|contents| *contents <= LAKE_CONTENTS_MAX)?;
+    let whole = Whole { log: Log::at(lake, shard, next, chain), floor, forgotten_below, contents };
+    let [number, rows, odd] = [fields.u32()? as usize, fields.u32()? as usize, fields.u32()? as usize];
+    let checksums = [fields.u32()?, fields.u32()?];
+    if number >= whole.pieces() || fields.0.iter().any(|byte| *byte != 0) || floor > next || forgotten_below > floor {
         return None;
     }
     let mut rest = Fields(rest);
-    let sections = [rest.take(rows * PREFIX_BYTES)?, rest.take(rows * ROW_BYTES)?, rest.take(texts)?];
+    let sections = [rest.take(rows.checked_mul(ROW_BYTES)?)?, rest.take(odd.checked_mul(ODD_BYTES)?)?];
     let are_whole = sections.iter().zip(checksums).all(|(section, checksum)| crc32c::crc32c(section) == checksum);
     if !are_whole || !rest.0.is_empty() {
         return None;
     }
-    let contents = Contents::restored(decode_rows(sections, next)?, floor);
-    Some(Checkpoint { log: Log::at(lake, shard, next, chain), contents })
+    let (rows, odd) = (decode_rows(sections[0], next)?, decode_odd(sections[1])?);
+    let is_mine = |mark: &Mark| mark.bucket() / (BUCKETS / whole.pieces()) == number;
+    let are_mine = rows.iter().all(|(mark, _)| is_mine(mark)) && odd.iter().all(|(mark, _)| is_mine(mark));
+    let are_known = odd.iter().all(|(mark, _)| rows.binary_search_by_key(mark, |(mark, _)| *mark).is_ok());
+    (are_mine && are_known).then_some(Piece { whole, number, rows, odd })
 }
 
-fn decode_rows([prefixes, table, texts]: [&[u8]; 3], next: u64) -> Option<Vec<(Sha256, Content)>> {
-    let (mut rows, mut begin, mut before) = (Vec::new(), 0, None);
-    for (prefix, row) in prefixes.chunks_exact(PREFIX_BYTES).zip(table.chunks_exact(ROW_BYTES)) {
+fn mark(fields: &mut Fields<'_>) -> Option<Mark> {
+    fields.array().map(Mark)
+}
+
+fn decode_rows(bytes: &[u8], next: u64) -> Option<Vec<(Mark, u32)>> {
+    let mut rows: Vec<(Mark, u32)> = Vec::with_capacity(bytes.len() / ROW_BYTES);
+    for row in bytes.chunks_exact(ROW_BYTES) {
         let mut fields = Fields(row);
-        let sha256 = Sha256([prefix, fields.take(32 - PREFIX_BYTES)?].concat().try_into().ok()?);
-        let (entry, generation, flags) = (fields.u64()?, fields.u32()?, fields.u32()?);
-        let end = usize::try_from(fields.u64()?).ok()?;
-        let key = String::from_utf8(texts.get(begin..end)?.to_vec()).ok()?;
-        let is_ascending = before.replace(sha256).is_none_or(|before| before < sha256);
-        let fits = entry < next && flags <= FLAG_FORGOTTEN && keys::is_data_of(&key, &sha256, generation);
-        if !is_ascending || !fits {
+        let (mark, entry) = (mark(&mut fields)?, fields.u32()?);
+        if rows.last().is_some_and(|(before, _)| *before >= mark) || u64::from(entry) >= next {
             return None;
         }
-        begin = end;
-        rows.push((sha256, Content { entry, generation, is_forgotten: flags == FLAG_FORGOTTEN, key }));
+        rows.push((mark, entry));
     }
-    (begin == texts.len()).then_some(rows)
+    Some(rows)
+}
+
+fn decode_odd(bytes: &[u8]) -> Option<Vec<(Mark, Odd)>> {
+    let mut all: Vec<(Mark, Odd)> = Vec::with_capacity(bytes.len() / ODD_BYTES);
+    for row in bytes.chunks_exact(ODD_BYTES) {
+        let mut fields = Fields(row);
+        let (mark, generation, flags) = (mark(&mut fields)?, fields.u32()?, fields.u32()?);
+        let odd = Odd { generation, is_forgotten: flags == FLAG_FORGOTTEN };
+        let is_next = all.last().is_none_or(|(before, _)| *before < mark);
+        if !is_next || flags > FLAG_FORGOTTEN || odd == Odd::default() {
+            return None;
+        }
+        all.push((mark, odd));
+    }
+    Some(all)
+}
+
+/// Joins pieces, in their order.
+#[derive(Debug)]
+pub struct Joined {
+    whole: Whole,
+    pieces: usize,
+    kept: Kept,
+    odd: BTreeMap<Mark, Odd>,
+}
+
+impl Joined {
+    /// Begins with what the first piece says.
+    pub fn new(whole: Whole) -> Joined {
+        let kept = Kept::new(whole.contents);
+        Joined { whole, pieces: 0, kept, odd: BTreeMap::new() }
+    }
+
+    /// Adds the next piece. None if it is another one.
+    pub fn add(&mut self, piece: Piece) -> Option<()> {
+        let fits = self.kept.len() + piece.rows.len() <= self.whole.contents;
+        if piece.whole != self.whole || piece.number != self.pieces || !fits {
+            return None;
+        }
+        self.pieces += 1;
+        piece.rows.into_iter().for_each(|(mark, entry)| self.kept.push(mark, entry));
+        self.odd.extend(piece.odd);
+        Some(())
+    }
+
+    /// The checkpoint, if all pieces were added.
+    pub fn finish(self) -> Option<Checkpoint> {
+        let Whole { log, floor, forgotten_below, contents } = self.whole;
+        if self.pieces != pieces(contents) || self.kept.len() != contents {
+            return None;
+        }
+        Some(Checkpoint { log, contents: Contents::restored(self.kept, self.odd, forgotten_below, floor) })
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checkpoint() -> Checkpoint {
-        let row = |byte: u8, generation, is_forgotten| {
-            let sha256 = Sha256([byte; 32]);
-            let key = keys::data("d", b"a.csv", &sha256, generation);
-            (sha256, Content { entry: u64::from(byte), generation, is_forgotten, key })
-        };
-        let rows = vec![row(9, 0, false), row(1, 2, true), row(4, 1, false)];
-        let log = Log::at(LakeId([7; 16]), 3, 12, Sha256([5; 32]));
-        Checkpoint { log, contents: Contents::restored(rows, 8) }
-    }
-
-    #[test]
-    fn checkpoints_go_there_and_back() {
-        for checkpoint in [checkpoint(), Checkpoint { contents: Contents::default(), ..checkpoint() }] {
-            let bytes = encode(&checkpoint.log, &checkpoint.contents);
-            assert_eq!(decode(&bytes), Some(checkpoint));
-        }
-    }
-
-    #[test]
-    fn no_flipped_bit_and_no_missing_byte_goes_unseen() {
-        let good = encode(&checkpoint().log, &checkpoint().contents);
-        for bit in 0..good.len() * 8 {
-            let mut bad = good.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&bad), None, "bit {bit}");
-        }
-        for length in 0..good.len() {
-            assert_eq!(decode(&good[..length]), None, "{length} bytes");
-        }
-        assert_eq!(decode(&[good, vec![0]].concat()), None);
-    }
-
-    /// Every byte is replaced by some values, with checksums that are right: what is accepted encodes to the same bytes.
-    #[test]
-    fn whatever_is_accepted_is_canonical() {
-        let good = encode(&checkpoint().log, &checkpoint().contents);
-        let rows = 3;
-        for at in 0..good.len() {
-            for value in [0, 1, 2, 0x2f, 0xff] {
-                let mut bad = good.clone();
-                bad[at] = value;
-                let ends = [HEADER_BYTES, PREFIX_BYTES * rows, ROW_BYTES * rows, usize::MAX];
-                let mut begin = HEADER_BYTES;
-                for (index, length) in ends[1..].iter().enumerate() {
-                    let end = begin.saturating_add(*length).min(bad.len());
-                    let checksum = crc32c::crc32c(&bad[begin..end]);
-                    bad[92 + index * 4..96 + index * 4].copy_from_slice(&checksum.to_le_bytes());
-                    begin = end;
-                }
-                let checksum = crc32c::crc32c(&bad[..HEADER_BYTES - 4]);
-                bad[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-                if let Some(read) = decode(&bad) {
-                    assert_eq!(encode(&read.log, &read.contents), bad, "byte {at}");
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -213,7 +213,7 @@ impl Entry {
             return Err("the entry's floor is above itself");
         }
         match &self.body {
-            Body::Claims(body) => body.check(),
+            Body::Claims(body) => body.check(&self.header),
             Body::Forget(body) if body.below > self.header.floor => Err("the entry forgets what is not finished"),
             Body::Forget(body) if !body.contents.is_sorted_by(|one, next| one < next) => {
                 Err("the contents that the entry forgets are not in order")
@@ -263,12 +263,13 @@ impl Claims {
         Some(Claims { packs, claims })
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self, header: &Header) -> Result<(), &'static str> {
         if self.claims.is_empty() {
             return Err("the entry says nothing");
         }
-        if self.packs.iter().any(|key| keys::pack_sha256(key).is_none()) {
-            return Err("the entry names a pack by a key that no pack has");
+        let fits = |(shard, since): (u16, u64)| shard == header.shard && since <= header.number;
+        if !self.packs.iter().all(|key| keys::pack_place(key).is_some_and(fits)) {
+            return Err("the entry names a pack by a key that no pack of its has");
         }
         let (mut contents, mut data, mut packs_used) = (HashSet::new(), HashSet::new(), 0);
         for claim in &self.claims {

@@ -3,7 +3,9 @@
 //! Invariant: an error names the object that it is about.
 
 use super::id::LakeId;
+use super::keys;
 use crate::store;
+use crate::types::Sha256;
 
 /// An error of the lake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +82,23 @@ pub enum Error {
         /// The data object's key.
         key: String,
     },
+    /// A content counts as claimed, and the entry that should claim it names another one: the entry was replaced, or two
+    /// contents cannot be told apart.
+    #[error("{key}: it does not claim {content}, though that counts as claimed there")]
+    NotClaimed {
+        /// The entry's key.
+        key: String,
+        /// The content.
+        content: Sha256,
+    },
+    /// An entry cannot be skipped.
+    #[error("{key}: it is not skipped: {why}")]
+    NotSkipped {
+        /// The entry's key.
+        key: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// The lake is not the one that this host's journal belongs to.
     #[error("this is lake {found}, not {expected}")]
     OtherLake {
@@ -87,6 +106,23 @@ pub enum Error {
         found: LakeId,
         /// The id that was expected.
         expected: LakeId,
+    },
+    /// The manifests belong to another lake.
+    #[error("the manifests belong to lake {found}, and the warehouse is that of lake {expected}")]
+    ManifestsOfAnother {
+        /// The lake of the manifests.
+        found: LakeId,
+        /// The lake of the warehouse.
+        expected: LakeId,
+    },
+    /// The place of the manifests does not say that it belongs to this lake.
+    #[error(
+        "these are not the manifests of lake {lake}: there is no {} among them. Mount them, or give the right ones",
+        keys::LAKE
+    )]
+    ManifestsUnmarked {
+        /// The lake of the warehouse.
+        lake: LakeId,
     },
     /// The host's journal failed.
     #[error("{0}")]
@@ -97,6 +133,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if the same may succeed later, without anybody's help or with an operator's.
+    pub fn may_pass(&self) -> bool {
+        !self.is_damage()
+            && !matches!(
+                self,
+                Error::Full(_)
+                    | Error::Description { .. }
+                    | Error::ManifestsOfAnother { .. }
+                    | Error::ManifestsUnmarked { .. }
+            )
+    }
+
     /// True if the log itself is wrong: this host must not write anything any more.
     pub fn is_damage(&self) -> bool {
         matches!(

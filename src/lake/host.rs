@@ -10,23 +10,33 @@
 //!   appear, not even one that is still under way.
 //! - Every step may fail, and be interrupted for ever, at any request: calling the same again goes on.
 
+mod fate;
 mod forget;
 mod help;
 mod ingest;
+mod operate;
 mod packs;
+mod upload;
+mod uploads;
+mod who;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use self::fate::Fates;
+pub use self::fate::{Claimed, Fate, Ingested, Outcome};
 use self::packs::Packs;
+use self::uploads::{Uploads, names};
 use super::clock::Clock;
 use super::entry::{Entry, Header};
 use super::error::Error;
 use super::format::Lake;
 use super::log::Appended;
+use super::parts::Cut;
 use super::progress::{Journal, Progress, Step};
 use super::publish::{AtHand, Stores};
 use super::shard::Shard;
-use super::start::start;
+use super::start::start_with;
 use crate::types::{Sha256, UnixMillis};
 
 /// A content that waits in staging.
@@ -42,6 +52,9 @@ pub struct Content {
     pub name: Vec<u8>,
     /// When it is ingested.
     pub ingested_at: UnixMillis,
+    /// The SHA-256 of each part of a large content, as [`Cut::USUAL`] cuts it, from the read that gave its own. Without
+    /// them the host reads the content once more before it uploads it.
+    pub parts: Option<Vec<Sha256>>,
 }
 
 /// What the entry decides about a line.
@@ -59,6 +72,16 @@ pub struct Decided<'a> {
 pub trait Staging: AtHand {
     /// The manifest line of a content, without its end: not empty, one line.
     fn line(&self, content: &Content, decided: &Decided<'_>) -> Vec<u8>;
+
+    /// Reads bytes of the content from `offset` into the buffer, and returns how many; 0 only at the content's end. Called
+    /// for large contents, from several threads.
+    fn read_at(&self, content: &Sha256, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.bytes(content).ok_or(std::io::ErrorKind::NotFound)?;
+        let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
 }
 
 /// How far a content is.
@@ -72,17 +95,6 @@ pub enum State {
     Listed,
 }
 
-/// The result of [`Host::ingest`] for one shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ingested {
-    /// An entry claims what was new.
-    Claimed(u64),
-    /// There was nothing new.
-    Nothing,
-    /// Too many entries are unfinished: these come first.
-    Busy,
-}
-
 /// A host.
 pub struct Host {
     stores: Stores,
@@ -93,6 +105,10 @@ pub struct Host {
     journal: Box<dyn Journal>,
     shards: Vec<Shard>,
     packs: Packs,
+    uploads: Uploads,
+    cut: Cut,
+    /// A finished entry that was asked for.
+    recent: Option<Entry>,
     /// Entries that this process has written and not tried to finish yet, by shard and number: everything of them is
     /// missing.
     fresh: BTreeSet<(usize, u64)>,
@@ -109,14 +125,22 @@ impl Host {
         progress: &[Progress],
     ) -> Host {
         let shards = (0..lake.shards).map(|shard| Shard::new(&lake, shard)).collect();
-        Host { stores, lake, id, serial: 0, clock, journal, shards, packs: Packs::of(progress), fresh: BTreeSet::new() }
+        let (packs, uploads) = (Packs::of(progress), Uploads::of(progress));
+        let (serial, cut, recent, fresh) = (0, Cut::USUAL, None, BTreeSet::new());
+        Host { stores, lake, id, serial, clock, journal, shards, packs, uploads, cut, recent, fresh }
+    }
+
+    /// Cuts large contents in another way from now on. Uploads that were begun before must have been cut in the same way.
+    pub fn cut(&mut self, cut: Cut) {
+        self.cut = cut;
     }
 
     /// Begins with the newest checkpoints, before anything is read. A host may do without.
     pub fn start(&mut self) -> Result<(), Error> {
-        let (now, store) = (self.clock.steady(), self.stores.warehouse.as_ref());
-        let is_ours = |entry: &Entry| is_ours(entry, &self.id, &self.packs);
-        let started = self.shards.iter().map(|shard| start(store, &self.lake, shard.log.shard(), now, &is_ours));
+        let (now, flight, store) = (self.clock.steady(), self.stores.flight.as_ref(), self.stores.warehouse.as_ref());
+        let is_ours = |entry: &Entry| is_ours(entry, &self.id, &self.packs, &self.uploads);
+        let numbers = self.shards.iter().map(|shard| shard.log.shard());
+        let started = numbers.map(|number| start_with(flight, store, &self.lake, number, now, &is_ours));
         self.shards = started.collect::<Result<_, _>>()?;
         Ok(())
     }
@@ -130,8 +154,9 @@ impl Host {
 
     fn read_shard(&mut self, shard: usize) -> Result<(), Error> {
         let now = self.clock.steady();
-        let is_ours = |entry: &Entry| is_ours(entry, &self.id, &self.packs);
-        self.shards[shard].read(self.stores.warehouse.as_ref(), now, &is_ours)
+        let is_ours = |entry: &Entry| is_ours(entry, &self.id, &self.packs, &self.uploads);
+        let (flight, store) = (self.stores.flight.as_ref(), self.stores.warehouse.as_ref());
+        self.shards[shard].read_with(flight, store, now, &is_ours)
     }
 
     /// Fails if a log goes on behind its end: at a start, after [`Host::read`].
@@ -157,6 +182,23 @@ impl Host {
         if let Some(known) = shard.contents.get(content) {
             shard.unfinished.wants(known.entry, now);
         }
+    }
+
+    /// The time by this host's steady clock.
+    pub fn now(&self) -> Duration {
+        self.clock.steady()
+    }
+
+    /// When [`Host::ingest`] may be called next, by the clock's steady time: earlier calls make hosts lose slots to each
+    /// other, and nothing else.
+    pub fn next_entry_at(&self) -> Duration {
+        let now = self.clock.steady();
+        self.shards.iter().map(|shard| shard.pace.next_entry_at(now)).max().unwrap_or(now)
+    }
+
+    /// When a host that has nothing to do calls [`Host::read`] next, by the clock's steady time.
+    pub fn idle_read_at(&self) -> Duration {
+        self.shards.iter().map(|shard| shard.pace.idle_read_at()).min().unwrap_or_default()
     }
 
     /// True if everything that this host has read is finished.
@@ -185,10 +227,19 @@ impl Host {
 
     /// Appends an entry and takes it, if its slot is still free. Otherwise the log has to be read.
     fn append(&mut self, shard: usize, entry: &Entry) -> Result<Appended, Error> {
-        let (bytes, store) = (entry.encode(), self.stores.warehouse.as_ref());
+        let (bytes, store, begin) = (entry.encode(), self.stores.warehouse.as_ref(), self.clock.steady());
+        entry.check().map_err(|why| Error::Malformed { key: self.shards[shard].log.slot(), why })?;
         let appended = self.shards[shard].log.append(store, self.clock.as_ref(), &bytes)?;
+        let (now, pace) = (self.clock.steady(), &mut self.shards[shard].pace);
         if appended == Appended::Ours {
-            self.shards[shard].take(store, &bytes, self.clock.steady(), &|_| true)?;
+            pace.spread(self.clock.random()[0]);
+            pace.appended(now, now.saturating_sub(begin));
+            self.shards[shard].take(store, &bytes, now, &|_| true)?;
+            // While nothing else was read. If it fails, it is tried again with the next help.
+            match self.shards[shard].write_checkpoint(store) {
+                Err(error) if error.is_damage() => return Err(error),
+                _ => {}
+            }
         }
         Ok(appended)
     }
@@ -205,6 +256,8 @@ impl Host {
 }
 
 /// True for an entry that this host wrote, in this life or another.
-fn is_ours(entry: &Entry, host: &[u8; 16], packs: &Packs) -> bool {
-    entry.header.host == *host || entry.packs().iter().any(|pack| packs.has(pack))
+fn is_ours(entry: &Entry, host: &[u8; 16], packs: &Packs, uploads: &Uploads) -> bool {
+    entry.header.host == *host
+        || entry.packs().iter().any(|pack| packs.has(pack))
+        || names(entry, &|id| uploads.has(id))
 }

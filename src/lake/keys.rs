@@ -25,12 +25,20 @@ pub fn slot(shard: u16, number: u64) -> String {
 
 /// Where all checkpoints of a shard are.
 pub fn checkpoints(shard: u16) -> String {
-    format!("{OWN}log/{shard}/checkpoint-")
+    format!("{OWN}checkpoint/{shard}/")
 }
 
 /// The checkpoint of all entries below `number`.
 pub fn checkpoint(shard: u16, number: u64) -> String {
     format!("{}{number:020}", checkpoints(shard))
+}
+
+/// A piece of a checkpoint, from 0; the first has the checkpoint's own key.
+pub fn checkpoint_piece(shard: u16, number: u64, piece: usize) -> String {
+    match piece {
+        0 => checkpoint(shard, number),
+        _ => format!("{}-{piece}", checkpoint(shard, number)),
+    }
 }
 
 /// The number of a checkpoint with this key.
@@ -44,18 +52,28 @@ pub fn skip(shard: u16, number: u64) -> String {
     format!("{OWN}skip/{shard}/{number:020}")
 }
 
-/// A pack: `random` makes its key its own, and the checksum proves its bytes.
-pub fn pack(random: &[u8; 16], sha256: &Sha256) -> String {
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{PACKS}{random}-{}", sha256.digits().as_str())
+/// Where all packs of a shard are.
+pub fn packs(shard: u16) -> String {
+    format!("{PACKS}{shard}/")
 }
 
-/// The SHA-256 of the bytes of a pack with this key; None if it is no key of a pack.
-pub fn pack_sha256(key: &str) -> Option<Sha256> {
-    let (random, digits) = key.strip_prefix(PACKS)?.split_once('-')?;
+/// A pack for an entry of this shard whose number is `since` or a little higher: `random` makes its key its own, and the
+/// checksum proves its bytes.
+pub fn pack(shard: u16, since: u64, random: &[u8; 16], sha256: &Sha256) -> String {
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}{since:020}-{random}-{}", packs(shard), sha256.digits().as_str())
+}
+
+/// The shard and the number with which a pack of this key was made; None if it is no key of a pack.
+pub fn pack_place(key: &str) -> Option<(u16, u64)> {
+    let parsed = key.strip_prefix(PACKS)?.split_once('/')?;
+    let (shard, (number, rest)) = (parsed.0.parse().ok()?, parsed.1.split_once('-')?);
+    let (random, digits) = rest.split_once('-')?;
     let is_lower_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let is_right = random.len() == 32 && is_lower_hex(random) && is_lower_hex(digits);
-    Sha256::from_hex(digits.as_bytes()).filter(|_| is_right)
+    let is_right = random.len() == 32 && digits.len() == 64 && is_lower_hex(random) && is_lower_hex(digits);
+    let number = number.parse().ok().filter(|_| is_right)?;
+    let is_canonical = key.starts_with(&format!("{}{number:020}-", packs(shard)));
+    is_canonical.then_some((shard, number))
 }
 
 /// The manifest object of the lines of one hour in an entry, below the manifests.
@@ -117,6 +135,11 @@ pub fn is_data(key: &str) -> bool {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.bytes().all(|byte| is_plain(byte) || byte == b'%')
+}
+
+/// A name of a directory as a part of a partition.
+pub fn part(name: &[u8]) -> String {
+    escaped(name, usize::MAX, true)
 }
 
 /// True for a byte that stands for itself.
@@ -211,12 +234,17 @@ mod tests {
     #[test]
     fn the_lakes_own_keys_go_there_and_back() {
         assert_eq!(slot(0, 42), ".csv-ingestor/log/0/00000000000000000042");
-        let key = pack(&[1; 16], &CONTENT);
-        assert_eq!(pack_sha256(&key), Some(CONTENT));
-        assert_eq!(pack_sha256(&key.to_uppercase()), None);
-        assert_eq!(pack_sha256(&key[..key.len() - 1]), None);
+        let key = pack(3, 42, &[1; 16], &CONTENT);
+        assert_eq!(pack_place(&key), Some((3, 42)));
+        for wrong in
+            [key.to_uppercase(), key[..key.len() - 1].to_owned(), key.replace("/3/", "/03/"), key.replace("042", "42")]
+        {
+            assert_eq!(pack_place(&wrong), None, "{wrong}");
+        }
+        assert_eq!(checkpoint_number(3, &checkpoint_piece(3, 7, 0)), Some(7));
+        assert_eq!(checkpoint_number(3, &checkpoint_piece(3, 7, 1)), None);
         assert_eq!(checkpoint_number(3, &checkpoint(3, 7)), Some(7));
-        assert_eq!(checkpoint_number(3, ".csv-ingestor/log/3/checkpoint-7"), None);
+        assert_eq!(checkpoint_number(3, ".csv-ingestor/checkpoint/3/7"), None);
         let hour = UnixMillis(1_763_458_200_123).hour_partition();
         assert_eq!(manifest(&hour, 0, 42), "2025/11/18/09/0-00000000000000000042.jsonl");
     }

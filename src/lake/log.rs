@@ -13,9 +13,10 @@ use super::bytes::sha256;
 use super::clock::Clock;
 use super::entry::Entry;
 use super::error::Error;
+use super::flight::{Flight, gather};
 use super::format::LakeId;
 use super::keys;
-use crate::limits::{LAKE_ENTRIES_MAX, LAKE_TRIES_MAX, LAKE_TRY_PAUSE};
+use crate::limits::{LAKE_ENTRIES_MAX, LAKE_READ_AHEAD, LAKE_TRIES_MAX, LAKE_TRY_PAUSE};
 use crate::store::{Kind, Store};
 use crate::types::Sha256;
 
@@ -80,6 +81,24 @@ impl Log {
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The bytes of up to `count` entries from the next one on, read at once, up to the first that is missing.
+    pub fn look_ahead(&self, store: &dyn Store, flight: &dyn Flight, count: u64) -> Result<Vec<Vec<u8>>, Error> {
+        let count = usize::try_from(count.min(LAKE_READ_AHEAD)).unwrap_or(1);
+        let at = |number| Log { next: self.next + number as u64, ..self.clone() };
+        let all = gather(flight, count, count, &|number| at(number).look(store));
+        let mut found = Vec::with_capacity(count);
+        for entry in all {
+            match entry {
+                Ok(Some(bytes)) => found.push(bytes),
+                Ok(None) => break,
+                Err(error) if found.is_empty() => return Err(error),
+                // Those before it are a result, and the next look says what is wrong.
+                Err(_) => break,
+            }
+        }
+        Ok(found)
     }
 
     /// Checks that the entry is the next one of this log.

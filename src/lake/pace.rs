@@ -23,6 +23,8 @@ pub struct Pace {
     /// When each other host's last entry was read.
     writers: BTreeMap<[u8; 16], Duration>,
     idle_reads: u32,
+    read_at: Option<Duration>,
+    random: u8,
 }
 
 impl Pace {
@@ -46,6 +48,29 @@ impl Pace {
     /// The log was read, and there was nothing new.
     pub fn read_nothing(&mut self) {
         self.idle_reads = self.idle_reads.saturating_add(1);
+    }
+
+    /// The log was read to its end at this time.
+    pub fn has_read(&mut self, now: Duration, is_new: bool) {
+        self.read_at = Some(now);
+        if !is_new {
+            self.read_nothing();
+        }
+    }
+
+    /// Spreads this host's times from now on, so that hosts do not do everything at the same time.
+    pub fn spread(&mut self, random: u8) {
+        self.random = random;
+    }
+
+    /// When the next entry may be made.
+    pub fn next_entry_at(&self, now: Duration) -> Duration {
+        self.next_entry(now, self.random)
+    }
+
+    /// When an idle host reads the log again.
+    pub fn idle_read_at(&self) -> Duration {
+        self.read_at.map_or(Duration::ZERO, |read_at| read_at + self.idle_wait(self.random))
     }
 
     /// Hosts that write, this one included.

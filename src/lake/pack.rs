@@ -23,8 +23,8 @@ pub struct Pack {
 }
 
 impl Pack {
-    /// Packs these contents.
-    pub fn of(random: &[u8; 16], contents: &[Vec<u8>]) -> Pack {
+    /// Packs these contents for an entry of a shard whose number is `since` or a little higher.
+    pub fn of(shard: u16, since: u64, random: &[u8; 16], contents: &[Vec<u8>]) -> Pack {
         let mut bytes = Vec::with_capacity(contents.iter().map(Vec::len).sum());
         let mut offsets = Vec::with_capacity(contents.len());
         for content in contents {
@@ -32,7 +32,7 @@ impl Pack {
             bytes.extend_from_slice(content);
         }
         let sha256 = sha256(&bytes);
-        Pack { key: keys::pack(random, &sha256), sha256, bytes, offsets }
+        Pack { key: keys::pack(shard, since, random, &sha256), sha256, bytes, offsets }
     }
 }
 
@@ -50,8 +50,9 @@ mod tests {
     #[test]
     fn contents_come_out_as_they_went_in() {
         let contents = [b"one".to_vec(), Vec::new(), b"three".to_vec()];
-        let pack = Pack::of(&[1; 16], &contents);
-        assert_eq!(keys::pack_sha256(&pack.key), Some(pack.sha256));
+        let pack = Pack::of(3, 42, &[1; 16], &contents);
+        assert_eq!(keys::pack_place(&pack.key), Some((3, 42)));
+        assert!(pack.key.ends_with(&pack.sha256.hex()));
         for (bytes, offset) in contents.iter().zip(&pack.offsets) {
             let taken = content(&pack.bytes, *offset, bytes.len() as u64, &sha256(bytes));
             assert_eq!(taken, Some(bytes.as_slice()));

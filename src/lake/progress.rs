@@ -1,8 +1,9 @@
 //! What a host's own journal says about its way through the lake: so little that losing it costs time and nothing else.
 //!
 //! Invariants:
-//! - A step is noted before its effect (HASHED with the pack, before the pack is created), or once it is known (the rest).
-//! - Steps only go forward: HASHED → CLAIMED → MOVED → MANIFESTED. A step may be noted again, and left out: another host
+//! - A step is noted before its effect (HASHED with the pack, before the pack is created), or once it is known (the rest:
+//!   UPLOADING when the store has given the upload its id).
+//! - Steps only go forward: HASHED or UPLOADING → CLAIMED → MOVED → MANIFESTED. A step may be noted again, and left out: another host
 //!   may have done it. A content that was forgotten begins again, as another generation.
 //! - Nothing that safety rests on is read from here. A host without its journal reads the log.
 
@@ -16,6 +17,13 @@ pub enum Step {
     Hashed {
         /// The pack's key.
         pack: String,
+    },
+    /// Its parts are put into this upload, which is this host's to abort.
+    Uploading {
+        /// The upload's id.
+        upload: String,
+        /// The key for which it was begun.
+        key: String,
     },
     /// This entry claims it.
     Claimed {
@@ -31,17 +39,17 @@ pub enum Step {
 impl Step {
     fn rank(&self) -> u8 {
         match self {
-            Step::Hashed { .. } => 0,
+            Step::Hashed { .. } | Step::Uploading { .. } => 0,
             Step::Claimed { .. } => 1,
             Step::Moved => 2,
             Step::Manifested => 3,
         }
     }
 
-    /// True if this step may be noted after `before`. After an error a content gets into another pack.
+    /// True if this step may be noted after `before`. After an error a content gets into another pack or upload.
     pub fn may_follow(&self, before: Option<&Step>) -> bool {
         match (before, self) {
-            (None | Some(Step::Hashed { .. }), _) => true,
+            (None | Some(Step::Hashed { .. } | Step::Uploading { .. }), _) => true,
             (Some(before), _) => before == self || self.rank() > before.rank(),
         }
     }
@@ -74,6 +82,9 @@ mod tests {
         let steps = [hashed("p"), Step::Claimed { entry: 1 }, Step::Moved, Step::Manifested];
         assert!(steps.iter().all(|step| step.may_follow(None) && step.may_follow(Some(step))));
         assert!(hashed("q").may_follow(Some(&hashed("p"))));
+        let uploading = Step::Uploading { upload: "u".to_owned(), key: "k".to_owned() };
+        assert!(uploading.may_follow(Some(&uploading)) && steps[1].may_follow(Some(&uploading)));
+        assert!(!uploading.may_follow(Some(&steps[1])));
         assert!(!Step::Claimed { entry: 2 }.may_follow(Some(&Step::Claimed { entry: 1 })));
         for (at, before) in steps[..3].iter().enumerate() {
             assert!(steps[..at].iter().all(|step| !step.may_follow(Some(before))));

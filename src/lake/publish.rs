@@ -15,9 +15,11 @@ use std::sync::Arc;
 use super::bytes::sha256;
 use super::entry::{Claim, Entry, Place};
 use super::error::Error;
+use super::flight::{Flight, Threads, gather};
 use super::keys;
 use super::pack;
-use crate::store::{Head, Kind, Store};
+use crate::limits::LAKE_IN_FLIGHT;
+use crate::store::{Head, Kind, Part, Store};
 use crate::types::Sha256;
 
 /// The stores of a lake: each sees keys below its own prefix.
@@ -26,10 +28,19 @@ pub struct Stores {
     pub warehouse: Arc<dyn Store>,
     /// Manifest objects.
     pub manifests: Arc<dyn Store>,
+    /// How several requests are made at once.
+    pub flight: Box<dyn Flight>,
+}
+
+impl Stores {
+    /// Stores whose requests are made from several threads at once.
+    pub fn new(warehouse: Arc<dyn Store>, manifests: Arc<dyn Store>) -> Stores {
+        Stores { warehouse, manifests, flight: Box::new(Threads) }
+    }
 }
 
 /// Bytes that this host has at hand, so that they need not come from a pack.
-pub trait AtHand {
+pub trait AtHand: Sync {
     /// The content with this SHA-256. It is checked by whoever asks.
     fn bytes(&self, content: &Sha256) -> Option<Vec<u8>>;
 }
@@ -66,14 +77,34 @@ pub fn look<'a>(stores: &Stores, entry: &'a Entry) -> Result<Option<Listed<'a>>,
     Ok(Some(Listed(entry)))
 }
 
-/// Creates the data objects that are missing. Goes on after an error, and returns the first.
+/// Creates the data objects that are missing, several at once. Goes on after an error, and returns the first.
 pub fn data<'a>(stores: &Stores, entry: &'a Entry, at_hand: &dyn AtHand) -> Result<Published<'a>, Error> {
-    let mut publisher = Publisher { store: stores.warehouse.as_ref(), entry, at_hand, packs: BTreeMap::new() };
-    let mut first = None;
-    for claim in entry.claims() {
-        if let Err(error) = publisher.publish(claim) {
-            first.get_or_insert(error);
+    let publisher = Publisher { store: stores.warehouse.as_ref(), entry, at_hand };
+    let (claims, flight) = (entry.claims(), stores.flight.as_ref());
+    let all = gather(flight, LAKE_IN_FLIGHT, claims.len(), &|number| publisher.publish(&claims[number]));
+    // What is not at hand comes from its pack; one pack is in memory at a time.
+    let (mut first, mut missing): (_, BTreeMap<u8, Vec<(&Claim, u64)>>) = (None, BTreeMap::new());
+    for (result, claim) in all.into_iter().zip(claims) {
+        match (result, &claim.bytes) {
+            (Ok(true), _) => {}
+            (Ok(false), Place::Pack { pack, offset }) => missing.entry(*pack).or_default().push((claim, *offset)),
+            (Ok(false), Place::Upload { .. }) => first = first.or_else(|| Some(publisher.bytes_missing(claim))),
+            (Err(error), _) => first = first.or(Some(error)),
         }
+    }
+    for (pack, missing) in missing {
+        let bytes = match publisher.pack(usize::from(pack)) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => {
+                first.get_or_insert(error);
+                continue;
+            }
+        };
+        let all = gather(flight, LAKE_IN_FLIGHT, missing.len(), &|number| {
+            let (claim, offset) = missing[number];
+            publisher.publish_from(claim, &bytes, offset)
+        });
+        first = first.or_else(|| all.into_iter().find_map(Result::err));
     }
     first.map_or(Ok(Published(entry)), Err)
 }
@@ -114,56 +145,68 @@ struct Publisher<'a> {
     store: &'a dyn Store,
     entry: &'a Entry,
     at_hand: &'a dyn AtHand,
-    /// Packs that were read; None for one that does not exist.
-    packs: BTreeMap<usize, Option<Vec<u8>>>,
 }
 
 impl Publisher<'_> {
-    fn publish(&mut self, claim: &Claim) -> Result<(), Error> {
-        let expected = Head { size: claim.size, sha256: Some(claim.sha256) };
-        let failed = match &claim.bytes {
-            Place::Pack { pack, offset } => self.create(claim, usize::from(*pack), *offset)?,
-            Place::Upload { id, parts } => {
-                // A store may replace an object by a completed upload.
-                if is_there(self.store, self.entry, &claim.key, &expected)? {
-                    return Ok(());
-                }
-                self.store.complete(&claim.key, id, parts).err().map(|error| match error.kind {
-                    Kind::NotFound => Error::BytesMissing { key: claim.key.clone() },
-                    _ => error.into(),
-                })
-            }
-        };
-        let Some(error) = failed else { return Ok(()) };
-        let is_there = is_there(self.store, self.entry, &claim.key, &expected)?;
-        if is_there { Ok(()) } else { Err(error) }
+    /// Publishes a content that is at hand or uploaded. False if its bytes have to come from its pack.
+    fn publish(&self, claim: &Claim) -> Result<bool, Error> {
+        if let Place::Upload { id, parts } = &claim.bytes {
+            self.complete(claim, id, parts)?;
+            return Ok(true);
+        }
+        let bytes = self.at_hand.bytes(&claim.sha256);
+        match bytes.filter(|bytes| bytes.len() as u64 == claim.size && sha256(bytes) == claim.sha256) {
+            Some(bytes) => self.create(claim, &bytes).map(|()| true),
+            None => Ok(false),
+        }
     }
 
-    /// Creates a data object from bytes. Returns the error after which the key has to be looked at.
-    fn create(&mut self, claim: &Claim, pack: usize, offset: u64) -> Result<Option<Error>, Error> {
-        let at_hand = self.at_hand.bytes(&claim.sha256);
-        let at_hand = at_hand.filter(|bytes| bytes.len() as u64 == claim.size && sha256(bytes) == claim.sha256);
-        let bytes = match at_hand {
-            Some(bytes) => bytes,
-            None => match self.pack(pack)?.and_then(|pack| pack::content(pack, offset, claim.size, &claim.sha256)) {
-                Some(bytes) => bytes.to_vec(),
-                None => return Ok(Some(Error::BytesMissing { key: claim.key.clone() })),
-            },
-        };
-        Ok(self.store.create(&claim.key, &bytes, &claim.sha256).err().map(Error::from))
+    /// Publishes a content of this pack.
+    fn publish_from(&self, claim: &Claim, pack: &[u8], offset: u64) -> Result<(), Error> {
+        match pack::content(pack, offset, claim.size, &claim.sha256) {
+            Some(bytes) => self.create(claim, bytes),
+            None if self.is_there(claim)? => Ok(()),
+            None => Err(self.bytes_missing(claim)),
+        }
+    }
+
+    fn create(&self, claim: &Claim, bytes: &[u8]) -> Result<(), Error> {
+        let Err(error) = self.store.create(&claim.key, bytes, &claim.sha256) else { return Ok(()) };
+        if self.is_there(claim)? { Ok(()) } else { Err(error.into()) }
+    }
+
+    /// Looks before, since a store may replace an object by a completed upload; and after, since the same request sent
+    /// again is answered with success, refusal or error, by store.
+    fn complete(&self, claim: &Claim, id: &str, parts: &[Part]) -> Result<(), Error> {
+        if self.is_there(claim)? {
+            return Ok(());
+        }
+        let completed = self.store.complete(&claim.key, id, parts);
+        if self.is_there(claim)? {
+            return Ok(());
+        }
+        match completed {
+            Err(error) if error.kind != Kind::NotFound => Err(error.into()),
+            _ => Err(self.bytes_missing(claim)),
+        }
+    }
+
+    fn is_there(&self, claim: &Claim) -> Result<bool, Error> {
+        let expected = Head { size: claim.size, sha256: Some(claim.sha256) };
+        is_there(self.store, self.entry, &claim.key, &expected)
+    }
+
+    fn bytes_missing(&self, claim: &Claim) -> Error {
+        Error::BytesMissing { key: claim.key.clone() }
     }
 
     /// The bytes of a pack; None if it is gone.
-    fn pack(&mut self, index: usize) -> Result<Option<&[u8]>, Error> {
-        if !self.packs.contains_key(&index) {
-            let Some(key) = self.entry.packs().get(index) else { return Ok(None) };
-            let bytes = match self.store.get(key) {
-                Ok(bytes) => Some(bytes),
-                Err(error) if error.kind == Kind::NotFound => None,
-                Err(error) => return Err(error.into()),
-            };
-            self.packs.insert(index, bytes);
+    fn pack(&self, index: usize) -> Result<Option<Vec<u8>>, Error> {
+        let Some(key) = self.entry.packs().get(index) else { return Ok(None) };
+        match self.store.get(key) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(self.packs.get(&index).and_then(Option::as_deref))
     }
 }

@@ -12,10 +12,13 @@ use super::checkpoint::{self, Checkpoint};
 use super::claims::Contents;
 use super::entry::{Body, Entry, Fault};
 use super::error::Error;
+use super::flight::{Flight, OneByOne};
 use super::format::Lake;
 use super::keys;
 use super::log::Log;
+use super::pace::Pace;
 use super::roll_forward::Unfinished;
+use crate::limits::LAKE_BACKLOG;
 use crate::store::{Kind, Store};
 use crate::types::Sha256;
 
@@ -28,9 +31,11 @@ pub struct Shard {
     pub contents: Contents,
     /// What remains to be done.
     pub unfinished: Unfinished,
+    /// When it is to be continued and read.
+    pub pace: Pace,
     checkpoint_entries: u64,
-    /// A checkpoint that this host has to write: its place and its bytes.
-    checkpoint: Option<(u64, Vec<u8>)>,
+    /// The place of a checkpoint that this host has to write.
+    checkpoint: Option<u64>,
     damage: Option<Error>,
 }
 
@@ -46,16 +51,42 @@ impl Shard {
     /// A shard that was read up to here; what is unfinished has to be added.
     pub fn at(lake: &Lake, checkpoint: Checkpoint) -> Shard {
         let (Checkpoint { log, contents }, unfinished) = (checkpoint, Unfinished::default());
-        let checkpoint_entries = u64::from(lake.checkpoint_entries).max(1);
-        Shard { log, contents, unfinished, checkpoint_entries, checkpoint: None, damage: None }
+        let (pace, checkpoint_entries) = (Pace::default(), u64::from(lake.checkpoint_entries).max(1));
+        Shard { log, contents, unfinished, pace, checkpoint_entries, checkpoint: None, damage: None }
     }
 
     /// Reads the log to its end.
     pub fn read(&mut self, store: &dyn Store, now: Duration, is_ours: IsOurs<'_>) -> Result<(), Error> {
+        self.read_with(&OneByOne, store, now, is_ours)
+    }
+
+    /// The same, with several requests at once where there are many entries.
+    pub fn read_with(
+        &mut self,
+        flight: &dyn Flight,
+        store: &dyn Store,
+        now: Duration,
+        is_ours: IsOurs<'_>,
+    ) -> Result<(), Error> {
         self.ensure_whole()?;
-        while let Some(bytes) = self.log.look(store)? {
-            self.take(store, &bytes, now, is_ours)?;
+        let (begin, mut end, mut in_a_row) = (self.log.next(), 0_u64, 0);
+        loop {
+            let entries = match end.saturating_sub(self.log.next()) {
+                0 | 1 => self.log.look(store)?.into_iter().collect(),
+                known => self.log.look_ahead(store, flight, known)?,
+            };
+            if entries.is_empty() {
+                break;
+            }
+            for bytes in &entries {
+                self.take(store, bytes, now, is_ours)?;
+            }
+            in_a_row += entries.len() as u64;
+            if in_a_row >= LAKE_BACKLOG && end <= self.log.next() {
+                (end, in_a_row) = (self.log.find_end(store, self.log.next())?, 0);
+            }
         }
+        self.pace.has_read(now, self.log.next() > begin);
         Ok(())
     }
 
@@ -82,6 +113,9 @@ impl Shard {
                 self.contents.add(&entry);
                 self.unfinished.drop_below(entry.header.floor);
                 is_writer = is_ours(&entry);
+                if !is_writer {
+                    self.pace.read(now, entry.header.host);
+                }
                 self.unfinished.add(entry, now, is_writer);
             }
             Err(error @ Error::Malformed { .. }) if !self.is_skipped(store, bytes)? => return Err(error),
@@ -91,19 +125,24 @@ impl Shard {
         self.log.advance(bytes);
         // One host is enough; if it dies before it has written it, there will be another checkpoint.
         if is_writer && self.log.next().is_multiple_of(self.checkpoint_entries) {
-            self.checkpoint = Some((self.log.next(), checkpoint::encode(&self.log, &self.contents)));
+            self.checkpoint = Some(self.log.next());
         }
         Ok(())
     }
 
-    /// Writes the checkpoint that is due, if one is. Another host's must be the same.
+    /// Writes the checkpoint that is due, if one is and nothing was read since. Another host's must be the same.
     pub fn write_checkpoint(&mut self, store: &dyn Store) -> Result<(), Error> {
-        let Some((place, bytes)) = &self.checkpoint else { return Ok(()) };
-        let key = keys::checkpoint(self.log.shard(), *place);
-        if store.create(&key, bytes, &sha256(bytes)).is_err() && store.get(&key)? != *bytes {
-            let error = Error::Checkpoint { key };
-            self.damage = Some(error.clone());
-            return Err(error);
+        let due = self.checkpoint.filter(|place| *place == self.log.next());
+        let Some(place) = due else { return Ok(self.checkpoint = None) };
+        // The first piece is the last one that is written: without it there is no checkpoint.
+        for piece in (0..checkpoint::pieces(self.contents.len())).rev() {
+            let key = keys::checkpoint_piece(self.log.shard(), place, piece);
+            let bytes = checkpoint::encode(&self.log, &self.contents, piece);
+            if store.create(&key, &bytes, &sha256(&bytes)).is_err() && store.get(&key)? != bytes {
+                let error = Error::Checkpoint { key };
+                self.damage = Some(error.clone());
+                return Err(error);
+            }
         }
         self.checkpoint = None;
         Ok(())
@@ -120,8 +159,19 @@ impl Shard {
         if let Body::Upgrade(version) = entry.body {
             return Err(Error::Newer { key, version });
         }
-        self.contents.check(&entry).map_err(|why| Error::Malformed { key, why })?;
+        let is_fresh = |pack: &String| self.is_fresh(pack, entry.header.number);
+        let checked = match entry.packs().iter().all(is_fresh) {
+            true => self.contents.check(&entry),
+            false => Err("the entry names a pack that is too old"),
+        };
+        checked.map_err(|why| Error::Malformed { key, why })?;
         Ok(entry)
+    }
+
+    /// True if an entry of this number may name the pack: so few numbers after that with which it was made that, once the
+    /// log is longer, no entry will ever name it.
+    pub fn is_fresh(&self, pack: &str, number: u64) -> bool {
+        keys::pack_place(pack).is_some_and(|(_, since)| number <= since.saturating_add(self.checkpoint_entries))
     }
 
     /// True if an operator has decided that exactly this entry does not count.

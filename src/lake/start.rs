@@ -7,23 +7,36 @@
 use std::time::Duration;
 
 use super::bytes::sha256;
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, Joined};
 use super::entry::Entry;
 use super::error::Error;
+use super::flight::{Flight, OneByOne, gather};
 use super::format::Lake;
 use super::keys;
 use super::log::Log;
 use super::shard::{IsOurs, Shard};
-use crate::limits::{LAKE_CHECKPOINT_PAGES_MAX, LAKE_CHECKPOINTS_TRIED_MAX};
+use crate::limits::{LAKE_CHECKPOINT_PAGES_MAX, LAKE_CHECKPOINT_PIECES_AT_ONCE, LAKE_CHECKPOINTS_TRIED_MAX};
 use crate::store::{Kind, Store};
 use crate::types::Sha256;
 
 /// The shard as of its newest checkpoint, or as of its beginning.
 pub fn start(store: &dyn Store, lake: &Lake, number: u16, now: Duration, is_ours: IsOurs<'_>) -> Result<Shard, Error> {
+    start_with(&OneByOne, store, lake, number, now, is_ours)
+}
+
+/// The same, with several requests at once.
+pub fn start_with(
+    flight: &dyn Flight,
+    store: &dyn Store,
+    lake: &Lake,
+    number: u16,
+    now: Duration,
+    is_ours: IsOurs<'_>,
+) -> Result<Shard, Error> {
     let mut places = places(store, number)?;
     places.sort_unstable();
     for place in places.into_iter().rev().take(LAKE_CHECKPOINTS_TRIED_MAX) {
-        if let Some(read) = read(store, lake, number, place)? {
+        if let Some(read) = read_with(flight, store, lake, number, place)? {
             return resume(store, lake, read, now, is_ours);
         }
     }
@@ -46,13 +59,38 @@ pub fn places(store: &dyn Store, shard: u16) -> Result<Vec<u64>, Error> {
 
 /// The checkpoint at this place; None if it does not exist or is none: an older one serves as well.
 pub fn read(store: &dyn Store, lake: &Lake, shard: u16, place: u64) -> Result<Option<Checkpoint>, Error> {
-    let bytes = match store.get(&keys::checkpoint(shard, place)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind == Kind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+    read_with(&OneByOne, store, lake, shard, place)
+}
+
+fn read_with(
+    flight: &dyn Flight,
+    store: &dyn Store,
+    lake: &Lake,
+    shard: u16,
+    place: u64,
+) -> Result<Option<Checkpoint>, Error> {
+    let piece = |number| match store.get(&keys::checkpoint_piece(shard, place, number)) {
+        Ok(bytes) => Ok(checkpoint::decode(&bytes)),
+        Err(error) if error.kind == Kind::NotFound => Ok(None),
+        Err(error) => Err(Error::from(error)),
     };
-    let is_it = |read: &Checkpoint| read.log.lake() == lake.id && read.log.shard() == shard && read.log.next() == place;
-    Ok(checkpoint::decode(&bytes).filter(is_it))
+    let is_it = |log: &Log| log.lake() == lake.id && log.shard() == shard && log.next() == place;
+    let Some(first) = piece(0)?.filter(|first| is_it(&first.whole.log)) else { return Ok(None) };
+    let (mut next, pieces) = (1, first.whole.pieces());
+    let mut joined = Joined::new(first.whole.clone());
+    if joined.add(first).is_none() {
+        return Ok(None);
+    }
+    while next < pieces {
+        let count = (pieces - next).min(LAKE_CHECKPOINT_PIECES_AT_ONCE);
+        for piece in gather(flight, count, count, &|number| piece(next + number)) {
+            if piece?.and_then(|piece| joined.add(piece)).is_none() {
+                return Ok(None);
+            }
+        }
+        next += count;
+    }
+    Ok(joined.finish())
 }
 
 /// The shard as of this checkpoint.

@@ -13,6 +13,7 @@ pub mod cloud;
 pub mod dir;
 pub mod location;
 pub mod open;
+pub mod patient;
 pub mod sim;
 
 use crate::types::{Sha256, UnixMillis};

@@ -95,6 +95,11 @@ impl SimStore {
         all.into_iter().map(|key| key[self.prefix.len()..].to_owned()).collect()
     }
 
+    /// The ids of all uploads that are neither completed nor aborted, without a request.
+    pub fn uploads(&self) -> Vec<String> {
+        self.state().upload_ids()
+    }
+
     /// The number of requests of all handles so far.
     pub fn requests(&self) -> u64 {
         self.state().requests

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 21] = [
+const PAGES: [&str; 22] = [
     "audit",
     "benchmarks",
     "completeness",
@@ -17,6 +17,7 @@ const PAGES: [&str; 21] = [
     "how-to-lose-data",
     "install",
     "journal",
+    "lake",
     "lake-format",
     "layout",
     "manifest-format",

@@ -2,10 +2,19 @@
 //! each effect and at the end.
 
 mod cost;
+pub mod desk;
 mod dir;
-mod files;
+mod door;
+mod each;
+pub mod files;
+mod frozen;
 mod history;
+mod large;
 mod life;
-mod model;
-mod one;
-mod turns;
+pub mod model;
+pub mod on_disk;
+pub mod one;
+mod operate;
+mod second_reader;
+mod size;
+pub mod turns;

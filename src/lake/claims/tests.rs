@@ -25,7 +25,7 @@ fn claims(contents: &[(u8, u32)]) -> Body {
             line: b"{}".to_vec(),
         }
     });
-    let packs = vec![keys::pack(&[0; 16], &sha256(b"p"))];
+    let packs = vec![keys::pack(0, 0, &[0; 16], &sha256(b"p"))];
     Body::Claims(Claims { packs, claims: claims.collect() })
 }
 

@@ -24,7 +24,7 @@ fn claim(seed: u8, bytes: Place) -> Claim {
 
 fn claims() -> Claims {
     let part = |number, size| Part { number, size, etag: format!("\"e{number}\"") };
-    let packs = [1, 2].map(|random| keys::pack(&[random; 16], &Sha256([8; 32])));
+    let packs = [1, 2].map(|random| keys::pack(3, 40, &[random; 16], &Sha256([8; 32])));
     Claims {
         packs: packs.to_vec(),
         claims: vec![
@@ -34,6 +34,10 @@ fn claims() -> Claims {
             claim(4, Place::Pack { pack: 0, offset: 5 }),
         ],
     }
+}
+
+fn pack(shard: u16, since: u64) -> String {
+    keys::pack(shard, since, &[1; 16], &Sha256([8; 32]))
 }
 
 fn entry(body: Body) -> Entry {
@@ -138,6 +142,8 @@ fn contradictions_within_an_entry_are_refused() {
     refused("an unknown pack", &body(&|body| body.claims[0].bytes = Place::Pack { pack: 2, offset: 0 }));
     refused("an unused pack", &body(&|body| drop(body.claims.remove(2))));
     refused("a pack twice", &body(&|body| body.packs[1] = body.packs[0].clone()));
+    refused("a pack of another shard", &body(&|body| body.packs[0] = pack(2, 40)));
+    refused("a pack of a later entry", &body(&|body| body.packs[0] = pack(3, 43)));
     refused("no key of a pack", &body(&|body| body.packs[0] = keys::slot(0, 1)));
     refused("parts that are too short", &body(&|body| body.claims[1].size = 6));
     refused("nothing forgotten", &|entry| entry.body = Body::Forget(Forget::default()));

@@ -45,4 +45,23 @@ impl Host {
             }
         }
     }
+
+    /// Forgets every content of a shard that an entry below this number claimed last, with one entry. Of what is not
+    /// finished nothing is forgotten. False if there is nothing to forget.
+    pub fn forget_below(&mut self, shard: u16, below: u64) -> Result<bool, Error> {
+        let place = usize::from(shard);
+        while place < self.shards.len() {
+            self.read_shard(place)?;
+            let header = self.header(place);
+            let below = below.min(header.floor);
+            if below <= self.shards[place].contents.forgotten_below() {
+                break;
+            }
+            let entry = Entry { header, body: Body::Forget(Forget { below, contents: Vec::new() }) };
+            if self.append(place, &entry)? == Appended::Ours {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! Invariant: an entry that cannot be finished now keeps no other one from being finished.
 
-use super::Host;
+use super::{Host, State};
 use crate::lake::entry::Entry;
 use crate::lake::error::Error;
 use crate::lake::progress::Step;
 use crate::lake::publish::{self, AtHand, Listed};
 use crate::lake::roll_forward::Task;
+use crate::types::Sha256;
 
 /// What was achieved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,24 +32,41 @@ impl Host {
                 helped.errors.push(error);
             }
             for task in self.shards[shard].unfinished.tasks(self.clock.steady()) {
-                let (Task::Finish(number) | Task::Look(number)) = task;
-                let Some(entry) = self.shards[shard].unfinished.get(number).cloned() else { continue };
-                match self.attend(&entry, task, at_hand) {
-                    Ok(true) => {
-                        self.shards[shard].unfinished.finished(number);
-                        helped.finished += 1;
-                    }
-                    Ok(false) => self.postpone(shard, number),
+                match self.tend(shard, task, at_hand) {
+                    Ok(is_finished) => helped.finished += u64::from(is_finished),
                     Err(error @ Error::Journal(_)) => return Err(error),
-                    Err(error) => {
-                        self.postpone(shard, number);
-                        helped.errors.push(error);
-                    }
+                    Err(error) => helped.errors.push(error),
                 }
             }
         }
         self.delete_packs();
+        self.abort_uploads();
         Ok(helped)
+    }
+
+    /// Finishes the entry that claims this content now, without patience: true if the content is listed. False if nobody
+    /// claims it, as far as this host has read.
+    pub fn finish_now(&mut self, content: &Sha256, at_hand: &dyn AtHand) -> Result<bool, Error> {
+        let shard = self.shard_of(content);
+        self.shards[shard].ensure_whole()?;
+        match (self.state(content), self.shards[shard].contents.get(content)) {
+            (State::Listed, _) => Ok(true),
+            (State::Claimed, Some(known)) => self.tend(shard, Task::Finish(known.entry), at_hand),
+            _ => Ok(false),
+        }
+    }
+
+    /// Attends to an unfinished entry. True if it is finished.
+    fn tend(&mut self, shard: usize, task: Task, at_hand: &dyn AtHand) -> Result<bool, Error> {
+        let (Task::Finish(number) | Task::Look(number)) = task;
+        let Some(entry) = self.shards[shard].unfinished.get(number).cloned() else { return Ok(false) };
+        let attended = self.attend(&entry, task, at_hand);
+        match &attended {
+            Ok(true) => self.shards[shard].unfinished.finished(number),
+            Err(Error::Journal(_)) => {}
+            Ok(false) | Err(_) => self.postpone(shard, number),
+        }
+        attended
     }
 
     fn postpone(&mut self, shard: usize, number: u64) {
@@ -85,6 +103,7 @@ impl Host {
         if publish::clean_up(&self.stores, listed).is_ok() {
             entry.packs().iter().for_each(|pack| self.packs.remove(pack));
         }
+        self.forget_uploads(entry);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ impl Packs {
             match step {
                 Step::Hashed { pack } => packs.contents.entry(pack.clone()).or_default().push(item),
                 Step::Manifested => drop(listed.insert(item)),
-                Step::Claimed { .. } | Step::Moved => {}
+                Step::Uploading { .. } | Step::Claimed { .. } | Step::Moved => {}
             }
         }
         packs.contents.retain(|_, items| items.iter().any(|item| !listed.contains(item)));

@@ -224,6 +224,10 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn upload_ids(&self) -> Vec<String> {
+        self.uploads.keys().cloned().collect()
+    }
+
     /// A new id for an upload.
     pub(super) fn upload_id(&mut self) -> String {
         self.uploads_begun += 1;

@@ -1,7 +1,7 @@
 //! Real servers: scripts/check_object_stores starts them, and sets the environment that a user would set.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use csv_ingestor::lake::clock::Clock;
@@ -49,8 +49,8 @@ fn create(store: &dyn Store, key: &str, bytes: &[u8]) -> csv_ingestor::store::Re
 }
 
 fn probed(open: &dyn Fn() -> CloudStore) -> Vec<Defect> {
-    let mut handles: Vec<Box<dyn Store>> = (0..16).map(|_| Box::new(open()) as Box<dyn Store>).collect();
-    probe(&mut handles, &Wall(Instant::now(), AtomicU64::new(0))).unwrap()
+    let handles: Vec<Arc<dyn Store>> = (0..16).map(|_| Arc::new(open()) as Arc<dyn Store>).collect();
+    probe(&handles, &Wall(Instant::now(), AtomicU64::new(0))).unwrap()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Requests that a host makes.
 
-use super::one::{Desk, day};
+use super::desk::{Desk, day};
 
 #[test]
 fn a_batch_of_n_new_files_takes_n_and_four_requests_and_a_duplicate_none() {

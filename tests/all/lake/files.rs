@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use csv_ingestor::lake::host::{Content, Decided, Staging};
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::lake::publish::AtHand;
 use csv_ingestor::types::{Sha256, UnixMillis};
 
@@ -11,6 +12,16 @@ use super::model::sha256;
 /// The files, as they are now, by content.
 #[derive(Clone, Default)]
 pub struct Files(pub BTreeMap<Sha256, Vec<u8>>);
+
+/// The SHA-256 of each part.
+pub fn parts(bytes: &[u8], cut: &Cut) -> Vec<Sha256> {
+    let size = bytes.len() as u64;
+    let part = |part| {
+        let (begin, length) = cut.range(size, part);
+        sha256(&bytes[begin as usize..(begin + length) as usize])
+    };
+    (0..cut.parts(size)).map(part).collect()
+}
 
 impl AtHand for Files {
     fn bytes(&self, content: &Sha256) -> Option<Vec<u8>> {
@@ -36,6 +47,7 @@ impl Files {
             partition: ingested_at.date_partition(),
             name: b"a.csv".to_vec(),
             ingested_at,
+            parts: None,
         };
         self.0.iter().map(content).collect()
     }

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use csv_ingestor::lake;
 use csv_ingestor::lake::clock::Clock;
-use csv_ingestor::lake::format::Lake;
+use csv_ingestor::lake::format::{Lake, VERSION};
 use csv_ingestor::lake::host::{Content, Host, State};
+use csv_ingestor::lake::keys;
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::lake::progress::{Journal, Progress};
 use csv_ingestor::lake::publish::Stores;
 use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::types::{Sha256, UnixMillis};
 
-use super::files::Files;
+use super::files::{Files, parts};
 use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
-use super::turns::{Death, Dice, Phase, Turns};
+use super::turns::{Death, Dice, Lanes, Phase, Turns};
 
 /// When histories begin: half an hour before a day ends.
 const BEGIN_MS: u64 = 1_763_508_600_000;
@@ -34,15 +36,33 @@ pub struct Arrival {
     pub bytes: Vec<u8>,
 }
 
+/// What hosts do besides the necessary.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// Requests at once, at most.
+    pub lanes: usize,
+    /// They wait until their next entry and their next read are due.
+    pub are_paced: bool,
+    /// They remove leftovers now and then.
+    pub clean: bool,
+    /// One of them upgrades the lake.
+    pub upgrade: bool,
+}
+
 /// What everybody shares.
 pub struct World {
     pub lake: Lake,
+    /// From which size on contents are uploaded in parts.
+    pub cut: Cut,
     pub store: SimStore,
-    pub turns: Turns,
+    pub turns: Arc<Turns>,
+    pub habits: Habits,
     pub model: Arc<Mutex<Model>>,
     pub hosts: Vec<Ground>,
     /// What has not arrived yet.
     pub arrivals: Mutex<Vec<Arrival>>,
+    /// Something that is no entry will come into a log.
+    pub has_garbage: Mutex<bool>,
     /// What stands in the way of publishing until there is calm.
     pub foreign: Mutex<Vec<String>>,
 }
@@ -51,7 +71,7 @@ pub struct World {
 #[derive(Default)]
 pub struct Ground {
     pub staging: Mutex<BTreeMap<String, Vec<u8>>>,
-    pub journal: Arc<Mutex<Vec<Progress>>>,
+    pub journal: Notes,
     pub id: Mutex<[u8; 16]>,
     /// The error with which the host refuses to go on.
     pub stopped: Mutex<Option<lake::Error>>,
@@ -78,7 +98,11 @@ impl Clock for HostClock {
     }
 }
 
-struct Notebook(Arc<Mutex<Vec<Progress>>>);
+/// The notes of a host, oldest first.
+pub type Notes = Arc<Mutex<Vec<Progress>>>;
+
+/// Keeps notes, and checks their order.
+pub struct Notebook(pub Notes);
 
 impl Journal for Notebook {
     fn note(&mut self, notes: &[Progress]) -> Result<(), lake::Error> {
@@ -117,6 +141,18 @@ impl World {
         if calm {
             self.remove_foreign();
         }
+        if now > 100 && !calm && std::mem::take(&mut *self.has_garbage.lock().unwrap()) {
+            self.put_garbage();
+        }
+    }
+
+    /// Somebody writes what is no entry into the next slot of a log.
+    fn put_garbage(&self) {
+        let mut model = self.model.lock().unwrap();
+        let next = model.entries.entry(0).or_default();
+        if self.store.below(WAREHOUSE).put_foreign(&keys::slot(0, *next), b"garbage") {
+            *next += 1;
+        }
     }
 
     /// An operator takes away what is not ours. Nobody has written over it.
@@ -136,6 +172,8 @@ struct Life {
     me: usize,
     host: Host,
     dice: Dice,
+    /// Something has failed in this round.
+    has_failed: bool,
 }
 
 /// A host from its start until the history ends, or it dies.
@@ -145,14 +183,17 @@ pub fn live(world: &Arc<World>, me: usize, seed: u64) {
         Arc::new(move || world.turns.pass(me))
     };
     let store = world.store.gated(gate);
-    let stores = Stores { warehouse: Arc::new(store.below(WAREHOUSE)), manifests: Arc::new(store.below(MANIFESTS)) };
+    let flight = Lanes { turns: world.turns.clone(), host: me, most: world.habits.lanes };
+    let (warehouse, manifests) = (Arc::new(store.below(WAREHOUSE)), Arc::new(store.below(MANIFESTS)));
+    let stores = Stores { warehouse, manifests, flight: Box::new(flight) };
     let ground = &world.hosts[me];
     let clock = HostClock { world: world.clone(), host: me, dice: Mutex::new(Dice(seed)) };
     let journal = Box::new(Notebook(ground.journal.clone()));
     let progress = ground.journal.lock().unwrap().clone();
     let id = *ground.id.lock().unwrap();
-    let host = Host::new(stores, world.lake, id, Box::new(clock), journal, &progress);
-    let mut life = Life { world: world.clone(), me, host, dice: Dice(!seed) };
+    let mut host = Host::new(stores, world.lake, id, Box::new(clock), journal, &progress);
+    host.cut(world.cut);
+    let mut life = Life { world: world.clone(), me, host, dice: Dice(!seed), has_failed: false };
     let mut is_begun = false;
     while world.turns.phase() < Phase::Ended {
         world.turns.pass_after(me, Duration::from_secs(life.dice.below(4)));
@@ -180,7 +221,17 @@ impl Life {
                 return false;
             }
         }
-        let is_begun = self.host.read().is_ok();
+        let read = self.host.read();
+        self.skip(&read);
+        let is_begun = match read {
+            // Entries before it are as good as ever.
+            Err(lake::Error::Malformed { .. }) => true,
+            Err(error) if error.is_damage() => {
+                self.refuse(&error);
+                false
+            }
+            read => read.is_ok(),
+        };
         if is_begun {
             let ends = self.host.check_ends();
             self.is_refused(ends);
@@ -208,49 +259,98 @@ impl Life {
     /// Reads, helps, removes sources, claims. False if the host refuses to go on.
     fn round(&mut self) -> bool {
         let before = self.world.effects();
-        let read = self.host.read();
-        let mut has_failed = read.is_err();
-        if self.is_refused(read) {
-            return false;
+        let habits = self.world.habits;
+        let is_waiting = !self.world.hosts[self.me].staging.lock().unwrap().is_empty();
+        let now = Duration::from_secs(self.world.turns.time());
+        let reads = !habits.are_paced || is_waiting || now >= self.host.idle_read_at();
+        self.has_failed = false;
+        if reads {
+            let read = self.host.read();
+            self.skip(&read);
+            if !self.may_go_on(read) {
+                return false;
+            }
         }
         let files = self.files();
         let helped = self.host.help(&files);
-        has_failed |= !helped.as_ref().is_ok_and(|helped| helped.errors.is_empty());
-        if self.is_refused(helped) {
+        self.has_failed |= !helped.as_ref().is_ok_and(|helped| helped.errors.is_empty());
+        if !self.may_go_on(helped) {
             return false;
         }
         let batch = self.tidy();
         let is_calm = self.world.turns.phase() > Phase::Chaos;
-        let left = batch.len();
-        if left > 0 && (is_calm || self.dice.chance(700)) {
+        let is_due = !habits.are_paced || Duration::from_secs(self.world.turns.time()) >= self.host.next_entry_at();
+        if !batch.is_empty() && is_due && (is_calm || self.dice.chance(700)) {
             let ingested = self.host.ingest(&batch, &files);
-            has_failed |= ingested.is_err();
             // The moment at which most depends on others.
             if ingested.is_ok() && self.world.turns.may_die() && self.dice.chance(200) {
                 resume_unwind(Box::new(Death));
             }
-            if self.is_refused(ingested) {
+            if !self.may_go_on(ingested) {
                 return false;
             }
         }
-        if !is_calm && self.dice.chance(30) {
-            let known: Vec<Sha256> = self.world.model.lock().unwrap().claimed.keys().map(|item| item.0).collect();
-            let content = known.get(self.dice.below(known.len() as u64) as usize).copied();
-            let forgotten = self.host.forget(&content.into_iter().collect::<Vec<_>>());
-            has_failed |= forgotten.is_err();
-            if self.is_refused(forgotten) {
-                return false;
-            }
+        if !self.has_fancies(is_calm) {
+            return false;
         }
         let is_empty = self.world.hosts[self.me].staging.lock().unwrap().is_empty();
-        if is_empty && !has_failed && self.host.is_idle() {
+        if is_empty && reads && !self.has_failed && self.host.is_idle() {
             let ended = self.world.turns.rest(self.me, before, self.world.effects());
             if ended == Some(Phase::Calm) {
                 self.world.store.flush();
             }
+        }
+        if is_empty || !is_due {
             self.world.turns.pass_after(self.me, Duration::from_secs(5));
         }
         true
+    }
+
+    /// What a host does now and then. False if it refuses to go on.
+    fn has_fancies(&mut self, is_calm: bool) -> bool {
+        if !is_calm && self.dice.chance(30) {
+            let known: Vec<Sha256> = self.world.model.lock().unwrap().claimed.keys().map(|item| item.0).collect();
+            let content = known.get(self.dice.below(known.len() as u64) as usize).copied();
+            let forgotten = self.host.forget(&content.into_iter().collect::<Vec<_>>());
+            if !self.may_go_on(forgotten) {
+                return false;
+            }
+        }
+        if !is_calm && self.dice.chance(10) {
+            let shard = self.dice.below(u64::from(self.world.lake.shards)) as u16;
+            let forgotten = self.host.forget_below(shard, self.dice.below(6));
+            if !self.may_go_on(forgotten) {
+                return false;
+            }
+        }
+        if self.world.habits.clean && self.dice.chance(100) {
+            let cleaned = self.host.clean(&|_| true);
+            if !self.may_go_on(cleaned) {
+                return false;
+            }
+        }
+        if self.world.habits.upgrade && self.me == 0 && self.dice.chance(50) {
+            let upgraded = self.host.upgrade(VERSION + 1);
+            return self.may_go_on(upgraded);
+        }
+        true
+    }
+
+    /// Notes whether something has failed. False if the host refuses to go on.
+    fn may_go_on<T>(&mut self, result: Result<T, lake::Error>) -> bool {
+        self.has_failed |= result.is_err();
+        !self.is_refused(result)
+    }
+
+    /// When there is calm, an operator skips what cannot be read.
+    fn skip(&mut self, read: &Result<(), lake::Error>) {
+        if matches!(read, Err(lake::Error::Malformed { .. })) && self.world.turns.phase() > Phase::Chaos {
+            for shard in 0..self.world.lake.shards {
+                let next = self.host.shards()[usize::from(shard)].log.next();
+                let skipped = self.host.skip(shard, next);
+                self.has_failed |= skipped.is_err();
+            }
+        }
     }
 
     fn files(&self) -> Files {
@@ -278,6 +378,7 @@ impl Life {
                     partition: instant.date_partition(),
                     name: name.clone().into_bytes(),
                     ingested_at: instant,
+                    parts: self.dice.chance(500).then(|| parts(bytes, &world.cut)),
                 }),
             }
             true

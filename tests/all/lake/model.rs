@@ -11,6 +11,7 @@ pub const WAREHOUSE: &str = "W/";
 pub const MANIFESTS: &str = "M/";
 const OWN: &str = "W/.csv-ingestor/";
 const LOG: &str = "W/.csv-ingestor/log/";
+const CHECKPOINTS: &str = "W/.csv-ingestor/checkpoint/";
 const PACKS: &str = "W/.csv-ingestor/pack/";
 
 pub fn sha256(bytes: &[u8]) -> Sha256 {
@@ -37,6 +38,8 @@ pub struct Model {
     /// Data objects that are there now.
     there: BTreeMap<String, Sha256>,
     pub packs: BTreeSet<String>,
+    /// What entries claim from each pack that ever was.
+    needed: BTreeMap<String, Vec<Item>>,
 }
 
 impl Model {
@@ -47,7 +50,6 @@ impl Model {
     pub fn see(&mut self, effect: &Effect<'_>) {
         self.effects += 1;
         match effect {
-            Effect::Created { key, .. } if key.contains("/checkpoint-") => {}
             Effect::Created { key, bytes } if key.starts_with(LOG) => self.see_entry(key, bytes),
             Effect::Created { key, .. } if key.starts_with(PACKS) => drop(self.packs.insert((*key).to_owned())),
             Effect::Created { key, .. } if key.starts_with(OWN) => {}
@@ -61,7 +63,8 @@ impl Model {
                     self.wrong(format!("{content} was published as {:?}", self.data[&content]));
                 }
             }
-            Effect::Deleted { key } if key.starts_with(PACKS) => drop(self.packs.remove(*key)),
+            Effect::Deleted { key } if key.starts_with(PACKS) => self.see_the_end_of(key),
+            Effect::Deleted { key } if key.starts_with(CHECKPOINTS) => {}
             Effect::Deleted { key } => self.wrong(format!("{key} was deleted")),
         }
     }
@@ -75,12 +78,29 @@ impl Model {
             self.wrong(format!("{key} was created, and {next} was next"));
         }
         self.entries.insert(shard, number + 1);
+        for pack in entry.packs() {
+            let pack = format!("{WAREHOUSE}{pack}");
+            if !self.packs.contains(&pack) {
+                self.wrong(format!("{key} names {pack}, which is not there"));
+            }
+            let items = entry.claims().iter().map(|claim| (claim.sha256, claim.generation));
+            self.needed.entry(pack).or_default().extend(items);
+        }
         for claim in entry.claims() {
             let item = (claim.sha256, claim.generation);
             self.generations.insert(claim.sha256, claim.generation);
             if let Some(before) = self.claimed.insert(item, (shard, number)) {
                 self.wrong(format!("{item:?} is claimed by {before:?} and by {number}"));
             }
+        }
+    }
+
+    /// A pack is deleted: nothing that an entry claims may depend on it any more.
+    fn see_the_end_of(&mut self, pack: &str) {
+        self.packs.remove(pack);
+        let needed = self.needed.get(pack).cloned().unwrap_or_default();
+        if needed.iter().any(|item| !self.lines.contains_key(item)) {
+            self.wrong(format!("{pack} was deleted, and an entry needs it"));
         }
     }
 

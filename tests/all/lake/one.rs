@@ -2,101 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::entry::Entry;
-use csv_ingestor::lake::format::{Lake, LakeId};
+use csv_ingestor::lake::format::LakeId;
 use csv_ingestor::lake::host::{Host, Ingested, State};
-use csv_ingestor::lake::progress::{Journal, Progress};
-use csv_ingestor::lake::publish::{Stores, manifests};
+use csv_ingestor::lake::publish::manifests;
 use csv_ingestor::lake::{Error, keys, start};
-use csv_ingestor::store::Store as _;
-use csv_ingestor::store::sim::{Faults, SimStore};
-use csv_ingestor::types::UnixMillis;
+use csv_ingestor::store::sim::Faults;
+use csv_ingestor::store::{Kind, Store as _, Verb};
 
+use super::desk::{Desk, day};
+use super::door::{Answer, Door};
 use super::files::Files;
+use super::life::Notes;
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
-
-pub const LAKE: Lake = Lake { id: LakeId([7; 16]), shards: 1, checkpoint_entries: 2 };
-
-/// An instant so many days after the first.
-pub fn day(days: u64) -> UnixMillis {
-    UnixMillis(1_763_458_200_123 + days * 86_400_000)
-}
-
-/// A store, a clock, and hosts on them.
-pub struct Desk {
-    pub store: SimStore,
-    seconds: Arc<AtomicU64>,
-}
-
-struct DeskClock {
-    seconds: Arc<AtomicU64>,
-    host: u8,
-}
-
-impl Clock for DeskClock {
-    fn steady(&self) -> Duration {
-        Duration::from_secs(self.seconds.load(Ordering::Relaxed))
-    }
-
-    fn pause(&self, time: Duration) {
-        self.seconds.fetch_add(time.as_secs() + 1, Ordering::Relaxed);
-    }
-
-    fn random(&self) -> [u8; 16] {
-        let now = self.seconds.fetch_add(1, Ordering::Relaxed);
-        std::array::from_fn(|at| if at == 0 { self.host } else { (now >> (at % 8)) as u8 })
-    }
-}
-
-struct NoJournal;
-
-impl Journal for NoJournal {
-    fn note(&mut self, _: &[Progress]) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-impl Desk {
-    pub fn new() -> Desk {
-        Desk { store: SimStore::new(0, Faults::NONE), seconds: Arc::default() }
-    }
-
-    pub fn host(&self, id: u8) -> Host {
-        let (warehouse, manifests) = (self.store.below(WAREHOUSE), self.store.below(MANIFESTS));
-        let stores = Stores { warehouse: Arc::new(warehouse), manifests: Arc::new(manifests) };
-        let clock = DeskClock { seconds: self.seconds.clone(), host: id };
-        Host::new(stores, LAKE, [id; 16], Box::new(clock), Box::new(NoJournal), &[])
-    }
-
-    pub fn files(&self, count: u64) -> Files {
-        let texts: Vec<String> = (0..count).map(|number| format!("file {number}")).collect();
-        Files::of(&texts.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    pub fn wait(&self, seconds: u64) {
-        self.seconds.fetch_add(seconds, Ordering::Relaxed);
-    }
-
-    /// A host claims these contents and dies.
-    fn claim(&self, id: u8, texts: &[&str]) -> Entry {
-        let (mut host, files) = (self.host(id), Files::of(texts));
-        let Ingested::Claimed(number) = host.ingest(&files.contents(day(0)), &files).unwrap()[0] else {
-            panic!("nothing was claimed")
-        };
-        Entry::decode(&self.store.below(WAREHOUSE).peek(&keys::slot(0, number)).unwrap()).unwrap()
-    }
-
-    /// Replaces the last entry.
-    fn replace(&self, entry: &Entry, bytes: &[u8]) {
-        let (store, key) = (self.store.below(WAREHOUSE), keys::slot(0, entry.header.number));
-        store.remove_foreign(&key);
-        assert!(store.put_foreign(&key, bytes));
-    }
-}
 
 /// A host that claims each text with an entry of its own.
 fn writer(desk: &Desk, texts: &[&str]) -> Host {
@@ -116,7 +36,7 @@ fn a_host_that_starts_from_any_checkpoint_knows_the_same() {
     assert_eq!(writer.forget(&[sha256(b"b")]).unwrap(), 1);
     writer.help(&Files::default()).unwrap();
     let store = desk.store.below(WAREHOUSE);
-    assert_eq!(start::places(&store, 0).unwrap(), [4, 6], "the first one was overtaken before it was written");
+    assert_eq!(start::places(&store, 0).unwrap(), [2, 4, 6]);
     let mut begun = desk.host(2);
     begun.start().unwrap();
     let known = |host: &Host| (host.shards()[0].log.clone(), host.shards()[0].contents.clone());
@@ -148,10 +68,9 @@ fn unfinished_entries_below_a_checkpoint_are_finished() {
 #[test]
 fn a_checkpoint_that_differs_stops_its_writer() {
     let desk = Desk::new();
-    let mut writer = writer(&desk, &["a", "b"]);
+    let (mut writer, files) = (writer(&desk, &["a"]), Files::of(&["b"]));
     desk.store.below(WAREHOUSE).put_foreign(&keys::checkpoint(0, 2), b"another");
-    let helped = writer.help(&Files::default()).unwrap();
-    assert!(matches!(helped.errors[0], Error::Checkpoint { .. }));
+    assert!(matches!(writer.ingest(&files.contents(day(0)), &files), Err(Error::Checkpoint { .. })));
     assert!(matches!(writer.read(), Err(Error::Checkpoint { .. })));
     // What cannot be read is no reason not to start: the log has everything.
     let mut host = desk.host(2);
@@ -383,4 +302,37 @@ fn bytes_that_are_not_the_content_are_neither_claimed_nor_published() {
     desk.wait(60);
     assert_eq!(host.help(&wrong).unwrap().finished, 1, "from the pack");
     assert_eq!(desk.store.below(WAREHOUSE).peek(&entry.claims()[0].key), Some(b"a".to_vec()));
+}
+
+/// What others have appended since makes another checkpoint due.
+#[test]
+fn a_checkpoint_that_could_not_be_written_is_tried_again_or_overtaken() {
+    for is_overtaken in [false, true] {
+        let desk = Desk::new();
+        let is_away = Arc::new(AtomicBool::new(true));
+        let away = is_away.clone();
+        let rule = move |verb, key: &str| match verb {
+            Verb::Create if key.contains("/checkpoint/") && away.load(Ordering::Relaxed) => {
+                Answer::Never(Kind::SlowDown)
+            }
+            _ => Answer::Right,
+        };
+        let door = Arc::new(Door::new(desk.store.below(WAREHOUSE), rule));
+        let mut host = desk.host_on(1, door, &Notes::default());
+        for text in ["a", "b"] {
+            let files = Files::of(&[text]);
+            host.ingest(&files.contents(day(0)), &files).unwrap();
+        }
+        assert!(
+            host.help(&Files::of(&["a", "b"])).unwrap().errors.iter().all(|error| matches!(error, Error::Store(_)))
+        );
+        if is_overtaken {
+            desk.claim(2, &["c"]);
+            host.read().unwrap();
+        }
+        is_away.store(false, Ordering::Relaxed);
+        host.help(&Files::default()).unwrap();
+        let places = start::places(&desk.store.below(WAREHOUSE), 0).unwrap();
+        assert_eq!(places, if is_overtaken { vec![] } else { vec![2] });
+    }
 }

@@ -1,12 +1,18 @@
 //! Hosts on threads of their own, whose requests are carried out one at a time in an order that a seed decides.
 //!
+//! A host that makes several requests at once has several *lanes*, each of them a thread: lane 0 is the host itself.
+//!
 //! Invariants:
 //! - Exactly one thread runs between two turns, so a history depends on its seed alone.
-//! - A host that is to die unwinds at its next turn, and its request is not sent.
+//! - A host that is to die unwinds at its next turn, and its request is not sent. All of its lanes unwind then.
 
-use std::panic::resume_unwind;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use csv_ingestor::lake::flight::Flight;
 
 /// A small generator, so that a history is its seed.
 #[derive(Clone, Debug)]
@@ -27,6 +33,54 @@ impl Dice {
 /// What unwinds a host that dies.
 pub struct Death;
 
+thread_local! {
+    static LANE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Several requests of a host at once, each in a lane of its own.
+pub struct Lanes {
+    pub turns: Arc<Turns>,
+    pub host: usize,
+    pub most: usize,
+}
+
+impl Flight for Lanes {
+    fn each(&self, at_once: usize, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        let lanes = self.most.min(at_once).min(jobs);
+        if lanes <= 1 {
+            return (0..jobs).for_each(job);
+        }
+        let (next, ended) = (AtomicUsize::new(0), Mutex::new(None));
+        self.turns.fork(self.host, lanes);
+        std::thread::scope(|scope| {
+            for lane in 1..=lanes {
+                let (next, ended) = (&next, &ended);
+                scope.spawn(move || {
+                    LANE.set(lane);
+                    let run = || {
+                        // From here on one lane runs at a time.
+                        self.turns.pass(self.host);
+                        loop {
+                            let number = next.fetch_add(1, Ordering::Relaxed);
+                            if number >= jobs {
+                                break;
+                            }
+                            job(number);
+                        }
+                    };
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+                        *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+                    }
+                    self.turns.join(self.host);
+                });
+            }
+        });
+        if let Some(payload) = ended.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(payload);
+        }
+    }
+}
+
 /// What the world is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -41,11 +95,18 @@ pub enum Phase {
 }
 
 struct Player {
-    waits: bool,
+    /// Its threads that do not wait for a turn.
+    running: usize,
+    /// The lanes that wait for a turn, ascending.
+    waiting: Vec<usize>,
+    /// Lanes besides lane 0 that have not ended.
+    lanes: usize,
     is_gone: bool,
     /// It has no turn before this time.
     until: u64,
     dies: bool,
+    /// All its lanes unwind.
+    is_dying: bool,
     /// The number of effects that it has seen when it last found nothing to do.
     rested_at: Option<u64>,
 }
@@ -53,7 +114,7 @@ struct Player {
 struct Game {
     dice: Dice,
     players: Vec<Player>,
-    turn: Option<usize>,
+    turn: Option<(usize, usize)>,
     time: u64,
     turns: u64,
     phase: Phase,
@@ -73,8 +134,17 @@ const TURNS_MAX: u64 = 40_000;
 
 impl Turns {
     pub fn new(seed: u64, hosts: usize, chaos_until: u64, deaths: u64, pauses: u64) -> Turns {
-        let player = || Player { waits: false, is_gone: false, until: 0, dies: false, rested_at: None };
-        let players = (0..hosts).map(|_| player()).collect();
+        let player = |_| Player {
+            running: 1,
+            waiting: Vec::new(),
+            lanes: 0,
+            is_gone: false,
+            until: 0,
+            dies: false,
+            is_dying: false,
+            rested_at: None,
+        };
+        let players = (0..hosts).map(player).collect();
         let game = Game { dice: Dice(seed), players, turn: None, time: 0, turns: 0, phase: Phase::Chaos };
         let wakes = (0..hosts).map(|_| Condvar::new()).collect();
         Turns { game: Mutex::new(game), wakes, chaos_until, deaths, pauses }
@@ -94,7 +164,7 @@ impl Turns {
 
     /// Gives the turn to a host that may have one. Only when all that are left wait.
     fn deal(&self, game: &mut Game) {
-        if game.turn.is_some() || game.players.iter().any(|player| !player.is_gone && !player.waits) {
+        if game.turn.is_some() || game.players.iter().any(|player| !player.is_gone && player.running > 0) {
             return;
         }
         let Some(first) = game.players.iter().filter(|player| !player.is_gone).map(|player| player.until).min() else {
@@ -120,8 +190,10 @@ impl Turns {
             }
             game.players[host].dies = game.dice.chance(self.deaths);
         }
-        game.turn = Some(host);
-        self.wakes[host].notify_one();
+        let lanes = game.players[host].waiting.len() as u64;
+        let lane = if lanes > 1 { game.dice.below(lanes) } else { 0 };
+        game.turn = Some((host, game.players[host].waiting[lane as usize]));
+        self.wakes[host].notify_all();
     }
 
     /// True while hosts may die.
@@ -136,18 +208,59 @@ impl Turns {
 
     /// The same, but not before some time has passed: a second is one unit.
     pub fn pass_after(&self, host: usize, time: Duration) {
+        let lane = LANE.get();
         let mut game = self.game();
-        game.players[host].waits = true;
-        game.players[host].until = game.time + time.as_secs();
-        self.deal(&mut game);
-        while game.turn != Some(host) {
-            game = self.wakes[host].wait(game).unwrap_or_else(PoisonError::into_inner);
+        let now = game.time;
+        let player = &mut game.players[host];
+        if !player.is_dying {
+            player.running -= 1;
+            let at = player.waiting.partition_point(|waiting| *waiting < lane);
+            player.waiting.insert(at, lane);
+            player.until = now + time.as_secs();
+            self.deal(&mut game);
+            while game.turn != Some((host, lane)) && !game.players[host].is_dying {
+                game = self.wakes[host].wait(game).unwrap_or_else(PoisonError::into_inner);
+            }
         }
-        game.turn = None;
-        game.players[host].waits = false;
-        if std::mem::take(&mut game.players[host].dies) {
+        let player = &mut game.players[host];
+        if player.is_dying {
             drop(game);
             resume_unwind(Box::new(Death));
+        }
+        player.waiting.retain(|waiting| *waiting != lane);
+        player.running += 1;
+        let dies = std::mem::take(&mut player.dies);
+        if dies && player.lanes > 0 {
+            // The others unwind as well; until they have, nobody has a turn.
+            player.is_dying = true;
+            player.running += player.waiting.len();
+            player.waiting.clear();
+            self.wakes[host].notify_all();
+        }
+        game.turn = None;
+        if dies {
+            drop(game);
+            resume_unwind(Box::new(Death));
+        }
+    }
+
+    /// Lane 0 waits for so many others from now on.
+    fn fork(&self, host: usize, lanes: usize) {
+        let mut game = self.game();
+        let player = &mut game.players[host];
+        (player.running, player.lanes) = (player.running - 1 + lanes, lanes);
+    }
+
+    /// A lane has ended. After the last one, lane 0 goes on.
+    fn join(&self, host: usize) {
+        let mut game = self.game();
+        let player = &mut game.players[host];
+        player.lanes -= 1;
+        if player.lanes == 0 {
+            player.is_dying = false;
+        } else {
+            player.running -= 1;
+            self.deal(&mut game);
         }
     }
 

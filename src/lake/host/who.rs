@@ -1,0 +1,41 @@
+//! Who claims a content.
+//!
+//! Invariant: a claim that is returned is one of an entry that names this content, as it lies in the store.
+
+use super::{Claimed, Host};
+use crate::lake::entry::{Entry, Fault};
+use crate::lake::error::Error;
+use crate::lake::keys;
+use crate::types::Sha256;
+
+fn claim_in(entry: &Entry, content: &Sha256) -> Option<Claimed> {
+    let claim = entry.claims().iter().find(|claim| claim.sha256 == *content)?.clone();
+    Some(Claimed { shard: entry.header.shard, entry: entry.header.number, host: entry.header.host, claim })
+}
+
+impl Host {
+    /// The claim of this content, as far as this host has read; None if it is new. Needs no request for an unfinished
+    /// entry and for the entry that was read here before, and one otherwise.
+    pub fn claim_of(&mut self, content: &Sha256) -> Result<Option<Claimed>, Error> {
+        let shard = &self.shards[self.shard_of(content)];
+        let Some(known) = shard.contents.get(content).filter(|known| !known.is_forgotten) else { return Ok(None) };
+        let (number, entry) = (shard.log.shard(), known.entry);
+        let key = keys::slot(number, entry);
+        let missing = Error::NotClaimed { key: key.clone(), content: *content };
+        if let Some(entry) = shard.unfinished.get(entry) {
+            return claim_in(entry, content).ok_or(missing).map(Some);
+        }
+        let is_it = |recent: &&Entry| (recent.header.shard, recent.header.number) == (number, entry);
+        if self.recent.as_ref().filter(is_it).is_none() {
+            let read = Entry::decode(&self.stores.warehouse.get(&key)?).map_err(|fault| match fault {
+                Fault::Newer(version) => Error::Newer { key: key.clone(), version },
+                Fault::Malformed(why) => Error::Malformed { key: key.clone(), why },
+            })?;
+            if read.header.lake != self.lake.id || (read.header.shard, read.header.number) != (number, entry) {
+                return Err(Error::Chain { key, why: "it belongs in another slot" });
+            }
+            self.recent = Some(read);
+        }
+        self.recent.as_ref().and_then(|recent| claim_in(recent, content)).ok_or(missing).map(Some)
+    }
+}
