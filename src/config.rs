@@ -2,21 +2,17 @@
 //!
 //! Invariants: making a [`Config`] has no side effects; every `Config` is consistent.
 
+mod error;
 pub mod file;
+mod paths;
 mod selection;
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::fs::real::{RealFs, resolve};
-use crate::fs::{Fs as _, mounts};
-use crate::journal::format::PATH_BYTES_MAX;
-use crate::journal::record::{Identity, Settings, Validation};
+use crate::journal::record::{Identity, SameBy, Settings, Validation};
 use crate::limits::{DURATION_MAX, REMEMBER_MAX, REMEMBER_MIN, SCAN_INTERVAL_MIN, SKIP_ROWS_MAX};
 use crate::log::{LogFormat, LogLevel};
-use crate::pipeline::layout;
-use crate::pipeline::names::NAME_BYTES_MAX;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::quarantine::Quarantine;
 use crate::pipeline::scan::NameRules;
@@ -24,27 +20,11 @@ use crate::pipeline::settle::Mode;
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::order::Order;
 use crate::pipeline::sidecar::SidecarNames;
+use crate::store::location::Options;
 
+pub use error::Error;
+pub use paths::Paths;
 pub use selection::{Placement, Selection};
-
-/// The paths that the user gave, not checked yet.
-#[derive(Clone, Debug)]
-pub struct Paths {
-    /// Staging directory.
-    pub input: PathBuf,
-    /// Warehouse root.
-    pub warehouse: PathBuf,
-    /// Manifests root.
-    pub manifests: PathBuf,
-    /// The journal's directory.
-    pub state: PathBuf,
-    /// Where duplicates are moved.
-    pub duplicates: Option<PathBuf>,
-    /// Where files that cannot be ingested are moved.
-    pub quarantine: Option<PathBuf>,
-    /// Where the metrics are written for node_exporter.
-    pub metrics_textfile: Option<PathBuf>,
-}
 
 /// How long `run` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +42,8 @@ pub enum Extent {
 pub struct Config {
     /// Absolute, checked against each other.
     pub paths: Paths,
+    /// Settings of the object store, if the warehouse is in one.
+    pub store: Options,
     /// When a file counts as complete, and which ones stay.
     pub completeness: Completeness,
     /// The names of sidecars.
@@ -135,6 +117,33 @@ impl Config {
         }
     }
 
+    /// Checks that nothing is asked for that a lake cannot do.
+    ///
+    /// # Errors
+    /// The first option that does not fit.
+    pub fn check_lake(&self) -> Result<(), Error> {
+        if !self.paths.has_lake() {
+            return Ok(());
+        }
+        let by_name = self.completeness.identity.same_by == SameBy::NameAndContent;
+        let misfits = [
+            (
+                matches!(self.completeness.mode, Mode::Group(_)),
+                "--mode group: an entry of a lake holds files, not groups",
+            ),
+            (by_name, "--identity name+content: a lake has each content once"),
+            (
+                self.remember.is_some(),
+                "--remember: a lake remembers for all of its hosts; see csv-ingestor lake forget",
+            ),
+            (self.extent == Extent::DryRun, "--dry-run: what other hosts do cannot be foreseen"),
+        ];
+        match misfits.iter().find(|(is_asked_for, _)| *is_asked_for) {
+            Some((_, why)) => Err(Error::Options(format!("--warehouse is a lake: {why}"))),
+            None => Ok(()),
+        }
+    }
+
     /// What happens to files that cannot be ingested; None: they stay.
     pub fn quarantine(&self) -> Option<Quarantine> {
         let dir = self.paths.quarantine.clone()?;
@@ -146,7 +155,7 @@ impl Config {
 
     /// The ingestor's own directories, which are never entered.
     pub fn own_places(&self) -> Vec<PathBuf> {
-        self.paths.made().map(|(_, path)| path.clone()).collect()
+        self.paths.made().map(|(_, path)| path.to_path_buf()).collect()
     }
 
     /// Which names are ingested.
@@ -155,217 +164,6 @@ impl Config {
         rules.groups = matches!(self.completeness.mode, Mode::Group(_));
         rules
     }
-}
-
-/// A setting that is not valid.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The path does not exist, is not a directory, or cannot be read.
-    #[error("{option} {}: {source}", path.display())]
-    Path {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        path: PathBuf,
-        /// The error that the kernel reported.
-        source: std::io::Error,
-    },
-    /// One directory is inside another, where it must not be.
-    #[error("{inner} {} is inside {outer} {} (or is the same): give it a directory of its own", inner_path.display(), outer_path.display())]
-    Inside {
-        /// The option.
-        inner: &'static str,
-        /// Its value.
-        inner_path: PathBuf,
-        /// The option that it conflicts with.
-        outer: &'static str,
-        /// Its value.
-        outer_path: PathBuf,
-    },
-    /// The ingestor cannot listen on this address.
-    #[error("--metrics-listen {address}: {source}")]
-    Listen {
-        /// The address, as it was given.
-        address: String,
-        /// The error that the kernel reported.
-        source: std::io::Error,
-    },
-    /// A layout that cannot be used.
-    #[error(transparent)]
-    Layout(#[from] layout::Error),
-    /// Options that do not fit together, or a path that does not fit.
-    #[error("{0}")]
-    Options(String),
-}
-
-const INPUT: &str = "--input";
-const WAREHOUSE: &str = "--warehouse";
-const MANIFESTS: &str = "--manifests";
-const STATE: &str = "--state-path";
-const DUPLICATES: &str = "--duplicates-dir";
-const QUARANTINE: &str = "--quarantine";
-const TEXTFILE: &str = "--metrics-textfile";
-
-impl Paths {
-    /// Makes the paths absolute and checks that they fit together. Creates and changes nothing.
-    ///
-    /// # Errors
-    /// A path cannot be used, or two of them do not fit together.
-    pub fn check(self) -> Result<Paths, Error> {
-        let absolute = |option: &'static str, path: PathBuf| {
-            let absolute = std::path::absolute(&path).map_err(|source| Error::Path { option, path, source })?;
-            if absolute.as_os_str().len() + 2 * NAME_BYTES_MAX > PATH_BYTES_MAX {
-                return Err(Error::Options(format!("{option} is too long")));
-            }
-            Ok(absolute)
-        };
-        let paths = Paths {
-            input: absolute(INPUT, self.input)?,
-            warehouse: absolute(WAREHOUSE, self.warehouse)?,
-            manifests: absolute(MANIFESTS, self.manifests)?,
-            state: absolute(STATE, self.state)?,
-            duplicates: self.duplicates.map(|path| absolute(DUPLICATES, path)).transpose()?,
-            quarantine: self.quarantine.map(|path| absolute(QUARANTINE, path)).transpose()?,
-            metrics_textfile: self.metrics_textfile.map(|path| absolute(TEXTFILE, path)).transpose()?,
-        };
-        must_be_directory(INPUT, &paths.input)?;
-        for (option, path) in paths.made() {
-            match must_be_directory(option, path) {
-                Err(Error::Path { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-                checked => checked?,
-            }
-        }
-        paths.check_apart()?;
-        for (option, path) in paths.renamed_to() {
-            if device(INPUT, &paths.input)? != device(option, path)? {
-                let text = format!("{option} must be on the file system of {INPUT}: files are renamed there");
-                return Err(Error::Options(text));
-            }
-        }
-        if let Some(textfile) = &paths.metrics_textfile {
-            check_textfile(textfile)?;
-            for outer in paths.made().chain([(INPUT, &paths.input)]) {
-                must_not_be_inside((TEXTFILE, textfile), (outer.0, outer.1))?;
-            }
-        }
-        Ok(paths)
-    }
-
-    /// Checks that no directory is inside another one where its files would be mistaken for that one's, by whatever
-    /// path it is reached. Creates and changes nothing.
-    ///
-    /// # Errors
-    /// The first pair that does not fit together.
-    pub fn check_apart(&self) -> Result<(), Error> {
-        let read_by_others = [(WAREHOUSE, &*self.warehouse), (MANIFESTS, &*self.manifests)];
-        for (option, path) in self.made() {
-            must_not_be_inside((option, path), (INPUT, &self.input))?;
-        }
-        // Readers of these would find files that are still being written; and a file that a reader writes there would
-        // be ingested.
-        for outer in read_by_others {
-            must_not_be_inside((INPUT, &self.input), outer)?;
-        }
-        // Readers of these would find files there that do not belong to them.
-        for (option, path) in self.renamed_to() {
-            for outer in read_by_others {
-                must_not_be_inside((option, path), outer)?;
-            }
-        }
-        if let (Some(quarantine), Some(duplicates)) = (&self.quarantine, &self.duplicates) {
-            must_not_be_inside((QUARANTINE, quarantine), (DUPLICATES, duplicates))?;
-        }
-        for (option, path) in self.made().filter(|(option, _)| *option != STATE) {
-            must_not_be_inside((option, path), (STATE, &self.state))?;
-        }
-        // Readers of the warehouse and of the manifests would find the journal there.
-        for outer in read_by_others {
-            must_not_be_inside((STATE, &self.state), outer)?;
-        }
-        Ok(())
-    }
-
-    /// True if warehouse and manifests are the same directory, by whatever paths.
-    ///
-    /// # Errors
-    /// A path cannot be resolved.
-    pub fn are_warehouse_and_manifests_one(&self) -> Result<bool, Error> {
-        let (warehouse, manifests) = ((WAREHOUSE, &*self.warehouse), (MANIFESTS, &*self.manifests));
-        Ok(is_inside(warehouse, manifests)? && is_inside(manifests, warehouse)?)
-    }
-
-    /// The directories that are created if they are missing.
-    fn made(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
-        let always = [(WAREHOUSE, &self.warehouse), (MANIFESTS, &self.manifests), (STATE, &self.state)];
-        always.into_iter().chain(self.renamed_to())
-    }
-
-    /// Directories into which staged files are renamed that do not get into the warehouse.
-    fn renamed_to(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
-        let both = [(DUPLICATES, &self.duplicates), (QUARANTINE, &self.quarantine)];
-        both.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)))
-    }
-}
-
-/// The file need not exist, but its directory must. node_exporter ignores files with other names, without a message.
-fn check_textfile(path: &Path) -> Result<(), Error> {
-    if path.extension() != Some(OsStr::new("prom")) {
-        let text = format!("{TEXTFILE} {} must end in .prom: node_exporter reads no others", path.display());
-        return Err(Error::Options(text));
-    }
-    if must_be_directory(TEXTFILE, path).is_ok() {
-        return Err(Error::Options(format!("{TEXTFILE} {} is a directory", path.display())));
-    }
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    must_be_directory(TEXTFILE, dir)
-}
-
-fn must_be_directory(option: &'static str, path: &Path) -> Result<(), Error> {
-    let opened = RealFs::default().open_dir(path);
-    opened.map(drop).map_err(|error| Error::Path { option, path: path.to_path_buf(), source: error.source })
-}
-
-/// The device of a path, or of the directory in which it will be created.
-fn device(option: &'static str, path: &Path) -> Result<u64, Error> {
-    let fs = RealFs::default();
-    let existing = path.ancestors().find_map(|ancestor| fs.open_dir(ancestor).ok());
-    let Some(dir) = existing else { return Ok(0) };
-    let stat = fs.stat_dir(&dir);
-    stat.map(|stat| stat.identity.device).map_err(|error| Error::Path {
-        option,
-        path: path.to_path_buf(),
-        source: error.source,
-    })
-}
-
-fn resolved(option: &'static str, path: &Path) -> Result<PathBuf, Error> {
-    resolve(path).map_err(|source| Error::Path { option, path: path.to_path_buf(), source })
-}
-
-fn must_not_be_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<(), Error> {
-    if is_inside(inner, outer)? {
-        return Err(Error::Inside {
-            inner: inner.0,
-            inner_path: inner.1.to_path_buf(),
-            outer: outer.0,
-            outer_path: outer.1.to_path_buf(),
-        });
-    }
-    Ok(())
-}
-
-/// True also if both are the same directory.
-fn is_inside(inner: (&'static str, &Path), outer: (&'static str, &Path)) -> Result<bool, Error> {
-    let (inside, outside) = (resolved(inner.0, inner.1)?, resolved(outer.0, outer.1)?);
-    Ok(inside.starts_with(&outside) || is_reached_through(&inside, &outside) || mounts::is_inside(&inside, &outside))
-}
-
-/// True if `inner` or a directory above it is `outer` by another path, as where one is mounted a second time.
-fn is_reached_through(inner: &Path, outer: &Path) -> bool {
-    let fs = RealFs::default();
-    let key = |path: &Path| fs.open_dir(path).and_then(|dir| fs.stat_dir(&dir)).ok().map(|stat| stat.identity.key());
-    let Some(wanted) = key(outer) else { return false };
-    inner.ancestors().any(|ancestor| key(ancestor) == Some(wanted))
 }
 
 /// Reads `--stability-seconds`.

@@ -81,6 +81,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
         fs: fs.clone(),
         staging: staging.clone(),
         copies: None,
+        is_dry_run: true,
         names: config.name_rules(),
         validate: config.validate,
         require_checksum: config.require_checksum,

@@ -5,6 +5,7 @@
 
 mod file_systems;
 mod identity;
+pub mod lake;
 pub mod places;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub struct Options {
     pub accepts: Accepts,
     /// Counts and logs.
     pub metrics: Arc<Metrics>,
+    /// How a lake is reached, if the warehouse is one.
+    pub reach: Option<lake::Reach>,
     /// Called while the disk is full.
     pub on_full: OnFull,
     /// Set by the first signal: from then on the engine waits for nothing.
@@ -113,38 +116,53 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
     let Some(begun) = begin(fs, &mut options)? else { return Ok(None) };
     let Begun { mut journal, replayed, mut index, staging, settings, accepts, has_settings } = begun;
     // Before anything is created at the new paths: their present content shows that they are the same directories.
-    if has_settings {
+    if has_settings && !settings.is_lake() {
         relocate::notice(fs, &mut journal, &mut index, &settings)?;
     }
-    let Marked { warehouse, copies, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
+    let Marked { dirs, places } = places::mark(fs, &options.state_path, &journal, &settings, accepts)?;
     // A caller that only finishes what was begun does not need these directories: files that should go there stay.
     let quarantine_dir = options.quarantine.as_ref().map(|quarantine| &quarantine.dir);
     for dir in settings.duplicates_dir.iter().chain(quarantine_dir).filter(|_| has_settings) {
         fs::open_dir_durable(fs, Path::new("/"), dir, DIR_MODE)?;
     }
-    let handling = file_systems::probe_both(fs, &index, &settings, &journal.store(), [&copies, &staging])?;
-    let same_device = fs.stat_dir(&staging)?.identity.device == fs.stat_dir(&warehouse)?.identity.device;
+    let to_probe: Vec<&F::Dir> = dirs.iter().map(|(_, copies)| copies).chain([&staging]).collect();
+    let handling = file_systems::probe_each(fs, &index, &settings, &journal.store(), &to_probe)?;
+    let device = |dir: &F::Dir| fs.stat_dir(dir).map(|stat| stat.identity.device);
+    let same_device = match &dirs {
+        Some((warehouse, _)) => device(&staging)? == device(warehouse)?,
+        None => true,
+    };
+    let copies = dirs.map(|(_, copies)| Arc::new(copies));
     let shared = Arc::new(Shared {
         fs: fs.clone(),
         staging: Arc::new(staging),
-        copies: Some(Arc::new(copies)),
+        // What a lake gets is copied by that.
+        copy_all: AtomicBool::new(copies.is_some() && (handling.copies_all || !same_device)),
+        copies,
+        is_dry_run: false,
         names: options.names,
         validate: options.validate,
         require_checksum: options.require_checksum,
         layout: places::arrange(fs, options.layout, &settings),
         identity: options.identity,
         notes: Arc::default(),
-        copy_all: AtomicBool::new(handling.copies_all || !same_device),
         leases_missing: AtomicBool::new(false),
         under_way: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
         signalled: options.stop,
     });
     let (metrics, settings) = (options.metrics, Arc::new(settings));
+    let lake = match settings.is_lake() {
+        true => Some(lake::connect(options.reach, &settings, (&journal, &index), metrics.clone())?),
+        false => None,
+    };
     let journal = (journal, index);
     let mut committer =
         Committer::new(shared.clone(), journal, settings, options.quarantine, metrics.clone(), options.on_full);
     committer.watch(places.clone());
+    if let Some(lake) = lake {
+        committer.use_lake(lake);
+    }
     committer.note_opening()?;
     handling.renumbering.into_iter().for_each(|device| committer.note_renumbering(device));
     let recovered = committer.recover()?;

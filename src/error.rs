@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::{config, fs, journal, pipeline};
+use crate::lake::probe::Defect;
+use crate::store::location::Location;
+use crate::store::open::Unopened;
+use crate::{config, fs, journal, lake, pipeline, store};
 
 /// A staging directory with which another journal works.
 #[derive(Debug)]
@@ -106,6 +109,31 @@ pub enum Error {
         /// What happens to contents that are in the warehouse.
         what_follows: &'static str,
     },
+    /// A journal has worked with another warehouse, and one of both is a lake.
+    #[error(
+        "this journal has worked with --warehouse {}, and what it knows is there and not in {}: give another --state-path. \
+         Nothing was modified", known.display(), now.display()
+    )]
+    OtherWarehouse {
+        /// What it was.
+        known: PathBuf,
+        /// What was given.
+        now: PathBuf,
+    },
+    /// There is no lake at the URL.
+    #[error("{0} is no lake yet: make it with `csv-ingestor lake init {0}`")]
+    NoLake(Location),
+    /// A store does not keep what exactly-once rests on.
+    #[error("{location} cannot be used: {defect}")]
+    StoreUnsuited {
+        /// The store.
+        location: Location,
+        /// What it does wrong.
+        defect: Defect,
+    },
+    /// A store cannot be opened.
+    #[error(transparent)]
+    Unopened(#[from] Unopened),
     /// A directory that contains half-done files is missing.
     #[error("{} is missing, and it contains half-done files: mount it{hint} and start again ({source})", path.display())]
     NotMounted {
@@ -157,6 +185,20 @@ pub enum Error {
     /// A filter or pattern on the command line is not valid.
     #[error("{0}")]
     Usage(String),
+    /// A lake cannot be used, or a request to its stores failed.
+    #[error("{at}: {source}")]
+    Lake {
+        /// The warehouse, or the manifests.
+        at: Location,
+        /// What is wrong.
+        source: Box<lake::Error>,
+    },
+    /// A store does not keep what a lake rests on.
+    #[error("{0}: no lake can be on this store, as listed")]
+    StoreUnfit(Location),
+    /// Entries of a lake could not be finished.
+    #[error("{0} entries stay unfinished, as listed")]
+    EntriesUnfinished(u64),
     /// Writing results to standard output failed.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -179,12 +221,18 @@ impl Error {
             | Error::Layout(_)
             | Error::Usage(_)
             | Error::MarkerMissing { .. }
+            | Error::OtherWarehouse { .. }
+            | Error::NoLake(_)
+            | Error::StoreUnsuited { .. }
+            | Error::Unopened(_)
             | Error::IdentityDiffers { .. }
             | Error::NotMounted { .. }
             | Error::Unsuited { .. } => 2,
+            Error::StoreUnfit(_) => 2,
+            Error::Lake { source, .. } => exit_code_of_lake(source),
             Error::InputLocked { .. } => 4,
             Error::Found(_) => 5,
-            Error::NotEveryFile(_) => 6,
+            Error::NotEveryFile(_) | Error::EntriesUnfinished(_) => 6,
             Error::Interrupted => 130,
             Error::SpareDamaged(_) | Error::Unrepaired(_) | Error::JournalOlder { .. } | Error::StagingOfAnother(_) => {
                 3
@@ -195,6 +243,8 @@ impl Error {
                 journal::Error::Foreign { .. } | journal::Error::Exists(_) => 2,
                 journal::Error::NotAsWritten(_) | journal::Error::Io(_) | journal::Error::Poisoned { .. } => 1,
             },
+            Error::Pipeline(pipeline::Error::Lake(error)) => exit_code_of_lake(error),
+            Error::Pipeline(pipeline::Error::StoreAway(_)) => 7,
             Error::Pipeline(_)
             | Error::Io(_)
             | Error::InputReplaced(_)
@@ -204,5 +254,62 @@ impl Error {
             | Error::Manifest(_)
             | Error::Thread(_) => 1,
         }
+    }
+}
+
+fn exit_code_of_lake(error: &lake::Error) -> u8 {
+    use store::Kind;
+    match error {
+        error if error.is_damage() => 3,
+        lake::Error::Malformed { .. } => 3,
+        lake::Error::Description { .. }
+        | lake::Error::ManifestsOfAnother { .. }
+        | lake::Error::ManifestsUnmarked { .. } => 2,
+        lake::Error::Store(error) => match error.kind {
+            Kind::Denied | Kind::Gone | Kind::Refused => 2,
+            Kind::DidNotHappen | Kind::MayHaveHappened | Kind::SlowDown => 7,
+            Kind::Exists | Kind::NotFound => 1,
+        },
+        lake::Error::Undecided { .. } => 7,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Kind, Verb};
+
+    fn code(error: lake::Error) -> u8 {
+        let at = Location::parse("file:///lake").ok();
+        at.map_or(0, |at| Error::Lake { at, source: Box::new(error) }.exit_code())
+    }
+
+    /// A script decides by the code whether to wait, to mend its settings, or to call somebody.
+    #[test]
+    fn what_is_wrong_with_a_lake_shows_in_the_exit_code() {
+        let key = || "k".to_owned();
+        for (kind, expected) in [
+            (Kind::Denied, 2),
+            (Kind::Gone, 2),
+            (Kind::Refused, 2),
+            (Kind::DidNotHappen, 7),
+            (Kind::MayHaveHappened, 7),
+            (Kind::SlowDown, 7),
+            (Kind::NotFound, 1),
+        ] {
+            let error = store::Error { verb: Verb::Get, key: key(), kind, detail: String::new() };
+            assert_eq!(code(error.into()), expected, "{kind:?}");
+        }
+        assert_eq!(code(lake::Error::Undecided { key: key() }), 7);
+        assert_eq!(code(lake::Error::Description { key: key(), why: key() }), 2);
+        for damage in [
+            lake::Error::Hole { key: key(), empty: key() },
+            lake::Error::Newer { key: key(), version: 2 },
+            lake::Error::Malformed { key: key(), why: "" },
+        ] {
+            assert_eq!(code(damage), 3);
+        }
+        assert_eq!(code(lake::Error::Foreign { key: key(), shard: 0, entry: 0 }), 1);
     }
 }

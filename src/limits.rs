@@ -321,3 +321,49 @@ pub const LAKE_IDLE_READ_MIN: Duration = Duration::from_secs(5);
 pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
 /// How often a probe lets requests race for a key.
 pub const LAKE_PROBE_ROUNDS: usize = 8;
+/// The least time between two looks of an idle host at what is due.
+pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
+/// How long a run that ends by itself waits for a store, in all.
+pub const LAKE_AWAY_MAX: Duration = Duration::from_secs(300);
+/// How often a read of a store is tried before its caller hears of the error.
+pub const STORE_READ_TRIES_MAX: u32 = 4;
+/// Pages of a listing of a lake that are read, at most: objects of a warehouse, some 1,000 on each.
+pub const LAKE_LISTED_PAGES_MAX: usize = 10_000_000;
+/// Requests at once with which a probe races.
+pub const LAKE_PROBE_HANDLES: usize = 16;
+/// Newest entries of a shard that `lake status` reads: the hosts that wrote them are shown.
+pub const LAKE_IN_SIGHT: u64 = 32;
+/// Requests at once while a lake is looked at or audited.
+pub const LAKE_LOOKS_AT_ONCE: usize = 32;
+/// Entries of a lake that an audit reads at once.
+pub const LAKE_AUDIT_ENTRIES: usize = 16;
+/// Bytes of a data object that an audit reads with one request.
+pub const LAKE_READ_BYTES: u64 = 8 << 20;
+/// Objects that no entry names, as far as the log was read: so many are gathered before the newest entries are read.
+pub const LAKE_SUSPECTS_MAX: usize = 10_000;
+/// How long the hosts of a lake may take to finish an entry, by default: their patience with each other, and then some.
+pub const LAKE_GRACE: Duration = Duration::from_secs(300);
+/// Until a connection to an object store is there, with TLS.
+pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A request to an object store and its answer, without their bodies.
+pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A body travels at this rate at least, or its request is given up.
+pub const STORE_BYTES_PER_SECOND_MIN: u64 = 512 << 10;
+/// How long a connection without a request is kept.
+pub const STORE_IDLE_CONNECTION: Duration = Duration::from_secs(50);
+/// Connections without a request that are kept for one store, at most.
+pub const STORE_IDLE_CONNECTIONS_MAX: usize = 64;
+/// Bytes of an object that is read as a whole, at most.
+pub const STORE_OBJECT_BYTES_MAX: u64 = 1 << 30;
+/// Keys of one listing, at most.
+pub const STORE_LISTED_MAX: usize = 1000;
+/// Pages of one list of parts, at most; stores have 1,000 parts on a page and allow 10,000.
+pub const STORE_PART_PAGES_MAX: usize = 64;
+/// Bytes of a store's own words in an error, at most.
+pub const STORE_DETAIL_BYTES_MAX: usize = 400;
+/// Bytes of a file with certificates of authorities, at most.
+pub const STORE_CA_BYTES_MAX: usize = 4 << 20;
+/// Bytes that a store in a directory reads at once.
+pub const STORE_CHUNK_BYTES: usize = 256 << 10;
+/// Age of a temporary file, in a directory that is a store, from which on nobody can be at work on it.
+pub const STORE_LEFTOVER_AGE: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -46,6 +46,7 @@ fn options(root: &Path) -> Options {
         quarantine: None,
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
+        reach: None,
         on_full: Box::new(|| false),
         stop: Arc::default(),
     }

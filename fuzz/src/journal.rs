@@ -231,6 +231,7 @@ fn later_records(first_lsn: u64, sha256: Sha256) -> Vec<Record> {
             template: "source={source}/{ingest_date}".to_owned(),
             name_pattern: Some("(?<source>ä)".to_owned()),
         }),
+        Record::Lake([7; 16]),
     ]
 }
 

@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !127 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !255 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -127,7 +127,7 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), id`e`ntity, steps (`k`), a group's
+/// `s`ha, a number of `2` bytes, a `L`ake's id, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), id`e`ntity, steps (`k`), a group's
 /// `m`embers and those that `w`ere there, `(` optional
 /// fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
@@ -142,7 +142,7 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
                 (length <= 4096).then_some(length + 2)?
             }
             'a' => (1..=3).contains(rest.first()?).then_some(1)?,
-            'r' => (1..=7).contains(rest.first()?).then_some(1)?,
+            'r' => (1..=8).contains(rest.first()?).then_some(1)?,
             'l' => match rest.get(..2)? {
                 [_, more @ ..=15] => look(rest, *more)?,
                 _ => return None,
@@ -165,6 +165,8 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             'w' => known(rest)?,
             'i' => 48,
             'n' => 8,
+            '2' => 2,
+            'L' => 16,
             's' => 32,
             '(' => {
                 skipping = *rest.first()? == 0;
@@ -258,6 +260,8 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         25 => "n",
         22 => "ea",
         24 => "t(t)",
+        26 => "L",
+        27 => "n2n",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

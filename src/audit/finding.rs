@@ -38,11 +38,15 @@ pub enum Kind {
     IrregularManifest,
     /// It cannot be read, so it cannot be checked.
     Unreadable,
+    /// The log of a lake: an entry or a chain that no host can read.
+    DamagedLog,
+    /// An entry of a lake that nobody has finished in time.
+    Unfinished,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Missing,
         Kind::Altered,
         Kind::Outside,
@@ -56,6 +60,8 @@ impl Kind {
         Kind::GroupIncomplete,
         Kind::IrregularManifest,
         Kind::Unreadable,
+        Kind::DamagedLog,
+        Kind::Unfinished,
     ];
 
     /// The name in the audit's output.
@@ -74,6 +80,8 @@ impl Kind {
             Kind::GroupIncomplete => "group_incomplete",
             Kind::IrregularManifest => "irregular_manifest",
             Kind::Unreadable => "unreadable",
+            Kind::DamagedLog => "damaged_log",
+            Kind::Unfinished => "unfinished",
         }
     }
 }

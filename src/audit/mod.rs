@@ -15,6 +15,7 @@ mod files;
 mod finding;
 mod groups;
 mod journal_view;
+pub mod lake;
 mod manifests;
 mod moved;
 mod places;

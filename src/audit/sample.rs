@@ -55,11 +55,16 @@ impl Choice {
     }
 }
 
-/// A content's pseudo-random number under a seed (splitmix64).
+/// A content's pseudo-random number under a seed.
 fn number(key: &Key, seed: u64) -> u64 {
     let mut front = [0; 8];
     front.copy_from_slice(&key.0[..8]);
-    let mut z = (u64::from_le_bytes(front) ^ seed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed(u64::from_le_bytes(front), seed)
+}
+
+/// A pseudo-random number for another one, under a seed (splitmix64).
+pub(super) fn mixed(number: u64, seed: u64) -> u64 {
+    let mut z = (number ^ seed).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

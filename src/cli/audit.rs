@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::file::FileArgs;
 use super::findings::{FindingCounts, watched};
+use super::lake_refused::must_be_dir;
 use super::output::{json_line, print_lines};
 use crate::Error;
 use crate::audit::{self, Known, Plan, Sample, Summary};
@@ -79,6 +80,10 @@ pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
             Err(Error::Usage(format!("give --state-path, or both --warehouse and --manifests: {option} is missing")))
         }
     };
+    let is_lake = arguments.warehouse.as_deref().or(settings.map(|settings| &*settings.warehouse));
+    is_lake.map_or(Ok(()), |path| {
+        must_be_dir(path, "csv-ingestor lake audit URL compares its entries, objects and lines")
+    })?;
     let plan = Plan {
         warehouse: given("--warehouse", arguments.warehouse, settings.map(|settings| &settings.warehouse))?,
         manifests: given("--manifests", arguments.manifests, settings.map(|settings| &settings.manifests))?,
@@ -99,7 +104,7 @@ pub(super) fn execute(arguments: AuditArgs) -> Result<(), Error> {
     counts.verdict(&summary)
 }
 
-fn random_seed(fs: &RealFs) -> u64 {
+pub(super) fn random_seed(fs: &RealFs) -> u64 {
     let mut front = [0; 4];
     front.copy_from_slice(&fs.random()[..4]);
     // Short enough to type.
@@ -185,7 +190,7 @@ pub(super) fn parse_grace(text: &str) -> Result<humantime::Duration, String> {
 }
 
 /// Reads `--since`: the beginning of a day.
-fn parse_since(text: &str) -> Result<UnixMillis, String> {
+pub(super) fn parse_since(text: &str) -> Result<UnixMillis, String> {
     let day = |time| UnixMillis(UnixMillis::from_system_time(time).0 / DAY_MS * DAY_MS);
     if let Ok(time) = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")) {
         return Ok(day(time));
@@ -197,7 +202,7 @@ fn parse_since(text: &str) -> Result<UnixMillis, String> {
 }
 
 /// Reads `--sample`.
-fn parse_sample(text: &str) -> Result<Sample, String> {
+pub(super) fn parse_sample(text: &str) -> Result<Sample, String> {
     match text.strip_suffix('%') {
         Some(percent) => {
             let percent = percent.parse().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);

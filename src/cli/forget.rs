@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::compact::note_opening;
+use super::lake_refused::must_be_in_dirs;
 use super::output::{self, print_lines};
 use crate::Error;
 use crate::forget::{self, Wanted};
@@ -42,6 +43,10 @@ pub(super) fn execute(arguments: &ForgetArgs) -> Result<(), Error> {
     // modified.
     let mut index = Index::default();
     let (mut journal, _) = Journal::open(&fs, &state_path, &mut index)?;
+    if let Err(refused) = must_be_in_dirs(&index, "csv-ingestor lake forget URL forgets for all of its hosts") {
+        journal.shut_down()?;
+        return Err(refused);
+    }
     let chosen = forget::choose(&fs, &state_path, &index, &wanted);
     if let Ok(chosen) = &chosen {
         let records: Vec<Record> = chosen.keys().map(|key| Record::Forgotten(*key)).collect();

@@ -11,6 +11,8 @@ mod file;
 mod findings;
 mod forget;
 mod inspect;
+mod lake;
+mod lake_refused;
 mod layout;
 mod man;
 mod outlook;
@@ -23,6 +25,7 @@ mod replay;
 mod run;
 mod sidecars;
 mod status;
+mod store_options;
 mod tree;
 mod verify;
 
@@ -42,7 +45,8 @@ use crate::daemon::signals;
 #[command(after_help = "Exit codes: 0 done; 1 failed at run time, nothing lost; 2 usage or configuration; \
 3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory; \
 5 an audit, or a rebuild's check of the warehouse, had findings; \
-6 `run --once` finished, but some file failed; 130 ended by a signal before it finished.")]
+6 `run --once` finished, but some file failed, or entries of a lake stay unfinished; \
+7 the store of a lake does not answer, nothing lost; 130 ended by a signal before it finished.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -68,6 +72,9 @@ enum Command {
     /// Show, check or repair the journal
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Make, check, show and mend a lake: a warehouse in an object store, which many hosts fill together
+    #[command(subcommand)]
+    Lake(lake::LakeCommand),
     /// Check a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -140,6 +147,7 @@ impl Cli {
             Command::Journal(JournalCommand::Inspect(arguments)) => inspect::execute(&arguments),
             Command::Journal(JournalCommand::Verify(arguments)) => verify::execute(&arguments),
             Command::Journal(JournalCommand::Repair(arguments)) => repair::execute(&arguments),
+            Command::Lake(command) => lake::execute(&command),
             Command::Config(ConfigCommand::Check(arguments)) => check::execute(&arguments, &Cli::command()),
             Command::Man(arguments) => man::execute(&arguments, Cli::command()),
             Command::Completions(arguments) => completions::execute(&arguments, Cli::command()),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{concurrency, parse_concurrency, parse_grace};
 use super::findings::{FindingCounts, watched};
+use super::lake_refused::must_be_dir;
 use super::output::{json_line, print_lines};
 use crate::audit::{Plan, Sample};
 use crate::fs::real::RealFs;
@@ -48,6 +49,10 @@ pub(super) struct RebuildArgs {
 pub(super) fn execute(arguments: RebuildArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state = std::path::absolute(arguments.state_path)?;
+    must_be_dir(
+        &arguments.warehouse,
+        "a host whose state directory is lost starts with an empty one, and reads the lake",
+    )?;
     let plan = Plan {
         state: None,
         warehouse: std::path::absolute(arguments.warehouse)?,

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::lake_refused::must_be_in_dirs;
 use super::output::print_lines;
+use crate::engine;
 use crate::fs::real::RealFs;
 use crate::log::path_text;
 use crate::log::{self, LogFormat, LogLevel};
@@ -35,6 +37,7 @@ pub(super) fn execute(arguments: RelocateArgs) -> Result<(), Error> {
     if !journal::exists(&fs, &state_path)? {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     }
+    must_be_in_dirs(&engine::read_state(&fs, &state_path)?, "it stays where it is; --input may change at any start")?;
     let absolute = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
     let roots = Roots {
         warehouse: absolute(Some(arguments.warehouse))?,

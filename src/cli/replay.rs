@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::file::FileArgs;
 use super::output::{json_line, print_lines};
+use super::store_options::StoreOptionArgs;
 use crate::engine::places::{self, Beginning};
 use crate::fs::real::RealFs;
 use crate::journal::index::Index;
@@ -32,6 +33,8 @@ pub(super) struct ReplayArgs {
     /// Replay although warehouse or manifests lack the marks of this journal; see `run`
     #[arg(long)]
     new_warehouse: bool,
+    #[command(flatten)]
+    store: StoreOptionArgs,
     /// Print what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -58,7 +61,7 @@ pub(super) fn execute(arguments: ReplayArgs) -> Result<(), Error> {
         return forecast(&index, arguments.json);
     }
     let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
-    let replay = daemon::replay(state_path, accepts, concurrency)?;
+    let replay = daemon::replay(state_path, arguments.store.options(), accepts, concurrency)?;
     let torn_bytes = if let Ending::Torn { bytes } = replay.ending { bytes } else { 0 };
     if arguments.json {
         let summary = json!({

@@ -13,6 +13,7 @@ use super::outlook::{forecast_json, forecast_text, left_text};
 use super::output::print_lines;
 use super::patterns::{checked_exclude, checked_include, exclude, include};
 use super::sidecars::SidecarArgs;
+use super::store_options::StoreOptionArgs;
 use super::tree::TreeArgs;
 use crate::Error;
 use crate::config::{
@@ -59,15 +60,18 @@ struct PlaceArgs {
     /// Staging directory; must exist
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_INPUT")]
     input: PathBuf,
-    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/, or as --layout says
-    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_WAREHOUSE")]
+    /// Warehouse; created if missing. Files go to DIR/ingest_date=YYYY-MM-DD/, or as --layout says. A lake that many hosts
+    /// share: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR
+    #[arg(long, value_name = "DIR|URL", env = "CSV_INGESTOR_WAREHOUSE")]
     warehouse: PathBuf,
-    /// Manifests; created if missing. Lines go to DIR/YYYY/MM/DD/HH/manifest.jsonl
-    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_MANIFESTS")]
+    /// Manifests; created if missing. Lines go to DIR/YYYY/MM/DD/HH/manifest.jsonl; a lake's to an object for each entry
+    #[arg(long, value_name = "DIR|URL", env = "CSV_INGESTOR_MANIFESTS")]
     manifests: PathBuf,
     /// The journal's directory; created if missing
     #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_STATE_PATH")]
     state_path: PathBuf,
+    #[command(flatten)]
+    store: StoreOptionArgs,
 }
 
 // Which files are ingested, and when.
@@ -408,6 +412,7 @@ impl RunArgs {
         let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
+        let store = places.store.options();
         let paths = Paths {
             input: places.input,
             warehouse: places.warehouse,
@@ -417,9 +422,10 @@ impl RunArgs {
             quarantine: content.quarantine,
             metrics_textfile: output.metrics_textfile,
         };
-        Ok(Config {
+        let config = Config {
             selection: intake.selection()?,
             paths: paths.check()?,
+            store,
             completeness: Completeness {
                 mode: intake.mode(),
                 bounds: intake.bounds.bounds(),
@@ -453,7 +459,9 @@ impl RunArgs {
             },
             logging: Logging { level: output.log_level, format: output.log_format },
             metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
-        })
+        };
+        config.check_lake()?;
+        Ok(config)
     }
 }
 

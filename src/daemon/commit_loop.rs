@@ -16,8 +16,8 @@ use crate::fs::Fs;
 use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::limits::{
-    ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, MOVE_TIME, OVERLAP_FILES_MIN,
-    OVERLAP_SYNCS,
+    ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, LAKE_TURN_MIN, MOVE_TIME,
+    OVERLAP_FILES_MIN, OVERLAP_SYNCS,
 };
 use crate::log;
 use crate::metrics::Metrics;
@@ -102,6 +102,10 @@ fn work<F: Fs>(
                 grown(&batches.metrics, committer);
                 continue;
             }
+            Next::Turn => {
+                batches.turn(committer)?;
+                continue;
+            }
             Next::End => break,
         }
         gather(&mut batch, committer, inbox, &batches.relay);
@@ -137,6 +141,8 @@ fn end<F: Fs>(
         let batch_reports = committer.commit(std::mem::take(&mut rest))?;
         report(batch_reports, committer, batches.reports);
     }
+    let awaited = committer.await_lake()?;
+    report(awaited, committer, batches.reports);
     // Before the wait for the compaction, which may take a while.
     committer.flush()
 }
@@ -163,6 +169,15 @@ impl<F: Fs> Batches<'_, F> {
             false => self.relay.commit(committer, &mut self.publisher, files)?,
         };
         self.end(committer, lines, batch_reports);
+        Ok(())
+    }
+
+    /// What is due in a lake.
+    fn turn(&mut self, committer: &mut Committer<F>) -> Result<(), Error> {
+        let lines = log::batch();
+        let batch_reports = committer.turn_lake()?;
+        drop(lines);
+        report(batch_reports, committer, self.reports);
         Ok(())
     }
 
@@ -299,6 +314,8 @@ enum Next<F: Fs> {
     Waiting,
     /// The batch under way is published.
     Published(Publication<F>),
+    /// It is time to look at the lake.
+    Turn,
     /// The compaction has ended.
     Compacted(Compaction),
     End,
@@ -311,6 +328,7 @@ fn next<F: Fs>(
     compacted: &Receiver<Compaction>,
     batches: &Batches<'_, F>,
 ) -> Result<Next<F>, Error> {
+    let turn_max = if committer.has_lake() { turn_max.min(LAKE_TURN_MIN) } else { turn_max };
     let is_busy = batches.relay.is_busy();
     let never = channel::never();
     let done = if is_busy { batches.publisher.done() } else { &never };
@@ -340,6 +358,9 @@ fn next<F: Fs>(
                 // The compaction's thread ended without a result: the next look at the compactor notices that.
                 recv(compacted) -> outcome => return Ok(outcome.map_or(Next::Waiting, Next::Compacted)),
                 default(turn_max) => {}
+            }
+            if committer.has_lake() {
+                return Ok(Next::Turn);
             }
         }
     }

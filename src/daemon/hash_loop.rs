@@ -117,6 +117,7 @@ mod tests {
             staging: Arc::new(fs.open_dir(Path::new("/in")).unwrap()),
             fs,
             copies: None,
+            is_dry_run: true,
             names: NameRules::default(),
             validate: None,
             require_checksum: false,

@@ -34,6 +34,7 @@ use crossbeam::channel::{self, Sender};
 use crate::Error;
 use crate::config::{Config, Extent};
 use crate::control;
+use crate::engine::lake::Reach;
 use crate::engine::{self, Engine};
 use crate::fs::notify::{Hint, Inotify};
 use crate::fs::real::RealFs;
@@ -41,17 +42,21 @@ use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::journal::record::{DEFAULT_TEMPLATE, Identity};
 use crate::journal::replay::Ending;
+use crate::lake::clock::Clock as _;
+use crate::lake::system_clock::SystemClock;
 use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
 use crate::pipeline::hash::Shared;
+use crate::pipeline::lake::OnAway;
 use crate::pipeline::layout::Layout;
 use crate::pipeline::places::Accepts;
 use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::NameRules;
 use crate::pipeline::scan::patterns::Patterns;
 use crate::pipeline::settle::order::Order;
+use crate::store::location::Options;
 use channels::{Hints, Load, ToCommit, ToHash};
 use compactor::Compactor;
 use exposure::Exposure;
@@ -105,6 +110,7 @@ fn run_as(
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
+        reach: Some(Reach::real(config.store.clone(), on_away(stop.flag.clone(), once))),
         on_full: Box::new(move || !once && wait_for_room(&flag)),
         stop: stop.flag.clone(),
     };
@@ -132,7 +138,7 @@ fn run_as(
 
 /// Recovers from the journal alone, hashing again where needed. A journal that names no directories yet has nothing to
 /// recover.
-pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Result<Replay, Error> {
+pub fn replay(state_path: PathBuf, store: Options, accepts: Accepts, concurrency: usize) -> Result<Replay, Error> {
     let load = Load::new(concurrency);
     let stop = signals::install()?;
     let fs = RealFs::default();
@@ -148,6 +154,7 @@ pub fn replay(state_path: PathBuf, accepts: Accepts, concurrency: usize) -> Resu
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
+        reach: Some(Reach::real(store, on_away(stop.flag.clone(), true))),
         on_full: Box::new(|| false),
         stop: stop.flag.clone(),
     };
@@ -297,9 +304,25 @@ fn watch(config: &Config) -> Hints {
 
 /// Waits a moment while the disk is full; returns false if the process is to stop.
 fn wait_for_room(stop: &AtomicBool) -> bool {
+    wait(limits::FULL_DISK_RETRY, stop)
+}
+
+/// How a host of a lake waits. A run that is to end by itself does not wait for ever.
+fn on_away(stop: Arc<AtomicBool>, ends: bool) -> OnAway {
+    let (mut waited, clock) = (Duration::ZERO, SystemClock::default());
+    Box::new(move |time| {
+        // Hosts that lost their store at the same time do not come back at the same time.
+        let jitter = time / 4 * u32::from(clock.random()[0]) / 255;
+        waited += time;
+        !(ends && waited > limits::LAKE_AWAY_MAX) && wait(time - jitter, &stop)
+    })
+}
+
+/// Waits; returns false if the process is to stop.
+fn wait(time: Duration, stop: &AtomicBool) -> bool {
     const STEP: Duration = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
-    while waited < limits::FULL_DISK_RETRY && !stop.load(Ordering::Relaxed) {
+    while waited < time && !stop.load(Ordering::Relaxed) {
         thread::sleep(STEP);
         heartbeat::step();
         waited += STEP;

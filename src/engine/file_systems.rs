@@ -18,18 +18,18 @@ pub(super) struct Handling {
     pub(super) renumbering: Vec<u64>,
 }
 
-/// Probes each directory once; and again at each start if its kind of file system is not well known.
-pub(super) fn probe_both<F: Fs>(
+/// Probes each directory, staging and copies, once; and again at each start if its kind of file system is not well known.
+pub(super) fn probe_each<F: Fs>(
     fs: &F,
     index: &Index,
     settings: &Settings,
     store: &[u8; 16],
-    dirs: [&F::Dir; 2],
+    dirs: &[&F::Dir],
 ) -> Result<Handling, Error> {
     let is_first =
         index.settings().is_none_or(|known| known.input != settings.input || known.warehouse != settings.warehouse);
     let mut handling = Handling::default();
-    for dir in dirs.into_iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
+    for dir in dirs.iter().filter(|dir| is_first || !fs.is_well_known(dir)) {
         let path = fs.dir_path(dir);
         let verdict = probe(fs, dir, store)?;
         tracing::debug!(event = "file_system_probed", path = crate::log::path(path), verdict = ?verdict);

@@ -51,6 +51,11 @@ impl<'a> Beginning<'a> {
 /// # Errors
 /// A check failed; nothing was changed.
 pub fn check<F: Fs>(fs: &F, begins: &Beginning<'_>, settings: &Settings, accepts: Accepts) -> Result<Accepts, Error> {
+    super::lake::check_same(begins.index, settings)?;
+    if settings.is_lake() {
+        // The lake itself is the truth about what it holds, whatever a journal knows.
+        return Ok(accepts);
+    }
     if !accepts.warehouse {
         check_markers(fs, begins, settings)?;
     }
@@ -125,6 +130,9 @@ fn is_one_place<F: Fs>(fs: &F, one: &Path, other: &Path) -> bool {
 
 /// The layout for these directories: no file goes where manifests are.
 pub fn arrange<F: Fs>(fs: &F, layout: Layout, settings: &Settings) -> Layout {
+    if settings.is_lake() {
+        return layout;
+    }
     let (warehouse, manifests) = (&settings.warehouse, &settings.manifests);
     layout.within(warehouse, manifests, is_one_place(fs, warehouse, manifests))
 }
@@ -148,10 +156,8 @@ fn check_mounted<F: Fs>(fs: &F, index: &Index, store: &[u8; 16], accepts: Accept
 
 /// Warehouse and manifests, with their markers.
 pub struct Marked<F: Fs> {
-    /// The warehouse.
-    pub warehouse: F::Dir,
-    /// The marker in it, where copies are made.
-    pub copies: F::Dir,
+    /// The warehouse, and the marker in it, where copies are made; None for a lake.
+    pub dirs: Option<(F::Dir, F::Dir)>,
     /// The directories to watch from now on.
     pub places: Arc<Places<F>>,
 }
@@ -168,6 +174,12 @@ pub fn mark<F: Fs>(
     accepts: Accepts,
 ) -> Result<Marked<F>, Error> {
     let (top, store) = (Path::new("/"), journal.store());
+    let mut places = Places::new(fs.clone());
+    let (_, lock) = journal.keys()?;
+    places.watch_state(state_path, fs.open_dir(state_path)?, (names::LOCK, lock));
+    if settings.is_lake() {
+        return Ok(Marked { dirs: None, places: Arc::new(places) });
+    }
     let warehouse = fs::open_dir_durable(fs, top, &settings.warehouse, DIR_MODE)?;
     fs::open_dir_durable(fs, top, &settings.manifests, DIR_MODE)?;
     let copies = places::make_private_dir(fs, &settings.warehouse, &store)?;
@@ -180,11 +192,8 @@ pub fn mark<F: Fs>(
         let path = settings.input.display();
         tracing::warn!(event = "staging_not_claimed", %path, %error, "another journal would not be refused");
     }
-    let mut places = Places::new(fs.clone());
-    let (_, lock) = journal.keys()?;
-    places.watch_state(state_path, fs.open_dir(state_path)?, (names::LOCK, lock));
     let marker = private_dir(&settings.warehouse, &store);
     places.watch_marker(WAREHOUSE, &settings.warehouse, marker.clone(), fs.open_dir(&marker)?);
     places.watch_marker(MANIFESTS, &settings.manifests, private_dir(&settings.manifests, &store), of_manifests);
-    Ok(Marked { warehouse, copies, places: Arc::new(places) })
+    Ok(Marked { dirs: Some((warehouse, copies)), places: Arc::new(places) })
 }

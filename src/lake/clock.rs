@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing that safety rests on asks for the time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A clock that only goes forward, a way to wait, and random bytes.
@@ -12,4 +13,18 @@ pub trait Clock: Send + Sync {
     fn pause(&self, time: Duration);
     /// Random bytes, which no other host draws.
     fn random(&self) -> [u8; 16];
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn steady(&self) -> Duration {
+        (**self).steady()
+    }
+
+    fn pause(&self, time: Duration) {
+        (**self).pause(time);
+    }
+
+    fn random(&self) -> [u8; 16] {
+        (**self).random()
+    }
 }

@@ -3,6 +3,7 @@
 //! Invariant: an error names the object that it is about.
 
 use super::id::LakeId;
+use super::keys;
 use crate::store;
 use crate::types::Sha256;
 
@@ -106,6 +107,23 @@ pub enum Error {
         /// The id that was expected.
         expected: LakeId,
     },
+    /// The manifests belong to another lake.
+    #[error("the manifests belong to lake {found}, and the warehouse is that of lake {expected}")]
+    ManifestsOfAnother {
+        /// The lake of the manifests.
+        found: LakeId,
+        /// The lake of the warehouse.
+        expected: LakeId,
+    },
+    /// The place of the manifests does not say that it belongs to this lake.
+    #[error(
+        "these are not the manifests of lake {lake}: there is no {} among them. Mount them, or give the right ones",
+        keys::LAKE
+    )]
+    ManifestsUnmarked {
+        /// The lake of the warehouse.
+        lake: LakeId,
+    },
     /// The host's journal failed.
     #[error("{0}")]
     Journal(String),
@@ -115,6 +133,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if the same may succeed later, without anybody's help or with an operator's.
+    pub fn may_pass(&self) -> bool {
+        !self.is_damage()
+            && !matches!(
+                self,
+                Error::Full(_)
+                    | Error::Description { .. }
+                    | Error::ManifestsOfAnother { .. }
+                    | Error::ManifestsUnmarked { .. }
+            )
+    }
+
     /// True if the log itself is wrong: this host must not write anything any more.
     pub fn is_damage(&self) -> bool {
         matches!(

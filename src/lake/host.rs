@@ -184,6 +184,11 @@ impl Host {
         }
     }
 
+    /// The time by this host's steady clock.
+    pub fn now(&self) -> Duration {
+        self.clock.steady()
+    }
+
     /// When [`Host::ingest`] may be called next, by the clock's steady time: earlier calls make hosts lose slots to each
     /// other, and nothing else.
     pub fn next_entry_at(&self) -> Duration {

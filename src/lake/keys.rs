@@ -137,6 +137,11 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.bytes().all(|byte| is_plain(byte) || byte == b'%')
 }
 
+/// A name of a directory as a part of a partition.
+pub fn part(name: &[u8]) -> String {
+    escaped(name, usize::MAX, true)
+}
+
 /// True for a byte that stands for itself.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-')

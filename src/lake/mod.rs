@@ -22,14 +22,18 @@
 //! - *Roll forward* ([`roll_forward`]): every host finishes any entry, its own at once, others' after a while.
 //! - *Slots are kept*: nothing here deletes an entry.
 //!
-//! The modules, from the bottom up: [`mod@format`], [`keys`], [`entry`], [`pack`], [`parts`], [`flight`], [`rows`], [`claims`], [`log`],
-//! [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`], [`pace`], [`probe`].
+//! The modules, from the bottom up: [`mod@format`], [`keys`], [`description`], [`entry`], [`pack`], [`parts`], [`flight`],
+//! [`rows`], [`claims`], [`log`], [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`],
+//! [`pace`], [`probe`], [`system_clock`], [`at_once`], [`listing`], [`care`].
 //! `docs/lake-format.md` describes the bytes.
 
+pub mod at_once;
 mod bytes;
+pub mod care;
 pub mod checkpoint;
 pub mod claims;
 pub mod clock;
+pub mod description;
 pub mod entry;
 pub mod error;
 pub mod flight;
@@ -37,6 +41,7 @@ pub mod format;
 pub mod host;
 mod id;
 pub mod keys;
+pub mod listing;
 pub mod log;
 pub mod pace;
 pub mod pack;
@@ -48,5 +53,6 @@ pub mod roll_forward;
 pub mod rows;
 pub mod shard;
 pub mod start;
+pub mod system_clock;
 
 pub use error::Error;

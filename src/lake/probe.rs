@@ -4,7 +4,7 @@
 //! - The store must have its say: an answer that is missing is an error of the probe, and neither a pass nor a defect.
 //! - A probe proves a defect, never its absence: a store that lets two hosts win one time in a thousand may pass.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 
 use super::bytes::sha256;
 use super::clock::Clock;
@@ -39,7 +39,7 @@ pub enum Defect {
 }
 
 /// Tries the store out, with as many creates at once as there are handles. Returns what it does wrong.
-pub fn probe(handles: &mut [Box<dyn Store>], clock: &dyn Clock) -> Result<Vec<Defect>> {
+pub fn probe(handles: &[Arc<dyn Store>], clock: &dyn Clock) -> Result<Vec<Defect>> {
     let mut defects = Vec::new();
     if let Some(store) = handles.first() {
         one_after_the_other(store.as_ref(), &key(clock), &mut defects)?;
@@ -94,11 +94,11 @@ fn one_after_the_other(store: &dyn Store, key: &str, defects: &mut Vec<Defect>) 
     store.delete(key)
 }
 
-fn at_once(handles: &mut [Box<dyn Store>], key: &str, defects: &mut Vec<Defect>) -> Result<()> {
+fn at_once(handles: &[Arc<dyn Store>], key: &str, defects: &mut Vec<Defect>) -> Result<()> {
     let barrier = &Barrier::new(handles.len());
     let results: Vec<Result<bool>> = std::thread::scope(|scope| {
         let mut racers = Vec::with_capacity(handles.len());
-        for (place, store) in handles.iter_mut().enumerate() {
+        for (place, store) in handles.iter().enumerate() {
             racers.push(scope.spawn(move || {
                 barrier.wait();
                 wins(store.as_ref(), key, bytes_of(place).as_bytes())
@@ -151,8 +151,8 @@ mod tests {
 
     fn probed(faults: Faults) -> Result<Vec<Defect>> {
         let store = SimStore::new(1, faults);
-        let mut handles: Vec<Box<dyn Store>> = (0..16).map(|_| Box::new(store.clone()) as Box<dyn Store>).collect();
-        let defects = probe(&mut handles, &Counting(AtomicU8::new(0)));
+        let handles: Vec<Arc<dyn Store>> = (0..16).map(|_| Arc::new(store.clone()) as Arc<dyn Store>).collect();
+        let defects = probe(&handles, &Counting(AtomicU8::new(0)));
         assert!(defects.is_err() || store.keys("").is_empty(), "the probe leaves nothing");
         defects
     }

@@ -5,7 +5,7 @@
 //! - Alive: no thread has been busy with one thing for longer than [`STALL_MAX`]. A thread that waits for work is not
 //!   busy; nor is one that waits for room on a full disk, which an operator has to provide: a restart would not help.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::labels::{Label, label};
@@ -38,6 +38,8 @@ pub(super) struct Health {
     phase: AtomicUsize,
     /// The number of threads that wait for room on a disk.
     full: AtomicUsize,
+    /// The lake's store does not answer.
+    away: AtomicBool,
     pub(super) heartbeats: Heartbeats,
 }
 
@@ -62,6 +64,15 @@ impl Health {
         self.heartbeats.restart();
     }
 
+    pub(super) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+        self.heartbeats.restart();
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed) > 0
     }
@@ -72,6 +83,9 @@ impl Health {
             Phase::Running if self.is_full() => {
                 Some("paused: a disk is full; it continues by itself when there is room (event disk_full in the log)")
             }
+            Phase::Running if self.is_away() => Some(
+                "paused: the lake's store does not answer; it continues by itself when it does (event store_away in the log)",
+            ),
             Phase::Running => None,
             Phase::Stopping => Some("stopping: it finishes what it has begun"),
             Phase::Stopped => Some("stopped"),
@@ -80,7 +94,7 @@ impl Health {
     }
 
     pub(super) fn stalled(&self, longer_than: Duration) -> Option<Stall> {
-        if self.is_full() { None } else { self.heartbeats.stalled(longer_than) }
+        if self.is_full() || self.is_away() { None } else { self.heartbeats.stalled(longer_than) }
     }
 }
 

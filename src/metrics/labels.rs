@@ -197,6 +197,7 @@ impl Label for AbandonReason {
         AbandonReason::Failed,
         AbandonReason::SettingsChanged,
         AbandonReason::Group,
+        AbandonReason::ClaimedElsewhere,
     ];
 
     fn text(self) -> &'static str {
@@ -208,6 +209,7 @@ impl Label for AbandonReason {
             AbandonReason::SettingsChanged => "settings_changed",
             AbandonReason::NeedsCopy => "must_be_copied",
             AbandonReason::Group => "group",
+            AbandonReason::ClaimedElsewhere => "claimed_elsewhere",
         }
     }
 

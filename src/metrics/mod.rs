@@ -11,6 +11,7 @@ mod groups;
 pub mod health;
 pub mod http;
 pub mod labels;
+mod pauses;
 pub mod recorder;
 mod staging;
 
@@ -423,20 +424,6 @@ impl Metrics {
             error,
             retry_in = retry_in.map(|delay| tracing::field::display(humantime::format_duration(delay))),
         );
-    }
-
-    /// `disk_full`: no file is ingested until there is room. Each of these is followed by a `disk_has_room`, or the
-    /// process ends.
-    pub fn disk_full(&self, error: &str, retry_in: Duration) {
-        self.failures.of(FailureReason::DiskFull).inc();
-        self.health.disk_full();
-        tracing::error!(event = "disk_full", error, retry_in = %humantime::format_duration(retry_in));
-    }
-
-    /// `disk_has_room`: ingestion continues.
-    pub fn disk_has_room(&self) {
-        self.health.disk_has_room();
-        tracing::info!(event = "disk_has_room");
     }
 
     /// `snapshot_written`. `forgotten` contents were left out of it.

@@ -2,6 +2,7 @@
 
 use crate::fs;
 use crate::journal;
+use crate::lake;
 use crate::types::IngestId;
 
 /// An error that ends the pipeline. Nothing is lost: the next start resumes from the journal.
@@ -27,6 +28,12 @@ pub enum Error {
         /// The directory.
         path: std::path::PathBuf,
     },
+    /// The lake cannot be used any more, or not by this program.
+    #[error("{0}; nothing is lost: what is in staging stays there")]
+    Lake(#[from] lake::Error),
+    /// The store does not answer as it should, and the process is not to wait for it.
+    #[error("the store cannot be used: {0}; nothing is lost: the next start resumes")]
+    StoreAway(String),
     /// A thread that the pipeline needs has ended: a defect of this program.
     #[error("internal error: the {0} thread has ended; nothing is lost: the next start resumes")]
     Ended(&'static str),

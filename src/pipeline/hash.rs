@@ -44,8 +44,10 @@ pub struct Shared<F: Fs> {
     pub fs: F,
     /// The staging directory.
     pub staging: Arc<F::Dir>,
-    /// Where copies are made; None for a dry run, which copies and syncs nothing.
+    /// Where copies are made; None if nothing is copied here: in a dry run, or for a lake.
     pub copies: Option<Arc<F::Dir>>,
+    /// Nothing may change, and no writer may have to wait.
+    pub is_dry_run: bool,
     /// Which names are ingested, and in sidecar mode the names of sidecars.
     pub names: NameRules,
     /// Whether and how CSV files are validated while they are hashed.
@@ -173,7 +175,7 @@ impl<F: Fs> Hasher<F> {
             }
         };
         check_unchanged(&shared.fs.stat_file(&file)?, settled)?;
-        if leased && shared.copies.is_none() {
+        if leased && shared.is_dry_run {
             // A dry run only checks whether there is a writer; it must not keep one waiting.
             drop(file);
             return Ok((shared.fs.open(&dir, name, Open::Read).map_err(refuse_open)?, false));

@@ -17,6 +17,7 @@ mod error;
 pub mod group;
 pub mod hash;
 pub mod in_order;
+pub mod lake;
 pub mod layout;
 pub mod manifest;
 pub mod names;

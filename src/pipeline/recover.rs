@@ -29,6 +29,7 @@
 mod doubt;
 mod foresee;
 mod groups;
+mod lake;
 mod mistaken;
 mod strays;
 
@@ -141,7 +142,7 @@ fn judge(ingest: &Ingest, target: &Target, seen: &Observed) -> Whereabouts {
 impl<F: Fs> Committer<F> {
     /// Finishes every half-done file. Files that must be hashed again are returned, not hashed.
     pub fn recover(&mut self) -> Result<Recovered, Error> {
-        self.is_recovering = true;
+        self.pending.is_recovering = true;
         // Files may come from the staging directories of earlier settings.
         let inputs: Vec<_> = self.index.open().map(|ingest| ingest.settings.input.clone()).collect();
         inputs.iter().for_each(|input| self.staging.dirs.stage(input, None));
@@ -150,8 +151,9 @@ impl<F: Fs> Committer<F> {
         let mut unseen = self.recover_groups(&mut recovered)?;
         self.resume_discovered(&mut recovered)?;
         unseen.extend(self.finish_hashed(&mut recovered)?);
+        self.finish_in_lake(&mut recovered)?;
         self.finish_moved(&mut recovered)?;
-        self.is_recovering = false;
+        self.pending.is_recovering = false;
         self.flush()?;
         recovered.counts.resumed = recovered.resumed.len() as u64;
         self.remove_leftover_copies(&unseen)?;
@@ -178,7 +180,7 @@ impl<F: Fs> Committer<F> {
     /// HASHED: becomes MOVED, is abandoned, or is left for the next start. Returns the copies of the files that are left.
     fn finish_hashed(&mut self, recovered: &mut Recovered) -> Result<Vec<Copy>, Error> {
         let (mut placed, mut to_place, mut dropped, mut unseen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for ingest in self.open_alone(FileState::Hashed) {
+        for ingest in self.open_in_dirs(FileState::Hashed) {
             self.staging.dirs.forget_staged();
             let mut work = work_of(&ingest)?;
             match self.whereabouts(&ingest, &mut work)? {
@@ -204,8 +206,7 @@ impl<F: Fs> Committer<F> {
             }
         }
         let (now_placed, not_placed) = self.place_all(to_place)?;
-        placed.extend(now_placed);
-        dropped.extend(not_placed);
+        (placed.extend(now_placed), dropped.extend(not_placed));
         recovered.counts.abandoned += dropped.len() as u64;
         self.settle_moves(placed, dropped)?;
         Ok(unseen)
@@ -477,13 +478,6 @@ impl<F: Fs> Committer<F> {
             _ => return Ok(SecondName::Gone),
         };
         Ok(if self.put_back(work.id)? { SecondName::Stays(reason) } else { SecondName::NotPutBack })
-    }
-
-    /// Every copy that a HASHED record names was placed or is useless: a file that must be hashed again is copied again.
-    /// `unseen` are the copies that are still needed.
-    fn remove_leftover_copies(&mut self, unseen: &[Copy]) -> Result<(), Error> {
-        let needed: Vec<_> = unseen.iter().filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
-        Ok(self.warehouse.discard_others(&needed)?)
     }
 }
 

@@ -60,6 +60,8 @@ pub enum WhyNot {
     GroupIncomplete,
     /// It is a group file that cannot be used.
     GroupFaulty,
+    /// Another host of the lake is bringing its content.
+    ClaimedElsewhere,
 }
 
 impl WhyNot {
@@ -110,6 +112,7 @@ impl WhyNot {
             WhyNot::NoGroup => "no group file names it",
             WhyNot::GroupIncomplete => "its group is not complete",
             WhyNot::GroupFaulty => "the group file cannot be used",
+            WhyNot::ClaimedElsewhere => "another host has claimed its content, and has not listed it yet",
         }
     }
 
@@ -137,6 +140,7 @@ impl WhyNot {
             | WhyNot::GroupFaulty
             | WhyNot::Interrupted => AbandonReason::Failed,
             WhyNot::GroupIncomplete => AbandonReason::Group,
+            WhyNot::ClaimedElsewhere => AbandonReason::ClaimedElsewhere,
         }
     }
 }
@@ -177,6 +181,8 @@ pub enum Refusal {
     OtherSum(Box<Mismatch>),
     /// Another file of its group was refused.
     Group,
+    /// Another host of the lake is bringing its content: once that is listed, it is a duplicate.
+    ClaimedElsewhere,
 }
 
 impl Refusal {
@@ -198,6 +204,7 @@ impl Refusal {
             Refusal::Interrupted => WhyNot::Interrupted,
             Refusal::OtherSum(_) => WhyNot::OtherSum,
             Refusal::Group => WhyNot::GroupIncomplete,
+            Refusal::ClaimedElsewhere => WhyNot::ClaimedElsewhere,
         }
     }
 

@@ -7,25 +7,31 @@
 //!   has *shown*: a host acts on what it reads, and its acts must not outlive their reason.
 //! - Names are opened step by step below the root, and links are not followed.
 //! - After an error past the link, the object may be there: [`Kind::MayHaveHappened`].
+//! - Callers on many threads do not wait for each other: while one syncs, the others write.
 //!
-//! The SHA-256 that [`Store::head`] reports is that of the bytes. Uploads in parts are not supported yet.
+//! The SHA-256 that [`Store::head`] reports is that of the bytes, and [`Store::list_ages`] has the times of the inodes.
+//! Temporary files that a dead process has left, and uploads that nobody has touched for as long, are removed when the
+//! store is opened, after [`STORE_LEFTOVER_AGE`].
+
+mod errors;
+mod names;
+mod uploads;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::Digest as _;
 
-use super::{Error, Head, Kind, Part, Result, Store, Verb};
+use self::errors::{failed, refused};
+use self::names::{random, upload_of};
+use super::{Head, Kind, Part, Result, Store, Verb};
 use crate::fs::{self, DIR_MODE, FILE_MODE, FileKind, Fs, Open};
-use crate::types::Sha256;
+use crate::limits::{STORE_CHUNK_BYTES, STORE_LEFTOVER_AGE, STORE_LISTED_MAX};
+use crate::types::{FileIdentity, Sha256, UnixMillis};
 
 /// Where temporary files are, below the root.
 const TEMPORARY: &str = ".csv-ingestor/tmp";
-/// Bytes that are read at once to compute a SHA-256.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Keys in one listing.
-const LISTED_MAX: usize = 1000;
 /// Levels of directories that a listing descends: a partition, and the lake's own, have fewer.
 const DEPTH_MAX: usize = 64;
 
@@ -33,34 +39,46 @@ const DEPTH_MAX: usize = 64;
 pub struct DirStore<F: Fs> {
     fs: F,
     root: PathBuf,
-    /// The directory of temporary files, and how many this process has made.
-    temporary: Mutex<(F::Dir, u64)>,
+    /// The directory of temporary files and of uploads.
+    temporary: F::Dir,
     /// Makes names of temporary files this process's own.
     own: String,
-}
-
-/// An error of the file system as one of a store. `done`: the effect may be there.
-fn failed(verb: Verb, key: &str, done: bool, error: &fs::Error) -> Error {
-    let kind = match done {
-        true => Kind::MayHaveHappened,
-        false if error.is_taken() => Kind::Exists,
-        false if error.is_not_found() => Kind::NotFound,
-        false if error.is_denied() => Kind::Denied,
-        false => Kind::DidNotHappen,
-    };
-    Error { verb, key: key.to_owned(), kind, detail: error.to_string() }
-}
-
-fn refused<T>(verb: Verb, key: &str, why: &str) -> Result<T> {
-    Err(Error { verb, key: key.to_owned(), kind: Kind::Refused, detail: why.to_owned() })
+    /// How many it has made.
+    made: AtomicU64,
 }
 
 impl<F: Fs> DirStore<F> {
     /// The store in this directory, which must exist.
     pub fn open(fs: &F, root: &Path) -> fs::Result<DirStore<F>> {
         let temporary = fs::open_dir_durable(fs, root, &root.join(TEMPORARY), DIR_MODE)?;
-        let own: String = fs.random().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(DirStore { fs: fs.clone(), root: root.to_owned(), temporary: Mutex::new((temporary, 0)), own })
+        let store =
+            DirStore { fs: fs.clone(), root: root.to_owned(), temporary, own: random(fs), made: AtomicU64::new(0) };
+        // They only take room, so whatever keeps them there is no reason not to begin.
+        let _ = store.sweep();
+        Ok(store)
+    }
+
+    /// Removes what nobody can be at work on any more.
+    fn sweep(&self) -> fs::Result<()> {
+        let (now, age) = (self.fs.now(), i64::try_from(STORE_LEFTOVER_AGE.as_millis()).unwrap_or(i64::MAX));
+        let mut left = Vec::new();
+        for entry in self.fs.list(&self.temporary)? {
+            let name = entry?.name;
+            let Some(stat) = self.fs.stat(&self.temporary, &name)? else { continue };
+            let written = i64::try_from(written(&stat.identity).0).unwrap_or(i64::MAX);
+            let since = i64::try_from(now.0).unwrap_or(i64::MAX).saturating_sub(written);
+            left.push((name, since >= age));
+        }
+        // An upload is as old as what was added last.
+        let is_fresh = |upload: &[u8]| {
+            left.iter().any(|(name, is_old)| !is_old && upload_of(name.as_encoded_bytes()) == Some(upload))
+        };
+        for (name, _) in left.iter().filter(|(_, is_old)| *is_old) {
+            if upload_of(name.as_encoded_bytes()).is_none_or(|upload| !is_fresh(upload)) {
+                self.fs.unlink(&self.temporary, name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens the directory of a key, and splits off its name.
@@ -79,7 +97,7 @@ impl<F: Fs> DirStore<F> {
 
     /// Opens a subdirectory. A create makes it if it is missing, and makes sure that its name is durable.
     fn step(&self, verb: Verb, dir: &F::Dir, name: &OsStr) -> fs::Result<F::Dir> {
-        if verb == Verb::Create {
+        if matches!(verb, Verb::Create | Verb::Complete) {
             match self.fs.create_dir(dir, name, DIR_MODE) {
                 Err(error) if !error.is_taken() => return Err(error),
                 _ => self.fs.sync_dir(dir)?,
@@ -88,24 +106,32 @@ impl<F: Fs> DirStore<F> {
         self.fs.open_subdir(dir, name)
     }
 
-    /// Writes the bytes to a temporary file, durably, and gives them their name.
-    fn write(&self, key: &str, bytes: &[u8]) -> Result<()> {
-        let fails = |done| move |error: fs::Error| failed(Verb::Create, key, done, &error);
-        let (dir, name) = self.place(Verb::Create, key)?;
-        let mut temporary = self.temporary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        temporary.1 += 1;
-        let own = format!("{}-{}", self.own, temporary.1);
-        let (shelf, own) = (&temporary.0, OsStr::new(&own));
+    /// Makes a temporary file with the bytes that `fill` writes, durably, and gives it this name. `fill` returns errors of
+    /// its own.
+    fn publish(
+        &self,
+        verb: Verb,
+        key: &str,
+        place: (&F::Dir, &OsStr),
+        fill: &dyn Fn(&F::File) -> Result<()>,
+    ) -> Result<()> {
+        let fails = |done| move |error: fs::Error| failed(verb, key, done, &error);
+        let own = format!("{}-{}", self.own, self.made.fetch_add(1, Ordering::Relaxed));
+        let (shelf, own) = (&self.temporary, OsStr::new(&own));
         let file = self.fs.open(shelf, own, Open::Create { mode: FILE_MODE }).map_err(fails(false))?;
-        let written = fs::write_all_at(&self.fs, &file, bytes, 0).and_then(|()| self.fs.sync_all(&file));
-        let linked = match written {
-            Ok(()) => self.fs.link(shelf, own, &dir, name).map_err(fails(false)),
-            Err(error) => Err(failed(Verb::Create, key, false, &error)),
-        };
+        let written = fill(&file).and_then(|()| self.fs.sync_all(&file).map_err(fails(false)));
+        let linked = written.and_then(|()| self.fs.link(shelf, own, place.0, place.1).map_err(fails(false)));
         // What is left here is a leftover and nothing else.
         let _ = self.fs.unlink(shelf, own);
         linked?;
-        self.fs.sync_dir(&dir).map_err(fails(true))
+        self.fs.sync_dir(place.0).map_err(fails(true))
+    }
+
+    /// The same, with these bytes.
+    fn write(&self, verb: Verb, key: &str, place: (&F::Dir, &OsStr), bytes: &[u8]) -> Result<()> {
+        self.publish(verb, key, place, &|file| {
+            fs::write_all_at(&self.fs, file, bytes, 0).map_err(|error| failed(verb, key, false, &error))
+        })
     }
 
     /// Opens an object whose name is durable.
@@ -169,7 +195,8 @@ impl<F: Fs> DirStore<F> {
 
 impl<F: Fs> Store for DirStore<F> {
     fn create(&self, key: &str, bytes: &[u8], _sha256: &Sha256) -> Result<()> {
-        self.write(key, bytes)
+        let (dir, name) = self.place(Verb::Create, key)?;
+        self.write(Verb::Create, key, (&dir, name), bytes)
     }
 
     fn get(&self, key: &str) -> Result<Vec<u8>> {
@@ -189,7 +216,7 @@ impl<F: Fs> Store for DirStore<F> {
         let (file, size) = self.object(Verb::Head, key)?;
         let (mut hasher, mut offset) = (sha2::Sha256::new(), 0);
         while offset < size {
-            let length = (size - offset).min(CHUNK_BYTES as u64);
+            let length = (size - offset).min(STORE_CHUNK_BYTES as u64);
             hasher.update(self.read(Verb::Head, key, &file, offset, length)?);
             offset += length;
         }
@@ -214,29 +241,52 @@ impl<F: Fs> Store for DirStore<F> {
         walked.map_err(|error| failed(Verb::List, prefix, true, &error))?;
         keys.retain(|key| key.as_str() > after);
         keys.sort_unstable();
-        keys.truncate(LISTED_MAX);
+        keys.truncate(STORE_LISTED_MAX);
         Ok(keys)
     }
 
+    fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>> {
+        let mut aged = Vec::new();
+        for key in self.list(prefix, after)? {
+            let stat = match self.place(Verb::List, &key) {
+                Ok((dir, name)) => self.fs.stat(&dir, name).map_err(|error| failed(Verb::List, &key, true, &error))?,
+                Err(error) if error.kind == Kind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            // It was deleted meanwhile, otherwise.
+            if let Some(stat) = stat {
+                aged.push((key, written(&stat.identity)));
+            }
+        }
+        Ok(aged)
+    }
+
     fn begin_upload(&self, key: &str, _sha256: &Sha256) -> Result<String> {
-        refused(Verb::BeginUpload, key, NO_PARTS)
+        self.begin(key)
     }
 
-    fn put_part(&self, key: &str, _upload: &str, _number: u16, _bytes: &[u8], _sha256: &Sha256) -> Result<Part> {
-        refused(Verb::PutPart, key, NO_PARTS)
+    fn put_part(&self, key: &str, upload: &str, number: u16, bytes: &[u8], sha256: &Sha256) -> Result<Part> {
+        if sha2::Sha256::digest(bytes).as_slice() != sha256.0 {
+            return refused(Verb::PutPart, key, "the bytes do not have this SHA-256");
+        }
+        self.add_part(key, upload, number, bytes, sha256)
     }
 
-    fn complete(&self, key: &str, _upload: &str, _parts: &[Part]) -> Result<()> {
-        refused(Verb::Complete, key, NO_PARTS)
+    fn complete(&self, key: &str, upload: &str, parts: &[Part]) -> Result<()> {
+        self.put_together(key, upload, parts)
     }
 
-    fn abort(&self, key: &str, _upload: &str) -> Result<()> {
-        refused(Verb::Abort, key, NO_PARTS)
+    fn abort(&self, key: &str, upload: &str) -> Result<()> {
+        self.end(Verb::Abort, key, upload)
     }
 
-    fn list_parts(&self, key: &str, _upload: &str) -> Result<Vec<Part>> {
-        refused(Verb::ListParts, key, NO_PARTS)
+    fn list_parts(&self, key: &str, upload: &str) -> Result<Vec<Part>> {
+        self.parts(Verb::ListParts, key, upload)
     }
 }
 
-const NO_PARTS: &str = "a directory takes no uploads in parts";
+/// When the file was made, or changed: nobody but the kernel sets it.
+fn written(identity: &FileIdentity) -> UnixMillis {
+    let millis = u64::try_from(identity.ctime.sec).unwrap_or(0).saturating_mul(1000);
+    UnixMillis(millis + u64::from(identity.ctime.nsec / 1_000_000))
+}

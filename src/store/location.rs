@@ -100,6 +100,16 @@ impl Location {
         })
     }
 
+    /// True if one of the two places contains the other, or they are the same.
+    pub fn overlaps(&self, other: &Location) -> bool {
+        let contains = |outer: &str, inner: &str| {
+            let rest = inner.strip_prefix(outer);
+            rest.is_some_and(|rest| outer.is_empty() || outer == "/" || rest.is_empty() || rest.starts_with('/'))
+        };
+        (self.scheme, &self.bucket) == (other.scheme, &other.bucket)
+            && (contains(&self.prefix, &other.prefix) || contains(&other.prefix, &self.prefix))
+    }
+
     /// The URL of an object below this place.
     pub fn of(&self, key: &str) -> String {
         format!("{self}/{key}")
@@ -172,6 +182,21 @@ mod tests {
             ("file:///a/../b", Fault::Path),
         ] {
             assert_eq!(Location::parse(text), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_that_contain_each_other_are_seen() {
+        let overlap = |one: &str, other: &str| {
+            let (one, other) = (Location::parse(one).unwrap(), Location::parse(other).unwrap());
+            assert_eq!(one.overlaps(&other), other.overlaps(&one));
+            one.overlaps(&other)
+        };
+        for (one, other) in [("s3://b", "s3://b/x"), ("file:///", "file:///l"), ("file:///l", "file:///l/m")] {
+            assert!(overlap(one, other), "{one} {other}");
+        }
+        for (one, other) in [("s3://b/x", "s3://b/xy"), ("s3://b/x", "gs://b/x"), ("s3://b/x", "s3://c/x")] {
+            assert!(!overlap(one, other), "{one} {other}");
         }
     }
 

@@ -8,12 +8,15 @@
 //!   [`Kind::Exists`] for a success.
 //! - An error says what is known about the outcome: only the caller can find out the rest, by reading.
 
+#[cfg(feature = "object-store")]
+pub mod cloud;
 pub mod dir;
 pub mod location;
 pub mod open;
+pub mod patient;
 pub mod sim;
 
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 /// What is known after a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +151,13 @@ pub trait Store: Send + Sync {
     fn head(&self, key: &str) -> Result<Head>;
     /// Deletes the object; succeeds if there is none.
     fn delete(&self, key: &str) -> Result<()>;
-    /// Keys that begin with `prefix` and sort after `after`, in order, some 1,000 at a time; none at the end.
-    fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>>;
+    /// Keys that begin with `prefix` and sort after `after`, in order, some 1,000 at a time; none at the end. Each has the
+    /// time, on the store's clock, at which the object was written; in a simulated store, the number of requests by then.
+    fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>>;
+    /// The same, without the times.
+    fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>> {
+        Ok(self.list_ages(prefix, after)?.into_iter().map(|(key, _)| key).collect())
+    }
 
     /// Begins an upload in parts; the object will have this SHA-256 in its metadata. Returns the upload's id.
     fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String>;
@@ -161,4 +169,10 @@ pub trait Store: Send + Sync {
     fn abort(&self, key: &str, upload: &str) -> Result<()>;
     /// The parts stored so far, by number.
     fn list_parts(&self, key: &str, upload: &str) -> Result<Vec<Part>>;
+
+    /// Seconds by which the store's clock is ahead of this host's, as its last answer has shown; None if it does not show
+    /// its clock, or has not answered yet.
+    fn skew(&self) -> Option<i64> {
+        None
+    }
 }

@@ -1,5 +1,5 @@
 //! The command line as documented: options, their environment variables and the configuration file, logs, dry run, `replay`,
-//! and the commands for the journal.
+//! and the commands for the journal and for lakes.
 
 mod compact;
 mod config;
@@ -8,6 +8,7 @@ mod dry_run;
 mod explain;
 mod forget;
 mod inspect;
+mod lake;
 mod logs;
 mod options;
 mod repair;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 22] = [
     "audit",
     "benchmarks",
     "completeness",
@@ -17,10 +17,12 @@ const PAGES: [&str; 20] = [
     "how-to-lose-data",
     "install",
     "journal",
+    "lake",
     "lake-format",
     "layout",
     "manifest-format",
     "monitoring",
+    "object-stores",
     "options",
     "proof",
     "reading",

@@ -2,16 +2,19 @@
 //! each effect and at the end.
 
 mod cost;
-mod desk;
+pub mod desk;
 mod dir;
 mod door;
 mod each;
-mod files;
+pub mod files;
+mod frozen;
 mod history;
 mod large;
 mod life;
-mod model;
-mod one;
+pub mod model;
+pub mod on_disk;
+pub mod one;
 mod operate;
+mod second_reader;
 mod size;
-mod turns;
+pub mod turns;

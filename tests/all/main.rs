@@ -12,6 +12,8 @@
 //! | what must survive a fault at every system call | `tests/crash_sweep`, its own binary | the real program, `strace`, the model |
 //! | what must survive power cuts, kills, faults and other processes at every operation | `crash`: a new use or disturbance is a scenario or an act, a new promise a line of the model | the simulated disk, the model |
 //! | many hosts on one object store: what must hold whatever dies, pauses, is late or lost | `lake`: a new disturbance is a fault of `store::sim` or a field of a plan, a new promise a line of the model | the library on a simulated store |
+//! | whole ingestors that share a lake, through crashes of their disks and faults of the store | `ingestors` | the simulated disk, the simulated store |
+//! | what is sent to a real object store, and what its answers and failures mean | `cloud` | the library, a server that answers as the test says; `scripts/check_object_stores` for real servers |
 //! | a fault that a sweep, a history or a reviewer once found | `regressions`, and `world` if it needs a real system | the simulated disk; the real program |
 //! | the manifest after any crash | `manifest` | the test's own files |
 //! | one kind of finding of `audit` | `audit` | the real program on a warehouse that is damaged first; the simulated disk |
@@ -42,9 +44,12 @@ mod harness;
 mod audit;
 mod bad_input;
 mod cli;
+#[cfg(feature = "object-store")]
+mod cloud;
 mod crash;
 mod documents;
 mod fixtures;
+mod ingestors;
 mod journal_format;
 mod journal_replay;
 mod kill;

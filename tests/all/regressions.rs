@@ -123,6 +123,7 @@ fn a_resumed_file_must_match_its_sidecar() {
         quarantine: None,
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
+        reach: None,
         on_full: Box::new(|| false),
         stop: Arc::default(),
     };

@@ -41,6 +41,7 @@ class Journal:
         self.referring = {}  # the ids of the duplicates that refer to a key
         self.placed = {}  # the LSN of the last HASHED, by ingest id
         self.forgotten = {}  # the LSN of the last FORGOTTEN of a key
+        self.claims = set()  # the ids of files that an entry of a lake claims
         self.groups = {}  # the ids and inodes of the moving members of the groups that have not ended, by LSN
         self.kept = {}  # the id of the kept duplicate that refers to a content, by device and inode
 
@@ -215,6 +216,7 @@ class Journal:
     def skipped(self, fields, *when):
         before = ("DISCOVERED", "HASHED", "SKIPPED_DUPLICATE")
         ingest_id, file = self.transition(fields, *when, "SKIPPED_DUPLICATE", before)
+        self.must_be_unclaimed(ingest_id)
         self.refer_no_more(ingest_id)
         self.has_content(file, fields.take(32).hex())
         file["duplicate_of"], action = fields.number(), fields.choice(3)
@@ -232,7 +234,8 @@ class Journal:
 
     def abandoned(self, fields, *when):
         ingest_id, _ = self.transition(fields, *when, "ABANDONED", ("DISCOVERED", "HASHED", "QUARANTINED"))
-        fields.choice(7)
+        self.must_be_unclaimed(ingest_id)
+        fields.choice(8)
         self.unfinished.remove(ingest_id)
 
     def profiled(self, fields, lsn, written_at):
@@ -262,7 +265,8 @@ class Journal:
             raise ValueError("a header that is too long")
 
     def quarantined(self, fields, *when):
-        _, file = self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
+        ingest_id, file = self.transition(fields, *when, "QUARANTINED", ("DISCOVERED", "HASHED", "QUARANTINED"))
+        self.must_be_unclaimed(ingest_id)
         cause = fields.choice(5)
         fields.optional(fields.number), fields.text()
         file["quarantine"] = fields.path(), CAUSES[cause], file["lsn"]
@@ -270,6 +274,18 @@ class Journal:
     def quarantine_done(self, fields, *when):
         ingest_id, _ = self.transition(fields, *when, "QUARANTINED", ("QUARANTINED",))
         self.unfinished.remove(ingest_id)
+
+    def lake(self, fields, _lsn, _written_at):
+        fields.take(16)
+
+    def claimed(self, fields, *when):
+        ingest_id, _ = self.transition(fields, *when, "HASHED", ("HASHED",))
+        fields.number("<H"), fields.number()
+        self.claims.add(ingest_id)
+
+    def must_be_unclaimed(self, ingest_id):
+        if ingest_id in self.claims:
+            raise ValueError(f"ingest {ingest_id} is CLAIMED and given up")
 
     def rules(self, fields, _lsn, _written_at):
         fields.optional(fields.path)
@@ -303,6 +319,7 @@ class Journal:
         15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
         21: profiled_faults, 22: identity, 23: group, 24: layout, 25: group_done,
+        26: lake, 27: claimed,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.

@@ -27,6 +27,9 @@ pub const FEATURE_LAYOUT: u32 = 16;
 pub const FEATURE_IDENTITY: u32 = 32;
 /// There may be records of kinds 23 and 25.
 pub const FEATURE_GROUPS: u32 = 64;
+/// There may be records of kinds 26 and 27, paths that are URLs, and files that are ABANDONED because another host has
+/// claimed their content.
+pub const FEATURE_LAKE: u32 = 128;
 /// Features that a reader must know to read the file; it refuses bits it does not know.
 pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS
     | FEATURE_QUARANTINE
@@ -34,7 +37,8 @@ pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS
     | FEATURE_CSV
     | FEATURE_LAYOUT
     | FEATURE_IDENTITY
-    | FEATURE_GROUPS;
+    | FEATURE_GROUPS
+    | FEATURE_LAKE;
 /// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 

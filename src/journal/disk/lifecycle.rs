@@ -69,6 +69,8 @@ impl FileState {
         use FileState::{Abandoned, Discovered, Hashed, Manifested, Moved, Quarantined, SkippedDuplicate};
         match (record, self) {
             (Record::Hashed(_), _) => self.after_hashed(),
+            (Record::Claimed(_), Hashed) => Ok(Hashed),
+            (Record::Claimed(_), _) => Err("CLAIMED without HASHED"),
             (Record::Moved(_), Hashed) => Ok(Moved),
             (Record::Moved(_), _) => Err("MOVED without HASHED"),
             (Record::Manifested(_), Moved) => Ok(Manifested),
@@ -97,6 +99,7 @@ impl FileState {
                 | Record::Group(_)
                 | Record::GroupDone(_)
                 | Record::Identity(_)
+                | Record::Lake(_)
                 | Record::Rules(_)
                 | Record::Layout(_),
                 _,

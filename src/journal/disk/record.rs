@@ -6,15 +6,18 @@ mod code;
 mod csv;
 mod group;
 mod identity;
+mod lake;
 
 use std::path::PathBuf;
 
 pub use csv::{CsvFault, HeaderFault, Profile, Profiled, Validation};
 pub use group::{Group, KnownMember};
 pub use identity::{EmptyFiles, Identity, KeyRule, SameBy};
+pub use lake::Claimed;
 
 use super::expired::Ranges;
 use super::format::RECORD_HEADER_BYTES;
+use crate::store::location::Location;
 use crate::types::{Algorithm, FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// The longest record, header included: its payload length is a u16.
@@ -68,6 +71,10 @@ pub enum Record {
     Group(Group),
     /// The group with that LSN is done: all its members are listed and its group file is removed, or all were put back.
     GroupDone(Lsn),
+    /// The lake of the settings: its id. A journal works with one lake only.
+    Lake([u8; 16]),
+    /// An entry of the lake claims the file's content, for this file: nothing undoes that.
+    Claimed(Claimed),
 }
 
 /// A step of the wall clock that the passing of time does not explain.
@@ -110,6 +117,13 @@ pub struct Settings {
     pub duplicates: DuplicateAction,
     /// Where `move` moves them.
     pub duplicates_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// True if the warehouse is a lake: then it and the manifests are URLs.
+    pub fn is_lake(&self) -> bool {
+        self.warehouse.to_str().is_some_and(Location::is_meant)
+    }
 }
 
 /// Options beyond moving files and listing them.
@@ -318,10 +332,12 @@ pub enum AbandonReason {
     NeedsCopy = 6,
     /// Another file of its group cannot be moved, so that none is.
     Group = 7,
+    /// Another host of the lake has claimed its content, and has not listed it yet.
+    ClaimedElsewhere = 8,
 }
 
 impl AbandonReason {
-    const ALL: [AbandonReason; 7] = [
+    const ALL: [AbandonReason; 8] = [
         AbandonReason::Vanished,
         AbandonReason::Changed,
         AbandonReason::OpenForWriting,
@@ -329,6 +345,7 @@ impl AbandonReason {
         AbandonReason::SettingsChanged,
         AbandonReason::NeedsCopy,
         AbandonReason::Group,
+        AbandonReason::ClaimedElsewhere,
     ];
 
     /// For logs and `inspect`.
@@ -341,6 +358,7 @@ impl AbandonReason {
             AbandonReason::SettingsChanged => "settings changed",
             AbandonReason::NeedsCopy => "must be copied",
             AbandonReason::Group => "its group was put back",
+            AbandonReason::ClaimedElsewhere => "claimed by another host",
         }
     }
 }
@@ -351,6 +369,7 @@ impl Record {
     pub fn ingest_id(&self) -> Option<IngestId> {
         match self {
             Record::Settings(_)
+            | Record::Lake(_)
             | Record::Discovered(_)
             | Record::Expired(_)
             | Record::Forgotten(_)
@@ -369,6 +388,7 @@ impl Record {
             Record::Profiled(profiled) => Some(profiled.ingest_id),
             Record::Quarantined(quarantined) => Some(quarantined.ingest_id),
             Record::Moved(moved) => Some(moved.ingest_id),
+            Record::Claimed(claimed) => Some(claimed.ingest_id),
             Record::Manifested(id) | Record::DuplicateCleared(id) | Record::QuarantineDone(id) => Some(*id),
         }
     }

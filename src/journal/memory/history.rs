@@ -17,8 +17,8 @@ use super::groups::{NOT_OPEN as GROUP_NOT_OPEN, check_members, must_be_closed};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Group, Hashed, Identity, KeyRule, LayoutRule, Moved, Profiled, Quarantined, Record,
-    Rules, SameBy, Settings, SkippedDuplicate,
+    Claimed, Discovered, DuplicateAction, Group, Hashed, Identity, KeyRule, LayoutRule, Moved, Profiled, Quarantined,
+    Record, Rules, SameBy, Settings, SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};
@@ -56,6 +56,8 @@ pub struct File {
     pub found: Stamped<Discovered>,
     /// The newest HASHED.
     pub hashed: Option<Stamped<Hashed>>,
+    /// CLAIMED.
+    pub claimed: Option<Stamped<Claimed>>,
     /// MOVED.
     pub moved: Option<Stamped<Moved>>,
     /// The newest SKIPPED_DUPLICATE.
@@ -123,6 +125,7 @@ impl File {
         records.extend(quarantined.map(|it| (it.lsn, it.at, Record::Quarantined(it.value.clone()))));
         let hashed = self.hashed.as_ref();
         records.extend(hashed.map(|hashed| (hashed.lsn, hashed.at, Record::Hashed(hashed.value.clone()))));
+        records.extend(self.claimed.as_ref().map(|it| (it.lsn, it.at, Record::Claimed(it.value))));
         records.extend(self.moved.as_ref().map(|moved| (moved.lsn, moved.at, Record::Moved(moved.value))));
         let skipped = self.skipped.as_ref();
         records
@@ -147,6 +150,7 @@ pub struct History {
     groups: BTreeMap<Lsn, Stamped<Group>>,
     layout: Option<Stamped<LayoutRule>>,
     identities: BTreeMap<Lsn, Stamped<Identity>>,
+    lake: Option<Stamped<[u8; 16]>>,
     /// Boxed, because each is inserted and removed once, and is about 500 bytes.
     open: HashMap<IngestId, Box<File>>,
     kept: HashMap<(u64, u64), Box<File>>,
@@ -211,6 +215,7 @@ impl History {
         let mut is_finished = false;
         match record {
             Record::Hashed(hashed) => file.hashed = Some(Stamped { lsn, at, value: hashed }),
+            Record::Claimed(claimed) => file.claimed = Some(Stamped { lsn, at, value: claimed }),
             Record::Moved(moved) => file.moved = Some(Stamped { lsn, at, value: moved }),
             Record::SkippedDuplicate(skipped) => {
                 let is_kept = skipped.action == DuplicateAction::Keep;
@@ -346,6 +351,7 @@ impl History {
             Record::Rules(rules) => self.rules = Some(Stamped { lsn, at, value: rules }),
             Record::Layout(layout) => self.layout = Some(Stamped { lsn, at, value: layout }),
             Record::Identity(identity) => drop(self.identities.insert(lsn, Stamped { lsn, at, value: identity })),
+            Record::Lake(id) => self.lake = Some(Stamped { lsn, at, value: id }),
             Record::Forgotten(key) => {
                 self.forgotten.insert(key, Stamped { lsn, at, value: () });
                 let dropped = self.kept.extract_if(|_, file| file.key() == Some(key)).count() as u64;
@@ -384,6 +390,7 @@ impl History {
             key_rule,
             found: Stamped { lsn, at, value: found },
             hashed: None,
+            claimed: None,
             moved: None,
             skipped: None,
             profiled: None,
@@ -425,6 +432,7 @@ impl History {
         records.extend(self.rules.iter().map(|it| (it.lsn, it.at, Record::Rules(it.value.clone()))));
         records.extend(self.groups.values().map(|it| (it.lsn, it.at, Record::Group(it.value.clone()))));
         records.extend(self.layout.iter().map(|it| (it.lsn, it.at, Record::Layout(it.value.clone()))));
+        records.extend(self.lake.iter().map(|it| (it.lsn, it.at, Record::Lake(it.value))));
         records.extend(self.identities().map(|it| (it.lsn, it.at, Record::Identity(it.value))));
         records.extend(self.forgotten.iter().map(|(key, it)| (it.lsn, it.at, Record::Forgotten(*key))));
         records.sort_unstable_by_key(|(lsn, ..)| *lsn);

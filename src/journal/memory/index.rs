@@ -23,7 +23,7 @@ use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
-    Discovered, DuplicateAction, Hashed, Identity, KeyRule, LayoutRule, Moved, Record, Rules, Settings,
+    Claimed, Discovered, DuplicateAction, Hashed, Identity, KeyRule, LayoutRule, Moved, Record, Rules, Settings,
     SkippedDuplicate,
 };
 use crate::journal::disk::relocations::Relocations;
@@ -106,6 +106,11 @@ impl Index {
     /// One unfinished file.
     pub fn ingest(&self, id: IngestId) -> Option<&Arc<Ingest>> {
         self.open.get(&id)
+    }
+
+    /// The id of the lake with which the journal works, if it works with one.
+    pub fn lake(&self) -> Option<[u8; 16]> {
+        self.notes.lake
     }
 
     /// The expiries so far.
@@ -246,18 +251,24 @@ impl Index {
                 self.enter(profiled.ingest_id, record)?.profiled = Some(Box::new(profiled.clone()));
             }
             Record::Quarantined(quarantined) => {
+                self.must_be_unclaimed(quarantined.ingest_id)?;
                 let ingest = self.enter(quarantined.ingest_id, record)?;
                 ingest.quarantined = Some(Box::new(quarantined.clone()));
             }
             Record::Forgotten(key) => self.forget(lsn, key),
-            Record::Abandoned(abandoned) => drop(self.close(abandoned.ingest_id, record)?),
+            Record::Claimed(claimed) => self.claim(claimed, record)?,
+            Record::Abandoned(abandoned) => {
+                self.must_be_unclaimed(abandoned.ingest_id)?;
+                drop(self.close(abandoned.ingest_id, record)?);
+            }
             Record::ClockJumped(_)
             | Record::ExpiredRanges(_)
             | Record::KeptGone(_)
             | Record::Relocated(_)
             | Record::Group(_)
             | Record::GroupDone(_)
-            | Record::Identity(_) => self.note(lsn, at, record)?,
+            | Record::Identity(_)
+            | Record::Lake(_) => self.note(lsn, at, record)?,
         }
         Ok(())
     }
@@ -268,6 +279,7 @@ impl Index {
             Record::ClockJumped(jumped) => self.notes.clock.take(lsn, at, jumped),
             Record::ExpiredRanges(ranges) => self.notes.expired.take(lsn, ranges)?,
             Record::Identity(identity) => self.notes.identity = Some(*identity),
+            Record::Lake(id) => self.notes.lake = Some(*id),
             Record::KeptGone(gone) => self.unkeep((gone.device, gone.inode)),
             Record::Relocated(_) if self.is_half_done() => return Err(ON_ITS_WAY.into()),
             Record::Relocated(roots) => {
@@ -298,6 +310,7 @@ impl Index {
             sidecar: found.sidecar,
             settings,
             target: None,
+            claimed: None,
             moved_at: None,
             duplicate: None,
             profiled: None,
@@ -343,6 +356,7 @@ impl Index {
     }
 
     fn skip(&mut self, skipped: &SkippedDuplicate, record: &Record) -> Result<(), Rejected> {
+        self.must_be_unclaimed(skipped.ingest_id)?;
         let ingest = self.enter(skipped.ingest_id, record)?;
         ingest.duplicate = Some(Duplicate {
             of: skipped.duplicate_of,
@@ -360,6 +374,17 @@ impl Index {
             self.kept.insert(kept.identity.key(), kept);
         }
         Ok(())
+    }
+
+    fn claim(&mut self, claimed: &Claimed, record: &Record) -> Result<(), Rejected> {
+        self.enter(claimed.ingest_id, record)?.claimed = Some((claimed.shard, claimed.entry));
+        Ok(())
+    }
+
+    /// What an entry of a lake claims is never given up.
+    fn must_be_unclaimed(&self, id: IngestId) -> Result<(), &'static str> {
+        let is_claimed = self.open.get(&id).is_some_and(|ingest| ingest.claimed.is_some());
+        if is_claimed { Err("a file that is CLAIMED is given up") } else { Ok(()) }
     }
 
     /// Kept duplicates of a forgotten content are processed again: the first of them becomes an original.

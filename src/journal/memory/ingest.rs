@@ -31,6 +31,8 @@ pub struct Ingest {
     pub key_rule: KeyRule,
     /// From HASHED on.
     pub target: Option<Target>,
+    /// The shard and the entry of the lake that claim its content for it.
+    pub claimed: Option<(u16, u64)>,
     /// The LSN of MOVED, from then on: lines are written in this order.
     pub moved_at: Option<Lsn>,
     /// From SKIPPED_DUPLICATE on.

@@ -37,6 +37,10 @@ impl<F: Fs> Committer<F> {
             return Ok(reports);
         }
         let works = self.record_batch(batch, &mut reports)?;
+        if self.has_lake() {
+            self.commit_to_lake(works, &mut reports)?;
+            return Ok(reports);
+        }
         let (placed, dropped) = self.place_all(works)?;
         self.end_batch(placed, dropped, &mut reports)?;
         self.commit_groups(&mut reports)?;
@@ -99,7 +103,10 @@ impl<F: Fs> Committer<F> {
 
     /// True if a batch of these files has to come alone: its files wait for each other, or for those before them.
     pub fn comes_alone(&self, batch: &[HashResult<F>]) -> bool {
-        self.pending.keeps_order || self.pending.groups.are_here() || batch.iter().any(|item| group_of(item).is_some())
+        self.has_lake()
+            || self.pending.keeps_order
+            || self.pending.groups.are_here()
+            || batch.iter().any(|item| group_of(item).is_some())
     }
 
     /// Checks the directories that must not be replaced.
@@ -141,7 +148,10 @@ impl<F: Fs> Committer<F> {
                 },
             }
         }
-        self.sync_data(hashed.iter())?;
+        // A lake has bytes of its own before anything depends on them.
+        if !self.has_lake() {
+            self.sync_data(hashed.iter())?;
+        }
         if self.pending.keeps_order
             && let Some(copies) = self.shared.copies.as_ref().filter(|_| hashed.iter().any(|file| file.copy.is_some()))
         {
@@ -149,7 +159,7 @@ impl<F: Fs> Committer<F> {
             self.fs.sync_dir(copies)?;
         }
         self.flush_kept_gone()?;
-        let mut plan = self.plan(hashed)?;
+        let mut plan = self.plan(hashed, reports)?;
         self.plan_quarantine(to_quarantine, &mut plan);
         self.write(plan.records)?;
         self.pending.under_way.push_back(UnderWay { claims: plan.claims, to_clear: plan.duplicates });

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::lake::is_for_lake;
 use super::{Committer, Work};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Lease, Open};
@@ -53,12 +54,12 @@ impl<F: Fs> Committer<F> {
     /// release another file.
     pub(super) fn clean_up(&mut self, work: &Work<F>) -> Result<Option<FileIdentity>, Error> {
         let ingest = self.ingest(work.id)?;
-        let is_copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some());
+        let is_copied = ingest.target.as_ref().is_some_and(|target| target.copy.is_some()) || is_for_lake(ingest);
         if !is_copied && ingest.sidecar.is_none() {
             return Ok(None);
         }
         let ingest = ingest.clone();
-        if let Some(target) = ingest.target.as_ref().filter(|target| target.copy.is_some()) {
+        if let Some(target) = ingest.target.as_ref().filter(|_| is_copied) {
             if self.original_stands(&ingest, &target.sha256)? {
                 let removed = self.remove_staged(work, Aside::Source, &ingest, &target.sha256)?;
                 self.report_refused(&ingest.source_path, &removed);

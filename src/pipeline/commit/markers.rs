@@ -110,7 +110,7 @@ impl<F: Fs> Committer<F> {
         (path, aside): (&Path, &Path),
         identity: &FileIdentity,
     ) -> Result<There, Error> {
-        let is_aside = self.is_recovering && self.staging.dirs.look(aside)?.is_some();
+        let is_aside = self.pending.is_recovering && self.staging.dirs.look(aside)?.is_some();
         let at = if is_aside { aside } else { path };
         let Some(Stat { identity: there, .. }) = self.staging.dirs.look(at)? else { return Ok(There::Used) };
         let renumbers = self.staging.renumbers(there.device);
@@ -118,7 +118,7 @@ impl<F: Fs> Committer<F> {
             return Ok(There::Used);
         }
         // Only a crash can have undone a rename and kept the ctime that it had set.
-        if !is_aside && !self.is_recovering && there.inode != identity.inode && there.ctime > identity.ctime {
+        if !is_aside && !self.pending.is_recovering && there.inode != identity.inode && there.ctime > identity.ctime {
             return Ok(There::New);
         }
         if there.size == 0 {

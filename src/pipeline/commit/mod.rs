@@ -17,6 +17,7 @@ mod duplicates;
 mod gather;
 mod gathered;
 mod groups;
+pub(super) mod lake;
 mod markers;
 mod move_in;
 mod original;
@@ -38,6 +39,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::group::Group;
 use super::hash::Shared;
+use super::lake::Lake;
 use super::manifest::Manifests;
 use super::patience::{OnFull, Patience};
 use super::places::Places;
@@ -74,8 +76,8 @@ pub struct Committer<F: Fs> {
     places: Option<Arc<Places<F>>>,
     /// Where files go that cannot be ingested; None: they stay in staging.
     quarantine: Option<Quarantine>,
-    /// Recovery is running: the file at a name that was chosen for an ingest may have been moved there by an earlier run.
-    pub(super) is_recovering: bool,
+    /// Where files go instead of a directory.
+    pub(super) lake: Option<Box<Lake>>,
     pub(super) pending: Pending<F>,
     /// The identities of originals that were read and had the right content.
     verified: HashMap<Key, FileIdentity>,
@@ -83,6 +85,8 @@ pub struct Committer<F: Fs> {
 
 /// Work that waits for a later frame, a later batch, or the next start.
 pub(super) struct Pending<F: Fs> {
+    /// Recovery is running: the file at a name that was chosen for an ingest may have been moved there by an earlier run.
+    pub(super) is_recovering: bool,
     /// Files whose DISCOVERED is already durable, by ticket.
     pub(super) tickets: HashMap<u64, IngestId>,
     /// Files whose DISCOVERED goes into the next frame, ahead of their hash.
@@ -101,6 +105,8 @@ pub(super) struct Pending<F: Fs> {
     /// Files of the last batch that are in the warehouse, still open: closing them takes time, and another thread can do
     /// it.
     finished: Vec<F::File>,
+    /// Files that an entry of the lake claims, and whose lines are not there yet.
+    pub(super) claimed: Vec<Work<F>>,
     /// Batches that are planned and not done, oldest first.
     under_way: VecDeque<claims::UnderWay<Work<F>>>,
     /// Groups of which some files are not hashed yet, or that wait for the next batch.
@@ -178,8 +184,9 @@ impl<F: Fs> Committer<F> {
             metrics,
             places: None,
             quarantine,
-            is_recovering: false,
+            lake: None,
             pending: Pending {
+                is_recovering: false,
                 tickets: HashMap::new(),
                 noted: Vec::new(),
                 deferred: Vec::new(),
@@ -188,6 +195,7 @@ impl<F: Fs> Committer<F> {
                 beside: Beside::default(),
                 keeps_order: false,
                 finished: Vec::new(),
+                claimed: Vec::new(),
                 under_way: VecDeque::new(),
                 groups: gathered::Groups::default(),
             },
@@ -221,7 +229,7 @@ impl<F: Fs> Committer<F> {
         &self.journal
     }
 
-    /// Writes settings, rules, layout and identity to the journal, unless they are the ones already in force.
+    /// Writes settings, rules, layout, lake and identity to the journal, unless they are the ones already in force.
     pub fn begin(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         if self.index.settings().is_none_or(|known| **known != *self.settings) {
@@ -238,6 +246,8 @@ impl<F: Fs> Committer<F> {
         if self.index.layout() != self.shared.layout.rule() {
             records.push(Record::Layout(self.shared.layout.rule().clone()));
         }
+        let lake = self.lake.as_ref().map(|lake| lake.id);
+        records.extend(lake.filter(|id| self.index.lake() != Some(*id)).map(Record::Lake));
         if self.index.identity().unwrap_or_default() != self.shared.identity {
             records.push(Record::Identity(self.shared.identity));
         }

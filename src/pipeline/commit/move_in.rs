@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::lake::is_for_lake;
 use super::{Committer, Dropped, Placings, Work, ingest};
 use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Stat};
@@ -84,7 +85,7 @@ impl<F: Fs> Committer<F> {
     /// again, and may succeed. If a start fails as well, it logs an error and leaves the file HASHED for the following
     /// one, so that the other files need not wait.
     fn leave_undecided(&mut self, id: IngestId, error: fs::Error) -> Result<(), Error> {
-        if !self.is_recovering {
+        if !self.pending.is_recovering {
             return Err(error.into());
         }
         let ingest = self.ingest(id)?;
@@ -200,7 +201,7 @@ impl<F: Fs> Committer<F> {
     /// is logged.
     pub(super) fn return_there(&mut self, work: &Work<F>, path: &Path, source: &Path) -> Result<(), Error> {
         match self.patiently(|staging| staging.put_back(work.id, path, source)) {
-            Err(Error::Io(error)) if error.spares_others() && self.is_recovering => {
+            Err(Error::Io(error)) if error.spares_others() && self.pending.is_recovering => {
                 let error = format!("cannot be put back: {error}");
                 self.metrics.file_failed(path, FailureReason::NotPutBack, &error, None);
                 Ok(())
@@ -259,7 +260,7 @@ impl<F: Fs> Committer<F> {
     /// it differs, and the file is read.
     fn published(&mut self, work: &Work<F>) -> fs::Result<Option<FileIdentity>> {
         let Some(ingest) = self.index.ingest(work.id) else { return Ok(None) };
-        let Some(target) = &ingest.target else { return Ok(None) };
+        let Some(target) = ingest.target.as_ref().filter(|_| !is_for_lake(ingest)) else { return Ok(None) };
         let moving = target.copy.as_ref().map_or(&ingest.identity, |copy| &copy.identity);
         let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
         let there = match work.there {

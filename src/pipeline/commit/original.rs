@@ -8,6 +8,7 @@
 //! - A check by content stays valid as long as the identity does not change.
 
 use super::Committer;
+use super::lake::was_listed_by_another;
 use crate::fs::blame::twice;
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::ingest::{Ingest, Original};
@@ -15,6 +16,7 @@ use crate::limits::VERIFIED_ORIGINALS_MAX;
 use crate::pipeline::Error;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::digest_of;
+use crate::store::location::Location;
 use crate::types::{FileIdentity, Key, Sha256};
 
 /// The state of the file at an original's name.
@@ -30,7 +32,11 @@ impl<F: Fs> Committer<F> {
     /// True if the staged file, which has this content, may be removed from staging. If not, an event says why.
     pub(in crate::pipeline) fn original_stands(&mut self, ingest: &Ingest, sha256: &Sha256) -> Result<bool, Error> {
         let (path, staged, key) = (&ingest.source_path, &ingest.identity, ingest.key(sha256));
-        let Some(original) = self.index.original(&key)? else { return Ok(false) };
+        let Some(original) = self.index.original(&key)? else { return Ok(was_listed_by_another(ingest)) };
+        if original.warehouse_path.to_str().is_some_and(Location::is_meant) {
+            // Its line is in the lake, and so is its object: no request is made for it.
+            return Ok(true);
+        }
         match twice(fs::Error::spares_others, || self.examine(&original, staged, (&key, sha256))) {
             Ok(Standing::Intact) => Ok(true),
             Ok(Standing::Damaged(why)) => {

@@ -15,6 +15,7 @@ use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Profiled, Quarantined, Record, Sidecar,
     SkippedDuplicate,
 };
+use crate::lake::host::State;
 use crate::pipeline::dirs::joined;
 use crate::pipeline::quarantine::{QuarantineReason, quarantine_name};
 use crate::pipeline::warehouse::names::warehouse_name;
@@ -77,7 +78,11 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Decides for each file whether it is new, a duplicate, or has to wait, and adds the records.
-    pub(super) fn plan(&mut self, hashed: Vec<HashedFile<F>>) -> Result<BatchPlan<F>, Error> {
+    pub(super) fn plan(
+        &mut self,
+        hashed: Vec<HashedFile<F>>,
+        reports: &mut Vec<Report>,
+    ) -> Result<BatchPlan<F>, Error> {
         let (records, ingests) = (Vec::with_capacity(2 * hashed.len()), Vec::with_capacity(hashed.len()));
         let mut plan = BatchPlan { records, ingests, duplicates: Vec::new(), claims: Claims::default() };
         self.take_pending(&mut plan.records);
@@ -89,11 +94,18 @@ impl<F: Fs> Committer<F> {
             }
             let key = self.key_of(&file);
             let original = self.index.original(&key)?.map(|original| original.ingest_id);
+            let in_lake = if original.is_none() { self.state_in_lake(&file.sha256) } else { State::New };
+            if in_lake == State::Claimed {
+                reports.push(self.refuse(file.settled, Refusal::ClaimedElsewhere));
+                continue;
+            }
             if original.is_none() && (self.is_awaited(&key) || !plan.claims.keys.insert(key)) {
                 self.pending.deferred.push(file);
                 continue;
             }
             let id = self.discover(&file.settled, &mut plan.records);
+            // What another host has listed is no file of this journal: the duplicate stands for it.
+            let original = original.or((in_lake == State::Listed).then_some(id));
             match original {
                 Some(original) => plan.duplicates.push(self.skip(id, file, original, &mut plan.records)),
                 None => plan.ingests.push(self.intend(id, file, (&mut plan.records, &mut plan.claims.paths))),
@@ -129,7 +141,10 @@ impl<F: Fs> Committer<F> {
             records.push(Record::Profiled(Profiled { ingest_id: id, sha256: file.sha256, profile: *profile }));
         }
         let name = subdir::file_name(&file.settled.name);
-        let warehouse_path = self.first_choice(&file.partition, name, (&file.sha256, id), chosen);
+        let warehouse_path = match self.lake_path(&file, name) {
+            Some(path) => path,
+            None => self.first_choice(&file.partition, name, (&file.sha256, id), chosen),
+        };
         records.push(Record::Hashed(HashedRecord {
             ingest_id: id,
             sha256: file.sha256,

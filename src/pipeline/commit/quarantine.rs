@@ -161,7 +161,7 @@ impl<F: Fs> Committer<F> {
         let target = &quarantined.target;
         let Some(there) = there else { return Ok(None) };
         if !there.identity.same_but_renamed(&ingest.identity) {
-            if !self.is_recovering || self.moved_by_us(ingest, target)?.is_none() {
+            if !self.pending.is_recovering || self.moved_by_us(ingest, target)?.is_none() {
                 return Ok(None);
             }
             self.return_there(work, target, &ingest.source_path)?;

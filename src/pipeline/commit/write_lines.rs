@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use super::lake::is_for_lake;
 use super::{Committer, Work};
 use crate::fs::Fs;
 use crate::journal::hex;
@@ -22,9 +23,11 @@ impl<F: Fs> Committer<F> {
         if !moved.is_sorted_by_key(moved_at) {
             moved.sort_by_cached_key(moved_at);
         }
+        // In a lake, the entry has the line.
+        let in_dirs = moved.iter().filter(|work| self.index.ingest(work.id).is_none_or(|ingest| !is_for_lake(ingest)));
         // An instant of each hour, and the directory of all manifests.
         let mut hours: Vec<(UnixMillis, PathBuf, Vec<IngestId>)> = Vec::new();
-        for work in &*moved {
+        for work in in_dirs {
             let ingest = self.ingest(work.id)?;
             let (at, root) = (ingest.discovered_at, ingest.settings.manifests.as_os_str());
             match hours.iter_mut().find(|(known, of, _)| known.hour() == at.hour() && of.as_os_str() == root) {

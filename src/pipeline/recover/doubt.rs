@@ -9,6 +9,7 @@ use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, Copy};
 use crate::metrics::FailureReason;
+use crate::pipeline::commit::lake::is_for_lake;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash;
 
@@ -17,6 +18,13 @@ impl<F: Fs> Committer<F> {
     pub(super) fn open_alone(&self, state: FileState) -> Vec<Ingest> {
         let mut open = self.open_in(state);
         open.retain(|ingest| ingest.group.is_none());
+        open
+    }
+
+    /// As [`Committer::open_alone`], without those that go to a lake.
+    pub(super) fn open_in_dirs(&self, state: FileState) -> Vec<Ingest> {
+        let mut open = self.open_alone(state);
+        open.retain(|ingest| !is_for_lake(ingest));
         open
     }
 
@@ -39,6 +47,9 @@ impl<F: Fs> Committer<F> {
         for Dropped { work, .. } in dropped {
             let ingest = self.ingest(work.id)?;
             let (input, Some(target)) = (ingest.settings.input.clone(), ingest.target.clone()) else { continue };
+            if is_for_lake(ingest) {
+                continue;
+            }
             let from = target.copy.map_or_else(|| ingest.source_path.clone(), |copy| copy.path);
             let ((there, _), (home, _)) = (split(&target.warehouse_path)?, split(&from)?);
             // A directory that is missing, or cannot be opened, has no name to lose.
@@ -88,6 +99,13 @@ impl<F: Fs> Committer<F> {
             Whereabouts::Ready | Whereabouts::Again => Whereabouts::Lost(AbandonReason::Changed),
             place => place,
         })
+    }
+
+    /// Every copy that a HASHED record names was placed or is useless: a file that must be hashed again is copied again.
+    /// `unseen` are the copies that are still needed.
+    pub(super) fn remove_leftover_copies(&mut self, unseen: &[Copy]) -> Result<(), Error> {
+        let needed: Vec<_> = unseen.iter().filter_map(|copy| Some(copy.path.file_name()?.to_owned())).collect();
+        Ok(self.warehouse.discard_others(&needed)?)
     }
 
     pub(super) fn report_unseen(&self, ingest: &Ingest, error: &fs::Error) {

@@ -59,6 +59,7 @@ impl Settle {
             }
             Outcome::Abandoned(AbandonReason::Failed) => None,
             Outcome::Abandoned(AbandonReason::OpenForWriting) => Some(&Refusal::OpenForWriting),
+            Outcome::Abandoned(AbandonReason::ClaimedElsewhere) => Some(&Refusal::ClaimedElsewhere),
             Outcome::Abandoned(_) => Some(&Refusal::Changed),
             Outcome::Refused(refusal) => Some(refusal),
         };
@@ -101,7 +102,7 @@ impl Tracked {
     fn hold(&mut self, refusal: Option<&Refusal>, busy_delay: Duration) -> (Option<Duration>, WhyNot) {
         let (cause, why) = (refusal.and_then(Refusal::cause), refusal.map_or(WhyNot::Failed, Refusal::why));
         match why {
-            WhyNot::OpenForWriting => (Some(busy_delay), why),
+            WhyNot::OpenForWriting | WhyNot::ClaimedElsewhere => (Some(busy_delay), why),
             // Hashing it again helps only if it was read wrongly, but repeats the message for readers of the log.
             WhyNot::ChecksumDiffers(_)
             | WhyNot::SidecarOdd

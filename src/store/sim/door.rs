@@ -3,7 +3,7 @@
 use super::SimStore;
 use super::state::{Request, error, etag};
 use crate::store::{Head, Kind, Part, Result, Store, Verb};
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 impl SimStore {
     fn pass(&self) {
@@ -48,13 +48,14 @@ impl Store for SimStore {
         self.send(Request::Delete(self.full(key)))
     }
 
-    fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>> {
+    fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>> {
         self.pass();
         let (prefix, mut state) = (self.full(prefix), self.state());
         state.ask(Verb::List, &prefix)?;
         let after = if after.is_empty() { String::new() } else { self.full(after) };
         let keys = state.listing(&prefix, &after);
-        Ok(keys.into_iter().map(|key| key[self.prefix.len()..].to_owned()).collect())
+        let aged = keys.into_iter().map(|key| (key[self.prefix.len()..].to_owned(), state.written(&key)));
+        Ok(aged.collect())
     }
 
     fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String> {

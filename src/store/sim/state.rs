@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::faults::{Effect, Faults, Watch};
 use crate::fs::sim::rng::Rng;
 use crate::store::{Error, Head, Kind, Part, Result, Verb};
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 /// Requests after which a late one arrives; the last of them means: when everything has ended.
 const DELAYS: [u64; 4] = [3, 30, 400, u64::MAX];
@@ -262,6 +262,11 @@ impl State {
     pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
         let from = self.objects.range(prefix.to_owned()..);
         from.map(|(key, _)| key.clone()).take_while(|key| key.starts_with(prefix)).collect()
+    }
+
+    /// The number of requests by which the object was created; 0 for one that is only a stale listing's.
+    pub(super) fn written(&self, key: &str) -> UnixMillis {
+        UnixMillis(self.objects.get(key).map_or(0, |object| object.created))
     }
 
     pub(super) fn listing(&mut self, prefix: &str, after: &str) -> Vec<String> {

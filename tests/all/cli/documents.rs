@@ -19,9 +19,14 @@ fn page(name: &str) -> String {
     out(&output)
 }
 
-/// The words of the command that a page is about. No command has a hyphen in its name.
+/// The only command with a hyphen in its name.
+const HYPHENATED: &str = "roll-forward";
+
+/// The words of the command that a page is about.
 fn words(page: &str) -> Vec<&str> {
-    page.strip_prefix("csv-ingestor").unwrap().split('-').filter(|word| !word.is_empty()).collect()
+    let rest = page.strip_prefix("csv-ingestor").unwrap();
+    let (front, last) = rest.split_once(HYPHENATED).map_or((rest, None), |(front, _)| (front, Some(HYPHENATED)));
+    front.split('-').filter(|word| !word.is_empty()).chain(last).collect()
 }
 
 /// `--help` of a command.
@@ -170,9 +175,10 @@ fn with_completions(shell: &str, options: &[&str], script: &str) -> Option<Strin
 }
 
 /// The typed text, and a completion that must be among the answers.
-const TYPED: [(&str, &str); 6] = [
+const TYPED: [(&str, &str); 7] = [
     ("csv-ingestor jour", "journal"),
     ("csv-ingestor journal insp", "inspect"),
+    ("csv-ingestor lake roll", "roll-forward"),
     ("csv-ingestor run --stab", "--stability-seconds"),
     ("csv-ingestor --ware", "--warehouse"),
     ("csv-ingestor run --mode sid", "sidecar"),

@@ -76,6 +76,7 @@ pub fn options(scenario: &Scenario, fs: &SimFs, on_full: OnFull) -> Options {
         quarantine: scenario.quarantine(),
         accepts: Accepts::default(),
         metrics: Arc::new(Metrics::default()),
+        reach: None,
         on_full,
         stop: Arc::default(),
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::store::{Error, Head, Kind, Part, Result, Store, Verb};
-use csv_ingestor::types::Sha256;
+use csv_ingestor::types::{Sha256, UnixMillis};
 
 /// What happens to a request.
 #[derive(Clone, Copy)]
@@ -105,8 +105,8 @@ impl Store for Door<'_> {
         self.pass(Verb::Delete, key, |store| store.delete(key))
     }
 
-    fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>> {
-        self.pass(Verb::List, prefix, |store| store.list(prefix, after))
+    fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>> {
+        self.pass(Verb::List, prefix, |store| store.list_ages(prefix, after))
     }
 
     fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String> {

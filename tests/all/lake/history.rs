@@ -118,6 +118,11 @@ impl Plan {
 
     /// Plays the history.
     pub fn play(&self) -> Played {
+        self.played().0
+    }
+
+    /// Plays the history, and leaves its store behind.
+    pub fn played(&self) -> (Played, SimStore, Lake) {
         let mut dice = Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let world = Arc::new(self.world(&mut dice));
         let fates: Vec<Dice> = world.hosts.iter().map(|_| Dice(dice.below(u64::MAX))).collect();
@@ -131,7 +136,7 @@ impl Plan {
         });
         let violations = self.end(&world, &alive);
         let (requests, effects) = (world.store.requests(), world.model.lock().unwrap().effects);
-        Played { violations, requests, effects }
+        (Played { violations, requests, effects }, world.store.clone(), world.lake)
     }
 
     /// All lives of a host. Returns whether it is alive at the end.

@@ -13,7 +13,7 @@ use csv_ingestor::lake::publish::AtHand;
 use csv_ingestor::limits::{LAKE_PARTS_BYTES_MAX, LAKE_PARTS_IN_FLIGHT};
 use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::store::{self, Head, Kind, Part, Store, Verb};
-use csv_ingestor::types::Sha256;
+use csv_ingestor::types::{Sha256, UnixMillis};
 use sha2::Digest as _;
 
 use super::desk::{Desk, day};
@@ -276,8 +276,8 @@ impl Store for Sums {
         self.log.delete(key)
     }
 
-    fn list(&self, prefix: &str, after: &str) -> store::Result<Vec<String>> {
-        self.log.list(prefix, after)
+    fn list_ages(&self, prefix: &str, after: &str) -> store::Result<Vec<(String, UnixMillis)>> {
+        self.log.list_ages(prefix, after)
     }
 
     fn begin_upload(&self, _key: &str, sha256: &Sha256) -> store::Result<String> {

@@ -15,9 +15,9 @@ use fields::{Fields, put_identity, put_option, put_path, put_text, put_u64};
 use group::put_group;
 
 use super::{
-    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone,
-    LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
-    SkippedDuplicate,
+    AbandonReason, Abandoned, Claimed, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity,
+    KeptGone, LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings,
+    Sidecar, SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
 use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
@@ -50,6 +50,8 @@ const KIND_GROUP: u8 = 23;
 const KIND_GROUP_DONE: u8 = 25;
 const KIND_IDENTITY: u8 = 22;
 const KIND_LAYOUT: u8 = 24;
+const KIND_LAKE: u8 = 26;
+const KIND_CLAIMED: u8 = 27;
 
 impl Record {
     /// Appends the record's bytes.
@@ -113,9 +115,11 @@ impl Record {
             | Record::Group(_)
             | Record::GroupDone(_)
             | Record::Identity(_)
+            | Record::Lake(_)
             | Record::Layout(_) => self.encode_note(out),
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(moved) => put_moved(out, moved),
+            Record::Claimed(claimed) => put_claimed(out, claimed),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
             Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
         }
@@ -161,6 +165,10 @@ impl Record {
             Record::Identity(identity) => {
                 out.extend_from_slice(&[identity.same_by as u8, identity.empty as u8]);
                 KIND_IDENTITY
+            }
+            Record::Lake(id) => {
+                out.extend_from_slice(id);
+                KIND_LAKE
             }
             _ => 0,
         }
@@ -218,6 +226,13 @@ fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {
     let Some(published) = &moved.published else { return KIND_MOVED };
     put_identity(out, published);
     KIND_MOVED_AS
+}
+
+fn put_claimed(out: &mut Vec<u8>, claimed: &Claimed) -> u8 {
+    put_u64(out, claimed.ingest_id.0);
+    out.extend_from_slice(&claimed.shard.to_le_bytes());
+    put_u64(out, claimed.entry);
+    KIND_CLAIMED
 }
 
 fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
@@ -298,6 +313,7 @@ impl Fields<'_> {
                 require_checksum: self.flag_at_the_end()?,
             }),
             KIND_FORGOTTEN => Record::Forgotten(Key(self.array()?)),
+            KIND_CLAIMED => Record::Claimed(self.claimed()?),
             kind => self.note(kind)?,
         })
     }
@@ -320,9 +336,14 @@ impl Fields<'_> {
             KIND_RELOCATED => Record::Relocated(Relocated { old: self.path()?, new: self.path()? }),
             KIND_GROUP => Record::Group(self.group()?),
             KIND_GROUP_DONE => Record::GroupDone(Lsn(self.u64()?)),
+            KIND_LAKE => Record::Lake(self.array()?),
             KIND_IDENTITY => Record::Identity(Identity { same_by: self.same_by()?, empty: self.empty_files()? }),
             _ => return None,
         })
+    }
+
+    fn claimed(&mut self) -> Option<Claimed> {
+        Some(Claimed { ingest_id: self.id()?, shard: u16::from_le_bytes(self.array()?), entry: self.u64()? })
     }
 
     fn id(&mut self) -> Option<IngestId> {

@@ -1,6 +1,5 @@
-//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories, groups.
-//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories,
-//! and by what two files are one and the same.
+//! The sum of the records that are about no single file: expiries, the wall clock's jumps, moved directories, groups, by
+//! what two files are one and the same, and the lake.
 //!
 //! Invariant: like the rest of the index, a function of the records in LSN order.
 
@@ -18,4 +17,5 @@ pub(super) struct Notes {
     pub(super) relocations: Relocations,
     pub(super) groups: Groups,
     pub(super) identity: Option<Identity>,
+    pub(super) lake: Option<[u8; 16]>,
 }

@@ -1,0 +1,140 @@
+//! Opens the lake of a journal: the store, `lake.json`, and the log up to its end.
+//!
+//! Invariants:
+//! - A journal works with one lake and one prefix of it, or with directories: contents that it knows from one place are
+//!   not in another.
+//! - A store is tried out before a journal uses it for the first time.
+
+use std::sync::Arc;
+
+use crate::Error;
+use crate::fs::Fs;
+use crate::journal::Journal;
+use crate::journal::index::Index;
+use crate::journal::record::Settings;
+use crate::lake;
+use crate::lake::clock::Clock;
+use crate::lake::description::{check_manifests, read};
+use crate::lake::flight::{Flight, Threads};
+use crate::lake::format::LakeId;
+use crate::lake::host::Host;
+use crate::lake::probe::{Defect, probe};
+use crate::lake::progress::{Journal as Notes, Progress};
+use crate::lake::publish::Stores;
+use crate::lake::system_clock::SystemClock;
+use crate::limits::{LAKE_PROBE_HANDLES, LAKE_TRY_PAUSE};
+use crate::metrics::Metrics;
+use crate::pipeline;
+use crate::pipeline::lake::{Away, Lake, OnAway};
+use crate::store::Store;
+use crate::store::location::{Location, Options};
+use crate::store::open::{Unopened, open};
+use crate::store::patient::Patient;
+
+/// Opens the store at a location.
+pub type Opener = Box<dyn Fn(&Location) -> Result<Arc<dyn Store>, Unopened>>;
+
+/// How a lake is reached.
+pub struct Reach {
+    /// Opens its stores.
+    pub open: Opener,
+    /// The host's clock.
+    pub clock: Arc<dyn Clock>,
+    /// How it waits.
+    pub on_away: OnAway,
+    /// How it makes several requests at once.
+    pub flight: Box<dyn Flight>,
+    /// So many creates race when a store is tried out; 0: it is trusted.
+    pub racers: usize,
+}
+
+impl Reach {
+    /// By this machine's clock and network.
+    pub fn real(options: Options, on_away: OnAway) -> Reach {
+        let open: Opener = Box::new(move |location| open(location, &options));
+        Reach {
+            open,
+            clock: Arc::new(SystemClock::default()),
+            on_away,
+            flight: Box::new(Threads),
+            racers: LAKE_PROBE_HANDLES,
+        }
+    }
+}
+
+/// The host's steps are in the ingestor's own journal.
+struct NoNotes;
+
+impl Notes for NoNotes {
+    fn note(&mut self, _: &[Progress]) -> Result<(), lake::Error> {
+        Ok(())
+    }
+}
+
+/// Refuses a journal that has worked with another warehouse, if either is a lake.
+///
+/// # Errors
+/// They differ.
+pub(super) fn check_same(index: &Index, settings: &Settings) -> Result<(), Error> {
+    let Some(known) = index.settings() else { return Ok(()) };
+    let is_same = known.warehouse == settings.warehouse && known.manifests == settings.manifests;
+    if is_same || !known.is_lake() && !settings.is_lake() {
+        return Ok(());
+    }
+    Err(Error::OtherWarehouse { known: known.warehouse.clone(), now: settings.warehouse.clone() })
+}
+
+/// The lake of these settings, read up to its end.
+///
+/// # Errors
+/// It cannot be reached, is none, is another one, or its store does not keep what is needed.
+pub(super) fn connect<F: Fs>(
+    reach: Option<Reach>,
+    settings: &Settings,
+    (journal, index): (&Journal<F>, &Index),
+    metrics: Arc<Metrics>,
+) -> Result<Lake, Error> {
+    let warehouse = location(&settings.warehouse)?;
+    let reach = reach.ok_or_else(|| Unopened::NotBuilt(warehouse.clone()))?;
+    let open = |location: &Location| -> Result<Arc<dyn Store>, Error> {
+        let clock = reach.clock.clone();
+        let pause = move |tries: u32| clock.pause(LAKE_TRY_PAUSE * tries);
+        Ok(Arc::new(Patient::new((reach.open)(location)?, Arc::new(pause))))
+    };
+    let manifests = open(&location(&settings.manifests)?)?;
+    let stores = Stores { warehouse: open(&warehouse)?, manifests, flight: reach.flight };
+    let mut away = Away::new(reach.on_away, metrics);
+    let description = away.patiently(&mut || read(stores.warehouse.as_ref()))?;
+    let description = description.ok_or_else(|| Error::NoLake(warehouse.clone()))?;
+    if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.lake.id) {
+        return Err(lake_error(lake::Error::OtherLake { found: description.lake.id, expected }));
+    }
+    // A lake that was made without manifests gets those of its first host.
+    let may_mark = description.manifests.is_none() && index.lake().is_none();
+    away.patiently(&mut || check_manifests(stores.manifests.as_ref(), &description, may_mark))?;
+    if index.lake().is_none() && reach.racers > 0 {
+        let defect = away.patiently(&mut || try_out(&stores.warehouse, reach.racers, reach.clock.as_ref()))?;
+        if let Some(defect) = defect {
+            return Err(Error::StoreUnsuited { location: warehouse, defect });
+        }
+    }
+    let host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), Box::new(NoNotes), &[]);
+    let mut lake = Lake::new(host, description.lake.id, warehouse, away);
+    lake.begin()?;
+    Ok(lake)
+}
+
+fn lake_error(error: lake::Error) -> Error {
+    Error::Pipeline(pipeline::Error::Lake(error))
+}
+
+fn location(path: &std::path::Path) -> Result<Location, Error> {
+    Location::parse(path.to_str().unwrap_or_default())
+        .map_err(|fault| Error::Usage(format!("{}: {fault}", path.display())))
+}
+
+/// What the store does wrong, first of all.
+fn try_out(store: &Arc<dyn Store>, racers: usize, clock: &dyn Clock) -> Result<Option<Defect>, lake::Error> {
+    let handles: Vec<Arc<dyn Store>> = (0..racers).map(|_| store.clone()).collect();
+    Ok(probe(&handles, clock)?.first().copied())
+}

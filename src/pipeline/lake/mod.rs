@@ -1,0 +1,145 @@
+//! A lake as the committer sees it: one host of it, and patience with its store.
+//!
+//! Invariants:
+//! - While the store does not answer, nothing is decided, and staging is left as it is.
+//! - What shows that the log is damaged, or that this program may not write to it, ends the process.
+
+mod away;
+pub mod batch;
+pub mod line;
+
+use std::time::Duration;
+
+pub use self::away::{Away, OnAway};
+use super::Error;
+use crate::lake::format::LakeId;
+use crate::lake::host::{Host, State};
+use crate::lake::publish::AtHand;
+use crate::lake::{self, keys};
+use crate::limits::{LAKE_RETRY_MIN, LAKE_TURN_MIN};
+use crate::store::location::Location;
+use crate::types::Sha256;
+
+/// One host of a lake, with the places of the lake.
+pub struct Lake {
+    pub(super) host: Host,
+    /// The lake's id.
+    pub(super) id: [u8; 16],
+    /// Where data objects are.
+    pub(super) warehouse: Location,
+    away: Away,
+    /// When the log was read the last time, and what was due was done.
+    turned: Duration,
+}
+
+/// Nothing of any content: whoever finishes an entry takes the bytes from its pack.
+struct Nothing;
+
+impl AtHand for Nothing {
+    fn bytes(&self, _: &Sha256) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+impl Lake {
+    /// A host whose log was not read yet.
+    pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away) -> Lake {
+        Lake { host, id: id.0, warehouse, away, turned: Duration::ZERO }
+    }
+
+    /// Reads checkpoints and logs to their ends, and makes sure that these are the ends.
+    ///
+    /// # Errors
+    /// See [`Lake::patiently`].
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.patiently(&mut |host| host.start())?;
+        self.patiently(&mut |host| host.read())?;
+        self.patiently(&mut |host| host.check_ends())
+    }
+
+    /// How far a content is, as far as the log was read.
+    pub fn state(&self, content: &Sha256) -> State {
+        self.host.state(content)
+    }
+
+    /// The URL of a data object.
+    pub(super) fn url(&self, key: &str) -> String {
+        self.warehouse.of(key)
+    }
+
+    /// The key that a file's data object gets, if its content was never forgotten.
+    pub(super) fn first_key(&self, partition: &str, name: &[u8], content: &Sha256) -> String {
+        keys::data(partition, name, content, 0)
+    }
+
+    /// Repeats requests until the store answers.
+    ///
+    /// # Errors
+    /// [`Error::Lake`] if waiting does not help; [`Error::StoreAway`] if the process is not to wait.
+    pub(super) fn patiently<T>(
+        &mut self,
+        act: &mut dyn FnMut(&mut Host) -> Result<T, lake::Error>,
+    ) -> Result<T, Error> {
+        let Lake { host, away, .. } = self;
+        away.patiently(&mut || act(host))
+    }
+
+    /// Finishes what is due, of this host and of others. What the store refuses is due again later.
+    ///
+    /// # Errors
+    /// As [`Lake::patiently`], but it does not wait.
+    pub(super) fn help(&mut self, at_hand: &dyn AtHand) -> Result<(), Error> {
+        let helped = self.host.help(at_hand)?;
+        match helped.errors.into_iter().next() {
+            None => self.away.is_back(),
+            Some(error) if error.is_damage() => return Err(error.into()),
+            Some(error) => self.away.is_not_there(&error, LAKE_RETRY_MIN),
+        }
+        Ok(())
+    }
+
+    /// As [`Lake::help`], without any bytes at hand.
+    ///
+    /// # Errors
+    /// As [`Lake::help`].
+    pub(super) fn finish_due(&mut self) -> Result<(), Error> {
+        self.help(&Nothing)
+    }
+
+    /// Waits a moment for entries that have to be finished first.
+    ///
+    /// # Errors
+    /// The process is not to wait.
+    pub(super) fn wait_a_little(&mut self) -> Result<(), Error> {
+        self.away.wait(LAKE_RETRY_MIN)
+    }
+
+    /// What an idle host does now and then: it reads the log if that is due, and finishes what is.
+    ///
+    /// # Errors
+    /// As [`Lake::help`].
+    pub(super) fn turn(&mut self) -> Result<(), Error> {
+        let now = self.host.now();
+        if now.saturating_sub(self.turned) < LAKE_TURN_MIN {
+            return Ok(());
+        }
+        self.turned = now;
+        if self.host.idle_read_at() <= now {
+            match self.host.read() {
+                Ok(()) => self.away.is_back(),
+                Err(error) if error.is_damage() => return Err(error.into()),
+                Err(error) => self.away.is_not_there(&error, LAKE_RETRY_MIN),
+            }
+        }
+        self.help(&Nothing)
+    }
+
+    /// Waits until this host may make an entry again.
+    ///
+    /// # Errors
+    /// The process is not to wait.
+    pub(super) fn keep_pace(&mut self) -> Result<(), Error> {
+        let wait = self.host.next_entry_at().saturating_sub(self.host.now());
+        if wait.is_zero() { Ok(()) } else { self.away.wait(wait) }
+    }
+}

@@ -1,0 +1,224 @@
+//! Random histories of whole ingestors, and what must hold in them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use csv_ingestor::fs::sim::{Fault, SimFs};
+use csv_ingestor::lake::format::{Description, Lake, LakeId};
+use csv_ingestor::lake::keys;
+use csv_ingestor::store::sim::{Faults, SimStore};
+
+use super::life::{Arrival, STAGING, STATE, World, is_empty, live};
+use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
+use crate::lake::turns::{Death, Dice, Turns};
+
+/// What a history is made of.
+struct Plan {
+    seed: u64,
+    faults: Faults,
+    deaths: u64,
+    pauses: u64,
+    /// Of 1000 lives, so many end with an operation of the disk.
+    disk_deaths: u64,
+    /// Hosts may lose their state directory, or become a copy of another host.
+    loses_state: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Played {
+    violations: Vec<String>,
+    requests: u64,
+    effects: u64,
+    deaths: u64,
+}
+
+impl Plan {
+    fn random(seed: u64) -> Plan {
+        let mut dice = Dice(seed);
+        Plan {
+            seed,
+            faults: if dice.chance(200) { Faults::NONE } else { Faults::MANY },
+            deaths: [0, 10, 25][dice.below(3) as usize],
+            pauses: [0, 10, 25][dice.below(3) as usize],
+            disk_deaths: [0, 300, 600][dice.below(3) as usize],
+            loses_state: dice.chance(500),
+        }
+    }
+
+    fn world(&self, dice: &mut Dice) -> World {
+        let hosts = 2 + dice.below(3) as usize;
+        let chaos = 100 + dice.below(500);
+        let mut arrivals = Vec::new();
+        for content in 0..2 + dice.below(5) {
+            let bytes = format!("content {content} of {}", self.seed).into_bytes();
+            for copy in 0..1 + dice.below(3) {
+                let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
+                arrivals.push(Arrival { at, host, name: format!("c{content}-{copy}.csv"), bytes: bytes.clone() });
+            }
+        }
+        let store = SimStore::new(self.seed, self.faults);
+        let checkpoint_entries = 1 + dice.below(4) as u32;
+        let lake = Lake { id: LakeId([7; 16]), shards: 1, checkpoint_entries };
+        let description = Description { lake, manifests: None };
+        store.below(WAREHOUSE).put_foreign(keys::LAKE, &description.encode());
+        store.below(MANIFESTS).put_foreign(keys::LAKE, &description.encode());
+        let model: Arc<Mutex<Model>> = Arc::default();
+        let watched = model.clone();
+        store.set_watch(Box::new(move |effect| watched.lock().unwrap().see(effect)));
+        let disk = |host: usize| {
+            let fs = SimFs::new(self.seed.wrapping_mul(31).wrapping_add(host as u64));
+            fs.upstream().mkdir_all(STAGING).unwrap();
+            fs.upstream().sync();
+            Mutex::new(fs)
+        };
+        World {
+            store,
+            turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
+            model,
+            disks: (0..hosts).map(disk).collect(),
+            arrivals: Mutex::new(arrivals),
+        }
+    }
+
+    fn play(&self) -> Played {
+        let mut dice = Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let world = Arc::new(self.world(&mut dice));
+        let fates: Vec<Dice> = world.disks.iter().map(|_| Dice(dice.below(u64::MAX))).collect();
+        let ends: Vec<(bool, u64)> = std::thread::scope(|scope| {
+            let threads = fates.into_iter().enumerate().map(|(host, dice)| {
+                let world = world.clone();
+                scope.spawn(move || self.lives(&world, host, dice))
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or((false, 0))).collect()
+        });
+        let alive: Vec<bool> = ends.iter().map(|(is_alive, _)| *is_alive).collect();
+        let violations = self.end(&world, &alive);
+        let (requests, effects) = (world.store.requests(), world.model.lock().unwrap().effects);
+        Played { violations, requests, effects, deaths: ends.iter().map(|(_, deaths)| deaths).sum() }
+    }
+
+    /// All lives of a host. Returns whether it is alive at the end, and how often it died.
+    fn lives(&self, world: &Arc<World>, host: usize, mut dice: Dice) -> (bool, u64) {
+        let (dies_for_ever, mut deaths) = (dice.chance(300), 0);
+        let is_alive = loop {
+            let seed = dice.below(u64::MAX);
+            if world.turns.may_die() && dice.chance(self.disk_deaths) {
+                let fs = world.disk(host);
+                fs.inject(Fault::crash().at(fs.operations() + dice.below(150)));
+            }
+            let ended = catch_unwind(AssertUnwindSafe(|| live(world, host, seed)));
+            let fs = world.disk(host);
+            fs.clear_faults();
+            match ended {
+                Ok(Ok(())) => break true,
+                Ok(Err(_)) if fs.is_dead() => fs.crash(dice.below(u64::MAX)),
+                Ok(Err(error)) => {
+                    // The store stayed away until the history had ended.
+                    if world.turns.phase() < crate::lake::turns::Phase::Ended {
+                        world.model.lock().unwrap().wrong(format!("host {host} has stopped: {error}"));
+                        world.turns.end();
+                    }
+                    break false;
+                }
+                Err(payload) if payload.is::<Death>() => {
+                    if dice.chance(500) {
+                        fs.kill();
+                    } else {
+                        fs.crash(dice.below(u64::MAX));
+                    }
+                }
+                Err(payload) => {
+                    let text = payload.downcast_ref::<String>().cloned();
+                    let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                    world.model.lock().unwrap().wrong(text.unwrap_or_default());
+                    world.turns.end();
+                    break false;
+                }
+            }
+            deaths += 1;
+            if dies_for_ever {
+                break false;
+            }
+            if self.loses_state && dice.chance(300) {
+                lose_state(&world.disk(host));
+            }
+        };
+        world.turns.leave(host);
+        (is_alive, deaths)
+    }
+
+    fn end(&self, world: &World, alive: &[bool]) -> Vec<String> {
+        world.store.flush();
+        let mut model = world.model.lock().unwrap();
+        if world.turns.is_stuck() {
+            model.wrong("the history does not end".to_owned());
+            for (host, disk) in world.disks.iter().enumerate() {
+                let mut upstream = disk.lock().unwrap().upstream();
+                let staged: Vec<_> = upstream.files(STAGING).unwrap().into_iter().map(|(path, _)| path).collect();
+                let state = upstream.list(STATE);
+                model.wrong(format!("host {host}: alive {}, staged {staged:?}, state {state:?}", alive[host]));
+            }
+        }
+        if !alive.contains(&true) || !model.violations.is_empty() {
+            return std::mem::take(&mut model.violations);
+        }
+        model.check_finished();
+        let mut staged = Vec::new();
+        for (host, is_alive) in alive.iter().enumerate() {
+            for (path, bytes) in world.disk(host).upstream().files(STAGING).unwrap() {
+                if *is_alive && !is_empty(&world.disk(host)) {
+                    model.wrong(format!("{} is stuck in host {host}", path.display()));
+                }
+                staged.push(bytes);
+            }
+        }
+        let came = self.world(&mut Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))).arrivals.into_inner().unwrap();
+        for Arrival { name, bytes, .. } in came {
+            if !staged.contains(&bytes) && !model.is_listed(&sha256(&bytes)) {
+                model.wrong(format!("{name} is lost"));
+            }
+        }
+        std::mem::take(&mut model.violations)
+    }
+}
+
+fn lose_state(fs: &SimFs) {
+    let mut upstream = fs.upstream();
+    for (path, _) in upstream.files(STATE).unwrap_or_default() {
+        upstream.remove(Path::new(&path)).unwrap();
+    }
+    upstream.sync();
+}
+
+/// How many histories each test plays; `LAKE_HISTORIES` says another number, and `LAKE_SEED` another beginning.
+fn histories(from: u64) -> std::ops::Range<u64> {
+    let setting = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let from = setting("LAKE_SEED", from);
+    from..from + setting("LAKE_HISTORIES", 150)
+}
+
+fn check(seeds: std::ops::Range<u64>) -> u64 {
+    let mut deaths = 0;
+    for seed in seeds {
+        let played = Plan::random(seed).play();
+        assert!(played.violations.is_empty(), "history {seed}: {:#?}", played.violations);
+        deaths += played.deaths;
+    }
+    deaths
+}
+
+#[test]
+fn ingestors_on_one_lake_ingest_each_content_once() {
+    let deaths = check(histories(0));
+    assert!(deaths >= 100, "{deaths} deaths");
+}
+
+#[test]
+fn a_history_of_ingestors_depends_on_its_seed_alone() {
+    for seed in 0..3 {
+        assert_eq!(Plan::random(seed).play(), Plan::random(seed).play());
+    }
+    assert_ne!(Plan::random(0).play(), Plan::random(1).play());
+}

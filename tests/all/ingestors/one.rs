@@ -1,0 +1,245 @@
+//! One ingestor, and now and then another host of its lake, in situations that are worth a test of their own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use csv_ingestor::Error;
+use csv_ingestor::engine::lake::Reach;
+use csv_ingestor::engine::{self, Options};
+use csv_ingestor::fs::sim::{Fault, SimFs};
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::lifecycle::FileState;
+use csv_ingestor::journal::record::{DuplicateAction, Settings};
+use csv_ingestor::lake::clock::Clock;
+use csv_ingestor::lake::flight::OneByOne;
+use csv_ingestor::lake::format::{Description, Lake, LakeId};
+use csv_ingestor::lake::keys;
+use csv_ingestor::pipeline;
+use csv_ingestor::store::Store;
+use csv_ingestor::store::sim::{Faults, SimStore};
+use serde_json::Value;
+
+use super::life::{Ingestor, STAGING, is_empty, options};
+use super::model::{MANIFESTS, WAREHOUSE};
+
+struct Ticks(AtomicU64);
+
+impl Clock for Ticks {
+    fn steady(&self) -> Duration {
+        Duration::from_secs(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn pause(&self, time: Duration) {
+        self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        std::array::from_fn(|at| (number >> (8 * (at % 8))) as u8 ^ at as u8)
+    }
+}
+
+/// A store with an empty lake.
+fn lake(id: u8) -> SimStore {
+    let store = SimStore::new(1, Faults::NONE);
+    let lake = Lake { id: LakeId([id; 16]), shards: 1, checkpoint_entries: 4 };
+    let description = Description { lake, manifests: None };
+    store.below(WAREHOUSE).put_foreign(keys::LAKE, &description.encode());
+    store.below(MANIFESTS).put_foreign(keys::LAKE, &description.encode());
+    store
+}
+
+/// Waits for the store so often, and gives up then.
+fn reach(store: &SimStore, patience: u64) -> Reach {
+    let (store, left) = (store.clone(), AtomicU64::new(patience));
+    let less = move || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+    Reach {
+        open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
+        clock: Arc::new(Ticks(AtomicU64::new(1))),
+        on_away: Box::new(move |_| less()),
+        flight: Box::new(OneByOne),
+        racers: 0,
+    }
+}
+
+fn machine() -> SimFs {
+    let fs = SimFs::new(3);
+    fs.upstream().mkdir_all(STAGING).unwrap();
+    fs.upstream().sync();
+    fs
+}
+
+fn stage(fs: &SimFs, name: &str, bytes: &[u8]) {
+    fs.upstream().write(Path::new(STAGING).join(name), bytes).unwrap();
+    fs.upstream().sync();
+}
+
+/// Runs until nothing is to do.
+fn run(fs: &SimFs, options: Options) -> Result<Index, Error> {
+    let mut ingestor = Ingestor::start(fs, options)?;
+    for _ in 0..50 {
+        if ingestor.round()? {
+            return Ok(ingestor.committer.shut_down()?);
+        }
+    }
+    panic!("it does not come to rest");
+}
+
+fn lines(store: &SimStore) -> Vec<Value> {
+    let manifests = store.below(MANIFESTS);
+    let objects = manifests.keys("2").into_iter().map(|key| manifests.peek(&key).unwrap());
+    let text: Vec<String> = objects.map(|bytes| String::from_utf8(bytes).unwrap()).collect();
+    text.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn data(store: &SimStore) -> Vec<String> {
+    let mut keys = store.below(WAREHOUSE).keys("");
+    keys.retain(|key| !key.starts_with(keys::OWN));
+    keys
+}
+
+#[test]
+fn a_file_gets_its_object_and_its_line_and_leaves_staging() {
+    let (store, fs) = (lake(1), machine());
+    stage(&fs, "a b.csv", b"x,y\n1,2\n");
+    let index = run(&fs, options(reach(&store, 0), DuplicateAction::Keep)).unwrap();
+    let key = data(&store).pop().unwrap();
+    assert!(key.starts_with("ingest_date=") && key.contains("/a%20b-") && key.ends_with(".csv"), "{key}");
+    assert_eq!(store.below(WAREHOUSE).peek(&key).unwrap(), b"x,y\n1,2\n");
+    let line = lines(&store).pop().unwrap();
+    assert_eq!(line["warehouse_path"], format!("s3://lake/W/{key}"));
+    assert_eq!(line["path"], "/staging/a b.csv");
+    assert!(is_empty(&fs));
+    assert_eq!((index.count(FileState::Manifested), index.count(FileState::Hashed)), (1, 0));
+    // The pack is gone.
+    assert_eq!(store.below(WAREHOUSE).keys(keys::PACKS), Vec::<String>::new());
+}
+
+#[test]
+fn what_this_host_has_listed_costs_no_request_when_it_comes_again() {
+    let (store, fs) = (lake(1), machine());
+    stage(&fs, "a.csv", b"a");
+    let mut ingestor = Ingestor::start(&fs, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
+    while !ingestor.round().unwrap() {}
+    stage(&fs, "again.csv", b"a");
+    let before = store.requests();
+    let reports = ingestor.commit_staged().unwrap();
+    assert_eq!((reports, store.requests() - before), (1, 0));
+    assert!(is_empty(&fs));
+}
+
+#[test]
+fn what_another_host_has_listed_is_a_duplicate() {
+    for (action, stays) in [(DuplicateAction::Remove, false), (DuplicateAction::Keep, true)] {
+        let store = lake(1);
+        let (one, other) = (machine(), machine());
+        stage(&one, "a.csv", b"a");
+        run(&one, options(reach(&store, 0), DuplicateAction::Keep)).unwrap();
+        stage(&other, "b.csv", b"a");
+        let index = run(&other, options(reach(&store, 0), action)).unwrap();
+        assert_eq!((data(&store).len(), lines(&store).len()), (1, 1));
+        assert_eq!(index.count(FileState::SkippedDuplicate), 1);
+        assert_eq!(is_empty(&other), !stays);
+        // The next start knows it as well.
+        let again = run(&other, options(reach(&store, 0), action)).unwrap();
+        assert_eq!((again.count(FileState::SkippedDuplicate), lines(&store).len()), (1, 1));
+    }
+}
+
+/// Each operation of the disk from the start on is the last one of a life: whatever the request before it has done, the
+/// next start finishes it, with the same id, and once.
+#[test]
+fn whatever_ends_a_life_the_next_one_finishes_it() {
+    let operations = {
+        let (store, fs) = (lake(1), machine());
+        stage(&fs, "a.csv", b"a");
+        run(&fs, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
+        fs.operations()
+    };
+    let mut claimed_and_killed = 0;
+    for operation in 1..operations {
+        for power_cut in [false, true] {
+            let (store, fs) = (lake(1), machine());
+            stage(&fs, "a.csv", b"a");
+            fs.inject(Fault::crash().at(operation));
+            let ended = run(&fs, options(reach(&store, 0), DuplicateAction::Remove));
+            let Err(_) = ended else { panic!("operation {operation} is not the last one") };
+            fs.clear_faults();
+            claimed_and_killed += usize::from(!is_empty(&fs) && !lines(&store).is_empty());
+            if power_cut {
+                fs.crash(operation);
+            } else {
+                fs.kill();
+            }
+            let index = run(&fs, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
+            assert_eq!((data(&store).len(), lines(&store).len()), (1, 1), "operation {operation}");
+            assert!(is_empty(&fs), "operation {operation}");
+            assert_eq!(index.open().count(), 0, "operation {operation}");
+            let done = index.count(FileState::Manifested) + index.count(FileState::SkippedDuplicate);
+            assert_eq!(done, 1, "operation {operation}");
+            // Unless the journal was not durable yet, the line is that of the file that this journal knows.
+            let line = &lines(&store)[0];
+            let is_its_own = index.count(FileState::Manifested) == 1;
+            assert!(is_its_own, "operation {operation}: {line}");
+        }
+    }
+    assert!(claimed_and_killed > 0, "no life ended between the line and the removal of its source");
+}
+
+#[test]
+fn while_the_store_is_away_nothing_leaves_staging() {
+    let (store, fs) = (lake(1), machine());
+    stage(&fs, "a.csv", b"a");
+    let mut ingestor = Ingestor::start(&fs, options(reach(&store, 3), DuplicateAction::Remove)).unwrap();
+    store.set_faults(Faults { never: 1000, reads_fail: 1000, ..Faults::NONE });
+    let error = ingestor.round().unwrap_err();
+    assert!(matches!(error, Error::Pipeline(pipeline::Error::StoreAway(_))), "{error}");
+    drop(ingestor);
+    fs.kill();
+    assert!(!is_empty(&fs) && data(&store).is_empty());
+    store.set_faults(Faults::NONE);
+    run(&fs, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
+    assert_eq!((data(&store).len(), lines(&store).len(), is_empty(&fs)), (1, 1, true));
+}
+
+#[test]
+fn a_journal_works_with_one_lake() {
+    let (store, fs) = (lake(1), machine());
+    stage(&fs, "a.csv", b"a");
+    run(&fs, options(reach(&store, 0), DuplicateAction::Keep)).unwrap();
+    // Another lake at the same place.
+    let error = engine_error(&fs, options(reach(&lake(2), 0), DuplicateAction::Keep));
+    assert_eq!(error.exit_code(), 3, "{error}");
+    // Another place, and a directory.
+    for (warehouse, manifests) in [("s3://lake/X", "s3://lake/M"), ("/warehouse", "/manifests")] {
+        let mut elsewhere = options(reach(&store, 0), DuplicateAction::Keep);
+        elsewhere.settings =
+            Some(Settings { warehouse: warehouse.into(), manifests: manifests.into(), ..elsewhere.settings.unwrap() });
+        let error = engine_error(&fs, elsewhere);
+        assert!(matches!(error, Error::OtherWarehouse { .. }), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+}
+
+#[test]
+fn a_store_that_is_no_lake_or_lies_is_refused() {
+    let fs = machine();
+    let error = engine_error(&fs, options(reach(&SimStore::new(1, Faults::NONE), 0), DuplicateAction::Keep));
+    assert!(matches!(error, Error::NoLake(_)), "{error}");
+    assert_eq!(error.exit_code(), 2);
+    let store = lake(1);
+    store.set_faults(Faults { lies: 1000, ..Faults::NONE });
+    let mut reach = reach(&store, 0);
+    reach.racers = 16;
+    let error = engine_error(&fs, options(reach, DuplicateAction::Keep));
+    assert!(matches!(error, Error::StoreUnsuited { .. }), "{error}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+fn engine_error(fs: &SimFs, options: Options) -> Error {
+    let error = engine::open(fs, options).err().expect("it is refused");
+    fs.kill();
+    error
+}
