@@ -13,10 +13,10 @@ use csv_ingestor::lake::keys;
 use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::store::sim::SimStore;
 
+use super::desk::{Desk, LAKE, day};
 use super::files::Files;
 use super::model::{WAREHOUSE, sha256};
 use super::on_disk::OnDisk;
-use super::desk::{Desk, LAKE, day};
 use super::second_reader::{append, assert_same, in_upload};
 use crate::harness::{has, json_lines};
 
