@@ -277,9 +277,9 @@ fn a_file_that_is_claimed_is_not_given_up() {
     let claimed = Record::Claimed(Claimed { ingest_id: id, shard: 3, entry: 7 });
     let mut state = Index::default();
     state.apply(Lsn(1), &settings()).unwrap();
-    state.apply(ID, &discovered(ID.0)).unwrap();
+    state.apply(ID, &discovered(ID.0, "/in/a")).unwrap();
     assert!(state.apply(Lsn(11), &claimed).is_err(), "CLAIMED without HASHED");
-    state.apply(Lsn(11), &hashed(ID.0, ID.0)).unwrap();
+    state.apply(Lsn(11), &hashed(ID, "/warehouse/a")).unwrap();
     state.apply(Lsn(12), &claimed).unwrap();
     let given_up = [
         Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::Changed }),
@@ -298,5 +298,5 @@ fn a_file_that_is_claimed_is_not_given_up() {
         assert_eq!(told(&state), before);
     }
     assert_eq!(state.ingest(id).unwrap().claimed, Some((3, 7)));
-    state.apply(Lsn(13), &moved(ID.0)).unwrap();
+    state.apply(Lsn(13), &moved(ID)).unwrap();
 }
