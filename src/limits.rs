@@ -371,3 +371,5 @@ pub const STORE_LEFTOVER_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const LAKE_SKEW_WARNED: Duration = Duration::from_secs(60);
 /// From here on, a start refuses: partitions would be those of another time.
 pub const LAKE_SKEW_MAX: Duration = Duration::from_secs(300);
+/// What `lake clean` leaves alone, by default: younger objects.
+pub const LAKE_CLEAN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -29,7 +29,8 @@ ENTRY_MAX = 8 << 20
 PACK_MAX = 64 << 20
 CLAIMS_MAX, PACKS_MAX, FORGET_MAX, PARTS_MAX = 2048, 16, 1 << 16, 10000
 KEY_MAX, NAME_MAX, UPLOAD_MAX, ETAG_MAX = 700, 200, 1024, 256
-NUMBER_END = 1 << 34
+NUMBER_END = 1 << 32
+MARK, PIECE_ROWS = 13, 1 << 17
 ZEROS = bytes(32)
 
 
@@ -161,14 +162,24 @@ def read_claim(fields):
     return claim
 
 
-def read_claims(fields):
+def pack_place(key):
+    """The shard and the number in the key of a pack."""
+    place = re.fullmatch(r"\.csv-ingestor/pack/(0|[1-9][0-9]*)/([0-9]{20})-[0-9a-f]{32}-[0-9a-f]{64}", key)
+    if not place:
+        raise Malformed("a pack has another key")
+    return int(place[1]), int(place[2])
+
+
+def read_claims(fields, shard, number):
     packs = [fields.text(KEY_MAX) for _ in range(fields.count(PACKS_MAX))]
     claims = [read_claim(fields) for _ in range(fields.count(CLAIMS_MAX, 1))]
     for what in ("sha256", "key"):
         if len({claim[what] for claim in claims}) < len(claims):
             raise Malformed(f"a {what} occurs twice")
-    if any(not re.fullmatch(r"\.csv-ingestor/pack/[0-9a-f]{32}-[0-9a-f]{64}", pack) for pack in packs):
-        raise Malformed("a pack has another key")
+    for pack in packs:
+        of, since = pack_place(pack)
+        if of != shard or since > number:
+            raise Malformed("a pack was made for another entry")
     used = []
     for claim in claims:
         if "pack" not in claim:
@@ -209,7 +220,7 @@ def read_entry(data):
     fields.take(24)
     kind = fields.number(1)
     if kind == 1:
-        entry.update(read_claims(fields))
+        entry.update(read_claims(fields, entry["shard"], entry["number"]))
     elif kind == 2:
         entry.update(read_forget(fields, entry["floor"]))
     elif kind == 3:
@@ -232,6 +243,7 @@ class Shard:
         self.lake, self.number = lake, number
         self.next, self.chain, self.floor = 0, ZEROS, 0
         self.contents, self.entries, self.skipped, self.sums = {}, {}, [], {}
+        self.by_name, self.forgotten_below = set(), 0
 
     def slot(self):
         return f"{OWN}log/{self.number}/{self.next:020}"
@@ -250,7 +262,11 @@ class Shard:
                 self.skipped.append(self.next)
             self.chain, self.next = sha256(data), self.next + 1
             if self.next % self.lake["checkpoint_entries"] == 0:
-                self.sums[self.next] = self.checkpoint()
+                pieces = 1
+                while pieces < 65536 and len(self.contents) / pieces > PIECE_ROWS:
+                    pieces *= 2
+                for piece in range(pieces):
+                    self.sums[self.next, piece] = self.checkpoint(piece, pieces)
         return None
 
     def take(self, data):
@@ -260,6 +276,9 @@ class Shard:
             raise ForEver
         if entry["floor"] < self.floor:
             raise Malformed("its floor is below that of an entry before")
+        for pack in entry.get("packs", []):
+            if pack_place(pack)[1] + self.lake["checkpoint_entries"] < self.next:
+                raise Malformed("it names a pack that is too old")
         for claim in entry.get("claims", []):
             if claim["generation"] != self.generation(claim["sha256"]):
                 raise Malformed("it claims what is claimed")
@@ -272,8 +291,11 @@ class Shard:
         for claim in entry.get("claims", []):
             known = {"entry": self.next, "generation": claim["generation"], "forgotten": False, "key": claim["key"]}
             self.contents[claim["sha256"]] = known
+            self.by_name.discard(claim["sha256"])
         for content in entry.get("contents", []):
             self.contents[content]["forgotten"] = True
+            self.by_name.add(content)
+        self.forgotten_below = max(self.forgotten_below, entry.get("below", 0))
         for known in self.contents.values():
             known["forgotten"] |= known["entry"] < entry.get("below", 0)
 
@@ -284,20 +306,22 @@ class Shard:
             return 0
         return known["generation"] + 1 if known["forgotten"] else None
 
-    def checkpoint(self):
-        """The bytes of a checkpoint at this place."""
-        prefixes, rows, keys = bytearray(), bytearray(), bytearray()
+    def checkpoint(self, piece, pieces):
+        """The bytes of a piece of the checkpoint at this place."""
+        rows, further = bytearray(), bytearray()
         for digest, known in sorted(self.contents.items()):
-            keys += known["key"].encode()
-            prefixes += digest[:8]
-            numbers = (known["entry"], known["generation"], known["forgotten"], len(keys))
-            rows += digest[8:] + struct.pack("<QIIQ", *numbers)
+            if int.from_bytes(digest[:MARK], "big") * pieces >> 8 * MARK != piece:
+                continue
+            rows += digest[:MARK] + struct.pack("<I", known["entry"])
+            if known["generation"] or digest in self.by_name:
+                further += digest[:MARK] + struct.pack("<II", known["generation"], digest in self.by_name)
         header = b"CSVLCHKP" + struct.pack("<HH", 1, self.number) + bytes.fromhex(self.lake["lake"])
         header += struct.pack("<Q", self.next) + self.chain
-        header += struct.pack("<QQQ", self.floor, len(self.contents), len(keys))
-        header += b"".join(struct.pack("<I", crc32c(part)) for part in (prefixes, rows, keys)) + bytes(20)
+        header += struct.pack("<QQQ", self.floor, self.forgotten_below, len(self.contents))
+        header += struct.pack("<III", piece, len(rows) // (MARK + 4), len(further) // (MARK + 8))
+        header += struct.pack("<II", crc32c(rows), crc32c(further)) + bytes(12)
         header += struct.pack("<I", crc32c(header))
-        return bytes(header + prefixes + rows + keys)
+        return bytes(header + rows + further)
 
 
 def manifests_of(shard, number, entry):
@@ -356,9 +380,9 @@ class Check:
             if key.startswith(OWN + "pack/"):
                 if sha256(self.warehouse.get(key)).hex() != key[-64:]:
                     self.wrong(f"{key} has other bytes")
-            elif found := re.fullmatch(r"\.csv-ingestor/log/([0-9]+)/checkpoint-([0-9]{20})", key):
-                sums = shards[int(found[1])].sums
-                if int(found[2]) not in sums or sums[int(found[2])] != self.warehouse.get(key):
+            elif found := re.fullmatch(r"\.csv-ingestor/checkpoint/([0-9]+)/([0-9]{20})(?:-([1-9][0-9]*))?", key):
+                sums, piece = shards[int(found[1])].sums, (int(found[2]), int(found[3] or 0))
+                if piece not in sums or sums[piece] != self.warehouse.get(key):
                     self.wrong(f"{key} is not what the entries add up to")
             elif not key.startswith(OWN) and key not in self.known:
                 self.wrong(f"{key} belongs to no entry")

@@ -2,6 +2,8 @@
 
 mod audit;
 mod check;
+mod clean;
+mod forget;
 mod init;
 mod place;
 mod roll_forward;
@@ -24,6 +26,10 @@ pub(super) enum LakeCommand {
     RollForward(roll_forward::RollForwardArgs),
     /// Compare every entry of the log with the objects that are there; changes nothing, and works while hosts run
     Audit(audit::AuditArgs),
+    /// Remove packs that no entry can need, and checkpoints that newer ones replace; works while hosts run
+    Clean(clean::CleanArgs),
+    /// Allow contents to be ingested again, by any host; works while hosts run
+    Forget(forget::ForgetArgs),
     /// Let all hosts pass an entry that none of them can read; refused for a good one
     Skip(skip::SkipArgs),
 }
@@ -36,6 +42,8 @@ pub(super) fn execute(command: &LakeCommand) -> Result<(), Error> {
         LakeCommand::Status(arguments) => status::execute(arguments),
         LakeCommand::RollForward(arguments) => roll_forward::execute(arguments),
         LakeCommand::Audit(arguments) => audit::execute(arguments),
+        LakeCommand::Clean(arguments) => clean::execute(arguments),
+        LakeCommand::Forget(arguments) => forget::execute(arguments),
         LakeCommand::Skip(arguments) => skip::execute(arguments),
     }
 }

@@ -1,19 +1,24 @@
 //! Which lake: its URL, its manifests, and the settings of its stores.
 //!
-//! Invariant: settings may be secrets, so they are never printed.
+//! Invariant: a lake is opened only with manifests that say that they are its own.
 
-use std::fmt;
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::Error;
+use crate::cli::store_options::StoreOptionArgs;
+use crate::fs::Fs as _;
+use crate::fs::real::RealFs;
 use crate::lake;
 use crate::lake::description::{check_manifests, read};
 use crate::lake::format::Description;
+use crate::lake::host::Host;
+use crate::lake::progress::{Journal, Progress};
 use crate::lake::publish::Stores;
+use crate::lake::system_clock::SystemClock;
 use crate::store::Store;
-use crate::store::location::{Location, Options};
+use crate::store::location::Location;
 use crate::store::open::open;
 
 /// The warehouse of a lake.
@@ -22,9 +27,8 @@ pub(super) struct StoreArgs {
     /// The warehouse: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR
     #[arg(value_name = "URL", value_parser = Location::parse)]
     pub(super) url: Location,
-    /// A setting of the store, such as aws_region=eu-central-1; counts more than the environment; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_option)]
-    store_option: Vec<Setting>,
+    #[command(flatten)]
+    options: StoreOptionArgs,
 }
 
 /// A lake with its manifests.
@@ -37,23 +41,6 @@ pub(super) struct LakeArgs {
     manifests: Option<Location>,
 }
 
-#[derive(Clone)]
-struct Setting(String, String);
-
-impl fmt::Debug for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Reads `--store-option`.
-fn parse_option(text: &str) -> Result<Setting, String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok(Setting(key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
-    }
-}
-
 /// A lake that was found.
 pub(super) struct Opened {
     pub(super) stores: Stores,
@@ -64,8 +51,7 @@ pub(super) struct Opened {
 impl StoreArgs {
     /// Opens the store at this location.
     pub(super) fn open_at(&self, location: &Location) -> Result<Arc<dyn Store>, Error> {
-        let options = self.store_option.iter().map(|Setting(key, value)| (key.clone(), value.clone()));
-        let opened = open(location, &Options(options.collect()));
+        let opened = open(location, &self.options.options());
         opened.map_err(|error| Error::Usage(format!("{location}: {error}")))
     }
 
@@ -92,6 +78,23 @@ impl LakeArgs {
         let store = self.store.open_at(&manifests)?;
         check_manifests(store.as_ref(), &description, false).map_err(|error| failed(&manifests, error))?;
         Ok(Opened { stores: Stores::new(warehouse, store), description, manifests })
+    }
+}
+
+/// Keeps nothing: what these commands do is in the log.
+struct NoJournal;
+
+impl Journal for NoJournal {
+    fn note(&mut self, _: &[Progress]) -> Result<(), lake::Error> {
+        Ok(())
+    }
+}
+
+impl Opened {
+    /// A host that has read nothing yet.
+    pub(super) fn host(self) -> Host {
+        let (id, clock) = (RealFs::default().random(), Box::new(SystemClock::default()));
+        Host::new(self.stores, self.description.lake, id, clock, Box::new(NoJournal), &[])
     }
 }
 

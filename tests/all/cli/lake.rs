@@ -13,8 +13,9 @@ use csv_ingestor::store::sim::SimStore;
 use serde_json::{Value, json};
 
 use crate::harness::{bare, err, json_lines, out};
-use crate::lake::desk::{Desk, LAKE};
+use crate::lake::desk::{Desk, LAKE, day};
 
+use crate::lake::files::Files;
 use crate::lake::model::{MANIFESTS, WAREHOUSE, sha256};
 use crate::lake::on_disk::OnDisk;
 
@@ -160,6 +161,8 @@ fn status_shows_what_is_unfinished_and_who_wrote() {
 #[test]
 fn damage_is_shown_and_is_the_exit_code() {
     let (desk, [_, second, third]) = half_done();
+    // A checkpoint would prove the damage before the entries do.
+    desk.store.below(WAREHOUSE).remove_foreign(&keys::checkpoint(0, 2));
     let slot = |number| format!("warehouse/{}", keys::slot(0, number));
     let fresh = || OnDisk::of(&desk.store, &LAKE);
 
@@ -234,4 +237,41 @@ fn only_an_entry_that_nobody_can_read_is_skipped() {
     disk.put(&format!("warehouse/{}", keys::slot(0, 2)), &bytes);
     assert_eq!(status(&disk).0, Some(3));
     assert!(fails(3, &["skip", &url, "0", "2"]).contains("names other bytes"));
+}
+
+#[test]
+fn packs_that_no_entry_can_name_are_removed_when_they_are_old() {
+    let (desk, [_, second, _]) = half_done();
+    let disk = OnDisk::of(&desk.store, &LAKE);
+    // The log is at 3, and a pack may be named by the next two entries.
+    let pack = |since| format!("warehouse/{}", keys::pack(0, since, &[9; 16], &second.claims()[0].sha256));
+    for since in [0, 1, 3] {
+        disk.put(&pack(since), b"nobody's");
+    }
+    let url = disk.url("warehouse");
+    assert!(done(&["clean", &url]).contains("removed: 0 packs"), "they are young");
+    assert!(done(&["clean", &url, "--older-than", "0s"]).contains("removed: 1 packs"));
+    assert_eq!([0, 1, 3].map(|since| disk.path(&pack(since)).exists()), [false, true, true]);
+    assert!(second.packs().iter().all(|pack| disk.path(&format!("warehouse/{pack}")).exists()));
+}
+
+#[test]
+fn a_content_is_forgotten_for_all_hosts() {
+    let (desk, [first, second, _]) = half_done();
+    let disk = OnDisk::of(&desk.store, &LAKE);
+    let url = disk.url("warehouse");
+    let of = |entry: &Entry| entry.claims()[0].sha256.hex();
+    // No entry says yet that the first one is finished.
+    assert!(fails(2, &["forget", &url, &of(&second)]).contains("forgotten: 0 of 1"));
+    assert!(fails(2, &["forget", &url, "ab"]).contains("64 hex digits"));
+    let (mut host, files) = (desk.host(7), Files::of(&["g"]));
+    host.read().unwrap();
+    desk.wait(60);
+    host.help(&Files::default()).unwrap();
+    host.ingest(&files.contents(day(0)), &files).unwrap();
+    let disk = OnDisk::of(&desk.store, &LAKE);
+    let url = disk.url("warehouse");
+    assert!(done(&["forget", &url, &of(&first), &of(&second)]).contains("forgotten: 2 of 2"));
+    assert!(fails(2, &["forget", &url, &of(&first)]).contains("forgotten: 0 of 1"));
+    assert_eq!(status(&disk).1["logs"][0]["newest"][0]["kind"], "forget");
 }
