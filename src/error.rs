@@ -131,6 +131,14 @@ pub enum Error {
         /// What it does wrong.
         defect: Defect,
     },
+    /// The host's clock and the store's are too far apart.
+    #[error("{location}: the store's clock is {ahead_seconds} s ahead of this host's: set the one that is wrong")]
+    ClockOff {
+        /// The store.
+        location: Location,
+        /// Negative if the store is behind.
+        ahead_seconds: i64,
+    },
     /// A store cannot be opened.
     #[error(transparent)]
     Unopened(#[from] Unopened),
@@ -223,6 +231,7 @@ impl Error {
             | Error::MarkerMissing { .. }
             | Error::OtherWarehouse { .. }
             | Error::NoLake(_)
+            | Error::ClockOff { .. }
             | Error::StoreUnsuited { .. }
             | Error::Unopened(_)
             | Error::IdentityDiffers { .. }

@@ -24,8 +24,7 @@
 //! - [`pipeline`]: the stages of the picture above, and recovery
 //! - [`metrics`], [`log`]: counters and events
 //! - [`journal`]: the write-ahead journal, and the index of its records
-//! - [`lake`], [`store`]: many hosts on one warehouse in an object store, and the way to such a store; the program does not
-//!   use them yet
+//! - [`lake`], [`store`]: many hosts on one warehouse in an object store, and the way to such a store
 //! - [`fs`]: the only way to the operating system's files, and the simulator that replaces it in tests
 //! - [`heartbeat`]: signs of life of the threads, for a watchdog
 //! - [`limits`], [`types`]: named limits, small values

@@ -367,5 +367,9 @@ pub const STORE_CA_BYTES_MAX: usize = 4 << 20;
 pub const STORE_CHUNK_BYTES: usize = 256 << 10;
 /// Age of a temporary file, in a directory that is a store, from which on nobody can be at work on it.
 pub const STORE_LEFTOVER_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// From here on, a start warns that the store's clock differs from this host's.
+pub const LAKE_SKEW_WARNED: Duration = Duration::from_secs(60);
+/// From here on, a start refuses: partitions would be those of another time.
+pub const LAKE_SKEW_MAX: Duration = Duration::from_secs(300);
 /// What `lake clean` leaves alone, by default: younger objects.
 pub const LAKE_CLEAN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);

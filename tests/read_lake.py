@@ -30,8 +30,7 @@ PACK_MAX = 64 << 20
 CLAIMS_MAX, PACKS_MAX, FORGET_MAX, PARTS_MAX = 2048, 16, 1 << 16, 10000
 KEY_MAX, NAME_MAX, UPLOAD_MAX, ETAG_MAX = 700, 200, 1024, 256
 NUMBER_END = 1 << 32
-MARK = 13
-PIECE_MAX, PIECES_MAX = 131072, 65536
+MARK, PIECE_ROWS = 13, 1 << 17
 ZEROS = bytes(32)
 PACK = r"\.csv-ingestor/pack/(0|[1-9][0-9]*)/([0-9]{20})-[0-9a-f]{32}-[0-9a-f]{64}"
 
@@ -164,14 +163,24 @@ def read_claim(fields):
     return claim
 
 
-def read_claims(fields):
+def pack_place(key):
+    """The shard and the number in the key of a pack."""
+    place = re.fullmatch(r"\.csv-ingestor/pack/(0|[1-9][0-9]*)/([0-9]{20})-[0-9a-f]{32}-[0-9a-f]{64}", key)
+    if not place:
+        raise Malformed("a pack has another key")
+    return int(place[1]), int(place[2])
+
+
+def read_claims(fields, shard, number):
     packs = [fields.text(KEY_MAX) for _ in range(fields.count(PACKS_MAX))]
     claims = [read_claim(fields) for _ in range(fields.count(CLAIMS_MAX, 1))]
     for what in ("sha256", "key"):
         if len({claim[what] for claim in claims}) < len(claims):
             raise Malformed(f"a {what} occurs twice")
-    if any(not re.fullmatch(PACK, pack) for pack in packs):
-        raise Malformed("a pack has another key")
+    for pack in packs:
+        of, since = pack_place(pack)
+        if of != shard or since > number:
+            raise Malformed("a pack was made for another entry")
     used = []
     for claim in claims:
         if "pack" not in claim:
@@ -212,7 +221,7 @@ def read_entry(data):
     fields.take(24)
     kind = fields.number(1)
     if kind == 1:
-        entry.update(read_claims(fields))
+        entry.update(read_claims(fields, entry["shard"], entry["number"]))
     elif kind == 2:
         entry.update(read_forget(fields, entry["floor"]))
     elif kind == 3:
@@ -235,6 +244,7 @@ class Shard:
         self.lake, self.number = lake, number
         self.next, self.chain, self.floor, self.forgotten = 0, ZEROS, 0, 0
         self.contents, self.entries, self.skipped, self.sums = {}, {}, [], {}
+        self.by_name, self.forgotten_below = set(), 0
 
     def slot(self):
         return f"{OWN}log/{self.number}/{self.next:020}"
@@ -253,7 +263,11 @@ class Shard:
                 self.skipped.append(self.next)
             self.chain, self.next = sha256(data), self.next + 1
             if self.next % self.lake["checkpoint_entries"] == 0:
-                self.sums[self.next] = self.checkpoint()
+                pieces = 1
+                while pieces < 65536 and len(self.contents) / pieces > PIECE_ROWS:
+                    pieces *= 2
+                for piece in range(pieces):
+                    self.sums[self.next, piece] = self.checkpoint(piece, pieces)
         return None
 
     def take(self, data):
@@ -264,10 +278,8 @@ class Shard:
         if entry["floor"] < self.floor:
             raise Malformed("its floor is below that of an entry before")
         for pack in entry.get("packs", []):
-            shard, number = re.fullmatch(PACK, pack).groups()
-            oldest = self.next - self.lake["checkpoint_entries"]
-            if int(shard) != self.number or not oldest <= int(number) <= self.next:
-                raise Malformed("it names a pack that was made for another entry")
+            if pack_place(pack)[1] + self.lake["checkpoint_entries"] < self.next:
+                raise Malformed("it names a pack that is too old")
         for claim in entry.get("claims", []):
             if claim["generation"] != self.generation(claim["sha256"]):
                 raise Malformed("it claims what is claimed")
@@ -278,19 +290,15 @@ class Shard:
         self.floor = entry["floor"]
         self.entries[self.next] = entry
         for claim in entry.get("claims", []):
-            known = {"entry": self.next, "generation": claim["generation"], "by_name": False, "key": claim["key"]}
-            self.contents[claim["sha256"][:MARK]] = {"sha256": claim["sha256"].hex(), **known}
+            known = {"entry": self.next, "generation": claim["generation"], "forgotten": False, "key": claim["key"]}
+            self.contents[claim["sha256"]] = known
+            self.by_name.discard(claim["sha256"])
         for content in entry.get("contents", []):
-            self.contents[content[:MARK]]["by_name"] = True
-        self.forgotten = max(self.forgotten, entry.get("below", 0))
-
-    def known(self, content):
-        """What is known of a content, by its mark; None if it was never claimed."""
-        known = self.contents.get(content[:MARK])
-        if known is None:
-            return None
-        known = dict(known)
-        return {**known, "forgotten": known.pop("by_name") or known["entry"] < self.forgotten}
+            self.contents[content]["forgotten"] = True
+            self.by_name.add(content)
+        self.forgotten_below = max(self.forgotten_below, entry.get("below", 0))
+        for known in self.contents.values():
+            known["forgotten"] |= known["entry"] < entry.get("below", 0)
 
     def generation(self, content):
         """What a claim must have now; None if it is claimed."""
@@ -299,24 +307,19 @@ class Shard:
             return 0
         return known["generation"] + 1 if known["forgotten"] else None
 
-    def checkpoint(self):
-        """The pieces of a checkpoint at this place."""
-        count, pieces = len(self.contents), 1
-        while count > pieces * PIECE_MAX and pieces < PIECES_MAX:
-            pieces *= 2
-        rows, further = [bytearray() for _ in range(pieces)], [bytearray() for _ in range(pieces)]
-        for mark, known in sorted(self.contents.items()):
-            piece = int.from_bytes(mark[:2], "big") * pieces >> 16
-            rows[piece] += mark + struct.pack("<I", known["entry"])
-            if known["generation"] or known["by_name"]:
-                further[piece] += mark + struct.pack("<II", known["generation"], known["by_name"])
-        return [self.piece(number, count, rows[number], further[number]) for number in range(pieces)]
-
-    def piece(self, number, count, rows, further):
+    def checkpoint(self, piece, pieces):
+        """The bytes of a piece of the checkpoint at this place."""
+        rows, further = bytearray(), bytearray()
+        for digest, known in sorted(self.contents.items()):
+            if int.from_bytes(digest[:MARK], "big") * pieces >> 8 * MARK != piece:
+                continue
+            rows += digest[:MARK] + struct.pack("<I", known["entry"])
+            if known["generation"] or digest in self.by_name:
+                further += digest[:MARK] + struct.pack("<II", known["generation"], digest in self.by_name)
         header = b"CSVLCHKP" + struct.pack("<HH", 1, self.number) + bytes.fromhex(self.lake["lake"])
         header += struct.pack("<Q", self.next) + self.chain
-        header += struct.pack("<QQQ", self.floor, self.forgotten, count)
-        header += struct.pack("<III", number, len(rows) // 17, len(further) // 21)
+        header += struct.pack("<QQQ", self.floor, self.forgotten_below, len(self.contents))
+        header += struct.pack("<III", piece, len(rows) // (MARK + 4), len(further) // (MARK + 8))
         header += struct.pack("<II", crc32c(rows), crc32c(further)) + bytes(12)
         header += struct.pack("<I", crc32c(header))
         return bytes(header + rows + further)
@@ -378,9 +381,9 @@ class Check:
             if key.startswith(OWN + "pack/"):
                 if sha256(self.warehouse.get(key)).hex() != key[-64:]:
                     self.wrong(f"{key} has other bytes")
-            elif found := re.fullmatch(r"\.csv-ingestor/checkpoint/([0-9]+)/([0-9]{20})(-([0-9]+))?", key):
-                pieces = shards[int(found[1])].sums.get(int(found[2]), [])
-                if self.warehouse.get(key) not in pieces[int(found[4] or 0) :][:1]:
+            elif found := re.fullmatch(r"\.csv-ingestor/checkpoint/([0-9]+)/([0-9]{20})(?:-([1-9][0-9]*))?", key):
+                sums, piece = shards[int(found[1])].sums, (int(found[2]), int(found[3] or 0))
+                if piece not in sums or sums[piece] != self.warehouse.get(key):
                     self.wrong(f"{key} is not what the entries add up to")
             elif not key.startswith(OWN) and key not in self.known:
                 self.wrong(f"{key} belongs to no entry")

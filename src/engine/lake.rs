@@ -6,6 +6,7 @@
 //! - A store is tried out before a journal uses it for the first time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Error;
 use crate::fs::Fs;
@@ -22,7 +23,7 @@ use crate::lake::probe::{Defect, probe};
 use crate::lake::progress::{Journal as Notes, Progress};
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
-use crate::limits::{LAKE_PROBE_HANDLES, LAKE_TRY_PAUSE};
+use crate::limits::{LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE};
 use crate::metrics::Metrics;
 use crate::pipeline;
 use crate::pipeline::lake::{Away, Lake, OnAway};
@@ -112,6 +113,7 @@ pub(super) fn connect<F: Fs>(
     // A lake that was made without manifests gets those of its first host.
     let may_mark = description.manifests.is_none() && index.lake().is_none();
     away.patiently(&mut || check_manifests(stores.manifests.as_ref(), &description, may_mark))?;
+    check_clock(stores.warehouse.skew(), &warehouse)?;
     if index.lake().is_none() && reach.racers > 0 {
         let defect = away.patiently(&mut || try_out(&stores.warehouse, reach.racers, reach.clock.as_ref()))?;
         if let Some(defect) = defect {
@@ -133,8 +135,35 @@ fn location(path: &std::path::Path) -> Result<Location, Error> {
         .map_err(|fault| Error::Usage(format!("{}: {fault}", path.display())))
 }
 
+/// Compares this host's clock with the store's: partitions come from it, and signatures fail where it is far off.
+fn check_clock(skew: Option<i64>, warehouse: &Location) -> Result<(), Error> {
+    let Some(ahead_seconds) = skew else { return Ok(()) };
+    let off = Duration::from_secs(ahead_seconds.unsigned_abs());
+    if off >= LAKE_SKEW_MAX {
+        return Err(Error::ClockOff { location: warehouse.clone(), ahead_seconds });
+    }
+    if off >= LAKE_SKEW_WARNED {
+        let path = warehouse.to_string();
+        tracing::warn!(event = "store_clock_differs", path, ahead_seconds, "the store's clock is ahead by so much");
+    }
+    Ok(())
+}
+
 /// What the store does wrong, first of all.
 fn try_out(store: &Arc<dyn Store>, racers: usize, clock: &dyn Clock) -> Result<Option<Defect>, lake::Error> {
     let handles: Vec<Arc<dyn Store>> = (0..racers).map(|_| store.clone()).collect();
     Ok(probe(&handles, clock)?.first().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_far_off_is_refused() {
+        let warehouse = Location::parse("s3://b/p").unwrap();
+        for (skew, is_refused) in [(None, false), (Some(-299), false), (Some(300), true), (Some(-300), true)] {
+            assert_eq!(check_clock(skew, &warehouse).is_err(), is_refused, "{skew:?}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ impl Flight for Threads {
         std::thread::scope(|scope| {
             for _ in 1..at_once.min(jobs) {
                 // A system that has no thread left makes it slower, and nothing else.
-                let _ = std::thread::Builder::new().name("lake".to_owned()).spawn_scoped(scope, &work);
+                let _ = std::thread::Builder::new().name("lake".to_owned()).spawn_scoped(scope, work);
             }
             work();
         });

@@ -133,7 +133,10 @@ impl Shard {
     /// Writes the checkpoint that is due, if one is and nothing was read since. Another host's must be the same.
     pub fn write_checkpoint(&mut self, store: &dyn Store) -> Result<(), Error> {
         let due = self.checkpoint.filter(|place| *place == self.log.next());
-        let Some(place) = due else { return Ok(self.checkpoint = None) };
+        let Some(place) = due else {
+            self.checkpoint = None;
+            return Ok(());
+        };
         // The first piece is the last one that is written: without it there is no checkpoint.
         for piece in (0..checkpoint::pieces(self.contents.len())).rev() {
             let key = keys::checkpoint_piece(self.log.shard(), place, piece);

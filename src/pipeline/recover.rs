@@ -206,7 +206,8 @@ impl<F: Fs> Committer<F> {
             }
         }
         let (now_placed, not_placed) = self.place_all(to_place)?;
-        (placed.extend(now_placed), dropped.extend(not_placed));
+        placed.extend(now_placed);
+        dropped.extend(not_placed);
         recovered.counts.abandoned += dropped.len() as u64;
         self.settle_moves(placed, dropped)?;
         Ok(unseen)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::lake::flight::OneByOne;
 use crate::store::sim::{Faults, SimStore};
 
 struct Still;
@@ -36,6 +37,19 @@ fn the_end_is_found_in_few_requests() {
             assert!(store.requests() - before <= 24, "{} requests", store.requests() - before);
         }
     }
+}
+
+#[test]
+fn entries_are_read_up_to_the_first_that_is_missing() {
+    let store = SimStore::new(0, Faults::NONE);
+    for number in [0, 1, 2, 4, 5] {
+        store.put_foreign(&keys::slot(0, number), &[number as u8]);
+    }
+    let ahead = |count| log().look_ahead(&store, &OneByOne, count).unwrap();
+    assert_eq!(ahead(2), [[0], [1]]);
+    assert_eq!(ahead(100), [[0], [1], [2]]);
+    store.set_faults(Faults { reads_fail: 1000, ..Faults::NONE });
+    assert!(log().look_ahead(&store, &OneByOne, 3).is_err());
 }
 
 #[test]

@@ -30,6 +30,9 @@ use crate::pipeline::lake::{Lake, line};
 use crate::pipeline::{Error, HashedFile, Report};
 use crate::types::{IngestId, Sha256};
 
+/// What is done with the lake and some files.
+type Act<'a, F> = &'a mut dyn FnMut(&mut Lake, &Batch<'_, F>) -> Result<(), Error>;
+
 /// How the lake has decided about a file.
 pub(in crate::pipeline) enum Verdict {
     /// An entry claims its content for it.
@@ -168,11 +171,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Calls `act` with the lake, and these files as it sees them.
-    fn with_batch(
-        &mut self,
-        works: &[Work<F>],
-        act: &mut dyn FnMut(&mut Lake, &Batch<'_, F>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn with_batch(&mut self, works: &[Work<F>], act: Act<'_, F>) -> Result<(), Error> {
         let Some(lake) = &mut self.lake else { return Ok(()) };
         let member = |work| with_ingest(&self.index, work);
         let members = works.iter().filter_map(member).map(|(ingest, file)| Member { ingest, file });

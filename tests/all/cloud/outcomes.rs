@@ -50,10 +50,13 @@ fn each_answer_means_what_the_table_says() {
 #[test]
 fn a_redirect_is_not_followed() {
     let other = Server::start([]);
-    let to = vec![("Location", other.url())];
-    let error = after(Answer::Http(307, to, Vec::new()));
-    assert_eq!(error.kind, Kind::Refused);
-    assert!(error.detail.contains("region"), "{error}");
+    let redirect = Answer::Http(307, vec![("Location", other.url())], Vec::new());
+    let server = Server::start([redirect.clone(), redirect]);
+    let store = s3(&server.url());
+    for error in [create(&store).unwrap_err(), store.get("k").unwrap_err()] {
+        assert_eq!(error.kind, Kind::Refused);
+        assert!(error.detail.contains("region"), "{error}");
+    }
     assert!(other.requests().is_empty());
 }
 

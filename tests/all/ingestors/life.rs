@@ -144,9 +144,16 @@ pub struct Ingestor {
     round: u32,
 }
 
-impl Ingestor {
-    pub fn start(fs: &SimFs, options: Options) -> Result<Ingestor, Error> {
-        let Some(engine) = engine::open(fs, options)? else { unreachable!("settings are given") };
+/// An ingestor that has read its journal and the log.
+pub struct Recovered {
+    fs: SimFs,
+    engine: Engine<SimFs>,
+}
+
+impl Recovered {
+    /// Hashes again what has to be, and commits it.
+    pub fn begin(self) -> Result<Ingestor, Error> {
+        let Recovered { fs, engine } = self;
         let Engine { mut committer, shared, recovered, .. } = engine;
         let kept: Vec<_> = committer.index().kept().copied().collect();
         let mut settle = Settle::new(Mode::Stability(Duration::ZERO), Duration::ZERO, kept.into_iter());
@@ -158,12 +165,24 @@ impl Ingestor {
             resumed.push(hasher.hash(settled, false));
         }
         let scanner = Scanner::new(fs.clone(), shared.staging.clone(), NameRules::default());
-        let mut ingestor = Ingestor { fs: fs.clone(), committer, settle, hasher, scanner, round: 0 };
+        let mut ingestor = Ingestor { fs, committer, settle, hasher, scanner, round: 0 };
         if !resumed.is_empty() {
             let reports = ingestor.committer.commit(resumed)?;
             ingestor.hear(&reports);
         }
         Ok(ingestor)
+    }
+}
+
+impl Ingestor {
+    pub fn start(fs: &SimFs, options: Options) -> Result<Ingestor, Error> {
+        Ingestor::recover(fs, options)?.begin()
+    }
+
+    /// Opens the engine, and does not take up again what was half done.
+    pub fn recover(fs: &SimFs, options: Options) -> Result<Recovered, Error> {
+        let Some(engine) = engine::open(fs, options)? else { unreachable!("settings are given") };
+        Ok(Recovered { fs: fs.clone(), engine })
     }
 
     fn now(&self) -> Duration {

@@ -21,8 +21,8 @@ use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::{Faults, SimStore};
 use serde_json::Value;
 
-use super::life::{Ingestor, STAGING, is_empty, options};
-use super::model::{MANIFESTS, WAREHOUSE};
+use super::life::{Ingestor, STAGING, STATE, is_empty, options};
+use super::model::{MANIFESTS, WAREHOUSE, sha256};
 
 struct Ticks(AtomicU64);
 
@@ -186,6 +186,66 @@ fn whatever_ends_a_life_the_next_one_finishes_it() {
         }
     }
     assert!(claimed_and_killed > 0, "no life ended between the line and the removal of its source");
+}
+
+/// The request of a process that died may arrive when the next one has started and found nothing. Its entry is the file's
+/// own: the file was hashed again with the same id. Otherwise it would stay in staging as a duplicate of itself.
+#[test]
+fn an_entry_that_arrives_late_is_the_files_own() {
+    let staged = || {
+        let fs = machine();
+        stage(&fs, "a.csv", b"a");
+        fs
+    };
+    let (sent, fs) = (lake(1), staged());
+    let operations = fs.operations();
+    run(&fs, options(reach(&sent, 0), DuplicateAction::Keep)).unwrap();
+    let entry = sent.below(WAREHOUSE).peek(&keys::slot(0, 0)).unwrap();
+    let mut late = 0;
+    for operation in operations + 1..fs.operations() {
+        let (store, fs) = (lake(1), staged());
+        fs.inject(Fault::crash().at(operation));
+        let Err(_) = run(&fs, options(reach(&store, 0), DuplicateAction::Keep)) else { break };
+        fs.clear_faults();
+        fs.kill();
+        let known = engine::read_state(&fs, Path::new(STATE)).unwrap();
+        let is_hashed = known.open().any(|ingest| ingest.state == FileState::Hashed);
+        if !is_hashed || store.below(WAREHOUSE).peek(&keys::slot(0, 0)).is_some() {
+            continue;
+        }
+        late += 1;
+        let again = Ingestor::recover(&fs, options(reach(&store, 0), DuplicateAction::Keep)).unwrap();
+        // The bytes are at hand, so nobody misses the pack.
+        assert!(store.below(WAREHOUSE).put_foreign(&keys::slot(0, 0), &entry));
+        let mut ingestor = again.begin().unwrap();
+        while !ingestor.round().unwrap() {}
+        let index = ingestor.committer.shut_down().unwrap();
+        assert_eq!((data(&store).len(), lines(&store).len()), (1, 1), "operation {operation}");
+        assert!(is_empty(&fs), "operation {operation}: it stays in staging");
+        assert_eq!(index.count(FileState::Manifested), 1, "operation {operation}");
+    }
+    assert!(late > 0, "no life ended between HASHED and its entry");
+}
+
+#[test]
+fn a_source_stays_until_its_line_is_there() {
+    let (store, fs) = (lake(1), machine());
+    stage(&fs, "a.csv", b"a");
+    let key = keys::data("ingest_date=2025-11-18", b"a.csv", &sha256(b"a"), 0);
+    assert!(store.below(WAREHOUSE).put_foreign(&key, b"not ours"));
+    let mut ingestor = Ingestor::start(&fs, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
+    for _ in 0..5 {
+        assert!(!ingestor.round().unwrap());
+        assert!(!is_empty(&fs) && lines(&store).is_empty());
+    }
+    assert_eq!(ingestor.committer.index().count(FileState::Hashed), 1);
+    assert!(store.below(WAREHOUSE).remove_foreign(&key));
+    for _ in 0..1_000 {
+        if ingestor.round().unwrap() {
+            break;
+        }
+    }
+    assert_eq!((lines(&store).len(), is_empty(&fs)), (1, true));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::ingest::{Ingest, Kept};
 use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record,
-    Settings, SkippedDuplicate,
+    AbandonReason, Abandoned, Claimed, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined,
+    Record, Settings, SkippedDuplicate,
 };
 use csv_ingestor::types::{IngestId, Lsn, Sha256};
 
@@ -268,4 +268,35 @@ fn a_kept_duplicate_is_remembered_until_it_is_discovered_anew() {
     assert_eq!(state.open().count(), 0);
     state.apply(Lsn(20), &discovered(ID.0, "/in/b")).unwrap();
     assert_eq!(state.kept().count(), 0);
+}
+
+/// What an entry of a lake claims is never given up: any host may finish the entry.
+#[test]
+fn a_file_that_is_claimed_is_not_given_up() {
+    let id = IngestId(ID.0);
+    let claimed = Record::Claimed(Claimed { ingest_id: id, shard: 3, entry: 7 });
+    let mut state = Index::default();
+    state.apply(Lsn(1), &settings()).unwrap();
+    state.apply(ID, &discovered(ID.0, "/in/a")).unwrap();
+    assert!(state.apply(Lsn(11), &claimed).is_err(), "CLAIMED without HASHED");
+    state.apply(Lsn(11), &hashed(ID, "/warehouse/a")).unwrap();
+    state.apply(Lsn(12), &claimed).unwrap();
+    let given_up = [
+        Record::Abandoned(Abandoned { ingest_id: id, reason: AbandonReason::Changed }),
+        skipped(DuplicateAction::Keep),
+        Record::Quarantined(Quarantined {
+            ingest_id: id,
+            cause: QuarantineCause::Malformed,
+            line: None,
+            detail: String::new(),
+            target: "/quarantine/a".into(),
+        }),
+    ];
+    for record in given_up {
+        let before = told(&state);
+        assert!(state.apply(Lsn(13), &record).is_err(), "{record:?}");
+        assert_eq!(told(&state), before);
+    }
+    assert_eq!(state.ingest(id).unwrap().claimed, Some((3, 7)));
+    state.apply(Lsn(13), &moved(ID)).unwrap();
 }

@@ -26,10 +26,12 @@ struct Count {
     most: BTreeMap<Verb, usize>,
 }
 
+type Rule<'a> = Box<dyn Fn(Verb, &str) -> Answer + Send + Sync + 'a>;
+
 /// The store, with a rule for each request.
 pub struct Door<'a> {
     store: SimStore,
-    rule: Box<dyn Fn(Verb, &str) -> Answer + Send + Sync + 'a>,
+    rule: Rule<'a>,
     counts: Mutex<Count>,
     /// So many requests of one kind are expected at once; they wait for each other.
     crowd: usize,

@@ -133,6 +133,12 @@ fn a_host_that_starts_again_goes_on_with_its_parts() {
     assert_eq!(first.shards()[0].log.next(), 0, "nothing is claimed before all parts are there");
     let noted = notes.lock().unwrap().clone();
     assert!(matches!(&noted[..], [note] if matches!(note.step, Step::Uploading { .. })));
+    // A part that is not as long as it should be does not count.
+    let Step::Uploading { upload, key } = &noted[0].step else { panic!("{noted:?}") };
+    let store = desk.store.below(WAREHOUSE);
+    let there: Vec<u16> = store.list_parts(key, upload).unwrap().iter().map(|part| part.number).collect();
+    let missing = (1..=4).find(|number| !there.contains(number)).unwrap();
+    store.put_part(key, upload, missing, b"x", &sha256(b"x")).unwrap();
     // The next day it begins again.
     let (mut second, door) = host(&desk, |_, _| Answer::Right, &notes);
     assert_eq!(second.ingest(&files.contents(day(1)), &files).unwrap(), [Ingested::Claimed(0)]);

@@ -48,7 +48,7 @@ fn a_dead_hosts_pack_is_removed_when_no_entry_can_name_it() {
         host.ingest(&files.contents(day(0)), &files).unwrap();
         host.help(&files).unwrap();
     }
-    assert_eq!(packs(&desk), [pack.clone()]);
+    assert_eq!(packs(&desk), std::slice::from_ref(&pack));
     assert_eq!(host.clean(&|_| false).unwrap().packs, 0);
     assert_eq!(host.clean(&|key| pack.ends_with(key)).unwrap().packs, 1);
     assert_eq!(packs(&desk), Vec::<String>::new());

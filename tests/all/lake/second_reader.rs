@@ -107,7 +107,7 @@ fn random_histories_are_read_alike() {
         unfinished += told.iter().filter(|line| line["unfinished"].as_array().is_some_and(|it| !it.is_empty())).count();
         checkpoints += disk.files("warehouse").iter().filter(|name| name.contains("/checkpoint/")).count();
     }
-    assert!(forgotten > 5 && unfinished > 0 && checkpoints > 20, "{forgotten} {unfinished} {checkpoints}");
+    assert!(forgotten > 5 && unfinished > 0 && checkpoints > 10, "{forgotten} {unfinished} {checkpoints}");
 }
 
 /// Appends an entry by hand.
@@ -227,6 +227,12 @@ fn entries_at_which_readers_stop_are_read_alike() {
     let again = |entry: &mut Entry| {
         entry.body = Body::Claims(Claims { packs: Vec::new(), claims: vec![in_upload("one large file")] })
     };
+    let old_pack = |entry: &mut Entry| {
+        let packs = vec![keys::pack(0, 0, &[1; 16], &sha256(b"a pack"))];
+        let claims = vec![Claim { bytes: Place::Pack { pack: 0, offset: 0 }, ..in_upload("a content of old") }];
+        entry.body = Body::Claims(Claims { packs, claims });
+    };
+    stops(&with(&old_pack), "malformed");
     let disk = stops(&with(&again), "malformed");
 
     // With an operator's mark both go on, and the next entry's predecessor is the one that does not count.

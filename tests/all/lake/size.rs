@@ -50,6 +50,13 @@ fn contents(count: u64) -> (Contents, u64) {
     (contents, entries)
 }
 
+/// Adds the next entry, which says this.
+fn add(contents: &mut Contents, body: Body) {
+    let entry = Entry { header: header_of(contents.floor() + 1), body };
+    assert_eq!(contents.check(&entry), Ok(()));
+    contents.add(&entry);
+}
+
 /// `LAKE_CONTENTS=10000000` for ten million contents, with optimisation.
 #[test]
 fn many_contents_take_little_memory_and_a_start_is_quick() {
@@ -83,20 +90,16 @@ fn many_contents_take_little_memory_and_a_start_is_quick() {
     assert!(read.contents == whole);
     // What comes later counts more than what was read, before and after it is merged.
     let (mut contents, again) = (read.contents, content(5));
-    let mut entry = |body| {
-        let header = Header { number: contents.floor() + 1, floor: contents.floor() + 1, ..header_of(0) };
-        let entry = Entry { header, body };
-        assert_eq!(contents.check(&entry), Ok(()));
-        contents.add(&entry);
-    };
-    entry(Body::Forget(Forget { below: 0, contents: vec![again] }));
-    entry(claims_of(&mut std::iter::once((again, 1))));
+    add(&mut contents, Body::Forget(Forget { below: 0, contents: vec![again] }));
+    add(&mut contents, claims_of(&mut std::iter::once((again, 1))));
+    let claimed = Some((floor + 2, 1, false));
+    let known = |contents: &Contents| contents.get(&again).map(|it| (it.entry, it.generation, it.is_forgotten));
+    assert_eq!(known(&contents), claimed);
     for number in 0..70 {
         let from = count + number * LAKE_CLAIMS_MAX as u64;
-        entry(claims_of(&mut (from..from + LAKE_CLAIMS_MAX as u64).map(|number| (content(number), 0))));
+        add(&mut contents, claims_of(&mut (from..from + LAKE_CLAIMS_MAX as u64).map(|number| (content(number), 0))));
     }
-    let known = contents.get(&again).unwrap();
-    assert_eq!((known.entry, known.generation, known.is_forgotten), (floor + 2, 1, false));
+    assert_eq!(known(&contents), claimed);
     assert_eq!(contents.len() as u64, count + 70 * LAKE_CLAIMS_MAX as u64);
     assert!(contents.memory_bytes() as u64 > count * 15 + 70 * 15, "they were merged");
 }

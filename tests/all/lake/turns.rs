@@ -115,6 +115,8 @@ struct Game {
     dice: Dice,
     players: Vec<Player>,
     turn: Option<(usize, usize)>,
+    /// The host that had the last one.
+    last: Option<usize>,
     time: u64,
     turns: u64,
     phase: Phase,
@@ -129,6 +131,8 @@ pub struct Turns {
     pauses: u64,
 }
 
+/// Of 1000 turns so many go to the host that had the last one, besides those that do by chance.
+const AGAIN: u64 = 500;
 /// Turns after which a history is stuck.
 const TURNS_MAX: u64 = 40_000;
 
@@ -145,7 +149,7 @@ impl Turns {
             rested_at: None,
         };
         let players = (0..hosts).map(player).collect();
-        let game = Game { dice: Dice(seed), players, turn: None, time: 0, turns: 0, phase: Phase::Chaos };
+        let game = Game { dice: Dice(seed), players, turn: None, last: None, time: 0, turns: 0, phase: Phase::Chaos };
         let wakes = (0..hosts).map(|_| Condvar::new()).collect();
         Turns { game: Mutex::new(game), wakes, chaos_until, deaths, pauses }
     }
@@ -182,7 +186,10 @@ impl Turns {
         let ready: Vec<usize> = (0..game.players.len())
             .filter(|host| !game.players[*host].is_gone && game.players[*host].until <= now)
             .collect();
-        let host = ready[game.dice.below(ready.len() as u64) as usize];
+        // A host has often several turns in a row: that is as good, and takes no change of threads.
+        let again = game.last.filter(|last| game.dice.chance(AGAIN) && ready.contains(last));
+        let host = again.unwrap_or_else(|| ready[game.dice.below(ready.len() as u64) as usize]);
+        game.last = Some(host);
         if game.phase == Phase::Chaos {
             if game.dice.chance(self.pauses) {
                 game.players[host].until = now + 5 + game.dice.below(300);

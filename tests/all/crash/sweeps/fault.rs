@@ -152,8 +152,8 @@ fn check_fail_stop(play: &Play<'_>, operation: u64, has_ended: bool) {
 /// Every operation of a recovery fails once, too.
 #[test]
 fn every_operation_of_a_recovery_fails() {
-    let step = if is_thorough() { 1 } else { 9 };
-    sweep("faults in a recovery", writes(Scenario::all()), 52_000, |scenario, operation, _| {
+    let step = if is_thorough() { 1 } else { 17 };
+    sweep("faults in a recovery", writes(Scenario::all()), 26_000, |scenario, operation, _| {
         recoveries_fail(scenario, operation, step)
     });
 }

@@ -115,17 +115,17 @@ fn meets_each(scenario: &Scenario, operation: u64, acts: &[Act], stops: &[Stop])
     (acts.len() * stops.len()) as u64
 }
 
-/// Files change at every moment: before each operation, each of the acts of upstreams (unless the sweep is thorough, every
-/// other one where nothing is moved or removed), and once more with a power cut soon
+/// Files change at every moment: before each operation, each of the acts of upstreams (unless the sweep is thorough, one in
+/// four where nothing is moved or removed), and once more with a power cut soon
 /// after. This matters most when a name is about to be moved or removed: there the run is also stopped right after that
 /// operation.
 #[test]
 fn an_upstream_acts_at_every_operation() {
-    sweep("upstreams", operations(scenarios(&NAMED)), 44_000, |scenario, operation, op| {
+    sweep("upstreams", operations(scenarios(&NAMED)), 22_000, |scenario, operation, op| {
         let mut states = 0;
         let moves = matches!(op, Op::Rename | Op::Unlink);
         for (index, act) in (0..).zip(acts()) {
-            if !moves && !is_thorough() && (operation + index) % 2 == 0 {
+            if !moves && !is_thorough() && (operation + index) % 4 != 0 {
                 continue;
             }
             let mut stops = vec![Stop::AtRest, Stop::Cut(operation + 1 + (operation + index * 7) % 40)];
@@ -273,8 +273,8 @@ fn a_file_goes_back_while_others_go_there() {
 #[test]
 fn an_upstream_acts_at_every_operation_of_a_recovery() {
     let names = [&NAMED[..], &UNSYNCED[..]].concat();
-    let step = if is_thorough() { 1 } else { 4 };
-    sweep("upstreams in a recovery", writes(scenarios(&names)), 60_000, |scenario, operation, _| {
+    let step = if is_thorough() { 1 } else { 8 };
+    sweep("upstreams in a recovery", writes(scenarios(&names)), 30_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         stopped.kill();
