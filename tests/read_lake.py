@@ -32,7 +32,6 @@ KEY_MAX, NAME_MAX, UPLOAD_MAX, ETAG_MAX = 700, 200, 1024, 256
 NUMBER_END = 1 << 32
 MARK, PIECE_ROWS = 13, 1 << 17
 ZEROS = bytes(32)
-PACK = r"\.csv-ingestor/pack/(0|[1-9][0-9]*)/([0-9]{20})-[0-9a-f]{32}-[0-9a-f]{64}"
 
 
 class Malformed(Exception):
@@ -242,7 +241,7 @@ class Shard:
 
     def __init__(self, lake, number):
         self.lake, self.number = lake, number
-        self.next, self.chain, self.floor, self.forgotten = 0, ZEROS, 0, 0
+        self.next, self.chain, self.floor = 0, ZEROS, 0
         self.contents, self.entries, self.skipped, self.sums = {}, {}, [], {}
         self.by_name, self.forgotten_below = set(), 0
 
@@ -284,7 +283,7 @@ class Shard:
             if claim["generation"] != self.generation(claim["sha256"]):
                 raise Malformed("it claims what is claimed")
         for content in entry.get("contents", []):
-            known = self.known(content)
+            known = self.contents.get(content)
             if known is None or known["forgotten"] or known["entry"] >= entry["floor"]:
                 raise Malformed("it forgets what is not finished, or unknown")
         self.floor = entry["floor"]
@@ -302,7 +301,7 @@ class Shard:
 
     def generation(self, content):
         """What a claim must have now; None if it is claimed."""
-        known = self.known(content)
+        known = self.contents.get(content)
         if known is None:
             return 0
         return known["generation"] + 1 if known["forgotten"] else None
@@ -418,15 +417,15 @@ def main():
         stopped = shard.read(warehouse)
         finished = {number: check.entry(shard, number, entry) for number, entry in shard.entries.items()}
         unfinished = [number for number in finished if number >= shard.floor and not finished[number]]
-        for mark in shard.contents:
-            if mark[0] * lake["shards"] // 256 != shard.number:
-                check.wrong(f"{mark.hex()} is in shard {shard.number}")
+        for content in shard.contents:
+            if content[0] * lake["shards"] // 256 != shard.number:
+                check.wrong(f"{content.hex()} is in shard {shard.number}")
         lines.append({
             "shard": shard.number, "entries": shard.next, "chain": shard.chain.hex(), "floor": shard.floor,
             "unfinished": unfinished, "skipped": shard.skipped, "stopped": stopped,
         })
-    contents = {mark: shard.known(mark) for shard in shards for mark in shard.contents}
-    lines += [known for _, known in sorted(contents.items())]
+    contents = {digest: known for shard in shards for digest, known in shard.contents.items()}
+    lines += [{"sha256": digest.hex(), **known} for digest, known in sorted(contents.items())]
     for shard in shards:
         for number, entry in shard.entries.items():
             for key in sorted(manifests_of(shard.number, number, entry)):

@@ -159,12 +159,6 @@ impl Shard {
             Err(Fault::Malformed(why)) => return Err(Error::Malformed { key, why }),
         };
         self.log.check(&entry)?;
-        let (shard, number) = (entry.header.shard, entry.header.number);
-        let is_of_it =
-            |pack: &String| keys::pack_place(pack).is_some_and(|(own, since)| own == shard && since <= number);
-        if !entry.packs().iter().all(is_of_it) {
-            return Err(Error::Malformed { key, why: "the entry names a pack that was made for another one" });
-        }
         if let Body::Upgrade(version) = entry.body {
             return Err(Error::Newer { key, version });
         }

@@ -99,15 +99,17 @@ fn a_frozen_lake_is_read_as_ever() {
     assert_eq!(assert_same(&disk, "frozen"), json_lines(&read));
     let description = disk.get("warehouse/.csv-ingestor/lake.json").unwrap();
     assert_eq!(Description::decode(&description).unwrap().encode(), description);
-    let mut entries = 0;
+    let (mut entries, mut checkpoints) = (0, 0);
     for name in disk.files("warehouse/.csv-ingestor/log/0") {
         let bytes = disk.get(&format!("warehouse/.csv-ingestor/log/0/{name}")).unwrap();
         assert_eq!(Entry::decode(&bytes).unwrap().encode(), bytes, "{name}");
         entries += 1;
     }
+    let store = disk.stores().warehouse;
     for name in disk.files("warehouse/.csv-ingestor/checkpoint/0") {
-        let bytes = disk.get(&format!("warehouse/.csv-ingestor/checkpoint/0/{name}")).unwrap();
-        assert!(checkpoint::decode(&bytes).is_some(), "{name}");
+        let read = start::read(store.as_ref(), &LAKE, 0, name.parse().unwrap()).unwrap().unwrap();
+        let bytes = store.get(&format!(".csv-ingestor/checkpoint/0/{name}")).unwrap();
+        assert_eq!(checkpoint::encode(&read.log, &read.contents, 0), bytes, "{name}");
         checkpoints += 1;
     }
     assert_eq!((entries, checkpoints), (5, 2));
