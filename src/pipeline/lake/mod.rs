@@ -52,7 +52,7 @@ impl Lake {
     /// Reads checkpoints and logs to their ends, and makes sure that these are the ends.
     ///
     /// # Errors
-    /// See [`Lake::patiently`].
+    /// Waiting does not help, or the process is not to wait.
     pub fn begin(&mut self) -> Result<(), Error> {
         self.patiently(&mut |host| host.start())?;
         self.patiently(&mut |host| host.read())?;
@@ -89,7 +89,7 @@ impl Lake {
     /// Finishes what is due, of this host and of others. What the store refuses is due again later.
     ///
     /// # Errors
-    /// As [`Lake::patiently`], but it does not wait.
+    /// The log is damaged, or not for this program.
     pub(super) fn help(&mut self, at_hand: &dyn AtHand) -> Result<(), Error> {
         let helped = self.host.help(at_hand)?;
         match helped.errors.into_iter().next() {
