@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::fs::{self, Fs};
+use crate::heartbeat;
 use crate::journal::ingest::Ingest;
 use crate::lake::host::{Content, Decided, Staging};
 use crate::lake::keys;
@@ -68,6 +69,8 @@ impl<'a, F: Fs> Batch<'a, F> {
 
 impl<F: Fs> AtHand for Batch<'_, F> {
     fn bytes(&self, content: &Sha256) -> Option<Vec<u8>> {
+        // Each is another request: the thread that makes them in turn is alive, however slow the store is.
+        heartbeat::step();
         let member = self.members.get(content)?;
         let mut bytes = vec![0; usize::try_from(member.ingest.identity.size).ok()?];
         let read = fs::read_full_at(self.fs, member.file?, &mut bytes, 0).ok()?;
@@ -77,6 +80,7 @@ impl<F: Fs> AtHand for Batch<'_, F> {
 
 impl<F: Fs> Staging for Batch<'_, F> {
     fn read_at(&self, content: &Sha256, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        heartbeat::step();
         let file = self.members.get(content).and_then(|member| member.file).ok_or(std::io::ErrorKind::NotFound)?;
         self.fs.read_at(file, buffer, offset).map_err(|error| error.source)
     }

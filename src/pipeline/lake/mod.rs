@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use self::away::{Away, OnAway};
 use super::Error;
+use crate::heartbeat;
 use crate::lake::format::LakeId;
 use crate::lake::host::{Host, State};
 use crate::lake::publish::AtHand;
@@ -37,6 +38,7 @@ struct Nothing;
 
 impl AtHand for Nothing {
     fn bytes(&self, _: &Sha256) -> Option<Vec<u8>> {
+        heartbeat::step();
         None
     }
 }
@@ -50,7 +52,7 @@ impl Lake {
     /// Reads checkpoints and logs to their ends, and makes sure that these are the ends.
     ///
     /// # Errors
-    /// See [`Lake::patiently`].
+    /// Waiting does not help, or the process is not to wait.
     pub fn begin(&mut self) -> Result<(), Error> {
         self.patiently(&mut |host| host.start())?;
         self.patiently(&mut |host| host.read())?;
@@ -87,11 +89,13 @@ impl Lake {
     /// Finishes what is due, of this host and of others. What the store refuses is due again later.
     ///
     /// # Errors
-    /// As [`Lake::patiently`], but it does not wait.
+    /// The log is damaged, or not for this program.
     pub(super) fn help(&mut self, at_hand: &dyn AtHand) -> Result<(), Error> {
         let helped = self.host.help(at_hand)?;
         match helped.errors.into_iter().next() {
-            None => self.away.is_back(),
+            None if helped.finished > 0 => self.away.is_back(),
+            // Perhaps nothing was due, and no request was made.
+            None => {}
             Some(error) if error.is_damage() => return Err(error.into()),
             Some(error) => self.away.is_not_there(&error, LAKE_RETRY_MIN),
         }

@@ -5,8 +5,8 @@
 //!   credentials takes further requests, to others.
 //! - A create carries its condition: `If-None-Match: *` (S3, Azure), `x-goog-if-generation-match: 0` (Google). The store
 //!   decides, not this client.
-//! - What is sent has the SHA-256 that the caller says, and carries checksums that the store compares ([`body`]).
-//! - No async outside of this directory: a call waits for the thread in [`worker`].
+//! - What is sent has the SHA-256 that the caller says, and carries checksums that the store compares (`body`).
+//! - No async outside of this directory: a call waits for the thread in `worker`.
 //!
 //! What a store must guarantee itself is in [`Store`]; a probe finds out whether it does.
 
