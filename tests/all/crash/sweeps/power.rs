@@ -15,7 +15,7 @@ use crate::crash::watch::Watch;
 #[test]
 fn power_cut_at_every_operation() {
     let seeds = if is_thorough() { 128 } else { 3 };
-    sweep("power cuts", writes(Scenario::all()), 9_000, |scenario, operation, _| {
+    sweep("power cuts", writes(Scenario::all()), 10_300, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, false);
         for seed in 0..seeds {
