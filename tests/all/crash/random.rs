@@ -36,9 +36,9 @@ fn check_seed(seed: u64, cases: u32) -> u64 {
 #[test]
 fn random_histories() {
     let began = Instant::now();
-    let states: u64 = (0..8).map(|seed| check_seed(seed, 150)).sum();
+    let states: u64 = (0..8).map(|seed| check_seed(seed, 110)).sum();
     println!("random histories: {states} states in {:.1} s", began.elapsed().as_secs_f64());
-    assert!(states >= 2_600, "only {states} states");
+    assert!(states >= 1_500, "only {states} states");
 }
 
 fn number(variable: &str, default: u64) -> u64 {

@@ -273,8 +273,8 @@ fn a_file_goes_back_while_others_go_there() {
 #[test]
 fn an_upstream_acts_at_every_operation_of_a_recovery() {
     let names = [&NAMED[..], &UNSYNCED[..]].concat();
-    let step = if is_thorough() { 1 } else { 8 };
-    sweep("upstreams in a recovery", writes(scenarios(&names)), 30_000, |scenario, operation, _| {
+    let step = if is_thorough() { 1 } else { 12 };
+    sweep("upstreams in a recovery", writes(scenarios(&names)), 33_000, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, operation % 2 == 0);
         stopped.kill();

@@ -14,8 +14,8 @@ use crate::crash::watch::Watch;
 /// and the rest of the run lead to the same end.
 #[test]
 fn power_cut_at_every_operation() {
-    let seeds = if is_thorough() { 128 } else { 5 };
-    sweep("power cuts", writes(Scenario::all()), 17_000, |scenario, operation, _| {
+    let seeds = if is_thorough() { 128 } else { 3 };
+    sweep("power cuts", writes(Scenario::all()), 10_300, |scenario, operation, _| {
         let mut stopped = Play::new(scenario);
         stopped.run_until(operation, false);
         for seed in 0..seeds {
@@ -56,13 +56,13 @@ fn killed_at_every_operation() {
     });
 }
 
-/// A second crash, at every operation of the recovery from the first one (unless the sweep is thorough, at one in four of
+/// A second crash, at every operation of the recovery from the first one (unless the sweep is thorough, at one in six of
 /// them). Every other first crash is a power cut; data that
 /// a killed process wrote looks durable to the recovery, but is not. Where a power cut may keep half a rename, both are
 /// tried: there a missing sync of a directory shows most easily.
 #[test]
 fn power_cut_at_every_operation_of_the_recovery() {
-    sweep("power cuts in a recovery", writes(Scenario::all()), 43_000, |scenario, operation, _| {
+    sweep("power cuts in a recovery", writes(Scenario::all()), 25_000, |scenario, operation, _| {
         let mut states = 0;
         let both = is_thorough() || scenario.failing.split_renames;
         for is_kill in [true, false].into_iter().filter(|is_kill| both || *is_kill == (operation % 2 == 0)) {
@@ -76,7 +76,7 @@ fn power_cut_at_every_operation_of_the_recovery() {
             calm.recover();
             let recovery = calm.fs.log().into_iter().filter(|logged| !READS.contains(&logged.op));
             let cut = recovery.map(|logged| logged.number).enumerate();
-            for (_, at) in cut.filter(|(index, _)| is_thorough() || (*index as u64 + operation / 2).is_multiple_of(4)) {
+            for (_, at) in cut.filter(|(index, _)| is_thorough() || (*index as u64 + operation / 2).is_multiple_of(6)) {
                 let mut play = stopped.fork();
                 play.run_until(at, at % 5 == 0);
                 play.cut_power(operation.wrapping_mul(1_000) + at);
