@@ -166,7 +166,7 @@ fn what_a_host_would_stop_at_is_found() {
 }
 
 /// What an audit of these stores finds at this time.
-fn audited_on(stores: &Stores, now: UnixMillis, sample: Sample) -> (LakeSummary, Vec<(Kind, PathBuf)>) {
+pub fn audited_on(stores: &Stores, now: UnixMillis, sample: Sample) -> (LakeSummary, Vec<(Kind, PathBuf)>) {
     let found: Arc<Mutex<Vec<(Kind, PathBuf)>>> = Arc::default();
     let seen = found.clone();
     let reporter = Reporter::new(Box::new(move |finding: &Finding| {
