@@ -270,7 +270,7 @@ fn exit_code_of_lake(error: &lake::Error) -> u8 {
     use store::Kind;
     match error {
         error if error.is_damage() => 3,
-        lake::Error::Malformed { .. } => 3,
+        lake::Error::Malformed { .. } | lake::Error::NotSkipped { .. } => 3,
         lake::Error::Description { .. }
         | lake::Error::ManifestsOfAnother { .. }
         | lake::Error::ManifestsUnmarked { .. } => 2,

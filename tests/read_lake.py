@@ -9,7 +9,8 @@ checkpoints, and prints JSON Lines:
 
 - one for each shard: {"shard", "entries", "chain", "floor", "unfinished", "skipped", "stopped"}; "stopped" is null, or
   [the first entry that is not read, "malformed" or "for ever"]
-- one for each content, by SHA-256: {"sha256", "entry", "generation", "forgotten", "key"}
+- one for each content, by SHA-256: {"sha256", "entry", "generation", "forgotten", "key"}; of several with one mark, that
+  which was claimed last
 - one for each manifest object that is there, by shard and entry: {"manifest", "lines"}
 
 Whatever contradicts the document, apart from entries that a reader stops at, is written to standard error; the exit code is 1
@@ -242,6 +243,7 @@ class Shard:
     def __init__(self, lake, number):
         self.lake, self.number = lake, number
         self.next, self.chain, self.floor = 0, ZEROS, 0
+        # By mark.
         self.contents, self.entries, self.skipped, self.sums = {}, {}, [], {}
         self.by_name, self.forgotten_below = set(), 0
 
@@ -283,25 +285,26 @@ class Shard:
             if claim["generation"] != self.generation(claim["sha256"]):
                 raise Malformed("it claims what is claimed")
         for content in entry.get("contents", []):
-            known = self.contents.get(content)
+            known = self.contents.get(content[:MARK])
             if known is None or known["forgotten"] or known["entry"] >= entry["floor"]:
                 raise Malformed("it forgets what is not finished, or unknown")
         self.floor = entry["floor"]
         self.entries[self.next] = entry
         for claim in entry.get("claims", []):
-            known = {"entry": self.next, "generation": claim["generation"], "forgotten": False, "key": claim["key"]}
-            self.contents[claim["sha256"]] = known
-            self.by_name.discard(claim["sha256"])
+            mark, known = claim["sha256"][:MARK], {name: claim[name] for name in ("sha256", "generation", "key")}
+            self.contents[mark] = {**known, "entry": self.next, "forgotten": False}
+            self.by_name.discard(mark)
         for content in entry.get("contents", []):
-            self.contents[content]["forgotten"] = True
-            self.by_name.add(content)
-        self.forgotten_below = max(self.forgotten_below, entry.get("below", 0))
-        for known in self.contents.values():
-            known["forgotten"] |= known["entry"] < entry.get("below", 0)
+            self.contents[content[:MARK]]["forgotten"] = True
+            self.by_name.add(content[:MARK])
+        if "below" in entry:
+            self.forgotten_below = max(self.forgotten_below, entry["below"])
+            for known in self.contents.values():
+                known["forgotten"] |= known["entry"] < entry["below"]
 
     def generation(self, content):
         """What a claim must have now; None if it is claimed."""
-        known = self.contents.get(content)
+        known = self.contents.get(content[:MARK])
         if known is None:
             return 0
         return known["generation"] + 1 if known["forgotten"] else None
@@ -309,12 +312,12 @@ class Shard:
     def checkpoint(self, piece, pieces):
         """The bytes of a piece of the checkpoint at this place."""
         rows, further = bytearray(), bytearray()
-        for digest, known in sorted(self.contents.items()):
-            if int.from_bytes(digest[:MARK], "big") * pieces >> 8 * MARK != piece:
+        for mark, known in sorted(self.contents.items()):
+            if int.from_bytes(mark, "big") * pieces >> 8 * MARK != piece:
                 continue
-            rows += digest[:MARK] + struct.pack("<I", known["entry"])
-            if known["generation"] or digest in self.by_name:
-                further += digest[:MARK] + struct.pack("<II", known["generation"], digest in self.by_name)
+            rows += mark + struct.pack("<I", known["entry"])
+            if known["generation"] or mark in self.by_name:
+                further += mark + struct.pack("<II", known["generation"], mark in self.by_name)
         header = b"CSVLCHKP" + struct.pack("<HH", 1, self.number) + bytes.fromhex(self.lake["lake"])
         header += struct.pack("<Q", self.next) + self.chain
         header += struct.pack("<QQQ", self.floor, self.forgotten_below, len(self.contents))
@@ -419,13 +422,13 @@ def main():
         unfinished = [number for number in finished if number >= shard.floor and not finished[number]]
         for content in shard.contents:
             if content[0] * lake["shards"] // 256 != shard.number:
-                check.wrong(f"{content.hex()} is in shard {shard.number}")
+                check.wrong(f"{content.hex()}… is in shard {shard.number}")
         lines.append({
             "shard": shard.number, "entries": shard.next, "chain": shard.chain.hex(), "floor": shard.floor,
             "unfinished": unfinished, "skipped": shard.skipped, "stopped": stopped,
         })
-    contents = {digest: known for shard in shards for digest, known in shard.contents.items()}
-    lines += [{"sha256": digest.hex(), **known} for digest, known in sorted(contents.items())]
+    contents = {mark: known for shard in shards for mark, known in shard.contents.items()}
+    lines += [{**known, "sha256": known["sha256"].hex()} for _, known in sorted(contents.items())]
     for shard in shards:
         for number, entry in shard.entries.items():
             for key in sorted(manifests_of(shard.number, number, entry)):

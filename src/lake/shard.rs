@@ -191,3 +191,18 @@ impl Shard {
         self.contents.get(content).is_some_and(|known| self.unfinished.get(known.entry).is_none())
     }
 }
+
+/// Decides for all hosts that the entry with these bytes, at which its shard stops, does not count. The mark names the
+/// bytes, so that it skips these and no others; it is created and never replaced.
+///
+/// # Errors
+/// The store fails, or [`Error::NotSkipped`]: there is a mark that names other bytes.
+pub fn skip(store: &dyn Store, shard: u16, number: u64, bytes: &Sha256) -> Result<(), Error> {
+    let (key, mark) = (keys::skip(shard, number), bytes.hex().into_bytes());
+    let Err(error) = store.create(&key, &mark, &sha256(&mark)) else { return Ok(()) };
+    match store.get(&key) {
+        Ok(found) if found == mark => Ok(()),
+        Ok(_) => Err(Error::NotSkipped { key: keys::slot(shard, number), why: "there is a mark for other bytes" }),
+        Err(_) => Err(error.into()),
+    }
+}

@@ -5,8 +5,9 @@ use clap::Args;
 use super::place::StoreArgs;
 use crate::Error;
 use crate::cli::output::print_lines;
-use crate::lake::care::skip::{Examined, examine, skip};
+use crate::lake::care::skip::{Examined, examine};
 use crate::lake::keys;
+use crate::lake::shard::skip;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SkipArgs {

@@ -1,9 +1,6 @@
-//! Skipping an entry that no host can read.
+//! Whether an entry may be skipped: whether no host can read it.
 //!
-//! Invariants:
-//! - Only an entry that every host refuses as malformed is skipped. A good one never is: its contents would be lost.
-//! - The mark names the SHA-256 of the entry's bytes, so that it skips these and no others.
-//! - A mark is created and never replaced.
+//! Invariant: only an entry that every host refuses as malformed may be. A good one never is: its contents would be lost.
 
 use std::time::Duration;
 
@@ -58,19 +55,5 @@ pub fn examine(store: &dyn Store, lake: &Lake, shard: u16, number: u64) -> Resul
         Ok(_) => Ok(Examined::Skipped),
         Err(error) if error.kind == Kind::NotFound => Ok(Examined::Good),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Makes the mark that skips the entry with these bytes. To be called after [`examine`] has refused them.
-///
-/// # Errors
-/// The store fails, or there is a mark that names other bytes.
-pub fn skip(store: &dyn Store, shard: u16, number: u64, bytes: &Sha256) -> Result<(), Error> {
-    let (key, mark) = (keys::skip(shard, number), bytes.hex().into_bytes());
-    let Err(error) = store.create(&key, &mark, &sha256(&mark)) else { return Ok(()) };
-    match store.get(&key) {
-        Ok(found) if found == mark => Ok(()),
-        Ok(_) => Err(Error::Malformed { key, why: "it names other bytes than those of the entry" }),
-        Err(_) => Err(error.into()),
     }
 }

@@ -13,6 +13,7 @@ use crate::lake::entry::{Body, Entry};
 use crate::lake::error::Error;
 use crate::lake::keys;
 use crate::lake::log::Appended;
+use crate::lake::shard::skip;
 use crate::lake::start;
 use crate::limits::{LAKE_CHECKPOINTS_KEPT, LAKE_CLEAN_PAGES_MAX};
 
@@ -45,11 +46,7 @@ impl Host {
             return Err(refused("the shard stops at another entry"));
         }
         let store = self.stores.warehouse.as_ref();
-        let mark = sha256(&store.get(&key)?).hex().into_bytes();
-        let mark_key = keys::skip(shard, entry);
-        if store.create(&mark_key, &mark, &sha256(&mark)).is_err() && store.get(&mark_key)? != mark {
-            return Err(refused("there is a mark for other bytes"));
-        }
+        skip(store, shard, entry, &sha256(&store.get(&key)?))?;
         // Proves that the shard goes on, unless a further entry stops it.
         match self.read_shard(place) {
             Err(Error::Malformed { key: stops, .. }) if stops != key => Ok(()),

@@ -237,7 +237,7 @@ fn only_an_entry_that_nobody_can_read_is_skipped() {
     bytes[100] ^= 2;
     disk.put(&format!("warehouse/{}", keys::slot(0, 2)), &bytes);
     assert_eq!(status(&disk).0, Some(3));
-    assert!(fails(3, &["skip", &url, "0", "2"]).contains("names other bytes"));
+    assert!(fails(3, &["skip", &url, "0", "2"]).contains("a mark for other bytes"));
 }
 
 #[test]

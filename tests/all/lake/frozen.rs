@@ -8,16 +8,14 @@ use std::path::PathBuf;
 
 use csv_ingestor::lake::entry::{Body, Claims, Entry, Forget};
 use csv_ingestor::lake::format::Description;
-use csv_ingestor::lake::keys;
-use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::lake::{checkpoint, start};
 use csv_ingestor::store::sim::SimStore;
 
 use super::desk::{Desk, LAKE, day};
 use super::files::Files;
-use super::model::{WAREHOUSE, sha256};
+use super::model::sha256;
 use super::on_disk::OnDisk;
-use super::second_reader::{append, assert_same, in_upload};
+use super::second_reader::{append, assert_same, in_upload, put_checkpoint};
 use crate::harness::{has, json_lines};
 
 const BYTES_ON_A_LINE: usize = 40;
@@ -37,10 +35,7 @@ fn fresh() -> SimStore {
     host.ingest(&contents, &files).unwrap();
     host.help(&files).unwrap();
     append(&desk, Some(1), Body::Forget(Forget { below: 0, contents: vec![sha256(b"one")] }));
-    let store = desk.store.below(WAREHOUSE);
-    let mut shard = Shard::new(&LAKE, 0);
-    shard.read(&store, std::time::Duration::ZERO, &|_| false).unwrap();
-    store.put_foreign(&keys::checkpoint(0, 2), &checkpoint::encode(&shard.log, &shard.contents, 0));
+    assert_eq!(put_checkpoint(&desk), 1);
     append(&desk, Some(2), Body::Forget(Forget { below: 1, contents: Vec::new() }));
     desk.claim(2, &["one", "new"]);
     let claims = vec![in_upload("a large file")];

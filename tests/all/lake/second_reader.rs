@@ -6,9 +6,13 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use csv_ingestor::lake::entry::{Body, Claim, Claims, Entry, Fault, Forget, Header, Place};
+use csv_ingestor::lake::format::Lake;
+use csv_ingestor::lake::rows::{MARK_BYTES, Mark};
 use csv_ingestor::lake::shard::Shard;
-use csv_ingestor::lake::{Error, keys, publish};
+use csv_ingestor::lake::{Error, checkpoint, keys, publish};
+use csv_ingestor::limits::{LAKE_CHECKPOINT_ROWS, LAKE_CLAIMS_MAX};
 use csv_ingestor::store::Part;
+use csv_ingestor::types::Sha256;
 use serde_json::{Value, json};
 
 use super::desk::{Desk, LAKE, day};
@@ -46,7 +50,7 @@ fn told(disk: &OnDisk) -> Vec<Value> {
                 Ok(()) if store.get(&keys::skip(number, next)).is_ok() => skipped.push(next),
                 Ok(()) => {
                     let entry = Entry::decode(&bytes).unwrap();
-                    claims.extend(entry.claims().iter().map(|claim| (claim.sha256, claim.clone())));
+                    claims.extend(entry.claims().iter().map(|claim| (Mark::of(&claim.sha256), claim.clone())));
                     for key in publish::manifests(&entry).into_keys() {
                         let Ok(bytes) = stores.manifests.get(&key) else { continue };
                         let text = String::from_utf8(bytes).unwrap();
@@ -64,10 +68,10 @@ fn told(disk: &OnDisk) -> Vec<Value> {
             "floor": shard.contents.floor(), "skipped": skipped, "stopped": stopped,
             "unfinished": unfinished.map(|entry| entry.header.number).collect::<Vec<_>>(),
         }));
-        for (sha256, Claim { key, .. }) in claims {
+        for (mark, Claim { sha256, key, .. }) in claims {
             let known = shard.contents.get(&sha256).unwrap();
             contents.insert(
-                sha256,
+                mark,
                 json!({
                     "sha256": sha256.hex(), "entry": known.entry, "generation": known.generation,
                     "forgotten": known.is_forgotten, "key": key,
@@ -126,6 +130,18 @@ fn put(desk: &Desk, number: u64, bytes: &[u8]) {
     assert!(desk.store.below(WAREHOUSE).put_foreign(&keys::slot(0, number), bytes));
 }
 
+/// Writes the checkpoint at the end of the log; returns the number of its pieces.
+pub fn put_checkpoint(desk: &Desk) -> usize {
+    let (store, mut shard) = (desk.store.below(WAREHOUSE), Shard::new(&LAKE, 0));
+    shard.read(&store, Duration::ZERO, &|_| false).unwrap();
+    let pieces = checkpoint::pieces(shard.contents.len());
+    for piece in 0..pieces {
+        let key = keys::checkpoint_piece(0, shard.log.next(), piece);
+        assert!(store.put_foreign(&key, &checkpoint::encode(&shard.log, &shard.contents, piece)));
+    }
+    pieces
+}
+
 /// A claim of a content that waits in an upload.
 pub fn in_upload(text: &str) -> Claim {
     let content = sha256(text.as_bytes());
@@ -169,8 +185,7 @@ fn medium() -> Desk {
     some.sort_unstable();
     append(&desk, Some(next), Body::Forget(Forget { below: 0, contents: some }));
     (0..20).for_each(|at| round(at % 2, &texts[at * 10..at * 10 + 10], 1));
-    let claims = vec![in_upload("one large file"), in_upload("another large file")];
-    append(&desk, None, Body::Claims(Claims { packs: Vec::new(), claims }));
+    append(&desk, None, claims_of(vec![in_upload("one large file"), in_upload("another large file")]));
     desk
 }
 
@@ -185,13 +200,87 @@ fn many_contents_are_read_alike() {
     }
 }
 
+fn claims_of(claims: Vec<Claim>) -> Body {
+    Body::Claims(Claims { packs: Vec::new(), claims })
+}
+
+/// Nobody has two such contents, and a reader must not depend on that.
+#[test]
+fn contents_with_one_mark_are_read_alike() {
+    if !has("python3") {
+        return;
+    }
+    let twin = |last: u8, generation| {
+        let mut claim = in_upload("a large file");
+        claim.sha256.0[MARK_BYTES..].fill(last);
+        claim.key = keys::data("region=eu", b"large.csv", &claim.sha256, generation);
+        Claim { generation, ..claim }
+    };
+    let desk = Desk::new();
+    append(&desk, None, claims_of(vec![twin(1, 0), twin(2, 0)]));
+    append(&desk, Some(1), Body::Forget(Forget { below: 0, contents: vec![twin(3, 0).sha256] }));
+    put_checkpoint(&desk);
+    append(&desk, None, claims_of(vec![twin(4, 1), in_upload("another large file")]));
+    append(&desk, None, claims_of(vec![in_upload("a third one")]));
+    put_checkpoint(&desk);
+    let told = assert_same(&OnDisk::of(&desk.store, &LAKE), "one mark");
+    let of_mark: Vec<_> = told.iter().filter(|line| line["sha256"] == twin(4, 1).sha256.hex()).collect();
+    assert_eq!((of_mark.len(), &of_mark[0]["generation"]), (1, &json!(1)));
+    let contents = told.iter().filter(|line| !line["sha256"].is_null()).count();
+    assert_eq!(contents, 3);
+    append(&desk, None, claims_of(vec![twin(5, 0)]));
+    let told = assert_same(&OnDisk::of(&desk.store, &LAKE), "a claimed mark");
+    assert_eq!(told[0]["stopped"], json!([4, "malformed"]));
+}
+
+/// So many contents that a checkpoint has several pieces, with further rows in each.
+#[test]
+fn a_checkpoint_in_pieces_is_read_alike() {
+    if !has("python3") {
+        return;
+    }
+    let (desk, per_entry) = (Desk::new(), LAKE_CLAIMS_MAX as u64);
+    let claims = LAKE_CHECKPOINT_ROWS as u64 / per_entry + 1;
+    let (mut predecessor, end) = (Sha256([0; 32]), claims + 1);
+    for number in 0..end {
+        let body = match number < claims {
+            true => claims_of((number * per_entry..(number + 1) * per_entry).map(small).collect()),
+            false => {
+                let mut contents: Vec<_> = (0..1000).map(|content| small(content).sha256).collect();
+                contents.sort_unstable();
+                Body::Forget(Forget { below: 0, contents })
+            }
+        };
+        let floor = if number < claims { 0 } else { number };
+        let header = Header { lake: LAKE.id, shard: 0, number, predecessor, floor, host: [8; 16], serial: 1 };
+        let bytes = Entry { header, body }.encode();
+        predecessor = sha256(&bytes);
+        put(&desk, number, &bytes);
+    }
+    assert_eq!(put_checkpoint(&desk), 2);
+    // The second reader adds up every checkpoint: one is enough.
+    let disk = OnDisk::of(&desk.store, &Lake { checkpoint_entries: end as u32, ..LAKE });
+    // Both pieces are right, and the second reader has looked at all: a piece that should not be there is its only fault.
+    let beyond = keys::checkpoint_piece(0, end, 2);
+    disk.put(&format!("warehouse/{beyond}"), &desk.store.below(WAREHOUSE).peek(&keys::checkpoint(0, end)).unwrap());
+    assert_eq!(err(&second_reader(&disk)), format!("{beyond} is not what the entries add up to\n"));
+}
+
+/// A claim of few bytes.
+fn small(number: u64) -> Claim {
+    let content = sha256(&number.to_le_bytes());
+    let parts = vec![Part { number: 1, size: 1, etag: String::new() }];
+    let (bytes, key) = (Place::Upload { id: "u".to_owned(), parts }, keys::data("d", b"x", &content, 0));
+    Claim { sha256: content, generation: 0, size: 1, ingested_at: day(0), key, bytes, line: b"x".to_vec() }
+}
+
 #[test]
 fn entries_at_which_readers_stop_are_read_alike() {
     if !has("python3") {
         return;
     }
     let desk = medium();
-    let good = append(&desk, None, Body::Claims(Claims { packs: Vec::new(), claims: vec![in_upload("a third one")] }));
+    let good = append(&desk, None, claims_of(vec![in_upload("a third one")]));
     let number = good.header.number;
     let store = desk.store.below(WAREHOUSE);
     let stops = |bytes: &[u8], how: &str| {
@@ -224,15 +313,7 @@ fn entries_at_which_readers_stop_are_read_alike() {
     for (shard, since) in [(1, number), (0, number + 1), (0, number - 3)] {
         stops(&in_pack(shard, since), "malformed");
     }
-    let again = |entry: &mut Entry| {
-        entry.body = Body::Claims(Claims { packs: Vec::new(), claims: vec![in_upload("one large file")] })
-    };
-    let old_pack = |entry: &mut Entry| {
-        let packs = vec![keys::pack(0, 0, &[1; 16], &sha256(b"a pack"))];
-        let claims = vec![Claim { bytes: Place::Pack { pack: 0, offset: 0 }, ..in_upload("a content of old") }];
-        entry.body = Body::Claims(Claims { packs, claims });
-    };
-    stops(&with(&old_pack), "malformed");
+    let again = |entry: &mut Entry| entry.body = claims_of(vec![in_upload("one large file")]);
     let disk = stops(&with(&again), "malformed");
 
     // With an operator's mark both go on, and the next entry's predecessor is the one that does not count.
