@@ -121,7 +121,7 @@ pub enum Error {
         now: PathBuf,
     },
     /// There is no lake at the URL.
-    #[error("{0} is no lake yet: make it with `csv-ingestor lake init {0}`")]
+    #[error("{0}: there is no lake; csv-ingestor lake init {0} makes one")]
     NoLake(Location),
     /// A store does not keep what exactly-once rests on.
     #[error("{location} cannot be used: {defect}")]

@@ -25,6 +25,8 @@ import struct
 import sys
 from datetime import datetime, timezone
 
+from read_journal.common import crc32c
+
 OWN = ".csv-ingestor/"
 ENTRY_MAX = 8 << 20
 PACK_MAX = 64 << 20
@@ -41,25 +43,6 @@ class Malformed(Exception):
 
 class ForEver(Exception):
     """A fault at which a reader stops for ever."""
-
-
-def crc32c_table():
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-CRC32C_TABLE = crc32c_table()
-
-
-def crc32c(data):
-    crc, table = 0xFFFFFFFF, CRC32C_TABLE
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
 
 
 def sha256(data):

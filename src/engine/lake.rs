@@ -20,7 +20,7 @@ use crate::lake::flight::{Flight, Threads};
 use crate::lake::format::LakeId;
 use crate::lake::host::Host;
 use crate::lake::probe::{Defect, probe};
-use crate::lake::progress::{Journal as Notes, Progress};
+use crate::lake::progress::NoJournal;
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
 use crate::limits::{LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE};
@@ -60,15 +60,6 @@ impl Reach {
             flight: Box::new(Threads),
             racers: LAKE_PROBE_HANDLES,
         }
-    }
-}
-
-/// The host's steps are in the ingestor's own journal.
-struct NoNotes;
-
-impl Notes for NoNotes {
-    fn note(&mut self, _: &[Progress]) -> Result<(), lake::Error> {
-        Ok(())
     }
 }
 
@@ -120,7 +111,8 @@ pub(super) fn connect<F: Fs>(
             return Err(Error::StoreUnsuited { location: warehouse, defect });
         }
     }
-    let host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), Box::new(NoNotes), &[]);
+    // What it does is in the ingestor's own journal.
+    let host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), Box::new(NoJournal), &[]);
     let mut lake = Lake::new(host, description.lake.id, warehouse, away);
     lake.begin()?;
     Ok(lake)

@@ -24,10 +24,9 @@
 //!
 //! The modules, from the bottom up: [`mod@format`], [`keys`], [`description`], [`entry`], [`pack`], [`parts`], [`flight`],
 //! [`rows`], [`claims`], [`log`], [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`],
-//! [`pace`], [`probe`], [`system_clock`], [`at_once`], [`listing`], [`care`].
+//! [`pace`], [`probe`], [`system_clock`], [`listing`], [`care`].
 //! `docs/lake-format.md` describes the bytes.
 
-pub mod at_once;
 mod bytes;
 pub mod care;
 pub mod checkpoint;

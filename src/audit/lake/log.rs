@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::context::{Audit, Where, lock};
 use crate::audit::finding::Kind;
 use crate::lake::Error;
-use crate::lake::at_once::at_once;
 use crate::lake::entry::Entry;
+use crate::lake::flight::{Flight as _, Threads};
 use crate::lake::keys;
 use crate::lake::log::Log;
 use crate::lake::shard::Shard;
@@ -76,7 +76,7 @@ impl Audit<'_> {
     fn block(&self, shard: u16, begin: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
         let found = Mutex::new(vec![None; count as usize]);
         let log = |number| Log::at(self.plan.lake.id, shard, number, crate::types::Sha256([0; 32]));
-        at_once(count as usize, count as usize, &|at| {
+        Threads.each(count as usize, count as usize, &|at| {
             let bytes = log(begin + at as u64).look(self.plan.stores.warehouse.as_ref());
             if let Some(place) = lock(&found).get_mut(at) {
                 *place = Some(bytes);

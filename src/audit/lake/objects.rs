@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use super::context::{Audit, Where, lock};
 use crate::audit::finding::{Content, Kind};
 use crate::lake::Error;
-use crate::lake::at_once::at_once;
 use crate::lake::entry::{Claim, Entry};
+use crate::lake::flight::{Flight as _, Threads};
 use crate::lake::publish;
 use crate::limits::{LAKE_LOOKS_AT_ONCE, LAKE_TRIES_MAX};
 use crate::store::{self, Head, Store};
@@ -52,7 +52,7 @@ impl Audit<'_> {
         self.watch.progress.lines.fetch_add(lines, Ordering::Relaxed);
         self.count(|summary| summary.all.lines += lines);
         let (states, failed) = (Mutex::new(vec![State::default(); entries.len()]), Mutex::new(None));
-        at_once(entries.len(), LAKE_LOOKS_AT_ONCE, &|at| match self.check_lines(&entries[at], floor) {
+        Threads.each(LAKE_LOOKS_AT_ONCE, entries.len(), &|at| match self.check_lines(&entries[at], floor) {
             Ok(state) => lock(&states)[at] = state,
             Err(error) => *lock(&failed) = Some(error),
         });
@@ -60,7 +60,7 @@ impl Audit<'_> {
         let looked = entries.iter().zip(states).filter(|(_, state)| *state != State::Old);
         let claims: Vec<(&Entry, &Claim, State)> =
             looked.flat_map(|(entry, state)| entry.claims().iter().map(move |claim| (entry, claim, state))).collect();
-        at_once(claims.len(), LAKE_LOOKS_AT_ONCE, &|at| {
+        Threads.each(LAKE_LOOKS_AT_ONCE, claims.len(), &|at| {
             let (entry, claim, state) = claims[at];
             if !self.watch.is_stopped()
                 && let Err(error) = self.check_data(entry, claim, state)

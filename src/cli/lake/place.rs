@@ -14,7 +14,7 @@ use crate::lake;
 use crate::lake::description::{check_manifests, read};
 use crate::lake::format::Description;
 use crate::lake::host::Host;
-use crate::lake::progress::{Journal, Progress};
+use crate::lake::progress::NoJournal;
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
 use crate::store::Store;
@@ -64,8 +64,7 @@ impl StoreArgs {
     pub(super) fn open(&self) -> Result<(Arc<dyn Store>, Description), Error> {
         let store = self.open_at(&self.url)?;
         let description = read(store.as_ref()).map_err(|error| self.failed(error))?;
-        let no_lake = || Error::Usage(format!("{0}: there is no lake; csv-ingestor lake init {0} makes one", self.url));
-        Ok((store, description.ok_or_else(no_lake)?))
+        Ok((store, description.ok_or_else(|| Error::NoLake(self.url.clone()))?))
     }
 }
 
@@ -78,15 +77,6 @@ impl LakeArgs {
         let store = self.store.open_at(&manifests)?;
         check_manifests(store.as_ref(), &description, false).map_err(|error| failed(&manifests, error))?;
         Ok(Opened { stores: Stores::new(warehouse, store), description, manifests })
-    }
-}
-
-/// Keeps nothing: what these commands do is in the log.
-struct NoJournal;
-
-impl Journal for NoJournal {
-    fn note(&mut self, _: &[Progress]) -> Result<(), lake::Error> {
-        Ok(())
     }
 }
 

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::lake::at_once::at_once;
 use crate::lake::entry::{Body, Entry};
 use crate::lake::error::Error;
+use crate::lake::flight::{Flight as _, Threads};
 use crate::lake::format::Lake;
 use crate::lake::keys;
 use crate::lake::listing::each_key;
@@ -167,7 +167,7 @@ fn newest(stores: &Stores, shard: &Shard) -> Result<Vec<Note>, Error> {
     let (next, number) = (shard.log.next(), shard.log.shard());
     let begin = next.saturating_sub(LAKE_IN_SIGHT);
     let found = Mutex::new(Vec::new());
-    at_once((next - begin) as usize, LAKE_LOOKS_AT_ONCE, &|at| {
+    Threads.each(LAKE_LOOKS_AT_ONCE, (next - begin) as usize, &|at| {
         let bytes = stores.warehouse.get(&keys::slot(number, begin + at as u64));
         // One that was skipped says nothing.
         let note = bytes.map(|bytes| Entry::decode(&bytes).ok().map(|entry| Note::of(&entry)));
@@ -189,7 +189,7 @@ fn unfinished(stores: &Stores, entry: &Entry) -> Result<Option<Unfinished>, Erro
         Err(error) => return Err(error),
     }
     let (claims, found) = (entry.claims(), Mutex::new((0, Vec::new(), None)));
-    at_once(claims.len(), LAKE_LOOKS_AT_ONCE, &|at| {
+    Threads.each(LAKE_LOOKS_AT_ONCE, claims.len(), &|at| {
         let claim = &claims[at];
         let head = stores.warehouse.head(&claim.key);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
