@@ -76,15 +76,20 @@ fn stage(fs: &SimFs, name: &str, bytes: &[u8]) {
     fs.upstream().sync();
 }
 
-/// Runs until nothing is to do.
-fn run(fs: &SimFs, options: Options) -> Result<Index, Error> {
-    let mut ingestor = Ingestor::start(fs, options)?;
+/// Runs until nothing is to do. A round that does not come to rest is a failure, and no reason to wait for ever.
+fn rest(ingestor: &mut Ingestor) -> Result<(), Error> {
     for _ in 0..50 {
         if ingestor.round()? {
-            return Ok(ingestor.committer.shut_down()?);
+            return Ok(());
         }
     }
     panic!("it does not come to rest");
+}
+
+fn run(fs: &SimFs, options: Options) -> Result<Index, Error> {
+    let mut ingestor = Ingestor::start(fs, options)?;
+    rest(&mut ingestor)?;
+    Ok(ingestor.committer.shut_down()?)
 }
 
 fn lines(store: &SimStore) -> Vec<Value> {
@@ -122,7 +127,7 @@ fn what_this_host_has_listed_costs_no_request_when_it_comes_again() {
     let (store, fs) = (lake(1), machine());
     stage(&fs, "a.csv", b"a");
     let mut ingestor = Ingestor::start(&fs, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
-    while !ingestor.round().unwrap() {}
+    rest(&mut ingestor).unwrap();
     stage(&fs, "again.csv", b"a");
     let before = store.requests();
     let reports = ingestor.commit_staged().unwrap();
@@ -218,7 +223,7 @@ fn an_entry_that_arrives_late_is_the_files_own() {
         // The bytes are at hand, so nobody misses the pack.
         assert!(store.below(WAREHOUSE).put_foreign(&keys::slot(0, 0), &entry));
         let mut ingestor = again.begin().unwrap();
-        while !ingestor.round().unwrap() {}
+        rest(&mut ingestor).unwrap();
         let index = ingestor.committer.shut_down().unwrap();
         assert_eq!((data(&store).len(), lines(&store).len()), (1, 1), "operation {operation}");
         assert!(is_empty(&fs), "operation {operation}: it stays in staging");
