@@ -17,7 +17,7 @@ pub mod play;
 mod random;
 pub mod scenario;
 mod seldom;
-mod sweeps;
+pub mod sweeps;
 mod turns;
 pub mod view;
 mod watch;

@@ -135,7 +135,7 @@ fn options_win_over_the_journals_settings() {
     let place = ingested(2);
     let empty = place.root.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
-    let audited = audit(&place, &["--manifests", empty.to_str().unwrap()]);
+    let audited = audit(&place, &["--manifests", empty.to_str().unwrap(), "--grace", "0s"]);
     audited.found(&["not_listed", "not_listed"]);
     let command = bare(&["audit"]).env("CSV_INGESTOR_STATE_PATH", &place.state).output().unwrap();
     Audited::of(&command).clean();

@@ -120,18 +120,18 @@ fn a_manifested_file_without_its_line_is_not_listed() {
     let (place, manifest) = one_manifest(3);
     let line = line_of(&manifest, "2.csv");
     edit_text(&manifest, |text| text.replace(&format!("{line}\n"), ""));
-    let audited = audit(&place, &[]);
+    let audited = audit(&place, &AT_ONCE);
     let finding = audited.found(&["not_listed"]);
     assert_eq!(finding["path"], at(&place, "2.csv").to_str().unwrap());
     assert!(finding["lines"].as_array().unwrap().is_empty());
     // Without a journal, the file is unknown.
     audit_without_journal(&place, &AT_ONCE).found(&["extra"]);
     std::fs::remove_file(at(&place, "2.csv")).unwrap();
-    audit(&place, &[]).found(&["missing", "not_listed"]);
+    audit(&place, &AT_ONCE).found(&["missing", "not_listed"]);
     // All manifests are lost.
     std::fs::remove_dir_all(&place.manifests).unwrap();
     std::fs::create_dir(&place.manifests).unwrap();
-    audit(&place, &[]).found(&["missing", "not_listed", "not_listed", "not_listed"]);
+    audit(&place, &AT_ONCE).found(&["missing", "not_listed", "not_listed", "not_listed"]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Every bit of a journal of two generations is flipped, one at a time; and every sector and block is zeroed. Each case ends
+//! Bits of a journal of two generations are flipped, one at a time (each bit if the sweeps leave nothing out, otherwise one of
+//! each byte); and every sector and block is zeroed. Each case ends
 //! with the same state, with a torn tail where one is possible, or with corruption that names the position; damage to the
 //! generation before is reported by `verify` and has no other effect. Never another state, never a panic, never a write.
 
@@ -18,6 +19,7 @@ use super::generations::{
     Generations, JournalFile, Part, Role, STATE, Told, contents, modifications, on_all_processors,
 };
 use super::util;
+use crate::crash::sweeps::is_thorough;
 
 /// The position at which damage must be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,7 +272,7 @@ const ZEROS_A_BIT: usize = 61;
 /// No checksum covers the bytes after the end of a segment or list, so one bit in this many bytes suffices.
 const FREE_BYTES_A_BIT: usize = 509;
 
-/// The bits to flip in a file: all of them, but only a sample in long runs of equal bytes.
+/// The bits to flip in a file: one of each byte, or all of them; only a sample in long runs of equal bytes.
 fn flips(file: &JournalFile) -> Vec<Damage<'_>> {
     let mut found = Vec::new();
     let mut run = 0;
@@ -282,7 +284,7 @@ fn flips(file: &JournalFile) -> Vec<Damage<'_>> {
                 let every = if is_free { FREE_BYTES_A_BIT } else { ZEROS_A_BIT };
                 if at.is_multiple_of(every) { &[(at % 8) as u8] } else { &[] }
             }
-            () if run >= RUN_BYTES => &[(at % 8) as u8],
+            () if run >= RUN_BYTES || !is_thorough() => &[(at % 8) as u8],
             () => &[0, 1, 2, 3, 4, 5, 6, 7],
         };
         found.extend(bits.iter().map(|bit| Damage { file, from: at, to: None, bit: *bit }));
