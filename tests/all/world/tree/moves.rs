@@ -33,7 +33,8 @@ fn a_directory_is_moved_away_while_it_is_scanned() {
             }
         });
         for seed in 0..200 {
-            std::fs::create_dir_all(place.staging.join("d/x")).unwrap();
+            // Either may find that its directory was just moved.
+            let _ = std::fs::create_dir_all(place.staging.join("d/x"));
             let path = place.staging.join(format!("d/x/{seed}.csv"));
             made += usize::from(std::fs::write(path, csv(seed, 3000)).is_ok());
             std::thread::sleep(std::time::Duration::from_millis(5));
