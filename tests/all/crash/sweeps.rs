@@ -99,14 +99,15 @@ impl Drop for EndsAll<'_> {
     }
 }
 
-/// Unless nothing is left out, a sweep takes one of this many operations.
+/// Unless nothing is left out, a sweep of more than [`SMALL`] operations takes one of this many.
 const ONE_IN: u64 = 2;
+const SMALL: usize = 1_000;
 
 /// Whether a sweep takes the job at this index. Chosen by a hash: what a sweep does often depends on whether an operation's
 /// number is even.
 fn is_taken(index: usize) -> bool {
     let mixed = (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    is_thorough() || (mixed >> 32).is_multiple_of(ONE_IN)
+    (mixed >> 32).is_multiple_of(ONE_IN)
 }
 
 /// Runs `job` for operations of each scenario, on all processors; each returns how many states it has checked. The sum
@@ -116,10 +117,11 @@ fn sweep(name: &str, subjects: Vec<Subject>, states_min: u64, job: impl Fn(&Scen
     let jobs: Vec<(&Scenario, u64, Op)> = subjects
         .iter()
         .flat_map(|subject| subject.operations.iter().map(|(number, op)| (&subject.scenario, *number, *op)))
-        .enumerate()
-        .filter_map(|(index, job)| is_taken(index).then_some(job))
         .collect();
-    let states_min = if is_thorough() { states_min } else { states_min * 9 / 10 / ONE_IN };
+    let all = is_thorough() || jobs.len() <= SMALL;
+    let jobs: Vec<_> =
+        jobs.into_iter().enumerate().filter_map(|(at, job)| (all || is_taken(at)).then_some(job)).collect();
+    let states_min = if all { states_min } else { states_min * 9 / 10 / ONE_IN };
     let (next, states) = (AtomicUsize::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
