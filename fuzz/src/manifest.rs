@@ -77,6 +77,7 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
         duplicate: None,
         profiled: None,
         quarantined: None,
+        claimed: None,
     }
 }
 
