@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -260,12 +261,19 @@ fn check_starts(world: &World, model: &mut Model) {
     model.violations.extend(violations);
 }
 
-/// The histories of these seeds; panics with the first that violates something.
+/// The histories of these seeds, on all processors; panics with the first that violates something.
 pub fn check(seeds: std::ops::Range<u64>) {
-    for seed in seeds {
-        let Played { violations, .. } = Plan::random(seed).play();
-        assert!(violations.is_empty(), "history {seed}: {violations:#?}");
-    }
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end) {
+                    let Played { violations, .. } = Plan::random(seed).play();
+                    assert!(violations.is_empty(), "history {seed}: {violations:#?}");
+                }
+            });
+        }
+    });
 }
 
 /// A number that the environment may replace.

@@ -9,7 +9,8 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Thread, current, park};
 use std::time::Duration;
 
 use csv_ingestor::lake::flight::Flight;
@@ -98,7 +99,7 @@ struct Player {
     /// Its threads that do not wait for a turn.
     running: usize,
     /// The lanes that wait for a turn, ascending.
-    waiting: Vec<usize>,
+    waiting: Vec<(usize, Thread)>,
     /// Lanes besides lane 0 that have not ended.
     lanes: usize,
     is_gone: bool,
@@ -115,6 +116,8 @@ struct Game {
     dice: Dice,
     players: Vec<Player>,
     turn: Option<(usize, usize)>,
+    /// The threads to wake as soon as the game is not locked any more: until then they could not go on.
+    wakes: Vec<Thread>,
     /// The host that had the last one.
     last: Option<usize>,
     time: u64,
@@ -124,7 +127,6 @@ struct Game {
 
 pub struct Turns {
     game: Mutex<Game>,
-    wakes: Vec<Condvar>,
     chaos_until: u64,
     /// Each turn, in 1/1000, while there is chaos.
     deaths: u64,
@@ -149,9 +151,17 @@ impl Turns {
             rested_at: None,
         };
         let players = (0..hosts).map(player).collect();
-        let game = Game { dice: Dice(seed), players, turn: None, last: None, time: 0, turns: 0, phase: Phase::Chaos };
-        let wakes = (0..hosts).map(|_| Condvar::new()).collect();
-        Turns { game: Mutex::new(game), wakes, chaos_until, deaths, pauses }
+        let game = Game {
+            dice: Dice(seed),
+            players,
+            turn: None,
+            wakes: Vec::new(),
+            last: None,
+            time: 0,
+            turns: 0,
+            phase: Phase::Chaos,
+        };
+        Turns { game: Mutex::new(game), chaos_until, deaths, pauses }
     }
 
     fn game(&self) -> MutexGuard<'_, Game> {
@@ -199,8 +209,17 @@ impl Turns {
         }
         let lanes = game.players[host].waiting.len() as u64;
         let lane = if lanes > 1 { game.dice.below(lanes) } else { 0 };
-        game.turn = Some((host, game.players[host].waiting[lane as usize]));
-        self.wakes[host].notify_all();
+        let (lane, thread) = game.players[host].waiting[lane as usize].clone();
+        game.turn = Some((host, lane));
+        game.wakes.push(thread);
+    }
+
+    /// Unlocks the game, and wakes whoever may go on.
+    fn release(mut game: MutexGuard<'_, Game>) {
+        let wakes = std::mem::take(&mut game.wakes);
+        drop(game);
+        let own = current().id();
+        wakes.into_iter().filter(|thread| thread.id() != own).for_each(|thread| thread.unpark());
     }
 
     /// True while hosts may die.
@@ -221,12 +240,14 @@ impl Turns {
         let player = &mut game.players[host];
         if !player.is_dying {
             player.running -= 1;
-            let at = player.waiting.partition_point(|waiting| *waiting < lane);
-            player.waiting.insert(at, lane);
+            let at = player.waiting.partition_point(|(waiting, _)| *waiting < lane);
+            player.waiting.insert(at, (lane, current()));
             player.until = now + time.as_secs();
             self.deal(&mut game);
             while game.turn != Some((host, lane)) && !game.players[host].is_dying {
-                game = self.wakes[host].wait(game).unwrap_or_else(PoisonError::into_inner);
+                Turns::release(game);
+                park();
+                game = self.game();
             }
         }
         let player = &mut game.players[host];
@@ -234,19 +255,19 @@ impl Turns {
             drop(game);
             resume_unwind(Box::new(Death));
         }
-        player.waiting.retain(|waiting| *waiting != lane);
+        player.waiting.retain(|(waiting, _)| *waiting != lane);
         player.running += 1;
         let dies = std::mem::take(&mut player.dies);
         if dies && player.lanes > 0 {
             // The others unwind as well; until they have, nobody has a turn.
             player.is_dying = true;
             player.running += player.waiting.len();
-            player.waiting.clear();
-            self.wakes[host].notify_all();
+            let woken = std::mem::take(&mut player.waiting);
+            game.wakes.extend(woken.into_iter().map(|(_, thread)| thread));
         }
         game.turn = None;
+        Turns::release(game);
         if dies {
-            drop(game);
             resume_unwind(Box::new(Death));
         }
     }
@@ -269,6 +290,7 @@ impl Turns {
             player.running -= 1;
             self.deal(&mut game);
         }
+        Turns::release(game);
     }
 
     /// The host has found nothing to do, and there were so many effects when it began to look; there are so many now.
@@ -295,6 +317,7 @@ impl Turns {
         let mut game = self.game();
         game.players[host].is_gone = true;
         self.deal(&mut game);
+        Turns::release(game);
     }
 
     /// Ends the history.
