@@ -18,7 +18,10 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use csv_ingestor::lake::description::{check_manifests, make};
 use csv_ingestor::lake::entry::Entry;
+use csv_ingestor::lake::format::{Description, Lake, LakeId};
+use csv_ingestor::store::Store as _;
 use csv_ingestor::types::Sha256;
 
 use self::machine::Machine;
@@ -26,10 +29,11 @@ use self::plan::Plan;
 use self::proxy::{Proxy, Rates, Trap};
 use self::upstream::Upstream;
 use self::watch::Watch;
+use super::sha256;
 use crate::harness::{err, out};
 use crate::lake::turns::Dice;
 
-/// Hosts at the beginning. The last one dies for ever, and another one comes.
+/// Hosts at the beginning. The last one dies for ever, and another one comes, unless there is no time for it.
 const HOSTS: usize = 3;
 /// A host that is to die waits so long for a request that is its last one.
 const TRAP_MAX: Duration = Duration::from_secs(4);
@@ -83,7 +87,8 @@ impl Run<'_> {
             }
             self.note(machine.kill());
             std::thread::sleep(Duration::from_millis(dice.below(1000)));
-            if dice.chance(60) {
+            // A probe of the store takes long where creates of one key are slow.
+            if !self.plan.is_hurried && dice.chance(60) {
                 machine.lose_state();
                 self.note(machine.start_anew());
             } else {
@@ -110,7 +115,7 @@ impl Run<'_> {
         let store = self.plan.open(&self.plan.warehouse, watch_port);
         let log = watch::keys(&store, ".csv-ingestor/log/").unwrap();
         for key in log {
-            all.extend(claims(&csv_ingestor::store::Store::get(&store, &key).unwrap()));
+            all.extend(claims(&store.get(&key).unwrap()));
         }
         let only_there = self.upstream.only_at(number, &claimed);
         let resent = self.upstream.resend(number, &all);
@@ -157,6 +162,9 @@ impl Run<'_> {
                     }
                     self.torment(&mut machine, half, &mut dice);
                     let remains = self.die_for_ever(&mut machine, number, port);
+                    if self.plan.is_hurried {
+                        return (vec![machine], Some(remains));
+                    }
                     let mut newcomer = Machine::new(self.plan, HOSTS);
                     self.note(newcomer.start_anew());
                     self.upstream.has_come(newcomer.staging());
@@ -199,6 +207,16 @@ impl Run<'_> {
     }
 }
 
+/// Makes the lake without a probe: each host probes the store, too. Checkpoints are many, so that hosts start from them, and
+/// packs grow old.
+fn make_lake(plan: &Plan, port: u16) {
+    let id = LakeId(sha256(plan.warehouse.prefix.as_bytes()).0[..16].try_into().unwrap());
+    let lake = Lake { id, shards: 1 + (plan.seed % 2) as u16, checkpoint_entries: 16 };
+    let description = Description { lake, manifests: Some(plan.manifests.clone()) };
+    make(&plan.open(&plan.warehouse, port), &description).unwrap();
+    check_manifests(&plan.open(&plan.manifests, port), &description, true).unwrap();
+}
+
 fn figures(run: &Run<'_>, machines: &[Machine], remains: &Remains, killed: &[String]) -> String {
     let sum = |of: &dyn Fn(&Machine) -> u64| machines.iter().map(of).sum::<u64>();
     let count = |of: fn(&proxy::Counts) -> &std::sync::atomic::AtomicU64| {
@@ -231,14 +249,11 @@ fn many_hosts_ingest_each_content_once() {
     let (plan, began) = (Plan::read(), Instant::now());
     let done = |what: &str| println!("{what}: at {:.1} s", began.elapsed().as_secs_f64());
     let observer = Proxy::of_observer(&plan.gateways);
-    // Small shards with many checkpoints: hosts start from them, and packs grow old.
-    let (manifests, shards) = (plan.manifests.to_string(), (1 + plan.seed % 2).to_string());
-    let more = ["--manifests", &manifests, "--shards", &shards, "--checkpoint-entries", "16"];
-    let made = judge::lake(&plan, observer.port, "init", &more);
-    assert!(made.status.success(), "{}", err(&made));
-    done("lake made");
+    make_lake(&plan, observer.port);
     let mut machines: Vec<Machine> = (0..HOSTS).map(|number| Machine::new(&plan, number)).collect();
-    machines.iter_mut().for_each(|machine| machine.start_anew().unwrap());
+    std::thread::scope(|scope| {
+        machines.iter_mut().for_each(|machine| _ = scope.spawn(|| machine.start_anew().unwrap()));
+    });
     done("hosts started");
     let upstream = Upstream::new(plan.seed, plan.files, machines.iter().map(Machine::staging).collect());
     let until = Instant::now() + plan.time;

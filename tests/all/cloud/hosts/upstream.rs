@@ -71,8 +71,13 @@ impl Upstream {
         stagings.len() - 1
     }
 
-    /// Sends a content to a living host, other than `but`. The file has its name only when it is whole.
-    fn send(&self, number: u64, dice: &mut Dice, but: Option<usize>) -> usize {
+    /// Sends a content to any living host.
+    fn send(&self, number: u64, dice: &mut Dice) {
+        self.send_but(number, dice, None);
+    }
+
+    /// The same, but not to this host. The file has its name only when it is whole. Returns the host.
+    fn send_but(&self, number: u64, dice: &mut Dice, but: Option<usize>) -> usize {
         let content = content(self.seed, number);
         // A host dies between two files.
         let stagings = self.stagings.lock().unwrap();
@@ -95,18 +100,18 @@ impl Upstream {
         for number in 0..self.files {
             let due = time.mul_f64(number as f64 / self.files as f64);
             std::thread::sleep(due.saturating_sub(began.elapsed()));
-            let host = self.send(number, &mut dice, None);
+            let host = self.send_but(number, &mut dice, None);
             match dice.below(10) {
-                0 | 1 => drop(self.send(number, &mut dice, Some(host))),
+                0 | 1 => _ = self.send_but(number, &mut dice, Some(host)),
                 2 => again.push_back((number + dice.below(AGAIN_AFTER_MAX), number)),
-                3 => (0..2).for_each(|_| drop(self.send(number, &mut dice, None))),
+                3 => (0..2).for_each(|_| self.send(number, &mut dice)),
                 _ => {}
             }
             while again.front().is_some_and(|(due, _)| *due <= number) {
-                again.pop_front().into_iter().for_each(|(_, old)| drop(self.send(old, &mut dice, None)));
+                again.pop_front().into_iter().for_each(|(_, old)| self.send(old, &mut dice));
             }
         }
-        again.into_iter().for_each(|(_, old)| drop(self.send(old, &mut dice, None)));
+        again.into_iter().for_each(|(_, old)| self.send(old, &mut dice));
     }
 
     /// Sends again what a host has got, but for the contents in `claimed`: nobody else has to have it. Returns how many.
@@ -121,7 +126,7 @@ impl Upstream {
             lost.map(|(_, number)| *number).collect()
         };
         let mut dice = Dice(self.seed + 1);
-        numbers.iter().for_each(|number| drop(self.send(*number, &mut dice, None)));
+        numbers.iter().for_each(|number| self.send(*number, &mut dice));
         numbers.len() as u64
     }
 
