@@ -321,6 +321,8 @@ pub const LAKE_IDLE_READ_MIN: Duration = Duration::from_secs(5);
 pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
 /// How often a probe lets requests race for a key.
 pub const LAKE_PROBE_ROUNDS: usize = 8;
+/// How often each of these rounds is tried, if answers are lost.
+pub const LAKE_PROBE_TRIES_MAX: u32 = 4;
 /// The least time between two looks of an idle host at what is due.
 pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
 /// How long a run that ends by itself waits for a store, in all.

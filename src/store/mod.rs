@@ -41,6 +41,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// True if the same request may succeed later.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Kind::DidNotHappen | Kind::MayHaveHappened | Kind::SlowDown)
+    }
+
     /// What is known, for people.
     pub fn text(self) -> &'static str {
         match self {

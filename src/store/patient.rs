@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Head, Kind, Part, Result, Store};
+use super::{Head, Part, Result, Store};
 use crate::limits::STORE_READ_TRIES_MAX;
 use crate::types::{Sha256, UnixMillis};
 
@@ -29,16 +29,12 @@ impl Patient {
         let mut tries = 1;
         loop {
             match request() {
-                Err(error) if may_pass(error.kind) && tries < STORE_READ_TRIES_MAX => (self.pause)(tries),
+                Err(error) if error.kind.may_pass() && tries < STORE_READ_TRIES_MAX => (self.pause)(tries),
                 answer => return answer,
             }
             tries += 1;
         }
     }
-}
-
-fn may_pass(kind: Kind) -> bool {
-    matches!(kind, Kind::DidNotHappen | Kind::MayHaveHappened | Kind::SlowDown)
 }
 
 impl Store for Patient {
@@ -96,6 +92,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::store::Kind;
     use crate::store::sim::{Faults, SimStore};
 
     #[test]

@@ -2,6 +2,7 @@
 //! real server.
 
 mod google_and_azure;
+mod hosts;
 mod outcomes;
 mod real;
 mod requests;

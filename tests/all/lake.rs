@@ -15,6 +15,7 @@ pub mod model;
 pub mod on_disk;
 pub mod one;
 mod operate;
-mod second_reader;
+mod probe;
+pub mod second_reader;
 mod size;
 pub mod turns;

@@ -14,6 +14,7 @@
 //! | many hosts on one object store: what must hold whatever dies, pauses, is late or lost | `lake`: a new disturbance is a fault of `store::sim` or a field of a plan, a new promise a line of the model | the library on a simulated store |
 //! | whole ingestors that share a lake, through crashes of their disks and faults of the store | `ingestors` | the simulated disk, the simulated store |
 //! | what is sent to a real object store, and what its answers and failures mean | `cloud` | the library, a server that answers as the test says; `scripts/check_object_stores` for real servers |
+//! | hosts that are killed on real servers, which are killed too | `cloud::hosts` | the real program, `scripts/check_lake` |
 //! | a fault that a sweep, a history or a reviewer once found | `regressions`, and `world` if it needs a real system | the simulated disk; the real program |
 //! | the manifest after any crash | `manifest` | the test's own files |
 //! | one kind of finding of `audit` | `audit` | the real program on a warehouse that is damaged first; the simulated disk |

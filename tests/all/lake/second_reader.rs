@@ -23,7 +23,7 @@ use super::on_disk::OnDisk;
 use super::turns::Dice;
 use crate::harness::{err, has, json_lines, out};
 
-const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_lake.py");
+pub const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_lake.py");
 
 fn second_reader(disk: &OnDisk) -> Output {
     Command::new("python3")
