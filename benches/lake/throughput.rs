@@ -1,5 +1,8 @@
 //! How fast staged files get into a lake, compared with the floor; and how many requests that takes.
 
+use std::fs;
+use std::path::Path;
+
 use object_store::PutMode;
 
 use crate::bench::Bench;
@@ -8,20 +11,14 @@ use crate::floor::{Floor, IN_FLIGHT};
 use crate::lake::{Lake, empty, prefix};
 use crate::relay::Relay;
 use crate::rounds::{median, ratios, turns};
-use crate::table::{Line, count, per_second};
+use crate::table::{Line, count, per_second, progress};
 
 const REQUESTS_A_FILE_MAX: f64 = 1.05;
 const SMALL_MIN: f64 = 0.85;
 const LARGE_MIN: f64 = 0.9;
 
-/// What is compared.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Contender {
-    Ours,
-    Floor,
-    /// The floor, if each object may only be created: this is what the store takes for the condition.
-    Condition,
-}
+/// The ingestor, and the floor.
+const CONTENDERS: usize = 2;
 
 /// A start without files: it makes the journal, and tries the store out, once in a journal's life.
 fn first_start(lake: &Lake) {
@@ -50,37 +47,34 @@ pub fn measure_requests(bench: &mut Bench<'_>) {
     bench.table.add(line.other(kinds).target(format!("<= {REQUESTS_A_FILE_MAX}"), requests <= REQUESTS_A_FILE_MAX));
 }
 
-/// Seconds of each contender in each round.
-fn rounds<const N: usize>(bench: &mut Bench<'_>, set: Set, contenders: [Contender; N]) -> [Vec<f64>; N] {
-    let mut seconds = [const { Vec::new() }; N];
+/// Seconds of the ingestor and of the floor in each round. Each round has files of its own; one host takes all of them.
+fn rounds(bench: &Bench<'_>, set: Set, put: &dyn Fn(&Floor, &Path) -> f64) -> [Vec<f64>; CONTENDERS] {
+    let lake = Lake::make(bench.server, &bench.server.reach, bench.scratch, "throughput");
+    first_start(&lake);
+    let (staging, mut seconds) = (lake.host(0).staging(), [const { Vec::new() }; CONTENDERS]);
     for round in 0..bench.scale.rounds {
-        for turn in turns(round, N) {
-            let lake = Lake::make(bench.server, &bench.server.reach, bench.scratch, "throughput");
-            first_start(&lake);
-            let staging = lake.host(0).staging();
+        for turn in turns(round, CONTENDERS) {
+            let first = round as u64 * set.count;
             empty(&staging);
-            set.make(&staging);
-            let took = match contenders[turn] {
-                Contender::Ours => {
-                    let took = lake.host(0).once().seconds;
-                    lake.check(set.count);
-                    took
-                }
-                contender => {
-                    let floor = Floor::open(&bench.server.reach, &prefix(bench.server, "floor"));
-                    match contender {
-                        Contender::Condition => floor.put_files(&staging, &PutMode::Create),
-                        _ if set.bytes > 1 << 20 => floor.put_parts(&staging),
-                        _ => floor.put_files(&staging, &PutMode::Overwrite),
-                    }
-                }
+            set.make_from(first, &staging);
+            let took = if turn == 0 {
+                let took = lake.host(0).once().seconds;
+                lake.check(first + set.count);
+                took
+            } else {
+                put(&floor(bench), &staging)
             };
-            crate::table::progress(&format!("round {round}: {} files in {took:.2} s", set.count));
-            lake.remove();
+            progress(&format!("round {round}, {}: {took:.2} s", ["ours", "floor"][turn]));
             seconds[turn].push(took);
         }
     }
+    lake.remove();
     seconds
+}
+
+/// The floor at a prefix of its own.
+fn floor(bench: &Bench<'_>) -> Floor {
+    Floor::open(&bench.server.reach, &prefix(bench.server, "floor"))
 }
 
 fn spread(ratios: &[f64]) -> String {
@@ -92,12 +86,18 @@ fn spread(ratios: &[f64]) -> String {
 /// Small files.
 pub fn measure_small(bench: &mut Bench<'_>) {
     let set = bench.scale.small;
-    let [ours, floor, condition] = rounds(bench, set, [Contender::Ours, Contender::Floor, Contender::Condition]);
+    let [ours, floor] = rounds(bench, set, &|floor, dir| floor.put_files(dir, &PutMode::Overwrite));
     let speed = |seconds: &[f64]| per_second(set.count as f64 / median(seconds));
+    // What the store takes for the condition that there is no object yet: once, for information.
+    let dir = bench.scratch.path("condition");
+    fs::create_dir(&dir).unwrap();
+    set.make(&dir);
+    let condition = speed(&[self::floor(bench).put_files(&dir, &PutMode::Create)]);
+    fs::remove_dir_all(&dir).unwrap();
     let ratios = ratios(&floor, &ours);
     let ratio = median(&ratios);
     let what = bench.what(&format!("{} x 1 KiB, {IN_FLIGHT} in flight", count(set.count)));
-    let other = format!("floor {}, create-only {} ({})", speed(&floor), speed(&condition), spread(&ratios));
+    let other = format!("floor {}, create-only {condition} ({})", speed(&floor), spread(&ratios));
     let line = Line::new(what, speed(&ours)).other(other).ratio(ratio);
     bench.table.add(line.target(format!(">= {SMALL_MIN:.2}x"), ratio >= SMALL_MIN));
 }
@@ -105,7 +105,7 @@ pub fn measure_small(bench: &mut Bench<'_>) {
 /// Files that go in parts.
 pub fn measure_large(bench: &mut Bench<'_>) {
     let set = bench.scale.large;
-    let [ours, floor] = rounds(bench, set, [Contender::Ours, Contender::Floor]);
+    let [ours, floor] = rounds(bench, set, &Floor::put_parts);
     let speed = |seconds: &[f64]| format!("{:.0} MB/s", set.total_bytes() as f64 / median(seconds) / 1e6);
     let ratios = ratios(&floor, &ours);
     let ratio = median(&ratios);
