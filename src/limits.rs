@@ -230,6 +230,9 @@ pub const UNREAD_DIRS_MAX: usize = 1024;
 pub const QUARANTINE_DIRS_MAX: usize = 1 << 16;
 /// Claims in one entry of a lake, and thus files in one pack, at most.
 pub const LAKE_CLAIMS_MAX: usize = 2048;
+/// Bytes of files in one batch for a lake, after which nothing is added. Requests take longer than syncs, so it is larger than
+/// [`BATCH_BYTES_MAX`]: so many parts are under way before the entry is made.
+pub const LAKE_BATCH_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of a content that goes into a pack, at most; a larger one is uploaded in parts.
 pub const LAKE_PACKED_FILE_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of a content of a lake, at most: the limit of S3.

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::arrivals::{self, Arrival, percentile};
 use crate::disk::Scratch;
 use crate::files;
-use crate::ours::Daemon;
+use crate::ours;
 use crate::place::{Place, lacks};
 use crate::scale::Scale;
 use crate::table::{Line, Table, count};
@@ -35,7 +35,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     // Writing 10 GB back to the disk is the kernel's work, and is not measured here.
     place.settle();
     let pause = seconds_to_hash(&place.incoming().join(BIG), scale.big_bytes) / scale.beside_big as f64;
-    let daemon = Daemon::start(&place, &["--mode", "sidecar"]);
+    let daemon = ours::start(&place, &["--mode", "sidecar"]);
     let begun = Instant::now();
     big.drop_in(Order::DataFirst);
     let mut taken = None;
@@ -50,7 +50,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         },
     );
     let meanwhile: Vec<Arrival> = all.into_iter().filter(|it| taken.is_none_or(|taken| it.dropped < taken)).collect();
-    daemon.stop(&place);
+    daemon.stop();
     place.remove();
     let until = taken.unwrap_or_else(Instant::now) - begun;
     let took = format!("{}{:.1} s", if taken.is_some() { "" } else { "more than " }, until.as_secs_f64());

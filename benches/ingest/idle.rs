@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::disk::Scratch;
 use crate::files::Set;
-use crate::ours::{self, Daemon};
+use crate::ours;
 use crate::place::Place;
 use crate::scale::Scale;
 use crate::table::{Line, Table, count, mib};
@@ -22,13 +22,13 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     ours::run(&mut ours::once(&place), &place);
     place.check(set.count);
     set.make(&place.staging);
-    let daemon = Daemon::start(&place, &["--stability-seconds", "0"]);
+    let daemon = ours::start(&place, &["--stability-seconds", "0"]);
     daemon.await_lines(set.count, SKIPPED);
     thread::sleep(scale.rest);
     let before = (daemon.processor_seconds(), daemon.read_bytes());
     thread::sleep(scale.idle);
     let after = (daemon.processor_seconds(), daemon.read_bytes());
-    daemon.stop(&place);
+    daemon.stop();
     place.remove();
     let (percent, read) = ((after.0 - before.0) / scale.idle.as_secs_f64() * 100.0, after.1 - before.1);
     let beside = format!("{} kept duplicates, {} s", count(set.count), scale.idle.as_secs_f64());

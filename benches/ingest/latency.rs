@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::arrivals::{self, percentile};
 use crate::disk::Scratch;
-use crate::ours::Daemon;
+use crate::ours;
 use crate::place::Place;
 use crate::scale::Scale;
 use crate::table::{Line, Table, count};
@@ -34,7 +34,7 @@ fn pause(number: u64) -> Duration {
 
 pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     let place = Place::within(scratch.path("latency"));
-    let daemon = Daemon::start(&place, &["--mode", "sidecar"]);
+    let daemon = ours::start(&place, &["--mode", "sidecar"]);
     let is_over = AtomicBool::new(false);
     let arrivals = thread::scope(|scope| {
         scope.spawn(|| {
@@ -55,7 +55,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         drop(over);
         arrivals
     });
-    daemon.stop(&place);
+    daemon.stop();
     place.remove();
     let others = format!("beside {} others/s", 1000 / OTHERS_PAUSE.as_millis());
     let most = percentile(&arrivals, 100);

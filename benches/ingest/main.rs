@@ -9,10 +9,18 @@
 // A measurement that cannot continue is best ended at once.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/daemon.rs"]
+mod daemon;
 #[path = "../common/disk.rs"]
 mod disk;
+#[path = "../common/files.rs"]
+mod files;
 #[path = "../common/interrupt.rs"]
 mod interrupt;
+#[path = "../common/lines.rs"]
+mod lines;
+#[path = "../common/process.rs"]
+mod process;
 #[path = "../common/rounds.rs"]
 mod rounds;
 #[path = "../common/table.rs"]
@@ -20,15 +28,12 @@ mod table;
 
 mod arrivals;
 mod contender;
-mod files;
 mod floor;
 mod groups;
-mod lines;
 mod manifest;
 mod ours;
 mod place;
 mod plot;
-mod process;
 mod scale;
 mod upstream;
 

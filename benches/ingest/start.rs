@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
+use crate::daemon::STARTED;
 use crate::disk::Scratch;
-use crate::ours::{self, STARTED};
+use crate::ours;
 use crate::place::Place;
 use crate::process::Process;
 use crate::rounds::median;

@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::daemon::Daemon;
 use crate::disk::Scratch;
 use crate::files::{self, Set};
 use crate::manifest::Manifest;
-use crate::ours::{self, Daemon};
+use crate::ours;
 use crate::place::{Place, lacks};
 use crate::rounds::{median, ratio, turns};
 use crate::scale::Scale;
@@ -66,7 +67,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
         for turn in turns(round, sets.len()) {
             places[turn].renew();
             let number = DROPS_FROM + round as u64 * DROPS[0];
-            let daemon = |place: &Place| Daemon::spawn(&mut command(scale, place), place);
+            let daemon = |place: &Place| Daemon::spawn(&mut command(scale, place), &place.log());
             seen[turn].push(look(daemon, &places[turn], scale.dirs[turn] - 1, number..number + DROPS[0]));
         }
     }
@@ -114,7 +115,7 @@ fn scanned(scale: &Scale, text: String, place: &Place) -> Line {
         let mut command = Command::new("unshare");
         limited(&mut command);
         command.arg(program.get_program()).args(program.get_args());
-        Daemon::spawn(command.stdout(Stdio::null()), place)
+        Daemon::spawn(command.stdout(Stdio::null()), &place.log())
     };
     let seen = look(daemon, place, scale.dirs[1] - 1, 0..DROPS[1]);
     assert!(seen.misses_watches, "the limit of watches is not in force");
@@ -149,8 +150,8 @@ fn look(start: impl Fn(&Place) -> Daemon, place: &Place, last: u64, numbers: std
         }
         slowest_seconds = slowest_seconds.max(value("duration").unwrap_or_default());
     }
-    let peak_bytes = daemon.peak_bytes();
-    daemon.stop(place);
+    let [_, peak_bytes] = daemon.memory_bytes();
+    daemon.stop();
     Seen { scan_seconds, slowest_seconds, peak_bytes, drops_ms, misses_watches }
 }
 

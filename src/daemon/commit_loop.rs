@@ -16,8 +16,8 @@ use crate::fs::Fs;
 use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::limits::{
-    ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, LAKE_TURN_MIN, MOVE_TIME,
-    OVERLAP_FILES_MIN, OVERLAP_SYNCS,
+    ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, LAKE_BATCH_BYTES_MAX,
+    LAKE_TURN_MIN, MOVE_TIME, OVERLAP_FILES_MIN, OVERLAP_SYNCS,
 };
 use crate::log;
 use crate::metrics::Metrics;
@@ -78,7 +78,9 @@ fn work<F: Fs>(
     batches: &mut Batches<'_, F>,
 ) -> Result<(), Error> {
     let mut in_order = InOrder::new(inbox.keeps_order);
-    let mut batch = Batch { files: Vec::new(), bytes: 0, files_max: BATCH_FILES_MAX, in_order: &mut in_order };
+    let bytes_max = if committer.has_lake() { LAKE_BATCH_BYTES_MAX } else { BATCH_BYTES_MAX };
+    let (files_max, in_order_of) = (BATCH_FILES_MAX, &mut in_order);
+    let mut batch = Batch { files: Vec::new(), bytes: 0, files_max, bytes_max, in_order: in_order_of };
     loop {
         heartbeat::step();
         batch.limit(committer, &batches.metrics);
@@ -243,13 +245,14 @@ struct Batch<'a, F: Fs> {
     files: Vec<HashResult<F>>,
     bytes: u64,
     files_max: usize,
+    bytes_max: u64,
     /// Where its files come from.
     in_order: &'a mut InOrder<F>,
 }
 
 impl<F: Fs> Batch<'_, F> {
     fn is_full(&self) -> bool {
-        self.files.len() >= self.files_max || self.bytes >= BATCH_BYTES_MAX
+        self.files.len() >= self.files_max || self.bytes >= self.bytes_max
     }
 
     /// Decides how many files it may have. Where batches overlap, they are small.

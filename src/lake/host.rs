@@ -161,8 +161,8 @@ impl Host {
 
     /// Fails if a log goes on behind its end: at a start, after [`Host::read`].
     pub fn check_ends(&mut self) -> Result<(), Error> {
-        let store = self.stores.warehouse.as_ref();
-        self.shards.iter_mut().try_for_each(|shard| shard.check_beyond(store))
+        let (store, flight) = (self.stores.warehouse.as_ref(), self.stores.flight.as_ref());
+        self.shards.iter_mut().try_for_each(|shard| shard.check_beyond(store, flight))
     }
 
     /// How far a content is, as far as this host has read.
@@ -190,10 +190,10 @@ impl Host {
     }
 
     /// When [`Host::ingest`] may be called next, by the clock's steady time: earlier calls make hosts lose slots to each
-    /// other, and nothing else.
-    pub fn next_entry_at(&self) -> Duration {
+    /// other, and nothing else. `is_full`: what waits fills an entry.
+    pub fn next_entry_at(&self, is_full: bool) -> Duration {
         let now = self.clock.steady();
-        self.shards.iter().map(|shard| shard.pace.next_entry_at(now)).max().unwrap_or(now)
+        self.shards.iter().map(|shard| shard.pace.next_entry_at(now, is_full)).max().unwrap_or(now)
     }
 
     /// When a host that has nothing to do calls [`Host::read`] next, by the clock's steady time.

@@ -171,15 +171,16 @@ impl Log {
     }
 
     /// Probes the slots 1, 2, 4, … behind the end: one that exists behind a hole is damage.
-    pub fn check_beyond(&self, store: &dyn Store) -> Result<(), Error> {
-        let mut step = 1;
-        while let Some(number) = self.next.checked_add(step).filter(|number| *number < LAKE_ENTRIES_MAX) {
-            let key = keys::slot(self.shard, number);
+    pub fn check_beyond(&self, store: &dyn Store, flight: &dyn Flight) -> Result<(), Error> {
+        let behind = |power| 1_u64.checked_shl(power).and_then(|step| self.next.checked_add(step));
+        let numbers = (0..u64::BITS).map_while(behind).take_while(|number| *number < LAKE_ENTRIES_MAX);
+        let probed: Vec<String> = numbers.map(|number| keys::slot(self.shard, number)).collect();
+        let all = gather(flight, probed.len(), probed.len(), &|at| exists(store, &probed[at]));
+        for (key, there) in probed.into_iter().zip(all) {
             // Others may append meanwhile; a hole remains one.
-            if exists(store, &key)? && !exists(store, &self.slot())? {
+            if there? && !exists(store, &self.slot())? {
                 return Err(Error::Hole { key, empty: self.slot() });
             }
-            step *= 2;
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 //!
 //! Invariants:
 //! - This is politeness: hosts that append at the same time lose slots to each other, and nothing else.
-//! - A host alone waits a second at most; N hosts wait so long that a slot is seldom wanted by two.
+//! - N hosts wait so long that a slot is seldom wanted by two.
+//! - A host alone has no slot to leave to others. It waits a second at most, and only while an entry may get larger by it: a
+//!   full one is made after a few round trips.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,9 +65,9 @@ impl Pace {
         self.random = random;
     }
 
-    /// When the next entry may be made.
-    pub fn next_entry_at(&self, now: Duration) -> Duration {
-        self.next_entry(now, self.random)
+    /// When the next entry may be made; `is_full`: what waits for it fills it.
+    pub fn next_entry_at(&self, now: Duration, is_full: bool) -> Duration {
+        self.next_entry(now, is_full, self.random)
     }
 
     /// When an idle host reads the log again.
@@ -80,10 +82,12 @@ impl Pace {
     }
 
     /// When the next entry may be made; `random` spreads hosts that would do it at the same time.
-    pub fn next_entry(&self, now: Duration, random: u8) -> Duration {
+    pub fn next_entry(&self, now: Duration, is_full: bool, random: u8) -> Duration {
         let Some(last) = self.last else { return now };
-        let shared = self.slowest.saturating_mul(ROUND_TRIPS.saturating_mul(self.active(now)));
-        let interval = shared.clamp(LAKE_ENTRY_INTERVAL_MIN, LAKE_ENTRY_INTERVAL_MAX);
+        let active = self.active(now);
+        let shared = self.slowest.saturating_mul(ROUND_TRIPS.saturating_mul(active));
+        let least = if is_full && active == 1 { Duration::ZERO } else { LAKE_ENTRY_INTERVAL_MIN };
+        let interval = shared.clamp(least, LAKE_ENTRY_INTERVAL_MAX);
         last + jittered(interval, random)
     }
 
@@ -110,10 +114,21 @@ mod tests {
     #[test]
     fn the_first_entry_is_made_at_once_and_the_next_after_a_second() {
         let mut pace = Pace::default();
-        assert_eq!(pace.next_entry(seconds(7), 0), seconds(7));
+        assert_eq!(pace.next_entry(seconds(7), false, 0), seconds(7));
         pace.appended(seconds(7), Duration::from_millis(20));
-        assert_eq!(pace.next_entry(seconds(7), 0), seconds(8));
-        assert_eq!(pace.next_entry(seconds(7), 255), seconds(8) - Duration::from_millis(250));
+        assert_eq!(pace.next_entry(seconds(7), false, 0), seconds(8));
+        assert_eq!(pace.next_entry(seconds(7), false, 255), seconds(8) - Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_host_alone_does_not_wait_with_a_full_entry() {
+        let mut pace = Pace::default();
+        pace.appended(seconds(100), Duration::from_millis(20));
+        assert_eq!(pace.next_entry(seconds(100), true, 0), seconds(100) + Duration::from_millis(80));
+        pace.read(seconds(100), [1; 16]);
+        assert_eq!(pace.next_entry(seconds(100), true, 0), seconds(101));
+        let later = seconds(100) + LAKE_ACTIVE_FOR;
+        assert_eq!(pace.next_entry(later, true, 0), seconds(100) + Duration::from_millis(80));
     }
 
     #[test]
@@ -122,10 +137,10 @@ mod tests {
         (1..4).for_each(|host| pace.read(seconds(100), [host; 16]));
         pace.appended(seconds(100), Duration::from_millis(200));
         assert_eq!(pace.active(seconds(100)), 4);
-        assert_eq!(pace.next_entry(seconds(100), 0), seconds(100) + Duration::from_millis(3_200));
+        assert_eq!(pace.next_entry(seconds(100), false, 0), seconds(100) + Duration::from_millis(3_200));
         assert_eq!(pace.active(seconds(100) + LAKE_ACTIVE_FOR), 1);
         pace.appended(seconds(100), seconds(1000));
-        assert_eq!(pace.next_entry(seconds(100), 0), seconds(100) + LAKE_ENTRY_INTERVAL_MAX);
+        assert_eq!(pace.next_entry(seconds(100), false, 0), seconds(100) + LAKE_ENTRY_INTERVAL_MAX);
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! - The cut depends on the content's size alone, so that a host that starts again finds the same parts.
 //! - All parts but the last have one size, as some stores demand, and there are at most [`LAKE_PARTS_MAX`] of them.
 
+use sha2::Digest as _;
+
 use crate::limits::{
     LAKE_PACKED_FILE_BYTES_MAX, LAKE_PART_BYTES, LAKE_PARTS_BYTES_MAX, LAKE_PARTS_IN_FLIGHT, LAKE_PARTS_MAX,
 };
+use crate::types::Sha256;
 
 /// Where contents are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +54,69 @@ impl Cut {
     }
 }
 
+/// Computes the SHA-256 of each part while a content is read for its own.
+pub struct PartSums {
+    part_bytes: u64,
+    hasher: sha2::Sha256,
+    /// Bytes that the present part still takes.
+    left: u64,
+    sums: Vec<Sha256>,
+}
+
+impl PartSums {
+    /// For a content of this size; None for one that is not cut.
+    pub fn of(size: u64, cut: &Cut) -> Option<PartSums> {
+        let part_bytes = cut.part_bytes(size);
+        let sums = PartSums { part_bytes, hasher: sha2::Sha256::new(), left: part_bytes, sums: Vec::new() };
+        cut.is_large(size).then_some(sums)
+    }
+
+    /// Takes the content's next bytes.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let now = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            self.hasher.update(&bytes[..now]);
+            (bytes, self.left) = (&bytes[now..], self.left - now as u64);
+            if self.left == 0 {
+                self.end_part();
+            }
+        }
+    }
+
+    fn end_part(&mut self) {
+        self.sums.push(Sha256(self.hasher.finalize_reset().into()));
+        self.left = self.part_bytes;
+    }
+
+    /// The sums, when the content is over.
+    pub fn finish(mut self) -> Vec<Sha256> {
+        if self.left < self.part_bytes {
+            self.end_part();
+        }
+        self.sums
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_those_of_the_parts_whatever_the_pieces() {
+        let cut = Cut { packed_max: 10, part: 16 };
+        assert!(PartSums::of(10, &cut).is_none());
+        for size in [11, 16, 17, 32, 75] {
+            let bytes: Vec<u8> = (0..size).collect();
+            let parts = bytes.chunks(16).map(|part| Sha256(sha2::Sha256::digest(part).into()));
+            let expected: Vec<Sha256> = parts.collect();
+            assert_eq!(expected.len(), cut.parts(u64::from(size)));
+            for piece in [1, 7, 16, 40, 100] {
+                let mut sums = PartSums::of(u64::from(size), &cut).unwrap();
+                bytes.chunks(piece).for_each(|piece| sums.update(piece));
+                assert_eq!(sums.finish(), expected, "{size} bytes in pieces of {piece}");
+            }
+        }
+    }
     use crate::limits::LAKE_FILE_BYTES_MAX;
 
     #[test]

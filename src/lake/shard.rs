@@ -96,8 +96,8 @@ impl Shard {
     }
 
     /// Fails, for ever, if there are entries behind a hole.
-    pub fn check_beyond(&mut self, store: &dyn Store) -> Result<(), Error> {
-        self.log.check_beyond(store).inspect_err(|error| {
+    pub fn check_beyond(&mut self, store: &dyn Store, flight: &dyn Flight) -> Result<(), Error> {
+        self.log.check_beyond(store, flight).inspect_err(|error| {
             self.damage = Some(error.clone()).filter(Error::is_damage);
         })
     }

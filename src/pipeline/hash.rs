@@ -23,6 +23,7 @@ use super::{HashResult, HashedFile, Refusal, Refused, Settled, subdir};
 use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Lease, Open, Stat};
 use crate::journal::record::{Copy, EmptyFiles, Identity, Profile, Validation};
+use crate::lake::parts::{Cut, PartSums};
 use crate::log;
 use crate::types::{Algorithm, Sha256};
 
@@ -102,6 +103,7 @@ impl<F: Fs> Hasher<F> {
                 partition: content.partition,
                 copy: content.copy.map(Box::new),
                 profile: content.profile.map(Box::new),
+                parts: content.parts,
                 verified_by: content.verified_by,
             }),
             // The sum that differs was not in a sidecar.
@@ -134,7 +136,9 @@ impl<F: Fs> Hasher<F> {
         let empty = Some(shared.identity.empty).filter(|_| settled.identity.size == 0);
         let stays_out = empty.is_some_and(|empty| empty != EmptyFiles::Ingest);
         let mut look = Look::into(settled, shared.validate.filter(|_| !stays_out));
-        let mut per_piece = PerPiece { look: &mut look, between };
+        let is_for_lake = copies.is_none() && !shared.is_dry_run;
+        let mut parts = is_for_lake.then(|| PartSums::of(settled.identity.size, &Cut::USUAL)).flatten();
+        let mut per_piece = PerPiece { look: &mut look, parts: parts.as_mut(), between };
         let (sums, copy) =
             match copies.filter(|_| !stays_out && (shared.copy_all.load(Ordering::Relaxed) || settled.links > 1)) {
                 Some(copies) => self.copy(&file, settled, demand, copies, &mut per_piece)?,
@@ -151,7 +155,8 @@ impl<F: Fs> Hasher<F> {
         self.say(settled, &vouched);
         let durable = sync || copy.is_some();
         let (sha256, profile) = (sums.sha256, look.profile);
-        Ok(HashedContent { file, leased, sha256, durable, partition, copy, profile, verified_by })
+        let parts = parts.map(PartSums::finish).unwrap_or_default();
+        Ok(HashedContent { file, leased, sha256, durable, partition, copy, profile, verified_by, parts })
     }
 
     /// Opens the file that was settled, and no other; the flag is true if a lease is held.
@@ -201,7 +206,7 @@ impl<F: Fs> Hasher<F> {
             settled,
             &Demand::default(),
             None,
-            &mut PerPiece { look: &mut Look::none(), between: &mut || () },
+            &mut PerPiece { look: &mut Look::none(), parts: None, between: &mut || () },
         )?;
         Ok((file, leased, sums.sha256))
     }
@@ -236,6 +241,9 @@ impl<F: Fs> Hasher<F> {
             let piece = &self.buffer[..read];
             summer.update(piece);
             per_piece.look.at(piece);
+            if let Some(parts) = &mut per_piece.parts {
+                parts.update(piece);
+            }
             if let Some(target) = target {
                 fs::write_all_at(&fs, target, piece, offset)?;
             }
@@ -328,11 +336,13 @@ struct HashedContent<F: Fs> {
     copy: Option<Copy>,
     profile: Option<Profile>,
     verified_by: Option<Algorithm>,
+    parts: Vec<Sha256>,
 }
 
 /// What else is done with each piece of a file.
 struct PerPiece<'a> {
     look: &'a mut Look,
+    parts: Option<&'a mut PartSums>,
     /// Other work of the caller.
     between: &'a mut dyn FnMut(),
 }

@@ -491,5 +491,6 @@ fn work_of<F: Fs>(ingest: &Ingest) -> Result<Work<F>, Error> {
         held: None,
         leased: false,
         there: None,
+        parts: Vec::new(),
     })
 }

@@ -79,6 +79,8 @@ pub struct HashedFile<F: Fs> {
     pub profile: Option<Box<Profile>>,
     /// The strongest checksum in its sidecar that matched.
     pub verified_by: Option<Algorithm>,
+    /// The SHA-256 of each part in which a lake gets it; none for a file that goes in one piece.
+    pub parts: Vec<Sha256>,
 }
 
 /// A settled file that was not hashed to its end.

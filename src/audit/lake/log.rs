@@ -55,7 +55,7 @@ impl Audit<'_> {
                 return Ok(None);
             }
         }
-        match shard.check_beyond(store) {
+        match shard.check_beyond(store, &Threads) {
             Ok(()) => Ok(Some(shard.log)),
             Err(error @ Error::Store(_)) => Err(error),
             Err(error) => {

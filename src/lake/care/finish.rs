@@ -46,7 +46,7 @@ pub fn finish(stores: &Stores, lake: &Lake) -> Finished {
                 continue;
             }
         };
-        let read = shard.read(store, now, &|_| false).and_then(|()| shard.check_beyond(store));
+        let read = shard.read(store, now, &|_| false).and_then(|()| shard.check_beyond(store, stores.flight.as_ref()));
         if let Err(error) = read {
             // After damage nothing may be written: what follows would rest on a log that is not the lake's.
             let is_damage = error.is_damage();

@@ -128,7 +128,7 @@ fn look_at(stores: &Stores, lake: &Lake, number: u16, needed: &mut BTreeSet<Stri
     let mut view = ShardView { shard: number, checkpoints: places(store, number)?, ..ShardView::default() };
     let read = start(store, lake, number, now, &|_| false).and_then(|mut shard| {
         // What could be read is shown in any case.
-        let read = shard.read(store, now, &|_| false).and_then(|()| shard.check_beyond(store));
+        let read = shard.read(store, now, &|_| false).and_then(|()| shard.check_beyond(store, stores.flight.as_ref()));
         match read {
             Err(error @ Error::Store(_)) => Err(error),
             read => Ok((shard, read.err())),

@@ -120,6 +120,11 @@ impl Host {
         let error = self.upload(shard, contents, staging, fates)?;
         let mut batch = self.gather(shard, contents, staging, fates);
         self.store_pack(&batch)?;
+        // The pack takes time, in which others may have appended: a read costs less than a slot that is lost to them.
+        if batch.pack.is_some() && self.shards[shard].pace.active(self.clock.steady()) > 1 {
+            self.read_shard(shard)?;
+            self.take_out(shard, &mut batch);
+        }
         while !batch.members.is_empty() {
             let entry = self.entry(shard, &batch, staging);
             if self.append(shard, &entry)? == Appended::Ours {
@@ -133,16 +138,22 @@ impl Host {
                 return Ok((Ingested::Claimed(number), error));
             }
             self.read_shard(shard)?;
-            let known = &self.shards[shard].contents;
-            // One that has another generation by now was claimed and forgotten: it needs another pack.
-            batch.members.retain(|member| known.next_generation(&member.content.sha256) == Some(member.generation));
-            // So is a pack that is too old by now: its contents stay new.
-            let next = self.shards[shard].log.next();
-            if batch.pack.as_ref().is_some_and(|pack| !self.shards[shard].is_fresh(&pack.key, next)) {
-                batch.members.retain(|member| !member.is_packed());
-            }
+            self.take_out(shard, &mut batch);
         }
         Ok((Ingested::Nothing, error))
+    }
+
+    /// Takes out what may not be claimed any more, as far as the log was read.
+    fn take_out(&self, shard: usize, batch: &mut Batch<'_>) {
+        let shard = &self.shards[shard];
+        // One that has another generation by now was claimed and forgotten: it needs another pack.
+        let is_new =
+            |member: &Member<'_>| shard.contents.next_generation(&member.content.sha256) == Some(member.generation);
+        batch.members.retain(is_new);
+        // So is a pack that is too old by now: its contents stay new.
+        if batch.pack.as_ref().is_some_and(|pack| !shard.is_fresh(&pack.key, shard.log.next())) {
+            batch.members.retain(|member| !member.is_packed());
+        }
     }
 
     /// Why no entry can ever claim this content.

@@ -1,8 +1,8 @@
 //! Large contents: their parts lie in the store, invisible, before an entry claims them.
 //!
 //! Invariants:
-//! - A part is put only if its bytes have the checksum of the read that gave the content's SHA-256: otherwise the file has
-//!   changed, and nothing of it is claimed. So a part that an upload holds is the content's, whoever put it.
+//! - A part is put only if its bytes have the checksum of the read that gave the content's SHA-256, which the store's client
+//!   compares ([`Store::put_part`]): otherwise the file has changed, and nothing of it is claimed. So a part that an upload holds is the content's, whoever put it.
 //! - *Bytes before claim*: an upload is claimed when the store has confirmed each of its parts.
 //! - An upload is aborted only when an entry that was read claims its content, in its generation or a later one, and no
 //!   unfinished entry names the upload: an entry that names it can then never appear.
@@ -94,7 +94,7 @@ fn put(store: &dyn Store, staging: &dyn Staging, cut: &Cut, content: &Content, o
     let (offset, length) = cut.range(content.size, part);
     let Ok(length) = usize::try_from(length) else { return Put::Differs };
     let mut bytes = vec![0; length];
-    if !read_full(staging, &content.sha256, offset, &mut bytes) || sha256(&bytes) != open.sums[part] {
+    if !read_full(staging, &content.sha256, offset, &mut bytes) {
         return Put::Differs;
     }
     let number = u16::try_from(part + 1).unwrap_or(u16::MAX);
@@ -102,6 +102,9 @@ fn put(store: &dyn Store, staging: &dyn Staging, cut: &Cut, content: &Content, o
         Ok(part) if part.etag.len() > LAKE_ETAG_BYTES_MAX => Put::Failed(unusable(Verb::PutPart, &open.key, "ETag")),
         Ok(part) => Put::Done(Part { number, size: bytes.len() as u64, ..part }),
         Err(error) if error.kind == Kind::NotFound => Put::Gone,
+        // The store compares the bytes with the sum before anything is sent; here they are compared only to find out whether
+        // that was why.
+        Err(error) if error.kind == Kind::Refused && sha256(&bytes) != open.sums[part] => Put::Differs,
         Err(error) => Put::Failed(error.into()),
     }
 }

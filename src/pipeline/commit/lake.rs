@@ -13,7 +13,6 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -24,6 +23,7 @@ use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record};
 use crate::lake::host::{Fate, Ingested, State};
+use crate::limits::{LAKE_CLAIMS_MAX, LAKE_PACK_BYTES_MAX};
 use crate::metrics::FailureReason;
 use crate::pipeline::lake::batch::{Batch, Member, partition_of_dir};
 use crate::pipeline::lake::{Lake, line};
@@ -151,8 +151,9 @@ impl<F: Fs> Committer<F> {
     fn append_entries(&mut self, works: &[Work<F>]) -> Result<HashMap<Sha256, Fate>, Error> {
         let mut fates = HashMap::new();
         self.with_batch(works, &mut |lake, batch| {
-            lake.keep_pace()?;
             let contents = batch.contents();
+            let bytes = contents.iter().map(|content| content.size).sum::<u64>();
+            lake.keep_pace(contents.len() >= LAKE_CLAIMS_MAX || bytes >= LAKE_PACK_BYTES_MAX)?;
             loop {
                 let outcome = lake.patiently(&mut |host| {
                     let outcome = host.ingest_each(&contents, batch);
@@ -173,8 +174,8 @@ impl<F: Fs> Committer<F> {
     /// Calls `act` with the lake, and these files as it sees them.
     fn with_batch(&mut self, works: &[Work<F>], act: Act<'_, F>) -> Result<(), Error> {
         let Some(lake) = &mut self.lake else { return Ok(()) };
-        let member = |work| with_ingest(&self.index, work);
-        let members = works.iter().filter_map(member).map(|(ingest, file)| Member { ingest, file });
+        let member = |work| member(&self.index, work);
+        let members = works.iter().filter_map(member);
         let batch = Batch::new(&self.fs, hex(&self.journal.store()), lake.warehouse.clone(), members);
         act(lake, &batch)
     }
@@ -263,8 +264,8 @@ impl<F: Fs> Committer<F> {
 }
 
 /// A file of a batch, with its records.
-fn with_ingest<'a, F: Fs>(index: &Index, work: &'a Work<F>) -> Option<(Arc<Ingest>, Option<&'a F::File>)> {
-    Some((index.ingest(work.id)?.clone(), work.held.as_ref()))
+fn member<'a, F: Fs>(index: &Index, work: &'a Work<F>) -> Option<Member<'a, F>> {
+    Some(Member { ingest: index.ingest(work.id)?.clone(), file: work.held.as_ref(), parts: &work.parts })
 }
 
 /// True for a duplicate of a content that another host of the lake had listed when this was recorded. Nothing undoes a line,

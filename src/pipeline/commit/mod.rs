@@ -57,7 +57,7 @@ use crate::journal::record::{AbandonReason, ClockJumped, KeptGone, Record, Rules
 use crate::journal::{Journal, Rejected};
 use crate::limits::{COMPACTION_BYTES_MIN, RECENT_CONTENTS_MAX};
 use crate::metrics::{Metrics, events};
-use crate::types::{FileIdentity, IngestId, Key, Lsn, UnixMillis};
+use crate::types::{FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// The only writer of journal, warehouse and manifests.
 pub struct Committer<F: Fs> {
@@ -136,6 +136,8 @@ pub(super) struct Work<F: Fs> {
     pub(super) leased: bool,
     /// Its identity in the warehouse, as seen right after it was moved there.
     pub(super) there: Option<FileIdentity>,
+    /// The SHA-256 of each part in which a lake gets it, if it was hashed in this life and goes in parts.
+    pub(super) parts: Vec<Sha256>,
 }
 
 impl<F: Fs> Work<F> {

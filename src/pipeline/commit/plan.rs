@@ -23,8 +23,8 @@ use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report, Settled, subd
 use crate::types::{IngestId, Key, Sha256};
 
 fn work<F: Fs>(id: IngestId, file: HashedFile<F>) -> Work<F> {
-    let (name, key) = (file.settled.name, file.settled.identity.key());
-    Work { id, name, key, held: Some(file.file), leased: file.leased, there: None }
+    let (name, key, parts) = (file.settled.name, file.settled.identity.key(), file.parts);
+    Work { id, name, key, held: Some(file.file), leased: file.leased, there: None, parts }
 }
 
 /// The decisions of a batch: what to write and which files to move.
@@ -201,7 +201,7 @@ impl<F: Fs> Committer<F> {
             let target = dir.join(subdir::dir_of(&settled.name)).join(name);
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));
             let (name, key) = (settled.name, settled.identity.key());
-            plan.duplicates.push(Work { id, name, key, held: None, leased: false, there: None });
+            plan.duplicates.push(Work { id, name, key, held: None, leased: false, there: None, parts: Vec::new() });
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Member<'a, F: Fs> {
     pub ingest: Arc<Ingest>,
     /// The open file, if it is open.
     pub file: Option<&'a F::File>,
+    /// The SHA-256 of each part, if they are known.
+    pub parts: &'a [Sha256],
 }
 
 /// Files with different contents.
@@ -60,7 +62,7 @@ impl<'a, F: Fs> Batch<'a, F> {
                 partition: partition_of(&self.warehouse, &ingest.target.as_ref()?.warehouse_path)?,
                 name: subdir::file_name(ingest.source_path.as_os_str()).as_bytes().to_vec(),
                 ingested_at: ingest.discovered_at,
-                parts: None,
+                parts: Some(member.parts.to_vec()).filter(|parts| !parts.is_empty()),
             })
         };
         members.into_iter().filter_map(content).collect()

@@ -138,12 +138,12 @@ impl Lake {
         self.help(&Nothing)
     }
 
-    /// Waits until this host may make an entry again.
+    /// Waits until this host may make an entry again; `is_full`: what waits fills one.
     ///
     /// # Errors
     /// The process is not to wait.
-    pub(super) fn keep_pace(&mut self) -> Result<(), Error> {
-        let wait = self.host.next_entry_at().saturating_sub(self.host.now());
+    pub(super) fn keep_pace(&mut self, is_full: bool) -> Result<(), Error> {
+        let wait = self.host.next_entry_at(is_full).saturating_sub(self.host.now());
         if wait.is_zero() { Ok(()) } else { self.away.wait(wait) }
     }
 }

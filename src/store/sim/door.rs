@@ -1,5 +1,7 @@
 //! The requests of [`Store`]: the gate, then the state.
 
+use sha2::Digest as _;
+
 use super::SimStore;
 use super::state::{Request, error, etag};
 use crate::store::{Head, Kind, Part, Result, Store, Verb};
@@ -66,7 +68,10 @@ impl Store for SimStore {
         Ok(id)
     }
 
-    fn put_part(&self, _key: &str, upload: &str, number: u16, bytes: &[u8], _sha256: &Sha256) -> Result<Part> {
+    fn put_part(&self, key: &str, upload: &str, number: u16, bytes: &[u8], sha256: &Sha256) -> Result<Part> {
+        if sha2::Sha256::digest(bytes).as_slice() != sha256.0 {
+            return Err(error(Verb::PutPart, &self.full(key), Kind::Refused));
+        }
         self.send(Request::Part(upload.to_owned(), number, bytes.to_vec()))?;
         Ok(Part { number, size: bytes.len() as u64, etag: etag(bytes) })
     }

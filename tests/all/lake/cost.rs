@@ -1,6 +1,16 @@
 //! Requests that a host makes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use csv_ingestor::lake::host::Ingested;
+use csv_ingestor::store::Verb;
+
 use super::desk::{Desk, day};
+use super::door::{Answer, Door};
+use super::files::Files;
+use super::life::Notes;
+use super::model::WAREHOUSE;
 
 #[test]
 fn a_batch_of_n_new_files_takes_n_and_four_requests_and_a_duplicate_none() {
@@ -21,4 +31,30 @@ fn a_batch_of_n_new_files_takes_n_and_four_requests_and_a_duplicate_none() {
     assert_eq!(desk.store.requests(), before);
     host.ingest(&batch, &files).unwrap();
     assert_eq!(desk.store.requests(), before + 1, "one read of the end for the whole batch");
+}
+
+/// While a host stores its pack, another one appends: the slot that it takes is not tried for.
+#[test]
+fn a_slot_that_is_taken_while_a_pack_is_stored_is_not_lost() {
+    for others_write in [true, false] {
+        let desk = Arc::new(Desk::new());
+        let (rival, has_come) = (desk.clone(), AtomicBool::new(false));
+        let rule = move |verb, key: &str| {
+            if verb == Verb::Create && key.contains("/pack/") && !has_come.swap(true, Ordering::SeqCst) {
+                rival.claim(2, &["the rival's"]);
+            }
+            Answer::Right
+        };
+        if others_write {
+            desk.claim(2, &["an earlier one"]);
+        }
+        let door: Arc<Door<'static>> = Arc::new(Door::new(desk.store.below(WAREHOUSE), rule));
+        let mut host = desk.host_on(1, door.clone(), &Notes::default());
+        host.read().unwrap();
+        let (files, creates) = (Files::of(&["ours"]), door.count(Verb::Create));
+        let slot = if others_write { 2 } else { 1 };
+        assert_eq!(host.ingest(&files.contents(day(0)), &files).unwrap(), [Ingested::Claimed(slot)]);
+        // The pack and the entry; a host that has not heard of others loses a slot.
+        assert_eq!(door.count(Verb::Create) - creates, if others_write { 2 } else { 3 });
+    }
 }

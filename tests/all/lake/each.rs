@@ -139,10 +139,10 @@ fn entries_and_reads_are_paced() {
     let desk = Desk::new();
     let mut host = desk.host(1);
     assert_eq!(host.idle_read_at(), Duration::ZERO);
-    assert!(host.next_entry_at() <= desk.now());
+    assert!(host.next_entry_at(false) <= desk.now());
     let files = Files::of(&["a"]);
     host.ingest(&files.contents(day(0)), &files).unwrap();
-    let (now, next) = (desk.now(), host.next_entry_at());
+    let (now, next) = (desk.now(), host.next_entry_at(false));
     assert!(next > now - Duration::from_secs(1) && next <= now + Duration::from_secs(60), "{next:?} at {now:?}");
     let mut reads = 0;
     while reads < 12 {

@@ -279,7 +279,9 @@ impl Life {
         }
         let batch = self.tidy();
         let is_calm = self.world.turns.phase() > Phase::Chaos;
-        let is_due = !habits.are_paced || Duration::from_secs(self.world.turns.time()) >= self.host.next_entry_at();
+        let is_full = self.dice.chance(500);
+        let due = self.host.next_entry_at(is_full);
+        let is_due = !habits.are_paced || Duration::from_secs(self.world.turns.time()) >= due;
         if !batch.is_empty() && is_due && (is_calm || self.dice.chance(700)) {
             let ingested = self.host.ingest(&batch, &files);
             // The moment at which most depends on others.

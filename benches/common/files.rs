@@ -30,13 +30,22 @@ impl Set {
 
     /// Writes them into a directory.
     pub fn make(self, dir: &Path) {
-        self.make_at(&|number| dir.join(name(number)));
+        self.make_from(0, dir);
+    }
+
+    /// The same with numbers that begin with this one, and so with other contents.
+    pub fn make_from(self, first: u64, dir: &Path) {
+        self.make_numbers(first, &|number| dir.join(name(number)));
     }
 
     /// Writes each to the path for its number.
     pub fn make_at(self, path: &dyn Fn(u64) -> PathBuf) {
+        self.make_numbers(0, path);
+    }
+
+    fn make_numbers(self, first: u64, path: &dyn Fn(u64) -> PathBuf) {
         let body = body();
-        for number in 0..self.count {
+        for number in first..first + self.count {
             write_with(&path(number), number, self.bytes, &body);
         }
     }
