@@ -512,8 +512,21 @@ def self_test():
         pass
     else:
         sys.exit("read_manifest: not refused: the manifest of another hour")
+    test_places()
     layouts = wrong_layouts(line)
     print(f"{count} wrong lines, {len(wrong)} wrong manifests, {layouts} wrong directories and a wrong hour are refused")
+
+
+def test_places():
+    """A line of a directory does not pass for one of a lake, nor the other way round."""
+    url = written(GOOD | {"warehouse_path": "s3://lake/warehouse/ingest_date=2026-11-23/orders-06bf5c5a.csv"})
+    parse(url, HOUR, is_lake=True)
+    for raw, is_lake in [(url, False), (written(GOOD), True), (url.replace(b"-23/", b"-24/"), True), (url.replace(b"s3", b"x"), True)]:
+        try:
+            parse(raw, HOUR, is_lake)
+        except Wrong:
+            continue
+        sys.exit(f"read_manifest: not refused: {raw[:400]}")
 
 
 def wrong_layouts(line):

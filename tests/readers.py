@@ -248,7 +248,13 @@ class Spark(Reader):
 
             local = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
             quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.session.timeZone": "UTC"}
-            SparkSession.builder.master("local[2]").config(map=local | quiet).getOrCreate().sparkContext.setLogLevel("OFF")
+            if "spark.jars.packages" in self.code:
+                # The page's own session must be the first one, since it brings the driver.
+                options = " ".join(f"--conf {key}={value}" for key, value in (local | quiet).items())
+                os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[2] {options} pyspark-shell"
+            else:
+                session = SparkSession.builder.master("local[2]").config(map=local | quiet).getOrCreate()
+                session.sparkContext.setLogLevel("OFF")
             super().read()
 
     def listed(self):
