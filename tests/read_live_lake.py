@@ -22,12 +22,12 @@ from readers import DEADLINE_SECONDS, FAST, LIVE_ROWS, LIVE_SECONDS
 from readers import DuckDB, Expected, files_arriving, look, look_every_way, must, readers
 
 HOSTS = "ab"
-# Uploads of one part, 11 MB, and of two, 18 MB.
-LARGE_ROWS, LARGER_ROWS = 450_000, 700_000
+# Uploads of one part, 9 MB, and of two, 18 MB. Files of up to 8 MiB are not uploaded in parts.
+LARGE_ROWS, LARGER_ROWS = 360_000, 700_000
 # A reader makes several requests for each file: with more files each look takes longer, and there are fewer.
 LIVE_FILES_A_SECOND = 5
 # So many files apart there is a large one.
-LARGE_EVERY = 7
+LARGE_EVERY = 8
 
 
 class Objects(read_manifest.Reader):
@@ -56,6 +56,7 @@ class Lake(Expected):
     """A lake, where an object's name has the SHA-256 of its content."""
 
     IS_LAKE = True
+    PATTERNS = ["**/*.csv"]
     warehouse, manifests = "s3://lake/warehouse", "s3://lake/manifests"
 
     def __init__(self, top):
@@ -137,8 +138,7 @@ def killed(lake, pid, known):
 
 def final(lake, names):
     end = time.monotonic() + DEADLINE_SECONDS
-    reader = readers(lake, FAST)[0]
-    while len(look(lake, reader)[0]) < len(lake.files):
+    while len(lake.strictly_listed()) < len(lake.files):
         must(time.monotonic() < end, "not everything came")
         time.sleep(0.5)
     listed, found = look_every_way(lake, names)

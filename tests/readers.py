@@ -274,8 +274,6 @@ class Spark(Reader):
 
 READERS = {"duckdb": DuckDB, "polars": Polars, "pandas": Pandas, "pyspark": Spark}
 FAST = ["duckdb", "polars"]
-# All of these are safe. The unsafe pattern of docs/reading.md is missing, but `has_copy` shows that it would find copies.
-PATTERNS = ["ingest_date=*/*.csv", "*/*.csv", "**/*.csv"]
 
 
 def readers(expected, names):
@@ -355,7 +353,7 @@ def look_every_way(expected, names):
         must(joined == listed, f"{reader.name}: the join has {len(joined)} files, of {len(listed)} listed")
         said[reader.name] = (listed, found)
         if hasattr(type(reader), "found_by"):
-            for pattern in PATTERNS:
+            for pattern in expected.PATTERNS:
                 by = check_found(expected, f"{reader.name}, {pattern}", reader.found_by(pattern))
                 must(by == found, f"{reader.name}: {pattern} has {len(by)} files instead of {len(found)}")
     first = said[names[0]]
