@@ -77,6 +77,17 @@ find_ingestor() {
         fail "cargo could not build csv-ingestor"
 }
 
+# Installs Python's packages $2 and so on with pip into the virtual environment $1, and says which of the readers it has.
+install_python() {
+    local venv=$1
+    shift
+    { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "$@"; } >"$WORK/pip" 2>&1 || {
+        tail -n 3 -- "$WORK/pip"
+        skip "pip cannot install $*"
+    }
+    say "$("$venv/bin/pip" list 2>/dev/null | grep -E '^(duckdb|polars|pandas|pyspark) ' | tr -s ' ' | paste -sd ,), ready after $SECONDS s"
+}
+
 # True as soon as the command is true; false at the deadline, or if our ingestor has ended.
 wait_for() {
     local end=$((SECONDS + DEADLINE_SECONDS))

@@ -22,6 +22,7 @@ LINE_BYTES_MAX = 393_216
 HEADER_FAULTS_MAX = 32
 PATH_BYTES_MAX = 4_096
 U64_MAX, I64_MIN, I64_MAX = 2**64 - 1, -(2**63), 2**63 - 1
+URL = "(s3|gs|az)://[^/]+/|file:///"
 PRIVATE = ".csv-ingestor"
 DAY = "ingest_date="
 MANIFEST = "manifest.jsonl"
@@ -99,10 +100,10 @@ def exact_bytes(line, key):
     return path
 
 
-def exact_path(line, key):
-    """The path's bytes."""
+def exact_path(line, key, begins="/"):
+    """The path's bytes; or the URL's."""
     path = exact_bytes(line, key)
-    must(path.startswith(b"/") and len(path) <= PATH_BYTES_MAX, f"{key} is not an absolute path")
+    must(re.match(begins.encode(), path) and len(path) <= PATH_BYTES_MAX, f"{key} is not an absolute path")
     must(b"\0" not in path and path.rsplit(b"/", 1)[1] not in (b"", b".", b".."), f"{key} ends in no name")
     return path
 
@@ -173,7 +174,7 @@ def check_validated(line):
         must(type(line["malformed_reason"]) is str and line["malformed_reason"] != "", "malformed_reason is no text")
 
 
-def parse(raw, hour=None):
+def parse(raw, hour=None, is_lake=False):
     """Parses and checks a line without its newline; `hour` is YYYY/MM/DD/HH of its manifest."""
     must(len(raw) <= LINE_BYTES_MAX, "it is too long")
     must(b"\0" not in raw, "it holds zeros")
@@ -212,7 +213,7 @@ def parse(raw, hour=None):
         name = exact_bytes(line, "name")
         must(name != b"" and path.endswith(b"/" + name), "name is not the end of path")
     must("name" in line or "name_base64" not in line, "name_base64 without name")
-    for name in exact_path(line, "warehouse_path").split(b"/")[:-1]:
+    for name in exact_path(line, "warehouse_path", URL if is_lake else "/").split(b"/")[:-1]:
         day = name.decode("utf-8", "replace")
         must(not day.startswith(DAY) or day == f"{DAY}{at:%Y-%m-%d}", "it names the partition of another day")
     must("verified_by" not in line or line["verified_by"] in ALGORITHMS, "verified_by names no algorithm")
@@ -511,8 +512,21 @@ def self_test():
         pass
     else:
         sys.exit("read_manifest: not refused: the manifest of another hour")
+    test_places()
     layouts = wrong_layouts(line)
     print(f"{count} wrong lines, {len(wrong)} wrong manifests, {layouts} wrong directories and a wrong hour are refused")
+
+
+def test_places():
+    """A line of a directory does not pass for one of a lake, nor the other way round."""
+    url = written(GOOD | {"warehouse_path": "s3://lake/warehouse/ingest_date=2026-11-23/orders-06bf5c5a.csv"})
+    parse(url, HOUR, is_lake=True)
+    for raw, is_lake in [(url, False), (written(GOOD), True), (url.replace(b"-23/", b"-24/"), True), (url.replace(b"s3", b"x"), True)]:
+        try:
+            parse(raw, HOUR, is_lake)
+        except Wrong:
+            continue
+        sys.exit(f"read_manifest: not refused: {raw[:400]}")
 
 
 def wrong_layouts(line):

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::fs::{self, Fs};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::names::{self, FileName};
+use crate::sort;
 use crate::types::Lsn;
 
 /// The files of a journal.
@@ -38,8 +39,8 @@ impl Files {
                 FileName::Foreign | FileName::Lock => {}
             }
         }
-        files.segments.sort_unstable();
-        files.snapshots.sort_unstable();
+        sort::sort(&mut files.segments);
+        sort::sort(&mut files.snapshots);
         Ok(files)
     }
 
