@@ -27,7 +27,6 @@ use crate::pipeline::scan::{SCAN_SLICE_NAMES, Scanner};
 use crate::pipeline::settle::{Mode, Settle};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Refusal, Settled, WhyNot, subdir};
-use crate::sort;
 use crate::types::{IngestId, Key, Sha256};
 
 /// The message for a sidecar without a file.
@@ -130,7 +129,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     forecasts.extend(scanner.orphans().iter().map(|name| forecaster.waiting(name, ORPHAN_TEXT)));
     let (ignored, more) = scanner.into_ignored();
     forecasts.extend(ignored.into_iter().map(|(name, why)| Forecast::Ignored { path: input.join(&*name), why }));
-    sort::by(&mut forecasts, &mut |one, other| one.path().cmp(other.path()));
+    forecasts.sort_by(|one, other| one.path().cmp(other.path()));
     forecasts.extend((more > 0).then(|| Forecast::MoreIgnored { path: input.clone(), more }));
     Ok(forecasts)
 }
@@ -196,7 +195,7 @@ fn hash_all<F: Fs>(
         let workers: Vec<_> = (0..concurrency).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
     });
-    sort::by_key(&mut results, |(index, ..)| *index);
+    results.sort_by_key(|(index, ..)| *index);
     results.into_iter().map(|(_, settled, result)| (settled, result)).collect()
 }
 

@@ -50,7 +50,6 @@ pub mod metrics;
 pub mod pipeline;
 pub mod rebuild;
 pub mod relocate;
-pub mod sort;
 pub mod store;
 pub mod types;
 

@@ -20,7 +20,6 @@ use crate::journal::record::SameBy;
 use crate::journal::snapshot::Row;
 use crate::pipeline::manifest::hours::Unread;
 use crate::pipeline::manifest::read::Listed;
-use crate::sort;
 use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// From the LSN of a file's DISCOVERED record to that of its MANIFESTED, if they are as close together as possible:
@@ -115,8 +114,7 @@ fn new_ids(table: &Table, lines: &[u32]) -> HashMap<u32, IngestId> {
     let is_good = |id: u64| id > 0 && id <= ID_MAX;
     let mut next = entries.iter().map(|entry| entry.id.0).filter(|id| is_good(*id)).max().unwrap_or(0);
     let mut doubtful: Vec<u32> = lines.iter().copied().filter(|line| table.has_doubtful_id(*line, is_good)).collect();
-    let at = |line: u32| entries[line as usize].ingested_at();
-    sort::numbers(&mut doubtful, &mut |one, other| at(one).cmp(&at(other)));
+    doubtful.sort_by_key(|line| (entries[*line as usize].ingested_at(), *line));
     let mut taken = HashSet::new();
     let mut new_ids = HashMap::new();
     for line in doubtful {
@@ -133,8 +131,7 @@ fn new_ids(table: &Table, lines: &[u32]) -> HashMap<u32, IngestId> {
 fn listed_at(table: &Table, now: UnixMillis) -> Vec<UnixMillis> {
     let entries = table.entries();
     let mut order: Vec<u32> = (0..entries.len() as u32).collect();
-    let id = |line: u32| entries[line as usize].id;
-    sort::numbers(&mut order, &mut |one, other| id(one).cmp(&id(other)));
+    order.sort_unstable_by_key(|line| (entries[*line as usize].id, *line));
     let times: Vec<UnixMillis> = order.iter().map(|line| entries[*line as usize].ingested_at()).collect();
     let mut listed_at = vec![now; entries.len()];
     for (line, at) in order.into_iter().zip(instants_before(now, &times)) {

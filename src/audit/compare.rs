@@ -21,7 +21,6 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::lifecycle::FileState;
 use crate::journal::snapshot::Row;
-use crate::sort;
 use crate::types::Key;
 
 /// Gets a row, and the lines that list its content.
@@ -250,7 +249,7 @@ impl<F: Fs> Audit<'_, '_, F> {
                 continue;
             }
             let mut lines: Vec<u32> = (first..at as u32).collect();
-            sort::numbers(&mut lines, &mut |one, other| self.owner(one).cmp(&self.owner(other)));
+            lines.sort_by_key(|line| self.owner(*line));
             for of_one in lines.chunk_by(|one, other| self.owner(*one) == self.owner(*other)) {
                 let counted = self.not_forgotten(known, &entries[first as usize].key, of_one);
                 excused += (of_one.len() - counted.len()) as u64;
@@ -293,7 +292,7 @@ impl<F: Fs> Audit<'_, '_, F> {
         let repeated = entries.filter(|(_, entry)| self.table.repeated_ids.contains(&entry.id.0));
         let mut repeated: Vec<(u64, usize, u32)> =
             repeated.map(|(line, entry)| (entry.id.0, self.owner(line as u32), line as u32)).collect();
-        sort::sort(&mut repeated);
+        repeated.sort_unstable();
         let pairs = repeated.windows(2).filter(|pair| pair[0].0 == pair[1].0);
         pairs.map(|pair| (pair[0].2, pair[1].2)).collect()
     }

@@ -19,7 +19,6 @@ use crate::journal::replay::Visitor;
 use crate::journal::segment::SegmentHeader;
 use crate::journal::snapshot::{Row, RowReader, Snapshot};
 use crate::journal::{self, Rejected};
-use crate::sort;
 use crate::types::{IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// What the journal knew when it was read.
@@ -61,7 +60,7 @@ impl Known {
             return Ok(None);
         }
         known.forgotten = known.history.forgotten().collect();
-        sort::by_key(&mut known.recent, |row| (row.key, row.lsn));
+        known.recent.sort_by_key(|row| (row.key, row.lsn));
         let moved: Vec<PathBuf> = known.inputs.iter().map(|input| known.relocations().now(Lsn(0), input)).collect();
         known.inputs.extend(moved);
         Ok(Some(known))

@@ -17,7 +17,6 @@ use crate::fs::Fs;
 use crate::journal::relocations::Relocations;
 use crate::pipeline::manifest::hours::Unread;
 use crate::pipeline::manifest::read::{self, Line, LinePlace, Lines, Listed};
-use crate::sort;
 use crate::types::{IngestId, Key, Sha256, UnixMillis};
 
 /// The number of lines between two remembered offsets, so that a line's number is found without counting from the
@@ -313,7 +312,7 @@ impl Table {
         each: &mut dyn FnMut(u32, Listed, u64) -> bool,
     ) -> Vec<Unread> {
         let mut unread = Vec::new();
-        sort::numbers(&mut wanted, &mut |one, other| self.entry(one).at.cmp(&self.entry(other).at));
+        wanted.sort_unstable_by_key(|index| self.entry(*index).at);
         for of_one in wanted.chunk_by(|one, other| self.entry(*one).manifest() == self.entry(*other).manifest()) {
             match self.read_some(fs, of_one, each) {
                 Ok(true) => {}

@@ -20,7 +20,6 @@ use crate::Error;
 use crate::fs::{DirEntry, FileKind, Fs};
 use crate::limits::PARTITION_LEVELS_MAX;
 use crate::pipeline::manifest::read::{LinePlace, Listed};
-use crate::sort;
 use crate::types::{PARTITION_PREFIX, UnixMillis};
 
 /// A name in the warehouse that no line lists.
@@ -102,7 +101,7 @@ impl<F: Fs> Audit<'_, '_, F> {
     /// Walks the directories of these names, the newest first, unless they are older than what is audited.
     fn walk_below(&self, dir: &Step, mut names: Vec<OsString>, queue: &mut Queue<F>, met: &mut Met) {
         let first = self.since.map(UnixMillis::date_partition);
-        sort::by(&mut names, &mut |one, other| other.cmp(one));
+        names.sort_unstable_by(|one, other| other.cmp(one));
         for name in names {
             let is_dated = name.as_encoded_bytes().starts_with(PARTITION_PREFIX.as_bytes());
             let is_older = first.as_ref().is_some_and(|first| is_dated && name.as_os_str() < OsStr::new(first));

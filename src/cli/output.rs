@@ -26,17 +26,8 @@ pub(super) fn add_exact(object: &mut Value, paths: &[(&str, &Path)]) {
 
 /// Prints lines. It is not an error if the reader has gone away (`| head`).
 pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
-    print_each(&mut lines.into_iter())
-}
-
-fn print_each(lines: &mut dyn Iterator<Item = String>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    for line in lines {
-        if let Err(error) = writeln!(out, "{line}") {
-            return heard(Err(error));
-        }
-    }
-    heard(out.flush())
+    heard(lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()))
 }
 
 /// Prints text as it is.

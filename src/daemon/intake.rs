@@ -46,7 +46,6 @@ use crate::pipeline::recover::Recovered;
 use crate::pipeline::scan::{NameRules, Scanner, scan_pause};
 use crate::pipeline::settle::bounds::Bounds;
 use crate::pipeline::settle::{Mode, Settle};
-use crate::sort;
 use ahead::Ahead;
 use schedule::{SLEEP_MAX, Schedule};
 use staging::StagingHealth;
@@ -154,7 +153,7 @@ impl Intake {
 
     /// Takes over the files that recovery found DISCOVERED.
     pub(super) fn adopt(&mut self, mut recovered: Recovered, committer: &mut Committer<RealFs>) {
-        sort::by_key(&mut recovered.resumed, |(id, _)| *id);
+        recovered.resumed.sort_unstable_by_key(|(id, _)| *id);
         for (id, mut settled) in recovered.resumed {
             self.settle.adopt(&mut settled);
             committer.resume(settled.ticket, id);
@@ -224,7 +223,7 @@ impl Intake {
         left.extend(self.scanner.orphans().iter().map(|name| Left::Orphan(input.join(name))));
         let (ignored, more) = self.scanner.into_ignored();
         left.extend(ignored.into_iter().map(|(name, why)| Left::Ignored(input.join(&*name), why)));
-        sort::by(&mut left, &mut |one, other| one.path().cmp(&other.path()));
+        left.sort_by(|one, other| one.path().cmp(&other.path()));
         left.extend((more > 0).then_some(Left::MoreIgnored(more)));
         Ok(left)
     }

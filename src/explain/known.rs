@@ -13,7 +13,6 @@ use crate::journal::report::{FileReport, JournalReport};
 use crate::pipeline::manifest::json_path;
 use crate::pipeline::manifest::read::{self, Found};
 use crate::pipeline::quarantine::{REASON_KEYS, REASON_SUFFIX, reason_path};
-use crate::sort;
 use crate::types::IngestId;
 
 /// Earlier files at the same path that an answer lists, at most.
@@ -32,7 +31,7 @@ pub(super) fn matching(report: &JournalReport, holds: &dyn Fn(&FileReport) -> bo
     if let Some(damage) = damage {
         return Err(damage.into());
     }
-    sort::by_key(&mut entries, |entry| entry.id);
+    entries.sort_unstable_by_key(|entry| entry.id);
     Ok(entries)
 }
 

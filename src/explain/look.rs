@@ -6,7 +6,6 @@ use std::path::Path;
 use crate::Error;
 use crate::fs::{FileKind, Fs};
 use crate::pipeline::dirs::split;
-use crate::sort;
 use crate::types::FileIdentity;
 
 /// Size of a file; None if it does not exist.
@@ -40,6 +39,6 @@ pub(super) fn names_beside<F: Fs>(
     let (dir, _) = split(path)?;
     let names = fs.list(&fs.open_dir(dir)?)?.map(|entry| Ok(entry?.name)).collect::<Result<Vec<_>, Error>>()?;
     let mut meant: Vec<OsString> = names.into_iter().filter(|name| is_meant(name)).collect();
-    sort::sort(&mut meant);
+    meant.sort_unstable();
     Ok(meant)
 }

@@ -6,7 +6,7 @@
 //!   time much more while all threads are busy. Each connection gets one of a few answers, and is closed.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -24,14 +24,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// The addresses that `127.0.0.1:9464`, `[::1]:9464` or `localhost:9464` means. No other name is looked up: that takes
-/// libraries of the system, which a static program does not have.
-pub fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
-    let Some(port) = text.strip_prefix("localhost:") else { return Some(vec![text.parse().ok()?]) };
-    let port: u16 = port.parse().ok()?;
-    Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
-}
-
 /// A listening socket whose connections are not answered yet.
 #[derive(Debug)]
 pub struct Listener {
@@ -40,10 +32,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the first of the [`addresses`] that can be bound; port 0 takes a free one.
+    /// Binds `address`, such as `127.0.0.1:9464`, `[::1]:9464` or `localhost:9464`; port 0 takes a free one.
     pub fn bind(address: &str) -> io::Result<Listener> {
-        let addresses = addresses(address).ok_or(io::ErrorKind::InvalidInput)?;
-        let listener = TcpListener::bind(&*addresses)?;
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         Ok(Listener { listener, address })
     }

@@ -34,7 +34,6 @@ use self::bounds::Bounds;
 use super::sidecar::SidecarNames;
 use super::{Settled, WhyNot};
 use crate::journal::ingest::Kept;
-use crate::sort;
 use crate::types::{FileTime, Key, UnixMillis};
 
 use abandonments::Abandonments;
@@ -156,7 +155,7 @@ impl Settle {
     pub fn take_kept(&mut self) -> Vec<(Arc<OsStr>, Key)> {
         let mut names = self.kept_names.take().unwrap_or_default();
         // A scan checks a file a second time when it comes to its sidecar.
-        sort::sort(&mut names);
+        names.sort_unstable();
         names.dedup();
         names
     }

@@ -28,7 +28,6 @@ use self::names::{random, upload_of};
 use super::{Head, Kind, Part, Result, Store, Verb};
 use crate::fs::{self, DIR_MODE, FILE_MODE, FileKind, Fs, Open};
 use crate::limits::{STORE_CHUNK_BYTES, STORE_LEFTOVER_AGE, STORE_LISTED_MAX};
-use crate::sort;
 use crate::types::{FileIdentity, Sha256, UnixMillis};
 
 /// Where temporary files are, below the root.
@@ -241,7 +240,7 @@ impl<F: Fs> Store for DirStore<F> {
         let walked = self.fs.open_dir(&self.root).and_then(|root| self.walk(&root, "", prefix, 0, &mut keys));
         walked.map_err(|error| failed(Verb::List, prefix, true, &error))?;
         keys.retain(|key| key.as_str() > after);
-        sort::sort(&mut keys);
+        keys.sort_unstable();
         keys.truncate(STORE_LISTED_MAX);
         Ok(keys)
     }

@@ -35,7 +35,7 @@ const LAYERS: &[&[&str]] = &[
     &["limits"],
     // Code that makes a slow call reports that there.
     &["heartbeat"],
-    &["types", "sort"],
+    &["types"],
 ];
 
 /// (importing module, imported module): imports that point up, with the reason.

@@ -25,7 +25,6 @@ use crate::journal::disk::snapshot::{Contents, Snapshot, Spare, Writer};
 use crate::journal::log::files::Files;
 use crate::journal::log::replay::{Replayed, Visitor, replay};
 use crate::journal::memory::history::History;
-use crate::sort;
 use crate::types::{Lsn, UnixMillis};
 
 /// The result of a compaction.
@@ -105,7 +104,7 @@ fn remove_before<F: Fs>(fs: &F, dir: &F::Dir, files: &Files, spare: Spare) -> Re
     let segments = files.segments.iter().filter(|lsn| **lsn <= begin).map(|lsn| (*lsn, names::segment(*lsn)));
     let snapshots = files.snapshots.iter().filter(|lsn| **lsn < begin).map(|lsn| (*lsn, names::snapshot(*lsn)));
     let mut old: Vec<(Lsn, String)> = segments.chain(snapshots).collect();
-    sort::sort(&mut old);
+    old.sort_unstable();
     for (_, name) in &old {
         fs.unlink(dir, OsStr::new(name))?;
     }

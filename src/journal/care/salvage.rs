@@ -24,7 +24,6 @@ use crate::journal::disk::snapshot::{Damaged, Row, Snapshot};
 use crate::journal::log::clock::Follow;
 use crate::journal::log::files::Files;
 use crate::journal::memory::history::{File, History};
-use crate::sort;
 use crate::types::{IngestId, Key, Lsn, UnixMillis};
 
 /// A range of LSNs without a record.
@@ -99,7 +98,7 @@ struct Tail {
 fn in_order<F: Fs>(fs: &F, dir: &F::Dir, files: &Files) -> Result<Vec<(Lsn, Lsn)>, Error> {
     let first_lsn = |name: &Lsn| Ok((SegmentReader::first_lsn(fs, dir, *name)?.unwrap_or(*name), *name));
     let mut segments = files.segments.iter().map(first_lsn).collect::<Result<Vec<_>, Error>>()?;
-    sort::sort(&mut segments);
+    segments.sort_unstable();
     Ok(segments)
 }
 

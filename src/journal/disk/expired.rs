@@ -7,7 +7,6 @@
 //! - Index, compaction, repair and audit all decide by this code.
 
 use super::format::EXPIRED_STEPS_MAX;
-use crate::sort;
 use crate::types::{Lsn, UnixMillis};
 
 /// An instant for each LSN: a file that was finished at that LSN, before that instant, has expired.
@@ -46,7 +45,7 @@ impl Cutoffs {
     /// At each LSN the later instant of the two, in as few steps as possible.
     fn union(&self, other: &Cutoffs) -> Cutoffs {
         let mut ends: Vec<Lsn> = self.0.iter().chain(&other.0).map(|(end, _)| *end).collect();
-        sort::sort(&mut ends);
+        ends.sort_unstable();
         ends.dedup();
         let mut steps: Vec<(Lsn, UnixMillis)> = Vec::with_capacity(ends.len());
         for end in ends {

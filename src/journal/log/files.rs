@@ -8,7 +8,6 @@ use std::path::Path;
 use crate::fs::{self, Fs};
 use crate::journal::disk::error::Error;
 use crate::journal::disk::names::{self, FileName};
-use crate::sort;
 use crate::types::Lsn;
 
 /// The files of a journal.
@@ -39,8 +38,8 @@ impl Files {
                 FileName::Foreign | FileName::Lock => {}
             }
         }
-        sort::sort(&mut files.segments);
-        sort::sort(&mut files.snapshots);
+        files.segments.sort_unstable();
+        files.snapshots.sort_unstable();
         Ok(files)
     }
 

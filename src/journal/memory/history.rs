@@ -23,7 +23,6 @@ use crate::journal::disk::record::{
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};
 use crate::journal::log::clock::Clock;
-use crate::sort;
 use crate::types::{FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
 /// A record's fields, its LSN, and when it was written.
@@ -436,7 +435,7 @@ impl History {
         records.extend(self.lake.iter().map(|it| (it.lsn, it.at, Record::Lake(it.value))));
         records.extend(self.identities().map(|it| (it.lsn, it.at, Record::Identity(it.value))));
         records.extend(self.forgotten.iter().map(|(key, it)| (it.lsn, it.at, Record::Forgotten(*key))));
-        sort::by_key(&mut records, |(lsn, ..)| *lsn);
+        records.sort_unstable_by_key(|(lsn, ..)| *lsn);
         let mut bytes = Vec::new();
         records.iter().for_each(|(lsn, at, record)| Survivor::encode(*lsn, *at, record, &mut bytes));
         bytes

@@ -30,7 +30,6 @@ use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Snapshot;
 use crate::journal::log::clock::Clock;
 use crate::journal::log::replay::Visitor;
-use crate::sort;
 use crate::types::{IngestId, Key, Lsn, UnixMillis};
 
 const NOT_OPEN: &str = "a record of a file that is not open";
@@ -100,7 +99,7 @@ impl Index {
     /// The unfinished files, oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Ingest> {
         let mut open: Vec<&Ingest> = self.open.values().map(|ingest| &**ingest).collect();
-        sort::by_key(&mut open, |ingest| ingest.id);
+        open.sort_unstable_by_key(|ingest| ingest.id);
         open.into_iter()
     }
 

@@ -20,7 +20,6 @@ use crate::lake::publish::{self, Stores};
 use crate::lake::shard::Shard;
 use crate::lake::start::{places, start};
 use crate::limits::{LAKE_IN_SIGHT, LAKE_LOOKS_AT_ONCE};
-use crate::sort;
 use crate::store::{Head, Kind};
 use crate::types::UnixMillis;
 
@@ -176,7 +175,7 @@ fn newest(stores: &Stores, shard: &Shard) -> Result<Vec<Note>, Error> {
     });
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut notes: Vec<Note> = found.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    sort::by_key(&mut notes, |note| std::cmp::Reverse(note.number));
+    notes.sort_unstable_by_key(|note| std::cmp::Reverse(note.number));
     Ok(notes)
 }
 

@@ -7,7 +7,6 @@ use crate::lake::entry::{Body, Entry, Forget};
 use crate::lake::error::Error;
 use crate::lake::log::Appended;
 use crate::limits::LAKE_FORGET_MAX;
-use crate::sort;
 use crate::types::Sha256;
 
 impl Host {
@@ -17,7 +16,7 @@ impl Host {
         let mut forgotten = 0;
         for shard in 0..self.shards.len() {
             let mut of_it: Vec<_> = contents.iter().copied().filter(|one| self.shard_of(one) == shard).collect();
-            sort::sort(&mut of_it);
+            of_it.sort_unstable();
             of_it.dedup();
             of_it.truncate(LAKE_FORGET_MAX);
             if !of_it.is_empty() {

@@ -19,7 +19,6 @@ use crate::journal::record::{AbandonReason, Group as GroupRecord, KnownMember, R
 use crate::pipeline::group::Group;
 use crate::pipeline::staging::Removed;
 use crate::pipeline::{Error, HashedFile, Outcome, Refusal, Report};
-use crate::sort;
 use crate::types::{IngestId, Key, Lsn};
 
 /// A group in a batch.
@@ -117,7 +116,7 @@ impl<F: Fs> Committer<F> {
             plan.works.push(self.intend(id, file, (&mut records, &mut plan.paths)));
         }
         plan.taken.extend(brought.into_keys());
-        sort::sort(&mut known);
+        known.sort_unstable();
         let known = known.into_iter().map(|(number, of)| {
             let member = &group.members[number];
             KnownMember { name: member.name.clone(), sha256: member.sha256, of }
@@ -234,6 +233,6 @@ impl<F: Fs> Committer<F> {
 fn in_order<F: Fs>(group: &Group, mut files: Vec<HashedFile<F>>) -> Vec<HashedFile<F>> {
     let place: HashMap<_, _> =
         group.members.iter().enumerate().map(|(number, it)| (it.staged.clone(), number)).collect();
-    sort::by_key(&mut files, |file| place.get(&file.settled.name).copied());
+    files.sort_by_key(|file| place.get(&file.settled.name).copied());
     files
 }

@@ -15,7 +15,6 @@ use crate::pipeline::dirs::split;
 use crate::pipeline::warehouse::names::{choices_up_to, warehouse_name};
 use crate::pipeline::warehouse::{Access, Published};
 use crate::pipeline::{Error, Outcome, Refusal, Report};
-use crate::sort;
 use crate::types::{FileIdentity, IngestId};
 
 /// True if one of these HASHED records has the path.
@@ -53,7 +52,7 @@ impl<F: Fs> Committer<F> {
             Ok(ingest(&self.index, work.id)?.target.as_ref().and_then(|target| target.warehouse_path.parent()))
         };
         let mut by_dir = works.into_iter().map(|work| Ok((dir(&work)?, work))).collect::<Result<Vec<_>, Error>>()?;
-        sort::by_key(&mut by_dir, |(dir, _)| *dir);
+        by_dir.sort_by_key(|(dir, _)| *dir);
         Ok(by_dir.into_iter().map(|(_, work)| work).collect())
     }
 
@@ -231,7 +230,7 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Vec<Record>, Error> {
         let mut records = Vec::with_capacity(moved.len() + dropped.len());
         let mut moved: Vec<&Work<F>> = moved.iter().collect();
-        sort::by_key(&mut moved, |work| work.id);
+        moved.sort_unstable_by_key(|work| work.id);
         for work in moved {
             let published = self.published(work)?;
             records.push(Record::Moved(Moved { ingest_id: work.id, published }));

@@ -18,7 +18,6 @@ use crate::pipeline::Error;
 use crate::pipeline::patience::Patience;
 use crate::pipeline::staging::Staging;
 use crate::pipeline::warehouse::{Access, Local, Published, Warehouse};
-use crate::sort;
 
 /// Files of one batch that are to be moved.
 pub struct Job<F: Fs> {
@@ -71,7 +70,7 @@ impl<F: Fs> Publisher<F> {
         let mut files = job.files;
         // By their directories: only some are kept open, and each that is opened again costs syncs.
         if !files.is_sorted_by_key(|(_, ingest)| partition(ingest)) {
-            sort::by(&mut files, &mut |(_, one), (_, other)| partition(one).cmp(&partition(other)));
+            files.sort_by(|(_, one), (_, other)| partition(one).cmp(&partition(other)));
         }
         let mut access = Access { staging: &mut self.staging, patience: &mut self.patience };
         let ingests: Vec<&Ingest> = files.iter().map(|(_, ingest)| &**ingest).collect();

@@ -10,7 +10,6 @@ use crate::fs::Fs;
 use crate::journal::hex;
 use crate::pipeline::Error;
 use crate::pipeline::manifest::{self, AppendProgress};
-use crate::sort;
 use crate::types::{IngestId, UnixMillis};
 
 /// Room for a line of a file that is not validated.
@@ -22,7 +21,7 @@ impl<F: Fs> Committer<F> {
     pub(in crate::pipeline) fn write_lines(&mut self, moved: &mut [Work<F>], search: bool) -> Result<(), Error> {
         let moved_at = |work: &Work<F>| self.index.ingest(work.id).and_then(|ingest| ingest.moved_at);
         if !moved.is_sorted_by_key(moved_at) {
-            sort::by_key(moved, moved_at);
+            moved.sort_by_cached_key(moved_at);
         }
         // In a lake, the entry has the line.
         let in_dirs = moved.iter().filter(|work| self.index.ingest(work.id).is_none_or(|ingest| !is_for_lake(ingest)));

@@ -17,7 +17,6 @@ use crate::lake::host::{Content, Decided, Staging};
 use crate::lake::keys;
 use crate::lake::publish::AtHand;
 use crate::pipeline::{manifest, subdir};
-use crate::sort;
 use crate::store::location::Location;
 use crate::types::Sha256;
 
@@ -54,7 +53,7 @@ impl<'a, F: Fs> Batch<'a, F> {
     /// The contents, oldest first: their lines come in this order.
     pub fn contents(&self) -> Vec<Content> {
         let mut members: Vec<_> = self.members.iter().collect();
-        sort::by_key(&mut members, |(_, member)| member.ingest.id);
+        members.sort_unstable_by_key(|(_, member)| member.ingest.id);
         let content = |(sha256, member): (&Sha256, &Member<'_, F>)| {
             let ingest = &member.ingest;
             Some(Content {

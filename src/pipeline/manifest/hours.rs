@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use super::line::{MANIFEST_NAME, hour_dir};
 use super::read::Error;
 use crate::fs::{self, FileKind, Fs};
-use crate::sort;
 use crate::types::UnixMillis;
 
 /// Milliseconds of an hour.
@@ -56,7 +55,7 @@ pub fn manifests<F: Fs>(fs: &F, root: &Path, since: Option<UnixMillis>) -> fs::R
         dirs = below;
     }
     dirs.retain(is_wanted);
-    sort::sort(&mut dirs);
+    dirs.sort_unstable();
     for dir in dirs {
         let stat = fs.open_dir(&dir).and_then(|handle| fs.stat(&handle, OsStr::new(MANIFEST_NAME)));
         let is_there = hours.unless_unread(fs, &dir, stat).flatten().is_some();
@@ -90,7 +89,7 @@ fn descend<F: Fs>(
     };
     let mut dirs = levels(fs, dir, *digits).unwrap_or_default();
     dirs.retain(|dir| until.is_none_or(|until| *dir <= *until || until.starts_with(dir)));
-    sort::sort(&mut dirs);
+    dirs.sort_unstable();
     for dir in dirs.iter().rev() {
         if found.len() < count_max {
             descend(fs, dir, below, until, count_max, found);

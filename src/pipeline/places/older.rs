@@ -28,7 +28,6 @@ use crate::limits::{
 use crate::pipeline::manifest::hours;
 use crate::pipeline::manifest::read::{Lines, Listed};
 use crate::pipeline::manifest::{MANIFEST_NAME, hour_dir};
-use crate::sort;
 use crate::types::{IngestId, Lsn, UnixMillis};
 
 /// The prefix of the files that record what was accepted.
@@ -212,7 +211,7 @@ fn newest<F: Fs>(fs: &F, root: &Path) -> Vec<PathBuf> {
     let mut found = newest_until(fs, root, None);
     // A clock was ahead once: for a long time no newer hours come after those.
     found.extend(newest_until(fs, root, Some(fs.now())));
-    sort::sort(&mut found);
+    found.sort_unstable();
     found.dedup();
     found.reverse();
     found

@@ -13,7 +13,6 @@ use super::tracked::{Mode, Moment, Phase, Tracked};
 use super::{FOUND_FILES_MAX, Queues, Settle};
 use crate::limits::STALE_ENTRIES_MAX;
 use crate::pipeline::WhyNot;
-use crate::sort;
 use crate::types::FileTime;
 
 impl Tracked {
@@ -92,7 +91,7 @@ impl Settle {
         if self.queues.due.len() > entries_max {
             let mut due = std::mem::take(&mut self.queues.due).into_vec();
             due.retain(|Reverse((due, name))| self.is_due(name, *due));
-            sort::sort(&mut due);
+            due.sort_unstable();
             due.dedup();
             self.queues.due = due.into();
         }
@@ -105,13 +104,13 @@ impl Settle {
         if ready.len() > entries_max {
             let mut entries = std::mem::take(ready).into_vec();
             entries.retain(is_current);
-            sort::sort(&mut entries);
+            entries.sort_unstable();
             entries.dedup();
             *ready = entries.into();
         }
         if found.len() > entries_max {
             found.retain(is_current);
-            sort::sort(found);
+            found.sort_unstable();
             found.dedup();
         }
     }

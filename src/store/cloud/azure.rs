@@ -22,7 +22,6 @@ use super::transport::{Transport, element};
 use super::work::{Work, unreadable};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
-use crate::sort;
 use crate::store::{Kind, Part};
 use crate::types::Sha256;
 
@@ -122,7 +121,7 @@ impl Azure {
                 parts.push(Part { number, size, etag });
             }
         }
-        sort::by_key(&mut parts, |part| part.number);
+        parts.sort_unstable_by_key(|part| part.number);
         Ok(parts)
     }
 }

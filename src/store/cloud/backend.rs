@@ -32,7 +32,6 @@ use super::trace;
 use super::transport::{Connector, Transport, client_options, element};
 use super::work::{Work, unreadable, within};
 use crate::limits::{STORE_ANSWER_TIMEOUT, STORE_LISTED_MAX, STORE_OBJECT_BYTES_MAX, STORE_PART_PAGES_MAX};
-use crate::sort;
 use crate::store::{Head, Kind, Part};
 use crate::types::{Sha256, UnixMillis};
 
@@ -237,7 +236,7 @@ impl Backend {
             // Not every store knows where to begin.
             let mut found: Vec<_> = objects.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after)).collect();
             if !found.is_empty() || page.page_token.is_none() {
-                sort::sort(&mut found);
+                found.sort_unstable();
                 return Ok(found);
             }
             options.page_token = page.page_token;
@@ -330,7 +329,7 @@ async fn list_parts(store: &AmazonS3, transport: &Transport, path: &Path, upload
         }
         behind = element(&page, "NextPartNumberMarker");
         if element(&page, "IsTruncated") != "true" || behind.is_empty() {
-            sort::by_key(&mut parts, |part| part.number);
+            parts.sort_unstable_by_key(|part| part.number);
             return Ok(parts);
         }
     }

@@ -15,7 +15,6 @@ use super::errors::{failed, refused};
 use super::names::{ID_DIGITS, PREFIX, part_name, random};
 use crate::fs::{self, Fs, Open};
 use crate::limits::STORE_CHUNK_BYTES;
-use crate::sort;
 use crate::store::{Error, Kind, Part, Result, Verb};
 use crate::types::Sha256;
 
@@ -88,7 +87,7 @@ impl<F: Fs> DirStore<F> {
                 parts.push(Part { number, size: stat.identity.size, etag });
             }
         }
-        sort::by_key(&mut parts, |part| part.number);
+        parts.sort_unstable_by_key(|part| part.number);
         Ok(parts)
     }
 
