@@ -15,7 +15,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use csv_ingestor::lake::description::{check_manifests, make};
@@ -26,7 +26,7 @@ use csv_ingestor::types::Sha256;
 
 use self::machine::Machine;
 use self::plan::Plan;
-use self::proxy::{Proxy, Rates, Trap};
+use self::proxy::{Counts, Proxy, Rates, Trap};
 use self::upstream::Upstream;
 use self::watch::Watch;
 use super::sha256;
@@ -217,18 +217,32 @@ fn make_lake(plan: &Plan, port: u16) {
     check_manifests(&plan.open(&plan.manifests, port), &description, true).unwrap();
 }
 
+fn sum(machines: &[Machine], of: fn(&Counts) -> &AtomicU64) -> u64 {
+    machines.iter().map(|machine| of(machine.proxy.counts()).load(Ordering::Relaxed)).sum()
+}
+
+/// What has not happened, though there was time for it: then the rest proves little.
+fn too_easy(plan: &Plan, machines: &[Machine], killed: &[String]) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut expect =
+        |happened: bool, what: &str| missing.extend((!happened).then(|| format!("{what} has not happened")));
+    expect(sum(machines, |counts| &counts.unanswered) > 0, "a lost answer");
+    if !plan.is_hurried {
+        expect(sum(machines, |counts| &counts.entries_after_death) > 0, "an entry after its sender's death");
+        expect(plan.gateways.len() == 1 || !killed.is_empty(), "a kill in the store");
+    }
+    missing
+}
+
 fn figures(run: &Run<'_>, machines: &[Machine], remains: &Remains, killed: &[String]) -> String {
-    let sum = |of: &dyn Fn(&Machine) -> u64| machines.iter().map(of).sum::<u64>();
-    let count = |of: fn(&proxy::Counts) -> &std::sync::atomic::AtomicU64| {
-        sum(&|machine| of(machine.proxy.counts()).load(Ordering::Relaxed))
-    };
+    let count = |of: fn(&Counts) -> &AtomicU64| sum(machines, of);
     format!(
         "{} files sent, {} contents; {} kills of hosts, one for ever, which left {} claims, {} of them for contents that \
          nobody else had; {} contents sent again to others\n{} requests: {} lost, {} without an answer, {} delayed, {} of \
          them past their sender's death, {} new entries; {} failed at a gateway\nkilled in the store: {}",
         run.upstream.files(),
         run.upstream.contents().len(),
-        sum(&|machine| machine.kills),
+        machines.iter().map(|machine| machine.kills).sum::<u64>(),
         remains.claimed.len(),
         remains.only_there.len(),
         remains.resent,
@@ -267,6 +281,7 @@ fn many_hosts_ingest_each_content_once() {
     println!("{}", figures(&run, &machines, &remains, &killed));
     println!("{} looks at everything", watch.rounds);
     let mut wrong = run.wrong.lock().unwrap().clone();
+    wrong.extend(too_easy(&plan, &machines, &killed));
     wrong.extend(judge::judge(&plan, observer.port, &mut watch, &run.upstream.contents()));
     let living = machines.iter().filter(|machine| machine.name != format!("host-{}", HOSTS - 1));
     wrong.extend(living.flat_map(judge::on_host));
