@@ -103,7 +103,8 @@ fn random_histories_are_read_alike() {
         return;
     }
     let (mut forgotten, mut unfinished, mut checkpoints) = (0, 0, 0);
-    for seed in 0..40 {
+    // The last two end with an entry that nobody can finish.
+    for seed in (0..40).chain([114, 251]) {
         let (_, store, lake) = Plan { has_foreign: false, ..Plan::random(seed) }.played();
         let disk = OnDisk::of(&store, &lake);
         let told = assert_same(&disk, &format!("history {seed}"));
