@@ -79,8 +79,8 @@ fn work<F: Fs>(
 ) -> Result<(), Error> {
     let mut in_order = InOrder::new(inbox.keeps_order);
     let bytes_max = if committer.has_lake() { LAKE_BATCH_BYTES_MAX } else { BATCH_BYTES_MAX };
-    let (files_max, in_order_of) = (BATCH_FILES_MAX, &mut in_order);
-    let mut batch = Batch { files: Vec::new(), bytes: 0, files_max, bytes_max, in_order: in_order_of };
+    let files_max = BATCH_FILES_MAX;
+    let mut batch = Batch { files: Vec::new(), bytes: 0, files_max, bytes_max, in_order: &mut in_order };
     loop {
         heartbeat::step();
         batch.limit(committer, &batches.metrics);

@@ -67,7 +67,7 @@ impl<'a> Fields<'a> {
 
 /// Appends a text's length and the text.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    debug_assert!(u16::try_from(text.len()).is_ok(), "the limits on texts are below 64 KiB");
+    assert!(!crate::limits::IS_CHECKED || u16::try_from(text.len()).is_ok(), "the limits on texts are below 64 KiB");
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
@@ -80,6 +80,16 @@ pub(super) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends a count.
 pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
-    debug_assert!(u32::try_from(count).is_ok(), "the limits on counts are below 2^32");
+    assert!(!crate::limits::IS_CHECKED || u32::try_from(count).is_ok(), "the limits on counts are below 2^32");
     out.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    /// Tests check what the program takes for granted.
+    #[test]
+    #[should_panic(expected = "below 64 KiB")]
+    fn a_text_that_is_too_long_is_noticed_in_tests() {
+        super::put_text(&mut Vec::new(), &"x".repeat(1 << 16));
+    }
 }

@@ -21,7 +21,7 @@ pub(super) fn append(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let begin = json.len();
     // Writing numbers and text to memory cannot fail.
     let written = serde_json::to_writer(&mut *json, value);
-    debug_assert!(written.is_ok());
+    assert!(!crate::limits::IS_CHECKED || written.is_ok());
     escape(json, begin);
 }
 
@@ -29,7 +29,7 @@ pub(super) fn append(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 pub fn pretty(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
     let mut json = Vec::new();
     let written = serde_json::to_writer_pretty(&mut json, value);
-    debug_assert!(written.is_ok());
+    assert!(!crate::limits::IS_CHECKED || written.is_ok());
     escape(&mut json, 0);
     json
 }

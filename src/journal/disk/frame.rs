@@ -133,7 +133,7 @@ pub fn seal_frame(
     salt: u32,
 ) -> u32 {
     let payload_len = frame.len() - FRAME_HEADER_BYTES;
-    debug_assert!(padded(frame.len()) <= FRAME_BYTES_MAX);
+    assert!(!crate::limits::IS_CHECKED || padded(frame.len()) <= FRAME_BYTES_MAX);
     let payload_checksum = crc32c::crc32c(&frame[FRAME_HEADER_BYTES..]);
     let header = &mut frame[..FRAME_HEADER_BYTES];
     header.fill(0);

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - A part is put only if its bytes have the checksum of the read that gave the content's SHA-256, which the store's client
-//!   compares ([`Store::put_part`]): otherwise the file has changed, and nothing of it is claimed. So a part that an upload holds is the content's, whoever put it.
+//!   compares ([`Store::put_part`]): otherwise the file has changed, and nothing of it is claimed. So a part that an upload
+//!   holds is the content's, whoever put it.
 //! - *Bytes before claim*: an upload is claimed when the store has confirmed each of its parts.
 //! - An upload is aborted only when an entry that was read claims its content, in its generation or a later one, and no
 //!   unfinished entry names the upload: an entry that names it can then never appear.

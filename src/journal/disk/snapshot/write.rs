@@ -83,7 +83,7 @@ impl<'a, F: Fs> Writer<'a, F> {
     /// Adds a row. Rows must come in ascending order of their SHA-256, each once.
     pub fn push(&mut self, row: &[u8]) -> Result<(), Error> {
         let Some(key) = key_of(row) else { return Ok(()) };
-        debug_assert!(row.len() <= ROW_BYTES_MAX);
+        assert!(!crate::limits::IS_CHECKED || row.len() <= ROW_BYTES_MAX);
         if self.block_rows > 0 && self.block.len() + 2 + row.len() > BLOCK_BYTES {
             self.end_block()?;
         }

@@ -11,7 +11,7 @@ pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
 }
 
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    debug_assert!(text.len() <= TEXT_BYTES_MAX, "whoever makes a text cuts it");
+    assert!(!crate::limits::IS_CHECKED || text.len() <= TEXT_BYTES_MAX, "whoever makes a text cuts it");
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
@@ -26,7 +26,10 @@ pub(super) fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnc
 
 pub(super) fn put_path(out: &mut Vec<u8>, path: &Path) {
     let bytes = path.as_os_str().as_bytes();
-    debug_assert!(bytes.len() <= PATH_BYTES_MAX, "configuration and scan let no longer path in");
+    assert!(
+        !crate::limits::IS_CHECKED || bytes.len() <= PATH_BYTES_MAX,
+        "configuration and scan let no longer path in"
+    );
     let bytes = &bytes[..bytes.len().min(PATH_BYTES_MAX)];
     out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
     out.extend_from_slice(bytes);
