@@ -289,10 +289,16 @@ pub const LAKE_CHECKPOINTS_KEPT: usize = 4;
 pub const LAKE_CLEAN_PAGES_MAX: usize = 100;
 /// Checkpoints that a host looks at when it starts, at most: the newest that it can read counts.
 pub const LAKE_CHECKPOINTS_TRIED_MAX: usize = 4;
+/// So many tries in a row fail before a store counts as away.
+pub const LAKE_AWAY_FAILURES: u32 = 2;
 /// Pages of a listing of checkpoints, at most.
 pub const LAKE_CHECKPOINT_PAGES_MAX: usize = 1000;
-/// Entries from one checkpoint of a shard to the next, in a new lake.
+/// Entries from one checkpoint of a shard to the next, in a new lake, at most.
 pub const LAKE_CHECKPOINT_ENTRIES: u32 = 1024;
+/// Where entries are large, a shard has further checkpoints, at multiples of this number.
+pub const LAKE_CHECKPOINT_STEP: u64 = 64;
+/// Bytes of entries from one checkpoint to the next, before that, or as many as a checkpoint has: what a start reads.
+pub const LAKE_CHECKPOINT_APART_BYTES: u64 = 32 << 20;
 /// Shards of a lake, at most.
 pub const LAKE_SHARDS_MAX: u16 = 256;
 /// Entries of one shard, at most: a number fits in four bytes, and a line's id, with shard and place, in 53 bits, as JSON
@@ -340,8 +346,6 @@ pub const LAKE_PROBE_HANDLES: usize = 16;
 pub const LAKE_IN_SIGHT: u64 = 32;
 /// Requests at once while a lake is looked at or audited.
 pub const LAKE_LOOKS_AT_ONCE: usize = 32;
-/// Entries of a lake that an audit reads at once.
-pub const LAKE_AUDIT_ENTRIES: usize = 16;
 /// Bytes of a data object that an audit reads with one request.
 pub const LAKE_READ_BYTES: u64 = 8 << 20;
 /// Objects that no entry names, as far as the log was read: so many are gathered before the newest entries are read.

@@ -33,7 +33,7 @@ PACK_MAX = 64 << 20
 CLAIMS_MAX, PACKS_MAX, FORGET_MAX, PARTS_MAX = 2048, 16, 1 << 16, 10000
 KEY_MAX, NAME_MAX, UPLOAD_MAX, ETAG_MAX = 700, 200, 1024, 256
 NUMBER_END = 1 << 32
-MARK, PIECE_ROWS = 13, 1 << 17
+MARK, PIECE_ROWS, CHECKPOINT_STEP = 13, 1 << 17, 64
 ZEROS = bytes(32)
 
 
@@ -246,7 +246,7 @@ class Shard:
                     return [self.next, "malformed"]
                 self.skipped.append(self.next)
             self.chain, self.next = sha256(data), self.next + 1
-            if self.next % self.lake["checkpoint_entries"] == 0:
+            if self.next % self.lake["checkpoint_entries"] == 0 or self.next % CHECKPOINT_STEP == 0:
                 pieces = 1
                 while pieces < 65536 and len(self.contents) / pieces > PIECE_ROWS:
                     pieces *= 2
@@ -265,6 +265,8 @@ class Shard:
             if pack_place(pack)[1] + self.lake["checkpoint_entries"] < self.next:
                 raise Malformed("it names a pack that is too old")
         for claim in entry.get("claims", []):
+            if claim["sha256"][0] * self.lake["shards"] >> 8 != self.number:
+                raise Malformed("it claims a content of another shard")
             if claim["generation"] != self.generation(claim["sha256"]):
                 raise Malformed("it claims what is claimed")
         for content in entry.get("contents", []):

@@ -1,13 +1,15 @@
 //! A host that comes to a lake with many contents: how long it takes to start, and its memory.
 //!
 //! The lake is written here, as its hosts would have written it in entries that are as large as they can be: the newest
-//! checkpoint, the entry before it, and all entries since. Earlier ones are left out: nobody reads them.
+//! checkpoint, the entry before it, and all entries since, as many as there can be: the next entry would bring the next
+//! checkpoint. Earlier ones are left out: nobody reads them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use csv_ingestor::lake::claims::Contents;
+use csv_ingestor::lake::due::Due;
 use csv_ingestor::lake::entry::{Body, Claim, Claims, Entry, Header, Place};
 use csv_ingestor::lake::format::Lake as Format;
 use csv_ingestor::lake::log::Log;
@@ -95,11 +97,27 @@ fn write(store: &dyn Store, objects: usize, object: &(dyn Fn(usize) -> (String, 
     });
 }
 
-/// Fills a lake with so many contents. Returns the number of entries since its checkpoint, and their bytes.
+/// The last checkpoint before a lake has at least so many contents, and the last entry before the next one.
+fn places(lake: &Format, contents: u64, url: &str) -> (u64, u64) {
+    let full = entry(lake, 0, Sha256([0; 32]), LAKE_CLAIMS_MAX as u64, &|number| whole(number, url)).encode();
+    let (mut due, mut place, mut next) = (Due::new(lake.checkpoint_entries), 0, 0);
+    loop {
+        next += 1;
+        let known = next * LAKE_CLAIMS_MAX as u64;
+        if due.take(full.len() as u64, next, usize::try_from(known).unwrap()) {
+            if known - LAKE_CLAIMS_MAX as u64 >= contents {
+                return (place, next - 1);
+            }
+            place = next;
+        }
+    }
+}
+
+/// Fills a lake with so many contents at least. Returns the number of entries since its checkpoint, and their bytes.
 fn fill(store: &dyn Store, url: &str, contents: u64) -> (u64, u64) {
     let lake = description::read(store).unwrap().unwrap().lake;
-    let entries = contents.div_ceil(LAKE_CLAIMS_MAX as u64);
-    let place = entries / u64::from(lake.checkpoint_entries) * u64::from(lake.checkpoint_entries);
+    let (place, entries) = places(&lake, contents, url);
+    let contents = entries * LAKE_CLAIMS_MAX as u64;
     let (mut sum, mut chain) = (Contents::default(), Sha256([0; 32]));
     for number in 0..place {
         sum.add(&entry(&lake, number, chain, contents, &bare));

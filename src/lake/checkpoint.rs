@@ -68,6 +68,11 @@ pub fn pieces(contents: usize) -> usize {
     contents.div_ceil(LAKE_CHECKPOINT_ROWS).next_power_of_two().min(BUCKETS)
 }
 
+/// The bytes of all pieces of a checkpoint of so many contents, about.
+pub fn bytes(contents: usize) -> u64 {
+    (contents as u64).saturating_mul(ROW_BYTES as u64)
+}
+
 /// The bytes of a piece of the checkpoint of this log at its place.
 pub fn encode(log: &Log, contents: &Contents, piece: usize) -> Vec<u8> {
     let pieces = pieces(contents.len());

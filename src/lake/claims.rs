@@ -204,10 +204,9 @@ impl Contents {
         let number = entry.header.number as u32;
         for claim in entry.claims() {
             let mark = Mark::of(&claim.sha256);
-            if self.entry_of(mark).is_none() {
-                self.len += 1;
-            }
-            self.later.insert(mark, number);
+            // What has never been claimed has the generation 0, and nothing else: the entry was checked.
+            let is_new = self.later.insert(mark, number).is_none() && claim.generation == 0;
+            self.len += usize::from(is_new);
             if claim.generation > 0 {
                 self.odd.insert(mark, Odd { generation: claim.generation, is_forgotten: false });
             }

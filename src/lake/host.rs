@@ -35,6 +35,7 @@ use super::log::Appended;
 use super::parts::Cut;
 use super::progress::{Journal, Progress, Step};
 use super::publish::{AtHand, Stores};
+use super::read::Read;
 use super::shard::Shard;
 use super::start::start_with;
 use crate::types::{Sha256, UnixMillis};
@@ -234,7 +235,7 @@ impl Host {
         if appended == Appended::Ours {
             pace.spread(self.clock.random()[0]);
             pace.appended(now, now.saturating_sub(begin));
-            self.shards[shard].take(store, &bytes, now, &|_| true)?;
+            self.shards[shard].take(store, Read::encoded(entry, &bytes), now, &|_| true)?;
             // While nothing else was read. If it fails, it is tried again with the next help.
             match self.shards[shard].write_checkpoint(store) {
                 Err(error) if error.is_damage() => return Err(error),

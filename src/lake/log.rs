@@ -16,6 +16,7 @@ use super::error::Error;
 use super::flight::{Flight, gather};
 use super::format::LakeId;
 use super::keys;
+use super::read::Read;
 use crate::limits::{LAKE_ENTRIES_MAX, LAKE_READ_AHEAD, LAKE_TRIES_MAX, LAKE_TRY_PAUSE};
 use crate::store::{Kind, Store};
 use crate::types::Sha256;
@@ -83,15 +84,16 @@ impl Log {
         }
     }
 
-    /// The bytes of up to `count` entries from the next one on, read at once, up to the first that is missing.
-    pub fn look_ahead(&self, store: &dyn Store, flight: &dyn Flight, count: u64) -> Result<Vec<Vec<u8>>, Error> {
+    /// Up to `count` entries from the next one on, read at once, up to the first that is missing.
+    pub fn look_ahead(&self, store: &dyn Store, flight: &dyn Flight, count: u64) -> Result<Vec<Read>, Error> {
         let count = usize::try_from(count.min(LAKE_READ_AHEAD)).unwrap_or(1);
         let at = |number| Log { next: self.next + number as u64, ..self.clone() };
-        let all = gather(flight, count, count, &|number| at(number).look(store));
+        let read = |number| Ok(at(number).look(store)?.map(|bytes| Read::of(&bytes)));
+        let all = gather(flight, count, count, &read);
         let mut found = Vec::with_capacity(count);
         for entry in all {
             match entry {
-                Ok(Some(bytes)) => found.push(bytes),
+                Ok(Some(read)) => found.push(read),
                 Ok(None) => break,
                 Err(error) if found.is_empty() => return Err(error),
                 // Those before it are a result, and the next look says what is wrong.
@@ -116,9 +118,9 @@ impl Log {
         Err(Error::Chain { key: self.slot(), why })
     }
 
-    /// Goes behind the next entry, which consists of these bytes.
-    pub fn advance(&mut self, bytes: &[u8]) {
-        self.chain = sha256(bytes);
+    /// Goes behind the next entry; this is the SHA-256 of its bytes.
+    pub fn advance(&mut self, sha256: Sha256) {
+        self.chain = sha256;
         self.next += 1;
     }
 

@@ -22,8 +22,8 @@
 //! - *Roll forward* ([`roll_forward`]): every host finishes any entry, its own at once, others' after a while.
 //! - *Slots are kept*: nothing here deletes an entry.
 //!
-//! The modules, from the bottom up: [`mod@format`], [`keys`], [`description`], [`entry`], [`pack`], [`parts`], [`flight`],
-//! [`rows`], [`claims`], [`log`], [`checkpoint`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`],
+//! The modules, from the bottom up: [`mod@format`], [`keys`], [`description`], [`entry`], [`mod@read`], [`pack`], [`parts`], [`flight`],
+//! [`rows`], [`claims`], [`log`], [`checkpoint`], [`due`], [`publish`], [`roll_forward`], [`shard`], [`start`], [`progress`], [`host`],
 //! [`pace`], [`probe`], [`system_clock`], [`listing`], [`care`].
 //! `docs/lake-format.md` describes the bytes.
 
@@ -33,6 +33,7 @@ pub mod checkpoint;
 pub mod claims;
 pub mod clock;
 pub mod description;
+pub mod due;
 pub mod entry;
 pub mod error;
 pub mod flight;
@@ -48,6 +49,7 @@ pub mod parts;
 pub mod probe;
 pub mod progress;
 pub mod publish;
+pub mod read;
 pub mod roll_forward;
 pub mod rows;
 pub mod shard;

@@ -10,13 +10,15 @@ use std::time::Duration;
 use super::bytes::sha256;
 use super::checkpoint::{self, Checkpoint};
 use super::claims::Contents;
-use super::entry::{Body, Entry, Fault};
+use super::due::Due;
+use super::entry::{Body, Claim, Entry, Fault};
 use super::error::Error;
 use super::flight::{Flight, OneByOne};
 use super::format::Lake;
 use super::keys;
 use super::log::Log;
 use super::pace::Pace;
+use super::read::Read;
 use super::roll_forward::Unfinished;
 use crate::limits::LAKE_BACKLOG;
 use crate::store::{Kind, Store};
@@ -33,7 +35,8 @@ pub struct Shard {
     pub unfinished: Unfinished,
     /// When it is to be continued and read.
     pub pace: Pace,
-    checkpoint_entries: u64,
+    lake: Lake,
+    due: Due,
     /// The place of a checkpoint that this host has to write.
     checkpoint: Option<u64>,
     damage: Option<Error>,
@@ -51,8 +54,8 @@ impl Shard {
     /// A shard that was read up to here; what is unfinished has to be added.
     pub fn at(lake: &Lake, checkpoint: Checkpoint) -> Shard {
         let (Checkpoint { log, contents }, unfinished) = (checkpoint, Unfinished::default());
-        let (pace, checkpoint_entries) = (Pace::default(), u64::from(lake.checkpoint_entries).max(1));
-        Shard { log, contents, unfinished, pace, checkpoint_entries, checkpoint: None, damage: None }
+        let (pace, due) = (Pace::default(), Due::new(lake.checkpoint_entries));
+        Shard { log, contents, unfinished, pace, lake: *lake, due, checkpoint: None, damage: None }
     }
 
     /// Reads the log to its end.
@@ -72,16 +75,16 @@ impl Shard {
         let (begin, mut end, mut in_a_row) = (self.log.next(), 0_u64, 0);
         loop {
             let entries = match end.saturating_sub(self.log.next()) {
-                0 | 1 => self.log.look(store)?.into_iter().collect(),
+                0 | 1 => self.log.look(store)?.map(|bytes| Read::of(&bytes)).into_iter().collect(),
                 known => self.log.look_ahead(store, flight, known)?,
             };
             if entries.is_empty() {
                 break;
             }
-            for bytes in &entries {
-                self.take(store, bytes, now, is_ours)?;
-            }
             in_a_row += entries.len() as u64;
+            for read in entries {
+                self.take(store, read, now, is_ours)?;
+            }
             if in_a_row >= LAKE_BACKLOG && end <= self.log.next() {
                 (end, in_a_row) = (self.log.find_end(store, self.log.next())?, 0);
             }
@@ -102,9 +105,10 @@ impl Shard {
         })
     }
 
-    /// Takes the next entry, which consists of these bytes.
-    pub fn take(&mut self, store: &dyn Store, bytes: &[u8], now: Duration, is_ours: IsOurs<'_>) -> Result<(), Error> {
-        let checked = self.checked(bytes).inspect_err(|error| {
+    /// Takes the next entry.
+    pub fn take(&mut self, store: &dyn Store, read: Read, now: Duration, is_ours: IsOurs<'_>) -> Result<(), Error> {
+        let Read { sha256, bytes, entry } = read;
+        let checked = self.checked(entry).inspect_err(|error| {
             self.damage = Some(error.clone()).filter(Error::is_damage);
         });
         let mut is_writer = false;
@@ -118,13 +122,13 @@ impl Shard {
                 }
                 self.unfinished.add(entry, now, is_writer);
             }
-            Err(error @ Error::Malformed { .. }) if !self.is_skipped(store, bytes)? => return Err(error),
+            Err(error @ Error::Malformed { .. }) if !self.is_skipped(store, &sha256)? => return Err(error),
             Err(Error::Malformed { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.log.advance(bytes);
+        self.log.advance(sha256);
         // One host is enough; if it dies before it has written it, there will be another checkpoint.
-        if is_writer && self.log.next().is_multiple_of(self.checkpoint_entries) {
+        if self.due.take(bytes, self.log.next(), self.contents.len()) && is_writer {
             self.checkpoint = Some(self.log.next());
         }
         Ok(())
@@ -151,9 +155,9 @@ impl Shard {
         Ok(())
     }
 
-    fn checked(&self, bytes: &[u8]) -> Result<Entry, Error> {
+    fn checked(&self, read: Result<Entry, Fault>) -> Result<Entry, Error> {
         let key = self.log.slot();
-        let entry = match Entry::decode(bytes) {
+        let entry = match read {
             Ok(entry) => entry,
             Err(Fault::Newer(version)) => return Err(Error::Newer { key, version }),
             Err(Fault::Malformed(why)) => return Err(Error::Malformed { key, why }),
@@ -163,9 +167,13 @@ impl Shard {
             return Err(Error::Newer { key, version });
         }
         let is_fresh = |pack: &String| self.is_fresh(pack, entry.header.number);
-        let checked = match entry.packs().iter().all(is_fresh) {
-            true => self.contents.check(&entry),
-            false => Err("the entry names a pack that is too old"),
+        let is_own = |claim: &Claim| self.lake.shard_of(&claim.sha256) == entry.header.shard;
+        let checked = if !entry.packs().iter().all(is_fresh) {
+            Err("the entry names a pack that is too old")
+        } else if !entry.claims().iter().all(is_own) {
+            Err("the entry claims a content of another shard")
+        } else {
+            self.contents.check(&entry)
         };
         checked.map_err(|why| Error::Malformed { key, why })?;
         Ok(entry)
@@ -174,13 +182,14 @@ impl Shard {
     /// True if an entry of this number may name the pack: so few numbers after that with which it was made that, once the
     /// log is longer, no entry will ever name it.
     pub fn is_fresh(&self, pack: &str, number: u64) -> bool {
-        keys::pack_place(pack).is_some_and(|(_, since)| number <= since.saturating_add(self.checkpoint_entries))
+        keys::pack_place(pack)
+            .is_some_and(|(_, since)| number <= since.saturating_add(u64::from(self.lake.checkpoint_entries)))
     }
 
     /// True if an operator has decided that exactly this entry does not count.
-    fn is_skipped(&self, store: &dyn Store, bytes: &[u8]) -> Result<bool, Error> {
+    fn is_skipped(&self, store: &dyn Store, entry: &Sha256) -> Result<bool, Error> {
         match store.get(&keys::skip(self.log.shard(), self.log.next())) {
-            Ok(mark) => Ok(Sha256::from_hex(&mark) == Some(sha256(bytes))),
+            Ok(mark) => Ok(Sha256::from_hex(&mark) == Some(*entry)),
             Err(error) if error.kind == Kind::NotFound => Ok(false),
             Err(error) => Err(error.into()),
         }

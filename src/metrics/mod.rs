@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 use prometheus_client::metrics::counter::Counter;
 
 pub use exposition::{Exposition, text};
+pub use health::Phase;
 pub use labels::FailureReason;
 
 use crate::fs::SyncCall;
@@ -34,7 +35,7 @@ use crate::journal::snapshot::SnapshotHeader;
 use crate::log;
 use crate::types::{Sha256, UnixMillis};
 use durations::Durations;
-use health::{Health, Phase, STALL_MAX};
+use health::{Health, STALL_MAX};
 use labels::{By, IgnoredReason, Label, SnapshotResult, Stage, label};
 
 /// Counts since the start, and the present state.

@@ -8,9 +8,9 @@ use super::context::{Audit, Where, lock};
 use super::log::Tail;
 use crate::audit::finding::Kind;
 use crate::lake::Error;
-use crate::lake::entry::Entry;
 use crate::lake::keys;
 use crate::lake::listing::each_key;
+use crate::lake::read::Read;
 use crate::limits::{LAKE_ENTRY_BYTES_MAX, LAKE_SUSPECTS_MAX};
 use crate::store::Store;
 
@@ -54,10 +54,11 @@ impl Audit<'_> {
     fn judge(&self, place: Where, suspects: &mut Vec<String>, tails: &mut [Tail]) -> Result<(), Error> {
         for log in tails.iter_mut().flatten() {
             while let Some(bytes) = log.look(self.plan.stores.warehouse.as_ref())? {
-                if let Ok(entry) = Entry::decode(&bytes) {
-                    lock(&self.seen).add(&entry);
+                let read = Read::of(&bytes);
+                if let Ok(entry) = &read.entry {
+                    lock(&self.seen).add(entry);
                 }
-                log.advance(&bytes);
+                log.advance(read.sha256);
             }
         }
         let is_unread = tails.contains(&None);

@@ -2,18 +2,16 @@
 //!
 //! Invariant: what a host would stop at is a finding, and ends the reading of this shard.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use super::context::{Audit, Where, lock};
+use super::context::{Audit, Where};
 use crate::audit::finding::Kind;
 use crate::lake::Error;
 use crate::lake::entry::Entry;
-use crate::lake::flight::{Flight as _, Threads};
+use crate::lake::flight::Threads;
 use crate::lake::keys;
 use crate::lake::log::Log;
 use crate::lake::shard::Shard;
-use crate::limits::LAKE_AUDIT_ENTRIES;
 
 /// How far a shard was read; None if it cannot be read on.
 pub(super) type Tail = Option<Log>;
@@ -26,16 +24,16 @@ impl Audit<'_> {
         let floor = self.last_floor(number, end)?;
         while !self.watch.is_stopped() {
             let begin = shard.log.next();
-            let block = self.block(number, begin, end.saturating_sub(begin).clamp(1, LAKE_AUDIT_ENTRIES as u64))?;
+            let block = shard.log.look_ahead(store, &Threads, end.saturating_sub(begin).max(1))?;
             if block.is_empty() {
                 break;
             }
             let (mut entries, mut stopped) = (Vec::with_capacity(block.len()), None);
-            for bytes in block {
+            for read in block {
                 // One that was skipped contradicts what is known, or is no entry.
-                let entry = Entry::decode(&bytes).ok().filter(|entry| shard.contents.check(entry).is_ok());
+                let entry = read.entry.clone().ok().filter(|entry| shard.contents.check(entry).is_ok());
                 let slot = shard.log.slot();
-                match shard.take(store, &bytes, Duration::ZERO, &|_| false) {
+                match shard.take(store, read, Duration::ZERO, &|_| false) {
                     Ok(()) => entries.extend(entry),
                     Err(error @ Error::Store(_)) => return Err(error),
                     Err(error) => {
@@ -70,26 +68,5 @@ impl Audit<'_> {
         let Some(last) = end.checked_sub(1) else { return Ok(0) };
         let bytes = self.plan.stores.warehouse.get(&keys::slot(number, last))?;
         Ok(Entry::decode(&bytes).map_or(0, |entry| entry.header.floor))
-    }
-
-    /// The bytes of so many entries from this number on, without those behind the first that does not exist.
-    fn block(&self, shard: u16, begin: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
-        let found = Mutex::new(vec![None; count as usize]);
-        let log = |number| Log::at(self.plan.lake.id, shard, number, crate::types::Sha256([0; 32]));
-        Threads.each(count as usize, count as usize, &|at| {
-            let bytes = log(begin + at as u64).look(self.plan.stores.warehouse.as_ref());
-            if let Some(place) = lock(&found).get_mut(at) {
-                *place = Some(bytes);
-            }
-        });
-        let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut block = Vec::with_capacity(found.len());
-        for bytes in found.into_iter().flatten() {
-            match bytes? {
-                Some(bytes) => block.push(bytes),
-                None => break,
-            }
-        }
-        Ok(block)
     }
 }

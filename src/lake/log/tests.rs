@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::lake::flight::OneByOne;
+use crate::lake::read::Read;
 use crate::store::sim::{Faults, SimStore};
 
 struct Still;
@@ -46,8 +47,8 @@ fn entries_are_read_up_to_the_first_that_is_missing() {
         store.put_foreign(&keys::slot(0, number), &[number as u8]);
     }
     let ahead = |count| log().look_ahead(&store, &OneByOne, count).unwrap();
-    assert_eq!(ahead(2), [[0], [1]]);
-    assert_eq!(ahead(100), [[0], [1], [2]]);
+    assert_eq!(ahead(2), [[0], [1]].map(|bytes| Read::of(&bytes)));
+    assert_eq!(ahead(100), [[0], [1], [2]].map(|bytes| Read::of(&bytes)));
     store.set_faults(Faults { reads_fail: 1000, ..Faults::NONE });
     assert!(log().look_ahead(&store, &OneByOne, 3).is_err());
 }

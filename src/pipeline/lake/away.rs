@@ -1,12 +1,14 @@
 //! Patience with a store that does not answer.
 //!
-//! Invariant: while it is away, an event has said so, and the process is not ready.
+//! Invariants:
+//! - While it is away, an event has said so, and the process is not ready.
+//! - A single answer that is lost says nothing yet: the store is away if the next try fails too, or if there is none.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lake;
-use crate::limits::{LAKE_RETRY_MAX, LAKE_RETRY_MIN};
+use crate::limits::{LAKE_AWAY_FAILURES, LAKE_RETRY_MAX, LAKE_RETRY_MIN};
 use crate::metrics::Metrics;
 use crate::pipeline::Error;
 
@@ -17,14 +19,14 @@ pub type OnAway = Box<dyn FnMut(Duration) -> bool + Send>;
 pub struct Away {
     on_away: OnAway,
     metrics: Arc<Metrics>,
-    /// The store did not answer the last time.
-    is_away: bool,
+    /// So often in a row it did not answer.
+    failures: u32,
 }
 
 impl Away {
     /// A store that answers, as far as is known.
     pub fn new(on_away: OnAway, metrics: Arc<Metrics>) -> Away {
-        Away { on_away, metrics, is_away: false }
+        Away { on_away, metrics, failures: 0 }
     }
 
     /// Repeats a request until the store answers.
@@ -43,6 +45,7 @@ impl Away {
                 Err(error) => {
                     self.is_not_there(&error, pause);
                     if !(self.on_away)(pause) {
+                        self.fail_until(LAKE_AWAY_FAILURES, &error, pause);
                         return Err(Error::StoreAway(error.to_string()));
                     }
                 }
@@ -53,14 +56,21 @@ impl Away {
 
     /// The store did not answer as it should.
     pub(super) fn is_not_there(&mut self, error: &lake::Error, retry_in: Duration) {
-        if !std::mem::replace(&mut self.is_away, true) {
+        self.fail_until(self.failures.saturating_add(1), error, retry_in);
+    }
+
+    /// So often at least it has failed in a row.
+    fn fail_until(&mut self, failures: u32, error: &lake::Error, retry_in: Duration) {
+        let before = self.failures;
+        self.failures = failures.max(before);
+        if before < LAKE_AWAY_FAILURES && self.failures >= LAKE_AWAY_FAILURES {
             self.metrics.store_away(&error.to_string(), retry_in);
         }
     }
 
     /// The store answers.
     pub(super) fn is_back(&mut self) {
-        if std::mem::take(&mut self.is_away) {
+        if std::mem::take(&mut self.failures) >= LAKE_AWAY_FAILURES {
             self.metrics.store_back();
         }
     }
@@ -71,5 +81,41 @@ impl Away {
     /// The process is not to wait.
     pub(super) fn wait(&mut self, time: Duration) -> Result<(), Error> {
         if (self.on_away)(time) { Ok(()) } else { Err(Error::StoreAway("the process is stopping".to_owned())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Phase;
+    use crate::store::{self, Kind, Verb};
+
+    fn lost() -> lake::Error {
+        store::Error { verb: Verb::Create, key: "k".to_owned(), kind: Kind::MayHaveHappened, detail: String::new() }
+            .into()
+    }
+
+    #[test]
+    fn one_lost_answer_is_no_store_that_is_away() {
+        let metrics = Arc::new(Metrics::default());
+        metrics.enter(Phase::Running);
+        let mut away = Away::new(Box::new(|_| true), metrics.clone());
+        let mut answers = vec![Ok(()), Err(lost())];
+        away.patiently(&mut || answers.pop().unwrap_or(Ok(()))).unwrap();
+        away.is_not_there(&lost(), LAKE_RETRY_MIN);
+        assert_eq!(metrics.not_ready(), None);
+        away.is_not_there(&lost(), LAKE_RETRY_MIN);
+        assert!(metrics.not_ready().is_some_and(|why| why.contains("store")));
+        away.is_back();
+        assert_eq!(metrics.not_ready(), None);
+    }
+
+    #[test]
+    fn a_process_that_is_not_to_wait_says_why_it_ends() {
+        let metrics = Arc::new(Metrics::default());
+        metrics.enter(Phase::Running);
+        let mut away = Away::new(Box::new(|_| false), metrics.clone());
+        let ended = away.patiently::<()>(&mut || Err(lost()));
+        assert!(matches!(ended, Err(Error::StoreAway(_))) && metrics.not_ready().is_some());
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use csv_ingestor::lake::format::{Lake, LakeId};
 use csv_ingestor::lake::parts::Cut;
+use csv_ingestor::lake::read::Read;
 use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::lake::{Error, checkpoint, keys, start};
 use csv_ingestor::store::sim::{Faults, SimStore};
@@ -235,7 +236,7 @@ fn check_starts(world: &World, model: &mut Model, may_be_newer: bool) {
         let mut whole = Shard::new(lake, number);
         let mut sums = BTreeMap::new();
         while let Ok(Some(bytes)) = whole.log.look(&store) {
-            if let Err(error) = whole.take(&store, &bytes, now, &|_| false) {
+            if let Err(error) = whole.take(&store, Read::of(&bytes), now, &|_| false) {
                 if may_be_newer && matches!(error, Error::Newer { .. }) {
                     return;
                 }

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use csv_ingestor::lake::entry::{Body, Entry};
-use csv_ingestor::lake::format::VERSION;
+use csv_ingestor::lake::format::{Lake, VERSION};
 use csv_ingestor::lake::host::{Fate, Ingested, State};
+use csv_ingestor::lake::read::Read;
+use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::lake::{Error, keys, start};
 use csv_ingestor::limits::LAKE_CHECKPOINTS_KEPT;
 use csv_ingestor::store::{Kind, Verb};
@@ -88,6 +90,28 @@ fn an_entry_that_names_a_pack_too_late_is_refused() {
     desk.store.below(WAREHOUSE).put_foreign(&keys::slot(0, late), &entry.encode());
     let why = desk.host(2).read().unwrap_err();
     assert!(matches!(why, Error::Malformed { why, .. } if why.contains("too old")), "{why}");
+}
+
+/// Two shards that claim one content would have two lines of it.
+#[test]
+fn an_entry_that_claims_a_content_of_another_shard_is_refused() {
+    let desk = Desk::new();
+    let entry = desk.claim(1, &["a"]);
+    let (lake, store) = (Lake { shards: 2, ..LAKE }, desk.store.below(WAREHOUSE));
+    let own = lake.shard_of(&entry.claims()[0].sha256);
+    for number in 0..lake.shards {
+        let mut entry = entry.clone();
+        entry.header.shard = number;
+        if let Body::Claims(claims) = &mut entry.body {
+            claims.packs = vec![keys::pack(number, 0, &[1; 16], &sha256(b"a"))];
+        }
+        let taken = Shard::new(&lake, number).take(&store, Read::of(&entry.encode()), desk.now(), &|_| false);
+        match taken {
+            Ok(()) => assert_eq!(number, own),
+            Err(Error::Malformed { why, .. }) => assert!(number != own && why.contains("another shard"), "{why}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// While a host stores its pack, others append so much that no entry may name it: it makes another one.

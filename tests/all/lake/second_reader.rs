@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use csv_ingestor::lake::entry::{Body, Claim, Claims, Entry, Fault, Forget, Header, Place};
 use csv_ingestor::lake::format::Lake;
+use csv_ingestor::lake::read::Read;
 use csv_ingestor::lake::rows::{MARK_BYTES, Mark};
 use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::lake::{Error, checkpoint, keys, publish};
@@ -44,7 +45,7 @@ fn told(disk: &OnDisk) -> Vec<Value> {
         let (mut stopped, mut skipped, mut claims) = (Value::Null, Vec::new(), BTreeMap::new());
         while let Some(bytes) = shard.log.look(store).unwrap() {
             let next = shard.log.next();
-            match shard.take(store, &bytes, Duration::ZERO, &|_| false) {
+            match shard.take(store, Read::of(&bytes), Duration::ZERO, &|_| false) {
                 Err(Error::Malformed { .. }) => stopped = json!([next, "malformed"]),
                 Err(_) => stopped = json!([next, "for ever"]),
                 Ok(()) if store.get(&keys::skip(number, next)).is_ok() => skipped.push(next),
