@@ -278,7 +278,7 @@ pub const LAKE_PARTS_MAX: usize = 10_000;
 /// Contents of one shard, at most.
 pub const LAKE_CONTENTS_MAX: usize = 1 << 31;
 /// Contents of a shard that were claimed last and are kept in a larger form, at most.
-pub const LAKE_CONTENTS_LATER_MAX: usize = 1 << 17;
+pub const LAKE_CONTENTS_LATER_MAX: usize = 1 << 15;
 /// Contents in a piece of a checkpoint, on average at most: some 2 MB.
 pub const LAKE_CHECKPOINT_ROWS: usize = 1 << 17;
 /// Pieces of a checkpoint that are read at once.
@@ -330,6 +330,8 @@ pub const LAKE_IDLE_READ_MIN: Duration = Duration::from_secs(5);
 pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
 /// How often a probe lets requests race for a key.
 pub const LAKE_PROBE_ROUNDS: usize = 8;
+/// How many of them at the same time.
+pub const LAKE_PROBE_ROUNDS_AT_ONCE: usize = 4;
 /// How often each of these rounds is tried, if answers are lost.
 pub const LAKE_PROBE_TRIES_MAX: u32 = 4;
 /// The least time between two looks of an idle host at what is due.

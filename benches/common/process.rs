@@ -48,6 +48,8 @@ pub struct Ended {
     /// The largest amount of memory that it had; at least that of the benchmark when it started the process, since a
     /// process begins as its copy.
     pub resident_bytes: u64,
+    /// Processor time, of all its threads.
+    pub cpu_seconds: f64,
 }
 
 impl Process {
@@ -96,7 +98,9 @@ impl Process {
         self.has_ended = true;
         assert_eq!(result, self.id(), "a process that has ended can be waited for");
         let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
-        Ended { seconds, code, resident_bytes: usage.ru_maxrss as u64 * 1024 }
+        let time = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        let cpu_seconds = time(usage.ru_utime) + time(usage.ru_stime);
+        Ended { seconds, code, cpu_seconds, resident_bytes: usage.ru_maxrss as u64 * 1024 }
     }
 }
 

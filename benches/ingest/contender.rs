@@ -42,35 +42,36 @@ impl Contender {
         !matches!(self, Contender::Peer { fills_warehouse: false, .. })
     }
 
-    /// Ingests all staged files; returns the seconds from the start of the process to its end.
-    pub fn seconds(self, place: &Place) -> f64 {
+    /// Ingests all staged files, from the start of the process to its end.
+    pub fn run(self, place: &Place) -> Ended {
         match self {
-            Contender::Ours => ours::run(&mut ours::once(place), place).seconds,
-            Contender::OursValidating => ours::run(ours::once(place).args(["--validate", "csv"]), place).seconds,
+            Contender::Ours => ours::run(&mut ours::once(place), place),
+            Contender::OursValidating => ours::run(ours::once(place).args(["--validate", "csv"]), place),
             Contender::OursInGroups => {
                 groups::make(&place.staging);
-                ours::run(ours::once(place).args(["--mode", "group"]), place).seconds
+                ours::run(ours::once(place).args(["--mode", "group"]), place)
             }
-            Contender::OursRecursive => ours::run(ours::once(place).arg("--recursive"), place).seconds,
+            Contender::OursRecursive => ours::run(ours::once(place).arg("--recursive"), place),
             Contender::Floor => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.args([floor::CHILD_FLAG, floor::CHILD]).arg(&place.staging).arg(place.warehouse());
-                ours::run(command.arg(place.manifests().join("manifest.jsonl")), place).seconds
+                ours::run(command.arg(place.manifests().join("manifest.jsonl")), place)
             }
             Contender::SqliteDesign => {
                 let mut command = Command::new(PYTHON);
                 command.arg(SQLITE_DESIGN).arg(&place.staging).arg(place.warehouse()).arg(place.manifests());
                 let mut process = Process::start(command.arg(database(place)).stdout(Stdio::piped())).unwrap();
                 let said = std::io::read_to_string(process.stdout.take().unwrap()).unwrap();
-                let Ended { code, .. } = process.wait();
-                assert_eq!(code, Some(0), "{command:?}");
-                said.trim().parse().unwrap()
+                let ended = process.wait();
+                assert_eq!(ended.code, Some(0), "{command:?}");
+                // Without the start of Python.
+                Ended { seconds: said.trim().parse().unwrap(), ..ended }
             }
             Contender::Peer { script, .. } => {
                 let mut command = Command::new(Path::new(PEERS).join(script));
                 command.arg(&place.staging).arg(place.warehouse()).arg(place.manifests()).arg(place.state());
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(place.log()).unwrap());
-                ours::run(&mut command, place).seconds
+                ours::run(&mut command, place)
             }
         }
     }

@@ -31,7 +31,7 @@ pub fn measure(scale: &Scale, scratch: &Scratch, table: &mut Table) {
             stage(set, place, is_tree);
             place.settle();
             let contender = if is_tree { Contender::OursRecursive } else { Contender::Ours };
-            let seconds = contender.seconds(place);
+            let seconds = contender.run(place).seconds;
             place.check(set.count);
             rates[turn].push(set.count as f64 / seconds);
         }

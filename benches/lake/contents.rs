@@ -97,7 +97,7 @@ fn write(store: &dyn Store, objects: usize, object: &(dyn Fn(usize) -> (String, 
     });
 }
 
-/// The last checkpoint before a lake has at least so many contents, and the last entry before the next one.
+/// The last checkpoint of a lake with about so many contents, and the number of its entries.
 fn places(lake: &Format, contents: u64, url: &str) -> (u64, u64) {
     let full = entry(lake, 0, Sha256([0; 32]), LAKE_CLAIMS_MAX as u64, &|number| whole(number, url)).encode();
     let (mut due, mut place, mut next) = (Due::new(lake.checkpoint_entries), 0, 0);
@@ -105,7 +105,7 @@ fn places(lake: &Format, contents: u64, url: &str) -> (u64, u64) {
         next += 1;
         let known = next * LAKE_CLAIMS_MAX as u64;
         if due.take(full.len() as u64, next, usize::try_from(known).unwrap()) {
-            if known - LAKE_CLAIMS_MAX as u64 >= contents {
+            if known >= contents / 100 * 99 {
                 return (place, next - 1);
             }
             place = next;
@@ -113,8 +113,9 @@ fn places(lake: &Format, contents: u64, url: &str) -> (u64, u64) {
     }
 }
 
-/// Fills a lake with so many contents at least. Returns the number of entries since its checkpoint, and their bytes.
-fn fill(store: &dyn Store, url: &str, contents: u64) -> (u64, u64) {
+/// Fills a lake with about so many contents. Returns how many they are, the number of entries since its checkpoint, and
+/// the bytes of these.
+fn fill(store: &dyn Store, url: &str, contents: u64) -> (u64, u64, u64) {
     let lake = description::read(store).unwrap().unwrap().lake;
     let (place, entries) = places(&lake, contents, url);
     let contents = entries * LAKE_CLAIMS_MAX as u64;
@@ -143,14 +144,14 @@ fn fill(store: &dyn Store, url: &str, contents: u64) -> (u64, u64) {
         }
         write(store, some.len(), &|number| some[number].clone());
     }
-    (entries - place, bytes)
+    (contents, entries - place, bytes)
 }
 
 pub fn measure(bench: &mut Bench<'_>) {
-    let contents = bench.scale.contents;
     let lake = Lake::make(bench.server, &bench.server.reach, bench.scratch, "contents");
     let begun = Instant::now();
-    let (behind, bytes) = fill(&lake.reach.open(&lake.warehouse()), &lake.warehouse(), contents);
+    let store = lake.reach.open(&lake.warehouse());
+    let (contents, behind, bytes) = fill(&store, &lake.warehouse(), bench.scale.contents);
     progress(&format!("a lake with {} contents, made in {:.0} s", count(contents), begun.elapsed().as_secs_f64()));
     let mut seconds = Vec::new();
     let mut memory = Vec::new();

@@ -15,6 +15,9 @@ use crate::server::{Reach, Server};
 /// What the lake's own objects begin with.
 const OWN: &str = ".csv-ingestor/";
 
+/// Objects that are removed when a lake is not needed any more.
+const REMOVED_MAX: usize = 2000;
+
 /// So that no two measurements use the same prefix of a bucket.
 static LAKES: AtomicU32 = AtomicU32::new(0);
 
@@ -78,8 +81,13 @@ impl Lake {
         assert_eq!(written.map(lines_of).sum::<usize>() as u64, count, "lines");
     }
 
-    /// Removes what is on this disk.
+    /// Removes what is on this disk, and in the store unless it is so much that this takes minutes: large objects are few.
     pub fn remove(self) {
+        let data = self.reach.open(&self.warehouse());
+        let keys = keys(&data);
+        if keys.len() <= REMOVED_MAX {
+            keys.iter().for_each(|key| data.delete(key).unwrap());
+        }
         fs::remove_dir_all(&self.root).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Barrier};
 use super::bytes::sha256;
 use super::clock::Clock;
 use super::keys;
-use crate::limits::{LAKE_PROBE_ROUNDS, LAKE_PROBE_TRIES_MAX, LAKE_TRY_PAUSE};
+use crate::limits::{LAKE_PROBE_ROUNDS, LAKE_PROBE_ROUNDS_AT_ONCE, LAKE_PROBE_TRIES_MAX, LAKE_TRY_PAUSE};
 use crate::store::{Error, Head, Kind, Result, Store, Verb};
 
 /// What a store does wrong.
@@ -45,11 +45,25 @@ pub fn probe(handles: &[Arc<dyn Store>], clock: &dyn Clock) -> Result<Vec<Defect
     if let Some(store) = handles.first() {
         answered(clock, &mut |key| one_after_the_other(store.as_ref(), key, &mut defects))?;
     }
-    for _ in 0..LAKE_PROBE_ROUNDS {
-        answered(clock, &mut |key| at_once(handles, key, &mut defects))?;
+    for _ in 0..LAKE_PROBE_ROUNDS / LAKE_PROBE_ROUNDS_AT_ONCE {
+        for found in rounds(handles, clock) {
+            defects.extend(found?);
+        }
     }
     defects.dedup();
     Ok(defects)
+}
+
+/// Some rounds at the same time, each with a key of its own: there are stores that let the losers of a round wait for seconds.
+fn rounds(handles: &[Arc<dyn Store>], clock: &dyn Clock) -> Vec<Result<Vec<Defect>>> {
+    let round = || {
+        let mut defects = Vec::new();
+        answered(clock, &mut |key| at_once(handles, key, &mut defects)).map(|()| defects)
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..LAKE_PROBE_ROUNDS_AT_ONCE).map(|_| scope.spawn(round)).collect();
+        all.into_iter().map(|round| round.join().unwrap_or_else(|_| Err(unanswered(keys::OWN)))).collect()
+    })
 }
 
 /// Repeats a round, each time with another key, until all its requests are answered. Where one answer in a hundred is lost,
