@@ -237,25 +237,6 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_found_wherever_they_lie() {
-        // All in one bucket, and none where their first bytes say: at its beginning, at its end, and in two heaps.
-        for places in [0..200_u16, 65_336..65_535, 0..1, 30_000..30_200] {
-            let row = |place: u16| {
-                let mut mark = [7; MARK_BYTES];
-                mark[BUCKET_BYTES..4].copy_from_slice(&place.to_be_bytes());
-                Mark(mark)
-            };
-            let all: BTreeMap<Mark, u32> = places.clone().map(|place| (row(place), u32::from(place))).collect();
-            let mut rows = Rows::default();
-            rows.merge(&all);
-            for place in 0..=u16::MAX {
-                let expected = places.contains(&place).then_some(u32::from(place));
-                assert_eq!(rows.get(row(place)), expected, "{place} in {places:?}");
-            }
-        }
-    }
-
-    #[test]
     fn no_rows_are_no_contents() {
         let mut rows = Rows::default();
         assert_eq!((rows.get(mark(1)), rows.iter(0..BUCKETS).count()), (None, 0));

@@ -1,10 +1,12 @@
 //! Many contents.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use csv_ingestor::lake::claims::Contents;
 use csv_ingestor::lake::entry::{Body, Claim, Claims, Entry, Forget, Header, Place};
 use csv_ingestor::lake::log::Log;
+use csv_ingestor::lake::rows::{MARK_BYTES, Mark, Rows};
 use csv_ingestor::lake::{checkpoint, keys, start};
 use csv_ingestor::limits::LAKE_CLAIMS_MAX;
 use csv_ingestor::store::sim::{Faults, SimStore};
@@ -102,4 +104,23 @@ fn many_contents_take_little_memory_and_a_start_is_quick() {
     assert_eq!(known(&contents), claimed);
     assert_eq!(contents.len() as u64, count + 70 * LAKE_CLAIMS_MAX as u64);
     assert!(contents.memory_bytes() as u64 > count * 15 + 70 * 15, "they were merged");
+}
+
+#[test]
+fn rows_are_found_wherever_they_lie() {
+    // All in one bucket, and none where their first bytes say: at its beginning, at its end, and in two heaps.
+    for places in [0..200_u16, 65_336..65_535, 0..1, 30_000..30_200] {
+        let row = |place: u16| {
+            let mut mark = [7; MARK_BYTES];
+            mark[2..4].copy_from_slice(&place.to_be_bytes());
+            Mark(mark)
+        };
+        let all: BTreeMap<Mark, u32> = places.clone().map(|place| (row(place), u32::from(place))).collect();
+        let mut rows = Rows::default();
+        rows.merge(&all);
+        for place in 0..=u16::MAX {
+            let expected = places.contains(&place).then_some(u32::from(place));
+            assert_eq!(rows.get(row(place)), expected, "{place} in {places:?}");
+        }
+    }
 }
