@@ -136,7 +136,6 @@ impl Config {
                 self.remember.is_some(),
                 "--remember: a lake remembers for all of its hosts; see csv-ingestor lake forget",
             ),
-            (self.extent == Extent::DryRun, "--dry-run: what other hosts do cannot be foreseen"),
         ];
         match misfits.iter().find(|(is_asked_for, _)| *is_asked_for) {
             Some((_, why)) => Err(Error::Options(format!("--warehouse is a lake: {why}"))),

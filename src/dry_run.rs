@@ -1,8 +1,10 @@
 //! `--dry-run`: writes to stdout what would happen. It applies the same rules as a real run, up to the first effect.
 //!
-//! Invariant: it changes nothing: no directory, no journal, no lock, no copy, no sync.
+//! Invariant: it changes nothing: no directory, no journal, no lock, no copy, no sync of anything that is this program's;
+//! in a lake's store, no request that has an effect.
 
 mod groups;
+mod lake;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,6 +19,7 @@ use crossbeam::channel;
 use crate::Error;
 use crate::config::Config;
 use crate::engine;
+use crate::engine::lake::Reach;
 use crate::fs::Fs;
 use crate::journal::index::Index;
 use crate::journal::record::{DuplicateAction, QuarantineCause};
@@ -28,6 +31,7 @@ use crate::pipeline::settle::{Mode, Settle};
 use crate::pipeline::warehouse::names::warehouse_name;
 use crate::pipeline::{Refusal, Settled, WhyNot, subdir};
 use crate::types::{IngestId, Key, Sha256};
+use lake::{Standing, View};
 
 /// The message for a sidecar without a file.
 pub const ORPHAN_TEXT: &str = "orphaned sidecar: its file is not there";
@@ -72,28 +76,16 @@ pub enum Forecast {
     },
 }
 
-/// Scans, waits for one stability window, checks again, and reports.
-pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
+/// Scans, waits for one stability window, checks again, and reports. `reach`: how a lake is read, if the warehouse is one.
+pub fn run<F: Fs>(fs: &F, config: &Config, reach: Option<Reach>) -> Result<Vec<Forecast>, Error> {
     let staging = Arc::new(fs.open_dir(&config.paths.input)?);
-    let identity = config.completeness.identity;
-    let index = engine::foresee(fs, &config.paths.state, &config.settings(), identity, config.accepts)?;
-    let shared = Arc::new(Shared {
-        fs: fs.clone(),
-        staging: staging.clone(),
-        copies: None,
-        is_dry_run: true,
-        names: config.name_rules(),
-        validate: config.validate,
-        require_checksum: config.require_checksum,
-        layout: engine::places::arrange(fs, config.placement.layout.clone(), &config.settings()),
-        identity,
-        notes: Arc::default(),
-        copy_all: AtomicBool::new(false),
-        leases_missing: AtomicBool::new(false),
-        under_way: AtomicUsize::new(0),
-        stop: AtomicBool::new(false),
-        signalled: Arc::default(),
-    });
+    let (settings, identity) = (config.settings(), config.completeness.identity);
+    let (index, journal) = engine::foresee(fs, &config.paths.state, &settings, identity, config.accepts)?;
+    let mut lake = match settings.is_lake() {
+        true => Some(View::open(reach, &settings, &index, journal)?),
+        false => None,
+    };
+    let shared = shared(fs, config, staging.clone());
     let kept = index.kept().copied().filter(|_| config.placement.duplicates == DuplicateAction::Keep);
     let mut settle =
         Settle::new(config.completeness.mode, config.scan_interval, kept).with_bounds(config.completeness.bounds);
@@ -106,7 +98,8 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     let faulty = groups::find(&shared, &mut scanner, &mut settle, &index, now)?;
     settle.release();
 
-    let mut forecaster = Forecaster { fs, config, index: &index, planned: HashMap::new(), taken: Vec::new() };
+    let (planned, taken) = (HashMap::new(), Vec::new());
+    let mut forecaster = Forecaster { fs, config, index: &index, lake: lake.as_mut(), planned, taken };
     let (mut forecasts, mut hashed) = (Vec::new(), Vec::new());
     while settle.ready() > 0 {
         let chunk: Vec<Settled> =
@@ -118,7 +111,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     }
     let input = &config.paths.input;
     for (name, key) in settle.take_kept() {
-        let of = index.original(&key)?.map(|original| original.warehouse_path.to_path_buf()).unwrap_or_default();
+        let of = forecaster.original(&key)?;
         forecasts.push(Forecast::Duplicate { path: input.join(&*name), of });
     }
     let text = |name: &OsStr, why: WhyNot| match faulty.iter().find(|(of, _)| **of == *name) {
@@ -132,6 +125,27 @@ pub fn run<F: Fs>(fs: &F, config: &Config) -> Result<Vec<Forecast>, Error> {
     forecasts.sort_by(|one, other| one.path().cmp(other.path()));
     forecasts.extend((more > 0).then(|| Forecast::MoreIgnored { path: input.clone(), more }));
     Ok(forecasts)
+}
+
+/// What the workers of a dry run need.
+fn shared<F: Fs>(fs: &F, config: &Config, staging: Arc<F::Dir>) -> Arc<Shared<F>> {
+    Arc::new(Shared {
+        fs: fs.clone(),
+        staging,
+        copies: None,
+        is_dry_run: true,
+        names: config.name_rules(),
+        validate: config.validate,
+        require_checksum: config.require_checksum,
+        layout: engine::places::arrange(fs, config.placement.layout.clone(), &config.settings()),
+        identity: config.completeness.identity,
+        notes: Arc::default(),
+        copy_all: AtomicBool::new(false),
+        leases_missing: AtomicBool::new(false),
+        under_way: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+        signalled: Arc::default(),
+    })
 }
 
 impl Forecast {
@@ -203,6 +217,7 @@ struct Forecaster<'a, F: Fs> {
     fs: &'a F,
     config: &'a Config,
     index: &'a Index,
+    lake: Option<&'a mut View>,
     planned: HashMap<Key, PathBuf>,
     taken: Vec<PathBuf>,
 }
@@ -225,6 +240,9 @@ impl<F: Fs> Forecaster<'_, F> {
             }
         };
         let key = Key::by(self.config.completeness.identity.same_by, &settled.name, &sha256);
+        if let Some(forecast) = self.in_lake((settled, &path), (&sha256, key), &partition)? {
+            return Ok(forecast);
+        }
         let known = self.index.original(&key)?.map(|original| original.warehouse_path.to_path_buf());
         if let Some(of) = known.or_else(|| self.planned.get(&key).cloned()) {
             return Ok(Forecast::Duplicate { path, of });
@@ -241,6 +259,39 @@ impl<F: Fs> Forecaster<'_, F> {
             }
         }
         Ok(self.waiting(&settled.name, "no name in the warehouse can be found for it"))
+    }
+
+    /// As [`Forecaster::forecast`], for a file that was hashed and goes to a lake. None if there is no lake.
+    fn in_lake(
+        &mut self,
+        (settled, path): (&Settled, &Path),
+        (sha256, key): (&Sha256, Key),
+        dir: &Path,
+    ) -> Result<Option<Forecast>, Error> {
+        let Some(lake) = &mut self.lake else { return Ok(None) };
+        let standing = match self.planned.get(&key) {
+            Some(of) => Standing::Duplicate(of.clone()),
+            None => lake.standing(self.index, (settled, path), sha256, dir)?,
+        };
+        let path = path.to_path_buf();
+        Ok(Some(match standing {
+            Standing::Ready(warehouse_path) => {
+                self.planned.insert(key, warehouse_path.clone());
+                Forecast::Ready { path, warehouse_path }
+            }
+            Standing::Duplicate(of) => Forecast::Duplicate { path, of },
+            Standing::Waiting(reason) => Forecast::Waiting { path, reason },
+        }))
+    }
+
+    /// Where the content of a kept duplicate is.
+    fn original(&mut self, key: &Key) -> Result<PathBuf, Error> {
+        match (self.index.original(key)?, &mut self.lake) {
+            (Some(original), _) => Ok(original.warehouse_path.to_path_buf()),
+            // A lake knows contents by nothing but their bytes.
+            (None, Some(lake)) => lake.object_of(&Sha256(key.0)),
+            (None, None) => Ok(PathBuf::new()),
+        }
     }
 
     fn is_free(&self, partition: &Path, name: &OsStr) -> Result<bool, Error> {

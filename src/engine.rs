@@ -77,7 +77,8 @@ pub struct Engine<F: Fs> {
     pub places: Arc<Places<F>>,
 }
 
-/// Reads the journal without locking or changing anything, and makes the checks of a start.
+/// Reads the journal without locking or changing anything, and makes the checks of a start. Returns its UUID, too, if there
+/// is a journal.
 ///
 /// # Errors
 /// A start would be refused.
@@ -87,7 +88,7 @@ pub fn foresee<F: Fs>(
     settings: &Settings,
     identity: Identity,
     accepts: Accepts,
-) -> Result<Index, Error> {
+) -> Result<(Index, Option<[u8; 16]>), Error> {
     let mut index = Index::default();
     let replayed = journal::read(fs, state_path, &mut index)?;
     let begins = match &replayed {
@@ -96,10 +97,11 @@ pub fn foresee<F: Fs>(
     };
     places::check(fs, &begins, settings, accepts)?;
     identity::check(&index, identity, accepts)?;
-    if let Some(store) = replayed.and_then(|replayed| replayed.store()) {
+    let store = replayed.and_then(|replayed| replayed.store());
+    if let Some(store) = store.filter(|_| !settings.is_lake()) {
         relocate::foresee(fs, &store, &mut index, settings)?;
     }
-    Ok(index)
+    Ok((index, store))
 }
 
 /// Reads the journal without locking or changing anything. If there is none, the index is empty.

@@ -17,7 +17,7 @@ use super::tree::TreeArgs;
 use crate::Error;
 use crate::control;
 use crate::engine::places::arrange;
-use crate::explain::{Answer, Context, explain};
+use crate::explain::{Answer, Context, explain, is_url};
 use crate::fs::real::RealFs;
 use crate::journal;
 use crate::journal::report::JournalReport;
@@ -58,7 +58,7 @@ pub(super) struct ExplainArgs {
     exclude: Vec<String>,
     #[command(flatten)]
     tree: TreeArgs,
-    /// Files in staging, in the warehouse, or in quarantine
+    /// Files in staging, in the warehouse, or in quarantine; URLs of data objects in a lake
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
 }
@@ -104,10 +104,15 @@ pub(super) fn execute(arguments: ExplainArgs) -> Result<(), Error> {
         watch: WATCH,
         ask: &ask,
     };
-    let paths = arguments.paths.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
+    let paths = arguments.paths.iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
     let answers = explain(&context, &paths)?;
     let lines = answers.iter().map(|answer| if arguments.json { json_line(answer) } else { text(answer) });
     Ok(print_lines(lines)?)
+}
+
+/// The URL of an object in a lake stays as it is.
+fn absolute(path: &PathBuf) -> std::io::Result<PathBuf> {
+    if is_url(path) { Ok(path.clone()) } else { std::path::absolute(path) }
 }
 
 fn json_line(answer: &Answer) -> String {

@@ -221,6 +221,7 @@ fn text(entry: &FileReport) -> String {
     let target = match (quarantined, &entry.warehouse_path, entry.duplicate_of()) {
         (Some(quarantined), ..) => format!(" -> {} ({})", path_text(&quarantined.target), quarantined.cause.text()),
         (_, _, Some(of)) => format!(" = ingest id {of}"),
+        _ if entry.state == FileState::SkippedDuplicate => " = a file of another host".to_owned(),
         (_, Some(path), None) => format!(" -> {}", path_text(path)),
         (_, None, None) => String::new(),
     };

@@ -23,6 +23,7 @@ use crate::config::{
 };
 use crate::daemon;
 use crate::dry_run;
+use crate::engine::lake::{Reach, waits_briefly};
 use crate::fs::real::RealFs;
 use crate::journal::record::{DuplicateAction, EmptyFiles, Identity, SameBy, Validation};
 use crate::limits::CONCURRENCY_MAX;
@@ -470,7 +471,8 @@ pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
     let config = arguments.validate()?;
     log::start(config.logging.level, config.logging.format.unwrap_or(LogFormat::Json));
     if config.extent == Extent::DryRun {
-        let forecasts = dry_run::run(&RealFs::default(), &config)?;
+        let reach = Reach::real(config.store.clone(), waits_briefly());
+        let forecasts = dry_run::run(&RealFs::default(), &config, Some(reach))?;
         let as_json = config.logging.format == Some(LogFormat::Json);
         let line = |forecast| if as_json { forecast_json(forecast) } else { forecast_text(forecast) };
         return Ok(print_lines(forecasts.iter().map(line))?);

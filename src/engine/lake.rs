@@ -4,6 +4,7 @@
 //! - A journal works with one lake and one prefix of it, or with directories: contents that it knows from one place are
 //!   not in another.
 //! - A store is tried out before a journal uses it for the first time.
+//! - To foresee what a host would do needs no request with an effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +18,13 @@ use crate::lake;
 use crate::lake::clock::Clock;
 use crate::lake::description::{check_manifests, read};
 use crate::lake::flight::{Flight, Threads};
-use crate::lake::format::LakeId;
+use crate::lake::format::{Description, LakeId};
 use crate::lake::host::Host;
 use crate::lake::probe::{Defect, probe};
 use crate::lake::progress::NoJournal;
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
-use crate::limits::{LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE};
+use crate::limits::{LAKE_AWAY_MAX, LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE};
 use crate::metrics::Metrics;
 use crate::pipeline;
 use crate::pipeline::lake::{Away, Lake, OnAway};
@@ -63,6 +64,16 @@ impl Reach {
     }
 }
 
+/// Waits for a store that does not answer as long as a run does that ends by itself.
+pub fn waits_briefly() -> OnAway {
+    let (mut waited, clock) = (Duration::ZERO, SystemClock::default());
+    Box::new(move |time| {
+        waited += time;
+        clock.pause(time);
+        waited <= LAKE_AWAY_MAX
+    })
+}
+
 /// Refuses a journal that has worked with another warehouse, if either is a lake.
 ///
 /// # Errors
@@ -86,36 +97,86 @@ pub(super) fn connect<F: Fs>(
     (journal, index): (&Journal<F>, &Index),
     metrics: Arc<Metrics>,
 ) -> Result<Lake, Error> {
-    let warehouse = location(&settings.warehouse)?;
-    let reach = reach.ok_or_else(|| Unopened::NotBuilt(warehouse.clone()))?;
-    let open = |location: &Location| -> Result<Arc<dyn Store>, Error> {
-        let clock = reach.clock.clone();
-        let pause = move |tries: u32| clock.pause(LAKE_TRY_PAUSE * tries);
-        Ok(Arc::new(Patient::new((reach.open)(location)?, Arc::new(pause))))
-    };
-    let manifests = open(&location(&settings.manifests)?)?;
-    let stores = Stores { warehouse: open(&warehouse)?, manifests, flight: reach.flight };
-    let mut away = Away::new(reach.on_away, metrics);
-    let description = away.patiently(&mut || read(stores.warehouse.as_ref()))?;
-    let description = description.ok_or_else(|| Error::NoLake(warehouse.clone()))?;
-    if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.lake.id) {
-        return Err(lake_error(lake::Error::OtherLake { found: description.lake.id, expected }));
-    }
+    let mut found = Found::find(reach, settings, index, metrics)?;
     // A lake that was made without manifests gets those of its first host.
-    let may_mark = description.manifests.is_none() && index.lake().is_none();
-    away.patiently(&mut || check_manifests(stores.manifests.as_ref(), &description, may_mark))?;
-    check_clock(stores.warehouse.skew(), &warehouse)?;
-    if index.lake().is_none() && reach.racers > 0 {
-        let defect = away.patiently(&mut || try_out(&stores.warehouse, reach.racers, reach.clock.as_ref()))?;
-        if let Some(defect) = defect {
-            return Err(Error::StoreUnsuited { location: warehouse, defect });
-        }
+    let may_mark = found.description.manifests.is_none() && index.lake().is_none();
+    found.check_manifests(may_mark)?;
+    if index.lake().is_none() {
+        found.try_out()?;
     }
-    // What it does is in the ingestor's own journal.
-    let host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), Box::new(NoJournal), &[]);
-    let mut lake = Lake::new(host, description.lake.id, warehouse, away);
-    lake.begin()?;
-    Ok(lake)
+    found.begin(journal.store())
+}
+
+/// The same for a look at it: nothing is written there, and its store is not tried out.
+///
+/// # Errors
+/// As a host's start, as far as reading shows it.
+pub fn foresee(reach: Option<Reach>, settings: &Settings, index: &Index, journal: [u8; 16]) -> Result<Lake, Error> {
+    let mut found = Found::find(reach, settings, index, Arc::default())?;
+    let is_first = found.description.manifests.is_none() && index.lake().is_none();
+    match found.check_manifests(false) {
+        // The first host would mark them.
+        Err(Error::Pipeline(pipeline::Error::Lake(lake::Error::ManifestsUnmarked { .. }))) if is_first => {}
+        checked => checked?,
+    }
+    found.begin(journal)
+}
+
+/// A lake that answers, and is the journal's.
+struct Found {
+    stores: Stores,
+    description: Description,
+    warehouse: Location,
+    away: Away,
+    clock: Arc<dyn Clock>,
+    racers: usize,
+}
+
+impl Found {
+    fn find(reach: Option<Reach>, settings: &Settings, index: &Index, metrics: Arc<Metrics>) -> Result<Found, Error> {
+        let warehouse = location(&settings.warehouse)?;
+        let reach = reach.ok_or_else(|| Unopened::NotBuilt(warehouse.clone()))?;
+        let open = |location: &Location| -> Result<Arc<dyn Store>, Error> {
+            let clock = reach.clock.clone();
+            let pause = move |tries: u32| clock.pause(LAKE_TRY_PAUSE * tries);
+            Ok(Arc::new(Patient::new((reach.open)(location)?, Arc::new(pause))))
+        };
+        let manifests = open(&location(&settings.manifests)?)?;
+        let stores = Stores { warehouse: open(&warehouse)?, manifests, flight: reach.flight };
+        let mut away = Away::new(reach.on_away, metrics);
+        let description = away.patiently(&mut || read(stores.warehouse.as_ref()))?;
+        let description = description.ok_or_else(|| Error::NoLake(warehouse.clone()))?;
+        if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.lake.id) {
+            return Err(lake_error(lake::Error::OtherLake { found: description.lake.id, expected }));
+        }
+        check_clock(stores.warehouse.skew(), &warehouse)?;
+        Ok(Found { stores, description, warehouse, away, clock: reach.clock, racers: reach.racers })
+    }
+
+    fn check_manifests(&mut self, may_mark: bool) -> Result<(), Error> {
+        let Found { stores, description, away, .. } = self;
+        Ok(away.patiently(&mut || check_manifests(stores.manifests.as_ref(), description, may_mark))?)
+    }
+
+    /// Refuses a store that does not keep what is needed.
+    fn try_out(&mut self) -> Result<(), Error> {
+        if self.racers == 0 {
+            return Ok(());
+        }
+        let Found { stores, away, clock, racers, .. } = self;
+        let defect = away.patiently(&mut || try_out(&stores.warehouse, *racers, clock.as_ref()))?;
+        defect.map_or(Ok(()), |defect| Err(Error::StoreUnsuited { location: self.warehouse.clone(), defect }))
+    }
+
+    /// A host that has read the log up to its end.
+    fn begin(self, journal: [u8; 16]) -> Result<Lake, Error> {
+        let Found { stores, description, warehouse, away, clock, .. } = self;
+        // What it does is in the ingestor's own journal.
+        let host = Host::new(stores, description.lake, journal, Box::new(clock), Box::new(NoJournal), &[]);
+        let mut lake = Lake::new(host, description.lake.id, warehouse, away);
+        lake.begin()?;
+        Ok(lake)
+    }
 }
 
 fn lake_error(error: lake::Error) -> Error {

@@ -52,6 +52,11 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
     if entry.state != FileState::Manifested {
         return Ok(answer);
     }
+    if settings.is_lake() {
+        // The number in its name is the entry's, which only the store knows.
+        let hour = entry.created_at.hour_partition().join("/");
+        return Ok(answer.with("manifest", format!("{}/{hour}/*.jsonl", settings.manifests.display())));
+    }
     let found = read::find(context.fs, &settings.manifests, entry.created_at, entry.id)?;
     let line = found.into_iter().find(|line| Some(line.listed.sha256) == entry.sha256());
     Ok(match line {

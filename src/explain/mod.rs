@@ -22,6 +22,7 @@ use crate::journal::record::Settings;
 use crate::journal::report::FileReport;
 use crate::pipeline::dirs::split;
 use crate::pipeline::quarantine::reason_path;
+use crate::store::location::Location;
 use crate::types::Lsn;
 use answer::text;
 use known::{matching, of_entry, of_original, with_reason};
@@ -40,8 +41,16 @@ pub fn explain<F: Fs>(context: &Context<'_, F>, paths: &[PathBuf]) -> Result<Vec
     asked.iter().map(|path| one(context, path, &entries)).collect()
 }
 
+/// True for the URL of an object in a lake.
+pub fn is_url(path: &Path) -> bool {
+    path.to_str().is_some_and(Location::is_meant)
+}
+
 /// The path as the journal has it: without `..`, and below the staging directory's own path, however it was given.
 fn as_known<F: Fs>(context: &Context<'_, F>, path: &Path) -> PathBuf {
+    if is_url(path) {
+        return path.to_path_buf();
+    }
     let mut known = PathBuf::new();
     for part in path.components() {
         match part {
@@ -104,7 +113,8 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> 
 
 /// A file of the warehouse that the journal knows.
 fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &FileReport) -> Result<Answer, Error> {
-    let there = stat(context.fs, path)?;
+    // The store of a lake is not asked.
+    let there = if is_url(path) { Some(entry.size) } else { stat(context.fs, path)? };
     let (status, summary) = match (&there, entry.state) {
         (_, FileState::Discovered | FileState::Hashed | FileState::Moved) => {
             ("IN_FLIGHT", "it is being ingested, or was when a process ended".to_owned())
@@ -119,11 +129,22 @@ fn in_warehouse<F: Fs>(context: &Context<'_, F>, path: &Path, entry: &FileReport
         _ => ("INGESTED", format!("ingested from {}", text(&entry.source_path))),
     };
     let answer = Answer::new(path, status, summary);
-    of_entry(context, answer, entry)
+    let unseen = is_url(path).then_some("not looked at: csv-ingestor lake audit compares all of them");
+    of_entry(context, answer.with("object", unseen), entry)
 }
 
 /// A path that is not in staging, and that the journal does not know.
 fn elsewhere<F: Fs>(context: &Context<'_, F>, settings: Option<&Settings>, path: &Path) -> Result<Answer, Error> {
+    if is_url(path) {
+        let summary = match settings {
+            Some(settings) if settings.is_lake() && path.starts_with(&settings.warehouse) => {
+                "this journal did not bring it here: another host of the lake or another program did, or its content was \
+                 forgotten"
+            }
+            _ => "it is not in this journal's warehouse",
+        };
+        return Ok(Answer::new(path, "UNKNOWN", summary));
+    }
     if stat(context.fs, &reason_path(path))?.is_some() {
         let answer =
             Answer::new(path, "QUARANTINED", "it was moved to quarantine; the journal does not remember it any more");

@@ -18,11 +18,13 @@ use crate::journal::record::{DuplicateAction, EmptyFiles, KeyRule, SameBy, Setti
 use crate::journal::report::FileReport;
 use crate::pipeline::dirs::split;
 use crate::pipeline::hash::sums_of;
+use crate::pipeline::lake::batch::partition_of_dir;
 use crate::pipeline::layout::NoMatch;
 use crate::pipeline::scan::names::Ignored;
 use crate::pipeline::settle::bounds::age;
 use crate::pipeline::sidecar::{Demand, FoundSums, SIDECAR_BYTES_MAX, Statement, is_older, statement};
 use crate::pipeline::{WhyNot, subdir};
+use crate::store::location::Location;
 use crate::types::{FileIdentity, Sha256};
 
 /// Answers for a path in staging, in a directory that is entered; `known` contains the files that the journal knows at this path.
@@ -295,7 +297,8 @@ fn complete<F: Fs>(
         Some(_) => "an ingestor takes it when it has been unchanged for long enough, and validates it (--validate)",
         None => "it passes all checks: an ingestor takes it when it has been unchanged for long enough",
     };
-    let answer = Answer::new(path, "READY", summary).with("sha256", sha256.hex());
+    let others = settings.is_lake().then_some("other hosts may have its content: run --dry-run reads the lake's log");
+    let answer = Answer::new(path, "READY", summary).with("sha256", sha256.hex()).with("lake", others);
     Ok(match warehouse_dir(context, settings, path) {
         Ok(dir) => answer.with_path("warehouse_dir", &dir),
         Err(_) => answer,
@@ -306,5 +309,6 @@ fn complete<F: Fs>(
 fn warehouse_dir<F: Fs>(context: &Context<'_, F>, settings: &Settings, path: &Path) -> Result<PathBuf, NoMatch> {
     let below = path.strip_prefix(&settings.input).unwrap_or(path);
     let dir = context.layout.dir(below.as_os_str(), context.fs.now())?;
-    Ok(settings.warehouse.join(dir))
+    let escaped = settings.warehouse.to_str().and_then(|url| Location::parse(url).ok());
+    Ok(settings.warehouse.join(escaped.map_or(dir.clone(), |lake| partition_of_dir(&lake, &dir).into())))
 }

@@ -10,6 +10,7 @@
 //!   appear, not even one that is still under way.
 //! - Every step may fail, and be interrupted for ever, at any request: calling the same again goes on.
 
+mod ends;
 mod fate;
 mod forget;
 mod help;
@@ -174,6 +175,11 @@ impl Host {
             None if shard.is_listed(content) => State::Listed,
             None => State::Claimed,
         }
+    }
+
+    /// The generation that a claim of this content would have, as far as this host has read; None if it is claimed.
+    pub fn next_generation(&self, content: &Sha256) -> Option<u32> {
+        self.shards[self.shard_of(content)].contents.next_generation(content)
     }
 
     /// The source of this content waits for its line: the entry is looked at soon, if it is another host's.

@@ -10,8 +10,8 @@
 //! - Callers on many threads do not wait for each other: while one syncs, the others write.
 //!
 //! The SHA-256 that [`Store::head`] reports is that of the bytes, and [`Store::list_ages`] has the times of the inodes.
-//! Temporary files that a dead process has left, and uploads that nobody has touched for as long, are removed when the
-//! store is opened, after [`STORE_LEFTOVER_AGE`].
+//! Temporary files that a dead process has left, and uploads that nobody has touched for as long, are removed before the
+//! first write, after [`STORE_LEFTOVER_AGE`]. Whoever only reads leaves the directory as it is.
 
 mod errors;
 mod names;
@@ -19,6 +19,7 @@ mod uploads;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::Digest as _;
@@ -39,8 +40,8 @@ const DEPTH_MAX: usize = 64;
 pub struct DirStore<F: Fs> {
     fs: F,
     root: PathBuf,
-    /// The directory of temporary files and of uploads.
-    temporary: F::Dir,
+    /// The directory of temporary files and of uploads, since the first write.
+    temporary: OnceLock<F::Dir>,
     /// Makes names of temporary files this process's own.
     own: String,
     /// How many it has made.
@@ -50,21 +51,29 @@ pub struct DirStore<F: Fs> {
 impl<F: Fs> DirStore<F> {
     /// The store in this directory, which must exist.
     pub fn open(fs: &F, root: &Path) -> fs::Result<DirStore<F>> {
-        let temporary = fs::open_dir_durable(fs, root, &root.join(TEMPORARY), DIR_MODE)?;
-        let store =
-            DirStore { fs: fs.clone(), root: root.to_owned(), temporary, own: random(fs), made: AtomicU64::new(0) };
+        fs.open_dir(root)?;
+        let (temporary, own, made) = (OnceLock::new(), random(fs), AtomicU64::new(0));
+        Ok(DirStore { fs: fs.clone(), root: root.to_owned(), temporary, own, made })
+    }
+
+    /// The directory of temporary files and of uploads; made and swept before the first write.
+    fn temporary(&self) -> fs::Result<&F::Dir> {
+        if let Some(known) = self.temporary.get() {
+            return Ok(known);
+        }
+        let made = fs::open_dir_durable(&self.fs, &self.root, &self.root.join(TEMPORARY), DIR_MODE)?;
         // They only take room, so whatever keeps them there is no reason not to begin.
-        let _ = store.sweep();
-        Ok(store)
+        let _ = self.sweep(&made);
+        Ok(self.temporary.get_or_init(|| made))
     }
 
     /// Removes what nobody can be at work on any more.
-    fn sweep(&self) -> fs::Result<()> {
+    fn sweep(&self, temporary: &F::Dir) -> fs::Result<()> {
         let (now, age) = (self.fs.now(), i64::try_from(STORE_LEFTOVER_AGE.as_millis()).unwrap_or(i64::MAX));
         let mut left = Vec::new();
-        for entry in self.fs.list(&self.temporary)? {
+        for entry in self.fs.list(temporary)? {
             let name = entry?.name;
-            let Some(stat) = self.fs.stat(&self.temporary, &name)? else { continue };
+            let Some(stat) = self.fs.stat(temporary, &name)? else { continue };
             let written = i64::try_from(written(&stat.identity).0).unwrap_or(i64::MAX);
             let since = i64::try_from(now.0).unwrap_or(i64::MAX).saturating_sub(written);
             left.push((name, since >= age));
@@ -75,7 +84,7 @@ impl<F: Fs> DirStore<F> {
         };
         for (name, _) in left.iter().filter(|(_, is_old)| *is_old) {
             if upload_of(name.as_encoded_bytes()).is_none_or(|upload| !is_fresh(upload)) {
-                self.fs.unlink(&self.temporary, name)?;
+                self.fs.unlink(temporary, name)?;
             }
         }
         Ok(())
@@ -117,7 +126,7 @@ impl<F: Fs> DirStore<F> {
     ) -> Result<()> {
         let fails = |done| move |error: fs::Error| failed(verb, key, done, &error);
         let own = format!("{}-{}", self.own, self.made.fetch_add(1, Ordering::Relaxed));
-        let (shelf, own) = (&self.temporary, OsStr::new(&own));
+        let (shelf, own) = (self.temporary().map_err(fails(false))?, OsStr::new(&own));
         let file = self.fs.open(shelf, own, Open::Create { mode: FILE_MODE }).map_err(fails(false))?;
         let written = fill(&file).and_then(|()| self.fs.sync_all(&file).map_err(fails(false)));
         let linked = written.and_then(|()| self.fs.link(shelf, own, place.0, place.1).map_err(fails(false)));

@@ -1,5 +1,6 @@
 //! Whole ingestors that share one lake: each has a simulated disk of its own, all have one simulated store.
 
+mod dry_run;
 mod history;
 mod life;
 mod model;

@@ -157,7 +157,7 @@ impl Host {
     }
 
     /// Why no entry can ever claim this content.
-    pub(super) fn unfit(&self, content: &Content) -> Option<&'static str> {
+    pub fn unfit(&self, content: &Content) -> Option<&'static str> {
         if !keys::is_partition(&content.partition) {
             return Some("no data object can lie in its partition");
         }

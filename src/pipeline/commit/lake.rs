@@ -232,11 +232,11 @@ impl<F: Fs> Committer<F> {
         state
     }
 
-    /// The URL that a file gets in the lake, if its content was never forgotten.
+    /// The URL that a file gets in the lake.
     pub(super) fn lake_path(&self, file: &HashedFile<F>, name: &OsStr) -> Option<PathBuf> {
         let lake = self.lake.as_ref()?;
         let dir = partition_of_dir(&lake.warehouse, &file.partition);
-        Some(PathBuf::from(lake.url(&lake.first_key(&dir, name.as_bytes(), &file.sha256))))
+        Some(PathBuf::from(lake.next_url(&dir, name.as_bytes(), &file.sha256)))
     }
 
     /// Finishes the entries that are due.

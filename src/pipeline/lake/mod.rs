@@ -14,7 +14,7 @@ pub use self::away::{Away, OnAway};
 use super::Error;
 use crate::heartbeat;
 use crate::lake::format::LakeId;
-use crate::lake::host::{Host, State};
+use crate::lake::host::{Content, Host, State};
 use crate::lake::publish::AtHand;
 use crate::lake::{self, keys};
 use crate::limits::{LAKE_RETRY_MIN, LAKE_TURN_MIN};
@@ -27,7 +27,7 @@ pub struct Lake {
     /// The lake's id.
     pub(super) id: [u8; 16],
     /// Where data objects are.
-    pub(super) warehouse: Location,
+    pub warehouse: Location,
     away: Away,
     /// When the log was read the last time, and what was due was done.
     turned: Duration,
@@ -49,14 +49,16 @@ impl Lake {
         Lake { host, id: id.0, warehouse, away, turned: Duration::ZERO }
     }
 
-    /// Reads checkpoints and logs to their ends, and makes sure that these are the ends.
+    /// Reads checkpoints and logs to their ends, makes sure that these are the ends, and finds out what other hosts have
+    /// finished.
     ///
     /// # Errors
     /// Waiting does not help, or the process is not to wait.
     pub fn begin(&mut self) -> Result<(), Error> {
         self.patiently(&mut |host| host.start())?;
         self.patiently(&mut |host| host.read())?;
-        self.patiently(&mut |host| host.check_ends())
+        self.patiently(&mut |host| host.check_ends())?;
+        self.patiently(&mut |host| host.look_at_ends())
     }
 
     /// How far a content is, as far as the log was read.
@@ -69,9 +71,24 @@ impl Lake {
         self.warehouse.of(key)
     }
 
-    /// The key that a file's data object gets, if its content was never forgotten.
-    pub(super) fn first_key(&self, partition: &str, name: &[u8], content: &Sha256) -> String {
-        keys::data(partition, name, content, 0)
+    /// The URL that a file's data object gets, if its content is new, as far as the log was read.
+    pub fn next_url(&self, partition: &str, name: &[u8], content: &Sha256) -> String {
+        let generation = self.host.next_generation(content).unwrap_or(0);
+        self.url(&keys::data(partition, name, content, generation))
+    }
+
+    /// Why no entry can ever claim this content.
+    pub fn unfit(&self, content: &Content) -> Option<&'static str> {
+        self.host.unfit(content)
+    }
+
+    /// The URL of a content's data object and its manifest line, if an entry claims it.
+    ///
+    /// # Errors
+    /// As [`Lake::begin`].
+    pub fn claimed(&mut self, content: &Sha256) -> Result<Option<(String, Vec<u8>)>, Error> {
+        let claimed = self.patiently(&mut |host| host.claim_of(content))?;
+        Ok(claimed.map(|claimed| (self.url(&claimed.claim.key), claimed.claim.line)))
     }
 
     /// Repeats requests until the store answers.

@@ -8,6 +8,7 @@ use super::{Observed, Whereabouts, judge};
 use crate::fs::{self, Fs};
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
+use crate::pipeline::commit::lake::is_for_lake;
 use crate::pipeline::dirs::split;
 use crate::types::FileIdentity;
 
@@ -48,6 +49,9 @@ fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
             _ => "abandon it: it vanished or changed",
         });
     };
+    if is_for_lake(ingest) {
+        return Ok(in_lake(ingest, source == Some(ingest.identity)));
+    }
     if ingest.state == FileState::Moved {
         return Ok("complete its manifest line");
     }
@@ -67,4 +71,16 @@ fn try_foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
             }
         },
     )
+}
+
+/// The store is not asked.
+fn in_lake(ingest: &Ingest, is_unchanged: bool) -> &'static str {
+    if ingest.state == FileState::Moved {
+        return "remove it from staging: its line is in the lake";
+    }
+    match (ingest.claimed, is_unchanged) {
+        (Some(_), _) => "list it: an entry of the lake claims it",
+        (None, true) => "list it if an entry of the lake claims it; otherwise hash it again and ingest it",
+        (None, false) => "list it if an entry of the lake claims it; otherwise abandon it: it vanished or changed",
+    }
 }

@@ -30,8 +30,13 @@ impl<F: Fs> DirStore<F> {
         }
         let id = random(&self.fs);
         let name = OsString::from(format!("{PREFIX}{id}"));
-        self.write(Verb::BeginUpload, key, (&self.temporary, &name), key.as_bytes())?;
+        self.write(Verb::BeginUpload, key, (self.shelf(Verb::BeginUpload, key)?, &name), key.as_bytes())?;
         Ok(id)
+    }
+
+    /// Where uploads are.
+    fn shelf(&self, verb: Verb, key: &str) -> Result<&F::Dir> {
+        self.temporary().map_err(|error| failed(verb, key, false, &error))
     }
 
     /// Checks that there is this upload, for this key.
@@ -44,7 +49,7 @@ impl<F: Fs> DirStore<F> {
             false => failed(verb, key, false, &error),
         };
         let name = OsString::from(format!("{PREFIX}{upload}"));
-        let file = self.fs.open(&self.temporary, &name, Open::Read).map_err(fails)?;
+        let file = self.fs.open(self.shelf(verb, key)?, &name, Open::Read).map_err(fails)?;
         let mut text = vec![0; key.len() + 1];
         let length = fs::read_full_at(&self.fs, &file, &mut text, 0).map_err(fails)?;
         if &text[..length] == key.as_bytes() { Ok(()) } else { Err(no_upload(verb, key)) }
@@ -54,18 +59,18 @@ impl<F: Fs> DirStore<F> {
         self.check(Verb::PutPart, key, upload)?;
         let etag = sha256.hex();
         let part = Part { number, size: bytes.len() as u64, etag };
-        let name = part_name(upload, number, &part.etag);
-        match self.write(Verb::PutPart, key, (&self.temporary, &name), bytes) {
+        let (shelf, name) = (self.shelf(Verb::PutPart, key)?, part_name(upload, number, &part.etag));
+        match self.write(Verb::PutPart, key, (shelf, &name), bytes) {
             // The same bytes as before. Their name may not be durable yet.
             Err(error) if error.kind == Kind::Exists => {
-                let synced = self.fs.sync_dir(&self.temporary);
+                let synced = self.fs.sync_dir(shelf);
                 synced.map_err(|error| failed(Verb::PutPart, key, true, &error))?;
             }
             written => written?,
         }
         for other in self.parts(Verb::PutPart, key, upload)? {
             if other.number == number && other.etag != part.etag {
-                let removed = self.fs.unlink(&self.temporary, &part_name(upload, number, &other.etag));
+                let removed = self.fs.unlink(shelf, &part_name(upload, number, &other.etag));
                 removed.map_err(|error| failed(Verb::PutPart, key, true, &error))?;
             }
         }
@@ -75,15 +80,15 @@ impl<F: Fs> DirStore<F> {
     pub(super) fn parts(&self, verb: Verb, key: &str, upload: &str) -> Result<Vec<Part>> {
         self.check(verb, key, upload)?;
         let fails = |error: fs::Error| failed(verb, key, true, &error);
-        let begin = format!("{PREFIX}{upload}-");
+        let (shelf, begin) = (self.shelf(verb, key)?, format!("{PREFIX}{upload}-"));
         let mut parts = Vec::new();
-        for entry in self.fs.list(&self.temporary).map_err(fails)? {
+        for entry in self.fs.list(shelf).map_err(fails)? {
             let name = entry.map_err(fails)?.name;
             let part = name.to_str().and_then(|name| name.strip_prefix(&begin)?.split_once('-'));
             let Some((Ok(number), etag)) = part.map(|(number, etag)| (number.parse(), etag.to_owned())) else {
                 continue;
             };
-            if let Some(stat) = self.fs.stat(&self.temporary, &name).map_err(fails)? {
+            if let Some(stat) = self.fs.stat(shelf, &name).map_err(fails)? {
                 parts.push(Part { number, size: stat.identity.size, etag });
             }
         }
@@ -112,7 +117,7 @@ impl<F: Fs> DirStore<F> {
     /// Copies a part to this offset of the whole; returns where it ends.
     fn copy_part(&self, key: &str, name: &OsStr, whole: &F::File, mut offset: u64) -> Result<u64> {
         let fails = |error: fs::Error| failed(Verb::Complete, key, false, &error);
-        let part = match self.fs.open(&self.temporary, name, Open::Read) {
+        let part = match self.fs.open(self.shelf(Verb::Complete, key)?, name, Open::Read) {
             Err(error) if error.is_not_found() => return refused(Verb::Complete, key, "a part is not there"),
             part => part.map_err(fails)?,
         };
@@ -135,12 +140,12 @@ impl<F: Fs> DirStore<F> {
             Err(error) if error.kind == Kind::NotFound => return Ok(()),
             parts => parts?,
         };
-        let fails = |error: fs::Error| failed(verb, key, true, &error);
-        self.fs.unlink(&self.temporary, OsStr::new(&format!("{PREFIX}{upload}"))).map_err(fails)?;
-        self.fs.sync_dir(&self.temporary).map_err(fails)?;
+        let (shelf, fails) = (self.shelf(verb, key)?, |error: fs::Error| failed(verb, key, true, &error));
+        self.fs.unlink(shelf, OsStr::new(&format!("{PREFIX}{upload}"))).map_err(fails)?;
+        self.fs.sync_dir(shelf).map_err(fails)?;
         for part in parts {
             let name = part_name(upload, part.number, &part.etag);
-            match self.fs.unlink(&self.temporary, &name) {
+            match self.fs.unlink(shelf, &name) {
                 Err(error) if !error.is_not_found() => return Err(fails(error)),
                 _ => {}
             }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod many;
+mod modes;
 
 use std::process::Output;
 use std::sync::Arc;

@@ -220,6 +220,18 @@ fn uploads_survive_power_cuts() {
     }
 }
 
+/// Commands that only look at a lake open it, too.
+#[test]
+fn whoever_only_reads_makes_no_directory() {
+    let fs = machine();
+    let reader = store(&fs);
+    assert_eq!(kind(reader.get(KEYS[0])), Kind::NotFound);
+    assert_eq!(kind(reader.head(KEYS[0])), Kind::NotFound);
+    assert_eq!(reader.list("", "").unwrap(), [""; 0]);
+    assert_eq!(fs.upstream().list(ROOT).unwrap(), [""; 0]);
+    assert!(DirStore::open(&fs, Path::new("/none")).is_err());
+}
+
 /// A leftover of a dead process is removed some day, and nothing that somebody may be at work on.
 #[test]
 fn leftovers_are_removed_when_nobody_can_need_them() {
@@ -232,10 +244,13 @@ fn leftovers_are_removed_when_nobody_can_need_them() {
     fs.upstream().write(Path::new(ROOT).join(".csv-ingestor/tmp/0123-7"), b"leftover").unwrap();
     fs.advance(STORE_LEFTOVER_AGE / 2);
     first.put_part(KEYS[1], &alive, 1, b"y", &digest(b"y")).unwrap();
-    store(&fs);
+    create(&store(&fs), "x/1", b"object").unwrap();
     assert_eq!(temporary(&fs).len(), 5);
     fs.advance(STORE_LEFTOVER_AGE / 2 + Duration::from_secs(1));
     let last = store(&fs);
+    last.get(KEYS[0]).unwrap();
+    assert_eq!(temporary(&fs).len(), 5, "reading removes nothing");
+    create(&last, "x/2", b"object").unwrap();
     let left = temporary(&fs);
     assert!(left.len() == 2 && left.iter().all(|name| name.contains(&alive)), "{left:?}");
     last.complete(KEYS[1], &alive, &last.list_parts(KEYS[1], &alive).unwrap()).unwrap();
@@ -279,6 +294,8 @@ fn many_creates_overlap() {
         }
     }));
     let store = DirStore::open(&gated, Path::new(ROOT)).unwrap();
+    // The first write makes the directory of temporary files.
+    create(&store, "first", b"x").unwrap();
     all.store(true, Ordering::Relaxed);
     thread::scope(|scope| {
         for caller in 0..CALLERS {

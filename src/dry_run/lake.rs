@@ -1,0 +1,119 @@
+//! A dry run of a host of a lake: what the log says about each content.
+//!
+//! Invariants:
+//! - Only reads: checkpoints and logs at the beginning, and an entry for a content that is no file of this journal.
+//! - What other hosts do later is not foreseen.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+use crate::engine;
+use crate::engine::lake::Reach;
+use crate::journal::hex;
+use crate::journal::index::Index;
+use crate::journal::lifecycle::FileState;
+use crate::journal::record::Settings;
+use crate::lake::host::{Content, State};
+use crate::pipeline::lake::batch::partition_of_dir;
+use crate::pipeline::lake::{Lake, line};
+use crate::pipeline::{Settled, WhyNot, subdir};
+use crate::types::Sha256;
+
+/// The lake as it is, and the journal that is or would be its host's.
+pub(super) struct View {
+    lake: Lake,
+    journal: String,
+}
+
+/// What would become of a file.
+pub(super) enum Standing {
+    /// It would be ingested, or is half ingested: its URL.
+    Ready(PathBuf),
+    /// Its content is in the lake, at this URL.
+    Duplicate(PathBuf),
+    /// It would stay, for this reason.
+    Waiting(String),
+}
+
+impl View {
+    /// Reads the log up to its end.
+    ///
+    /// # Errors
+    /// As a start, as far as reading shows it.
+    pub(super) fn open(
+        reach: Option<Reach>,
+        settings: &Settings,
+        index: &Index,
+        journal: Option<[u8; 16]>,
+    ) -> Result<View, Error> {
+        let journal = journal.unwrap_or_default();
+        let lake = engine::lake::foresee(reach, settings, index, journal)?;
+        Ok(View { lake, journal: hex(&journal) })
+    }
+
+    /// What would become of a complete file with this content and this directory in the warehouse. `path`: in staging.
+    pub(super) fn standing(
+        &mut self,
+        index: &Index,
+        (settled, path): (&Settled, &Path),
+        sha256: &Sha256,
+        dir: &Path,
+    ) -> Result<Standing, Error> {
+        if let Some(url) = self.half_done(index, (settled, path), sha256)? {
+            return Ok(Standing::Ready(url));
+        }
+        if let Some(original) = index.original(&(*sha256).into())? {
+            return Ok(Standing::Duplicate(original.warehouse_path.to_path_buf()));
+        }
+        match self.lake.state(sha256) {
+            State::New => Ok(self.new_one(settled, sha256, dir)),
+            State::Claimed => Ok(Standing::Waiting(WhyNot::ClaimedElsewhere.text().to_owned())),
+            State::Listed => Ok(Standing::Duplicate(self.object_of(sha256)?)),
+        }
+    }
+
+    /// The URL of the data object of a content that an entry claims.
+    pub(super) fn object_of(&mut self, sha256: &Sha256) -> Result<PathBuf, Error> {
+        Ok(self.lake.claimed(sha256)?.map(|(url, _)| PathBuf::from(url)).unwrap_or_default())
+    }
+
+    /// The URL of a file that the next start finishes, since an entry claims its content for it.
+    fn half_done(
+        &mut self,
+        index: &Index,
+        (settled, path): (&Settled, &Path),
+        sha256: &Sha256,
+    ) -> Result<Option<PathBuf>, Error> {
+        let is_it = |target: Option<Sha256>| target == Some(*sha256);
+        let open = index.open().find(|ingest| {
+            ingest.source_path == *path
+                && ingest.identity == settled.identity
+                && is_it(ingest.target.as_ref().map(|target| target.sha256))
+        });
+        let Some(open) = open else { return Ok(None) };
+        if open.state == FileState::Moved {
+            return Ok(open.target.as_ref().map(|target| target.warehouse_path.clone()));
+        }
+        let claimed = self.lake.claimed(sha256)?;
+        Ok(claimed.filter(|(_, line)| line::is_of(line, &self.journal, open.id)).map(|(url, _)| url.into()))
+    }
+
+    fn new_one(&self, settled: &Settled, sha256: &Sha256, dir: &Path) -> Standing {
+        let partition = partition_of_dir(&self.lake.warehouse, dir);
+        let name: &OsStr = subdir::file_name(&settled.name);
+        let content = Content {
+            sha256: *sha256,
+            size: settled.identity.size,
+            partition,
+            name: name.as_bytes().to_vec(),
+            ingested_at: settled.complete_at,
+            parts: None,
+        };
+        match self.lake.unfit(&content) {
+            Some(why) => Standing::Waiting(why.to_owned()),
+            None => Standing::Ready(self.lake.next_url(&content.partition, &content.name, sha256).into()),
+        }
+    }
+}
