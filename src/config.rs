@@ -132,10 +132,6 @@ impl Config {
                 "--mode group: an entry of a lake holds files, not groups",
             ),
             (by_name, "--identity name+content: a lake has each content once"),
-            (
-                self.remember.is_some(),
-                "--remember: a lake remembers for all of its hosts; see csv-ingestor lake forget",
-            ),
         ];
         match misfits.iter().find(|(is_asked_for, _)| *is_asked_for) {
             Some((_, why)) => Err(Error::Options(format!("--warehouse is a lake: {why}"))),

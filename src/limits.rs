@@ -251,6 +251,8 @@ pub const LAKE_UPLOADS_MAX: usize = 16;
 pub const LAKE_UPLOAD_SLICE: Duration = Duration::from_secs(5);
 /// Requests of a host that are under way at once, at most: creates of data objects.
 pub const LAKE_IN_FLIGHT: usize = 64;
+/// The time between two looks of a host for contents that its lake is to forget.
+pub const LAKE_FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 /// Entries that are read at once, at most: each may have [`LAKE_ENTRY_BYTES_MAX`].
 pub const LAKE_READ_AHEAD: u64 = 8;
 /// After so many entries in a row a host looks for the end of the log, to read several at once.

@@ -99,6 +99,7 @@ fn run_as(
     let fs = RealFs::observed(Arc::new(move |call, took| observer.synced(call, took)));
     let once = config.extent == Extent::Once;
     let flag = stop.flag.clone();
+    let reach = Reach::real(config.store.clone(), on_away(stop.flag.clone(), once));
     let options = engine::Options {
         state_path: config.paths.state.clone(),
         settings: Some(config.settings()),
@@ -110,7 +111,7 @@ fn run_as(
         quarantine: config.quarantine(),
         accepts: config.accepts,
         metrics: metrics.clone(),
-        reach: Some(Reach::real(config.store.clone(), on_away(stop.flag.clone(), once))),
+        reach: Some(Reach { remember: config.remember, ..reach }),
         on_full: Box::new(move || !once && wait_for_room(&flag)),
         stop: stop.flag.clone(),
     };

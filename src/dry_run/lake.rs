@@ -64,13 +64,13 @@ impl View {
         if let Some(url) = self.half_done(index, (settled, path), sha256)? {
             return Ok(Standing::Ready(url));
         }
-        if let Some(original) = index.original(&(*sha256).into())? {
-            return Ok(Standing::Duplicate(original.warehouse_path.to_path_buf()));
-        }
-        match self.lake.state(sha256) {
-            State::New => Ok(self.new_one(settled, sha256, dir)),
-            State::Claimed => Ok(Standing::Waiting(WhyNot::ClaimedElsewhere.text().to_owned())),
-            State::Listed => Ok(Standing::Duplicate(self.object_of(sha256)?)),
+        let original = index.original(&(*sha256).into())?.map(|original| original.warehouse_path.to_path_buf());
+        match (self.lake.state(sha256), original) {
+            // Whatever this journal remembers, the lake may have forgotten it.
+            (State::New, _) => Ok(self.new_one(settled, sha256, dir)),
+            (_, Some(of)) => Ok(Standing::Duplicate(of)),
+            (State::Claimed, None) => Ok(Standing::Waiting(WhyNot::ClaimedElsewhere.text().to_owned())),
+            (State::Listed, None) => Ok(Standing::Duplicate(self.object_of(sha256)?)),
         }
     }
 

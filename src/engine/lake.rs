@@ -48,6 +48,8 @@ pub struct Reach {
     pub flight: Box<dyn Flight>,
     /// So many creates race when a store is tried out; 0: it is trusted.
     pub racers: usize,
+    /// The lake forgets contents that were listed longer ago than this; None: nothing.
+    pub remember: Option<Duration>,
 }
 
 impl Reach {
@@ -60,6 +62,7 @@ impl Reach {
             on_away,
             flight: Box::new(Threads),
             racers: LAKE_PROBE_HANDLES,
+            remember: None,
         }
     }
 }
@@ -97,6 +100,7 @@ pub(super) fn connect<F: Fs>(
     (journal, index): (&Journal<F>, &Index),
     metrics: Arc<Metrics>,
 ) -> Result<Lake, Error> {
+    let remember = reach.as_ref().and_then(|reach| reach.remember);
     let mut found = Found::find(reach, settings, index, metrics)?;
     // A lake that was made without manifests gets those of its first host.
     let may_mark = found.description.manifests.is_none() && index.lake().is_none();
@@ -104,7 +108,9 @@ pub(super) fn connect<F: Fs>(
     if index.lake().is_none() {
         found.try_out()?;
     }
-    found.begin(journal.store())
+    let mut lake = found.begin(journal.store())?;
+    lake.remember(remember);
+    Ok(lake)
 }
 
 /// The same for a look at it: nothing is written there, and its store is not tried out.

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use self::fate::Fates;
 pub use self::fate::{Claimed, Fate, Ingested, Outcome};
+pub use self::forget::Age;
 use self::packs::Packs;
 use self::uploads::{Uploads, names};
 use super::clock::Clock;
@@ -180,6 +181,12 @@ impl Host {
     /// The generation that a claim of this content would have, as far as this host has read; None if it is claimed.
     pub fn next_generation(&self, content: &Sha256) -> Option<u32> {
         self.shards[self.shard_of(content)].contents.next_generation(content)
+    }
+
+    /// True if the entry is finished, as far as this host has read; whatever became of its contents since.
+    pub fn is_finished(&self, shard: u16, entry: u64) -> bool {
+        let shard = self.shards.get(usize::from(shard));
+        shard.is_some_and(|shard| entry < shard.log.next() && shard.unfinished.get(entry).is_none())
     }
 
     /// The source of this content waits for its line: the entry is looked at soon, if it is another host's.

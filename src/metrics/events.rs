@@ -1,6 +1,7 @@
 //! Events without a counter, for the daemon and for commands.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::journal::clock::Jumped;
 use crate::log;
@@ -24,6 +25,11 @@ pub fn clock_jumped(jumped: &Jumped) {
 /// `empty_file_kept`: a file of 0 bytes stays in staging, as `--empty keep` says.
 pub fn empty_kept(path: &Path) {
     tracing::info!(event = "empty_file_kept", path = log::path(path));
+}
+
+/// `lake_forgot`: an entry of this host lets contents of the lake come again, which were listed longer ago than `age`.
+pub fn forgotten_in_lake(shard: u16, contents: u64, age: Duration) {
+    tracing::info!(event = "lake_forgot", shard, contents, older_than = %humantime::format_duration(age));
 }
 
 /// `relocated`: a directory is at another path than before.

@@ -257,17 +257,21 @@ impl<F: Fs> Store for DirStore<F> {
     fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>> {
         let mut aged = Vec::new();
         for key in self.list(prefix, after)? {
-            let stat = match self.place(Verb::List, &key) {
-                Ok((dir, name)) => self.fs.stat(&dir, name).map_err(|error| failed(Verb::List, &key, true, &error))?,
-                Err(error) if error.kind == Kind::NotFound => None,
-                Err(error) => return Err(error),
-            };
             // It was deleted meanwhile, otherwise.
-            if let Some(stat) = stat {
-                aged.push((key, written(&stat.identity)));
+            if let Some(at) = self.written(&key)? {
+                aged.push((key, at));
             }
         }
         Ok(aged)
+    }
+
+    fn written(&self, key: &str) -> Result<Option<UnixMillis>> {
+        let stat = match self.place(Verb::List, key) {
+            Ok((dir, name)) => self.fs.stat(&dir, name).map_err(|error| failed(Verb::List, key, true, &error))?,
+            Err(error) if error.kind == Kind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(stat.map(|stat| written(&stat.identity)))
     }
 
     fn begin_upload(&self, key: &str, _sha256: &Sha256) -> Result<String> {

@@ -164,6 +164,11 @@ pub trait Store: Send + Sync {
         Ok(self.list_ages(prefix, after)?.into_iter().map(|(key, _)| key).collect())
     }
 
+    /// The time, on the store's clock, at which the object was written; None if no listing shows it.
+    fn written(&self, key: &str) -> Result<Option<UnixMillis>> {
+        Ok(self.list_ages(key, "")?.into_iter().find(|(found, _)| found == key).map(|(_, at)| at))
+    }
+
     /// Begins an upload in parts; the object will have this SHA-256 in its metadata. Returns the upload's id.
     fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String>;
     /// Stores a part, and checks its bytes against the SHA-256.

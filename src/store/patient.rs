@@ -62,6 +62,10 @@ impl Store for Patient {
         self.read(&|| self.store.list_ages(prefix, after))
     }
 
+    fn written(&self, key: &str) -> Result<Option<UnixMillis>> {
+        self.read(&|| self.store.written(key))
+    }
+
     fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String> {
         self.store.begin_upload(key, sha256)
     }

@@ -1,6 +1,7 @@
 //! Whole ingestors that share one lake: each has a simulated disk of its own, all have one simulated store.
 
 mod dry_run;
+mod forgotten;
 mod history;
 mod life;
 mod model;

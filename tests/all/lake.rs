@@ -7,6 +7,7 @@ mod dir;
 mod door;
 mod each;
 pub mod files;
+mod forget;
 mod frozen;
 mod history;
 mod large;

@@ -17,8 +17,16 @@ impl Host {
     /// The claim of this content, as far as this host has read; None if it is new. Needs no request for an unfinished
     /// entry and for the entry that was read here before, and one otherwise.
     pub fn claim_of(&mut self, content: &Sha256) -> Result<Option<Claimed>, Error> {
+        match self.next_generation(content) {
+            Some(_) => Ok(None),
+            None => self.last_claim_of(content),
+        }
+    }
+
+    /// The same, also if the content was forgotten since: whoever had brought it is done with it all the same.
+    pub fn last_claim_of(&mut self, content: &Sha256) -> Result<Option<Claimed>, Error> {
         let shard = &self.shards[self.shard_of(content)];
-        let Some(known) = shard.contents.get(content).filter(|known| !known.is_forgotten) else { return Ok(None) };
+        let Some(known) = shard.contents.get(content) else { return Ok(None) };
         let (number, entry) = (shard.log.shard(), known.entry);
         let key = keys::slot(number, entry);
         let missing = Error::NotClaimed { key: key.clone(), content: *content };

@@ -28,7 +28,7 @@ use crate::metrics::FailureReason;
 use crate::pipeline::lake::batch::{Batch, Member, partition_of_dir};
 use crate::pipeline::lake::{Lake, line};
 use crate::pipeline::{Error, HashedFile, Report};
-use crate::types::{IngestId, Sha256};
+use crate::types::{IngestId, Key, Sha256};
 
 /// What is done with the lake and some files.
 type Act<'a, F> = &'a mut dyn FnMut(&mut Lake, &Batch<'_, F>) -> Result<(), Error>;
@@ -62,7 +62,10 @@ impl<F: Fs> Committer<F> {
         let listed = self.take_listed()?;
         self.record_moves(&listed, dropped, reports)?;
         let to_clear = self.pending.under_way.pop_front().map(|batch| batch.to_clear).unwrap_or_default();
-        self.finish(listed, to_clear, reports)
+        self.finish(listed, to_clear, reports)?;
+        // A host that always has something to do has no turns.
+        let now = self.fs.now();
+        self.lake.as_mut().map_or(Ok(()), |lake| lake.forget_old(now))
     }
 
     /// What is done between batches: the log is read now and then, and what is due is finished. Reports files whose lines
@@ -74,6 +77,7 @@ impl<F: Fs> Committer<F> {
         let mut reports = Vec::new();
         let Some(lake) = &mut self.lake else { return Ok(reports) };
         lake.turn()?;
+        lake.forget_old(self.fs.now())?;
         let listed = self.take_listed()?;
         if !listed.is_empty() {
             self.look_at_places()?;
@@ -185,15 +189,13 @@ impl<F: Fs> Committer<F> {
         let journal = hex(&self.journal.store());
         let ingest = ingest(&self.index, id)?;
         let (Some(lake), Some(target)) = (&mut self.lake, &ingest.target) else { return Ok(Verdict::Nobody) };
-        let Some(claim) = lake.patiently(&mut |host| host.claim_of(&target.sha256))? else {
+        let last = lake.patiently(&mut |host| host.last_claim_of(&target.sha256))?;
+        let Some(claim) = last.filter(|last| line::is_of(&last.claim.line, &journal, id)) else {
             return Ok(match lake.state(&target.sha256) {
                 State::New => Verdict::Nobody,
                 State::Claimed | State::Listed => Verdict::Another,
             });
         };
-        if !line::is_of(&claim.claim.line, &journal, id) {
-            return Ok(Verdict::Another);
-        }
         let key = lake.url(&claim.claim.key);
         Ok(Verdict::Ours(Claimed { ingest_id: id, shard: claim.shard, entry: claim.entry }, key))
     }
@@ -222,14 +224,36 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// How far a content is in the lake.
+    /// How far a content is in the lake. One that was forgotten counts as claimed as long as a file of this journal waits
+    /// for its line.
     pub(super) fn state_in_lake(&mut self, content: &Sha256) -> State {
         let Some(lake) = &mut self.lake else { return State::New };
         let state = lake.state(content);
         if state == State::Claimed {
             lake.host.wants(content);
         }
-        state
+        let is_it = |work: &Work<F>| {
+            let target = self.index.ingest(work.id).and_then(|ingest| ingest.target.as_ref());
+            target.is_some_and(|target| target.sha256 == *content)
+        };
+        let was_forgotten = state == State::New && lake.host.next_generation(content).is_some_and(|next| next > 0);
+        if was_forgotten && self.pending.claimed.iter().any(is_it) { State::Claimed } else { state }
+    }
+
+    /// The file of this journal that brought a content, unless the lake has forgotten it since: then a record says so.
+    pub(super) fn original_unless_forgotten(
+        &self,
+        key: &Key,
+        content: &Sha256,
+        records: &mut Vec<Record>,
+    ) -> Result<Option<IngestId>, Error> {
+        let original = self.index.original(key)?.map(|original| original.ingest_id);
+        let is_new = |lake: &Lake| lake.state(content) == State::New;
+        if original.is_some() && self.lake.as_deref().is_some_and(is_new) {
+            records.push(Record::Forgotten(*key));
+            return Ok(None);
+        }
+        Ok(original)
     }
 
     /// The URL that a file gets in the lake.
@@ -248,10 +272,9 @@ impl<F: Fs> Committer<F> {
     pub(in crate::pipeline) fn take_listed(&mut self) -> Result<Vec<Work<F>>, Error> {
         let (mut listed, mut waiting) = (Vec::new(), Vec::new());
         for mut work in std::mem::take(&mut self.pending.claimed) {
-            let content = ingest(&self.index, work.id)?.target.as_ref().map(|target| target.sha256);
-            let is_listed =
-                |content: &Sha256| self.lake.as_ref().is_some_and(|lake| lake.state(content) == State::Listed);
-            if content.as_ref().is_some_and(is_listed) {
+            let claimed = ingest(&self.index, work.id)?.claimed;
+            let is_finished = |lake: &Lake| claimed.is_some_and(|(shard, entry)| lake.host.is_finished(shard, entry));
+            if self.lake.as_deref().is_some_and(is_finished) {
                 listed.push(work);
             } else {
                 work.held = None;

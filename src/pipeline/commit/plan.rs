@@ -93,7 +93,7 @@ impl<F: Fs> Committer<F> {
                 continue;
             }
             let key = self.key_of(&file);
-            let original = self.index.original(&key)?.map(|original| original.ingest_id);
+            let original = self.original_unless_forgotten(&key, &file.sha256, &mut plan.records)?;
             let in_lake = if original.is_none() { self.state_in_lake(&file.sha256) } else { State::New };
             if in_lake == State::Claimed {
                 reports.push(self.refuse(file.settled, Refusal::ClaimedElsewhere));

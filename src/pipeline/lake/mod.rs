@@ -7,10 +7,12 @@
 mod away;
 pub mod batch;
 pub mod line;
+mod remember;
 
 use std::time::Duration;
 
 pub use self::away::{Away, OnAway};
+use self::remember::Forgetting;
 use super::Error;
 use crate::heartbeat;
 use crate::lake::format::LakeId;
@@ -19,7 +21,7 @@ use crate::lake::publish::AtHand;
 use crate::lake::{self, keys};
 use crate::limits::{LAKE_RETRY_MIN, LAKE_TURN_MIN};
 use crate::store::location::Location;
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 /// One host of a lake, with the places of the lake.
 pub struct Lake {
@@ -31,6 +33,7 @@ pub struct Lake {
     away: Away,
     /// When the log was read the last time, and what was due was done.
     turned: Duration,
+    forgetting: Forgetting,
 }
 
 /// Nothing of any content: whoever finishes an entry takes the bytes from its pack.
@@ -46,7 +49,7 @@ impl AtHand for Nothing {
 impl Lake {
     /// A host whose log was not read yet.
     pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away) -> Lake {
-        Lake { host, id: id.0, warehouse, away, turned: Duration::ZERO }
+        Lake { host, id: id.0, warehouse, away, turned: Duration::ZERO, forgetting: Forgetting::default() }
     }
 
     /// Reads checkpoints and logs to their ends, makes sure that these are the ends, and finds out what other hosts have
@@ -153,6 +156,20 @@ impl Lake {
             }
         }
         self.help(&Nothing)
+    }
+
+    /// From now on, the lake forgets contents that were listed longer ago than this; None: nothing.
+    pub fn remember(&mut self, age: Option<Duration>) {
+        self.forgetting = Forgetting::of(age);
+    }
+
+    /// Lets the lake forget what is old, if that is due. `now`: the host's time of day.
+    ///
+    /// # Errors
+    /// As [`Lake::help`].
+    pub(super) fn forget_old(&mut self, now: UnixMillis) -> Result<(), Error> {
+        let Lake { host, away, forgetting, .. } = self;
+        forgetting.go_on(host, away, now)
     }
 
     /// Waits until this host may make an entry again; `is_full`: what waits fills one.

@@ -263,9 +263,11 @@ fn a_content_is_forgotten_for_all_hosts() {
     let disk = OnDisk::of(&desk.store, &LAKE);
     let url = disk.url("warehouse");
     let of = |entry: &Entry| entry.claims()[0].sha256.hex();
-    // No entry says yet that the first one is finished.
-    assert!(fails(2, &["forget", &url, &of(&second)]).contains("forgotten: 0 of 1"));
+    assert!(fails(2, &["forget", &url, &of(&second)]).contains("forgotten: 0 of 1"), "it is not finished");
     assert!(fails(2, &["forget", &url, "ab"]).contains("64 hex digits"));
+    for words in [&["forget", &url][..], &["forget", &url, &of(&first), "--older-than", "1d"]] {
+        assert!(fails(2, words).contains("SHA256"));
+    }
     let (mut host, files) = (desk.host(7), Files::of(&["g"]));
     host.read().unwrap();
     desk.wait(60);
@@ -273,7 +275,26 @@ fn a_content_is_forgotten_for_all_hosts() {
     host.ingest(&files.contents(day(0)), &files).unwrap();
     let disk = OnDisk::of(&desk.store, &LAKE);
     let url = disk.url("warehouse");
+    // No entry says yet that the newest one is finished.
+    host.help(&files).unwrap();
+    let newest = OnDisk::of(&desk.store, &LAKE);
+    assert!(done(&["forget", &newest.url("warehouse"), &sha256(b"g").hex()]).contains("forgotten: 1 of 1"));
     assert!(done(&["forget", &url, &of(&first), &of(&second)]).contains("forgotten: 2 of 2"));
     assert!(fails(2, &["forget", &url, &of(&first)]).contains("forgotten: 0 of 1"));
     assert_eq!(status(&disk).1["logs"][0]["newest"][0]["kind"], "forget");
+}
+
+#[test]
+fn what_is_old_is_forgotten_for_all_hosts() {
+    let (desk, _) = half_done();
+    assert_eq!(finish(&stores(&desk.store), &LAKE).finished, 2);
+    let disk = OnDisk::of(&desk.store, &LAKE);
+    let url = disk.url("warehouse");
+    assert!(done(&["forget", &url, "--older-than", "1h"]).contains("forgotten: 0 contents"));
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    // It knows without any entry that the newest one is finished.
+    assert!(done(&["forget", &url, "--older-than", "1s"]).contains("forgotten: 6 contents"));
+    assert_eq!(status(&disk).1["logs"][0]["newest"][0]["kind"], "forget");
+    assert!(done(&["forget", &url, "--older-than", "1s"]).contains("forgotten: 0 contents"));
+    assert_eq!(status(&disk).1["logs"][0]["entries"], 4);
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
@@ -23,6 +24,8 @@ struct Plan {
     disk_deaths: u64,
     /// Hosts may lose their state directory, or become a copy of another host.
     loses_state: bool,
+    /// Hosts let the lake forget all that is finished, when they begin.
+    forgets: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +46,7 @@ impl Plan {
             pauses: [0, 10, 25][dice.below(3) as usize],
             disk_deaths: [0, 300, 600][dice.below(3) as usize],
             loses_state: dice.chance(500),
+            forgets: dice.chance(300),
         }
     }
 
@@ -63,7 +67,7 @@ impl Plan {
         let description = Description { lake, manifests: None };
         store.below(WAREHOUSE).put_foreign(keys::LAKE, &description.encode());
         store.below(MANIFESTS).put_foreign(keys::LAKE, &description.encode());
-        let model: Arc<Mutex<Model>> = Arc::default();
+        let model = Arc::new(Mutex::new(Model::new(!self.loses_state)));
         let watched = model.clone();
         store.set_watch(Box::new(move |effect| watched.lock().unwrap().see(effect)));
         let disk = |host: usize| {
@@ -77,6 +81,7 @@ impl Plan {
             turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
             model,
             disks: (0..hosts).map(disk).collect(),
+            remember: self.forgets.then_some(Duration::from_secs(1)),
             arrivals: Mutex::new(arrivals),
         }
     }

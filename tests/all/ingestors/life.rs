@@ -44,6 +44,8 @@ pub struct World {
     pub model: Arc<Mutex<Model>>,
     /// The hosts' disks.
     pub disks: Vec<Mutex<SimFs>>,
+    /// What the hosts let the lake forget.
+    pub remember: Option<Duration>,
     /// What has not arrived yet.
     pub arrivals: Mutex<Vec<Arrival>>,
 }
@@ -106,6 +108,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
         }),
         flight: Box::new(OneByOne),
         racers: 0,
+        remember: world.remember,
     }
 }
 

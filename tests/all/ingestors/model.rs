@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use csv_ingestor::lake::entry::Entry;
+use csv_ingestor::lake::entry::{Body, Entry};
 use csv_ingestor::store::sim::Effect;
 use csv_ingestor::types::Sha256;
 use serde_json::Value;
@@ -21,18 +21,36 @@ pub struct Model {
     /// Everything that was wrong, in order.
     pub violations: Vec<String>,
     pub effects: u64,
+    /// No host loses its journal: then no file is listed twice.
+    keeps_state: bool,
     /// Data objects that were ever created, by content.
     data: BTreeMap<Sha256, BTreeSet<String>>,
     /// Lines that were ever created, by content.
     lines: BTreeMap<Sha256, Vec<Value>>,
     /// Contents that were ever claimed.
-    claimed: BTreeSet<Sha256>,
+    claimed: BTreeMap<Sha256, Claimed>,
     entries: u64,
+    /// Entries that forget something.
+    pub forgets: u64,
     /// Journals and ids in lines.
     ids: BTreeSet<(String, u64)>,
 }
 
+/// What became of a content.
+#[derive(Debug)]
+struct Claimed {
+    /// The entry that claimed it last.
+    entry: u64,
+    /// How often it was claimed: so many objects and lines it has.
+    times: usize,
+    is_forgotten: bool,
+}
+
 impl Model {
+    pub fn new(keeps_state: bool) -> Model {
+        Model { keeps_state, ..Model::default() }
+    }
+
     pub fn wrong(&mut self, what: String) {
         self.violations.push(what);
     }
@@ -44,10 +62,11 @@ impl Model {
             Effect::Created { key, .. } if key.starts_with(OWN) => {}
             Effect::Created { key, bytes } if key.starts_with(MANIFESTS) => self.see_lines(key, bytes),
             Effect::Created { key, bytes } => {
+                let times = self.times(&sha256(bytes));
                 let keys = self.data.entry(sha256(bytes)).or_default();
                 keys.insert((*key).to_owned());
-                if keys.len() > 1 {
-                    let what = format!("{key} is one of {keys:?}");
+                if keys.len() > times {
+                    let what = format!("{key} is one of {keys:?}, and the content was claimed {times} times");
                     self.wrong(what);
                 }
             }
@@ -62,11 +81,31 @@ impl Model {
             self.wrong(format!("{key} was created, and {} was next", self.entries));
         }
         self.entries += 1;
+        let number = entry.header.number;
         for claim in entry.claims() {
-            if !self.claimed.insert(claim.sha256) {
-                self.wrong(format!("{key} claims {} again", claim.sha256));
+            let times = self.times(&claim.sha256);
+            let is_new = self.claimed.get(&claim.sha256).is_none_or(|known| known.is_forgotten);
+            if !is_new || claim.generation as usize != times {
+                self.wrong(format!("{key} claims {} again, as generation {}", claim.sha256, claim.generation));
+            }
+            let claimed = Claimed { entry: number, times: times + 1, is_forgotten: false };
+            self.claimed.insert(claim.sha256, claimed);
+        }
+        if let Body::Forget(forget) = &entry.body {
+            self.forgets += 1;
+            let unlisted: Vec<Sha256> = self.claimed.keys().copied().filter(|it| !self.is_listed(it)).collect();
+            for (content, known) in self.claimed.iter_mut().filter(|(_, known)| known.entry < forget.below) {
+                known.is_forgotten = true;
+                if unlisted.contains(content) {
+                    self.violations.push(format!("{key} forgets {content}, which is not listed"));
+                }
             }
         }
+    }
+
+    /// How often a content was claimed.
+    fn times(&self, content: &Sha256) -> usize {
+        self.claimed.get(content).map_or(0, |known| known.times)
     }
 
     fn see_lines(&mut self, key: &str, bytes: &[u8]) {
@@ -81,22 +120,29 @@ impl Model {
             if !self.ids.insert((text("journal"), line["ingest_id"].as_u64().unwrap_or_default())) {
                 self.wrong(format!("two lines have the id {} of one journal", line["ingest_id"]));
             }
+            let times = self.times(&content);
             let lines = self.lines.entry(content).or_default();
+            // A host that dies between an entry and its record does not know it if others claim the content again, twice.
+            let is_file_again = self.keeps_state && times < 3 && lines.iter().any(|it| it["path"] == line["path"]);
             lines.push(line);
-            if lines.len() > 1 {
-                let what = format!("{content} is listed twice: {lines:?}");
+            let is_object_again =
+                lines.iter().filter(|it| it["warehouse_path"] == lines[lines.len() - 1]["warehouse_path"]);
+            if lines.len() > times || is_file_again || is_object_again.count() > 1 {
+                let what = format!("{content} was claimed {times} times and has these lines: {lines:?}");
                 self.wrong(what);
             }
         }
     }
 
+    /// True if each claim of the content has its line.
     pub fn is_listed(&self, content: &Sha256) -> bool {
-        self.lines.contains_key(content)
+        let lines = self.lines.get(content).map_or(0, Vec::len);
+        lines > 0 && lines == self.times(content)
     }
 
     /// At the end, if a host is alive.
     pub fn check_finished(&mut self) {
-        let unlisted: Vec<Sha256> = self.data.keys().chain(&self.claimed).copied().collect();
+        let unlisted: Vec<Sha256> = self.data.keys().chain(self.claimed.keys()).copied().collect();
         for content in unlisted {
             if !self.is_listed(&content) {
                 self.wrong(format!("{content} is claimed or published, and not listed"));

@@ -61,6 +61,7 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
         on_away: Box::new(move |_| less()),
         flight: Box::new(OneByOne),
         racers: 0,
+        remember: None,
     }
 }
 
@@ -99,7 +100,7 @@ pub fn lines(store: &SimStore) -> Vec<Value> {
     text.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn data(store: &SimStore) -> Vec<String> {
+pub fn data(store: &SimStore) -> Vec<String> {
     let mut keys = store.below(WAREHOUSE).keys("");
     keys.retain(|key| !key.starts_with(keys::OWN));
     keys
