@@ -9,6 +9,8 @@
 //!   came before CLAIMED. Recovery reads the log.
 //! - P2: a source is removed after MOVED, and MOVED is written when the line is in the lake.
 //! - A file whose content another host has claimed starts again; when that content is listed, it is a duplicate.
+//! - P1: whenever the log was read, the files whose lines are there are MOVED before anything is planned. So no content is new
+//!   because the lake has forgotten it, while a file of this journal waits for its line.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -59,13 +61,13 @@ impl<F: Fs> Committer<F> {
         let mut dropped = Vec::new();
         let claimed = self.claim(works, &mut dropped)?;
         self.pending.claimed.extend(claimed);
+        // A host that always has something to do has no turns.
+        let now = self.fs.now();
+        self.lake.as_mut().map_or(Ok(()), |lake| lake.forget_old(now))?;
         let listed = self.take_listed()?;
         self.record_moves(&listed, dropped, reports)?;
         let to_clear = self.pending.under_way.pop_front().map(|batch| batch.to_clear).unwrap_or_default();
-        self.finish(listed, to_clear, reports)?;
-        // A host that always has something to do has no turns.
-        let now = self.fs.now();
-        self.lake.as_mut().map_or(Ok(()), |lake| lake.forget_old(now))
+        self.finish(listed, to_clear, reports)
     }
 
     /// What is done between batches: the log is read now and then, and what is due is finished. Reports files whose lines
@@ -224,20 +226,14 @@ impl<F: Fs> Committer<F> {
         Ok(())
     }
 
-    /// How far a content is in the lake. One that was forgotten counts as claimed as long as a file of this journal waits
-    /// for its line.
+    /// How far a content is in the lake.
     pub(super) fn state_in_lake(&mut self, content: &Sha256) -> State {
         let Some(lake) = &mut self.lake else { return State::New };
         let state = lake.state(content);
         if state == State::Claimed {
             lake.host.wants(content);
         }
-        let is_it = |work: &Work<F>| {
-            let target = self.index.ingest(work.id).and_then(|ingest| ingest.target.as_ref());
-            target.is_some_and(|target| target.sha256 == *content)
-        };
-        let was_forgotten = state == State::New && lake.host.next_generation(content).is_some_and(|next| next > 0);
-        if was_forgotten && self.pending.claimed.iter().any(is_it) { State::Claimed } else { state }
+        state
     }
 
     /// The file of this journal that brought a content, unless the lake has forgotten it since: then a record says so.

@@ -13,6 +13,7 @@ use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::{DuplicateAction, Settings};
 use csv_ingestor::lake::clock::Clock;
+use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
@@ -231,6 +232,19 @@ fn an_entry_that_arrives_late_is_the_files_own() {
         assert_eq!(index.count(FileState::Manifested), 1, "operation {operation}");
     }
     assert!(late > 0, "no life ended between HASHED and its entry");
+}
+
+/// A life has ended between the lines of its entry and the end of its pack.
+#[test]
+fn what_is_left_of_its_own_entry_is_removed_by_the_next_start() {
+    let (store, fs) = (lake(1), machine());
+    stage(&fs, "a.csv", b"a");
+    run(&fs, options(reach(&store, 0), DuplicateAction::Keep)).unwrap();
+    let warehouse = store.below(WAREHOUSE);
+    let entry = Entry::decode(&warehouse.peek(&keys::slot(0, 0)).unwrap()).unwrap();
+    assert!(warehouse.put_foreign(&entry.packs()[0], b"a"));
+    run(&fs, options(reach(&store, 0), DuplicateAction::Keep)).unwrap();
+    assert_eq!(warehouse.keys(keys::PACKS), Vec::<String>::new());
 }
 
 #[test]
