@@ -12,21 +12,23 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::Journal;
 use crate::journal::index::Index;
-use crate::journal::record::Settings;
+use crate::journal::ingest::Ingest;
+use crate::journal::record::{Settings, Upload};
 use crate::lake;
 use crate::lake::clock::Clock;
 use crate::lake::description::{check_manifests, read};
 use crate::lake::flight::{Flight, Threads};
 use crate::lake::format::LakeId;
 use crate::lake::host::Host;
+use crate::lake::parts::Cut;
 use crate::lake::probe::{Defect, probe};
-use crate::lake::progress::NoJournal;
+use crate::lake::progress::{Progress, Step};
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
 use crate::limits::{LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE};
 use crate::metrics::Metrics;
 use crate::pipeline;
-use crate::pipeline::lake::{Away, Lake, OnAway};
+use crate::pipeline::lake::{Away, Lake, Notes, OnAway};
 use crate::store::Store;
 use crate::store::location::{Location, Options};
 use crate::store::open::{Unopened, open};
@@ -47,6 +49,8 @@ pub struct Reach {
     pub flight: Box<dyn Flight>,
     /// So many creates race when a store is tried out; 0: it is trusted.
     pub racers: usize,
+    /// Where large contents are cut: always in the same way.
+    pub cut: Cut,
 }
 
 impl Reach {
@@ -59,6 +63,7 @@ impl Reach {
             on_away,
             flight: Box::new(Threads),
             racers: LAKE_PROBE_HANDLES,
+            cut: Cut::USUAL,
         }
     }
 }
@@ -111,11 +116,24 @@ pub(super) fn connect<F: Fs>(
             return Err(Error::StoreUnsuited { location: warehouse, defect });
         }
     }
-    // What it does is in the ingestor's own journal.
-    let host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), Box::new(NoJournal), &[]);
-    let mut lake = Lake::new(host, description.lake.id, warehouse, away);
+    let notes = Notes::default();
+    let (begun, kept) = (begun(index), Box::new(notes.clone()));
+    let mut host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), kept, &begun);
+    host.cut(reach.cut);
+    let mut lake = Lake::new(host, description.lake.id, warehouse, away, notes);
     lake.begin()?;
     Ok(lake)
+}
+
+/// The uploads that the journal names: those of files that were not claimed yet.
+fn begun(index: &Index) -> Vec<Progress> {
+    let upload = |ingest: &Ingest| {
+        let target = ingest.target.as_ref()?;
+        let Upload { generation, key, id } = (**target.upload.as_ref()?).clone();
+        let step = Step::Uploading { upload: id, key };
+        Some(Progress { content: target.sha256, generation, step })
+    };
+    index.open().filter_map(upload).collect()
 }
 
 fn lake_error(error: lake::Error) -> Error {

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A step is noted before its effect (HASHED with the pack, before the pack is created), or once it is known (the rest:
-//!   UPLOADING when the store has given the upload its id).
+//!   UPLOADING when the store has given the upload its id). No part is put before the UPLOADING of its upload is durable.
 //! - Steps only go forward: HASHED or UPLOADING → CLAIMED → MOVED → MANIFESTED. A step may be noted again, and left out: another host
 //!   may have done it. A content that was forgotten begins again, as another generation.
 //! - Nothing that safety rests on is read from here. A host without its journal reads the log.
@@ -68,8 +68,14 @@ pub struct Progress {
 
 /// Where a host keeps its notes.
 pub trait Journal: Send {
-    /// Makes the notes durable before it returns.
+    /// Makes the notes durable before it returns, unless [`Journal::is_durable`] says that it does so later.
     fn note(&mut self, notes: &[Progress]) -> Result<(), Error>;
+
+    /// True if all notes so far are durable. Whoever keeps them in a journal of its own makes them durable together with
+    /// other records, after the host has returned, and calls it again.
+    fn is_durable(&self) -> bool {
+        true
+    }
 }
 
 /// Keeps nothing: for a host that is never started again, or whose steps are recorded elsewhere.

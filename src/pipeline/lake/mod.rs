@@ -7,10 +7,12 @@
 mod away;
 pub mod batch;
 pub mod line;
+mod notes;
 
 use std::time::Duration;
 
 pub use self::away::{Away, OnAway};
+pub use self::notes::Notes;
 use super::Error;
 use crate::heartbeat;
 use crate::lake::format::LakeId;
@@ -29,6 +31,8 @@ pub struct Lake {
     /// Where data objects are.
     pub(super) warehouse: Location,
     away: Away,
+    /// What the host has noted.
+    pub(super) notes: Notes,
     /// When the log was read the last time, and what was due was done.
     turned: Duration,
 }
@@ -44,9 +48,9 @@ impl AtHand for Nothing {
 }
 
 impl Lake {
-    /// A host whose log was not read yet.
-    pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away) -> Lake {
-        Lake { host, id: id.0, warehouse, away, turned: Duration::ZERO }
+    /// A host whose log was not read yet, and which keeps these notes.
+    pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away, notes: Notes) -> Lake {
+        Lake { host, id: id.0, warehouse, away, notes, turned: Duration::ZERO }
     }
 
     /// Reads checkpoints and logs to their ends, and makes sure that these are the ends.

@@ -12,6 +12,7 @@ use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::record::{DuplicateAction, Identity, Settings};
 use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::flight::OneByOne;
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
 use csv_ingestor::pipeline::hash::Hasher;
@@ -106,6 +107,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
         }),
         flight: Box::new(OneByOne),
         racers: 0,
+        cut: Cut::USUAL,
     }
 }
 

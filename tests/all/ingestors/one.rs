@@ -16,6 +16,7 @@ use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::pipeline;
 use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::{Faults, SimStore};
@@ -61,6 +62,7 @@ fn reach(store: &SimStore, patience: u64) -> Reach {
         on_away: Box::new(move |_| less()),
         flight: Box::new(OneByOne),
         racers: 0,
+        cut: Cut::USUAL,
     }
 }
 

@@ -10,9 +10,11 @@ use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Claimed, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group,
     Hashed, HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause,
-    Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
+    Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Upload,
+    Uploading, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
+use csv_ingestor::limits::{LAKE_KEY_BYTES_MAX, LAKE_UPLOAD_ID_BYTES_MAX};
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 use proptest::collection::vec;
 use proptest::option;
@@ -175,6 +177,7 @@ fn record() -> impl Strategy<Value = Record> {
             shard,
             entry
         })),
+        uploading(),
         group(),
         any::<u64>().prop_map(|lsn| Record::GroupDone(Lsn(lsn))),
         profiled(),
@@ -187,6 +190,14 @@ fn record() -> impl Strategy<Value = Record> {
         rules(),
         layout(),
     ]
+}
+
+fn uploading() -> impl Strategy<Value = Record> {
+    let of_bytes = |most: usize| prop_oneof![9 => "[a-z/%=é]{1,20}", 1 => Just("k".repeat(most))];
+    let parts = (id(), any::<u32>(), of_bytes(LAKE_KEY_BYTES_MAX), of_bytes(LAKE_UPLOAD_ID_BYTES_MAX));
+    parts.prop_map(|(ingest_id, generation, key, id)| {
+        Record::Uploading(Uploading { ingest_id, upload: Upload { generation, key, id } })
+    })
 }
 
 fn group() -> impl Strategy<Value = Record> {
