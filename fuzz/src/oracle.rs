@@ -265,7 +265,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         24 => "t(t)",
         26 => "L",
         27 => "n2n",
-        28 => "n4KU",
+        28 => "n4nKU",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

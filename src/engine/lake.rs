@@ -25,7 +25,7 @@ use crate::lake::probe::{Defect, probe};
 use crate::lake::progress::{Progress, Step};
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
-use crate::limits::{LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE};
+use crate::limits::{LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE, LAKE_UPLOAD_AGE_MAX};
 use crate::metrics::Metrics;
 use crate::pipeline;
 use crate::pipeline::lake::{Away, Lake, Notes, OnAway};
@@ -33,6 +33,7 @@ use crate::store::Store;
 use crate::store::location::{Location, Options};
 use crate::store::open::{Unopened, open};
 use crate::store::patient::Patient;
+use crate::types::UnixMillis;
 
 /// Opens the store at a location.
 pub type Opener = Box<dyn Fn(&Location) -> Result<Arc<dyn Store>, Unopened>>;
@@ -88,7 +89,7 @@ pub(super) fn check_same(index: &Index, settings: &Settings) -> Result<(), Error
 pub(super) fn connect<F: Fs>(
     reach: Option<Reach>,
     settings: &Settings,
-    (journal, index): (&Journal<F>, &Index),
+    (journal, index, now): (&Journal<F>, &Index, UnixMillis),
     metrics: Arc<Metrics>,
 ) -> Result<Lake, Error> {
     let warehouse = location(&settings.warehouse)?;
@@ -117,7 +118,7 @@ pub(super) fn connect<F: Fs>(
         }
     }
     let notes = Notes::default();
-    let (begun, kept) = (begun(index), Box::new(notes.clone()));
+    let (begun, kept) = (begun(index, now), Box::new(notes.clone()));
     let mut host = Host::new(stores, description.lake, journal.store(), Box::new(reach.clock), kept, &begun);
     host.cut(reach.cut);
     let mut lake = Lake::new(host, description.lake.id, warehouse, away, notes);
@@ -125,12 +126,14 @@ pub(super) fn connect<F: Fs>(
     Ok(lake)
 }
 
-/// The uploads that the journal names: those of files that were not claimed yet.
-fn begun(index: &Index) -> Vec<Progress> {
+/// The uploads that the journal names, and that the store has not begun to remove: those of files that were not claimed yet.
+fn begun(index: &Index, now: UnixMillis) -> Vec<Progress> {
+    let age_max = u64::try_from(LAKE_UPLOAD_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
     let upload = |ingest: &Ingest| {
         let target = ingest.target.as_ref()?;
-        let Upload { generation, key, id } = (**target.upload.as_ref()?).clone();
-        let step = Step::Uploading { upload: id, key };
+        let upload = target.upload.as_deref().filter(|upload| now.0.saturating_sub(upload.since.0) <= age_max)?;
+        let Upload { generation, since, key, id } = upload.clone();
+        let step = Step::Uploading { upload: id, key, since };
         Some(Progress { content: target.sha256, generation, step })
     };
     index.open().filter_map(upload).collect()

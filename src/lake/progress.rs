@@ -8,7 +8,7 @@
 //! - Nothing that safety rests on is read from here. A host without its journal reads the log.
 
 use super::error::Error;
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 /// How far a content has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Step {
         upload: String,
         /// The key for which it was begun.
         key: String,
+        /// When the content for which it was begun was found: the upload is not older.
+        since: UnixMillis,
     },
     /// This entry claims it.
     Claimed {
@@ -97,7 +99,7 @@ mod tests {
         let steps = [hashed("p"), Step::Claimed { entry: 1 }, Step::Moved, Step::Manifested];
         assert!(steps.iter().all(|step| step.may_follow(None) && step.may_follow(Some(step))));
         assert!(hashed("q").may_follow(Some(&hashed("p"))));
-        let uploading = Step::Uploading { upload: "u".to_owned(), key: "k".to_owned() };
+        let uploading = Step::Uploading { upload: "u".to_owned(), key: "k".to_owned(), since: UnixMillis(1) };
         assert!(uploading.may_follow(Some(&uploading)) && steps[1].may_follow(Some(&uploading)));
         assert!(!uploading.may_follow(Some(&steps[1])));
         assert!(!Step::Claimed { entry: 2 }.may_follow(Some(&Step::Claimed { entry: 1 })));

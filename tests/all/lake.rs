@@ -16,6 +16,7 @@ pub mod on_disk;
 pub mod one;
 mod operate;
 mod probe;
+mod resumed;
 pub mod second_reader;
 mod size;
 pub mod turns;

@@ -192,6 +192,7 @@ class Journal:
         self.has_content(file, fields.take(32).hex())
         file["warehouse_path"], file["verified"] = fields.path(), None
         self.placed[file["ingest_id"]] = file["lsn"]
+        self.claims.discard(file["ingest_id"])
         fields.optional(fields.identity, fields.path)
         self.is_new(file["key"])
         return file
@@ -287,7 +288,7 @@ class Journal:
         ingest_id, _ = self.transition(fields, *when, "HASHED", ("HASHED",))
         if ingest_id in self.claims:
             raise ValueError(f"UPLOADING does not fit ingest {ingest_id}, which is CLAIMED")
-        _generation, key, upload = fields.number("<I"), fields.text(), fields.text()
+        _generation, _since, key, upload = fields.number("<I"), fields.number(), fields.text(), fields.text()
         if not 1 <= len(key.encode()) <= KEY_MAX or not upload:
             raise ValueError("UPLOADING with a key or an upload that cannot be")
 

@@ -222,7 +222,9 @@ impl History {
         (file.lsn, file.updated_at) = (lsn, at);
         let mut is_finished = false;
         match record {
-            Record::Hashed(hashed) => file.hashed = Some(Stamped { lsn, at, value: hashed }),
+            Record::Hashed(hashed) => {
+                (file.hashed, file.claimed) = (Some(Stamped { lsn, at, value: hashed }), None);
+            }
             Record::Claimed(claimed) => file.claimed = Some(Stamped { lsn, at, value: claimed }),
             Record::Uploading(uploading) => file.uploading = Some(Stamped { lsn, at, value: uploading }),
             Record::Moved(moved) => file.moved = Some(Stamped { lsn, at, value: moved }),

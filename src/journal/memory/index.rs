@@ -329,7 +329,10 @@ impl Index {
         if self.is_known(&ingest.key(&hashed.sha256))? {
             return Err("HASHED of a content that is in the warehouse".into());
         }
-        self.set_state(hashed.ingest_id, next)?.target = Some(Target {
+        let ingest = self.set_state(hashed.ingest_id, next)?;
+        // Hashed again after CLAIMED: an operator had the lake forget the content meanwhile.
+        ingest.claimed = None;
+        ingest.target = Some(Target {
             sha256: hashed.sha256,
             warehouse_path: hashed.warehouse_path,
             copy: hashed.copy,

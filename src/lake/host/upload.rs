@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use sha2::Digest as _;
 
-use super::packs::Item;
-use super::uploads::{Open, names};
+use super::uploads::{Begun, Open, names};
 use super::{Content, Fate, Fates, Host, Staging};
 use crate::lake::bytes::sha256;
 use crate::lake::entry::{Entry, Place};
@@ -95,8 +94,9 @@ fn unusable(verb: Verb, key: &str, what: &str) -> Error {
     Error::Store(store::Error { verb, key: key.to_owned(), kind: Kind::Refused, detail })
 }
 
-fn note(journal: &mut dyn Journal, (content, generation): Item, (id, key): (&str, &str)) -> Result<(), Error> {
-    let step = Step::Uploading { upload: id.to_owned(), key: key.to_owned() };
+fn note(journal: &mut dyn Journal, id: &str, begun: &Begun) -> Result<(), Error> {
+    let step = Step::Uploading { upload: id.to_owned(), key: begun.key.clone(), since: begun.since };
+    let (content, generation) = begun.item;
     journal.note(&[Progress { content, generation, step }])
 }
 
@@ -218,12 +218,12 @@ impl Host {
         }
         let Some(sums) = sums(content, &self.cut, staging) else { return Ok(false) };
         let store = self.stores.warehouse.as_ref();
-        for (id, key) in self.uploads.of_item(&item) {
-            match store.list_parts(&key, &id) {
+        for (id, begun) in self.uploads.of_item(&item) {
+            match store.list_parts(&begun.key, &id) {
                 Ok(parts) => {
                     // Perhaps for another file, whose record has to say it too.
-                    note(self.journal.as_mut(), item, (&id, &key))?;
-                    let mut open = Open::new(key, id, sums);
+                    note(self.journal.as_mut(), &id, &begun)?;
+                    let mut open = Open::new(begun.key, id, sums);
                     for part in parts {
                         let place = usize::from(part.number).wrapping_sub(1);
                         let fits = part.size == self.cut.range(content.size, place).1;
@@ -245,8 +245,9 @@ impl Host {
         if id.is_empty() || id.len() > LAKE_UPLOAD_ID_BYTES_MAX {
             return Err(unusable(Verb::BeginUpload, &key, "id of the upload"));
         }
-        self.uploads.begin(item, (id.clone(), key.clone()));
-        note(self.journal.as_mut(), item, (&id, &key))?;
+        let begun = Begun { key: key.clone(), item, since: content.ingested_at };
+        self.uploads.begin(id.clone(), begun.clone());
+        note(self.journal.as_mut(), &id, &begun)?;
         self.uploads.open.insert(item, Open::new(key, id, sums));
         Ok(true)
     }
@@ -257,7 +258,7 @@ impl Host {
             let known = self.shards[self.shard_of(content)].contents.get(content);
             known.is_some_and(|known| known.generation >= *generation)
         });
-        for (id, key) in over {
+        for (id, Begun { key, .. }) in over {
             let is_needed = self
                 .shards
                 .iter()

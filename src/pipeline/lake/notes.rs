@@ -34,9 +34,9 @@ impl Notes {
 impl Journal for Notes {
     fn note(&mut self, notes: &[Progress]) -> Result<(), Error> {
         let upload = |note: &Progress| match &note.step {
-            Step::Uploading { upload, key } => {
-                let upload = Upload { generation: note.generation, key: key.clone(), id: upload.clone() };
-                Some((note.content, upload))
+            Step::Uploading { upload: id, key, since } => {
+                let (generation, since, key, id) = (note.generation, *since, key.clone(), id.clone());
+                Some((note.content, Upload { generation, since, key, id }))
             }
             Step::Hashed { .. } | Step::Claimed { .. } | Step::Moved | Step::Manifested => None,
         };

@@ -25,6 +25,7 @@ use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::SimStore;
 
 use super::model::Model;
+use super::parts::{Parts, Reached};
 use crate::lake::turns::{Dice, Phase, Turns};
 
 pub const STAGING: &str = "/staging";
@@ -43,6 +44,9 @@ pub struct World {
     pub store: SimStore,
     pub turns: Turns,
     pub model: Arc<Mutex<Model>>,
+    /// Where large contents are cut.
+    pub cut: Cut,
+    pub parts: Arc<Mutex<Parts>>,
     /// The hosts' disks.
     pub disks: Vec<Mutex<SimFs>>,
     /// What has not arrived yet.
@@ -97,9 +101,12 @@ impl World {
 /// How a host reaches the store: each request takes a turn.
 pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
     let (gated, waits) = (world.clone(), world.clone());
-    let store = world.store.gated(Arc::new(move || gated.turns.pass(host)));
+    let (store, parts) = (world.store.gated(Arc::new(move || gated.turns.pass(host))), world.parts.clone());
     Reach {
-        open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
+        open: Box::new(move |location| {
+            let (store, parts) = (store.below(&format!("{}/", location.prefix)), parts.clone());
+            Ok(Arc::new(Reached { store, host, parts }) as Arc<dyn Store>)
+        }),
         clock: Arc::new(HostClock { world: world.clone(), host, dice: Mutex::new(Dice(seed)) }),
         on_away: Box::new(move |time| {
             waits.turns.pass_after(host, time);
@@ -107,7 +114,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
         }),
         flight: Box::new(OneByOne),
         racers: 0,
-        cut: Cut::USUAL,
+        cut: world.cut,
     }
 }
 
@@ -149,7 +156,7 @@ pub struct Ingestor {
 /// An ingestor that has read its journal and the log.
 pub struct Recovered {
     fs: SimFs,
-    engine: Engine<SimFs>,
+    pub engine: Engine<SimFs>,
 }
 
 impl Recovered {

@@ -43,7 +43,7 @@ impl Clock for Ticks {
 }
 
 /// A store with an empty lake.
-fn lake(id: u8) -> SimStore {
+pub fn lake(id: u8) -> SimStore {
     let store = SimStore::new(1, Faults::NONE);
     let lake = Lake { id: LakeId([id; 16]), shards: 1, checkpoint_entries: 4 };
     let description = Description { lake, manifests: None };
@@ -53,7 +53,7 @@ fn lake(id: u8) -> SimStore {
 }
 
 /// Waits for the store so often, and gives up then.
-fn reach(store: &SimStore, patience: u64) -> Reach {
+pub fn reach(store: &SimStore, patience: u64) -> Reach {
     let (store, left) = (store.clone(), AtomicU64::new(patience));
     let less = move || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
     Reach {
@@ -66,20 +66,20 @@ fn reach(store: &SimStore, patience: u64) -> Reach {
     }
 }
 
-fn machine() -> SimFs {
+pub fn machine() -> SimFs {
     let fs = SimFs::new(3);
     fs.upstream().mkdir_all(STAGING).unwrap();
     fs.upstream().sync();
     fs
 }
 
-fn stage(fs: &SimFs, name: &str, bytes: &[u8]) {
+pub fn stage(fs: &SimFs, name: &str, bytes: &[u8]) {
     fs.upstream().write(Path::new(STAGING).join(name), bytes).unwrap();
     fs.upstream().sync();
 }
 
 /// Runs until nothing is to do. A round that does not come to rest is a failure, and no reason to wait for ever.
-fn rest(ingestor: &mut Ingestor) -> Result<(), Error> {
+pub fn rest(ingestor: &mut Ingestor) -> Result<(), Error> {
     for _ in 0..50 {
         if ingestor.round()? {
             return Ok(());
@@ -88,20 +88,20 @@ fn rest(ingestor: &mut Ingestor) -> Result<(), Error> {
     panic!("it does not come to rest");
 }
 
-fn run(fs: &SimFs, options: Options) -> Result<Index, Error> {
+pub fn run(fs: &SimFs, options: Options) -> Result<Index, Error> {
     let mut ingestor = Ingestor::start(fs, options)?;
     rest(&mut ingestor)?;
     Ok(ingestor.committer.shut_down()?)
 }
 
-fn lines(store: &SimStore) -> Vec<Value> {
+pub fn lines(store: &SimStore) -> Vec<Value> {
     let manifests = store.below(MANIFESTS);
     let objects = manifests.keys("2").into_iter().map(|key| manifests.peek(&key).unwrap());
     let text: Vec<String> = objects.map(|bytes| String::from_utf8(bytes).unwrap()).collect();
     text.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn data(store: &SimStore) -> Vec<String> {
+pub fn data(store: &SimStore) -> Vec<String> {
     let mut keys = store.below(WAREHOUSE).keys("");
     keys.retain(|key| !key.starts_with(keys::OWN));
     keys

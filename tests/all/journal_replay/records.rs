@@ -194,9 +194,10 @@ fn record() -> impl Strategy<Value = Record> {
 
 fn uploading() -> impl Strategy<Value = Record> {
     let of_bytes = |most: usize| prop_oneof![9 => "[a-z/%=é]{1,20}", 1 => Just("k".repeat(most))];
-    let parts = (id(), any::<u32>(), of_bytes(LAKE_KEY_BYTES_MAX), of_bytes(LAKE_UPLOAD_ID_BYTES_MAX));
-    parts.prop_map(|(ingest_id, generation, key, id)| {
-        Record::Uploading(Uploading { ingest_id, upload: Upload { generation, key, id } })
+    let parts = (id(), any::<(u32, u64)>(), of_bytes(LAKE_KEY_BYTES_MAX), of_bytes(LAKE_UPLOAD_ID_BYTES_MAX));
+    parts.prop_map(|(ingest_id, (generation, since), key, id)| {
+        let upload = Upload { generation, since: UnixMillis(since), key, id };
+        Record::Uploading(Uploading { ingest_id, upload })
     })
 }
 

@@ -5,7 +5,7 @@
 //! - An UPLOADING holds until the next record of its file. Safety rests on none: without it, the parts that are in the store
 //!   are put again into another upload.
 
-use crate::types::IngestId;
+use crate::types::{IngestId, UnixMillis};
 
 /// The upload into which a file's content is put in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Uploading {
 pub struct Upload {
     /// How often the content had been forgotten when the upload was begun: it may be claimed in this generation only.
     pub generation: u32,
+    /// When the file for which it was begun was found complete: the upload is not older.
+    pub since: UnixMillis,
     /// The key of the object that the parts will be, below the warehouse: 1 to
     /// [`LAKE_KEY_BYTES_MAX`](crate::limits::LAKE_KEY_BYTES_MAX) bytes.
     pub key: String,
