@@ -21,6 +21,7 @@ use csv_ingestor::journal::snapshot::Snapshot;
 use csv_ingestor::journal::{self, Rejected, names, record};
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
 
+mod frozen;
 mod lake;
 pub mod snapshot;
 

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use csv_ingestor::Error;
 use csv_ingestor::engine::lake::Reach;
@@ -183,6 +184,24 @@ fn an_upload_that_the_store_has_ended_begins_anew() {
     world.run().unwrap();
     world.check_done("after another upload");
     assert_eq!((world.confirmed(), world.store.uploads().len()), (2 + PARTS, 0));
+}
+
+/// Some stores remove what waits for a week: an entry that names it could not be finished.
+#[test]
+fn an_upload_that_is_days_old_begins_anew() {
+    for (days, begins_anew) in [(2, false), (4, true)] {
+        let world = World::new();
+        world.dies_after(2);
+        let old = world.recorded().remove(0);
+        world.fs.upstream().advance(Duration::from_secs(days * 24 * 3600));
+        if begins_anew {
+            world.parts.lock().unwrap().forget(0);
+        }
+        world.run().unwrap();
+        world.check_done("days later");
+        let parts = if begins_anew { 2 + PARTS } else { PARTS };
+        assert_eq!((world.confirmed(), world.store.uploads().contains(&old.id)), (parts, begins_anew), "{days} days");
+    }
 }
 
 /// The file is there under another name, as another ingest: the upload is recorded for that one before it goes on.

@@ -10,9 +10,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::groups::OpenGroup;
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, Claimed, ClockJumped, Discovered, DuplicateAction, EmptyFiles, Group, Hashed, Identity, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, SkippedDuplicate,
-    Upload, Uploading,
+    AbandonReason, Abandoned, Claimed, ClockJumped, Discovered, DuplicateAction, EmptyFiles, Group, Hashed, Identity,
+    KeptGone, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy,
+    SkippedDuplicate, Upload, Uploading,
 };
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
 use csv_ingestor::types::{IngestId, Key, Lsn, UnixMillis};
