@@ -171,13 +171,7 @@ fn record() -> impl Strategy<Value = Record> {
         ranges(),
         any::<(u64, u64)>().prop_map(|(device, inode)| Record::KeptGone(KeptGone { device, inode })),
         (path(), path()).prop_map(|(old, new)| Record::Relocated(Relocated { old, new })),
-        any::<[u8; 16]>().prop_map(Record::Lake),
-        (id(), any::<u16>(), any::<u64>()).prop_map(|(ingest_id, shard, entry)| Record::Claimed(Claimed {
-            ingest_id,
-            shard,
-            entry
-        })),
-        uploading(),
+        of_lake(),
         group(),
         any::<u64>().prop_map(|lsn| Record::GroupDone(Lsn(lsn))),
         profiled(),
@@ -190,6 +184,12 @@ fn record() -> impl Strategy<Value = Record> {
         rules(),
         layout(),
     ]
+}
+
+fn of_lake() -> impl Strategy<Value = Record> {
+    let claimed = (id(), any::<u16>(), any::<u64>());
+    let claimed = claimed.prop_map(|(ingest_id, shard, entry)| Record::Claimed(Claimed { ingest_id, shard, entry }));
+    prop_oneof![any::<[u8; 16]>().prop_map(Record::Lake), claimed, uploading()]
 }
 
 fn uploading() -> impl Strategy<Value = Record> {

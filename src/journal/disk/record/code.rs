@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use csv::{put_header_faults, put_profile, put_validation};
 use fields::{Fields, put_identity, put_option, put_path, put_text, put_u64};
 use group::put_group;
-use lake::{put_claimed, put_uploading};
+use lake::{KIND_CLAIMED, KIND_UPLOADING, put_claimed, put_uploading};
 
 use super::{
     AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone,
@@ -53,8 +53,6 @@ const KIND_GROUP_DONE: u8 = 25;
 const KIND_IDENTITY: u8 = 22;
 const KIND_LAYOUT: u8 = 24;
 const KIND_LAKE: u8 = 26;
-const KIND_CLAIMED: u8 = 27;
-const KIND_UPLOADING: u8 = 28;
 
 impl Record {
     /// Appends the record's bytes.

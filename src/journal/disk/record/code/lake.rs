@@ -3,10 +3,12 @@
 //! Invariant: that of [`super`].
 
 use super::fields::{Fields, put_text, put_u64};
-use super::{KIND_CLAIMED, KIND_UPLOADING};
 use crate::journal::disk::record::{Claimed, Upload, Uploading};
 use crate::limits::{LAKE_KEY_BYTES_MAX, LAKE_UPLOAD_ID_BYTES_MAX};
 use crate::types::UnixMillis;
+
+pub(super) const KIND_CLAIMED: u8 = 27;
+pub(super) const KIND_UPLOADING: u8 = 28;
 
 pub(super) fn put_claimed(out: &mut Vec<u8>, claimed: &Claimed) -> u8 {
     put_u64(out, claimed.ingest_id.0);
