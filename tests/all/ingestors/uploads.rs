@@ -65,6 +65,24 @@ impl World {
         self.fs.kill();
     }
 
+    /// A life that ends before its request of this number, from 0. False if it has fewer.
+    fn dies_at_request(&self, last: u64) -> bool {
+        let sent = AtomicU64::new(0);
+        let gate = move || {
+            if sent.fetch_add(1, Ordering::Relaxed) == last {
+                std::panic::resume_unwind(Box::new(Death));
+            }
+        };
+        let options = self.options(Arc::new(gate));
+        match catch_unwind(AssertUnwindSafe(|| run(&self.fs, options).map(drop))) {
+            Ok(ended) => {
+                ended.unwrap();
+                false
+            }
+            Err(payload) => payload.is::<Death>(),
+        }
+    }
+
     fn confirmed(&self) -> usize {
         let parts = self.parts.lock().unwrap();
         assert_eq!(parts.wrong, Vec::<String>::new());
@@ -98,15 +116,7 @@ fn whatever_request_is_the_last_one_each_part_is_put_once() {
     for last in 1..requests {
         for power_cut in [false, true] {
             let (world, when) = (World::new(), format!("request {last}, power cut: {power_cut}"));
-            let sent = AtomicU64::new(0);
-            let gate = move || {
-                if sent.fetch_add(1, Ordering::Relaxed) == last {
-                    std::panic::resume_unwind(Box::new(Death));
-                }
-            };
-            let options = world.options(Arc::new(gate));
-            let ended = catch_unwind(AssertUnwindSafe(|| run(&world.fs, options).map(drop)));
-            assert!(ended.is_err_and(|payload| payload.is::<Death>()), "{when} is not the last one");
+            assert!(world.dies_at_request(last), "{when} is not the last one");
             if power_cut {
                 world.fs.crash(last);
             } else {
@@ -120,6 +130,25 @@ fn whatever_request_is_the_last_one_each_part_is_put_once() {
         }
     }
     assert!(resumed >= 2 * PARTS, "{resumed} lives have gone on with an upload");
+}
+
+/// The second life hashes the file again, and must not lose the upload in doing so.
+#[test]
+fn whatever_request_of_a_second_life_is_the_last_one_each_part_is_put_once() {
+    let mut lives = 0;
+    for last in 0.. {
+        let (world, when) = (World::new(), format!("request {last} of the second life"));
+        world.dies_after(2);
+        if !world.dies_at_request(last) {
+            break;
+        }
+        lives += 1;
+        world.fs.crash(last);
+        world.run().unwrap();
+        world.check_done(&when);
+        assert_eq!((world.confirmed(), world.store.uploads()), (PARTS, Vec::new()), "{when}");
+    }
+    assert!(lives > 2 * PARTS, "only {lives} requests");
 }
 
 #[test]
