@@ -249,6 +249,9 @@ pub const LAKE_HASH_CHUNK_BYTES: usize = 1 << 20;
 pub const LAKE_UPLOADS_MAX: usize = 16;
 /// So long parts are put before small files, and entries of others, have their turn.
 pub const LAKE_UPLOAD_SLICE: Duration = Duration::from_secs(5);
+/// An upload that was begun so long ago does not go on after a start. Some stores remove one after a week without new parts,
+/// and an entry that names it could not be finished.
+pub const LAKE_UPLOAD_AGE_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Requests of a host that are under way at once, at most: creates of data objects.
 pub const LAKE_IN_FLIGHT: usize = 64;
 /// The time between two looks of a host for contents that its lake is to forget.

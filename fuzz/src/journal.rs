@@ -5,9 +5,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameKind};
 use csv_ingestor::journal::frame::{self, Position};
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group, Hashed,
-    HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause, Quarantined,
-    Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
+    AbandonReason, Abandoned, Claimed, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group,
+    Hashed, HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause,
+    Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Upload, Uploading, Validation,
 };
 use csv_ingestor::journal::segment::{Predecessor, SegmentHeader};
 use csv_ingestor::types::{FileIdentity, FileTime, IngestId, Lsn, Sha256, UnixMillis};
@@ -153,7 +153,35 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
     ];
     records.extend(later_records(first_lsn, sha256));
     records.extend(group_records(first_lsn + records.len() as u64, sha256));
+    records.extend(lake_records(first_lsn + records.len() as u64, sha256));
     records
+}
+
+/// A file that goes to a lake, in parts.
+fn lake_records(lsn: u64, sha256: Sha256) -> Vec<Record> {
+    let ingest_id = IngestId(lsn);
+    vec![
+        found(11, None),
+        Record::Hashed(Hashed {
+            ingest_id,
+            sha256: Sha256(sha256.0.map(|byte| !byte)),
+            warehouse_path: "s3://lake/warehouse/11.csv".into(),
+            copy: None,
+            verified_by: None,
+        }),
+        Record::Uploading(Uploading {
+            ingest_id,
+            upload: Upload {
+                generation: 1,
+                since: UnixMillis(1_767_323_045_778),
+                key: "11.csv".to_owned(),
+                id: "ü".to_owned(),
+            },
+        }),
+        Record::Claimed(Claimed { ingest_id, shard: 1, entry: 258 }),
+        Record::Moved(Moved { ingest_id, published: None }),
+        Record::Manifested(ingest_id),
+    ]
 }
 
 /// A group, of which one member is found and abandoned.

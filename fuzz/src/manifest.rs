@@ -69,6 +69,7 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
             warehouse_path: source_path.clone(),
             copy: None,
             verified_by: None,
+            upload: None,
         }),
         source_path,
         sidecar: None,

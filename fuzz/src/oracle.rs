@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !255 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !511 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -127,7 +127,7 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
 }
 
 /// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
-/// `s`ha, a number of `2` bytes, a `L`ake's id, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), id`e`ntity, steps (`k`), a group's
+/// `s`ha, a number of `2` or `4` bytes, a `L`ake's id, the `K`ey of an object in it, the id of an `U`pload, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), id`e`ntity, steps (`k`), a group's
 /// `m`embers and those that `w`ere there, `(` optional
 /// fields `)`.
 fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
@@ -166,6 +166,9 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             'i' => 48,
             'n' => 8,
             '2' => 2,
+            '4' => 4,
+            'K' => text(rest).filter(|length| (3..=702).contains(length))?,
+            'U' => text(rest).filter(|length| *length > 2)?,
             'L' => 16,
             's' => 32,
             '(' => {
@@ -262,6 +265,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         24 => "t(t)",
         26 => "L",
         27 => "n2n",
+        28 => "n4nKU",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

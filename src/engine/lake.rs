@@ -13,25 +13,30 @@ use crate::Error;
 use crate::fs::Fs;
 use crate::journal::Journal;
 use crate::journal::index::Index;
-use crate::journal::record::Settings;
+use crate::journal::ingest::Ingest;
+use crate::journal::record::{Settings, Upload};
 use crate::lake;
 use crate::lake::clock::Clock;
 use crate::lake::description::{check_manifests, read};
 use crate::lake::flight::{Flight, Threads};
 use crate::lake::format::{Description, LakeId};
 use crate::lake::host::Host;
+use crate::lake::parts::Cut;
 use crate::lake::probe::{Defect, probe};
-use crate::lake::progress::NoJournal;
+use crate::lake::progress::{Progress, Step};
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
-use crate::limits::{LAKE_AWAY_MAX, LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE};
+use crate::limits::{
+    LAKE_AWAY_MAX, LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE, LAKE_UPLOAD_AGE_MAX,
+};
 use crate::metrics::Metrics;
 use crate::pipeline;
-use crate::pipeline::lake::{Away, Lake, OnAway};
+use crate::pipeline::lake::{Away, Lake, Notes, OnAway};
 use crate::store::Store;
 use crate::store::location::{Location, Options};
 use crate::store::open::{Unopened, open};
 use crate::store::patient::Patient;
+use crate::types::UnixMillis;
 
 /// Opens the store at a location.
 pub type Opener = Box<dyn Fn(&Location) -> Result<Arc<dyn Store>, Unopened>>;
@@ -50,6 +55,8 @@ pub struct Reach {
     pub racers: usize,
     /// The lake forgets contents that were listed longer ago than this; None: nothing.
     pub remember: Option<Duration>,
+    /// Where large contents are cut: always in the same way.
+    pub cut: Cut,
 }
 
 impl Reach {
@@ -63,6 +70,7 @@ impl Reach {
             flight: Box::new(Threads),
             racers: LAKE_PROBE_HANDLES,
             remember: None,
+            cut: Cut::USUAL,
         }
     }
 }
@@ -97,7 +105,7 @@ pub(super) fn check_same(index: &Index, settings: &Settings) -> Result<(), Error
 pub(super) fn connect<F: Fs>(
     reach: Option<Reach>,
     settings: &Settings,
-    (journal, index): (&Journal<F>, &Index),
+    (journal, index, now): (&Journal<F>, &Index, UnixMillis),
     metrics: Arc<Metrics>,
 ) -> Result<Lake, Error> {
     let remember = reach.as_ref().and_then(|reach| reach.remember);
@@ -108,7 +116,7 @@ pub(super) fn connect<F: Fs>(
     if index.lake().is_none() {
         found.try_out()?;
     }
-    let mut lake = found.begin(journal.store())?;
+    let mut lake = found.begin(journal.store(), &begun(index, now))?;
     lake.remember(remember);
     Ok(lake)
 }
@@ -125,7 +133,7 @@ pub fn foresee(reach: Option<Reach>, settings: &Settings, index: &Index, journal
         Err(Error::Pipeline(pipeline::Error::Lake(lake::Error::ManifestsUnmarked { .. }))) if is_first => {}
         checked => checked?,
     }
-    found.begin(journal)
+    found.begin(journal, &[])
 }
 
 /// A lake that answers, and is the journal's.
@@ -136,6 +144,7 @@ struct Found {
     away: Away,
     clock: Arc<dyn Clock>,
     racers: usize,
+    cut: Cut,
 }
 
 impl Found {
@@ -156,7 +165,7 @@ impl Found {
             return Err(lake_error(lake::Error::OtherLake { found: description.lake.id, expected }));
         }
         check_clock(stores.warehouse.skew(), &warehouse)?;
-        Ok(Found { stores, description, warehouse, away, clock: reach.clock, racers: reach.racers })
+        Ok(Found { stores, description, warehouse, away, clock: reach.clock, racers: reach.racers, cut: reach.cut })
     }
 
     fn check_manifests(&mut self, may_mark: bool) -> Result<(), Error> {
@@ -174,15 +183,29 @@ impl Found {
         defect.map_or(Ok(()), |defect| Err(Error::StoreUnsuited { location: self.warehouse.clone(), defect }))
     }
 
-    /// A host that has read the log up to its end.
-    fn begin(self, journal: [u8; 16]) -> Result<Lake, Error> {
-        let Found { stores, description, warehouse, away, clock, .. } = self;
-        // What it does is in the ingestor's own journal.
-        let host = Host::new(stores, description.lake, journal, Box::new(clock), Box::new(NoJournal), &[]);
-        let mut lake = Lake::new(host, description.lake.id, warehouse, away);
+    /// A host that has begun these uploads before, and has read the log up to its end.
+    fn begin(self, journal: [u8; 16], begun: &[Progress]) -> Result<Lake, Error> {
+        let Found { stores, description, warehouse, away, clock, cut, .. } = self;
+        let (notes, lake) = (Notes::default(), description.lake);
+        let mut host = Host::new(stores, lake, journal, Box::new(clock), Box::new(notes.clone()), begun);
+        host.cut(cut);
+        let mut lake = Lake::new(host, lake.id, warehouse, away, notes);
         lake.begin()?;
         Ok(lake)
     }
+}
+
+/// The uploads that the journal names, and that the store has not begun to remove: those of files that were not claimed yet.
+fn begun(index: &Index, now: UnixMillis) -> Vec<Progress> {
+    let age_max = u64::try_from(LAKE_UPLOAD_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+    let upload = |ingest: &Ingest| {
+        let target = ingest.target.as_ref()?;
+        let upload = target.upload.as_deref().filter(|upload| now.0.saturating_sub(upload.since.0) <= age_max)?;
+        let Upload { generation, since, key, id } = upload.clone();
+        let step = Step::Uploading { upload: id, key, since };
+        Some(Progress { content: target.sha256, generation, step })
+    };
+    index.open().filter_map(upload).collect()
 }
 
 fn lake_error(error: lake::Error) -> Error {

@@ -2,13 +2,13 @@
 //!
 //! Invariants:
 //! - A step is noted before its effect (HASHED with the pack, before the pack is created), or once it is known (the rest:
-//!   UPLOADING when the store has given the upload its id).
+//!   UPLOADING when the store has given the upload its id). No part is put before the UPLOADING of its upload is durable.
 //! - Steps only go forward: HASHED or UPLOADING → CLAIMED → MOVED → MANIFESTED. A step may be noted again, and left out: another host
 //!   may have done it. A content that was forgotten begins again, as another generation.
 //! - Nothing that safety rests on is read from here. A host without its journal reads the log.
 
 use super::error::Error;
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 /// How far a content has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Step {
         upload: String,
         /// The key for which it was begun.
         key: String,
+        /// When the content for which it was begun was found: the upload is not older.
+        since: UnixMillis,
     },
     /// This entry claims it.
     Claimed {
@@ -68,8 +70,14 @@ pub struct Progress {
 
 /// Where a host keeps its notes.
 pub trait Journal: Send {
-    /// Makes the notes durable before it returns.
+    /// Makes the notes durable before it returns, unless [`Journal::is_durable`] says that it does so later.
     fn note(&mut self, notes: &[Progress]) -> Result<(), Error>;
+
+    /// True if all notes so far are durable. Whoever keeps them in a journal of its own makes them durable together with
+    /// other records, after the host has returned, and calls it again.
+    fn is_durable(&self) -> bool {
+        true
+    }
 }
 
 /// Keeps nothing: for a host that is never started again, or whose steps are recorded elsewhere.
@@ -91,7 +99,7 @@ mod tests {
         let steps = [hashed("p"), Step::Claimed { entry: 1 }, Step::Moved, Step::Manifested];
         assert!(steps.iter().all(|step| step.may_follow(None) && step.may_follow(Some(step))));
         assert!(hashed("q").may_follow(Some(&hashed("p"))));
-        let uploading = Step::Uploading { upload: "u".to_owned(), key: "k".to_owned() };
+        let uploading = Step::Uploading { upload: "u".to_owned(), key: "k".to_owned(), since: UnixMillis(1) };
         assert!(uploading.may_follow(Some(&uploading)) && steps[1].may_follow(Some(&uploading)));
         assert!(!uploading.may_follow(Some(&steps[1])));
         assert!(!Step::Claimed { entry: 2 }.may_follow(Some(&Step::Claimed { entry: 1 })));

@@ -8,10 +8,10 @@ mod go_on;
 mod look;
 mod made;
 mod make;
-mod records;
+pub mod records;
 mod site;
 mod situations;
-mod tree;
+pub mod tree;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

@@ -6,3 +6,5 @@ mod history;
 mod life;
 mod model;
 mod one;
+mod parts;
+mod uploads;

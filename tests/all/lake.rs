@@ -18,6 +18,7 @@ pub mod one;
 mod operate;
 mod probe;
 pub mod reads_only;
+mod resumed;
 pub mod second_reader;
 mod size;
 pub mod turns;

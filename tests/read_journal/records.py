@@ -8,7 +8,7 @@ import json
 from common import HEADER_MAX
 
 KEEP, REMOVE, MOVE = 1, 2, 3
-STEPS_MAX, MOVES_MAX, FAULTS_MAX = 1024, 64, 32
+STEPS_MAX, MOVES_MAX, FAULTS_MAX, KEY_MAX = 1024, 64, 32, 700
 CAUSES = {1: "checksum_differs", 2: "unreadable", 3: "malformed", 4: "no_match", 5: "empty"}
 CONTENT, NAME_AND_CONTENT = 1, 2
 ALGORITHMS = {1: "md5", 2: "sha1", 3: "sha256", 4: "sha384", 5: "sha512"}
@@ -192,6 +192,7 @@ class Journal:
         self.has_content(file, fields.take(32).hex())
         file["warehouse_path"], file["verified"] = fields.path(), None
         self.placed[file["ingest_id"]] = file["lsn"]
+        self.claims.discard(file["ingest_id"])
         fields.optional(fields.identity, fields.path)
         self.is_new(file["key"])
         return file
@@ -283,6 +284,14 @@ class Journal:
         fields.number("<H"), fields.number()
         self.claims.add(ingest_id)
 
+    def uploading(self, fields, *when):
+        ingest_id, _ = self.transition(fields, *when, "HASHED", ("HASHED",))
+        if ingest_id in self.claims:
+            raise ValueError(f"UPLOADING does not fit ingest {ingest_id}, which is CLAIMED")
+        _generation, _since, key, upload = fields.number("<I"), fields.number(), fields.text(), fields.text()
+        if not 1 <= len(key.encode()) <= KEY_MAX or not upload:
+            raise ValueError("UPLOADING with a key or an upload that cannot be")
+
     def must_be_unclaimed(self, ingest_id):
         if ingest_id in self.claims:
             raise ValueError(f"ingest {ingest_id} is CLAIMED and given up")
@@ -319,7 +328,7 @@ class Journal:
         15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
         21: profiled_faults, 22: identity, 23: group, 24: layout, 25: group_done,
-        26: lake, 27: claimed,
+        26: lake, 27: claimed, 28: uploading,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.

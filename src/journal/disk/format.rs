@@ -30,6 +30,9 @@ pub const FEATURE_GROUPS: u32 = 64;
 /// There may be records of kinds 26 and 27, paths that are URLs, and files that are ABANDONED because another host has
 /// claimed their content.
 pub const FEATURE_LAKE: u32 = 128;
+/// There may be records of kind 28. A bit of its own: a program that knows lakes and not this kind would take the record for
+/// damage.
+pub const FEATURE_UPLOADS: u32 = 256;
 /// Features that a reader must know to read the file; it refuses bits it does not know.
 pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS
     | FEATURE_QUARANTINE
@@ -38,7 +41,8 @@ pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS
     | FEATURE_LAYOUT
     | FEATURE_IDENTITY
     | FEATURE_GROUPS
-    | FEATURE_LAKE;
+    | FEATURE_LAKE
+    | FEATURE_UPLOADS;
 /// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 

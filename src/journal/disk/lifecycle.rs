@@ -71,6 +71,8 @@ impl FileState {
             (Record::Hashed(_), _) => self.after_hashed(),
             (Record::Claimed(_), Hashed) => Ok(Hashed),
             (Record::Claimed(_), _) => Err("CLAIMED without HASHED"),
+            (Record::Uploading(_), Hashed) => Ok(Hashed),
+            (Record::Uploading(_), _) => Err("UPLOADING without HASHED"),
             (Record::Moved(_), Hashed) => Ok(Moved),
             (Record::Moved(_), _) => Err("MOVED without HASHED"),
             (Record::Manifested(_), Moved) => Ok(Manifested),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub use csv::{CsvFault, HeaderFault, Profile, Profiled, Validation};
 pub use group::{Group, KnownMember};
 pub use identity::{EmptyFiles, Identity, KeyRule, SameBy};
-pub use lake::Claimed;
+pub use lake::{Claimed, Upload, Uploading};
 
 use super::expired::Ranges;
 use super::format::RECORD_HEADER_BYTES;
@@ -75,6 +75,8 @@ pub enum Record {
     Lake([u8; 16]),
     /// An entry of the lake claims the file's content, for this file: nothing undoes that.
     Claimed(Claimed),
+    /// The file's content is put into this upload of the lake, part by part, until the next record of the file.
+    Uploading(Uploading),
 }
 
 /// A step of the wall clock that the passing of time does not explain.
@@ -389,6 +391,7 @@ impl Record {
             Record::Quarantined(quarantined) => Some(quarantined.ingest_id),
             Record::Moved(moved) => Some(moved.ingest_id),
             Record::Claimed(claimed) => Some(claimed.ingest_id),
+            Record::Uploading(uploading) => Some(uploading.ingest_id),
             Record::Manifested(id) | Record::DuplicateCleared(id) | Record::QuarantineDone(id) => Some(*id),
         }
     }

@@ -18,7 +18,7 @@ use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
     Claimed, Discovered, DuplicateAction, Group, Hashed, Identity, KeyRule, LayoutRule, Moved, Profiled, Quarantined,
-    Record, Rules, SameBy, Settings, SkippedDuplicate,
+    Record, Rules, SameBy, Settings, SkippedDuplicate, Uploading,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::{Row, Survivor};
@@ -58,6 +58,8 @@ pub struct File {
     pub hashed: Option<Stamped<Hashed>>,
     /// CLAIMED.
     pub claimed: Option<Stamped<Claimed>>,
+    /// UPLOADING, while it holds.
+    pub uploading: Option<Stamped<Uploading>>,
     /// MOVED.
     pub moved: Option<Stamped<Moved>>,
     /// The newest SKIPPED_DUPLICATE.
@@ -126,6 +128,8 @@ impl File {
         let hashed = self.hashed.as_ref();
         records.extend(hashed.map(|hashed| (hashed.lsn, hashed.at, Record::Hashed(hashed.value.clone()))));
         records.extend(self.claimed.as_ref().map(|it| (it.lsn, it.at, Record::Claimed(it.value))));
+        let uploading = self.uploading.as_ref();
+        records.extend(uploading.map(|it| (it.lsn, it.at, Record::Uploading(it.value.clone()))));
         records.extend(self.moved.as_ref().map(|moved| (moved.lsn, moved.at, Record::Moved(moved.value))));
         let skipped = self.skipped.as_ref();
         records
@@ -210,12 +214,19 @@ impl History {
     pub fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
         let Some(id) = record.ingest_id() else { return self.begin(lsn, at, record) };
         let file = self.open.get_mut(&id).ok_or(NOT_OPEN)?;
-        file.state = file.state.after(&record)?;
+        let state = file.state.after(&record)?;
+        if file.claimed.is_some() && matches!(record, Record::Uploading(_)) {
+            return Err("UPLOADING after CLAIMED");
+        }
+        (file.state, file.uploading) = (state, None);
         (file.lsn, file.updated_at) = (lsn, at);
         let mut is_finished = false;
         match record {
-            Record::Hashed(hashed) => file.hashed = Some(Stamped { lsn, at, value: hashed }),
+            Record::Hashed(hashed) => {
+                (file.hashed, file.claimed) = (Some(Stamped { lsn, at, value: hashed }), None);
+            }
             Record::Claimed(claimed) => file.claimed = Some(Stamped { lsn, at, value: claimed }),
+            Record::Uploading(uploading) => file.uploading = Some(Stamped { lsn, at, value: uploading }),
             Record::Moved(moved) => file.moved = Some(Stamped { lsn, at, value: moved }),
             Record::SkippedDuplicate(skipped) => {
                 let is_kept = skipped.action == DuplicateAction::Keep;
@@ -391,6 +402,7 @@ impl History {
             found: Stamped { lsn, at, value: found },
             hashed: None,
             claimed: None,
+            uploading: None,
             moved: None,
             skipped: None,
             profiled: None,

@@ -24,7 +24,7 @@ use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
 use crate::journal::disk::record::{
     Claimed, Discovered, DuplicateAction, Hashed, Identity, KeyRule, LayoutRule, Moved, Record, Rules, Settings,
-    SkippedDuplicate,
+    SkippedDuplicate, Uploading,
 };
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Snapshot;
@@ -257,6 +257,7 @@ impl Index {
             }
             Record::Forgotten(key) => self.forget(lsn, key),
             Record::Claimed(claimed) => self.claim(claimed, record)?,
+            Record::Uploading(uploading) => self.upload(uploading, record)?,
             Record::Abandoned(abandoned) => {
                 self.must_be_unclaimed(abandoned.ingest_id)?;
                 drop(self.close(abandoned.ingest_id, record)?);
@@ -328,11 +329,15 @@ impl Index {
         if self.is_known(&ingest.key(&hashed.sha256))? {
             return Err("HASHED of a content that is in the warehouse".into());
         }
-        self.set_state(hashed.ingest_id, next)?.target = Some(Target {
+        let ingest = self.set_state(hashed.ingest_id, next)?;
+        // Hashed again after CLAIMED: an operator had the lake forget the content meanwhile.
+        ingest.claimed = None;
+        ingest.target = Some(Target {
             sha256: hashed.sha256,
             warehouse_path: hashed.warehouse_path,
             copy: hashed.copy,
             verified_by: hashed.verified_by,
+            upload: None,
         });
         Ok(())
     }
@@ -381,9 +386,22 @@ impl Index {
         Ok(())
     }
 
+    fn upload(&mut self, uploading: &Uploading, record: &Record) -> Result<(), Rejected> {
+        if self.is_claimed(uploading.ingest_id) {
+            return Err("UPLOADING after CLAIMED".into());
+        }
+        let target = self.enter(uploading.ingest_id, record)?.target.as_mut().ok_or("UPLOADING without HASHED")?;
+        target.upload = Some(Box::new(uploading.upload.clone()));
+        Ok(())
+    }
+
+    fn is_claimed(&self, id: IngestId) -> bool {
+        self.open.get(&id).is_some_and(|ingest| ingest.claimed.is_some())
+    }
+
     /// What an entry of a lake claims is never given up.
     fn must_be_unclaimed(&self, id: IngestId) -> Result<(), &'static str> {
-        let is_claimed = self.open.get(&id).is_some_and(|ingest| ingest.claimed.is_some());
+        let is_claimed = self.is_claimed(id);
         if is_claimed { Err("a file that is CLAIMED is given up") } else { Ok(()) }
     }
 
@@ -410,10 +428,14 @@ impl Index {
         Ok((ingest, ingest.state.after(record)?))
     }
 
-    /// Moves a file to its next state, and updates the counts.
+    /// Moves a file to its next state, and updates the counts. An UPLOADING does not hold any more.
     fn enter(&mut self, id: IngestId, record: &Record) -> Result<&mut Ingest, &'static str> {
         let (_, next) = self.next_state(id, record)?;
-        self.set_state(id, next)
+        let ingest = self.set_state(id, next)?;
+        if let Some(target) = &mut ingest.target {
+            target.upload = None;
+        }
+        Ok(ingest)
     }
 
     fn set_state(&mut self, id: IngestId, next: FileState) -> Result<&mut Ingest, &'static str> {

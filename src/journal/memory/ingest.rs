@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::disk::lifecycle::FileState;
-use crate::journal::disk::record::{Copy, DuplicateAction, KeyRule, Profile, Profiled, Quarantined, Settings, Sidecar};
+use crate::journal::disk::record::{
+    Copy, DuplicateAction, KeyRule, Profile, Profiled, Quarantined, Settings, Sidecar, Upload,
+};
 use crate::journal::disk::relocations::Relocations;
 use crate::journal::disk::snapshot::Row;
 use crate::journal::memory::groups::OpenGroup;
@@ -74,6 +76,8 @@ pub struct Target {
     pub copy: Option<Copy>,
     /// The checksum in its sidecar that matched.
     pub verified_by: Option<Algorithm>,
+    /// The upload into which a lake gets it. Boxed, since few files have it.
+    pub upload: Option<Box<Upload>>,
 }
 
 /// A duplicate, and what is done with it.

@@ -5,14 +5,17 @@
 //!   compares ([`Store::put_part`]): otherwise the file has changed, and nothing of it is claimed. So a part that an upload
 //!   holds is the content's, whoever put it.
 //! - *Bytes before claim*: an upload is claimed when the store has confirmed each of its parts.
+//! - Parts are put when the note of their upload is durable: a host that starts again goes on with them.
 //! - An upload is aborted only when an entry that was read claims its content, in its generation or a later one, and no
-//!   unfinished entry names the upload: an entry that names it can then never appear.
+//!   unfinished entry names the upload: an entry that names it can then never appear. One of a content that nobody claims is
+//!   left alone: it may be whole, and a request with an entry that names it may be under way, or be sent by another process
+//!   with a copy of this host's notes.
 
 use std::time::Duration;
 
 use sha2::Digest as _;
 
-use super::uploads::{Open, names};
+use super::uploads::{Begun, Open, names};
 use super::{Content, Fate, Fates, Host, Staging};
 use crate::lake::bytes::sha256;
 use crate::lake::entry::{Entry, Place};
@@ -20,7 +23,7 @@ use crate::lake::error::Error;
 use crate::lake::flight::gather;
 use crate::lake::keys;
 use crate::lake::parts::Cut;
-use crate::lake::progress::{Progress, Step};
+use crate::lake::progress::{Journal, Progress, Step};
 use crate::limits::{
     LAKE_ETAG_BYTES_MAX, LAKE_HASH_CHUNK_BYTES, LAKE_UPLOAD_ID_BYTES_MAX, LAKE_UPLOAD_SLICE, LAKE_UPLOADS_MAX,
 };
@@ -91,6 +94,12 @@ fn unusable(verb: Verb, key: &str, what: &str) -> Error {
     Error::Store(store::Error { verb, key: key.to_owned(), kind: Kind::Refused, detail })
 }
 
+fn note(journal: &mut dyn Journal, id: &str, begun: &Begun) -> Result<(), Error> {
+    let step = Step::Uploading { upload: id.to_owned(), key: begun.key.clone(), since: begun.since };
+    let (content, generation) = begun.item;
+    journal.note(&[Progress { content, generation, step }])
+}
+
 fn put(store: &dyn Store, staging: &dyn Staging, cut: &Cut, content: &Content, open: &Open, part: usize) -> Put {
     let (offset, length) = cut.range(content.size, part);
     let Ok(length) = usize::try_from(length) else { return Put::Differs };
@@ -111,8 +120,8 @@ fn put(store: &dyn Store, staging: &dyn Staging, cut: &Cut, content: &Content, o
 }
 
 impl Host {
-    /// Puts parts of the large contents that are new, for a while. Goes on after an error of the store, and returns the
-    /// first one.
+    /// Puts parts of the large contents that are new, for a while; none before all notes are durable. Goes on after an error
+    /// of the store, and returns the first one.
     pub(super) fn upload(
         &mut self,
         shard: usize,
@@ -143,6 +152,9 @@ impl Host {
                 Err(error @ Error::Journal(_)) => return Err(error),
                 Err(error) => first = first.or(Some(error)),
             }
+        }
+        if !self.journal.is_durable() {
+            return Ok(first);
         }
         let failed = self.put_parts(&all, staging, until, fates);
         Ok(first.or(failed))
@@ -206,10 +218,12 @@ impl Host {
         }
         let Some(sums) = sums(content, &self.cut, staging) else { return Ok(false) };
         let store = self.stores.warehouse.as_ref();
-        for (id, key) in self.uploads.of_item(&item) {
-            match store.list_parts(&key, &id) {
+        for (id, begun) in self.uploads.of_item(&item) {
+            match store.list_parts(&begun.key, &id) {
                 Ok(parts) => {
-                    let mut open = Open::new(key, id, sums);
+                    // Perhaps for another file, whose record has to say it too.
+                    note(self.journal.as_mut(), &id, &begun)?;
+                    let mut open = Open::new(begun.key, id, sums);
                     for part in parts {
                         let place = usize::from(part.number).wrapping_sub(1);
                         let fits = part.size == self.cut.range(content.size, place).1;
@@ -231,9 +245,9 @@ impl Host {
         if id.is_empty() || id.len() > LAKE_UPLOAD_ID_BYTES_MAX {
             return Err(unusable(Verb::BeginUpload, &key, "id of the upload"));
         }
-        self.uploads.begin(item, (id.clone(), key.clone()));
-        let step = Step::Uploading { upload: id.clone(), key: key.clone() };
-        self.journal.note(&[Progress { content: content.sha256, generation, step }])?;
+        let begun = Begun { key: key.clone(), item, since: content.ingested_at };
+        self.uploads.begin(id.clone(), begun.clone());
+        note(self.journal.as_mut(), &id, &begun)?;
         self.uploads.open.insert(item, Open::new(key, id, sums));
         Ok(true)
     }
@@ -244,7 +258,7 @@ impl Host {
             let known = self.shards[self.shard_of(content)].contents.get(content);
             known.is_some_and(|known| known.generation >= *generation)
         });
-        for (id, key) in over {
+        for (id, Begun { key, .. }) in over {
             let is_needed = self
                 .shards
                 .iter()

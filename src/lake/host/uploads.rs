@@ -10,7 +10,7 @@ use super::packs::Item;
 use crate::lake::entry::{Entry, Place};
 use crate::lake::progress::{Progress, Step};
 use crate::store::Part;
-use crate::types::Sha256;
+use crate::types::{Sha256, UnixMillis};
 
 /// An upload into which parts are put.
 #[derive(Debug)]
@@ -35,14 +35,20 @@ impl Open {
     }
 }
 
-/// An upload's id and its key.
-pub(super) type Name = (String, String);
+/// An upload that was begun.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    pub(super) key: String,
+    pub(super) item: Item,
+    /// When the content for which it was begun was found.
+    pub(super) since: UnixMillis,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Uploads {
     pub(super) open: BTreeMap<Item, Open>,
-    /// By id, with the content.
-    begun: BTreeMap<String, (String, Item)>,
+    /// By id.
+    begun: BTreeMap<String, Begun>,
 }
 
 impl Uploads {
@@ -52,16 +58,18 @@ impl Uploads {
         for Progress { content, generation, step } in progress {
             let item = (*content, *generation);
             match step {
-                Step::Uploading { upload, key } => uploads.begin(item, (upload.clone(), key.clone())),
-                Step::Manifested => uploads.begun.retain(|_, (_, of)| *of != item),
+                Step::Uploading { upload, key, since } => {
+                    uploads.begin(upload.clone(), Begun { key: key.clone(), item, since: *since });
+                }
+                Step::Manifested => uploads.begun.retain(|_, begun| begun.item != item),
                 Step::Hashed { .. } | Step::Claimed { .. } | Step::Moved => {}
             }
         }
         uploads
     }
 
-    pub(super) fn begin(&mut self, item: Item, (id, key): Name) {
-        self.begun.insert(id, (key, item));
+    pub(super) fn begin(&mut self, id: String, begun: Begun) {
+        self.begun.insert(id, begun);
     }
 
     /// The upload is completed or aborted.
@@ -74,14 +82,14 @@ impl Uploads {
     }
 
     /// The uploads of a content.
-    pub(super) fn of_item(&self, item: &Item) -> Vec<Name> {
+    pub(super) fn of_item(&self, item: &Item) -> Vec<(String, Begun)> {
         self.over(|of| of == item)
     }
 
     /// The uploads for whose content `is_over` holds.
-    pub(super) fn over(&self, is_over: impl Fn(&Item) -> bool) -> Vec<Name> {
-        let over = self.begun.iter().filter(|(_, (_, item))| is_over(item));
-        over.map(|(id, (key, _))| (id.clone(), key.clone())).collect()
+    pub(super) fn over(&self, is_over: impl Fn(&Item) -> bool) -> Vec<(String, Begun)> {
+        let over = self.begun.iter().filter(|(_, begun)| is_over(&begun.item));
+        over.map(|(id, begun)| (id.clone(), begun.clone())).collect()
     }
 }
 

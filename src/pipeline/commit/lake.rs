@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! plan ──▶ HASHED ──▶ pack, entry ──▶ CLAIMED ──▶ data, lines ──▶ MOVED ──▶ clean-up
+//!               └──▶ UPLOADING ──▶ parts, entry ──▲
 //! ```
 //!
 //! Invariants:
 //! - The entry is the commit: what an entry of this host claims for a file is never given up, also not after a crash that
 //!   came before CLAIMED. Recovery reads the log.
+//! - A part is put after the UPLOADING of its upload is durable: a host that starts again goes on with it.
 //! - P2: a source is removed after MOVED, and MOVED is written when the line is in the lake.
 //! - A file whose content another host has claimed starts again; when that content is listed, it is a duplicate.
 //! - P1: whenever the log was read, the files whose lines are there are MOVED before anything is planned. So no content is new
@@ -23,8 +25,9 @@ use crate::fs::Fs;
 use crate::journal::hex;
 use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
-use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record};
+use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record, Uploading};
 use crate::lake::host::{Fate, Ingested, State};
+use crate::lake::progress::Journal as _;
 use crate::limits::{LAKE_CLAIMS_MAX, LAKE_PACK_BYTES_MAX};
 use crate::metrics::FailureReason;
 use crate::pipeline::lake::batch::{Batch, Member, partition_of_dir};
@@ -131,12 +134,27 @@ impl<F: Fs> Committer<F> {
                     },
                 }
             }
+            self.record_uploads(&again, &mut records)?;
             self.write(records)?;
+            self.lake.iter().for_each(|lake| lake.notes.are_recorded());
             left = again;
         }
         // While the bytes are at hand, no pack needs to be read.
         self.with_batch(&claimed, &mut |lake, batch| lake.help(batch))?;
         Ok(claimed)
+    }
+
+    /// Adds UPLOADING for the files whose uploads the host has noted.
+    fn record_uploads(&self, works: &[Work<F>], records: &mut Vec<Record>) -> Result<(), Error> {
+        let Some(lake) = &self.lake else { return Ok(()) };
+        for work in works {
+            let Some(target) = &self.ingest(work.id)?.target else { continue };
+            let upload = lake.notes.upload_of(&target.sha256);
+            if let Some(upload) = upload.filter(|upload| target.upload.as_deref() != Some(upload)) {
+                records.push(Record::Uploading(Uploading { ingest_id: work.id, upload }));
+            }
+        }
+        Ok(())
     }
 
     /// Why no entry will claim the file's content; None if it did not fit, and has its turn in the next entry.
@@ -167,7 +185,7 @@ impl<F: Fs> Committer<F> {
                 })?;
                 let is_busy = outcome.shards.contains(&Ingested::Busy);
                 fates.extend(outcome.fates);
-                if !is_busy {
+                if !is_busy || !lake.notes.is_durable() {
                     return Ok(());
                 }
                 lake.help(batch)?;

@@ -13,7 +13,7 @@ use super::{Committer, Work};
 use crate::fs::Fs;
 use crate::journal::record::{
     Abandoned, Discovered, DuplicateAction, Hashed as HashedRecord, Profiled, Quarantined, Record, Sidecar,
-    SkippedDuplicate,
+    SkippedDuplicate, Uploading,
 };
 use crate::lake::host::State;
 use crate::pipeline::dirs::joined;
@@ -152,7 +152,16 @@ impl<F: Fs> Committer<F> {
             copy: file.copy.take().map(|copy| *copy),
             verified_by: file.verified_by,
         }));
+        self.upload_stays((id, &file.sha256), records);
         work(id, file)
+    }
+
+    /// A content that was hashed again has the parts of its upload, if it is the same.
+    fn upload_stays(&self, (ingest_id, sha256): (IngestId, &Sha256), records: &mut Vec<Record>) {
+        let before = self.index.ingest(ingest_id).and_then(|ingest| ingest.target.as_ref());
+        let upload = before.filter(|target| target.sha256 == *sha256).and_then(|target| target.upload.as_deref());
+        let uploading = upload.map(|upload| Uploading { ingest_id, upload: upload.clone() });
+        records.extend(uploading.map(Record::Uploading));
     }
 
     /// The file's key: by the rule in force when it was found.

@@ -7,11 +7,13 @@
 mod away;
 pub mod batch;
 pub mod line;
+mod notes;
 mod remember;
 
 use std::time::Duration;
 
 pub use self::away::{Away, OnAway};
+pub use self::notes::Notes;
 use self::remember::Forgetting;
 use super::Error;
 use crate::heartbeat;
@@ -31,6 +33,8 @@ pub struct Lake {
     /// Where data objects are.
     pub warehouse: Location,
     away: Away,
+    /// What the host has noted.
+    pub(super) notes: Notes,
     /// When the log was read the last time, and what was due was done.
     turned: Duration,
     forgetting: Forgetting,
@@ -47,9 +51,9 @@ impl AtHand for Nothing {
 }
 
 impl Lake {
-    /// A host whose log was not read yet.
-    pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away) -> Lake {
-        Lake { host, id: id.0, warehouse, away, turned: Duration::ZERO, forgetting: Forgetting::default() }
+    /// A host whose log was not read yet, and which keeps these notes.
+    pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away, notes: Notes) -> Lake {
+        Lake { host, id: id.0, warehouse, away, notes, turned: Duration::ZERO, forgetting: Forgetting::default() }
     }
 
     /// Reads checkpoints and logs to their ends, makes sure that these are the ends, and finds out what other hosts have

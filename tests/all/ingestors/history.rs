@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use csv_ingestor::engine;
 use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::store::sim::{Faults, SimStore};
 
 use super::life::{Arrival, STAGING, STATE, World, is_empty, live};
@@ -26,6 +28,24 @@ struct Plan {
     loses_state: bool,
     /// Hosts let the lake forget all that is finished, when they begin.
     forgets: bool,
+    /// From which size on contents are uploaded in parts.
+    cut: Cut,
+}
+
+/// A content of a history: from one part to many.
+fn bytes_of(content: u64, seed: u64) -> Vec<u8> {
+    format!("content {content} of {seed}{}", ", and more".repeat(content as usize % 4)).into_bytes()
+}
+
+/// How the lives of a host went.
+#[derive(Debug, Default)]
+struct Lives {
+    is_alive: bool,
+    deaths: u64,
+    /// Lives that began with an upload of an earlier one.
+    resumed: u64,
+    /// The uploads that its journal named when its last life began.
+    begun: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +54,7 @@ struct Played {
     requests: u64,
     effects: u64,
     deaths: u64,
+    resumed: u64,
 }
 
 impl Plan {
@@ -47,6 +68,10 @@ impl Plan {
             disk_deaths: [0, 300, 600][dice.below(3) as usize],
             loses_state: dice.chance(500),
             forgets: dice.chance(300),
+            cut: match dice.chance(600) {
+                true => Cut { packed_max: 10 + dice.below(30), part: 3 + dice.below(12) },
+                false => Cut::USUAL,
+            },
         }
     }
 
@@ -55,7 +80,7 @@ impl Plan {
         let chaos = 100 + dice.below(500);
         let mut arrivals = Vec::new();
         for content in 0..2 + dice.below(5) {
-            let bytes = format!("content {content} of {}", self.seed).into_bytes();
+            let bytes = bytes_of(content, self.seed);
             for copy in 0..1 + dice.below(3) {
                 let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
                 arrivals.push(Arrival { at, host, name: format!("c{content}-{copy}.csv"), bytes: bytes.clone() });
@@ -80,6 +105,8 @@ impl Plan {
             store,
             turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
             model,
+            cut: self.cut,
+            parts: Arc::default(),
             disks: (0..hosts).map(disk).collect(),
             remember: self.forgets.then_some(Duration::from_secs(1)),
             arrivals: Mutex::new(arrivals),
@@ -90,25 +117,27 @@ impl Plan {
         let mut dice = Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let world = Arc::new(self.world(&mut dice));
         let fates: Vec<Dice> = world.disks.iter().map(|_| Dice(dice.below(u64::MAX))).collect();
-        let ends: Vec<(bool, u64)> = std::thread::scope(|scope| {
+        let ends: Vec<Lives> = std::thread::scope(|scope| {
             let threads = fates.into_iter().enumerate().map(|(host, dice)| {
                 let world = world.clone();
                 scope.spawn(move || self.lives(&world, host, dice))
             });
             let threads: Vec<_> = threads.collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or((false, 0))).collect()
+            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
         });
-        let alive: Vec<bool> = ends.iter().map(|(is_alive, _)| *is_alive).collect();
-        let violations = self.end(&world, &alive);
+        let violations = self.end(&world, &ends);
         let (requests, effects) = (world.store.requests(), world.model.lock().unwrap().effects);
-        Played { violations, requests, effects, deaths: ends.iter().map(|(_, deaths)| deaths).sum() }
+        let sum = |count: fn(&Lives) -> u64| ends.iter().map(count).sum();
+        Played { violations, requests, effects, deaths: sum(|it| it.deaths), resumed: sum(|it| it.resumed) }
     }
 
-    /// All lives of a host. Returns whether it is alive at the end, and how often it died.
-    fn lives(&self, world: &Arc<World>, host: usize, mut dice: Dice) -> (bool, u64) {
-        let (dies_for_ever, mut deaths) = (dice.chance(300), 0);
-        let is_alive = loop {
+    /// All lives of a host.
+    fn lives(&self, world: &Arc<World>, host: usize, mut dice: Dice) -> Lives {
+        let (dies_for_ever, mut lives) = (dice.chance(300), Lives::default());
+        lives.is_alive = loop {
             let seed = dice.below(u64::MAX);
+            lives.begun = begun(&world.disk(host));
+            lives.resumed += u64::from(!lives.begun.is_empty());
             if world.turns.may_die() && dice.chance(self.disk_deaths) {
                 let fs = world.disk(host);
                 fs.inject(Fault::crash().at(fs.operations() + dice.below(150)));
@@ -142,20 +171,35 @@ impl Plan {
                     break false;
                 }
             }
-            deaths += 1;
+            lives.deaths += 1;
             if dies_for_ever {
                 break false;
             }
             if self.loses_state && dice.chance(300) {
                 lose_state(&world.disk(host));
+                world.parts.lock().unwrap().forget(host);
             }
         };
         world.turns.leave(host);
-        (is_alive, deaths)
+        lives
     }
 
-    fn end(&self, world: &World, alive: &[bool]) -> Vec<String> {
+    /// Where no request fails, an upload is left only by hosts that are dead, or died before its record was durable.
+    fn check_uploads(&self, world: &World, ends: &[Lives], model: &mut Model) {
+        let (left, nobody_died) = (world.store.uploads(), ends.iter().all(|lives| lives.deaths == 0));
+        if self.faults != Faults::NONE {
+            return;
+        }
+        for (host, lives) in ends.iter().enumerate().filter(|(_, lives)| lives.is_alive) {
+            for upload in left.iter().filter(|left| nobody_died || lives.begun.contains(left)) {
+                model.wrong(format!("{upload} is left, and host {host} is alive"));
+            }
+        }
+    }
+
+    fn end(&self, world: &World, ends: &[Lives]) -> Vec<String> {
         world.store.flush();
+        let alive: Vec<bool> = ends.iter().map(|lives| lives.is_alive).collect();
         let mut model = world.model.lock().unwrap();
         if world.turns.is_stuck() {
             model.wrong("the history does not end".to_owned());
@@ -170,6 +214,8 @@ impl Plan {
             return std::mem::take(&mut model.violations);
         }
         model.check_finished();
+        model.violations.append(&mut world.parts.lock().unwrap().wrong);
+        self.check_uploads(world, ends, &mut model);
         let mut staged = Vec::new();
         for (host, is_alive) in alive.iter().enumerate() {
             for (path, bytes) in world.disk(host).upstream().files(STAGING).unwrap() {
@@ -189,6 +235,13 @@ impl Plan {
     }
 }
 
+/// The uploads that a host's journal names.
+fn begun(fs: &SimFs) -> Vec<String> {
+    let Ok(index) = engine::read_state(fs, Path::new(STATE)) else { return Vec::new() };
+    let targets = index.open().filter_map(|ingest| ingest.target.as_ref());
+    targets.filter_map(|target| Some(target.upload.as_ref()?.id.clone())).collect()
+}
+
 fn lose_state(fs: &SimFs) {
     let mut upstream = fs.upstream();
     for (path, _) in upstream.files(STATE).unwrap_or_default() {
@@ -204,20 +257,22 @@ fn histories(from: u64) -> std::ops::Range<u64> {
     from..from + setting("LAKE_HISTORIES", 150)
 }
 
-fn check(seeds: std::ops::Range<u64>) -> u64 {
-    let mut deaths = 0;
+/// Returns how often hosts have died, and how often they have gone on with an upload.
+fn check(seeds: std::ops::Range<u64>) -> (u64, u64) {
+    let (mut deaths, mut resumed) = (0, 0);
     for seed in seeds {
         let played = Plan::random(seed).play();
         assert!(played.violations.is_empty(), "history {seed}: {:#?}", played.violations);
         deaths += played.deaths;
+        resumed += played.resumed;
     }
-    deaths
+    (deaths, resumed)
 }
 
 #[test]
 fn ingestors_on_one_lake_ingest_each_content_once() {
-    let deaths = check(histories(0));
-    assert!(deaths >= 100, "{deaths} deaths");
+    let (deaths, resumed) = check(histories(0));
+    assert!(deaths >= 100 && resumed >= 10, "{deaths} deaths, {resumed} starts with uploads");
 }
 
 #[test]

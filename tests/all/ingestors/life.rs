@@ -12,6 +12,7 @@ use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::journal::record::{DuplicateAction, Identity, Settings};
 use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::flight::OneByOne;
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
 use csv_ingestor::pipeline::hash::Hasher;
@@ -24,6 +25,7 @@ use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::SimStore;
 
 use super::model::Model;
+use super::parts::{Parts, Reached};
 use crate::lake::turns::{Dice, Phase, Turns};
 
 pub const STAGING: &str = "/staging";
@@ -42,6 +44,9 @@ pub struct World {
     pub store: SimStore,
     pub turns: Turns,
     pub model: Arc<Mutex<Model>>,
+    /// Where large contents are cut.
+    pub cut: Cut,
+    pub parts: Arc<Mutex<Parts>>,
     /// The hosts' disks.
     pub disks: Vec<Mutex<SimFs>>,
     /// What the hosts let the lake forget.
@@ -98,9 +103,12 @@ impl World {
 /// How a host reaches the store: each request takes a turn.
 pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
     let (gated, waits) = (world.clone(), world.clone());
-    let store = world.store.gated(Arc::new(move || gated.turns.pass(host)));
+    let (store, parts) = (world.store.gated(Arc::new(move || gated.turns.pass(host))), world.parts.clone());
     Reach {
-        open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
+        open: Box::new(move |location| {
+            let (store, parts) = (store.below(&format!("{}/", location.prefix)), parts.clone());
+            Ok(Arc::new(Reached { store, host, parts }) as Arc<dyn Store>)
+        }),
         clock: Arc::new(HostClock { world: world.clone(), host, dice: Mutex::new(Dice(seed)) }),
         on_away: Box::new(move |time| {
             waits.turns.pass_after(host, time);
@@ -109,6 +117,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
         flight: Box::new(OneByOne),
         racers: 0,
         remember: world.remember,
+        cut: world.cut,
     }
 }
 
@@ -150,7 +159,7 @@ pub struct Ingestor {
 /// An ingestor that has read its journal and the log.
 pub struct Recovered {
     fs: SimFs,
-    engine: Engine<SimFs>,
+    pub engine: Engine<SimFs>,
 }
 
 impl Recovered {

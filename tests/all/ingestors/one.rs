@@ -17,6 +17,7 @@ use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
+use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::pipeline;
 use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::{Faults, SimStore};
@@ -63,6 +64,7 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
         flight: Box::new(OneByOne),
         racers: 0,
         remember: None,
+        cut: Cut::USUAL,
     }
 }
 

@@ -10,9 +10,11 @@ use csv_ingestor::journal::frame;
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Claimed, ClockJumped, Copy, CsvFault, Discovered, DuplicateAction, EmptyFiles, Group,
     Hashed, HeaderFault, Identity, KeptGone, KnownMember, LayoutRule, Moved, Profile, Profiled, QuarantineCause,
-    Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Validation,
+    Quarantined, RECORD_BYTES_MAX, Record, Relocated, Rules, SameBy, Settings, Sidecar, SkippedDuplicate, Upload,
+    Uploading, Validation,
 };
 use csv_ingestor::journal::segment::SegmentHeader;
+use csv_ingestor::limits::{LAKE_KEY_BYTES_MAX, LAKE_UPLOAD_ID_BYTES_MAX};
 use csv_ingestor::types::{Algorithm, FileIdentity, FileTime, IngestId, Key, Lsn, Sha256, UnixMillis};
 use proptest::collection::vec;
 use proptest::option;
@@ -169,12 +171,7 @@ fn record() -> impl Strategy<Value = Record> {
         ranges(),
         any::<(u64, u64)>().prop_map(|(device, inode)| Record::KeptGone(KeptGone { device, inode })),
         (path(), path()).prop_map(|(old, new)| Record::Relocated(Relocated { old, new })),
-        any::<[u8; 16]>().prop_map(Record::Lake),
-        (id(), any::<u16>(), any::<u64>()).prop_map(|(ingest_id, shard, entry)| Record::Claimed(Claimed {
-            ingest_id,
-            shard,
-            entry
-        })),
+        of_lake(),
         group(),
         any::<u64>().prop_map(|lsn| Record::GroupDone(Lsn(lsn))),
         profiled(),
@@ -187,6 +184,21 @@ fn record() -> impl Strategy<Value = Record> {
         rules(),
         layout(),
     ]
+}
+
+fn of_lake() -> impl Strategy<Value = Record> {
+    let claimed = (id(), any::<u16>(), any::<u64>());
+    let claimed = claimed.prop_map(|(ingest_id, shard, entry)| Record::Claimed(Claimed { ingest_id, shard, entry }));
+    prop_oneof![any::<[u8; 16]>().prop_map(Record::Lake), claimed, uploading()]
+}
+
+fn uploading() -> impl Strategy<Value = Record> {
+    let of_bytes = |most: usize| prop_oneof![9 => "[a-z/%=é]{1,20}", 1 => Just("k".repeat(most))];
+    let parts = (id(), any::<(u32, u64)>(), of_bytes(LAKE_KEY_BYTES_MAX), of_bytes(LAKE_UPLOAD_ID_BYTES_MAX));
+    parts.prop_map(|(ingest_id, (generation, since), key, id)| {
+        let upload = Upload { generation, since: UnixMillis(since), key, id };
+        Record::Uploading(Uploading { ingest_id, upload })
+    })
 }
 
 fn group() -> impl Strategy<Value = Record> {

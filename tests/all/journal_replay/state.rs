@@ -8,9 +8,9 @@ use csv_ingestor::journal::ingest::{Ingest, Kept};
 use csv_ingestor::journal::lifecycle::{FileState, StateCounts};
 use csv_ingestor::journal::record::{
     AbandonReason, Abandoned, Claimed, DuplicateAction, Hashed, Moved, Profile, Profiled, QuarantineCause, Quarantined,
-    Record, Settings, SkippedDuplicate,
+    Record, Settings, SkippedDuplicate, Upload, Uploading,
 };
-use csv_ingestor::types::{IngestId, Lsn, Sha256};
+use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
 
 use super::util::{digest, discovered, hashed, identity, moved, settings};
 
@@ -268,6 +268,54 @@ fn a_kept_duplicate_is_remembered_until_it_is_discovered_anew() {
     assert_eq!(state.open().count(), 0);
     state.apply(Lsn(20), &discovered(ID.0, "/in/b")).unwrap();
     assert_eq!(state.kept().count(), 0);
+}
+
+/// Where the parts of a content are holds until the next record of the file, and never beside a claim.
+#[test]
+fn an_upload_holds_until_the_next_record_of_its_file() {
+    let uploading = |id: &str| {
+        let upload = Upload { generation: 1, since: UnixMillis(2), key: "k".to_owned(), id: id.to_owned() };
+        Record::Uploading(Uploading { ingest_id: IngestId(ID.0), upload })
+    };
+    let upload = |state: &Index| {
+        let target = state.ingest(IngestId(ID.0)).and_then(|ingest| ingest.target.clone());
+        target.and_then(|target| target.upload).map(|upload| upload.id)
+    };
+    let claimed = Record::Claimed(Claimed { ingest_id: IngestId(ID.0), shard: 3, entry: 7 });
+    let mut state = Index::default();
+    state.apply(Lsn(1), &settings()).unwrap();
+    let refused = |state: &mut Index, when: &str| {
+        let before = told(state);
+        assert!(state.apply(Lsn(99), &uploading("x")).is_err(), "{when}");
+        assert_eq!(told(state), before, "{when}");
+    };
+    refused(&mut state, "of no file");
+    state.apply(ID, &discovered(ID.0, "/in/a")).unwrap();
+    refused(&mut state, "before HASHED");
+    state.apply(Lsn(11), &hashed(ID, "/warehouse/a")).unwrap();
+    for id in ["a", "b"] {
+        state.apply(Lsn(12), &uploading(id)).unwrap();
+        assert_eq!(upload(&state).as_deref(), Some(id), "the last one holds");
+    }
+    let hashed_again = hashed(ID, "/warehouse/b");
+    state.apply(Lsn(13), &hashed_again).unwrap();
+    assert_eq!(upload(&state), None, "hashed again");
+    state.apply(Lsn(14), &uploading("c")).unwrap();
+    state.apply(Lsn(15), &claimed).unwrap();
+    assert_eq!(upload(&state), None, "claimed");
+    refused(&mut state, "after CLAIMED");
+    // The content was forgotten: the file is hashed and uploaded again.
+    state.apply(Lsn(16), &hashed_again).unwrap();
+    assert_eq!(state.ingest(IngestId(ID.0)).unwrap().claimed, None);
+    state.apply(Lsn(17), &uploading("d")).unwrap();
+    let mut given_up = state.clone();
+    given_up
+        .apply(Lsn(18), &Record::Abandoned(Abandoned { ingest_id: IngestId(ID.0), reason: AbandonReason::Vanished }))
+        .unwrap();
+    refused(&mut given_up, "after ABANDONED");
+    state.apply(Lsn(18), &moved(ID)).unwrap();
+    assert_eq!(upload(&state), None, "moved");
+    refused(&mut state, "after MOVED");
 }
 
 /// What an entry of a lake claims is never given up: any host may finish the entry.

@@ -9,6 +9,7 @@ use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::format::{Lake, LakeId};
 use csv_ingestor::lake::host::{Host, Ingested};
 use csv_ingestor::lake::keys;
+use csv_ingestor::lake::progress::{Journal, Progress};
 use csv_ingestor::lake::publish::Stores;
 use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::{Faults, SimStore};
@@ -62,10 +63,21 @@ impl Desk {
 
     /// A host that reaches the warehouse in this way and has these notes.
     pub fn host_on(&self, id: u8, warehouse: Arc<dyn Store>, notes: &Notes) -> Host {
+        let progress = notes.lock().unwrap().clone();
+        self.host_with(id, warehouse, Box::new(Notebook(notes.clone())), &progress)
+    }
+
+    /// A host that keeps its notes in this journal, and begins with that progress.
+    pub fn host_with(
+        &self,
+        id: u8,
+        warehouse: Arc<dyn Store>,
+        journal: Box<dyn Journal>,
+        progress: &[Progress],
+    ) -> Host {
         let stores = Stores::new(warehouse, Arc::new(self.store.below(MANIFESTS)));
         let clock = DeskClock { seconds: self.seconds.clone(), host: id };
-        let progress = notes.lock().unwrap().clone();
-        Host::new(stores, LAKE, [id; 16], Box::new(clock), Box::new(Notebook(notes.clone())), &progress)
+        Host::new(stores, LAKE, [id; 16], Box::new(clock), journal, progress)
     }
 
     pub fn now(&self) -> Duration {

@@ -134,7 +134,7 @@ fn a_host_that_starts_again_goes_on_with_its_parts() {
     let noted = notes.lock().unwrap().clone();
     assert!(matches!(&noted[..], [note] if matches!(note.step, Step::Uploading { .. })));
     // A part that is not as long as it should be does not count.
-    let Step::Uploading { upload, key } = &noted[0].step else { panic!("{noted:?}") };
+    let Step::Uploading { upload, key, .. } = &noted[0].step else { panic!("{noted:?}") };
     let store = desk.store.below(WAREHOUSE);
     let there: Vec<u16> = store.list_parts(key, upload).unwrap().iter().map(|part| part.number).collect();
     let missing = (1..=4).find(|number| !there.contains(number)).unwrap();

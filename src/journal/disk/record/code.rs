@@ -5,6 +5,7 @@
 mod csv;
 mod fields;
 mod group;
+mod lake;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,11 +14,12 @@ use std::path::PathBuf;
 use csv::{put_header_faults, put_profile, put_validation};
 use fields::{Fields, put_identity, put_option, put_path, put_text, put_u64};
 use group::put_group;
+use lake::{KIND_CLAIMED, KIND_UPLOADING, put_claimed, put_uploading};
 
 use super::{
-    AbandonReason, Abandoned, Claimed, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity,
-    KeptGone, LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings,
-    Sidecar, SkippedDuplicate,
+    AbandonReason, Abandoned, ClockJumped, Copy, Discovered, DuplicateAction, EmptyFiles, Hashed, Identity, KeptGone,
+    LayoutRule, Moved, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, Settings, Sidecar,
+    SkippedDuplicate,
 };
 use crate::journal::disk::expired::{Cutoffs, Ranges};
 use crate::journal::disk::format::{PATH_BYTES_MAX, RECORD_HEADER_BYTES};
@@ -51,7 +53,6 @@ const KIND_GROUP_DONE: u8 = 25;
 const KIND_IDENTITY: u8 = 22;
 const KIND_LAYOUT: u8 = 24;
 const KIND_LAKE: u8 = 26;
-const KIND_CLAIMED: u8 = 27;
 
 impl Record {
     /// Appends the record's bytes.
@@ -120,6 +121,7 @@ impl Record {
             Record::QuarantineDone(id) => put_id(out, *id, KIND_QUARANTINE_DONE),
             Record::Moved(moved) => put_moved(out, moved),
             Record::Claimed(claimed) => put_claimed(out, claimed),
+            Record::Uploading(uploading) => put_uploading(out, uploading),
             Record::Manifested(id) => put_id(out, *id, KIND_MANIFESTED),
             Record::DuplicateCleared(id) => put_id(out, *id, KIND_DUPLICATE_CLEARED),
         }
@@ -228,13 +230,6 @@ fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {
     KIND_MOVED_AS
 }
 
-fn put_claimed(out: &mut Vec<u8>, claimed: &Claimed) -> u8 {
-    put_u64(out, claimed.ingest_id.0);
-    out.extend_from_slice(&claimed.shard.to_le_bytes());
-    put_u64(out, claimed.entry);
-    KIND_CLAIMED
-}
-
 fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
     put_option(out, rules.quarantine.as_ref(), |out, path| put_path(out, path));
     put_option(out, rules.validation, put_validation);
@@ -314,6 +309,7 @@ impl Fields<'_> {
             }),
             KIND_FORGOTTEN => Record::Forgotten(Key(self.array()?)),
             KIND_CLAIMED => Record::Claimed(self.claimed()?),
+            KIND_UPLOADING => Record::Uploading(self.uploading()?),
             kind => self.note(kind)?,
         })
     }
@@ -340,10 +336,6 @@ impl Fields<'_> {
             KIND_IDENTITY => Record::Identity(Identity { same_by: self.same_by()?, empty: self.empty_files()? }),
             _ => return None,
         })
-    }
-
-    fn claimed(&mut self) -> Option<Claimed> {
-        Some(Claimed { ingest_id: self.id()?, shard: u16::from_le_bytes(self.array()?), entry: self.u64()? })
     }
 
     fn id(&mut self) -> Option<IngestId> {

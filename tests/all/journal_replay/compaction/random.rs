@@ -10,8 +10,9 @@ use csv_ingestor::journal::expired::{Cutoffs, Ranges};
 use csv_ingestor::journal::groups::OpenGroup;
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::record::{
-    AbandonReason, Abandoned, ClockJumped, Discovered, DuplicateAction, EmptyFiles, Group, Hashed, Identity, KeptGone,
-    Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy, SkippedDuplicate,
+    AbandonReason, Abandoned, Claimed, ClockJumped, Discovered, DuplicateAction, EmptyFiles, Group, Hashed, Identity,
+    KeptGone, Moved, Profile, Profiled, QuarantineCause, Quarantined, Record, Relocated, Rules, SameBy,
+    SkippedDuplicate, Upload, Uploading,
 };
 use csv_ingestor::journal::verify::{SpareVerdict, verify};
 use csv_ingestor::types::{IngestId, Key, Lsn, UnixMillis};
@@ -59,7 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => any::<u8>().prop_map(Step::Settings),
         8 => any::<u8>().prop_map(Step::Discover),
-        24 => (0..9_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
+        24 => (0..11_u8, any::<u8>(), any::<u8>()).prop_map(|(kind, file, content)| Step::File(kind, file, content)),
         1 => any::<u16>().prop_map(Step::Expire),
         1 => any::<(u16, u16)>().prop_map(|(lsn, time)| Step::ExpireRanges(lsn, time)),
         1 => any::<u8>().prop_map(Step::Jump),
@@ -162,6 +163,11 @@ fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Opt
             target: format!("/quarantine/{seed}").into(),
         }),
         7 => Record::QuarantineDone(ingest_id),
+        8 => Record::Uploading(Uploading {
+            ingest_id,
+            upload: Upload { generation: 1, since: UnixMillis(2), key: format!("k/{seed}"), id: format!("u{seed}") },
+        }),
+        9 => Record::Claimed(Claimed { ingest_id, shard: 0, entry: u64::from(seed) }),
         _ => Record::Abandoned(Abandoned { ingest_id, reason: AbandonReason::Vanished }),
     })
 }

@@ -1,0 +1,111 @@
+//! A store as a host reaches it, and a record of the parts that it has confirmed.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+
+use csv_ingestor::store::sim::SimStore;
+use csv_ingestor::store::{Head, Part, Result, Store};
+use csv_ingestor::types::{Sha256, UnixMillis};
+
+use crate::lake::turns::Death;
+
+/// Which parts the store has confirmed, and to which host.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// The content of each upload.
+    of: BTreeMap<String, Sha256>,
+    /// The upload that holds a part, by host, content and number.
+    confirmed: BTreeMap<(usize, Sha256, u16), String>,
+    /// How many parts were confirmed.
+    pub count: usize,
+    /// The host dies when it is about to put a part, and so many were confirmed.
+    pub dies_at: Option<usize>,
+    /// Parts that were put again by a host to which they had been confirmed.
+    pub wrong: Vec<String>,
+}
+
+impl Parts {
+    /// The host has lost its journal.
+    pub fn forget(&mut self, host: usize) {
+        self.confirmed.retain(|(of, ..), _| *of != host);
+    }
+
+    /// True if the host dies now.
+    fn about_to_put(&mut self, store: &SimStore, host: usize, upload: &str, number: u16) -> bool {
+        let known = self.of.get(upload).and_then(|content| self.confirmed.get(&(host, *content, number)));
+        if let Some(before) = known.filter(|before| store.uploads().contains(before)) {
+            let what = format!("host {host} puts part {number} into {upload}, and {before} has it");
+            self.wrong.push(what);
+        }
+        self.dies_at.take_if(|count| *count == self.count).is_some()
+    }
+
+    fn confirm(&mut self, host: usize, upload: &str, number: u16) {
+        self.count += 1;
+        if let Some(content) = self.of.get(upload) {
+            self.confirmed.insert((host, *content, number), upload.to_owned());
+        }
+    }
+}
+
+/// The store as this host reaches it.
+pub struct Reached {
+    pub store: SimStore,
+    pub host: usize,
+    pub parts: Arc<Mutex<Parts>>,
+}
+
+impl Store for Reached {
+    fn create(&self, key: &str, bytes: &[u8], sha256: &Sha256) -> Result<()> {
+        self.store.create(key, bytes, sha256)
+    }
+
+    fn get(&self, key: &str) -> Result<Vec<u8>> {
+        self.store.get(key)
+    }
+
+    fn get_range(&self, key: &str, offset: u64, length: u64) -> Result<Vec<u8>> {
+        self.store.get_range(key, offset, length)
+    }
+
+    fn head(&self, key: &str) -> Result<Head> {
+        self.store.head(key)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        self.store.delete(key)
+    }
+
+    fn list_ages(&self, prefix: &str, after: &str) -> Result<Vec<(String, UnixMillis)>> {
+        self.store.list_ages(prefix, after)
+    }
+
+    fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String> {
+        let id = self.store.begin_upload(key, sha256)?;
+        self.parts.lock().unwrap().of.insert(id.clone(), *sha256);
+        Ok(id)
+    }
+
+    fn put_part(&self, key: &str, upload: &str, number: u16, bytes: &[u8], sha256: &Sha256) -> Result<Part> {
+        let dies = self.parts.lock().unwrap().about_to_put(&self.store, self.host, upload, number);
+        if dies {
+            resume_unwind(Box::new(Death));
+        }
+        let part = self.store.put_part(key, upload, number, bytes, sha256)?;
+        self.parts.lock().unwrap().confirm(self.host, upload, number);
+        Ok(part)
+    }
+
+    fn complete(&self, key: &str, upload: &str, parts: &[Part]) -> Result<()> {
+        self.store.complete(key, upload, parts)
+    }
+
+    fn abort(&self, key: &str, upload: &str) -> Result<()> {
+        self.store.abort(key, upload)
+    }
+
+    fn list_parts(&self, key: &str, upload: &str) -> Result<Vec<Part>> {
+        self.store.list_parts(key, upload)
+    }
+}
