@@ -10,13 +10,22 @@ use csv_ingestor::types::{Sha256, UnixMillis};
 
 use crate::lake::turns::Death;
 
+/// What a key says of its content behind the file's name: 32 digits of the SHA-256, the generation, and the extension.
+type Generation = String;
+
+fn generation(key: &str, sha256: &Sha256) -> Generation {
+    let digits = sha256.hex()[..32].to_owned();
+    let (_, rest) = key.rsplit_once(&digits).expect("the key of a data object has its content's digits");
+    format!("{digits}{rest}")
+}
+
 /// Which parts the store has confirmed, and to which host.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// The content of each upload.
-    of: BTreeMap<String, Sha256>,
+    /// The content of each upload, and whether it was forgotten before, and how often.
+    of: BTreeMap<String, Generation>,
     /// The upload that holds a part, by host, content and number.
-    confirmed: BTreeMap<(usize, Sha256, u16), String>,
+    confirmed: BTreeMap<(usize, Generation, u16), String>,
     /// How many parts were confirmed.
     pub count: usize,
     /// The host dies when it is about to put a part, and so many were confirmed.
@@ -33,7 +42,7 @@ impl Parts {
 
     /// True if the host dies now.
     fn about_to_put(&mut self, store: &SimStore, host: usize, upload: &str, number: u16) -> bool {
-        let known = self.of.get(upload).and_then(|content| self.confirmed.get(&(host, *content, number)));
+        let known = self.of.get(upload).and_then(|content| self.confirmed.get(&(host, content.clone(), number)));
         if let Some(before) = known.filter(|before| store.uploads().contains(before)) {
             let what = format!("host {host} puts part {number} into {upload}, and {before} has it");
             self.wrong.push(what);
@@ -44,7 +53,7 @@ impl Parts {
     fn confirm(&mut self, host: usize, upload: &str, number: u16) {
         self.count += 1;
         if let Some(content) = self.of.get(upload) {
-            self.confirmed.insert((host, *content, number), upload.to_owned());
+            self.confirmed.insert((host, content.clone(), number), upload.to_owned());
         }
     }
 }
@@ -83,7 +92,7 @@ impl Store for Reached {
 
     fn begin_upload(&self, key: &str, sha256: &Sha256) -> Result<String> {
         let id = self.store.begin_upload(key, sha256)?;
-        self.parts.lock().unwrap().of.insert(id.clone(), *sha256);
+        self.parts.lock().unwrap().of.insert(id.clone(), generation(key, sha256));
         Ok(id)
     }
 
