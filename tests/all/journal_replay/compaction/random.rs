@@ -185,6 +185,35 @@ fn expired(next_lsn: Lsn, lsn: u16, time: u16) -> Record {
     Record::ExpiredRanges(Ranges { listed: Cutoffs::new(steps).unwrap(), ..Ranges::default() })
 }
 
+/// Why: a snapshot keeps the newest record of each kind, and what a later one has ended must not come before it. A file is
+/// hashed again after a start, and after CLAIMED if an operator had the lake forget its content.
+#[test]
+fn a_file_on_its_way_into_a_lake_survives_a_compaction_after_any_of_its_records() {
+    let id = IngestId(2);
+    let file = |kind, seed| record_of_file(kind, id, seed, &Index::default()).unwrap();
+    let (hashed, uploading, claimed) = (0, 8, 9);
+    let kinds = [hashed, uploading, uploading, hashed, uploading, claimed, hashed, uploading, claimed, hashed];
+    let found = Discovered {
+        identity: identity(1),
+        discovered_at: UnixMillis(BEGIN_MS),
+        source_path: "/in/a".into(),
+        sidecar: None,
+    };
+    let mut records = vec![settings(), Record::Discovered(found)];
+    records.extend(kinds.into_iter().enumerate().map(|(number, kind)| file(kind, 8 * number as u8)));
+    for end in 3..=records.len() {
+        let (fs, mut reference) = (SimFs::new(3), Index::default());
+        let (mut journal, _) = Journal::open(&fs, dir(), &mut Index::default()).unwrap();
+        append_all(&mut journal, &records[..end]);
+        for (lsn, record) in (1..).zip(&records[..end]) {
+            reference.apply_at(Lsn(lsn), fs.now(), record).unwrap();
+        }
+        journal.seal().unwrap();
+        compact_now(&fs, dir(), &journal).unwrap();
+        assert_eq!(told(&read_on(&fs, dir())), told(&reference), "after {:?}", records[end - 1]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
