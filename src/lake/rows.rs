@@ -99,7 +99,7 @@ impl Rows {
         // Marks are as good as random: a row lies near the place that its first bytes say, and so in memory that one look
         // brings along.
         let said = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
-        let window = near(rows.len(), rows.len() * said >> 16, &|at| rows[at][..REST_BYTES] < *rest);
+        let window = near(rows.len(), (rows.len() * said) >> 16, &|at| rows[at][..REST_BYTES] < *rest);
         let found = rows[window.clone()].binary_search_by(|row| row[..REST_BYTES].cmp(rest));
         let first = range.start + window.start;
         found.map(|at| first + at).map_err(|at| first + at)
