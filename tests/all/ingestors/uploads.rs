@@ -188,14 +188,14 @@ fn an_upload_outlives_many_processes_and_a_compaction() {
     assert_eq!(world.store.uploads(), std::slice::from_ref(&upload.id));
     world.dies_after(2);
     world.dies_after(3);
-    assert_eq!(world.recorded(), std::slice::from_ref(&upload));
+    assert_eq!(world.recorded(), std::slice::from_ref(upload));
     let mut recovered = Ingestor::recover(&world.fs, world.options(Arc::new(|| {}))).unwrap();
     let until = recovered.engine.committer.prepare_compaction(None).unwrap();
     let compacted = compact::compact(&world.fs, Path::new(STATE), until, &AtomicBool::new(false)).unwrap();
     assert!(compacted.is_some(), "nothing was compacted");
     drop(recovered);
     world.fs.kill();
-    assert_eq!(world.recorded(), std::slice::from_ref(&upload));
+    assert_eq!(world.recorded(), std::slice::from_ref(upload));
     world.run().unwrap();
     world.check_done("after four lives");
     assert_eq!((world.confirmed(), world.store.uploads().len(), world.recorded().len()), (PARTS, 0, 0));
