@@ -114,8 +114,8 @@ fn beside_a_daemon_it_refuses_and_names_it() {
 /// drop them.
 #[test]
 fn a_newer_snapshot_is_left_alone_by_every_command() {
-    // Major version 2; an unknown incompatible feature.
-    for (offset, value) in [(8, 2), (17, 1)] {
+    // Major version 2; the last incompatible feature, which will be the last to be used.
+    for (offset, value) in [(8, 2), (19, 0x80)] {
         let place = two_generations();
         place.stage("later.csv", csv(9, 100));
         let newest = newest_snapshot(&place);
