@@ -11,9 +11,15 @@ use csv_ingestor::journal::verify::verify;
 use csv_ingestor::journal::{self, Damage, Error, Journal};
 use csv_ingestor::types::{IngestId, Lsn, Sha256, UnixMillis};
 
+use crate::crash::sweeps::is_thorough;
+
 const STATE: &str = "/disk/state";
 const ROWS: u64 = 150;
-const SEEDS: u64 = 4;
+
+/// What a power cut keeps is drawn so often.
+fn seeds() -> u64 {
+    if is_thorough() { 4 } else { 1 }
+}
 
 fn sha256(n: u64) -> Sha256 {
     let mut digest = [n as u8; 32];
@@ -123,7 +129,7 @@ fn a_rebuild_that_is_cut_off_anywhere_is_nothing_or_whole() {
             let fs = machine.fork();
             fs.inject(Fault::crash().at(operation));
             let _ = rebuild(&fs);
-            for seed in 0..SEEDS {
+            for seed in 0..seeds() {
                 let cut = fs.fork();
                 cut.clear_faults();
                 cut.crash(seed);
@@ -153,7 +159,7 @@ fn a_rebuild_of_which_any_operation_fails_is_nothing_or_whole() {
                 let what = format!("{name}, operation {operation}, errno {errno}");
                 assert!(result.is_err() || is_whole(&fs, &what), "{what}: it reported success");
                 // Power is cut as well: unsynced writes may be lost.
-                for seed in 0..SEEDS {
+                for seed in 0..seeds() {
                     let cut = fs.fork();
                     cut.crash(seed);
                     again(&cut, &what);

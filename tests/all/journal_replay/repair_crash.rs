@@ -13,9 +13,14 @@ use csv_ingestor::journal::{Error, names};
 use super::generations::{Generations, Part, Role, STATE, Told, contents, on_all_processors, read};
 use super::harm::{Harm, How, normal};
 use super::util;
+use crate::crash::sweeps::is_thorough;
 
 const COPY: &str = "/copy";
-const SEEDS: u64 = 3;
+
+/// What a power cut keeps is drawn so often.
+fn seeds() -> u64 {
+    if is_thorough() { 3 } else { 1 }
+}
 
 /// The result of a repair.
 #[derive(Debug, PartialEq)]
@@ -78,14 +83,14 @@ fn a_repair_that_is_cut_off_anywhere_loses_nothing() {
         harm.apply(fs, &journal.files);
         fs.inject(Fault::crash().at(*operation));
         let _ = repair(fs, Path::new(STATE), Path::new(COPY));
-        for seed in 0..SEEDS {
+        for seed in 0..seeds() {
             let cut = fs.fork();
             cut.clear_faults();
             cut.crash(seed);
             check(&cut, &journal, damaged, outcome, &format!("{harm:?}, operation {operation}, seed {seed}"));
         }
     });
-    eprintln!("{} crash states of {} repairs", points.len() as u64 * SEEDS, expected.len());
+    eprintln!("{} crash states of {} repairs", points.len() as u64 * seeds(), expected.len());
 }
 
 fn check(
