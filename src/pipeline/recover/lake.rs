@@ -2,6 +2,7 @@
 //!
 //! | the log says | what is done |
 //! |---|---|
+//! | CLAIMED is recorded | when its line is there, MOVED, and the source is removed: whatever became of the content since |
 //! | an entry claims the content for this file | CLAIMED; when its line is there, MOVED, and the source is removed |
 //! | an entry claims it for another file, or none does | source unchanged: hashed again, same id and time; else ABANDONED |
 //!
@@ -19,6 +20,11 @@ impl<F: Fs> Committer<F> {
         let (mut records, mut claimed, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         for ingest in self.open_alone(FileState::Hashed).into_iter().filter(is_for_lake) {
             let work = work_of(&ingest)?;
+            if ingest.claimed.is_some() {
+                // Also if the lake has forgotten the content since, and another file brought it again.
+                claimed.push(work);
+                continue;
+            }
             match self.verdict(ingest.id)? {
                 Verdict::Ours(claim, url) => {
                     self.record_claim(claim, &url, &mut records)?;
