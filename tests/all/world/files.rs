@@ -112,7 +112,8 @@ fn mergerfs() {
     let branches = ["one", "two"].map(|name| place.root.path().join(name));
     branches.iter().for_each(|branch| std::fs::create_dir(branch).unwrap());
     let (both, top) = (format!("{}:{}", branches[0].display(), branches[1].display()), place.root.path().join("mount"));
-    let Some(_mount) = mount(&top, "mergerfs", &[&both, text(&top)]) else { return };
+    // By default it takes no new file on a branch with less than 4 GiB free.
+    let Some(_mount) = mount(&top, "mergerfs", &["-o", "minfreespace=1M", &both, text(&top)]) else { return };
     below(&mut place, &top);
     // The journal, too: it renames its segments, and checks that they still have their names.
     place.state = top.join("state");
