@@ -155,7 +155,9 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
     });
     let (metrics, settings) = (options.metrics, Arc::new(settings));
     let lake = match settings.is_lake() {
-        true => Some(lake::connect(options.reach, &settings, (&journal, &index), metrics.clone())?),
+        true => {
+            Some(lake::connect(options.reach, &settings, (&journal, &index), metrics.clone(), shared.names.groups)?)
+        }
         false => None,
     };
     let journal = (journal, index);

@@ -90,7 +90,7 @@ pub(super) fn check_same(index: &Index, settings: &Settings) -> Result<(), Error
     Err(Error::OtherWarehouse { known: known.warehouse.clone(), now: settings.warehouse.clone() })
 }
 
-/// The lake of these settings, read up to its end.
+/// The lake of these settings, read up to its end. `has_groups`: files are ingested in groups.
 ///
 /// # Errors
 /// It cannot be reached, is none, is another one, or its store does not keep what is needed.
@@ -99,6 +99,7 @@ pub(super) fn connect<F: Fs>(
     settings: &Settings,
     (journal, index): (&Journal<F>, &Index),
     metrics: Arc<Metrics>,
+    has_groups: bool,
 ) -> Result<Lake, Error> {
     let remember = reach.as_ref().and_then(|reach| reach.remember);
     let mut found = Found::find(reach, settings, index, metrics)?;
@@ -109,6 +110,7 @@ pub(super) fn connect<F: Fs>(
         found.try_out()?;
     }
     let mut lake = found.begin(journal.store())?;
+    check_groups(&lake, has_groups)?;
     lake.remember(remember);
     Ok(lake)
 }
@@ -117,7 +119,12 @@ pub(super) fn connect<F: Fs>(
 ///
 /// # Errors
 /// As a host's start, as far as reading shows it.
-pub fn foresee(reach: Option<Reach>, settings: &Settings, index: &Index, journal: [u8; 16]) -> Result<Lake, Error> {
+pub fn foresee(
+    reach: Option<Reach>,
+    settings: &Settings,
+    (journal, index): ([u8; 16], &Index),
+    has_groups: bool,
+) -> Result<Lake, Error> {
     let mut found = Found::find(reach, settings, index, Arc::default())?;
     let is_first = found.description.manifests.is_none() && index.lake().is_none();
     match found.check_manifests(false) {
@@ -125,7 +132,9 @@ pub fn foresee(reach: Option<Reach>, settings: &Settings, index: &Index, journal
         Err(Error::Pipeline(pipeline::Error::Lake(lake::Error::ManifestsUnmarked { .. }))) if is_first => {}
         checked => checked?,
     }
-    found.begin(journal)
+    let lake = found.begin(journal)?;
+    check_groups(&lake, has_groups)?;
+    Ok(lake)
 }
 
 /// A lake that answers, and is the journal's.
@@ -182,6 +191,21 @@ impl Found {
         let mut lake = Lake::new(host, description.lake.id, warehouse, away);
         lake.begin()?;
         Ok(lake)
+    }
+}
+
+/// Refuses groups in a lake with several shards.
+///
+/// # Errors
+/// It has several.
+fn check_groups(lake: &Lake, are_wanted: bool) -> Result<(), Error> {
+    match lake.shards() {
+        shards if are_wanted && shards > 1 => Err(Error::Usage(format!(
+            "--mode group: {} has {shards} shards, and an entry, which is all or nothing, belongs to one; groups need a lake of \
+             their own with one shard: csv-ingestor lake init URL --shards 1",
+            lake.warehouse
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -21,3 +21,4 @@ pub mod reads_only;
 pub mod second_reader;
 mod size;
 pub mod turns;
+mod whole;

@@ -12,6 +12,9 @@
 //! - P1: whenever the log was read, the files whose lines are there are MOVED before anything is planned. So no content is new
 //!   because the lake has forgotten it, while a file of this journal waits for its line.
 
+mod groups;
+pub(in crate::pipeline) mod on_its_way;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -64,10 +67,9 @@ impl<F: Fs> Committer<F> {
         // A host that always has something to do has no turns.
         let now = self.fs.now();
         self.lake.as_mut().map_or(Ok(()), |lake| lake.forget_old(now))?;
-        let listed = self.take_listed()?;
-        self.record_moves(&listed, dropped, reports)?;
+        self.record_moves(&[], dropped, reports)?;
         let to_clear = self.pending.under_way.pop_front().map(|batch| batch.to_clear).unwrap_or_default();
-        self.finish(listed, to_clear, reports)
+        self.finish_listed(to_clear, reports)
     }
 
     /// What is done between batches: the log is read now and then, and what is due is finished. Reports files whose lines
@@ -80,12 +82,7 @@ impl<F: Fs> Committer<F> {
         let Some(lake) = &mut self.lake else { return Ok(reports) };
         lake.turn()?;
         lake.forget_old(self.fs.now())?;
-        let listed = self.take_listed()?;
-        if !listed.is_empty() {
-            self.look_at_places()?;
-            self.record_moves(&listed, Vec::new(), &mut reports)?;
-            self.finish(listed, Vec::new(), &mut reports)?;
-        }
+        self.finish_listed(Vec::new(), &mut reports)?;
         Ok(reports)
     }
 

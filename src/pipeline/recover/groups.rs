@@ -13,6 +13,7 @@ use crate::journal::groups::OpenGroup;
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, Copy};
+use crate::pipeline::commit::lake::is_for_lake;
 use crate::pipeline::staging::names::Aside;
 use crate::types::{IngestId, Lsn};
 
@@ -35,6 +36,10 @@ impl<F: Fs> Committer<F> {
         for group in groups {
             self.staging.dirs.forget_staged();
             let open: Vec<Ingest> = self.members(&group).cloned().collect();
+            if open.iter().any(is_for_lake) {
+                recovered.counts.abandoned += self.recover_group_in_lake(&group, open)?;
+                continue;
+            }
             if open.is_empty() || open.iter().any(|ingest| ingest.state == FileState::Moved) {
                 continue;
             }
@@ -55,7 +60,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The members that are open.
-    fn members(&self, group: &OpenGroup) -> impl Iterator<Item = &Ingest> {
+    pub(super) fn members(&self, group: &OpenGroup) -> impl Iterator<Item = &Ingest> {
         let lsn = group.lsn;
         let is_its = move |ingest: &&Ingest| ingest.group.as_ref().is_some_and(|of| of.lsn == lsn);
         group.group.moving.iter().filter_map(|id| self.ingest(*id).ok()).filter(is_its)
@@ -131,17 +136,23 @@ impl<F: Fs> Committer<F> {
             if states.iter().any(|state| *state != FileState::Moved) {
                 continue;
             }
-            if states.is_empty() {
+            let is_in_lake = self.has_lake();
+            if states.is_empty() && !(is_in_lake && group.group.moving.is_empty()) {
                 // Nothing shows whether its files were listed or put back. If they were listed, the next scan finds that
                 // all their contents are there.
                 self.resolve_aside(IngestId(group.lsn.0), Aside::Sidecar, &group.group.path, None)?;
             } else {
-                self.metrics.group_ingested(&group.group);
-                let removed = self.remove_group_file(&group)?;
+                let removed = if is_in_lake {
+                    self.recover_listed_group(&group)?
+                } else {
+                    self.metrics.group_ingested(&group.group);
+                    self.remove_group_file(&group)?
+                };
                 self.report_refused(&group.group.path, &removed);
             }
             done.push(group.lsn);
         }
+        self.adopt_groups_in_lake(&done);
         Ok(done)
     }
 }

@@ -24,6 +24,8 @@ struct Plan {
     disk_deaths: u64,
     /// Hosts may lose their state directory, or become a copy of another host.
     loses_state: bool,
+    /// Files come in groups.
+    groups: bool,
     /// Hosts let the lake forget all that is finished, when they begin.
     forgets: bool,
 }
@@ -34,6 +36,9 @@ struct Played {
     requests: u64,
     effects: u64,
     deaths: u64,
+    /// Entries that forget something, and those of groups.
+    forgets: u64,
+    groups: u64,
 }
 
 impl Plan {
@@ -46,6 +51,7 @@ impl Plan {
             pauses: [0, 10, 25][dice.below(3) as usize],
             disk_deaths: [0, 300, 600][dice.below(3) as usize],
             loses_state: dice.chance(500),
+            groups: dice.chance(300),
             forgets: dice.chance(300),
         }
     }
@@ -53,8 +59,9 @@ impl Plan {
     fn world(&self, dice: &mut Dice) -> World {
         let hosts = 2 + dice.below(3) as usize;
         let chaos = 100 + dice.below(500);
-        let mut arrivals = Vec::new();
-        for content in 0..2 + dice.below(5) {
+        let mut arrivals = if self.groups { self.groups(dice, hosts, chaos) } else { Vec::new() };
+        let contents = if self.groups { 0 } else { 2 + dice.below(5) };
+        for content in 0..contents {
             let bytes = format!("content {content} of {}", self.seed).into_bytes();
             for copy in 0..1 + dice.below(3) {
                 let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
@@ -81,9 +88,28 @@ impl Plan {
             turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
             model,
             disks: (0..hosts).map(disk).collect(),
+            groups: self.groups,
             remember: self.forgets.then_some(Duration::from_secs(1)),
             arrivals: Mutex::new(arrivals),
         }
+    }
+
+    /// Groups of few contents, some of which others have, too.
+    fn groups(&self, dice: &mut Dice, hosts: usize, chaos: u64) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
+        let contents = 2 + dice.below(5);
+        for group in 0..1 + dice.below(5) {
+            let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
+            let mut text = String::new();
+            for member in 0..1 + dice.below(4) {
+                let bytes = format!("content {} of {}", dice.below(contents), self.seed).into_bytes();
+                let name = format!("g{group}-{member}.csv");
+                text += &format!("{}  {name}\n", sha256(&bytes).hex());
+                arrivals.push(Arrival { at, host, name, bytes });
+            }
+            arrivals.push(Arrival { at, host, name: format!("g{group}.group"), bytes: text.into_bytes() });
+        }
+        arrivals
     }
 
     fn play(&self) -> Played {
@@ -100,8 +126,9 @@ impl Plan {
         });
         let alive: Vec<bool> = ends.iter().map(|(is_alive, _)| *is_alive).collect();
         let violations = self.end(&world, &alive);
-        let (requests, effects) = (world.store.requests(), world.model.lock().unwrap().effects);
-        Played { violations, requests, effects, deaths: ends.iter().map(|(_, deaths)| deaths).sum() }
+        let model = world.model.lock().unwrap();
+        let (requests, effects, deaths) = (world.store.requests(), model.effects, ends.iter().map(|(_, it)| it).sum());
+        Played { violations, requests, effects, deaths, forgets: model.forgets, groups: model.groups }
     }
 
     /// All lives of a host. Returns whether it is alive at the end, and how often it died.
@@ -180,7 +207,7 @@ impl Plan {
             }
         }
         let came = self.world(&mut Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))).arrivals.into_inner().unwrap();
-        for Arrival { name, bytes, .. } in came {
+        for Arrival { name, bytes, .. } in came.into_iter().filter(|it| !it.name.ends_with(".group")) {
             if !staged.contains(&bytes) && !model.is_listed(&sha256(&bytes)) {
                 model.wrong(format!("{name} is lost"));
             }
@@ -204,20 +231,21 @@ fn histories(from: u64) -> std::ops::Range<u64> {
     from..from + setting("LAKE_HISTORIES", 150)
 }
 
-fn check(seeds: std::ops::Range<u64>) -> u64 {
-    let mut deaths = 0;
+fn check(seeds: std::ops::Range<u64>) -> [u64; 3] {
+    let mut counts = [0; 3];
     for seed in seeds {
         let played = Plan::random(seed).play();
         assert!(played.violations.is_empty(), "history {seed}: {:#?}", played.violations);
-        deaths += played.deaths;
+        let more = [played.deaths, played.forgets, played.groups];
+        counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
     }
-    deaths
+    counts
 }
 
 #[test]
 fn ingestors_on_one_lake_ingest_each_content_once() {
-    let deaths = check(histories(0));
-    assert!(deaths >= 100, "{deaths} deaths");
+    let [deaths, forgets, groups] = check(histories(0));
+    assert!(deaths >= 100 && forgets >= 50 && groups >= 50, "{deaths} deaths, {forgets} forgets, {groups} groups");
 }
 
 #[test]

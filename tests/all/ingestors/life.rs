@@ -14,6 +14,7 @@ use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
+use csv_ingestor::pipeline::group::{self, NotRead};
 use csv_ingestor::pipeline::hash::Hasher;
 use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::places::Accepts;
@@ -44,6 +45,8 @@ pub struct World {
     pub model: Arc<Mutex<Model>>,
     /// The hosts' disks.
     pub disks: Vec<Mutex<SimFs>>,
+    /// The hosts ingest groups, and nothing else.
+    pub groups: bool,
     /// What the hosts let the lake forget.
     pub remember: Option<Duration>,
     /// What has not arrived yet.
@@ -142,6 +145,7 @@ pub struct Ingestor {
     fs: SimFs,
     pub committer: Committer<SimFs>,
     settle: Settle,
+    rules: NameRules,
     hasher: Hasher<SimFs>,
     scanner: Scanner<SimFs>,
     round: u32,
@@ -150,16 +154,18 @@ pub struct Ingestor {
 /// An ingestor that has read its journal and the log.
 pub struct Recovered {
     fs: SimFs,
+    rules: NameRules,
     engine: Engine<SimFs>,
 }
 
 impl Recovered {
     /// Hashes again what has to be, and commits it.
     pub fn begin(self) -> Result<Ingestor, Error> {
-        let Recovered { fs, engine } = self;
+        let Recovered { fs, rules, engine } = self;
         let Engine { mut committer, shared, recovered, .. } = engine;
         let kept: Vec<_> = committer.index().kept().copied().collect();
-        let mut settle = Settle::new(Mode::Stability(Duration::ZERO), Duration::ZERO, kept.into_iter());
+        let mode = if rules.groups { Mode::Group(Duration::ZERO) } else { Mode::Stability(Duration::ZERO) };
+        let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
         let mut hasher = Hasher::new(shared.clone());
         let mut resumed = Vec::new();
         for (id, mut settled) in recovered.resumed {
@@ -167,8 +173,8 @@ impl Recovered {
             committer.resume(settled.ticket, id);
             resumed.push(hasher.hash(settled, false));
         }
-        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), NameRules::default());
-        let mut ingestor = Ingestor { fs, committer, settle, hasher, scanner, round: 0 };
+        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules.clone());
+        let mut ingestor = Ingestor { fs, committer, settle, rules, hasher, scanner, round: 0 };
         if !resumed.is_empty() {
             let reports = ingestor.committer.commit(resumed)?;
             ingestor.hear(&reports);
@@ -184,8 +190,9 @@ impl Ingestor {
 
     /// Opens the engine, and does not take up again what was half done.
     pub fn recover(fs: &SimFs, options: Options) -> Result<Recovered, Error> {
+        let rules = options.names.clone();
         let Some(engine) = engine::open(fs, options)? else { unreachable!("settings are given") };
-        Ok(Recovered { fs: fs.clone(), engine })
+        Ok(Recovered { fs: fs.clone(), rules, engine })
     }
 
     fn now(&self) -> Duration {
@@ -211,15 +218,37 @@ impl Ingestor {
     /// Scans, commits, and does what is due in the lake. True if nothing was to do.
     pub fn round(&mut self) -> Result<bool, Error> {
         let batch = self.hash_staged()?;
-        let mut is_idle = batch.is_empty() && !self.committer.has_deferred();
+        let mut is_idle = batch.is_empty() && !self.committer.has_deferred() && !self.settle.groups_want_scan();
         if !is_idle || self.committer.has_pending() {
             let reports = self.committer.commit(batch)?;
+            if std::env::var("DBG").is_ok() { for r in &reports { eprintln!("COMMIT {} {:?} {:?}", self.round, r.name, r.outcome); } }
             self.hear(&reports);
         }
         let reports = self.committer.turn_lake()?;
+        if std::env::var("DBG").is_ok() { for r in &reports { eprintln!("TURN {} {:?} {:?}", self.round, r.name, r.outcome); } }
         is_idle &= reports.is_empty() && self.committer.is_lake_idle();
         self.hear(&reports);
         Ok(is_idle)
+    }
+
+    /// Reads group files, and hands out the groups that are complete.
+    fn find_groups(&mut self, now: Duration) -> Result<(), Error> {
+        let staging = self.fs.open_dir(Path::new(STAGING))?;
+        while let Some((name, identity)) = self.settle.take_group_to_read() {
+            let read = group::read(&self.fs, &staging, &name, &identity)
+                .and_then(|members| self.scanner.check_members(members).map_err(NotRead::Faulty));
+            self.settle.read_group((&name, identity), read.as_ref().map(Clone::clone), now);
+        }
+        while self.settle.release_group(self.fs.now(), usize::MAX) {}
+        while let Some(group) = self.settle.take_to_ask() {
+            let answer = self.committer.answer(&group)?;
+            self.settle.report(&answer, now);
+            while self.settle.release_group(self.fs.now(), usize::MAX) {}
+        }
+        while let Some(group) = self.settle.take_whole() {
+            self.committer.take_group(group);
+        }
+        Ok(())
     }
 
     fn hash_staged(&mut self) -> Result<Vec<HashResult<SimFs>>, Error> {
@@ -229,10 +258,13 @@ impl Ingestor {
         while self.scanner.is_scanning() {
             self.scanner.slice(&mut self.settle, now)?;
         }
+        if self.rules.groups {
+            self.find_groups(now)?;
+        }
         self.settle.release();
         let mut batch = Vec::new();
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
-            if batch.is_empty() && self.round.is_multiple_of(2) {
+            if batch.is_empty() && self.round.is_multiple_of(2) && settled.group.is_none() {
                 // As for a large file.
                 self.committer.note(settled.clone());
                 self.committer.flush()?;
@@ -247,7 +279,9 @@ impl Ingestor {
 pub fn live(world: &Arc<World>, me: usize, seed: u64) -> Result<(), Error> {
     let mut dice = Dice(!seed);
     let fs = world.disk(me);
-    let mut ingestor = Ingestor::start(&fs, options(reach(world, me, seed), DuplicateAction::Remove))?;
+    let mut options = options(reach(world, me, seed), DuplicateAction::Remove);
+    options.names.groups = world.groups;
+    let mut ingestor = Ingestor::start(&fs, options)?;
     while world.turns.phase() < Phase::Ended {
         world.turns.pass_after(me, Duration::from_secs(dice.below(4)));
         world.receive();
