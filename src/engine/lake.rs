@@ -90,7 +90,7 @@ pub(super) fn check_same(index: &Index, settings: &Settings) -> Result<(), Error
     Err(Error::OtherWarehouse { known: known.warehouse.clone(), now: settings.warehouse.clone() })
 }
 
-/// The lake of these settings, read up to its end. `has_groups`: files are ingested in groups.
+/// The lake of these settings, read up to its end; None if they name directories. `has_groups`: files are ingested in groups.
 ///
 /// # Errors
 /// It cannot be reached, is none, is another one, or its store does not keep what is needed.
@@ -100,7 +100,10 @@ pub(super) fn connect<F: Fs>(
     (journal, index): (&Journal<F>, &Index),
     metrics: Arc<Metrics>,
     has_groups: bool,
-) -> Result<Lake, Error> {
+) -> Result<Option<Lake>, Error> {
+    if !settings.is_lake() {
+        return Ok(None);
+    }
     let remember = reach.as_ref().and_then(|reach| reach.remember);
     let mut found = Found::find(reach, settings, index, metrics)?;
     // A lake that was made without manifests gets those of its first host.
@@ -112,7 +115,7 @@ pub(super) fn connect<F: Fs>(
     let mut lake = found.begin(journal.store())?;
     check_groups(&lake, has_groups)?;
     lake.remember(remember);
-    Ok(lake)
+    Ok(Some(lake))
 }
 
 /// The same for a look at it: nothing is written there, and its store is not tried out.

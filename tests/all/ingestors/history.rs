@@ -15,6 +15,7 @@ use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
 use crate::lake::turns::{Death, Dice, Turns};
 
 /// What a history is made of.
+#[derive(Debug)]
 struct Plan {
     seed: u64,
     faults: Faults,
@@ -44,7 +45,7 @@ struct Played {
 impl Plan {
     fn random(seed: u64) -> Plan {
         let mut dice = Dice(seed);
-        Plan {
+        let mut plan = Plan {
             seed,
             faults: if dice.chance(200) { Faults::NONE } else { Faults::MANY },
             deaths: [0, 10, 25][dice.below(3) as usize],
@@ -53,7 +54,11 @@ impl Plan {
             loses_state: dice.chance(500),
             groups: dice.chance(300),
             forgets: dice.chance(300),
-        }
+        };
+        // A host that has lost its journal, and whose lake has forgotten the files of a group, waits for them in vain if only
+        // the group file is left.
+        plan.forgets &= !plan.groups || !plan.loses_state;
+        plan
     }
 
     fn world(&self, dice: &mut Dice) -> World {
@@ -234,8 +239,9 @@ fn histories(from: u64) -> std::ops::Range<u64> {
 fn check(seeds: std::ops::Range<u64>) -> [u64; 3] {
     let mut counts = [0; 3];
     for seed in seeds {
-        let played = Plan::random(seed).play();
-        assert!(played.violations.is_empty(), "history {seed}: {:#?}", played.violations);
+        let plan = Plan::random(seed);
+        let played = plan.play();
+        assert!(played.violations.is_empty(), "{plan:?}: {:#?}", played.violations);
         let more = [played.deaths, played.forgets, played.groups];
         counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
     }
@@ -245,7 +251,7 @@ fn check(seeds: std::ops::Range<u64>) -> [u64; 3] {
 #[test]
 fn ingestors_on_one_lake_ingest_each_content_once() {
     let [deaths, forgets, groups] = check(histories(0));
-    assert!(deaths >= 100 && forgets >= 50 && groups >= 50, "{deaths} deaths, {forgets} forgets, {groups} groups");
+    assert!(deaths >= 100 && forgets >= 20 && groups >= 50, "{deaths} deaths, {forgets} forgets, {groups} groups");
 }
 
 #[test]

@@ -221,11 +221,9 @@ impl Ingestor {
         let mut is_idle = batch.is_empty() && !self.committer.has_deferred() && !self.settle.groups_want_scan();
         if !is_idle || self.committer.has_pending() {
             let reports = self.committer.commit(batch)?;
-            if std::env::var("DBG").is_ok() { for r in &reports { eprintln!("COMMIT {} {:?} {:?}", self.round, r.name, r.outcome); } }
             self.hear(&reports);
         }
         let reports = self.committer.turn_lake()?;
-        if std::env::var("DBG").is_ok() { for r in &reports { eprintln!("TURN {} {:?} {:?}", self.round, r.name, r.outcome); } }
         is_idle &= reports.is_empty() && self.committer.is_lake_idle();
         self.hear(&reports);
         Ok(is_idle)

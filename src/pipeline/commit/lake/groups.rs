@@ -326,7 +326,7 @@ impl<F: Fs> Committer<F> {
         let (mut found, dir) = (Vec::new(), open.group.path.parent().unwrap_or(Path::new("/")));
         for KnownMember { name, sha256, of } in &open.group.known {
             let path = dir.join(name);
-            match self.content_at(&path) {
+            match self.staged_content(&path) {
                 Ok(Some((identity, content))) if content == *sha256 && !self.is_recorded(&identity) => {
                     let name = Arc::from(subdir::name_in(&self.settings.input, &path));
                     found.push(Duplicate { name, identity, found_at: self.fs.now(), sha256: *sha256, of: *of });
@@ -340,12 +340,13 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The file at a path in staging, and the SHA-256 of its content; None if there is none.
-    fn content_at(&mut self, path: &Path) -> Result<Option<(FileIdentity, Sha256)>, Error> {
+    fn staged_content(&mut self, path: &Path) -> Result<Option<(FileIdentity, Sha256)>, Error> {
         let Some(stat) = self.staging.dirs.look(path)?.filter(|stat| stat.kind == FileKind::Regular) else {
             return Ok(None);
         };
         let (dir, name) = split(path)?;
-        let file = self.fs.open(&self.staging.dirs.dir(dir)?, name, Open::Read)?;
+        let dir = self.staging.dirs.dir(dir)?;
+        let file = self.fs.open(&dir, name, Open::Read)?;
         let content = digest_of(&self.fs, &file)?;
         let is_it = self.fs.stat_file(&file)?.identity == stat.identity;
         Ok(is_it.then_some((stat.identity, content)))
