@@ -224,6 +224,7 @@ impl<F: Fs> Committer<F> {
         recovered.counts.completed = moved.len() as u64;
         recovered.counts.cleared = duplicates.len() as u64;
         self.finish(moved, duplicates, &mut Vec::new())?;
+        self.end_groups_of_lake(&done)?;
         self.pending.closings.extend(done.into_iter().map(Record::GroupDone));
         Ok(())
     }

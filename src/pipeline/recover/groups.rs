@@ -127,7 +127,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Removes the files of the groups that are listed by now, and gives back those of the others. Returns the groups that
-    /// are done once their files are.
+    /// are done once their files are. Files of groups in a lake are removed by [`Committer::end_groups_of_lake`].
     pub(super) fn end_groups(&mut self) -> Result<Vec<Lsn>, Error> {
         let groups: Vec<Arc<OpenGroup>> = self.index.groups().cloned().collect();
         let mut done = Vec::new();
@@ -141,13 +141,11 @@ impl<F: Fs> Committer<F> {
                 // Nothing shows whether its files were listed or put back. If they were listed, the next scan finds that
                 // all their contents are there.
                 self.resolve_aside(IngestId(group.lsn.0), Aside::Sidecar, &group.group.path, None)?;
+            } else if is_in_lake {
+                self.recover_listed_group(&group)?;
             } else {
-                let removed = if is_in_lake {
-                    self.recover_listed_group(&group)?
-                } else {
-                    self.metrics.group_ingested(&group.group);
-                    self.remove_group_file(&group)?
-                };
+                self.metrics.group_ingested(&group.group);
+                let removed = self.remove_group_file(&group)?;
                 self.report_refused(&group.group.path, &removed);
             }
             done.push(group.lsn);

@@ -10,6 +10,8 @@
 //! Invariant: a request of the process that died may still arrive. The file keeps its id, so whatever that request brings
 //! is this file's. The files of a group keep theirs together.
 
+use std::sync::Arc;
+
 use super::{Committer, Dropped, Error, Recovered, Whereabouts, Work, work_of};
 use crate::fs::Fs;
 use crate::journal::groups::OpenGroup;
@@ -108,11 +110,28 @@ impl<F: Fs> Committer<F> {
         subdir::name_in(&self.settings.input, &group.group.path)
     }
 
+    /// Removes the files of those of these groups whose files are listed, after their own files.
+    pub(super) fn end_groups_of_lake(&mut self, done: &[Lsn]) -> Result<(), Error> {
+        let has_lake = self.has_lake();
+        let is_listed = |group: &&Arc<OpenGroup>| {
+            let has_members = group.group.moving.is_empty() || self.members(group).any(is_for_lake);
+            has_lake && done.contains(&group.lsn) && has_members
+        };
+        let listed: Vec<Arc<OpenGroup>> = self.index.groups().filter(is_listed).cloned().collect();
+        for group in &listed {
+            let removed = self.remove_group_file(group)?;
+            self.report_refused(&group.group.path, &removed);
+        }
+        if !listed.is_empty() {
+            self.patiently(|staging| staging.dirs.sync())?;
+        }
+        Ok(())
+    }
+
     /// The groups whose files wait for their lines end when they are there.
     pub(super) fn adopt_groups_in_lake(&mut self, done: &[Lsn]) {
-        let waits =
-            |group: &&std::sync::Arc<OpenGroup>| !done.contains(&group.lsn) && self.members(group).any(is_for_lake);
-        let again = |group: &std::sync::Arc<OpenGroup>| OnItsWay::again(group, self.name_of(group));
+        let waits = |group: &&Arc<OpenGroup>| !done.contains(&group.lsn) && self.members(group).any(is_for_lake);
+        let again = |group: &Arc<OpenGroup>| OnItsWay::again(group, self.name_of(group));
         let waiting = self.index.groups().filter(waits).map(again).collect();
         self.pending.groups_in_lake = waiting;
     }

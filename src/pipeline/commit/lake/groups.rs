@@ -9,8 +9,9 @@
 //!   the entry are in the lake.
 //! - A content that is claimed and not listed yet keeps its whole group waiting, and one that is claimed while the group is
 //!   on its way ends the attempt: nothing of the group is claimed then.
-//! - Duplicates of a group are handled when its files are listed, and its file is removed then. Until then no record names
-//!   them but GROUP: a life that did not plan the group finds them by that.
+//! - Duplicates of a group are handled when its files are listed. Until then no record names them but GROUP: a life that did
+//!   not plan the group finds them by that.
+//! - The group file is removed last: a host that has lost its journal finds what is left of the group by it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -246,9 +247,20 @@ impl<F: Fs> Committer<F> {
         }
         self.look_at_places()?;
         self.record_moves(&listed, Vec::new(), reports)?;
-        let (done, mut duplicates) = self.end_groups_in_lake(reports)?;
+        let (listed_groups, mut duplicates) = self.end_groups_in_lake()?;
         duplicates.extend(to_clear);
         self.finish(listed, duplicates, reports)?;
+        let done: Vec<Lsn> = listed_groups.iter().map(|(group, _)| group.lsn).collect();
+        for (group, open) in listed_groups {
+            let outcome = match self.remove_group_file(&open)? {
+                Removed::Refused(error) => Outcome::Refused(Refusal::Failed(error)),
+                Removed::Done | Removed::Other => Outcome::Cleared,
+            };
+            reports.push(Report { name: group.name, outcome });
+        }
+        if !done.is_empty() {
+            self.patiently(|staging| staging.dirs.sync())?;
+        }
         self.pending.closings.extend(done.into_iter().map(Record::GroupDone));
         Ok(())
     }
@@ -264,24 +276,19 @@ impl<F: Fs> Committer<F> {
         open.group.moving.iter().all(is_moved).then(|| open.clone())
     }
 
-    /// Removes the files of the groups that are listed, and records what becomes of their duplicates. Returns both.
-    fn end_groups_in_lake(&mut self, reports: &mut Vec<Report>) -> Result<(Vec<Lsn>, Vec<Work<F>>), Error> {
-        let (mut done, mut works, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+    /// Records what becomes of the duplicates of the groups that are listed. Returns both.
+    fn end_groups_in_lake(&mut self) -> Result<(Vec<(OnItsWay, Arc<OpenGroup>)>, Vec<Work<F>>), Error> {
+        let (mut listed, mut works, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for mut group in std::mem::take(&mut self.pending.groups_in_lake) {
             let Some(open) = self.listed_group(group.lsn) else {
                 waiting.push(group);
                 continue;
             };
             works.extend(self.end_group_in_lake(&open, group.duplicates.take())?);
-            let outcome = match self.remove_group_file(&open)? {
-                Removed::Refused(error) => Outcome::Refused(Refusal::Failed(error)),
-                Removed::Done | Removed::Other => Outcome::Cleared,
-            };
-            reports.push(Report { name: group.name, outcome });
-            done.push(group.lsn);
+            listed.push((group, open));
         }
         self.pending.groups_in_lake = waiting;
-        Ok((done, works))
+        Ok((listed, works))
     }
 
     /// Records what becomes of the duplicates of a group whose files are listed. Returns them, to be cleared.
@@ -316,9 +323,8 @@ impl<F: Fs> Committer<F> {
     }
 
     /// As [`Committer::end_groups_in_lake`], for a group that an earlier life has recorded; recovery clears the duplicates.
-    pub(in crate::pipeline) fn recover_listed_group(&mut self, open: &OpenGroup) -> Result<Removed, Error> {
-        self.end_group_in_lake(open, None)?;
-        self.remove_group_file(open)
+    pub(in crate::pipeline) fn recover_listed_group(&mut self, open: &OpenGroup) -> Result<(), Error> {
+        self.end_group_in_lake(open, None).map(drop)
     }
 
     /// The files in staging that have the content of a known member, and that no record names.
