@@ -126,13 +126,7 @@ impl Config {
             return Ok(());
         }
         let by_name = self.completeness.identity.same_by == SameBy::NameAndContent;
-        let misfits = [
-            (
-                matches!(self.completeness.mode, Mode::Group(_)),
-                "--mode group: an entry of a lake holds files, not groups",
-            ),
-            (by_name, "--identity name+content: a lake has each content once"),
-        ];
+        let misfits = [(by_name, "--identity name+content: a lake has each content once")];
         match misfits.iter().find(|(is_asked_for, _)| *is_asked_for) {
             Some((_, why)) => Err(Error::Options(format!("--warehouse is a lake: {why}"))),
             None => Ok(()),

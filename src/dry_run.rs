@@ -82,7 +82,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config, reach: Option<Reach>) -> Result<Vec<F
     let (settings, identity) = (config.settings(), config.completeness.identity);
     let (index, journal) = engine::foresee(fs, &config.paths.state, &settings, identity, config.accepts)?;
     let mut lake = match settings.is_lake() {
-        true => Some(View::open(reach, &settings, &index, journal)?),
+        true => Some(View::open(reach, &settings, (&index, journal), config.name_rules().groups)?),
         false => None,
     };
     let shared = shared(fs, config, staging.clone());
@@ -95,7 +95,7 @@ pub fn run<F: Fs>(fs: &F, config: &Config, reach: Option<Reach>) -> Result<Vec<F
         .with_notes(shared.notes.clone())
         .with_own(config.own_places());
     let now = watch(&mut scanner, &mut settle, config.completeness.mode)?;
-    let faulty = groups::find(&shared, &mut scanner, &mut settle, &index, now)?;
+    let faulty = groups::find(&shared, (&mut scanner, &mut settle), (&index, lake.as_ref()), now)?;
     settle.release();
 
     let (planned, taken) = (HashMap::new(), Vec::new());
@@ -105,6 +105,9 @@ pub fn run<F: Fs>(fs: &F, config: &Config, reach: Option<Reach>) -> Result<Vec<F
         let chunk: Vec<Settled> =
             std::iter::from_fn(|| settle.take_ready(fs.now())).take(CHUNK_FILES_MAX * config.concurrency).collect();
         hashed.extend(hash_all(&shared, chunk, config.concurrency));
+    }
+    if let Some(lake) = &mut forecaster.lake {
+        groups::refuse_claimed(&mut hashed, lake, (&index, &config.paths.input))?;
     }
     for (settled, hashed) in groups::all_or_none(hashed) {
         forecasts.push(forecaster.forecast(&settled, hashed)?);

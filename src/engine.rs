@@ -154,10 +154,8 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
         signalled: options.stop,
     });
     let (metrics, settings) = (options.metrics, Arc::new(settings));
-    let lake = match settings.is_lake() {
-        true => Some(lake::connect(options.reach, &settings, (&journal, &index, fs.now()), metrics.clone())?),
-        false => None,
-    };
+    let lake =
+        lake::connect(options.reach, &settings, (&journal, &index, fs.now()), metrics.clone(), shared.names.groups)?;
     let journal = (journal, index);
     let mut committer =
         Committer::new(shared.clone(), journal, settings, options.quarantine, metrics.clone(), options.on_full);

@@ -218,6 +218,11 @@ const RFC3339_LAST_MS: u64 = 253_402_300_799_999;
 /// Prefix of the names of the warehouse's partitions.
 pub const PARTITION_PREFIX: &str = "ingest_date=";
 
+impl IngestId {
+    /// In place of the id of a file that another host of a lake has brought. No file of a journal has it.
+    pub const OF_ANOTHER_HOST: IngestId = IngestId(0);
+}
+
 impl UnixMillis {
     /// The wall clock's time; an instant before the epoch counts as the epoch.
     pub fn from_system_time(time: SystemTime) -> UnixMillis {

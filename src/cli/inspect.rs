@@ -207,7 +207,7 @@ fn json(entry: &FileReport) -> String {
     if let Some(verified_by) = entry.verified_by {
         put("verified_by", json!(verified_by));
     }
-    put("duplicate_of", json!(entry.duplicate_of()));
+    put("duplicate_of", json!(original_of(entry)));
     put("created_at", json!(entry.created_at.rfc3339()));
     put("updated_at", json!(entry.updated_at.rfc3339()));
     let quarantine_path = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
@@ -215,10 +215,15 @@ fn json(entry: &FileReport) -> String {
     json_line(Value::Object(line), quarantine_path.as_slice())
 }
 
+/// The file that brought the content of a duplicate; None if another host of a lake did: then it stands for itself.
+fn original_of(entry: &FileReport) -> Option<IngestId> {
+    entry.duplicate_of().filter(|of| *of != entry.id)
+}
+
 fn text(entry: &FileReport) -> String {
     let sha256 = entry.sha256().map_or_else(|| "-".repeat(12), |sha256| sha256.hex()[..12].to_owned());
     let quarantined = entry.quarantined.as_ref().filter(|_| entry.state == FileState::Quarantined);
-    let target = match (quarantined, &entry.warehouse_path, entry.duplicate_of()) {
+    let target = match (quarantined, &entry.warehouse_path, original_of(entry)) {
         (Some(quarantined), ..) => format!(" -> {} ({})", path_text(&quarantined.target), quarantined.cause.text()),
         (_, _, Some(of)) => format!(" = ingest id {of}"),
         _ if entry.state == FileState::SkippedDuplicate => " = a file of another host".to_owned(),

@@ -2,25 +2,27 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lake::View;
 use crate::Error;
 use crate::fs::Fs;
 use crate::journal::index::Index;
+use crate::lake::host::State;
 use crate::pipeline::group::{self, Member, NotRead};
 use crate::pipeline::hash::Shared;
 use crate::pipeline::scan::Scanner;
 use crate::pipeline::settle::Settle;
 use crate::pipeline::{Outcome, Refusal, Report, Settled};
-use crate::types::Key;
+use crate::types::{Key, Sha256};
 
 /// Hands out the groups that are complete. Returns the group files that cannot be used, and why.
 pub(super) fn find<F: Fs>(
     shared: &Shared<F>,
-    scanner: &mut Scanner<F>,
-    settle: &mut Settle,
-    index: &Index,
+    (scanner, settle): (&mut Scanner<F>, &mut Settle),
+    (index, lake): (&Index, Option<&View>),
     now: Duration,
 ) -> Result<Vec<(Arc<OsStr>, String)>, Error> {
     let mut faulty = Vec::new();
@@ -45,7 +47,10 @@ pub(super) fn find<F: Fs>(
     }
     while let Some(group) = settle.take_to_ask() {
         let key = |member: &Member| Key::by(shared.identity.same_by, &member.staged, &member.sha256);
-        let known = |member| Ok(index.original(&key(member))?.is_some());
+        let known = |member: &Member| match lake {
+            Some(lake) => Ok(lake.state(&member.sha256) == State::Listed),
+            None => Ok(index.original(&key(member))?.is_some()),
+        };
         let known: Result<Vec<bool>, Error> = group.members.iter().map(known).collect();
         settle.report(&Report { name: group.name.clone(), outcome: Outcome::Known(known?) }, now);
         release(shared, settle);
@@ -55,6 +60,24 @@ pub(super) fn find<F: Fs>(
 
 fn release<F: Fs>(shared: &Shared<F>, settle: &mut Settle) {
     while settle.release_group(shared.fs.now(), usize::MAX) {}
+}
+
+/// A member whose content an entry claims, and not for this file, keeps its group waiting until it is listed.
+pub(super) fn refuse_claimed(
+    hashed: &mut [(Settled, Result<(Sha256, PathBuf), Refusal>)],
+    lake: &mut View,
+    (index, input): (&Index, &Path),
+) -> Result<(), Error> {
+    for (settled, result) in hashed.iter_mut().filter(|(settled, _)| settled.group.is_some()) {
+        let path = input.join(&*settled.name);
+        if let Ok((sha256, _)) = result
+            && lake.state(sha256) == State::Claimed
+            && lake.half_done(index, (settled, &path), sha256)?.is_none()
+        {
+            *result = Err(Refusal::ClaimedElsewhere);
+        }
+    }
+    Ok(())
 }
 
 /// If one file of a group was refused, so are the others.

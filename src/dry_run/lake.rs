@@ -38,18 +38,18 @@ pub(super) enum Standing {
 }
 
 impl View {
-    /// Reads the log up to its end.
+    /// Reads the log up to its end. `are_groups`: files are ingested in groups.
     ///
     /// # Errors
     /// As a start, as far as reading shows it.
     pub(super) fn open(
         reach: Option<Reach>,
         settings: &Settings,
-        index: &Index,
-        journal: Option<[u8; 16]>,
+        (index, journal): (&Index, Option<[u8; 16]>),
+        are_groups: bool,
     ) -> Result<View, Error> {
         let journal = journal.unwrap_or_default();
-        let lake = engine::lake::foresee(reach, settings, index, journal)?;
+        let lake = engine::lake::foresee(reach, settings, (journal, index), are_groups)?;
         Ok(View { lake, journal: hex(&journal) })
     }
 
@@ -74,13 +74,18 @@ impl View {
         }
     }
 
+    /// How far a content is.
+    pub(super) fn state(&self, sha256: &Sha256) -> State {
+        self.lake.state(sha256)
+    }
+
     /// The URL of the data object of a content that an entry claims.
     pub(super) fn object_of(&mut self, sha256: &Sha256) -> Result<PathBuf, Error> {
         Ok(self.lake.claimed(sha256)?.map(|(url, _)| PathBuf::from(url)).unwrap_or_default())
     }
 
     /// The URL of a file that the next start finishes, since an entry claims its content for it.
-    fn half_done(
+    pub(super) fn half_done(
         &mut self,
         index: &Index,
         (settled, path): (&Settled, &Path),

@@ -98,7 +98,7 @@ pub(super) fn check_same(index: &Index, settings: &Settings) -> Result<(), Error
     Err(Error::OtherWarehouse { known: known.warehouse.clone(), now: settings.warehouse.clone() })
 }
 
-/// The lake of these settings, read up to its end.
+/// The lake of these settings, read up to its end; None if they name directories. `has_groups`: files are ingested in groups.
 ///
 /// # Errors
 /// It cannot be reached, is none, is another one, or its store does not keep what is needed.
@@ -107,7 +107,11 @@ pub(super) fn connect<F: Fs>(
     settings: &Settings,
     (journal, index, now): (&Journal<F>, &Index, UnixMillis),
     metrics: Arc<Metrics>,
-) -> Result<Lake, Error> {
+    has_groups: bool,
+) -> Result<Option<Lake>, Error> {
+    if !settings.is_lake() {
+        return Ok(None);
+    }
     let remember = reach.as_ref().and_then(|reach| reach.remember);
     let mut found = Found::find(reach, settings, index, metrics)?;
     // A lake that was made without manifests gets those of its first host.
@@ -117,15 +121,21 @@ pub(super) fn connect<F: Fs>(
         found.try_out()?;
     }
     let mut lake = found.begin(journal.store(), &begun(index, now))?;
+    check_groups(&lake, has_groups)?;
     lake.remember(remember);
-    Ok(lake)
+    Ok(Some(lake))
 }
 
 /// The same for a look at it: nothing is written there, and its store is not tried out.
 ///
 /// # Errors
 /// As a host's start, as far as reading shows it.
-pub fn foresee(reach: Option<Reach>, settings: &Settings, index: &Index, journal: [u8; 16]) -> Result<Lake, Error> {
+pub fn foresee(
+    reach: Option<Reach>,
+    settings: &Settings,
+    (journal, index): ([u8; 16], &Index),
+    has_groups: bool,
+) -> Result<Lake, Error> {
     let mut found = Found::find(reach, settings, index, Arc::default())?;
     let is_first = found.description.manifests.is_none() && index.lake().is_none();
     match found.check_manifests(false) {
@@ -133,7 +143,9 @@ pub fn foresee(reach: Option<Reach>, settings: &Settings, index: &Index, journal
         Err(Error::Pipeline(pipeline::Error::Lake(lake::Error::ManifestsUnmarked { .. }))) if is_first => {}
         checked => checked?,
     }
-    found.begin(journal, &[])
+    let lake = found.begin(journal, &[])?;
+    check_groups(&lake, has_groups)?;
+    Ok(lake)
 }
 
 /// A lake that answers, and is the journal's.
@@ -206,6 +218,21 @@ fn begun(index: &Index, now: UnixMillis) -> Vec<Progress> {
         Some(Progress { content: target.sha256, generation, step })
     };
     index.open().filter_map(upload).collect()
+}
+
+/// Refuses groups in a lake with several shards.
+///
+/// # Errors
+/// It has several.
+fn check_groups(lake: &Lake, are_wanted: bool) -> Result<(), Error> {
+    match lake.shards() {
+        shards if are_wanted && shards > 1 => Err(Error::Usage(format!(
+            "--mode group: {} has {shards} shards, and an entry, which is all or nothing, belongs to one; groups need a lake of \
+             their own with one shard: csv-ingestor lake init URL --shards 1",
+            lake.warehouse
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn lake_error(error: lake::Error) -> Error {

@@ -68,6 +68,16 @@ pub(super) fn of_entry<F: Fs>(context: &Context<'_, F>, answer: Answer, entry: &
 }
 
 /// Adds the facts about the file that brought the content of a duplicate.
+pub(super) fn of_duplicate<F: Fs>(
+    context: &Context<'_, F>,
+    answer: Answer,
+    duplicate: &FileReport,
+) -> Result<Answer, Error> {
+    // One that stands for itself has a content that another host of the lake has brought.
+    of_original(context, answer, duplicate.duplicate_of().filter(|of| *of != duplicate.id))
+}
+
+/// The same, by that file's id.
 pub(super) fn of_original<F: Fs>(
     context: &Context<'_, F>,
     answer: Answer,

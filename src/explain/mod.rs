@@ -25,7 +25,7 @@ use crate::pipeline::quarantine::reason_path;
 use crate::store::location::Location;
 use crate::types::Lsn;
 use answer::text;
-use known::{matching, of_entry, of_original, with_reason};
+use known::{matching, of_duplicate, of_entry, with_reason};
 use look::stat;
 
 /// Answers for each path, in the given order.
@@ -93,7 +93,7 @@ fn one<F: Fs>(context: &Context<'_, F>, path: &Path, entries: &[FileReport]) -> 
     }
     if let Some(entry) = newest(&|entry| entry.duplicate_moved_to().is_some_and(|moved| moved == path)) {
         let answer = Answer::new(path, "DUPLICATE", "its content is in the warehouse already; it was moved here");
-        return of_original(context, answer.with_path("path", &entry.source_path), entry.duplicate_of());
+        return of_duplicate(context, answer.with_path("path", &entry.source_path), entry);
     }
     let settings = context.report.index.settings();
     match settings {

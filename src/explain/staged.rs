@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, Context};
 use super::groups;
-use super::known::{history, of_original};
+use super::known::{history, of_duplicate, of_original};
 use super::look::{self, identity, read};
 use crate::Error;
 use crate::control::StagedStatus;
@@ -99,7 +99,7 @@ fn gone<F: Fs>(context: &Context<'_, F>, path: &Path, known: &[&FileReport]) -> 
     let answer = Answer::new(path, "GONE", summary);
     let answer = match last.state {
         FileState::Manifested => super::of_entry(context, answer, last)?,
-        FileState::SkippedDuplicate => of_original(context, answer, last.duplicate_of())?,
+        FileState::SkippedDuplicate => of_duplicate(context, answer, last)?,
         _ => answer,
     };
     Ok(answer.with("history", told))

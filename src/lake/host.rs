@@ -20,6 +20,7 @@ mod packs;
 mod upload;
 mod uploads;
 mod who;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use self::fate::{Claimed, Fate, Ingested, Outcome};
 pub use self::forget::Age;
 use self::packs::Packs;
 use self::uploads::{Uploads, names};
+pub use self::whole::Whole;
 use super::clock::Clock;
 use super::entry::{Entry, Header};
 use super::error::Error;

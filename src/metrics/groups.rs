@@ -6,12 +6,16 @@ use std::time::Duration;
 use super::{Metrics, seconds};
 use crate::journal::record::Group;
 use crate::log;
+use crate::types::IngestId;
 
 impl Metrics {
     /// `group_ingested`: every member is in the warehouse and listed, now or already before.
     pub fn group_ingested(&self, group: &Group) {
         self.scan.groups.ingested.inc();
-        let known = group.known.iter().map(|known| format!("{} ({})", known.name.display(), known.of));
+        let known = group.known.iter().map(|known| match known.of {
+            IngestId::OF_ANOTHER_HOST => format!("{} (of another host)", known.name.display()),
+            of => format!("{} ({of})", known.name.display()),
+        });
         tracing::info!(
             event = "group_ingested",
             path = log::path(&group.path),

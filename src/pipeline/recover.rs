@@ -217,12 +217,14 @@ impl<F: Fs> Committer<F> {
     fn finish_moved(&mut self, recovered: &mut Recovered) -> Result<(), Error> {
         let mut moved = self.open_in(FileState::Moved).iter().map(work_of).collect::<Result<Vec<_>, Error>>()?;
         self.write_lines(&mut moved, true)?;
+        // First the groups: those in a lake add their duplicates.
+        let done = self.end_groups()?;
         let to_clear = [FileState::SkippedDuplicate, FileState::Quarantined].map(|state| self.open_in(state)).concat();
         let duplicates: Vec<_> = to_clear.iter().map(work_of).collect::<Result<_, _>>()?;
         recovered.counts.completed = moved.len() as u64;
         recovered.counts.cleared = duplicates.len() as u64;
-        let done = self.end_groups()?;
         self.finish(moved, duplicates, &mut Vec::new())?;
+        self.end_groups_of_lake(&done)?;
         self.pending.closings.extend(done.into_iter().map(Record::GroupDone));
         Ok(())
     }

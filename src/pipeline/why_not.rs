@@ -181,6 +181,8 @@ pub enum Refusal {
     OtherSum(Box<Mismatch>),
     /// Another file of its group was refused.
     Group,
+    /// No entry of the lake can ever claim the files that this group file names together, for this reason.
+    GroupUnfit(&'static str),
     /// Another host of the lake is bringing its content: once that is listed, it is a duplicate.
     ClaimedElsewhere,
 }
@@ -204,6 +206,7 @@ impl Refusal {
             Refusal::Interrupted => WhyNot::Interrupted,
             Refusal::OtherSum(_) => WhyNot::OtherSum,
             Refusal::Group => WhyNot::GroupIncomplete,
+            Refusal::GroupUnfit(_) => WhyNot::GroupFaulty,
             Refusal::ClaimedElsewhere => WhyNot::ClaimedElsewhere,
         }
     }
@@ -233,6 +236,7 @@ impl Refusal {
             Refusal::NoMatch(NoMatch(what)) => Some(what.clone()),
             Refusal::Empty { leaves: true } => Some("it has no bytes".to_owned()),
             Refusal::Failed(error) => Some(error.to_string()),
+            Refusal::GroupUnfit(why) => Some(format!("its files cannot be ingested together: {why}")),
             _ => None,
         }
     }
@@ -246,6 +250,7 @@ impl Refusal {
             Refusal::Malformed(_) => FailureReason::Malformed,
             Refusal::NoMatch(_) => FailureReason::NoMatch,
             Refusal::Empty { .. } => FailureReason::Empty,
+            Refusal::GroupUnfit(_) => FailureReason::Group,
             Refusal::Failed(error)
                 if reads.contains(&error.op) && input.is_some_and(|input| error.path.starts_with(input)) =>
             {

@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod forgotten;
+mod groups;
 mod history;
 mod life;
 mod model;

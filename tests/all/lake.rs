@@ -22,3 +22,4 @@ mod resumed;
 pub mod second_reader;
 mod size;
 pub mod turns;
+mod whole;

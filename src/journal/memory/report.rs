@@ -61,10 +61,9 @@ pub struct Skipped {
 }
 
 impl FileReport {
-    /// The file that had its content first, if it is a duplicate; None if that is another host's, in a lake: then the
-    /// duplicate stands for it.
+    /// The file that had its content first, if it is a duplicate.
     pub fn duplicate_of(&self) -> Option<IngestId> {
-        self.duplicate.as_ref().map(|duplicate| duplicate.of).filter(|of| *of != self.id)
+        self.duplicate.as_ref().map(|duplicate| duplicate.of)
     }
 
     /// Where it was moved, if it is a duplicate.

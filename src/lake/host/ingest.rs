@@ -23,13 +23,13 @@ const HEADER_BYTES_MAX: usize = 256 + LAKE_KEY_BYTES_MAX;
 const CLAIM_BYTES_MAX: usize = 80 + LAKE_KEY_BYTES_MAX;
 
 /// The contents that an entry may still claim.
-struct Batch<'a> {
-    members: Vec<Member<'a>>,
+pub(super) struct Batch<'a> {
+    pub(super) members: Vec<Member<'a>>,
     /// The bytes of those that are not uploaded; none if all are.
-    pack: Option<Pack>,
+    pub(super) pack: Option<Pack>,
 }
 
-struct Member<'a> {
+pub(super) struct Member<'a> {
     content: &'a Content,
     generation: u32,
     key: String,
@@ -135,10 +135,8 @@ impl Host {
                 let number = entry.header.number;
                 for claim in entry.claims() {
                     fates.insert(claim.sha256, Fate::Claimed { entry: number, key: claim.key.clone() });
-                    self.uploads.open.remove(&(claim.sha256, claim.generation));
                 }
-                self.fresh.insert((shard, number));
-                self.note(&entry, &Step::Claimed { entry: number })?;
+                self.appended(shard, &entry)?;
                 return Ok((Ingested::Claimed(number), error));
             }
             self.read_shard(shard)?;
@@ -147,8 +145,18 @@ impl Host {
         Ok((Ingested::Nothing, error))
     }
 
+    /// What follows from an entry of this host that is in its slot.
+    pub(super) fn appended(&mut self, shard: usize, entry: &Entry) -> Result<(), Error> {
+        for claim in entry.claims() {
+            self.uploads.open.remove(&(claim.sha256, claim.generation));
+        }
+        let number = entry.header.number;
+        self.fresh.insert((shard, number));
+        self.note(entry, &Step::Claimed { entry: number })
+    }
+
     /// Takes out what may not be claimed any more, as far as the log was read.
-    fn take_out(&self, shard: usize, batch: &mut Batch<'_>) {
+    pub(super) fn take_out(&self, shard: usize, batch: &mut Batch<'_>) {
         let shard = &self.shards[shard];
         // One that has another generation by now was claimed and forgotten: it needs another pack.
         let is_new =
@@ -169,7 +177,7 @@ impl Host {
     }
 
     /// The contents that are new and fit into one entry, each once, with their bytes or with an upload that is whole.
-    fn gather<'a>(
+    pub(super) fn gather<'a>(
         &self,
         shard: usize,
         contents: &[&'a Content],
@@ -241,7 +249,7 @@ impl Host {
     }
 
     /// The rule "bytes before claim": succeeds when the store has confirmed the pack.
-    fn store_pack(&mut self, batch: &Batch<'_>) -> Result<(), Error> {
+    pub(super) fn store_pack(&mut self, batch: &Batch<'_>) -> Result<(), Error> {
         let Some(pack) = &batch.pack else { return Ok(()) };
         let members = batch.members.iter().filter(|member| member.is_packed());
         let contents: Vec<_> = members.map(|member| (member.content.sha256, member.generation)).collect();
@@ -260,7 +268,7 @@ impl Host {
     }
 
     /// The next entry of the shard, with all contents that are left.
-    fn entry(&mut self, shard: usize, batch: &Batch<'_>, staging: &dyn Staging) -> Entry {
+    pub(super) fn entry(&mut self, shard: usize, batch: &Batch<'_>, staging: &dyn Staging) -> Entry {
         let header = self.header(shard);
         let members = batch.members.iter().enumerate();
         let id = |place| line_id(header.shard, header.number, place);

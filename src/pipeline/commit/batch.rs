@@ -39,6 +39,7 @@ impl<F: Fs> Committer<F> {
         let works = self.record_batch(batch, &mut reports)?;
         if self.has_lake() {
             self.commit_to_lake(works, &mut reports)?;
+            self.commit_groups(&mut reports)?;
             return Ok(reports);
         }
         let (placed, dropped) = self.place_all(works)?;

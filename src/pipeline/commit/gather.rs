@@ -57,7 +57,11 @@ impl<F: Fs> Committer<F> {
     ///
     /// # Errors
     /// The snapshot cannot be read, or is damaged there.
-    pub fn answer(&self, group: &Group) -> Result<Report, Error> {
+    pub fn answer(&mut self, group: &Group) -> Result<Report, Error> {
+        if self.has_lake() {
+            let known = self.answer_in_lake(group)?;
+            return Ok(Report { name: group.name.clone(), outcome: Outcome::Known(known) });
+        }
         let known = |member| Ok(self.index.original(&self.key_of_member(member))?.is_some());
         let known: Result<Vec<bool>, Error> = group.members.iter().map(known).collect();
         Ok(Report { name: group.name.clone(), outcome: Outcome::Known(known?) })

@@ -46,10 +46,13 @@ struct Plan<F: Fs> {
 impl<F: Fs> Committer<F> {
     /// Takes the groups that are ready all the way.
     pub(super) fn commit_groups(&mut self, reports: &mut Vec<Report>) -> Result<(), Error> {
-        let ready = std::mem::take(&mut self.pending.groups.ready);
-        if ready.is_empty() {
+        if !self.pending.groups.are_ready() {
             return Ok(());
         }
+        if self.has_lake() {
+            return self.commit_groups_to_lake(reports);
+        }
+        let ready = std::mem::take(&mut self.pending.groups.ready);
         self.flush_kept_gone()?;
         self.sync_data(ready.iter().flat_map(|gathered| &gathered.files))?;
         let (works, groups, taken, paths) = (Vec::new(), Vec::new(), HashSet::new(), Chosen::default());
@@ -130,7 +133,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Why the group file is not the one that was read.
-    fn is_group_unfit(&mut self, group: &Group) -> Result<Option<Refusal>, Error> {
+    pub(super) fn is_group_unfit(&mut self, group: &Group) -> Result<Option<Refusal>, Error> {
         match self.staging.dirs.look(&self.settings.input.join(&*group.name)) {
             Err(error) if error.spares_others() => Ok(Some(Refusal::Failed(error))),
             Ok(Some(stat)) if stat.identity == group.identity => Ok(None),
@@ -230,7 +233,7 @@ impl<F: Fs> Committer<F> {
 }
 
 /// Files in the order in which their group names them.
-fn in_order<F: Fs>(group: &Group, mut files: Vec<HashedFile<F>>) -> Vec<HashedFile<F>> {
+pub(super) fn in_order<F: Fs>(group: &Group, mut files: Vec<HashedFile<F>>) -> Vec<HashedFile<F>> {
     let place: HashMap<_, _> =
         group.members.iter().enumerate().map(|(number, it)| (it.staged.clone(), number)).collect();
     files.sort_by_key(|file| place.get(&file.settled.name).copied());

@@ -14,6 +14,9 @@
 //! - P1: whenever the log was read, the files whose lines are there are MOVED before anything is planned. So no content is new
 //!   because the lake has forgotten it, while a file of this journal waits for its line.
 
+mod groups;
+pub(in crate::pipeline) mod on_its_way;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -67,10 +70,9 @@ impl<F: Fs> Committer<F> {
         // A host that always has something to do has no turns.
         let now = self.fs.now();
         self.lake.as_mut().map_or(Ok(()), |lake| lake.forget_old(now))?;
-        let listed = self.take_listed()?;
-        self.record_moves(&listed, dropped, reports)?;
+        self.record_moves(&[], dropped, reports)?;
         let to_clear = self.pending.under_way.pop_front().map(|batch| batch.to_clear).unwrap_or_default();
-        self.finish(listed, to_clear, reports)
+        self.finish_listed(to_clear, reports)
     }
 
     /// What is done between batches: the log is read now and then, and what is due is finished. Reports files whose lines
@@ -83,12 +85,7 @@ impl<F: Fs> Committer<F> {
         let Some(lake) = &mut self.lake else { return Ok(reports) };
         lake.turn()?;
         lake.forget_old(self.fs.now())?;
-        let listed = self.take_listed()?;
-        if !listed.is_empty() {
-            self.look_at_places()?;
-            self.record_moves(&listed, Vec::new(), &mut reports)?;
-            self.finish(listed, Vec::new(), &mut reports)?;
-        }
+        self.finish_listed(Vec::new(), &mut reports)?;
         Ok(reports)
     }
 
@@ -134,9 +131,7 @@ impl<F: Fs> Committer<F> {
                     },
                 }
             }
-            self.record_uploads(&again, &mut records)?;
-            self.write(records)?;
-            self.lake.iter().for_each(|lake| lake.notes.are_recorded());
+            self.write_with_uploads(records, &again)?;
             left = again;
         }
         // While the bytes are at hand, no pack needs to be read.
@@ -144,16 +139,18 @@ impl<F: Fs> Committer<F> {
         Ok(claimed)
     }
 
-    /// Adds UPLOADING for the files whose uploads the host has noted.
-    fn record_uploads(&self, works: &[Work<F>], records: &mut Vec<Record>) -> Result<(), Error> {
-        let Some(lake) = &self.lake else { return Ok(()) };
+    /// Writes records, and UPLOADING for those of these files whose uploads the host has noted.
+    fn write_with_uploads(&mut self, mut records: Vec<Record>, works: &[Work<F>]) -> Result<(), Error> {
+        let Some(notes) = self.lake.as_ref().map(|lake| lake.notes.clone()) else { return self.write(records) };
         for work in works {
             let Some(target) = &self.ingest(work.id)?.target else { continue };
-            let upload = lake.notes.upload_of(&target.sha256);
+            let upload = notes.upload_of(&target.sha256);
             if let Some(upload) = upload.filter(|upload| target.upload.as_deref() != Some(upload)) {
                 records.push(Record::Uploading(Uploading { ingest_id: work.id, upload }));
             }
         }
+        self.write(records)?;
+        notes.are_recorded();
         Ok(())
     }
 

@@ -107,6 +107,8 @@ pub(super) struct Pending<F: Fs> {
     finished: Vec<F::File>,
     /// Files that an entry of the lake claims, and whose lines are not there yet.
     pub(super) claimed: Vec<Work<F>>,
+    /// The groups of these files.
+    pub(super) groups_in_lake: Vec<lake::on_its_way::OnItsWay>,
     /// Batches that are planned and not done, oldest first.
     under_way: VecDeque<claims::UnderWay<Work<F>>>,
     /// Groups of which some files are not hashed yet, or that wait for the next batch.
@@ -141,6 +143,11 @@ pub(super) struct Work<F: Fs> {
 }
 
 impl<F: Fs> Work<F> {
+    /// A file that is not open.
+    fn unopened(id: IngestId, name: Arc<OsStr>, key: (u64, u64)) -> Work<F> {
+        Work { id, name, key, held: None, leased: false, there: None, parts: Vec::new() }
+    }
+
     fn file_name(&self) -> &OsStr {
         subdir::file_name(&self.name)
     }
@@ -198,6 +205,7 @@ impl<F: Fs> Committer<F> {
                 keeps_order: false,
                 finished: Vec::new(),
                 claimed: Vec::new(),
+                groups_in_lake: Vec::new(),
                 under_way: VecDeque::new(),
                 groups: gathered::Groups::default(),
             },

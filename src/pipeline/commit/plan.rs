@@ -209,8 +209,7 @@ impl<F: Fs> Committer<F> {
             let name = quarantine_name(subdir::file_name(&settled.name), &self.journal.store(), id, 0);
             let target = dir.join(subdir::dir_of(&settled.name)).join(name);
             plan.records.push(Record::Quarantined(Quarantined { ingest_id: id, cause, line, detail, target }));
-            let (name, key) = (settled.name, settled.identity.key());
-            plan.duplicates.push(Work { id, name, key, held: None, leased: false, there: None, parts: Vec::new() });
+            plan.duplicates.push(Work::unopened(id, settled.name, settled.identity.key()));
         }
     }
 

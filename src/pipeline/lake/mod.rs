@@ -68,6 +68,11 @@ impl Lake {
         self.patiently(&mut |host| host.look_at_ends())
     }
 
+    /// The number of shards.
+    pub fn shards(&self) -> usize {
+        self.host.shards().len()
+    }
+
     /// How far a content is, as far as the log was read.
     pub fn state(&self, content: &Sha256) -> State {
         self.host.state(content)
@@ -140,6 +145,14 @@ impl Lake {
     /// The process is not to wait.
     pub(super) fn wait_a_little(&mut self) -> Result<(), Error> {
         self.away.wait(LAKE_RETRY_MIN)
+    }
+
+    /// Fails if the process is to stop.
+    ///
+    /// # Errors
+    /// It is.
+    pub(super) fn may_go_on(&mut self) -> Result<(), Error> {
+        self.away.wait(Duration::ZERO)
     }
 
     /// What an idle host does now and then: it reads the log if that is due, and finishes what is.

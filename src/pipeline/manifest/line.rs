@@ -82,7 +82,8 @@ struct KnownFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     name_base64: Option<String>,
     sha256: String,
-    ingest_id: IngestId,
+    /// None for a file of another host.
+    ingest_id: Option<IngestId>,
 }
 
 impl GroupFields {
@@ -94,7 +95,8 @@ impl GroupFields {
         let known = group.known.iter().filter(|_| is_first).map(|known| {
             let (name, name_base64) = json_path(&known.name);
             let name = name.into_owned();
-            KnownFields { name, name_base64, sha256: known.sha256.hex(), ingest_id: known.of }
+            let ingest_id = Some(known.of).filter(|of| *of != IngestId::OF_ANOTHER_HOST);
+            KnownFields { name, name_base64, sha256: known.sha256.hex(), ingest_id }
         });
         let (group_size, group_known) = (group.size(), known.collect());
         GroupFields { group: name.into_owned(), group_base64, group_size, group_known }

@@ -13,6 +13,7 @@ use crate::journal::groups::OpenGroup;
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, Copy};
+use crate::pipeline::commit::lake::is_for_lake;
 use crate::pipeline::staging::names::Aside;
 use crate::types::{IngestId, Lsn};
 
@@ -35,6 +36,10 @@ impl<F: Fs> Committer<F> {
         for group in groups {
             self.staging.dirs.forget_staged();
             let open: Vec<Ingest> = self.members(&group).cloned().collect();
+            if open.iter().any(is_for_lake) {
+                recovered.counts.abandoned += self.recover_group_in_lake(&group, open)?;
+                continue;
+            }
             if open.is_empty() || open.iter().any(|ingest| ingest.state == FileState::Moved) {
                 continue;
             }
@@ -55,7 +60,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// The members that are open.
-    fn members(&self, group: &OpenGroup) -> impl Iterator<Item = &Ingest> {
+    pub(super) fn members(&self, group: &OpenGroup) -> impl Iterator<Item = &Ingest> {
         let lsn = group.lsn;
         let is_its = move |ingest: &&Ingest| ingest.group.as_ref().is_some_and(|of| of.lsn == lsn);
         group.group.moving.iter().filter_map(|id| self.ingest(*id).ok()).filter(is_its)
@@ -122,7 +127,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Removes the files of the groups that are listed by now, and gives back those of the others. Returns the groups that
-    /// are done once their files are.
+    /// are done once their files are. Files of groups in a lake are removed by [`Committer::end_groups_of_lake`].
     pub(super) fn end_groups(&mut self) -> Result<Vec<Lsn>, Error> {
         let groups: Vec<Arc<OpenGroup>> = self.index.groups().cloned().collect();
         let mut done = Vec::new();
@@ -131,10 +136,13 @@ impl<F: Fs> Committer<F> {
             if states.iter().any(|state| *state != FileState::Moved) {
                 continue;
             }
-            if states.is_empty() {
+            let is_in_lake = self.has_lake();
+            if states.is_empty() && !(is_in_lake && group.group.moving.is_empty()) {
                 // Nothing shows whether its files were listed or put back. If they were listed, the next scan finds that
                 // all their contents are there.
                 self.resolve_aside(IngestId(group.lsn.0), Aside::Sidecar, &group.group.path, None)?;
+            } else if is_in_lake {
+                self.recover_listed_group(&group)?;
             } else {
                 self.metrics.group_ingested(&group.group);
                 let removed = self.remove_group_file(&group)?;
@@ -142,6 +150,7 @@ impl<F: Fs> Committer<F> {
             }
             done.push(group.lsn);
         }
+        self.adopt_groups_in_lake(&done);
         Ok(done)
     }
 }

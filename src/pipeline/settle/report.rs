@@ -110,7 +110,7 @@ impl Tracked {
             | WhyNot::Malformed
             | WhyNot::NoMatch => (Some(self.fail(cause, busy_delay, REMINDER_DELAY_MAX)), why),
             // Only another sidecar or another file changes that.
-            WhyNot::NoChecksum | WhyNot::OrphanedSidecar | WhyNot::Empty => (None, why),
+            WhyNot::NoChecksum | WhyNot::OrphanedSidecar | WhyNot::Empty | WhyNot::GroupFaulty => (None, why),
             WhyNot::Failed => {
                 // A full disk is not the file's fault, and may have room again at any time.
                 let is_full = matches!(refusal, Some(Refusal::Failed(error)) if error.is_no_space());

@@ -71,8 +71,25 @@ fn config() -> Config {
     }
 }
 
+/// What a dry run says of files that come in groups, in a word or in its own.
+pub fn foresee_groups(fs: &SimFs, store: &SimStore) -> Vec<(String, String)> {
+    let mut config = config();
+    config.completeness.mode = Mode::Group(Duration::ZERO);
+    let said = foresee_by(fs, store, &config).into_iter().map(|forecast| match forecast {
+        Forecast::Ready { path, .. } => (path, "ready".to_owned()),
+        Forecast::Duplicate { path, .. } => (path, "duplicate".to_owned()),
+        Forecast::Waiting { path, reason } => (path, reason),
+        other => panic!("{other:?}"),
+    });
+    said.map(|(path, what)| (path.display().to_string(), what)).collect()
+}
+
 /// What a dry run says, which makes no request but those that read, and some of these.
 fn foresee(fs: &SimFs, store: &SimStore) -> Vec<Forecast> {
+    foresee_by(fs, store, &config())
+}
+
+fn foresee_by(fs: &SimFs, store: &SimStore, config: &Config) -> Vec<Forecast> {
     let (usual, reads) = (reach(store, 0), Arc::new(AtomicU64::new(0)));
     let (open, counted) = (usual.open, reads.clone());
     let open: csv_ingestor::engine::lake::Opener =
@@ -80,7 +97,7 @@ fn foresee(fs: &SimFs, store: &SimStore) -> Vec<Forecast> {
     // A store that would be tried out.
     let reach = Reach { open, racers: 16, ..usual };
     let before = fs.operations();
-    let forecasts = dry_run::run(fs, &config(), Some(reach)).unwrap();
+    let forecasts = dry_run::run(fs, config, Some(reach)).unwrap();
     assert!(reads.load(Ordering::Relaxed) > 2, "the lake was not read");
     assert!(fs.operations() > before);
     // What a life has left of its probes.
@@ -88,7 +105,7 @@ fn foresee(fs: &SimFs, store: &SimStore) -> Vec<Forecast> {
 }
 
 /// A host that claims these contents, one entry each, and dies; `finishes`: after it has finished them.
-fn other_host(store: &SimStore, texts: &[&str], finishes: bool) {
+pub fn other_host(store: &SimStore, texts: &[&str], finishes: bool) {
     let lake = Lake { id: LakeId([1; 16]), shards: 1, checkpoint_entries: 4 };
     let stores = Stores::new(Arc::new(store.below(WAREHOUSE)), Arc::new(store.below(MANIFESTS)));
     let clock = Box::new(Ticks(AtomicU64::new(77)));

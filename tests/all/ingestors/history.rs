@@ -17,6 +17,7 @@ use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
 use crate::lake::turns::{Death, Dice, Turns};
 
 /// What a history is made of.
+#[derive(Debug)]
 struct Plan {
     seed: u64,
     faults: Faults,
@@ -26,6 +27,8 @@ struct Plan {
     disk_deaths: u64,
     /// Hosts may lose their state directory, or become a copy of another host.
     loses_state: bool,
+    /// Files come in groups.
+    groups: bool,
     /// Hosts let the lake forget all that is finished, when they begin.
     forgets: bool,
     /// From which size on contents are uploaded in parts.
@@ -55,31 +58,40 @@ struct Played {
     effects: u64,
     deaths: u64,
     resumed: u64,
+    /// Entries that forget something, and those of groups.
+    forgets: u64,
+    groups: u64,
 }
 
 impl Plan {
     fn random(seed: u64) -> Plan {
         let mut dice = Dice(seed);
-        Plan {
+        let mut plan = Plan {
             seed,
             faults: if dice.chance(200) { Faults::NONE } else { Faults::MANY },
             deaths: [0, 10, 25][dice.below(3) as usize],
             pauses: [0, 10, 25][dice.below(3) as usize],
             disk_deaths: [0, 300, 600][dice.below(3) as usize],
             loses_state: dice.chance(500),
+            groups: dice.chance(300),
             forgets: dice.chance(300),
             cut: match dice.chance(600) {
                 true => Cut { packed_max: 10 + dice.below(30), part: 3 + dice.below(12) },
                 false => Cut::USUAL,
             },
-        }
+        };
+        // A host that has lost its journal, and whose lake has forgotten the files of a group, waits for them in vain if only
+        // the group file is left.
+        plan.forgets &= !plan.groups || !plan.loses_state;
+        plan
     }
 
     fn world(&self, dice: &mut Dice) -> World {
         let hosts = 2 + dice.below(3) as usize;
         let chaos = 100 + dice.below(500);
-        let mut arrivals = Vec::new();
-        for content in 0..2 + dice.below(5) {
+        let mut arrivals = if self.groups { self.groups(dice, hosts, chaos) } else { Vec::new() };
+        let contents = if self.groups { 0 } else { 2 + dice.below(5) };
+        for content in 0..contents {
             let bytes = bytes_of(content, self.seed);
             for copy in 0..1 + dice.below(3) {
                 let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
@@ -108,9 +120,28 @@ impl Plan {
             cut: self.cut,
             parts: Arc::default(),
             disks: (0..hosts).map(disk).collect(),
+            groups: self.groups,
             remember: self.forgets.then_some(Duration::from_secs(1)),
             arrivals: Mutex::new(arrivals),
         }
+    }
+
+    /// Groups of few contents, some of which others have, too.
+    fn groups(&self, dice: &mut Dice, hosts: usize, chaos: u64) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
+        let contents = 2 + dice.below(5);
+        for group in 0..1 + dice.below(5) {
+            let (at, host) = (dice.below(chaos), dice.below(hosts as u64) as usize);
+            let mut text = String::new();
+            for member in 0..1 + dice.below(4) {
+                let bytes = bytes_of(dice.below(contents), self.seed);
+                let name = format!("g{group}-{member}.csv");
+                text += &format!("{}  {name}\n", sha256(&bytes).hex());
+                arrivals.push(Arrival { at, host, name, bytes });
+            }
+            arrivals.push(Arrival { at, host, name: format!("g{group}.group"), bytes: text.into_bytes() });
+        }
+        arrivals
     }
 
     fn play(&self) -> Played {
@@ -126,9 +157,11 @@ impl Plan {
             threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
         });
         let violations = self.end(&world, &ends);
-        let (requests, effects) = (world.store.requests(), world.model.lock().unwrap().effects);
+        let model = world.model.lock().unwrap();
+        let (requests, effects) = (world.store.requests(), model.effects);
         let sum = |count: fn(&Lives) -> u64| ends.iter().map(count).sum();
-        Played { violations, requests, effects, deaths: sum(|it| it.deaths), resumed: sum(|it| it.resumed) }
+        let (deaths, resumed) = (sum(|it| it.deaths), sum(|it| it.resumed));
+        Played { violations, requests, effects, deaths, resumed, forgets: model.forgets, groups: model.groups }
     }
 
     /// All lives of a host.
@@ -138,6 +171,10 @@ impl Plan {
             let seed = dice.below(u64::MAX);
             lives.begun = begun(&world.disk(host));
             lives.resumed += u64::from(!lives.begun.is_empty());
+            if self.groups {
+                // A group that was overtaken starts again: until then, its uploads are in memory only.
+                world.parts.lock().unwrap().retain(host, &lives.begun);
+            }
             if world.turns.may_die() && dice.chance(self.disk_deaths) {
                 let fs = world.disk(host);
                 fs.inject(Fault::crash().at(fs.operations() + dice.below(150)));
@@ -226,7 +263,7 @@ impl Plan {
             }
         }
         let came = self.world(&mut Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))).arrivals.into_inner().unwrap();
-        for Arrival { name, bytes, .. } in came {
+        for Arrival { name, bytes, .. } in came.into_iter().filter(|it| !it.name.ends_with(".group")) {
             if !staged.contains(&bytes) && !model.is_listed(&sha256(&bytes)) {
                 model.wrong(format!("{name} is lost"));
             }
@@ -257,22 +294,24 @@ fn histories(from: u64) -> std::ops::Range<u64> {
     from..from + setting("LAKE_HISTORIES", 150)
 }
 
-/// Returns how often hosts have died, and how often they have gone on with an upload.
-fn check(seeds: std::ops::Range<u64>) -> (u64, u64) {
-    let (mut deaths, mut resumed) = (0, 0);
+/// Returns how often hosts have died and gone on with an upload, and how many entries forgot something and were of a group.
+fn check(seeds: std::ops::Range<u64>) -> [u64; 4] {
+    let mut counts = [0; 4];
     for seed in seeds {
-        let played = Plan::random(seed).play();
-        assert!(played.violations.is_empty(), "history {seed}: {:#?}", played.violations);
-        deaths += played.deaths;
-        resumed += played.resumed;
+        let plan = Plan::random(seed);
+        let played = plan.play();
+        assert!(played.violations.is_empty(), "{plan:?}: {:#?}", played.violations);
+        let more = [played.deaths, played.resumed, played.forgets, played.groups];
+        counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
     }
-    (deaths, resumed)
+    counts
 }
 
 #[test]
 fn ingestors_on_one_lake_ingest_each_content_once() {
-    let (deaths, resumed) = check(histories(0));
+    let [deaths, resumed, forgets, groups] = check(histories(0));
     assert!(deaths >= 100 && resumed >= 10, "{deaths} deaths, {resumed} starts with uploads");
+    assert!(forgets >= 20 && groups >= 50, "{forgets} forgets, {groups} groups");
 }
 
 #[test]

@@ -13,8 +13,10 @@ use csv_ingestor::journal::record::{DuplicateAction, Identity, Settings};
 use csv_ingestor::lake::clock::Clock;
 use csv_ingestor::lake::flight::OneByOne;
 use csv_ingestor::lake::parts::Cut;
+use csv_ingestor::limits::LAKE_IDLE_READ_MAX;
 use csv_ingestor::metrics::Metrics;
 use csv_ingestor::pipeline::commit::Committer;
+use csv_ingestor::pipeline::group::{self, NotRead};
 use csv_ingestor::pipeline::hash::Hasher;
 use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::places::Accepts;
@@ -49,6 +51,8 @@ pub struct World {
     pub parts: Arc<Mutex<Parts>>,
     /// The hosts' disks.
     pub disks: Vec<Mutex<SimFs>>,
+    /// The hosts ingest groups, and nothing else.
+    pub groups: bool,
     /// What the hosts let the lake forget.
     pub remember: Option<Duration>,
     /// What has not arrived yet.
@@ -151,6 +155,7 @@ pub struct Ingestor {
     fs: SimFs,
     pub committer: Committer<SimFs>,
     settle: Settle,
+    rules: NameRules,
     hasher: Hasher<SimFs>,
     scanner: Scanner<SimFs>,
     round: u32,
@@ -160,15 +165,17 @@ pub struct Ingestor {
 pub struct Recovered {
     fs: SimFs,
     pub engine: Engine<SimFs>,
+    rules: NameRules,
 }
 
 impl Recovered {
     /// Hashes again what has to be, and commits it.
     pub fn begin(self) -> Result<Ingestor, Error> {
-        let Recovered { fs, engine } = self;
+        let Recovered { fs, rules, engine } = self;
         let Engine { mut committer, shared, recovered, .. } = engine;
         let kept: Vec<_> = committer.index().kept().copied().collect();
-        let mut settle = Settle::new(Mode::Stability(Duration::ZERO), Duration::ZERO, kept.into_iter());
+        let mode = if rules.groups { Mode::Group(Duration::ZERO) } else { Mode::Stability(Duration::ZERO) };
+        let mut settle = Settle::new(mode, Duration::ZERO, kept.into_iter());
         let mut hasher = Hasher::new(shared.clone());
         let mut resumed = Vec::new();
         for (id, mut settled) in recovered.resumed {
@@ -176,8 +183,8 @@ impl Recovered {
             committer.resume(settled.ticket, id);
             resumed.push(hasher.hash(settled, false));
         }
-        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), NameRules::default());
-        let mut ingestor = Ingestor { fs, committer, settle, hasher, scanner, round: 0 };
+        let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules.clone());
+        let mut ingestor = Ingestor { fs, committer, settle, rules, hasher, scanner, round: 0 };
         if !resumed.is_empty() {
             let reports = ingestor.committer.commit(resumed)?;
             ingestor.hear(&reports);
@@ -193,8 +200,9 @@ impl Ingestor {
 
     /// Opens the engine, and does not take up again what was half done.
     pub fn recover(fs: &SimFs, options: Options) -> Result<Recovered, Error> {
+        let rules = options.names.clone();
         let Some(engine) = engine::open(fs, options)? else { unreachable!("settings are given") };
-        Ok(Recovered { fs: fs.clone(), engine })
+        Ok(Recovered { fs: fs.clone(), rules, engine })
     }
 
     fn now(&self) -> Duration {
@@ -220,7 +228,7 @@ impl Ingestor {
     /// Scans, commits, and does what is due in the lake. True if nothing was to do.
     pub fn round(&mut self) -> Result<bool, Error> {
         let batch = self.hash_staged()?;
-        let mut is_idle = batch.is_empty() && !self.committer.has_deferred();
+        let mut is_idle = batch.is_empty() && !self.committer.has_deferred() && !self.settle.groups_want_scan();
         if !is_idle || self.committer.has_pending() {
             let reports = self.committer.commit(batch)?;
             self.hear(&reports);
@@ -231,6 +239,26 @@ impl Ingestor {
         Ok(is_idle)
     }
 
+    /// Reads group files, and hands out the groups that are complete.
+    fn find_groups(&mut self, now: Duration) -> Result<(), Error> {
+        let staging = self.fs.open_dir(Path::new(STAGING))?;
+        while let Some((name, identity)) = self.settle.take_group_to_read() {
+            let read = group::read(&self.fs, &staging, &name, &identity)
+                .and_then(|members| self.scanner.check_members(members).map_err(NotRead::Faulty));
+            self.settle.read_group((&name, identity), read.as_ref().map(Clone::clone), now);
+        }
+        while self.settle.release_group(self.fs.now(), usize::MAX) {}
+        while let Some(group) = self.settle.take_to_ask() {
+            let answer = self.committer.answer(&group)?;
+            self.settle.report(&answer, now);
+            while self.settle.release_group(self.fs.now(), usize::MAX) {}
+        }
+        while let Some(group) = self.settle.take_whole() {
+            self.committer.take_group(group);
+        }
+        Ok(())
+    }
+
     fn hash_staged(&mut self) -> Result<Vec<HashResult<SimFs>>, Error> {
         self.round += 1;
         let now = self.now();
@@ -238,10 +266,13 @@ impl Ingestor {
         while self.scanner.is_scanning() {
             self.scanner.slice(&mut self.settle, now)?;
         }
+        if self.rules.groups {
+            self.find_groups(now)?;
+        }
         self.settle.release();
         let mut batch = Vec::new();
         while let Some(settled) = self.settle.take_ready(self.fs.now()) {
-            if batch.is_empty() && self.round.is_multiple_of(2) {
+            if batch.is_empty() && self.round.is_multiple_of(2) && settled.group.is_none() {
                 // As for a large file.
                 self.committer.note(settled.clone());
                 self.committer.flush()?;
@@ -256,13 +287,22 @@ impl Ingestor {
 pub fn live(world: &Arc<World>, me: usize, seed: u64) -> Result<(), Error> {
     let mut dice = Dice(!seed);
     let fs = world.disk(me);
-    let mut ingestor = Ingestor::start(&fs, options(reach(world, me, seed), DuplicateAction::Remove))?;
+    let mut options = options(reach(world, me, seed), DuplicateAction::Remove);
+    options.names.groups = world.groups;
+    let mut ingestor = Ingestor::start(&fs, options)?;
+    let mut read_at = None;
     while world.turns.phase() < Phase::Ended {
         world.turns.pass_after(me, Duration::from_secs(dice.below(4)));
         world.receive();
         fs.upstream().advance(Duration::from_secs(20));
         let before = world.effects();
         if ingestor.round()? && is_empty(&fs) {
+            // What others have done since is read before the host is at rest: one that has died for ever needs its help.
+            if world.turns.phase() > Phase::Chaos && read_at != Some(before) {
+                read_at = Some(before);
+                world.turns.pass_after(me, LAKE_IDLE_READ_MAX);
+                continue;
+            }
             let ended = world.turns.rest(me, before, world.effects());
             if ended == Some(Phase::Calm) {
                 world.store.flush();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use csv_ingestor::lake::entry::{Body, Entry};
+use csv_ingestor::lake::entry::{Body, Claim, Entry};
 use csv_ingestor::store::sim::Effect;
 use csv_ingestor::types::Sha256;
 use serde_json::Value;
@@ -30,6 +30,8 @@ pub struct Model {
     /// Contents that were ever claimed.
     claimed: BTreeMap<Sha256, Claimed>,
     entries: u64,
+    /// Entries of groups.
+    pub groups: u64,
     /// Entries that forget something.
     pub forgets: u64,
     /// Journals and ids in lines.
@@ -82,6 +84,10 @@ impl Model {
         }
         self.entries += 1;
         let number = entry.header.number;
+        if let Some(torn) = torn_group(&entry) {
+            self.wrong(format!("{key}: {torn}"));
+        }
+        self.groups += u64::from(entry.claims().first().is_some_and(is_of_group));
         for claim in entry.claims() {
             let times = self.times(&claim.sha256);
             let is_new = self.claimed.get(&claim.sha256).is_none_or(|known| known.is_forgotten);
@@ -149,4 +155,24 @@ impl Model {
             }
         }
     }
+}
+
+/// What is wrong with the group of an entry: it has all files of a group that are new, in their order, and nothing else.
+fn torn_group(entry: &Entry) -> Option<String> {
+    let lines: Vec<Value> =
+        entry.claims().iter().map(|claim| serde_json::from_slice(&claim.line).unwrap_or_default()).collect();
+    let first = lines.first().filter(|first| !first["group"].is_null())?;
+    let known = first["group_known"].as_array().map_or(0, Vec::len);
+    let size = first["group_size"].as_u64().unwrap_or_default() as usize;
+    let of = |line: &Value| [line["journal"].clone(), line["group"].clone(), line["group_size"].clone()];
+    if lines.len() + known != size || lines.iter().any(|line| of(line) != of(first)) {
+        return Some(format!("a group of {size}, {known} of them known, has these lines: {lines:?}"));
+    }
+    let ids: Vec<_> = lines.iter().map(|line| line["ingest_id"].as_u64()).collect();
+    (!ids.is_sorted()).then(|| format!("the lines of a group are in another order: {lines:?}"))
+}
+
+fn is_of_group(claim: &Claim) -> bool {
+    let line: Value = serde_json::from_slice(&claim.line).unwrap_or_default();
+    !line["group"].is_null()
 }

@@ -40,6 +40,11 @@ impl Parts {
         self.confirmed.retain(|(of, ..), _| *of != host);
     }
 
+    /// The host has started, and its journal names no other uploads.
+    pub fn retain(&mut self, host: usize, uploads: &[String]) {
+        self.confirmed.retain(|(of, ..), upload| *of != host || uploads.contains(upload));
+    }
+
     /// True if the host dies now.
     fn about_to_put(&mut self, store: &SimStore, host: usize, upload: &str, number: u16) -> bool {
         let known = self.of.get(upload).and_then(|content| self.confirmed.get(&(host, content.clone(), number)));

@@ -54,7 +54,11 @@ impl Clock for DeskClock {
 
 impl Desk {
     pub fn new() -> Desk {
-        Desk { store: SimStore::new(0, Faults::NONE), seconds: Arc::default() }
+        Desk::on(SimStore::new(0, Faults::NONE))
+    }
+
+    pub fn on(store: SimStore) -> Desk {
+        Desk { store, seconds: Arc::default() }
     }
 
     pub fn host(&self, id: u8) -> Host {

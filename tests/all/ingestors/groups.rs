@@ -1,0 +1,273 @@
+//! Groups in a lake: one entry has all files of a group, or none.
+
+use std::path::Path;
+
+use csv_ingestor::engine::{self, Options};
+use csv_ingestor::fs::sim::{Fault, SimFs};
+use csv_ingestor::journal::index::Index;
+use csv_ingestor::journal::lifecycle::FileState;
+use csv_ingestor::journal::record::DuplicateAction;
+use csv_ingestor::lake::entry::Entry;
+use csv_ingestor::lake::format::{Description, Lake, LakeId};
+use csv_ingestor::lake::keys;
+use csv_ingestor::store::sim::SimStore;
+use serde_json::Value;
+
+use super::dry_run::{foresee_groups, other_host};
+use super::life::{Ingestor, STATE, is_empty, options};
+use super::model::{MANIFESTS, WAREHOUSE, sha256};
+use super::one::{data, lake, lines, machine, reach, rest, run, stage};
+
+fn grouped(store: &SimStore, duplicates: DuplicateAction) -> Options {
+    let mut options = options(reach(store, 0), duplicates);
+    options.names.groups = true;
+    options
+}
+
+fn removing(store: &SimStore) -> Options {
+    grouped(store, DuplicateAction::Remove)
+}
+
+/// Stages a group file that names these files, and the files that have bytes.
+fn stage_group(fs: &SimFs, name: &str, members: &[(&str, &str, bool)]) {
+    let line = |(name, text, _): &(&str, &str, bool)| format!("{}  {name}\n", sha256(text.as_bytes()).hex());
+    stage(fs, name, members.iter().map(line).collect::<String>().as_bytes());
+    for (name, text, _) in members.iter().filter(|(.., is_staged)| *is_staged) {
+        stage(fs, name, text.as_bytes());
+    }
+}
+
+fn entries(store: &SimStore) -> Vec<Entry> {
+    let warehouse = store.below(WAREHOUSE);
+    let all = (0..).map_while(|number| warehouse.peek(&keys::slot(0, number)));
+    all.map(|bytes| Entry::decode(&bytes).unwrap()).collect()
+}
+
+fn paths(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["path"].as_str().unwrap()).collect()
+}
+
+const THREE: [(&str, &str, bool); 3] = [("c.csv", "c", true), ("a.csv", "a", true), ("b.csv", "b", true)];
+
+#[test]
+fn a_group_is_one_entry() {
+    let (store, fs) = (lake(1), machine());
+    stage_group(&fs, "g.group", &THREE);
+    stage(&fs, "alone.csv", b"alone");
+    let mut ingestor = Ingestor::start(&fs, removing(&store)).unwrap();
+    rest(&mut ingestor).unwrap();
+    let index = ingestor.committer.shut_down().unwrap();
+    assert_eq!(entries(&store).iter().map(|entry| entry.claims().len()).collect::<Vec<_>>(), [3]);
+    let lines = lines(&store);
+    assert_eq!(paths(&lines), ["/staging/c.csv", "/staging/a.csv", "/staging/b.csv"], "in the group's order");
+    assert!(lines.iter().all(|line| line["group"] == "g.group" && line["group_size"] == 3), "{lines:?}");
+    assert_eq!((index.count(FileState::Manifested), index.groups().count()), (3, 0));
+    let left: Vec<_> = fs.upstream().files("/staging").unwrap().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(left, [Path::new("/staging/alone.csv")], "what no group names stays");
+}
+
+#[test]
+fn members_that_another_host_has_brought_count_as_there() {
+    for action in [DuplicateAction::Remove, DuplicateAction::Keep] {
+        let (store, fs) = (lake(1), machine());
+        other_host(&store, &["absent", "sent again"], true);
+        let members = [
+            ("x.csv", "absent", false),
+            ("y.csv", "sent again", true),
+            ("new.csv", "new", true),
+            ("twin.csv", "new", true),
+        ];
+        stage_group(&fs, "g.group", &members);
+        let index = run_groups(&fs, grouped(&store, action));
+        let entry = entries(&store).pop().unwrap();
+        let line: Value = serde_json::from_slice(&entry.claims()[0].line).unwrap();
+        assert_eq!((entry.claims().len(), line["group_size"].as_u64()), (1, Some(4)));
+        let known = line["group_known"].as_array().unwrap();
+        let told: Vec<_> = known.iter().map(|known| (known["name"].as_str().unwrap(), &known["ingest_id"])).collect();
+        assert_eq!(told, [("x.csv", &Value::Null), ("y.csv", &Value::Null), ("twin.csv", &line["ingest_id"])]);
+        assert_eq!((index.count(FileState::SkippedDuplicate), index.groups().count()), (2, 0));
+        assert_eq!(index.kept().count(), if action == DuplicateAction::Keep { 2 } else { 0 });
+        assert_eq!(is_empty(&fs), action == DuplicateAction::Remove);
+        // The same group again: nothing is new.
+        stage_group(&fs, "again.group", &members);
+        run_groups(&fs, grouped(&store, action));
+        assert_eq!(entries(&store).len(), 3);
+        let names = fs.upstream().list("/staging").unwrap();
+        assert!(!names.iter().any(|name| name == "again.group" || name == "g.group"), "{names:?}");
+    }
+}
+
+fn run_groups(fs: &SimFs, options: Options) -> Index {
+    let mut ingestor = Ingestor::start(fs, options).unwrap();
+    rest(&mut ingestor).unwrap();
+    ingestor.committer.shut_down().unwrap()
+}
+
+/// The other host's entry is not finished, so that it is unknown whether its line will ever be there without this host.
+#[test]
+fn a_group_waits_as_a_whole_for_a_content_that_is_claimed() {
+    let (store, fs) = (lake(1), machine());
+    other_host(&store, &["b"], false);
+    stage_group(&fs, "g.group", &THREE);
+    let mut ingestor = Ingestor::start(&fs, removing(&store)).unwrap();
+    for _ in 0..3 {
+        ingestor.round().unwrap();
+        assert_eq!((entries(&store).len(), fs.upstream().files("/staging").unwrap().len()), (1, 4));
+    }
+    rest(&mut ingestor).unwrap();
+    assert!(is_empty(&fs));
+    let entry = entries(&store).pop().unwrap();
+    assert_eq!((entries(&store).len(), entry.claims().len()), (2, 2));
+    let line: Value = serde_json::from_slice(&entry.claims()[0].line).unwrap();
+    assert_eq!(line["group_known"][0]["name"], "b.csv");
+}
+
+#[test]
+fn groups_need_a_lake_with_one_shard() {
+    let (store, fs) = (lake(1), machine());
+    let lake = Lake { id: LakeId([1; 16]), shards: 4, checkpoint_entries: 4 };
+    for prefix in [WAREHOUSE, MANIFESTS] {
+        store.below(prefix).remove_foreign(keys::LAKE);
+        store.below(prefix).put_foreign(keys::LAKE, &Description { lake, manifests: None }.encode());
+    }
+    let error = engine::open(&fs, removing(&store)).err().expect("it is refused");
+    assert_eq!(error.exit_code(), 2);
+    let text = error.to_string();
+    assert!(text.contains("has 4 shards") && text.contains("lake init URL --shards 1"), "{text}");
+    fs.kill();
+    stage(&fs, "a.csv", b"a");
+    run(&fs, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
+}
+
+/// A life ends at each operation: one entry has the whole group, or there is none; and the next life finishes it, with the same
+/// ids if it was HASHED.
+#[test]
+fn whatever_ends_a_life_a_group_is_whole() {
+    let members = [("c.csv", "c", true), ("a.csv", "a", true), ("twin.csv", "c", true)];
+    let staged = || {
+        let fs = machine();
+        stage_group(&fs, "g.group", &members);
+        fs
+    };
+    let operations = {
+        let (store, fs) = (lake(1), staged());
+        run_groups(&fs, removing(&store));
+        fs.operations()
+    };
+    let (mut claimed, mut hashed) = (0, 0);
+    for operation in 1..operations {
+        for power_cut in [false, true] {
+            let (store, fs) = (lake(1), staged());
+            fs.inject(Fault::crash().at(operation));
+            let ended = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| {
+                rest(&mut ingestor)?;
+                Ok(ingestor.committer.shut_down()?)
+            });
+            assert!(ended.is_err(), "operation {operation} is not the last one");
+            fs.clear_faults();
+            if power_cut {
+                fs.crash(operation);
+            } else {
+                fs.kill();
+            }
+            let known = engine::read_state(&fs, Path::new(STATE)).unwrap();
+            let ids: Vec<u64> = known.open().filter(|it| it.state == FileState::Hashed).map(|it| it.id.0).collect();
+            let is_whole = known.groups().any(|group| group.group.moving.len() == ids.len());
+            (claimed, hashed) = match entries(&store).len() {
+                0 if is_whole => (claimed, hashed + 1),
+                0 => (claimed, hashed),
+                _ => (claimed + 1, hashed),
+            };
+            let index = run_groups(&fs, removing(&store));
+            let what = format!("operation {operation}, power cut: {power_cut}");
+            assert_eq!(entries(&store).iter().map(|entry| entry.claims().len()).collect::<Vec<_>>(), [2], "{what}");
+            assert!(is_empty(&fs), "{what}: {:?}", fs.upstream().list("/staging"));
+            assert_eq!((data(&store).len(), lines(&store).len()), (2, 2), "{what}");
+            assert_eq!((index.open().count(), index.groups().count()), (0, 0), "{what}");
+            let listed: Vec<u64> = lines(&store).iter().map(|line| line["ingest_id"].as_u64().unwrap()).collect();
+            assert!(!is_whole || ids.iter().all(|id| listed.contains(id)), "{what}: {ids:?}, and now {listed:?}");
+        }
+    }
+    assert!(claimed > 3 && hashed > 1, "{claimed} lives ended with an entry, {hashed} before it");
+}
+
+/// Between two lives a member changes, vanishes, or is brought by another host: nothing of the group is claimed.
+#[test]
+fn a_group_that_is_not_whole_any_more_starts_again() {
+    for change in 0..3 {
+        let mut ended = 0;
+        for operation in 1.. {
+            let (store, fs) = (lake(1), machine());
+            stage_group(&fs, "g.group", &THREE);
+            fs.inject(Fault::crash().at(operation));
+            // A scan that cannot go on is no error of its own.
+            let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
+            if !fs.is_dead() {
+                break;
+            }
+            fs.clear_faults();
+            fs.kill();
+            let known = engine::read_state(&fs, Path::new(STATE)).unwrap();
+            let is_hashed = known.open().filter(|it| it.state == FileState::Hashed).count() == 3;
+            if !is_hashed || !entries(&store).is_empty() {
+                continue;
+            }
+            ended += 1;
+            match change {
+                0 => stage(&fs, "a.csv", b"another"),
+                1 => drop(fs.upstream().remove(Path::new("/staging/a.csv"))),
+                _ => other_host(&store, &["a"], false),
+            }
+            let mut ingestor = Ingestor::start(&fs, removing(&store)).unwrap();
+            assert_eq!(entries(&store).len(), usize::from(change == 2), "change {change}, operation {operation}");
+            for _ in 0..4 {
+                ingestor.round().unwrap();
+            }
+            assert_eq!(entries(&store).len(), usize::from(change == 2));
+            // As it was sent, it is whole again.
+            if change < 2 {
+                stage(&fs, "a.csv", b"a");
+            }
+            for _ in 0..60 {
+                ingestor.round().unwrap();
+            }
+            let index = ingestor.committer.shut_down().unwrap();
+            assert!(is_empty(&fs), "change {change}, operation {operation}");
+            assert_eq!((index.open().count(), index.groups().count()), (0, 0));
+            let entry = entries(&store).pop().unwrap();
+            assert_eq!(entry.claims().len(), if change == 2 { 2 } else { 3 });
+        }
+        assert!(ended > 0, "no life ended between HASHED and the entry");
+    }
+}
+
+/// What a dry run says of groups comes true.
+#[test]
+fn a_dry_run_foresees_groups() {
+    let (store, fs) = (lake(1), machine());
+    other_host(&store, &["listed"], true);
+    other_host(&store, &["claimed"], false);
+    stage_group(&fs, "one.group", &[("1.csv", "1", true), ("l.csv", "listed", true), ("m.csv", "listed", false)]);
+    stage_group(&fs, "two.group", &[("2.csv", "2", true), ("w.csv", "claimed", true)]);
+    stage_group(&fs, "three.group", &[("3.csv", "3", true), ("n.csv", "nowhere", false)]);
+    let said = foresee_groups(&fs, &store);
+    let words: Vec<String> = said.iter().map(|(path, what)| format!("{path} {what}")).collect();
+    assert_eq!(
+        words,
+        [
+            "/staging/1.csv ready",
+            "/staging/2.csv its group is not complete",
+            "/staging/3.csv its group is not complete",
+            "/staging/l.csv duplicate",
+            "/staging/three.group its group is not complete",
+            "/staging/w.csv another host has claimed its content, and has not listed it yet",
+        ]
+    );
+    let mut ingestor = Ingestor::start(&fs, removing(&store)).unwrap();
+    ingestor.round().unwrap();
+    ingestor.round().unwrap();
+    assert_eq!(entries(&store).len(), 3);
+    let left: Vec<_> = fs.upstream().files("/staging").unwrap().into_iter().map(|(path, _)| path).collect();
+    let left: Vec<&str> = left.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(left, ["2.csv", "3.csv", "three.group", "two.group", "w.csv"]);
+}
