@@ -389,6 +389,8 @@ pub const LAKE_SKEW_WARNED: Duration = Duration::from_secs(60);
 pub const LAKE_SKEW_MAX: Duration = Duration::from_secs(300);
 /// What `lake clean` leaves alone, by default: younger objects.
 pub const LAKE_CLEAN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Journals, or shards of a lake, whose lines are followed at once, at most: a cursor names each of them.
+pub const FOLLOW_STREAMS_MAX: usize = 256;
 /// True in builds for tests: there, an invariant that does not hold is a panic. What is released aborts on a panic, and tests
 /// never do: hence the condition. `debug_assertions` would also turn on what the standard library checks, which is slow.
 pub const IS_CHECKED: bool = cfg!(panic = "unwind");
