@@ -10,8 +10,10 @@
 //! - The lines of a group are in one batch.
 
 pub mod cursor;
+pub mod dir;
 pub mod error;
 pub mod source;
+pub mod wake;
 
 pub use cursor::{Cursor, Stream};
 pub use error::{Error, Gone};
