@@ -402,6 +402,10 @@ pub const FOLLOW_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long lines may be missing between others, where no index says that they were durable, before they count as gone: the
 /// next start of a crashed ingestor writes them.
 pub const FOLLOW_GAP_PATIENCE: Duration = Duration::from_secs(60);
+/// The shortest and the longest pause of a follower between two looks at the ends of a lake's logs.
+pub const FOLLOW_LAKE_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// See [`FOLLOW_LAKE_PAUSE_MIN`].
+pub const FOLLOW_LAKE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Journals, or shards of a lake, whose lines are followed at once, at most: a cursor names each of them.
 pub const FOLLOW_STREAMS_MAX: usize = 256;
 /// True in builds for tests: there, an invariant that does not hold is a panic. What is released aborts on a panic, and tests

@@ -12,6 +12,8 @@
 pub mod cursor;
 pub mod dir;
 pub mod error;
+mod group;
+pub mod lake;
 pub mod source;
 pub mod wake;
 
