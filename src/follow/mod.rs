@@ -9,10 +9,24 @@
 //! - A line is passed on after all lines of its journal with smaller numbers, or after it was said that these are gone.
 //! - The lines of a group are in one batch.
 
+pub mod batch;
+pub mod consumer;
 pub mod cursor;
+pub mod dead_letter;
+pub mod deliver;
 pub mod error;
+pub mod events;
+pub mod exec;
+pub mod lag;
+pub mod plain;
+pub mod position;
+pub mod print;
 pub mod source;
+pub mod spliced;
+#[cfg(feature = "object-store")]
+pub mod webhook;
 
+pub use consumer::Consumer;
 pub use cursor::{Cursor, Stream};
 pub use error::{Error, Gone};
 pub use source::{Line, Source};
