@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::{add_exact, json_line, print_lines};
 use crate::Error;
-use crate::follow::Stream;
-use crate::follow::lag::{Lag, Listed, lags};
+use crate::follow::lag::{Lag, lags};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::files::Files;
@@ -57,7 +56,7 @@ pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
 /// The consumers of the journal's lines, where the manifests are in a directory.
 fn consumers(fs: &RealFs, report: &JournalReport, journal: Option<[u8; 16]>) -> Vec<Lag> {
     let (Some(settings), Some(journal)) = (report.index.settings(), journal) else { return Vec::new() };
-    lags(fs, &settings.manifests, Listed { stream: Stream::of_journal(journal), newest: None }, &mut |_| None)
+    lags(fs, &settings.manifests, &journal)
 }
 
 fn consumer_json(lag: &Lag) -> Value {

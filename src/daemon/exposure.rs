@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::config::{self, Config};
-use crate::follow::Stream;
-use crate::follow::lag::{Listed, lags};
+use crate::follow::lag::lags;
 use crate::fs::real::RealFs;
 use crate::metrics::Metrics;
 use crate::metrics::consumers::ConsumerLag;
@@ -70,10 +69,9 @@ impl<'a> Exposure<'a> {
 
 /// A look at the consumers that keep their positions beside the manifests. A lake's manifests are not in a directory.
 fn consumers(fs: &RealFs, manifests: &Path, journal: [u8; 16]) -> Look {
-    let (fs, manifests, stream) = (fs.clone(), manifests.to_path_buf(), Stream::of_journal(journal));
+    let (fs, manifests) = (fs.clone(), manifests.to_path_buf());
     Box::new(move |metrics| {
-        let found = lags(&fs, &manifests, Listed { stream, newest: metrics.newest_line() }, &mut |_| None);
-        let found = found.into_iter().map(|lag| ConsumerLag {
+        let found = lags(&fs, &manifests, &journal).into_iter().map(|lag| ConsumerLag {
             name: lag.consumer.to_string(),
             lines: lag.lines,
             oldest: lag.oldest,

@@ -14,15 +14,16 @@ pub mod consumer;
 pub mod cursor;
 pub mod dead_letter;
 pub mod deliver;
+pub mod dir;
 pub mod error;
 pub mod events;
 pub mod exec;
 pub mod lag;
-pub mod plain;
 pub mod position;
 pub mod print;
 pub mod source;
 pub mod spliced;
+pub mod wake;
 #[cfg(feature = "object-store")]
 pub mod webhook;
 

@@ -4,7 +4,7 @@
 //! number is limited. All other labels are those of an enum.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -26,36 +26,18 @@ pub struct ConsumerLag {
     pub acknowledged_at: Option<UnixMillis>,
 }
 
-/// The newest line, and the consumers.
+/// All consumers.
 #[derive(Debug, Default)]
-pub(super) struct Consumers(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    newest: Option<u64>,
-    lags: Vec<ConsumerLag>,
-}
+pub(super) struct Consumers(Mutex<Vec<ConsumerLag>>);
 
 impl Consumers {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn get(&self) -> Vec<ConsumerLag> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn newest(&self) -> Option<u64> {
-        self.state().newest
-    }
-
-    pub(super) fn set_newest(&self, number: u64) {
-        self.state().newest = Some(number);
-    }
-
-    pub(super) fn lags(&self) -> Vec<ConsumerLag> {
-        self.state().lags.clone()
-    }
-
-    pub(super) fn set_lags(&self, mut lags: Vec<ConsumerLag>) {
+    pub(super) fn set(&self, mut lags: Vec<ConsumerLag>) {
         lags.truncate(FOLLOW_CONSUMERS_MAX);
-        self.state().lags = lags;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lags;
     }
 }
 

@@ -197,7 +197,7 @@ impl Ours {
     }
 
     fn consumers(&self, table: &mut Table<'_>) -> fmt::Result {
-        let lags = self.0.journal.consumers.lags();
+        let lags = self.0.journal.consumers.get();
         let lines = ByConsumer::new(&lags, |lag| lag.lines.map(|lines| lines as f64));
         table.row("consumer_lag_lines", "Lines that a consumer has not acknowledged", &lines)?;
         let seconds = ByConsumer::new(&lags, |lag| match (lag.lines, lag.oldest) {

@@ -1,12 +1,15 @@
-//! What is behind the source of lines: printing, delivering, positions of consumers.
+//! Following the manifests: the source of lines, printing, delivering, positions of consumers.
 
 mod batches;
 mod deliveries;
+mod dir;
 mod documented;
 mod exec;
+mod manifests;
 mod memory;
 mod positions;
 mod printed;
+mod real;
 #[cfg(feature = "object-store")]
 mod webhook;
 
@@ -21,20 +24,20 @@ use crate::harness::{BINARY, err, out};
 pub const JOURNAL: &str = "00112233445566778899aabbccddeeff";
 
 /// Manifests that a test writes itself.
-pub struct Manifests {
+pub struct OwnManifests {
     pub dir: tempfile::TempDir,
 }
 
-impl Manifests {
-    pub fn new() -> Manifests {
+impl OwnManifests {
+    pub fn new() -> OwnManifests {
         let dir = tempfile::Builder::new().prefix("csv-ingestor-test-").tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("manifests/2026/01/31/09")).unwrap();
-        Manifests { dir }
+        OwnManifests { dir }
     }
 
     /// With lines 1 to `count`.
-    pub fn with(count: u64) -> Manifests {
-        let manifests = Manifests::new();
+    pub fn with(count: u64) -> OwnManifests {
+        let manifests = OwnManifests::new();
         manifests.append(1..=count);
         manifests
     }

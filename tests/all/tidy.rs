@@ -20,7 +20,8 @@ const LAYERS: &[&[&str]] = &[
     // Every command's error includes those of the modules below; the modules above call it `crate::Error`.
     &["error"],
     // The settings use the types of the pipeline and the journal.
-    &["config", "follow"],
+    &["config"],
+    &["follow"],
     &["pipeline"],
     // The pipeline counts and logs through it; it uses the journal's records.
     &["metrics"],

@@ -85,7 +85,7 @@ impl DeliveryArgs {
         let letters = self.dead_letter.as_deref().map(std::path::absolute).transpose()?;
         let letters = letters.map(|path| DeadLetters::open(&place.fs, &path)).transpose()?;
         let cursor = place.begin(&positions, consumer, Some(&held))?;
-        let mut source = place.source(cursor);
+        let mut source = place.source(cursor)?;
         events::started(consumer, sink.kind(), &place.manifests, source.cursor());
         let bytes = if self.exec { FOLLOW_BATCH_BYTES } else { FOLLOW_WEBHOOK_BYTES };
         let rules = Rules {

@@ -10,8 +10,9 @@ use serde_json::json;
 use crate::Error;
 use crate::cli::lake_refused::must_be_dir;
 use crate::cli::output::print_lines;
-use crate::follow::plain::PlainSource;
+use crate::follow::dir::Dir;
 use crate::follow::position::{Held, Positions, Role, default_dir};
+use crate::follow::wake::Notified;
 use crate::follow::{self, Consumer, Cursor};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
@@ -88,8 +89,9 @@ impl Place {
         Ok(Place { fs, manifests, consumer, from, positions })
     }
 
-    pub(super) fn source(&self, cursor: Cursor) -> PlainSource<RealFs> {
-        PlainSource::open(&self.fs, &self.manifests, cursor)
+    /// The lines behind a cursor.
+    pub(super) fn source(&self, cursor: Cursor) -> Result<Dir<RealFs>, Error> {
+        Ok(Dir::open(&self.fs, &self.manifests, cursor, Box::new(Notified::default()))?)
     }
 
     fn open_positions(&self) -> Result<Option<Positions<RealFs>>, Error> {
@@ -106,7 +108,7 @@ impl Place {
     /// What --from says.
     pub(super) fn from(&self) -> Result<Option<Cursor>, Error> {
         Ok(match &self.from {
-            Some(From::Now) => Some(self.source(Cursor::default()).newest()?),
+            Some(From::Now) => Some(self.source(Cursor::default())?.newest()?),
             Some(From::After(cursor)) => Some(cursor.clone()),
             None => None,
         })

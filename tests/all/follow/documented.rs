@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::{Manifests, cursor};
+use super::{OwnManifests, cursor};
 use crate::harness::{BINARY, err, has, out, skip, wait_until};
 
 /// The blocks of Python, in order: a reader, a command, a receiver.
@@ -16,7 +16,7 @@ fn block(number: usize) -> String {
 }
 
 /// Python with the program in its path, in the manifests' directory.
-fn python(manifests: &Manifests, name: &str, text: &str) -> Command {
+fn python(manifests: &OwnManifests, name: &str, text: &str) -> Command {
     let (script, program) = (manifests.path(name), manifests.path("bin"));
     std::fs::write(&script, text).unwrap();
     std::fs::create_dir_all(&program).unwrap();
@@ -30,7 +30,7 @@ fn python(manifests: &Manifests, name: &str, text: &str) -> Command {
     command
 }
 
-fn query(manifests: &Manifests, sql: &str) -> String {
+fn query(manifests: &OwnManifests, sql: &str) -> String {
     let text = format!("import sqlite3\nfor row in sqlite3.connect('files.db').execute({sql:?}): print(*row)\n");
     let output = python(manifests, "query.py", &text).output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
@@ -49,7 +49,7 @@ fn a_reader_in_ten_lines_has_each_file_once() {
     }
     let text = block(0);
     assert!(text.lines().filter(|line| !line.starts_with("import")).count() <= 10, "it has more lines");
-    let manifests = Manifests::with(3);
+    let manifests = OwnManifests::with(3);
     let text = text.replace("/srv/csv-ingestor/orders/manifests", manifests.path("manifests").to_str().unwrap());
     good(&python(&manifests, "reader.py", &text).output().unwrap());
     manifests.append(4..=200);
@@ -69,7 +69,7 @@ fn a_command_has_each_line_once_though_it_gets_some_twice() {
     if !has("python3") {
         return skip("python3 is not installed");
     }
-    let manifests = Manifests::with(5);
+    let manifests = OwnManifests::with(5);
     // It fails after its transaction, once.
     let text = format!("{}\nimport os\nif os.environ['CSV_INGESTOR_ATTEMPT'] == '1': sys.exit(1)\n", block(1));
     let command = python(&manifests, "take.py", &text);
@@ -87,7 +87,7 @@ fn a_receiver_checks_signatures_and_has_each_line_once() {
     if !has("python3") {
         return skip("python3 is not installed");
     }
-    let manifests = Manifests::with(5);
+    let manifests = OwnManifests::with(5);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let text = block(2).replace("8080", &port.to_string()).replace("events.db", "files.db");
     let write = |name: &str, secret: &str| {

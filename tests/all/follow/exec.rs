@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
-use super::{Manifests, cursor, events, json_lines, numbers, text};
+use super::{OwnManifests, cursor, events, json_lines, numbers, text};
 use crate::harness::{err, wait_until};
 
 /// `follow --exec` for the consumer `a`, with a script as the command. `$OUT` in it is a file that the test reads.
 struct Delivery {
-    manifests: Manifests,
+    manifests: OwnManifests,
     script: PathBuf,
     out: PathBuf,
 }
 
 impl Delivery {
     fn new(lines: u64, script: &str) -> Delivery {
-        let manifests = Manifests::with(lines);
+        let manifests = OwnManifests::with(lines);
         let (path, out) = (manifests.path("deliver"), manifests.path("out"));
         std::fs::write(&path, format!("#!/bin/sh\nOUT={}\n{script}\n", out.display())).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
@@ -95,7 +95,7 @@ fn a_command_that_fails_gets_the_same_lines_again() {
     let failed = events(&err(&output), "delivery_failed");
     assert_eq!((failed.len(), &failed[0]["error"]), (1, &"the command ended with exit code 3".into()));
     assert!(failed[0]["retry_in"].is_string() && failed[0]["attempt"] == 1);
-    let missing = Manifests::with(1);
+    let missing = OwnManifests::with(1);
     let letters = missing.path("dead");
     let words =
         ["--consumer", "a", "--exec", "--once", "--max-attempts", "1", "--dead-letter", letters.to_str().unwrap()];

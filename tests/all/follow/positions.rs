@@ -7,7 +7,7 @@ use csv_ingestor::follow::{Consumer, Cursor, Error};
 use csv_ingestor::fs::sim::{Fault, Op, SimFs, Survival};
 use csv_ingestor::limits::FOLLOW_CONSUMERS_MAX;
 
-use super::{Manifests, cursor};
+use super::{OwnManifests, cursor};
 use crate::harness::{err, wait_until};
 
 const MANIFESTS: &str = "/mf";
@@ -188,7 +188,7 @@ fn the_number_of_consumers_is_limited() {
 
 #[test]
 fn consumers_are_listed_and_acknowledge_from_outside() {
-    let manifests = Manifests::with(5);
+    let manifests = OwnManifests::with(5);
     assert!(manifests.ok(&["--list"]).is_empty());
     assert!(manifests.ok(&["--consumer", "a", "--ack", &cursor(3)]).is_empty());
     manifests.ok(&["--consumer", "b", "--ack", &cursor(1)]);
@@ -210,7 +210,7 @@ fn consumers_are_listed_and_acknowledge_from_outside() {
 /// Positions of a host that may only read the manifests.
 #[test]
 fn positions_can_be_elsewhere() {
-    let manifests = Manifests::with(3);
+    let manifests = OwnManifests::with(3);
     let elsewhere = manifests.path("elsewhere");
     let words = ["--positions", elsewhere.to_str().unwrap(), "--consumer", "a"];
     manifests.ok(&[&words[..], &["--ack", &cursor(2)]].concat());
@@ -221,7 +221,7 @@ fn positions_can_be_elsewhere() {
 /// A second process for one consumer would deliver everything twice.
 #[test]
 fn a_second_process_for_a_consumer_is_refused_and_named() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     let mut first = manifests.command(&["--consumer", "a"]).stdout(std::process::Stdio::null()).spawn().unwrap();
     let lock = manifests.path("manifests/.csv-ingestor/consumers/a.lock");
     wait_until("the lock", || lock.exists() && manifests.run(&["--consumer", "a", "--once"]).status.code() == Some(4));

@@ -11,7 +11,7 @@ use csv_ingestor::follow::{Error, Stream};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::memory::MemorySource;
-use super::{Manifests, cursor, line, numbers};
+use super::{OwnManifests, cursor, line, numbers};
 use crate::harness::{PATIENCE, err, out, wait_until};
 
 fn signal(child: &Child, signal: Signal) {
@@ -24,7 +24,7 @@ fn printing() -> Printing {
 
 #[test]
 fn lines_come_as_they_are_with_their_cursors() {
-    let manifests = Manifests::with(3);
+    let manifests = OwnManifests::with(3);
     let output = manifests.run(&["--once"]);
     let with = |number: u64| {
         format!("{},\"cursor\":\"{}\"}}\n", line(number).trim_end().strip_suffix('}').unwrap(), cursor(number))
@@ -38,7 +38,7 @@ fn lines_come_as_they_are_with_their_cursors() {
 
 #[test]
 fn a_consumer_goes_on_after_its_position_and_goes_back() {
-    let manifests = Manifests::with(4);
+    let manifests = OwnManifests::with(4);
     let seen = |words: &[&str]| numbers(&manifests.ok(&[&["--once", "--consumer", "a"], words].concat()));
     assert_eq!(seen(&[]), [1, 2, 3, 4]);
     assert_eq!(seen(&[]), [1, 2, 3, 4], "nothing was acknowledged");
@@ -56,7 +56,7 @@ fn a_consumer_goes_on_after_its_position_and_goes_back() {
 #[test]
 fn new_lines_come_while_it_waits_and_a_signal_ends_it() {
     for end in [Signal::TERM, Signal::INT] {
-        let manifests = Manifests::with(1);
+        let manifests = OwnManifests::with(1);
         let mut child = manifests.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for number in 1..=3 {
@@ -75,7 +75,7 @@ fn new_lines_come_while_it_waits_and_a_signal_ends_it() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let manifests = Manifests::with(3000);
+    let manifests = OwnManifests::with(3000);
     let mut child = manifests.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
@@ -86,7 +86,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 /// A pipe that nobody reads holds a process in a write.
 #[test]
 fn a_reader_that_takes_nothing_does_not_keep_it() {
-    let manifests = Manifests::with(3000);
+    let manifests = OwnManifests::with(3000);
     let child = manifests.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
     let stdout = child.stdout.as_ref().unwrap();
     // 64 KiB, unless the system limits the user's pipes.
@@ -121,7 +121,7 @@ fn an_error_comes_after_whole_lines() {
 
 #[test]
 fn wrong_use_is_refused() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     for (words, why) in [
         (&["--from", "somewhere"][..], "STREAM:NUMBER"),
         (&["--consumer", "../a"], "consumer's name"),

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 
-use super::{JOURNAL, Manifests, cursor, events, json_lines, line, numbers, text};
+use super::{JOURNAL, OwnManifests, cursor, events, json_lines, line, numbers, text};
 use crate::cloud::secure::{file, tls_server};
 use crate::cloud::server::{Answer, Request, Server};
 use crate::harness::{err, wait_until};
@@ -32,7 +32,7 @@ fn url(server: &Server) -> String {
     format!("{}/hook?token={TOKEN}", server.url())
 }
 
-fn run(manifests: &Manifests, url: &str, more: &[&str]) -> Output {
+fn run(manifests: &OwnManifests, url: &str, more: &[&str]) -> Output {
     let words = [&["--consumer", "a", "--once", "--webhook", url][..], more].concat();
     let mut command = manifests.command(&words);
     // A proxy would get the lines.
@@ -46,7 +46,7 @@ fn run(manifests: &Manifests, url: &str, more: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn run_ok(manifests: &Manifests, url: &str, more: &[&str]) -> String {
+fn run_ok(manifests: &OwnManifests, url: &str, more: &[&str]) -> String {
     let output = run(manifests, url, more);
     assert!(output.status.success(), "{}", err(&output));
     err(&output)
@@ -61,13 +61,13 @@ fn data(request: &Request) -> Vec<Value> {
     body(request).into_iter().map(|mut event| event["data"].take()).collect()
 }
 
-fn dead(manifests: &Manifests) -> PathBuf {
+fn dead(manifests: &OwnManifests) -> PathBuf {
     manifests.path("dead")
 }
 
 #[test]
 fn lines_are_cloud_events() {
-    let manifests = Manifests::with(5);
+    let manifests = OwnManifests::with(5);
     let server = Server::start([ok(), ok()]);
     let log = run_ok(&manifests, &url(&server), &["--batch", "3"]);
     let requests = server.requests();
@@ -95,7 +95,7 @@ fn lines_are_cloud_events() {
 /// What is not taken comes again, with the same ids: also after a kill.
 #[test]
 fn attempts_have_the_same_ids() {
-    let manifests = Manifests::with(2);
+    let manifests = OwnManifests::with(2);
     let server = Server::start([status(500, &[], "no\nroom"), Answer::Close, status(404, &[], ""), ok()]);
     let log = run_ok(&manifests, &url(&server), &[]);
     let requests = server.requests();
@@ -109,7 +109,7 @@ fn attempts_have_the_same_ids() {
     let errors: Vec<String> =
         events(&log, "delivery_failed").iter().map(|event| event["error"].as_str().unwrap().to_owned()).collect();
     assert_eq!((errors.len(), &*errors[0], &*errors[2]), (3, "status 500: no room", "status 404"));
-    let other = Manifests::with(3);
+    let other = OwnManifests::with(3);
     let more = Server::start([ok()]);
     run_ok(&other, &url(&more), &[]);
     assert_ne!(more.requests()[0].header("webhook-id"), requests[0].header("webhook-id"), "other lines, the same id");
@@ -117,7 +117,7 @@ fn attempts_have_the_same_ids() {
 
 #[test]
 fn a_redirect_is_a_failure_and_is_not_followed() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     let elsewhere = Server::start([ok()]);
     for code in [301, 302, 303, 307, 308] {
         let to = format!("{}/?{TOKEN}", elsewhere.url());
@@ -135,7 +135,7 @@ fn a_redirect_is_a_failure_and_is_not_followed() {
 
 #[test]
 fn a_server_says_when_to_come_back() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     for code in [429, 503] {
         let server = Server::start([status(code, &[("Retry-After", "3")], ""), ok()]);
         let began = Instant::now();
@@ -157,7 +157,7 @@ fn a_server_says_when_to_come_back() {
 
 #[test]
 fn after_the_last_attempt_lines_are_dead_letters() {
-    let manifests = Manifests::with(2);
+    let manifests = OwnManifests::with(2);
     let server = Server::start([status(400, &[], &format!("a{}", "b".repeat(100_000))), ok()]);
     let letters = dead(&manifests);
     let more = ["--batch", "1", "--max-attempts", "1", "--dead-letter", letters.to_str().unwrap()];
@@ -173,7 +173,7 @@ fn after_the_last_attempt_lines_are_dead_letters() {
 /// A body that never ends, and a server that never answers.
 #[test]
 fn an_attempt_ends_in_time() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/", silent.local_addr().unwrap());
     let letters = dead(&manifests);
@@ -204,7 +204,7 @@ fn signature(secret: &[u8], request: &Request) -> String {
 
 #[test]
 fn requests_are_signed_and_secrets_can_be_changed_meanwhile() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     let path = manifests.path("secret");
     let (old, old_text) = secret(b'o');
     let (new, new_text) = secret(b'n');
@@ -239,7 +239,7 @@ fn requests_are_signed_and_secrets_can_be_changed_meanwhile() {
 
 #[test]
 fn a_secret_that_others_can_read_is_refused() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     let server = Server::start([]);
     let path = manifests.path("secret");
     let (_, good) = secret(b'x');
@@ -261,7 +261,7 @@ fn a_secret_that_others_can_read_is_refused() {
 
 #[test]
 fn only_https_or_this_host() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     for (url, why) in [
         ("http://example.org/", "use https://"),
         ("http://10.0.0.1/", "use https://"),
@@ -279,7 +279,7 @@ fn only_https_or_this_host() {
 
 #[test]
 fn certificates_are_checked() {
-    let manifests = Manifests::with(1);
+    let manifests = OwnManifests::with(1);
     let server = tls_server([ok()]);
     let right = format!("https://127.0.0.1:{}/", server.port);
     let (authority, letters) = (file("authority.pem"), dead(&manifests));
@@ -299,7 +299,7 @@ fn certificates_are_checked() {
 /// A group stays whole, and other lines come in requests that servers take.
 #[test]
 fn requests_have_a_size_that_servers_take() {
-    let manifests = Manifests::with(4000);
+    let manifests = OwnManifests::with(4000);
     let server = Server::start(std::iter::repeat_with(ok).take(10));
     run_ok(&manifests, &url(&server), &["--batch", "10000"]);
     let sizes: Vec<usize> = server.requests().iter().map(|request| request.body.len()).collect();
