@@ -65,6 +65,8 @@ pub struct Options {
 
 /// The engine, recovered and ready.
 pub struct Engine<F: Fs> {
+    /// The journal's UUID.
+    pub journal: [u8; 16],
     /// The committer.
     pub committer: Committer<F>,
     /// What hashing workers need.
@@ -156,6 +158,7 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
     let (metrics, settings) = (options.metrics, Arc::new(settings));
     let lake =
         lake::connect(options.reach, &settings, (&journal, &index, fs.now()), metrics.clone(), shared.names.groups)?;
+    let store = journal.store();
     let journal = (journal, index);
     let mut committer =
         Committer::new(shared.clone(), journal, settings, options.quarantine, metrics.clone(), options.on_full);
@@ -169,7 +172,7 @@ pub fn open<F: Fs>(fs: &F, mut options: Options) -> Result<Option<Engine<F>>, Er
     committer.begin()?;
     let torn_bytes = if let Ending::Torn { bytes } = replayed.ending { bytes } else { 0 };
     metrics.recovery_finished(&recovered.counts, torn_bytes, started.elapsed());
-    Ok(Some(Engine { committer, shared, recovered, replayed, places }))
+    Ok(Some(Engine { journal: store, committer, shared, recovered, replayed, places }))
 }
 
 /// A journal that was locked and replayed, and the directories to work with, which were checked.

@@ -242,7 +242,7 @@ impl Error {
             | Error::Unsuited { .. } => 2,
             Error::StoreUnfit(_) => 2,
             Error::Lake { source, .. } => exit_code_of_lake(source),
-            Error::InputLocked { .. } => 4,
+            Error::InputLocked { .. } | Error::Follow(follow::Error::InUse { .. }) => 4,
             Error::Found(_) => 5,
             Error::NotEveryFile(_) | Error::EntriesUnfinished(_) => 6,
             Error::Interrupted => 130,

@@ -408,6 +408,54 @@ pub const FOLLOW_LAKE_PAUSE_MIN: Duration = Duration::from_secs(1);
 pub const FOLLOW_LAKE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Journals, or shards of a lake, whose lines are followed at once, at most: a cursor names each of them.
 pub const FOLLOW_STREAMS_MAX: usize = 256;
+/// Bytes of a consumer's name, at most.
+pub const FOLLOW_CONSUMER_BYTES_MAX: usize = 64;
+/// Consumers with positions in one directory, at most: each is a series of the metrics.
+pub const FOLLOW_CONSUMERS_MAX: usize = 64;
+/// Bytes of a consumer's position, at most: a cursor of [`FOLLOW_STREAMS_MAX`] streams, and the rest.
+pub const FOLLOW_POSITION_BYTES_MAX: usize = 32 << 10;
+/// How long another process may take to store a consumer's position, until `--ack` gives up.
+pub const FOLLOW_ACK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Lines that are passed on at once, at most: `--batch`.
+pub const FOLLOW_BATCH_MAX: usize = 10_000;
+/// Lines that a command or a webhook gets at once, by default.
+pub const FOLLOW_BATCH: usize = 100;
+/// Bytes of lines in one batch, after which nothing is added; a group is never cut.
+pub const FOLLOW_BATCH_BYTES: usize = 8 << 20;
+/// The same for a webhook: servers limit what they take, and 1 MB is a usual limit.
+pub const FOLLOW_WEBHOOK_BYTES: usize = 512 << 10;
+/// Lines that are read at once to be printed.
+pub const FOLLOW_PRINT_LINES: usize = 4096;
+/// Bytes of printed lines that are written at once.
+pub const FOLLOW_PRINT_BYTES: usize = 256 << 10;
+/// Bytes in one write to a pipe that has room: more could wait for its reader.
+pub const FOLLOW_PIPE_BYTES: usize = 4096;
+/// How long printing waits for a reader that takes nothing, once the process is to stop.
+pub const FOLLOW_PRINT_STOP_MAX: Duration = Duration::from_secs(2);
+/// How long a look for new lines waits at most: then the process looks whether it is to stop.
+pub const FOLLOW_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How often a process that waits for something else looks whether it is to stop.
+pub const FOLLOW_STOP_LOOK: Duration = Duration::from_millis(50);
+/// How long a command or a webhook may take for a batch, by default.
+pub const FOLLOW_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a command may take to end after SIGTERM, until SIGKILL.
+pub const FOLLOW_KILL_AFTER: Duration = Duration::from_secs(10);
+/// The pause after the first attempt to deliver a batch that failed; it doubles each time, up to the next.
+pub const FOLLOW_RETRY_MIN: Duration = Duration::from_secs(1);
+/// See [`FOLLOW_RETRY_MIN`].
+pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(300);
+/// The longest pause that a webhook can ask for (`Retry-After`).
+pub const FOLLOW_RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Bytes of an error that the log and the dead letters have, at most.
+pub const FOLLOW_ERROR_BYTES_MAX: usize = 400;
+/// Bytes of a webhook's answer that are read, at most.
+pub const FOLLOW_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a webhook's answer that an error has, at most.
+pub const FOLLOW_ANSWER_SHOWN_BYTES: usize = 200;
+/// Bytes of the file with a webhook's secrets, at most.
+pub const FOLLOW_SECRET_FILE_BYTES_MAX: usize = 4096;
+/// Secrets in that file, at most: the present one, and those before it that receivers may still know.
+pub const FOLLOW_SECRETS_MAX: usize = 4;
 /// True in builds for tests: there, an invariant that does not hold is a panic. What is released aborts on a panic, and tests
 /// never do: hence the condition. `debug_assertions` would also turn on what the standard library checks, which is slow.
 pub const IS_CHECKED: bool = cfg!(panic = "unwind");

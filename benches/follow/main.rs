@@ -51,7 +51,9 @@ const NAMES: [&str; 4] = ["whole", "start", "latency", "consumers"];
 
 /// How much is measured.
 pub struct Scale {
+    /// The numbers are meaningful.
     pub is_full: bool,
+    /// Rounds, of which the median counts.
     pub rounds: usize,
     /// Lines that are read from the beginning.
     pub lines: u64,

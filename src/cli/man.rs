@@ -96,10 +96,18 @@ const EXIT_CODES: &[(&str, &str)] = &[
     ("1", "Failed at run time (an I/O error, a full disk with --once). Nothing is lost; the next start resumes."),
     ("2", "Wrong usage or configuration."),
     ("3", "The journal, or the log of a lake, is corrupt, or written by a newer version. Nothing was modified."),
-    ("4", "Another process holds the state directory or the staging directory; the message names its pid."),
+    (
+        "4",
+        "Another process holds the state directory or the staging directory, or follows for the same consumer; the message \
+         names its pid.",
+    ),
     ("5", "An audit, or the check of manifests and warehouse in journal rebuild, had findings."),
     ("6", "run --once has finished, but some file failed; or lake roll-forward, and entries stay unfinished."),
-    ("7", "The store of a lake does not answer. Nothing is lost; it can be tried again."),
+    (
+        "7",
+        "The store of a lake does not answer. Nothing is lost; it can be tried again. Or lines that follow was to pass on are \
+         gone.",
+    ),
     (
         "130",
         "Ended at once by a second signal; the next start resumes. Or an audit was ended by a signal: there is no verdict.",

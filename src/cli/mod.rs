@@ -9,6 +9,7 @@ mod completions;
 mod explain;
 mod file;
 mod findings;
+mod follow;
 mod forget;
 mod inspect;
 mod lake;
@@ -46,7 +47,7 @@ use crate::daemon::signals;
 3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory; \
 5 an audit, or a rebuild's check of the warehouse, had findings; \
 6 `run --once` finished, but some file failed, or entries of a lake stay unfinished; \
-7 the store of a lake does not answer, nothing lost; 130 ended by a signal before it finished.")]
+7 the store of a lake does not answer, nothing lost, or lines that `follow` was to pass on are gone; 130 ended by a signal before it finished.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -66,6 +67,9 @@ enum Command {
     Forget(forget::ForgetArgs),
     /// Record that warehouse, manifests or staging were moved to other paths; refused while a daemon holds the journal
     Relocate(relocate::RelocateArgs),
+    /// Pass each line of the manifests on once, in order, as soon as it is durable: to standard output, a command, or a
+    /// webhook
+    Follow(Box<follow::FollowArgs>),
     /// Compare warehouse, manifests and journal, and hash the files again; changes nothing, and works while a daemon
     /// runs
     Audit(audit::AuditArgs),
@@ -141,6 +145,7 @@ impl Cli {
             Command::Explain(arguments) => explain::execute(arguments),
             Command::Forget(arguments) => forget::execute(&arguments),
             Command::Relocate(arguments) => relocate::execute(arguments),
+            Command::Follow(arguments) => follow::execute(*arguments),
             Command::Audit(arguments) => audit::execute(arguments),
             Command::Journal(JournalCommand::Rebuild(arguments)) => rebuild::execute(arguments),
             Command::Journal(JournalCommand::Compact(arguments)) => compact::execute(&arguments),

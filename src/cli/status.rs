@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::{add_exact, json_line, print_lines};
 use crate::Error;
+use crate::follow::lag::{Lag, lags};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::files::Files;
@@ -39,16 +40,46 @@ pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
     let fs = RealFs::default();
     let state_path = std::path::absolute(&arguments.state_path)?;
     let mut report = JournalReport::default();
-    if journal::read(&fs, &state_path, &mut report)?.is_none() {
+    let Some(replayed) = journal::read(&fs, &state_path, &mut report)? else {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
-    }
-    let status = Status::of(&fs, &state_path, &report)?;
+    };
+    let mut status = Status::of(&fs, &state_path, &report)?;
+    status.consumers = consumers(&fs, &report, replayed.store());
     let lines = if arguments.json {
         vec![json_line(status.json(&report), &[("state_path", &state_path)])]
     } else {
         status.text(&report)
     };
     Ok(print_lines(lines)?)
+}
+
+/// The consumers of the journal's lines, where the manifests are in a directory.
+fn consumers(fs: &RealFs, report: &JournalReport, journal: Option<[u8; 16]>) -> Vec<Lag> {
+    let (Some(settings), Some(journal)) = (report.index.settings(), journal) else { return Vec::new() };
+    lags(fs, &settings.manifests, &journal)
+}
+
+fn consumer_json(lag: &Lag) -> Value {
+    let position = lag.position.as_ref().ok();
+    json!({
+        "consumer": lag.consumer.text(),
+        "cursor": position.map(|position| position.cursor.to_string()),
+        "acknowledged_at": position.map(|position| position.stored_at.rfc3339()),
+        "lag_lines": lag.lines,
+        "oldest_listed_at": lag.oldest.map(UnixMillis::rfc3339),
+        "error": lag.position.as_ref().err(),
+    })
+}
+
+fn consumer_text(lag: &Lag) -> String {
+    let behind = lag.lines.map_or(String::new(), |lines| format!("{lines} lines behind, "));
+    let since = lag.oldest.map_or(String::new(), |oldest| format!("since {}, ", oldest.rfc3339()));
+    match &lag.position {
+        Ok(position) => {
+            format!("consumer:    {} {behind}{since}acknowledged at {}", lag.consumer, position.stored_at.rfc3339())
+        }
+        Err(error) => format!("consumer:    {} {error}", lag.consumer),
+    }
 }
 
 /// Values that are not in the journal's records, or have to be added up.
@@ -62,6 +93,7 @@ struct Status {
     bytes: u64,
     oldest: Option<FileReport>,
     newest: Option<FileReport>,
+    consumers: Vec<Lag>,
     /// When the last record was written.
     updated_at: UnixMillis,
 }
@@ -105,6 +137,7 @@ impl Status {
             bytes: 0,
             oldest: None,
             newest: None,
+            consumers: Vec::new(),
             updated_at: UnixMillis(0),
         };
         if let Some(damage) = report.files(&mut |entry, _| status.add(entry))? {
@@ -176,6 +209,7 @@ impl Status {
             "newest": file(&self.newest),
             "in_flight": index.open().count(),
             "in_flight_files": open.collect::<Vec<_>>(),
+            "consumers": self.consumers.iter().map(consumer_json).collect::<Vec<_>>(),
             "updated_at": (self.updated_at > UnixMillis(0)).then(|| self.updated_at.rfc3339()),
             "segments": segments,
             "segment_bytes": segment_bytes,
@@ -208,6 +242,7 @@ impl Status {
         }
         lines.extend(FileState::ALL.iter().map(|each| format!("{:<18} {}", each.text(), index.count(*each))));
         lines.push(format!("kept duplicates in staging: {}", index.kept().count()));
+        lines.extend(self.consumers.iter().map(consumer_text));
         let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
         let journal =
             format!("{segments} segments, {segment_bytes} bytes; {snapshots} snapshots, {snapshot_bytes} bytes");

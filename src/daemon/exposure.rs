@@ -3,15 +3,18 @@
 //! Invariant: an unusable address, like everything else that is wrong with the settings, is found before anything is
 //! modified; later failures stop nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
 use crate::config::{self, Config};
+use crate::follow::lag::lags;
 use crate::fs::real::RealFs;
 use crate::metrics::Metrics;
+use crate::metrics::consumers::ConsumerLag;
 use crate::metrics::health::Phase;
 use crate::metrics::http::Listener;
-use crate::metrics::recorder::{Recorder, Textfile};
+use crate::metrics::recorder::{Look, Recorder, Textfile};
 
 /// The exit code of a process that found another one running.
 const LOCKED: u8 = 4;
@@ -41,10 +44,11 @@ impl<'a> Exposure<'a> {
 
     /// Records metrics from now on, if they are published anywhere. Only after the locks are held: from then on the
     /// journal and the textfile belong to this process.
-    pub(super) fn record(&mut self, fs: &RealFs) -> Result<(), Error> {
+    pub(super) fn record(&mut self, fs: &RealFs, journal: [u8; 16]) -> Result<(), Error> {
         let (state, textfile) = (&self.config.paths.state, self.config.paths.metrics_textfile.as_deref());
         if textfile.is_some() || self.config.metrics.listen.is_some() {
-            let started = Recorder::start(fs, self.metrics, state, textfile, self.config.metrics.interval);
+            let look = consumers(fs, &self.config.paths.manifests, journal);
+            let started = Recorder::start(fs, self.metrics, (state, look), textfile, self.config.metrics.interval);
             self.recorder = Some(started.map_err(|_| Error::Thread("metrics"))?);
         }
         Ok(())
@@ -61,4 +65,18 @@ impl<'a> Exposure<'a> {
             (None, _) => {}
         }
     }
+}
+
+/// A look at the consumers that keep their positions beside the manifests. A lake's manifests are not in a directory.
+fn consumers(fs: &RealFs, manifests: &Path, journal: [u8; 16]) -> Look {
+    let (fs, manifests) = (fs.clone(), manifests.to_path_buf());
+    Box::new(move |metrics| {
+        let found = lags(&fs, &manifests, &journal).into_iter().map(|lag| ConsumerLag {
+            name: lag.consumer.to_string(),
+            lines: lag.lines,
+            oldest: lag.oldest,
+            acknowledged_at: lag.position.ok().map(|position| position.stored_at),
+        });
+        metrics.consumers_measured(found.collect());
+    })
 }

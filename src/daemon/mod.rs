@@ -116,7 +116,7 @@ fn run_as(
         stop: stop.flag.clone(),
     };
     let Some(engine) = engine::open(&fs, options)? else { return Ok(Ended::default()) };
-    exposure.record(&fs)?;
+    exposure.record(&fs, engine.journal)?;
     metrics.enter(Phase::Running);
     log_started(config, &engine.recovered);
     service.ready();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::consumer::Consumer;
 use super::cursor::{Cursor, Stream};
 use crate::fs;
 use crate::lake;
@@ -53,6 +54,19 @@ pub enum Error {
     /// What lines are passed on to does not take them.
     #[error("{0}")]
     Output(std::io::Error),
+    /// Another process follows for the consumer, or stores its position.
+    #[error(
+        "another process{} uses the consumer {consumer}: it holds the lock on {}",
+        pid.map_or(String::new(), |pid| format!(" (pid {pid})")), lock.display()
+    )]
+    InUse {
+        /// Which.
+        consumer: Consumer,
+        /// The lock's file.
+        lock: PathBuf,
+        /// The process, if the kernel reports it.
+        pid: Option<u32>,
+    },
     /// A consumer is not known, its position is damaged, or something else about it is wrong: a message for the operator.
     #[error("{0}")]
     Consumer(String),

@@ -9,14 +9,27 @@
 //! - A line is passed on after all lines of its journal with smaller numbers, or after it was said that these are gone.
 //! - The lines of a group are in one batch.
 
+pub mod batch;
+pub mod consumer;
 pub mod cursor;
+pub mod dead_letter;
+pub mod deliver;
 pub mod dir;
 pub mod error;
+pub mod events;
+pub mod exec;
 mod group;
+pub mod lag;
 pub mod lake;
+pub mod position;
+pub mod print;
 pub mod source;
+pub mod spliced;
 pub mod wake;
+#[cfg(feature = "object-store")]
+pub mod webhook;
 
+pub use consumer::Consumer;
 pub use cursor::{Cursor, Stream};
 pub use error::{Error, Gone};
 pub use source::{Line, Source};

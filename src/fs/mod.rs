@@ -222,6 +222,9 @@ pub trait Fs: Clone + Send + Sync + 'static {
     /// renameat(2) within a directory, to a name that no other program gives: for file systems without a rename that
     /// does not replace. Fails with [`Error::is_taken`] if the name exists.
     fn set_aside(&self, dir: &Self::Dir, name: &OsStr, aside: &OsStr) -> Result<()>;
+    /// renameat(2) within a directory: replaces what has the name `target`. For small files that only this program
+    /// writes, and never for what was ingested.
+    fn replace(&self, dir: &Self::Dir, name: &OsStr, target: &OsStr) -> Result<()>;
     /// unlinkat(2) of a file.
     fn unlink(&self, dir: &Self::Dir, name: &OsStr) -> Result<()>;
     /// fsync(2) of the directory: its entries (names created, renamed, removed) are durable afterwards. The files

@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Why a file was not read.
@@ -17,6 +17,9 @@ pub enum Unread {
     /// It is a directory, a FIFO, a socket or a device.
     #[error("it is not a regular file")]
     Irregular,
+    /// It holds a secret, and users of other groups can read it, or its group can change it.
+    #[error("other users can read it, or change it: chmod 600")]
+    Open,
     /// It is longer than the caller allows.
     #[error("it has more than {0} bytes")]
     TooLong(usize),
@@ -27,9 +30,26 @@ pub enum Unread {
 /// # Errors
 /// See [`Unread`].
 pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Unread> {
+    read_with(path, bytes_max, 0)
+}
+
+/// Reads a file with a secret: its owner and its group may read it, and only its owner may write it.
+///
+/// # Errors
+/// See [`Unread`].
+pub fn read_private(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Unread> {
+    read_with(path, bytes_max, 0o027)
+}
+
+/// Reads a file whose mode has none of these bits.
+fn read_with(path: &Path, bytes_max: usize, forbidden: u32) -> Result<Vec<u8>, Unread> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(Unread::Irregular);
+    }
+    if metadata.permissions().mode() & forbidden != 0 {
+        return Err(Unread::Open);
     }
     let mut bytes = Vec::new();
     // One byte more shows that it is too long, even if it grows meanwhile.

@@ -29,7 +29,7 @@ use super::{DirEntry, Error, Fs, Lease, Open, Result, Stat, SyncCall, lease, mar
 use crate::fs::Syscall;
 use crate::heartbeat::waiting;
 use crate::types::{FileIdentity, FileTime, UnixMillis};
-use calls::{leased, retry, retry_io};
+use calls::{leased, retry, retry_io, try_lock};
 use stat::{kind_of, stat_of, statx};
 
 /// Receives the duration of each sync, successful or not. Called on the thread that made the sync.
@@ -294,6 +294,11 @@ impl Fs for RealFs {
         renamed.map_err(|errno| dir.error_at(Syscall::Rename, name, errno))
     }
 
+    fn replace(&self, dir: &RealDir, name: &OsStr, target: &OsStr) -> Result<()> {
+        let renamed = retry(|| sys::renameat(&dir.file, name, &dir.file, target));
+        renamed.map_err(|errno| dir.error_at(Syscall::Rename, target, errno))
+    }
+
     fn unlink(&self, dir: &RealDir, name: &OsStr) -> Result<()> {
         retry(|| sys::unlinkat(&dir.file, name, AtFlags::empty()))
             .map_err(|errno| dir.error_at(Syscall::Unlink, name, errno))
@@ -441,14 +446,6 @@ impl Fs for RealFs {
             bytes = (nanos ^ (u128::from(std::process::id()) << 96)).to_le_bytes();
         }
         bytes
-    }
-}
-
-fn try_lock(file: &StdFile) -> io::Result<bool> {
-    match retry_io(|| fs2::FileExt::try_lock_exclusive(file)) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

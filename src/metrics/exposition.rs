@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text};
@@ -16,9 +16,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use super::consumers::ByConsumer;
 use super::health::Phase;
 use super::labels::{By, Stage};
 use super::{Metrics, Value};
+use crate::types::UnixMillis;
 
 /// Prefix of all names.
 const PREFIX: &str = "csv_ingestor";
@@ -100,6 +102,11 @@ impl Table<'_> {
     }
 }
 
+/// Seconds since an instant of the wall clock.
+fn since(instant: UnixMillis) -> f64 {
+    UnixMillis::from_system_time(SystemTime::now()).0.saturating_sub(instant.0) as f64 / 1000.0
+}
+
 /// The metrics with this program's prefix.
 #[derive(Debug)]
 struct Ours(Arc<Metrics>);
@@ -111,6 +118,7 @@ impl Collector for Ours {
         self.queue(&mut table)?;
         self.durations(&mut table)?;
         self.journal(&mut table)?;
+        self.consumers(&mut table)?;
         self.process(&mut table)
     }
 }
@@ -186,6 +194,20 @@ impl Ours {
         table.row("snapshots", "Compactions of the journal by result", &metrics.journal.snapshots)?;
         let help = "When a snapshot was written last; absent until one was";
         table.seconds("last_snapshot_timestamp_seconds", help, &metrics.journal.last_snapshot)
+    }
+
+    fn consumers(&self, table: &mut Table<'_>) -> fmt::Result {
+        let lags = self.0.journal.consumers.get();
+        let lines = ByConsumer::new(&lags, |lag| lag.lines.map(|lines| lines as f64));
+        table.row("consumer_lag_lines", "Lines that a consumer has not acknowledged", &lines)?;
+        let seconds = ByConsumer::new(&lags, |lag| match (lag.lines, lag.oldest) {
+            (Some(0), _) => Some(0.0),
+            (_, oldest) => oldest.map(since),
+        });
+        let help = "How long ago the oldest line was listed that a consumer has not acknowledged; 0 if there is none";
+        table.row("consumer_lag_seconds", help, &seconds)?;
+        let acknowledged = ByConsumer::new(&lags, |lag| lag.acknowledged_at.map(|at| at.0 as f64 / 1000.0));
+        table.row("consumer_last_ack_timestamp_seconds", "When a consumer acknowledged lines last", &acknowledged)
     }
 
     fn process(&self, table: &mut Table<'_>) -> fmt::Result {

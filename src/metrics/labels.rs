@@ -1,7 +1,8 @@
 //! Labels, and metrics that have one.
 //!
 //! Invariant: a label's values are those of an enum, never a name or a path from outside, so the number of series is
-//! fixed. All of them exist from the start, at zero, so that a rate includes the first event.
+//! fixed. All of them exist from the start, at zero, so that a rate includes the first event. (The only other label is the
+//! name of a consumer, in `consumers`.)
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -4,6 +4,7 @@
 //! - The names of fields and of metrics are part of the contract; no other module writes these events.
 //! - Methods that the pipeline calls do a few additions to atomics: they never wait for a reader.
 
+pub mod consumers;
 pub mod durations;
 pub mod events;
 mod exposition;
@@ -11,6 +12,7 @@ mod groups;
 pub mod health;
 pub mod http;
 pub mod labels;
+mod listed;
 mod pauses;
 pub mod recorder;
 mod staging;
@@ -103,6 +105,7 @@ struct JournalMetrics {
     snapshot_bytes: Value,
     unfolded_bytes: Value,
     remembered: Value,
+    consumers: consumers::Consumers,
 }
 
 /// A number that is set, not counted; it may be unknown.

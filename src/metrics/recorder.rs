@@ -1,4 +1,5 @@
-//! The work on metrics that is done at fixed intervals: the journal is measured, and `--metrics-textfile` is written.
+//! The work on metrics that is done at fixed intervals: the journal is measured, consumers are looked at, and
+//! `--metrics-textfile` is written.
 //!
 //! Invariant: it has its own thread, so a disk that hangs stops only this.
 
@@ -22,11 +23,15 @@ pub struct Recorder {
     finished: Receiver<()>,
 }
 
+/// A look at something else, which tells the metrics what it has seen.
+pub type Look = Box<dyn FnMut(&Metrics) + Send>;
+
 /// The work of each interval.
 struct Recording<F> {
     fs: F,
     metrics: Arc<Metrics>,
     state_path: PathBuf,
+    look: Look,
     textfile: Option<Textfile>,
 }
 
@@ -35,7 +40,7 @@ impl Recorder {
     pub fn start<F: Fs>(
         fs: &F,
         metrics: &Arc<Metrics>,
-        state_path: &Path,
+        (state_path, look): (&Path, Look),
         textfile: Option<&Path>,
         interval: Duration,
     ) -> std::io::Result<Recorder> {
@@ -43,6 +48,7 @@ impl Recorder {
             fs: fs.clone(),
             metrics: metrics.clone(),
             state_path: state_path.to_path_buf(),
+            look,
             textfile: textfile.map(|path| Textfile::new(path, metrics)),
         };
         let (stop, stopped) = channel::bounded(0);
@@ -73,6 +79,7 @@ impl<F: Fs> Recording<F> {
         if let Ok(usage) = Usage::measure(&self.fs, &self.state_path) {
             self.metrics.journal_measured(&usage);
         }
+        (self.look)(&self.metrics);
         if let Some(textfile) = &mut self.textfile {
             textfile.write();
         }

@@ -6,8 +6,8 @@ mod hosts;
 mod outcomes;
 mod real;
 mod requests;
-mod secure;
-mod server;
+pub mod secure;
+pub mod server;
 
 use csv_ingestor::store::cloud::{self, CloudStore, Fault};
 use csv_ingestor::store::location::{Location, Options};

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::harness::{bare, out};
 
 /// The pages in docs/.
-const PAGES: [&str; 22] = [
+const PAGES: [&str; 23] = [
     "audit",
     "benchmarks",
     "completeness",
+    "consuming",
     "design",
     "directories",
     "files",

@@ -1,5 +1,6 @@
 //! Repeats system calls that a signal has interrupted or that a lease delays.
 
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -39,5 +40,14 @@ pub(super) fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+/// flock(2), exclusive, without waiting.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    match retry_io(|| fs2::FileExt::try_lock_exclusive(file)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -159,6 +159,15 @@ impl SimFs {
         })
     }
 
+    fn rename_within(&self, dir: &SimDir, name: &OsStr, target: &OsStr, replaces: bool) -> Result<()> {
+        self.move_name((dir, name), (dir, target), |state, (dir, name), (_, target)| {
+            let now = state.stamp();
+            let child = state.child(dir, name)?.ok_or_else(|| errno(libc::ENOENT))?;
+            state.device(dir).rename((dir.node, name), (dir.node, target), replaces, now)?;
+            state.was_renamed(child)
+        })
+    }
+
     fn on_file<R>(
         &self,
         op: Op,
@@ -282,12 +291,11 @@ impl Fs for SimFs {
     }
 
     fn set_aside(&self, dir: &SimDir, name: &OsStr, aside: &OsStr) -> Result<()> {
-        self.move_name((dir, name), (dir, aside), |state, (dir, name), (_, aside)| {
-            let now = state.stamp();
-            let child = state.child(dir, name)?.ok_or_else(|| errno(libc::ENOENT))?;
-            state.device(dir).rename((dir.node, name), (dir.node, aside), false, now)?;
-            state.was_renamed(child)
-        })
+        self.rename_within(dir, name, aside, false)
+    }
+
+    fn replace(&self, dir: &SimDir, name: &OsStr, target: &OsStr) -> Result<()> {
+        self.rename_within(dir, name, target, true)
     }
 
     fn unlink(&self, dir: &SimDir, name: &OsStr) -> Result<()> {

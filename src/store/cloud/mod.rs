@@ -16,6 +16,7 @@ mod body;
 mod crypto;
 mod fault;
 mod outcome;
+pub mod post;
 mod secrets;
 mod settings;
 mod skew;
@@ -38,6 +39,7 @@ use self::outcome::Failure;
 use self::secrets::Secrets;
 pub use self::settings::Environment;
 use self::settings::Settings;
+pub use self::skew::seconds as http_date;
 use self::transport::{Connector, Transport};
 use self::work::{Work, limit, within};
 use super::location::{Location, Options, Scheme};
@@ -88,7 +90,7 @@ pub fn open_in(
             },
             None => Vec::new(),
         },
-        is_loopback: endpoint.is_loopback,
+        without_proxy: endpoint.is_loopback,
     };
     if !endpoint.is_plain {
         tls::check_processor()?;

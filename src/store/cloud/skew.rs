@@ -34,7 +34,7 @@ impl Skew {
 }
 
 /// Seconds since 1970 of a date in HTTP's own form: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn seconds(date: &str) -> Option<i64> {
+pub fn seconds(date: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = date.split_once(", ")?.1.split(' ');
     let day: i64 = words.next()?.parse().ok()?;

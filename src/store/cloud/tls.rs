@@ -17,8 +17,8 @@ use crate::limits::{STORE_IDLE_CONNECTION, STORE_IDLE_CONNECTIONS_MAX};
 pub(super) struct Trust {
     /// Authorities instead of the system's; none: the system's.
     pub(super) authorities: Vec<Certificate>,
-    /// No proxy of the environment is used: the store is on this host.
-    pub(super) is_loopback: bool,
+    /// No proxy of the environment is used: the store is on this host, or it is no store.
+    pub(super) without_proxy: bool,
 }
 
 /// Features of the processor that the cryptography of TLS needs, and whether they are there.
@@ -91,7 +91,7 @@ pub(super) fn client(trust: &Trust, allows_http: bool, connect_timeout: Duration
     if !trust.authorities.is_empty() {
         builder = builder.tls_certs_only(trust.authorities.iter().cloned());
     }
-    if trust.is_loopback {
+    if trust.without_proxy {
         builder = builder.no_proxy();
     }
     builder.build().map_err(|error| Fault::Client(chain(&error)))

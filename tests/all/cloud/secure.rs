@@ -14,11 +14,11 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::server::{Answer, Server};
 use super::{SECRET, open, options};
 
-fn file(name: &str) -> PathBuf {
+pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all/cloud/tls").join(name)
 }
 
-fn tls_server(script: impl IntoIterator<Item = Answer>) -> Server {
+pub fn tls_server(script: impl IntoIterator<Item = Answer>) -> Server {
     let chain = vec![CertificateDer::from_pem_file(file("store.pem")).unwrap()];
     let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
     let builder = ServerConfig::builder_with_provider(Arc::new(rustls_graviola::default_provider()));

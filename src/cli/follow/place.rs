@@ -1,0 +1,165 @@
+//! Where `csv-ingestor follow` finds lines and positions.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::Error;
+use crate::cli::lake_refused::must_be_dir;
+use crate::cli::output::print_lines;
+use crate::follow::dir::Dir;
+use crate::follow::position::{Held, Positions, Role, default_dir};
+use crate::follow::wake::Notified;
+use crate::follow::{self, Consumer, Cursor};
+use crate::fs::Fs as _;
+use crate::fs::real::RealFs;
+use crate::limits::{FOLLOW_ACK_WAIT_MAX, FOLLOW_STOP_LOOK};
+use crate::log::json;
+
+/// Where lines and positions are.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlaceArgs {
+    /// The manifests
+    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_MANIFESTS")]
+    manifests: PathBuf,
+    /// Go on after the position of this consumer: 1 to 64 letters, digits, '.', '_' and '-'
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<Consumer>,
+    /// Where to begin; with --consumer, its position is set to that first [default: the consumer's position, or beginning]
+    #[arg(long, value_name = "beginning|now|CURSOR")]
+    from: Option<From>,
+    /// Where positions are [default: MANIFESTS/.csv-ingestor/consumers]
+    #[arg(long, value_name = "DIR")]
+    positions: Option<PathBuf>,
+}
+
+/// Where to begin.
+#[derive(Clone, Debug)]
+enum From {
+    Now,
+    After(Cursor),
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<From, String> {
+        if text == "now" { Ok(From::Now) } else { text.parse().map(From::After) }
+    }
+}
+
+/// The places, found and opened.
+pub(super) struct Place {
+    pub(super) fs: RealFs,
+    pub(super) manifests: PathBuf,
+    pub(super) consumer: Option<Consumer>,
+    from: Option<From>,
+    positions: PathBuf,
+}
+
+/// Takes the lock to store a position. Another process holds it for a moment only, or it delivers to the consumer.
+pub(super) fn store_lock(
+    fs: &RealFs,
+    positions: &Positions<RealFs>,
+    consumer: &Consumer,
+) -> Result<Held<RealFs>, Error> {
+    let until = Instant::now() + FOLLOW_ACK_WAIT_MAX;
+    loop {
+        match positions.hold(consumer, Role::Store) {
+            Err(follow::Error::InUse { .. }) if Instant::now() < until => fs.pause(FOLLOW_STOP_LOOK),
+            held => return Ok(held?),
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn of(arguments: PlaceArgs) -> Result<Place, Error> {
+        let PlaceArgs { manifests, consumer, from, positions } = arguments;
+        must_be_dir(&manifests, "follow reads manifests in directories only; mirror them, and follow the copy")?;
+        let fs = RealFs::default();
+        let manifests = std::path::absolute(manifests)?;
+        fs.open_dir(&manifests).map_err(|error| Error::Usage(format!("--manifests: {error}")))?;
+        let positions = match positions {
+            Some(positions) => std::path::absolute(positions)?,
+            None => default_dir(&manifests),
+        };
+        Ok(Place { fs, manifests, consumer, from, positions })
+    }
+
+    /// The lines behind a cursor.
+    pub(super) fn source(&self, cursor: Cursor) -> Result<Dir<RealFs>, Error> {
+        Ok(Dir::open(&self.fs, &self.manifests, cursor, Box::new(Notified::default()))?)
+    }
+
+    fn open_positions(&self) -> Result<Option<Positions<RealFs>>, Error> {
+        Ok(Positions::open(&self.fs, &self.positions)?)
+    }
+
+    /// A directory that the operator names has to be in one that is there.
+    pub(super) fn make_positions(&self) -> Result<Positions<RealFs>, Error> {
+        let is_default = self.positions == default_dir(&self.manifests);
+        let above = self.positions.parent().filter(|_| !is_default).unwrap_or(&self.manifests);
+        Ok(Positions::create(&self.fs, above, &self.positions)?)
+    }
+
+    /// What --from says.
+    pub(super) fn from(&self) -> Result<Option<Cursor>, Error> {
+        Ok(match &self.from {
+            Some(From::Now) => Some(self.source(Cursor::default())?.newest()?),
+            Some(From::After(cursor)) => Some(cursor.clone()),
+            None => None,
+        })
+    }
+
+    /// Where the consumer's lines begin. --from sets its position, with the lock that the caller has or that is taken here.
+    pub(super) fn begin(
+        &self,
+        positions: &Positions<RealFs>,
+        consumer: &Consumer,
+        held: Option<&Held<RealFs>>,
+    ) -> Result<Cursor, Error> {
+        let Some(cursor) = self.from()? else {
+            return Ok(positions.read(consumer)?.map(|position| position.cursor).unwrap_or_default());
+        };
+        let position = match held {
+            Some(held) => positions.store(held, consumer, &cursor)?,
+            None => positions.store(&store_lock(&self.fs, positions, consumer)?, consumer, &cursor)?,
+        };
+        Ok(position.cursor)
+    }
+
+    pub(super) fn acknowledge(&self, cursor: &Cursor) -> Result<(), Error> {
+        let Some(consumer) = &self.consumer else { return Err(Error::Usage("--ack needs --consumer".to_owned())) };
+        let positions = self.make_positions()?;
+        let held = store_lock(&self.fs, &positions, consumer)?;
+        positions.acknowledge(&held, consumer, cursor)?;
+        Ok(())
+    }
+
+    pub(super) fn list(&self) -> Result<(), Error> {
+        let Some(positions) = self.open_positions()? else { return Ok(()) };
+        let mut damaged = None;
+        let mut lines = Vec::new();
+        for consumer in positions.consumers()? {
+            lines.push(match positions.read(&consumer) {
+                Ok(None) => continue,
+                Ok(Some(position)) => json::text(&json!({
+                    "consumer": consumer.text(),
+                    "cursor": position.cursor.to_string(),
+                    "since": position.since.rfc3339(),
+                    "stored_at": position.stored_at.rfc3339(),
+                })),
+                Err(error) => {
+                    let line = json::text(&json!({"consumer": consumer.text(), "error": error.to_string()}));
+                    damaged = Some(error);
+                    line
+                }
+            });
+        }
+        print_lines(lines)?;
+        damaged.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
