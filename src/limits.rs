@@ -399,6 +399,8 @@ pub const LINE_INDEX_HOURS_MAX: usize = 72;
 pub const FOLLOW_READ_BYTES: usize = 256 << 10;
 /// How often a follower looks for journals that are new, and for lines that are not in the index.
 pub const FOLLOW_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a follower looks for an index while it knows no journal at all.
+pub const FOLLOW_FIRST_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long lines may be missing between others, where no index says that they were durable, before they count as gone: the
 /// next start of a crashed ingestor writes them.
 pub const FOLLOW_GAP_PATIENCE: Duration = Duration::from_secs(60);
