@@ -430,8 +430,6 @@ pub const FOLLOW_WEBHOOK_BYTES: usize = 512 << 10;
 pub const FOLLOW_PRINT_LINES: usize = 4096;
 /// Bytes of printed lines that are written at once.
 pub const FOLLOW_PRINT_BYTES: usize = 256 << 10;
-/// Bytes in one write to a pipe that has room: more could wait for its reader.
-pub const FOLLOW_PIPE_BYTES: usize = 4096;
 /// How long printing waits for a reader that takes nothing, once the process is to stop.
 pub const FOLLOW_PRINT_STOP_MAX: Duration = Duration::from_secs(2);
 /// How long a look for new lines waits at most: then the process looks whether it is to stop.

@@ -77,6 +77,6 @@ pub(super) fn execute(arguments: FollowArgs) -> Result<(), Error> {
         None => place.from()?.unwrap_or_default(),
     };
     let mut source = place.source(cursor)?;
-    let mut out = Output::new(std::io::stdout(), Arc::clone(&stop));
+    let mut out = Output::new(std::io::stdout(), Arc::clone(&stop))?;
     Ok(print(&mut source, &mut out, &Printing { lines: batch.unwrap_or(FOLLOW_PRINT_LINES), once, stop })?)
 }

@@ -12,6 +12,7 @@ use crate::follow::lag::{Lag, lags};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::journal::files::Files;
+use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::Settings;
 use crate::journal::report::{FileReport, JournalReport};
@@ -57,6 +58,18 @@ pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
 fn consumers(fs: &RealFs, report: &JournalReport, journal: Option<[u8; 16]>) -> Vec<Lag> {
     let (Some(settings), Some(journal)) = (report.index.settings(), journal) else { return Vec::new() };
     lags(fs, &settings.manifests, &journal)
+}
+
+fn in_flight_json(ingest: &Ingest) -> Value {
+    let mut told = json!({
+        "ingest_id": ingest.id,
+        "state": ingest.state,
+        "path": json_path(&ingest.source_path).0,
+        "bytes": ingest.identity.size,
+        "discovered_at": ingest.discovered_at.rfc3339(),
+    });
+    add_exact(&mut told, &[("path", &ingest.source_path)]);
+    told
 }
 
 fn consumer_json(lag: &Lag) -> Value {
@@ -178,17 +191,7 @@ impl Status {
                 told
             })
         };
-        let open = index.open().take(IN_FLIGHT_SHOWN_MAX).map(|ingest| {
-            let mut told = json!({
-                "ingest_id": ingest.id,
-                "state": ingest.state,
-                "path": path(&ingest.source_path),
-                "bytes": ingest.identity.size,
-                "discovered_at": ingest.discovered_at.rfc3339(),
-            });
-            add_exact(&mut told, &[("path", &ingest.source_path)]);
-            told
-        });
+        let open = index.open().take(IN_FLIGHT_SHOWN_MAX).map(in_flight_json);
         let counts = FileState::ALL.iter().map(|each| (each.text().to_owned(), index.count(*each).into()));
         let Disk { segments, segment_bytes, snapshots, snapshot_bytes } = self.disk;
         let identity = index.identity().unwrap_or_default();

@@ -5,18 +5,18 @@
 //! - A reader that takes nothing does not keep the process from ending.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::Error;
 use super::source::Source;
 use super::spliced::Spliced;
-use crate::limits::{FOLLOW_PIPE_BYTES, FOLLOW_PRINT_BYTES, FOLLOW_PRINT_STOP_MAX, FOLLOW_STOP_LOOK, FOLLOW_WAIT_MAX};
+use crate::limits::{FOLLOW_PRINT_BYTES, FOLLOW_PRINT_STOP_MAX, FOLLOW_STOP_LOOK, FOLLOW_WAIT_MAX};
 
 /// How lines are printed.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub fn print(source: &mut dyn Source, out: &mut dyn Write, printing: &Printing) 
     let result = loop {
         let read = source.read(printing.lines, &mut |line| {
             spliced.append(&line, &mut text);
-            if text.len() < FOLLOW_PRINT_BYTES { Ok(()) } else { write(out, &mut text) }
+            if text.len() < FOLLOW_PRINT_BYTES { Ok(()) } else { hand_over(out, &mut text) }
         });
         match read {
             Err(error @ Error::Output(_)) => break Err(error),
@@ -64,31 +64,51 @@ pub fn print(source: &mut dyn Source, out: &mut dyn Write, printing: &Printing) 
     }
 }
 
-fn write(out: &mut dyn Write, text: &mut Vec<u8>) -> Result<(), Error> {
-    out.write_all(text).and_then(|()| out.flush()).map_err(Error::Output)?;
+fn hand_over(out: &mut dyn Write, text: &mut Vec<u8>) -> Result<(), Error> {
+    out.write_all(text).map_err(Error::Output)?;
     text.clear();
     Ok(())
 }
 
-/// Standard output, which may be a pipe whose reader takes nothing.
-pub struct Output<T: AsFd> {
-    to: T,
+fn write(out: &mut dyn Write, text: &mut Vec<u8>) -> Result<(), Error> {
+    hand_over(out, text)?;
+    out.flush().map_err(Error::Output)
+}
+
+/// Standard output, which may be a pipe whose reader takes nothing: a thread of its own writes, and waits.
+pub struct Output {
+    texts: SyncSender<Vec<u8>>,
+    written: Receiver<io::Result<()>>,
+    /// A text was handed over, and is not known as written.
+    is_writing: bool,
     stop: Arc<AtomicBool>,
     /// Since when the process is to stop.
     stopping: Option<Instant>,
 }
 
-impl<T: AsFd> Output<T> {
+impl Output {
     /// A writer that gives up a while after `stop` is set.
-    pub fn new(to: T, stop: Arc<AtomicBool>) -> Output<T> {
-        Output { to, stop, stopping: None }
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn new(to: impl AsFd + Send + 'static, stop: Arc<AtomicBool>) -> io::Result<Output> {
+        let (texts, handed_over) = sync_channel::<Vec<u8>>(1);
+        let (results, written) = sync_channel(1);
+        let write = move || handed_over.iter().all(|text| results.send(write_all(&to, &text)).is_ok());
+        std::thread::Builder::new().name("output".to_owned()).spawn(write)?;
+        Ok(Output { texts, written, is_writing: false, stop, stopping: None })
     }
 
-    /// Waits until there is room; a broken pipe counts as room, since the write reports it.
-    fn wait_for_room(&mut self) -> io::Result<()> {
-        loop {
-            if is_ready(self.to.as_fd(), PollFlags::OUT, FOLLOW_STOP_LOOK)? {
-                return Ok(());
+    /// Waits until what was handed over is written.
+    fn settle(&mut self) -> io::Result<()> {
+        while self.is_writing {
+            match self.written.recv_timeout(FOLLOW_STOP_LOOK) {
+                Ok(written) => {
+                    self.is_writing = false;
+                    return written;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Err(RecvTimeoutError::Timeout) => {}
             }
             if self.stop.load(Ordering::Relaxed)
                 && self.stopping.get_or_insert_with(Instant::now).elapsed() >= FOLLOW_PRINT_STOP_MAX
@@ -96,25 +116,31 @@ impl<T: AsFd> Output<T> {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
-    }
-}
-
-impl<T: AsFd> Write for Output<T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wait_for_room()?;
-        Ok(rustix::io::write(&self.to, &bytes[..bytes.len().min(FOLLOW_PIPE_BYTES)])?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Waits until a descriptor is ready, or has failed, at most so long.
-fn is_ready(descriptor: BorrowedFd<'_>, what: PollFlags, at_most: Duration) -> io::Result<bool> {
-    let at_most = Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: i64::from(at_most.subsec_nanos()) };
-    match poll(&mut [PollFd::from_borrowed_fd(descriptor, what)], Some(&at_most)) {
-        Err(Errno::INTR) => Ok(false),
-        ready => Ok(ready? > 0),
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.settle()?;
+        self.texts.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        self.is_writing = true;
+        Ok(bytes.len())
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.settle()
+    }
+}
+
+fn write_all(to: &impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }

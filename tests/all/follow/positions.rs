@@ -105,6 +105,7 @@ fn an_acknowledgement_does_not_go_back() {
     let error = acknowledge(&fs, 4).unwrap_err().to_string();
     assert!(error.contains("--consumer mailer --from") && error.contains(&cursor(5)), "{error}");
     assert_eq!(acknowledge(&fs, 5).unwrap().since, since);
+    fs.advance(std::time::Duration::from_secs(1));
     let newer = acknowledge(&fs, 6).unwrap();
     assert!(newer.since == since && newer.stored_at > since);
     let positions = Positions::open(&fs, Path::new(DIR)).unwrap().unwrap();
