@@ -408,6 +408,8 @@ pub const FOLLOW_GAP_PATIENCE: Duration = Duration::from_secs(60);
 pub const FOLLOW_LAKE_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// See [`FOLLOW_LAKE_PAUSE_MIN`].
 pub const FOLLOW_LAKE_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often in a row a follower waits for a store that is away, before it ends: about ten minutes.
+pub const FOLLOW_LAKE_FAILURES_MAX: u32 = 24;
 /// Journals, or shards of a lake, whose lines are followed at once, at most: a cursor names each of them.
 pub const FOLLOW_STREAMS_MAX: usize = 256;
 /// Bytes of a consumer's name, at most.

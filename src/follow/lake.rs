@@ -20,7 +20,7 @@ use crate::lake::format::Lake;
 use crate::lake::log::Log;
 use crate::lake::publish::{self, Stores};
 use crate::lake::shard::is_skipped;
-use crate::limits::{FOLLOW_LAKE_PAUSE_MAX, FOLLOW_LAKE_PAUSE_MIN};
+use crate::limits::{FOLLOW_LAKE_FAILURES_MAX, FOLLOW_LAKE_PAUSE_MAX, FOLLOW_LAKE_PAUSE_MIN};
 use crate::types::Sha256;
 
 /// Bits of a line's number that count the claims of an entry.
@@ -58,18 +58,22 @@ pub struct LakeLines {
     turn: usize,
     /// The next pause; it grows while nothing comes.
     pause: Duration,
+    /// How often in a row a store that is away is waited for.
+    patience: u32,
+    failures: u32,
 }
 
 impl LakeLines {
-    /// Follows the lake from the lines behind `cursor` on.
-    pub fn new(stores: Stores, lake: Lake, clock: Box<dyn Clock>, cursor: Cursor) -> LakeLines {
+    /// Follows the lake from the lines behind `cursor` on; `once`: a store that is away is an error at once.
+    pub fn new(stores: Stores, lake: Lake, clock: Box<dyn Clock>, cursor: Cursor, once: bool) -> LakeLines {
         let shards = (0..lake.shards).map(|number| {
             let passed = cursor.passed(&Stream { id: lake.id.0, shard: Some(number) });
             let (entry, place) = if passed == 0 { (0, 0) } else { place_of(passed + 1) };
             Shard { number, entry, place, read: None, floor: 0 }
         });
         let shards = shards.collect();
-        LakeLines { stores, lake, clock, cursor, shards, turn: 0, pause: FOLLOW_LAKE_PAUSE_MIN }
+        let patience = if once { 0 } else { FOLLOW_LAKE_FAILURES_MAX };
+        LakeLines { stores, lake, clock, cursor, shards, turn: 0, pause: FOLLOW_LAKE_PAUSE_MIN, patience, failures: 0 }
     }
 
     /// The cursor behind all entries that are there now. An entry that is not finished yet comes with those behind it.
@@ -172,13 +176,20 @@ fn decoded(log: &Log, bytes: &[u8]) -> Result<Entry, lake::Error> {
     Ok(entry)
 }
 
-impl Source for LakeLines {
-    fn read(&mut self, most: usize, take: &mut dyn FnMut(Line<'_>) -> Result<(), Error>) -> Result<usize, Error> {
+impl LakeLines {
+    fn read_all(&mut self, most: usize, take: &mut dyn FnMut(Line<'_>) -> Result<(), Error>) -> Result<usize, Error> {
         let (mut count, shards) = (0, self.shards.len());
         for place in 0..shards {
             let Some(shard) = self.shards.get_mut((self.turn + place) % shards) else { continue };
             let stream = Stream { id: self.lake.id.0, shard: Some(shard.number) };
-            while count < most && shard.read(&self.stores, &self.lake)? {
+            while count < most {
+                match shard.read(&self.stores, &self.lake) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // It comes again, after these.
+                    Err(_) if count > 0 => return Ok(count),
+                    Err(error) => return Err(error),
+                }
                 let passed = shard.pass_on(stream, &mut self.cursor, (most - count, count > 0), take)?;
                 if passed == 0 {
                     // A group that does not fit into this batch.
@@ -192,6 +203,21 @@ impl Source for LakeLines {
             self.pause = FOLLOW_LAKE_PAUSE_MIN;
         }
         Ok(count)
+    }
+}
+
+impl Source for LakeLines {
+    fn read(&mut self, most: usize, take: &mut dyn FnMut(Line<'_>) -> Result<(), Error>) -> Result<usize, Error> {
+        match self.read_all(most, take) {
+            Err(Error::Lake(lake::Error::Store(error))) if error.kind.may_pass() && self.failures < self.patience => {
+                self.failures += 1;
+                Ok(0)
+            }
+            read => {
+                self.failures = 0;
+                read
+            }
+        }
     }
 
     fn wait(&mut self, at_most: Duration) {

@@ -11,6 +11,7 @@ mod memory;
 mod positions;
 mod printed;
 mod real;
+mod real_lake;
 mod together;
 #[cfg(feature = "object-store")]
 mod webhook;
