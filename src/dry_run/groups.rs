@@ -62,7 +62,8 @@ fn release<F: Fs>(shared: &Shared<F>, settle: &mut Settle) {
     while settle.release_group(shared.fs.now(), usize::MAX) {}
 }
 
-/// A member whose content an entry claims, and not for this file, keeps its group waiting until it is listed.
+/// A member whose content an entry claims, and not for this file, keeps its group waiting until it is listed; one that no entry
+/// can claim, for ever.
 pub(super) fn refuse_claimed(
     hashed: &mut [(Settled, Result<(Sha256, PathBuf), Refusal>)],
     lake: &mut View,
@@ -70,11 +71,16 @@ pub(super) fn refuse_claimed(
 ) -> Result<(), Error> {
     for (settled, result) in hashed.iter_mut().filter(|(settled, _)| settled.group.is_some()) {
         let path = input.join(&*settled.name);
-        if let Ok((sha256, _)) = result
-            && lake.state(sha256) == State::Claimed
-            && lake.half_done(index, (settled, &path), sha256)?.is_none()
-        {
-            *result = Err(Refusal::ClaimedElsewhere);
+        let Ok((sha256, dir)) = result else { continue };
+        let refusal = match lake.state(sha256) {
+            State::New => lake.unfit(settled, sha256, dir).map(Refusal::GroupUnfit),
+            State::Claimed if lake.half_done(index, (settled, &path), sha256)?.is_none() => {
+                Some(Refusal::ClaimedElsewhere)
+            }
+            State::Claimed | State::Listed => None,
+        };
+        if let Some(refusal) = refusal {
+            *result = Err(refusal);
         }
     }
     Ok(())

@@ -61,6 +61,7 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
         open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
         clock: Arc::new(Ticks(AtomicU64::new(1))),
         on_away: Box::new(move |_| less()),
+        away_max: None,
         flight: Box::new(OneByOne),
         racers: 0,
         remember: None,
