@@ -144,6 +144,11 @@ impl Host {
         self.cut = cut;
     }
 
+    /// True for a content of so many bytes that is uploaded in parts.
+    pub fn is_large(&self, size: u64) -> bool {
+        self.cut.is_large(size)
+    }
+
     /// Begins with the newest checkpoints, before anything is read. A host may do without.
     pub fn start(&mut self) -> Result<(), Error> {
         let (now, flight, store) = (self.clock.steady(), self.stores.flight.as_ref(), self.stores.warehouse.as_ref());

@@ -139,12 +139,18 @@ impl<F: Fs> Committer<F> {
             }
             self.write_with_uploads(records, &again)?;
             let is_stopping = self.is_stopping();
-            again.retain(|work| goes_on && !(is_stopping && !work.parts.is_empty()));
+            again.retain(|work| goes_on && !(is_stopping && self.is_uploaded(work)));
             left = again;
         }
         // While the bytes are at hand, no pack needs to be read.
         self.with_batch(&claimed, &mut |lake, batch| lake.help(batch))?;
         Ok(claimed)
+    }
+
+    /// True if the file's content goes to the lake in parts.
+    fn is_uploaded(&self, work: &Work<F>) -> bool {
+        let size = self.index.ingest(work.id).map(|ingest| ingest.identity.size);
+        self.lake.as_ref().zip(size).is_some_and(|(lake, size)| lake.host.is_large(size))
     }
 
     /// True if a signal has said that nothing new is to begin.

@@ -142,6 +142,7 @@ fn a_wait_for_entries_of_others_that_is_cut_short_leaves_files_to_the_next_start
         assert!(waits.load(Ordering::Relaxed) > 0, "it has not waited");
         assert_eq!(ingestor.committer.index().count(FileState::Hashed), 1);
         ingestor.committer.shut_down().unwrap();
+        fs.kill();
         assert_eq!(entries(&store).len(), texts.len());
         in_the_way.iter().for_each(|key| assert!(objects.remove_foreign(key)));
         let mut again = options(reach(&store, u64::MAX), DuplicateAction::Remove);
@@ -187,6 +188,7 @@ fn a_stop_does_not_wait_for_an_upload() {
             ingestor.round().unwrap();
         }
         let index = ingestor.committer.shut_down().unwrap();
+        fs.kill();
         assert_eq!(index.count(FileState::Hashed), if are_groups { 2 } else { 1 });
         assert_eq!((entries(&store).len(), store.uploads().len()), (0, 1));
         let confirmed = parts.lock().unwrap().count;

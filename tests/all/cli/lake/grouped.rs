@@ -56,7 +56,7 @@ fn explain_says_that_other_hosts_may_have_what_a_group_lacks() {
     place.once_failing(&["--mode", "group"]);
     assert!(!group.exists(), "what another host has brought counts as there");
     let waiting = place.staging.join("h.group").display().to_string();
-    let output = place.subcommand(&["explain", "--json", &waiting]);
+    let output = place.subcommand(&["explain", "--json", "--mode", "group", &waiting]);
     let told = json_lines(&out(&output)).remove(0);
     assert_eq!(
         (&told["status"], &told["missing"][0]),
