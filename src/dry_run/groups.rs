@@ -18,6 +18,9 @@ use crate::pipeline::settle::Settle;
 use crate::pipeline::{Outcome, Refusal, Report, Settled};
 use crate::types::{Key, Sha256};
 
+/// A file that was handed out, and its content with its directory in the warehouse.
+type Hashed = (Settled, Result<(Sha256, PathBuf), Refusal>);
+
 /// Hands out the groups that are complete. Returns the group files that cannot be used, and why.
 pub(super) fn find<F: Fs>(
     shared: &Shared<F>,
@@ -65,7 +68,7 @@ fn release<F: Fs>(shared: &Shared<F>, settle: &mut Settle) {
 /// A member whose content an entry claims, and not for this file, keeps its group waiting until it is listed; one that no entry
 /// can claim, for ever.
 pub(super) fn refuse_claimed(
-    hashed: &mut [(Settled, Result<(Sha256, PathBuf), Refusal>)],
+    hashed: &mut [Hashed],
     lake: &mut View,
     (index, input): (&Index, &Path),
 ) -> Result<(), Error> {

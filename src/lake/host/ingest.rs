@@ -115,7 +115,7 @@ impl Host {
         fates: &mut Fates,
     ) -> Result<(Ingested, Option<Error>), Error> {
         self.read_shard(shard)?;
-        if self.were_forgotten_meanwhile(shard) {
+        if self.unsure.were_forgotten(shard, &self.shards[shard]) {
             return Ok((Ingested::Nothing, None));
         }
         if self.shards[shard].unfinished.are_too_many() {

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Host;
 use crate::lake::entry::Entry;
+use crate::lake::shard::Shard;
 use crate::types::Sha256;
 
 /// By shard: the slot, and the generation in which each content was to be claimed there.
@@ -26,16 +26,13 @@ impl Unsure {
         *slot = entry.header.number;
         contents.extend(entry.claims().iter().map(|claim| (claim.sha256, claim.generation)));
     }
-}
 
-impl Host {
-    /// True, once, if contents of an entry that was in doubt were claimed and forgotten meanwhile, as far as the log was read.
-    pub(super) fn were_forgotten_meanwhile(&mut self, shard: usize) -> bool {
-        let known = &self.shards[shard];
-        if self.unsure.0.get(&shard).is_none_or(|(slot, _)| known.log.next() <= *slot) {
+    /// True, once, if contents of an entry that was in doubt were claimed and forgotten meanwhile, as far as this log was read.
+    pub(super) fn were_forgotten(&mut self, shard: usize, known: &Shard) -> bool {
+        if self.0.get(&shard).is_none_or(|(slot, _)| known.log.next() <= *slot) {
             return false;
         }
-        let (_, contents) = self.unsure.0.remove(&shard).unwrap_or_default();
+        let (_, contents) = self.0.remove(&shard).unwrap_or_default();
         let is_later = |(content, generation): (&Sha256, &u32)| {
             known.contents.next_generation(content).is_some_and(|next| next > *generation)
         };

@@ -56,7 +56,7 @@ impl Host {
 
     fn ingest_as_cut(&mut self, shard: usize, contents: &[&Content], staging: &dyn Staging) -> Result<Whole, Error> {
         self.read_shard(shard)?;
-        if self.were_forgotten_meanwhile(shard) || !self.are_new(contents) {
+        if self.unsure.were_forgotten(shard, &self.shards[shard]) || !self.are_new(contents) {
             return Ok(Whole::Taken);
         }
         if self.shards[shard].unfinished.are_too_many() {

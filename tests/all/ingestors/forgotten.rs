@@ -21,10 +21,9 @@ use csv_ingestor::store::location::Location;
 use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::store::{Kind, Store, Verb};
 
-use super::groups::stage_group;
 use super::life::{Ingestor, STATE, is_empty, options};
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
-use super::one::{Ticks, data, lake, lines, machine, machine_of, reach, rest, run, stage};
+use super::one::{Ticks, data, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
 use crate::lake::door::{Answer, Door};
 use crate::lake::files::Files;
 

@@ -20,7 +20,7 @@ use super::dry_run::{foresee_groups, other_host};
 use super::forgotten::finish_and_forget;
 use super::life::{Ingestor, STATE, is_empty, options};
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
-use super::one::{data, lake, lines, machine, machine_of, reach, rest, run, stage};
+use super::one::{data, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
 use crate::harness::has;
 
 pub fn grouped(store: &SimStore, duplicates: DuplicateAction) -> Options {
@@ -31,15 +31,6 @@ pub fn grouped(store: &SimStore, duplicates: DuplicateAction) -> Options {
 
 pub fn removing(store: &SimStore) -> Options {
     grouped(store, DuplicateAction::Remove)
-}
-
-/// Stages a group file that names these files, and the files that have bytes.
-pub fn stage_group(fs: &SimFs, name: &str, members: &[(&str, &str, bool)]) {
-    let line = |(name, text, _): &(&str, &str, bool)| format!("{}  {name}\n", sha256(text.as_bytes()).hex());
-    stage(fs, name, members.iter().map(line).collect::<String>().as_bytes());
-    for (name, text, _) in members.iter().filter(|(.., is_staged)| *is_staged) {
-        stage(fs, name, text.as_bytes());
-    }
 }
 
 pub fn entries(store: &SimStore) -> Vec<Entry> {

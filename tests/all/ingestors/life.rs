@@ -27,11 +27,11 @@ use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::SimStore;
 
 use super::model::Model;
+pub use super::parts::STATE;
 use super::parts::{Parts, Reached};
 use crate::lake::turns::{Dice, Phase, Turns};
 
 pub const STAGING: &str = "/staging";
-pub const STATE: &str = "/state";
 
 /// A file that comes to a host at some time.
 pub struct Arrival {

@@ -86,6 +86,15 @@ pub fn stage(fs: &SimFs, name: &str, bytes: &[u8]) {
     fs.upstream().sync();
 }
 
+/// Stages a group file that names these files, and the files that have bytes.
+pub fn stage_group(fs: &SimFs, name: &str, members: &[(&str, &str, bool)]) {
+    let line = |(name, text, _): &(&str, &str, bool)| format!("{}  {name}\n", sha256(text.as_bytes()).hex());
+    stage(fs, name, members.iter().map(line).collect::<String>().as_bytes());
+    for (name, text, _) in members.iter().filter(|(.., is_staged)| *is_staged) {
+        stage(fs, name, text.as_bytes());
+    }
+}
+
 /// Runs until nothing is to do. A round that does not come to rest is a failure, and no reason to wait for ever.
 pub fn rest(ingestor: &mut Ingestor) -> Result<(), Error> {
     for _ in 0..50 {

@@ -11,8 +11,10 @@ use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::store::{Head, Part, Result, Store};
 use csv_ingestor::types::{Sha256, UnixMillis};
 
-use super::life::STATE;
 use crate::lake::turns::Death;
+
+/// The hosts' state directories.
+pub const STATE: &str = "/state";
 
 /// What a key says of its content behind the file's name: 32 digits of the SHA-256, the generation, and the extension.
 type Generation = String;

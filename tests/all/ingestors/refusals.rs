@@ -10,9 +10,9 @@ use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::recover;
 
 use super::dry_run::{foresee_groups, other_host};
-use super::groups::{THREE, entries, grouped, removing, stage_group};
+use super::groups::{THREE, entries, grouped, removing};
 use super::life::{Ingestor, STAGING, STATE, is_empty};
-use super::one::{lake, lines, machine, rest, stage};
+use super::one::{lake, lines, machine, rest, stage, stage_group};
 
 /// Directories with a file's name in them three times.
 fn long_directories() -> Layout {

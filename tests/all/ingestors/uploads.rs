@@ -19,10 +19,9 @@ use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::{Gate, SimStore};
 
 use super::dry_run::other_host;
-use super::groups::stage_group;
 use super::life::{Ingestor, STAGING, STATE, is_empty, options};
 use super::model::WAREHOUSE;
-use super::one::{data, lake, lines, machine, reach, rest, run, stage};
+use super::one::{data, lake, lines, machine, reach, rest, run, stage, stage_group};
 use super::parts::{Parts, Reached};
 use crate::lake::turns::Death;
 

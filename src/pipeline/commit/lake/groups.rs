@@ -40,6 +40,12 @@ use crate::pipeline::staging::Removed;
 use crate::pipeline::{Error, Outcome, Refusal, Report, Settled, subdir};
 use crate::types::{FileIdentity, IngestId, Key, Lsn, Sha256};
 
+/// A group whose files are HASHED, and these.
+type Planned<F> = (OnItsWay, Vec<Work<F>>);
+
+/// Groups whose files are listed, and their duplicates.
+type Ended<F> = (Vec<(OnItsWay, Arc<OpenGroup>)>, Vec<Work<F>>);
+
 /// How far a member's content is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -77,7 +83,7 @@ impl<F: Fs> Committer<F> {
         gathered: Gathered<F>,
         records: &mut Vec<Record>,
         reports: &mut Vec<Report>,
-    ) -> Result<Option<(OnItsWay, Vec<Work<F>>)>, Error> {
+    ) -> Result<Option<Planned<F>>, Error> {
         let group = gathered.group.clone();
         if let Some(refusal) = self.is_group_unfit(&group)? {
             self.refuse_group(gathered, refusal, reports);
@@ -318,7 +324,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Records what becomes of the duplicates of the groups that are listed. Returns both.
-    fn end_groups_in_lake(&mut self) -> Result<(Vec<(OnItsWay, Arc<OpenGroup>)>, Vec<Work<F>>), Error> {
+    fn end_groups_in_lake(&mut self) -> Result<Ended<F>, Error> {
         let (mut listed, mut works, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for mut group in std::mem::take(&mut self.pending.groups_in_lake) {
             let Some(open) = self.listed_group(group.lsn) else {
