@@ -242,6 +242,35 @@ fn a_claim_is_the_groups_own_also_if_others_have_its_contents_again() {
     }
 }
 
+/// Why: a life that ended between the two steps of the group file's removal left a file that the next one took for another
+/// group's, unless its own journal knew all contents: one that another host had brought, and that the lake had forgotten since,
+/// was missing, and the group file waited for ever.
+#[test]
+fn a_listed_group_leaves_nothing_whatever_the_lake_forgets() {
+    let mut listed = 0;
+    for operation in 1.. {
+        let (store, fs) = (lake(1), machine());
+        other_host(&store, &["absent"], true);
+        stage_group(&fs, "g.group", &[("x.csv", "absent", false), ("new.csv", "new", true)]);
+        fs.inject(Fault::crash().at(operation));
+        let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
+        if !fs.is_dead() {
+            break;
+        }
+        fs.clear_faults();
+        fs.kill();
+        if entries(&store).len() < 2 {
+            continue;
+        }
+        listed += 1;
+        finish_and_forget(&store);
+        let index = run_groups(&fs, removing(&store));
+        assert!(is_empty(&fs), "operation {operation}: {:?}", fs.upstream().list("/staging"));
+        assert_eq!((index.open().count(), index.groups().count()), (0, 0), "operation {operation}");
+    }
+    assert!(listed > 5, "{listed}");
+}
+
 /// Between two lives a member changes, vanishes, or is brought by another host: nothing of the group is claimed.
 #[test]
 fn a_group_that_is_not_whole_any_more_starts_again() {
