@@ -152,7 +152,8 @@ mod tests {
     fn what_is_no_cursor_is_refused() {
         let many = (0..=FOLLOW_STREAMS_MAX).map(|n| format!("{ONE}.{n}:1")).collect::<Vec<_>>().join(",");
         let twice = format!("{ONE}:1,{ONE}:2");
-        let bad = ["", "1", ":", &format!("{ONE}:0"), &format!("{ONE}:01"), &format!("{ONE}:+1"), &format!("{ONE}.x:1")];
+        let bad =
+            ["", "1", ":", &format!("{ONE}:0"), &format!("{ONE}:01"), &format!("{ONE}:+1"), &format!("{ONE}.x:1")];
         for text in bad.into_iter().chain([&*many, &*twice, &*format!("{ONE}:1,")]) {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }

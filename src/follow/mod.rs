@@ -10,8 +10,12 @@
 //! - The lines of a group are in one batch.
 
 pub mod cursor;
+pub mod dir;
 pub mod error;
+mod group;
+pub mod lake;
 pub mod source;
+pub mod wake;
 
 pub use cursor::{Cursor, Stream};
 pub use error::{Error, Gone};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csv_ingestor::engine;
+use csv_ingestor::follow::Cursor;
 use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
@@ -15,6 +16,7 @@ use csv_ingestor::store::sim::{Faults, SimStore};
 use super::life::{Arrival, STAGING, STATE, World, is_empty, live};
 use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
 use super::parts::Parts;
+use crate::follow::lake::{all, follow};
 use crate::lake::turns::{Death, Dice, Turns};
 
 /// What a history is made of.
@@ -255,6 +257,7 @@ impl Plan {
             return std::mem::take(&mut model.violations);
         }
         model.check_finished();
+        model.check_consumed(&consumed(world));
         model.violations.append(&mut world.parts.lock().unwrap().wrong);
         self.check_uploads(world, ends, &mut model);
         let mut staged = Vec::new();
@@ -274,6 +277,13 @@ impl Plan {
         }
         std::mem::take(&mut model.violations)
     }
+}
+
+/// All lines that a consumer gets from the beginning on.
+fn consumed(world: &World) -> Vec<(u64, Vec<u8>)> {
+    let lake = Lake { id: LakeId([7; 16]), shards: 1, checkpoint_entries: 1 };
+    world.store.set_faults(Faults::NONE);
+    all(&mut follow(&world.store, lake, Cursor::default()))
 }
 
 /// The uploads that a host's journal names.

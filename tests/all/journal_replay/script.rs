@@ -19,7 +19,7 @@ const CAPACITY: u64 = 56 << 10;
 /// MOVED; the published identity is noted only for some files, as in a journal that older versions began.
 pub(super) fn moved(id: u64) -> Record {
     let published = (!id.is_multiple_of(3)).then(|| identity(id));
-    Record::Moved(Moved { ingest_id: IngestId(id), published })
+    Record::Moved(Moved { ingest_id: IngestId(id), published, seq: None })
 }
 
 /// A frame and its content.
@@ -71,6 +71,8 @@ struct Script {
     done: Vec<Segment>,
     /// The newest ingest of each content.
     ids: HashMap<u64, u64>,
+    /// The number of the last manifest line.
+    last_seq: u64,
 }
 
 impl Script {
@@ -78,7 +80,16 @@ impl Script {
         self.forge.place.next_lsn.0
     }
 
-    fn frame(&mut self, kind: FrameKind, records: Vec<Record>) {
+    fn frame(&mut self, kind: FrameKind, mut records: Vec<Record>) {
+        for record in &mut records {
+            // Those of older versions and of lakes have none.
+            if let Record::Moved(moved) = record
+                && !moved.ingest_id.0.is_multiple_of(4)
+            {
+                self.last_seq += 1;
+                moved.seq = Some(self.last_seq);
+            }
+        }
         let (offset, first_lsn) = (self.forge.end, self.forge.place.next_lsn);
         let mut payload = Vec::new();
         records.iter().for_each(|record| record.encode(&mut payload));
@@ -326,7 +337,7 @@ pub(super) fn script(seed: u8, last: FrameKind) -> (Vec<Segment>, Vec<Sha256>) {
         created_at: UnixMillis(1_000),
         predecessor: None,
     });
-    let mut script = Script { forge, frames: Vec::new(), done: Vec::new(), ids: HashMap::new() };
+    let mut script = Script { forge, frames: Vec::new(), done: Vec::new(), ids: HashMap::new(), last_seq: 0 };
     let half_done = beginning(&mut script);
     let half_done = spare(&mut script, half_done);
     newest(&mut script, half_done, last);

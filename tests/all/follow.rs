@@ -1,0 +1,6 @@
+//! Following the manifests.
+
+mod dir;
+pub mod lake;
+mod manifests;
+mod real;
