@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::dry_run::{foresee_groups, other_host};
 use super::forgotten::finish_and_forget;
 use super::life::{Ingestor, STATE, is_empty, options};
-use super::model::{MANIFESTS, WAREHOUSE, sha256};
+use super::model::{MANIFESTS, WAREHOUSE};
 use super::one::{data, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
 use crate::harness::has;
 
