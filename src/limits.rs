@@ -341,7 +341,7 @@ pub const LAKE_PROBE_ROUNDS_AT_ONCE: usize = 4;
 pub const LAKE_PROBE_TRIES_MAX: u32 = 4;
 /// The least time between two looks of an idle host at what is due.
 pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
-/// How long a run that ends by itself waits for a store, in all.
+/// How long a run that ends by itself waits for a store until it answers, and for entries of others until they are finished.
 pub const LAKE_AWAY_MAX: Duration = Duration::from_secs(300);
 /// How often a read of a store is tried before its caller hears of the error.
 pub const STORE_READ_TRIES_MAX: u32 = 4;

@@ -15,6 +15,7 @@ use csv_ingestor::store::sim::{Faults, SimStore};
 
 use super::life::{Arrival, STAGING, STATE, World, is_empty, live};
 use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
+use super::parts::Parts;
 use crate::follow::lake::{all, follow};
 use crate::lake::turns::{Death, Dice, Turns};
 
@@ -115,13 +116,15 @@ impl Plan {
             fs.upstream().sync();
             Mutex::new(fs)
         };
+        let disks: Vec<Mutex<SimFs>> = (0..hosts).map(disk).collect();
+        let journals = disks.iter().map(|disk| disk.lock().unwrap().clone()).collect();
         World {
             store,
             turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
             model,
             cut: self.cut,
-            parts: Arc::default(),
-            disks: (0..hosts).map(disk).collect(),
+            parts: Arc::new(Mutex::new(Parts::of(journals))),
+            disks,
             groups: self.groups,
             remember: self.forgets.then_some(Duration::from_secs(1)),
             arrivals: Mutex::new(arrivals),
@@ -174,7 +177,8 @@ impl Plan {
             lives.begun = begun(&world.disk(host));
             lives.resumed += u64::from(!lives.begun.is_empty());
             if self.groups {
-                // A group that was overtaken starts again: until then, its uploads are in memory only.
+                // A group that was overtaken starts again: until then, its uploads are in memory only. Whether they are
+                // recorded when it does, the next part shows.
                 world.parts.lock().unwrap().retain(host, &lives.begun);
             }
             if world.turns.may_die() && dice.chance(self.disk_deaths) {
