@@ -10,8 +10,10 @@ use crate::config::{self, Config};
 use crate::fs::real::RealFs;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
-use crate::metrics::http::Listener;
+use crate::metrics::http::{Answers, Listener};
 use crate::metrics::recorder::{Recorder, Textfile};
+use crate::page::Page;
+use crate::page::routes::Routes;
 
 /// The exit code of a process that found another one running.
 const LOCKED: u8 = 4;
@@ -34,9 +36,10 @@ impl<'a> Exposure<'a> {
     }
 
     /// Answers requests from now on, also during recovery, which may take a while.
-    pub(super) fn listen(&mut self) -> Result<(), Error> {
+    pub(super) fn listen(&mut self, page: &Arc<Page>) -> Result<(), Error> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
-        listener.serve(self.metrics).map_err(|_| Error::Thread("http"))
+        let routes: Arc<dyn Answers> = Arc::new(Routes::new(page, listener.is_loopback()));
+        listener.serve(self.metrics, &routes).map_err(|_| Error::Thread("http"))
     }
 
     /// Records metrics from now on, if they are published anywhere. Only after the locks are held: from then on the
@@ -44,7 +47,8 @@ impl<'a> Exposure<'a> {
     pub(super) fn record(&mut self, fs: &RealFs) -> Result<(), Error> {
         let (state, textfile) = (&self.config.paths.state, self.config.paths.metrics_textfile.as_deref());
         if textfile.is_some() || self.config.metrics.listen.is_some() {
-            let started = Recorder::start(fs, self.metrics, state, textfile, self.config.metrics.interval);
+            let places = (&**state, self.config.places());
+            let started = Recorder::start(fs, self.metrics, places, textfile, self.config.metrics.interval);
             self.recorder = Some(started.map_err(|_| Error::Thread("metrics"))?);
         }
         Ok(())
