@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{add_exact, json_line, print_lines};
+use super::watch;
 use crate::Error;
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
@@ -32,6 +33,10 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Show what the running ingestor does, and redraw it every two seconds until Ctrl-C. With --json, print a line that
+    /// often
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Prints counts, sizes, files in flight, and whether an ingestor runs. Only reads, also while one runs.
@@ -41,6 +46,9 @@ pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
     let mut report = JournalReport::default();
     if journal::read(&fs, &state_path, &mut report)?.is_none() {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
+    }
+    if arguments.watch {
+        return watch::execute(&fs, &state_path, arguments.json);
     }
     let status = Status::of(&fs, &state_path, &report)?;
     let lines = if arguments.json {
