@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::lake::probe::Defect;
 use crate::store::location::Location;
 use crate::store::open::Unopened;
-use crate::{config, fs, journal, lake, pipeline, store};
+use crate::{config, follow, fs, journal, lake, pipeline, store};
 
 /// A staging directory with which another journal works.
 #[derive(Debug)]
@@ -207,6 +207,9 @@ pub enum Error {
     /// Entries of a lake could not be finished.
     #[error("{0} entries stay unfinished, as listed")]
     EntriesUnfinished(u64),
+    /// Following the manifests ended.
+    #[error(transparent)]
+    Follow(#[from] follow::Error),
     /// Writing results to standard output failed.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -253,7 +256,8 @@ impl Error {
                 journal::Error::NotAsWritten(_) | journal::Error::Io(_) | journal::Error::Poisoned { .. } => 1,
             },
             Error::Pipeline(pipeline::Error::Lake(error)) => exit_code_of_lake(error),
-            Error::Pipeline(pipeline::Error::StoreAway(_)) => 7,
+            Error::Pipeline(pipeline::Error::StoreAway(_)) | Error::Follow(follow::Error::Gone(_)) => 7,
+            Error::Follow(follow::Error::Consumer(_) | follow::Error::TooMany { .. }) => 2,
             Error::Pipeline(_)
             | Error::Io(_)
             | Error::InputReplaced(_)
@@ -261,6 +265,7 @@ impl Error {
             | Error::ManifestsChanged
             | Error::ManifestUnread(_)
             | Error::Manifest(_)
+            | Error::Follow(_)
             | Error::Thread(_) => 1,
         }
     }

@@ -15,6 +15,7 @@
 //! - [`cli`]: arguments, one file per subcommand
 //! - [`explain`]: why a file is where it is
 //! - [`daemon`], [`dry_run`]: threads, channels and signals; the same without any effect
+//! - [`follow`]: passes each manifest line on, once and in order
 //! - [`rebuild`]: rebuilds a lost journal from the manifests
 //! - [`audit`]: compares warehouse, manifests and journal
 //! - [`engine`]: locks, journal, recovery: the beginning of every run
@@ -39,6 +40,7 @@ pub mod dry_run;
 pub mod engine;
 mod error;
 pub mod explain;
+pub mod follow;
 pub mod forget;
 pub mod fs;
 pub mod glob;

@@ -421,6 +421,21 @@ pub const LAKE_SKEW_WARNED: Duration = Duration::from_secs(60);
 pub const LAKE_SKEW_MAX: Duration = Duration::from_secs(300);
 /// What `lake clean` leaves alone, by default: younger objects.
 pub const LAKE_CLEAN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Entries in one file of the index of lines: 1 MiB.
+pub const LINE_INDEX_ENTRIES_MAX: u64 = (1 << 15) - 1;
+/// Entries of it that are read at once.
+pub const LINE_INDEX_ENTRIES_READ: u64 = 1024;
+/// Manifests that a start reads, at most, to mend the index of lines: the newest.
+pub const LINE_INDEX_HOURS_MAX: usize = 72;
+/// Bytes of a manifest that a follower reads at once.
+pub const FOLLOW_READ_BYTES: usize = 256 << 10;
+/// How often a follower looks for journals that are new, and for lines that are not in the index.
+pub const FOLLOW_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long lines may be missing between others, where no index says that they were durable, before they count as gone: the
+/// next start of a crashed ingestor writes them.
+pub const FOLLOW_GAP_PATIENCE: Duration = Duration::from_secs(60);
+/// Journals, or shards of a lake, whose lines are followed at once, at most: a cursor names each of them.
+pub const FOLLOW_STREAMS_MAX: usize = 256;
 /// True in builds for tests: there, an invariant that does not hold is a panic. What is released aborts on a panic, and tests
 /// never do: hence the condition. `debug_assertions` would also turn on what the standard library checks, which is slow.
 pub const IS_CHECKED: bool = cfg!(panic = "unwind");

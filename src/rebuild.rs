@@ -94,6 +94,7 @@ fn fill<F: Fs>(fs: &F, table: &Table, rebuild: &mut Rebuild<F>, watch: &Watch<'_
     let listed_at = listed_at(table, fs.now());
     let (count, mut added) = (lines.len(), 0);
     let mut unread = table.read_all(fs, lines, &mut |line, listed, _| {
+        rebuild.number(listed.journal, listed.seq);
         rebuild.push(&row(listed, new_ids.get(&line).copied(), listed_at[line as usize]));
         added += 1;
         !watch.is_stopped()

@@ -30,11 +30,13 @@ LEVELS = ["[0-9]{4}", "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])", "([01][0-9]
 ALGORITHMS = ["md5", "sha1", "sha256", "sha384", "sha512"]
 
 # The keys in the order of the page's table.
-ALWAYS = ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"]
+ALWAYS = [
+    "path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "seq", "ingested_at",
+]
 KEYS = [
     "path", "path_base64", "subdir", "subdir_base64", "name", "name_base64", "sha256", "device", "inode", "size", "mtime",
-    "warehouse_path", "warehouse_path_base64", "ingest_id", "journal", "ingested_at", "verified_by", "group", "group_base64",
-    "group_size", "group_known", "rows", "columns", "header", "header_faults", "malformed_line",
+    "warehouse_path", "warehouse_path_base64", "ingest_id", "journal", "seq", "ingested_at", "verified_by", "group",
+    "group_base64", "group_size", "group_known", "rows", "columns", "header", "header_faults", "malformed_line",
     "malformed_reason",
 ]
 VALIDATED = ["rows", "columns", "header"]
@@ -199,6 +201,7 @@ def parse(raw, hour=None, is_lake=False):
     for key in ["device", "inode", "size"]:
         must(integer(line[key], 0, U64_MAX), f"{key} is no number")
     must(integer(line["ingest_id"], 1, U64_MAX), "ingest_id is no number")
+    must(integer(line["seq"], 1, U64_MAX), "seq is no number")
     must(integer(line["mtime"], I64_MIN, I64_MAX), "mtime is no number")
     at = instant(line["ingested_at"])
     must(hour is None or at.strftime("%Y/%m/%d/%H") == hour, "it stands in the manifest of another hour")
@@ -286,19 +289,22 @@ class Reader:
         length, digest = self.seen.get(hour, (0, hashlib.sha256().hexdigest()))
         must(hashlib.sha256(whole[:length]).hexdigest() == digest, f"{hour}: lines that were there are not any more")
         self.seen[hour] = (len(whole), hashlib.sha256(whole).hexdigest())
-        lines = []
+        lines, last = [], {}
         for number, raw in enumerate(whole.split(b"\n")[:-1], 1):
             try:
                 lines.append(parse(raw, hour))
             except Wrong as wrong:
                 raise Wrong(f"{hour}, line {number}: {wrong}: {raw[:400]}") from wrong
+            journal, seq = lines[-1]["journal"], lines[-1]["seq"]
+            must(seq > last.get(journal, 0), f"{hour}, line {number}: number {seq} after {last.get(journal)}")
+            last[journal] = seq
         return lines
 
 
 def check_together(lines):
     """Checks that no file has two lines; nor, as long as nothing was forgotten, a content, under its name if it has one."""
     by_content = ("journal", "sha256", "name", "name_base64")
-    for what in [("journal", "ingest_id"), by_content, ("warehouse_path", "warehouse_path_base64")]:
+    for what in [("journal", "ingest_id"), ("journal", "seq"), by_content, ("warehouse_path", "warehouse_path_base64")]:
         known = set()
         for line in lines:
             value = tuple(line.get(key) for key in what)
@@ -318,6 +324,7 @@ GOOD = {
     "warehouse_path": "/warehouse/ingest_date=2026-11-23/orders.csv",
     "ingest_id": 6,
     "journal": "9c1b44de7a0f4d1c8a52b3f0c6d7e891",
+    "seq": 1,
     "ingested_at": "2026-11-23T20:02:42.965Z",
 }
 CSV = {"rows": 2, "columns": 2, "header": ["id", "name"]}
@@ -378,6 +385,8 @@ def bad_lines():
         ("sha256", GOOD["sha256"].upper()),
         ("sha256", GOOD["sha256"][1:]),
         ("journal", GOOD["journal"] + "0"),
+        ("seq", 0),
+        ("seq", "1"),
         ("path", "staging/orders.csv"),
         ("path", "/staging/"),
         ("path", "/" + "x" * PATH_BYTES_MAX),
@@ -479,12 +488,12 @@ def self_test():
         else:
             sys.exit(f"read_manifest: not refused: {what}: {raw[:400]}")
     line = written(GOOD) + b"\n"
-    other = written(GOOD | {"ingest_id": 7, "sha256": "0" * 64, "warehouse_path": GOOD["warehouse_path"] + "x"}) + b"\n"
-    second = {"path": "/staging/o.csv", "name": "o.csv", "ingest_id": 8, "warehouse_path": GOOD["warehouse_path"] + "y"}
+    other = written(GOOD | {"ingest_id": 7, "seq": 2, "sha256": "0" * 64, "warehouse_path": GOOD["warehouse_path"] + "x"}) + b"\n"
+    second = {"path": "/staging/o.csv", "name": "o.csv", "ingest_id": 8, "seq": 2, "warehouse_path": GOOD["warehouse_path"] + "y"}
     named = [written(GOOD | {"name": "orders.csv"} | more) + b"\n" for more in ({}, second)]
     fine = [[b"".join(named)], [line], [line, line + other], [b"", line], [line + other[:9], line + other], [line + other[:70]]]
     wrong = [
-        [named[1] + named[1].replace(b'"ingest_id":8', b'"ingest_id":9').replace(b"csvy", b"csvz")],
+        [named[1] + named[1].replace(b'":8,"', b'":9,"').replace(b'"seq":2', b'"seq":3').replace(b"csvy", b"csvz")],
         [line + line],
         [line + other, line],
         [line, other + line],
@@ -495,6 +504,7 @@ def self_test():
         [line + other[:10] + b"x" * LINE_BYTES_MAX],
         [line + b"\n"],
         [line + other.replace(b'"ingest_id":7', b'"ingest_id":6')],
+        [line + other.replace(b'"seq":2', b'"seq":1')],
     ]
     for is_fine, histories in [(True, fine), (False, wrong)]:
         for history in histories:

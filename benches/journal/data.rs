@@ -105,7 +105,7 @@ impl File {
                 copy: None,
                 verified_by: None,
             }),
-            Step::Moved => Record::Moved(Moved { ingest_id: id, published: Some(self.identity) }),
+            Step::Moved => Record::Moved(Moved { ingest_id: id, published: Some(self.identity), seq: None }),
             Step::Manifested => Record::Manifested(id),
         }
     }

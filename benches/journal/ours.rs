@@ -107,8 +107,9 @@ pub fn create(path: &Path, rows: u64) {
     let store = fs.random();
     let finished = [0, 0, 0, rows, 0, 0, 0];
     let (segment_number, forgotten, spare) = (1, 0, Spare::None);
+    let (segment, last_seq) = (last, 0);
     let contents =
-        Contents { store, segment_number, segment: last, spare, forgotten, finished, directories, survivors };
+        Contents { store, segment_number, segment, spare, forgotten, finished, last_seq, directories, survivors };
     writer.finish(&contents).unwrap();
     let header = SegmentHeader {
         salt: 1,

@@ -140,7 +140,7 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
             copy,
             verified_by: None,
         }),
-        Record::Moved(Moved { ingest_id: id(1), published: Some(identity(10)) }),
+        Record::Moved(Moved { ingest_id: id(1), published: Some(identity(10)), seq: None }),
         Record::Manifested(id(1)),
         Record::SkippedDuplicate(SkippedDuplicate {
             ingest_id: id(2),
@@ -179,7 +179,7 @@ fn lake_records(lsn: u64, sha256: Sha256) -> Vec<Record> {
             },
         }),
         Record::Claimed(Claimed { ingest_id, shard: 1, entry: 258 }),
-        Record::Moved(Moved { ingest_id, published: None }),
+        Record::Moved(Moved { ingest_id, published: None, seq: None }),
         Record::Manifested(ingest_id),
     ]
 }

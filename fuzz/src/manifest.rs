@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use csv_ingestor::journal::ingest::{Ingest, Target};
+use csv_ingestor::journal::ingest::{Ingest, Order, Target};
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::{DuplicateAction, KeyRule, Settings};
 use csv_ingestor::pipeline::manifest::{self, LINE_BYTES_MAX};
@@ -63,7 +63,7 @@ pub fn ingest_of(id: u64, source_path: PathBuf) -> Ingest {
         group: None,
         identity: FileIdentity { device: 1, inode: id, size: 14, mtime: time, ctime: time },
         discovered_at: UnixMillis(1_767_323_045_778_u64.saturating_add(id)),
-        moved_at: None,
+        order: Order::default(),
         target: Some(Target {
             sha256: Sha256([id as u8; 32]),
             warehouse_path: source_path.clone(),

@@ -74,7 +74,7 @@ fn header(segment: &Segment) -> Result<Header, Outcome> {
     if crc32c::crc32c(&bytes[..4092]) != checksum {
         return Err(Outcome::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !511 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !1023 != 0 {
         return Err(Outcome::Newer);
     }
     let header = Header {
@@ -126,7 +126,7 @@ fn frame(bytes: &[u8], at: usize, salt: u32) -> Result<Option<Frame>, Outcome> {
     Ok(Some(Frame { kind, count, first_lsn, chain, checksum, payload }))
 }
 
-/// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes,
+/// Skips the fields of a record's payload, one per letter: `p`ath, `a`ction, `r`eason, `i`dentity, `n`umber of 8 bytes, one above 0 (`+`),
 /// `s`ha, a number of `2` or `4` bytes, a `L`ake's id, the `K`ey of an object in it, the id of an `U`pload, `c`ause, `t`ext, `h`eader, its `f`aults, va`l`idation, `v`erified by, a 1 or nothing (`z`), id`e`ntity, steps (`k`), a group's
 /// `m`embers and those that `w`ere there, `(` optional
 /// fields `)`.
@@ -165,6 +165,7 @@ fn fields<'a>(mut rest: &'a [u8], grammar: &str) -> Option<&'a [u8]> {
             'w' => known(rest)?,
             'i' => 48,
             'n' => 8,
+            '+' => Some(8).filter(|length| rest.get(..*length).is_some_and(|number| number != [0; 8]))?,
             '2' => 2,
             '4' => 4,
             'K' => text(rest).filter(|length| (3..=702).contains(length))?,
@@ -266,6 +267,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<&[u8]> {
         26 => "L",
         27 => "n2n",
         28 => "n4nKU",
+        29 => "n+(i)",
         _ => return None,
     };
     (record[1] == 0 && fields(&record[4..], grammar)?.is_empty()).then_some(record)

@@ -34,6 +34,8 @@ pub enum Kind {
     TornLine,
     /// A group of which some lines are missing.
     GroupIncomplete,
+    /// Numbers of lines that no line has, between others.
+    Gap,
     /// An entry with a manifest's name that is not a regular file: a link, a directory, a pipe.
     IrregularManifest,
     /// It cannot be read, so it cannot be checked.
@@ -46,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Missing,
         Kind::Altered,
         Kind::Outside,
@@ -58,6 +60,7 @@ impl Kind {
         Kind::MalformedLine,
         Kind::TornLine,
         Kind::GroupIncomplete,
+        Kind::Gap,
         Kind::IrregularManifest,
         Kind::Unreadable,
         Kind::DamagedLog,
@@ -78,6 +81,7 @@ impl Kind {
             Kind::MalformedLine => "malformed_line",
             Kind::TornLine => "torn_line",
             Kind::GroupIncomplete => "group_incomplete",
+            Kind::Gap => "gap",
             Kind::IrregularManifest => "irregular_manifest",
             Kind::Unreadable => "unreadable",
             Kind::DamagedLog => "damaged_log",

@@ -196,9 +196,11 @@ impl Visitor for Known {
             if let Record::Settings(settings) = &record {
                 inputs.insert(settings.input.clone());
             }
-            history.record(lsn, at, record)?;
+            history.survivor(lsn, at, record)?;
             Ok(())
-        })
+        })?;
+        history.skip_numbers(snapshot.header().last_seq);
+        Ok(())
     }
 
     fn segment(&mut self, _header: &SegmentHeader) {}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::groups::{Groups, Run};
+use super::numbers::Numbers;
 use super::plan::Plan;
 use super::table::Table;
 use super::warehouse::WarehouseView;
@@ -39,6 +40,8 @@ pub(super) enum Doubt {
 pub struct Read<F: Fs> {
     /// All lines.
     pub table: Table,
+    /// Their numbers, if all lines were read.
+    pub(super) numbers: Numbers,
     /// Lines that are not valid, and manifests that cannot be read.
     pub doubts: Doubts,
     pub(super) warehouse: WarehouseView<F>,
@@ -60,10 +63,10 @@ pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<R
     let warehouse = WarehouseView::open(fs, &plan.warehouse)?;
     let hours = manifests(fs, &plan.manifests, plan.since)?;
     let doubts = Doubts { suspects: Vec::new(), unread: hours.unread };
-    let mut read = Read { table: Table::default(), doubts, warehouse };
+    let mut read = Read { table: Table::default(), numbers: Numbers::default(), doubts, warehouse };
     read.table.relocations = plan.relocations.clone();
     for manifest in hours.manifests {
-        match read_lines(fs, &manifest, watch, &mut read) {
+        match read_lines(fs, &manifest, watch, (&mut read, plan.since.is_none())) {
             Err(error) if error.is_not_found() => {}
             Err(why) => read.doubts.unread.push(Unread { path: manifest, why }),
             Ok(()) => {}
@@ -77,7 +80,12 @@ pub fn read_manifests<F: Fs>(fs: &F, plan: &Plan, watch: &Watch<'_>) -> Result<R
 }
 
 /// Reads the lines of one manifest, until the audit is stopped.
-fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read<F>) -> Result<(), read::Error> {
+fn read_lines<F: Fs>(
+    fs: &F,
+    manifest: &Path,
+    watch: &Watch<'_>,
+    (read, are_all): (&mut Read<F>, bool),
+) -> Result<(), read::Error> {
     let mut lines = Lines::open(fs, manifest, 0)?;
     read.table.begin_manifest(manifest.to_path_buf());
     let mut groups = Groups::default();
@@ -90,6 +98,9 @@ fn read_lines<F: Fs>(fs: &F, manifest: &Path, watch: &Watch<'_>, read: &mut Read
         }
         match line.parse() {
             Ok(listed) => {
+                if are_all {
+                    read.numbers.add(&listed);
+                }
                 let listed = read.table.understand(fs, &read.warehouse, listed);
                 read.table.push(&read.warehouse, line.offset, &listed);
             }

@@ -18,6 +18,7 @@ mod journal_view;
 pub mod lake;
 mod manifests;
 mod moved;
+mod numbers;
 mod places;
 mod plan;
 mod recheck;
@@ -62,7 +63,7 @@ pub fn audit<F: Fs>(
     known: Option<Known>,
     read: Read<F>,
 ) -> Result<Summary, Error> {
-    let Read { table, doubts, warehouse } = read;
+    let Read { table, numbers, doubts, warehouse } = read;
     let choice = Choice::new(plan.sample, plan.seed, table.entries());
     announce(watch, &table, choice);
     let rivals = table.rivals();
@@ -71,6 +72,7 @@ pub fn audit<F: Fs>(
     doubts.unread.into_iter().for_each(|unread| audit.note_unread(unread));
     if plan.compare_lines {
         audit.summary.forgotten = audit.listed_twice(known.as_ref());
+        numbers.findings((fs, &plan.manifests), &table.repeated_ids, &mut |finding| audit.report(&finding))?;
     }
     let checker = Checker { fs, table: &table, rivals: &rivals, watch };
     let (extras, unknown) = checker.run(plan.concurrency, |queue| {

@@ -158,6 +158,7 @@ impl<F: Fs> Committer<F> {
         recovered.counts.resumed = recovered.resumed.len() as u64;
         self.remove_leftover_copies(&unseen)?;
         self.remove_leftover_reasons()?;
+        self.mend_index();
         Ok(recovered)
     }
 

@@ -208,6 +208,7 @@ impl Place {
             assert!(listed.insert(sha256, line).is_none(), "listed twice: {line}");
         }
         assert_eq!(listed.len(), files.len(), "a file in the warehouse is not listed");
+        check_numbers(&lines);
         if self.state.exists() {
             let manifested = self.inspect().into_iter().filter(|file| file["state"] == "MANIFESTED");
             let manifested: BTreeMap<String, Value> =
@@ -218,6 +219,22 @@ impl Place {
             }
         }
         files.len()
+    }
+}
+
+/// Checks that each journal's lines have the numbers from 1 on.
+#[track_caller]
+pub fn check_numbers(lines: &[Value]) {
+    let mut numbers: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for line in lines {
+        // Lines of earlier versions have none.
+        if let (Some(journal), Some(seq)) = (line["journal"].as_str(), line["seq"].as_u64()) {
+            numbers.entry(journal).or_default().push(seq);
+        }
+    }
+    for (journal, mut numbers) in numbers {
+        numbers.sort_unstable();
+        assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{journal}: {numbers:?}");
     }
 }
 

@@ -73,7 +73,7 @@ fn frames() -> [(u64, Vec<Record>); 3] {
     [
         (5, vec![settings]),
         (200, vec![discovered, hashed]),
-        (300, vec![Record::Moved(Moved { ingest_id: IngestId(2), published: None })]),
+        (300, vec![Record::Moved(Moved { ingest_id: IngestId(2), published: None, seq: None })]),
     ]
 }
 
@@ -241,7 +241,7 @@ fn the_specifications_header_tables_are_the_codes_offsets() {
 #[test]
 fn the_specifications_constants_are_the_codes() {
     assert_eq!((format::FORMAT_MAJOR, format::FORMAT_MINOR), (1, 0));
-    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 511));
+    assert_eq!((format::COMPATIBLE_FEATURES, format::INCOMPATIBLE_FEATURES), (0, 1023));
     assert_eq!((BLOCK_BYTES, format::FRAME_BYTES_MAX), (4096, 1_048_576));
     assert_eq!(format::FRAME_BYTES_MAX - FRAME_HEADER_BYTES, 1_048_512);
     assert_eq!(format::PATH_BYTES_MAX, 4096);
@@ -270,6 +270,7 @@ const IDENTITY_HEX: &str =
 const ID: IngestId = IngestId(9);
 const SHA256: Sha256 = Sha256([0xab; 32]);
 const PATH_HEX: &str = "0200 2f70";
+const NUMBERED_HEX: &str = "1d 00 1100 0900000000000000 0201000000000000 00";
 
 fn path() -> PathBuf {
     "/p".into()
@@ -325,10 +326,15 @@ fn the_records_of_a_files_way_are_encoded_as_specified() {
             Record::Hashed(Hashed { ingest_id: ID, sha256: SHA256, warehouse_path: path(), copy, verified_by: None }),
             format!("03 00 6100 0900000000000000 {sha_hex} {PATH_HEX} 01 {IDENTITY_HEX} {PATH_HEX}"),
         ),
-        (Record::Moved(Moved { ingest_id: ID, published: None }), "04 00 0800 0900000000000000".to_owned()),
+        (Record::Moved(Moved { ingest_id: ID, published: None, seq: None }), "04 00 0800 0900000000000000".to_owned()),
         (
-            Record::Moved(Moved { ingest_id: ID, published: Some(IDENTITY) }),
+            Record::Moved(Moved { ingest_id: ID, published: Some(IDENTITY), seq: None }),
             format!("0f 00 3800 0900000000000000 {IDENTITY_HEX}"),
+        ),
+        (Record::Moved(Moved { ingest_id: ID, published: None, seq: Some(258) }), NUMBERED_HEX.to_owned()),
+        (
+            Record::Moved(Moved { ingest_id: ID, published: Some(IDENTITY), seq: Some(1) }),
+            format!("1d 00 4100 0900000000000000 0100000000000000 01 {IDENTITY_HEX}"),
         ),
         (Record::Manifested(ID), "05 00 0800 0900000000000000".to_owned()),
     ]);

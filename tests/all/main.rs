@@ -19,6 +19,7 @@
 //! | the manifest after any crash | `manifest` | the test's own files |
 //! | one kind of finding of `audit` | `audit` | the real program on a warehouse that is damaged first; the simulated disk |
 //! | a lost state directory | `rebuild` | the real program |
+//! | which lines a consumer gets, and in which order | `follow` | manifests on a simulated disk; the real program |
 //! | the journal's bytes, as documented | `journal_format` | the example in `journal-format.md` |
 //! | that a second reader sees the same | `second_reader` | the real program, `tests/read_journal` in Python |
 //! | what the journal reads, repairs and compacts, whatever happened to its files | `journal_replay` | the library on real and simulated disks |
@@ -50,6 +51,7 @@ mod cloud;
 mod crash;
 mod documents;
 mod fixtures;
+mod follow;
 mod ingestors;
 mod journal_format;
 mod journal_replay;

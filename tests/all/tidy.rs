@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     // The settings use the types of the pipeline and the journal.
     &["config"],
+    &["follow"],
     &["pipeline"],
     // The pipeline counts and logs through it; it uses the journal's records.
     &["metrics"],

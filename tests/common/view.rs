@@ -45,6 +45,9 @@ const LINE_KEYS: [&str; 5] = ["path", "sha256", "warehouse_path", "ingest_id", "
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub ingest_id: u64,
+    pub seq: Option<u64>,
+    /// The manifest that has it.
+    pub manifest: PathBuf,
     pub sha256: Digest,
     pub warehouse_path: PathBuf,
     /// The path in staging.
@@ -141,6 +144,8 @@ fn parse(text: &[u8]) -> Option<Line> {
     }
     Some(Line {
         ingest_id: value["ingest_id"].as_u64()?,
+        seq: value.get("seq").and_then(Value::as_u64),
+        manifest: PathBuf::new(),
         sha256: value["sha256"].as_str()?.to_owned(),
         warehouse_path: value["warehouse_path"].as_str()?.into(),
         path: value["path"].as_str()?.into(),
@@ -187,7 +192,7 @@ impl View {
                 continue;
             }
             match line_of(text).filter(|_| text.ends_with(b"\n")) {
-                Some(line) => self.lines.push(line),
+                Some(line) => self.lines.push(Line { manifest: manifest.to_owned(), ..line }),
                 None => {
                     let text = String::from_utf8_lossy(text).into_owned();
                     self.torn.push(Torn { manifest: manifest.to_owned(), text });

@@ -56,7 +56,7 @@ def check_header(name, data, magic):
     if crc32c(data[: BLOCK - 4]) != struct.unpack_from("<I", data, BLOCK - 4)[0]:
         raise Corrupt(name, 0, lsn_in(name), "the header's checksum is wrong")
     major, _minor, _compatible, incompatible = struct.unpack_from("<HHII", data, 8)
-    if major != 1 or incompatible & ~0x1FF != 0:
+    if major != 1 or incompatible & ~0x3FF != 0:
         raise Newer(name, 0, lsn_in(name), f"newer: version {major}, incompatible features {incompatible:#x}")
     return data[20:24], data[24:40]
 

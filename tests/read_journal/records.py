@@ -33,6 +33,8 @@ class Journal:
     def __init__(self):
         self.files, self.has_settings = {}, False
         self.unfinished = set()  # the ids for which records may follow
+        self.last_seq = 0  # the number of the last manifest line
+        self.numbered = None  # while surviving records are read: the number of the last line when the snapshot was made
         self.moved_by = {}  # the last ingest that was MOVED with a key
         self.input, self.same_by = (0, b""), CONTENT  # the LSN of the last SETTINGS, and its input
         self.forgotten_before = 0  # from EXPIRED records, until an EXPIRED_RANGES gives them an end
@@ -210,6 +212,21 @@ class Journal:
         self.moved(fields, *when)
         fields.identity()
 
+    def moved_numbered(self, fields, *when):
+        _, file = self.transition(fields, *when, "MOVED", ("HASHED",))
+        self.is_new(file["key"])
+        self.moved_by[file["key"]] = file
+        self.number(fields.number())
+        fields.optional(fields.identity)
+
+    def number(self, seq):
+        """The number of a manifest line. Where records are missing, in a snapshot, so are numbers."""
+        end = self.last_seq + 1 if self.numbered is None else self.numbered
+        expected = range(self.last_seq + 1, end + 1)
+        if seq not in expected:
+            raise ValueError(f"MOVED with the number {seq} after {self.last_seq}")
+        self.last_seq = seq
+
     def manifested(self, fields, *when):
         ingest_id, _ = self.transition(fields, *when, "MANIFESTED", ("MOVED",))
         self.unfinished.remove(ingest_id)
@@ -328,7 +345,7 @@ class Journal:
         15: moved_as, 16: verified,
         17: clock_jumped, 18: expired_ranges, 19: kept_gone, 20: relocated,
         21: profiled_faults, 22: identity, 23: group, 24: layout, 25: group_done,
-        26: lake, 27: claimed, 28: uploading,
+        26: lake, 27: claimed, 28: uploading, 29: moved_numbered,
     }  # fmt: skip
 
     # A snapshot: its surviving records first, then its rows.

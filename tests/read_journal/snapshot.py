@@ -88,6 +88,8 @@ class Snapshot:
     def read_surviving(self, journal):
         """Applies the surviving records one after the other."""
         fields, before = Fields(self.lists[SURVIVING]), 0
+        (last_seq,) = struct.unpack_from("<Q", self.data, 296)
+        journal.numbered = last_seq
         try:
             while not fields.is_at_end():
                 lsn, written_at = fields.number(), fields.number()
@@ -96,6 +98,7 @@ class Snapshot:
                 journal.read_record(*fields.record(), lsn, written_at)
                 before = lsn
             journal.check_surviving()
+            journal.last_seq, journal.numbered = last_seq, None
         except ValueError as error:
             raise self.corrupt_list(SURVIVING, error) from None
 

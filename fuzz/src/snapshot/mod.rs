@@ -172,7 +172,7 @@ impl Script {
     fn ingested(&mut self, content: u64) {
         let id = self.hashed(content, content);
         let published = (!content.is_multiple_of(3)).then(|| identity(content));
-        self.add(Record::Moved(Moved { ingest_id: id, published }));
+        self.add(Record::Moved(Moved { ingest_id: id, published, seq: None }));
         self.add(Record::Manifested(id));
     }
 
@@ -204,7 +204,7 @@ impl Script {
         self.add(Record::Identity(Identity { same_by: SameBy::NameAndContent, ..Identity::default() }));
         self.ingested(113);
         let moved = self.hashed(207, 112);
-        self.add(Record::Moved(Moved { ingest_id: moved, published: None }));
+        self.add(Record::Moved(Moved { ingest_id: moved, published: None, seq: None }));
         self.add(Record::Forgotten(sha256(3).into()));
         for (number, is_done) in [(208, false), (209, true)] {
             let ingest_id = self.found(number);

@@ -50,7 +50,7 @@ pub fn read(bytes: &[u8], name: u64) -> Result<Whole, Refusal> {
     if u64::from(crc32c::crc32c(&bytes[..4092])) != number(bytes, 4092, 4) {
         return Err(Refusal::Corrupt);
     }
-    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !511 != 0 {
+    if number(bytes, 8, 2) != 1 || number(bytes, 16, 4) & !1023 != 0 {
         return Err(Refusal::Newer);
     }
     header_agrees(bytes, name).and_then(|()| whole(bytes)).ok_or(Refusal::Corrupt)

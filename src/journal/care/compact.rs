@@ -84,6 +84,7 @@ pub fn compact<F: Fs>(fs: &F, path: &Path, until: Lsn, stop: &AtomicBool) -> Res
         spare,
         forgotten: replayed.snapshot.as_ref().map_or(0, |snapshot| snapshot.header().forgotten) + forgotten,
         finished,
+        last_seq: fold.history.last_seq(),
         directories: std::mem::take(&mut fold.rows.directories),
         survivors: fold.history.survivors(),
     };
@@ -125,7 +126,12 @@ impl Visitor for Fold {
     fn snapshot(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
         // Its rows are copied unchanged, so the directories must keep their numbers.
         self.rows.directories = snapshot.directories().clone();
-        snapshot.survivors(&mut |lsn, at, record| self.record(lsn, at, record))
+        snapshot.survivors(&mut |lsn, at, record| {
+            self.history.survivor(lsn, at, record)?;
+            Ok(())
+        })?;
+        self.history.skip_numbers(snapshot.header().last_seq);
+        Ok(())
     }
 
     fn record(&mut self, lsn: Lsn, written_at: UnixMillis, record: Record) -> Result<(), Rejected> {

@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::merge::Quality;
-use super::renew::{cut_off, renew};
+use super::renew::{LSN_GAP, cut_off, renew};
 use super::salvage::Salvage;
 use crate::fs::{self, Fs};
 use crate::journal::disk::error::Error;
@@ -87,6 +87,13 @@ impl<F: Fs> Rebuild<F> {
     pub fn push(&mut self, row: &Row) {
         self.salvage.last_lsn = self.salvage.last_lsn.max(row.lsn).max(Lsn(row.ingest_id.0));
         self.salvage.rows.push(row, Quality::Whole);
+    }
+
+    /// The number of a manifest line. If it is a line of this journal, new lines get numbers that no other can have.
+    pub fn number(&mut self, journal: Option<[u8; 16]>, seq: Option<u64>) {
+        if let Some(seq) = seq.filter(|_| journal == Some(self.store)) {
+            self.salvage.history.skip_numbers(seq.saturating_add(LSN_GAP));
+        }
     }
 
     /// Writes the journal, and releases the lock.

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - The order of effects, each durable before the next: a new segment; the snapshot, which completes the journal; the
 //!   removal of the files that it replaces.
-//! - No LSN that may ever have been used is used again.
+//! - No LSN that may ever have been used is used again, and no number of a manifest line.
 
 use std::ffi::OsStr;
 use std::sync::atomic::AtomicBool;
@@ -22,8 +22,9 @@ use crate::journal::log::files::Files;
 use crate::journal::log::lock::write_lock;
 use crate::types::Lsn;
 
-/// LSNs skipped after the last known one: more than a lost segment can have used.
-const LSN_GAP: u64 = 1 << 24;
+/// LSNs, and numbers of manifest lines, that are skipped after the last known one: more than a lost segment can have used.
+pub(super) const LSN_GAP: u64 = 1 << 24;
+
 /// Writes a new generation with the saved content, in place of `files`. Also returns how many contents are lost.
 pub(in crate::journal) fn renew<F: Fs>(
     fs: &F,
@@ -86,6 +87,7 @@ fn write<F: Fs>(
         spare: Spare::None,
         forgotten,
         finished,
+        last_seq: salvage.history.last_seq() + if salvage.lost.is_empty() { 0 } else { LSN_GAP },
         directories: std::mem::take(&mut salvage.rows.directories),
         survivors: salvage.history.survivors(),
     };

@@ -180,8 +180,9 @@ impl Salvage {
             self.tail.times.newest = told.last().map(|(_, at, _)| *at);
             for (lsn, at, record) in told {
                 // Their checksum is correct; a record that contradicts the others anyway is left out.
-                let _ = self.history.record(lsn, at, record);
+                let _ = self.history.survivor(lsn, at, record);
             }
+            self.history.skip_numbers(header.last_seq);
             self.know_moved();
             return Ok(header.lsn);
         }
@@ -231,9 +232,10 @@ impl Salvage {
             Salvage { tail: Tail { expected: Lsn(1), ..Tail::default() }, forgotten_before, ..Salvage::default() };
         if let Some(base) = &base {
             base.survivors(&mut |lsn, at, record| {
-                history.history.record(lsn, at, record)?;
+                history.history.survivor(lsn, at, record)?;
                 Ok(())
             })?;
+            history.history.skip_numbers(base.header().last_seq);
             history.know_moved();
             history.tail.expected = base.header().lsn.plus(1);
         }

@@ -33,6 +33,9 @@ pub const FEATURE_LAKE: u32 = 128;
 /// There may be records of kind 28. A bit of its own: a program that knows lakes and not this kind would take the record for
 /// damage.
 pub const FEATURE_UPLOADS: u32 = 256;
+/// There may be records of the kind 29, and a snapshot's header says the number of the last manifest line: older versions would
+/// write lines without it.
+pub const FEATURE_SEQ: u32 = 512;
 /// Features that a reader must know to read the file; it refuses bits it does not know.
 pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS
     | FEATURE_QUARANTINE
@@ -42,7 +45,8 @@ pub const INCOMPATIBLE_FEATURES: u32 = FEATURE_SNAPSHOTS
     | FEATURE_IDENTITY
     | FEATURE_GROUPS
     | FEATURE_LAKE
-    | FEATURE_UPLOADS;
+    | FEATURE_UPLOADS
+    | FEATURE_SEQ;
 /// Features that a reader may ignore.
 pub const COMPATIBLE_FEATURES: u32 = 0;
 
@@ -209,6 +213,8 @@ pub mod snapshot_field {
     pub const SECTION_BYTES: usize = 24;
     /// u64: files that are QUARANTINED and were moved away.
     pub const QUARANTINED: usize = 288;
+    /// u64: the number of the last manifest line that a record numbers; 0 if none does.
+    pub const LAST_SEQ: usize = 296;
     /// u32: CRC32C of all bytes before it.
     pub const CHECKSUM: usize = super::BLOCK_BYTES - 4;
 }

@@ -1,9 +1,10 @@
 //! The states of a file, and the records that lead from one to the next.
 //!
-//! Invariant: a file in the warehouse (MOVED) is never abandoned, skipped or quarantined; the only next step is its
-//! manifest line.
+//! Invariants:
+//! - A file in the warehouse (MOVED) is never abandoned, skipped or quarantined; the only next step is its manifest line.
+//! - The numbers of manifest lines are dense: each is one more than the one before.
 
-use super::record::Record;
+use super::record::{Moved, Record};
 
 /// Why a RELOCATED is refused.
 pub(in crate::journal) const ON_ITS_WAY: &str = "RELOCATED while a file is on its way";
@@ -26,6 +27,17 @@ pub enum FileState {
     Abandoned,
     /// Cannot be ingested as it is; moved out of staging.
     Quarantined,
+}
+
+impl Moved {
+    /// The number of the last manifest line after this record. The error says why it cannot follow.
+    pub fn number_after(&self, last_seq: u64) -> Result<u64, &'static str> {
+        match self.seq {
+            None => Ok(last_seq),
+            Some(seq) if seq.checked_sub(1) == Some(last_seq) => Ok(seq),
+            Some(_) => Err("MOVED with a number that is not the next one"),
+        }
+    }
 }
 
 /// The number of files in each state: `counts[state as usize]`.

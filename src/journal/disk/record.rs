@@ -212,6 +212,9 @@ pub struct Moved {
     /// The identity of the file at that name after the rename and its sync; None if it was not recorded, as in older
     /// journals. As long as the file at that name has exactly this identity, its content need not be read.
     pub published: Option<FileIdentity>,
+    /// The number of its manifest line, from 1: one more than that of the MOVED before it. None in a lake, where the entry
+    /// numbers its lines, and in older journals.
+    pub seq: Option<u64>,
 }
 
 /// A file whose content is in the warehouse already.
@@ -366,6 +369,11 @@ impl AbandonReason {
 }
 
 impl Record {
+    /// The number of a manifest line that the record gives.
+    pub fn seq(&self) -> Option<u64> {
+        if let Record::Moved(moved) = self { moved.seq } else { None }
+    }
+
     /// The file that the record is about; None for records about no single file, and for DISCOVERED, whose LSN is the
     /// id.
     pub fn ingest_id(&self) -> Option<IngestId> {

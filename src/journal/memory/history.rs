@@ -160,8 +160,16 @@ pub struct History {
     kept: HashMap<(u64, u64), Box<File>>,
     /// The last FORGOTTEN of each key: a file with it that finished earlier has expired.
     forgotten: BTreeMap<Key, Stamped<()>>,
+    counts: Counts,
+}
+
+/// What of the records that are gone is still known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Counts {
     /// Files that are finished and no longer in the history; contents that became rows are not counted.
     finished: StateCounts,
+    /// The number of the last manifest line.
+    last_seq: u64,
 }
 
 /// The error for a record about a file that is unknown or finished.
@@ -175,7 +183,7 @@ impl History {
 
     /// Files that are finished and no longer here, without the MANIFESTED ones.
     pub fn finished(&self) -> StateCounts {
-        self.finished
+        self.counts.finished
     }
 
     /// The LSN of the last FORGOTTEN of each key.
@@ -184,7 +192,7 @@ impl History {
     }
 
     fn count(&mut self, state: FileState, files: u64) {
-        self.finished[state as usize] += files;
+        self.counts.finished[state as usize] += files;
     }
 
     /// The expiries so far.
@@ -200,6 +208,16 @@ impl History {
     /// The directories that were moved.
     pub fn relocations(&self) -> &Relocations {
         &self.relocations
+    }
+
+    /// The number of the last manifest line that a record numbers, or a snapshot names; 0 if none does.
+    pub fn last_seq(&self) -> u64 {
+        self.counts.last_seq
+    }
+
+    /// Records are missing: those that numbered the lines before this one.
+    pub fn skip_numbers(&mut self, last_seq: u64) {
+        self.counts.last_seq = self.counts.last_seq.max(last_seq);
     }
 
     /// The keys that duplicates refer to: these do not expire.
@@ -221,6 +239,9 @@ impl History {
         (file.state, file.uploading) = (state, None);
         (file.lsn, file.updated_at) = (lsn, at);
         let mut is_finished = false;
+        if let Record::Moved(moved) = &record {
+            self.counts.last_seq = moved.number_after(self.counts.last_seq)?;
+        }
         match record {
             Record::Hashed(hashed) => {
                 (file.hashed, file.claimed) = (Some(Stamped { lsn, at, value: hashed }), None);
@@ -250,6 +271,15 @@ impl History {
         if is_finished { self.open.remove(&id).ok_or(NOT_OPEN).map(Some) } else { Ok(None) }
     }
 
+    /// As `record`, for one that a snapshot has kept: the numbers of lines between two of them are missing.
+    ///
+    /// # Errors
+    /// As [`History::record`].
+    pub fn survivor(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<Option<Box<File>>, &'static str> {
+        self.skip_numbers(record.seq().map_or(0, |seq| seq.saturating_sub(1)));
+        self.record(lsn, at, record)
+    }
+
     /// As `record`, for a journal with missing records: adds a record even if an earlier one of its file is missing, as
     /// far as the remaining records prove what the missing one said. A HASHED without DISCOVERED stands in for it
     /// (`close_incomplete` decides what becomes of the file), a MANIFESTED without MOVED for the MOVED.
@@ -259,6 +289,7 @@ impl History {
         at: UnixMillis,
         record: Record,
     ) -> Result<Option<Box<File>>, &'static str> {
+        self.skip_numbers(record.seq().map_or(0, |seq| seq.saturating_sub(1)));
         if let Some(id) = record.ingest_id() {
             match (&record, self.open.get(&id).map(|file| file.state)) {
                 (Record::Hashed(_), None) if id.0 < lsn.0 => {
@@ -268,7 +299,7 @@ impl History {
                 }
                 // A file is listed only after it was moved.
                 (Record::Manifested(_), Some(FileState::Hashed)) => {
-                    let moved = Moved { ingest_id: id, published: None };
+                    let moved = Moved { ingest_id: id, published: None, seq: None };
                     drop(self.record(lsn, at, Record::Moved(moved))?);
                 }
                 _ => {}

@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::groups::OpenGroup;
-use super::ingest::{Duplicate, Ingest, Kept, Original, Target};
+use super::ingest::{Duplicate, Ingest, Kept, Order, Original, Target};
 use crate::journal::disk::error::{Error, Rejected};
 use crate::journal::disk::expired::Expired;
 use crate::journal::disk::lifecycle::{FileState, ON_ITS_WAY, StateCounts};
@@ -59,10 +59,18 @@ impl Index {
     /// The sum of all records up to a snapshot.
     pub fn from_snapshot(snapshot: &Arc<Snapshot>) -> Result<Index, Error> {
         let mut state = Index::default();
-        snapshot.survivors(&mut |lsn, at, record| state.take(lsn, at, record))?;
+        snapshot.survivors(&mut |lsn, at, record| {
+            // The records between two of them are gone.
+            state.notes.last_seq = record.seq().map_or(state.notes.last_seq, |seq| seq.saturating_sub(1));
+            if record.seq().is_some_and(|seq| seq > snapshot.header().last_seq) {
+                return Err("MOVED with a number that is behind the last one".into());
+            }
+            state.take(lsn, at, record)
+        })?;
         for (count, finished) in state.counts.iter_mut().zip(snapshot.header().finished) {
             *count += finished;
         }
+        state.notes.last_seq = snapshot.header().last_seq;
         state.snapshot = Some(snapshot.clone());
         Ok(state)
     }
@@ -111,6 +119,11 @@ impl Index {
     /// The id of the lake with which the journal works, if it works with one.
     pub fn lake(&self) -> Option<[u8; 16]> {
         self.notes.lake
+    }
+
+    /// The number of the last manifest line that a record numbers; 0 if none does.
+    pub fn last_seq(&self) -> u64 {
+        self.notes.last_seq
     }
 
     /// The expiries so far.
@@ -312,7 +325,7 @@ impl Index {
             settings,
             target: None,
             claimed: None,
-            moved_at: None,
+            order: Order::default(),
             duplicate: None,
             profiled: None,
             quarantined: None,
@@ -351,12 +364,14 @@ impl Index {
             return Err("a content is MOVED twice".into());
         }
         let warehouse_path = target.warehouse_path.clone().into_boxed_path();
+        let last_seq = moved.number_after(self.notes.last_seq)?;
         let ingest = self.enter(id, record)?;
-        ingest.moved_at = Some(lsn);
+        ingest.order = Order { moved_at: Some(lsn), seq: moved.seq };
         let discovered_at = ingest.discovered_at;
         let (published, finished, listed_at) = (moved.published, None, UnixMillis(0));
         let original = Original { ingest_id: id, warehouse_path, discovered_at, finished, published, listed_at };
         self.recent.insert(key, original);
+        self.notes.last_seq = last_seq;
         Ok(())
     }
 

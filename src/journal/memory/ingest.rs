@@ -12,6 +12,15 @@ use crate::journal::disk::snapshot::Row;
 use crate::journal::memory::groups::OpenGroup;
 use crate::types::{Algorithm, FileIdentity, IngestId, Key, Lsn, Sha256, UnixMillis};
 
+/// The place of a manifest line among the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// The LSN of MOVED, from then on: lines are written in this order.
+    pub moved_at: Option<Lsn>,
+    /// The line's number, if MOVED says one.
+    pub seq: Option<u64>,
+}
+
 /// A file that is not finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingest {
@@ -35,8 +44,8 @@ pub struct Ingest {
     pub target: Option<Target>,
     /// The shard and the entry of the lake that claim its content for it.
     pub claimed: Option<(u16, u64)>,
-    /// The LSN of MOVED, from then on: lines are written in this order.
-    pub moved_at: Option<Lsn>,
+    /// Where its manifest line comes among the others.
+    pub order: Order,
     /// From SKIPPED_DUPLICATE on.
     pub duplicate: Option<Duplicate>,
     /// The result of parsing the file as CSV, if that was done. Boxed, since few files have it.

@@ -207,9 +207,11 @@ impl Visitor for JournalReport {
         self.snapshot = Some(snapshot.clone());
         let (history, finished) = (&mut self.history, &mut self.finished);
         snapshot.survivors(&mut |lsn, at, record| {
-            finished.extend(history.record(lsn, at, record)?.map(|file| *file));
+            finished.extend(history.survivor(lsn, at, record)?.map(|file| *file));
             Ok(())
-        })
+        })?;
+        history.skip_numbers(snapshot.header().last_seq);
+        Ok(())
     }
 
     fn record(&mut self, lsn: Lsn, at: UnixMillis, record: Record) -> Result<(), Rejected> {

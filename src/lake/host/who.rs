@@ -28,13 +28,20 @@ impl Host {
         let shard = &self.shards[self.shard_of(content)];
         let Some(known) = shard.contents.get(content) else { return Ok(None) };
         let (number, entry) = (shard.log.shard(), known.entry);
-        let key = keys::slot(number, entry);
-        let missing = Error::NotClaimed { key: key.clone(), content: *content };
+        let missing = || Error::NotClaimed { key: keys::slot(number, entry), content: *content };
+        self.claim_at(content, entry)?.ok_or_else(missing).map(Some)
+    }
+
+    /// What this entry of the content's shard claims of it, also if it was forgotten, and others have claimed it since.
+    pub fn claim_at(&mut self, content: &Sha256, entry: u64) -> Result<Option<Claimed>, Error> {
+        let shard = &self.shards[self.shard_of(content)];
+        let number = shard.log.shard();
         if let Some(entry) = shard.unfinished.get(entry) {
-            return claim_in(entry, content).ok_or(missing).map(Some);
+            return Ok(claim_in(entry, content));
         }
         let is_it = |recent: &&Entry| (recent.header.shard, recent.header.number) == (number, entry);
         if self.recent.as_ref().filter(is_it).is_none() {
+            let key = keys::slot(number, entry);
             let read = Entry::decode(&self.stores.warehouse.get(&key)?).map_err(|fault| match fault {
                 Fault::Newer(version) => Error::Newer { key: key.clone(), version },
                 Fault::Malformed(why) => Error::Malformed { key: key.clone(), why },
@@ -44,6 +51,6 @@ impl Host {
             }
             self.recent = Some(read);
         }
-        self.recent.as_ref().and_then(|recent| claim_in(recent, content)).ok_or(missing).map(Some)
+        Ok(self.recent.as_ref().and_then(|recent| claim_in(recent, content)))
     }
 }

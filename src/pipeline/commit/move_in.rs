@@ -221,7 +221,8 @@ impl<F: Fs> Committer<F> {
         self.write(records)
     }
 
-    /// MOVED, all of them first, and ABANDONED. MOVED in the order of the ingest ids: their lines come in the same order.
+    /// MOVED, all of them first, and ABANDONED. MOVED in the order of the manifests, then of the ingest ids: their lines are
+    /// numbered and come in the same order.
     pub(super) fn moves(
         &mut self,
         moved: &[Work<F>],
@@ -230,10 +231,15 @@ impl<F: Fs> Committer<F> {
     ) -> Result<Vec<Record>, Error> {
         let mut records = Vec::with_capacity(moved.len() + dropped.len());
         let mut moved: Vec<&Work<F>> = moved.iter().collect();
-        moved.sort_unstable_by_key(|work| work.id);
+        let hour = |work: &&Work<F>| self.index.ingest(work.id).map(|ingest| ingest.discovered_at.hour());
+        moved.sort_by_cached_key(|work| (hour(work), work.id));
+        let mut last_seq = self.index.last_seq();
         for work in moved {
             let published = self.published(work)?;
-            records.push(Record::Moved(Moved { ingest_id: work.id, published }));
+            let is_numbered = self.index.ingest(work.id).is_some_and(|ingest| !is_for_lake(ingest));
+            last_seq += u64::from(is_numbered);
+            let seq = is_numbered.then_some(last_seq);
+            records.push(Record::Moved(Moved { ingest_id: work.id, published, seq }));
         }
         for dropped in dropped {
             let (ingest_id, reason) = (dropped.work.id, dropped.reason);

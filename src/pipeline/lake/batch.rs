@@ -93,6 +93,7 @@ impl<F: Fs> Staging for Batch<'_, F> {
         if let Some(target) = &mut ingest.target {
             target.warehouse_path = PathBuf::from(self.warehouse.of(decided.key));
         }
+        ingest.order.seq = Some(decided.id + 1);
         let mut line = Vec::new();
         manifest::line(Some(&self.journal), &ingest, &mut line);
         line.pop();

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use super::complete::{complete, end_of_lines, search};
 use super::line::MANIFEST_NAME;
 use super::lock::ManifestLock;
+use super::numbers::Numbers;
 use crate::fs::{self, DIR_MODE, FILE_MODE, Fs, Open};
 
 /// Writes manifests; keeps the current hour's manifest open.
@@ -17,6 +18,7 @@ pub struct Manifests<F: Fs> {
     fs: F,
     open: Option<OpenManifest<F>>,
     lock: ManifestLock<F>,
+    numbers: Numbers<F>,
 }
 
 struct OpenManifest<F: Fs> {
@@ -33,7 +35,7 @@ impl<F: Fs> Manifests<F> {
 
     /// As `new`; waiting for the lock ends when `stop` is set.
     pub fn stopped_by(fs: F, stop: Arc<AtomicBool>) -> Manifests<F> {
-        Manifests { lock: ManifestLock::new(fs.clone(), stop), fs, open: None }
+        Manifests { lock: ManifestLock::new(fs.clone(), stop), numbers: Numbers::new(fs.clone()), fs, open: None }
     }
 
     /// Runs `body` under the lock.
@@ -71,14 +73,25 @@ impl<F: Fs> Manifests<F> {
         Ok(&self.open.insert(open).file)
     }
 
-    /// Appends `text`, which is whole lines, durably. A call that failed on a full disk can be repeated with the same lines
+    /// The index of a journal's lines by their numbers.
+    pub fn numbers(&mut self) -> &mut Numbers<F> {
+        &mut self.numbers
+    }
+
+    /// Appends `text`, which is whole lines, durably. Returns where it begins, if it was written in one piece. A call that failed on a full disk can be repeated with the same lines
     /// and the same `progress`, which records that some of them may have been written.
-    pub fn append(&mut self, root: &Path, dir: &Path, text: &[u8], progress: &mut AppendProgress) -> fs::Result<()> {
+    pub fn append(
+        &mut self,
+        root: &Path,
+        dir: &Path,
+        text: &[u8],
+        progress: &mut AppendProgress,
+    ) -> fs::Result<Option<u64>> {
         if progress.has_begun {
             // Other processes may have appended meanwhile, cut off the unfinished line, or replaced the file: proceed as
             // after a crash.
             let lines: Vec<Vec<u8>> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-            return self.ensure(root, dir, &lines).map(drop);
+            return self.ensure(root, dir, &lines).map(|_| None);
         }
         self.locked(root, |this| {
             let fs = this.fs.clone();
@@ -86,7 +99,8 @@ impl<F: Fs> Manifests<F> {
             let start = end_of_lines(&fs, file)?;
             progress.has_begun = true;
             fs::write_all_at(&fs, file, text, start)?;
-            fs.sync_data(file)
+            fs.sync_data(file)?;
+            Ok(Some(start))
         })
     }
 

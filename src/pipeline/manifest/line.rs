@@ -39,6 +39,8 @@ struct Line<'a> {
     ingest_id: IngestId,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
     ingested_at: Rfc3339,
     #[serde(flatten)]
     more: SomeFields<'a>,
@@ -203,6 +205,7 @@ pub fn line(journal: Option<&str>, ingest: &Ingest, out: &mut Vec<u8>) {
         warehouse_path_base64,
         ingest_id: ingest.id,
         journal,
+        seq: ingest.order.seq,
         ingested_at: Rfc3339(ingest.discovered_at),
         more: SomeFields {
             verified_by: target.verified_by,

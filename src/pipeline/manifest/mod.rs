@@ -14,7 +14,10 @@ pub mod group;
 pub mod hours;
 mod line;
 mod lock;
+mod number;
+pub mod numbers;
 pub mod read;
 
 pub use append::{AppendProgress, Manifests};
 pub use line::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir, json_path, line};
+pub use number::number_of;

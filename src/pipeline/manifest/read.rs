@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::group::ListedGroup;
 use super::line::{LINE_BYTES_MAX, MANIFEST_NAME, hour_dir};
+use super::number::number_of;
 use crate::fs::Syscall;
 use crate::fs::{self, FileKind, Fs, Open};
 use crate::journal::format::PATH_BYTES_MAX;
@@ -52,6 +53,8 @@ pub struct Listed {
     pub ingest_id: IngestId,
     /// The journal's UUID; lines of older versions do not have it.
     pub journal: Option<[u8; 16]>,
+    /// The line's number, unique within one journal; lines of older versions and those in a lake's shard may lack it.
+    pub seq: Option<u64>,
     /// When it was found complete.
     pub ingested_at: UnixMillis,
 }
@@ -140,6 +143,7 @@ pub fn parse(line: &[u8]) -> Result<Listed, String> {
         warehouse_path: exact_path("warehouse_path", &keys.warehouse_path, keys.warehouse_path_base64.as_deref())?,
         ingest_id: IngestId(keys.ingest_id),
         journal,
+        seq: number_of(line).map(|(_, seq)| seq),
         ingested_at: UnixMillis::from_system_time(at),
     })
 }
@@ -333,7 +337,11 @@ impl<F: Fs> Lines<F> {
     }
 }
 
-fn open<F: Fs>(fs: &F, manifest: &Path) -> Result<F::File, Error> {
+/// Opens a manifest for reading.
+///
+/// # Errors
+/// It is not a regular file, or an I/O error.
+pub(crate) fn open<F: Fs>(fs: &F, manifest: &Path) -> Result<F::File, Error> {
     let (Some(dir), Some(name)) = (manifest.parent(), manifest.file_name()) else {
         let source = std::io::ErrorKind::InvalidInput.into();
         return Err(fs::Error { op: Syscall::Open, path: manifest.to_path_buf(), source }.into());

@@ -58,25 +58,15 @@ impl<F: Fs> Committer<F> {
 
     /// GROUP, of which `open` are open. Returns how many files were abandoned.
     pub(super) fn recover_group_in_lake(&mut self, group: &OpenGroup, open: Vec<Ingest>) -> Result<u64, Error> {
-        let (mut records, mut claimed, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        let (is_whole, some_moved) =
-            (open.len() == group.group.moving.len(), open.iter().any(|it| it.state == FileState::Moved));
-        for ingest in open.into_iter().filter(|ingest| ingest.state != FileState::Moved) {
-            match self.verdict(ingest.id)? {
-                Verdict::Ours(claim, url) => {
-                    self.record_claim(claim, &url, &mut records)?;
-                    claimed.push(work_of(&ingest)?);
-                }
-                Verdict::Another | Verdict::Nobody => others.push(ingest),
-            }
-        }
-        self.write(records)?;
-        if let Some(torn) = others.first().filter(|_| some_moved || !claimed.is_empty()) {
-            return Err(Error::Transition("a group is claimed in part", torn.id));
-        }
-        if others.is_empty() {
+        let is_whole = open.len() == group.group.moving.len();
+        let (moved, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|ingest| ingest.state == FileState::Moved);
+        if self.record_group_claim(&others.iter().map(|ingest| ingest.id).collect::<Vec<_>>())? || others.is_empty() {
+            let claimed = others.iter().map(work_of).collect::<Result<Vec<_>, Error>>()?;
             self.pending.claimed.extend(claimed);
             return Ok(0);
+        }
+        if let Some(torn) = others.first().filter(|_| !moved.is_empty()) {
+            return Err(Error::Transition("a group is claimed in part", torn.id));
         }
         let again = match is_whole {
             true => self.hold_again(&others)?,

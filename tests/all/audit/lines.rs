@@ -121,7 +121,7 @@ fn a_manifested_file_without_its_line_is_not_listed() {
     let line = line_of(&manifest, "2.csv");
     edit_text(&manifest, |text| text.replace(&format!("{line}\n"), ""));
     let audited = audit(&place, &AT_ONCE);
-    let finding = audited.found(&["not_listed"]);
+    let finding = audited.found(&["gap", "not_listed"]);
     assert_eq!(finding["path"], at(&place, "2.csv").to_str().unwrap());
     assert!(finding["lines"].as_array().unwrap().is_empty());
     // Without a journal, the file is unknown.
@@ -173,6 +173,7 @@ fn since_leaves_older_days_out() {
     std::fs::create_dir_all(&hour).unwrap();
     line["sha256"] = "ab".repeat(32).into();
     line["ingest_id"] = 1_000_000.into();
+    line["seq"] = 2.into();
     line["path"] = "/elsewhere/old.csv".into();
     line["ingested_at"] = "2020-02-03T04:05:06.789Z".into();
     line["warehouse_path"] = place.warehouse.join("ingest_date=2020-02-03/old.csv").to_str().unwrap().into();

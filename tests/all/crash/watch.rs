@@ -1,7 +1,8 @@
 //! Checks before every single operation, both what programs see and what the disk alone holds.
 //!
 //! P3: a file is in the warehouse only after the journal's intention is durable; a line can be read in a manifest only after
-//! its MOVED and its file in the warehouse are durable. A reader that follows the manifests never sees a line withdrawn.
+//! its MOVED and its file in the warehouse are durable. A reader that follows the manifests never sees a line withdrawn, and
+//! whoever sees a line sees all lines with smaller numbers, unless they are in the same manifest, on their way.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -92,6 +93,7 @@ impl Watch {
         let view = View::of(upstream);
         model.always(&view)?;
         self.follow(&view)?;
+        check_order(&view)?;
         if self.blind {
             return Ok(());
         }
@@ -112,7 +114,15 @@ impl Watch {
     fn judge_with(&mut self, call: &Call<'_>, view: &View, floor: &Floor, model: &Model) -> Verdict {
         let Floor { disk, state } = floor;
         model.always_but_unsynced(disk)?;
+        let durable: BTreeSet<u64> = disk.lines.iter().filter_map(|line| line.seq).collect();
         for line in &view.lines {
+            let is_there = |seq: u64| {
+                let beside =
+                    || view.lines.iter().any(|other| other.seq == Some(seq) && other.manifest == line.manifest);
+                durable.contains(&seq) || beside()
+            };
+            let missing = line.seq.and_then(|seq| (1..seq).find(|before| !is_there(*before)));
+            ensure!(missing.is_none(), "listed before the line {missing:?} was durable: {line:?}");
             let there = disk.warehouse.get(&line.warehouse_path);
             ensure!(there == Some(&line.sha256), "listed before it was durable: {line:?}");
             ensure!(is_moved(state, line), "listed before MOVED was durable: {line:?}");
@@ -164,6 +174,19 @@ impl Watch {
     pub fn after_recovery(&mut self, view: &View) -> Verdict {
         self.follow(view)
     }
+}
+
+/// Lines between others are missing only in the last manifest to which lines were written.
+fn check_order(view: &View) -> Verdict {
+    let numbers: BTreeSet<u64> = view.lines.iter().filter_map(|line| line.seq).collect();
+    let Some(missing) = (1..).find(|seq| !numbers.contains(seq)) else { return Ok(()) };
+    let mut behind = view.lines.iter().filter(|line| line.seq.is_some_and(|seq| seq > missing));
+    let first = behind.next();
+    ensure!(
+        first.is_none_or(|first| behind.all(|line| line.manifest == first.manifest)),
+        "line {missing} is missing, and lines behind it are in several manifests"
+    );
+    Ok(())
 }
 
 /// If a file with this warehouse path is on its way in a group, all files of that group are.

@@ -1,11 +1,12 @@
 //! Contents that the lake forgets, and files that wait for their lines meanwhile.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use csv_ingestor::engine::Options;
 use csv_ingestor::engine::lake::Reach;
+use csv_ingestor::engine::{self, Options};
 use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::DuplicateAction;
@@ -18,9 +19,9 @@ use csv_ingestor::lake::publish::Stores;
 use csv_ingestor::limits::{LAKE_FORGET_INTERVAL, LAKE_PATIENCE};
 use csv_ingestor::store::sim::SimStore;
 
-use super::life::{Ingestor, is_empty, options};
+use super::life::{Ingestor, STATE, is_empty, options};
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
-use super::one::{Ticks, data, lake, lines, machine, reach, rest, run, stage};
+use super::one::{Ticks, data, lake, lines, machine, machine_of, reach, rest, run, stage};
 use crate::lake::files::Files;
 
 /// Another host, at this time of its clock.
@@ -31,7 +32,7 @@ fn other(store: &SimStore, seconds: u64) -> Host {
 }
 
 /// Another host finishes what there is, and lets the lake forget all of it.
-fn finish_and_forget(store: &SimStore) {
+pub fn finish_and_forget(store: &SimStore) {
     let mut host = other(store, 0);
     host.read().unwrap();
     for _ in 0..LAKE_PATIENCE.as_secs() {
@@ -140,6 +141,40 @@ fn a_claim_that_was_forgotten_is_the_files_own() {
         assert_eq!((index.open().count(), index.count(FileState::Manifested)), (0, 1), "operation {operation}");
     }
     assert!(claimed > 3, "{claimed}");
+}
+
+/// Why: a start asked only for the newest claim of the content, took a CLAIMED file for overtaken, and stopped over its own
+/// journal: that file may not be given up any more. Here the content is claimed once more by another host, before the next
+/// life begins.
+#[test]
+fn a_claim_is_the_files_own_also_if_others_have_its_content_again() {
+    let (mut claimed, mut overtaken) = (0, 0);
+    for operation in 1.. {
+        let (store, fs, another) = (lake(1), machine(), machine_of(7));
+        again(&fs, "a.csv");
+        fs.inject(Fault::crash().at(operation));
+        if run(&fs, plain(&store)).is_ok() {
+            break;
+        }
+        fs.clear_faults();
+        fs.kill();
+        if entries(&store).is_empty() {
+            continue;
+        }
+        finish_and_forget(&store);
+        again(&another, "b.csv");
+        run(&another, plain(&store)).unwrap();
+        assert_eq!((lines(&store).len(), data(&store).len()), (2, 2), "operation {operation}");
+        let was_claimed = engine::read_state(&fs, Path::new(STATE)).unwrap().open().any(|it| it.claimed.is_some());
+        let index = run(&fs, plain(&store)).unwrap();
+        assert!(is_empty(&fs), "operation {operation}");
+        assert_eq!((lines(&store).len(), data(&store).len()), (2, 2), "operation {operation}");
+        let done = (index.count(FileState::Manifested), index.count(FileState::SkippedDuplicate));
+        assert!(done == (1, 0) || (!was_claimed && done == (0, 1)), "operation {operation}: {done:?}");
+        claimed += usize::from(was_claimed);
+        overtaken += usize::from(done == (0, 1));
+    }
+    assert!(claimed > 3 && overtaken > 0, "{claimed}, {overtaken}");
 }
 
 /// While a file waits for its line, the lake forgets its content, and another file of this content comes: it waits until the

@@ -14,9 +14,10 @@ use csv_ingestor::store::sim::SimStore;
 use serde_json::Value;
 
 use super::dry_run::{foresee_groups, other_host};
+use super::forgotten::finish_and_forget;
 use super::life::{Ingestor, STATE, is_empty, options};
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
-use super::one::{data, lake, lines, machine, reach, rest, run, stage};
+use super::one::{data, lake, lines, machine, machine_of, reach, rest, run, stage};
 
 fn grouped(store: &SimStore, duplicates: DuplicateAction) -> Options {
     let mut options = options(reach(store, 0), duplicates);
@@ -189,6 +190,49 @@ fn whatever_ends_a_life_a_group_is_whole() {
         }
     }
     assert!(claimed > 3 && hashed > 1, "{claimed} lives ended with an entry, {hashed} before it");
+}
+
+/// Why: a start asked for the newest claim of each content, so a group of which another host had claimed some contents again,
+/// after the lake had forgotten them, seemed claimed in part, and the process stopped. One that was CLAIMED, and of which all
+/// were claimed again, seemed claimed by others.
+#[test]
+fn a_claim_is_the_groups_own_also_if_others_have_its_contents_again() {
+    for others in [&["a"][..], &["a", "b", "c"]] {
+        let mut claimed = 0;
+        for operation in 1.. {
+            let (store, fs, another) = (lake(1), machine(), machine_of(7));
+            stage_group(&fs, "g.group", &THREE);
+            fs.inject(Fault::crash().at(operation));
+            let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
+            if !fs.is_dead() {
+                break;
+            }
+            fs.clear_faults();
+            fs.kill();
+            if entries(&store).is_empty() {
+                continue;
+            }
+            finish_and_forget(&store);
+            for text in others {
+                stage(&another, &format!("again-{text}.csv"), text.as_bytes());
+            }
+            run(&another, options(reach(&store, 0), DuplicateAction::Remove)).unwrap();
+            let ended = engine::read_state(&fs, Path::new(STATE)).unwrap();
+            let was_claimed = ended.open().any(|it| it.claimed.is_some());
+            let index = run_groups(&fs, removing(&store));
+            let what = format!("operation {operation}, {} others", others.len());
+            assert!(is_empty(&fs), "{what}");
+            assert_eq!((index.open().count(), index.groups().count()), (0, 0), "{what}");
+            assert_eq!(lines(&store).len(), 3 + others.len(), "{what}");
+            let ours = lines(&store).iter().filter(|line| line["group"] == "g.group").count();
+            assert_eq!(ours, 3, "{what}");
+            if was_claimed {
+                assert_eq!(index.count(FileState::Manifested), 3, "{what}");
+            }
+            claimed += usize::from(was_claimed);
+        }
+        assert!(claimed > 3, "{claimed}");
+    }
 }
 
 /// Between two lives a member changes, vanishes, or is brought by another host: nothing of the group is claimed.

@@ -69,7 +69,12 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
 }
 
 pub fn machine() -> SimFs {
-    let fs = SimFs::new(3);
+    machine_of(3)
+}
+
+/// One of several.
+pub fn machine_of(seed: u64) -> SimFs {
+    let fs = SimFs::new(seed);
     fs.upstream().mkdir_all(STAGING).unwrap();
     fs.upstream().sync();
     fs

@@ -92,6 +92,7 @@ fn write(fs: &SimFs) -> Snapshot {
         spare: Spare::FromTheBeginning,
         forgotten: 0,
         finished: [0, 0, 0, 1, 0, 0, 0],
+        last_seq: 0,
         directories,
         survivors,
     };
@@ -136,7 +137,8 @@ fn the_specifications_snapshot_table_is_the_codes_offsets() {
         field::BUCKET_BITS + 4,
         field::SECTIONS,
         field::QUARANTINED,
-        lists_end + 8,
+        field::LAST_SEQ,
+        lists_end + 16,
         field::CHECKSUM,
     ];
     assert_eq!(field::QUARANTINED, lists_end);

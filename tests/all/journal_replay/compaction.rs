@@ -49,7 +49,7 @@ struct Told {
     originals: BTreeMap<u64, (IngestId, String, UnixMillis, Option<Lsn>)>,
     rules: Rules,
     layout: LayoutRule,
-    counts: StateCounts,
+    counts: (StateCounts, u64),
 }
 
 const CONTENTS: u64 = 24;
@@ -70,7 +70,7 @@ fn told(state: &Index) -> Told {
         originals: (0..CONTENTS).filter_map(original).collect(),
         rules: state.rules().clone(),
         layout: state.layout().clone(),
-        counts: FileState::ALL.map(|each| state.count(each)),
+        counts: (FileState::ALL.map(|each| state.count(each)), state.last_seq()),
     }
 }
 

@@ -161,7 +161,8 @@ fn record() -> impl Strategy<Value = Record> {
         hashed,
         skipped,
         abandoned,
-        (id(), option::of(identity())).prop_map(|(ingest_id, published)| Record::Moved(Moved { ingest_id, published })),
+        (id(), option::of(identity()), option::of(1..=u64::MAX))
+            .prop_map(|(ingest_id, published, seq)| Record::Moved(Moved { ingest_id, published, seq })),
         id().prop_map(Record::Manifested),
         id().prop_map(Record::DuplicateCleared),
         id().prop_map(Record::QuarantineDone),

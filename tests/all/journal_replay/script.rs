@@ -19,7 +19,7 @@ const CAPACITY: u64 = 56 << 10;
 /// MOVED; the published identity is noted only for some files, as in a journal that older versions began.
 pub(super) fn moved(id: u64) -> Record {
     let published = (!id.is_multiple_of(3)).then(|| identity(id));
-    Record::Moved(Moved { ingest_id: IngestId(id), published })
+    Record::Moved(Moved { ingest_id: IngestId(id), published, seq: None })
 }
 
 /// A frame and its content.

@@ -26,6 +26,7 @@ struct Told {
     kept: Vec<Kept>,
     originals: Vec<Option<(IngestId, PathBuf)>>,
     remembered: u64,
+    last_seq: u64,
     counts: StateCounts,
 }
 
@@ -44,6 +45,7 @@ fn told(state: &Index) -> Told {
         kept,
         originals: (0..32).map(|seed| original(digest(seed))).collect(),
         remembered: state.remembered(),
+        last_seq: state.last_seq(),
         counts: FileState::ALL.map(|file_state| state.count(file_state)),
     }
 }
@@ -205,12 +207,41 @@ fn a_forgotten_content_may_come_again_once() {
     for (lsn, record) in [
         (30, discovered(30, "/in/b")),
         (31, hashed),
-        (32, again(30, |ingest_id| Record::Moved(Moved { ingest_id, published: None }))),
+        (32, again(30, |ingest_id| Record::Moved(Moved { ingest_id, published: None, seq: None }))),
         (33, again(30, Record::Manifested)),
     ] {
         state.apply(Lsn(lsn), &record).unwrap();
     }
     assert_eq!(state.original(&digest(ORIGINAL.0).into()).unwrap().unwrap().ingest_id, IngestId(30));
+}
+
+/// Numbers are dense, whatever comes between: a consumer that sees a gap knows that lines are gone.
+#[test]
+fn lines_are_numbered_one_after_the_other() {
+    let numbered =
+        |id: Lsn, seq: u64| Record::Moved(Moved { ingest_id: IngestId(id.0), published: None, seq: Some(seq) });
+    let mut state = state_after(&[]);
+    for (file, refused, taken) in [(20, 2, 1), (30, 1, 2), (40, 4, 3), (50, 3, 4)] {
+        let id = Lsn(file);
+        state.apply(id, &discovered(file, "/in/x")).unwrap();
+        state.apply(id.plus(1), &hashed(id, &format!("/warehouse/{file}"))).unwrap();
+        let before = told(&state);
+        assert!(state.apply(id.plus(2), &numbered(id, refused)).is_err());
+        assert_eq!(told(&state), before);
+        if file == 40 {
+            // One of an earlier version, or of a lake, between them.
+            state.apply(id.plus(2), &moved(id)).unwrap();
+            assert_eq!((state.last_seq(), state.ingest(IngestId(file)).unwrap().order.seq), (2, None));
+            state.apply(id.plus(3), &Record::Manifested(IngestId(file))).unwrap();
+            state.apply(id.plus(4), &discovered(file + 4, "/in/x")).unwrap();
+            state.apply(id.plus(5), &hashed(id.plus(4), "/warehouse/z")).unwrap();
+            state.apply(id.plus(6), &numbered(id.plus(4), taken)).unwrap();
+        } else {
+            state.apply(id.plus(2), &numbered(id, taken)).unwrap();
+            assert_eq!(state.ingest(IngestId(file)).unwrap().order.seq, Some(taken));
+        }
+        assert_eq!(state.last_seq(), taken);
+    }
 }
 
 /// A file's directories are those of the settings when it was discovered: without settings, its paths are undefined.

@@ -169,7 +169,7 @@ pub(crate) fn hashed(id: Lsn, path: &str) -> Record {
 }
 
 pub(crate) fn moved(id: Lsn) -> Record {
-    Record::Moved(Moved { ingest_id: IngestId(id.0), published: None })
+    Record::Moved(Moved { ingest_id: IngestId(id.0), published: None, seq: None })
 }
 
 /// DISCOVERED and HASHED of `count` files, whose ids are predicted from the LSN that the journal will assign next.

@@ -53,6 +53,8 @@ const KIND_GROUP_DONE: u8 = 25;
 const KIND_IDENTITY: u8 = 22;
 const KIND_LAYOUT: u8 = 24;
 const KIND_LAKE: u8 = 26;
+/// MOVED plus the number of the manifest line.
+const KIND_MOVED_NUMBERED: u8 = 29;
 
 impl Record {
     /// Appends the record's bytes.
@@ -225,6 +227,11 @@ fn put_hashed(out: &mut Vec<u8>, hashed: &Hashed) -> u8 {
 
 fn put_moved(out: &mut Vec<u8>, moved: &Moved) -> u8 {
     put_u64(out, moved.ingest_id.0);
+    if let Some(seq) = moved.seq {
+        put_u64(out, seq);
+        put_option(out, moved.published.as_ref(), put_identity);
+        return KIND_MOVED_NUMBERED;
+    }
     let Some(published) = &moved.published else { return KIND_MOVED };
     put_identity(out, published);
     KIND_MOVED_AS
@@ -276,8 +283,7 @@ impl Fields<'_> {
                 copy: self.option(|fields| Some(Copy { identity: fields.identity()?, path: fields.path()? }))?,
                 verified_by: if kind == KIND_VERIFIED { Some(self.algorithm()?) } else { None },
             }),
-            KIND_MOVED => Record::Moved(Moved { ingest_id: self.id()?, published: None }),
-            KIND_MOVED_AS => Record::Moved(Moved { ingest_id: self.id()?, published: Some(self.identity()?) }),
+            KIND_MOVED | KIND_MOVED_AS | KIND_MOVED_NUMBERED => Record::Moved(self.moved(kind)?),
             KIND_MANIFESTED => Record::Manifested(self.id()?),
             KIND_SKIPPED_DUPLICATE => Record::SkippedDuplicate(SkippedDuplicate {
                 ingest_id: self.id()?,
@@ -311,6 +317,18 @@ impl Fields<'_> {
             KIND_CLAIMED => Record::Claimed(self.claimed()?),
             KIND_UPLOADING => Record::Uploading(self.uploading()?),
             kind => self.note(kind)?,
+        })
+    }
+
+    fn moved(&mut self, kind: u8) -> Option<Moved> {
+        let ingest_id = self.id()?;
+        Some(match kind {
+            KIND_MOVED_NUMBERED => {
+                let seq = Some(self.u64().filter(|seq| *seq > 0)?);
+                Moved { ingest_id, published: self.option(Fields::identity)?, seq }
+            }
+            KIND_MOVED_AS => Moved { ingest_id, published: Some(self.identity()?), seq: None },
+            _ => Moved { ingest_id, published: None, seq: None },
         })
     }
 

@@ -154,6 +154,7 @@ fn made_up(lsn: Lsn, file_bytes: u64, salt: u32) -> SnapshotHeader {
         rows: 0,
         blocks: 0,
         forgotten: 0,
+        last_seq: 0,
         finished: StateCounts::default(),
         bucket_bits: 0,
         sections: [Span { offset: file_bytes, length: 0, checksum: 0 }; Section::COUNT],

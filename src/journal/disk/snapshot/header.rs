@@ -80,6 +80,8 @@ pub struct SnapshotHeader {
     /// Files that are finished and have no record here. MANIFESTED files are counted whether their content is
     /// remembered or not.
     pub finished: StateCounts,
+    /// The number of the last manifest line that a record numbers; 0 if none does.
+    pub last_seq: u64,
     pub(super) bucket_bits: u32,
     pub(super) sections: [Span; Section::COUNT],
 }
@@ -115,6 +117,7 @@ impl SnapshotHeader {
             (field::ROWS, self.rows),
             (field::BLOCKS, self.blocks),
             (field::FORGOTTEN, self.forgotten),
+            (field::LAST_SEQ, self.last_seq),
         ];
         let counts = FINISHED_FIELDS.map(|(state, at)| (at, self.finished[state as usize]));
         numbers.into_iter().chain(counts).for_each(|(at, number)| put(at, &number.to_le_bytes()));
@@ -161,6 +164,7 @@ impl SnapshotHeader {
             blocks: u64_at(field::BLOCKS),
             forgotten: u64_at(field::FORGOTTEN),
             finished,
+            last_seq: u64_at(field::LAST_SEQ),
             bucket_bits: u32_at(block, field::BUCKET_BITS),
             sections: std::array::from_fn(section),
         };

@@ -41,6 +41,8 @@ pub struct Contents {
     pub spare: Spare,
     /// Contents forgotten so far.
     pub forgotten: u64,
+    /// The number of the last manifest line that a record numbers; 0 if none does.
+    pub last_seq: u64,
     /// Files that are finished and have no surviving record.
     pub finished: StateCounts,
     /// The directories that the rows name.
@@ -199,6 +201,7 @@ impl<'a, F: Fs> Writer<'a, F> {
             rows: index.fragments.len() as u64,
             blocks: index.blocks.len() as u64,
             forgotten: contents.forgotten,
+            last_seq: contents.last_seq,
             finished: contents.finished,
             bucket_bits: index.bucket_bits,
             sections,

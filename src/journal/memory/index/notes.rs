@@ -18,4 +18,5 @@ pub(super) struct Notes {
     pub(super) groups: Groups,
     pub(super) identity: Option<Identity>,
     pub(super) lake: Option<[u8; 16]>,
+    pub(super) last_seq: u64,
 }

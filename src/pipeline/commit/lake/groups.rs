@@ -22,18 +22,20 @@ use super::Verdict;
 use super::on_its_way::{Duplicate, OnItsWay};
 use crate::fs::{FileKind, Fs, Open};
 use crate::journal::groups::OpenGroup;
+use crate::journal::hex;
 use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
-use crate::journal::record::{AbandonReason, Discovered, Group as GroupRecord, KnownMember, Record};
+use crate::journal::record::{AbandonReason, Claimed, Discovered, Group as GroupRecord, KnownMember, Record};
 use crate::lake::host::{State, Whole};
 use crate::lake::progress::Journal as _;
 use crate::pipeline::commit::claims::Chosen;
 use crate::pipeline::commit::gathered::Gathered;
 use crate::pipeline::commit::groups::in_order;
-use crate::pipeline::commit::{Committer, Dropped, Work};
+use crate::pipeline::commit::{Committer, Dropped, Work, ingest};
 use crate::pipeline::dirs::split;
 use crate::pipeline::group::{Group, Member};
 use crate::pipeline::hash::digest_of;
+use crate::pipeline::lake::line;
 use crate::pipeline::staging::Removed;
 use crate::pipeline::{Error, Outcome, Refusal, Report, Settled, subdir};
 use crate::types::{FileIdentity, IngestId, Key, Lsn, Sha256};
@@ -159,30 +161,48 @@ impl<F: Fs> Committer<F> {
             }
             self.write_with_uploads(Vec::new(), &works)?;
         }
-        let (mut records, mut ours, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for work in works {
-            match self.verdict(work.id)? {
-                Verdict::Ours(claim, url) => {
-                    self.record_claim(claim, &url, &mut records)?;
-                    ours.push(work);
-                }
-                Verdict::Another | Verdict::Nobody => others.push(work),
-            }
-        }
-        self.write(records)?;
-        if others.is_empty() {
+        if self.record_group_claim(&works.iter().map(|work| work.id).collect::<Vec<_>>())? || works.is_empty() {
             // While the bytes are at hand, no pack needs to be read.
-            self.with_batch(&ours, &mut |lake, batch| lake.help(batch))?;
-            self.pending.claimed.extend(ours);
+            self.with_batch(&works, &mut |lake, batch| lake.help(batch))?;
+            self.pending.claimed.extend(works);
             self.pending.groups_in_lake.push(group);
             return Ok(0);
         }
-        if let Some(work) = ours.first() {
-            return Err(Error::Transition("a group is claimed in part", work.id));
-        }
-        let abandoned = others.len() as u64;
-        self.abandon_group(group, others, whole, reports)?;
+        let abandoned = works.len() as u64;
+        self.abandon_group(group, works, whole, reports)?;
         Ok(abandoned)
+    }
+
+    /// Records that an entry claims all these files of a group, if one does: whatever became of their contents since. False if
+    /// none does; true if there are no files.
+    pub(in crate::pipeline) fn record_group_claim(&mut self, files: &[IngestId]) -> Result<bool, Error> {
+        let recorded = |id: &IngestId| Ok(self.ingest(*id)?.claimed.map(|(_, entry)| entry));
+        let recorded: Vec<Option<u64>> = files.iter().map(recorded).collect::<Result<_, Error>>()?;
+        if recorded.iter().all(Option::is_some) {
+            return Ok(true);
+        }
+        let (journal, mut found) = (hex(&self.journal.store()), recorded.into_iter().flatten().next());
+        for id in files {
+            if found.is_none()
+                && let Verdict::Ours(claim, _) = self.verdict(*id)?
+            {
+                found = Some(claim.entry);
+            }
+        }
+        let Some(entry) = found else { return Ok(false) };
+        let mut records = Vec::new();
+        for id in files {
+            let torn = || Error::Transition("a group is claimed in part", *id);
+            let (Some(lake), Some(target)) = (&mut self.lake, &ingest(&self.index, *id)?.target) else {
+                return Err(torn());
+            };
+            let claimed = lake.patiently(&mut |host| host.claim_at(&target.sha256, entry))?;
+            let of_it = claimed.filter(|claimed| line::is_of(&claimed.claim.line, &journal, *id)).ok_or_else(torn)?;
+            let url = lake.url(&of_it.claim.key);
+            self.record_claim(Claimed { ingest_id: *id, shard: of_it.shard, entry }, &url, &mut records)?;
+        }
+        self.write(records)?;
+        Ok(true)
     }
 
     /// Claims the contents of all these files with one entry, unless something stops that. Returns when the notes of uploads

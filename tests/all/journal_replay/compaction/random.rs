@@ -144,7 +144,11 @@ fn record_of_file(kind: u8, ingest_id: IngestId, seed: u8, state: &Index) -> Opt
             let warehouse_path = format!("/warehouse/{seed}").into();
             Record::Hashed(Hashed { ingest_id, sha256, warehouse_path, copy: None, verified_by: None })
         }
-        1 => Record::Moved(Moved { ingest_id, published: keeps.then(|| identity(u64::from(seed))) }),
+        1 => {
+            // Sometimes as earlier versions and lakes do, and sometimes with a number that is refused.
+            let seq = [Some(1), Some(1), Some(1), Some(2), None][usize::from(seed) % 5].map(|by| state.last_seq() + by);
+            Record::Moved(Moved { ingest_id, published: keeps.then(|| identity(u64::from(seed))), seq })
+        }
         2 => Record::Manifested(ingest_id),
         3 => Record::SkippedDuplicate(SkippedDuplicate {
             ingest_id,

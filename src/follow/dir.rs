@@ -1,0 +1,179 @@
+//! Lines from a directory of manifests, which several ingestors may share.
+//!
+//! Invariants:
+//! - It only reads. What it needs are the manifests; the index of lines makes it fast: with it, the work follows the number of
+//!   new lines, and without it, that of all.
+//! - The lines of a journal come in the order of their numbers. Those of several journals are mixed.
+
+mod manifest;
+mod scan;
+mod stream;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::manifest::Manifest;
+use self::scan::Scan;
+use self::stream::Lines;
+use super::cursor::{Cursor, Stream};
+use super::error::Error;
+use super::source::{Line, Source};
+use super::wake::Wake;
+use crate::fs::Fs;
+use crate::limits::{FOLLOW_LOOK_INTERVAL, FOLLOW_READ_BYTES, FOLLOW_STREAMS_MAX};
+use crate::pipeline::manifest::hours::newest;
+use crate::pipeline::manifest::number_of;
+use crate::pipeline::manifest::numbers::journals;
+
+/// The newest manifests whose ends are compared with the index.
+const NEWEST: usize = 3;
+
+/// A directory of manifests that is followed.
+pub struct Dir<F: Fs> {
+    fs: F,
+    root: PathBuf,
+    cursor: Cursor,
+    lines: BTreeMap<Stream, Lines<F>>,
+    /// The stream that begins the next batch.
+    turn: usize,
+    scan: Scan<F>,
+    /// Lines are found by looking at all manifests, not by the index alone.
+    scans: bool,
+    /// When it looked for journals and for lines without the index the last time, by the steady clock.
+    looked: Option<Duration>,
+    /// Lines that the index did not have then.
+    unindexed: HashMap<Stream, u64>,
+    wake: Box<dyn Wake>,
+}
+
+impl<F: Fs> Dir<F> {
+    /// Follows the manifests below `root` from the lines behind `cursor` on.
+    ///
+    /// # Errors
+    /// The directory is not there or cannot be read.
+    pub fn open(fs: &F, root: &Path, cursor: Cursor, wake: Box<dyn Wake>) -> Result<Dir<F>, Error> {
+        fs.open_dir(root)?;
+        let mut dir = Dir {
+            fs: fs.clone(),
+            root: root.to_path_buf(),
+            cursor,
+            lines: BTreeMap::new(),
+            turn: 0,
+            scan: Scan::new(fs, root),
+            scans: false,
+            looked: None,
+            unindexed: HashMap::new(),
+            wake,
+        };
+        dir.look()?;
+        Ok(dir)
+    }
+
+    /// The cursor behind all lines that are there now.
+    ///
+    /// # Errors
+    /// The manifests cannot be read.
+    pub fn newest(&mut self) -> Result<Cursor, Error> {
+        let mut cursor = Cursor::default();
+        for (stream, lines) in &mut self.lines {
+            cursor.pass(*stream, lines.newest()?.max(self.scan.last(stream)));
+        }
+        Ok(cursor)
+    }
+
+    /// From here on, the lines behind this cursor come.
+    pub fn seek(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        self.lines.clear();
+        self.scan.forget();
+        self.looked = None;
+    }
+
+    /// Looks for journals that are new, and for lines that the index does not have, if that is due.
+    fn look(&mut self) -> Result<(), Error> {
+        let now = self.fs.steady();
+        if self.looked.is_some_and(|looked| now.saturating_sub(looked) < FOLLOW_LOOK_INTERVAL) {
+            return Ok(());
+        }
+        self.looked = Some(now);
+        let mut streams: Vec<Stream> = journals(&self.fs, &self.root)?.into_iter().map(Stream::of_journal).collect();
+        self.scans |= streams.is_empty() || self.lacks_lines()?;
+        if self.scans {
+            self.scan.look(&self.cursor)?;
+            streams.extend(self.scan.streams());
+        }
+        for stream in streams {
+            if !self.lines.contains_key(&stream) {
+                let lines = Lines::new(&self.fs, &self.root, stream);
+                self.wake.watch(lines.index_dir());
+                self.lines.insert(stream, lines);
+            }
+        }
+        if self.lines.len() > FOLLOW_STREAMS_MAX {
+            let (manifests, journals) = (self.root.clone(), self.lines.len());
+            return Err(Error::TooMany { manifests, journals, most: FOLLOW_STREAMS_MAX });
+        }
+        Ok(())
+    }
+
+    /// True if a line at the end of one of the newest manifests was not passed on since the last look: the index does not have
+    /// it.
+    fn lacks_lines(&mut self) -> Result<bool, Error> {
+        let mut ends: HashMap<Stream, u64> = HashMap::new();
+        for path in newest(&self.fs, &self.root, None, NEWEST) {
+            let Ok(mut manifest) = Manifest::open(&self.fs, &path) else { continue };
+            manifest.seek(manifest.size()?.saturating_sub(FOLLOW_READ_BYTES as u64));
+            while let Some(line) = manifest.next_line()? {
+                if let Some((journal, number)) = number_of(line) {
+                    let end = ends.entry(Stream::of_journal(journal)).or_default();
+                    *end = number.max(*end);
+                }
+            }
+        }
+        let is_behind = |(stream, end): &(&Stream, &u64)| self.cursor.passed(stream) < **end;
+        let lacks = self.unindexed.iter().any(|(stream, end)| is_behind(&(stream, end)));
+        self.unindexed = ends;
+        Ok(lacks)
+    }
+}
+
+impl<F: Fs> Dir<F> {
+    /// Passes lines of all streams on, beginning with the one whose turn it is.
+    fn read_all(&mut self, most: usize, take: &mut dyn FnMut(Line<'_>) -> Result<(), Error>) -> Result<usize, Error> {
+        let streams: Vec<Stream> = self.lines.keys().copied().collect();
+        let mut count = 0;
+        for stream in streams.iter().cycle().skip(self.turn).take(streams.len()) {
+            if count == most {
+                break;
+            }
+            let Some(lines) = self.lines.get_mut(stream) else { continue };
+            count += lines.read(&mut self.cursor, &mut self.scan, (most.saturating_sub(count), count > 0), take)?;
+        }
+        Ok(count)
+    }
+}
+
+impl<F: Fs> Source for Dir<F> {
+    fn read(&mut self, most: usize, take: &mut dyn FnMut(Line<'_>) -> Result<(), Error>) -> Result<usize, Error> {
+        let streams = self.lines.len();
+        let mut count = self.read_all(most, take)?;
+        self.turn = self.turn.wrapping_add(1) % streams.max(1);
+        if count == 0 {
+            let before = self.looked;
+            self.look()?;
+            if self.looked != before && (self.scans || self.lines.len() > streams) {
+                count = self.read_all(most, take)?;
+            }
+        }
+        Ok(count)
+    }
+
+    fn wait(&mut self, at_most: Duration) {
+        self.wake.wait(at_most.min(FOLLOW_LOOK_INTERVAL));
+    }
+
+    fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+}

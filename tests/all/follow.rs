@@ -1,0 +1,5 @@
+//! Following the manifests.
+
+mod dir;
+mod manifests;
+mod real;
