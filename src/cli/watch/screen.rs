@@ -130,7 +130,7 @@ fn lists(picture: &Picture, status: &Value, room: usize, lines: &mut Vec<String>
     let recent = |key: &str, told: &dyn Fn(&Value) -> String| {
         rows(&picture.recent, key, |event| {
             let at = event["at"].as_str().and_then(|at| at.get(11..19)).unwrap_or("");
-            format!("{at:>12}  {}: {}", name(event, input), told(event))
+            format!("{at:>11}Z  {}: {}", name(event, input), told(event))
         })
     };
     let error = |event: &Value| escaped_line(event["error"].as_str().unwrap_or(""));
@@ -250,7 +250,7 @@ mod tests {
             "journal 10 B; 5.0 MB free for input, state-path",
             "What waits (1234), oldest first",
             "1 min 15 s  \"\\u001b[2J0名前",
-            "10:20:30  f0: \"no\\u202eroom\"",
+            "10:20:30Z  f0: \"no\\u202eroom\"",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
