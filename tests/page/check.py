@@ -287,8 +287,9 @@ def picture(address, directory, chromium):
         browser = Browser(chromium, profile, log)
         try:
             tab = opened(browser, address)
+            # The rate now is known after the second refresh.
             time.sleep(7)
-            tab.picture(f"{directory}/picture.png")
+            tab.picture(f"{directory}/picture.png", whole=False)
         finally:
             browser.end()
 
