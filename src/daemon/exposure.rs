@@ -9,6 +9,7 @@ use crate::Error;
 use crate::config::{self, Config};
 use crate::fs::real::RealFs;
 use crate::metrics::Metrics;
+use crate::metrics::disks;
 use crate::metrics::health::Phase;
 use crate::metrics::http::{Answers, Listener};
 use crate::metrics::recorder::{Recorder, Textfile};
@@ -42,14 +43,17 @@ impl<'a> Exposure<'a> {
         listener.serve(self.metrics, &routes).map_err(|_| Error::Thread("http"))
     }
 
-    /// Records metrics from now on, if they are published anywhere. Only after the locks are held: from then on the
-    /// journal and the textfile belong to this process.
+    /// Records metrics from now on, if they are published anywhere, and for the page the room on the disks. Only after the
+    /// locks are held: from then on the journal and the textfile belong to this process.
     pub(super) fn record(&mut self, fs: &RealFs) -> Result<(), Error> {
         let (state, textfile) = (&self.config.paths.state, self.config.paths.metrics_textfile.as_deref());
         if textfile.is_some() || self.config.metrics.listen.is_some() {
-            let places = (&**state, self.config.places());
-            let started = Recorder::start(fs, self.metrics, places, textfile, self.config.metrics.interval);
+            let started = Recorder::start(fs, self.metrics, state, textfile, self.config.metrics.interval);
             self.recorder = Some(started.map_err(|_| Error::Thread("metrics"))?);
+        }
+        if self.config.metrics.listen.is_some() {
+            let watched = disks::watch(fs, self.metrics, self.config.places(), self.config.metrics.interval);
+            watched.map_err(|_| Error::Thread("disks"))?;
         }
         Ok(())
     }

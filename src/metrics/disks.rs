@@ -1,9 +1,32 @@
 //! Measures how much room there is.
+//!
+//! Invariant: the thread that measures does nothing else, so a disk that hangs stops only that.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
+use super::Metrics;
 use super::health::Disk;
 use crate::fs::Fs;
+
+/// Measures at once, and then after each `interval`, as long as the process runs.
+pub fn watch<F: Fs>(
+    fs: &F,
+    metrics: &Arc<Metrics>,
+    places: Vec<(String, PathBuf)>,
+    interval: Duration,
+) -> std::io::Result<()> {
+    let (fs, metrics) = (fs.clone(), metrics.clone());
+    let work = move || {
+        loop {
+            metrics.disks_measured(measure(&fs, &places));
+            thread::sleep(interval);
+        }
+    };
+    thread::Builder::new().name("disks".to_owned()).spawn(work).map(drop)
+}
 
 /// The free bytes of the file systems that these directories are on, each once. A directory that is not there is left out.
 /// It may wait for a disk.

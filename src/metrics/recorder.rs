@@ -1,4 +1,4 @@
-//! The work on metrics that is done at fixed intervals: the journal and the room on the disks are measured, and `--metrics-textfile` is written.
+//! The work on metrics that is done at fixed intervals: the journal is measured, and `--metrics-textfile` is written.
 //!
 //! Invariant: it has its own thread, so a disk that hangs stops only this.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
-use super::{Exposition, Metrics, disks, text};
+use super::{Exposition, Metrics, text};
 use crate::fs::Fs;
 use crate::fs::replace::replace;
 use crate::journal::files::Usage;
@@ -28,8 +28,6 @@ struct Recording<F> {
     metrics: Arc<Metrics>,
     state_path: PathBuf,
     textfile: Option<Textfile>,
-    /// The directories whose disks are measured, by the names of their options.
-    places: Vec<(String, PathBuf)>,
 }
 
 impl Recorder {
@@ -37,7 +35,7 @@ impl Recorder {
     pub fn start<F: Fs>(
         fs: &F,
         metrics: &Arc<Metrics>,
-        (state_path, places): (&Path, Vec<(String, PathBuf)>),
+        state_path: &Path,
         textfile: Option<&Path>,
         interval: Duration,
     ) -> std::io::Result<Recorder> {
@@ -46,7 +44,6 @@ impl Recorder {
             metrics: metrics.clone(),
             state_path: state_path.to_path_buf(),
             textfile: textfile.map(|path| Textfile::new(path, metrics)),
-            places,
         };
         let (stop, stopped) = channel::bounded(0);
         let (done, finished) = channel::bounded::<()>(0);
@@ -76,7 +73,6 @@ impl<F: Fs> Recording<F> {
         if let Ok(usage) = Usage::measure(&self.fs, &self.state_path) {
             self.metrics.journal_measured(&usage);
         }
-        self.metrics.disks_measured(disks::measure(&self.fs, &self.places));
         if let Some(textfile) = &mut self.textfile {
             textfile.write();
         }

@@ -48,7 +48,9 @@ pub(super) fn screen(
 fn silence(state_path: &Path, silent: Option<Duration>) -> Vec<String> {
     let since = silent.map_or(String::new(), |time| format!(" for {}", lasting_text(time.as_secs())));
     vec![
-        format!("No ingestor answers{since}: it does not run, or has an earlier version."),
+        format!(
+            "No ingestor answers{since}: it does not run, has an earlier version, or the path of its socket is too long."
+        ),
         format!("State directory: {}", path_text(state_path)),
         "csv-ingestor status shows what its journal says. Ctrl-C ends this.".to_owned(),
     ]
