@@ -147,6 +147,13 @@ impl Config {
         self.paths.made().map(|(_, path)| path.to_path_buf()).collect()
     }
 
+    /// The directories of this machine that it works with, by the names of their options: `state_path` for `--state-path`.
+    pub fn places(&self) -> Vec<(String, PathBuf)> {
+        let own = self.paths.made().map(|(option, path)| (option, path.to_path_buf()));
+        let all = std::iter::once(("--input", self.paths.input.clone())).chain(own);
+        all.map(|(option, path)| (option.trim_start_matches('-').replace('-', "_"), path)).collect()
+    }
+
     /// Which names are ingested.
     pub fn name_rules(&self) -> NameRules {
         let mut rules = self.selection.rules((self.completeness.mode == Mode::Sidecar).then(|| self.sidecars.clone()));

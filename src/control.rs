@@ -1,4 +1,5 @@
-//! The questions that `explain` asks a running ingestor, and its answers, through a socket in the state directory.
+//! The questions that `explain` and `status --watch` ask a running ingestor, and its answers, through a socket in the state
+//! directory.
 //!
 //! Invariants:
 //! - Questions and answers are single lines of JSON, each of a bounded length.
@@ -15,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::journal::names;
@@ -51,6 +53,35 @@ pub struct StagedStatus {
     /// Some of the members that this group lacks, and why.
     #[serde(default)]
     pub missing: Vec<String>,
+}
+
+impl StagedStatus {
+    /// In the words of `explain`: `IN_FLIGHT`, `READY` or `WAITING`, and why, in a sentence. None if this program does not
+    /// know the phase: the ingestor has another version.
+    pub fn words(&self) -> Option<(&'static str, String)> {
+        Some(match (self.phase.as_str(), &self.reason) {
+            ("in_flight", _) => ("IN_FLIGHT", "it is being hashed or moved at this moment".to_owned()),
+            ("ready", Some(reason)) => ("READY", reason.clone()),
+            ("ready", _) => ("READY", "it is complete, and waits for its turn".to_owned()),
+            (_, Some(reason)) => ("WAITING", reason.clone()),
+            _ => return None,
+        })
+    }
+
+    /// The facts behind that, as far as there are any.
+    pub fn facts(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let about_the_last_failure = self.failures.is_some_and(|failures| failures > 0);
+        let facts = [
+            ("unchanged_seconds", self.unchanged_seconds.into()),
+            ("window_seconds", self.window_seconds.filter(|_| self.phase == "waiting").into()),
+            ("retry_in_seconds", self.retry_in_seconds.into()),
+            ("failures", self.failures.filter(|_| about_the_last_failure).into()),
+            ("error", self.error.clone().filter(|_| about_the_last_failure).into()),
+            ("group", self.group.clone().into()),
+            ("missing", (!self.missing.is_empty()).then(|| self.missing.clone()).into()),
+        ];
+        facts.into_iter().filter(|(_, value): &(_, Value)| !value.is_null())
+    }
 }
 
 /// The rules by which the ingestor checks names and sidecars: the options that it was started with.
@@ -147,6 +178,12 @@ pub enum Question {
     Explain(String),
     /// The rules that the ingestor applies.
     Rules,
+    /// What the page shows about the process as a whole.
+    Status,
+    /// What happened last.
+    Recent,
+    /// The files that have waited longest: so many.
+    Waiting(usize),
 }
 
 /// Asks the ingestor that runs on this state directory. None if there is no answer; inside, None if it does not know
@@ -158,6 +195,11 @@ pub fn ask(state_path: &Path, name: &OsStr) -> Option<Option<StagedStatus>> {
 /// The rules of the ingestor that runs on this state directory. None if there is no answer.
 pub fn rules(state_path: &Path) -> Option<RunningRules> {
     answer(state_path, &Question::Rules)
+}
+
+/// Asks what the page shows. None if there is no answer: no ingestor runs, or it is one of an earlier version.
+pub fn view(state_path: &Path, question: &Question) -> Option<Value> {
+    answer(state_path, question)
 }
 
 fn answer<T: DeserializeOwned>(state_path: &Path, question: &Question) -> Option<T> {

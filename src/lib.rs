@@ -20,6 +20,7 @@
 //! - [`audit`]: compares warehouse, manifests and journal
 //! - [`engine`]: locks, journal, recovery: the beginning of every run
 //! - [`control`], [`forget`], [`relocate`]: questions to a running ingestor; what is recorded at an operator's request
+//! - [`page`]: what a running ingestor shows of itself
 //! - `error`: every error of a run, and its exit code
 //! - [`config`]: validated settings
 //! - [`pipeline`]: the stages of the picture above, and recovery
@@ -49,6 +50,7 @@ pub mod lake;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod page;
 pub mod pipeline;
 pub mod rebuild;
 pub mod relocate;

@@ -50,10 +50,21 @@ pub const UNPACKED_RATIO_MAX: u64 = 256;
 pub const UNPACKED_FREE_BYTES: u64 = 256 << 20;
 /// What a `.gz` may unpack to, however large it is: that takes about an hour.
 pub const UNPACKED_BYTES_MAX: u64 = 1 << 40;
+/// Gaps between the files in staging that are known, in the order of their arrival, at most, and an eighth of the files: a
+/// gap takes as much memory as a file, and to close the gaps costs a look at each file.
+pub const GAPS_MAX: usize = 4096;
 /// Groups of inotify hints that wait for the scan, at most; a group that does not fit causes a full scan.
 pub const HINTS_MAX: usize = 1024;
 /// Staged files whose last error is remembered for `explain`, at most.
 pub const ERRORS_REMEMBERED_MAX: usize = 1024;
+/// Files of each kind (ingested, duplicates, failures, quarantined) that are remembered for the page, at most.
+pub const RECENT_EVENTS_MAX: usize = 100;
+/// Bytes of the files of one kind that are remembered, at most: with names of the usual length, all of them fit.
+pub const RECENT_BYTES_MAX: usize = 512 << 10;
+/// Bytes of an error that are remembered, at most.
+pub const RECENT_ERROR_BYTES_MAX: usize = 1 << 10;
+/// Minutes for which it is remembered what was ingested: an hour, and the one that is not over.
+pub const HOUR_MINUTES: usize = 61;
 /// Ignored names in staging that are remembered and reported, at most; further ones are only counted.
 pub const IGNORED_NAMES_MAX: usize = 4096;
 /// With `--once`: how often a staging directory that cannot be read is tried, one scan interval apart.
@@ -153,6 +164,27 @@ pub const SCAN_REST_FACTOR: u32 = 200;
 pub const SCAN_REST_MAX: Duration = Duration::from_secs(600);
 /// The shortest time between two scans of the whole directory.
 pub const SCAN_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Files in one answer about what waits, unless the request says how many; and at most: each has a name of up to 4 KiB and
+/// a few sentences.
+pub const WAITING_PAGE_DEFAULT: usize = 50;
+/// See [`WAITING_PAGE_DEFAULT`].
+pub const WAITING_PAGE_MAX: usize = 200;
+/// Names that the intake looks at for one question about what waits, at most: a tenth of a millisecond.
+pub const WAITING_PART_NAMES: usize = 1024;
+/// Files in its answer, at most: for each, it may look for the last error and for what its group lacks.
+pub const WAITING_PART_ROWS: usize = 32;
+/// How long one request goes through the names, with its pauses; then it answers what it has found, and where to go on.
+pub const WAITING_WALK_MAX: Duration = Duration::from_millis(400);
+/// How long a request waits for its turn while another one goes through the names.
+pub const WAITING_LOCK_MAX: Duration = Duration::from_millis(500);
+/// Bytes of the text that names are searched for, at most: as long as a file name can be.
+pub const WAITING_NAME_BYTES_MAX: usize = 255;
+/// Bytes of a host's name that are read, at most (Linux has 64).
+pub const HOST_NAME_BYTES_MAX: usize = 256;
+/// Columns and rows of a terminal that `status --watch` fills, at most.
+pub const WATCH_COLUMNS_MAX: usize = 1000;
+/// See [`WATCH_COLUMNS_MAX`].
+pub const WATCH_ROWS_MAX: usize = 500;
 /// Threads that answer HTTP requests, and thus connections served at a time: a scraper and two probes need three.
 pub const HTTP_THREADS: usize = 8;
 /// The stack of each of these threads: the buffer for a request, and the functions that handle it.

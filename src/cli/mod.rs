@@ -29,6 +29,7 @@ mod status;
 mod store_options;
 mod tree;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 

@@ -221,8 +221,8 @@ struct OutputArgs {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration,
           env = "CSV_INGESTOR_METRICS_INTERVAL")]
     metrics_interval: Duration,
-    /// Serve Prometheus metrics at http://ADDR/metrics, and /healthz and /readyz: 127.0.0.1:9464. With port 0, the
-    /// event metrics_listening has the port
+    /// Serve a page to look at on http://ADDR/, Prometheus metrics at /metrics, and /healthz and /readyz: 127.0.0.1:9464.
+    /// Names of files are on the page. With port 0, the event metrics_listening has the port
     #[arg(long, value_name = "ADDR", value_parser = parse_address, env = "CSV_INGESTOR_METRICS_LISTEN")]
     metrics_listen: Option<String>,
     /// Write the metrics to this file for node_exporter's textfile collector, also when --once ends. The name must end

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{add_exact, json_line, print_lines};
+use super::watch;
 use crate::Error;
 use crate::follow::lag::{Lag, lags};
 use crate::fs::Fs as _;
@@ -34,6 +35,10 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Show what the running ingestor does, and redraw it every two seconds until Ctrl-C. With --json, print a line that
+    /// often
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Prints counts, sizes, files in flight, and whether an ingestor runs. Only reads, also while one runs.
@@ -44,6 +49,9 @@ pub(super) fn execute(arguments: &StatusArgs) -> Result<(), Error> {
     let Some(replayed) = journal::read(&fs, &state_path, &mut report)? else {
         return Err(Error::Usage(format!("--state-path {}: there is no journal", state_path.display())));
     };
+    if arguments.watch {
+        return watch::execute(&fs, &state_path, arguments.json);
+    }
     let mut status = Status::of(&fs, &state_path, &report)?;
     status.consumers = consumers(&fs, &report, replayed.store());
     let lines = if arguments.json {

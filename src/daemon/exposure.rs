@@ -12,9 +12,12 @@ use crate::follow::lag::lags;
 use crate::fs::real::RealFs;
 use crate::metrics::Metrics;
 use crate::metrics::consumers::ConsumerLag;
+use crate::metrics::disks;
 use crate::metrics::health::Phase;
-use crate::metrics::http::Listener;
+use crate::metrics::http::{Answers, Listener};
 use crate::metrics::recorder::{Look, Recorder, Textfile};
+use crate::page::Page;
+use crate::page::routes::Routes;
 
 /// The exit code of a process that found another one running.
 const LOCKED: u8 = 4;
@@ -37,19 +40,24 @@ impl<'a> Exposure<'a> {
     }
 
     /// Answers requests from now on, also during recovery, which may take a while.
-    pub(super) fn listen(&mut self) -> Result<(), Error> {
+    pub(super) fn listen(&mut self, page: &Arc<Page>) -> Result<(), Error> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
-        listener.serve(self.metrics).map_err(|_| Error::Thread("http"))
+        let routes: Arc<dyn Answers> = Arc::new(Routes::new(page, listener.is_loopback()));
+        listener.serve(self.metrics, &routes).map_err(|_| Error::Thread("http"))
     }
 
-    /// Records metrics from now on, if they are published anywhere. Only after the locks are held: from then on the
-    /// journal and the textfile belong to this process.
+    /// Records metrics from now on, if they are published anywhere, and for the page the room on the disks. Only after the
+    /// locks are held: from then on the journal and the textfile belong to this process.
     pub(super) fn record(&mut self, fs: &RealFs, journal: [u8; 16]) -> Result<(), Error> {
         let (state, textfile) = (&self.config.paths.state, self.config.paths.metrics_textfile.as_deref());
         if textfile.is_some() || self.config.metrics.listen.is_some() {
             let look = consumers(fs, &self.config.paths.manifests, journal);
             let started = Recorder::start(fs, self.metrics, (state, look), textfile, self.config.metrics.interval);
             self.recorder = Some(started.map_err(|_| Error::Thread("metrics"))?);
+        }
+        if self.config.metrics.listen.is_some() {
+            let watched = disks::watch(fs, self.metrics, self.config.places(), self.config.metrics.interval);
+            watched.map_err(|_| Error::Thread("disks"))?;
         }
         Ok(())
     }

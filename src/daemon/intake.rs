@@ -6,6 +6,7 @@
 //! of small files: when that is full, it tries again after the next report.
 
 mod ahead;
+mod answer;
 mod feed;
 mod groups;
 mod hear;
@@ -26,7 +27,6 @@ use crossbeam::select;
 use super::channels::{Committed, Hints, Load, ToCommit, ToHash};
 use super::left::Left;
 use super::signals::Stop;
-use super::socket::Asked;
 use crate::Error;
 use crate::config::{Config, Extent};
 use crate::fs::Fs as _;
@@ -38,6 +38,7 @@ use crate::journal::ingest::Kept;
 use crate::journal::record::DuplicateAction;
 use crate::limits::{FULL_DISK_RETRY, READY_FILES_MAX};
 use crate::metrics::{Metrics, QueueDepths, Totals};
+use crate::page::ask::Asked;
 use crate::pipeline::Settled;
 use crate::pipeline::commit::Committer;
 use crate::pipeline::hash::Shared;
@@ -60,7 +61,7 @@ pub(super) enum Source<'a> {
         kept: Vec<Kept>,
         /// From inotify.
         hints: Hints,
-        /// Questions of `explain` about single files.
+        /// Questions about files.
         asked: Receiver<Asked>,
     },
     /// Only files that recovery resumes.

@@ -48,6 +48,7 @@ use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::health::Phase;
+use crate::page::Page;
 use crate::pipeline::hash::Shared;
 use crate::pipeline::lake::OnAway;
 use crate::pipeline::layout::Layout;
@@ -94,7 +95,9 @@ fn run_as(
 ) -> Result<Ended, Error> {
     let load = Load::new(config.concurrency);
     let stop = signals::install()?;
-    exposure.listen()?;
+    let (page, asked) = Page::new(config, metrics);
+    let page = Arc::new(page);
+    exposure.listen(&page)?;
     let observer = metrics.clone();
     let fs = RealFs::observed(Arc::new(move |call, took| observer.synced(call, took)));
     let once = config.extent == Extent::Once;
@@ -122,8 +125,8 @@ fn run_as(
     service.ready();
     let hints = if once { Hints::none() } else { watch(config) };
     let kept = engine.committer.index().kept().copied().collect();
-    let control = (!once).then(|| socket::listen(&config.paths.state, control::RunningRules::of(config)));
-    let asked = control.as_ref().map_or_else(channel::never, |control| control.asked.clone());
+    let rules = control::RunningRules::of(config);
+    let _control = (!once).then(|| socket::listen(&config.paths.state, rules, &page));
     let source = Source::Staging { config, kept, hints, asked };
     let compactor = Compactor::new(&fs, &config.paths.state, config.remember, stop.flag.clone(), metrics);
     let (index, intake) = drive(engine, source, load, &stop, compactor, service)?;
@@ -342,11 +345,7 @@ fn log_started(config: &Config, recovered: &Recovered) {
         warehouse = path(&config.paths.warehouse),
         manifests = path(&config.paths.manifests),
         state_path = path(&config.paths.state),
-        mode = match config.completeness.mode {
-            crate::pipeline::settle::Mode::Stability(_) => "stability",
-            crate::pipeline::settle::Mode::Sidecar => "sidecar",
-            crate::pipeline::settle::Mode::Group(_) => "group",
-        },
+        mode = config.completeness.mode.text(),
         stability_seconds = config.completeness.mode.window().map(|window| window.as_secs_f64()),
         sidecar_suffix = sidecar_name.as_deref().and_then(|name| name.strip_prefix("{name}")),
         sidecar_name = sidecar_name.as_deref(),

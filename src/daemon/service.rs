@@ -23,6 +23,7 @@ use crate::heartbeat::{Examiner, Heartbeats};
 use crate::limits::{SERVICE_SEND_MAX, SERVICE_STATUS_INTERVAL, WATCHDOG_PARTS};
 use crate::log;
 use crate::metrics::Metrics;
+use crate::metrics::units::bytes_text;
 
 /// The connection to the service manager.
 pub(super) struct Service {
@@ -202,35 +203,4 @@ fn status(metrics: &Metrics) -> String {
         totals.failures
     );
     line
-}
-
-/// For people: three digits are enough.
-fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        (value, unit) = (value / 1000.0, unit + 1);
-    }
-    let decimals = if unit == 0 || value >= 99.95 { 0 } else { 1 };
-    format!("{value:.decimals$} {}", UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_told_with_few_digits() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (99_949, "99.9 kB"),
-            (123_456_789, "123 MB"),
-            (999_999, "1.0 MB"),
-            (u64::MAX, "18.4 EB"),
-        ] {
-            assert_eq!(bytes_text(bytes), text, "{bytes}");
-        }
-    }
 }

@@ -1,4 +1,5 @@
-//! The socket through which `explain` asks the running ingestor ([`crate::control`]): the side that answers.
+//! The socket through which `explain` and `status --watch` ask the running ingestor ([`crate::control`]): the side that
+//! answers.
 //!
 //! Invariants:
 //! - Any user who may enter the state directory (mode 0700) may ask; no question changes anything.
@@ -11,17 +12,18 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use crossbeam::channel::{self, Receiver, Sender};
 
-use crate::control::{Question, RunningRules, STEP_TIME_MAX, StagedStatus};
+use crate::control::{Question, RunningRules, STEP_TIME_MAX};
 use crate::fs::Fs;
 use crate::fs::real::{RealFs, bind_private};
 use crate::journal::names;
 use crate::log;
+use crate::page::{Page, Wanted};
 
 /// The longest question: a relative path of 4,096 bytes as base64, and the JSON around it.
 const QUESTION_BYTES_MAX: usize = 8 << 10;
@@ -30,26 +32,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The longest path of a socket: `sun_path` with its terminator (unix(7)).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// A question on its way to the intake.
-pub(super) struct Asked {
-    pub(super) name: OsString,
-    pub(super) answer: Sender<Option<StagedStatus>>,
-}
-
 /// A socket that is removed when this is dropped.
 pub(super) struct Control {
     path: PathBuf,
     /// (device, inode) of this process's socket.
     socket: Option<(u64, u64)>,
-    pub(super) asked: Receiver<Asked>,
 }
 
 /// Begins to listen. The lock on the state directory must be held: a socket at this path then belongs to a process that
 /// has ended.
-pub(super) fn listen(state_path: &Path, rules: RunningRules) -> Control {
+pub(super) fn listen(state_path: &Path, rules: RunningRules, page: &Arc<Page>) -> Control {
     let path = state_path.join(names::CONTROL);
-    match try_listen(&path, rules) {
-        Ok(asked) => Control { socket: identity(&path), path, asked },
+    match try_listen(&path, rules, page.clone()) {
+        Ok(()) => Control { socket: identity(&path), path },
         Err(error) => {
             tracing::info!(
                 event = "control_unavailable",
@@ -57,42 +52,42 @@ pub(super) fn listen(state_path: &Path, rules: RunningRules) -> Control {
                 error,
                 "`explain` cannot ask the ingestor"
             );
-            Control { path, socket: None, asked: channel::never() }
+            Control { path, socket: None }
         }
     }
 }
 
-fn try_listen(path: &Path, rules: RunningRules) -> Result<Receiver<Asked>, String> {
+fn try_listen(path: &Path, rules: RunningRules, page: Arc<Page>) -> Result<(), String> {
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         return Err(format!("the path has more than {SOCKET_PATH_BYTES_MAX} bytes"));
     }
     remove(path);
     let listener = bind_private(path).map_err(|error| error.to_string())?;
-    let (sender, asked) = channel::bounded(0);
     let serve = move || {
         for stream in listener.incoming() {
             match stream {
                 // A client that disconnects or asks nonsense gets no answer.
-                Ok(stream) => drop(converse(&stream, &rules, &sender)),
+                Ok(stream) => drop(converse(&stream, &rules, &page)),
                 // Out of descriptors, most likely: it would fail again at once.
                 Err(_) => std::thread::sleep(ACCEPT_PAUSE),
             }
         }
     };
     let started = std::thread::Builder::new().name("control".to_owned()).spawn(serve);
-    started.map(|_| asked).map_err(|error| error.to_string())
+    started.map(drop).map_err(|error| error.to_string())
 }
 
-fn converse(stream: &UnixStream, rules: &RunningRules, intake: &Sender<Asked>) -> Option<()> {
+fn converse(stream: &UnixStream, rules: &RunningRules, page: &Page) -> Option<()> {
     stream.set_write_timeout(Some(STEP_TIME_MAX)).ok()?;
     let mut text = match serde_json::from_slice(&question(stream)?).ok()? {
         Question::Rules => serde_json::to_string(rules).ok()?,
         Question::Explain(name) => {
             let name = OsString::from_vec(BASE64.decode(name).ok()?);
-            let (answer, answered) = channel::bounded(1);
-            intake.send_timeout(Asked { name, answer }, STEP_TIME_MAX).ok()?;
-            serde_json::to_string(&answered.recv_timeout(STEP_TIME_MAX).ok()?).ok()?
+            serde_json::to_string(&page.asker().file(name)?).ok()?
         }
+        Question::Status => page.status(),
+        Question::Recent => page.recent(),
+        Question::Waiting(limit) => page.waiting(&Wanted { limit: Some(limit), ..Wanted::default() }).ok()?,
     };
     text.push('\n');
     let mut stream = stream;

@@ -149,24 +149,8 @@ fn of_shared(names: &[OsString]) -> String {
 
 /// The running ingestor's answer.
 fn by_the_ingestor(path: &Path, told: &StagedStatus) -> Option<Answer> {
-    let (status, summary) = match (told.phase.as_str(), &told.reason) {
-        ("in_flight", _) => ("IN_FLIGHT", "it is being hashed or moved at this moment".to_owned()),
-        ("ready", Some(reason)) => ("READY", reason.clone()),
-        ("ready", _) => ("READY", "it is complete, and waits for its turn".to_owned()),
-        (_, Some(reason)) => ("WAITING", reason.clone()),
-        _ => return None,
-    };
-    let about_the_last_failure = told.failures.is_some_and(|failures| failures > 0);
-    Some(
-        Answer::new(path, status, summary)
-            .with("unchanged_seconds", told.unchanged_seconds)
-            .with("window_seconds", told.window_seconds.filter(|_| told.phase == "waiting"))
-            .with("retry_in_seconds", told.retry_in_seconds)
-            .with("failures", told.failures.filter(|failures| *failures > 0))
-            .with("error", told.error.clone().filter(|_| about_the_last_failure))
-            .with("group", told.group.clone())
-            .with("missing", (!told.missing.is_empty()).then(|| told.missing.clone())),
-    )
+    let (status, summary) = told.words()?;
+    Some(told.facts().fold(Answer::new(path, status, summary), |answer, (key, value)| answer.with(key, value)))
 }
 
 /// The result of checking the file itself, in the ingestor's order.

@@ -10,6 +10,7 @@
 //! - Only the `sync` methods make anything durable, and each covers exactly what its name says.
 
 pub mod blame;
+pub mod host;
 pub mod inherited;
 mod lease;
 mod mark;

@@ -16,10 +16,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use super::Metrics;
 use super::consumers::ByConsumer;
 use super::health::Phase;
 use super::labels::{By, Stage};
-use super::{Metrics, Value};
+use super::value::Value;
 use crate::types::UnixMillis;
 
 /// Prefix of all names.
@@ -165,7 +166,7 @@ impl Ours {
         let help = "How long ago the file was first seen that has waited longest to be ingested; 0 if none waits";
         table.row("oldest_waiting_seconds", help, &ConstGauge::new(waiting.as_secs_f64()))?;
         let help = "When a file was ingested last; absent until one was";
-        table.seconds("last_ingest_timestamp_seconds", help, &metrics.last_ingest)?;
+        table.seconds("last_ingest_timestamp_seconds", help, &metrics.recent.last_ingest)?;
         let help = "When a scan of the staging directory ended last";
         table.seconds("last_scan_timestamp_seconds", help, &metrics.scan.last)?;
         table.seconds("last_scan_duration_seconds", "How long that scan took", &metrics.scan.last_millis)

@@ -6,6 +6,7 @@
 //!   busy; nor is one that waits for room on a full disk, which an operator has to provide: a restart would not help.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::labels::{Label, label};
@@ -32,6 +33,17 @@ label!(
     }
 );
 
+/// A file system.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// Its number.
+    pub device: u64,
+    /// What lies on it: the directories, by the names of their options.
+    pub places: Vec<String>,
+    /// Free for this process.
+    pub free_bytes: u64,
+}
+
 /// The process's health.
 #[derive(Debug, Default)]
 pub(super) struct Health {
@@ -40,6 +52,7 @@ pub(super) struct Health {
     full: AtomicUsize,
     /// The lake's store does not answer.
     away: AtomicBool,
+    disks: Mutex<Vec<Disk>>,
     pub(super) heartbeats: Heartbeats,
 }
 
@@ -71,6 +84,14 @@ impl Health {
 
     pub(super) fn is_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn disks(&self) -> Vec<Disk> {
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_disks(&self, disks: Vec<Disk>) {
+        *self.disks.lock().unwrap_or_else(PoisonError::into_inner) = disks;
     }
 
     pub(super) fn is_full(&self) -> bool {

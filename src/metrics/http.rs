@@ -1,10 +1,11 @@
-//! `--metrics-listen`: a small HTTP server for `/metrics`, `/healthz` and `/readyz`.
+//! `--metrics-listen`: a small HTTP server for `/metrics`, `/healthz` and `/readyz`, and for more that its caller knows.
 //!
 //! Invariants:
-//! - Requests read only atomics: no request can wait for the pipeline or for a disk, or delay them.
+//! - These three read only atomics: they cannot wait for the pipeline or for a disk, or delay them.
 //! - The number of connections at a time, the bytes of a request and the time for a connection are limited, and the
 //!   time much more while all threads are busy. Each connection gets one of a few answers, and is closed.
 
+use std::borrow::Cow;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -39,19 +40,25 @@ impl Listener {
         Ok(Listener { listener, address })
     }
 
+    /// True if only this machine can connect.
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+
     /// Answers requests from now on, until the process ends.
-    pub fn serve(self, metrics: &Arc<Metrics>) -> io::Result<()> {
+    pub fn serve(self, metrics: &Arc<Metrics>, more: &Arc<dyn Answers>) -> io::Result<()> {
         let (listener, busy) = (Arc::new(self.listener), Arc::<AtomicUsize>::default());
         for index in 0..HTTP_THREADS {
-            let (listener, metrics, busy) = (listener.clone(), metrics.clone(), busy.clone());
+            let (listener, metrics, busy, more) = (listener.clone(), metrics.clone(), busy.clone(), more.clone());
             thread::Builder::new().name(format!("http-{index}")).stack_size(HTTP_STACK_BYTES).spawn(move || {
                 let exposition = Exposition::of_process(&metrics);
+                let site = Site { metrics: &metrics, exposition: &exposition, more: &*more };
                 loop {
                     match listener.accept() {
                         // A failed connection concerns only its client.
                         Ok((stream, _)) => {
                             busy.fetch_add(1, Ordering::Relaxed);
-                            drop(converse(stream, &Deadline::begin(&busy), &metrics, &exposition));
+                            drop(converse(stream, &Deadline::begin(&busy), &site));
                             busy.fetch_sub(1, Ordering::Relaxed);
                         }
                         Err(_) => thread::sleep(ACCEPT_RETRY),
@@ -62,6 +69,21 @@ impl Listener {
         tracing::info!(event = "metrics_listening", address = %self.address);
         Ok(())
     }
+}
+
+/// Further answers. None of them changes anything.
+pub trait Answers: Send + Sync {
+    /// True if there is something at this path.
+    fn knows(&self, path: &str) -> bool;
+    /// The answer to a GET of such a path.
+    fn answer(&self, request: &Request) -> Response;
+}
+
+/// All that answers.
+struct Site<'a> {
+    metrics: &'a Metrics,
+    exposition: &'a Exposition,
+    more: &'a dyn Answers,
 }
 
 /// The time limit of a connection.
@@ -97,14 +119,9 @@ impl Deadline<'_> {
 }
 
 /// One request and its answer.
-fn converse(
-    mut stream: TcpStream,
-    patience: &Deadline<'_>,
-    metrics: &Metrics,
-    exposition: &Exposition,
-) -> io::Result<()> {
+fn converse(mut stream: TcpStream, patience: &Deadline<'_>, site: &Site<'_>) -> io::Result<()> {
     let answer = match read_request(&mut stream, patience)? {
-        Ok(request) => answer(&request, metrics, exposition),
+        Ok(request) => site.answer(&request),
         Err(refusal) => refusal,
     };
     write_all(&mut stream, &answer.bytes(), patience)?;
@@ -120,10 +137,29 @@ fn converse(
     Ok(())
 }
 
-/// The request line.
-struct Request {
+/// A request's head.
+pub struct Request {
     method: String,
-    path: String,
+    /// Without the query.
+    pub path: String,
+    /// What is behind the first question mark.
+    pub query: String,
+    /// Every `Host`; invalid UTF-8 is replaced.
+    pub hosts: Vec<String>,
+}
+
+impl Request {
+    fn of(request: &httparse::Request<'_, '_>) -> Request {
+        let target = request.path.unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let hosts = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+        Request {
+            method: request.method.unwrap_or_default().to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            hosts: hosts.map(|header| String::from_utf8_lossy(header.value).into_owned()).collect(),
+        }
+    }
 }
 
 /// Reads a request's head. The outer error is the connection's; the inner one is the answer to an invalid request.
@@ -141,11 +177,7 @@ fn read_request(stream: &mut TcpStream, patience: &Deadline<'_>) -> io::Result<R
         let mut request = httparse::Request::new(&mut headers);
         match request.parse(&buffer[..filled]) {
             Ok(httparse::Status::Partial) => {}
-            Ok(httparse::Status::Complete(_)) => {
-                let path = request.path.unwrap_or_default();
-                let path = path.split_once('?').map_or(path, |(path, _)| path).to_owned();
-                return Ok(Ok(Request { method: request.method.unwrap_or_default().to_owned(), path }));
-            }
+            Ok(httparse::Status::Complete(_)) => return Ok(Ok(Request::of(&request))),
             Err(httparse::Error::TooManyHeaders) => return Ok(Err(Response::text(431, "too many headers\n"))),
             Err(_) => return Ok(Err(Response::text(400, "this is not HTTP\n"))),
         }
@@ -153,39 +185,55 @@ fn read_request(stream: &mut TcpStream, patience: &Deadline<'_>) -> io::Result<R
     Ok(Err(Response::text(431, "the request is too long\n")))
 }
 
-fn answer(request: &Request, metrics: &Metrics, exposition: &Exposition) -> Response {
-    let is_known = ["/", "/metrics", "/healthz", "/readyz"].contains(&&*request.path);
-    let is_head = request.method == "HEAD";
-    let answer = match &*request.path {
-        _ if !is_known => Response::text(404, "there are /metrics, /healthz and /readyz\n"),
-        _ if !is_head && request.method != "GET" => Response::text(405, "only GET and HEAD\n"),
-        "/metrics" => match text(exposition) {
-            Ok(text) => Response { code: 200, content_type: CONTENT_TYPE, body: text, is_head: false },
-            Err(_) => Response::text(500, "the metrics could not be written\n"),
-        },
-        "/healthz" => match metrics.stalled() {
-            Some(stall) => Response::text(503, &format!("{stall}\n")),
-            None => Response::text(200, "ok\n"),
-        },
-        "/readyz" => match metrics.not_ready() {
-            Some(why) => Response::text(503, &format!("{why}\n")),
-            None => Response::text(200, "ok\n"),
-        },
-        _ => Response::text(200, "csv-ingestor\n/metrics\n/healthz\n/readyz\n"),
-    };
-    Response { is_head, ..answer }
+impl Site<'_> {
+    fn answer(&self, request: &Request) -> Response {
+        let is_ours = ["/metrics", "/healthz", "/readyz"].contains(&&*request.path);
+        let is_head = request.method == "HEAD";
+        let answer = match &*request.path {
+            path if !is_ours && !self.more.knows(path) => Response::text(404, "there is nothing here; / has links\n"),
+            _ if !is_head && request.method != "GET" => Response::text(405, "only GET and HEAD\n"),
+            _ if !is_ours => self.more.answer(request),
+            "/metrics" => match text(self.exposition) {
+                Ok(text) => Response::new(200, CONTENT_TYPE, text),
+                Err(_) => Response::text(500, "the metrics could not be written\n"),
+            },
+            "/healthz" => match self.metrics.stalled() {
+                Some(stall) => Response::text(503, format!("{stall}\n")),
+                None => Response::text(200, "ok\n"),
+            },
+            _ => match self.metrics.not_ready() {
+                Some(why) => Response::text(503, format!("{why}\n")),
+                None => Response::text(200, "ok\n"),
+            },
+        };
+        Response { is_head, ..answer }
+    }
 }
 
-struct Response {
+/// An answer.
+pub struct Response {
     code: u16,
     content_type: &'static str,
-    body: String,
+    body: Cow<'static, str>,
+    /// Further headers, each with its line end.
+    headers: &'static str,
     is_head: bool,
 }
 
 impl Response {
-    fn text(code: u16, body: &str) -> Response {
-        Response { code, content_type: PLAIN, body: body.to_owned(), is_head: false }
+    /// An answer of this type.
+    pub fn new(code: u16, content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Response {
+        Response { code, content_type, body: body.into(), headers: "", is_head: false }
+    }
+
+    /// A sentence.
+    pub fn text(code: u16, body: impl Into<Cow<'static, str>>) -> Response {
+        Response::new(code, PLAIN, body)
+    }
+
+    /// The same, with these headers, each with its line end.
+    pub fn with(self, headers: &'static str) -> Response {
+        Response { headers, ..self }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -195,17 +243,19 @@ impl Response {
             404 => "Not Found",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
+            421 => "Misdirected Request",
             431 => "Request Header Fields Too Large",
             500 => "Internal Server Error",
             _ => "Service Unavailable",
         };
         let allow = if self.code == 405 { "Allow: GET, HEAD\r\n" } else { "" };
         let head = format!(
-            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{allow}\
+            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}{allow}\
              Connection: close\r\n\r\n",
             self.code,
             self.content_type,
-            self.body.len()
+            self.body.len(),
+            self.headers
         );
         let mut bytes = head.into_bytes();
         if !self.is_head {

@@ -2,22 +2,28 @@
 //!
 //! Invariants:
 //! - The names of fields and of metrics are part of the contract; no other module writes these events.
-//! - Methods that the pipeline calls do a few additions to atomics: they never wait for a reader.
+//! - Methods that the pipeline calls do a few additions to atomics, and remember single files in short lists: they wait for
+//!   a reader only while that copies as many pointers as a list has.
 
 pub mod consumers;
+pub mod disks;
 pub mod durations;
 pub mod events;
 mod exposition;
 mod groups;
 pub mod health;
 pub mod http;
+mod journal;
 pub mod labels;
 mod listed;
 mod pauses;
+pub mod recent;
 pub mod recorder;
 mod staging;
+pub mod units;
+mod value;
+mod view;
 
-use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -30,15 +36,16 @@ pub use labels::FailureReason;
 
 use crate::fs::SyncCall;
 use crate::heartbeat::{Heartbeats, Stall};
-use crate::journal::files::Usage;
 use crate::journal::ingest::{Ingest, Original};
 use crate::journal::record::{AbandonReason, DuplicateAction, QuarantineCause, Quarantined};
-use crate::journal::snapshot::SnapshotHeader;
 use crate::log;
 use crate::types::{Sha256, UnixMillis};
 use durations::Durations;
 use health::{Health, STALL_MAX};
 use labels::{By, IgnoredReason, Label, SnapshotResult, Stage, label};
+use recent::{Facts, Recent, beginning};
+pub use units::seconds;
+use value::Value;
 
 /// Counts since the start, and the present state.
 #[derive(Debug)]
@@ -56,7 +63,7 @@ pub struct Metrics {
     latency: Latency,
     stages: By<Stage, Value>,
     scan: ScanMetrics,
-    last_ingest: Value,
+    recent: Recent,
     journal: JournalMetrics,
 }
 
@@ -106,37 +113,6 @@ struct JournalMetrics {
     unfolded_bytes: Value,
     remembered: Value,
     consumers: consumers::Consumers,
-}
-
-/// A number that is set, not counted; it may be unknown.
-struct Value(AtomicU64);
-
-impl Value {
-    const UNKNOWN: u64 = u64::MAX;
-
-    fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    fn clear(&self) {
-        self.set(Value::UNKNOWN);
-    }
-
-    fn get(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|value| *value != Value::UNKNOWN)
-    }
-}
-
-impl Default for Value {
-    fn default() -> Value {
-        Value(AtomicU64::new(Value::UNKNOWN))
-    }
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.get().fmt(f)
-    }
 }
 
 label!(
@@ -220,7 +196,7 @@ impl Default for Metrics {
             },
             stages: By::default(),
             scan: ScanMetrics::default(),
-            last_ingest: Value::default(),
+            recent: Recent::default(),
             journal: JournalMetrics::default(),
         }
     }
@@ -293,18 +269,6 @@ impl Metrics {
         self.latency.commits.observe(took);
     }
 
-    /// The journal's size: contents that are remembered, and bytes of full segments that are in no snapshot.
-    pub fn journal_grown(&self, remembered: u64, unfolded_bytes: u64) {
-        self.journal.remembered.set(remembered);
-        self.journal.unfolded_bytes.set(unfolded_bytes);
-    }
-
-    /// The journal's size on the disk.
-    pub fn journal_measured(&self, usage: &Usage) {
-        self.journal.bytes.set(usage.segment_bytes + usage.snapshot_bytes);
-        self.journal.snapshot_bytes.set(usage.newest_snapshot_bytes);
-    }
-
     /// The files that are not done yet.
     pub fn queue(&self, queue: &QueueDepths) {
         self.stages.of(Stage::Waiting).set(queue.waiting as u64);
@@ -357,8 +321,12 @@ impl Metrics {
         self.files.inc();
         self.bytes.inc_by(ingest.identity.size);
         self.latency.complete_to_manifest.observe(took);
-        self.last_ingest.set(now.0);
+        self.recent.last_ingest.set(now.0);
+        self.recent.count(ingest.identity.size, self.started.elapsed());
         let Some(target) = &ingest.target else { return };
+        let (bytes, ingest_id) = (ingest.identity.size, ingest.id.0);
+        let facts = Facts::Ingested { warehouse_path: target.warehouse_path.to_path_buf(), bytes, ingest_id, took };
+        self.recent.add(&ingest.source_path, now, facts);
         tracing::info!(
             event = "file_ingested",
             path = log::path(&ingest.source_path),
@@ -373,6 +341,8 @@ impl Metrics {
     /// `duplicate_skipped`.
     pub fn duplicate_skipped(&self, path: &Path, sha256: &Sha256, of: Option<&Original>, action: DuplicateAction) {
         self.duplicates.of(action).inc();
+        let original = of.map(|of| (of.warehouse_path.to_path_buf(), of.ingest_id.0));
+        self.remember(path, Facts::Duplicate { original, action: action.text() });
         tracing::info!(
             event = "duplicate_skipped",
             path = log::path(path),
@@ -409,6 +379,9 @@ impl Metrics {
     pub fn file_quarantined(&self, path: &Path, quarantined: &Quarantined) {
         self.failures.of(quarantined.cause.into()).inc();
         self.quarantined.of(quarantined.cause).inc();
+        let (target, error) = (quarantined.target.to_path_buf(), beginning(&quarantined.detail));
+        let (reason, line) = (quarantined.cause.text(), quarantined.line);
+        self.remember(path, Facts::Quarantined { target, reason, line, error });
         tracing::error!(
             event = "file_quarantined",
             path = log::path(path),
@@ -419,35 +392,20 @@ impl Metrics {
         );
     }
 
+    fn remember(&self, path: &Path, facts: Facts) {
+        self.recent.add(path, UnixMillis::from_system_time(SystemTime::now()), facts);
+    }
+
     /// `file_failed`. `retry_in` is null if only a change of the file can help.
     pub fn file_failed(&self, path: &Path, reason: FailureReason, error: &str, retry_in: Option<Duration>) {
         self.failures.of(reason).inc();
+        self.remember(path, Facts::Failed { reason: reason.text(), error: beginning(error), retry_in });
         tracing::error!(
             event = "file_failed",
             path = log::path(path),
             error,
             retry_in = retry_in.map(|delay| tracing::field::display(humantime::format_duration(delay))),
         );
-    }
-
-    /// `snapshot_written`. `forgotten` contents were left out of it.
-    pub fn snapshot_written(&self, snapshot: &SnapshotHeader, forgotten: u64, elapsed: Duration) {
-        self.journal.snapshots.of(SnapshotResult::Written).inc();
-        self.journal.last_snapshot.set(UnixMillis::from_system_time(SystemTime::now()).0);
-        tracing::info!(
-            event = "snapshot_written",
-            lsn = snapshot.lsn.0,
-            entries = snapshot.rows,
-            bytes = snapshot.file_bytes,
-            forgotten,
-            seconds = seconds(elapsed),
-        );
-    }
-
-    /// `snapshot_failed`: the journal is unchanged, and the compaction is tried again later.
-    pub fn snapshot_failed(&self, error: &str) {
-        self.journal.snapshots.of(SnapshotResult::Failed).inc();
-        tracing::warn!(event = "snapshot_failed", error);
     }
 
     /// `metrics`: the totals, and the rates since `since`.
@@ -483,9 +441,4 @@ impl Metrics {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
-}
-
-/// Seconds with milliseconds, for logs.
-pub fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

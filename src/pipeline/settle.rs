@@ -42,7 +42,7 @@ use census::{Census, second};
 use files::Files;
 use groups::Groups;
 pub use groups::Overdue;
-pub use look::Tracking;
+pub use look::{Age, Tracking};
 use order::Order;
 use presence::Presence;
 pub use report::Reaction;
@@ -229,7 +229,11 @@ impl Settle {
         }
         let Some(tracked) = self.tracked.get_mut(name) else { return };
         tracked.scan = scan;
+        let before = tracked.first_seen_seconds;
         let Some(since) = tracked.observe(sighting, nudged, now, census) else { return };
+        if tracked.first_seen_seconds != before {
+            self.tracked.came_anew(name);
+        }
         self.judge(name, since, sighting.age, now);
         self.trim();
     }

@@ -4,6 +4,7 @@ mod counts;
 mod documents;
 mod health;
 mod http;
+mod page;
 mod textfile;
 
 use std::io::{Read, Write};

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["explain"],
     &["daemon", "dry_run", "rebuild"],
     &["engine", "audit"],
+    &["page"],
     &["control", "forget", "relocate"],
     // Every command's error includes those of the modules below; the modules above call it `crate::Error`.
     &["error"],

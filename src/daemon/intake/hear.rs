@@ -1,53 +1,23 @@
-//! Handles reports about files, and answers questions about them.
+//! Handles reports about files.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{self, Sender};
+use crossbeam::channel::Sender;
 
 use super::{Full, Intake};
 use crate::Error;
-use crate::control::StagedStatus;
 use crate::daemon::channels::ToCommit;
-use crate::daemon::socket::Asked;
 use crate::fs::real::RealFs;
 use crate::heartbeat;
 use crate::limits::{ERRORS_REMEMBERED_MAX, FULL_DISK_RETRY, KEPT_GONE_BATCH_MAX};
-use crate::metrics::{FailureReason, events, seconds};
-use crate::pipeline::group::is_group_file;
+use crate::metrics::{FailureReason, events};
 use crate::pipeline::settle::Reaction;
 use crate::pipeline::{Outcome, Refusal, Report};
 
 impl Intake {
-    /// Answers what is known about a file.
-    pub(super) fn answer(&mut self, asked: Option<Asked>, now: Duration) {
-        let Some(Asked { name, answer }) = asked else {
-            self.asked = channel::never();
-            return;
-        };
-        let group = if is_group_file(&name) { Some(&*name) } else { self.settle.group_of(&name).map(|group| &**group) };
-        let status = group.and_then(|group| self.settle.group_status(group, now));
-        let in_order = self
-            .settle
-            .order()
-            .map(|order| format!("it is complete, and waits for its turn (--order {})", order.text()));
-        let told = self.settle.tell(&name, now).map(|tracked| StagedStatus {
-            phase: tracked.phase.to_owned(),
-            reason: tracked.why.map(|why| why.text().to_owned()).or(in_order.filter(|_| tracked.phase == "ready")),
-            unchanged_seconds: tracked.unchanged.map(seconds),
-            window_seconds: self.settle.window().map(seconds),
-            retry_in_seconds: tracked.retry_in.map(seconds),
-            failures: tracked.failures,
-            group: status.as_ref().map(|status| status.name.to_string_lossy().into_owned()),
-            missing: status.map(|status| status.texts).unwrap_or_default(),
-            error: self.errors.iter().rev().find(|(of, _)| **of == *name).map(|(_, error)| error.clone()),
-        });
-        // The channel has room for it; whether the answer is read does not matter here.
-        let _ = answer.try_send(told);
-    }
-
     /// Logs an error of a file, and remembers it for `explain`; for a limited number of files.
     pub(super) fn file_failed(
         &mut self,

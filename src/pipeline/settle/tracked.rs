@@ -28,6 +28,15 @@ impl Mode {
             Mode::Sidecar => None,
         }
     }
+
+    /// Its name, as `--mode` has it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Mode::Stability(_) => "stability",
+            Mode::Sidecar => "sidecar",
+            Mode::Group(_) => "group",
+        }
+    }
 }
 
 /// What one check of a name showed.

@@ -34,6 +34,10 @@ fn while_it_recovers_it_is_healthy_and_not_ready() {
     assert!(ready.body.starts_with("recovering"), "{}", ready.body);
     assert_eq!(client.get("/healthz").code, 200);
     assert_eq!(client.metrics().of("state{state=\"recovering\"}"), 1.0);
+    let status = client.get("/api/v1/status");
+    assert!(status.code == 200 && status.body.contains("\"state\":\"recovering\""), "{}", status.body);
+    let waiting = client.get("/api/v1/waiting");
+    assert!(waiting.code == 503 && waiting.body.starts_with("{\"error\":\"recovering"), "{}", waiting.body);
     wait_until("ready", || client.get("/readyz").code == 200);
     daemon.wait_started();
     assert!(daemon.stop().success());

@@ -23,8 +23,16 @@ fn it_answers_get_and_head() {
     assert_eq!((head.code, &*head.body), (200, ""));
     let old = client.send(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!((old.code, &*old.body), (200, "ok\n"));
-    assert!(client.get("/").body.contains("/metrics"));
-    for path in ["/nothing", "/metrics/", "/../etc/passwd", "http://elsewhere/metrics"] {
+    assert!(client.get("/").body.contains("href=\"metrics\""));
+    for path in [
+        "/nothing",
+        "/metrics/",
+        "/page.html",
+        "/api/v1/",
+        "/api/v1/status/",
+        "/../etc/passwd",
+        "http://elsewhere/metrics",
+    ] {
         assert_eq!(client.get(path).code, 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "get"] {
