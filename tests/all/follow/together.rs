@@ -37,7 +37,8 @@ fn samples(place: &Place) -> BTreeMap<String, f64> {
     let textfile = place.root.path().join("x.prom");
     place.once_ok(&["--metrics-textfile", textfile.to_str().unwrap()]);
     let text = text(&textfile);
-    let ours = text.lines().filter(|line| line.starts_with("csv_ingestor_consumer_") && line.contains("consumer=\"a\""));
+    let ours =
+        text.lines().filter(|line| line.starts_with("csv_ingestor_consumer_") && line.contains("consumer=\"a\""));
     let sample = |line: &str| {
         let (series, value) = line.rsplit_once(' ').unwrap();
         (series.split('{').next().unwrap()["csv_ingestor_consumer_".len()..].to_owned(), value.parse().unwrap())
